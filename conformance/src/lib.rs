@@ -1,0 +1,1 @@
+//! Real etcd clients and a real etcd beside ours.

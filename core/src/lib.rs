@@ -1,0 +1,1 @@
+//! Quoin's pure state machine: every decision of an etcd v3 member, no I/O.

@@ -1,0 +1,1 @@
+//! Quoin in a simulated world: one thread, virtual time, one seed.

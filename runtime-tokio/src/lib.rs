@@ -1,0 +1,1 @@
+//! Quoin on tokio, with the binary quoin-tokio.

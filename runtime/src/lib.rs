@@ -1,0 +1,1 @@
+//! The half of hosting a Quoin member that every runtime shares; names no executor.
