@@ -15,7 +15,17 @@ const FUNCTION_LINES_MAX: usize = 100;
 
 /// Edges between rooms that may exist (design: rooms). Anything may use nothing else of ours.
 const EDGES: &[(&str, &[&str])] = &[
-    ("quoin-benches", &["quoin-conformance", "quoin-core", "quoin-runtime", "quoin-runtime-smol", "quoin-runtime-tokio", "quoin-runtime-sim"]),
+    (
+        "quoin-benches",
+        &[
+            "quoin-conformance",
+            "quoin-core",
+            "quoin-runtime",
+            "quoin-runtime-smol",
+            "quoin-runtime-tokio",
+            "quoin-runtime-sim",
+        ],
+    ),
     ("quoin-conformance", &["quoin-core"]),
     ("quoin-core", &[]),
     ("quoin-runtime", &["quoin-core"]),
@@ -29,16 +39,36 @@ const CORE_CRATES: &str = include_str!("core-crates.txt");
 
 /// Ways out of core's purity, searched for in its sources.
 const IMPURE: &[&str] = &[
-    "std::fs", "std::net", "std::thread", "std::process", "std::env", "std::os", "Instant::now", "SystemTime",
-    "std::time::Instant", "HashMap", "HashSet", "RandomState", "thread_local!", "getrandom", "rand::", "tokio", "smol", "async_std",
-    "println!", "eprintln!",
+    "std::fs",
+    "std::net",
+    "std::thread",
+    "std::process",
+    "std::env",
+    "std::os",
+    "Instant::now",
+    "SystemTime",
+    "std::time::Instant",
+    "HashMap",
+    "HashSet",
+    "RandomState",
+    "thread_local!",
+    "getrandom",
+    "rand::",
+    "tokio",
+    "smol",
+    "async_std",
+    "println!",
+    "eprintln!",
 ];
 
 /// Features of the tokio crate that would make it an executor; the smol binary may link none of them.
 const TOKIO_EXECUTOR_FEATURES: &[&str] = &["fs", "net", "process", "rt", "rt-multi-thread", "signal", "time"];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate stands in the workspace").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the crate stands in the workspace")
+        .to_owned()
 }
 
 /// Rust files of the workspace as (path from the root, text), without build outputs.
@@ -68,8 +98,16 @@ fn sources() -> Vec<(String, String)> {
 }
 
 fn cargo(args: &[&str]) -> String {
-    let output = Command::new(env!("CARGO")).args(args).current_dir(root()).output().expect("cargo runs");
-    assert!(output.status.success(), "cargo {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(env!("CARGO"))
+        .args(args)
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    assert!(
+        output.status.success(),
+        "cargo {args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -79,8 +117,11 @@ fn assert_none(rule: &str, breaches: &[String]) {
 
 #[test]
 fn every_file_says_what_it_is_for() {
-    let breaches: Vec<_> =
-        sources().into_iter().filter(|(_, text)| !text.starts_with("//! ")).map(|(path, _)| path).collect();
+    let breaches: Vec<_> = sources()
+        .into_iter()
+        .filter(|(_, text)| !text.starts_with("//! "))
+        .map(|(path, _)| path)
+        .collect();
     assert_none("a file opens with a line `//! ...` that says what it is for", &breaches);
 }
 
@@ -105,7 +146,10 @@ fn functions_fit_a_screen() {
             }
         }
     }
-    assert_none(&format!("a function has fewer than {FUNCTION_LINES_MAX} lines"), &breaches);
+    assert_none(
+        &format!("a function has fewer than {FUNCTION_LINES_MAX} lines"),
+        &breaches,
+    );
 }
 
 /// Functions of formatted source as (line, name, lines): rustfmt closes a function at the indentation it opened.
@@ -116,14 +160,16 @@ fn function_lengths(text: &str) -> Vec<(usize, String, usize)> {
         let code = line.trim_start();
         let indent = line.len() - code.len();
         let Some(at) = code.find("fn ") else { continue };
-        let is_item = code[..at].split_whitespace().all(|word| {
-            matches!(word, "pub" | "const" | "async" | "extern" | "unsafe") || word.starts_with("pub(")
-        });
+        let is_item = code[..at]
+            .split_whitespace()
+            .all(|word| matches!(word, "pub" | "const" | "async" | "extern" | "unsafe") || word.starts_with("pub("));
         if code.starts_with("//") || !is_item {
             continue;
         }
         let closing = format!("{}}}", " ".repeat(indent));
-        let end = lines[start..].iter().position(|line| *line == closing || line.ends_with(';') && line.len() > indent && line.find(|c| c != ' ') == Some(indent));
+        let end = lines[start..].iter().position(|line| {
+            *line == closing || line.ends_with(';') && line.len() > indent && line.find(|c| c != ' ') == Some(indent)
+        });
         let name = code[at + 3..].split(['(', '<']).next().unwrap_or_default();
         functions.push((start + 1, name.to_owned(), end.map_or(1, |end| end + 1)));
     }
@@ -133,7 +179,10 @@ fn function_lengths(text: &str) -> Vec<(usize, String, usize)> {
 #[test]
 fn the_length_of_a_function_is_counted_from_fn_to_brace() {
     let text = "impl A {\n    pub fn long(&self) {\n        a();\n    }\n}\n\nfn short() {}\n";
-    let lengths: Vec<_> = function_lengths(text).into_iter().map(|(_, name, lines)| (name, lines)).collect();
+    let lengths: Vec<_> = function_lengths(text)
+        .into_iter()
+        .map(|(_, name, lines)| (name, lines))
+        .collect();
     assert_eq!(lengths[0], ("long".to_owned(), 3));
 }
 
@@ -153,13 +202,26 @@ fn core_reaches_nothing_outside() {
             );
         }
     }
-    assert_none("core has no file, socket, clock, thread, environment, hash map or executor", &breaches);
+    assert_none(
+        "core has no file, socket, clock, thread, environment, hash map or executor",
+        &breaches,
+    );
 }
 
 #[test]
 fn core_links_only_what_is_listed() {
     let allowed: BTreeSet<&str> = CORE_CRATES.lines().filter(|line| !line.starts_with('#')).collect();
-    let tree = cargo(&["tree", "-p", "quoin-core", "-e", "normal", "--prefix", "none", "--format", "{p}"]);
+    let tree = cargo(&[
+        "tree",
+        "-p",
+        "quoin-core",
+        "-e",
+        "normal",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
+    ]);
     let linked: BTreeSet<&str> = tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
     let breaches: Vec<_> = linked.difference(&allowed).map(|name| (*name).to_owned()).collect();
     assert_none("core links only crates listed in core-crates.txt", &breaches);
@@ -174,7 +236,11 @@ fn rooms_touch_only_along_allowed_edges() {
     let mut breaches = Vec::new();
     for package in metadata["packages"].as_array().unwrap() {
         let from = package["name"].as_str().unwrap();
-        let ours = package["dependencies"].as_array().unwrap().iter().filter_map(|dependency| dependency["name"].as_str());
+        let ours = package["dependencies"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|dependency| dependency["name"].as_str());
         for to in ours.filter(|name| name.starts_with("quoin-")) {
             if !allowed.get(from).is_some_and(|edges| edges.contains(&to)) {
                 breaches.push(format!("{from} -> {to}"));
@@ -187,7 +253,17 @@ fn rooms_touch_only_along_allowed_edges() {
 #[test]
 fn smol_links_no_tokio_executor() {
     let tree = cargo(&[
-        "tree", "-p", "quoin-runtime-smol", "--features", "async-std", "-e", "normal,features", "--prefix", "none", "--format", "{p} {f}",
+        "tree",
+        "-p",
+        "quoin-runtime-smol",
+        "--features",
+        "async-std",
+        "-e",
+        "normal,features",
+        "--prefix",
+        "none",
+        "--format",
+        "{p} {f}",
     ]);
     let breaches: Vec<_> = tree
         .lines()

@@ -82,7 +82,9 @@ impl SimDisk {
             fail_at: None,
             prng: Prng::new(seed).fork("disk"),
         };
-        Self { world: Arc::new(Mutex::new(world)) }
+        Self {
+            world: Arc::new(Mutex::new(world)),
+        }
     }
 
     /// Calls made so far that touch the medium.
@@ -159,7 +161,9 @@ impl World {
         // A name below a directory that was never durable is gone with it.
         let durable = self.durable_names.clone();
         self.durable_names.retain(|path, _| {
-            path.parent().is_none_or(|parent| parent.as_os_str().is_empty() || parent == Path::new("/") || durable.contains_key(parent))
+            path.parent().is_none_or(|parent| {
+                parent.as_os_str().is_empty() || parent == Path::new("/") || durable.contains_key(parent)
+            })
         });
         self.names = self.durable_names.clone();
     }
@@ -225,7 +229,11 @@ impl NameChange {
                 for name in moved {
                     let node = names.remove(&name).expect("it was just listed");
                     let below = name.strip_prefix(from).expect("it starts with `from`");
-                    let target = if below.as_os_str().is_empty() { to.clone() } else { to.join(below) };
+                    let target = if below.as_os_str().is_empty() {
+                        to.clone()
+                    } else {
+                        to.join(below)
+                    };
                     names.insert(target, node);
                 }
             }
@@ -236,7 +244,10 @@ impl NameChange {
 impl Disk for SimDisk {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         let mut world = self.enter()?;
-        let mut missing: Vec<&Path> = path.ancestors().filter(|ancestor| !world.is_directory(ancestor)).collect();
+        let mut missing: Vec<&Path> = path
+            .ancestors()
+            .filter(|ancestor| !world.is_directory(ancestor))
+            .collect();
         missing.reverse();
         for directory in missing {
             world.change(NameChange::Add(directory.to_owned(), Node::Directory));
@@ -255,12 +266,20 @@ impl Disk for SimDisk {
         let inode = world.inodes.len();
         world.inodes.push(Inode::default());
         world.change(NameChange::Add(path.to_owned(), Node::File(inode)));
-        Ok(Box::new(SimFile { disk: self.clone(), inode, life: world.life }))
+        Ok(Box::new(SimFile {
+            disk: self.clone(),
+            inode,
+            life: world.life,
+        }))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let world = self.enter()?;
-        Ok(Box::new(SimFile { disk: self.clone(), inode: world.file(path)?, life: world.life }))
+        Ok(Box::new(SimFile {
+            disk: self.clone(),
+            inode: world.file(path)?,
+            life: world.life,
+        }))
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
@@ -269,7 +288,10 @@ impl Disk for SimDisk {
             return Err(io::ErrorKind::NotFound.into());
         }
         let children = world.names.keys().filter(|name| name.parent() == Some(path));
-        Ok(children.filter_map(|name| name.file_name()).map(|name| name.to_string_lossy().into_owned()).collect())
+        Ok(children
+            .filter_map(|name| name.file_name())
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect())
     }
 
     fn mode(&self, path: &Path) -> io::Result<u32> {
@@ -310,7 +332,9 @@ impl Disk for SimDisk {
         if !world.is_directory(path) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let (durable, pending) = std::mem::take(&mut world.pending).into_iter().partition(|change| change.parent() == path);
+        let (durable, pending) = std::mem::take(&mut world.pending)
+            .into_iter()
+            .partition(|change| change.parent() == path);
         world.pending = pending;
         let durable: Vec<NameChange> = durable;
         for change in durable {
@@ -331,7 +355,11 @@ struct SimFile {
 impl SimFile {
     fn enter(&self) -> io::Result<MutexGuard<'_, World>> {
         let world = self.disk.enter()?;
-        if world.life == self.life { Ok(world) } else { Err(io::Error::other("a file of an earlier process life")) }
+        if world.life == self.life {
+            Ok(world)
+        } else {
+            Err(io::Error::other("a file of an earlier process life"))
+        }
     }
 }
 

@@ -40,7 +40,9 @@ impl SimTable {
             crash_at: None,
             prng,
         };
-        Self { world: Arc::new(Mutex::new(world)) }
+        Self {
+            world: Arc::new(Mutex::new(world)),
+        }
     }
 
     /// Lets the process die at the `ahead`-th call from here, before it has any effect.
@@ -102,7 +104,10 @@ impl Table for SimTable {
 
     fn scan(&self, bucket: Bucket, row: &mut dyn FnMut(Bytes, Bytes) -> io::Result<()>) -> io::Result<()> {
         let world = self.enter()?;
-        let rows = world.current.range((bucket, Bytes::new())..).take_while(|((of, _), _)| *of == bucket);
+        let rows = world
+            .current
+            .range((bucket, Bytes::new())..)
+            .take_while(|((of, _), _)| *of == bucket);
         for ((_, key), value) in rows {
             row(key.clone(), value.clone())?;
         }
@@ -110,7 +115,12 @@ impl Table for SimTable {
     }
 
     fn size_bytes(&self) -> io::Result<u64> {
-        Ok(self.enter()?.current.iter().map(|((_, key), value)| (key.len() + value.len()) as u64).sum())
+        Ok(self
+            .enter()?
+            .current
+            .iter()
+            .map(|((_, key), value)| (key.len() + value.len()) as u64)
+            .sum())
     }
 
     fn defragment(&mut self) -> io::Result<()> {

@@ -12,9 +12,15 @@ pub struct Clock {
 
 impl Clock {
     /// A clock whose origin is this moment.
-    #[expect(clippy::disallowed_methods, clippy::new_without_default, reason = "this is the clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        clippy::new_without_default,
+        reason = "this is the clock"
+    )]
     pub fn new() -> Self {
-        Self { origin: StdInstant::now() }
+        Self {
+            origin: StdInstant::now(),
+        }
     }
 
     /// Monotonic time since the origin.

@@ -34,8 +34,16 @@ pub enum Refused {
 impl<T> Mailbox<T> {
     /// An empty mailbox that refuses offers above `capacity` items.
     pub fn new(capacity: usize) -> Self {
-        let queue = Queue { items: Vec::new(), closed: false, receiver_waits: false };
-        Self { queue: Mutex::new(queue), filled: Condvar::new(), capacity }
+        let queue = Queue {
+            items: Vec::new(),
+            closed: false,
+            receiver_waits: false,
+        };
+        Self {
+            queue: Mutex::new(queue),
+            filled: Condvar::new(),
+            capacity,
+        }
     }
 
     /// Adds an item from outside unless the queue is full or closed.
@@ -74,7 +82,10 @@ impl<T> Mailbox<T> {
             queue.receiver_waits = true;
             queue = match patience {
                 Some(patience) => {
-                    self.filled.wait_timeout(queue, patience).unwrap_or_else(PoisonError::into_inner).0
+                    self.filled
+                        .wait_timeout(queue, patience)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
                 }
                 None => self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner),
             };

@@ -66,7 +66,7 @@ impl FjallTable {
     }
 
     fn keyspace(&self, bucket: Bucket) -> &Keyspace {
-        &self.keyspaces[bucket.index()]
+        &self.keyspaces[bucket as usize]
     }
 }
 
