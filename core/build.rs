@@ -26,8 +26,7 @@ fn main() {
     let mut compiler = protox::Compiler::new(["proto"]).expect("the proto folder is there");
     compiler.include_source_info(true).include_imports(true);
     compiler.open_files(FILES).expect("the .proto files are valid");
-    std::fs::write(out.join("descriptor.bin"), compiler.encode_file_descriptor_set())
-        .expect("OUT_DIR can be written");
+    std::fs::write(out.join("descriptor.bin"), compiler.encode_file_descriptor_set()).expect("OUT_DIR can be written");
 
     let mut files = compiler.file_descriptor_set();
     for message in files.file.iter_mut().flat_map(|file| &mut file.message_type) {

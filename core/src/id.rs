@@ -88,7 +88,10 @@ impl RequestIdGenerator {
     /// The generator of `member`, started `unix_ms` milliseconds after 1970.
     #[must_use]
     pub const fn new(member: MemberId, unix_ms: u64) -> Self {
-        Self { prefix: member.0 << 48, suffix: (unix_ms << 8) & SUFFIX_MASK }
+        Self {
+            prefix: member.0 << 48,
+            suffix: (unix_ms << 8) & SUFFIX_MASK,
+        }
     }
 
     /// The next id.
@@ -103,7 +106,10 @@ const SUFFIX_MASK: u64 = (1 << 48) - 1;
 
 /// The first eight bytes of a digest, big-endian.
 fn first_eight(hash: Sha1) -> u64 {
-    hash.finalize().iter().take(8).fold(0, |value, byte| value << 8 | u64::from(*byte))
+    hash.finalize()
+        .iter()
+        .take(8)
+        .fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
 /// Hex digits and nothing else: no sign, no prefix.
@@ -132,8 +138,14 @@ mod tests {
     #[test]
     fn order_means_nothing_and_time_and_token_do() {
         let forward = MemberId::compute(&urls(&["http://a:1", "http://b:1"]), "t", None);
-        assert_eq!(forward, MemberId::compute(&urls(&["http://b:1", "http://a:1"]), "t", None));
-        assert_ne!(forward, MemberId::compute(&urls(&["http://a:1", "http://b:1"]), "u", None));
+        assert_eq!(
+            forward,
+            MemberId::compute(&urls(&["http://b:1", "http://a:1"]), "t", None)
+        );
+        assert_ne!(
+            forward,
+            MemberId::compute(&urls(&["http://a:1", "http://b:1"]), "u", None)
+        );
         let added = |seconds| MemberId::compute(&urls(&["http://a:1"]), "", Some(seconds));
         assert_ne!(added(1), added(2));
         let (one, two) = (MemberId(1), MemberId(2));
@@ -159,6 +171,10 @@ mod tests {
         for _ in 0..255 {
             last.next_id();
         }
-        assert_eq!(last.next_id(), 0x0001_0000_0000_0000, "the count wraps without touching the member");
+        assert_eq!(
+            last.next_id(),
+            0x0001_0000_0000_0000,
+            "the count wraps without touching the member"
+        );
     }
 }

@@ -81,7 +81,10 @@ type Split<K, V> = Option<(K, Child<K, V>)>;
 
 impl<K, V> Clone for Child<K, V> {
     fn clone(&self) -> Self {
-        Self { node: Arc::clone(&self.node), size: self.size }
+        Self {
+            node: Arc::clone(&self.node),
+            size: self.size,
+        }
     }
 }
 
@@ -149,7 +152,12 @@ impl<K, V> Tree<K, V> {
 
     /// All entries, ascending.
     pub(super) fn iter(&self) -> Iter<'_, K, V> {
-        let mut iter = Iter { above: Vec::new(), keys: &[], values: &[], remaining: self.size().entries };
+        let mut iter = Iter {
+            above: Vec::new(),
+            keys: &[],
+            values: &[],
+            remaining: self.size().entries,
+        };
         if let Some(root) = &self.root {
             iter.descend(root, |_| 0, |_| 0);
         }
@@ -216,11 +224,20 @@ impl<K, V: Live> Tree<K, V> {
         Q: Ord + ?Sized,
     {
         let remaining = self.entries_between(from, to);
-        let mut iter = Iter { above: Vec::new(), keys: &[], values: &[], remaining };
+        let mut iter = Iter {
+            above: Vec::new(),
+            keys: &[],
+            values: &[],
+            remaining,
+        };
         if remaining > 0
             && let Some(root) = &self.root
         {
-            iter.descend(root, |branch| branch.child_for(from), |leaf| leaf.find(from).unwrap_or_else(|at| at));
+            iter.descend(
+                root,
+                |branch| branch.child_for(from),
+                |leaf| leaf.find(from).unwrap_or_else(|at| at),
+            );
         }
         iter
     }
@@ -291,14 +308,29 @@ impl<K, V: Live> Tree<K, V> {
 impl<K, V: Live> Child<K, V> {
     fn leaf(keys: Vec<K>, values: Vec<V>) -> Self {
         let live = values.iter().filter(|value| value.is_live()).count();
-        let size = Size { entries: values.len(), live };
-        Self { node: Arc::new(Node::Leaf(Leaf { keys: Arc::new(keys), values })), size }
+        let size = Size {
+            entries: values.len(),
+            live,
+        };
+        Self {
+            node: Arc::new(Node::Leaf(Leaf {
+                keys: Arc::new(keys),
+                values,
+            })),
+            size,
+        }
     }
 
     fn branch(separators: Vec<K>, children: Vec<Self>) -> Self {
         let mut size = Size::default();
         children.iter().for_each(|child| size.add(child.size));
-        Self { node: Arc::new(Node::Branch(Branch { separators: Arc::new(separators), children })), size }
+        Self {
+            node: Arc::new(Node::Branch(Branch {
+                separators: Arc::new(separators),
+                children,
+            })),
+            size,
+        }
     }
 }
 
@@ -641,24 +673,48 @@ impl<K: Ord, V: Live> Child<K, V> {
     /// Returns the depth below; every key is at least `from` and less than `to`.
     fn check(&self, from: Option<&K>, to: Option<&K>, root: bool, right_edge: bool) -> usize {
         assert!(self.node.len() <= NODE_MAX, "no node is too long");
-        assert!(root || right_edge || self.node.len() >= NODE_MIN, "no inner node is too short");
+        assert!(
+            root || right_edge || self.node.len() >= NODE_MIN,
+            "no inner node is too short"
+        );
         match &*self.node {
             Node::Leaf(leaf) => {
                 assert!(leaf.keys.is_sorted_by(|a, b| a < b), "a leaf is sorted");
                 assert_eq!(leaf.keys.len(), leaf.values.len(), "every key has a value");
-                assert!(from.is_none_or(|from| leaf.keys.iter().all(|key| from <= key)), "no key is too small");
-                assert!(to.is_none_or(|to| leaf.keys.iter().all(|key| key < to)), "no key is too great");
+                assert!(
+                    from.is_none_or(|from| leaf.keys.iter().all(|key| from <= key)),
+                    "no key is too small"
+                );
+                assert!(
+                    to.is_none_or(|to| leaf.keys.iter().all(|key| key < to)),
+                    "no key is too great"
+                );
                 let live = leaf.values.iter().filter(|value| value.is_live()).count();
-                assert_eq!(self.size, Size { entries: leaf.keys.len(), live }, "a leaf's size is known");
+                assert_eq!(
+                    self.size,
+                    Size {
+                        entries: leaf.keys.len(),
+                        live
+                    },
+                    "a leaf's size is known"
+                );
                 0
             }
             Node::Branch(branch) => {
-                assert_eq!(branch.separators.len() + 1, branch.children.len(), "separators stand between children");
+                assert_eq!(
+                    branch.separators.len() + 1,
+                    branch.children.len(),
+                    "separators stand between children"
+                );
                 let mut size = Size::default();
                 let last = branch.children.len() - 1;
                 let mut depths = branch.children.iter().enumerate().map(|(at, child)| {
                     size.add(child.size);
-                    let from = if at == 0 { from } else { Some(&branch.separators[at - 1]) };
+                    let from = if at == 0 {
+                        from
+                    } else {
+                        Some(&branch.separators[at - 1])
+                    };
                     child.check(from, branch.separators.get(at).or(to), false, right_edge && at == last)
                 });
                 let depth = depths.next().expect("a branch has children");

@@ -35,13 +35,23 @@ fn assert_answers_same(tree: &Tree<u64, u64>, model: &Model, random: &mut Prng, 
     assert_eq!(tree.get(&a), model.get(&a));
     assert_eq!(tree.floor(&a), model.range(..=a).next_back());
     let to = (random.below(4) > 0).then_some(b);
-    let expected: Vec<_> = model.range(a..).take_while(|(key, _)| to.is_none_or(|to| **key < to)).collect();
+    let expected: Vec<_> = model
+        .range(a..)
+        .take_while(|(key, _)| to.is_none_or(|to| **key < to))
+        .collect();
     assert_eq!(tree.range(&a, to.as_ref()).collect::<Vec<_>>(), expected, "{a}..{to:?}");
-    assert_eq!(tree.count(&a, to.as_ref()), size_of(expected.iter().map(|(_, value)| *value)), "{a}..{to:?}");
+    assert_eq!(
+        tree.count(&a, to.as_ref()),
+        size_of(expected.iter().map(|(_, value)| *value)),
+        "{a}..{to:?}"
+    );
     assert_eq!(tree.entries_between(&a, to.as_ref()), expected.len());
     let mut iter = tree.range(&a, to.as_ref());
     let live: Vec<_> = std::iter::from_fn(|| iter.next_live()).collect();
-    assert!(live.into_iter().eq(expected.into_iter().filter(|(_, value)| value.is_live())));
+    assert!(
+        live.into_iter()
+            .eq(expected.into_iter().filter(|(_, value)| value.is_live()))
+    );
 }
 
 /// Grows, churns and shrinks a tree; `keys` bounds its size, `removals` of 10 changes take away.
@@ -93,7 +103,11 @@ fn ascending_inserts_fill_every_leaf() {
         assert_eq!(tree.insert(key, key), None);
     }
     tree.check();
-    assert_eq!(tree.nodes(), 10_000_usize.div_ceil(32) + 10 + 1, "313 leaves, 10 branches, a root");
+    assert_eq!(
+        tree.nodes(),
+        10_000_usize.div_ceil(32) + 10 + 1,
+        "313 leaves, 10 branches, a root"
+    );
 }
 
 #[test]
