@@ -145,11 +145,6 @@ impl<K, V> Tree<K, V> {
         self.root.as_ref().map_or(Size::default(), |root| root.size)
     }
 
-    /// Whether it holds nothing.
-    pub(super) const fn is_empty(&self) -> bool {
-        self.root.is_none()
-    }
-
     /// All entries, ascending.
     pub(super) fn iter(&self) -> Iter<'_, K, V> {
         let mut iter = Iter {
@@ -210,11 +205,6 @@ impl<K, V: Live> Tree<K, V> {
     /// The entry with the smallest key.
     pub(super) fn first(&self) -> Option<(&K, &V)> {
         self.iter().next()
-    }
-
-    /// The entry with the greatest key.
-    pub(super) fn last(&self) -> Option<(&K, &V)> {
-        self.root.as_ref().and_then(Self::last_below)
     }
 
     /// Entries with `from <= key`, and `key < to` where there is a `to`, ascending.
