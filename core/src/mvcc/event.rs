@@ -26,11 +26,11 @@ pub struct Event {
 }
 
 impl Event {
-    pub(super) fn new(record: &Record, previous: Option<&Record>) -> Self {
+    pub(super) fn new(record: &Record, prev_kv: Option<KeyValue>) -> Self {
         Self {
             kind: record.kind(),
             kv: record.key_value(),
-            prev_kv: previous.map(Record::key_value),
+            prev_kv,
         }
     }
 }

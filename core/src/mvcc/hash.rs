@@ -10,7 +10,6 @@ use std::collections::VecDeque;
 use crate::error::Error;
 use crate::table::Bucket;
 
-use super::index::KeyEntry;
 use super::record::Record;
 use super::tree::Live;
 use super::{NEVER_COMPACTED, Revision, View};
@@ -96,9 +95,8 @@ impl Kept {
         if view.compact_revision == NEVER_COMPACTED {
             return kept;
         }
-        let record_of = |entry: &'_ KeyEntry| entry.record_at(revision, &view.log).cloned();
-        for record in view.keys.iter().filter_map(|(_, entry)| record_of(entry)) {
-            if record.is_live() || keeps_tombstone(&record) {
+        for record in view.keys.iter().filter_map(|(_, entry)| entry.record_at(revision, &view.log)) {
+            if record.is_live() || keeps_tombstone(record) {
                 kept.nothing = false;
                 if record.revision().main <= view.compact_revision {
                     kept.revisions.push(record.revision());

@@ -13,7 +13,6 @@ use super::event::Event;
 use super::index::KeyEntry;
 use super::range::Span;
 use super::record::Record;
-use super::tree::Live;
 use super::{Mvcc, Revision, View};
 
 /// A write transaction under way; what it changed is seen by whoever takes a view after it.
@@ -40,35 +39,26 @@ impl<'a> Write<'a> {
     /// Sets a key's value and returns the pair it replaced.
     pub fn put(&mut self, key: Bytes, value: Bytes, lease: i64) -> Option<KeyValue> {
         let revision = self.next_change();
-        let previous = self.mvcc.state.newest_live(&key);
-        let (create_revision, version) = match &previous {
-            Some(previous) => (previous.create_revision(), previous.version().saturating_add(1)),
+        let prev_kv = self.mvcc.state.get(&key);
+        let (create_revision, version) = match &prev_kv {
+            Some(previous) => (previous.create_revision, previous.version.saturating_add(1)),
             None => (revision.main, 1),
         };
-        let kv = KeyValue {
-            key,
-            create_revision,
-            mod_revision: revision.main,
-            version,
-            value,
-            lease,
-        };
-        self.mvcc.append(Record::put(revision, &kv), previous.as_deref());
-        previous.map(|previous| previous.key_value())
+        let kv = KeyValue { key, create_revision, mod_revision: revision.main, version, value, lease };
+        self.mvcc.append(Record::put(revision, &kv), prev_kv.clone());
+        prev_kv
     }
 
     /// Deletes every key of a range, given as in a range request; returns what the keys were, in key order.
     pub fn delete_range(&mut self, key: &[u8], range_end: &[u8]) -> Vec<KeyValue> {
-        let state = self.mvcc.view();
+        let state = &self.mvcc.state;
         let doomed = state.visible(Span::new(key, range_end), state.revision(), usize::MAX);
-        let delete = |previous: &Record| {
+        let doomed: Vec<_> = doomed.into_iter().map(Record::key_value).collect();
+        for kv in &doomed {
             let revision = self.next_change();
-            let kv = previous.key_value();
-            self.mvcc
-                .append(Record::tombstone(revision, kv.key.clone()), Some(previous));
-            kv
-        };
-        doomed.into_iter().map(delete).collect()
+            self.mvcc.append(Record::tombstone(revision, kv.key.clone()), Some(kv.clone()));
+        }
+        doomed
     }
 
     /// Answers a range request from the state as this write has left it so far.
@@ -112,8 +102,8 @@ impl<'a> Write<'a> {
 
 impl Mvcc {
     /// Adds the newest record of all.
-    fn append(&mut self, record: Record, previous: Option<&Record>) {
-        self.events.push(Event::new(&record, previous));
+    fn append(&mut self, record: Record, prev_kv: Option<KeyValue>) {
+        self.events.push(Event::new(&record, prev_kv));
         self.ops
             .push(TableOp::put(Bucket::Key, record.row_key(), record.row().clone()));
         self.insert(record);
@@ -134,14 +124,5 @@ impl Mvcc {
                 .insert(Arc::from(record.key()), KeyEntry::new(Arc::clone(&record)));
         }
         state.log.insert(record.revision(), record);
-    }
-}
-
-impl View {
-    fn newest_live(&self, key: &[u8]) -> Option<Arc<Record>> {
-        self.keys
-            .get(key)
-            .filter(|entry| entry.is_live())
-            .map(|entry| Arc::clone(entry.newest()))
     }
 }
