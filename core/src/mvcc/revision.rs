@@ -35,10 +35,7 @@ impl Revision {
 
     /// The last change a transaction with this main revision can hold.
     pub const fn last_of(main: i64) -> Self {
-        Self {
-            main,
-            sub: i64::MAX,
-        }
+        Self { main, sub: i64::MAX }
     }
 
     /// The 17 bytes etcd keys a revision's row with; a tombstone's has one more.
@@ -128,13 +125,7 @@ mod tests {
         let mut wrong_mark = marked.to_vec();
         wrong_mark[17] = b'x';
         let too_long = [&marked[..], b"t"].concat();
-        for row_key in [
-            &b""[..],
-            &plain[..16],
-            &wrong_separator,
-            &wrong_mark,
-            &too_long,
-        ] {
+        for row_key in [&b""[..], &plain[..16], &wrong_separator, &wrong_mark, &too_long] {
             assert_eq!(Revision::from_row_key(row_key), None, "{row_key:?}");
         }
     }
@@ -148,10 +139,6 @@ mod tests {
             Revision::new(300, 1),
         ];
         assert!(ascending.is_sorted());
-        assert!(
-            ascending
-                .map(|revision| revision.to_row_key(false))
-                .is_sorted()
-        );
+        assert!(ascending.map(|revision| revision.to_row_key(false)).is_sorted());
     }
 }
