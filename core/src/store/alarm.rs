@@ -22,7 +22,10 @@ impl Alarms {
     /// Whether any member has this alarm on.
     #[must_use]
     pub fn is_on(&self, alarm: AlarmType) -> bool {
-        self.on.range((alarm as i32, 0)..=(alarm as i32, u64::MAX)).next().is_some()
+        self.on
+            .range((alarm as i32, 0)..=(alarm as i32, u64::MAX))
+            .next()
+            .is_some()
     }
 
     /// Turns an alarm on; false where it was.

@@ -181,7 +181,10 @@ pub enum MemberChange {
 
 /// A header with nothing but a revision.
 pub(super) fn header(revision: i64) -> Option<ResponseHeader> {
-    Some(ResponseHeader { revision, ..ResponseHeader::default() })
+    Some(ResponseHeader {
+        revision,
+        ..ResponseHeader::default()
+    })
 }
 
 #[cfg(test)]
@@ -208,8 +211,11 @@ mod tests {
             ],
             ..Applied::default()
         };
-        let expected =
-            [op(Bucket::Key, "a", Some("2")), op(Bucket::Key, "b", Some("1")), op(Bucket::Lease, "a", None)];
+        let expected = [
+            op(Bucket::Key, "a", Some("2")),
+            op(Bucket::Key, "b", Some("1")),
+            op(Bucket::Lease, "a", None),
+        ];
         assert_eq!(applied.take_ops(), expected);
         assert_eq!(applied.take_ops(), []);
     }

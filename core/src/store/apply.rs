@@ -53,16 +53,22 @@ impl Store {
             Ok(EntryType::EntryNormal) if entry.data.is_empty() => out.term_opened = Some(entry.term),
             Ok(EntryType::EntryNormal) => {
                 if let Some(request) = legacy::read(entry.index, entry.data.clone())? {
-                    self.apply_request(request, context, out).map_err(|fault| at(entry, &fault))?;
+                    self.apply_request(request, context, out)
+                        .map_err(|fault| at(entry, &fault))?;
                 }
             }
             Ok(EntryType::EntryConfChange) => {
-                let change = ConfChange::decode(entry.data.clone())
-                    .map_err(|error| Fault::Inconsistent { cause: format!("entry {}: {error}", entry.index) })?;
-                self.apply_conf_change(entry.index, change, context, out).map_err(|fault| at(entry, &fault))?;
+                let change = ConfChange::decode(entry.data.clone()).map_err(|error| Fault::Inconsistent {
+                    cause: format!("entry {}: {error}", entry.index),
+                })?;
+                self.apply_conf_change(entry.index, change, context, out)
+                    .map_err(|fault| at(entry, &fault))?;
             }
             Ok(EntryType::EntryConfChangeV2) | Err(_) => {
-                let cause = format!("entry {} is of type {}, which etcd never writes", entry.index, entry.entry_type);
+                let cause = format!(
+                    "entry {} is of type {}, which etcd never writes",
+                    entry.index, entry.entry_type
+                );
                 return Err(Fault::Inconsistent { cause });
             }
         }
@@ -139,7 +145,10 @@ impl Store {
     fn range(&self, request: &RangeRequest) -> Answer {
         let view = self.kv.view();
         let found = view.range(request)?;
-        Ok(Response::Range(RangeResponse { header: header(view.revision()), ..found }))
+        Ok(Response::Range(RangeResponse {
+            header: header(view.revision()),
+            ..found
+        }))
     }
 
     fn txn(&mut self, request: &TxnRequest, wanted: bool, out: &mut Applied) -> Result<Answer, Fault> {
@@ -150,9 +159,11 @@ impl Store {
         }
         drop(view);
         let mut write = self.kv.begin();
-        let mut response = plan.run(&mut write, &mut self.leases, wanted).map_err(|error| Fault::Inconsistent {
-            cause: format!("a transaction that was checked failed halfway: {error}"),
-        })?;
+        let mut response = plan
+            .run(&mut write, &mut self.leases, wanted)
+            .map_err(|error| Fault::Inconsistent {
+                cause: format!("a transaction that was checked failed halfway: {error}"),
+            })?;
         response.header = header(write.revision());
         write.end(&mut out.events, &mut out.ops);
         Ok(Ok(Response::Txn(response)))
@@ -164,11 +175,18 @@ impl Store {
     }
 
     fn grant_lease(&mut self, request: &LeaseGrantRequest, out: &mut Applied) -> Answer {
-        let ttl = self.leases.grant(request.id, request.ttl, self.config.min_lease_ttl_seconds)?;
+        let ttl = self
+            .leases
+            .grant(request.id, request.ttl, self.config.min_lease_ttl_seconds)?;
         self.write_lease(request.id, out);
         out.leases.push(LeaseChange::Granted { id: request.id, ttl });
         let header = self.header();
-        Ok(Response::LeaseGrant(LeaseGrantResponse { header, id: request.id, ttl, ..LeaseGrantResponse::default() }))
+        Ok(Response::LeaseGrant(LeaseGrantResponse {
+            header,
+            id: request.id,
+            ttl,
+            ..LeaseGrantResponse::default()
+        }))
     }
 
     /// Deletes a lease's keys in their order, so that every member gives them the same revisions, and the lease with them.
@@ -186,7 +204,10 @@ impl Store {
 
     /// Notes remaining times. They are stored only once every member reads them back.
     fn checkpoint_leases(&mut self, request: &LeaseCheckpointRequest, out: &mut Applied) -> Response {
-        let understood = self.cluster.version().is_some_and(|version| version >= ClusterVersion::V3_6);
+        let understood = self
+            .cluster
+            .version()
+            .is_some_and(|version| version >= ClusterVersion::V3_6);
         let stored = self.config.persist_lease_checkpoints || understood;
         for checkpoint in &request.checkpoints {
             let (id, remaining_ttl) = (checkpoint.id, checkpoint.remaining_ttl);
@@ -206,9 +227,14 @@ impl Store {
     }
 
     fn alarm(&mut self, request: &AlarmRequest, out: &mut Applied) -> Response {
-        let alarm = AlarmMember { member_id: request.member_id, alarm: request.alarm };
+        let alarm = AlarmMember {
+            member_id: request.member_id,
+            alarm: request.alarm,
+        };
         let alarms = match AlarmAction::try_from(request.action) {
-            Ok(AlarmAction::Get) => AlarmType::try_from(request.alarm).map_or(Vec::new(), |of| self.alarms.list(of).collect()),
+            Ok(AlarmAction::Get) => {
+                AlarmType::try_from(request.alarm).map_or(Vec::new(), |of| self.alarms.list(of).collect())
+            }
             Ok(AlarmAction::Activate) if request.alarm != AlarmType::None as i32 => {
                 if Arc::make_mut(&mut self.alarms).activate(&alarm) {
                     out.ops.push(rows::alarm(&alarm, true));
@@ -221,12 +247,16 @@ impl Store {
             }
             Ok(AlarmAction::Activate | AlarmAction::Deactivate) | Err(_) => Vec::new(),
         };
-        Response::Alarm(AlarmResponse { header: self.header(), alarms })
+        Response::Alarm(AlarmResponse {
+            header: self.header(),
+            alarms,
+        })
     }
 
     fn set_version(&mut self, request: &ClusterVersionSetRequest, out: &mut Applied) -> Result<Response, Fault> {
-        let version = ClusterVersion::parse(&request.ver)
-            .ok_or_else(|| Fault::Inconsistent { cause: format!("cluster version {:?} is no version", request.ver) })?;
+        let version = ClusterVersion::parse(&request.ver).ok_or_else(|| Fault::Inconsistent {
+            cause: format!("cluster version {:?} is no version", request.ver),
+        })?;
         let cluster = Arc::make_mut(&mut self.cluster);
         let before = cluster.version.replace(version);
         out.version_lowered |= before.is_some_and(|before| version < before);
@@ -236,7 +266,10 @@ impl Store {
 
     fn set_downgrade(&mut self, request: DowngradeInfoSetRequest, out: &mut Applied) -> Response {
         let target = if request.enabled { request.ver } else { String::new() };
-        let downgrade = Downgrade { enabled: request.enabled, target };
+        let downgrade = Downgrade {
+            enabled: request.enabled,
+            target,
+        };
         out.ops.push(rows::downgrade(&downgrade));
         Arc::make_mut(&mut self.cluster).downgrade = Some(downgrade);
         Response::Empty
@@ -291,5 +324,7 @@ impl Store {
 
 /// Adds to a fault which entry it is about.
 fn at(entry: &Entry, fault: &Fault) -> Fault {
-    Fault::Inconsistent { cause: format!("entry {}: {fault}", entry.index) }
+    Fault::Inconsistent {
+        cause: format!("entry {}: {fault}", entry.index),
+    }
 }

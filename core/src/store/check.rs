@@ -58,7 +58,11 @@ pub fn put(request: &PutRequest) -> Result<(), Error> {
 /// # Errors
 /// [`Error::EmptyKey`].
 pub fn delete_range(request: &DeleteRangeRequest) -> Result<(), Error> {
-    if request.key.is_empty() { Err(Error::EmptyKey) } else { Ok(()) }
+    if request.key.is_empty() {
+        Err(Error::EmptyKey)
+    } else {
+        Ok(())
+    }
 }
 
 /// Checks a transaction: the number of operations, each of them, and that no key is written twice.
@@ -97,12 +101,14 @@ pub fn put_cost(request: &PutRequest) -> u64 {
 #[must_use]
 pub fn txn_cost(request: &TxnRequest) -> u64 {
     fn branch(operations: &[RequestOp]) -> u64 {
-        operations.iter().map(|op| match &op.request {
-            Some(Request::RequestPut(put)) => put_cost(put),
-            Some(Request::RequestTxn(nested)) => txn_cost(nested),
-            Some(Request::RequestRange(_) | Request::RequestDeleteRange(_)) | None => 0,
-        })
-        .sum()
+        operations
+            .iter()
+            .map(|op| match &op.request {
+                Some(Request::RequestPut(put)) => put_cost(put),
+                Some(Request::RequestTxn(nested)) => txn_cost(nested),
+                Some(Request::RequestRange(_) | Request::RequestDeleteRange(_)) | None => 0,
+            })
+            .sum()
     }
     branch(&request.success).max(branch(&request.failure))
 }
@@ -120,7 +126,11 @@ fn all_operations(request: &TxnRequest) -> impl Iterator<Item = &RequestOp> {
 
 /// Checks the operations of a transaction; nested ones share what its longest list leaves over.
 fn operations(request: &TxnRequest, max_ops: usize, depth: usize) -> Result<(), Error> {
-    let longest = request.compare.len().max(request.success.len()).max(request.failure.len());
+    let longest = request
+        .compare
+        .len()
+        .max(request.success.len())
+        .max(request.failure.len());
     let Some(left) = max_ops.checked_sub(longest) else {
         return Err(Error::TooManyOps);
     };
@@ -239,6 +249,9 @@ impl Ranges {
     }
 
     fn contain(&self, key: &Bytes) -> bool {
-        self.0.range(..=key.clone()).next_back().is_some_and(|(_, end)| key < end)
+        self.0
+            .range(..=key.clone())
+            .next_back()
+            .is_some_and(|(_, end)| key < end)
     }
 }

@@ -37,7 +37,11 @@ pub struct ClusterVersion {
 
 impl ClusterVersion {
     /// From here on checkpoints of leases are stored and the storage version is written down.
-    pub const V3_6: Self = Self { major: 3, minor: 6, patch: 0 };
+    pub const V3_6: Self = Self {
+        major: 3,
+        minor: 6,
+        patch: 0,
+    };
 
     /// Reads `3.6.0` or `3.6`.
     #[must_use]
@@ -171,7 +175,10 @@ impl Cluster {
         if self.has_peer_url_of(&update) {
             return MemberChange::Refused(Error::PeerUrlExists);
         }
-        MemberChange::Updated(Member { peer_urls: update.peer_urls, ..member.clone() })
+        MemberChange::Updated(Member {
+            peer_urls: update.peer_urls,
+            ..member.clone()
+        })
     }
 
     /// Whether another member has one of this member's peer URLs.
@@ -227,7 +234,9 @@ impl Kind {
             Ok(ConfChangeType::AddNode) => Ok(Self::Add { learner: false }),
             Ok(ConfChangeType::AddLearnerNode) => Ok(Self::Add { learner: true }),
             Ok(ConfChangeType::RemoveNode) => Ok(Self::Remove),
-            Err(_) => Err(Fault::Inconsistent { cause: format!("membership change of unknown type {}", change.change_type) }),
+            Err(_) => Err(Fault::Inconsistent {
+                cause: format!("membership change of unknown type {}", change.change_type),
+            }),
         }
     }
 }
@@ -235,10 +244,14 @@ impl Kind {
 /// The member a change is about, which must be the one consensus is told of.
 fn context(change: &ConfChange) -> Result<ConfChangeContext, Fault> {
     let id = MemberId(change.node_id);
-    let context = ConfChangeContext::from_json(&change.context)
-        .map_err(|error| Fault::Inconsistent { cause: format!("membership change of member {id}: {error}") })?;
+    let context = ConfChangeContext::from_json(&change.context).map_err(|error| Fault::Inconsistent {
+        cause: format!("membership change of member {id}: {error}"),
+    })?;
     if context.member.id != id {
-        let cause = format!("membership change of member {id} describes member {}", context.member.id);
+        let cause = format!(
+            "membership change of member {id} describes member {}",
+            context.member.id
+        );
         return Err(Fault::Inconsistent { cause });
     }
     Ok(context)

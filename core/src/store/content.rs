@@ -117,7 +117,10 @@ fn auth_request(request: &InternalRaftRequest) -> Option<&'static str> {
         ("AuthRoleDelete", request.auth_role_delete.is_some()),
         ("AuthRoleGet", request.auth_role_get.is_some()),
         ("AuthRoleGrantPermission", request.auth_role_grant_permission.is_some()),
-        ("AuthRoleRevokePermission", request.auth_role_revoke_permission.is_some()),
+        (
+            "AuthRoleRevokePermission",
+            request.auth_role_revoke_permission.is_some(),
+        ),
     ];
     table.iter().find(|(_, set)| *set).map(|(name, _)| *name)
 }

@@ -1,24 +1,30 @@
 //! Leases as every member sees them: what was granted and which keys are attached. Nothing here knows the time; the
 //! leader's clock is in the member.
 
+use std::fmt;
+
 use bytes::Bytes;
 
-use super::map::Map;
 use crate::error::Error;
 use crate::limits::MAX_LEASE_TTL_SECONDS;
+use crate::mvcc::tree::{Live, Tree};
 
 /// One lease. A clone is free.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Lease {
     ttl: i64,
     remaining_ttl: i64,
-    keys: Map<Bytes, ()>,
+    keys: Tree<Bytes, ()>,
 }
 
 impl Lease {
     /// A lease without keys.
     pub(super) fn new(ttl: i64, remaining_ttl: i64) -> Self {
-        Self { ttl, remaining_ttl, keys: Map::default() }
+        Self {
+            ttl,
+            remaining_ttl,
+            keys: Tree::default(),
+        }
     }
 
     /// The seconds granted.
@@ -41,14 +47,14 @@ impl Lease {
     /// How many keys are attached.
     #[must_use]
     pub fn key_count(&self) -> usize {
-        self.keys.len()
+        self.keys.size().entries
     }
 }
 
 /// All leases by id. A clone is free and stays as it is.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Leases {
-    by_id: Map<i64, Lease>,
+    by_id: Tree<i64, Lease>,
 }
 
 impl Leases {
@@ -66,7 +72,7 @@ impl Leases {
     /// How many leases there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.by_id.len()
+        self.by_id.size().entries
     }
 
     /// Whether there is none.
@@ -105,7 +111,9 @@ impl Leases {
 
     /// Notes how many seconds a lease has left; false where there is no such lease.
     pub(super) fn checkpoint(&mut self, id: i64, remaining_ttl: i64) -> bool {
-        self.by_id.get_mut(&id).map(|lease| lease.remaining_ttl = remaining_ttl).is_some()
+        self.by_id
+            .update(&id, |lease| lease.remaining_ttl = remaining_ttl)
+            .is_some()
     }
 
     /// Moves a key that was just put from its former lease to its present one; 0 is none.
@@ -115,23 +123,40 @@ impl Leases {
         if before != now {
             self.detach(key, before);
         }
-        if now != 0
-            && let Some(lease) = self.by_id.get_mut(&now)
-        {
-            if lease.keys.get(key).is_none() {
-                // A copy: the key itself may be a slice of a much larger entry, which it would keep in memory.
-                lease.keys.insert(Bytes::copy_from_slice(key), ());
-            }
+        if now != 0 {
+            self.by_id.update(&now, |lease| {
+                if lease.keys.get(key).is_none() {
+                    // A copy: the key itself may be a slice of a much larger entry, which it would keep in memory.
+                    lease.keys.insert(Bytes::copy_from_slice(key), ());
+                }
+            });
         }
     }
 
     /// Takes a key off a lease.
     pub(super) fn detach(&mut self, key: &Bytes, id: i64) {
-        if id != 0
-            && let Some(lease) = self.by_id.get_mut(&id)
-        {
-            lease.keys.remove(key);
+        if id != 0 {
+            self.by_id.update(&id, |lease| lease.keys.remove(key));
         }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ttl, remaining_ttl, .. } = self;
+        write!(f, "{ttl}s, {remaining_ttl}s remaining, {} keys", self.key_count())
+    }
+}
+
+impl fmt::Debug for Leases {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl Live for Lease {
+    fn is_live(&self) -> bool {
+        false
     }
 }
 
@@ -158,7 +183,10 @@ mod tests {
         for ((id, ttl), expected) in table {
             assert_eq!(leases.grant(id, ttl, 2), expected, "grant {id} {ttl}");
         }
-        assert_eq!(leases.iter().map(|(id, _)| id).collect::<Vec<_>>(), [i64::MIN, -7, 1, i64::MAX]);
+        assert_eq!(
+            leases.iter().map(|(id, _)| id).collect::<Vec<_>>(),
+            [i64::MIN, -7, 1, i64::MAX]
+        );
     }
 
     #[test]
@@ -175,6 +203,9 @@ mod tests {
         assert_eq!(keys(&before, 1), [b"a", b"b"], "a view taken before stays");
         leases.reattach(&b, 1, 9);
         leases.detach(&a, 2);
-        assert_eq!((keys(&leases, 1).len(), keys(&leases, 2).len(), leases.get(9).is_none()), (0, 0, true));
+        assert_eq!(
+            (keys(&leases, 1).len(), keys(&leases, 2).len(), leases.get(9).is_none()),
+            (0, 0, true)
+        );
     }
 }

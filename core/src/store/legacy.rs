@@ -14,7 +14,9 @@ use crate::proto::membershippb::{Attributes, ClusterMemberAttrSetRequest, Cluste
 /// # Errors
 /// A [`Fault`] for bytes that are neither.
 pub(super) fn read(index: u64, data: bytes::Bytes) -> Result<Option<InternalRaftRequest>, Fault> {
-    let unreadable = |error: &dyn std::fmt::Display| Fault::Inconsistent { cause: format!("entry {index}: {error}") };
+    let unreadable = |error: &dyn std::fmt::Display| Fault::Inconsistent {
+        cause: format!("entry {index}: {error}"),
+    };
     match InternalRaftRequest::decode(data.clone()) {
         Ok(InternalRaftRequest { v2: Some(request), .. }) => modern(&request),
         Ok(request) => return Ok(Some(request)),
@@ -33,16 +35,33 @@ fn modern(request: &Request) -> Result<Option<InternalRaftRequest>, String> {
     if request.method != "PUT" || conditional {
         return Ok(None);
     }
-    let header = Some(RequestHeader { id: request.id, ..RequestHeader::default() });
-    let nothing = InternalRaftRequest { header, ..InternalRaftRequest::default() };
+    let header = Some(RequestHeader {
+        id: request.id,
+        ..RequestHeader::default()
+    });
+    let nothing = InternalRaftRequest {
+        header,
+        ..InternalRaftRequest::default()
+    };
     if request.path == "/0/version" {
         let ver = request.val.clone();
-        return Ok(Some(InternalRaftRequest { cluster_version_set: Some(ClusterVersionSetRequest { ver }), ..nothing }));
+        return Ok(Some(InternalRaftRequest {
+            cluster_version_set: Some(ClusterVersionSetRequest { ver }),
+            ..nothing
+        }));
     }
-    let Some(member) = attributes_of(&request.path) else { return Ok(None) };
+    let Some(member) = attributes_of(&request.path) else {
+        return Ok(None);
+    };
     let attributes = read_attributes(&request.val).map_err(|error| format!("{}: {error}", request.path))?;
-    let set = ClusterMemberAttrSetRequest { member_id: member.0, member_attributes: Some(attributes) };
-    Ok(Some(InternalRaftRequest { cluster_member_attr_set: Some(set), ..nothing }))
+    let set = ClusterMemberAttrSetRequest {
+        member_id: member.0,
+        member_attributes: Some(attributes),
+    };
+    Ok(Some(InternalRaftRequest {
+        cluster_member_attr_set: Some(set),
+        ..nothing
+    }))
 }
 
 /// The member whose attributes are at this path.
@@ -53,7 +72,10 @@ fn attributes_of(path: &str) -> Option<MemberId> {
 /// Reads `{"name":..,"clientURLs":[..]}`, which is a member without what consensus needs.
 fn read_attributes(json: &str) -> Result<Attributes, serde_json::Error> {
     let AttributesJson { name, client_urls } = serde_json::from_str(json)?;
-    Ok(Attributes { name, client_urls: client_urls.unwrap_or_default() })
+    Ok(Attributes {
+        name,
+        client_urls: client_urls.unwrap_or_default(),
+    })
 }
 
 #[derive(serde::Deserialize)]
@@ -69,7 +91,13 @@ mod tests {
     use super::*;
 
     fn request(method: &str, path: &str, val: &str) -> Request {
-        Request { id: 9, method: method.into(), path: path.into(), val: val.into(), ..Request::default() }
+        Request {
+            id: 9,
+            method: method.into(),
+            path: path.into(),
+            val: val.into(),
+            ..Request::default()
+        }
     }
 
     fn read_v2(request: &Request) -> Result<Option<InternalRaftRequest>, Fault> {
@@ -79,11 +107,16 @@ mod tests {
     #[test]
     fn attributes_and_version_are_what_they_are_today() {
         let json = r#"{"name":"a","clientURLs":["http://c:1"]}"#;
-        let read = read_v2(&request("PUT", "/0/members/ab/attributes", json)).unwrap().unwrap();
+        let read = read_v2(&request("PUT", "/0/members/ab/attributes", json))
+            .unwrap()
+            .unwrap();
         let set = read.cluster_member_attr_set.unwrap();
         assert_eq!((set.member_id, read.header.unwrap().id), (0xab, 9));
         let attributes = set.member_attributes.unwrap();
-        assert_eq!((attributes.name.as_str(), attributes.client_urls), ("a", vec!["http://c:1".to_owned()]));
+        assert_eq!(
+            (attributes.name.as_str(), attributes.client_urls),
+            ("a", vec!["http://c:1".to_owned()])
+        );
 
         let read = read_v2(&request("PUT", "/0/version", "3.5.0")).unwrap().unwrap();
         assert_eq!(read.cluster_version_set.unwrap().ver, "3.5.0");
@@ -102,7 +135,10 @@ mod tests {
         ] {
             assert_eq!(read_v2(&request(method, path, "x")), Ok(None), "{method} {path}");
         }
-        let compared = Request { prev_value: "3.4.0".into(), ..request("PUT", "/0/version", "3.5.0") };
+        let compared = Request {
+            prev_value: "3.4.0".into(),
+            ..request("PUT", "/0/version", "3.5.0")
+        };
         assert_eq!(read_v2(&compared), Ok(None));
     }
 

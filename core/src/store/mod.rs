@@ -14,7 +14,6 @@ mod cluster;
 mod content;
 mod lease;
 mod legacy;
-mod map;
 mod restore;
 mod rows;
 mod txn;
@@ -59,7 +58,11 @@ pub struct StoreConfig {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { min_lease_ttl_seconds: 2, max_learners: MAX_LEARNERS, persist_lease_checkpoints: false }
+        Self {
+            min_lease_ttl_seconds: 2,
+            max_learners: MAX_LEARNERS,
+            persist_lease_checkpoints: false,
+        }
     }
 }
 
@@ -121,6 +124,6 @@ impl Store {
     }
 
     fn header(&self) -> Option<ResponseHeader> {
-        applied::header(self.kv.view().revision())
+        applied::header(self.kv.revision())
     }
 }

@@ -27,7 +27,7 @@ use super::cluster::Cluster;
 use super::lease::{Lease, Leases};
 use super::{Store, StoreConfig, rows};
 use crate::error::Fault;
-use crate::mvcc::Mvcc;
+use crate::mvcc::{FINISHED_COMPACT_ROW, Mvcc, SCHEDULED_COMPACT_ROW};
 use crate::proto::raftpb::ConfState;
 use crate::table::Bucket;
 
@@ -70,10 +70,7 @@ impl Restore<Begin> {
     ///
     /// # Errors
     /// A [`Fault`] that names a broken row, or the one that `rows` gave.
-    pub fn begin(
-        config: StoreConfig,
-        rows: impl IntoIterator<Item = Result<Row, Fault>>,
-    ) -> Result<Self, Fault> {
+    pub fn begin(config: StoreConfig, rows: impl IntoIterator<Item = Result<Row, Fault>>) -> Result<Self, Fault> {
         let mut meta = Meta::default();
         for row in rows {
             let (key, value) = row?;
@@ -81,13 +78,17 @@ impl Restore<Begin> {
                 rows::CONSISTENT_INDEX => meta.consistent_index = rows::read_number(rows::CONSISTENT_INDEX, &value)?,
                 rows::TERM => meta.term = rows::read_number(rows::TERM, &value)?,
                 rows::CONF_STATE => meta.conf_state = Some(rows::read_conf_state(&value)?),
-                rows::SCHEDULED_COMPACT => meta.scheduled_compact = Some(value),
-                rows::FINISHED_COMPACT => meta.finished_compact = Some(value),
+                SCHEDULED_COMPACT_ROW => meta.scheduled_compact = Some(value),
+                FINISHED_COMPACT_ROW => meta.finished_compact = Some(value),
                 // The storage version follows the cluster version; what else there may be is a newer version's.
                 _ => {}
             }
         }
-        Ok(Self { config, meta, stage: Begin(()) })
+        Ok(Self {
+            config,
+            meta,
+            stage: Begin(()),
+        })
     }
 
     /// Reads the rows of bucket `lease`.
@@ -95,7 +96,11 @@ impl Restore<Begin> {
     /// # Errors
     /// A [`Fault`] that names a broken row, or the one that `rows` gave.
     pub fn leases(self, rows: impl IntoIterator<Item = Result<Row, Fault>>) -> Result<Restore<LeasesDone>, Fault> {
-        let Self { config, meta, stage: Begin(()) } = self;
+        let Self {
+            config,
+            meta,
+            stage: Begin(()),
+        } = self;
         let mut leases = Leases::default();
         for row in rows {
             let (key, value) = row?;
@@ -103,7 +108,11 @@ impl Restore<Begin> {
             let ttl = stored.ttl.max(config.min_lease_ttl_seconds);
             leases.restore(id, Lease::new(ttl, stored.remaining_ttl));
         }
-        Ok(Restore { config, meta, stage: LeasesDone { leases } })
+        Ok(Restore {
+            config,
+            meta,
+            stage: LeasesDone { leases },
+        })
     }
 
     /// All stages in their order, each from what `scan` reads of a bucket.
@@ -114,10 +123,20 @@ impl Restore<Begin> {
     where
         Rows: IntoIterator<Item = Result<Row, Fault>>,
     {
-        let restore = Self::begin(config, scan(Bucket::Meta))?.leases(scan(Bucket::Lease))?.kv(scan(Bucket::Key))?;
-        let small = [Bucket::Alarm, Bucket::Auth, Bucket::Cluster, Bucket::Members, Bucket::MembersRemoved];
+        let restore = Self::begin(config, scan(Bucket::Meta))?
+            .leases(scan(Bucket::Lease))?
+            .kv(scan(Bucket::Key))?;
+        let small = [
+            Bucket::Alarm,
+            Bucket::Auth,
+            Bucket::Cluster,
+            Bucket::Members,
+            Bucket::MembersRemoved,
+        ];
         let rows = small.into_iter().flat_map(|bucket| {
-            scan(bucket).into_iter().map(move |row| row.map(|(key, value)| (bucket, key, value)))
+            scan(bucket)
+                .into_iter()
+                .map(move |row| row.map(|(key, value)| (bucket, key, value)))
         });
         restore.finish(rows)
     }
@@ -132,18 +151,26 @@ impl Restore<LeasesDone> {
     /// # Errors
     /// A [`Fault`] that names a broken row, or the one that `rows` gave.
     pub fn kv(self, rows: impl IntoIterator<Item = Result<Row, Fault>>) -> Result<Restore<KvDone>, Fault> {
-        let Self { config, meta, stage: LeasesDone { mut leases } } = self;
+        let Self {
+            config,
+            meta,
+            stage: LeasesDone { mut leases },
+        } = self;
         let mut restore = Mvcc::restore();
         for row in rows {
             let (key, value) = row?;
-            restore.row(&key, value)?;
+            restore.row(&key, &value)?;
         }
         let kv = restore.finish(meta.scheduled_compact.as_deref(), meta.finished_compact.as_deref())?;
         let view = kv.view();
         for (key, lease) in view.leased_keys() {
             leases.reattach(&Bytes::copy_from_slice(key), 0, lease);
         }
-        Ok(Restore { config, meta, stage: KvDone { leases, kv } })
+        Ok(Restore {
+            config,
+            meta,
+            stage: KvDone { leases, kv },
+        })
     }
 }
 
@@ -153,7 +180,11 @@ impl Restore<KvDone> {
     /// # Errors
     /// A [`Fault`] that names a broken row, the one that `rows` gave, or that auth is on, which this version does not have.
     pub fn finish(self, rows: impl IntoIterator<Item = Result<(Bucket, Bytes, Bytes), Fault>>) -> Result<Store, Fault> {
-        let Self { config, meta, stage: KvDone { leases, kv } } = self;
+        let Self {
+            config,
+            meta,
+            stage: KvDone { leases, kv },
+        } = self;
         let (mut alarms, mut cluster) = (Alarms::default(), Cluster::default());
         for row in rows {
             let (bucket, key, value) = row?;
@@ -208,6 +239,15 @@ fn restore_row(
 
 /// The configuration that the member table implies, for tables whose writer did not store it.
 fn conf_state_of(cluster: &Cluster) -> ConfState {
-    let ids = |learner| cluster.members().filter(move |member| member.is_learner == learner).map(|member| member.id.0);
-    ConfState { voters: ids(false).collect(), learners: ids(true).collect(), ..ConfState::default() }
+    let ids = |learner| {
+        cluster
+            .members()
+            .filter(move |member| member.is_learner == learner)
+            .map(|member| member.id.0)
+    };
+    ConfState {
+        voters: ids(false).collect(),
+        learners: ids(true).collect(),
+        ..ConfState::default()
+    }
 }

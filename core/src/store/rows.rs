@@ -21,10 +21,6 @@ pub(super) const CONSISTENT_INDEX: &[u8] = b"consistent_index";
 pub(super) const TERM: &[u8] = b"term";
 /// The configuration of consensus.
 pub(super) const CONF_STATE: &[u8] = b"confState";
-/// The last compaction begun.
-pub(super) const SCHEDULED_COMPACT: &[u8] = b"scheduledCompactRev";
-/// The last compaction ended.
-pub(super) const FINISHED_COMPACT: &[u8] = b"finishedCompactRev";
 /// The version whose rows these are; absent before 3.6.
 const STORAGE_VERSION: &[u8] = b"storageVersion";
 
@@ -51,7 +47,11 @@ pub(super) fn conf_state(state: &ConfState) -> TableOp {
 
 /// A lease.
 pub(super) fn lease(id: i64, lease: &Lease) -> TableOp {
-    let stored = leasepb::Lease { id, ttl: lease.ttl(), remaining_ttl: lease.remaining_ttl() };
+    let stored = leasepb::Lease {
+        id,
+        ttl: lease.ttl(),
+        remaining_ttl: lease.remaining_ttl(),
+    };
     TableOp::put(Bucket::Lease, id.to_be_bytes().to_vec(), stored.encode_to_vec())
 }
 
@@ -63,7 +63,11 @@ pub(super) fn lease_gone(id: i64) -> TableOp {
 /// An alarm, on or off. All of it is in the row's key.
 pub(super) fn alarm(alarm: &AlarmMember, on: bool) -> TableOp {
     let value = on.then(Bytes::new);
-    TableOp { bucket: Bucket::Alarm, key: alarm.encode_to_vec().into(), value }
+    TableOp {
+        bucket: Bucket::Alarm,
+        key: alarm.encode_to_vec().into(),
+        value,
+    }
 }
 
 /// A member.
@@ -89,13 +93,18 @@ pub(super) fn cluster_version(version: ClusterVersion, ops: &mut Vec<TableOp>) {
 
 /// The downgrade.
 pub(super) fn downgrade(downgrade: &Downgrade) -> TableOp {
-    let form = DowngradeJson { target: downgrade.target.clone(), enabled: downgrade.enabled };
+    let form = DowngradeJson {
+        target: downgrade.target.clone(),
+        enabled: downgrade.enabled,
+    };
     put(Bucket::Cluster, DOWNGRADE, json(&form))
 }
 
 /// Reads a number of bucket `meta`.
 pub(super) fn read_number(name: &'static [u8], value: &[u8]) -> Result<u64, Fault> {
-    let bytes = value.try_into().map_err(|_| corrupt(Bucket::Meta, name, "not 8 bytes"))?;
+    let bytes = value
+        .try_into()
+        .map_err(|_| corrupt(Bucket::Meta, name, "not 8 bytes"))?;
     Ok(u64::from_be_bytes(bytes))
 }
 
@@ -103,14 +112,22 @@ pub(super) fn read_number(name: &'static [u8], value: &[u8]) -> Result<u64, Faul
 pub(super) fn read_conf_state(value: &[u8]) -> Result<ConfState, Fault> {
     let form: ConfStateJson = from_json(Bucket::Meta, CONF_STATE, value)?;
     if !form.voters_outgoing.is_empty() || !form.learners_next.is_empty() {
-        return Err(corrupt(Bucket::Meta, CONF_STATE, "a joint configuration, which etcd never has"));
+        return Err(corrupt(
+            Bucket::Meta,
+            CONF_STATE,
+            "a joint configuration, which etcd never has",
+        ));
     }
     let sorted = |mut list: Vec<u64>| {
         list.sort_unstable();
         list.dedup();
         list
     };
-    Ok(ConfState { voters: sorted(form.voters), learners: sorted(form.learners), ..ConfState::default() })
+    Ok(ConfState {
+        voters: sorted(form.voters),
+        learners: sorted(form.learners),
+        ..ConfState::default()
+    })
 }
 
 /// Reads a lease.
@@ -154,16 +171,25 @@ pub(super) fn read_cluster_version(value: &[u8]) -> Result<ClusterVersion, Fault
 /// Reads the downgrade.
 pub(super) fn read_downgrade(value: &[u8]) -> Result<Downgrade, Fault> {
     let form: DowngradeJson = from_json(Bucket::Cluster, DOWNGRADE, value)?;
-    Ok(Downgrade { enabled: form.enabled, target: form.target })
+    Ok(Downgrade {
+        enabled: form.enabled,
+        target: form.target,
+    })
 }
 
 /// A row that nobody wrote like this.
 pub(super) fn corrupt(bucket: Bucket, key: &[u8], why: &str) -> Fault {
-    Fault::Inconsistent { cause: format!("bucket {}, row \"{}\": {why}", bucket.name(), key.escape_ascii()) }
+    Fault::Inconsistent {
+        cause: format!("bucket {}, row \"{}\": {why}", bucket.name(), key.escape_ascii()),
+    }
 }
 
 fn put(bucket: Bucket, name: &'static [u8], value: Vec<u8>) -> TableOp {
-    TableOp { bucket, key: Bytes::from_static(name), value: Some(value.into()) }
+    TableOp {
+        bucket,
+        key: Bytes::from_static(name),
+        value: Some(value.into()),
+    }
 }
 
 fn json(form: &impl Serialize) -> Vec<u8> {
@@ -191,8 +217,20 @@ struct ConfStateJson {
 
 impl From<&ConfState> for ConfStateJson {
     fn from(state: &ConfState) -> Self {
-        let ConfState { voters, learners, voters_outgoing, learners_next, auto_leave } = state.clone();
-        Self { voters, learners, voters_outgoing, learners_next, auto_leave }
+        let ConfState {
+            voters,
+            learners,
+            voters_outgoing,
+            learners_next,
+            auto_leave,
+        } = state.clone();
+        Self {
+            voters,
+            learners,
+            voters_outgoing,
+            learners_next,
+            auto_leave,
+        }
     }
 }
 
@@ -214,13 +252,23 @@ mod tests {
 
     #[test]
     fn json_rows_have_etcds_bytes_and_read_back() {
-        let state = ConfState { voters: vec![1, u64::MAX], learners: vec![2], ..ConfState::default() };
+        let state = ConfState {
+            voters: vec![1, u64::MAX],
+            learners: vec![2],
+            ..ConfState::default()
+        };
         let row = conf_state(&state);
-        assert_eq!(value(&row), r#"{"voters":[1,18446744073709551615],"learners":[2],"auto_leave":false}"#);
+        assert_eq!(
+            value(&row),
+            r#"{"voters":[1,18446744073709551615],"learners":[2],"auto_leave":false}"#
+        );
         assert_eq!(read_conf_state(row.value.as_ref().unwrap()), Ok(state));
         assert_eq!(value(&conf_state(&ConfState::default())), r#"{"auto_leave":false}"#);
 
-        let job = Downgrade { enabled: true, target: "3.5".into() };
+        let job = Downgrade {
+            enabled: true,
+            target: "3.5".into(),
+        };
         let row = downgrade(&job);
         assert_eq!(value(&row), r#"{"target-version":"3.5","enabled":true}"#);
         assert_eq!(read_downgrade(row.value.as_ref().unwrap()), Ok(job));
@@ -232,11 +280,24 @@ mod tests {
         assert_eq!(&row.key[..], [255, 255, 255, 255, 255, 255, 255, 254]);
         let stored = row.value.unwrap();
         assert_eq!(&stored[..], [8, 254, 255, 255, 255, 255, 255, 255, 255, 255, 1, 16, 60]);
-        assert_eq!(read_lease(&row.key, stored), Ok((-2, leasepb::Lease { id: -2, ttl: 60, remaining_ttl: 0 })));
+        assert_eq!(
+            read_lease(&row.key, stored),
+            Ok((
+                -2,
+                leasepb::Lease {
+                    id: -2,
+                    ttl: 60,
+                    remaining_ttl: 0
+                }
+            ))
+        );
 
         let on = AlarmMember { member_id: 5, alarm: 1 };
         let row = alarm(&on, true);
-        assert_eq!((&row.key[..], row.value.clone()), (&[8, 5, 16, 1][..], Some(Bytes::new())));
+        assert_eq!(
+            (&row.key[..], row.value.clone()),
+            (&[8, 5, 16, 1][..], Some(Bytes::new()))
+        );
         assert_eq!(read_alarm(row.key), Ok(on));
     }
 

@@ -45,7 +45,10 @@ impl<'a> Plan<'a> {
     pub(super) fn decide(view: &View, request: &'a TxnRequest) -> Self {
         let succeeded = request.compare.iter().all(|compare| holds(view, compare));
         let branch = if succeeded { &request.success } else { &request.failure };
-        Self { succeeded, steps: branch.iter().map(|op| Step::decide(view, op)).collect() }
+        Self {
+            succeeded,
+            steps: branch.iter().map(|op| Step::decide(view, op)).collect(),
+        }
     }
 
     /// Checks the chosen operations against the state before the transaction.
@@ -62,10 +65,16 @@ impl<'a> Plan<'a> {
     pub(super) fn run(&self, write: &mut Write<'_>, leases: &mut Leases, answer: bool) -> Result<TxnResponse, Error> {
         let mut responses = Vec::with_capacity(self.steps.len());
         for step in &self.steps {
-            responses.push(ResponseOp { response: step.run(write, leases, answer)? });
+            responses.push(ResponseOp {
+                response: step.run(write, leases, answer)?,
+            });
         }
         // Only the outermost header has the revision; a nested one is there and empty, as in etcd.
-        Ok(TxnResponse { header: Some(ResponseHeader::default()), succeeded: self.succeeded, responses })
+        Ok(TxnResponse {
+            header: Some(ResponseHeader::default()),
+            succeeded: self.succeeded,
+            responses,
+        })
     }
 }
 
@@ -87,7 +96,10 @@ impl<'a> Step<'a> {
             Self::Put(request) => Response::ResponsePut(put(write, leases, request)),
             Self::Range(request) if answer => {
                 let found = write.range(request)?;
-                Response::ResponseRange(RangeResponse { header: header(write.revision()), ..found })
+                Response::ResponseRange(RangeResponse {
+                    header: header(write.revision()),
+                    ..found
+                })
             }
             Self::Range(_) => Response::ResponseRange(RangeResponse::default()),
             Self::Txn(nested) => Response::ResponseTxn(nested.run(write, leases, answer)?),
@@ -105,13 +117,22 @@ pub(super) fn read(view: &View, request: &TxnRequest) -> Result<TxnResponse, Err
     let read = |step: &Step<'_>| match step {
         Step::Range(request) => {
             let found = view.range(request)?;
-            let response = Response::ResponseRange(RangeResponse { header: header(view.revision()), ..found });
-            Ok(ResponseOp { response: Some(response) })
+            let response = Response::ResponseRange(RangeResponse {
+                header: header(view.revision()),
+                ..found
+            });
+            Ok(ResponseOp {
+                response: Some(response),
+            })
         }
         Step::DeleteRange(_) | Step::Nothing | Step::Put(_) | Step::Txn(_) => Err(Error::KeyNotFound),
     };
     let responses = plan.steps.iter().map(read).collect::<Result<_, _>>()?;
-    Ok(TxnResponse { header: header(view.revision()), succeeded: plan.succeeded, responses })
+    Ok(TxnResponse {
+        header: header(view.revision()),
+        succeeded: plan.succeeded,
+        responses,
+    })
 }
 
 /// Checks a write against the state before it.
@@ -127,14 +148,29 @@ pub(super) fn check_put(view: &View, leases: &Leases, request: &PutRequest) -> R
 
 /// Carries a checked write out.
 pub(super) fn put(write: &mut Write<'_>, leases: &mut Leases, request: &PutRequest) -> PutResponse {
-    let kept = if request.ignore_value || request.ignore_lease { current(write, &request.key) } else { None };
+    let kept = if request.ignore_value || request.ignore_lease {
+        write.get(&request.key)
+    } else {
+        None
+    };
     // A checked key is there, unless the transaction deleted it before, which no checked transaction does.
     let kept = kept.unwrap_or_default();
-    let value = if request.ignore_value { kept.value } else { request.value.clone() };
-    let lease = if request.ignore_lease { kept.lease } else { request.lease };
+    let value = if request.ignore_value {
+        kept.value
+    } else {
+        request.value.clone()
+    };
+    let lease = if request.ignore_lease {
+        kept.lease
+    } else {
+        request.lease
+    };
     let before = write.put(request.key.clone(), value, lease);
     leases.reattach(&request.key, before.as_ref().map_or(0, |before| before.lease), lease);
-    PutResponse { header: header(write.revision()), prev_kv: before.filter(|_| request.prev_kv) }
+    PutResponse {
+        header: header(write.revision()),
+        prev_kv: before.filter(|_| request.prev_kv),
+    }
 }
 
 /// Carries a deletion out.
@@ -152,12 +188,6 @@ pub(super) fn delete_range(
         deleted: i64::try_from(deleted.len()).unwrap_or(i64::MAX),
         prev_kvs: if request.prev_kv { deleted } else { Vec::new() },
     }
-}
-
-/// What a key holds in the middle of a transaction.
-fn current(write: &Write<'_>, key: &Bytes) -> Option<KeyValue> {
-    let request = RangeRequest { key: key.clone(), ..RangeRequest::default() };
-    write.range(&request).ok()?.kvs.pop()
 }
 
 /// Checks the revision a range asks for. A negative one means the current one, as long as history reaches so far back:
@@ -213,7 +243,11 @@ fn holds_for(compare: &Compare, kv: Option<&KeyValue>) -> bool {
     let order = match CompareTarget::try_from(compare.target) {
         Ok(CompareTarget::Value) => {
             let Some(kv) = kv else { return false };
-            let wanted: &[u8] = if let Some(TargetUnion::Value(value)) = union { value } else { &[] };
+            let wanted: &[u8] = if let Some(TargetUnion::Value(value)) = union {
+                value
+            } else {
+                &[]
+            };
             (*kv.value).cmp(wanted)
         }
         Ok(target) => {
@@ -235,20 +269,38 @@ fn holds_for(compare: &Compare, kv: Option<&KeyValue>) -> bool {
 fn numbers(target: CompareTarget, kv: Option<&KeyValue>, union: Option<&TargetUnion>) -> (i64, i64) {
     let (found, wanted): (fn(&KeyValue) -> i64, _) = match target {
         CompareTarget::Value => (|_| 0, None),
-        CompareTarget::Version => {
-            (|kv| kv.version, if let Some(TargetUnion::Version(version)) = union { Some(version) } else { None })
-        }
+        CompareTarget::Version => (
+            |kv| kv.version,
+            if let Some(TargetUnion::Version(version)) = union {
+                Some(version)
+            } else {
+                None
+            },
+        ),
         CompareTarget::Create => (
             |kv| kv.create_revision,
-            if let Some(TargetUnion::CreateRevision(created)) = union { Some(created) } else { None },
+            if let Some(TargetUnion::CreateRevision(created)) = union {
+                Some(created)
+            } else {
+                None
+            },
         ),
         CompareTarget::Mod => (
             |kv| kv.mod_revision,
-            if let Some(TargetUnion::ModRevision(modified)) = union { Some(modified) } else { None },
+            if let Some(TargetUnion::ModRevision(modified)) = union {
+                Some(modified)
+            } else {
+                None
+            },
         ),
-        CompareTarget::Lease => {
-            (|kv| kv.lease, if let Some(TargetUnion::Lease(lease)) = union { Some(lease) } else { None })
-        }
+        CompareTarget::Lease => (
+            |kv| kv.lease,
+            if let Some(TargetUnion::Lease(lease)) = union {
+                Some(lease)
+            } else {
+                None
+            },
+        ),
     };
     (kv.map_or(0, found), wanted.copied().unwrap_or(0))
 }

@@ -32,7 +32,10 @@ impl View {
     /// A header with this state's revision and nothing else.
     #[must_use]
     pub fn header(&self) -> ResponseHeader {
-        ResponseHeader { revision: self.kv.revision(), ..ResponseHeader::default() }
+        ResponseHeader {
+            revision: self.kv.revision(),
+            ..ResponseHeader::default()
+        }
     }
 
     /// Answers a read.
@@ -41,7 +44,10 @@ impl View {
     /// [`Error::Compacted`] or [`Error::FutureRevision`].
     pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, Error> {
         let found = self.kv.range(request)?;
-        Ok(RangeResponse { header: header(self.kv.revision()), ..found })
+        Ok(RangeResponse {
+            header: header(self.kv.revision()),
+            ..found
+        })
     }
 
     /// Answers a transaction that [only reads](super::check::is_read_only).
