@@ -18,6 +18,9 @@
 pub mod error;
 pub mod id;
 pub mod limits;
+pub mod mvcc;
 pub mod proto;
+pub mod table;
 pub mod random;
 pub mod time;
+pub mod watch;
