@@ -22,5 +22,6 @@ pub mod mvcc;
 pub mod proto;
 pub mod table;
 pub mod random;
+pub mod table;
 pub mod time;
 pub mod watch;
