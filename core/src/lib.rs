@@ -20,7 +20,6 @@ pub mod id;
 pub mod limits;
 pub mod mvcc;
 pub mod proto;
-pub mod table;
 pub mod random;
 pub mod table;
 pub mod time;

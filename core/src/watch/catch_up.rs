@@ -15,7 +15,7 @@ use crate::limits::{
     WATCH_CATCHUP_BYTES, WATCH_CATCHUP_REVISIONS, WATCH_PASS_BYTES, WATCH_PASS_DELIVERIES, WATCH_PASS_REVISIONS,
     WATCH_SYNC_BATCH_WATCHERS,
 };
-use crate::mvcc::{Event, View};
+use crate::mvcc::{Event, EventRef, View};
 
 /// A slow watcher: the revision it needs next, and its slot.
 type Place = (i64, u32);
@@ -79,14 +79,7 @@ impl Hub {
     }
 
     /// Sends a watcher its picks and has it go on at `next`; later, if its stream's queue is full by now.
-    fn advance(
-        &mut self,
-        slot: u32,
-        next: i64,
-        picks: &[u32],
-        encoder: &mut Encoder<'_>,
-        out: &mut Vec<WatchOutput>,
-    ) {
+    fn advance(&mut self, slot: u32, next: i64, picks: &[u32], encoder: &mut Encoder<'_>, out: &mut Vec<WatchOutput>) {
         let revision = self.view.revision();
         let Watcher { stream, prev_kv, .. } = self.watchers[slot];
         self.leave_slow(slot);
@@ -104,6 +97,7 @@ impl Hub {
 }
 
 /// A stretch of history and what of it is for whom.
+#[derive(Default)]
 struct Stretch {
     /// The events that are for anybody.
     events: Vec<Event>,
@@ -111,6 +105,12 @@ struct Stretch {
     batches: Vec<Batch>,
     /// The last revision that was read.
     end: i64,
+    /// Bytes of the events' keys and values.
+    bytes: usize,
+    /// How often an event was picked.
+    deliveries: usize,
+    /// How many members take no more.
+    full: usize,
 }
 
 /// What one watcher gets of a stretch.
@@ -132,40 +132,64 @@ impl Stretch {
         for (member, (_, slot)) in (0..).zip(members) {
             group.insert(&watchers[*slot].range, member);
         }
-        let mut events = Vec::new();
-        let mut batches: Vec<Batch> = members.iter().map(|_| Batch::default()).collect();
-        let (mut bytes, mut deliveries, mut full, mut revisions, mut last) = (0, 0, 0, 0, 0);
+        let mut stretch = Self {
+            batches: members.iter().map(|_| Batch::default()).collect(),
+            ..Self::default()
+        };
+        let mut revisions = 0;
+        let mut takers: Vec<u32> = Vec::new();
         for event in view.events_since(members[0].0, WATCH_PASS_REVISIONS) {
-            let revision = event.kv.mod_revision;
-            if revision != last {
-                if full == batches.len() || bytes >= WATCH_PASS_BYTES || deliveries >= WATCH_PASS_DELIVERIES {
-                    return Self { events, batches, end: last };
+            let revision = event.revision().main;
+            if revision != stretch.end {
+                if stretch.is_full() {
+                    return stretch;
                 }
-                last = revision;
+                stretch.end = revision;
                 revisions += 1;
             }
-            let index = u32::try_from(events.len()).expect("a stretch is short");
-            let size = event.kv.key.len() + event.kv.value.len();
-            let before = deliveries;
-            group.stab(&event.kv.key, |member| {
-                let batch = &mut batches[member as usize];
+            group.stab(event.key(), |member| {
                 let watcher = &watchers[members[member as usize].1];
-                if batch.more.is_some() || revision < watcher.next || !watcher.wants(event.kind) {
-                    return;
-                }
-                if batch.take(index, revision, size) {
-                    deliveries += 1;
-                } else {
-                    full += 1;
+                let has_room = stretch.batches[member as usize].more.is_none();
+                if has_room && revision >= watcher.next && watcher.wants(event.kind()) {
+                    takers.push(member);
                 }
             });
-            if deliveries > before {
-                bytes += size;
-                events.push(event);
+            if !takers.is_empty() {
+                stretch.hand_out(event, &takers);
+                takers.clear();
             }
         }
-        let end = if revisions < WATCH_PASS_REVISIONS { view.revision() } else { last };
-        Self { events, batches, end }
+        if revisions < WATCH_PASS_REVISIONS {
+            stretch.end = view.revision();
+        }
+        stretch
+    }
+
+    /// Whether no further revision is to be read.
+    fn is_full(&self) -> bool {
+        self.full == self.batches.len() || self.bytes >= WATCH_PASS_BYTES || self.deliveries >= WATCH_PASS_DELIVERIES
+    }
+
+    fn hand_out(&mut self, event: EventRef<'_>, takers: &[u32]) {
+        let kv = event.kv();
+        let size = kv.key.len() + kv.value.len();
+        let index = u32::try_from(self.events.len()).expect("a stretch is short");
+        let before = self.deliveries;
+        for taker in takers {
+            if self.batches[*taker as usize].take(index, kv.mod_revision, size) {
+                self.deliveries += 1;
+            } else {
+                self.full += 1;
+            }
+        }
+        if self.deliveries > before {
+            self.bytes += size;
+            self.events.push(Event {
+                kind: event.kind(),
+                kv,
+                prev_kv: None,
+            });
+        }
     }
 }
 

@@ -42,7 +42,8 @@ impl<'a> Encoder<'a> {
                 encode_event(&message(event, previous(view, event)))
             })
         } else {
-            self.plain.list(picks, |pick| encode_event(&message(&events[pick], None)))
+            self.plain
+                .list(picks, |pick| encode_event(&message(&events[pick], None)))
         }
     }
 }
@@ -77,7 +78,11 @@ fn previous(view: &View, event: &Event) -> Option<KeyValue> {
         ..
     } = &event.kv;
     let creates = event.kind == EventKind::Put && create_revision == mod_revision;
-    if creates { None } else { view.prev_kv(key, *mod_revision) }
+    if creates {
+        None
+    } else {
+        view.prev_kv(key, *mod_revision)
+    }
 }
 
 fn message(event: &Event, prev_kv: Option<KeyValue>) -> mvccpb::Event {

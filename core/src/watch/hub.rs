@@ -295,7 +295,12 @@ impl Hub {
     pub(super) fn move_to(&mut self, view: View) {
         let seen = self.view.revision();
         self.view = view;
-        let synced: Vec<u32> = self.watchers.iter().filter(|(_, w)| !w.slow).map(|(slot, _)| slot).collect();
+        let synced: Vec<u32> = self
+            .watchers
+            .iter()
+            .filter(|(_, w)| !w.slow)
+            .map(|(slot, _)| slot)
+            .collect();
         for slot in synced {
             let watcher = &mut self.watchers[slot];
             watcher.next = watcher.next.max(seen + 1);
@@ -329,7 +334,15 @@ impl Hub {
             watcher.progress = Progress::Due;
             if was == Progress::Due && watcher.has_all(revision) && self.streams[stream].room() > 0 {
                 let watch_id = watcher.id;
-                self.send(stream, Response { watch_id, revision, ..Response::default() }, out);
+                self.send(
+                    stream,
+                    Response {
+                        watch_id,
+                        revision,
+                        ..Response::default()
+                    },
+                    out,
+                );
             }
         }
     }

@@ -48,10 +48,7 @@ impl KeyRange {
         let start = if key.is_empty() { FIRST_KEY } else { key };
         match &range_end[..] {
             [] => Some(Self::Key(start)),
-            [0] => Some(Self::Span(Span {
-                start,
-                end: End::Open,
-            })),
+            [0] => Some(Self::Span(Span { start, end: End::Open })),
             end if end <= &start[..] => None,
             _ => Some(Self::Span(Span {
                 start,

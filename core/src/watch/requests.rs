@@ -1,10 +1,10 @@
 //! What clients ask of their streams: make a watch, end it, say how far all are.
 
+use super::WatchOutput;
 use super::hub::Hub;
 use super::range::KeyRange;
 use super::response::{NO_WATCH, Response};
 use super::stream::{Progress, Watcher};
-use super::WatchOutput;
 use crate::error::Error;
 use crate::proto::etcdserverpb::watch_create_request::FilterType;
 use crate::proto::etcdserverpb::watch_request::RequestUnion;
@@ -28,13 +28,7 @@ impl Hub {
     }
 
     /// Refuses a watch for want of permission.
-    pub(super) fn deny(
-        &mut self,
-        stream: u32,
-        request: &WatchCreateRequest,
-        error: Error,
-        out: &mut Vec<WatchOutput>,
-    ) {
+    pub(super) fn deny(&mut self, stream: u32, request: &WatchCreateRequest, error: Error, out: &mut Vec<WatchOutput>) {
         // etcd looks at the revision before it looks at permissions.
         if request.start_revision < 0 {
             return self.refuse(stream, Error::Compacted.message().into(), out);
@@ -72,7 +66,11 @@ impl Hub {
             no_delete: filters.contains(&FilterType::Nodelete),
             prev_kv: request.prev_kv,
             fragment: request.fragment,
-            progress: if request.progress_notify { Progress::Due } else { Progress::Off },
+            progress: if request.progress_notify {
+                Progress::Due
+            } else {
+                Progress::Off
+            },
         });
         let created = Response {
             watch_id: id,
@@ -117,7 +115,10 @@ impl Hub {
     fn progress(&mut self, stream: u32, out: &mut Vec<WatchOutput>) {
         let revision = self.view.revision();
         let books = &self.streams[stream];
-        let all = books.watchers.values().all(|slot| self.watchers[*slot].has_all(revision));
+        let all = books
+            .watchers
+            .values()
+            .all(|slot| self.watchers[*slot].has_all(revision));
         if all && !books.watchers.is_empty() && books.room() > 0 {
             let progress = Response {
                 watch_id: NO_WATCH,

@@ -167,7 +167,9 @@ pub(super) fn encode_event(event: &mvccpb::Event) -> Bytes {
     let body = event.encoded_len();
     let mut buf = BytesMut::with_capacity(1 + prost::length_delimiter_len(body) + body);
     buf.put_u8(EVENTS_KEY);
-    event.encode_length_delimited(&mut buf).expect("a growing buffer has room");
+    event
+        .encode_length_delimited(&mut buf)
+        .expect("a growing buffer has room");
     buf.freeze()
 }
 
@@ -279,11 +281,7 @@ mod tests {
         assert_eq!(cut(&[100, 100], 1000), [(vec![100, 100], false)]);
         assert_eq!(
             cut(&[400, 400, 400, 400, 400], 1000),
-            [
-                (vec![400, 400], true),
-                (vec![400, 400], true),
-                (vec![400], false)
-            ]
+            [(vec![400, 400], true), (vec![400, 400], true), (vec![400], false)]
         );
         assert_eq!(
             cut(&[5000, 1, 5000, 1, 1], 1000),

@@ -45,7 +45,9 @@ impl<T> Slab<T> {
 
     /// All values with their slots, in the order of slots.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        (0..).zip(&self.slots).filter_map(|(slot, value)| Some((slot, value.as_ref()?)))
+        (0..)
+            .zip(&self.slots)
+            .filter_map(|(slot, value)| Some((slot, value.as_ref()?)))
     }
 }
 

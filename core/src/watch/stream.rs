@@ -198,7 +198,11 @@ mod tests {
         assert_eq!(stream.tick_after(at(5)), at(15));
         assert_eq!(stream.tick_after(at(14)), at(15));
         assert_eq!(stream.tick_after(at(15)), at(25));
-        assert_eq!(stream.tick_after(at(1_000)), at(1_005), "missed ticks are not made up for");
+        assert_eq!(
+            stream.tick_after(at(1_000)),
+            at(1_005),
+            "missed ticks are not made up for"
+        );
         assert_eq!(stream.tick_after(Instant::MAX), Instant::MAX);
     }
 }

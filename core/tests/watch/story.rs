@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quoin_core::error::Error;
+use quoin_core::limits::{GRPC_OVERHEAD_BYTES, MAX_REQUEST_BYTES};
 use quoin_core::proto::etcdserverpb::watch_create_request::FilterType;
 use quoin_core::proto::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse};
 use quoin_core::proto::mvccpb::event::EventType;
@@ -75,7 +76,15 @@ fn folder() -> PathBuf {
 fn every_story_is_told() {
     let mut found: Vec<String> = fs::read_dir(folder())
         .unwrap()
-        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+        .map(|entry| {
+            entry
+                .unwrap()
+                .path()
+                .file_stem()
+                .unwrap()
+                .to_string_lossy()
+                .into_owned()
+        })
         .collect();
     found.sort();
     let mut told = TOLD.to_vec();
@@ -86,7 +95,7 @@ fn every_story_is_told() {
 fn tell(name: &str) {
     let path = folder().join(name).with_extension("txt");
     let script = fs::read_to_string(&path).unwrap();
-    let mut world = World::new(1);
+    let mut world = World::new(1, MAX_REQUEST_BYTES + GRPC_OVERHEAD_BYTES);
     let mut told = String::new();
     let mut answering = false;
     for line in script.lines() {
@@ -133,7 +142,11 @@ fn obey(world: &mut World, command: &str) -> Result<String, String> {
     }
     world.settle();
     let fresh = world.fresh();
-    Ok(if quietly { summary(&fresh) } else { fresh.iter().map(describe).collect() })
+    Ok(if quietly {
+        summary(&fresh)
+    } else {
+        fresh.iter().map(describe).collect()
+    })
 }
 
 fn act(world: &mut World, command: &str) -> Result<(), String> {
@@ -193,14 +206,24 @@ fn act(world: &mut World, command: &str) -> Result<(), String> {
 fn change(text: &str) -> Result<Change, String> {
     let words: Vec<&str> = text.split_whitespace().collect();
     Ok(match words[..] {
-        ["put", key, value] => Change::Put { key: key_of(key), value: value_of(value)?, lease: 0 },
+        ["put", key, value] => Change::Put {
+            key: key_of(key),
+            value: value_of(value)?,
+            lease: 0,
+        },
         ["put", key, value, lease] => Change::Put {
             key: key_of(key),
             value: value_of(value)?,
             lease: number(lease.strip_prefix("lease=").ok_or("what?")?)?,
         },
-        ["delete", key] => Change::Delete { key: key_of(key), range_end: Bytes::new() },
-        ["delete", key, end] => Change::Delete { key: key_of(key), range_end: key_of(end) },
+        ["delete", key] => Change::Delete {
+            key: key_of(key),
+            range_end: Bytes::new(),
+        },
+        ["delete", key, end] => Change::Delete {
+            key: key_of(key),
+            range_end: key_of(end),
+        },
         _ => return Err("no such change".into()),
     })
 }
@@ -318,7 +341,11 @@ fn describe_kv(kv: &KeyValue) -> String {
         0..20 => kv.value.escape_ascii().to_string(),
         bytes => format!("*{bytes}"),
     };
-    let lease = if kv.lease == 0 { String::new() } else { format!(" lease={}", kv.lease) };
+    let lease = if kv.lease == 0 {
+        String::new()
+    } else {
+        format!(" lease={}", kv.lease)
+    };
     format!(
         "{}={value} ({} {} {}{lease})",
         kv.key.escape_ascii(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
-use quoin_core::limits::{GRPC_OVERHEAD_BYTES, MAX_REQUEST_BYTES};
+use quoin_core::limits::WATCH_STREAM_QUEUE_RESPONSES;
 use quoin_core::mvcc::{Event, Mvcc};
 use quoin_core::proto::etcdserverpb::watch_request::RequestUnion;
 use quoin_core::proto::etcdserverpb::{
@@ -37,14 +37,19 @@ pub(crate) struct World {
     fresh: Vec<(StreamId, WatchResponse)>,
 }
 
-const ORIGIN: Origin = Origin { cluster_id: 1, member_id: 2, raft_term: 3 };
+const ORIGIN: Origin = Origin {
+    cluster_id: 1,
+    member_id: 2,
+    raft_term: 3,
+};
 
 impl World {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// A world whose responses are cut at `max_response_bytes`, for watchers that take fragments.
+    pub(crate) fn new(seed: u64, max_response_bytes: usize) -> Self {
         let mvcc = Mvcc::new();
         let config = HubConfig {
             progress_interval: Duration::from_secs(600),
-            max_response_bytes: MAX_REQUEST_BYTES + GRPC_OVERHEAD_BYTES,
+            max_response_bytes,
             seed,
         };
         let hub = Hub::new(config, mvcc.view());
@@ -69,10 +74,21 @@ impl World {
             response.encode(ORIGIN, &mut bytes);
             assert_eq!(bytes.len(), response.encoded_len(ORIGIN));
             let message = WatchResponse::decode(&bytes[..]).expect("responses are messages");
-            assert_eq!(message.encode_to_vec(), bytes, "no byte differs from the usual encoding");
+            assert_eq!(
+                message.encode_to_vec(),
+                bytes,
+                "no byte differs from the usual encoding"
+            );
             let header = message.header.expect("every response has a header");
             assert_eq!((header.cluster_id, header.member_id, header.raft_term), (1, 2, 3));
-            self.queues.entry(stream).or_default().push_back(message.clone());
+            let queue = self.queues.entry(stream).or_default();
+            let is_control = message.created || message.canceled && message.compact_revision == 0;
+            let continues = queue.back().is_some_and(|last| last.fragment);
+            assert!(
+                is_control || continues || queue.len() < WATCH_STREAM_QUEUE_RESPONSES,
+                "the queue has a bound"
+            );
+            queue.push_back(message.clone());
             self.fresh.push((stream, message));
         }
     }
@@ -131,7 +147,10 @@ impl World {
             events.clear();
         }
         let view = self.mvcc.view();
-        self.step(WatchInput::Applied { view, events: Arc::from(events) });
+        self.step(WatchInput::Applied {
+            view,
+            events: Arc::from(events),
+        });
     }
 
     /// Replaces the hub's store by the present one, as a snapshot would.
@@ -154,7 +173,9 @@ impl World {
     }
 
     pub(crate) fn request(&mut self, stream: StreamId, union: RequestUnion) {
-        let request = WatchRequest { request_union: Some(union) };
+        let request = WatchRequest {
+            request_union: Some(union),
+        };
         self.step(WatchInput::Request { stream, request });
     }
 
