@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use quoin_core::random::Prng;
 use quoin_core::table::{Bucket, TableOp};
-use quoin_runtime::table::Table;
+use quoin_runtime::table::{Rows, Table};
 
-type Rows = BTreeMap<(Bucket, Bytes), Bytes>;
+type Content = BTreeMap<(Bucket, Bytes), Bytes>;
 
 /// A table whose batches are atomic and become durable in order; handles share it.
 #[derive(Clone, Debug)]
@@ -19,8 +19,8 @@ pub struct SimTable {
 
 #[derive(Debug)]
 struct World {
-    current: Rows,
-    durable: Rows,
+    current: Content,
+    durable: Content,
     pending: Vec<Vec<TableOp>>,
     calls: u64,
     crash_at: Option<u64>,
@@ -33,8 +33,8 @@ impl SimTable {
     pub fn new(seed: u64) -> Self {
         let prng = Prng::new(seed).fork("table");
         let world = World {
-            current: Rows::new(),
-            durable: Rows::new(),
+            current: Content::new(),
+            durable: Content::new(),
             pending: Vec::new(),
             calls: 0,
             crash_at: None,
@@ -78,7 +78,7 @@ impl SimTable {
     }
 }
 
-fn write(rows: &mut Rows, ops: &[TableOp]) {
+fn write(rows: &mut Content, ops: &[TableOp]) {
     for op in ops {
         match &op.value {
             Some(value) => drop(rows.insert((op.bucket, op.key.clone()), value.clone())),
@@ -102,16 +102,15 @@ impl Table for SimTable {
         Ok(())
     }
 
-    fn scan(&self, bucket: Bucket, row: &mut dyn FnMut(Bytes, Bytes) -> io::Result<()>) -> io::Result<()> {
-        let world = self.enter()?;
-        let rows = world
-            .current
-            .range((bucket, Bytes::new())..)
-            .take_while(|((of, _), _)| *of == bucket);
-        for ((_, key), value) in rows {
-            row(key.clone(), value.clone())?;
+    fn scan(&self, bucket: Bucket) -> Rows<'_> {
+        match self.enter() {
+            Ok(world) => {
+                let rows = world.current.range((bucket, Bytes::new())..).take_while(|((of, _), _)| *of == bucket);
+                let rows: Vec<_> = rows.map(|((_, key), value)| Ok((key.clone(), value.clone()))).collect();
+                Box::new(rows.into_iter())
+            }
+            Err(error) => Box::new(std::iter::once(Err(error))),
         }
-        Ok(())
     }
 
     fn size_bytes(&self) -> io::Result<u64> {

@@ -18,17 +18,17 @@ const MEMTABLE_BYTES: u64 = 8 << 20;
 /// Bytes of fjall journals kept before its quiet keyspaces are flushed too.
 const JOURNAL_BYTES: u64 = 128 << 20;
 
-/// A row: bucket key and value.
-pub type Row = (Bytes, Bytes);
+/// Rows as they are read: bucket key and value.
+pub type Rows<'a> = Box<dyn Iterator<Item = io::Result<(Bytes, Bytes)>> + 'a>;
 
 /// The applied state on disk. All calls block.
 pub trait Table: Send {
-    /// Writes all of `ops` or, if the process dies meanwhile, none of them.
+    /// Writes all of `ops`, no two of which change the same row, or, if the process dies meanwhile, none of them.
     fn write(&mut self, ops: &[TableOp]) -> io::Result<()>;
     /// Makes everything written so far durable.
     fn sync(&mut self) -> io::Result<()>;
-    /// All rows of `bucket` in key order, handed to `row` until it returns an error.
-    fn scan(&self, bucket: Bucket, row: &mut dyn FnMut(Bytes, Bytes) -> io::Result<()>) -> io::Result<()>;
+    /// All rows of `bucket` in key order.
+    fn scan(&self, bucket: Bucket) -> Rows<'_>;
     /// Bytes taken on disk.
     fn size_bytes(&self) -> io::Result<u64>;
     /// Rewrites the tables without superseded and deleted rows.
@@ -81,6 +81,8 @@ fn keyspace_options() -> KeyspaceCreateOptions {
 
 impl Table for FjallTable {
     fn write(&mut self, ops: &[TableOp]) -> io::Result<()> {
+        // Within a batch fjall does not order two changes of one row.
+        debug_assert!(rows_are_distinct(ops), "a batch changes a row once");
         let mut batch = self.database.batch();
         for op in ops {
             let keyspace = self.keyspace(op.bucket);
@@ -96,12 +98,11 @@ impl Table for FjallTable {
         self.database.persist(PersistMode::SyncData).map_err(into_io)
     }
 
-    fn scan(&self, bucket: Bucket, row: &mut dyn FnMut(Bytes, Bytes) -> io::Result<()>) -> io::Result<()> {
-        for guard in self.keyspace(bucket).iter() {
+    fn scan(&self, bucket: Bucket) -> Rows<'_> {
+        Box::new(self.keyspace(bucket).iter().map(|guard| {
             let (key, value) = guard.into_inner().map_err(into_io)?;
-            row(Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value))?;
-        }
-        Ok(())
+            Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
+        }))
     }
 
     fn size_bytes(&self) -> io::Result<u64> {
@@ -116,6 +117,12 @@ impl Table for FjallTable {
         }
         Ok(())
     }
+}
+
+fn rows_are_distinct(ops: &[TableOp]) -> bool {
+    let mut rows: Vec<_> = ops.iter().map(|op| (op.bucket, &op.key)).collect();
+    rows.sort_unstable();
+    rows.windows(2).all(|pair| pair[0] != pair[1])
 }
 
 fn into_io(error: fjall::Error) -> io::Error {

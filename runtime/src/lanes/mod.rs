@@ -19,6 +19,9 @@ pub mod wal;
 /// How completions, and at most one fault, leave a lane.
 pub type Report = Arc<dyn Fn(Result<Done, Fault>) + Send + Sync>;
 
+/// Where measurements go.
+pub type Observe = Arc<dyn Fn(Observation) + Send + Sync>;
+
 /// A measurement of a lane, for metrics.
 #[derive(Clone, Copy, Debug)]
 pub enum Observation {

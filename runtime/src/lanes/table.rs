@@ -4,6 +4,7 @@
 //! The log is kept until the table is durably past it, so nothing waits for the sync but the log's retention: one a
 //! second is enough.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use quoin_core::time::Instant;
 use crate::clock::Clock;
 use crate::table::Table;
 
-use super::Lane;
+use super::wal::Keep;
+use super::{Lane, Observation, Observe, Report};
 
 /// The longest that written rows stay volatile.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
@@ -40,14 +42,12 @@ pub enum TableJob {
     },
 }
 
-/// How completions and the final fault leave the lane.
-pub type Report = Arc<dyn Fn(Result<Done, Fault>) + Send + Sync>;
-
 /// The table with what is known of its durability.
 pub struct Rows {
     table: Box<dyn Table>,
     clock: Clock,
     report: Report,
+    observe: Observe,
     /// Index covered by what was written, and by what is durable.
     written: u64,
     durable: u64,
@@ -63,17 +63,29 @@ impl std::fmt::Debug for Rows {
 
 impl Rows {
     /// A lane over `table`, whose content was found to cover the log up to `index`.
-    pub fn new(table: Box<dyn Table>, index: u64, clock: Clock, unsafe_no_fsync: bool, report: Report) -> Self {
-        let synced_at = clock.now();
+    pub fn new(table: Box<dyn Table>, index: u64, keep: &Keep) -> Self {
         // What a crashed process had written may not be durable yet: assume nothing until the first sync.
-        Self { table, clock, report, written: index, durable: 0, synced_at, unsafe_no_fsync }
+        Self {
+            table,
+            clock: keep.clock,
+            report: Arc::clone(&keep.report),
+            observe: Arc::clone(&keep.observe),
+            written: index,
+            durable: 0,
+            synced_at: keep.clock.now(),
+            unsafe_no_fsync: keep.unsafe_no_fsync,
+        }
     }
 
-    fn write(&mut self, batch: BatchId, ops: &[TableOp]) -> Result<(), Fault> {
+    /// Writes the rows of one or several batches, the last of which is `batch`, and reports it.
+    fn write(&mut self, batch: BatchId, mut ops: Vec<TableOp>) -> Result<(), Fault> {
+        let begun = self.clock.now();
+        keep_last_change_of_each_row(&mut ops);
         if !ops.is_empty() {
-            self.table.write(ops).map_err(|error| Fault::disk("write the table", &error))?;
+            self.table.write(&ops).map_err(|error| table_fault("write", &error))?;
         }
-        let size_bytes = self.table.size_bytes().map_err(|error| Fault::disk("measure the table", &error))?;
+        let size_bytes = self.table.size_bytes().map_err(|error| table_fault("measure", &error))?;
+        (self.observe)(Observation::TableWrite { took: self.clock.now().saturating_since(begun) });
         (self.report)(Ok(Done::Stored { batch, durable_index: self.durable, size_bytes }));
         Ok(())
     }
@@ -81,7 +93,7 @@ impl Rows {
     fn sync(&mut self) -> Result<(), Fault> {
         if self.durable < self.written {
             if !self.unsafe_no_fsync {
-                self.table.sync().map_err(|error| Fault::disk("sync the table", &error))?;
+                self.table.sync().map_err(|error| table_fault("sync", &error))?;
             }
             self.durable = self.written;
             (self.report)(Ok(Done::Durable { index: self.durable }));
@@ -95,7 +107,7 @@ impl Lane for Rows {
     type Job = TableJob;
 
     fn run(&mut self, jobs: &mut Vec<TableJob>) -> Result<(), Fault> {
-        let mut merged: Vec<TableOp> = Vec::new();
+        let mut merged = Vec::new();
         let mut last = None;
         for job in jobs.drain(..) {
             match job {
@@ -104,15 +116,13 @@ impl Lane for Rows {
                     self.written = self.written.max(index);
                     last = Some(batch);
                     if merged.len() >= MERGE_OPS_MAX {
-                        self.write(batch, &merged)?;
-                        merged.clear();
+                        self.write(batch, std::mem::take(&mut merged))?;
                         last = None;
                     }
                 }
                 TableJob::Sync => {
                     if let Some(batch) = last.take() {
-                        self.write(batch, &merged)?;
-                        merged.clear();
+                        self.write(batch, std::mem::take(&mut merged))?;
                     }
                     self.sync()?;
                 }
@@ -123,7 +133,7 @@ impl Lane for Rows {
             }
         }
         if let Some(batch) = last {
-            self.write(batch, &merged)?;
+            self.write(batch, merged)?;
         }
         if self.clock.now().saturating_since(self.synced_at) >= SYNC_INTERVAL {
             self.sync()?;
@@ -147,4 +157,21 @@ impl Lane for Rows {
     fn broke(&mut self, fault: Fault) {
         (self.report)(Err(fault));
     }
+}
+
+/// Of several changes of one row in `ops` only the last counts; the order of different rows does not matter, because
+/// a batch is written as a whole.
+fn keep_last_change_of_each_row(ops: &mut Vec<TableOp>) {
+    ops.sort_by(|a, b| (a.bucket, &a.key).cmp(&(b.bucket, &b.key)));
+    ops.dedup_by(|later, earlier| {
+        let same = (later.bucket, &later.key) == (earlier.bucket, &earlier.key);
+        if same {
+            std::mem::swap(later, earlier);
+        }
+        same
+    });
+}
+
+fn table_fault(operation: &'static str, error: &io::Error) -> Fault {
+    Fault::Disk { operation, file: "the table".to_owned(), cause: error.to_string() }
 }

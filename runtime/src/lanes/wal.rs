@@ -20,7 +20,7 @@ use quoin_core::wal::{Identity, Marker, Replay, Save, Segment, SegmentName, Sour
 use crate::clock::Clock;
 use crate::disk::{Disk, DiskFile, write_atomically};
 
-use super::{Lane, Observation, Report, disk_fault};
+use super::{Lane, Observation, Observe, Report, disk_fault};
 
 /// Under this name the next segment is prepared.
 const PREPARED: &str = "next.tmp";
@@ -68,7 +68,7 @@ pub struct Keep {
     /// Where completions go.
     pub report: Report,
     /// Where measurements go.
-    pub observe: Arc<dyn Fn(Observation) + Send + Sync>,
+    pub observe: Observe,
 }
 
 /// A log open for appending.
