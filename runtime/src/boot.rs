@@ -16,7 +16,7 @@ use quoin_core::boot::{
 use quoin_core::config::{Config, Notice, Url};
 use quoin_core::error::Fault;
 use quoin_core::id::{ClusterId, MemberId};
-use quoin_core::node::Recovered;
+use quoin_core::member::Recovered;
 use quoin_core::proto::raftpb::{ConfState, HardState};
 use quoin_core::snap;
 use quoin_core::store::{Restore, Store, StoreConfig};
@@ -125,7 +125,7 @@ pub fn boot(config: &Config, store_config: StoreConfig, keep: Keep, world: &Worl
     found.access.wal_dir = wal_access(&dirs, disk);
     found.wal = look_at_log(&dirs, disk)?;
     found.snapshot_files = look_at_snapshots(&dirs, disk)?;
-    let opened = open_store(&dirs, store_config, found.wal.is_some(), world)?;
+    let opened = open_store(&dirs, store_config, world)?;
     found.store = opened.as_ref().and_then(|(_, store)| describe(store));
     let plan = settle(&mut found, config, world)?;
     carry_out(&plan, config, store_config, keep, opened, &dirs, lock, world)
@@ -209,25 +209,16 @@ fn read_snapshot(dirs: &DataDir, disk: &dyn Disk, index: u64, term: u64) -> Resu
 
 type Opened = (Box<dyn Table>, Store);
 
-/// Opens the table and reads it back, if one was ever finished. Without a log, one that was not is cleared away.
-fn open_store(
-    dirs: &DataDir,
-    config: StoreConfig,
-    has_log: bool,
-    world: &World<'_>,
-) -> Result<Option<Opened>, BootError> {
+/// Opens the table and reads it back, if one was ever finished; one that was not is cleared away.
+fn open_store(dirs: &DataDir, config: StoreConfig, world: &World<'_>) -> Result<Option<Opened>, BootError> {
     let disk = &*world.disk;
     let path = dirs.table();
     let look = |error: io::Error| disk_fault("look at", &path, &error);
     let unfinished = dirs.snap().join(TABLE_UNFINISHED);
     if exists(disk, &unfinished).map_err(look)? {
-        if has_log {
-            // The log was created after the table was finished: only the mark was left behind.
-            disk.remove(&unfinished).map_err(look)?;
-        } else {
-            disk.remove_dir(&path).map_err(look)?;
-            return Ok(None);
-        }
+        // Nothing runs before the mark is gone, so whatever is there holds nothing.
+        disk.remove_dir(&path).map_err(look)?;
+        return Ok(None);
     }
     if !exists(disk, &path).map_err(look)? {
         return Ok(None);
