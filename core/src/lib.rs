@@ -15,6 +15,7 @@
 //! Around them: the messages ([`proto`]), the log's bytes, the limits that bound every queue ([`limits`]), and the
 //! two kinds of failure ([`error`]).
 
+pub mod boot;
 pub mod config;
 pub mod error;
 pub mod id;
