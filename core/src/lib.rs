@@ -12,7 +12,7 @@
 //!   deterministic and cannot fail on good input.
 //! - the watch `Hub`: which watcher gets which event, once, in order, whole revisions at a time.
 //!
-//! Around them: the messages ([`proto`]), the log's bytes, the limits that bound every queue ([`limits`]), and the
+//! Around them: the messages ([`proto`]), the bytes of log and snapshot files ([`wal`], [`snap`]), the limits that bound every queue ([`limits`]), and the
 //! two kinds of failure ([`error`]).
 
 pub mod error;
@@ -20,4 +20,6 @@ pub mod id;
 pub mod limits;
 pub mod proto;
 pub mod random;
+pub mod snap;
 pub mod time;
+pub mod wal;
