@@ -72,8 +72,7 @@ pub fn decode(file: &str, bytes: Bytes) -> Result<raftpb::Snapshot, Fault> {
         offset: 0,
         cause,
     };
-    let outer =
-        snappb::Snapshot::decode(bytes).map_err(|e| corrupt(format!("it does not decode: {e}")))?;
+    let outer = snappb::Snapshot::decode(bytes).map_err(|e| corrupt(format!("it does not decode: {e}")))?;
     let data = outer.data.clone().unwrap_or_default();
     if data.is_empty() {
         return Err(corrupt("it holds nothing".into()));
@@ -81,8 +80,7 @@ pub fn decode(file: &str, bytes: Bytes) -> Result<raftpb::Snapshot, Fault> {
     if crc32c::crc32c(&data) != outer.crc() {
         return Err(corrupt("its checksum does not match".into()));
     }
-    raftpb::Snapshot::decode(data)
-        .map_err(|e| corrupt(format!("its snapshot does not decode: {e}")))
+    raftpb::Snapshot::decode(data).map_err(|e| corrupt(format!("its snapshot does not decode: {e}")))
 }
 
 #[cfg(test)]
@@ -103,10 +101,7 @@ mod tests {
 
     #[test]
     fn names_are_etcds() {
-        let name = SnapshotName {
-            term: 2,
-            index: 0x1f,
-        };
+        let name = SnapshotName { term: 2, index: 0x1f };
         assert_eq!(name.to_string(), "0000000000000002-000000000000001f.snap");
         assert_eq!(SnapshotName::parse(&name.to_string()), Some(name));
         assert_eq!(database_name(0x1f), "000000000000001f.snap.db");
@@ -139,11 +134,7 @@ mod tests {
                 // The checksum's last byte has bits to spare.
                 Ok(harmless) => assert_eq!(harmless, snapshot(), "bit {bit}"),
                 Err(fault) => {
-                    assert!(
-                        fault
-                            .to_string()
-                            .starts_with("a.snap is corrupt at offset 0: ")
-                    );
+                    assert!(fault.to_string().starts_with("a.snap is corrupt at offset 0: "));
                 }
             }
         }

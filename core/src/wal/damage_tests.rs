@@ -11,21 +11,12 @@ use crate::error::Fault;
 fn assert_prefix_or_place(truth: &Replay, damaged: &Disk, what: &str) {
     match damaged.replay() {
         Ok(replay) => {
-            assert!(
-                truth.entries.starts_with(&replay.entries),
-                "{what}: other entries"
-            );
-            assert!(
-                replay.hard_state.commit <= truth.hard_state.commit,
-                "{what}"
-            );
+            assert!(truth.entries.starts_with(&replay.entries), "{what}: other entries");
+            assert!(replay.hard_state.commit <= truth.hard_state.commit, "{what}");
         }
         Err(Fault::Corrupt { file, .. }) => {
             assert!(
-                damaged
-                    .files
-                    .iter()
-                    .any(|(name, _)| name.to_string() == file),
+                damaged.files.iter().any(|(name, _)| name.to_string() == file),
                 "{what}: {file}"
             );
         }
@@ -51,10 +42,7 @@ fn a_cut_at_any_byte_leaves_a_prefix_or_names_the_place() {
                 );
             }
             if !is_last {
-                assert!(
-                    damaged.replay().is_err(),
-                    "{what}: nobody cuts a finished segment"
-                );
+                assert!(damaged.replay().is_err(), "{what}: nobody cuts a finished segment");
             }
         }
     }
@@ -75,10 +63,7 @@ fn a_flipped_bit_is_harmless_or_named_and_never_shortens_the_log() {
                     assert_eq!(replay.identity, truth.identity, "file {file} bit {bit}");
                 }
                 Err(Fault::Corrupt { offset, .. }) => {
-                    assert!(
-                        offset <= disk.files[file].1.len() as u64,
-                        "file {file} bit {bit}"
-                    );
+                    assert!(offset <= disk.files[file].1.len() as u64, "file {file} bit {bit}");
                 }
                 Err(other) => panic!("file {file} bit {bit}: {other}"),
             }
@@ -139,11 +124,7 @@ fn any_sectors_of_the_last_batch_may_be_lost() {
             .disk
             .replay()
             .unwrap_or_else(|fault| panic!("subset {subset:b}: {fault}"));
-        assert_eq!(
-            replayed.entries.last().unwrap().term,
-            2,
-            "subset {subset:b}"
-        );
+        assert_eq!(replayed.entries.last().unwrap().term, 2, "subset {subset:b}");
         assert_eq!(replayed.entries.len() as u64, next, "subset {subset:b}");
     }
 }
@@ -166,16 +147,11 @@ fn a_sector_lost_before_the_last_batch_is_rot() {
     for sector in 0..durable as usize / 512 {
         let mut damaged = log.disk.clone();
         damaged.files[0].1[sector * 512..][..512].fill(0);
-        let fault = damaged
-            .replay()
-            .expect_err("an entry that was promised is gone");
+        let fault = damaged.replay().expect_err("an entry that was promised is gone");
         let Fault::Corrupt { offset, .. } = fault else {
             panic!("{fault}")
         };
-        assert!(
-            offset < (sector as u64 + 1) * 512,
-            "sector {sector}: found at {offset}"
-        );
+        assert!(offset < (sector as u64 + 1) * 512, "sector {sector}: found at {offset}");
     }
 }
 
@@ -188,11 +164,7 @@ fn what_etcd_appended_has_no_batches_and_is_cut_only_at_its_end() {
     let mut encoder = Encoder::new(log.disk.replay().unwrap().tail.checksum);
     let mut ends = Vec::new();
     for index in 2..=4 {
-        encoder.record(
-            Kind::Entry,
-            &entry(1, index, 1200).encode_to_vec(),
-            &mut bytes,
-        );
+        encoder.record(Kind::Entry, &entry(1, index, 1200).encode_to_vec(), &mut bytes);
         ends.push(offset + bytes.len());
     }
     log.disk.append(offset as u64, &bytes);
@@ -207,11 +179,7 @@ fn what_etcd_appended_has_no_batches_and_is_cut_only_at_its_end() {
             assert_eq!(replay.entries.len(), 3);
             assert_eq!(replay.tail.torn, Some("a sector of it was never written"));
         } else {
-            assert!(
-                result.is_err(),
-                "entry {} is followed by another",
-                number + 2
-            );
+            assert!(result.is_err(), "entry {} is followed by another", number + 2);
         }
         offset = end;
     }
@@ -256,11 +224,7 @@ fn records_that_contradict_each_other_are_named() {
             entry(2, 3, 1).encode_to_vec(),
             "its hard state does not decode",
         ),
-        (
-            Kind::Metadata,
-            vec![],
-            "its metadata differ from those before",
-        ),
+        (Kind::Metadata, vec![], "its metadata differ from those before"),
         (Kind::Checksum, vec![1], "its checksum does not match"),
     ];
     for (kind, data, cause) in cases {
@@ -270,8 +234,7 @@ fn records_that_contradict_each_other_are_named() {
         Encoder::new(disk.replay().unwrap().tail.checksum).record(kind, &data, &mut bytes);
         disk.append(offset, &bytes);
         let fault = disk.replay().expect_err(cause).to_string();
-        let place =
-            format!("0000000000000000-0000000000000000.wal is corrupt at offset {offset}: {cause}");
+        let place = format!("0000000000000000-0000000000000000.wal is corrupt at offset {offset}: {cause}");
         assert!(fault.starts_with(&place), "{fault}");
     }
 }

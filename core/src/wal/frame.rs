@@ -196,9 +196,7 @@ impl Encoder {
 
 /// Appends one frame.
 fn frame(kind: Kind, checksum: u32, data: Option<&[u8]>, out: &mut Vec<u8>) {
-    let data_bytes = data.map_or(0, |data| {
-        1 + varint_bytes(data.len() as u64) + data.len() as u64
-    });
+    let data_bytes = data.map_or(0, |data| 1 + varint_bytes(data.len() as u64) + data.len() as u64);
     let extent = Extent::of(2 + 1 + varint_bytes(u64::from(checksum)) + data_bytes);
     out.extend_from_slice(&extent.word().to_le_bytes());
     out.extend_from_slice(&[0x08, kind as u8, 0x10]);
@@ -269,8 +267,7 @@ mod tests {
             for data in [None, Some(&b""[..]), Some(b"abc"), Some(&[7; 300])] {
                 let mut out = Vec::new();
                 frame(Kind::Entry, checksum, data, &mut out);
-                let extent =
-                    Extent::parse(u64::from_le_bytes(out[..8].try_into().unwrap())).unwrap();
+                let extent = Extent::parse(u64::from_le_bytes(out[..8].try_into().unwrap())).unwrap();
                 assert_eq!(extent.frame(), out.len() as u64);
                 let record = &out[8..8 + extent.record as usize];
                 let header = Header::parse(record, extent.record).unwrap();

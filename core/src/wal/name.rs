@@ -41,10 +41,7 @@ impl fmt::Display for SegmentName {
 
 /// Exactly sixteen lower-case hex digits, as [`SegmentName`] prints them.
 pub(crate) fn parse_hex(digits: &str) -> Option<u64> {
-    let plain = digits.len() == 16
-        && digits
-            .bytes()
-            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let plain = digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     if plain {
         u64::from_str_radix(digits, 16).ok()
     } else {
@@ -68,10 +65,7 @@ pub fn select(mut names: Vec<SegmentName>, index: u64) -> Result<Vec<SegmentName
     for pair in wanted.windows(2) {
         if pair[1].sequence != pair[0].sequence + 1 {
             return Err(Fault::Inconsistent {
-                cause: format!(
-                    "write-ahead log files are missing between {} and {}",
-                    pair[0], pair[1]
-                ),
+                cause: format!("write-ahead log files are missing between {} and {}", pair[0], pair[1]),
             });
         }
     }
@@ -83,18 +77,12 @@ mod tests {
     use super::*;
 
     fn name(sequence: u64, first_index: u64) -> SegmentName {
-        SegmentName {
-            sequence,
-            first_index,
-        }
+        SegmentName { sequence, first_index }
     }
 
     #[test]
     fn names_are_etcds() {
-        assert_eq!(
-            SegmentName::FIRST.to_string(),
-            "0000000000000000-0000000000000000.wal"
-        );
+        assert_eq!(SegmentName::FIRST.to_string(), "0000000000000000-0000000000000000.wal");
         let cut = name(11, 0xabc);
         assert_eq!(cut.to_string(), "000000000000000b-0000000000000abc.wal");
         assert_eq!(SegmentName::parse(&cut.to_string()), Some(cut));
@@ -113,10 +101,7 @@ mod tests {
     #[test]
     fn a_replay_begins_at_the_last_segment_low_enough() {
         let names = vec![name(3, 30), name(1, 10), name(2, 20)];
-        assert_eq!(
-            select(names.clone(), 29).unwrap(),
-            [name(2, 20), name(3, 30)]
-        );
+        assert_eq!(select(names.clone(), 29).unwrap(), [name(2, 20), name(3, 30)]);
         assert_eq!(select(names.clone(), 30).unwrap(), [name(3, 30)]);
         assert_eq!(select(names.clone(), u64::MAX).unwrap(), [name(3, 30)]);
         let error = select(names, 9).unwrap_err().to_string();
@@ -125,10 +110,10 @@ mod tests {
 
     #[test]
     fn a_missing_segment_is_named_by_its_neighbours() {
-        let error = select(vec![name(1, 10), name(3, 30)], 15)
-            .unwrap_err()
-            .to_string();
-        assert!(error.ends_with("between 0000000000000001-000000000000000a.wal and 0000000000000003-000000000000001e.wal"));
+        let error = select(vec![name(1, 10), name(3, 30)], 15).unwrap_err().to_string();
+        assert!(
+            error.ends_with("between 0000000000000001-000000000000000a.wal and 0000000000000003-000000000000001e.wal")
+        );
         assert_eq!(
             select(vec![name(1, 10), name(3, 30)], 30).unwrap(),
             [name(3, 30)],

@@ -166,15 +166,10 @@ impl SegmentReader {
             });
         };
         if extent.frame() > left {
-            return self.broken(Damage::Cut {
-                extent: Some(extent),
-            });
+            return self.broken(Damage::Cut { extent: Some(extent) });
         }
         let record = self.window.slice(self.offset + WORD_BYTES, extent.record)?;
-        let Ok(header) = Header::parse(
-            &record[..record.len().min(MAX_HEADER_BYTES as usize)],
-            extent.record,
-        ) else {
+        let Ok(header) = Header::parse(&record[..record.len().min(MAX_HEADER_BYTES as usize)], extent.record) else {
             return self.broken(Damage::Record {
                 extent,
                 cause: "its fields make no sense",

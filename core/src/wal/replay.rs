@@ -97,16 +97,10 @@ pub fn replay(segments: Vec<Segment>, start: &Marker) -> Result<Replay, Fault> {
     let tail = log.read(segments)?;
     if !log.start_seen {
         return Err(Fault::Inconsistent {
-            cause: format!(
-                "the write-ahead log knows no snapshot at index {}",
-                start.index
-            ),
+            cause: format!("the write-ahead log knows no snapshot at index {}", start.index),
         });
     }
-    if let Some(index) = log
-        .replaced_up_to
-        .filter(|index| *index <= log.hard_state.commit)
-    {
+    if let Some(index) = log.replaced_up_to.filter(|index| *index <= log.hard_state.commit) {
         return Err(Fault::Inconsistent {
             cause: format!(
                 "the write-ahead log goes on from a snapshot at index {index} and cannot be read from index {}",
@@ -193,9 +187,7 @@ impl<'a> Log<'a> {
                         .map_err(|cause| reader.corrupt(record.offset, cause))?;
                 }
                 Some(record) => {
-                    return Err(
-                        reader.corrupt(record.offset, "the segment does not begin as it must")
-                    );
+                    return Err(reader.corrupt(record.offset, "the segment does not begin as it must"));
                 }
                 None => return Err(reader.corrupt(reader.offset, "the segment's head is missing")),
             }
@@ -218,8 +210,7 @@ impl<'a> Log<'a> {
         match &self.metadata {
             Some(known) if known != data => Err("its metadata differ from those before".into()),
             _ => {
-                Metadata::decode(data.clone())
-                    .map_err(|e| format!("its metadata do not decode: {e}"))?;
+                Metadata::decode(data.clone()).map_err(|e| format!("its metadata do not decode: {e}"))?;
                 self.metadata = Some(data.clone());
                 Ok(())
             }
@@ -240,8 +231,8 @@ impl<'a> Log<'a> {
     }
 
     fn take_marker(&mut self, data: &Bytes) -> Result<(), String> {
-        let marker = walpb::Snapshot::decode(data.clone())
-            .map_err(|e| format!("its snapshot marker does not decode: {e}"))?;
+        let marker =
+            walpb::Snapshot::decode(data.clone()).map_err(|e| format!("its snapshot marker does not decode: {e}"))?;
         let marker = Marker {
             index: marker.index(),
             term: marker.term(),
@@ -272,10 +263,7 @@ impl<'a> Log<'a> {
             self.start_seen = true;
         } else if let Some(after) = marker.index.checked_sub(start.index + 1) {
             let place = usize::try_from(after).unwrap_or(usize::MAX);
-            let is_known = self
-                .entries
-                .get(place)
-                .is_some_and(|entry| entry.term == marker.term);
+            let is_known = self.entries.get(place).is_some_and(|entry| entry.term == marker.term);
             if !is_known {
                 self.replaced_up_to = Some(marker.index);
             }
@@ -283,20 +271,13 @@ impl<'a> Log<'a> {
     }
 
     fn take_entry(&mut self, data: &Bytes) -> Result<(), String> {
-        let entry =
-            Entry::decode(data.clone()).map_err(|e| format!("its entry does not decode: {e}"))?;
+        let entry = Entry::decode(data.clone()).map_err(|e| format!("its entry does not decode: {e}"))?;
         check_entry(&entry)?;
         if entry.index <= self.hard_state.commit {
-            return Err(format!(
-                "its entry replaces committed index {}",
-                entry.index
-            ));
+            return Err(format!("its entry replaces committed index {}", entry.index));
         }
         self.last_index = entry.index;
-        if self
-            .replaced_up_to
-            .is_some_and(|index| entry.index <= index)
-        {
+        if self.replaced_up_to.is_some_and(|index| entry.index <= index) {
             // The log went on below that snapshot: its installation was never finished.
             self.replaced_up_to = None;
         }
@@ -316,10 +297,7 @@ impl<'a> Log<'a> {
         let place = usize::try_from(entry.index - start.index - 1).unwrap_or(usize::MAX);
         if place > self.entries.len() {
             let last = start.index + self.entries.len() as u64;
-            return Err(format!(
-                "its entry has index {} where {last} is the last",
-                entry.index
-            ));
+            return Err(format!("its entry has index {} where {last} is the last", entry.index));
         }
         self.entries.truncate(place);
         let before = self
@@ -327,10 +305,7 @@ impl<'a> Log<'a> {
             .last()
             .map_or(self.term_at_start.unwrap_or(0), |entry| entry.term);
         if entry.term < before {
-            return Err(format!(
-                "its entry has term {} after one of term {before}",
-                entry.term
-            ));
+            return Err(format!("its entry has term {} after one of term {before}", entry.term));
         }
         self.entries.push(entry);
         Ok(())

@@ -1,9 +1,6 @@
 //! Tells a torn tail from rot, by the rule in the module's description.
 
-use super::frame::{
-    BATCH_LENGTH_BYTES, Extent, Header, HeaderError, Kind, MAX_HEADER_BYTES, SECTOR_BYTES,
-    WORD_BYTES,
-};
+use super::frame::{BATCH_LENGTH_BYTES, Extent, Header, HeaderError, Kind, MAX_HEADER_BYTES, SECTOR_BYTES, WORD_BYTES};
 use super::reader::Window;
 use crate::error::Fault;
 
@@ -28,10 +25,7 @@ impl Damage {
     fn could_be_opening(self) -> bool {
         match self {
             Self::ZeroWord | Self::Cut { extent: None } => true,
-            Self::Cut {
-                extent: Some(extent),
-            }
-            | Self::Record { extent, .. } => extent.frame() == OPENING_FRAME_BYTES,
+            Self::Cut { extent: Some(extent) } | Self::Record { extent, .. } => extent.frame() == OPENING_FRAME_BYTES,
             Self::Rot { .. } => false,
         }
     }
@@ -54,27 +48,18 @@ pub(super) struct Verdict {
 
 impl Verdict {
     const fn rot(cause: &'static str) -> Self {
-        Self {
-            is_torn: false,
-            cause,
-        }
+        Self { is_torn: false, cause }
     }
 }
 
 /// Judges a broken frame.
-pub(super) fn judge(
-    window: &mut Window,
-    context: Context,
-    damage: Damage,
-) -> Result<Verdict, Fault> {
+pub(super) fn judge(window: &mut Window, context: Context, damage: Damage) -> Result<Verdict, Fault> {
     let start = context.offset;
     // Behind `rest` the broken frame has no part.
     let (rest, cause) = match damage {
         Damage::Rot { cause } => return Ok(Verdict::rot(cause)),
         Damage::Cut { extent: None } => (window.size(), "the file ends within its length word"),
-        Damage::Cut {
-            extent: Some(extent),
-        } => {
+        Damage::Cut { extent: Some(extent) } => {
             if !could_be_written(window, start, extent)? {
                 return Ok(Verdict::rot("its length word and its record disagree"));
             }
@@ -82,11 +67,7 @@ pub(super) fn judge(
         }
         Damage::ZeroWord => {
             let sector_end = (start / SECTOR_BYTES + 1) * SECTOR_BYTES;
-            if window
-                .up_to(start, sector_end - start)?
-                .iter()
-                .any(|byte| *byte != 0)
-            {
+            if window.up_to(start, sector_end - start)?.iter().any(|byte| *byte != 0) {
                 return Ok(Verdict::rot("its length word is zero and data follow"));
             }
             (sector_end, "its sector was never written")
@@ -105,10 +86,7 @@ pub(super) fn judge(
         _ => window.is_zero_from(rest)?,
     };
     if is_last_batch {
-        Ok(Verdict {
-            is_torn: true,
-            cause,
-        })
+        Ok(Verdict { is_torn: true, cause })
     } else {
         Ok(Verdict::rot(cause))
     }
@@ -118,10 +96,7 @@ pub(super) fn judge(
 fn could_be_written(window: &mut Window, start: u64, extent: Extent) -> Result<bool, Fault> {
     let record = start + WORD_BYTES;
     let lost = first_lost_sector(window, start, extent)?.unwrap_or(u64::MAX);
-    let visible = extent
-        .record
-        .min(MAX_HEADER_BYTES)
-        .min(lost.saturating_sub(record));
+    let visible = extent.record.min(MAX_HEADER_BYTES).min(lost.saturating_sub(record));
     let fields = window.up_to(record, visible)?;
     Ok(!matches!(
         Header::parse(&fields, extent.record),
@@ -130,20 +105,12 @@ fn could_be_written(window: &mut Window, start: u64, extent: Extent) -> Result<b
 }
 
 /// The first sector that holds a part of the record and was never written: all zero, or not in the file.
-fn first_lost_sector(
-    window: &mut Window,
-    start: u64,
-    extent: Extent,
-) -> Result<Option<u64>, Fault> {
+fn first_lost_sector(window: &mut Window, start: u64, extent: Extent) -> Result<Option<u64>, Fault> {
     let end = start + WORD_BYTES + extent.record;
     // The first sector holds the length word, which is there.
     let mut sector = (start / SECTOR_BYTES + 1) * SECTOR_BYTES;
     while sector < end {
-        if window
-            .up_to(sector, SECTOR_BYTES)?
-            .iter()
-            .all(|byte| *byte == 0)
-        {
+        if window.up_to(sector, SECTOR_BYTES)?.iter().all(|byte| *byte == 0) {
             return Ok(Some(sector));
         }
         sector += SECTOR_BYTES;
@@ -157,15 +124,10 @@ fn has_opening_record(window: &mut Window, offset: u64) -> Result<bool, Fault> {
     while at + OPENING_FRAME_BYTES <= window.size() {
         let bytes = window.slice(at, OPENING_FRAME_BYTES)?;
         let (word, record) = bytes.split_at(WORD_BYTES as usize);
-        let extent = word
-            .try_into()
-            .ok()
-            .map(u64::from_le_bytes)
-            .and_then(Extent::parse);
+        let extent = word.try_into().ok().map(u64::from_le_bytes).and_then(Extent::parse);
         if let Some(extent) = extent.filter(|extent| extent.frame() == OPENING_FRAME_BYTES) {
             let opens = |header: Header| {
-                header.kind == Kind::Checksum
-                    && extent.record as usize - header.data_start == BATCH_LENGTH_BYTES
+                header.kind == Kind::Checksum && extent.record as usize - header.data_start == BATCH_LENGTH_BYTES
             };
             if Header::parse(record, extent.record).is_ok_and(opens) {
                 return Ok(true);

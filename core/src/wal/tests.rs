@@ -95,11 +95,7 @@ impl Log {
         let mut head = Vec::new();
         let cut = self.writer.cut(&mut head);
         let file = self.disk.last();
-        assert!(
-            file[cut.closed_bytes as usize..]
-                .iter()
-                .all(|byte| *byte == 0)
-        );
+        assert!(file[cut.closed_bytes as usize..].iter().all(|byte| *byte == 0));
         file.truncate(cut.closed_bytes as usize);
         self.disk.files.push((cut.opened, Vec::new()));
         self.disk.append(0, &head);
@@ -134,12 +130,7 @@ pub(super) fn sample() -> Disk {
     log.save(&[entry(2, 6, 100), entry(2, 7, 600)], state(2, 5));
     log.save(&[entry(2, 8, 5)], state(2, 7));
     log.save(
-        &[
-            entry(2, 9, 33),
-            entry(2, 10, 80),
-            entry(2, 11, 520),
-            entry(2, 12, 9),
-        ],
+        &[entry(2, 9, 33), entry(2, 10, 80), entry(2, 11, 520), entry(2, 12, 9)],
         state(2, 8),
     );
     log.disk
@@ -157,27 +148,17 @@ fn what_was_written_is_read_back() {
         .collect();
     let lengths = [10, 0, 700, 20, 30, 100, 600, 5, 33, 80, 520, 9];
     assert_eq!(indexes, (1..).zip(lengths).collect::<Vec<_>>());
-    assert_eq!(
-        replay.tail.name.to_string(),
-        "0000000000000001-0000000000000006.wal"
-    );
+    assert_eq!(replay.tail.name.to_string(), "0000000000000001-0000000000000006.wal");
     assert_eq!(replay.tail.torn, None);
 }
 
 #[test]
 fn a_later_entry_of_the_same_index_wins() {
     let mut log = Log::create();
-    log.save(
-        &[entry(1, 1, 1), entry(1, 2, 1), entry(1, 3, 1)],
-        state(1, 1),
-    );
+    log.save(&[entry(1, 1, 1), entry(1, 2, 1), entry(1, 3, 1)], state(1, 1));
     log.save(&[entry(2, 2, 1)], state(2, 1));
     let replay = log.disk.replay().unwrap();
-    let ids: Vec<_> = replay
-        .entries
-        .iter()
-        .map(|entry| (entry.term, entry.index))
-        .collect();
+    let ids: Vec<_> = replay.entries.iter().map(|entry| (entry.term, entry.index)).collect();
     assert_eq!(ids, [(1, 1), (2, 2)]);
 }
 
@@ -198,18 +179,8 @@ fn a_commit_index_alone_waits_for_company() {
         end + bytes.len() as u64,
         "there is nothing more to flush"
     );
-    log.save(
-        &[],
-        HardState {
-            vote: 9,
-            ..state(1, 1)
-        },
-    );
-    assert_eq!(
-        log.disk.replay().unwrap().hard_state.vote,
-        9,
-        "a vote is a promise"
-    );
+    log.save(&[], HardState { vote: 9, ..state(1, 1) });
+    assert_eq!(log.disk.replay().unwrap().hard_state.vote, 9, "a vote is a promise");
 }
 
 #[test]
@@ -232,33 +203,16 @@ fn snapshots_to_start_from_are_the_committed_ones() {
     }]);
     let survey = survey(log.disk.segments()).unwrap();
     assert_eq!(survey.markers, [Marker::default(), marker(2)]);
-    assert_eq!(
-        (survey.identity, survey.hard_state),
-        (IDENTITY, state(1, 2))
-    );
+    assert_eq!((survey.identity, survey.hard_state), (IDENTITY, state(1, 2)));
 
     let from_two = replay(log.disk.segments(), &marker(2)).unwrap();
     assert_eq!(
-        from_two
-            .entries
-            .iter()
-            .map(|entry| entry.index)
-            .collect::<Vec<_>>(),
+        from_two.entries.iter().map(|entry| entry.index).collect::<Vec<_>>(),
         [3, 4]
     );
     let unknown = replay(log.disk.segments(), &marker(3)).unwrap_err();
-    assert_eq!(
-        unknown.to_string(),
-        "the write-ahead log knows no snapshot at index 3"
-    );
-    let other_term = replay(
-        log.disk.segments(),
-        &Marker {
-            term: 2,
-            ..marker(2)
-        },
-    )
-    .unwrap_err();
+    assert_eq!(unknown.to_string(), "the write-ahead log knows no snapshot at index 3");
+    let other_term = replay(log.disk.segments(), &Marker { term: 2, ..marker(2) }).unwrap_err();
     assert!(
         other_term
             .to_string()
@@ -292,10 +246,7 @@ fn any_history_reads_back() {
             hard_state = state(term, prng.range(hard_state.commit..model.len() as u64 + 1));
             log.save(&batch, hard_state);
         }
-        let replay = log
-            .disk
-            .replay()
-            .unwrap_or_else(|fault| panic!("seed {seed}: {fault}"));
+        let replay = log.disk.replay().unwrap_or_else(|fault| panic!("seed {seed}: {fault}"));
         assert_eq!(
             (replay.entries.len(), replay.tail.torn),
             (model.len(), None),
@@ -319,14 +270,8 @@ const ETCD_HEX: &str = "
 ";
 
 fn etcd_bytes() -> Vec<u8> {
-    let digits: Vec<_> = ETCD_HEX
-        .chars()
-        .filter_map(|digit| digit.to_digit(16))
-        .collect();
-    digits
-        .chunks(2)
-        .map(|pair| (pair[0] << 4 | pair[1]) as u8)
-        .collect()
+    let digits: Vec<_> = ETCD_HEX.chars().filter_map(|digit| digit.to_digit(16)).collect();
+    digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
 }
 
 #[test]
@@ -348,10 +293,7 @@ fn etcds_own_log_is_understood() {
         .map(|e| (e.entry_type, e.term, e.index, e.data.len()))
         .collect();
     assert_eq!(entries, [(1, 1, 1, 96), (0, 2, 2, 0)]);
-    assert_eq!(
-        (replay.tail.offset, replay.tail.torn),
-        (bytes.len() as u64, None)
-    );
+    assert_eq!((replay.tail.offset, replay.tail.torn), (bytes.len() as u64, None));
 }
 
 #[test]
@@ -401,22 +343,14 @@ fn a_log_of_etcds_is_gone_on_with() {
     );
     let replay = log.disk.replay().unwrap();
     assert_eq!(replay.entries.len(), 4);
-    assert_eq!(
-        replay.tail.name.to_string(),
-        "0000000000000001-0000000000000004.wal"
-    );
+    assert_eq!(replay.tail.name.to_string(), "0000000000000001-0000000000000004.wal");
 }
 
 /// Entries 1 to 4 of term 1, of which 2 are committed; then a snapshot that a leader of term 3 sent, up to index 3.
 fn replaced() -> (Log, Marker) {
     let mut log = Log::create();
     log.save(
-        &[
-            entry(1, 1, 1),
-            entry(1, 2, 1),
-            entry(1, 3, 1),
-            entry(1, 4, 1),
-        ],
+        &[entry(1, 1, 1), entry(1, 2, 1), entry(1, 3, 1), entry(1, 4, 1)],
         state(1, 2),
     );
     let marker = Marker {
@@ -455,10 +389,7 @@ fn a_snapshot_of_ones_own_leaves_what_follows_it() {
         marker: Some(&marker),
         ..Save::default()
     }]);
-    assert_eq!(
-        replay(log.disk.segments(), &marker).unwrap().entries,
-        entries[2..]
-    );
+    assert_eq!(replay(log.disk.segments(), &marker).unwrap().entries, entries[2..]);
     assert_eq!(
         log.disk.replay().unwrap().entries,
         entries,
@@ -479,10 +410,7 @@ fn a_replaced_log_cannot_be_read_from_before_the_snapshot() {
 #[test]
 fn a_snapshot_whose_installation_was_not_finished_does_not_count() {
     let mut log = Log::create();
-    log.save(
-        &[entry(1, 1, 1), entry(1, 2, 1), entry(1, 3, 1)],
-        state(1, 1),
-    );
+    log.save(&[entry(1, 1, 1), entry(1, 2, 1), entry(1, 3, 1)], state(1, 1));
     let marker = Marker {
         index: 3,
         term: 3,
@@ -492,24 +420,13 @@ fn a_snapshot_whose_installation_was_not_finished_does_not_count() {
         marker: Some(&marker),
         ..Save::default()
     }]);
-    assert_eq!(
-        log.disk.replay().unwrap().entries.len(),
-        3,
-        "commit does not reach it"
-    );
-    log.save(
-        &[entry(3, 2, 1), entry(3, 3, 1), entry(3, 4, 1)],
-        state(3, 4),
-    );
+    assert_eq!(log.disk.replay().unwrap().entries.len(), 3, "commit does not reach it");
+    log.save(&[entry(3, 2, 1), entry(3, 3, 1), entry(3, 4, 1)], state(3, 4));
     assert_eq!(
         log.disk.replay().unwrap().entries.len(),
         4,
         "the log went on without it"
     );
     let from_it = replay(log.disk.segments(), &marker).unwrap();
-    assert_eq!(
-        from_it.entries,
-        [entry(3, 4, 1)],
-        "now it is as good as any"
-    );
+    assert_eq!(from_it.entries, [entry(3, 4, 1)], "now it is as good as any");
 }

@@ -126,8 +126,7 @@ impl Writer {
             self.state = save.state.unwrap_or(self.state);
             saves.next();
         }
-        let promises = (self.state.term, self.state.vote)
-            != (self.state_written.term, self.state_written.vote);
+        let promises = (self.state.term, self.state.vote) != (self.state_written.term, self.state_written.vote);
         if saves.peek().is_none() && !promises {
             return;
         }
@@ -193,9 +192,7 @@ impl Writer {
         opening.checksum_record(Some(&[0; BATCH_LENGTH_BYTES]), out);
         let after = out.len();
         records(self, out);
-        let length = u32::try_from(out.len() - after)
-            .unwrap_or(u32::MAX)
-            .to_le_bytes();
+        let length = u32::try_from(out.len() - after).unwrap_or(u32::MAX).to_le_bytes();
         // The opening record's data come last in it, right before its padding.
         let padding = usize::from(out[start + 7] & 0x07);
         let at = after - padding - BATCH_LENGTH_BYTES;
@@ -211,9 +208,7 @@ impl Writer {
         }
         for entry in save.entries {
             self.scratch.clear();
-            entry
-                .encode(&mut self.scratch)
-                .expect("a Vec grows as needed");
+            entry.encode(&mut self.scratch).expect("a Vec grows as needed");
             self.encoder.record(Kind::Entry, &self.scratch, out);
             self.last_index = entry.index;
         }
@@ -223,8 +218,7 @@ impl Writer {
     /// Appends the hard state, where the segment does not have it.
     fn write_state(&mut self, out: &mut Vec<u8>) {
         if self.state != self.state_written {
-            self.encoder
-                .record(Kind::State, &self.state.encode_to_vec(), out);
+            self.encoder.record(Kind::State, &self.state.encode_to_vec(), out);
             self.state_written = self.state;
         }
     }
