@@ -15,6 +15,7 @@
 //! Around them: the messages ([`proto`]), the bytes of log and snapshot files ([`wal`], [`snap`]), the limits that
 //! bound every queue ([`limits`]), and the two kinds of failure ([`error`]).
 
+pub mod boot;
 pub mod config;
 pub mod error;
 pub mod id;
