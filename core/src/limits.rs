@@ -123,6 +123,9 @@ pub const PASSWORD_LANE_QUEUE_JOBS: usize = 64;
 /// Client requests under way in one member.
 pub const MAX_INFLIGHT_REQUESTS: usize = 16_384;
 
+/// Requests of watch streams waiting for the watch thread.
+pub const WATCH_LANE_QUEUE_INPUTS: usize = 8_192;
+
 const _: () = {
     assert!(GRPC_OVERHEAD_BYTES < MAX_REQUEST_BYTES);
     assert!(

@@ -95,14 +95,23 @@ impl std::fmt::Debug for Hands {
     }
 }
 
-/// Starts the node's thread; it returns why it ended.
-pub fn start(node: Node, queue: NodeQueue, hands: Hands, clock: Clock) -> io::Result<JoinHandle<Halt>> {
+/// Told why the node's thread ended.
+pub type OnEnd = Box<dyn FnOnce(Halt) + Send>;
+
+/// Starts the node's thread.
+pub fn start(
+    node: Node,
+    queue: NodeQueue,
+    hands: Hands,
+    clock: Clock,
+    on_end: OnEnd,
+) -> io::Result<JoinHandle<()>> {
     let mut desk = Desk { node, queue, hands, clock, callers: HashMap::new(), last_token: 0, effects: Vec::new() };
     Builder::new().name("quoin-node".to_owned()).spawn(move || {
         let halt = desk.run();
         // Whoever still asks is told at once; what is queued is dropped with its callers.
         desk.queue.mailbox.close();
-        halt
+        on_end(halt);
     })
 }
 

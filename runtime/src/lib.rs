@@ -1,5 +1,6 @@
 //! The half of hosting a Quoin member that every runtime shares; names no executor.
 
+pub mod assemble;
 pub mod boot;
 pub mod clock;
 pub mod datadir;
