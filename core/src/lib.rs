@@ -27,3 +27,4 @@ pub mod store;
 pub mod table;
 pub mod time;
 pub mod version;
+pub mod watch;
