@@ -8,13 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::error::Error;
+use crate::limits::MAX_TXN_DEPTH;
 use crate::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use crate::proto::etcdserverpb::request_op::Request;
 use crate::proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest};
-
-/// How deep transactions may be nested. A message is decoded to a depth of 100, two of which each level takes and one
-/// the entry around the request; what was accepted here must never fail to decode when it is applied.
-pub const MAX_TXN_DEPTH: usize = 40;
 
 /// What a lease costs against the quota, in bytes.
 pub const LEASE_COST_BYTES: u64 = 64;
