@@ -130,6 +130,12 @@ pub const PASSWORD_LANE_QUEUE_JOBS: usize = 64;
 /// Client requests under way in one member.
 pub const MAX_INFLIGHT_REQUESTS: usize = 16_384;
 
+/// Largest configuration file (`--config-file`).
+pub const MAX_CONFIG_FILE_BYTES: usize = 1024 * 1024;
+
+/// Opening brackets and braces in a configuration file: the time to read YAML grows with the square of its depth.
+pub const MAX_CONFIG_FILE_BRACKETS: usize = 1_000;
+
 const _: () = {
     assert!(GRPC_OVERHEAD_BYTES < MAX_REQUEST_BYTES);
     assert!(
