@@ -4,7 +4,8 @@ use raft::StateRole;
 
 use crate::error::Fault;
 use crate::id::MemberId;
-use crate::proto::raftpb::{ConfChange, ConfState, Entry, Message, MessageType};
+use crate::limits::LOG_TAIL_BYTES;
+use crate::proto::raftpb::{ConfChange, ConfState, Entry, Message};
 use crate::time::Instant;
 
 use super::filter::{self, Standing};
@@ -119,13 +120,18 @@ impl Member {
         }
     }
 
+    /// The entry at `index` was applied; [`Member::applied_to`] follows once for many.
+    pub(crate) fn applied(&mut self, index: u64, term: u64) {
+        self.snapshots.applied(index, term);
+    }
+
     /// Everything up to `index` is applied.
     pub(crate) fn applied_to(&mut self, now: Instant, index: u64, out: &mut Vec<Output>) {
         self.raft.advance_apply_to(index);
         let keep = self.config.snapshot_catchup_entries;
         let log = self.raft.mut_store();
         log.applied_to(index);
-        log.compact(keep, crate::limits::LOG_TAIL_BYTES);
+        log.compact(keep, LOG_TAIL_BYTES);
         self.release_reads(out);
         self.observe(now, out);
     }
@@ -170,9 +176,40 @@ impl Member {
         out.push(Output::Halt(halt));
     }
 
+    /// Everything up to `index` is durable in the table, which may make a snapshot due.
+    pub(crate) fn durable_to(&mut self, index: u64, out: &mut Vec<Output>) {
+        self.snapshots.durable_to(index);
+        if self.phase != Phase::Halted
+            && let Some((index, term, conf_state)) = self.snapshots.take_due()
+        {
+            // A snapshot only counts at boot if the log says that its index was committed.
+            self.promises.persist_commit(self.raft.raft.hard_state(), out);
+            out.push(Output::Snapshot { index, term, conf_state });
+        }
+    }
+
+    /// The snapshot at `index` is on disk.
+    pub(crate) fn snapshot_saved(&mut self, index: u64, out: &mut Vec<Output>) {
+        self.snapshots.saved(index);
+        self.durable_to(0, out);
+    }
+
+    /// A snapshot is wanted at the last applied entry, as soon as that is durable.
+    pub(crate) fn request_snapshot(&mut self) {
+        self.snapshots.request(self.applied_index());
+    }
+
+    /// Everything up to here is durable in the table.
+    pub(crate) fn durable_index(&self) -> u64 {
+        self.snapshots.durable()
+    }
+
     /// A connection to a peer stands.
     pub(crate) fn peer_active(&mut self, now: Instant, id: MemberId, out: &mut Vec<Output>) {
         self.connected_since.entry(id).or_insert(now);
+        if self.phase >= Phase::Removed {
+            return;
+        }
         let young = now.saturating_since(self.started_at) <= TICK_ADVANCE_WINDOW;
         if self.config.initial_election_tick_advance && young && !self.ticks_advanced && self.connected_since.len() > 1 {
             self.ticks_advanced = true;

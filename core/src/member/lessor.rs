@@ -261,6 +261,8 @@ impl Lessor {
 mod tests {
     use super::*;
 
+    const NONE: [i64; 0] = [];
+
     fn secs(seconds: u64) -> Instant {
         Instant::ZERO + Duration::from_secs(seconds)
     }
@@ -276,12 +278,12 @@ mod tests {
     fn a_lease_never_ends_early() {
         let mut lessor = leader(&[]);
         lessor.granted(secs(1), 7, 10);
-        assert_eq!(lessor.take_expired(Instant::from_nanos(secs(11).as_nanos() - 1), 9), []);
+        assert_eq!(lessor.take_expired(Instant::from_nanos(secs(11).as_nanos() - 1), 9), NONE);
         assert_eq!(lessor.time_left(secs(3), 7), Some((8, 10)));
         assert_eq!(lessor.renew(secs(9), 7), Renewal::Renewed(10));
-        assert_eq!(lessor.take_expired(secs(18), 9), []);
+        assert_eq!(lessor.take_expired(secs(18), 9), NONE);
         assert_eq!(lessor.take_expired(secs(19), 9), [7]);
-        assert_eq!(lessor.take_expired(secs(19), 9), [], "its revocation is under way");
+        assert_eq!(lessor.take_expired(secs(19), 9), NONE, "its revocation is under way");
         assert_eq!(lessor.renew(secs(20), 7), Renewal::Expired);
         assert_eq!(lessor.time_left(secs(20), 7), None);
         assert_eq!(lessor.take_expired(secs(22), 9), [7], "still there after three seconds");
@@ -293,13 +295,13 @@ mod tests {
     #[test]
     fn a_new_leader_gives_every_lease_its_time_again_and_a_deposed_one_counts_nothing() {
         let mut lessor = Lessor::new([(1, 10, 0), (2, 600, 4)], false);
-        assert_eq!(lessor.take_expired(Instant::MAX, 9), [], "a follower finds nothing expired");
+        assert_eq!(lessor.take_expired(Instant::MAX, 9), NONE, "a follower finds nothing expired");
         lessor.promote(secs(100), Duration::from_secs(1));
         assert_eq!(lessor.time_left(secs(100), 1), Some((11, 10)), "all of it and an election more");
         assert_eq!(lessor.time_left(secs(100), 2), Some((5, 600)), "what the checkpoint left, and an election more");
         lessor.demote();
         lessor.check();
-        assert_eq!(lessor.take_expired(Instant::MAX, 9), []);
+        assert_eq!(lessor.take_expired(Instant::MAX, 9), NONE);
         assert_eq!(lessor.time_left(secs(100), 1), None);
     }
 

@@ -12,7 +12,7 @@ use crate::error::Fault;
 use crate::proto::raftpb::{ConfState, Entry, HardState, Snapshot};
 
 /// What an entry costs in memory beside its data.
-const ENTRY_OVERHEAD_BYTES: usize = std::mem::size_of::<Entry>();
+const ENTRY_OVERHEAD_BYTES: usize = size_of::<Entry>();
 
 /// The tail of the log, and what consensus needs to begin with.
 #[derive(Debug)]
@@ -135,11 +135,6 @@ impl Log {
         let offset = index.checked_sub(self.first_index())?;
         self.entries.get(usize::try_from(offset).ok()?).map(|entry| entry.term)
     }
-
-    /// What the entries cost in memory.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
 }
 
 impl Storage for Log {
@@ -252,7 +247,7 @@ mod tests {
         log.append(&[entry(3, 2), entry(4, 2)]);
         assert_eq!(log.last(), (4, 2));
         assert_eq!((log.term_at(2), log.term_at(3), log.term_at(5)), (Some(1), Some(2), None));
-        assert_eq!(log.bytes(), 4 * cost(&entry(1, 1)));
+        assert_eq!(log.bytes, 4 * cost(&entry(1, 1)));
     }
 
     #[test]
@@ -264,7 +259,7 @@ mod tests {
         assert_eq!(log.term(5), Ok(1), "the term before the first entry stays known");
         log.compact(3, 0);
         assert_eq!(log.first_index(), 9, "bytes run out first, but 9 and 10 are not applied");
-        assert_eq!(log.bytes(), 2 * cost(&entry(1, 1)));
+        assert_eq!(log.bytes, 2 * cost(&entry(1, 1)));
     }
 
     #[test]

@@ -20,12 +20,8 @@ mod reads;
 mod reconfig;
 mod requests;
 mod retention;
+mod status;
 mod timers;
-
-#[cfg(test)]
-mod network;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -43,6 +39,7 @@ use crate::random::Prng;
 use crate::time::Instant;
 
 pub use compactor::Retention;
+pub use status::Status;
 pub use timers::Timer;
 
 pub(crate) use compactor::Compactor;
@@ -264,9 +261,11 @@ impl Member {
         check_configuration(&config, &recovered.conf_state)?;
         let snapshot = (recovered.snapshot_index, recovered.snapshot_term);
         let applied = recovered.applied;
-        let snapshots = Snapshots::new(config.snapshot_count, snapshot.0, applied, recovered.conf_state.clone());
+        let conf_state = recovered.conf_state.clone();
         let promises = Promises::new(recovered.hard_state);
         let log = Log::new(snapshot, recovered.entries, recovered.hard_state, applied, recovered.conf_state)?;
+        let durable = (applied, log.term_at(applied).unwrap_or(0));
+        let snapshots = Snapshots::new(config.snapshot_count, snapshot.0, durable, conf_state);
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let raft = RawNode::new(&raft_config(&config, applied), log, &logger)
             .map_err(|error| Fault::Inconsistent { cause: format!("consensus cannot start: {error}") })?;
@@ -344,9 +343,33 @@ impl Member {
         self.raft.store().conf_state()
     }
 
-    /// How this member behaves.
-    pub(crate) fn config(&self) -> &Config {
-        &self.config
+    /// What of the member's state is shown; the rest is the applied state's.
+    pub(crate) fn status(&self) -> Status {
+        Status {
+            member: self.config.id,
+            leader: self.leader,
+            term: self.term(),
+            leads: self.leads(),
+            is_learner: self.conf_state().learners.contains(&self.config.id.0),
+            published: self.published,
+            commit_index: self.commit_index(),
+            applied_index: self.applied_index(),
+            durable_index: self.durable_index(),
+            proposals_pending: self.proposals.len() as u64,
+            proposals_failed: self.proposals.failed(),
+            reads_failed: self.reads_failed,
+            leader_changes: self.leader_changes,
+        }
+    }
+
+    /// Whether this member is removed or halted, so that nothing is applied any more.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.phase >= Phase::Removed
+    }
+
+    /// The leases that have a clock, in order.
+    pub(crate) fn lease_ids(&self) -> Vec<i64> {
+        self.lessor.ids()
     }
 
     /// Asserts, in this order:

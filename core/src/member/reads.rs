@@ -137,16 +137,6 @@ impl Reads {
         self.waiters().map(|waiter| waiter.deadline).min().into_iter().chain(retry).min()
     }
 
-    /// How many readers wait.
-    pub(crate) fn len(&self) -> usize {
-        self.waiters().count()
-    }
-
-    /// Whether a batch was asked and not yet answered.
-    pub(crate) fn is_asking(&self) -> bool {
-        self.asking.is_some()
-    }
-
     fn waiters(&self) -> impl Iterator<Item = &Waiter> {
         let asking = self.asking.iter().flat_map(|batch| &batch.waiters);
         let confirmed = self.confirmed.iter().flat_map(|(_, waiters)| waiters);
@@ -207,7 +197,7 @@ mod tests {
         let second = reads.ask(at(1)).unwrap();
         reads.confirm(second, 10);
         assert_eq!(released(&mut reads, 10), [read(3)]);
-        assert_eq!((reads.len(), reads.deadline()), (0, None));
+        assert_eq!(reads.deadline(), None, "nobody waits");
     }
 
     #[test]
@@ -253,8 +243,8 @@ mod tests {
         reads.expire(at(50), &mut late);
         assert_eq!(late, [read(1)]);
         reads.cancel(Token(2));
-        assert!(!reads.is_asking(), "an empty batch is not asked");
+        assert!(reads.asking.is_none(), "an empty batch is not asked");
         reads.cancel(Token(3));
-        assert_eq!(reads.len(), 0);
+        assert_eq!(reads.deadline(), None, "nobody waits");
     }
 }

@@ -151,7 +151,7 @@ mod tests {
     fn promoting_counts_the_learner_as_started() {
         let few = Err(Error::NotEnoughStartedMembers);
         for (words, expected) in [("s l", Ok(())), ("s n l", Ok(())), ("s n n l", few), ("s s n l", Ok(()))] {
-            assert_eq!(roster(words, Roster::may_promote), expected, "{words}");
+            assert_eq!(roster(words, |roster| roster.may_promote()), expected, "{words}");
         }
     }
 }

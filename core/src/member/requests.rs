@@ -109,7 +109,6 @@ impl Member {
             return self.halt(Halt::Stopped, out);
         };
         self.phase = Phase::Stopping;
-        self.timers.set(Timer::Deadline, now);
         self.raft.transfer_leader(heir.0);
         self.stop_by = Some(now + self.config.request_timeout());
     }
@@ -173,7 +172,8 @@ impl Member {
         let transfers = self.transfers.iter().map(|transfer| transfer.deadline);
         let deadline = self.proposals.deadline().into_iter().chain(transfers).chain(self.stop_by).min();
         self.timers.put(Timer::Deadline, deadline);
-        self.timers.put(Timer::Read, self.reads.deadline());
+        let reads = self.reads.deadline().filter(|_| self.phase < Phase::Removed);
+        self.timers.put(Timer::Read, reads);
     }
 
     /// Hands proposals to the leader, while there is one that takes them.
@@ -274,9 +274,8 @@ impl Member {
         for reader in readers {
             if reader == Reader::Expiry {
                 self.leadership_confirmed(outcome.is_ok());
-            } else {
-                out.push(Output::Read(reader, outcome));
             }
+            out.push(Output::Read(reader, outcome));
         }
     }
 

@@ -6,13 +6,19 @@ use super::*;
 
 type Case<T> = (&'static str, T);
 
+/// What a member that ran left behind, changed.
+fn ran_but(change: fn(&mut Found)) -> Found {
+    let mut found = ran();
+    change(&mut found);
+    found
+}
+
 fn disks() -> Vec<Case<Found>> {
+    [disks_with_a_usable_or_cut_log(), disks_with_something_wrong()].concat()
+}
+
+fn disks_with_a_usable_or_cut_log() -> Vec<Case<Found>> {
     let empty_store = StoreFound::default();
-    let with = |change: fn(&mut Found)| {
-        let mut found = ran();
-        change(&mut found);
-        found
-    };
     vec![
         ("nothing", Found::default()),
         (
@@ -38,32 +44,32 @@ fn disks() -> Vec<Case<Found>> {
             },
         ),
         ("log+store", ran()),
-        ("log+store, no snapshot", with(|found| found.snapshot_files.clear())),
+        ("log+store, no snapshot", ran_but(|found| found.snapshot_files.clear())),
         (
             "log only",
-            with(|found| {
+            ran_but(|found| {
                 found.snapshot_files.clear();
                 found.store = None;
             }),
         ),
-        ("log+snapshot", with(|found| found.store = None)),
+        ("log+snapshot", ran_but(|found| found.store = None)),
         (
             "cut log+snapshot",
-            with(|found| {
+            ran_but(|found| {
                 found.store = None;
                 found.wal.as_mut().unwrap().starts_after = 50;
             }),
         ),
         (
             "cut log, store behind",
-            with(|found| {
+            ran_but(|found| {
                 found.store.as_mut().unwrap().consistent_index = 49;
                 found.wal.as_mut().unwrap().starts_after = 50;
             }),
         ),
         (
             "cut log, older snapshot",
-            with(|found| {
+            ran_but(|found| {
                 found.snapshot_files = BTreeSet::from([at(30), at(50)]);
                 found.store.as_mut().unwrap().consistent_index = 49;
                 let wal = found.wal.as_mut().unwrap();
@@ -72,50 +78,58 @@ fn disks() -> Vec<Case<Found>> {
         ),
         (
             "cut log only",
-            with(|found| {
+            ran_but(|found| {
                 found.snapshot_files.clear();
                 found.wal.as_mut().unwrap().starts_after = 50;
             }),
         ),
         (
             "unmarked snapshot",
-            with(|found| found.snapshot_files = BTreeSet::from([at(50), at(70)])),
+            ran_but(|found| found.snapshot_files = BTreeSet::from([at(50), at(70)])),
         ),
-        ("snapshot only", with(|found| (found.wal, found.store) = (None, None))),
+    ]
+}
+
+fn disks_with_something_wrong() -> Vec<Case<Found>> {
+    vec![
+        (
+            "snapshot only",
+            ran_but(|found| (found.wal, found.store) = (None, None)),
+        ),
         (
             "store only",
-            with(|found| (found.wal, found.snapshot_files) = (None, BTreeSet::new())),
+            ran_but(|found| (found.wal, found.snapshot_files) = (None, BTreeSet::new())),
         ),
         (
             "store behind",
-            with(|found| found.store.as_mut().unwrap().consistent_index = 49),
+            ran_but(|found| found.store.as_mut().unwrap().consistent_index = 49),
         ),
         (
             "store received",
-            with(|found| {
+            ran_but(|found| {
                 let store = found.store.as_mut().unwrap();
                 (store.consistent_index, store.received) = (10, BTreeSet::from([50]));
             }),
         ),
         (
             "store ahead",
-            with(|found| found.store.as_mut().unwrap().consistent_index = 91),
+            ran_but(|found| found.store.as_mut().unwrap().consistent_index = 91),
         ),
         (
             "removed member",
-            with(|found| found.store.as_mut().unwrap().removed = BTreeSet::from([MemberId(0xa)])),
+            ran_but(|found| found.store.as_mut().unwrap().removed = BTreeSet::from([MemberId(0xa)])),
         ),
         (
             "newer cluster",
-            with(|found| found.store.as_mut().unwrap().cluster_version = crate::version::Version::parse("3.7.0")),
+            ran_but(|found| found.store.as_mut().unwrap().cluster_version = crate::version::Version::parse("3.7.0")),
         ),
         (
             "log read-only",
-            with(|found| found.access.wal_dir = Err("permission denied".into())),
+            ran_but(|found| found.access.wal_dir = Err("permission denied".into())),
         ),
         (
             "dir read-only",
-            with(|found| found.access.member_dir = Err("permission denied".into())),
+            ran_but(|found| found.access.member_dir = Err("permission denied".into())),
         ),
     ]
 }
