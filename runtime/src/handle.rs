@@ -159,8 +159,8 @@ impl WatchStream {
     pub async fn recv(&mut self) -> Option<watch::Response> {
         let response = self.responses.recv().await.ok()?;
         self.taken += 1;
-        // Credit goes back in lots, and at the latest when nothing more waits.
-        if self.taken * 4 >= WATCH_STREAM_RESPONSES || self.responses.is_empty() {
+        // Credit goes back in lots: while less than a lot is owed the hub still has most of its credit.
+        if self.taken * 4 >= WATCH_STREAM_RESPONSES {
             let responses = std::mem::take(&mut self.taken);
             self.handle.inner.queues.watch(WatchCall::Sent { stream: self.stream, responses });
         }
