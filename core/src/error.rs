@@ -220,8 +220,16 @@ pub enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Disk { operation, file, cause } => write!(f, "cannot {operation} {file}: {cause}"),
-            Self::Corrupt { file, offset, cause } => write!(f, "{file} is corrupt at offset {offset}: {cause}"),
+            Self::Disk {
+                operation,
+                file,
+                cause,
+            } => write!(f, "cannot {operation} {file}: {cause}"),
+            Self::Corrupt {
+                file,
+                offset,
+                cause,
+            } => write!(f, "{file} is corrupt at offset {offset}: {cause}"),
             Self::Inconsistent { cause } => f.write_str(cause),
         }
     }
@@ -235,8 +243,10 @@ mod tests {
 
     #[test]
     fn the_table_is_etcds() {
-        let table: String =
-            Error::ALL.iter().map(|e| format!("{:2} {}\n", e.code().number(), e.message())).collect();
+        let table: String = Error::ALL
+            .iter()
+            .map(|e| format!("{:2} {}\n", e.code().number(), e.message()))
+            .collect();
         assert_eq!(table, include_str!("error_table.txt"));
     }
 
@@ -248,9 +258,20 @@ mod tests {
 
     #[test]
     fn a_fault_names_the_place() {
-        let fault = Fault::Corrupt { file: "wal/0.wal".into(), offset: 512, cause: "checksum mismatch".into() };
-        assert_eq!(fault.to_string(), "wal/0.wal is corrupt at offset 512: checksum mismatch");
-        let fault = Fault::Disk { operation: "sync", file: "wal/0.wal".into(), cause: "no space left".into() };
+        let fault = Fault::Corrupt {
+            file: "wal/0.wal".into(),
+            offset: 512,
+            cause: "checksum mismatch".into(),
+        };
+        assert_eq!(
+            fault.to_string(),
+            "wal/0.wal is corrupt at offset 512: checksum mismatch"
+        );
+        let fault = Fault::Disk {
+            operation: "sync",
+            file: "wal/0.wal".into(),
+            cause: "no space left".into(),
+        };
         assert_eq!(fault.to_string(), "cannot sync wal/0.wal: no space left");
     }
 }

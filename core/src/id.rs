@@ -88,7 +88,10 @@ impl RequestIdGenerator {
     /// The generator of `member`, started `unix_ms` milliseconds after 1970.
     #[must_use]
     pub const fn new(member: MemberId, unix_ms: u64) -> Self {
-        Self { prefix: member.0 << 48, suffix: (unix_ms << 8) & SUFFIX_MASK }
+        Self {
+            prefix: member.0 << 48,
+            suffix: (unix_ms << 8) & SUFFIX_MASK,
+        }
     }
 
     /// The next id.
@@ -103,7 +106,10 @@ const SUFFIX_MASK: u64 = (1 << 48) - 1;
 
 /// The first eight bytes of a digest, big-endian.
 fn first_eight(hash: Sha1) -> u64 {
-    hash.finalize().iter().take(8).fold(0, |value, byte| value << 8 | u64::from(*byte))
+    hash.finalize()
+        .iter()
+        .take(8)
+        .fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
 /// Hex digits and nothing else: no sign, no prefix.
@@ -126,25 +132,40 @@ mod tests {
     fn ids_are_those_a_live_etcd_computed() {
         let member = MemberId::compute(&urls(&["http://127.0.0.1:42380"]), "etcd-cluster", None);
         assert_eq!(member.to_string(), "667880157b8812c8");
-        assert_eq!(ClusterId::compute(&[member]).to_string(), "dc50b8daae93b3e0");
+        assert_eq!(
+            ClusterId::compute(&[member]).to_string(),
+            "dc50b8daae93b3e0"
+        );
     }
 
     #[test]
     fn order_means_nothing_and_time_and_token_do() {
         let forward = MemberId::compute(&urls(&["http://a:1", "http://b:1"]), "t", None);
-        assert_eq!(forward, MemberId::compute(&urls(&["http://b:1", "http://a:1"]), "t", None));
-        assert_ne!(forward, MemberId::compute(&urls(&["http://a:1", "http://b:1"]), "u", None));
+        assert_eq!(
+            forward,
+            MemberId::compute(&urls(&["http://b:1", "http://a:1"]), "t", None)
+        );
+        assert_ne!(
+            forward,
+            MemberId::compute(&urls(&["http://a:1", "http://b:1"]), "u", None)
+        );
         let added = |seconds| MemberId::compute(&urls(&["http://a:1"]), "", Some(seconds));
         assert_ne!(added(1), added(2));
         let (one, two) = (MemberId(1), MemberId(2));
-        assert_eq!(ClusterId::compute(&[one, two]), ClusterId::compute(&[two, one]));
+        assert_eq!(
+            ClusterId::compute(&[one, two]),
+            ClusterId::compute(&[two, one])
+        );
     }
 
     #[test]
     fn ids_print_unpadded_and_parse_back() {
         assert_eq!(MemberId(0xab).to_string(), "ab");
         assert_eq!(MemberId::parse("00ab"), Some(MemberId(0xab)));
-        assert_eq!(ClusterId::parse("ffffffffffffffff"), Some(ClusterId(u64::MAX)));
+        assert_eq!(
+            ClusterId::parse("ffffffffffffffff"),
+            Some(ClusterId(u64::MAX))
+        );
         for bad in ["", "+1", "-1", "0x1", "g", "10000000000000000"] {
             assert_eq!(MemberId::parse(bad), None, "{bad:?}");
         }
@@ -159,6 +180,10 @@ mod tests {
         for _ in 0..255 {
             last.next_id();
         }
-        assert_eq!(last.next_id(), 0x0001_0000_0000_0000, "the count wraps without touching the member");
+        assert_eq!(
+            last.next_id(),
+            0x0001_0000_0000_0000,
+            "the count wraps without touching the member"
+        );
     }
 }

@@ -107,15 +107,36 @@ pub const MAX_INFLIGHT_REQUESTS: usize = 16_384;
 
 const _: () = {
     assert!(GRPC_OVERHEAD_BYTES < MAX_REQUEST_BYTES);
-    assert!(MAX_REQUEST_BYTES as u64 * 2 < WAL_SEGMENT_BYTES, "a file takes many of the largest entries");
-    assert!(MAX_APPEND_BYTES + MAX_REQUEST_BYTES < MAX_PEER_MESSAGE_BYTES, "an append may hold one entry too many");
-    assert!(MAX_PEER_MESSAGE_BYTES as u64 <= MAX_WAL_RECORD_BYTES, "what a peer may send can be logged");
-    assert!(MAX_REQUEST_BYTES * 8 <= MAX_UNCOMMITTED_BYTES, "a few large requests do not stop the leader");
+    assert!(
+        MAX_REQUEST_BYTES as u64 * 2 < WAL_SEGMENT_BYTES,
+        "a file takes many of the largest entries"
+    );
+    assert!(
+        MAX_APPEND_BYTES + MAX_REQUEST_BYTES < MAX_PEER_MESSAGE_BYTES,
+        "an append may hold one entry too many"
+    );
+    assert!(
+        MAX_PEER_MESSAGE_BYTES as u64 <= MAX_WAL_RECORD_BYTES,
+        "what a peer may send can be logged"
+    );
+    assert!(
+        MAX_REQUEST_BYTES * 8 <= MAX_UNCOMMITTED_BYTES,
+        "a few large requests do not stop the leader"
+    );
     assert!(SNAPSHOT_CATCHUP_ENTRIES <= SNAPSHOT_COUNT_ENTRIES);
-    assert!(APPLY_GAP_MAX_ENTRIES >= MAX_BATCH_ENTRIES as u64, "one batch alone does not look like overload");
+    assert!(
+        APPLY_GAP_MAX_ENTRIES >= MAX_BATCH_ENTRIES as u64,
+        "one batch alone does not look like overload"
+    );
     assert!(LEASE_REVOKE_INFLIGHT_REQUESTS <= LEASE_EXPIRE_BATCH_LEASES);
     assert!(MEMBER_TURN_INPUTS <= MEMBER_QUEUE_INPUTS);
-    assert!(PEER_RECEIVE_QUEUE_MESSAGES <= MEMBER_QUEUE_INPUTS, "peers alone cannot fill the member's queue");
+    assert!(
+        PEER_RECEIVE_QUEUE_MESSAGES <= MEMBER_QUEUE_INPUTS,
+        "peers alone cannot fill the member's queue"
+    );
     assert!(PEER_PIPELINE_QUEUE_MESSAGES <= PEER_STREAM_QUEUE_MESSAGES);
-    assert!(MAX_LEASE_TTL_SECONDS < i64::MAX / 1_000_000_000, "a lease's end fits in nanoseconds");
+    assert!(
+        MAX_LEASE_TTL_SECONDS < i64::MAX / 1_000_000_000,
+        "a lease's end fits in nanoseconds"
+    );
 };

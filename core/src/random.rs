@@ -17,7 +17,10 @@ impl Prng {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut mixer = seed;
-        Self { seed, state: std::array::from_fn(|_| split_mix(&mut mixer)) }
+        Self {
+            seed,
+            state: std::array::from_fn(|_| split_mix(&mut mixer)),
+        }
     }
 
     /// The stream for the concern named `label`: the same for the same seed and label, however much was drawn so far.
@@ -83,23 +86,45 @@ mod tests {
     fn splitmix_matches_its_published_outputs() {
         let mut state = 1_234_567;
         let outputs: [u64; 3] = std::array::from_fn(|_| split_mix(&mut state));
-        assert_eq!(outputs, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
+        assert_eq!(
+            outputs,
+            [
+                6_457_827_717_110_365_317,
+                3_203_168_211_198_807_973,
+                9_817_491_932_198_370_423
+            ]
+        );
     }
 
     #[test]
     fn xoshiro_matches_its_published_outputs() {
-        let mut prng = Prng { seed: 0, state: [1, 2, 3, 4] };
+        let mut prng = Prng {
+            seed: 0,
+            state: [1, 2, 3, 4],
+        };
         let outputs: [u64; 4] = std::array::from_fn(|_| prng.next_u64());
-        assert_eq!(outputs, [11_520, 0, 1_509_978_240, 1_215_971_899_390_074_240]);
+        assert_eq!(
+            outputs,
+            [11_520, 0, 1_509_978_240, 1_215_971_899_390_074_240]
+        );
     }
 
     #[test]
     fn a_fork_depends_on_seed_and_label_only() {
         let mut drawn = Prng::new(7);
         drawn.next_u64();
-        assert_eq!(drawn.fork("election").next_u64(), Prng::new(7).fork("election").next_u64());
-        assert_ne!(Prng::new(7).fork("election").next_u64(), Prng::new(7).fork("lease").next_u64());
-        assert_ne!(Prng::new(7).fork("election").next_u64(), Prng::new(8).fork("election").next_u64());
+        assert_eq!(
+            drawn.fork("election").next_u64(),
+            Prng::new(7).fork("election").next_u64()
+        );
+        assert_ne!(
+            Prng::new(7).fork("election").next_u64(),
+            Prng::new(7).fork("lease").next_u64()
+        );
+        assert_ne!(
+            Prng::new(7).fork("election").next_u64(),
+            Prng::new(8).fork("election").next_u64()
+        );
     }
 
     #[test]
@@ -109,7 +134,10 @@ mod tests {
         for _ in 0..7_000 {
             seen[usize::try_from(prng.range(10..17)).unwrap() - 10] += 1;
         }
-        assert!(seen.iter().all(|count| (850..1150).contains(count)), "{seen:?}");
+        assert!(
+            seen.iter().all(|count| (850..1150).contains(count)),
+            "{seen:?}"
+        );
         assert_eq!(prng.below(0), 0);
         assert_eq!(prng.range(5..5), 5);
     }

@@ -3,12 +3,17 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use crate::eraftpb::{ConfChange, ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2};
+use crate::eraftpb::{
+    ConfChange, ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2,
+};
 
 /// Makes a single change.
 #[must_use]
 pub fn new_conf_change_single(node_id: u64, change_type: ConfChangeType) -> ConfChangeSingle {
-    ConfChangeSingle { change_type: change_type as i32, node_id }
+    ConfChangeSingle {
+        change_type: change_type as i32,
+        node_id,
+    }
 }
 
 /// Reads changes from words such as `v1 l2 r3`: make 1 a voter, make 2 a learner, remove 3.
@@ -23,9 +28,16 @@ pub fn parse_conf_change(text: &str) -> Result<Vec<ConfChangeSingle>, String> {
                 Some('v') => ConfChangeType::AddNode,
                 Some('l') => ConfChangeType::AddLearnerNode,
                 Some('r') => ConfChangeType::RemoveNode,
-                _ => return Err(format!("unknown change {word:?}: expected v, l or r, then a node id")),
+                _ => {
+                    return Err(format!(
+                        "unknown change {word:?}: expected v, l or r, then a node id"
+                    ));
+                }
             };
-            let node_id = letters.as_str().parse().map_err(|e| format!("bad node id in change {word:?}: {e}"))?;
+            let node_id = letters
+                .as_str()
+                .parse()
+                .map_err(|e| format!("bad node id in change {word:?}: {e}"))?;
             Ok(new_conf_change_single(node_id, change_type))
         })
         .collect()
@@ -65,8 +77,10 @@ pub trait ConfChangeI {
 
 impl ConfChangeI for ConfChange {
     fn into_v2(self) -> ConfChangeV2 {
-        let single = ConfChangeType::try_from(self.change_type)
-            .map_or_else(|_| ConfChangeSingle::default(), |known| new_conf_change_single(self.node_id, known));
+        let single = ConfChangeType::try_from(self.change_type).map_or_else(
+            |_| ConfChangeSingle::default(),
+            |known| new_conf_change_single(self.node_id, known),
+        );
         ConfChangeV2 {
             transition: ConfChangeTransition::Auto as i32,
             changes: vec![single],
@@ -133,8 +147,20 @@ mod tests {
 
     #[test]
     fn what_consensus_does_not_know_becomes_a_change_of_nobody() {
-        for (change_type, node_id) in [(0, 7), (1, 7), (ConfChange::UPDATE_NODE, 0), (3, 7), (4, 0), (-1, 0)] {
-            let change = ConfChange { id: 1, change_type, node_id: 7, context: b"m".as_slice().into() };
+        for (change_type, node_id) in [
+            (0, 7),
+            (1, 7),
+            (ConfChange::UPDATE_NODE, 0),
+            (3, 7),
+            (4, 0),
+            (-1, 0),
+        ] {
+            let change = ConfChange {
+                id: 1,
+                change_type,
+                node_id: 7,
+                context: b"m".as_slice().into(),
+            };
             let v2 = change.clone().into_v2();
             assert_eq!(v2.changes[0].node_id, node_id, "type {change_type}");
             assert_eq!(&v2.context[..], b"m");
@@ -151,9 +177,18 @@ mod tests {
             ..ConfChangeV2::default()
         };
         assert_eq!(change("v1", ConfChangeTransition::Auto).enter_joint(), None);
-        assert_eq!(change("v1 v2", ConfChangeTransition::Auto).enter_joint(), Some(true));
-        assert_eq!(change("v1", ConfChangeTransition::Implicit).enter_joint(), Some(true));
-        assert_eq!(change("v1", ConfChangeTransition::Explicit).enter_joint(), Some(false));
+        assert_eq!(
+            change("v1 v2", ConfChangeTransition::Auto).enter_joint(),
+            Some(true)
+        );
+        assert_eq!(
+            change("v1", ConfChangeTransition::Implicit).enter_joint(),
+            Some(true)
+        );
+        assert_eq!(
+            change("v1", ConfChangeTransition::Explicit).enter_joint(),
+            Some(false)
+        );
         assert!(change("", ConfChangeTransition::Auto).leave_joint());
         assert!(!change("v1", ConfChangeTransition::Auto).leave_joint());
     }
