@@ -18,6 +18,8 @@
 pub mod error;
 pub mod id;
 pub mod limits;
+pub mod mvcc;
 pub mod proto;
 pub mod random;
+pub mod table;
 pub mod time;
