@@ -3,13 +3,17 @@
 //! The threads behind it are elsewhere (`drive`, `hub`); a test puts an inline machine behind the same [`Queues`].
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 
 use arc_swap::ArcSwap;
 use async_channel::{Receiver, Sender};
 use futures_channel::oneshot;
+use futures_core::Stream as _;
 use quoin_core::error::Error;
+use quoin_core::limits;
 use quoin_core::node::{Request, Response, Status};
 use quoin_core::proto::etcdserverpb::WatchRequest;
 use quoin_core::store::View;
@@ -17,7 +21,7 @@ use quoin_core::time::Instant;
 use quoin_core::watch;
 
 /// Responses that may wait on a watch stream between the hub and the socket: the hub's credit for the stream.
-pub const WATCH_STREAM_RESPONSES: usize = 128;
+pub const WATCH_STREAM_RESPONSES: usize = limits::WATCH_STREAM_QUEUE_RESPONSES;
 
 /// What the member last published: the applied state and the consensus state that belong together.
 #[derive(Debug)]
@@ -129,7 +133,7 @@ impl NodeHandle {
         let stream = self.inner.next_stream.fetch_add(1, Ordering::Relaxed);
         let (sender, responses) = async_channel::bounded(WATCH_STREAM_RESPONSES);
         self.inner.queues.watch(WatchCall::Open { stream, responses: sender });
-        WatchStream { handle: self.clone(), responses, stream, taken: 0 }
+        WatchStream { handle: self.clone(), responses: Box::pin(responses), stream, taken: 0 }
     }
 }
 
@@ -143,7 +147,7 @@ impl fmt::Debug for NodeHandle {
 #[derive(Debug)]
 pub struct WatchStream {
     handle: NodeHandle,
-    responses: Receiver<watch::Response>,
+    responses: Pin<Box<Receiver<watch::Response>>>,
     stream: u64,
     /// Responses taken and not yet reported as credit.
     taken: usize,
@@ -156,15 +160,17 @@ impl WatchStream {
     }
 
     /// The next response; `None` when the hub has ended the stream.
-    pub async fn recv(&mut self) -> Option<watch::Response> {
-        let response = self.responses.recv().await.ok()?;
-        self.taken += 1;
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<watch::Response>> {
+        let response = ready!(self.responses.as_mut().poll_next(cx));
+        if response.is_some() {
+            self.taken += 1;
+        }
         // Credit goes back in lots: while less than a lot is owed the hub still has most of its credit.
         if self.taken * 4 >= WATCH_STREAM_RESPONSES {
             let responses = std::mem::take(&mut self.taken);
             self.handle.inner.queues.watch(WatchCall::Sent { stream: self.stream, responses });
         }
-        Some(response)
+        Poll::Ready(response)
     }
 }
 

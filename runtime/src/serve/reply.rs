@@ -2,22 +2,25 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{self, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
+use quoin_core::error::Error;
+
 use super::grpc::call::Call;
 use super::grpc::status::{self, Status};
 use super::stop::Stop;
+use super::{Context, facts};
 use crate::seam::Sleep;
 
 /// Makes the body of a long response piece by piece. It is asked only when the client has room for more, so a slow
 /// reader costs what the source itself holds.
 pub(crate) trait Source: Send {
     /// The next bytes of the body: whole messages or parts of one. `None` ends the call well.
-    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>>;
+    fn poll_bytes(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Result<Bytes, Status>>>;
 }
 
 /// A response's body.
@@ -44,10 +47,43 @@ pub(crate) struct Stream {
     pub(crate) deadline: Option<Sleep>,
     /// Ends the stream with the server, unless it ends on its own.
     pub(crate) stop: Option<Stop>,
+    /// Ends the stream when the member has been without a leader for long.
+    pub(crate) leader: Option<LeaderWatch>,
+}
+
+/// Polls in a row that must find no leader before a stream that wants one ends.
+const LEADERLESS_POLLS_MAX: u32 = 3;
+
+/// Looks once per election timeout whether there is a leader.
+pub(crate) struct LeaderWatch {
+    next: Sleep,
+    leaderless_polls: u32,
+}
+
+impl LeaderWatch {
+    pub(crate) fn new(context: &Context) -> Self {
+        Self { next: Self::pause(context), leaderless_polls: 0 }
+    }
+
+    fn pause(context: &Context) -> Sleep {
+        context.runtime.sleep_until(context.clock.now() + context.settings.election_timeout)
+    }
+
+    /// Ready when the leader has been missing for too long.
+    fn poll_lost(&mut self, context: &Context, cx: &mut task::Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.next.as_mut().poll(cx));
+            self.leaderless_polls = if facts::has_leader(context) { 0 } else { self.leaderless_polls + 1 };
+            if self.leaderless_polls >= LEADERLESS_POLLS_MAX {
+                return Poll::Ready(());
+            }
+            self.next = Self::pause(context);
+        }
+    }
 }
 
 impl Stream {
-    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+    fn poll_bytes(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
         if let Some(deadline) = &mut self.deadline
             && deadline.as_mut().poll(cx).is_ready()
         {
@@ -56,13 +92,18 @@ impl Stream {
         if let Some(stop) = &mut self.stop
             && stop.poll_stopped(cx).is_ready()
         {
-            return Poll::Ready(Some(Err(quoin_core::error::Error::Stopped.into())));
+            return Poll::Ready(Some(Err(Error::Stopped.into())));
+        }
+        if let Some(leader) = &mut self.leader
+            && leader.poll_lost(&self.call.context, cx).is_ready()
+        {
+            return Poll::Ready(Some(Err(Error::NoLeader.into())));
         }
         self.source.poll_bytes(cx)
     }
 
     /// The next frame, and whether it is the last.
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<(Frame<Bytes>, bool)> {
+    fn poll_frame(&mut self, cx: &mut task::Context<'_>) -> Poll<(Frame<Bytes>, bool)> {
         Poll::Ready(match ready!(self.poll_bytes(cx)) {
             Some(Ok(bytes)) => (Frame::data(bytes), false),
             Some(Err(status)) => {
@@ -83,7 +124,7 @@ impl Body for Reply {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        cx: &mut task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let (frame, next) = match &mut *self {
             Self::Bytes(bytes) if !bytes.is_empty() => (Frame::data(std::mem::take(bytes)), Self::Ended),
@@ -114,11 +155,4 @@ impl Body for Reply {
             Self::Message(_) | Self::Trailers | Self::Stream(_) | Self::Ended => SizeHint::default(),
         }
     }
-}
-
-/// The headers of a failed call whose body is empty: they carry the status.
-pub(crate) fn failed_headers(status: &Status) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(4);
-    status.write(&mut headers);
-    headers
 }
