@@ -220,16 +220,8 @@ pub enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Disk {
-                operation,
-                file,
-                cause,
-            } => write!(f, "cannot {operation} {file}: {cause}"),
-            Self::Corrupt {
-                file,
-                offset,
-                cause,
-            } => write!(f, "{file} is corrupt at offset {offset}: {cause}"),
+            Self::Disk { operation, file, cause } => write!(f, "cannot {operation} {file}: {cause}"),
+            Self::Corrupt { file, offset, cause } => write!(f, "{file} is corrupt at offset {offset}: {cause}"),
             Self::Inconsistent { cause } => f.write_str(cause),
         }
     }

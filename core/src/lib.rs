@@ -15,11 +15,16 @@
 //! Around them: the messages ([`proto`]), the log's bytes, the limits that bound every queue ([`limits`]), and the
 //! two kinds of failure ([`error`]).
 
+pub mod config;
 pub mod error;
 pub mod id;
 pub mod limits;
+pub mod membership;
 pub mod mvcc;
 pub mod proto;
 pub mod random;
+pub mod store;
 pub mod table;
 pub mod time;
+pub mod version;
+pub mod watch;

@@ -25,7 +25,11 @@ pub struct Build<'a> {
 /// the compiler there is.
 #[must_use]
 pub fn version_text(build: Build<'_>) -> String {
-    let Build { git_sha, toolchain, platform } = build;
+    let Build {
+        git_sha,
+        toolchain,
+        platform,
+    } = build;
     format!(
         "etcd Version: {SERVER_VERSION} (Quoin {PRODUCT_VERSION})\n\
          Git SHA: {git_sha}\n\

@@ -34,7 +34,9 @@ pub(super) fn read_args(args: &[String]) -> Result<Settings, Stop> {
             return Err(Stop::Positional(arg.clone()));
         }
         if arg == "--" {
-            return rest.next().map_or(Ok(settings), |arg| Err(Stop::Positional(arg.clone())));
+            return rest
+                .next()
+                .map_or(Ok(settings), |arg| Err(Stop::Positional(arg.clone())));
         }
         let body = arg.strip_prefix("--").unwrap_or(&arg[1..]);
         if body.starts_with(['-', '=']) {
@@ -46,7 +48,11 @@ pub(super) fn read_args(args: &[String]) -> Result<Settings, Stop> {
         };
         let Some(flag) = find(name) else {
             let help = matches!(name, "h" | "help");
-            return Err(if help { Stop::Help } else { Stop::Bad(format!("flag provided but not defined: -{name}")) });
+            return Err(if help {
+                Stop::Help
+            } else {
+                Stop::Bad(format!("flag provided but not defined: -{name}"))
+            });
         };
         read_flag(flag, value, &mut rest, &mut settings).map_err(Stop::Bad)?;
     }
@@ -63,12 +69,18 @@ fn read_flag<'a>(
     if flag.is_switch() {
         let value = value.unwrap_or("true");
         let read = flag.parse(value);
-        settings.set(flag, read.map_err(|e| format!("invalid boolean value {} for -{name}: {e}", quote(value)))?);
+        settings.set(
+            flag,
+            read.map_err(|e| format!("invalid boolean value {} for -{name}: {e}", quote(value)))?,
+        );
     } else {
         let value = value.or_else(|| rest.next().map(String::as_str));
         let value = value.ok_or_else(|| format!("flag needs an argument: -{name}"))?;
         let read = flag.parse(value);
-        settings.set(flag, read.map_err(|e| format!("invalid value {} for flag -{name}: {e}", quote(value)))?);
+        settings.set(
+            flag,
+            read.map_err(|e| format!("invalid value {} for flag -{name}: {e}", quote(value)))?,
+        );
     }
     Ok(())
 }
@@ -86,14 +98,19 @@ pub(super) fn read_env(
         let notice = Notice::warn("cannot set special environment variable");
         notices.push(notice.with("key", VERSION_VARIABLE).with("value", value));
     }
-    let shadowed = settings.given().map(|(flag, _)| flag.env_name()).collect::<BTreeSet<_>>();
+    let shadowed = settings
+        .given()
+        .map(|(flag, _)| flag.env_name())
+        .collect::<BTreeSet<_>>();
     let mut used = BTreeSet::new();
     let mut bad_value = None;
     let mut flags = FLAGS.iter().collect::<Vec<_>>();
     flags.sort_by_key(|flag| flag.name);
     for flag in flags {
         let key = flag.env_name();
-        let Some(value) = env.get(&key).filter(|value| !value.is_empty()) else { continue };
+        let Some(value) = env.get(&key).filter(|value| !value.is_empty()) else {
+            continue;
+        };
         if key == VERSION_VARIABLE || shadowed.contains(&key) {
             continue;
         }

@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
+use super::check;
 use super::flag::{Disposition, Value};
 use super::gates::Gate;
 use super::gotext::{format_duration, parse_duration, parse_int};
-use super::model::{
-    AllowList, AutoCompaction, ClusterState, Config, Keepalive, Log, LogFormat, LogLevel, LogOutput,
-};
+use super::model::{AllowList, AutoCompaction, ClusterState, Config, Keepalive, Log, LogFormat, LogLevel, LogOutput};
 use super::notice::Notice;
 use super::settings::Settings;
 use super::table::find;
 use super::url::Url;
-use super::check;
 
 const DEFAULT_NAME: &str = "default";
 const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
@@ -113,7 +111,11 @@ pub(super) fn auto_compaction(s: &Settings) -> Result<AutoCompaction, String> {
     let by_revision = s.text("auto-compaction-mode") == "revision";
     // Go's Atoi knows no prefixes and no underscores.
     let decimal = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'+');
-    let number = if decimal { text.parse::<u64>().ok().filter(|n| i64::try_from(*n).is_ok()) } else { None };
+    let number = if decimal {
+        text.parse::<u64>().ok().filter(|n| i64::try_from(*n).is_ok())
+    } else {
+        None
+    };
     let amount = match number {
         _ if text.is_empty() => 0,
         Some(revisions) if by_revision => revisions,
@@ -123,7 +125,8 @@ pub(super) fn auto_compaction(s: &Settings) -> Result<AutoCompaction, String> {
             .ok_or_else(|| format!("error parsing CompactionRetention: {text} hours are too long"))?,
         None => {
             let nanos = parse_duration(&text).map_err(|e| format!("error parsing CompactionRetention: {e}"))?;
-            u64::try_from(nanos).map_err(|_| format!("--auto-compaction-retention must not be negative (set to {text})"))?
+            u64::try_from(nanos)
+                .map_err(|_| format!("--auto-compaction-retention must not be negative (set to {text})"))?
         }
     };
     Ok(match amount {
@@ -145,8 +148,12 @@ fn advertise(s: &Settings, default_host: Option<&str>, notices: &mut Vec<Notice>
         let mut urls = s.urls(advertise);
         let default = find(advertise).map(|flag| flag.default_value());
         let listened = s.urls(listen).into_iter().next();
-        if let (Some(host), Some(port)) = (default_host, listened.filter(|url| url.host() == Some("0.0.0.0")).and_then(|url| url.port()))
-            && default == Some(Value::Urls(urls.clone()))
+        if let (Some(host), Some(port)) = (
+            default_host,
+            listened
+                .filter(|url| url.host() == Some("0.0.0.0"))
+                .and_then(|url| url.port()),
+        ) && default == Some(Value::Urls(urls.clone()))
         {
             urls = urls.iter().map(|url| url.with_host(host, port)).collect();
             detected = true;
@@ -166,7 +173,11 @@ fn advertise(s: &Settings, default_host: Option<&str>, notices: &mut Vec<Notice>
 fn initial_cluster(s: &Settings, peer_urls: &[Url]) -> String {
     let (name, text) = (s.text("name"), s.initial_cluster());
     let default = find("initial-cluster").map(|flag| flag.default);
-    if name != DEFAULT_NAME && default == Some(text.as_str()) { Config::initial_cluster_of(&name, peer_urls) } else { text }
+    if name != DEFAULT_NAME && default == Some(text.as_str()) {
+        Config::initial_cluster_of(&name, peer_urls)
+    } else {
+        text
+    }
 }
 
 fn data_dir(s: &Settings, notices: &mut Vec<Notice>) -> String {
@@ -209,7 +220,9 @@ fn request_bytes(s: &Settings, notices: &mut Vec<Notice>) -> u64 {
 fn keepalive(s: &Settings) -> Result<Option<Keepalive>, String> {
     let interval = positive(span(s, "grpc-keepalive-interval")?);
     let timeout = positive(span(s, "grpc-keepalive-timeout")?);
-    Ok(interval.zip(timeout).map(|(interval, timeout)| Keepalive { interval, timeout }))
+    Ok(interval
+        .zip(timeout)
+        .map(|(interval, timeout)| Keepalive { interval, timeout }))
 }
 
 fn peer_timeout(s: &Settings, name: &str, notices: &mut Vec<Notice>) -> Result<Duration, String> {
@@ -223,14 +236,26 @@ fn peer_timeout(s: &Settings, name: &str, notices: &mut Vec<Notice>) -> Result<D
 
 fn allow_list(names: impl IntoIterator<Item = String>) -> AllowList {
     let names = names.into_iter().collect::<std::collections::BTreeSet<_>>();
-    if names.is_empty() || names.contains("*") { AllowList::Any } else { AllowList::Only(names) }
+    if names.is_empty() || names.contains("*") {
+        AllowList::Any
+    } else {
+        AllowList::Only(names)
+    }
 }
 
 fn log(s: &Settings) -> Log {
     // 3.4 had a switch of its own for the one level that is asked for most.
     let debug = s.switch("debug") && !s.is_set("log-level");
-    let level = if debug { LogLevel::Debug } else { log_level(&s.text("log-level")).unwrap_or(LogLevel::Info) };
-    let format = if s.text("log-format") == "console" { LogFormat::Console } else { LogFormat::Json };
+    let level = if debug {
+        LogLevel::Debug
+    } else {
+        log_level(&s.text("log-level")).unwrap_or(LogLevel::Info)
+    };
+    let format = if s.text("log-format") == "console" {
+        LogFormat::Console
+    } else {
+        LogFormat::Json
+    };
     let mut outputs = s.list("log-outputs").into_iter().map(log_output).collect::<Vec<_>>();
     if outputs.is_empty() {
         outputs.push(LogOutput::Default);
@@ -253,7 +278,10 @@ fn remark(s: &Settings, config: &Config, notices: &mut Vec<Notice>) {
     for (flag, value) in s.given() {
         match flag.disposition {
             Disposition::AliasOf(new) => {
-                notices.push(Notice::warn(format!("--{} is another spelling of --{new}; use --{new}", flag.name)));
+                notices.push(Notice::warn(format!(
+                    "--{} is another spelling of --{new}; use --{new}",
+                    flag.name
+                )));
             }
             Disposition::GateOf(gate) => {
                 let new = format!("--feature-gates={}={}", gate.name(), value.to_text());
@@ -285,7 +313,11 @@ fn remark(s: &Settings, config: &Config, notices: &mut Vec<Notice>) {
 
 /// The name that was used for a flag, for messages.
 fn spelled<'a>(s: &Settings, name: &'a str) -> &'a str {
-    if s.is_set(name) { name } else { s.given_alias(name).unwrap_or(name) }
+    if s.is_set(name) {
+        name
+    } else {
+        s.given_alias(name).unwrap_or(name)
+    }
 }
 
 /// etcd reads 0 as "as built" for some numbers.
@@ -303,21 +335,38 @@ fn count(s: &Settings, name: &str) -> Result<u64, String> {
 
 fn count_or_default(s: &Settings, name: &str) -> Result<u64, String> {
     Ok(match count(s, name)? {
-        0 => find(name).and_then(|flag| parse_int(flag.default).ok()).and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
+        0 => find(name)
+            .and_then(|flag| parse_int(flag.default).ok())
+            .and_then(|n| u64::try_from(n).ok())
+            .unwrap_or(0),
         given => given,
     })
 }
 
 fn span(s: &Settings, name: &str) -> Result<Duration, String> {
     let nanos = s.nanos(name);
-    let negative = || format!("--{} must not be negative (set to {})", spelled(s, name), format_duration(nanos));
+    let negative = || {
+        format!(
+            "--{} must not be negative (set to {})",
+            spelled(s, name),
+            format_duration(nanos)
+        )
+    };
     u64::try_from(nanos).map(Duration::from_nanos).map_err(|_| negative())
 }
 
 fn span_or_default(s: &Settings, name: &str) -> Result<Duration, String> {
     let given = span(s, name)?;
-    let default = || find(name).and_then(|flag| parse_duration(flag.default).ok()).and_then(|n| u64::try_from(n).ok());
-    Ok(if given.is_zero() { default().map_or(given, Duration::from_nanos) } else { given })
+    let default = || {
+        find(name)
+            .and_then(|flag| parse_duration(flag.default).ok())
+            .and_then(|n| u64::try_from(n).ok())
+    };
+    Ok(if given.is_zero() {
+        default().map_or(given, Duration::from_nanos)
+    } else {
+        given
+    })
 }
 
 fn positive(span: Duration) -> Option<Duration> {

@@ -21,8 +21,7 @@ const MAX_SAMPLING_RATE: i64 = 1_000_000;
 pub(super) const UNSET_ADVERTISE: &str =
     "--advertise-client-urls is required when --listen-client-urls is set explicitly";
 
-const ROTATION_OUTPUTS: &str =
-    "--log-outputs requires a single file path when --log-rotate-config-json is defined";
+const ROTATION_OUTPUTS: &str = "--log-outputs requires a single file path when --log-rotate-config-json is defined";
 
 const CONFLICTING_BOOTSTRAP: &str = "multiple discovery or bootstrap flags are set. Choose one of \"initial-cluster\", \
      \"discovery\", \"discovery-endpoints\" or \"discovery-srv\"";
@@ -66,14 +65,20 @@ fn check_spellings(settings: &Settings) -> Result<(), String> {
                     value.to_text()
                 ));
             }
-            Disposition::AliasOf("warning-unary-request-duration") if settings.is_set("warning-unary-request-duration") => {
-                return Err("both --experimental-warning-unary-request-duration and --warning-unary-request-duration \
+            Disposition::AliasOf("warning-unary-request-duration")
+                if settings.is_set("warning-unary-request-duration") =>
+            {
+                return Err(
+                    "both --experimental-warning-unary-request-duration and --warning-unary-request-duration \
                      flags are set. Use only --warning-unary-request-duration"
-                    .to_owned());
+                        .to_owned(),
+                );
             }
             Disposition::AliasOf(new) if settings.is_set(new) => {
                 let old = flag.name;
-                return Err(format!("cannot set --{old} and --{new} at the same time, please use --{new} only"));
+                return Err(format!(
+                    "cannot set --{old} and --{new} at the same time, please use --{new} only"
+                ));
             }
             Disposition::AliasOf(_)
             | Disposition::GateOf(_)
@@ -97,7 +102,10 @@ fn check_logging(settings: &Settings) -> Result<(), String> {
         return Err("multi logoutput for \"default\" is not supported yet".to_owned());
     }
     if settings.switch("enable-log-rotation") {
-        let files = outputs.iter().filter(|output| !matches!(output.as_str(), "default" | "stderr" | "stdout")).count();
+        let files = outputs
+            .iter()
+            .filter(|output| !matches!(output.as_str(), "default" | "stderr" | "stdout"))
+            .count();
         if files != 1 {
             return Err(ROTATION_OUTPUTS.to_owned());
         }
@@ -121,8 +129,14 @@ fn check_logging(settings: &Settings) -> Result<(), String> {
 fn check_rotation(text: &str) -> Result<(), String> {
     let read: Result<serde_json::Value, _> = serde_json::from_str(text);
     let read = read.map_err(|e| format!("improperly formatted log rotation config: {e}"))?;
-    let wrong = |key: &str| Err(format!("invalid log rotation config: {key} has a value of the wrong type"));
-    let Some(object) = read.as_object() else { return wrong("the whole") };
+    let wrong = |key: &str| {
+        Err(format!(
+            "invalid log rotation config: {key} has a value of the wrong type"
+        ))
+    };
+    let Some(object) = read.as_object() else {
+        return wrong("the whole");
+    };
     for (key, value) in object {
         let fits = match key.as_str() {
             "maxsize" | "maxage" | "maxbackups" => value.is_i64(),
@@ -138,7 +152,12 @@ fn check_rotation(text: &str) -> Result<(), String> {
 }
 
 fn check_urls(settings: &Settings) -> Result<(), String> {
-    for name in ["listen-peer-urls", "listen-client-urls", "listen-client-http-urls", "listen-metrics-urls"] {
+    for name in [
+        "listen-peer-urls",
+        "listen-client-urls",
+        "listen-client-http-urls",
+        "listen-metrics-urls",
+    ] {
         settings.urls(name).iter().try_for_each(Url::check_bind)?;
     }
     for name in ["initial-advertise-peer-urls", "advertise-client-urls"] {
@@ -169,7 +188,13 @@ fn check_bootstrap(settings: &Settings) -> Result<(), String> {
 fn check_discovery(settings: &Settings) -> Result<(), String> {
     let endpoints = settings.list("discovery-endpoints");
     let token = !settings.text("discovery-token").is_empty();
-    let credentials = ["discovery-cert", "discovery-key", "discovery-cacert", "discovery-user", "discovery-password"];
+    let credentials = [
+        "discovery-cert",
+        "discovery-key",
+        "discovery-cacert",
+        "discovery-user",
+        "discovery-password",
+    ];
     let v3 = token || !endpoints.is_empty() || credentials.iter().any(|name| !settings.text(name).is_empty());
     if v3 && !settings.text("discovery-proxy").is_empty() {
         return Err(BOTH_DISCOVERIES.to_owned());
@@ -206,7 +231,11 @@ fn check_timing(settings: &Settings) -> Result<(), String> {
 /// Clients are told where this member listens, so whoever moves the one moves the other. In a file etcd does not ask.
 fn check_advertised(settings: &Settings) -> Result<(), String> {
     let moved = settings.is_set("listen-client-urls") && !settings.is_set("advertise-client-urls");
-    if moved && !settings.from_file { Err(UNSET_ADVERTISE.to_owned()) } else { Ok(()) }
+    if moved && !settings.from_file {
+        Err(UNSET_ADVERTISE.to_owned())
+    } else {
+        Ok(())
+    }
 }
 
 fn check_compaction(settings: &Settings) -> Result<(), String> {
@@ -233,11 +262,15 @@ fn check_tracing(settings: &Settings) -> Result<(), String> {
 fn check_features(settings: &Settings) -> Result<(), String> {
     let gates = settings.gates();
     if gates.enabled(Gate::LeaseCheckpointPersist) && !gates.enabled(Gate::LeaseCheckpoint) {
-        return Err("enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint".to_owned());
+        return Err(
+            "enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint".to_owned(),
+        );
     }
     let nanos = settings.nanos("compact-hash-check-time");
     if nanos <= 0 {
-        let name = settings.given_alias("compact-hash-check-time").unwrap_or("compact-hash-check-time");
+        let name = settings
+            .given_alias("compact-hash-check-time")
+            .unwrap_or("compact-hash-check-time");
         return Err(format!("--{name} must be >0 (set to {})", format_duration(nanos)));
     }
     Ok(())
@@ -248,7 +281,10 @@ fn check_tls(settings: &Settings) -> Result<(), String> {
         "" => Ok(0),
         "TLS1.2" => Ok(2),
         "TLS1.3" => Ok(3),
-        other => Err(format!("unexpected TLS version {} (must be one of: TLS1.2, TLS1.3)", quote(other))),
+        other => Err(format!(
+            "unexpected TLS version {} (must be one of: TLS1.2, TLS1.3)",
+            quote(other)
+        )),
     };
     let (oldest, newest) = (number("tls-min-version")?, number("tls-max-version")?);
     if newest != 0 && oldest > newest {
@@ -279,7 +315,12 @@ fn check_this_version(settings: &Settings) -> Result<(), String> {
             return Err(format!("--{} is not supported by this version: {why}", flag.name));
         }
     }
-    for name in ["listen-peer-urls", "listen-client-urls", "listen-client-http-urls", "listen-metrics-urls"] {
+    for name in [
+        "listen-peer-urls",
+        "listen-client-urls",
+        "listen-client-http-urls",
+        "listen-metrics-urls",
+    ] {
         if let Some(url) = settings.urls(name).iter().find(|url| url.is_tls()) {
             return Err(format!("--{name} has {url}, but TLS is not supported by this version"));
         }

@@ -31,7 +31,9 @@ impl InitialCluster {
     /// One member only, as `--discovery` starts from.
     #[must_use]
     pub fn single(name: &str, urls: &[Url]) -> Self {
-        Self { members: BTreeMap::from([(name.to_owned(), urls.to_vec())]) }
+        Self {
+            members: BTreeMap::from([(name.to_owned(), urls.to_vec())]),
+        }
     }
 
     /// The peer URLs of the member with this name.
@@ -67,7 +69,10 @@ impl InitialCluster {
 
 impl fmt::Display for InitialCluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pairs = self.members.iter().flat_map(|(name, urls)| urls.iter().map(move |url| format!("{name}={url}")));
+        let pairs = self
+            .members
+            .iter()
+            .flat_map(|(name, urls)| urls.iter().map(move |url| format!("{name}={url}")));
         let mut pairs = pairs.collect::<Vec<_>>();
         pairs.sort();
         f.write_str(&pairs.join(","))

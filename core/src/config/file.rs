@@ -22,10 +22,12 @@ pub const MAX_CONFIG_FILE_BYTES: usize = 1 << 20;
 /// What is wrong and under which key.
 pub(super) fn read_file(text: &str, notices: &mut Vec<Notice>) -> Result<Settings, String> {
     if text.len() > MAX_CONFIG_FILE_BYTES {
-        return Err(format!("the configuration file is longer than {MAX_CONFIG_FILE_BYTES} bytes"));
+        return Err(format!(
+            "the configuration file is longer than {MAX_CONFIG_FILE_BYTES} bytes"
+        ));
     }
     let document: Yaml = serde_norway::from_str(text).map_err(|e| format!("error converting YAML to JSON: {e}"))?;
-    let mut settings = Settings { from_file: true, ..Settings::default() };
+    let mut settings = Settings::of_file();
     match document {
         Yaml::Null => {}
         Yaml::Mapping(keys) => read_keys(&keys, "", &mut settings, notices)?,
@@ -36,8 +38,15 @@ pub(super) fn read_file(text: &str, notices: &mut Vec<Notice>) -> Result<Setting
 
 fn read_keys(keys: &Mapping, group: &str, settings: &mut Settings, notices: &mut Vec<Notice>) -> Result<(), String> {
     for (key, value) in keys {
-        let key = key.as_str().ok_or_else(|| format!("the configuration file has a key that is no text: {key:?}"))?;
-        let shown = if group.is_empty() { key.to_owned() } else { format!("{group}.{key}") };
+        let Some(key) = key.as_str() else {
+            let key = scalar(key).unwrap_or_else(|| "a list or keys with values".to_owned());
+            return Err(format!("the configuration file has a key that is no text: {key}"));
+        };
+        let shown = if group.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{group}.{key}")
+        };
         if is_group(group, key) {
             match value {
                 Yaml::Null => {}
@@ -61,7 +70,10 @@ fn read_keys(keys: &Mapping, group: &str, settings: &mut Settings, notices: &mut
 fn is_group(group: &str, key: &str) -> bool {
     match group {
         "" => {
-            matches!(key, "client-transport-security" | "peer-transport-security" | "socket-options" | "discovery-config")
+            matches!(
+                key,
+                "client-transport-security" | "peer-transport-security" | "socket-options" | "discovery-config"
+            )
         }
         "discovery-config" => matches!(key, "client" | "secure" | "auth"),
         _ => false,
@@ -75,9 +87,13 @@ fn flag_of(group: &str, key: &str) -> Option<&'static Flag> {
         ("", "config-file" | "version") => return None,
         ("", key) => key.to_owned(),
         ("socket-options", key) => format!("socket-{key}"),
-        ("client-transport-security", "allowed-hostname" | "allowed-hostnames") => "client-cert-allowed-hostname".to_owned(),
+        ("client-transport-security", "allowed-hostname" | "allowed-hostnames") => {
+            "client-cert-allowed-hostname".to_owned()
+        }
         ("client-transport-security", key) => key.to_owned(),
-        ("peer-transport-security", "allowed-hostname" | "allowed-hostnames") => "peer-cert-allowed-hostname".to_owned(),
+        ("peer-transport-security", "allowed-hostname" | "allowed-hostnames") => {
+            "peer-cert-allowed-hostname".to_owned()
+        }
         ("peer-transport-security", "allowed-cn" | "allowed-cns") => "peer-cert-allowed-cn".to_owned(),
         ("peer-transport-security", "skip-client-san-verification") => "peer-skip-client-san-verification".to_owned(),
         ("peer-transport-security", key) => format!("peer-{key}"),
@@ -87,7 +103,14 @@ fn flag_of(group: &str, key: &str) -> Option<&'static Flag> {
     let in_tls_group = group == "client-transport-security";
     find(&name)
         .filter(|flag| flag.disposition != Disposition::Silent || flag.kind != Kind::Legacy)
-        .filter(|flag| !in_tls_group || flag.name.contains("cert") || matches!(flag.name, "key-file" | "client-key-file" | "trusted-ca-file" | "auto-tls" | "client-crl-file"))
+        .filter(|flag| {
+            !in_tls_group
+                || flag.name.contains("cert")
+                || matches!(
+                    flag.name,
+                    "key-file" | "client-key-file" | "trusted-ca-file" | "auto-tls" | "client-crl-file"
+                )
+        })
 }
 
 /// The value under a key, by the kind of its flag; `None` where nothing stands there.
@@ -109,18 +132,25 @@ fn read_value(flag: &Flag, shown: &str, value: &Yaml) -> Result<Option<Value>, S
             let fits = value.as_u64().filter(|number| *number <= u64::from(u32::MAX));
             Value::Uint(fits.ok_or_else(|| wrong("a whole number from 0 to 4294967295"))?)
         }
-        Kind::Gates => Value::Gates(FeatureGates::parse(&scalar(value).ok_or_else(|| wrong("text"))?).map_err(in_file)?),
+        Kind::Gates => {
+            Value::Gates(FeatureGates::parse(&scalar(value).ok_or_else(|| wrong("text"))?).map_err(in_file)?)
+        }
         Kind::Text | Kind::OneOf(_) | Kind::Legacy => Value::Text(scalar(value).ok_or_else(|| wrong("text"))?),
         Kind::List | Kind::Set | Kind::SomeOf(_) => {
             let pieces = pieces(value).ok_or_else(|| wrong("a list of texts"))?;
             Value::List(pieces.into_iter().filter(|piece| !piece.is_empty()).collect())
         }
         Kind::Urls | Kind::UrlsOrAny => {
-            let text = pieces(value).ok_or_else(|| wrong("URLs with commas between"))?.join(",");
+            let text = pieces(value)
+                .ok_or_else(|| wrong("URLs with commas between"))?
+                .join(",");
             return match text.as_str() {
                 "" => Ok(None),
                 "*" if flag.kind == Kind::UrlsOrAny => Ok(Some(Value::Urls(Vec::new()))),
-                _ => Url::parse_list(&text).map(Value::Urls).map(Some).map_err(|e| unexpected(flag, &e)),
+                _ => Url::parse_list(&text)
+                    .map(Value::Urls)
+                    .map(Some)
+                    .map_err(|e| unexpected(flag, &e)),
             };
         }
     };

@@ -135,7 +135,9 @@ impl Flag {
     /// The value when nobody gives one.
     #[must_use]
     pub fn default_value(&self) -> Value {
-        self.kind.parse(self.default, Value::Urls(Vec::new())).expect("a test reads every default of the table")
+        self.kind
+            .parse(self.default, Value::Urls(Vec::new()))
+            .expect("a test reads every default of the table")
     }
 
     /// Reads a value given as text.
@@ -144,7 +146,11 @@ impl Flag {
     /// What Go's flag package would say about it.
     pub fn parse(&self, text: &str) -> Result<Value, String> {
         // etcd keeps the URLs it had when a list of URLs is set to nothing.
-        let kept = if text.is_empty() && self.kind == Kind::Urls { self.default_value() } else { Value::Urls(Vec::new()) };
+        let kept = if text.is_empty() && self.kind == Kind::Urls {
+            self.default_value()
+        } else {
+            Value::Urls(Vec::new())
+        };
         self.kind.parse(text, kept)
     }
 }
@@ -152,8 +158,12 @@ impl Flag {
 impl Kind {
     fn parse(self, text: &str, when_no_urls: Value) -> Result<Value, String> {
         match self {
-            Self::Bool => parse_bool(text).map(Value::Bool).ok_or_else(|| "parse error".to_owned()),
-            Self::Duration => parse_duration(text).map(Value::Duration).map_err(|_| "parse error".to_owned()),
+            Self::Bool => parse_bool(text)
+                .map(Value::Bool)
+                .ok_or_else(|| "parse error".to_owned()),
+            Self::Duration => parse_duration(text)
+                .map(Value::Duration)
+                .map_err(|_| "parse error".to_owned()),
             Self::Gates => FeatureGates::parse(text).map(Value::Gates),
             Self::Int => parse_int(text).map(Value::Int).map_err(number_error),
             Self::Legacy | Self::Text => Ok(Value::Text(text.to_owned())),
@@ -192,7 +202,10 @@ impl Value {
             Self::Duration(nanos) => format_duration(*nanos),
             Self::Gates(gates) => {
                 let named = Gate::ALL.into_iter().filter(|gate| gates.names(*gate));
-                named.map(|gate| format!("{}={}", gate.name(), gates.enabled(gate))).collect::<Vec<_>>().join(",")
+                named
+                    .map(|gate| format!("{}={}", gate.name(), gates.enabled(gate)))
+                    .collect::<Vec<_>>()
+                    .join(",")
             }
             Self::Int(number) => number.to_string(),
             Self::List(pieces) => pieces.join(","),
@@ -216,5 +229,9 @@ fn uint32_error(text: &str, why: &str) -> String {
 }
 
 fn pieces(text: &str) -> Vec<String> {
-    if text.is_empty() { Vec::new() } else { text.split(',').map(str::to_owned).collect() }
+    if text.is_empty() {
+        Vec::new()
+    } else {
+        text.split(',').map(str::to_owned).collect()
+    }
 }

@@ -148,7 +148,10 @@ mod tests {
 
     #[test]
     fn defaults_follow_the_stage() {
-        let on = Gate::ALL.into_iter().filter(|gate| FeatureGates::default().enabled(*gate)).collect::<Vec<_>>();
+        let on = Gate::ALL
+            .into_iter()
+            .filter(|gate| FeatureGates::default().enabled(*gate))
+            .collect::<Vec<_>>();
         assert_eq!(on, [Gate::FastLeaseKeepAlive, Gate::TxnModeWriteWithSharedBuffer]);
     }
 

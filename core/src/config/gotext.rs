@@ -69,7 +69,11 @@ pub(crate) fn parse_int(text: &str) -> Result<i64, NumberError> {
         _ => (false, text),
     };
     let magnitude = parse_uint(digits)?;
-    let signed = if negative { 0i64.checked_sub_unsigned(magnitude) } else { 0i64.checked_add_unsigned(magnitude) };
+    let signed = if negative {
+        0i64.checked_sub_unsigned(magnitude)
+    } else {
+        0i64.checked_add_unsigned(magnitude)
+    };
     signed.ok_or(NumberError::Range)
 }
 
@@ -133,13 +137,19 @@ pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
         if whole.is_empty() && fraction.is_empty() {
             return Err(invalid());
         }
-        let unit_end = after_number.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(after_number.len());
+        let unit_end = after_number
+            .find(|c: char| c == '.' || c.is_ascii_digit())
+            .unwrap_or(after_number.len());
         let (unit, tail) = after_number.split_at(unit_end);
         if unit.is_empty() {
             return Err(format!("time: missing unit in duration {}", quote(text)));
         }
         let Some((_, length)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-            return Err(format!("time: unknown unit {} in duration {}", quote(unit), quote(text)));
+            return Err(format!(
+                "time: unknown unit {} in duration {}",
+                quote(unit),
+                quote(text)
+            ));
         };
         total += span(whole, fraction, *length).ok_or_else(invalid)?;
         if total > u128::from(u64::MAX) {
@@ -148,7 +158,11 @@ pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
         rest = tail;
     }
     let magnitude = u64::try_from(total).map_err(|_| invalid())?;
-    let signed = if negative { 0i64.checked_sub_unsigned(magnitude) } else { 0i64.checked_add_unsigned(magnitude) };
+    let signed = if negative {
+        0i64.checked_sub_unsigned(magnitude)
+    } else {
+        0i64.checked_add_unsigned(magnitude)
+    };
     signed.ok_or_else(invalid)
 }
 
@@ -158,7 +172,11 @@ fn split_digits(text: &str) -> (&str, &str) {
 
 /// `whole.fraction` times a unit; digits of the fraction past the 18th are below a nanosecond for every unit.
 fn span(whole: &str, fraction: &str, unit: u64) -> Option<u128> {
-    let whole = if whole.is_empty() { 0 } else { whole.parse::<u64>().ok()? };
+    let whole = if whole.is_empty() {
+        0
+    } else {
+        whole.parse::<u64>().ok()?
+    };
     let kept = &fraction[..fraction.len().min(18)];
     let part = if kept.is_empty() { 0 } else { kept.parse::<u128>().ok()? };
     let scale = 10u128.pow(u32::try_from(kept.len()).ok()?);
@@ -180,7 +198,10 @@ pub(crate) fn format_duration(nanos: i64) -> String {
         };
         return format!("{sign}{}{name}", decimal(magnitude, unit));
     }
-    let (hours, minutes) = (magnitude / (3_600 * NANOS_PER_SECOND), magnitude / (60 * NANOS_PER_SECOND) % 60);
+    let (hours, minutes) = (
+        magnitude / (3_600 * NANOS_PER_SECOND),
+        magnitude / (60 * NANOS_PER_SECOND) % 60,
+    );
     let seconds = decimal(magnitude % (60 * NANOS_PER_SECOND), NANOS_PER_SECOND);
     match (hours, minutes) {
         (0, 0) => format!("{sign}{seconds}s"),
@@ -232,8 +253,14 @@ mod tests {
             ("5", "time: missing unit in duration \"5\""),
             ("5d", "time: unknown unit \"d\" in duration \"5d\""),
             (".s", "time: invalid duration \".s\""),
-            ("2562047h47m16.854775808s", "time: invalid duration \"2562047h47m16.854775808s\""),
-            ("99999999999999999999s", "time: invalid duration \"99999999999999999999s\""),
+            (
+                "2562047h47m16.854775808s",
+                "time: invalid duration \"2562047h47m16.854775808s\"",
+            ),
+            (
+                "99999999999999999999s",
+                "time: invalid duration \"99999999999999999999s\"",
+            ),
         ] {
             assert_eq!(parse_duration(text), Err(error.to_owned()), "{text}");
         }

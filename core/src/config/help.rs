@@ -40,14 +40,23 @@ pub(super) fn flags_text() -> String {
     for (group, title) in CHAPTERS {
         text.push_str(&format!("\n{title}:\n"));
         for flag in FLAGS.iter().filter(|flag| flag.group == group) {
-            text.push_str(&format!("  --{} '{}'\n    {}\n", flag.name, shown_default(flag), explanation(flag)));
+            text.push_str(&format!(
+                "  --{} '{}'\n    {}\n",
+                flag.name,
+                shown_default(flag),
+                explanation(flag)
+            ));
         }
     }
     text
 }
 
 fn shown_default(flag: &Flag) -> &str {
-    if flag.name == "data-dir" { "${name}.etcd" } else { flag.default }
+    if flag.name == "data-dir" {
+        "${name}.etcd"
+    } else {
+        flag.default
+    }
 }
 
 fn explanation(flag: &Flag) -> String {
@@ -67,5 +76,8 @@ fn gates_text() -> String {
         Stage::Beta => format!("{}=true|false (BETA - default=true)", gate.name()),
     });
     let groups = ["AllAlpha=true|false", "AllBeta=true|false"].map(str::to_owned);
-    format!("Known are:\n    {}", groups.into_iter().chain(gates).collect::<Vec<_>>().join("\n    "))
+    format!(
+        "Known are:\n    {}",
+        groups.into_iter().chain(gates).collect::<Vec<_>>().join("\n    ")
+    )
 }

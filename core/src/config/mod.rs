@@ -26,9 +26,7 @@ use std::collections::BTreeMap;
 pub use cluster::InitialCluster;
 pub use file::MAX_CONFIG_FILE_BYTES;
 pub use gates::{FeatureGates, Gate, Stage};
-pub use model::{
-    AllowList, AutoCompaction, ClusterState, Config, Keepalive, Log, LogFormat, LogLevel, LogOutput,
-};
+pub use model::{AllowList, AutoCompaction, ClusterState, Config, Keepalive, Log, LogFormat, LogLevel, LogOutput};
 pub use notice::{Level, Notice};
 pub use url::{Scheme, Url, join as join_urls};
 
@@ -108,21 +106,36 @@ impl Invocation<'_> {
         let mut settings = match args::read_args(self.args) {
             Ok(settings) => settings,
             Err(Stop::Help) => {
-                return Outcome::Print { stdout: help::flags_text() + "\n", stderr: format!("{}\n", help::USAGE) };
+                return Outcome::Print {
+                    stdout: help::flags_text() + "\n",
+                    stderr: format!("{}\n", help::USAGE),
+                };
             }
             Err(Stop::Bad(error)) => {
                 let stderr = format!("{error}\n{}\n", help::USAGE);
-                return Outcome::Refuse(Refusal { exit: 2, stderr, notices: Vec::new() });
+                return Outcome::Refuse(Refusal {
+                    exit: 2,
+                    stderr,
+                    notices: Vec::new(),
+                });
             }
             Err(Stop::Positional(arg)) => {
                 return self.refuse_flags(Vec::new(), format!("{} is not a valid flag", gotext::quote(&arg)));
             }
         };
         if settings.switch("version") {
-            return Outcome::Print { stdout: version_text(self.build), stderr: String::new() };
+            return Outcome::Print {
+                stdout: version_text(self.build),
+                stderr: String::new(),
+            };
         }
         let flagged = Some(settings.text("config-file")).filter(|path| !path.is_empty());
-        if let Some(path) = flagged.or_else(|| self.env.get("ETCD_CONFIG_FILE").filter(|path| !path.is_empty()).cloned()) {
+        if let Some(path) = flagged.or_else(|| {
+            self.env
+                .get("ETCD_CONFIG_FILE")
+                .filter(|path| !path.is_empty())
+                .cloned()
+        }) {
             return Outcome::NeedsFile { path };
         }
         let mut notices = Vec::new();
@@ -168,7 +181,10 @@ impl Invocation<'_> {
         match built {
             Ok(config) => {
                 notices.push(self.running());
-                Outcome::Run { config: Box::new(config), notices }
+                Outcome::Run {
+                    config: Box::new(config),
+                    notices,
+                }
             }
             Err(error) => self.refuse_flags(notices, error),
         }
@@ -191,5 +207,9 @@ impl Invocation<'_> {
 }
 
 fn refuse(notices: Vec<Notice>) -> Outcome {
-    Outcome::Refuse(Refusal { exit: 1, stderr: String::new(), notices })
+    Outcome::Refuse(Refusal {
+        exit: 1,
+        stderr: String::new(),
+        notices,
+    })
 }

@@ -231,6 +231,10 @@ impl Config {
     #[must_use]
     pub fn initial_cluster_of(name: &str, advertise_peer_urls: &[Url]) -> String {
         let name = if name.is_empty() { "default" } else { name };
-        advertise_peer_urls.iter().map(|url| format!("{name}={url}")).collect::<Vec<_>>().join(",")
+        advertise_peer_urls
+            .iter()
+            .map(|url| format!("{name}={url}"))
+            .collect::<Vec<_>>()
+            .join(",")
     }
 }

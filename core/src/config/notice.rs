@@ -49,6 +49,10 @@ impl Notice {
     }
 
     fn new(level: Level, msg: impl Into<String>) -> Self {
-        Self { level, msg: msg.into(), fields: Vec::new() }
+        Self {
+            level,
+            msg: msg.into(),
+            fields: Vec::new(),
+        }
     }
 }

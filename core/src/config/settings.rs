@@ -19,6 +19,14 @@ pub(super) struct Settings {
 }
 
 impl Settings {
+    /// Nothing yet, of what a configuration file says.
+    pub(super) fn of_file() -> Self {
+        Self {
+            from_file: true,
+            ..Self::default()
+        }
+    }
+
     /// Notes a value; a later one replaces an earlier one.
     pub(super) fn set(&mut self, flag: &'static Flag, value: Value) {
         self.given.insert(flag.name, value);
@@ -31,7 +39,9 @@ impl Settings {
 
     /// Every row that was given, with its value, by name.
     pub(super) fn given(&self) -> impl Iterator<Item = (&'static Flag, &Value)> {
-        self.given.iter().filter_map(|(name, value)| find(name).map(|flag| (flag, value)))
+        self.given
+            .iter()
+            .filter_map(|(name, value)| find(name).map(|flag| (flag, value)))
     }
 
     /// The other spelling of a flag that was given, if any.
@@ -40,15 +50,17 @@ impl Settings {
         FLAGS.iter().find(other).map(|flag| flag.name)
     }
 
-    /// Was the flag given, in any spelling?
-    pub(super) fn is_given(&self, name: &str) -> bool {
-        self.is_set(name) || self.given_alias(name).is_some()
-    }
-
     /// The value of a flag: as given in any spelling, or the default.
     pub(super) fn value(&self, name: &str) -> Value {
-        let spelled = self.given.get(name).or_else(|| self.given_alias(name).and_then(|alias| self.given.get(alias)));
-        spelled.cloned().unwrap_or_else(|| find(name).expect("only names of the table are asked for").default_value())
+        let spelled = self
+            .given
+            .get(name)
+            .or_else(|| self.given_alias(name).and_then(|alias| self.given.get(alias)));
+        spelled.cloned().unwrap_or_else(|| {
+            find(name)
+                .expect("only names of the table are asked for")
+                .default_value()
+        })
     }
 
     pub(super) fn switch(&self, name: &str) -> bool {

@@ -5,7 +5,9 @@
 //! names the value that is meant.
 
 use super::flag::Disposition::{Accepted, AliasOf, GateOf, Refused, Silent, Used};
-use super::flag::Kind::{Bool, Duration, Gates, Int, Legacy, List, OneOf, Set, SomeOf, Text, Uint, Uint32, Urls, UrlsOrAny};
+use super::flag::Kind::{
+    Bool, Duration, Gates, Int, Legacy, List, OneOf, Set, SomeOf, Text, Uint, Uint32, Urls, UrlsOrAny,
+};
 use super::flag::{Flag, Group};
 use super::gates::Gate;
 

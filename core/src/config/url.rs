@@ -71,7 +71,10 @@ impl Url {
                 }
             }
         }
-        Ok(Self { scheme, rest: rest.to_owned() })
+        Ok(Self {
+            scheme,
+            rest: rest.to_owned(),
+        })
     }
 
     /// Reads a comma-separated list: sorted by text and without repeats, as etcd keeps it.
@@ -118,7 +121,9 @@ impl Url {
     /// The host without brackets, for the TCP schemes; it may be empty.
     #[must_use]
     pub fn host(&self) -> Option<&str> {
-        self.authority().and_then(|authority| split_host_port(authority).ok()).map(|(host, _)| host)
+        self.authority()
+            .and_then(|authority| split_host_port(authority).ok())
+            .map(|(host, _)| host)
     }
 
     /// The port, for the TCP schemes; a missing number counts as 0, "any port".
@@ -131,8 +136,15 @@ impl Url {
     /// The same URL at another host.
     #[must_use]
     pub fn with_host(&self, host: &str, port: u16) -> Self {
-        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        Self { scheme: self.scheme, rest: format!("//{host}:{port}") }
+        let host = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host.to_owned()
+        };
+        Self {
+            scheme: self.scheme,
+            rest: format!("//{host}:{port}"),
+        }
     }
 
     /// A listener is bound to an address, so names other than `localhost` are refused.
@@ -188,15 +200,26 @@ fn check_authority(text: &str, rest: &str) -> Result<(), String> {
     let after_slashes = rest.strip_prefix("//").ok_or_else(no_host_port)?;
     let end = after_slashes.find(['/', '?', '#']).unwrap_or(after_slashes.len());
     let (authority, tail) = after_slashes.split_at(end);
-    if let Some(c) = authority.chars().find(|c| !(c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:[]".contains(*c))) {
+    if let Some(c) = authority
+        .chars()
+        .find(|c| !(c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:[]".contains(*c)))
+    {
         if c == '@' {
             return Err(format!("URL must not contain user information: {text}"));
         }
-        return Err(format!("parse {}: invalid character {} in host name", quote(text), quote(&c.to_string())));
+        return Err(format!(
+            "parse {}: invalid character {} in host name",
+            quote(text),
+            quote(&c.to_string())
+        ));
     }
     let (_, port) = split_host_port(authority).map_err(|_| no_host_port())?;
     if !port.is_empty() && port.parse::<u16>().is_err() {
-        return Err(format!("parse {}: invalid port {} after host", quote(text), quote(&format!(":{port}"))));
+        return Err(format!(
+            "parse {}: invalid port {} after host",
+            quote(text),
+            quote(&format!(":{port}"))
+        ));
     }
     if tail.starts_with('/') {
         return Err(format!("URL must not contain a path: {text}"));
@@ -218,7 +241,11 @@ fn split_host_port(address: &str) -> Result<(&str, &str), &'static str> {
     if host.contains(':') {
         return Err("too many colons in address");
     }
-    if host.contains(['[', ']']) { Err("unexpected bracket in address") } else { Ok((host, port)) }
+    if host.contains(['[', ']']) {
+        Err("unexpected bracket in address")
+    } else {
+        Ok((host, port))
+    }
 }
 
 #[cfg(test)]
@@ -249,20 +276,38 @@ mod tests {
     fn bad_urls_are_refused_in_etcds_words() {
         for (text, error) in [
             ("", "URL scheme must be http, https, unix, or unixs: "),
-            ("localhost:2379", "URL scheme must be http, https, unix, or unixs: localhost:2379"),
-            ("127.0.0.1:2379", "parse \"127.0.0.1:2379\": first path segment in URL cannot contain colon"),
+            (
+                "localhost:2379",
+                "URL scheme must be http, https, unix, or unixs: localhost:2379",
+            ),
+            (
+                "127.0.0.1:2379",
+                "parse \"127.0.0.1:2379\": first path segment in URL cannot contain colon",
+            ),
             ("://h:1", "parse \"://h:1\": missing protocol scheme"),
             ("ftp://h:1", "URL scheme must be http, https, unix, or unixs: ftp://h:1"),
             ("http://h", "URL address does not have the form \"host:port\": http://h"),
             ("http:h:1", "URL address does not have the form \"host:port\": http:h:1"),
-            ("http://::1:2379", "URL address does not have the form \"host:port\": http://::1:2379"),
+            (
+                "http://::1:2379",
+                "URL address does not have the form \"host:port\": http://::1:2379",
+            ),
             ("http://h:1/", "URL must not contain a path: http://h:1/"),
             ("http://h:1?a", "URL must not contain a query or fragment: http://h:1?a"),
             ("http://u@h:1", "URL must not contain user information: http://u@h:1"),
             ("http://h:x", "parse \"http://h:x\": invalid port \":x\" after host"),
-            ("http://h:65536", "parse \"http://h:65536\": invalid port \":65536\" after host"),
-            ("http://a b:1", "parse \"http://a b:1\": invalid character \" \" in host name"),
-            ("http://h:1\u{1}", "parse \"http://h:1\\x01\": net/url: invalid control character in URL"),
+            (
+                "http://h:65536",
+                "parse \"http://h:65536\": invalid port \":65536\" after host",
+            ),
+            (
+                "http://a b:1",
+                "parse \"http://a b:1\": invalid character \" \" in host name",
+            ),
+            (
+                "http://h:1\u{1}",
+                "parse \"http://h:1\\x01\": net/url: invalid control character in URL",
+            ),
             ("unix://", "URL does not name a socket: unix://"),
         ] {
             assert_eq!(Url::parse(text), Err(error.to_owned()), "{text}");
