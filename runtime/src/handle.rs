@@ -1,4 +1,4 @@
-//! What the services see of the running member: its newest published state and the way into its two queues.
+//! What the services see of the running member: its newest published state and the way into its queues.
 //!
 //! The threads behind it are elsewhere (`drive`, `hub`); a test puts an inline machine behind the same [`Queues`].
 
@@ -24,7 +24,6 @@ use quoin_core::watch;
 pub const WATCH_STREAM_RESPONSES: usize = limits::WATCH_STREAM_QUEUE_RESPONSES;
 
 /// What the member last published: the applied state and the consensus state that belong together.
-#[derive(Debug)]
 pub struct Published {
     /// The applied state.
     pub view: View,
@@ -74,7 +73,7 @@ pub enum WatchCall {
     },
 }
 
-/// The two queues into the member's threads. Neither method blocks.
+/// The queues into the member's threads. No method blocks.
 pub trait Queues: Send + Sync {
     /// Queues a request for the node, or says why not: too many requests, or stopped.
     fn call(&self, call: Call) -> Result<(), Error>;
@@ -82,6 +81,9 @@ pub trait Queues: Send + Sync {
     /// Queues an input for the watch hub. `Close`, `Open` and `Sent` are always taken (they are bounded by the
     /// streams); a `Request` comes back as false when the queue is full, and is offered again a little later.
     fn watch(&self, call: WatchCall) -> bool;
+
+    /// Has the table give space back; `done` is dropped if that cannot be asked now.
+    fn defragment(&self, done: oneshot::Sender<Result<(), String>>);
 }
 
 /// The services' hold on the running member; clones are cheap and share it.
@@ -126,6 +128,13 @@ impl NodeHandle {
         self.inner.queues.call(Call { request, deadline, reply })?;
         // A node that stops drops what it has not answered.
         answer.await.unwrap_or(Err(Error::Stopped))
+    }
+
+    /// Has the table give space back to the file system, or says why that failed.
+    pub async fn defragment(&self) -> Result<(), String> {
+        let (sender, done) = oneshot::channel();
+        self.inner.queues.defragment(sender);
+        done.await.unwrap_or_else(|_| Err("the table is busy or closed".to_owned()))
     }
 
     /// Opens a watch stream.

@@ -3,6 +3,7 @@
 //! [`server::Server`] puts a member together and serves its clients; [`process::main`] makes a program of it. A runtime
 //! crate provides [`seam::Runtime`].
 
+pub mod assemble;
 pub mod clock;
 pub mod disk;
 pub mod handle;
@@ -10,6 +11,7 @@ pub mod logs;
 pub mod mailbox;
 pub mod metrics;
 pub mod process;
+pub mod running;
 pub mod seam;
 mod serve;
 pub mod server;

@@ -35,9 +35,9 @@ pub fn notice(notice: &Notice) {
     let fields = Extra(notice.fields.iter().map(|(name, value)| (*name, value.as_str())).collect());
     let msg = notice.msg.as_str();
     match notice.level {
-        NoticeLevel::Info => tracing::info!(extra = &fields as &dyn fmt::Debug, "{msg}"),
-        NoticeLevel::Warn => tracing::warn!(extra = &fields as &dyn fmt::Debug, "{msg}"),
-        NoticeLevel::Fatal => tracing::error!(target: FATAL, extra = &fields as &dyn fmt::Debug, "{msg}"),
+        NoticeLevel::Info => tracing::info!(extra = ?fields, "{msg}"),
+        NoticeLevel::Warn => tracing::warn!(extra = ?fields, "{msg}"),
+        NoticeLevel::Fatal => tracing::error!(target: FATAL, extra = ?fields, "{msg}"),
     }
 }
 

@@ -14,7 +14,8 @@ use quoin_core::version::Build;
 use crate::clock::Clock;
 use crate::logs;
 use crate::seam::{BoxFuture, Runtime, block_on};
-use crate::server::{Ended, Server};
+use crate::running::Ended;
+use crate::server::Server;
 
 /// A signal that asks the process to end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -49,12 +49,12 @@ pub(crate) async fn serve(context: Arc<Context>, endpoint: Endpoint, mut socket:
     let mut early = stop.clone();
     let sniffed = {
         let mut sniff = pin!(sniff(&mut *socket));
-        poll_fn(|cx| {
+        let first = poll_fn(|cx| {
             let given_up = patience.as_mut().poll(cx).is_ready() || early.poll_stopped(cx).is_ready();
             if given_up { Poll::Ready(None) } else { sniff.as_mut().poll(cx).map(Result::ok) }
-        })
-    }
-    .await;
+        });
+        first.await
+    };
     drop(patience);
     let Some((is_http2, read)) = sniffed else { return };
     let wire = Wire::new(socket, read);

@@ -84,7 +84,7 @@ pub(crate) fn metrics_text(context: &Context) -> String {
         server.has_leader.set(i64::from(status.leader != MemberId::NONE));
         server.is_leader.set(i64::from(status.leader.0 == context.node.member_id()));
         server.is_learner.set(i64::from(status.is_learner));
-        server.proposals_committed.set(number(status.committed_index));
+        server.proposals_committed.set(number(status.commit_index));
         server.proposals_applied.set(number(view.applied_index));
         server.quota_bytes.set(context.settings.quota_bytes.map_or(0, number));
         server.alarms.reset();

@@ -24,7 +24,7 @@ const METRICS_TEXT: HeaderValue = HeaderValue::from_static(metrics::CONTENT_TYPE
 
 /// Answers a request that is not gRPC.
 pub(crate) async fn serve(context: Arc<Context>, endpoint: Endpoint, head: Parts) -> Response<Reply> {
-    if endpoint == Endpoint::Metrics {
+    if matches!(endpoint, Endpoint::Metrics | Endpoint::Peer) {
         return route(&context, endpoint, &head).await;
     }
     let settings = &context.settings;
@@ -45,7 +45,10 @@ pub(crate) async fn serve(context: Arc<Context>, endpoint: Endpoint, head: Parts
 async fn route(context: &Context, endpoint: Endpoint, head: &Parts) -> Response<Reply> {
     let path = head.uri.path();
     let query = Query(head.uri.query().unwrap_or_default());
-    let is_client = endpoint != Endpoint::Metrics;
+    let is_client = !matches!(endpoint, Endpoint::Metrics | Endpoint::Peer);
+    if endpoint == Endpoint::Peer && path != "/version" {
+        return go_error(StatusCode::NOT_FOUND, "404 page not found");
+    }
     if path == "/metrics" {
         context.metrics.server.scrapes.with_label_values(&["200"]).inc();
         return answer(StatusCode::OK, METRICS_TEXT, facts::metrics_text(context));
@@ -55,7 +58,7 @@ async fn route(context: &Context, endpoint: Endpoint, head: &Parts) -> Response<
         return answer(StatusCode::NOT_IMPLEMENTED, JSON, body);
     }
     let checks = checks_of(path);
-    let is_known = path == "/health" || (is_client && path == "/version") || checks.is_some();
+    let is_known = path == "/health" || (endpoint != Endpoint::Metrics && path == "/version") || checks.is_some();
     if !is_known {
         return go_error(StatusCode::NOT_FOUND, "404 page not found");
     }

@@ -10,7 +10,7 @@ use quoin_core::config::Url;
 
 use super::stop::Stop;
 use super::{Context, Endpoint, connection};
-use crate::seam::Listener;
+use crate::seam::{Listener, Task};
 
 /// How long to wait when the process has no descriptor left for another connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
@@ -82,12 +82,16 @@ async fn accept_all(context: &Arc<Context>, endpoint: Endpoint, mut listener: Bo
 fn place(context: &Arc<Context>, endpoint: Endpoint, stop: &Stop, connection: std::net::TcpStream) {
     // Answers leave in one write already; waiting for more would only delay them.
     let _ = connection.set_nodelay(true);
+    let Some(alive) = context.hold_open() else { return };
     let serving = Arc::clone(context);
     let stop = stop.clone();
-    context.runtime.place(
-        connection,
-        Box::new(move |socket| Box::pin(connection::serve(serving, endpoint, socket, stop))),
-    );
+    let serve = move |socket| -> Task {
+        Box::pin(async move {
+            connection::serve(serving, endpoint, socket, stop).await;
+            drop(alive);
+        })
+    };
+    context.runtime.place(connection, Box::new(serve));
 }
 
 /// Errors of one connection that was given up before it was accepted.

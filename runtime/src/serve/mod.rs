@@ -15,11 +15,12 @@ pub(crate) mod stop;
 mod wire;
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ::http::header::CONTENT_TYPE;
 use ::http::{Request, Response, StatusCode, Version};
+use async_channel::Sender;
 use hyper::body::Incoming;
 use quoin_core::config::{AllowList, Config};
 use quoin_core::limits::GRPC_OVERHEAD_BYTES;
@@ -35,6 +36,8 @@ use stop::Stop;
 
 /// What every request can reach.
 pub(crate) struct Context {
+    /// Every connection holds a clone; when the last is gone, a stopping server has drained.
+    pub(crate) alive: Mutex<Option<Sender<Infallible>>>,
     pub(crate) clock: Clock,
     pub(crate) compute: Compute,
     pub(crate) metrics: Arc<Metrics>,
@@ -73,6 +76,8 @@ pub(crate) enum Endpoint {
     Http,
     /// Metrics and health only.
     Metrics,
+    /// Nothing yet but the version: members of a cluster are not connected by this version.
+    Peer,
 }
 
 impl Settings {
@@ -101,6 +106,11 @@ pub(crate) fn request_timeout(config: &Config) -> Duration {
 }
 
 impl Context {
+    /// Keeps a stopping server from ending while it is held; `None` once the server stops.
+    pub(crate) fn hold_open(&self) -> Option<Sender<Infallible>> {
+        self.alive.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// When a request that begins now is given up.
     pub(crate) fn request_deadline(&self) -> Instant {
         self.clock.now() + self.settings.request_timeout

@@ -119,7 +119,9 @@ fn seldom<'a>(
             Method::Status => call.encode(&maintenance::status(context, call.receive(body).await?), encoding),
             Method::Hash => call.encode(&maintenance::hash(context, call.receive(body).await?).await?, encoding),
             Method::HashKv => call.encode(&maintenance::hash_kv(context, call.receive(body).await?).await?, encoding),
-            Method::Defragment => call.encode(&maintenance::defragment(call.receive(body).await?), encoding),
+            Method::Defragment => {
+                call.encode(&maintenance::defragment(context, call.receive(body).await?).await?, encoding)
+            }
             Method::HealthCheck => call.encode(&health::check(&call.receive(body).await?)?, encoding),
             _ => return Err(unimplemented(method)),
         })

@@ -30,6 +30,8 @@ pub(crate) const CODE_NAMES: [&str; 17] = [
 pub(crate) const OK: u8 = 0;
 /// The client went away.
 pub(crate) const CANCELED: u8 = 1;
+/// What no other code says.
+pub(crate) const UNKNOWN: u8 = 2;
 /// The client's deadline passed.
 pub(crate) const DEADLINE_EXCEEDED: u8 = 4;
 /// There is no such thing.
@@ -40,8 +42,6 @@ pub(crate) const RESOURCE_EXHAUSTED: u8 = 8;
 pub(crate) const UNIMPLEMENTED: u8 = 12;
 /// The frames or messages make no sense.
 pub(crate) const INTERNAL: u8 = 13;
-/// Not now.
-pub(crate) const UNAVAILABLE: u8 = 14;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");

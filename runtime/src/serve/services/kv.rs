@@ -3,19 +3,18 @@
 //! A read never leaves the caller's task, but for one question whether the view is new enough, if that is asked for.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::task::{Context as TaskContext, Poll};
 
 use bytes::Bytes;
 use prost::Message as _;
 use quoin_core::error::Error;
-use quoin_core::id::MemberId;
-use quoin_core::node::{Request, Response};
-use quoin_core::proto::etcdserverpb::alarm_request::AlarmAction;
+use quoin_core::node::Request;
 use quoin_core::proto::etcdserverpb::{
-    AlarmRequest, AlarmType, CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
+    CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
     PutResponse, RangeRequest, RangeResponse, TxnRequest, TxnResponse,
 };
-use quoin_core::store::check;
+use quoin_core::store::{Response as Applied, check};
 
 use super::propose;
 use crate::serve::grpc::Answer;
@@ -84,10 +83,9 @@ fn slow(context: &Context, took: std::time::Duration, request: &RangeRequest) {
 
 /// Writes a key.
 pub(crate) async fn put(context: &Context, request: PutRequest) -> Result<PutResponse, Status> {
-    check_quota(context, check::put_cost(&request)).await?;
     check::put(&request)?;
     match propose(context, Request::Put(request)).await? {
-        Response::Put(mut response) => {
+        Applied::Put(mut response) => {
             facts::complete(context, &mut response.header);
             Ok(response)
         }
@@ -102,7 +100,7 @@ pub(crate) async fn delete_range(
 ) -> Result<DeleteRangeResponse, Status> {
     check::delete_range(&request)?;
     match propose(context, Request::DeleteRange(request)).await? {
-        Response::DeleteRange(mut response) => {
+        Applied::DeleteRange(mut response) => {
             facts::complete(context, &mut response.header);
             Ok(response)
         }
@@ -112,7 +110,6 @@ pub(crate) async fn delete_range(
 
 /// Compares and then does one thing or the other.
 pub(crate) async fn txn(context: &Context, request: TxnRequest) -> Result<TxnResponse, Status> {
-    check_quota(context, check::txn_cost(&request)).await?;
     check::txn(&request, context.settings.max_txn_ops)?;
     let mut response = if check::is_read_only(&request) {
         if !check::is_serializable(&request) {
@@ -121,7 +118,7 @@ pub(crate) async fn txn(context: &Context, request: TxnRequest) -> Result<TxnRes
         context.node.published().view.txn(&request)?
     } else {
         match propose(context, Request::Txn(request)).await? {
-            Response::Txn(response) => response,
+            Applied::Txn(response) => response,
             other => return Err(unexpected(&other)),
         }
     };
@@ -132,7 +129,7 @@ pub(crate) async fn txn(context: &Context, request: TxnRequest) -> Result<TxnRes
 /// Forgets history before a revision.
 pub(crate) async fn compact(context: &Context, request: CompactionRequest) -> Result<CompactionResponse, Status> {
     match propose(context, Request::Compact(request)).await? {
-        Response::Compact(mut response) => {
+        Applied::Compact(mut response) => {
             // The revision after the wait, as in etcd.
             response.header = None;
             facts::complete(context, &mut response.header);
@@ -142,30 +139,8 @@ pub(crate) async fn compact(context: &Context, request: CompactionRequest) -> Re
     }
 }
 
-/// Refuses what does not fit, and raises the alarm that says so until somebody clears it.
-pub(crate) async fn check_quota(context: &Context, cost: u64) -> Result<(), Status> {
-    let size = context.node.published().view.kv.size_bytes();
-    if check::fits_quota(cost, size, context.settings.quota_bytes) {
-        return Ok(());
-    }
-    let member_id = context.node.member_id();
-    tracing::warn!(
-        "local-member-id" = %MemberId(member_id),
-        size,
-        "database space exceeded"
-    );
-    let alarm = AlarmRequest {
-        action: AlarmAction::Activate.into(),
-        member_id,
-        alarm: AlarmType::Nospace.into(),
-    };
-    // The request fails either way.
-    let _ = propose(context, Request::Alarm(alarm)).await;
-    Err(Error::NoSpace.into())
-}
-
 /// The node answered something else than was asked.
-pub(crate) fn unexpected(response: &Response) -> Status {
+pub(crate) fn unexpected(response: &impl fmt::Debug) -> Status {
     let message = Cow::Owned(format!("unexpected answer of the node: {response:?}"));
     Status { code: crate::serve::grpc::status::INTERNAL, message }
 }

@@ -14,10 +14,10 @@ use quoin_core::proto::etcdserverpb::{
     LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse, LeaseStatus, LeaseTimeToLiveRequest,
     LeaseTimeToLiveResponse,
 };
-use quoin_core::store::check;
+use quoin_core::store::Response as Applied;
 
-use super::kv::{check_quota, unexpected};
-use super::propose;
+use super::kv::unexpected;
+use super::{ask, propose};
 use crate::metrics::MethodMetrics;
 use crate::seam::BoxFuture;
 use crate::serve::grpc::call::Call;
@@ -29,12 +29,11 @@ use crate::serve::{Context, facts};
 
 /// Makes a lease.
 pub(crate) async fn grant(context: &Context, request: LeaseGrantRequest) -> Result<LeaseGrantResponse, Status> {
-    check_quota(context, check::LEASE_COST_BYTES).await?;
     if request.ttl > MAX_LEASE_TTL_SECONDS {
         return Err(Error::LeaseTtlTooLarge.into());
     }
     match propose(context, Request::LeaseGrant(request)).await? {
-        Response::LeaseGrant(mut response) => {
+        Applied::LeaseGrant(mut response) => {
             facts::complete(context, &mut response.header);
             Ok(response)
         }
@@ -45,7 +44,7 @@ pub(crate) async fn grant(context: &Context, request: LeaseGrantRequest) -> Resu
 /// Ends a lease and deletes its keys.
 pub(crate) async fn revoke(context: &Context, request: LeaseRevokeRequest) -> Result<LeaseRevokeResponse, Status> {
     match propose(context, Request::LeaseRevoke(request)).await? {
-        Response::LeaseRevoke(mut response) => {
+        Applied::LeaseRevoke(mut response) => {
             facts::complete(context, &mut response.header);
             Ok(response)
         }
@@ -60,22 +59,12 @@ pub(crate) async fn time_to_live(
 ) -> Result<LeaseTimeToLiveResponse, Status> {
     let mut header = None;
     facts::complete(context, &mut header);
-    let mut response = LeaseTimeToLiveResponse { header, id: request.id, ttl: -1, ..LeaseTimeToLiveResponse::default() };
-    match propose(context, Request::LeaseTimeToLive { id: request.id }).await {
-        Ok(Response::LeaseTimeToLive { ttl, granted_ttl }) => {
-            response.ttl = ttl;
-            response.granted_ttl = granted_ttl;
+    match ask(context, Request::LeaseTimeToLive { id: request.id, keys: request.keys }).await? {
+        Response::TimeToLive { ttl, granted_ttl, keys } => {
+            Ok(LeaseTimeToLiveResponse { header, id: request.id, ttl, granted_ttl, keys })
         }
-        Ok(other) => return Err(unexpected(&other)),
-        Err(Error::LeaseNotFound) => return Ok(response),
-        Err(error) => return Err(error.into()),
+        other => Err(unexpected(&other)),
     }
-    if request.keys
-        && let Some(lease) = context.node.published().view.leases.get(request.id)
-    {
-        response.keys = lease.keys().cloned().collect();
-    }
-    Ok(response)
 }
 
 /// All leases, as this member knows them.
@@ -92,11 +81,9 @@ async fn renew(context: Arc<Context>, id: i64) -> Result<LeaseKeepAliveResponse,
     let mut header = None;
     // Before it is renewed, as in etcd: the revision is one at which the lease still was.
     facts::complete(&context, &mut header);
-    let ttl = match propose(&context, Request::LeaseRenew { id }).await {
-        Ok(Response::LeaseRenew { ttl }) => ttl,
-        Ok(other) => return Err(unexpected(&other)),
-        Err(Error::LeaseNotFound) => 0,
-        Err(error) => return Err(error.into()),
+    let ttl = match ask(&context, Request::LeaseRenew { id }).await? {
+        Response::Renewed { ttl } => ttl,
+        other => return Err(unexpected(&other)),
     };
     Ok(LeaseKeepAliveResponse { header, id, ttl })
 }

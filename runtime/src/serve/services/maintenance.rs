@@ -3,16 +3,17 @@
 //! Hashes walk the whole history, so they run on a lane of their own.
 
 use quoin_core::id::MemberId;
-use quoin_core::node::{Request, Response};
+use quoin_core::node::Request;
 use quoin_core::proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse, DowngradeInfo, HashKvRequest,
     HashKvResponse, HashRequest, HashResponse, StatusRequest, StatusResponse,
 };
+use quoin_core::store::Response as Applied;
 use quoin_core::version::SERVER_VERSION;
 
 use super::kv::unexpected;
 use super::propose;
-use crate::serve::grpc::status::Status;
+use crate::serve::grpc::status::{Status, UNKNOWN};
 use crate::serve::{Context, facts};
 
 /// How this member is. It answers whatever the cluster does.
@@ -32,7 +33,7 @@ pub(crate) fn status(context: &Context, _: StatusRequest) -> StatusResponse {
         version: SERVER_VERSION.to_owned(),
         db_size: mvcc.db_bytes.get(),
         leader: status.leader.0,
-        raft_index: status.committed_index,
+        raft_index: status.commit_index,
         raft_term: status.term,
         raft_applied_index: view.applied_index,
         errors,
@@ -62,7 +63,7 @@ fn alarm_text(alarm: &AlarmMember) -> String {
 /// Lists, sets or clears alarms, by agreement of the cluster even when they are only listed.
 pub(crate) async fn alarm(context: &Context, request: AlarmRequest) -> Result<AlarmResponse, Status> {
     match propose(context, Request::Alarm(request)).await? {
-        Response::Alarm(mut response) => {
+        Applied::Alarm(mut response) => {
             facts::complete(context, &mut response.header);
             Ok(response)
         }
@@ -99,9 +100,22 @@ pub(crate) async fn hash(context: &Context, _: HashRequest) -> Result<HashRespon
     Ok(HashResponse { header, hash: hash.hash })
 }
 
-/// The backing store gives space back on its own; there is nothing to do that a client could wait for.
-pub(crate) fn defragment(_: DefragmentRequest) -> DefragmentResponse {
-    DefragmentResponse::default()
+/// Gives space back to the file system. Reads and writes go on meanwhile.
+pub(crate) async fn defragment(context: &Context, _: DefragmentRequest) -> Result<DefragmentResponse, Status> {
+    let began = context.clock.now();
+    let disk = &context.metrics.disk;
+    disk.defrag_inflight.set(1);
+    let result = context.node.defragment().await;
+    disk.defrag_inflight.set(0);
+    let took = context.clock.now().saturating_since(began);
+    disk.backend_defrag_seconds.observe(took.as_secs_f64());
+    match result {
+        Ok(()) => {
+            tracing::info!(took = ?took, "finished defragmenting directory");
+            Ok(DefragmentResponse::default())
+        }
+        Err(why) => Err(Status::new(UNKNOWN, why)),
+    }
 }
 
 #[cfg(test)]
