@@ -9,6 +9,13 @@ pub const GRPC_OVERHEAD_BYTES: usize = 512 * 1024;
 /// Largest number of operations at one level of a transaction (`--max-txn-ops`).
 pub const MAX_TXN_OPS: usize = 128;
 
+/// How deep transactions may be nested. A message is decoded to a depth of 100, two of which each level takes and one the
+/// entry around the request; what a member proposes must never fail to decode when it is applied.
+pub const MAX_TXN_DEPTH: usize = 40;
+
+/// Keys that a compare over a range reads at a time.
+pub const COMPARE_PAGE_KEYS: i64 = 1_024;
+
 /// Size at which a write-ahead log file is cut; decimal, as in etcd.
 pub const WAL_SEGMENT_BYTES: u64 = 64_000_000;
 
@@ -122,6 +129,12 @@ pub const PASSWORD_LANE_QUEUE_JOBS: usize = 64;
 
 /// Client requests under way in one member.
 pub const MAX_INFLIGHT_REQUESTS: usize = 16_384;
+
+/// Largest configuration file (`--config-file`).
+pub const MAX_CONFIG_FILE_BYTES: usize = 1024 * 1024;
+
+/// Opening brackets and braces in a configuration file: the time to read YAML grows with the square of its depth.
+pub const MAX_CONFIG_FILE_BRACKETS: usize = 1_000;
 
 const _: () = {
     assert!(GRPC_OVERHEAD_BYTES < MAX_REQUEST_BYTES);

@@ -77,8 +77,8 @@ fn previous(view: &View, event: &Event) -> Option<KeyValue> {
         mod_revision,
         ..
     } = &event.kv;
-    let creates = event.kind == EventKind::Put && create_revision == mod_revision;
-    if creates {
+    // True of creations only: a deletion has no creation revision.
+    if create_revision == mod_revision {
         None
     } else {
         view.prev_kv(key, *mod_revision)

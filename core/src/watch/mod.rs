@@ -65,7 +65,7 @@ pub enum WatchInput {
         /// The store as it is now.
         view: View,
         /// Every event since the view before, in order. Events may be left out (a host under load may merge inputs);
-        /// the watchers then get them from the view's history.
+        /// the watchers then get them from the view's history, or are told that compaction took them.
         events: Arc<[Event]>,
     },
     /// The stream is gone, and whatever it was owed.

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod random;
 #[cfg(test)]
+mod steps;
+#[cfg(test)]
 mod story;
 #[cfg(test)]
 mod world;

@@ -5,6 +5,7 @@
 //!
 //! - `put KEY VALUE [lease=N]`, `delete KEY [END]`: one revision; `txn put KEY VALUE; delete KEY; ..`: one revision of
 //!   several changes. A value `*N` is N bytes long. `compact REV`.
+//! - `COMMAND + COMMAND`: the hub is woken after the last one only.
 //! - `repeat N COMMAND`: a `%` in it counts from 1. `quietly COMMAND`: only numbers of responses are answered.
 //! - `hold`: changes are kept from the hub, until `tell` (all at once), `tell-nothing` (without events) or `restore`.
 //! - `open S`, `close S`, `sent S N|all`, `tick DURATION`, `counts`.
@@ -49,6 +50,7 @@ stories! {
     fragments
     future
     merged_inputs
+    passes
     prev_kv
     progress
     slow
@@ -64,6 +66,8 @@ stories! {
     d10_a_future_watch_gets_nothing_earlier
     d11_a_negative_start_is_refused
     d12_watch_zero_is_a_watch
+    d14_a_stream_closed_while_it_catches_up_is_forgotten
+    d16_no_stale_event_after_several_passes
     d17_a_denied_watch_watches_nothing
     d18_a_forgotten_previous_value_is_left_out
 }
@@ -138,7 +142,7 @@ fn obey(world: &mut World, command: &str) -> Result<String, String> {
                 world.settle();
             }
         }
-        None => act(world, command)?,
+        None => command.split(" + ").try_for_each(|command| act(world, command))?,
     }
     world.settle();
     let fresh = world.fresh();
