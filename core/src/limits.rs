@@ -37,6 +37,9 @@ pub const LEASE_EXPIRE_BATCH_LEASES: usize = 500;
 /// Revocations proposed and not yet applied.
 pub const LEASE_REVOKE_INFLIGHT_REQUESTS: usize = 16;
 
+/// Leases whose remaining time is written to the log by one request.
+pub const LEASE_CHECKPOINT_BATCH_LEASES: usize = 1_000;
+
 /// Learners in a cluster (`--max-learners`).
 pub const MAX_LEARNERS: usize = 1;
 
@@ -79,6 +82,9 @@ pub const SNAPSHOT_COUNT_ENTRIES: u64 = 10_000;
 /// Entries kept behind the snapshot for slow followers (`--snapshot-catchup-entries`).
 pub const SNAPSHOT_CATCHUP_ENTRIES: u64 = 5_000;
 
+/// Bytes of applied entries kept in memory for slow followers, however few entries that are.
+pub const LOG_TAIL_BYTES: usize = 32 * 1024 * 1024;
+
 /// Bytes of one part of a snapshot sent to a client.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 32 * 1024;
 
@@ -117,6 +123,15 @@ pub const MEMBER_QUEUE_INPUTS: usize = 8_192;
 
 /// Inputs the member takes before its effects are carried out.
 pub const MEMBER_TURN_INPUTS: usize = 256;
+
+/// Entries applied before the effects of a turn are carried out.
+pub const APPLY_TURN_ENTRIES: usize = 10_000;
+
+/// Batches handed to the store's lane and not yet written; what comes meanwhile joins the next.
+pub const STORE_OUTSTANDING_BATCHES: usize = 2;
+
+/// Bytes applied and not yet handed to the store's lane at which new proposals are refused.
+pub const STORE_PENDING_BYTES: usize = 64 * 1024 * 1024;
 
 /// Jobs waiting for the log's lane.
 pub const WAL_LANE_QUEUE_JOBS: usize = 256;
@@ -160,6 +175,7 @@ const _: () = {
         "one batch alone does not look like overload"
     );
     assert!(LEASE_REVOKE_INFLIGHT_REQUESTS <= LEASE_EXPIRE_BATCH_LEASES);
+    assert!(STORE_OUTSTANDING_BATCHES <= STORE_LANE_QUEUE_JOBS);
     assert!(MEMBER_TURN_INPUTS <= MEMBER_QUEUE_INPUTS);
     assert!(
         PEER_RECEIVE_QUEUE_MESSAGES <= MEMBER_QUEUE_INPUTS,
