@@ -18,8 +18,8 @@ use quoin_core::config::{AutoCompaction, Config, Gate, Level, Notice, Url};
 use quoin_core::error::Error;
 use quoin_core::id::MemberId;
 use quoin_core::limits::{GRPC_OVERHEAD_BYTES, STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS};
-use quoin_core::member::{self, Halt, Retention};
-use quoin_core::node::{self, Node, Status};
+use quoin_core::member::{self, Halt, Retention, Status};
+use quoin_core::node::{self, Node};
 use quoin_core::store::StoreConfig;
 use quoin_core::watch::{HubConfig, WatchCounts};
 
@@ -226,7 +226,7 @@ fn open_table(path: &Path) -> io::Result<Box<dyn Table>> {
 
 /// The address behind a URL's host as `ip:port`.
 fn resolve(url: &Url) -> Result<String, String> {
-    let address = url.host_port();
+    let Some(address) = url.authority() else { return Ok(url.to_string()) };
     let mut found = address.to_socket_addrs().map_err(|error| format!("failed to resolve {address}: {error}"))?;
     found.next().map(|address| address.to_string()).ok_or_else(|| format!("{address} has no address"))
 }

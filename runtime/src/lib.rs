@@ -1,4 +1,7 @@
 //! The half of hosting a Quoin member that every runtime shares; names no executor.
+//!
+//! [`server::Server`] puts a member together and serves its clients; [`process::main`] makes a program of it. A runtime
+//! crate provides [`seam::Runtime`].
 
 pub mod assemble;
 pub mod boot;
@@ -9,5 +12,12 @@ pub mod drive;
 pub mod handle;
 pub mod hub;
 pub mod lanes;
+pub mod logs;
 pub mod mailbox;
+pub mod metrics;
+pub mod process;
+pub mod running;
+pub mod seam;
+mod serve;
+pub mod server;
 pub mod table;
