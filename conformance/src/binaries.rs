@@ -51,12 +51,7 @@ struct Recipe {
 
 impl Kind {
     /// Every server, the real one first.
-    pub const ALL: [Self; 4] = [
-        Self::Etcd,
-        Self::QuoinTokio,
-        Self::QuoinSmol,
-        Self::QuoinAsyncStd,
-    ];
+    pub const ALL: [Self; 4] = [Self::Etcd, Self::QuoinTokio, Self::QuoinSmol, Self::QuoinAsyncStd];
 
     /// Ours.
     pub const OURS: [Self; 3] = [Self::QuoinTokio, Self::QuoinSmol, Self::QuoinAsyncStd];
@@ -134,10 +129,7 @@ fn built(kind: Kind, recipe: &Recipe, profile: Profile) -> Result<PathBuf, Troub
     let result = build(recipe, profile);
     done.push((
         (kind, profile),
-        result
-            .as_ref()
-            .map(PathBuf::clone)
-            .map_err(Trouble::to_string),
+        result.as_ref().map(PathBuf::clone).map_err(Trouble::to_string),
     ));
     result
 }
@@ -155,27 +147,17 @@ fn build(recipe: &Recipe, profile: Profile) -> Result<PathBuf, Trouble> {
         "--bin",
         recipe.binary,
     ]);
-    cargo
-        .args(profile.flags())
-        .arg("--target-dir")
-        .arg(paths::target());
+    cargo.args(profile.flags()).arg("--target-dir").arg(paths::target());
     for feature in recipe.features {
         cargo.args(["--features", feature]);
     }
     command::run(&mut cargo, b"", BUILD_LIMIT)?.success(&format!("building {}", recipe.binary))?;
-    keep(
-        &paths::target().join(profile.folder()).join(recipe.binary),
-        profile,
-    )
+    keep(&paths::target().join(profile.folder()).join(recipe.binary), profile)
 }
 
 /// Gives the program a name of its own: other builds, with other features or from another work tree, use cargo's.
 fn keep(program: &Path, profile: Profile) -> Result<PathBuf, Trouble> {
-    let name = program
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let tree = paths::workspace().to_string_lossy().replace('/', "_");
     let kept = paths::own()?.join("bin").join(tree).join(profile.folder());
     fs::create_dir_all(&kept).during(format_args!("making {}", kept.display()))?;
@@ -196,10 +178,7 @@ mod tests {
     #[test]
     fn every_kind_has_a_name_of_its_own() {
         let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
-        assert_eq!(
-            names,
-            ["etcd", "quoin-tokio", "quoin-smol", "quoin-async-std"]
-        );
+        assert_eq!(names, ["etcd", "quoin-tokio", "quoin-smol", "quoin-async-std"]);
     }
 
     #[test]
@@ -212,8 +191,7 @@ mod tests {
         };
         let trouble = build(&recipe, Profile::Dev).unwrap_err().to_string();
         assert!(
-            trouble.starts_with("building no-such ended with code 101:")
-                && trouble.contains("no-such"),
+            trouble.starts_with("building no-such ended with code 101:") && trouble.contains("no-such"),
             "{trouble}"
         );
     }

@@ -58,9 +58,7 @@ pub fn run(command: &mut Command, input: &[u8], limit: Duration) -> Result<Finis
     feed(&mut child, input);
     let stdout = drain(child.stdout.take());
     let stderr = drain(child.stderr.take());
-    let status = wait::until(limit, Duration::from_millis(2), || {
-        child.try_wait().transpose()
-    });
+    let status = wait::until(limit, Duration::from_millis(2), || child.try_wait().transpose());
     let Some(status) = status else {
         let _ = child.kill();
         let _ = child.wait();
@@ -84,9 +82,7 @@ pub fn run(command: &mut Command, input: &[u8], limit: Duration) -> Result<Finis
 pub fn signal(pid: u32, signal: &str) -> Result<(), Trouble> {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("kill -{signal} {pid}")]);
-    run(&mut shell, b"", Duration::from_secs(5))?
-        .success("kill")
-        .map(drop)
+    run(&mut shell, b"", Duration::from_secs(5))?.success("kill").map(drop)
 }
 
 /// Writes on a thread of its own, so that a program that answers before it has read everything cannot block us both.
@@ -114,9 +110,7 @@ fn drain(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
 
 /// What the pipe held; nothing when a grandchild still keeps it open.
 fn collect(pipe: &mpsc::Receiver<Vec<u8>>) -> String {
-    let bytes = pipe
-        .recv_timeout(Duration::from_secs(2))
-        .unwrap_or_default();
+    let bytes = pipe.recv_timeout(Duration::from_secs(2)).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
@@ -132,18 +126,9 @@ mod tests {
 
     #[test]
     fn input_output_and_code_are_carried() {
-        let finished = run(
-            &mut shell("cat; echo no >&2; exit 3"),
-            b"yes",
-            Duration::from_secs(10),
-        )
-        .unwrap();
+        let finished = run(&mut shell("cat; echo no >&2; exit 3"), b"yes", Duration::from_secs(10)).unwrap();
         assert_eq!(
-            (
-                finished.code,
-                finished.stdout.as_str(),
-                finished.stderr.as_str()
-            ),
+            (finished.code, finished.stdout.as_str(), finished.stderr.as_str()),
             (Some(3), "yes", "no\n")
         );
         assert_eq!(
@@ -154,12 +139,7 @@ mod tests {
 
     #[test]
     fn a_program_that_does_not_end_is_killed() {
-        let error = run(
-            &mut shell("echo begun; exec sleep 60"),
-            b"",
-            Duration::from_millis(50),
-        )
-        .unwrap_err();
+        let error = run(&mut shell("echo begun; exec sleep 60"), b"", Duration::from_millis(50)).unwrap_err();
         assert!(
             error
                 .to_string()

@@ -50,11 +50,7 @@ fn find() -> Result<Etcd, Trouble> {
     let named = |name: &str| std::env::var_os(name).map(PathBuf::from);
     if let (Some(etcd), Some(etcdctl)) = (named("QUOIN_BIN_ETCD"), named("QUOIN_BIN_ETCDCTL")) {
         let etcdutl = named("QUOIN_BIN_ETCDUTL");
-        return Ok(Etcd {
-            etcd,
-            etcdctl,
-            etcdutl,
-        });
+        return Ok(Etcd { etcd, etcdctl, etcdutl });
     }
     let kept = paths::own()?.join("etcd");
     let _lock = paths::lock("etcd")?;
@@ -101,10 +97,7 @@ fn ways() -> Vec<(String, Fetch)> {
         }
         Err(trouble) => {
             let why = trouble.to_string();
-            ways.push((
-                "apt".to_owned(),
-                Box::new(move |_| Err(Trouble::new(why.clone()))),
-            ));
+            ways.push(("apt".to_owned(), Box::new(move |_| Err(Trouble::new(why.clone())))));
         }
     }
     for python in ["python3", "python"] {
@@ -119,19 +112,10 @@ fn ways() -> Vec<(String, Fetch)> {
 /// The mirrors that this machine's apt is set up for, in its order, each once.
 fn mirrors() -> Result<Vec<String>, Trouble> {
     let mut apt = Command::new("apt-get");
-    apt.args([
-        "indextargets",
-        "--format",
-        "$(REPO_URI)",
-        "Created-By: Packages",
-    ]);
+    apt.args(["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]);
     let listed = command::run(&mut apt, b"", START_LIMIT)?.success("apt-get indextargets")?;
     let mut mirrors: Vec<String> = Vec::new();
-    for mirror in listed
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-    {
+    for mirror in listed.lines().map(str::trim).filter(|line| !line.is_empty()) {
         if !mirrors.iter().any(|known| known == mirror) {
             mirrors.push(mirror.to_owned());
         }
@@ -173,8 +157,7 @@ fn from_apt(place: &Path, source: &str) -> Result<(), Trouble> {
 fn apt(place: &Path, args: &[&str]) -> Result<(), Trouble> {
     let shown = place.display();
     let mut apt = Command::new("apt-get");
-    apt.current_dir(place)
-        .env("DEBIAN_FRONTEND", "noninteractive");
+    apt.current_dir(place).env("DEBIAN_FRONTEND", "noninteractive");
     for option in [
         format!("Dir::State::Lists={shown}/lists"),
         format!("Dir::Cache={shown}/cache"),
@@ -189,9 +172,7 @@ fn apt(place: &Path, args: &[&str]) -> Result<(), Trouble> {
         apt.args(["-o", &option]);
     }
     apt.args(args);
-    command::run(&mut apt, b"", FETCH_LIMIT)?
-        .success("apt-get")
-        .map(drop)
+    command::run(&mut apt, b"", FETCH_LIMIT)?.success("apt-get").map(drop)
 }
 
 fn from_pip(place: &Path, python: &str) -> Result<(), Trouble> {

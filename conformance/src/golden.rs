@@ -40,8 +40,7 @@ const AROUND: usize = 6;
 /// Where two texts part, with both sides; `None` when they are equal.
 #[must_use]
 pub fn difference(expected: &str, seen: &str) -> Option<String> {
-    let (wanted, got): (Vec<&str>, Vec<&str>) =
-        (expected.lines().collect(), seen.lines().collect());
+    let (wanted, got): (Vec<&str>, Vec<&str>) = (expected.lines().collect(), seen.lines().collect());
     if wanted == got {
         return None;
     }
@@ -59,10 +58,7 @@ pub fn difference(expected: &str, seen: &str) -> Option<String> {
             .map(|line| format!("{mark} {line}\n"))
             .collect()
     };
-    let before: String = wanted[from..same]
-        .iter()
-        .map(|line| format!("  {line}\n"))
-        .collect();
+    let before: String = wanted[from..same].iter().map(|line| format!("  {line}\n")).collect();
     Some(format!(
         "line {}\n{before}{}{}",
         same + 1,

@@ -90,9 +90,7 @@ impl Names {
                 ["lease", id, "granted", ..] => self.meet("lease", id),
                 ["Member", id, "added", ..] => self.meet("member", id),
                 // The recipes' keys end with the lease that holds them.
-                [key] if line.contains('/') => {
-                    self.meet("lease", key.rsplit('/').next().unwrap_or_default())
-                }
+                [key] if line.contains('/') => self.meet("lease", key.rsplit('/').next().unwrap_or_default()),
                 _ => {}
             }
         }
@@ -172,10 +170,7 @@ fn fill_bytes(text: &str) -> String {
 #[must_use]
 pub fn json_number(json: &str, key: &str) -> Option<u64> {
     let (_, rest) = json.split_once(&format!("\"{key}\":"))?;
-    let digits = rest.len()
-        - rest
-            .trim_start_matches(|char: char| char.is_ascii_digit())
-            .len();
+    let digits = rest.len() - rest.trim_start_matches(|char: char| char.is_ascii_digit()).len();
     rest[..digits].parse().ok()
 }
 
@@ -198,7 +193,8 @@ mod tests {
         names.members_there(1);
         names.learn("lease 694d000000000000 granted with TTL(60s)\nMember  e9e05c52164694d added to cluster 1");
         names.learn("mutex/0694e00000000000\nlease 694d000000000000 granted with TTL(60s)");
-        let printed = "127.0.0.1:1234 31 1f lease 0694e00000000000 remaining(58s), \"raft_term\":7, took = 1.5ms revision 3";
+        let printed =
+            "127.0.0.1:1234 31 1f lease 0694e00000000000 remaining(58s), \"raft_term\":7, took = 1.5ms revision 3";
         let hidden = "<client> <member:dec> <member> lease <lease2> remaining(<left>s), \"raft_term\":<term>, took = <time> revision 3";
         assert_eq!(names.hide(printed), hidden);
         assert_eq!(

@@ -13,17 +13,11 @@ use crate::trouble::{During, Trouble};
 pub fn target() -> PathBuf {
     if let Some(set) = std::env::var_os("CARGO_TARGET_DIR") {
         let set = PathBuf::from(set);
-        return if set.is_absolute() {
-            set
-        } else {
-            workspace().join(set)
-        };
+        return if set.is_absolute() { set } else { workspace().join(set) };
     }
     let running = std::env::current_exe().unwrap_or_default();
     // Cargo marks the target directory itself with this file.
-    let marked = running
-        .ancestors()
-        .find(|dir| dir.join("CACHEDIR.TAG").is_file());
+    let marked = running.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file());
     marked.map_or_else(|| workspace().join("target"), Path::to_path_buf)
 }
 
@@ -73,7 +67,6 @@ pub fn fresh(purpose: &str) -> Result<PathBuf, Trouble> {
 pub fn lock(name: &str) -> Result<File, Trouble> {
     let path = own()?.join(format!("{name}.lock"));
     let file = File::create(&path).during(format_args!("making {}", path.display()))?;
-    file.lock()
-        .during(format_args!("locking {}", path.display()))?;
+    file.lock().during(format_args!("locking {}", path.display()))?;
     Ok(file)
 }

@@ -83,13 +83,9 @@ impl Scene {
         scene.names.number("cluster", cluster);
         scene.names.number("member", member);
         scene.names.members_there(1);
-        scene
-            .names
-            .text("<dir>", server.home().display().to_string());
+        scene.names.text("<dir>", server.home().display().to_string());
         scene.names.text("<client>", server.address().to_string());
-        scene
-            .names
-            .text("<peer>", server.peer_address().to_string());
+        scene.names.text("<peer>", server.peer_address().to_string());
         scene.names.text(
             "<version>",
             version.ok_or_else(|| Trouble::new("no version in the status"))?,
@@ -115,23 +111,14 @@ impl Scene {
                 self.behind(name)?.say(&line).map(|()| String::new())
             }
             Action::Stop(name) => {
-                let lines = self
-                    .background
-                    .remove(name)
-                    .ok_or_else(|| nobody(name))?
-                    .stop()?;
+                let lines = self.background.remove(name).ok_or_else(|| nobody(name))?.stop()?;
                 Ok(self.shown(&lines))
             }
             Action::Until(command, input) => self.until(command, input, expected),
         }
     }
 
-    fn until(
-        &mut self,
-        command: &str,
-        input: &[String],
-        expected: &str,
-    ) -> Result<String, Trouble> {
+    fn until(&mut self, command: &str, input: &[String], expected: &str) -> Result<String, Trouble> {
         let deadline = wait::Deadline::after(UNTIL_LIMIT);
         loop {
             let output = self.run(command, input)?;
@@ -144,22 +131,13 @@ impl Scene {
 
     fn run(&mut self, command: &str, input: &[String]) -> Result<String, Trouble> {
         let (command, filter) = command.split_once(" | ").unwrap_or((command, ""));
-        let input: String = input
-            .iter()
-            .map(|line| self.names.fill(line) + "\n")
-            .collect();
+        let input: String = input.iter().map(|line| self.names.fill(line) + "\n").collect();
         let finished = command::run(&mut self.command(command)?, input.as_bytes(), COMMAND_LIMIT)?;
         self.names.learn(&finished.stdout);
         let printed: Vec<String> = finished.stdout.lines().map(str::to_owned).collect();
-        let mut lines = filtered(
-            self.shown(&printed).lines().map(str::to_owned).collect(),
-            filter,
-        )?;
+        let mut lines = filtered(self.shown(&printed).lines().map(str::to_owned).collect(), filter)?;
         // etcdctl's own log of retries has times in it and says nothing that the error does not.
-        let errors = finished
-            .stderr
-            .lines()
-            .filter(|line| !line.starts_with("{\"level\""));
+        let errors = finished.stderr.lines().filter(|line| !line.starts_with("{\"level\""));
         lines.extend(errors.map(|line| format!("! {line}")));
         match finished.code {
             Some(0) => {}
@@ -171,17 +149,13 @@ impl Scene {
 
     fn command(&self, text: &str) -> Result<Command, Trouble> {
         let words = script::words(&self.names.fill(text));
-        let (name, args) = words
-            .split_first()
-            .ok_or_else(|| Trouble::new("an empty command"))?;
+        let (name, args) = words.split_first().ok_or_else(|| Trouble::new("an empty command"))?;
         let mut command = match (name.as_str(), &self.programs.etcdutl) {
             ("etcdctl", _) => Command::new(&self.programs.etcdctl),
             ("etcdutl", Some(etcdutl)) => Command::new(etcdutl),
             _ => return Err(Trouble::new(format!("there is no program {name}"))),
         };
-        for (name, _) in
-            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ETCD"))
-        {
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ETCD")) {
             command.env_remove(name);
         }
         if name == "etcdctl" {
@@ -228,9 +202,7 @@ impl Background {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
-        let mut child = command
-            .spawn()
-            .during("starting etcdctl in the background")?;
+        let mut child = command.spawn().during("starting etcdctl in the background")?;
         let stdin = child.stdin.take();
         let stdout = child
             .stdout
@@ -244,11 +216,7 @@ impl Background {
                 }
             }
         });
-        Ok(Self {
-            child,
-            stdin,
-            printed,
-        })
+        Ok(Self { child, stdin, printed })
     }
 
     fn say(&mut self, line: &str) -> Result<(), Trouble> {

@@ -76,9 +76,7 @@ impl Script {
         if comment.is_empty() {
             Ok(script)
         } else {
-            Err(Trouble::new(
-                "the script ends with a comment that belongs to no step",
-            ))
+            Err(Trouble::new("the script ends with a comment that belongs to no step"))
         }
     }
 
@@ -88,8 +86,7 @@ impl Script {
         } else if let Some(flags) = line.strip_prefix("server ")
             && self.steps.is_empty()
         {
-            self.server
-                .extend(flags.split_whitespace().map(str::to_owned));
+            self.server.extend(flags.split_whitespace().map(str::to_owned));
         } else if let Some(action) = parse_action(line)? {
             self.steps.push(Step {
                 comment: std::mem::take(comment),
@@ -149,11 +146,7 @@ impl Script {
     /// The script as it is expected to come out.
     #[must_use]
     pub fn expected(&self) -> String {
-        let expected: Vec<String> = self
-            .steps
-            .iter()
-            .map(|step| step.expected.clone())
-            .collect();
+        let expected: Vec<String> = self.steps.iter().map(|step| step.expected.clone()).collect();
         self.with_outputs(&expected)
     }
 }
@@ -249,19 +242,13 @@ mod tests {
     fn nonsense_is_named_with_its_line() {
         for (text, why) in [
             ("OK", "line 1: output before any command: OK"),
-            (
-                "& w",
-                "line 1: a background step needs a name and what to do: & w",
-            ),
+            ("& w", "line 1: a background step needs a name and what to do: & w"),
             (
                 "$ etcdctl get a\na\n< late",
                 "line 3: input without a command right before it: < late",
             ),
             ("& w lines many", "line 1: how many lines?: & w lines many"),
-            (
-                "# alone",
-                "the script ends with a comment that belongs to no step",
-            ),
+            ("# alone", "the script ends with a comment that belongs to no step"),
         ] {
             assert_eq!(Script::parse(text).unwrap_err().to_string(), why);
         }

@@ -87,9 +87,7 @@ impl Launch {
             let mut server = self.clone().spawn()?;
             match server.wait_healthy(HEALTH_LIMIT, HEALTH_STEP) {
                 Ok(()) => return Ok(server),
-                Err(trouble)
-                    if tries == START_TRIES || !server.log().contains("address already in use") =>
-                {
+                Err(trouble) if tries == START_TRIES || !server.log().contains("address already in use") => {
                     return Err(trouble);
                 }
                 Err(_) => tries += 1,
@@ -138,30 +136,15 @@ impl Server {
         let errors = log.try_clone().during("sharing the log")?;
         let mut command = Command::new(&self.launch.program);
         // Settings of the person who runs the tests must not reach the server.
-        for (name, _) in
-            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ETCD"))
-        {
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ETCD")) {
             command.env_remove(name);
         }
-        let (client, peer) = (
-            format!("http://{}", self.client),
-            format!("http://{}", self.peer),
-        );
+        let (client, peer) = (format!("http://{}", self.client), format!("http://{}", self.peer));
         command
             .args(["--name", "judged", "--data-dir"])
             .arg(self.data_dir())
-            .args([
-                "--listen-client-urls",
-                &client,
-                "--advertise-client-urls",
-                &client,
-            ])
-            .args([
-                "--listen-peer-urls",
-                &peer,
-                "--initial-advertise-peer-urls",
-                &peer,
-            ])
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &format!("judged={peer}")])
             .args(&self.launch.flags)
             .stdin(Stdio::null())
@@ -190,9 +173,8 @@ impl Server {
     /// Whether `/health` answers that it is well, at this moment.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
-        self.http("/health").is_ok_and(|answer| {
-            answer.starts_with("HTTP/1.1 200") && answer.contains("\"health\":\"true\"")
-        })
+        self.http("/health")
+            .is_ok_and(|answer| answer.starts_with("HTTP/1.1 200") && answer.contains("\"health\":\"true\""))
     }
 
     /// The whole HTTP/1.1 answer to a GET.

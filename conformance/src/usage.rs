@@ -24,12 +24,10 @@ pub struct Usage {
 /// When it is gone, or this is not Linux.
 pub fn of(pid: u32) -> Result<Usage, Trouble> {
     let read = |file: &str| {
-        fs::read_to_string(format!("/proc/{pid}/{file}"))
-            .during(format_args!("reading {file} of process {pid}"))
+        fs::read_to_string(format!("/proc/{pid}/{file}")).during(format_args!("reading {file} of process {pid}"))
     };
     let (stat, status) = (read("stat")?, read("status")?);
-    parse(&stat, &status)
-        .ok_or_else(|| Trouble::new(format!("process {pid} has ended: its memory is not listed")))
+    parse(&stat, &status).ok_or_else(|| Trouble::new(format!("process {pid} has ended: its memory is not listed")))
 }
 
 fn parse(stat: &str, status: &str) -> Option<Usage> {

@@ -72,11 +72,7 @@ mod tests {
         });
         assert_eq!((third, asked), (Some("third"), 3));
         assert_eq!(
-            until(
-                Duration::from_millis(5),
-                Duration::from_millis(1),
-                || None::<()>
-            ),
+            until(Duration::from_millis(5), Duration::from_millis(1), || None::<()>),
             None
         );
     }

@@ -1,1 +1,23 @@
 //! Quoin's pure state machine: every decision of an etcd v3 member, no I/O.
+//!
+//! Nothing here opens a file or a socket, reads a clock or an environment variable, starts a thread or draws from the
+//! operating system's randomness. Time, seeds, bytes from disks and peers come in as arguments; what is to be written,
+//! sent or answered goes out as values. A run repeats byte for byte when its inputs do.
+//!
+//! Three machines, because consensus never reads what apply reads, and watchers never write:
+//!
+//! - `Member`: bootstrap, consensus, confirmation of linearizable reads, membership rules, lease clocks, snapshots and
+//!   what of the log may be forgotten.
+//! - `Store`: the applied state, namely keys with their history, leases, auth, alarms and members. Applying an entry is
+//!   deterministic and cannot fail on good input.
+//! - the watch `Hub`: which watcher gets which event, once, in order, whole revisions at a time.
+//!
+//! Around them: the messages ([`proto`]), the log's bytes, the limits that bound every queue ([`limits`]), and the
+//! two kinds of failure ([`error`]).
+
+pub mod error;
+pub mod id;
+pub mod limits;
+pub mod proto;
+pub mod random;
+pub mod time;

@@ -46,11 +46,7 @@ impl Builder {
     ///
     /// # Errors
     /// When a file cannot be read or does not compile, or the output cannot be written.
-    pub fn compile_protos(
-        self,
-        protos: &[impl AsRef<Path>],
-        includes: &[impl AsRef<Path>],
-    ) -> io::Result<()> {
+    pub fn compile_protos(self, protos: &[impl AsRef<Path>], includes: &[impl AsRef<Path>]) -> io::Result<()> {
         let descriptors = protox::compile(protos, includes).map_err(io::Error::other)?;
         self.compile_fds(descriptors)
     }
@@ -160,11 +156,7 @@ impl Method for DescribedMethod {
         &self.0.comments.leading
     }
 
-    fn request_response_name(
-        &self,
-        messages: &str,
-        _well_known: bool,
-    ) -> (TokenStream, TokenStream) {
+    fn request_response_name(&self, messages: &str, _well_known: bool) -> (TokenStream, TokenStream) {
         (
             message_path(messages, &self.0.input_type),
             message_path(messages, &self.0.output_type),
