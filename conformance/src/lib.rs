@@ -29,6 +29,9 @@ pub use trouble::Trouble;
 macro_rules! on_every_server {
     ($($story:ident),+ $(,)?) => {
         $crate::on_every_server!(@row real_etcd, Etcd: $($story)+);
+        $crate::on_every_server!(@ours $($story)+);
+    };
+    (@ours $($story:ident)+) => {
         $crate::on_every_server!(@row quoin_tokio, QuoinTokio: $($story)+);
         $crate::on_every_server!(@row quoin_smol, QuoinSmol: $($story)+);
         $crate::on_every_server!(@row quoin_async_std, QuoinAsyncStd: $($story)+);
