@@ -8,6 +8,7 @@ mod kv;
 mod lease;
 mod limits;
 mod raw;
+#[path = "../common/shown.rs"]
 mod shown;
 mod tale;
 mod txn;

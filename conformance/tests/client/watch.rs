@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use etcd_client::{LeaseGrantOptions, PutOptions, Txn, TxnOp, WatchFilterType, WatchOptions};
+use etcd_client::{LeaseGrantOptions, PutOptions, Txn, TxnOp, WatchFilterType, WatchOptions, WatchResponse};
 
 use crate::tale::Tale;
 
@@ -98,8 +98,15 @@ pub(crate) async fn past_events(tale: &mut Tale) {
     watch.watch("z", Some(next)).await.expect("the stream is open");
     tale.next("another on the stream", &mut watch).await;
     tale.tell("put z", client.put("z", "12", None).await);
-    tale.next("one of the two", &mut watch).await;
-    tale.next("the other", &mut watch).await;
+    // In no fixed order between watchers.
+    let mut both = Vec::new();
+    while both.len() < 2 {
+        both.push(watch.message().await.expect("an event").expect("the stream is open"));
+    }
+    both.sort_by_key(WatchResponse::watch_id);
+    for response in both {
+        tale.tell("each of the two", Ok(response));
+    }
 }
 
 /// Puts or deletes left out.
