@@ -1,0 +1,88 @@
+//! Events: what one change looks like to a watcher.
+
+use crate::proto::mvccpb::KeyValue;
+
+use super::Revision;
+use super::record::Record;
+
+/// What happened to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventKind {
+    /// It was created or got another value.
+    Put,
+    /// It was deleted.
+    Delete,
+}
+
+/// One change, with what was there before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    /// The pair after the change; of a deletion only key and modification revision.
+    pub kv: KeyValue,
+    /// The pair before the change, where the key existed.
+    pub prev_kv: Option<KeyValue>,
+}
+
+impl Event {
+    pub(super) fn new(record: &Record, prev_kv: Option<KeyValue>) -> Self {
+        Self {
+            kind: record.kind(),
+            kv: record.key_value(),
+            prev_kv,
+        }
+    }
+}
+
+/// One change as a view still has it.
+#[derive(Clone, Copy, Debug)]
+pub struct EventRef<'a> {
+    record: &'a Record,
+}
+
+impl<'a> EventRef<'a> {
+    pub(super) const fn new(record: &'a Record) -> Self {
+        Self { record }
+    }
+
+    /// What happened.
+    #[must_use]
+    pub const fn kind(self) -> EventKind {
+        self.record.kind()
+    }
+
+    /// To which key.
+    #[must_use]
+    pub fn key(self) -> &'a [u8] {
+        self.record.key()
+    }
+
+    /// When.
+    #[must_use]
+    pub const fn revision(self) -> Revision {
+        self.record.revision()
+    }
+
+    /// Whether the key did not exist before.
+    #[must_use]
+    pub const fn is_create(self) -> bool {
+        self.record.create_revision() == self.record.revision().main
+    }
+
+    /// The pair after the change, as in [`Event::kv`].
+    #[must_use]
+    pub fn kv(self) -> KeyValue {
+        self.record.key_value()
+    }
+}
+
+impl Record {
+    const fn kind(&self) -> EventKind {
+        if self.is_tombstone() {
+            EventKind::Delete
+        } else {
+            EventKind::Put
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The multi-version key space: every key's kept revisions, one writer, any number of immutable views.
+//!
+//! [`Mvcc`] is the writer's side. A [`Write`] is one transaction and makes one main [`Revision`]; what it did comes out
+//! as [`Event`]s for watchers and as rows for the table. A [`View`] is the whole state at one moment: taking one is
+//! O(1), it never changes, and every read is a function of it. Nothing here knows leases' lives, users or the log.
+//!
+//! Two persistent [trees](tree) hold everything: `keys` has, for each key, its newest record and the revisions of its
+//! older ones; `log` has every kept record by revision. A record is the row of the table, shared by both.
+
+mod compact;
+mod event;
+mod hash;
+mod index;
+mod range;
+mod record;
+mod restore;
+mod revision;
+pub(crate) mod tree;
+mod view;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+pub use compact::CompactProgress;
+pub use event::{Event, EventKind, EventRef};
+pub use hash::{CompactHashes, HashKv};
+pub use restore::MvccRestore;
+pub use revision::Revision;
+pub use view::View;
+pub use write::Write;
+
+use crate::table::TableOp;
+
+use compact::Compaction;
+
+/// Row of the `meta` bucket that names the compaction last asked for.
+pub const SCHEDULED_COMPACT_ROW: &[u8] = b"scheduledCompactRev";
+/// Row of the `meta` bucket that names the compaction last carried through.
+pub const FINISHED_COMPACT_ROW: &[u8] = b"finishedCompactRev";
+
+/// Revision of a store nothing was written to.
+const FIRST_REVISION: i64 = 1;
+/// Compact revision of a store that was never compacted.
+const NEVER_COMPACTED: i64 = -1;
+
+/// The writer's side of the key space; there is exactly one.
+pub struct Mvcc {
+    state: View,
+    /// Logical bytes of all kept rows.
+    size_bytes: u64,
+    /// The compaction under way.
+    compaction: Option<Compaction>,
+    /// Everything a compaction at this revision takes away is gone.
+    swept_revision: i64,
+    /// Events of the write under way.
+    events: Vec<Event>,
+    /// Rows of the write under way.
+    ops: Vec<TableOp>,
+}
+
+impl Default for Mvcc {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Mvcc {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            state: View::empty(),
+            size_bytes: 0,
+            compaction: None,
+            swept_revision: 0,
+            events: Vec::new(),
+            ops: Vec::new(),
+        }
+    }
+
+    /// Starts to build a store from the rows of its table.
+    #[must_use]
+    pub fn restore() -> MvccRestore {
+        MvccRestore::new()
+    }
+
+    /// The state as it is, for readers; O(1).
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.state.clone()
+    }
+
+    /// Starts a write transaction.
+    pub fn begin(&mut self) -> Write<'_> {
+        Write::new(self)
+    }
+
+    /// Revision of the last write.
+    #[must_use]
+    pub fn revision(&self) -> i64 {
+        self.state.revision()
+    }
+
+    /// Revision of the last compaction asked for; -1 when there was none.
+    #[must_use]
+    pub fn compact_revision(&self) -> i64 {
+        self.state.compact_revision()
+    }
+
+    /// Logical bytes of all kept revisions: what the quota counts.
+    #[must_use]
+    pub const fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+}
+
+impl fmt::Debug for Mvcc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mvcc")
+            .field("state", &self.state)
+            .field("size_bytes", &self.size_bytes)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,150 @@
+//! The tree against `BTreeMap`, and clones against themselves.
+
+use std::collections::BTreeMap;
+
+use crate::mvcc::tree::{Live, Size, Tree};
+use crate::random::Prng;
+
+/// Odd values are live.
+impl Live for u64 {
+    fn is_live(&self) -> bool {
+        self % 2 == 1
+    }
+}
+
+type Model = BTreeMap<u64, u64>;
+
+fn size_of<'a>(values: impl Iterator<Item = &'a u64>) -> Size {
+    values.fold(Size::default(), |size, value| Size {
+        entries: size.entries + 1,
+        live: size.live + usize::from(value.is_live()),
+    })
+}
+
+fn assert_same(tree: &Tree<u64, u64>, model: &Model) {
+    tree.check();
+    assert!(tree.iter().eq(model.iter()), "same entries in the same order");
+    assert_eq!(tree.size(), size_of(model.values()));
+    assert_eq!(tree.first(), model.first_key_value());
+}
+
+fn assert_answers_same(tree: &Tree<u64, u64>, model: &Model, random: &mut Prng, keys: u64) {
+    let (a, b) = (random.below(keys + 2), random.below(keys + 2));
+    assert_eq!(tree.get(&a), model.get(&a));
+    assert_eq!(tree.floor(&a), model.range(..=a).next_back());
+    let to = (random.below(4) > 0).then_some(b);
+    let expected: Vec<_> = model
+        .range(a..)
+        .take_while(|(key, _)| to.is_none_or(|to| **key < to))
+        .collect();
+    assert_eq!(tree.range(&a, to.as_ref()).collect::<Vec<_>>(), expected, "{a}..{to:?}");
+    assert_eq!(
+        tree.count(&a, to.as_ref()),
+        size_of(expected.iter().map(|(_, value)| *value)),
+        "{a}..{to:?}"
+    );
+    assert_eq!(tree.entries_between(&a, to.as_ref()), expected.len());
+    let mut iter = tree.range(&a, to.as_ref());
+    let live: Vec<_> = std::iter::from_fn(|| iter.next_live()).collect();
+    assert!(
+        live.into_iter()
+            .eq(expected.into_iter().filter(|(_, value)| value.is_live()))
+    );
+}
+
+/// Grows, churns and shrinks a tree; `keys` bounds its size, `removals` of 10 changes take away.
+fn churn(seed: u64, keys: u64, steps: usize) {
+    println!("seed {seed}, {keys} keys");
+    let mut random = Prng::new(seed);
+    let (mut tree, mut model) = (Tree::default(), Model::new());
+    let mut clones = Vec::new();
+    for step in 0..steps {
+        let removals = if (step / 700) % 2 == 0 { 2 } else { 8 };
+        let (key, value) = (random.below(keys), random.next_u64());
+        match random.below(10) {
+            n if n < removals => assert_eq!(tree.remove(&key), model.remove(&key)),
+            9 if model.contains_key(&key) => {
+                let changed = tree.update(&key, |old| std::mem::replace(old, value));
+                assert_eq!(changed, model.insert(key, value));
+            }
+            _ => assert_eq!(tree.insert(key, value), model.insert(key, value)),
+        }
+        if step % 13 == 0 {
+            assert_answers_same(&tree, &model, &mut random, keys);
+        }
+        if random.below(200) == 0 {
+            clones.push((tree.clone(), model.clone()));
+        }
+        if step % 500 == 0 {
+            assert_same(&tree, &model);
+        }
+    }
+    assert!(clones.len() > 3, "some clones were kept");
+    for (clone, then) in clones {
+        assert_same(&clone, &then);
+    }
+}
+
+#[test]
+fn behaves_as_a_btree_map_and_clones_never_change() {
+    for seed in 0..4 {
+        churn(seed, 40, 3_000);
+        churn(seed, 1_000, 6_000);
+        churn(seed, 20_000, 12_000);
+    }
+}
+
+#[test]
+fn ascending_inserts_fill_every_leaf() {
+    let mut tree = Tree::default();
+    for key in 0..10_000_u64 {
+        assert_eq!(tree.insert(key, key), None);
+    }
+    tree.check();
+    assert_eq!(
+        tree.nodes(),
+        10_000_usize.div_ceil(32) + 10 + 1,
+        "313 leaves, 10 branches, a root"
+    );
+}
+
+#[test]
+fn inserts_from_one_end_then_removals_from_the_other_keep_the_shape() {
+    for ascending in [true, false] {
+        let (mut tree, mut model) = (Tree::default(), Model::new());
+        for n in 0..3_000 {
+            let key = if ascending { n } else { 3_000 - n };
+            tree.insert(key, n);
+            model.insert(key, n);
+        }
+        assert_same(&tree, &model);
+        while let Some((key, value)) = if ascending { model.pop_first() } else { model.pop_last() } {
+            assert_eq!(tree.remove(&key), Some(value));
+            if key % 97 == 0 {
+                assert_same(&tree, &model);
+            }
+        }
+        assert_eq!(tree.size(), Size::default());
+        assert_eq!(tree.iter().next(), None);
+    }
+}
+
+#[test]
+fn an_empty_tree_answers() {
+    let mut tree = Tree::<u64, u64>::default();
+    assert_eq!(tree.get(&1), None);
+    assert_eq!(tree.floor(&1), None);
+    assert_eq!(tree.remove(&1), None);
+    assert_eq!(tree.update(&1, |_| ()), None);
+    assert_eq!(tree.range(&1, Some(&5)).next(), None);
+    assert_eq!(tree.count(&0, None), Size::default());
+}
+
+#[test]
+fn a_bound_below_the_start_is_an_empty_range() {
+    let mut tree = Tree::default();
+    (0..100_u64).for_each(|key| assert_eq!(tree.insert(key, 1), None));
+    assert_eq!(tree.range(&50, Some(&50)).next(), None);
+    assert_eq!(tree.range(&50, Some(&10)).next(), None);
+    assert_eq!(tree.count(&50, Some(&10)), Size::default());
+}

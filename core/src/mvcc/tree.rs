@@ -1,0 +1,717 @@
+//! A persistent ordered map: a B+tree of shared nodes that are copied only where a clone still holds them.
+//!
+//! Cloning is O(1) and the clone never changes. Each branch knows how many entries, and how many *live* ones, are below
+//! each child, so ranks and counts cost a walk from the root. Keys of a node are shared apart from its values and
+//! children: replacing a value, the commonest change, copies no keys.
+
+use std::borrow::Borrow;
+use std::mem;
+use std::sync::Arc;
+
+/// Most entries of a leaf and most children of a branch.
+///
+/// Small enough that copying a path for one change stays cheap, large enough that a tree of a million is five deep.
+const NODE_MAX: usize = 32;
+/// Fewer than this and a node joins its neighbour.
+const NODE_MIN: usize = NODE_MAX / 3;
+/// A full vector grows by this much: nodes of a tree filled at random are two thirds full, and there are many.
+const GROWTH: usize = 8;
+
+/// What the tree counts besides its entries.
+pub(crate) trait Live {
+    /// Whether this value counts as live. It may only change through [`Tree::insert`], [`Tree::update`] and
+    /// [`Tree::remove`].
+    fn is_live(&self) -> bool;
+}
+
+impl Live for () {
+    fn is_live(&self) -> bool {
+        false
+    }
+}
+
+/// How much is below a child.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Size {
+    /// All entries.
+    pub(crate) entries: usize,
+    /// The live ones among them.
+    pub(crate) live: usize,
+}
+
+impl Size {
+    fn add(&mut self, other: Self) {
+        self.entries += other.entries;
+        self.live += other.live;
+    }
+}
+
+/// The map. `K: Borrow<Q>` as for the standard maps.
+#[derive(Clone)]
+pub(crate) struct Tree<K, V> {
+    root: Option<Child<K, V>>,
+}
+
+struct Child<K, V> {
+    node: Arc<Node<K, V>>,
+    size: Size,
+}
+
+#[derive(Clone)]
+enum Node<K, V> {
+    Leaf(Leaf<K, V>),
+    Branch(Branch<K, V>),
+}
+
+#[derive(Clone)]
+struct Leaf<K, V> {
+    keys: Arc<Vec<K>>,
+    values: Vec<V>,
+}
+
+/// `separators[i]` is at most every key below `children[i + 1]` and above every key below `children[i]`.
+#[derive(Clone)]
+struct Branch<K, V> {
+    separators: Arc<Vec<K>>,
+    children: Vec<Child<K, V>>,
+}
+
+/// A new right neighbour of a node that was full, and the key that separates the two.
+type Split<K, V> = Option<(K, Child<K, V>)>;
+
+impl<K, V> Clone for Child<K, V> {
+    fn clone(&self) -> Self {
+        Self {
+            node: Arc::clone(&self.node),
+            size: self.size,
+        }
+    }
+}
+
+impl<K, V> Default for Tree<K, V> {
+    fn default() -> Self {
+        Self { root: None }
+    }
+}
+
+impl<K: Clone + Ord, V: Clone + Live> Tree<K, V> {
+    /// Sets a key's value and returns the one it had.
+    pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
+        let Some(root) = &mut self.root else {
+            self.root = Some(Child::leaf(vec![key], vec![value]));
+            return None;
+        };
+        let (old, split) = root.insert(key, value, true);
+        if let Some((separator, right)) = split {
+            let left = root.clone();
+            *root = Child::branch(vec![separator], vec![left, right]);
+        }
+        old
+    }
+
+    /// Changes the value of a key in place. The path to it is copied even when the key is absent: ask first.
+    pub(crate) fn update<Q, R>(&mut self, key: &Q, change: impl FnOnce(&mut V) -> R) -> Option<R>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        self.root.as_mut()?.update(key, change)
+    }
+
+    /// Takes a key out and returns its value.
+    pub(crate) fn remove<Q>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        self.get(key)?;
+        let root = self.root.as_mut()?;
+        let removed = root.remove(key);
+        while let Node::Branch(Branch { children, .. }) = &*root.node
+            && let [only] = &children[..]
+        {
+            *root = only.clone();
+        }
+        if root.size.entries == 0 {
+            self.root = None;
+        }
+        removed
+    }
+}
+
+impl<K, V> Tree<K, V> {
+    /// How much the tree holds.
+    pub(crate) fn size(&self) -> Size {
+        self.root.as_ref().map_or(Size::default(), |root| root.size)
+    }
+
+    /// All entries, ascending.
+    pub(crate) fn iter(&self) -> Iter<'_, K, V> {
+        let mut iter = Iter {
+            above: Vec::new(),
+            keys: &[],
+            values: &[],
+            remaining: self.size().entries,
+        };
+        if let Some(root) = &self.root {
+            iter.descend(root, |_| 0, |_| 0);
+        }
+        iter
+    }
+}
+
+impl<K, V: Live> Tree<K, V> {
+    /// The value of a key.
+    pub(crate) fn get<Q>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        let mut node = &self.root.as_ref()?.node;
+        loop {
+            match &**node {
+                Node::Leaf(leaf) => return leaf.find(key).ok().map(|at| &leaf.values[at]),
+                Node::Branch(branch) => node = &branch.children[branch.child_for(key)].node,
+            }
+        }
+    }
+
+    /// The entry with the greatest key that is at most `key`.
+    pub(crate) fn floor<Q>(&self, key: &Q) -> Option<(&K, &V)>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        let mut child = self.root.as_ref()?;
+        let mut left_neighbour = None;
+        loop {
+            match &*child.node {
+                Node::Leaf(leaf) => {
+                    let after = leaf.keys.partition_point(|k| k.borrow() <= key);
+                    return match after.checked_sub(1) {
+                        Some(at) => Some((&leaf.keys[at], &leaf.values[at])),
+                        None => left_neighbour.and_then(Self::last_below),
+                    };
+                }
+                Node::Branch(branch) => {
+                    let at = branch.child_for(key);
+                    left_neighbour = at.checked_sub(1).map(|left| &branch.children[left]).or(left_neighbour);
+                    child = &branch.children[at];
+                }
+            }
+        }
+    }
+
+    /// The entry with the smallest key.
+    pub(crate) fn first(&self) -> Option<(&K, &V)> {
+        self.iter().next()
+    }
+
+    /// Entries with `from <= key`, and `key < to` where there is a `to`, ascending.
+    pub(crate) fn range<Q>(&self, from: &Q, to: Option<&Q>) -> Iter<'_, K, V>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        let remaining = self.entries_between(from, to);
+        let mut iter = Iter {
+            above: Vec::new(),
+            keys: &[],
+            values: &[],
+            remaining,
+        };
+        if remaining > 0
+            && let Some(root) = &self.root
+        {
+            iter.descend(
+                root,
+                |branch| branch.child_for(from),
+                |leaf| leaf.find(from).unwrap_or_else(|at| at),
+            );
+        }
+        iter
+    }
+
+    /// How much lies in `from <= key < to`.
+    pub(crate) fn count<Q>(&self, from: &Q, to: Option<&Q>) -> Size
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        let below = self.below(from, true);
+        let upto = to.map_or(self.size(), |to| self.below(to, true));
+        Size {
+            entries: upto.entries.saturating_sub(below.entries),
+            live: upto.live.saturating_sub(below.live),
+        }
+    }
+
+    /// How many entries lie in `from <= key < to`; cheaper than [`Self::count`], for it looks at no value.
+    pub(crate) fn entries_between<Q>(&self, from: &Q, to: Option<&Q>) -> usize
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        let upto = to.map_or(self.size(), |to| self.below(to, false));
+        upto.entries.saturating_sub(self.below(from, false).entries)
+    }
+
+    /// What lies below `key`, which is not counted itself.
+    fn below<Q>(&self, key: &Q, with_live: bool) -> Size
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        let mut size = Size::default();
+        let mut next = self.root.as_ref();
+        while let Some(child) = next {
+            match &*child.node {
+                Node::Leaf(leaf) => {
+                    let at = leaf.find(key).unwrap_or_else(|at| at);
+                    size.entries += at;
+                    if with_live {
+                        size.live += leaf.values[..at].iter().filter(|value| value.is_live()).count();
+                    }
+                    next = None;
+                }
+                Node::Branch(branch) => {
+                    let at = branch.child_for(key);
+                    branch.children[..at].iter().for_each(|left| size.add(left.size));
+                    next = Some(&branch.children[at]);
+                }
+            }
+        }
+        size
+    }
+
+    fn last_below(child: &Child<K, V>) -> Option<(&K, &V)> {
+        let mut node = &child.node;
+        loop {
+            match &**node {
+                Node::Leaf(leaf) => return leaf.keys.last().zip(leaf.values.last()),
+                Node::Branch(branch) => node = &branch.children.last()?.node,
+            }
+        }
+    }
+}
+
+impl<K, V: Live> Child<K, V> {
+    fn leaf(keys: Vec<K>, values: Vec<V>) -> Self {
+        let live = values.iter().filter(|value| value.is_live()).count();
+        let size = Size {
+            entries: values.len(),
+            live,
+        };
+        Self {
+            node: Arc::new(Node::Leaf(Leaf {
+                keys: Arc::new(keys),
+                values,
+            })),
+            size,
+        }
+    }
+
+    fn branch(separators: Vec<K>, children: Vec<Self>) -> Self {
+        let mut size = Size::default();
+        children.iter().for_each(|child| size.add(child.size));
+        Self {
+            node: Arc::new(Node::Branch(Branch {
+                separators: Arc::new(separators),
+                children,
+            })),
+            size,
+        }
+    }
+}
+
+impl<K: Clone + Ord, V: Clone + Live> Child<K, V> {
+    /// `rightmost`: nothing in the whole tree is to the right of this node.
+    fn insert(&mut self, key: K, value: V, rightmost: bool) -> (Option<V>, Split<K, V>) {
+        let live = value.is_live();
+        let (old, split) = match Arc::make_mut(&mut self.node) {
+            Node::Leaf(leaf) => leaf.insert(key, value, rightmost),
+            Node::Branch(branch) => branch.insert(key, value, rightmost),
+        };
+        match &old {
+            None => self.size.entries += 1,
+            Some(old) => self.size.live -= usize::from(old.is_live()),
+        }
+        self.size.live += usize::from(live);
+        if let Some((_, right)) = &split {
+            self.size.entries -= right.size.entries;
+            self.size.live -= right.size.live;
+        }
+        (old, split)
+    }
+
+    fn update<Q, R>(&mut self, key: &Q, change: impl FnOnce(&mut V) -> R) -> Option<R>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        match Arc::make_mut(&mut self.node) {
+            Node::Leaf(leaf) => {
+                let at = leaf.find(key).ok()?;
+                let value = &mut leaf.values[at];
+                let was_live = value.is_live();
+                let result = change(value);
+                self.size.live -= usize::from(was_live);
+                self.size.live += usize::from(value.is_live());
+                Some(result)
+            }
+            Node::Branch(branch) => {
+                let at = branch.child_for(key);
+                let child = &mut branch.children[at];
+                let live_before = child.size.live;
+                let result = child.update(key, change)?;
+                self.size.live -= live_before;
+                self.size.live += child.size.live;
+                Some(result)
+            }
+        }
+    }
+
+    fn remove<Q>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        let removed = match Arc::make_mut(&mut self.node) {
+            Node::Leaf(leaf) => {
+                let at = leaf.find(key).ok()?;
+                Arc::make_mut(&mut leaf.keys).remove(at);
+                leaf.values.remove(at)
+            }
+            Node::Branch(branch) => {
+                let at = branch.child_for(key);
+                let removed = branch.children[at].remove(key)?;
+                branch.rebalance(at);
+                removed
+            }
+        };
+        self.size.entries -= 1;
+        self.size.live -= usize::from(removed.is_live());
+        Some(removed)
+    }
+
+    /// Appends the node to the right, whose smallest key is at least `separator`.
+    fn join(&mut self, separator: K, right: Self) {
+        self.size.add(right.size);
+        match (Arc::make_mut(&mut self.node), Arc::unwrap_or_clone(right.node)) {
+            (Node::Leaf(left), Node::Leaf(right)) => {
+                Arc::make_mut(&mut left.keys).extend(Arc::unwrap_or_clone(right.keys));
+                left.values.extend(right.values);
+            }
+            (Node::Branch(left), Node::Branch(right)) => {
+                let separators = Arc::make_mut(&mut left.separators);
+                separators.push(separator);
+                separators.extend(Arc::unwrap_or_clone(right.separators));
+                left.children.extend(right.children);
+            }
+            (Node::Leaf(_), Node::Branch(_)) | (Node::Branch(_), Node::Leaf(_)) => {
+                unreachable!("neighbours are at the same depth")
+            }
+        }
+    }
+
+    /// Cuts off what is at and after position `at`.
+    fn split(&mut self, at: usize) -> (K, Self) {
+        let (separator, right) = match Arc::make_mut(&mut self.node) {
+            Node::Leaf(leaf) => leaf.split(at),
+            Node::Branch(branch) => branch.split(at),
+        };
+        self.size.entries -= right.size.entries;
+        self.size.live -= right.size.live;
+        (separator, right)
+    }
+}
+
+impl<K, V> Node<K, V> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Leaf(leaf) => leaf.values.len(),
+            Self::Branch(branch) => branch.children.len(),
+        }
+    }
+}
+
+impl<K, V> Leaf<K, V> {
+    fn find<Q>(&self, key: &Q) -> Result<usize, usize>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        self.keys.binary_search_by(|k| k.borrow().cmp(key))
+    }
+}
+
+impl<K: Clone + Ord, V: Clone + Live> Leaf<K, V> {
+    fn insert(&mut self, key: K, value: V, rightmost: bool) -> (Option<V>, Split<K, V>) {
+        let at = match self.keys.binary_search(&key) {
+            Ok(at) => return (Some(mem::replace(&mut self.values[at], value)), None),
+            Err(at) => at,
+        };
+        let full = self.keys.len() >= NODE_MAX;
+        if full && rightmost && at == self.keys.len() {
+            // Ascending keys, as in a log, leave full leaves behind.
+            return (None, Some((key.clone(), Child::leaf(vec![key], vec![value]))));
+        }
+        insert_at(Arc::make_mut(&mut self.keys), at, key);
+        insert_at(&mut self.values, at, value);
+        (None, full.then(|| self.split(NODE_MAX / 2)))
+    }
+
+    fn split(&mut self, at: usize) -> (K, Child<K, V>) {
+        let keys = Arc::make_mut(&mut self.keys).split_off(at);
+        (keys[0].clone(), Child::leaf(keys, self.values.split_off(at)))
+    }
+}
+
+impl<K, V> Branch<K, V> {
+    fn child_for<Q>(&self, key: &Q) -> usize
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        self.separators.partition_point(|separator| separator.borrow() <= key)
+    }
+}
+
+impl<K: Clone + Ord, V: Clone + Live> Branch<K, V> {
+    fn insert(&mut self, key: K, value: V, rightmost: bool) -> (Option<V>, Split<K, V>) {
+        let at = self.child_for(&key);
+        let rightmost = rightmost && at + 1 == self.children.len();
+        let (old, split) = self.children[at].insert(key, value, rightmost);
+        let Some((separator, right)) = split else {
+            return (old, None);
+        };
+        self.insert_child(at, separator, right);
+        let too_long = self.children.len() > NODE_MAX;
+        let keep = if rightmost { NODE_MAX } else { NODE_MAX / 2 };
+        (old, too_long.then(|| self.split(keep)))
+    }
+
+    fn insert_child(&mut self, left: usize, separator: K, right: Child<K, V>) {
+        insert_at(Arc::make_mut(&mut self.separators), left, separator);
+        insert_at(&mut self.children, left + 1, right);
+    }
+
+    fn split(&mut self, at: usize) -> (K, Child<K, V>) {
+        let separators = Arc::make_mut(&mut self.separators);
+        let right_separators = separators.split_off(at);
+        let separator = separators.pop().expect("a branch is split between two children");
+        (separator, Child::branch(right_separators, self.children.split_off(at)))
+    }
+
+    /// Restores the density around a child that lost an entry.
+    fn rebalance(&mut self, at: usize) {
+        if self.children[at].size.entries == 0 {
+            self.children.remove(at);
+            if !self.separators.is_empty() {
+                Arc::make_mut(&mut self.separators).remove(at.saturating_sub(1));
+            }
+            return;
+        }
+        if self.children[at].node.len() >= NODE_MIN || self.children.len() == 1 {
+            return;
+        }
+        let left = if at + 1 < self.children.len() { at } else { at - 1 };
+        let right = self.children.remove(left + 1);
+        let separator = Arc::make_mut(&mut self.separators).remove(left);
+        let joined = &mut self.children[left];
+        joined.join(separator, right);
+        let len = joined.node.len();
+        if len > NODE_MAX {
+            let (separator, right) = joined.split(len / 2);
+            self.insert_child(left, separator, right);
+        }
+    }
+}
+
+fn insert_at<T>(vec: &mut Vec<T>, at: usize, item: T) {
+    if vec.len() == vec.capacity() {
+        vec.reserve_exact(GROWTH);
+    }
+    vec.insert(at, item);
+}
+
+/// Entries in ascending order; a step costs no search.
+pub(crate) struct Iter<'a, K, V> {
+    /// For each branch on the way down, its children that are still to come.
+    above: Vec<&'a [Child<K, V>]>,
+    keys: &'a [K],
+    values: &'a [V],
+    /// Entries until the end of the range, skipped ones included.
+    remaining: usize,
+}
+
+impl<'a, K, V> Iter<'a, K, V> {
+    /// Goes down to a leaf; what is left of the way never comes, what is right of it comes later.
+    fn descend(
+        &mut self,
+        mut child: &'a Child<K, V>,
+        child_of: impl Fn(&Branch<K, V>) -> usize,
+        entry_of: impl Fn(&Leaf<K, V>) -> usize,
+    ) {
+        loop {
+            match &*child.node {
+                Node::Leaf(leaf) => {
+                    let at = entry_of(leaf);
+                    self.keys = &leaf.keys[at..];
+                    self.values = &leaf.values[at..];
+                    return;
+                }
+                Node::Branch(branch) => {
+                    let (first, rest) = branch.children[child_of(branch)..]
+                        .split_first()
+                        .expect("a branch has children, and a search ends at one of them");
+                    self.above.push(rest);
+                    child = first;
+                }
+            }
+        }
+    }
+
+    /// Goes to the next leaf, past children without live entries when only those are asked for.
+    fn next_leaf(&mut self, live_only: bool) -> Option<()> {
+        loop {
+            let rest = self.above.last_mut()?;
+            let Some((child, rest_of_rest)) = rest.split_first() else {
+                self.above.pop();
+                continue;
+            };
+            *rest = rest_of_rest;
+            if live_only && child.size.live == 0 {
+                self.remaining = self.remaining.saturating_sub(child.size.entries);
+                continue;
+            }
+            match &*child.node {
+                Node::Leaf(leaf) => {
+                    self.keys = &leaf.keys;
+                    self.values = &leaf.values;
+                    return Some(());
+                }
+                Node::Branch(branch) => self.above.push(&branch.children),
+            }
+        }
+    }
+
+    fn advance(&mut self, live_only: bool) -> Option<(&'a K, &'a V)> {
+        while self.remaining > 0 {
+            if let Some((key, keys)) = self.keys.split_first()
+                && let Some((value, values)) = self.values.split_first()
+            {
+                self.keys = keys;
+                self.values = values;
+                self.remaining -= 1;
+                return Some((key, value));
+            }
+            self.next_leaf(live_only)?;
+        }
+        None
+    }
+}
+
+impl<'a, K, V: Live> Iter<'a, K, V> {
+    /// The next live entry; whole subtrees without one are passed over.
+    pub(crate) fn next_live(&mut self) -> Option<(&'a K, &'a V)> {
+        loop {
+            let (key, value) = self.advance(true)?;
+            if value.is_live() {
+                return Some((key, value));
+            }
+        }
+    }
+}
+
+impl<'a, K, V> Iterator for Iter<'a, K, V> {
+    type Item = (&'a K, &'a V);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.advance(false)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.remaining))
+    }
+}
+
+#[cfg(test)]
+impl<K: Ord, V: Live> Tree<K, V> {
+    /// Asserts the shape: sorted, balanced, sized as the branches say, dense apart from the right edge.
+    pub(crate) fn check(&self) {
+        if let Some(root) = &self.root {
+            assert!(root.size.entries > 0, "an empty tree has no root");
+            root.check(None, None, true, true);
+        }
+    }
+
+    /// How many nodes there are.
+    pub(crate) fn nodes(&self) -> usize {
+        fn below<K, V>(child: &Child<K, V>) -> usize {
+            match &*child.node {
+                Node::Leaf(_) => 1,
+                Node::Branch(branch) => 1 + branch.children.iter().map(below).sum::<usize>(),
+            }
+        }
+        self.root.as_ref().map_or(0, below)
+    }
+}
+
+#[cfg(test)]
+impl<K: Ord, V: Live> Child<K, V> {
+    /// Returns the depth below; every key is at least `from` and less than `to`.
+    fn check(&self, from: Option<&K>, to: Option<&K>, root: bool, right_edge: bool) -> usize {
+        assert!(self.node.len() <= NODE_MAX, "no node is too long");
+        assert!(
+            root || right_edge || self.node.len() >= NODE_MIN,
+            "no inner node is too short"
+        );
+        match &*self.node {
+            Node::Leaf(leaf) => {
+                assert!(leaf.keys.is_sorted_by(|a, b| a < b), "a leaf is sorted");
+                assert_eq!(leaf.keys.len(), leaf.values.len(), "every key has a value");
+                assert!(
+                    from.is_none_or(|from| leaf.keys.iter().all(|key| from <= key)),
+                    "no key is too small"
+                );
+                assert!(
+                    to.is_none_or(|to| leaf.keys.iter().all(|key| key < to)),
+                    "no key is too great"
+                );
+                let live = leaf.values.iter().filter(|value| value.is_live()).count();
+                assert_eq!(
+                    self.size,
+                    Size {
+                        entries: leaf.keys.len(),
+                        live
+                    },
+                    "a leaf's size is known"
+                );
+                0
+            }
+            Node::Branch(branch) => {
+                assert_eq!(
+                    branch.separators.len() + 1,
+                    branch.children.len(),
+                    "separators stand between children"
+                );
+                let mut size = Size::default();
+                let last = branch.children.len() - 1;
+                let mut depths = branch.children.iter().enumerate().map(|(at, child)| {
+                    size.add(child.size);
+                    let from = if at == 0 {
+                        from
+                    } else {
+                        Some(&branch.separators[at - 1])
+                    };
+                    child.check(from, branch.separators.get(at).or(to), false, right_edge && at == last)
+                });
+                let depth = depths.next().expect("a branch has children");
+                assert!(depths.all(|other| other == depth), "all leaves are equally deep");
+                assert_eq!(self.size, size, "a branch's size is that of its children");
+                depth + 1
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The state at one moment, shared by whoever reads it. What a range answers is in [`super::range`].
+
+use std::fmt;
+
+use crate::error::Error;
+use crate::proto::mvccpb::KeyValue;
+
+use super::event::EventRef;
+use super::index::{Keys, Log};
+use super::tree::Live;
+use super::{FIRST_REVISION, NEVER_COMPACTED, Revision};
+
+/// An immutable state; a clone is O(1) and shares everything.
+#[derive(Clone)]
+pub struct View {
+    pub(super) keys: Keys,
+    pub(super) log: Log,
+    pub(super) revision: i64,
+    pub(super) compact_revision: i64,
+}
+
+impl View {
+    pub(super) fn empty() -> Self {
+        Self {
+            keys: Keys::default(),
+            log: Log::default(),
+            revision: FIRST_REVISION,
+            compact_revision: NEVER_COMPACTED,
+        }
+    }
+
+    /// Revision of the last write.
+    #[must_use]
+    pub const fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// Revision of the last compaction; -1 when there was none. Reading at it is allowed, before it is not.
+    #[must_use]
+    pub const fn compact_revision(&self) -> i64 {
+        self.compact_revision
+    }
+
+    /// How many keys there are.
+    #[must_use]
+    pub fn key_count(&self) -> usize {
+        self.keys.size().live
+    }
+
+    /// How many revisions are kept, of all keys, tombstones included.
+    #[must_use]
+    pub fn revision_count(&self) -> usize {
+        self.log.size().entries
+    }
+
+    /// The newest value of a key.
+    #[must_use]
+    pub fn get(&self, key: &[u8]) -> Option<KeyValue> {
+        self.keys
+            .get(key)
+            .filter(|entry| entry.is_live())
+            .map(|entry| entry.newest().key_value())
+    }
+
+    /// What a watcher of `key` is told was there before the change at `mod_revision`; nothing once that is compacted.
+    #[must_use]
+    pub fn prev_kv(&self, key: &[u8], mod_revision: i64) -> Option<KeyValue> {
+        let before = mod_revision.saturating_sub(1);
+        if before < self.compact_revision {
+            return None;
+        }
+        self.keys
+            .get(key)?
+            .visible_at(before, &self.log)
+            .map(|record| record.key_value())
+    }
+
+    /// Every change at `start_revision` and later in order, until `max_revisions` main revisions were told whole.
+    ///
+    /// Complete where `start_revision` is at least the compact revision; before it, some changes are gone.
+    pub fn events_since(&self, start_revision: i64, max_revisions: usize) -> impl Iterator<Item = EventRef<'_>> {
+        let (mut main, mut revisions) = (None, 0);
+        let records = self
+            .log
+            .range(&Revision::first_of(start_revision), None)
+            .map(|(_, record)| record);
+        records.map_while(move |record| {
+            if main.replace(record.revision().main) != Some(record.revision().main) {
+                revisions += 1;
+            }
+            (revisions <= max_revisions).then(|| EventRef::new(record))
+        })
+    }
+
+    /// Keys attached to a lease, in key order, and which.
+    pub fn leased_keys(&self) -> impl Iterator<Item = (&[u8], i64)> {
+        let entries = self.keys.iter().filter(|(_, entry)| entry.is_live());
+        entries.filter_map(|(key, entry)| match entry.newest().lease() {
+            0 => None,
+            lease => Some((&key[..], lease)),
+        })
+    }
+
+    /// The main revision that a read asking for `revision` reads at.
+    pub(super) const fn read_revision(&self, revision: i64) -> Result<i64, Error> {
+        if revision > self.revision {
+            return Err(Error::FutureRevision);
+        }
+        if revision <= 0 {
+            return Ok(self.revision);
+        }
+        if revision < self.compact_revision {
+            return Err(Error::Compacted);
+        }
+        Ok(revision)
+    }
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View")
+            .field("revision", &self.revision)
+            .field("compact_revision", &self.compact_revision)
+            .field("keys", &self.key_count())
+            .field("revisions", &self.revision_count())
+            .finish()
+    }
+}

@@ -1,0 +1,136 @@
+//! One write transaction: its changes share a main revision and see each other.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::proto::etcdserverpb::{RangeRequest, RangeResponse};
+use crate::proto::mvccpb::KeyValue;
+use crate::table::{Bucket, TableOp};
+
+use super::event::Event;
+use super::index::KeyEntry;
+use super::range::Span;
+use super::record::Record;
+use super::{Mvcc, Revision, View};
+
+/// A write transaction under way; what it changed is seen by whoever takes a view after it.
+#[must_use = "a write tells what it did only when it ends"]
+#[derive(Debug)]
+pub struct Write<'a> {
+    mvcc: &'a mut Mvcc,
+    /// Revision before this write.
+    begin_revision: i64,
+    /// Changes so far.
+    changes: i64,
+}
+
+impl<'a> Write<'a> {
+    pub(super) fn new(mvcc: &'a mut Mvcc) -> Self {
+        let begin_revision = mvcc.revision();
+        Self {
+            mvcc,
+            begin_revision,
+            changes: 0,
+        }
+    }
+
+    /// Sets a key's value and returns the pair it replaced.
+    pub fn put(&mut self, key: Bytes, value: Bytes, lease: i64) -> Option<KeyValue> {
+        let revision = self.next_change();
+        let prev_kv = self.mvcc.state.get(&key);
+        let (create_revision, version) = match &prev_kv {
+            Some(previous) => (previous.create_revision, previous.version.saturating_add(1)),
+            None => (revision.main, 1),
+        };
+        let kv = KeyValue {
+            key,
+            create_revision,
+            mod_revision: revision.main,
+            version,
+            value,
+            lease,
+        };
+        self.mvcc.append(Record::put(revision, &kv), prev_kv.clone());
+        prev_kv
+    }
+
+    /// Deletes every key of a range, given as in a range request; returns what the keys were, in key order.
+    pub fn delete_range(&mut self, key: &[u8], range_end: &[u8]) -> Vec<KeyValue> {
+        let state = &self.mvcc.state;
+        let doomed = state.visible(Span::new(key, range_end), state.revision(), usize::MAX);
+        let doomed: Vec<_> = doomed.into_iter().map(Record::key_value).collect();
+        for kv in &doomed {
+            let revision = self.next_change();
+            self.mvcc
+                .append(Record::tombstone(revision, kv.key.clone()), Some(kv.clone()));
+        }
+        doomed
+    }
+
+    /// Answers a range request from the state as this write has left it so far.
+    pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, Error> {
+        self.mvcc.state.range(request)
+    }
+
+    /// The newest value of a key as this write has left it so far.
+    #[must_use]
+    pub fn get(&self, key: &[u8]) -> Option<KeyValue> {
+        self.mvcc.state.get(key)
+    }
+
+    /// The state as this write has left it so far.
+    #[must_use]
+    pub const fn view(&self) -> &View {
+        &self.mvcc.state
+    }
+
+    /// The revision that goes into the header of an operation: one more once something was written.
+    #[must_use]
+    pub const fn revision(&self) -> i64 {
+        self.mvcc.state.revision
+    }
+
+    /// Ends the write: appends its events and rows, and says whether there were any.
+    pub fn end(self, events: &mut Vec<Event>, ops: &mut Vec<TableOp>) -> bool {
+        events.append(&mut self.mvcc.events);
+        ops.append(&mut self.mvcc.ops);
+        self.changes > 0
+    }
+
+    /// The revision of the next change.
+    fn next_change(&mut self) -> Revision {
+        let revision = Revision::new(self.begin_revision + 1, self.changes);
+        self.changes += 1;
+        self.mvcc.state.revision = revision.main;
+        revision
+    }
+}
+
+impl Mvcc {
+    /// Adds the newest record of all.
+    fn append(&mut self, record: Record, prev_kv: Option<KeyValue>) {
+        self.events.push(Event::new(&record, prev_kv));
+        self.ops
+            .push(TableOp::put(Bucket::Key, record.row_key(), record.row().clone()));
+        self.insert(record);
+    }
+
+    /// Puts the newest record of all into the index and the log.
+    pub(super) fn insert(&mut self, record: Record) {
+        self.size_bytes += record.size_bytes();
+        let record = Arc::new(record);
+        let state = &mut self.state;
+        if state.keys.get(record.key()).is_some() {
+            state
+                .keys
+                .update(record.key(), |entry| entry.supersede(Arc::clone(&record)));
+        } else {
+            state
+                .keys
+                .insert(Arc::from(record.key()), KeyEntry::new(Arc::clone(&record)));
+        }
+        state.log.insert(record.revision(), record);
+    }
+}

@@ -1,0 +1,107 @@
+//! The applied state as rows: which buckets there are and how one row changes.
+//!
+//! Core only says what must change; writing the rows is the table lane's work.
+
+use bytes::Bytes;
+
+/// A bucket of the backing table, named and keyed as etcd's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Bucket {
+    /// Raised alarms: the key is the encoded `AlarmMember`.
+    Alarm,
+    /// Whether auth is on, and its revision.
+    Auth,
+    /// Roles by name.
+    AuthRoles,
+    /// Users by name.
+    AuthUsers,
+    /// Cluster version and downgrade job.
+    Cluster,
+    /// Every kept revision of every key, by revision.
+    Key,
+    /// Granted leases by id.
+    Lease,
+    /// Members by id.
+    Members,
+    /// Ids of removed members, which may never come back.
+    MembersRemoved,
+    /// Consistent index, term, raft configuration, compaction marks, storage version.
+    Meta,
+}
+
+impl Bucket {
+    /// Every bucket, in the order of the variants.
+    pub const ALL: [Self; 10] = [
+        Self::Alarm,
+        Self::Auth,
+        Self::AuthRoles,
+        Self::AuthUsers,
+        Self::Cluster,
+        Self::Key,
+        Self::Lease,
+        Self::Members,
+        Self::MembersRemoved,
+        Self::Meta,
+    ];
+
+    /// The name etcd gives this bucket in its file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Alarm => "alarm",
+            Self::Auth => "auth",
+            Self::AuthRoles => "authRoles",
+            Self::AuthUsers => "authUsers",
+            Self::Cluster => "cluster",
+            Self::Key => "key",
+            Self::Lease => "lease",
+            Self::Members => "members",
+            Self::MembersRemoved => "members_removed",
+            Self::Meta => "meta",
+        }
+    }
+}
+
+/// One change of one row; the ops of a batch are made durable together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableOp {
+    /// Where the row lives.
+    pub bucket: Bucket,
+    /// The row's key, never empty.
+    pub key: Bytes,
+    /// The row's new value; `None` deletes the row.
+    pub value: Option<Bytes>,
+}
+
+impl TableOp {
+    /// Writes a row.
+    pub fn put(bucket: Bucket, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
+        Self {
+            bucket,
+            key: key.into(),
+            value: Some(value.into()),
+        }
+    }
+
+    /// Deletes a row.
+    pub fn delete(bucket: Bucket, key: impl Into<Bytes>) -> Self {
+        Self {
+            bucket,
+            key: key.into(),
+            value: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Bucket;
+
+    #[test]
+    fn bucket_names_are_distinct_and_all_is_complete() {
+        let mut names: Vec<_> = Bucket::ALL.iter().map(|bucket| bucket.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), 10);
+        assert!(Bucket::ALL.is_sorted());
+    }
+}
