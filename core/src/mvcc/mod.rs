@@ -15,7 +15,7 @@ mod range;
 mod record;
 mod restore;
 mod revision;
-mod tree;
+pub(crate) mod tree;
 mod view;
 mod write;
 

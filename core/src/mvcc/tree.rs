@@ -18,7 +18,7 @@ const NODE_MIN: usize = NODE_MAX / 3;
 const GROWTH: usize = 8;
 
 /// What the tree counts besides its entries.
-pub(super) trait Live {
+pub(crate) trait Live {
     /// Whether this value counts as live. It may only change through [`Tree::insert`], [`Tree::update`] and
     /// [`Tree::remove`].
     fn is_live(&self) -> bool;
@@ -32,11 +32,11 @@ impl Live for () {
 
 /// How much is below a child.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Size {
+pub(crate) struct Size {
     /// All entries.
-    pub(super) entries: usize,
+    pub(crate) entries: usize,
     /// The live ones among them.
-    pub(super) live: usize,
+    pub(crate) live: usize,
 }
 
 impl Size {
@@ -48,7 +48,7 @@ impl Size {
 
 /// The map. `K: Borrow<Q>` as for the standard maps.
 #[derive(Clone)]
-pub(super) struct Tree<K, V> {
+pub(crate) struct Tree<K, V> {
     root: Option<Child<K, V>>,
 }
 
@@ -96,7 +96,7 @@ impl<K, V> Default for Tree<K, V> {
 
 impl<K: Clone + Ord, V: Clone + Live> Tree<K, V> {
     /// Sets a key's value and returns the one it had.
-    pub(super) fn insert(&mut self, key: K, value: V) -> Option<V> {
+    pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
         let Some(root) = &mut self.root else {
             self.root = Some(Child::leaf(vec![key], vec![value]));
             return None;
@@ -110,7 +110,7 @@ impl<K: Clone + Ord, V: Clone + Live> Tree<K, V> {
     }
 
     /// Changes the value of a key in place. The path to it is copied even when the key is absent: ask first.
-    pub(super) fn update<Q, R>(&mut self, key: &Q, change: impl FnOnce(&mut V) -> R) -> Option<R>
+    pub(crate) fn update<Q, R>(&mut self, key: &Q, change: impl FnOnce(&mut V) -> R) -> Option<R>
     where
         K: Borrow<Q>,
         Q: Ord + ?Sized,
@@ -119,7 +119,7 @@ impl<K: Clone + Ord, V: Clone + Live> Tree<K, V> {
     }
 
     /// Takes a key out and returns its value.
-    pub(super) fn remove<Q>(&mut self, key: &Q) -> Option<V>
+    pub(crate) fn remove<Q>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
         Q: Ord + ?Sized,
@@ -141,12 +141,12 @@ impl<K: Clone + Ord, V: Clone + Live> Tree<K, V> {
 
 impl<K, V> Tree<K, V> {
     /// How much the tree holds.
-    pub(super) fn size(&self) -> Size {
+    pub(crate) fn size(&self) -> Size {
         self.root.as_ref().map_or(Size::default(), |root| root.size)
     }
 
     /// All entries, ascending.
-    pub(super) fn iter(&self) -> Iter<'_, K, V> {
+    pub(crate) fn iter(&self) -> Iter<'_, K, V> {
         let mut iter = Iter {
             above: Vec::new(),
             keys: &[],
@@ -162,7 +162,7 @@ impl<K, V> Tree<K, V> {
 
 impl<K, V: Live> Tree<K, V> {
     /// The value of a key.
-    pub(super) fn get<Q>(&self, key: &Q) -> Option<&V>
+    pub(crate) fn get<Q>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
         Q: Ord + ?Sized,
@@ -177,7 +177,7 @@ impl<K, V: Live> Tree<K, V> {
     }
 
     /// The entry with the greatest key that is at most `key`.
-    pub(super) fn floor<Q>(&self, key: &Q) -> Option<(&K, &V)>
+    pub(crate) fn floor<Q>(&self, key: &Q) -> Option<(&K, &V)>
     where
         K: Borrow<Q>,
         Q: Ord + ?Sized,
@@ -203,12 +203,12 @@ impl<K, V: Live> Tree<K, V> {
     }
 
     /// The entry with the smallest key.
-    pub(super) fn first(&self) -> Option<(&K, &V)> {
+    pub(crate) fn first(&self) -> Option<(&K, &V)> {
         self.iter().next()
     }
 
     /// Entries with `from <= key`, and `key < to` where there is a `to`, ascending.
-    pub(super) fn range<Q>(&self, from: &Q, to: Option<&Q>) -> Iter<'_, K, V>
+    pub(crate) fn range<Q>(&self, from: &Q, to: Option<&Q>) -> Iter<'_, K, V>
     where
         K: Borrow<Q>,
         Q: Ord + ?Sized,
@@ -233,7 +233,7 @@ impl<K, V: Live> Tree<K, V> {
     }
 
     /// How much lies in `from <= key < to`.
-    pub(super) fn count<Q>(&self, from: &Q, to: Option<&Q>) -> Size
+    pub(crate) fn count<Q>(&self, from: &Q, to: Option<&Q>) -> Size
     where
         K: Borrow<Q>,
         Q: Ord + ?Sized,
@@ -247,7 +247,7 @@ impl<K, V: Live> Tree<K, V> {
     }
 
     /// How many entries lie in `from <= key < to`; cheaper than [`Self::count`], for it looks at no value.
-    pub(super) fn entries_between<Q>(&self, from: &Q, to: Option<&Q>) -> usize
+    pub(crate) fn entries_between<Q>(&self, from: &Q, to: Option<&Q>) -> usize
     where
         K: Borrow<Q>,
         Q: Ord + ?Sized,
@@ -536,7 +536,7 @@ fn insert_at<T>(vec: &mut Vec<T>, at: usize, item: T) {
 }
 
 /// Entries in ascending order; a step costs no search.
-pub(super) struct Iter<'a, K, V> {
+pub(crate) struct Iter<'a, K, V> {
     /// For each branch on the way down, its children that are still to come.
     above: Vec<&'a [Child<K, V>]>,
     keys: &'a [K],
@@ -614,7 +614,7 @@ impl<'a, K, V> Iter<'a, K, V> {
 
 impl<'a, K, V: Live> Iter<'a, K, V> {
     /// The next live entry; whole subtrees without one are passed over.
-    pub(super) fn next_live(&mut self) -> Option<(&'a K, &'a V)> {
+    pub(crate) fn next_live(&mut self) -> Option<(&'a K, &'a V)> {
         loop {
             let (key, value) = self.advance(true)?;
             if value.is_live() {
@@ -639,7 +639,7 @@ impl<'a, K, V> Iterator for Iter<'a, K, V> {
 #[cfg(test)]
 impl<K: Ord, V: Live> Tree<K, V> {
     /// Asserts the shape: sorted, balanced, sized as the branches say, dense apart from the right edge.
-    pub(super) fn check(&self) {
+    pub(crate) fn check(&self) {
         if let Some(root) = &self.root {
             assert!(root.size.entries > 0, "an empty tree has no root");
             root.check(None, None, true, true);
@@ -647,7 +647,7 @@ impl<K: Ord, V: Live> Tree<K, V> {
     }
 
     /// How many nodes there are.
-    pub(super) fn nodes(&self) -> usize {
+    pub(crate) fn nodes(&self) -> usize {
         fn below<K, V>(child: &Child<K, V>) -> usize {
             match &*child.node {
                 Node::Leaf(_) => 1,
