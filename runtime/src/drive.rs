@@ -11,10 +11,12 @@ use std::thread::{Builder, JoinHandle};
 
 use arc_swap::ArcSwap;
 use futures_channel::oneshot;
-use quoin_core::error::{Error, Fault};
+use quoin_core::error::Error;
 use quoin_core::id::MemberId;
 use quoin_core::limits::MEMBER_QUEUE_INPUTS;
-use quoin_core::node::{Done, Effect, Halt, Input, Node, Response, Token};
+use quoin_core::member::{Halt, Token};
+use quoin_core::node::{Done, Effect, Input, Node, Request, Response};
+use quoin_core::time::Instant;
 use quoin_core::proto::raftpb::Message;
 
 use crate::clock::Clock;
@@ -31,8 +33,6 @@ pub enum Letter {
     Call(Call),
     /// By a lane.
     Done(Done),
-    /// By a lane that broke.
-    Fault(Fault),
     /// By whoever stops the server: hand over leadership if there is somebody to take it, then halt.
     Stop,
 }
@@ -58,12 +58,9 @@ impl NodeQueue {
     }
 
     /// Queues what a lane has to report; the node bounds how much it has under way.
-    pub fn report(&self, report: Result<Done, Fault>) {
+    pub fn report(&self, done: Done) {
         // A node that is gone needs no report.
-        let _closed = self.mailbox.report(match report {
-            Ok(done) => Letter::Done(done),
-            Err(fault) => Letter::Fault(fault),
-        });
+        let _closed = self.mailbox.report(Letter::Done(done));
     }
 
     /// Asks the node to stop.
@@ -98,14 +95,23 @@ impl std::fmt::Debug for Hands {
     }
 }
 
-/// Starts the node's thread; it returns why it ended.
-pub fn start(node: Node, queue: NodeQueue, hands: Hands, clock: Clock) -> io::Result<JoinHandle<Halt>> {
+/// Told why the node's thread ended.
+pub type OnEnd = Box<dyn FnOnce(Halt) + Send>;
+
+/// Starts the node's thread.
+pub fn start(
+    node: Node,
+    queue: NodeQueue,
+    hands: Hands,
+    clock: Clock,
+    on_end: OnEnd,
+) -> io::Result<JoinHandle<()>> {
     let mut desk = Desk { node, queue, hands, clock, callers: HashMap::new(), last_token: 0, effects: Vec::new() };
     Builder::new().name("quoin-node".to_owned()).spawn(move || {
         let halt = desk.run();
         // Whoever still asks is told at once; what is queued is dropped with its callers.
         desk.queue.mailbox.close();
-        halt
+        on_end(halt);
     })
 }
 
@@ -156,8 +162,10 @@ impl Desk {
                 Input::Request { token, request: call.request, deadline: call.deadline }
             }
             Letter::Done(done) => Input::Done(done),
-            Letter::Fault(fault) => Input::Fault(fault),
-            Letter::Stop => Input::Stop,
+            Letter::Stop => {
+                self.last_token += 1;
+                Input::Request { token: Token(self.last_token), request: Request::Stop, deadline: Instant::MAX }
+            }
         }
     }
 
@@ -183,7 +191,7 @@ impl Desk {
             Effect::Snapshot { index, term, conf_state } => {
                 self.hand_over_log(WalJob::Snapshot { index, term, conf_state });
             }
-            Effect::Store { batch, index, ops } => {
+            Effect::Store { batch, index, ops, term: _ } => {
                 // A lane that is gone has reported its fault, which ends this thread too.
                 let _broken = self.hands.table.send(TableJob::Write { batch, index, ops });
             }

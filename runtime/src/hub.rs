@@ -35,7 +35,6 @@ pub struct HubQueue {
     mailbox: Arc<Mailbox<Letter>>,
     /// Streams open or about to be.
     streams: Arc<AtomicUsize>,
-    counts: Arc<ArcSwap<WatchCounts>>,
 }
 
 impl HubQueue {
@@ -61,32 +60,31 @@ impl HubQueue {
         let _closed = self.mailbox.report(Letter::Published { view: view.clone(), events });
     }
 
-    /// The hub in numbers, as of its last step.
-    pub fn counts(&self) -> Arc<WatchCounts> {
-        self.counts.load_full()
-    }
-
     /// Ends the thread and all streams.
     pub fn close(&self) {
         self.mailbox.close();
     }
 }
 
+/// Told the hub's numbers after each of its turns.
+pub type Observe = Box<dyn FnMut(WatchCounts) + Send>;
+
 /// Starts the watch thread over what `published` holds.
 pub fn start(
     config: HubConfig,
     clock: Clock,
     published: Arc<ArcSwap<Published>>,
+    observe: Observe,
 ) -> io::Result<(HubQueue, JoinHandle<()>)> {
     let queue = HubQueue {
         mailbox: Arc::new(Mailbox::new(WATCH_LANE_QUEUE_INPUTS)),
         streams: Arc::default(),
-        counts: Arc::default(),
     };
     let view = published.load().view.kv.clone();
     let mut desk = Desk {
         clock,
         hub: Hub::new(config, view),
+        observe,
         outputs: Vec::new(),
         ports: BTreeMap::new(),
         published,
@@ -111,6 +109,7 @@ struct Port {
 struct Desk {
     clock: Clock,
     hub: Hub,
+    observe: Observe,
     outputs: Vec<WatchOutput>,
     ports: BTreeMap<StreamId, Port>,
     published: Arc<ArcSwap<Published>>,
@@ -135,7 +134,7 @@ impl Desk {
             if self.hub.deadline().is_some_and(|at| at <= self.clock.now()) {
                 self.step(WatchInput::Wake);
             }
-            self.queue.counts.store(Arc::new(self.hub.counts()));
+            (self.observe)(self.hub.counts());
         }
     }
 

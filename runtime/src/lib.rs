@@ -4,9 +4,14 @@
 //! crate provides [`seam::Runtime`].
 
 pub mod assemble;
+pub mod boot;
 pub mod clock;
+pub mod datadir;
 pub mod disk;
+pub mod drive;
 pub mod handle;
+pub mod hub;
+pub mod lanes;
 pub mod logs;
 pub mod mailbox;
 pub mod metrics;

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::task::Poll;
 
-use quoin_core::config::{Config, Invocation, MAX_CONFIG_FILE_BYTES, Notice, Outcome, Refusal};
+use quoin_core::config::{Config, Invocation, Notice, Outcome, Refusal};
+use quoin_core::limits::MAX_CONFIG_FILE_BYTES;
 use quoin_core::version::Build;
 
 use crate::clock::Clock;

@@ -39,6 +39,8 @@ pub struct Survey {
     pub identity: Identity,
     /// The last hard state.
     pub hard_state: HardState,
+    /// The last entry, or the newest snapshot where no entry follows it.
+    pub last_index: u64,
     /// Snapshots to start from, oldest first: those whose index is committed.
     pub markers: Vec<Marker>,
 }
@@ -77,13 +79,14 @@ pub struct Tail {
 /// Names file and offset of whatever was durable once and is not what it was.
 pub fn survey(segments: Vec<Segment>) -> Result<Survey, Fault> {
     let mut log = Log::new(None);
-    log.read(segments)?;
+    let tail = log.read(segments)?;
     let identity = log.identity()?;
     let commit = log.hard_state.commit;
     log.markers.retain(|marker| marker.index <= commit);
     Ok(Survey {
         identity,
         hard_state: log.hard_state,
+        last_index: tail.last_index,
         markers: log.markers,
     })
 }

@@ -112,6 +112,12 @@ impl Hub {
         }
     }
 
+    /// The revision synced watchers have got everything up to.
+    #[must_use]
+    pub fn revision(&self) -> i64 {
+        self.view.revision()
+    }
+
     /// When the hub wants its next [`WatchInput::Wake`]; a moment that has passed means as soon as the host has handed
     /// over what it has.
     #[must_use]

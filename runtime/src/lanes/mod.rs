@@ -17,7 +17,7 @@ pub mod table;
 pub mod wal;
 
 /// How completions, and at most one fault, leave a lane.
-pub type Report = Arc<dyn Fn(Result<Done, Fault>) + Send + Sync>;
+pub type Report = Arc<dyn Fn(Done) + Send + Sync>;
 
 /// Where measurements go.
 pub type Observe = Arc<dyn Fn(Observation) + Send + Sync>;
@@ -32,6 +32,8 @@ pub enum Observation {
     },
     /// A batch was written to the table.
     TableWrite {
+        /// Bytes the table takes on disk since.
+        bytes: u64,
         /// How long it took.
         took: Duration,
     },

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quoin_core::error::Fault;
-use quoin_core::node::{BatchId, Done};
+use quoin_core::member::BatchId;
+use quoin_core::node::Done;
 use quoin_core::table::TableOp;
 use quoin_core::time::Instant;
 
@@ -48,6 +49,8 @@ pub struct Rows {
     clock: Clock,
     report: Report,
     observe: Observe,
+    /// The last batch written.
+    last: Option<BatchId>,
     /// Index covered by what was written, and by what is durable.
     written: u64,
     durable: u64,
@@ -70,6 +73,7 @@ impl Rows {
             clock: keep.clock,
             report: Arc::clone(&keep.report),
             observe: Arc::clone(&keep.observe),
+            last: None,
             written: index,
             durable: 0,
             synced_at: keep.clock.now(),
@@ -84,9 +88,10 @@ impl Rows {
         if !ops.is_empty() {
             self.table.write(&ops).map_err(|error| table_fault("write", &error))?;
         }
-        let size_bytes = self.table.size_bytes().map_err(|error| table_fault("measure", &error))?;
-        (self.observe)(Observation::TableWrite { took: self.clock.now().saturating_since(begun) });
-        (self.report)(Ok(Done::Stored { batch, durable_index: self.durable, size_bytes }));
+        self.last = Some(batch);
+        let bytes = self.table.size_bytes().map_err(|error| table_fault("measure", &error))?;
+        (self.observe)(Observation::TableWrite { bytes, took: self.clock.now().saturating_since(begun) });
+        (self.report)(Done::Stored { batch, durable_index: self.durable });
         Ok(())
     }
 
@@ -96,7 +101,9 @@ impl Rows {
                 self.table.sync().map_err(|error| table_fault("sync", &error))?;
             }
             self.durable = self.written;
-            (self.report)(Ok(Done::Durable { index: self.durable }));
+            if let Some(batch) = self.last {
+                (self.report)(Done::Stored { batch, durable_index: self.durable });
+            }
         }
         self.synced_at = self.clock.now();
         Ok(())
@@ -155,7 +162,7 @@ impl Lane for Rows {
     }
 
     fn broke(&mut self, fault: Fault) {
-        (self.report)(Err(fault));
+        (self.report)(Done::Failed(fault));
     }
 }
 

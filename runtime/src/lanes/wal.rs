@@ -11,8 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use quoin_core::error::Fault;
 use quoin_core::limits::WAL_SEGMENT_BYTES;
-use quoin_core::node::{BatchId, Done};
-use quoin_core::proto::raftpb::{ConfState, Entry, HardState};
+use quoin_core::member::BatchId;
+use quoin_core::node::Done;
+use quoin_core::proto::raftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata};
 use quoin_core::snap::{self, SnapshotName};
 use quoin_core::time::Instant;
 use quoin_core::wal::{Identity, Marker, Replay, Save, Segment, SegmentName, Source, Writer, select};
@@ -248,7 +249,8 @@ impl Log {
     pub fn snapshot(&mut self, index: u64, term: u64, conf_state: &ConfState) -> Result<(), Fault> {
         let begun = self.keep.clock.now();
         let name = SnapshotName { term, index };
-        let bytes = snap::encode(index, term, conf_state);
+        let metadata = SnapshotMetadata { conf_state: Some(conf_state.clone()), index, term };
+        let bytes = snap::encode(&Snapshot { metadata: Some(metadata), ..Snapshot::default() });
         write_atomically(&*self.disk, &self.keep.snap_dir, &name.to_string(), &bytes)
             .map_err(|error| disk_fault("write", &self.keep.snap_dir.join(name.to_string()), &error))?;
         let marker = Marker { index, term, conf_state: Some(conf_state.clone()) };
@@ -304,7 +306,7 @@ impl Log {
             _ => None,
         });
         if let Some(batch) = durable {
-            (self.keep.report)(Ok(Done::Persisted { batch }));
+            (self.keep.report)(Done::Persisted { batch });
         }
         Ok(())
     }
@@ -318,7 +320,7 @@ impl Lane for Log {
             match group {
                 [WalJob::Snapshot { index, term, conf_state }] => {
                     self.snapshot(*index, *term, conf_state)?;
-                    (self.keep.report)(Ok(Done::SnapshotSaved { index: *index }));
+                    (self.keep.report)(Done::SnapshotSaved { index: *index });
                 }
                 batches => self.save_batches(batches)?,
             }
@@ -339,7 +341,7 @@ impl Lane for Log {
     }
 
     fn broke(&mut self, fault: Fault) {
-        (self.keep.report)(Err(fault));
+        (self.keep.report)(Done::Failed(fault));
     }
 }
 

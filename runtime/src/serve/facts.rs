@@ -1,5 +1,6 @@
 //! What is true of the member at this moment, as the services and the metrics tell it.
 
+use prometheus::IntCounter;
 use quoin_core::error::Error;
 use quoin_core::id::MemberId;
 use quoin_core::node::Request;
@@ -73,6 +74,11 @@ pub(crate) fn header_without_revision(context: &Context) -> ResponseHeader {
     }
 }
 
+/// Raises a counter to what the member counted itself.
+fn catch_up(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}
+
 /// Every metric, with the facts of this moment.
 pub(crate) fn metrics_text(context: &Context) -> String {
     let metrics = &context.metrics;
@@ -82,8 +88,12 @@ pub(crate) fn metrics_text(context: &Context) -> String {
         let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let server = &metrics.server;
         server.has_leader.set(i64::from(status.leader != MemberId::NONE));
-        server.is_leader.set(i64::from(status.leader.0 == context.node.member_id()));
+        server.is_leader.set(i64::from(status.leads));
         server.is_learner.set(i64::from(status.is_learner));
+        server.proposals_pending.set(number(status.proposals_pending));
+        catch_up(&server.proposals_failed, status.proposals_failed);
+        catch_up(&server.read_indexes_failed, status.reads_failed);
+        catch_up(&server.leader_changes, status.leader_changes);
         server.proposals_committed.set(number(status.commit_index));
         server.proposals_applied.set(number(view.applied_index));
         server.quota_bytes.set(context.settings.quota_bytes.map_or(0, number));

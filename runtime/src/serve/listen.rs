@@ -19,7 +19,6 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Bound {
     pub(crate) endpoint: Endpoint,
-    pub(crate) url: Url,
     pub(crate) address: SocketAddr,
     listener: TcpListener,
 }
@@ -42,7 +41,7 @@ pub(crate) fn bind(endpoint: Endpoint, url: &Url) -> Result<Bound, String> {
     let listener = TcpListener::bind(&addresses[..]).map_err(|error| refuse(error.to_string()))?;
     listener.set_nonblocking(true).map_err(|error| refuse(error.to_string()))?;
     let address = listener.local_addr().map_err(|error| refuse(error.to_string()))?;
-    Ok(Bound { endpoint, url: url.clone(), address, listener })
+    Ok(Bound { endpoint, address, listener })
 }
 
 /// Accepts connections until the server stops, and has each served on the worker whose turn it is.

@@ -118,10 +118,6 @@ impl Call {
         }
     }
 
-    pub(crate) fn is_stream(&self) -> bool {
-        self.method.parts().2 != Kind::Unary
-    }
-
     fn metrics(&self) -> &MethodMetrics {
         self.context.metrics.grpc.method(self.method)
     }

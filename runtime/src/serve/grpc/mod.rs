@@ -5,7 +5,7 @@
 
 pub(crate) mod call;
 pub(crate) mod message;
-pub mod method;
+pub(crate) mod method;
 pub(crate) mod status;
 
 use std::sync::Arc;
