@@ -145,14 +145,14 @@ pub const PASSWORD_LANE_QUEUE_JOBS: usize = 64;
 /// Client requests under way in one member.
 pub const MAX_INFLIGHT_REQUESTS: usize = 16_384;
 
+/// Requests of watch streams waiting for the watch thread.
+pub const WATCH_LANE_QUEUE_INPUTS: usize = 8_192;
+
 /// Largest configuration file (`--config-file`).
 pub const MAX_CONFIG_FILE_BYTES: usize = 1024 * 1024;
 
 /// Opening brackets and braces in a configuration file: the time to read YAML grows with the square of its depth.
 pub const MAX_CONFIG_FILE_BRACKETS: usize = 1_000;
-
-/// Requests of watch streams waiting for the watch thread.
-pub const WATCH_LANE_QUEUE_INPUTS: usize = 8_192;
 
 const _: () = {
     assert!(GRPC_OVERHEAD_BYTES < MAX_REQUEST_BYTES);

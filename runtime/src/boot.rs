@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quoin_core::boot::{
-    Access, DataDir as DirKind, Found, Plan, ReadLog, Refusal, SnapshotId, StartLog, StoreFound, StoreSource, WalFound,
+    DataDir as DirKind, Found, Plan, ReadLog, Refusal, SnapshotId, StartLog, StoreFound, StoreSource, WalFound,
     decide, force_new_cluster, remarks, restart,
 };
 use quoin_core::config::{Config, Notice, Url};

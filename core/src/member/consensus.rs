@@ -101,6 +101,7 @@ impl Member {
                 self.raft.on_persist_ready(number);
             }
         }
+        self.release_reads(out);
         committed
     }
 
