@@ -14,7 +14,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_channel::Sender;
 use futures_channel::oneshot;
-use quoin_core::config::{AutoCompaction, Config, Gate, Level, Notice, Url};
+use quoin_core::config::{AutoCompaction, Config, Gate, Url};
 use quoin_core::error::Error;
 use quoin_core::id::MemberId;
 use quoin_core::limits::{GRPC_OVERHEAD_BYTES, STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS};
@@ -33,6 +33,7 @@ use crate::hub::{self, HubQueue};
 use crate::lanes::table::{Rows, TableJob};
 use crate::lanes::wal::Keep;
 use crate::lanes::{self, Observation, Observe};
+use crate::logs;
 use crate::metrics::Metrics;
 use crate::running::{Ended, Running};
 use crate::table::{FjallTable, Table};
@@ -96,7 +97,7 @@ pub fn start(config: &Config, clock: Clock, metrics: &Arc<Metrics>) -> Result<Ru
         max_learners: count(config.max_learners),
         persist_lease_checkpoints: config.feature_gates.enabled(Gate::LeaseCheckpointPersist),
     };
-    let world = World { disk: Arc::new(RealDisk), open_table: &open_table, resolve: &resolve, notify: &log_notice };
+    let world = World { disk: Arc::new(RealDisk), open_table: &open_table, resolve: &resolve, notify: &logs::notice };
     let booted = boot(config, store_config, keep.clone(), &world)?;
     assemble(config, queue, &keep, metrics, booted).map_err(|error| thread_fault(&error))
 }
@@ -229,17 +230,6 @@ fn resolve(url: &Url) -> Result<String, String> {
     let Some(address) = url.authority() else { return Ok(url.to_string()) };
     let mut found = address.to_socket_addrs().map_err(|error| format!("failed to resolve {address}: {error}"))?;
     found.next().map(|address| address.to_string()).ok_or_else(|| format!("{address} has no address"))
-}
-
-/// Writes one of core's notices to the log.
-pub fn log_notice(notice: &Notice) {
-    let fields: Vec<String> = notice.fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let fields = fields.join(" ");
-    match notice.level {
-        Level::Info => tracing::info!(fields, "{}", notice.msg),
-        Level::Warn => tracing::warn!(fields, "{}", notice.msg),
-        Level::Fatal => tracing::error!(fields, "{}", notice.msg),
-    }
 }
 
 fn observe(metrics: &Arc<Metrics>) -> Observe {

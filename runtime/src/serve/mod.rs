@@ -89,7 +89,9 @@ impl Settings {
             host_whitelist: config.host_whitelist.clone(),
             election_timeout,
             keepalive_interval: config.grpc_keepalive.map(|keepalive| keepalive.interval),
-            keepalive_timeout: config.grpc_keepalive.map_or(Duration::from_secs(20), |keepalive| keepalive.timeout),
+            keepalive_timeout: config
+                .grpc_keepalive
+                .map_or(Duration::from_secs(20), |keepalive| keepalive.timeout),
             max_concurrent_streams: config.max_concurrent_streams,
             max_receive_bytes: count(config.max_request_bytes).saturating_add(GRPC_OVERHEAD_BYTES),
             max_txn_ops: count(config.max_txn_ops),

@@ -59,10 +59,22 @@ pub(crate) async fn time_to_live(
 ) -> Result<LeaseTimeToLiveResponse, Status> {
     let mut header = None;
     facts::complete(context, &mut header);
-    match ask(context, Request::LeaseTimeToLive { id: request.id, keys: request.keys }).await? {
-        Response::TimeToLive { ttl, granted_ttl, keys } => {
-            Ok(LeaseTimeToLiveResponse { header, id: request.id, ttl, granted_ttl, keys })
-        }
+    match ask(
+        context,
+        Request::LeaseTimeToLive {
+            id: request.id,
+            keys: request.keys,
+        },
+    )
+    .await?
+    {
+        Response::TimeToLive { ttl, granted_ttl, keys } => Ok(LeaseTimeToLiveResponse {
+            header,
+            id: request.id,
+            ttl,
+            granted_ttl,
+            keys,
+        }),
         other => Err(unexpected(&other)),
     }
 }
@@ -98,7 +110,12 @@ pub(crate) struct KeepAlive {
 
 impl KeepAlive {
     pub(crate) fn new(call: &Call, encoding: Encoding, messages: Messages<Incoming>) -> Self {
-        Self { context: Arc::clone(&call.context), encoding, messages, renewing: None }
+        Self {
+            context: Arc::clone(&call.context),
+            encoding,
+            messages,
+            renewing: None,
+        }
     }
 
     fn receive(&self, message: Bytes) -> Result<LeaseKeepAliveRequest, Status> {
@@ -110,7 +127,11 @@ impl KeepAlive {
     fn send(&self, response: &LeaseKeepAliveResponse) -> Bytes {
         let message = message::encode(response, self.encoding);
         self.metrics().sent.inc();
-        self.context.metrics.grpc.sent_bytes.inc_by(response.encoded_len() as u64);
+        self.context
+            .metrics
+            .grpc
+            .sent_bytes
+            .inc_by(response.encoded_len() as u64);
         message
     }
 

@@ -5,8 +5,8 @@
 use quoin_core::id::MemberId;
 use quoin_core::node::Request;
 use quoin_core::proto::etcdserverpb::{
-    AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse, DowngradeInfo, HashKvRequest,
-    HashKvResponse, HashRequest, HashResponse, StatusRequest, StatusResponse,
+    AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse, DowngradeInfo,
+    HashKvRequest, HashKvResponse, HashRequest, HashResponse, StatusRequest, StatusResponse,
 };
 use quoin_core::store::Response as Applied;
 use quoin_core::version::SERVER_VERSION;
@@ -40,11 +40,18 @@ pub(crate) fn status(context: &Context, _: StatusRequest) -> StatusResponse {
         db_size_in_use: mvcc.db_in_use_bytes.get(),
         is_learner: status.is_learner,
         storage_version: facts::cluster_version(context).unwrap_or_default(),
-        db_size_quota: context.settings.quota_bytes.map_or(0, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
-        downgrade_info: Some(view.cluster.downgrade().map_or_else(DowngradeInfo::default, |downgrade| DowngradeInfo {
-            enabled: downgrade.enabled,
-            target_version: downgrade.target.clone(),
-        })),
+        db_size_quota: context
+            .settings
+            .quota_bytes
+            .map_or(0, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+        downgrade_info: Some(
+            view.cluster
+                .downgrade()
+                .map_or_else(DowngradeInfo::default, |downgrade| DowngradeInfo {
+                    enabled: downgrade.enabled,
+                    target_version: downgrade.target.clone(),
+                }),
+        ),
     }
 }
 
@@ -97,7 +104,10 @@ pub(crate) async fn hash(context: &Context, _: HashRequest) -> Result<HashRespon
     context.metrics.mvcc.hash_seconds.observe(took.as_secs_f64());
     let mut header = None;
     facts::complete(context, &mut header);
-    Ok(HashResponse { header, hash: hash.hash })
+    Ok(HashResponse {
+        header,
+        hash: hash.hash,
+    })
 }
 
 /// Gives space back to the file system. Reads and writes go on meanwhile.
@@ -124,7 +134,10 @@ mod tests {
 
     #[test]
     fn an_alarm_reads_as_in_etcd() {
-        let alarm = AlarmMember { member_id: 123, alarm: AlarmType::Nospace.into() };
+        let alarm = AlarmMember {
+            member_id: 123,
+            alarm: AlarmType::Nospace.into(),
+        };
         assert_eq!(alarm_text(&alarm), "memberID:123 alarm:NOSPACE ");
         assert_eq!(alarm_text(&AlarmMember::default()), "");
     }
