@@ -279,8 +279,8 @@ fn carry_out(
             }
             let table = create_table(dirs, world)?;
             let identity = Identity { member: *member, cluster: *cluster };
-            let mut log = Log::create(Arc::clone(&world.disk), &dirs.wal, identity, keep)?;
-            log.save([Save { marker: None, entries, state: Some(*hard_state) }])?;
+            let first = Save { marker: None, entries, state: Some(*hard_state) };
+            let log = Log::create(Arc::clone(&world.disk), &dirs.wal, identity, first, keep)?;
             finish_table(dirs, world)?;
             let recovered =
                 Recovered { hard_state: *hard_state, entries: entries.clone(), ..Recovered::default() };

@@ -138,14 +138,22 @@ impl Source for FileSource {
 }
 
 impl Log {
-    /// Begins the log of a new member in `dir`, which appears complete or not at all.
-    pub fn create(disk: Arc<dyn Disk>, dir: &Path, identity: Identity, keep: Keep) -> Result<Self, Fault> {
+    /// Begins the log of a new member in `dir`, which appears with all of `first` or not at all: a log without the entries
+    /// that found the cluster would be that of a member without one.
+    pub fn create(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        identity: Identity,
+        first: Save<'_>,
+        keep: Keep,
+    ) -> Result<Self, Fault> {
         let beside = dir.with_extension("tmp");
         let fail = |operation| move |error: io::Error| disk_fault(operation, dir, &error);
         disk.remove_dir(&beside).map_err(fail("clear the place of"))?;
         disk.create_dir(&beside).map_err(fail("create"))?;
         let mut head = Vec::new();
-        let writer = Writer::create(identity, &mut head).with_segment_bytes(keep.segment_bytes);
+        let mut writer = Writer::create(identity, &mut head).with_segment_bytes(keep.segment_bytes);
+        writer.write([first], &mut head);
         let mut file = prepare(&*disk, &beside, &writer.name().to_string(), keep.segment_bytes, &head)?;
         file.sync_data().map_err(fail("sync"))?;
         disk.sync_dir(&beside).map_err(fail("sync"))?;
@@ -157,7 +165,9 @@ impl Log {
         let path = dir.join(writer.name().to_string());
         file = disk.open(&path).map_err(|error| disk_fault("open", &path, &error))?;
         lock(&*file, &path)?;
-        Ok(Self { disk, dir: dir.to_owned(), keep, writer, file, older: Vec::new(), buffer: Vec::new() })
+        let mut log = Self { disk, dir: dir.to_owned(), keep, writer, file, older: Vec::new(), buffer: Vec::new() };
+        log.cut_if_full()?;
+        Ok(log)
     }
 
     /// Goes on with a log that was read back. A torn tail is put aside and cut off first.
