@@ -50,6 +50,9 @@ impl World {
         self.last_token += 1;
         let token = Token(self.last_token);
         self.inbox.push_back(Input::Request { token, request: Request::Stop, deadline: Instant::MAX });
+        if self.fate.below(2) == 0 {
+            self.site.fuse.set(self.fate.below(20));
+        }
         loop {
             self.step()?;
             if let Some(life) = self.over()? {
