@@ -42,14 +42,22 @@ impl World {
         for (token, result) in self.answers.drain(..usize::try_from(arrive).unwrap_or(0)) {
             self.judge.answered(token, result, self.site.hand.now())?;
         }
-        Ok(Some(if self.site.fuse.blown() { Life::Crashed } else { Life::Halted }))
+        Ok(Some(if self.site.fuse.blown() {
+            Life::Crashed
+        } else {
+            Life::Halted
+        }))
     }
 
     /// Stops the member in good order.
     pub(super) fn stop(&mut self) -> Result<Life, Violation> {
         self.last_token += 1;
         let token = Token(self.last_token);
-        self.inbox.push_back(Input::Request { token, request: Request::Stop, deadline: Instant::MAX });
+        self.inbox.push_back(Input::Request {
+            token,
+            request: Request::Stop,
+            deadline: Instant::MAX,
+        });
         if self.fate.below(2) == 0 {
             self.site.fuse.set(self.fate.below(20));
         }
@@ -86,7 +94,8 @@ impl World {
         match life {
             Life::Crashed => self.tally.note(format!("crash: {}", self.doing)),
             Life::Refused => self.tally.note("refused"),
-            Life::Halted | Life::Runs | Life::Unreadable => {}
+            Life::Unreadable => self.tally.note("unreadable"),
+            Life::Halted | Life::Runs => {}
         }
         if let Some(touch) = struck {
             self.tally.note(format!("struck: {touch:?}"));
@@ -104,7 +113,8 @@ impl World {
             self.site.disk.end_process();
             self.tally.note("process ended");
         }
-        self.trace.add(now, format_args!("{life:?} {} {struck:?} {loses_power}", self.doing));
+        self.trace
+            .add(now, format_args!("{life:?} {} {struck:?} {loses_power}", self.doing));
         self.process = None;
         self.inbox.clear();
         self.answers.clear();
@@ -113,7 +123,9 @@ impl World {
         self.halted = None;
         self.judge.ended(now);
         self.site.fuse.renew();
-        self.site.hand.advance(std::time::Duration::from_millis(self.fate.below(5_000)));
+        self.site
+            .hand
+            .advance(std::time::Duration::from_millis(self.fate.below(5_000)));
     }
 
     /// The names in the member's directories.

@@ -145,7 +145,14 @@ const NESTED_MAX: u64 = 4;
 /// Points of an ordinary start, roughly.
 const BOOT_POINTS: u64 = 60;
 /// Everything as eager as everything else.
-const FAIR: Pace = Pace { ask: 10, answer: 10, log: 10, node: 10, rows: 10, sleep: 1 };
+const FAIR: Pace = Pace {
+    ask: 10,
+    answer: 10,
+    log: 10,
+    node: 10,
+    rows: 10,
+    sleep: 1,
+};
 
 impl World {
     /// The world of `seed`.
@@ -223,10 +230,10 @@ impl World {
             if matches!(life, Life::Runs) && self.fate.below(3) == 0 {
                 life = self.stop()?;
             }
+            self.end(&life);
             if matches!(life, Life::Unreadable) {
                 return Ok(());
             }
-            self.end(&life);
         }
         let life = self.live(10)?;
         self.conclude(&life)
@@ -235,7 +242,10 @@ impl World {
     /// What it amounted to.
     #[must_use]
     pub fn tally(&self) -> Tally {
-        Tally { points: self.site.fuse.points(), ..self.tally.clone() }
+        Tally {
+            points: self.site.fuse.points(),
+            ..self.tally.clone()
+        }
     }
 
     /// The record of it.
@@ -292,7 +302,11 @@ impl World {
         self.doing = "boot";
         self.born = self.site.hand.now();
         self.set_wall_clock();
-        self.twin = if self.schedule.below(16) == 0 { self.run_twin() } else { None };
+        self.twin = if self.schedule.below(16) == 0 {
+            self.run_twin()
+        } else {
+            None
+        };
         let seed = self.schedule.next_u64();
         match Process::boot(&self.site, self.unix_ms(), seed) {
             Ok((process, start)) => {
@@ -305,7 +319,10 @@ impl World {
             Err(_) if self.site.fuse.blown() => Ok(Some(Life::Crashed)),
             Err(_) if self.site.fuse.struck().is_some() => Ok(Some(Life::Refused)),
             Err(BootError::Fault(Fault::Corrupt { .. })) if self.lies.disk.halves_sectors => Ok(Some(Life::Unreadable)),
-            Err(error) => Err(Violation(format!("the member does not start: {error}; it finds {}", self.files()))),
+            Err(error) => Err(Violation(format!(
+                "the member does not start: {error}; it finds {}",
+                self.files()
+            ))),
         }
     }
 
@@ -334,7 +351,13 @@ impl World {
         for _ in 0..200 {
             process.log.run(usize::MAX);
             process.rows.run(usize::MAX);
-            let inputs = process.reports.take(usize::MAX).into_iter().map(Input::Done).chain([Input::Wake]).collect();
+            let inputs = process
+                .reports
+                .take(usize::MAX)
+                .into_iter()
+                .map(Input::Done)
+                .chain([Input::Wake])
+                .collect();
             let mut effects = Vec::new();
             process.turn(site.hand.now(), inputs, &mut effects);
             for effect in effects {
@@ -368,7 +391,9 @@ impl World {
             let token = self.ask(probe);
             while self.judge.waits(token) {
                 self.step()?;
-                ensure(self.over()?.is_none(), || "the member ended while nothing was wrong".to_owned())?;
+                ensure(self.over()?.is_none(), || {
+                    "the member ended while nothing was wrong".to_owned()
+                })?;
             }
         }
         self.judge.compare_seen()
