@@ -27,17 +27,18 @@ pub(crate) fn status(context: &Context, _: StatusRequest) -> StatusResponse {
         errors.push(quoin_core::error::Error::NoLeader.message().to_owned());
     }
     errors.extend(view.alarms.list(AlarmType::None).map(|alarm| alarm_text(&alarm)));
-    let mvcc = &context.metrics.mvcc;
+    let in_use = i64::try_from(view.size_bytes).unwrap_or(i64::MAX);
     StatusResponse {
         header,
         version: SERVER_VERSION.to_owned(),
-        db_size: mvcc.db_bytes.get(),
+        // What was written last is not in the table yet.
+        db_size: context.metrics.mvcc.db_bytes.get().max(in_use),
         leader: status.leader.0,
         raft_index: status.commit_index,
         raft_term: status.term,
         raft_applied_index: view.applied_index,
         errors,
-        db_size_in_use: mvcc.db_in_use_bytes.get(),
+        db_size_in_use: in_use,
         is_learner: status.is_learner,
         storage_version: facts::cluster_version(context).unwrap_or_default(),
         db_size_quota: context
