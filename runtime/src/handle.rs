@@ -6,7 +6,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use async_channel::{Receiver, Sender};
@@ -197,19 +197,20 @@ impl WatchStream {
 
     /// The next response; `None` when the hub has ended the stream.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<watch::Response>> {
-        let response = ready!(self.responses.as_mut().poll_next(cx));
-        if response.is_some() {
+        let received = self.responses.as_mut().poll_next(cx);
+        if let Poll::Ready(Some(_)) = received {
             self.taken += 1;
         }
-        // Credit goes back in lots: while less than a lot is owed the hub still has most of its credit.
-        if self.taken * 4 >= WATCH_STREAM_RESPONSES {
+        // Credit goes back in lots, and whenever nothing more is queued: a hub that has no credit left, in responses or
+        // in bytes, would otherwise wait for a report that waits for the hub.
+        if self.taken * 4 >= WATCH_STREAM_RESPONSES || (received.is_pending() && self.taken > 0) {
             let responses = std::mem::take(&mut self.taken);
             self.handle.inner.queues.watch(WatchCall::Sent {
                 stream: self.stream,
                 responses,
             });
         }
-        Poll::Ready(response)
+        received
     }
 }
 

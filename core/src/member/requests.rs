@@ -291,10 +291,11 @@ impl Member {
         self.proposals.add(id, origin, now, deadline, entry);
     }
 
-    /// Whether there is a leader, and it is not about to hand over or out of room.
+    /// Whether there is a leader, and it is not about to hand over or out of room for one message more.
     fn takes_proposals(&self) -> bool {
         let raft = &self.raft.raft;
-        let has_room = !self.leads() || raft.uncommitted_size() <= MAX_UNCOMMITTED_BYTES - MAX_APPEND_BYTES * 2;
+        let room = MAX_UNCOMMITTED_BYTES.saturating_sub(MAX_APPEND_BYTES + self.config.max_request_bytes);
+        let has_room = !self.leads() || raft.uncommitted_size() <= room;
         self.phase < Phase::Removed && self.leader != MemberId::NONE && raft.lead_transferee.is_none() && has_room
     }
 

@@ -86,6 +86,7 @@ impl Node {
         if std::mem::take(&mut self.applied.version_lowered) {
             self.member.request_snapshot();
         }
+        self.start_compaction(now);
         self.events.append(&mut self.applied.events);
         for (id, result) in std::mem::take(&mut self.applied.results) {
             if let Some(origin) = self.member.resolve(id) {
@@ -98,28 +99,20 @@ impl Node {
     pub(super) fn outcome(&mut self, now: Instant, origin: Origin, result: Result<store::Response, Error>) {
         match origin {
             Origin::Alarm(token) => {
-                if let Some(token) = token {
-                    self.reply(token, Err(Error::NoSpace));
-                }
+                self.alarm_proposed = false;
+                token
+                    .into_iter()
+                    .for_each(|token| self.reply(token, Err(Error::NoSpace)));
             }
             Origin::AutoCompact => {
                 let compacted = matches!(result, Ok(_) | Err(Error::Compacted));
                 if let Some(compactor) = &mut self.compactor {
                     compactor.finished(compacted);
                 }
-                self.start_compaction(now);
             }
-            Origin::Client(token) => {
-                if matches!(result, Ok(store::Response::Compact(_))) {
-                    self.start_compaction(now);
-                }
-                self.reply(token, result.map(Response::Applied));
-            }
+            Origin::Client(token) => self.reply(token, result.map(Response::Applied)),
             Origin::Compact(token) => match result {
-                Ok(response) => {
-                    self.compaction.waiting.push((token, response));
-                    self.start_compaction(now);
-                }
+                Ok(response) => self.compaction.waiting.push((token, response)),
                 Err(error) => self.reply(token, Err(error)),
             },
             Origin::Renew(token, lease) => match result {
@@ -160,16 +153,23 @@ impl Node {
 
     /// Raises this member's NOSPACE alarm, unless it is on; the client whose request did not fit hears of it afterwards.
     pub(super) fn raise_no_space(&mut self, now: Instant, token: Option<Token>) {
-        let me = self.member.id().0;
-        let is_on = self
-            .store
-            .view()
-            .alarms
+        let member_id = self.member.id().0;
+        let alarms = self.store.view().alarms;
+        let is_on = alarms
             .list(AlarmType::Nospace)
-            .any(|alarm| alarm.member_id == me);
+            .any(|alarm| alarm.member_id == member_id);
+        let is_under_way = token.is_none() && self.alarm_proposed;
+        if is_on || is_under_way || self.propose_no_space(now, token).is_err() {
+            token
+                .into_iter()
+                .for_each(|token| self.reply(token, Err(Error::NoSpace)));
+        }
+    }
+
+    fn propose_no_space(&mut self, now: Instant, token: Option<Token>) -> Result<(), Error> {
         let alarm = AlarmRequest {
             action: AlarmAction::Activate as i32,
-            member_id: me,
+            member_id: self.member.id().0,
             alarm: AlarmType::Nospace as i32,
         };
         let request = InternalRaftRequest {
@@ -177,16 +177,9 @@ impl Node {
             ..InternalRaftRequest::default()
         };
         let deadline = now + self.config.member.request_timeout();
-        if is_on
-            || self
-                .member
-                .propose(now, Origin::Alarm(token), deadline, request)
-                .is_err()
-        {
-            token
-                .into_iter()
-                .for_each(|token| self.reply(token, Err(Error::NoSpace)));
-        }
+        self.member.propose(now, Origin::Alarm(token), deadline, request)?;
+        self.alarm_proposed = true;
+        Ok(())
     }
 
     /// The member confirmed that it leads: keeps a lease alive.
@@ -245,9 +238,11 @@ impl Node {
         );
     }
 
-    /// There may be space to free.
+    /// Starts to free space where a compaction was applied.
     fn start_compaction(&mut self, now: Instant) {
-        if self.member.timers.at(Timer::CompactStep).is_none() {
+        let revision = self.store.view().kv.compact_revision();
+        if revision != self.compaction.revision {
+            self.compaction.revision = revision;
             self.member.timers.set(Timer::CompactStep, now);
         }
     }

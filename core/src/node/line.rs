@@ -19,7 +19,10 @@ use crate::time::Instant;
 
 /// A cause.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "inputs are moved once; a box would cost every request an allocation")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "inputs are moved once; a box would cost every request an allocation"
+)]
 pub enum Input {
     /// A client does not wait for its answer any more.
     Cancel(Token),
@@ -190,7 +193,8 @@ pub enum Response {
 pub enum Effect {
     /// The end: nothing follows.
     Halt(Halt),
-    /// Append to the log on disk. Where `sync` is set, make it durable and report it.
+    /// Append to the log on disk: entries first, then the hard state, which may speak of them. Where `sync` is set, make it
+    /// durable and report it.
     Persist {
         /// Its number.
         batch: BatchId,

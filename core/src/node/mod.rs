@@ -72,6 +72,8 @@ struct LateRenewal {
 /// The physical part of compaction, and who waits for it.
 #[derive(Debug, Default)]
 struct Compaction {
+    /// The last revision whose superseded rows began to be deleted.
+    revision: i64,
     waiting: Vec<(Token, store::Response)>,
     /// Done in memory; to be answered when this batch is written.
     written: Vec<(BatchId, Token, store::Response)>,
@@ -91,6 +93,7 @@ pub struct Node {
     keys_wanted: BTreeSet<Token>,
     peer_versions: BTreeMap<MemberId, ClusterVersion>,
     version_proposed: bool,
+    alarm_proposed: bool,
     published: Option<Status>,
     /// Counters are shown at every tick.
     ticked: bool,
@@ -143,12 +146,16 @@ impl Node {
             store,
             writes: Writes::default(),
             applied: Applied::default(),
-            compaction: Compaction::default(),
+            compaction: Compaction {
+                revision: view.kv.compact_revision(),
+                ..Compaction::default()
+            },
             compactor,
             late_renewals: Vec::new(),
             keys_wanted: BTreeSet::new(),
             peer_versions: BTreeMap::new(),
             version_proposed: false,
+            alarm_proposed: false,
             published: None,
             ticked: false,
             outputs: Vec::new(),
@@ -225,7 +232,7 @@ impl Node {
         match input {
             Input::Cancel(token) => self.cancel(token),
             Input::Done(done) => self.done(now, done),
-            Input::Message { from, message } => self.member.message(now, from, message, &mut self.outputs),
+            Input::Message { from, message } => self.message(now, from, message),
             Input::Peer(event) => self.peer(now, event),
             Input::Request {
                 token,

@@ -9,7 +9,7 @@ use crate::proto::etcdserverpb::{
     AlarmRequest, CompactionRequest, DeleteRangeRequest, InternalRaftRequest, LeaseGrantRequest, LeaseRevokeRequest,
     PutRequest, TxnRequest,
 };
-use crate::proto::raftpb::{ConfChange, ConfChangeType};
+use crate::proto::raftpb::{ConfChange, ConfChangeType, Message};
 use crate::store::check;
 use crate::time::Instant;
 
@@ -53,6 +53,13 @@ impl Node {
         };
         if let Err(error) = accepted {
             self.reply(token, Err(error));
+        }
+    }
+
+    /// A message of a peer. Who was removed from the cluster has no say in it any more.
+    pub(super) fn message(&mut self, now: Instant, from: MemberId, message: Message) {
+        if !self.store.view().cluster.is_removed(from) {
+            self.member.message(now, from, message, &mut self.outputs);
         }
     }
 

@@ -7,6 +7,7 @@ use super::{put, value};
 use crate::error::Error;
 use crate::id::MemberId;
 use crate::node::{Request, Response};
+use crate::proto::etcdserverpb::CompactionRequest;
 
 fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -310,4 +311,23 @@ fn messages_that_make_no_sense_are_ignored() {
     let leader = world.leader();
     world.call(leader, put("k", "v")).unwrap();
     agree(&mut world, &[("k", "v")]);
+}
+
+#[test]
+fn every_member_frees_the_space_of_a_compaction() {
+    let mut world = World::new(3, 6);
+    let leader = world.leader();
+    for round in 0..30 {
+        world.call(leader, put("k", &round.to_string())).unwrap();
+    }
+    let compact = Request::Compact(CompactionRequest {
+        revision: 30,
+        physical: true,
+    });
+    world.call(leader, compact).unwrap();
+    agree(&mut world, &[("k", "29")]);
+    for id in 1..=3 {
+        let kept = world.machines[&MemberId(id)].disk.keys();
+        assert_eq!(kept, 2, "{id} keeps the revision compacted to and the one after");
+    }
 }

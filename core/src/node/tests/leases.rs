@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use prost::Message as _;
 
 use super::value;
 use super::world::World;
 use crate::error::Error;
 use crate::id::MemberId;
 use crate::node::{Request, Response};
-use crate::proto::etcdserverpb::{LeaseGrantRequest, LeaseRevokeRequest, PutRequest};
+use crate::proto::etcdserverpb::{InternalRaftRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest};
+use crate::proto::raftpb::Entry;
 use crate::store;
 
 const ME: MemberId = MemberId(1);
@@ -156,6 +158,12 @@ fn a_deposed_leader_revokes_nothing() {
     world.isolate(old);
     assert!(world.node(old).status().leads, "it does not know yet");
     world.run(Duration::from_millis(900));
+    let revokes =
+        |entry: &Entry| InternalRaftRequest::decode(entry.data.clone()).is_ok_and(|of| of.lease_revoke.is_some());
+    assert!(
+        !world.machines[&old].disk.entries.iter().any(revokes),
+        "it proposed nothing it could not know"
+    );
     world.heal();
     for _ in 0..3 {
         world.run(secs(1));

@@ -48,6 +48,11 @@ impl Disk {
         }
     }
 
+    /// How many revisions of keys there are.
+    pub(super) fn keys(&self) -> usize {
+        self.rows.keys().filter(|(bucket, _)| *bucket == Bucket::Key).count()
+    }
+
     fn term_of(&self, index: u64) -> Option<u64> {
         self.entries
             .iter()
