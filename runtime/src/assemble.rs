@@ -19,6 +19,7 @@ use quoin_core::error::Error;
 use quoin_core::id::MemberId;
 use quoin_core::limits::{GRPC_OVERHEAD_BYTES, STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS};
 use quoin_core::member::{self, Halt, Retention, Status};
+use quoin_core::mvcc::{Event, EventKind};
 use quoin_core::node::{self, Node};
 use quoin_core::store::StoreConfig;
 use quoin_core::watch::{HubConfig, WatchCounts};
@@ -134,6 +135,7 @@ fn assemble(
         table: table_jobs,
         hub: hub.clone(),
         published: Arc::clone(&published),
+        observe: count_changes(metrics),
         // There is nobody to send to in a cluster of one, and boot refuses any other.
         send: Box::new(|to, _| tracing::warn!(%to, "dropped messages for a peer: peers are not connected")),
     };
@@ -245,6 +247,22 @@ fn observe(metrics: &Arc<Metrics>) -> Observe {
             metrics.disk.wal_write_bytes.add(i64::try_from(bytes).unwrap_or(i64::MAX));
             metrics.disk.wal_write_seconds.observe(took.as_secs_f64());
         }
+    })
+}
+
+/// Counts what is written, on this member as on every other.
+fn count_changes(metrics: &Arc<Metrics>) -> Box<dyn FnMut(&[Event]) + Send> {
+    let metrics = Arc::clone(metrics);
+    Box::new(move |events| {
+        let (mut puts, mut put_bytes) = (0, 0);
+        for event in events.iter().filter(|event| event.kind == EventKind::Put) {
+            puts += 1;
+            put_bytes += event.kv.key.len() + event.kv.value.len();
+        }
+        let mvcc = &metrics.mvcc;
+        mvcc.puts.inc_by(puts);
+        mvcc.deletes.inc_by(events.len() as u64 - puts);
+        mvcc.put_bytes.add(i64::try_from(put_bytes).unwrap_or(i64::MAX));
     })
 }
 

@@ -131,5 +131,6 @@ fn refresh(context: &Context, metrics: &Metrics) {
     let mvcc = &metrics.mvcc;
     mvcc.current_revision.set(view.kv.revision());
     mvcc.compact_revision.set(view.kv.compact_revision());
+    mvcc.db_in_use_bytes.set(number(view.size_bytes));
     mvcc.keys.set(i64::try_from(view.kv.key_count()).unwrap_or(i64::MAX));
 }

@@ -126,6 +126,7 @@ pub(crate) async fn txn(context: &Context, request: TxnRequest) -> Result<TxnRes
             other => return Err(unexpected(&other)),
         }
     };
+    context.metrics.mvcc.txns.inc();
     facts::complete(context, &mut response.header);
     Ok(response)
 }

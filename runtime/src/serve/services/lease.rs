@@ -34,6 +34,9 @@ pub(crate) async fn grant(context: &Context, request: LeaseGrantRequest) -> Resu
     }
     match propose(context, Request::LeaseGrant(request)).await? {
         Applied::LeaseGrant(mut response) => {
+            let lease = &context.metrics.lease;
+            lease.granted.inc();
+            lease.ttl_seconds.observe(response.ttl as f64);
             facts::complete(context, &mut response.header);
             Ok(response)
         }
@@ -45,6 +48,7 @@ pub(crate) async fn grant(context: &Context, request: LeaseGrantRequest) -> Resu
 pub(crate) async fn revoke(context: &Context, request: LeaseRevokeRequest) -> Result<LeaseRevokeResponse, Status> {
     match propose(context, Request::LeaseRevoke(request)).await? {
         Applied::LeaseRevoke(mut response) => {
+            context.metrics.lease.revoked.inc();
             facts::complete(context, &mut response.header);
             Ok(response)
         }
@@ -97,6 +101,9 @@ async fn renew(context: Arc<Context>, id: i64) -> Result<LeaseKeepAliveResponse,
         Response::Renewed { ttl } => ttl,
         other => return Err(unexpected(&other)),
     };
+    if ttl > 0 {
+        context.metrics.lease.renewed.inc();
+    }
     Ok(LeaseKeepAliveResponse { header, id, ttl })
 }
 

@@ -27,12 +27,12 @@ pub(crate) fn status(context: &Context, _: StatusRequest) -> StatusResponse {
         errors.push(quoin_core::error::Error::NoLeader.message().to_owned());
     }
     errors.extend(view.alarms.list(AlarmType::None).map(|alarm| alarm_text(&alarm)));
-    let mvcc = &context.metrics.mvcc;
     let in_use = i64::try_from(view.size_bytes).unwrap_or(i64::MAX);
     StatusResponse {
         header,
         version: SERVER_VERSION.to_owned(),
-        db_size: mvcc.db_bytes.get().max(in_use),
+        // What was written last is not in the table yet.
+        db_size: context.metrics.mvcc.db_bytes.get().max(in_use),
         leader: status.leader.0,
         raft_index: status.commit_index,
         raft_term: status.term,
