@@ -98,7 +98,6 @@ impl Store {
             size_bytes: self.kv.size_bytes(),
             applied_index: self.consistent_index,
             term: self.term,
-            size_bytes: self.kv.size_bytes(),
         }
     }
 
