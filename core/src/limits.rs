@@ -9,6 +9,13 @@ pub const GRPC_OVERHEAD_BYTES: usize = 512 * 1024;
 /// Largest number of operations at one level of a transaction (`--max-txn-ops`).
 pub const MAX_TXN_OPS: usize = 128;
 
+/// How deep transactions may be nested. A message is decoded to a depth of 100, two of which each level takes and one the
+/// entry around the request; what a member proposes must never fail to decode when it is applied.
+pub const MAX_TXN_DEPTH: usize = 40;
+
+/// Keys that a compare over a range reads at a time.
+pub const COMPARE_PAGE_KEYS: i64 = 1_024;
+
 /// Size at which a write-ahead log file is cut; decimal, as in etcd.
 pub const WAL_SEGMENT_BYTES: u64 = 64_000_000;
 
@@ -47,6 +54,24 @@ pub const WATCH_CATCHUP_REVISIONS: usize = 1_000;
 
 /// Watchers caught up in one pass.
 pub const WATCH_SYNC_BATCH_WATCHERS: usize = 512;
+
+/// Bytes of events queued for one watch stream before its watchers count as slow.
+pub const WATCH_STREAM_QUEUE_BYTES: usize = 16 * 1024 * 1024;
+
+/// Bytes of keys and values from which a watcher that catches up gets no further revision in one response.
+pub const WATCH_CATCHUP_BYTES: usize = 16 * 1024 * 1024;
+
+/// Revisions of history read in one pass over watchers that catch up.
+pub const WATCH_PASS_REVISIONS: usize = 4_096;
+
+/// Bytes of keys and values from which such a pass reads no further revision.
+pub const WATCH_PASS_BYTES: usize = 32 * 1024 * 1024;
+
+/// Deliveries (an event to a watcher) from which such a pass reads no further revision.
+pub const WATCH_PASS_DELIVERIES: usize = 128 * 1024;
+
+/// Inputs a watch hub takes before it lets slow watchers catch up even though more inputs wait.
+pub const WATCH_PATIENCE_INPUTS: usize = 64;
 
 /// Revisions deleted in one step of a compaction (`--compaction-batch-limit`).
 pub const COMPACTION_BATCH_REVISIONS: usize = 1_000;
@@ -120,6 +145,15 @@ pub const PASSWORD_LANE_QUEUE_JOBS: usize = 64;
 /// Client requests under way in one member.
 pub const MAX_INFLIGHT_REQUESTS: usize = 16_384;
 
+/// Requests of watch streams waiting for the watch thread.
+pub const WATCH_LANE_QUEUE_INPUTS: usize = 8_192;
+
+/// Largest configuration file (`--config-file`).
+pub const MAX_CONFIG_FILE_BYTES: usize = 1024 * 1024;
+
+/// Opening brackets and braces in a configuration file: the time to read YAML grows with the square of its depth.
+pub const MAX_CONFIG_FILE_BRACKETS: usize = 1_000;
+
 const _: () = {
     assert!(GRPC_OVERHEAD_BYTES < MAX_REQUEST_BYTES);
     assert!(
@@ -151,6 +185,18 @@ const _: () = {
         "peers alone cannot fill the member's queue"
     );
     assert!(PEER_PIPELINE_QUEUE_MESSAGES <= PEER_STREAM_QUEUE_MESSAGES);
+    assert!(
+        WATCH_CATCHUP_REVISIONS <= WATCH_PASS_REVISIONS,
+        "one pass can fill a response"
+    );
+    assert!(
+        WATCH_CATCHUP_BYTES <= WATCH_PASS_BYTES && WATCH_CATCHUP_REVISIONS <= WATCH_PASS_DELIVERIES,
+        "one pass can fill a response"
+    );
+    assert!(
+        MAX_REQUEST_BYTES * 8 <= WATCH_STREAM_QUEUE_BYTES,
+        "a few large events do not make a watcher slow"
+    );
     assert!(
         MAX_LEASE_TTL_SECONDS < i64::MAX / 1_000_000_000,
         "a lease's end fits in nanoseconds"

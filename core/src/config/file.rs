@@ -12,9 +12,7 @@ use super::notice::Notice;
 use super::settings::Settings;
 use super::table::find;
 use super::url::Url;
-
-/// A configuration file is a page; what is longer than this is not one.
-pub const MAX_CONFIG_FILE_BYTES: usize = 1 << 20;
+use crate::limits::{MAX_CONFIG_FILE_BRACKETS, MAX_CONFIG_FILE_BYTES};
 
 /// Reads the text of a configuration file.
 ///
@@ -24,6 +22,11 @@ pub(super) fn read_file(text: &str, notices: &mut Vec<Notice>) -> Result<Setting
     if text.len() > MAX_CONFIG_FILE_BYTES {
         return Err(format!(
             "the configuration file is longer than {MAX_CONFIG_FILE_BYTES} bytes"
+        ));
+    }
+    if text.bytes().filter(|b| matches!(b, b'[' | b'{')).count() > MAX_CONFIG_FILE_BRACKETS {
+        return Err(format!(
+            "the configuration file has more than {MAX_CONFIG_FILE_BRACKETS} brackets"
         ));
     }
     let document: Yaml = serde_norway::from_str(text).map_err(|e| format!("error converting YAML to JSON: {e}"))?;

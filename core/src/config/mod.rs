@@ -24,7 +24,6 @@ mod url;
 use std::collections::BTreeMap;
 
 pub use cluster::InitialCluster;
-pub use file::MAX_CONFIG_FILE_BYTES;
 pub use gates::{FeatureGates, Gate, Stage};
 pub use model::{AllowList, AutoCompaction, ClusterState, Config, Keepalive, Log, LogFormat, LogLevel, LogOutput};
 pub use notice::{Level, Notice};

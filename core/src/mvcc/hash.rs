@@ -95,7 +95,11 @@ impl Kept {
         if view.compact_revision == NEVER_COMPACTED {
             return kept;
         }
-        for record in view.keys.iter().filter_map(|(_, entry)| entry.record_at(revision, &view.log)) {
+        for record in view
+            .keys
+            .iter()
+            .filter_map(|(_, entry)| entry.record_at(revision, &view.log))
+        {
             if record.is_live() || keeps_tombstone(record) {
                 kept.nothing = false;
                 if record.revision().main <= view.compact_revision {

@@ -44,7 +44,14 @@ impl<'a> Write<'a> {
             Some(previous) => (previous.create_revision, previous.version.saturating_add(1)),
             None => (revision.main, 1),
         };
-        let kv = KeyValue { key, create_revision, mod_revision: revision.main, version, value, lease };
+        let kv = KeyValue {
+            key,
+            create_revision,
+            mod_revision: revision.main,
+            version,
+            value,
+            lease,
+        };
         self.mvcc.append(Record::put(revision, &kv), prev_kv.clone());
         prev_kv
     }
@@ -56,7 +63,8 @@ impl<'a> Write<'a> {
         let doomed: Vec<_> = doomed.into_iter().map(Record::key_value).collect();
         for kv in &doomed {
             let revision = self.next_change();
-            self.mvcc.append(Record::tombstone(revision, kv.key.clone()), Some(kv.clone()));
+            self.mvcc
+                .append(Record::tombstone(revision, kv.key.clone()), Some(kv.clone()));
         }
         doomed
     }

@@ -27,9 +27,10 @@ pub struct Applied {
     pub leases: Vec<LeaseChange>,
     /// Membership changes in order; consensus must be given each.
     pub conf_changes: Vec<ConfOutcome>,
-    /// The last term whose opening entry was applied: its leader now knows everything committed before.
+    /// The last term whose opening entry was applied: its leader now knows everything committed before. Consensus puts
+    /// such an entry also in the place of a membership change it refuses, so a term may open more than once.
     pub term_opened: Option<u64>,
-    /// The quota is used up and no alarm says so yet: propose one for this member.
+    /// The quota is used up and no alarm says so yet: propose one for this member. Asked for until one is applied.
     pub raise_no_space: bool,
     /// The cluster version went down: write a snapshot, so that older members need not read newer entries.
     pub version_lowered: bool,

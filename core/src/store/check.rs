@@ -8,13 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::error::Error;
+use crate::limits::MAX_TXN_DEPTH;
 use crate::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use crate::proto::etcdserverpb::request_op::Request;
 use crate::proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest};
-
-/// How deep transactions may be nested. A message is decoded to a depth of 100, two of which each level takes and one
-/// the entry around the request; what was accepted here must never fail to decode when it is applied.
-pub const MAX_TXN_DEPTH: usize = 40;
 
 /// What a lease costs against the quota, in bytes.
 pub const LEASE_COST_BYTES: u64 = 64;
@@ -253,5 +250,347 @@ impl Ranges {
             .range(..=key.clone())
             .next_back()
             .is_some_and(|(_, end)| key < end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+    use crate::limits::MAX_TXN_OPS;
+    use crate::proto::etcdserverpb::{Compare, InternalRaftRequest};
+    use crate::random::Prng;
+
+    fn op(request: Request) -> RequestOp {
+        RequestOp { request: Some(request) }
+    }
+
+    fn put_op(key: &str) -> RequestOp {
+        op(Request::RequestPut(PutRequest {
+            key: key.to_owned().into(),
+            ..PutRequest::default()
+        }))
+    }
+
+    fn delete_op(key: &str, range_end: &str) -> RequestOp {
+        let (key, range_end) = (key.to_owned().into(), range_end.to_owned().into());
+        op(Request::RequestDeleteRange(DeleteRangeRequest {
+            key,
+            range_end,
+            prev_kv: false,
+        }))
+    }
+
+    fn range_op(key: &str) -> RequestOp {
+        op(Request::RequestRange(RangeRequest {
+            key: key.to_owned().into(),
+            ..RangeRequest::default()
+        }))
+    }
+
+    fn txn_of(success: Vec<RequestOp>, failure: Vec<RequestOp>) -> TxnRequest {
+        TxnRequest {
+            compare: Vec::new(),
+            success,
+            failure,
+        }
+    }
+
+    fn nested(success: Vec<RequestOp>, failure: Vec<RequestOp>) -> RequestOp {
+        op(Request::RequestTxn(txn_of(success, failure)))
+    }
+
+    #[test]
+    fn single_requests_get_etcds_first_complaint() {
+        let range_of = |key: &'static str, sort_order, sort_target| {
+            range(&RangeRequest {
+                key: key.into(),
+                sort_order,
+                sort_target,
+                ..RangeRequest::default()
+            })
+        };
+        assert_eq!(range_of("", 9, 9), Err(Error::EmptyKey));
+        assert_eq!(range_of("a", 3, 0), Err(Error::InvalidSortOption));
+        assert_eq!(range_of("a", 0, 5), Err(Error::InvalidSortOption));
+        assert_eq!(range_of("a", 2, 4), Ok(()));
+
+        let put_of = |key: &'static str, value: &'static str, lease| {
+            let (key, value) = (key.into(), value.into());
+            put(&PutRequest {
+                key,
+                value,
+                lease,
+                ignore_value: true,
+                ignore_lease: true,
+                prev_kv: false,
+            })
+        };
+        assert_eq!(put_of("", "v", 1), Err(Error::EmptyKey));
+        assert_eq!(put_of("a", "v", 1), Err(Error::ValueProvided));
+        assert_eq!(put_of("a", "", 1), Err(Error::LeaseProvided));
+        assert_eq!(put_of("a", "", 0), Ok(()));
+
+        assert_eq!(delete_range(&DeleteRangeRequest::default()), Err(Error::EmptyKey));
+    }
+
+    #[test]
+    fn operations_are_counted_by_level_and_the_rest_is_for_nested_ones() {
+        let gets = |count| vec![range_op("a"); count];
+        let compares = |count| {
+            vec![
+                Compare {
+                    key: "a".into(),
+                    ..Compare::default()
+                };
+                count
+            ]
+        };
+        let table = [
+            (txn_of(gets(4), gets(4)), Ok(())),
+            (txn_of(gets(5), gets(0)), Err(Error::TooManyOps)),
+            (txn_of(gets(0), gets(5)), Err(Error::TooManyOps)),
+            (
+                TxnRequest {
+                    compare: compares(4),
+                    ..txn_of(gets(4), gets(4))
+                },
+                Ok(()),
+            ),
+            (
+                TxnRequest {
+                    compare: compares(5),
+                    ..TxnRequest::default()
+                },
+                Err(Error::TooManyOps),
+            ),
+            (txn_of(vec![nested(gets(3), gets(3))], gets(1)), Ok(())),
+            (txn_of(vec![nested(gets(3), gets(3))], gets(2)), Err(Error::TooManyOps)),
+            (
+                txn_of(vec![nested(gets(3), gets(3)), nested(gets(2), gets(0))], gets(0)),
+                Err(Error::TooManyOps),
+            ),
+            (
+                TxnRequest {
+                    compare: vec![Compare::default()],
+                    ..TxnRequest::default()
+                },
+                Err(Error::EmptyKey),
+            ),
+            (txn_of(vec![RequestOp::default()], gets(0)), Err(Error::KeyNotFound)),
+            (
+                txn_of(gets(0), vec![nested(vec![RequestOp::default()], gets(0))]),
+                Err(Error::KeyNotFound),
+            ),
+            (txn_of(vec![put_op("")], gets(0)), Err(Error::EmptyKey)),
+        ];
+        for (request, expected) in table {
+            assert_eq!(txn(&request, 4), expected, "{request:?}");
+        }
+    }
+
+    #[test]
+    fn keys_are_written_once() {
+        let (p, d) = (put_op, delete_op);
+        let duplicate = Err(Error::DuplicateKey);
+        let table = [
+            (vec![p("a"), p("b")], Ok(())),
+            (vec![p("a"), p("a")], duplicate),
+            (vec![p("a"), d("a", "")], duplicate),
+            (vec![d("a", ""), p("a\0")], Ok(())),
+            (vec![d("a", "c"), p("b")], duplicate),
+            (vec![d("a", "c"), p("c")], Ok(())),
+            (vec![d("a", "c"), d("b", "d"), range_op("b")], Ok(())),
+            (vec![d("a", "c"), d("b", "d"), p("c")], duplicate),
+            (vec![d("c", "a"), p("b")], Ok(())),
+            // Deleting everything from a key on and putting one of them is allowed, as in etcd.
+            (vec![d("a", "\0"), p("b")], Ok(())),
+            (vec![nested(vec![p("a")], vec![p("a")])], Ok(())),
+            (vec![nested(vec![p("a")], vec![p("a")]), p("a")], duplicate),
+            (
+                vec![nested(vec![p("a")], vec![]), nested(vec![], vec![p("a")])],
+                duplicate,
+            ),
+            (vec![nested(vec![p("a")], vec![d("a", "")])], Ok(())),
+            (vec![nested(vec![d("a", "c")], vec![]), p("b")], duplicate),
+            (vec![p("b"), nested(vec![], vec![d("a", "c")])], duplicate),
+            (
+                vec![nested(vec![d("a", "c")], vec![]), nested(vec![p("b")], vec![])],
+                duplicate,
+            ),
+            // The other way round is allowed, as in etcd.
+            (
+                vec![nested(vec![p("b")], vec![]), nested(vec![d("a", "c")], vec![])],
+                Ok(()),
+            ),
+            (vec![d("a", "c"), nested(vec![p("b")], vec![])], duplicate),
+            (
+                vec![nested(vec![nested(vec![p("a")], vec![])], vec![]), p("a")],
+                duplicate,
+            ),
+        ];
+        for (operations, expected) in table {
+            assert_eq!(
+                txn(&txn_of(operations.clone(), vec![]), MAX_TXN_OPS),
+                expected,
+                "{operations:?}"
+            );
+            assert_eq!(
+                txn(&txn_of(vec![], operations.clone()), MAX_TXN_OPS),
+                expected,
+                "{operations:?}"
+            );
+            assert_eq!(
+                txn(&txn_of(vec![p("z")], vec![p("z")]), MAX_TXN_OPS),
+                Ok(()),
+                "branches exclude each other"
+            );
+        }
+    }
+
+    type Span = (Bytes, Bytes);
+
+    /// The same rule with every deletion kept and every one asked.
+    fn naive(operations: &[RequestOp]) -> Option<(Vec<Bytes>, Vec<Span>)> {
+        let (mut puts, mut deletes) = (Vec::new(), Vec::new());
+        for op in operations {
+            if let Some(Request::RequestDeleteRange(delete)) = &op.request {
+                let next: Bytes = [&delete.key[..], &[0]].concat().into();
+                let end = if delete.range_end.is_empty() {
+                    next
+                } else {
+                    delete.range_end.clone()
+                };
+                deletes.push((delete.key.clone(), end));
+            }
+        }
+        let deleted = |deletes: &[Span], key: &Bytes| deletes.iter().any(|(from, to)| from <= key && key < to);
+        for op in operations {
+            if let Some(Request::RequestTxn(nested)) = &op.request {
+                let (success, failure) = (naive(&nested.success)?, naive(&nested.failure)?);
+                let mut all = success.0;
+                all.extend(failure.0);
+                all.sort();
+                all.dedup();
+                if all.iter().any(|key| puts.contains(key) || deleted(&deletes, key)) {
+                    return None;
+                }
+                puts.extend(all);
+                deletes.extend(success.1);
+                deletes.extend(failure.1);
+            }
+        }
+        for op in operations {
+            if let Some(Request::RequestPut(put)) = &op.request {
+                if puts.contains(&put.key) || deleted(&deletes, &put.key) {
+                    return None;
+                }
+                puts.push(put.key.clone());
+            }
+        }
+        Some((puts, deletes))
+    }
+
+    fn random_operations(random: &mut Prng, depth: u64) -> Vec<RequestOp> {
+        let key = |random: &mut Prng| char::from(b'a' + random.below(12) as u8).to_string();
+        let count = random.below(5);
+        let draw = |_| match random.below(5 + u64::from(depth > 0)) {
+            0..3 => put_op(&key(random)),
+            3 => delete_op(&key(random), ""),
+            4 => delete_op(&key(random), &key(random)),
+            _ => nested(
+                random_operations(random, depth - 1),
+                random_operations(random, depth - 1),
+            ),
+        };
+        (0..count).map(draw).collect()
+    }
+
+    #[test]
+    fn the_rule_holds_for_random_transactions() {
+        let mut random = Prng::new(11);
+        let mut refused = 0;
+        for round in 0..20_000 {
+            let operations = random_operations(&mut random, 2);
+            let expected = naive(&operations).is_some();
+            refused += u32::from(!expected);
+            assert_eq!(
+                Writes::of(&operations).is_ok(),
+                expected,
+                "round {round}: {operations:?}"
+            );
+        }
+        assert!((2_000..18_000).contains(&refused), "{refused}");
+    }
+
+    #[test]
+    fn what_is_accepted_can_be_decoded_when_it_is_applied() {
+        let deep = |depth| {
+            (0..depth).fold(txn_of(vec![put_op("a")], vec![]), |inner, _| {
+                txn_of(vec![op(Request::RequestTxn(inner))], vec![])
+            })
+        };
+        assert_eq!(txn(&deep(MAX_TXN_DEPTH), MAX_TXN_OPS), Ok(()));
+        assert_eq!(txn(&deep(MAX_TXN_DEPTH + 1), MAX_TXN_OPS), Err(Error::TooManyOps));
+        let proposal = InternalRaftRequest {
+            txn: Some(deep(MAX_TXN_DEPTH)),
+            ..InternalRaftRequest::default()
+        };
+        assert!(InternalRaftRequest::decode(&proposal.encode_to_vec()[..]).is_ok());
+    }
+
+    #[test]
+    fn transactions_are_classified_by_their_outermost_operations() {
+        let local = |serializable| {
+            op(Request::RequestRange(RangeRequest {
+                key: "a".into(),
+                serializable,
+                ..RangeRequest::default()
+            }))
+        };
+        let table = [
+            (txn_of(vec![], vec![]), (true, true)),
+            (txn_of(vec![local(true)], vec![local(true)]), (true, true)),
+            (txn_of(vec![local(true)], vec![local(false)]), (true, false)),
+            (txn_of(vec![local(true)], vec![put_op("a")]), (false, false)),
+            (txn_of(vec![nested(vec![local(true)], vec![])], vec![]), (false, false)),
+            (txn_of(vec![RequestOp::default()], vec![]), (false, false)),
+        ];
+        for (request, expected) in table {
+            assert_eq!(
+                (is_read_only(&request), is_serializable(&request)),
+                expected,
+                "{request:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_transaction_costs_its_dearer_branch() {
+        let put_a = PutRequest {
+            key: "a".into(),
+            value: "12345".into(),
+            ..PutRequest::default()
+        };
+        assert_eq!(put_cost(&put_a), 262);
+        let request = txn_of(
+            vec![
+                put_op("a"),
+                nested(vec![put_op("bb")], vec![put_op("ccc"), delete_op("d", "")]),
+            ],
+            vec![put_op("e"), range_op("f")],
+        );
+        assert_eq!(txn_cost(&request), 257 + 259);
+        assert_eq!(txn_cost(&txn_of(vec![delete_op("a", "b")], vec![range_op("a")])), 0);
+    }
+
+    #[test]
+    fn what_costs_nothing_always_fits() {
+        assert!(fits_quota(0, 100, Some(10)));
+        assert!(fits_quota(9, 0, Some(10)));
+        assert!(!fits_quota(10, 0, Some(10)));
+        assert!(fits_quota(10, u64::MAX, None));
+        assert!(!fits_quota(10, u64::MAX, Some(u64::MAX)));
     }
 }

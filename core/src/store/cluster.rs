@@ -118,7 +118,7 @@ impl Cluster {
     /// A [`Fault`] for a change that no member could have proposed and every etcd would stop at.
     pub(super) fn decide(&self, change: &ConfChange, max_learners: usize) -> Result<MemberChange, Fault> {
         let id = MemberId(change.node_id);
-        if self.removed.contains(&id) {
+        if id == MemberId::NONE || self.removed.contains(&id) {
             return Ok(MemberChange::Refused(Error::MemberNotFound));
         }
         match Kind::of(change)? {

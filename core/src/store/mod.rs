@@ -19,6 +19,7 @@ mod rows;
 mod txn;
 mod view;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use alarm::Alarms;
@@ -94,6 +95,7 @@ impl Store {
             leases: self.leases.clone(),
             alarms: Arc::clone(&self.alarms),
             cluster: Arc::clone(&self.cluster),
+            size_bytes: self.kv.size_bytes(),
             applied_index: self.consistent_index,
             term: self.term,
         }
@@ -121,6 +123,34 @@ impl Store {
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
         self.kv.size_bytes()
+    }
+
+    /// Asserts what always holds, by walking everything; for tests and simulations.
+    ///
+    /// - A key that names a lease is attached to it, and no other key is; every lease named exists.
+    /// - Consensus is configured with exactly the members of the table.
+    ///
+    /// # Panics
+    /// Where one of these does not hold.
+    pub fn check(&self) {
+        let view = self.kv.view();
+        let named: BTreeSet<(i64, &[u8])> = view.leased_keys().map(|(key, lease)| (lease, key)).collect();
+        let attached = self
+            .leases
+            .iter()
+            .flat_map(|(id, lease)| lease.keys().map(move |key| (id, &key[..])));
+        assert_eq!(
+            named,
+            attached.collect(),
+            "a key that names a lease is attached to it, and no other key is"
+        );
+        let ConfState { voters, learners, .. } = self.conf_state();
+        let configured: BTreeSet<u64> = voters.iter().chain(learners).copied().collect();
+        let members = self.cluster.members().map(|member| member.id.0).collect();
+        assert_eq!(
+            configured, members,
+            "consensus is configured with exactly the members of the table"
+        );
     }
 
     fn header(&self) -> Option<ResponseHeader> {

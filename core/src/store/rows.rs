@@ -313,7 +313,7 @@ mod tests {
             read_member(b"2", br#"{"id":3}"#).unwrap_err(),
             read_member(b"zz", b"{}").unwrap_err(),
             read_cluster_version(b"three").unwrap_err(),
-            read_downgrade(b"[]").unwrap_err(),
+            read_downgrade(b"1").unwrap_err(),
         ];
         let places = [
             r#"bucket meta, row "consistent_index": "#,

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::applied::header;
 use super::lease::Leases;
 use crate::error::Error;
+use crate::limits::COMPARE_PAGE_KEYS;
 use crate::mvcc::{View, Write};
 use crate::proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use crate::proto::etcdserverpb::request_op::Request;
@@ -20,9 +21,6 @@ use crate::proto::etcdserverpb::{
     ResponseHeader, ResponseOp, TxnRequest, TxnResponse,
 };
 use crate::proto::mvccpb::KeyValue;
-
-/// Keys a compare over a range reads at a time.
-const COMPARE_PAGE_KEYS: i64 = 1_024;
 
 /// A transaction whose compares are decided.
 pub(super) struct Plan<'a> {

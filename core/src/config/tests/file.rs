@@ -241,7 +241,7 @@ fn a_value_of_the_wrong_type_is_named_with_its_key() {
 
 #[test]
 fn what_is_no_yaml_at_all_is_refused() {
-    let long = format!("name: {}", "a".repeat(super::super::MAX_CONFIG_FILE_BYTES));
+    let long = format!("name: {}", "a".repeat(crate::limits::MAX_CONFIG_FILE_BYTES));
     for text in [
         "name: a\nname: b\n",
         "a: [",

@@ -3,6 +3,7 @@
 mod environment;
 mod file;
 mod flags;
+mod hostile;
 mod refusals;
 
 use std::collections::BTreeMap;
