@@ -10,7 +10,7 @@ use quoin_runtime::seam::Runtime;
 use quoin_runtime_smol::SmolRuntime;
 
 fn start() -> Arc<dyn Runtime> {
-    SmolRuntime::start(Clock::new(), 2).unwrap()
+    SmolRuntime::start(Clock::new(), 2).expect("threads can be started")
 }
 
 serving_tests!(start());

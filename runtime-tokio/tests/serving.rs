@@ -10,7 +10,7 @@ use quoin_runtime::seam::Runtime;
 use quoin_runtime_tokio::TokioRuntime;
 
 fn start() -> Arc<dyn Runtime> {
-    TokioRuntime::start(Clock::new(), 2).unwrap()
+    TokioRuntime::start(Clock::new(), 2).expect("threads can be started")
 }
 
 serving_tests!(start());

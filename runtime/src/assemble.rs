@@ -19,7 +19,7 @@ use quoin_core::error::Error;
 use quoin_core::id::MemberId;
 use quoin_core::limits::{GRPC_OVERHEAD_BYTES, STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS};
 use quoin_core::member::{self, Halt, Retention, Status};
-use quoin_core::mvcc::{Event, EventKind};
+use quoin_core::mvcc::EventKind;
 use quoin_core::node::{self, Node};
 use quoin_core::store::StoreConfig;
 use quoin_core::watch::{HubConfig, WatchCounts};
@@ -98,7 +98,12 @@ pub fn start(config: &Config, clock: Clock, metrics: &Arc<Metrics>) -> Result<Ru
         max_learners: count(config.max_learners),
         persist_lease_checkpoints: config.feature_gates.enabled(Gate::LeaseCheckpointPersist),
     };
-    let world = World { disk: Arc::new(RealDisk), open_table: &open_table, resolve: &resolve, notify: &logs::notice };
+    let world = World {
+        disk: Arc::new(RealDisk),
+        open_table: &open_table,
+        resolve: &resolve,
+        notify: &logs::notice,
+    };
     let booted = boot(config, store_config, keep.clone(), &world)?;
     assemble(config, queue, &keep, metrics, booted).map_err(|error| thread_fault(&error))
 }
@@ -111,15 +116,36 @@ fn assemble(
     booted: Booted,
 ) -> io::Result<Running> {
     let clock = keep.clock;
-    let Booted { member, cluster, recovered, store, log, table, lock } = booted;
+    let Booted {
+        member,
+        cluster,
+        recovered,
+        store,
+        log,
+        table,
+        lock,
+    } = booted;
     let seed = RandomState::new().hash_one("quoin");
     tracing::info!(seed, "drew the seed of this run");
-    let published = Published { view: store.view(), status: Status { member, ..Status::default() } };
+    let published = Published {
+        view: store.view(),
+        status: Status {
+            member,
+            ..Status::default()
+        },
+    };
     let published = Arc::new(ArcSwap::from_pointee(published));
     let rows = Rows::new(table, recovered.applied, keep);
     let unix_ms = u64::try_from(clock.wall().as_millis()).unwrap_or(u64::MAX);
-    let node = Node::start(node_config(config, member), recovered, store, seed, unix_ms, clock.now())
-        .map_err(io::Error::other)?;
+    let node = Node::start(
+        node_config(config, member),
+        recovered,
+        store,
+        seed,
+        unix_ms,
+        clock.now(),
+    )
+    .map_err(io::Error::other)?;
 
     let (wal_jobs, wal_thread) = lanes::spawn("quoin-wal", WAL_LANE_QUEUE_JOBS, log)?;
     let (table_jobs, table_thread) = lanes::spawn("quoin-table", STORE_LANE_QUEUE_JOBS, rows)?;
@@ -140,12 +166,31 @@ fn assemble(
         send: Box::new(|to, _| tracing::warn!(%to, "dropped messages for a peer: peers are not connected")),
     };
     let (end, ended) = async_channel::bounded(1);
-    let node_thread = drive::start(node, queue.clone(), hands, clock, Box::new(move |halt| tell_end(&end, halt)))?;
+    let node_thread = drive::start(
+        node,
+        queue.clone(),
+        hands,
+        clock,
+        Box::new(move |halt| tell_end(&end, halt)),
+    )?;
 
-    let ways = Ways { node: queue.clone(), hub: hub.clone(), table: Arc::clone(&shared_table) };
+    let ways = Ways {
+        node: queue.clone(),
+        hub: hub.clone(),
+        table: Arc::clone(&shared_table),
+    };
     let handle = NodeHandle::new(cluster.0, member.0, published, Box::new(ways));
     let table = shared_table;
-    let parts = Parts { node: queue, hub, table, node_thread, hub_thread, wal_thread, table_thread, lock };
+    let parts = Parts {
+        node: queue,
+        hub,
+        table,
+        node_thread,
+        hub_thread,
+        wal_thread,
+        table_thread,
+        lock,
+    };
     Ok(Running::new(handle, ended, Box::new(move || parts.take_apart())))
 }
 
@@ -229,9 +274,16 @@ fn open_table(path: &Path) -> io::Result<Box<dyn Table>> {
 
 /// The address behind a URL's host as `ip:port`.
 fn resolve(url: &Url) -> Result<String, String> {
-    let Some(address) = url.authority() else { return Ok(url.to_string()) };
-    let mut found = address.to_socket_addrs().map_err(|error| format!("failed to resolve {address}: {error}"))?;
-    found.next().map(|address| address.to_string()).ok_or_else(|| format!("{address} has no address"))
+    let Some(address) = url.authority() else {
+        return Ok(url.to_string());
+    };
+    let mut found = address
+        .to_socket_addrs()
+        .map_err(|error| format!("failed to resolve {address}: {error}"))?;
+    found
+        .next()
+        .map(|address| address.to_string())
+        .ok_or_else(|| format!("{address} has no address"))
 }
 
 fn observe(metrics: &Arc<Metrics>) -> Observe {
@@ -244,14 +296,17 @@ fn observe(metrics: &Arc<Metrics>) -> Observe {
         }
         Observation::WalSync { took } => metrics.disk.wal_fsync_seconds.observe(took.as_secs_f64()),
         Observation::WalWrite { bytes, took } => {
-            metrics.disk.wal_write_bytes.add(i64::try_from(bytes).unwrap_or(i64::MAX));
+            metrics
+                .disk
+                .wal_write_bytes
+                .add(i64::try_from(bytes).unwrap_or(i64::MAX));
             metrics.disk.wal_write_seconds.observe(took.as_secs_f64());
         }
     })
 }
 
 /// Counts what is written, on this member as on every other.
-fn count_changes(metrics: &Arc<Metrics>) -> Box<dyn FnMut(&[Event]) + Send> {
+fn count_changes(metrics: &Arc<Metrics>) -> drive::Observe {
     let metrics = Arc::clone(metrics);
     Box::new(move |events| {
         let (mut puts, mut put_bytes) = (0, 0);
@@ -282,5 +337,7 @@ fn count_watchers(metrics: &Arc<Metrics>) -> hub::Observe {
 }
 
 fn thread_fault(error: &io::Error) -> BootError {
-    BootError::Fault(quoin_core::error::Fault::Inconsistent { cause: format!("the member cannot start: {error}") })
+    BootError::Fault(quoin_core::error::Fault::Inconsistent {
+        cause: format!("the member cannot start: {error}"),
+    })
 }

@@ -305,8 +305,7 @@ mod tests {
         let mut lines = Lines::open(&log, Clock::new()).unwrap();
         lines.outputs = Mutex::new(vec![Box::new(memory.clone())]);
         tracing::subscriber::with_default(registry().with(lines), work);
-        let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
-        text
+        String::from_utf8(memory.0.lock().unwrap().clone()).unwrap()
     }
 
     #[test]
@@ -324,7 +323,10 @@ mod tests {
         assert_eq!(line["urls"][0], "http://127.0.0.1:2379");
         assert_eq!(line["size"], 3);
         assert_eq!(line["yes"], true);
-        assert!(line["caller"].as_str().unwrap().starts_with("runtime/logs.rs:"), "{text}");
+        assert!(
+            line["caller"].as_str().unwrap().starts_with("runtime/logs.rs:"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -23,7 +23,9 @@ pub(crate) fn run<T: Send + 'static>(runtime: &Arc<dyn Runtime>, work: impl Futu
     runtime.spawn(Box::pin(async move {
         let _ = sender.send(work.await);
     }));
-    receiver.recv_timeout(Duration::from_secs(30)).expect("the client finishes in time and does not panic")
+    receiver
+        .recv_timeout(Duration::from_secs(30))
+        .expect("the client finishes in time and does not panic")
 }
 
 /// Waits.
@@ -83,7 +85,9 @@ impl Grpc {
     pub(crate) async fn connect(runtime: &Arc<dyn Runtime>, address: SocketAddr, window: u32) -> Self {
         let socket = runtime.connect(address).await.unwrap();
         let mut builder = http2::Builder::new(Executor(Arc::clone(runtime)));
-        builder.initial_stream_window_size(window).initial_connection_window_size(window);
+        builder
+            .initial_stream_window_size(window)
+            .initial_connection_window_size(window);
         let (sender, connection) = builder.handshake(Io(socket)).await.unwrap();
         runtime.spawn(Box::pin(async move {
             let _ = connection.await;
@@ -98,8 +102,18 @@ impl Grpc {
         for (name, value) in extra {
             request = request.header(*name, *value);
         }
-        let response = self.sender.clone().send_request(request.body(StreamBody::new(Box::pin(body))).unwrap());
-        (Messages(messages), Stream { response: Some(Box::pin(response)), body: None, buffer: BytesMut::new() })
+        let response = self
+            .sender
+            .clone()
+            .send_request(request.body(StreamBody::new(Box::pin(body))).unwrap());
+        (
+            Messages(messages),
+            Stream {
+                response: Some(Box::pin(response)),
+                body: None,
+                buffer: BytesMut::new(),
+            },
+        )
     }
 
     /// Makes a call with these bytes as its body.
@@ -193,7 +207,11 @@ impl Stream {
 }
 
 fn status(headers: &HeaderMap) -> (u8, String) {
-    let text = |name| headers.get(name).map_or("", |value: &http::HeaderValue| value.to_str().unwrap());
+    let text = |name| {
+        headers
+            .get(name)
+            .map_or("", |value: &http::HeaderValue| value.to_str().unwrap())
+    };
     (text("grpc-status").parse().unwrap(), text("grpc-message").to_owned())
 }
 
@@ -257,7 +275,11 @@ pub(crate) async fn http(
     let request = request.body(String::new()).unwrap();
     let (head, body) = sender.send_request(request).await.unwrap().into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    Page { status: head.status.as_u16(), headers: head.headers, body: String::from_utf8(body.into()).unwrap() }
+    Page {
+        status: head.status.as_u16(),
+        headers: head.headers,
+        body: String::from_utf8(body.into()).unwrap(),
+    }
 }
 
 /// Sends raw bytes on a connection of their own, and what comes back until the server closes it.

@@ -27,15 +27,21 @@ fn raise(world: &World, alarm: AlarmType) {
     let (runtime, address) = (Arc::clone(&world.runtime), world.client);
     run(&world.runtime, async move {
         let grpc = Grpc::connect(&runtime, address, WINDOW).await;
-        let request =
-            AlarmRequest { action: AlarmAction::Activate.into(), member_id: inline::MEMBER, alarm: alarm.into() };
+        let request = AlarmRequest {
+            action: AlarmAction::Activate.into(),
+            member_id: inline::MEMBER,
+            alarm: alarm.into(),
+        };
         let _: AlarmResponse = grpc.ok("/etcdserverpb.Maintenance/Alarm", &request).await;
     });
 }
 
 pub(crate) fn health_tells_what_is_wrong(runtime: Arc<dyn Runtime>) {
     let world = World::start(runtime);
-    assert_eq!(get(&world, "/health"), (200, r#"{"health":"true","reason":""}"#.to_owned()));
+    assert_eq!(
+        get(&world, "/health"),
+        (200, r#"{"health":"true","reason":""}"#.to_owned())
+    );
     world.control.set_status(|status| status.leader = MemberId::NONE);
     let no_leader = "{\"health\":\"false\",\"reason\":\"RAFT NO LEADER\"}\n";
     assert_eq!(get(&world, "/health"), (503, no_leader.to_owned()));
@@ -50,7 +56,10 @@ pub(crate) fn health_tells_what_is_wrong(runtime: Arc<dyn Runtime>) {
 pub(crate) fn livez_and_readyz_run_their_checks(runtime: Arc<dyn Runtime>) {
     let world = World::start(runtime);
     assert_eq!(get(&world, "/livez"), (200, "ok\n".to_owned()));
-    assert_eq!(get(&world, "/livez?verbose"), (200, "[+]serializable_read ok\nok\n".to_owned()));
+    assert_eq!(
+        get(&world, "/livez?verbose"),
+        (200, "[+]serializable_read ok\nok\n".to_owned())
+    );
     let all = "[+]data_corruption ok\n[+]serializable_read ok\n[+]linearizable_read ok\n[+]non_learner ok\nok\n";
     assert_eq!(get(&world, "/readyz?verbose"), (200, all.to_owned()));
     world.control.set_status(|status| status.is_learner = true);
@@ -85,7 +94,11 @@ pub(crate) fn other_paths_and_methods_are_refused(runtime: Arc<dyn Runtime>) {
     run(&world.runtime, async move {
         for path in ["/health", "/version", "/livez", "/readyz/non_learner"] {
             let page = http(&runtime, address, Method::POST, path, &[]).await;
-            assert_eq!((page.status, page.body.as_str()), (405, "Method Not Allowed\n"), "{path}");
+            assert_eq!(
+                (page.status, page.body.as_str()),
+                (405, "Method Not Allowed\n"),
+                "{path}"
+            );
             assert_eq!(page.headers["allow"], "GET");
         }
         let page = http(&runtime, address, Method::GET, "/health", &[]).await;
@@ -108,7 +121,11 @@ pub(crate) fn origins_and_hosts_are_checked(runtime: Arc<dyn Runtime>) {
         let good = ("host", "etcd.example:2379");
         let page = http(&runtime, address, Method::GET, "/health", &[]).await;
         assert_eq!(page.status, 421);
-        assert!(page.body.contains("CVE-2018-5702") && page.body.contains("127.0.0.1"), "{}", page.body);
+        assert!(
+            page.body.contains("CVE-2018-5702") && page.body.contains("127.0.0.1"),
+            "{}",
+            page.body
+        );
         let page = http(&runtime, address, Method::GET, "/health", &[good]).await;
         assert_eq!(page.status, 200);
         assert!(!page.headers.contains_key("access-control-allow-origin"));
@@ -116,8 +133,14 @@ pub(crate) fn origins_and_hosts_are_checked(runtime: Arc<dyn Runtime>) {
         let page = http(&runtime, address, Method::OPTIONS, "/v3/kv/range", &[good, origin]).await;
         assert_eq!((page.status, page.body.as_str()), (200, ""));
         assert_eq!(page.headers["access-control-allow-origin"], "http://a.example");
-        assert_eq!(page.headers["access-control-allow-methods"], "POST, GET, OPTIONS, PUT, DELETE");
-        assert_eq!(page.headers["access-control-allow-headers"], "accept, content-type, authorization");
+        assert_eq!(
+            page.headers["access-control-allow-methods"],
+            "POST, GET, OPTIONS, PUT, DELETE"
+        );
+        assert_eq!(
+            page.headers["access-control-allow-headers"],
+            "accept, content-type, authorization"
+        );
     });
     world.handle.stop();
 }
@@ -127,9 +150,18 @@ pub(crate) fn metrics_are_counted(runtime: Arc<dyn Runtime>) {
     let (runtime, address) = (Arc::clone(&world.runtime), world.client);
     run(&world.runtime, async move {
         let grpc = Grpc::connect(&runtime, address, WINDOW).await;
-        let put = PutRequest { key: "key".into(), ..PutRequest::default() };
+        let put = PutRequest {
+            key: "key".into(),
+            ..PutRequest::default()
+        };
         let _: PutResponse = grpc.ok("/etcdserverpb.KV/Put", &put).await;
-        let _ = grpc.call("/etcdserverpb.KV/Put", &[("client-api-version", "3.5")], &PutRequest::default()).await;
+        let _ = grpc
+            .call(
+                "/etcdserverpb.KV/Put",
+                &[("client-api-version", "3.5")],
+                &PutRequest::default(),
+            )
+            .await;
     });
     let (status, text) = get(&world, "/metrics");
     assert_eq!(status, 200);

@@ -58,7 +58,7 @@ pub(crate) fn start(clock: Clock) -> (Running, Control) {
     };
     let published = Arc::new(ArcSwap::from_pointee(Published {
         view: store.view(),
-        status: status.clone(),
+        status,
     }));
     let config = HubConfig {
         progress_interval: watch::DEFAULT_PROGRESS_INTERVAL,
@@ -128,10 +128,10 @@ impl Queues for Control {
 }
 
 impl Inline {
-    fn publish(&mut self) {
+    fn publish(&self) {
         let published = Published {
             view: self.store.view(),
-            status: self.status.clone(),
+            status: self.status,
         };
         self.published.store(Arc::new(published));
     }

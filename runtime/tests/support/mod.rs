@@ -1,6 +1,8 @@
 //! Tests of serving that every runtime runs: a real loopback socket, a small client, and a member in the same process.
 //! A runtime crate's test names its runtime with [`serving_tests`].
 
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 pub(crate) mod client;
 pub(crate) mod grpc;
 pub(crate) mod http;
@@ -52,7 +54,13 @@ impl World {
         block_on(handle.ready());
         let address = |role| handle.addresses(role).next().unwrap();
         let (client, metrics) = (address(Role::Client), address(Role::Metrics));
-        Self { runtime, control: control.unwrap(), client, metrics, handle }
+        Self {
+            runtime,
+            control: control.unwrap(),
+            client,
+            metrics,
+            handle,
+        }
     }
 }
 

@@ -21,12 +21,22 @@ const WATCH: &str = "/etcdserverpb.Watch/Watch";
 const KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
 
 fn create(key: &str, start_revision: i64) -> WatchRequest {
-    let create = WatchCreateRequest { key: key.to_owned().into(), start_revision, ..WatchCreateRequest::default() };
-    WatchRequest { request_union: Some(watch_request::RequestUnion::CreateRequest(create)) }
+    let create = WatchCreateRequest {
+        key: key.to_owned().into(),
+        start_revision,
+        ..WatchCreateRequest::default()
+    };
+    WatchRequest {
+        request_union: Some(watch_request::RequestUnion::CreateRequest(create)),
+    }
 }
 
 fn put(key: &str, value: &str) -> PutRequest {
-    PutRequest { key: key.to_owned().into(), value: value.to_owned().into(), ..PutRequest::default() }
+    PutRequest {
+        key: key.to_owned().into(),
+        value: value.to_owned().into(),
+        ..PutRequest::default()
+    }
 }
 
 pub(crate) fn watchers_see_events_and_end(runtime: Arc<dyn Runtime>) {
@@ -40,7 +50,10 @@ pub(crate) fn watchers_see_events_and_end(runtime: Arc<dyn Runtime>) {
         let created: WatchResponse = responses.message().await;
         assert!(created.created && created.watch_id == 0);
         let header = created.header.unwrap();
-        assert_eq!((header.member_id, header.raft_term, header.revision), (inline::MEMBER, 2, 2));
+        assert_eq!(
+            (header.member_id, header.raft_term, header.revision),
+            (inline::MEMBER, 2, 2)
+        );
         let history: WatchResponse = responses.message().await;
         assert_eq!(history.events[0].kv.as_ref().unwrap().value, "1");
         for number in 2..200 {
@@ -51,11 +64,19 @@ pub(crate) fn watchers_see_events_and_end(runtime: Arc<dyn Runtime>) {
             assert_eq!(response.header.unwrap().revision, number + 1);
         }
         let progress = watch_request::RequestUnion::ProgressRequest(WatchProgressRequest {});
-        requests.send(&WatchRequest { request_union: Some(progress) }).await;
+        requests
+            .send(&WatchRequest {
+                request_union: Some(progress),
+            })
+            .await;
         let progress: WatchResponse = responses.message().await;
         assert_eq!((progress.watch_id, progress.header.unwrap().revision), (-1, 200));
         let cancel = watch_request::RequestUnion::CancelRequest(WatchCancelRequest { watch_id: 0 });
-        requests.send(&WatchRequest { request_union: Some(cancel) }).await;
+        requests
+            .send(&WatchRequest {
+                request_union: Some(cancel),
+            })
+            .await;
         let canceled: WatchResponse = responses.message().await;
         assert!(canceled.canceled && canceled.watch_id == 0);
     });
@@ -93,7 +114,11 @@ pub(crate) fn leases_are_kept_alive(runtime: Arc<dyn Runtime>) {
             assert_eq!((renewed.id, renewed.ttl), (id, ttl));
         }
         drop(requests);
-        assert_eq!(responses.next().await.unwrap_err().0, 0, "the stream ends with its input");
+        assert_eq!(
+            responses.next().await.unwrap_err().0,
+            0,
+            "the stream ends with its input"
+        );
     });
     world.handle.stop();
 }
@@ -103,7 +128,9 @@ pub(crate) fn the_health_stream_tells_and_stays(runtime: Arc<dyn Runtime>) {
     let (runtime, address) = (Arc::clone(&world.runtime), world.client);
     run(&world.runtime, async move {
         let grpc = Grpc::connect(&runtime, address, WINDOW).await;
-        let (requests, mut responses) = grpc.begin("/grpc.health.v1.Health/Watch", &[("grpc-timeout", "100m")]).await;
+        let (requests, mut responses) = grpc
+            .begin("/grpc.health.v1.Health/Watch", &[("grpc-timeout", "100m")])
+            .await;
         requests.send(&HealthCheckRequest::default()).await;
         drop(requests);
         let health: HealthCheckResponse = responses.message().await;
@@ -160,12 +187,18 @@ pub(crate) fn a_stopping_server_ends_streams_and_answers_calls(runtime: Arc<dyn 
     let (watch_end, put_end) = receiver.recv_timeout(Duration::from_secs(10)).unwrap();
     assert_eq!(watch_end, (14, "etcdserver: server stopped".to_owned()));
     assert_eq!(put_end, (4, "context deadline exceeded".to_owned()));
-    assert!(std::net::TcpStream::connect(address).is_err(), "nobody listens any more");
+    assert!(
+        std::net::TcpStream::connect(address).is_err(),
+        "nobody listens any more"
+    );
 }
 
 pub(crate) fn a_member_that_ends_is_reported(runtime: Arc<dyn Runtime>) {
     let world = World::start(runtime);
     world.control.end(Ended::Failed("the disk is gone".to_owned()));
-    assert_eq!(block_on(world.handle.ended()), Ended::Failed("the disk is gone".to_owned()));
+    assert_eq!(
+        block_on(world.handle.ended()),
+        Ended::Failed("the disk is gone".to_owned())
+    );
     world.handle.stop();
 }

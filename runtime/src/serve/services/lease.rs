@@ -155,9 +155,8 @@ impl Source for KeepAlive {
                 self.renewing = None;
                 return Poll::Ready(Some(renewed.map(|response| self.send(&response))));
             }
-            let message = match ready!(self.messages.poll_next(cx)) {
-                None => return Poll::Ready(None),
-                Some(message) => message,
+            let Some(message) = ready!(self.messages.poll_next(cx)) else {
+                return Poll::Ready(None);
             };
             let request = message.and_then(|message| self.receive(message)).inspect_err(|status| {
                 if status.code != CANCELED {
