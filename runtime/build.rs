@@ -10,7 +10,10 @@ fn main() {
     println!("cargo::rustc-env=QUOIN_TOOLCHAIN={toolchain}");
     let sha = std::env::var("QUOIN_GIT_SHA").ok();
     let sha = sha.or_else(|| first_line(Command::new("git").args(["rev-parse", "--short=9", "HEAD"])));
-    println!("cargo::rustc-env=QUOIN_GIT_SHA={}", sha.as_deref().unwrap_or("not known (not built in a git tree)"));
+    println!(
+        "cargo::rustc-env=QUOIN_GIT_SHA={}",
+        sha.as_deref().unwrap_or("not known (not built in a git tree)")
+    );
 }
 
 /// The first line a command prints, if it succeeds.

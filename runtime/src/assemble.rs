@@ -14,11 +14,12 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_channel::Sender;
 use futures_channel::oneshot;
-use quoin_core::config::{AutoCompaction, Config, Gate, Level, Notice, Url};
+use quoin_core::config::{AutoCompaction, Config, Gate, Url};
 use quoin_core::error::Error;
 use quoin_core::id::MemberId;
 use quoin_core::limits::{GRPC_OVERHEAD_BYTES, STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS};
 use quoin_core::member::{self, Halt, Retention, Status};
+use quoin_core::mvcc::{Event, EventKind};
 use quoin_core::node::{self, Node};
 use quoin_core::store::StoreConfig;
 use quoin_core::watch::{HubConfig, WatchCounts};
@@ -33,6 +34,7 @@ use crate::hub::{self, HubQueue};
 use crate::lanes::table::{Rows, TableJob};
 use crate::lanes::wal::Keep;
 use crate::lanes::{self, Observation, Observe};
+use crate::logs;
 use crate::metrics::Metrics;
 use crate::running::{Ended, Running};
 use crate::table::{FjallTable, Table};
@@ -96,7 +98,7 @@ pub fn start(config: &Config, clock: Clock, metrics: &Arc<Metrics>) -> Result<Ru
         max_learners: count(config.max_learners),
         persist_lease_checkpoints: config.feature_gates.enabled(Gate::LeaseCheckpointPersist),
     };
-    let world = World { disk: Arc::new(RealDisk), open_table: &open_table, resolve: &resolve, notify: &log_notice };
+    let world = World { disk: Arc::new(RealDisk), open_table: &open_table, resolve: &resolve, notify: &logs::notice };
     let booted = boot(config, store_config, keep.clone(), &world)?;
     assemble(config, queue, &keep, metrics, booted).map_err(|error| thread_fault(&error))
 }
@@ -133,6 +135,7 @@ fn assemble(
         table: table_jobs,
         hub: hub.clone(),
         published: Arc::clone(&published),
+        observe: count_changes(metrics),
         // There is nobody to send to in a cluster of one, and boot refuses any other.
         send: Box::new(|to, _| tracing::warn!(%to, "dropped messages for a peer: peers are not connected")),
     };
@@ -231,17 +234,6 @@ fn resolve(url: &Url) -> Result<String, String> {
     found.next().map(|address| address.to_string()).ok_or_else(|| format!("{address} has no address"))
 }
 
-/// Writes one of core's notices to the log.
-pub fn log_notice(notice: &Notice) {
-    let fields: Vec<String> = notice.fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let fields = fields.join(" ");
-    match notice.level {
-        Level::Info => tracing::info!(fields, "{}", notice.msg),
-        Level::Warn => tracing::warn!(fields, "{}", notice.msg),
-        Level::Fatal => tracing::error!(fields, "{}", notice.msg),
-    }
-}
-
 fn observe(metrics: &Arc<Metrics>) -> Observe {
     let metrics = Arc::clone(metrics);
     Arc::new(move |observation| match observation {
@@ -255,6 +247,22 @@ fn observe(metrics: &Arc<Metrics>) -> Observe {
             metrics.disk.wal_write_bytes.add(i64::try_from(bytes).unwrap_or(i64::MAX));
             metrics.disk.wal_write_seconds.observe(took.as_secs_f64());
         }
+    })
+}
+
+/// Counts what is written, on this member as on every other.
+fn count_changes(metrics: &Arc<Metrics>) -> Box<dyn FnMut(&[Event]) + Send> {
+    let metrics = Arc::clone(metrics);
+    Box::new(move |events| {
+        let (mut puts, mut put_bytes) = (0, 0);
+        for event in events.iter().filter(|event| event.kind == EventKind::Put) {
+            puts += 1;
+            put_bytes += event.kv.key.len() + event.kv.value.len();
+        }
+        let mvcc = &metrics.mvcc;
+        mvcc.puts.inc_by(puts);
+        mvcc.deletes.inc_by(events.len() as u64 - puts);
+        mvcc.put_bytes.add(i64::try_from(put_bytes).unwrap_or(i64::MAX));
     })
 }
 

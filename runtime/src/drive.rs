@@ -14,6 +14,7 @@ use futures_channel::oneshot;
 use quoin_core::error::Error;
 use quoin_core::id::MemberId;
 use quoin_core::limits::MEMBER_QUEUE_INPUTS;
+use quoin_core::mvcc::Event;
 use quoin_core::member::{Halt, Token};
 use quoin_core::node::{Done, Effect, Input, Node, Request, Response};
 use quoin_core::time::Instant;
@@ -85,6 +86,8 @@ pub struct Hands {
     pub hub: HubQueue,
     /// Where readers find the newest state.
     pub published: Arc<ArcSwap<Published>>,
+    /// Told of the changes that were published, for metrics.
+    pub observe: Box<dyn FnMut(&[Event]) + Send>,
     /// Called with messages for a peer.
     pub send: Box<dyn FnMut(MemberId, Vec<Message>) + Send>,
 }
@@ -177,6 +180,7 @@ impl Desk {
                 self.hand_over_log(WalJob::Save { batch, hard_state, entries, sync });
             }
             Effect::Publish { view, events, status } => {
+                (self.hands.observe)(&events);
                 let watched = view.kv.clone();
                 self.hands.published.store(Arc::new(Published { view, status }));
                 self.hands.hub.published(&watched, events);

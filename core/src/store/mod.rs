@@ -95,6 +95,7 @@ impl Store {
             leases: self.leases.clone(),
             alarms: Arc::clone(&self.alarms),
             cluster: Arc::clone(&self.cluster),
+            size_bytes: self.kv.size_bytes(),
             applied_index: self.consistent_index,
             term: self.term,
         }

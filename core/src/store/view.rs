@@ -22,6 +22,8 @@ pub struct View {
     pub alarms: Arc<Alarms>,
     /// Members, versions and the configuration of consensus.
     pub cluster: Arc<Cluster>,
+    /// The bytes of all kept revisions.
+    pub size_bytes: u64,
     /// The last entry applied.
     pub applied_index: u64,
     /// Its term.
