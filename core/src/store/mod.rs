@@ -97,6 +97,7 @@ impl Store {
             cluster: Arc::clone(&self.cluster),
             applied_index: self.consistent_index,
             term: self.term,
+            size_bytes: self.kv.size_bytes(),
         }
     }
 
