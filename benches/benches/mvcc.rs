@@ -18,11 +18,7 @@ const KEYS: usize = 100_000;
 
 /// A store whose every key was written twice, compacted where it ends: half of its revisions can go.
 fn compacted() -> Mvcc {
-    let value = data::value(256);
-    let mut mvcc = stock::stock(KEYS, &value);
-    for n in 0..KEYS {
-        stock::put(&mut mvcc, n, &value);
-    }
+    let mut mvcc = stock::stock(KEYS, 2, &data::value(256));
     mvcc.compact(mvcc.revision(), &mut Vec::new())
         .expect("nothing was compacted yet");
     mvcc
@@ -54,7 +50,7 @@ fn compact(criterion: &mut Criterion) {
 }
 
 fn hash(criterion: &mut Criterion) {
-    let view = stock::stock(KEYS, &data::value(256)).view();
+    let view = stock::stock(KEYS, 1, &data::value(256)).view();
     let mut group = criterion.benchmark_group("mvcc/hash");
     group.throughput(Throughput::Elements(KEYS as u64));
     group.bench_function("100000 keys", |bencher| {

@@ -21,7 +21,7 @@ fn everything() -> RangeRequest {
 }
 
 fn get(criterion: &mut Criterion) {
-    let view = stock::stock(100_000, &data::value(256)).view();
+    let view = stock::stock(100_000, 1, &data::value(256)).view();
     let mut n = 0;
     criterion.bench_function("range/get", |bencher| {
         bencher.iter_batched(
@@ -39,7 +39,7 @@ fn get(criterion: &mut Criterion) {
 }
 
 fn pages(criterion: &mut Criterion) {
-    let view = stock::stock(10_000, &data::value(1_024)).view();
+    let view = stock::stock(10_000, 1, &data::value(1_024)).view();
     let mut group = criterion.benchmark_group("range/10000 keys of 1 KiB");
     group.throughput(Throughput::Elements(10_000));
     let keys_only = RangeRequest {
@@ -55,7 +55,7 @@ fn pages(criterion: &mut Criterion) {
 }
 
 fn count(criterion: &mut Criterion) {
-    let view = stock::stock(1_000_000, &data::value(8)).view();
+    let view = stock::stock(1_000_000, 1, &data::value(8)).view();
     let request = RangeRequest {
         key: data::key(10),
         range_end: data::key(999_990),

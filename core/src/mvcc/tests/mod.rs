@@ -64,7 +64,7 @@ impl Table {
         let kept: Vec<_> = view
             .log
             .iter()
-            .map(|(_, record)| (record.row_key(), record.row().clone()))
+            .map(|(_, record)| record.to_row())
             .collect();
         let rows: Vec<_> = self
             .key_rows()
