@@ -8,8 +8,8 @@ use crate::member::{BatchId, Origin, Timer};
 use crate::mvcc::CompactProgress;
 use crate::proto::etcdserverpb::{CompactionRequest, InternalRaftRequest};
 use crate::proto::membershippb::ClusterVersionSetRequest;
-use crate::store::ClusterVersion;
 use crate::time::Instant;
+use crate::version::Version;
 
 use super::{Node, Response};
 
@@ -17,11 +17,7 @@ use super::{Node, Response};
 const VERSION_INTERVAL: Duration = Duration::from_secs(4);
 
 /// The version of a cluster while some member's is unknown.
-const VERSION_UNKNOWN: ClusterVersion = ClusterVersion {
-    major: 3,
-    minor: 0,
-    patch: 0,
-};
+const VERSION_UNKNOWN: Version = Version { major: 3, minor: 0, patch: 0 };
 
 impl Node {
     /// Frees some of the space of a compaction.
@@ -89,22 +85,13 @@ impl Node {
             return;
         }
         let cluster = self.store.view().cluster;
-        let own = ClusterVersion {
-            patch: 0,
-            ..self.config.server_version
-        };
-        let version_of = |id| {
-            if id == self.member.id() {
-                Some(own)
-            } else {
-                self.peer_versions.get(&id).copied()
-            }
-        };
+        let own = Version { patch: 0, ..self.config.server_version };
+        let version_of = |id| if id == self.member.id() { Some(own) } else { self.peer_versions.get(&id).copied() };
         let versions: Option<Vec<_>> = cluster.members().map(|member| version_of(member.id)).collect();
         let least = versions.and_then(|versions| versions.into_iter().min());
         let present = cluster.version();
         let downgrading = cluster.downgrade().is_some_and(|downgrade| downgrade.enabled);
-        let decided = match (least.map(|least| ClusterVersion { patch: 0, ..least }), present) {
+        let decided = match (least.map(|least| Version { patch: 0, ..least }), present) {
             (least, None) => least.unwrap_or(VERSION_UNKNOWN),
             (Some(least), Some(present)) if least > present && !downgrading => least,
             _ => return,
