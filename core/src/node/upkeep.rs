@@ -17,7 +17,11 @@ use super::{Node, Response};
 const VERSION_INTERVAL: Duration = Duration::from_secs(4);
 
 /// The version of a cluster while some member's is unknown.
-const VERSION_UNKNOWN: Version = Version { major: 3, minor: 0, patch: 0 };
+const VERSION_UNKNOWN: Version = Version {
+    major: 3,
+    minor: 0,
+    patch: 0,
+};
 
 impl Node {
     /// Frees some of the space of a compaction.
@@ -85,8 +89,17 @@ impl Node {
             return;
         }
         let cluster = self.store.view().cluster;
-        let own = Version { patch: 0, ..self.config.server_version };
-        let version_of = |id| if id == self.member.id() { Some(own) } else { self.peer_versions.get(&id).copied() };
+        let own = Version {
+            patch: 0,
+            ..self.config.server_version
+        };
+        let version_of = |id| {
+            if id == self.member.id() {
+                Some(own)
+            } else {
+                self.peer_versions.get(&id).copied()
+            }
+        };
         let versions: Option<Vec<_>> = cluster.members().map(|member| version_of(member.id)).collect();
         let least = versions.and_then(|versions| versions.into_iter().min());
         let present = cluster.version();
