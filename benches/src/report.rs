@@ -164,6 +164,7 @@ mod tests {
             kinds,
             versions: vec!["3".into(), "1".into()],
             runs: 3,
+            scale: 1.0,
             rows: vec![row, latency],
         };
         let text = report.to_string();
