@@ -17,7 +17,7 @@ use futures_channel::oneshot;
 use quoin_core::config::{AutoCompaction, Config, Gate, Url};
 use quoin_core::error::Error;
 use quoin_core::id::MemberId;
-use quoin_core::limits::{GRPC_OVERHEAD_BYTES, STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS};
+use quoin_core::limits::{GRPC_OVERHEAD_BYTES, STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS, WAL_SEGMENT_BYTES};
 use quoin_core::member::{self, Halt, Retention, Status};
 use quoin_core::mvcc::EventKind;
 use quoin_core::node::{self, Node};
@@ -88,43 +88,26 @@ pub fn start(config: &Config, clock: Clock, metrics: &Arc<Metrics>) -> Result<Ru
         snap_dir: DataDir::new(&config.data_dir, "").snap(),
         max_wals: count(config.max_wals),
         max_snapshots: count(config.max_snapshots),
+        segment_bytes: WAL_SEGMENT_BYTES,
         unsafe_no_fsync: config.unsafe_no_fsync,
-        clock,
+        clock: Arc::new(clock),
         report: Arc::new(move |done| reports.report(done)),
         observe: observe(metrics),
     };
-    let store_config = StoreConfig {
-        min_lease_ttl_seconds: member_config(config, MemberId::NONE).min_lease_ttl_seconds(),
-        max_learners: count(config.max_learners),
-        persist_lease_checkpoints: config.feature_gates.enabled(Gate::LeaseCheckpointPersist),
-    };
-    let world = World {
-        disk: Arc::new(RealDisk),
-        open_table: &open_table,
-        resolve: &resolve,
-        notify: &logs::notice,
-    };
-    let booted = boot(config, store_config, keep.clone(), &world)?;
-    assemble(config, queue, &keep, metrics, booted).map_err(|error| thread_fault(&error))
+    let world = World { disk: Arc::new(RealDisk), open_table: &open_table, resolve: &resolve, notify: &logs::notice };
+    let booted = boot(config, store_config(config), keep.clone(), &world)?;
+    assemble(config, clock, queue, &keep, metrics, booted).map_err(|error| thread_fault(&error))
 }
 
 fn assemble(
     config: &Config,
+    clock: Clock,
     queue: NodeQueue,
     keep: &Keep,
     metrics: &Arc<Metrics>,
     booted: Booted,
 ) -> io::Result<Running> {
-    let clock = keep.clock;
-    let Booted {
-        member,
-        cluster,
-        recovered,
-        store,
-        log,
-        table,
-        lock,
-    } = booted;
+    let Booted { member, cluster, recovered, store, log, table, lock } = booted;
     let seed = RandomState::new().hash_one("quoin");
     tracing::info!(seed, "drew the seed of this run");
     let published = Published {
@@ -232,6 +215,16 @@ impl Queues for Ways {
     }
 }
 
+/// The applied state's part of a configuration.
+#[must_use]
+pub fn store_config(config: &Config) -> StoreConfig {
+    StoreConfig {
+        min_lease_ttl_seconds: member_config(config, MemberId::NONE).min_lease_ttl_seconds(),
+        max_learners: count(config.max_learners),
+        persist_lease_checkpoints: config.feature_gates.enabled(Gate::LeaseCheckpointPersist),
+    }
+}
+
 fn member_config(config: &Config, member: MemberId) -> member::Config {
     member::Config {
         heartbeat_interval: Duration::from_millis(config.heartbeat_ms),
@@ -249,7 +242,9 @@ fn member_config(config: &Config, member: MemberId) -> member::Config {
     }
 }
 
-fn node_config(config: &Config, member: MemberId) -> node::Config {
+/// The node's part of a configuration.
+#[must_use]
+pub fn node_config(config: &Config, member: MemberId) -> node::Config {
     node::Config {
         member: member_config(config, member),
         quota_bytes: config.quota_backend_bytes,

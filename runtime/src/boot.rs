@@ -157,7 +157,7 @@ fn take_lock(dirs: &DataDir, keep: &Keep, world: &World<'_>) -> Result<Box<dyn D
         );
         (world.notify)(&notice.with("path", path.display().to_string()));
     };
-    dirs.lock(disk, &keep.clock, &mut { waited }).map_err(|error| disk_fault("lock", &dirs.member(), &error).into())
+    dirs.lock(disk, &*keep.clock, &mut { waited }).map_err(|error| disk_fault("lock", &dirs.member(), &error).into())
 }
 
 fn wal_access(dirs: &DataDir, disk: &dyn Disk) -> Result<(), String> {

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::clock::Time;
 use crate::disk::{DIR_MODE, Disk, DiskFile, exists};
 
 /// How often a lock that another process holds is tried again.
@@ -92,7 +92,7 @@ impl DataDir {
 
     /// Waits until this process owns the directory; the lock lasts until the returned file is dropped. `notice` is
     /// called once, with the lock's path, when the wait has become long.
-    pub fn lock(&self, disk: &dyn Disk, clock: &Clock, notice: &mut dyn FnMut(&Path)) -> io::Result<Box<dyn DiskFile>> {
+    pub fn lock(&self, disk: &dyn Disk, clock: &dyn Time, notice: &mut dyn FnMut(&Path)) -> io::Result<Box<dyn DiskFile>> {
         let path = self.lock_file();
         let file = if exists(disk, &path)? { disk.open(&path)? } else { create_or_open(disk, &path)? };
         let since = clock.now();

@@ -14,7 +14,7 @@ use quoin_core::node::Done;
 use quoin_core::table::TableOp;
 use quoin_core::time::Instant;
 
-use crate::clock::Clock;
+use crate::clock::Time;
 use crate::table::Table;
 
 use super::wal::Keep;
@@ -46,7 +46,7 @@ pub enum TableJob {
 /// The table with what is known of its durability.
 pub struct Rows {
     table: Box<dyn Table>,
-    clock: Clock,
+    clock: Arc<dyn Time>,
     report: Report,
     observe: Observe,
     /// The last batch written.
@@ -70,7 +70,7 @@ impl Rows {
         // What a crashed process had written may not be durable yet: assume nothing until the first sync.
         Self {
             table,
-            clock: keep.clock,
+            clock: Arc::clone(&keep.clock),
             report: Arc::clone(&keep.report),
             observe: Arc::clone(&keep.observe),
             last: None,

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quoin_core::error::Fault;
-use quoin_core::limits::WAL_SEGMENT_BYTES;
 use quoin_core::member::BatchId;
 use quoin_core::node::Done;
 use quoin_core::proto::raftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata};
@@ -18,7 +17,7 @@ use quoin_core::snap::{self, SnapshotName};
 use quoin_core::time::Instant;
 use quoin_core::wal::{Identity, Marker, Replay, Save, Segment, SegmentName, Source, Writer, select};
 
-use crate::clock::Clock;
+use crate::clock::Time;
 use crate::disk::{Disk, DiskFile, write_atomically};
 
 use super::{Lane, Observation, Observe, Report, disk_fault};
@@ -62,10 +61,12 @@ pub struct Keep {
     pub max_wals: usize,
     /// `--max-snapshots`; 0 keeps all.
     pub max_snapshots: usize,
+    /// Length of a log file: [`WAL_SEGMENT_BYTES`](quoin_core::limits::WAL_SEGMENT_BYTES), but in simulations.
+    pub segment_bytes: u64,
     /// `--unsafe-no-fsync`.
     pub unsafe_no_fsync: bool,
     /// Where times are measured.
-    pub clock: Clock,
+    pub clock: Arc<dyn Time>,
     /// Where completions go.
     pub report: Report,
     /// Where measurements go.
@@ -144,8 +145,8 @@ impl Log {
         disk.remove_dir(&beside).map_err(fail("clear the place of"))?;
         disk.create_dir(&beside).map_err(fail("create"))?;
         let mut head = Vec::new();
-        let writer = Writer::create(identity, &mut head);
-        let mut file = prepare(&*disk, &beside, &writer.name().to_string(), &head)?;
+        let writer = Writer::create(identity, &mut head).with_segment_bytes(keep.segment_bytes);
+        let mut file = prepare(&*disk, &beside, &writer.name().to_string(), keep.segment_bytes, &head)?;
         file.sync_data().map_err(fail("sync"))?;
         disk.sync_dir(&beside).map_err(fail("sync"))?;
         drop(file);
@@ -178,10 +179,10 @@ impl Log {
             set_aside(&*disk, dir, replay.tail.name, &*file, replay.tail.offset)?;
         }
         file.truncate(replay.tail.offset).map_err(fail("truncate"))?;
-        file.preallocate(WAL_SEGMENT_BYTES.max(replay.tail.offset)).map_err(fail("preallocate"))?;
+        file.preallocate(keep.segment_bytes.max(replay.tail.offset)).map_err(fail("preallocate"))?;
         file.sync_data().map_err(fail("sync"))?;
         let mut buffer = Vec::new();
-        let writer = Writer::resume(replay, &mut buffer);
+        let writer = Writer::resume(replay, &mut buffer).with_segment_bytes(keep.segment_bytes);
         let mut log = Self { disk, dir: dir.to_owned(), keep, writer, file, older, buffer: Vec::new() };
         log.append(&buffer, replay.tail.offset)?;
         log.cut_if_full()?;
@@ -234,7 +235,7 @@ impl Log {
         let fail = |operation| { let closed = closed.clone(); move |error: io::Error| disk_fault(operation, &closed, &error) };
         self.file.truncate(cut.closed_bytes).map_err(fail("truncate"))?;
         self.file.sync_data().map_err(fail("sync"))?;
-        let next = prepare(&*self.disk, &self.dir, PREPARED, &head)?;
+        let next = prepare(&*self.disk, &self.dir, PREPARED, self.keep.segment_bytes, &head)?;
         let path = self.dir.join(cut.opened.to_string());
         lock(&*next, &path)?;
         self.disk.rename(&self.dir.join(PREPARED), &path).map_err(|error| disk_fault("name", &path, &error))?;
@@ -354,14 +355,20 @@ pub fn snapshot_files(disk: &dyn Disk, dir: &Path) -> Result<Vec<SnapshotName>, 
 }
 
 /// Creates a preallocated segment file with its head, synced but for its name.
-fn prepare(disk: &dyn Disk, dir: &Path, name: &str, head: &[u8]) -> Result<Box<dyn DiskFile>, Fault> {
+fn prepare(
+    disk: &dyn Disk,
+    dir: &Path,
+    name: &str,
+    segment_bytes: u64,
+    head: &[u8],
+) -> Result<Box<dyn DiskFile>, Fault> {
     let path = dir.join(name);
     let fail = |operation| { let path = path.clone(); move |error: io::Error| disk_fault(operation, &path, &error) };
     if crate::disk::exists(disk, &path).map_err(fail("look at"))? {
         disk.remove(&path).map_err(fail("remove"))?;
     }
     let mut file = disk.create(&path).map_err(fail("create"))?;
-    file.preallocate(WAL_SEGMENT_BYTES).map_err(fail("preallocate"))?;
+    file.preallocate(segment_bytes).map_err(fail("preallocate"))?;
     file.write_at(0, head).map_err(fail("write"))?;
     file.sync_data().map_err(fail("sync"))?;
     Ok(file)
