@@ -67,7 +67,9 @@ pub fn run(case: Case, lies: Lies, trace: Trace) -> (Tally, Trace, Result<(), Fa
 
 fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
     let words = panic.downcast_ref::<String>().cloned();
-    words.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+    words
+        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_default()
 }
 
 /// A campaign under way.
@@ -89,7 +91,14 @@ impl Campaign {
     /// The campaign of `seed`.
     #[must_use]
     pub fn new(seed: u64, lies: Lies) -> Self {
-        Self { seeds: Prng::new(seed).fork("campaign"), lies, total: Tally::default(), long: 0, short: 0, runs: 0 }
+        Self {
+            seeds: Prng::new(seed).fork("campaign"),
+            lies,
+            total: Tally::default(),
+            long: 0,
+            short: 0,
+            runs: 0,
+        }
     }
 
     /// Runs until there were `crashes`, half of them in short runs. `progress` is told now and then.
@@ -141,4 +150,3 @@ pub fn campaign(seed: u64, crashes: u64, lies: Lies) -> Result<Tally, Failure> {
     campaign.run(crashes, &mut |_| {})?;
     Ok(campaign.total)
 }
-

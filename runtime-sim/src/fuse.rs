@@ -100,7 +100,10 @@ impl Fuse {
     /// A new fuse in place of the old one, whether or not it has blown; planned errors are off. Points count on.
     pub fn renew(&self) {
         let mut state = self.lock();
-        *state = State { points: state.points, ..State::default() };
+        *state = State {
+            points: state.points,
+            ..State::default()
+        };
     }
 
     /// Passes a point; false if the process is dead.
@@ -186,7 +189,12 @@ mod tests {
     #[test]
     fn an_error_strikes_calls_of_its_kind_only() {
         let fuse = Fuse::default();
-        let strike = Strike { touch: Touch::Sync, spared: 1, kind: io::ErrorKind::StorageFull, lasts: false };
+        let strike = Strike {
+            touch: Touch::Sync,
+            spared: 1,
+            kind: io::ErrorKind::StorageFull,
+            lasts: false,
+        };
         fuse.strike(strike);
         fuse.call(Touch::Write).unwrap();
         fuse.call(Touch::Sync).unwrap();
@@ -194,7 +202,11 @@ mod tests {
         assert_eq!(fuse.call(Touch::Sync).unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert_eq!(fuse.struck(), Some(Touch::Sync));
         fuse.call(Touch::Sync).unwrap();
-        fuse.strike(Strike { lasts: true, spared: 0, ..strike });
+        fuse.strike(Strike {
+            lasts: true,
+            spared: 0,
+            ..strike
+        });
         fuse.call(Touch::Sync).unwrap_err();
         fuse.call(Touch::Sync).unwrap_err();
     }

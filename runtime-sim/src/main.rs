@@ -22,10 +22,17 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let long = number("--long").map(|seed| Case::Long { seed });
-    let short = number("--short").map(|seed| Case::Short { seed, at: number("--at") });
+    let short = number("--short").map(|seed| Case::Short {
+        seed,
+        at: number("--at"),
+    });
     let judged = match long.or(short) {
         Some(case) => {
-            let trace = if args.iter().any(|arg| arg == "--trace") { Trace::printed() } else { Trace::default() };
+            let trace = if args.iter().any(|arg| arg == "--trace") {
+                Trace::printed()
+            } else {
+                Trace::default()
+            };
             let (tally, _, judged) = run(case, Lies::default(), trace);
             println!("{tally:#?}");
             judged

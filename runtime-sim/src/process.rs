@@ -50,7 +50,14 @@ impl Site {
         let fuse = Fuse::default();
         let disk = SimDisk::new(seed, fuse.clone());
         let table = SimTable::new(seed, fuse.clone());
-        Self { disk, table, fuse, hand: Hand::default(), config, segment_bytes }
+        Self {
+            disk,
+            table,
+            fuse,
+            hand: Hand::default(),
+            config,
+            segment_bytes,
+        }
     }
 
     /// A copy of the site as it is, with a fuse and a clock of its own.
@@ -72,7 +79,10 @@ impl Site {
     /// The directories.
     #[must_use]
     pub fn dirs(&self) -> DataDir {
-        DataDir::new(&self.config.data_dir, self.config.wal_dir.as_deref().unwrap_or_default())
+        DataDir::new(
+            &self.config.data_dir,
+            self.config.wal_dir.as_deref().unwrap_or_default(),
+        )
     }
 }
 
@@ -95,7 +105,11 @@ pub struct Post<L: Lane> {
 
 impl<L: Lane> Post<L> {
     fn new(lane: L) -> Self {
-        Self { lane, jobs: VecDeque::new(), broken: false }
+        Self {
+            lane,
+            jobs: VecDeque::new(),
+            broken: false,
+        }
     }
 
     /// How many jobs wait.
@@ -110,7 +124,10 @@ impl<L: Lane> Post<L> {
 
     /// When work of its own is due.
     pub fn wakes_at(&self, now: Instant) -> Option<Instant> {
-        self.lane.patience().filter(|_| !self.broken).map(|patience| now + patience)
+        self.lane
+            .patience()
+            .filter(|_| !self.broken)
+            .map(|patience| now + patience)
     }
 
     /// Carries out the first `count` jobs; false if the lane broke.
@@ -230,12 +247,32 @@ impl Process {
             notify: &|_| {},
         };
         let booted = boot::boot(&site.config, store_config(&site.config), keep.clone(), &world)?;
-        let Booted { member, recovered, store, log, table, lock, cluster: _ } = booted;
-        let start = Start { recovered: recovered.clone(), view: store.view() };
+        let Booted {
+            member,
+            recovered,
+            store,
+            log,
+            table,
+            lock,
+            cluster: _,
+        } = booted;
+        let start = Start {
+            recovered: recovered.clone(),
+            view: store.view(),
+        };
         let rows = Rows::new(table, recovered.applied, &keep);
         let config = node_config(&site.config, member);
         let node = Node::start(config, recovered, store, seed, unix_ms, site.hand.now())?;
-        Ok((Self { node, log: Post::new(log), rows: Post::new(rows), reports, _lock: lock }, start))
+        Ok((
+            Self {
+                node,
+                log: Post::new(log),
+                rows: Post::new(rows),
+                reports,
+                _lock: lock,
+            },
+            start,
+        ))
     }
 
     /// One turn of the node.

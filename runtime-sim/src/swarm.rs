@@ -52,8 +52,20 @@ pub struct Pace {
 }
 
 /// Keys that are prefixes and neighbours of each other.
-const KEYS: [&[u8]; 12] =
-    [b"a", b"a\0", b"ab", b"b", b"\0", b"\xff", b"b/1", b"b/2", b"b/20", b"c", b"\xff\xff", b"z"];
+const KEYS: [&[u8]; 12] = [
+    b"a",
+    b"a\0",
+    b"ab",
+    b"b",
+    b"\0",
+    b"\xff",
+    b"b/1",
+    b"b/2",
+    b"b/20",
+    b"c",
+    b"\xff\xff",
+    b"z",
+];
 
 impl Swarm {
     /// The choices of `seed`.
@@ -108,7 +120,11 @@ fn config(prng: &mut Prng) -> Config {
 }
 
 fn mix(prng: &mut Prng) -> Vec<(Kind, u64)> {
-    let mut mix: Vec<_> = Kind::ALL.into_iter().filter(|_| prng.below(4) != 0).map(|kind| (kind, kind.weight())).collect();
+    let mut mix: Vec<_> = Kind::ALL
+        .into_iter()
+        .filter(|_| prng.below(4) != 0)
+        .map(|kind| (kind, kind.weight()))
+        .collect();
     // Without writes there is nothing to lose.
     mix.push((Kind::Put, Kind::Put.weight()));
     mix

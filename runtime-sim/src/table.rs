@@ -55,13 +55,19 @@ impl SimTable {
             model: TableModel::default(),
             prng: Prng::new(seed).fork("table"),
         };
-        Self { shelf: Arc::new(Mutex::new(shelf)), fuse }
+        Self {
+            shelf: Arc::new(Mutex::new(shelf)),
+            fuse,
+        }
     }
 
     /// A copy of the table as it is, behind a fuse of its own.
     #[must_use]
     pub fn fork(&self, fuse: Fuse) -> Self {
-        Self { shelf: Arc::new(Mutex::new(self.lock().clone())), fuse }
+        Self {
+            shelf: Arc::new(Mutex::new(self.lock().clone())),
+            fuse,
+        }
     }
 
     /// Behaves as `model` from now on.
@@ -140,7 +146,10 @@ impl Table for SimTable {
     fn scan(&self, bucket: Bucket) -> Rows<'_> {
         match self.enter(Touch::TableRead) {
             Ok(shelf) => {
-                let rows = shelf.current.range((bucket, Bytes::new())..).take_while(|((of, _), _)| *of == bucket);
+                let rows = shelf
+                    .current
+                    .range((bucket, Bytes::new())..)
+                    .take_while(|((of, _), _)| *of == bucket);
                 let rows: Vec<_> = rows.map(|((_, key), value)| Ok((key.clone(), value.clone()))).collect();
                 Box::new(rows.into_iter())
             }
@@ -150,7 +159,11 @@ impl Table for SimTable {
 
     fn size_bytes(&self) -> io::Result<u64> {
         let shelf = self.lock();
-        Ok(shelf.current.iter().map(|((_, key), value)| (key.len() + value.len()) as u64).sum())
+        Ok(shelf
+            .current
+            .iter()
+            .map(|((_, key), value)| (key.len() + value.len()) as u64)
+            .sum())
     }
 
     fn defragment(&mut self) -> io::Result<()> {
@@ -172,7 +185,9 @@ mod tests {
     }
 
     fn batch(number: u8) -> Vec<TableOp> {
-        (0..3).map(|row| TableOp::put(Bucket::Key, Bytes::from(vec![row]), Bytes::from(vec![number]))).collect()
+        (0..3)
+            .map(|row| TableOp::put(Bucket::Key, Bytes::from(vec![row]), Bytes::from(vec![number])))
+            .collect()
     }
 
     fn values(table: &SimTable) -> Vec<u8> {
@@ -206,14 +221,26 @@ mod tests {
         };
         assert_eq!(lose(TableModel::default()), 3);
         let torn = (0..50).map(|seed| {
-            let mut table = table(seed, TableModel { tears_batches: true, ..TableModel::default() });
+            let mut table = table(
+                seed,
+                TableModel {
+                    tears_batches: true,
+                    ..TableModel::default()
+                },
+            );
             table.write(&batch(1)).unwrap();
             table.lose_power();
             values(&table).len()
         });
         assert!(torn.collect::<std::collections::BTreeSet<_>>().contains(&1));
         let forgotten = (0..50).map(|seed| {
-            let mut table = table(seed, TableModel { forgets: true, ..TableModel::default() });
+            let mut table = table(
+                seed,
+                TableModel {
+                    forgets: true,
+                    ..TableModel::default()
+                },
+            );
             table.write(&batch(1)).unwrap();
             table.sync().unwrap();
             table.lose_power();

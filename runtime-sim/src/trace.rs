@@ -25,13 +25,20 @@ impl Trace {
     /// A record that is hashed.
     #[must_use]
     pub fn hashed() -> Self {
-        Self { mode: Mode::Hash, hash: 0xcbf2_9ce4_8422_2325, lines: 0 }
+        Self {
+            mode: Mode::Hash,
+            hash: 0xcbf2_9ce4_8422_2325,
+            lines: 0,
+        }
     }
 
     /// A record that is printed to standard error too.
     #[must_use]
     pub fn printed() -> Self {
-        Self { mode: Mode::Print, ..Self::hashed() }
+        Self {
+            mode: Mode::Print,
+            ..Self::hashed()
+        }
     }
 
     /// Adds a line.

@@ -111,7 +111,10 @@ impl Workload {
             Kind::Read => Request::Read,
             Kind::Renew => Request::LeaseRenew { id: self.lease() },
             Kind::Revoke => Request::LeaseRevoke(LeaseRevokeRequest { id: self.lease() }),
-            Kind::TimeToLive => Request::LeaseTimeToLive { id: self.lease(), keys: true },
+            Kind::TimeToLive => Request::LeaseTimeToLive {
+                id: self.lease(),
+                keys: true,
+            },
             Kind::Txn => self.transaction(revision),
         }
     }
@@ -123,22 +126,42 @@ impl Workload {
 
     fn put_request(&mut self) -> PutRequest {
         let lease = if self.prng.below(4) == 0 { self.lease() } else { 0 };
-        PutRequest { key: self.key(), value: self.value(), lease, prev_kv: self.prng.below(2) == 0, ..PutRequest::default() }
+        PutRequest {
+            key: self.key(),
+            value: self.value(),
+            lease,
+            prev_kv: self.prng.below(2) == 0,
+            ..PutRequest::default()
+        }
     }
 
     fn delete(&mut self) -> DeleteRangeRequest {
         let (key, range_end) = self.range();
-        DeleteRangeRequest { key, range_end, prev_kv: self.prng.below(2) == 0 }
+        DeleteRangeRequest {
+            key,
+            range_end,
+            prev_kv: self.prng.below(2) == 0,
+        }
     }
 
     fn alarm(&mut self) -> Request {
-        let action = one_of(&mut self.prng, &[AlarmAction::Activate, AlarmAction::Deactivate, AlarmAction::Deactivate]);
-        Request::Alarm(AlarmRequest { action: action as i32, member_id: 1, alarm: AlarmType::Nospace as i32 })
+        let action = one_of(
+            &mut self.prng,
+            &[AlarmAction::Activate, AlarmAction::Deactivate, AlarmAction::Deactivate],
+        );
+        Request::Alarm(AlarmRequest {
+            action: action as i32,
+            member_id: 1,
+            alarm: AlarmType::Nospace as i32,
+        })
     }
 
     fn compact(&mut self, revision: i64) -> Request {
         let back = i64::try_from(self.prng.below(20)).unwrap_or(0) - 1;
-        Request::Compact(CompactionRequest { revision: (revision - back).max(0), physical: self.prng.below(2) == 0 })
+        Request::Compact(CompactionRequest {
+            revision: (revision - back).max(0),
+            physical: self.prng.below(2) == 0,
+        })
     }
 
     fn transaction(&mut self, revision: i64) -> Request {
@@ -153,8 +176,16 @@ impl Workload {
 
     fn txn(&mut self, revision: i64, depth: u64) -> TxnRequest {
         let compare = (0..self.prng.below(3)).map(|_| self.compare(revision)).collect();
-        let mut branch = || (0..self.prng.below(4)).map(|_| self.operation(revision, depth)).collect::<Vec<_>>();
-        TxnRequest { compare, success: branch(), failure: branch() }
+        let mut branch = || {
+            (0..self.prng.below(4))
+                .map(|_| self.operation(revision, depth))
+                .collect::<Vec<_>>()
+        };
+        TxnRequest {
+            compare,
+            success: branch(),
+            failure: branch(),
+        }
     }
 
     fn operation(&mut self, revision: i64, depth: u64) -> RequestOp {
@@ -164,7 +195,11 @@ impl Workload {
             9 if depth > 0 => Op::RequestTxn(self.txn(revision, depth - 1)),
             _ => {
                 let (key, range_end) = self.range();
-                Op::RequestRange(RangeRequest { key, range_end, ..RangeRequest::default() })
+                Op::RequestRange(RangeRequest {
+                    key,
+                    range_end,
+                    ..RangeRequest::default()
+                })
             }
         };
         RequestOp { request: Some(request) }
@@ -173,12 +208,26 @@ impl Workload {
     fn compare(&mut self, revision: i64) -> Compare {
         let recent = revision - i64::try_from(self.prng.below(8)).unwrap_or(0);
         let (target, union) = match self.prng.below(4) {
-            0 => (CompareTarget::Version, TargetUnion::Version(i64::try_from(self.prng.below(3)).unwrap_or(0))),
-            1 => (CompareTarget::Create, TargetUnion::CreateRevision(one_of(&mut self.prng, &[0, recent]))),
-            2 => (CompareTarget::Mod, TargetUnion::ModRevision(one_of(&mut self.prng, &[0, recent]))),
+            0 => (
+                CompareTarget::Version,
+                TargetUnion::Version(i64::try_from(self.prng.below(3)).unwrap_or(0)),
+            ),
+            1 => (
+                CompareTarget::Create,
+                TargetUnion::CreateRevision(one_of(&mut self.prng, &[0, recent])),
+            ),
+            2 => (
+                CompareTarget::Mod,
+                TargetUnion::ModRevision(one_of(&mut self.prng, &[0, recent])),
+            ),
             _ => (CompareTarget::Value, TargetUnion::Value(self.old_value())),
         };
-        let results = [CompareResult::Equal, CompareResult::Greater, CompareResult::Less, CompareResult::NotEqual];
+        let results = [
+            CompareResult::Equal,
+            CompareResult::Greater,
+            CompareResult::Less,
+            CompareResult::NotEqual,
+        ];
         Compare {
             result: one_of(&mut self.prng, &results) as i32,
             target: target as i32,

@@ -94,7 +94,12 @@ pub fn start(config: &Config, clock: Clock, metrics: &Arc<Metrics>) -> Result<Ru
         report: Arc::new(move |done| reports.report(done)),
         observe: observe(metrics),
     };
-    let world = World { disk: Arc::new(RealDisk), open_table: &open_table, resolve: &resolve, notify: &logs::notice };
+    let world = World {
+        disk: Arc::new(RealDisk),
+        open_table: &open_table,
+        resolve: &resolve,
+        notify: &logs::notice,
+    };
     let booted = boot(config, store_config(config), keep.clone(), &world)?;
     assemble(config, clock, queue, &keep, metrics, booted).map_err(|error| thread_fault(&error))
 }
@@ -107,7 +112,15 @@ fn assemble(
     metrics: &Arc<Metrics>,
     booted: Booted,
 ) -> io::Result<Running> {
-    let Booted { member, cluster, recovered, store, log, table, lock } = booted;
+    let Booted {
+        member,
+        cluster,
+        recovered,
+        store,
+        log,
+        table,
+        lock,
+    } = booted;
     let seed = RandomState::new().hash_one("quoin");
     tracing::info!(seed, "drew the seed of this run");
     let published = Published {

@@ -28,7 +28,11 @@ impl DataDir {
     /// The directories for `--data-dir` and, unless empty, `--wal-dir`.
     pub fn new(root: impl Into<PathBuf>, wal_dir: &str) -> Self {
         let root = root.into();
-        let wal = if wal_dir.is_empty() { root.join("member").join("wal") } else { PathBuf::from(wal_dir) };
+        let wal = if wal_dir.is_empty() {
+            root.join("member").join("wal")
+        } else {
+            PathBuf::from(wal_dir)
+        };
         Self { root, wal }
     }
 
@@ -92,9 +96,18 @@ impl DataDir {
 
     /// Waits until this process owns the directory; the lock lasts until the returned file is dropped. `notice` is
     /// called once, with the lock's path, when the wait has become long.
-    pub fn lock(&self, disk: &dyn Disk, clock: &dyn Time, notice: &mut dyn FnMut(&Path)) -> io::Result<Box<dyn DiskFile>> {
+    pub fn lock(
+        &self,
+        disk: &dyn Disk,
+        clock: &dyn Time,
+        notice: &mut dyn FnMut(&Path),
+    ) -> io::Result<Box<dyn DiskFile>> {
         let path = self.lock_file();
-        let file = if exists(disk, &path)? { disk.open(&path)? } else { create_or_open(disk, &path)? };
+        let file = if exists(disk, &path)? {
+            disk.open(&path)?
+        } else {
+            create_or_open(disk, &path)?
+        };
         let since = clock.now();
         let mut noticed = false;
         while !file.try_lock()? {

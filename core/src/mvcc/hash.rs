@@ -66,8 +66,7 @@ impl View {
             if at.main == self.compact_revision && record.is_tombstone() {
                 continue;
             }
-            crc = crc32c::crc32c_append(crc, at.row_key(record.is_tombstone()).as_slice());
-            crc = crc32c::crc32c_append(crc, record.row());
+            crc = crc32c::crc32c_append(crc, record.block());
         }
         HashKv {
             hash: crc,

@@ -13,9 +13,10 @@ use crate::proto::etcdserverpb::{
     AlarmRequest, CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest, TxnRequest,
 };
 use crate::proto::raftpb;
-use crate::store::{self, ClusterVersion};
+use crate::store;
 use crate::table::TableOp;
 use crate::time::Instant;
+use crate::version::Version;
 
 /// A cause.
 #[derive(Clone, Debug)]
@@ -93,7 +94,7 @@ pub enum PeerEvent {
     /// A message to it was lost.
     Unreachable(MemberId),
     /// The version it runs.
-    Version(MemberId, ClusterVersion),
+    Version(MemberId, Version),
 }
 
 /// What a client, or the host on its behalf, may ask.

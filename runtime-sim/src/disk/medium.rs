@@ -192,12 +192,16 @@ impl Medium {
             NameChange::Add(_, node) => Some(node),
             NameChange::Remove(_) | NameChange::Rename(..) => None,
         });
-        let named: BTreeSet<usize> = self.names.values().chain(self.durable_names.values()).chain(pending).filter_map(
-            |node| match node {
+        let named: BTreeSet<usize> = self
+            .names
+            .values()
+            .chain(self.durable_names.values())
+            .chain(pending)
+            .filter_map(|node| match node {
                 Node::File(inode) => Some(*inode),
                 Node::Directory => None,
-            },
-        ).collect();
+            })
+            .collect();
         for (number, inode) in self.inodes.iter_mut().enumerate() {
             if !named.contains(&number) && !inode.current.is_empty() {
                 *inode = Inode::default();
@@ -219,7 +223,11 @@ impl Medium {
         }
         // A name below a directory that was never durable is gone with it.
         let durable = self.durable_names.clone();
-        self.durable_names.retain(|path, _| path.ancestors().skip(1).all(|above| is_root(above) || durable.contains_key(above)));
+        self.durable_names.retain(|path, _| {
+            path.ancestors()
+                .skip(1)
+                .all(|above| is_root(above) || durable.contains_key(above))
+        });
         self.names = self.durable_names.clone();
     }
 
@@ -266,7 +274,11 @@ impl NameChange {
                 for name in moved {
                     let node = names.remove(&name).expect("it was just listed");
                     let below = name.strip_prefix(from).expect("it starts with `from`");
-                    let target = if below.as_os_str().is_empty() { to.clone() } else { to.join(below) };
+                    let target = if below.as_os_str().is_empty() {
+                        to.clone()
+                    } else {
+                        to.join(below)
+                    };
                     names.insert(target, node);
                 }
             }

@@ -27,7 +27,8 @@ impl Judge {
             }
             (Request::LeaseGrant(_), Response::Applied(store::Response::LeaseGrant(response))) => {
                 self.revision_of(&asked, response.header)?;
-                self.leases.granted(response.id, response.ttl, asked.at, asked.applied_index);
+                self.leases
+                    .granted(response.id, response.ttl, asked.at, asked.applied_index);
                 Ok(())
             }
             (Request::LeaseRevoke(_), Response::Applied(store::Response::LeaseRevoke(response))) => {
@@ -79,9 +80,16 @@ impl Judge {
         response: DeleteRangeResponse,
     ) -> Verdict {
         let revision = self.revision_of(asked, response.header)?;
-        let response = DeleteRangeResponse { header: None, ..response };
+        let response = DeleteRangeResponse {
+            header: None,
+            ..response
+        };
         // One that found nothing made no revision.
-        let mut expected = if response.deleted == 0 { self.after(revision)? } else { self.before(revision)? };
+        let mut expected = if response.deleted == 0 {
+            self.after(revision)?
+        } else {
+            self.before(revision)?
+        };
         let answer = expected.delete(delete);
         ensure(answer == response, || {
             format!("the deletion of revision {revision} is answered {response:?} and not {answer:?}")
@@ -109,12 +117,21 @@ impl Judge {
         let Some(seen) = &self.seen else {
             return ensure(false, || "a read may go on, and there is nothing to read".to_owned());
         };
-        let everything = RangeRequest { key: "\0".into(), range_end: "\0".into(), ..RangeRequest::default() };
-        let response = seen.range(&everything).map_err(|error| Violation(format!("a read fails: {error}")))?;
+        let everything = RangeRequest {
+            key: "\0".into(),
+            range_end: "\0".into(),
+            ..RangeRequest::default()
+        };
+        let response = seen
+            .range(&everything)
+            .map_err(|error| Violation(format!("a read fails: {error}")))?;
         let revision = self.revision_of(asked, response.header)?;
         let expected = self.after(revision)?.range(&everything).kvs;
         ensure(expected == response.kvs, || {
-            format!("at revision {revision} {:?} are read and not {expected:?}", response.kvs)
+            format!(
+                "at revision {revision} {:?} are read and not {expected:?}",
+                response.kvs
+            )
         })
     }
 
@@ -123,7 +140,10 @@ impl Judge {
         let revision = header.map_or(0, |header| header.revision);
         ensure(revision >= asked.revision && revision <= self.history.last(), || {
             let (since, last) = (asked.revision, self.history.last());
-            format!("{:?} was asked at revision {since}, is answered with {revision}, and there are {last}", asked.request)
+            format!(
+                "{:?} was asked at revision {since}, is answered with {revision}, and there are {last}",
+                asked.request
+            )
         })?;
         Ok(revision)
     }
@@ -148,8 +168,12 @@ impl Judge {
             return Ok(());
         }
         let known = self.history.changes(revision);
-        ensure(known == changes, || format!("revision {revision} changed {known:?} and is acknowledged as {changes:?}"))?;
+        ensure(known == changes, || {
+            format!("revision {revision} changed {known:?} and is acknowledged as {changes:?}")
+        })?;
         let other = self.claimed.insert(revision, token);
-        ensure(other.is_none(), || format!("requests {other:?} and {token:?} both made revision {revision}"))
+        ensure(other.is_none(), || {
+            format!("requests {other:?} and {token:?} both made revision {revision}")
+        })
     }
 }

@@ -43,8 +43,14 @@ const FIRST: i64 = 1;
 
 impl Default for History {
     fn default() -> Self {
-        let nothing = Fact { changes: Vec::new(), state: Arc::default() };
-        Self { facts: BTreeMap::from([(FIRST, nothing)]), values: BTreeMap::new() }
+        let nothing = Fact {
+            changes: Vec::new(),
+            state: Arc::default(),
+        };
+        Self {
+            facts: BTreeMap::from([(FIRST, nothing)]),
+            values: BTreeMap::new(),
+        }
     }
 }
 
@@ -96,7 +102,9 @@ impl History {
 
     fn append(&mut self, revision: i64, events: &[Event], told: Vec<Change>) -> Verdict {
         let last = self.last();
-        ensure(revision == last + 1, || format!("revision {revision} follows revision {last}"))?;
+        ensure(revision == last + 1, || {
+            format!("revision {revision} follows revision {last}")
+        })?;
         let mut state = State::clone(&self.facts[&last].state);
         for event in events {
             let before = match event.kind {
@@ -104,16 +112,23 @@ impl History {
                     let kv = &event.kv;
                     let expected = put_into(&mut state, revision, &kv.key, &kv.value, kv.lease);
                     let right = &state[&kv.key];
-                    ensure(right == kv, || format!("the pair of revision {revision} is {kv:?} and should be {right:?}"))?;
+                    ensure(right == kv, || {
+                        format!("the pair of revision {revision} is {kv:?} and should be {right:?}")
+                    })?;
                     let twice = self.values.insert(kv.value.clone(), revision);
                     ensure(twice.is_none(), || {
-                        format!("value {:?} was written at revision {twice:?} and again at {revision}", kv.value)
+                        format!(
+                            "value {:?} was written at revision {twice:?} and again at {revision}",
+                            kv.value
+                        )
                     })?;
                     expected
                 }
                 EventKind::Delete => {
                     let before = state.remove(&event.kv.key);
-                    ensure(before.is_some(), || format!("revision {revision} deletes {:?}, which is not there", event.kv.key))?;
+                    ensure(before.is_some(), || {
+                        format!("revision {revision} deletes {:?}, which is not there", event.kv.key)
+                    })?;
                     before
                 }
             };
@@ -121,7 +136,13 @@ impl History {
                 format!("before revision {revision} was {before:?}, not {:?}", event.prev_kv)
             })?;
         }
-        self.facts.insert(revision, Fact { changes: told, state: Arc::new(state) });
+        self.facts.insert(
+            revision,
+            Fact {
+                changes: told,
+                state: Arc::new(state),
+            },
+        );
         Ok(())
     }
 }
@@ -156,14 +177,28 @@ impl Evaluation {
     /// Begins with `state`; changes get `revision`.
     #[must_use]
     pub fn new(state: &Arc<State>, revision: i64) -> Self {
-        Self { base: Arc::clone(state), state: State::clone(state), revision, changes: Vec::new() }
+        Self {
+            base: Arc::clone(state),
+            state: State::clone(state),
+            revision,
+            changes: Vec::new(),
+        }
     }
 
     /// A write.
     pub fn put(&mut self, request: &PutRequest) -> PutResponse {
-        let before = put_into(&mut self.state, self.revision, &request.key, &request.value, request.lease);
+        let before = put_into(
+            &mut self.state,
+            self.revision,
+            &request.key,
+            &request.value,
+            request.lease,
+        );
         self.changes.push((EventKind::Put, self.state[&request.key].clone()));
-        PutResponse { header: None, prev_kv: before.filter(|_| request.prev_kv) }
+        PutResponse {
+            header: None,
+            prev_kv: before.filter(|_| request.prev_kv),
+        }
     }
 
     /// A deletion.
@@ -171,11 +206,19 @@ impl Evaluation {
         let found: Vec<KeyValue> = range(&self.state, &request.key, &request.range_end).cloned().collect();
         for kv in &found {
             self.state.remove(&kv.key);
-            let gone = KeyValue { key: kv.key.clone(), mod_revision: self.revision, ..KeyValue::default() };
+            let gone = KeyValue {
+                key: kv.key.clone(),
+                mod_revision: self.revision,
+                ..KeyValue::default()
+            };
             self.changes.push((EventKind::Delete, gone));
         }
         let deleted = i64::try_from(found.len()).unwrap_or(i64::MAX);
-        DeleteRangeResponse { header: None, deleted, prev_kvs: if request.prev_kv { found } else { Vec::new() } }
+        DeleteRangeResponse {
+            header: None,
+            deleted,
+            prev_kvs: if request.prev_kv { found } else { Vec::new() },
+        }
     }
 
     /// A read.
@@ -183,7 +226,12 @@ impl Evaluation {
     pub fn range(&self, request: &RangeRequest) -> RangeResponse {
         let kvs: Vec<KeyValue> = range(&self.state, &request.key, &request.range_end).cloned().collect();
         let count = i64::try_from(kvs.len()).unwrap_or(i64::MAX);
-        RangeResponse { header: None, kvs, more: false, count }
+        RangeResponse {
+            header: None,
+            kvs,
+            more: false,
+            count,
+        }
     }
 
     /// A transaction.
@@ -199,7 +247,11 @@ impl Evaluation {
             };
             ResponseOp { response: Some(result) }
         });
-        TxnResponse { header: None, succeeded, responses: responses.collect() }
+        TxnResponse {
+            header: None,
+            succeeded,
+            responses: responses.collect(),
+        }
     }
 }
 

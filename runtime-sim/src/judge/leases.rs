@@ -30,7 +30,14 @@ pub(super) struct LeaseBook {
 impl LeaseBook {
     /// A client was granted a lease it asked for at `since`, when entries up to `after_index` were applied.
     pub(super) fn granted(&mut self, id: i64, ttl: i64, since: Instant, after_index: u64) {
-        self.granted.insert(id, Granted { ttl, since, after_index });
+        self.granted.insert(
+            id,
+            Granted {
+                ttl,
+                since,
+                after_index,
+            },
+        );
     }
 
     /// A client was told that a lease lives on, which it asked for at `since`.
@@ -53,11 +60,19 @@ impl LeaseBook {
 
     /// An entry that ends a lease goes to the log: a client asked for it, or its time is over.
     pub(super) fn ends(&self, id: i64, now: Instant) -> Verdict {
-        let Some(granted) = self.granted.get(&id) else { return Ok(()) };
-        let asked = self.ending.get(&id).is_some_and(|(asking, until)| *asking > 0 || *until >= granted.since);
+        let Some(granted) = self.granted.get(&id) else {
+            return Ok(());
+        };
+        let asked = self
+            .ending
+            .get(&id)
+            .is_some_and(|(asking, until)| *asking > 0 || *until >= granted.since);
         let ttl = Duration::from_secs(u64::try_from(granted.ttl).unwrap_or(0));
         ensure(asked || granted.since + ttl <= now, || {
-            format!("lease {id} ends at {now}, was kept alive after {} and has {}s", granted.since, granted.ttl)
+            format!(
+                "lease {id} ends at {now}, was kept alive after {} and has {}s",
+                granted.since, granted.ttl
+            )
         })
     }
 
@@ -65,9 +80,10 @@ impl LeaseBook {
     pub(super) fn check(&self, view: &View, witness: &Witness) -> Verdict {
         for (id, granted) in &self.granted {
             match view.leases.get(*id) {
-                Some(lease) => ensure(lease.ttl() == granted.ttl || witness.revoked_at(*id) > granted.after_index, || {
-                    format!("lease {id} was granted {}s and has {}s", granted.ttl, lease.ttl())
-                })?,
+                Some(lease) => ensure(
+                    lease.ttl() == granted.ttl || witness.revoked_at(*id) > granted.after_index,
+                    || format!("lease {id} was granted {}s and has {}s", granted.ttl, lease.ttl()),
+                )?,
                 None => ensure(witness.revoked_at(*id) > granted.after_index, || {
                     format!("lease {id} was granted and is gone for no reason")
                 })?,
@@ -76,8 +92,13 @@ impl LeaseBook {
         let named = view.kv.leased_keys().filter(|(_, id)| view.leases.get(*id).is_some());
         let mut named: Vec<(i64, &[u8])> = named.map(|(key, id)| (id, key)).collect();
         named.sort_unstable();
-        let attached = view.leases.iter().flat_map(|(id, lease)| lease.keys().map(move |key| (id, &key[..])));
+        let attached = view
+            .leases
+            .iter()
+            .flat_map(|(id, lease)| lease.keys().map(move |key| (id, &key[..])));
         let attached: Vec<(i64, &[u8])> = attached.collect();
-        ensure(named == attached, || format!("keys name leases {named:?}, and leases hold keys {attached:?}"))
+        ensure(named == attached, || {
+            format!("keys name leases {named:?}, and leases hold keys {attached:?}")
+        })
     }
 }

@@ -43,14 +43,22 @@ impl World {
         for (token, result) in self.answers.drain(..usize::try_from(arrive).unwrap_or(0)) {
             self.judge.answered(token, result, self.site.hand.now())?;
         }
-        Ok(Some(if self.site.fuse.blown() { Life::Crashed } else { Life::Halted }))
+        Ok(Some(if self.site.fuse.blown() {
+            Life::Crashed
+        } else {
+            Life::Halted
+        }))
     }
 
     /// Stops the member in good order.
     pub(super) fn stop(&mut self) -> Result<Life, Violation> {
         self.last_token += 1;
         let token = Token(self.last_token);
-        self.inbox.push_back(Input::Request { token, request: Request::Stop, deadline: Instant::MAX });
+        self.inbox.push_back(Input::Request {
+            token,
+            request: Request::Stop,
+            deadline: Instant::MAX,
+        });
         loop {
             self.step()?;
             if let Some(life) = self.over()? {
@@ -102,7 +110,8 @@ impl World {
             self.site.disk.end_process();
             self.tally.note("process ended");
         }
-        self.trace.add(now, format_args!("{life:?} {} {struck:?} {loses_power}", self.doing));
+        self.trace
+            .add(now, format_args!("{life:?} {} {struck:?} {loses_power}", self.doing));
         self.process = None;
         self.inbox.clear();
         self.answers.clear();
@@ -111,7 +120,9 @@ impl World {
         self.halted = None;
         self.judge.ended(now);
         self.site.fuse.renew();
-        self.site.hand.advance(std::time::Duration::from_millis(self.fate.below(5_000)));
+        self.site
+            .hand
+            .advance(std::time::Duration::from_millis(self.fate.below(5_000)));
     }
 
     /// Notes what a start found on the disk.

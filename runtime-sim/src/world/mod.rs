@@ -144,7 +144,14 @@ const NESTED_MAX: u64 = 4;
 /// Points of an ordinary start, roughly.
 const BOOT_POINTS: u64 = 60;
 /// Everything as eager as everything else.
-const FAIR: Pace = Pace { ask: 10, answer: 10, log: 10, node: 10, rows: 10, sleep: 1 };
+const FAIR: Pace = Pace {
+    ask: 10,
+    answer: 10,
+    log: 10,
+    node: 10,
+    rows: 10,
+    sleep: 1,
+};
 
 impl World {
     /// The world of `seed`.
@@ -233,7 +240,10 @@ impl World {
     /// What it amounted to.
     #[must_use]
     pub fn tally(&self) -> Tally {
-        Tally { points: self.site.fuse.points(), ..self.tally.clone() }
+        Tally {
+            points: self.site.fuse.points(),
+            ..self.tally.clone()
+        }
     }
 
     /// The record of it.
@@ -287,7 +297,11 @@ impl World {
         self.doing = "boot";
         self.born = self.site.hand.now();
         self.set_wall_clock();
-        self.twin = if self.schedule.below(16) == 0 { self.run_twin() } else { None };
+        self.twin = if self.schedule.below(16) == 0 {
+            self.run_twin()
+        } else {
+            None
+        };
         let seed = self.schedule.next_u64();
         match Process::boot(&self.site, self.unix_ms(), seed) {
             Ok((process, start)) => {
@@ -327,7 +341,13 @@ impl World {
         for _ in 0..200 {
             process.log.run(usize::MAX);
             process.rows.run(usize::MAX);
-            let inputs = process.reports.take(usize::MAX).into_iter().map(Input::Done).chain([Input::Wake]).collect();
+            let inputs = process
+                .reports
+                .take(usize::MAX)
+                .into_iter()
+                .map(Input::Done)
+                .chain([Input::Wake])
+                .collect();
             let mut effects = Vec::new();
             process.turn(site.hand.now(), inputs, &mut effects);
             for effect in effects {
@@ -361,7 +381,9 @@ impl World {
             let token = self.ask(probe);
             while self.judge.waits(token) {
                 self.step()?;
-                ensure(self.over()?.is_none(), || "the member ended while nothing was wrong".to_owned())?;
+                ensure(self.over()?.is_none(), || {
+                    "the member ended while nothing was wrong".to_owned()
+                })?;
             }
         }
         self.judge.compare_seen()

@@ -45,7 +45,11 @@ impl World {
             (Step::Ask, self.wants_to_ask(), self.pace.ask),
             (Step::Log, process.log.waiting() > 0, self.pace.log),
             (Step::Node, clear && (has_mail || is_due), self.pace.node),
-            (Step::Rows, process.rows.waiting() > 0 || process.rows.is_restless(), self.pace.rows),
+            (
+                Step::Rows,
+                process.rows.waiting() > 0 || process.rows.is_restless(),
+                self.pace.rows,
+            ),
             (Step::Sleep, true, self.pace.sleep),
         ];
         let can = can.map(|(step, possible, weight)| (step, if possible { weight } else { 0 }));
@@ -78,7 +82,11 @@ impl World {
         self.trace.add(now, format_args!("ask {} {request:?}", token.0));
         self.judge.asked(token, &request, now);
         self.unanswered.insert(token, now);
-        self.inbox.push_back(Input::Request { token, request, deadline: now + PATIENCE });
+        self.inbox.push_back(Input::Request {
+            token,
+            request,
+            deadline: now + PATIENCE,
+        });
         token
     }
 
@@ -88,13 +96,22 @@ impl World {
         let alarm = seen.and_then(|view| view.alarms.list(AlarmType::Nospace).next());
         if let Some(alarm) = alarm {
             let action = AlarmAction::Deactivate as i32;
-            return Request::Alarm(AlarmRequest { action, member_id: alarm.member_id, alarm: alarm.alarm });
+            return Request::Alarm(AlarmRequest {
+                action,
+                member_id: alarm.member_id,
+                alarm: alarm.alarm,
+            });
         }
         if self.swarm.config.quota_backend_bytes.is_some() {
             // What is full can still be emptied.
-            return Request::DeleteRange(DeleteRangeRequest { key: "\0".into(), ..DeleteRangeRequest::default() });
+            return Request::DeleteRange(DeleteRangeRequest {
+                key: "\0".into(),
+                ..DeleteRangeRequest::default()
+            });
         }
-        let Request::Put(put) = self.workload.put() else { unreachable!("a put is a put") };
+        let Request::Put(put) = self.workload.put() else {
+            unreachable!("a put is a put")
+        };
         Request::Put(quoin_core::proto::etcdserverpb::PutRequest { lease: 0, ..put })
     }
 
@@ -111,7 +128,8 @@ impl World {
         let at = self.schedule.below(self.answers.len().min(4) as u64);
         let answer = self.answers.remove(usize::try_from(at).unwrap_or(0));
         let Some((token, result)) = answer else { return Ok(()) };
-        self.trace.add(self.site.hand.now(), format_args!("answer {} {result:?}", token.0));
+        self.trace
+            .add(self.site.hand.now(), format_args!("answer {} {result:?}", token.0));
         match &result {
             Ok(_) => self.tally.acknowledged += 1,
             Err(error) => self.tally.note(format!("answer: {error}")),
@@ -128,9 +146,15 @@ impl World {
             return Ok(());
         }
         let now = self.site.hand.now();
-        let Some(process) = &mut self.process else { return Ok(()) };
+        let Some(process) = &mut self.process else {
+            return Ok(());
+        };
         let mut part = |whole: usize| {
-            if self.schedule.below(4) != 0 { whole } else { usize::try_from(self.schedule.below(whole as u64 + 1)).unwrap_or(whole) }
+            if self.schedule.below(4) != 0 {
+                whole
+            } else {
+                usize::try_from(self.schedule.below(whole as u64 + 1)).unwrap_or(whole)
+            }
         };
         let (reports, requests) = (part(process.reports.len()), part(self.inbox.len()));
         let reports = process.reports.take(reports);
@@ -139,7 +163,10 @@ impl World {
         inputs.extend(self.inbox.drain(..requests));
         if self.schedule.below(2) == 0 {
             // Reports and requests come from different threads; within each the order stays.
-            let split = inputs.iter().position(|input| matches!(input, Input::Request { .. })).unwrap_or(0);
+            let split = inputs
+                .iter()
+                .position(|input| matches!(input, Input::Request { .. }))
+                .unwrap_or(0);
             inputs.rotate_left(split);
         }
         if inputs.is_empty() {
@@ -148,8 +175,12 @@ impl World {
         let mut effects = Vec::new();
         process.turn(now, inputs, &mut effects);
         let halts = effects.iter().position(|effect| matches!(effect, Effect::Halt(_)));
-        ensure(halts.is_none_or(|at| at + 1 == effects.len()), || "something follows the end".to_owned())?;
-        ensure(!failed || halts.is_some(), || "a lane has failed and the member goes on".to_owned())?;
+        ensure(halts.is_none_or(|at| at + 1 == effects.len()), || {
+            "something follows the end".to_owned()
+        })?;
+        ensure(!failed || halts.is_some(), || {
+            "a lane has failed and the member goes on".to_owned()
+        })?;
         for effect in effects {
             if !self.site.fuse.pass() {
                 return Ok(());
@@ -163,15 +194,29 @@ impl World {
     fn carry_out(&mut self, effect: Effect, failed: bool) -> Verdict {
         let now = self.site.hand.now();
         self.trace.add(now, format_args!("{effect:?}"));
-        let Some(process) = &mut self.process else { return Ok(()) };
+        let Some(process) = &mut self.process else {
+            return Ok(());
+        };
         match effect {
             Effect::Halt(halt) => {
-                ensure(failed || !matches!(halt, Halt::Fault(_)), || format!("the member gives up: {halt:?}"))?;
+                ensure(failed || !matches!(halt, Halt::Fault(_)), || {
+                    format!("the member gives up: {halt:?}")
+                })?;
                 self.halted = Some(halt);
             }
-            Effect::Persist { batch, hard_state, entries, sync } => {
+            Effect::Persist {
+                batch,
+                hard_state,
+                entries,
+                sync,
+            } => {
                 self.judge.handed(batch, hard_state, &entries, now)?;
-                process.give_log(WalJob::Save { batch, hard_state, entries, sync });
+                process.give_log(WalJob::Save {
+                    batch,
+                    hard_state,
+                    entries,
+                    sync,
+                });
                 if sync && self.lies.reports_early {
                     process.reports.push(Done::Persisted { batch });
                 }
@@ -190,11 +235,24 @@ impl World {
             }
             // There is nobody else.
             Effect::Send { .. } => {}
-            Effect::Snapshot { index, term, conf_state } => {
-                process.give_log(WalJob::Snapshot { index, term, conf_state });
+            Effect::Snapshot {
+                index,
+                term,
+                conf_state,
+            } => {
+                process.give_log(WalJob::Snapshot {
+                    index,
+                    term,
+                    conf_state,
+                });
                 self.tally.note("snapshot");
             }
-            Effect::Store { batch, ops, index, term: _ } => process.give_rows(TableJob::Write { batch, index, ops }),
+            Effect::Store {
+                batch,
+                ops,
+                index,
+                term: _,
+            } => process.give_rows(TableJob::Write { batch, index, ops }),
         }
         Ok(())
     }
@@ -204,7 +262,11 @@ impl World {
         self.doing = "log";
         let Some(process) = &mut self.process else { return };
         let waiting = process.log.waiting() as u64;
-        let count = if self.schedule.below(2) == 0 { waiting } else { 1 + self.schedule.below(waiting) };
+        let count = if self.schedule.below(2) == 0 {
+            waiting
+        } else {
+            1 + self.schedule.below(waiting)
+        };
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         let (last, before) = (process.last_synced(count), process.reports.len());
         let works = process.log.run(count);
@@ -214,7 +276,9 @@ impl World {
         if let Some(batch) = process.reports.persisted_since(before) {
             self.judge.durable(batch);
         }
-        self.site.hand.advance(Duration::from_micros(self.schedule.range(50..3_000)));
+        self.site
+            .hand
+            .advance(Duration::from_micros(self.schedule.range(50..3_000)));
     }
 
     /// The table's lane takes some of its jobs, or does its own work.
@@ -231,7 +295,9 @@ impl World {
             }
             process.rows.run(usize::try_from(count).unwrap_or(usize::MAX));
         }
-        self.site.hand.advance(Duration::from_micros(self.schedule.range(50..3_000)));
+        self.site
+            .hand
+            .advance(Duration::from_micros(self.schedule.range(50..3_000)));
     }
 
     /// Time passes: mostly until somebody wants to wake, sometimes much longer.
@@ -240,9 +306,18 @@ impl World {
         let now = self.site.hand.now();
         let wake = process.deadline().into_iter().chain(process.rows.wakes_at(now)).min();
         match self.schedule.below(40) {
-            0 => self.site.hand.advance(Duration::from_millis(self.schedule.range(200..3_000))),
-            1..20 => self.site.hand.advance(Duration::from_micros(self.schedule.below(2_000))),
-            _ => self.site.hand.advance_to(wake.unwrap_or(now + Duration::from_millis(1))),
+            0 => self
+                .site
+                .hand
+                .advance(Duration::from_millis(self.schedule.range(200..3_000))),
+            1..20 => self
+                .site
+                .hand
+                .advance(Duration::from_micros(self.schedule.below(2_000))),
+            _ => self
+                .site
+                .hand
+                .advance_to(wake.unwrap_or(now + Duration::from_millis(1))),
         }
         ensure(self.serving || now < self.born + START_MAX, || {
             format!("started at {} and serves no client yet", self.born)
@@ -256,16 +331,43 @@ impl World {
 pub(super) fn carry_out_alone(process: &mut Process, effect: Effect, seen: &mut View) -> Option<bool> {
     match effect {
         Effect::Halt(_) => return Some(false),
-        Effect::Persist { batch, hard_state, entries, sync } => {
-            process.give_log(WalJob::Save { batch, hard_state, entries, sync });
+        Effect::Persist {
+            batch,
+            hard_state,
+            entries,
+            sync,
+        } => {
+            process.give_log(WalJob::Save {
+                batch,
+                hard_state,
+                entries,
+                sync,
+            });
         }
-        Effect::Publish { view, status, events: _ } => {
+        Effect::Publish {
+            view,
+            status,
+            events: _,
+        } => {
             *seen = view;
             return status.published.then_some(true);
         }
         Effect::Reply { .. } | Effect::Send { .. } => {}
-        Effect::Snapshot { index, term, conf_state } => process.give_log(WalJob::Snapshot { index, term, conf_state }),
-        Effect::Store { batch, ops, index, term: _ } => process.give_rows(TableJob::Write { batch, index, ops }),
+        Effect::Snapshot {
+            index,
+            term,
+            conf_state,
+        } => process.give_log(WalJob::Snapshot {
+            index,
+            term,
+            conf_state,
+        }),
+        Effect::Store {
+            batch,
+            ops,
+            index,
+            term: _,
+        } => process.give_rows(TableJob::Write { batch, index, ops }),
     }
     None
 }

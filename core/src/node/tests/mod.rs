@@ -4,6 +4,7 @@ mod cluster;
 mod leases;
 mod membership;
 mod repeat;
+mod rough;
 mod single;
 mod world;
 
