@@ -27,7 +27,7 @@ pub(crate) fn status(context: &Context, _: StatusRequest) -> StatusResponse {
         errors.push(quoin_core::error::Error::NoLeader.message().to_owned());
     }
     errors.extend(view.alarms.list(AlarmType::None).map(|alarm| alarm_text(&alarm)));
-    let in_use = i64::try_from(view.size_bytes).unwrap_or(i64::MAX);
+    let in_use = facts::in_use_bytes(&published);
     StatusResponse {
         header,
         version: SERVER_VERSION.to_owned(),
