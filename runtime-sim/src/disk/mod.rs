@@ -9,7 +9,7 @@
 //! - **Length**: a file's new length may survive without its content (zeros), content never without its length. A cut is
 //!   kept as a whole or not at all.
 //! - **End of the process alone**: nothing is lost, but what was not durable still is not.
-//! - **Errors**: see [`crate::fuse`]. A write that is struck may have written a part; after a sync that is struck the
+//! - **Errors**: see [`crate::fuse`]. A write that is struck may have written some of its sectors; after a sync that is struck the
 //!   pages count as clean although some never reached the medium, as on Linux.
 //!
 //! One seed decides everything. What the model does not have: rot, misdirected writes.
@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use quoin_runtime::disk::{DIR_MODE, Disk, DiskFile, FILE_MODE};
 
 use crate::fuse::{Fuse, Touch};
-use medium::{Inode, Medium, NameChange, Node};
+use medium::{Medium, Node, SECTOR_BYTES};
 
 /// How a disk behaves. The default is honest.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,19 +49,13 @@ impl SimDisk {
     /// An empty disk; `seed` decides what every loss of power keeps.
     #[must_use]
     pub fn new(seed: u64, fuse: Fuse) -> Self {
-        Self {
-            medium: Arc::new(Mutex::new(Medium::new(seed))),
-            fuse,
-        }
+        Self { medium: Arc::new(Mutex::new(Medium::new(seed))), fuse }
     }
 
     /// A copy of the disk as it is, behind a fuse of its own.
     #[must_use]
     pub fn fork(&self, fuse: Fuse) -> Self {
-        Self {
-            medium: Arc::new(Mutex::new(self.lock().clone())),
-            fuse,
-        }
+        Self { medium: Arc::new(Mutex::new(self.lock().clone())), fuse }
     }
 
     /// Behaves as `model` from now on.
@@ -72,6 +66,13 @@ impl SimDisk {
     /// Loses power and comes back.
     pub fn lose_power(&self) {
         self.lock().lose_power();
+    }
+
+    /// The names in a directory, without a call that could be the last.
+    #[must_use]
+    pub fn peek(&self, path: &Path) -> Vec<String> {
+        let medium = self.lock();
+        directory(&medium, path).map(|directory| medium.children(directory)).unwrap_or_default()
     }
 
     /// Ends the process and nothing else.
@@ -90,65 +91,48 @@ impl SimDisk {
     }
 
     fn handle(&self, inode: usize, life: u64) -> Box<dyn DiskFile> {
-        Box::new(SimFile {
-            disk: self.clone(),
-            inode,
-            life,
-        })
+        Box::new(SimFile { disk: self.clone(), inode, life })
     }
 }
 
 impl Disk for SimDisk {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         let mut medium = self.enter(Touch::Create)?;
-        let mut missing: Vec<&Path> = path
-            .ancestors()
-            .filter(|ancestor| !medium.is_directory(ancestor))
-            .collect();
+        let mut missing: Vec<&Path> = path.ancestors().take_while(|above| medium.find(above).is_none()).collect();
         missing.reverse();
         for directory in missing {
-            medium.change(NameChange::Add(directory.to_owned(), Node::Directory));
+            medium.add(directory, true)?;
         }
         Ok(())
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let mut medium = self.enter(Touch::Create)?;
-        if medium.names.contains_key(path) {
+        if medium.find(path).is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        if !path.parent().is_some_and(|parent| medium.is_directory(parent)) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let inode = medium.inodes.len();
-        medium.inodes.push(Inode::default());
-        medium.change(NameChange::Add(path.to_owned(), Node::File(inode)));
+        let inode = medium.add(path, false)?;
         Ok(self.handle(inode, medium.life))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let medium = self.enter(Touch::Look)?;
-        match medium.names.get(path) {
-            Some(Node::File(inode)) => Ok(self.handle(*inode, medium.life)),
-            Some(Node::Directory) => Err(io::ErrorKind::IsADirectory.into()),
+        match medium.find(path) {
+            Some(Node::File(inode)) => Ok(self.handle(inode, medium.life)),
+            Some(Node::Directory(_)) => Err(io::ErrorKind::IsADirectory.into()),
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         let medium = self.enter(Touch::Look)?;
-        if !medium.is_directory(path) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let children = medium.names.keys().filter(|name| name.parent() == Some(path));
-        let names = children.filter_map(|name| name.file_name());
-        Ok(names.map(|name| name.to_string_lossy().into_owned()).collect())
+        Ok(medium.children(directory(&medium, path)?))
     }
 
     fn mode(&self, path: &Path) -> io::Result<u32> {
         let medium = self.enter(Touch::Look)?;
-        match medium.names.get(path) {
-            Some(Node::Directory) => Ok(DIR_MODE),
+        match medium.find(path) {
+            Some(Node::Directory(_)) => Ok(DIR_MODE),
             Some(Node::File(_)) => Ok(FILE_MODE),
             None => Err(io::ErrorKind::NotFound.into()),
         }
@@ -156,40 +140,43 @@ impl Disk for SimDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut medium = self.enter(Touch::Rename)?;
-        if !medium.names.contains_key(from) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        medium.change(NameChange::Rename(from.to_owned(), to.to_owned()));
-        Ok(())
+        medium.find(from).ok_or(io::ErrorKind::NotFound)?;
+        medium.rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut medium = self.enter(Touch::Remove)?;
-        match medium.names.get(path) {
-            Some(Node::File(_)) => medium.change(NameChange::Remove(path.to_owned())),
-            Some(Node::Directory) => return Err(io::ErrorKind::IsADirectory.into()),
-            None => return Err(io::ErrorKind::NotFound.into()),
+        match medium.find(path) {
+            Some(Node::File(_)) => medium.remove(path),
+            Some(Node::Directory(_)) => Err(io::ErrorKind::IsADirectory.into()),
+            None => Err(io::ErrorKind::NotFound.into()),
         }
-        Ok(())
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         let mut medium = self.enter(Touch::Remove)?;
-        if medium.is_directory(path) {
-            medium.change(NameChange::Remove(path.to_owned()));
+        match medium.find(path) {
+            Some(Node::Directory(_)) => medium.remove(path),
+            Some(Node::File(_)) => Err(io::ErrorKind::NotADirectory.into()),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut medium = self.enter(Touch::SyncDir)?;
-        if !medium.is_directory(path) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
+        let directory = directory(&medium, path)?;
         if !medium.model.forgets_names {
-            medium.sync_names(path);
+            medium.sync_names(directory);
         }
         Ok(())
+    }
+}
+
+fn directory(medium: &Medium, path: &Path) -> io::Result<usize> {
+    match medium.find(path) {
+        Some(Node::Directory(directory)) => Ok(directory),
+        Some(Node::File(_)) => Err(io::ErrorKind::NotADirectory.into()),
+        None => Err(io::ErrorKind::NotFound.into()),
     }
 }
 
@@ -216,11 +203,7 @@ impl SimFile {
 
     /// The medium, for what an error leaves behind; nothing if the process is dead.
     fn after_error(&self) -> Option<MutexGuard<'_, Medium>> {
-        if self.disk.fuse.blown() {
-            None
-        } else {
-            self.check_life(self.disk.lock()).ok()
-        }
+        if self.disk.fuse.blown() { None } else { self.check_life(self.disk.lock()).ok() }
     }
 }
 
@@ -283,7 +266,9 @@ impl DiskFile for SimFile {
             }
             Err(error) => {
                 if let Some(mut medium) = self.after_error() {
-                    let written = to_usize(medium.prng.below(bytes.len() as u64 + 1))?;
+                    let sectors = medium.prng.below(bytes.len().div_ceil(SECTOR_BYTES) as u64 + 1);
+                    let end = (start / SECTOR_BYTES + to_usize(sectors)?) * SECTOR_BYTES;
+                    let written = end.saturating_sub(start).min(bytes.len());
                     medium.inodes[self.inode].write(start, &bytes[..written]);
                 }
                 Err(error)
