@@ -25,7 +25,10 @@ impl AsyncStdRuntime {
 
     /// A hold on the executor, and the signals that end the process.
     pub fn host(clock: Clock) -> io::Result<Host> {
-        Ok(Host { runtime: Self::start(clock), signal: net::first_signal()? })
+        Ok(Host {
+            runtime: Self::start(clock),
+            signal: net::first_signal()?,
+        })
     }
 }
 

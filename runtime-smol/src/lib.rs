@@ -50,17 +50,27 @@ impl SmolRuntime {
                 // Ends with an error when the sender is dropped.
                 let _ = smol::block_on(running.run(stopped.recv()));
             };
-            thread::Builder::new().name(format!("quoin-worker-{number}")).spawn(work)?;
+            thread::Builder::new()
+                .name(format!("quoin-worker-{number}"))
+                .spawn(work)?;
             Ok(executor)
         };
         let workers = (0..workers.max(1)).map(start_worker).collect::<io::Result<_>>()?;
-        Ok(Arc::new(Self { clock, workers, next: AtomicUsize::new(0), _stop: sender }))
+        Ok(Arc::new(Self {
+            clock,
+            workers,
+            next: AtomicUsize::new(0),
+            _stop: sender,
+        }))
     }
 
     /// Starts one worker per core, and listens for the signals that end the process.
     pub fn host(clock: Clock) -> io::Result<Host> {
         let runtime = Self::start(clock, thread::available_parallelism().map_or(1, usize::from))?;
-        Ok(Host { runtime, signal: net::first_signal()? })
+        Ok(Host {
+            runtime,
+            signal: net::first_signal()?,
+        })
     }
 
     fn turn(&self) -> &Executor<'static> {
@@ -83,7 +93,7 @@ impl Runtime for SmolRuntime {
 
     fn spawn(&self, task: Task) {
         let here = WORKER.get().and_then(|number| self.workers.get(number));
-        here.map_or_else(|| self.turn(), |executor| executor).spawn(task).detach();
+        here.map_or_else(|| self.turn(), Arc::as_ref).spawn(task).detach();
     }
 
     fn listen(&self, listener: TcpListener) -> io::Result<Box<dyn Listener>> {

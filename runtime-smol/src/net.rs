@@ -1,6 +1,6 @@
 //! Sockets, timers and signals of smol's reactor, whoever polls them.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::pin::Pin;

@@ -31,7 +31,11 @@ impl TokioRuntime {
     /// Starts so many workers, each a thread.
     pub fn start(clock: Clock, workers: usize) -> io::Result<Arc<Self>> {
         let workers = (0..workers.max(1)).map(start_worker).collect::<io::Result<_>>()?;
-        Ok(Arc::new(Self { clock, workers, next: AtomicUsize::new(0) }))
+        Ok(Arc::new(Self {
+            clock,
+            workers,
+            next: AtomicUsize::new(0),
+        }))
     }
 
     /// Starts one worker per core, and listens for the signals that end the process.
@@ -47,7 +51,10 @@ impl TokioRuntime {
             }
             terminate.poll_recv(cx).map(|_| Signal::Terminate)
         });
-        Ok(Host { runtime, signal: Box::pin(first) })
+        Ok(Host {
+            runtime,
+            signal: Box::pin(first),
+        })
     }
 
     /// The calling worker, or the one whose turn it is.
@@ -72,8 +79,12 @@ fn start_worker(number: usize) -> io::Result<Handle> {
             let _ = sender.send(Err(error));
         }
     };
-    thread::Builder::new().name(format!("quoin-worker-{number}")).spawn(work)?;
-    receiver.recv().unwrap_or_else(|_| Err(io::Error::other("the worker died while it was starting")))
+    thread::Builder::new()
+        .name(format!("quoin-worker-{number}"))
+        .spawn(work)?;
+    receiver
+        .recv()
+        .unwrap_or_else(|_| Err(io::Error::other("the worker died while it was starting")))
 }
 
 impl Runtime for TokioRuntime {
@@ -104,7 +115,10 @@ impl Runtime for TokioRuntime {
     fn place(&self, connection: TcpStream, serve: Serve) {
         self.turn().spawn(async move {
             // A connection that the poller refuses is dropped, which its client sees.
-            if let Ok(socket) = connection.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(connection)) {
+            if let Ok(socket) = connection
+                .set_nonblocking(true)
+                .and_then(|()| tokio::net::TcpStream::from_std(connection))
+            {
                 serve(Box::new(TokioSocket(socket))).await;
             }
         });

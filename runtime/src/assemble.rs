@@ -14,11 +14,12 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_channel::Sender;
 use futures_channel::oneshot;
-use quoin_core::config::{AutoCompaction, Config, Gate, Level, Notice, Url};
+use quoin_core::config::{AutoCompaction, Config, Gate, Url};
 use quoin_core::error::Error;
 use quoin_core::id::MemberId;
 use quoin_core::limits::{GRPC_OVERHEAD_BYTES, STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS};
 use quoin_core::member::{self, Halt, Retention, Status};
+use quoin_core::mvcc::EventKind;
 use quoin_core::node::{self, Node};
 use quoin_core::store::StoreConfig;
 use quoin_core::watch::{HubConfig, WatchCounts};
@@ -33,6 +34,7 @@ use crate::hub::{self, HubQueue};
 use crate::lanes::table::{Rows, TableJob};
 use crate::lanes::wal::Keep;
 use crate::lanes::{self, Observation, Observe};
+use crate::logs;
 use crate::metrics::Metrics;
 use crate::running::{Ended, Running};
 use crate::table::{FjallTable, Table};
@@ -96,7 +98,12 @@ pub fn start(config: &Config, clock: Clock, metrics: &Arc<Metrics>) -> Result<Ru
         max_learners: count(config.max_learners),
         persist_lease_checkpoints: config.feature_gates.enabled(Gate::LeaseCheckpointPersist),
     };
-    let world = World { disk: Arc::new(RealDisk), open_table: &open_table, resolve: &resolve, notify: &log_notice };
+    let world = World {
+        disk: Arc::new(RealDisk),
+        open_table: &open_table,
+        resolve: &resolve,
+        notify: &logs::notice,
+    };
     let booted = boot(config, store_config, keep.clone(), &world)?;
     assemble(config, queue, &keep, metrics, booted).map_err(|error| thread_fault(&error))
 }
@@ -109,15 +116,36 @@ fn assemble(
     booted: Booted,
 ) -> io::Result<Running> {
     let clock = keep.clock;
-    let Booted { member, cluster, recovered, store, log, table, lock } = booted;
+    let Booted {
+        member,
+        cluster,
+        recovered,
+        store,
+        log,
+        table,
+        lock,
+    } = booted;
     let seed = RandomState::new().hash_one("quoin");
     tracing::info!(seed, "drew the seed of this run");
-    let published = Published { view: store.view(), status: Status { member, ..Status::default() } };
+    let published = Published {
+        view: store.view(),
+        status: Status {
+            member,
+            ..Status::default()
+        },
+    };
     let published = Arc::new(ArcSwap::from_pointee(published));
     let rows = Rows::new(table, recovered.applied, keep);
     let unix_ms = u64::try_from(clock.wall().as_millis()).unwrap_or(u64::MAX);
-    let node = Node::start(node_config(config, member), recovered, store, seed, unix_ms, clock.now())
-        .map_err(io::Error::other)?;
+    let node = Node::start(
+        node_config(config, member),
+        recovered,
+        store,
+        seed,
+        unix_ms,
+        clock.now(),
+    )
+    .map_err(io::Error::other)?;
 
     let (wal_jobs, wal_thread) = lanes::spawn("quoin-wal", WAL_LANE_QUEUE_JOBS, log)?;
     let (table_jobs, table_thread) = lanes::spawn("quoin-table", STORE_LANE_QUEUE_JOBS, rows)?;
@@ -133,16 +161,36 @@ fn assemble(
         table: table_jobs,
         hub: hub.clone(),
         published: Arc::clone(&published),
+        observe: count_changes(metrics),
         // There is nobody to send to in a cluster of one, and boot refuses any other.
         send: Box::new(|to, _| tracing::warn!(%to, "dropped messages for a peer: peers are not connected")),
     };
     let (end, ended) = async_channel::bounded(1);
-    let node_thread = drive::start(node, queue.clone(), hands, clock, Box::new(move |halt| tell_end(&end, halt)))?;
+    let node_thread = drive::start(
+        node,
+        queue.clone(),
+        hands,
+        clock,
+        Box::new(move |halt| tell_end(&end, halt)),
+    )?;
 
-    let ways = Ways { node: queue.clone(), hub: hub.clone(), table: Arc::clone(&shared_table) };
+    let ways = Ways {
+        node: queue.clone(),
+        hub: hub.clone(),
+        table: Arc::clone(&shared_table),
+    };
     let handle = NodeHandle::new(cluster.0, member.0, published, Box::new(ways));
     let table = shared_table;
-    let parts = Parts { node: queue, hub, table, node_thread, hub_thread, wal_thread, table_thread, lock };
+    let parts = Parts {
+        node: queue,
+        hub,
+        table,
+        node_thread,
+        hub_thread,
+        wal_thread,
+        table_thread,
+        lock,
+    };
     Ok(Running::new(handle, ended, Box::new(move || parts.take_apart())))
 }
 
@@ -226,20 +274,16 @@ fn open_table(path: &Path) -> io::Result<Box<dyn Table>> {
 
 /// The address behind a URL's host as `ip:port`.
 fn resolve(url: &Url) -> Result<String, String> {
-    let Some(address) = url.authority() else { return Ok(url.to_string()) };
-    let mut found = address.to_socket_addrs().map_err(|error| format!("failed to resolve {address}: {error}"))?;
-    found.next().map(|address| address.to_string()).ok_or_else(|| format!("{address} has no address"))
-}
-
-/// Writes one of core's notices to the log.
-pub fn log_notice(notice: &Notice) {
-    let fields: Vec<String> = notice.fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let fields = fields.join(" ");
-    match notice.level {
-        Level::Info => tracing::info!(fields, "{}", notice.msg),
-        Level::Warn => tracing::warn!(fields, "{}", notice.msg),
-        Level::Fatal => tracing::error!(fields, "{}", notice.msg),
-    }
+    let Some(address) = url.authority() else {
+        return Ok(url.to_string());
+    };
+    let mut found = address
+        .to_socket_addrs()
+        .map_err(|error| format!("failed to resolve {address}: {error}"))?;
+    found
+        .next()
+        .map(|address| address.to_string())
+        .ok_or_else(|| format!("{address} has no address"))
 }
 
 fn observe(metrics: &Arc<Metrics>) -> Observe {
@@ -252,9 +296,28 @@ fn observe(metrics: &Arc<Metrics>) -> Observe {
         }
         Observation::WalSync { took } => metrics.disk.wal_fsync_seconds.observe(took.as_secs_f64()),
         Observation::WalWrite { bytes, took } => {
-            metrics.disk.wal_write_bytes.add(i64::try_from(bytes).unwrap_or(i64::MAX));
+            metrics
+                .disk
+                .wal_write_bytes
+                .add(i64::try_from(bytes).unwrap_or(i64::MAX));
             metrics.disk.wal_write_seconds.observe(took.as_secs_f64());
         }
+    })
+}
+
+/// Counts what is written, on this member as on every other.
+fn count_changes(metrics: &Arc<Metrics>) -> drive::Observe {
+    let metrics = Arc::clone(metrics);
+    Box::new(move |events| {
+        let (mut puts, mut put_bytes) = (0, 0);
+        for event in events.iter().filter(|event| event.kind == EventKind::Put) {
+            puts += 1;
+            put_bytes += event.kv.key.len() + event.kv.value.len();
+        }
+        let mvcc = &metrics.mvcc;
+        mvcc.puts.inc_by(puts);
+        mvcc.deletes.inc_by(events.len() as u64 - puts);
+        mvcc.put_bytes.add(i64::try_from(put_bytes).unwrap_or(i64::MAX));
     })
 }
 
@@ -274,5 +337,7 @@ fn count_watchers(metrics: &Arc<Metrics>) -> hub::Observe {
 }
 
 fn thread_fault(error: &io::Error) -> BootError {
-    BootError::Fault(quoin_core::error::Fault::Inconsistent { cause: format!("the member cannot start: {error}") })
+    BootError::Fault(quoin_core::error::Fault::Inconsistent {
+        cause: format!("the member cannot start: {error}"),
+    })
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use async_channel::{Receiver, Sender};
@@ -105,7 +105,15 @@ impl NodeHandle {
     /// A handle on the member that stores what it publishes in `published` and is fed by `queues`.
     pub fn new(cluster_id: u64, member_id: u64, published: Arc<ArcSwap<Published>>, queues: Box<dyn Queues>) -> Self {
         let next_stream = AtomicU64::new(1);
-        Self { inner: Arc::new(Inner { cluster_id, member_id, next_stream, published, queues }) }
+        Self {
+            inner: Arc::new(Inner {
+                cluster_id,
+                member_id,
+                next_stream,
+                published,
+                queues,
+            }),
+        }
     }
 
     /// The cluster's id.
@@ -126,7 +134,11 @@ impl NodeHandle {
     /// Asks the node and waits for its answer.
     pub async fn request(&self, request: Request, deadline: Instant) -> Result<Response, Error> {
         let (reply, answer) = oneshot::channel();
-        self.inner.queues.call(Call { request, deadline, reply })?;
+        self.inner.queues.call(Call {
+            request,
+            deadline,
+            reply,
+        })?;
         // A node that stops drops what it has not answered.
         answer.await.unwrap_or(Err(Error::Stopped))
     }
@@ -135,21 +147,32 @@ impl NodeHandle {
     pub async fn defragment(&self) -> Result<(), String> {
         let (sender, done) = oneshot::channel();
         self.inner.queues.defragment(sender);
-        done.await.unwrap_or_else(|_| Err("the table is busy or closed".to_owned()))
+        done.await
+            .unwrap_or_else(|_| Err("the table is busy or closed".to_owned()))
     }
 
     /// Opens a watch stream.
     pub fn watch_stream(&self) -> WatchStream {
         let stream = self.inner.next_stream.fetch_add(1, Ordering::Relaxed);
         let (sender, responses) = async_channel::bounded(WATCH_STREAM_RESPONSES);
-        self.inner.queues.watch(WatchCall::Open { stream, responses: sender });
-        WatchStream { handle: self.clone(), responses: Box::pin(responses), stream, taken: 0 }
+        self.inner.queues.watch(WatchCall::Open {
+            stream,
+            responses: sender,
+        });
+        WatchStream {
+            handle: self.clone(),
+            responses: Box::pin(responses),
+            stream,
+            taken: 0,
+        }
     }
 }
 
 impl fmt::Debug for NodeHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NodeHandle").field("member_id", &self.inner.member_id).finish_non_exhaustive()
+        f.debug_struct("NodeHandle")
+            .field("member_id", &self.inner.member_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -166,21 +189,28 @@ pub struct WatchStream {
 impl WatchStream {
     /// Passes on a message of the client; false when the hub has no room for it now.
     pub fn offer(&self, request: WatchRequest) -> bool {
-        self.handle.inner.queues.watch(WatchCall::Request { stream: self.stream, request })
+        self.handle.inner.queues.watch(WatchCall::Request {
+            stream: self.stream,
+            request,
+        })
     }
 
     /// The next response; `None` when the hub has ended the stream.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<watch::Response>> {
-        let response = ready!(self.responses.as_mut().poll_next(cx));
-        if response.is_some() {
+        let received = self.responses.as_mut().poll_next(cx);
+        if let Poll::Ready(Some(_)) = received {
             self.taken += 1;
         }
-        // Credit goes back in lots: while less than a lot is owed the hub still has most of its credit.
-        if self.taken * 4 >= WATCH_STREAM_RESPONSES {
+        // Credit goes back in lots, and whenever nothing more is queued: a hub that has no credit left, in responses or
+        // in bytes, would otherwise wait for a report that waits for the hub.
+        if self.taken * 4 >= WATCH_STREAM_RESPONSES || (received.is_pending() && self.taken > 0) {
             let responses = std::mem::take(&mut self.taken);
-            self.handle.inner.queues.watch(WatchCall::Sent { stream: self.stream, responses });
+            self.handle.inner.queues.watch(WatchCall::Sent {
+                stream: self.stream,
+                responses,
+            });
         }
-        Poll::Ready(response)
+        received
     }
 }
 

@@ -32,7 +32,13 @@ pub fn init(log: &Log, clock: Clock) -> io::Result<()> {
 
 /// Logs what the configuration wants said.
 pub fn notice(notice: &Notice) {
-    let fields = Extra(notice.fields.iter().map(|(name, value)| (*name, value.as_str())).collect());
+    let fields = Extra(
+        notice
+            .fields
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect(),
+    );
     let msg = notice.msg.as_str();
     match notice.level {
         NoticeLevel::Info => tracing::info!(extra = ?fields, "{msg}"),
@@ -77,7 +83,13 @@ impl Lines {
             LogLevel::Error => (Level::ERROR, true),
             LogLevel::Panic | LogLevel::Fatal => (Level::ERROR, false),
         };
-        Ok(Self { clock, format: log.format, level, errors, outputs: Mutex::new(outputs) })
+        Ok(Self {
+            clock,
+            format: log.format,
+            level,
+            errors,
+            outputs: Mutex::new(outputs),
+        })
     }
 
     fn line(&self, event: &Event<'_>) -> String {
@@ -146,7 +158,8 @@ impl Visit for Fields {
             EXTRA => {
                 let object: serde_json::Map<String, serde_json::Value> =
                     serde_json::from_str(&text).unwrap_or_default();
-                self.others.extend(object.into_iter().map(|(name, value)| (name, value.to_string())));
+                self.others
+                    .extend(object.into_iter().map(|(name, value)| (name, value.to_string())));
             }
             _ => self.add(field, if is_json_list(&text) { text } else { json_string(&text) }),
         }
@@ -192,8 +205,13 @@ fn json_line(head: &Head, fields: &Fields) -> String {
 }
 
 fn console_line(head: &Head, fields: &Fields) -> String {
-    let mut line =
-        format!("{}\t{}\t{}\t{}", head.time, head.level.to_ascii_uppercase(), head.caller, fields.message);
+    let mut line = format!(
+        "{}\t{}\t{}\t{}",
+        head.time,
+        head.level.to_ascii_uppercase(),
+        head.caller,
+        fields.message
+    );
     for (index, (name, value)) in fields.others.iter().enumerate() {
         let before = if index == 0 { "\t{" } else { ", " };
         let _ = write!(line, "{before}{}: {value}", json_string(name));
@@ -215,11 +233,13 @@ fn level_name(metadata: &Metadata<'_>) -> &'static str {
     }
 }
 
-/// The place in the source: the last folder, the file and the line.
+/// The place in the source: the last folder that is not `src`, the file and the line.
 fn caller(metadata: &Metadata<'_>) -> String {
     let file = metadata.file().unwrap_or("unknown");
-    let start = file.rmatch_indices('/').nth(1).map_or(0, |(index, _)| index + 1);
-    format!("{}:{}", &file[start..], metadata.line().unwrap_or(0))
+    let mut parts = file.rsplit('/').filter(|part| *part != "src");
+    let name = parts.next().unwrap_or_default();
+    let folder = parts.next().unwrap_or_default();
+    format!("{folder}/{name}:{}", metadata.line().unwrap_or(0))
 }
 
 fn json_string(text: &str) -> String {
@@ -277,12 +297,15 @@ mod tests {
 
     fn logged(format: LogFormat, level: LogLevel, work: impl FnOnce()) -> String {
         let memory = Memory::default();
-        let log = Log { level, format, outputs: Vec::new() };
+        let log = Log {
+            level,
+            format,
+            outputs: Vec::new(),
+        };
         let mut lines = Lines::open(&log, Clock::new()).unwrap();
         lines.outputs = Mutex::new(vec![Box::new(memory.clone())]);
         tracing::subscriber::with_default(registry().with(lines), work);
-        let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
-        text
+        String::from_utf8(memory.0.lock().unwrap().clone()).unwrap()
     }
 
     #[test]
@@ -300,7 +323,10 @@ mod tests {
         assert_eq!(line["urls"][0], "http://127.0.0.1:2379");
         assert_eq!(line["size"], 3);
         assert_eq!(line["yes"], true);
-        assert!(line["caller"].as_str().unwrap().starts_with("src/logs.rs:"), "{text}");
+        assert!(
+            line["caller"].as_str().unwrap().starts_with("runtime/logs.rs:"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -317,7 +343,9 @@ mod tests {
 
     #[test]
     fn the_console_has_columns() {
-        let text = logged(LogFormat::Console, LogLevel::Info, || tracing::warn!(took = "1s", "slow"));
+        let text = logged(LogFormat::Console, LogLevel::Info, || {
+            tracing::warn!(took = "1s", "slow")
+        });
         let columns: Vec<&str> = text.trim_end().split('\t').collect();
         assert_eq!(columns[1], "WARN");
         assert_eq!(columns[3..], ["slow", "{\"took\": \"1s\"}"]);

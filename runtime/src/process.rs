@@ -14,8 +14,8 @@ use quoin_core::version::Build;
 
 use crate::clock::Clock;
 use crate::logs;
-use crate::seam::{BoxFuture, Runtime, block_on};
 use crate::running::Ended;
+use crate::seam::{BoxFuture, Runtime, block_on};
 use crate::server::Server;
 
 /// A signal that asks the process to end.
@@ -173,7 +173,9 @@ fn read_config_file(path: &str) -> Result<String, String> {
     let file = File::open(path).map_err(|error| refuse("open", error))?;
     let mut text = String::new();
     let limit = MAX_CONFIG_FILE_BYTES as u64 + 1;
-    file.take(limit).read_to_string(&mut text).map_err(|error| refuse("read", error))?;
+    file.take(limit)
+        .read_to_string(&mut text)
+        .map_err(|error| refuse("read", error))?;
     Ok(text)
 }
 

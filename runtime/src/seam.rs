@@ -105,7 +105,11 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Executo
         let mut future = Box::pin(future);
         // Most requests need no waiting: they are answered here, while the connection's task runs, and their
         // answers leave in one write at its end. Wakes are lost, but a spawned task is polled at least once.
-        if future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+        if future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_pending()
+        {
             self.0.spawn(future);
         }
     }

@@ -16,10 +16,10 @@ use quoin_core::config::{Config, Url};
 use quoin_core::id::{ClusterId, MemberId};
 use quoin_core::version::{PRODUCT_VERSION, SERVER_VERSION};
 
+use crate::assemble::{self, AssembleError};
 use crate::clock::Clock;
 use crate::handle::NodeHandle;
 use crate::metrics::Metrics;
-use crate::assemble::{self, AssembleError};
 use crate::running::{Ended, Running};
 use crate::seam::{BoxFuture, Runtime, block_on};
 use crate::serve::compute::Compute;
@@ -121,8 +121,11 @@ fn bind_all(config: &Config) -> Result<Vec<Bound>, StartError> {
         (Endpoint::Http, &config.listen_client_http_urls),
         (Endpoint::Metrics, &config.listen_metrics_urls),
     ];
-    let urls = lists.iter().flat_map(|(endpoint, urls)| urls.iter().map(|url| (*endpoint, url)));
-    urls.map(|(endpoint, url)| bind(endpoint, url).map_err(StartError::Listen)).collect()
+    let urls = lists
+        .iter()
+        .flat_map(|(endpoint, urls)| urls.iter().map(|url| (*endpoint, url)));
+    urls.map(|(endpoint, url)| bind(endpoint, url).map_err(StartError::Listen))
+        .collect()
 }
 
 impl Handle {
@@ -149,9 +152,13 @@ impl Handle {
         });
         let description = Description::new(config);
         description.log_start(running.handle());
-        let addresses = bound.iter().map(|bound| (role(bound.endpoint), bound.address)).collect();
-        let (early, late): (Vec<Bound>, Vec<Bound>) =
-            bound.into_iter().partition(|bound| matches!(bound.endpoint, Endpoint::Metrics | Endpoint::Peer));
+        let addresses = bound
+            .iter()
+            .map(|bound| (role(bound.endpoint), bound.address))
+            .collect();
+        let (early, late): (Vec<Bound>, Vec<Bound>) = bound
+            .into_iter()
+            .partition(|bound| matches!(bound.endpoint, Endpoint::Metrics | Endpoint::Peer));
         early.into_iter().for_each(|bound| serve(&context, bound));
         runtime.spawn(Box::pin(serve_when_published(Arc::clone(&context), late, serving)));
         Self {
@@ -178,7 +185,10 @@ impl Handle {
 
     /// Where it listens; a configured port 0 is a real one here.
     pub fn addresses(&self, role: Role) -> impl Iterator<Item = SocketAddr> {
-        self.addresses.iter().filter(move |(found, _)| *found == role).map(|(_, address)| *address)
+        self.addresses
+            .iter()
+            .filter(move |(found, _)| *found == role)
+            .map(|(_, address)| *address)
     }
 
     /// Resolves when client requests are answered. It never does if the member ends before.
@@ -198,7 +208,15 @@ impl Handle {
     /// Stops: accepts no more, lets calls that wait for the cluster finish, hands over leadership, closes the store. It
     /// waits for all of that, so it must not be called on a worker.
     pub fn stop(self) {
-        let Self { context, description, request_timeout, running, stopper, drained, .. } = self;
+        let Self {
+            context,
+            description,
+            request_timeout,
+            running,
+            stopper,
+            drained,
+            ..
+        } = self;
         description.log_end("closing etcd server");
         drop(stopper);
         // From now on only connections hold it.
@@ -224,7 +242,9 @@ impl Handle {
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("addresses", &self.addresses).finish_non_exhaustive()
+        f.debug_struct("Handle")
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
     }
 }
 

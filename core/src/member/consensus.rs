@@ -97,7 +97,8 @@ impl Member {
             self.promises.send(messages, leads, out);
             committed = ready.take_committed_entries();
             self.raft.advance_append_async(ready);
-            if !handed_over && self.promises.outstanding() == 0 {
+            // A removed member is not among those whose progress consensus keeps, and it must not be told of any.
+            if !handed_over && self.promises.outstanding() == 0 && self.phase < Phase::Removed {
                 self.raft.on_persist_ready(number);
             }
         }
@@ -185,7 +186,11 @@ impl Member {
         {
             // A snapshot only counts at boot if the log says that its index was committed.
             self.promises.persist_commit(self.raft.raft.hard_state(), out);
-            out.push(Output::Snapshot { index, term, conf_state });
+            out.push(Output::Snapshot {
+                index,
+                term,
+                conf_state,
+            });
         }
     }
 
@@ -212,7 +217,8 @@ impl Member {
             return;
         }
         let young = now.saturating_since(self.started_at) <= TICK_ADVANCE_WINDOW;
-        if self.config.initial_election_tick_advance && young && !self.ticks_advanced && self.connected_since.len() > 1 {
+        if self.config.initial_election_tick_advance && young && !self.ticks_advanced && self.connected_since.len() > 1
+        {
             self.ticks_advanced = true;
             self.advance_ticks(now, out);
         }
@@ -233,7 +239,11 @@ impl Member {
     /// A snapshot reached a peer, or did not.
     pub(crate) fn peer_snapshot(&mut self, id: MemberId, received: bool) {
         if self.phase < Phase::Removed {
-            let status = if received { raft::SnapshotStatus::Finish } else { raft::SnapshotStatus::Failure };
+            let status = if received {
+                raft::SnapshotStatus::Finish
+            } else {
+                raft::SnapshotStatus::Failure
+            };
             self.raft.report_snapshot(id.0, status);
         }
     }

@@ -27,7 +27,9 @@ const READ_ID_MAX_BYTES: usize = 64;
 /// # Errors
 /// A fault where the leader counts on entries that this member does not have any more.
 pub(crate) fn admit(message: &mut Message, from: MemberId, standing: Standing) -> Result<bool, Fault> {
-    let Ok(kind) = MessageType::try_from(message.msg_type) else { return Ok(false) };
+    let Ok(kind) = MessageType::try_from(message.msg_type) else {
+        return Ok(false);
+    };
     let sender_is_named = message.from == from.0 || kind == MessageType::MsgTransferLeader;
     if message.to != standing.me.0 || !sender_is_named || message.from == 0 || from == standing.me || from.0 == 0 {
         return Ok(false);
@@ -108,10 +110,22 @@ fn is_read(message: &Message) -> bool {
 mod tests {
     use super::*;
 
-    const STANDING: Standing = Standing { me: MemberId(1), term: 5, last_index: 10, leads: false, all_persisted: true };
+    const STANDING: Standing = Standing {
+        me: MemberId(1),
+        term: 5,
+        last_index: 10,
+        leads: false,
+        all_persisted: true,
+    };
 
     fn message(kind: i32) -> Message {
-        Message { msg_type: kind, to: 1, from: 2, term: 5, ..Message::default() }
+        Message {
+            msg_type: kind,
+            to: 1,
+            from: 2,
+            term: 5,
+            ..Message::default()
+        }
     }
 
     fn of(kind: MessageType) -> Message {
@@ -119,7 +133,11 @@ mod tests {
     }
 
     fn entry(index: u64, term: u64) -> Entry {
-        Entry { index, term, ..Entry::default() }
+        Entry {
+            index,
+            term,
+            ..Entry::default()
+        }
     }
 
     fn admitted(mut message: Message) -> bool {
@@ -139,20 +157,65 @@ mod tests {
     #[test]
     fn messages_of_others_to_others_or_without_term_are_dropped() {
         let table = [
-            ("to another member", Message { to: 3, ..of(MessageType::MsgHeartbeat) }),
-            ("in another's name", Message { from: 3, ..of(MessageType::MsgHeartbeat) }),
-            ("in nobody's name", Message { from: 0, ..of(MessageType::MsgTransferLeader) }),
-            ("a vote without a term", Message { term: 0, ..of(MessageType::MsgRequestVote) }),
-            ("an append without a term", Message { term: 0, ..of(MessageType::MsgAppend) }),
-            ("a transfer, to a follower", Message { from: 3, ..of(MessageType::MsgTransferLeader) }),
+            (
+                "to another member",
+                Message {
+                    to: 3,
+                    ..of(MessageType::MsgHeartbeat)
+                },
+            ),
+            (
+                "in another's name",
+                Message {
+                    from: 3,
+                    ..of(MessageType::MsgHeartbeat)
+                },
+            ),
+            (
+                "in nobody's name",
+                Message {
+                    from: 0,
+                    ..of(MessageType::MsgTransferLeader)
+                },
+            ),
+            (
+                "a vote without a term",
+                Message {
+                    term: 0,
+                    ..of(MessageType::MsgRequestVote)
+                },
+            ),
+            (
+                "an append without a term",
+                Message {
+                    term: 0,
+                    ..of(MessageType::MsgAppend)
+                },
+            ),
+            (
+                "a transfer, to a follower",
+                Message {
+                    from: 3,
+                    ..of(MessageType::MsgTransferLeader)
+                },
+            ),
             ("a snapshot without its data", of(MessageType::MsgSnapshot)),
         ];
         for (what, message) in table {
             assert!(!admitted(message), "{what}");
         }
-        let leads = Standing { leads: true, ..STANDING };
-        let mut transfer = Message { from: 3, ..of(MessageType::MsgTransferLeader) };
-        assert!(admit(&mut transfer, MemberId(2), leads).unwrap(), "a follower forwards it in the target's name");
+        let leads = Standing {
+            leads: true,
+            ..STANDING
+        };
+        let mut transfer = Message {
+            from: 3,
+            ..of(MessageType::MsgTransferLeader)
+        };
+        assert!(
+            admit(&mut transfer, MemberId(2), leads).unwrap(),
+            "a follower forwards it in the target's name"
+        );
     }
 
     #[test]
@@ -164,7 +227,11 @@ mod tests {
             ..of(MessageType::MsgAppend)
         };
         let propose = |entry_type, data: &'static [u8]| Message {
-            entries: vec![Entry { entry_type, data: data.into(), ..Entry::default() }],
+            entries: vec![Entry {
+                entry_type,
+                data: data.into(),
+                ..Entry::default()
+            }],
             ..of(MessageType::MsgPropose)
         };
         let table = [
@@ -180,21 +247,54 @@ mod tests {
             (propose(2, b""), false),
             (propose(7, b""), false),
             (of(MessageType::MsgReadIndex), false),
-            (Message { entries: vec![entry(0, 0)], ..of(MessageType::MsgReadIndex) }, true),
+            (
+                Message {
+                    entries: vec![entry(0, 0)],
+                    ..of(MessageType::MsgReadIndex)
+                },
+                true,
+            ),
             (of(MessageType::MsgReadIndexResp), false),
-            (Message { index: 11, ..of(MessageType::MsgAppendResponse) }, false),
-            (Message { index: 11, reject: true, ..of(MessageType::MsgAppendResponse) }, true),
+            (
+                Message {
+                    index: 11,
+                    ..of(MessageType::MsgAppendResponse)
+                },
+                false,
+            ),
+            (
+                Message {
+                    index: 11,
+                    reject: true,
+                    ..of(MessageType::MsgAppendResponse)
+                },
+                true,
+            ),
         ];
         for (message, expected) in table {
             assert_eq!(admitted(message.clone()), expected, "{message:?}");
         }
         let mut now = of(MessageType::MsgTimeoutNow);
-        assert!(!admit(&mut now, MemberId(2), Standing { all_persisted: false, ..STANDING }).unwrap());
+        assert!(
+            !admit(
+                &mut now,
+                MemberId(2),
+                Standing {
+                    all_persisted: false,
+                    ..STANDING
+                }
+            )
+            .unwrap()
+        );
     }
 
     #[test]
     fn a_leader_that_counts_on_lost_entries_ends_in_a_fault() {
-        let beat = |term, commit| Message { term, commit, ..of(MessageType::MsgHeartbeat) };
+        let beat = |term, commit| Message {
+            term,
+            commit,
+            ..of(MessageType::MsgHeartbeat)
+        };
         assert!(admitted(beat(5, 10)));
         assert!(admitted(beat(4, 11)), "an old leader's heartbeat is only answered");
         let fault = admit(&mut beat(5, 11), MemberId(2), STANDING).unwrap_err();
@@ -210,7 +310,10 @@ mod tests {
             term: 9,
             priority: 1,
             request_snapshot: 2,
-            entries: vec![Entry { context: "c".into(), ..Entry::default() }],
+            entries: vec![Entry {
+                context: "c".into(),
+                ..Entry::default()
+            }],
             ..of(MessageType::MsgPropose)
         };
         assert!(admit(&mut message, MemberId(2), STANDING).unwrap());

@@ -71,7 +71,10 @@ impl Member {
                 continue;
             }
             let revoke = LeaseRevokeRequest { id };
-            let request = InternalRaftRequest { lease_revoke: Some(revoke), ..InternalRaftRequest::default() };
+            let request = InternalRaftRequest {
+                lease_revoke: Some(revoke),
+                ..InternalRaftRequest::default()
+            };
             if self.propose(now, Origin::Revoke(id), deadline, request).is_err() {
                 return;
             }
@@ -104,9 +107,16 @@ impl Member {
         if checkpoints.is_empty() {
             return;
         }
-        let checkpoints = checkpoints.into_iter().map(|(id, remaining_ttl)| LeaseCheckpoint { id, remaining_ttl });
-        let checkpoint = LeaseCheckpointRequest { checkpoints: checkpoints.collect() };
-        let request = InternalRaftRequest { lease_checkpoint: Some(checkpoint), ..InternalRaftRequest::default() };
+        let checkpoints = checkpoints
+            .into_iter()
+            .map(|(id, remaining_ttl)| LeaseCheckpoint { id, remaining_ttl });
+        let checkpoint = LeaseCheckpointRequest {
+            checkpoints: checkpoints.collect(),
+        };
+        let request = InternalRaftRequest {
+            lease_checkpoint: Some(checkpoint),
+            ..InternalRaftRequest::default()
+        };
         let deadline = now + self.config.request_timeout();
         // Checkpoints are best effort: the next ones say the same with less time left.
         let _refused = self.propose(now, Origin::Checkpoint, deadline, request);

@@ -119,7 +119,9 @@ impl Log {
 
     /// Index and term of the last entry.
     pub(crate) fn last(&self) -> (u64, u64) {
-        self.entries.back().map_or(self.compacted, |entry| (entry.index, entry.term))
+        self.entries
+            .back()
+            .map_or(self.compacted, |entry| (entry.index, entry.term))
     }
 
     /// The index of the first entry still here.
@@ -139,7 +141,10 @@ impl Log {
 
 impl Storage for Log {
     fn initial_state(&self) -> raft::Result<RaftState> {
-        Ok(RaftState { hard_state: self.hard_state, conf_state: self.conf_state.clone() })
+        Ok(RaftState {
+            hard_state: self.hard_state,
+            conf_state: self.conf_state.clone(),
+        })
     }
 
     fn entries(
@@ -170,7 +175,11 @@ impl Storage for Log {
     }
 
     fn term(&self, index: u64) -> raft::Result<u64> {
-        let missing = if index < self.compacted.0 { StorageError::Compacted } else { StorageError::Unavailable };
+        let missing = if index < self.compacted.0 {
+            StorageError::Compacted
+        } else {
+            StorageError::Unavailable
+        };
         self.term_at(index).ok_or(Error::Store(missing))
     }
 
@@ -212,13 +221,29 @@ mod tests {
     use super::*;
 
     fn entry(index: u64, term: u64) -> Entry {
-        Entry { index, term, data: vec![0; 10].into(), ..Entry::default() }
+        Entry {
+            index,
+            term,
+            data: vec![0; 10].into(),
+            ..Entry::default()
+        }
     }
 
     fn log(from: u64, to: u64, applied: u64) -> Log {
-        let hard_state = HardState { term: 1, vote: 0, commit: applied };
+        let hard_state = HardState {
+            term: 1,
+            vote: 0,
+            commit: applied,
+        };
         let entries = (from..=to).map(|index| entry(index, 1)).collect();
-        Log::new((from - 1, 1), entries, hard_state, applied, ConfState::from((vec![1], vec![]))).unwrap()
+        Log::new(
+            (from - 1, 1),
+            entries,
+            hard_state,
+            applied,
+            ConfState::from((vec![1], vec![])),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -227,10 +252,19 @@ mod tests {
         let hard = |term, commit| HardState { term, vote: 0, commit };
         let two = || vec![entry(1, 1), entry(2, 2)];
         let table: Vec<(&str, Result<Log, Fault>)> = vec![
-            ("gap", Log::new((0, 0), vec![entry(1, 1), entry(3, 1)], hard(1, 1), 0, conf())),
-            ("term goes back", Log::new((0, 0), vec![entry(1, 2), entry(2, 1)], hard(2, 1), 0, conf())),
+            (
+                "gap",
+                Log::new((0, 0), vec![entry(1, 1), entry(3, 1)], hard(1, 1), 0, conf()),
+            ),
+            (
+                "term goes back",
+                Log::new((0, 0), vec![entry(1, 2), entry(2, 1)], hard(2, 1), 0, conf()),
+            ),
             ("applied past the end", Log::new((0, 0), two(), hard(2, 2), 3, conf())),
-            ("applied before the snapshot", Log::new((5, 1), vec![], hard(1, 5), 4, conf())),
+            (
+                "applied before the snapshot",
+                Log::new((5, 1), vec![], hard(1, 5), 4, conf()),
+            ),
             ("commit past the end", Log::new((0, 0), two(), hard(2, 3), 0, conf())),
             ("term behind the log", Log::new((0, 0), two(), hard(1, 2), 0, conf())),
         ];
@@ -246,7 +280,10 @@ mod tests {
         let mut log = log(1, 3, 1);
         log.append(&[entry(3, 2), entry(4, 2)]);
         assert_eq!(log.last(), (4, 2));
-        assert_eq!((log.term_at(2), log.term_at(3), log.term_at(5)), (Some(1), Some(2), None));
+        assert_eq!(
+            (log.term_at(2), log.term_at(3), log.term_at(5)),
+            (Some(1), Some(2), None)
+        );
         assert_eq!(log.bytes, 4 * cost(&entry(1, 1)));
     }
 
@@ -258,7 +295,11 @@ mod tests {
         assert_eq!(log.term(4), Err(Error::Store(StorageError::Compacted)));
         assert_eq!(log.term(5), Ok(1), "the term before the first entry stays known");
         log.compact(3, 0);
-        assert_eq!(log.first_index(), 9, "bytes run out first, but 9 and 10 are not applied");
+        assert_eq!(
+            log.first_index(),
+            9,
+            "bytes run out first, but 9 and 10 are not applied"
+        );
         assert_eq!(log.bytes, 2 * cost(&entry(1, 1)));
     }
 

@@ -140,7 +140,9 @@ impl Config {
     /// Ticks of an election timeout.
     fn election_ticks(&self) -> usize {
         let tick = self.heartbeat_interval.as_nanos().max(1);
-        usize::try_from(self.election_timeout.as_nanos() / tick).unwrap_or(usize::MAX / 4).clamp(2, usize::MAX / 4)
+        usize::try_from(self.election_timeout.as_nanos() / tick)
+            .unwrap_or(usize::MAX / 4)
+            .clamp(2, usize::MAX / 4)
     }
 }
 
@@ -169,13 +171,22 @@ pub(crate) enum Output {
     /// The end.
     Halt(Halt),
     /// To be appended to the log on disk, and reported by [`Member::persisted`] if `sync` is set.
-    Persist { batch: BatchId, hard_state: Option<HardState>, entries: Vec<Entry>, sync: bool },
+    Persist {
+        batch: BatchId,
+        hard_state: Option<HardState>,
+        entries: Vec<Entry>,
+        sync: bool,
+    },
     /// A linearizable read may go on, or may not.
     Read(Reader, Result<(), Error>),
     /// To be sent to a peer; losing it is allowed.
     Send { to: MemberId, messages: Vec<Message> },
     /// A snapshot of the log's state up to `index`, to be reported by [`Member::snapshot_saved`].
-    Snapshot { index: u64, term: u64, conf_state: ConfState },
+    Snapshot {
+        index: u64,
+        term: u64,
+        conf_state: ConfState,
+    },
     /// Leadership moved as asked, or did not in time.
     Transferred(Token, Result<(), Error>),
 }
@@ -263,12 +274,19 @@ impl Member {
         let applied = recovered.applied;
         let conf_state = recovered.conf_state.clone();
         let promises = Promises::new(recovered.hard_state);
-        let log = Log::new(snapshot, recovered.entries, recovered.hard_state, applied, recovered.conf_state)?;
+        let log = Log::new(
+            snapshot,
+            recovered.entries,
+            recovered.hard_state,
+            applied,
+            recovered.conf_state,
+        )?;
         let durable = (applied, log.term_at(applied).unwrap_or(0));
         let snapshots = Snapshots::new(config.snapshot_count, snapshot.0, durable, conf_state);
         let logger = slog::Logger::root(slog::Discard, slog::o!());
-        let raft = RawNode::new(&raft_config(&config, applied), log, &logger)
-            .map_err(|error| Fault::Inconsistent { cause: format!("consensus cannot start: {error}") })?;
+        let raft = RawNode::new(&raft_config(&config, applied), log, &logger).map_err(|error| Fault::Inconsistent {
+            cause: format!("consensus cannot start: {error}"),
+        })?;
         let mut ids = RequestIdGenerator::new(config.id, unix_ms);
         let mut member = Self {
             prng: Prng::new(seed).fork("election"),
@@ -382,14 +400,26 @@ impl Member {
     pub fn check(&self) {
         let log = &self.raft.raft.raft_log;
         assert!(log.applied <= log.committed, "only what is committed is applied");
-        assert!(log.applied <= log.persisted, "only what is on this member's own disk is applied");
-        assert!(log.store.first_index() <= log.applied + 1, "entries are kept until they are applied");
+        assert!(
+            log.applied <= log.persisted,
+            "only what is on this member's own disk is applied"
+        );
+        assert!(
+            log.store.first_index() <= log.applied + 1,
+            "entries are kept until they are applied"
+        );
         assert!(log.store.last().0 + 1 >= log.unstable.offset, "the log has no gap");
         let settled = self.promises.outstanding() > 0 || self.phase >= Phase::Removed;
-        assert!(settled || log.persisted == log.last_index(), "what is not on disk was handed to it");
+        assert!(
+            settled || log.persisted == log.last_index(),
+            "what is not on disk was handed to it"
+        );
         self.proposals.check();
         self.lessor.check();
-        assert!(!self.lessor.is_primary() || self.leads(), "a deposed leader counts no lease's time");
+        assert!(
+            !self.lessor.is_primary() || self.leads(),
+            "a deposed leader counts no lease's time"
+        );
     }
 }
 
@@ -424,7 +454,9 @@ fn check_configuration(config: &Config, conf_state: &ConfState) -> Result<(), Fa
     ids.dedup();
     let is_joint = !conf_state.voters_outgoing.is_empty() || !conf_state.learners_next.is_empty();
     if ids.len() != conf_state.voters.len() + conf_state.learners.len() || ids.first() == Some(&0) || is_joint {
-        return inconsistent(format!("the stored configuration of consensus is impossible: {conf_state:?}"));
+        return inconsistent(format!(
+            "the stored configuration of consensus is impossible: {conf_state:?}"
+        ));
     }
     if conf_state.voters.is_empty() && !conf_state.learners.is_empty() {
         return inconsistent("the stored configuration of consensus has learners and no voters".to_owned());

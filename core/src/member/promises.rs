@@ -35,19 +35,40 @@ pub(crate) struct Promises {
 impl Promises {
     /// Everything up to `hard_state` was read back from disk.
     pub(crate) fn new(hard_state: HardState) -> Self {
-        Self { batches: VecDeque::new(), last_id: 0, written: hard_state, durable_term: hard_state.term }
+        Self {
+            batches: VecDeque::new(),
+            last_id: 0,
+            written: hard_state,
+            durable_term: hard_state.term,
+        }
     }
 
     /// Hands a batch to the disk, if there is anything a promise could rest on. A new commit index alone promises
     /// nothing and goes along with the next batch.
-    pub(crate) fn persist(&mut self, ready: u64, hard_state: HardState, entries: Vec<Entry>, out: &mut Vec<Output>) -> bool {
+    pub(crate) fn persist(
+        &mut self,
+        ready: u64,
+        hard_state: HardState,
+        entries: Vec<Entry>,
+        out: &mut Vec<Output>,
+    ) -> bool {
         let voted = (hard_state.term, hard_state.vote) != (self.written.term, self.written.vote);
         if entries.is_empty() && !voted {
             return false;
         }
         let id = self.next_id();
-        self.batches.push_back(Batch { id, ready, term: hard_state.term, withheld: Vec::new() });
-        out.push(Output::Persist { batch: id, hard_state: self.write(hard_state), entries, sync: true });
+        self.batches.push_back(Batch {
+            id,
+            ready,
+            term: hard_state.term,
+            withheld: Vec::new(),
+        });
+        out.push(Output::Persist {
+            batch: id,
+            hard_state: self.write(hard_state),
+            entries,
+            sync: true,
+        });
         true
     }
 
@@ -56,7 +77,12 @@ impl Promises {
         let voted = (hard_state.term, hard_state.vote) != (self.written.term, self.written.vote);
         if !voted && let Some(hard_state) = self.write(hard_state) {
             let batch = self.next_id();
-            out.push(Output::Persist { batch, hard_state: Some(hard_state), entries: Vec::new(), sync: false });
+            out.push(Output::Persist {
+                batch,
+                hard_state: Some(hard_state),
+                entries: Vec::new(),
+                sync: false,
+            });
         }
     }
 
@@ -126,7 +152,10 @@ fn emit(mut messages: Vec<Message>, out: &mut Vec<Output>) {
                 !(is_earlier && is_plain_append_response(message) && message.term == term && message.index <= index)
             });
         }
-        out.push(Output::Send { to: MemberId(to), messages: own });
+        out.push(Output::Send {
+            to: MemberId(to),
+            messages: own,
+        });
     }
 }
 
@@ -139,7 +168,12 @@ mod tests {
     use super::*;
 
     fn message(kind: MessageType, to: u64, term: u64) -> Message {
-        Message { msg_type: kind as i32, to, term, ..Message::default() }
+        Message {
+            msg_type: kind as i32,
+            to,
+            term,
+            ..Message::default()
+        }
     }
 
     fn hard(term: u64, vote: u64, commit: u64) -> HardState {
@@ -150,9 +184,14 @@ mod tests {
     fn said(out: &mut Vec<Output>) -> Vec<String> {
         out.drain(..)
             .map(|output| match output {
-                Output::Persist { batch, entries, sync, .. } => format!("persist {} {} {sync}", batch.0, entries.len()),
+                Output::Persist {
+                    batch, entries, sync, ..
+                } => format!("persist {} {} {sync}", batch.0, entries.len()),
                 Output::Send { to, messages } => {
-                    let kinds: Vec<_> = messages.iter().map(|message| format!("{:?}", message.get_msg_type())).collect();
+                    let kinds: Vec<_> = messages
+                        .iter()
+                        .map(|message| format!("{:?}", message.get_msg_type()))
+                        .collect();
                     format!("send {to} {}", kinds.join(" "))
                 }
                 other => format!("{other:?}"),
@@ -164,17 +203,32 @@ mod tests {
     fn a_promise_waits_for_its_batch() {
         let (mut promises, mut out) = (Promises::new(hard(1, 0, 0)), Vec::new());
         assert!(promises.persist(1, hard(2, 3, 0), vec![], &mut out));
-        promises.send(vec![message(MessageType::MsgRequestVoteResponse, 3, 2)], false, &mut out);
+        promises.send(
+            vec![message(MessageType::MsgRequestVoteResponse, 3, 2)],
+            false,
+            &mut out,
+        );
         assert!(promises.persist(2, hard(2, 3, 0), vec![Entry::default()], &mut out));
         promises.send(vec![message(MessageType::MsgAppendResponse, 3, 2)], false, &mut out);
         promises.send(vec![message(MessageType::MsgPropose, 3, 0)], false, &mut out);
-        assert_eq!(said(&mut out), ["persist 1 0 true", "persist 2 1 true", "send 3 MsgPropose"]);
+        assert_eq!(
+            said(&mut out),
+            ["persist 1 0 true", "persist 2 1 true", "send 3 MsgPropose"]
+        );
         assert_eq!(promises.persisted(BatchId(1), &mut out), Some(1));
-        assert_eq!(said(&mut out), ["send 3 MsgRequestVoteResponse"], "the second batch is not durable");
+        assert_eq!(
+            said(&mut out),
+            ["send 3 MsgRequestVoteResponse"],
+            "the second batch is not durable"
+        );
         assert_eq!(promises.persisted(BatchId(2), &mut out), Some(2));
         assert_eq!(said(&mut out), ["send 3 MsgAppendResponse"]);
         promises.send(vec![message(MessageType::MsgHeartbeatResponse, 3, 2)], false, &mut out);
-        assert_eq!(said(&mut out), ["send 3 MsgHeartbeatResponse"], "nothing is outstanding");
+        assert_eq!(
+            said(&mut out),
+            ["send 3 MsgHeartbeatResponse"],
+            "nothing is outstanding"
+        );
     }
 
     #[test]
@@ -182,7 +236,11 @@ mod tests {
         let (mut promises, mut out) = (Promises::new(hard(1, 0, 0)), Vec::new());
         promises.persist(1, hard(2, 1, 0), vec![Entry::default()], &mut out);
         promises.send(vec![message(MessageType::MsgAppend, 2, 2)], true, &mut out);
-        assert_eq!(said(&mut out), ["persist 1 1 true"], "a sole voter's learner must not see a term that may be lost");
+        assert_eq!(
+            said(&mut out),
+            ["persist 1 1 true"],
+            "a sole voter's learner must not see a term that may be lost"
+        );
         promises.persisted(BatchId(1), &mut out);
         assert_eq!(said(&mut out), ["send 2 MsgAppend"]);
         promises.persist(2, hard(2, 1, 0), vec![Entry::default()], &mut out);
@@ -198,7 +256,13 @@ mod tests {
         promises.persist_commit(hard(1, 1, 5), &mut out);
         assert_eq!(said(&mut out), ["persist 1 0 false"], "once, and without a sync");
         assert!(promises.persist(2, hard(1, 1, 6), vec![Entry::default()], &mut out));
-        assert!(matches!(&out[..], [Output::Persist { hard_state: Some(HardState { commit: 6, .. }), .. }]));
+        assert!(matches!(
+            &out[..],
+            [Output::Persist {
+                hard_state: Some(HardState { commit: 6, .. }),
+                ..
+            }]
+        ));
     }
 
     #[test]
@@ -211,6 +275,12 @@ mod tests {
             (MessageType::MsgAppendResponse, 2),
         ];
         promises.send(kinds.map(|(kind, to)| message(kind, to, 1)).to_vec(), false, &mut out);
-        assert_eq!(said(&mut out), ["send 2 MsgHeartbeatResponse MsgAppendResponse", "send 3 MsgHeartbeatResponse"]);
+        assert_eq!(
+            said(&mut out),
+            [
+                "send 2 MsgHeartbeatResponse MsgAppendResponse",
+                "send 3 MsgHeartbeatResponse"
+            ]
+        );
     }
 }

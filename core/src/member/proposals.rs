@@ -78,7 +78,14 @@ impl Proposals {
 
     /// Takes a proposal, to be sent by [`Proposals::take_unsent`].
     pub(crate) fn add(&mut self, id: u64, origin: Origin, now: Instant, deadline: Instant, entry: Entry) {
-        self.flights.insert(id, Flight { origin, proposed_at: now, deadline });
+        self.flights.insert(
+            id,
+            Flight {
+                origin,
+                proposed_at: now,
+                deadline,
+            },
+        );
         self.deadlines.insert((deadline, id));
         if let Some(token) = origin.token() {
             self.by_token.insert(token, id);
@@ -170,8 +177,15 @@ impl Proposals {
 
     /// Asserts that the tables agree.
     pub(crate) fn check(&self) {
-        assert_eq!(self.flights.len(), self.deadlines.len(), "every proposal has one deadline");
-        assert!(self.by_token.values().all(|id| self.flights.contains_key(id)), "every client waits for a proposal");
+        assert_eq!(
+            self.flights.len(),
+            self.deadlines.len(),
+            "every proposal has one deadline"
+        );
+        assert!(
+            self.by_token.values().all(|id| self.flights.contains_key(id)),
+            "every client waits for a proposal"
+        );
         let bytes: usize = self.unsent.iter().map(|(_, entry)| entry.data.len()).sum();
         assert_eq!(bytes, self.unsent_bytes, "what waits is counted");
     }
@@ -196,7 +210,11 @@ pub(crate) struct Circumstances {
 
 /// Why a proposal made at `proposed_at` got no answer in time, as etcd puts it.
 pub(crate) fn timeout(proposed_at: Instant, circumstances: Circumstances) -> Error {
-    let Circumstances { leader_since, loss_window, connected_since } = circumstances;
+    let Circumstances {
+        leader_since,
+        loss_window,
+        connected_since,
+    } = circumstances;
     if let Some(elected) = leader_since
         && proposed_at < elected
         && proposed_at + loss_window > elected
@@ -221,7 +239,11 @@ mod tests {
     }
 
     fn entry(kind: EntryType, bytes: usize) -> Entry {
-        Entry { entry_type: kind as i32, data: vec![0; bytes].into(), ..Entry::default() }
+        Entry {
+            entry_type: kind as i32,
+            data: vec![0; bytes].into(),
+            ..Entry::default()
+        }
     }
 
     fn add(proposals: &mut Proposals, id: u64, kind: EntryType, bytes: usize) {
@@ -242,7 +264,11 @@ mod tests {
         assert_eq!(sizes(proposals.take_unsent(100, true)), [40]);
         assert_eq!(sizes(proposals.take_unsent(100, true)), [500], "one entry always fits");
         proposals.check();
-        assert_eq!(sizes(proposals.take_unsent(100, false)), [10], "the normal entry passes the change that must wait");
+        assert_eq!(
+            sizes(proposals.take_unsent(100, false)),
+            [10],
+            "the normal entry passes the change that must wait"
+        );
         assert!(proposals.has_unsent());
         assert_eq!(sizes(proposals.take_unsent(100, true)), [10]);
         assert_eq!(proposals.take_unsent(100, true), []);
@@ -276,7 +302,14 @@ mod tests {
     fn a_timeout_names_its_likely_cause() {
         let window = Duration::from_secs(2);
         let case = |leader_since, connected_since| {
-            timeout(at(10), Circumstances { leader_since, loss_window: window, connected_since })
+            timeout(
+                at(10),
+                Circumstances {
+                    leader_since,
+                    loss_window: window,
+                    connected_since,
+                },
+            )
         };
         let table = [
             (case(None, None), Error::Timeout),

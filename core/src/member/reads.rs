@@ -64,7 +64,10 @@ pub(crate) struct Reads {
 impl Reads {
     /// Ids continue after `first_id`, which no earlier run of this member used.
     pub(crate) fn new(first_id: u64) -> Self {
-        Self { last_id: first_id, ..Self::default() }
+        Self {
+            last_id: first_id,
+            ..Self::default()
+        }
     }
 
     /// Adds a reader to the next batch.
@@ -78,7 +81,10 @@ impl Reads {
             None if self.gathering.is_empty() => return None,
             None => {
                 let waiters = std::mem::take(&mut self.gathering);
-                self.asking = Some(Batch { waiters, ..Batch::default() });
+                self.asking = Some(Batch {
+                    waiters,
+                    ..Batch::default()
+                });
             }
             Some(batch) if !batch.asked.is_empty() && now < batch.asked_at + RETRY => return None,
             Some(_) => {}
@@ -134,7 +140,12 @@ impl Reads {
     /// When to ask again or to give up on somebody.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let retry = self.asking.as_ref().map(|batch| batch.asked_at + RETRY);
-        self.waiters().map(|waiter| waiter.deadline).min().into_iter().chain(retry).min()
+        self.waiters()
+            .map(|waiter| waiter.deadline)
+            .min()
+            .into_iter()
+            .chain(retry)
+            .min()
     }
 
     fn waiters(&self) -> impl Iterator<Item = &Waiter> {
@@ -209,11 +220,19 @@ mod tests {
         let again = reads.ask(at(500)).unwrap();
         assert_ne!(first, again);
         reads.confirm(first, 5);
-        assert_eq!(released(&mut reads, 5), [read(1)], "the late answer to the first question will do");
+        assert_eq!(
+            released(&mut reads, 5),
+            [read(1)],
+            "the late answer to the first question will do"
+        );
         reads.join(read(2), LATE);
         let second = reads.ask(at(600)).unwrap();
         reads.confirm(again, 5);
-        assert_eq!(released(&mut reads, 5), [], "an answer to an earlier batch says nothing about this one");
+        assert_eq!(
+            released(&mut reads, 5),
+            [],
+            "an answer to an earlier batch says nothing about this one"
+        );
         reads.confirm(second, 6);
         assert_eq!(released(&mut reads, 6), [read(2)]);
     }

@@ -50,7 +50,14 @@ impl Member {
     ) -> Result<(), Error> {
         self.admit(origin)?;
         change.id = self.ids.next_id();
-        self.submit(now, change.id, origin, deadline, EntryType::EntryConfChange, change.encode_to_vec());
+        self.submit(
+            now,
+            change.id,
+            origin,
+            deadline,
+            EntryType::EntryConfChange,
+            change.encode_to_vec(),
+        );
         Ok(())
     }
 
@@ -115,7 +122,12 @@ impl Member {
 
     /// Whether a change of membership may be proposed, by the rules for cautious operators and by those that always hold.
     pub(crate) fn may_reconfigure(&self, now: Instant, change: Reconfiguration, members: &[Peer]) -> Result<(), Error> {
-        let roster = Roster { me: self.config.id, members, connected_since: &self.connected_since, now };
+        let roster = Roster {
+            me: self.config.id,
+            members,
+            connected_since: &self.connected_since,
+            now,
+        };
         let strict = self.config.strict_reconfig_check;
         match change {
             Reconfiguration::Add { .. } | Reconfiguration::Remove(_) if !strict => Ok(()),
@@ -155,9 +167,18 @@ impl Member {
         if self.published || self.phase != Phase::Running {
             return;
         }
-        let attributes = Attributes { name: self.config.name.clone(), client_urls: self.config.client_urls.clone() };
-        let request = ClusterMemberAttrSetRequest { member_id: self.config.id.0, member_attributes: Some(attributes) };
-        let request = InternalRaftRequest { cluster_member_attr_set: Some(request), ..InternalRaftRequest::default() };
+        let attributes = Attributes {
+            name: self.config.name.clone(),
+            client_urls: self.config.client_urls.clone(),
+        };
+        let request = ClusterMemberAttrSetRequest {
+            member_id: self.config.id.0,
+            member_attributes: Some(attributes),
+        };
+        let request = InternalRaftRequest {
+            cluster_member_attr_set: Some(request),
+            ..InternalRaftRequest::default()
+        };
         let deadline = now + self.config.request_timeout();
         if self.propose(now, Origin::Publish, deadline, request).is_err() {
             self.timers.set(Timer::Publish, deadline);
@@ -170,7 +191,13 @@ impl Member {
             return;
         }
         let transfers = self.transfers.iter().map(|transfer| transfer.deadline);
-        let deadline = self.proposals.deadline().into_iter().chain(transfers).chain(self.stop_by).min();
+        let deadline = self
+            .proposals
+            .deadline()
+            .into_iter()
+            .chain(transfers)
+            .chain(self.stop_by)
+            .min();
         self.timers.put(Timer::Deadline, deadline);
         let reads = self.reads.deadline().filter(|_| self.phase < Phase::Removed);
         self.timers.put(Timer::Read, reads);
@@ -187,7 +214,12 @@ impl Member {
             let from = self.config.id.0;
             let kind = MessageType::MsgPropose as i32;
             // It cannot be refused: that there is a leader, and that it takes proposals, was just asked.
-            let _taken = self.raft.step(Message { msg_type: kind, from, entries, ..Message::default() });
+            let _taken = self.raft.step(Message {
+                msg_type: kind,
+                from,
+                entries,
+                ..Message::default()
+            });
         }
     }
 
@@ -225,7 +257,11 @@ impl Member {
         let mut readers = Vec::new();
         self.reads.drain(&mut readers);
         self.read_outcome(readers, Err(Error::Stopped), out);
-        out.extend(self.transfers.drain(..).map(|transfer| Output::Transferred(transfer.token, Err(Error::Stopped))));
+        out.extend(
+            self.transfers
+                .drain(..)
+                .map(|transfer| Output::Transferred(transfer.token, Err(Error::Stopped))),
+        );
     }
 
     /// Clients are refused by a member on its way out, and by one that has too much to do.
@@ -239,18 +275,27 @@ impl Member {
     }
 
     fn running(&self) -> Result<(), Error> {
-        if self.phase == Phase::Running { Ok(()) } else { Err(Error::Stopped) }
+        if self.phase == Phase::Running {
+            Ok(())
+        } else {
+            Err(Error::Stopped)
+        }
     }
 
     fn submit(&mut self, now: Instant, id: u64, origin: Origin, deadline: Instant, kind: EntryType, data: Vec<u8>) {
-        let entry = Entry { entry_type: kind as i32, data: Bytes::from(data), ..Entry::default() };
+        let entry = Entry {
+            entry_type: kind as i32,
+            data: Bytes::from(data),
+            ..Entry::default()
+        };
         self.proposals.add(id, origin, now, deadline, entry);
     }
 
-    /// Whether there is a leader, and it is not about to hand over or out of room.
+    /// Whether there is a leader, and it is not about to hand over or out of room for one message more.
     fn takes_proposals(&self) -> bool {
         let raft = &self.raft.raft;
-        let has_room = !self.leads() || raft.uncommitted_size() <= MAX_UNCOMMITTED_BYTES - MAX_APPEND_BYTES * 2;
+        let room = MAX_UNCOMMITTED_BYTES.saturating_sub(MAX_APPEND_BYTES + self.config.max_request_bytes);
+        let has_room = !self.leads() || raft.uncommitted_size() <= room;
         self.phase < Phase::Removed && self.leader != MemberId::NONE && raft.lead_transferee.is_none() && has_room
     }
 
@@ -288,7 +333,11 @@ impl Member {
         let loss_window = self.config.election_timeout * 2;
         proposals::timeout(
             flight.proposed_at,
-            Circumstances { leader_since: self.leader_since, loss_window, connected_since },
+            Circumstances {
+                leader_since: self.leader_since,
+                loss_window,
+                connected_since,
+            },
         )
     }
 
@@ -296,7 +345,9 @@ impl Member {
     fn quorum_connected_since(&self) -> Option<Instant> {
         let voters = &self.conf_state().voters;
         let others = voters.iter().filter(|id| **id != self.config.id.0);
-        let mut since: Vec<_> = others.filter_map(|id| self.connected_since.get(&MemberId(*id)).copied()).collect();
+        let mut since: Vec<_> = others
+            .filter_map(|id| self.connected_since.get(&MemberId(*id)).copied())
+            .collect();
         since.sort_unstable();
         match reconfig::quorum(voters.len()) - 1 {
             0 => Some(Instant::ZERO),
@@ -320,7 +371,10 @@ impl Member {
         let progress = self.raft.raft.prs();
         let others = self.conf_state().voters.iter().filter(|id| **id != self.config.id.0);
         let followers = others.filter_map(|id| progress.get(*id).map(|of| (of.recent_active, of.matched, *id)));
-        followers.max().filter(|(is_active, _, _)| *is_active).map(|(_, _, id)| MemberId(id))
+        followers
+            .max()
+            .filter(|(is_active, _, _)| *is_active)
+            .map(|(_, _, id)| MemberId(id))
     }
 
     fn learner_is_ready(&self, id: MemberId) -> Result<(), Error> {

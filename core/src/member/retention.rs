@@ -69,7 +69,10 @@ impl Snapshots {
         if self.writing || !due || self.durable == self.index {
             return None;
         }
-        let (_, conf_state) = self.configurations.front().expect("there always is a current configuration");
+        let (_, conf_state) = self
+            .configurations
+            .front()
+            .expect("there always is a current configuration");
         let (_, term) = *self.terms.front().expect("there always is a current term");
         if requested {
             self.requested = None;
@@ -116,7 +119,11 @@ mod tests {
         snapshots.durable_to(9);
         assert_eq!(snapshots.take_due(), None);
         snapshots.durable_to(11);
-        assert_eq!(snapshots.take_due(), Some((11, 3, voters(&[1]))), "the second change is not durable yet");
+        assert_eq!(
+            snapshots.take_due(),
+            Some((11, 3, voters(&[1]))),
+            "the second change is not durable yet"
+        );
         snapshots.durable_to(40);
         assert_eq!(snapshots.take_due(), None, "one at a time");
         snapshots.saved(11);

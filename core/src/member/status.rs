@@ -37,7 +37,16 @@ impl Status {
     /// Whether a reader must see the difference at once; counters may wait for the next tick.
     #[must_use]
     pub(crate) fn is_news_after(&self, before: &Self) -> bool {
-        let visible = |of: &Self| (of.leader, of.term, of.leads, of.is_learner, of.published, of.applied_index);
+        let visible = |of: &Self| {
+            (
+                of.leader,
+                of.term,
+                of.leads,
+                of.is_learner,
+                of.published,
+                of.applied_index,
+            )
+        };
         visible(self) != visible(before)
     }
 }

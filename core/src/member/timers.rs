@@ -82,7 +82,10 @@ impl Timers {
 
     /// The earliest timer.
     pub(crate) fn deadline(&self) -> Option<(Instant, Timer)> {
-        Timer::ALL.iter().filter_map(|&timer| self.at(timer).map(|at| (at, timer))).min()
+        Timer::ALL
+            .iter()
+            .filter_map(|&timer| self.at(timer).map(|at| (at, timer)))
+            .min()
     }
 }
 

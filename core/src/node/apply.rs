@@ -3,8 +3,10 @@
 use crate::error::Error;
 use crate::limits::MAX_BATCH_ENTRIES;
 use crate::member::{Origin, Reader, Renewal, Timer, Token};
-use crate::proto::etcdserverpb::{AlarmRequest, AlarmType, InternalRaftRequest, LeaseCheckpoint, LeaseCheckpointRequest};
 use crate::proto::etcdserverpb::alarm_request::AlarmAction;
+use crate::proto::etcdserverpb::{
+    AlarmRequest, AlarmType, InternalRaftRequest, LeaseCheckpoint, LeaseCheckpointRequest,
+};
 use crate::proto::raftpb::Entry;
 use crate::store::{self, ApplyContext, LeaseChange, MemberChange};
 use crate::time::Instant;
@@ -40,7 +42,10 @@ impl Node {
         }
         let member = &self.member;
         let wanted = |id| member.awaits(id);
-        let context = ApplyContext { quota_bytes: self.config.quota_bytes, wanted: &wanted };
+        let context = ApplyContext {
+            quota_bytes: self.config.quota_bytes,
+            wanted: &wanted,
+        };
         if let Err(fault) = self.store.apply(entry, context, &mut self.applied) {
             self.member.fail(fault, &mut self.outputs);
             return false;
@@ -48,7 +53,8 @@ impl Node {
         self.member.applied(entry.index, entry.term);
         self.writes.add(1, entry.data.len());
         for outcome in std::mem::take(&mut self.applied.conf_changes) {
-            self.member.apply_conf_change(now, outcome.index, &outcome.change, &mut self.outputs);
+            self.member
+                .apply_conf_change(now, outcome.index, &outcome.change, &mut self.outputs);
             if outcome.effect == MemberChange::Removed(self.member.id()) {
                 self.member.removed(now);
             }
@@ -80,6 +86,7 @@ impl Node {
         if std::mem::take(&mut self.applied.version_lowered) {
             self.member.request_snapshot();
         }
+        self.start_compaction(now);
         self.events.append(&mut self.applied.events);
         for (id, result) in std::mem::take(&mut self.applied.results) {
             if let Some(origin) = self.member.resolve(id) {
@@ -92,28 +99,20 @@ impl Node {
     pub(super) fn outcome(&mut self, now: Instant, origin: Origin, result: Result<store::Response, Error>) {
         match origin {
             Origin::Alarm(token) => {
-                if let Some(token) = token {
-                    self.reply(token, Err(Error::NoSpace));
-                }
+                self.alarm_proposed = false;
+                token
+                    .into_iter()
+                    .for_each(|token| self.reply(token, Err(Error::NoSpace)));
             }
             Origin::AutoCompact => {
                 let compacted = matches!(result, Ok(_) | Err(Error::Compacted));
                 if let Some(compactor) = &mut self.compactor {
                     compactor.finished(compacted);
                 }
-                self.start_compaction(now);
             }
-            Origin::Client(token) => {
-                if matches!(result, Ok(store::Response::Compact(_))) {
-                    self.start_compaction(now);
-                }
-                self.reply(token, result.map(Response::Applied));
-            }
+            Origin::Client(token) => self.reply(token, result.map(Response::Applied)),
             Origin::Compact(token) => match result {
-                Ok(response) => {
-                    self.compaction.waiting.push((token, response));
-                    self.start_compaction(now);
-                }
+                Ok(response) => self.compaction.waiting.push((token, response)),
                 Err(error) => self.reply(token, Err(error)),
             },
             Origin::Renew(token, lease) => match result {
@@ -143,7 +142,10 @@ impl Node {
         mut is_decided: impl FnMut(&LateRenewal) -> bool,
         result: Result<Response, Error>,
     ) {
-        let decided: Vec<_> = self.late_renewals.extract_if(.., |renewal| is_decided(renewal)).collect();
+        let decided: Vec<_> = self
+            .late_renewals
+            .extract_if(.., |renewal| is_decided(renewal))
+            .collect();
         for renewal in decided {
             self.reply(renewal.token, result.clone());
         }
@@ -151,18 +153,33 @@ impl Node {
 
     /// Raises this member's NOSPACE alarm, unless it is on; the client whose request did not fit hears of it afterwards.
     pub(super) fn raise_no_space(&mut self, now: Instant, token: Option<Token>) {
-        let me = self.member.id().0;
-        let is_on = self.store.view().alarms.list(AlarmType::Nospace).any(|alarm| alarm.member_id == me);
+        let member_id = self.member.id().0;
+        let alarms = self.store.view().alarms;
+        let is_on = alarms
+            .list(AlarmType::Nospace)
+            .any(|alarm| alarm.member_id == member_id);
+        let is_under_way = token.is_none() && self.alarm_proposed;
+        if is_on || is_under_way || self.propose_no_space(now, token).is_err() {
+            token
+                .into_iter()
+                .for_each(|token| self.reply(token, Err(Error::NoSpace)));
+        }
+    }
+
+    fn propose_no_space(&mut self, now: Instant, token: Option<Token>) -> Result<(), Error> {
         let alarm = AlarmRequest {
             action: AlarmAction::Activate as i32,
-            member_id: me,
+            member_id: self.member.id().0,
             alarm: AlarmType::Nospace as i32,
         };
-        let request = InternalRaftRequest { alarm: Some(alarm), ..InternalRaftRequest::default() };
+        let request = InternalRaftRequest {
+            alarm: Some(alarm),
+            ..InternalRaftRequest::default()
+        };
         let deadline = now + self.config.member.request_timeout();
-        if is_on || self.member.propose(now, Origin::Alarm(token), deadline, request).is_err() {
-            token.into_iter().for_each(|token| self.reply(token, Err(Error::NoSpace)));
-        }
+        self.member.propose(now, Origin::Alarm(token), deadline, request)?;
+        self.alarm_proposed = true;
+        Ok(())
     }
 
     /// The member confirmed that it leads: keeps a lease alive.
@@ -174,9 +191,15 @@ impl Node {
             Some(Renewal::Renewed(ttl)) => self.reply(token, Ok(Response::Renewed { ttl })),
             Some(Renewal::Expired) => self.late_renewals.push(LateRenewal { lease, token, deadline }),
             Some(Renewal::Checkpointed) => {
-                let checkpoints = vec![LeaseCheckpoint { id: lease, remaining_ttl: 0 }];
+                let checkpoints = vec![LeaseCheckpoint {
+                    id: lease,
+                    remaining_ttl: 0,
+                }];
                 let checkpoint = LeaseCheckpointRequest { checkpoints };
-                let request = InternalRaftRequest { lease_checkpoint: Some(checkpoint), ..InternalRaftRequest::default() };
+                let request = InternalRaftRequest {
+                    lease_checkpoint: Some(checkpoint),
+                    ..InternalRaftRequest::default()
+                };
                 if let Err(error) = self.member.propose(now, Origin::Renew(token, lease), deadline, request) {
                     self.reply(token, Err(error));
                 }
@@ -190,17 +213,36 @@ impl Node {
             return self.reply(token, Err(Error::LeaderChanged));
         };
         let Some((ttl, granted_ttl)) = time_left else {
-            return self.reply(token, Ok(Response::TimeToLive { ttl: -1, granted_ttl: 0, keys: Vec::new() }));
+            return self.reply(
+                token,
+                Ok(Response::TimeToLive {
+                    ttl: -1,
+                    granted_ttl: 0,
+                    keys: Vec::new(),
+                }),
+            );
         };
         let wanted = self.keys_wanted.contains(&token);
         let leases = self.store.view().leases;
-        let keys = leases.get(lease).filter(|_| wanted).map(|lease| lease.keys().cloned().collect());
-        self.reply(token, Ok(Response::TimeToLive { ttl, granted_ttl, keys: keys.unwrap_or_default() }));
+        let keys = leases
+            .get(lease)
+            .filter(|_| wanted)
+            .map(|lease| lease.keys().cloned().collect());
+        self.reply(
+            token,
+            Ok(Response::TimeToLive {
+                ttl,
+                granted_ttl,
+                keys: keys.unwrap_or_default(),
+            }),
+        );
     }
 
-    /// There may be space to free.
+    /// Starts to free space where a compaction was applied.
     fn start_compaction(&mut self, now: Instant) {
-        if self.member.timers.at(Timer::CompactStep).is_none() {
+        let revision = self.store.view().kv.compact_revision();
+        if revision != self.compaction.revision {
+            self.compaction.revision = revision;
             self.member.timers.set(Timer::CompactStep, now);
         }
     }

@@ -20,6 +20,10 @@ use crate::version::Version;
 
 /// A cause.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "inputs are moved once; a box would cost every request an allocation"
+)]
 pub enum Input {
     /// A client does not wait for its answer any more.
     Cancel(Token),
@@ -190,7 +194,8 @@ pub enum Response {
 pub enum Effect {
     /// The end: nothing follows.
     Halt(Halt),
-    /// Append to the log on disk. Where `sync` is set, make it durable and report it.
+    /// Append to the log on disk: entries first, then the hard state, which may speak of them. Where `sync` is set, make it
+    /// durable and report it.
     Persist {
         /// Its number.
         batch: BatchId,
@@ -250,7 +255,12 @@ impl fmt::Debug for Effect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Halt(halt) => f.debug_tuple("Halt").field(halt).finish(),
-            Self::Persist { batch, hard_state, entries, sync } => f
+            Self::Persist {
+                batch,
+                hard_state,
+                entries,
+                sync,
+            } => f
                 .debug_struct("Persist")
                 .field("batch", &batch.0)
                 .field("hard_state", hard_state)
@@ -263,17 +273,32 @@ impl fmt::Debug for Effect {
                 .field("events", events)
                 .field("status", status)
                 .finish(),
-            Self::Reply { token, result } => {
-                f.debug_struct("Reply").field("token", &token.0).field("result", result).finish()
-            }
-            Self::Send { to, messages } => f.debug_struct("Send").field("to", to).field("messages", messages).finish(),
-            Self::Snapshot { index, term, conf_state } => f
+            Self::Reply { token, result } => f
+                .debug_struct("Reply")
+                .field("token", &token.0)
+                .field("result", result)
+                .finish(),
+            Self::Send { to, messages } => f
+                .debug_struct("Send")
+                .field("to", to)
+                .field("messages", messages)
+                .finish(),
+            Self::Snapshot {
+                index,
+                term,
+                conf_state,
+            } => f
                 .debug_struct("Snapshot")
                 .field("index", index)
                 .field("term", term)
                 .field("conf_state", conf_state)
                 .finish(),
-            Self::Store { batch, ops, index, term } => f
+            Self::Store {
+                batch,
+                ops,
+                index,
+                term,
+            } => f
                 .debug_struct("Store")
                 .field("batch", &batch.0)
                 .field("ops", ops)

@@ -73,6 +73,8 @@ struct LateRenewal {
 /// The physical part of compaction, and who waits for it.
 #[derive(Debug, Default)]
 struct Compaction {
+    /// The last revision whose superseded rows began to be deleted.
+    revision: i64,
     waiting: Vec<(Token, store::Response)>,
     /// Done in memory; to be answered when this batch is written.
     written: Vec<(BatchId, Token, store::Response)>,
@@ -92,6 +94,7 @@ pub struct Node {
     keys_wanted: BTreeSet<Token>,
     peer_versions: BTreeMap<MemberId, Version>,
     version_proposed: bool,
+    alarm_proposed: bool,
     published: Option<Status>,
     /// Counters are shown at every tick.
     ticked: bool,
@@ -120,11 +123,19 @@ impl Node {
         now: Instant,
     ) -> Result<Self, Fault> {
         let view = store.view();
-        let recovered =
-            Recovered { applied: store.consistent_index(), conf_state: store.conf_state().clone(), ..recovered };
-        let leases = view.leases.iter().map(|(id, lease)| (id, lease.ttl(), lease.remaining_ttl()));
+        let recovered = Recovered {
+            applied: store.consistent_index(),
+            conf_state: store.conf_state().clone(),
+            ..recovered
+        };
+        let leases = view
+            .leases
+            .iter()
+            .map(|(id, lease)| (id, lease.ttl(), lease.remaining_ttl()));
         let mut member = Member::start(config.member.clone(), recovered, leases, seed, unix_ms, now)?;
-        let compactor = config.auto_compaction.map(|retention| Compactor::new(retention, now, view.kv.revision()));
+        let compactor = config
+            .auto_compaction
+            .map(|retention| Compactor::new(retention, now, view.kv.revision()));
         if let Some(compactor) = &compactor {
             member.timers.set(Timer::AutoCompact, now + compactor.interval());
         }
@@ -136,12 +147,16 @@ impl Node {
             store,
             writes: Writes::default(),
             applied: Applied::default(),
-            compaction: Compaction::default(),
+            compaction: Compaction {
+                revision: view.kv.compact_revision(),
+                ..Compaction::default()
+            },
             compactor,
             late_renewals: Vec::new(),
             keys_wanted: BTreeSet::new(),
             peer_versions: BTreeMap::new(),
             version_proposed: false,
+            alarm_proposed: false,
             published: None,
             ticked: false,
             outputs: Vec::new(),
@@ -190,12 +205,27 @@ impl Node {
         self.member.check();
         let applied = self.store.consistent_index();
         if !self.halted {
-            assert_eq!(self.member.applied_index(), applied, "member and store have applied the same entries");
-            assert_eq!(self.member.conf_state(), self.store.conf_state(), "member and store have the same configuration");
+            assert_eq!(
+                self.member.applied_index(),
+                applied,
+                "member and store have applied the same entries"
+            );
+            assert_eq!(
+                self.member.conf_state(),
+                self.store.conf_state(),
+                "member and store have the same configuration"
+            );
         }
         let leases: Vec<i64> = self.store.view().leases.iter().map(|(id, _)| id).collect();
-        assert_eq!(self.member.lease_ids(), leases, "every lease has a clock, and only leases have");
-        assert!(self.outputs.is_empty() && self.replies.is_empty() && self.events.is_empty(), "nothing is left of the turn");
+        assert_eq!(
+            self.member.lease_ids(),
+            leases,
+            "every lease has a clock, and only leases have"
+        );
+        assert!(
+            self.outputs.is_empty() && self.replies.is_empty() && self.events.is_empty(),
+            "nothing is left of the turn"
+        );
     }
 
     /// One cause.
@@ -203,9 +233,13 @@ impl Node {
         match input {
             Input::Cancel(token) => self.cancel(token),
             Input::Done(done) => self.done(now, done),
-            Input::Message { from, message } => self.member.message(now, from, message, &mut self.outputs),
+            Input::Message { from, message } => self.message(now, from, message),
             Input::Peer(event) => self.peer(now, event),
-            Input::Request { token, request, deadline } => self.request(now, token, request, deadline),
+            Input::Request {
+                token,
+                request,
+                deadline,
+            } => self.request(now, token, request, deadline),
             Input::Wake => {}
         }
     }
@@ -259,12 +293,30 @@ impl Node {
                     self.halted = true;
                     self.halt = Some(halt);
                 }
-                Output::Persist { batch, hard_state, entries, sync } => {
-                    out.push(Effect::Persist { batch, hard_state, entries, sync });
+                Output::Persist {
+                    batch,
+                    hard_state,
+                    entries,
+                    sync,
+                } => {
+                    out.push(Effect::Persist {
+                        batch,
+                        hard_state,
+                        entries,
+                        sync,
+                    });
                 }
                 Output::Read(reader, outcome) => self.read_outcome(now, reader, outcome),
                 Output::Send { to, messages } => out.push(Effect::Send { to, messages }),
-                Output::Snapshot { index, term, conf_state } => out.push(Effect::Snapshot { index, term, conf_state }),
+                Output::Snapshot {
+                    index,
+                    term,
+                    conf_state,
+                } => out.push(Effect::Snapshot {
+                    index,
+                    term,
+                    conf_state,
+                }),
                 Output::Transferred(token, outcome) => self.reply(token, outcome.map(|()| Response::Moved)),
             }
         }
@@ -288,13 +340,26 @@ impl Node {
         };
         if is_news || !self.events.is_empty() {
             let events = self.events.drain(..).collect();
-            out.push(Effect::Publish { view: self.store.view(), events, status });
+            out.push(Effect::Publish {
+                view: self.store.view(),
+                events,
+                status,
+            });
             self.published = Some(status);
         }
-        out.extend(self.replies.drain(..).map(|(token, result)| Effect::Reply { token, result }));
+        out.extend(
+            self.replies
+                .drain(..)
+                .map(|(token, result)| Effect::Reply { token, result }),
+        );
         if let Some(batch) = self.writes.begin() {
             let (index, term) = (self.store.consistent_index(), self.store.term());
-            out.push(Effect::Store { batch, ops: self.applied.take_ops(), index, term });
+            out.push(Effect::Store {
+                batch,
+                ops: self.applied.take_ops(),
+                index,
+                term,
+            });
         }
         out.extend(self.halt.take().map(Effect::Halt));
     }

@@ -9,7 +9,7 @@ use crate::proto::etcdserverpb::{
     AlarmRequest, CompactionRequest, DeleteRangeRequest, InternalRaftRequest, LeaseGrantRequest, LeaseRevokeRequest,
     PutRequest, TxnRequest,
 };
-use crate::proto::raftpb::{ConfChange, ConfChangeType};
+use crate::proto::raftpb::{ConfChange, ConfChangeType, Message};
 use crate::store::check;
 use crate::time::Instant;
 
@@ -37,9 +37,11 @@ impl Node {
             Request::LeaseRenew { id } => self.ask_leader(caller, Reader::Renew(token, id)),
             Request::LeaseRevoke(request) => self.lease_revoke(caller, request),
             Request::LeaseTimeToLive { id, keys } => self.lease_time_to_live(caller, id, keys),
-            Request::MemberAdd { peer_urls, is_learner, unix_seconds } => {
-                self.member_add(caller, peer_urls, is_learner, unix_seconds)
-            }
+            Request::MemberAdd {
+                peer_urls,
+                is_learner,
+                unix_seconds,
+            } => self.member_add(caller, peer_urls, is_learner, unix_seconds),
             Request::MemberPromote { id } => self.member_promote(caller, id),
             Request::MemberRemove { id } => self.member_remove(caller, id),
             Request::MemberUpdate { id, peer_urls } => self.member_update(caller, id, peer_urls),
@@ -51,6 +53,13 @@ impl Node {
         };
         if let Err(error) = accepted {
             self.reply(token, Err(error));
+        }
+    }
+
+    /// A message of a peer. Who was removed from the cluster has no say in it any more.
+    pub(super) fn message(&mut self, now: Instant, from: MemberId, message: Message) {
+        if !self.store.view().cluster.is_removed(from) {
+            self.member.message(now, from, message, &mut self.outputs);
         }
     }
 
@@ -92,31 +101,59 @@ impl Node {
     }
 
     fn alarm(&mut self, caller: Caller, request: AlarmRequest) -> Result<(), Error> {
-        self.propose(caller, InternalRaftRequest { alarm: Some(request), ..InternalRaftRequest::default() })
+        self.propose(
+            caller,
+            InternalRaftRequest {
+                alarm: Some(request),
+                ..InternalRaftRequest::default()
+            },
+        )
     }
 
     fn compact(&mut self, caller: Caller, request: CompactionRequest) -> Result<(), Error> {
         let Caller { token, now, deadline } = caller;
-        let origin = if request.physical { Origin::Compact(token) } else { Origin::Client(token) };
+        let origin = if request.physical {
+            Origin::Compact(token)
+        } else {
+            Origin::Client(token)
+        };
         self.has_room()?;
-        let request = InternalRaftRequest { compaction: Some(request), ..InternalRaftRequest::default() };
+        let request = InternalRaftRequest {
+            compaction: Some(request),
+            ..InternalRaftRequest::default()
+        };
         self.member.propose(now, origin, deadline, request)
     }
 
     fn delete_range(&mut self, caller: Caller, request: DeleteRangeRequest) -> Result<(), Error> {
-        self.propose(caller, InternalRaftRequest { delete_range: Some(request), ..InternalRaftRequest::default() })
+        self.propose(
+            caller,
+            InternalRaftRequest {
+                delete_range: Some(request),
+                ..InternalRaftRequest::default()
+            },
+        )
     }
 
     fn lease_grant(&mut self, caller: Caller, mut request: LeaseGrantRequest) -> Result<(), Error> {
         if request.id == 0 {
             request.id = self.member.lease_id();
         }
-        let request = InternalRaftRequest { lease_grant: Some(request), ..InternalRaftRequest::default() };
+        let request = InternalRaftRequest {
+            lease_grant: Some(request),
+            ..InternalRaftRequest::default()
+        };
         self.propose_within_quota(caller, check::LEASE_COST_BYTES, request)
     }
 
     fn lease_revoke(&mut self, caller: Caller, request: LeaseRevokeRequest) -> Result<(), Error> {
-        self.propose(caller, InternalRaftRequest { lease_revoke: Some(request), ..InternalRaftRequest::default() })
+        self.propose(
+            caller,
+            InternalRaftRequest {
+                lease_revoke: Some(request),
+                ..InternalRaftRequest::default()
+            },
+        )
     }
 
     fn lease_time_to_live(&mut self, caller: Caller, id: i64, keys: bool) -> Result<(), Error> {
@@ -145,14 +182,28 @@ impl Node {
         self.may_reconfigure(caller, Reconfiguration::Add { is_learner })?;
         peer_urls.sort_unstable();
         let id = MemberId::compute(&peer_urls, "", Some(unix_seconds));
-        let change_type = if is_learner { ConfChangeType::AddLearnerNode } else { ConfChangeType::AddNode };
-        let member = Peer { id, peer_urls, is_learner, ..Peer::default() };
+        let change_type = if is_learner {
+            ConfChangeType::AddLearnerNode
+        } else {
+            ConfChangeType::AddNode
+        };
+        let member = Peer {
+            id,
+            peer_urls,
+            is_learner,
+            ..Peer::default()
+        };
         self.reconfigure(caller, change_type as i32, id, member.to_json())
     }
 
     fn member_promote(&mut self, caller: Caller, id: MemberId) -> Result<(), Error> {
         self.may_reconfigure(caller, Reconfiguration::Promote(id))?;
-        self.reconfigure(caller, ConfChangeType::AddNode as i32, id, ConfChangeContext::promotion(id).to_json())
+        self.reconfigure(
+            caller,
+            ConfChangeType::AddNode as i32,
+            id,
+            ConfChangeContext::promotion(id).to_json(),
+        )
     }
 
     fn member_remove(&mut self, caller: Caller, id: MemberId) -> Result<(), Error> {
@@ -162,18 +213,26 @@ impl Node {
 
     fn member_update(&mut self, caller: Caller, id: MemberId, mut peer_urls: Vec<String>) -> Result<(), Error> {
         peer_urls.sort_unstable();
-        let member = Peer { id, peer_urls, ..Peer::default() };
+        let member = Peer {
+            id,
+            peer_urls,
+            ..Peer::default()
+        };
         self.reconfigure(caller, ConfChange::UPDATE_NODE, id, member.to_json())
     }
 
     fn move_leader(&mut self, caller: Caller, to: MemberId) -> Result<(), Error> {
-        self.member.move_leader(caller.token, to, caller.deadline, &mut self.outputs);
+        self.member
+            .move_leader(caller.token, to, caller.deadline, &mut self.outputs);
         Ok(())
     }
 
     fn put(&mut self, caller: Caller, request: PutRequest) -> Result<(), Error> {
         let cost = check::put_cost(&request);
-        let request = InternalRaftRequest { put: Some(request), ..InternalRaftRequest::default() };
+        let request = InternalRaftRequest {
+            put: Some(request),
+            ..InternalRaftRequest::default()
+        };
         self.propose_within_quota(caller, cost, request)
     }
 
@@ -184,7 +243,10 @@ impl Node {
 
     fn txn(&mut self, caller: Caller, request: TxnRequest) -> Result<(), Error> {
         let cost = check::txn_cost(&request);
-        let request = InternalRaftRequest { txn: Some(request), ..InternalRaftRequest::default() };
+        let request = InternalRaftRequest {
+            txn: Some(request),
+            ..InternalRaftRequest::default()
+        };
         self.propose_within_quota(caller, cost, request)
     }
 
@@ -198,12 +260,17 @@ impl Node {
 
     fn propose(&mut self, caller: Caller, request: InternalRaftRequest) -> Result<(), Error> {
         self.has_room()?;
-        self.member.propose(caller.now, Origin::Client(caller.token), caller.deadline, request)
+        self.member
+            .propose(caller.now, Origin::Client(caller.token), caller.deadline, request)
     }
 
     /// The table must not fall behind without bound.
     fn has_room(&self) -> Result<(), Error> {
-        if self.writes.is_full() { Err(Error::TooManyRequests) } else { Ok(()) }
+        if self.writes.is_full() {
+            Err(Error::TooManyRequests)
+        } else {
+            Ok(())
+        }
     }
 
     fn may_reconfigure(&self, caller: Caller, change: Reconfiguration) -> Result<(), Error> {
@@ -213,7 +280,13 @@ impl Node {
 
     fn reconfigure(&mut self, caller: Caller, change_type: i32, id: MemberId, context: Vec<u8>) -> Result<(), Error> {
         let Caller { token, now, deadline } = caller;
-        let change = ConfChange { change_type, node_id: id.0, context: context.into(), ..ConfChange::default() };
-        self.member.propose_conf_change(now, Origin::Client(token), deadline, change)
+        let change = ConfChange {
+            change_type,
+            node_id: id.0,
+            context: context.into(),
+            ..ConfChange::default()
+        };
+        self.member
+            .propose_conf_change(now, Origin::Client(token), deadline, change)
     }
 }

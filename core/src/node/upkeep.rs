@@ -17,7 +17,11 @@ use super::{Node, Response};
 const VERSION_INTERVAL: Duration = Duration::from_secs(4);
 
 /// The version of a cluster while some member's is unknown.
-const VERSION_UNKNOWN: Version = Version { major: 3, minor: 0, patch: 0 };
+const VERSION_UNKNOWN: Version = Version {
+    major: 3,
+    minor: 0,
+    patch: 0,
+};
 
 impl Node {
     /// Frees some of the space of a compaction.
@@ -42,7 +46,11 @@ impl Node {
 
     /// `batch` and every one before it is written: answers compactions whose last rows were in them.
     pub(super) fn answer_compactions(&mut self, batch: BatchId) {
-        let written: Vec<_> = self.compaction.written.extract_if(.., |(last, ..)| *last <= batch).collect();
+        let written: Vec<_> = self
+            .compaction
+            .written
+            .extract_if(.., |(last, ..)| *last <= batch)
+            .collect();
         for (_, token, response) in written {
             self.reply(token, Ok(Response::Applied(response)));
         }
@@ -53,11 +61,23 @@ impl Node {
         let (leads, revision) = (self.member.leads(), self.store.view().kv.revision());
         let Some(compactor) = &mut self.compactor else { return };
         self.member.timers.set(Timer::AutoCompact, now + compactor.interval());
-        let Some(revision) = compactor.look(now, revision, leads) else { return };
-        let compaction = CompactionRequest { revision, physical: false };
-        let request = InternalRaftRequest { compaction: Some(compaction), ..InternalRaftRequest::default() };
+        let Some(revision) = compactor.look(now, revision, leads) else {
+            return;
+        };
+        let compaction = CompactionRequest {
+            revision,
+            physical: false,
+        };
+        let request = InternalRaftRequest {
+            compaction: Some(compaction),
+            ..InternalRaftRequest::default()
+        };
         let deadline = now + self.config.member.request_timeout();
-        if self.member.propose(now, Origin::AutoCompact, deadline, request).is_err() {
+        if self
+            .member
+            .propose(now, Origin::AutoCompact, deadline, request)
+            .is_err()
+        {
             compactor.finished(false);
         }
     }
@@ -69,8 +89,17 @@ impl Node {
             return;
         }
         let cluster = self.store.view().cluster;
-        let own = Version { patch: 0, ..self.config.server_version };
-        let version_of = |id| if id == self.member.id() { Some(own) } else { self.peer_versions.get(&id).copied() };
+        let own = Version {
+            patch: 0,
+            ..self.config.server_version
+        };
+        let version_of = |id| {
+            if id == self.member.id() {
+                Some(own)
+            } else {
+                self.peer_versions.get(&id).copied()
+            }
+        };
         let versions: Option<Vec<_>> = cluster.members().map(|member| version_of(member.id)).collect();
         let least = versions.and_then(|versions| versions.into_iter().min());
         let present = cluster.version();
@@ -80,8 +109,13 @@ impl Node {
             (Some(least), Some(present)) if least > present && !downgrading => least,
             _ => return,
         };
-        let set = ClusterVersionSetRequest { ver: decided.to_string() };
-        let request = InternalRaftRequest { cluster_version_set: Some(set), ..InternalRaftRequest::default() };
+        let set = ClusterVersionSetRequest {
+            ver: decided.to_string(),
+        };
+        let request = InternalRaftRequest {
+            cluster_version_set: Some(set),
+            ..InternalRaftRequest::default()
+        };
         let deadline = now + self.config.member.request_timeout();
         self.version_proposed = self.member.propose(now, Origin::Version, deadline, request).is_ok();
     }
@@ -94,9 +128,15 @@ impl Node {
 
     /// There is no space left to free: who waits for that is answered once the table has it.
     fn compaction_finished(&mut self) {
-        let last = if self.writes.has_pending() { self.writes.next() } else { self.writes.last() };
+        let last = if self.writes.has_pending() {
+            self.writes.next()
+        } else {
+            self.writes.last()
+        };
         let waiting = std::mem::take(&mut self.compaction.waiting);
-        self.compaction.written.extend(waiting.into_iter().map(|(token, response)| (last, token, response)));
+        self.compaction
+            .written
+            .extend(waiting.into_iter().map(|(token, response)| (last, token, response)));
         if self.writes.outstanding() == 0 && !self.writes.has_pending() {
             self.answer_compactions(last);
         }

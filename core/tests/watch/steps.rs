@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quoin_core::limits::{MAX_REQUEST_BYTES, WATCH_PATIENCE_INPUTS, WATCH_SYNC_BATCH_WATCHERS};
+use prost::Message as _;
+use quoin_core::limits::{MAX_REQUEST_BYTES, WATCH_PASS_BYTES, WATCH_PATIENCE_INPUTS, WATCH_SYNC_BATCH_WATCHERS};
 use quoin_core::proto::etcdserverpb::WatchCreateRequest;
 use quoin_core::time::Instant;
 use quoin_core::watch::{StreamId, WatchInput};
@@ -173,18 +174,44 @@ fn the_end_of_time_is_no_trap() {
 #[test]
 fn time_does_not_go_back() {
     let mut world = world_with_history(1);
-    world.now = Instant::ZERO + Duration::from_secs(1000);
-    open(
-        &mut world,
-        1,
-        WatchCreateRequest {
-            progress_notify: true,
-            ..from_the_start()
-        },
+    world.step(WatchInput::Open { stream: StreamId(1) });
+    world.now = Instant::ZERO + Duration::from_secs(5000);
+    world.step(WatchInput::Wake);
+    world.now = Instant::ZERO;
+    let request = WatchCreateRequest {
+        start_revision: 0,
+        progress_notify: true,
+        ..from_the_start()
+    };
+    world.create(StreamId(1), request);
+    assert!(world.hub.deadline() > Some(Instant::ZERO + Duration::from_secs(5000)));
+}
+
+#[test]
+fn a_pass_makes_a_bounded_amount_of_bytes() {
+    let mut world = World::new(1, MAX_REQUEST_BYTES);
+    let value = Bytes::from(vec![b'v'; 4_000_000]);
+    for key in ["a", "b", "c"].repeat(4) {
+        let (key, value) = (Bytes::from(key), value.clone());
+        world.write(&[Change::Put { key, value, lease: 0 }]);
+    }
+    for (stream, key) in (0..).zip(["a", "b", "c"]) {
+        open(
+            &mut world,
+            stream,
+            WatchCreateRequest {
+                key: key.into(),
+                ..from_the_start()
+            },
+        );
+    }
+    world.fresh();
+    world.step(WatchInput::Wake);
+    let bytes: usize = world.fresh().iter().map(|(_, response)| response.encoded_len()).sum();
+    assert!(
+        (WATCH_PASS_BYTES..WATCH_PASS_BYTES + 4_100_000).contains(&bytes),
+        "{bytes}"
     );
     world.settle();
-    let deadline = world.hub.deadline();
-    world.now = Instant::ZERO;
-    world.step(WatchInput::Wake);
-    assert_eq!(world.hub.deadline(), deadline);
+    assert_eq!(with_events(&mut world), 3, "each gets the rest");
 }

@@ -116,7 +116,11 @@ impl Grpc {
 impl Clients {
     fn new(vec: IntCounterVec) -> Self {
         let unknown = Self::pair(&vec, "unknown");
-        Self { vec, unknown, versions: RwLock::new(BTreeMap::new()) }
+        Self {
+            vec,
+            unknown,
+            versions: RwLock::new(BTreeMap::new()),
+        }
     }
 
     fn pair(vec: &IntCounterVec, version: &str) -> [IntCounter; 2] {
@@ -130,13 +134,25 @@ impl Clients {
             self.unknown[index].inc();
             return;
         };
-        if let Some(pair) = self.versions.read().unwrap_or_else(PoisonError::into_inner).get(version) {
+        if let Some(pair) = self
+            .versions
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(version)
+        {
             pair[index].inc();
             return;
         }
         let mut versions = self.versions.write().unwrap_or_else(PoisonError::into_inner);
-        let version = if versions.len() < CLIENT_VERSIONS_MAX { version } else { "other" };
-        versions.entry(version.to_owned()).or_insert_with(|| Self::pair(&self.vec, version))[index].inc();
+        let version = if versions.len() < CLIENT_VERSIONS_MAX {
+            version
+        } else {
+            "other"
+        };
+        versions
+            .entry(version.to_owned())
+            .or_insert_with(|| Self::pair(&self.vec, version))[index]
+            .inc();
     }
 }
 
@@ -155,10 +171,11 @@ mod tests {
         for number in 0..1000 {
             clients.count(Kind::Unary, Some(&format!("v{number}")));
         }
-        let text = metrics.render();
+        let text = metrics.render(|_| ());
         let value = |labels: &str| {
             let name = format!("etcd_server_client_requests_total{{{labels}}} ");
-            text.lines().find_map(|line| line.strip_prefix(&name)?.parse::<u64>().ok())
+            text.lines()
+                .find_map(|line| line.strip_prefix(&name)?.parse::<u64>().ok())
         };
         assert_eq!(value("client_api_version=\"unknown\",type=\"unary\""), Some(1));
         assert_eq!(value("client_api_version=\"3.5.0\",type=\"stream\""), Some(1));

@@ -6,6 +6,8 @@
 mod grpc;
 mod process;
 
+use std::sync::{Mutex, PoisonError};
+
 use prometheus::core::Collector;
 use prometheus::{
     Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntGauge, Opts, Registry,
@@ -30,6 +32,7 @@ pub struct Metrics {
     /// Consensus, health, and what the member is.
     pub server: Server,
     process: Process,
+    scraping: Mutex<()>,
 }
 
 /// Writes of the log, of snapshot files and of the backing store.
@@ -178,7 +181,9 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 impl Metrics {
     /// Every metric at zero. `extensive` adds the histogram of calls (`--metrics=extensive`).
     pub fn new(extensive: bool, server_version: &str, product_version: &str) -> Self {
-        let make = Make { registry: Registry::new() };
+        let make = Make {
+            registry: Registry::new(),
+        };
         let metrics = Self {
             disk: Disk::new(&make),
             grpc: Grpc::new(&make, extensive),
@@ -186,9 +191,14 @@ impl Metrics {
             mvcc: Mvcc::new(&make),
             server: Server::new(&make),
             process: Process::new(&make),
+            scraping: Mutex::new(()),
             registry: make.registry.clone(),
         };
-        let version = make.gauges("etcd_server_version", "Which etcd this is on the wire: 1.", &["server_version"]);
+        let version = make.gauges(
+            "etcd_server_version",
+            "Which etcd this is on the wire: 1.",
+            &["server_version"],
+        );
         version.with_label_values(&[server_version]).set(1.0);
         let build = make.gauges("quoin_build_info", "Which Quoin this is: 1.", &["version"]);
         build.with_label_values(&[product_version]).set(1.0);
@@ -198,8 +208,11 @@ impl Metrics {
         metrics
     }
 
-    /// Everything in Prometheus' text format. The caller has set what is a fact of the member's state.
-    pub fn render(&self) -> String {
+    /// Everything in Prometheus' text format, after `refresh` has set what is a fact of the member's state. One scrape
+    /// at a time: totals that others count are caught up with here.
+    pub fn render(&self, refresh: impl FnOnce(&Self)) -> String {
+        let _one_at_a_time = self.scraping.lock().unwrap_or_else(PoisonError::into_inner);
+        refresh(self);
         self.process.refresh();
         let mut text = String::new();
         match TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
@@ -217,7 +230,9 @@ pub(crate) struct Make {
 
 impl Make {
     fn register<C: Collector + Clone + 'static>(&self, collector: C) -> C {
-        self.registry.register(Box::new(collector.clone())).expect("every name is used once");
+        self.registry
+            .register(Box::new(collector.clone()))
+            .expect("every name is used once");
         collector
     }
 
@@ -262,7 +277,9 @@ struct Buckets(f64, usize);
 
 impl Buckets {
     fn bounds(self) -> Vec<f64> {
-        std::iter::successors(Some(self.0), |bound| Some(bound * 2.0)).take(self.1).collect()
+        std::iter::successors(Some(self.0), |bound| Some(bound * 2.0))
+            .take(self.1)
+            .collect()
     }
 }
 
@@ -277,7 +294,10 @@ impl Disk {
                 "How long syncs of the write-ahead log took.",
                 DISK,
             ),
-            wal_write_bytes: make.gauge("etcd_disk_wal_write_bytes_total", "Bytes written to the write-ahead log."),
+            wal_write_bytes: make.gauge(
+                "etcd_disk_wal_write_bytes_total",
+                "Bytes written to the write-ahead log.",
+            ),
             wal_write_seconds: make.histogram(
                 "etcd_disk_wal_write_duration_seconds",
                 "How long writes to the write-ahead log took.",
@@ -312,7 +332,10 @@ impl Lease {
     fn new(make: &Make) -> Self {
         Self {
             granted: make.counter("etcd_debugging_lease_granted_total", "Leases granted."),
-            renewed: make.counter("etcd_debugging_lease_renewed_total", "Renewals seen by this member as leader."),
+            renewed: make.counter(
+                "etcd_debugging_lease_renewed_total",
+                "Renewals seen by this member as leader.",
+            ),
             revoked: make.counter("etcd_debugging_lease_revoked_total", "Leases revoked."),
             ttl_seconds: make.histogram(
                 "etcd_debugging_lease_ttl_total",
@@ -337,11 +360,17 @@ impl Mvcc {
                 "How long hashes of a revision took.",
                 hash,
             ),
-            db_bytes: make.gauge("etcd_mvcc_db_total_size_in_bytes", "Bytes the backing store takes on disk."),
+            db_bytes: make.gauge(
+                "etcd_mvcc_db_total_size_in_bytes",
+                "Bytes the backing store takes on disk.",
+            ),
             db_in_use_bytes: make.gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "Bytes of it that hold data."),
             open_reads: make.gauge("etcd_mvcc_db_open_read_transactions", "Reads under way."),
             current_revision: make.gauge("etcd_debugging_mvcc_current_revision", "The store's revision."),
-            compact_revision: make.gauge("etcd_debugging_mvcc_compact_revision", "The last compaction's revision."),
+            compact_revision: make.gauge(
+                "etcd_debugging_mvcc_compact_revision",
+                "The last compaction's revision.",
+            ),
             keys: make.gauge("etcd_debugging_mvcc_keys_total", "Keys there are."),
             compacted_revisions: make.counter(
                 "etcd_debugging_mvcc_db_compaction_keys_total",
@@ -356,9 +385,15 @@ impl Mvcc {
                 "How long compactions took in all.",
                 Buckets(100.0, 14),
             ),
-            put_bytes: make.gauge("etcd_debugging_mvcc_total_put_size_in_bytes", "Bytes put, as this member saw."),
+            put_bytes: make.gauge(
+                "etcd_debugging_mvcc_total_put_size_in_bytes",
+                "Bytes put, as this member saw.",
+            ),
             events: make.counter("etcd_debugging_mvcc_events_total", "Events sent to watchers."),
-            pending_events: make.gauge("etcd_debugging_mvcc_pending_events_total", "Events that wait to be sent."),
+            pending_events: make.gauge(
+                "etcd_debugging_mvcc_pending_events_total",
+                "Events that wait to be sent.",
+            ),
             slow_watchers: make.gauge("etcd_debugging_mvcc_slow_watcher_total", "Watchers that catch up."),
             watch_streams: make.gauge("etcd_debugging_mvcc_watch_stream_total", "Watch streams."),
             watchers: make.gauge("etcd_debugging_mvcc_watcher_total", "Watchers."),
@@ -381,19 +416,27 @@ impl Server {
             is_leader: make.gauge("etcd_server_is_leader", "Whether this member is the leader."),
             is_learner: make.gauge("etcd_server_is_learner", "Whether this member is a learner."),
             leader_changes: make.counter("etcd_server_leader_changes_seen_total", "Changes of leader seen."),
-            heartbeat_failures: make
-                .counter("etcd_server_heartbeat_send_failures_total", "Heartbeats that left too late."),
+            heartbeat_failures: make.counter(
+                "etcd_server_heartbeat_send_failures_total",
+                "Heartbeats that left too late.",
+            ),
             proposals_committed: make.gauge("etcd_server_proposals_committed_total", "The index committed."),
             proposals_applied: make.gauge("etcd_server_proposals_applied_total", "The index applied."),
             proposals_pending: make.gauge("etcd_server_proposals_pending", "Proposals that wait for their commit."),
             proposals_failed: make.counter("etcd_server_proposals_failed_total", "Proposals that failed."),
             slow_applies: make.counter("etcd_server_slow_apply_total", "Requests that took long to apply."),
-            slow_read_indexes: make
-                .counter("etcd_server_slow_read_indexes_total", "Confirmations of reads that were sent again."),
-            read_indexes_failed: make
-                .counter("etcd_server_read_indexes_failed_total", "Confirmations of reads that failed."),
-            snapshot_applies: make
-                .gauge("etcd_server_snapshot_apply_in_progress_total", "Whether a leader's snapshot is taken over."),
+            slow_read_indexes: make.counter(
+                "etcd_server_slow_read_indexes_total",
+                "Confirmations of reads that were sent again.",
+            ),
+            read_indexes_failed: make.counter(
+                "etcd_server_read_indexes_failed_total",
+                "Confirmations of reads that failed.",
+            ),
+            snapshot_applies: make.gauge(
+                "etcd_server_snapshot_apply_in_progress_total",
+                "Whether a leader's snapshot is taken over.",
+            ),
             quota_bytes: make.gauge("etcd_server_quota_backend_bytes", "Bytes the backing store may take."),
             apply_seconds: make.histograms(
                 "etcd_server_apply_duration_seconds",
@@ -406,14 +449,22 @@ impl Server {
             lease_expired: make.counter("etcd_debugging_server_lease_expired_total", "Leases that expired."),
             health_success: make.counter("etcd_server_health_success", "Health checks answered well."),
             health_failures: make.counter("etcd_server_health_failures", "Health checks answered badly."),
-            healthcheck: make.gauges("etcd_server_healthcheck", "The last result of each health check.", &check),
+            healthcheck: make.gauges(
+                "etcd_server_healthcheck",
+                "The last result of each health check.",
+                &check,
+            ),
             healthchecks: make.counters(
                 "etcd_server_healthchecks_total",
                 "Results of health checks.",
                 &["type", "name", "status"],
             ),
             id: make.gauges("etcd_server_id", "This member's id in hex: 1.", &["server_id"]),
-            cluster_version: make.gauges("etcd_cluster_version", "The cluster's version: 1.", &["cluster_version"]),
+            cluster_version: make.gauges(
+                "etcd_cluster_version",
+                "The cluster's version: 1.",
+                &["cluster_version"],
+            ),
             alarms: make.gauges(
                 "etcd_debugging_server_alarms",
                 "Alarms that are set, by member.",
@@ -442,7 +493,7 @@ mod tests {
         let metrics = Metrics::new(false, "3.6.9", "0.1.0");
         metrics.disk.wal_fsync_seconds.observe(0.0015);
         metrics.mvcc.puts.inc();
-        let text = metrics.render();
+        let text = metrics.render(|_| ());
         for line in [
             "# TYPE etcd_server_proposals_applied_total gauge",
             "# TYPE etcd_disk_wal_write_bytes_total gauge",
@@ -462,7 +513,7 @@ mod tests {
     #[test]
     fn the_histogram_of_calls_is_there_on_demand_only() {
         let name = "grpc_server_handling_seconds";
-        assert!(!Metrics::new(false, "3.6.9", "0").render().contains(name));
-        assert!(Metrics::new(true, "3.6.9", "0").render().contains(name));
+        assert!(!Metrics::new(false, "3.6.9", "0").render(|_| ()).contains(name));
+        assert!(Metrics::new(true, "3.6.9", "0").render(|_| ()).contains(name));
     }
 }

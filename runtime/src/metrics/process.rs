@@ -36,10 +36,15 @@ impl Process {
             fd_limit: make.gauge("os_fd_limit", "Most file descriptors allowed."),
             resident_bytes: make.gauge("process_resident_memory_bytes", "Memory in RAM, in bytes."),
             virtual_bytes: make.gauge("process_virtual_memory_bytes", "Virtual memory, in bytes."),
-            virtual_bytes_max: make
-                .float_gauge("process_virtual_memory_max_bytes", "Most virtual memory allowed, in bytes."),
+            virtual_bytes_max: make.float_gauge(
+                "process_virtual_memory_max_bytes",
+                "Most virtual memory allowed, in bytes.",
+            ),
             start_seconds: make.float_gauge("process_start_time_seconds", "When it started, in seconds since 1970."),
-            received_bytes: make.counter("process_network_receive_bytes_total", "Bytes received over the network."),
+            received_bytes: make.counter(
+                "process_network_receive_bytes_total",
+                "Bytes received over the network.",
+            ),
             transmitted_bytes: make.counter("process_network_transmit_bytes_total", "Bytes sent over the network."),
         }
     }
@@ -54,7 +59,8 @@ impl Process {
         let times = times(&read("self/stat"));
         self.cpu_seconds.reset();
         self.cpu_seconds.inc_by(times.cpu_seconds);
-        self.start_seconds.set(boot_seconds(&read("stat")) + times.started_seconds);
+        self.start_seconds
+            .set(boot_seconds(&read("stat")) + times.started_seconds);
         let status = read("self/status");
         self.resident_bytes.set(kibibytes(&status, "VmRSS:"));
         self.virtual_bytes.set(kibibytes(&status, "VmSize:"));
@@ -63,7 +69,8 @@ impl Process {
         self.max_fds.set(fd_limit);
         self.fd_limit.set(fd_limit);
         #[expect(clippy::cast_precision_loss, reason = "a limit near 2^64 is as good rounded")]
-        let address_space = limit(&limits, "Max address space").map_or(18_446_744_073_709_551_615.0, |limit| limit as f64);
+        let address_space =
+            limit(&limits, "Max address space").map_or(18_446_744_073_709_551_615.0, |limit| limit as f64);
         self.virtual_bytes_max.set(address_space);
         // The folder that is being read is one of the descriptors in it.
         let fds = fs::read_dir(proc.join("self/fd")).map_or(0, |folder| folder.count().saturating_sub(1));
@@ -86,9 +93,18 @@ struct Times {
 
 /// Reads `/proc/self/stat`. The command's name, in parentheses, may hold anything; the numbers come after it.
 fn times(stat: &str) -> Times {
-    let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+    let fields: Vec<&str> = stat
+        .rsplit_once(')')
+        .map_or("", |(_, rest)| rest)
+        .split_whitespace()
+        .collect();
     // Counted from the state, which is the third field of the whole line.
-    let ticks = |index: usize| fields.get(index - 3).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+    let ticks = |index: usize| {
+        fields
+            .get(index - 3)
+            .and_then(|field| field.parse::<f64>().ok())
+            .unwrap_or(0.0)
+    };
     Times {
         cpu_seconds: (ticks(14) + ticks(15)) / TICKS_PER_SECOND,
         started_seconds: ticks(22) / TICKS_PER_SECOND,
@@ -97,12 +113,21 @@ fn times(stat: &str) -> Times {
 
 /// When the machine booted, in seconds since 1970, from `/proc/stat`.
 fn boot_seconds(stat: &str) -> f64 {
-    stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok()).unwrap_or(0.0)
+    stat.lines()
+        .find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())
+        .unwrap_or(0.0)
 }
 
 /// A size of `/proc/self/status` in bytes.
 fn kibibytes(status: &str, name: &str) -> i64 {
-    let number = |line: &str| line.strip_prefix(name)?.trim().strip_suffix("kB")?.trim().parse::<i64>().ok();
+    let number = |line: &str| {
+        line.strip_prefix(name)?
+            .trim()
+            .strip_suffix("kB")?
+            .trim()
+            .parse::<i64>()
+            .ok()
+    };
     status.lines().find_map(number).unwrap_or(0) * 1024
 }
 
@@ -115,10 +140,15 @@ fn limit(limits: &str, name: &str) -> Option<i64> {
 /// Bytes in and out, from `/proc/self/net/netstat`: pairs of lines, names above numbers.
 fn network_bytes(netstat: &str) -> (u64, u64) {
     let mut lines = netstat.lines().filter(|line| line.starts_with("IpExt:"));
-    let (Some(names), Some(numbers)) = (lines.next(), lines.next()) else { return (0, 0) };
+    let (Some(names), Some(numbers)) = (lines.next(), lines.next()) else {
+        return (0, 0);
+    };
     let number = |name: &str| {
         let mut pairs = names.split_whitespace().zip(numbers.split_whitespace());
-        pairs.find(|(found, _)| *found == name).and_then(|(_, number)| number.parse().ok()).unwrap_or(0)
+        pairs
+            .find(|(found, _)| *found == name)
+            .and_then(|(_, number)| number.parse().ok())
+            .unwrap_or(0)
     };
     (number("InOctets"), number("OutOctets"))
 }

@@ -8,10 +8,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use http::Request;
 
 use super::stop::Stop;
 use super::wire::Wire;
@@ -51,7 +51,11 @@ pub(crate) async fn serve(context: Arc<Context>, endpoint: Endpoint, mut socket:
         let mut sniff = pin!(sniff(&mut *socket));
         let first = poll_fn(|cx| {
             let given_up = patience.as_mut().poll(cx).is_ready() || early.poll_stopped(cx).is_ready();
-            if given_up { Poll::Ready(None) } else { sniff.as_mut().poll(cx).map(Result::ok) }
+            if given_up {
+                Poll::Ready(None)
+            } else {
+                sniff.as_mut().poll(cx).map(Result::ok)
+            }
         });
         first.await
     };
@@ -90,7 +94,10 @@ fn http2_builder(context: &Context, timer: Timer) -> http2::Builder<Executor> {
 
 fn http1_builder(timer: Timer) -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.timer(timer).header_read_timeout(HEAD_PATIENCE).max_buf_size(HTTP1_BUFFER_BYTES);
+    builder
+        .timer(timer)
+        .header_read_timeout(HEAD_PATIENCE)
+        .max_buf_size(HTTP1_BUFFER_BYTES);
     builder
 }
 

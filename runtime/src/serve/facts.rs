@@ -1,5 +1,6 @@
 //! What is true of the member at this moment, as the services and the metrics tell it.
 
+use prometheus::IntCounter;
 use quoin_core::error::Error;
 use quoin_core::id::MemberId;
 use quoin_core::node::Request;
@@ -7,6 +8,7 @@ use quoin_core::proto::etcdserverpb::{AlarmMember, AlarmType, RangeRequest, Resp
 
 use super::Context;
 use crate::handle::Published;
+use crate::metrics::Metrics;
 
 /// Whether this member knows a leader.
 pub(crate) fn has_leader(context: &Context) -> bool {
@@ -30,7 +32,13 @@ pub(crate) fn is_alarm(alarm: &AlarmMember, kind: AlarmType) -> bool {
 
 /// The cluster's version, once decided.
 pub(crate) fn cluster_version(context: &Context) -> Option<String> {
-    context.node.published().view.cluster.version().map(|version| version.to_string())
+    context
+        .node
+        .published()
+        .view
+        .cluster
+        .version()
+        .map(|version| version.to_string())
 }
 
 /// Reads as a health check does, and says what went wrong.
@@ -38,13 +46,22 @@ pub(crate) async fn probe_read(context: &Context, serializable: bool) -> Result<
     if !serializable {
         confirm_read(context).await?;
     }
-    let request = RangeRequest { key: vec![0].into(), limit: 1, keys_only: true, ..RangeRequest::default() };
+    let request = RangeRequest {
+        key: vec![0].into(),
+        limit: 1,
+        keys_only: true,
+        ..RangeRequest::default()
+    };
     context.node.published().view.range(&request).map(|_| ())
 }
 
 /// Waits until what this member has applied is as new as anything acknowledged before the call.
 pub(crate) async fn confirm_read(context: &Context) -> Result<(), Error> {
-    context.node.request(Request::Read, context.request_deadline()).await.map(|_| ())
+    context
+        .node
+        .request(Request::Read, context.request_deadline())
+        .await
+        .map(|_| ())
 }
 
 /// Adds to a header what only the member knows; the revision is the store's unless the answer has its own.
@@ -73,34 +90,47 @@ pub(crate) fn header_without_revision(context: &Context) -> ResponseHeader {
     }
 }
 
+/// Raises a counter to what the member counted itself.
+fn catch_up(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}
+
 /// Every metric, with the facts of this moment.
 pub(crate) fn metrics_text(context: &Context) -> String {
-    let metrics = &context.metrics;
-    {
-        let published = context.node.published();
-        let (view, status) = (&published.view, &published.status);
-        let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        let server = &metrics.server;
-        server.has_leader.set(i64::from(status.leader != MemberId::NONE));
-        server.is_leader.set(i64::from(status.leader.0 == context.node.member_id()));
-        server.is_learner.set(i64::from(status.is_learner));
-        server.proposals_committed.set(number(status.commit_index));
-        server.proposals_applied.set(number(view.applied_index));
-        server.quota_bytes.set(context.settings.quota_bytes.map_or(0, number));
-        server.alarms.reset();
-        for alarm in view.alarms.list(AlarmType::None) {
-            let member = MemberId(alarm.member_id).to_string();
-            server.alarms.with_label_values(&[&member, alarm.alarm().as_str_name()]).set(1.0);
-        }
-        server.cluster_version.reset();
-        if let Some(version) = view.cluster.version() {
-            let label = format!("{}.{}", version.major, version.minor);
-            server.cluster_version.with_label_values(&[&label]).set(1.0);
-        }
-        let mvcc = &metrics.mvcc;
-        mvcc.current_revision.set(view.kv.revision());
-        mvcc.compact_revision.set(view.kv.compact_revision());
-        mvcc.keys.set(i64::try_from(view.kv.key_count()).unwrap_or(i64::MAX));
+    context.metrics.render(|metrics| refresh(context, metrics))
+}
+
+fn refresh(context: &Context, metrics: &Metrics) {
+    let published = context.node.published();
+    let (view, status) = (&published.view, &published.status);
+    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let server = &metrics.server;
+    server.has_leader.set(i64::from(status.leader != MemberId::NONE));
+    server.is_leader.set(i64::from(status.leads));
+    server.is_learner.set(i64::from(status.is_learner));
+    server.proposals_pending.set(number(status.proposals_pending));
+    catch_up(&server.proposals_failed, status.proposals_failed);
+    catch_up(&server.read_indexes_failed, status.reads_failed);
+    catch_up(&server.leader_changes, status.leader_changes);
+    server.proposals_committed.set(number(status.commit_index));
+    server.proposals_applied.set(number(view.applied_index));
+    server.quota_bytes.set(context.settings.quota_bytes.map_or(0, number));
+    server.alarms.reset();
+    for alarm in view.alarms.list(AlarmType::None) {
+        let member = MemberId(alarm.member_id).to_string();
+        server
+            .alarms
+            .with_label_values(&[&member, alarm.alarm().as_str_name()])
+            .set(1.0);
     }
-    metrics.render()
+    server.cluster_version.reset();
+    if let Some(version) = view.cluster.version() {
+        let label = format!("{}.{}", version.major, version.minor);
+        server.cluster_version.with_label_values(&[&label]).set(1.0);
+    }
+    let mvcc = &metrics.mvcc;
+    mvcc.current_revision.set(view.kv.revision());
+    mvcc.compact_revision.set(view.kv.compact_revision());
+    mvcc.db_in_use_bytes.set(number(view.size_bytes));
+    mvcc.keys.set(i64::try_from(view.kv.key_count()).unwrap_or(i64::MAX));
 }

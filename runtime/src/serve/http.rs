@@ -80,10 +80,13 @@ struct Query<'a>(&'a str);
 impl Query<'_> {
     /// The values given for a name, decoded.
     fn values(&self, name: &str) -> impl Iterator<Item = String> {
-        self.0.split('&').filter(|pair| !pair.is_empty()).filter_map(move |pair| {
-            let (found, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (url_decoded(found) == name).then(|| url_decoded(value))
-        })
+        self.0
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .filter_map(move |pair| {
+                let (found, value) = pair.split_once('=').unwrap_or((pair, ""));
+                (url_decoded(found) == name).then(|| url_decoded(value))
+            })
     }
 
     fn has(&self, name: &str) -> bool {
@@ -97,7 +100,9 @@ fn url_decoded(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
         let hex = after.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
-        let decoded = hex.and_then(|pair| u8::from_str_radix(pair, 16).ok()).filter(|_| first == b'%');
+        let decoded = hex
+            .and_then(|pair| u8::from_str_radix(pair, 16).ok())
+            .filter(|_| first == b'%');
         bytes.push(match first {
             b'+' => b' ',
             _ => decoded.unwrap_or(first),
@@ -196,22 +201,39 @@ struct Checks {
 
 fn checks_of(path: &str) -> Option<Checks> {
     const LIVEZ: &[Check] = &[Check::SerializableRead];
-    const READYZ: &[Check] =
-        &[Check::DataCorruption, Check::SerializableRead, Check::LinearizableRead, Check::NonLearner];
+    const READYZ: &[Check] = &[
+        Check::DataCorruption,
+        Check::SerializableRead,
+        Check::LinearizableRead,
+        Check::NonLearner,
+    ];
     let mut parts = path.strip_prefix('/')?.splitn(2, '/');
     let (kind, all) = match parts.next()? {
         "livez" => ("livez", LIVEZ),
         "readyz" => ("readyz", READYZ),
         _ => return None,
     };
-    let Some(name) = parts.next() else { return Some(Checks { kind, checks: all.to_vec(), is_root: true }) };
+    let Some(name) = parts.next() else {
+        return Some(Checks {
+            kind,
+            checks: all.to_vec(),
+            is_root: true,
+        });
+    };
     let check = all.iter().copied().find(|check| check.name() == name)?;
-    Some(Checks { kind, checks: vec![check], is_root: false })
+    Some(Checks {
+        kind,
+        checks: vec![check],
+        is_root: false,
+    })
 }
 
 async fn run_checks(context: &Context, checks: &Checks, query: &Query<'_>) -> Response<Reply> {
-    let excluded: BTreeSet<String> =
-        if checks.is_root { query.values("exclude").collect() } else { BTreeSet::new() };
+    let excluded: BTreeSet<String> = if checks.is_root {
+        query.values("exclude").collect()
+    } else {
+        BTreeSet::new()
+    };
     let mut report = String::new();
     let mut healthy = true;
     for check in checks.checks.iter().filter(|check| !excluded.contains(check.name())) {
@@ -219,8 +241,14 @@ async fn run_checks(context: &Context, checks: &Checks, query: &Query<'_>) -> Re
         let result = check.run(context).await;
         let status = if result.is_ok() { "success" } else { "error" };
         let server = &context.metrics.server;
-        server.healthcheck.with_label_values(&[checks.kind, name]).set(f64::from(u8::from(result.is_ok())));
-        server.healthchecks.with_label_values(&[checks.kind, name, status]).inc();
+        server
+            .healthcheck
+            .with_label_values(&[checks.kind, name])
+            .set(f64::from(u8::from(result.is_ok())));
+        server
+            .healthchecks
+            .with_label_values(&[checks.kind, name, status])
+            .inc();
         match result {
             Ok(()) => report.push_str(&format!("[+]{name} ok\n")),
             Err(why) => {
@@ -256,7 +284,11 @@ fn version(context: &Context) -> Response<Reply> {
 fn host_name(head: &Parts) -> &str {
     let authority = match head.uri.authority() {
         Some(authority) => authority.as_str(),
-        None => head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
+        None => head
+            .headers
+            .get(HOST)
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default(),
     };
     if let Some(bracketed) = authority.strip_prefix('[') {
         return bracketed.split_once(']').map_or(authority, |(host, _)| host);
@@ -308,7 +340,10 @@ pub(crate) fn go_error(status: StatusCode, text: &str) -> Response<Reply> {
 }
 
 fn add_nosniff(headers: &mut HeaderMap) {
-    headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+    headers.insert(
+        HeaderName::from_static("x-content-type-options"),
+        HeaderValue::from_static("nosniff"),
+    );
 }
 
 #[cfg(test)]
@@ -336,10 +371,19 @@ mod tests {
             ("", ""),
         ];
         for (header, host) in table {
-            let (head, ()) = Request::builder().uri("/health").header(HOST, header).body(()).unwrap().into_parts();
+            let (head, ()) = Request::builder()
+                .uri("/health")
+                .header(HOST, header)
+                .body(())
+                .unwrap()
+                .into_parts();
             assert_eq!(host_name(&head), host, "{header}");
         }
-        let (head, ()) = Request::builder().uri("http://a.b:1/health").body(()).unwrap().into_parts();
+        let (head, ()) = Request::builder()
+            .uri("http://a.b:1/health")
+            .body(())
+            .unwrap()
+            .into_parts();
         assert_eq!(host_name(&head), "a.b");
     }
 
@@ -352,7 +396,9 @@ mod tests {
             }
             let mut response = HeaderMap::new();
             add_cors(allowed, &request, &mut response);
-            response.get("access-control-allow-origin").map(|value| value.to_str().unwrap().to_owned())
+            response
+                .get("access-control-allow-origin")
+                .map(|value| value.to_str().unwrap().to_owned())
         };
         let some = AllowList::Only(["http://a".to_owned()].into());
         assert_eq!(origin(&AllowList::Any, None).as_deref(), Some("*"));
@@ -363,9 +409,8 @@ mod tests {
 
     #[test]
     fn checks_are_found_by_path() {
-        let names = |path| {
-            checks_of(path).map(|checks| checks.checks.iter().map(|check| check.name()).collect::<Vec<_>>())
-        };
+        let names =
+            |path| checks_of(path).map(|checks| checks.checks.iter().map(|check| check.name()).collect::<Vec<_>>());
         assert_eq!(names("/livez").unwrap(), ["serializable_read"]);
         assert_eq!(names("/readyz").unwrap().len(), 4);
         assert_eq!(names("/readyz/non_learner").unwrap(), ["non_learner"]);

@@ -19,7 +19,6 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Bound {
     pub(crate) endpoint: Endpoint,
-    pub(crate) url: Url,
     pub(crate) address: SocketAddr,
     listener: TcpListener,
 }
@@ -35,14 +34,22 @@ pub(crate) fn bind(endpoint: Endpoint, url: &Url) -> Result<Bound, String> {
     };
     // No host is every address, as in Go.
     let host = if host.is_empty() { "::" } else { host };
-    let addresses = (host, port).to_socket_addrs().map_err(|error| refuse(error.to_string()))?;
+    let addresses = (host, port)
+        .to_socket_addrs()
+        .map_err(|error| refuse(error.to_string()))?;
     // One port on the address families that `localhost` may have: IPv4 is what etcd ends up with.
     let mut addresses: Vec<SocketAddr> = addresses.collect();
     addresses.sort_by_key(SocketAddr::is_ipv6);
     let listener = TcpListener::bind(&addresses[..]).map_err(|error| refuse(error.to_string()))?;
-    listener.set_nonblocking(true).map_err(|error| refuse(error.to_string()))?;
+    listener
+        .set_nonblocking(true)
+        .map_err(|error| refuse(error.to_string()))?;
     let address = listener.local_addr().map_err(|error| refuse(error.to_string()))?;
-    Ok(Bound { endpoint, url: url.clone(), address, listener })
+    Ok(Bound {
+        endpoint,
+        address,
+        listener,
+    })
 }
 
 /// Accepts connections until the server stops, and has each served on the worker whose turn it is.

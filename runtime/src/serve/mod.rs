@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ::http::header::CONTENT_TYPE;
-use ::http::{Request, Response, StatusCode, Version};
+use ::http::{Method, Request, Response, StatusCode, Version};
 use async_channel::Sender;
 use hyper::body::Incoming;
 use quoin_core::config::{AllowList, Config};
@@ -89,7 +89,9 @@ impl Settings {
             host_whitelist: config.host_whitelist.clone(),
             election_timeout,
             keepalive_interval: config.grpc_keepalive.map(|keepalive| keepalive.interval),
-            keepalive_timeout: config.grpc_keepalive.map_or(Duration::from_secs(20), |keepalive| keepalive.timeout),
+            keepalive_timeout: config
+                .grpc_keepalive
+                .map_or(Duration::from_secs(20), |keepalive| keepalive.timeout),
             max_concurrent_streams: config.max_concurrent_streams,
             max_receive_bytes: count(config.max_request_bytes).saturating_add(GRPC_OVERHEAD_BYTES),
             max_txn_ops: count(config.max_txn_ops),
@@ -126,6 +128,10 @@ async fn respond(
     let serves_grpc = matches!(endpoint, Endpoint::Client | Endpoint::Grpc);
     if serves_grpc && is_grpc(&request) {
         return Ok(grpc::serve(context, request).await);
+    }
+    if serves_grpc && request.version() == Version::HTTP_2 && request.method() == Method::POST {
+        // Nothing but gRPC is posted by HTTP/2; etcd hands all of HTTP/2 to gRPC.
+        return Ok(grpc::wrong_content_type(request.headers().get(CONTENT_TYPE)));
     }
     if endpoint == Endpoint::Grpc {
         let text = "this port serves gRPC only";

@@ -61,18 +61,27 @@ pub(crate) struct LeaderWatch {
 
 impl LeaderWatch {
     pub(crate) fn new(context: &Context) -> Self {
-        Self { next: Self::pause(context), leaderless_polls: 0 }
+        Self {
+            next: Self::pause(context),
+            leaderless_polls: 0,
+        }
     }
 
     fn pause(context: &Context) -> Sleep {
-        context.runtime.sleep_until(context.clock.now() + context.settings.election_timeout)
+        context
+            .runtime
+            .sleep_until(context.clock.now() + context.settings.election_timeout)
     }
 
     /// Ready when the leader has been missing for too long.
     fn poll_lost(&mut self, context: &Context, cx: &mut task::Context<'_>) -> Poll<()> {
         loop {
             ready!(self.next.as_mut().poll(cx));
-            self.leaderless_polls = if facts::has_leader(context) { 0 } else { self.leaderless_polls + 1 };
+            self.leaderless_polls = if facts::has_leader(context) {
+                0
+            } else {
+                self.leaderless_polls + 1
+            };
             if self.leaderless_polls >= LEADERLESS_POLLS_MAX {
                 return Poll::Ready(());
             }

@@ -43,8 +43,14 @@ struct State {
 impl Wire {
     /// A wire over `socket`, from which `preface` was read already.
     pub(crate) fn new(socket: Box<dyn Socket>, preface: Bytes) -> Self {
-        let state =
-            State { socket, preface, gathered: Vec::new(), written: 0, reads_left: READS_PER_TURN, drained: false };
+        let state = State {
+            socket,
+            preface,
+            gathered: Vec::new(),
+            written: 0,
+            reads_left: READS_PER_TURN,
+            drained: false,
+        };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -99,11 +105,7 @@ impl State {
 }
 
 impl hyper::rt::Read for Wire {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut into: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let state = &mut *self.lock();
         if state.preface.has_remaining() {
             let length = state.preface.remaining().min(into.remaining());

@@ -12,7 +12,8 @@ use prost::Message as _;
 use quoin_core::error::Error;
 use quoin_core::id::MemberId;
 use quoin_core::limits::{GRPC_OVERHEAD_BYTES, MAX_REQUEST_BYTES};
-use quoin_core::node::{Request, Response, Status};
+use quoin_core::member::Status;
+use quoin_core::node::{Request, Response};
 use quoin_core::proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
 use quoin_core::proto::raftpb::Entry;
 use quoin_core::store::{Applied, ApplyContext, Store, StoreConfig};
@@ -22,11 +23,11 @@ use quoin_runtime::handle::{Call, NodeHandle, Published, Queues, WatchCall};
 use quoin_runtime::running::{Ended, Running};
 
 /// The id of the member, and of its cluster plus one.
-pub const MEMBER: u64 = 0x8e9e_05c5_2164_694d;
+pub(crate) const MEMBER: u64 = 0x8e9e_05c5_2164_694d;
 
 /// What a test may change while the member runs.
 #[derive(Clone)]
-pub struct Control {
+pub(crate) struct Control {
     member: Arc<Mutex<Inline>>,
 }
 
@@ -44,11 +45,21 @@ struct Inline {
 }
 
 /// Makes a member, leader of itself.
-pub fn start(clock: Clock) -> (Running, Control) {
+pub(crate) fn start(clock: Clock) -> (Running, Control) {
     let store = Store::new(StoreConfig::default());
     let member = MemberId(MEMBER);
-    let status = Status { member, leader: member, term: 2, leads: true, published: true, ..Status::default() };
-    let published = Arc::new(ArcSwap::from_pointee(Published { view: store.view(), status: status.clone() }));
+    let status = Status {
+        member,
+        leader: member,
+        term: 2,
+        leads: true,
+        published: true,
+        ..Status::default()
+    };
+    let published = Arc::new(ArcSwap::from_pointee(Published {
+        view: store.view(),
+        status,
+    }));
     let config = HubConfig {
         progress_interval: watch::DEFAULT_PROGRESS_INTERVAL,
         max_response_bytes: MAX_REQUEST_BYTES + GRPC_OVERHEAD_BYTES,
@@ -67,7 +78,9 @@ pub fn start(clock: Clock) -> (Running, Control) {
         stuck: false,
         kept: Vec::new(),
     };
-    let control = Control { member: Arc::new(Mutex::new(inline)) };
+    let control = Control {
+        member: Arc::new(Mutex::new(inline)),
+    };
     let handle = NodeHandle::new(MEMBER + 1, MEMBER, published, Box::new(control.clone()));
     let stopping = control.clone();
     let stop = move || stopping.with(|member| member.streams.clear());
@@ -80,7 +93,7 @@ impl Control {
     }
 
     /// Changes what the member says of itself.
-    pub fn set_status(&self, change: impl FnOnce(&mut Status)) {
+    pub(crate) fn set_status(&self, change: impl FnOnce(&mut Status)) {
         self.with(|member| {
             change(&mut member.status);
             member.publish();
@@ -88,12 +101,12 @@ impl Control {
     }
 
     /// From now on requests wait for ever, or no longer do.
-    pub fn set_stuck(&self, stuck: bool) {
+    pub(crate) fn set_stuck(&self, stuck: bool) {
         self.with(|member| member.stuck = stuck);
     }
 
     /// Ends the member.
-    pub fn end(&self, why: Ended) {
+    pub(crate) fn end(&self, why: Ended) {
         self.with(|member| member.ended.try_send(why).unwrap());
     }
 }
@@ -115,8 +128,11 @@ impl Queues for Control {
 }
 
 impl Inline {
-    fn publish(&mut self) {
-        let published = Published { view: self.store.view(), status: self.status.clone() };
+    fn publish(&self) {
+        let published = Published {
+            view: self.store.view(),
+            status: self.status,
+        };
         self.published.store(Arc::new(published));
     }
 
@@ -147,10 +163,22 @@ impl Inline {
             Request::LeaseTimeToLive { id, keys } => {
                 let view = self.store.view();
                 let Some(lease) = view.leases.get(id) else {
-                    return Ok(Response::TimeToLive { ttl: -1, granted_ttl: 0, keys: Vec::new() });
+                    return Ok(Response::TimeToLive {
+                        ttl: -1,
+                        granted_ttl: 0,
+                        keys: Vec::new(),
+                    });
                 };
-                let keys = if keys { lease.keys().cloned().collect() } else { Vec::new() };
-                return Ok(Response::TimeToLive { ttl: lease.ttl(), granted_ttl: lease.ttl(), keys });
+                let keys = if keys {
+                    lease.keys().cloned().collect()
+                } else {
+                    Vec::new()
+                };
+                return Ok(Response::TimeToLive {
+                    ttl: lease.ttl(),
+                    granted_ttl: lease.ttl(),
+                    keys,
+                });
             }
             other => panic!("no test asks {other:?}"),
         }
@@ -159,15 +187,29 @@ impl Inline {
 
     fn apply(&mut self, mut request: InternalRaftRequest) -> Result<Response, Error> {
         let index = self.store.consistent_index() + 1;
-        request.header = Some(RequestHeader { id: index, ..RequestHeader::default() });
+        request.header = Some(RequestHeader {
+            id: index,
+            ..RequestHeader::default()
+        });
         let data = Bytes::from(request.encode_to_vec());
-        let entry = Entry { index, term: 2, data, ..Entry::default() };
+        let entry = Entry {
+            index,
+            term: 2,
+            data,
+            ..Entry::default()
+        };
         let mut applied = Applied::default();
-        let context = ApplyContext { quota_bytes: None, wanted: &|_| true };
+        let context = ApplyContext {
+            quota_bytes: None,
+            wanted: &|_| true,
+        };
         self.store.apply(&entry, context, &mut applied).expect("a good entry");
         self.publish();
         let events = std::mem::take(&mut applied.events).into();
-        self.hub_step(WatchInput::Applied { view: self.store.view().kv, events });
+        self.hub_step(WatchInput::Applied {
+            view: self.store.view().kv,
+            events,
+        });
         let (_, result) = applied.results.pop().expect("a result for every request");
         result.map(Response::Applied)
     }
@@ -176,14 +218,24 @@ impl Inline {
         let input = match call {
             WatchCall::Close { stream } => {
                 self.streams.remove(&stream);
-                WatchInput::Close { stream: StreamId(stream) }
+                WatchInput::Close {
+                    stream: StreamId(stream),
+                }
             }
             WatchCall::Open { stream, responses } => {
                 self.streams.insert(stream, responses);
-                WatchInput::Open { stream: StreamId(stream) }
+                WatchInput::Open {
+                    stream: StreamId(stream),
+                }
             }
-            WatchCall::Request { stream, request } => WatchInput::Request { stream: StreamId(stream), request },
-            WatchCall::Sent { stream, responses } => WatchInput::Sent { stream: StreamId(stream), responses },
+            WatchCall::Request { stream, request } => WatchInput::Request {
+                stream: StreamId(stream),
+                request,
+            },
+            WatchCall::Sent { stream, responses } => WatchInput::Sent {
+                stream: StreamId(stream),
+                responses,
+            },
         };
         self.hub_step(input);
     }
@@ -200,7 +252,9 @@ impl Inline {
         }
         for output in outputs {
             if let Some(responses) = self.streams.get(&output.stream.0) {
-                responses.try_send(output.response).expect("the hub keeps to its credit");
+                responses
+                    .try_send(output.response)
+                    .expect("the hub keeps to its credit");
             }
         }
     }

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use prost::Message as _;
 
 use super::value;
 use super::world::World;
 use crate::error::Error;
 use crate::id::MemberId;
 use crate::node::{Request, Response};
-use crate::proto::etcdserverpb::{LeaseGrantRequest, LeaseRevokeRequest, PutRequest};
+use crate::proto::etcdserverpb::{InternalRaftRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest};
+use crate::proto::raftpb::Entry;
 use crate::store;
 
 const ME: MemberId = MemberId(1);
@@ -19,11 +21,19 @@ fn grant(id: i64, ttl: i64) -> Request {
 }
 
 fn attach(key: &str, lease: i64) -> Request {
-    Request::Put(PutRequest { key: key.to_owned().into(), value: "v".into(), lease, ..PutRequest::default() })
+    Request::Put(PutRequest {
+        key: key.to_owned().into(),
+        value: "v".into(),
+        lease,
+        ..PutRequest::default()
+    })
 }
 
 fn left(world: &mut World, id: MemberId, lease: i64) -> (i64, i64, Vec<Bytes>) {
-    match world.call(id, Request::LeaseTimeToLive { id: lease, keys: true }).unwrap() {
+    match world
+        .call(id, Request::LeaseTimeToLive { id: lease, keys: true })
+        .unwrap()
+    {
         Response::TimeToLive { ttl, granted_ttl, keys } => (ttl, granted_ttl, keys),
         other => panic!("{other:?}"),
     }
@@ -41,13 +51,23 @@ fn a_lease_takes_its_keys_along_when_its_time_is_up() {
     world.call(ME, attach("k", 7)).unwrap();
     assert_eq!(left(&mut world, ME, 7), (9, 10, vec!["k".into()]));
     world.run(secs(8));
-    assert_eq!(world.call(ME, Request::LeaseRenew { id: 7 }), Ok(Response::Renewed { ttl: 10 }));
+    assert_eq!(
+        world.call(ME, Request::LeaseRenew { id: 7 }),
+        Ok(Response::Renewed { ttl: 10 })
+    );
     world.run(Duration::from_millis(9_900));
-    assert_eq!(value(&world.node(ME).view(), "k"), Some("v".into()), "not before its time");
+    assert_eq!(
+        value(&world.node(ME).view(), "k"),
+        Some("v".into()),
+        "not before its time"
+    );
     world.run(Duration::from_millis(700));
     assert_eq!(value(&world.node(ME).view(), "k"), None);
     assert_eq!(left(&mut world, ME, 7), (-1, 0, vec![]));
-    assert_eq!(world.call(ME, Request::LeaseRenew { id: 7 }), Ok(Response::Renewed { ttl: 0 }));
+    assert_eq!(
+        world.call(ME, Request::LeaseRenew { id: 7 }),
+        Ok(Response::Renewed { ttl: 0 })
+    );
     let revoke = Request::LeaseRevoke(LeaseRevokeRequest { id: 7 });
     assert_eq!(world.call(ME, revoke), Err(Error::LeaseNotFound));
 }
@@ -87,9 +107,18 @@ fn only_the_leader_keeps_leases_alive() {
     let leader = world.leader();
     let follower = world.followers()[0];
     world.call(follower, grant(7, 5)).unwrap();
-    assert_eq!(world.call(leader, Request::LeaseRenew { id: 7 }), Ok(Response::Renewed { ttl: 5 }));
-    assert_eq!(world.call(follower, Request::LeaseRenew { id: 7 }), Err(Error::NotLeader));
-    assert_eq!(world.call(follower, Request::LeaseTimeToLive { id: 7, keys: false }), Err(Error::NotLeader));
+    assert_eq!(
+        world.call(leader, Request::LeaseRenew { id: 7 }),
+        Ok(Response::Renewed { ttl: 5 })
+    );
+    assert_eq!(
+        world.call(follower, Request::LeaseRenew { id: 7 }),
+        Err(Error::NotLeader)
+    );
+    assert_eq!(
+        world.call(follower, Request::LeaseTimeToLive { id: 7, keys: false }),
+        Err(Error::NotLeader)
+    );
 }
 
 #[test]
@@ -120,16 +149,28 @@ fn a_deposed_leader_revokes_nothing() {
     let new = world.leader();
     for _ in 0..4 {
         world.run(secs(1));
-        assert_eq!(world.call(new, Request::LeaseRenew { id: 7 }), Ok(Response::Renewed { ttl: 3 }));
+        assert_eq!(
+            world.call(new, Request::LeaseRenew { id: 7 }),
+            Ok(Response::Renewed { ttl: 3 })
+        );
     }
     world.machine(old).node = asleep;
     world.isolate(old);
     assert!(world.node(old).status().leads, "it does not know yet");
     world.run(Duration::from_millis(900));
+    let revokes =
+        |entry: &Entry| InternalRaftRequest::decode(entry.data.clone()).is_ok_and(|of| of.lease_revoke.is_some());
+    assert!(
+        !world.machines[&old].disk.entries.iter().any(revokes),
+        "it proposed nothing it could not know"
+    );
     world.heal();
     for _ in 0..3 {
         world.run(secs(1));
-        assert_eq!(world.call(new, Request::LeaseRenew { id: 7 }), Ok(Response::Renewed { ttl: 3 }));
+        assert_eq!(
+            world.call(new, Request::LeaseRenew { id: 7 }),
+            Ok(Response::Renewed { ttl: 3 })
+        );
     }
     assert_eq!(value(&world.node(new).view(), "k"), Some("v".into()));
     assert_eq!(value(&world.node(old).view(), "k"), Some("v".into()));
@@ -159,6 +200,13 @@ fn checkpoints_survive_a_change_of_leader_until_the_lease_is_renewed() {
     let new = world.leader();
     let (ttl, _, _) = left(&mut world, new, 7);
     assert!((395..=410).contains(&ttl), "{ttl} seconds are left");
-    assert_eq!(world.call(new, Request::LeaseRenew { id: 7 }), Ok(Response::Renewed { ttl: 1_000 }));
-    assert_eq!(world.node(new).view().leases.get(7).unwrap().remaining_ttl(), 0, "the checkpoint is taken back");
+    assert_eq!(
+        world.call(new, Request::LeaseRenew { id: 7 }),
+        Ok(Response::Renewed { ttl: 1_000 })
+    );
+    assert_eq!(
+        world.node(new).view().leases.get(7).unwrap().remaining_ttl(),
+        0,
+        "the checkpoint is taken back"
+    );
 }

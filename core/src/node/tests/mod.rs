@@ -15,12 +15,19 @@ use crate::store;
 
 /// A write.
 fn put(key: &str, value: &str) -> super::Request {
-    super::Request::Put(PutRequest { key: key.to_owned().into(), value: value.to_owned().into(), ..PutRequest::default() })
+    super::Request::Put(PutRequest {
+        key: key.to_owned().into(),
+        value: value.to_owned().into(),
+        ..PutRequest::default()
+    })
 }
 
 /// The value a view has of a key.
 fn value(view: &store::View, key: &str) -> Option<String> {
-    let request = RangeRequest { key: key.to_owned().into(), ..RangeRequest::default() };
+    let request = RangeRequest {
+        key: key.to_owned().into(),
+        ..RangeRequest::default()
+    };
     let found = view.range(&request).unwrap().kvs.pop()?;
     Some(String::from_utf8(found.value.to_vec()).unwrap())
 }
@@ -37,7 +44,12 @@ fn story(effects: &[Effect]) -> String {
 fn brief(effect: &Effect) -> String {
     match effect {
         Effect::Halt(halt) => format!("halt {halt:?}"),
-        Effect::Persist { batch, hard_state, entries, sync } => {
+        Effect::Persist {
+            batch,
+            hard_state,
+            entries,
+            sync,
+        } => {
             let mut text = format!("persist {}", batch.0);
             if let Some(hard) = hard_state {
                 write!(text, " term={} vote={} commit={}", hard.term, hard.vote, hard.commit).unwrap();
@@ -64,10 +76,17 @@ fn brief(effect: &Effect) -> String {
             Err(error) => format!("reply {} {error:?}", token.0),
         },
         Effect::Send { to, messages } => {
-            let kinds: Vec<_> = messages.iter().map(|message| format!("{:?}", message.get_msg_type())).collect();
+            let kinds: Vec<_> = messages
+                .iter()
+                .map(|message| format!("{:?}", message.get_msg_type()))
+                .collect();
             format!("send {to} {}", kinds.join(" "))
         }
-        Effect::Snapshot { index, term, conf_state } => {
+        Effect::Snapshot {
+            index,
+            term,
+            conf_state,
+        } => {
             format!("snapshot index={index} term={term} voters={:?}", conf_state.voters)
         }
         Effect::Store { batch, ops, index, .. } => format!("store {} rows={} index={index}", batch.0, ops.len()),

@@ -48,8 +48,16 @@ impl Disk {
         }
     }
 
+    /// How many revisions of keys there are.
+    pub(super) fn keys(&self) -> usize {
+        self.rows.keys().filter(|(bucket, _)| *bucket == Bucket::Key).count()
+    }
+
     fn term_of(&self, index: u64) -> Option<u64> {
-        self.entries.iter().find(|entry| entry.index == index).map(|entry| entry.term)
+        self.entries
+            .iter()
+            .find(|entry| entry.index == index)
+            .map(|entry| entry.term)
     }
 
     fn last_index(&self) -> u64 {
@@ -82,24 +90,48 @@ pub(super) struct Machine {
     boot: u64,
     wal_free: Instant,
     table_free: Instant,
+    /// What the disk has done, of which a sleeping member has not heard yet.
+    reports: Vec<Input>,
     pub(super) halt: Option<Halt>,
     /// Batches of the log take so long.
     pub(super) sync_takes: Duration,
 }
 
+#[expect(clippy::large_enum_variant, reason = "the world is small")]
 enum Mail {
-    Disk { member: MemberId, boot: u64, job: Job },
-    Message { from: MemberId, to: MemberId, message: Message },
+    Disk {
+        member: MemberId,
+        boot: u64,
+        job: Job,
+    },
+    Message {
+        from: MemberId,
+        to: MemberId,
+        message: Message,
+    },
 }
 
 enum Job {
-    Persist { batch: BatchId, hard_state: Option<HardState>, entries: Vec<Entry>, sync: bool },
-    Snapshot { index: u64, term: u64 },
-    Store { batch: BatchId, ops: Vec<TableOp>, index: u64 },
+    Persist {
+        batch: BatchId,
+        hard_state: Option<HardState>,
+        entries: Vec<Entry>,
+        sync: bool,
+    },
+    Snapshot {
+        index: u64,
+        term: u64,
+    },
+    Store {
+        batch: BatchId,
+        ops: Vec<TableOp>,
+        index: u64,
+    },
 }
 
 pub(super) struct World {
     pub(super) now: Instant,
+    founders: u64,
     pub(super) prng: Prng,
     pub(super) machines: BTreeMap<MemberId, Machine>,
     mail: BTreeMap<(Instant, u64), Mail>,
@@ -126,6 +158,7 @@ impl World {
         let founders: Vec<MemberId> = (1..=size).map(MemberId).collect();
         let mut world = Self {
             now: Instant::ZERO,
+            founders: size,
             prng: Prng::new(seed).fork("world"),
             machines: BTreeMap::new(),
             mail: BTreeMap::new(),
@@ -140,11 +173,17 @@ impl World {
         };
         for id in &founders {
             let disk = Disk {
-                hard_state: HardState { term: 1, vote: 0, commit: size },
+                hard_state: HardState {
+                    term: 1,
+                    vote: 0,
+                    commit: size,
+                },
                 entries: founders.iter().map(|founder| founding(*founder)).collect(),
                 ..Disk::default()
             };
             world.add_machine(*id, disk, &change);
+        }
+        for id in &founders {
             world.start(*id);
         }
         for id in &founders {
@@ -166,6 +205,7 @@ impl World {
             boot: 0,
             wal_free: Instant::ZERO,
             table_free: Instant::ZERO,
+            reports: Vec::new(),
             halt: None,
             sync_takes: Duration::from_millis(1),
         };
@@ -177,6 +217,7 @@ impl World {
         let (now, seed) = (self.now, id.0);
         let machine = self.machine(id);
         machine.boot += 1;
+        machine.reports.clear();
         let (recovered, store) = machine.disk.restore();
         let unix_ms = now.as_nanos() / 1_000_000 + machine.boot * 1_000_000;
         machine.node = Some(Node::start(machine.config.clone(), recovered, store, seed, unix_ms, now).unwrap());
@@ -195,7 +236,9 @@ impl World {
 
     /// A machine loses power: what its disk has not synced is gone.
     pub(super) fn crash(&mut self, id: MemberId) {
-        self.machine(id).node = None;
+        let machine = self.machine(id);
+        machine.node = None;
+        machine.boot += 1;
         let others: Vec<MemberId> = self.machines.keys().copied().filter(|other| *other != id).collect();
         for other in others {
             self.step(other, vec![Input::Peer(PeerEvent::Inactive(id))]);
@@ -232,7 +275,14 @@ impl World {
         self.last_token += 1;
         let token = Token(self.last_token);
         let deadline = self.now + patience;
-        self.step(id, vec![Input::Request { token, request, deadline }]);
+        self.step(
+            id,
+            vec![Input::Request {
+                token,
+                request,
+                deadline,
+            }],
+        );
         token
     }
 
@@ -255,11 +305,17 @@ impl World {
     /// The member that leads and is followed by everyone who can hear it; lets time pass until there is one.
     pub(super) fn leader(&mut self) -> MemberId {
         for _ in 0..2_000 {
-            let running = || self.machines.iter().filter_map(|(id, machine)| Some((*id, machine.node.as_ref()?.status())));
+            let running = || {
+                self.machines
+                    .iter()
+                    .filter_map(|(id, machine)| Some((*id, machine.node.as_ref()?.status())))
+            };
             let candidates = running().filter(|(_, status)| status.leads);
             if let Some((leader, status)) = candidates.max_by_key(|(_, status)| status.term) {
                 let hears = |id: &MemberId| *id == leader || !self.cut.contains(&(leader, *id));
-                if running().all(|(id, of)| !hears(&id) || (of.leader == leader && of.published && of.term == status.term)) {
+                if running()
+                    .all(|(id, of)| !hears(&id) || (of.leader == leader && of.published && of.term == status.term))
+                {
                     return leader;
                 }
             }
@@ -309,7 +365,7 @@ impl World {
                 }
             }
             Mail::Disk { member, boot, job } => {
-                if self.machines[&member].boot == boot && self.machines[&member].node.is_some() {
+                if self.machines[&member].boot == boot {
                     self.disk_done(member, job);
                 }
             }
@@ -319,7 +375,12 @@ impl World {
     fn disk_done(&mut self, id: MemberId, job: Job) {
         let machine = self.machine(id);
         let done = match job {
-            Job::Persist { batch, hard_state, entries, sync } => {
+            Job::Persist {
+                batch,
+                hard_state,
+                entries,
+                sync,
+            } => {
                 machine.disk.persist(hard_state, entries);
                 if !sync {
                     return;
@@ -329,23 +390,33 @@ impl World {
             Job::Snapshot { index, term } => {
                 machine.disk.snapshot = (index, term);
                 machine.disk.entries.retain(|entry| entry.index > index);
-                assert!(machine.disk.hard_state.commit >= index, "a snapshot counts only if its index was committed");
+                assert!(
+                    machine.disk.hard_state.commit >= index,
+                    "a snapshot counts only if its index was committed"
+                );
                 Done::SnapshotSaved { index }
             }
             Job::Store { batch, ops, index } => {
                 machine.disk.store(ops);
-                Done::Stored { batch, durable_index: index }
+                Done::Stored {
+                    batch,
+                    durable_index: index,
+                }
             }
         };
-        self.step(id, vec![Input::Done(done)]);
+        self.machine(id).reports.push(Input::Done(done));
+        self.step(id, Vec::new());
     }
 
     /// One turn of a member, and everything that must hold after it.
     pub(super) fn step(&mut self, id: MemberId, inputs: Vec<Input>) {
         let now = self.now;
-        let Some(node) = self.machine(id).node.as_mut() else { return };
+        let machine = self.machine(id);
+        let Some(node) = machine.node.as_mut() else {
+            return;
+        };
         let mut effects = Vec::new();
-        node.step(now, inputs, &mut effects);
+        node.step(now, machine.reports.drain(..).chain(inputs), &mut effects);
         node.check();
         if let Some(record) = &mut self.record {
             record.extend(effects.iter().map(|effect| format!("{now} {id} {effect:?}")));
@@ -359,20 +430,42 @@ impl World {
     fn carry_out(&mut self, id: MemberId, effect: Effect) {
         match effect {
             Effect::Halt(halt) => self.machine(id).halt = Some(halt),
-            Effect::Persist { batch, hard_state, entries, sync } => {
+            Effect::Persist {
+                batch,
+                hard_state,
+                entries,
+                sync,
+            } => {
                 let machine = self.machine(id);
                 let takes = if sync { machine.sync_takes } else { Duration::ZERO };
-                self.queue(id, takes, Job::Persist { batch, hard_state, entries, sync });
+                self.queue(
+                    id,
+                    takes,
+                    Job::Persist {
+                        batch,
+                        hard_state,
+                        entries,
+                        sync,
+                    },
+                );
             }
             Effect::Publish { view, .. } => {
-                let everything = RangeRequest { key: "\0".into(), range_end: "\0".into(), ..RangeRequest::default() };
+                let everything = RangeRequest {
+                    key: "\0".into(),
+                    range_end: "\0".into(),
+                    ..RangeRequest::default()
+                };
                 let found = view.range(&everything).unwrap().encode_to_vec();
                 let state = (view.kv.revision(), crc32c::crc32c(&found));
                 let known = *self.states.entry(view.applied_index).or_insert(state);
                 assert_eq!(known, state, "{id} at index {} is as everybody was", view.applied_index);
             }
             Effect::Reply { token, result } => {
-                assert!(self.answers.insert(token, result).is_none(), "request {} is answered once", token.0);
+                assert!(
+                    self.answers.insert(token, result).is_none(),
+                    "request {} is answered once",
+                    token.0
+                );
             }
             Effect::Send { to, messages } => {
                 for message in messages {
@@ -391,7 +484,11 @@ impl World {
     fn queue(&mut self, id: MemberId, takes: Duration, job: Job) {
         let now = self.now;
         let machine = self.machine(id);
-        let free = if let Job::Store { .. } = job { &mut machine.table_free } else { &mut machine.wal_free };
+        let free = if let Job::Store { .. } = job {
+            &mut machine.table_free
+        } else {
+            &mut machine.wal_free
+        };
         *free = (*free).max(now) + takes;
         let (at, boot) = (*free, machine.boot);
         self.post(at, Mail::Disk { member: id, boot, job });
@@ -413,24 +510,23 @@ impl World {
     /// What a message promises is on the sender's disk.
     fn check_promise(&self, id: MemberId, message: &Message) {
         let disk = &self.machines[&id].disk;
+        let HardState { term, vote, .. } = disk.hard_state;
         let kind = message.get_msg_type();
-        match kind {
+        let is_kept = match kind {
             MessageType::MsgPropose
             | MessageType::MsgReadIndex
             | MessageType::MsgRequestPreVote
-            | MessageType::MsgRequestPreVoteResponse => return,
+            | MessageType::MsgRequestPreVoteResponse => true,
+            // A member that slept may say late what was true in an earlier term.
+            _ if term > message.term => true,
             MessageType::MsgAppendResponse if !message.reject => {
-                assert!(disk.last_index() >= message.index, "{id} acknowledged entry {}", message.index);
+                term == message.term && disk.last_index() >= message.index
             }
-            MessageType::MsgRequestVoteResponse if !message.reject => {
-                assert_eq!((disk.hard_state.term, disk.hard_state.vote), (message.term, message.to), "{id} voted");
-            }
-            MessageType::MsgRequestVote => {
-                assert_eq!((disk.hard_state.term, disk.hard_state.vote), (message.term, id.0), "{id} campaigned");
-            }
-            _ => {}
-        }
-        assert!(disk.hard_state.term >= message.term, "{id} spoke of term {} in {kind:?}", message.term);
+            MessageType::MsgRequestVoteResponse if !message.reject => (term, vote) == (message.term, message.to),
+            MessageType::MsgRequestVote => (term, vote) == (message.term, id.0),
+            _ => term == message.term,
+        };
+        assert!(is_kept, "{id} promises what its disk, at term {term}, does not have: {message:?}");
     }
 
     /// What is applied is on this member's disk and on a quorum's, and there is one leader in a term.
@@ -442,7 +538,10 @@ impl World {
             assert_eq!(leader, id, "one leader in term {}", status.term);
         }
         let (disk, index) = (&self.machines[&id].disk, status.applied_index);
-        assert!(index <= disk.last_index(), "{id} applied entry {index}, which is not on its own disk");
+        assert!(
+            index <= disk.last_index(),
+            "{id} applied entry {index}, which is not on its own disk"
+        );
         let Some(term) = disk.term_of(index) else { return };
         let conf_state = self.node(id).view().cluster.conf_state().clone();
         let has = |voter: &&u64| {
@@ -450,13 +549,22 @@ impl World {
             disk.is_some_and(|disk| disk.snapshot.0 >= index || disk.term_of(index) == Some(term))
         };
         let holders = conf_state.voters.iter().filter(has).count();
-        assert!(holders * 2 > conf_state.voters.len(), "entry {index} is applied and only {holders} voters have it");
+        // Around a change of membership it may have been a quorum of the voters before it.
+        let founders = self.founders;
+        let is_change = |entry: &Entry| entry.index > founders && entry.entry_type != EntryType::EntryNormal as i32;
+        if conf_state.voters.len() as u64 == founders && !disk.entries.iter().any(is_change) {
+            assert!(holders as u64 > founders / 2, "entry {index} is applied and only {holders} voters have it");
+        }
     }
 }
 
 /// The entry by which a founder joins.
 fn founding(id: MemberId) -> Entry {
-    let peer = Peer { id, peer_urls: vec![format!("http://p{id}:1")], ..Peer::default() };
+    let peer = Peer {
+        id,
+        peer_urls: vec![format!("http://p{id}:1")],
+        ..Peer::default()
+    };
     let change = ConfChange {
         id: 0,
         change_type: ConfChangeType::AddNode as i32,
@@ -464,5 +572,11 @@ fn founding(id: MemberId) -> Entry {
         context: peer.to_json().into(),
     };
     let data = change.encode_to_vec().into();
-    Entry { entry_type: EntryType::EntryConfChange as i32, term: 1, index: id.0, data, ..Entry::default() }
+    Entry {
+        entry_type: EntryType::EntryConfChange as i32,
+        term: 1,
+        index: id.0,
+        data,
+        ..Entry::default()
+    }
 }

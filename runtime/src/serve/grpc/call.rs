@@ -14,7 +14,7 @@ use std::future::{Future, poll_fn};
 
 use super::super::{Context, facts};
 use super::message::{self, Encoding, Messages};
-use super::method::{Kind, Method};
+use super::method::Method;
 use super::status::{CANCELED, INTERNAL, Status};
 use crate::metrics::MethodMetrics;
 
@@ -48,7 +48,12 @@ impl Call {
         let metrics = context.metrics.grpc.method(method);
         metrics.started.inc();
         let began = metrics.seconds.is_some().then(|| context.clock.now());
-        Self { context, method, began, over: false }
+        Self {
+            context,
+            method,
+            began,
+            over: false,
+        }
     }
 
     /// Reads the headers, and refuses what etcd's interceptors refuse.
@@ -70,7 +75,11 @@ impl Call {
         if require_leader && !facts::has_leader(&self.context) {
             return Err(Error::NoLeader.into());
         }
-        Ok(Wishes { encoding, deadline, require_leader })
+        Ok(Wishes {
+            encoding,
+            deadline,
+            require_leader,
+        })
     }
 
     /// Receives the one request of a call.
@@ -118,10 +127,6 @@ impl Call {
         }
     }
 
-    pub(crate) fn is_stream(&self) -> bool {
-        self.method.parts().2 != Kind::Unary
-    }
-
     fn metrics(&self) -> &MethodMetrics {
         self.context.metrics.grpc.method(self.method)
     }
@@ -156,13 +161,19 @@ pub(crate) async fn within<T>(
 
 /// Reads `grpc-timeout`: at most eight digits and a unit.
 fn parse_timeout(value: &[u8]) -> Result<Duration, Status> {
-    let malformed =
-        || Status::new(INTERNAL, format!("malformed grpc-timeout: {:?}", String::from_utf8_lossy(value)));
+    let malformed = || {
+        Status::new(
+            INTERNAL,
+            format!("malformed grpc-timeout: {:?}", String::from_utf8_lossy(value)),
+        )
+    };
     let (unit, digits) = value.split_last().ok_or_else(malformed)?;
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
         return Err(malformed());
     }
-    let number = digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
+    let number = digits
+        .iter()
+        .fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
     Ok(match unit {
         b'H' => Duration::from_secs(number * 3600),
         b'M' => Duration::from_secs(number * 60),

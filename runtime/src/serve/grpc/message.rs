@@ -58,7 +58,13 @@ enum Buffer {
 
 impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
     pub(crate) fn new(body: B, encoding: Encoding, limit: usize) -> Self {
-        Self { body, buffer: Buffer::Whole(Bytes::new()), encoding, limit, ended: false }
+        Self {
+            body,
+            buffer: Buffer::Whole(Bytes::new()),
+            encoding,
+            limit,
+            ended: false,
+        }
     }
 
     /// The next message's bytes, decompressed; `None` at the end of the body.
@@ -96,17 +102,24 @@ impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
     }
 
     fn split_message(&mut self) -> Result<Option<Bytes>, Status> {
-        let Some(prefix) = self.buffer.prefix() else { return Ok(None) };
+        let Some(prefix) = self.buffer.prefix() else {
+            return Ok(None);
+        };
         let [flag, length @ ..] = prefix;
         let length = u32::from_be_bytes(length) as usize;
         if flag > 1 {
-            return Err(Status::new(INTERNAL, format!("grpc: received unexpected payload format {flag}")));
+            return Err(Status::new(
+                INTERNAL,
+                format!("grpc: received unexpected payload format {flag}"),
+            ));
         }
         if length > self.limit {
             let message = format!("grpc: received message larger than max ({length} vs. {})", self.limit);
             return Err(Status::new(RESOURCE_EXHAUSTED, message));
         }
-        let Some(message) = self.buffer.split(length) else { return Ok(None) };
+        let Some(message) = self.buffer.split(length) else {
+            return Ok(None);
+        };
         match (flag, self.encoding) {
             (0, _) => Ok(Some(message)),
             (_, Encoding::Gzip) => decompress(&message, self.limit).map(Some),
@@ -174,7 +187,12 @@ fn decompress(message: &[u8], limit: usize) -> Result<Bytes, Status> {
     GzDecoder::new(message)
         .take(limit as u64 + 1)
         .read_to_end(&mut inflated)
-        .map_err(|error| Status::new(INTERNAL, format!("grpc: failed to decompress the received message: {error}")))?;
+        .map_err(|error| {
+            Status::new(
+                INTERNAL,
+                format!("grpc: failed to decompress the received message: {error}"),
+            )
+        })?;
     if inflated.len() > limit {
         let message = format!("grpc: received message after decompression larger than max {limit}");
         return Err(Status::new(RESOURCE_EXHAUSTED, message));
@@ -184,8 +202,7 @@ fn decompress(message: &[u8], limit: usize) -> Result<Bytes, Status> {
 
 /// Decodes a request. Its byte strings share the message's memory.
 pub(crate) fn decode<M: Message + Default>(message: Bytes) -> Result<M, Status> {
-    M::decode(message)
-        .map_err(|error| Status::new(INTERNAL, format!("grpc: error unmarshalling request: {error}")))
+    M::decode(message).map_err(|error| Status::new(INTERNAL, format!("grpc: error unmarshalling request: {error}")))
 }
 
 /// A response message with its prefix.
@@ -271,7 +288,11 @@ mod tests {
         for encoding in [Encoding::Identity, Encoding::Gzip] {
             let body = body_of(&payloads, encoding);
             for size in [1, 2, 5, 7, 64, 1000] {
-                assert_eq!(read(&body, size, encoding, 300).unwrap(), payloads, "{encoding:?} in pieces of {size}");
+                assert_eq!(
+                    read(&body, size, encoding, 300).unwrap(),
+                    payloads,
+                    "{encoding:?} in pieces of {size}"
+                );
             }
         }
     }
@@ -280,8 +301,18 @@ mod tests {
     fn what_is_wrong_with_a_frame_is_said_in_the_words_of_grpc_go() {
         let bomb = body_of(&[&[0; 100_000]], Encoding::Gzip);
         let table: [(&[u8], Encoding, u8, &str); 6] = [
-            (&[0, 0, 0, 4, 1], Encoding::Identity, 8, "grpc: received message larger than max (1025 vs. 1024)"),
-            (&[2, 0, 0, 0, 0], Encoding::Identity, 13, "grpc: received unexpected payload format 2"),
+            (
+                &[0, 0, 0, 4, 1],
+                Encoding::Identity,
+                8,
+                "grpc: received message larger than max (1025 vs. 1024)",
+            ),
+            (
+                &[2, 0, 0, 0, 0],
+                Encoding::Identity,
+                13,
+                "grpc: received unexpected payload format 2",
+            ),
             (&[0, 0, 0, 0, 9, 1], Encoding::Identity, 13, "unexpected EOF"),
             (&[0, 0], Encoding::Identity, 13, "unexpected EOF"),
             (
@@ -290,7 +321,12 @@ mod tests {
                 13,
                 "grpc: compressed flag set with identity or empty encoding",
             ),
-            (&bomb, Encoding::Gzip, 8, "grpc: received message after decompression larger than max 1024"),
+            (
+                &bomb,
+                Encoding::Gzip,
+                8,
+                "grpc: received message after decompression larger than max 1024",
+            ),
         ];
         for (body, encoding, code, message) in table {
             assert_eq!(read(body, 64, encoding, 1024), Err(Status::new(code, message)));
@@ -315,6 +351,9 @@ mod tests {
         assert_eq!(Encoding::parse(Some(b"gzip")), Ok(Encoding::Gzip));
         let refused = Encoding::parse(Some(b"snappy")).unwrap_err();
         assert_eq!(refused.code, UNIMPLEMENTED);
-        assert_eq!(refused.message, "grpc: Decompressor is not installed for grpc-encoding \"snappy\"");
+        assert_eq!(
+            refused.message,
+            "grpc: Decompressor is not installed for grpc-encoding \"snappy\""
+        );
     }
 }

@@ -158,7 +158,10 @@ mod tests {
     #[test]
     fn unknown_paths_are_refused_in_the_words_of_grpc_go() {
         let table = [
-            ("/etcdserverpb.KV/Scan", "unknown method Scan for service etcdserverpb.KV"),
+            (
+                "/etcdserverpb.KV/Scan",
+                "unknown method Scan for service etcdserverpb.KV",
+            ),
             ("/etcdserverpb.Kv/Range", "unknown service etcdserverpb.Kv"),
             ("/Range", "malformed method name: \"/Range\""),
         ];

@@ -5,7 +5,7 @@
 
 pub(crate) mod call;
 pub(crate) mod message;
-pub mod method;
+pub(crate) mod method;
 pub(crate) mod status;
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use quoin_core::error::Error;
 use self::call::{Call, Wishes, within};
 use self::message::{Encoding, Messages};
 use self::method::Method;
-use self::status::{OK, Status, UNIMPLEMENTED};
+use self::status::{INVALID_ARGUMENT, OK, Status, UNIMPLEMENTED};
 use super::reply::{LeaderWatch, Reply, Source, Stream};
 use super::services::{cluster, health, kv, lease, maintenance, watch};
 use super::{Context, facts};
@@ -88,7 +88,9 @@ async fn answer(call: &Call, method: Method, wishes: &Wishes, body: Incoming) ->
         Method::Compact => call.encode(&kv::compact(context, call.receive(body).await?).await?, encoding),
         Method::Watch => return Ok(Answer::Endless(Box::new(watch::Source::new(call, encoding, messages)))),
         Method::LeaseKeepAlive => {
-            return Ok(Answer::Endless(Box::new(lease::KeepAlive::new(call, encoding, messages))));
+            return Ok(Answer::Endless(Box::new(lease::KeepAlive::new(
+                call, encoding, messages,
+            ))));
         }
         Method::HealthWatch => return health::watch(call, encoding, &call.receive(body).await?),
         _ => return seldom(call, method, encoding, body).await.map(Answer::Message),
@@ -108,20 +110,26 @@ fn seldom<'a>(
         Ok(match method {
             Method::LeaseGrant => call.encode(&lease::grant(context, call.receive(body).await?).await?, encoding),
             Method::LeaseRevoke => call.encode(&lease::revoke(context, call.receive(body).await?).await?, encoding),
-            Method::LeaseTimeToLive => {
-                call.encode(&lease::time_to_live(context, call.receive(body).await?).await?, encoding)
-            }
+            Method::LeaseTimeToLive => call.encode(
+                &lease::time_to_live(context, call.receive(body).await?).await?,
+                encoding,
+            ),
             Method::LeaseLeases => call.encode(&lease::leases(context, call.receive(body).await?), encoding),
-            Method::MemberList => {
-                call.encode(&cluster::member_list(context, call.receive(body).await?).await?, encoding)
-            }
+            Method::MemberList => call.encode(
+                &cluster::member_list(context, call.receive(body).await?).await?,
+                encoding,
+            ),
             Method::Alarm => call.encode(&maintenance::alarm(context, call.receive(body).await?).await?, encoding),
             Method::Status => call.encode(&maintenance::status(context, call.receive(body).await?), encoding),
             Method::Hash => call.encode(&maintenance::hash(context, call.receive(body).await?).await?, encoding),
-            Method::HashKv => call.encode(&maintenance::hash_kv(context, call.receive(body).await?).await?, encoding),
-            Method::Defragment => {
-                call.encode(&maintenance::defragment(context, call.receive(body).await?).await?, encoding)
-            }
+            Method::HashKv => call.encode(
+                &maintenance::hash_kv(context, call.receive(body).await?).await?,
+                encoding,
+            ),
+            Method::Defragment => call.encode(
+                &maintenance::defragment(context, call.receive(body).await?).await?,
+                encoding,
+            ),
             Method::HealthCheck => call.encode(&health::check(&call.receive(body).await?)?, encoding),
             _ => return Err(unimplemented(method)),
         })
@@ -130,7 +138,19 @@ fn seldom<'a>(
 
 fn unimplemented(method: Method) -> Status {
     let (service, name, _) = method.parts();
-    Status::new(UNIMPLEMENTED, format!("{service}/{name} is not implemented by this server"))
+    Status::new(
+        UNIMPLEMENTED,
+        format!("{service}/{name} is not implemented by this server"),
+    )
+}
+
+/// Answers a call that is posted as something else than gRPC, in grpc-go's words.
+pub(crate) fn wrong_content_type(found: Option<&HeaderValue>) -> Response<Reply> {
+    let found = found.map_or_else(String::new, |value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let text = format!("invalid gRPC request content-type {found:?}");
+    let mut response = failed(&Status::new(INVALID_ARGUMENT, text));
+    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    response
 }
 
 fn stream(call: Call, source: Box<dyn Source>, wishes: &Wishes, endless: bool) -> Response<Reply> {
@@ -138,7 +158,16 @@ fn stream(call: Call, source: Box<dyn Source>, wishes: &Wishes, endless: bool) -
     let deadline = wishes.deadline.map(|deadline| context.runtime.sleep_until(deadline));
     let stop = endless.then(|| context.stop.clone());
     let leader = (endless && wishes.require_leader).then(|| LeaderWatch::new(context));
-    succeeded(Reply::Stream(Box::new(Stream { source, call, deadline, stop, leader })), wishes.encoding)
+    succeeded(
+        Reply::Stream(Box::new(Stream {
+            source,
+            call,
+            deadline,
+            stop,
+            leader,
+        })),
+        wishes.encoding,
+    )
 }
 
 fn succeeded(reply: Reply, encoding: Encoding) -> Response<Reply> {

@@ -32,6 +32,8 @@ pub(crate) const OK: u8 = 0;
 pub(crate) const CANCELED: u8 = 1;
 /// What no other code says.
 pub(crate) const UNKNOWN: u8 = 2;
+/// The request is wrong whatever the state is.
+pub(crate) const INVALID_ARGUMENT: u8 = 3;
 /// The client's deadline passed.
 pub(crate) const DEADLINE_EXCEEDED: u8 = 4;
 /// There is no such thing.
@@ -57,7 +59,10 @@ pub(crate) struct Status {
 
 impl Status {
     pub(crate) fn new(code: u8, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 
     /// The client's deadline passed, in the words of grpc-go's context.
@@ -94,8 +99,9 @@ pub(crate) fn ok_trailers() -> HeaderMap {
 
 /// A code as a header value, without allocating.
 fn number(code: u8) -> HeaderValue {
-    const NUMBERS: [&str; CODE_NAMES.len()] =
-        ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16"];
+    const NUMBERS: [&str; CODE_NAMES.len()] = [
+        "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16",
+    ];
     HeaderValue::from_static(NUMBERS.get(usize::from(code)).copied().unwrap_or("2"))
 }
 

@@ -19,5 +19,8 @@ pub(crate) async fn member_list(context: &Context, request: MemberListRequest) -
         client_urls: member.client_urls.clone(),
         is_learner: member.is_learner,
     });
-    Ok(MemberListResponse { header, members: members.collect() })
+    Ok(MemberListResponse {
+        header,
+        members: members.collect(),
+    })
 }

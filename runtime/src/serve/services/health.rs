@@ -17,12 +17,18 @@ pub(crate) fn check(request: &HealthCheckRequest) -> Result<HealthCheckResponse,
     if !request.service.is_empty() {
         return Err(Status::new(NOT_FOUND, "unknown service"));
     }
-    Ok(HealthCheckResponse { status: ServingStatus::Serving.into() })
+    Ok(HealthCheckResponse {
+        status: ServingStatus::Serving.into(),
+    })
 }
 
 /// The state now and at every change; there is none but the end of the server, which ends the stream.
 pub(crate) fn watch(call: &Call, encoding: Encoding, request: &HealthCheckRequest) -> Result<Answer, Status> {
-    let status = if request.service.is_empty() { ServingStatus::Serving } else { ServingStatus::ServiceUnknown };
+    let status = if request.service.is_empty() {
+        ServingStatus::Serving
+    } else {
+        ServingStatus::ServiceUnknown
+    };
     let message = call.encode(&HealthCheckResponse { status: status.into() }, encoding);
     Ok(Answer::Endless(Box::new(Once(Some(message)))))
 }

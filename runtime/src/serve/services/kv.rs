@@ -11,8 +11,8 @@ use prost::Message as _;
 use quoin_core::error::Error;
 use quoin_core::node::Request;
 use quoin_core::proto::etcdserverpb::{
-    CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
-    PutResponse, RangeRequest, RangeResponse, TxnRequest, TxnResponse,
+    CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
+    RangeRequest, RangeResponse, TxnRequest, TxnResponse,
 };
 use quoin_core::store::{Response as Applied, check};
 
@@ -54,7 +54,11 @@ async fn range(context: &Context, request: &RangeRequest) -> Result<RangeRespons
     let result = published.view.range(request);
     let took = context.clock.now().saturating_since(began);
     let server = &context.metrics.server;
-    let seconds = if result.is_ok() { &server.range_seconds } else { &server.range_failed_seconds };
+    let seconds = if result.is_ok() {
+        &server.range_seconds
+    } else {
+        &server.range_failed_seconds
+    };
     seconds.observe(took.as_secs_f64());
     context.metrics.mvcc.ranges.inc();
     if took > context.settings.warning_apply_duration {
@@ -122,6 +126,7 @@ pub(crate) async fn txn(context: &Context, request: TxnRequest) -> Result<TxnRes
             other => return Err(unexpected(&other)),
         }
     };
+    context.metrics.mvcc.txns.inc();
     facts::complete(context, &mut response.header);
     Ok(response)
 }
@@ -142,7 +147,10 @@ pub(crate) async fn compact(context: &Context, request: CompactionRequest) -> Re
 /// The node answered something else than was asked.
 pub(crate) fn unexpected(response: &impl fmt::Debug) -> Status {
     let message = Cow::Owned(format!("unexpected answer of the node: {response:?}"));
-    Status { code: crate::serve::grpc::status::INTERNAL, message }
+    Status {
+        code: crate::serve::grpc::status::INTERNAL,
+        message,
+    }
 }
 
 /// A long range's encoding, piece by piece. Until a piece is made it costs only what it shares with the view.
@@ -160,7 +168,12 @@ impl Pieces {
         if let Some(header) = response.header.take() {
             prost::encoding::message::encode(1, &header, &mut head);
         }
-        Self { response, head, next_kv: 0, ended: false }
+        Self {
+            response,
+            head,
+            next_kv: 0,
+            ended: false,
+        }
     }
 }
 
@@ -206,7 +219,10 @@ mod tests {
                 ..KeyValue::default()
             };
             let response = RangeResponse {
-                header: Some(ResponseHeader { revision: 9, ..ResponseHeader::default() }),
+                header: Some(ResponseHeader {
+                    revision: 9,
+                    ..ResponseHeader::default()
+                }),
                 kvs: (0..keys).map(kv).collect(),
                 more: true,
                 count: 5_001,

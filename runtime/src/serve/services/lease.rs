@@ -34,6 +34,9 @@ pub(crate) async fn grant(context: &Context, request: LeaseGrantRequest) -> Resu
     }
     match propose(context, Request::LeaseGrant(request)).await? {
         Applied::LeaseGrant(mut response) => {
+            let lease = &context.metrics.lease;
+            lease.granted.inc();
+            lease.ttl_seconds.observe(response.ttl as f64);
             facts::complete(context, &mut response.header);
             Ok(response)
         }
@@ -45,6 +48,7 @@ pub(crate) async fn grant(context: &Context, request: LeaseGrantRequest) -> Resu
 pub(crate) async fn revoke(context: &Context, request: LeaseRevokeRequest) -> Result<LeaseRevokeResponse, Status> {
     match propose(context, Request::LeaseRevoke(request)).await? {
         Applied::LeaseRevoke(mut response) => {
+            context.metrics.lease.revoked.inc();
             facts::complete(context, &mut response.header);
             Ok(response)
         }
@@ -59,10 +63,22 @@ pub(crate) async fn time_to_live(
 ) -> Result<LeaseTimeToLiveResponse, Status> {
     let mut header = None;
     facts::complete(context, &mut header);
-    match ask(context, Request::LeaseTimeToLive { id: request.id, keys: request.keys }).await? {
-        Response::TimeToLive { ttl, granted_ttl, keys } => {
-            Ok(LeaseTimeToLiveResponse { header, id: request.id, ttl, granted_ttl, keys })
-        }
+    match ask(
+        context,
+        Request::LeaseTimeToLive {
+            id: request.id,
+            keys: request.keys,
+        },
+    )
+    .await?
+    {
+        Response::TimeToLive { ttl, granted_ttl, keys } => Ok(LeaseTimeToLiveResponse {
+            header,
+            id: request.id,
+            ttl,
+            granted_ttl,
+            keys,
+        }),
         other => Err(unexpected(&other)),
     }
 }
@@ -85,6 +101,9 @@ async fn renew(context: Arc<Context>, id: i64) -> Result<LeaseKeepAliveResponse,
         Response::Renewed { ttl } => ttl,
         other => return Err(unexpected(&other)),
     };
+    if ttl > 0 {
+        context.metrics.lease.renewed.inc();
+    }
     Ok(LeaseKeepAliveResponse { header, id, ttl })
 }
 
@@ -98,7 +117,12 @@ pub(crate) struct KeepAlive {
 
 impl KeepAlive {
     pub(crate) fn new(call: &Call, encoding: Encoding, messages: Messages<Incoming>) -> Self {
-        Self { context: Arc::clone(&call.context), encoding, messages, renewing: None }
+        Self {
+            context: Arc::clone(&call.context),
+            encoding,
+            messages,
+            renewing: None,
+        }
     }
 
     fn receive(&self, message: Bytes) -> Result<LeaseKeepAliveRequest, Status> {
@@ -110,7 +134,11 @@ impl KeepAlive {
     fn send(&self, response: &LeaseKeepAliveResponse) -> Bytes {
         let message = message::encode(response, self.encoding);
         self.metrics().sent.inc();
-        self.context.metrics.grpc.sent_bytes.inc_by(response.encoded_len() as u64);
+        self.context
+            .metrics
+            .grpc
+            .sent_bytes
+            .inc_by(response.encoded_len() as u64);
         message
     }
 
@@ -127,9 +155,8 @@ impl Source for KeepAlive {
                 self.renewing = None;
                 return Poll::Ready(Some(renewed.map(|response| self.send(&response))));
             }
-            let message = match ready!(self.messages.poll_next(cx)) {
-                None => return Poll::Ready(None),
-                Some(message) => message,
+            let Some(message) = ready!(self.messages.poll_next(cx)) else {
+                return Poll::Ready(None);
             };
             let request = message.and_then(|message| self.receive(message)).inspect_err(|status| {
                 if status.code != CANCELED {

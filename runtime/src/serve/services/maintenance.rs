@@ -5,8 +5,8 @@
 use quoin_core::id::MemberId;
 use quoin_core::node::Request;
 use quoin_core::proto::etcdserverpb::{
-    AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse, DowngradeInfo, HashKvRequest,
-    HashKvResponse, HashRequest, HashResponse, StatusRequest, StatusResponse,
+    AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse, DowngradeInfo,
+    HashKvRequest, HashKvResponse, HashRequest, HashResponse, StatusRequest, StatusResponse,
 };
 use quoin_core::store::Response as Applied;
 use quoin_core::version::SERVER_VERSION;
@@ -27,24 +27,32 @@ pub(crate) fn status(context: &Context, _: StatusRequest) -> StatusResponse {
         errors.push(quoin_core::error::Error::NoLeader.message().to_owned());
     }
     errors.extend(view.alarms.list(AlarmType::None).map(|alarm| alarm_text(&alarm)));
-    let mvcc = &context.metrics.mvcc;
+    let in_use = i64::try_from(view.size_bytes).unwrap_or(i64::MAX);
     StatusResponse {
         header,
         version: SERVER_VERSION.to_owned(),
-        db_size: mvcc.db_bytes.get(),
+        // What was written last is not in the table yet.
+        db_size: context.metrics.mvcc.db_bytes.get().max(in_use),
         leader: status.leader.0,
         raft_index: status.commit_index,
         raft_term: status.term,
         raft_applied_index: view.applied_index,
         errors,
-        db_size_in_use: mvcc.db_in_use_bytes.get(),
+        db_size_in_use: in_use,
         is_learner: status.is_learner,
         storage_version: facts::cluster_version(context).unwrap_or_default(),
-        db_size_quota: context.settings.quota_bytes.map_or(0, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
-        downgrade_info: Some(view.cluster.downgrade().map_or_else(DowngradeInfo::default, |downgrade| DowngradeInfo {
-            enabled: downgrade.enabled,
-            target_version: downgrade.target.clone(),
-        })),
+        db_size_quota: context
+            .settings
+            .quota_bytes
+            .map_or(0, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+        downgrade_info: Some(
+            view.cluster
+                .downgrade()
+                .map_or_else(DowngradeInfo::default, |downgrade| DowngradeInfo {
+                    enabled: downgrade.enabled,
+                    target_version: downgrade.target.clone(),
+                }),
+        ),
     }
 }
 
@@ -97,7 +105,10 @@ pub(crate) async fn hash(context: &Context, _: HashRequest) -> Result<HashRespon
     context.metrics.mvcc.hash_seconds.observe(took.as_secs_f64());
     let mut header = None;
     facts::complete(context, &mut header);
-    Ok(HashResponse { header, hash: hash.hash })
+    Ok(HashResponse {
+        header,
+        hash: hash.hash,
+    })
 }
 
 /// Gives space back to the file system. Reads and writes go on meanwhile.
@@ -124,7 +135,10 @@ mod tests {
 
     #[test]
     fn an_alarm_reads_as_in_etcd() {
-        let alarm = AlarmMember { member_id: 123, alarm: AlarmType::Nospace.into() };
+        let alarm = AlarmMember {
+            member_id: 123,
+            alarm: AlarmType::Nospace.into(),
+        };
         assert_eq!(alarm_text(&alarm), "memberID:123 alarm:NOSPACE ");
         assert_eq!(alarm_text(&AlarmMember::default()), "");
     }

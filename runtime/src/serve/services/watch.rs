@@ -42,7 +42,14 @@ impl Source {
     pub(crate) fn new(call: &Call, encoding: Encoding, messages: Messages<Incoming>) -> Self {
         let context = Arc::clone(&call.context);
         let stream = context.node.watch_stream();
-        Self { context, encoding, messages, stream, refused: None, input_ended: false }
+        Self {
+            context,
+            encoding,
+            messages,
+            stream,
+            refused: None,
+            input_ended: false,
+        }
     }
 
     /// Passes on the client's requests as long as there are any and the hub takes them.
