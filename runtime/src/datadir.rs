@@ -123,7 +123,11 @@ impl DataDir {
 /// may have left them for a loss of power to take.
 fn sync_path(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     for directory in path.ancestors() {
-        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        let directory = if directory.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            directory
+        };
         match disk.sync_dir(directory) {
             // Others own it, and nobody but them creates names in it.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied && directory != path => {}

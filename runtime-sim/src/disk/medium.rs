@@ -199,7 +199,11 @@ impl Directory {
             NameChange::Add(_, node) => Some(node),
             NameChange::Remove(_) | NameChange::Rename(..) => None,
         });
-        self.current.values().chain(self.durable.values()).chain(pending).copied()
+        self.current
+            .values()
+            .chain(self.durable.values())
+            .chain(pending)
+            .copied()
     }
 }
 
@@ -237,7 +241,12 @@ impl Medium {
             _ => Loss::Some,
         };
         let halves_sectors = self.model.halves_sectors;
-        let Self { directories, inodes, prng, .. } = self;
+        let Self {
+            directories,
+            inodes,
+            prng,
+            ..
+        } = self;
         for directory in directories {
             directory.lose_power(prng);
         }
@@ -318,7 +327,11 @@ impl Medium {
 
     /// The names in a directory.
     pub(super) fn children(&self, directory: usize) -> Vec<String> {
-        self.directories[directory].current.keys().map(|name| name.to_string_lossy().into_owned()).collect()
+        self.directories[directory]
+            .current
+            .keys()
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect()
     }
 
     /// The directory that a path is in, and its name there.

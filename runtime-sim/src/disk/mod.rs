@@ -49,13 +49,19 @@ impl SimDisk {
     /// An empty disk; `seed` decides what every loss of power keeps.
     #[must_use]
     pub fn new(seed: u64, fuse: Fuse) -> Self {
-        Self { medium: Arc::new(Mutex::new(Medium::new(seed))), fuse }
+        Self {
+            medium: Arc::new(Mutex::new(Medium::new(seed))),
+            fuse,
+        }
     }
 
     /// A copy of the disk as it is, behind a fuse of its own.
     #[must_use]
     pub fn fork(&self, fuse: Fuse) -> Self {
-        Self { medium: Arc::new(Mutex::new(self.lock().clone())), fuse }
+        Self {
+            medium: Arc::new(Mutex::new(self.lock().clone())),
+            fuse,
+        }
     }
 
     /// Behaves as `model` from now on.
@@ -72,7 +78,9 @@ impl SimDisk {
     #[must_use]
     pub fn peek(&self, path: &Path) -> Vec<String> {
         let medium = self.lock();
-        directory(&medium, path).map(|directory| medium.children(directory)).unwrap_or_default()
+        directory(&medium, path)
+            .map(|directory| medium.children(directory))
+            .unwrap_or_default()
     }
 
     /// Ends the process and nothing else.
@@ -91,14 +99,21 @@ impl SimDisk {
     }
 
     fn handle(&self, inode: usize, life: u64) -> Box<dyn DiskFile> {
-        Box::new(SimFile { disk: self.clone(), inode, life })
+        Box::new(SimFile {
+            disk: self.clone(),
+            inode,
+            life,
+        })
     }
 }
 
 impl Disk for SimDisk {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         let mut medium = self.enter(Touch::Create)?;
-        let mut missing: Vec<&Path> = path.ancestors().take_while(|above| medium.find(above).is_none()).collect();
+        let mut missing: Vec<&Path> = path
+            .ancestors()
+            .take_while(|above| medium.find(above).is_none())
+            .collect();
         missing.reverse();
         for directory in missing {
             medium.add(directory, true)?;
@@ -203,7 +218,11 @@ impl SimFile {
 
     /// The medium, for what an error leaves behind; nothing if the process is dead.
     fn after_error(&self) -> Option<MutexGuard<'_, Medium>> {
-        if self.disk.fuse.blown() { None } else { self.check_life(self.disk.lock()).ok() }
+        if self.disk.fuse.blown() {
+            None
+        } else {
+            self.check_life(self.disk.lock()).ok()
+        }
     }
 }
 

@@ -46,14 +46,21 @@ fn unsynced_bytes_and_names_are_lost_in_some_cases_and_kept_in_others() {
     };
     let outcomes: BTreeSet<_> = (0..300).map(run).collect();
     let whole_sectors = [None, Some(0), Some(512), Some(1024), Some(1536), Some(2048)];
-    assert_eq!(outcomes, BTreeSet::from(whole_sectors), "the name is lost, or some sectors, or none");
+    assert_eq!(
+        outcomes,
+        BTreeSet::from(whole_sectors),
+        "the name is lost, or some sectors, or none"
+    );
 }
 
 #[test]
 fn sectors_are_halved_where_the_disk_is_such() {
     let run = |seed| {
         let (disk, mut file) = disk_with_file(seed);
-        disk.set_model(DiskModel { halves_sectors: true, ..DiskModel::default() });
+        disk.set_model(DiskModel {
+            halves_sectors: true,
+            ..DiskModel::default()
+        });
         file.write_at(0, &[7; 512]).unwrap();
         disk.lose_power();
         sevens(&disk)
@@ -131,7 +138,12 @@ fn after_a_failed_sync_a_second_one_promises_what_is_not_there() {
             file.sync_data().unwrap();
             file.write_at(0, &[7; 512]).unwrap();
             let kind = io::ErrorKind::Other;
-            disk.fuse.strike(Strike { touch: Touch::Sync, spared: 0, kind, lasts: false });
+            disk.fuse.strike(Strike {
+                touch: Touch::Sync,
+                spared: 0,
+                kind,
+                lasts: false,
+            });
             file.sync_data().unwrap_err();
             file.sync_data().unwrap();
             assert_eq!(sevens(&disk), Some(512), "it can still be read");
@@ -148,7 +160,12 @@ fn a_struck_write_may_have_written_a_part() {
         .map(|seed| {
             let (disk, mut file) = disk_with_file(seed);
             let kind = io::ErrorKind::StorageFull;
-            disk.fuse.strike(Strike { touch: Touch::Write, spared: 0, kind, lasts: true });
+            disk.fuse.strike(Strike {
+                touch: Touch::Write,
+                spared: 0,
+                kind,
+                lasts: true,
+            });
             assert_eq!(file.write_at(500, &[7; 600]).unwrap_err().kind(), kind);
             sevens(&disk).unwrap()
         })

@@ -106,7 +106,10 @@ impl Judge {
             asked: BTreeMap::new(),
             claimed: BTreeMap::new(),
             refused: BTreeSet::new(),
-            floors: Floors { compact_revision: -1, ..Floors::default() },
+            floors: Floors {
+                compact_revision: -1,
+                ..Floors::default()
+            },
             hashes: BTreeMap::new(),
             handed: VecDeque::new(),
             seen: None,
@@ -150,8 +153,12 @@ impl Judge {
         })?;
         self.floors.hard_state = HardState { commit: 0, ..found };
         let durable = if self.sees_lanes { self.floors.durable_index } else { 0 };
-        self.witness.recovered(recovered, self.floors.applied_index.max(durable))?;
-        let last = recovered.entries.last().map_or(recovered.snapshot_index, |entry| entry.index);
+        self.witness
+            .recovered(recovered, self.floors.applied_index.max(durable))?;
+        let last = recovered
+            .entries
+            .last()
+            .map_or(recovered.snapshot_index, |entry| entry.index);
         self.floors.durable_index = last;
         ensure(recovered.applied <= last, || {
             format!("the table is at entry {}, the log ends at {last}", recovered.applied)
@@ -175,7 +182,12 @@ impl Judge {
             self.leases.asked_to_end(revoke.id);
         }
         let applied_index = self.floors.applied_index;
-        let asked = Asked { request: request.clone(), at, revision: self.history.last(), applied_index };
+        let asked = Asked {
+            request: request.clone(),
+            at,
+            revision: self.history.last(),
+            applied_index,
+        };
         self.asked.insert(token, asked);
     }
 
@@ -184,7 +196,8 @@ impl Judge {
         for lease in self.witness.handed(entries) {
             self.leases.ends(lease, now)?;
         }
-        self.handed.push_back((batch, state, entries.last().map(|entry| entry.index)));
+        self.handed
+            .push_back((batch, state, entries.last().map(|entry| entry.index)));
         Ok(())
     }
 
@@ -203,12 +216,19 @@ impl Judge {
         self.history.learn(events)?;
         self.check_refused(events)?;
         let (revision, known) = (view.kv.revision(), self.history.last());
-        ensure(revision <= known, || format!("readers see revision {revision}, and no event told of it"))?;
+        ensure(revision <= known, || {
+            format!("readers see revision {revision}, and no event told of it")
+        })?;
         let before = self.seen.as_ref().map_or(0, |seen| seen.kv.revision());
-        ensure(revision >= before, || format!("readers see revision {revision} after {before}"))?;
+        ensure(revision >= before, || {
+            format!("readers see revision {revision} after {before}")
+        })?;
         if self.sees_lanes {
             ensure(view.applied_index <= self.floors.durable_index, || {
-                format!("entry {} is applied and {} the last on disk", view.applied_index, self.floors.durable_index)
+                format!(
+                    "entry {} is applied and {} the last on disk",
+                    view.applied_index, self.floors.durable_index
+                )
             })?;
         }
         if status.published {
@@ -274,7 +294,9 @@ impl Judge {
     fn refused(&mut self, request: &Request) -> Verdict {
         for value in values_of(request).into_keys() {
             let written = self.history.written_at(&value);
-            ensure(written.is_none(), || format!("{value:?} was refused and is in revision {written:?}"))?;
+            ensure(written.is_none(), || {
+                format!("{value:?} was refused and is in revision {written:?}")
+            })?;
             self.refused.insert(value);
         }
         Ok(())
@@ -283,14 +305,22 @@ impl Judge {
     /// A member that serves clients has everything that was ever seen.
     fn check_floors(&mut self, view: &View) -> Verdict {
         let (revision, known) = (view.kv.revision(), self.history.last());
-        ensure(revision == known, || format!("the revision went back from {known} to {revision}"))?;
+        ensure(revision == known, || {
+            format!("the revision went back from {known} to {revision}")
+        })?;
         let (compacted, floors) = (view.kv.compact_revision(), &mut self.floors);
         ensure(compacted >= floors.compact_revision, || {
-            format!("the compact revision went back from {} to {compacted}", floors.compact_revision)
+            format!(
+                "the compact revision went back from {} to {compacted}",
+                floors.compact_revision
+            )
         })?;
         floors.compact_revision = compacted;
         ensure(view.applied_index >= floors.applied_index, || {
-            format!("the applied index went back from {} to {}", floors.applied_index, view.applied_index)
+            format!(
+                "the applied index went back from {} to {}",
+                floors.applied_index, view.applied_index
+            )
         })?;
         floors.applied_index = view.applied_index;
         Ok(())
@@ -303,8 +333,14 @@ impl Judge {
         if view.kv.key_count() == 0 {
             return Ok(());
         }
-        let hash = view.kv.hash_kv(0).map_err(|error| Violation(format!("no hash: {error}")))?;
-        let known = *self.hashes.entry((hash.hash_revision, hash.compact_revision)).or_insert(hash);
+        let hash = view
+            .kv
+            .hash_kv(0)
+            .map_err(|error| Violation(format!("no hash: {error}")))?;
+        let known = *self
+            .hashes
+            .entry((hash.hash_revision, hash.compact_revision))
+            .or_insert(hash);
         ensure(known == hash, || format!("the hash was {known:?} and now is {hash:?}"))
     }
 
@@ -314,14 +350,33 @@ impl Judge {
         let Some(known) = self.history.state(revision) else {
             return ensure(false, || format!("nothing is known of revision {revision}"));
         };
-        let everything = RangeRequest { key: "\0".into(), range_end: "\0".into(), ..RangeRequest::default() };
-        let found = view.kv.range(&everything).map_err(|error| Violation(format!("no range: {error}")))?;
+        let everything = RangeRequest {
+            key: "\0".into(),
+            range_end: "\0".into(),
+            ..RangeRequest::default()
+        };
+        let found = view
+            .kv
+            .range(&everything)
+            .map_err(|error| Violation(format!("no range: {error}")))?;
         ensure(found.kvs.iter().eq(known.values()), || {
-            format!("at revision {revision} the keys are {:?} and should be {:?}", found.kvs, known.values())
+            format!(
+                "at revision {revision} the keys are {:?} and should be {:?}",
+                found.kvs,
+                known.values()
+            )
         })?;
-        let kept = view.kv.events_since(compacted + 1, usize::MAX).map(|event| (event.kind(), event.kv()));
+        let kept = view
+            .kv
+            .events_since(compacted + 1, usize::MAX)
+            .map(|event| (event.kind(), event.kv()));
         let kept: Vec<_> = kept.collect();
-        let changes = self.history.changes_after(compacted).take_while(|(_, kv)| kv.mod_revision <= revision);
-        ensure(kept.iter().eq(changes), || format!("the history after revision {compacted} is not what it was: {kept:?}"))
+        let changes = self
+            .history
+            .changes_after(compacted)
+            .take_while(|(_, kv)| kv.mod_revision <= revision);
+        ensure(kept.iter().eq(changes), || {
+            format!("the history after revision {compacted} is not what it was: {kept:?}")
+        })
     }
 }

@@ -47,8 +47,13 @@ impl Witness {
 
     /// The log was read back: entries up to `committed` are what they were, and the rest may be gone.
     pub(super) fn recovered(&mut self, recovered: &Recovered, committed: u64) -> Verdict {
-        let last = recovered.entries.last().map_or(recovered.snapshot_index, |entry| entry.index);
-        ensure(last >= committed, || format!("the log ends at {last}, and entry {committed} was applied"))?;
+        let last = recovered
+            .entries
+            .last()
+            .map_or(recovered.snapshot_index, |entry| entry.index);
+        ensure(last >= committed, || {
+            format!("the log ends at {last}, and entry {committed} was applied")
+        })?;
         self.cut(last + 1);
         for entry in &recovered.entries {
             match self.log.get(&entry.index) {
@@ -73,38 +78,68 @@ impl Witness {
         self.store.check();
         let own = self.store.view();
         ensure(own.applied_index == view.applied_index, || {
-            format!("the state is at entry {}, the witness at {}", view.applied_index, own.applied_index)
+            format!(
+                "the state is at entry {}, the witness at {}",
+                view.applied_index, own.applied_index
+            )
         })?;
-        ensure(own.kv.revision() == view.kv.revision() && own.kv.compact_revision() == view.kv.compact_revision(), || {
-            format!("keys are at {:?} and should be at {:?}", view.kv, own.kv)
-        })?;
+        ensure(
+            own.kv.revision() == view.kv.revision() && own.kv.compact_revision() == view.kv.compact_revision(),
+            || format!("keys are at {:?} and should be at {:?}", view.kv, own.kv),
+        )?;
         // Where there is no key, the hash is over what compaction has not removed yet, which is not the log's to say.
-        ensure(view.kv.key_count() == 0 || own.kv.hash_kv(0) == view.kv.hash_kv(0), || {
-            format!("at entry {} the hash is {:?} and should be {:?}", view.applied_index, view.kv.hash_kv(0), own.kv.hash_kv(0))
-        })?;
+        ensure(
+            view.kv.key_count() == 0 || own.kv.hash_kv(0) == view.kv.hash_kv(0),
+            || {
+                format!(
+                    "at entry {} the hash is {:?} and should be {:?}",
+                    view.applied_index,
+                    view.kv.hash_kv(0),
+                    own.kv.hash_kv(0)
+                )
+            },
+        )?;
         ensure(leases(&own) == leases(view), || {
-            format!("at entry {} leases are {:?} and should be {:?}", view.applied_index, leases(view), leases(&own))
+            format!(
+                "at entry {} leases are {:?} and should be {:?}",
+                view.applied_index,
+                leases(view),
+                leases(&own)
+            )
         })?;
         ensure(own.alarms == view.alarms && own.cluster == view.cluster, || {
-            format!("alarms or members are {:?} {:?} and should be {:?} {:?}", view.alarms, view.cluster, own.alarms, own.cluster)
+            format!(
+                "alarms or members are {:?} {:?} and should be {:?} {:?}",
+                view.alarms, view.cluster, own.alarms, own.cluster
+            )
         })
     }
 
     /// The last entry that ends a lease; 0 if there is none.
     #[must_use]
     pub(super) fn revoked_at(&self, lease: i64) -> u64 {
-        self.revokes.range((lease, 0)..=(lease, u64::MAX)).next_back().map_or(0, |(_, index)| *index)
+        self.revokes
+            .range((lease, 0)..=(lease, u64::MAX))
+            .next_back()
+            .map_or(0, |(_, index)| *index)
     }
 
     fn apply_to(&mut self, index: u64) -> Verdict {
         while self.store.consistent_index() < index {
             let next = self.store.consistent_index() + 1;
             let Some(entry) = self.log.get(&next) else {
-                return ensure(false, || format!("entry {next} is applied and was never handed to the disk"));
+                return ensure(false, || {
+                    format!("entry {next} is applied and was never handed to the disk")
+                });
             };
-            let context = ApplyContext { quota_bytes: None, wanted: &|_| false };
+            let context = ApplyContext {
+                quota_bytes: None,
+                wanted: &|_| false,
+            };
             let applied = self.store.apply(entry, context, &mut self.applied);
-            ensure(applied.is_ok(), || format!("entry {next} cannot be applied: {applied:?}"))?;
+            ensure(applied.is_ok(), || {
+                format!("entry {next} cannot be applied: {applied:?}")
+            })?;
             self.applied.clear();
         }
         Ok(())
@@ -133,5 +168,8 @@ fn revoked(entry: &Entry) -> Option<i64> {
     if entry.entry_type != EntryType::EntryNormal as i32 || entry.data.is_empty() {
         return None;
     }
-    InternalRaftRequest::decode(entry.data.clone()).ok()?.lease_revoke.map(|revoke| revoke.id)
+    InternalRaftRequest::decode(entry.data.clone())
+        .ok()?
+        .lease_revoke
+        .map(|revoke| revoke.id)
 }
