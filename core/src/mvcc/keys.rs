@@ -141,7 +141,6 @@ impl KeyList for ByteKeys {
         let start = self.start(at);
         let mut ends = self.ends.split_off(at);
         ends.iter_mut().for_each(|end| *end -= start);
-        self.ends.shrink_to(at + GROWTH);
         let bytes = self.bytes.split_off(start);
         self.bytes.shrink_to(start + start / 4);
         Self { bytes, ends }

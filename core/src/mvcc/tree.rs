@@ -426,9 +426,7 @@ impl<L: KeyList, V: Clone + Live> Leaf<L, V> {
 
     fn split(&mut self, at: usize) -> (Owned<L>, Child<L, V>) {
         let keys = Arc::make_mut(&mut self.keys).split_off(at);
-        let values = self.values.split_off(at);
-        self.values.shrink_to(at + GROWTH);
-        (keys.at(0).to_owned(), Child::leaf(keys, values))
+        (keys.at(0).to_owned(), Child::leaf(keys, self.values.split_off(at)))
     }
 }
 
