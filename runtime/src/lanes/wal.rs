@@ -209,8 +209,10 @@ impl Log {
         }
         // After a failed sync the system takes these pages for written.
         let mut unsettled = vec![0; usize::try_from(replay.tail.offset - replay.tail.unsettled).unwrap_or(usize::MAX)];
-        file.read_at(replay.tail.unsettled, &mut unsettled).map_err(fail("read"))?;
-        file.write_at(replay.tail.unsettled, &unsettled).map_err(fail("write"))?;
+        file.read_at(replay.tail.unsettled, &mut unsettled)
+            .map_err(fail("read"))?;
+        file.write_at(replay.tail.unsettled, &unsettled)
+            .map_err(fail("write"))?;
         file.truncate(replay.tail.offset).map_err(fail("truncate"))?;
         file.preallocate(keep.segment_bytes.max(replay.tail.offset))
             .map_err(fail("preallocate"))?;
