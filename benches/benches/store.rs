@@ -21,6 +21,9 @@ const KEYS: usize = 100_000;
 /// Entries applied at a time.
 const BATCH: usize = 100;
 
+/// Makes the request for a key.
+type MakeRequest = fn(usize) -> InternalRaftRequest;
+
 /// A store, and the log it is fed from.
 struct Log {
     store: Store,
@@ -45,7 +48,7 @@ impl Log {
     }
 
     /// The next entries, of requests for keys all over the place.
-    fn next(&mut self, request: fn(usize) -> InternalRaftRequest) -> Vec<Entry> {
+    fn next(&mut self, request: MakeRequest) -> Vec<Entry> {
         let entries = (self.index + 1..).take(BATCH);
         self.index += BATCH as u64;
         entries
@@ -125,7 +128,7 @@ fn txn(n: usize) -> InternalRaftRequest {
 fn apply(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("store/apply 100");
     group.throughput(Throughput::Elements(BATCH as u64));
-    let cases: [(&str, fn(usize) -> InternalRaftRequest, bool); 4] = [
+    let cases: [(&str, MakeRequest, bool); 4] = [
         ("puts", put, false),
         ("puts, then a view", put, true),
         ("txns", txn, false),

@@ -19,7 +19,7 @@ use quoin_core::error::Error;
 use quoin_core::id::MemberId;
 use quoin_core::limits::{GRPC_OVERHEAD_BYTES, STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS, WAL_SEGMENT_BYTES};
 use quoin_core::member::{self, Halt, Retention, Status};
-use quoin_core::mvcc::EventKind;
+use quoin_core::mvcc::{EventKind, HashKv};
 use quoin_core::node::{self, Node};
 use quoin_core::store::StoreConfig;
 use quoin_core::watch::{HubConfig, WatchCounts};
@@ -30,6 +30,7 @@ use crate::datadir::DataDir;
 use crate::disk::{DiskFile, RealDisk};
 use crate::drive::{self, Hands, NodeQueue};
 use crate::handle::{Call, NodeHandle, Published, Queues, WatchCall};
+use crate::hashes::{self, Hashes};
 use crate::hub::{self, HubQueue};
 use crate::lanes::table::{Rows, TableJob};
 use crate::lanes::wal::Keep;
@@ -54,6 +55,7 @@ struct Parts {
     hub_thread: JoinHandle<()>,
     wal_thread: JoinHandle<()>,
     table_thread: JoinHandle<()>,
+    hash_thread: JoinHandle<()>,
     /// Owns the data directory.
     lock: Box<dyn DiskFile>,
 }
@@ -70,6 +72,7 @@ impl Parts {
         self.table.lock().unwrap_or_else(PoisonError::into_inner).take();
         join(self.wal_thread);
         join(self.table_thread);
+        join(self.hash_thread);
         drop(self.lock);
     }
 }
@@ -152,7 +155,9 @@ fn assemble(
     };
     let (hub, hub_thread) = hub::start(hub_config, clock, Arc::clone(&published), count_watchers(metrics))?;
     let shared_table = Arc::new(Mutex::new(Some(table_jobs.clone())));
+    let (compacted, hashes, hash_thread) = hashes::start()?;
     let hands = Hands {
+        compacted,
         wal: wal_jobs,
         table: table_jobs,
         hub: hub.clone(),
@@ -174,6 +179,7 @@ fn assemble(
         node: queue.clone(),
         hub: hub.clone(),
         table: Arc::clone(&shared_table),
+        hashes,
     };
     let handle = NodeHandle::new(cluster.0, member.0, published, Box::new(ways));
     let table = shared_table;
@@ -185,6 +191,7 @@ fn assemble(
         hub_thread,
         wal_thread,
         table_thread,
+        hash_thread,
         lock,
     };
     Ok(Running::new(handle, ended, Box::new(move || parts.take_apart())))
@@ -208,9 +215,14 @@ struct Ways {
     node: NodeQueue,
     hub: HubQueue,
     table: SharedTable,
+    hashes: Hashes,
 }
 
 impl Queues for Ways {
+    fn compact_hash(&self, revision: i64) -> Option<HashKv> {
+        self.hashes.find(revision)
+    }
+
     fn call(&self, call: Call) -> Result<(), Error> {
         self.node.call(call)
     }

@@ -71,11 +71,9 @@ impl DataDir {
         if let Some(parent) = self.wal.parent() {
             disk.create_dir(parent)?;
         }
-        for directory in [self.snap(), self.member(), self.root.clone()] {
-            disk.sync_dir(&directory)?;
-        }
-        match self.root.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => disk.sync_dir(parent),
+        sync_path(disk, &self.snap())?;
+        match self.wal.parent() {
+            Some(parent) if !self.snap().starts_with(parent) => sync_path(disk, parent),
             _ => Ok(()),
         }
     }
@@ -119,6 +117,24 @@ impl DataDir {
         }
         Ok(file)
     }
+}
+
+/// Makes the names of a directory and of all directories above it durable, whoever created them: a process that was killed
+/// may have left them for a loss of power to take.
+fn sync_path(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    for directory in path.ancestors() {
+        let directory = if directory.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            directory
+        };
+        match disk.sync_dir(directory) {
+            // Others own it, and nobody but them creates names in it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && directory != path => {}
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 /// Two processes may start at the same moment: the one that comes second opens what the first created.

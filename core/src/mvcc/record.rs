@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn a_tombstone_has_key_and_revision_only() {
         let record = Record::tombstone(Revision::new(9, 1), Bytes::from_static(b"gone"));
-        assert_eq!(&record.row()[..], b"\x0a\x04gone");
+        assert_eq!(record.row(), b"\x0a\x04gone");
         let expected = KeyValue {
             key: Bytes::from_static(b"gone"),
             mod_revision: 9,

@@ -21,7 +21,7 @@ use crate::error::{Error, Fault};
 use crate::id::MemberId;
 use crate::limits::{APPLY_TURN_ENTRIES, COMPACTION_BATCH_REVISIONS};
 use crate::member::{self, BatchId, Compactor, Halt, Member, Output, Recovered, Retention, Status, Timer, Token};
-use crate::mvcc::Event;
+use crate::mvcc::{Compacted, Event};
 use crate::store::{self, Applied, Store};
 use crate::time::Instant;
 use crate::version::Version;
@@ -102,6 +102,7 @@ pub struct Node {
     outputs: Vec<Output>,
     replies: Vec<(Token, Result<Response, Error>)>,
     events: Vec<Event>,
+    compacted: Vec<Compacted>,
     applied_in_turn: usize,
     halt: Option<Halt>,
     halted: bool,
@@ -162,6 +163,7 @@ impl Node {
             outputs: Vec::new(),
             replies: Vec::new(),
             events: Vec::new(),
+            compacted: Vec::new(),
             applied_in_turn: 0,
             halt: None,
             halted: false,
@@ -338,11 +340,12 @@ impl Node {
             None => true,
             Some(before) => status.is_news_after(before) || (ticked && status != *before),
         };
-        if is_news || !self.events.is_empty() {
+        if is_news || !self.events.is_empty() || !self.compacted.is_empty() {
             let events = self.events.drain(..).collect();
             out.push(Effect::Publish {
                 view: self.store.view(),
                 events,
+                compacted: std::mem::take(&mut self.compacted),
                 status,
             });
             self.published = Some(status);

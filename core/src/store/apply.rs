@@ -14,6 +14,7 @@ use super::txn::{self, Plan};
 use super::{Store, check, legacy, rows};
 use crate::error::{Error, Fault};
 use crate::id::MemberId;
+use crate::mvcc::Compacted;
 use crate::proto::etcdserverpb::alarm_request::AlarmAction;
 use crate::proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, CompactionRequest, CompactionResponse, DeleteRangeRequest,
@@ -171,7 +172,12 @@ impl Store {
     }
 
     fn compact(&mut self, request: &CompactionRequest, out: &mut Applied) -> Answer {
+        let (before, is_first) = (self.kv.view(), !self.kv.is_compacting());
         self.kv.compact(request.revision, &mut out.ops)?;
+        if is_first {
+            let revision = request.revision;
+            out.compacted.push(Compacted { before, revision });
+        }
         Ok(Response::Compact(CompactionResponse { header: self.header() }))
     }
 

@@ -67,6 +67,10 @@ pub struct Tail {
     pub name: SegmentName,
     /// The end of its last good record. All bytes from here on must be zero before it is written to.
     pub offset: u64,
+    /// Where its last batch begins. What lies between there and `offset` can be read, but may be lost with the power all the
+    /// same: the sync that was to make it durable may have failed, or never have come. Write it again before anything
+    /// rests on it.
+    pub unsettled: u64,
     /// Why what followed was cut off, if something was.
     pub torn: Option<&'static str>,
     pub(super) checksum: u32,
@@ -171,6 +175,7 @@ impl<'a> Log<'a> {
             tail = Some(Tail {
                 name: reader.name,
                 offset: reader.offset,
+                unsettled: reader.batch_start,
                 torn: reader.torn,
                 checksum: checksum.unwrap_or(0),
                 last_index: self.last_index,

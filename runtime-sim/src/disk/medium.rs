@@ -1,7 +1,9 @@
 //! What lies on a simulated disk, what of it is durable, and what a loss of power leaves.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::io;
+use std::path::{Component, Path};
 
 use quoin_core::random::Prng;
 
@@ -10,18 +12,33 @@ use super::DiskModel;
 /// Bytes that reach the medium together.
 pub(super) const SECTOR_BYTES: usize = 512;
 
-/// What a name stands for.
+/// The number of the root directory.
+const ROOT: usize = 0;
+
+/// What a name stands for, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Node {
-    Directory,
+    Directory(usize),
     File(usize),
 }
 
+/// A change of the names in one directory.
 #[derive(Clone, Debug)]
 pub(super) enum NameChange {
-    Add(PathBuf, Node),
-    Remove(PathBuf),
-    Rename(PathBuf, PathBuf),
+    Add(OsString, Node),
+    Remove(OsString),
+    Rename(OsString, OsString),
+}
+
+type Names = BTreeMap<OsString, Node>;
+
+/// A directory's names.
+#[derive(Clone, Debug, Default)]
+struct Directory {
+    current: Names,
+    durable: Names,
+    /// Changes not yet durable, oldest first.
+    pending: Vec<NameChange>,
 }
 
 /// A file's bytes.
@@ -37,13 +54,10 @@ pub(super) struct Inode {
     cut: Option<usize>,
 }
 
-/// The whole disk.
+/// The whole disk. The first directory is the root.
 #[derive(Clone, Debug)]
 pub(super) struct Medium {
-    pub(super) names: BTreeMap<PathBuf, Node>,
-    durable_names: BTreeMap<PathBuf, Node>,
-    /// Changes of names not yet durable, oldest first.
-    pending: Vec<NameChange>,
+    directories: Vec<Directory>,
     pub(super) inodes: Vec<Inode>,
     /// Which process life holds the lock of an inode.
     pub(super) locks: BTreeMap<usize, u64>,
@@ -122,6 +136,13 @@ impl Inode {
     }
 
     fn lose_power(&mut self, loss: Loss, halves_sectors: bool, prng: &mut Prng) {
+        if self.dirty.is_empty() && self.cut.is_none() && self.current.len() == self.durable.len() {
+            if self.current != self.durable {
+                // Left by a sync that failed.
+                self.current.clone_from(&self.durable);
+            }
+            return;
+        }
         let keeps = |prng: &mut Prng| match loss {
             Loss::Everything => false,
             Loss::Nothing => true,
@@ -149,12 +170,61 @@ impl Inode {
     }
 }
 
+impl Directory {
+    fn change(&mut self, change: NameChange) {
+        change.apply(&mut self.current);
+        self.pending.push(change);
+    }
+
+    fn sync(&mut self) {
+        for change in std::mem::take(&mut self.pending) {
+            change.apply(&mut self.durable);
+        }
+    }
+
+    /// A loss of power keeps the changes up to one chosen at random.
+    fn lose_power(&mut self, prng: &mut Prng) {
+        for change in std::mem::take(&mut self.pending) {
+            if prng.below(4) == 0 {
+                break;
+            }
+            change.apply(&mut self.durable);
+        }
+        self.current.clone_from(&self.durable);
+    }
+
+    /// Everything a name stands for, or may again after a loss of power.
+    fn nodes(&self) -> impl Iterator<Item = Node> {
+        let pending = self.pending.iter().filter_map(|change| match change {
+            NameChange::Add(_, node) => Some(node),
+            NameChange::Remove(_) | NameChange::Rename(..) => None,
+        });
+        self.current
+            .values()
+            .chain(self.durable.values())
+            .chain(pending)
+            .copied()
+    }
+}
+
+impl NameChange {
+    fn apply(&self, names: &mut Names) {
+        match self {
+            Self::Add(name, node) => drop(names.insert(name.clone(), *node)),
+            Self::Remove(name) => drop(names.remove(name)),
+            Self::Rename(from, to) => {
+                if let Some(node) = names.remove(from) {
+                    names.insert(to.clone(), node);
+                }
+            }
+        }
+    }
+}
+
 impl Medium {
     pub(super) fn new(seed: u64) -> Self {
         Self {
-            names: BTreeMap::new(),
-            durable_names: BTreeMap::new(),
-            pending: Vec::new(),
+            directories: vec![Directory::default()],
             inodes: Vec::new(),
             locks: BTreeMap::new(),
             life: 0,
@@ -165,21 +235,23 @@ impl Medium {
 
     /// Power is lost.
     pub(super) fn lose_power(&mut self) {
-        self.lose_names();
         let loss = match self.prng.below(3) {
             0 => Loss::Everything,
             1 => Loss::Nothing,
             _ => Loss::Some,
         };
         let halves_sectors = self.model.halves_sectors;
-        let Self { inodes, prng, .. } = self;
+        let Self {
+            directories,
+            inodes,
+            prng,
+            ..
+        } = self;
+        for directory in directories {
+            directory.lose_power(prng);
+        }
         for inode in inodes {
-            if !inode.dirty.is_empty() || inode.current.len() != inode.durable.len() || inode.cut.is_some() {
-                inode.lose_power(loss, halves_sectors, prng);
-            } else if inode.current != inode.durable {
-                // Left by a sync that failed.
-                inode.current.clone_from(&inode.durable);
-            }
+            inode.lose_power(loss, halves_sectors, prng);
         }
         self.end_life();
     }
@@ -188,20 +260,16 @@ impl Medium {
     pub(super) fn end_life(&mut self) {
         self.life += 1;
         self.locks.clear();
-        let pending = self.pending.iter().filter_map(|change| match change {
-            NameChange::Add(_, node) => Some(node),
-            NameChange::Remove(_) | NameChange::Rename(..) => None,
-        });
-        let named: BTreeSet<usize> = self
-            .names
-            .values()
-            .chain(self.durable_names.values())
-            .chain(pending)
-            .filter_map(|node| match node {
-                Node::File(inode) => Some(*inode),
-                Node::Directory => None,
-            })
-            .collect();
+        let mut named = BTreeSet::new();
+        let mut walk = vec![ROOT];
+        while let Some(directory) = walk.pop() {
+            for node in self.directories[directory].nodes() {
+                match node {
+                    Node::Directory(below) => walk.push(below),
+                    Node::File(inode) => drop(named.insert(inode)),
+                }
+            }
+        }
         for (number, inode) in self.inodes.iter_mut().enumerate() {
             if !named.contains(&number) && !inode.current.is_empty() {
                 *inode = Inode::default();
@@ -209,79 +277,69 @@ impl Medium {
         }
     }
 
-    /// Of the changes of names in each directory, a loss of power keeps those up to one chosen at random.
-    fn lose_names(&mut self) {
-        let mut kept_of: BTreeMap<PathBuf, bool> = BTreeMap::new();
-        for change in std::mem::take(&mut self.pending) {
-            let parent = change.parent().to_owned();
-            let fate = self.prng.below(4) != 0;
-            let alive = kept_of.entry(parent).or_insert(true);
-            *alive &= fate;
-            if *alive {
-                change.apply(&mut self.durable_names);
-            }
-        }
-        // A name below a directory that was never durable is gone with it.
-        let durable = self.durable_names.clone();
-        self.durable_names.retain(|path, _| {
-            path.ancestors()
-                .skip(1)
-                .all(|above| is_root(above) || durable.contains_key(above))
+    /// What a path stands for.
+    pub(super) fn find(&self, path: &Path) -> Option<Node> {
+        let names = path.components().filter_map(|component| match component {
+            Component::Normal(name) => Some(name),
+            _ => None,
         });
-        self.names = self.durable_names.clone();
-    }
-
-    pub(super) fn change(&mut self, change: NameChange) {
-        change.apply(&mut self.names);
-        self.pending.push(change);
-    }
-
-    pub(super) fn sync_names(&mut self, directory: &Path) {
-        let changes = std::mem::take(&mut self.pending);
-        for change in changes {
-            if change.parent() == directory {
-                change.apply(&mut self.durable_names);
-            } else {
-                self.pending.push(change);
-            }
+        let mut node = Node::Directory(ROOT);
+        for name in names {
+            let Node::Directory(directory) = node else { return None };
+            node = *self.directories[directory].current.get(name)?;
         }
+        Some(node)
     }
 
-    pub(super) fn is_directory(&self, path: &Path) -> bool {
-        is_root(path) || self.names.get(path) == Some(&Node::Directory)
+    /// A new file or directory under a path whose parent is there and which is not.
+    pub(super) fn add(&mut self, path: &Path, is_directory: bool) -> io::Result<usize> {
+        let (directory, name) = self.place(path)?;
+        let (node, number) = if is_directory {
+            self.directories.push(Directory::default());
+            (Node::Directory(self.directories.len() - 1), self.directories.len() - 1)
+        } else {
+            self.inodes.push(Inode::default());
+            (Node::File(self.inodes.len() - 1), self.inodes.len() - 1)
+        };
+        self.directories[directory].change(NameChange::Add(name, node));
+        Ok(number)
     }
-}
 
-fn is_root(path: &Path) -> bool {
-    path == Path::new("/") || path.as_os_str().is_empty()
-}
-
-impl NameChange {
-    fn parent(&self) -> &Path {
-        let (Self::Add(path, _) | Self::Remove(path) | Self::Rename(_, path)) = self;
-        path.parent().unwrap_or_else(|| Path::new(""))
+    pub(super) fn remove(&mut self, path: &Path) -> io::Result<()> {
+        let (directory, name) = self.place(path)?;
+        self.directories[directory].change(NameChange::Remove(name));
+        Ok(())
     }
 
-    fn apply(&self, names: &mut BTreeMap<PathBuf, Node>) {
-        match self {
-            Self::Add(path, node) => drop(names.insert(path.clone(), *node)),
-            Self::Remove(path) => names.retain(|name, _| !name.starts_with(path)),
-            Self::Rename(from, to) => {
-                let moved: Vec<PathBuf> = names.keys().filter(|name| name.starts_with(from)).cloned().collect();
-                if !moved.is_empty() {
-                    names.retain(|name, _| !name.starts_with(to) || name.starts_with(from));
-                }
-                for name in moved {
-                    let node = names.remove(&name).expect("it was just listed");
-                    let below = name.strip_prefix(from).expect("it starts with `from`");
-                    let target = if below.as_os_str().is_empty() {
-                        to.clone()
-                    } else {
-                        to.join(below)
-                    };
-                    names.insert(target, node);
-                }
-            }
+    /// Renames within a directory; nobody here moves things from one to another.
+    pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let ((directory, from), (other, to)) = (self.place(from)?, self.place(to)?);
+        if directory != other {
+            return Err(io::ErrorKind::CrossesDevices.into());
+        }
+        self.directories[directory].change(NameChange::Rename(from, to));
+        Ok(())
+    }
+
+    pub(super) fn sync_names(&mut self, directory: usize) {
+        self.directories[directory].sync();
+    }
+
+    /// The names in a directory.
+    pub(super) fn children(&self, directory: usize) -> Vec<String> {
+        self.directories[directory]
+            .current
+            .keys()
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect()
+    }
+
+    /// The directory that a path is in, and its name there.
+    fn place(&self, path: &Path) -> io::Result<(usize, OsString)> {
+        let parent = path.parent().and_then(|parent| self.find(parent));
+        match (parent, path.file_name()) {
+            (Some(Node::Directory(directory)), Some(name)) => Ok((directory, name.to_owned())),
+            _ => Err(io::ErrorKind::NotFound.into()),
         }
     }
 }

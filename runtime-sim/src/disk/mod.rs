@@ -9,7 +9,7 @@
 //! - **Length**: a file's new length may survive without its content (zeros), content never without its length. A cut is
 //!   kept as a whole or not at all.
 //! - **End of the process alone**: nothing is lost, but what was not durable still is not.
-//! - **Errors**: see [`crate::fuse`]. A write that is struck may have written a part; after a sync that is struck the
+//! - **Errors**: see [`crate::fuse`]. A write that is struck may have written some of its sectors; after a sync that is struck the
 //!   pages count as clean although some never reached the medium, as on Linux.
 //!
 //! One seed decides everything. What the model does not have: rot, misdirected writes.
@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use quoin_runtime::disk::{DIR_MODE, Disk, DiskFile, FILE_MODE};
 
 use crate::fuse::{Fuse, Touch};
-use medium::{Inode, Medium, NameChange, Node};
+use medium::{Medium, Node, SECTOR_BYTES};
 
 /// How a disk behaves. The default is honest.
 #[derive(Clone, Copy, Debug, Default)]
@@ -74,6 +74,15 @@ impl SimDisk {
         self.lock().lose_power();
     }
 
+    /// The names in a directory, without a call that could be the last.
+    #[must_use]
+    pub fn peek(&self, path: &Path) -> Vec<String> {
+        let medium = self.lock();
+        directory(&medium, path)
+            .map(|directory| medium.children(directory))
+            .unwrap_or_default()
+    }
+
     /// Ends the process and nothing else.
     pub fn end_process(&self) {
         self.lock().end_life();
@@ -103,52 +112,42 @@ impl Disk for SimDisk {
         let mut medium = self.enter(Touch::Create)?;
         let mut missing: Vec<&Path> = path
             .ancestors()
-            .filter(|ancestor| !medium.is_directory(ancestor))
+            .take_while(|above| medium.find(above).is_none())
             .collect();
         missing.reverse();
         for directory in missing {
-            medium.change(NameChange::Add(directory.to_owned(), Node::Directory));
+            medium.add(directory, true)?;
         }
         Ok(())
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let mut medium = self.enter(Touch::Create)?;
-        if medium.names.contains_key(path) {
+        if medium.find(path).is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        if !path.parent().is_some_and(|parent| medium.is_directory(parent)) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let inode = medium.inodes.len();
-        medium.inodes.push(Inode::default());
-        medium.change(NameChange::Add(path.to_owned(), Node::File(inode)));
+        let inode = medium.add(path, false)?;
         Ok(self.handle(inode, medium.life))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let medium = self.enter(Touch::Look)?;
-        match medium.names.get(path) {
-            Some(Node::File(inode)) => Ok(self.handle(*inode, medium.life)),
-            Some(Node::Directory) => Err(io::ErrorKind::IsADirectory.into()),
+        match medium.find(path) {
+            Some(Node::File(inode)) => Ok(self.handle(inode, medium.life)),
+            Some(Node::Directory(_)) => Err(io::ErrorKind::IsADirectory.into()),
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         let medium = self.enter(Touch::Look)?;
-        if !medium.is_directory(path) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let children = medium.names.keys().filter(|name| name.parent() == Some(path));
-        let names = children.filter_map(|name| name.file_name());
-        Ok(names.map(|name| name.to_string_lossy().into_owned()).collect())
+        Ok(medium.children(directory(&medium, path)?))
     }
 
     fn mode(&self, path: &Path) -> io::Result<u32> {
         let medium = self.enter(Touch::Look)?;
-        match medium.names.get(path) {
-            Some(Node::Directory) => Ok(DIR_MODE),
+        match medium.find(path) {
+            Some(Node::Directory(_)) => Ok(DIR_MODE),
             Some(Node::File(_)) => Ok(FILE_MODE),
             None => Err(io::ErrorKind::NotFound.into()),
         }
@@ -156,40 +155,43 @@ impl Disk for SimDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut medium = self.enter(Touch::Rename)?;
-        if !medium.names.contains_key(from) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        medium.change(NameChange::Rename(from.to_owned(), to.to_owned()));
-        Ok(())
+        medium.find(from).ok_or(io::ErrorKind::NotFound)?;
+        medium.rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut medium = self.enter(Touch::Remove)?;
-        match medium.names.get(path) {
-            Some(Node::File(_)) => medium.change(NameChange::Remove(path.to_owned())),
-            Some(Node::Directory) => return Err(io::ErrorKind::IsADirectory.into()),
-            None => return Err(io::ErrorKind::NotFound.into()),
+        match medium.find(path) {
+            Some(Node::File(_)) => medium.remove(path),
+            Some(Node::Directory(_)) => Err(io::ErrorKind::IsADirectory.into()),
+            None => Err(io::ErrorKind::NotFound.into()),
         }
-        Ok(())
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         let mut medium = self.enter(Touch::Remove)?;
-        if medium.is_directory(path) {
-            medium.change(NameChange::Remove(path.to_owned()));
+        match medium.find(path) {
+            Some(Node::Directory(_)) => medium.remove(path),
+            Some(Node::File(_)) => Err(io::ErrorKind::NotADirectory.into()),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut medium = self.enter(Touch::SyncDir)?;
-        if !medium.is_directory(path) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
+        let directory = directory(&medium, path)?;
         if !medium.model.forgets_names {
-            medium.sync_names(path);
+            medium.sync_names(directory);
         }
         Ok(())
+    }
+}
+
+fn directory(medium: &Medium, path: &Path) -> io::Result<usize> {
+    match medium.find(path) {
+        Some(Node::Directory(directory)) => Ok(directory),
+        Some(Node::File(_)) => Err(io::ErrorKind::NotADirectory.into()),
+        None => Err(io::ErrorKind::NotFound.into()),
     }
 }
 
@@ -283,7 +285,9 @@ impl DiskFile for SimFile {
             }
             Err(error) => {
                 if let Some(mut medium) = self.after_error() {
-                    let written = to_usize(medium.prng.below(bytes.len() as u64 + 1))?;
+                    let sectors = medium.prng.below(bytes.len().div_ceil(SECTOR_BYTES) as u64 + 1);
+                    let end = (start / SECTOR_BYTES + to_usize(sectors)?) * SECTOR_BYTES;
+                    let written = end.saturating_sub(start).min(bytes.len());
                     medium.inodes[self.inode].write(start, &bytes[..written]);
                 }
                 Err(error)

@@ -42,7 +42,7 @@ impl Judge {
             }
             (Request::LeaseRenew { id }, Response::Renewed { ttl }) => {
                 if ttl > 0 {
-                    self.leases.renewed(*id, asked.at);
+                    self.leases.renewed(*id, ttl, asked.at);
                 }
                 Ok(())
             }
@@ -56,8 +56,8 @@ impl Judge {
     /// A client was told that its request was not carried out, or may not have been.
     pub(super) fn failed(&mut self, asked: &Asked, error: Error) -> Verdict {
         match error.code() {
-            // It may still happen, or have happened.
-            Code::Unavailable | Code::DeadlineExceeded | Code::Canceled => Ok(()),
+            // It may still happen, or have happened; as in etcd also if it was applied and the quota is used up since.
+            Code::Unavailable | Code::DeadlineExceeded | Code::Canceled | Code::ResourceExhausted => Ok(()),
             _ => self.refused(&asked.request),
         }
     }

@@ -40,10 +40,11 @@ impl LeaseBook {
         );
     }
 
-    /// A client was told that a lease lives on, which it asked for at `since`.
-    pub(super) fn renewed(&mut self, id: i64, since: Instant) {
-        if let Some(granted) = self.granted.get_mut(&id) {
-            granted.since = granted.since.max(since);
+    /// A client was told that a lease lives on for `ttl` seconds, which it asked for at `since`.
+    pub(super) fn renewed(&mut self, id: i64, ttl: i64, since: Instant) {
+        if let Some(granted) = self.granted.get_mut(&id).filter(|granted| granted.since <= since) {
+            // It may have been granted anew meanwhile, to somebody who never heard of it.
+            (granted.ttl, granted.since) = (ttl, since);
         }
     }
 

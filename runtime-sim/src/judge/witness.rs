@@ -1,6 +1,6 @@
 //! A second store that never crashes: fed with the member's log, it has what the member must have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
 use quoin_core::member::Recovered;
@@ -15,8 +15,8 @@ pub(super) struct Witness {
     log: BTreeMap<u64, Entry>,
     store: Store,
     applied: Applied,
-    /// The last entry that ends each lease.
-    revokes: BTreeMap<i64, u64>,
+    /// The entries that end leases: lease and index.
+    revokes: BTreeSet<(i64, u64)>,
 }
 
 impl Witness {
@@ -27,7 +27,7 @@ impl Witness {
             log: BTreeMap::new(),
             store: Store::new(config),
             applied: Applied::default(),
-            revokes: BTreeMap::new(),
+            revokes: BTreeSet::new(),
         }
     }
 
@@ -38,7 +38,7 @@ impl Witness {
             self.cut(entry.index);
             self.log.insert(entry.index, entry.clone());
             if let Some(lease) = revoked(entry) {
-                self.revokes.insert(lease, entry.index);
+                self.revokes.insert((lease, entry.index));
                 ended.push(lease);
             }
         }
@@ -87,14 +87,18 @@ impl Witness {
             own.kv.revision() == view.kv.revision() && own.kv.compact_revision() == view.kv.compact_revision(),
             || format!("keys are at {:?} and should be at {:?}", view.kv, own.kv),
         )?;
-        ensure(own.kv.hash_kv(0) == view.kv.hash_kv(0), || {
-            format!(
-                "at entry {} the hash is {:?} and should be {:?}",
-                view.applied_index,
-                view.kv.hash_kv(0),
-                own.kv.hash_kv(0)
-            )
-        })?;
+        // Where there is no key, the hash is over what compaction has not removed yet, which is not the log's to say.
+        ensure(
+            view.kv.key_count() == 0 || own.kv.hash_kv(0) == view.kv.hash_kv(0),
+            || {
+                format!(
+                    "at entry {} the hash is {:?} and should be {:?}",
+                    view.applied_index,
+                    view.kv.hash_kv(0),
+                    own.kv.hash_kv(0)
+                )
+            },
+        )?;
         ensure(leases(&own) == leases(view), || {
             format!(
                 "at entry {} leases are {:?} and should be {:?}",
@@ -114,7 +118,10 @@ impl Witness {
     /// The last entry that ends a lease; 0 if there is none.
     #[must_use]
     pub(super) fn revoked_at(&self, lease: i64) -> u64 {
-        self.revokes.get(&lease).copied().unwrap_or(0)
+        self.revokes
+            .range((lease, 0)..=(lease, u64::MAX))
+            .next_back()
+            .map_or(0, |(_, index)| *index)
     }
 
     fn apply_to(&mut self, index: u64) -> Verdict {
@@ -142,7 +149,7 @@ impl Witness {
     fn cut(&mut self, index: u64) {
         if self.log.last_key_value().is_some_and(|(last, _)| *last >= index) {
             drop(self.log.split_off(&index));
-            self.revokes.retain(|_, at| *at < index);
+            self.revokes.retain(|(_, at)| *at < index);
         }
     }
 }

@@ -5,9 +5,8 @@ use std::io;
 use quoin_core::member::Token;
 use quoin_core::node::{Input, Request};
 use quoin_core::time::Instant;
+use quoin_core::wal::SegmentName;
 use quoin_runtime::clock::Time as _;
-use quoin_runtime::disk::Disk as _;
-use quoin_runtime::lanes::wal::segments;
 
 use super::{Life, World};
 use crate::fuse::{Strike, Touch};
@@ -125,16 +124,20 @@ impl World {
             .advance(std::time::Duration::from_millis(self.fate.below(5_000)));
     }
 
+    /// The names in the member's directories.
+    pub(super) fn files(&self) -> String {
+        let dirs = self.site.dirs();
+        let names = [&dirs.wal, &dirs.snap()].map(|dir| self.site.disk.peek(dir).join(" "));
+        format!("[{}] [{}]", names[0], names[1])
+    }
+
     /// Notes what a start found on the disk.
     pub(super) fn note_findings(&mut self) {
-        // Looked at from aside, where it is no call of the process.
-        let disk = self.site.disk.fork(crate::fuse::Fuse::default());
-        let dir = self.site.dirs().wal;
-        let names = disk.list(&dir).unwrap_or_default();
+        let names = self.site.disk.peek(&self.site.dirs().wal);
         if names.iter().any(|name| name.ends_with(".broken")) {
             self.tally.note("found: torn tail");
         }
-        let segments = segments(&disk, &dir).unwrap_or_default();
+        let segments: Vec<_> = names.iter().filter_map(|name| SegmentName::parse(name)).collect();
         if segments.len() > 1 {
             self.tally.note("found: several segments");
         }

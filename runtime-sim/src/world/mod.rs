@@ -314,7 +314,10 @@ impl World {
             Err(_) if self.site.fuse.blown() => Ok(Some(Life::Crashed)),
             Err(_) if self.site.fuse.struck().is_some() => Ok(Some(Life::Refused)),
             Err(BootError::Fault(Fault::Corrupt { .. })) if self.lies.disk.halves_sectors => Ok(Some(Life::Unreadable)),
-            Err(error) => Err(Violation(format!("the member does not start: {error}"))),
+            Err(error) => Err(Violation(format!(
+                "the member does not start: {error}; it finds {}",
+                self.files()
+            ))),
         }
     }
 

@@ -68,9 +68,8 @@ impl std::fmt::Debug for Rows {
 }
 
 impl Rows {
-    /// A lane over `table`, whose content was found to cover the log up to `index`.
+    /// A lane over `table`, whose content was found to cover the log up to `index` and synced since.
     pub fn new(table: Box<dyn Table>, index: u64, keep: &Keep) -> Self {
-        // What a crashed process had written may not be durable yet: assume nothing until the first sync.
         Self {
             table,
             clock: Arc::clone(&keep.clock),
@@ -78,7 +77,7 @@ impl Rows {
             observe: Arc::clone(&keep.observe),
             last: None,
             written: index,
-            durable: 0,
+            durable: index,
             synced_at: keep.clock.now(),
             unsafe_no_fsync: keep.unsafe_no_fsync,
         }

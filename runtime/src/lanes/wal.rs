@@ -184,8 +184,10 @@ impl Log {
         Ok(log)
     }
 
-    /// Goes on with a log that was read back. A torn tail is put aside and cut off first.
+    /// Goes on with a log that was read back. A torn tail is put aside and cut off first. Whatever was read becomes durable,
+    /// because an earlier process may have died before it synced, or of a sync that failed.
     pub fn resume(disk: Arc<dyn Disk>, dir: &Path, replay: &Replay, keep: Keep) -> Result<Self, Fault> {
+        disk.sync_dir(dir).map_err(|error| disk_fault("sync", dir, &error))?;
         let mut names = segments(&*disk, dir)?;
         names.sort_unstable();
         let mut older = Vec::new();
@@ -205,6 +207,12 @@ impl Log {
         if replay.tail.torn.is_some() {
             set_aside(&*disk, dir, replay.tail.name, &*file, replay.tail.offset)?;
         }
+        // After a failed sync the system takes these pages for written.
+        let mut unsettled = vec![0; usize::try_from(replay.tail.offset - replay.tail.unsettled).unwrap_or(usize::MAX)];
+        file.read_at(replay.tail.unsettled, &mut unsettled)
+            .map_err(fail("read"))?;
+        file.write_at(replay.tail.unsettled, &unsettled)
+            .map_err(fail("write"))?;
         file.truncate(replay.tail.offset).map_err(fail("truncate"))?;
         file.preallocate(keep.segment_bytes.max(replay.tail.offset))
             .map_err(fail("preallocate"))?;
