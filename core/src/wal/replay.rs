@@ -50,7 +50,7 @@ pub struct Survey {
 pub struct Replay {
     /// Whose log it is.
     pub identity: Identity,
-    /// The last hard state.
+    /// The last hard state, in no earlier term than the last entry.
     pub hard_state: HardState,
     /// All entries after the snapshot, without gaps.
     pub entries: Vec<Entry>,
@@ -117,7 +117,7 @@ pub fn replay(segments: Vec<Segment>, start: &Marker) -> Result<Replay, Fault> {
     }
     Ok(Replay {
         identity: log.identity()?,
-        hard_state: log.hard_state,
+        hard_state: log.hard_state_of_entries(),
         entries: log.entries,
         tail,
         metadata: log.metadata.unwrap_or_default(),
@@ -317,6 +317,19 @@ impl<'a> Log<'a> {
         }
         self.entries.push(entry);
         Ok(())
+    }
+
+    /// A torn batch may have kept its entries and lost the hard state at its end. A member with such entries was in their
+    /// term, and whatever vote it gave there was in that batch too, so that nobody was promised it.
+    fn hard_state_of_entries(&self) -> HardState {
+        match self.entries.last() {
+            Some(last) if last.term > self.hard_state.term => HardState {
+                term: last.term,
+                vote: 0,
+                ..self.hard_state
+            },
+            _ => self.hard_state,
+        }
     }
 
     fn identity(&self) -> Result<Identity, Fault> {
