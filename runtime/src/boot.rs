@@ -125,7 +125,7 @@ pub fn boot(config: &Config, store_config: StoreConfig, keep: Keep, world: &Worl
     found.access.wal_dir = wal_access(&dirs, disk);
     found.wal = look_at_log(&dirs, disk)?;
     found.snapshot_files = look_at_snapshots(&dirs, disk)?;
-    let opened = open_store(&dirs, store_config, world)?;
+    let opened = open_store(&dirs, store_config, &keep, world)?;
     found.store = describe(&opened.1);
     let plan = settle(&mut found, config, world)?;
     carry_out(&plan, config, keep, opened, &dirs, lock, world)
@@ -242,9 +242,13 @@ fn read_snapshot(dirs: &DataDir, disk: &dyn Disk, index: u64, term: u64) -> Resu
 type Opened = (Box<dyn Table>, Store);
 
 /// Opens the table and reads it back; one that was never written to gives an empty store.
-fn open_store(dirs: &DataDir, config: StoreConfig, world: &World<'_>) -> Result<Opened, BootError> {
+fn open_store(dirs: &DataDir, config: StoreConfig, keep: &Keep, world: &World<'_>) -> Result<Opened, BootError> {
     let path = dirs.table();
-    let table = (world.open_table)(&path).map_err(|error| disk_fault("open", &path, &error))?;
+    let mut table = (world.open_table)(&path).map_err(|error| disk_fault("open", &path, &error))?;
+    if !keep.unsafe_no_fsync {
+        // What a killed process wrote can be read and still be lost with the power: the log must not be cut by it before.
+        table.sync().map_err(|error| disk_fault("sync", &path, &error))?;
+    }
     let store = Restore::from_table(config, |bucket| {
         let path = path.clone();
         table
