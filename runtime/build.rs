@@ -5,10 +5,10 @@ use std::process::Command;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=QUOIN_GIT_SHA");
-    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let toolchain = first_line(Command::new(rustc).arg("--version")).unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env=QUOIN_TOOLCHAIN={toolchain}");
-    let sha = std::env::var("QUOIN_GIT_SHA").ok();
+    let sha = std::env::var_os("QUOIN_GIT_SHA").and_then(|sha| sha.into_string().ok());
     let sha = sha.or_else(|| first_line(Command::new("git").args(["rev-parse", "--short=9", "HEAD"])));
     println!(
         "cargo::rustc-env=QUOIN_GIT_SHA={}",

@@ -21,17 +21,22 @@ pub fn target() -> PathBuf {
     marked.map_or_else(|| workspace().join("target"), Path::to_path_buf)
 }
 
-/// The workspace's root.
+/// The workspace's root: of the package that cargo runs right now, since a target directory may serve several work trees.
 #[must_use]
 pub fn workspace() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_path_buf()
+    let running = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let built = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let root = |package: PathBuf| package.parent().map(Path::to_path_buf);
+    let here = running
+        .and_then(root)
+        .filter(|root| root.join("conformance/Cargo.toml").is_file());
+    here.or_else(|| root(built)).unwrap_or_default()
 }
 
 /// The folder of the golden files.
 #[must_use]
 pub fn scripts() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts")
+    workspace().join("conformance/scripts")
 }
 
 /// Our own folder in the target directory, made if need be.

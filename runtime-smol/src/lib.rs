@@ -93,9 +93,7 @@ impl Runtime for SmolRuntime {
 
     fn spawn(&self, task: Task) {
         let here = WORKER.get().and_then(|number| self.workers.get(number));
-        here.map_or_else(|| self.turn(), |executor| executor)
-            .spawn(task)
-            .detach();
+        here.map_or_else(|| self.turn(), Arc::as_ref).spawn(task).detach();
     }
 
     fn listen(&self, listener: TcpListener) -> io::Result<Box<dyn Listener>> {

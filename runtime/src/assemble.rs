@@ -19,6 +19,7 @@ use quoin_core::error::Error;
 use quoin_core::id::MemberId;
 use quoin_core::limits::{GRPC_OVERHEAD_BYTES, STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS, WAL_SEGMENT_BYTES};
 use quoin_core::member::{self, Halt, Retention, Status};
+use quoin_core::mvcc::{EventKind, HashKv};
 use quoin_core::node::{self, Node};
 use quoin_core::store::StoreConfig;
 use quoin_core::watch::{HubConfig, WatchCounts};
@@ -29,6 +30,7 @@ use crate::datadir::DataDir;
 use crate::disk::{DiskFile, RealDisk};
 use crate::drive::{self, Hands, NodeQueue};
 use crate::handle::{Call, NodeHandle, Published, Queues, WatchCall};
+use crate::hashes::{self, Hashes};
 use crate::hub::{self, HubQueue};
 use crate::lanes::table::{Rows, TableJob};
 use crate::lanes::wal::Keep;
@@ -53,6 +55,7 @@ struct Parts {
     hub_thread: JoinHandle<()>,
     wal_thread: JoinHandle<()>,
     table_thread: JoinHandle<()>,
+    hash_thread: JoinHandle<()>,
     /// Owns the data directory.
     lock: Box<dyn DiskFile>,
 }
@@ -69,6 +72,7 @@ impl Parts {
         self.table.lock().unwrap_or_else(PoisonError::into_inner).take();
         join(self.wal_thread);
         join(self.table_thread);
+        join(self.hash_thread);
         drop(self.lock);
     }
 }
@@ -93,7 +97,12 @@ pub fn start(config: &Config, clock: Clock, metrics: &Arc<Metrics>) -> Result<Ru
         report: Arc::new(move |done| reports.report(done)),
         observe: observe(metrics),
     };
-    let world = World { disk: Arc::new(RealDisk), open_table: &open_table, resolve: &resolve, notify: &logs::notice };
+    let world = World {
+        disk: Arc::new(RealDisk),
+        open_table: &open_table,
+        resolve: &resolve,
+        notify: &logs::notice,
+    };
     let booted = boot(config, store_config(config), keep.clone(), &world)?;
     assemble(config, clock, queue, &keep, metrics, booted).map_err(|error| thread_fault(&error))
 }
@@ -106,15 +115,36 @@ fn assemble(
     metrics: &Arc<Metrics>,
     booted: Booted,
 ) -> io::Result<Running> {
-    let Booted { member, cluster, recovered, store, log, table, lock } = booted;
+    let Booted {
+        member,
+        cluster,
+        recovered,
+        store,
+        log,
+        table,
+        lock,
+    } = booted;
     let seed = RandomState::new().hash_one("quoin");
     tracing::info!(seed, "drew the seed of this run");
-    let published = Published { view: store.view(), status: Status { member, ..Status::default() } };
+    let published = Published {
+        view: store.view(),
+        status: Status {
+            member,
+            ..Status::default()
+        },
+    };
     let published = Arc::new(ArcSwap::from_pointee(published));
     let rows = Rows::new(table, recovered.applied, keep);
     let unix_ms = u64::try_from(clock.wall().as_millis()).unwrap_or(u64::MAX);
-    let node = Node::start(node_config(config, member), recovered, store, seed, unix_ms, clock.now())
-        .map_err(io::Error::other)?;
+    let node = Node::start(
+        node_config(config, member),
+        recovered,
+        store,
+        seed,
+        unix_ms,
+        clock.now(),
+    )
+    .map_err(io::Error::other)?;
 
     let (wal_jobs, wal_thread) = lanes::spawn("quoin-wal", WAL_LANE_QUEUE_JOBS, log)?;
     let (table_jobs, table_thread) = lanes::spawn("quoin-table", STORE_LANE_QUEUE_JOBS, rows)?;
@@ -125,21 +155,45 @@ fn assemble(
     };
     let (hub, hub_thread) = hub::start(hub_config, clock, Arc::clone(&published), count_watchers(metrics))?;
     let shared_table = Arc::new(Mutex::new(Some(table_jobs.clone())));
+    let (compacted, hashes, hash_thread) = hashes::start()?;
     let hands = Hands {
+        compacted,
         wal: wal_jobs,
         table: table_jobs,
         hub: hub.clone(),
         published: Arc::clone(&published),
+        observe: count_changes(metrics),
         // There is nobody to send to in a cluster of one, and boot refuses any other.
         send: Box::new(|to, _| tracing::warn!(%to, "dropped messages for a peer: peers are not connected")),
     };
     let (end, ended) = async_channel::bounded(1);
-    let node_thread = drive::start(node, queue.clone(), hands, clock, Box::new(move |halt| tell_end(&end, halt)))?;
+    let node_thread = drive::start(
+        node,
+        queue.clone(),
+        hands,
+        clock,
+        Box::new(move |halt| tell_end(&end, halt)),
+    )?;
 
-    let ways = Ways { node: queue.clone(), hub: hub.clone(), table: Arc::clone(&shared_table) };
+    let ways = Ways {
+        node: queue.clone(),
+        hub: hub.clone(),
+        table: Arc::clone(&shared_table),
+        hashes,
+    };
     let handle = NodeHandle::new(cluster.0, member.0, published, Box::new(ways));
     let table = shared_table;
-    let parts = Parts { node: queue, hub, table, node_thread, hub_thread, wal_thread, table_thread, lock };
+    let parts = Parts {
+        node: queue,
+        hub,
+        table,
+        node_thread,
+        hub_thread,
+        wal_thread,
+        table_thread,
+        hash_thread,
+        lock,
+    };
     Ok(Running::new(handle, ended, Box::new(move || parts.take_apart())))
 }
 
@@ -161,9 +215,14 @@ struct Ways {
     node: NodeQueue,
     hub: HubQueue,
     table: SharedTable,
+    hashes: Hashes,
 }
 
 impl Queues for Ways {
+    fn compact_hash(&self, revision: i64) -> Option<HashKv> {
+        self.hashes.find(revision)
+    }
+
     fn call(&self, call: Call) -> Result<(), Error> {
         self.node.call(call)
     }
@@ -235,9 +294,16 @@ fn open_table(path: &Path) -> io::Result<Box<dyn Table>> {
 
 /// The address behind a URL's host as `ip:port`.
 fn resolve(url: &Url) -> Result<String, String> {
-    let Some(address) = url.authority() else { return Ok(url.to_string()) };
-    let mut found = address.to_socket_addrs().map_err(|error| format!("failed to resolve {address}: {error}"))?;
-    found.next().map(|address| address.to_string()).ok_or_else(|| format!("{address} has no address"))
+    let Some(address) = url.authority() else {
+        return Ok(url.to_string());
+    };
+    let mut found = address
+        .to_socket_addrs()
+        .map_err(|error| format!("failed to resolve {address}: {error}"))?;
+    found
+        .next()
+        .map(|address| address.to_string())
+        .ok_or_else(|| format!("{address} has no address"))
 }
 
 fn observe(metrics: &Arc<Metrics>) -> Observe {
@@ -250,9 +316,28 @@ fn observe(metrics: &Arc<Metrics>) -> Observe {
         }
         Observation::WalSync { took } => metrics.disk.wal_fsync_seconds.observe(took.as_secs_f64()),
         Observation::WalWrite { bytes, took } => {
-            metrics.disk.wal_write_bytes.add(i64::try_from(bytes).unwrap_or(i64::MAX));
+            metrics
+                .disk
+                .wal_write_bytes
+                .add(i64::try_from(bytes).unwrap_or(i64::MAX));
             metrics.disk.wal_write_seconds.observe(took.as_secs_f64());
         }
+    })
+}
+
+/// Counts what is written, on this member as on every other.
+fn count_changes(metrics: &Arc<Metrics>) -> drive::Observe {
+    let metrics = Arc::clone(metrics);
+    Box::new(move |events| {
+        let (mut puts, mut put_bytes) = (0, 0);
+        for event in events.iter().filter(|event| event.kind == EventKind::Put) {
+            puts += 1;
+            put_bytes += event.kv.key.len() + event.kv.value.len();
+        }
+        let mvcc = &metrics.mvcc;
+        mvcc.puts.inc_by(puts);
+        mvcc.deletes.inc_by(events.len() as u64 - puts);
+        mvcc.put_bytes.add(i64::try_from(put_bytes).unwrap_or(i64::MAX));
     })
 }
 
@@ -272,5 +357,7 @@ fn count_watchers(metrics: &Arc<Metrics>) -> hub::Observe {
 }
 
 fn thread_fault(error: &io::Error) -> BootError {
-    BootError::Fault(quoin_core::error::Fault::Inconsistent { cause: format!("the member cannot start: {error}") })
+    BootError::Fault(quoin_core::error::Fault::Inconsistent {
+        cause: format!("the member cannot start: {error}"),
+    })
 }

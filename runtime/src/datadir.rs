@@ -28,7 +28,11 @@ impl DataDir {
     /// The directories for `--data-dir` and, unless empty, `--wal-dir`.
     pub fn new(root: impl Into<PathBuf>, wal_dir: &str) -> Self {
         let root = root.into();
-        let wal = if wal_dir.is_empty() { root.join("member").join("wal") } else { PathBuf::from(wal_dir) };
+        let wal = if wal_dir.is_empty() {
+            root.join("member").join("wal")
+        } else {
+            PathBuf::from(wal_dir)
+        };
         Self { root, wal }
     }
 
@@ -90,9 +94,18 @@ impl DataDir {
 
     /// Waits until this process owns the directory; the lock lasts until the returned file is dropped. `notice` is
     /// called once, with the lock's path, when the wait has become long.
-    pub fn lock(&self, disk: &dyn Disk, clock: &dyn Time, notice: &mut dyn FnMut(&Path)) -> io::Result<Box<dyn DiskFile>> {
+    pub fn lock(
+        &self,
+        disk: &dyn Disk,
+        clock: &dyn Time,
+        notice: &mut dyn FnMut(&Path),
+    ) -> io::Result<Box<dyn DiskFile>> {
         let path = self.lock_file();
-        let file = if exists(disk, &path)? { disk.open(&path)? } else { create_or_open(disk, &path)? };
+        let file = if exists(disk, &path)? {
+            disk.open(&path)?
+        } else {
+            create_or_open(disk, &path)?
+        };
         let since = clock.now();
         let mut noticed = false;
         while !file.try_lock()? {
@@ -110,7 +123,11 @@ impl DataDir {
 /// may have left them for a loss of power to take.
 fn sync_path(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     for directory in path.ancestors() {
-        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        let directory = if directory.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            directory
+        };
         match disk.sync_dir(directory) {
             // Others own it, and nobody but them creates names in it.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied && directory != path => {}

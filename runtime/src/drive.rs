@@ -15,9 +15,11 @@ use quoin_core::error::Error;
 use quoin_core::id::MemberId;
 use quoin_core::limits::MEMBER_QUEUE_INPUTS;
 use quoin_core::member::{Halt, Token};
+use quoin_core::mvcc::Compacted;
+use quoin_core::mvcc::Event;
 use quoin_core::node::{Done, Effect, Input, Node, Request, Response};
-use quoin_core::time::Instant;
 use quoin_core::proto::raftpb::Message;
+use quoin_core::time::Instant;
 
 use crate::clock::Clock;
 use crate::handle::{Call, Published};
@@ -46,7 +48,9 @@ pub struct NodeQueue {
 impl NodeQueue {
     /// An empty queue.
     pub fn new() -> Self {
-        Self { mailbox: Arc::new(Mailbox::new(MEMBER_QUEUE_INPUTS)) }
+        Self {
+            mailbox: Arc::new(Mailbox::new(MEMBER_QUEUE_INPUTS)),
+        }
     }
 
     /// Queues a service's request, or says why not.
@@ -75,6 +79,9 @@ impl Default for NodeQueue {
     }
 }
 
+/// Told of changes.
+pub type Observe = Box<dyn FnMut(&[Event]) + Send>;
+
 /// What carries out effects that are not answers.
 pub struct Hands {
     /// The log's lane.
@@ -83,8 +90,12 @@ pub struct Hands {
     pub table: SyncSender<TableJob>,
     /// The watch thread.
     pub hub: HubQueue,
+    /// Takes compactions whose hash is to be remembered.
+    pub compacted: SyncSender<Compacted>,
     /// Where readers find the newest state.
     pub published: Arc<ArcSwap<Published>>,
+    /// Told of the changes that were published, for metrics.
+    pub observe: Observe,
     /// Called with messages for a peer.
     pub send: Box<dyn FnMut(MemberId, Vec<Message>) + Send>,
 }
@@ -99,14 +110,16 @@ impl std::fmt::Debug for Hands {
 pub type OnEnd = Box<dyn FnOnce(Halt) + Send>;
 
 /// Starts the node's thread.
-pub fn start(
-    node: Node,
-    queue: NodeQueue,
-    hands: Hands,
-    clock: Clock,
-    on_end: OnEnd,
-) -> io::Result<JoinHandle<()>> {
-    let mut desk = Desk { node, queue, hands, clock, callers: HashMap::new(), last_token: 0, effects: Vec::new() };
+pub fn start(node: Node, queue: NodeQueue, hands: Hands, clock: Clock, on_end: OnEnd) -> io::Result<JoinHandle<()>> {
+    let mut desk = Desk {
+        node,
+        queue,
+        hands,
+        clock,
+        callers: HashMap::new(),
+        last_token: 0,
+        effects: Vec::new(),
+    };
     Builder::new().name("quoin-node".to_owned()).spawn(move || {
         let halt = desk.run();
         // Whoever still asks is told at once; what is queued is dropped with its callers.
@@ -159,12 +172,20 @@ impl Desk {
                 self.last_token += 1;
                 let token = Token(self.last_token);
                 self.callers.insert(token, call.reply);
-                Input::Request { token, request: call.request, deadline: call.deadline }
+                Input::Request {
+                    token,
+                    request: call.request,
+                    deadline: call.deadline,
+                }
             }
             Letter::Done(done) => Input::Done(done),
             Letter::Stop => {
                 self.last_token += 1;
-                Input::Request { token: Token(self.last_token), request: Request::Stop, deadline: Instant::MAX }
+                Input::Request {
+                    token: Token(self.last_token),
+                    request: Request::Stop,
+                    deadline: Instant::MAX,
+                }
             }
         }
     }
@@ -173,10 +194,30 @@ impl Desk {
     fn carry_out(&mut self, effect: Effect) -> Option<Halt> {
         match effect {
             Effect::Halt(halt) => return Some(halt),
-            Effect::Persist { batch, hard_state, entries, sync } => {
-                self.hand_over_log(WalJob::Save { batch, hard_state, entries, sync });
+            Effect::Persist {
+                batch,
+                hard_state,
+                entries,
+                sync,
+            } => {
+                self.hand_over_log(WalJob::Save {
+                    batch,
+                    hard_state,
+                    entries,
+                    sync,
+                });
             }
-            Effect::Publish { view, events, status } => {
+            Effect::Publish {
+                view,
+                events,
+                compacted,
+                status,
+            } => {
+                for compaction in compacted {
+                    // A hash that is not remembered is made anew when it is asked for.
+                    let _busy = self.hands.compacted.try_send(compaction);
+                }
+                (self.hands.observe)(&events);
                 let watched = view.kv.clone();
                 self.hands.published.store(Arc::new(Published { view, status }));
                 self.hands.hub.published(&watched, events);
@@ -188,10 +229,23 @@ impl Desk {
                 }
             }
             Effect::Send { to, messages } => (self.hands.send)(to, messages),
-            Effect::Snapshot { index, term, conf_state } => {
-                self.hand_over_log(WalJob::Snapshot { index, term, conf_state });
+            Effect::Snapshot {
+                index,
+                term,
+                conf_state,
+            } => {
+                self.hand_over_log(WalJob::Snapshot {
+                    index,
+                    term,
+                    conf_state,
+                });
             }
-            Effect::Store { batch, index, ops, term: _ } => {
+            Effect::Store {
+                batch,
+                index,
+                ops,
+                term: _,
+            } => {
                 // A lane that is gone has reported its fault, which ends this thread too.
                 let _broken = self.hands.table.send(TableJob::Write { batch, index, ops });
             }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use async_channel::{Receiver, Sender};
@@ -15,6 +15,7 @@ use futures_core::Stream as _;
 use quoin_core::error::Error;
 use quoin_core::limits;
 use quoin_core::member::Status;
+use quoin_core::mvcc::HashKv;
 use quoin_core::node::{Request, Response};
 use quoin_core::proto::etcdserverpb::WatchRequest;
 use quoin_core::store::View;
@@ -83,6 +84,11 @@ pub trait Queues: Send + Sync {
     /// streams); a `Request` comes back as false when the queue is full, and is offered again a little later.
     fn watch(&self, call: WatchCall) -> bool;
 
+    /// The remembered hash of the compaction at exactly this revision.
+    fn compact_hash(&self, _revision: i64) -> Option<HashKv> {
+        None
+    }
+
     /// Has the table give space back; `done` is dropped if that cannot be asked now.
     fn defragment(&self, done: oneshot::Sender<Result<(), String>>);
 }
@@ -129,6 +135,11 @@ impl NodeHandle {
     /// The newest published state, borrowed for a moment: hold it for a read, not across a wait.
     pub fn published(&self) -> arc_swap::Guard<Arc<Published>> {
         self.inner.published.load()
+    }
+
+    /// The remembered hash of the compaction at exactly this revision.
+    pub fn compact_hash(&self, revision: i64) -> Option<HashKv> {
+        self.inner.queues.compact_hash(revision)
     }
 
     /// Asks the node and waits for its answer.
@@ -197,19 +208,20 @@ impl WatchStream {
 
     /// The next response; `None` when the hub has ended the stream.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<watch::Response>> {
-        let response = ready!(self.responses.as_mut().poll_next(cx));
-        if response.is_some() {
+        let received = self.responses.as_mut().poll_next(cx);
+        if let Poll::Ready(Some(_)) = received {
             self.taken += 1;
         }
-        // Credit goes back in lots: while less than a lot is owed the hub still has most of its credit.
-        if self.taken * 4 >= WATCH_STREAM_RESPONSES {
+        // Credit goes back in lots, and whenever nothing more is queued: a hub that has no credit left, in responses or
+        // in bytes, would otherwise wait for a report that waits for the hub.
+        if self.taken * 4 >= WATCH_STREAM_RESPONSES || (received.is_pending() && self.taken > 0) {
             let responses = std::mem::take(&mut self.taken);
             self.handle.inner.queues.watch(WatchCall::Sent {
                 stream: self.stream,
                 responses,
             });
         }
-        Poll::Ready(response)
+        received
     }
 }
 

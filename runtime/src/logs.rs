@@ -233,11 +233,13 @@ fn level_name(metadata: &Metadata<'_>) -> &'static str {
     }
 }
 
-/// The place in the source: the last folder, the file and the line.
+/// The place in the source: the last folder that is not `src`, the file and the line.
 fn caller(metadata: &Metadata<'_>) -> String {
     let file = metadata.file().unwrap_or("unknown");
-    let start = file.rmatch_indices('/').nth(1).map_or(0, |(index, _)| index + 1);
-    format!("{}:{}", &file[start..], metadata.line().unwrap_or(0))
+    let mut parts = file.rsplit('/').filter(|part| *part != "src");
+    let name = parts.next().unwrap_or_default();
+    let folder = parts.next().unwrap_or_default();
+    format!("{folder}/{name}:{}", metadata.line().unwrap_or(0))
 }
 
 fn json_string(text: &str) -> String {
@@ -303,8 +305,7 @@ mod tests {
         let mut lines = Lines::open(&log, Clock::new()).unwrap();
         lines.outputs = Mutex::new(vec![Box::new(memory.clone())]);
         tracing::subscriber::with_default(registry().with(lines), work);
-        let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
-        text
+        String::from_utf8(memory.0.lock().unwrap().clone()).unwrap()
     }
 
     #[test]
@@ -322,7 +323,10 @@ mod tests {
         assert_eq!(line["urls"][0], "http://127.0.0.1:2379");
         assert_eq!(line["size"], 3);
         assert_eq!(line["yes"], true);
-        assert!(line["caller"].as_str().unwrap().starts_with("src/logs.rs:"), "{text}");
+        assert!(
+            line["caller"].as_str().unwrap().starts_with("runtime/logs.rs:"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -97,7 +97,8 @@ impl Member {
             self.promises.send(messages, leads, out);
             committed = ready.take_committed_entries();
             self.raft.advance_append_async(ready);
-            if !handed_over && self.promises.outstanding() == 0 {
+            // A removed member is not among those whose progress consensus keeps, and it must not be told of any.
+            if !handed_over && self.promises.outstanding() == 0 && self.phase < Phase::Removed {
                 self.raft.on_persist_ready(number);
             }
         }

@@ -11,6 +11,7 @@ mod compact;
 mod event;
 mod hash;
 mod index;
+mod keys;
 mod range;
 mod record;
 mod restore;
@@ -26,7 +27,7 @@ use std::fmt;
 
 pub use compact::CompactProgress;
 pub use event::{Event, EventKind, EventRef};
-pub use hash::{CompactHashes, HashKv};
+pub use hash::{CompactHashes, Compacted, HashKv};
 pub use restore::MvccRestore;
 pub use revision::Revision;
 pub use view::View;

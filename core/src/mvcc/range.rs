@@ -42,11 +42,9 @@ impl View {
         let order = Order::of(request)?;
         let revision = self.read_revision(request.revision)?;
         let span = Span::new(&request.key, &request.range_end);
-        let mut response = RangeResponse {
-            count: self.count(span, revision),
-            ..RangeResponse::default()
-        };
+        let mut response = RangeResponse::default();
         if request.count_only {
+            response.count = self.count(span, revision);
             return Ok(response);
         }
 
@@ -62,6 +60,10 @@ impl View {
             limit.saturating_add(1)
         };
         let mut found = self.visible(span, revision, fetch);
+        response.count = match span {
+            Span::Key(_) => found.len() as i64,
+            Span::Keys(..) => self.count(span, revision),
+        };
         if filtered {
             found.retain(|record| passes_filters(request, record));
         }
@@ -85,17 +87,17 @@ impl View {
                     .keys
                     .get(key)
                     .and_then(|entry| entry.visible_at(revision, &self.log));
-                found.map(|record| &**record).into_iter().take(fetch).collect()
+                found.into_iter().take(fetch).collect()
             }
             Span::Keys(from, to) => {
                 let mut iter = self.keys.range(from, to);
                 let mut found = Vec::with_capacity(iter.size_hint().1.unwrap_or(0).min(fetch));
                 if revision == self.revision {
-                    let records = std::iter::from_fn(|| iter.next_live()).map(|(_, entry)| &**entry.newest());
+                    let records = std::iter::from_fn(|| iter.next_live()).map(|(_, entry)| entry.newest());
                     found.extend(records.take(fetch));
                 } else {
                     let records = iter.filter_map(|(_, entry)| entry.visible_at(revision, &self.log));
-                    found.extend(records.map(|record| &**record).take(fetch));
+                    found.extend(records.take(fetch));
                 }
                 found
             }

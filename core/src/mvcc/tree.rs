@@ -4,9 +4,11 @@
 //! each child, so ranks and counts cost a walk from the root. Keys of a node are shared apart from its values and
 //! children: replacing a value, the commonest change, copies no keys.
 
-use std::borrow::Borrow;
+use std::borrow::Borrow as _;
 use std::mem;
 use std::sync::Arc;
+
+use super::keys::{KeyList, Owned};
 
 /// Most entries of a leaf and most children of a branch.
 ///
@@ -15,7 +17,7 @@ const NODE_MAX: usize = 32;
 /// Fewer than this and a node joins its neighbour.
 const NODE_MIN: usize = NODE_MAX / 3;
 /// A full vector grows by this much: nodes of a tree filled at random are two thirds full, and there are many.
-const GROWTH: usize = 8;
+pub(super) const GROWTH: usize = 8;
 
 /// What the tree counts besides its entries.
 pub(crate) trait Live {
@@ -46,40 +48,40 @@ impl Size {
     }
 }
 
-/// The map. `K: Borrow<Q>` as for the standard maps.
+/// The map. `L` says of what kind its keys are.
 #[derive(Clone)]
-pub(crate) struct Tree<K, V> {
-    root: Option<Child<K, V>>,
+pub(crate) struct Tree<L, V> {
+    root: Option<Child<L, V>>,
 }
 
-struct Child<K, V> {
-    node: Arc<Node<K, V>>,
+struct Child<L, V> {
+    node: Arc<Node<L, V>>,
     size: Size,
 }
 
 #[derive(Clone)]
-enum Node<K, V> {
-    Leaf(Leaf<K, V>),
-    Branch(Branch<K, V>),
+enum Node<L, V> {
+    Leaf(Leaf<L, V>),
+    Branch(Branch<L, V>),
 }
 
 #[derive(Clone)]
-struct Leaf<K, V> {
-    keys: Arc<Vec<K>>,
+struct Leaf<L, V> {
+    keys: Arc<L>,
     values: Vec<V>,
 }
 
 /// `separators[i]` is at most every key below `children[i + 1]` and above every key below `children[i]`.
 #[derive(Clone)]
-struct Branch<K, V> {
-    separators: Arc<Vec<K>>,
-    children: Vec<Child<K, V>>,
+struct Branch<L, V> {
+    separators: Arc<L>,
+    children: Vec<Child<L, V>>,
 }
 
 /// A new right neighbour of a node that was full, and the key that separates the two.
-type Split<K, V> = Option<(K, Child<K, V>)>;
+type Split<L, V> = Option<(Owned<L>, Child<L, V>)>;
 
-impl<K, V> Clone for Child<K, V> {
+impl<L, V> Clone for Child<L, V> {
     fn clone(&self) -> Self {
         Self {
             node: Arc::clone(&self.node),
@@ -88,42 +90,35 @@ impl<K, V> Clone for Child<K, V> {
     }
 }
 
-impl<K, V> Default for Tree<K, V> {
+impl<L, V> Default for Tree<L, V> {
     fn default() -> Self {
         Self { root: None }
     }
 }
 
-impl<K: Clone + Ord, V: Clone + Live> Tree<K, V> {
+impl<L: KeyList, V: Clone + Live> Tree<L, V> {
     /// Sets a key's value and returns the one it had.
-    pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
+    pub(crate) fn insert(&mut self, key: &L::Key, value: V) -> Option<V> {
         let Some(root) = &mut self.root else {
-            self.root = Some(Child::leaf(vec![key], vec![value]));
+            self.root = Some(Child::leaf(L::one(key), vec![value]));
             return None;
         };
         let (old, split) = root.insert(key, value, true);
         if let Some((separator, right)) = split {
             let left = root.clone();
-            *root = Child::branch(vec![separator], vec![left, right]);
+            *root = Child::branch(L::one(separator.borrow()), vec![left, right]);
         }
         old
     }
 
-    /// Changes the value of a key in place. The path to it is copied even when the key is absent: ask first.
-    pub(crate) fn update<Q, R>(&mut self, key: &Q, change: impl FnOnce(&mut V) -> R) -> Option<R>
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
+    /// Changes the value of a key in place. The path to it is copied even when the key is absent: ask first, or
+    /// insert it then.
+    pub(crate) fn update<R>(&mut self, key: &L::Key, change: impl FnOnce(&mut V) -> R) -> Option<R> {
         self.root.as_mut()?.update(key, change)
     }
 
     /// Takes a key out and returns its value.
-    pub(crate) fn remove<Q>(&mut self, key: &Q) -> Option<V>
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
+    pub(crate) fn remove(&mut self, key: &L::Key) -> Option<V> {
         self.get(key)?;
         let root = self.root.as_mut()?;
         let removed = root.remove(key);
@@ -139,18 +134,18 @@ impl<K: Clone + Ord, V: Clone + Live> Tree<K, V> {
     }
 }
 
-impl<K, V> Tree<K, V> {
+impl<L: KeyList, V> Tree<L, V> {
     /// How much the tree holds.
     pub(crate) fn size(&self) -> Size {
         self.root.as_ref().map_or(Size::default(), |root| root.size)
     }
 
     /// All entries, ascending.
-    pub(crate) fn iter(&self) -> Iter<'_, K, V> {
+    pub(crate) fn iter(&self) -> Iter<'_, L, V> {
         let mut iter = Iter {
             above: Vec::new(),
-            keys: &[],
-            values: &[],
+            leaf: None,
+            at: 0,
             remaining: self.size().entries,
         };
         if let Some(root) = &self.root {
@@ -160,13 +155,9 @@ impl<K, V> Tree<K, V> {
     }
 }
 
-impl<K, V: Live> Tree<K, V> {
+impl<L: KeyList, V: Live> Tree<L, V> {
     /// The value of a key.
-    pub(crate) fn get<Q>(&self, key: &Q) -> Option<&V>
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
+    pub(crate) fn get(&self, key: &L::Key) -> Option<&V> {
         let mut node = &self.root.as_ref()?.node;
         loop {
             match &**node {
@@ -177,19 +168,15 @@ impl<K, V: Live> Tree<K, V> {
     }
 
     /// The entry with the greatest key that is at most `key`.
-    pub(crate) fn floor<Q>(&self, key: &Q) -> Option<(&K, &V)>
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
+    pub(crate) fn floor(&self, key: &L::Key) -> Option<(&L::Key, &V)> {
         let mut child = self.root.as_ref()?;
         let mut left_neighbour = None;
         loop {
             match &*child.node {
                 Node::Leaf(leaf) => {
-                    let after = leaf.keys.partition_point(|k| k.borrow() <= key);
+                    let after = leaf.keys.count_to(key);
                     return match after.checked_sub(1) {
-                        Some(at) => Some((&leaf.keys[at], &leaf.values[at])),
+                        Some(at) => Some(leaf.entry(at)),
                         None => left_neighbour.and_then(Self::last_below),
                     };
                 }
@@ -203,21 +190,17 @@ impl<K, V: Live> Tree<K, V> {
     }
 
     /// The entry with the smallest key.
-    pub(crate) fn first(&self) -> Option<(&K, &V)> {
+    pub(crate) fn first(&self) -> Option<(&L::Key, &V)> {
         self.iter().next()
     }
 
     /// Entries with `from <= key`, and `key < to` where there is a `to`, ascending.
-    pub(crate) fn range<Q>(&self, from: &Q, to: Option<&Q>) -> Iter<'_, K, V>
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
+    pub(crate) fn range(&self, from: &L::Key, to: Option<&L::Key>) -> Iter<'_, L, V> {
         let remaining = self.entries_between(from, to);
         let mut iter = Iter {
             above: Vec::new(),
-            keys: &[],
-            values: &[],
+            leaf: None,
+            at: 0,
             remaining,
         };
         if remaining > 0
@@ -233,11 +216,7 @@ impl<K, V: Live> Tree<K, V> {
     }
 
     /// How much lies in `from <= key < to`.
-    pub(crate) fn count<Q>(&self, from: &Q, to: Option<&Q>) -> Size
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
+    pub(crate) fn count(&self, from: &L::Key, to: Option<&L::Key>) -> Size {
         let below = self.below(from, true);
         let upto = to.map_or(self.size(), |to| self.below(to, true));
         Size {
@@ -247,21 +226,13 @@ impl<K, V: Live> Tree<K, V> {
     }
 
     /// How many entries lie in `from <= key < to`; cheaper than [`Self::count`], for it looks at no value.
-    pub(crate) fn entries_between<Q>(&self, from: &Q, to: Option<&Q>) -> usize
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
+    pub(crate) fn entries_between(&self, from: &L::Key, to: Option<&L::Key>) -> usize {
         let upto = to.map_or(self.size(), |to| self.below(to, false));
         upto.entries.saturating_sub(self.below(from, false).entries)
     }
 
     /// What lies below `key`, which is not counted itself.
-    fn below<Q>(&self, key: &Q, with_live: bool) -> Size
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
+    fn below(&self, key: &L::Key, with_live: bool) -> Size {
         let mut size = Size::default();
         let mut next = self.root.as_ref();
         while let Some(child) = next {
@@ -284,19 +255,19 @@ impl<K, V: Live> Tree<K, V> {
         size
     }
 
-    fn last_below(child: &Child<K, V>) -> Option<(&K, &V)> {
+    fn last_below(child: &Child<L, V>) -> Option<(&L::Key, &V)> {
         let mut node = &child.node;
         loop {
             match &**node {
-                Node::Leaf(leaf) => return leaf.keys.last().zip(leaf.values.last()),
+                Node::Leaf(leaf) => return leaf.values.len().checked_sub(1).map(|last| leaf.entry(last)),
                 Node::Branch(branch) => node = &branch.children.last()?.node,
             }
         }
     }
 }
 
-impl<K, V: Live> Child<K, V> {
-    fn leaf(keys: Vec<K>, values: Vec<V>) -> Self {
+impl<L: KeyList, V: Live> Child<L, V> {
+    fn leaf(keys: L, values: Vec<V>) -> Self {
         let live = values.iter().filter(|value| value.is_live()).count();
         let size = Size {
             entries: values.len(),
@@ -311,7 +282,7 @@ impl<K, V: Live> Child<K, V> {
         }
     }
 
-    fn branch(separators: Vec<K>, children: Vec<Self>) -> Self {
+    fn branch(separators: L, children: Vec<Self>) -> Self {
         let mut size = Size::default();
         children.iter().for_each(|child| size.add(child.size));
         Self {
@@ -324,9 +295,9 @@ impl<K, V: Live> Child<K, V> {
     }
 }
 
-impl<K: Clone + Ord, V: Clone + Live> Child<K, V> {
+impl<L: KeyList, V: Clone + Live> Child<L, V> {
     /// `rightmost`: nothing in the whole tree is to the right of this node.
-    fn insert(&mut self, key: K, value: V, rightmost: bool) -> (Option<V>, Split<K, V>) {
+    fn insert(&mut self, key: &L::Key, value: V, rightmost: bool) -> (Option<V>, Split<L, V>) {
         let live = value.is_live();
         let (old, split) = match Arc::make_mut(&mut self.node) {
             Node::Leaf(leaf) => leaf.insert(key, value, rightmost),
@@ -344,11 +315,7 @@ impl<K: Clone + Ord, V: Clone + Live> Child<K, V> {
         (old, split)
     }
 
-    fn update<Q, R>(&mut self, key: &Q, change: impl FnOnce(&mut V) -> R) -> Option<R>
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
+    fn update<R>(&mut self, key: &L::Key, change: impl FnOnce(&mut V) -> R) -> Option<R> {
         match Arc::make_mut(&mut self.node) {
             Node::Leaf(leaf) => {
                 let at = leaf.find(key).ok()?;
@@ -371,11 +338,7 @@ impl<K: Clone + Ord, V: Clone + Live> Child<K, V> {
         }
     }
 
-    fn remove<Q>(&mut self, key: &Q) -> Option<V>
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
+    fn remove(&mut self, key: &L::Key) -> Option<V> {
         let removed = match Arc::make_mut(&mut self.node) {
             Node::Leaf(leaf) => {
                 let at = leaf.find(key).ok()?;
@@ -395,17 +358,17 @@ impl<K: Clone + Ord, V: Clone + Live> Child<K, V> {
     }
 
     /// Appends the node to the right, whose smallest key is at least `separator`.
-    fn join(&mut self, separator: K, right: Self) {
+    fn join(&mut self, separator: Owned<L>, right: Self) {
         self.size.add(right.size);
         match (Arc::make_mut(&mut self.node), Arc::unwrap_or_clone(right.node)) {
             (Node::Leaf(left), Node::Leaf(right)) => {
-                Arc::make_mut(&mut left.keys).extend(Arc::unwrap_or_clone(right.keys));
+                Arc::make_mut(&mut left.keys).append(Arc::unwrap_or_clone(right.keys));
                 left.values.extend(right.values);
             }
             (Node::Branch(left), Node::Branch(right)) => {
                 let separators = Arc::make_mut(&mut left.separators);
-                separators.push(separator);
-                separators.extend(Arc::unwrap_or_clone(right.separators));
+                separators.insert(separators.len(), separator.borrow());
+                separators.append(Arc::unwrap_or_clone(right.separators));
                 left.children.extend(right.children);
             }
             (Node::Leaf(_), Node::Branch(_)) | (Node::Branch(_), Node::Leaf(_)) => {
@@ -415,7 +378,7 @@ impl<K: Clone + Ord, V: Clone + Live> Child<K, V> {
     }
 
     /// Cuts off what is at and after position `at`.
-    fn split(&mut self, at: usize) -> (K, Self) {
+    fn split(&mut self, at: usize) -> (Owned<L>, Self) {
         let (separator, right) = match Arc::make_mut(&mut self.node) {
             Node::Leaf(leaf) => leaf.split(at),
             Node::Branch(branch) => branch.split(at),
@@ -426,7 +389,7 @@ impl<K: Clone + Ord, V: Clone + Live> Child<K, V> {
     }
 }
 
-impl<K, V> Node<K, V> {
+impl<L: KeyList, V> Node<L, V> {
     fn len(&self) -> usize {
         match self {
             Self::Leaf(leaf) => leaf.values.len(),
@@ -435,51 +398,47 @@ impl<K, V> Node<K, V> {
     }
 }
 
-impl<K, V> Leaf<K, V> {
-    fn find<Q>(&self, key: &Q) -> Result<usize, usize>
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
-        self.keys.binary_search_by(|k| k.borrow().cmp(key))
+impl<L: KeyList, V> Leaf<L, V> {
+    fn find(&self, key: &L::Key) -> Result<usize, usize> {
+        self.keys.search(key)
+    }
+
+    fn entry(&self, at: usize) -> (&L::Key, &V) {
+        (self.keys.at(at), &self.values[at])
     }
 }
 
-impl<K: Clone + Ord, V: Clone + Live> Leaf<K, V> {
-    fn insert(&mut self, key: K, value: V, rightmost: bool) -> (Option<V>, Split<K, V>) {
-        let at = match self.keys.binary_search(&key) {
+impl<L: KeyList, V: Clone + Live> Leaf<L, V> {
+    fn insert(&mut self, key: &L::Key, value: V, rightmost: bool) -> (Option<V>, Split<L, V>) {
+        let at = match self.keys.search(key) {
             Ok(at) => return (Some(mem::replace(&mut self.values[at], value)), None),
             Err(at) => at,
         };
         let full = self.keys.len() >= NODE_MAX;
         if full && rightmost && at == self.keys.len() {
             // Ascending keys, as in a log, leave full leaves behind.
-            return (None, Some((key.clone(), Child::leaf(vec![key], vec![value]))));
+            return (None, Some((key.to_owned(), Child::leaf(L::one(key), vec![value]))));
         }
-        insert_at(Arc::make_mut(&mut self.keys), at, key);
+        Arc::make_mut(&mut self.keys).insert(at, key);
         insert_at(&mut self.values, at, value);
         (None, full.then(|| self.split(NODE_MAX / 2)))
     }
 
-    fn split(&mut self, at: usize) -> (K, Child<K, V>) {
+    fn split(&mut self, at: usize) -> (Owned<L>, Child<L, V>) {
         let keys = Arc::make_mut(&mut self.keys).split_off(at);
-        (keys[0].clone(), Child::leaf(keys, self.values.split_off(at)))
+        (keys.at(0).to_owned(), Child::leaf(keys, self.values.split_off(at)))
     }
 }
 
-impl<K, V> Branch<K, V> {
-    fn child_for<Q>(&self, key: &Q) -> usize
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
-        self.separators.partition_point(|separator| separator.borrow() <= key)
+impl<L: KeyList, V> Branch<L, V> {
+    fn child_for(&self, key: &L::Key) -> usize {
+        self.separators.count_to(key)
     }
 }
 
-impl<K: Clone + Ord, V: Clone + Live> Branch<K, V> {
-    fn insert(&mut self, key: K, value: V, rightmost: bool) -> (Option<V>, Split<K, V>) {
-        let at = self.child_for(&key);
+impl<L: KeyList, V: Clone + Live> Branch<L, V> {
+    fn insert(&mut self, key: &L::Key, value: V, rightmost: bool) -> (Option<V>, Split<L, V>) {
+        let at = self.child_for(key);
         let rightmost = rightmost && at + 1 == self.children.len();
         let (old, split) = self.children[at].insert(key, value, rightmost);
         let Some((separator, right)) = split else {
@@ -491,15 +450,15 @@ impl<K: Clone + Ord, V: Clone + Live> Branch<K, V> {
         (old, too_long.then(|| self.split(keep)))
     }
 
-    fn insert_child(&mut self, left: usize, separator: K, right: Child<K, V>) {
-        insert_at(Arc::make_mut(&mut self.separators), left, separator);
+    fn insert_child(&mut self, left: usize, separator: Owned<L>, right: Child<L, V>) {
+        Arc::make_mut(&mut self.separators).insert(left, separator.borrow());
         insert_at(&mut self.children, left + 1, right);
     }
 
-    fn split(&mut self, at: usize) -> (K, Child<K, V>) {
+    fn split(&mut self, at: usize) -> (Owned<L>, Child<L, V>) {
         let separators = Arc::make_mut(&mut self.separators);
         let right_separators = separators.split_off(at);
-        let separator = separators.pop().expect("a branch is split between two children");
+        let separator = separators.remove(at - 1);
         (separator, Child::branch(right_separators, self.children.split_off(at)))
     }
 
@@ -507,7 +466,7 @@ impl<K: Clone + Ord, V: Clone + Live> Branch<K, V> {
     fn rebalance(&mut self, at: usize) {
         if self.children[at].size.entries == 0 {
             self.children.remove(at);
-            if !self.separators.is_empty() {
+            if self.separators.len() > 0 {
                 Arc::make_mut(&mut self.separators).remove(at.saturating_sub(1));
             }
             return;
@@ -536,29 +495,29 @@ fn insert_at<T>(vec: &mut Vec<T>, at: usize, item: T) {
 }
 
 /// Entries in ascending order; a step costs no search.
-pub(crate) struct Iter<'a, K, V> {
+pub(crate) struct Iter<'a, L, V> {
     /// For each branch on the way down, its children that are still to come.
-    above: Vec<&'a [Child<K, V>]>,
-    keys: &'a [K],
-    values: &'a [V],
+    above: Vec<&'a [Child<L, V>]>,
+    /// Where the next entry is, unless it is in the next leaf.
+    leaf: Option<&'a Leaf<L, V>>,
+    at: usize,
     /// Entries until the end of the range, skipped ones included.
     remaining: usize,
 }
 
-impl<'a, K, V> Iter<'a, K, V> {
+impl<'a, L: KeyList, V> Iter<'a, L, V> {
     /// Goes down to a leaf; what is left of the way never comes, what is right of it comes later.
     fn descend(
         &mut self,
-        mut child: &'a Child<K, V>,
-        child_of: impl Fn(&Branch<K, V>) -> usize,
-        entry_of: impl Fn(&Leaf<K, V>) -> usize,
+        mut child: &'a Child<L, V>,
+        child_of: impl Fn(&Branch<L, V>) -> usize,
+        entry_of: impl Fn(&Leaf<L, V>) -> usize,
     ) {
         loop {
             match &*child.node {
                 Node::Leaf(leaf) => {
                     let at = entry_of(leaf);
-                    self.keys = &leaf.keys[at..];
-                    self.values = &leaf.values[at..];
+                    (self.leaf, self.at) = (Some(leaf), at);
                     return;
                 }
                 Node::Branch(branch) => {
@@ -587,8 +546,7 @@ impl<'a, K, V> Iter<'a, K, V> {
             }
             match &*child.node {
                 Node::Leaf(leaf) => {
-                    self.keys = &leaf.keys;
-                    self.values = &leaf.values;
+                    (self.leaf, self.at) = (Some(leaf), 0);
                     return Some(());
                 }
                 Node::Branch(branch) => self.above.push(&branch.children),
@@ -596,15 +554,14 @@ impl<'a, K, V> Iter<'a, K, V> {
         }
     }
 
-    fn advance(&mut self, live_only: bool) -> Option<(&'a K, &'a V)> {
+    fn advance(&mut self, live_only: bool) -> Option<(&'a L::Key, &'a V)> {
         while self.remaining > 0 {
-            if let Some((key, keys)) = self.keys.split_first()
-                && let Some((value, values)) = self.values.split_first()
+            if let Some(leaf) = self.leaf
+                && self.at < leaf.values.len()
             {
-                self.keys = keys;
-                self.values = values;
+                self.at += 1;
                 self.remaining -= 1;
-                return Some((key, value));
+                return Some(leaf.entry(self.at - 1));
             }
             self.next_leaf(live_only)?;
         }
@@ -612,9 +569,9 @@ impl<'a, K, V> Iter<'a, K, V> {
     }
 }
 
-impl<'a, K, V: Live> Iter<'a, K, V> {
+impl<'a, L: KeyList, V: Live> Iter<'a, L, V> {
     /// The next live entry; whole subtrees without one are passed over.
-    pub(crate) fn next_live(&mut self) -> Option<(&'a K, &'a V)> {
+    pub(crate) fn next_live(&mut self) -> Option<(&'a L::Key, &'a V)> {
         loop {
             let (key, value) = self.advance(true)?;
             if value.is_live() {
@@ -624,8 +581,8 @@ impl<'a, K, V: Live> Iter<'a, K, V> {
     }
 }
 
-impl<'a, K, V> Iterator for Iter<'a, K, V> {
-    type Item = (&'a K, &'a V);
+impl<'a, L: KeyList, V> Iterator for Iter<'a, L, V> {
+    type Item = (&'a L::Key, &'a V);
 
     fn next(&mut self) -> Option<Self::Item> {
         self.advance(false)
@@ -637,7 +594,7 @@ impl<'a, K, V> Iterator for Iter<'a, K, V> {
 }
 
 #[cfg(test)]
-impl<K: Ord, V: Live> Tree<K, V> {
+impl<L: KeyList, V: Live> Tree<L, V> {
     /// Asserts the shape: sorted, balanced, sized as the branches say, dense apart from the right edge.
     pub(crate) fn check(&self) {
         if let Some(root) = &self.root {
@@ -648,7 +605,7 @@ impl<K: Ord, V: Live> Tree<K, V> {
 
     /// How many nodes there are.
     pub(crate) fn nodes(&self) -> usize {
-        fn below<K, V>(child: &Child<K, V>) -> usize {
+        fn below<L, V>(child: &Child<L, V>) -> usize {
             match &*child.node {
                 Node::Leaf(_) => 1,
                 Node::Branch(branch) => 1 + branch.children.iter().map(below).sum::<usize>(),
@@ -659,9 +616,9 @@ impl<K: Ord, V: Live> Tree<K, V> {
 }
 
 #[cfg(test)]
-impl<K: Ord, V: Live> Child<K, V> {
+impl<L: KeyList, V: Live> Child<L, V> {
     /// Returns the depth below; every key is at least `from` and less than `to`.
-    fn check(&self, from: Option<&K>, to: Option<&K>, root: bool, right_edge: bool) -> usize {
+    fn check(&self, from: Option<&L::Key>, to: Option<&L::Key>, root: bool, right_edge: bool) -> usize {
         assert!(self.node.len() <= NODE_MAX, "no node is too long");
         assert!(
             root || right_edge || self.node.len() >= NODE_MIN,
@@ -669,16 +626,14 @@ impl<K: Ord, V: Live> Child<K, V> {
         );
         match &*self.node {
             Node::Leaf(leaf) => {
-                assert!(leaf.keys.is_sorted_by(|a, b| a < b), "a leaf is sorted");
+                let keys = || (0..leaf.keys.len()).map(|at| leaf.keys.at(at));
+                assert!(keys().is_sorted_by(|a, b| a < b), "a leaf is sorted");
                 assert_eq!(leaf.keys.len(), leaf.values.len(), "every key has a value");
                 assert!(
-                    from.is_none_or(|from| leaf.keys.iter().all(|key| from <= key)),
+                    from.is_none_or(|from| keys().all(|key| from <= key)),
                     "no key is too small"
                 );
-                assert!(
-                    to.is_none_or(|to| leaf.keys.iter().all(|key| key < to)),
-                    "no key is too great"
-                );
+                assert!(to.is_none_or(|to| keys().all(|key| key < to)), "no key is too great");
                 let live = leaf.values.iter().filter(|value| value.is_live()).count();
                 assert_eq!(
                     self.size,
@@ -703,9 +658,10 @@ impl<K: Ord, V: Live> Child<K, V> {
                     let from = if at == 0 {
                         from
                     } else {
-                        Some(&branch.separators[at - 1])
+                        Some(branch.separators.at(at - 1))
                     };
-                    child.check(from, branch.separators.get(at).or(to), false, right_edge && at == last)
+                    let upto = if at == last { to } else { Some(branch.separators.at(at)) };
+                    child.check(from, upto, false, right_edge && at == last)
                 });
                 let depth = depths.next().expect("a branch has children");
                 assert!(depths.all(|other| other == depth), "all leaves are equally deep");

@@ -1,7 +1,5 @@
 //! One write transaction: its changes share a main revision and see each other.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use crate::error::Error;
@@ -112,25 +110,20 @@ impl Mvcc {
     /// Adds the newest record of all.
     fn append(&mut self, record: Record, prev_kv: Option<KeyValue>) {
         self.events.push(Event::new(&record, prev_kv));
-        self.ops
-            .push(TableOp::put(Bucket::Key, record.row_key(), record.row().clone()));
+        let (row_key, row) = record.to_row();
+        self.ops.push(TableOp::put(Bucket::Key, row_key, row));
         self.insert(record);
     }
 
     /// Puts the newest record of all into the index and the log.
     pub(super) fn insert(&mut self, record: Record) {
         self.size_bytes += record.size_bytes();
-        let record = Arc::new(record);
         let state = &mut self.state;
-        if state.keys.get(record.key()).is_some() {
-            state
-                .keys
-                .update(record.key(), |entry| entry.supersede(Arc::clone(&record)));
-        } else {
-            state
-                .keys
-                .insert(Arc::from(record.key()), KeyEntry::new(Arc::clone(&record)));
+        let revision = record.revision();
+        let superseded = state.keys.update(record.key(), |entry| entry.supersede(record.clone()));
+        if superseded.is_none() {
+            state.keys.insert(record.key(), KeyEntry::new(record.clone()));
         }
-        state.log.insert(record.revision(), record);
+        state.log.insert(&revision, record);
     }
 }

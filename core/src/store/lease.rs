@@ -14,7 +14,7 @@ use crate::mvcc::tree::{Live, Tree};
 pub struct Lease {
     ttl: i64,
     remaining_ttl: i64,
-    keys: Tree<Bytes, ()>,
+    keys: Tree<Vec<Bytes>, ()>,
 }
 
 impl Lease {
@@ -54,7 +54,7 @@ impl Lease {
 /// All leases by id. A clone is free and stays as it is.
 #[derive(Clone, Default)]
 pub struct Leases {
-    by_id: Tree<i64, Lease>,
+    by_id: Tree<Vec<i64>, Lease>,
 }
 
 impl Leases {
@@ -101,7 +101,7 @@ impl Leases {
 
     /// Puts back a lease that was stored.
     pub(super) fn restore(&mut self, id: i64, lease: Lease) {
-        self.by_id.insert(id, lease);
+        self.by_id.insert(&id, lease);
     }
 
     /// Ends a lease; the caller deletes its keys.
@@ -127,7 +127,7 @@ impl Leases {
             self.by_id.update(&now, |lease| {
                 if lease.keys.get(key).is_none() {
                     // A copy: the key itself may be a slice of a much larger entry, which it would keep in memory.
-                    lease.keys.insert(Bytes::copy_from_slice(key), ());
+                    lease.keys.insert(&Bytes::copy_from_slice(key), ());
                 }
             });
         }

@@ -172,8 +172,18 @@ fn entries_whose_hard_state_was_torn_off_bring_their_term() {
     let lost = without.writer.offset() as usize;
     log.disk.last()[lost..].fill(0);
     let replay = log.disk.replay().unwrap();
-    assert_eq!(replay.entries.last().map(|entry| (entry.term, entry.index)), Some((3, 13)));
-    assert_eq!(replay.hard_state, HardState { term: 3, vote: 0, commit: 8 });
+    assert_eq!(
+        replay.entries.last().map(|entry| (entry.term, entry.index)),
+        Some((3, 13))
+    );
+    assert_eq!(
+        replay.hard_state,
+        HardState {
+            term: 3,
+            vote: 0,
+            commit: 8
+        }
+    );
     assert!(replay.tail.torn.is_some());
 }
 

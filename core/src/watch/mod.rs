@@ -99,7 +99,8 @@ pub enum WatchInput {
         /// The store as it is now.
         view: View,
     },
-    /// Responses have left the host's queue, in order.
+    /// Responses have left the host's queue, in order. The host may report them in lots, but leaves none unreported
+    /// once the queue is empty: room is counted in bytes too, so a watcher may be waiting for one large response.
     Sent {
         /// Whose.
         stream: StreamId,

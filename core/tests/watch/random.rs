@@ -532,7 +532,7 @@ impl Run {
     }
 }
 
-/// Compares an event with what it must be; a previous value may be missing only where it is forgotten, and must be then.
+/// Compares an event with what it must be. A previous value is missing exactly where it is forgotten.
 fn check_event(client: &Client, event: &Event, expected: &Event, compacted: i64, tally: &mut Tally) {
     let mut expected = expected.clone();
     let known = revision_of(&expected) > compacted;

@@ -344,7 +344,7 @@ impl World {
     }
 
     /// What a second start from the same disk comes to, left alone until it serves.
-    fn run_twin(&mut self) -> Option<View> {
+    fn run_twin(&self) -> Option<View> {
         let site = self.site.fork();
         let (mut process, start) = Process::boot(&site, self.unix_ms(), !0).ok()?;
         let mut view = start.view;

@@ -221,7 +221,12 @@ impl World {
                     process.reports.push(Done::Persisted { batch });
                 }
             }
-            Effect::Publish { view, events, status } => {
+            Effect::Publish {
+                view,
+                events,
+                status,
+                compacted: _,
+            } => {
                 self.judge.published(&view, &events, status)?;
                 self.serving = status.published;
                 if let Some(twin) = self.twin.take_if(|_| status.published) {
@@ -348,6 +353,7 @@ pub(super) fn carry_out_alone(process: &mut Process, effect: Effect, seen: &mut 
             view,
             status,
             events: _,
+            compacted: _,
         } => {
             *seen = view;
             return status.published.then_some(true);

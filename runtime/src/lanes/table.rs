@@ -60,7 +60,10 @@ pub struct Rows {
 
 impl std::fmt::Debug for Rows {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rows").field("written", &self.written).field("durable", &self.durable).finish_non_exhaustive()
+        f.debug_struct("Rows")
+            .field("written", &self.written)
+            .field("durable", &self.durable)
+            .finish_non_exhaustive()
     }
 }
 
@@ -88,9 +91,18 @@ impl Rows {
             self.table.write(&ops).map_err(|error| table_fault("write", &error))?;
         }
         self.last = Some(batch);
-        let bytes = self.table.size_bytes().map_err(|error| table_fault("measure", &error))?;
-        (self.observe)(Observation::TableWrite { bytes, took: self.clock.now().saturating_since(begun) });
-        (self.report)(Done::Stored { batch, durable_index: self.durable });
+        let bytes = self
+            .table
+            .size_bytes()
+            .map_err(|error| table_fault("measure", &error))?;
+        (self.observe)(Observation::TableWrite {
+            bytes,
+            took: self.clock.now().saturating_since(begun),
+        });
+        (self.report)(Done::Stored {
+            batch,
+            durable_index: self.durable,
+        });
         Ok(())
     }
 
@@ -101,7 +113,10 @@ impl Rows {
             }
             self.durable = self.written;
             if let Some(batch) = self.last {
-                (self.report)(Done::Stored { batch, durable_index: self.durable });
+                (self.report)(Done::Stored {
+                    batch,
+                    durable_index: self.durable,
+                });
             }
         }
         self.synced_at = self.clock.now();
@@ -179,5 +194,9 @@ fn keep_last_change_of_each_row(ops: &mut Vec<TableOp>) {
 }
 
 fn table_fault(operation: &'static str, error: &io::Error) -> Fault {
-    Fault::Disk { operation, file: "the table".to_owned(), cause: error.to_string() }
+    Fault::Disk {
+        operation,
+        file: "the table".to_owned(),
+        cause: error.to_string(),
+    }
 }

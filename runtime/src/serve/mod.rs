@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ::http::header::CONTENT_TYPE;
-use ::http::{Request, Response, StatusCode, Version};
+use ::http::{Method, Request, Response, StatusCode, Version};
 use async_channel::Sender;
 use hyper::body::Incoming;
 use quoin_core::config::{AllowList, Config};
@@ -45,6 +45,8 @@ pub(crate) struct Context {
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) settings: Settings,
     pub(crate) stop: Stop,
+    /// Ends what is still open when the patience of a stopping server does.
+    pub(crate) abort: Stop,
 }
 
 /// What of the configuration concerns serving.
@@ -128,6 +130,10 @@ async fn respond(
     let serves_grpc = matches!(endpoint, Endpoint::Client | Endpoint::Grpc);
     if serves_grpc && is_grpc(&request) {
         return Ok(grpc::serve(context, request).await);
+    }
+    if serves_grpc && request.version() == Version::HTTP_2 && request.method() == Method::POST {
+        // Nothing but gRPC is posted by HTTP/2; etcd hands all of HTTP/2 to gRPC.
+        return Ok(grpc::wrong_content_type(request.headers().get(CONTENT_TYPE)));
     }
     if endpoint == Endpoint::Grpc {
         let text = "this port serves gRPC only";

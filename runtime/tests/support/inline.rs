@@ -23,11 +23,11 @@ use quoin_runtime::handle::{Call, NodeHandle, Published, Queues, WatchCall};
 use quoin_runtime::running::{Ended, Running};
 
 /// The id of the member, and of its cluster plus one.
-pub const MEMBER: u64 = 0x8e9e_05c5_2164_694d;
+pub(crate) const MEMBER: u64 = 0x8e9e_05c5_2164_694d;
 
 /// What a test may change while the member runs.
 #[derive(Clone)]
-pub struct Control {
+pub(crate) struct Control {
     member: Arc<Mutex<Inline>>,
 }
 
@@ -45,7 +45,7 @@ struct Inline {
 }
 
 /// Makes a member, leader of itself.
-pub fn start(clock: Clock) -> (Running, Control) {
+pub(crate) fn start(clock: Clock) -> (Running, Control) {
     let store = Store::new(StoreConfig::default());
     let member = MemberId(MEMBER);
     let status = Status {
@@ -58,7 +58,7 @@ pub fn start(clock: Clock) -> (Running, Control) {
     };
     let published = Arc::new(ArcSwap::from_pointee(Published {
         view: store.view(),
-        status: status.clone(),
+        status,
     }));
     let config = HubConfig {
         progress_interval: watch::DEFAULT_PROGRESS_INTERVAL,
@@ -93,7 +93,7 @@ impl Control {
     }
 
     /// Changes what the member says of itself.
-    pub fn set_status(&self, change: impl FnOnce(&mut Status)) {
+    pub(crate) fn set_status(&self, change: impl FnOnce(&mut Status)) {
         self.with(|member| {
             change(&mut member.status);
             member.publish();
@@ -101,12 +101,12 @@ impl Control {
     }
 
     /// From now on requests wait for ever, or no longer do.
-    pub fn set_stuck(&self, stuck: bool) {
+    pub(crate) fn set_stuck(&self, stuck: bool) {
         self.with(|member| member.stuck = stuck);
     }
 
     /// Ends the member.
-    pub fn end(&self, why: Ended) {
+    pub(crate) fn end(&self, why: Ended) {
         self.with(|member| member.ended.try_send(why).unwrap());
     }
 }
@@ -128,10 +128,10 @@ impl Queues for Control {
 }
 
 impl Inline {
-    fn publish(&mut self) {
+    fn publish(&self) {
         let published = Published {
             view: self.store.view(),
-            status: self.status.clone(),
+            status: self.status,
         };
         self.published.store(Arc::new(published));
     }

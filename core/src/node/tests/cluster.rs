@@ -136,7 +136,7 @@ fn lost_messages_and_restarts_lose_nothing_that_was_answered() {
     for seed in 0..6 {
         let mut world = World::new(3, seed);
         world.leader();
-        let mut acknowledged = std::collections::BTreeMap::new();
+        let mut acknowledged = Vec::new();
         for round in 0_u64..40 {
             world.loss_percent = world.prng.below(30);
             let id = MemberId(world.prng.range(1..4));
@@ -147,11 +147,11 @@ fn lost_messages_and_restarts_lose_nothing_that_was_answered() {
                 world.crash(id);
                 continue;
             }
-            let (key, text) = (format!("k{}", round % 7), round.to_string());
+            let (key, text) = (format!("k{round}"), round.to_string());
             let token = world.ask(id, put(&key, &text));
             world.run(millis(300));
             if let Some(Ok(_)) = world.answers.get(&token) {
-                acknowledged.insert(key, round);
+                acknowledged.push((key, text));
             }
         }
         world.heal();
@@ -168,12 +168,13 @@ fn lost_messages_and_restarts_lose_nothing_that_was_answered() {
         let leader = world.leader();
         world.call(leader, put("end", "yes")).unwrap();
         agree(&mut world, &[("end", "yes")]);
-        for (key, round) in acknowledged {
-            let found: u64 = value(&world.node(leader).view(), &key).unwrap().parse().unwrap();
-            assert!(
-                found >= round,
-                "seed {seed}: {key} was answered at round {round}, and holds {found}"
-            );
+        assert!(
+            acknowledged.len() >= 10,
+            "seed {seed}: {} were answered",
+            acknowledged.len()
+        );
+        for (key, text) in acknowledged {
+            assert_eq!(value(&world.node(leader).view(), &key), Some(text), "seed {seed}");
         }
     }
 }

@@ -19,7 +19,7 @@ use quoin_core::error::Error;
 use self::call::{Call, Wishes, within};
 use self::message::{Encoding, Messages};
 use self::method::Method;
-use self::status::{OK, Status, UNIMPLEMENTED};
+use self::status::{INVALID_ARGUMENT, OK, Status, UNIMPLEMENTED};
 use super::reply::{LeaderWatch, Reply, Source, Stream};
 use super::services::{cluster, health, kv, lease, maintenance, watch};
 use super::{Context, facts};
@@ -142,6 +142,17 @@ fn unimplemented(method: Method) -> Status {
         UNIMPLEMENTED,
         format!("{service}/{name} is not implemented by this server"),
     )
+}
+
+/// Answers a call that is posted as something else than gRPC, in grpc-go's words.
+pub(crate) fn wrong_content_type(found: Option<&HeaderValue>) -> Response<Reply> {
+    let found = found.map_or_else(String::new, |value| {
+        String::from_utf8_lossy(value.as_bytes()).into_owned()
+    });
+    let text = format!("invalid gRPC request content-type {found:?}");
+    let mut response = failed(&Status::new(INVALID_ARGUMENT, text));
+    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    response
 }
 
 fn stream(call: Call, source: Box<dyn Source>, wishes: &Wishes, endless: bool) -> Response<Reply> {

@@ -32,6 +32,8 @@ pub(crate) const OK: u8 = 0;
 pub(crate) const CANCELED: u8 = 1;
 /// What no other code says.
 pub(crate) const UNKNOWN: u8 = 2;
+/// The request is wrong whatever the state is.
+pub(crate) const INVALID_ARGUMENT: u8 = 3;
 /// The client's deadline passed.
 pub(crate) const DEADLINE_EXCEEDED: u8 = 4;
 /// There is no such thing.

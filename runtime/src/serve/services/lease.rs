@@ -34,6 +34,9 @@ pub(crate) async fn grant(context: &Context, request: LeaseGrantRequest) -> Resu
     }
     match propose(context, Request::LeaseGrant(request)).await? {
         Applied::LeaseGrant(mut response) => {
+            let lease = &context.metrics.lease;
+            lease.granted.inc();
+            lease.ttl_seconds.observe(response.ttl as f64);
             facts::complete(context, &mut response.header);
             Ok(response)
         }
@@ -45,6 +48,7 @@ pub(crate) async fn grant(context: &Context, request: LeaseGrantRequest) -> Resu
 pub(crate) async fn revoke(context: &Context, request: LeaseRevokeRequest) -> Result<LeaseRevokeResponse, Status> {
     match propose(context, Request::LeaseRevoke(request)).await? {
         Applied::LeaseRevoke(mut response) => {
+            context.metrics.lease.revoked.inc();
             facts::complete(context, &mut response.header);
             Ok(response)
         }
@@ -97,6 +101,9 @@ async fn renew(context: Arc<Context>, id: i64) -> Result<LeaseKeepAliveResponse,
         Response::Renewed { ttl } => ttl,
         other => return Err(unexpected(&other)),
     };
+    if ttl > 0 {
+        context.metrics.lease.renewed.inc();
+    }
     Ok(LeaseKeepAliveResponse { header, id, ttl })
 }
 
@@ -148,9 +155,8 @@ impl Source for KeepAlive {
                 self.renewing = None;
                 return Poll::Ready(Some(renewed.map(|response| self.send(&response))));
             }
-            let message = match ready!(self.messages.poll_next(cx)) {
-                None => return Poll::Ready(None),
-                Some(message) => message,
+            let Some(message) = ready!(self.messages.poll_next(cx)) else {
+                return Poll::Ready(None);
             };
             let request = message.and_then(|message| self.receive(message)).inspect_err(|status| {
                 if status.code != CANCELED {

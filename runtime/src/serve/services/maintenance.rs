@@ -27,17 +27,18 @@ pub(crate) fn status(context: &Context, _: StatusRequest) -> StatusResponse {
         errors.push(quoin_core::error::Error::NoLeader.message().to_owned());
     }
     errors.extend(view.alarms.list(AlarmType::None).map(|alarm| alarm_text(&alarm)));
-    let mvcc = &context.metrics.mvcc;
+    let in_use = facts::in_use_bytes(&published);
     StatusResponse {
         header,
         version: SERVER_VERSION.to_owned(),
-        db_size: mvcc.db_bytes.get(),
+        // What was written last is not in the table yet.
+        db_size: context.metrics.mvcc.db_bytes.get().max(in_use),
         leader: status.leader.0,
         raft_index: status.commit_index,
         raft_term: status.term,
         raft_applied_index: view.applied_index,
         errors,
-        db_size_in_use: mvcc.db_in_use_bytes.get(),
+        db_size_in_use: in_use,
         is_learner: status.is_learner,
         storage_version: facts::cluster_version(context).unwrap_or_default(),
         db_size_quota: context
@@ -82,7 +83,10 @@ pub(crate) async fn alarm(context: &Context, request: AlarmRequest) -> Result<Al
 pub(crate) async fn hash_kv(context: &Context, request: HashKvRequest) -> Result<HashKvResponse, Status> {
     let began = context.clock.now();
     let view = context.node.published().view.kv.clone();
-    let hash = context.compute.run(move || view.hash_kv(request.revision)).await??;
+    let hash = match context.node.compact_hash(request.revision) {
+        Some(remembered) => remembered,
+        None => context.compute.run(move || view.hash_kv(request.revision)).await??,
+    };
     let took = context.clock.now().saturating_since(began);
     context.metrics.mvcc.hash_revision_seconds.observe(took.as_secs_f64());
     let mut header = None;

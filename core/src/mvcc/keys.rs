@@ -1,0 +1,186 @@
+//! The keys of one node of a [tree](super::tree): a vector, or byte strings packed into one.
+
+use std::cmp::Ordering;
+
+use super::tree::GROWTH;
+
+/// Ascending keys, none twice.
+pub(crate) trait KeyList: Clone + Default {
+    /// A key as it is looked up.
+    type Key: Ord + ToOwned + ?Sized;
+
+    /// How many there are.
+    fn len(&self) -> usize;
+    /// The key at a place.
+    fn at(&self, at: usize) -> &Self::Key;
+    /// Where a key is, or else belongs.
+    fn search(&self, key: &Self::Key) -> Result<usize, usize>;
+    /// Puts a key where it belongs.
+    fn insert(&mut self, at: usize, key: &Self::Key);
+    /// Takes the key at a place out.
+    fn remove(&mut self, at: usize) -> Owned<Self>;
+    /// Cuts off what is at and after a place.
+    fn split_off(&mut self, at: usize) -> Self;
+    /// Appends the keys of the node to the right.
+    fn append(&mut self, right: Self);
+
+    /// A list of one.
+    fn one(key: &Self::Key) -> Self {
+        let mut list = Self::default();
+        list.insert(0, key);
+        list
+    }
+
+    /// How many keys are at most `key`.
+    fn count_to(&self, key: &Self::Key) -> usize {
+        match self.search(key) {
+            Ok(at) => at + 1,
+            Err(at) => at,
+        }
+    }
+}
+
+/// A key outside a list.
+pub(super) type Owned<L> = <<L as KeyList>::Key as ToOwned>::Owned;
+
+impl<K: Clone + Ord> KeyList for Vec<K> {
+    type Key = K;
+
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn at(&self, at: usize) -> &K {
+        &self[at]
+    }
+
+    fn search(&self, key: &K) -> Result<usize, usize> {
+        self.binary_search(key)
+    }
+
+    fn insert(&mut self, at: usize, key: &K) {
+        if self.len() == self.capacity() {
+            self.reserve_exact(GROWTH);
+        }
+        self.insert(at, key.clone());
+    }
+
+    fn remove(&mut self, at: usize) -> K {
+        self.remove(at)
+    }
+
+    fn split_off(&mut self, at: usize) -> Self {
+        self.split_off(at)
+    }
+
+    fn append(&mut self, right: Self) {
+        self.extend(right);
+    }
+}
+
+/// Byte strings one behind the other: a search touches no memory but the node's, and a key costs little beyond its bytes.
+#[derive(Clone, Default)]
+pub(crate) struct ByteKeys {
+    bytes: Vec<u8>,
+    /// Where each ends in `bytes`.
+    ends: Vec<usize>,
+}
+
+impl ByteKeys {
+    fn start(&self, at: usize) -> usize {
+        at.checked_sub(1).map_or(0, |before| self.ends[before])
+    }
+}
+
+impl KeyList for ByteKeys {
+    type Key = [u8];
+
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn at(&self, at: usize) -> &[u8] {
+        &self.bytes[self.start(at)..self.ends[at]]
+    }
+
+    fn search(&self, key: &[u8]) -> Result<usize, usize> {
+        let (mut from, mut to) = (0, self.len());
+        while from < to {
+            let middle = usize::midpoint(from, to);
+            match self.at(middle).cmp(key) {
+                Ordering::Less => from = middle + 1,
+                Ordering::Equal => return Ok(middle),
+                Ordering::Greater => to = middle,
+            }
+        }
+        Err(from)
+    }
+
+    fn insert(&mut self, at: usize, key: &[u8]) {
+        if self.ends.len() == self.ends.capacity() {
+            self.ends.reserve_exact(GROWTH);
+        }
+        if self.bytes.len() + key.len() > self.bytes.capacity() {
+            self.bytes.reserve_exact(key.len() * GROWTH);
+        }
+        let start = self.start(at);
+        self.bytes.splice(start..start, key.iter().copied());
+        self.ends.insert(at, start);
+        self.ends[at..].iter_mut().for_each(|end| *end += key.len());
+    }
+
+    fn remove(&mut self, at: usize) -> Vec<u8> {
+        let start = self.start(at);
+        let key: Vec<u8> = self.bytes.drain(start..self.ends[at]).collect();
+        self.ends.remove(at);
+        self.ends[at..].iter_mut().for_each(|end| *end -= key.len());
+        key
+    }
+
+    fn split_off(&mut self, at: usize) -> Self {
+        let start = self.start(at);
+        let mut ends = self.ends.split_off(at);
+        ends.iter_mut().for_each(|end| *end -= start);
+        let bytes = self.bytes.split_off(start);
+        self.bytes.shrink_to(start + start / 4);
+        Self { bytes, ends }
+    }
+
+    fn append(&mut self, right: Self) {
+        let start = self.bytes.len();
+        self.bytes.extend(right.bytes);
+        self.ends.extend(right.ends.into_iter().map(|end| start + end));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(keys: &ByteKeys) -> Vec<&[u8]> {
+        (0..keys.len()).map(|at| keys.at(at)).collect()
+    }
+
+    #[test]
+    fn packed_keys_stay_apart() {
+        let mut keys = ByteKeys::default();
+        for key in [&b"b"[..], b"", b"abc", b"c\0", b"c"] {
+            let at = keys.search(key).unwrap_err();
+            keys.insert(at, key);
+        }
+        assert_eq!(all(&keys), [&b""[..], b"abc", b"b", b"c", b"c\0"]);
+        assert_eq!((keys.search(b"b"), keys.search(b"bb")), (Ok(2), Err(3)));
+        assert_eq!(
+            (keys.count_to(b"b"), keys.count_to(b"a"), keys.count_to(b"")),
+            (3, 1, 1)
+        );
+        assert_eq!(keys.remove(1), b"abc");
+        let right = keys.split_off(2);
+        assert_eq!(
+            (all(&keys), all(&right)),
+            (vec![&b""[..], b"b"], vec![&b"c"[..], b"c\0"])
+        );
+        keys.append(right);
+        assert_eq!(all(&keys), [&b""[..], b"b", b"c", b"c\0"]);
+    }
+}
