@@ -80,6 +80,8 @@ pub struct Fuse {
 struct State {
     points: u64,
     blows_at: Option<u64>,
+    /// The kind of call to blow at, and how many of them are spared first.
+    blows_on: Option<(Touch, u64)>,
     blown: bool,
     strike: Option<Strike>,
     struck: Option<Touch>,
@@ -90,6 +92,11 @@ impl Fuse {
     pub fn set(&self, ahead: u64) {
         let mut state = self.lock();
         state.blows_at = Some(state.points.saturating_add(ahead));
+    }
+
+    /// Lets the fuse blow at a call of one kind, after sparing some.
+    pub fn set_on(&self, touch: Touch, spared: u64) {
+        self.lock().blows_on = Some((touch, spared));
     }
 
     /// Plans an error.
@@ -117,6 +124,7 @@ impl Fuse {
     /// If the process is dead or the call is struck.
     pub fn call(&self, touch: Touch) -> io::Result<()> {
         let mut state = self.lock();
+        state.meet(touch);
         if !state.pass() {
             return Err(io::Error::other("simulated crash"));
         }
@@ -159,6 +167,15 @@ impl Fuse {
 }
 
 impl State {
+    /// Is about to pass a call: the one to blow at is the next point.
+    fn meet(&mut self, touch: Touch) {
+        match &mut self.blows_on {
+            Some((on, 0)) if *on == touch => self.blows_at = Some(self.points),
+            Some((on, spared)) if *on == touch => *spared -= 1,
+            Some(_) | None => {}
+        }
+    }
+
     fn pass(&mut self) -> bool {
         if self.blown {
             return false;
@@ -184,6 +201,17 @@ mod tests {
         assert_eq!((fuse.blown(), fuse.points()), (true, 2));
         fuse.renew();
         assert!(fuse.pass() && !fuse.blown());
+    }
+
+    #[test]
+    fn a_fuse_blows_at_a_call_of_a_kind() {
+        let fuse = Fuse::default();
+        fuse.set_on(Touch::Sync, 1);
+        fuse.call(Touch::Sync).unwrap();
+        fuse.call(Touch::Write).unwrap();
+        assert!(fuse.pass());
+        fuse.call(Touch::Sync).unwrap_err();
+        assert!(fuse.blown());
     }
 
     #[test]

@@ -233,7 +233,7 @@ impl Medium {
 
     /// Power is lost.
     pub(super) fn lose_power(&mut self) {
-        let loss = match self.prng.below(3) {
+        let loss = match self.prng.below(4) {
             0 => Loss::Everything,
             1 => Loss::Nothing,
             _ => Loss::Some,

@@ -2,7 +2,7 @@
 //!
 //! # Fault model
 //! - **Loss of power**: of every file, each 512-byte sector written since its last sync is independently kept or lost; in
-//!   a third of the cases all of them are lost, in another third all are kept. A sector reaches the medium whole; where
+//!   a quarter of the cases all of them are lost, in another quarter all are kept. A sector reaches the medium whole; where
 //!   [`DiskModel::halves_sectors`] is set, some reach it by half.
 //! - **Names**: creations, renames and removals become durable with the sync of their directory; a loss of power keeps
 //!   a prefix of those pending in each directory, chosen at random.

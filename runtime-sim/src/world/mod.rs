@@ -21,6 +21,7 @@ use quoin_runtime::boot::BootError;
 use quoin_runtime::clock::Time as _;
 
 use crate::disk::DiskModel;
+use crate::fuse::Touch;
 use crate::judge::{Judge, Verdict, Violation, ensure};
 use crate::process::{Process, Site};
 use crate::swarm::{Pace, Swarm, one_of};
@@ -268,7 +269,7 @@ impl World {
             self.plan_error();
         }
         *nested += 1;
-        match self.fate.below(8) {
+        match self.fate.below(10) {
             0..3 if *nested <= NESTED_MAX => {
                 self.tally.note(format!("to die while it starts: {nested} in a row"));
                 self.site.fuse.set(self.fate.below(BOOT_POINTS));
@@ -276,6 +277,11 @@ impl World {
             3..6 => {
                 *nested = 0;
                 self.site.fuse.set(self.fate.range(BOOT_POINTS..1_500));
+            }
+            6..8 => {
+                *nested = 0;
+                let touch = one_of(&mut self.fate, &Touch::FALLIBLE);
+                self.site.fuse.set_on(touch, self.fate.below(30));
             }
             _ => *nested = 0,
         }
