@@ -94,6 +94,14 @@ impl RequestIdGenerator {
         }
     }
 
+    /// Goes on after `id`, if this member may have drawn it in an earlier run: the wall clock may have been set back since.
+    pub const fn skip(&mut self, id: u64) {
+        let suffix = id & SUFFIX_MASK;
+        if id & !SUFFIX_MASK == self.prefix && suffix > self.suffix {
+            self.suffix = suffix;
+        }
+    }
+
     /// The next id.
     pub const fn next_id(&mut self) -> u64 {
         self.suffix = (self.suffix + 1) & SUFFIX_MASK;
@@ -126,6 +134,19 @@ mod tests {
 
     fn urls(list: &[&str]) -> Vec<String> {
         list.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn no_id_is_drawn_twice_though_the_clock_be_set_back() {
+        let member = MemberId(0x1_0000_0000_0007);
+        let mut before = RequestIdGenerator::new(member, 1_000);
+        let drawn: Vec<u64> = (0..600).map(|_| before.next_id()).collect();
+        let mut after = RequestIdGenerator::new(member, 999);
+        drawn.iter().for_each(|id| after.skip(*id));
+        let next = after.next_id();
+        assert!(drawn.iter().all(|id| *id < next));
+        after.skip(RequestIdGenerator::new(MemberId(8), 2_000).next_id());
+        assert_eq!(after.next_id(), next + 1, "another member's ids are its own");
     }
 
     #[test]

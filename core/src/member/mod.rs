@@ -274,6 +274,9 @@ impl Member {
         let applied = recovered.applied;
         let conf_state = recovered.conf_state.clone();
         let promises = Promises::new(recovered.hard_state);
+        let mut ids = RequestIdGenerator::new(config.id, unix_ms);
+        // An answer to a request of an earlier run must never be taken for one to a request of this run.
+        recovered.entries.iter().filter_map(requests::id_of).for_each(|id| ids.skip(id));
         let log = Log::new(
             snapshot,
             recovered.entries,
@@ -287,7 +290,6 @@ impl Member {
         let raft = RawNode::new(&raft_config(&config, applied), log, &logger).map_err(|error| Fault::Inconsistent {
             cause: format!("consensus cannot start: {error}"),
         })?;
-        let mut ids = RequestIdGenerator::new(config.id, unix_ms);
         let mut member = Self {
             prng: Prng::new(seed).fork("election"),
             reads: Reads::new(ids.next_id() ^ READ_ID_MARK),

@@ -391,6 +391,16 @@ impl Member {
     }
 }
 
+/// The id of the request that an entry holds.
+pub(super) fn id_of(entry: &Entry) -> Option<u64> {
+    if entry.entry_type == EntryType::EntryNormal as i32 {
+        let request = InternalRaftRequest::decode(entry.data.clone()).ok()?;
+        request.header.map(|header| header.id)
+    } else {
+        Some(ConfChange::decode(entry.data.clone()).ok()?.id)
+    }
+}
+
 /// A change of membership, as far as its precaution goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Reconfiguration {

@@ -58,6 +58,9 @@ impl World {
             request: Request::Stop,
             deadline: Instant::MAX,
         });
+        if self.fate.below(2) == 0 {
+            self.site.fuse.set(self.fate.below(20));
+        }
         loop {
             self.step()?;
             if let Some(life) = self.over()? {
@@ -91,7 +94,8 @@ impl World {
         match life {
             Life::Crashed => self.tally.note(format!("crash: {}", self.doing)),
             Life::Refused => self.tally.note("refused"),
-            Life::Halted | Life::Runs | Life::Unreadable => {}
+            Life::Unreadable => self.tally.note("unreadable"),
+            Life::Halted | Life::Runs => {}
         }
         if let Some(touch) = struck {
             self.tally.note(format!("struck: {touch:?}"));

@@ -23,7 +23,7 @@ use quoin_runtime::clock::Time as _;
 use crate::disk::DiskModel;
 use crate::judge::{Judge, Verdict, Violation, ensure};
 use crate::process::{Process, Site};
-use crate::swarm::{Pace, Swarm};
+use crate::swarm::{Pace, Swarm, one_of};
 use crate::table::TableModel;
 use crate::trace::Trace;
 use crate::workload::Workload;
@@ -122,8 +122,9 @@ pub struct World {
     /// When this life began.
     born: Instant,
     lives: u64,
-    /// What the wall clock shows beyond the time that has passed.
+    /// What the wall clock shows beyond the time that has passed, and what it showed at the last start.
     wall_ms: u64,
+    started_unix_ms: u64,
     halted: Option<Halt>,
     /// What another start from the same disk came to.
     twin: Option<View>,
@@ -183,6 +184,7 @@ impl World {
             born: Instant::ZERO,
             lives: 0,
             wall_ms: WALL_MS,
+            started_unix_ms: WALL_MS,
             halted: None,
             twin: None,
             doing: "boot",
@@ -228,10 +230,10 @@ impl World {
             if matches!(life, Life::Runs) && self.fate.below(3) == 0 {
                 life = self.stop()?;
             }
+            self.end(&life);
             if matches!(life, Life::Unreadable) {
                 return Ok(());
             }
-            self.end(&life);
         }
         let life = self.live(10)?;
         self.conclude(&life)
@@ -260,7 +262,10 @@ impl World {
         }
         *nested += 1;
         match self.fate.below(8) {
-            0..3 if *nested <= NESTED_MAX => self.site.fuse.set(self.fate.below(BOOT_POINTS)),
+            0..3 if *nested <= NESTED_MAX => {
+                self.tally.note(format!("to die while it starts: {nested} in a row"));
+                self.site.fuse.set(self.fate.below(BOOT_POINTS));
+            }
             3..6 => {
                 *nested = 0;
                 self.site.fuse.set(self.fate.range(BOOT_POINTS..1_500));
@@ -323,13 +328,15 @@ impl World {
 
     /// The wall clock moves on between lives, and may be set.
     fn set_wall_clock(&mut self) {
-        let set = self.fate.below(3);
-        let by = [3, 1_000, 3_600_000][usize::try_from(self.fate.below(3)).unwrap_or(0)];
-        match set {
+        let by = one_of(&mut self.fate, &[3, 1_000, 3_600_000]);
+        match self.fate.below(4) {
             0 if self.swarm.sets_wall_back => self.wall_ms -= self.fate.below(by),
-            1 => self.wall_ms += self.fate.below(by),
+            // To the very moment of the last start.
+            1 if self.swarm.sets_wall_back => self.wall_ms -= self.unix_ms() - self.started_unix_ms,
+            2 => self.wall_ms += self.fate.below(by),
             _ => {}
         }
+        self.started_unix_ms = self.unix_ms();
     }
 
     fn unix_ms(&self) -> u64 {
