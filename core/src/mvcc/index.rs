@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::Revision;
+use super::keys::PackedKeys;
 use super::record::Record;
 use super::tree::{Live, Tree};
 
 /// Keys by name.
-pub(super) type Keys = Tree<Arc<[u8]>, KeyEntry>;
+pub(super) type Keys = Tree<PackedKeys, KeyEntry>;
 /// Every kept record by revision.
-pub(super) type Log = Tree<Revision, Arc<Record>>;
+pub(super) type Log = Tree<Vec<Revision>, Arc<Record>>;
 
 /// Older revisions of one key up to this number are kept in a vector, more in a tree.
 const FEW: usize = 32;
@@ -27,7 +28,7 @@ pub(super) struct KeyEntry {
 enum Older {
     Few(Vec<Revision>),
     /// A key written all the time must not cost a copy of all its revisions for each write.
-    Many(Tree<Revision, ()>),
+    Many(Tree<Vec<Revision>, ()>),
 }
 
 impl Live for KeyEntry {
@@ -99,12 +100,12 @@ impl Older {
             Self::Few(few) => {
                 let mut many = Tree::default();
                 for older in few.drain(..).chain([revision]) {
-                    many.insert(older, ());
+                    many.insert(&older, ());
                 }
                 *self = Self::Many(many);
             }
             Self::Many(many) => {
-                many.insert(revision, ());
+                many.insert(&revision, ());
             }
         }
     }
@@ -176,10 +177,10 @@ mod tests {
         for kept in [2, FEW as i64, FEW as i64 + 1, 500] {
             let mut log = Log::default();
             let mut entry = KeyEntry::new(record(10));
-            log.insert(Revision::first_of(10), record(10));
+            log.insert(&Revision::first_of(10), record(10));
             for n in 1..=kept {
                 entry.supersede(record(10 + n * 2));
-                log.insert(Revision::first_of(10 + n * 2), record(10 + n * 2));
+                log.insert(&Revision::first_of(10 + n * 2), record(10 + n * 2));
             }
             let at = |entry: &KeyEntry, main| entry.record_at(main, &log).map(|found| found.revision().main);
             assert_eq!(at(&entry, 9), None);

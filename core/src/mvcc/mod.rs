@@ -11,6 +11,7 @@ mod compact;
 mod event;
 mod hash;
 mod index;
+mod keys;
 mod range;
 mod record;
 mod restore;

@@ -1,12 +1,12 @@
 //! A persistent ordered map: a B+tree of shared nodes that are copied only where a clone still holds them.
 //!
 //! Cloning is O(1) and the clone never changes. Each branch knows how many entries, and how many *live* ones, are below
-//! each child, so ranks and counts cost a walk from the root. Keys of a node are shared apart from its values and
-//! children: replacing a value, the commonest change, copies no keys.
+//! each child, so ranks and counts cost a walk from the root. How keys lie in a node is a [`KeyArray`]'s business.
 
-use std::borrow::Borrow;
 use std::mem;
 use std::sync::Arc;
+
+use super::keys::{KEYS_MAX, KeyArray, insert_at};
 
 /// Most entries of a leaf and most children of a branch.
 ///
@@ -14,8 +14,15 @@ use std::sync::Arc;
 const NODE_MAX: usize = 32;
 /// Fewer than this and a node joins its neighbour.
 const NODE_MIN: usize = NODE_MAX / 3;
-/// A full vector grows by this much: nodes of a tree filled at random are two thirds full, and there are many.
-const GROWTH: usize = 8;
+/// A node with this many bytes of keys is full with only [`LONG_KEYS_MAX`], for long keys make it dear to copy.
+const NODE_KEY_BYTES: usize = 8 * 1024;
+/// Most entries of a node of long keys.
+const LONG_KEYS_MAX: usize = 4;
+
+const _: () = assert!(
+    NODE_MAX + NODE_MIN <= KEYS_MAX,
+    "a short node and a full one can be joined, then split"
+);
 
 /// What the tree counts besides its entries.
 pub(super) trait Live {
@@ -44,42 +51,48 @@ impl Size {
         self.entries += other.entries;
         self.live += other.live;
     }
+
+    fn subtract(&mut self, other: Self) {
+        self.entries -= other.entries;
+        self.live -= other.live;
+    }
 }
 
-/// The map. `K: Borrow<Q>` as for the standard maps.
+/// The map from `A::Key` to `V`.
 #[derive(Clone)]
-pub(super) struct Tree<K, V> {
-    root: Option<Child<K, V>>,
+pub(super) struct Tree<A, V> {
+    root: Option<Child<A, V>>,
 }
 
-struct Child<K, V> {
-    node: Arc<Node<K, V>>,
+struct Child<A, V> {
+    node: Arc<Node<A, V>>,
     size: Size,
 }
 
 #[derive(Clone)]
-enum Node<K, V> {
-    Leaf(Leaf<K, V>),
-    Branch(Branch<K, V>),
+enum Node<A, V> {
+    Leaf(Leaf<A, V>),
+    Branch(Branch<A, V>),
 }
 
+/// Never empty.
 #[derive(Clone)]
-struct Leaf<K, V> {
-    keys: Arc<Vec<K>>,
+struct Leaf<A, V> {
+    keys: A,
     values: Vec<V>,
 }
 
-/// `separators[i]` is at most every key below `children[i + 1]` and above every key below `children[i]`.
+/// Separator `i` is at most every key below child `i + 1` and greater than every key below child `i`.
 #[derive(Clone)]
-struct Branch<K, V> {
-    separators: Arc<Vec<K>>,
-    children: Vec<Child<K, V>>,
+struct Branch<A, V> {
+    separators: A,
+    children: Vec<Child<A, V>>,
 }
 
-/// A new right neighbour of a node that was full, and the key that separates the two.
-type Split<K, V> = Option<(K, Child<K, V>)>;
+/// A new right neighbour of a node that was full.
+type Split<A, V> = Option<Child<A, V>>;
 
-impl<K, V> Clone for Child<K, V> {
+impl<A, V> Clone for Child<A, V> {
     fn clone(&self) -> Self {
         Self {
             node: Arc::clone(&self.node),
@@ -88,42 +101,38 @@ impl<K, V> Clone for Child<K, V> {
     }
 }
 
-impl<K, V> Default for Tree<K, V> {
+impl<A, V> Default for Tree<A, V> {
     fn default() -> Self {
         Self { root: None }
     }
 }
 
-impl<K: Clone + Ord, V: Clone + Live> Tree<K, V> {
+impl<A: KeyArray, V: Clone + Live> Tree<A, V> {
     /// Sets a key's value and returns the one it had.
-    pub(super) fn insert(&mut self, key: K, value: V) -> Option<V> {
+    pub(super) fn insert(&mut self, key: &A::Key, value: V) -> Option<V> {
         let Some(root) = &mut self.root else {
-            self.root = Some(Child::leaf(vec![key], vec![value]));
+            self.root = Some(Child::leaf(Leaf::of(key, value)));
             return None;
         };
         let (old, split) = root.insert(key, value, true);
-        if let Some((separator, right)) = split {
-            let left = root.clone();
-            *root = Child::branch(vec![separator], vec![left, right]);
+        if let Some(right) = split {
+            let mut branch = Branch {
+                separators: A::default(),
+                children: vec![root.clone()],
+            };
+            branch.insert_child(0, right);
+            *root = Child::branch(branch);
         }
         old
     }
 
     /// Changes the value of a key in place. The path to it is copied even when the key is absent: ask first.
-    pub(super) fn update<Q, R>(&mut self, key: &Q, change: impl FnOnce(&mut V) -> R) -> Option<R>
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
+    pub(super) fn update<R>(&mut self, key: &A::Key, change: impl FnOnce(&mut V) -> R) -> Option<R> {
         self.root.as_mut()?.update(key, change)
     }
 
     /// Takes a key out and returns its value.
-    pub(super) fn remove<Q>(&mut self, key: &Q) -> Option<V>
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
+    pub(super) fn remove(&mut self, key: &A::Key) -> Option<V> {
         self.get(key)?;
         let root = self.root.as_mut()?;
         let removed = root.remove(key);
@@ -139,62 +148,37 @@ impl<K: Clone + Ord, V: Clone + Live> Tree<K, V> {
     }
 }
 
-impl<K, V> Tree<K, V> {
+impl<A: KeyArray, V: Live> Tree<A, V> {
     /// How much the tree holds.
     pub(super) fn size(&self) -> Size {
         self.root.as_ref().map_or(Size::default(), |root| root.size)
     }
 
-    /// All entries, ascending.
-    pub(super) fn iter(&self) -> Iter<'_, K, V> {
-        let mut iter = Iter {
-            above: Vec::new(),
-            keys: &[],
-            values: &[],
-            remaining: self.size().entries,
-        };
-        if let Some(root) = &self.root {
-            iter.descend(root, |_| 0, |_| 0);
-        }
-        iter
-    }
-}
-
-impl<K, V: Live> Tree<K, V> {
     /// The value of a key.
-    pub(super) fn get<Q>(&self, key: &Q) -> Option<&V>
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
+    pub(super) fn get(&self, key: &A::Key) -> Option<&V> {
         let mut node = &self.root.as_ref()?.node;
         loop {
             match &**node {
-                Node::Leaf(leaf) => return leaf.find(key).ok().map(|at| &leaf.values[at]),
-                Node::Branch(branch) => node = &branch.children[branch.child_for(key)].node,
+                Node::Leaf(leaf) => return leaf.keys.find(key).ok().map(|at| &leaf.values[at]),
+                Node::Branch(branch) => node = &branch.children[branch.separators.count_up_to(key)].node,
             }
         }
     }
 
     /// The entry with the greatest key that is at most `key`.
-    pub(super) fn floor<Q>(&self, key: &Q) -> Option<(&K, &V)>
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
+    pub(super) fn floor(&self, key: &A::Key) -> Option<(&A::Key, &V)> {
         let mut child = self.root.as_ref()?;
         let mut left_neighbour = None;
         loop {
             match &*child.node {
                 Node::Leaf(leaf) => {
-                    let after = leaf.keys.partition_point(|k| k.borrow() <= key);
-                    return match after.checked_sub(1) {
-                        Some(at) => Some((&leaf.keys[at], &leaf.values[at])),
-                        None => left_neighbour.and_then(Self::last_below),
+                    return match leaf.keys.count_up_to(key).checked_sub(1) {
+                        Some(at) => Some((leaf.keys.get(at), &leaf.values[at])),
+                        None => left_neighbour.and_then(Child::last),
                     };
                 }
                 Node::Branch(branch) => {
-                    let at = branch.child_for(key);
+                    let at = branch.separators.count_up_to(key);
                     left_neighbour = at.checked_sub(1).map(|left| &branch.children[left]).or(left_neighbour);
                     child = &branch.children[at];
                 }
@@ -203,41 +187,24 @@ impl<K, V: Live> Tree<K, V> {
     }
 
     /// The entry with the smallest key.
-    pub(super) fn first(&self) -> Option<(&K, &V)> {
+    pub(super) fn first(&self) -> Option<(&A::Key, &V)> {
         self.iter().next()
     }
 
+    /// All entries, ascending.
+    pub(super) fn iter(&self) -> Iter<'_, A, V> {
+        Iter::new(self.root.as_ref(), self.size().entries, |_| 0, |_| 0)
+    }
+
     /// Entries with `from <= key`, and `key < to` where there is a `to`, ascending.
-    pub(super) fn range<Q>(&self, from: &Q, to: Option<&Q>) -> Iter<'_, K, V>
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
-        let remaining = self.entries_between(from, to);
-        let mut iter = Iter {
-            above: Vec::new(),
-            keys: &[],
-            values: &[],
-            remaining,
-        };
-        if remaining > 0
-            && let Some(root) = &self.root
-        {
-            iter.descend(
-                root,
-                |branch| branch.child_for(from),
-                |leaf| leaf.find(from).unwrap_or_else(|at| at),
-            );
-        }
-        iter
+    pub(super) fn range(&self, from: &A::Key, to: Option<&A::Key>) -> Iter<'_, A, V> {
+        let child_of = |branch: &Branch<A, V>| branch.separators.count_up_to(from);
+        let entry_of = |leaf: &Leaf<A, V>| leaf.keys.find(from).unwrap_or_else(|at| at);
+        Iter::new(self.root.as_ref(), self.entries_between(from, to), child_of, entry_of)
     }
 
     /// How much lies in `from <= key < to`.
-    pub(super) fn count<Q>(&self, from: &Q, to: Option<&Q>) -> Size
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
+    pub(super) fn count(&self, from: &A::Key, to: Option<&A::Key>) -> Size {
         let below = self.below(from, true);
         let upto = to.map_or(self.size(), |to| self.below(to, true));
         Size {
@@ -247,27 +214,19 @@ impl<K, V: Live> Tree<K, V> {
     }
 
     /// How many entries lie in `from <= key < to`; cheaper than [`Self::count`], for it looks at no value.
-    pub(super) fn entries_between<Q>(&self, from: &Q, to: Option<&Q>) -> usize
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
+    pub(super) fn entries_between(&self, from: &A::Key, to: Option<&A::Key>) -> usize {
         let upto = to.map_or(self.size(), |to| self.below(to, false));
         upto.entries.saturating_sub(self.below(from, false).entries)
     }
 
     /// What lies below `key`, which is not counted itself.
-    fn below<Q>(&self, key: &Q, with_live: bool) -> Size
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
+    fn below(&self, key: &A::Key, with_live: bool) -> Size {
         let mut size = Size::default();
         let mut next = self.root.as_ref();
         while let Some(child) = next {
             match &*child.node {
                 Node::Leaf(leaf) => {
-                    let at = leaf.find(key).unwrap_or_else(|at| at);
+                    let at = leaf.keys.find(key).unwrap_or_else(|at| at);
                     size.entries += at;
                     if with_live {
                         size.live += leaf.values[..at].iter().filter(|value| value.is_live()).count();
@@ -275,7 +234,7 @@ impl<K, V: Live> Tree<K, V> {
                     next = None;
                 }
                 Node::Branch(branch) => {
-                    let at = branch.child_for(key);
+                    let at = branch.separators.count_up_to(key);
                     branch.children[..at].iter().for_each(|left| size.add(left.size));
                     next = Some(&branch.children[at]);
                 }
@@ -283,50 +242,59 @@ impl<K, V: Live> Tree<K, V> {
         }
         size
     }
+}
 
-    fn last_below(child: &Child<K, V>) -> Option<(&K, &V)> {
-        let mut node = &child.node;
+impl<A: KeyArray, V: Live> Child<A, V> {
+    fn leaf(leaf: Leaf<A, V>) -> Self {
+        let live = leaf.values.iter().filter(|value| value.is_live()).count();
+        let size = Size {
+            entries: leaf.values.len(),
+            live,
+        };
+        Self {
+            node: Arc::new(Node::Leaf(leaf)),
+            size,
+        }
+    }
+
+    fn branch(branch: Branch<A, V>) -> Self {
+        let mut size = Size::default();
+        branch.children.iter().for_each(|child| size.add(child.size));
+        Self {
+            node: Arc::new(Node::Branch(branch)),
+            size,
+        }
+    }
+
+    fn first_key(&self) -> &A::Key {
+        let mut node = &self.node;
         loop {
             match &**node {
-                Node::Leaf(leaf) => return leaf.keys.last().zip(leaf.values.last()),
+                Node::Leaf(leaf) => return leaf.keys.get(0),
+                Node::Branch(branch) => node = &branch.children[0].node,
+            }
+        }
+    }
+
+    fn last(&self) -> Option<(&A::Key, &V)> {
+        let mut node = &self.node;
+        loop {
+            match &**node {
+                Node::Leaf(leaf) => {
+                    return leaf
+                        .values
+                        .last()
+                        .map(|value| (leaf.keys.get(leaf.keys.len() - 1), value));
+                }
                 Node::Branch(branch) => node = &branch.children.last()?.node,
             }
         }
     }
 }
 
-impl<K, V: Live> Child<K, V> {
-    fn leaf(keys: Vec<K>, values: Vec<V>) -> Self {
-        let live = values.iter().filter(|value| value.is_live()).count();
-        let size = Size {
-            entries: values.len(),
-            live,
-        };
-        Self {
-            node: Arc::new(Node::Leaf(Leaf {
-                keys: Arc::new(keys),
-                values,
-            })),
-            size,
-        }
-    }
-
-    fn branch(separators: Vec<K>, children: Vec<Self>) -> Self {
-        let mut size = Size::default();
-        children.iter().for_each(|child| size.add(child.size));
-        Self {
-            node: Arc::new(Node::Branch(Branch {
-                separators: Arc::new(separators),
-                children,
-            })),
-            size,
-        }
-    }
-}
-
-impl<K: Clone + Ord, V: Clone + Live> Child<K, V> {
+impl<A: KeyArray, V: Clone + Live> Child<A, V> {
     /// `rightmost`: nothing in the whole tree is to the right of this node.
-    fn insert(&mut self, key: K, value: V, rightmost: bool) -> (Option<V>, Split<K, V>) {
+    fn insert(&mut self, key: &A::Key, value: V, rightmost: bool) -> (Option<V>, Split<A, V>) {
         let live = value.is_live();
         let (old, split) = match Arc::make_mut(&mut self.node) {
             Node::Leaf(leaf) => leaf.insert(key, value, rightmost),
@@ -337,30 +305,24 @@ impl<K: Clone + Ord, V: Clone + Live> Child<K, V> {
             Some(old) => self.size.live -= usize::from(old.is_live()),
         }
         self.size.live += usize::from(live);
-        if let Some((_, right)) = &split {
-            self.size.entries -= right.size.entries;
-            self.size.live -= right.size.live;
+        if let Some(right) = &split {
+            self.size.subtract(right.size);
         }
         (old, split)
     }
 
-    fn update<Q, R>(&mut self, key: &Q, change: impl FnOnce(&mut V) -> R) -> Option<R>
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
+    fn update<R>(&mut self, key: &A::Key, change: impl FnOnce(&mut V) -> R) -> Option<R> {
         match Arc::make_mut(&mut self.node) {
             Node::Leaf(leaf) => {
-                let at = leaf.find(key).ok()?;
+                let at = leaf.keys.find(key).ok()?;
                 let value = &mut leaf.values[at];
-                let was_live = value.is_live();
+                self.size.live -= usize::from(value.is_live());
                 let result = change(value);
-                self.size.live -= usize::from(was_live);
                 self.size.live += usize::from(value.is_live());
                 Some(result)
             }
             Node::Branch(branch) => {
-                let at = branch.child_for(key);
+                let at = branch.separators.count_up_to(key);
                 let child = &mut branch.children[at];
                 let live_before = child.size.live;
                 let result = child.update(key, change)?;
@@ -371,42 +333,39 @@ impl<K: Clone + Ord, V: Clone + Live> Child<K, V> {
         }
     }
 
-    fn remove<Q>(&mut self, key: &Q) -> Option<V>
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
+    fn remove(&mut self, key: &A::Key) -> Option<V> {
         let removed = match Arc::make_mut(&mut self.node) {
             Node::Leaf(leaf) => {
-                let at = leaf.find(key).ok()?;
-                Arc::make_mut(&mut leaf.keys).remove(at);
+                let at = leaf.keys.find(key).ok()?;
+                leaf.keys.remove(at);
                 leaf.values.remove(at)
             }
             Node::Branch(branch) => {
-                let at = branch.child_for(key);
+                let at = branch.separators.count_up_to(key);
                 let removed = branch.children[at].remove(key)?;
                 branch.rebalance(at);
                 removed
             }
         };
-        self.size.entries -= 1;
-        self.size.live -= usize::from(removed.is_live());
+        self.size.subtract(Size {
+            entries: 1,
+            live: usize::from(removed.is_live()),
+        });
         Some(removed)
     }
 
-    /// Appends the node to the right, whose smallest key is at least `separator`.
-    fn join(&mut self, separator: K, right: Self) {
+    /// Appends the node to the right.
+    fn join(&mut self, right: &Self) {
         self.size.add(right.size);
-        match (Arc::make_mut(&mut self.node), Arc::unwrap_or_clone(right.node)) {
+        match (Arc::make_mut(&mut self.node), &*right.node) {
             (Node::Leaf(left), Node::Leaf(right)) => {
-                Arc::make_mut(&mut left.keys).extend(Arc::unwrap_or_clone(right.keys));
-                left.values.extend(right.values);
+                left.keys.append(&right.keys);
+                left.values.extend_from_slice(&right.values);
             }
-            (Node::Branch(left), Node::Branch(right)) => {
-                let separators = Arc::make_mut(&mut left.separators);
-                separators.push(separator);
-                separators.extend(Arc::unwrap_or_clone(right.separators));
-                left.children.extend(right.children);
+            (Node::Branch(left), Node::Branch(right_branch)) => {
+                left.separators.insert(left.separators.len(), right.first_key());
+                left.separators.append(&right_branch.separators);
+                left.children.extend_from_slice(&right_branch.children);
             }
             (Node::Leaf(_), Node::Branch(_)) | (Node::Branch(_), Node::Leaf(_)) => {
                 unreachable!("neighbours are at the same depth")
@@ -414,162 +373,198 @@ impl<K: Clone + Ord, V: Clone + Live> Child<K, V> {
         }
     }
 
-    /// Cuts off what is at and after position `at`.
-    fn split(&mut self, at: usize) -> (K, Self) {
-        let (separator, right) = match Arc::make_mut(&mut self.node) {
-            Node::Leaf(leaf) => leaf.split(at),
-            Node::Branch(branch) => branch.split(at),
+    /// Cuts off the right half.
+    fn split(&mut self) -> Self {
+        let right = match Arc::make_mut(&mut self.node) {
+            Node::Leaf(leaf) => leaf.split(),
+            Node::Branch(branch) => branch.split(branch.children.len() / 2),
         };
-        self.size.entries -= right.size.entries;
-        self.size.live -= right.size.live;
-        (separator, right)
+        self.size.subtract(right.size);
+        right
     }
 }
 
-impl<K, V> Node<K, V> {
+impl<A: KeyArray, V> Node<A, V> {
     fn len(&self) -> usize {
         match self {
             Self::Leaf(leaf) => leaf.values.len(),
             Self::Branch(branch) => branch.children.len(),
         }
     }
-}
 
-impl<K, V> Leaf<K, V> {
-    fn find<Q>(&self, key: &Q) -> Result<usize, usize>
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
-        self.keys.binary_search_by(|k| k.borrow().cmp(key))
+    fn key_bytes(&self) -> usize {
+        match self {
+            Self::Leaf(leaf) => leaf.keys.key_bytes(),
+            Self::Branch(branch) => branch.separators.key_bytes(),
+        }
+    }
+
+    fn is_too_long(&self) -> bool {
+        is_too_long(self.len(), self.key_bytes())
+    }
+
+    fn is_too_short(&self) -> bool {
+        self.len() < NODE_MIN && self.key_bytes() < NODE_KEY_BYTES / 2
     }
 }
 
-impl<K: Clone + Ord, V: Clone + Live> Leaf<K, V> {
-    fn insert(&mut self, key: K, value: V, rightmost: bool) -> (Option<V>, Split<K, V>) {
-        let at = match self.keys.binary_search(&key) {
+fn is_too_long(len: usize, key_bytes: usize) -> bool {
+    len > NODE_MAX || (len > LONG_KEYS_MAX && key_bytes > NODE_KEY_BYTES)
+}
+
+impl<A: KeyArray, V: Clone + Live> Leaf<A, V> {
+    fn of(key: &A::Key, value: V) -> Self {
+        let mut keys = A::default();
+        keys.insert(0, key);
+        Self {
+            keys,
+            values: vec![value],
+        }
+    }
+
+    fn insert(&mut self, key: &A::Key, value: V, rightmost: bool) -> (Option<V>, Split<A, V>) {
+        let at = match self.keys.find(key) {
             Ok(at) => return (Some(mem::replace(&mut self.values[at], value)), None),
             Err(at) => at,
         };
-        let full = self.keys.len() >= NODE_MAX;
-        if full && rightmost && at == self.keys.len() {
+        if rightmost && at == self.keys.len() && is_too_long(at + 1, self.keys.key_bytes()) {
             // Ascending keys, as in a log, leave full leaves behind.
-            return (None, Some((key.clone(), Child::leaf(vec![key], vec![value]))));
+            return (None, Some(Child::leaf(Self::of(key, value))));
         }
-        insert_at(Arc::make_mut(&mut self.keys), at, key);
+        self.keys.insert(at, key);
         insert_at(&mut self.values, at, value);
-        (None, full.then(|| self.split(NODE_MAX / 2)))
+        let too_long = is_too_long(self.keys.len(), self.keys.key_bytes());
+        (None, too_long.then(|| self.split()))
     }
 
-    fn split(&mut self, at: usize) -> (K, Child<K, V>) {
-        let keys = Arc::make_mut(&mut self.keys).split_off(at);
-        (keys[0].clone(), Child::leaf(keys, self.values.split_off(at)))
-    }
-}
-
-impl<K, V> Branch<K, V> {
-    fn child_for<Q>(&self, key: &Q) -> usize
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
-        self.separators.partition_point(|separator| separator.borrow() <= key)
+    fn split(&mut self) -> Child<A, V> {
+        let at = self.values.len() / 2;
+        Child::leaf(Self {
+            keys: self.keys.split_off(at),
+            values: self.values.split_off(at),
+        })
     }
 }
 
-impl<K: Clone + Ord, V: Clone + Live> Branch<K, V> {
-    fn insert(&mut self, key: K, value: V, rightmost: bool) -> (Option<V>, Split<K, V>) {
-        let at = self.child_for(&key);
+impl<A: KeyArray, V: Clone + Live> Branch<A, V> {
+    fn insert(&mut self, key: &A::Key, value: V, rightmost: bool) -> (Option<V>, Split<A, V>) {
+        let at = self.separators.count_up_to(key);
         let rightmost = rightmost && at + 1 == self.children.len();
         let (old, split) = self.children[at].insert(key, value, rightmost);
-        let Some((separator, right)) = split else {
+        let Some(right) = split else {
             return (old, None);
         };
-        self.insert_child(at, separator, right);
-        let too_long = self.children.len() > NODE_MAX;
-        let keep = if rightmost { NODE_MAX } else { NODE_MAX / 2 };
-        (old, too_long.then(|| self.split(keep)))
+        self.insert_child(at, right);
+        let len = self.children.len();
+        let keep = if rightmost { len - 1 } else { len / 2 };
+        (
+            old,
+            is_too_long(len, self.separators.key_bytes()).then(|| self.split(keep)),
+        )
     }
 
-    fn insert_child(&mut self, left: usize, separator: K, right: Child<K, V>) {
-        insert_at(Arc::make_mut(&mut self.separators), left, separator);
+    /// Inserts a child to the right of the one at `left`.
+    fn insert_child(&mut self, left: usize, right: Child<A, V>) {
+        self.separators.insert(left, right.first_key());
         insert_at(&mut self.children, left + 1, right);
     }
 
-    fn split(&mut self, at: usize) -> (K, Child<K, V>) {
-        let separators = Arc::make_mut(&mut self.separators);
-        let right_separators = separators.split_off(at);
-        let separator = separators.pop().expect("a branch is split between two children");
-        (separator, Child::branch(right_separators, self.children.split_off(at)))
+    fn split(&mut self, at: usize) -> Child<A, V> {
+        let separators = self.separators.split_off(at);
+        self.separators.remove(at - 1);
+        Child::branch(Self {
+            separators,
+            children: self.children.split_off(at),
+        })
     }
 
     /// Restores the density around a child that lost an entry.
     fn rebalance(&mut self, at: usize) {
         if self.children[at].size.entries == 0 {
             self.children.remove(at);
-            if !self.separators.is_empty() {
-                Arc::make_mut(&mut self.separators).remove(at.saturating_sub(1));
+            if self.separators.len() > 0 {
+                self.separators.remove(at.saturating_sub(1));
             }
             return;
         }
-        if self.children[at].node.len() >= NODE_MIN || self.children.len() == 1 {
+        if self.children.len() == 1 || !self.children[at].node.is_too_short() {
             return;
         }
         let left = if at + 1 < self.children.len() { at } else { at - 1 };
         let right = self.children.remove(left + 1);
-        let separator = Arc::make_mut(&mut self.separators).remove(left);
+        self.separators.remove(left);
         let joined = &mut self.children[left];
-        joined.join(separator, right);
-        let len = joined.node.len();
-        if len > NODE_MAX {
-            let (separator, right) = joined.split(len / 2);
-            self.insert_child(left, separator, right);
+        joined.join(&right);
+        if joined.node.is_too_long() {
+            let right = joined.split();
+            self.insert_child(left, right);
         }
     }
 }
 
-fn insert_at<T>(vec: &mut Vec<T>, at: usize, item: T) {
-    if vec.len() == vec.capacity() {
-        vec.reserve_exact(GROWTH);
-    }
-    vec.insert(at, item);
-}
-
 /// Entries in ascending order; a step costs no search.
-pub(super) struct Iter<'a, K, V> {
+pub(super) struct Iter<'a, A, V> {
     /// For each branch on the way down, its children that are still to come.
-    above: Vec<&'a [Child<K, V>]>,
-    keys: &'a [K],
-    values: &'a [V],
+    above: Vec<&'a [Child<A, V>]>,
+    /// The leaf reached, and how many of its entries are behind.
+    leaf: Option<(&'a Leaf<A, V>, usize)>,
     /// Entries until the end of the range, skipped ones included.
     remaining: usize,
 }
 
-impl<'a, K, V> Iter<'a, K, V> {
-    /// Goes down to a leaf; what is left of the way never comes, what is right of it comes later.
-    fn descend(
-        &mut self,
-        mut child: &'a Child<K, V>,
-        child_of: impl Fn(&Branch<K, V>) -> usize,
-        entry_of: impl Fn(&Leaf<K, V>) -> usize,
-    ) {
-        loop {
-            match &*child.node {
+impl<'a, A: KeyArray, V: Live> Iter<'a, A, V> {
+    /// Goes down to a leaf: what is left of the way never comes, what is right of it comes later.
+    fn new(
+        root: Option<&'a Child<A, V>>,
+        remaining: usize,
+        child_of: impl Fn(&Branch<A, V>) -> usize,
+        entry_of: impl Fn(&Leaf<A, V>) -> usize,
+    ) -> Self {
+        let mut iter = Self {
+            above: Vec::new(),
+            leaf: None,
+            remaining,
+        };
+        let mut next = root.filter(|_| remaining > 0);
+        while let Some(child) = next {
+            next = match &*child.node {
                 Node::Leaf(leaf) => {
-                    let at = entry_of(leaf);
-                    self.keys = &leaf.keys[at..];
-                    self.values = &leaf.values[at..];
-                    return;
+                    iter.leaf = Some((leaf, entry_of(leaf)));
+                    None
                 }
                 Node::Branch(branch) => {
-                    let (first, rest) = branch.children[child_of(branch)..]
-                        .split_first()
-                        .expect("a branch has children, and a search ends at one of them");
-                    self.above.push(rest);
-                    child = first;
+                    let at = child_of(branch);
+                    iter.above.push(&branch.children[at + 1..]);
+                    Some(&branch.children[at])
                 }
+            };
+        }
+        iter
+    }
+
+    /// The next live entry; whole subtrees without one are passed over.
+    pub(super) fn next_live(&mut self) -> Option<(&'a A::Key, &'a V)> {
+        loop {
+            let (key, value) = self.advance(true)?;
+            if value.is_live() {
+                return Some((key, value));
             }
         }
+    }
+
+    fn advance(&mut self, live_only: bool) -> Option<(&'a A::Key, &'a V)> {
+        while self.remaining > 0 {
+            if let Some((leaf, behind)) = &mut self.leaf
+                && let Some(value) = leaf.values.get(*behind)
+            {
+                let key = leaf.keys.get(*behind);
+                *behind += 1;
+                self.remaining -= 1;
+                return Some((key, value));
+            }
+            self.next_leaf(live_only)?;
+        }
+        None
     }
 
     /// Goes to the next leaf, past children without live entries when only those are asked for.
@@ -587,45 +582,17 @@ impl<'a, K, V> Iter<'a, K, V> {
             }
             match &*child.node {
                 Node::Leaf(leaf) => {
-                    self.keys = &leaf.keys;
-                    self.values = &leaf.values;
+                    self.leaf = Some((leaf, 0));
                     return Some(());
                 }
                 Node::Branch(branch) => self.above.push(&branch.children),
             }
         }
     }
-
-    fn advance(&mut self, live_only: bool) -> Option<(&'a K, &'a V)> {
-        while self.remaining > 0 {
-            if let Some((key, keys)) = self.keys.split_first()
-                && let Some((value, values)) = self.values.split_first()
-            {
-                self.keys = keys;
-                self.values = values;
-                self.remaining -= 1;
-                return Some((key, value));
-            }
-            self.next_leaf(live_only)?;
-        }
-        None
-    }
 }
 
-impl<'a, K, V: Live> Iter<'a, K, V> {
-    /// The next live entry; whole subtrees without one are passed over.
-    pub(super) fn next_live(&mut self) -> Option<(&'a K, &'a V)> {
-        loop {
-            let (key, value) = self.advance(true)?;
-            if value.is_live() {
-                return Some((key, value));
-            }
-        }
-    }
-}
-
-impl<'a, K, V> Iterator for Iter<'a, K, V> {
-    type Item = (&'a K, &'a V);
+impl<'a, A: KeyArray, V: Live> Iterator for Iter<'a, A, V> {
+    type Item = (&'a A::Key, &'a V);
 
     fn next(&mut self) -> Option<Self::Item> {
         self.advance(false)
@@ -637,7 +604,7 @@ impl<'a, K, V> Iterator for Iter<'a, K, V> {
 }
 
 #[cfg(test)]
-impl<K: Ord, V: Live> Tree<K, V> {
+impl<A: KeyArray, V: Live> Tree<A, V> {
     /// Asserts the shape: sorted, balanced, sized as the branches say, dense apart from the right edge.
     pub(super) fn check(&self) {
         if let Some(root) = &self.root {
@@ -648,7 +615,7 @@ impl<K: Ord, V: Live> Tree<K, V> {
 
     /// How many nodes there are.
     pub(super) fn nodes(&self) -> usize {
-        fn below<K, V>(child: &Child<K, V>) -> usize {
+        fn below<A, V>(child: &Child<A, V>) -> usize {
             match &*child.node {
                 Node::Leaf(_) => 1,
                 Node::Branch(branch) => 1 + branch.children.iter().map(below).sum::<usize>(),
@@ -659,31 +626,34 @@ impl<K: Ord, V: Live> Tree<K, V> {
 }
 
 #[cfg(test)]
-impl<K: Ord, V: Live> Child<K, V> {
+impl<A: KeyArray, V: Live> Child<A, V> {
     /// Returns the depth below; every key is at least `from` and less than `to`.
-    fn check(&self, from: Option<&K>, to: Option<&K>, root: bool, right_edge: bool) -> usize {
+    fn check(&self, from: Option<&A::Key>, to: Option<&A::Key>, root: bool, right_edge: bool) -> usize {
         assert!(self.node.len() <= NODE_MAX, "no node is too long");
+        // A split among keys of very different lengths may leave a short node.
+        let even_keys = self.node.key_bytes() == 0;
         assert!(
-            root || right_edge || self.node.len() >= NODE_MIN,
+            root || right_edge || !even_keys || !self.node.is_too_short(),
             "no inner node is too short"
         );
         match &*self.node {
             Node::Leaf(leaf) => {
-                assert!(leaf.keys.is_sorted_by(|a, b| a < b), "a leaf is sorted");
-                assert_eq!(leaf.keys.len(), leaf.values.len(), "every key has a value");
+                let keys: Vec<_> = (0..leaf.keys.len()).map(|at| leaf.keys.get(at)).collect();
+                assert!(keys.is_sorted_by(|a, b| a < b), "a leaf is sorted");
+                assert_eq!(keys.len(), leaf.values.len(), "every key has a value");
                 assert!(
-                    from.is_none_or(|from| leaf.keys.iter().all(|key| from <= key)),
+                    from.is_none_or(|from| keys.iter().all(|key| from <= *key)),
                     "no key is too small"
                 );
                 assert!(
-                    to.is_none_or(|to| leaf.keys.iter().all(|key| key < to)),
+                    to.is_none_or(|to| keys.iter().all(|key| *key < to)),
                     "no key is too great"
                 );
                 let live = leaf.values.iter().filter(|value| value.is_live()).count();
                 assert_eq!(
                     self.size,
                     Size {
-                        entries: leaf.keys.len(),
+                        entries: keys.len(),
                         live
                     },
                     "a leaf's size is known"
@@ -703,9 +673,14 @@ impl<K: Ord, V: Live> Child<K, V> {
                     let from = if at == 0 {
                         from
                     } else {
-                        Some(&branch.separators[at - 1])
+                        Some(branch.separators.get(at - 1))
                     };
-                    child.check(from, branch.separators.get(at).or(to), false, right_edge && at == last)
+                    let to = if at == last {
+                        to
+                    } else {
+                        Some(branch.separators.get(at))
+                    };
+                    child.check(from, to, false, right_edge && at == last)
                 });
                 let depth = depths.next().expect("a branch has children");
                 assert!(depths.all(|other| other == depth), "all leaves are equally deep");

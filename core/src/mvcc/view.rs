@@ -97,7 +97,7 @@ impl View {
         let entries = self.keys.iter().filter(|(_, entry)| entry.is_live());
         entries.filter_map(|(key, entry)| match entry.newest().lease() {
             0 => None,
-            lease => Some((&key[..], lease)),
+            lease => Some((key, lease)),
         })
     }
 

@@ -127,10 +127,8 @@ impl Mvcc {
                 .keys
                 .update(record.key(), |entry| entry.supersede(Arc::clone(&record)));
         } else {
-            state
-                .keys
-                .insert(Arc::from(record.key()), KeyEntry::new(Arc::clone(&record)));
+            state.keys.insert(record.key(), KeyEntry::new(Arc::clone(&record)));
         }
-        state.log.insert(record.revision(), record);
+        state.log.insert(&record.revision(), record);
     }
 }
