@@ -43,7 +43,8 @@ impl MvccRestore {
         let record =
             Record::from_row(revision, tombstone, row).map_err(|cause| fault(&format!("the value {cause}")))?;
         self.last = Some(revision);
-        self.mvcc.insert(record);
+        let key = record.key().to_vec();
+        self.mvcc.insert(&key, |_| record);
         Ok(())
     }
 

@@ -26,8 +26,7 @@ const _: () = assert!(
 
 /// What the tree counts besides its entries.
 pub(super) trait Live {
-    /// Whether this value counts as live. It may only change through [`Tree::insert`], [`Tree::update`] and
-    /// [`Tree::remove`].
+    /// Whether this value counts as live. It may only change through [`Tree::change`].
     fn is_live(&self) -> bool;
 }
 
@@ -47,6 +46,13 @@ pub(super) struct Size {
 }
 
 impl Size {
+    fn of(value: &impl Live) -> Self {
+        Self {
+            entries: 1,
+            live: usize::from(value.is_live()),
+        }
+    }
+
     fn add(&mut self, other: Self) {
         self.entries += other.entries;
         self.live += other.live;
@@ -89,8 +95,15 @@ struct Branch<A, V> {
     children: Vec<Child<A, V>>,
 }
 
-/// A new right neighbour of a node that was full.
-type Split<A, V> = Option<Child<A, V>>;
+/// What a change of one entry did to a node.
+struct Changed<A, V> {
+    /// Size of the entry before.
+    before: Size,
+    /// Size of the entry after.
+    after: Size,
+    /// A new right neighbour, if the node was full.
+    split: Option<Child<A, V>>,
+}
 
 impl<A, V> Clone for Child<A, V> {
     fn clone(&self) -> Self {
@@ -108,14 +121,14 @@ impl<A, V> Default for Tree<A, V> {
 }
 
 impl<A: KeyArray, V: Clone + Live> Tree<A, V> {
-    /// Sets a key's value and returns the one it had.
-    pub(super) fn insert(&mut self, key: &A::Key, value: V) -> Option<V> {
+    /// Changes the value of a key in one walk: `change` is given the value there is to change it in place, or `None` to
+    /// return one that is inserted. The path to the key is copied even when nothing changes.
+    pub(super) fn change(&mut self, key: &A::Key, change: impl FnOnce(Option<&mut V>) -> Option<V>) {
         let Some(root) = &mut self.root else {
-            self.root = Some(Child::leaf(Leaf::of(key, value)));
-            return None;
+            self.root = change(None).map(|value| Child::leaf(Leaf::of(key, value)));
+            return;
         };
-        let (old, split) = root.insert(key, value, true);
-        if let Some(right) = split {
+        if let Some(right) = root.change(key, change, true).split {
             let mut branch = Branch {
                 separators: A::default(),
                 children: vec![root.clone()],
@@ -123,17 +136,23 @@ impl<A: KeyArray, V: Clone + Live> Tree<A, V> {
             branch.insert_child(0, right);
             *root = Child::branch(branch);
         }
+    }
+
+    /// Sets a key's value and returns the one it had.
+    pub(super) fn insert(&mut self, key: &A::Key, value: V) -> Option<V> {
+        let mut old = None;
+        self.change(key, |present| match present {
+            None => Some(value),
+            Some(present) => {
+                old = Some(mem::replace(present, value));
+                None
+            }
+        });
         old
     }
 
-    /// Changes the value of a key in place. The path to it is copied even when the key is absent: ask first.
-    pub(super) fn update<R>(&mut self, key: &A::Key, change: impl FnOnce(&mut V) -> R) -> Option<R> {
-        self.root.as_mut()?.update(key, change)
-    }
-
-    /// Takes a key out and returns its value.
+    /// Takes a key out and returns its value. The path to the key is copied even when it is absent.
     pub(super) fn remove(&mut self, key: &A::Key) -> Option<V> {
-        self.get(key)?;
         let root = self.root.as_mut()?;
         let removed = root.remove(key);
         while let Node::Branch(Branch { children, .. }) = &*root.node
@@ -294,43 +313,20 @@ impl<A: KeyArray, V: Live> Child<A, V> {
 
 impl<A: KeyArray, V: Clone + Live> Child<A, V> {
     /// `rightmost`: nothing in the whole tree is to the right of this node.
-    fn insert(&mut self, key: &A::Key, value: V, rightmost: bool) -> (Option<V>, Split<A, V>) {
-        let live = value.is_live();
-        let (old, split) = match Arc::make_mut(&mut self.node) {
-            Node::Leaf(leaf) => leaf.insert(key, value, rightmost),
-            Node::Branch(branch) => branch.insert(key, value, rightmost),
+    fn change<F>(&mut self, key: &A::Key, change: F, rightmost: bool) -> Changed<A, V>
+    where
+        F: FnOnce(Option<&mut V>) -> Option<V>,
+    {
+        let changed = match Arc::make_mut(&mut self.node) {
+            Node::Leaf(leaf) => leaf.change(key, change, rightmost),
+            Node::Branch(branch) => branch.change(key, change, rightmost),
         };
-        match &old {
-            None => self.size.entries += 1,
-            Some(old) => self.size.live -= usize::from(old.is_live()),
-        }
-        self.size.live += usize::from(live);
-        if let Some(right) = &split {
+        self.size.add(changed.after);
+        self.size.subtract(changed.before);
+        if let Some(right) = &changed.split {
             self.size.subtract(right.size);
         }
-        (old, split)
-    }
-
-    fn update<R>(&mut self, key: &A::Key, change: impl FnOnce(&mut V) -> R) -> Option<R> {
-        match Arc::make_mut(&mut self.node) {
-            Node::Leaf(leaf) => {
-                let at = leaf.keys.find(key).ok()?;
-                let value = &mut leaf.values[at];
-                self.size.live -= usize::from(value.is_live());
-                let result = change(value);
-                self.size.live += usize::from(value.is_live());
-                Some(result)
-            }
-            Node::Branch(branch) => {
-                let at = branch.separators.count_up_to(key);
-                let child = &mut branch.children[at];
-                let live_before = child.size.live;
-                let result = child.update(key, change)?;
-                self.size.live -= live_before;
-                self.size.live += child.size.live;
-                Some(result)
-            }
-        }
+        changed
     }
 
     fn remove(&mut self, key: &A::Key) -> Option<V> {
@@ -422,19 +418,48 @@ impl<A: KeyArray, V: Clone + Live> Leaf<A, V> {
         }
     }
 
-    fn insert(&mut self, key: &A::Key, value: V, rightmost: bool) -> (Option<V>, Split<A, V>) {
-        let at = match self.keys.find(key) {
-            Ok(at) => return (Some(mem::replace(&mut self.values[at], value)), None),
-            Err(at) => at,
-        };
+    fn change<F>(&mut self, key: &A::Key, change: F, rightmost: bool) -> Changed<A, V>
+    where
+        F: FnOnce(Option<&mut V>) -> Option<V>,
+    {
+        let nothing = Size::default();
+        match self.keys.find(key) {
+            Ok(at) => {
+                let value = &mut self.values[at];
+                let before = Size::of(value);
+                change(Some(value));
+                Changed {
+                    before,
+                    after: Size::of(value),
+                    split: None,
+                }
+            }
+            Err(at) => match change(None) {
+                None => Changed {
+                    before: nothing,
+                    after: nothing,
+                    split: None,
+                },
+                Some(value) => {
+                    let after = Size::of(&value);
+                    Changed {
+                        before: nothing,
+                        after,
+                        split: self.insert(at, key, value, rightmost),
+                    }
+                }
+            },
+        }
+    }
+
+    fn insert(&mut self, at: usize, key: &A::Key, value: V, rightmost: bool) -> Option<Child<A, V>> {
         if rightmost && at == self.keys.len() && is_too_long(at + 1, self.keys.key_bytes()) {
             // Ascending keys, as in a log, leave full leaves behind.
-            return (None, Some(Child::leaf(Self::of(key, value))));
+            return Some(Child::leaf(Self::of(key, value)));
         }
         self.keys.insert(at, key);
         insert_at(&mut self.values, at, value);
-        let too_long = is_too_long(self.keys.len(), self.keys.key_bytes());
-        (None, too_long.then(|| self.split()))
+        is_too_long(self.keys.len(), self.keys.key_bytes()).then(|| self.split())
     }
 
     fn split(&mut self) -> Child<A, V> {
@@ -447,20 +472,20 @@ impl<A: KeyArray, V: Clone + Live> Leaf<A, V> {
 }
 
 impl<A: KeyArray, V: Clone + Live> Branch<A, V> {
-    fn insert(&mut self, key: &A::Key, value: V, rightmost: bool) -> (Option<V>, Split<A, V>) {
+    fn change<F>(&mut self, key: &A::Key, change: F, rightmost: bool) -> Changed<A, V>
+    where
+        F: FnOnce(Option<&mut V>) -> Option<V>,
+    {
         let at = self.separators.count_up_to(key);
         let rightmost = rightmost && at + 1 == self.children.len();
-        let (old, split) = self.children[at].insert(key, value, rightmost);
-        let Some(right) = split else {
-            return (old, None);
-        };
-        self.insert_child(at, right);
-        let len = self.children.len();
-        let keep = if rightmost { len - 1 } else { len / 2 };
-        (
-            old,
-            is_too_long(len, self.separators.key_bytes()).then(|| self.split(keep)),
-        )
+        let mut changed = self.children[at].change(key, change, rightmost);
+        if let Some(right) = changed.split.take() {
+            self.insert_child(at, right);
+            let len = self.children.len();
+            let keep = if rightmost { len - 1 } else { len / 2 };
+            changed.split = is_too_long(len, self.separators.key_bytes()).then(|| self.split(keep));
+        }
+        changed
     }
 
     /// Inserts a child to the right of the one at `left`.

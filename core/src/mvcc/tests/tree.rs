@@ -115,8 +115,11 @@ fn churn<A: Keys>(seed: u64, keys: u64, steps: usize) {
         match random.below(10) {
             n if n < removals => assert_eq!(tree.remove(key), model.remove(&owned)),
             9 if model.contains_key(&owned) => {
-                let changed = tree.update(key, |old| std::mem::replace(old, value));
-                assert_eq!(changed, model.insert(owned.clone(), value));
+                tree.change(key, |present| {
+                    *present.expect("it is there") = value;
+                    None
+                });
+                model.insert(owned.clone(), value);
             }
             _ => assert_eq!(tree.insert(key, value), model.insert(owned.clone(), value)),
         }
@@ -188,7 +191,11 @@ fn an_empty_tree_answers() {
     assert_eq!(tree.get(&1), None);
     assert_eq!(tree.floor(&1), None);
     assert_eq!(tree.remove(&1), None);
-    assert_eq!(tree.update(&1, |_| ()), None);
+    tree.change(&1, |present| {
+        assert_eq!(present, None);
+        None
+    });
+    assert_eq!(tree.size(), Size::default());
     assert_eq!(tree.range(&1, Some(&5)).next(), None);
     assert_eq!(tree.count(&0, None), Size::default());
 }
