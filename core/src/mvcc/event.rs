@@ -66,8 +66,8 @@ impl<'a> EventRef<'a> {
 
     /// Whether the key did not exist before.
     #[must_use]
-    pub const fn is_create(self) -> bool {
-        self.record.create_revision() == self.record.revision().main
+    pub fn is_create(self) -> bool {
+        self.record.pair().create_revision == self.record.revision().main
     }
 
     /// The pair after the change, as in [`Event::kv`].

@@ -7,6 +7,7 @@
 //! Two persistent [trees](tree) hold everything: `keys` has, for each key, its newest record and the revisions of its
 //! older ones; `log` has every kept record by revision. A record is the row of the table, shared by both.
 
+mod cell;
 mod compact;
 mod event;
 mod hash;

@@ -1,6 +1,6 @@
 //! What a range request answers, with every rule of limit, order, filters and count.
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 
 use crate::error::Error;
 use crate::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
@@ -8,6 +8,9 @@ use crate::proto::etcdserverpb::{RangeRequest, RangeResponse};
 
 use super::record::Record;
 use super::{Revision, View};
+
+/// How many rows are fetched from memory ahead of their use.
+const ROWS_AHEAD: usize = 32;
 
 /// The keys a request is about.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +76,17 @@ impl View {
         } else {
             Record::key_value
         };
-        response.kvs = found.into_iter().map(shape).collect();
+        response.kvs.reserve_exact(found.len());
+        for records in found.chunks(ROWS_AHEAD) {
+            // Looked at first, rows and the reference counts beside them are fetched from memory side by side; counting
+            // up fetches one at a time, and takes several times as long.
+            std::hint::black_box(
+                records
+                    .iter()
+                    .fold(0, |sum, record| sum ^ record.row().first().copied().unwrap_or(0)),
+            );
+            response.kvs.extend(records.iter().map(|record| shape(record)));
+        }
         Ok(response)
     }
 
@@ -144,7 +157,7 @@ fn passes_filters(request: &RangeRequest, record: &Record) -> bool {
         request.min_mod_revision,
         request.max_mod_revision,
     ) && within(
-        record.create_revision(),
+        record.pair().create_revision,
         request.min_create_revision,
         request.max_create_revision,
     )
@@ -173,17 +186,20 @@ impl Order {
 
     /// Sorts records that are in key order; equal ones stay in it.
     fn sort(self, found: &mut [&Record]) {
-        let compare: fn(&Record, &Record) -> Ordering = match self.target {
-            SortTarget::Key if self.direction != SortOrder::Descend => return,
-            SortTarget::Key => |a, b| a.key().cmp(b.key()),
-            SortTarget::Version => |a, b| a.version().cmp(&b.version()),
-            SortTarget::Create => |a, b| a.create_revision().cmp(&b.create_revision()),
-            SortTarget::Mod => |a, b| a.revision().main.cmp(&b.revision().main),
-            SortTarget::Value => |a, b| a.value().cmp(b.value()),
-        };
+        match self.target {
+            SortTarget::Key if self.direction == SortOrder::Descend => found.reverse(),
+            SortTarget::Key => {}
+            SortTarget::Version => self.sort_by(found, |record| record.pair().version),
+            SortTarget::Create => self.sort_by(found, |record| record.pair().create_revision),
+            SortTarget::Mod => self.sort_by(found, |record| record.revision().main),
+            SortTarget::Value => self.sort_by(found, |record| record.pair().value),
+        }
+    }
+
+    fn sort_by<'a, T: Ord>(self, found: &mut [&'a Record], target: impl Fn(&'a Record) -> T) {
         match self.direction {
-            SortOrder::None | SortOrder::Ascend => found.sort_by(|a, b| compare(a, b)),
-            SortOrder::Descend => found.sort_by(|a, b| compare(b, a)),
+            SortOrder::None | SortOrder::Ascend => found.sort_by_cached_key(|record| target(record)),
+            SortOrder::Descend => found.sort_by_cached_key(|record| Reverse(target(record))),
         }
     }
 }

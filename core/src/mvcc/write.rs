@@ -12,7 +12,7 @@ use crate::table::{Bucket, TableOp};
 use super::event::Event;
 use super::index::KeyEntry;
 use super::range::Span;
-use super::record::Record;
+use super::record::{Pair, Record};
 use super::{Mvcc, Revision, View};
 
 /// A write transaction under way; what it changed is seen by whoever takes a view after it.
@@ -47,8 +47,8 @@ impl<'a> Write<'a> {
             ..KeyValue::default()
         };
         self.mvcc.append(kv, |kv, previous| {
-            kv.create_revision = previous.map_or(revision.main, Record::create_revision);
-            kv.version = previous.map_or(1, |previous| previous.version().saturating_add(1));
+            kv.create_revision = previous.map_or(revision.main, |previous| previous.create_revision);
+            kv.version = previous.map_or(1, |previous| previous.version.saturating_add(1));
             Record::put(revision, kv)
         })
     }
@@ -110,7 +110,7 @@ impl Mvcc {
     fn append(
         &mut self,
         mut kv: KeyValue,
-        record: impl FnOnce(&mut KeyValue, Option<&Record>) -> Record,
+        record: impl FnOnce(&mut KeyValue, Option<Pair<'_>>) -> Record,
     ) -> Option<KeyValue> {
         let mut prev_kv = None;
         let key = kv.key.clone();
@@ -119,7 +119,7 @@ impl Mvcc {
                 .map(|entry| &**entry.newest())
                 .filter(|newest| !newest.is_tombstone());
             prev_kv = previous.map(Record::key_value);
-            record(&mut kv, previous)
+            record(&mut kv, previous.map(Record::pair))
         });
         self.ops
             .push(TableOp::put(Bucket::Key, record.row_key(), record.row().clone()));
