@@ -25,21 +25,11 @@ fn main() {
 
     let mut compiler = protox::Compiler::new(["proto"]).expect("the proto folder is there");
     compiler.include_source_info(true).include_imports(true);
-    compiler
-        .open_files(FILES)
-        .expect("the .proto files are valid");
-    std::fs::write(
-        out.join("descriptor.bin"),
-        compiler.encode_file_descriptor_set(),
-    )
-    .expect("OUT_DIR can be written");
+    compiler.open_files(FILES).expect("the .proto files are valid");
+    std::fs::write(out.join("descriptor.bin"), compiler.encode_file_descriptor_set()).expect("OUT_DIR can be written");
 
     let mut files = compiler.file_descriptor_set();
-    for message in files
-        .file
-        .iter_mut()
-        .flat_map(|file| &mut file.message_type)
-    {
+    for message in files.file.iter_mut().flat_map(|file| &mut file.message_type) {
         for field in &mut message.field {
             // Left alone, `peerURLs` would become `peer_ur_ls` in Rust. The descriptor keeps the true name.
             if let Some(stem) = field.name().strip_suffix("URLs") {

@@ -1,1 +1,49 @@
-//! Real etcd clients and a real etcd beside ours.
+//! Real etcd clients and a real etcd beside ours: everything the suites share.
+//!
+//! [`fetch`] brings a real etcd, [`binaries`] builds ours, [`server`] runs either on loopback, [`script`] and [`scene`] play
+//! etcdctl scripts, [`golden`] compares what was seen with what is written down. Nothing here knows which server it talks to,
+//! beyond its name: that is the point. The suites themselves are in `tests/`, what they expect in `scripts/`.
+
+pub mod binaries;
+pub mod command;
+pub mod fetch;
+pub mod golden;
+pub mod normalise;
+pub mod paths;
+pub mod rng;
+pub mod scene;
+pub mod script;
+pub mod server;
+pub mod trouble;
+pub mod usage;
+pub mod wait;
+
+pub use binaries::Kind;
+pub use server::{Launch, Server};
+pub use trouble::Trouble;
+
+/// Makes one test of every story for every server; a new server is a new row here.
+///
+/// The calling file supplies `fn play(kind, name, story)`.
+#[macro_export]
+macro_rules! on_every_server {
+    ($($story:ident),+ $(,)?) => {
+        $crate::on_every_server!(@row real_etcd, Etcd: $($story)+);
+        $crate::on_every_server!(@ours $($story)+);
+    };
+    (@ours $($story:ident)+) => {
+        $crate::on_every_server!(@row quoin_tokio, QuoinTokio: $($story)+);
+        $crate::on_every_server!(@row quoin_smol, QuoinSmol: $($story)+);
+        $crate::on_every_server!(@row quoin_async_std, QuoinAsyncStd: $($story)+);
+    };
+    (@row $row:ident, $kind:ident: $($story:ident)+) => {
+        mod $row {
+            $(
+                #[test]
+                fn $story() {
+                    super::play($crate::Kind::$kind, stringify!($story), super::$story);
+                }
+            )+
+        }
+    };
+}

@@ -85,6 +85,7 @@ errors! {
     Canceled {
         WatchCanceled => "etcdserver: watch canceled",
         RequestCanceled => "etcdserver: request canceled",
+        ContextCanceled => "context canceled",
     }
     Unknown {
         ///
@@ -122,6 +123,7 @@ errors! {
     }
     DeadlineExceeded {
         DeadlineExceeded => "etcdserver: context deadline exceeded",
+        ContextDeadlineExceeded => "context deadline exceeded",
     }
     NotFound {
         LeaseNotFound => "etcdserver: requested lease not found",
@@ -162,6 +164,10 @@ errors! {
         Compacted => "etcdserver: mvcc: required revision has been compacted",
         FutureRevision => "etcdserver: mvcc: required revision is a future revision",
         LeaseTtlTooLarge => "etcdserver: too large lease TTL",
+    }
+    Unimplemented {
+        RangeStreamCustomSort => "RangeStream does not support custom sort orders",
+        RangeStreamRevisionFilter => "RangeStream does not support revision filters",
     }
     Unavailable {
         NoLeader => "etcdserver: no leader",
@@ -220,16 +226,8 @@ pub enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Disk {
-                operation,
-                file,
-                cause,
-            } => write!(f, "cannot {operation} {file}: {cause}"),
-            Self::Corrupt {
-                file,
-                offset,
-                cause,
-            } => write!(f, "{file} is corrupt at offset {offset}: {cause}"),
+            Self::Disk { operation, file, cause } => write!(f, "cannot {operation} {file}: {cause}"),
+            Self::Corrupt { file, offset, cause } => write!(f, "{file} is corrupt at offset {offset}: {cause}"),
             Self::Inconsistent { cause } => f.write_str(cause),
         }
     }

@@ -132,10 +132,7 @@ mod tests {
     fn ids_are_those_a_live_etcd_computed() {
         let member = MemberId::compute(&urls(&["http://127.0.0.1:42380"]), "etcd-cluster", None);
         assert_eq!(member.to_string(), "667880157b8812c8");
-        assert_eq!(
-            ClusterId::compute(&[member]).to_string(),
-            "dc50b8daae93b3e0"
-        );
+        assert_eq!(ClusterId::compute(&[member]).to_string(), "dc50b8daae93b3e0");
     }
 
     #[test]
@@ -152,20 +149,14 @@ mod tests {
         let added = |seconds| MemberId::compute(&urls(&["http://a:1"]), "", Some(seconds));
         assert_ne!(added(1), added(2));
         let (one, two) = (MemberId(1), MemberId(2));
-        assert_eq!(
-            ClusterId::compute(&[one, two]),
-            ClusterId::compute(&[two, one])
-        );
+        assert_eq!(ClusterId::compute(&[one, two]), ClusterId::compute(&[two, one]));
     }
 
     #[test]
     fn ids_print_unpadded_and_parse_back() {
         assert_eq!(MemberId(0xab).to_string(), "ab");
         assert_eq!(MemberId::parse("00ab"), Some(MemberId(0xab)));
-        assert_eq!(
-            ClusterId::parse("ffffffffffffffff"),
-            Some(ClusterId(u64::MAX))
-        );
+        assert_eq!(ClusterId::parse("ffffffffffffffff"), Some(ClusterId(u64::MAX)));
         for bad in ["", "+1", "-1", "0x1", "g", "10000000000000000"] {
             assert_eq!(MemberId::parse(bad), None, "{bad:?}");
         }

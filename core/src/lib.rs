@@ -12,14 +12,24 @@
 //!   deterministic and cannot fail on good input.
 //! - the watch `Hub`: which watcher gets which event, once, in order, whole revisions at a time.
 //!
-//! Around them: the messages ([`proto`]), the log's bytes, the limits that bound every queue ([`limits`]), and the
-//! two kinds of failure ([`error`]).
+//! Around them: the messages ([`proto`]), the bytes of log and snapshot files ([`wal`], [`snap`]), the limits that
+//! bound every queue ([`limits`]), and the two kinds of failure ([`error`]).
 
+pub mod boot;
+pub mod config;
 pub mod error;
 pub mod id;
 pub mod limits;
+pub mod member;
+pub mod membership;
 pub mod mvcc;
+pub mod node;
 pub mod proto;
 pub mod random;
+pub mod snap;
+pub mod store;
 pub mod table;
 pub mod time;
+pub mod version;
+pub mod wal;
+pub mod watch;

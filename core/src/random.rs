@@ -103,10 +103,7 @@ mod tests {
             state: [1, 2, 3, 4],
         };
         let outputs: [u64; 4] = std::array::from_fn(|_| prng.next_u64());
-        assert_eq!(
-            outputs,
-            [11_520, 0, 1_509_978_240, 1_215_971_899_390_074_240]
-        );
+        assert_eq!(outputs, [11_520, 0, 1_509_978_240, 1_215_971_899_390_074_240]);
     }
 
     #[test]
@@ -134,10 +131,7 @@ mod tests {
         for _ in 0..7_000 {
             seen[usize::try_from(prng.range(10..17)).unwrap() - 10] += 1;
         }
-        assert!(
-            seen.iter().all(|count| (850..1150).contains(count)),
-            "{seen:?}"
-        );
+        assert!(seen.iter().all(|count| (850..1150).contains(count)), "{seen:?}");
         assert_eq!(prng.below(0), 0);
         assert_eq!(prng.range(5..5), 5);
     }

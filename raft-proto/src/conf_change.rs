@@ -3,9 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use crate::eraftpb::{
-    ConfChange, ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2,
-};
+use crate::eraftpb::{ConfChange, ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2};
 
 /// Makes a single change.
 #[must_use]
@@ -29,9 +27,7 @@ pub fn parse_conf_change(text: &str) -> Result<Vec<ConfChangeSingle>, String> {
                 Some('l') => ConfChangeType::AddLearnerNode,
                 Some('r') => ConfChangeType::RemoveNode,
                 _ => {
-                    return Err(format!(
-                        "unknown change {word:?}: expected v, l or r, then a node id"
-                    ));
+                    return Err(format!("unknown change {word:?}: expected v, l or r, then a node id"));
                 }
             };
             let node_id = letters
@@ -147,14 +143,7 @@ mod tests {
 
     #[test]
     fn what_consensus_does_not_know_becomes_a_change_of_nobody() {
-        for (change_type, node_id) in [
-            (0, 7),
-            (1, 7),
-            (ConfChange::UPDATE_NODE, 0),
-            (3, 7),
-            (4, 0),
-            (-1, 0),
-        ] {
+        for (change_type, node_id) in [(0, 7), (1, 7), (ConfChange::UPDATE_NODE, 0), (3, 7), (4, 0), (-1, 0)] {
             let change = ConfChange {
                 id: 1,
                 change_type,
@@ -177,18 +166,9 @@ mod tests {
             ..ConfChangeV2::default()
         };
         assert_eq!(change("v1", ConfChangeTransition::Auto).enter_joint(), None);
-        assert_eq!(
-            change("v1 v2", ConfChangeTransition::Auto).enter_joint(),
-            Some(true)
-        );
-        assert_eq!(
-            change("v1", ConfChangeTransition::Implicit).enter_joint(),
-            Some(true)
-        );
-        assert_eq!(
-            change("v1", ConfChangeTransition::Explicit).enter_joint(),
-            Some(false)
-        );
+        assert_eq!(change("v1 v2", ConfChangeTransition::Auto).enter_joint(), Some(true));
+        assert_eq!(change("v1", ConfChangeTransition::Implicit).enter_joint(), Some(true));
+        assert_eq!(change("v1", ConfChangeTransition::Explicit).enter_joint(), Some(false));
         assert!(change("", ConfChangeTransition::Auto).leave_joint());
         assert!(!change("v1", ConfChangeTransition::Auto).leave_joint());
     }

@@ -14,8 +14,7 @@ pub fn conf_state_eq(left: &ConfState, right: &ConfState) -> bool {
 
 /// Configurations have a handful of members, so the quadratic comparison is the cheap one.
 fn same_ids(left: &[u64], right: &[u64]) -> bool {
-    left == right
-        || (left.iter().all(|id| right.contains(id)) && right.iter().all(|id| left.contains(id)))
+    left == right || (left.iter().all(|id| right.contains(id)) && right.iter().all(|id| left.contains(id)))
 }
 
 #[cfg(test)]
@@ -24,21 +23,10 @@ mod tests {
 
     #[test]
     fn order_does_not_matter_and_membership_does() {
-        let state = |voters: &[u64], learners: &[u64]| {
-            ConfState::from((voters.to_vec(), learners.to_vec()))
-        };
-        assert!(conf_state_eq(
-            &state(&[1, 2, 3], &[4]),
-            &state(&[3, 1, 2], &[4])
-        ));
-        assert!(!conf_state_eq(
-            &state(&[1, 2, 3], &[4]),
-            &state(&[1, 2], &[4])
-        ));
-        assert!(!conf_state_eq(
-            &state(&[1, 2], &[4]),
-            &state(&[1, 2, 3], &[4])
-        ));
+        let state = |voters: &[u64], learners: &[u64]| ConfState::from((voters.to_vec(), learners.to_vec()));
+        assert!(conf_state_eq(&state(&[1, 2, 3], &[4]), &state(&[3, 1, 2], &[4])));
+        assert!(!conf_state_eq(&state(&[1, 2, 3], &[4]), &state(&[1, 2], &[4])));
+        assert!(!conf_state_eq(&state(&[1, 2], &[4]), &state(&[1, 2, 3], &[4])));
         assert!(!conf_state_eq(&state(&[1], &[2]), &state(&[2], &[1])));
         let leaving = ConfState {
             auto_leave: true,

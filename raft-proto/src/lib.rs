@@ -17,16 +17,14 @@ mod conf_state;
 pub mod eraftpb;
 mod protobuf_message;
 
-pub use conf_change::{
-    ConfChangeI, new_conf_change_single, parse_conf_change, stringify_conf_change,
-};
+pub use conf_change::{ConfChangeI, new_conf_change_single, parse_conf_change, stringify_conf_change};
 pub use conf_state::conf_state_eq;
 
 /// The messages most callers want, in one import.
 pub mod prelude {
     pub use crate::eraftpb::{
-        ConfChange, ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2,
-        ConfState, Entry, EntryType, HardState, Message, MessageType, Snapshot, SnapshotMetadata,
+        ConfChange, ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType,
+        HardState, Message, MessageType, Snapshot, SnapshotMetadata,
     };
 }
 

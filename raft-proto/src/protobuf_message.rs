@@ -6,10 +6,7 @@ use std::any::Any;
 
 use protobuf::error::WireError;
 use protobuf::reflect::MessageDescriptor;
-use protobuf::{
-    Clear, CodedInputStream, CodedOutputStream, Message, ProtobufError, ProtobufResult,
-    UnknownFields,
-};
+use protobuf::{Clear, CodedInputStream, CodedOutputStream, Message, ProtobufError, ProtobufResult, UnknownFields};
 
 use crate::eraftpb;
 

@@ -14,8 +14,7 @@ fn leader() -> RawNode<MemStorage> {
         heartbeat_tick: 1,
         ..Config::default()
     };
-    let mut node = RawNode::new(&config, storage, &Logger::root(Discard, o!()))
-        .expect("a valid configuration");
+    let mut node = RawNode::new(&config, storage, &Logger::root(Discard, o!())).expect("a valid configuration");
     node.campaign().expect("a voter");
     drain(&mut node);
     assert_eq!(node.raft.state, StateRole::Leader);
@@ -28,10 +27,7 @@ fn drain(node: &mut RawNode<MemStorage>) -> Vec<Entry> {
     while node.has_ready() {
         let mut ready = node.ready();
         committed.extend(ready.take_committed_entries());
-        node.mut_store()
-            .wl()
-            .append(ready.entries())
-            .expect("entries in order");
+        node.mut_store().wl().append(ready.entries()).expect("entries in order");
         if let Some(state) = ready.hs() {
             node.mut_store().wl().set_hardstate(*state);
         }

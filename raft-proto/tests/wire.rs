@@ -1,9 +1,7 @@
 //! What goes over the wire and what comes from it: etcd's bytes in both directions.
 
 use prost::Message as _;
-use raft_proto::eraftpb::{
-    ConfChange, ConfChangeType, ConfState, Entry, EntryType, Message, MessageType, Snapshot,
-};
+use raft_proto::eraftpb::{ConfChange, ConfChangeType, ConfState, Entry, EntryType, Message, MessageType, Snapshot};
 
 #[test]
 fn an_append_has_etcds_numbers() {
@@ -24,8 +22,7 @@ fn an_append_has_etcds_numbers() {
         ..Message::default()
     };
     let bytes = [
-        0x08, 3, 0x10, 2, 0x18, 1, 0x20, 3, 0x28, 3, 0x30,
-        9, // type, to, from, term, log term, index
+        0x08, 3, 0x10, 2, 0x18, 1, 0x20, 3, 0x28, 3, 0x30, 9, // type, to, from, term, log term, index
         0x3a, 8, 0x10, 3, 0x18, 10, 0x22, 2, b'a', b'b', // one entry: term, index, data
         0x40, 8, // commit
     ];
@@ -37,8 +34,7 @@ fn an_append_has_etcds_numbers() {
 fn an_older_etcds_heartbeat_with_explicit_zeros_reads_as_its_short_form() {
     let bytes = [
         0x08, 8, 0x10, 2, 0x18, 1, 0x20, 3, 0x28, 0, 0x30, 0, 0x40, 0, // type .. commit
-        0x4a, 8, 0x12, 6, 0x0a, 2, 0x28, 0, 0x10,
-        0, // an empty snapshot, its metadata and configuration
+        0x4a, 8, 0x12, 6, 0x0a, 2, 0x28, 0, 0x10, 0, // an empty snapshot, its metadata and configuration
         0x50, 0, 0x58, 0, 0x68, 0, // reject, reject hint, vote
     ];
     let message = Message::decode(&bytes[..]).unwrap();
@@ -92,10 +88,7 @@ fn a_learner_is_added_by_number_three() {
         ..ConfChange::default()
     };
     change.set_change_type(ConfChangeType::AddLearnerNode);
-    assert_eq!(
-        change.encode_to_vec(),
-        [0x08, 5, 0x10, 3, 0x18, 7, 0x22, 2, b'{', b'}']
-    );
+    assert_eq!(change.encode_to_vec(), [0x08, 5, 0x10, 3, 0x18, 7, 0x22, 2, b'{', b'}']);
 }
 
 #[test]

@@ -1,1 +1,110 @@
-//! Quoin on smol, with the binary quoin-smol and, by feature, quoin-async-std.
+//! Quoin on smol: one executor per worker, sockets and timers of its reactor. With the feature `async-std`, also on
+//! async-std's executor, which shares that reactor.
+//!
+//! Everything else is in `quoin-runtime`; the binary `quoin-smol` is `main.rs`.
+
+#[cfg(feature = "async-std")]
+mod async_std_runtime;
+mod net;
+
+use std::cell::Cell;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use async_channel::Sender;
+use quoin_core::time::Instant;
+use quoin_runtime::clock::Clock;
+use quoin_runtime::process::Host;
+use quoin_runtime::seam::{BoxFuture, Listener, Runtime, Serve, Sleep, Socket, Task};
+use smol::Executor;
+
+#[cfg(feature = "async-std")]
+pub use async_std_runtime::AsyncStdRuntime;
+
+thread_local! {
+    /// Which worker the calling thread is.
+    static WORKER: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// The workers. They end when the runtime is dropped.
+#[derive(Debug)]
+pub struct SmolRuntime {
+    clock: Clock,
+    workers: Vec<Arc<Executor<'static>>>,
+    next: AtomicUsize,
+    _stop: Sender<()>,
+}
+
+impl SmolRuntime {
+    /// Starts so many workers, each a thread.
+    pub fn start(clock: Clock, workers: usize) -> io::Result<Arc<Self>> {
+        let (sender, stopped) = async_channel::bounded::<()>(1);
+        let start_worker = |number| {
+            let executor = Arc::new(Executor::new());
+            let (running, stopped) = (Arc::clone(&executor), stopped.clone());
+            let work = move || {
+                WORKER.set(Some(number));
+                // Ends with an error when the sender is dropped.
+                let _ = smol::block_on(running.run(stopped.recv()));
+            };
+            thread::Builder::new()
+                .name(format!("quoin-worker-{number}"))
+                .spawn(work)?;
+            Ok(executor)
+        };
+        let workers = (0..workers.max(1)).map(start_worker).collect::<io::Result<_>>()?;
+        Ok(Arc::new(Self {
+            clock,
+            workers,
+            next: AtomicUsize::new(0),
+            _stop: sender,
+        }))
+    }
+
+    /// Starts one worker per core, and listens for the signals that end the process.
+    pub fn host(clock: Clock) -> io::Result<Host> {
+        let runtime = Self::start(clock, thread::available_parallelism().map_or(1, usize::from))?;
+        Ok(Host {
+            runtime,
+            signal: net::first_signal()?,
+        })
+    }
+
+    fn turn(&self) -> &Executor<'static> {
+        &self.workers[self.next.fetch_add(1, Ordering::Relaxed) % self.workers.len()]
+    }
+}
+
+impl Runtime for SmolRuntime {
+    fn name(&self) -> &'static str {
+        "smol"
+    }
+
+    fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    fn sleep_until(&self, moment: Instant) -> Sleep {
+        net::sleep_until(self.clock, moment)
+    }
+
+    fn spawn(&self, task: Task) {
+        let here = WORKER.get().and_then(|number| self.workers.get(number));
+        here.map_or_else(|| self.turn(), Arc::as_ref).spawn(task).detach();
+    }
+
+    fn listen(&self, listener: TcpListener) -> io::Result<Box<dyn Listener>> {
+        net::listen(listener)
+    }
+
+    fn place(&self, connection: TcpStream, serve: Serve) {
+        self.turn().spawn(net::serve(connection, serve)).detach();
+    }
+
+    fn connect(&self, address: SocketAddr) -> BoxFuture<io::Result<Box<dyn Socket>>> {
+        net::connect(address)
+    }
+}

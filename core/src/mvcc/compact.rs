@@ -112,12 +112,11 @@ impl Mvcc {
         };
         let vanishes = entry.newest().revision() < limit;
         if entry.has_older_before(limit) {
-            let mut forgotten = Vec::new();
-            self.state.keys.change(record.key(), |entry| {
-                forgotten = entry.map(|entry| entry.forget_older_before(limit)).unwrap_or_default();
-                None
-            });
-            for revision in forgotten {
+            let forgotten = self
+                .state
+                .keys
+                .update(record.key(), |entry| entry.forget_older_before(limit));
+            for revision in forgotten.into_iter().flatten() {
                 self.forget(revision, ops);
             }
         }

@@ -1,10 +1,10 @@
 //! The keys of one node of a [tree](super::tree), side by side so that a search stays within few cache lines.
 
 /// Most keys an array ever holds: a full node's and those of a short neighbour that joins it.
-pub(super) const KEYS_MAX: usize = 48;
+pub(crate) const KEYS_MAX: usize = 48;
 
 /// A sorted sequence of keys; it does not see to the order itself.
-pub(super) trait KeyArray: Clone + Default {
+pub(crate) trait KeyArray: Clone + Default {
     /// One key.
     type Key: Ord + ?Sized;
 
@@ -41,7 +41,7 @@ pub(super) trait KeyArray: Clone + Default {
     }
 }
 
-impl<K: Ord + Copy> KeyArray for Vec<K> {
+impl<K: Ord + Clone> KeyArray for Vec<K> {
     type Key = K;
 
     fn len(&self) -> usize {
@@ -53,7 +53,7 @@ impl<K: Ord + Copy> KeyArray for Vec<K> {
     }
 
     fn insert(&mut self, at: usize, key: &K) {
-        insert_at(self, at, *key);
+        insert_at(self, at, key.clone());
     }
 
     fn remove(&mut self, at: usize) {
@@ -71,7 +71,7 @@ impl<K: Ord + Copy> KeyArray for Vec<K> {
 
 /// Byte strings in one buffer.
 #[derive(Clone)]
-pub(super) struct PackedKeys {
+pub(crate) struct PackedKeys {
     bytes: Vec<u8>,
     /// Where each key ends in `bytes`.
     ends: [u32; KEYS_MAX],
@@ -163,7 +163,7 @@ impl KeyArray for PackedKeys {
 const GROWTH: usize = 8;
 
 /// Inserts into a vector that grows in small steps.
-pub(super) fn insert_at<T>(vec: &mut Vec<T>, at: usize, item: T) {
+pub(crate) fn insert_at<T>(vec: &mut Vec<T>, at: usize, item: T) {
     if vec.len() == vec.capacity() {
         vec.reserve_exact(GROWTH);
     }

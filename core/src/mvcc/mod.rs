@@ -12,12 +12,12 @@ mod compact;
 mod event;
 mod hash;
 mod index;
-mod keys;
+pub(crate) mod keys;
 mod range;
 mod record;
 mod restore;
 mod revision;
-mod tree;
+pub(crate) mod tree;
 mod view;
 mod write;
 

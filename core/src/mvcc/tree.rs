@@ -25,7 +25,7 @@ const _: () = assert!(
 );
 
 /// What the tree counts besides its entries.
-pub(super) trait Live {
+pub(crate) trait Live {
     /// Whether this value counts as live. It may only change through [`Tree::change`].
     fn is_live(&self) -> bool;
 }
@@ -38,11 +38,11 @@ impl Live for () {
 
 /// How much is below a child.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Size {
+pub(crate) struct Size {
     /// All entries.
-    pub(super) entries: usize,
+    pub(crate) entries: usize,
     /// The live ones among them.
-    pub(super) live: usize,
+    pub(crate) live: usize,
 }
 
 impl Size {
@@ -66,7 +66,7 @@ impl Size {
 
 /// The map from `A::Key` to `V`.
 #[derive(Clone)]
-pub(super) struct Tree<A, V> {
+pub(crate) struct Tree<A, V> {
     root: Option<Child<A, V>>,
 }
 
@@ -123,7 +123,7 @@ impl<A, V> Default for Tree<A, V> {
 impl<A: KeyArray, V: Clone + Live> Tree<A, V> {
     /// Changes the value of a key in one walk: `change` is given the value there is to change it in place, or `None` to
     /// return one that is inserted. The path to the key is copied even when nothing changes.
-    pub(super) fn change(&mut self, key: &A::Key, change: impl FnOnce(Option<&mut V>) -> Option<V>) {
+    pub(crate) fn change(&mut self, key: &A::Key, change: impl FnOnce(Option<&mut V>) -> Option<V>) {
         let Some(root) = &mut self.root else {
             self.root = change(None).map(|value| Child::leaf(Leaf::of(key, value)));
             return;
@@ -138,8 +138,18 @@ impl<A: KeyArray, V: Clone + Live> Tree<A, V> {
         }
     }
 
+    /// Changes the value of a key where there is one; the path to it is copied even when there is none.
+    pub(crate) fn update<R>(&mut self, key: &A::Key, change: impl FnOnce(&mut V) -> R) -> Option<R> {
+        let mut result = None;
+        self.change(key, |present| {
+            result = present.map(change);
+            None
+        });
+        result
+    }
+
     /// Sets a key's value and returns the one it had.
-    pub(super) fn insert(&mut self, key: &A::Key, value: V) -> Option<V> {
+    pub(crate) fn insert(&mut self, key: &A::Key, value: V) -> Option<V> {
         let mut old = None;
         self.change(key, |present| match present {
             None => Some(value),
@@ -152,7 +162,7 @@ impl<A: KeyArray, V: Clone + Live> Tree<A, V> {
     }
 
     /// Takes a key out and returns its value. The path to the key is copied even when it is absent.
-    pub(super) fn remove(&mut self, key: &A::Key) -> Option<V> {
+    pub(crate) fn remove(&mut self, key: &A::Key) -> Option<V> {
         let root = self.root.as_mut()?;
         let removed = root.remove(key);
         while let Node::Branch(Branch { children, .. }) = &*root.node
@@ -169,12 +179,12 @@ impl<A: KeyArray, V: Clone + Live> Tree<A, V> {
 
 impl<A: KeyArray, V: Live> Tree<A, V> {
     /// How much the tree holds.
-    pub(super) fn size(&self) -> Size {
+    pub(crate) fn size(&self) -> Size {
         self.root.as_ref().map_or(Size::default(), |root| root.size)
     }
 
     /// The value of a key.
-    pub(super) fn get(&self, key: &A::Key) -> Option<&V> {
+    pub(crate) fn get(&self, key: &A::Key) -> Option<&V> {
         let mut node = &self.root.as_ref()?.node;
         loop {
             match &**node {
@@ -185,7 +195,7 @@ impl<A: KeyArray, V: Live> Tree<A, V> {
     }
 
     /// The entry with the greatest key that is at most `key`.
-    pub(super) fn floor(&self, key: &A::Key) -> Option<(&A::Key, &V)> {
+    pub(crate) fn floor(&self, key: &A::Key) -> Option<(&A::Key, &V)> {
         let mut child = self.root.as_ref()?;
         let mut left_neighbour = None;
         loop {
@@ -206,24 +216,24 @@ impl<A: KeyArray, V: Live> Tree<A, V> {
     }
 
     /// The entry with the smallest key.
-    pub(super) fn first(&self) -> Option<(&A::Key, &V)> {
+    pub(crate) fn first(&self) -> Option<(&A::Key, &V)> {
         self.iter().next()
     }
 
     /// All entries, ascending.
-    pub(super) fn iter(&self) -> Iter<'_, A, V> {
+    pub(crate) fn iter(&self) -> Iter<'_, A, V> {
         Iter::new(self.root.as_ref(), self.size().entries, |_| 0, |_| 0)
     }
 
     /// Entries with `from <= key`, and `key < to` where there is a `to`, ascending.
-    pub(super) fn range(&self, from: &A::Key, to: Option<&A::Key>) -> Iter<'_, A, V> {
+    pub(crate) fn range(&self, from: &A::Key, to: Option<&A::Key>) -> Iter<'_, A, V> {
         let child_of = |branch: &Branch<A, V>| branch.separators.count_up_to(from);
         let entry_of = |leaf: &Leaf<A, V>| leaf.keys.find(from).unwrap_or_else(|at| at);
         Iter::new(self.root.as_ref(), self.entries_between(from, to), child_of, entry_of)
     }
 
     /// How much lies in `from <= key < to`.
-    pub(super) fn count(&self, from: &A::Key, to: Option<&A::Key>) -> Size {
+    pub(crate) fn count(&self, from: &A::Key, to: Option<&A::Key>) -> Size {
         let below = self.below(from, true);
         let upto = to.map_or(self.size(), |to| self.below(to, true));
         Size {
@@ -233,7 +243,7 @@ impl<A: KeyArray, V: Live> Tree<A, V> {
     }
 
     /// How many entries lie in `from <= key < to`; cheaper than [`Self::count`], for it looks at no value.
-    pub(super) fn entries_between(&self, from: &A::Key, to: Option<&A::Key>) -> usize {
+    pub(crate) fn entries_between(&self, from: &A::Key, to: Option<&A::Key>) -> usize {
         let upto = to.map_or(self.size(), |to| self.below(to, false));
         upto.entries.saturating_sub(self.below(from, false).entries)
     }
@@ -528,7 +538,7 @@ impl<A: KeyArray, V: Clone + Live> Branch<A, V> {
 }
 
 /// Entries in ascending order; a step costs no search.
-pub(super) struct Iter<'a, A, V> {
+pub(crate) struct Iter<'a, A, V> {
     /// For each branch on the way down, its children that are still to come.
     above: Vec<&'a [Child<A, V>]>,
     /// The leaf reached, and how many of its entries are behind.
@@ -568,7 +578,7 @@ impl<'a, A: KeyArray, V: Live> Iter<'a, A, V> {
     }
 
     /// The next live entry; whole subtrees without one are passed over.
-    pub(super) fn next_live(&mut self) -> Option<(&'a A::Key, &'a V)> {
+    pub(crate) fn next_live(&mut self) -> Option<(&'a A::Key, &'a V)> {
         loop {
             let (key, value) = self.advance(true)?;
             if value.is_live() {
@@ -631,7 +641,7 @@ impl<'a, A: KeyArray, V: Live> Iterator for Iter<'a, A, V> {
 #[cfg(test)]
 impl<A: KeyArray, V: Live> Tree<A, V> {
     /// Asserts the shape: sorted, balanced, sized as the branches say, dense apart from the right edge.
-    pub(super) fn check(&self) {
+    pub(crate) fn check(&self) {
         if let Some(root) = &self.root {
             assert!(root.size.entries > 0, "an empty tree has no root");
             root.check(None, None, true, true);
@@ -639,7 +649,7 @@ impl<A: KeyArray, V: Live> Tree<A, V> {
     }
 
     /// How many nodes there are.
-    pub(super) fn nodes(&self) -> usize {
+    pub(crate) fn nodes(&self) -> usize {
         fn below<A, V>(child: &Child<A, V>) -> usize {
             match &*child.node {
                 Node::Leaf(_) => 1,

@@ -1,0 +1,277 @@
+//! A load client: bare HTTP/2, prepared messages, as little work for each request as can be.
+//!
+//! The client shares the machine with the server it measures, so it runs on one thread and decodes nothing it need not.
+
+use std::{
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    rc::Rc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::{RecvStream, SendStream, client::SendRequest};
+use http::{HeaderMap, HeaderValue, Request, Uri};
+use quoin_conformance::{
+    Trouble,
+    trouble::During,
+    wait::{self, Deadline},
+};
+use tokio::{net::TcpStream, task::LocalSet};
+
+/// No workload takes this long.
+const LIMIT: Duration = Duration::from_mins(5);
+/// Responses are read as fast as they come: the client's windows must not be what slows a server.
+const WINDOW: u32 = 64 << 20;
+
+/// How a load is applied.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// Connections to the server.
+    pub connections: usize,
+    /// Requests in flight on each.
+    pub streams: usize,
+    /// Requests altogether.
+    pub requests: u64,
+}
+
+/// What a load took.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Taken {
+    /// From the first request to the last answer.
+    pub seconds: f64,
+    /// How long each request took, in ascending order.
+    pub latencies: Vec<Duration>,
+}
+
+impl Taken {
+    /// The latency that this share of the requests did not exceed, in milliseconds.
+    #[must_use]
+    pub fn percentile(&self, share: f64) -> f64 {
+        let last = self.latencies.len().saturating_sub(1);
+        let at = (last as f64 * share).round() as usize;
+        self.latencies.get(at).map_or(0.0, Duration::as_secs_f64) * 1000.0
+    }
+}
+
+/// Connections to one server.
+pub struct Clients {
+    connections: Vec<Connection>,
+}
+
+#[derive(Clone)]
+struct Connection {
+    requests: SendRequest<Bytes>,
+    authority: Rc<str>,
+}
+
+/// Runs a client on this thread until it is done, or for as long as anything may take.
+///
+/// # Errors
+/// When a request fails or time is up.
+pub fn run<T>(work: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .during("starting the client")?;
+    let local = LocalSet::new();
+    let limited = async { tokio::time::timeout(LIMIT, work).await };
+    runtime
+        .block_on(local.run_until(limited))
+        .map_err(|_| Trouble::new("the server took too long"))?
+}
+
+impl Clients {
+    /// Connects; must be called within [`run`].
+    ///
+    /// # Errors
+    /// When the server does not take the connections.
+    pub async fn connect(address: SocketAddr, connections: usize) -> Result<Self, Trouble> {
+        let mut opened = Vec::new();
+        for _ in 0..connections {
+            let stream = TcpStream::connect(address).await.during("connecting")?;
+            stream.set_nodelay(true).during("connecting")?;
+            let (requests, connection) = h2::client::Builder::new()
+                .initial_window_size(WINDOW)
+                .initial_connection_window_size(WINDOW)
+                .initial_max_send_streams(10_000)
+                .max_concurrent_streams(10_000)
+                .handshake(stream)
+                .await
+                .during("the HTTP/2 handshake")?;
+            tokio::task::spawn_local(async move {
+                // A connection that fails is seen by the requests on it.
+                let _ = connection.await;
+            });
+            opened.push(Connection {
+                requests,
+                authority: address.to_string().into(),
+            });
+        }
+        Ok(Self { connections: opened })
+    }
+
+    /// Keeps as many requests in flight as the shape says until all are answered; `message` makes each one's body.
+    ///
+    /// # Errors
+    /// When any of them fails.
+    pub async fn drive(
+        &self,
+        shape: Shape,
+        path: &'static str,
+        message: impl Fn(u64) -> Bytes + 'static,
+    ) -> Result<Taken, Trouble> {
+        let next = Rc::new(Cell::new(0_u64));
+        let latencies = Rc::new(RefCell::new(Vec::with_capacity(shape.requests as usize)));
+        let message = Rc::new(message);
+        let begun = wait::now();
+        let mut slots = Vec::new();
+        for slot in 0..shape.connections * shape.streams {
+            let connection = self.connections[slot % self.connections.len()].clone();
+            let (next, latencies, message) = (next.clone(), latencies.clone(), message.clone());
+            slots.push(tokio::task::spawn_local(async move {
+                let call = Call::new(&connection, path)?;
+                while next.get() < shape.requests {
+                    let number = next.replace(next.get() + 1);
+                    let asked = wait::now();
+                    call.answered(&connection, message(number)).await?;
+                    latencies.borrow_mut().push(asked.elapsed());
+                }
+                Ok::<_, Trouble>(())
+            }));
+        }
+        for slot in slots {
+            slot.await.during("a client slot")??;
+        }
+        let seconds = begun.elapsed().as_secs_f64();
+        let mut latencies = latencies.take();
+        latencies.sort_unstable();
+        Ok(Taken { seconds, latencies })
+    }
+
+    /// Opens a stream that stays open, with this first message; its place in the row of connections is `number`.
+    ///
+    /// # Errors
+    /// When the server does not answer it.
+    pub async fn open(&self, number: usize, path: &'static str, first: Bytes) -> Result<OpenStream, Trouble> {
+        let connection = &self.connections[number % self.connections.len()];
+        let (response, sending) = Call::new(connection, path)?.send(connection, first, false).await?;
+        let response = response.await.during("the head of a stream")?;
+        Ok(OpenStream {
+            receiving: response.into_body(),
+            _sending: sending,
+            buffered: Vec::new(),
+        })
+    }
+}
+
+/// A stream the server sends messages on until it is dropped.
+pub struct OpenStream {
+    receiving: RecvStream,
+    _sending: SendStream<Bytes>,
+    buffered: Vec<u8>,
+}
+
+impl OpenStream {
+    /// Waits for the next whole message and leaves it undecoded.
+    ///
+    /// # Errors
+    /// When the stream ends or fails.
+    pub async fn message(&mut self) -> Result<(), Trouble> {
+        let deadline = Deadline::after(LIMIT);
+        while !deadline.passed() {
+            if let [_, a, b, c, d, ..] = self.buffered[..] {
+                let whole = 5 + u32::from_be_bytes([a, b, c, d]) as usize;
+                if self.buffered.len() >= whole {
+                    self.buffered.drain(..whole);
+                    return Ok(());
+                }
+            }
+            let data = self
+                .receiving
+                .data()
+                .await
+                .ok_or_else(|| Trouble::new("the stream ended"))?
+                .during("a stream")?;
+            self.receiving
+                .flow_control()
+                .release_capacity(data.len())
+                .during("a stream")?;
+            self.buffered.extend_from_slice(&data);
+        }
+        Err(Trouble::new("no message came"))
+    }
+}
+
+/// A method's head, made once.
+struct Call {
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Call {
+    fn new(connection: &Connection, path: &str) -> Result<Self, Trouble> {
+        let uri = format!("http://{}{path}", connection.authority)
+            .parse()
+            .during("a method's address")?;
+        let headers = [("content-type", "application/grpc"), ("te", "trailers")];
+        let headers =
+            headers.map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
+        Ok(Self {
+            uri,
+            headers: HeaderMap::from_iter(headers),
+        })
+    }
+
+    async fn send(
+        &self,
+        connection: &Connection,
+        message: Bytes,
+        last: bool,
+    ) -> Result<(h2::client::ResponseFuture, SendStream<Bytes>), Trouble> {
+        let mut head = Request::post(self.uri.clone()).body(()).during("a request")?;
+        head.headers_mut().clone_from(&self.headers);
+        let mut requests = connection.requests.clone().ready().await.during("a free stream")?;
+        let (response, mut sending) = requests.send_request(head, false).during("a request")?;
+        sending.send_data(message, last).during("a request")?;
+        Ok((response, sending))
+    }
+
+    /// Sends one request and reads its answer to the end.
+    async fn answered(&self, connection: &Connection, message: Bytes) -> Result<(), Trouble> {
+        let (response, _sending) = self.send(connection, message, true).await?;
+        let response = response.await.during("an answer")?;
+        if response.headers().contains_key("grpc-status") {
+            return succeeded(response.headers());
+        }
+        let mut body = response.into_body();
+        while let Some(data) = body.data().await {
+            let length = data.during("an answer")?.len();
+            body.flow_control().release_capacity(length).during("an answer")?;
+        }
+        let trailers = body.trailers().await.during("an answer")?;
+        succeeded(&trailers.unwrap_or_default())
+    }
+}
+
+fn succeeded(trailers: &HeaderMap) -> Result<(), Trouble> {
+    match trailers.get("grpc-status") {
+        Some(status) if status == "0" => Ok(()),
+        _ => Err(Trouble::new(format!("the server refused a request: {trailers:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_read_off_the_sorted_row() {
+        let latencies = (1..=101).map(Duration::from_millis).collect();
+        let taken = Taken {
+            seconds: 1.0,
+            latencies,
+        };
+        assert!((taken.percentile(0.5) - 51.0).abs() < 1e-9 && (taken.percentile(0.99) - 100.0).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,91 @@
+//! The requests of the workloads, as framed gRPC messages.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+use quoin_core::proto::etcdserverpb::{
+    PutRequest, RangeRequest, RequestOp, TxnRequest, WatchCreateRequest, WatchRequest, request_op, watch_request,
+};
+
+/// The path of a read.
+pub const RANGE: &str = "/etcdserverpb.KV/Range";
+/// The path of a write.
+pub const PUT: &str = "/etcdserverpb.KV/Put";
+/// The path of a transaction.
+pub const TXN: &str = "/etcdserverpb.KV/Txn";
+/// The path of a watch stream.
+pub const WATCH: &str = "/etcdserverpb.Watch/Watch";
+
+/// A message as gRPC frames it: no compression, then its length.
+#[must_use]
+pub fn framed(message: &impl Message) -> Bytes {
+    let length = message.encoded_len();
+    let mut frame = BytesMut::with_capacity(length + 5);
+    frame.put_u8(0);
+    frame.put_u32(length as u32);
+    message.encode_raw(&mut frame);
+    frame.freeze()
+}
+
+/// Reads one key.
+#[must_use]
+pub fn get(key: impl Into<Bytes>, serializable: bool) -> Bytes {
+    framed(&RangeRequest {
+        key: key.into(),
+        serializable,
+        ..RangeRequest::default()
+    })
+}
+
+/// Lists the keys from one to another.
+#[must_use]
+pub fn list(from: &'static str, to: &'static str) -> Bytes {
+    framed(&RangeRequest {
+        key: from.into(),
+        range_end: to.into(),
+        ..RangeRequest::default()
+    })
+}
+
+/// Writes one key.
+#[must_use]
+pub fn put(key: impl Into<Bytes>, value: &Bytes) -> Bytes {
+    framed(&put_message(key, value))
+}
+
+/// Writes many keys at once.
+#[must_use]
+pub fn put_many(keys: impl Iterator<Item = String>, value: &Bytes) -> Bytes {
+    let operation = |key| RequestOp {
+        request: Some(request_op::Request::RequestPut(put_message(key, value))),
+    };
+    framed(&TxnRequest {
+        success: keys.map(operation).collect(),
+        ..TxnRequest::default()
+    })
+}
+
+/// Watches one key.
+#[must_use]
+pub fn watch(key: impl Into<Bytes>) -> Bytes {
+    let create = WatchCreateRequest {
+        key: key.into(),
+        ..WatchCreateRequest::default()
+    };
+    framed(&WatchRequest {
+        request_union: Some(watch_request::RequestUnion::CreateRequest(create)),
+    })
+}
+
+/// A value of this many bytes, which no compression would shrink to nothing.
+#[must_use]
+pub fn value(bytes: usize) -> Bytes {
+    (0..bytes).map(|at| (at * 7 % 251) as u8).collect()
+}
+
+fn put_message(key: impl Into<Bytes>, value: &Bytes) -> PutRequest {
+    PutRequest {
+        key: key.into(),
+        value: value.clone(),
+        ..PutRequest::default()
+    }
+}

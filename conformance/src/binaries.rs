@@ -1,0 +1,198 @@
+//! The servers under comparison: which there are, and how each program comes to be.
+//!
+//! A test of this crate cannot name the binaries of another, so ours are built here, lazily, by cargo itself. Each runtime is
+//! built by a call of its own: one call for several would unify their features, and the smol binary would carry tokio's.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use crate::{
+    command, fetch, paths,
+    trouble::{During, Trouble},
+};
+
+/// A cold build on two slow cores, with other builds queued before it.
+const BUILD_LIMIT: Duration = Duration::from_mins(20);
+
+/// The servers that are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// The real etcd, which says what is right.
+    Etcd,
+    /// Ours on tokio.
+    QuoinTokio,
+    /// Ours on smol.
+    QuoinSmol,
+    /// Ours on async-std.
+    QuoinAsyncStd,
+}
+
+/// How a build is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// As the tests are built.
+    Dev,
+    /// As users run it.
+    Release,
+}
+
+/// What cargo is told in order to build one of ours.
+struct Recipe {
+    package: &'static str,
+    binary: &'static str,
+    features: &'static [&'static str],
+    variable: &'static str,
+}
+
+impl Kind {
+    /// Every server, the real one first.
+    pub const ALL: [Self; 4] = [Self::Etcd, Self::QuoinTokio, Self::QuoinSmol, Self::QuoinAsyncStd];
+
+    /// Ours.
+    pub const OURS: [Self; 3] = [Self::QuoinTokio, Self::QuoinSmol, Self::QuoinAsyncStd];
+
+    /// The name of its program.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.recipe().map_or("etcd", |recipe| recipe.binary)
+    }
+
+    /// Its program, fetched or built if need be. An environment variable `QUOIN_BIN_TOKIO` (`_SMOL`, `_ASYNC_STD`, `_ETCD`)
+    /// names one that is there already.
+    ///
+    /// # Errors
+    /// When it cannot be fetched or built.
+    pub fn program(self, profile: Profile) -> Result<PathBuf, Trouble> {
+        let Some(recipe) = self.recipe() else {
+            return Ok(fetch::etcd()?.etcd);
+        };
+        match std::env::var_os(recipe.variable) {
+            Some(named) => Ok(PathBuf::from(named)),
+            None => built(self, &recipe, profile),
+        }
+    }
+
+    fn recipe(self) -> Option<Recipe> {
+        Some(match self {
+            Self::Etcd => return None,
+            Self::QuoinTokio => Recipe {
+                package: "quoin-runtime-tokio",
+                binary: "quoin-tokio",
+                features: &[],
+                variable: "QUOIN_BIN_TOKIO",
+            },
+            Self::QuoinSmol => Recipe {
+                package: "quoin-runtime-smol",
+                binary: "quoin-smol",
+                features: &[],
+                variable: "QUOIN_BIN_SMOL",
+            },
+            Self::QuoinAsyncStd => Recipe {
+                package: "quoin-runtime-smol",
+                binary: "quoin-async-std",
+                features: &["async-std"],
+                variable: "QUOIN_BIN_ASYNC_STD",
+            },
+        })
+    }
+}
+
+impl Profile {
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::Dev => &[],
+            Self::Release => &["--release"],
+        }
+    }
+
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Dev => "debug",
+            Self::Release => "release",
+        }
+    }
+}
+
+/// Builds once a process; a failed build is not tried again by the next test.
+fn built(kind: Kind, recipe: &Recipe, profile: Profile) -> Result<PathBuf, Trouble> {
+    type Done = Vec<((Kind, Profile), Result<PathBuf, String>)>;
+    static DONE: Mutex<Done> = Mutex::new(Vec::new());
+    let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, result)) = done.iter().find(|(built, _)| *built == (kind, profile)) {
+        return result.clone().map_err(Trouble::new);
+    }
+    let result = build(recipe, profile);
+    done.push((
+        (kind, profile),
+        result.as_ref().map(PathBuf::clone).map_err(Trouble::to_string),
+    ));
+    result
+}
+
+/// Builds in the target directory that the tests came from, so that dependencies are shared; cargo has let go of its own lock
+/// there by the time tests run.
+fn build(recipe: &Recipe, profile: Profile) -> Result<PathBuf, Trouble> {
+    let _lock = paths::lock("build")?;
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(paths::workspace()).args([
+        "build",
+        "--quiet",
+        "--package",
+        recipe.package,
+        "--bin",
+        recipe.binary,
+    ]);
+    cargo.args(profile.flags()).arg("--target-dir").arg(paths::target());
+    for feature in recipe.features {
+        cargo.args(["--features", feature]);
+    }
+    command::run(&mut cargo, b"", BUILD_LIMIT)?.success(&format!("building {}", recipe.binary))?;
+    keep(&paths::target().join(profile.folder()).join(recipe.binary), profile)
+}
+
+/// Gives the program a name of its own: other builds, with other features or from another work tree, use cargo's.
+fn keep(program: &Path, profile: Profile) -> Result<PathBuf, Trouble> {
+    let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let tree = paths::workspace().to_string_lossy().replace('/', "_");
+    let kept = paths::own()?.join("bin").join(tree).join(profile.folder());
+    fs::create_dir_all(&kept).during(format_args!("making {}", kept.display()))?;
+    let kept = kept.join(name);
+    let link = kept.with_extension("new");
+    let _ = fs::remove_file(&link);
+    fs::hard_link(program, &link)
+        .or_else(|_| fs::copy(program, &link).map(drop))
+        .during(format_args!("keeping {}", program.display()))?;
+    fs::rename(&link, &kept).during(format_args!("keeping {}", kept.display()))?;
+    Ok(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_name_of_its_own() {
+        let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        assert_eq!(names, ["etcd", "quoin-tokio", "quoin-smol", "quoin-async-std"]);
+    }
+
+    #[test]
+    fn a_build_that_fails_says_what_cargo_said() {
+        let recipe = Recipe {
+            package: "quoin-conformance",
+            binary: "no-such",
+            features: &[],
+            variable: "",
+        };
+        let trouble = build(&recipe, Profile::Dev).unwrap_err().to_string();
+        assert!(
+            trouble.starts_with("building no-such ended with code 101:") && trouble.contains("no-such"),
+            "{trouble}"
+        );
+    }
+}

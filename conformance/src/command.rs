@@ -1,0 +1,150 @@
+//! Running a program to its end, but never longer than it may take.
+
+use std::{
+    io::{self, Read, Write},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    trouble::{During, Trouble},
+    wait,
+};
+
+/// How a program ended.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// Its exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote, as text.
+    pub stdout: String,
+    /// What it complained, as text.
+    pub stderr: String,
+}
+
+impl Finished {
+    /// Standard output of a program that succeeded.
+    ///
+    /// # Errors
+    /// When it ended otherwise: its code and what it complained.
+    pub fn success(self, doing: &str) -> Result<String, Trouble> {
+        if self.code == Some(0) {
+            return Ok(self.stdout);
+        }
+        let code = self
+            .code
+            .map_or_else(|| "a signal".to_owned(), |code| format!("code {code}"));
+        Err(Trouble::new(format!(
+            "{doing} ended with {code}:\n{}{}",
+            self.stdout, self.stderr
+        )))
+    }
+}
+
+/// Runs a program with this standard input, and kills it when the limit passes.
+///
+/// # Errors
+/// When it cannot be started or did not end in time.
+pub fn run(command: &mut Command, input: &[u8], limit: Duration) -> Result<Finished, Trouble> {
+    let name = format!("{command:?}");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .during(format_args!("starting {name}"))?;
+    feed(&mut child, input);
+    let stdout = drain(child.stdout.take());
+    let stderr = drain(child.stderr.take());
+    let status = wait::until(limit, Duration::from_millis(2), || child.try_wait().transpose());
+    let Some(status) = status else {
+        let _ = child.kill();
+        let _ = child.wait();
+        let said = format!("{}{}", collect(&stdout), collect(&stderr));
+        return Err(Trouble::new(format!(
+            "{name} did not end within {limit:?}; it had said:\n{said}"
+        )));
+    };
+    let status = status.during(format_args!("waiting for {name}"))?;
+    Ok(Finished {
+        code: status.code(),
+        stdout: collect(&stdout),
+        stderr: collect(&stderr),
+    })
+}
+
+/// Sends a signal by its name, such as `TERM`, through the shell: the standard library itself only kills.
+///
+/// # Errors
+/// When the shell cannot be run or the process is gone.
+pub fn signal(pid: u32, signal: &str) -> Result<(), Trouble> {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("kill -{signal} {pid}")]);
+    run(&mut shell, b"", Duration::from_secs(5))?.success("kill").map(drop)
+}
+
+/// Writes on a thread of its own, so that a program that answers before it has read everything cannot block us both.
+fn feed(child: &mut Child, input: &[u8]) {
+    if let Some(mut stdin) = child.stdin.take() {
+        let input = input.to_vec();
+        thread::spawn(move || {
+            // A program that ends without reading its input is no failure of ours.
+            let _ = stdin.write_all(&input);
+        });
+    }
+}
+
+fn drain(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            let _: io::Result<usize> = pipe.read_to_end(&mut bytes);
+        }
+        let _ = sender.send(bytes);
+    });
+    receiver
+}
+
+/// What the pipe held; nothing when a grandchild still keeps it open.
+fn collect(pipe: &mpsc::Receiver<Vec<u8>>) -> String {
+    let bytes = pipe.recv_timeout(Duration::from_secs(2)).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]);
+        shell
+    }
+
+    #[test]
+    fn input_output_and_code_are_carried() {
+        let finished = run(&mut shell("cat; echo no >&2; exit 3"), b"yes", Duration::from_secs(10)).unwrap();
+        assert_eq!(
+            (finished.code, finished.stdout.as_str(), finished.stderr.as_str()),
+            (Some(3), "yes", "no\n")
+        );
+        assert_eq!(
+            finished.success("sh").unwrap_err().to_string(),
+            "sh ended with code 3:\nyesno\n"
+        );
+    }
+
+    #[test]
+    fn a_program_that_does_not_end_is_killed() {
+        let error = run(&mut shell("echo begun; exec sleep 60"), b"", Duration::from_millis(50)).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("did not end within 50ms; it had said:\nbegun"),
+            "{error}"
+        );
+    }
+}

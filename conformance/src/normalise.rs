@@ -1,0 +1,223 @@
+//! Gives names to what differs from run to run: ids, addresses, terms, sizes, times.
+//!
+//! Everything else in an output is compared as it is. A name works in both directions: a script's `<lease1>` is filled in
+//! before a command runs, and hidden again in what it prints.
+
+/// The names of one run.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    /// Name and value, to fill in.
+    values: Vec<(String, String)>,
+    /// Name and every spelling of its value that is printed, the longest first: one may be part of another.
+    spellings: Vec<(String, String)>,
+    leases: usize,
+    members: usize,
+}
+
+/// What follows one of these, while it is made of the given characters, is replaced by the name.
+const FIELDS: &[(&str, Chars, &str)] = &[
+    ("\"raft_term\":", Chars::Digits, "<term>"),
+    ("\"raftTerm\":", Chars::Digits, "<term>"),
+    ("\"raftIndex\":", Chars::Digits, "<index>"),
+    ("\"raftAppliedIndex\":", Chars::Digits, "<index>"),
+    ("\"dbSize\":", Chars::Digits, "<size>"),
+    ("\"dbSizeInUse\":", Chars::Digits, "<size>"),
+    ("\"ttl\":", Chars::Digits, "<left>"),
+    ("\"took\":\"", Chars::Time, "<time>"),
+    ("\"RaftTerm\" : ", Chars::Digits, "<term>"),
+    ("\"RaftIndex\" : ", Chars::Digits, "<index>"),
+    ("\"RaftAppliedIndex\" : ", Chars::Digits, "<index>"),
+    ("\"DBSize\" : ", Chars::Digits, "<size>"),
+    ("\"TTL\" : ", Chars::Digits, "<left>"),
+    ("remaining(", Chars::Digits, "<left>"),
+    ("took = ", Chars::Time, "<time>"),
+    ("took ", Chars::Time, "<time>"),
+    ("took: ", Chars::Time, "<time>"),
+    ("{\"hash\":", Chars::Digits, "<hash>"),
+    ("\"totalKey\":", Chars::Digits, "<keys>"),
+    ("\"totalSize\":", Chars::Digits, "<size>"),
+];
+
+#[derive(Debug, Clone, Copy)]
+enum Chars {
+    Digits,
+    Time,
+}
+
+impl Chars {
+    fn hold(self, char: char) -> bool {
+        match self {
+            Self::Digits => char.is_ascii_digit(),
+            Self::Time => char.is_ascii_digit() || "nµmsh.".contains(char),
+        }
+    }
+}
+
+impl Names {
+    /// Calls a number by this name, in decimal as `<name:dec>` and in hexadecimal as `<name>`.
+    pub fn number(&mut self, name: &str, number: u64) {
+        self.text(&format!("<{name}>"), format!("{number:x}"));
+        self.text(&format!("<{name}:dec>"), number.to_string());
+        // etcdctl pads some ids with spaces and some with zeros.
+        self.spell(&format!("<{name}>"), format!("{number:>16x}"));
+        self.spell(&format!("<{name}>"), format!("{number:016x}"));
+    }
+
+    /// Calls a text by this name.
+    pub fn text(&mut self, name: &str, value: impl Into<String>) {
+        let value = value.into();
+        self.values.push((name.to_owned(), value.clone()));
+        self.spell(name, value);
+    }
+
+    fn spell(&mut self, name: &str, spelling: String) {
+        self.spellings.push((name.to_owned(), spelling));
+        self.spellings
+            .sort_by_key(|(_, spelling)| std::cmp::Reverse(spelling.len()));
+    }
+
+    /// Says how many members there are already, so that the next one is numbered after them.
+    pub fn members_there(&mut self, count: usize) {
+        self.members = count;
+    }
+
+    /// Learns the leases and members that an output tells of: `<lease1>` is the first lease of the run, `<member2>` the first
+    /// member added to the one that was there.
+    pub fn learn(&mut self, output: &str) {
+        for line in output.lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words.as_slice() {
+                ["lease", id, "granted", ..] => self.meet("lease", id),
+                ["Member", id, "added", ..] => self.meet("member", id),
+                // The recipes' keys end with the lease that holds them.
+                [key] if line.contains('/') => self.meet("lease", key.rsplit('/').next().unwrap_or_default()),
+                _ => {}
+            }
+        }
+    }
+
+    /// Names an id at first sight. Shorter words are keys of the script's own making.
+    fn meet(&mut self, what: &str, id: &str) {
+        let hex = id.len() >= 13 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let Some(number) = u64::from_str_radix(id, 16).ok().filter(|_| hex) else {
+            return;
+        };
+        if self.spellings.iter().any(|(_, spelling)| spelling == id) {
+            return;
+        }
+        let count = if what == "lease" {
+            &mut self.leases
+        } else {
+            &mut self.members
+        };
+        *count += 1;
+        let name = format!("{what}{count}");
+        self.number(&name, number);
+    }
+
+    /// Puts values in place of names.
+    #[must_use]
+    pub fn fill(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (name, value) in &self.values {
+            text = text.replace(name, value);
+        }
+        fill_bytes(&text)
+    }
+
+    /// Puts names in place of values.
+    #[must_use]
+    pub fn hide(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (name, spelling) in &self.spellings {
+            text = text.replace(spelling, name);
+        }
+        for (before, chars, name) in FIELDS {
+            text = hide_after(&text, before, *chars, name);
+        }
+        text
+    }
+}
+
+fn hide_after(text: &str, before: &str, chars: Chars, name: &str) -> String {
+    let mut pieces = text.split(before);
+    let mut hidden = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        hidden.push_str(before);
+        let rest = piece.trim_start_matches(|char| chars.hold(char));
+        let digits = piece.starts_with(|char: char| char.is_ascii_digit());
+        if digits {
+            hidden.push_str(name);
+        }
+        hidden.push_str(if digits { rest } else { piece });
+    }
+    hidden
+}
+
+/// `<bytes:N>` becomes N letters: big values need not stand in a script.
+fn fill_bytes(text: &str) -> String {
+    let Some((before, rest)) = text.split_once("<bytes:") else {
+        return text.to_owned();
+    };
+    let Some((count, after)) = rest.split_once('>') else {
+        return text.to_owned();
+    };
+    let count: usize = count.parse().unwrap_or_default();
+    format!("{before}{}{}", "x".repeat(count), fill_bytes(after))
+}
+
+/// The number that follows a JSON key, for the few that a run has to know.
+#[must_use]
+pub fn json_number(json: &str, key: &str) -> Option<u64> {
+    let (_, rest) = json.split_once(&format!("\"{key}\":"))?;
+    let digits = rest.len() - rest.trim_start_matches(|char: char| char.is_ascii_digit()).len();
+    rest[..digits].parse().ok()
+}
+
+/// The text that follows a JSON key; none of those we read holds an escape.
+#[must_use]
+pub fn json_text(json: &str, key: &str) -> Option<String> {
+    let (_, rest) = json.split_once(&format!("\"{key}\":\""))?;
+    rest.split_once('"').map(|(text, _)| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_varies_gets_a_name_and_the_name_its_value_back() {
+        let mut names = Names::default();
+        names.number("member", 0x1f);
+        names.text("<client>", "127.0.0.1:1234");
+        names.members_there(1);
+        names.learn("lease 694d000000000000 granted with TTL(60s)\nMember  e9e05c52164694d added to cluster 1");
+        names.learn("mutex/0694e00000000000\nlease 694d000000000000 granted with TTL(60s)");
+        let printed =
+            "127.0.0.1:1234 31 1f lease 0694e00000000000 remaining(58s), \"raft_term\":7, took = 1.5ms revision 3";
+        let hidden = "<client> <member:dec> <member> lease <lease2> remaining(<left>s), \"raft_term\":<term>, took = <time> revision 3";
+        assert_eq!(names.hide(printed), hidden);
+        assert_eq!(
+            names.fill("revoke <lease1> put <bytes:3>"),
+            "revoke 694d000000000000 put xxx"
+        );
+    }
+
+    #[test]
+    fn a_field_without_a_number_stays() {
+        assert_eq!(
+            Names::default().hide("took steps, remaining(-1s), \"ttl\":-1"),
+            "took steps, remaining(-1s), \"ttl\":-1"
+        );
+    }
+
+    #[test]
+    fn json_fields_are_found() {
+        let json = r#"[{"Status":{"header":{"cluster_id":12,"member_id":34},"version":"3.5.1"}}]"#;
+        assert_eq!(
+            (json_number(json, "member_id"), json_number(json, "none")),
+            (Some(34), None)
+        );
+        assert_eq!(json_text(json, "version").as_deref(), Some("3.5.1"));
+    }
+}

@@ -1,0 +1,371 @@
+//! Starts and stops a server program on loopback, in a folder of its own.
+//!
+//! The same for every program: etcd's flags go in, `/health` says when it serves. A server that is dropped is killed and its
+//! folder removed, unless the test is failing: then the folder stays, with the log in it.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    binaries::{Kind, Profile},
+    command, paths,
+    trouble::{During, Trouble},
+    usage::{self, Usage},
+    wait,
+};
+
+/// Starting, electing and publishing take about a second; a machine that builds at the same time needs more.
+pub const HEALTH_LIMIT: Duration = Duration::from_secs(60);
+const HEALTH_STEP: Duration = Duration::from_millis(10);
+const ASK_LIMIT: Duration = Duration::from_secs(5);
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+/// Below the range that outgoing connections draw their ports from.
+const FIRST_PORT: u16 = 20_000;
+const PORTS: u16 = 12_000;
+/// A port found free may be taken before the server binds it: then it is started anew on others.
+const START_TRIES: u32 = 5;
+const LOG_TAIL: usize = 4000;
+
+/// A server about to be started.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    name: String,
+    program: PathBuf,
+    flags: Vec<String>,
+}
+
+/// A server process and its folder.
+#[derive(Debug)]
+pub struct Server {
+    launch: Launch,
+    home: PathBuf,
+    client: SocketAddr,
+    peer: SocketAddr,
+    child: Option<Child>,
+}
+
+impl Launch {
+    /// One of the compared servers, built as the tests are.
+    ///
+    /// # Errors
+    /// When its program cannot be fetched or built.
+    pub fn of(kind: Kind) -> Result<Self, Trouble> {
+        Ok(Self::program(kind.name(), kind.program(Profile::Dev)?))
+    }
+
+    /// Any server program that takes etcd's flags.
+    pub fn program(name: impl Into<String>, program: PathBuf) -> Self {
+        Self {
+            name: name.into(),
+            program,
+            flags: Vec::new(),
+        }
+    }
+
+    /// Adds a flag such as `--quota-backend-bytes=1000000`.
+    #[must_use]
+    pub fn flag(mut self, flag: impl Into<String>) -> Self {
+        self.flags.push(flag.into());
+        self
+    }
+
+    /// Starts it on an empty data directory and waits until it is healthy.
+    ///
+    /// # Errors
+    /// When it does not become healthy; the end of its log is part of the message.
+    pub fn start(self) -> Result<Server, Trouble> {
+        let mut tries = 1;
+        loop {
+            let mut server = self.clone().spawn()?;
+            match server.wait_healthy(HEALTH_LIMIT, HEALTH_STEP) {
+                Ok(()) => return Ok(server),
+                Err(trouble) if tries == START_TRIES || !server.log().contains("address already in use") => {
+                    return Err(trouble);
+                }
+                Err(_) => tries += 1,
+            }
+        }
+    }
+
+    /// Starts it on an empty data directory without waiting for anything.
+    ///
+    /// # Errors
+    /// When the process cannot be started.
+    pub fn spawn(self) -> Result<Server, Trouble> {
+        let home = paths::fresh(&self.name)?;
+        let mut server = Server {
+            launch: self,
+            home,
+            client: free_address()?,
+            peer: free_address()?,
+            child: None,
+        };
+        server.spawn()?;
+        Ok(server)
+    }
+}
+
+impl Server {
+    /// Starts the stopped process again on the same folder and ports, and waits until it is healthy.
+    ///
+    /// # Errors
+    /// When it does not become healthy.
+    pub fn restart(&mut self) -> Result<(), Trouble> {
+        self.spawn()?;
+        self.wait_healthy(HEALTH_LIMIT, HEALTH_STEP)
+    }
+
+    /// Starts the stopped process again without waiting.
+    ///
+    /// # Errors
+    /// When the process cannot be started.
+    pub fn spawn(&mut self) -> Result<(), Trouble> {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .during(format_args!("opening {}", self.log_path().display()))?;
+        let errors = log.try_clone().during("sharing the log")?;
+        let mut command = Command::new(&self.launch.program);
+        // Settings of the person who runs the tests must not reach the server.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ETCD")) {
+            command.env_remove(name);
+        }
+        let (client, peer) = (format!("http://{}", self.client), format!("http://{}", self.peer));
+        command
+            .args(["--name", "judged", "--data-dir"])
+            .arg(self.data_dir())
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("judged={peer}")])
+            .args(&self.launch.flags)
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors);
+        let child = command
+            .spawn()
+            .during(format_args!("starting {}", self.launch.program.display()))?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Waits until `/health` answers that it is well.
+    ///
+    /// # Errors
+    /// When it ends instead, or the limit passes; with the end of its log.
+    pub fn wait_healthy(&mut self, limit: Duration, step: Duration) -> Result<(), Trouble> {
+        let healthy = wait::until(limit, step, || match self.exited() {
+            Some(status) => Some(Err(format!("ended ({status}) before it was healthy"))),
+            None => self.is_healthy().then_some(Ok(())),
+        });
+        let result = healthy.unwrap_or_else(|| Err(format!("was not healthy within {limit:?}")));
+        result.map_err(|what| self.complaint(&what))
+    }
+
+    /// Whether `/health` answers that it is well, at this moment.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.http("/health")
+            .is_ok_and(|answer| answer.starts_with("HTTP/1.1 200") && answer.contains("\"health\":\"true\""))
+    }
+
+    /// The whole HTTP/1.1 answer to a GET.
+    ///
+    /// # Errors
+    /// When the connection fails or is silent.
+    pub fn http(&self, path: &str) -> io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&self.client, ASK_LIMIT)?;
+        stream.set_read_timeout(Some(ASK_LIMIT))?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            self.client
+        )?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    /// Ends it as a power cut would, as far as the process can tell.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn kill(&mut self) -> Result<(), Trouble> {
+        let mut child = self
+            .child
+            .take()
+            .ok_or_else(|| Trouble::new("there is no process to kill"))?;
+        child.kill().during("killing the server")?;
+        child.wait().during("reaping the server").map(drop)
+    }
+
+    /// Asks it to end (SIGTERM) and waits until it has.
+    ///
+    /// # Errors
+    /// When it does not end in time; it is killed then.
+    pub fn terminate(&mut self) -> Result<ExitStatus, Trouble> {
+        command::signal(self.pid()?, "TERM")?;
+        match wait::until(STOP_LIMIT, HEALTH_STEP, || self.exited()) {
+            Some(status) => {
+                self.child = None;
+                Ok(status)
+            }
+            None => {
+                self.kill()?;
+                Err(self.complaint(&format!("did not end within {STOP_LIMIT:?} of SIGTERM")))
+            }
+        }
+    }
+
+    /// Its exit status, once it has ended.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut()?.try_wait().ok().flatten()
+    }
+
+    /// What it has used so far.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn usage(&self) -> Result<Usage, Trouble> {
+        usage::of(self.pid()?)
+    }
+
+    /// Its process id.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn pid(&self) -> Result<u32, Trouble> {
+        self.child
+            .as_ref()
+            .map(Child::id)
+            .ok_or_else(|| Trouble::new(format!("{} is not running", self.launch.name)))
+    }
+
+    /// The name of its kind.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.launch.name
+    }
+
+    /// Where it serves clients: host and port.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.client
+    }
+
+    /// Where it serves peers: host and port.
+    #[must_use]
+    pub fn peer_address(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Its data directory.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.home.join("data")
+    }
+
+    /// The folder made for it, which goes when it goes; a test may keep files of its own there.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Everything it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let bytes = fs::read(self.log_path()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.home.join("server.log")
+    }
+
+    fn complaint(&self, what: &str) -> Trouble {
+        let log = self.log();
+        let mut from = log.len().saturating_sub(LOG_TAIL);
+        while !log.is_char_boundary(from) {
+            from += 1;
+        }
+        Trouble::new(format!(
+            "{} {what}; the end of {}:\n{}",
+            self.launch.name,
+            self.log_path().display(),
+            &log[from..]
+        ))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            let _ = self.kill();
+        }
+        if !thread::panicking() {
+            remove(&self.home);
+        }
+    }
+}
+
+/// What cannot be removed is only in the way of nobody.
+fn remove(home: &Path) {
+    let _ = fs::remove_dir_all(home);
+}
+
+/// An address that is free right now; each call of this process tries another.
+fn free_address() -> Result<SocketAddr, Trouble> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Processes that run at the same time mostly start in different places.
+    let start = (std::process::id().wrapping_mul(97) % u32::from(PORTS)) as u16;
+    for _ in 0..PORTS {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed) % PORTS;
+        let port = FIRST_PORT + (start + step) % PORTS;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    Err(Trouble::new("no port is free on loopback"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_started_killed_and_started_again() {
+        let mut server = Launch::of(Kind::Etcd).unwrap().start().unwrap();
+        assert!(server.http("/version").unwrap().contains("etcdserver"));
+        assert!(server.usage().unwrap().resident_kib > 1000);
+        let first = server.pid().unwrap();
+        server.kill().unwrap();
+        assert!(server.http("/health").is_err());
+        server.restart().unwrap();
+        assert_ne!(server.pid().unwrap(), first);
+        server.terminate().unwrap();
+        assert!(server.exited().is_none() && server.pid().is_err());
+    }
+
+    #[test]
+    fn a_server_that_does_not_start_shows_its_log() {
+        let trouble = Launch::of(Kind::Etcd)
+            .unwrap()
+            .flag("--no-such-flag")
+            .start()
+            .unwrap_err()
+            .to_string();
+        assert!(
+            trouble.contains("before it was healthy") && trouble.contains("no-such-flag"),
+            "{trouble}"
+        );
+    }
+}

@@ -1,0 +1,92 @@
+//! Stories told through the `etcd-client` crate and through raw HTTP/2, the same for every server.
+//!
+//! A story calls the server and writes down what it answered, field by field; `scripts/client/<story>.txt` holds what the
+//! real etcd answered. `UPDATE=1 cargo test -p quoin-conformance --test client real_etcd` writes that anew.
+
+mod errors;
+mod kv;
+mod lease;
+mod limits;
+mod raw;
+#[path = "../common/shown.rs"]
+mod shown;
+mod tale;
+mod txn;
+mod watch;
+
+use std::time::Duration;
+
+use quoin_conformance::{Kind, Launch, golden, on_every_server, paths};
+
+use errors::{bad_requests, compacted_and_future_revisions, refused_leases};
+use kv::{deletes, gets, puts};
+use lease::{lease_lives_and_ends, leases_and_their_keys};
+use limits::{big_values, many_keys, many_operations};
+use raw::{deadlines, malformed_messages, unknown_methods, unknown_sorts, wrong_http};
+use tale::Tale;
+use txn::{compares, nested_transactions, range_compares, refused_transactions, transactions};
+use watch::{cancelled_watches, filters, fragments, live_events, past_events, progress, progress_notify, watch_ids};
+
+on_every_server!(
+    bad_requests,
+    big_values,
+    cancelled_watches,
+    compacted_and_future_revisions,
+    compares,
+    deadlines,
+    deletes,
+    filters,
+    fragments,
+    gets,
+    lease_lives_and_ends,
+    leases_and_their_keys,
+    live_events,
+    malformed_messages,
+    many_keys,
+    many_operations,
+    nested_transactions,
+    past_events,
+    progress,
+    progress_notify,
+    puts,
+    range_compares,
+    refused_leases,
+    refused_transactions,
+    transactions,
+    unknown_methods,
+    watch_ids,
+    wrong_http,
+);
+
+/// Told by ours alone: the real one does otherwise, or does not live to tell.
+mod ours_alone {
+    use super::{play, unknown_sorts};
+
+    quoin_conformance::on_every_server!(@ours unknown_sorts);
+}
+
+/// No story takes this long, on a busy machine either.
+const STORY_LIMIT: Duration = Duration::from_mins(2);
+
+fn play(kind: Kind, name: &str, story: impl AsyncFn(&mut Tale)) {
+    let mut launch = Launch::of(kind).expect("a server program");
+    if name == "progress_notify" {
+        launch = launch.flag("--experimental-watch-progress-notify-interval=200ms");
+    }
+    let server = launch.start().expect("a healthy server");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime for the client");
+    let told = runtime.block_on(async {
+        tokio::time::timeout(STORY_LIMIT, async {
+            let mut tale = Tale::begin(&server).await;
+            story(&mut tale).await;
+            tale.end()
+        })
+        .await
+        .expect("a story ends in time")
+    });
+    let file = paths::scripts().join("client").join(format!("{name}.txt"));
+    golden::check(&file, kind, &told).expect("the answers are the real etcd's");
+}

@@ -1,0 +1,118 @@
+//! A story as it is told: what was asked, and below it what was answered.
+
+use std::{fmt::Display, time::Duration};
+
+use etcd_client::{Client, Error, WatchStream};
+use quoin_conformance::Server;
+
+use crate::shown::{Identity, Shown};
+
+/// How long an answer that must come may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+/// How long silence has to last to count as silence.
+const SILENCE: Duration = Duration::from_millis(400);
+
+/// The text so far, and whom it is told about.
+pub(crate) struct Tale {
+    client: Client,
+    address: String,
+    identity: Identity,
+    text: String,
+}
+
+impl Tale {
+    /// Connects to a server and learns who answers there.
+    pub(crate) async fn begin(server: &Server) -> Self {
+        let address = server.address().to_string();
+        let mut client = Client::connect([&address], None)
+            .await
+            .expect("a connection on loopback");
+        let status = client.status().await.expect("a healthy server has a status");
+        let identity = Identity::of(status.header().expect("a status has a header"));
+        Self {
+            client,
+            address,
+            identity,
+            text: String::new(),
+        }
+    }
+
+    /// The whole text.
+    pub(crate) fn end(self) -> String {
+        self.text
+    }
+
+    /// A client of the server.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Where the server listens.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Writes down what was asked and what was answered, and hands the answer on.
+    pub(crate) fn tell<R: Shown>(&mut self, asked: &str, answer: Result<R, Error>) -> Option<R> {
+        self.line(asked);
+        match answer {
+            Ok(answer) => {
+                let mut lines = Vec::new();
+                answer.show(&self.identity, &mut lines);
+                for line in lines {
+                    self.line(format_args!("  {line}"));
+                }
+                Some(answer)
+            }
+            Err(error) => {
+                self.line(format_args!("  {}", shown_error(&error)));
+                None
+            }
+        }
+    }
+
+    /// Writes down a line.
+    pub(crate) fn line(&mut self, line: impl Display) {
+        self.text.push_str(&format!("{line}\n"));
+    }
+
+    /// The next response of a watch stream, which must come.
+    pub(crate) async fn next(&mut self, expected: &str, stream: &mut WatchStream) {
+        match tokio::time::timeout(ANSWER_LIMIT, stream.message()).await {
+            Ok(Ok(Some(response))) => {
+                self.tell(expected, Ok(response));
+            }
+            Ok(Ok(None)) => self.line(format_args!("{expected}\n  the stream has ended")),
+            Ok(Err(error)) => self.line(format_args!("{expected}\n  {}", shown_error(&error))),
+            Err(_) => self.line(format_args!("{expected}\n  nothing came")),
+        }
+    }
+
+    /// One or the other, as expected.
+    pub(crate) async fn silence_or_next(&mut self, silence: bool, stream: &mut WatchStream) {
+        if silence {
+            self.silence("nothing is left", stream).await;
+        } else {
+            self.next("what is left", stream).await;
+        }
+    }
+
+    /// Waits a while in which a watch stream must say nothing.
+    pub(crate) async fn silence(&mut self, expected: &str, stream: &mut WatchStream) {
+        match tokio::time::timeout(SILENCE, stream.message()).await {
+            Err(_) => self.line(format_args!("{expected}\n  nothing came")),
+            Ok(Ok(Some(response))) => {
+                self.tell(expected, Ok(response));
+            }
+            Ok(other) => self.line(format_args!("{expected}\n  {other:?}")),
+        }
+    }
+}
+
+/// A status as clients match it: code and exact message.
+pub(crate) fn shown_error(error: &Error) -> String {
+    match error {
+        Error::GRpcStatus(status) => format!("{:?}: {}", status.code(), status.message()),
+        other => format!("client: {other}"),
+    }
+}

@@ -1,0 +1,102 @@
+//! The scripts in `scripts/*.txt`, played with a real etcdctl against every server; the real etcd's output is what is written
+//! there, and its row fails first when a script is wrong.
+//!
+//! `UPDATE=1 cargo test -p quoin-conformance --test etcdctl real_etcd` writes down anew what the real etcd prints.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::Command,
+    sync::{Mutex, PoisonError},
+    thread,
+};
+
+use quoin_conformance::{Kind, Launch, Server, fetch, on_every_server, paths, scene};
+
+/// Scripts mostly wait for processes and fsyncs, so a few at a time.
+const AT_ONCE: usize = 4;
+
+on_every_server!(agrees_with_the_scripts);
+
+/// What ours does not serve yet is played with the real etcd only, so that the scripts are proven when their time comes.
+#[test]
+fn real_etcd_agrees_with_the_later_scripts() {
+    play(Kind::Etcd, "later", || scripts("later", 3));
+}
+
+/// Until then ours says so, call by call, and does nothing else.
+#[test]
+fn ours_says_what_it_does_not_serve_yet() {
+    let calls: [&[&str]; 5] = [
+        &["role", "add", "reader"],
+        &["user", "list"],
+        &["auth", "status"],
+        &["member", "remove", "1234"],
+        &["move-leader", "1234"],
+    ];
+    for kind in Kind::OURS {
+        let server = Launch::of(kind).and_then(Launch::start).expect("a server");
+        for arguments in calls {
+            let said = etcdctl(&server, arguments);
+            assert!(said.contains("is not implemented by this server"), "{}: {arguments:?}: {said}", kind.name());
+        }
+    }
+}
+
+/// What etcdctl prints when it fails.
+fn etcdctl(server: &Server, arguments: &[&str]) -> String {
+    let program = fetch::etcd().expect("a real etcdctl").etcdctl;
+    let mut command = Command::new(program);
+    command.args(["--endpoints", &server.address().to_string()]).args(arguments);
+    let output = command.output().expect("etcdctl starts");
+    assert!(!output.status.success(), "{arguments:?} succeeds");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The story here has no code: it is all in the scripts.
+struct Scripts(Vec<PathBuf>);
+
+fn agrees_with_the_scripts() -> Scripts {
+    scripts("", 10)
+}
+
+/// The scripts in a folder, of which there are at least `least`.
+fn scripts(folder: &str, least: usize) -> Scripts {
+    let dir = paths::scripts().join(folder);
+    let mut files: Vec<PathBuf> = fs::read_dir(&dir)
+        .expect("the scripts are in the tree")
+        .map(|entry| entry.expect("a readable folder").path())
+        .filter(|path| path.extension().is_some_and(|end| end == "txt"))
+        .collect();
+    files.sort();
+    assert!(
+        files.len() >= least,
+        "scripts are missing from {}: {files:?}",
+        dir.display()
+    );
+    Scripts(files)
+}
+
+fn play(kind: Kind, _name: &str, story: fn() -> Scripts) {
+    let waiting = Mutex::new(story().0);
+    let failed = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(file) = {
+                    let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                    waiting.pop()
+                } {
+                    if let Err(trouble) = scene::play(&file, kind) {
+                        failed
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .push(trouble.to_string());
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    assert!(failed.is_empty(), "{}", failed.join("\n\n"));
+}

@@ -1,0 +1,380 @@
+//! Without a log: founding a cluster or joining one.
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use crate::boot::address::{Sameness, compare};
+use crate::boot::found::{Found, RemoteAnswer};
+use crate::boot::plan::{Plan, Why};
+use crate::boot::refusal::Refusal;
+use crate::config::{Config, InitialCluster, Url, join_urls};
+use crate::id::{ClusterId, MemberId};
+use crate::membership::{ConfChangeContext, Member};
+use crate::proto::raftpb::{ConfChange, ConfChangeType, Entry, EntryType, HardState};
+use crate::version::{MIN_CLUSTER_VERSION, Version};
+
+/// The term in which founders find themselves.
+const FIRST_TERM: u64 = 1;
+
+/// `--initial-cluster-state new`.
+pub(super) fn found_cluster(found: &Found, config: &Config) -> Result<Plan, Refusal> {
+    check_nothing_lost(found)?;
+    let cluster = initial_cluster(config)?;
+    let own_urls = local_urls(&cluster, config)?;
+    match compare(&config.advertise_peer_urls, own_urls, &found.addresses) {
+        Sameness::Same => {}
+        Sameness::Different(why) => return Err(Refusal::Advertise(mismatch(config, own_urls, &why))),
+        Sameness::Unknown(urls) => return Ok(Plan::NeedAddresses { urls }),
+    }
+    check_duplicates(&cluster)?;
+    let members = founders(&cluster, &config.initial_cluster_token)?;
+    let local = members
+        .iter()
+        .find(|member| member.name == config.name)
+        .map(|member| member.id);
+    let local = local.ok_or_else(|| Refusal::LocalNameMissing(config.name.clone()))?;
+    let others = peer_urls_of_others(&cluster, config);
+    if others.iter().any(|url| !found.answers.contains_key(url)) {
+        return Ok(Plan::NeedRemoteAnswers {
+            urls: others,
+            why: Why::DuplicateBootstrap,
+        });
+    }
+    let known = others
+        .iter()
+        .filter_map(|url| found.answers.get(url)?.cluster.as_ref())
+        .flat_map(|(_, members)| members);
+    if known
+        .into_iter()
+        .any(|member| member.id == local && !member.client_urls.is_empty())
+    {
+        return Err(Refusal::AlreadyBootstrapped(local));
+    }
+    let ids = members.iter().map(|member| member.id).collect::<Vec<_>>();
+    let entries = founding_entries(&members);
+    let hard_state = HardState {
+        term: FIRST_TERM,
+        vote: 0,
+        commit: entries.last().map_or(0, |entry| entry.index),
+    };
+    Ok(Plan::StartNew {
+        member: local,
+        cluster: ClusterId::compute(&ids),
+        members,
+        entries,
+        hard_state,
+    })
+}
+
+/// `--initial-cluster-state existing`.
+pub(super) fn join_cluster(found: &Found, config: &Config) -> Result<Plan, Refusal> {
+    check_nothing_lost(found)?;
+    let cluster = initial_cluster(config)?;
+    local_urls(&cluster, config)?;
+    check_duplicates(&cluster)?;
+    let others = peer_urls_of_others(&cluster, config);
+    if others.iter().any(|url| !found.answers.contains_key(url)) {
+        return Ok(Plan::NeedRemoteAnswers {
+            urls: others,
+            why: Why::Join,
+        });
+    }
+    let mut clusters = others.iter().filter_map(|url| found.answers.get(url)?.cluster.as_ref());
+    let nobody = Refusal::CannotFetchCluster("could not retrieve cluster information from the given URLs");
+    let (cluster_id, remote) = clusters.next().ok_or(nobody)?;
+    if remote.is_empty() {
+        return Err(Refusal::CannotFetchCluster(
+            "failed to get raft cluster member(s) from the given URLs",
+        ));
+    }
+    let mut members = remote.clone();
+    members.sort_by_key(|member| member.id);
+    let local = match match_members(&cluster, &members, *cluster_id, found, config)? {
+        Matched::Local(local) => local,
+        Matched::Unknown(urls) => return Ok(Plan::NeedAddresses { urls }),
+    };
+    check_versions(&members, local, found)?;
+    check_learners(&members, config)?;
+    let own = members.iter().find(|member| member.id == local);
+    if own.is_some_and(|own| own.is_started() && !own.is_learner) {
+        return Err(Refusal::Wiped(local));
+    }
+    Ok(Plan::JoinExisting {
+        member: local,
+        cluster: *cluster_id,
+        members,
+    })
+}
+
+/// More learners than allowed end a start, as they end an addition.
+pub(super) fn check_learners(members: &[Member], config: &Config) -> Result<(), Refusal> {
+    let learners = members.iter().filter(|member| member.is_learner).count();
+    let too_many = u64::try_from(learners).is_ok_and(|learners| learners > config.max_learners);
+    if too_many {
+        Err(Refusal::TooManyLearners)
+    } else {
+        Ok(())
+    }
+}
+
+/// Applied state without the log it came from: the votes and entries this member answered for are gone.
+/// (An empty store is what a crash during the very first start leaves behind.)
+fn check_nothing_lost(found: &Found) -> Result<(), Refusal> {
+    if found
+        .store
+        .as_ref()
+        .is_some_and(|store| store.consistent_index > 0 || !store.members.is_empty())
+    {
+        return Err(Refusal::LogMissing("a store with data"));
+    }
+    if found.snapshot_files.is_empty() {
+        Ok(())
+    } else {
+        Err(Refusal::LogMissing("snapshot files"))
+    }
+}
+
+fn initial_cluster(config: &Config) -> Result<InitialCluster, Refusal> {
+    InitialCluster::parse(&config.initial_cluster).map_err(Refusal::InitialCluster)
+}
+
+fn local_urls<'a>(cluster: &'a InitialCluster, config: &Config) -> Result<&'a [Url], Refusal> {
+    cluster
+        .urls_of(&config.name)
+        .ok_or_else(|| Refusal::LocalNameMissing(config.name.clone()))
+}
+
+fn check_duplicates(cluster: &InitialCluster) -> Result<(), Refusal> {
+    if cluster.has_duplicate_url() {
+        Err(Refusal::DuplicateUrl(cluster.to_string()))
+    } else {
+        Ok(())
+    }
+}
+
+/// What etcd says when the advertised peer URLs are not those of the initial cluster.
+fn mismatch(config: &Config, own_urls: &[Url], why: &str) -> String {
+    let advertised = &config.advertise_peer_urls;
+    let missing = |from: &[Url], to: &[Url]| {
+        let mut urls = from
+            .iter()
+            .filter(|url| !to.contains(url))
+            .map(Url::to_string)
+            .collect::<Vec<_>>();
+        urls.sort();
+        urls.dedup();
+        urls
+    };
+    // etcd prints the advertised URLs here too, under the name of the cluster.
+    let as_cluster = InitialCluster::single(&config.name, advertised).to_string();
+    let not_advertised = missing(own_urls, advertised);
+    let not_in_cluster = missing(advertised, own_urls);
+    if !not_advertised.is_empty() {
+        let pairs = not_advertised
+            .iter()
+            .map(|url| format!("{}={url}", config.name))
+            .collect::<Vec<_>>()
+            .join(",");
+        let advertised = join_urls(advertised);
+        format!("--initial-cluster has {pairs} but missing from --initial-advertise-peer-urls={advertised} ({why})")
+    } else if !not_in_cluster.is_empty() {
+        let urls = not_in_cluster.join(",");
+        format!("--initial-advertise-peer-urls has {urls} but missing from --initial-cluster={as_cluster}")
+    } else {
+        format!(
+            "failed to resolve {} to match --initial-cluster={as_cluster} ({why})",
+            join_urls(advertised)
+        )
+    }
+}
+
+/// The founders, by id.
+fn founders(cluster: &InitialCluster, token: &str) -> Result<Vec<Member>, Refusal> {
+    let mut members = Vec::with_capacity(cluster.len());
+    for (name, urls) in cluster.iter() {
+        let peer_urls = urls.iter().map(Url::to_string).collect::<Vec<_>>();
+        let id = MemberId::compute(&peer_urls, token, None);
+        if id == MemberId::NONE {
+            return Err(Refusal::NoMemberId);
+        }
+        members.push(Member {
+            id,
+            name: name.to_owned(),
+            peer_urls,
+            ..Member::default()
+        });
+    }
+    members.sort_by_key(|member| member.id);
+    match members.windows(2).find(|pair| pair[0].id == pair[1].id) {
+        Some(pair) => Err(Refusal::MemberIdTwice(pair[0].id)),
+        None => Ok(members),
+    }
+}
+
+/// Every founder writes the same entries, so that their logs agree before they have met.
+fn founding_entries(members: &[Member]) -> Vec<Entry> {
+    let changes = members.iter().map(|member| ConfChange {
+        id: 0,
+        change_type: ConfChangeType::AddNode.into(),
+        node_id: member.id.0,
+        context: ConfChangeContext {
+            member: member.clone(),
+            is_promote: false,
+        }
+        .to_json()
+        .into(),
+    });
+    (1..)
+        .zip(changes)
+        .map(|(index, change)| conf_change_entry(FIRST_TERM, index, &change))
+        .collect()
+}
+
+/// An entry with one change of the membership.
+pub(super) fn conf_change_entry(term: u64, index: u64, change: &ConfChange) -> Entry {
+    Entry {
+        entry_type: EntryType::EntryConfChange.into(),
+        term,
+        index,
+        data: Bytes::from(change.encode_to_vec()),
+        ..Entry::default()
+    }
+}
+
+/// In the order in which etcd asks.
+fn peer_urls_of_others(cluster: &InitialCluster, config: &Config) -> Vec<String> {
+    let others = cluster.iter().filter(|(name, _)| *name != config.name);
+    let mut urls = others
+        .flat_map(|(_, urls)| urls)
+        .map(Url::to_string)
+        .collect::<Vec<_>>();
+    urls.sort();
+    urls
+}
+
+enum Matched {
+    /// The id that the cluster gave this member.
+    Local(MemberId),
+    /// It hangs on these names.
+    Unknown(Vec<Url>),
+}
+
+/// Each member of the cluster must be one of the initial cluster, by its peer URLs; one of them is this one.
+fn match_members(
+    cluster: &InitialCluster,
+    members: &[Member],
+    id: ClusterId,
+    found: &Found,
+    config: &Config,
+) -> Result<Matched, Refusal> {
+    let refuse = |why: String| Refusal::PeerUrls {
+        cluster: describe(id, members),
+        why,
+    };
+    if cluster.len() != members.len() {
+        return Err(refuse("member count is unequal".to_owned()));
+    }
+    let mut local = None;
+    let mut unknown = Vec::new();
+    let mut left = cluster.iter().collect::<Vec<_>>();
+    for member in members {
+        let urls = member
+            .peer_urls
+            .iter()
+            .map(|url| Url::parse(url))
+            .collect::<Result<Vec<_>, _>>();
+        let urls = urls.map_err(|why| refuse(format!("failed to parse string to URL: {why}")))?;
+        let mut last_difference = "nothing to compare with".to_owned();
+        let mut must_wait = false;
+        let mut place = None;
+        for (i, (_, configured)) in left.iter().enumerate() {
+            match compare(&urls, configured, &found.addresses) {
+                Sameness::Same => place = Some(i),
+                Sameness::Different(why) => last_difference = why,
+                Sameness::Unknown(urls) => {
+                    must_wait = true;
+                    unknown.extend(urls);
+                }
+            }
+            if place.is_some() {
+                break;
+            }
+        }
+        match place {
+            Some(i) if left.remove(i).0 == config.name => local = Some(member.id),
+            Some(_) => {}
+            None if must_wait => {}
+            None => {
+                return Err(refuse(format!(
+                    "PeerURLs: no match found for existing member ({}, [{}]), last resolver error ({last_difference})",
+                    member.id,
+                    member.peer_urls.join(" ")
+                )));
+            }
+        }
+    }
+    match local {
+        Some(local) if unknown.is_empty() => Ok(Matched::Local(local)),
+        None if unknown.is_empty() => Err(Refusal::LocalNameMissing(config.name.clone())),
+        Some(_) | None => {
+            unknown.sort();
+            unknown.dedup();
+            Ok(Matched::Unknown(unknown))
+        }
+    }
+}
+
+/// The cluster as etcd prints it in this one message.
+fn describe(id: ClusterId, members: &[Member]) -> String {
+    let members = members.iter().map(|member| {
+        format!(
+            "&{{ID:{} RaftAttributes:{{PeerURLs:[{}] IsLearner:{}}} Attributes:{{Name:{} ClientURLs:[{}]}}}}",
+            member.id,
+            member.peer_urls.join(" "),
+            member.is_learner,
+            member.name,
+            member.client_urls.join(" ")
+        )
+    });
+    format!(
+        "{{ClusterID:{id} Members:[{}] RemovedMemberIDs:[]}}",
+        members.collect::<Vec<_>>().join(" ")
+    )
+}
+
+/// At least one other member has a version this program can join, and none has another.
+fn check_versions(members: &[Member], local: MemberId, found: &Found) -> Result<(), Refusal> {
+    let others = || members.iter().filter(|member| member.id != local);
+    let answers = |member: &'_ Member| -> Vec<&RemoteAnswer> {
+        member
+            .peer_urls
+            .iter()
+            .filter_map(|url| found.answers.get(url))
+            .collect()
+    };
+    let downgrading = others().find_map(|member| answers(member).iter().find_map(|answer| answer.downgrade_enabled));
+    let own = Version::own_minor();
+    let (oldest, newest) = if downgrading == Some(true) {
+        let above = Version {
+            minor: own.minor + 1,
+            ..own
+        };
+        (above, above)
+    } else {
+        (Version::parse(MIN_CLUSTER_VERSION).unwrap_or_default(), own)
+    };
+    let mut joinable = false;
+    for member in others() {
+        let told = answers(member)
+            .into_iter()
+            .find_map(|answer| answer.cluster_version.as_deref());
+        let Some(version) = told.and_then(Version::parse) else {
+            continue;
+        };
+        if version < oldest || version > newest {
+            return Err(Refusal::Incompatible);
+        }
+        joinable = true;
+    }
+    if joinable { Ok(()) } else { Err(Refusal::Incompatible) }
+}

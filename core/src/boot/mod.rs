@@ -1,0 +1,73 @@
+//! Bootstrap: what a member that was just started is to become.
+//!
+//! The host gathers facts ([`Found`]), the core decides ([`decide`]), and the whole table of cases is written down in
+//! `tests/table.txt`. A fact that costs something, an address or an answer of another member, is asked for by a plan
+//! only when the decision hangs on it; the host then adds it to what it found and asks again.
+//!
+//! With a write-ahead log the way goes on: the host reads the log from the snapshot the plan names, and
+//! [`restart`] or [`force_new_cluster`] says what raft starts with.
+
+mod address;
+mod found;
+mod fresh;
+mod plan;
+mod refusal;
+mod restart;
+#[cfg(test)]
+mod tests;
+
+pub use found::{Access, DataDir, Found, RemoteAnswer, SnapshotId, StoreFound, WalFound};
+pub use plan::{Plan, StoreSource, Why};
+pub use refusal::Refusal;
+pub use restart::{ReadLog, StartLog, force_new_cluster, restart};
+
+use crate::config::{ClusterState, Config, Notice};
+
+/// Decides what the member becomes.
+///
+/// # Errors
+/// Why it cannot start, in etcd's words where etcd has some.
+pub fn decide(found: &Found, config: &Config) -> Result<Plan, Refusal> {
+    match found.data_dir {
+        DataDir::Both => return Err(Refusal::MemberAndProxy),
+        DataDir::Proxy => return Err(Refusal::Proxy),
+        DataDir::Empty | DataDir::Member => {}
+    }
+    found.access.data_dir.clone().map_err(Refusal::DataDir)?;
+    found.access.member_dir.clone().map_err(Refusal::MemberDir)?;
+    match (&found.wal, config.initial_cluster_state) {
+        (Some(wal), _) => restart::decide(found, wal, config),
+        (None, ClusterState::New) => fresh::found_cluster(found, config),
+        (None, ClusterState::Existing) => fresh::join_cluster(found, config),
+    }
+}
+
+/// What is worth a line in the log about what was found, whatever is decided.
+#[must_use]
+pub fn remarks(found: &Found, config: &Config) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    for name in &found.unknown_files {
+        let notice = Notice::warn("found invalid file under data directory").with("filename", name);
+        notices.push(notice.with("data-dir", &config.data_dir));
+    }
+    let kind = match found.data_dir {
+        DataDir::Empty => "empty",
+        DataDir::Member => "member",
+        DataDir::Proxy | DataDir::Both => "proxy",
+    };
+    let initialized = match found.data_dir {
+        DataDir::Empty => "Initialize and start etcd server",
+        DataDir::Member | DataDir::Proxy | DataDir::Both => "server has already been initialized",
+    };
+    notices.push(
+        Notice::info(initialized)
+            .with("data-dir", &config.data_dir)
+            .with("dir-type", kind),
+    );
+    if config.force_new_cluster && found.wal.is_none() {
+        notices.push(Notice::warn(
+            "--force-new-cluster has no effect: there is no write-ahead log to start from",
+        ));
+    }
+    notices
+}

@@ -1,0 +1,151 @@
+//! Why a member cannot start, with etcd's words and exit codes where etcd has some.
+
+use std::fmt;
+
+use crate::config::Notice;
+use crate::id::MemberId;
+use crate::version::Version;
+
+/// Why the member cannot start.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// Other members say that this one has been running.
+    AlreadyBootstrapped(MemberId),
+    /// The advertised peer URLs are not those of the initial cluster; the text says which.
+    Advertise(String),
+    /// No other member says who is in the cluster.
+    CannotFetchCluster(&'static str),
+    /// The data directory cannot be used.
+    DataDir(String),
+    /// The cluster version in the store is above what this program can be.
+    Downgrade(Version),
+    /// Two places in the initial cluster have the same URL.
+    DuplicateUrl(String),
+    /// The cluster runs a version this program cannot join.
+    Incompatible,
+    /// The initial cluster cannot be read.
+    InitialCluster(String),
+    /// The log and the store contradict each other; the text says how.
+    Inconsistent(String),
+    /// There is applied state and no log that it came from.
+    LogMissing(&'static str),
+    /// The name of this member is not in the initial cluster.
+    LocalNameMissing(String),
+    /// Two founders would have the same id.
+    MemberIdTwice(MemberId),
+    /// The data directory is a member's and a proxy's.
+    MemberAndProxy,
+    /// The directory `member` cannot be used.
+    MemberDir(String),
+    /// A member's id would be 0.
+    NoMemberId,
+    /// The members of the cluster are not those of the initial cluster.
+    PeerUrls {
+        /// The cluster, as etcd prints it.
+        cluster: String,
+        /// The difference.
+        why: String,
+    },
+    /// The data directory is a v2 proxy's.
+    Proxy,
+    /// This member was removed from its cluster.
+    Removed(MemberId),
+    /// The applied state is gone and the log does not go back to the beginning.
+    StoreMissing(String),
+    /// The cluster has more learners than it may.
+    TooManyLearners,
+    /// The write-ahead log cannot be written to.
+    WalDir(String),
+    /// The member ran once, could vote, and lost its data.
+    Wiped(MemberId),
+}
+
+impl Refusal {
+    /// The exit code: 2 where etcd panics, 0 where the member's time is over, otherwise 1.
+    #[must_use]
+    pub fn exit(&self) -> u8 {
+        match self {
+            Self::Proxy | Self::Downgrade(_) => 2,
+            Self::Removed(_) => 0,
+            Self::AlreadyBootstrapped(_)
+            | Self::Advertise(_)
+            | Self::CannotFetchCluster(_)
+            | Self::DataDir(_)
+            | Self::DuplicateUrl(_)
+            | Self::Incompatible
+            | Self::InitialCluster(_)
+            | Self::Inconsistent(_)
+            | Self::LogMissing(_)
+            | Self::LocalNameMissing(_)
+            | Self::MemberIdTwice(_)
+            | Self::MemberAndProxy
+            | Self::MemberDir(_)
+            | Self::NoMemberId
+            | Self::PeerUrls { .. }
+            | Self::StoreMissing(_)
+            | Self::TooManyLearners
+            | Self::WalDir(_)
+            | Self::Wiped(_) => 1,
+        }
+    }
+
+    /// The last line of the log. etcd says "discovery failed" about everything that goes wrong at this time, whether
+    /// or not there is discovery; what it says elsewhere stands by itself.
+    #[must_use]
+    pub fn notice(&self) -> Notice {
+        match self {
+            Self::MemberAndProxy | Self::Proxy | Self::Downgrade(_) => Notice::fatal(self.to_string()),
+            Self::Removed(_) => Notice::warn(self.to_string()),
+            _ => Notice::fatal("discovery failed").with("error", self.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlreadyBootstrapped(member) => write!(f, "member {member} has already been bootstrapped"),
+            Self::Advertise(why) | Self::Inconsistent(why) => f.write_str(why),
+            Self::CannotFetchCluster(why) => write!(f, "cannot fetch cluster info from peer urls: {why}"),
+            Self::DataDir(why) => write!(f, "cannot access data directory: {why}"),
+            Self::Downgrade(cluster) => write!(
+                f,
+                "invalid downgrade; server version is lower than determined cluster version (server {}, cluster {cluster})",
+                Version::own_minor()
+            ),
+            Self::DuplicateUrl(cluster) => write!(f, "initial cluster {cluster} has duplicate url"),
+            Self::Incompatible => f.write_str("incompatible with current running cluster"),
+            Self::InitialCluster(why) => write!(f, "error setting up initial cluster: {why}"),
+            Self::LogMissing(what) => {
+                write!(
+                    f,
+                    "found {what} but no write-ahead log; starting without it would lose what was promised"
+                )
+            }
+            Self::LocalNameMissing(name) => {
+                let name = crate::config::gotext::quote(name);
+                write!(
+                    f,
+                    "couldn't find local name {name} in the initial cluster configuration"
+                )
+            }
+            Self::MemberIdTwice(member) => write!(f, "member exists with identical ID {member}"),
+            Self::MemberAndProxy => f.write_str("invalid datadir; both member and proxy directories exist"),
+            Self::MemberDir(why) => write!(f, "cannot access member directory: {why}"),
+            Self::NoMemberId => f.write_str("cannot use 0 as member id"),
+            Self::PeerUrls { cluster, why } => write!(f, "error validating peerURLs {cluster}: {why}"),
+            Self::Proxy => f.write_str("v2 http proxy has already been deprecated in 3.6"),
+            Self::Removed(_) => f.write_str("the member has been permanently removed from the cluster"),
+            Self::StoreMissing(path) => write!(f, "database file ({path}) of the backend is missing"),
+            Self::TooManyLearners => f.write_str("membership: too many learner members in cluster"),
+            Self::WalDir(why) => write!(f, "cannot write to WAL directory: {why}"),
+            Self::Wiped(member) => write!(
+                f,
+                "member {member} has been running and its data is gone; its vote cannot be trusted: remove it from the \
+                 cluster and add it again"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}

@@ -1,0 +1,263 @@
+//! With a log: going on where the member stopped, with its cluster or, if told so, without.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use prost::Message as _;
+
+use crate::boot::found::{Found, SnapshotId, WalFound};
+use crate::boot::fresh::{check_learners, conf_change_entry};
+use crate::boot::plan::{Plan, StoreSource};
+use crate::boot::refusal::Refusal;
+use crate::config::Config;
+use crate::id::MemberId;
+use crate::membership::{ConfChangeContext, Member};
+use crate::proto::raftpb::{ConfChange, ConfChangeType, ConfState, Entry, EntryType, HardState};
+use crate::version::Version;
+
+/// The peer URL etcd gives a member that its own log does not know: operators correct it afterwards.
+const FORCED_PEER_URL: &str = "http://localhost:2380";
+
+/// What the log holds from the plan's snapshot on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReadLog {
+    /// The snapshot it was read from; zeros for the beginning.
+    pub snapshot: SnapshotId,
+    /// The membership at that point.
+    pub conf_state: ConfState,
+    /// The newest hard state.
+    pub hard_state: HardState,
+    /// The entries after the snapshot.
+    pub entries: Vec<Entry>,
+    /// The last entry whose effects the store holds.
+    pub consistent_index: u64,
+}
+
+/// What raft starts with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StartLog {
+    /// The hard state, with everything known to be committed.
+    pub hard_state: HardState,
+    /// The entries after the snapshot.
+    pub entries: Vec<Entry>,
+    /// How many of the last entries are new: they and the hard state are made durable before raft starts.
+    pub appended: usize,
+}
+
+/// Decides from where a member with a log goes on. `--initial-*` no longer count.
+pub(super) fn decide(found: &Found, wal: &WalFound, config: &Config) -> Result<Plan, Refusal> {
+    found.access.wal_dir.clone().map_err(Refusal::WalDir)?;
+    if wal.member == MemberId::NONE {
+        return Err(Refusal::NoMemberId);
+    }
+    let (snapshot, store) = beginning(found, wal, config)?;
+    if let Some(found) = &found.store {
+        if found.removed.contains(&wal.member) {
+            return Err(Refusal::Removed(wal.member));
+        }
+        if let Some(cluster) = found.cluster_version.filter(|version| *version > Version::own_minor()) {
+            return Err(Refusal::Downgrade(cluster));
+        }
+        check_learners(&found.members, config)?;
+    }
+    let (member, cluster) = (wal.member, wal.cluster);
+    Ok(if config.force_new_cluster {
+        Plan::RestartForceNewCluster {
+            member,
+            cluster,
+            snapshot,
+            store,
+        }
+    } else {
+        Plan::Restart {
+            member,
+            cluster,
+            snapshot,
+            store,
+        }
+    })
+}
+
+/// From where the log is read, and where the applied state is.
+///
+/// A snapshot counts when there is a file, the log marks it (a file alone may be what a crash left behind) and the log
+/// goes on from there. The newest that the store has reached is taken: a store that is behind is caught up from the
+/// log, but it must not skip any of it, and what the log no longer has cannot have been applied.
+fn beginning(found: &Found, wal: &WalFound, config: &Config) -> Result<(Option<SnapshotId>, StoreSource), Refusal> {
+    let marked = found.snapshot_files.intersection(&wal.markers).copied();
+    let mut usable = marked
+        .filter(|snapshot| snapshot.index >= wal.starts_after)
+        .collect::<BTreeSet<_>>();
+    if wal.starts_after == 0 {
+        usable.insert(SnapshotId::default());
+    }
+    let Some(newest) = usable.last().copied() else {
+        return Err(Refusal::Inconsistent(format!(
+            "the write-ahead log begins after index {} and no readable snapshot reaches that far",
+            wal.starts_after
+        )));
+    };
+    let path = || format!("{}/member/snap/fjall", config.data_dir);
+    let reached = found.store.as_ref().map_or(0, |store| store.consistent_index);
+    if reached > wal.last_index {
+        return Err(Refusal::Inconsistent(format!(
+            "database file ({} index {reached}) is ahead of the write-ahead log (index {}): the log has lost entries",
+            path(),
+            wal.last_index
+        )));
+    }
+    let received = found
+        .store
+        .as_ref()
+        .is_some_and(|store| store.received.contains(&newest.index));
+    if reached < newest.index && received {
+        return Ok((Some(newest), StoreSource::Received(newest.index)));
+    }
+    let source = if found.store.is_some() {
+        StoreSource::InPlace
+    } else {
+        StoreSource::Empty
+    };
+    match usable.into_iter().rfind(|snapshot| snapshot.index <= reached) {
+        Some(snapshot) => Ok((Some(snapshot).filter(|snapshot| snapshot.index > 0), source)),
+        None if found.store.is_none() => Err(Refusal::StoreMissing(path())),
+        None => Err(Refusal::Inconsistent(format!(
+            "database file ({} index {reached}) does not match with snapshot (index {})",
+            path(),
+            newest.index
+        ))),
+    }
+}
+
+/// What raft starts with after an ordinary restart.
+///
+/// # Errors
+/// Where the log is not whole.
+pub fn restart(log: ReadLog) -> Result<StartLog, Refusal> {
+    check_whole(&log)?;
+    Ok(StartLog {
+        hard_state: log.hard_state,
+        entries: log.entries,
+        appended: 0,
+    })
+}
+
+/// What raft starts with when this member leaves all others behind: what was never committed is dropped, and new
+/// entries, committed at once, add this member where it is missing and then remove every other voter and learner.
+///
+/// # Errors
+/// Where the log is not whole, or holds a change of membership that cannot be read.
+pub fn force_new_cluster(member: MemberId, log: ReadLog) -> Result<StartLog, Refusal> {
+    check_whole(&log)?;
+    let ReadLog {
+        snapshot,
+        conf_state,
+        mut hard_state,
+        mut entries,
+        consistent_index,
+    } = log;
+    // A commit index that only grew is not written at once, so the store may know better.
+    hard_state.commit = hard_state.commit.max(consistent_index).max(snapshot.index);
+    entries.retain(|entry| entry.index <= hard_state.commit);
+    let present = members_after(&conf_state, &entries)?;
+    let mut changes = Vec::new();
+    // This member comes first: raft cannot be without any voter, not even between two entries.
+    match present.get(&member) {
+        Some(Role::Voter) => {}
+        Some(Role::Learner) => {
+            let context = ConfChangeContext::promotion(member).to_json();
+            changes.push(change(ConfChangeType::AddNode, member, context));
+        }
+        None => {
+            let own = Member {
+                id: member,
+                peer_urls: vec![FORCED_PEER_URL.to_owned()],
+                ..Member::default()
+            };
+            changes.push(change(ConfChangeType::AddNode, member, own.to_json()));
+        }
+    }
+    let others = present.into_keys().filter(|other| *other != member);
+    changes.extend(others.map(|other| change(ConfChangeType::RemoveNode, other, Vec::new())));
+    let appended = changes.len();
+    let first = hard_state.commit + 1;
+    entries.extend(
+        (first..)
+            .zip(changes)
+            .map(|(index, change)| conf_change_entry(hard_state.term, index, &change)),
+    );
+    hard_state.commit = entries.last().map_or(hard_state.commit, |entry| entry.index);
+    Ok(StartLog {
+        hard_state,
+        entries,
+        appended,
+    })
+}
+
+fn change(change_type: ConfChangeType, member: MemberId, context: Vec<u8>) -> ConfChange {
+    ConfChange {
+        id: 0,
+        change_type: change_type.into(),
+        node_id: member.0,
+        context: context.into(),
+    }
+}
+
+/// Entries follow each other without a gap and reach as far as was committed and applied.
+fn check_whole(log: &ReadLog) -> Result<(), Refusal> {
+    let mut last = log.snapshot.index;
+    for entry in &log.entries {
+        if entry.index != last + 1 {
+            return Err(Refusal::Inconsistent(format!(
+                "the write-ahead log has entry {} where entry {} belongs",
+                entry.index,
+                last + 1
+            )));
+        }
+        last = entry.index;
+    }
+    let promised = log.hard_state.commit.max(log.consistent_index);
+    if promised > last {
+        return Err(Refusal::Inconsistent(format!(
+            "the write-ahead log ends at index {last} and index {promised} was committed: the log has lost entries"
+        )));
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+enum Role {
+    Learner,
+    Voter,
+}
+
+/// Who is a member after these entries.
+fn members_after(conf_state: &ConfState, entries: &[Entry]) -> Result<BTreeMap<MemberId, Role>, Refusal> {
+    let voters = conf_state.voters.iter().map(|id| (MemberId(*id), Role::Voter));
+    let learners = conf_state.learners.iter().map(|id| (MemberId(*id), Role::Learner));
+    let mut members = voters.chain(learners).collect::<BTreeMap<_, _>>();
+    for entry in entries {
+        let unreadable = || {
+            Refusal::Inconsistent(format!(
+                "entry {} is no change of membership that etcd makes",
+                entry.index
+            ))
+        };
+        match EntryType::try_from(entry.entry_type) {
+            Ok(EntryType::EntryNormal) => continue,
+            Ok(EntryType::EntryConfChange) => {}
+            Ok(EntryType::EntryConfChangeV2) | Err(_) => return Err(unreadable()),
+        }
+        let change = ConfChange::decode(entry.data.clone()).map_err(|_| unreadable())?;
+        if change.change_type == ConfChange::UPDATE_NODE || change.node_id == 0 {
+            continue;
+        }
+        let member = MemberId(change.node_id);
+        match ConfChangeType::try_from(change.change_type) {
+            Ok(ConfChangeType::AddNode) => members.insert(member, Role::Voter),
+            Ok(ConfChangeType::AddLearnerNode) => members.insert(member, Role::Learner),
+            Ok(ConfChangeType::RemoveNode) => members.remove(&member),
+            Err(_) => return Err(unreadable()),
+        };
+    }
+    Ok(members)
+}

@@ -1,0 +1,347 @@
+//! Is what was set possible, by etcd's rules and in etcd's words, and is all of it within this version?
+//!
+//! The order is etcd's, so that of two mistakes the same one is named first.
+
+use super::flag::{Disposition, Value};
+use super::gates::Gate;
+use super::gotext::{format_duration, quote};
+use super::settings::Settings;
+use super::table::find;
+use super::url::{Url, join};
+
+/// A longer election timeout than this is taken for a mistake.
+const MAX_ELECTION_MS: u64 = 50_000;
+
+/// A span of election timeout holds at least so many heartbeats.
+const HEARTBEATS_PER_ELECTION: u64 = 5;
+
+const MAX_SAMPLING_RATE: i64 = 1_000_000;
+
+/// What etcd says when clients are listened to and not told where; the host adds a line for it.
+pub(super) const UNSET_ADVERTISE: &str =
+    "--advertise-client-urls is required when --listen-client-urls is set explicitly";
+
+const ROTATION_OUTPUTS: &str = "--log-outputs requires a single file path when --log-rotate-config-json is defined";
+
+const CONFLICTING_BOOTSTRAP: &str = "multiple discovery or bootstrap flags are set. Choose one of \"initial-cluster\", \
+     \"discovery\", \"discovery-endpoints\" or \"discovery-srv\"";
+
+const BOTH_DISCOVERIES: &str = "both v2 discovery settings (discovery, discovery-proxy) and v3 discovery settings \
+     (discovery-token, discovery-endpoints, discovery-cert, discovery-key, discovery-cacert, discovery-user, \
+     discovery-password) are set";
+
+/// The first mistake, in etcd's words.
+pub(super) fn check(settings: &Settings) -> Result<(), String> {
+    let checks = [
+        check_spellings,
+        check_logging,
+        check_urls,
+        check_bootstrap,
+        check_discovery,
+        check_timing,
+        check_advertised,
+        check_compaction,
+        check_tracing,
+        check_features,
+        check_tls,
+        check_auth,
+        check_this_version,
+    ];
+    checks.into_iter().try_for_each(|check| check(settings))
+}
+
+fn check_spellings(settings: &Settings) -> Result<(), String> {
+    if !settings.from_file && settings.text("discovery-fallback") == "proxy" {
+        return Err("v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\"".to_owned());
+    }
+    let named = settings.named_gates();
+    for (flag, value) in settings.given() {
+        match flag.disposition {
+            Disposition::GateOf(gate) if named.names(gate) => {
+                let new = format!("--feature-gates={}={}", gate.name(), named.enabled(gate));
+                return Err(format!(
+                    "cannot specify both flags: --{}={} and {new} at the same time, please just use {new}",
+                    flag.name,
+                    value.to_text()
+                ));
+            }
+            Disposition::AliasOf("warning-unary-request-duration")
+                if settings.is_set("warning-unary-request-duration") =>
+            {
+                return Err(
+                    "both --experimental-warning-unary-request-duration and --warning-unary-request-duration \
+                     flags are set. Use only --warning-unary-request-duration"
+                        .to_owned(),
+                );
+            }
+            Disposition::AliasOf(new) if settings.is_set(new) => {
+                let old = flag.name;
+                return Err(format!(
+                    "cannot set --{old} and --{new} at the same time, please use --{new} only"
+                ));
+            }
+            Disposition::AliasOf(_)
+            | Disposition::GateOf(_)
+            | Disposition::Used
+            | Disposition::Accepted(_)
+            | Disposition::Silent
+            | Disposition::Refused(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn check_logging(settings: &Settings) -> Result<(), String> {
+    match settings.text("logger").as_str() {
+        "zap" => {}
+        "capnslog" => return Err("--logger=capnslog is removed in v3.5".to_owned()),
+        other => return Err(format!("unknown logger option {}", quote(other))),
+    }
+    let outputs = settings.list("log-outputs");
+    if outputs.len() > 1 && outputs.iter().any(|output| output == "default") {
+        return Err("multi logoutput for \"default\" is not supported yet".to_owned());
+    }
+    if settings.switch("enable-log-rotation") {
+        let files = outputs
+            .iter()
+            .filter(|output| !matches!(output.as_str(), "default" | "stderr" | "stdout"))
+            .count();
+        if files != 1 {
+            return Err(ROTATION_OUTPUTS.to_owned());
+        }
+        check_rotation(&settings.text("log-rotation-config-json"))?;
+    }
+    let level = settings.text("log-level");
+    super::build::log_level(&level).ok_or_else(|| format!("unrecognized level: {}", quote(&level)))?;
+    let journal = outputs.iter().any(|output| output == "systemd/journal");
+    if journal && outputs.len() > 1 {
+        return Err(format!(
+            "running with systemd/journal but other '--log-outputs' values ({outputs:?}) are configured with 'default'; \
+             override 'default' value with something else"
+        ));
+    }
+    match settings.text("log-format").as_str() {
+        "" | "json" | "console" => Ok(()),
+        other => Err(format!("unknown log format: {other}, supported values json, console")),
+    }
+}
+
+fn check_rotation(text: &str) -> Result<(), String> {
+    let read: Result<serde_json::Value, _> = serde_json::from_str(text);
+    let read = read.map_err(|e| format!("improperly formatted log rotation config: {e}"))?;
+    let wrong = |key: &str| {
+        Err(format!(
+            "invalid log rotation config: {key} has a value of the wrong type"
+        ))
+    };
+    let Some(object) = read.as_object() else {
+        return wrong("the whole");
+    };
+    for (key, value) in object {
+        let fits = match key.as_str() {
+            "maxsize" | "maxage" | "maxbackups" => value.is_i64(),
+            "localtime" | "compress" => value.is_boolean(),
+            "filename" => value.is_string(),
+            _ => true,
+        };
+        if !fits {
+            return wrong(key);
+        }
+    }
+    Ok(())
+}
+
+fn check_urls(settings: &Settings) -> Result<(), String> {
+    for name in [
+        "listen-peer-urls",
+        "listen-client-urls",
+        "listen-client-http-urls",
+        "listen-metrics-urls",
+    ] {
+        settings.urls(name).iter().try_for_each(Url::check_bind)?;
+    }
+    for name in ["initial-advertise-peer-urls", "advertise-client-urls"] {
+        let urls = settings.urls(name);
+        let checked = urls.iter().try_for_each(Url::check_advertised);
+        checked.map_err(|e| format!("--{name} {} must be \"host:port\" ({e})", quote(&join(&urls))))?;
+    }
+    Ok(())
+}
+
+fn check_bootstrap(settings: &Settings) -> Result<(), String> {
+    let state = settings.text("initial-cluster-state");
+    if !matches!(state.as_str(), "" | "new" | "existing") {
+        return Err(format!("unexpected clusterState {}", quote(&state)));
+    }
+    let ways = [
+        !settings.text("discovery").is_empty(),
+        !settings.initial_cluster().is_empty(),
+        !settings.text("discovery-srv").is_empty(),
+        !settings.list("discovery-endpoints").is_empty(),
+    ];
+    if ways.into_iter().filter(|way| *way).count() > 1 {
+        return Err(CONFLICTING_BOOTSTRAP.to_owned());
+    }
+    Ok(())
+}
+
+fn check_discovery(settings: &Settings) -> Result<(), String> {
+    let endpoints = settings.list("discovery-endpoints");
+    let token = !settings.text("discovery-token").is_empty();
+    let credentials = [
+        "discovery-cert",
+        "discovery-key",
+        "discovery-cacert",
+        "discovery-user",
+        "discovery-password",
+    ];
+    let v3 = token || !endpoints.is_empty() || credentials.iter().any(|name| !settings.text(name).is_empty());
+    if v3 && !settings.text("discovery-proxy").is_empty() {
+        return Err(BOTH_DISCOVERIES.to_owned());
+    }
+    if token == endpoints.is_empty() {
+        return Err("both --discovery-token and --discovery-endpoints must be set".to_owned());
+    }
+    if endpoints.iter().any(|endpoint| endpoint.trim().is_empty()) {
+        return Err("--discovery-endpoints must not contain empty endpoints".to_owned());
+    }
+    Ok(())
+}
+
+fn check_timing(settings: &Settings) -> Result<(), String> {
+    let (heartbeat, election) = (settings.uint("heartbeat-interval"), settings.uint("election-timeout"));
+    for (name, ms) in [("heartbeat-interval", heartbeat), ("election-timeout", election)] {
+        if ms == 0 {
+            return Err(format!("--{name} must be >0 (set to {ms}ms)"));
+        }
+    }
+    if heartbeat.saturating_mul(HEARTBEATS_PER_ELECTION) > election {
+        return Err(format!(
+            "--election-timeout[{election}ms] should be at least as 5 times as --heartbeat-interval[{heartbeat}ms]"
+        ));
+    }
+    if election > MAX_ELECTION_MS {
+        return Err(format!(
+            "--election-timeout[{election}ms] is too long, and should be set less than {MAX_ELECTION_MS}ms"
+        ));
+    }
+    Ok(())
+}
+
+/// Clients are told where this member listens, so whoever moves the one moves the other. In a file etcd does not ask.
+fn check_advertised(settings: &Settings) -> Result<(), String> {
+    let moved = settings.is_set("listen-client-urls") && !settings.is_set("advertise-client-urls");
+    if moved && !settings.from_file {
+        Err(UNSET_ADVERTISE.to_owned())
+    } else {
+        Ok(())
+    }
+}
+
+fn check_compaction(settings: &Settings) -> Result<(), String> {
+    match settings.text("auto-compaction-mode").as_str() {
+        "periodic" | "revision" => {}
+        "" => return Err("undefined auto-compaction-mode".to_owned()),
+        other => return Err(format!("unknown auto-compaction-mode {}", quote(other))),
+    }
+    super::build::auto_compaction(settings).map(|_| ())
+}
+
+fn check_tracing(settings: &Settings) -> Result<(), String> {
+    if !settings.switch("enable-distributed-tracing") {
+        return Ok(());
+    }
+    let why = match settings.int("distributed-tracing-sampling-rate") {
+        ..0 => "tracing sampling rate must be positive".to_owned(),
+        rate if rate > MAX_SAMPLING_RATE => format!("tracing sampling rate must be less than {MAX_SAMPLING_RATE}"),
+        _ => return Ok(()),
+    };
+    Err(format!("distributed tracing configurition is not valid: ({why})"))
+}
+
+fn check_features(settings: &Settings) -> Result<(), String> {
+    let gates = settings.gates();
+    if gates.enabled(Gate::LeaseCheckpointPersist) && !gates.enabled(Gate::LeaseCheckpoint) {
+        return Err(
+            "enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint".to_owned(),
+        );
+    }
+    let nanos = settings.nanos("compact-hash-check-time");
+    if nanos <= 0 {
+        let name = settings
+            .given_alias("compact-hash-check-time")
+            .unwrap_or("compact-hash-check-time");
+        return Err(format!("--{name} must be >0 (set to {})", format_duration(nanos)));
+    }
+    Ok(())
+}
+
+fn check_tls(settings: &Settings) -> Result<(), String> {
+    let number = |name: &str| match settings.text(name).as_str() {
+        "" => Ok(0),
+        "TLS1.2" => Ok(2),
+        "TLS1.3" => Ok(3),
+        other => Err(format!(
+            "unexpected TLS version {} (must be one of: TLS1.2, TLS1.3)",
+            quote(other)
+        )),
+    };
+    let (oldest, newest) = (number("tls-min-version")?, number("tls-max-version")?);
+    if newest != 0 && oldest > newest {
+        let (oldest, newest) = (settings.text("tls-min-version"), settings.text("tls-max-version"));
+        return Err(format!("min version ({oldest}) is greater than max version ({newest})"));
+    }
+    if oldest == 3 && !settings.list("cipher-suites").is_empty() {
+        return Err("cipher suites cannot be configured when only TLS1.3 is enabled".to_owned());
+    }
+    Ok(())
+}
+
+fn check_auth(settings: &Settings) -> Result<(), String> {
+    let token = settings.text("auth-token");
+    match token.split(',').next() {
+        Some("simple" | "") | None => Ok(()),
+        Some("jwt") => Err("--auth-token=jwt is not supported by this version: only simple tokens are".to_owned()),
+        Some(_) => Err(format!("auth: invalid auth options (--auth-token {})", quote(&token))),
+    }
+}
+
+/// What etcd could do and this version cannot, where going on regardless would be unsafe.
+fn check_this_version(settings: &Settings) -> Result<(), String> {
+    for (flag, value) in settings.given() {
+        if let Disposition::Refused(why) = flag.disposition
+            && *value != flag.default_value()
+        {
+            return Err(format!("--{} is not supported by this version: {why}", flag.name));
+        }
+    }
+    for name in [
+        "listen-peer-urls",
+        "listen-client-urls",
+        "listen-client-http-urls",
+        "listen-metrics-urls",
+    ] {
+        if let Some(url) = settings.urls(name).iter().find(|url| url.is_tls()) {
+            return Err(format!("--{name} has {url}, but TLS is not supported by this version"));
+        }
+    }
+    Ok(())
+}
+
+/// What an accepted flag that does nothing is reported with, if it was changed from its default.
+pub(super) fn idle_reason(settings: &Settings, name: &str, value: &Value) -> Option<&'static str> {
+    let flag = find(name)?;
+    let meaning = match flag.disposition {
+        Disposition::AliasOf(new) => find(new)?.disposition,
+        other => other,
+    };
+    match meaning {
+        Disposition::Accepted(why) if settings.is_set(name) && *value != flag.default_value() => Some(why),
+        Disposition::Accepted(_)
+        | Disposition::Used
+        | Disposition::Silent
+        | Disposition::Refused(_)
+        | Disposition::AliasOf(_)
+        | Disposition::GateOf(_) => None,
+    }
+}

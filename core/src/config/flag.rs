@@ -1,0 +1,237 @@
+//! What a flag is: its kind of value, how that is read from text, and what becomes of it in this version.
+
+use super::gates::{FeatureGates, Gate};
+use super::gotext::{NumberError, format_duration, parse_bool, parse_duration, parse_int, parse_uint};
+use super::url::{Url, join};
+
+/// One flag, as one row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Flag {
+    /// The name, without dashes before it.
+    pub name: &'static str,
+    /// What its values look like.
+    pub kind: Kind,
+    /// The value when nobody gives one, as it would be written.
+    pub default: &'static str,
+    /// What becomes of it in this version.
+    pub disposition: Disposition,
+    /// The chapter of `--help` it stands in.
+    pub group: Group,
+    /// What it is for.
+    pub help: &'static str,
+}
+
+/// What becomes of a flag that was set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// Its value reaches `Config`, or changes how configuration is read.
+    Used,
+    /// Taken and not acted on, which does no harm; the reason is logged when the value is not the default.
+    Accepted(&'static str),
+    /// Taken without a word, as etcd does with flags of long ago.
+    Silent,
+    /// Setting it to something else than its default ends the start: ignoring it would be unsafe.
+    Refused(&'static str),
+    /// An older or newer spelling of another flag.
+    AliasOf(&'static str),
+    /// An older spelling of a feature gate.
+    GateOf(Gate),
+}
+
+/// The chapters of `--help`, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Group {
+    /// This member by itself.
+    Member,
+    /// How members find each other.
+    Clustering,
+    /// TLS and who may connect.
+    Security,
+    /// Users' authentication.
+    Auth,
+    /// Metrics and profiles.
+    Monitoring,
+    /// What is logged, where and how.
+    Logging,
+    /// OpenTelemetry.
+    Tracing,
+    /// Checks, compaction and other tuning.
+    Tuning,
+    /// What can lose data.
+    Unsafe,
+    /// Spellings of other etcd versions.
+    Compatibility,
+    /// Not shown.
+    Hidden,
+}
+
+/// What the values of a flag look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `true` or `false`; needs no value on the command line.
+    Bool,
+    /// Go's duration: `1h2m3.5s`.
+    Duration,
+    /// `Name=true,Other=false`.
+    Gates,
+    /// A whole number.
+    Int,
+    /// Anything; needs no value on the command line and is thrown away.
+    Legacy,
+    /// Texts separated by commas, in the order given.
+    List,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// Some of these words, separated by commas.
+    SomeOf(&'static [&'static str]),
+    /// Texts separated by commas, as a set.
+    Set,
+    /// Any text.
+    Text,
+    /// A whole number from 0 on.
+    Uint,
+    /// A whole number from 0 on that fits 32 bits.
+    Uint32,
+    /// URLs separated by commas; empty leaves the default.
+    Urls,
+    /// URLs separated by commas, or `*`, or nothing for the same as `*`.
+    UrlsOrAny,
+}
+
+/// One value of a flag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// Of [`Kind::Bool`].
+    Bool(bool),
+    /// Of [`Kind::Duration`], in nanoseconds.
+    Duration(i64),
+    /// Of [`Kind::Gates`].
+    Gates(FeatureGates),
+    /// Of [`Kind::Int`].
+    Int(i64),
+    /// Of [`Kind::List`], [`Kind::Set`] and [`Kind::SomeOf`].
+    List(Vec<String>),
+    /// Of [`Kind::OneOf`], [`Kind::Text`] and [`Kind::Legacy`].
+    Text(String),
+    /// Of [`Kind::Uint`] and [`Kind::Uint32`].
+    Uint(u64),
+    /// Of [`Kind::Urls`] and [`Kind::UrlsOrAny`].
+    Urls(Vec<Url>),
+}
+
+impl Flag {
+    /// The environment variable that sets this flag.
+    #[must_use]
+    pub fn env_name(&self) -> String {
+        format!("ETCD_{}", self.name.to_ascii_uppercase().replace('-', "_"))
+    }
+
+    /// True when the flag may stand without a value.
+    #[must_use]
+    pub fn is_switch(&self) -> bool {
+        matches!(self.kind, Kind::Bool | Kind::Legacy)
+    }
+
+    /// The value when nobody gives one.
+    #[must_use]
+    pub fn default_value(&self) -> Value {
+        self.kind
+            .parse(self.default, Value::Urls(Vec::new()))
+            .expect("a test reads every default of the table")
+    }
+
+    /// Reads a value given as text.
+    ///
+    /// # Errors
+    /// What Go's flag package would say about it.
+    pub fn parse(&self, text: &str) -> Result<Value, String> {
+        // etcd keeps the URLs it had when a list of URLs is set to nothing.
+        let kept = if text.is_empty() && self.kind == Kind::Urls {
+            self.default_value()
+        } else {
+            Value::Urls(Vec::new())
+        };
+        self.kind.parse(text, kept)
+    }
+}
+
+impl Kind {
+    fn parse(self, text: &str, when_no_urls: Value) -> Result<Value, String> {
+        match self {
+            Self::Bool => parse_bool(text)
+                .map(Value::Bool)
+                .ok_or_else(|| "parse error".to_owned()),
+            Self::Duration => parse_duration(text)
+                .map(Value::Duration)
+                .map_err(|_| "parse error".to_owned()),
+            Self::Gates => FeatureGates::parse(text).map(Value::Gates),
+            Self::Int => parse_int(text).map(Value::Int).map_err(number_error),
+            Self::Legacy | Self::Text => Ok(Value::Text(text.to_owned())),
+            Self::List => Ok(Value::List(pieces(text))),
+            Self::OneOf(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
+            Self::OneOf(_) => Err("invalid value".to_owned()),
+            Self::SomeOf(words) => match pieces(text).iter().find(|piece| !words.contains(&piece.as_str())) {
+                Some(piece) => Err(format!("invalid value {}", super::gotext::quote(piece))),
+                None => Ok(Value::List(pieces(text))),
+            },
+            Self::Set => {
+                let mut set = pieces(text);
+                set.sort();
+                set.dedup();
+                Ok(Value::List(set))
+            }
+            Self::Uint => parse_uint(text).map(Value::Uint).map_err(number_error),
+            Self::Uint32 => match parse_uint(text) {
+                Ok(number) if number <= u64::from(u32::MAX) => Ok(Value::Uint(number)),
+                Ok(_) | Err(NumberError::Range) => Err(uint32_error(text, "value out of range")),
+                Err(NumberError::Syntax) => Err(uint32_error(text, "invalid syntax")),
+            },
+            Self::Urls if text.is_empty() => Ok(when_no_urls),
+            Self::UrlsOrAny if text.is_empty() || text == "*" => Ok(Value::Urls(Vec::new())),
+            Self::Urls | Self::UrlsOrAny => Url::parse_list(text).map(Value::Urls),
+        }
+    }
+}
+
+impl Value {
+    /// The value as it would be written on the command line.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        match self {
+            Self::Bool(on) => on.to_string(),
+            Self::Duration(nanos) => format_duration(*nanos),
+            Self::Gates(gates) => {
+                let named = Gate::ALL.into_iter().filter(|gate| gates.names(*gate));
+                named
+                    .map(|gate| format!("{}={}", gate.name(), gates.enabled(gate)))
+                    .collect::<Vec<_>>()
+                    .join(",")
+            }
+            Self::Int(number) => number.to_string(),
+            Self::List(pieces) => pieces.join(","),
+            Self::Text(text) => text.clone(),
+            Self::Uint(number) => number.to_string(),
+            Self::Urls(urls) => join(urls),
+        }
+    }
+}
+
+fn number_error(error: NumberError) -> String {
+    match error {
+        NumberError::Syntax => "parse error".to_owned(),
+        NumberError::Range => "value out of range".to_owned(),
+    }
+}
+
+/// etcd reads this one kind of number with its own code, which shows in the words.
+fn uint32_error(text: &str, why: &str) -> String {
+    format!("strconv.ParseUint: parsing {}: {why}", super::gotext::quote(text))
+}
+
+fn pieces(text: &str) -> Vec<String> {
+    if text.is_empty() {
+        Vec::new()
+    } else {
+        text.split(',').map(str::to_owned).collect()
+    }
+}

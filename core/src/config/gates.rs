@@ -1,0 +1,179 @@
+//! Feature gates: the named switches of `--feature-gates` and the older boolean flags they replaced.
+
+use std::collections::BTreeMap;
+
+use super::gotext::{parse_bool, quote};
+
+/// One feature etcd lets an operator switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gate {
+    /// The leader compares members' hashes after each compaction.
+    CompactHashCheck,
+    /// Lease keep-alives are answered without waiting for the apply loop.
+    FastLeaseKeepAlive,
+    /// Data is compared with the peers' before a restarted member serves.
+    InitialCorruptCheck,
+    /// The leader sends the leases' remaining time to the other members.
+    LeaseCheckpoint,
+    /// What lease checkpoints say is written down.
+    LeaseCheckpointPersist,
+    /// Requests that keep the cluster alive go before others.
+    PriorityRequest,
+    /// Peers are dialled from the advertised address.
+    SetMemberLocalAddr,
+    /// gRPC health says "not serving" while the store is defragmented.
+    StopGRPCServiceOnDefrag,
+    /// Write transactions check their conditions on a shared buffer.
+    TxnModeWriteWithSharedBuffer,
+}
+
+/// How finished etcd holds a feature to be; `AllAlpha` and `AllBeta` switch by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Off unless asked for.
+    Alpha,
+    /// On unless refused.
+    Beta,
+}
+
+impl Gate {
+    /// Every gate, in the order of its name.
+    pub const ALL: [Self; 9] = [
+        Self::CompactHashCheck,
+        Self::FastLeaseKeepAlive,
+        Self::InitialCorruptCheck,
+        Self::LeaseCheckpoint,
+        Self::LeaseCheckpointPersist,
+        Self::PriorityRequest,
+        Self::SetMemberLocalAddr,
+        Self::StopGRPCServiceOnDefrag,
+        Self::TxnModeWriteWithSharedBuffer,
+    ];
+
+    /// The name in `--feature-gates`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CompactHashCheck => "CompactHashCheck",
+            Self::FastLeaseKeepAlive => "FastLeaseKeepAlive",
+            Self::InitialCorruptCheck => "InitialCorruptCheck",
+            Self::LeaseCheckpoint => "LeaseCheckpoint",
+            Self::LeaseCheckpointPersist => "LeaseCheckpointPersist",
+            Self::PriorityRequest => "PriorityRequest",
+            Self::SetMemberLocalAddr => "SetMemberLocalAddr",
+            Self::StopGRPCServiceOnDefrag => "StopGRPCServiceOnDefrag",
+            Self::TxnModeWriteWithSharedBuffer => "TxnModeWriteWithSharedBuffer",
+        }
+    }
+
+    /// Where the feature stands; beta features are on by default.
+    #[must_use]
+    pub fn stage(self) -> Stage {
+        match self {
+            Self::FastLeaseKeepAlive | Self::TxnModeWriteWithSharedBuffer => Stage::Beta,
+            Self::CompactHashCheck
+            | Self::InitialCorruptCheck
+            | Self::LeaseCheckpoint
+            | Self::LeaseCheckpointPersist
+            | Self::PriorityRequest
+            | Self::SetMemberLocalAddr
+            | Self::StopGRPCServiceOnDefrag => Stage::Alpha,
+        }
+    }
+
+    fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|gate| gate.name() == name)
+    }
+}
+
+/// The state of every gate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FeatureGates {
+    explicit: BTreeMap<Gate, bool>,
+    all_alpha: Option<bool>,
+    all_beta: Option<bool>,
+}
+
+impl FeatureGates {
+    /// Reads `Name=true,Other=false`; what is not named keeps its default.
+    ///
+    /// # Errors
+    /// etcd's words for what is wrong in the text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut gates = Self::default();
+        for pair in text.split(',').filter(|pair| !pair.is_empty()) {
+            let Some((name, value)) = pair.split_once('=') else {
+                return Err(format!("missing bool value for {}", pair.trim()));
+            };
+            let (name, value) = (name.trim(), value.trim());
+            let Some(on) = parse_bool(value) else {
+                let why = format!("strconv.ParseBool: parsing {}: invalid syntax", quote(value));
+                return Err(format!("invalid value of {name}={value}, err: {why}"));
+            };
+            match (name, Gate::by_name(name)) {
+                ("AllAlpha", _) => gates.all_alpha = Some(on),
+                ("AllBeta", _) => gates.all_beta = Some(on),
+                (_, Some(gate)) => gates.set(gate, on),
+                (_, None) => return Err(format!("unrecognized feature gate: {name}")),
+            }
+        }
+        Ok(gates)
+    }
+
+    /// Switches one gate.
+    pub fn set(&mut self, gate: Gate, on: bool) {
+        self.explicit.insert(gate, on);
+    }
+
+    /// True when the gate was named, by itself and not through a group.
+    #[must_use]
+    pub fn names(&self, gate: Gate) -> bool {
+        self.explicit.contains_key(&gate)
+    }
+
+    /// Is the feature on? A gate named by itself beats its group, which beats the default.
+    #[must_use]
+    pub fn enabled(&self, gate: Gate) -> bool {
+        let (group, default) = match gate.stage() {
+            Stage::Alpha => (self.all_alpha, false),
+            Stage::Beta => (self.all_beta, true),
+        };
+        self.explicit.get(&gate).copied().or(group).unwrap_or(default)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_follow_the_stage() {
+        let on = Gate::ALL
+            .into_iter()
+            .filter(|gate| FeatureGates::default().enabled(*gate))
+            .collect::<Vec<_>>();
+        assert_eq!(on, [Gate::FastLeaseKeepAlive, Gate::TxnModeWriteWithSharedBuffer]);
+    }
+
+    #[test]
+    fn a_named_gate_beats_its_group() {
+        let gates = FeatureGates::parse("LeaseCheckpoint=false,AllAlpha=true, AllBeta = f ,").unwrap();
+        assert!(!gates.enabled(Gate::LeaseCheckpoint));
+        assert!(gates.enabled(Gate::CompactHashCheck));
+        assert!(!gates.enabled(Gate::FastLeaseKeepAlive));
+    }
+
+    #[test]
+    fn bad_gates_are_named() {
+        for (text, error) in [
+            ("Nope=true", "unrecognized feature gate: Nope"),
+            ("LeaseCheckpoint", "missing bool value for LeaseCheckpoint"),
+            (
+                "LeaseCheckpoint=yes",
+                "invalid value of LeaseCheckpoint=yes, err: strconv.ParseBool: parsing \"yes\": invalid syntax",
+            ),
+        ] {
+            assert_eq!(FeatureGates::parse(text), Err(error.to_owned()));
+        }
+    }
+}

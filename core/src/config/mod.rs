@@ -1,0 +1,214 @@
+//! Configuration as data: arguments, environment and file text in, one [`Outcome`] out. Nothing here reads the
+//! environment, opens a file or ends the process; the host does what the outcome says.
+//!
+//! The way through: [`table`] has a row for every flag; `args` and `file` make `Settings` of what was given; `check`
+//! says what is wrong with them in etcd's words; `build` makes the typed [`Config`].
+
+mod args;
+mod build;
+mod check;
+mod cluster;
+mod file;
+pub mod flag;
+mod gates;
+pub(crate) mod gotext;
+mod help;
+mod model;
+mod notice;
+mod settings;
+pub mod table;
+#[cfg(test)]
+mod tests;
+mod url;
+
+use std::collections::BTreeMap;
+
+pub use cluster::InitialCluster;
+pub use gates::{FeatureGates, Gate, Stage};
+pub use model::{AllowList, AutoCompaction, ClusterState, Config, Keepalive, Log, LogFormat, LogLevel, LogOutput};
+pub use notice::{Level, Notice};
+pub use url::{Scheme, Url, join as join_urls};
+
+use crate::version::{Build, version_text};
+use args::{EnvError, Stop};
+use settings::Settings;
+
+/// What the host saw when it was started.
+#[derive(Clone, Copy, Debug)]
+pub struct Invocation<'a> {
+    /// The arguments after the program's name.
+    pub args: &'a [String],
+    /// The environment.
+    pub env: &'a BTreeMap<String, String>,
+    /// This machine's address on its default route, if it has one.
+    pub default_host: Option<&'a str>,
+    /// How the program was built, for `--version`.
+    pub build: Build<'a>,
+}
+
+/// What the host is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Read this file, then call [`Invocation::with_file`].
+    NeedsFile {
+        /// Where it is.
+        path: String,
+    },
+    /// Print both texts and end with exit code 0.
+    Print {
+        /// For standard output.
+        stdout: String,
+        /// For standard error.
+        stderr: String,
+    },
+    /// Do not start.
+    Refuse(Refusal),
+    /// Log the notices and start a member.
+    Run {
+        /// The configuration.
+        config: Box<Config>,
+        /// What to log first.
+        notices: Vec<Notice>,
+    },
+}
+
+/// How the process ends that cannot start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The exit code: 2 for a command line that cannot be read, 1 for everything else.
+    pub exit: u8,
+    /// Raw text for standard error, before the notices.
+    pub stderr: String,
+    /// What to log; the last says why.
+    pub notices: Vec<Notice>,
+}
+
+impl Config {
+    /// The configuration of a member that was told nothing: what tests and embedders start from.
+    ///
+    /// # Panics
+    /// Never: a test builds it.
+    #[must_use]
+    pub fn with_defaults() -> Self {
+        build::build(&Settings::default(), None, &mut Vec::new()).expect("the table's defaults are right")
+    }
+}
+
+impl Invocation<'_> {
+    /// What the command line and the environment ask for.
+    #[must_use]
+    pub fn parse(&self) -> Outcome {
+        if let Some(command @ ("gateway" | "grpc-proxy")) = self.args.first().map(String::as_str) {
+            let why = format!("the command {command} is not supported by this version");
+            return refuse(vec![Notice::fatal(why)]);
+        }
+        let mut settings = match args::read_args(self.args) {
+            Ok(settings) => settings,
+            Err(Stop::Help) => {
+                return Outcome::Print {
+                    stdout: help::flags_text() + "\n",
+                    stderr: format!("{}\n", help::USAGE),
+                };
+            }
+            Err(Stop::Bad(error)) => {
+                let stderr = format!("{error}\n{}\n", help::USAGE);
+                return Outcome::Refuse(Refusal {
+                    exit: 2,
+                    stderr,
+                    notices: Vec::new(),
+                });
+            }
+            Err(Stop::Positional(arg)) => {
+                return self.refuse_flags(Vec::new(), format!("{} is not a valid flag", gotext::quote(&arg)));
+            }
+        };
+        if settings.switch("version") {
+            return Outcome::Print {
+                stdout: version_text(self.build),
+                stderr: String::new(),
+            };
+        }
+        let flagged = Some(settings.text("config-file")).filter(|path| !path.is_empty());
+        if let Some(path) = flagged.or_else(|| {
+            self.env
+                .get("ETCD_CONFIG_FILE")
+                .filter(|path| !path.is_empty())
+                .cloned()
+        }) {
+            return Outcome::NeedsFile { path };
+        }
+        let mut notices = Vec::new();
+        match args::read_env(self.env, &mut settings, &mut notices) {
+            Ok(()) => self.finish(&settings, notices),
+            Err(EnvError::BadValue(error)) => self.refuse_flags(notices, error),
+            Err(EnvError::Shadowed(variable)) => {
+                // The unbalanced bracket is etcd's; log searches have it.
+                let notice = Notice::fatal(
+                    "conflicting environment variable is shadowed by corresponding command-line flag \
+                     (either unset environment variable or disable flag))",
+                );
+                notices.push(notice.with("environment-variable", variable));
+                refuse(notices)
+            }
+        }
+    }
+
+    /// What the configuration file asks for, once the host has read it; flags and environment no longer count.
+    #[must_use]
+    pub fn with_file(&self, path: &str, text: &str) -> Outcome {
+        let mut notices = vec![
+            Notice::info(
+                "loaded server configuration, other configuration command line flags and environment variables will be \
+                 ignored if provided",
+            )
+            .with("path", path),
+        ];
+        match file::read_file(text, &mut notices) {
+            Ok(settings) => self.finish(&settings, notices),
+            Err(error) => self.refuse_flags(notices, error),
+        }
+    }
+
+    /// The file that was to be read could not be; `why` is the host's text, e.g. `open x: no such file or directory`.
+    #[must_use]
+    pub fn without_file(&self, why: &str) -> Outcome {
+        self.refuse_flags(Vec::new(), why.to_owned())
+    }
+
+    fn finish(&self, settings: &Settings, mut notices: Vec<Notice>) -> Outcome {
+        let built = check::check(settings).and_then(|()| build::build(settings, self.default_host, &mut notices));
+        match built {
+            Ok(config) => {
+                notices.push(self.running());
+                Outcome::Run {
+                    config: Box::new(config),
+                    notices,
+                }
+            }
+            Err(error) => self.refuse_flags(notices, error),
+        }
+    }
+
+    fn refuse_flags(&self, mut notices: Vec<Notice>, error: String) -> Outcome {
+        let unset = error == check::UNSET_ADVERTISE;
+        notices.push(self.running());
+        notices.push(Notice::warn("failed to verify flags").with("error", &error));
+        if unset {
+            notices.push(Notice::warn("advertise client URLs are not set").with("error", &error));
+        }
+        refuse(notices)
+    }
+
+    fn running(&self) -> Notice {
+        let args = self.args.iter().map(|arg| gotext::quote(arg)).collect::<Vec<_>>();
+        Notice::info("Running: ").with("args", format!("[{}]", args.join(",")))
+    }
+}
+
+fn refuse(notices: Vec<Notice>) -> Outcome {
+    Outcome::Refuse(Refusal {
+        exit: 1,
+        stderr: String::new(),
+        notices,
+    })
+}

@@ -1,0 +1,93 @@
+//! Tables of what is asked for and what comes out: the command line, the environment, refusals, the file.
+
+mod environment;
+mod file;
+mod flags;
+mod hostile;
+mod refusals;
+
+use std::collections::BTreeMap;
+
+use super::notice::{Level, Notice};
+use super::{Config, Invocation, Outcome, Refusal};
+use crate::version::Build;
+
+const BUILD: Build<'static> = Build {
+    git_sha: "abc1234",
+    toolchain: "rustc 1.95.0",
+    platform: "linux/amd64",
+};
+
+/// Words of a command line.
+fn words(line: &[&str]) -> Vec<String> {
+    line.iter().map(ToString::to_string).collect()
+}
+
+fn variables(env: &[(&str, &str)]) -> BTreeMap<String, String> {
+    env.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()
+}
+
+fn outcome(line: &[&str], env: &[(&str, &str)]) -> Outcome {
+    let (args, env) = (words(line), variables(env));
+    Invocation {
+        args: &args,
+        env: &env,
+        default_host: None,
+        build: BUILD,
+    }
+    .parse()
+}
+
+fn run(line: &[&str]) -> (Config, Vec<Notice>) {
+    accepted(line, outcome(line, &[]))
+}
+
+fn accepted(line: &[&str], outcome: Outcome) -> (Config, Vec<Notice>) {
+    match outcome {
+        Outcome::Run { config, notices } => (*config, notices),
+        other => panic!("{line:?} should run: {other:?}"),
+    }
+}
+
+/// The exit code and the sentence that says why.
+fn refused(outcome: Outcome) -> (u8, String) {
+    match outcome {
+        Outcome::Refuse(Refusal {
+            exit: 2,
+            stderr,
+            notices,
+        }) => {
+            assert!(notices.is_empty());
+            (2, stderr.lines().next().unwrap_or_default().to_owned())
+        }
+        Outcome::Refuse(Refusal { exit, stderr, notices }) => {
+            assert_eq!(stderr, "");
+            let failed = notices.iter().find(|notice| notice.msg == "failed to verify flags");
+            match failed {
+                Some(notice) => (exit, notice.fields[0].1.clone()),
+                None => (exit, notices.last().unwrap().msg.clone()),
+            }
+        }
+        other => panic!("should be refused: {other:?}"),
+    }
+}
+
+/// A configuration file's outcome.
+fn from_file(text: &str) -> Outcome {
+    let env = BTreeMap::new();
+    Invocation {
+        args: &[],
+        env: &env,
+        default_host: None,
+        build: BUILD,
+    }
+    .with_file("etcd.yml", text)
+}
+
+fn warnings(notices: &[Notice]) -> Vec<String> {
+    notices
+        .iter()
+        .filter(|notice| notice.level == Level::Warn)
+        .map(|notice| notice.msg.clone())
+        .collect()
+}

@@ -1,0 +1,330 @@
+//! How the member drives consensus: ticks, messages, what is durable, what is applied, and changes of leader.
+
+use raft::StateRole;
+
+use crate::error::Fault;
+use crate::id::MemberId;
+use crate::limits::LOG_TAIL_BYTES;
+use crate::proto::raftpb::{ConfChange, ConfState, Entry, Message};
+use crate::time::Instant;
+
+use super::filter::{self, Standing};
+use super::{BatchId, Halt, Member, Output, Phase, Timer};
+
+/// How long a member that starts may speed up its clock.
+const TICK_ADVANCE_WINDOW: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// A leader that missed so many ticks may have been deposed without noticing.
+const SLEEP_HEARTBEATS: u32 = 3;
+
+/// How long a removed member goes on telling the others what is committed.
+const FAREWELL: std::time::Duration = std::time::Duration::from_secs(1);
+
+impl Member {
+    /// One tick of consensus.
+    pub(crate) fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let interval = self.config.heartbeat_interval;
+        // Ticks stay in step, unless this member overslept: what it missed is not made up for.
+        let in_step = self.tick_due + interval;
+        self.tick_due = if in_step > now { in_step } else { now + interval };
+        self.timers.set(Timer::Tick, self.tick_due);
+        if now.saturating_since(self.last_tick) > interval * SLEEP_HEARTBEATS {
+            self.revocations.slept = true;
+        }
+        self.last_tick = now;
+        if self.phase == Phase::Removed {
+            self.raft.ping();
+        } else if !self.is_sole_voter() || self.all_persisted() {
+            // A sole voter elects itself on the spot, for which its whole log must be on disk.
+            self.raft.tick();
+        }
+        self.observe(now, out);
+        self.promises.persist_commit(self.raft.raft.hard_state(), out);
+    }
+
+    /// A message of a peer.
+    pub(crate) fn message(&mut self, now: Instant, from: MemberId, mut message: Message, out: &mut Vec<Output>) {
+        if self.phase >= Phase::Removed {
+            return;
+        }
+        match filter::admit(&mut message, from, self.standing()) {
+            Ok(true) => {
+                // What consensus refuses is as good as lost on the way.
+                let _refused = self.raft.step(message);
+                self.observe(now, out);
+            }
+            Ok(false) => {}
+            Err(fault) => self.fail(fault, out),
+        }
+    }
+
+    /// A batch, and every one before it, is durable.
+    pub(crate) fn persisted(&mut self, now: Instant, batch: BatchId, out: &mut Vec<Output>) {
+        if self.phase == Phase::Halted {
+            return;
+        }
+        if let Some(ready) = self.promises.persisted(batch, out)
+            && self.phase != Phase::Removed
+        {
+            self.raft.on_persist_ready(ready);
+            self.observe(now, out);
+        }
+    }
+
+    /// Lets consensus act on what came in. Returns entries to apply; until it returns none, there is more to do.
+    pub(crate) fn drain(&mut self, now: Instant, out: &mut Vec<Output>) -> Vec<Entry> {
+        if self.phase == Phase::Halted {
+            return Vec::new();
+        }
+        self.lead_alone(now, out);
+        self.send_proposals();
+        self.ask_reads(now);
+        let mut committed = Vec::new();
+        while committed.is_empty() && self.raft.has_ready() {
+            let mut ready = self.raft.ready();
+            let number = ready.number();
+            for state in ready.take_read_states() {
+                if let Ok(id) = state.request_ctx.try_into().map(u64::from_be_bytes) {
+                    self.reads.confirm(id, state.index);
+                }
+            }
+            let leads = self.leads();
+            let mut messages = ready.take_messages();
+            messages.append(&mut ready.take_persisted_messages());
+            let entries = ready.take_entries();
+            self.raft.mut_store().append(&entries);
+            let handed_over = self.promises.persist(number, self.raft.raft.hard_state(), entries, out);
+            self.promises.send(messages, leads, out);
+            committed = ready.take_committed_entries();
+            self.raft.advance_append_async(ready);
+            // A removed member is not among those whose progress consensus keeps, and it must not be told of any.
+            if !handed_over && self.promises.outstanding() == 0 && self.phase < Phase::Removed {
+                self.raft.on_persist_ready(number);
+            }
+        }
+        self.release_reads(out);
+        committed
+    }
+
+    /// A change of membership was applied; consensus must be given each, also those that came to nothing.
+    pub(crate) fn apply_conf_change(&mut self, now: Instant, index: u64, change: &ConfChange, out: &mut Vec<Output>) {
+        match self.raft.apply_conf_change(change) {
+            Ok(conf_state) => {
+                let conf_state = sorted(conf_state);
+                self.snapshots.configured(index, conf_state.clone());
+                self.raft.mut_store().set_conf_state(conf_state);
+                self.observe(now, out);
+            }
+            Err(error) => {
+                let cause = format!("consensus cannot apply the membership change in entry {index}: {error}");
+                self.fail(Fault::Inconsistent { cause }, out);
+            }
+        }
+    }
+
+    /// The entry at `index` was applied; [`Member::applied_to`] follows once for many.
+    pub(crate) fn applied(&mut self, index: u64, term: u64) {
+        self.snapshots.applied(index, term);
+    }
+
+    /// Everything up to `index` is applied.
+    pub(crate) fn applied_to(&mut self, now: Instant, index: u64, out: &mut Vec<Output>) {
+        self.raft.advance_apply_to(index);
+        let keep = self.config.snapshot_catchup_entries;
+        let log = self.raft.mut_store();
+        log.applied_to(index);
+        log.compact(keep, LOG_TAIL_BYTES);
+        self.release_reads(out);
+        self.observe(now, out);
+    }
+
+    /// The opening entry of `term` was applied: whoever leads that term now knows everything committed before it.
+    pub(crate) fn term_opened(&mut self, now: Instant, term: u64) {
+        self.reads.void();
+        if self.leads() && term == self.term() {
+            self.promote_lessor(now);
+        }
+    }
+
+    /// This member is no longer part of the cluster. The others are told what is committed for a moment more.
+    pub(crate) fn removed(&mut self, now: Instant) {
+        if self.phase < Phase::Removed {
+            self.phase = Phase::Removed;
+            self.lessor.demote();
+            if self.leads() {
+                self.raft.raft.bcast_append();
+            }
+            self.timers.set(Timer::Removed, now + FAREWELL);
+        }
+    }
+
+    /// Ends this member by a fault.
+    pub(crate) fn fail(&mut self, fault: Fault, out: &mut Vec<Output>) {
+        self.halt(Halt::Fault(fault), out);
+    }
+
+    /// Ends this member: nothing goes in or out any more.
+    pub(crate) fn halt(&mut self, halt: Halt, out: &mut Vec<Output>) {
+        if self.phase == Phase::Halted {
+            return;
+        }
+        if !matches!(halt, Halt::Fault(_)) {
+            self.promises.persist_commit(self.raft.raft.hard_state(), out);
+        }
+        self.answer_all_stopped(out);
+        self.phase = Phase::Halted;
+        self.timers = super::Timers::default();
+        self.lessor.demote();
+        out.push(Output::Halt(halt));
+    }
+
+    /// Everything up to `index` is durable in the table, which may make a snapshot due.
+    pub(crate) fn durable_to(&mut self, index: u64, out: &mut Vec<Output>) {
+        self.snapshots.durable_to(index);
+        if self.phase != Phase::Halted
+            && let Some((index, term, conf_state)) = self.snapshots.take_due()
+        {
+            // A snapshot only counts at boot if the log says that its index was committed.
+            self.promises.persist_commit(self.raft.raft.hard_state(), out);
+            out.push(Output::Snapshot {
+                index,
+                term,
+                conf_state,
+            });
+        }
+    }
+
+    /// The snapshot at `index` is on disk.
+    pub(crate) fn snapshot_saved(&mut self, index: u64, out: &mut Vec<Output>) {
+        self.snapshots.saved(index);
+        self.durable_to(0, out);
+    }
+
+    /// A snapshot is wanted at the last applied entry, as soon as that is durable.
+    pub(crate) fn request_snapshot(&mut self) {
+        self.snapshots.request(self.applied_index());
+    }
+
+    /// Everything up to here is durable in the table.
+    pub(crate) fn durable_index(&self) -> u64 {
+        self.snapshots.durable()
+    }
+
+    /// A connection to a peer stands.
+    pub(crate) fn peer_active(&mut self, now: Instant, id: MemberId, out: &mut Vec<Output>) {
+        self.connected_since.entry(id).or_insert(now);
+        if self.phase >= Phase::Removed {
+            return;
+        }
+        let young = now.saturating_since(self.started_at) <= TICK_ADVANCE_WINDOW;
+        if self.config.initial_election_tick_advance && young && !self.ticks_advanced && self.connected_since.len() > 1
+        {
+            self.ticks_advanced = true;
+            self.advance_ticks(now, out);
+        }
+    }
+
+    /// No connection to a peer stands.
+    pub(crate) fn peer_inactive(&mut self, id: MemberId) {
+        self.connected_since.remove(&id);
+    }
+
+    /// A message to a peer was lost.
+    pub(crate) fn peer_unreachable(&mut self, id: MemberId) {
+        if self.phase < Phase::Removed {
+            self.raft.report_unreachable(id.0);
+        }
+    }
+
+    /// A snapshot reached a peer, or did not.
+    pub(crate) fn peer_snapshot(&mut self, id: MemberId, received: bool) {
+        if self.phase < Phase::Removed {
+            let status = if received {
+                raft::SnapshotStatus::Finish
+            } else {
+                raft::SnapshotStatus::Failure
+            };
+            self.raft.report_snapshot(id.0, status);
+        }
+    }
+
+    /// Whether every entry of the log is on disk.
+    pub(super) fn all_persisted(&self) -> bool {
+        let log = &self.raft.raft.raft_log;
+        log.persisted == log.last_index()
+    }
+
+    /// Whether this member alone decides.
+    pub(super) fn is_sole_voter(&self) -> bool {
+        self.conf_state().voters == [self.config.id.0]
+    }
+
+    /// Draws a new election timeout after consensus drew one of its own: whenever term or role changed.
+    pub(super) fn draw_election_timeout(&mut self) {
+        let at = (self.raft.raft.term, self.raft.raft.state);
+        if at != self.drawn_at {
+            self.drawn_at = at;
+            let ticks = self.config.election_ticks();
+            let extra = usize::try_from(self.prng.below(ticks as u64)).expect("fewer than there are ticks");
+            self.raft.raft.set_randomized_election_timeout(ticks + extra);
+        }
+    }
+
+    /// Takes notice of what consensus did: every call into it that may change role, term or leader is followed by this.
+    pub(super) fn observe(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.draw_election_timeout();
+        let leader = MemberId(self.raft.raft.leader_id);
+        if !self.leads() && self.lessor.is_primary() {
+            self.demote_lessor();
+        }
+        if leader == self.leader {
+            return;
+        }
+        self.leader = leader;
+        self.reads.void();
+        if leader != MemberId::NONE {
+            self.leader_since = Some(now);
+            self.leader_changes += 1;
+        }
+        self.leadership_moved(out);
+    }
+
+    /// A sole voter does not wait for an election timeout.
+    fn lead_alone(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let log = &self.raft.raft.raft_log;
+        let settled = log.applied == log.committed && self.all_persisted() && self.promises.outstanding() == 0;
+        if self.phase < Phase::Removed && settled && self.is_sole_voter() && self.raft.raft.state != StateRole::Leader {
+            // It can only be refused while changes of membership are unapplied, and none are.
+            let _refused = self.raft.campaign();
+            self.observe(now, out);
+        }
+    }
+
+    /// Ages a follower that starts, so that a cluster without leader elects one soon: two ticks are left to hear of one.
+    fn advance_ticks(&mut self, now: Instant, out: &mut Vec<Output>) {
+        if self.raft.raft.state != StateRole::Follower || self.is_sole_voter() {
+            return;
+        }
+        for _ in 2..self.config.election_ticks() {
+            self.raft.tick();
+        }
+        self.observe(now, out);
+    }
+
+    fn standing(&self) -> Standing {
+        Standing {
+            me: self.config.id,
+            term: self.term(),
+            last_index: self.raft.raft.raft_log.last_index(),
+            leads: self.leads(),
+            all_persisted: self.all_persisted(),
+        }
+    }
+}
+
+/// The same configuration in the order of ids; the `raft` crate keeps it in hash sets.
+fn sorted(mut conf_state: ConfState) -> ConfState {
+    conf_state.voters.sort_unstable();
+    conf_state.learners.sort_unstable();
+    conf_state
+}

@@ -1,0 +1,323 @@
+//! Which messages of peers consensus may see. The `raft` crate trusts its peers and panics on some of what a broken or
+//! hostile one could send; here such a message is dropped, or, where it proves that this member lost what it had
+//! promised, ends in a fault.
+
+use prost::Message as _;
+
+use crate::error::Fault;
+use crate::id::MemberId;
+use crate::proto::raftpb::{ConfChange, Entry, EntryType, Message, MessageType};
+
+/// What of this member's state decides about a message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    pub(crate) me: MemberId,
+    pub(crate) term: u64,
+    pub(crate) last_index: u64,
+    pub(crate) leads: bool,
+    /// Every entry of the log is on disk.
+    pub(crate) all_persisted: bool,
+}
+
+/// Longest id of a linearizable read; etcd's are eight bytes.
+const READ_ID_MAX_BYTES: usize = 64;
+
+/// Makes `message` fit to be stepped; false means drop it.
+///
+/// # Errors
+/// A fault where the leader counts on entries that this member does not have any more.
+pub(crate) fn admit(message: &mut Message, from: MemberId, standing: Standing) -> Result<bool, Fault> {
+    let Ok(kind) = MessageType::try_from(message.msg_type) else {
+        return Ok(false);
+    };
+    let sender_is_named = message.from == from.0 || kind == MessageType::MsgTransferLeader;
+    if message.to != standing.me.0 || !sender_is_named || message.from == 0 || from == standing.me || from.0 == 0 {
+        return Ok(false);
+    }
+    // Fields of the raft crate's own that etcd's members know nothing of, and that we never use.
+    message.request_snapshot = 0;
+    message.priority = 0;
+    message.deprecated_priority = 0;
+    let is_request = matches!(kind, MessageType::MsgPropose | MessageType::MsgReadIndex);
+    if is_request {
+        message.term = 0;
+    } else if message.term == 0 {
+        return Ok(false);
+    }
+    match kind {
+        MessageType::MsgHup
+        | MessageType::MsgBeat
+        | MessageType::MsgUnreachable
+        | MessageType::MsgSnapStatus
+        | MessageType::MsgCheckQuorum => Ok(false),
+        MessageType::MsgAppend => Ok(follows(message)),
+        MessageType::MsgAppendResponse => Ok(message.reject || message.index <= standing.last_index),
+        MessageType::MsgHeartbeat => heartbeat(message, standing),
+        MessageType::MsgPropose => Ok(!message.entries.is_empty() && message.entries.iter_mut().all(proposable)),
+        MessageType::MsgReadIndex | MessageType::MsgReadIndexResp => Ok(is_read(message)),
+        // Snapshots come by a way of their own, with their data.
+        MessageType::MsgSnapshot => Ok(false),
+        MessageType::MsgTimeoutNow => Ok(standing.all_persisted),
+        MessageType::MsgTransferLeader => Ok(standing.leads),
+        MessageType::MsgRequestVote
+        | MessageType::MsgRequestVoteResponse
+        | MessageType::MsgRequestPreVote
+        | MessageType::MsgRequestPreVoteResponse
+        | MessageType::MsgHeartbeatResponse => Ok(true),
+    }
+}
+
+/// The leader tells a follower only of commits that it knows the follower to have acknowledged.
+fn heartbeat(message: &Message, standing: Standing) -> Result<bool, Fault> {
+    if message.term >= standing.term && message.commit > standing.last_index {
+        let cause = format!(
+            "the leader {} knows entry {} of this member's log, which ends at {}: the log was truncated or lost",
+            MemberId(message.from),
+            message.commit,
+            standing.last_index
+        );
+        return Err(Fault::Inconsistent { cause });
+    }
+    Ok(true)
+}
+
+/// The entries continue the log after `message.index` without a gap, and terms do not go back.
+fn follows(message: &Message) -> bool {
+    let mut last = (message.index, message.log_term);
+    for entry in &message.entries {
+        if Some(entry.index) != last.0.checked_add(1) || entry.term < last.1 || entry.term > message.term {
+            return false;
+        }
+        last = (entry.index, entry.term);
+    }
+    true
+}
+
+fn proposable(entry: &mut Entry) -> bool {
+    entry.context.clear();
+    match EntryType::try_from(entry.entry_type) {
+        Ok(EntryType::EntryNormal) => true,
+        Ok(EntryType::EntryConfChange) => ConfChange::decode(entry.data.clone()).is_ok(),
+        Ok(EntryType::EntryConfChangeV2) | Err(_) => false,
+    }
+}
+
+fn is_read(message: &Message) -> bool {
+    matches!(&message.entries[..], [entry] if entry.data.len() <= READ_ID_MAX_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STANDING: Standing = Standing {
+        me: MemberId(1),
+        term: 5,
+        last_index: 10,
+        leads: false,
+        all_persisted: true,
+    };
+
+    fn message(kind: i32) -> Message {
+        Message {
+            msg_type: kind,
+            to: 1,
+            from: 2,
+            term: 5,
+            ..Message::default()
+        }
+    }
+
+    fn of(kind: MessageType) -> Message {
+        message(kind as i32)
+    }
+
+    fn entry(index: u64, term: u64) -> Entry {
+        Entry {
+            index,
+            term,
+            ..Entry::default()
+        }
+    }
+
+    fn admitted(mut message: Message) -> bool {
+        admit(&mut message, MemberId(2), STANDING).unwrap()
+    }
+
+    #[test]
+    fn unknown_and_local_types_never_reach_consensus() {
+        for kind in [-1, 19, 20, 21, 22, 23, 1000] {
+            assert!(!admitted(message(kind)), "type {kind}");
+        }
+        for kind in [0, 1, 10, 11, 12] {
+            assert!(!admitted(message(kind)), "local type {kind}");
+        }
+    }
+
+    #[test]
+    fn messages_of_others_to_others_or_without_term_are_dropped() {
+        let table = [
+            (
+                "to another member",
+                Message {
+                    to: 3,
+                    ..of(MessageType::MsgHeartbeat)
+                },
+            ),
+            (
+                "in another's name",
+                Message {
+                    from: 3,
+                    ..of(MessageType::MsgHeartbeat)
+                },
+            ),
+            (
+                "in nobody's name",
+                Message {
+                    from: 0,
+                    ..of(MessageType::MsgTransferLeader)
+                },
+            ),
+            (
+                "a vote without a term",
+                Message {
+                    term: 0,
+                    ..of(MessageType::MsgRequestVote)
+                },
+            ),
+            (
+                "an append without a term",
+                Message {
+                    term: 0,
+                    ..of(MessageType::MsgAppend)
+                },
+            ),
+            (
+                "a transfer, to a follower",
+                Message {
+                    from: 3,
+                    ..of(MessageType::MsgTransferLeader)
+                },
+            ),
+            ("a snapshot without its data", of(MessageType::MsgSnapshot)),
+        ];
+        for (what, message) in table {
+            assert!(!admitted(message), "{what}");
+        }
+        let leads = Standing {
+            leads: true,
+            ..STANDING
+        };
+        let mut transfer = Message {
+            from: 3,
+            ..of(MessageType::MsgTransferLeader)
+        };
+        assert!(
+            admit(&mut transfer, MemberId(2), leads).unwrap(),
+            "a follower forwards it in the target's name"
+        );
+    }
+
+    #[test]
+    fn what_would_make_consensus_panic_is_dropped() {
+        let append = |index, log_term, entries: &[(u64, u64)]| Message {
+            index,
+            log_term,
+            entries: entries.iter().map(|(index, term)| entry(*index, *term)).collect(),
+            ..of(MessageType::MsgAppend)
+        };
+        let propose = |entry_type, data: &'static [u8]| Message {
+            entries: vec![Entry {
+                entry_type,
+                data: data.into(),
+                ..Entry::default()
+            }],
+            ..of(MessageType::MsgPropose)
+        };
+        let table = [
+            (append(3, 1, &[(4, 1), (5, 5)]), true),
+            (append(3, 1, &[(5, 1)]), false),
+            (append(3, 2, &[(4, 1)]), false),
+            (append(3, 1, &[(4, 6)]), false),
+            (append(u64::MAX, 1, &[(0, 1)]), false),
+            (of(MessageType::MsgPropose), false),
+            (propose(0, b"x"), true),
+            (propose(1, b""), true),
+            (propose(1, b"\xff"), false),
+            (propose(2, b""), false),
+            (propose(7, b""), false),
+            (of(MessageType::MsgReadIndex), false),
+            (
+                Message {
+                    entries: vec![entry(0, 0)],
+                    ..of(MessageType::MsgReadIndex)
+                },
+                true,
+            ),
+            (of(MessageType::MsgReadIndexResp), false),
+            (
+                Message {
+                    index: 11,
+                    ..of(MessageType::MsgAppendResponse)
+                },
+                false,
+            ),
+            (
+                Message {
+                    index: 11,
+                    reject: true,
+                    ..of(MessageType::MsgAppendResponse)
+                },
+                true,
+            ),
+        ];
+        for (message, expected) in table {
+            assert_eq!(admitted(message.clone()), expected, "{message:?}");
+        }
+        let mut now = of(MessageType::MsgTimeoutNow);
+        assert!(
+            !admit(
+                &mut now,
+                MemberId(2),
+                Standing {
+                    all_persisted: false,
+                    ..STANDING
+                }
+            )
+            .unwrap()
+        );
+    }
+
+    #[test]
+    fn a_leader_that_counts_on_lost_entries_ends_in_a_fault() {
+        let beat = |term, commit| Message {
+            term,
+            commit,
+            ..of(MessageType::MsgHeartbeat)
+        };
+        assert!(admitted(beat(5, 10)));
+        assert!(admitted(beat(4, 11)), "an old leader's heartbeat is only answered");
+        let fault = admit(&mut beat(5, 11), MemberId(2), STANDING).unwrap_err();
+        assert_eq!(
+            fault.to_string(),
+            "the leader 2 knows entry 11 of this member's log, which ends at 10: the log was truncated or lost"
+        );
+    }
+
+    #[test]
+    fn requests_lose_their_term_and_fields_etcd_uses_otherwise_are_cleared() {
+        let mut message = Message {
+            term: 9,
+            priority: 1,
+            request_snapshot: 2,
+            entries: vec![Entry {
+                context: "c".into(),
+                ..Entry::default()
+            }],
+            ..of(MessageType::MsgPropose)
+        };
+        assert!(admit(&mut message, MemberId(2), STANDING).unwrap());
+        assert_eq!((message.term, message.priority, message.request_snapshot), (0, 0, 0));
+        assert!(message.entries[0].context.is_empty());
+    }
+}

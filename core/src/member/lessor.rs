@@ -1,0 +1,422 @@
+//! Lease clocks. Only the leader counts time; to everybody else a lease never expires.
+//!
+//! What leases exist and which keys hang on them is the store's; here is only when they end. A lease is never found
+//! expired before its whole time has passed by this member's clock since it was granted, renewed or promoted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::time::Instant;
+
+/// How often the leader looks for expired leases.
+pub(crate) const EXPIRY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long a revocation may take before the lease counts as due again.
+const REVOKE_RETRY: Duration = Duration::from_secs(3);
+
+/// How often what is left of a long lease is written to the log.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5 * 60);
+
+/// So many leases may end within a second after a change of leader; more are spread out.
+const EXPIRIES_PER_SECOND: u32 = 750;
+
+/// Fewer leases than this are not spread out.
+const SPREAD_MIN_LEASES: usize = 1_000;
+
+/// One lease's clock.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    ttl: i64,
+    /// What was left at the last checkpoint; 0 is everything.
+    remaining: i64,
+    /// When it ends; never, while this member does not count time.
+    expiry: Option<Instant>,
+    /// Its place in the queue: its end, or when its revocation is tried again.
+    due: Option<Instant>,
+    /// Its place among the checkpoints.
+    checkpoint: Option<Instant>,
+}
+
+impl Clock {
+    /// The clock of a lease while nobody counts its time.
+    fn stopped(ttl: i64, remaining: i64) -> Self {
+        Self {
+            ttl,
+            remaining,
+            expiry: None,
+            due: None,
+            checkpoint: None,
+        }
+    }
+
+    /// The seconds it gets when it starts.
+    fn seconds(&self) -> i64 {
+        if self.remaining > 0 { self.remaining } else { self.ttl }
+    }
+}
+
+/// What came of keeping a lease alive.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Renewal {
+    /// The log says that less is left of it, which must be taken back there first, lest a new leader believes it.
+    Checkpointed,
+    /// It has expired, and its revocation decides.
+    Expired,
+    /// It has so many seconds again.
+    Renewed(i64),
+    /// There is no such lease.
+    Unknown,
+}
+
+/// All lease clocks of a member.
+#[derive(Debug, Default)]
+pub(crate) struct Lessor {
+    clocks: BTreeMap<i64, Clock>,
+    /// What ends when; empty unless this member counts time.
+    queue: BTreeSet<(Instant, i64)>,
+    /// What is checkpointed when; empty unless this member counts time and checkpoints.
+    checkpoints: BTreeSet<(Instant, i64)>,
+    primary: bool,
+    checkpointing: bool,
+}
+
+impl Lessor {
+    /// The clocks of the leases read back: id, seconds granted, seconds left at the last checkpoint.
+    pub(crate) fn new(leases: impl IntoIterator<Item = (i64, i64, i64)>, checkpointing: bool) -> Self {
+        let clock = |(id, ttl, remaining)| (id, Clock::stopped(ttl, remaining));
+        Self {
+            clocks: leases.into_iter().map(clock).collect(),
+            checkpointing,
+            ..Self::default()
+        }
+    }
+
+    /// A lease was granted.
+    pub(crate) fn granted(&mut self, now: Instant, id: i64, ttl: i64) {
+        self.revoked(id);
+        self.clocks.insert(id, Clock::stopped(ttl, 0));
+        if self.primary {
+            self.refresh(now, id, Duration::ZERO);
+        }
+    }
+
+    /// The log says how much is left of a lease.
+    pub(crate) fn checkpointed(&mut self, now: Instant, id: i64, remaining: i64) {
+        let Some(clock) = self.clocks.get_mut(&id) else { return };
+        clock.remaining = remaining;
+        if self.primary {
+            self.schedule_checkpoint(now, id);
+        }
+    }
+
+    /// A lease is gone.
+    pub(crate) fn revoked(&mut self, id: i64) {
+        let Some(clock) = self.clocks.remove(&id) else { return };
+        clock.due.map(|due| self.queue.remove(&(due, id)));
+        clock.checkpoint.map(|at| self.checkpoints.remove(&(at, id)));
+    }
+
+    /// A client keeps a lease alive. The caller has made sure that this member still leads.
+    pub(crate) fn renew(&mut self, now: Instant, id: i64) -> Renewal {
+        let Some(clock) = self.clocks.get(&id).copied() else {
+            return Renewal::Unknown;
+        };
+        if clock.expiry.is_some_and(|expiry| expiry <= now) {
+            return Renewal::Expired;
+        }
+        if clock.remaining > 0 {
+            return Renewal::Checkpointed;
+        }
+        self.refresh(now, id, Duration::ZERO);
+        Renewal::Renewed(clock.ttl)
+    }
+
+    /// This member begins to count time: every lease gets what was left of it, and `extend` more.
+    pub(crate) fn promote(&mut self, now: Instant, extend: Duration) {
+        self.primary = true;
+        for id in self.ids() {
+            self.refresh(now, id, extend);
+        }
+        if self.clocks.len() >= SPREAD_MIN_LEASES {
+            self.spread(now);
+        }
+    }
+
+    /// This member stops counting time.
+    pub(crate) fn demote(&mut self) {
+        self.primary = false;
+        self.queue.clear();
+        self.checkpoints.clear();
+        for clock in self.clocks.values_mut() {
+            *clock = Clock::stopped(clock.ttl, clock.remaining);
+        }
+    }
+
+    /// Takes up to `limit` leases that have ended. Those still there after a while are found again.
+    pub(crate) fn take_expired(&mut self, now: Instant, limit: usize) -> Vec<i64> {
+        let due: Vec<_> = self
+            .queue
+            .iter()
+            .take_while(|(due, _)| *due <= now)
+            .take(limit)
+            .map(|(_, id)| *id)
+            .collect();
+        for &id in &due {
+            self.enqueue(id, now + REVOKE_RETRY);
+        }
+        due
+    }
+
+    /// Whether a lease has ended by this member's clock.
+    pub(crate) fn is_expired(&self, now: Instant, id: i64) -> bool {
+        self.clocks
+            .get(&id)
+            .and_then(|clock| clock.expiry)
+            .is_some_and(|expiry| expiry <= now)
+    }
+
+    /// Takes up to `limit` leases whose time is to be written to the log, with the seconds left.
+    pub(crate) fn take_checkpoints(&mut self, now: Instant, limit: usize) -> Vec<(i64, i64)> {
+        let mut found = Vec::new();
+        while found.len() < limit
+            && let Some(&(at, id)) = self.checkpoints.first()
+            && at <= now
+        {
+            self.checkpoints.pop_first();
+            let Some(clock) = self.clocks.get_mut(&id) else {
+                continue;
+            };
+            clock.checkpoint = None;
+            let Some(expiry) = clock.expiry.filter(|expiry| *expiry > now) else {
+                continue;
+            };
+            let left = expiry.saturating_since(now);
+            let left = i64::try_from(left.as_secs()).unwrap_or(i64::MAX) + i64::from(left.subsec_nanos() > 0);
+            if left < clock.ttl {
+                found.push((id, left));
+            }
+        }
+        found
+    }
+
+    /// The whole seconds left of a lease and the seconds granted, while this member counts time and the lease lives.
+    pub(crate) fn time_left(&self, now: Instant, id: i64) -> Option<(i64, i64)> {
+        let clock = self.clocks.get(&id)?;
+        let expiry = clock.expiry.filter(|expiry| *expiry > now)?;
+        Some((
+            i64::try_from(expiry.saturating_since(now).as_secs()).unwrap_or(i64::MAX),
+            clock.ttl,
+        ))
+    }
+
+    /// Whether this member counts time.
+    pub(crate) fn is_primary(&self) -> bool {
+        self.primary
+    }
+
+    /// Every lease has a clock, in the order of their ids.
+    pub(crate) fn ids(&self) -> Vec<i64> {
+        self.clocks.keys().copied().collect()
+    }
+
+    /// Asserts that the queue and the clocks agree, and that nobody counts time who does not lead.
+    pub(crate) fn check(&self) {
+        let due = self.clocks.values().filter(|clock| clock.due.is_some()).count();
+        assert_eq!(
+            due,
+            self.queue.len(),
+            "every clock that counts stands in the queue once"
+        );
+        let checkpoints = self.clocks.values().filter(|clock| clock.checkpoint.is_some()).count();
+        assert_eq!(
+            checkpoints,
+            self.checkpoints.len(),
+            "a lease has one next checkpoint at most"
+        );
+        assert!(self.primary || checkpoints == 0, "only the leader checkpoints");
+        for (id, clock) in &self.clocks {
+            assert_eq!(
+                clock.expiry.is_some(),
+                self.primary,
+                "lease {id} counts time exactly on the leader"
+            );
+            assert!(clock.due >= clock.expiry, "lease {id} is not due before it ends");
+        }
+    }
+
+    /// Gives a lease what is left of it, counted from `now`, and `extend` more.
+    fn refresh(&mut self, now: Instant, id: i64, extend: Duration) {
+        let Some(clock) = self.clocks.get_mut(&id) else { return };
+        let expiry = now + extend + Duration::from_secs(u64::try_from(clock.seconds()).unwrap_or(0));
+        clock.expiry = Some(expiry);
+        self.enqueue(id, expiry);
+        self.schedule_checkpoint(now, id);
+    }
+
+    fn enqueue(&mut self, id: i64, due: Instant) {
+        let Some(clock) = self.clocks.get_mut(&id) else { return };
+        if let Some(before) = clock.due.replace(due) {
+            self.queue.remove(&(before, id));
+        }
+        self.queue.insert((due, id));
+    }
+
+    fn schedule_checkpoint(&mut self, now: Instant, id: i64) {
+        let Some(clock) = self.clocks.get_mut(&id) else { return };
+        let worth_it = self.checkpointing && clock.seconds() > CHECKPOINT_INTERVAL.as_secs() as i64;
+        let next = worth_it.then(|| now + CHECKPOINT_INTERVAL);
+        if let Some(before) = std::mem::replace(&mut clock.checkpoint, next) {
+            self.checkpoints.remove(&(before, id));
+        }
+        self.checkpoints.extend(next.map(|at| (at, id)));
+    }
+
+    /// Moves ends apart where too many leases end within the same second. No end moves earlier.
+    fn spread(&mut self, now: Instant) {
+        let second = Duration::from_secs(1);
+        let order: Vec<_> = self.queue.iter().copied().collect();
+        let Some(&(first, _)) = order.first() else { return };
+        let (mut base, mut next, mut count) = (first, first + second, 0);
+        for (expiry, id) in order {
+            if expiry > next {
+                (base, next, count) = (expiry, expiry + second, 1);
+                continue;
+            }
+            count += 1;
+            if count <= EXPIRIES_PER_SECOND {
+                continue;
+            }
+            let window = second * count / EXPIRIES_PER_SECOND;
+            let delay = window.saturating_sub(expiry.saturating_since(base));
+            next = base + delay;
+            let Some(clock) = self.clocks.get_mut(&id) else {
+                continue;
+            };
+            clock.expiry = Some(expiry + delay);
+            self.enqueue(id, expiry + delay);
+            self.schedule_checkpoint(now, id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: [i64; 0] = [];
+
+    fn secs(seconds: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(seconds)
+    }
+
+    fn leader(leases: &[(i64, i64, i64)]) -> Lessor {
+        let mut lessor = Lessor::new(leases.iter().copied(), true);
+        lessor.promote(Instant::ZERO, Duration::from_secs(1));
+        lessor.check();
+        lessor
+    }
+
+    #[test]
+    fn a_lease_never_ends_early() {
+        let mut lessor = leader(&[]);
+        lessor.granted(secs(1), 7, 10);
+        assert_eq!(
+            lessor.take_expired(Instant::from_nanos(secs(11).as_nanos() - 1), 9),
+            NONE
+        );
+        assert_eq!(lessor.time_left(secs(3), 7), Some((8, 10)));
+        assert_eq!(lessor.renew(secs(9), 7), Renewal::Renewed(10));
+        assert_eq!(lessor.take_expired(secs(18), 9), NONE);
+        assert_eq!(lessor.take_expired(secs(19), 9), [7]);
+        assert_eq!(lessor.take_expired(secs(19), 9), NONE, "its revocation is under way");
+        assert_eq!(lessor.renew(secs(20), 7), Renewal::Expired);
+        assert_eq!(lessor.time_left(secs(20), 7), None);
+        assert_eq!(lessor.take_expired(secs(22), 9), [7], "still there after three seconds");
+        lessor.revoked(7);
+        lessor.check();
+        assert_eq!(lessor.renew(secs(23), 7), Renewal::Unknown);
+    }
+
+    #[test]
+    fn a_new_leader_gives_every_lease_its_time_again_and_a_deposed_one_counts_nothing() {
+        let mut lessor = Lessor::new([(1, 10, 0), (2, 600, 4)], false);
+        assert_eq!(
+            lessor.take_expired(Instant::MAX, 9),
+            NONE,
+            "a follower finds nothing expired"
+        );
+        lessor.promote(secs(100), Duration::from_secs(1));
+        assert_eq!(
+            lessor.time_left(secs(100), 1),
+            Some((11, 10)),
+            "all of it and an election more"
+        );
+        assert_eq!(
+            lessor.time_left(secs(100), 2),
+            Some((5, 600)),
+            "what the checkpoint left, and an election more"
+        );
+        lessor.demote();
+        lessor.check();
+        assert_eq!(lessor.take_expired(Instant::MAX, 9), NONE);
+        assert_eq!(lessor.time_left(secs(100), 1), None);
+    }
+
+    #[test]
+    fn expired_leases_come_in_batches_oldest_first() {
+        let mut lessor = leader(&[(3, 5, 0), (1, 6, 0), (2, 7, 0)]);
+        assert_eq!(lessor.take_expired(secs(60), 2), [3, 1]);
+        assert_eq!(lessor.take_expired(secs(60), 2), [2]);
+    }
+
+    #[test]
+    fn long_leases_are_checkpointed_until_they_are_renewed() {
+        let mut lessor = leader(&[(1, 1_000, 0), (2, 100, 0)]);
+        assert_eq!(lessor.take_checkpoints(secs(299), 9), []);
+        assert_eq!(
+            lessor.take_checkpoints(secs(300), 9),
+            [(1, 701)],
+            "the short one is not worth it"
+        );
+        lessor.checkpointed(secs(300), 1, 701);
+        assert_eq!(lessor.take_checkpoints(secs(600), 9), [(1, 401)]);
+        lessor.checkpointed(secs(600), 1, 401);
+        assert_eq!(lessor.renew(secs(601), 1), Renewal::Checkpointed);
+        lessor.checkpointed(secs(602), 1, 0);
+        assert_eq!(lessor.renew(secs(602), 1), Renewal::Renewed(1_000));
+        assert_eq!(lessor.time_left(secs(602), 1), Some((1_000, 1_000)));
+        lessor.check();
+    }
+
+    #[test]
+    fn many_ends_are_spread_out_and_none_moves_earlier() {
+        let leases: Vec<_> = (1..=3_000).map(|id| (id, 10, 0)).collect();
+        let mut lessor = leader(&leases);
+        lessor.check();
+        let by = |lessor: &mut Lessor, at: u64| {
+            let ended = lessor.take_expired(secs(at), usize::MAX);
+            ended.iter().for_each(|id| lessor.revoked(*id));
+            ended.len()
+        };
+        assert_eq!(by(&mut lessor, 10), 0);
+        let (first, all) = (by(&mut lessor, 11), 3_000);
+        assert!((700..=800).contains(&first), "{first} in the first second");
+        let rest: Vec<_> = (12..=15).map(|at| by(&mut lessor, at)).collect();
+        assert_eq!(
+            first + rest.iter().sum::<usize>(),
+            all,
+            "{rest:?}: three thousand take four seconds"
+        );
+        assert!(rest.iter().all(|count| *count <= 800), "{rest:?}");
+    }
+
+    #[test]
+    fn huge_and_odd_times_are_bounded() {
+        let mut lessor = leader(&[(i64::MIN, 9_000_000_000, 0), (-1, -5, 0)]);
+        assert_eq!(lessor.take_expired(secs(1), 9), [-1], "a negative time is none");
+        assert_eq!(
+            lessor.time_left(secs(0), i64::MIN),
+            Some((9_000_000_001, 9_000_000_000))
+        );
+    }
+}

@@ -1,0 +1,329 @@
+//! The log as consensus reads it: a tail of entries in memory, the configuration, and where the tail begins.
+//!
+//! It writes nothing: durability is the host's, who is told by `Persist` effects. Entries that were compacted away here
+//! may still stand in the write-ahead log on disk. Cloning an entry copies no payload, because its data is `Bytes`.
+
+use std::collections::VecDeque;
+
+use raft::storage::GetEntriesContext;
+use raft::{Error, RaftState, Storage, StorageError};
+
+use crate::error::Fault;
+use crate::proto::raftpb::{ConfState, Entry, HardState, Snapshot};
+
+/// What an entry costs in memory beside its data.
+const ENTRY_OVERHEAD_BYTES: usize = size_of::<Entry>();
+
+/// The tail of the log, and what consensus needs to begin with.
+#[derive(Debug)]
+pub(crate) struct Log {
+    /// Entries after `compacted`, without gaps.
+    entries: VecDeque<Entry>,
+    /// Index and term of the last entry that is no longer here.
+    compacted: (u64, u64),
+    bytes: usize,
+    /// As recovered; consensus reads it once.
+    hard_state: HardState,
+    /// Index, term and configuration of the last applied entry: what a snapshot taken at this moment would cover.
+    applied: (u64, u64),
+    conf_state: ConfState,
+}
+
+impl Log {
+    /// The log as read back: `entries` follow the snapshot at `snapshot` (index, term); the table holds everything up
+    /// to `applied`, with `conf_state` as of that index.
+    pub(crate) fn new(
+        snapshot: (u64, u64),
+        entries: Vec<Entry>,
+        mut hard_state: HardState,
+        applied: u64,
+        conf_state: ConfState,
+    ) -> Result<Self, Fault> {
+        let mut last = snapshot;
+        for entry in &entries {
+            if entry.index != last.0 + 1 || entry.term < last.1 {
+                return Err(inconsistent(format!(
+                    "the log has entry {} of term {} after entry {} of term {}",
+                    entry.index, entry.term, last.0, last.1
+                )));
+            }
+            last = (entry.index, entry.term);
+        }
+        if applied < snapshot.0 || applied > last.0 {
+            return Err(inconsistent(format!(
+                "the applied state is at index {applied}, but the log holds {} to {}",
+                snapshot.0, last.0
+            )));
+        }
+        // What was applied was committed, even where the commit index on disk lags behind.
+        hard_state.commit = hard_state.commit.max(applied);
+        if hard_state.commit > last.0 || hard_state.term < last.1 {
+            return Err(inconsistent(format!(
+                "the hard state (term {}, commit {}) contradicts the log's end (index {}, term {})",
+                hard_state.term, hard_state.commit, last.0, last.1
+            )));
+        }
+        let bytes = entries.iter().map(cost).sum();
+        let mut log = Self {
+            entries: entries.into(),
+            compacted: snapshot,
+            bytes,
+            hard_state,
+            applied: (applied, 0),
+            conf_state,
+        };
+        log.applied.1 = log.term_at(applied).expect("the applied index lies inside the log");
+        Ok(log)
+    }
+
+    /// Adds entries; those that were at or after the first of them are replaced.
+    pub(crate) fn append(&mut self, entries: &[Entry]) {
+        let Some(first) = entries.first() else { return };
+        while self.last().0 >= first.index {
+            let dropped = self.entries.pop_back().expect("nothing committed is replaced");
+            self.bytes -= cost(&dropped);
+        }
+        assert_eq!(self.last().0 + 1, first.index, "the log has no gaps");
+        self.bytes += entries.iter().map(cost).sum::<usize>();
+        self.entries.extend(entries.iter().cloned());
+    }
+
+    /// Notes how far entries are applied.
+    pub(crate) fn applied_to(&mut self, index: u64) {
+        let term = self.term_at(index).expect("only entries of the log are applied");
+        self.applied = (index, term);
+    }
+
+    /// Notes the configuration after a change.
+    pub(crate) fn set_conf_state(&mut self, conf_state: ConfState) {
+        self.conf_state = conf_state;
+    }
+
+    /// Forgets entries that are applied, keeping at most `keep_entries` and `keep_bytes` of them for slow followers.
+    pub(crate) fn compact(&mut self, keep_entries: u64, keep_bytes: usize) {
+        while let Some(first) = self.entries.front() {
+            let beyond = self.applied.0.saturating_sub(first.index) >= keep_entries || self.bytes > keep_bytes;
+            if first.index > self.applied.0 || !beyond {
+                return;
+            }
+            self.bytes -= cost(first);
+            self.compacted = (first.index, first.term);
+            self.entries.pop_front();
+        }
+    }
+
+    /// The current configuration.
+    pub(crate) fn conf_state(&self) -> &ConfState {
+        &self.conf_state
+    }
+
+    /// Index and term of the last entry.
+    pub(crate) fn last(&self) -> (u64, u64) {
+        self.entries
+            .back()
+            .map_or(self.compacted, |entry| (entry.index, entry.term))
+    }
+
+    /// The index of the first entry still here.
+    pub(crate) fn first_index(&self) -> u64 {
+        self.compacted.0 + 1
+    }
+
+    /// The term of an entry still here, or of the last one that is not.
+    pub(crate) fn term_at(&self, index: u64) -> Option<u64> {
+        if index == self.compacted.0 {
+            return Some(self.compacted.1);
+        }
+        let offset = index.checked_sub(self.first_index())?;
+        self.entries.get(usize::try_from(offset).ok()?).map(|entry| entry.term)
+    }
+}
+
+impl Storage for Log {
+    fn initial_state(&self) -> raft::Result<RaftState> {
+        Ok(RaftState {
+            hard_state: self.hard_state,
+            conf_state: self.conf_state.clone(),
+        })
+    }
+
+    fn entries(
+        &self,
+        low: u64,
+        high: u64,
+        max_size: impl Into<Option<u64>>,
+        _context: GetEntriesContext,
+    ) -> raft::Result<Vec<Entry>> {
+        if low < self.first_index() {
+            return Err(Error::Store(StorageError::Compacted));
+        }
+        if high > self.last().0 + 1 {
+            return Err(Error::Store(StorageError::Unavailable));
+        }
+        let limit = max_size.into().unwrap_or(u64::MAX);
+        let (mut found, mut size) = (Vec::new(), 0);
+        let start = usize::try_from(low - self.first_index()).expect("the tail fits in memory");
+        let count = usize::try_from(high.saturating_sub(low)).expect("the tail fits in memory");
+        for entry in self.entries.iter().skip(start).take(count) {
+            size += cost(entry) as u64;
+            if size > limit && !found.is_empty() {
+                break;
+            }
+            found.push(entry.clone());
+        }
+        Ok(found)
+    }
+
+    fn term(&self, index: u64) -> raft::Result<u64> {
+        let missing = if index < self.compacted.0 {
+            StorageError::Compacted
+        } else {
+            StorageError::Unavailable
+        };
+        self.term_at(index).ok_or(Error::Store(missing))
+    }
+
+    fn first_index(&self) -> raft::Result<u64> {
+        Ok(Self::first_index(self))
+    }
+
+    fn last_index(&self) -> raft::Result<u64> {
+        Ok(self.last().0)
+    }
+
+    /// A snapshot covers what is applied at the moment it is asked for; its data travels beside the message.
+    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
+        let (index, term) = self.applied;
+        if index == 0 || index < request_index {
+            return Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable));
+        }
+        let mut snapshot = Snapshot::default();
+        let metadata = snapshot.mut_metadata();
+        metadata.index = index;
+        metadata.term = term;
+        metadata.conf_state = Some(self.conf_state.clone());
+        Ok(snapshot)
+    }
+}
+
+/// Sound records that cannot belong together.
+fn inconsistent(cause: String) -> Fault {
+    Fault::Inconsistent { cause }
+}
+
+/// What an entry costs in memory, which bounds its size on the wire from above for all but tiny entries.
+fn cost(entry: &Entry) -> usize {
+    entry.data.len() + ENTRY_OVERHEAD_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(index: u64, term: u64) -> Entry {
+        Entry {
+            index,
+            term,
+            data: vec![0; 10].into(),
+            ..Entry::default()
+        }
+    }
+
+    fn log(from: u64, to: u64, applied: u64) -> Log {
+        let hard_state = HardState {
+            term: 1,
+            vote: 0,
+            commit: applied,
+        };
+        let entries = (from..=to).map(|index| entry(index, 1)).collect();
+        Log::new(
+            (from - 1, 1),
+            entries,
+            hard_state,
+            applied,
+            ConfState::from((vec![1], vec![])),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn a_log_read_back_must_be_whole() {
+        let conf = ConfState::default;
+        let hard = |term, commit| HardState { term, vote: 0, commit };
+        let two = || vec![entry(1, 1), entry(2, 2)];
+        let table: Vec<(&str, Result<Log, Fault>)> = vec![
+            (
+                "gap",
+                Log::new((0, 0), vec![entry(1, 1), entry(3, 1)], hard(1, 1), 0, conf()),
+            ),
+            (
+                "term goes back",
+                Log::new((0, 0), vec![entry(1, 2), entry(2, 1)], hard(2, 1), 0, conf()),
+            ),
+            ("applied past the end", Log::new((0, 0), two(), hard(2, 2), 3, conf())),
+            (
+                "applied before the snapshot",
+                Log::new((5, 1), vec![], hard(1, 5), 4, conf()),
+            ),
+            ("commit past the end", Log::new((0, 0), two(), hard(2, 3), 0, conf())),
+            ("term behind the log", Log::new((0, 0), two(), hard(1, 2), 0, conf())),
+        ];
+        for (what, result) in table {
+            assert!(result.is_err(), "{what} must be refused");
+        }
+        let healed = Log::new((0, 0), two(), hard(2, 0), 2, conf()).unwrap();
+        assert_eq!(healed.hard_state.commit, 2, "what was applied was committed");
+    }
+
+    #[test]
+    fn appending_replaces_a_conflicting_tail() {
+        let mut log = log(1, 3, 1);
+        log.append(&[entry(3, 2), entry(4, 2)]);
+        assert_eq!(log.last(), (4, 2));
+        assert_eq!(
+            (log.term_at(2), log.term_at(3), log.term_at(5)),
+            (Some(1), Some(2), None)
+        );
+        assert_eq!(log.bytes, 4 * cost(&entry(1, 1)));
+    }
+
+    #[test]
+    fn compaction_keeps_what_is_not_applied_and_what_followers_may_need() {
+        let mut log = log(1, 10, 8);
+        log.compact(3, usize::MAX);
+        assert_eq!(log.first_index(), 6, "three applied entries stay: 6, 7, 8");
+        assert_eq!(log.term(4), Err(Error::Store(StorageError::Compacted)));
+        assert_eq!(log.term(5), Ok(1), "the term before the first entry stays known");
+        log.compact(3, 0);
+        assert_eq!(
+            log.first_index(),
+            9,
+            "bytes run out first, but 9 and 10 are not applied"
+        );
+        assert_eq!(log.bytes, 2 * cost(&entry(1, 1)));
+    }
+
+    #[test]
+    fn entries_come_in_bounded_pieces() {
+        let log = log(1, 10, 8);
+        let read = |low, high, limit: u64| {
+            Storage::entries(&log, low, high, limit, GetEntriesContext::empty(false)).map(|found| found.len())
+        };
+        assert_eq!(read(2, 6, u64::MAX), Ok(4));
+        assert_eq!(read(2, 6, 0), Ok(1), "one entry always fits");
+        assert_eq!(read(2, 6, 2 * cost(&entry(1, 1)) as u64), Ok(2));
+        assert_eq!(read(0, 6, 0), Err(Error::Store(StorageError::Compacted)));
+    }
+
+    #[test]
+    fn a_snapshot_covers_what_is_applied() {
+        let mut log = log(4, 10, 8);
+        let metadata = |log: &Log| Storage::snapshot(log, 0, 2).unwrap().take_metadata();
+        assert_eq!((metadata(&log).index, metadata(&log).term), (8, 1));
+        log.applied_to(9);
+        log.set_conf_state(ConfState::from((vec![1, 2], vec![])));
+        assert_eq!(metadata(&log).index, 9);
+        assert_eq!(metadata(&log).get_conf_state().voters, [1, 2]);
+        assert!(Storage::snapshot(&log, 10, 2).is_err(), "nothing covers index 10 yet");
+    }
+}

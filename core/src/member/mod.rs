@@ -1,0 +1,465 @@
+//! A member of the cluster: consensus (the `raft` crate's `RawNode`), proposals, linearizable reads, lease clocks,
+//! membership rules, and what of the log may be forgotten.
+//!
+//! It decides and never waits: causes come in by methods, consequences are appended to a lent buffer of [`Output`]s, and
+//! nothing it promises leaves before the disk has it. It does not know the applied state: whoever composes it with a
+//! store applies the entries [`Member::drain`] returns and reports back what the member must know of them. See
+//! [`crate::node`] for that composition.
+//!
+//! Time only enters as arguments, randomness only from one seed.
+
+mod compactor;
+mod consensus;
+mod filter;
+mod leases;
+mod lessor;
+mod log;
+mod promises;
+mod proposals;
+mod reads;
+mod reconfig;
+mod requests;
+mod retention;
+mod status;
+mod timers;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use raft::{RawNode, StateRole};
+
+use crate::error::{Error, Fault};
+use crate::id::{MemberId, RequestIdGenerator};
+use crate::limits::{
+    MAX_APPEND_BYTES, MAX_INFLIGHT_APPENDS, MAX_REQUEST_BYTES, MAX_UNCOMMITTED_BYTES, SNAPSHOT_CATCHUP_ENTRIES,
+    SNAPSHOT_COUNT_ENTRIES,
+};
+use crate::proto::raftpb::{ConfState, Entry, HardState, Message};
+use crate::random::Prng;
+use crate::time::Instant;
+
+pub use compactor::Retention;
+pub use status::Status;
+pub use timers::Timer;
+
+pub(crate) use compactor::Compactor;
+pub(crate) use lessor::Renewal;
+pub(crate) use proposals::Origin;
+pub(crate) use reads::Reader;
+pub(crate) use requests::Reconfiguration;
+
+use lessor::Lessor;
+use log::Log;
+use promises::Promises;
+use proposals::Proposals;
+use reads::Reads;
+use retention::Snapshots;
+use timers::Timers;
+
+/// A request of a client, as its host calls it.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Token(pub u64);
+
+/// Something handed to a lane of the disk. Numbers of a kind only grow.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct BatchId(pub u64);
+
+/// Why a member goes no further.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Halt {
+    /// Something happened that it cannot go on after.
+    Fault(Fault),
+    /// It was removed from the cluster.
+    Removed,
+    /// It was asked to stop.
+    Stopped,
+}
+
+/// How a member behaves.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which member this is.
+    pub id: MemberId,
+    /// `--heartbeat-interval`: one tick of consensus.
+    pub heartbeat_interval: Duration,
+    /// `--election-timeout`.
+    pub election_timeout: Duration,
+    /// `--initial-election-tick-advance`.
+    pub initial_election_tick_advance: bool,
+    /// `--pre-vote`.
+    pub pre_vote: bool,
+    /// `--strict-reconfig-check`.
+    pub strict_reconfig_check: bool,
+    /// `--snapshot-count`.
+    pub snapshot_count: u64,
+    /// `--snapshot-catchup-entries`.
+    pub snapshot_catchup_entries: u64,
+    /// `--max-request-bytes`.
+    pub max_request_bytes: usize,
+    /// Feature gate `LeaseCheckpoint`.
+    pub lease_checkpoint: bool,
+    /// `--name`, as published.
+    pub name: String,
+    /// `--advertise-client-urls`, as published.
+    pub client_urls: Vec<String>,
+}
+
+impl Config {
+    /// etcd's defaults for the member `id`.
+    #[must_use]
+    pub fn new(id: MemberId) -> Self {
+        Self {
+            id,
+            heartbeat_interval: Duration::from_millis(100),
+            election_timeout: Duration::from_millis(1000),
+            initial_election_tick_advance: true,
+            pre_vote: true,
+            strict_reconfig_check: true,
+            snapshot_count: SNAPSHOT_COUNT_ENTRIES,
+            snapshot_catchup_entries: SNAPSHOT_CATCHUP_ENTRIES,
+            max_request_bytes: MAX_REQUEST_BYTES,
+            lease_checkpoint: false,
+            name: "default".to_owned(),
+            client_urls: Vec::new(),
+        }
+    }
+
+    /// How long a request may take, unless its client has less patience.
+    #[must_use]
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_secs(5) + self.election_timeout * 2
+    }
+
+    /// The shortest lease: one and a half election timeouts, in whole seconds.
+    #[must_use]
+    pub fn min_lease_ttl_seconds(&self) -> i64 {
+        let seconds = (self.election_timeout * 3 / 2).as_millis().div_ceil(1000);
+        i64::try_from(seconds).unwrap_or(i64::MAX)
+    }
+
+    /// Ticks of an election timeout.
+    fn election_ticks(&self) -> usize {
+        let tick = self.heartbeat_interval.as_nanos().max(1);
+        usize::try_from(self.election_timeout.as_nanos() / tick)
+            .unwrap_or(usize::MAX / 4)
+            .clamp(2, usize::MAX / 4)
+    }
+}
+
+/// What was read back of the log, and how far the table had followed it.
+#[derive(Clone, Debug, Default)]
+pub struct Recovered {
+    /// Term, vote and commit index.
+    pub hard_state: HardState,
+    /// Index of the snapshot that the entries follow; 0 where there is none.
+    pub snapshot_index: u64,
+    /// Its term.
+    pub snapshot_term: u64,
+    /// The entries after it.
+    pub entries: Vec<Entry>,
+    /// The last entry whose effects are in the table.
+    pub applied: u64,
+    /// The configuration of consensus after that entry.
+    pub conf_state: ConfState,
+}
+
+/// A consequence. What is appended first is to be done first.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// A proposal will get no answer from being applied.
+    Failed(Origin, Error),
+    /// The end.
+    Halt(Halt),
+    /// To be appended to the log on disk, and reported by [`Member::persisted`] if `sync` is set.
+    Persist {
+        batch: BatchId,
+        hard_state: Option<HardState>,
+        entries: Vec<Entry>,
+        sync: bool,
+    },
+    /// A linearizable read may go on, or may not.
+    Read(Reader, Result<(), Error>),
+    /// To be sent to a peer; losing it is allowed.
+    Send { to: MemberId, messages: Vec<Message> },
+    /// A snapshot of the log's state up to `index`, to be reported by [`Member::snapshot_saved`].
+    Snapshot {
+        index: u64,
+        term: u64,
+        conf_state: ConfState,
+    },
+    /// Leadership moved as asked, or did not in time.
+    Transferred(Token, Result<(), Error>),
+}
+
+/// Leadership to be moved, and who asked for it.
+#[derive(Clone, Copy, Debug)]
+struct Transfer {
+    token: Token,
+    to: MemberId,
+    deadline: Instant,
+}
+
+/// Revocations of expired leases.
+#[derive(Debug, Default)]
+struct Revocations {
+    /// Expired and not proposed yet.
+    waiting: VecDeque<i64>,
+    /// Proposed and not applied yet.
+    proposed: usize,
+    /// This member missed ticks, so that leadership is to be confirmed before anything is revoked.
+    slept: bool,
+    /// It is being confirmed.
+    confirming: bool,
+}
+
+/// How far a member is on its way out.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Phase {
+    Running,
+    /// Asked to stop; leadership is being handed over.
+    Stopping,
+    /// Removed from the cluster; only the farewell is still sent.
+    Removed,
+    /// Nothing goes in or out any more.
+    Halted,
+}
+
+/// The machine.
+pub struct Member {
+    config: Config,
+    raft: RawNode<Log>,
+    prng: Prng,
+    ids: RequestIdGenerator,
+    pub(crate) timers: Timers,
+    promises: Promises,
+    proposals: Proposals,
+    reads: Reads,
+    lessor: Lessor,
+    revocations: Revocations,
+    snapshots: Snapshots,
+    transfers: Vec<Transfer>,
+    /// A member that stops does not wait longer for an heir.
+    stop_by: Option<Instant>,
+    reads_failed: u64,
+    connected_since: BTreeMap<MemberId, Instant>,
+    phase: Phase,
+    published: bool,
+    started_at: Instant,
+    ticks_advanced: bool,
+    last_tick: Instant,
+    tick_due: Instant,
+    leader: MemberId,
+    leader_since: Option<Instant>,
+    leader_changes: u64,
+    /// Term and role at which the election timeout was drawn.
+    drawn_at: (u64, StateRole),
+}
+
+impl Member {
+    /// A member that continues where what was read back ends. `leases` are id, seconds granted and seconds left at the
+    /// last checkpoint; `unix_ms` is the wall clock, for ids that no earlier run used.
+    ///
+    /// # Errors
+    /// A fault where the parts that were read back contradict each other.
+    pub fn start(
+        config: Config,
+        recovered: Recovered,
+        leases: impl IntoIterator<Item = (i64, i64, i64)>,
+        seed: u64,
+        unix_ms: u64,
+        now: Instant,
+    ) -> Result<Self, Fault> {
+        check_configuration(&config, &recovered.conf_state)?;
+        let snapshot = (recovered.snapshot_index, recovered.snapshot_term);
+        let applied = recovered.applied;
+        let conf_state = recovered.conf_state.clone();
+        let promises = Promises::new(recovered.hard_state);
+        let log = Log::new(
+            snapshot,
+            recovered.entries,
+            recovered.hard_state,
+            applied,
+            recovered.conf_state,
+        )?;
+        let durable = (applied, log.term_at(applied).unwrap_or(0));
+        let snapshots = Snapshots::new(config.snapshot_count, snapshot.0, durable, conf_state);
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let raft = RawNode::new(&raft_config(&config, applied), log, &logger).map_err(|error| Fault::Inconsistent {
+            cause: format!("consensus cannot start: {error}"),
+        })?;
+        let mut ids = RequestIdGenerator::new(config.id, unix_ms);
+        let mut member = Self {
+            prng: Prng::new(seed).fork("election"),
+            reads: Reads::new(ids.next_id() ^ READ_ID_MARK),
+            lessor: Lessor::new(leases, config.lease_checkpoint),
+            drawn_at: (u64::MAX, StateRole::Leader),
+            last_tick: now,
+            tick_due: now + config.heartbeat_interval,
+            config,
+            raft,
+            ids,
+            timers: Timers::default(),
+            promises,
+            proposals: Proposals::default(),
+            revocations: Revocations::default(),
+            snapshots,
+            transfers: Vec::new(),
+            stop_by: None,
+            reads_failed: 0,
+            connected_since: BTreeMap::new(),
+            phase: Phase::Running,
+            published: false,
+            started_at: now,
+            ticks_advanced: false,
+            leader: MemberId::NONE,
+            leader_since: None,
+            leader_changes: 0,
+        };
+        member.draw_election_timeout();
+        member.timers.set(Timer::Tick, member.tick_due);
+        member.timers.set(Timer::Publish, now);
+        Ok(member)
+    }
+
+    /// Which member this is.
+    pub fn id(&self) -> MemberId {
+        self.config.id
+    }
+
+    /// The leader, as far as this member knows.
+    pub fn leader(&self) -> MemberId {
+        self.leader
+    }
+
+    /// Whether this member leads.
+    pub fn leads(&self) -> bool {
+        self.raft.raft.state == StateRole::Leader
+    }
+
+    /// The current term.
+    pub fn term(&self) -> u64 {
+        self.raft.raft.term
+    }
+
+    /// The last entry known to be committed.
+    pub fn commit_index(&self) -> u64 {
+        self.raft.raft.raft_log.committed
+    }
+
+    /// The last entry applied.
+    pub fn applied_index(&self) -> u64 {
+        self.raft.raft.raft_log.applied
+    }
+
+    /// Whether the member's own name and client URLs are in the cluster's state, so that clients may be served.
+    pub fn is_published(&self) -> bool {
+        self.published
+    }
+
+    /// The configuration of consensus.
+    pub fn conf_state(&self) -> &ConfState {
+        self.raft.store().conf_state()
+    }
+
+    /// What of the member's state is shown; the rest is the applied state's.
+    pub(crate) fn status(&self) -> Status {
+        Status {
+            member: self.config.id,
+            leader: self.leader,
+            term: self.term(),
+            leads: self.leads(),
+            is_learner: self.conf_state().learners.contains(&self.config.id.0),
+            published: self.published,
+            commit_index: self.commit_index(),
+            applied_index: self.applied_index(),
+            durable_index: self.durable_index(),
+            proposals_pending: self.proposals.len() as u64,
+            proposals_failed: self.proposals.failed(),
+            reads_failed: self.reads_failed,
+            leader_changes: self.leader_changes,
+        }
+    }
+
+    /// Whether this member is removed or halted, so that nothing is applied any more.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.phase >= Phase::Removed
+    }
+
+    /// The leases that have a clock, in order.
+    pub(crate) fn lease_ids(&self) -> Vec<i64> {
+        self.lessor.ids()
+    }
+
+    /// Asserts, in this order:
+    ///
+    /// - only what is committed, and on this member's own disk, is applied;
+    /// - the log in memory reaches from at most the last applied entry to the end;
+    /// - what is not on disk was handed to it;
+    /// - proposals, their deadlines and their clients agree;
+    /// - lease clocks run exactly on a leader that has opened its term.
+    pub fn check(&self) {
+        let log = &self.raft.raft.raft_log;
+        assert!(log.applied <= log.committed, "only what is committed is applied");
+        assert!(
+            log.applied <= log.persisted,
+            "only what is on this member's own disk is applied"
+        );
+        assert!(
+            log.store.first_index() <= log.applied + 1,
+            "entries are kept until they are applied"
+        );
+        assert!(log.store.last().0 + 1 >= log.unstable.offset, "the log has no gap");
+        let settled = self.promises.outstanding() > 0 || self.phase >= Phase::Removed;
+        assert!(
+            settled || log.persisted == log.last_index(),
+            "what is not on disk was handed to it"
+        );
+        self.proposals.check();
+        self.lessor.check();
+        assert!(
+            !self.lessor.is_primary() || self.leads(),
+            "a deposed leader counts no lease's time"
+        );
+    }
+}
+
+/// Sets ids of reads apart from ids of proposals.
+const READ_ID_MARK: u64 = 1 << 47;
+
+/// The configuration the `raft` crate is run with: etcd's.
+fn raft_config(config: &Config, applied: u64) -> raft::Config {
+    raft::Config {
+        id: config.id.0,
+        election_tick: config.election_ticks(),
+        heartbeat_tick: 1,
+        applied,
+        max_size_per_msg: MAX_APPEND_BYTES as u64,
+        max_inflight_msgs: MAX_INFLIGHT_APPENDS,
+        check_quorum: true,
+        pre_vote: config.pre_vote,
+        max_uncommitted_size: MAX_UNCOMMITTED_BYTES as u64,
+        max_committed_size_per_ready: MAX_APPEND_BYTES as u64,
+        ..raft::Config::default()
+    }
+}
+
+/// The `raft` crate panics on configurations that cannot be.
+fn check_configuration(config: &Config, conf_state: &ConfState) -> Result<(), Fault> {
+    let inconsistent = |cause: String| Err(Fault::Inconsistent { cause });
+    if config.id == MemberId::NONE {
+        return inconsistent("a member cannot have the id 0".to_owned());
+    }
+    let mut ids: Vec<u64> = conf_state.voters.iter().chain(&conf_state.learners).copied().collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let is_joint = !conf_state.voters_outgoing.is_empty() || !conf_state.learners_next.is_empty();
+    if ids.len() != conf_state.voters.len() + conf_state.learners.len() || ids.first() == Some(&0) || is_joint {
+        return inconsistent(format!(
+            "the stored configuration of consensus is impossible: {conf_state:?}"
+        ));
+    }
+    if conf_state.voters.is_empty() && !conf_state.learners.is_empty() {
+        return inconsistent("the stored configuration of consensus has learners and no voters".to_owned());
+    }
+    Ok(())
+}

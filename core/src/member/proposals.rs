@@ -1,0 +1,327 @@
+//! Proposals under way: who waits for which request id, until when, and what could not be handed to a leader yet.
+//!
+//! An entry may be applied although its proposer gave up; then nobody is answered. While there is no leader, proposals
+//! wait here, as they do in etcd, until there is one or their time is up.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::error::Error;
+use crate::limits::{MAX_BATCH_ENTRIES, MAX_INFLIGHT_REQUESTS, MAX_UNCOMMITTED_BYTES};
+use crate::proto::raftpb::{Entry, EntryType};
+use crate::time::Instant;
+
+use super::Token;
+
+/// On whose behalf something was proposed, and what is to be done with the outcome.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Origin {
+    /// The member raises its NOSPACE alarm; the client whose request did not fit hears of it afterwards.
+    Alarm(Option<Token>),
+    /// The auto-compactor.
+    AutoCompact,
+    /// The lessor writes down what is left of leases.
+    Checkpoint,
+    /// A client, who gets the answer.
+    Client(Token),
+    /// A client's compaction that is answered once the space is free.
+    Compact(Token),
+    /// The member publishes its name and client URLs.
+    Publish,
+    /// A client keeps alive a lease whose checkpoint must be taken back first.
+    Renew(Token, i64),
+    /// The lessor ends an expired lease.
+    Revoke(i64),
+    /// The leader sets the cluster version.
+    Version,
+}
+
+impl Origin {
+    /// The client behind it.
+    pub(crate) fn token(self) -> Option<Token> {
+        match self {
+            Self::Client(token) | Self::Compact(token) | Self::Renew(token, _) => Some(token),
+            Self::Alarm(token) => token,
+            Self::AutoCompact | Self::Checkpoint | Self::Publish | Self::Revoke(_) | Self::Version => None,
+        }
+    }
+}
+
+/// One proposal under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flight {
+    pub(crate) origin: Origin,
+    pub(crate) proposed_at: Instant,
+    deadline: Instant,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Proposals {
+    flights: BTreeMap<u64, Flight>,
+    by_token: BTreeMap<Token, u64>,
+    deadlines: BTreeSet<(Instant, u64)>,
+    unsent: VecDeque<(u64, Entry)>,
+    unsent_bytes: usize,
+    failed: u64,
+}
+
+impl Proposals {
+    /// Whether one more from a client would be one too many.
+    pub(crate) fn is_full(&self) -> bool {
+        self.flights.len() >= MAX_INFLIGHT_REQUESTS || self.unsent_bytes >= MAX_UNCOMMITTED_BYTES
+    }
+
+    /// Whether anybody waits for this one.
+    pub(crate) fn contains(&self, id: u64) -> bool {
+        self.flights.contains_key(&id)
+    }
+
+    /// Takes a proposal, to be sent by [`Proposals::take_unsent`].
+    pub(crate) fn add(&mut self, id: u64, origin: Origin, now: Instant, deadline: Instant, entry: Entry) {
+        self.flights.insert(
+            id,
+            Flight {
+                origin,
+                proposed_at: now,
+                deadline,
+            },
+        );
+        self.deadlines.insert((deadline, id));
+        if let Some(token) = origin.token() {
+            self.by_token.insert(token, id);
+        }
+        self.unsent_bytes += entry.data.len();
+        self.unsent.push_back((id, entry));
+    }
+
+    /// Takes entries to propose in one message of at most `max_bytes` (or one entry): either normal ones or one
+    /// membership change, which is left where `conf_change_allowed` is false, and everything behind it passes it.
+    pub(crate) fn take_unsent(&mut self, max_bytes: usize, conf_change_allowed: bool) -> Vec<Entry> {
+        let (mut taken, mut bytes, mut place) = (Vec::new(), 0, 0);
+        while taken.len() < MAX_BATCH_ENTRIES
+            && let Some((id, entry)) = self.unsent.get(place)
+        {
+            if !self.flights.contains_key(id) {
+                self.remove_unsent(place);
+                continue;
+            }
+            let is_conf_change = entry.get_entry_type() == EntryType::EntryConfChange;
+            if is_conf_change && !conf_change_allowed {
+                place += 1;
+                continue;
+            }
+            bytes += entry.data.len();
+            if !taken.is_empty() && (is_conf_change || bytes > max_bytes) {
+                break;
+            }
+            taken.push(self.remove_unsent(place));
+            if is_conf_change {
+                break;
+            }
+        }
+        taken
+    }
+
+    /// Whether anything waits to be sent, but for membership changes that may have to wait for each other.
+    pub(crate) fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// The outcome of a proposal is known: takes it, if somebody here waits for it.
+    pub(crate) fn resolve(&mut self, id: u64) -> Option<Flight> {
+        let flight = self.flights.remove(&id)?;
+        self.deadlines.remove(&(flight.deadline, id));
+        if let Some(token) = flight.origin.token() {
+            self.by_token.remove(&token);
+        }
+        Some(flight)
+    }
+
+    /// A client does not wait any more.
+    pub(crate) fn cancel(&mut self, token: Token) {
+        if let Some(id) = self.by_token.get(&token).copied() {
+            self.resolve(id);
+        }
+    }
+
+    /// Takes one proposal whose time is up.
+    pub(crate) fn pop_late(&mut self, now: Instant) -> Option<Flight> {
+        let &(deadline, id) = self.deadlines.first()?;
+        if deadline > now {
+            return None;
+        }
+        self.failed += 1;
+        self.resolve(id)
+    }
+
+    /// Takes any proposal.
+    pub(crate) fn pop_any(&mut self) -> Option<Flight> {
+        let (_, id) = *self.deadlines.first()?;
+        self.resolve(id)
+    }
+
+    /// The earliest deadline.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// How many are under way.
+    pub(crate) fn len(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// How many ran out of time.
+    pub(crate) fn failed(&self) -> u64 {
+        self.failed
+    }
+
+    /// Asserts that the tables agree.
+    pub(crate) fn check(&self) {
+        assert_eq!(
+            self.flights.len(),
+            self.deadlines.len(),
+            "every proposal has one deadline"
+        );
+        assert!(
+            self.by_token.values().all(|id| self.flights.contains_key(id)),
+            "every client waits for a proposal"
+        );
+        let bytes: usize = self.unsent.iter().map(|(_, entry)| entry.data.len()).sum();
+        assert_eq!(bytes, self.unsent_bytes, "what waits is counted");
+    }
+
+    fn remove_unsent(&mut self, place: usize) -> Entry {
+        let (_, entry) = self.unsent.remove(place).expect("the caller looked at this place");
+        self.unsent_bytes -= entry.data.len();
+        entry
+    }
+}
+
+/// How long ago something happened decides what a proposal that ran out of time is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Circumstances {
+    /// The present leader was seen for the first time at this moment.
+    pub(crate) leader_since: Option<Instant>,
+    /// Proposals up to so long before that may have been lost with the leader before it.
+    pub(crate) loss_window: std::time::Duration,
+    /// The leader, or for the leader itself a quorum, was connected all the time; `None` where there is no leader.
+    pub(crate) connected_since: Option<Option<Instant>>,
+}
+
+/// Why a proposal made at `proposed_at` got no answer in time, as etcd puts it.
+pub(crate) fn timeout(proposed_at: Instant, circumstances: Circumstances) -> Error {
+    let Circumstances {
+        leader_since,
+        loss_window,
+        connected_since,
+    } = circumstances;
+    if let Some(elected) = leader_since
+        && proposed_at < elected
+        && proposed_at + loss_window > elected
+    {
+        return Error::TimeoutLeaderFail;
+    }
+    match connected_since {
+        None => Error::Timeout,
+        Some(Some(since)) if since <= proposed_at => Error::Timeout,
+        Some(_) => Error::TimeoutConnectionLost,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(seconds)
+    }
+
+    fn entry(kind: EntryType, bytes: usize) -> Entry {
+        Entry {
+            entry_type: kind as i32,
+            data: vec![0; bytes].into(),
+            ..Entry::default()
+        }
+    }
+
+    fn add(proposals: &mut Proposals, id: u64, kind: EntryType, bytes: usize) {
+        proposals.add(id, Origin::Client(Token(id)), at(0), at(7), entry(kind, bytes));
+        proposals.check();
+    }
+
+    #[test]
+    fn proposals_go_out_in_messages_of_bounded_size_and_changes_of_membership_alone() {
+        let mut proposals = Proposals::default();
+        for (id, bytes) in [(1, 40), (2, 40), (3, 40), (4, 500)] {
+            add(&mut proposals, id, EntryType::EntryNormal, bytes);
+        }
+        add(&mut proposals, 5, EntryType::EntryConfChange, 10);
+        add(&mut proposals, 6, EntryType::EntryNormal, 10);
+        let sizes = |entries: Vec<Entry>| entries.iter().map(|entry| entry.data.len()).collect::<Vec<_>>();
+        assert_eq!(sizes(proposals.take_unsent(100, true)), [40, 40]);
+        assert_eq!(sizes(proposals.take_unsent(100, true)), [40]);
+        assert_eq!(sizes(proposals.take_unsent(100, true)), [500], "one entry always fits");
+        proposals.check();
+        assert_eq!(
+            sizes(proposals.take_unsent(100, false)),
+            [10],
+            "the normal entry passes the change that must wait"
+        );
+        assert!(proposals.has_unsent());
+        assert_eq!(sizes(proposals.take_unsent(100, true)), [10]);
+        assert_eq!(proposals.take_unsent(100, true), []);
+        assert_eq!(proposals.len(), 6, "they are all still under way");
+    }
+
+    #[test]
+    fn who_gave_up_is_not_proposed_and_not_answered() {
+        let mut proposals = Proposals::default();
+        add(&mut proposals, 1, EntryType::EntryNormal, 10);
+        proposals.cancel(Token(1));
+        assert_eq!(proposals.take_unsent(100, true), []);
+        assert!(proposals.resolve(1).is_none());
+        proposals.check();
+    }
+
+    #[test]
+    fn late_ones_come_in_the_order_of_their_deadlines() {
+        let mut proposals = Proposals::default();
+        proposals.add(1, Origin::Revoke(5), at(0), at(9), entry(EntryType::EntryNormal, 1));
+        add(&mut proposals, 2, EntryType::EntryNormal, 1);
+        assert_eq!(proposals.deadline(), Some(at(7)));
+        assert!(proposals.pop_late(at(6)).is_none());
+        assert_eq!(proposals.pop_late(at(9)).unwrap().origin, Origin::Client(Token(2)));
+        assert_eq!(proposals.pop_late(at(9)).unwrap().origin, Origin::Revoke(5));
+        assert!(proposals.pop_late(at(9)).is_none());
+        assert_eq!((proposals.failed(), proposals.len()), (2, 0));
+    }
+
+    #[test]
+    fn a_timeout_names_its_likely_cause() {
+        let window = Duration::from_secs(2);
+        let case = |leader_since, connected_since| {
+            timeout(
+                at(10),
+                Circumstances {
+                    leader_since,
+                    loss_window: window,
+                    connected_since,
+                },
+            )
+        };
+        let table = [
+            (case(None, None), Error::Timeout),
+            (case(Some(at(11)), Some(Some(at(0)))), Error::TimeoutLeaderFail),
+            (case(Some(at(12)), Some(Some(at(0)))), Error::Timeout),
+            (case(Some(at(10)), Some(Some(at(0)))), Error::Timeout),
+            (case(Some(at(3)), Some(Some(at(10)))), Error::Timeout),
+            (case(Some(at(3)), Some(Some(at(11)))), Error::TimeoutConnectionLost),
+            (case(Some(at(3)), Some(None)), Error::TimeoutConnectionLost),
+        ];
+        for (row, (found, expected)) in table.into_iter().enumerate() {
+            assert_eq!(found, expected, "row {row}");
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Linearizable reads: waiters are gathered into batches, a batch asks the leader for a read index, and its waiters go
+//! on once that index is applied. Nothing here talks to consensus: it says what to ask and is told what came back.
+//!
+//! Every question carries an id that was never used before, also when it is asked again, and only answers to questions
+//! of the present batch count. A process that slept cannot take an old answer for a new one.
+
+use std::time::Duration;
+
+use crate::time::Instant;
+
+use super::Token;
+
+/// How long a question may stay unanswered before it is asked again.
+pub(crate) const RETRY: Duration = Duration::from_millis(500);
+
+/// Whoever waits for a confirmed read index, and what is to be done then.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reader {
+    /// The member itself, before it revokes expired leases after it has slept.
+    Expiry,
+    /// A client that reads.
+    Read(Token),
+    /// A client that keeps a lease alive.
+    Renew(Token, i64),
+    /// A client that asks what is left of a lease.
+    TimeToLive(Token, i64),
+}
+
+impl Reader {
+    /// The client behind it.
+    pub(crate) fn token(self) -> Option<Token> {
+        match self {
+            Self::Expiry => None,
+            Self::Read(token) | Self::Renew(token, _) | Self::TimeToLive(token, _) => Some(token),
+        }
+    }
+}
+
+/// A reader and how long it may wait.
+#[derive(Clone, Copy, Debug)]
+struct Waiter {
+    reader: Reader,
+    deadline: Instant,
+}
+
+/// Waiters that share one question, and the ids under which it was asked since the leader last changed.
+#[derive(Debug, Default)]
+struct Batch {
+    waiters: Vec<Waiter>,
+    asked: Vec<u64>,
+    asked_at: Instant,
+}
+
+/// All linearizable reads of a member. One batch is being asked at a time; who comes meanwhile forms the next.
+#[derive(Debug, Default)]
+pub(crate) struct Reads {
+    gathering: Vec<Waiter>,
+    asking: Option<Batch>,
+    /// Confirmed, but not yet applied so far; in order of their index.
+    confirmed: Vec<(u64, Vec<Waiter>)>,
+    last_id: u64,
+}
+
+impl Reads {
+    /// Ids continue after `first_id`, which no earlier run of this member used.
+    pub(crate) fn new(first_id: u64) -> Self {
+        Self {
+            last_id: first_id,
+            ..Self::default()
+        }
+    }
+
+    /// Adds a reader to the next batch.
+    pub(crate) fn join(&mut self, reader: Reader, deadline: Instant) {
+        self.gathering.push(Waiter { reader, deadline });
+    }
+
+    /// The id to ask under, if a batch is ready to be asked, or is due to be asked again.
+    pub(crate) fn ask(&mut self, now: Instant) -> Option<u64> {
+        match &self.asking {
+            None if self.gathering.is_empty() => return None,
+            None => {
+                let waiters = std::mem::take(&mut self.gathering);
+                self.asking = Some(Batch {
+                    waiters,
+                    ..Batch::default()
+                });
+            }
+            Some(batch) if !batch.asked.is_empty() && now < batch.asked_at + RETRY => return None,
+            Some(_) => {}
+        }
+        self.last_id += 1;
+        let batch = self.asking.as_mut().expect("a batch was just seen or made");
+        batch.asked.push(self.last_id);
+        batch.asked_at = now;
+        Some(self.last_id)
+    }
+
+    /// The leader changed, or began to serve its term: what was asked is void and is asked again at once.
+    pub(crate) fn void(&mut self) {
+        if let Some(batch) = &mut self.asking {
+            batch.asked.clear();
+        }
+    }
+
+    /// An answer came. Those to questions of another batch, or of another leader's time, are ignored.
+    pub(crate) fn confirm(&mut self, id: u64, index: u64) {
+        if self.asking.as_ref().is_some_and(|batch| batch.asked.contains(&id)) {
+            let batch = self.asking.take().expect("it was just looked at");
+            self.confirmed.push((index, batch.waiters));
+        }
+    }
+
+    /// Takes the readers whose index is applied.
+    pub(crate) fn release(&mut self, applied: u64, out: &mut Vec<Reader>) {
+        self.confirmed.retain_mut(|(index, waiters)| {
+            if *index > applied {
+                return true;
+            }
+            out.extend(waiters.drain(..).map(|waiter| waiter.reader));
+            false
+        });
+    }
+
+    /// Takes the readers whose time is up.
+    pub(crate) fn expire(&mut self, now: Instant, out: &mut Vec<Reader>) {
+        self.take_if(|waiter| waiter.deadline <= now, out);
+    }
+
+    /// Forgets a client's reader.
+    pub(crate) fn cancel(&mut self, token: Token) {
+        self.take_if(|waiter| waiter.reader.token() == Some(token), &mut Vec::new());
+    }
+
+    /// Takes every reader there is.
+    pub(crate) fn drain(&mut self, out: &mut Vec<Reader>) {
+        self.take_if(|_| true, out);
+    }
+
+    /// When to ask again or to give up on somebody.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let retry = self.asking.as_ref().map(|batch| batch.asked_at + RETRY);
+        self.waiters()
+            .map(|waiter| waiter.deadline)
+            .min()
+            .into_iter()
+            .chain(retry)
+            .min()
+    }
+
+    fn waiters(&self) -> impl Iterator<Item = &Waiter> {
+        let asking = self.asking.iter().flat_map(|batch| &batch.waiters);
+        let confirmed = self.confirmed.iter().flat_map(|(_, waiters)| waiters);
+        self.gathering.iter().chain(asking).chain(confirmed)
+    }
+
+    fn take_if(&mut self, mut take: impl FnMut(&Waiter) -> bool, out: &mut Vec<Reader>) {
+        let mut sift = |waiters: &mut Vec<Waiter>| {
+            waiters.retain(|waiter| {
+                let taken = take(waiter);
+                if taken {
+                    out.push(waiter.reader);
+                }
+                !taken
+            });
+            waiters.is_empty()
+        };
+        sift(&mut self.gathering);
+        if self.asking.as_mut().is_some_and(|batch| sift(&mut batch.waiters)) {
+            self.asking = None;
+        }
+        self.confirmed.retain_mut(|(_, waiters)| !sift(waiters));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LATE: Instant = Instant::from_nanos(7_000_000_000);
+
+    fn at(millis: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(millis)
+    }
+
+    fn read(token: u64) -> Reader {
+        Reader::Read(Token(token))
+    }
+
+    fn released(reads: &mut Reads, applied: u64) -> Vec<Reader> {
+        let mut out = Vec::new();
+        reads.release(applied, &mut out);
+        out
+    }
+
+    #[test]
+    fn readers_share_a_question_and_wait_for_the_index() {
+        let mut reads = Reads::new(0);
+        assert_eq!(reads.ask(at(0)), None, "nobody reads");
+        reads.join(read(1), LATE);
+        reads.join(read(2), LATE);
+        let first = reads.ask(at(0)).unwrap();
+        reads.join(read(3), LATE);
+        assert_eq!(reads.ask(at(0)), None, "one batch at a time");
+        reads.confirm(first, 10);
+        assert_eq!(released(&mut reads, 9), []);
+        assert_eq!(released(&mut reads, 10), [read(1), read(2)]);
+        let second = reads.ask(at(1)).unwrap();
+        reads.confirm(second, 10);
+        assert_eq!(released(&mut reads, 10), [read(3)]);
+        assert_eq!(reads.deadline(), None, "nobody waits");
+    }
+
+    #[test]
+    fn every_question_has_a_fresh_id_and_any_of_the_batch_is_an_answer() {
+        let mut reads = Reads::new(100);
+        reads.join(read(1), LATE);
+        let first = reads.ask(at(0)).unwrap();
+        assert_eq!(reads.ask(at(499)), None, "not yet");
+        let again = reads.ask(at(500)).unwrap();
+        assert_ne!(first, again);
+        reads.confirm(first, 5);
+        assert_eq!(
+            released(&mut reads, 5),
+            [read(1)],
+            "the late answer to the first question will do"
+        );
+        reads.join(read(2), LATE);
+        let second = reads.ask(at(600)).unwrap();
+        reads.confirm(again, 5);
+        assert_eq!(
+            released(&mut reads, 5),
+            [],
+            "an answer to an earlier batch says nothing about this one"
+        );
+        reads.confirm(second, 6);
+        assert_eq!(released(&mut reads, 6), [read(2)]);
+    }
+
+    #[test]
+    fn a_leader_change_voids_what_was_asked() {
+        let mut reads = Reads::new(0);
+        reads.join(read(1), LATE);
+        let old = reads.ask(at(0)).unwrap();
+        reads.void();
+        let new = reads.ask(at(1)).expect("asked again at once");
+        reads.confirm(old, 5);
+        assert_eq!(released(&mut reads, 9), [], "the deposed leader's answer is not taken");
+        reads.confirm(new, 7);
+        assert_eq!(released(&mut reads, 9), [read(1)]);
+    }
+
+    #[test]
+    fn readers_leave_when_late_or_cancelled() {
+        let mut reads = Reads::new(0);
+        reads.join(read(1), at(50));
+        reads.join(read(2), LATE);
+        reads.ask(at(0));
+        reads.join(read(3), LATE);
+        assert_eq!(reads.deadline(), Some(at(50)));
+        let mut late = Vec::new();
+        reads.expire(at(50), &mut late);
+        assert_eq!(late, [read(1)]);
+        reads.cancel(Token(2));
+        assert!(reads.asking.is_none(), "an empty batch is not asked");
+        reads.cancel(Token(3));
+        assert_eq!(reads.deadline(), None, "nobody waits");
+    }
+}

@@ -1,0 +1,197 @@
+//! Whether the cluster is fit for a change of its membership (`--strict-reconfig-check`), before one is proposed.
+//!
+//! Whether the change itself is valid (known ids, free URLs, not too many learners) is decided when it is applied, by
+//! every member alike.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::id::MemberId;
+use crate::membership::Member;
+use crate::time::Instant;
+
+/// How long a member must have been connected to count as healthy.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The members as applied, and what is known of their connections.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Roster<'a> {
+    pub(crate) me: MemberId,
+    pub(crate) members: &'a [Member],
+    pub(crate) connected_since: &'a BTreeMap<MemberId, Instant>,
+    pub(crate) now: Instant,
+}
+
+impl Roster<'_> {
+    /// May a member be added?
+    pub(crate) fn may_add(self, is_learner: bool) -> Result<(), Error> {
+        let (voters, started) = self.voters_without(None);
+        if !is_learner {
+            // A second member next to a single one is how a cluster of one is repaired or grown.
+            let grows_from_one = voters == 1 && started == 1;
+            if !grows_from_one && started < quorum(voters + 1) {
+                return Err(Error::NotEnoughStartedMembers);
+            }
+        }
+        if self.healthy_voters() < quorum(voters) {
+            Err(Error::UnhealthyCluster)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// May the learner `id` become a voter?
+    pub(crate) fn may_promote(self) -> Result<(), Error> {
+        // The learner counts as started: it answers the leader, or it would not be in sync.
+        let (voters, started) = self.voters_without(None);
+        if started + 1 < quorum(voters + 1) {
+            Err(Error::NotEnoughStartedMembers)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// May the member `id` be removed? One without a vote may, and one that is not there is found out when it is applied.
+    pub(crate) fn may_remove(self, id: MemberId) -> Result<(), Error> {
+        if !self.voters().any(|member| member.id == id) {
+            return Ok(());
+        }
+        let (left, started) = self.voters_without(Some(id));
+        if started < quorum(left) {
+            return Err(Error::NotEnoughStartedMembers);
+        }
+        if id != self.me && !self.connected_since.contains_key(&id) {
+            return Ok(());
+        }
+        if self.healthy_voters() < quorum(left) + 1 {
+            Err(Error::UnhealthyCluster)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// How many voters there are but for `id`, and how many of them have started.
+    fn voters_without(self, id: Option<MemberId>) -> (usize, usize) {
+        let voters = || self.voters().filter(|member| Some(member.id) != id);
+        (voters().count(), voters().filter(|member| member.is_started()).count())
+    }
+
+    fn healthy_voters(self) -> usize {
+        let is_healthy = |id| {
+            let since = self.connected_since.get(&id);
+            id == self.me || since.is_some_and(|since| *since + HEALTH_INTERVAL <= self.now)
+        };
+        self.voters().filter(|member| is_healthy(member.id)).count()
+    }
+
+    fn voters(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|member| !member.is_learner)
+    }
+}
+
+/// How many of `voters` are a majority.
+pub(crate) fn quorum(voters: usize) -> usize {
+    voters / 2 + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Instant = Instant::from_nanos(60_000_000_000);
+
+    /// Members from a word each: `s` started, `n` not started, `l` learner; with `+` connected for long, `~` just now.
+    fn roster(words: &str, check: impl Fn(Roster<'_>) -> Result<(), Error>) -> Result<(), Error> {
+        let (mut members, mut connected_since) = (Vec::new(), BTreeMap::new());
+        for (place, word) in words.split_ascii_whitespace().enumerate() {
+            let id = MemberId(place as u64 + 1);
+            let name = if word.starts_with('n') {
+                String::new()
+            } else {
+                format!("m{place}")
+            };
+            members.push(Member {
+                id,
+                name,
+                is_learner: word.starts_with('l'),
+                ..Member::default()
+            });
+            if word.ends_with('+') {
+                connected_since.insert(id, Instant::ZERO);
+            } else if word.ends_with('~') {
+                connected_since.insert(id, NOW);
+            }
+        }
+        check(Roster {
+            me: MemberId(1),
+            members: &members,
+            connected_since: &connected_since,
+            now: NOW,
+        })
+    }
+
+    #[test]
+    fn adding_needs_a_started_quorum_of_the_new_cluster_and_a_healthy_one_of_the_old() {
+        let (few, unhealthy) = (Err(Error::NotEnoughStartedMembers), Err(Error::UnhealthyCluster));
+        let table = [
+            ("s", false, Ok(())),
+            ("s n", false, few),
+            ("s s+", false, Ok(())),
+            ("s s~", false, unhealthy),
+            ("s s+ s+", false, Ok(())),
+            ("s s+ s", false, Ok(())),
+            ("s s s", false, unhealthy),
+            ("s s+ n", false, few),
+            ("s s+ n", true, Ok(())),
+            ("s s+ l+", false, Ok(())),
+            ("s s l+", true, unhealthy),
+        ];
+        for (words, is_learner, expected) in table {
+            assert_eq!(
+                roster(words, |roster| roster.may_add(is_learner)),
+                expected,
+                "{words}, learner: {is_learner}"
+            );
+        }
+    }
+
+    #[test]
+    fn removing_must_leave_a_started_and_healthy_quorum() {
+        let (few, unhealthy) = (Err(Error::NotEnoughStartedMembers), Err(Error::UnhealthyCluster));
+        let table = [
+            ("s", 1, few),
+            ("s s+", 2, Ok(())),
+            ("s s+", 1, Ok(())),
+            ("s s", 2, Ok(())),
+            ("s n", 1, few),
+            ("s s+ s+", 3, Ok(())),
+            ("s s+ s", 2, unhealthy),
+            ("s s+ s", 3, Ok(())),
+            ("s s+ s~", 3, unhealthy),
+            ("s n n l", 4, Ok(())),
+            ("s n n", 1, few),
+            ("s n n", 9, Ok(())),
+        ];
+        for (words, id, expected) in table {
+            assert_eq!(
+                roster(words, |roster| roster.may_remove(MemberId(id))),
+                expected,
+                "{words}, removing {id}"
+            );
+        }
+    }
+
+    #[test]
+    fn promoting_counts_the_learner_as_started() {
+        let few = Err(Error::NotEnoughStartedMembers);
+        for (words, expected) in [
+            ("s l", Ok(())),
+            ("s n l", Ok(())),
+            ("s n n l", few),
+            ("s s n l", Ok(())),
+        ] {
+            assert_eq!(roster(words, |roster| roster.may_promote()), expected, "{words}");
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! What comes in: one method per kind of request, report and news. Requests that are wrong by themselves were refused
+//! before, on their callers' tasks, by [`crate::store::check`].
+
+use crate::error::Error;
+use crate::id::MemberId;
+use crate::member::{Halt, Origin, Reader, Reconfiguration, Token};
+use crate::membership::{ConfChangeContext, Member as Peer};
+use crate::proto::etcdserverpb::{
+    AlarmRequest, CompactionRequest, DeleteRangeRequest, InternalRaftRequest, LeaseGrantRequest, LeaseRevokeRequest,
+    PutRequest, TxnRequest,
+};
+use crate::proto::raftpb::{ConfChange, ConfChangeType, Message};
+use crate::store::check;
+use crate::time::Instant;
+
+use super::{Done, Node, PeerEvent, Request};
+
+/// The client behind a request, and until when an answer is of use.
+#[derive(Clone, Copy)]
+struct Caller {
+    token: Token,
+    now: Instant,
+    deadline: Instant,
+}
+
+impl Node {
+    /// A client's request.
+    pub(super) fn request(&mut self, now: Instant, token: Token, request: Request, deadline: Instant) {
+        let deadline = deadline.min(now + self.config.member.request_timeout());
+        let caller = Caller { token, now, deadline };
+        let accepted = match request {
+            _ if self.halted => Err(Error::Stopped),
+            Request::Alarm(request) => self.alarm(caller, request),
+            Request::Compact(request) => self.compact(caller, request),
+            Request::DeleteRange(request) => self.delete_range(caller, request),
+            Request::LeaseGrant(request) => self.lease_grant(caller, request),
+            Request::LeaseRenew { id } => self.ask_leader(caller, Reader::Renew(token, id)),
+            Request::LeaseRevoke(request) => self.lease_revoke(caller, request),
+            Request::LeaseTimeToLive { id, keys } => self.lease_time_to_live(caller, id, keys),
+            Request::MemberAdd {
+                peer_urls,
+                is_learner,
+                unix_seconds,
+            } => self.member_add(caller, peer_urls, is_learner, unix_seconds),
+            Request::MemberPromote { id } => self.member_promote(caller, id),
+            Request::MemberRemove { id } => self.member_remove(caller, id),
+            Request::MemberUpdate { id, peer_urls } => self.member_update(caller, id, peer_urls),
+            Request::MoveLeader { to } => self.move_leader(caller, to),
+            Request::Put(request) => self.put(caller, request),
+            Request::Read => self.member.read(Reader::Read(token), deadline),
+            Request::Stop => self.stop(caller),
+            Request::Txn(request) => self.txn(caller, request),
+        };
+        if let Err(error) = accepted {
+            self.reply(token, Err(error));
+        }
+    }
+
+    /// A message of a peer. Who was removed from the cluster has no say in it any more.
+    pub(super) fn message(&mut self, now: Instant, from: MemberId, message: Message) {
+        if !self.store.view().cluster.is_removed(from) {
+            self.member.message(now, from, message, &mut self.outputs);
+        }
+    }
+
+    /// A client does not wait any more.
+    pub(super) fn cancel(&mut self, token: Token) {
+        self.member.cancel(token);
+        self.late_renewals.retain(|renewal| renewal.token != token);
+        self.compaction.waiting.retain(|(waiting, _)| *waiting != token);
+        self.compaction.written.retain(|(_, waiting, _)| *waiting != token);
+        self.keys_wanted.remove(&token);
+    }
+
+    /// A report of the host.
+    pub(super) fn done(&mut self, now: Instant, done: Done) {
+        match done {
+            Done::Failed(fault) => self.member.fail(fault, &mut self.outputs),
+            Done::Persisted { batch } => self.member.persisted(now, batch, &mut self.outputs),
+            Done::SnapshotSaved { index } => self.member.snapshot_saved(index, &mut self.outputs),
+            Done::Stored { batch, durable_index } => {
+                self.writes.stored(batch);
+                self.member.durable_to(durable_index, &mut self.outputs);
+                self.answer_compactions(batch);
+            }
+        }
+    }
+
+    /// News of a peer.
+    pub(super) fn peer(&mut self, now: Instant, event: PeerEvent) {
+        match event {
+            PeerEvent::Active(id) => self.member.peer_active(now, id, &mut self.outputs),
+            PeerEvent::Inactive(id) => self.member.peer_inactive(id),
+            PeerEvent::RemovedUs => self.member.halt(Halt::Removed, &mut self.outputs),
+            PeerEvent::Snapshot { to, received } => self.member.peer_snapshot(to, received),
+            PeerEvent::Unreachable(id) => self.member.peer_unreachable(id),
+            PeerEvent::Version(id, version) => {
+                self.peer_versions.insert(id, version);
+            }
+        }
+    }
+
+    fn alarm(&mut self, caller: Caller, request: AlarmRequest) -> Result<(), Error> {
+        self.propose(
+            caller,
+            InternalRaftRequest {
+                alarm: Some(request),
+                ..InternalRaftRequest::default()
+            },
+        )
+    }
+
+    fn compact(&mut self, caller: Caller, request: CompactionRequest) -> Result<(), Error> {
+        let Caller { token, now, deadline } = caller;
+        let origin = if request.physical {
+            Origin::Compact(token)
+        } else {
+            Origin::Client(token)
+        };
+        self.has_room()?;
+        let request = InternalRaftRequest {
+            compaction: Some(request),
+            ..InternalRaftRequest::default()
+        };
+        self.member.propose(now, origin, deadline, request)
+    }
+
+    fn delete_range(&mut self, caller: Caller, request: DeleteRangeRequest) -> Result<(), Error> {
+        self.propose(
+            caller,
+            InternalRaftRequest {
+                delete_range: Some(request),
+                ..InternalRaftRequest::default()
+            },
+        )
+    }
+
+    fn lease_grant(&mut self, caller: Caller, mut request: LeaseGrantRequest) -> Result<(), Error> {
+        if request.id == 0 {
+            request.id = self.member.lease_id();
+        }
+        let request = InternalRaftRequest {
+            lease_grant: Some(request),
+            ..InternalRaftRequest::default()
+        };
+        self.propose_within_quota(caller, check::LEASE_COST_BYTES, request)
+    }
+
+    fn lease_revoke(&mut self, caller: Caller, request: LeaseRevokeRequest) -> Result<(), Error> {
+        self.propose(
+            caller,
+            InternalRaftRequest {
+                lease_revoke: Some(request),
+                ..InternalRaftRequest::default()
+            },
+        )
+    }
+
+    fn lease_time_to_live(&mut self, caller: Caller, id: i64, keys: bool) -> Result<(), Error> {
+        self.ask_leader(caller, Reader::TimeToLive(caller.token, id))?;
+        if keys {
+            self.keys_wanted.insert(caller.token);
+        }
+        Ok(())
+    }
+
+    /// What only a leader can answer, once it is sure that it still is one.
+    fn ask_leader(&mut self, caller: Caller, reader: Reader) -> Result<(), Error> {
+        if !self.member.leads() {
+            return Err(Error::NotLeader);
+        }
+        self.member.read(reader, caller.deadline)
+    }
+
+    fn member_add(
+        &mut self,
+        caller: Caller,
+        mut peer_urls: Vec<String>,
+        is_learner: bool,
+        unix_seconds: u64,
+    ) -> Result<(), Error> {
+        self.may_reconfigure(caller, Reconfiguration::Add { is_learner })?;
+        peer_urls.sort_unstable();
+        let id = MemberId::compute(&peer_urls, "", Some(unix_seconds));
+        let change_type = if is_learner {
+            ConfChangeType::AddLearnerNode
+        } else {
+            ConfChangeType::AddNode
+        };
+        let member = Peer {
+            id,
+            peer_urls,
+            is_learner,
+            ..Peer::default()
+        };
+        self.reconfigure(caller, change_type as i32, id, member.to_json())
+    }
+
+    fn member_promote(&mut self, caller: Caller, id: MemberId) -> Result<(), Error> {
+        self.may_reconfigure(caller, Reconfiguration::Promote(id))?;
+        self.reconfigure(
+            caller,
+            ConfChangeType::AddNode as i32,
+            id,
+            ConfChangeContext::promotion(id).to_json(),
+        )
+    }
+
+    fn member_remove(&mut self, caller: Caller, id: MemberId) -> Result<(), Error> {
+        self.may_reconfigure(caller, Reconfiguration::Remove(id))?;
+        self.reconfigure(caller, ConfChangeType::RemoveNode as i32, id, Vec::new())
+    }
+
+    fn member_update(&mut self, caller: Caller, id: MemberId, mut peer_urls: Vec<String>) -> Result<(), Error> {
+        peer_urls.sort_unstable();
+        let member = Peer {
+            id,
+            peer_urls,
+            ..Peer::default()
+        };
+        self.reconfigure(caller, ConfChange::UPDATE_NODE, id, member.to_json())
+    }
+
+    fn move_leader(&mut self, caller: Caller, to: MemberId) -> Result<(), Error> {
+        self.member
+            .move_leader(caller.token, to, caller.deadline, &mut self.outputs);
+        Ok(())
+    }
+
+    fn put(&mut self, caller: Caller, request: PutRequest) -> Result<(), Error> {
+        let cost = check::put_cost(&request);
+        let request = InternalRaftRequest {
+            put: Some(request),
+            ..InternalRaftRequest::default()
+        };
+        self.propose_within_quota(caller, cost, request)
+    }
+
+    fn stop(&mut self, caller: Caller) -> Result<(), Error> {
+        self.member.stop(caller.now, &mut self.outputs);
+        Ok(())
+    }
+
+    fn txn(&mut self, caller: Caller, request: TxnRequest) -> Result<(), Error> {
+        let cost = check::txn_cost(&request);
+        let request = InternalRaftRequest {
+            txn: Some(request),
+            ..InternalRaftRequest::default()
+        };
+        self.propose_within_quota(caller, cost, request)
+    }
+
+    fn propose_within_quota(&mut self, caller: Caller, cost: u64, request: InternalRaftRequest) -> Result<(), Error> {
+        if !check::fits_quota(cost, self.store.size_bytes(), self.config.quota_bytes) {
+            self.raise_no_space(caller.now, Some(caller.token));
+            return Ok(());
+        }
+        self.propose(caller, request)
+    }
+
+    fn propose(&mut self, caller: Caller, request: InternalRaftRequest) -> Result<(), Error> {
+        self.has_room()?;
+        self.member
+            .propose(caller.now, Origin::Client(caller.token), caller.deadline, request)
+    }
+
+    /// The table must not fall behind without bound.
+    fn has_room(&self) -> Result<(), Error> {
+        if self.writes.is_full() {
+            Err(Error::TooManyRequests)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn may_reconfigure(&self, caller: Caller, change: Reconfiguration) -> Result<(), Error> {
+        let members: Vec<Peer> = self.store.view().cluster.members().cloned().collect();
+        self.member.may_reconfigure(caller.now, change, &members)
+    }
+
+    fn reconfigure(&mut self, caller: Caller, change_type: i32, id: MemberId, context: Vec<u8>) -> Result<(), Error> {
+        let Caller { token, now, deadline } = caller;
+        let change = ConfChange {
+            change_type,
+            node_id: id.0,
+            context: context.into(),
+            ..ConfChange::default()
+        };
+        self.member
+            .propose_conf_change(now, Origin::Client(token), deadline, change)
+    }
+}

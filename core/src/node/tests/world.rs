@@ -1,0 +1,582 @@
+//! A world for nodes: wires that delay, lose and are cut, disks that lose what was not synced, one clock and one seed.
+//!
+//! After every step it asserts what must hold in any world: promises only after their batches are durable, nothing
+//! applied that a quorum does not have on disk, one leader in a term, the same state after the same entry.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use crate::error::Error;
+use crate::id::MemberId;
+use crate::member::{BatchId, Halt, Recovered, Token};
+use crate::membership::Member as Peer;
+use crate::node::{Config, Done, Effect, Input, Node, PeerEvent, Request, Response};
+use crate::proto::etcdserverpb::RangeRequest;
+use crate::proto::raftpb::{ConfChange, ConfChangeType, Entry, EntryType, HardState, Message, MessageType};
+use crate::random::Prng;
+use crate::store::{Restore, Store, StoreConfig};
+use crate::table::{Bucket, TableOp};
+use crate::time::Instant;
+
+/// What a machine has durably.
+#[derive(Clone, Default)]
+pub(super) struct Disk {
+    pub(super) hard_state: HardState,
+    pub(super) entries: Vec<Entry>,
+    pub(super) snapshot: (u64, u64),
+    rows: BTreeMap<(Bucket, Bytes), Bytes>,
+}
+
+impl Disk {
+    fn persist(&mut self, hard_state: Option<HardState>, entries: Vec<Entry>) {
+        if let Some(first) = entries.first() {
+            self.entries.retain(|entry| entry.index < first.index);
+        }
+        self.entries.extend(entries);
+        self.hard_state = hard_state.unwrap_or(self.hard_state);
+    }
+
+    fn store(&mut self, ops: Vec<TableOp>) {
+        for TableOp { bucket, key, value } in ops {
+            match value {
+                Some(value) => self.rows.insert((bucket, key), value),
+                None => self.rows.remove(&(bucket, key)),
+            };
+        }
+    }
+
+    /// How many revisions of keys there are.
+    pub(super) fn keys(&self) -> usize {
+        self.rows.keys().filter(|(bucket, _)| *bucket == Bucket::Key).count()
+    }
+
+    fn term_of(&self, index: u64) -> Option<u64> {
+        self.entries
+            .iter()
+            .find(|entry| entry.index == index)
+            .map(|entry| entry.term)
+    }
+
+    fn last_index(&self) -> u64 {
+        self.entries.last().map_or(self.snapshot.0, |entry| entry.index)
+    }
+
+    fn restore(&self) -> (Recovered, Store) {
+        let scan = |bucket| -> Vec<_> {
+            let rows = self.rows.iter().filter(|((of, _), _)| *of == bucket);
+            rows.map(|((_, key), value)| Ok((key.clone(), value.clone()))).collect()
+        };
+        let store = Restore::from_table(StoreConfig::default(), scan).unwrap();
+        let recovered = Recovered {
+            hard_state: self.hard_state,
+            snapshot_index: self.snapshot.0,
+            snapshot_term: self.snapshot.1,
+            entries: self.entries.clone(),
+            ..Recovered::default()
+        };
+        (recovered, store)
+    }
+}
+
+/// One member's machine.
+pub(super) struct Machine {
+    pub(super) node: Option<Node>,
+    pub(super) disk: Disk,
+    pub(super) config: Config,
+    /// How often it was started; what an earlier run began never ends.
+    boot: u64,
+    wal_free: Instant,
+    table_free: Instant,
+    /// What the disk has done, of which a sleeping member has not heard yet.
+    reports: Vec<Input>,
+    pub(super) halt: Option<Halt>,
+    /// Batches of the log take so long.
+    pub(super) sync_takes: Duration,
+}
+
+#[expect(clippy::large_enum_variant, reason = "the world is small")]
+enum Mail {
+    Disk {
+        member: MemberId,
+        boot: u64,
+        job: Job,
+    },
+    Message {
+        from: MemberId,
+        to: MemberId,
+        message: Message,
+    },
+}
+
+enum Job {
+    Persist {
+        batch: BatchId,
+        hard_state: Option<HardState>,
+        entries: Vec<Entry>,
+        sync: bool,
+    },
+    Snapshot {
+        index: u64,
+        term: u64,
+    },
+    Store {
+        batch: BatchId,
+        ops: Vec<TableOp>,
+        index: u64,
+    },
+}
+
+pub(super) struct World {
+    pub(super) now: Instant,
+    founders: u64,
+    pub(super) prng: Prng,
+    pub(super) machines: BTreeMap<MemberId, Machine>,
+    mail: BTreeMap<(Instant, u64), Mail>,
+    sequence: u64,
+    /// Directions in which nothing arrives.
+    pub(super) cut: BTreeSet<(MemberId, MemberId)>,
+    pub(super) loss_percent: u64,
+    pub(super) answers: BTreeMap<Token, Result<Response, Error>>,
+    last_token: u64,
+    leaders: BTreeMap<u64, MemberId>,
+    states: BTreeMap<u64, (i64, u32)>,
+    /// Every effect, as it prints; only where asked for.
+    pub(super) record: Option<Vec<String>>,
+}
+
+impl World {
+    /// A cluster of `size` members with ids from 1 that founded it together.
+    pub(super) fn new(size: u64, seed: u64) -> Self {
+        Self::with(size, seed, |_| {})
+    }
+
+    /// The same, where every member's configuration is changed a little.
+    pub(super) fn with(size: u64, seed: u64, change: impl Fn(&mut Config)) -> Self {
+        let founders: Vec<MemberId> = (1..=size).map(MemberId).collect();
+        let mut world = Self {
+            now: Instant::ZERO,
+            founders: size,
+            prng: Prng::new(seed).fork("world"),
+            machines: BTreeMap::new(),
+            mail: BTreeMap::new(),
+            sequence: 0,
+            cut: BTreeSet::new(),
+            loss_percent: 0,
+            answers: BTreeMap::new(),
+            last_token: 0,
+            leaders: BTreeMap::new(),
+            states: BTreeMap::new(),
+            record: None,
+        };
+        for id in &founders {
+            let disk = Disk {
+                hard_state: HardState {
+                    term: 1,
+                    vote: 0,
+                    commit: size,
+                },
+                entries: founders.iter().map(|founder| founding(*founder)).collect(),
+                ..Disk::default()
+            };
+            world.add_machine(*id, disk, &change);
+        }
+        for id in &founders {
+            world.start(*id);
+        }
+        for id in &founders {
+            world.connect(*id);
+        }
+        world
+    }
+
+    /// A machine with a disk of its own, not started yet.
+    pub(super) fn add_machine(&mut self, id: MemberId, disk: Disk, change: impl Fn(&mut Config)) {
+        let mut config = Config::new(id);
+        config.member.name = format!("m{id}");
+        config.member.client_urls = vec![format!("http://c{id}:1")];
+        change(&mut config);
+        let machine = Machine {
+            node: None,
+            disk,
+            config,
+            boot: 0,
+            wal_free: Instant::ZERO,
+            table_free: Instant::ZERO,
+            reports: Vec::new(),
+            halt: None,
+            sync_takes: Duration::from_millis(1),
+        };
+        self.machines.insert(id, machine);
+    }
+
+    /// Starts a machine from what its disk holds.
+    pub(super) fn start(&mut self, id: MemberId) {
+        let (now, seed) = (self.now, id.0);
+        let machine = self.machine(id);
+        machine.boot += 1;
+        machine.reports.clear();
+        let (recovered, store) = machine.disk.restore();
+        let unix_ms = now.as_nanos() / 1_000_000 + machine.boot * 1_000_000;
+        machine.node = Some(Node::start(machine.config.clone(), recovered, store, seed, unix_ms, now).unwrap());
+        machine.halt = None;
+        self.step(id, vec![Input::Wake]);
+    }
+
+    /// Tells a member that it is connected to all others, and them that they are to it.
+    pub(super) fn connect(&mut self, id: MemberId) {
+        let others: Vec<MemberId> = self.machines.keys().copied().filter(|other| *other != id).collect();
+        for other in others {
+            self.step(id, vec![Input::Peer(PeerEvent::Active(other))]);
+            self.step(other, vec![Input::Peer(PeerEvent::Active(id))]);
+        }
+    }
+
+    /// A machine loses power: what its disk has not synced is gone.
+    pub(super) fn crash(&mut self, id: MemberId) {
+        let machine = self.machine(id);
+        machine.node = None;
+        machine.boot += 1;
+        let others: Vec<MemberId> = self.machines.keys().copied().filter(|other| *other != id).collect();
+        for other in others {
+            self.step(other, vec![Input::Peer(PeerEvent::Inactive(id))]);
+        }
+    }
+
+    /// Cuts a member off, in both directions.
+    pub(super) fn isolate(&mut self, id: MemberId) {
+        for other in self.machines.keys() {
+            self.cut.insert((id, *other));
+            self.cut.insert((*other, id));
+        }
+    }
+
+    pub(super) fn heal(&mut self) {
+        self.cut.clear();
+        self.loss_percent = 0;
+    }
+
+    pub(super) fn machine(&mut self, id: MemberId) -> &mut Machine {
+        self.machines.get_mut(&id).unwrap()
+    }
+
+    pub(super) fn node(&self, id: MemberId) -> &Node {
+        self.machines[&id].node.as_ref().unwrap()
+    }
+
+    /// Asks a member; the answer is in `answers` once there is one.
+    pub(super) fn ask(&mut self, id: MemberId, request: Request) -> Token {
+        self.ask_within(id, request, Duration::from_secs(60))
+    }
+
+    pub(super) fn ask_within(&mut self, id: MemberId, request: Request, patience: Duration) -> Token {
+        self.last_token += 1;
+        let token = Token(self.last_token);
+        let deadline = self.now + patience;
+        self.step(
+            id,
+            vec![Input::Request {
+                token,
+                request,
+                deadline,
+            }],
+        );
+        token
+    }
+
+    /// Asks a member and lets time pass until it answers.
+    pub(super) fn call(&mut self, id: MemberId, request: Request) -> Result<Response, Error> {
+        let token = self.ask(id, request);
+        self.wait(token)
+    }
+
+    /// Lets time pass until a request is answered.
+    pub(super) fn wait(&mut self, token: Token) -> Result<Response, Error> {
+        let limit = self.now + Duration::from_secs(30);
+        while !self.answers.contains_key(&token) {
+            assert!(self.now < limit, "request {} is never answered", token.0);
+            self.run(Duration::from_millis(10));
+        }
+        self.answers[&token].clone()
+    }
+
+    /// The member that leads and is followed by everyone who can hear it; lets time pass until there is one.
+    pub(super) fn leader(&mut self) -> MemberId {
+        for _ in 0..2_000 {
+            let running = || {
+                self.machines
+                    .iter()
+                    .filter_map(|(id, machine)| Some((*id, machine.node.as_ref()?.status())))
+            };
+            let candidates = running().filter(|(_, status)| status.leads);
+            if let Some((leader, status)) = candidates.max_by_key(|(_, status)| status.term) {
+                let hears = |id: &MemberId| *id == leader || !self.cut.contains(&(leader, *id));
+                if running()
+                    .all(|(id, of)| !hears(&id) || (of.leader == leader && of.published && of.term == status.term))
+                {
+                    return leader;
+                }
+            }
+            self.run(Duration::from_millis(10));
+        }
+        panic!("no leader within twenty seconds");
+    }
+
+    /// Everyone but the leader.
+    pub(super) fn followers(&mut self) -> Vec<MemberId> {
+        let leader = self.leader();
+        self.machines.keys().copied().filter(|id| *id != leader).collect()
+    }
+
+    /// Lets time pass.
+    pub(super) fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            let wake = self.next_wake();
+            let mail = self.mail.first_key_value().map(|((at, _), _)| *at);
+            match (wake, mail) {
+                (Some((at, id)), mail) if at <= end && mail.is_none_or(|mail| at <= mail) => {
+                    self.now = self.now.max(at);
+                    self.step(id, vec![Input::Wake]);
+                }
+                (_, Some(at)) if at <= end => {
+                    self.now = self.now.max(at);
+                    let (_, mail) = self.mail.pop_first().unwrap();
+                    self.deliver(mail);
+                }
+                _ => break,
+            }
+        }
+        self.now = end;
+    }
+
+    fn next_wake(&self) -> Option<(Instant, MemberId)> {
+        let deadline = |(id, machine): (&MemberId, &Machine)| Some((machine.node.as_ref()?.deadline()?.0, *id));
+        self.machines.iter().filter_map(deadline).min()
+    }
+
+    fn deliver(&mut self, mail: Mail) {
+        match mail {
+            Mail::Message { from, to, message } => {
+                if self.machines.get(&to).is_some_and(|machine| machine.node.is_some()) {
+                    self.step(to, vec![Input::Message { from, message }]);
+                }
+            }
+            Mail::Disk { member, boot, job } => {
+                if self.machines[&member].boot == boot {
+                    self.disk_done(member, job);
+                }
+            }
+        }
+    }
+
+    fn disk_done(&mut self, id: MemberId, job: Job) {
+        let machine = self.machine(id);
+        let done = match job {
+            Job::Persist {
+                batch,
+                hard_state,
+                entries,
+                sync,
+            } => {
+                machine.disk.persist(hard_state, entries);
+                if !sync {
+                    return;
+                }
+                Done::Persisted { batch }
+            }
+            Job::Snapshot { index, term } => {
+                machine.disk.snapshot = (index, term);
+                machine.disk.entries.retain(|entry| entry.index > index);
+                assert!(
+                    machine.disk.hard_state.commit >= index,
+                    "a snapshot counts only if its index was committed"
+                );
+                Done::SnapshotSaved { index }
+            }
+            Job::Store { batch, ops, index } => {
+                machine.disk.store(ops);
+                Done::Stored {
+                    batch,
+                    durable_index: index,
+                }
+            }
+        };
+        self.machine(id).reports.push(Input::Done(done));
+        self.step(id, Vec::new());
+    }
+
+    /// One turn of a member, and everything that must hold after it.
+    pub(super) fn step(&mut self, id: MemberId, inputs: Vec<Input>) {
+        let now = self.now;
+        let machine = self.machine(id);
+        let Some(node) = machine.node.as_mut() else {
+            return;
+        };
+        let mut effects = Vec::new();
+        node.step(now, machine.reports.drain(..).chain(inputs), &mut effects);
+        node.check();
+        if let Some(record) = &mut self.record {
+            record.extend(effects.iter().map(|effect| format!("{now} {id} {effect:?}")));
+        }
+        self.check_applied(id);
+        for effect in effects {
+            self.carry_out(id, effect);
+        }
+    }
+
+    fn carry_out(&mut self, id: MemberId, effect: Effect) {
+        match effect {
+            Effect::Halt(halt) => self.machine(id).halt = Some(halt),
+            Effect::Persist {
+                batch,
+                hard_state,
+                entries,
+                sync,
+            } => {
+                let machine = self.machine(id);
+                let takes = if sync { machine.sync_takes } else { Duration::ZERO };
+                self.queue(
+                    id,
+                    takes,
+                    Job::Persist {
+                        batch,
+                        hard_state,
+                        entries,
+                        sync,
+                    },
+                );
+            }
+            Effect::Publish { view, .. } => {
+                let everything = RangeRequest {
+                    key: "\0".into(),
+                    range_end: "\0".into(),
+                    ..RangeRequest::default()
+                };
+                let found = view.range(&everything).unwrap().encode_to_vec();
+                let state = (view.kv.revision(), crc32c::crc32c(&found));
+                let known = *self.states.entry(view.applied_index).or_insert(state);
+                assert_eq!(known, state, "{id} at index {} is as everybody was", view.applied_index);
+            }
+            Effect::Reply { token, result } => {
+                assert!(
+                    self.answers.insert(token, result).is_none(),
+                    "request {} is answered once",
+                    token.0
+                );
+            }
+            Effect::Send { to, messages } => {
+                for message in messages {
+                    self.check_promise(id, &message);
+                    self.send(id, to, message);
+                }
+            }
+            Effect::Snapshot { index, term, .. } => self.queue(id, Duration::ZERO, Job::Snapshot { index, term }),
+            Effect::Store { batch, ops, index, .. } => {
+                self.queue(id, Duration::from_millis(5), Job::Store { batch, ops, index });
+            }
+        }
+    }
+
+    /// Every lane does its jobs in order.
+    fn queue(&mut self, id: MemberId, takes: Duration, job: Job) {
+        let now = self.now;
+        let machine = self.machine(id);
+        let free = if let Job::Store { .. } = job {
+            &mut machine.table_free
+        } else {
+            &mut machine.wal_free
+        };
+        *free = (*free).max(now) + takes;
+        let (at, boot) = (*free, machine.boot);
+        self.post(at, Mail::Disk { member: id, boot, job });
+    }
+
+    fn send(&mut self, from: MemberId, to: MemberId, message: Message) {
+        if self.cut.contains(&(from, to)) || self.prng.below(100) < self.loss_percent {
+            return;
+        }
+        let delay = Duration::from_micros(self.prng.range(200..2_000));
+        self.post(self.now + delay, Mail::Message { from, to, message });
+    }
+
+    fn post(&mut self, at: Instant, mail: Mail) {
+        self.sequence += 1;
+        self.mail.insert((at, self.sequence), mail);
+    }
+
+    /// What a message promises is on the sender's disk.
+    fn check_promise(&self, id: MemberId, message: &Message) {
+        let disk = &self.machines[&id].disk;
+        let HardState { term, vote, .. } = disk.hard_state;
+        let kind = message.get_msg_type();
+        let is_kept = match kind {
+            MessageType::MsgPropose
+            | MessageType::MsgReadIndex
+            | MessageType::MsgRequestPreVote
+            | MessageType::MsgRequestPreVoteResponse => true,
+            // A member that slept may say late what was true in an earlier term.
+            _ if term > message.term => true,
+            MessageType::MsgAppendResponse if !message.reject => {
+                term == message.term && disk.last_index() >= message.index
+            }
+            MessageType::MsgRequestVoteResponse if !message.reject => (term, vote) == (message.term, message.to),
+            MessageType::MsgRequestVote => (term, vote) == (message.term, id.0),
+            _ => term == message.term,
+        };
+        assert!(is_kept, "{id} promises what its disk, at term {term}, does not have: {message:?}");
+    }
+
+    /// What is applied is on this member's disk and on a quorum's, and there is one leader in a term.
+    fn check_applied(&mut self, id: MemberId) {
+        let node = self.node(id);
+        let status = node.status();
+        if status.leads {
+            let leader = *self.leaders.entry(status.term).or_insert(id);
+            assert_eq!(leader, id, "one leader in term {}", status.term);
+        }
+        let (disk, index) = (&self.machines[&id].disk, status.applied_index);
+        assert!(
+            index <= disk.last_index(),
+            "{id} applied entry {index}, which is not on its own disk"
+        );
+        let Some(term) = disk.term_of(index) else { return };
+        let conf_state = self.node(id).view().cluster.conf_state().clone();
+        let has = |voter: &&u64| {
+            let disk = &self.machines.get(&MemberId(**voter)).map(|machine| &machine.disk);
+            disk.is_some_and(|disk| disk.snapshot.0 >= index || disk.term_of(index) == Some(term))
+        };
+        let holders = conf_state.voters.iter().filter(has).count();
+        // Around a change of membership it may have been a quorum of the voters before it.
+        let founders = self.founders;
+        let is_change = |entry: &Entry| entry.index > founders && entry.entry_type != EntryType::EntryNormal as i32;
+        if conf_state.voters.len() as u64 == founders && !disk.entries.iter().any(is_change) {
+            assert!(holders as u64 > founders / 2, "entry {index} is applied and only {holders} voters have it");
+        }
+    }
+}
+
+/// The entry by which a founder joins.
+fn founding(id: MemberId) -> Entry {
+    let peer = Peer {
+        id,
+        peer_urls: vec![format!("http://p{id}:1")],
+        ..Peer::default()
+    };
+    let change = ConfChange {
+        id: 0,
+        change_type: ConfChangeType::AddNode as i32,
+        node_id: id.0,
+        context: peer.to_json().into(),
+    };
+    let data = change.encode_to_vec().into();
+    Entry {
+        entry_type: EntryType::EntryConfChange as i32,
+        term: 1,
+        index: id.0,
+        data,
+        ..Entry::default()
+    }
+}

@@ -1,0 +1,105 @@
+//! Writing behind: rows that applied entries changed, on their way to the table in few atomic batches.
+//!
+//! While the lane is busy, what comes joins the next batch. How much may pile up is bounded by refusing new proposals.
+
+use std::collections::VecDeque;
+
+use crate::limits::{STORE_OUTSTANDING_BATCHES, STORE_PENDING_BYTES};
+use crate::member::BatchId;
+
+/// What a row costs in memory beside its payload, roughly.
+const ROW_OVERHEAD_BYTES: usize = 128;
+
+/// How far writing is.
+#[derive(Debug, Default)]
+pub(super) struct Writes {
+    /// Bytes applied since the last batch was handed over, roughly.
+    pending_bytes: usize,
+    has_pending: bool,
+    outstanding: VecDeque<BatchId>,
+    last_id: u64,
+}
+
+impl Writes {
+    /// Something was applied whose rows are to be written.
+    pub(super) fn add(&mut self, rows: usize, payload_bytes: usize) {
+        self.has_pending = true;
+        self.pending_bytes += payload_bytes + rows * ROW_OVERHEAD_BYTES;
+    }
+
+    /// Whether so much is pending that nothing may be added.
+    pub(super) fn is_full(&self) -> bool {
+        self.pending_bytes >= STORE_PENDING_BYTES
+    }
+
+    /// The number of the batch to hand over, if there is something for it and the lane has room.
+    pub(super) fn begin(&mut self) -> Option<BatchId> {
+        if !self.has_pending || self.outstanding.len() >= STORE_OUTSTANDING_BATCHES {
+            return None;
+        }
+        self.has_pending = false;
+        self.pending_bytes = 0;
+        let id = self.next();
+        self.last_id = id.0;
+        self.outstanding.push_back(id);
+        Some(id)
+    }
+
+    /// `batch` and every one before it is written.
+    pub(super) fn stored(&mut self, batch: BatchId) {
+        while self.outstanding.pop_front_if(|id| *id <= batch).is_some() {}
+    }
+
+    /// The batch that what is pending will be part of.
+    pub(super) fn next(&self) -> BatchId {
+        BatchId(self.last_id + 1)
+    }
+
+    /// The batch that was handed over last.
+    pub(super) fn last(&self) -> BatchId {
+        BatchId(self.last_id)
+    }
+
+    /// Whether anything waits to be handed over.
+    pub(super) fn has_pending(&self) -> bool {
+        self.has_pending
+    }
+
+    /// How many batches are handed over and not written.
+    pub(super) fn outstanding(&self) -> usize {
+        self.outstanding.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_while_the_lane_is_busy_joins_one_batch() {
+        let mut writes = Writes::default();
+        assert_eq!(writes.begin(), None, "nothing to write");
+        for id in [1, 2] {
+            writes.add(1, 10);
+            assert_eq!(writes.begin(), Some(BatchId(id)));
+        }
+        writes.add(1, 10);
+        writes.add(1, 10);
+        assert_eq!((writes.begin(), writes.next()), (None, BatchId(3)), "the lane is busy");
+        writes.stored(BatchId(1));
+        assert_eq!(writes.begin(), Some(BatchId(3)));
+        writes.stored(BatchId(3));
+        assert_eq!(writes.outstanding(), 0, "a report covers every batch before it");
+    }
+
+    #[test]
+    fn the_bound_is_in_bytes_and_counts_what_was_not_handed_over() {
+        let mut writes = Writes::default();
+        writes.add(1, STORE_PENDING_BYTES);
+        assert!(writes.is_full());
+        writes.begin();
+        assert!(!writes.is_full());
+        writes.add(STORE_PENDING_BYTES / ROW_OVERHEAD_BYTES, 0);
+        assert!(writes.is_full(), "many rows without payload are much, too");
+    }
+}

@@ -1,0 +1,330 @@
+//! Applying one entry of the log.
+//!
+//! Deterministic: no clock, no randomness, nothing of this machine. What differs between members, the quota and whether
+//! somebody waits for the answer, changes answers only, never effects.
+
+use std::sync::Arc;
+
+use prost::Message as _;
+
+use super::applied::{Applied, ConfOutcome, LeaseChange, MemberChange, RequestId, Response, header};
+use super::cluster::{ClusterVersion, Downgrade};
+use super::content::Content;
+use super::txn::{self, Plan};
+use super::{Store, check, legacy, rows};
+use crate::error::{Error, Fault};
+use crate::id::MemberId;
+use crate::proto::etcdserverpb::alarm_request::AlarmAction;
+use crate::proto::etcdserverpb::{
+    AlarmMember, AlarmRequest, AlarmResponse, AlarmType, CompactionRequest, CompactionResponse, DeleteRangeRequest,
+    InternalRaftRequest, LeaseCheckpointRequest, LeaseCheckpointResponse, LeaseGrantRequest, LeaseGrantResponse,
+    LeaseRevokeRequest, LeaseRevokeResponse, PutRequest, RangeRequest, RangeResponse, TxnRequest,
+};
+use crate::proto::membershippb::{ClusterMemberAttrSetRequest, ClusterVersionSetRequest, DowngradeInfoSetRequest};
+use crate::proto::raftpb::{ConfChange, ConfChangeType, Entry, EntryType};
+
+/// What of this member bears on an entry's answers.
+#[derive(Clone, Copy)]
+pub struct ApplyContext<'a> {
+    /// The size keys may grow to; `None` is without bound.
+    pub quota_bytes: Option<u64>,
+    /// Whether somebody on this member waits for the answer to a request.
+    pub wanted: &'a dyn Fn(RequestId) -> bool,
+}
+
+/// An answer, or why there is none.
+type Answer = Result<Response, Error>;
+
+impl Store {
+    /// Applies one committed entry and appends what follows from it. An entry applied before is skipped.
+    ///
+    /// # Errors
+    /// A [`Fault`] for an entry this version cannot apply as the other members do, or one that leaves a gap. The store is
+    /// then of no more use.
+    pub fn apply(&mut self, entry: &Entry, context: ApplyContext<'_>, out: &mut Applied) -> Result<(), Fault> {
+        if entry.index <= self.consistent_index {
+            return Ok(());
+        }
+        if entry.index != self.consistent_index + 1 {
+            let cause = format!("entry {} follows entry {}", entry.index, self.consistent_index);
+            return Err(Fault::Inconsistent { cause });
+        }
+        match EntryType::try_from(entry.entry_type) {
+            Ok(EntryType::EntryNormal) if entry.data.is_empty() => out.term_opened = Some(entry.term),
+            Ok(EntryType::EntryNormal) => {
+                if let Some(request) = legacy::read(entry.index, entry.data.clone())? {
+                    self.apply_request(request, context, out)
+                        .map_err(|fault| at(entry, &fault))?;
+                }
+            }
+            Ok(EntryType::EntryConfChange) => {
+                let change = ConfChange::decode(entry.data.clone()).map_err(|error| Fault::Inconsistent {
+                    cause: format!("entry {}: {error}", entry.index),
+                })?;
+                self.apply_conf_change(entry.index, change, context, out)
+                    .map_err(|fault| at(entry, &fault))?;
+            }
+            Ok(EntryType::EntryConfChangeV2) | Err(_) => {
+                let cause = format!(
+                    "entry {} is of type {}, which etcd never writes",
+                    entry.index, entry.entry_type
+                );
+                return Err(Fault::Inconsistent { cause });
+            }
+        }
+        self.consistent_index = entry.index;
+        self.term = entry.term;
+        out.progress = Some((entry.index, entry.term));
+        Ok(())
+    }
+
+    fn apply_request(
+        &mut self,
+        request: InternalRaftRequest,
+        context: ApplyContext<'_>,
+        out: &mut Applied,
+    ) -> Result<(), Fault> {
+        let of_header = request.header.as_ref().map_or(0, |header| header.id);
+        let id = if request.id == 0 { of_header } else { request.id };
+        let wanted = (context.wanted)(id);
+        let content = Content::of(request)?;
+        let answer = match content.forbidden_by(&self.alarms) {
+            Some(error) => Err(error),
+            None => {
+                let fits = check::fits_quota(content.cost(), self.kv.size_bytes(), context.quota_bytes);
+                let answer = self.execute(content, wanted, out)?;
+                if fits || answer.is_err() {
+                    answer
+                } else {
+                    // It is done all the same, because other members may have had room for it.
+                    out.raise_no_space = true;
+                    Err(Error::NoSpace)
+                }
+            }
+        };
+        if wanted {
+            out.results.push((id, answer));
+        }
+        Ok(())
+    }
+
+    fn execute(&mut self, content: Content, wanted: bool, out: &mut Applied) -> Result<Answer, Fault> {
+        match content {
+            Content::Alarm(request) => Ok(Ok(self.alarm(&request, out))),
+            Content::Compaction(request) => Ok(self.compact(&request, out)),
+            Content::DeleteRange(request) => Ok(Ok(self.delete_range(&request, out))),
+            Content::Downgrade(request) => Ok(Ok(self.set_downgrade(request, out))),
+            Content::LeaseCheckpoint(request) => Ok(Ok(self.checkpoint_leases(&request, out))),
+            Content::LeaseGrant(request) => Ok(self.grant_lease(&request, out)),
+            Content::LeaseRevoke(request) => Ok(self.revoke_lease(&request, out)),
+            Content::MemberAttributes(request) => Ok(Ok(self.set_attributes(request, out))),
+            Content::Nothing => Ok(Ok(Response::Empty)),
+            Content::Put(request) => Ok(self.put(&request, out)),
+            Content::Range(request) if wanted => Ok(self.range(&request)),
+            Content::Range(_) => Ok(Ok(Response::Empty)),
+            Content::Txn(request) => self.txn(&request, wanted, out),
+            Content::Version(request) => self.set_version(&request, out).map(Ok),
+        }
+    }
+
+    fn put(&mut self, request: &PutRequest, out: &mut Applied) -> Answer {
+        txn::check_put(&self.kv.view(), &self.leases, request)?;
+        let mut write = self.kv.begin();
+        let response = txn::put(&mut write, &mut self.leases, request);
+        write.end(&mut out.events, &mut out.ops);
+        Ok(Response::Put(response))
+    }
+
+    fn delete_range(&mut self, request: &DeleteRangeRequest, out: &mut Applied) -> Response {
+        let mut write = self.kv.begin();
+        let response = txn::delete_range(&mut write, &mut self.leases, request);
+        write.end(&mut out.events, &mut out.ops);
+        Response::DeleteRange(response)
+    }
+
+    fn range(&self, request: &RangeRequest) -> Answer {
+        let view = self.kv.view();
+        let found = view.range(request)?;
+        Ok(Response::Range(RangeResponse {
+            header: header(view.revision()),
+            ..found
+        }))
+    }
+
+    fn txn(&mut self, request: &TxnRequest, wanted: bool, out: &mut Applied) -> Result<Answer, Fault> {
+        let view = self.kv.view();
+        let plan = Plan::decide(&view, request);
+        if let Err(error) = plan.check(&view, &self.leases) {
+            return Ok(Err(error));
+        }
+        drop(view);
+        let mut write = self.kv.begin();
+        let mut response = plan
+            .run(&mut write, &mut self.leases, wanted)
+            .map_err(|error| Fault::Inconsistent {
+                cause: format!("a transaction that was checked failed halfway: {error}"),
+            })?;
+        response.header = header(write.revision());
+        write.end(&mut out.events, &mut out.ops);
+        Ok(Ok(Response::Txn(response)))
+    }
+
+    fn compact(&mut self, request: &CompactionRequest, out: &mut Applied) -> Answer {
+        self.kv.compact(request.revision, &mut out.ops)?;
+        Ok(Response::Compact(CompactionResponse { header: self.header() }))
+    }
+
+    fn grant_lease(&mut self, request: &LeaseGrantRequest, out: &mut Applied) -> Answer {
+        let ttl = self
+            .leases
+            .grant(request.id, request.ttl, self.config.min_lease_ttl_seconds)?;
+        self.write_lease(request.id, out);
+        out.leases.push(LeaseChange::Granted { id: request.id, ttl });
+        let header = self.header();
+        Ok(Response::LeaseGrant(LeaseGrantResponse {
+            header,
+            id: request.id,
+            ttl,
+            ..LeaseGrantResponse::default()
+        }))
+    }
+
+    /// Deletes a lease's keys in their order, so that every member gives them the same revisions, and the lease with them.
+    fn revoke_lease(&mut self, request: &LeaseRevokeRequest, out: &mut Applied) -> Answer {
+        let lease = self.leases.revoke(request.id).ok_or(Error::LeaseNotFound)?;
+        let mut write = self.kv.begin();
+        for key in lease.keys() {
+            write.delete_range(key, &[]);
+        }
+        write.end(&mut out.events, &mut out.ops);
+        out.ops.push(rows::lease_gone(request.id));
+        out.leases.push(LeaseChange::Revoked { id: request.id });
+        Ok(Response::LeaseRevoke(LeaseRevokeResponse { header: self.header() }))
+    }
+
+    /// Notes remaining times. They are stored only once every member reads them back.
+    fn checkpoint_leases(&mut self, request: &LeaseCheckpointRequest, out: &mut Applied) -> Response {
+        let understood = self
+            .cluster
+            .version()
+            .is_some_and(|version| version >= ClusterVersion::V3_6);
+        let stored = self.config.persist_lease_checkpoints || understood;
+        for checkpoint in &request.checkpoints {
+            let (id, remaining_ttl) = (checkpoint.id, checkpoint.remaining_ttl);
+            if !self.leases.checkpoint(id, remaining_ttl) {
+                continue;
+            }
+            if stored {
+                self.write_lease(id, out);
+            }
+            out.leases.push(LeaseChange::Checkpointed { id, remaining_ttl });
+        }
+        Response::LeaseCheckpoint(LeaseCheckpointResponse { header: self.header() })
+    }
+
+    fn write_lease(&self, id: i64, out: &mut Applied) {
+        out.ops.extend(self.leases.get(id).map(|lease| rows::lease(id, lease)));
+    }
+
+    fn alarm(&mut self, request: &AlarmRequest, out: &mut Applied) -> Response {
+        let alarm = AlarmMember {
+            member_id: request.member_id,
+            alarm: request.alarm,
+        };
+        let alarms = match AlarmAction::try_from(request.action) {
+            Ok(AlarmAction::Get) => {
+                AlarmType::try_from(request.alarm).map_or(Vec::new(), |of| self.alarms.list(of).collect())
+            }
+            Ok(AlarmAction::Activate) if request.alarm != AlarmType::None as i32 => {
+                if Arc::make_mut(&mut self.alarms).activate(&alarm) {
+                    out.ops.push(rows::alarm(&alarm, true));
+                }
+                vec![alarm]
+            }
+            Ok(AlarmAction::Deactivate) if Arc::make_mut(&mut self.alarms).deactivate(&alarm) => {
+                out.ops.push(rows::alarm(&alarm, false));
+                vec![alarm]
+            }
+            Ok(AlarmAction::Activate | AlarmAction::Deactivate) | Err(_) => Vec::new(),
+        };
+        Response::Alarm(AlarmResponse {
+            header: self.header(),
+            alarms,
+        })
+    }
+
+    fn set_version(&mut self, request: &ClusterVersionSetRequest, out: &mut Applied) -> Result<Response, Fault> {
+        let version = ClusterVersion::parse(&request.ver).ok_or_else(|| Fault::Inconsistent {
+            cause: format!("cluster version {:?} is no version", request.ver),
+        })?;
+        let cluster = Arc::make_mut(&mut self.cluster);
+        let before = cluster.version.replace(version);
+        out.version_lowered |= before.is_some_and(|before| version < before);
+        rows::cluster_version(version, &mut out.ops);
+        Ok(Response::Empty)
+    }
+
+    fn set_downgrade(&mut self, request: DowngradeInfoSetRequest, out: &mut Applied) -> Response {
+        let target = if request.enabled { request.ver } else { String::new() };
+        let downgrade = Downgrade {
+            enabled: request.enabled,
+            target,
+        };
+        out.ops.push(rows::downgrade(&downgrade));
+        Arc::make_mut(&mut self.cluster).downgrade = Some(downgrade);
+        Response::Empty
+    }
+
+    /// A member that is removed meanwhile, or was never there, has nothing to say.
+    fn set_attributes(&mut self, request: ClusterMemberAttrSetRequest, out: &mut Applied) -> Response {
+        let cluster = Arc::make_mut(&mut self.cluster);
+        if let Some(member) = cluster.members.get_mut(&MemberId(request.member_id)) {
+            let attributes = request.member_attributes.unwrap_or_default();
+            member.name = attributes.name;
+            member.client_urls = attributes.client_urls;
+            out.ops.push(rows::member(member));
+        }
+        Response::Empty
+    }
+
+    fn apply_conf_change(
+        &mut self,
+        index: u64,
+        mut change: ConfChange,
+        context: ApplyContext<'_>,
+        out: &mut Applied,
+    ) -> Result<(), Fault> {
+        let effect = self.cluster.decide(&change, self.config.max_learners)?;
+        let cluster = Arc::make_mut(&mut self.cluster);
+        cluster.carry_out(&effect, &change);
+        match &effect {
+            MemberChange::Added(member) | MemberChange::Updated(member) => out.ops.push(rows::member(member)),
+            MemberChange::Promoted(id) => out.ops.extend(cluster.member(*id).map(rows::member)),
+            MemberChange::Refused(_) => {}
+            MemberChange::Removed(id) => rows::member_removed(*id, &mut out.ops),
+        }
+        if (context.wanted)(change.id) {
+            let answer = match &effect {
+                MemberChange::Refused(error) => Err(*error),
+                _ => Ok(Response::Members(cluster.members().cloned().collect())),
+            };
+            out.results.push((change.id, answer));
+        }
+        if matches!(effect, MemberChange::Refused(_) | MemberChange::Updated(_)) {
+            // Nothing to consensus, which must be told of every change all the same. It does not know updates at all.
+            change.node_id = 0;
+            change.change_type = ConfChangeType::AddNode as i32;
+        } else {
+            out.ops.push(rows::conf_state(cluster.conf_state()));
+        }
+        out.conf_changes.push(ConfOutcome { index, change, effect });
+        Ok(())
+    }
+}
+
+/// Adds to a fault which entry it is about.
+fn at(entry: &Entry, fault: &Fault) -> Fault {
+    Fault::Inconsistent {
+        cause: format!("entry {}: {fault}", entry.index),
+    }
+}

@@ -1,0 +1,296 @@
+//! Who is in the cluster, as the log says: members, removed ids, cluster version, downgrade, and the configuration
+//! consensus must have.
+//!
+//! Every member finds the same changes valid, because only this table is asked. What the leader asks besides before it
+//! proposes a change (is a quorum started, is the learner in sync) is the member's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::error::{Error, Fault};
+use crate::id::MemberId;
+use crate::membership::{ConfChangeContext, Member};
+use crate::proto::raftpb::{ConfChange, ConfChangeType, ConfState};
+
+use super::applied::MemberChange;
+
+/// The replicated facts about the cluster.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Cluster {
+    pub(super) members: BTreeMap<MemberId, Member>,
+    pub(super) removed: BTreeSet<MemberId>,
+    pub(super) version: Option<ClusterVersion>,
+    pub(super) downgrade: Option<Downgrade>,
+    pub(super) conf_state: ConfState,
+}
+
+/// The version all members can speak, as decided by the leader.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ClusterVersion {
+    /// The 3 of 3.6.0.
+    pub major: u32,
+    /// The 6 of 3.6.0.
+    pub minor: u32,
+    /// The 0 of 3.6.0; the leader always sets 0.
+    pub patch: u32,
+}
+
+impl ClusterVersion {
+    /// From here on checkpoints of leases are stored and the storage version is written down.
+    pub const V3_6: Self = Self {
+        major: 3,
+        minor: 6,
+        patch: 0,
+    };
+
+    /// Reads `3.6.0` or `3.6`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, '.').map(|part| {
+            let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+            if digits { part.parse().ok() } else { None }
+        });
+        let (major, minor) = (parts.next()??, parts.next()??);
+        let patch = parts.next().unwrap_or(Some(0))?;
+        Some(Self { major, minor, patch })
+    }
+}
+
+impl fmt::Display for ClusterVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+/// Whether the cluster is on its way to an older version.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Downgrade {
+    /// Whether it is.
+    pub enabled: bool,
+    /// Where to, such as `3.5`; empty where it is not.
+    pub target: String,
+}
+
+impl Cluster {
+    /// The member with this id.
+    #[must_use]
+    pub fn member(&self, id: MemberId) -> Option<&Member> {
+        self.members.get(&id)
+    }
+
+    /// All members in the order of their ids.
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.values()
+    }
+
+    /// Whether a member with this id was removed. Such an id never comes back.
+    #[must_use]
+    pub fn is_removed(&self, id: MemberId) -> bool {
+        self.removed.contains(&id)
+    }
+
+    /// The ids of removed members in order.
+    pub fn removed(&self) -> impl Iterator<Item = MemberId> {
+        self.removed.iter().copied()
+    }
+
+    /// The cluster version, once the leader has set one.
+    #[must_use]
+    pub fn version(&self) -> Option<ClusterVersion> {
+        self.version
+    }
+
+    /// The downgrade, where there ever was one.
+    #[must_use]
+    pub fn downgrade(&self) -> Option<&Downgrade> {
+        self.downgrade.as_ref()
+    }
+
+    /// The configuration of consensus after the last change applied.
+    #[must_use]
+    pub fn conf_state(&self) -> &ConfState {
+        &self.conf_state
+    }
+
+    /// What a change in the log comes to, before anything is changed.
+    ///
+    /// # Errors
+    /// A [`Fault`] for a change that no member could have proposed and every etcd would stop at.
+    pub(super) fn decide(&self, change: &ConfChange, max_learners: usize) -> Result<MemberChange, Fault> {
+        let id = MemberId(change.node_id);
+        if id == MemberId::NONE || self.removed.contains(&id) {
+            return Ok(MemberChange::Refused(Error::MemberNotFound));
+        }
+        match Kind::of(change)? {
+            Kind::Add { learner } => {
+                let context = context(change)?;
+                if context.is_promote {
+                    return Ok(self.decide_promotion(id));
+                }
+                Ok(self.decide_addition(context.member, learner, max_learners))
+            }
+            Kind::Remove => Ok(self.decide_removal(id)),
+            Kind::Update => Ok(self.decide_update(id, context(change)?.member)),
+        }
+    }
+
+    fn decide_promotion(&self, id: MemberId) -> MemberChange {
+        match self.members.get(&id) {
+            None => MemberChange::Refused(Error::MemberNotFound),
+            Some(member) if !member.is_learner => MemberChange::Refused(Error::MemberNotLearner),
+            Some(_) => MemberChange::Promoted(id),
+        }
+    }
+
+    fn decide_addition(&self, member: Member, learner: bool, max_learners: usize) -> MemberChange {
+        if self.members.contains_key(&member.id) {
+            return MemberChange::Refused(Error::MemberExists);
+        }
+        if self.has_peer_url_of(&member) {
+            return MemberChange::Refused(Error::PeerUrlExists);
+        }
+        let learners = self.members.values().filter(|member| member.is_learner).count();
+        if learner && member.is_learner && learners >= max_learners {
+            return MemberChange::Refused(Error::TooManyLearners);
+        }
+        MemberChange::Added(member)
+    }
+
+    fn decide_removal(&self, id: MemberId) -> MemberChange {
+        if !self.members.contains_key(&id) {
+            return MemberChange::Refused(Error::MemberNotFound);
+        }
+        if self.conf_state.voters == [id.0] {
+            // Without the strict check anyone can ask for it, and etcd's consensus stops; a cluster of nobody is no answer.
+            return MemberChange::Refused(Error::NotEnoughStartedMembers);
+        }
+        MemberChange::Removed(id)
+    }
+
+    /// An update changes peer URLs and nothing else, whatever the proposal says of the member.
+    fn decide_update(&self, id: MemberId, update: Member) -> MemberChange {
+        let Some(member) = self.members.get(&id) else {
+            return MemberChange::Refused(Error::MemberNotFound);
+        };
+        if self.has_peer_url_of(&update) {
+            return MemberChange::Refused(Error::PeerUrlExists);
+        }
+        MemberChange::Updated(Member {
+            peer_urls: update.peer_urls,
+            ..member.clone()
+        })
+    }
+
+    /// Whether another member has one of this member's peer URLs.
+    fn has_peer_url_of(&self, member: &Member) -> bool {
+        let mut others = self.members.values().filter(|other| other.id != member.id);
+        others.any(|other| other.peer_urls.iter().any(|url| member.peer_urls.contains(url)))
+    }
+
+    /// Carries out what was decided.
+    pub(super) fn carry_out(&mut self, effect: &MemberChange, change: &ConfChange) {
+        let id = change.node_id;
+        match effect {
+            MemberChange::Added(member) => {
+                self.members.insert(member.id, member.clone());
+                let learner = change.change_type == ConfChangeType::AddLearnerNode as i32;
+                set(&mut self.conf_state.voters, id, !learner);
+                set(&mut self.conf_state.learners, id, learner);
+            }
+            MemberChange::Promoted(promoted) => {
+                if let Some(member) = self.members.get_mut(promoted) {
+                    member.is_learner = false;
+                }
+                set(&mut self.conf_state.voters, id, true);
+                set(&mut self.conf_state.learners, id, false);
+            }
+            MemberChange::Refused(_) => {}
+            MemberChange::Removed(removed) => {
+                self.members.remove(removed);
+                self.removed.insert(*removed);
+                set(&mut self.conf_state.voters, id, false);
+                set(&mut self.conf_state.learners, id, false);
+            }
+            MemberChange::Updated(member) => {
+                self.members.insert(member.id, member.clone());
+            }
+        }
+    }
+}
+
+/// What a change asks for.
+enum Kind {
+    Add { learner: bool },
+    Remove,
+    Update,
+}
+
+impl Kind {
+    fn of(change: &ConfChange) -> Result<Self, Fault> {
+        if change.change_type == ConfChange::UPDATE_NODE {
+            return Ok(Self::Update);
+        }
+        match ConfChangeType::try_from(change.change_type) {
+            Ok(ConfChangeType::AddNode) => Ok(Self::Add { learner: false }),
+            Ok(ConfChangeType::AddLearnerNode) => Ok(Self::Add { learner: true }),
+            Ok(ConfChangeType::RemoveNode) => Ok(Self::Remove),
+            Err(_) => Err(Fault::Inconsistent {
+                cause: format!("membership change of unknown type {}", change.change_type),
+            }),
+        }
+    }
+}
+
+/// The member a change is about, which must be the one consensus is told of.
+fn context(change: &ConfChange) -> Result<ConfChangeContext, Fault> {
+    let id = MemberId(change.node_id);
+    let context = ConfChangeContext::from_json(&change.context).map_err(|error| Fault::Inconsistent {
+        cause: format!("membership change of member {id}: {error}"),
+    })?;
+    if context.member.id != id {
+        let cause = format!(
+            "membership change of member {id} describes member {}",
+            context.member.id
+        );
+        return Err(Fault::Inconsistent { cause });
+    }
+    Ok(context)
+}
+
+/// Makes a sorted list contain a number, or not.
+fn set(list: &mut Vec<u64>, id: u64, present: bool) {
+    match (list.binary_search(&id), present) {
+        (Err(at), true) => list.insert(at, id),
+        (Ok(at), false) => {
+            list.remove(at);
+        }
+        (Ok(_), true) | (Err(_), false) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cluster_versions_read_and_print() {
+        for (text, expected) in [
+            ("3.5.0", Some("3.5.0")),
+            ("3.6", Some("3.6.0")),
+            ("3.10.2", Some("3.10.2")),
+            ("", None),
+            ("3", None),
+            ("3.", None),
+            ("3.5.", None),
+            ("v3.5.0", None),
+            ("3.5.0.1", None),
+            ("3.5.0-rc.0", None),
+            ("3.+5.0", None),
+            ("3.99999999999.0", None),
+        ] {
+            let version = ClusterVersion::parse(text).map(|version| version.to_string());
+            assert_eq!(version.as_deref(), expected, "{text:?}");
+        }
+        assert!(ClusterVersion::parse("3.10.0") > Some(ClusterVersion::V3_6));
+    }
+}

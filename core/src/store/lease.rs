@@ -1,0 +1,211 @@
+//! Leases as every member sees them: what was granted and which keys are attached. Nothing here knows the time; the
+//! leader's clock is in the member.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::limits::MAX_LEASE_TTL_SECONDS;
+use crate::mvcc::tree::{Live, Tree};
+
+/// One lease. A clone is free.
+#[derive(Clone)]
+pub struct Lease {
+    ttl: i64,
+    remaining_ttl: i64,
+    keys: Tree<Vec<Bytes>, ()>,
+}
+
+impl Lease {
+    /// A lease without keys.
+    pub(super) fn new(ttl: i64, remaining_ttl: i64) -> Self {
+        Self {
+            ttl,
+            remaining_ttl,
+            keys: Tree::default(),
+        }
+    }
+
+    /// The seconds granted.
+    #[must_use]
+    pub fn ttl(&self) -> i64 {
+        self.ttl
+    }
+
+    /// The seconds that were left at the last checkpoint; 0 where there was none.
+    #[must_use]
+    pub fn remaining_ttl(&self) -> i64 {
+        self.remaining_ttl
+    }
+
+    /// The attached keys in order.
+    pub fn keys(&self) -> impl Iterator<Item = &Bytes> {
+        self.keys.iter().map(|(key, ())| key)
+    }
+
+    /// How many keys are attached.
+    #[must_use]
+    pub fn key_count(&self) -> usize {
+        self.keys.size().entries
+    }
+}
+
+/// All leases by id. A clone is free and stays as it is.
+#[derive(Clone, Default)]
+pub struct Leases {
+    by_id: Tree<Vec<i64>, Lease>,
+}
+
+impl Leases {
+    /// The lease with this id.
+    #[must_use]
+    pub fn get(&self, id: i64) -> Option<&Lease> {
+        self.by_id.get(&id)
+    }
+
+    /// All leases in the order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = (i64, &Lease)> {
+        self.by_id.iter().map(|(id, lease)| (*id, lease))
+    }
+
+    /// How many leases there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_id.size().entries
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Makes a lease of at least `min_ttl` seconds and returns how many it got.
+    ///
+    /// Any id but 0 is legal, negative ones too.
+    pub(super) fn grant(&mut self, id: i64, ttl: i64, min_ttl: i64) -> Result<i64, Error> {
+        if id == 0 {
+            return Err(Error::LeaseNotFound);
+        }
+        if ttl > MAX_LEASE_TTL_SECONDS {
+            return Err(Error::LeaseTtlTooLarge);
+        }
+        if self.get(id).is_some() {
+            return Err(Error::LeaseExists);
+        }
+        let ttl = ttl.max(min_ttl);
+        self.restore(id, Lease::new(ttl, 0));
+        Ok(ttl)
+    }
+
+    /// Puts back a lease that was stored.
+    pub(super) fn restore(&mut self, id: i64, lease: Lease) {
+        self.by_id.insert(&id, lease);
+    }
+
+    /// Ends a lease; the caller deletes its keys.
+    pub(super) fn revoke(&mut self, id: i64) -> Option<Lease> {
+        self.by_id.remove(&id)
+    }
+
+    /// Notes how many seconds a lease has left; false where there is no such lease.
+    pub(super) fn checkpoint(&mut self, id: i64, remaining_ttl: i64) -> bool {
+        self.by_id
+            .update(&id, |lease| lease.remaining_ttl = remaining_ttl)
+            .is_some()
+    }
+
+    /// Moves a key that was just put from its former lease to its present one; 0 is none.
+    ///
+    /// A lease that does not exist gets no key.
+    pub(super) fn reattach(&mut self, key: &Bytes, before: i64, now: i64) {
+        if before != now {
+            self.detach(key, before);
+        }
+        if now != 0 {
+            self.by_id.update(&now, |lease| {
+                if lease.keys.get(key).is_none() {
+                    // A copy: the key itself may be a slice of a much larger entry, which it would keep in memory.
+                    lease.keys.insert(&Bytes::copy_from_slice(key), ());
+                }
+            });
+        }
+    }
+
+    /// Takes a key off a lease.
+    pub(super) fn detach(&mut self, key: &Bytes, id: i64) {
+        if id != 0 {
+            self.by_id.update(&id, |lease| lease.keys.remove(key));
+        }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ttl, remaining_ttl, .. } = self;
+        write!(f, "{ttl}s, {remaining_ttl}s remaining, {} keys", self.key_count())
+    }
+}
+
+impl fmt::Debug for Leases {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl Live for Lease {
+    fn is_live(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(leases: &Leases, id: i64) -> Vec<&[u8]> {
+        leases.get(id).unwrap().keys().map(|key| &key[..]).collect()
+    }
+
+    #[test]
+    fn grants_follow_etcds_limits() {
+        let table = [
+            ((0, 10), Err(Error::LeaseNotFound)),
+            ((1, 10), Ok(10)),
+            ((1, 10), Err(Error::LeaseExists)),
+            ((1, MAX_LEASE_TTL_SECONDS + 1), Err(Error::LeaseTtlTooLarge)),
+            ((-7, 0), Ok(2)),
+            ((i64::MIN, -5), Ok(2)),
+            ((i64::MAX, MAX_LEASE_TTL_SECONDS), Ok(MAX_LEASE_TTL_SECONDS)),
+        ];
+        let mut leases = Leases::default();
+        for ((id, ttl), expected) in table {
+            assert_eq!(leases.grant(id, ttl, 2), expected, "grant {id} {ttl}");
+        }
+        assert_eq!(
+            leases.iter().map(|(id, _)| id).collect::<Vec<_>>(),
+            [i64::MIN, -7, 1, i64::MAX]
+        );
+    }
+
+    #[test]
+    fn a_key_is_on_one_lease_at_a_time_and_never_on_one_that_is_not_there() {
+        let mut leases = Leases::default();
+        leases.grant(1, 10, 2).unwrap();
+        leases.grant(2, 10, 2).unwrap();
+        let (a, b) = (Bytes::from("a"), Bytes::from("b"));
+        leases.reattach(&b, 0, 1);
+        leases.reattach(&a, 0, 1);
+        let before = leases.clone();
+        leases.reattach(&a, 1, 2);
+        assert_eq!((keys(&leases, 1), keys(&leases, 2)), (vec![&b"b"[..]], vec![&b"a"[..]]));
+        assert_eq!(keys(&before, 1), [b"a", b"b"], "a view taken before stays");
+        leases.reattach(&b, 1, 9);
+        leases.detach(&a, 2);
+        assert_eq!(
+            (keys(&leases, 1).len(), keys(&leases, 2).len(), leases.get(9).is_none()),
+            (0, 0, true)
+        );
+    }
+}

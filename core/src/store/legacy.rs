@@ -1,0 +1,153 @@
+//! Entries of etcd up to 3.5: bare requests of the v2 store, which carry members' attributes and the cluster version.
+
+use prost::Message as _;
+
+use crate::error::Fault;
+use crate::id::MemberId;
+use crate::proto::etcdserverpb::{InternalRaftRequest, Request, RequestHeader};
+use crate::proto::membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
+
+/// Reads what an entry asks for; `None` is a request of the v2 store that concerns nothing there is any more.
+///
+/// A v2 request is told by failing to parse as anything newer.
+///
+/// # Errors
+/// A [`Fault`] for bytes that are neither.
+pub(super) fn read(index: u64, data: bytes::Bytes) -> Result<Option<InternalRaftRequest>, Fault> {
+    let unreadable = |error: &dyn std::fmt::Display| Fault::Inconsistent {
+        cause: format!("entry {index}: {error}"),
+    };
+    match InternalRaftRequest::decode(data.clone()) {
+        Ok(InternalRaftRequest { v2: Some(request), .. }) => modern(&request),
+        Ok(request) => return Ok(Some(request)),
+        Err(error) => match Request::decode(data) {
+            // Every v2 request has a method.
+            Ok(request) if !request.method.is_empty() => modern(&request),
+            _ => return Err(unreadable(&error)),
+        },
+    }
+    .map_err(|cause| unreadable(&cause))
+}
+
+/// What a v2 request is today.
+fn modern(request: &Request) -> Result<Option<InternalRaftRequest>, String> {
+    let conditional = request.prev_exist.is_some() || request.prev_index > 0 || !request.prev_value.is_empty();
+    if request.method != "PUT" || conditional {
+        return Ok(None);
+    }
+    let header = Some(RequestHeader {
+        id: request.id,
+        ..RequestHeader::default()
+    });
+    let nothing = InternalRaftRequest {
+        header,
+        ..InternalRaftRequest::default()
+    };
+    if request.path == "/0/version" {
+        let ver = request.val.clone();
+        return Ok(Some(InternalRaftRequest {
+            cluster_version_set: Some(ClusterVersionSetRequest { ver }),
+            ..nothing
+        }));
+    }
+    let Some(member) = attributes_of(&request.path) else {
+        return Ok(None);
+    };
+    let attributes = read_attributes(&request.val).map_err(|error| format!("{}: {error}", request.path))?;
+    let set = ClusterMemberAttrSetRequest {
+        member_id: member.0,
+        member_attributes: Some(attributes),
+    };
+    Ok(Some(InternalRaftRequest {
+        cluster_member_attr_set: Some(set),
+        ..nothing
+    }))
+}
+
+/// The member whose attributes are at this path.
+fn attributes_of(path: &str) -> Option<MemberId> {
+    MemberId::parse(path.strip_prefix("/0/members/")?.strip_suffix("/attributes")?)
+}
+
+/// Reads `{"name":..,"clientURLs":[..]}`, which is a member without what consensus needs.
+fn read_attributes(json: &str) -> Result<Attributes, serde_json::Error> {
+    let AttributesJson { name, client_urls } = serde_json::from_str(json)?;
+    Ok(Attributes {
+        name,
+        client_urls: client_urls.unwrap_or_default(),
+    })
+}
+
+#[derive(serde::Deserialize)]
+struct AttributesJson {
+    #[serde(default)]
+    name: String,
+    #[serde(rename = "clientURLs", default)]
+    client_urls: Option<Vec<String>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: &str, path: &str, val: &str) -> Request {
+        Request {
+            id: 9,
+            method: method.into(),
+            path: path.into(),
+            val: val.into(),
+            ..Request::default()
+        }
+    }
+
+    fn read_v2(request: &Request) -> Result<Option<InternalRaftRequest>, Fault> {
+        read(7, request.encode_to_vec().into())
+    }
+
+    #[test]
+    fn attributes_and_version_are_what_they_are_today() {
+        let json = r#"{"name":"a","clientURLs":["http://c:1"]}"#;
+        let read = read_v2(&request("PUT", "/0/members/ab/attributes", json))
+            .unwrap()
+            .unwrap();
+        let set = read.cluster_member_attr_set.unwrap();
+        assert_eq!((set.member_id, read.header.unwrap().id), (0xab, 9));
+        let attributes = set.member_attributes.unwrap();
+        assert_eq!(
+            (attributes.name.as_str(), attributes.client_urls),
+            ("a", vec!["http://c:1".to_owned()])
+        );
+
+        let read = read_v2(&request("PUT", "/0/version", "3.5.0")).unwrap().unwrap();
+        assert_eq!(read.cluster_version_set.unwrap().ver, "3.5.0");
+    }
+
+    #[test]
+    fn what_else_the_v2_store_held_is_ignored() {
+        for (method, path) in [
+            ("SYNC", ""),
+            ("PUT", "/1/key"),
+            ("DELETE", "/0/version"),
+            ("POST", "/1"),
+            ("QGET", "/1"),
+            ("PUT", "/0/members/xyz/attributes"),
+            ("PUT", "/0/members/ab/raftAttributes"),
+        ] {
+            assert_eq!(read_v2(&request(method, path, "x")), Ok(None), "{method} {path}");
+        }
+        let compared = Request {
+            prev_value: "3.4.0".into(),
+            ..request("PUT", "/0/version", "3.5.0")
+        };
+        assert_eq!(read_v2(&compared), Ok(None));
+    }
+
+    #[test]
+    fn what_is_neither_is_a_fault_that_names_the_entry() {
+        let broken = request("PUT", "/0/members/ab/attributes", "{").encode_to_vec();
+        for data in [broken, vec![0xff; 4], b"\x12\x02".to_vec()] {
+            let fault = read(7, data.into()).unwrap_err();
+            assert!(fault.to_string().starts_with("entry 7: "), "{fault}");
+        }
+    }
+}

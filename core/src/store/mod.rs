@@ -1,0 +1,158 @@
+//! The applied state: keys with their history, leases, alarms, and who is in the cluster.
+//!
+//! [`Store::apply`] takes one committed entry to its effects: answers, events, rows to be written. It is deterministic and
+//! cannot fail on good input. Readers get a [`View`], which costs nothing to take and never changes. After a restart a
+//! store comes back from its rows by [`Restore`], leases before keys.
+//!
+//! Nothing here knows consensus, time or disks. What a request alone shows to be wrong is found before, by [`check`].
+
+mod alarm;
+mod applied;
+mod apply;
+pub mod check;
+mod cluster;
+mod content;
+mod lease;
+mod legacy;
+mod restore;
+mod rows;
+mod txn;
+mod view;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+pub use alarm::Alarms;
+pub use applied::{Applied, ConfOutcome, LeaseChange, MemberChange, RequestId, Response};
+pub use apply::ApplyContext;
+pub use cluster::{Cluster, ClusterVersion, Downgrade};
+pub use lease::{Lease, Leases};
+pub use restore::{Begin, KvDone, LeasesDone, Restore, Row};
+pub use view::View;
+
+use crate::limits::MAX_LEARNERS;
+use crate::mvcc::{CompactProgress, Mvcc};
+use crate::proto::etcdserverpb::ResponseHeader;
+use crate::proto::raftpb::ConfState;
+
+/// The store. There is one, and only applying entries changes it.
+pub struct Store {
+    config: StoreConfig,
+    kv: Mvcc,
+    leases: Leases,
+    alarms: Arc<Alarms>,
+    cluster: Arc<Cluster>,
+    consistent_index: u64,
+    term: u64,
+}
+
+/// What all members of a cluster should have set alike.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct StoreConfig {
+    /// The shortest lease: one and a half election timeouts, rounded up.
+    pub min_lease_ttl_seconds: i64,
+    /// Learners in the cluster (`--max-learners`).
+    pub max_learners: usize,
+    /// Store checkpoints of leases even below cluster version 3.6.
+    pub persist_lease_checkpoints: bool,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            min_lease_ttl_seconds: 2,
+            max_learners: MAX_LEARNERS,
+            persist_lease_checkpoints: false,
+        }
+    }
+}
+
+impl Store {
+    /// A store that no entry was applied to.
+    #[must_use]
+    pub fn new(config: StoreConfig) -> Self {
+        Self {
+            config,
+            kv: Mvcc::new(),
+            leases: Leases::default(),
+            alarms: Arc::default(),
+            cluster: Arc::default(),
+            consistent_index: 0,
+            term: 0,
+        }
+    }
+
+    /// Frees the space of a compaction, at most so many revisions at a time. The rows to delete are appended.
+    pub fn compact_step(&mut self, max_revisions: usize, out: &mut Applied) -> CompactProgress {
+        self.kv.compact_step(max_revisions, &mut out.ops)
+    }
+
+    /// The state as it is, for readers. Costs nothing and stays as it is.
+    #[must_use]
+    pub fn view(&self) -> View {
+        View {
+            kv: self.kv.view(),
+            leases: self.leases.clone(),
+            alarms: Arc::clone(&self.alarms),
+            cluster: Arc::clone(&self.cluster),
+            applied_index: self.consistent_index,
+            term: self.term,
+        }
+    }
+
+    /// The last entry applied. It never goes back.
+    #[must_use]
+    pub fn consistent_index(&self) -> u64 {
+        self.consistent_index
+    }
+
+    /// The term of the last entry applied.
+    #[must_use]
+    pub fn term(&self) -> u64 {
+        self.term
+    }
+
+    /// The configuration of consensus after the last entry applied.
+    #[must_use]
+    pub fn conf_state(&self) -> &ConfState {
+        self.cluster.conf_state()
+    }
+
+    /// The bytes of all kept revisions.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.kv.size_bytes()
+    }
+
+    /// Asserts what always holds, by walking everything; for tests and simulations.
+    ///
+    /// - A key that names a lease is attached to it, and no other key is; every lease named exists.
+    /// - Consensus is configured with exactly the members of the table.
+    ///
+    /// # Panics
+    /// Where one of these does not hold.
+    pub fn check(&self) {
+        let view = self.kv.view();
+        let named: BTreeSet<(i64, &[u8])> = view.leased_keys().map(|(key, lease)| (lease, key)).collect();
+        let attached = self
+            .leases
+            .iter()
+            .flat_map(|(id, lease)| lease.keys().map(move |key| (id, &key[..])));
+        assert_eq!(
+            named,
+            attached.collect(),
+            "a key that names a lease is attached to it, and no other key is"
+        );
+        let ConfState { voters, learners, .. } = self.conf_state();
+        let configured: BTreeSet<u64> = voters.iter().chain(learners).copied().collect();
+        let members = self.cluster.members().map(|member| member.id.0).collect();
+        assert_eq!(
+            configured, members,
+            "consensus is configured with exactly the members of the table"
+        );
+    }
+
+    fn header(&self) -> Option<ResponseHeader> {
+        applied::header(self.kv.revision())
+    }
+}

@@ -1,0 +1,398 @@
+//! A store built from the rows of its table: after a restart, or from a snapshot.
+//!
+//! The order is in the types: `meta`, then leases, then keys, then the rest. Keys find their leases while they are read,
+//! so leases that come after keys do not compile:
+//!
+//! ```compile_fail,E0599
+//! # use quoin_core::store::{Restore, StoreConfig};
+//! let restore = Restore::begin(StoreConfig::default(), []).unwrap();
+//! let restore = restore.kv([]).unwrap();
+//! ```
+//!
+//! ```
+//! # use quoin_core::store::{Restore, StoreConfig};
+//! let restore = Restore::begin(StoreConfig::default(), []).unwrap();
+//! let restore = restore.leases([]).unwrap();
+//! let restore = restore.kv([]).unwrap();
+//! let store = restore.finish([]).unwrap();
+//! assert_eq!(store.consistent_index(), 0);
+//! ```
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::alarm::Alarms;
+use super::cluster::Cluster;
+use super::lease::{Lease, Leases};
+use super::{Store, StoreConfig, rows};
+use crate::error::Fault;
+use crate::mvcc::{FINISHED_COMPACT_ROW, Mvcc, SCHEDULED_COMPACT_ROW};
+use crate::proto::raftpb::ConfState;
+use crate::table::Bucket;
+
+/// A row of a table: key and value.
+pub type Row = (Bytes, Bytes);
+
+/// A store on its way back, at one stage of it.
+pub struct Restore<Stage> {
+    config: StoreConfig,
+    meta: Meta,
+    stage: Stage,
+}
+
+/// Leases come next.
+pub struct Begin(());
+
+/// Keys come next.
+pub struct LeasesDone {
+    leases: Leases,
+}
+
+/// The small buckets come next.
+pub struct KvDone {
+    leases: Leases,
+    kv: Mvcc,
+}
+
+/// Bucket `meta`.
+#[derive(Default)]
+struct Meta {
+    consistent_index: u64,
+    term: u64,
+    conf_state: Option<ConfState>,
+    scheduled_compact: Option<Bytes>,
+    finished_compact: Option<Bytes>,
+}
+
+impl Restore<Begin> {
+    /// Starts with the rows of bucket `meta`.
+    ///
+    /// # Errors
+    /// A [`Fault`] that names a broken row, or the one that `rows` gave.
+    pub fn begin(config: StoreConfig, rows: impl IntoIterator<Item = Result<Row, Fault>>) -> Result<Self, Fault> {
+        let mut meta = Meta::default();
+        for row in rows {
+            let (key, value) = row?;
+            match &key[..] {
+                rows::CONSISTENT_INDEX => meta.consistent_index = rows::read_number(rows::CONSISTENT_INDEX, &value)?,
+                rows::TERM => meta.term = rows::read_number(rows::TERM, &value)?,
+                rows::CONF_STATE => meta.conf_state = Some(rows::read_conf_state(&value)?),
+                SCHEDULED_COMPACT_ROW => meta.scheduled_compact = Some(value),
+                FINISHED_COMPACT_ROW => meta.finished_compact = Some(value),
+                // The storage version follows the cluster version; what else there may be is a newer version's.
+                _ => {}
+            }
+        }
+        Ok(Self {
+            config,
+            meta,
+            stage: Begin(()),
+        })
+    }
+
+    /// Reads the rows of bucket `lease`.
+    ///
+    /// # Errors
+    /// A [`Fault`] that names a broken row, or the one that `rows` gave.
+    pub fn leases(self, rows: impl IntoIterator<Item = Result<Row, Fault>>) -> Result<Restore<LeasesDone>, Fault> {
+        let Self {
+            config,
+            meta,
+            stage: Begin(()),
+        } = self;
+        let mut leases = Leases::default();
+        for row in rows {
+            let (key, value) = row?;
+            let (id, stored) = rows::read_lease(&key, value)?;
+            let ttl = stored.ttl.max(config.min_lease_ttl_seconds);
+            leases.restore(id, Lease::new(ttl, stored.remaining_ttl));
+        }
+        Ok(Restore {
+            config,
+            meta,
+            stage: LeasesDone { leases },
+        })
+    }
+
+    /// All stages in their order, each from what `scan` reads of a bucket.
+    ///
+    /// # Errors
+    /// A [`Fault`] that names a broken row, or the one that `scan` gave.
+    pub fn from_table<Rows>(config: StoreConfig, mut scan: impl FnMut(Bucket) -> Rows) -> Result<Store, Fault>
+    where
+        Rows: IntoIterator<Item = Result<Row, Fault>>,
+    {
+        let restore = Self::begin(config, scan(Bucket::Meta))?
+            .leases(scan(Bucket::Lease))?
+            .kv(scan(Bucket::Key))?;
+        let small = [
+            Bucket::Alarm,
+            Bucket::Auth,
+            Bucket::Cluster,
+            Bucket::Members,
+            Bucket::MembersRemoved,
+        ];
+        let rows = small.into_iter().flat_map(|bucket| {
+            scan(bucket)
+                .into_iter()
+                .map(move |row| row.map(|(key, value)| (bucket, key, value)))
+        });
+        restore.finish(rows)
+    }
+}
+
+impl Restore<LeasesDone> {
+    /// Reads the rows of bucket `key` in their order and attaches keys to leases.
+    ///
+    /// A key of a lease that does not exist is attached to none, as in etcd: it stays until it is deleted. A compaction
+    /// that had begun goes on with the next step.
+    ///
+    /// # Errors
+    /// A [`Fault`] that names a broken row, or the one that `rows` gave.
+    pub fn kv(self, rows: impl IntoIterator<Item = Result<Row, Fault>>) -> Result<Restore<KvDone>, Fault> {
+        let Self {
+            config,
+            meta,
+            stage: LeasesDone { mut leases },
+        } = self;
+        let mut restore = Mvcc::restore();
+        for row in rows {
+            let (key, value) = row?;
+            restore.row(&key, &value)?;
+        }
+        let kv = restore.finish(meta.scheduled_compact.as_deref(), meta.finished_compact.as_deref())?;
+        let view = kv.view();
+        for (key, lease) in view.leased_keys() {
+            leases.reattach(&Bytes::copy_from_slice(key), 0, lease);
+        }
+        Ok(Restore {
+            config,
+            meta,
+            stage: KvDone { leases, kv },
+        })
+    }
+}
+
+impl Restore<KvDone> {
+    /// Reads the rows of all other buckets, in any order.
+    ///
+    /// # Errors
+    /// A [`Fault`] that names a broken row, the one that `rows` gave, or that auth is on, which this version does not have.
+    pub fn finish(self, rows: impl IntoIterator<Item = Result<(Bucket, Bytes, Bytes), Fault>>) -> Result<Store, Fault> {
+        let Self {
+            config,
+            meta,
+            stage: KvDone { leases, kv },
+        } = self;
+        let (mut alarms, mut cluster) = (Alarms::default(), Cluster::default());
+        for row in rows {
+            let (bucket, key, value) = row?;
+            restore_row(&mut alarms, &mut cluster, bucket, key, &value)?;
+        }
+        cluster.conf_state = meta.conf_state.unwrap_or_else(|| conf_state_of(&cluster));
+        Ok(Store {
+            config,
+            kv,
+            leases,
+            alarms: Arc::new(alarms),
+            cluster: Arc::new(cluster),
+            consistent_index: meta.consistent_index,
+            term: meta.term,
+        })
+    }
+}
+
+fn restore_row(
+    alarms: &mut Alarms,
+    cluster: &mut Cluster,
+    bucket: Bucket,
+    key: Bytes,
+    value: &[u8],
+) -> Result<(), Fault> {
+    match bucket {
+        Bucket::Alarm => {
+            alarms.activate(&rows::read_alarm(key)?);
+        }
+        Bucket::Auth if key == rows::AUTH_ENABLED && value == [1] => {
+            // Serving on without asking who is asking would open the store to everyone.
+            let cause = "auth is on, and this version has no auth".to_owned();
+            return Err(Fault::Inconsistent { cause });
+        }
+        Bucket::Cluster if key == rows::CLUSTER_VERSION => cluster.version = Some(rows::read_cluster_version(value)?),
+        Bucket::Cluster if key == rows::DOWNGRADE => cluster.downgrade = Some(rows::read_downgrade(value)?),
+        Bucket::Members => {
+            let member = rows::read_member(&key, value)?;
+            cluster.members.insert(member.id, member);
+        }
+        Bucket::MembersRemoved => {
+            cluster.removed.insert(rows::read_member_id(bucket, &key)?);
+        }
+        Bucket::Auth | Bucket::AuthRoles | Bucket::AuthUsers | Bucket::Cluster => {}
+        Bucket::Key | Bucket::Lease | Bucket::Meta => {
+            let cause = format!("rows of bucket {} belong to another stage", bucket.name());
+            return Err(Fault::Inconsistent { cause });
+        }
+    }
+    Ok(())
+}
+
+/// The configuration that the member table implies, for tables whose writer did not store it.
+fn conf_state_of(cluster: &Cluster) -> ConfState {
+    let ids = |learner| {
+        cluster
+            .members()
+            .filter(move |member| member.is_learner == learner)
+            .map(|member| member.id.0)
+    };
+    ConfState {
+        voters: ids(false).collect(),
+        learners: ids(true).collect(),
+        ..ConfState::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+    use crate::mvcc::Revision;
+    use crate::proto::mvccpb::KeyValue;
+
+    type Rows = Vec<(Bucket, Bytes, Bytes)>;
+
+    fn row(bucket: Bucket, key: &[u8], value: &[u8]) -> (Bucket, Bytes, Bytes) {
+        (bucket, Bytes::copy_from_slice(key), Bytes::copy_from_slice(value))
+    }
+
+    fn key_row(main: i64, key: &'static str, lease: i64) -> (Bucket, Bytes, Bytes) {
+        let kv = KeyValue {
+            key: key.into(),
+            create_revision: main,
+            mod_revision: main,
+            version: 1,
+            lease,
+            ..KeyValue::default()
+        };
+        (
+            Bucket::Key,
+            Revision::new(main, 0).to_row_key(false),
+            kv.encode_to_vec().into(),
+        )
+    }
+
+    fn restore(rows: &Rows) -> Result<Store, Fault> {
+        Restore::from_table(StoreConfig::default(), |bucket| {
+            let rows = rows.iter().filter(move |(of, ..)| *of == bucket);
+            rows.map(|(_, key, value)| Ok((key.clone(), value.clone())))
+                .collect::<Vec<_>>()
+        })
+    }
+
+    #[test]
+    fn broken_rows_are_named() {
+        let table = [
+            (
+                row(Bucket::Meta, b"term", b"1"),
+                r#"bucket meta, row "term": not 8 bytes"#,
+            ),
+            (
+                row(Bucket::Lease, b"1", b""),
+                r#"bucket lease, row "1": the key is not 8 bytes"#,
+            ),
+            (
+                row(Bucket::Key, b"k", b""),
+                "row k of bucket key: the key is no revision",
+            ),
+            (
+                row(Bucket::Members, b"x", b"{}"),
+                r#"bucket members, row "x": the key is no member id"#,
+            ),
+            (
+                row(Bucket::MembersRemoved, b"", b""),
+                r#"bucket members_removed, row "": the key is no member id"#,
+            ),
+            (
+                row(Bucket::Cluster, b"clusterVersion", b"x"),
+                r#"bucket cluster, row "clusterVersion": not a version"#,
+            ),
+            (
+                row(Bucket::Auth, b"authEnabled", &[1]),
+                "auth is on, and this version has no auth",
+            ),
+        ];
+        for (row, expected) in table {
+            assert_eq!(
+                restore(&vec![row]).err().map(|fault| fault.to_string()).as_deref(),
+                Some(expected)
+            );
+        }
+    }
+
+    #[test]
+    fn a_fault_of_the_table_is_passed_on() {
+        let fault = Fault::Inconsistent {
+            cause: "unreadable".into(),
+        };
+        let rows = || [Err(fault.clone())];
+        assert_eq!(
+            Restore::begin(StoreConfig::default(), rows()).err(),
+            Some(fault.clone())
+        );
+        let begin = || Restore::begin(StoreConfig::default(), []).unwrap();
+        assert_eq!(begin().leases(rows()).err(), Some(fault.clone()));
+        assert_eq!(begin().leases([]).unwrap().kv(rows()).err(), Some(fault.clone()));
+        let done = begin().leases([]).unwrap().kv([]).unwrap();
+        assert_eq!(done.finish([Err(fault.clone())]).err(), Some(fault));
+    }
+
+    #[test]
+    fn rows_of_another_stage_are_refused() {
+        let done = Restore::begin(StoreConfig::default(), [])
+            .unwrap()
+            .leases([])
+            .unwrap()
+            .kv([])
+            .unwrap();
+        let fault = done.finish([Ok(row(Bucket::Lease, b"", b""))]).err().unwrap();
+        assert_eq!(fault.to_string(), "rows of bucket lease belong to another stage");
+    }
+
+    #[test]
+    fn leases_get_their_keys_and_at_least_the_shortest_time() {
+        let lease = |id: i64, value: &[u8]| row(Bucket::Lease, &id.to_be_bytes(), value);
+        let store = restore(&vec![
+            lease(7, &[8, 7, 16, 1]),
+            key_row(2, "a", 7),
+            key_row(3, "orphan", 9),
+            row(Bucket::Auth, b"authEnabled", &[0]),
+            row(Bucket::AuthUsers, b"root", b""),
+            row(Bucket::Meta, b"fromTheFuture", b"x"),
+        ])
+        .unwrap();
+        let view = store.view();
+        let lease = view.leases.get(7).unwrap();
+        assert_eq!(lease.ttl(), 2);
+        assert!(lease.keys().eq(["a"]));
+        assert!(view.kv.get(b"orphan").is_some() && view.leases.get(9).is_none());
+    }
+
+    #[test]
+    fn a_table_without_configuration_has_that_of_its_members() {
+        let store = restore(&vec![
+            row(
+                Bucket::Members,
+                b"b",
+                br#"{"id":11,"peerURLs":["http://b:1"],"isLearner":true}"#,
+            ),
+            row(Bucket::Members, b"a", br#"{"id":10,"peerURLs":["http://a:1"]}"#),
+        ])
+        .unwrap();
+        assert_eq!(
+            (&store.conf_state().voters[..], &store.conf_state().learners[..]),
+            (&[10][..], &[11][..])
+        );
+        store.check();
+    }
+}

@@ -1,0 +1,304 @@
+//! Transactions: which branch runs, whether it can, and running it.
+//!
+//! Three steps, in this order. All compares, those of nested transactions on the chosen path too, look at the state
+//! before the transaction. Then the chosen operations are checked against that same state. Only then is anything written,
+//! and nothing after that can fail: a transaction applies wholly or not at all, on every member alike.
+
+use std::cmp::Ordering;
+
+use bytes::Bytes;
+
+use super::applied::header;
+use super::lease::Leases;
+use crate::error::Error;
+use crate::limits::COMPARE_PAGE_KEYS;
+use crate::mvcc::{View, Write};
+use crate::proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
+use crate::proto::etcdserverpb::request_op::Request;
+use crate::proto::etcdserverpb::response_op::Response;
+use crate::proto::etcdserverpb::{
+    Compare, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, RangeRequest, RangeResponse, RequestOp,
+    ResponseHeader, ResponseOp, TxnRequest, TxnResponse,
+};
+use crate::proto::mvccpb::KeyValue;
+
+/// A transaction whose compares are decided.
+pub(super) struct Plan<'a> {
+    succeeded: bool,
+    steps: Vec<Step<'a>>,
+}
+
+/// One operation of the chosen branch.
+enum Step<'a> {
+    DeleteRange(&'a DeleteRangeRequest),
+    /// An operation that is none. Nobody may propose it; in the log it does nothing, as in etcd.
+    Nothing,
+    Put(&'a PutRequest),
+    Range(&'a RangeRequest),
+    Txn(Plan<'a>),
+}
+
+impl<'a> Plan<'a> {
+    /// Decides the compares against the state before the transaction.
+    pub(super) fn decide(view: &View, request: &'a TxnRequest) -> Self {
+        let succeeded = request.compare.iter().all(|compare| holds(view, compare));
+        let branch = if succeeded { &request.success } else { &request.failure };
+        Self {
+            succeeded,
+            steps: branch.iter().map(|op| Step::decide(view, op)).collect(),
+        }
+    }
+
+    /// Checks the chosen operations against the state before the transaction.
+    pub(super) fn check(&self, view: &View, leases: &Leases) -> Result<(), Error> {
+        self.steps.iter().try_for_each(|step| match step {
+            Step::Put(put) => check_put(view, leases, put),
+            Step::Range(range) => check_range(view, range),
+            Step::Txn(nested) => nested.check(view, leases),
+            Step::DeleteRange(_) | Step::Nothing => Ok(()),
+        })
+    }
+
+    /// Runs the chosen operations. With `answer` false nobody reads what ranges find, so they are not run.
+    pub(super) fn run(&self, write: &mut Write<'_>, leases: &mut Leases, answer: bool) -> Result<TxnResponse, Error> {
+        let mut responses = Vec::with_capacity(self.steps.len());
+        for step in &self.steps {
+            responses.push(ResponseOp {
+                response: step.run(write, leases, answer)?,
+            });
+        }
+        // Only the outermost header has the revision; a nested one is there and empty, as in etcd.
+        Ok(TxnResponse {
+            header: Some(ResponseHeader::default()),
+            succeeded: self.succeeded,
+            responses,
+        })
+    }
+}
+
+impl<'a> Step<'a> {
+    fn decide(view: &View, op: &'a RequestOp) -> Self {
+        match &op.request {
+            None => Self::Nothing,
+            Some(Request::RequestDeleteRange(delete)) => Self::DeleteRange(delete),
+            Some(Request::RequestPut(put)) => Self::Put(put),
+            Some(Request::RequestRange(range)) => Self::Range(range),
+            Some(Request::RequestTxn(nested)) => Self::Txn(Plan::decide(view, nested)),
+        }
+    }
+
+    fn run(&self, write: &mut Write<'_>, leases: &mut Leases, answer: bool) -> Result<Option<Response>, Error> {
+        Ok(Some(match self {
+            Self::DeleteRange(request) => Response::ResponseDeleteRange(delete_range(write, leases, request)),
+            Self::Nothing => return Ok(None),
+            Self::Put(request) => Response::ResponsePut(put(write, leases, request)),
+            Self::Range(request) if answer => {
+                let found = write.range(request)?;
+                Response::ResponseRange(RangeResponse {
+                    header: header(write.revision()),
+                    ..found
+                })
+            }
+            Self::Range(_) => Response::ResponseRange(RangeResponse::default()),
+            Self::Txn(nested) => Response::ResponseTxn(nested.run(write, leases, answer)?),
+        }))
+    }
+}
+
+/// Answers a transaction that only reads, from a view and without the log.
+///
+/// # Errors
+/// What a range finds wrong, or [`Error::KeyNotFound`] for an operation that is not a range.
+pub(super) fn read(view: &View, request: &TxnRequest) -> Result<TxnResponse, Error> {
+    let plan = Plan::decide(view, request);
+    plan.check(view, &Leases::default())?;
+    let read = |step: &Step<'_>| match step {
+        Step::Range(request) => {
+            let found = view.range(request)?;
+            let response = Response::ResponseRange(RangeResponse {
+                header: header(view.revision()),
+                ..found
+            });
+            Ok(ResponseOp {
+                response: Some(response),
+            })
+        }
+        Step::DeleteRange(_) | Step::Nothing | Step::Put(_) | Step::Txn(_) => Err(Error::KeyNotFound),
+    };
+    let responses = plan.steps.iter().map(read).collect::<Result<_, _>>()?;
+    Ok(TxnResponse {
+        header: header(view.revision()),
+        succeeded: plan.succeeded,
+        responses,
+    })
+}
+
+/// Checks a write against the state before it.
+pub(super) fn check_put(view: &View, leases: &Leases, request: &PutRequest) -> Result<(), Error> {
+    if request.lease != 0 && leases.get(request.lease).is_none() {
+        return Err(Error::LeaseNotFound);
+    }
+    if (request.ignore_value || request.ignore_lease) && view.get(&request.key).is_none() {
+        return Err(Error::KeyNotFound);
+    }
+    Ok(())
+}
+
+/// Carries a checked write out.
+pub(super) fn put(write: &mut Write<'_>, leases: &mut Leases, request: &PutRequest) -> PutResponse {
+    let kept = if request.ignore_value || request.ignore_lease {
+        write.get(&request.key)
+    } else {
+        None
+    };
+    // A checked key is there, unless the transaction deleted it before, which no checked transaction does.
+    let kept = kept.unwrap_or_default();
+    let value = if request.ignore_value {
+        kept.value
+    } else {
+        request.value.clone()
+    };
+    let lease = if request.ignore_lease {
+        kept.lease
+    } else {
+        request.lease
+    };
+    let before = write.put(request.key.clone(), value, lease);
+    leases.reattach(&request.key, before.as_ref().map_or(0, |before| before.lease), lease);
+    PutResponse {
+        header: header(write.revision()),
+        prev_kv: before.filter(|_| request.prev_kv),
+    }
+}
+
+/// Carries a deletion out.
+pub(super) fn delete_range(
+    write: &mut Write<'_>,
+    leases: &mut Leases,
+    request: &DeleteRangeRequest,
+) -> DeleteRangeResponse {
+    let deleted = write.delete_range(&request.key, &request.range_end);
+    for kv in &deleted {
+        leases.detach(&kv.key, kv.lease);
+    }
+    DeleteRangeResponse {
+        header: header(write.revision()),
+        deleted: i64::try_from(deleted.len()).unwrap_or(i64::MAX),
+        prev_kvs: if request.prev_kv { deleted } else { Vec::new() },
+    }
+}
+
+/// Checks the revision a range asks for. A negative one means the current one, as long as history reaches so far back:
+/// to a transaction, unlike to a plain range, it is compacted away with the rest.
+fn check_range(view: &View, request: &RangeRequest) -> Result<(), Error> {
+    if request.revision == 0 {
+        Ok(())
+    } else if request.revision > view.revision() {
+        Err(Error::FutureRevision)
+    } else if request.revision < view.compact_revision() {
+        Err(Error::Compacted)
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether a compare holds for every key of its range.
+fn holds(view: &View, compare: &Compare) -> bool {
+    if compare.range_end.is_empty() {
+        return holds_for(compare, view.get(&compare.key).as_ref());
+    }
+    let mut page = RangeRequest {
+        key: compare.key.clone(),
+        range_end: compare.range_end.clone(),
+        limit: COMPARE_PAGE_KEYS,
+        ..RangeRequest::default()
+    };
+    let mut any = false;
+    loop {
+        let Ok(found) = view.range(&page) else { return false };
+        any |= !found.kvs.is_empty();
+        if !found.kvs.iter().all(|kv| holds_for(compare, Some(kv))) {
+            return false;
+        }
+        match found.kvs.last() {
+            Some(last) if found.more => page.key = successor(&last.key),
+            _ => return any || holds_for(compare, None),
+        }
+    }
+}
+
+/// The key right after another.
+fn successor(key: &[u8]) -> Bytes {
+    [key, &[0]].concat().into()
+}
+
+/// Whether a compare holds for a key.
+///
+/// A value compared with that of a missing key never holds, whatever the operator; anything else of it counts as 0. What
+/// to compare with counts as 0 or empty where it is not set, or set for another target. An unknown operator holds.
+fn holds_for(compare: &Compare, kv: Option<&KeyValue>) -> bool {
+    let union = compare.target_union.as_ref();
+    let order = match CompareTarget::try_from(compare.target) {
+        Ok(CompareTarget::Value) => {
+            let Some(kv) = kv else { return false };
+            let wanted: &[u8] = if let Some(TargetUnion::Value(value)) = union {
+                value
+            } else {
+                &[]
+            };
+            (*kv.value).cmp(wanted)
+        }
+        Ok(target) => {
+            let (found, wanted) = numbers(target, kv, union);
+            found.cmp(&wanted)
+        }
+        Err(_) => Ordering::Equal,
+    };
+    match CompareResult::try_from(compare.result) {
+        Ok(CompareResult::Equal) => order.is_eq(),
+        Ok(CompareResult::Greater) => order.is_gt(),
+        Ok(CompareResult::Less) => order.is_lt(),
+        Ok(CompareResult::NotEqual) => order.is_ne(),
+        Err(_) => true,
+    }
+}
+
+/// What a key has for a target that is a number, and what it is compared with.
+fn numbers(target: CompareTarget, kv: Option<&KeyValue>, union: Option<&TargetUnion>) -> (i64, i64) {
+    let (found, wanted): (fn(&KeyValue) -> i64, _) = match target {
+        CompareTarget::Value => (|_| 0, None),
+        CompareTarget::Version => (
+            |kv| kv.version,
+            if let Some(TargetUnion::Version(version)) = union {
+                Some(version)
+            } else {
+                None
+            },
+        ),
+        CompareTarget::Create => (
+            |kv| kv.create_revision,
+            if let Some(TargetUnion::CreateRevision(created)) = union {
+                Some(created)
+            } else {
+                None
+            },
+        ),
+        CompareTarget::Mod => (
+            |kv| kv.mod_revision,
+            if let Some(TargetUnion::ModRevision(modified)) = union {
+                Some(modified)
+            } else {
+                None
+            },
+        ),
+        CompareTarget::Lease => (
+            |kv| kv.lease,
+            if let Some(TargetUnion::Lease(lease)) = union {
+                Some(lease)
+            } else {
+                None
+            },
+        ),
+    };
+    (kv.map_or(0, found), wanted.copied().unwrap_or(0))
+}

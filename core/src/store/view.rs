@@ -1,0 +1,65 @@
+//! The applied state as it was after some entry: what readers on any thread read.
+
+use std::sync::Arc;
+
+use super::alarm::Alarms;
+use super::applied::header;
+use super::cluster::Cluster;
+use super::lease::Leases;
+use super::txn;
+use crate::error::Error;
+use crate::mvcc;
+use crate::proto::etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader, TxnRequest, TxnResponse};
+
+/// An immutable state. A clone is free.
+#[derive(Clone)]
+pub struct View {
+    /// Keys with their history.
+    pub kv: mvcc::View,
+    /// Leases and the keys attached to them.
+    pub leases: Leases,
+    /// Alarms.
+    pub alarms: Arc<Alarms>,
+    /// Members, versions and the configuration of consensus.
+    pub cluster: Arc<Cluster>,
+    /// The last entry applied.
+    pub applied_index: u64,
+    /// Its term.
+    pub term: u64,
+}
+
+impl View {
+    /// A header with this state's revision and nothing else.
+    #[must_use]
+    pub fn header(&self) -> ResponseHeader {
+        ResponseHeader {
+            revision: self.kv.revision(),
+            ..ResponseHeader::default()
+        }
+    }
+
+    /// Answers a read.
+    ///
+    /// # Errors
+    /// [`Error::Compacted`] or [`Error::FutureRevision`].
+    pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, Error> {
+        let found = self.kv.range(request)?;
+        Ok(RangeResponse {
+            header: header(self.kv.revision()),
+            ..found
+        })
+    }
+
+    /// Answers a transaction that [only reads](super::check::is_read_only).
+    ///
+    /// # Errors
+    /// What a range finds wrong.
+    pub fn txn(&self, request: &TxnRequest) -> Result<TxnResponse, Error> {
+        txn::read(&self.kv, request)
+    }
+}
+
+const _: () = {
+    const fn shared_by_threads<T: Send + Sync + Clone>() {}
+    shared_by_threads::<View>();
+};

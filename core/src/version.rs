@@ -1,0 +1,120 @@
+//! Which etcd Quoin is to its clients and peers, and which Quoin it is to its operators.
+
+/// The etcd version reported on the wire: clients, peers and tools choose what they send by it.
+pub const SERVER_VERSION: &str = "3.6.5";
+
+/// The oldest cluster version this member joins.
+pub const MIN_CLUSTER_VERSION: &str = "3.0.0";
+
+/// Quoin's own version.
+pub const PRODUCT_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What the host knows about how this program was built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Build<'a> {
+    /// The commit, or a sentence saying that it is not known.
+    pub git_sha: &'a str,
+    /// The compiler, e.g. `rustc 1.95.0`.
+    pub toolchain: &'a str,
+    /// Operating system and processor in Go's names, e.g. `linux/amd64`.
+    pub platform: &'a str,
+}
+
+/// What `--version` prints: etcd's four lines, because scripts cut them apart by their beginnings, with true contents.
+/// The first word after `etcd Version: ` is a version that such scripts compare; there is no Go, so that line names
+/// the compiler there is.
+#[must_use]
+pub fn version_text(build: Build<'_>) -> String {
+    let Build {
+        git_sha,
+        toolchain,
+        platform,
+    } = build;
+    format!(
+        "etcd Version: {SERVER_VERSION} (Quoin {PRODUCT_VERSION})\n\
+         Git SHA: {git_sha}\n\
+         Go Version: none ({toolchain})\n\
+         Go OS/Arch: {platform}\n"
+    )
+}
+
+/// A version as etcd writes it, `major.minor.patch`. What may follow after a dash or plus makes no difference here.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Version {
+    /// Incompatible changes.
+    pub major: u64,
+    /// What clusters agree on.
+    pub minor: u64,
+    /// What does not show.
+    pub patch: u64,
+}
+
+impl Version {
+    /// Reads a version; `None` for anything else, such as etcd's `not_decided`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let numbers = text.split(['-', '+']).next()?;
+        let mut parts = numbers.split('.').map(|part| {
+            let digits = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+            part.parse::<u64>().ok().filter(|_| digits)
+        });
+        let (major, minor, patch) = (parts.next()??, parts.next()??, parts.next()??);
+        parts.next().is_none().then_some(Self { major, minor, patch })
+    }
+
+    /// The version of this program as a cluster agrees on it, without the patch.
+    ///
+    /// # Panics
+    /// Never: a test reads the constant.
+    #[must_use]
+    pub fn own_minor() -> Self {
+        Self {
+            patch: 0,
+            ..Self::parse(SERVER_VERSION).expect("the constant is a version")
+        }
+    }
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_ordered_by_number() {
+        let version = |text| Version::parse(text).unwrap();
+        assert!(version("3.10.0") > version("3.9.9"));
+        assert_eq!(version("3.6.0-alpha.0+x").to_string(), "3.6.0");
+        assert_eq!(
+            Version::own_minor(),
+            Version {
+                major: 3,
+                minor: 6,
+                patch: 0
+            }
+        );
+        assert!(Version::parse(MIN_CLUSTER_VERSION).is_some());
+    }
+
+    #[test]
+    fn what_is_no_version_is_none() {
+        for text in [
+            "",
+            "not_decided",
+            "3",
+            "3.6",
+            "3.6.0.1",
+            "3..0",
+            "+3.6.0",
+            "3.6.x",
+            "3.6.99999999999999999999",
+        ] {
+            assert_eq!(Version::parse(text), None, "{text}");
+        }
+    }
+}

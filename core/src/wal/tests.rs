@@ -1,0 +1,432 @@
+//! The log as a whole: etcd's bytes, round trips, and what members do with their logs.
+
+use bytes::Bytes;
+
+use super::frame::{Encoder, Extent, Header, Kind};
+use super::*;
+use crate::error::Fault;
+use crate::id::{ClusterId, MemberId};
+use crate::proto::raftpb::{Entry, HardState};
+use crate::random::Prng;
+
+const IDENTITY: Identity = Identity {
+    member: MemberId(0x6678_8015),
+    cluster: ClusterId(0xdc50_b8da),
+};
+
+/// A log on a disk: its files, the last of them preallocated.
+#[derive(Clone)]
+pub(super) struct Disk {
+    pub(super) files: Vec<(SegmentName, Vec<u8>)>,
+}
+
+/// Zeros behind the end of the last segment.
+const PREALLOCATED: usize = 2048;
+
+impl Disk {
+    pub(super) fn segments(&self) -> Vec<Segment> {
+        let segment = |(name, bytes): &(SegmentName, Vec<u8>)| Segment {
+            name: *name,
+            source: Box::new(Bytes::from(bytes.clone())),
+        };
+        self.files.iter().map(segment).collect()
+    }
+
+    pub(super) fn replay(&self) -> Result<Replay, Fault> {
+        replay(self.segments(), &Marker::default())
+    }
+
+    fn last(&mut self) -> &mut Vec<u8> {
+        &mut self.files.last_mut().expect("there is a file").1
+    }
+
+    /// Writes at the end, as a host does.
+    pub(super) fn append(&mut self, offset: u64, bytes: &[u8]) {
+        let file = self.last();
+        let end = offset as usize + bytes.len();
+        file.resize(file.len().max(end + PREALLOCATED), 0);
+        file[offset as usize..end].copy_from_slice(bytes);
+    }
+}
+
+/// A writer and its disk.
+pub(super) struct Log {
+    pub(super) writer: Writer,
+    pub(super) disk: Disk,
+}
+
+impl Log {
+    pub(super) fn create() -> Self {
+        let mut head = Vec::new();
+        let writer = Writer::create(IDENTITY, &mut head);
+        let mut disk = Disk {
+            files: vec![(SegmentName::FIRST, Vec::new())],
+        };
+        disk.append(0, &head);
+        Self { writer, disk }
+    }
+
+    /// As a member does after a start: zeros behind the tail, then the batch that says so.
+    pub(super) fn resume(mut disk: Disk) -> Self {
+        let replay = disk.replay().expect("a log to go on with");
+        let mut first = Vec::new();
+        let writer = Writer::resume(&replay, &mut first);
+        disk.last().truncate(replay.tail.offset as usize);
+        disk.append(replay.tail.offset, &first);
+        Self { writer, disk }
+    }
+
+    fn write(&mut self, saves: &[Save<'_>]) {
+        let mut bytes = Vec::new();
+        let offset = self.writer.offset();
+        self.writer.write(saves.iter().copied(), &mut bytes);
+        self.disk.append(offset, &bytes);
+    }
+
+    pub(super) fn save(&mut self, entries: &[Entry], state: HardState) {
+        self.write(&[Save {
+            entries,
+            state: Some(state),
+            ..Save::default()
+        }]);
+    }
+
+    fn cut(&mut self) {
+        let mut head = Vec::new();
+        let cut = self.writer.cut(&mut head);
+        let file = self.disk.last();
+        assert!(file[cut.closed_bytes as usize..].iter().all(|byte| *byte == 0));
+        file.truncate(cut.closed_bytes as usize);
+        self.disk.files.push((cut.opened, Vec::new()));
+        self.disk.append(0, &head);
+    }
+}
+
+/// An entry whose data hold no zeros.
+pub(super) fn entry(term: u64, index: u64, bytes: usize) -> Entry {
+    Entry {
+        term,
+        index,
+        data: vec![0x40 + (index % 32) as u8; bytes].into(),
+        ..Entry::default()
+    }
+}
+
+pub(super) fn state(term: u64, commit: u64) -> HardState {
+    HardState {
+        term,
+        vote: 0x6678_8015,
+        commit,
+    }
+}
+
+/// Two segments, six batches, entries 1 to 12.
+pub(super) fn sample() -> Disk {
+    let mut log = Log::create();
+    log.save(&[entry(1, 1, 10), entry(1, 2, 0)], state(1, 2));
+    log.save(&[entry(1, 3, 700)], state(1, 2));
+    log.save(&[entry(2, 4, 20), entry(2, 5, 30)], state(2, 4));
+    log.cut();
+    log.save(&[entry(2, 6, 100), entry(2, 7, 600)], state(2, 5));
+    log.save(&[entry(2, 8, 5)], state(2, 7));
+    log.save(
+        &[entry(2, 9, 33), entry(2, 10, 80), entry(2, 11, 520), entry(2, 12, 9)],
+        state(2, 8),
+    );
+    log.disk
+}
+
+#[test]
+fn what_was_written_is_read_back() {
+    let replay = sample().replay().unwrap();
+    assert_eq!(replay.identity, IDENTITY);
+    assert_eq!(replay.hard_state, state(2, 8));
+    let indexes: Vec<_> = replay
+        .entries
+        .iter()
+        .map(|entry| (entry.index, entry.data.len()))
+        .collect();
+    let lengths = [10, 0, 700, 20, 30, 100, 600, 5, 33, 80, 520, 9];
+    assert_eq!(indexes, (1..).zip(lengths).collect::<Vec<_>>());
+    assert_eq!(replay.tail.name.to_string(), "0000000000000001-0000000000000006.wal");
+    assert_eq!(replay.tail.torn, None);
+}
+
+#[test]
+fn a_later_entry_of_the_same_index_wins() {
+    let mut log = Log::create();
+    log.save(&[entry(1, 1, 1), entry(1, 2, 1), entry(1, 3, 1)], state(1, 1));
+    log.save(&[entry(2, 2, 1)], state(2, 1));
+    let replay = log.disk.replay().unwrap();
+    let ids: Vec<_> = replay.entries.iter().map(|entry| (entry.term, entry.index)).collect();
+    assert_eq!(ids, [(1, 1), (2, 2)]);
+}
+
+#[test]
+fn a_commit_index_alone_waits_for_company() {
+    let mut log = Log::create();
+    log.save(&[entry(1, 1, 1)], state(1, 0));
+    let end = log.writer.offset();
+    log.save(&[], state(1, 1));
+    assert_eq!(log.writer.offset(), end);
+    let mut bytes = Vec::new();
+    log.writer.flush(&mut bytes);
+    log.disk.append(end, &bytes);
+    assert_eq!(log.disk.replay().unwrap().hard_state, state(1, 1));
+    log.writer.flush(&mut bytes);
+    assert_eq!(
+        log.writer.offset(),
+        end + bytes.len() as u64,
+        "there is nothing more to flush"
+    );
+    log.save(&[], HardState { vote: 9, ..state(1, 1) });
+    assert_eq!(log.disk.replay().unwrap().hard_state.vote, 9, "a vote is a promise");
+}
+
+#[test]
+fn snapshots_to_start_from_are_the_committed_ones() {
+    let marker = |index| Marker {
+        index,
+        term: 1,
+        conf_state: Some(([1, 2], [3]).into()),
+    };
+    let mut log = Log::create();
+    log.save(&[entry(1, 1, 1), entry(1, 2, 1)], state(1, 2));
+    log.write(&[Save {
+        marker: Some(&marker(2)),
+        ..Save::default()
+    }]);
+    log.save(&[entry(1, 3, 1), entry(1, 4, 1)], state(1, 2));
+    log.write(&[Save {
+        marker: Some(&marker(4)),
+        ..Save::default()
+    }]);
+    let survey = survey(log.disk.segments()).unwrap();
+    assert_eq!(survey.markers, [Marker::default(), marker(2)]);
+    assert_eq!((survey.identity, survey.hard_state), (IDENTITY, state(1, 2)));
+
+    let from_two = replay(log.disk.segments(), &marker(2)).unwrap();
+    assert_eq!(
+        from_two.entries.iter().map(|entry| entry.index).collect::<Vec<_>>(),
+        [3, 4]
+    );
+    let unknown = replay(log.disk.segments(), &marker(3)).unwrap_err();
+    assert_eq!(unknown.to_string(), "the write-ahead log knows no snapshot at index 3");
+    let other_term = replay(log.disk.segments(), &Marker { term: 2, ..marker(2) }).unwrap_err();
+    assert!(
+        other_term
+            .to_string()
+            .ends_with("it marks a snapshot at index 2 in term 1, not in term 2"),
+        "{other_term}"
+    );
+}
+
+#[test]
+fn any_history_reads_back() {
+    for seed in 0..200 {
+        let mut prng = Prng::new(seed);
+        let mut log = Log::create();
+        let mut model: Vec<Entry> = Vec::new();
+        let mut term = 1;
+        let mut hard_state = HardState::default();
+        for _ in 0..prng.range(1..20) {
+            match prng.below(8) {
+                0 => log.cut(),
+                1 => log = Log::resume(log.disk),
+                2 => term += 1,
+                _ => {}
+            }
+            let from = prng.range(hard_state.commit..model.len() as u64 + 1);
+            let fewest = u64::from(from < model.len() as u64);
+            model.truncate(from as usize);
+            let batch: Vec<_> = (from + 1..=from + prng.range(fewest..6))
+                .map(|index| entry(term, index, prng.below(900) as usize))
+                .collect();
+            model.extend(batch.iter().cloned());
+            hard_state = state(term, prng.range(hard_state.commit..model.len() as u64 + 1));
+            log.save(&batch, hard_state);
+        }
+        let replay = log.disk.replay().unwrap_or_else(|fault| panic!("seed {seed}: {fault}"));
+        assert_eq!(
+            (replay.entries.len(), replay.tail.torn),
+            (model.len(), None),
+            "seed {seed}"
+        );
+        assert_eq!(replay.entries, model, "seed {seed}");
+        assert_eq!(replay.hard_state.term, hard_state.term, "seed {seed}");
+    }
+}
+
+/// The beginning of a log that etcd 3.5.30 wrote: checksum, metadata, the first marker, the conf change that makes the
+/// one member, and the hard state (with its zero vote written out); then the leader's empty entry and the state of its
+/// term.
+const ETCD_HEX: &str = "
+    040000000000008408041000000000001f00000000000081080110a4cd85fc0b1a1508eef9b680c8e185940610e387bc
+    b2dbf2a5deba01000e00000000000082080510dea8dae5081a0408001000000072000000000000860802108c99e7ce08
+    1a6808011001180122600800100018eef9b680c8e185940622507b226964223a34343336323939303537353134323432
+    33382c227065657255524c73223a5b22687474703a2f2f3132372e302e302e313a3332333830225d2c226e616d65223a
+    2264656661756c74227d000000000000100000000000000008031090d8f6cc021a060801100018011000000000000000
+    080210ffeeebaa0d1a060800100218021800000000000000080310d8c09c960c1a0e080210eef9b680c8e18594061802
+";
+
+fn etcd_bytes() -> Vec<u8> {
+    let digits: Vec<_> = ETCD_HEX.chars().filter_map(|digit| digit.to_digit(16)).collect();
+    digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
+}
+
+#[test]
+fn etcds_own_log_is_understood() {
+    let bytes = etcd_bytes();
+    let mut disk = Disk {
+        files: vec![(SegmentName::FIRST, Vec::new())],
+    };
+    disk.append(0, &bytes);
+    let replay = disk.replay().unwrap();
+    let member = MemberId::compute(&["http://127.0.0.1:32380".into()], "etcd-cluster", None);
+    let cluster = ClusterId::compute(&[member]);
+    assert_eq!(replay.identity, Identity { member, cluster });
+    assert_eq!((replay.hard_state.term, replay.hard_state.commit), (2, 2));
+    assert_eq!(replay.hard_state.vote, replay.identity.member.0);
+    let entries: Vec<_> = replay
+        .entries
+        .iter()
+        .map(|e| (e.entry_type, e.term, e.index, e.data.len()))
+        .collect();
+    assert_eq!(entries, [(1, 1, 1, 96), (0, 2, 2, 0)]);
+    assert_eq!((replay.tail.offset, replay.tail.torn), (bytes.len() as u64, None));
+}
+
+#[test]
+fn the_encoder_writes_etcds_own_bytes() {
+    let bytes = etcd_bytes();
+    let mut again = Vec::new();
+    let mut encoder = Encoder::new(0);
+    let mut at = 0;
+    while at < bytes.len() {
+        let word = u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+        let extent = Extent::parse(word).unwrap();
+        let record = &bytes[at + 8..at + 8 + extent.record as usize];
+        let header = Header::parse(record, extent.record).unwrap();
+        if header.kind == Kind::Checksum {
+            encoder.checksum_record(None, &mut again);
+        } else {
+            encoder.record(header.kind, &record[header.data_start..], &mut again);
+        }
+        at += extent.frame() as usize;
+    }
+    assert_eq!(again, bytes);
+}
+
+#[test]
+fn a_log_of_etcds_is_gone_on_with() {
+    let mut disk = Disk {
+        files: vec![(SegmentName::FIRST, Vec::new())],
+    };
+    disk.append(0, &etcd_bytes());
+    let mut log = Log::resume(disk);
+    log.save(
+        &[entry(2, 3, 50)],
+        HardState {
+            term: 2,
+            vote: 1,
+            commit: 3,
+        },
+    );
+    log.cut();
+    log.save(
+        &[entry(2, 4, 50)],
+        HardState {
+            term: 2,
+            vote: 1,
+            commit: 3,
+        },
+    );
+    let replay = log.disk.replay().unwrap();
+    assert_eq!(replay.entries.len(), 4);
+    assert_eq!(replay.tail.name.to_string(), "0000000000000001-0000000000000004.wal");
+}
+
+/// Entries 1 to 4 of term 1, of which 2 are committed; then a snapshot that a leader of term 3 sent, up to index 3.
+fn replaced() -> (Log, Marker) {
+    let mut log = Log::create();
+    log.save(
+        &[entry(1, 1, 1), entry(1, 2, 1), entry(1, 3, 1), entry(1, 4, 1)],
+        state(1, 2),
+    );
+    let marker = Marker {
+        index: 3,
+        term: 3,
+        conf_state: None,
+    };
+    log.write(&[Save {
+        marker: Some(&marker),
+        state: Some(state(3, 3)),
+        ..Save::default()
+    }]);
+    (log, marker)
+}
+
+#[test]
+fn a_snapshot_from_a_leader_replaces_what_followed_it_in_the_log() {
+    let (mut log, marker) = replaced();
+    assert_eq!(replay(log.disk.segments(), &marker).unwrap().entries, []);
+    log.save(&[entry(3, 4, 1)], state(3, 3));
+    let entries = replay(log.disk.segments(), &marker).unwrap().entries;
+    assert_eq!(entries, [entry(3, 4, 1)]);
+}
+
+#[test]
+fn a_snapshot_of_ones_own_leaves_what_follows_it() {
+    let mut log = Log::create();
+    let entries = [entry(1, 1, 1), entry(1, 2, 1), entry(1, 3, 1)];
+    log.save(&entries, state(1, 2));
+    let marker = Marker {
+        index: 2,
+        term: 1,
+        conf_state: None,
+    };
+    log.write(&[Save {
+        marker: Some(&marker),
+        ..Save::default()
+    }]);
+    assert_eq!(replay(log.disk.segments(), &marker).unwrap().entries, entries[2..]);
+    assert_eq!(
+        log.disk.replay().unwrap().entries,
+        entries,
+        "an older snapshot serves as well"
+    );
+}
+
+#[test]
+fn a_replaced_log_cannot_be_read_from_before_the_snapshot() {
+    let (log, _) = replaced();
+    let fault = log.disk.replay().unwrap_err().to_string();
+    assert_eq!(
+        fault,
+        "the write-ahead log goes on from a snapshot at index 3 and cannot be read from index 0"
+    );
+}
+
+#[test]
+fn a_snapshot_whose_installation_was_not_finished_does_not_count() {
+    let mut log = Log::create();
+    log.save(&[entry(1, 1, 1), entry(1, 2, 1), entry(1, 3, 1)], state(1, 1));
+    let marker = Marker {
+        index: 3,
+        term: 3,
+        conf_state: None,
+    };
+    log.write(&[Save {
+        marker: Some(&marker),
+        ..Save::default()
+    }]);
+    assert_eq!(log.disk.replay().unwrap().entries.len(), 3, "commit does not reach it");
+    log.save(&[entry(3, 2, 1), entry(3, 3, 1), entry(3, 4, 1)], state(3, 4));
+    assert_eq!(
+        log.disk.replay().unwrap().entries.len(),
+        4,
+        "the log went on without it"
+    );
+    let from_it = replay(log.disk.segments(), &marker).unwrap();
+    assert_eq!(from_it.entries, [entry(3, 4, 1)], "now it is as good as any");
+}

@@ -1,0 +1,225 @@
+//! Turns what a member must remember into the bytes to append, and says when a segment is full.
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::frame::{BATCH_LENGTH_BYTES, Encoder, Kind};
+use super::name::SegmentName;
+use super::replay::{Identity, Replay};
+use crate::limits::WAL_SEGMENT_BYTES;
+use crate::proto::raftpb::{ConfState, Entry, HardState};
+use crate::proto::walpb;
+
+/// Says in the log that a snapshot was taken, or that one is asked for.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Marker {
+    /// The last index the snapshot covers.
+    pub index: u64,
+    /// The term of that index.
+    pub term: u64,
+    /// The configuration as of that index; absent in the marker that begins a log, and in older logs.
+    pub conf_state: Option<ConfState>,
+}
+
+impl Marker {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let marker = walpb::Snapshot {
+            index: Some(self.index),
+            term: Some(self.term),
+            conf_state: self.conf_state.clone(),
+        };
+        marker.encode_to_vec()
+    }
+}
+
+/// What one step of a member must not forget.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Save<'a> {
+    /// A snapshot just installed or taken; its own file is durable already.
+    pub marker: Option<&'a Marker>,
+    /// Entries to append; one with an index already in the log replaces it and all after it.
+    pub entries: &'a [Entry],
+    /// The hard state, where it changed.
+    pub state: Option<HardState>,
+}
+
+/// How to go on in a new segment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Cut {
+    /// The segment that is full.
+    pub closed: SegmentName,
+    /// Its length: truncate it to that, then sync it, before the new one gets its name.
+    pub closed_bytes: u64,
+    /// The new segment.
+    pub opened: SegmentName,
+}
+
+/// The pure half of writing a log: what bytes, at which offset, in which segment.
+///
+/// The host's half: append what it is given at the end of the newest segment, sync once per batch, never begin a batch
+/// before the one before it is synced.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    encoder: Encoder,
+    metadata: Bytes,
+    name: SegmentName,
+    offset: u64,
+    last_index: u64,
+    /// The newest hard state, and whether the log has it.
+    state: HardState,
+    state_written: HardState,
+    scratch: Vec<u8>,
+}
+
+impl Writer {
+    /// Begins the log of a new member; appends the first segment's head to `out`.
+    #[must_use]
+    pub fn create(identity: Identity, out: &mut Vec<u8>) -> Self {
+        let mut writer = Self {
+            encoder: Encoder::new(0),
+            metadata: identity.encode().into(),
+            name: SegmentName::FIRST,
+            offset: 0,
+            last_index: 0,
+            state: HardState::default(),
+            state_written: HardState::default(),
+            scratch: Vec::new(),
+        };
+        let marker = Marker::default().encode();
+        writer.batch(out, |writer, out| {
+            writer.encoder.record(Kind::Metadata, &writer.metadata, out);
+            writer.encoder.record(Kind::Snapshot, &marker, out);
+        });
+        writer
+    }
+
+    /// Goes on with a log that was read back; appends to `out` the batch to write first, at the tail's offset.
+    ///
+    /// The last segment must hold nothing but zeros from that offset on, durably, before anything is written there. The
+    /// first batch is empty: it only tells a later reader that all before it was found good.
+    #[must_use]
+    pub fn resume(replay: &Replay, out: &mut Vec<u8>) -> Self {
+        let tail = &replay.tail;
+        let mut writer = Self {
+            encoder: Encoder::new(tail.checksum),
+            metadata: replay.metadata.clone(),
+            name: tail.name,
+            offset: tail.offset,
+            last_index: tail.last_index,
+            state: replay.hard_state,
+            state_written: replay.hard_state,
+            scratch: Vec::new(),
+        };
+        writer.batch(out, |_, _| {});
+        writer
+    }
+
+    /// Appends `saves` to `out` as one batch; nothing, if no sync is needed for them.
+    ///
+    /// A change of the commit index alone waits for the next batch, because members find it out again by themselves.
+    pub fn write<'a>(&mut self, saves: impl IntoIterator<Item = Save<'a>>, out: &mut Vec<u8>) {
+        let mut saves = saves.into_iter().peekable();
+        while let Some(save) = saves.peek() {
+            if save.marker.is_some() || !save.entries.is_empty() {
+                break;
+            }
+            self.state = save.state.unwrap_or(self.state);
+            saves.next();
+        }
+        let promises = (self.state.term, self.state.vote) != (self.state_written.term, self.state_written.vote);
+        if saves.peek().is_none() && !promises {
+            return;
+        }
+        self.batch(out, |writer, out| {
+            for save in saves {
+                writer.records(&save, out);
+            }
+            writer.write_state(out);
+        });
+    }
+
+    /// Appends what [`Writer::write`] held back, as a batch; for an orderly end.
+    pub fn flush(&mut self, out: &mut Vec<u8>) {
+        if self.state != self.state_written {
+            self.batch(out, Self::write_state);
+        }
+    }
+
+    /// Whether the next batch belongs in a new segment.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.offset >= WAL_SEGMENT_BYTES
+    }
+
+    /// Goes on in a new segment; appends its head to `out`, for a file of its own.
+    ///
+    /// The new file is to be synced before it gets its name.
+    pub fn cut(&mut self, out: &mut Vec<u8>) -> Cut {
+        let (closed, closed_bytes) = (self.name, self.offset);
+        self.name = SegmentName {
+            sequence: closed.sequence + 1,
+            first_index: self.last_index + 1,
+        };
+        self.offset = 0;
+        self.batch(out, |writer, out| {
+            writer.encoder.record(Kind::Metadata, &writer.metadata, out);
+            writer.state_written = HardState::default();
+            writer.write_state(out);
+        });
+        Cut {
+            closed,
+            closed_bytes,
+            opened: self.name,
+        }
+    }
+
+    /// The segment being written.
+    #[must_use]
+    pub const fn name(&self) -> SegmentName {
+        self.name
+    }
+
+    /// Its length, with everything appended so far.
+    #[must_use]
+    pub const fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Appends one batch: an opening record with the length of what `records` appends, and that.
+    fn batch(&mut self, out: &mut Vec<u8>, records: impl FnOnce(&mut Self, &mut Vec<u8>)) {
+        let start = out.len();
+        let opening = self.encoder.clone();
+        opening.checksum_record(Some(&[0; BATCH_LENGTH_BYTES]), out);
+        let after = out.len();
+        records(self, out);
+        let length = u32::try_from(out.len() - after).unwrap_or(u32::MAX).to_le_bytes();
+        // The opening record's data come last in it, right before its padding.
+        let padding = usize::from(out[start + 7] & 0x07);
+        let at = after - padding - BATCH_LENGTH_BYTES;
+        out[at..at + BATCH_LENGTH_BYTES].copy_from_slice(&length);
+        self.offset += (out.len() - start) as u64;
+    }
+
+    /// Appends the records of one save but for its state, which the batch ends with.
+    fn records(&mut self, save: &Save<'_>, out: &mut Vec<u8>) {
+        if let Some(marker) = save.marker {
+            self.encoder.record(Kind::Snapshot, &marker.encode(), out);
+            self.last_index = self.last_index.max(marker.index);
+        }
+        for entry in save.entries {
+            self.scratch.clear();
+            entry.encode(&mut self.scratch).expect("a Vec grows as needed");
+            self.encoder.record(Kind::Entry, &self.scratch, out);
+            self.last_index = entry.index;
+        }
+        self.state = save.state.unwrap_or(self.state);
+    }
+
+    /// Appends the hard state, where the segment does not have it.
+    fn write_state(&mut self, out: &mut Vec<u8>) {
+        if self.state != self.state_written {
+            self.encoder.record(Kind::State, &self.state.encode_to_vec(), out);
+            self.state_written = self.state;
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Encodes each event of a stretch of history at most once with and once without its previous value, however many
+//! watchers get it, and lets watchers that get the same events share one list of them.
+
+use bytes::Bytes;
+
+use super::response::{Events, encode_event};
+use crate::mvcc::{Event, EventKind, View};
+use crate::proto::mvccpb::{self, KeyValue};
+
+/// The events of a stretch of history and what was encoded of them.
+pub(super) struct Encoder<'a> {
+    view: &'a View,
+    events: &'a [Event],
+    plain: Variant,
+    with_prev_kv: Variant,
+}
+
+/// Encodings with or without previous values.
+struct Variant {
+    encoded: Vec<Option<Bytes>>,
+    /// The list made last, and of which events.
+    last: (Vec<u32>, Events),
+}
+
+impl<'a> Encoder<'a> {
+    /// Encodes `events`, which are in the history of `view`.
+    pub(super) fn new(view: &'a View, events: &'a [Event]) -> Self {
+        Self {
+            view,
+            events,
+            plain: Variant::new(events.len()),
+            with_prev_kv: Variant::new(events.len()),
+        }
+    }
+
+    /// The events whose indexes are `picks`.
+    pub(super) fn encode(&mut self, picks: &[u32], prev_kv: bool) -> Events {
+        let Self { view, events, .. } = *self;
+        if prev_kv {
+            self.with_prev_kv.list(picks, |pick| {
+                let event = &events[pick];
+                encode_event(&message(event, previous(view, event)))
+            })
+        } else {
+            self.plain
+                .list(picks, |pick| encode_event(&message(&events[pick], None)))
+        }
+    }
+}
+
+impl Variant {
+    fn new(events: usize) -> Self {
+        Self {
+            encoded: vec![None; events],
+            last: (Vec::new(), Events::default()),
+        }
+    }
+
+    fn list(&mut self, picks: &[u32], encode: impl Fn(usize) -> Bytes) -> Events {
+        if self.last.0 != picks {
+            let encoded = &mut self.encoded;
+            let of = |pick: &u32| {
+                let pick = *pick as usize;
+                encoded[pick].get_or_insert_with(|| encode(pick)).clone()
+            };
+            self.last = (picks.to_vec(), picks.iter().map(of).collect());
+        }
+        self.last.1.clone()
+    }
+}
+
+/// What the key held before `event`, if it held anything and history still knows.
+fn previous(view: &View, event: &Event) -> Option<KeyValue> {
+    let KeyValue {
+        key,
+        create_revision,
+        mod_revision,
+        ..
+    } = &event.kv;
+    // True of creations only: a deletion has no creation revision.
+    if create_revision == mod_revision {
+        None
+    } else {
+        view.prev_kv(key, *mod_revision)
+    }
+}
+
+fn message(event: &Event, prev_kv: Option<KeyValue>) -> mvccpb::Event {
+    let kind = match event.kind {
+        EventKind::Delete => mvccpb::event::EventType::Delete,
+        EventKind::Put => mvccpb::event::EventType::Put,
+    };
+    mvccpb::Event {
+        r#type: kind.into(),
+        kv: Some(event.kv.clone()),
+        prev_kv,
+    }
+}

@@ -1,0 +1,355 @@
+//! The hub itself: takes inputs, keeps the books on streams and watchers, knows when it wants to be woken.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
+use std::time::Duration;
+
+use super::matcher::Matcher;
+use super::response::Response;
+use super::slab::Slab;
+use super::stream::{Progress, Stream, Watcher};
+use super::{
+    DEFAULT_PROGRESS_INTERVAL, HubConfig, MIN_PROGRESS_INTERVAL, StreamId, WatchCounts, WatchInput, WatchOutput,
+};
+use crate::limits::WATCH_PATIENCE_INPUTS;
+use crate::mvcc::View;
+use crate::random::Prng;
+use crate::time::Instant;
+
+/// All watch streams of a member. One step does a bounded amount of catching up; everything else is answered at once.
+#[derive(Debug)]
+pub struct Hub {
+    pub(super) config: HubConfig,
+    pub(super) now: Instant,
+    /// The newest state of the store. Synced watchers have got everything up to its revision.
+    pub(super) view: View,
+    pub(super) streams: Slab<Stream>,
+    pub(super) watchers: Slab<Watcher>,
+    /// Finds every watcher by what it watches.
+    pub(super) matcher: Matcher,
+    /// Slow watchers whose streams have room for them: the revision each needs next, and its slot.
+    pub(super) ready: BTreeSet<(i64, u32)>,
+    /// Which end of `ready` the next pass takes.
+    pub(super) newest_first: bool,
+    /// Watchers found for the events in hand; kept for its memory.
+    pub(super) hits: Vec<(u32, u32)>,
+    names: BTreeMap<StreamId, u32>,
+    /// When streams hear of progress.
+    ticks: BTreeSet<(Instant, u32)>,
+    /// Inputs since the last pass of catching up.
+    waited: usize,
+    slow: usize,
+    pending_events: usize,
+    events_total: u64,
+    prng: Prng,
+}
+
+impl Hub {
+    /// A hub without streams over the store as `view` shows it.
+    #[must_use]
+    pub fn new(mut config: HubConfig, view: View) -> Self {
+        config.progress_interval = if config.progress_interval.is_zero() {
+            DEFAULT_PROGRESS_INTERVAL
+        } else {
+            config.progress_interval.max(MIN_PROGRESS_INTERVAL)
+        };
+        Self {
+            config,
+            now: Instant::ZERO,
+            view,
+            streams: Slab::default(),
+            watchers: Slab::default(),
+            matcher: Matcher::default(),
+            ready: BTreeSet::new(),
+            newest_first: false,
+            hits: Vec::new(),
+            names: BTreeMap::new(),
+            ticks: BTreeSet::new(),
+            waited: 0,
+            slow: 0,
+            pending_events: 0,
+            events_total: 0,
+            prng: Prng::new(config.seed).fork("watch"),
+        }
+    }
+
+    /// One cause in; consequences are appended to `out`. Within a stream their order is the order of sending.
+    ///
+    /// The host hands a request over only while fewer than [`crate::limits::WATCH_STREAM_QUEUE_RESPONSES`] of the
+    /// stream's responses are unsent: requests are always answered, so nothing else bounds the queue of a client that
+    /// asks and does not read.
+    pub fn step(&mut self, now: Instant, input: WatchInput, out: &mut Vec<WatchOutput>) {
+        self.now = self.now.max(now);
+        let woken = matches!(input, WatchInput::Wake);
+        match input {
+            WatchInput::Applied { view, events } => self.apply(view, &events, out),
+            WatchInput::Close { stream } => self.close(stream),
+            WatchInput::Deny { stream, request, error } => {
+                if let Some(slot) = self.stream(stream) {
+                    self.deny(slot, &request, error, out);
+                }
+            }
+            WatchInput::Open { stream } => self.open(stream),
+            WatchInput::Request { stream, request } => {
+                if let Some(slot) = self.stream(stream) {
+                    self.request(slot, request, out);
+                }
+            }
+            WatchInput::Restored { view } => self.move_to(view),
+            WatchInput::Sent { stream, responses } => {
+                if let Some(slot) = self.stream(stream) {
+                    self.sent(slot, responses);
+                }
+            }
+            WatchInput::Wake => {}
+        }
+        self.tick(out);
+        // A pass serves all watchers that need the same history, so it waits for its like; but not for ever.
+        self.waited += 1;
+        if woken || self.waited >= WATCH_PATIENCE_INPUTS {
+            self.waited = 0;
+            self.catch_up(out);
+        }
+    }
+
+    /// The revision synced watchers have got everything up to.
+    #[must_use]
+    pub fn revision(&self) -> i64 {
+        self.view.revision()
+    }
+
+    /// When the hub wants its next [`WatchInput::Wake`]; a moment that has passed means as soon as the host has handed
+    /// over what it has.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.ready.is_empty() {
+            self.ticks.first().map(|(at, _)| *at)
+        } else {
+            Some(self.now)
+        }
+    }
+
+    /// The hub in numbers.
+    #[must_use]
+    pub fn counts(&self) -> WatchCounts {
+        WatchCounts {
+            streams: self.streams.len(),
+            watchers: self.watchers.len(),
+            slow_watchers: self.slow,
+            pending_events: self.pending_events,
+            events_total: self.events_total,
+        }
+    }
+
+    /// Asserts what holds between steps:
+    ///
+    /// - a watcher is in the books of its stream;
+    /// - a watcher is slow exactly if it is ready or waits for room, and then history holds news for it;
+    /// - nobody waits where there is room;
+    /// - a stream is due a tick exactly while a watcher of it wants one;
+    /// - the counts agree with what they count.
+    pub fn check(&self) {
+        let mut slow = 0;
+        for (slot, watcher) in self.watchers.iter() {
+            let stream = &self.streams[watcher.stream];
+            assert_eq!(stream.watchers.get(&watcher.id), Some(&slot));
+            let place = (watcher.next, slot);
+            let ready = self.ready.contains(&place);
+            let waiting = stream.waiting.contains(&place);
+            assert_eq!(watcher.slow, ready ^ waiting, "slow is ready or waiting");
+            assert!(!(ready && waiting));
+            assert!(!watcher.slow || watcher.next <= self.view.revision());
+            slow += usize::from(watcher.slow);
+        }
+        let (mut waiting, mut admitted, mut watchers, mut events, mut ticks) = (0, 0, 0, 0, 0);
+        for (slot, stream) in self.streams.iter() {
+            assert_eq!(self.names.get(&stream.id), Some(&slot));
+            assert!(stream.waiting.is_empty() || stream.admitted >= stream.room());
+            assert_eq!(stream.tick.is_some(), stream.notifying > 0);
+            assert!(stream.tick.is_none_or(|at| self.ticks.contains(&(at, slot))));
+            waiting += stream.waiting.len();
+            admitted += stream.admitted;
+            watchers += stream.watchers.len();
+            events += stream.unsent_events();
+            ticks += usize::from(stream.tick.is_some());
+        }
+        assert_eq!(self.watchers.len(), watchers);
+        assert_eq!(self.ready.len(), admitted);
+        assert_eq!(self.slow, slow);
+        assert_eq!(self.slow, admitted + waiting);
+        assert_eq!(self.pending_events, events);
+        assert_eq!(self.ticks.len(), ticks);
+        assert_eq!(self.names.len(), self.streams.len());
+    }
+
+    fn stream(&self, stream: StreamId) -> Option<u32> {
+        self.names.get(&stream).copied()
+    }
+
+    /// A name that is still open begins afresh.
+    fn open(&mut self, id: StreamId) {
+        self.close(id);
+        let interval = self.config.progress_interval;
+        let tenth = u64::try_from(interval.as_nanos() / 10).unwrap_or(u64::MAX);
+        let jitter = Duration::from_nanos(self.prng.below(tenth));
+        let stream = Stream::new(id, self.now, interval.saturating_add(jitter));
+        let slot = self.streams.insert(stream);
+        self.names.insert(id, slot);
+    }
+
+    fn close(&mut self, id: StreamId) {
+        let Some(slot) = self.names.remove(&id) else {
+            return;
+        };
+        let watchers: Vec<u32> = self.streams[slot].watchers.values().copied().collect();
+        for watcher in watchers {
+            self.remove_watcher(watcher);
+        }
+        self.pending_events -= self.streams.remove(slot).unsent_events();
+    }
+
+    fn sent(&mut self, stream: u32, responses: usize) {
+        let events = self.streams[stream].sent(responses);
+        self.pending_events -= events;
+        self.events_total += events as u64;
+        self.admit(stream);
+    }
+
+    /// Puts `response` at the end of a stream's queue.
+    pub(super) fn send(&mut self, stream: u32, response: Response, out: &mut Vec<WatchOutput>) {
+        self.pending_events += response.events.len();
+        self.streams[stream].send(response, out);
+    }
+
+    /// Makes `watcher` one of its stream's; its slot. It is synced, or else still to be made slow.
+    pub(super) fn insert_watcher(&mut self, watcher: Watcher) -> u32 {
+        let stream_slot = watcher.stream;
+        let notified = watcher.progress != Progress::Off;
+        let id = watcher.id;
+        let slot = self.watchers.insert(watcher);
+        self.matcher.insert(&self.watchers[slot].range, slot);
+        let stream = &mut self.streams[stream_slot];
+        stream.watchers.insert(id, slot);
+        if notified {
+            stream.notifying += 1;
+            if stream.tick.is_none() {
+                let at = stream.tick_after(self.now);
+                stream.tick = Some(at);
+                self.ticks.insert((at, stream_slot));
+            }
+        }
+        slot
+    }
+
+    /// Forgets a watcher.
+    pub(super) fn remove_watcher(&mut self, slot: u32) {
+        self.leave_slow(slot);
+        let watcher = self.watchers.remove(slot);
+        self.matcher.remove(&watcher.range, slot);
+        let stream = &mut self.streams[watcher.stream];
+        stream.watchers.remove(&watcher.id);
+        if watcher.progress != Progress::Off {
+            stream.notifying -= 1;
+            if stream.notifying == 0
+                && let Some(at) = stream.tick.take()
+            {
+                self.ticks.remove(&(at, watcher.stream));
+            }
+        }
+        self.admit(watcher.stream);
+    }
+
+    /// Makes a synced watcher slow: it will catch up from its next revision.
+    pub(super) fn enter_slow(&mut self, slot: u32) {
+        let watcher = &mut self.watchers[slot];
+        watcher.slow = true;
+        self.slow += 1;
+        let stream = watcher.stream;
+        self.streams[stream].waiting.insert((watcher.next, slot));
+        self.admit(stream);
+    }
+
+    /// Makes a watcher synced, if it is not.
+    pub(super) fn leave_slow(&mut self, slot: u32) {
+        let watcher = &mut self.watchers[slot];
+        if !watcher.slow {
+            return;
+        }
+        watcher.slow = false;
+        self.slow -= 1;
+        let place = (watcher.next, slot);
+        let stream = &mut self.streams[watcher.stream];
+        if self.ready.remove(&place) {
+            stream.admitted -= 1;
+        } else {
+            stream.waiting.remove(&place);
+        }
+    }
+
+    /// Lets as many slow watchers of a stream catch up as its queue has room for responses, the oldest first.
+    pub(super) fn admit(&mut self, stream: u32) {
+        let stream = &mut self.streams[stream];
+        while stream.admitted < stream.room()
+            && let Some(place) = stream.waiting.pop_first()
+        {
+            stream.admitted += 1;
+            self.ready.insert(place);
+        }
+    }
+
+    /// Takes over `view` without its events: synced watchers that have missed any catch up from their history.
+    pub(super) fn move_to(&mut self, view: View) {
+        let seen = self.view.revision();
+        self.view = view;
+        let synced: Vec<u32> = self
+            .watchers
+            .iter()
+            .filter(|(_, w)| !w.slow)
+            .map(|(slot, _)| slot)
+            .collect();
+        for slot in synced {
+            let watcher = &mut self.watchers[slot];
+            watcher.next = watcher.next.max(seen + 1);
+            if watcher.next <= self.view.revision() {
+                self.enter_slow(slot);
+            }
+        }
+    }
+
+    /// Tells the streams whose time has come how far they are.
+    fn tick(&mut self, out: &mut Vec<WatchOutput>) {
+        let later = self.ticks.split_off(&(self.now.after(Duration::from_nanos(1)), 0));
+        for (_, slot) in mem::replace(&mut self.ticks, later) {
+            self.notify(slot, out);
+            let stream = &mut self.streams[slot];
+            let next = stream.tick_after(self.now);
+            stream.tick = Some(next);
+            self.ticks.insert((next, slot));
+        }
+    }
+
+    fn notify(&mut self, stream: u32, out: &mut Vec<WatchOutput>) {
+        let revision = self.view.revision();
+        let watchers: Vec<u32> = self.streams[stream].watchers.values().copied().collect();
+        for slot in watchers {
+            let watcher = &mut self.watchers[slot];
+            let was = watcher.progress;
+            if was == Progress::Off {
+                continue;
+            }
+            watcher.progress = Progress::Due;
+            if was == Progress::Due && watcher.has_all(revision) && self.streams[stream].room() > 0 {
+                let watch_id = watcher.id;
+                self.send(
+                    stream,
+                    Response {
+                        watch_id,
+                        revision,
+                        ..Response::default()
+                    },
+                    out,
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Quoin on async-std: its executor, which has threads of its own, with the sockets and timers of smol's reactor.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+
+use quoin_core::time::Instant;
+use quoin_runtime::clock::Clock;
+use quoin_runtime::process::Host;
+use quoin_runtime::seam::{BoxFuture, Listener, Runtime, Serve, Sleep, Socket, Task};
+
+use crate::net;
+
+/// async-std's executor, which is the process' own and starts when it is first used.
+#[derive(Debug)]
+pub struct AsyncStdRuntime {
+    clock: Clock,
+}
+
+impl AsyncStdRuntime {
+    /// A hold on the executor.
+    pub fn start(clock: Clock) -> Arc<Self> {
+        Arc::new(Self { clock })
+    }
+
+    /// A hold on the executor, and the signals that end the process.
+    pub fn host(clock: Clock) -> io::Result<Host> {
+        Ok(Host {
+            runtime: Self::start(clock),
+            signal: net::first_signal()?,
+        })
+    }
+}
+
+impl Runtime for AsyncStdRuntime {
+    fn name(&self) -> &'static str {
+        "async-std"
+    }
+
+    fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    fn sleep_until(&self, moment: Instant) -> Sleep {
+        net::sleep_until(self.clock, moment)
+    }
+
+    fn spawn(&self, task: Task) {
+        // Dropping the handle lets the task run on.
+        drop(async_std::task::spawn(task));
+    }
+
+    fn listen(&self, listener: TcpListener) -> io::Result<Box<dyn Listener>> {
+        net::listen(listener)
+    }
+
+    fn place(&self, connection: TcpStream, serve: Serve) {
+        drop(async_std::task::spawn(net::serve(connection, serve)));
+    }
+
+    fn connect(&self, address: SocketAddr) -> BoxFuture<io::Result<Box<dyn Socket>>> {
+        net::connect(address)
+    }
+}

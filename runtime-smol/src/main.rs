@@ -1,0 +1,9 @@
+//! The server on smol.
+
+use std::process::ExitCode;
+
+use quoin_runtime_smol::SmolRuntime;
+
+fn main() -> ExitCode {
+    quoin_runtime::process::main(std::env::args().skip(1), std::env::vars(), SmolRuntime::host)
+}

@@ -1,0 +1,98 @@
+//! Sockets, timers and signals of smol's reactor, whoever polls them.
+
+use std::future::poll_fn;
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use async_signal::Signals;
+use futures_core::Stream as _;
+use quoin_core::time::Instant;
+use quoin_runtime::clock::Clock;
+use quoin_runtime::process::Signal;
+use quoin_runtime::seam::{BoxFuture, Listener, Serve, Sleep, Socket};
+use smol::{Async, Timer};
+
+/// Resolves at the moment.
+pub(crate) fn sleep_until(clock: Clock, moment: Instant) -> Sleep {
+    let timer = Timer::at(clock.at(moment));
+    Box::pin(async move {
+        timer.await;
+    })
+}
+
+/// Accepts connections of a bound listener.
+pub(crate) fn listen(listener: TcpListener) -> io::Result<Box<dyn Listener>> {
+    Ok(Box::new(SmolListener(Async::new(listener)?)))
+}
+
+/// Serves a connection on the executor that polls this.
+pub(crate) async fn serve(connection: TcpStream, serve: Serve) {
+    // A connection that the poller refuses is dropped, which its client sees.
+    if let Ok(socket) = Async::new(connection) {
+        serve(Box::new(SmolSocket(socket))).await;
+    }
+}
+
+/// Opens a connection.
+pub(crate) fn connect(address: SocketAddr) -> BoxFuture<io::Result<Box<dyn Socket>>> {
+    Box::pin(async move {
+        let socket = Async::<TcpStream>::connect(address).await?;
+        socket.get_ref().set_nodelay(true)?;
+        Ok(Box::new(SmolSocket(socket)) as Box<dyn Socket>)
+    })
+}
+
+/// Resolves at the first signal that asks the process to end.
+pub(crate) fn first_signal() -> io::Result<BoxFuture<Signal>> {
+    let mut signals = Signals::new([async_signal::Signal::Int, async_signal::Signal::Term])?;
+    Ok(Box::pin(poll_fn(move |cx| {
+        Pin::new(&mut signals).poll_next(cx).map(|signal| match signal {
+            Some(Ok(async_signal::Signal::Int)) => Signal::Interrupt,
+            // A broken stream of signals could not end the process later.
+            Some(_) | None => Signal::Terminate,
+        })
+    })))
+}
+
+struct SmolListener(Async<TcpListener>);
+
+impl Listener for SmolListener {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        loop {
+            match self.0.get_ref().accept() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.0.poll_readable(cx))?,
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+}
+
+struct SmolSocket(Async<TcpStream>);
+
+impl Socket for SmolSocket {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            match self.0.get_ref().read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.0.poll_readable(cx))?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            match self.0.get_ref().write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.0.poll_writable(cx))?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.0.get_ref().shutdown(Shutdown::Write))
+    }
+}

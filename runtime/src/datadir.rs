@@ -1,0 +1,117 @@
+//! Where a member keeps its files, and the lock that lets only one process at them.
+//!
+//! `<data-dir>/member/wal` (or `--wal-dir`) holds the log, `<data-dir>/member/snap` snapshots and the table, as in
+//! etcd. Which of what is found there means what is decided in core's `boot`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::disk::{DIR_MODE, Disk, DiskFile, exists};
+
+/// How often a lock that another process holds is tried again.
+const LOCK_RETRY: Duration = Duration::from_millis(100);
+/// After how long the wait for the lock is first mentioned; etcd's time for the lock of its `db` file.
+const LOCK_NOTICE: Duration = Duration::from_secs(10);
+
+/// The directories of one member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataDir {
+    /// `--data-dir`.
+    pub root: PathBuf,
+    /// The write-ahead log.
+    pub wal: PathBuf,
+}
+
+impl DataDir {
+    /// The directories for `--data-dir` and, unless empty, `--wal-dir`.
+    pub fn new(root: impl Into<PathBuf>, wal_dir: &str) -> Self {
+        let root = root.into();
+        let wal = if wal_dir.is_empty() { root.join("member").join("wal") } else { PathBuf::from(wal_dir) };
+        Self { root, wal }
+    }
+
+    /// `<data-dir>/member`.
+    pub fn member(&self) -> PathBuf {
+        self.root.join("member")
+    }
+
+    /// Snapshot files and, in a directory of its own, the table.
+    pub fn snap(&self) -> PathBuf {
+        self.member().join("snap")
+    }
+
+    /// The table.
+    pub fn table(&self) -> PathBuf {
+        self.snap().join("fjall")
+    }
+
+    /// The file whose lock means ownership of the whole directory.
+    fn lock_file(&self) -> PathBuf {
+        self.member().join("lock")
+    }
+
+    /// Names directly in the data directory; none if it does not exist.
+    pub fn names(&self, disk: &dyn Disk) -> io::Result<Vec<String>> {
+        match disk.list(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            other => other,
+        }
+    }
+
+    /// Creates what is missing, for the owner only, and makes it durable. The log's own directory is left out: it
+    /// appears complete or not at all.
+    pub fn create(&self, disk: &dyn Disk) -> io::Result<()> {
+        disk.create_dir(&self.snap())?;
+        if let Some(parent) = self.wal.parent() {
+            disk.create_dir(parent)?;
+        }
+        for directory in [self.snap(), self.member(), self.root.clone()] {
+            disk.sync_dir(&directory)?;
+        }
+        match self.root.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => disk.sync_dir(parent),
+            _ => Ok(()),
+        }
+    }
+
+    /// Directories that other users may enter, with their permission bits; etcd warns of them and goes on.
+    pub fn loose_permissions(&self, disk: &dyn Disk) -> io::Result<Vec<(PathBuf, u32)>> {
+        let mut loose = Vec::new();
+        for directory in [self.root.clone(), self.member(), self.snap(), self.wal.clone()] {
+            if exists(disk, &directory)? {
+                let mode = disk.mode(&directory)?;
+                if mode != DIR_MODE {
+                    loose.push((directory, mode));
+                }
+            }
+        }
+        Ok(loose)
+    }
+
+    /// Waits until this process owns the directory; the lock lasts until the returned file is dropped. `notice` is
+    /// called once, with the lock's path, when the wait has become long.
+    pub fn lock(&self, disk: &dyn Disk, clock: &Clock, notice: &mut dyn FnMut(&Path)) -> io::Result<Box<dyn DiskFile>> {
+        let path = self.lock_file();
+        let file = if exists(disk, &path)? { disk.open(&path)? } else { create_or_open(disk, &path)? };
+        let since = clock.now();
+        let mut noticed = false;
+        while !file.try_lock()? {
+            if !noticed && clock.now().saturating_since(since) >= LOCK_NOTICE {
+                noticed = true;
+                notice(&path);
+            }
+            std::thread::park_timeout(LOCK_RETRY);
+        }
+        Ok(file)
+    }
+}
+
+/// Two processes may start at the same moment: the one that comes second opens what the first created.
+fn create_or_open(disk: &dyn Disk, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+    match disk.create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(path),
+        other => other,
+    }
+}

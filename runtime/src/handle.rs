@@ -1,0 +1,221 @@
+//! What the services see of the running member: its newest published state and the way into its queues.
+//!
+//! The threads behind it are elsewhere (`drive`, `hub`); a test puts an inline machine behind the same [`Queues`].
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use arc_swap::ArcSwap;
+use async_channel::{Receiver, Sender};
+use futures_channel::oneshot;
+use futures_core::Stream as _;
+use quoin_core::error::Error;
+use quoin_core::limits;
+use quoin_core::member::Status;
+use quoin_core::node::{Request, Response};
+use quoin_core::proto::etcdserverpb::WatchRequest;
+use quoin_core::store::View;
+use quoin_core::time::Instant;
+use quoin_core::watch;
+
+/// Responses that may wait on a watch stream between the hub and the socket: the hub's credit for the stream.
+pub const WATCH_STREAM_RESPONSES: usize = limits::WATCH_STREAM_QUEUE_RESPONSES;
+
+/// What the member last published: the applied state and the consensus state that belong together.
+pub struct Published {
+    /// The applied state.
+    pub view: View,
+    /// Leader, term, indices and the like.
+    pub status: Status,
+}
+
+/// A request on its way to the node's thread.
+#[derive(Debug)]
+pub struct Call {
+    /// What is asked.
+    pub request: Request,
+    /// When the answer is of no more use; the node answers "request timed out" then.
+    pub deadline: Instant,
+    /// Where the answer goes. A caller that gave up has dropped the other end; then the answer is dropped too.
+    pub reply: oneshot::Sender<Result<Response, Error>>,
+}
+
+/// An input on its way to the watch thread. `stream` numbers are never used twice.
+#[derive(Debug)]
+pub enum WatchCall {
+    /// The stream's client is gone; its watchers go too.
+    Close {
+        /// Which stream.
+        stream: u64,
+    },
+    /// A new stream. `responses` has room for [`WATCH_STREAM_RESPONSES`], which is the hub's credit at the start.
+    Open {
+        /// Which stream.
+        stream: u64,
+        /// Where its responses go; closing it ends the client's stream.
+        responses: Sender<watch::Response>,
+    },
+    /// A message of the client.
+    Request {
+        /// Which stream.
+        stream: u64,
+        /// The message.
+        request: WatchRequest,
+    },
+    /// The client's connection has taken responses: so much more may be sent.
+    Sent {
+        /// Which stream.
+        stream: u64,
+        /// How many were taken since the last such report.
+        responses: usize,
+    },
+}
+
+/// The queues into the member's threads. No method blocks.
+pub trait Queues: Send + Sync {
+    /// Queues a request for the node, or says why not: too many requests, or stopped.
+    fn call(&self, call: Call) -> Result<(), Error>;
+
+    /// Queues an input for the watch hub. `Close`, `Open` and `Sent` are always taken (they are bounded by the
+    /// streams); a `Request` comes back as false when the queue is full, and is offered again a little later.
+    fn watch(&self, call: WatchCall) -> bool;
+
+    /// Has the table give space back; `done` is dropped if that cannot be asked now.
+    fn defragment(&self, done: oneshot::Sender<Result<(), String>>);
+}
+
+/// The services' hold on the running member; clones are cheap and share it.
+#[derive(Clone)]
+pub struct NodeHandle {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    cluster_id: u64,
+    member_id: u64,
+    next_stream: AtomicU64,
+    published: Arc<ArcSwap<Published>>,
+    queues: Box<dyn Queues>,
+}
+
+impl NodeHandle {
+    /// A handle on the member that stores what it publishes in `published` and is fed by `queues`.
+    pub fn new(cluster_id: u64, member_id: u64, published: Arc<ArcSwap<Published>>, queues: Box<dyn Queues>) -> Self {
+        let next_stream = AtomicU64::new(1);
+        Self {
+            inner: Arc::new(Inner {
+                cluster_id,
+                member_id,
+                next_stream,
+                published,
+                queues,
+            }),
+        }
+    }
+
+    /// The cluster's id.
+    pub fn cluster_id(&self) -> u64 {
+        self.inner.cluster_id
+    }
+
+    /// This member's id.
+    pub fn member_id(&self) -> u64 {
+        self.inner.member_id
+    }
+
+    /// The newest published state, borrowed for a moment: hold it for a read, not across a wait.
+    pub fn published(&self) -> arc_swap::Guard<Arc<Published>> {
+        self.inner.published.load()
+    }
+
+    /// Asks the node and waits for its answer.
+    pub async fn request(&self, request: Request, deadline: Instant) -> Result<Response, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.inner.queues.call(Call {
+            request,
+            deadline,
+            reply,
+        })?;
+        // A node that stops drops what it has not answered.
+        answer.await.unwrap_or(Err(Error::Stopped))
+    }
+
+    /// Has the table give space back to the file system, or says why that failed.
+    pub async fn defragment(&self) -> Result<(), String> {
+        let (sender, done) = oneshot::channel();
+        self.inner.queues.defragment(sender);
+        done.await
+            .unwrap_or_else(|_| Err("the table is busy or closed".to_owned()))
+    }
+
+    /// Opens a watch stream.
+    pub fn watch_stream(&self) -> WatchStream {
+        let stream = self.inner.next_stream.fetch_add(1, Ordering::Relaxed);
+        let (sender, responses) = async_channel::bounded(WATCH_STREAM_RESPONSES);
+        self.inner.queues.watch(WatchCall::Open {
+            stream,
+            responses: sender,
+        });
+        WatchStream {
+            handle: self.clone(),
+            responses: Box::pin(responses),
+            stream,
+            taken: 0,
+        }
+    }
+}
+
+impl fmt::Debug for NodeHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeHandle")
+            .field("member_id", &self.inner.member_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One client's watch stream; dropping it closes it.
+#[derive(Debug)]
+pub struct WatchStream {
+    handle: NodeHandle,
+    responses: Pin<Box<Receiver<watch::Response>>>,
+    stream: u64,
+    /// Responses taken and not yet reported as credit.
+    taken: usize,
+}
+
+impl WatchStream {
+    /// Passes on a message of the client; false when the hub has no room for it now.
+    pub fn offer(&self, request: WatchRequest) -> bool {
+        self.handle.inner.queues.watch(WatchCall::Request {
+            stream: self.stream,
+            request,
+        })
+    }
+
+    /// The next response; `None` when the hub has ended the stream.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<watch::Response>> {
+        let received = self.responses.as_mut().poll_next(cx);
+        if let Poll::Ready(Some(_)) = received {
+            self.taken += 1;
+        }
+        // Credit goes back in lots, and whenever nothing more is queued: a hub that has no credit left, in responses or
+        // in bytes, would otherwise wait for a report that waits for the hub.
+        if self.taken * 4 >= WATCH_STREAM_RESPONSES || (received.is_pending() && self.taken > 0) {
+            let responses = std::mem::take(&mut self.taken);
+            self.handle.inner.queues.watch(WatchCall::Sent {
+                stream: self.stream,
+                responses,
+            });
+        }
+        received
+    }
+}
+
+impl Drop for WatchStream {
+    fn drop(&mut self) {
+        self.handle.inner.queues.watch(WatchCall::Close { stream: self.stream });
+    }
+}

@@ -1,0 +1,184 @@
+//! The table lane: writes the applied state behind, in atomic batches with the index that covers them.
+//!
+//! A batch is *written* when a restart of the process will find it and *durable* when a power loss will not take it.
+//! The log is kept until the table is durably past it, so nothing waits for the sync but the log's retention: one a
+//! second is enough.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quoin_core::error::Fault;
+use quoin_core::member::BatchId;
+use quoin_core::node::Done;
+use quoin_core::table::TableOp;
+use quoin_core::time::Instant;
+
+use crate::clock::Clock;
+use crate::table::Table;
+
+use super::wal::Keep;
+use super::{Lane, Observation, Observe, Report};
+
+/// The longest that written rows stay volatile.
+const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// Rows that jobs may have together to be written as one batch.
+const MERGE_OPS_MAX: usize = 4096;
+
+/// Work for the table.
+#[derive(Debug)]
+pub enum TableJob {
+    /// Rewrite the table without superseded rows; the reply says whether it went well.
+    Defragment(futures_channel::oneshot::Sender<Result<(), String>>),
+    /// Make everything written durable now.
+    Sync,
+    /// Write a batch.
+    Write {
+        /// The batch's number.
+        batch: BatchId,
+        /// Index of the newest entry whose effects it holds.
+        index: u64,
+        /// Its rows.
+        ops: Vec<TableOp>,
+    },
+}
+
+/// The table with what is known of its durability.
+pub struct Rows {
+    table: Box<dyn Table>,
+    clock: Clock,
+    report: Report,
+    observe: Observe,
+    /// The last batch written.
+    last: Option<BatchId>,
+    /// Index covered by what was written, and by what is durable.
+    written: u64,
+    durable: u64,
+    synced_at: Instant,
+    unsafe_no_fsync: bool,
+}
+
+impl std::fmt::Debug for Rows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rows").field("written", &self.written).field("durable", &self.durable).finish_non_exhaustive()
+    }
+}
+
+impl Rows {
+    /// A lane over `table`, whose content was found to cover the log up to `index`.
+    pub fn new(table: Box<dyn Table>, index: u64, keep: &Keep) -> Self {
+        // What a crashed process had written may not be durable yet: assume nothing until the first sync.
+        Self {
+            table,
+            clock: keep.clock,
+            report: Arc::clone(&keep.report),
+            observe: Arc::clone(&keep.observe),
+            last: None,
+            written: index,
+            durable: 0,
+            synced_at: keep.clock.now(),
+            unsafe_no_fsync: keep.unsafe_no_fsync,
+        }
+    }
+
+    /// Writes the rows of one or several batches, the last of which is `batch`, and reports it.
+    fn write(&mut self, batch: BatchId, mut ops: Vec<TableOp>) -> Result<(), Fault> {
+        let begun = self.clock.now();
+        keep_last_change_of_each_row(&mut ops);
+        if !ops.is_empty() {
+            self.table.write(&ops).map_err(|error| table_fault("write", &error))?;
+        }
+        self.last = Some(batch);
+        let bytes = self.table.size_bytes().map_err(|error| table_fault("measure", &error))?;
+        (self.observe)(Observation::TableWrite { bytes, took: self.clock.now().saturating_since(begun) });
+        (self.report)(Done::Stored { batch, durable_index: self.durable });
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), Fault> {
+        if self.durable < self.written {
+            if !self.unsafe_no_fsync {
+                self.table.sync().map_err(|error| table_fault("sync", &error))?;
+            }
+            self.durable = self.written;
+            if let Some(batch) = self.last {
+                (self.report)(Done::Stored { batch, durable_index: self.durable });
+            }
+        }
+        self.synced_at = self.clock.now();
+        Ok(())
+    }
+}
+
+impl Lane for Rows {
+    type Job = TableJob;
+
+    fn run(&mut self, jobs: &mut Vec<TableJob>) -> Result<(), Fault> {
+        let mut merged = Vec::new();
+        let mut last = None;
+        for job in jobs.drain(..) {
+            match job {
+                TableJob::Write { batch, index, ops } => {
+                    merged.extend(ops);
+                    self.written = self.written.max(index);
+                    last = Some(batch);
+                    if merged.len() >= MERGE_OPS_MAX {
+                        self.write(batch, std::mem::take(&mut merged))?;
+                        last = None;
+                    }
+                }
+                TableJob::Sync => {
+                    if let Some(batch) = last.take() {
+                        self.write(batch, std::mem::take(&mut merged))?;
+                    }
+                    self.sync()?;
+                }
+                TableJob::Defragment(reply) => {
+                    // The caller may have given up; the table is rewritten all the same.
+                    let _gone = reply.send(self.table.defragment().map_err(|error| error.to_string()));
+                }
+            }
+        }
+        if let Some(batch) = last {
+            self.write(batch, merged)?;
+        }
+        if self.clock.now().saturating_since(self.synced_at) >= SYNC_INTERVAL {
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        let waited = self.clock.now().saturating_since(self.synced_at);
+        (self.durable < self.written).then(|| SYNC_INTERVAL.saturating_sub(waited))
+    }
+
+    fn rest(&mut self) -> Result<(), Fault> {
+        self.sync()
+    }
+
+    fn close(&mut self) -> Result<(), Fault> {
+        self.sync()
+    }
+
+    fn broke(&mut self, fault: Fault) {
+        (self.report)(Done::Failed(fault));
+    }
+}
+
+/// Of several changes of one row in `ops` only the last counts; the order of different rows does not matter, because
+/// a batch is written as a whole.
+fn keep_last_change_of_each_row(ops: &mut Vec<TableOp>) {
+    ops.sort_by(|a, b| (a.bucket, &a.key).cmp(&(b.bucket, &b.key)));
+    ops.dedup_by(|later, earlier| {
+        let same = (later.bucket, &later.key) == (earlier.bucket, &earlier.key);
+        if same {
+            std::mem::swap(later, earlier);
+        }
+        same
+    });
+}
+
+fn table_fault(operation: &'static str, error: &io::Error) -> Fault {
+    Fault::Disk { operation, file: "the table".to_owned(), cause: error.to_string() }
+}

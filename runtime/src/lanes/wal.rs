@@ -1,0 +1,393 @@
+//! The log lane: appends what the member must not forget and syncs it, once for everything that queued meanwhile.
+//!
+//! Core's `wal` makes the bytes and says when a segment is full; here they meet a [`Disk`]. A segment is preallocated
+//! under a temporary name, gets its head, is synced, and only then its real name: a segment that can be seen is whole.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quoin_core::error::Fault;
+use quoin_core::limits::WAL_SEGMENT_BYTES;
+use quoin_core::member::BatchId;
+use quoin_core::node::Done;
+use quoin_core::proto::raftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata};
+use quoin_core::snap::{self, SnapshotName};
+use quoin_core::time::Instant;
+use quoin_core::wal::{Identity, Marker, Replay, Save, Segment, SegmentName, Source, Writer, select};
+
+use crate::clock::Clock;
+use crate::disk::{Disk, DiskFile, write_atomically};
+
+use super::{Lane, Observation, Observe, Report, disk_fault};
+
+/// Under this name the next segment is prepared.
+const PREPARED: &str = "next.tmp";
+/// A sync that takes longer is worth a line in the log; etcd's bound.
+const SLOW_SYNC: Duration = Duration::from_secs(1);
+
+/// Work for the log.
+#[derive(Debug)]
+pub enum WalJob {
+    /// Append a batch.
+    Save {
+        /// The batch's number.
+        batch: BatchId,
+        /// The hard state, where it changed.
+        hard_state: Option<HardState>,
+        /// Entries to append.
+        entries: Vec<Entry>,
+        /// Whether something waits for the batch to be durable.
+        sync: bool,
+    },
+    /// Write a snapshot file and mark it in the log; what of the log lies before it may go.
+    Snapshot {
+        /// The last index it covers.
+        index: u64,
+        /// The term of that index.
+        term: u64,
+        /// The configuration as of that index.
+        conf_state: ConfState,
+    },
+}
+
+/// How a log is kept.
+#[derive(Clone)]
+pub struct Keep {
+    /// Where `*.snap` files go.
+    pub snap_dir: PathBuf,
+    /// `--max-wals`; 0 keeps all.
+    pub max_wals: usize,
+    /// `--max-snapshots`; 0 keeps all.
+    pub max_snapshots: usize,
+    /// `--unsafe-no-fsync`.
+    pub unsafe_no_fsync: bool,
+    /// Where times are measured.
+    pub clock: Clock,
+    /// Where completions go.
+    pub report: Report,
+    /// Where measurements go.
+    pub observe: Observe,
+}
+
+/// A log open for appending.
+pub struct Log {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    keep: Keep,
+    writer: Writer,
+    file: Box<dyn DiskFile>,
+    /// Earlier segments, oldest first, locked as long as they are needed.
+    older: Vec<(SegmentName, Box<dyn DiskFile>)>,
+    buffer: Vec<u8>,
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log").field("segment", &self.writer.name()).finish_non_exhaustive()
+    }
+}
+
+/// The names of a log's segments; none if there is no log.
+pub fn segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<SegmentName>, Fault> {
+    match disk.list(dir) {
+        Ok(names) => Ok(names.iter().filter_map(|name| SegmentName::parse(name)).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(disk_fault("list", dir, &error)),
+    }
+}
+
+/// Opens segments for reading and locks them. A segment that another process holds is an error, not a wait: the data
+/// directory's own lock has been taken, so somebody works around it.
+pub fn open(disk: &dyn Disk, dir: &Path, names: &[SegmentName]) -> Result<Vec<Segment>, Fault> {
+    let mut opened = Vec::new();
+    for name in names {
+        let path = dir.join(name.to_string());
+        let file = disk.open(&path).map_err(|error| disk_fault("open", &path, &error))?;
+        if !file.try_lock().map_err(|error| disk_fault("lock", &path, &error))? {
+            return Err(disk_fault("lock", &path, &io::Error::other("another process holds it")));
+        }
+        let size = file.len().map_err(|error| disk_fault("measure", &path, &error))?;
+        opened.push(Segment { name: *name, source: Box::new(FileSource { file, path, size }) });
+    }
+    Ok(opened)
+}
+
+/// A segment's file as core reads it.
+struct FileSource {
+    file: Box<dyn DiskFile>,
+    path: PathBuf,
+    size: u64,
+}
+
+impl Source for FileSource {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), Fault> {
+        let read = self.file.read_at(offset, into).map_err(|error| disk_fault("read", &self.path, &error))?;
+        if read < into.len() {
+            return Err(disk_fault("read", &self.path, &io::ErrorKind::UnexpectedEof.into()));
+        }
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Begins the log of a new member in `dir`, which appears complete or not at all.
+    pub fn create(disk: Arc<dyn Disk>, dir: &Path, identity: Identity, keep: Keep) -> Result<Self, Fault> {
+        let beside = dir.with_extension("tmp");
+        let fail = |operation| move |error: io::Error| disk_fault(operation, dir, &error);
+        disk.remove_dir(&beside).map_err(fail("clear the place of"))?;
+        disk.create_dir(&beside).map_err(fail("create"))?;
+        let mut head = Vec::new();
+        let writer = Writer::create(identity, &mut head);
+        let mut file = prepare(&*disk, &beside, &writer.name().to_string(), &head)?;
+        file.sync_data().map_err(fail("sync"))?;
+        disk.sync_dir(&beside).map_err(fail("sync"))?;
+        drop(file);
+        disk.rename(&beside, dir).map_err(fail("name"))?;
+        if let Some(parent) = dir.parent() {
+            disk.sync_dir(parent).map_err(fail("sync the parent of"))?;
+        }
+        let path = dir.join(writer.name().to_string());
+        file = disk.open(&path).map_err(|error| disk_fault("open", &path, &error))?;
+        lock(&*file, &path)?;
+        Ok(Self { disk, dir: dir.to_owned(), keep, writer, file, older: Vec::new(), buffer: Vec::new() })
+    }
+
+    /// Goes on with a log that was read back. A torn tail is put aside and cut off first.
+    pub fn resume(disk: Arc<dyn Disk>, dir: &Path, replay: &Replay, keep: Keep) -> Result<Self, Fault> {
+        let mut names = segments(&*disk, dir)?;
+        names.sort_unstable();
+        let mut older = Vec::new();
+        for name in names.into_iter().filter(|name| *name != replay.tail.name) {
+            let path = dir.join(name.to_string());
+            let file = disk.open(&path).map_err(|error| disk_fault("open", &path, &error))?;
+            lock(&*file, &path)?;
+            older.push((name, file));
+        }
+        let path = dir.join(replay.tail.name.to_string());
+        let fail = |operation| { let path = path.clone(); move |error: io::Error| disk_fault(operation, &path, &error) };
+        let mut file = disk.open(&path).map_err(fail("open"))?;
+        lock(&*file, &path)?;
+        if replay.tail.torn.is_some() {
+            set_aside(&*disk, dir, replay.tail.name, &*file, replay.tail.offset)?;
+        }
+        file.truncate(replay.tail.offset).map_err(fail("truncate"))?;
+        file.preallocate(WAL_SEGMENT_BYTES.max(replay.tail.offset)).map_err(fail("preallocate"))?;
+        file.sync_data().map_err(fail("sync"))?;
+        let mut buffer = Vec::new();
+        let writer = Writer::resume(replay, &mut buffer);
+        let mut log = Self { disk, dir: dir.to_owned(), keep, writer, file, older, buffer: Vec::new() };
+        log.append(&buffer, replay.tail.offset)?;
+        log.cut_if_full()?;
+        Ok(log)
+    }
+
+    /// Appends `saves` as one batch and makes it durable.
+    pub fn save<'a>(&mut self, saves: impl IntoIterator<Item = Save<'a>>) -> Result<(), Fault> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        let offset = self.writer.offset();
+        self.writer.write(saves, &mut buffer);
+        let appended = self.append(&buffer, offset);
+        self.buffer = buffer;
+        appended?;
+        self.cut_if_full()
+    }
+
+    fn append(&mut self, bytes: &[u8], offset: u64) -> Result<(), Fault> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let begun = self.keep.clock.now();
+        self.file.write_at(offset, bytes).map_err(|error| self.fault("append to", &error))?;
+        let written = self.keep.clock.now();
+        (self.keep.observe)(Observation::WalWrite { bytes: bytes.len(), took: written.saturating_since(begun) });
+        self.sync(written)
+    }
+
+    fn sync(&mut self, begun: Instant) -> Result<(), Fault> {
+        if self.keep.unsafe_no_fsync {
+            return Ok(());
+        }
+        self.file.sync_data().map_err(|error| self.fault("sync", &error))?;
+        let took = self.keep.clock.now().saturating_since(begun);
+        if took >= SLOW_SYNC {
+            tracing::warn!(took = ?took, "expected-duration" = ?SLOW_SYNC, "slow fdatasync");
+        }
+        (self.keep.observe)(Observation::WalSync { took });
+        Ok(())
+    }
+
+    fn cut_if_full(&mut self) -> Result<(), Fault> {
+        if !self.writer.is_full() {
+            return Ok(());
+        }
+        let mut head = Vec::new();
+        let cut = self.writer.cut(&mut head);
+        let closed = self.dir.join(cut.closed.to_string());
+        let fail = |operation| { let closed = closed.clone(); move |error: io::Error| disk_fault(operation, &closed, &error) };
+        self.file.truncate(cut.closed_bytes).map_err(fail("truncate"))?;
+        self.file.sync_data().map_err(fail("sync"))?;
+        let next = prepare(&*self.disk, &self.dir, PREPARED, &head)?;
+        let path = self.dir.join(cut.opened.to_string());
+        lock(&*next, &path)?;
+        self.disk.rename(&self.dir.join(PREPARED), &path).map_err(|error| disk_fault("name", &path, &error))?;
+        self.disk.sync_dir(&self.dir).map_err(|error| disk_fault("sync", &self.dir, &error))?;
+        let closed = std::mem::replace(&mut self.file, next);
+        self.older.push((cut.closed, closed));
+        tracing::info!(path = %path.display(), "created a new WAL segment");
+        Ok(())
+    }
+
+    /// Writes the snapshot's file, then its marker, and lets go of what lies before it.
+    pub fn snapshot(&mut self, index: u64, term: u64, conf_state: &ConfState) -> Result<(), Fault> {
+        let begun = self.keep.clock.now();
+        let name = SnapshotName { term, index };
+        let metadata = SnapshotMetadata { conf_state: Some(conf_state.clone()), index, term };
+        let bytes = snap::encode(&Snapshot { metadata: Some(metadata), ..Snapshot::default() });
+        write_atomically(&*self.disk, &self.keep.snap_dir, &name.to_string(), &bytes)
+            .map_err(|error| disk_fault("write", &self.keep.snap_dir.join(name.to_string()), &error))?;
+        let marker = Marker { index, term, conf_state: Some(conf_state.clone()) };
+        self.save([Save { marker: Some(&marker), ..Save::default() }])?;
+        (self.keep.observe)(Observation::SnapSave { took: self.keep.clock.now().saturating_since(begun) });
+        tracing::info!(snapshot_index = index, "saved snapshot to disk");
+        self.release(index)
+    }
+
+    /// Removes the oldest segments that no start from a snapshot at `index` reads, and the oldest snapshot files, both
+    /// down to the number to be kept.
+    fn release(&mut self, index: u64) -> Result<(), Fault> {
+        let mut names: Vec<_> = self.older.iter().map(|(name, _)| *name).collect();
+        names.push(self.writer.name());
+        let needed = select(names.clone(), index)?.len();
+        let released = names.len() - needed;
+        let surplus = if self.keep.max_wals == 0 { 0 } else { names.len().saturating_sub(self.keep.max_wals) };
+        for (name, _) in self.older.drain(..released.min(surplus)) {
+            let path = self.dir.join(name.to_string());
+            self.disk.remove(&path).map_err(|error| disk_fault("remove", &path, &error))?;
+            tracing::info!(path = %path.display(), "purged");
+        }
+        if self.keep.max_snapshots == 0 {
+            return Ok(());
+        }
+        let snapshots = snapshot_files(&*self.disk, &self.keep.snap_dir)?;
+        for name in snapshots.iter().rev().skip(self.keep.max_snapshots) {
+            let path = self.keep.snap_dir.join(name.to_string());
+            self.disk.remove(&path).map_err(|error| disk_fault("remove", &path, &error))?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Fault> {
+        let mut bytes = Vec::new();
+        let offset = self.writer.offset();
+        self.writer.flush(&mut bytes);
+        self.append(&bytes, offset)
+    }
+
+    fn fault(&self, operation: &'static str, error: &io::Error) -> Fault {
+        disk_fault(operation, &self.dir.join(self.writer.name().to_string()), error)
+    }
+
+    fn save_batches(&mut self, batches: &[WalJob]) -> Result<(), Fault> {
+        let saves = batches.iter().filter_map(|job| match job {
+            WalJob::Save { hard_state, entries, .. } => Some(Save { marker: None, entries, state: *hard_state }),
+            WalJob::Snapshot { .. } => None,
+        });
+        self.save(saves)?;
+        let durable = batches.iter().rev().find_map(|job| match job {
+            WalJob::Save { batch, sync: true, .. } => Some(*batch),
+            _ => None,
+        });
+        if let Some(batch) = durable {
+            (self.keep.report)(Done::Persisted { batch });
+        }
+        Ok(())
+    }
+}
+
+impl Lane for Log {
+    type Job = WalJob;
+
+    fn run(&mut self, jobs: &mut Vec<WalJob>) -> Result<(), Fault> {
+        for group in jobs.chunk_by(|a, b| matches!((a, b), (WalJob::Save { .. }, WalJob::Save { .. }))) {
+            match group {
+                [WalJob::Snapshot { index, term, conf_state }] => {
+                    self.snapshot(*index, *term, conf_state)?;
+                    (self.keep.report)(Done::SnapshotSaved { index: *index });
+                }
+                batches => self.save_batches(batches)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
+
+    fn rest(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), Fault> {
+        self.flush()
+    }
+
+    fn broke(&mut self, fault: Fault) {
+        (self.keep.report)(Done::Failed(fault));
+    }
+}
+
+/// The names of the snapshot files in `dir`, oldest first.
+pub fn snapshot_files(disk: &dyn Disk, dir: &Path) -> Result<Vec<SnapshotName>, Fault> {
+    let names = disk.list(dir).map_err(|error| disk_fault("list", dir, &error))?;
+    let mut snapshots: Vec<_> = names.iter().filter_map(|name| SnapshotName::parse(name)).collect();
+    snapshots.sort_unstable_by_key(|name| (name.index, name.term));
+    Ok(snapshots)
+}
+
+/// Creates a preallocated segment file with its head, synced but for its name.
+fn prepare(disk: &dyn Disk, dir: &Path, name: &str, head: &[u8]) -> Result<Box<dyn DiskFile>, Fault> {
+    let path = dir.join(name);
+    let fail = |operation| { let path = path.clone(); move |error: io::Error| disk_fault(operation, &path, &error) };
+    if crate::disk::exists(disk, &path).map_err(fail("look at"))? {
+        disk.remove(&path).map_err(fail("remove"))?;
+    }
+    let mut file = disk.create(&path).map_err(fail("create"))?;
+    file.preallocate(WAL_SEGMENT_BYTES).map_err(fail("preallocate"))?;
+    file.write_at(0, head).map_err(fail("write"))?;
+    file.sync_data().map_err(fail("sync"))?;
+    Ok(file)
+}
+
+fn lock(file: &dyn DiskFile, path: &Path) -> Result<(), Fault> {
+    match file.try_lock() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(disk_fault("lock", path, &io::Error::other("another process holds it"))),
+        Err(error) => Err(disk_fault("lock", path, &error)),
+    }
+}
+
+/// Keeps what is about to be cut off a torn segment in a file of its own, for whoever wants to look.
+fn set_aside(disk: &dyn Disk, dir: &Path, name: SegmentName, file: &dyn DiskFile, offset: u64) -> Result<(), Fault> {
+    let path = dir.join(format!("{name}.broken"));
+    let fail = |error: io::Error| disk_fault("write", &path, &error);
+    let length = file.len().map_err(fail)?.saturating_sub(offset);
+    let mut tail = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+    let read = file.read_at(offset, &mut tail).map_err(fail)?;
+    tail.truncate(read);
+    let end = tail.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let mut kept = vec![0; usize::try_from(offset).unwrap_or(usize::MAX)];
+    file.read_at(0, &mut kept).map_err(fail)?;
+    kept.extend_from_slice(&tail[..end]);
+    write_atomically(disk, dir, &format!("{name}.broken"), &Bytes::from(kept)).map_err(fail)?;
+    tracing::warn!(path = %path.display(), offset, "cut off a torn tail of the write-ahead log; a copy is kept");
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! The one queue into a machine's thread: many senders, one receiver that takes everything at once.
+//!
+//! Taking the whole queue is what turns a burst of requests into one turn of the machine and one write of the
+//! log. The receiver waits on a condition variable with a deadline, so an idle member sleeps until its timer.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A bounded queue of `T` into one thread.
+#[derive(Debug)]
+pub struct Mailbox<T> {
+    queue: Mutex<Queue<T>>,
+    filled: Condvar,
+    /// Items above which [`Mailbox::offer`] refuses.
+    capacity: usize,
+}
+
+#[derive(Debug)]
+struct Queue<T> {
+    items: Vec<T>,
+    closed: bool,
+    receiver_waits: bool,
+}
+
+/// Why an item was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The receiver is gone or going.
+    Closed,
+    /// The queue is at its bound.
+    Full,
+}
+
+impl<T> Mailbox<T> {
+    /// An empty mailbox that refuses offers above `capacity` items.
+    pub fn new(capacity: usize) -> Self {
+        let queue = Queue {
+            items: Vec::new(),
+            closed: false,
+            receiver_waits: false,
+        };
+        Self {
+            queue: Mutex::new(queue),
+            filled: Condvar::new(),
+            capacity,
+        }
+    }
+
+    /// Adds an item from outside unless the queue is full or closed.
+    pub fn offer(&self, item: T) -> Result<(), Refused> {
+        self.add(item, self.capacity)
+    }
+
+    /// Adds an item whose number is bounded elsewhere (a lane's completion answers an effect of the machine),
+    /// and which therefore must never be refused for want of room.
+    pub fn report(&self, item: T) -> Result<(), Refused> {
+        self.add(item, usize::MAX)
+    }
+
+    fn add(&self, item: T, capacity: usize) -> Result<(), Refused> {
+        let mut queue = self.lock();
+        if queue.closed {
+            return Err(Refused::Closed);
+        }
+        if queue.items.len() >= capacity {
+            return Err(Refused::Full);
+        }
+        queue.items.push(item);
+        let wake = std::mem::take(&mut queue.receiver_waits);
+        drop(queue);
+        if wake {
+            self.filled.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Moves everything queued into `into`, which is empty; waits for the first item up to `patience` (for ever
+    /// if `None`). False once the mailbox is closed and empty.
+    pub fn take(&self, into: &mut Vec<T>, patience: Option<Duration>) -> bool {
+        let mut queue = self.lock();
+        if queue.items.is_empty() && !queue.closed {
+            queue.receiver_waits = true;
+            queue = match patience {
+                Some(patience) => {
+                    self.filled
+                        .wait_timeout(queue, patience)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+                None => self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner),
+            };
+            queue.receiver_waits = false;
+        }
+        std::mem::swap(&mut queue.items, into);
+        !(into.is_empty() && queue.closed)
+    }
+
+    /// Refuses everything from now on; what is queued can still be taken.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.filled.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue<T>> {
+        // A sender that panicked left whole items behind: the queue is as good as before.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn everything_queued_is_taken_at_once_and_in_order() {
+        let mailbox = Mailbox::new(8);
+        for item in 1..=3 {
+            mailbox.offer(item).unwrap();
+        }
+        let mut taken = Vec::new();
+        assert!(mailbox.take(&mut taken, None));
+        assert_eq!(taken, [1, 2, 3]);
+    }
+
+    #[test]
+    fn an_offer_is_refused_when_full_and_a_report_is_not() {
+        let mailbox = Mailbox::new(1);
+        mailbox.offer(1).unwrap();
+        assert_eq!(mailbox.offer(2), Err(Refused::Full));
+        mailbox.report(3).unwrap();
+    }
+
+    #[test]
+    fn patience_ends_without_an_item() {
+        let mailbox = Mailbox::<u8>::new(1);
+        let mut taken = Vec::new();
+        assert!(mailbox.take(&mut taken, Some(Duration::from_millis(1))));
+        assert!(taken.is_empty());
+    }
+
+    #[test]
+    fn a_closed_mailbox_is_drained_and_then_ends() {
+        let mailbox = Arc::new(Mailbox::new(4));
+        mailbox.offer(1).unwrap();
+        mailbox.close();
+        assert_eq!(mailbox.offer(2), Err(Refused::Closed));
+        let mut taken = Vec::new();
+        assert!(mailbox.take(&mut taken, None));
+        taken.clear();
+        assert!(!mailbox.take(&mut taken, None));
+    }
+
+    #[test]
+    fn a_waiting_receiver_is_woken() {
+        let mailbox = Arc::new(Mailbox::new(4));
+        let sender = Arc::clone(&mailbox);
+        let thread = std::thread::spawn(move || sender.offer(7));
+        let mut taken = Vec::new();
+        while taken.is_empty() {
+            assert!(mailbox.take(&mut taken, Some(Duration::from_secs(5))));
+        }
+        assert_eq!(taken, [7]);
+        thread.join().unwrap().unwrap();
+    }
+}

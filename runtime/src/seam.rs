@@ -1,0 +1,166 @@
+//! The seam between serving and an executor: what a runtime crate provides, and hyper's traits built on it once.
+//!
+//! A runtime is a fixed set of workers, each a thread with a single-threaded executor. A connection lives on one
+//! worker for life, so its requests share no queue with other cores. Nothing generic spreads from here.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::Duration;
+
+use hyper::rt::ReadBufCursor;
+use quoin_core::time::Instant;
+
+use crate::clock::Clock;
+
+/// A future that may move between threads.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Work for an executor.
+pub type Task = BoxFuture<()>;
+
+/// Waiting for a moment.
+pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+
+/// What is to be done with a connection, once it belongs to a worker.
+pub type Serve = Box<dyn FnOnce(Box<dyn Socket>) -> Task + Send>;
+
+/// An executor with its sockets and timers.
+pub trait Runtime: Send + Sync + 'static {
+    /// The runtime's name, for the log.
+    fn name(&self) -> &'static str;
+
+    /// The clock that [`Runtime::sleep_until`] goes by.
+    fn clock(&self) -> Clock;
+
+    /// Resolves at the moment, or soon if it has passed.
+    fn sleep_until(&self, moment: Instant) -> Sleep;
+
+    /// Runs a task: on the calling worker, or on one of the workers when called from another thread.
+    fn spawn(&self, task: Task);
+
+    /// Accepts connections of a bound listener, on the calling worker.
+    fn listen(&self, listener: TcpListener) -> io::Result<Box<dyn Listener>>;
+
+    /// Gives a connection to the worker whose turn it is, and runs what serves it there.
+    fn place(&self, connection: TcpStream, serve: Serve);
+
+    /// Opens a connection that belongs to the calling worker.
+    fn connect(&self, address: SocketAddr) -> BoxFuture<io::Result<Box<dyn Socket>>>;
+}
+
+/// A listening socket. Connections come out unattached, to be given to a worker with [`Runtime::place`].
+pub trait Listener: Send {
+    /// The next connection.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>>;
+}
+
+/// A connected byte stream on its worker.
+pub trait Socket: Send + Unpin + 'static {
+    /// Reads into `buffer`; 0 is the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
+
+    /// Writes from `bytes`.
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// Ends the writing side.
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// Most bytes that one read takes from a socket.
+const READ_BYTES_MAX: usize = 64 * 1024;
+
+thread_local! {
+    /// Where reads land before hyper takes them. One per worker: an idle connection then costs no buffer, and hyper's
+    /// own buffer, which may be uninitialised, is only ever filled by copying.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES_MAX]);
+}
+
+/// Reads from a socket into hyper's buffer; the number of bytes, 0 at the end of the stream.
+pub fn read_into(
+    socket: &mut dyn Socket,
+    cx: &mut Context<'_>,
+    mut into: ReadBufCursor<'_>,
+) -> Poll<io::Result<usize>> {
+    SCRATCH.with_borrow_mut(|scratch| {
+        let room = into.remaining().min(scratch.len());
+        socket.poll_read(cx, &mut scratch[..room]).map_ok(|length| {
+            into.put_slice(&scratch[..length]);
+            length
+        })
+    })
+}
+
+/// hyper's executor on a [`Runtime`]: a future that can finish at once never becomes a task.
+#[derive(Clone)]
+pub struct Executor(pub Arc<dyn Runtime>);
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Executor {
+    fn execute(&self, future: F) {
+        let mut future = Box::pin(future);
+        // Most requests need no waiting: they are answered here, while the connection's task runs, and their
+        // answers leave in one write at its end. Wakes are lost, but a spawned task is polled at least once.
+        if future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_pending()
+        {
+            self.0.spawn(future);
+        }
+    }
+}
+
+/// hyper's timer on a [`Runtime`].
+#[derive(Clone)]
+pub struct Timer(pub Arc<dyn Runtime>);
+
+/// A [`Sleep`] as hyper wants it.
+struct TimerSleep(Sleep);
+
+impl Future for TimerSleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl hyper::rt::Sleep for TimerSleep {}
+
+impl hyper::rt::Timer for Timer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        Box::pin(TimerSleep(self.0.sleep_until(self.0.clock().now() + duration)))
+    }
+
+    fn sleep_until(&self, deadline: std::time::Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        let clock = self.0.clock();
+        let wait = deadline.saturating_duration_since(clock.at(clock.now()));
+        self.sleep(wait)
+    }
+}
+
+/// Wakes a thread that waits in [`block_on`].
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Waits on the calling thread, which must not be a worker.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}

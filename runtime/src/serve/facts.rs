@@ -1,0 +1,136 @@
+//! What is true of the member at this moment, as the services and the metrics tell it.
+
+use prometheus::IntCounter;
+use quoin_core::error::Error;
+use quoin_core::id::MemberId;
+use quoin_core::node::Request;
+use quoin_core::proto::etcdserverpb::{AlarmMember, AlarmType, RangeRequest, ResponseHeader};
+
+use super::Context;
+use crate::handle::Published;
+use crate::metrics::Metrics;
+
+/// Whether this member knows a leader.
+pub(crate) fn has_leader(context: &Context) -> bool {
+    context.node.published().status.leader != MemberId::NONE
+}
+
+/// Whether this member is a learner.
+pub(crate) fn is_learner(context: &Context) -> bool {
+    context.node.published().status.is_learner
+}
+
+/// The alarms that are on.
+pub(crate) fn alarms(context: &Context) -> Vec<AlarmMember> {
+    context.node.published().view.alarms.list(AlarmType::None).collect()
+}
+
+/// Whether an alarm is of this kind.
+pub(crate) fn is_alarm(alarm: &AlarmMember, kind: AlarmType) -> bool {
+    alarm.alarm == kind as i32
+}
+
+/// The cluster's version, once decided.
+pub(crate) fn cluster_version(context: &Context) -> Option<String> {
+    context
+        .node
+        .published()
+        .view
+        .cluster
+        .version()
+        .map(|version| version.to_string())
+}
+
+/// Reads as a health check does, and says what went wrong.
+pub(crate) async fn probe_read(context: &Context, serializable: bool) -> Result<(), Error> {
+    if !serializable {
+        confirm_read(context).await?;
+    }
+    let request = RangeRequest {
+        key: vec![0].into(),
+        limit: 1,
+        keys_only: true,
+        ..RangeRequest::default()
+    };
+    context.node.published().view.range(&request).map(|_| ())
+}
+
+/// Waits until what this member has applied is as new as anything acknowledged before the call.
+pub(crate) async fn confirm_read(context: &Context) -> Result<(), Error> {
+    context
+        .node
+        .request(Request::Read, context.request_deadline())
+        .await
+        .map(|_| ())
+}
+
+/// Adds to a header what only the member knows; the revision is the store's unless the answer has its own.
+pub(crate) fn complete(context: &Context, header: &mut Option<ResponseHeader>) {
+    complete_from(context, &context.node.published(), header);
+}
+
+/// The same, where the published state is at hand.
+pub(crate) fn complete_from(context: &Context, published: &Published, header: &mut Option<ResponseHeader>) {
+    let header = header.get_or_insert_default();
+    header.cluster_id = context.node.cluster_id();
+    header.member_id = context.node.member_id();
+    header.raft_term = published.status.term;
+    if header.revision == 0 {
+        header.revision = published.view.kv.revision();
+    }
+}
+
+/// A header without a revision, as the cluster's service gives it.
+pub(crate) fn header_without_revision(context: &Context) -> ResponseHeader {
+    ResponseHeader {
+        cluster_id: context.node.cluster_id(),
+        member_id: context.node.member_id(),
+        raft_term: context.node.published().status.term,
+        revision: 0,
+    }
+}
+
+/// Raises a counter to what the member counted itself.
+fn catch_up(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}
+
+/// Every metric, with the facts of this moment.
+pub(crate) fn metrics_text(context: &Context) -> String {
+    context.metrics.render(|metrics| refresh(context, metrics))
+}
+
+fn refresh(context: &Context, metrics: &Metrics) {
+    let published = context.node.published();
+    let (view, status) = (&published.view, &published.status);
+    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let server = &metrics.server;
+    server.has_leader.set(i64::from(status.leader != MemberId::NONE));
+    server.is_leader.set(i64::from(status.leads));
+    server.is_learner.set(i64::from(status.is_learner));
+    server.proposals_pending.set(number(status.proposals_pending));
+    catch_up(&server.proposals_failed, status.proposals_failed);
+    catch_up(&server.read_indexes_failed, status.reads_failed);
+    catch_up(&server.leader_changes, status.leader_changes);
+    server.proposals_committed.set(number(status.commit_index));
+    server.proposals_applied.set(number(view.applied_index));
+    server.quota_bytes.set(context.settings.quota_bytes.map_or(0, number));
+    server.alarms.reset();
+    for alarm in view.alarms.list(AlarmType::None) {
+        let member = MemberId(alarm.member_id).to_string();
+        server
+            .alarms
+            .with_label_values(&[&member, alarm.alarm().as_str_name()])
+            .set(1.0);
+    }
+    server.cluster_version.reset();
+    if let Some(version) = view.cluster.version() {
+        let label = format!("{}.{}", version.major, version.minor);
+        server.cluster_version.with_label_values(&[&label]).set(1.0);
+    }
+    let mvcc = &metrics.mvcc;
+    mvcc.current_revision.set(view.kv.revision());
+    mvcc.compact_revision.set(view.kv.compact_revision());
+    mvcc.db_in_use_bytes.set(number(view.size_bytes));
+    mvcc.keys.set(i64::try_from(view.kv.key_count()).unwrap_or(i64::MAX));
+}

@@ -1,0 +1,421 @@
+//! The plain HTTP endpoints: health, liveness, readiness, version, metrics; and who may call them.
+//!
+//! The JSON gateway is not here: its paths are answered as not implemented.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HOST, ORIGIN};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use quoin_core::config::AllowList;
+use quoin_core::proto::etcdserverpb::AlarmType;
+use quoin_core::version::SERVER_VERSION;
+
+use super::reply::Reply;
+use super::{Context, Endpoint, facts};
+use crate::metrics;
+
+const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const METRICS_TEXT: HeaderValue = HeaderValue::from_static(metrics::CONTENT_TYPE);
+
+/// Answers a request that is not gRPC.
+pub(crate) async fn serve(context: Arc<Context>, endpoint: Endpoint, head: Parts) -> Response<Reply> {
+    if matches!(endpoint, Endpoint::Metrics | Endpoint::Peer) {
+        return route(&context, endpoint, &head).await;
+    }
+    let settings = &context.settings;
+    let host = host_name(&head);
+    if !settings.host_whitelist.allows(host) {
+        tracing::warn!(host, "rejecting HTTP request to prevent DNS rebinding attacks");
+        return go_error(StatusCode::MISDIRECTED_REQUEST, &rebinding_text(host));
+    }
+    let mut response = if head.method == Method::OPTIONS {
+        Response::new(Reply::Bytes(Bytes::new()))
+    } else {
+        route(&context, endpoint, &head).await
+    };
+    add_cors(&settings.cors, &head.headers, response.headers_mut());
+    response
+}
+
+async fn route(context: &Context, endpoint: Endpoint, head: &Parts) -> Response<Reply> {
+    let path = head.uri.path();
+    let query = Query(head.uri.query().unwrap_or_default());
+    let is_client = !matches!(endpoint, Endpoint::Metrics | Endpoint::Peer);
+    if endpoint == Endpoint::Peer && path != "/version" {
+        return go_error(StatusCode::NOT_FOUND, "404 page not found");
+    }
+    if path == "/metrics" {
+        context.metrics.server.scrapes.with_label_values(&["200"]).inc();
+        return answer(StatusCode::OK, METRICS_TEXT, facts::metrics_text(context));
+    }
+    if is_client && path.starts_with("/v3/") {
+        let body = r#"{"code":12,"message":"the JSON gateway is not implemented: use gRPC","details":[]}"#;
+        return answer(StatusCode::NOT_IMPLEMENTED, JSON, body);
+    }
+    let checks = checks_of(path);
+    let is_known = path == "/health" || (endpoint != Endpoint::Metrics && path == "/version") || checks.is_some();
+    if !is_known {
+        return go_error(StatusCode::NOT_FOUND, "404 page not found");
+    }
+    if head.method != Method::GET {
+        let mut response = go_error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+        return response;
+    }
+    match (path, checks) {
+        ("/health", _) => health(context, &query).await,
+        (_, Some(checks)) => run_checks(context, &checks, &query).await,
+        _ => version(context),
+    }
+}
+
+/// A request's query.
+struct Query<'a>(&'a str);
+
+impl Query<'_> {
+    /// The values given for a name, decoded.
+    fn values(&self, name: &str) -> impl Iterator<Item = String> {
+        self.0
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .filter_map(move |pair| {
+                let (found, value) = pair.split_once('=').unwrap_or((pair, ""));
+                (url_decoded(found) == name).then(|| url_decoded(value))
+            })
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.values(name).next().is_some()
+    }
+}
+
+/// Undoes the encoding of a query; what is not validly encoded stays as it is.
+fn url_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let hex = after.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
+        let decoded = hex
+            .and_then(|pair| u8::from_str_radix(pair, 16).ok())
+            .filter(|_| first == b'%');
+        bytes.push(match first {
+            b'+' => b' ',
+            _ => decoded.unwrap_or(first),
+        });
+        rest = if decoded.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// `/health`: alarms, then a leader, then a read.
+async fn health(context: &Context, query: &Query<'_>) -> Response<Reply> {
+    let excluded: BTreeSet<String> = query.values("exclude").collect();
+    let serializable = query.values("serializable").any(|value| value == "true");
+    let reason = health_failure(context, &excluded, serializable).await;
+    let healthy = reason.is_none();
+    let body = serde_json::json!({ "health": healthy.to_string(), "reason": reason.unwrap_or_default() }).to_string();
+    let server = &context.metrics.server;
+    if healthy {
+        server.health_success.inc();
+        answer(StatusCode::OK, PLAIN_TEXT, body)
+    } else {
+        server.health_failures.inc();
+        tracing::warn!(output = body, "serving /health false");
+        go_error(StatusCode::SERVICE_UNAVAILABLE, &body)
+    }
+}
+
+async fn health_failure(
+    context: &Context,
+    excluded: &BTreeSet<String>,
+    serializable: bool,
+) -> Option<Cow<'static, str>> {
+    let alarm = facts::alarms(context).into_iter().find_map(|alarm| {
+        let name = AlarmType::try_from(alarm.alarm).map_or("UNKNOWN", |alarm| alarm.as_str_name());
+        (!excluded.contains(name)).then_some(match name {
+            "NOSPACE" => "ALARM NOSPACE",
+            "CORRUPT" => "ALARM CORRUPT",
+            _ => "ALARM UNKNOWN",
+        })
+    });
+    if let Some(alarm) = alarm {
+        return Some(alarm.into());
+    }
+    if !serializable && !facts::has_leader(context) {
+        return Some("RAFT NO LEADER".into());
+    }
+    let read = facts::probe_read(context, serializable).await;
+    read.err().map(|error| format!("RANGE ERROR:{error}").into())
+}
+
+/// One check of `/livez` or `/readyz`.
+#[derive(Clone, Copy)]
+enum Check {
+    DataCorruption,
+    SerializableRead,
+    LinearizableRead,
+    NonLearner,
+}
+
+impl Check {
+    fn name(self) -> &'static str {
+        match self {
+            Self::DataCorruption => "data_corruption",
+            Self::SerializableRead => "serializable_read",
+            Self::LinearizableRead => "linearizable_read",
+            Self::NonLearner => "non_learner",
+        }
+    }
+
+    async fn run(self, context: &Context) -> Result<(), Cow<'static, str>> {
+        let text = |error: quoin_core::error::Error| error.message().into();
+        match self {
+            Self::DataCorruption => {
+                let corrupt = |alarm: &_| facts::is_alarm(alarm, AlarmType::Corrupt);
+                if facts::alarms(context).iter().any(corrupt) {
+                    return Err("alarm activated: CORRUPT".into());
+                }
+                Ok(())
+            }
+            Self::SerializableRead => facts::probe_read(context, true).await.map_err(text),
+            Self::LinearizableRead => facts::probe_read(context, false).await.map_err(text),
+            Self::NonLearner if facts::is_learner(context) => Err("not supported for learner".into()),
+            Self::NonLearner => Ok(()),
+        }
+    }
+}
+
+/// A path's checks.
+struct Checks {
+    /// `livez` or `readyz`.
+    kind: &'static str,
+    checks: Vec<Check>,
+    /// The path names all checks of its kind, of which some may be excluded.
+    is_root: bool,
+}
+
+fn checks_of(path: &str) -> Option<Checks> {
+    const LIVEZ: &[Check] = &[Check::SerializableRead];
+    const READYZ: &[Check] = &[
+        Check::DataCorruption,
+        Check::SerializableRead,
+        Check::LinearizableRead,
+        Check::NonLearner,
+    ];
+    let mut parts = path.strip_prefix('/')?.splitn(2, '/');
+    let (kind, all) = match parts.next()? {
+        "livez" => ("livez", LIVEZ),
+        "readyz" => ("readyz", READYZ),
+        _ => return None,
+    };
+    let Some(name) = parts.next() else {
+        return Some(Checks {
+            kind,
+            checks: all.to_vec(),
+            is_root: true,
+        });
+    };
+    let check = all.iter().copied().find(|check| check.name() == name)?;
+    Some(Checks {
+        kind,
+        checks: vec![check],
+        is_root: false,
+    })
+}
+
+async fn run_checks(context: &Context, checks: &Checks, query: &Query<'_>) -> Response<Reply> {
+    let excluded: BTreeSet<String> = if checks.is_root {
+        query.values("exclude").collect()
+    } else {
+        BTreeSet::new()
+    };
+    let mut report = String::new();
+    let mut healthy = true;
+    for check in checks.checks.iter().filter(|check| !excluded.contains(check.name())) {
+        let name = check.name();
+        let result = check.run(context).await;
+        let status = if result.is_ok() { "success" } else { "error" };
+        let server = &context.metrics.server;
+        server
+            .healthcheck
+            .with_label_values(&[checks.kind, name])
+            .set(f64::from(u8::from(result.is_ok())));
+        server
+            .healthchecks
+            .with_label_values(&[checks.kind, name, status])
+            .inc();
+        match result {
+            Ok(()) => report.push_str(&format!("[+]{name} ok\n")),
+            Err(why) => {
+                healthy = false;
+                report.push_str(&format!("[-]{name} failed: {why}\n"));
+            }
+        }
+    }
+    if !healthy {
+        tracing::error!(path = checks.kind, reason = report, "Health check error");
+        return go_error(StatusCode::SERVICE_UNAVAILABLE, &report);
+    }
+    if !query.has("verbose") {
+        report.clear();
+    }
+    let mut response = answer(StatusCode::OK, PLAIN_TEXT, report + "ok\n");
+    add_nosniff(response.headers_mut());
+    response
+}
+
+/// `/version`: what this member is and what the cluster has agreed on.
+fn version(context: &Context) -> Response<Reply> {
+    let cluster = facts::cluster_version(context);
+    let storage = cluster.as_deref().unwrap_or("unknown");
+    let body = format!(
+        r#"{{"etcdserver":"{SERVER_VERSION}","etcdcluster":"{}","storage":"{storage}"}}"#,
+        cluster.as_deref().unwrap_or("not_decided"),
+    );
+    answer(StatusCode::OK, JSON, body)
+}
+
+/// The host a request was sent to, without its port.
+fn host_name(head: &Parts) -> &str {
+    let authority = match head.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => head
+            .headers
+            .get(HOST)
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default(),
+    };
+    if let Some(bracketed) = authority.strip_prefix('[') {
+        return bracketed.split_once(']').map_or(authority, |(host, _)| host);
+    }
+    authority.rsplit_once(':').map_or(authority, |(host, _)| host)
+}
+
+fn rebinding_text(host: &str) -> String {
+    format!(
+        "The request names a host that this server does not answer to: {host:?}.\n\
+         This protects against DNS rebinding (CVE-2018-5702). Serve TLS, or allow the name with --host-whitelist.\n"
+    )
+}
+
+fn add_cors(allowed: &AllowList, request: &HeaderMap, response: &mut HeaderMap) {
+    let any = matches!(allowed, AllowList::Any) || allowed.allows("*");
+    let origin = if any {
+        HeaderValue::from_static("*")
+    } else {
+        let Some(origin) = request.get(ORIGIN) else { return };
+        if !origin.to_str().is_ok_and(|origin| allowed.allows(origin)) {
+            return;
+        }
+        origin.clone()
+    };
+    response.insert(
+        HeaderName::from_static("access-control-allow-methods"),
+        HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE"),
+    );
+    response.insert(HeaderName::from_static("access-control-allow-origin"), origin);
+    response.insert(
+        HeaderName::from_static("access-control-allow-headers"),
+        HeaderValue::from_static("accept, content-type, authorization"),
+    );
+}
+
+fn answer(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Response<Reply> {
+    let mut response = Response::new(Reply::Bytes(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+/// An error as Go's HTTP library writes one: a line of text, not to be taken for anything else.
+pub(crate) fn go_error(status: StatusCode, text: &str) -> Response<Reply> {
+    let mut response = answer(status, PLAIN_TEXT, format!("{text}\n"));
+    add_nosniff(response.headers_mut());
+    response
+}
+
+fn add_nosniff(headers: &mut HeaderMap) {
+    headers.insert(
+        HeaderName::from_static("x-content-type-options"),
+        HeaderValue::from_static("nosniff"),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    #[test]
+    fn a_query_is_decoded() {
+        let query = Query("exclude=NOSPACE&exclude=a%20b+c&verbose&x=%zz");
+        let excluded: Vec<String> = query.values("exclude").collect();
+        assert_eq!(excluded, ["NOSPACE", "a b c"]);
+        assert!(query.has("verbose") && !query.has("serializable"));
+        assert_eq!(query.values("x").next().as_deref(), Some("%zz"));
+    }
+
+    #[test]
+    fn the_host_loses_its_port_and_brackets() {
+        let table = [
+            ("example.com:2379", "example.com"),
+            ("example.com", "example.com"),
+            ("127.0.0.1:2379", "127.0.0.1"),
+            ("[::1]:2379", "::1"),
+            ("", ""),
+        ];
+        for (header, host) in table {
+            let (head, ()) = Request::builder()
+                .uri("/health")
+                .header(HOST, header)
+                .body(())
+                .unwrap()
+                .into_parts();
+            assert_eq!(host_name(&head), host, "{header}");
+        }
+        let (head, ()) = Request::builder()
+            .uri("http://a.b:1/health")
+            .body(())
+            .unwrap()
+            .into_parts();
+        assert_eq!(host_name(&head), "a.b");
+    }
+
+    #[test]
+    fn only_allowed_origins_get_cors_headers() {
+        let origin = |allowed: &AllowList, origin: Option<&'static str>| {
+            let mut request = HeaderMap::new();
+            if let Some(origin) = origin {
+                request.insert(ORIGIN, HeaderValue::from_static(origin));
+            }
+            let mut response = HeaderMap::new();
+            add_cors(allowed, &request, &mut response);
+            response
+                .get("access-control-allow-origin")
+                .map(|value| value.to_str().unwrap().to_owned())
+        };
+        let some = AllowList::Only(["http://a".to_owned()].into());
+        assert_eq!(origin(&AllowList::Any, None).as_deref(), Some("*"));
+        assert_eq!(origin(&some, Some("http://a")).as_deref(), Some("http://a"));
+        assert_eq!(origin(&some, Some("http://b")), None);
+        assert_eq!(origin(&some, None), None);
+    }
+
+    #[test]
+    fn checks_are_found_by_path() {
+        let names =
+            |path| checks_of(path).map(|checks| checks.checks.iter().map(|check| check.name()).collect::<Vec<_>>());
+        assert_eq!(names("/livez").unwrap(), ["serializable_read"]);
+        assert_eq!(names("/readyz").unwrap().len(), 4);
+        assert_eq!(names("/readyz/non_learner").unwrap(), ["non_learner"]);
+        assert_eq!(names("/livez/non_learner"), None);
+        assert_eq!(names("/livez/"), None);
+        assert_eq!(names("/healthz"), None);
+    }
+}

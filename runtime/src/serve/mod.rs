@@ -1,0 +1,152 @@
+//! Serving clients: gRPC and plain HTTP on one port, written once for every runtime.
+//!
+//! A request runs on the worker that owns its connection. Reads are answered there from the newest published view;
+//! only what must be agreed on travels to the node's thread and back. Opening and closing listeners is `server`'s.
+
+pub(crate) mod compute;
+mod connection;
+pub(crate) mod facts;
+pub(crate) mod grpc;
+mod http;
+pub(crate) mod listen;
+mod reply;
+mod services;
+pub(crate) mod stop;
+mod wire;
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ::http::header::CONTENT_TYPE;
+use ::http::{Method, Request, Response, StatusCode, Version};
+use async_channel::Sender;
+use hyper::body::Incoming;
+use quoin_core::config::{AllowList, Config};
+use quoin_core::limits::GRPC_OVERHEAD_BYTES;
+use quoin_core::time::Instant;
+
+use crate::clock::Clock;
+use crate::handle::NodeHandle;
+use crate::metrics::Metrics;
+use crate::seam::{BoxFuture, Runtime};
+use compute::Compute;
+use reply::Reply;
+use stop::Stop;
+
+/// What every request can reach.
+pub(crate) struct Context {
+    /// Every connection holds a clone; when the last is gone, a stopping server has drained.
+    pub(crate) alive: Mutex<Option<Sender<Infallible>>>,
+    pub(crate) clock: Clock,
+    pub(crate) compute: Compute,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) node: NodeHandle,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) settings: Settings,
+    pub(crate) stop: Stop,
+}
+
+/// What of the configuration concerns serving.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) cors: AllowList,
+    pub(crate) host_whitelist: AllowList,
+    pub(crate) election_timeout: Duration,
+    pub(crate) keepalive_interval: Option<Duration>,
+    pub(crate) keepalive_timeout: Duration,
+    pub(crate) max_concurrent_streams: u32,
+    /// Largest message received.
+    pub(crate) max_receive_bytes: usize,
+    pub(crate) max_txn_ops: usize,
+    pub(crate) quota_bytes: Option<u64>,
+    /// How long a request may wait for the cluster.
+    pub(crate) request_timeout: Duration,
+    pub(crate) warning_apply_duration: Duration,
+}
+
+/// What a listener serves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Endpoint {
+    /// gRPC and HTTP.
+    Client,
+    /// gRPC only: HTTP has listeners of its own.
+    Grpc,
+    /// HTTP only.
+    Http,
+    /// Metrics and health only.
+    Metrics,
+    /// Nothing yet but the version: members of a cluster are not connected by this version.
+    Peer,
+}
+
+impl Settings {
+    pub(crate) fn new(config: &Config) -> Self {
+        let election_timeout = Duration::from_millis(config.election_ms);
+        let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        Self {
+            cors: config.cors.clone(),
+            host_whitelist: config.host_whitelist.clone(),
+            election_timeout,
+            keepalive_interval: config.grpc_keepalive.map(|keepalive| keepalive.interval),
+            keepalive_timeout: config
+                .grpc_keepalive
+                .map_or(Duration::from_secs(20), |keepalive| keepalive.timeout),
+            max_concurrent_streams: config.max_concurrent_streams,
+            max_receive_bytes: count(config.max_request_bytes).saturating_add(GRPC_OVERHEAD_BYTES),
+            max_txn_ops: count(config.max_txn_ops),
+            quota_bytes: config.quota_backend_bytes,
+            request_timeout: request_timeout(config),
+            warning_apply_duration: config.warning_apply_duration,
+        }
+    }
+}
+
+/// How long a request may wait for the cluster, and a stopping server for its requests.
+pub(crate) fn request_timeout(config: &Config) -> Duration {
+    Duration::from_secs(5) + 2 * Duration::from_millis(config.election_ms)
+}
+
+impl Context {
+    /// Keeps a stopping server from ending while it is held; `None` once the server stops.
+    pub(crate) fn hold_open(&self) -> Option<Sender<Infallible>> {
+        self.alive.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// When a request that begins now is given up.
+    pub(crate) fn request_deadline(&self) -> Instant {
+        self.clock.now() + self.settings.request_timeout
+    }
+}
+
+/// Answers one request of a connection.
+async fn respond(
+    context: Arc<Context>,
+    endpoint: Endpoint,
+    request: Request<Incoming>,
+) -> Result<Response<Reply>, Infallible> {
+    let serves_grpc = matches!(endpoint, Endpoint::Client | Endpoint::Grpc);
+    if serves_grpc && is_grpc(&request) {
+        return Ok(grpc::serve(context, request).await);
+    }
+    if serves_grpc && request.version() == Version::HTTP_2 && request.method() == Method::POST {
+        // Nothing but gRPC is posted by HTTP/2; etcd hands all of HTTP/2 to gRPC.
+        return Ok(grpc::wrong_content_type(request.headers().get(CONTENT_TYPE)));
+    }
+    if endpoint == Endpoint::Grpc {
+        let text = "this port serves gRPC only";
+        return Ok(http::go_error(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+    }
+    let (head, _) = request.into_parts();
+    // Boxed, so that gRPC's futures, of which there are many, do not carry its size.
+    let answer: BoxFuture<Response<Reply>> = Box::pin(http::serve(context, endpoint, head));
+    Ok(answer.await)
+}
+
+fn is_grpc(request: &Request<Incoming>) -> bool {
+    request.version() == Version::HTTP_2
+        && request
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|content_type| content_type.as_bytes().starts_with(b"application/grpc"))
+}

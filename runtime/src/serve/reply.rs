@@ -1,0 +1,166 @@
+//! The body of every response: nothing, bytes, one gRPC message, or a stream that is made as the client takes it.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{self, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use quoin_core::error::Error;
+
+use super::grpc::call::Call;
+use super::grpc::status::{self, Status};
+use super::stop::Stop;
+use super::{Context, facts};
+use crate::seam::Sleep;
+
+/// Makes the body of a long response piece by piece. It is asked only when the client has room for more, so a slow
+/// reader costs what the source itself holds.
+pub(crate) trait Source: Send {
+    /// The next bytes of the body: whole messages or parts of one. `None` ends the call well.
+    fn poll_bytes(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Result<Bytes, Status>>>;
+}
+
+/// A response's body.
+pub(crate) enum Reply {
+    /// An HTTP answer, or the empty body of a call that failed at once.
+    Bytes(Bytes),
+    /// One message; its call is over.
+    Message(Bytes),
+    /// The trailers after a message.
+    Trailers,
+    /// What a source makes.
+    Stream(Box<Stream>),
+    /// All was said.
+    Ended,
+}
+
+/// A call that is answered with a stream.
+pub(crate) struct Stream {
+    /// What makes it.
+    pub(crate) source: Box<dyn Source>,
+    /// The call it answers, until it is over.
+    pub(crate) call: Call,
+    /// The client's deadline.
+    pub(crate) deadline: Option<Sleep>,
+    /// Ends the stream with the server, unless it ends on its own.
+    pub(crate) stop: Option<Stop>,
+    /// Ends the stream when the member has been without a leader for long.
+    pub(crate) leader: Option<LeaderWatch>,
+}
+
+/// Polls in a row that must find no leader before a stream that wants one ends.
+const LEADERLESS_POLLS_MAX: u32 = 3;
+
+/// Looks once per election timeout whether there is a leader.
+pub(crate) struct LeaderWatch {
+    next: Sleep,
+    leaderless_polls: u32,
+}
+
+impl LeaderWatch {
+    pub(crate) fn new(context: &Context) -> Self {
+        Self {
+            next: Self::pause(context),
+            leaderless_polls: 0,
+        }
+    }
+
+    fn pause(context: &Context) -> Sleep {
+        context
+            .runtime
+            .sleep_until(context.clock.now() + context.settings.election_timeout)
+    }
+
+    /// Ready when the leader has been missing for too long.
+    fn poll_lost(&mut self, context: &Context, cx: &mut task::Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.next.as_mut().poll(cx));
+            self.leaderless_polls = if facts::has_leader(context) {
+                0
+            } else {
+                self.leaderless_polls + 1
+            };
+            if self.leaderless_polls >= LEADERLESS_POLLS_MAX {
+                return Poll::Ready(());
+            }
+            self.next = Self::pause(context);
+        }
+    }
+}
+
+impl Stream {
+    fn poll_bytes(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+        if let Some(deadline) = &mut self.deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Some(Err(Status::deadline_exceeded())));
+        }
+        if let Some(stop) = &mut self.stop
+            && stop.poll_stopped(cx).is_ready()
+        {
+            return Poll::Ready(Some(Err(Error::Stopped.into())));
+        }
+        if let Some(leader) = &mut self.leader
+            && leader.poll_lost(&self.call.context, cx).is_ready()
+        {
+            return Poll::Ready(Some(Err(Error::NoLeader.into())));
+        }
+        self.source.poll_bytes(cx)
+    }
+
+    /// The next frame, and whether it is the last.
+    fn poll_frame(&mut self, cx: &mut task::Context<'_>) -> Poll<(Frame<Bytes>, bool)> {
+        Poll::Ready(match ready!(self.poll_bytes(cx)) {
+            Some(Ok(bytes)) => (Frame::data(bytes), false),
+            Some(Err(status)) => {
+                self.call.finish(status.code);
+                (Frame::trailers(status.trailers()), true)
+            }
+            None => {
+                self.call.finish(status::OK);
+                (Frame::trailers(status::ok_trailers()), true)
+            }
+        })
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let (frame, next) = match &mut *self {
+            Self::Bytes(bytes) if !bytes.is_empty() => (Frame::data(std::mem::take(bytes)), Self::Ended),
+            Self::Bytes(_) | Self::Ended => return Poll::Ready(None),
+            Self::Message(bytes) => (Frame::data(std::mem::take(bytes)), Self::Trailers),
+            Self::Trailers => (Frame::trailers(status::ok_trailers()), Self::Ended),
+            Self::Stream(stream) => match ready!(stream.poll_frame(cx)) {
+                (frame, false) => return Poll::Ready(Some(Ok(frame))),
+                (frame, true) => (frame, Self::Ended),
+            },
+        };
+        *self = next;
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Bytes(bytes) => bytes.is_empty(),
+            Self::Ended => true,
+            Self::Message(_) | Self::Trailers | Self::Stream(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            // A gRPC response names no length.
+            Self::Message(_) | Self::Trailers | Self::Stream(_) | Self::Ended => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The one signal that serving is to end: held by the server, watched by every listener, connection and stream.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use async_channel::{Receiver, Sender};
+use futures_core::Stream as _;
+
+/// Gives the signal by being dropped.
+#[derive(Debug)]
+pub(crate) struct Stopper {
+    _sender: Sender<Infallible>,
+}
+
+/// Waits for the signal; every clone sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Stop(Pin<Box<Receiver<Infallible>>>);
+
+/// A signal and its watchers.
+pub(crate) fn stop_signal() -> (Stopper, Stop) {
+    let (sender, receiver) = async_channel::bounded(1);
+    (Stopper { _sender: sender }, Stop(Box::pin(receiver)))
+}
+
+impl Stop {
+    /// Ready once the signal was given.
+    pub(crate) fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll_next(cx).map(|_: Option<Infallible>| ())
+    }
+
+    /// Whether the signal was given.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.0.is_closed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn every_clone_sees_the_signal() {
+        let (stopper, mut stop) = stop_signal();
+        let mut other = stop.clone();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(stop.poll_stopped(&mut cx).is_pending());
+        assert!(!other.is_stopped());
+        drop(stopper);
+        assert!(stop.poll_stopped(&mut cx).is_ready());
+        assert!(other.poll_stopped(&mut cx).is_ready());
+        assert!(other.is_stopped());
+    }
+}

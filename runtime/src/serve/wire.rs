@@ -1,0 +1,173 @@
+//! A socket as hyper sees it: writes are gathered and leave once per turn of the connection's task.
+//!
+//! hyper asks for a write after every response. The connection's task answers a whole burst of requests in one turn, so
+//! its answers are collected here and written when the turn ends ([`Wire::finish_turn`]): one system call for the burst.
+//! Each turn also reads a bounded number of times, so one busy connection does not starve the worker's others.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use hyper::rt::ReadBufCursor;
+
+use crate::seam::{Socket, read_into};
+
+/// Gathered bytes above which a write waits for the socket.
+const GATHERED_BYTES_MAX: usize = 128 * 1024;
+
+/// Room for gathered bytes that an idle connection keeps.
+const IDLE_BYTES_MAX: usize = 16 * 1024;
+
+/// Reads in one turn of the connection's task.
+const READS_PER_TURN: u32 = 16;
+
+/// hyper's side of a connection. The connection's task keeps a clone to end its turns.
+#[derive(Clone)]
+pub(crate) struct Wire(Arc<Mutex<State>>);
+
+struct State {
+    socket: Box<dyn Socket>,
+    /// Bytes that were read while finding out which protocol is spoken.
+    preface: Bytes,
+    /// Bytes to be written, from `written` on.
+    gathered: Vec<u8>,
+    written: usize,
+    /// Reads this turn may still make; none once the socket had nothing more.
+    reads_left: u32,
+    /// The socket said it has nothing more and will wake the task.
+    drained: bool,
+}
+
+impl Wire {
+    /// A wire over `socket`, from which `preface` was read already.
+    pub(crate) fn new(socket: Box<dyn Socket>, preface: Bytes) -> Self {
+        let state = State {
+            socket,
+            preface,
+            gathered: Vec::new(),
+            written: 0,
+            reads_left: READS_PER_TURN,
+            drained: false,
+        };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// Begins a turn of the connection's task.
+    pub(crate) fn begin_turn(&self) {
+        let mut state = self.lock();
+        state.reads_left = READS_PER_TURN;
+        state.drained = false;
+    }
+
+    /// Ends a turn: what was gathered is written as far as the socket takes it; ready when all of it left. The task is
+    /// woken when there is more to do.
+    pub(crate) fn finish_turn(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.lock();
+        let written = state.write_out(cx);
+        if state.reads_left == 0 && !state.drained {
+            cx.waker().wake_by_ref();
+        }
+        written
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.written < self.gathered.len() {
+            let length = ready!(self.socket.poll_write(cx, &self.gathered[self.written..]))?;
+            if length == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += length;
+        }
+        self.written = 0;
+        self.gathered.clear();
+        if self.gathered.capacity() > IDLE_BYTES_MAX {
+            self.gathered = Vec::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn gather(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.gathered.len() >= GATHERED_BYTES_MAX {
+            ready!(self.write_out(cx))?;
+        }
+        let length = bytes.len().min(GATHERED_BYTES_MAX);
+        self.gathered.extend_from_slice(&bytes[..length]);
+        Poll::Ready(Ok(length))
+    }
+}
+
+impl hyper::rt::Read for Wire {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let state = &mut *self.lock();
+        if state.preface.has_remaining() {
+            let length = state.preface.remaining().min(into.remaining());
+            into.put_slice(&state.preface.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
+        if state.reads_left == 0 || state.drained {
+            return Poll::Pending;
+        }
+        match read_into(&mut *state.socket, cx, into) {
+            Poll::Pending => {
+                state.drained = true;
+                Poll::Pending
+            }
+            Poll::Ready(read) => {
+                state.reads_left -= 1;
+                Poll::Ready(read.map(|_| ()))
+            }
+        }
+    }
+}
+
+impl hyper::rt::Write for Wire {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.lock().gather(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut state = self.lock();
+        let mut total = 0;
+        for slice in slices {
+            match state.gather(cx, slice) {
+                Poll::Ready(Ok(length)) => {
+                    total += length;
+                    if length < slice.len() {
+                        break;
+                    }
+                }
+                // What was taken is reported; the rest meets the same answer at the next call.
+                Poll::Ready(Err(_)) | Poll::Pending if total > 0 => break,
+                refused => return refused,
+            }
+        }
+        Poll::Ready(Ok(total))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The end of the turn flushes.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.lock();
+        ready!(state.write_out(cx))?;
+        state.socket.poll_shutdown(cx)
+    }
+}

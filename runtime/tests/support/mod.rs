@@ -1,0 +1,94 @@
+//! Tests of serving that every runtime runs: a real loopback socket, a small client, and a member in the same process.
+//! A runtime crate's test names its runtime with [`serving_tests`].
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+pub(crate) mod client;
+pub(crate) mod grpc;
+pub(crate) mod http;
+pub(crate) mod inline;
+pub(crate) mod streams;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use quoin_core::config::{Config, Url};
+use quoin_runtime::seam::{Runtime, block_on};
+use quoin_runtime::server::{Handle, Role, Server};
+
+/// A server with an inline member.
+pub(crate) struct World {
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) handle: Handle,
+    pub(crate) control: inline::Control,
+    pub(crate) client: SocketAddr,
+    pub(crate) metrics: SocketAddr,
+}
+
+/// The configuration of a test: any free ports on loopback.
+pub(crate) fn config() -> Config {
+    let any = Url::parse_list("http://127.0.0.1:0").unwrap();
+    Config {
+        listen_client_urls: any.clone(),
+        listen_metrics_urls: any,
+        listen_peer_urls: Vec::new(),
+        ..Config::with_defaults()
+    }
+}
+
+impl World {
+    /// Starts a server and waits until it serves.
+    pub(crate) fn start(runtime: Arc<dyn Runtime>) -> Self {
+        Self::start_with(runtime, &config())
+    }
+
+    /// The same, configured.
+    pub(crate) fn start_with(runtime: Arc<dyn Runtime>, config: &Config) -> Self {
+        let mut control = None;
+        let member = |clock, _: &_| {
+            let (running, inline) = inline::start(clock);
+            control = Some(inline);
+            Ok(running)
+        };
+        let handle = Server::start_with(config, Arc::clone(&runtime), member).unwrap();
+        block_on(handle.ready());
+        let address = |role| handle.addresses(role).next().unwrap();
+        let (client, metrics) = (address(Role::Client), address(Role::Metrics));
+        Self {
+            runtime,
+            control: control.unwrap(),
+            client,
+            metrics,
+            handle,
+        }
+    }
+}
+
+/// Declares every test of serving for a runtime that `$start` gives.
+#[macro_export]
+macro_rules! serving_tests {
+    ($start:expr) => {
+        $crate::serving_tests! { $start;
+            grpc: keys_are_written_read_compared_and_deleted, headers_say_who_answered_and_when,
+                errors_have_etcds_code_and_text, unknown_methods_are_refused, frames_that_make_no_sense_are_refused,
+                too_large_messages_are_refused, compression_is_answered_with_compression, a_deadline_is_kept,
+                a_call_that_needs_a_leader_fails_without, a_learner_serves_little,
+                a_long_range_reaches_a_slow_reader_whole, many_calls_share_a_connection, the_member_is_described,
+                bytes_that_are_no_protocol_end_the_connection;
+            http: health_tells_what_is_wrong, livez_and_readyz_run_their_checks, the_version_is_told,
+                other_paths_and_methods_are_refused, origins_and_hosts_are_checked, metrics_are_counted,
+                the_metrics_port_serves_nothing_else;
+            streams: watchers_see_events_and_end, a_watch_survives_the_end_of_its_input, leases_are_kept_alive,
+                the_health_stream_tells_and_stays, a_stream_ends_when_the_leader_is_lost,
+                a_stopping_server_ends_streams_and_answers_calls, a_member_that_ends_is_reported;
+        }
+    };
+    ($start:expr; $($module:ident: $($test:ident),*;)*) => {
+        $($(
+            #[test]
+            fn $test() {
+                support::$module::$test($start);
+            }
+        )*)*
+    };
+}
