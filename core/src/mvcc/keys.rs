@@ -1,7 +1,7 @@
 //! The keys of one node of a [tree](super::tree), side by side so that a search stays within few cache lines.
 
 /// Most keys an array ever holds: a full node's and those of a short neighbour that joins it.
-pub(crate) const KEYS_MAX: usize = 48;
+pub(crate) const KEYS_MAX: usize = 42;
 
 /// A sorted sequence of keys; it does not see to the order itself.
 pub(crate) trait KeyArray: Clone + Default {
