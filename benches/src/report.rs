@@ -13,6 +13,8 @@ pub struct Report {
     pub versions: Vec<String>,
     /// How often each number was taken.
     pub runs: usize,
+    /// How much of each number of requests and keys was done.
+    pub scale: f64,
     /// The numbers.
     pub rows: Vec<Row>,
 }
@@ -87,10 +89,13 @@ impl fmt::Display for Report {
             .collect();
         write!(
             out,
-            "\nMedians of {} runs on {cores} cores shared with the client. {}.",
-            self.runs,
-            versions.join("; ")
-        )
+            "\nMedians of {} runs on {cores} cores shared with the client",
+            self.runs
+        )?;
+        if self.scale != 1.0 {
+            write!(out, ", every number of requests and keys times {}", self.scale)?;
+        }
+        write!(out, ". {}.", versions.join("; "))
     }
 }
 
@@ -159,6 +164,7 @@ mod tests {
             kinds,
             versions: vec!["3".into(), "1".into()],
             runs: 3,
+            scale: 1.0,
             rows: vec![row, latency],
         };
         let text = report.to_string();

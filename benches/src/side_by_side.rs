@@ -40,6 +40,7 @@ pub fn run(plan: &Plan) -> Result<Report, Trouble> {
         kinds: plan.kinds.clone(),
         versions,
         runs: plan.runs,
+        scale: plan.scale,
         rows,
     })
 }
@@ -72,9 +73,14 @@ impl Plan {
     }
 }
 
-/// The first line of what a program says to `--version`.
+/// The version a program tells in the first line of its answer to `--version`.
 fn version(kind: Kind) -> Result<String, Trouble> {
     let mut program = std::process::Command::new(kind.program(Profile::Release)?);
     let said = command::run(program.arg("--version"), b"", std::time::Duration::from_secs(20))?.success("--version")?;
-    Ok(said.lines().next().unwrap_or_default().to_owned())
+    Ok(said
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches("etcd Version: ")
+        .to_owned())
 }

@@ -38,7 +38,11 @@ fn ours_says_what_it_does_not_serve_yet() {
         let server = Launch::of(kind).and_then(Launch::start).expect("a server");
         for arguments in calls {
             let said = etcdctl(&server, arguments);
-            assert!(said.contains("is not implemented by this server"), "{}: {arguments:?}: {said}", kind.name());
+            assert!(
+                said.contains("is not implemented by this server"),
+                "{}: {arguments:?}: {said}",
+                kind.name()
+            );
         }
     }
 }
@@ -47,7 +51,9 @@ fn ours_says_what_it_does_not_serve_yet() {
 fn etcdctl(server: &Server, arguments: &[&str]) -> String {
     let program = fetch::etcd().expect("a real etcdctl").etcdctl;
     let mut command = Command::new(program);
-    command.args(["--endpoints", &server.address().to_string()]).args(arguments);
+    command
+        .args(["--endpoints", &server.address().to_string()])
+        .args(arguments);
     let output = command.output().expect("etcdctl starts");
     assert!(!output.status.success(), "{arguments:?} succeeds");
     String::from_utf8_lossy(&output.stderr).into_owned()

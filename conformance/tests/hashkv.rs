@@ -15,7 +15,6 @@ use etcd_client::{
 use quoin_conformance::{
     Kind, Launch, Server, on_every_server,
     rng::{self, Rng},
-    wait,
 };
 
 use shown::{Identity, Shown};

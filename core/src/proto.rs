@@ -81,9 +81,7 @@ mod tests {
             }),
             ..Default::default()
         };
-        let bytes = [
-            0x22, 8, 0x0a, 1, b'k', 0x12, 1, b'v', 0x18, 3, 0xa2, 0x06, 2, 0x08, 1,
-        ];
+        let bytes = [0x22, 8, 0x0a, 1, b'k', 0x12, 1, b'v', 0x18, 3, 0xa2, 0x06, 2, 0x08, 1];
         assert_eq!(request.encode_to_vec(), bytes);
     }
 

@@ -54,12 +54,7 @@ impl Add<Duration> for Instant {
 /// Seconds with nine decimals, such as `1.500000000s`.
 impl fmt::Display for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}.{:09}s",
-            self.0 / 1_000_000_000,
-            self.0 % 1_000_000_000
-        )
+        write!(f, "{}.{:09}s", self.0 / 1_000_000_000, self.0 % 1_000_000_000)
     }
 }
 
@@ -72,10 +67,7 @@ mod tests {
         let one = Instant::ZERO + Duration::from_millis(1500);
         assert_eq!(one.as_nanos(), 1_500_000_000);
         assert_eq!(one.to_string(), "1.500000000s");
-        assert_eq!(
-            one.saturating_since(Instant::ZERO),
-            Duration::from_millis(1500)
-        );
+        assert_eq!(one.saturating_since(Instant::ZERO), Duration::from_millis(1500));
         assert_eq!(Instant::ZERO.saturating_since(one), Duration::ZERO);
         assert_eq!(one.after(Duration::MAX), Instant::MAX);
         assert_eq!(Instant::MAX.after(Duration::from_nanos(1)), Instant::MAX);

@@ -50,6 +50,13 @@ pub struct Version {
 }
 
 impl Version {
+    /// From this cluster version on checkpoints of leases are stored and the storage version is written down.
+    pub const V3_6: Self = Self {
+        major: 3,
+        minor: 6,
+        patch: 0,
+    };
+
     /// Reads a version; `None` for anything else, such as etcd's `not_decided`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -90,14 +97,7 @@ mod tests {
         let version = |text| Version::parse(text).unwrap();
         assert!(version("3.10.0") > version("3.9.9"));
         assert_eq!(version("3.6.0-alpha.0+x").to_string(), "3.6.0");
-        assert_eq!(
-            Version::own_minor(),
-            Version {
-                major: 3,
-                minor: 6,
-                patch: 0
-            }
-        );
+        assert_eq!(Version::own_minor(), Version::V3_6);
         assert!(Version::parse(MIN_CLUSTER_VERSION).is_some());
     }
 
@@ -108,6 +108,9 @@ mod tests {
             "not_decided",
             "3",
             "3.6",
+            "3.6.",
+            "v3.6.0",
+            "3.+6.0",
             "3.6.0.1",
             "3..0",
             "+3.6.0",

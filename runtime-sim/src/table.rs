@@ -1,80 +1,118 @@
-//! A simulated table: ordered rows in memory, of which a crash keeps a prefix of the unsynced batches.
+//! A simulated table: ordered rows in memory, of which a loss of power keeps a prefix of the unsynced batches.
+//!
+//! The table lives in a directory of a [`SimDisk`] and is empty where that is new.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use quoin_core::random::Prng;
 use quoin_core::table::{Bucket, TableOp};
+use quoin_runtime::disk::{Disk as _, exists};
 use quoin_runtime::table::{Rows, Table};
 
+use crate::disk::SimDisk;
+use crate::fuse::{Fuse, Touch};
+
 type Content = BTreeMap<(Bucket, Bytes), Bytes>;
+
+/// How a table behaves. The default is honest.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TableModel {
+    /// Syncs do nothing.
+    pub forgets: bool,
+    /// A loss of power may keep a part of a batch.
+    pub tears_batches: bool,
+}
 
 /// A table whose batches are atomic and become durable in order; handles share it.
 #[derive(Clone, Debug)]
 pub struct SimTable {
-    world: Arc<Mutex<World>>,
+    shelf: Arc<Mutex<Shelf>>,
+    fuse: Fuse,
 }
 
-#[derive(Debug)]
-struct World {
+#[derive(Clone, Debug)]
+struct Shelf {
     current: Content,
     durable: Content,
+    /// Batches not yet durable, oldest first.
     pending: Vec<Vec<TableOp>>,
-    calls: u64,
-    crash_at: Option<u64>,
+    model: TableModel,
     prng: Prng,
 }
 
 impl SimTable {
-    /// An empty table; `seed` decides what every crash keeps.
+    /// An empty table; `seed` decides what every loss of power keeps.
     #[must_use]
-    pub fn new(seed: u64) -> Self {
-        let prng = Prng::new(seed).fork("table");
-        let world = World {
+    pub fn new(seed: u64, fuse: Fuse) -> Self {
+        let shelf = Shelf {
             current: Content::new(),
             durable: Content::new(),
             pending: Vec::new(),
-            calls: 0,
-            crash_at: None,
-            prng,
+            model: TableModel::default(),
+            prng: Prng::new(seed).fork("table"),
         };
         Self {
-            world: Arc::new(Mutex::new(world)),
+            shelf: Arc::new(Mutex::new(shelf)),
+            fuse,
         }
     }
 
-    /// Lets the process die at the `ahead`-th call from here, before it has any effect.
-    pub fn crash_after(&self, ahead: u64) {
-        let mut world = self.lock();
-        world.crash_at = Some(world.calls + ahead);
+    /// A copy of the table as it is, behind a fuse of its own.
+    #[must_use]
+    pub fn fork(&self, fuse: Fuse) -> Self {
+        Self {
+            shelf: Arc::new(Mutex::new(self.lock().clone())),
+            fuse,
+        }
+    }
+
+    /// Behaves as `model` from now on.
+    pub fn set_model(&self, model: TableModel) {
+        self.lock().model = model;
+    }
+
+    /// The table in the directory `path`, which is created if there is none.
+    ///
+    /// # Errors
+    /// If the process is dead or a call is struck.
+    pub fn open(&self, disk: &SimDisk, path: &Path) -> io::Result<Box<dyn Table>> {
+        if !exists(disk, path)? {
+            disk.create_dir(path)?;
+            let mut shelf = self.lock();
+            shelf.current.clear();
+            shelf.durable.clear();
+            shelf.pending.clear();
+        }
+        Ok(Box::new(self.clone()))
     }
 
     /// Loses power and comes back with a prefix of the unsynced batches.
-    pub fn restart(&self) {
-        let mut world = self.lock();
-        let pending = std::mem::take(&mut world.pending);
-        let kept = world.prng.below(pending.len() as u64 + 1);
-        for ops in pending.iter().take(usize::try_from(kept).unwrap_or(usize::MAX)) {
-            write(&mut world.durable, ops);
+    pub fn lose_power(&self) {
+        let mut shelf = self.lock();
+        let pending = std::mem::take(&mut shelf.pending);
+        let kept = usize::try_from(shelf.prng.below(pending.len() as u64 + 1)).unwrap_or(usize::MAX);
+        for ops in pending.iter().take(kept) {
+            write(&mut shelf.durable, ops);
         }
-        world.current = world.durable.clone();
-        world.crash_at = None;
+        if let Some(torn) = pending.get(kept).filter(|_| shelf.model.tears_batches) {
+            let part = usize::try_from(shelf.prng.below(torn.len() as u64)).unwrap_or(0);
+            write(&mut shelf.durable, &torn[..part]);
+        }
+        shelf.current = shelf.durable.clone();
     }
 
-    fn lock(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(&self) -> io::Result<MutexGuard<'_, World>> {
-        let mut world = self.lock();
-        let call = world.calls;
-        world.calls += 1;
-        match world.crash_at {
-            Some(at) if call >= at => Err(io::Error::other("simulated crash")),
-            _ => Ok(world),
-        }
+    /// Passes the point of a call.
+    fn enter(&self, touch: Touch) -> io::Result<MutexGuard<'_, Shelf>> {
+        self.fuse.call(touch)?;
+        Ok(self.lock())
     }
 }
 
@@ -89,23 +127,29 @@ fn write(rows: &mut Content, ops: &[TableOp]) {
 
 impl Table for SimTable {
     fn write(&mut self, ops: &[TableOp]) -> io::Result<()> {
-        let mut world = self.enter()?;
-        write(&mut world.current, ops);
-        world.pending.push(ops.to_vec());
+        let mut shelf = self.enter(Touch::TableWrite)?;
+        write(&mut shelf.current, ops);
+        shelf.pending.push(ops.to_vec());
         Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let mut world = self.enter()?;
-        world.durable = world.current.clone();
-        world.pending.clear();
+        let mut shelf = self.enter(Touch::TableSync)?;
+        if !shelf.model.forgets {
+            for ops in std::mem::take(&mut shelf.pending) {
+                write(&mut shelf.durable, &ops);
+            }
+        }
         Ok(())
     }
 
     fn scan(&self, bucket: Bucket) -> Rows<'_> {
-        match self.enter() {
-            Ok(world) => {
-                let rows = world.current.range((bucket, Bytes::new())..).take_while(|((of, _), _)| *of == bucket);
+        match self.enter(Touch::TableRead) {
+            Ok(shelf) => {
+                let rows = shelf
+                    .current
+                    .range((bucket, Bytes::new())..)
+                    .take_while(|((of, _), _)| *of == bucket);
                 let rows: Vec<_> = rows.map(|((_, key), value)| Ok((key.clone(), value.clone()))).collect();
                 Box::new(rows.into_iter())
             }
@@ -114,8 +158,8 @@ impl Table for SimTable {
     }
 
     fn size_bytes(&self) -> io::Result<u64> {
-        Ok(self
-            .enter()?
+        let shelf = self.lock();
+        Ok(shelf
             .current
             .iter()
             .map(|((_, key), value)| (key.len() + value.len()) as u64)
@@ -123,6 +167,98 @@ impl Table for SimTable {
     }
 
     fn defragment(&mut self) -> io::Result<()> {
-        self.enter().map(drop)
+        self.fuse.call(Touch::TableWrite)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(seed: u64, model: TableModel) -> SimTable {
+        let fuse = Fuse::default();
+        let disk = SimDisk::new(seed, fuse.clone());
+        let table = SimTable::new(seed, fuse);
+        table.set_model(model);
+        drop(table.open(&disk, Path::new("/t")).unwrap());
+        table
+    }
+
+    fn batch(number: u8) -> Vec<TableOp> {
+        (0..3)
+            .map(|row| TableOp::put(Bucket::Key, Bytes::from(vec![row]), Bytes::from(vec![number])))
+            .collect()
+    }
+
+    fn values(table: &SimTable) -> Vec<u8> {
+        table.scan(Bucket::Key).map(|row| row.unwrap().1[0]).collect()
+    }
+
+    #[test]
+    fn a_loss_of_power_keeps_what_was_synced_and_whole_batches_after_it() {
+        let mut outcomes = std::collections::BTreeSet::new();
+        for seed in 0..100 {
+            let mut table = table(seed, TableModel::default());
+            table.write(&batch(1)).unwrap();
+            table.sync().unwrap();
+            table.write(&batch(2)).unwrap();
+            table.write(&batch(3)).unwrap();
+            assert_eq!(values(&table), [3; 3]);
+            table.lose_power();
+            outcomes.insert(values(&table));
+        }
+        assert_eq!(outcomes, [vec![1; 3], vec![2; 3], vec![3; 3]].into());
+    }
+
+    #[test]
+    fn a_table_that_lies_forgets_or_tears() {
+        let lose = |model| {
+            let mut table = table(7, model);
+            table.write(&batch(1)).unwrap();
+            table.sync().unwrap();
+            table.lose_power();
+            values(&table).len()
+        };
+        assert_eq!(lose(TableModel::default()), 3);
+        let torn = (0..50).map(|seed| {
+            let mut table = table(
+                seed,
+                TableModel {
+                    tears_batches: true,
+                    ..TableModel::default()
+                },
+            );
+            table.write(&batch(1)).unwrap();
+            table.lose_power();
+            values(&table).len()
+        });
+        assert!(torn.collect::<std::collections::BTreeSet<_>>().contains(&1));
+        let forgotten = (0..50).map(|seed| {
+            let mut table = table(
+                seed,
+                TableModel {
+                    forgets: true,
+                    ..TableModel::default()
+                },
+            );
+            table.write(&batch(1)).unwrap();
+            table.sync().unwrap();
+            table.lose_power();
+            values(&table).len()
+        });
+        assert!(forgotten.collect::<std::collections::BTreeSet<_>>().contains(&0));
+    }
+
+    #[test]
+    fn a_new_directory_holds_an_empty_table() {
+        let fuse = Fuse::default();
+        let disk = SimDisk::new(1, fuse.clone());
+        let table = SimTable::new(1, fuse);
+        table.open(&disk, Path::new("/t")).unwrap().write(&batch(1)).unwrap();
+        drop(table.open(&disk, Path::new("/t")).unwrap());
+        assert_eq!(values(&table).len(), 3);
+        disk.remove_dir(Path::new("/t")).unwrap();
+        drop(table.open(&disk, Path::new("/t")).unwrap());
+        assert_eq!(values(&table).len(), 0);
     }
 }

@@ -17,9 +17,9 @@ use futures_channel::oneshot;
 use quoin_core::config::{AutoCompaction, Config, Gate, Url};
 use quoin_core::error::Error;
 use quoin_core::id::MemberId;
-use quoin_core::limits::{GRPC_OVERHEAD_BYTES, STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS};
+use quoin_core::limits::{GRPC_OVERHEAD_BYTES, STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS, WAL_SEGMENT_BYTES};
 use quoin_core::member::{self, Halt, Retention, Status};
-use quoin_core::mvcc::EventKind;
+use quoin_core::mvcc::{EventKind, HashKv};
 use quoin_core::node::{self, Node};
 use quoin_core::store::StoreConfig;
 use quoin_core::watch::{HubConfig, WatchCounts};
@@ -30,6 +30,7 @@ use crate::datadir::DataDir;
 use crate::disk::{DiskFile, RealDisk};
 use crate::drive::{self, Hands, NodeQueue};
 use crate::handle::{Call, NodeHandle, Published, Queues, WatchCall};
+use crate::hashes::{self, Hashes};
 use crate::hub::{self, HubQueue};
 use crate::lanes::table::{Rows, TableJob};
 use crate::lanes::wal::Keep;
@@ -54,6 +55,7 @@ struct Parts {
     hub_thread: JoinHandle<()>,
     wal_thread: JoinHandle<()>,
     table_thread: JoinHandle<()>,
+    hash_thread: JoinHandle<()>,
     /// Owns the data directory.
     lock: Box<dyn DiskFile>,
 }
@@ -70,6 +72,7 @@ impl Parts {
         self.table.lock().unwrap_or_else(PoisonError::into_inner).take();
         join(self.wal_thread);
         join(self.table_thread);
+        join(self.hash_thread);
         drop(self.lock);
     }
 }
@@ -88,15 +91,11 @@ pub fn start(config: &Config, clock: Clock, metrics: &Arc<Metrics>) -> Result<Ru
         snap_dir: DataDir::new(&config.data_dir, "").snap(),
         max_wals: count(config.max_wals),
         max_snapshots: count(config.max_snapshots),
+        segment_bytes: WAL_SEGMENT_BYTES,
         unsafe_no_fsync: config.unsafe_no_fsync,
-        clock,
+        clock: Arc::new(clock),
         report: Arc::new(move |done| reports.report(done)),
         observe: observe(metrics),
-    };
-    let store_config = StoreConfig {
-        min_lease_ttl_seconds: member_config(config, MemberId::NONE).min_lease_ttl_seconds(),
-        max_learners: count(config.max_learners),
-        persist_lease_checkpoints: config.feature_gates.enabled(Gate::LeaseCheckpointPersist),
     };
     let world = World {
         disk: Arc::new(RealDisk),
@@ -104,18 +103,18 @@ pub fn start(config: &Config, clock: Clock, metrics: &Arc<Metrics>) -> Result<Ru
         resolve: &resolve,
         notify: &logs::notice,
     };
-    let booted = boot(config, store_config, keep.clone(), &world)?;
-    assemble(config, queue, &keep, metrics, booted).map_err(|error| thread_fault(&error))
+    let booted = boot(config, store_config(config), keep.clone(), &world)?;
+    assemble(config, clock, queue, &keep, metrics, booted).map_err(|error| thread_fault(&error))
 }
 
 fn assemble(
     config: &Config,
+    clock: Clock,
     queue: NodeQueue,
     keep: &Keep,
     metrics: &Arc<Metrics>,
     booted: Booted,
 ) -> io::Result<Running> {
-    let clock = keep.clock;
     let Booted {
         member,
         cluster,
@@ -156,7 +155,9 @@ fn assemble(
     };
     let (hub, hub_thread) = hub::start(hub_config, clock, Arc::clone(&published), count_watchers(metrics))?;
     let shared_table = Arc::new(Mutex::new(Some(table_jobs.clone())));
+    let (compacted, hashes, hash_thread) = hashes::start()?;
     let hands = Hands {
+        compacted,
         wal: wal_jobs,
         table: table_jobs,
         hub: hub.clone(),
@@ -178,6 +179,7 @@ fn assemble(
         node: queue.clone(),
         hub: hub.clone(),
         table: Arc::clone(&shared_table),
+        hashes,
     };
     let handle = NodeHandle::new(cluster.0, member.0, published, Box::new(ways));
     let table = shared_table;
@@ -189,6 +191,7 @@ fn assemble(
         hub_thread,
         wal_thread,
         table_thread,
+        hash_thread,
         lock,
     };
     Ok(Running::new(handle, ended, Box::new(move || parts.take_apart())))
@@ -212,9 +215,14 @@ struct Ways {
     node: NodeQueue,
     hub: HubQueue,
     table: SharedTable,
+    hashes: Hashes,
 }
 
 impl Queues for Ways {
+    fn compact_hash(&self, revision: i64) -> Option<HashKv> {
+        self.hashes.find(revision)
+    }
+
     fn call(&self, call: Call) -> Result<(), Error> {
         self.node.call(call)
     }
@@ -229,6 +237,16 @@ impl Queues for Ways {
         if let Some(Err(TrySendError::Full(_))) = sent {
             tracing::warn!("the table is too busy to be defragmented");
         }
+    }
+}
+
+/// The applied state's part of a configuration.
+#[must_use]
+pub fn store_config(config: &Config) -> StoreConfig {
+    StoreConfig {
+        min_lease_ttl_seconds: member_config(config, MemberId::NONE).min_lease_ttl_seconds(),
+        max_learners: count(config.max_learners),
+        persist_lease_checkpoints: config.feature_gates.enabled(Gate::LeaseCheckpointPersist),
     }
 }
 
@@ -249,7 +267,9 @@ fn member_config(config: &Config, member: MemberId) -> member::Config {
     }
 }
 
-fn node_config(config: &Config, member: MemberId) -> node::Config {
+/// The node's part of a configuration.
+#[must_use]
+pub fn node_config(config: &Config, member: MemberId) -> node::Config {
     node::Config {
         member: member_config(config, member),
         quota_bytes: config.quota_backend_bytes,

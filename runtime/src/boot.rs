@@ -1,7 +1,7 @@
 //! Start of a member, as far as the disk is concerned: gathers the facts, lets core decide, carries the plan out.
 //!
-//! What the facts mean is decided in core's `boot`. The order here is what keeps a crash at any point harmless: a table
-//! that is being created is marked as such, the log appears complete or not at all, and the log appears last.
+//! What the facts mean is decided in core's `boot`. A crash at any point is harmless: the
+//! log appears complete, with the entries that found the cluster, or not at all.
 
 use std::fmt;
 use std::io;
@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quoin_core::boot::{
-    DataDir as DirKind, Found, Plan, ReadLog, Refusal, SnapshotId, StartLog, StoreFound, StoreSource, WalFound,
-    decide, force_new_cluster, remarks, restart,
+    DataDir as DirKind, Found, Plan, ReadLog, Refusal, SnapshotId, StartLog, StoreFound, StoreSource, WalFound, decide,
+    force_new_cluster, remarks, restart,
 };
 use quoin_core::config::{Config, Notice, Url};
 use quoin_core::error::Fault;
@@ -28,9 +28,6 @@ use crate::disk::{Disk, DiskFile, exists, read_all};
 use crate::lanes::disk_fault;
 use crate::lanes::wal::{Keep, Log, open, segments, snapshot_files};
 use crate::table::Table;
-
-/// While this file exists, the table beside it is being created and holds nothing yet.
-const TABLE_UNFINISHED: &str = "fjall.unfinished";
 
 /// Opens the table at a path.
 pub type OpenTable<'a> = dyn Fn(&Path) -> io::Result<Box<dyn Table>> + 'a;
@@ -70,7 +67,10 @@ pub struct Booted {
 
 impl fmt::Debug for Booted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Booted").field("member", &self.member).field("cluster", &self.cluster).finish_non_exhaustive()
+        f.debug_struct("Booted")
+            .field("member", &self.member)
+            .field("cluster", &self.cluster)
+            .finish_non_exhaustive()
     }
 }
 
@@ -125,14 +125,16 @@ pub fn boot(config: &Config, store_config: StoreConfig, keep: Keep, world: &Worl
     found.access.wal_dir = wal_access(&dirs, disk);
     found.wal = look_at_log(&dirs, disk)?;
     found.snapshot_files = look_at_snapshots(&dirs, disk)?;
-    let opened = open_store(&dirs, store_config, world)?;
-    found.store = opened.as_ref().and_then(|(_, store)| describe(store));
+    let opened = open_store(&dirs, store_config, &keep, world)?;
+    found.store = describe(&opened.1);
     let plan = settle(&mut found, config, world)?;
-    carry_out(&plan, config, store_config, keep, opened, &dirs, lock, world)
+    carry_out(&plan, config, keep, opened, &dirs, lock, world)
 }
 
 fn look_at_directories(dirs: &DataDir, disk: &dyn Disk) -> Result<Found, Fault> {
-    let names = dirs.names(disk).map_err(|error| disk_fault("list", &dirs.root, &error))?;
+    let names = dirs
+        .names(disk)
+        .map_err(|error| disk_fault("list", &dirs.root, &error))?;
     let has = |wanted: &str| names.iter().any(|name| name == wanted);
     let data_dir = match (has("member"), has("proxy")) {
         (true, true) => DirKind::Both,
@@ -140,24 +142,38 @@ fn look_at_directories(dirs: &DataDir, disk: &dyn Disk) -> Result<Found, Fault> 
         (false, true) => DirKind::Proxy,
         (false, false) => DirKind::Empty,
     };
-    let unknown = names.into_iter().filter(|name| !matches!(name.as_str(), "member" | "proxy" | "fixtures"));
-    Ok(Found { data_dir, unknown_files: unknown.collect(), ..Found::default() })
+    let unknown = names
+        .into_iter()
+        .filter(|name| !matches!(name.as_str(), "member" | "proxy" | "fixtures"));
+    Ok(Found {
+        data_dir,
+        unknown_files: unknown.collect(),
+        ..Found::default()
+    })
 }
 
 fn take_lock(dirs: &DataDir, keep: &Keep, world: &World<'_>) -> Result<Box<dyn DiskFile>, BootError> {
     let disk = &*world.disk;
     dirs.create(disk).map_err(|error| Refusal::DataDir(error.to_string()))?;
-    for (path, mode) in dirs.loose_permissions(disk).map_err(|error| disk_fault("look at", &dirs.root, &error))? {
-        let notice = Notice::warn("directory exists, but the permission is loose; consider restricting it to the owner");
-        (world.notify)(&notice.with("dir", path.display().to_string()).with("permission", format!("{mode:o}")));
+    for (path, mode) in dirs
+        .loose_permissions(disk)
+        .map_err(|error| disk_fault("look at", &dirs.root, &error))?
+    {
+        let notice =
+            Notice::warn("directory exists, but the permission is loose; consider restricting it to the owner");
+        (world.notify)(
+            &notice
+                .with("dir", path.display().to_string())
+                .with("permission", format!("{mode:o}")),
+        );
     }
     let waited = |path: &Path| {
-        let notice = Notice::info(
-            "db file is flocked by another process, or taking too long: still waiting for the file lock",
-        );
+        let notice =
+            Notice::info("db file is flocked by another process, or taking too long: still waiting for the file lock");
         (world.notify)(&notice.with("path", path.display().to_string()));
     };
-    dirs.lock(disk, &keep.clock, &mut { waited }).map_err(|error| disk_fault("lock", &dirs.member(), &error).into())
+    dirs.lock(disk, &*keep.clock, &mut { waited })
+        .map_err(|error| disk_fault("lock", &dirs.member(), &error).into())
 }
 
 fn wal_access(dirs: &DataDir, disk: &dyn Disk) -> Result<(), String> {
@@ -180,7 +196,9 @@ fn try_writing(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
 fn look_at_log(dirs: &DataDir, disk: &dyn Disk) -> Result<Option<WalFound>, Fault> {
     let mut names = segments(disk, &dirs.wal)?;
     names.sort_unstable();
-    let Some(first) = names.first().copied() else { return Ok(None) };
+    let Some(first) = names.first().copied() else {
+        return Ok(None);
+    };
     let survey = survey(open(disk, &dirs.wal, &names)?)?;
     Ok(Some(WalFound {
         member: survey.identity.member,
@@ -188,15 +206,29 @@ fn look_at_log(dirs: &DataDir, disk: &dyn Disk) -> Result<Option<WalFound>, Faul
         starts_after: first.first_index.saturating_sub(1),
         last_index: survey.last_index,
         commit: survey.hard_state.commit,
-        markers: survey.markers.iter().map(|marker| SnapshotId { index: marker.index, term: marker.term }).collect(),
+        markers: survey
+            .markers
+            .iter()
+            .map(|marker| SnapshotId {
+                index: marker.index,
+                term: marker.term,
+            })
+            .collect(),
     }))
 }
 
 fn look_at_snapshots(dirs: &DataDir, disk: &dyn Disk) -> Result<std::collections::BTreeSet<SnapshotId>, Fault> {
     let names = snapshot_files(disk, &dirs.snap())?;
     // A file that cannot be read back is as good as none: the marker in the log has the configuration too.
-    let sound = names.into_iter().filter(|name| read_snapshot(dirs, disk, name.index, name.term).is_ok());
-    Ok(sound.map(|name| SnapshotId { index: name.index, term: name.term }).collect())
+    let sound = names
+        .into_iter()
+        .filter(|name| read_snapshot(dirs, disk, name.index, name.term).is_ok());
+    Ok(sound
+        .map(|name| SnapshotId {
+            index: name.index,
+            term: name.term,
+        })
+        .collect())
 }
 
 fn read_snapshot(dirs: &DataDir, disk: &dyn Disk, index: u64, term: u64) -> Result<ConfState, Fault> {
@@ -209,26 +241,21 @@ fn read_snapshot(dirs: &DataDir, disk: &dyn Disk, index: u64, term: u64) -> Resu
 
 type Opened = (Box<dyn Table>, Store);
 
-/// Opens the table and reads it back, if one was ever finished; one that was not is cleared away.
-fn open_store(dirs: &DataDir, config: StoreConfig, world: &World<'_>) -> Result<Option<Opened>, BootError> {
-    let disk = &*world.disk;
+/// Opens the table and reads it back; one that was never written to gives an empty store.
+fn open_store(dirs: &DataDir, config: StoreConfig, keep: &Keep, world: &World<'_>) -> Result<Opened, BootError> {
     let path = dirs.table();
-    let look = |error: io::Error| disk_fault("look at", &path, &error);
-    let unfinished = dirs.snap().join(TABLE_UNFINISHED);
-    if exists(disk, &unfinished).map_err(look)? {
-        // Nothing runs before the mark is gone, so whatever is there holds nothing.
-        disk.remove_dir(&path).map_err(look)?;
-        return Ok(None);
+    let mut table = (world.open_table)(&path).map_err(|error| disk_fault("open", &path, &error))?;
+    if !keep.unsafe_no_fsync {
+        // What a killed process wrote can be read and still be lost with the power: the log must not be cut by it before.
+        table.sync().map_err(|error| disk_fault("sync", &path, &error))?;
     }
-    if !exists(disk, &path).map_err(look)? {
-        return Ok(None);
-    }
-    let table = (world.open_table)(&path).map_err(|error| disk_fault("open", &path, &error))?;
     let store = Restore::from_table(config, |bucket| {
         let path = path.clone();
-        table.scan(bucket).map(move |row| row.map_err(|error| disk_fault("read", &path, &error)))
+        table
+            .scan(bucket)
+            .map(move |row| row.map_err(|error| disk_fault("read", &path, &error)))
     })?;
-    Ok(Some((table, store)))
+    Ok((table, store))
 }
 
 /// What the applied state says of itself; nothing if nothing was ever applied.
@@ -236,7 +263,10 @@ fn describe(store: &Store) -> Option<StoreFound> {
     let view = store.view();
     (view.applied_index > 0).then(|| StoreFound {
         consistent_index: view.applied_index,
-        cluster_version: view.cluster.version().and_then(|version| Version::parse(&version.to_string())),
+        cluster_version: view
+            .cluster
+            .version()
+            .and_then(|version| Version::parse(&version.to_string())),
         members: view.cluster.members().cloned().collect(),
         removed: view.cluster.removed().collect(),
         received: std::collections::BTreeSet::new(),
@@ -259,57 +289,96 @@ fn settle(found: &mut Found, config: &Config, world: &World<'_>) -> Result<Plan,
     }
 }
 
-const SEVERAL_MEMBERS: &str = "this version of Quoin runs clusters of one member; the peer protocol is not part of it yet";
+const SEVERAL_MEMBERS: &str =
+    "this version of Quoin runs clusters of one member; the peer protocol is not part of it yet";
 
-#[expect(clippy::too_many_arguments, reason = "one call, and each argument is owned by one course of the plan")]
 fn carry_out(
     plan: &Plan,
     config: &Config,
-    store_config: StoreConfig,
     keep: Keep,
-    opened: Option<Opened>,
+    (table, store): Opened,
     dirs: &DataDir,
     lock: Box<dyn DiskFile>,
     world: &World<'_>,
 ) -> Result<Booted, BootError> {
-    match plan {
-        Plan::StartNew { member, cluster, members, entries, hard_state } => {
+    let (member, cluster, recovered, log) = match plan {
+        Plan::StartNew {
+            member,
+            cluster,
+            members,
+            entries,
+            hard_state,
+        } => {
             if members.len() > 1 {
                 return Err(BootError::Unsupported(SEVERAL_MEMBERS));
             }
-            let table = create_table(dirs, world)?;
-            let identity = Identity { member: *member, cluster: *cluster };
-            let mut log = Log::create(Arc::clone(&world.disk), &dirs.wal, identity, keep)?;
-            log.save([Save { marker: None, entries, state: Some(*hard_state) }])?;
-            finish_table(dirs, world)?;
-            let recovered =
-                Recovered { hard_state: *hard_state, entries: entries.clone(), ..Recovered::default() };
-            let store = Store::new(store_config);
-            Ok(Booted { member: *member, cluster: *cluster, recovered, store, log, table, lock })
-        }
-        Plan::Restart { member, cluster, snapshot, store } | Plan::RestartForceNewCluster { member, cluster, snapshot, store } => {
-            let (table, state) = match (store, opened) {
-                (StoreSource::Received(_), _) => return Err(BootError::Unsupported(SEVERAL_MEMBERS)),
-                (StoreSource::InPlace | StoreSource::Empty, Some(opened)) => opened,
-                (StoreSource::InPlace | StoreSource::Empty, None) => {
-                    let table = create_table(dirs, world)?;
-                    finish_table(dirs, world)?;
-                    (table, Store::new(store_config))
-                }
+            let identity = Identity {
+                member: *member,
+                cluster: *cluster,
             };
-            let forced = matches!(plan, Plan::RestartForceNewCluster { .. });
-            let (recovered, log) = read_log(dirs, *snapshot, forced.then_some(*member), &state, keep, world)?;
-            if !forced && state.view().cluster.members().count() > 1 {
+            let first = Save {
+                marker: None,
+                entries,
+                state: Some(*hard_state),
+            };
+            let log = Log::create(Arc::clone(&world.disk), &dirs.wal, identity, first, keep)?;
+            let recovered = Recovered {
+                hard_state: *hard_state,
+                entries: entries.clone(),
+                ..Recovered::default()
+            };
+            (*member, *cluster, recovered, log)
+        }
+        Plan::Restart {
+            store: StoreSource::Received(_),
+            ..
+        }
+        | Plan::RestartForceNewCluster {
+            store: StoreSource::Received(_),
+            ..
+        }
+        | Plan::JoinExisting { .. }
+        | Plan::NeedAddresses { .. }
+        | Plan::NeedRemoteAnswers { .. } => return Err(BootError::Unsupported(SEVERAL_MEMBERS)),
+        Plan::Restart {
+            member,
+            cluster,
+            snapshot,
+            ..
+        } => {
+            if store.view().cluster.members().count() > 1 {
                 return Err(BootError::Unsupported(SEVERAL_MEMBERS));
             }
-            let notice = Notice::info("restarting local member").with("cluster-id", cluster.to_string());
-            (world.notify)(&notice.with("local-member-id", member.to_string()).with("data-dir", &config.data_dir));
-            Ok(Booted { member: *member, cluster: *cluster, recovered, store: state, log, table, lock })
+            let (recovered, log) = read_log(dirs, *snapshot, None, &store, keep, world)?;
+            (*member, *cluster, recovered, log)
         }
-        Plan::JoinExisting { .. } | Plan::NeedAddresses { .. } | Plan::NeedRemoteAnswers { .. } => {
-            Err(BootError::Unsupported(SEVERAL_MEMBERS))
+        Plan::RestartForceNewCluster {
+            member,
+            cluster,
+            snapshot,
+            ..
+        } => {
+            let (recovered, log) = read_log(dirs, *snapshot, Some(*member), &store, keep, world)?;
+            (*member, *cluster, recovered, log)
         }
+    };
+    if !matches!(plan, Plan::StartNew { .. }) {
+        let notice = Notice::info("restarting local member").with("cluster-id", cluster.to_string());
+        (world.notify)(
+            &notice
+                .with("local-member-id", member.to_string())
+                .with("data-dir", &config.data_dir),
+        );
     }
+    Ok(Booted {
+        member,
+        cluster,
+        recovered,
+        store,
+        log,
+        table,
+        lock,
+    })
 }
 
 /// Reads the log from `snapshot` on and opens it for appending; `forced` is the member that leaves all others behind.
@@ -329,7 +398,11 @@ fn read_log(
         read_snapshot(dirs, disk, snapshot.index, snapshot.term)?
     };
     let names = select(segments(disk, &dirs.wal)?, snapshot.index)?;
-    let marker = Marker { index: snapshot.index, term: snapshot.term, conf_state: None };
+    let marker = Marker {
+        index: snapshot.index,
+        term: snapshot.term,
+        conf_state: None,
+    };
     let mut replay = quoin_core::wal::replay(open(disk, &dirs.wal, &names)?, &marker)?;
     let read = ReadLog {
         snapshot,
@@ -338,17 +411,28 @@ fn read_log(
         entries: std::mem::take(&mut replay.entries),
         consistent_index: store.consistent_index(),
     };
-    let StartLog { hard_state, entries, appended } = match forced {
+    let StartLog {
+        hard_state,
+        entries,
+        appended,
+    } = match forced {
         Some(member) => force_new_cluster(member, read)?,
         None => restart(read)?,
     };
     let mut log = Log::resume(Arc::clone(&world.disk), &dirs.wal, &replay, keep)?;
     if appended > 0 {
-        log.save([Save { marker: None, entries: &entries[entries.len() - appended..], state: Some(hard_state) }])?;
+        log.save([Save {
+            marker: None,
+            entries: &entries[entries.len() - appended..],
+            state: Some(hard_state),
+        }])?;
     }
     let recovered = Recovered {
         // The commit index is not synced by itself; whatever was applied was committed.
-        hard_state: HardState { commit: hard_state.commit.max(store.consistent_index()), ..hard_state },
+        hard_state: HardState {
+            commit: hard_state.commit.max(store.consistent_index()),
+            ..hard_state
+        },
         snapshot_index: snapshot.index,
         snapshot_term: snapshot.term,
         entries,
@@ -356,27 +440,4 @@ fn read_log(
         conf_state: store.conf_state().clone(),
     };
     Ok((recovered, log))
-}
-
-fn create_table(dirs: &DataDir, world: &World<'_>) -> Result<Box<dyn Table>, Fault> {
-    let disk = &*world.disk;
-    let path = dirs.table();
-    let fail = |error: io::Error| disk_fault("create", &path, &error);
-    let unfinished = dirs.snap().join(TABLE_UNFINISHED);
-    if !exists(disk, &unfinished).map_err(fail)? {
-        drop(disk.create(&unfinished).map_err(fail)?);
-        disk.sync_dir(&dirs.snap()).map_err(fail)?;
-    }
-    disk.remove_dir(&path).map_err(fail)?;
-    let mut table = (world.open_table)(&path).map_err(fail)?;
-    table.sync().map_err(fail)?;
-    disk.sync_dir(&dirs.snap()).map_err(fail)?;
-    Ok(table)
-}
-
-fn finish_table(dirs: &DataDir, world: &World<'_>) -> Result<(), Fault> {
-    let unfinished = dirs.snap().join(TABLE_UNFINISHED);
-    let fail = |error: io::Error| disk_fault("remove", &unfinished, &error);
-    world.disk.remove(&unfinished).map_err(fail)?;
-    world.disk.sync_dir(&dirs.snap()).map_err(fail)
 }

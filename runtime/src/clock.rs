@@ -4,6 +4,12 @@ use std::time::{Duration, Instant as StdInstant, SystemTime, UNIX_EPOCH};
 
 use quoin_core::time::Instant;
 
+/// Tells the time; code that also runs in a simulation asks it through this.
+pub trait Time: Send + Sync {
+    /// Monotonic time since an origin.
+    fn now(&self) -> Instant;
+}
+
 /// A monotonic clock that counts from its own creation, and the wall clock beside it.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -39,5 +45,11 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn wall(&self) -> Duration {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+}
+
+impl Time for Clock {
+    fn now(&self) -> Instant {
+        Self::now(self)
     }
 }

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::clock::Time;
 use crate::disk::{DIR_MODE, Disk, DiskFile, exists};
 
 /// How often a lock that another process holds is tried again.
@@ -28,7 +28,11 @@ impl DataDir {
     /// The directories for `--data-dir` and, unless empty, `--wal-dir`.
     pub fn new(root: impl Into<PathBuf>, wal_dir: &str) -> Self {
         let root = root.into();
-        let wal = if wal_dir.is_empty() { root.join("member").join("wal") } else { PathBuf::from(wal_dir) };
+        let wal = if wal_dir.is_empty() {
+            root.join("member").join("wal")
+        } else {
+            PathBuf::from(wal_dir)
+        };
         Self { root, wal }
     }
 
@@ -67,11 +71,9 @@ impl DataDir {
         if let Some(parent) = self.wal.parent() {
             disk.create_dir(parent)?;
         }
-        for directory in [self.snap(), self.member(), self.root.clone()] {
-            disk.sync_dir(&directory)?;
-        }
-        match self.root.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => disk.sync_dir(parent),
+        sync_path(disk, &self.snap())?;
+        match self.wal.parent() {
+            Some(parent) if !self.snap().starts_with(parent) => sync_path(disk, parent),
             _ => Ok(()),
         }
     }
@@ -92,9 +94,18 @@ impl DataDir {
 
     /// Waits until this process owns the directory; the lock lasts until the returned file is dropped. `notice` is
     /// called once, with the lock's path, when the wait has become long.
-    pub fn lock(&self, disk: &dyn Disk, clock: &Clock, notice: &mut dyn FnMut(&Path)) -> io::Result<Box<dyn DiskFile>> {
+    pub fn lock(
+        &self,
+        disk: &dyn Disk,
+        clock: &dyn Time,
+        notice: &mut dyn FnMut(&Path),
+    ) -> io::Result<Box<dyn DiskFile>> {
         let path = self.lock_file();
-        let file = if exists(disk, &path)? { disk.open(&path)? } else { create_or_open(disk, &path)? };
+        let file = if exists(disk, &path)? {
+            disk.open(&path)?
+        } else {
+            create_or_open(disk, &path)?
+        };
         let since = clock.now();
         let mut noticed = false;
         while !file.try_lock()? {
@@ -106,6 +117,24 @@ impl DataDir {
         }
         Ok(file)
     }
+}
+
+/// Makes the names of a directory and of all directories above it durable, whoever created them: a process that was killed
+/// may have left them for a loss of power to take.
+fn sync_path(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    for directory in path.ancestors() {
+        let directory = if directory.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            directory
+        };
+        match disk.sync_dir(directory) {
+            // Others own it, and nobody but them creates names in it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && directory != path => {}
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 /// Two processes may start at the same moment: the one that comes second opens what the first created.

@@ -15,6 +15,7 @@ use quoin_core::error::Error;
 use quoin_core::id::MemberId;
 use quoin_core::limits::MEMBER_QUEUE_INPUTS;
 use quoin_core::member::{Halt, Token};
+use quoin_core::mvcc::Compacted;
 use quoin_core::mvcc::Event;
 use quoin_core::node::{Done, Effect, Input, Node, Request, Response};
 use quoin_core::proto::raftpb::Message;
@@ -89,6 +90,8 @@ pub struct Hands {
     pub table: SyncSender<TableJob>,
     /// The watch thread.
     pub hub: HubQueue,
+    /// Takes compactions whose hash is to be remembered.
+    pub compacted: SyncSender<Compacted>,
     /// Where readers find the newest state.
     pub published: Arc<ArcSwap<Published>>,
     /// Told of the changes that were published, for metrics.
@@ -204,7 +207,16 @@ impl Desk {
                     sync,
                 });
             }
-            Effect::Publish { view, events, status } => {
+            Effect::Publish {
+                view,
+                events,
+                compacted,
+                status,
+            } => {
+                for compaction in compacted {
+                    // A hash that is not remembered is made anew when it is asked for.
+                    let _busy = self.hands.compacted.try_send(compaction);
+                }
                 (self.hands.observe)(&events);
                 let watched = view.kv.clone();
                 self.hands.published.store(Arc::new(Published { view, status }));

@@ -15,6 +15,7 @@ use futures_core::Stream as _;
 use quoin_core::error::Error;
 use quoin_core::limits;
 use quoin_core::member::Status;
+use quoin_core::mvcc::HashKv;
 use quoin_core::node::{Request, Response};
 use quoin_core::proto::etcdserverpb::WatchRequest;
 use quoin_core::store::View;
@@ -83,6 +84,11 @@ pub trait Queues: Send + Sync {
     /// streams); a `Request` comes back as false when the queue is full, and is offered again a little later.
     fn watch(&self, call: WatchCall) -> bool;
 
+    /// The remembered hash of the compaction at exactly this revision.
+    fn compact_hash(&self, _revision: i64) -> Option<HashKv> {
+        None
+    }
+
     /// Has the table give space back; `done` is dropped if that cannot be asked now.
     fn defragment(&self, done: oneshot::Sender<Result<(), String>>);
 }
@@ -129,6 +135,11 @@ impl NodeHandle {
     /// The newest published state, borrowed for a moment: hold it for a read, not across a wait.
     pub fn published(&self) -> arc_swap::Guard<Arc<Published>> {
         self.inner.published.load()
+    }
+
+    /// The remembered hash of the compaction at exactly this revision.
+    pub fn compact_hash(&self, revision: i64) -> Option<HashKv> {
+        self.inner.queues.compact_hash(revision)
     }
 
     /// Asks the node and waits for its answer.

@@ -57,7 +57,10 @@ impl HubQueue {
             return;
         }
         // One letter a turn of the node, and turns are paced by the log: the thread keeps up or merges.
-        let _closed = self.mailbox.report(Letter::Published { view: view.clone(), events });
+        let _closed = self.mailbox.report(Letter::Published {
+            view: view.clone(),
+            events,
+        });
     }
 
     /// Ends the thread and all streams.
@@ -90,7 +93,9 @@ pub fn start(
         published,
         queue: queue.clone(),
     };
-    let thread = Builder::new().name("quoin-watch".to_owned()).spawn(move || desk.run())?;
+    let thread = Builder::new()
+        .name("quoin-watch".to_owned())
+        .spawn(move || desk.run())?;
     Ok((queue, thread))
 }
 
@@ -157,13 +162,20 @@ impl Desk {
         // What was published while nobody watched was not reported; the stream counter was raised before this.
         let newest = self.published.load().view.kv.clone();
         self.move_to(newest, Arc::default());
-        let port = Port { responses, backlog: VecDeque::new(), unsent: 0, held: VecDeque::new() };
+        let port = Port {
+            responses,
+            backlog: VecDeque::new(),
+            unsent: 0,
+            held: VecDeque::new(),
+        };
         self.ports.insert(stream, port);
         self.step(WatchInput::Open { stream });
     }
 
     fn request(&mut self, stream: StreamId, request: WatchRequest) {
-        let Some(port) = self.ports.get_mut(&stream) else { return };
+        let Some(port) = self.ports.get_mut(&stream) else {
+            return;
+        };
         if port.unsent >= WATCH_STREAM_QUEUE_RESPONSES || !port.held.is_empty() {
             // Bounded by the mailbox: a service stops reading requests while its responses are not taken.
             port.held.push_back(request);
@@ -173,7 +185,9 @@ impl Desk {
     }
 
     fn sent(&mut self, stream: StreamId, responses: usize) {
-        let Some(port) = self.ports.get_mut(&stream) else { return };
+        let Some(port) = self.ports.get_mut(&stream) else {
+            return;
+        };
         port.unsent = port.unsent.saturating_sub(responses);
         while let Some(response) = port.backlog.pop_front() {
             if let Err(TrySendError::Full(response)) = port.responses.try_send(response) {
@@ -196,14 +210,19 @@ impl Desk {
         if view.revision() > self.hub.revision() {
             self.step(WatchInput::Applied { view, events });
         } else if view.revision() == self.hub.revision() {
-            self.step(WatchInput::Applied { view, events: Arc::default() });
+            self.step(WatchInput::Applied {
+                view,
+                events: Arc::default(),
+            });
         }
     }
 
     fn step(&mut self, input: WatchInput) {
         self.hub.step(self.clock.now(), input, &mut self.outputs);
         for WatchOutput { stream, response } in self.outputs.drain(..) {
-            let Some(port) = self.ports.get_mut(&stream) else { continue };
+            let Some(port) = self.ports.get_mut(&stream) else {
+                continue;
+            };
             port.unsent += 1;
             if port.backlog.is_empty() {
                 // A closed channel means that `Close` is on its way.

@@ -10,6 +10,7 @@ pub mod datadir;
 pub mod disk;
 pub mod drive;
 pub mod handle;
+pub mod hashes;
 pub mod hub;
 pub mod lanes;
 pub mod logs;

@@ -12,7 +12,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
-use quoin_core::config::{Config, Url};
+use quoin_core::config::{Config, Gate, Stage, Url};
 use quoin_core::id::{ClusterId, MemberId};
 use quoin_core::version::{PRODUCT_VERSION, SERVER_VERSION};
 
@@ -57,7 +57,7 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// A running server. Dropping it without [`Handle::stop`] leaves it running.
+/// A running server. Dropping it without [`Handle::stop`] ends serving at once, and the member with the process.
 pub struct Handle {
     addresses: Vec<(Role, SocketAddr)>,
     context: Arc<Context>,
@@ -65,6 +65,7 @@ pub struct Handle {
     request_timeout: Duration,
     running: Running,
     stopper: Stopper,
+    aborter: Stopper,
     /// Closed when every connection is gone.
     drained: Receiver<Infallible>,
     ready: Receiver<Infallible>,
@@ -138,6 +139,7 @@ impl Handle {
         compute: Compute,
     ) -> Self {
         let (stopper, stop) = stop_signal();
+        let (aborter, abort) = stop_signal();
         let (alive, drained) = async_channel::bounded(1);
         let (serving, ready) = async_channel::bounded(1);
         let context = Arc::new(Context {
@@ -149,7 +151,9 @@ impl Handle {
             runtime: Arc::clone(&runtime),
             settings: Settings::new(config),
             stop,
+            abort,
         });
+        describe(&context.metrics, config, running.handle());
         let description = Description::new(config);
         description.log_start(running.handle());
         let addresses = bound
@@ -168,6 +172,7 @@ impl Handle {
             request_timeout: request_timeout(config),
             running,
             stopper,
+            aborter,
             drained,
             ready,
         }
@@ -214,6 +219,7 @@ impl Handle {
             request_timeout,
             running,
             stopper,
+            aborter,
             drained,
             ..
         } = self;
@@ -232,6 +238,7 @@ impl Handle {
             })
             .await
         });
+        drop(aborter);
         if !clean {
             tracing::warn!("some connections were still open after the request timeout");
         }
@@ -279,6 +286,24 @@ async fn serve_when_published(context: Arc<Context>, listeners: Vec<Bound>, serv
     match sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         Ok(()) => tracing::info!("successfully notified init daemon"),
         Err(error) => tracing::warn!(%error, "failed to notify systemd for readiness"),
+    }
+}
+
+/// Sets the metrics that never change.
+fn describe(metrics: &Metrics, config: &Config, node: &NodeHandle) {
+    let id = MemberId(node.member_id()).to_string();
+    metrics.server.id.with_label_values(&[&id]).set(1.0);
+    for gate in Gate::ALL {
+        let stage = match gate.stage() {
+            Stage::Alpha => "ALPHA",
+            Stage::Beta => "BETA",
+        };
+        let is_on = f64::from(u8::from(config.feature_gates.enabled(gate)));
+        metrics
+            .server
+            .features
+            .with_label_values(&[gate.name(), stage])
+            .set(is_on);
     }
 }
 

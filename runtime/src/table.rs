@@ -3,13 +3,17 @@
 //! [`FjallTable`] keeps one fjall keyspace per etcd bucket; the simulator has a table of its own with crashes.
 //! A batch is atomic across buckets once written and durable once [`Table::sync`] returned.
 
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use fjall::config::{CompressionPolicy, FilterPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use quoin_core::table::{Bucket, TableOp};
+
+use crate::disk::{DIR_MODE, FILE_MODE};
 
 /// Bytes of fjall's block cache: rows are read at start only, so it stays small.
 const BLOCK_CACHE_BYTES: u64 = 4 << 20;
@@ -35,22 +39,75 @@ pub trait Table: Send {
     fn defragment(&mut self) -> io::Result<()>;
 }
 
-/// The applied state in fjall.
+/// The applied state in fjall. A database is created, and a keyspace in it, with the first row that needs it: creating
+/// costs many syncs, and a member that starts need not wait for them.
 pub struct FjallTable {
-    keyspaces: Vec<Keyspace>,
+    path: PathBuf,
+    opened: Option<Opened>,
+}
+
+struct Opened {
+    keyspaces: [Option<Keyspace>; Bucket::ALL.len()],
     database: Database,
 }
 
 impl std::fmt::Debug for FjallTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FjallTable").finish_non_exhaustive()
+        f.debug_struct("FjallTable")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
 impl FjallTable {
-    /// Opens the table in directory `path`, creating it when absent. Fails with kind `WouldBlock` while another
-    /// process holds it.
+    /// Opens the table in directory `path`, if there is one. Fails with kind `WouldBlock` while another process holds it.
     pub fn open(path: &Path) -> io::Result<Self> {
+        let mut table = Self {
+            path: path.to_owned(),
+            opened: None,
+        };
+        if table.unfinished().try_exists()? {
+            // The mark goes before the first row comes, so there is nothing in it.
+            remove_dir(path)?;
+        } else if path.try_exists()? {
+            table.opened = Some(Opened::open(path)?);
+        }
+        Ok(table)
+    }
+
+    /// While this file exists, the database beside it is being created.
+    fn unfinished(&self) -> PathBuf {
+        self.path.with_extension("unfinished")
+    }
+
+    fn create(&self) -> io::Result<Opened> {
+        let parent = self.path.parent().unwrap_or_else(|| Path::new("."));
+        let mark = self.unfinished();
+        OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .mode(FILE_MODE)
+            .open(&mark)?;
+        File::open(parent)?.sync_all()?;
+        DirBuilder::new().mode(DIR_MODE).create(&self.path)?;
+        let opened = Opened::open(&self.path)?;
+        opened.database.persist(PersistMode::SyncAll).map_err(into_io)?;
+        std::fs::remove_file(&mark)?;
+        File::open(parent)?.sync_all()?;
+        Ok(opened)
+    }
+}
+
+fn remove_dir(path: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+impl Opened {
+    fn open(path: &Path) -> io::Result<Self> {
         let database = Database::builder(path)
             .cache_size(BLOCK_CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES)
@@ -58,15 +115,43 @@ impl FjallTable {
             .worker_threads(1)
             .open()
             .map_err(into_io)?;
-        let mut keyspaces = Vec::with_capacity(Bucket::ALL.len());
+        let mut opened = Self {
+            keyspaces: Default::default(),
+            database,
+        };
         for bucket in Bucket::ALL {
-            keyspaces.push(database.keyspace(bucket.name(), keyspace_options).map_err(into_io)?);
+            if opened.database.keyspace_exists(bucket.name()) {
+                opened.keyspace(bucket)?;
+            }
         }
-        Ok(Self { keyspaces, database })
+        Ok(opened)
     }
 
-    fn keyspace(&self, bucket: Bucket) -> &Keyspace {
-        &self.keyspaces[bucket as usize]
+    /// The keyspace of a bucket, created if need be.
+    fn keyspace(&mut self, bucket: Bucket) -> io::Result<&Keyspace> {
+        let slot = &mut self.keyspaces[bucket as usize];
+        match slot {
+            Some(keyspace) => Ok(keyspace),
+            None => {
+                let made = self
+                    .database
+                    .keyspace(bucket.name(), keyspace_options)
+                    .map_err(into_io)?;
+                Ok(slot.insert(made))
+            }
+        }
+    }
+
+    fn write(&mut self, ops: &[TableOp]) -> io::Result<()> {
+        let mut batch = self.database.batch();
+        for op in ops {
+            let keyspace = self.keyspace(op.bucket)?;
+            match &op.value {
+                Some(value) => batch.insert(keyspace, &op.key[..], &value[..]),
+                None => batch.remove(keyspace, &op.key[..]),
+            }
+        }
+        batch.durability(Some(PersistMode::Buffer)).commit().map_err(into_io)
     }
 }
 
@@ -83,35 +168,37 @@ impl Table for FjallTable {
     fn write(&mut self, ops: &[TableOp]) -> io::Result<()> {
         // Within a batch fjall does not order two changes of one row.
         debug_assert!(rows_are_distinct(ops), "a batch changes a row once");
-        let mut batch = self.database.batch();
-        for op in ops {
-            let keyspace = self.keyspace(op.bucket);
-            match &op.value {
-                Some(value) => batch.insert(keyspace, &op.key[..], &value[..]),
-                None => batch.remove(keyspace, &op.key[..]),
-            }
+        if self.opened.is_none() {
+            self.opened = Some(self.create()?);
         }
-        batch.durability(Some(PersistMode::Buffer)).commit().map_err(into_io)
+        self.opened.as_mut().map_or(Ok(()), |opened| opened.write(ops))
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.database.persist(PersistMode::SyncData).map_err(into_io)
+        let Some(opened) = &self.opened else { return Ok(()) };
+        opened.database.persist(PersistMode::SyncData).map_err(into_io)
     }
 
     fn scan(&self, bucket: Bucket) -> Rows<'_> {
-        Box::new(self.keyspace(bucket).iter().map(|guard| {
+        let keyspace = self
+            .opened
+            .as_ref()
+            .and_then(|opened| opened.keyspaces[bucket as usize].as_ref());
+        Box::new(keyspace.into_iter().flat_map(Keyspace::iter).map(|guard| {
             let (key, value) = guard.into_inner().map_err(into_io)?;
             Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
         }))
     }
 
     fn size_bytes(&self) -> io::Result<u64> {
-        let tables: u64 = self.keyspaces.iter().map(Keyspace::disk_space).sum();
-        Ok(tables + self.database.write_buffer_size())
+        Ok(self.opened.as_ref().map_or(0, |opened| {
+            let tables: u64 = opened.keyspaces.iter().flatten().map(Keyspace::disk_space).sum();
+            tables + opened.database.write_buffer_size()
+        }))
     }
 
     fn defragment(&mut self) -> io::Result<()> {
-        for keyspace in &self.keyspaces {
+        for keyspace in self.opened.iter().flat_map(|opened| opened.keyspaces.iter().flatten()) {
             keyspace.rotate_memtable_and_wait().map_err(into_io)?;
             keyspace.major_compact().map_err(into_io)?;
         }
@@ -130,5 +217,65 @@ fn into_io(error: fjall::Error) -> io::Error {
         fjall::Error::Io(error) => error,
         fjall::Error::Locked => io::Error::new(io::ErrorKind::WouldBlock, "the table is locked by another process"),
         other => io::Error::other(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(table: &FjallTable, bucket: Bucket) -> Vec<(Bytes, Bytes)> {
+        table.scan(bucket).map(Result::unwrap).collect()
+    }
+
+    fn put(bucket: Bucket, key: &'static str, value: &'static str) -> TableOp {
+        TableOp::put(bucket, key.as_bytes(), value.as_bytes())
+    }
+
+    #[test]
+    fn nothing_is_created_before_the_first_row_and_rows_come_back_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("table");
+        let mut table = FjallTable::open(&path).unwrap();
+        table.sync().unwrap();
+        assert!(rows(&table, Bucket::Key).is_empty() && !path.exists());
+        table
+            .write(&[
+                put(Bucket::Key, "b", "2"),
+                put(Bucket::Key, "a", "1"),
+                put(Bucket::Meta, "m", "3"),
+            ])
+            .unwrap();
+        table.write(&[TableOp::delete(Bucket::Meta, &b"m"[..])]).unwrap();
+        table.sync().unwrap();
+        drop(table);
+        let table = FjallTable::open(&path).unwrap();
+        assert_eq!(
+            rows(&table, Bucket::Key),
+            [("a".into(), "1".into()), ("b".into(), "2".into())]
+        );
+        assert!(rows(&table, Bucket::Meta).is_empty() && rows(&table, Bucket::Lease).is_empty());
+    }
+
+    #[test]
+    fn a_table_that_was_not_finished_is_begun_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("table");
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("0.jnl"), b"half").unwrap();
+        std::fs::write(path.with_extension("unfinished"), b"").unwrap();
+        let mut table = FjallTable::open(&path).unwrap();
+        table.write(&[put(Bucket::Key, "a", "1")]).unwrap();
+        drop(table);
+        assert_eq!(rows(&FjallTable::open(&path).unwrap(), Bucket::Key).len(), 1);
+    }
+
+    #[test]
+    fn a_second_process_is_told_that_the_table_is_locked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("table");
+        let mut table = FjallTable::open(&path).unwrap();
+        table.write(&[put(Bucket::Key, "a", "1")]).unwrap();
+        assert_eq!(FjallTable::open(&path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 }

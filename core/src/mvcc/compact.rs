@@ -76,7 +76,7 @@ impl Mvcc {
             let ahead = self.state.log.range(&cursor, Some(&end));
             ahead
                 .take(max_revisions.max(1))
-                .map(|(_, record)| std::sync::Arc::clone(record))
+                .map(|(_, record)| record.clone())
                 .collect()
         };
         for record in &batch {
@@ -130,7 +130,7 @@ impl Mvcc {
     fn forget(&mut self, revision: Revision, ops: &mut Vec<TableOp>) {
         if let Some(record) = self.state.log.remove(&revision) {
             self.size_bytes -= record.size_bytes();
-            ops.push(TableOp::delete(Bucket::Key, record.row_key()));
+            ops.push(TableOp::delete(Bucket::Key, revision.to_row_key(record.is_tombstone())));
         }
     }
 }

@@ -48,7 +48,7 @@ impl<'a> EventRef<'a> {
 
     /// What happened.
     #[must_use]
-    pub const fn kind(self) -> EventKind {
+    pub fn kind(self) -> EventKind {
         self.record.kind()
     }
 
@@ -60,14 +60,14 @@ impl<'a> EventRef<'a> {
 
     /// When.
     #[must_use]
-    pub const fn revision(self) -> Revision {
+    pub fn revision(self) -> Revision {
         self.record.revision()
     }
 
     /// Whether the key did not exist before.
     #[must_use]
     pub fn is_create(self) -> bool {
-        self.record.pair().create_revision == self.record.revision().main
+        self.record.create_revision() == self.record.revision().main
     }
 
     /// The pair after the change, as in [`Event::kv`].
@@ -78,7 +78,7 @@ impl<'a> EventRef<'a> {
 }
 
 impl Record {
-    const fn kind(&self) -> EventKind {
+    fn kind(&self) -> EventKind {
         if self.is_tombstone() {
             EventKind::Delete
         } else {

@@ -6,6 +6,7 @@
 //! Except that, in etcd, where such a reader sees no key at all, nothing is left out; members must agree, so here too.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use crate::error::Error;
 use crate::table::Bucket;
@@ -66,8 +67,7 @@ impl View {
             if at.main == self.compact_revision && record.is_tombstone() {
                 continue;
             }
-            crc = crc32c::crc32c_append(crc, at.row_key(record.is_tombstone()).as_slice());
-            crc = crc32c::crc32c_append(crc, record.row());
+            crc = crc32c::crc32c_append(crc, record.block());
         }
         HashKv {
             hash: crc,
@@ -109,6 +109,29 @@ impl Kept {
         }
         kept.revisions.sort_unstable();
         kept
+    }
+}
+
+/// A compaction whose hash is to be remembered.
+#[derive(Clone)]
+pub struct Compacted {
+    /// The key space from just before it.
+    pub before: View,
+    /// Its revision.
+    pub revision: i64,
+}
+
+impl Compacted {
+    /// The hash; it takes a walk over all keys.
+    #[must_use]
+    pub fn hash(&self) -> HashKv {
+        self.before.hash_compaction(self.revision)
+    }
+}
+
+impl fmt::Debug for Compacted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Compacted").field(&self.revision).finish()
     }
 }
 

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::Revision;
-use super::keys::PackedKeys;
+use super::keys::ByteKeys;
 use super::record::Record;
 use super::tree::{Live, Tree};
 
 /// Keys by name.
-pub(super) type Keys = Tree<PackedKeys, KeyEntry>;
+pub(super) type Keys = Tree<ByteKeys, KeyEntry>;
 /// Every kept record by revision.
-pub(super) type Log = Tree<Vec<Revision>, Arc<Record>>;
+pub(super) type Log = Tree<Vec<Revision>, Record>;
 
 /// Older revisions of one key up to this number are kept in a vector, more in a tree.
 const FEW: usize = 32;
@@ -18,7 +18,7 @@ const FEW: usize = 32;
 /// One key of the index.
 #[derive(Clone, Debug)]
 pub(super) struct KeyEntry {
-    newest: Arc<Record>,
+    newest: Record,
     /// Shared with views; most keys have none.
     older: Option<Arc<Older>>,
 }
@@ -39,17 +39,17 @@ impl Live for KeyEntry {
 
 impl KeyEntry {
     /// A key with one revision.
-    pub(super) const fn new(newest: Arc<Record>) -> Self {
+    pub(super) const fn new(newest: Record) -> Self {
         Self { newest, older: None }
     }
 
     /// The last change of the key, which may be its deletion.
-    pub(super) const fn newest(&self) -> &Arc<Record> {
+    pub(super) const fn newest(&self) -> &Record {
         &self.newest
     }
 
     /// Makes `record` the newest.
-    pub(super) fn supersede(&mut self, record: Arc<Record>) {
+    pub(super) fn supersede(&mut self, record: Record) {
         let revision = self.newest.revision();
         match &mut self.older {
             None => self.older = Some(Arc::new(Older::Few(vec![revision]))),
@@ -59,7 +59,7 @@ impl KeyEntry {
     }
 
     /// The last change of the key up to and including the main revision `main`.
-    pub(super) fn record_at<'a>(&'a self, main: i64, log: &'a Log) -> Option<&'a Arc<Record>> {
+    pub(super) fn record_at<'a>(&'a self, main: i64, log: &'a Log) -> Option<&'a Record> {
         if self.newest.revision().main <= main {
             return Some(&self.newest);
         }
@@ -68,7 +68,7 @@ impl KeyEntry {
     }
 
     /// What a reader at the main revision `main` sees.
-    pub(super) fn visible_at<'a>(&'a self, main: i64, log: &'a Log) -> Option<&'a Arc<Record>> {
+    pub(super) fn visible_at<'a>(&'a self, main: i64, log: &'a Log) -> Option<&'a Record> {
         self.record_at(main, log).filter(|record| record.is_live())
     }
 
@@ -159,8 +159,8 @@ mod tests {
     use super::*;
     use bytes::Bytes;
 
-    fn record(main: i64) -> Arc<Record> {
-        Arc::new(Record::tombstone(Revision::first_of(main), Bytes::from_static(b"k")))
+    fn record(main: i64) -> Record {
+        Record::tombstone(Revision::first_of(main), Bytes::from_static(b"k"))
     }
 
     fn mains(revisions: &[Revision]) -> Vec<i64> {
@@ -168,8 +168,8 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_two_words() {
-        assert_eq!(size_of::<KeyEntry>(), 16);
+    fn an_entry_is_three_words() {
+        assert_eq!(size_of::<KeyEntry>(), 24);
     }
 
     #[test]

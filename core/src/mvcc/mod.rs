@@ -7,12 +7,11 @@
 //! Two persistent [trees](tree) hold everything: `keys` has, for each key, its newest record and the revisions of its
 //! older ones; `log` has every kept record by revision. A record is the row of the table, shared by both.
 
-mod cell;
 mod compact;
 mod event;
 mod hash;
 mod index;
-pub(crate) mod keys;
+mod keys;
 mod range;
 mod record;
 mod restore;
@@ -28,7 +27,7 @@ use std::fmt;
 
 pub use compact::CompactProgress;
 pub use event::{Event, EventKind, EventRef};
-pub use hash::{CompactHashes, HashKv};
+pub use hash::{CompactHashes, Compacted, HashKv};
 pub use restore::MvccRestore;
 pub use revision::Revision;
 pub use view::View;

@@ -1,6 +1,6 @@
 //! What a range request answers, with every rule of limit, order, filters and count.
 
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 
 use crate::error::Error;
 use crate::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
@@ -8,9 +8,6 @@ use crate::proto::etcdserverpb::{RangeRequest, RangeResponse};
 
 use super::record::Record;
 use super::{Revision, View};
-
-/// How many rows are fetched from memory ahead of their use.
-const ROWS_AHEAD: usize = 32;
 
 /// The keys a request is about.
 #[derive(Clone, Copy, Debug)]
@@ -45,11 +42,9 @@ impl View {
         let order = Order::of(request)?;
         let revision = self.read_revision(request.revision)?;
         let span = Span::new(&request.key, &request.range_end);
-        let mut response = RangeResponse {
-            count: self.count(span, revision),
-            ..RangeResponse::default()
-        };
+        let mut response = RangeResponse::default();
         if request.count_only {
+            response.count = self.count(span, revision);
             return Ok(response);
         }
 
@@ -65,6 +60,10 @@ impl View {
             limit.saturating_add(1)
         };
         let mut found = self.visible(span, revision, fetch);
+        response.count = match span {
+            Span::Key(_) => found.len() as i64,
+            Span::Keys(..) => self.count(span, revision),
+        };
         if filtered {
             found.retain(|record| passes_filters(request, record));
         }
@@ -76,17 +75,7 @@ impl View {
         } else {
             Record::key_value
         };
-        response.kvs.reserve_exact(found.len());
-        for records in found.chunks(ROWS_AHEAD) {
-            // Looked at first, rows and the reference counts beside them are fetched from memory side by side; counting
-            // up fetches one at a time, and takes several times as long.
-            std::hint::black_box(
-                records
-                    .iter()
-                    .fold(0, |sum, record| sum ^ record.row().first().copied().unwrap_or(0)),
-            );
-            response.kvs.extend(records.iter().map(|record| shape(record)));
-        }
+        response.kvs = found.into_iter().map(shape).collect();
         Ok(response)
     }
 
@@ -98,17 +87,17 @@ impl View {
                     .keys
                     .get(key)
                     .and_then(|entry| entry.visible_at(revision, &self.log));
-                found.map(|record| &**record).into_iter().take(fetch).collect()
+                found.into_iter().take(fetch).collect()
             }
             Span::Keys(from, to) => {
                 let mut iter = self.keys.range(from, to);
                 let mut found = Vec::with_capacity(iter.size_hint().1.unwrap_or(0).min(fetch));
                 if revision == self.revision {
-                    let records = std::iter::from_fn(|| iter.next_live()).map(|(_, entry)| &**entry.newest());
+                    let records = std::iter::from_fn(|| iter.next_live()).map(|(_, entry)| entry.newest());
                     found.extend(records.take(fetch));
                 } else {
                     let records = iter.filter_map(|(_, entry)| entry.visible_at(revision, &self.log));
-                    found.extend(records.map(|record| &**record).take(fetch));
+                    found.extend(records.take(fetch));
                 }
                 found
             }
@@ -157,7 +146,7 @@ fn passes_filters(request: &RangeRequest, record: &Record) -> bool {
         request.min_mod_revision,
         request.max_mod_revision,
     ) && within(
-        record.pair().create_revision,
+        record.create_revision(),
         request.min_create_revision,
         request.max_create_revision,
     )
@@ -186,20 +175,17 @@ impl Order {
 
     /// Sorts records that are in key order; equal ones stay in it.
     fn sort(self, found: &mut [&Record]) {
-        match self.target {
-            SortTarget::Key if self.direction == SortOrder::Descend => found.reverse(),
-            SortTarget::Key => {}
-            SortTarget::Version => self.sort_by(found, |record| record.pair().version),
-            SortTarget::Create => self.sort_by(found, |record| record.pair().create_revision),
-            SortTarget::Mod => self.sort_by(found, |record| record.revision().main),
-            SortTarget::Value => self.sort_by(found, |record| record.pair().value),
-        }
-    }
-
-    fn sort_by<'a, T: Ord>(self, found: &mut [&'a Record], target: impl Fn(&'a Record) -> T) {
+        let compare: fn(&Record, &Record) -> Ordering = match self.target {
+            SortTarget::Key if self.direction != SortOrder::Descend => return,
+            SortTarget::Key => |a, b| a.key().cmp(b.key()),
+            SortTarget::Version => |a, b| a.version().cmp(&b.version()),
+            SortTarget::Create => |a, b| a.create_revision().cmp(&b.create_revision()),
+            SortTarget::Mod => |a, b| a.revision().main.cmp(&b.revision().main),
+            SortTarget::Value => |a, b| a.value().cmp(b.value()),
+        };
         match self.direction {
-            SortOrder::None | SortOrder::Ascend => found.sort_by_cached_key(|record| target(record)),
-            SortOrder::Descend => found.sort_by_cached_key(|record| Reverse(target(record))),
+            SortOrder::None | SortOrder::Ascend => found.sort_by(|a, b| compare(a, b)),
+            SortOrder::Descend => found.sort_by(|a, b| compare(b, a)),
         }
     }
 }

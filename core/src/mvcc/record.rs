@@ -1,186 +1,255 @@
-//! One revision of one key, kept as the row of the table it is, and read from there.
+//! One revision of one key, kept as the row of the table it is: the row's key and behind it the row's value, one block
+//! of memory for both. There are as many as revisions, so that nothing is kept beside the row that can be read in it.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use prost::encoding::decode_varint;
 
 use crate::proto::mvccpb::KeyValue;
 
+use super::Revision;
 use super::tree::Live;
-use super::{Revision, cell};
 
-/// A put or a tombstone.
-#[derive(Debug)]
-pub(super) struct Record {
-    /// The encoded `mvccpb.KeyValue`; a tombstone's has only the key.
-    row: Bytes,
-    revision: Revision,
-    tombstone: bool,
-}
+/// A put or a tombstone; a clone shares the block.
+#[derive(Clone, Debug)]
+pub(super) struct Record(Arc<[u8]>);
 
 impl Record {
     /// The record of a put; `kv.mod_revision` is `revision.main`.
     pub(super) fn put(revision: Revision, kv: &KeyValue) -> Self {
-        Self {
-            row: encoded(kv),
-            revision,
-            tombstone: false,
-        }
+        Self::of(revision, false, kv)
     }
 
-    /// The record of a deletion.
+    /// The record of a deletion: of the pair it has only the key.
     pub(super) fn tombstone(revision: Revision, key: Bytes) -> Self {
-        let row = encoded(&KeyValue {
+        let kv = KeyValue {
             key,
             ..KeyValue::default()
-        });
-        Self {
-            row,
-            revision,
-            tombstone: true,
-        }
+        };
+        Self::of(revision, true, &kv)
     }
 
-    /// Takes a row of the table; what is wrong with it comes back as text.
+    fn of(revision: Revision, tombstone: bool, kv: &KeyValue) -> Self {
+        let row_key = revision.row_key(tombstone);
+        let mut block = Vec::with_capacity(row_key.as_slice().len() + kv.encoded_len());
+        block.extend_from_slice(row_key.as_slice());
+        kv.encode(&mut block).expect("a Vec grows as needed");
+        Self(block.into())
+    }
+
+    /// Reads a row of the table; what is wrong with it comes back as text.
     pub(super) fn from_row(revision: Revision, tombstone: bool, row: &[u8]) -> Result<Self, String> {
-        let pair = Pair::read(row).ok_or("is no key-value pair")?;
+        let kv = KeyValue::decode(row).map_err(|error| format!("is no key-value pair: {error}"))?;
         // `etcdutl snapshot restore --bump-revision` adds an empty row; every other one has a key and its revision.
-        if !tombstone && !pair.key.is_empty() && pair.mod_revision != revision.main {
-            return Err(format!("has modification revision {}", pair.mod_revision));
+        if !tombstone && !kv.key.is_empty() && kv.mod_revision != revision.main {
+            return Err(format!("has modification revision {}", kv.mod_revision));
         }
-        // A copy, so that the row keeps no block of the table's cache alive.
-        let row = cell::filled(row.len(), |room| room.copy_from_slice(row));
-        Ok(Self {
-            row,
-            revision,
-            tombstone,
-        })
+        if Fields::read(row) != Fields::of(&kv) {
+            return Err("does not hold its fields in order".to_owned());
+        }
+        Ok(Self([revision.row_key(tombstone).as_slice(), row].concat().into()))
     }
 
-    /// What the row says.
-    pub(super) fn pair(&self) -> Pair<'_> {
-        Pair::read(&self.row).expect("a row was written by us, or read when the record was made of it")
+    pub(super) fn revision(&self) -> Revision {
+        self.row_key_parts().0
     }
 
-    pub(super) fn key(&self) -> &[u8] {
-        self.pair().key
+    pub(super) fn is_tombstone(&self) -> bool {
+        self.row_key_parts().1
+    }
+
+    fn row_key_parts(&self) -> (Revision, bool) {
+        Revision::split_row_key(&self.0)
+    }
+
+    fn row_at(&self) -> usize {
+        Revision::row_key_len(self.is_tombstone())
     }
 
     /// The value of the table's row.
-    pub(super) const fn row(&self) -> &Bytes {
-        &self.row
+    pub(super) fn row(&self) -> &[u8] {
+        &self.0[self.row_at()..]
     }
 
-    /// The key of the table's row.
-    pub(super) fn row_key(&self) -> Bytes {
-        self.revision.to_row_key(self.tombstone)
+    /// Key and value of the table's row in one.
+    pub(super) fn block(&self) -> &[u8] {
+        &self.0
     }
 
-    /// Bytes of the table's row.
+    /// Key and value of the table's row, which share the record's memory.
+    pub(super) fn to_row(&self) -> (Bytes, Bytes) {
+        let mut row_key = self.shared();
+        let row = row_key.split_off(self.row_at());
+        (row_key, row)
+    }
+
+    /// Bytes of the table's row, its key included.
     pub(super) fn size_bytes(&self) -> u64 {
-        (Revision::row_key_len(self.tombstone) + self.row.len()) as u64
+        self.0.len() as u64
     }
 
-    pub(super) const fn revision(&self) -> Revision {
-        self.revision
+    pub(super) fn key(&self) -> &[u8] {
+        Reader(self.row()).bytes(KEY)
     }
 
-    pub(super) const fn is_tombstone(&self) -> bool {
-        self.tombstone
+    pub(super) fn value(&self) -> &[u8] {
+        self.fields().value
+    }
+
+    pub(super) fn create_revision(&self) -> i64 {
+        self.fields().create_revision
+    }
+
+    pub(super) fn version(&self) -> i64 {
+        self.fields().version
+    }
+
+    pub(super) fn lease(&self) -> i64 {
+        self.fields().lease
     }
 
     /// The pair as clients see it; a tombstone's has key and modification revision.
     pub(super) fn key_value(&self) -> KeyValue {
-        let pair = self.pair();
-        KeyValue {
-            value: self.slice(pair.value),
-            ..self.without_value(&pair)
-        }
+        self.pair(true)
     }
 
     /// The pair without its value.
     pub(super) fn key_only(&self) -> KeyValue {
-        self.without_value(&self.pair())
-    }
-
-    fn without_value(&self, pair: &Pair<'_>) -> KeyValue {
-        KeyValue {
-            key: self.slice(pair.key),
-            create_revision: pair.create_revision,
-            mod_revision: self.revision.main,
-            version: pair.version,
-            value: Bytes::new(),
-            lease: pair.lease,
-        }
-    }
-
-    fn slice(&self, part: &[u8]) -> Bytes {
-        self.row.slice_ref(part)
+        self.pair(false)
     }
 
     /// How many more keys there are after this change than before it.
     pub(super) fn live_change(&self) -> i64 {
-        match (self.tombstone, self.pair().version) {
+        match (self.is_tombstone(), self.version()) {
             (true, _) => -1,
             (false, 1) => 1,
             (false, _) => 0,
         }
     }
-}
 
-impl Live for Arc<Record> {
-    fn is_live(&self) -> bool {
-        !self.tombstone
+    fn fields(&self) -> Fields<'_> {
+        Fields::read(self.row())
+    }
+
+    fn pair(&self, with_value: bool) -> KeyValue {
+        let shared = self.shared();
+        let fields = self.fields();
+        KeyValue {
+            key: shared.slice_ref(fields.key),
+            create_revision: fields.create_revision,
+            mod_revision: self.revision().main,
+            version: fields.version,
+            value: if with_value {
+                shared.slice_ref(fields.value)
+            } else {
+                Bytes::new()
+            },
+            lease: fields.lease,
+        }
+    }
+
+    /// The whole block.
+    fn shared(&self) -> Bytes {
+        Bytes::from_owner(Arc::clone(&self.0))
     }
 }
 
-fn encoded(kv: &KeyValue) -> Bytes {
-    cell::filled(kv.encoded_len(), |mut room| {
-        kv.encode(&mut room).expect("there is room for what was measured");
-    })
+impl Live for Record {
+    fn is_live(&self) -> bool {
+        !self.is_tombstone()
+    }
 }
 
-/// A key-value pair read where it lies.
-///
-/// Rows outnumber everything else in memory, so nothing of them is kept beside them; reading one takes nanoseconds.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pair<'a> {
-    pub(super) key: &'a [u8],
-    pub(super) create_revision: i64,
-    pub(super) mod_revision: i64,
-    pub(super) version: i64,
-    pub(super) value: &'a [u8],
-    pub(super) lease: i64,
+/// What a field of an encoded `mvccpb.KeyValue` begins with.
+const KEY: u8 = 1 << 3 | 2;
+const CREATE_REVISION: u8 = 2 << 3;
+const MOD_REVISION: u8 = 3 << 3;
+const VERSION: u8 = 4 << 3;
+const VALUE: u8 = 5 << 3 | 2;
+const LEASE: u8 = 6 << 3;
+
+/// The fields of an encoded `mvccpb.KeyValue`.
+#[derive(PartialEq)]
+struct Fields<'a> {
+    key: &'a [u8],
+    create_revision: i64,
+    mod_revision: i64,
+    version: i64,
+    value: &'a [u8],
+    lease: i64,
 }
 
-impl<'a> Pair<'a> {
-    /// Reads an encoded `mvccpb.KeyValue`; `None` when it is none, or has fields nobody knows.
-    fn read(mut row: &'a [u8]) -> Option<Self> {
-        let mut pair = Self::default();
-        while let Some((tag, rest)) = row.split_first() {
-            row = rest;
-            let number = decode_varint(&mut row).ok()?;
-            match tag {
-                0x0a => pair.key = take(&mut row, number)?,
-                0x10 => pair.create_revision = number.cast_signed(),
-                0x18 => pair.mod_revision = number.cast_signed(),
-                0x20 => pair.version = number.cast_signed(),
-                0x2a => pair.value = take(&mut row, number)?,
-                0x30 => pair.lease = number.cast_signed(),
-                _ => return None,
+impl<'a> Fields<'a> {
+    fn of(kv: &'a KeyValue) -> Self {
+        Self {
+            key: &kv.key,
+            create_revision: kv.create_revision,
+            mod_revision: kv.mod_revision,
+            version: kv.version,
+            value: &kv.value,
+            lease: kv.lease,
+        }
+    }
+
+    /// Reads a row whose fields are in order, each at most once, as every record's are.
+    fn read(row: &'a [u8]) -> Self {
+        let mut reader = Reader(row);
+        Self {
+            key: reader.bytes(KEY),
+            create_revision: reader.number(CREATE_REVISION),
+            mod_revision: reader.number(MOD_REVISION),
+            version: reader.number(VERSION),
+            value: reader.bytes(VALUE),
+            lease: reader.number(LEASE),
+        }
+    }
+}
+
+/// Reads field by field; one that is not next is not there.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn is_next(&mut self, field: u8) -> bool {
+        let Some(rest) = self.0.strip_prefix(&[field]) else {
+            return false;
+        };
+        self.0 = rest;
+        true
+    }
+
+    fn number(&mut self, field: u8) -> i64 {
+        if self.is_next(field) {
+            self.varint().cast_signed()
+        } else {
+            0
+        }
+    }
+
+    fn bytes(&mut self, field: u8) -> &'a [u8] {
+        if !self.is_next(field) {
+            return &[];
+        }
+        let len = usize::try_from(self.varint()).unwrap_or(usize::MAX);
+        let (bytes, rest) = self.0.split_at_checked(len).unwrap_or((self.0, &[]));
+        self.0 = rest;
+        bytes
+    }
+
+    fn varint(&mut self) -> u64 {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let Some((byte, rest)) = self.0.split_first() else {
+                break;
+            };
+            self.0 = rest;
+            value |= u64::from(byte & 0x7f) << shift;
+            if *byte < 0x80 {
+                break;
             }
         }
-        Some(pair)
+        value
     }
-}
-
-/// Cuts off the first `len` bytes.
-fn take<'a>(row: &mut &'a [u8], len: u64) -> Option<&'a [u8]> {
-    let (part, rest) = row.split_at_checked(usize::try_from(len).ok()?)?;
-    *row = rest;
-    Some(part)
 }
 
 #[cfg(test)]
@@ -199,11 +268,12 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_small() {
-        assert!(
-            size_of::<Record>() <= 88,
-            "with the counts of its Arc it fills a 112-byte cell"
-        );
+    fn a_record_is_its_row() {
+        let record = Record::tombstone(Revision::new(9, 1), Bytes::from_static(b"gone"));
+        let (row_key, row) = record.to_row();
+        assert_eq!(row_key, Revision::new(9, 1).to_row_key(true));
+        assert_eq!(row, record.row());
+        assert_eq!(record.size_bytes(), (row_key.len() + row.len()) as u64);
     }
 
     #[test]
@@ -220,20 +290,14 @@ mod tests {
             assert_eq!(record.key_value(), kv);
             let read = Record::from_row(revision, false, record.row()).unwrap();
             assert_eq!(read.key_value(), kv);
-            assert_eq!(
-                read.key_only(),
-                KeyValue {
-                    value: Bytes::new(),
-                    ..kv
-                }
-            );
+            assert_eq!((read.key(), read.value()), (&kv.key[..], &kv.value[..]));
         }
     }
 
     #[test]
     fn a_tombstone_has_key_and_revision_only() {
         let record = Record::tombstone(Revision::new(9, 1), Bytes::from_static(b"gone"));
-        assert_eq!(&record.row()[..], b"\x0a\x04gone");
+        assert_eq!(record.row(), b"\x0a\x04gone");
         let expected = KeyValue {
             key: Bytes::from_static(b"gone"),
             mod_revision: 9,
@@ -246,10 +310,11 @@ mod tests {
     fn damaged_rows_are_refused_with_a_reason() {
         let kv = pair(b"key", b"value", 0);
         let row = kv.encode_to_vec();
+        let swapped = [&row[row.len() - 7..], &row[..row.len() - 7]].concat();
         let table = [
             (300, row[..row.len() - 1].to_vec(), "is no key-value pair"),
-            (300, [&row[..], b"\x3a\x01x"].concat(), "is no key-value pair"),
             (301, row, "has modification revision 300"),
+            (300, swapped, "does not hold its fields in order"),
         ];
         for (main, row, reason) in table {
             let refused = Record::from_row(Revision::first_of(main), false, &row).unwrap_err();

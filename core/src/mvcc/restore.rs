@@ -43,8 +43,7 @@ impl MvccRestore {
         let record =
             Record::from_row(revision, tombstone, row).map_err(|cause| fault(&format!("the value {cause}")))?;
         self.last = Some(revision);
-        let key = record.key().to_vec();
-        self.mvcc.insert(&key, |_| record);
+        self.mvcc.insert(record);
         Ok(())
     }
 

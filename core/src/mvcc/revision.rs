@@ -59,6 +59,19 @@ impl Revision {
         Some((Self { main, sub }, tombstone))
     }
 
+    /// Reads the row key that a record's block begins with. What follows an unmarked one, an encoded pair, never begins as
+    /// the mark does: to protobuf that is the end of a group.
+    pub(super) fn split_row_key(block: &[u8]) -> (Self, bool) {
+        let part = |at: usize| {
+            let bytes = block[at..at + 8]
+                .first_chunk()
+                .expect("a part of a row key has eight bytes");
+            i64::from_be_bytes(*bytes)
+        };
+        let revision = Self::new(part(0), part(9));
+        (revision, block.get(PLAIN_LEN) == Some(&TOMBSTONE_MARK))
+    }
+
     /// The same bytes without an allocation, for hashing.
     pub(crate) fn row_key(self, tombstone: bool) -> RowKey {
         let mut bytes = [TOMBSTONE_MARK; TOMBSTONE_LEN];

@@ -1,24 +1,28 @@
 //! A persistent ordered map: a B+tree of shared nodes that are copied only where a clone still holds them.
 //!
 //! Cloning is O(1) and the clone never changes. Each branch knows how many entries, and how many *live* ones, are below
-//! each child, so ranks and counts cost a walk from the root. How keys lie in a node is a [`KeyArray`]'s business.
+//! each child, so ranks and counts cost a walk from the root. Keys of a node are shared apart from its values and
+//! children: replacing a value, the commonest change, copies no keys.
 
-mod iter;
-mod node;
-
-#[cfg(test)]
-mod check;
-
+use std::borrow::Borrow as _;
 use std::mem;
+use std::sync::Arc;
 
-pub(crate) use iter::Iter;
+use super::keys::{KeyList, Owned};
 
-use super::keys::KeyArray;
-use node::{Branch, Child, Leaf, Node};
+/// Most entries of a leaf and most children of a branch.
+///
+/// Small enough that copying a path for one change stays cheap, large enough that a tree of a million is five deep.
+const NODE_MAX: usize = 32;
+/// Fewer than this and a node joins its neighbour.
+const NODE_MIN: usize = NODE_MAX / 3;
+/// A full vector grows by this much: nodes of a tree filled at random are two thirds full, and there are many.
+pub(super) const GROWTH: usize = 8;
 
 /// What the tree counts besides its entries.
 pub(crate) trait Live {
-    /// Whether this value counts as live. It may only change through [`Tree::change`].
+    /// Whether this value counts as live. It may only change through [`Tree::insert`], [`Tree::update`] and
+    /// [`Tree::remove`].
     fn is_live(&self) -> bool;
 }
 
@@ -38,79 +42,84 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    fn of(value: &impl Live) -> Self {
-        Self {
-            entries: 1,
-            live: usize::from(value.is_live()),
-        }
-    }
-
     fn add(&mut self, other: Self) {
         self.entries += other.entries;
         self.live += other.live;
     }
+}
 
-    fn subtract(&mut self, other: Self) {
-        self.entries -= other.entries;
-        self.live -= other.live;
+/// The map. `L` says of what kind its keys are.
+#[derive(Clone)]
+pub(crate) struct Tree<L, V> {
+    root: Option<Child<L, V>>,
+}
+
+struct Child<L, V> {
+    node: Arc<Node<L, V>>,
+    size: Size,
+}
+
+#[derive(Clone)]
+enum Node<L, V> {
+    Leaf(Leaf<L, V>),
+    Branch(Branch<L, V>),
+}
+
+#[derive(Clone)]
+struct Leaf<L, V> {
+    keys: Arc<L>,
+    values: Vec<V>,
+}
+
+/// `separators[i]` is at most every key below `children[i + 1]` and above every key below `children[i]`.
+#[derive(Clone)]
+struct Branch<L, V> {
+    separators: Arc<L>,
+    children: Vec<Child<L, V>>,
+}
+
+/// A new right neighbour of a node that was full, and the key that separates the two.
+type Split<L, V> = Option<(Owned<L>, Child<L, V>)>;
+
+impl<L, V> Clone for Child<L, V> {
+    fn clone(&self) -> Self {
+        Self {
+            node: Arc::clone(&self.node),
+            size: self.size,
+        }
     }
 }
 
-/// The map from `A::Key` to `V`.
-#[derive(Clone)]
-pub(crate) struct Tree<A, V> {
-    root: Option<Child<A, V>>,
-}
-
-impl<A, V> Default for Tree<A, V> {
+impl<L, V> Default for Tree<L, V> {
     fn default() -> Self {
         Self { root: None }
     }
 }
 
-impl<A: KeyArray, V: Clone + Live> Tree<A, V> {
-    /// Changes the value of a key in one walk: `change` is given the value there is to change it in place, or `None` to
-    /// return one that is inserted. The path to the key is copied even when nothing changes.
-    pub(crate) fn change(&mut self, key: &A::Key, change: impl FnOnce(Option<&mut V>) -> Option<V>) {
-        let Some(root) = &mut self.root else {
-            self.root = change(None).map(|value| Child::leaf(Leaf::of(key, value)));
-            return;
-        };
-        if let Some(right) = root.change(key, change, true).split {
-            let mut branch = Branch {
-                separators: A::default(),
-                children: vec![root.clone()],
-            };
-            branch.insert_child(0, right);
-            *root = Child::branch(branch);
-        }
-    }
-
-    /// Changes the value of a key where there is one; the path to it is copied even when there is none.
-    pub(crate) fn update<R>(&mut self, key: &A::Key, change: impl FnOnce(&mut V) -> R) -> Option<R> {
-        let mut result = None;
-        self.change(key, |present| {
-            result = present.map(change);
-            None
-        });
-        result
-    }
-
+impl<L: KeyList, V: Clone + Live> Tree<L, V> {
     /// Sets a key's value and returns the one it had.
-    pub(crate) fn insert(&mut self, key: &A::Key, value: V) -> Option<V> {
-        let mut old = None;
-        self.change(key, |present| match present {
-            None => Some(value),
-            Some(present) => {
-                old = Some(mem::replace(present, value));
-                None
-            }
-        });
+    pub(crate) fn insert(&mut self, key: &L::Key, value: V) -> Option<V> {
+        let Some(root) = &mut self.root else {
+            self.root = Some(Child::leaf(L::one(key), vec![value]));
+            return None;
+        };
+        let (old, split) = root.insert(key, value, true);
+        if let Some((separator, right)) = split {
+            let left = root.clone();
+            *root = Child::branch(L::one(separator.borrow()), vec![left, right]);
+        }
         old
     }
 
-    /// Takes a key out and returns its value. The path to the key is copied even when it is absent.
-    pub(crate) fn remove(&mut self, key: &A::Key) -> Option<V> {
+    /// Changes the value of a key in place. The path to it is copied even when the key is absent: ask first, or
+    /// insert it then.
+    pub(crate) fn update<R>(&mut self, key: &L::Key, change: impl FnOnce(&mut V) -> R) -> Option<R> {
+        self.root.as_mut()?.update(key, change)
+    }
+
+    /// Takes a key out and returns its value.
+    pub(crate) fn remove(&mut self, key: &L::Key) -> Option<V> {
+        self.get(key)?;
         let root = self.root.as_mut()?;
         let removed = root.remove(key);
         while let Node::Branch(Branch { children, .. }) = &*root.node
@@ -125,37 +134,54 @@ impl<A: KeyArray, V: Clone + Live> Tree<A, V> {
     }
 }
 
-impl<A: KeyArray, V: Live> Tree<A, V> {
+impl<L: KeyList, V> Tree<L, V> {
     /// How much the tree holds.
     pub(crate) fn size(&self) -> Size {
         self.root.as_ref().map_or(Size::default(), |root| root.size)
     }
 
+    /// All entries, ascending.
+    pub(crate) fn iter(&self) -> Iter<'_, L, V> {
+        let mut iter = Iter {
+            above: Vec::new(),
+            leaf: None,
+            at: 0,
+            remaining: self.size().entries,
+        };
+        if let Some(root) = &self.root {
+            iter.descend(root, |_| 0, |_| 0);
+        }
+        iter
+    }
+}
+
+impl<L: KeyList, V: Live> Tree<L, V> {
     /// The value of a key.
-    pub(crate) fn get(&self, key: &A::Key) -> Option<&V> {
+    pub(crate) fn get(&self, key: &L::Key) -> Option<&V> {
         let mut node = &self.root.as_ref()?.node;
         loop {
             match &**node {
-                Node::Leaf(leaf) => return leaf.keys.find(key).ok().map(|at| &leaf.values[at]),
-                Node::Branch(branch) => node = &branch.children[branch.separators.count_up_to(key)].node,
+                Node::Leaf(leaf) => return leaf.find(key).ok().map(|at| &leaf.values[at]),
+                Node::Branch(branch) => node = &branch.children[branch.child_for(key)].node,
             }
         }
     }
 
     /// The entry with the greatest key that is at most `key`.
-    pub(crate) fn floor(&self, key: &A::Key) -> Option<(&A::Key, &V)> {
+    pub(crate) fn floor(&self, key: &L::Key) -> Option<(&L::Key, &V)> {
         let mut child = self.root.as_ref()?;
         let mut left_neighbour = None;
         loop {
             match &*child.node {
                 Node::Leaf(leaf) => {
-                    return match leaf.keys.count_up_to(key).checked_sub(1) {
-                        Some(at) => Some((leaf.keys.get(at), &leaf.values[at])),
-                        None => left_neighbour.and_then(Child::last),
+                    let after = leaf.keys.count_to(key);
+                    return match after.checked_sub(1) {
+                        Some(at) => Some(leaf.entry(at)),
+                        None => left_neighbour.and_then(Self::last_below),
                     };
                 }
                 Node::Branch(branch) => {
-                    let at = branch.separators.count_up_to(key);
+                    let at = branch.child_for(key);
                     left_neighbour = at.checked_sub(1).map(|left| &branch.children[left]).or(left_neighbour);
                     child = &branch.children[at];
                 }
@@ -164,24 +190,33 @@ impl<A: KeyArray, V: Live> Tree<A, V> {
     }
 
     /// The entry with the smallest key.
-    pub(crate) fn first(&self) -> Option<(&A::Key, &V)> {
+    pub(crate) fn first(&self) -> Option<(&L::Key, &V)> {
         self.iter().next()
     }
 
-    /// All entries, ascending.
-    pub(crate) fn iter(&self) -> Iter<'_, A, V> {
-        Iter::new(self.root.as_ref(), self.size().entries, |_| 0, |_| 0)
-    }
-
     /// Entries with `from <= key`, and `key < to` where there is a `to`, ascending.
-    pub(crate) fn range(&self, from: &A::Key, to: Option<&A::Key>) -> Iter<'_, A, V> {
-        let child_of = |branch: &Branch<A, V>| branch.separators.count_up_to(from);
-        let entry_of = |leaf: &Leaf<A, V>| leaf.keys.find(from).unwrap_or_else(|at| at);
-        Iter::new(self.root.as_ref(), self.entries_between(from, to), child_of, entry_of)
+    pub(crate) fn range(&self, from: &L::Key, to: Option<&L::Key>) -> Iter<'_, L, V> {
+        let remaining = self.entries_between(from, to);
+        let mut iter = Iter {
+            above: Vec::new(),
+            leaf: None,
+            at: 0,
+            remaining,
+        };
+        if remaining > 0
+            && let Some(root) = &self.root
+        {
+            iter.descend(
+                root,
+                |branch| branch.child_for(from),
+                |leaf| leaf.find(from).unwrap_or_else(|at| at),
+            );
+        }
+        iter
     }
 
     /// How much lies in `from <= key < to`.
-    pub(crate) fn count(&self, from: &A::Key, to: Option<&A::Key>) -> Size {
+    pub(crate) fn count(&self, from: &L::Key, to: Option<&L::Key>) -> Size {
         let below = self.below(from, true);
         let upto = to.map_or(self.size(), |to| self.below(to, true));
         Size {
@@ -191,19 +226,19 @@ impl<A: KeyArray, V: Live> Tree<A, V> {
     }
 
     /// How many entries lie in `from <= key < to`; cheaper than [`Self::count`], for it looks at no value.
-    pub(crate) fn entries_between(&self, from: &A::Key, to: Option<&A::Key>) -> usize {
+    pub(crate) fn entries_between(&self, from: &L::Key, to: Option<&L::Key>) -> usize {
         let upto = to.map_or(self.size(), |to| self.below(to, false));
         upto.entries.saturating_sub(self.below(from, false).entries)
     }
 
     /// What lies below `key`, which is not counted itself.
-    fn below(&self, key: &A::Key, with_live: bool) -> Size {
+    fn below(&self, key: &L::Key, with_live: bool) -> Size {
         let mut size = Size::default();
         let mut next = self.root.as_ref();
         while let Some(child) = next {
             match &*child.node {
                 Node::Leaf(leaf) => {
-                    let at = leaf.keys.find(key).unwrap_or_else(|at| at);
+                    let at = leaf.find(key).unwrap_or_else(|at| at);
                     size.entries += at;
                     if with_live {
                         size.live += leaf.values[..at].iter().filter(|value| value.is_live()).count();
@@ -211,12 +246,428 @@ impl<A: KeyArray, V: Live> Tree<A, V> {
                     next = None;
                 }
                 Node::Branch(branch) => {
-                    let at = branch.separators.count_up_to(key);
+                    let at = branch.child_for(key);
                     branch.children[..at].iter().for_each(|left| size.add(left.size));
                     next = Some(&branch.children[at]);
                 }
             }
         }
         size
+    }
+
+    fn last_below(child: &Child<L, V>) -> Option<(&L::Key, &V)> {
+        let mut node = &child.node;
+        loop {
+            match &**node {
+                Node::Leaf(leaf) => return leaf.values.len().checked_sub(1).map(|last| leaf.entry(last)),
+                Node::Branch(branch) => node = &branch.children.last()?.node,
+            }
+        }
+    }
+}
+
+impl<L: KeyList, V: Live> Child<L, V> {
+    fn leaf(keys: L, values: Vec<V>) -> Self {
+        let live = values.iter().filter(|value| value.is_live()).count();
+        let size = Size {
+            entries: values.len(),
+            live,
+        };
+        Self {
+            node: Arc::new(Node::Leaf(Leaf {
+                keys: Arc::new(keys),
+                values,
+            })),
+            size,
+        }
+    }
+
+    fn branch(separators: L, children: Vec<Self>) -> Self {
+        let mut size = Size::default();
+        children.iter().for_each(|child| size.add(child.size));
+        Self {
+            node: Arc::new(Node::Branch(Branch {
+                separators: Arc::new(separators),
+                children,
+            })),
+            size,
+        }
+    }
+}
+
+impl<L: KeyList, V: Clone + Live> Child<L, V> {
+    /// `rightmost`: nothing in the whole tree is to the right of this node.
+    fn insert(&mut self, key: &L::Key, value: V, rightmost: bool) -> (Option<V>, Split<L, V>) {
+        let live = value.is_live();
+        let (old, split) = match Arc::make_mut(&mut self.node) {
+            Node::Leaf(leaf) => leaf.insert(key, value, rightmost),
+            Node::Branch(branch) => branch.insert(key, value, rightmost),
+        };
+        match &old {
+            None => self.size.entries += 1,
+            Some(old) => self.size.live -= usize::from(old.is_live()),
+        }
+        self.size.live += usize::from(live);
+        if let Some((_, right)) = &split {
+            self.size.entries -= right.size.entries;
+            self.size.live -= right.size.live;
+        }
+        (old, split)
+    }
+
+    fn update<R>(&mut self, key: &L::Key, change: impl FnOnce(&mut V) -> R) -> Option<R> {
+        match Arc::make_mut(&mut self.node) {
+            Node::Leaf(leaf) => {
+                let at = leaf.find(key).ok()?;
+                let value = &mut leaf.values[at];
+                let was_live = value.is_live();
+                let result = change(value);
+                self.size.live -= usize::from(was_live);
+                self.size.live += usize::from(value.is_live());
+                Some(result)
+            }
+            Node::Branch(branch) => {
+                let at = branch.child_for(key);
+                let child = &mut branch.children[at];
+                let live_before = child.size.live;
+                let result = child.update(key, change)?;
+                self.size.live -= live_before;
+                self.size.live += child.size.live;
+                Some(result)
+            }
+        }
+    }
+
+    fn remove(&mut self, key: &L::Key) -> Option<V> {
+        let removed = match Arc::make_mut(&mut self.node) {
+            Node::Leaf(leaf) => {
+                let at = leaf.find(key).ok()?;
+                Arc::make_mut(&mut leaf.keys).remove(at);
+                leaf.values.remove(at)
+            }
+            Node::Branch(branch) => {
+                let at = branch.child_for(key);
+                let removed = branch.children[at].remove(key)?;
+                branch.rebalance(at);
+                removed
+            }
+        };
+        self.size.entries -= 1;
+        self.size.live -= usize::from(removed.is_live());
+        Some(removed)
+    }
+
+    /// Appends the node to the right, whose smallest key is at least `separator`.
+    fn join(&mut self, separator: Owned<L>, right: Self) {
+        self.size.add(right.size);
+        match (Arc::make_mut(&mut self.node), Arc::unwrap_or_clone(right.node)) {
+            (Node::Leaf(left), Node::Leaf(right)) => {
+                Arc::make_mut(&mut left.keys).append(Arc::unwrap_or_clone(right.keys));
+                left.values.extend(right.values);
+            }
+            (Node::Branch(left), Node::Branch(right)) => {
+                let separators = Arc::make_mut(&mut left.separators);
+                separators.insert(separators.len(), separator.borrow());
+                separators.append(Arc::unwrap_or_clone(right.separators));
+                left.children.extend(right.children);
+            }
+            (Node::Leaf(_), Node::Branch(_)) | (Node::Branch(_), Node::Leaf(_)) => {
+                unreachable!("neighbours are at the same depth")
+            }
+        }
+    }
+
+    /// Cuts off what is at and after position `at`.
+    fn split(&mut self, at: usize) -> (Owned<L>, Self) {
+        let (separator, right) = match Arc::make_mut(&mut self.node) {
+            Node::Leaf(leaf) => leaf.split(at),
+            Node::Branch(branch) => branch.split(at),
+        };
+        self.size.entries -= right.size.entries;
+        self.size.live -= right.size.live;
+        (separator, right)
+    }
+}
+
+impl<L: KeyList, V> Node<L, V> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Leaf(leaf) => leaf.values.len(),
+            Self::Branch(branch) => branch.children.len(),
+        }
+    }
+}
+
+impl<L: KeyList, V> Leaf<L, V> {
+    fn find(&self, key: &L::Key) -> Result<usize, usize> {
+        self.keys.search(key)
+    }
+
+    fn entry(&self, at: usize) -> (&L::Key, &V) {
+        (self.keys.at(at), &self.values[at])
+    }
+}
+
+impl<L: KeyList, V: Clone + Live> Leaf<L, V> {
+    fn insert(&mut self, key: &L::Key, value: V, rightmost: bool) -> (Option<V>, Split<L, V>) {
+        let at = match self.keys.search(key) {
+            Ok(at) => return (Some(mem::replace(&mut self.values[at], value)), None),
+            Err(at) => at,
+        };
+        let full = self.keys.len() >= NODE_MAX;
+        if full && rightmost && at == self.keys.len() {
+            // Ascending keys, as in a log, leave full leaves behind.
+            return (None, Some((key.to_owned(), Child::leaf(L::one(key), vec![value]))));
+        }
+        Arc::make_mut(&mut self.keys).insert(at, key);
+        insert_at(&mut self.values, at, value);
+        (None, full.then(|| self.split(NODE_MAX / 2)))
+    }
+
+    fn split(&mut self, at: usize) -> (Owned<L>, Child<L, V>) {
+        let keys = Arc::make_mut(&mut self.keys).split_off(at);
+        (keys.at(0).to_owned(), Child::leaf(keys, self.values.split_off(at)))
+    }
+}
+
+impl<L: KeyList, V> Branch<L, V> {
+    fn child_for(&self, key: &L::Key) -> usize {
+        self.separators.count_to(key)
+    }
+}
+
+impl<L: KeyList, V: Clone + Live> Branch<L, V> {
+    fn insert(&mut self, key: &L::Key, value: V, rightmost: bool) -> (Option<V>, Split<L, V>) {
+        let at = self.child_for(key);
+        let rightmost = rightmost && at + 1 == self.children.len();
+        let (old, split) = self.children[at].insert(key, value, rightmost);
+        let Some((separator, right)) = split else {
+            return (old, None);
+        };
+        self.insert_child(at, separator, right);
+        let too_long = self.children.len() > NODE_MAX;
+        let keep = if rightmost { NODE_MAX } else { NODE_MAX / 2 };
+        (old, too_long.then(|| self.split(keep)))
+    }
+
+    fn insert_child(&mut self, left: usize, separator: Owned<L>, right: Child<L, V>) {
+        Arc::make_mut(&mut self.separators).insert(left, separator.borrow());
+        insert_at(&mut self.children, left + 1, right);
+    }
+
+    fn split(&mut self, at: usize) -> (Owned<L>, Child<L, V>) {
+        let separators = Arc::make_mut(&mut self.separators);
+        let right_separators = separators.split_off(at);
+        let separator = separators.remove(at - 1);
+        (separator, Child::branch(right_separators, self.children.split_off(at)))
+    }
+
+    /// Restores the density around a child that lost an entry.
+    fn rebalance(&mut self, at: usize) {
+        if self.children[at].size.entries == 0 {
+            self.children.remove(at);
+            if self.separators.len() > 0 {
+                Arc::make_mut(&mut self.separators).remove(at.saturating_sub(1));
+            }
+            return;
+        }
+        if self.children[at].node.len() >= NODE_MIN || self.children.len() == 1 {
+            return;
+        }
+        let left = if at + 1 < self.children.len() { at } else { at - 1 };
+        let right = self.children.remove(left + 1);
+        let separator = Arc::make_mut(&mut self.separators).remove(left);
+        let joined = &mut self.children[left];
+        joined.join(separator, right);
+        let len = joined.node.len();
+        if len > NODE_MAX {
+            let (separator, right) = joined.split(len / 2);
+            self.insert_child(left, separator, right);
+        }
+    }
+}
+
+fn insert_at<T>(vec: &mut Vec<T>, at: usize, item: T) {
+    if vec.len() == vec.capacity() {
+        vec.reserve_exact(GROWTH);
+    }
+    vec.insert(at, item);
+}
+
+/// Entries in ascending order; a step costs no search.
+pub(crate) struct Iter<'a, L, V> {
+    /// For each branch on the way down, its children that are still to come.
+    above: Vec<&'a [Child<L, V>]>,
+    /// Where the next entry is, unless it is in the next leaf.
+    leaf: Option<&'a Leaf<L, V>>,
+    at: usize,
+    /// Entries until the end of the range, skipped ones included.
+    remaining: usize,
+}
+
+impl<'a, L: KeyList, V> Iter<'a, L, V> {
+    /// Goes down to a leaf; what is left of the way never comes, what is right of it comes later.
+    fn descend(
+        &mut self,
+        mut child: &'a Child<L, V>,
+        child_of: impl Fn(&Branch<L, V>) -> usize,
+        entry_of: impl Fn(&Leaf<L, V>) -> usize,
+    ) {
+        loop {
+            match &*child.node {
+                Node::Leaf(leaf) => {
+                    let at = entry_of(leaf);
+                    (self.leaf, self.at) = (Some(leaf), at);
+                    return;
+                }
+                Node::Branch(branch) => {
+                    let (first, rest) = branch.children[child_of(branch)..]
+                        .split_first()
+                        .expect("a branch has children, and a search ends at one of them");
+                    self.above.push(rest);
+                    child = first;
+                }
+            }
+        }
+    }
+
+    /// Goes to the next leaf, past children without live entries when only those are asked for.
+    fn next_leaf(&mut self, live_only: bool) -> Option<()> {
+        loop {
+            let rest = self.above.last_mut()?;
+            let Some((child, rest_of_rest)) = rest.split_first() else {
+                self.above.pop();
+                continue;
+            };
+            *rest = rest_of_rest;
+            if live_only && child.size.live == 0 {
+                self.remaining = self.remaining.saturating_sub(child.size.entries);
+                continue;
+            }
+            match &*child.node {
+                Node::Leaf(leaf) => {
+                    (self.leaf, self.at) = (Some(leaf), 0);
+                    return Some(());
+                }
+                Node::Branch(branch) => self.above.push(&branch.children),
+            }
+        }
+    }
+
+    fn advance(&mut self, live_only: bool) -> Option<(&'a L::Key, &'a V)> {
+        while self.remaining > 0 {
+            if let Some(leaf) = self.leaf
+                && self.at < leaf.values.len()
+            {
+                self.at += 1;
+                self.remaining -= 1;
+                return Some(leaf.entry(self.at - 1));
+            }
+            self.next_leaf(live_only)?;
+        }
+        None
+    }
+}
+
+impl<'a, L: KeyList, V: Live> Iter<'a, L, V> {
+    /// The next live entry; whole subtrees without one are passed over.
+    pub(crate) fn next_live(&mut self) -> Option<(&'a L::Key, &'a V)> {
+        loop {
+            let (key, value) = self.advance(true)?;
+            if value.is_live() {
+                return Some((key, value));
+            }
+        }
+    }
+}
+
+impl<'a, L: KeyList, V> Iterator for Iter<'a, L, V> {
+    type Item = (&'a L::Key, &'a V);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.advance(false)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.remaining))
+    }
+}
+
+#[cfg(test)]
+impl<L: KeyList, V: Live> Tree<L, V> {
+    /// Asserts the shape: sorted, balanced, sized as the branches say, dense apart from the right edge.
+    pub(crate) fn check(&self) {
+        if let Some(root) = &self.root {
+            assert!(root.size.entries > 0, "an empty tree has no root");
+            root.check(None, None, true, true);
+        }
+    }
+
+    /// How many nodes there are.
+    pub(crate) fn nodes(&self) -> usize {
+        fn below<L, V>(child: &Child<L, V>) -> usize {
+            match &*child.node {
+                Node::Leaf(_) => 1,
+                Node::Branch(branch) => 1 + branch.children.iter().map(below).sum::<usize>(),
+            }
+        }
+        self.root.as_ref().map_or(0, below)
+    }
+}
+
+#[cfg(test)]
+impl<L: KeyList, V: Live> Child<L, V> {
+    /// Returns the depth below; every key is at least `from` and less than `to`.
+    fn check(&self, from: Option<&L::Key>, to: Option<&L::Key>, root: bool, right_edge: bool) -> usize {
+        assert!(self.node.len() <= NODE_MAX, "no node is too long");
+        assert!(
+            root || right_edge || self.node.len() >= NODE_MIN,
+            "no inner node is too short"
+        );
+        match &*self.node {
+            Node::Leaf(leaf) => {
+                let keys = || (0..leaf.keys.len()).map(|at| leaf.keys.at(at));
+                assert!(keys().is_sorted_by(|a, b| a < b), "a leaf is sorted");
+                assert_eq!(leaf.keys.len(), leaf.values.len(), "every key has a value");
+                assert!(
+                    from.is_none_or(|from| keys().all(|key| from <= key)),
+                    "no key is too small"
+                );
+                assert!(to.is_none_or(|to| keys().all(|key| key < to)), "no key is too great");
+                let live = leaf.values.iter().filter(|value| value.is_live()).count();
+                assert_eq!(
+                    self.size,
+                    Size {
+                        entries: leaf.keys.len(),
+                        live
+                    },
+                    "a leaf's size is known"
+                );
+                0
+            }
+            Node::Branch(branch) => {
+                assert_eq!(
+                    branch.separators.len() + 1,
+                    branch.children.len(),
+                    "separators stand between children"
+                );
+                let mut size = Size::default();
+                let last = branch.children.len() - 1;
+                let mut depths = branch.children.iter().enumerate().map(|(at, child)| {
+                    size.add(child.size);
+                    let from = if at == 0 {
+                        from
+                    } else {
+                        Some(branch.separators.at(at - 1))
+                    };
+                    let upto = if at == last { to } else { Some(branch.separators.at(at)) };
+                    child.check(from, upto, false, right_edge && at == last)
+                });
+                let depth = depths.next().expect("a branch has children");
+                assert!(depths.all(|other| other == depth), "all leaves are equally deep");
+                assert_eq!(self.size, size, "a branch's size is that of its children");
+                depth + 1
+            }
+        }
     }
 }

@@ -95,7 +95,7 @@ impl View {
     /// Keys attached to a lease, in key order, and which.
     pub fn leased_keys(&self) -> impl Iterator<Item = (&[u8], i64)> {
         let entries = self.keys.iter().filter(|(_, entry)| entry.is_live());
-        entries.filter_map(|(key, entry)| match entry.newest().pair().lease {
+        entries.filter_map(|(key, entry)| match entry.newest().lease() {
             0 => None,
             lease => Some((key, lease)),
         })

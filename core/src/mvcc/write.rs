@@ -1,7 +1,5 @@
 //! One write transaction: its changes share a main revision and see each other.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use crate::error::Error;
@@ -12,7 +10,7 @@ use crate::table::{Bucket, TableOp};
 use super::event::Event;
 use super::index::KeyEntry;
 use super::range::Span;
-use super::record::{Pair, Record};
+use super::record::Record;
 use super::{Mvcc, Revision, View};
 
 /// A write transaction under way; what it changed is seen by whoever takes a view after it.
@@ -39,31 +37,34 @@ impl<'a> Write<'a> {
     /// Sets a key's value and returns the pair it replaced.
     pub fn put(&mut self, key: Bytes, value: Bytes, lease: i64) -> Option<KeyValue> {
         let revision = self.next_change();
+        let prev_kv = self.mvcc.state.get(&key);
+        let (create_revision, version) = match &prev_kv {
+            Some(previous) => (previous.create_revision, previous.version.saturating_add(1)),
+            None => (revision.main, 1),
+        };
         let kv = KeyValue {
             key,
+            create_revision,
+            mod_revision: revision.main,
+            version,
             value,
             lease,
-            mod_revision: revision.main,
-            ..KeyValue::default()
         };
-        self.mvcc.append(kv, |kv, previous| {
-            kv.create_revision = previous.map_or(revision.main, |previous| previous.create_revision);
-            kv.version = previous.map_or(1, |previous| previous.version.saturating_add(1));
-            Record::put(revision, kv)
-        })
+        self.mvcc.append(Record::put(revision, &kv), prev_kv.clone());
+        prev_kv
     }
 
     /// Deletes every key of a range, given as in a range request; returns what the keys were, in key order.
     pub fn delete_range(&mut self, key: &[u8], range_end: &[u8]) -> Vec<KeyValue> {
         let state = &self.mvcc.state;
         let doomed = state.visible(Span::new(key, range_end), state.revision(), usize::MAX);
-        let doomed: Vec<_> = doomed.into_iter().map(Record::key_only).collect();
-        let delete = |kv: KeyValue| {
+        let doomed: Vec<_> = doomed.into_iter().map(Record::key_value).collect();
+        for kv in &doomed {
             let revision = self.next_change();
             self.mvcc
-                .append(kv, |kv, _| Record::tombstone(revision, kv.key.clone()))
-        };
-        doomed.into_iter().filter_map(delete).collect()
+                .append(Record::tombstone(revision, kv.key.clone()), Some(kv.clone()));
+        }
+        doomed
     }
 
     /// Answers a range request from the state as this write has left it so far.
@@ -106,43 +107,23 @@ impl<'a> Write<'a> {
 }
 
 impl Mvcc {
-    /// Adds a change of `kv.key`, which `record` makes knowing what the key was; returns what it was.
-    fn append(
-        &mut self,
-        mut kv: KeyValue,
-        record: impl FnOnce(&mut KeyValue, Option<Pair<'_>>) -> Record,
-    ) -> Option<KeyValue> {
-        let mut prev_kv = None;
-        let key = kv.key.clone();
-        let record = self.insert(&key, |entry| {
-            let previous = entry
-                .map(|entry| &**entry.newest())
-                .filter(|newest| !newest.is_tombstone());
-            prev_kv = previous.map(Record::key_value);
-            record(&mut kv, previous.map(Record::pair))
-        });
-        self.ops
-            .push(TableOp::put(Bucket::Key, record.row_key(), record.row().clone()));
-        self.events.push(Event::new(&record, prev_kv.clone()));
-        prev_kv
+    /// Adds the newest record of all.
+    fn append(&mut self, record: Record, prev_kv: Option<KeyValue>) {
+        self.events.push(Event::new(&record, prev_kv));
+        let (row_key, row) = record.to_row();
+        self.ops.push(TableOp::put(Bucket::Key, row_key, row));
+        self.insert(record);
     }
 
-    /// Puts the newest record of all, made knowing what there is of its key, into the index and the log.
-    pub(super) fn insert(&mut self, key: &[u8], record: impl FnOnce(Option<&KeyEntry>) -> Record) -> Arc<Record> {
-        let mut made = None;
-        self.state.keys.change(key, |entry| {
-            let record = made.insert(Arc::new(record(entry.as_deref())));
-            match entry {
-                None => Some(KeyEntry::new(Arc::clone(record))),
-                Some(entry) => {
-                    entry.supersede(Arc::clone(record));
-                    None
-                }
-            }
-        });
-        let record = made.expect("a change calls its closure once");
+    /// Puts the newest record of all into the index and the log.
+    pub(super) fn insert(&mut self, record: Record) {
         self.size_bytes += record.size_bytes();
-        self.state.log.insert(&record.revision(), Arc::clone(&record));
-        record
+        let state = &mut self.state;
+        let revision = record.revision();
+        let superseded = state.keys.update(record.key(), |entry| entry.supersede(record.clone()));
+        if superseded.is_none() {
+            state.keys.insert(record.key(), KeyEntry::new(record.clone()));
+        }
+        state.log.insert(&revision, record);
     }
 }

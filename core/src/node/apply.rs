@@ -88,6 +88,7 @@ impl Node {
         }
         self.start_compaction(now);
         self.events.append(&mut self.applied.events);
+        self.compacted.append(&mut self.applied.compacted);
         for (id, result) in std::mem::take(&mut self.applied.results) {
             if let Some(origin) = self.member.resolve(id) {
                 self.outcome(now, origin, result);

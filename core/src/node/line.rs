@@ -8,14 +8,15 @@ use bytes::Bytes;
 use crate::error::{Error, Fault};
 use crate::id::MemberId;
 use crate::member::{BatchId, Halt, Status, Token};
-use crate::mvcc::Event;
+use crate::mvcc::{Compacted, Event};
 use crate::proto::etcdserverpb::{
     AlarmRequest, CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest, TxnRequest,
 };
 use crate::proto::raftpb;
-use crate::store::{self, ClusterVersion};
+use crate::store;
 use crate::table::TableOp;
 use crate::time::Instant;
+use crate::version::Version;
 
 /// A cause.
 #[derive(Clone, Debug)]
@@ -93,7 +94,7 @@ pub enum PeerEvent {
     /// A message to it was lost.
     Unreachable(MemberId),
     /// The version it runs.
-    Version(MemberId, ClusterVersion),
+    Version(MemberId, Version),
 }
 
 /// What a client, or the host on its behalf, may ask.
@@ -211,6 +212,8 @@ pub enum Effect {
         view: store::View,
         /// What changed since the one before: whole revisions in order.
         events: Arc<[Event]>,
+        /// Compactions whose hash is to be made, elsewhere, and remembered.
+        compacted: Vec<Compacted>,
         /// The member's own state.
         status: Status,
     },
@@ -266,10 +269,16 @@ impl fmt::Debug for Effect {
                 .field("entries", entries)
                 .field("sync", sync)
                 .finish(),
-            Self::Publish { view, events, status } => f
+            Self::Publish {
+                view,
+                events,
+                compacted,
+                status,
+            } => f
                 .debug_struct("Publish")
                 .field("revision", &view.kv.revision())
                 .field("events", events)
+                .field("compacted", compacted)
                 .field("status", status)
                 .finish(),
             Self::Reply { token, result } => f

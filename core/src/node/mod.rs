@@ -21,9 +21,10 @@ use crate::error::{Error, Fault};
 use crate::id::MemberId;
 use crate::limits::{APPLY_TURN_ENTRIES, COMPACTION_BATCH_REVISIONS};
 use crate::member::{self, BatchId, Compactor, Halt, Member, Output, Recovered, Retention, Status, Timer, Token};
-use crate::mvcc::Event;
-use crate::store::{self, Applied, ClusterVersion, Store};
+use crate::mvcc::{Compacted, Event};
+use crate::store::{self, Applied, Store};
 use crate::time::Instant;
+use crate::version::Version;
 
 pub use line::{Done, Effect, Input, PeerEvent, Request, Response};
 
@@ -43,7 +44,7 @@ pub struct Config {
     /// `--compaction-sleep-interval`.
     pub compaction_sleep_interval: Duration,
     /// The version this member runs, of which the cluster's is the least.
-    pub server_version: ClusterVersion,
+    pub server_version: Version,
 }
 
 impl Config {
@@ -56,7 +57,7 @@ impl Config {
             auto_compaction: None,
             compaction_batch_limit: COMPACTION_BATCH_REVISIONS,
             compaction_sleep_interval: Duration::from_millis(10),
-            server_version: ClusterVersion::V3_6,
+            server_version: Version::V3_6,
         }
     }
 }
@@ -91,7 +92,7 @@ pub struct Node {
     late_renewals: Vec<LateRenewal>,
     /// Clients that want the keys of the lease they asked about.
     keys_wanted: BTreeSet<Token>,
-    peer_versions: BTreeMap<MemberId, ClusterVersion>,
+    peer_versions: BTreeMap<MemberId, Version>,
     version_proposed: bool,
     alarm_proposed: bool,
     published: Option<Status>,
@@ -101,6 +102,7 @@ pub struct Node {
     outputs: Vec<Output>,
     replies: Vec<(Token, Result<Response, Error>)>,
     events: Vec<Event>,
+    compacted: Vec<Compacted>,
     applied_in_turn: usize,
     halt: Option<Halt>,
     halted: bool,
@@ -161,6 +163,7 @@ impl Node {
             outputs: Vec::new(),
             replies: Vec::new(),
             events: Vec::new(),
+            compacted: Vec::new(),
             applied_in_turn: 0,
             halt: None,
             halted: false,
@@ -337,11 +340,12 @@ impl Node {
             None => true,
             Some(before) => status.is_news_after(before) || (ticked && status != *before),
         };
-        if is_news || !self.events.is_empty() {
+        if is_news || !self.events.is_empty() || !self.compacted.is_empty() {
             let events = self.events.drain(..).collect();
             out.push(Effect::Publish {
                 view: self.store.view(),
                 events,
+                compacted: std::mem::take(&mut self.compacted),
                 status,
             });
             self.published = Some(status);

@@ -8,8 +8,8 @@ use crate::member::{BatchId, Origin, Timer};
 use crate::mvcc::CompactProgress;
 use crate::proto::etcdserverpb::{CompactionRequest, InternalRaftRequest};
 use crate::proto::membershippb::ClusterVersionSetRequest;
-use crate::store::ClusterVersion;
 use crate::time::Instant;
+use crate::version::Version;
 
 use super::{Node, Response};
 
@@ -17,7 +17,7 @@ use super::{Node, Response};
 const VERSION_INTERVAL: Duration = Duration::from_secs(4);
 
 /// The version of a cluster while some member's is unknown.
-const VERSION_UNKNOWN: ClusterVersion = ClusterVersion {
+const VERSION_UNKNOWN: Version = Version {
     major: 3,
     minor: 0,
     patch: 0,
@@ -89,7 +89,7 @@ impl Node {
             return;
         }
         let cluster = self.store.view().cluster;
-        let own = ClusterVersion {
+        let own = Version {
             patch: 0,
             ..self.config.server_version
         };
@@ -104,7 +104,7 @@ impl Node {
         let least = versions.and_then(|versions| versions.into_iter().min());
         let present = cluster.version();
         let downgrading = cluster.downgrade().is_some_and(|downgrade| downgrade.enabled);
-        let decided = match (least.map(|least| ClusterVersion { patch: 0, ..least }), present) {
+        let decided = match (least.map(|least| Version { patch: 0, ..least }), present) {
             (least, None) => least.unwrap_or(VERSION_UNKNOWN),
             (Some(least), Some(present)) if least > present && !downgrading => least,
             _ => return,

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::id::MemberId;
 use crate::membership::Member;
-use crate::mvcc::Event;
+use crate::mvcc::{Compacted, Event};
 use crate::proto::etcdserverpb::{
     AlarmResponse, CompactionResponse, DeleteRangeResponse, LeaseCheckpointResponse, LeaseGrantResponse,
     LeaseRevokeResponse, PutResponse, RangeResponse, ResponseHeader, TxnResponse,
@@ -23,6 +23,8 @@ pub struct Applied {
     pub results: Vec<(RequestId, Result<Response, Error>)>,
     /// Changes of keys in order, whole revisions.
     pub events: Vec<Event>,
+    /// Compactions that found the one before finished: those are the ones whose hash etcd remembers.
+    pub compacted: Vec<Compacted>,
     /// What the leader's lease clock must know, in order.
     pub leases: Vec<LeaseChange>,
     /// Membership changes in order; consensus must be given each.
@@ -64,6 +66,7 @@ impl Applied {
         let Self {
             results,
             events,
+            compacted,
             leases,
             conf_changes,
             term_opened,
@@ -74,6 +77,7 @@ impl Applied {
         } = self;
         results.clear();
         events.clear();
+        compacted.clear();
         leases.clear();
         conf_changes.clear();
         *term_opened = None;

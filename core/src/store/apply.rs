@@ -8,12 +8,13 @@ use std::sync::Arc;
 use prost::Message as _;
 
 use super::applied::{Applied, ConfOutcome, LeaseChange, MemberChange, RequestId, Response, header};
-use super::cluster::{ClusterVersion, Downgrade};
+use super::cluster::Downgrade;
 use super::content::Content;
 use super::txn::{self, Plan};
 use super::{Store, check, legacy, rows};
 use crate::error::{Error, Fault};
 use crate::id::MemberId;
+use crate::mvcc::Compacted;
 use crate::proto::etcdserverpb::alarm_request::AlarmAction;
 use crate::proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, CompactionRequest, CompactionResponse, DeleteRangeRequest,
@@ -22,6 +23,7 @@ use crate::proto::etcdserverpb::{
 };
 use crate::proto::membershippb::{ClusterMemberAttrSetRequest, ClusterVersionSetRequest, DowngradeInfoSetRequest};
 use crate::proto::raftpb::{ConfChange, ConfChangeType, Entry, EntryType};
+use crate::version::Version;
 
 /// What of this member bears on an entry's answers.
 #[derive(Clone, Copy)]
@@ -170,7 +172,12 @@ impl Store {
     }
 
     fn compact(&mut self, request: &CompactionRequest, out: &mut Applied) -> Answer {
+        let (before, is_first) = (self.kv.view(), !self.kv.is_compacting());
         self.kv.compact(request.revision, &mut out.ops)?;
+        if is_first {
+            let revision = request.revision;
+            out.compacted.push(Compacted { before, revision });
+        }
         Ok(Response::Compact(CompactionResponse { header: self.header() }))
     }
 
@@ -204,10 +211,7 @@ impl Store {
 
     /// Notes remaining times. They are stored only once every member reads them back.
     fn checkpoint_leases(&mut self, request: &LeaseCheckpointRequest, out: &mut Applied) -> Response {
-        let understood = self
-            .cluster
-            .version()
-            .is_some_and(|version| version >= ClusterVersion::V3_6);
+        let understood = self.cluster.version().is_some_and(|version| version >= Version::V3_6);
         let stored = self.config.persist_lease_checkpoints || understood;
         for checkpoint in &request.checkpoints {
             let (id, remaining_ttl) = (checkpoint.id, checkpoint.remaining_ttl);
@@ -254,7 +258,7 @@ impl Store {
     }
 
     fn set_version(&mut self, request: &ClusterVersionSetRequest, out: &mut Applied) -> Result<Response, Fault> {
-        let version = ClusterVersion::parse(&request.ver).ok_or_else(|| Fault::Inconsistent {
+        let version = Version::parse(&request.ver).ok_or_else(|| Fault::Inconsistent {
             cause: format!("cluster version {:?} is no version", request.ver),
         })?;
         let cluster = Arc::make_mut(&mut self.cluster);

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use super::txn::successor;
 use crate::error::Error;
 use crate::limits::MAX_TXN_DEPTH;
 use crate::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
@@ -214,9 +215,7 @@ impl Ranges {
     /// from key on" ends before it begins, so deleting everything and putting a key in one transaction is allowed.
     fn add(&mut self, delete: &DeleteRangeRequest) {
         let end = if delete.range_end.is_empty() {
-            let mut next = delete.key.to_vec();
-            next.push(0);
-            Bytes::from(next)
+            successor(&delete.key)
         } else {
             delete.range_end.clone()
         };

@@ -5,12 +5,12 @@
 //! proposes a change (is a quorum started, is the learner in sync) is the member's.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use crate::error::{Error, Fault};
 use crate::id::MemberId;
 use crate::membership::{ConfChangeContext, Member};
 use crate::proto::raftpb::{ConfChange, ConfChangeType, ConfState};
+use crate::version::Version;
 
 use super::applied::MemberChange;
 
@@ -19,47 +19,9 @@ use super::applied::MemberChange;
 pub struct Cluster {
     pub(super) members: BTreeMap<MemberId, Member>,
     pub(super) removed: BTreeSet<MemberId>,
-    pub(super) version: Option<ClusterVersion>,
+    pub(super) version: Option<Version>,
     pub(super) downgrade: Option<Downgrade>,
     pub(super) conf_state: ConfState,
-}
-
-/// The version all members can speak, as decided by the leader.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct ClusterVersion {
-    /// The 3 of 3.6.0.
-    pub major: u32,
-    /// The 6 of 3.6.0.
-    pub minor: u32,
-    /// The 0 of 3.6.0; the leader always sets 0.
-    pub patch: u32,
-}
-
-impl ClusterVersion {
-    /// From here on checkpoints of leases are stored and the storage version is written down.
-    pub const V3_6: Self = Self {
-        major: 3,
-        minor: 6,
-        patch: 0,
-    };
-
-    /// Reads `3.6.0` or `3.6`.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.splitn(3, '.').map(|part| {
-            let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-            if digits { part.parse().ok() } else { None }
-        });
-        let (major, minor) = (parts.next()??, parts.next()??);
-        let patch = parts.next().unwrap_or(Some(0))?;
-        Some(Self { major, minor, patch })
-    }
-}
-
-impl fmt::Display for ClusterVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
-    }
 }
 
 /// Whether the cluster is on its way to an older version.
@@ -96,7 +58,7 @@ impl Cluster {
 
     /// The cluster version, once the leader has set one.
     #[must_use]
-    pub fn version(&self) -> Option<ClusterVersion> {
+    pub fn version(&self) -> Option<Version> {
         self.version
     }
 
@@ -265,32 +227,5 @@ fn set(list: &mut Vec<u64>, id: u64, present: bool) {
             list.remove(at);
         }
         (Ok(_), true) | (Err(_), false) => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cluster_versions_read_and_print() {
-        for (text, expected) in [
-            ("3.5.0", Some("3.5.0")),
-            ("3.6", Some("3.6.0")),
-            ("3.10.2", Some("3.10.2")),
-            ("", None),
-            ("3", None),
-            ("3.", None),
-            ("3.5.", None),
-            ("v3.5.0", None),
-            ("3.5.0.1", None),
-            ("3.5.0-rc.0", None),
-            ("3.+5.0", None),
-            ("3.99999999999.0", None),
-        ] {
-            let version = ClusterVersion::parse(text).map(|version| version.to_string());
-            assert_eq!(version.as_deref(), expected, "{text:?}");
-        }
-        assert!(ClusterVersion::parse("3.10.0") > Some(ClusterVersion::V3_6));
     }
 }

@@ -25,7 +25,7 @@ use std::sync::Arc;
 pub use alarm::Alarms;
 pub use applied::{Applied, ConfOutcome, LeaseChange, MemberChange, RequestId, Response};
 pub use apply::ApplyContext;
-pub use cluster::{Cluster, ClusterVersion, Downgrade};
+pub use cluster::{Cluster, Downgrade};
 pub use lease::{Lease, Leases};
 pub use restore::{Begin, KvDone, LeasesDone, Restore, Row};
 pub use view::View;
@@ -97,6 +97,7 @@ impl Store {
             cluster: Arc::clone(&self.cluster),
             applied_index: self.consistent_index,
             term: self.term,
+            size_bytes: self.kv.size_bytes(),
         }
     }
 

@@ -11,8 +11,9 @@ use crate::proto::etcdserverpb::AlarmMember;
 use crate::proto::leasepb;
 use crate::proto::raftpb::ConfState;
 use crate::table::{Bucket, TableOp};
+use crate::version::Version;
 
-use super::cluster::{ClusterVersion, Downgrade};
+use super::cluster::Downgrade;
 use super::lease::Lease;
 
 /// Row names of bucket `meta`.
@@ -82,9 +83,9 @@ pub(super) fn member_removed(id: MemberId, ops: &mut Vec<TableOp>) {
 }
 
 /// The cluster version, and with it the storage version, which older versions than 3.6 do not know.
-pub(super) fn cluster_version(version: ClusterVersion, ops: &mut Vec<TableOp>) {
+pub(super) fn cluster_version(version: Version, ops: &mut Vec<TableOp>) {
     ops.push(put(Bucket::Cluster, CLUSTER_VERSION, version.to_string().into_bytes()));
-    ops.push(if version >= ClusterVersion::V3_6 {
+    ops.push(if version >= Version::V3_6 {
         put(Bucket::Meta, STORAGE_VERSION, version.to_string().into_bytes())
     } else {
         TableOp::delete(Bucket::Meta, STORAGE_VERSION)
@@ -163,8 +164,8 @@ pub(super) fn read_member_id(bucket: Bucket, key: &[u8]) -> Result<MemberId, Fau
 }
 
 /// Reads the cluster version.
-pub(super) fn read_cluster_version(value: &[u8]) -> Result<ClusterVersion, Fault> {
-    let version = std::str::from_utf8(value).ok().and_then(ClusterVersion::parse);
+pub(super) fn read_cluster_version(value: &[u8]) -> Result<Version, Fault> {
+    let version = std::str::from_utf8(value).ok().and_then(Version::parse);
     version.ok_or_else(|| corrupt(Bucket::Cluster, CLUSTER_VERSION, "not a version"))
 }
 

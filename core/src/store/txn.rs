@@ -228,7 +228,7 @@ fn holds(view: &View, compare: &Compare) -> bool {
 }
 
 /// The key right after another.
-fn successor(key: &[u8]) -> Bytes {
+pub(super) fn successor(key: &[u8]) -> Bytes {
     [key, &[0]].concat().into()
 }
 
@@ -265,40 +265,19 @@ fn holds_for(compare: &Compare, kv: Option<&KeyValue>) -> bool {
 
 /// What a key has for a target that is a number, and what it is compared with.
 fn numbers(target: CompareTarget, kv: Option<&KeyValue>, union: Option<&TargetUnion>) -> (i64, i64) {
-    let (found, wanted): (fn(&KeyValue) -> i64, _) = match target {
-        CompareTarget::Value => (|_| 0, None),
-        CompareTarget::Version => (
-            |kv| kv.version,
-            if let Some(TargetUnion::Version(version)) = union {
-                Some(version)
-            } else {
-                None
-            },
-        ),
-        CompareTarget::Create => (
-            |kv| kv.create_revision,
-            if let Some(TargetUnion::CreateRevision(created)) = union {
-                Some(created)
-            } else {
-                None
-            },
-        ),
-        CompareTarget::Mod => (
-            |kv| kv.mod_revision,
-            if let Some(TargetUnion::ModRevision(modified)) = union {
-                Some(modified)
-            } else {
-                None
-            },
-        ),
-        CompareTarget::Lease => (
-            |kv| kv.lease,
-            if let Some(TargetUnion::Lease(lease)) = union {
-                Some(lease)
-            } else {
-                None
-            },
-        ),
+    let found = kv.map_or(0, |kv| match target {
+        CompareTarget::Create => kv.create_revision,
+        CompareTarget::Lease => kv.lease,
+        CompareTarget::Mod => kv.mod_revision,
+        CompareTarget::Value => 0,
+        CompareTarget::Version => kv.version,
+    });
+    let wanted = match (target, union) {
+        (CompareTarget::Create, Some(TargetUnion::CreateRevision(wanted)))
+        | (CompareTarget::Lease, Some(TargetUnion::Lease(wanted)))
+        | (CompareTarget::Mod, Some(TargetUnion::ModRevision(wanted)))
+        | (CompareTarget::Version, Some(TargetUnion::Version(wanted))) => *wanted,
+        _ => 0,
     };
-    (kv.map_or(0, found), wanted.copied().unwrap_or(0))
+    (found, wanted)
 }

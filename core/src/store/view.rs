@@ -26,6 +26,8 @@ pub struct View {
     pub applied_index: u64,
     /// Its term.
     pub term: u64,
+    /// Bytes of keys and values of all kept revisions, which is what the quota bounds.
+    pub size_bytes: u64,
 }
 
 impl View {

@@ -119,6 +119,8 @@ pub(super) struct SegmentReader {
     pub(super) offset: u64,
     /// The checksum so far; none before the first segment read.
     pub(super) checksum: Option<u32>,
+    /// Where the batch being read began; in what etcd has appended, where that began.
+    pub(super) batch_start: u64,
     /// Where the batch being read ends; none in what etcd has appended.
     batch_end: Option<u64>,
     /// Why the segment ends earlier than it was meant to.
@@ -136,6 +138,7 @@ impl SegmentReader {
             is_last,
             offset: 0,
             checksum,
+            batch_start: 0,
             batch_end: None,
             torn: None,
             head_read: false,
@@ -219,10 +222,12 @@ impl SegmentReader {
             if !data.is_empty() && batch_length(data).is_none() {
                 return Err(self.corrupt(self.offset, "no checksum record holds such data"));
             }
+            self.batch_start = self.offset;
             self.batch_end = batch_length(data).map(|length| end + length);
         } else if let Some(batch_end) = self.batch_end {
             if self.offset == batch_end {
                 // No opening record: an etcd has gone on from here.
+                self.batch_start = self.offset;
                 self.batch_end = None;
             } else if end > batch_end {
                 return Err(self.corrupt(self.offset, "the record reaches beyond its batch"));

@@ -50,7 +50,7 @@ pub struct Survey {
 pub struct Replay {
     /// Whose log it is.
     pub identity: Identity,
-    /// The last hard state.
+    /// The last hard state, in no earlier term than the last entry.
     pub hard_state: HardState,
     /// All entries after the snapshot, without gaps.
     pub entries: Vec<Entry>,
@@ -67,6 +67,10 @@ pub struct Tail {
     pub name: SegmentName,
     /// The end of its last good record. All bytes from here on must be zero before it is written to.
     pub offset: u64,
+    /// Where its last batch begins. What lies between there and `offset` can be read, but may be lost with the power all the
+    /// same: the sync that was to make it durable may have failed, or never have come. Write it again before anything
+    /// rests on it.
+    pub unsettled: u64,
     /// Why what followed was cut off, if something was.
     pub torn: Option<&'static str>,
     pub(super) checksum: u32,
@@ -113,7 +117,7 @@ pub fn replay(segments: Vec<Segment>, start: &Marker) -> Result<Replay, Fault> {
     }
     Ok(Replay {
         identity: log.identity()?,
-        hard_state: log.hard_state,
+        hard_state: log.hard_state_of_entries(),
         entries: log.entries,
         tail,
         metadata: log.metadata.unwrap_or_default(),
@@ -171,6 +175,7 @@ impl<'a> Log<'a> {
             tail = Some(Tail {
                 name: reader.name,
                 offset: reader.offset,
+                unsettled: reader.batch_start,
                 torn: reader.torn,
                 checksum: checksum.unwrap_or(0),
                 last_index: self.last_index,
@@ -312,6 +317,19 @@ impl<'a> Log<'a> {
         }
         self.entries.push(entry);
         Ok(())
+    }
+
+    /// A torn batch may have kept its entries and lost the hard state at its end. A member with such entries was in their
+    /// term, and whatever vote it gave there was in that batch too, so that nobody was promised it.
+    fn hard_state_of_entries(&self) -> HardState {
+        match self.entries.last() {
+            Some(last) if last.term > self.hard_state.term => HardState {
+                term: last.term,
+                vote: 0,
+                ..self.hard_state
+            },
+            _ => self.hard_state,
+        }
     }
 
     fn identity(&self) -> Result<Identity, Fault> {

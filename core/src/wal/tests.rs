@@ -153,6 +153,50 @@ fn what_was_written_is_read_back() {
 }
 
 #[test]
+fn the_last_batch_is_the_one_that_may_not_be_durable() {
+    let mut log = Log::create();
+    assert_eq!(log.disk.replay().unwrap().tail.unsettled, 0, "the head is one batch");
+    log.save(&[entry(1, 1, 10)], state(1, 0));
+    let start = log.writer.offset();
+    log.save(&[entry(1, 2, 10), entry(1, 3, 1000)], state(1, 1));
+    let tail = log.disk.replay().unwrap().tail;
+    assert_eq!((tail.unsettled, tail.offset), (start, log.writer.offset()));
+}
+
+#[test]
+fn entries_whose_hard_state_was_torn_off_bring_their_term() {
+    let mut without = Log::resume(sample());
+    let mut log = Log::resume(sample());
+    without.save(&[entry(3, 13, 10)], state(2, 8));
+    log.save(&[entry(3, 13, 10)], state(3, 8));
+    let lost = without.writer.offset() as usize;
+    log.disk.last()[lost..].fill(0);
+    let replay = log.disk.replay().unwrap();
+    assert_eq!(
+        replay.entries.last().map(|entry| (entry.term, entry.index)),
+        Some((3, 13))
+    );
+    assert_eq!(
+        replay.hard_state,
+        HardState {
+            term: 3,
+            vote: 0,
+            commit: 8
+        }
+    );
+    assert!(replay.tail.torn.is_some());
+}
+
+#[test]
+fn a_segment_is_full_at_the_length_that_was_asked_for() {
+    let create = |bytes| Writer::create(IDENTITY, &mut Vec::new()).with_segment_bytes(bytes);
+    let head = create(0).offset();
+    assert!(create(head).is_full());
+    assert!(!create(head + 1).is_full());
+    assert!(!Writer::create(IDENTITY, &mut Vec::new()).is_full());
+}
+
+#[test]
 fn a_later_entry_of_the_same_index_wins() {
     let mut log = Log::create();
     log.save(&[entry(1, 1, 1), entry(1, 2, 1), entry(1, 3, 1)], state(1, 1));

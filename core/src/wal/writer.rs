@@ -64,6 +64,8 @@ pub struct Writer {
     metadata: Bytes,
     name: SegmentName,
     offset: u64,
+    /// The length from which on a segment is full.
+    segment_bytes: u64,
     last_index: u64,
     /// The newest hard state, and whether the log has it.
     state: HardState,
@@ -80,6 +82,7 @@ impl Writer {
             metadata: identity.encode().into(),
             name: SegmentName::FIRST,
             offset: 0,
+            segment_bytes: WAL_SEGMENT_BYTES,
             last_index: 0,
             state: HardState::default(),
             state_written: HardState::default(),
@@ -105,6 +108,7 @@ impl Writer {
             metadata: replay.metadata.clone(),
             name: tail.name,
             offset: tail.offset,
+            segment_bytes: WAL_SEGMENT_BYTES,
             last_index: tail.last_index,
             state: replay.hard_state,
             state_written: replay.hard_state,
@@ -112,6 +116,13 @@ impl Writer {
         };
         writer.batch(out, |_, _| {});
         writer
+    }
+
+    /// The same writer, with segments that are full at another length than [`WAL_SEGMENT_BYTES`].
+    #[must_use]
+    pub const fn with_segment_bytes(mut self, segment_bytes: u64) -> Self {
+        self.segment_bytes = segment_bytes;
+        self
     }
 
     /// Appends `saves` to `out` as one batch; nothing, if no sync is needed for them.
@@ -148,7 +159,7 @@ impl Writer {
     /// Whether the next batch belongs in a new segment.
     #[must_use]
     pub const fn is_full(&self) -> bool {
-        self.offset >= WAL_SEGMENT_BYTES
+        self.offset >= self.segment_bytes
     }
 
     /// Goes on in a new segment; appends its head to `out`, for a file of its own.

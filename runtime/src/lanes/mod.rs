@@ -106,5 +106,9 @@ fn drive<L: Lane>(lane: &mut L, receiver: &Receiver<L::Job>) -> Result<(), Fault
 
 /// A failed file operation as the fault it is.
 pub(crate) fn disk_fault(operation: &'static str, path: &Path, error: &io::Error) -> Fault {
-    Fault::Disk { operation, file: path.display().to_string(), cause: error.to_string() }
+    Fault::Disk {
+        operation,
+        file: path.display().to_string(),
+        cause: error.to_string(),
+    }
 }

@@ -14,7 +14,7 @@ use quoin_core::node::Done;
 use quoin_core::table::TableOp;
 use quoin_core::time::Instant;
 
-use crate::clock::Clock;
+use crate::clock::Time;
 use crate::table::Table;
 
 use super::wal::Keep;
@@ -46,7 +46,7 @@ pub enum TableJob {
 /// The table with what is known of its durability.
 pub struct Rows {
     table: Box<dyn Table>,
-    clock: Clock,
+    clock: Arc<dyn Time>,
     report: Report,
     observe: Observe,
     /// The last batch written.
@@ -60,22 +60,24 @@ pub struct Rows {
 
 impl std::fmt::Debug for Rows {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rows").field("written", &self.written).field("durable", &self.durable).finish_non_exhaustive()
+        f.debug_struct("Rows")
+            .field("written", &self.written)
+            .field("durable", &self.durable)
+            .finish_non_exhaustive()
     }
 }
 
 impl Rows {
-    /// A lane over `table`, whose content was found to cover the log up to `index`.
+    /// A lane over `table`, whose content was found to cover the log up to `index` and synced since.
     pub fn new(table: Box<dyn Table>, index: u64, keep: &Keep) -> Self {
-        // What a crashed process had written may not be durable yet: assume nothing until the first sync.
         Self {
             table,
-            clock: keep.clock,
+            clock: Arc::clone(&keep.clock),
             report: Arc::clone(&keep.report),
             observe: Arc::clone(&keep.observe),
             last: None,
             written: index,
-            durable: 0,
+            durable: index,
             synced_at: keep.clock.now(),
             unsafe_no_fsync: keep.unsafe_no_fsync,
         }
@@ -89,9 +91,18 @@ impl Rows {
             self.table.write(&ops).map_err(|error| table_fault("write", &error))?;
         }
         self.last = Some(batch);
-        let bytes = self.table.size_bytes().map_err(|error| table_fault("measure", &error))?;
-        (self.observe)(Observation::TableWrite { bytes, took: self.clock.now().saturating_since(begun) });
-        (self.report)(Done::Stored { batch, durable_index: self.durable });
+        let bytes = self
+            .table
+            .size_bytes()
+            .map_err(|error| table_fault("measure", &error))?;
+        (self.observe)(Observation::TableWrite {
+            bytes,
+            took: self.clock.now().saturating_since(begun),
+        });
+        (self.report)(Done::Stored {
+            batch,
+            durable_index: self.durable,
+        });
         Ok(())
     }
 
@@ -102,7 +113,10 @@ impl Rows {
             }
             self.durable = self.written;
             if let Some(batch) = self.last {
-                (self.report)(Done::Stored { batch, durable_index: self.durable });
+                (self.report)(Done::Stored {
+                    batch,
+                    durable_index: self.durable,
+                });
             }
         }
         self.synced_at = self.clock.now();
@@ -180,5 +194,9 @@ fn keep_last_change_of_each_row(ops: &mut Vec<TableOp>) {
 }
 
 fn table_fault(operation: &'static str, error: &io::Error) -> Fault {
-    Fault::Disk { operation, file: "the table".to_owned(), cause: error.to_string() }
+    Fault::Disk {
+        operation,
+        file: "the table".to_owned(),
+        cause: error.to_string(),
+    }
 }

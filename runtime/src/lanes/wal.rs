@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quoin_core::error::Fault;
-use quoin_core::limits::WAL_SEGMENT_BYTES;
 use quoin_core::member::BatchId;
 use quoin_core::node::Done;
 use quoin_core::proto::raftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata};
@@ -18,7 +17,7 @@ use quoin_core::snap::{self, SnapshotName};
 use quoin_core::time::Instant;
 use quoin_core::wal::{Identity, Marker, Replay, Save, Segment, SegmentName, Source, Writer, select};
 
-use crate::clock::Clock;
+use crate::clock::Time;
 use crate::disk::{Disk, DiskFile, write_atomically};
 
 use super::{Lane, Observation, Observe, Report, disk_fault};
@@ -62,10 +61,12 @@ pub struct Keep {
     pub max_wals: usize,
     /// `--max-snapshots`; 0 keeps all.
     pub max_snapshots: usize,
+    /// Length of a log file: [`WAL_SEGMENT_BYTES`](quoin_core::limits::WAL_SEGMENT_BYTES), but in simulations.
+    pub segment_bytes: u64,
     /// `--unsafe-no-fsync`.
     pub unsafe_no_fsync: bool,
     /// Where times are measured.
-    pub clock: Clock,
+    pub clock: Arc<dyn Time>,
     /// Where completions go.
     pub report: Report,
     /// Where measurements go.
@@ -86,7 +87,9 @@ pub struct Log {
 
 impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Log").field("segment", &self.writer.name()).finish_non_exhaustive()
+        f.debug_struct("Log")
+            .field("segment", &self.writer.name())
+            .finish_non_exhaustive()
     }
 }
 
@@ -110,7 +113,10 @@ pub fn open(disk: &dyn Disk, dir: &Path, names: &[SegmentName]) -> Result<Vec<Se
             return Err(disk_fault("lock", &path, &io::Error::other("another process holds it")));
         }
         let size = file.len().map_err(|error| disk_fault("measure", &path, &error))?;
-        opened.push(Segment { name: *name, source: Box::new(FileSource { file, path, size }) });
+        opened.push(Segment {
+            name: *name,
+            source: Box::new(FileSource { file, path, size }),
+        });
     }
     Ok(opened)
 }
@@ -128,7 +134,10 @@ impl Source for FileSource {
     }
 
     fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), Fault> {
-        let read = self.file.read_at(offset, into).map_err(|error| disk_fault("read", &self.path, &error))?;
+        let read = self
+            .file
+            .read_at(offset, into)
+            .map_err(|error| disk_fault("read", &self.path, &error))?;
         if read < into.len() {
             return Err(disk_fault("read", &self.path, &io::ErrorKind::UnexpectedEof.into()));
         }
@@ -137,30 +146,48 @@ impl Source for FileSource {
 }
 
 impl Log {
-    /// Begins the log of a new member in `dir`, which appears complete or not at all.
-    pub fn create(disk: Arc<dyn Disk>, dir: &Path, identity: Identity, keep: Keep) -> Result<Self, Fault> {
+    /// Begins the log of a new member in `dir` with what it starts from. The log appears complete or not at all.
+    pub fn create(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        identity: Identity,
+        first: Save<'_>,
+        keep: Keep,
+    ) -> Result<Self, Fault> {
         let beside = dir.with_extension("tmp");
         let fail = |operation| move |error: io::Error| disk_fault(operation, dir, &error);
         disk.remove_dir(&beside).map_err(fail("clear the place of"))?;
         disk.create_dir(&beside).map_err(fail("create"))?;
         let mut head = Vec::new();
-        let writer = Writer::create(identity, &mut head);
-        let mut file = prepare(&*disk, &beside, &writer.name().to_string(), &head)?;
-        file.sync_data().map_err(fail("sync"))?;
+        let mut writer = Writer::create(identity, &mut head).with_segment_bytes(keep.segment_bytes);
+        writer.write([first], &mut head);
+        let name = writer.name().to_string();
+        drop(prepare(&*disk, &beside, &name, keep.segment_bytes, &head)?);
         disk.sync_dir(&beside).map_err(fail("sync"))?;
-        drop(file);
         disk.rename(&beside, dir).map_err(fail("name"))?;
         if let Some(parent) = dir.parent() {
             disk.sync_dir(parent).map_err(fail("sync the parent of"))?;
         }
-        let path = dir.join(writer.name().to_string());
-        file = disk.open(&path).map_err(|error| disk_fault("open", &path, &error))?;
+        let path = dir.join(name);
+        let file = disk.open(&path).map_err(|error| disk_fault("open", &path, &error))?;
         lock(&*file, &path)?;
-        Ok(Self { disk, dir: dir.to_owned(), keep, writer, file, older: Vec::new(), buffer: Vec::new() })
+        let mut log = Self {
+            disk,
+            dir: dir.to_owned(),
+            keep,
+            writer,
+            file,
+            older: Vec::new(),
+            buffer: Vec::new(),
+        };
+        log.cut_if_full()?;
+        Ok(log)
     }
 
-    /// Goes on with a log that was read back. A torn tail is put aside and cut off first.
+    /// Goes on with a log that was read back. A torn tail is put aside and cut off first. Whatever was read becomes durable,
+    /// because an earlier process may have died before it synced, or of a sync that failed.
     pub fn resume(disk: Arc<dyn Disk>, dir: &Path, replay: &Replay, keep: Keep) -> Result<Self, Fault> {
+        disk.sync_dir(dir).map_err(|error| disk_fault("sync", dir, &error))?;
         let mut names = segments(&*disk, dir)?;
         names.sort_unstable();
         let mut older = Vec::new();
@@ -171,18 +198,36 @@ impl Log {
             older.push((name, file));
         }
         let path = dir.join(replay.tail.name.to_string());
-        let fail = |operation| { let path = path.clone(); move |error: io::Error| disk_fault(operation, &path, &error) };
+        let fail = |operation| {
+            let path = path.clone();
+            move |error: io::Error| disk_fault(operation, &path, &error)
+        };
         let mut file = disk.open(&path).map_err(fail("open"))?;
         lock(&*file, &path)?;
         if replay.tail.torn.is_some() {
             set_aside(&*disk, dir, replay.tail.name, &*file, replay.tail.offset)?;
         }
+        // After a failed sync the system takes these pages for written.
+        let mut unsettled = vec![0; usize::try_from(replay.tail.offset - replay.tail.unsettled).unwrap_or(usize::MAX)];
+        file.read_at(replay.tail.unsettled, &mut unsettled)
+            .map_err(fail("read"))?;
+        file.write_at(replay.tail.unsettled, &unsettled)
+            .map_err(fail("write"))?;
         file.truncate(replay.tail.offset).map_err(fail("truncate"))?;
-        file.preallocate(WAL_SEGMENT_BYTES.max(replay.tail.offset)).map_err(fail("preallocate"))?;
+        file.preallocate(keep.segment_bytes.max(replay.tail.offset))
+            .map_err(fail("preallocate"))?;
         file.sync_data().map_err(fail("sync"))?;
         let mut buffer = Vec::new();
-        let writer = Writer::resume(replay, &mut buffer);
-        let mut log = Self { disk, dir: dir.to_owned(), keep, writer, file, older, buffer: Vec::new() };
+        let writer = Writer::resume(replay, &mut buffer).with_segment_bytes(keep.segment_bytes);
+        let mut log = Self {
+            disk,
+            dir: dir.to_owned(),
+            keep,
+            writer,
+            file,
+            older,
+            buffer: Vec::new(),
+        };
         log.append(&buffer, replay.tail.offset)?;
         log.cut_if_full()?;
         Ok(log)
@@ -205,9 +250,14 @@ impl Log {
             return Ok(());
         }
         let begun = self.keep.clock.now();
-        self.file.write_at(offset, bytes).map_err(|error| self.fault("append to", &error))?;
+        self.file
+            .write_at(offset, bytes)
+            .map_err(|error| self.fault("append to", &error))?;
         let written = self.keep.clock.now();
-        (self.keep.observe)(Observation::WalWrite { bytes: bytes.len(), took: written.saturating_since(begun) });
+        (self.keep.observe)(Observation::WalWrite {
+            bytes: bytes.len(),
+            took: written.saturating_since(begun),
+        });
         self.sync(written)
     }
 
@@ -231,14 +281,21 @@ impl Log {
         let mut head = Vec::new();
         let cut = self.writer.cut(&mut head);
         let closed = self.dir.join(cut.closed.to_string());
-        let fail = |operation| { let closed = closed.clone(); move |error: io::Error| disk_fault(operation, &closed, &error) };
+        let fail = |operation| {
+            let closed = closed.clone();
+            move |error: io::Error| disk_fault(operation, &closed, &error)
+        };
         self.file.truncate(cut.closed_bytes).map_err(fail("truncate"))?;
         self.file.sync_data().map_err(fail("sync"))?;
-        let next = prepare(&*self.disk, &self.dir, PREPARED, &head)?;
+        let next = prepare(&*self.disk, &self.dir, PREPARED, self.keep.segment_bytes, &head)?;
         let path = self.dir.join(cut.opened.to_string());
         lock(&*next, &path)?;
-        self.disk.rename(&self.dir.join(PREPARED), &path).map_err(|error| disk_fault("name", &path, &error))?;
-        self.disk.sync_dir(&self.dir).map_err(|error| disk_fault("sync", &self.dir, &error))?;
+        self.disk
+            .rename(&self.dir.join(PREPARED), &path)
+            .map_err(|error| disk_fault("name", &path, &error))?;
+        self.disk
+            .sync_dir(&self.dir)
+            .map_err(|error| disk_fault("sync", &self.dir, &error))?;
         let closed = std::mem::replace(&mut self.file, next);
         self.older.push((cut.closed, closed));
         tracing::info!(path = %path.display(), "created a new WAL segment");
@@ -249,13 +306,29 @@ impl Log {
     pub fn snapshot(&mut self, index: u64, term: u64, conf_state: &ConfState) -> Result<(), Fault> {
         let begun = self.keep.clock.now();
         let name = SnapshotName { term, index };
-        let metadata = SnapshotMetadata { conf_state: Some(conf_state.clone()), index, term };
-        let bytes = snap::encode(&Snapshot { metadata: Some(metadata), ..Snapshot::default() });
+        let metadata = SnapshotMetadata {
+            conf_state: Some(conf_state.clone()),
+            index,
+            term,
+        };
+        let bytes = snap::encode(&Snapshot {
+            metadata: Some(metadata),
+            ..Snapshot::default()
+        });
         write_atomically(&*self.disk, &self.keep.snap_dir, &name.to_string(), &bytes)
             .map_err(|error| disk_fault("write", &self.keep.snap_dir.join(name.to_string()), &error))?;
-        let marker = Marker { index, term, conf_state: Some(conf_state.clone()) };
-        self.save([Save { marker: Some(&marker), ..Save::default() }])?;
-        (self.keep.observe)(Observation::SnapSave { took: self.keep.clock.now().saturating_since(begun) });
+        let marker = Marker {
+            index,
+            term,
+            conf_state: Some(conf_state.clone()),
+        };
+        self.save([Save {
+            marker: Some(&marker),
+            ..Save::default()
+        }])?;
+        (self.keep.observe)(Observation::SnapSave {
+            took: self.keep.clock.now().saturating_since(begun),
+        });
         tracing::info!(snapshot_index = index, "saved snapshot to disk");
         self.release(index)
     }
@@ -267,10 +340,16 @@ impl Log {
         names.push(self.writer.name());
         let needed = select(names.clone(), index)?.len();
         let released = names.len() - needed;
-        let surplus = if self.keep.max_wals == 0 { 0 } else { names.len().saturating_sub(self.keep.max_wals) };
+        let surplus = if self.keep.max_wals == 0 {
+            0
+        } else {
+            names.len().saturating_sub(self.keep.max_wals)
+        };
         for (name, _) in self.older.drain(..released.min(surplus)) {
             let path = self.dir.join(name.to_string());
-            self.disk.remove(&path).map_err(|error| disk_fault("remove", &path, &error))?;
+            self.disk
+                .remove(&path)
+                .map_err(|error| disk_fault("remove", &path, &error))?;
             tracing::info!(path = %path.display(), "purged");
         }
         if self.keep.max_snapshots == 0 {
@@ -279,7 +358,9 @@ impl Log {
         let snapshots = snapshot_files(&*self.disk, &self.keep.snap_dir)?;
         for name in snapshots.iter().rev().skip(self.keep.max_snapshots) {
             let path = self.keep.snap_dir.join(name.to_string());
-            self.disk.remove(&path).map_err(|error| disk_fault("remove", &path, &error))?;
+            self.disk
+                .remove(&path)
+                .map_err(|error| disk_fault("remove", &path, &error))?;
         }
         Ok(())
     }
@@ -297,7 +378,13 @@ impl Log {
 
     fn save_batches(&mut self, batches: &[WalJob]) -> Result<(), Fault> {
         let saves = batches.iter().filter_map(|job| match job {
-            WalJob::Save { hard_state, entries, .. } => Some(Save { marker: None, entries, state: *hard_state }),
+            WalJob::Save {
+                hard_state, entries, ..
+            } => Some(Save {
+                marker: None,
+                entries,
+                state: *hard_state,
+            }),
             WalJob::Snapshot { .. } => None,
         });
         self.save(saves)?;
@@ -318,7 +405,13 @@ impl Lane for Log {
     fn run(&mut self, jobs: &mut Vec<WalJob>) -> Result<(), Fault> {
         for group in jobs.chunk_by(|a, b| matches!((a, b), (WalJob::Save { .. }, WalJob::Save { .. }))) {
             match group {
-                [WalJob::Snapshot { index, term, conf_state }] => {
+                [
+                    WalJob::Snapshot {
+                        index,
+                        term,
+                        conf_state,
+                    },
+                ] => {
                     self.snapshot(*index, *term, conf_state)?;
                     (self.keep.report)(Done::SnapshotSaved { index: *index });
                 }
@@ -354,14 +447,23 @@ pub fn snapshot_files(disk: &dyn Disk, dir: &Path) -> Result<Vec<SnapshotName>, 
 }
 
 /// Creates a preallocated segment file with its head, synced but for its name.
-fn prepare(disk: &dyn Disk, dir: &Path, name: &str, head: &[u8]) -> Result<Box<dyn DiskFile>, Fault> {
+fn prepare(
+    disk: &dyn Disk,
+    dir: &Path,
+    name: &str,
+    segment_bytes: u64,
+    head: &[u8],
+) -> Result<Box<dyn DiskFile>, Fault> {
     let path = dir.join(name);
-    let fail = |operation| { let path = path.clone(); move |error: io::Error| disk_fault(operation, &path, &error) };
+    let fail = |operation| {
+        let path = path.clone();
+        move |error: io::Error| disk_fault(operation, &path, &error)
+    };
     if crate::disk::exists(disk, &path).map_err(fail("look at"))? {
         disk.remove(&path).map_err(fail("remove"))?;
     }
     let mut file = disk.create(&path).map_err(fail("create"))?;
-    file.preallocate(WAL_SEGMENT_BYTES).map_err(fail("preallocate"))?;
+    file.preallocate(segment_bytes).map_err(fail("preallocate"))?;
     file.write_at(0, head).map_err(fail("write"))?;
     file.sync_data().map_err(fail("sync"))?;
     Ok(file)

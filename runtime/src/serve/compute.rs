@@ -31,6 +31,11 @@ impl Compute {
         Ok(Self(sender))
     }
 
+    /// Whether another job would be taken now.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.0.is_full()
+    }
+
     /// Runs `work` on the lane's thread.
     pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();

@@ -42,15 +42,24 @@ const SEND_BUFFER_BYTES: usize = 256 * 1024;
 /// Streams of one connection at the same time, whatever the configuration allows: a bound on a client's hold.
 const STREAMS_MAX: u32 = 65_536;
 
+/// The two ends of a server: the one that is announced, and the one that is not waited for.
+struct Stops {
+    stop: Stop,
+    abort: Stop,
+}
+
 /// Serves a connection until it ends, or until the server stops and its calls are answered.
-pub(crate) async fn serve(context: Arc<Context>, endpoint: Endpoint, mut socket: Box<dyn Socket>, stop: Stop) {
+pub(crate) async fn serve(context: Arc<Context>, endpoint: Endpoint, mut socket: Box<dyn Socket>) {
     let timer = Timer(Arc::clone(&context.runtime));
     let mut patience = context.runtime.sleep_until(context.clock.now() + HEAD_PATIENCE);
-    let mut early = stop.clone();
+    let mut stops = Stops {
+        stop: context.stop.clone(),
+        abort: context.abort.clone(),
+    };
     let sniffed = {
         let mut sniff = pin!(sniff(&mut *socket));
         let first = poll_fn(|cx| {
-            let given_up = patience.as_mut().poll(cx).is_ready() || early.poll_stopped(cx).is_ready();
+            let given_up = patience.as_mut().poll(cx).is_ready() || stops.stop.poll_stopped(cx).is_ready();
             if given_up {
                 Poll::Ready(None)
             } else {
@@ -67,12 +76,12 @@ pub(crate) async fn serve(context: Arc<Context>, endpoint: Endpoint, mut socket:
         let builder = http2_builder(&context, timer);
         let service = service_fn(move |request: Request<Incoming>| respond(Arc::clone(&context), endpoint, request));
         let connection = builder.serve_connection(io, service);
-        drive(connection, &wire, stop, |connection| connection.graceful_shutdown()).await;
+        drive(connection, &wire, stops, |connection| connection.graceful_shutdown()).await;
     } else {
         let builder = http1_builder(timer);
         let service = service_fn(move |request: Request<Incoming>| respond(Arc::clone(&context), endpoint, request));
         let connection = builder.serve_connection(io, service);
-        drive(connection, &wire, stop, |connection| connection.graceful_shutdown()).await;
+        drive(connection, &wire, stops, |connection| connection.graceful_shutdown()).await;
     }
 }
 
@@ -105,16 +114,19 @@ fn http1_builder(timer: Timer) -> http1::Builder {
 async fn drive<C: Future<Output = hyper::Result<()>>>(
     connection: C,
     wire: &Wire,
-    mut stop: Stop,
+    mut stops: Stops,
     finish: impl Fn(Pin<&mut C>),
 ) {
     let mut connection = pin!(connection);
     let mut finishing = false;
     poll_fn(|cx| {
         wire.begin_turn();
-        if !finishing && stop.poll_stopped(cx).is_ready() {
+        if !finishing && stops.stop.poll_stopped(cx).is_ready() {
             finishing = true;
             finish(connection.as_mut());
+        }
+        if finishing && stops.abort.poll_stopped(cx).is_ready() {
+            return Poll::Ready(());
         }
         let ended = connection.as_mut().poll(cx);
         match (ended, wire.finish_turn(cx)) {

@@ -25,6 +25,14 @@ pub(crate) fn alarms(context: &Context) -> Vec<AlarmMember> {
     context.node.published().view.alarms.list(AlarmType::None).collect()
 }
 
+/// What members, leases and the store's own notes take, roughly: a page, as the least that etcd reports.
+const NOTES_BYTES: u64 = 4096;
+
+/// Bytes of the backing store that hold data.
+pub(crate) fn in_use_bytes(published: &Published) -> i64 {
+    i64::try_from(published.view.size_bytes.saturating_add(NOTES_BYTES)).unwrap_or(i64::MAX)
+}
+
 /// Whether an alarm is of this kind.
 pub(crate) fn is_alarm(alarm: &AlarmMember, kind: AlarmType) -> bool {
     alarm.alarm == kind as i32
@@ -131,6 +139,9 @@ fn refresh(context: &Context, metrics: &Metrics) {
     let mvcc = &metrics.mvcc;
     mvcc.current_revision.set(view.kv.revision());
     mvcc.compact_revision.set(view.kv.compact_revision());
-    mvcc.db_in_use_bytes.set(number(view.size_bytes));
+    let in_use = in_use_bytes(&published);
+    mvcc.db_in_use_bytes.set(in_use);
+    // What was written last is not in the table yet.
+    mvcc.db_bytes.set(mvcc.db_bytes.get().max(in_use));
     mvcc.keys.set(i64::try_from(view.kv.key_count()).unwrap_or(i64::MAX));
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use quoin_core::config::Url;
 
-use super::stop::Stop;
 use super::{Context, Endpoint, connection};
 use crate::seam::{Listener, Task};
 
@@ -76,7 +75,7 @@ async fn accept_all(context: &Arc<Context>, endpoint: Endpoint, mut listener: Bo
         .await;
         match accepted {
             None => return,
-            Some(Ok((connection, _))) => place(context, endpoint, &context.stop, connection),
+            Some(Ok((connection, _))) => place(context, endpoint, connection),
             Some(Err(error)) if is_lost_connection(&error) => {}
             Some(Err(error)) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -86,15 +85,14 @@ async fn accept_all(context: &Arc<Context>, endpoint: Endpoint, mut listener: Bo
     }
 }
 
-fn place(context: &Arc<Context>, endpoint: Endpoint, stop: &Stop, connection: std::net::TcpStream) {
+fn place(context: &Arc<Context>, endpoint: Endpoint, connection: std::net::TcpStream) {
     // Answers leave in one write already; waiting for more would only delay them.
     let _ = connection.set_nodelay(true);
     let Some(alive) = context.hold_open() else { return };
     let serving = Arc::clone(context);
-    let stop = stop.clone();
     let serve = move |socket| -> Task {
         Box::pin(async move {
-            connection::serve(serving, endpoint, socket, stop).await;
+            connection::serve(serving, endpoint, socket).await;
             drop(alive);
         })
     };

@@ -45,6 +45,8 @@ pub(crate) struct Context {
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) settings: Settings,
     pub(crate) stop: Stop,
+    /// Ends what is still open when the patience of a stopping server does.
+    pub(crate) abort: Stop,
 }
 
 /// What of the configuration concerns serving.

@@ -21,7 +21,7 @@ const GATHERED_BYTES_MAX: usize = 128 * 1024;
 const IDLE_BYTES_MAX: usize = 16 * 1024;
 
 /// Reads in one turn of the connection's task.
-const READS_PER_TURN: u32 = 16;
+const READS_PER_TURN: u32 = 8;
 
 /// hyper's side of a connection. The connection's task keeps a clone to end its turns.
 #[derive(Clone)]
@@ -169,5 +169,143 @@ impl hyper::rt::Write for Wire {
         let mut state = self.lock();
         ready!(state.write_out(cx))?;
         state.socket.poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::task::Waker;
+
+    use hyper::rt::{Read as _, ReadBuf, Write as _};
+
+    use super::*;
+
+    /// A socket that has given pieces to read and takes so many bytes, and what was done to it.
+    #[derive(Clone, Default)]
+    struct Script(Arc<Mutex<Acts>>);
+
+    #[derive(Default)]
+    struct Acts {
+        to_read: VecDeque<&'static [u8]>,
+        reads: usize,
+        room: usize,
+        written: Vec<Vec<u8>>,
+        is_shut: bool,
+    }
+
+    impl Script {
+        fn acts(&self) -> MutexGuard<'_, Acts> {
+            self.0.lock().unwrap()
+        }
+    }
+
+    impl Socket for Script {
+        fn poll_read(&mut self, _: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+            let mut acts = self.acts();
+            acts.reads += 1;
+            let Some(piece) = acts.to_read.pop_front() else {
+                return Poll::Pending;
+            };
+            buffer[..piece.len()].copy_from_slice(piece);
+            Poll::Ready(Ok(piece.len()))
+        }
+
+        fn poll_write(&mut self, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            let mut acts = self.acts();
+            let length = bytes.len().min(acts.room);
+            if length == 0 {
+                return Poll::Pending;
+            }
+            acts.room -= length;
+            acts.written.push(bytes[..length].to_vec());
+            Poll::Ready(Ok(length))
+        }
+
+        fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.acts().is_shut = true;
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn wire(room: usize) -> (Wire, Script) {
+        let script = Script::default();
+        script.acts().room = room;
+        (
+            Wire::new(Box::new(script.clone()), Bytes::from_static(b"early")),
+            script,
+        )
+    }
+
+    fn read(wire: &mut Wire, room: usize) -> Option<Vec<u8>> {
+        let mut storage = vec![0; room];
+        let mut buffer = ReadBuf::new(&mut storage);
+        let read = Pin::new(wire).poll_read(&mut Context::from_waker(Waker::noop()), buffer.unfilled());
+        read.is_ready().then(|| buffer.filled().to_vec())
+    }
+
+    fn write(wire: &mut Wire, bytes: &[u8]) -> Poll<usize> {
+        Pin::new(wire)
+            .poll_write(&mut Context::from_waker(Waker::noop()), bytes)
+            .map(Result::unwrap)
+    }
+
+    #[test]
+    fn what_was_read_early_comes_first() {
+        let (mut wire, script) = wire(0);
+        script.acts().to_read.push_back(b"late");
+        assert_eq!(read(&mut wire, 3).unwrap(), b"ear");
+        assert_eq!(read(&mut wire, 64).unwrap(), b"ly");
+        assert_eq!(read(&mut wire, 64).unwrap(), b"late");
+    }
+
+    #[test]
+    fn a_turn_reads_a_bounded_number_of_times_and_an_empty_socket_once() {
+        let (mut wire, script) = wire(0);
+        read(&mut wire, 64);
+        script.acts().to_read.extend([b"x".as_slice(); 20]);
+        let in_one_turn = std::iter::from_fn(|| read(&mut wire, 64)).count();
+        assert_eq!(in_one_turn, READS_PER_TURN as usize);
+        script.acts().to_read.clear();
+        wire.begin_turn();
+        let before = script.acts().reads;
+        assert!(read(&mut wire, 64).is_none() && read(&mut wire, 64).is_none());
+        assert_eq!(
+            script.acts().reads,
+            before + 1,
+            "a socket that had nothing is not asked again in the turn"
+        );
+    }
+
+    #[test]
+    fn answers_of_a_turn_leave_in_one_write() {
+        let (mut wire, script) = wire(usize::MAX);
+        for answer in [b"one ".as_slice(), b"two ", b"three"] {
+            assert_eq!(write(&mut wire, answer), Poll::Ready(answer.len()));
+        }
+        assert!(script.acts().written.is_empty());
+        assert!(wire.finish_turn(&mut Context::from_waker(Waker::noop())).is_ready());
+        assert_eq!(script.acts().written, [b"one two three"]);
+    }
+
+    #[test]
+    fn a_reader_that_takes_nothing_stops_the_writer() {
+        let (mut wire, script) = wire(0);
+        let chunk = vec![7; 50_000];
+        let taken: usize = std::iter::from_fn(|| match write(&mut wire, &chunk) {
+            Poll::Ready(length) => Some(length),
+            Poll::Pending => None,
+        })
+        .sum();
+        assert!(
+            taken < GATHERED_BYTES_MAX + chunk.len(),
+            "{taken} bytes are held for it"
+        );
+        script.acts().room = usize::MAX;
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut wire).poll_shutdown(&mut cx).is_ready());
+        let acts = script.acts();
+        assert_eq!(acts.written.iter().map(Vec::len).sum::<usize>(), taken);
+        assert!(acts.is_shut, "what was gathered leaves before the end");
     }
 }

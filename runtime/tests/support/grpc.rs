@@ -407,6 +407,46 @@ pub(crate) fn a_long_range_reaches_a_slow_reader_whole(runtime: Arc<dyn Runtime>
     world.handle.stop();
 }
 
+pub(crate) fn a_range_of_many_keys_is_answered_like_any_other(runtime: Arc<dyn Runtime>) {
+    let (world, ()) = with_grpc(runtime, async |grpc| {
+        for hundred in 0..60 {
+            let op = |number| RequestOp {
+                request: Some(request_op::Request::RequestPut(put(
+                    &format!("k{hundred:02}{number:02}"),
+                    "",
+                ))),
+            };
+            let txn = TxnRequest {
+                success: (0..100).map(op).collect(),
+                ..TxnRequest::default()
+            };
+            let _: TxnResponse = grpc.ok("/etcdserverpb.KV/Txn", &txn).await;
+        }
+        let all = RangeRequest {
+            range_end: "l".into(),
+            ..get("k")
+        };
+        let found: RangeResponse = grpc.ok(RANGE, &all).await;
+        assert_eq!((found.count, found.kvs.len(), found.more), (6000, 6000, false));
+        assert!(found.kvs.is_sorted_by_key(|kv| kv.key.clone()));
+        let header = found.header.unwrap();
+        assert_eq!((header.member_id, header.revision), (inline::MEMBER, 61));
+        let early: RangeResponse = grpc
+            .ok(
+                RANGE,
+                &RangeRequest {
+                    revision: 2,
+                    ..all.clone()
+                },
+            )
+            .await;
+        assert_eq!(early.count, 100);
+        let outcome = grpc.call(RANGE, &[], &RangeRequest { revision: 99, ..all }).await;
+        assert_eq!(refused(&outcome).0, 11);
+    });
+    world.handle.stop();
+}
+
 pub(crate) fn many_calls_share_a_connection(runtime: Arc<dyn Runtime>) {
     let world = World::start(runtime);
     let spawner = Arc::clone(&world.runtime);

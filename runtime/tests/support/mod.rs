@@ -7,6 +7,7 @@ pub(crate) mod client;
 pub(crate) mod grpc;
 pub(crate) mod http;
 pub(crate) mod inline;
+pub(crate) mod member;
 pub(crate) mod streams;
 
 use std::net::SocketAddr;
@@ -73,8 +74,10 @@ macro_rules! serving_tests {
                 errors_have_etcds_code_and_text, unknown_methods_are_refused, frames_that_make_no_sense_are_refused,
                 too_large_messages_are_refused, compression_is_answered_with_compression, a_deadline_is_kept,
                 a_call_that_needs_a_leader_fails_without, a_learner_serves_little,
-                a_long_range_reaches_a_slow_reader_whole, many_calls_share_a_connection, the_member_is_described,
+                a_long_range_reaches_a_slow_reader_whole, many_calls_share_a_connection,
+                a_range_of_many_keys_is_answered_like_any_other, the_member_is_described,
                 bytes_that_are_no_protocol_end_the_connection;
+            member: a_member_keeps_what_it_acknowledged;
             http: health_tells_what_is_wrong, livez_and_readyz_run_their_checks, the_version_is_told,
                 other_paths_and_methods_are_refused, origins_and_hosts_are_checked, metrics_are_counted,
                 the_metrics_port_serves_nothing_else;

@@ -61,11 +61,7 @@ impl Table {
         let view = mvcc.view();
         view.keys.check();
         view.log.check();
-        let kept: Vec<_> = view
-            .log
-            .iter()
-            .map(|(_, record)| (record.row_key(), record.row().clone()))
-            .collect();
+        let kept: Vec<_> = view.log.iter().map(|(_, record)| record.to_row()).collect();
         let rows: Vec<_> = self
             .key_rows()
             .map(|(key, value)| (key.clone(), value.clone()))

@@ -168,7 +168,11 @@ fn lost_messages_and_restarts_lose_nothing_that_was_answered() {
         let leader = world.leader();
         world.call(leader, put("end", "yes")).unwrap();
         agree(&mut world, &[("end", "yes")]);
-        assert!(acknowledged.len() >= 10, "seed {seed}: {} were answered", acknowledged.len());
+        assert!(
+            acknowledged.len() >= 10,
+            "seed {seed}: {} were answered",
+            acknowledged.len()
+        );
         for (key, text) in acknowledged {
             assert_eq!(value(&world.node(leader).view(), &key), Some(text), "seed {seed}");
         }

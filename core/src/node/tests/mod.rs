@@ -4,6 +4,7 @@ mod cluster;
 mod leases;
 mod membership;
 mod repeat;
+mod rough;
 mod single;
 mod world;
 
@@ -59,7 +60,9 @@ fn brief(effect: &Effect) -> String {
             }
             text + if *sync { " sync" } else { "" }
         }
-        Effect::Publish { view, events, status } => format!(
+        Effect::Publish {
+            view, events, status, ..
+        } => format!(
             "publish revision={} applied={} events={}{}{}",
             view.kv.revision(),
             status.applied_index,

@@ -526,7 +526,10 @@ impl World {
             MessageType::MsgRequestVote => (term, vote) == (message.term, id.0),
             _ => term == message.term,
         };
-        assert!(is_kept, "{id} promises what its disk, at term {term}, does not have: {message:?}");
+        assert!(
+            is_kept,
+            "{id} promises what its disk, at term {term}, does not have: {message:?}"
+        );
     }
 
     /// What is applied is on this member's disk and on a quorum's, and there is one leader in a term.
@@ -553,7 +556,10 @@ impl World {
         let founders = self.founders;
         let is_change = |entry: &Entry| entry.index > founders && entry.entry_type != EntryType::EntryNormal as i32;
         if conf_state.voters.len() as u64 == founders && !disk.entries.iter().any(is_change) {
-            assert!(holders as u64 > founders / 2, "entry {index} is applied and only {holders} voters have it");
+            assert!(
+                holders as u64 > founders / 2,
+                "entry {index} is applied and only {holders} voters have it"
+            );
         }
     }
 }

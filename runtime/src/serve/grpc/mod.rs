@@ -146,7 +146,9 @@ fn unimplemented(method: Method) -> Status {
 
 /// Answers a call that is posted as something else than gRPC, in grpc-go's words.
 pub(crate) fn wrong_content_type(found: Option<&HeaderValue>) -> Response<Reply> {
-    let found = found.map_or_else(String::new, |value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let found = found.map_or_else(String::new, |value| {
+        String::from_utf8_lossy(value.as_bytes()).into_owned()
+    });
     let text = format!("invalid gRPC request content-type {found:?}");
     let mut response = failed(&Status::new(INVALID_ARGUMENT, text));
     *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;

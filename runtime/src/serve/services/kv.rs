@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -14,7 +15,8 @@ use quoin_core::proto::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
     RangeRequest, RangeResponse, TxnRequest, TxnResponse,
 };
-use quoin_core::store::{Response as Applied, check};
+use quoin_core::store::{Response as Applied, View, check};
+use quoin_core::time::Instant;
 
 use super::propose;
 use crate::serve::grpc::Answer;
@@ -26,6 +28,9 @@ use crate::serve::{Context, facts};
 
 /// Encoded size above which a range is sent in pieces that are made when the client has room for them.
 const WHOLE_RANGE_BYTES_MAX: usize = 256 * 1024;
+
+/// Keys above which a range is walked on a lane, so that the worker's other connections do not wait for it.
+const LONG_RANGE_KEYS: i64 = 5_000;
 
 /// Size of such a piece, but for the last key in it.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -49,12 +54,56 @@ async fn range(context: &Context, request: &RangeRequest) -> Result<RangeRespons
         }
         facts::confirm_read(context).await?;
     }
+    if is_long(&context.node.published().view, request) && context.compute.has_room() {
+        return long_range(context, request).await;
+    }
     let began = context.clock.now();
     let published = context.node.published();
     let result = published.view.range(request);
+    measure(context, request, began, result.is_ok());
+    let mut response = result?;
+    facts::complete_from(context, &published, &mut response.header);
+    Ok(response)
+}
+
+/// Whether a range may walk so many keys that the worker's other connections would notice.
+fn is_long(view: &View, request: &RangeRequest) -> bool {
+    let is_limited = (1..=LONG_RANGE_KEYS).contains(&request.limit);
+    let keys = i64::try_from(view.kv.key_count()).unwrap_or(i64::MAX);
+    if request.range_end.is_empty() || request.count_only || is_limited || keys <= LONG_RANGE_KEYS {
+        return false;
+    }
+    if request.revision > 0 {
+        return true;
+    }
+    // At the newest revision counting is cheap.
+    let count = RangeRequest {
+        key: request.key.clone(),
+        range_end: request.range_end.clone(),
+        count_only: true,
+        ..RangeRequest::default()
+    };
+    view.kv
+        .range(&count)
+        .is_ok_and(|counted| counted.count > LONG_RANGE_KEYS)
+}
+
+/// Walks a long range on the lane for long computations.
+async fn long_range(context: &Context, request: &RangeRequest) -> Result<RangeResponse, Status> {
+    let began = context.clock.now();
+    let view = context.node.published().view.clone();
+    let asked = request.clone();
+    let result = context.compute.run(move || view.range(&asked)).await?;
+    measure(context, request, began, result.is_ok());
+    let mut response = result?;
+    facts::complete(context, &mut response.header);
+    Ok(response)
+}
+
+fn measure(context: &Context, request: &RangeRequest, began: Instant, succeeded: bool) {
     let took = context.clock.now().saturating_since(began);
     let server = &context.metrics.server;
-    let seconds = if result.is_ok() {
+    let seconds = if succeeded {
         &server.range_seconds
     } else {
         &server.range_failed_seconds
@@ -64,12 +113,9 @@ async fn range(context: &Context, request: &RangeRequest) -> Result<RangeRespons
     if took > context.settings.warning_apply_duration {
         slow(context, took, request);
     }
-    let mut response = result?;
-    facts::complete_from(context, &published, &mut response.header);
-    Ok(response)
 }
 
-fn slow(context: &Context, took: std::time::Duration, request: &RangeRequest) {
+fn slow(context: &Context, took: Duration, request: &RangeRequest) {
     context.metrics.server.slow_applies.inc();
     tracing::warn!(
         took = ?took,

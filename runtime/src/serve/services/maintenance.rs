@@ -27,7 +27,7 @@ pub(crate) fn status(context: &Context, _: StatusRequest) -> StatusResponse {
         errors.push(quoin_core::error::Error::NoLeader.message().to_owned());
     }
     errors.extend(view.alarms.list(AlarmType::None).map(|alarm| alarm_text(&alarm)));
-    let in_use = i64::try_from(view.size_bytes).unwrap_or(i64::MAX);
+    let in_use = facts::in_use_bytes(&published);
     StatusResponse {
         header,
         version: SERVER_VERSION.to_owned(),
@@ -83,7 +83,10 @@ pub(crate) async fn alarm(context: &Context, request: AlarmRequest) -> Result<Al
 pub(crate) async fn hash_kv(context: &Context, request: HashKvRequest) -> Result<HashKvResponse, Status> {
     let began = context.clock.now();
     let view = context.node.published().view.kv.clone();
-    let hash = context.compute.run(move || view.hash_kv(request.revision)).await??;
+    let hash = match context.node.compact_hash(request.revision) {
+        Some(remembered) => remembered,
+        None => context.compute.run(move || view.hash_kv(request.revision)).await??,
+    };
     let took = context.clock.now().saturating_since(began);
     context.metrics.mvcc.hash_revision_seconds.observe(took.as_secs_f64());
     let mut header = None;

@@ -1,0 +1,213 @@
+//! Where a simulated process dies, and where its disk fails: one counter of all points of a run, shared by everything
+//! that can be interrupted.
+//!
+//! A point is a call to the disk or the table, or a place where something leaves the member. When the fuse blows at a
+//! point, nothing there or after it has any effect until [`Fuse::renew`]. An error instead strikes calls of one kind and
+//! leaves the process alive, to show what it makes of it.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Kinds of calls that may be struck by an error.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Touch {
+    /// A file or directory is created.
+    Create,
+    /// Names or lengths are looked at.
+    Look,
+    /// Space is reserved.
+    Preallocate,
+    /// A file is read.
+    Read,
+    /// A file or directory is removed.
+    Remove,
+    /// A file or directory is renamed.
+    Rename,
+    /// A file is synced.
+    Sync,
+    /// A directory is synced.
+    SyncDir,
+    /// The table is read.
+    TableRead,
+    /// The table is synced.
+    TableSync,
+    /// A batch is written to the table.
+    TableWrite,
+    /// A file is cut or extended.
+    Truncate,
+    /// A file is written.
+    Write,
+}
+
+impl Touch {
+    /// Every kind that an error may strike; looking at names is not worth one.
+    pub const FALLIBLE: [Self; 12] = [
+        Self::Create,
+        Self::Preallocate,
+        Self::Read,
+        Self::Remove,
+        Self::Rename,
+        Self::Sync,
+        Self::SyncDir,
+        Self::TableRead,
+        Self::TableSync,
+        Self::TableWrite,
+        Self::Truncate,
+        Self::Write,
+    ];
+}
+
+/// An error to come.
+#[derive(Clone, Copy, Debug)]
+pub struct Strike {
+    /// What it strikes.
+    pub touch: Touch,
+    /// How many calls of that kind it spares first.
+    pub spared: u64,
+    /// The error.
+    pub kind: io::ErrorKind,
+    /// Whether it strikes all later calls of that kind too, until the fuse is renewed.
+    pub lasts: bool,
+}
+
+/// The counter; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Fuse {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    points: u64,
+    blows_at: Option<u64>,
+    blown: bool,
+    strike: Option<Strike>,
+    struck: Option<Touch>,
+}
+
+impl Fuse {
+    /// Lets the fuse blow at the `ahead`-th point from here; 0 is the next one.
+    pub fn set(&self, ahead: u64) {
+        let mut state = self.lock();
+        state.blows_at = Some(state.points.saturating_add(ahead));
+    }
+
+    /// Plans an error.
+    pub fn strike(&self, strike: Strike) {
+        self.lock().strike = Some(strike);
+    }
+
+    /// A new fuse in place of the old one, whether or not it has blown; planned errors are off. Points count on.
+    pub fn renew(&self) {
+        let mut state = self.lock();
+        *state = State {
+            points: state.points,
+            ..State::default()
+        };
+    }
+
+    /// Passes a point; false if the process is dead.
+    pub fn pass(&self) -> bool {
+        self.lock().pass()
+    }
+
+    /// Passes the point of a call.
+    ///
+    /// # Errors
+    /// If the process is dead or the call is struck.
+    pub fn call(&self, touch: Touch) -> io::Result<()> {
+        let mut state = self.lock();
+        if !state.pass() {
+            return Err(io::Error::other("simulated crash"));
+        }
+        let Some(strike) = state.strike.as_mut().filter(|strike| strike.touch == touch) else {
+            return Ok(());
+        };
+        if let Some(spared) = strike.spared.checked_sub(1) {
+            strike.spared = spared;
+            return Ok(());
+        }
+        let Strike { kind, lasts, .. } = *strike;
+        state.struck = Some(touch);
+        if !lasts {
+            state.strike = None;
+        }
+        Err(io::Error::new(kind, "injected disk error"))
+    }
+
+    /// Whether the process is dead.
+    #[must_use]
+    pub fn blown(&self) -> bool {
+        self.lock().blown
+    }
+
+    /// What the planned error has struck, if it has.
+    #[must_use]
+    pub fn struck(&self) -> Option<Touch> {
+        self.lock().struck
+    }
+
+    /// Points passed so far.
+    #[must_use]
+    pub fn points(&self) -> u64 {
+        self.lock().points
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn pass(&mut self) -> bool {
+        if self.blown {
+            return false;
+        }
+        self.blown = self.blows_at.is_some_and(|at| self.points >= at);
+        if !self.blown {
+            self.points += 1;
+        }
+        !self.blown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fuse_blows_at_its_point_and_stays_blown() {
+        let fuse = Fuse::default();
+        fuse.set(2);
+        let passed: Vec<bool> = (0..5).map(|_| fuse.pass()).collect();
+        assert_eq!(passed, [true, true, false, false, false]);
+        assert_eq!((fuse.blown(), fuse.points()), (true, 2));
+        fuse.renew();
+        assert!(fuse.pass() && !fuse.blown());
+    }
+
+    #[test]
+    fn an_error_strikes_calls_of_its_kind_only() {
+        let fuse = Fuse::default();
+        let strike = Strike {
+            touch: Touch::Sync,
+            spared: 1,
+            kind: io::ErrorKind::StorageFull,
+            lasts: false,
+        };
+        fuse.strike(strike);
+        fuse.call(Touch::Write).unwrap();
+        fuse.call(Touch::Sync).unwrap();
+        assert_eq!(fuse.struck(), None);
+        assert_eq!(fuse.call(Touch::Sync).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(fuse.struck(), Some(Touch::Sync));
+        fuse.call(Touch::Sync).unwrap();
+        fuse.strike(Strike {
+            lasts: true,
+            spared: 0,
+            ..strike
+        });
+        fuse.call(Touch::Sync).unwrap_err();
+        fuse.call(Touch::Sync).unwrap_err();
+    }
+}

@@ -1,0 +1,62 @@
+//! Runs simulations from the command line: `quoin-runtime-sim crash --crashes N --seed S`, or one run of them again.
+
+use std::process::ExitCode;
+
+use quoin_runtime_sim::campaign::{Campaign, Case, run};
+use quoin_runtime_sim::trace::Trace;
+use quoin_runtime_sim::world::Lies;
+
+const USAGE: &str = "usage:
+  quoin-runtime-sim crash [--crashes N] [--seed S]     a campaign
+  quoin-runtime-sim crash --long S [--trace]           one long run
+  quoin-runtime-sim crash --short S [--at P] [--trace] one short run, dying at point P";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let number = |name: &str| {
+        let at = args.iter().position(|arg| arg == name)?;
+        args.get(at + 1)?.parse::<u64>().ok()
+    };
+    if args.first().is_none_or(|command| command != "crash") {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    }
+    let long = number("--long").map(|seed| Case::Long { seed });
+    let short = number("--short").map(|seed| Case::Short {
+        seed,
+        at: number("--at"),
+    });
+    let judged = match long.or(short) {
+        Some(case) => {
+            let trace = if args.iter().any(|arg| arg == "--trace") {
+                Trace::printed()
+            } else {
+                Trace::default()
+            };
+            let (tally, _, judged) = run(case, Lies::default(), trace);
+            println!("{tally:#?}");
+            judged
+        }
+        None => {
+            let (crashes, seed) = (number("--crashes").unwrap_or(10_000), number("--seed").unwrap_or(1));
+            println!("seed {seed}, {crashes} crashes");
+            let mut campaign = Campaign::new(seed, Lies::default());
+            let mut told = 0;
+            let judged = campaign.run(crashes, &mut |campaign| {
+                if campaign.total.crashes >= told + 500 {
+                    told = campaign.total.crashes;
+                    println!("{told} crashes in {} runs", campaign.runs);
+                }
+            });
+            println!("{} runs: {:#?}", campaign.runs, campaign.total);
+            judged
+        }
+    };
+    match judged {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

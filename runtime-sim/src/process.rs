@@ -1,0 +1,333 @@
+//! One life of a member's process: the real boot, node and lanes, over a simulated disk, without their threads.
+//!
+//! What threads would do at any time is done here when the world says so: a turn of the node, a run of a lane over some
+//! of its jobs. It decides nothing else.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use quoin_core::config::Config;
+use quoin_core::member::{BatchId, Recovered};
+use quoin_core::node::{Done, Effect, Input, Node};
+use quoin_core::store::View;
+use quoin_core::time::Instant;
+use quoin_runtime::assemble::{node_config, store_config};
+use quoin_runtime::boot::{self, BootError, Booted};
+use quoin_runtime::clock::Time as _;
+use quoin_runtime::datadir::DataDir;
+use quoin_runtime::disk::DiskFile;
+use quoin_runtime::lanes::Lane;
+use quoin_runtime::lanes::table::{Rows, TableJob};
+use quoin_runtime::lanes::wal::{Keep, Log, WalJob};
+
+use crate::disk::SimDisk;
+use crate::fuse::Fuse;
+use crate::table::SimTable;
+use crate::time::Hand;
+
+/// Where a member lives: what outlasts its process.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Its files.
+    pub disk: SimDisk,
+    /// Its table.
+    pub table: SimTable,
+    /// What can end the process.
+    pub fuse: Fuse,
+    /// The clock.
+    pub hand: Hand,
+    /// How it is started.
+    pub config: Config,
+    /// Length of its log files.
+    pub segment_bytes: u64,
+}
+
+impl Site {
+    /// A site with nothing on it.
+    #[must_use]
+    pub fn new(seed: u64, config: Config, segment_bytes: u64) -> Self {
+        let fuse = Fuse::default();
+        let disk = SimDisk::new(seed, fuse.clone());
+        let table = SimTable::new(seed, fuse.clone());
+        Self {
+            disk,
+            table,
+            fuse,
+            hand: Hand::default(),
+            config,
+            segment_bytes,
+        }
+    }
+
+    /// A copy of the site as it is, with a fuse and a clock of its own.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let fuse = Fuse::default();
+        let hand = Hand::default();
+        hand.advance_to(self.hand.now());
+        Self {
+            disk: self.disk.fork(fuse.clone()),
+            table: self.table.fork(fuse.clone()),
+            fuse,
+            hand,
+            config: self.config.clone(),
+            segment_bytes: self.segment_bytes,
+        }
+    }
+
+    /// The directories.
+    #[must_use]
+    pub fn dirs(&self) -> DataDir {
+        DataDir::new(
+            &self.config.data_dir,
+            self.config.wal_dir.as_deref().unwrap_or_default(),
+        )
+    }
+}
+
+/// What a process found when it started.
+#[derive(Clone)]
+pub struct Start {
+    /// The log, as read back.
+    pub recovered: Recovered,
+    /// The applied state, as read back from the table.
+    pub view: View,
+}
+
+/// A lane and the jobs that wait for it.
+#[derive(Debug)]
+pub struct Post<L: Lane> {
+    lane: L,
+    jobs: VecDeque<L::Job>,
+    broken: bool,
+}
+
+impl<L: Lane> Post<L> {
+    fn new(lane: L) -> Self {
+        Self {
+            lane,
+            jobs: VecDeque::new(),
+            broken: false,
+        }
+    }
+
+    /// How many jobs wait.
+    pub fn waiting(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Whether work of its own is due.
+    pub fn is_restless(&self) -> bool {
+        !self.broken && self.lane.patience().is_some_and(|patience| patience.is_zero())
+    }
+
+    /// When work of its own is due.
+    pub fn wakes_at(&self, now: Instant) -> Option<Instant> {
+        self.lane
+            .patience()
+            .filter(|_| !self.broken)
+            .map(|patience| now + patience)
+    }
+
+    /// Carries out the first `count` jobs; false if the lane broke.
+    pub fn run(&mut self, count: usize) -> bool {
+        let mut jobs = self.jobs.drain(..count.min(self.jobs.len())).collect();
+        let done = self.lane.run(&mut jobs);
+        self.survived(done)
+    }
+
+    /// Does the lane's own work; false if it broke.
+    pub fn rest(&mut self) -> bool {
+        let done = self.lane.rest();
+        self.survived(done)
+    }
+
+    /// Carries out what waits and closes the lane, unless it is broken.
+    pub fn close(&mut self) {
+        if !self.broken && self.run(usize::MAX) {
+            let done = self.lane.close();
+            self.survived(done);
+        }
+    }
+
+    fn give(&mut self, job: L::Job) {
+        // A broken lane's queue is gone.
+        if !self.broken {
+            self.jobs.push_back(job);
+        }
+    }
+
+    fn survived(&mut self, done: Result<(), quoin_core::error::Fault>) -> bool {
+        if let Err(fault) = done {
+            self.broken = true;
+            self.jobs.clear();
+            self.lane.broke(fault);
+        }
+        !self.broken
+    }
+}
+
+/// What lanes have reported and the node has not heard yet.
+#[derive(Clone, Debug, Default)]
+pub struct Reports {
+    queue: Arc<Mutex<VecDeque<Done>>>,
+}
+
+impl Reports {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds one.
+    pub fn push(&self, done: Done) {
+        self.lock().push_back(done);
+    }
+
+    /// Takes the first `count`.
+    pub fn take(&self, count: usize) -> Vec<Done> {
+        let mut queue = self.lock();
+        let count = count.min(queue.len());
+        queue.drain(..count).collect()
+    }
+
+    /// The last batch of the log that is reported durable from the `from`-th report on.
+    #[must_use]
+    pub fn persisted_since(&self, from: usize) -> Option<BatchId> {
+        let queue = self.lock();
+        let batches = queue.iter().skip(from).filter_map(|done| match done {
+            Done::Persisted { batch } => Some(*batch),
+            Done::Failed(_) | Done::SnapshotSaved { .. } | Done::Stored { .. } => None,
+        });
+        batches.max()
+    }
+
+    fn forget_failures(&self) {
+        self.lock().retain(|done| !matches!(done, Done::Failed(_)));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Done>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A member that runs.
+pub struct Process {
+    node: Node,
+    /// The log's lane.
+    pub log: Post<Log>,
+    /// The table's lane.
+    pub rows: Post<Rows>,
+    /// What they report.
+    pub reports: Reports,
+    /// Owns the data directory.
+    _lock: Box<dyn DiskFile>,
+}
+
+impl Process {
+    /// Starts the member; `unix_ms` is the wall clock.
+    ///
+    /// # Errors
+    /// Why it does not start.
+    pub fn boot(site: &Site, unix_ms: u64, seed: u64) -> Result<(Self, Start), BootError> {
+        let reports = Reports::default();
+        let keep = keep(site, &reports);
+        let world = boot::World {
+            disk: Arc::new(site.disk.clone()),
+            open_table: &|path: &Path| site.table.open(&site.disk, path),
+            resolve: &|_| Ok("127.0.0.1:2380".to_owned()),
+            notify: &|_| {},
+        };
+        let booted = boot::boot(&site.config, store_config(&site.config), keep.clone(), &world)?;
+        let Booted {
+            member,
+            recovered,
+            store,
+            log,
+            table,
+            lock,
+            cluster: _,
+        } = booted;
+        let start = Start {
+            recovered: recovered.clone(),
+            view: store.view(),
+        };
+        let rows = Rows::new(table, recovered.applied, &keep);
+        let config = node_config(&site.config, member);
+        let node = Node::start(config, recovered, store, seed, unix_ms, site.hand.now())?;
+        Ok((
+            Self {
+                node,
+                log: Post::new(log),
+                rows: Post::new(rows),
+                reports,
+                _lock: lock,
+            },
+            start,
+        ))
+    }
+
+    /// One turn of the node.
+    pub fn turn(&mut self, now: Instant, inputs: Vec<Input>, effects: &mut Vec<Effect>) {
+        self.node.step(now, inputs, effects);
+        self.node.check();
+    }
+
+    /// When the node wants a turn at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.node.deadline().map(|(at, _)| at)
+    }
+
+    /// The last batch to be synced among the first `count` jobs of the log.
+    #[must_use]
+    pub fn last_synced(&self, count: usize) -> Option<BatchId> {
+        let jobs = self.log.jobs.iter().take(count);
+        let synced = jobs.filter_map(|job| match job {
+            WalJob::Save { batch, sync, .. } => sync.then_some(*batch),
+            WalJob::Snapshot { .. } => None,
+        });
+        synced.max()
+    }
+
+    /// Lets the log's lane go on as if nothing had failed; `batch` counts as durable. No host does that.
+    pub fn hide_fault(&mut self, batch: Option<BatchId>) {
+        self.log.broken = false;
+        self.reports.forget_failures();
+        if let Some(batch) = batch {
+            self.reports.push(Done::Persisted { batch });
+        }
+    }
+
+    /// Queues work for the log.
+    pub fn give_log(&mut self, job: WalJob) {
+        self.log.give(job);
+    }
+
+    /// Queues work for the table.
+    pub fn give_rows(&mut self, job: TableJob) {
+        self.rows.give(job);
+    }
+}
+
+fn keep(site: &Site, reports: &Reports) -> Keep {
+    let reports = reports.clone();
+    let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    Keep {
+        snap_dir: site.dirs().snap(),
+        max_wals: count(site.config.max_wals),
+        max_snapshots: count(site.config.max_snapshots),
+        segment_bytes: site.segment_bytes,
+        unsafe_no_fsync: false,
+        clock: Arc::new(site.hand.clone()),
+        report: Arc::new(move |done| reports.push(done)),
+        observe: Arc::new(|_| {}),
+    }
+}

@@ -1,0 +1,46 @@
+//! Hashes of compactions, made on a thread of their own: each walks all keys, and nobody waits for it.
+
+use std::io;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+use quoin_core::mvcc::{CompactHashes, Compacted, HashKv};
+
+/// Compactions that may wait to be hashed; one beyond that is not remembered.
+const QUEUE_COMPACTIONS: usize = 10;
+
+/// The hashes there are; clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Hashes(Arc<Mutex<CompactHashes>>);
+
+impl Hashes {
+    /// The hash of the compaction at exactly this revision, if it is remembered.
+    pub fn find(&self, revision: i64) -> Option<HashKv> {
+        self.lock().find(revision)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, CompactHashes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Starts the thread. It ends when the sender is dropped.
+pub fn start() -> io::Result<(SyncSender<Compacted>, Hashes, JoinHandle<()>)> {
+    let (sender, compactions) = sync_channel::<Compacted>(QUEUE_COMPACTIONS);
+    let hashes = Hashes::default();
+    let remembered = hashes.clone();
+    let thread = Builder::new().name("quoin-hash".to_owned()).spawn(move || {
+        for compaction in compactions {
+            let hash = compaction.hash();
+            tracing::info!(
+                hash = hash.hash,
+                revision = hash.hash_revision,
+                "compact-revision" = hash.compact_revision,
+                "storing new hash"
+            );
+            remembered.lock().remember(hash);
+        }
+    })?;
+    Ok((sender, hashes, thread))
+}

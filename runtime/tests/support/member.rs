@@ -1,0 +1,83 @@
+//! The real member behind the real sockets.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use quoin_core::config::Config;
+use quoin_core::proto::etcdserverpb::{
+    LeaseGrantRequest, LeaseGrantResponse, PutRequest, PutResponse, RangeRequest, RangeResponse,
+};
+use quoin_runtime::seam::{Runtime, block_on};
+use quoin_runtime::server::{Handle, Role, Server};
+
+use super::client::{Grpc, run};
+use super::config;
+
+/// A folder of a test's own, removed with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "quoin-serving-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_dir_all(&path);
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn start(runtime: &Arc<dyn Runtime>, config: &Config) -> Handle {
+    let handle = Server::start(config, Arc::clone(runtime)).unwrap();
+    block_on(handle.ready());
+    handle
+}
+
+pub(crate) fn a_member_keeps_what_it_acknowledged(runtime: Arc<dyn Runtime>) {
+    let folder = Folder::new();
+    let config = Config {
+        data_dir: folder.0.display().to_string(),
+        ..config()
+    };
+    for round in 0..3 {
+        let handle = start(&runtime, &config);
+        let address = handle.addresses(Role::Client).next().unwrap();
+        let client = Arc::clone(&runtime);
+        run(&runtime, async move {
+            let grpc = Grpc::connect(&client, address, 1 << 20).await;
+            let grant = LeaseGrantRequest {
+                ttl: 600,
+                id: 100 + round,
+            };
+            let granted: LeaseGrantResponse = grpc.ok("/etcdserverpb.Lease/LeaseGrant", &grant).await;
+            let put = PutRequest {
+                key: format!("key{round}").into(),
+                value: "value".into(),
+                lease: granted.id,
+                ..PutRequest::default()
+            };
+            let _: PutResponse = grpc.ok("/etcdserverpb.KV/Put", &put).await;
+            let all = RangeRequest {
+                key: "key".into(),
+                range_end: "kez".into(),
+                ..RangeRequest::default()
+            };
+            let found: RangeResponse = grpc.ok("/etcdserverpb.KV/Range", &all).await;
+            assert_eq!(found.count, round + 1, "what earlier rounds wrote is there");
+            let leases: Vec<i64> = found.kvs.iter().map(|kv| kv.lease).collect();
+            assert_eq!(leases, (100..=100 + round).collect::<Vec<_>>());
+            assert_eq!(found.header.unwrap().revision, round + 2);
+        });
+        handle.stop();
+    }
+}
