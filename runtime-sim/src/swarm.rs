@@ -108,7 +108,7 @@ fn config(prng: &mut Prng) -> Config {
     config.max_wals = one_of(prng, &[1, 1, 2, 5, 0]);
     config.max_snapshots = one_of(prng, &[1, 2, 5, 0]);
     config.compaction_batch_limit = one_of(prng, &[1, 3, 1_000]);
-    config.compaction_sleep_interval = Duration::from_millis(one_of(prng, &[0, 10, 50]));
+    config.compaction_sleep_interval = Duration::from_millis(one_of(prng, &[0, 1, 10]));
     config.quota_backend_bytes = one_of(prng, &[None, None, None, Some(20_000)]);
     if prng.below(6) == 0 {
         config.auto_compaction = AutoCompaction::Revision(prng.range(1..20));

@@ -1,10 +1,11 @@
 //! A simulated table: ordered rows in memory, of which a loss of power keeps a prefix of the unsynced batches.
 //!
-//! The table lives in a directory of a [`SimDisk`] and is empty where that is new.
+//! The table lives in a directory of a [`SimDisk`], which appears with the first row; where there is none, there are no
+//! rows.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -75,19 +76,24 @@ impl SimTable {
         self.lock().model = model;
     }
 
-    /// The table in the directory `path`, which is created if there is none.
+    /// The table in the directory `path`.
     ///
     /// # Errors
     /// If the process is dead or a call is struck.
     pub fn open(&self, disk: &SimDisk, path: &Path) -> io::Result<Box<dyn Table>> {
-        if !exists(disk, path)? {
-            disk.create_dir(path)?;
+        let is_there = exists(disk, path)?;
+        if !is_there {
             let mut shelf = self.lock();
             shelf.current.clear();
             shelf.durable.clear();
             shelf.pending.clear();
         }
-        Ok(Box::new(self.clone()))
+        Ok(Box::new(OpenTable {
+            table: self.clone(),
+            disk: disk.clone(),
+            path: path.to_owned(),
+            is_there,
+        }))
     }
 
     /// Loses power and comes back with a prefix of the unsynced batches.
@@ -125,16 +131,29 @@ fn write(rows: &mut Content, ops: &[TableOp]) {
     }
 }
 
-impl Table for SimTable {
+/// A table as a process holds it.
+struct OpenTable {
+    table: SimTable,
+    disk: SimDisk,
+    path: PathBuf,
+    is_there: bool,
+}
+
+impl Table for OpenTable {
     fn write(&mut self, ops: &[TableOp]) -> io::Result<()> {
-        let mut shelf = self.enter(Touch::TableWrite)?;
+        if !self.is_there {
+            self.disk.create_dir(&self.path)?;
+            self.disk.sync_dir(self.path.parent().unwrap_or(Path::new("/")))?;
+            self.is_there = true;
+        }
+        let mut shelf = self.table.enter(Touch::TableWrite)?;
         write(&mut shelf.current, ops);
         shelf.pending.push(ops.to_vec());
         Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let mut shelf = self.enter(Touch::TableSync)?;
+        let mut shelf = self.table.enter(Touch::TableSync)?;
         if !shelf.model.forgets {
             for ops in std::mem::take(&mut shelf.pending) {
                 write(&mut shelf.durable, &ops);
@@ -144,7 +163,7 @@ impl Table for SimTable {
     }
 
     fn scan(&self, bucket: Bucket) -> Rows<'_> {
-        match self.enter(Touch::TableRead) {
+        match self.table.enter(Touch::TableRead) {
             Ok(shelf) => {
                 let rows = shelf
                     .current
@@ -158,7 +177,7 @@ impl Table for SimTable {
     }
 
     fn size_bytes(&self) -> io::Result<u64> {
-        let shelf = self.lock();
+        let shelf = self.table.lock();
         Ok(shelf
             .current
             .iter()
@@ -167,98 +186,93 @@ impl Table for SimTable {
     }
 
     fn defragment(&mut self) -> io::Result<()> {
-        self.fuse.call(Touch::TableWrite)
+        self.table.fuse.call(Touch::TableWrite)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
-    fn table(seed: u64, model: TableModel) -> SimTable {
+    /// A table and a process that holds it.
+    fn table(seed: u64, model: TableModel) -> (SimTable, Box<dyn Table>) {
         let fuse = Fuse::default();
         let disk = SimDisk::new(seed, fuse.clone());
         let table = SimTable::new(seed, fuse);
         table.set_model(model);
-        drop(table.open(&disk, Path::new("/t")).unwrap());
-        table
+        let opened = table.open(&disk, Path::new("/t")).unwrap();
+        (table, opened)
     }
 
     fn batch(number: u8) -> Vec<TableOp> {
-        (0..3)
-            .map(|row| TableOp::put(Bucket::Key, Bytes::from(vec![row]), Bytes::from(vec![number])))
-            .collect()
+        let row = |row| TableOp::put(Bucket::Key, Bytes::from(vec![row]), Bytes::from(vec![number]));
+        (0..3).map(row).collect()
     }
 
-    fn values(table: &SimTable) -> Vec<u8> {
-        table.scan(Bucket::Key).map(|row| row.unwrap().1[0]).collect()
+    fn values(opened: &dyn Table) -> Vec<u8> {
+        opened.scan(Bucket::Key).map(|row| row.unwrap().1[0]).collect()
     }
 
     #[test]
     fn a_loss_of_power_keeps_what_was_synced_and_whole_batches_after_it() {
-        let mut outcomes = std::collections::BTreeSet::new();
+        let mut outcomes = BTreeSet::new();
         for seed in 0..100 {
-            let mut table = table(seed, TableModel::default());
-            table.write(&batch(1)).unwrap();
-            table.sync().unwrap();
-            table.write(&batch(2)).unwrap();
-            table.write(&batch(3)).unwrap();
-            assert_eq!(values(&table), [3; 3]);
+            let (table, mut opened) = table(seed, TableModel::default());
+            opened.write(&batch(1)).unwrap();
+            opened.sync().unwrap();
+            opened.write(&batch(2)).unwrap();
+            opened.write(&batch(3)).unwrap();
+            assert_eq!(values(&*opened), [3; 3]);
             table.lose_power();
-            outcomes.insert(values(&table));
+            outcomes.insert(values(&*opened));
         }
         assert_eq!(outcomes, [vec![1; 3], vec![2; 3], vec![3; 3]].into());
     }
 
     #[test]
     fn a_table_that_lies_forgets_or_tears() {
-        let lose = |model| {
-            let mut table = table(7, model);
-            table.write(&batch(1)).unwrap();
-            table.sync().unwrap();
-            table.lose_power();
-            values(&table).len()
+        let left = |model, syncs| -> BTreeSet<usize> {
+            let lose = |seed| {
+                let (table, mut opened) = table(seed, model);
+                opened.write(&batch(1)).unwrap();
+                if syncs {
+                    opened.sync().unwrap();
+                }
+                table.lose_power();
+                values(&*opened).len()
+            };
+            (0..50).map(lose).collect()
         };
-        assert_eq!(lose(TableModel::default()), 3);
-        let torn = (0..50).map(|seed| {
-            let mut table = table(
-                seed,
-                TableModel {
-                    tears_batches: true,
-                    ..TableModel::default()
-                },
-            );
-            table.write(&batch(1)).unwrap();
-            table.lose_power();
-            values(&table).len()
-        });
-        assert!(torn.collect::<std::collections::BTreeSet<_>>().contains(&1));
-        let forgotten = (0..50).map(|seed| {
-            let mut table = table(
-                seed,
-                TableModel {
-                    forgets: true,
-                    ..TableModel::default()
-                },
-            );
-            table.write(&batch(1)).unwrap();
-            table.sync().unwrap();
-            table.lose_power();
-            values(&table).len()
-        });
-        assert!(forgotten.collect::<std::collections::BTreeSet<_>>().contains(&0));
+        let (honest, forgets, tears) = (
+            TableModel::default(),
+            TableModel {
+                forgets: true,
+                ..TableModel::default()
+            },
+            TableModel {
+                tears_batches: true,
+                ..TableModel::default()
+            },
+        );
+        assert_eq!(left(honest, true), BTreeSet::from([3]));
+        assert_eq!(left(honest, false), BTreeSet::from([0, 3]));
+        assert_eq!(left(forgets, true), BTreeSet::from([0, 3]));
+        assert_eq!(left(tears, false), BTreeSet::from([0, 1, 2, 3]));
     }
 
     #[test]
-    fn a_new_directory_holds_an_empty_table() {
+    fn the_table_is_where_its_directory_is() {
         let fuse = Fuse::default();
         let disk = SimDisk::new(1, fuse.clone());
         let table = SimTable::new(1, fuse);
-        table.open(&disk, Path::new("/t")).unwrap().write(&batch(1)).unwrap();
-        drop(table.open(&disk, Path::new("/t")).unwrap());
-        assert_eq!(values(&table).len(), 3);
-        disk.remove_dir(Path::new("/t")).unwrap();
-        drop(table.open(&disk, Path::new("/t")).unwrap());
-        assert_eq!(values(&table).len(), 0);
+        let path = Path::new("/t");
+        assert!(table.open(&disk, path).is_ok() && !exists(&disk, path).unwrap());
+        table.open(&disk, path).unwrap().write(&batch(1)).unwrap();
+        assert!(exists(&disk, path).unwrap());
+        assert_eq!(values(&*table.open(&disk, path).unwrap()).len(), 3);
+        disk.remove_dir(path).unwrap();
+        assert_eq!(values(&*table.open(&disk, path).unwrap()).len(), 0);
     }
 }

@@ -129,12 +129,18 @@ fn sync_path(disk: &dyn Disk, path: &Path) -> io::Result<()> {
             directory
         };
         match disk.sync_dir(directory) {
-            // Others own it, and nobody but them creates names in it.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && directory != path => {}
+            Err(error) if directory != path && is_not_ours(error.kind()) => {}
             other => other?,
         }
     }
     Ok(())
+}
+
+/// Whether a directory cannot be synced because others own it or its file system cannot; such directories were not created
+/// by a member.
+fn is_not_ours(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    matches!(kind, InvalidInput | PermissionDenied | ReadOnlyFilesystem | Unsupported)
 }
 
 /// Two processes may start at the same moment: the one that comes second opens what the first created.

@@ -276,7 +276,11 @@ impl Member {
         let promises = Promises::new(recovered.hard_state);
         let mut ids = RequestIdGenerator::new(config.id, unix_ms);
         // An answer to a request of an earlier run must never be taken for one to a request of this run.
-        recovered.entries.iter().filter_map(requests::id_of).for_each(|id| ids.skip(id));
+        recovered
+            .entries
+            .iter()
+            .filter_map(requests::id_of)
+            .for_each(|id| ids.skip(id));
         let log = Log::new(
             snapshot,
             recovered.entries,

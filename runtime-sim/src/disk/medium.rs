@@ -106,12 +106,10 @@ impl Inode {
         }
     }
 
-    /// A sync that fails: nothing more of the file counts as written, and what is durable of it is left to chance. The
-    /// process goes on reading what it wrote.
+    /// A sync that fails: nothing more of the file counts as written, and which of its sectors are durable is left to chance.
+    /// The process goes on reading what it wrote.
     pub(super) fn sync_fails(&mut self, prng: &mut Prng) {
-        if self.cut.is_some() || prng.below(2) == 0 {
-            self.settle_length();
-        }
+        self.settle_length();
         for sector in std::mem::take(&mut self.dirty) {
             if prng.below(2) == 0 {
                 self.keep_sector(sector, SECTOR_BYTES);

@@ -193,8 +193,8 @@ impl World {
         }
     }
 
-    /// A short run that dies at its `at`-th point, or not at all, and is then brought back to serve. Dying again while it
-    /// comes back is part of it.
+    /// A short run that dies at its `at`-th point, or not at all, and is then brought back to serve, and dies again. Dying
+    /// while it comes back is part of it.
     ///
     /// # Errors
     /// The first promise that was broken.
@@ -215,7 +215,14 @@ impl World {
             let script = self.schedule.below(6);
             life = self.live(script)?;
         }
-        self.conclude(&life)
+        self.conclude(&life)?;
+        if at.is_some() && matches!(life, Life::Runs) {
+            // What it came back to, and promised since, must survive as well.
+            self.end(&life);
+            life = self.live(0)?;
+            self.conclude(&life)?;
+        }
+        Ok(())
     }
 
     /// A long run: many lives over one disk, each with an end of its own.
