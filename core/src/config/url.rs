@@ -2,8 +2,8 @@
 //!
 //! A [`Url`] prints exactly as etcd prints it, because member ids are hashes of that text. Nothing is resolved here.
 
+use core::net::IpAddr;
 use std::fmt;
-use std::net::IpAddr;
 
 use super::gotext::quote;
 

@@ -4,6 +4,9 @@ use std::cmp::Ordering;
 
 use super::tree::GROWTH;
 
+/// Most room made ahead for byte strings still to come.
+const ROOM_BYTES: usize = 1024;
+
 /// Ascending keys, none twice.
 pub(crate) trait KeyList: Clone + Default {
     /// A key as it is looked up.
@@ -121,7 +124,9 @@ impl KeyList for ByteKeys {
             self.ends.reserve_exact(GROWTH);
         }
         if self.bytes.len() + key.len() > self.bytes.capacity() {
-            self.bytes.reserve_exact(key.len() * GROWTH);
+            // Room for a few more like it, unless it is so long that the room would be a waste.
+            self.bytes
+                .reserve_exact(key.len().max(ROOM_BYTES.min(key.len() * GROWTH)));
         }
         let start = self.start(at);
         self.bytes.splice(start..start, key.iter().copied());

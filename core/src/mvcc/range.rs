@@ -1,6 +1,6 @@
 //! What a range request answers, with every rule of limit, order, filters and count.
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 
 use crate::error::Error;
 use crate::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
@@ -175,17 +175,21 @@ impl Order {
 
     /// Sorts records that are in key order; equal ones stay in it.
     fn sort(self, found: &mut [&Record]) {
-        let compare: fn(&Record, &Record) -> Ordering = match self.target {
-            SortTarget::Key if self.direction != SortOrder::Descend => return,
-            SortTarget::Key => |a, b| a.key().cmp(b.key()),
-            SortTarget::Version => |a, b| a.version().cmp(&b.version()),
-            SortTarget::Create => |a, b| a.create_revision().cmp(&b.create_revision()),
-            SortTarget::Mod => |a, b| a.revision().main.cmp(&b.revision().main),
-            SortTarget::Value => |a, b| a.value().cmp(b.value()),
-        };
+        match self.target {
+            SortTarget::Key if self.direction == SortOrder::Descend => found.reverse(),
+            SortTarget::Key => {}
+            SortTarget::Version => self.sort_by(found, Record::version),
+            SortTarget::Create => self.sort_by(found, Record::create_revision),
+            SortTarget::Mod => self.sort_by(found, |record| record.revision().main),
+            SortTarget::Value => self.sort_by(found, Record::value),
+        }
+    }
+
+    /// A record is read from its row, so that each is asked once and not for every comparison.
+    fn sort_by<'a, T: Ord>(self, found: &mut [&'a Record], target: impl Fn(&'a Record) -> T) {
         match self.direction {
-            SortOrder::None | SortOrder::Ascend => found.sort_by(|a, b| compare(a, b)),
-            SortOrder::Descend => found.sort_by(|a, b| compare(b, a)),
+            SortOrder::None | SortOrder::Ascend => found.sort_by_cached_key(|record| target(record)),
+            SortOrder::Descend => found.sort_by_cached_key(|record| Reverse(target(record))),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The tree against `BTreeMap`, and clones against themselves.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 
+use crate::mvcc::keys::{ByteKeys, KeyList};
 use crate::mvcc::tree::{Live, Size, Tree};
 use crate::random::Prng;
 
@@ -12,8 +14,6 @@ impl Live for u64 {
     }
 }
 
-type Model = BTreeMap<u64, u64>;
-
 fn size_of<'a>(values: impl Iterator<Item = &'a u64>) -> Size {
     values.fold(Size::default(), |size, value| Size {
         entries: size.entries + 1,
@@ -21,30 +21,80 @@ fn size_of<'a>(values: impl Iterator<Item = &'a u64>) -> Size {
     })
 }
 
-fn assert_same(tree: &Tree<Vec<u64>, u64>, model: &Model) {
-    tree.check();
-    assert!(tree.iter().eq(model.iter()), "same entries in the same order");
-    assert_eq!(tree.size(), size_of(model.values()));
-    assert_eq!(tree.first(), model.first_key_value());
+/// A kind of keys: how they lie in nodes, and how a number becomes one.
+trait Keys: KeyList<Key: Debug> {
+    type Owned: Clone + Debug + Ord;
+
+    fn key(number: u64) -> Self::Owned;
+    fn lent(owned: &Self::Owned) -> &Self::Key;
 }
 
-fn assert_answers_same(tree: &Tree<Vec<u64>, u64>, model: &Model, random: &mut Prng, keys: u64) {
-    let (a, b) = (random.below(keys + 2), random.below(keys + 2));
-    assert_eq!(tree.get(&a), model.get(&a));
-    assert_eq!(tree.floor(&a), model.range(..=a).next_back());
-    let to = (random.below(4) > 0).then_some(b);
-    let expected: Vec<_> = model
-        .range(a..)
-        .take_while(|(key, _)| to.is_none_or(|to| **key < to))
-        .collect();
-    assert_eq!(tree.range(&a, to.as_ref()).collect::<Vec<_>>(), expected, "{a}..{to:?}");
-    assert_eq!(
-        tree.count(&a, to.as_ref()),
-        size_of(expected.iter().map(|(_, value)| *value)),
-        "{a}..{to:?}"
+impl Keys for Vec<u64> {
+    type Owned = u64;
+
+    fn key(number: u64) -> u64 {
+        number
+    }
+
+    fn lent(owned: &u64) -> &u64 {
+        owned
+    }
+}
+
+impl Keys for ByteKeys {
+    type Owned = Vec<u8>;
+
+    /// Up to 50 bytes; those that start with a nine up to 5,000.
+    fn key(number: u64) -> Vec<u8> {
+        let text = number.to_string();
+        let times = if text.starts_with('9') {
+            1_000
+        } else {
+            number as usize % 10
+        };
+        text.repeat(1 + times).into_bytes()
+    }
+
+    fn lent(owned: &Vec<u8>) -> &[u8] {
+        owned
+    }
+}
+
+type Model<A> = BTreeMap<<A as Keys>::Owned, u64>;
+
+fn borrowed<'a, A: Keys>((key, value): (&'a A::Owned, &'a u64)) -> (&'a A::Key, &'a u64) {
+    (A::lent(key), value)
+}
+
+fn assert_same<A: Keys>(tree: &Tree<A, u64>, model: &Model<A>) {
+    tree.check();
+    assert!(
+        tree.iter().eq(model.iter().map(borrowed::<A>)),
+        "same entries in the same order"
     );
-    assert_eq!(tree.entries_between(&a, to.as_ref()), expected.len());
-    let mut iter = tree.range(&a, to.as_ref());
+    assert_eq!(tree.size(), size_of(model.values()));
+    assert_eq!(tree.first(), model.first_key_value().map(borrowed::<A>));
+}
+
+fn assert_answers_same<A: Keys>(tree: &Tree<A, u64>, model: &Model<A>, random: &mut Prng, keys: u64) {
+    let (a, b) = (A::key(random.below(keys + 2)), A::key(random.below(keys + 2)));
+    let from = A::lent(&a);
+    assert_eq!(tree.get(from), model.get(&a));
+    assert_eq!(tree.floor(from), model.range(..=&a).next_back().map(borrowed::<A>));
+    let to = (random.below(4) > 0).then_some(A::lent(&b));
+    let expected = model
+        .range(&a..)
+        .map(borrowed::<A>)
+        .take_while(|(key, _)| to.is_none_or(|to| *key < to));
+    let expected: Vec<_> = expected.collect();
+    assert_eq!(tree.range(from, to).collect::<Vec<_>>(), expected, "{a:?}..{to:?}");
+    assert_eq!(
+        tree.count(from, to),
+        size_of(expected.iter().map(|(_, value)| *value)),
+        "{a:?}..{to:?}"
+    );
+    assert_eq!(tree.entries_between(from, to), expected.len());
+    let mut iter = tree.range(from, to);
     let live: Vec<_> = std::iter::from_fn(|| iter.next_live()).collect();
     assert!(
         live.into_iter()
@@ -52,22 +102,23 @@ fn assert_answers_same(tree: &Tree<Vec<u64>, u64>, model: &Model, random: &mut P
     );
 }
 
-/// Grows, churns and shrinks a tree; `keys` bounds its size, `removals` of 10 changes take away.
-fn churn(seed: u64, keys: u64, steps: usize) {
+/// Grows, churns and shrinks a tree of at most `keys` keys.
+fn churn<A: Keys>(seed: u64, keys: u64, steps: usize) {
     println!("seed {seed}, {keys} keys");
     let mut random = Prng::new(seed);
-    let (mut tree, mut model) = (Tree::<Vec<u64>, u64>::default(), Model::new());
+    let (mut tree, mut model) = (Tree::<A, u64>::default(), Model::<A>::new());
     let mut clones = Vec::new();
     for step in 0..steps {
         let removals = if (step / 700) % 2 == 0 { 2 } else { 8 };
-        let (key, value) = (random.below(keys), random.next_u64());
+        let (owned, value) = (A::key(random.below(keys)), random.next_u64());
+        let key = A::lent(&owned);
         match random.below(10) {
-            n if n < removals => assert_eq!(tree.remove(&key), model.remove(&key)),
-            9 if model.contains_key(&key) => {
-                let changed = tree.update(&key, |old| std::mem::replace(old, value));
-                assert_eq!(changed, model.insert(key, value));
+            n if n < removals => assert_eq!(tree.remove(key), model.remove(&owned)),
+            9 if model.contains_key(&owned) => {
+                let changed = tree.update(key, |old| std::mem::replace(old, value));
+                assert_eq!(changed, model.insert(owned.clone(), value));
             }
-            _ => assert_eq!(tree.insert(&key, value), model.insert(key, value)),
+            _ => assert_eq!(tree.insert(key, value), model.insert(owned.clone(), value)),
         }
         if step % 13 == 0 {
             assert_answers_same(&tree, &model, &mut random, keys);
@@ -88,9 +139,11 @@ fn churn(seed: u64, keys: u64, steps: usize) {
 #[test]
 fn behaves_as_a_btree_map_and_clones_never_change() {
     for seed in 0..4 {
-        churn(seed, 40, 3_000);
-        churn(seed, 1_000, 6_000);
-        churn(seed, 20_000, 12_000);
+        churn::<Vec<u64>>(seed, 40, 3_000);
+        churn::<Vec<u64>>(seed, 1_000, 6_000);
+        churn::<Vec<u64>>(seed, 20_000, 12_000);
+        churn::<ByteKeys>(seed, 100, 3_000);
+        churn::<ByteKeys>(seed, 1_000, 6_000);
     }
 }
 
@@ -111,7 +164,7 @@ fn ascending_inserts_fill_every_leaf() {
 #[test]
 fn inserts_from_one_end_then_removals_from_the_other_keep_the_shape() {
     for ascending in [true, false] {
-        let (mut tree, mut model) = (Tree::<Vec<u64>, u64>::default(), Model::new());
+        let (mut tree, mut model) = (Tree::<Vec<u64>, u64>::default(), Model::<Vec<u64>>::new());
         for n in 0..3_000 {
             let key = if ascending { n } else { 3_000 - n };
             tree.insert(&key, n);

@@ -244,9 +244,9 @@ fn a_tombstone_at_the_compact_revision_stays_until_the_next_compaction() {
 #[test]
 fn a_later_compaction_takes_over_from_one_under_way() {
     let (mut mvcc, mut table) = (Mvcc::new(), Table::default());
-    for _ in 0..5 {
-        table.write(put(&mut mvcc, "a", "1"));
-        table.write(delete(&mut mvcc, "a"));
+    for key in ["a", "b", "c", "d", "e"] {
+        table.write(put(&mut mvcc, key, "1"));
+        table.write(delete(&mut mvcc, key));
     }
     let mut ops = Vec::new();
     mvcc.compact(7, &mut ops).unwrap();
