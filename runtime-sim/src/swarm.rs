@@ -77,7 +77,7 @@ impl Swarm {
             config: config(&mut prng),
             segment_bytes: one_of(&mut prng, &[1, 1_000, 2_048, 4_096, 16_384, 65_536]),
             keys: keys.map(|key| Bytes::from_static(key)).collect(),
-            value_bytes: one_of(&mut prng, &[1, 40, 600, 3_000]),
+            value_bytes: one_of(&mut prng, &[1, 600, 3_000, 9_000]),
             mix: mix(&mut prng),
             clients: one_of(&mut prng, &[1, 4, 12, 40]),
             pace: Pace {

@@ -269,7 +269,7 @@ impl World {
             self.plan_error();
         }
         *nested += 1;
-        match self.fate.below(10) {
+        match self.fate.below(12) {
             0..3 if *nested <= NESTED_MAX => {
                 self.tally.note(format!("to die while it starts: {nested} in a row"));
                 self.site.fuse.set(self.fate.below(BOOT_POINTS));
@@ -278,10 +278,12 @@ impl World {
                 *nested = 0;
                 self.site.fuse.set(self.fate.range(BOOT_POINTS..1_500));
             }
-            6..8 => {
+            6..10 => {
                 *nested = 0;
-                let touch = one_of(&mut self.fate, &Touch::FALLIBLE);
-                self.site.fuse.set_on(touch, self.fate.below(30));
+                // Between a write and its sync there is most to lose.
+                let touches = [Touch::Sync, one_of(&mut self.fate, &Touch::FALLIBLE)];
+                let touch = one_of(&mut self.fate, &touches);
+                self.site.fuse.set_on(touch, self.fate.below(40));
             }
             _ => *nested = 0,
         }
