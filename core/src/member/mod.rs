@@ -147,7 +147,7 @@ impl Config {
 }
 
 /// What was read back of the log, and how far the table had followed it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recovered {
     /// Term, vote and commit index.
     pub hard_state: HardState,
