@@ -68,7 +68,7 @@ fn at_every_point(seed: u64, mut story: impl FnMut(&Site)) -> usize {
         site.fuse.set(at);
         story(&site);
         if !site.fuse.blown() {
-            return usize::try_from(at).unwrap();
+            return usize::try_from(at).expect("a count of points");
         }
         lose_power_or_end(&site, seed);
         let (_, first) = start(&site);
