@@ -5,10 +5,12 @@
 //! simulated. Whatever threads would leave to chance is drawn from the seed. A [`judge::Judge`] watches from outside, and
 //! [`campaign`] runs worlds by the thousand and lets them die at every point.
 
+pub mod call;
 pub mod campaign;
 pub mod disk;
 pub mod fuse;
 pub mod judge;
+pub mod model;
 pub mod process;
 pub mod swarm;
 pub mod table;
