@@ -203,9 +203,12 @@ pub(super) fn header(revision: i64) -> Option<ResponseHeader> {
     })
 }
 
+/// Where a range of keys begins and ends.
+pub(super) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 /// The keys a request means (a.4): one if there is no end, all from the key on if the end is a zero byte, none if the end
 /// is not after the key.
-pub(super) fn bounds<'a>(key: &'a [u8], range_end: &'a [u8]) -> Option<(Bound<&'a [u8]>, Bound<&'a [u8]>)> {
+pub(super) fn bounds<'a>(key: &'a [u8], range_end: &'a [u8]) -> Option<Bounds<'a>> {
     match range_end {
         [] => Some((Bound::Included(key), Bound::Included(key))),
         [0] => Some((Bound::Included(key), Bound::Unbounded)),
