@@ -9,6 +9,7 @@ pub mod campaign;
 pub mod disk;
 pub mod fuse;
 pub mod judge;
+pub mod linear;
 pub mod process;
 pub mod swarm;
 pub mod table;
