@@ -26,8 +26,8 @@ pub(super) struct Rules {
     pub(super) touching_overlap: bool,
     /// An operation of unknown outcome may have happened.
     pub(super) unknown_may_happen: bool,
-    /// An operation of unknown outcome may never have happened.
-    pub(super) unknown_may_not_happen: bool,
+    /// An operation whose reply is known has happened, even if nobody knows when.
+    pub(super) seen_has_happened: bool,
     /// An operation of unknown outcome may happen after operations invoked later.
     pub(super) unknown_may_be_late: bool,
     /// A set of placed operations failed in one state, not in all.
@@ -52,7 +52,7 @@ impl Default for Rules {
             real_time: true,
             touching_overlap: true,
             unknown_may_happen: true,
-            unknown_may_not_happen: true,
+            seen_has_happened: true,
             unknown_may_be_late: true,
             memory_minds_state: true,
             memory_minds_placed: true,
@@ -320,7 +320,7 @@ fn traits<S: Spec>(spec: &S, operations: &[OperationOf<S>], rules: Rules) -> Vec
         .map(|operation| {
             let output = operation.output.as_ref();
             Traits {
-                must_happen: operation.happened() || !rules.unknown_may_not_happen,
+                must_happen: operation.returned.is_some() || (output.is_some() && rules.seen_has_happened),
                 changes_nothing: spec.changes_nothing(&operation.input, output),
                 hint: output.and_then(|output| spec.hint(&operation.input, output)),
                 rank: 0,
