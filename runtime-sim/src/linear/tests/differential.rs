@@ -38,7 +38,10 @@ impl<S: Sample<Input: Debug, Output: Debug>> Cases<S> {
                 spoil(&spec, &mut prng, &mut history);
             }
             let expected = is_linearizable(&spec, &history);
-            assert!(expected || spoiled, "seed {SEED}, {label} {number} was drawn right: {history:?}");
+            assert!(
+                expected || spoiled,
+                "seed {SEED}, {label} {number} was drawn right: {history:?}"
+            );
             cases.push((history, expected));
         }
         Self { spec, cases }
