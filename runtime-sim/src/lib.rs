@@ -5,10 +5,13 @@
 //! simulated. Whatever threads would leave to chance is drawn from the seed. A [`judge::Judge`] watches from outside, and
 //! [`campaign`] runs worlds by the thousand and lets them die at every point.
 
+pub mod call;
 pub mod campaign;
 pub mod disk;
+pub mod faults;
 pub mod fuse;
 pub mod judge;
+pub mod observe;
 pub mod process;
 pub mod swarm;
 pub mod table;
