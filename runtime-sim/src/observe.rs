@@ -9,7 +9,6 @@ use quoin_core::mvcc::Event;
 use quoin_core::proto::etcdserverpb::{WatchRequest, WatchResponse};
 use quoin_core::proto::raftpb::{ConfState, Entry, HardState, Message};
 use quoin_core::store::View;
-use quoin_core::time::Instant;
 
 use crate::call::{Answer, Call, Refusal};
 
@@ -26,7 +25,7 @@ pub struct ClientId(pub u64);
 pub struct StreamId(pub u64);
 
 /// Something that happened.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub enum Observation<'a> {
     /// A member's process has started; this is what it read back.
     Started {
