@@ -5,11 +5,14 @@
 //! simulated. Whatever threads would leave to chance is drawn from the seed. A [`judge::Judge`] watches from outside, and
 //! [`campaign`] runs worlds by the thousand and lets them die at every point. [`linear`] judges histories of any server.
 
+pub mod call;
 pub mod campaign;
 pub mod disk;
+pub mod faults;
 pub mod fuse;
 pub mod judge;
 pub mod linear;
+pub mod observe;
 pub mod process;
 pub mod swarm;
 pub mod table;
