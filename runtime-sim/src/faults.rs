@@ -1,0 +1,132 @@
+//! Every kind of fault a simulated cluster can meet, and how often each has struck: the fault model's table of contents.
+//!
+//! The models themselves are described where they are implemented: the network's in `cluster::net`, the disk's in `disk`,
+//! those of processes, clocks and operators in `cluster::nemesis`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! kinds {
+    ($($family:literal: $($name:ident $words:literal,)*)*) => {
+        /// A kind of fault.
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        pub enum FaultKind { $($(#[doc = $words] $name,)*)* }
+
+        impl FaultKind {
+            /// All of them, by family.
+            pub const ALL: &'static [Self] = &[$($(Self::$name,)*)*];
+
+            /// What it is, in a sentence.
+            #[must_use]
+            pub const fn words(self) -> &'static str {
+                match self { $($(Self::$name => $words,)*)* }
+            }
+
+            /// Whom it befalls.
+            #[must_use]
+            pub const fn family(self) -> &'static str {
+                match self { $($(Self::$name => $family,)*)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    "network":
+        Drop "A message is lost.",
+        Duplicate "A message arrives twice.",
+        Delay "A message is late, and so overtaken.",
+        Clog "A link stalls and then lets everything through at once.",
+        Bandwidth "A link carries few bytes a second and drops what does not fit its queue.",
+        Isolate "One member hears nobody and is heard by nobody.",
+        Split "The members fall into two halves that do not hear each other.",
+        Bridge "Two halves do not hear each other, but one member hears both.",
+        Ring "Every member hears only its neighbours.",
+        OneWay "One direction of a link is dead.",
+        Deaf "A member, often the leader, sends and hears nothing.",
+        ClientCut "Clients do not reach a member, other members do.",
+        Flap "A partition comes and goes.",
+        KindLost "All messages of one kind are lost.",
+        Reset "A connection is reset: what was on its way is lost, streams end.",
+        FlippedFrame "A bit of a frame is flipped.",
+        CutFrame "A frame is cut short.",
+        SplicedFrame "A frame is spliced from two.",
+        StaleFrame "A frame of long ago arrives again.",
+        MisaddressedFrame "A frame arrives at a member it was not sent to.",
+    "disk":
+        LostSectors "A loss of power takes sectors that were not synced.",
+        LostNames "A loss of power takes creations, renames and removals that were not synced.",
+        TornSector "A loss of power leaves a sector half written.",
+        ZeroTail "A loss of power leaves a file's new length without its content.",
+        SyncError "A sync fails, and the pages count as clean all the same.",
+        SilentSyncError "A sync fails and nobody is told.",
+        WriteError "A write, rename or removal fails.",
+        ReadError "A read fails, once or for good.",
+        RottenBit "A bit at rest flips.",
+        SmearedBytes "Bytes at rest are overwritten.",
+        ZeroedSector "A sector at rest reads as zeros.",
+        StaleSector "A sector at rest reads as it was before its last write.",
+        SwappedSectors "Two sectors at rest are exchanged.",
+        NoSpace "A write or a creation finds the disk full.",
+        SlowDisk "Every call takes long.",
+        StalledDisk "The disk stands still for a while.",
+        LostDisk "A member comes back with an empty disk.",
+        OldBackup "A member comes back with an older state of its disk.",
+    "process":
+        Crash "A process dies between two of its outputs.",
+        PowerLoss "A machine loses power: what was not synced may be gone.",
+        RecoveryCrash "A process dies while it starts.",
+        RoomPowerLoss "All machines lose power at once.",
+        LongOutage "A machine stays away for hours.",
+        Pause "A process stands still, then goes on with everything that has arrived.",
+        FlagChange "A member starts again with other flags.",
+    "clock":
+        Drift "A member's clock runs fast or slow.",
+        WallJump "A member's wall clock jumps.",
+        TickStarvation "A member is not woken for a while.",
+    "operation":
+        AddVoter "A voter is added.",
+        AddLearner "A learner is added.",
+        Promote "A learner is promoted.",
+        Remove "A member is removed.",
+        Replace "A member is removed and another takes its place.",
+        UpdateUrls "A member's addresses change.",
+        MoveLeader "Leadership is moved.",
+        Defragment "A member defragments.",
+        ForceNewCluster "A member founds a cluster of its own with --force-new-cluster.",
+        RollingRestart "The members are restarted one after another.",
+}
+
+/// How often each kind has struck; clones share the counts.
+#[derive(Clone, Debug)]
+pub struct Struck {
+    counts: Arc<[AtomicU64]>,
+}
+
+impl Default for Struck {
+    fn default() -> Self {
+        Self {
+            counts: FaultKind::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+}
+
+impl Struck {
+    /// One more.
+    pub fn note(&self, kind: FaultKind) {
+        self.counts[kind as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it struck.
+    #[must_use]
+    pub fn count(&self, kind: FaultKind) -> u64 {
+        self.counts[kind as usize].load(Ordering::Relaxed)
+    }
+
+    /// Adds another run's counts.
+    pub fn add(&self, other: &Self) {
+        for (mine, theirs) in self.counts.iter().zip(other.counts.iter()) {
+            mine.fetch_add(theirs.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+}
