@@ -276,6 +276,8 @@ impl Draw {
 struct Pair {
     store: Store,
     model: State,
+    /// The model given only what clients ask, as calls.
+    alone: State,
     index: u64,
     seed: u64,
     /// Whether the store has freed what was compacted.
@@ -303,6 +305,7 @@ impl Pair {
         Self {
             store: Store::new(config),
             model: State::with_rules(rules),
+            alone: State::with_rules(rules),
             index: 0,
             seed,
             swept: true,
@@ -314,22 +317,22 @@ impl Pair {
         format!("seed {}, index {}", self.seed, self.index)
     }
 
-    fn request(&mut self, request: InternalRaftRequest) {
+    fn request(&mut self, request: InternalRaftRequest) -> Result<Answer, Refusal> {
         let header = Some(RequestHeader {
             id: self.index + 1,
             ..RequestHeader::default()
         });
         let data = InternalRaftRequest { header, ..request }.encode_to_vec();
-        self.apply(EntryType::EntryNormal, data);
+        self.apply(EntryType::EntryNormal, data)
     }
 
-    fn conf_change(&mut self, change: ConfChange) {
+    fn conf_change(&mut self, change: ConfChange) -> Result<Answer, Refusal> {
         let id = self.index + 1;
-        self.apply(EntryType::EntryConfChange, ConfChange { id, ..change }.encode_to_vec());
+        self.apply(EntryType::EntryConfChange, ConfChange { id, ..change }.encode_to_vec())
     }
 
-    /// Gives both the next entry and compares what they make of it.
-    fn apply(&mut self, kind: EntryType, data: Vec<u8>) {
+    /// Gives both the next entry, compares what they make of it, and says what that is.
+    fn apply(&mut self, kind: EntryType, data: Vec<u8>) -> Result<Answer, Refusal> {
         self.index += 1;
         let entry = Entry {
             entry_type: kind as i32,
@@ -347,6 +350,7 @@ impl Pair {
         no_fault.expect("the log is sound");
         applied.take_ops();
         let outcome = self.model.apply(&entry);
+        let answer = outcome.result.clone();
         let place = self.place();
         assert_eq!(outcome.revision, self.store.view().kv.revision(), "{place}");
         let mut results = applied.results;
@@ -379,6 +383,16 @@ impl Pair {
             (kind, event.kv, before.filter(|_| !is_new))
         });
         assert_eq!(ours.collect::<Vec<_>>(), theirs.collect::<Vec<_>>(), "{place}");
+        answer
+    }
+
+    /// Asks what a client asks, by the log and of a model that has no log.
+    fn call(&mut self, call: &Call) {
+        let by_log = self.request(request_of(call));
+        // A read of its own does not go by the log, and so is not stopped by what stops the log.
+        if !call.is_read() {
+            assert_eq!(self.alone.execute(call), by_log, "{}: {call:?}", self.place());
+        }
     }
 
     /// Frees some space in the store, all of it now and then.
@@ -628,14 +642,14 @@ fn the_model_and_the_store_agree() {
         for _ in 0..STEPS {
             draw.revision = pair.model.revision();
             match draw.random.below(20) {
-                0 => pair.conf_change(draw.conf_change()),
-                1 => pair.request(draw.internal()),
+                0 => drop(pair.conf_change(draw.conf_change())),
+                1 => drop(pair.request(draw.internal())),
                 2 => pair.sweep(1 + draw.random.below(4) as usize),
-                3 if draw.one_in(4) => pair.apply(EntryType::EntryNormal, Vec::new()),
+                3 if draw.one_in(4) => drop(pair.apply(EntryType::EntryNormal, Vec::new())),
                 _ => {
                     let call = draw.call();
                     if pair.can_be_proposed(&call) {
-                        pair.request(request_of(&call));
+                        pair.call(&call);
                     }
                 }
             }
