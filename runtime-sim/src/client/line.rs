@@ -100,7 +100,11 @@ pub struct Rota {
     at: usize,
     /// Whether to move on after every request.
     round_robin: bool,
+    picks: u64,
 }
+
+/// One choice in this many does not mind whether a member is down, or a learner.
+const BLIND_ODDS: u64 = 8;
 
 impl Rota {
     /// Starts anywhere.
@@ -108,21 +112,33 @@ impl Rota {
         Self {
             at: usize::try_from(prng.below(64)).unwrap_or(0),
             round_robin,
+            picks: 0,
         }
     }
 
     /// The member to ask; nobody where there is none.
+    ///
+    /// As a rule it is one whose process runs, as the library knows from its connections, and that has a vote, as a learner
+    /// serves next to nothing.
     pub fn pick(&mut self, world: &Endpoints) -> Option<MemberId> {
-        let at = self.at.checked_rem(world.members.len())?;
+        let count = world.members.len();
+        self.at = self.at.checked_rem(count)?;
+        self.picks += 1;
+        if !self.picks.is_multiple_of(BLIND_ODDS) {
+            let place = |step| (self.at + step) % count;
+            let serves = |at: usize| world.members[at].is_started && !world.members[at].is_learner;
+            self.at = (0..count).map(place).find(|at| serves(*at)).unwrap_or(self.at);
+        }
+        let member = world.members[self.at].id;
         if self.round_robin {
             self.move_on();
         }
-        Some(world.members[at].id)
+        Some(member)
     }
 
     /// Prefers the next one from now on.
     pub const fn move_on(&mut self) {
-        self.at = self.at.wrapping_add(1);
+        self.at += 1;
     }
 }
 

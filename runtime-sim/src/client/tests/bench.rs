@@ -40,6 +40,8 @@ pub(super) struct Bench {
     pub(super) now: Instant,
     /// Everything the clients did.
     pub(super) acts: Vec<(Instant, Act)>,
+    /// The store's revision and what was compacted, before each of them.
+    pub(super) revisions: Vec<(i64, i64)>,
     /// Everything a watch was told, by stream.
     pub(super) told: Vec<(Instant, StreamId, WatchResponse)>,
     /// Of a hundred requests, how many fail.
@@ -62,6 +64,7 @@ impl Bench {
             store: Store::new(),
             now: Instant::ZERO,
             acts: Vec::new(),
+            revisions: Vec::new(),
             told: Vec::new(),
             fails_percent: 0,
             breaks_percent: 0,
@@ -132,6 +135,7 @@ impl Bench {
         }
         for act in acts {
             self.acts.push((self.now, act.clone()));
+            self.revisions.push((self.store.revision, self.store.compacted));
             self.carry_out(act);
         }
         self.store.expire(self.now);
@@ -223,7 +227,7 @@ impl Bench {
         });
     }
 
-    /// Tells every watch what it has not heard; who asked for fragments gets every event by itself.
+    /// Tells every watch what it has not heard; who asked for fragments gets three.
     fn serve(&mut self) {
         let mut served = std::mem::take(&mut self.served);
         for watch in &mut served {
@@ -243,7 +247,8 @@ impl Bench {
                 .cloned()
                 .collect();
             watch.next = self.store.revision + 1;
-            let chunk = if watch.request.fragment { 1 } else { news.len().max(1) };
+            let parts = if watch.request.fragment { 3 } else { 1 };
+            let chunk = news.len().div_ceil(parts).max(1);
             let chunks = news.len().div_ceil(chunk);
             for (at, events) in news.chunks(chunk).enumerate() {
                 let response = WatchResponse {

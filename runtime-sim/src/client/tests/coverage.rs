@@ -329,12 +329,11 @@ fn everything_is_asked_and_no_value_is_written_twice() {
     let mut acts = 0;
     for seed in 0..150 {
         let bench = run(seed);
-        coverage.revision = bench.store.revision;
-        coverage.compacted = bench.store.compacted;
         acts += bench.acts.len();
         let mut seen = BTreeSet::new();
         let mut found = Vec::new();
-        for (_, act) in &bench.acts {
+        for ((_, act), revisions) in bench.acts.iter().zip(&bench.revisions) {
+            (coverage.revision, coverage.compacted) = *revisions;
             coverage.act(act);
             values(act, &mut found);
         }

@@ -60,8 +60,27 @@ fn two_contenders_take_turns() {
 }
 
 /// A seed whose clients want the same lock.
-const STORY_SEED: u64 = 3;
-const STORY: [&str; 16] = ["?"; 16];
+const STORY_SEED: u64 = 8;
+const STORY: [&str; 18] = [
+    "0 wants a lease",
+    "0 makes its key",
+    "0 writes",
+    "1 wants a lease",
+    "1 makes its key",
+    "1 asks who is before it",
+    "1 waits",
+    "0 asks who holds the lock",
+    "0 writes",
+    "0 leaves",
+    "1 asks who is before it",
+    "1 asks for its own key",
+    "1 writes",
+    "1 asks who holds the lock",
+    "0 makes its key",
+    "0 asks who is before it",
+    "0 waits",
+    "1 writes",
+];
 
 /// Guarded writes, by value: the key that guards and the revision it must have been made at.
 fn guarded(bench: &Bench) -> BTreeMap<Bytes, (Bytes, i64)> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use quoin_core::limits::MAX_TXN_OPS;
 use quoin_core::proto::etcdserverpb::compare::{CompareTarget, TargetUnion};
 use quoin_core::proto::etcdserverpb::range_request::SortOrder;
 use quoin_core::proto::etcdserverpb::request_op::Request as Op;
@@ -17,6 +18,7 @@ use quoin_core::proto::etcdserverpb::{
 };
 use quoin_core::proto::mvccpb::event::EventType;
 use quoin_core::proto::mvccpb::{Event, KeyValue};
+use quoin_core::store::check;
 use quoin_core::time::Instant;
 
 use crate::call::{Answer, Call, Refusal};
@@ -30,6 +32,7 @@ pub(super) struct Store {
     /// Everything that ever happened.
     pub(super) events: Vec<Event>,
     leases: BTreeMap<i64, (i64, Instant)>,
+    last_lease: i64,
 }
 
 impl Store {
@@ -64,8 +67,9 @@ impl Store {
             }
             Call::HashKv(_) => Answer::HashKv(HashKvResponse::default()),
             Call::LeaseGrant(request) => {
+                self.last_lease += 1;
                 let id = if request.id == 0 {
-                    1_000 + self.leases.len() as i64
+                    1_000 + self.last_lease
                 } else {
                     request.id
                 };
@@ -131,6 +135,9 @@ impl Store {
             }
             Call::Status => Answer::Status(StatusResponse::default()),
             Call::Txn(request) => {
+                if check::txn(request, MAX_TXN_OPS).is_err() {
+                    return refuse(3, "etcdserver: duplicate key given in txn request");
+                }
                 let mut wrote = false;
                 let mut response = self.txn(request, self.revision + 1, &mut wrote);
                 self.revision += i64::from(wrote);
