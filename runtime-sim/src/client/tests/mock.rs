@@ -87,14 +87,7 @@ impl Store {
                 })
             }
             Call::LeaseKeepAlive { id } => {
-                let ttl = self
-                    .leases
-                    .get_mut(id)
-                    .filter(|lease| lease.1 > now)
-                    .map_or(0, |lease| {
-                        lease.1 = now + Duration::from_secs(lease.0 as u64);
-                        lease.0
-                    });
+                let ttl = self.renew(now, *id);
                 Answer::LeaseKeepAlive(LeaseKeepAliveResponse {
                     header: header(self),
                     id: *id,
@@ -148,6 +141,14 @@ impl Store {
                 panic!("operators change the membership: {call:?}")
             }
         })
+    }
+
+    fn renew(&mut self, now: Instant, id: i64) -> i64 {
+        let Some(lease) = self.leases.get_mut(&id) else {
+            return 0;
+        };
+        lease.1 = now + Duration::from_secs(lease.0 as u64);
+        lease.0
     }
 
     fn header(&self) -> ResponseHeader {
