@@ -7,6 +7,8 @@
 
 pub mod call;
 pub mod campaign;
+pub mod client;
+pub mod cluster;
 pub mod disk;
 pub mod faults;
 pub mod fuse;
