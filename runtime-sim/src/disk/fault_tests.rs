@@ -101,6 +101,41 @@ fn a_loss_of_power_leaves_what_its_kind_says() {
 }
 
 #[test]
+fn the_sectors_of_a_large_block_share_their_fate_or_are_torn_at_one_byte() {
+    for tears in [false, true] {
+        let mut outcomes = BTreeSet::new();
+        for seed in 0..200 {
+            let (disk, mut file, _) = settled(seed);
+            file.preallocate(8_192).unwrap();
+            file.sync_data().unwrap();
+            // The second block first, and the first one from its end.
+            for at in [4_096, 2_048, 0] {
+                file.write_at(at, &[9; 2_048]).unwrap();
+            }
+            disk.set_model(DiskModel {
+                blocks: Blocks::Large,
+                loss: Some(Loss::Random),
+                halves_sectors: tears,
+                ..DiskModel::default()
+            });
+            disk.lose_power();
+            let left = content(&disk);
+            let kept = [&left[..4_096], &left[4_096..6_144]].map(|block| {
+                let kept = block.iter().take_while(|byte| **byte == 9).count();
+                assert!(
+                    !block[kept..].contains(&9),
+                    "seed {seed}: a block is new up to some byte"
+                );
+                kept
+            });
+            outcomes.insert(kept);
+        }
+        let whole = [[0, 0], [0, 2_048], [4_096, 0], [4_096, 2_048]];
+        assert_eq!(outcomes == whole.into(), !tears, "{outcomes:?}");
+    }
+}
+
+#[test]
 fn an_ordered_disk_keeps_names_and_bytes_of_several_files_up_to_one_moment() {
     let outcomes: BTreeSet<_> = (0..200)
         .map(|seed| {
@@ -395,7 +430,8 @@ fn rot_changes_what_it_says_durably_and_counts_it() {
                 Rot::SwappedSectors => {
                     let (mut old, mut new) = (firsts(&before), firsts(&after));
                     assert_eq!(changed.len(), 1024);
-                    (old.sort_unstable(), new.sort_unstable());
+                    old.sort_unstable();
+                    new.sort_unstable();
                     assert_eq!(old, new);
                 }
                 Rot::ZeroedSector => assert!(changed.len() == 512 && after[changed[0]] == 0),
@@ -641,6 +677,22 @@ fn how_long_calls_take() {
     });
     measure("write of 200 bytes", &mut |round| {
         file.write_at(round * 200 % 65_000, &[7; 200]).unwrap()
+    });
+    let table = SimTable::new(1, Fuse::default());
+    let mut rows = table.open(&disk, Path::new("/d/t")).unwrap();
+    let row = |round: u64| {
+        TableOp::put(
+            Bucket::Key,
+            (round % 1_000).to_be_bytes().to_vec(),
+            Bytes::from_static(&[7; 50]),
+        )
+    };
+    measure("write of two rows to the table, measured", &mut |round| {
+        rows.write(&[row(round), row(round / 2)]).unwrap();
+        rows.size_bytes().unwrap();
+        if round % 100 == 0 {
+            rows.sync().unwrap();
+        }
     });
     measure("is it durable?", &mut |_| assert!(!disk.is_durable(dir)));
 }

@@ -1,6 +1,6 @@
 //! The bytes of one file: as many as were ever written, then zeros up to its length. Knows nothing of durability.
 
-/// Bytes that reach the medium together.
+/// Bytes of a sector: the least that reaches the medium by itself.
 pub(super) const SECTOR_BYTES: usize = 512;
 
 /// A sector's content.

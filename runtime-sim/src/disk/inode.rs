@@ -1,5 +1,7 @@
 //! One file: what processes read, what the medium has, and which sectors the two may differ in.
 
+use std::collections::BTreeMap;
+
 use quoin_core::random::Prng;
 
 use super::image::{Image, SECTOR_BYTES};
@@ -168,8 +170,13 @@ impl Inode {
                 self.durable.set_len(self.current.len());
             }
         }
+        let block_sectors = outage.blocks.sectors();
+        let mut fates = BTreeMap::new();
         for Unsynced { sector, since } in std::mem::take(&mut self.dirty) {
-            let fate = outage.fate(since);
+            let block = fates.entry(sector / block_sectors);
+            let fate = block
+                .or_insert_with(|| outage.fate(since))
+                .of_sector(sector % block_sectors);
             match fate {
                 Fate::Kept => self.keep(sector, SECTOR_BYTES),
                 Fate::Lost => {}

@@ -156,7 +156,7 @@ impl Medium {
             .filter_map(|directory| Some(directory.pending.first()?.0));
         let oldest = self.inodes.iter().filter_map(Inode::unsynced_since).chain(names).min();
         let unsynced = oldest.unwrap_or(self.clock)..self.clock;
-        let mut outage = Outage::new(loss, self.model.halves_sectors, unsynced, &mut self.prng);
+        let mut outage = Outage::new(loss, self.model, unsynced, &mut self.prng);
         for directory in &mut self.directories {
             directory.lose_power(&mut outage);
         }

@@ -7,12 +7,13 @@
 //! # Loss of power: [`SimDisk::lose_power`]
 //!
 //! What was synced stays. Of the rest, one of four things ([`Loss`], drawn unless [`DiskModel::loss`] says):
-//! all of it is lost, all is kept, each sector by itself is lost or kept, or what was written first is kept up to some
+//! all of it is lost, all is kept, each block by itself is lost or kept, or what was written first is kept up to some
 //! moment over the whole disk (a prefix, as on an ordered file system).
 //!
-//! - **`LostSectors`**: a sector of 512 bytes written since the file's last sync reads as before.
+//! - **`LostSectors`**: a sector of 512 bytes written since the file's last sync reads as before. With
+//!   [`Blocks::Large`] eight of them share their fate.
 //! - **`TornSector`**: a sector reads as new up to some byte and as old from there. Only where
-//!   [`DiskModel::halves_sectors`] is set; otherwise sectors reach the medium whole.
+//!   [`DiskModel::halves_sectors`] is set; otherwise blocks reach the medium whole.
 //! - **`ZeroTail`**: the file has its new length and zeros for content. Content never survives without its length. A cut
 //!   survives as a whole or not at all, and takes what was written behind it along.
 //! - **`LostNames`**: creations, renames and removals become durable with the sync of their directory. Of those pending
@@ -91,7 +92,7 @@ use image::SECTOR_BYTES;
 use medium::{Medium, Node};
 
 pub use backup::Backup;
-pub use outage::Loss;
+pub use outage::{Blocks, Loss};
 pub use pace::Delay;
 pub(crate) use pace::Pace;
 pub use rot::{Hit, Rot, Target};
@@ -103,8 +104,10 @@ pub struct DiskModel {
     pub forgets_data: bool,
     /// Syncs of directories do nothing.
     pub forgets_names: bool,
-    /// A loss of power may leave sectors half written.
+    /// A loss of power may leave blocks half written.
     pub halves_sectors: bool,
+    /// What reaches the medium together.
+    pub blocks: Blocks,
     /// What a loss of power leaves; without it that is drawn.
     pub loss: Option<Loss>,
 }

@@ -2,6 +2,7 @@
 
 use quoin_core::random::Prng;
 
+use super::DiskModel;
 use super::image::SECTOR_BYTES;
 use crate::faults::{FaultKind, Struck};
 
@@ -18,7 +19,27 @@ pub enum Loss {
     Random,
 }
 
-/// What becomes of a sector that was not synced.
+/// How many bytes reach the medium together. Rot, and what is written at once, is by sectors of 512 all the same.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Blocks {
+    /// 512 bytes: a sector.
+    #[default]
+    Small,
+    /// 4096 bytes: eight sectors, as on newer disks.
+    Large,
+}
+
+impl Blocks {
+    /// Sectors in a block.
+    pub(super) const fn sectors(self) -> usize {
+        match self {
+            Self::Small => 1,
+            Self::Large => 8,
+        }
+    }
+}
+
+/// What becomes of a block that was not synced, or of a sector in it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Fate {
     Kept,
@@ -27,11 +48,24 @@ pub(super) enum Fate {
     Torn(usize),
 }
 
+impl Fate {
+    /// What becomes of a sector, by its place in its block.
+    pub(super) const fn of_sector(self, place: usize) -> Self {
+        match self {
+            Self::Torn(bytes) if bytes >= (place + 1) * SECTOR_BYTES => Self::Kept,
+            Self::Torn(bytes) if bytes <= place * SECTOR_BYTES && place > 0 => Self::Lost,
+            Self::Torn(bytes) => Self::Torn(bytes - place * SECTOR_BYTES),
+            Self::Kept | Self::Lost => self,
+        }
+    }
+}
+
 /// A loss of power under way.
 #[derive(Debug)]
 pub(super) struct Outage<'a> {
     loss: Loss,
     tears: bool,
+    pub(super) blocks: Blocks,
     /// When [`Loss::Ordered`] strikes.
     at: u64,
     prng: &'a mut Prng,
@@ -43,14 +77,15 @@ pub(super) struct Outage<'a> {
 
 impl<'a> Outage<'a> {
     /// One at a moment of `unsynced`, which holds the moments of everything not durable.
-    pub(super) fn new(loss: Loss, tears: bool, unsynced: std::ops::Range<u64>, prng: &'a mut Prng) -> Self {
+    pub(super) fn new(loss: Loss, model: DiskModel, unsynced: std::ops::Range<u64>, prng: &'a mut Prng) -> Self {
         let at = match loss {
             Loss::Ordered => prng.range(unsynced.start..unsynced.end + 1),
             Loss::Everything | Loss::Nothing | Loss::Random => 0,
         };
         Self {
             loss,
-            tears,
+            tears: model.halves_sectors,
+            blocks: model.blocks,
             at,
             prng,
             lost_names: false,
@@ -70,7 +105,7 @@ impl<'a> Outage<'a> {
         }
     }
 
-    /// What becomes of a sector written at a moment.
+    /// What becomes of a block first written at a moment.
     pub(super) fn fate(&mut self, since: u64) -> Fate {
         let tears = self.tears
             && match self.loss {
@@ -79,7 +114,7 @@ impl<'a> Outage<'a> {
                 Loss::Random => self.prng.below(3) == 0,
             };
         if tears {
-            let bytes = self.prng.below(SECTOR_BYTES as u64);
+            let bytes = self.prng.below((self.blocks.sectors() * SECTOR_BYTES) as u64);
             Fate::Torn(usize::try_from(bytes).unwrap_or(0))
         } else if self.keeps(since) {
             Fate::Kept

@@ -333,7 +333,7 @@ fn regions(target: Target, path: &Path, content: &Image) -> Vec<Range<usize>> {
             Target::Snapshot => is_snapshot,
             Target::HardState | Target::WalBody | Target::WalHeader => false,
         };
-        return if meant { vec![0..content.len()] } else { Vec::new() };
+        return meant.then(|| 0..content.len()).into_iter().collect();
     }
     let frames = frames(content.written());
     let is_header = |frame: &&Frame| matches!(frame.kind, CHECKSUM | METADATA);
