@@ -4,11 +4,14 @@
 //! numbers in [`LIST`]. Nothing here acts on the world, and nothing here shares code with what it judges.
 
 pub mod coverage;
+mod durable;
 mod truth;
 
 pub use coverage::{Coverage, Point};
-pub use truth::{Asked, Committed, Healed, Log, MemberFacts, Op, Truth, header};
+pub use durable::Durable;
+pub use truth::{Asked, Committed, Healed, Log, MemberFacts, Op, Past, Truth, header};
 
+use quoin_core::id::MemberId;
 use quoin_core::time::Instant;
 
 use crate::observe::{Observation, Verdict};
@@ -174,6 +177,12 @@ impl Checkers {
             checker.see(at, seen, &self.truth)?;
         }
         Ok(())
+    }
+
+    /// A member's disk was exchanged for another or an older one, or damaged beyond what it must survive: from here on it
+    /// is not held to what it had. To be told before it starts again.
+    pub fn tampered(&mut self, member: MemberId) {
+        self.truth.tampered(member);
     }
 
     /// What is known of the cluster.

@@ -13,7 +13,7 @@ use quoin_core::proto::raftpb::{ConfChange, Entry, EntryType};
 use quoin_core::store::View;
 use quoin_core::time::Instant;
 
-use super::{Coverage, Point};
+use super::{Coverage, Durable, Point};
 use crate::call::{Answer, Call, Refusal};
 use crate::observe::{ClientId, Observation, OpId, Verdict, Violation, ensure};
 
@@ -68,6 +68,8 @@ pub struct Committed {
     pub at: Instant,
     /// Who had.
     pub by: MemberId,
+    /// The term that member was in.
+    pub seen_in: u64,
 }
 
 /// A member's log as it was handed to its disk.
@@ -160,6 +162,25 @@ pub struct MemberFacts {
     pub applied: u64,
     /// The last entry it is known to know to be committed.
     pub commit: u64,
+    /// What of its log is durable.
+    pub disk: Durable,
+    /// Whether it came back without anything it once had.
+    pub is_wiped: bool,
+    /// Whether its last end was a loss of power.
+    pub lost_power: bool,
+    /// Its life before this one.
+    pub past: Past,
+}
+
+/// What a member had when its last life ended.
+#[derive(Clone, Default)]
+pub struct Past {
+    /// What of its log was durable; nothing where it cannot be held to that.
+    pub disk: Durable,
+    /// What it said of itself last.
+    pub status: Status,
+    /// The last entry its readers saw the effects of, in any life.
+    pub applied: u64,
 }
 
 /// A client's request.
@@ -231,6 +252,14 @@ impl Truth {
         self.coverage.note(point);
     }
 
+    /// A member's disk was exchanged for another or an older one, or damaged: it is not held to what it had.
+    pub(super) fn tampered(&mut self, member: MemberId) {
+        let facts = self.facts(member);
+        facts.disk = Durable::default();
+        facts.status = Status::default();
+        facts.past = Past::default();
+    }
+
     /// What is known of a member that has started once.
     #[must_use]
     pub fn member(&self, id: MemberId) -> Option<&MemberFacts> {
@@ -295,17 +324,20 @@ impl Truth {
                 recovered,
                 view,
             } => self.started(at, member, recovered, view),
-            Observation::Ended { member, .. } => {
-                self.facts(member).is_up = false;
+            Observation::Ended { member, lost_power } => {
+                let facts = self.facts(member);
+                facts.is_up = false;
+                facts.lost_power = lost_power;
                 Ok(())
             }
             Observation::Handed {
                 member,
+                batch,
                 hard_state,
                 entries,
-                ..
             } => {
                 let facts = self.facts(member);
+                facts.disk.handed(batch, hard_state.copied(), entries);
                 if let Some(state) = hard_state {
                     facts.commit = facts.commit.max(state.commit);
                 }
@@ -320,6 +352,7 @@ impl Truth {
             } => {
                 let facts = self.facts(member);
                 facts.log.start_after(index, term);
+                facts.disk.installed(index);
                 facts.commit = facts.commit.max(index);
                 Ok(())
             }
@@ -355,8 +388,11 @@ impl Truth {
                 });
                 Ok(())
             }
+            Observation::Durable { member, batch } => {
+                self.facts(member).disk.durable(batch);
+                Ok(())
+            }
             Observation::Faulted { .. }
-            | Observation::Durable { .. }
             | Observation::Sent { .. }
             | Observation::StreamOpened { .. }
             | Observation::WatchRequested { .. }
@@ -372,6 +408,12 @@ impl Truth {
 
     fn started(&mut self, at: Instant, member: MemberId, recovered: &Recovered, view: &View) -> Verdict {
         let facts = self.facts(member);
+        let is_empty = recovered.entries.is_empty() && recovered.snapshot_index == 0;
+        let past = Past {
+            disk: std::mem::take(&mut facts.disk),
+            status: facts.status,
+            applied: facts.past.applied.max(facts.applied),
+        };
         *facts = MemberFacts {
             is_up: true,
             life: facts.life + 1,
@@ -383,6 +425,10 @@ impl Truth {
             view: None,
             applied: view.applied_index,
             commit: recovered.hard_state.commit.max(recovered.applied),
+            disk: Durable::read_back(recovered),
+            is_wiped: facts.is_wiped || (facts.life > 0 && facts.applied > 0 && is_empty),
+            lost_power: facts.lost_power,
+            past,
         };
         self.advance(at, member, view.applied_index)
     }
@@ -428,7 +474,14 @@ impl Truth {
         if id != 0 {
             self.by_id.entry(id).or_insert(entry.index);
         }
-        self.committed.push(Committed { entry, asked, at, by });
+        let seen_in = self.members.get(&by).map_or(0, |facts| facts.status.term);
+        self.committed.push(Committed {
+            entry,
+            asked,
+            at,
+            by,
+            seen_in,
+        });
     }
 
     fn invoked(&mut self, at: Instant, op: OpId, client: ClientId, member: MemberId, call: &Call) {
