@@ -5,6 +5,14 @@
 
 pub mod coverage;
 mod durable;
+mod liveness;
+mod raft;
+mod reads;
+mod replay;
+mod state;
+mod storage;
+#[cfg(test)]
+mod tests;
 mod truth;
 
 pub use coverage::{Coverage, Point};
@@ -14,6 +22,7 @@ pub use truth::{Asked, Committed, Healed, Log, MemberFacts, Op, Past, Truth, hea
 use quoin_core::id::MemberId;
 use quoin_core::time::Instant;
 
+use crate::model::Rules;
 use crate::observe::{Observation, Verdict};
 
 /// One checker: sees everything in order, and says at once when a promise is broken.
@@ -160,10 +169,17 @@ pub struct Checkers {
 impl Checkers {
     /// Checkers that have seen nothing; what is met of the remarkable is counted in `coverage`.
     #[must_use]
-    pub fn new(coverage: Coverage) -> Self {
+    pub fn new(coverage: Coverage, rules: Rules) -> Self {
         Self {
-            truth: Truth::new(coverage),
-            checkers: vec![Box::new(coverage::Observer::default())],
+            truth: Truth::new(coverage, rules),
+            checkers: vec![
+                Box::new(raft::Raft::default()),
+                Box::new(storage::Storage::default()),
+                Box::new(replay::Replay::default()),
+                Box::new(reads::Reads::default()),
+                Box::new(liveness::Liveness::default()),
+                Box::new(coverage::Observer::default()),
+            ],
         }
     }
 
@@ -183,6 +199,12 @@ impl Checkers {
     /// is not held to what it had. To be told before it starts again.
     pub fn tampered(&mut self, member: MemberId) {
         self.truth.tampered(member);
+    }
+
+    /// A member founds a cluster of its own (`--force-new-cluster`) of the first `kept` entries, which is what it knows to be
+    /// committed; the other members are no part of it. To be told before it starts.
+    pub fn refounded(&mut self, member: MemberId, kept: u64) {
+        self.truth.refounded(member, kept);
     }
 
     /// What is known of the cluster.

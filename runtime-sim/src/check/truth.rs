@@ -15,6 +15,7 @@ use quoin_core::time::Instant;
 
 use super::{Coverage, Durable, Point};
 use crate::call::{Answer, Call, Refusal};
+use crate::model::{Outcome, Rules, State};
 use crate::observe::{ClientId, Observation, OpId, Verdict, Violation, ensure};
 
 /// What an entry asks for.
@@ -70,6 +71,8 @@ pub struct Committed {
     pub by: MemberId,
     /// The term that member was in.
     pub seen_in: u64,
+    /// What comes of it, by the model.
+    pub outcome: Outcome,
 }
 
 /// A member's log as it was handed to its disk.
@@ -164,6 +167,8 @@ pub struct MemberFacts {
     pub commit: u64,
     /// What of its log is durable.
     pub disk: Durable,
+    /// Whether its disk was ever exchanged or damaged.
+    pub is_tampered: bool,
     /// Whether it came back without anything it once had.
     pub is_wiped: bool,
     /// Whether its last end was a loss of power.
@@ -224,26 +229,36 @@ pub struct Healed {
 /// Everything that is known.
 pub struct Truth {
     coverage: Coverage,
+    rules: Rules,
+    model: State,
     members: BTreeMap<MemberId, MemberFacts>,
     committed: Vec<Committed>,
     by_id: BTreeMap<u64, u64>,
     ops: BTreeMap<OpId, Op>,
     acked_revision: i64,
     healed: Option<Healed>,
+    /// Entries up to here are committed by decree: those a cluster begins with.
+    decreed: u64,
+    /// Who is about to found a cluster of its own.
+    founder: Option<MemberId>,
 }
 
 impl Truth {
     /// Nothing is known.
     #[must_use]
-    pub fn new(coverage: Coverage) -> Self {
+    pub fn new(coverage: Coverage, rules: Rules) -> Self {
         Self {
             coverage,
+            rules,
+            model: State::with_rules(rules),
             members: BTreeMap::new(),
             committed: Vec::new(),
             by_id: BTreeMap::new(),
             ops: BTreeMap::new(),
             acked_revision: 1,
             healed: None,
+            decreed: 0,
+            founder: None,
         }
     }
 
@@ -258,6 +273,31 @@ impl Truth {
         facts.disk = Durable::default();
         facts.status = Status::default();
         facts.past = Past::default();
+        facts.is_tampered = true;
+    }
+
+    /// `member` founds a cluster of its own with the first `kept` entries: what the others had beyond is given up.
+    pub(super) fn refounded(&mut self, member: MemberId, kept: u64) {
+        self.tampered(member);
+        self.founder = Some(member);
+        self.healed = None;
+        let kept = usize::try_from(kept).unwrap_or(usize::MAX);
+        self.model = State::with_rules(self.rules);
+        self.by_id.clear();
+        self.committed.truncate(kept);
+        for known in &self.committed {
+            self.model.apply(&known.entry);
+            let id = known.asked.id();
+            if id != 0 {
+                self.by_id.entry(id).or_insert(known.entry.index);
+            }
+        }
+        self.acked_revision = self.model.revision();
+    }
+
+    /// A client was refused.
+    pub(super) fn refused(&self, refusal: &Refusal) {
+        self.coverage.refused(refusal);
     }
 
     /// What is known of a member that has started once.
@@ -269,6 +309,12 @@ impl Truth {
     /// All members that have ever started.
     pub fn members(&self) -> impl Iterator<Item = (MemberId, &MemberFacts)> {
         self.members.iter().map(|(id, facts)| (*id, facts))
+    }
+
+    /// The model, which has applied every committed entry and knows all its past.
+    #[must_use]
+    pub fn model(&self) -> &State {
+        &self.model
     }
 
     /// How many entries are committed.
@@ -297,7 +343,7 @@ impl Truth {
     }
 
     /// All requests so far.
-    pub fn ops(&self) -> impl Iterator<Item = (OpId, &Op)> {
+    pub fn ops(&self) -> impl DoubleEndedIterator<Item = (OpId, &Op)> {
         self.ops.iter().map(|(id, op)| (*id, op))
     }
 
@@ -305,6 +351,12 @@ impl Truth {
     #[must_use]
     pub fn acked_revision(&self) -> i64 {
         self.acked_revision
+    }
+
+    /// The last entry that is committed by decree, as are those a cluster begins with.
+    #[must_use]
+    pub fn decreed(&self) -> u64 {
+        self.decreed
     }
 
     /// Since when nothing disturbs whom, if it is so.
@@ -407,6 +459,14 @@ impl Truth {
     }
 
     fn started(&mut self, at: Instant, member: MemberId, recovered: &Recovered, view: &View) -> Verdict {
+        let is_first = self.committed.is_empty() && self.member(member).is_none_or(|facts| facts.life == 0);
+        if is_first {
+            self.decreed = self.decreed.max(recovered.hard_state.commit);
+        }
+        if self.founder == Some(member) {
+            self.founder = None;
+            self.decreed = Log::read_back(recovered).last();
+        }
         let facts = self.facts(member);
         let is_empty = recovered.entries.is_empty() && recovered.snapshot_index == 0;
         let past = Past {
@@ -426,6 +486,7 @@ impl Truth {
             applied: view.applied_index,
             commit: recovered.hard_state.commit.max(recovered.applied),
             disk: Durable::read_back(recovered),
+            is_tampered: facts.is_tampered,
             is_wiped: facts.is_wiped || (facts.life > 0 && facts.applied > 0 && is_empty),
             lost_power: facts.lost_power,
             past,
@@ -474,6 +535,7 @@ impl Truth {
         if id != 0 {
             self.by_id.entry(id).or_insert(entry.index);
         }
+        let outcome = self.model.apply(&entry);
         let seen_in = self.members.get(&by).map_or(0, |facts| facts.status.term);
         self.committed.push(Committed {
             entry,
@@ -481,6 +543,7 @@ impl Truth {
             at,
             by,
             seen_in,
+            outcome,
         });
     }
 
@@ -522,6 +585,7 @@ pub fn header(answer: &Answer) -> Option<&ResponseHeader> {
         Answer::Compact(response) => response.header.as_ref(),
         Answer::DeleteRange(response) => response.header.as_ref(),
         Answer::HashKv(response) => response.header.as_ref(),
+        Answer::Internal => None,
         Answer::LeaseGrant(response) => response.header.as_ref(),
         Answer::LeaseKeepAlive(response) => response.header.as_ref(),
         Answer::LeaseLeases(response) => response.header.as_ref(),
