@@ -174,9 +174,9 @@ impl Checkers {
             truth: Truth::new(coverage, rules),
             checkers: vec![
                 Box::new(raft::Raft::default()),
-                Box::new(storage::Storage::default()),
                 Box::new(replay::Replay::default()),
-                Box::new(reads::Reads::default()),
+                Box::new(reads::Reads),
+                Box::new(storage::Storage::default()),
                 Box::new(liveness::Liveness::default()),
                 Box::new(coverage::Observer::default()),
             ],
