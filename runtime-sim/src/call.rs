@@ -117,7 +117,7 @@ impl Call {
 #[must_use]
 pub fn is_read_only(txn: &TxnRequest) -> bool {
     let mut ops = txn.success.iter().chain(&txn.failure);
-    ops.all(|op| matches!(op.request, None | Some(request_op::Request::RequestRange(_))))
+    ops.all(|op| matches!(op.request, Some(request_op::Request::RequestRange(_))))
 }
 
 /// The answer to a [`Call`].

@@ -5,6 +5,7 @@
 
 pub mod coverage;
 mod durable;
+mod history;
 mod liveness;
 mod raft;
 mod reads;
@@ -181,6 +182,14 @@ impl Checkers {
                 Box::new(coverage::Observer::default()),
             ],
         }
+    }
+
+    /// Records the history of keys as well, and puts it to a checker that sees no log at the end (C8). It is for short runs,
+    /// and few of them.
+    #[must_use]
+    pub fn with_history(mut self) -> Self {
+        self.checkers.push(Box::new(history::History::default()));
+        self
     }
 
     /// Something was observed.

@@ -174,7 +174,7 @@ fn read_txn(op: &Op, request: &TxnRequest, result: Result<&Answer, &Refusal>, tr
     any_moment(window.at_revision(op, revision, truth)?, op, result, truth)
 }
 
-fn is_serializable(request: &TxnRequest) -> bool {
+pub(super) fn is_serializable(request: &TxnRequest) -> bool {
     let mut ops = request.success.iter().chain(&request.failure);
     ops.all(|op| matches!(&op.request, Some(OpRequest::RequestRange(range)) if range.serializable))
 }

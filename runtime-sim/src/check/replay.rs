@@ -411,7 +411,7 @@ pub(super) fn bare(answer: &Answer) -> Answer {
 }
 
 /// Whether a refusal means that nothing was done and nothing will be.
-fn is_certain(refusal: &Refusal) -> bool {
+pub(super) fn is_certain(refusal: &Refusal) -> bool {
     let uncertain = [
         Code::Canceled,
         Code::Unknown,
@@ -434,7 +434,7 @@ fn only_apply_says(call: &Call, refusal: &Refusal) -> bool {
     }
 }
 
-fn is_about_keys(call: &Call) -> bool {
+pub(super) fn is_about_keys(call: &Call) -> bool {
     matches!(
         call,
         Call::Put(_) | Call::DeleteRange(_) | Call::Range(_) | Call::Txn(_)

@@ -10,7 +10,6 @@ use quoin_core::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use quoin_core::proto::etcdserverpb::request_op::Request as Op;
 use quoin_core::proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest};
 
-use super::kv::bounds;
 use super::lease::MAX_TTL;
 use super::refusal::{
     BAD_MEMBER_URLS, DUPLICATE_KEY, EMPTY_KEY, INVALID_SORT, KEY_NOT_FOUND, LEASE_PROVIDED, TOO_LARGE_TTL,
@@ -152,11 +151,12 @@ impl Footprint {
         Ok(())
     }
 
+    /// Whether a key is in one of the deletions as etcd looks at them here: an end of a zero byte is taken as it stands,
+    /// before every key, so that a deletion without end meets no put. The transaction is then done as it says.
     fn deletes(&self, key: &Bytes) -> bool {
-        let mut deletions = self.deletions.iter();
-        deletions.any(|deletion| {
-            let bounds = bounds(&deletion.key, &deletion.range_end);
-            bounds.is_some_and(|bounds| std::ops::RangeBounds::<[u8]>::contains(&bounds, &key[..]))
+        self.deletions.iter().any(|deletion| match &deletion.range_end[..] {
+            [] => deletion.key == key,
+            end => deletion.key <= key && &key[..] < end,
         })
     }
 }

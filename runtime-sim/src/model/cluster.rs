@@ -7,7 +7,9 @@ use quoin_core::proto::etcdserverpb::{
 };
 
 use super::digest::Digest;
-use super::refusal::{MEMBER_EXISTS, MEMBER_NOT_FOUND, NOT_A_LEARNER, PEER_URL_EXISTS, TOO_MANY_LEARNERS};
+use super::refusal::{
+    MEMBER_EXISTS, MEMBER_NOT_FOUND, NOT_A_LEARNER, NOT_ENOUGH_STARTED, PEER_URL_EXISTS, TOO_MANY_LEARNERS,
+};
 use crate::call::{Answer, Refusal};
 
 /// A change of the member table.
@@ -97,9 +99,17 @@ impl Cluster {
             Change::Promote(_) | Change::Remove(_) | Change::Update { .. } if member.is_none() => {
                 Err(MEMBER_NOT_FOUND.into())
             }
+            Change::Remove(_) if self.is_last_voter(*id) => Err(NOT_ENOUGH_STARTED.into()),
             Change::Promote(_) | Change::Remove(_) => Ok(()),
             Change::Update { peer_urls, .. } => self.unused(peer_urls, *id),
         }
+    }
+
+    /// Whether nobody could vote without this member. Its removal is a change that etcd's consensus dies of; Quoin refuses it
+    /// as it refuses what would leave too few.
+    fn is_last_voter(&self, id: u64) -> bool {
+        let voters = self.members.values().filter(|member| !member.is_learner);
+        voters.map(|member| member.id).eq([id])
     }
 
     /// Whether no other member has one of these URLs.

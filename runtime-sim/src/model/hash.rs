@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use prost::Message as _;
 use quoin_core::proto::etcdserverpb::HashKvResponse;
 use quoin_core::proto::mvccpb::KeyValue;
@@ -26,17 +27,22 @@ impl Crc {
     }
 }
 
-/// The hash as a member gives it that has freed what was compacted. One that has not yet gives another only where a
-/// compaction left no key at all, by a quirk of etcd's: then it counts what it should skip.
+/// The hash as a member gives it that has freed what was compacted. One that has not yet gives another if no key is left at
+/// the revision: by a quirk of etcd's, everything it still has counts then.
 pub(super) fn hash_kv(view: View<'_>, asked: i64) -> Result<HashKvResponse, Refusal> {
-    let revision = view.resolve(asked)?;
+    // Before the first revision there is nothing, and that is what is hashed.
+    let revision = if asked < 0 { asked } else { view.resolve(asked)? };
     let compacted = view.compact_revision;
-    // What the compaction leaves of the past: keys that are there at the revision.
-    let kept: BTreeSet<_> = view.kv.live(revision).map(|kv| (kv.mod_revision, &kv.key)).collect();
+    // What counts of the compacted past: of keys that are there at the revision, what they are; if there are none, what the
+    // compaction left, except deletions.
+    let mut kept: BTreeSet<_> = view.kv.live(revision).map(stamp).collect();
+    if kept.is_empty() {
+        kept = view.kv.live(compacted).map(stamp).collect();
+    }
     let mut crc = Crc(u32::MAX);
     crc.feed(b"key");
     for event in view.kv.events(0, revision) {
-        let is_kept = event.kind == EventKind::Put && kept.contains(&(event.revision, &event.kv.key));
+        let is_kept = event.kind == EventKind::Put && kept.contains(&stamp(&event.kv));
         if event.revision <= compacted && !is_kept {
             continue;
         }
@@ -50,6 +56,11 @@ pub(super) fn hash_kv(view: View<'_>, asked: i64) -> Result<HashKvResponse, Refu
         compact_revision: compacted,
         hash_revision: revision,
     })
+}
+
+/// What tells one state of a key from all others.
+fn stamp(kv: &KeyValue) -> (i64, &Bytes) {
+    (kv.mod_revision, &kv.key)
 }
 
 /// An event as etcd stores it: revision and place, marked if it is a tombstone, and the key.

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 /// A value. Numbers are whole and not negative, as ids are.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Json {
-    Array(Vec<Json>),
+    Array(Vec<Self>),
     Bool(bool),
     Null,
     Number(u64),
-    Object(BTreeMap<String, Json>),
+    Object(BTreeMap<String, Self>),
     Text(String),
 }
 

@@ -28,7 +28,7 @@ pub struct Event {
     pub kind: EventKind,
     /// The key as stored; of a deletion, key and revision alone.
     pub kv: KeyValue,
-    /// The key as it was at the revision before, if it was there.
+    /// The key as it was at the revision before, if it was there; `None` of a key that is written anew.
     pub prev_kv: Option<KeyValue>,
     /// The revision it is part of.
     pub revision: i64,
@@ -168,9 +168,11 @@ impl Kv {
         let (place, revision) = (self.events.len(), self.revision() + 1);
         self.digest.number(kind as u64);
         self.digest.key_value(&kv);
+        let is_new = kv.create_revision == revision;
+        let before = self.get(&kv.key, revision - 1).filter(|_| !is_new);
         let event = Event {
             kind,
-            prev_kv: self.get(&kv.key, revision - 1).cloned(),
+            prev_kv: before.cloned(),
             revision,
             sub: (place - self.finished) as i64,
             kv,
@@ -203,9 +205,12 @@ pub(super) fn header(revision: i64) -> Option<ResponseHeader> {
     })
 }
 
+/// Where a range of keys begins and ends.
+pub(super) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 /// The keys a request means (a.4): one if there is no end, all from the key on if the end is a zero byte, none if the end
 /// is not after the key.
-pub(super) fn bounds<'a>(key: &'a [u8], range_end: &'a [u8]) -> Option<(Bound<&'a [u8]>, Bound<&'a [u8]>)> {
+pub(super) fn bounds<'a>(key: &'a [u8], range_end: &'a [u8]) -> Option<Bounds<'a>> {
     match range_end {
         [] => Some((Bound::Included(key), Bound::Included(key))),
         [0] => Some((Bound::Included(key), Bound::Unbounded)),

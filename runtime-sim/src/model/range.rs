@@ -45,9 +45,12 @@ impl View<'_> {
         }
         let mut count = 0;
         let mut kvs: Vec<&KeyValue> = all.inspect(|_| count += 1).filter(|kv| passes(request, kv)).collect();
-        sort(request, &mut kvs);
         let limit = usize::try_from(request.limit).unwrap_or(0);
         let more = limit > 0 && kvs.len() > limit;
+        if more && is_cut_before_sorting(request) {
+            kvs.truncate(limit + 1);
+        }
+        sort(request, &mut kvs);
         if more {
             kvs.truncate(limit);
         }
@@ -58,6 +61,18 @@ impl View<'_> {
             count,
         })
     }
+}
+
+/// Whether no more keys are looked at than are needed to know that there are more: so it is where no order is asked for and
+/// nothing is filtered out, even if the keys are sorted by something else then.
+fn is_cut_before_sorting(request: &RangeRequest) -> bool {
+    let filters = [
+        request.min_mod_revision,
+        request.max_mod_revision,
+        request.min_create_revision,
+        request.max_create_revision,
+    ];
+    request.sort_order == SortOrder::None as i32 && filters == [0; 4]
 }
 
 /// Whether a key passes the filters by revision; a filter of 0 is none.

@@ -39,6 +39,10 @@ pub(super) const MEMBER_EXISTS: Reason = Reason(FAILED_PRECONDITION, "etcdserver
 pub(super) const MEMBER_NOT_FOUND: Reason = Reason(NOT_FOUND, "etcdserver: member not found");
 pub(super) const NO_SPACE: Reason = Reason(RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded");
 pub(super) const NOT_A_LEARNER: Reason = Reason(FAILED_PRECONDITION, "etcdserver: can only promote a learner member");
+pub(super) const NOT_ENOUGH_STARTED: Reason = Reason(
+    UNKNOWN,
+    "etcdserver: re-configuration failed due to not enough started members",
+);
 pub(super) const NOT_MODELLED: Reason = Reason(UNKNOWN, "the model knows nothing of this kind of entry");
 pub(super) const PEER_URL_EXISTS: Reason = Reason(FAILED_PRECONDITION, "etcdserver: Peer URLs already exists");
 pub(super) const TOO_LARGE_TTL: Reason = Reason(OUT_OF_RANGE, "etcdserver: too large lease TTL");

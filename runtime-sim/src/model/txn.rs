@@ -15,7 +15,7 @@ use quoin_core::proto::mvccpb::KeyValue;
 use super::kv::Kv;
 use super::lease::Leases;
 use super::range::View;
-use super::refusal::{KEY_NOT_FOUND, LEASE_NOT_FOUND};
+use super::refusal::{COMPACTED, KEY_NOT_FOUND, LEASE_NOT_FOUND};
 use crate::call::Refusal;
 
 /// The branch of a transaction that is taken, and those of the transactions in it.
@@ -56,7 +56,7 @@ impl<'a> Branch<'a> {
         for op in &self.ops {
             match op {
                 Chosen::Put(request) => check_put(view, leases, request)?,
-                Chosen::Range(request) => view.resolve(request.revision).map(drop)?,
+                Chosen::Range(request) => check_range(view, request)?,
                 Chosen::Txn(branch) => branch.check(view, leases)?,
                 Chosen::DeleteRange(_) | Chosen::Nothing => {}
             }
@@ -91,6 +91,11 @@ impl<'a> Branch<'a> {
 
     /// Does the operations of a transaction that only reads.
     pub(super) fn read(&self, view: View<'_>) -> Result<TxnResponse, Refusal> {
+        for op in &self.ops {
+            if let Chosen::Range(request) = op {
+                check_range(view, request)?;
+            }
+        }
         let mut responses = Vec::new();
         for op in &self.ops {
             let response = match op {
@@ -107,14 +112,23 @@ impl<'a> Branch<'a> {
     }
 }
 
-/// Whether a key can be written (a.6).
+/// Whether a range can be read. Unlike in a read of its own, where all revisions up to 0 mean the present, here only 0 does;
+/// others are too old or not, and -1 is not as long as nothing was compacted.
+fn check_range(view: View<'_>, request: &RangeRequest) -> Result<(), Refusal> {
+    if request.revision != 0 && request.revision < view.compact_revision {
+        return Err(COMPACTED.into());
+    }
+    view.resolve(request.revision).map(drop)
+}
+
+/// Whether a key can be written (a.6): its lease is there, and the key too if something of it is to stay.
 pub(super) fn check_put(view: View<'_>, leases: &Leases, request: &PutRequest) -> Result<(), Refusal> {
+    if request.lease != 0 && !leases.contains(request.lease) {
+        return Err(LEASE_NOT_FOUND.into());
+    }
     let keeps = request.ignore_value || request.ignore_lease;
     if keeps && view.kv.get(&request.key, view.revision).is_none() {
         return Err(KEY_NOT_FOUND.into());
-    }
-    if request.lease != 0 && !leases.contains(request.lease) {
-        return Err(LEASE_NOT_FOUND.into());
     }
     Ok(())
 }

@@ -501,3 +501,29 @@ fn a_cluster_founded_anew_gives_up_what_it_had_not() {
     assert_eq!(story.verdict, None);
     assert_eq!(story.checkers.truth().committed(), 7);
 }
+
+#[test]
+fn a_history_without_a_log_is_judged_alike() {
+    let told = |revision: i64| {
+        let mut story = Story::new();
+        let fresh = Checkers::new(Coverage::default(), Rules::default());
+        story.checkers = fresh.with_history();
+        for (op, call, answer) in [
+            (1, Call::Put(put("a")), written(2)),
+            (2, Call::Put(put("b")), written(revision)),
+        ] {
+            let (op, client, member) = (OpId(op), ClientId(1), MemberId(1));
+            story.see(&Observation::Invoked {
+                op,
+                client,
+                member,
+                call: &call,
+            });
+            let result = Some(Ok(&answer));
+            story.see(&Observation::Returned { op, result });
+        }
+        story.see(&Observation::Finished);
+        story.verdict.map(|violation| violation.checker)
+    };
+    assert_eq!((told(3), told(2)), (None, Some("C8")));
+}
