@@ -174,7 +174,7 @@ fn is_recorded(call: &Call) -> bool {
     match call {
         Call::Put(put) => put.lease == 0,
         Call::Range(range) => !range.serializable,
-        Call::Txn(txn) => !has_leases(txn) && !(call.is_read() && is_serializable(txn)),
+        Call::Txn(txn) => !(has_leases(txn) || call.is_read() && is_serializable(txn)),
         Call::DeleteRange(_) | Call::Compact(_) => true,
         _ => false,
     }

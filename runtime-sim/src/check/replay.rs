@@ -15,7 +15,7 @@ use quoin_core::proto::raftpb::{ConfChange, ConfChangeType};
 use quoin_core::store::View;
 use quoin_core::time::Instant;
 
-use super::{Asked, Checker, Op, Truth, header, state};
+use super::{Asked, Checker, Committed, Op, Truth, header, state};
 use crate::call::{Answer, Call, Refusal};
 use crate::model;
 use crate::observe::{Observation, OpId, Verdict, Violation, ensure};
@@ -273,12 +273,13 @@ impl Replay {
 
     /// Entries from `first` on that this request can be, and no other request is.
     fn candidates(&self, op: &Op, first: u64, truth: &Truth) -> Vec<u64> {
+        // A promotion is passed on to the leader, who proposes it.
+        let is_passed_on = matches!(op.call, Call::MemberPromote(_));
         let proposer = op.member.0 << 48;
+        let is_proposer = |known: &Committed| is_passed_on || known.asked.id() & (0xffff << 48) == proposer;
         let fits = |index: &u64| {
-            !self.claimed.contains(index)
-                && truth
-                    .entry(*index)
-                    .is_some_and(|known| known.asked.id() & (0xffff << 48) == proposer && asks(&known.asked, &op.call))
+            let known = truth.entry(*index).filter(|_| !self.claimed.contains(index));
+            known.is_some_and(|known| is_proposer(known) && asks(&known.asked, &op.call))
         };
         (first..=truth.committed()).filter(fits).collect()
     }
