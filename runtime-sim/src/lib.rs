@@ -7,6 +7,7 @@
 
 pub mod call;
 pub mod campaign;
+pub mod check;
 pub mod disk;
 pub mod faults;
 pub mod fuse;
