@@ -12,6 +12,7 @@ pub mod disk;
 pub mod faults;
 pub mod fuse;
 pub mod judge;
+pub mod model;
 pub mod observe;
 pub mod process;
 pub mod swarm;

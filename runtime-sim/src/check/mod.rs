@@ -4,7 +4,9 @@
 //! numbers in [`LIST`]. Nothing here acts on the world, and nothing here shares code with what it judges.
 
 pub mod coverage;
+pub mod sometimes;
 mod truth;
+pub mod watch;
 
 pub use coverage::{Coverage, Point};
 pub use truth::{Asked, Committed, Healed, Log, MemberFacts, Op, Truth, header};

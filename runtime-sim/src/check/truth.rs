@@ -15,6 +15,7 @@ use quoin_core::time::Instant;
 
 use super::{Coverage, Point};
 use crate::call::{Answer, Call, Refusal};
+use crate::model::State;
 use crate::observe::{ClientId, Observation, OpId, Verdict, Violation, ensure};
 
 /// What an entry asks for.
@@ -203,6 +204,7 @@ pub struct Healed {
 /// Everything that is known.
 pub struct Truth {
     coverage: Coverage,
+    model: State,
     members: BTreeMap<MemberId, MemberFacts>,
     committed: Vec<Committed>,
     by_id: BTreeMap<u64, u64>,
@@ -217,6 +219,7 @@ impl Truth {
     pub fn new(coverage: Coverage) -> Self {
         Self {
             coverage,
+            model: State::new(),
             members: BTreeMap::new(),
             committed: Vec::new(),
             by_id: BTreeMap::new(),
@@ -224,6 +227,12 @@ impl Truth {
             acked_revision: 1,
             healed: None,
         }
+    }
+
+    /// The reference model, fed with the committed log.
+    #[must_use]
+    pub fn model(&self) -> &State {
+        &self.model
     }
 
     /// Something remarkable was met.
@@ -423,6 +432,7 @@ impl Truth {
     }
 
     fn commit(&mut self, at: Instant, by: MemberId, entry: Entry) {
+        self.model.apply(&entry);
         let asked = Asked::of(&entry);
         let id = asked.id();
         if id != 0 {
@@ -469,6 +479,7 @@ pub fn header(answer: &Answer) -> Option<&ResponseHeader> {
         Answer::Compact(response) => response.header.as_ref(),
         Answer::DeleteRange(response) => response.header.as_ref(),
         Answer::HashKv(response) => response.header.as_ref(),
+        Answer::Internal => None,
         Answer::LeaseGrant(response) => response.header.as_ref(),
         Answer::LeaseKeepAlive(response) => response.header.as_ref(),
         Answer::LeaseLeases(response) => response.header.as_ref(),

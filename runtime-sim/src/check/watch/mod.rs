@@ -22,8 +22,6 @@
 //! looks at watches, but for progress of a whole stream and the deadlines after healing.
 
 mod stream;
-#[cfg(test)]
-mod tests;
 mod watcher;
 
 use std::collections::BTreeMap;
@@ -36,7 +34,7 @@ use quoin_core::time::Instant;
 use self::stream::Stream;
 use super::sometimes::Sometimes;
 use super::{Checker, Truth};
-use crate::model::Model;
+use crate::model::State;
 use crate::observe::{Observation, StreamId, Verdict, ensure};
 
 /// After so many election timeouts without disturbance every watch has what it is owed.
@@ -160,7 +158,7 @@ impl WatchChecker {
     }
 
     /// Checks an observation against the history of `model`.
-    fn look(&mut self, at: Instant, seen: &Observation<'_>, model: &Model) -> Verdict {
+    fn look(&mut self, at: Instant, seen: &Observation<'_>, model: &State) -> Verdict {
         if at >= self.due {
             self.collect(at, model)?;
         }
@@ -232,7 +230,7 @@ impl WatchChecker {
         at: Instant,
         stream: StreamId,
         response: &quoin_core::proto::etcdserverpb::WatchResponse,
-        model: &Model,
+        model: &State,
     ) -> Verdict {
         let Some(books) = self.streams.get_mut(&stream) else {
             return Ok(());
@@ -278,7 +276,7 @@ impl WatchChecker {
     }
 
     /// From now on, everything that has happened is owed to everybody.
-    fn owe(&mut self, at: Instant, model: &Model) {
+    fn owe(&mut self, at: Instant, model: &State) {
         if let Some(owed) = &mut self.owed {
             owed.since = at;
             owed.revision = model.revision();
@@ -287,7 +285,7 @@ impl WatchChecker {
     }
 
     /// The time of the present debt is up (C19).
-    fn collect(&mut self, at: Instant, model: &Model) -> Verdict {
+    fn collect(&mut self, at: Instant, model: &State) -> Verdict {
         let Some(owed) = &self.owed else { return Ok(()) };
         for (id, stream) in &self.streams {
             if !owed.core.contains(&stream.member) {
@@ -315,7 +313,7 @@ impl WatchChecker {
 struct Site<'a> {
     at: Instant,
     served: Served,
-    model: &'a Model,
+    model: &'a State,
     points: &'a mut Sometimes,
 }
 

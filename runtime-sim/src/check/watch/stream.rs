@@ -9,7 +9,7 @@ use quoin_core::time::Instant;
 
 use super::watcher::{KeyRange, Watcher};
 use super::{Point, Site};
-use crate::model::Model;
+use crate::model::State;
 use crate::observe::{Verdict, Violation, ensure};
 
 /// Watch id of what concerns no watch or all of them.
@@ -114,7 +114,7 @@ impl Stream {
     }
 
     /// What is owed for longer than allowed: whom, and what.
-    pub(super) fn stalled(&self, since: Instant, revision: i64, model: &Model) -> Option<(String, String)> {
+    pub(super) fn stalled(&self, since: Instant, revision: i64, model: &State) -> Option<(String, String)> {
         let unanswered = self.asked.iter().find_map(|asked| match asked {
             Asked::Create(at, request) if *at <= since => Some(("a request".to_owned(), format!("{request:?}"))),
             Asked::Cancel(_) | Asked::Create(..) | Asked::Progress => None,

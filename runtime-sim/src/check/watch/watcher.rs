@@ -9,7 +9,7 @@ use quoin_core::time::Instant;
 
 use super::stream::broken;
 use super::{Point, Site};
-use crate::model::{Event, EventKind, Model};
+use crate::model::{Event, EventKind, State};
 use crate::observe::{Verdict, Violation, ensure};
 
 /// Keys that are watched.
@@ -168,7 +168,7 @@ impl Watcher {
     }
 
     /// Checks that everything up to `revision` has come.
-    pub(super) fn progress(&mut self, id: i64, revision: i64, model: &Model) -> Verdict {
+    pub(super) fn progress(&mut self, id: i64, revision: i64, model: &State) -> Verdict {
         ensure(self.start <= revision || !self.is_future, "C18", || {
             let start = self.start;
             format!("watch {id}, which starts at {start}, hears of progress to {revision}")
@@ -210,7 +210,7 @@ impl Watcher {
     }
 
     /// What it still waits for of the events up to `revision`, if it was there `since`.
-    pub(super) fn stalled(&self, since: Instant, revision: i64, model: &Model) -> Option<String> {
+    pub(super) fn stalled(&self, since: Instant, revision: i64, model: &State) -> Option<String> {
         if self.created_at > since {
             return None;
         }
@@ -218,7 +218,7 @@ impl Watcher {
     }
 
     /// Its next event, if there is one up to `revision`.
-    fn next<'a>(&self, revision: i64, model: &'a Model) -> Option<&'a Event> {
+    fn next<'a>(&self, revision: i64, model: &'a State) -> Option<&'a Event> {
         let history = model.events(self.reached, revision);
         history.iter().filter(|event| self.wants(event)).nth(self.ahead)
     }
@@ -301,15 +301,13 @@ impl Watcher {
                 (false, true) => broken("C10", format!("{came} came where {what_next} is next")),
             };
         }
-        let Some(_) = truly else {
+        let Some(truly) = truly else {
             return broken("C13", format!("{came} came, which never happened; next is {what_next}"));
         };
         let Some(next) = next else {
             return broken("C11", format!("{came} came again"));
         };
-        if (revision, &event.kv.as_ref().map(|kv| &kv.key)) < (next.revision, &Some(&next.kv.key))
-            && !site.model.events(next.revision, i64::MAX).iter().any(|later| is_same(event, later))
-        {
+        if (truly.revision, truly.sub) < (next.revision, next.sub) {
             return broken("C11", format!("{came} came again, where {what_next} is next"));
         }
         if response.events.iter().any(|other| is_same(other, next)) {

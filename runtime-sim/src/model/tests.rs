@@ -1,0 +1,1 @@
+//! Small stories, each from a rule of etcd.
