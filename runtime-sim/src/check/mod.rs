@@ -4,6 +4,8 @@
 //! numbers in [`LIST`]. Nothing here acts on the world, and nothing here shares code with what it judges.
 
 pub mod coverage;
+pub mod lease;
+pub mod lock;
 pub mod sometimes;
 mod truth;
 pub mod watch;

@@ -22,6 +22,8 @@
 //! looks at watches, but for progress of a whole stream and the deadlines after healing.
 
 mod stream;
+#[cfg(test)]
+mod tests;
 mod watcher;
 
 use std::collections::BTreeMap;
