@@ -148,3 +148,75 @@ fn name_of(key: &[u8]) -> &[u8] {
 fn text(key: &[u8]) -> String {
     key.escape_ascii().to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use quoin_core::proto::etcdserverpb::{PutRequest, RequestOp};
+
+    use super::super::story::{self, grant, put, revoke, txn};
+    use super::*;
+
+    type Story = story::Story<LockChecker>;
+
+    /// Leases 1 and 2 wait for a lock with keys made at revisions 2 and 3.
+    fn story() -> Story {
+        let mut story = Story::new(LockChecker::default());
+        for request in [grant(1, 60), grant(2, 60), put("lock/x/1", 1), put("lock/x/2", 2)] {
+            story.commit(request).expect("nobody writes yet");
+        }
+        story
+    }
+
+    /// A write guarded by a lock key and its creation revision.
+    fn guarded(key: &'static str, created: i64) -> TxnRequest {
+        let guard = Compare {
+            result: CompareResult::Equal as i32,
+            target: CompareTarget::Create as i32,
+            key: key.into(),
+            target_union: Some(TargetUnion::CreateRevision(created)),
+            ..Compare::default()
+        };
+        let put = PutRequest {
+            key: "guarded".into(),
+            value: key.into(),
+            ..PutRequest::default()
+        };
+        TxnRequest {
+            compare: vec![guard],
+            success: vec![RequestOp {
+                request: Some(request_op::Request::RequestPut(put)),
+            }],
+            ..TxnRequest::default()
+        }
+    }
+
+    fn broken(verdict: &Verdict) -> Option<&'static str> {
+        verdict.as_ref().err().map(|violation| violation.checker)
+    }
+
+    #[test]
+    fn holders_write_one_after_the_other() {
+        let mut story = story();
+        assert_eq!(story.commit(txn(guarded("lock/x/1", 2))), Ok(()));
+        assert_eq!(story.commit(revoke(1)), Ok(()));
+        assert_eq!(story.commit(txn(guarded("lock/x/1", 2))), Ok(()), "it is fenced off");
+        assert_eq!(story.commit(txn(guarded("lock/x/2", 3))), Ok(()));
+        assert_eq!(story.checker.counts(), (2, 1));
+    }
+
+    #[test]
+    fn who_still_waits_does_not_write() {
+        let mut story = story();
+        assert_eq!(broken(&story.commit(txn(guarded("lock/x/2", 3)))), Some("M34"));
+    }
+
+    #[test]
+    fn a_lock_is_given_to_a_key_that_is_there_and_comes_first() {
+        let mut story = story();
+        assert_eq!(story.checker.granted(b"lock/x/1", 3, &story.truth), Ok(()));
+        assert_eq!(broken(&story.checker.granted(b"lock/x/2", 3, &story.truth)), Some("M34"));
+        story.commit(revoke(1)).expect("no write");
+        assert_eq!(broken(&story.checker.granted(b"lock/x/1", 4, &story.truth)), Some("M34"));
+        assert_eq!(story.checker.granted(b"lock/x/2", 4, &story.truth), Ok(()));
+    }
+}

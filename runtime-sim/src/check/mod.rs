@@ -7,6 +7,8 @@ pub mod coverage;
 pub mod lease;
 pub mod lock;
 pub mod sometimes;
+#[cfg(test)]
+mod story;
 mod truth;
 pub mod watch;
 
