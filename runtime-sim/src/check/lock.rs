@@ -38,6 +38,11 @@ impl Default for LockChecker {
 
 impl Checker for LockChecker {
     fn see(&mut self, _at: Instant, _seen: &Observation<'_>, truth: &Truth) -> Verdict {
+        if truth.committed() < self.looked {
+            // The cluster was founded anew, and what the log had beyond is given up.
+            self.looked = 0;
+            self.writers.clear();
+        }
         while self.looked < truth.committed() {
             self.looked += 1;
             let asked = truth.entry(self.looked).map(|committed| &committed.asked);
@@ -78,7 +83,10 @@ impl LockChecker {
         let model = truth.model();
         let created = model.key_at(key, revision).map(|kv| kv.create_revision);
         ensure(created.is_some(), LOCK, || {
-            format!("the lock is given to {:?}, which is not there at revision {revision}", text(key))
+            format!(
+                "the lock is given to {:?}, which is not there at revision {revision}",
+                text(key)
+            )
         })?;
         self.holds(key, created.unwrap_or(0), revision, model)
     }
@@ -94,7 +102,9 @@ impl LockChecker {
             return Ok(());
         }
         let before = model.revision_at(index - 1);
-        let is_there = model.key_at(key, before).is_some_and(|kv| kv.create_revision == created);
+        let is_there = model
+            .key_at(key, before)
+            .is_some_and(|kv| kv.create_revision == created);
         if !is_there || model.revision_at(index) == before {
             self.fenced += 1;
             return Ok(());
@@ -214,9 +224,15 @@ mod tests {
     fn a_lock_is_given_to_a_key_that_is_there_and_comes_first() {
         let mut story = story();
         assert_eq!(story.checker.granted(b"lock/x/1", 3, &story.truth), Ok(()));
-        assert_eq!(broken(&story.checker.granted(b"lock/x/2", 3, &story.truth)), Some("M34"));
+        assert_eq!(
+            broken(&story.checker.granted(b"lock/x/2", 3, &story.truth)),
+            Some("M34")
+        );
         story.commit(revoke(1)).expect("no write");
-        assert_eq!(broken(&story.checker.granted(b"lock/x/1", 4, &story.truth)), Some("M34"));
+        assert_eq!(
+            broken(&story.checker.granted(b"lock/x/1", 4, &story.truth)),
+            Some("M34")
+        );
         assert_eq!(story.checker.granted(b"lock/x/2", 4, &story.truth), Ok(()));
     }
 }

@@ -4,19 +4,31 @@
 //! numbers in [`LIST`]. Nothing here acts on the world, and nothing here shares code with what it judges.
 
 pub mod coverage;
+mod durable;
 pub mod lease;
+mod liveness;
 pub mod lock;
+mod raft;
+mod reads;
+mod replay;
 pub mod sometimes;
+mod state;
+mod storage;
 #[cfg(test)]
 mod story;
+#[cfg(test)]
+mod tests;
 mod truth;
 pub mod watch;
 
 pub use coverage::{Coverage, Point};
-pub use truth::{Asked, Committed, Healed, Log, MemberFacts, Op, Truth, header};
+pub use durable::Durable;
+pub use truth::{Asked, Committed, Healed, Log, MemberFacts, Op, Past, Truth, header};
 
+use quoin_core::id::MemberId;
 use quoin_core::time::Instant;
 
+use crate::model::Rules;
 use crate::observe::{Observation, Verdict};
 
 /// One checker: sees everything in order, and says at once when a promise is broken.
@@ -163,10 +175,20 @@ pub struct Checkers {
 impl Checkers {
     /// Checkers that have seen nothing; what is met of the remarkable is counted in `coverage`.
     #[must_use]
-    pub fn new(coverage: Coverage) -> Self {
+    pub fn new(coverage: Coverage, rules: Rules) -> Self {
         Self {
-            truth: Truth::new(coverage),
-            checkers: vec![Box::new(coverage::Observer::default())],
+            truth: Truth::new(coverage, rules),
+            checkers: vec![
+                Box::new(raft::Raft::default()),
+                Box::new(storage::Storage::default()),
+                Box::new(replay::Replay::default()),
+                Box::new(reads::Reads::default()),
+                Box::new(watch::WatchChecker::default()),
+                Box::new(lease::LeaseChecker::new(lease::LeaseRules::of(rules))),
+                Box::new(lock::LockChecker::default()),
+                Box::new(liveness::Liveness::default()),
+                Box::new(coverage::Observer::default()),
+            ],
         }
     }
 
@@ -180,6 +202,18 @@ impl Checkers {
             checker.see(at, seen, &self.truth)?;
         }
         Ok(())
+    }
+
+    /// A member's disk was exchanged for another or an older one, or damaged beyond what it must survive: from here on it
+    /// is not held to what it had. To be told before it starts again.
+    pub fn tampered(&mut self, member: MemberId) {
+        self.truth.tampered(member);
+    }
+
+    /// A member founds a cluster of its own (`--force-new-cluster`) of the first `kept` entries, which is what it knows to be
+    /// committed; the other members are no part of it. To be told before it starts.
+    pub fn refounded(&mut self, member: MemberId, kept: u64) {
+        self.truth.refounded(member, kept);
     }
 
     /// What is known of the cluster.

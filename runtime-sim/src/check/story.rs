@@ -16,6 +16,7 @@ use quoin_core::time::Instant;
 
 use super::{Checker, Coverage, Truth};
 use crate::call::{Answer, Call, Refusal};
+use crate::model::Rules;
 use crate::observe::{ClientId, Observation, OpId, Verdict};
 
 /// The first leader of all stories.
@@ -44,7 +45,7 @@ impl<C: Checker> Story<C> {
     pub(super) fn new(checker: C) -> Self {
         let mut story = Self {
             checker,
-            truth: Truth::new(Coverage::default()),
+            truth: Truth::new(Coverage::default(), Rules::default()),
             at: Instant::ZERO,
             store: Store::new(StoreConfig::default()),
             log: Vec::new(),
@@ -234,7 +235,9 @@ fn apply_all(store: &mut Store, log: &[Entry], applied: &mut Applied) {
             quota_bytes: None,
             wanted: &|_| false,
         };
-        store.apply(entry, context, applied).expect("the story's entries are good");
+        store
+            .apply(entry, context, applied)
+            .expect("the story's entries are good");
     }
 }
 

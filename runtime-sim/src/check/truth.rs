@@ -13,9 +13,9 @@ use quoin_core::proto::raftpb::{ConfChange, Entry, EntryType};
 use quoin_core::store::View;
 use quoin_core::time::Instant;
 
-use super::{Coverage, Point};
+use super::{Coverage, Durable, Point};
 use crate::call::{Answer, Call, Refusal};
-use crate::model::State;
+use crate::model::{Outcome, Rules, State};
 use crate::observe::{ClientId, Observation, OpId, Verdict, Violation, ensure};
 
 /// What an entry asks for.
@@ -69,6 +69,10 @@ pub struct Committed {
     pub at: Instant,
     /// Who had.
     pub by: MemberId,
+    /// The term that member was in.
+    pub seen_in: u64,
+    /// What comes of it, by the model.
+    pub outcome: Outcome,
 }
 
 /// A member's log as it was handed to its disk.
@@ -161,6 +165,27 @@ pub struct MemberFacts {
     pub applied: u64,
     /// The last entry it is known to know to be committed.
     pub commit: u64,
+    /// What of its log is durable.
+    pub disk: Durable,
+    /// Whether its disk was ever exchanged or damaged.
+    pub is_tampered: bool,
+    /// Whether it came back without anything it once had.
+    pub is_wiped: bool,
+    /// Whether its last end was a loss of power.
+    pub lost_power: bool,
+    /// Its life before this one.
+    pub past: Past,
+}
+
+/// What a member had when its last life ended.
+#[derive(Clone, Default)]
+pub struct Past {
+    /// What of its log was durable; nothing where it cannot be held to that.
+    pub disk: Durable,
+    /// What it said of itself last.
+    pub status: Status,
+    /// The last entry its readers saw the effects of, in any life.
+    pub applied: u64,
 }
 
 /// A client's request.
@@ -204,6 +229,7 @@ pub struct Healed {
 /// Everything that is known.
 pub struct Truth {
     coverage: Coverage,
+    rules: Rules,
     model: State,
     members: BTreeMap<MemberId, MemberFacts>,
     committed: Vec<Committed>,
@@ -211,33 +237,67 @@ pub struct Truth {
     ops: BTreeMap<OpId, Op>,
     acked_revision: i64,
     healed: Option<Healed>,
+    /// Entries up to here are committed by decree: those a cluster begins with.
+    decreed: u64,
+    /// Who is about to found a cluster of its own.
+    founder: Option<MemberId>,
 }
 
 impl Truth {
     /// Nothing is known.
     #[must_use]
-    pub fn new(coverage: Coverage) -> Self {
+    pub fn new(coverage: Coverage, rules: Rules) -> Self {
         Self {
             coverage,
-            model: State::new(),
+            rules,
+            model: State::with_rules(rules),
             members: BTreeMap::new(),
             committed: Vec::new(),
             by_id: BTreeMap::new(),
             ops: BTreeMap::new(),
             acked_revision: 1,
             healed: None,
+            decreed: 0,
+            founder: None,
         }
-    }
-
-    /// The reference model, fed with the committed log.
-    #[must_use]
-    pub fn model(&self) -> &State {
-        &self.model
     }
 
     /// Something remarkable was met.
     pub fn note(&self, point: Point) {
         self.coverage.note(point);
+    }
+
+    /// A member's disk was exchanged for another or an older one, or damaged: it is not held to what it had.
+    pub(super) fn tampered(&mut self, member: MemberId) {
+        let facts = self.facts(member);
+        facts.disk = Durable::default();
+        facts.status = Status::default();
+        facts.past = Past::default();
+        facts.is_tampered = true;
+    }
+
+    /// `member` founds a cluster of its own with the first `kept` entries: what the others had beyond is given up.
+    pub(super) fn refounded(&mut self, member: MemberId, kept: u64) {
+        self.tampered(member);
+        self.founder = Some(member);
+        self.healed = None;
+        let kept = usize::try_from(kept).unwrap_or(usize::MAX);
+        self.model = State::with_rules(self.rules);
+        self.by_id.clear();
+        self.committed.truncate(kept);
+        for known in &self.committed {
+            self.model.apply(&known.entry);
+            let id = known.asked.id();
+            if id != 0 {
+                self.by_id.entry(id).or_insert(known.entry.index);
+            }
+        }
+        self.acked_revision = self.model.revision();
+    }
+
+    /// A client was refused.
+    pub(super) fn refused(&self, refusal: &Refusal) {
+        self.coverage.refused(refusal);
     }
 
     /// What is known of a member that has started once.
@@ -249,6 +309,12 @@ impl Truth {
     /// All members that have ever started.
     pub fn members(&self) -> impl Iterator<Item = (MemberId, &MemberFacts)> {
         self.members.iter().map(|(id, facts)| (*id, facts))
+    }
+
+    /// The model, which has applied every committed entry and knows all its past.
+    #[must_use]
+    pub fn model(&self) -> &State {
+        &self.model
     }
 
     /// How many entries are committed.
@@ -277,7 +343,7 @@ impl Truth {
     }
 
     /// All requests so far.
-    pub fn ops(&self) -> impl Iterator<Item = (OpId, &Op)> {
+    pub fn ops(&self) -> impl DoubleEndedIterator<Item = (OpId, &Op)> {
         self.ops.iter().map(|(id, op)| (*id, op))
     }
 
@@ -285,6 +351,12 @@ impl Truth {
     #[must_use]
     pub fn acked_revision(&self) -> i64 {
         self.acked_revision
+    }
+
+    /// The last entry that is committed by decree, as are those a cluster begins with.
+    #[must_use]
+    pub fn decreed(&self) -> u64 {
+        self.decreed
     }
 
     /// Since when nothing disturbs whom, if it is so.
@@ -304,17 +376,20 @@ impl Truth {
                 recovered,
                 view,
             } => self.started(at, member, recovered, view),
-            Observation::Ended { member, .. } => {
-                self.facts(member).is_up = false;
+            Observation::Ended { member, lost_power } => {
+                let facts = self.facts(member);
+                facts.is_up = false;
+                facts.lost_power = lost_power;
                 Ok(())
             }
             Observation::Handed {
                 member,
+                batch,
                 hard_state,
                 entries,
-                ..
             } => {
                 let facts = self.facts(member);
+                facts.disk.handed(batch, hard_state.copied(), entries);
                 if let Some(state) = hard_state {
                     facts.commit = facts.commit.max(state.commit);
                 }
@@ -329,6 +404,7 @@ impl Truth {
             } => {
                 let facts = self.facts(member);
                 facts.log.start_after(index, term);
+                facts.disk.installed(index);
                 facts.commit = facts.commit.max(index);
                 Ok(())
             }
@@ -364,8 +440,11 @@ impl Truth {
                 });
                 Ok(())
             }
+            Observation::Durable { member, batch } => {
+                self.facts(member).disk.durable(batch);
+                Ok(())
+            }
             Observation::Faulted { .. }
-            | Observation::Durable { .. }
             | Observation::Sent { .. }
             | Observation::StreamOpened { .. }
             | Observation::WatchRequested { .. }
@@ -380,7 +459,21 @@ impl Truth {
     }
 
     fn started(&mut self, at: Instant, member: MemberId, recovered: &Recovered, view: &View) -> Verdict {
+        let is_first = self.committed.is_empty() && self.member(member).is_none_or(|facts| facts.life == 0);
+        if is_first {
+            self.decreed = self.decreed.max(recovered.hard_state.commit);
+        }
+        if self.founder == Some(member) {
+            self.founder = None;
+            self.decreed = Log::read_back(recovered).last();
+        }
         let facts = self.facts(member);
+        let is_empty = recovered.entries.is_empty() && recovered.snapshot_index == 0;
+        let past = Past {
+            disk: std::mem::take(&mut facts.disk),
+            status: facts.status,
+            applied: facts.past.applied.max(facts.applied),
+        };
         *facts = MemberFacts {
             is_up: true,
             life: facts.life + 1,
@@ -392,6 +485,11 @@ impl Truth {
             view: None,
             applied: view.applied_index,
             commit: recovered.hard_state.commit.max(recovered.applied),
+            disk: Durable::read_back(recovered),
+            is_tampered: facts.is_tampered,
+            is_wiped: facts.is_wiped || (facts.life > 0 && facts.applied > 0 && is_empty),
+            lost_power: facts.lost_power,
+            past,
         };
         self.advance(at, member, view.applied_index)
     }
@@ -432,13 +530,21 @@ impl Truth {
     }
 
     fn commit(&mut self, at: Instant, by: MemberId, entry: Entry) {
-        self.model.apply(&entry);
         let asked = Asked::of(&entry);
         let id = asked.id();
         if id != 0 {
             self.by_id.entry(id).or_insert(entry.index);
         }
-        self.committed.push(Committed { entry, asked, at, by });
+        let outcome = self.model.apply(&entry);
+        let seen_in = self.members.get(&by).map_or(0, |facts| facts.status.term);
+        self.committed.push(Committed {
+            entry,
+            asked,
+            at,
+            by,
+            seen_in,
+            outcome,
+        });
     }
 
     fn invoked(&mut self, at: Instant, op: OpId, client: ClientId, member: MemberId, call: &Call) {

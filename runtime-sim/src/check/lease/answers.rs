@@ -126,9 +126,11 @@ impl LeaseChecker {
         let LeaseGrantResponse { id, ttl, .. } = *response;
         let is_asked = if request.id == 0 { id > 0 } else { id == request.id };
         ensure(is_asked, "C29", || format!("{request:?} is granted with id {id}"))?;
-        ensure(request.ttl <= MAX_TTL_SECONDS && ttl >= request.ttl.max(1), "C29", || {
-            format!("{request:?} is granted with a TTL of {ttl} s")
-        })?;
+        ensure(
+            request.ttl <= MAX_TTL_SECONDS && ttl >= request.ttl.max(1),
+            "C29",
+            || format!("{request:?} is granted with a TTL of {ttl} s"),
+        )?;
         ensure(question.granted.is_none() || self.is_new(question), "C29", || {
             format!("{request:?} is granted, and was there all the time")
         })?;
@@ -174,16 +176,24 @@ impl LeaseChecker {
             ref keys,
             ..
         } = *response;
-        ensure(id == request.id, "C27", || format!("{request:?} is answered of lease {id}"))?;
+        ensure(id == request.id, "C27", || {
+            format!("{request:?} is answered of lease {id}")
+        })?;
         ensure(request.keys || keys.is_empty(), "C27", || {
             format!("keys nobody asked for: {response:?}")
         })?;
         if ttl < 0 {
             let is_bare = ttl == -1 && granted_ttl == 0 && keys.is_empty();
-            ensure(is_bare, "C27", || format!("a lease that is not there has nothing: {response:?}"))?;
+            ensure(is_bare, "C27", || {
+                format!("a lease that is not there has nothing: {response:?}")
+            })?;
             return self.has_ended(at, question);
         }
-        let life = self.lives.at(id, question.committed).or_else(|| self.lives.live(id)).cloned();
+        let life = self
+            .lives
+            .at(id, question.committed)
+            .or_else(|| self.lives.live(id))
+            .cloned();
         let is_there = self.lives.was_since(id, question.committed);
         let Some(life) = life.filter(|_| is_there) else {
             return ensure(false, "C27", || format!("there is no such lease: {response:?}"));

@@ -44,10 +44,17 @@ impl Life {
         let is_own = self.term == reign.term;
         let granted = is_own.then_some((self.since, ttl));
         let is_undisturbed = self.asked.is_none_or(|asked| asked + LATE_RENEWAL < reign.since);
-        let extended = if is_undisturbed { rules.election_timeout } else { Duration::ZERO };
+        let extended = if is_undisturbed {
+            rules.election_timeout
+        } else {
+            Duration::ZERO
+        };
         let left = self.checkpoint.map_or(ttl, seconds).min(ttl);
         let promoted = (!is_own).then_some((reign.since, left.saturating_add(extended)));
-        let renewed = self.renewed.filter(|asked| *asked >= reign.since).map(|asked| (asked, ttl));
+        let renewed = self
+            .renewed
+            .filter(|asked| *asked >= reign.since)
+            .map(|asked| (asked, ttl));
         [granted, promoted, renewed].into_iter().flatten()
     }
 }
@@ -131,6 +138,8 @@ impl Lives {
 
     /// Whether an entry after `from` and up to `to` granted or ended one.
     pub(super) fn changed_between(&self, from: u64, to: u64) -> bool {
-        self.counts.range(from + 1..=to.max(from + 1)).any(|(index, _)| *index <= to)
+        self.counts
+            .range(from + 1..=to.max(from + 1))
+            .any(|(index, _)| *index <= to)
     }
 }

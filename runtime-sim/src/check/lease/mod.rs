@@ -35,6 +35,7 @@ use self::lives::{Life, Lives, Reign, seconds};
 use super::sometimes::Sometimes;
 use super::{Asked, Checker, Truth};
 use crate::call::Call;
+use crate::model::Rules;
 use crate::observe::{Observation, OpId, Verdict, ensure};
 
 /// After so many election timeouts without disturbance there is a leader that counts time.
@@ -99,6 +100,17 @@ impl Default for LeaseRules {
 }
 
 impl LeaseRules {
+    /// The rules of members started with `rules`: their shortest lease is one and a half election timeouts, rounded up,
+    /// which says how long an election timeout is at least.
+    #[must_use]
+    pub fn of(rules: Rules) -> Self {
+        let whole = u64::try_from(rules.min_lease_ttl - 1).unwrap_or(0);
+        Self {
+            election_timeout: Duration::from_millis(whole.saturating_mul(1_000) / 3 * 2),
+            ..Self::default()
+        }
+    }
+
     /// The least true time in which a member's clock can count `time`.
     fn at_least(&self, time: Duration) -> Duration {
         let per_mille = 1_000 - self.drift_percent.min(100) * 10;
@@ -150,7 +162,7 @@ impl Default for LeaseChecker {
 
 impl Checker for LeaseChecker {
     fn see(&mut self, at: Instant, seen: &Observation<'_>, truth: &Truth) -> Verdict {
-        if self.looked < truth.committed() {
+        if self.looked != truth.committed() {
             self.catch_up(at, truth);
         }
         if self.due.first_key_value().is_some_and(|(due, _)| *due <= at) {
@@ -226,9 +238,21 @@ impl LeaseChecker {
 
     /// Takes in what was committed since.
     fn catch_up(&mut self, at: Instant, truth: &Truth) {
+        if truth.committed() < self.looked {
+            // The cluster was founded anew, and what the log had beyond is given up.
+            self.looked = 0;
+            self.lives = Lives::default();
+            self.grants.clear();
+            self.revocations.clear();
+            self.applied.clear();
+            self.due.clear();
+            self.healed = None;
+        }
         while self.looked < truth.committed() {
             self.looked += 1;
-            let Some(committed) = truth.entry(self.looked) else { return };
+            let Some(committed) = truth.entry(self.looked) else {
+                return;
+            };
             let Asked::Request(request) = &committed.asked else {
                 continue;
             };
@@ -354,7 +378,9 @@ impl LeaseChecker {
         for (since, time) in life.terms(&reign, &rules) {
             let end = since + rules.at_least(time);
             ensure(at >= end, "C24", || {
-                format!("lease {id} of {time:?} counted from {since} is ended at {at}, before {end}: {life:?}, {reign:?}")
+                format!(
+                    "lease {id} of {time:?} counted from {since} is ended at {at}, before {end}: {life:?}, {reign:?}"
+                )
             })?;
         }
         let is_later = life.term != reign.term;
@@ -365,14 +391,7 @@ impl LeaseChecker {
         Ok(())
     }
 
-    fn published(
-        &mut self,
-        member: MemberId,
-        view: &View,
-        events: &[Event],
-        restored: bool,
-        truth: &Truth,
-    ) -> Verdict {
+    fn published(&mut self, member: MemberId, view: &View, events: &[Event], restored: bool, truth: &Truth) -> Verdict {
         let index = view.applied_index;
         let before = self.applied.insert(member, index).unwrap_or(0);
         if restored {
@@ -433,7 +452,9 @@ impl LeaseChecker {
                 .eq(keys.iter().map(|key| (EventKind::Delete, key)));
             ensure(are_those, "C26", || {
                 let gone: Vec<_> = gone.map(|event| (event.kind, &event.kv.key)).collect();
-                format!("at the end of lease {id} revision {revision} of member {member} deletes {keys:?}, not {gone:?}")
+                format!(
+                    "at the end of lease {id} revision {revision} of member {member} deletes {keys:?}, not {gone:?}"
+                )
             })?;
         }
         for _ in 0..with_keys {
@@ -468,7 +489,10 @@ impl LeaseChecker {
             let keys: Vec<_> = keys.unwrap_or_default();
             ensure(keys == lease.keys, "C31", || {
                 let id = lease.id;
-                format!("member {member} has {keys:?} on lease {id} after entry {index}, not {:?}", lease.keys)
+                format!(
+                    "member {member} has {keys:?} on lease {id} after entry {index}, not {:?}",
+                    lease.keys
+                )
             })?;
             point.into_iter().for_each(|point| self.note(point));
         }
@@ -485,7 +509,9 @@ impl LeaseChecker {
 
     /// Once healed: a lease must end in time if nobody keeps it alive from now on.
     fn expect_end(&mut self, now: Instant, id: i64, life: &Life) {
-        let Some((healed, election_timeout)) = self.healed else { return };
+        let Some((healed, election_timeout)) = self.healed else {
+            return;
+        };
         let settled = now.max(healed) + election_timeout * SETTLING_ELECTIONS;
         let time = self.rules.at_most(seconds(life.ttl).saturating_add(election_timeout));
         let end = settled + time + REVOCATION;

@@ -68,7 +68,9 @@ mod tests {
         };
         assert!(with(|request| request.lease_grant = Some(LeaseGrantRequest::default())));
         assert!(with(|request| request.lease_revoke = Some(LeaseRevokeRequest { id: 7 })));
-        assert!(with(|request| request.lease_checkpoint = Some(LeaseCheckpointRequest::default())));
+        assert!(with(
+            |request| request.lease_checkpoint = Some(LeaseCheckpointRequest::default())
+        ));
         assert!(!with(|request| request.alarm = Some(AlarmRequest::default())));
         assert!(!with(|request| {
             request.put = Some(PutRequest {

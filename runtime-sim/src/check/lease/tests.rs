@@ -54,7 +54,11 @@ fn left(story: &mut Story, ttl: i64, granted_ttl: i64, keys: Option<&[&'static s
         granted_ttl,
         keys: keys.unwrap_or_default().iter().map(|key| (*key).into()).collect(),
     };
-    story.call(FIRST, &Call::LeaseTimeToLive(request), &Answer::LeaseTimeToLive(response))
+    story.call(
+        FIRST,
+        &Call::LeaseTimeToLive(request),
+        &Answer::LeaseTimeToLive(response),
+    )
 }
 
 fn granted(story: &mut Story, asked: (i64, i64), told: (i64, i64)) -> Verdict {
@@ -138,20 +142,26 @@ const GOOD: &[(&str, Tale)] = &[
         left(story, -1, 0, None)?;
         story.commit(revoke(7))
     }),
-    ("a new leader gives it what a checkpoint left, and an election more", |story| {
-        story.commit(checkpoint(7, 4))?;
-        story.lead(SECOND)?;
-        left(story, 4, 10, None)?;
-        story.wait(5);
-        story.commit(revoke(7))
-    }),
-    ("kept alive just after a change of leader, the extension is gone", |story| {
-        story.wait(5);
-        story.lead(SECOND)?;
-        keep_alive(story, SECOND, 7, 10)?;
-        story.wait(10);
-        story.commit(revoke(7))
-    }),
+    (
+        "a new leader gives it what a checkpoint left, and an election more",
+        |story| {
+            story.commit(checkpoint(7, 4))?;
+            story.lead(SECOND)?;
+            left(story, 4, 10, None)?;
+            story.wait(5);
+            story.commit(revoke(7))
+        },
+    ),
+    (
+        "kept alive just after a change of leader, the extension is gone",
+        |story| {
+            story.wait(5);
+            story.lead(SECOND)?;
+            keep_alive(story, SECOND, 7, 10)?;
+            story.wait(10);
+            story.commit(revoke(7))
+        },
+    ),
     ("clients end leases when they like, and wherever", |story| {
         story.invoke(SECOND, &Call::LeaseRevoke(LeaseRevokeRequest { id: 7 }));
         story.forward(SECOND, revoke(7))?;
@@ -242,15 +252,23 @@ const BROKEN: &[(&str, &str, Tale)] = &[
             id: 7,
             ttl: 10,
         };
-        story.call(FIRST, &Call::LeaseKeepAlive { id: 7 }, &Answer::LeaseKeepAlive(response))
+        story.call(
+            FIRST,
+            &Call::LeaseKeepAlive { id: 7 },
+            &Answer::LeaseKeepAlive(response),
+        )
     }),
     ("C25", "kept alive though it is gone", |story| {
         story.wait(10);
         story.commit(revoke(7))?;
         keep_alive(story, FIRST, 7, 10)
     }),
-    ("C25", "not kept alive though it is there", |story| keep_alive(story, FIRST, 7, 0)),
-    ("C25", "kept alive for longer than granted", |story| keep_alive(story, FIRST, 7, 11)),
+    ("C25", "not kept alive though it is there", |story| {
+        keep_alive(story, FIRST, 7, 0)
+    }),
+    ("C25", "kept alive for longer than granted", |story| {
+        keep_alive(story, FIRST, 7, 11)
+    }),
     ("C26", "a key stays", |story| {
         end_with(story, |events| {
             events.pop();
@@ -293,7 +311,9 @@ const BROKEN: &[(&str, &str, Tale)] = &[
     ("C29", "no id was drawn", |story| granted(story, (0, 5), (0, 5))),
     ("C29", "another id", |story| granted(story, (8, 5), (9, 5))),
     ("C29", "less than asked for", |story| granted(story, (8, 5), (8, 4))),
-    ("C29", "a negative TTL is granted as it is", |story| granted(story, (8, -5), (8, -5))),
+    ("C29", "a negative TTL is granted as it is", |story| {
+        granted(story, (8, -5), (8, -5))
+    }),
     ("C29", "granted twice", |story| granted(story, (7, 10), (7, 10))),
     ("C29", "no entry grants it", |story| {
         let call = Call::LeaseGrant(LeaseGrantRequest { id: 9, ttl: 10 });
@@ -316,7 +336,9 @@ const BROKEN: &[(&str, &str, Tale)] = &[
         events[0].kv.lease = 99;
         story.publish_with(&events)
     }),
-    ("C30", "a put with a lease that is not there is done", |story| put_answered(story, 99)),
+    ("C30", "a put with a lease that is not there is done", |story| {
+        put_answered(story, 99)
+    }),
     ("C31", "a member has a lease more", |story| {
         let view = story.other_view(5, grant(8, 10));
         story.publish_as(SECOND, &view, &[])

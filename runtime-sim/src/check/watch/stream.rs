@@ -144,7 +144,10 @@ impl Stream {
         let served = &site.served;
         ensure(self.term <= raft_term && raft_term <= served.term, "C20", || {
             let before = self.term;
-            format!("a header of term {raft_term}, after one of {before} and while the member is in {}", served.term)
+            format!(
+                "a header of term {raft_term}, after one of {before} and while the member is in {}",
+                served.term
+            )
         })?;
         self.term = raft_term;
         let shown = served.revision;
@@ -246,10 +249,12 @@ impl Stream {
         ensure(is_bare, "C20", || {
             format!("watch {id} ended by compaction has no reason and no revision, not {response:?}")
         })?;
-        watcher.lost_to(response.compact_revision, site).map_err(|mut violation| {
-            violation.words = format!("watch {id}: {}", violation.words);
-            violation
-        })?;
+        watcher
+            .lost_to(response.compact_revision, site)
+            .map_err(|mut violation| {
+                violation.words = format!("watch {id}: {}", violation.words);
+                violation
+            })?;
         self.watchers.remove(&id);
         self.compacted.insert(id);
         self.past.insert(id);

@@ -130,7 +130,10 @@ impl Watcher {
         if !response.fragment
             && let Some(rest) = rest
         {
-            let words = format!("revision {last} is split: {} of it does not come with the rest", show(rest));
+            let words = format!(
+                "revision {last} is split: {} of it does not come with the rest",
+                show(rest)
+            );
             return Err(broken("C12", words));
         }
         self.advance(response, last);
@@ -376,5 +379,9 @@ fn show_wire(event: &mvccpb::Event) -> String {
         Some(EventKind::Put) => "the put",
         None => "an unknown change",
     };
-    format!("{kind} of {:?} at revision {}", event.kv.as_ref().map(|kv| &kv.key), revision_of(event))
+    format!(
+        "{kind} of {:?} at revision {}",
+        event.kv.as_ref().map(|kv| &kv.key),
+        revision_of(event)
+    )
 }

@@ -148,7 +148,11 @@ impl Run {
                 _ => Vec::new(),
             },
             prev_kv: self.prng.below(2) == 0,
-            watch_id: if self.prng.below(4) == 0 { self.prng.below(12) as i64 } else { 0 },
+            watch_id: if self.prng.below(4) == 0 {
+                self.prng.below(12) as i64
+            } else {
+                0
+            },
             fragment: self.prng.below(2) == 0,
         };
         self.request(stream, RequestUnion::CreateRequest(request));
@@ -298,7 +302,11 @@ fn the_hub_keeps_every_promise() {
         met.extend(run.story.checker.sometimes().counts());
     }
     for (point, _) in Story::empty().checker.sometimes().counts() {
-        let times: u64 = met.iter().filter(|(name, _)| *name == point).map(|(_, times)| times).sum();
+        let times: u64 = met
+            .iter()
+            .filter(|(name, _)| *name == point)
+            .map(|(_, times)| times)
+            .sum();
         let is_of_many_lives = point == "a member ends with watches open";
         assert!(times > 0 || is_of_many_lives, "never met: {point}");
     }
@@ -307,8 +315,14 @@ fn the_hub_keeps_every_promise() {
 #[test]
 fn a_mutilated_response_is_found() {
     let table: &[(Mutilation, &[&str])] = &[
-        (Mutilation::DropEvent, &["C12", "C13", "C14", "C15", "C19", "C21", "C22"]),
-        (Mutilation::DropResponse, &["C12", "C13", "C14", "C15", "C19", "C21", "C22"]),
+        (
+            Mutilation::DropEvent,
+            &["C12", "C13", "C14", "C15", "C19", "C21", "C22"],
+        ),
+        (
+            Mutilation::DropResponse,
+            &["C12", "C13", "C14", "C15", "C19", "C21", "C22"],
+        ),
         (Mutilation::RepeatResponse, &["C11"]),
         (Mutilation::SplitRevision, &["C12"]),
         (Mutilation::WrongPrevKv, &["C16"]),

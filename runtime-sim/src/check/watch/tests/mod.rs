@@ -235,7 +235,10 @@ impl Story {
     }
 
     fn events(&self, places: &[(i64, &str)]) -> Vec<mvccpb::Event> {
-        places.iter().map(|(revision, key)| self.event(*revision, key)).collect()
+        places
+            .iter()
+            .map(|(revision, key)| self.event(*revision, key))
+            .collect()
     }
 
     /// A response of watch 0 under the header of now.

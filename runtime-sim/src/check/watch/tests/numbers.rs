@@ -104,19 +104,11 @@ const GOOD: &[(&str, Tale)] = &[
             story.watched(refused)
         };
         refused(story, keys("b", "a", 0), "mvcc: watcher range is empty")?;
-        refused(
-            story,
-            all(-1),
-            "etcdserver: mvcc: required revision has been compacted",
-        )?;
+        refused(story, all(-1), "etcdserver: mvcc: required revision has been compacted")?;
         let mut request = all(0);
         request.watch_id = 5;
         story.watch(request.clone(), 5)?;
-        refused(
-            story,
-            request,
-            "mvcc: duplicate watch ID provided on the WatchStream",
-        )?;
+        refused(story, request, "mvcc: duplicate watch ID provided on the WatchStream")?;
         story.watch(all(0), 0)
     }),
     ("cancelled, and what came of unknown watches is silence", |story| {
