@@ -89,6 +89,24 @@ impl<C: Checker> Story<C> {
         self.append(data)
     }
 
+    /// A member that led `term` and does not know better appends something to its own log, behind what it was handed.
+    pub(super) fn append_alone(&mut self, member: MemberId, term: u64, request: InternalRaftRequest) -> Verdict {
+        let data = self.encode(member, request).into();
+        let index = self.handed.get(&member).map_or(0, |handed| *handed as u64) + 1;
+        let entry = Entry {
+            index,
+            term,
+            data,
+            ..Entry::default()
+        };
+        self.see(&Observation::Handed {
+            member,
+            batch: BatchId(1_000 + index),
+            hard_state: None,
+            entries: &[entry],
+        })
+    }
+
     /// A member hands a proposal on to the leader.
     pub(super) fn forward(&mut self, member: MemberId, request: InternalRaftRequest) -> Verdict {
         let data = self.encode(member, request);

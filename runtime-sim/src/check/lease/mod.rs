@@ -374,6 +374,14 @@ impl LeaseChecker {
         let (Some(reign), Some(life)) = (reign, self.lives.live(id)) else {
             return Ok(());
         };
+        if self
+            .reigns
+            .last_key_value()
+            .is_some_and(|(newest, _)| *newest > reign.term)
+        {
+            // It does not know that it is deposed. What it appends in its old term will never be committed.
+            return Ok(());
+        }
         let rules = self.rules;
         for (since, time) in life.terms(&reign, &rules) {
             let end = since + rules.at_least(time);
@@ -529,7 +537,8 @@ impl LeaseChecker {
                     continue;
                 };
                 let (healed, election_timeout) = self.healed.unwrap_or_default();
-                let asked = life.asked.unwrap_or(healed).max(healed);
+                let led = self.reigns.last_key_value().map_or(healed, |(_, reign)| reign.since);
+                let asked = life.asked.unwrap_or(healed).max(healed).max(led);
                 let time = self.rules.at_most(seconds(life.ttl).saturating_add(election_timeout));
                 let true_end = asked + election_timeout * SETTLING_ELECTIONS + time + REVOCATION;
                 ensure(true_end > now, "C28", || {

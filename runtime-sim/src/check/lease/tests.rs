@@ -162,6 +162,13 @@ const GOOD: &[(&str, Tale)] = &[
             story.commit(revoke(7))
         },
     ),
+    ("a leader that is cut off ends it for itself alone", |story| {
+        story.wait(8);
+        story.lead(SECOND)?;
+        keep_alive(story, SECOND, 7, 10)?;
+        story.wait(2);
+        story.append_alone(FIRST, 1, revoke(7))
+    }),
     ("clients end leases when they like, and wherever", |story| {
         story.invoke(SECOND, &Call::LeaseRevoke(LeaseRevokeRequest { id: 7 }));
         story.forward(SECOND, revoke(7))?;
@@ -195,6 +202,12 @@ const GOOD: &[(&str, Tale)] = &[
         })?;
         story.commit(revoke(7))?;
         story.wait(100);
+        story.see(&Observation::Finished)
+    }),
+    ("after healing a later leader gives it time again", |story| {
+        heal(story, 30)?;
+        story.lead(SECOND)?;
+        story.wait(8);
         story.see(&Observation::Finished)
     }),
     ("after healing it is kept alive", |story| {

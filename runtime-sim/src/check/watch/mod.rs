@@ -148,6 +148,11 @@ impl Default for WatchChecker {
 
 impl Checker for WatchChecker {
     fn see(&mut self, at: Instant, seen: &Observation<'_>, truth: &Truth) -> Verdict {
+        if at >= self.due && truth.healed().is_none() {
+            // The cluster was founded anew since: nothing is owed before it heals again.
+            self.owed = None;
+            self.due = Instant::MAX;
+        }
         self.look(at, seen, truth.model())
     }
 }
