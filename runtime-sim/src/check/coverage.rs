@@ -247,6 +247,7 @@ pub(super) struct Observer {
     leases: BTreeMap<i64, MemberId>,
     /// Terms in which requests were made, while they have no answer.
     asked_in: BTreeMap<OpId, u64>,
+    founded: u64,
 }
 
 impl Checker for Observer {
@@ -417,7 +418,7 @@ impl Observer {
         note_if(is_later && op.call.is_read(), Point::ReadDropped, truth);
     }
 
-    fn watch_requested(&mut self, request: &WatchRequest, truth: &Truth) {
+    fn watch_requested(&self, request: &WatchRequest, truth: &Truth) {
         let Some(RequestUnion::CreateRequest(create)) = &request.request_union else {
             return;
         };
@@ -436,7 +437,11 @@ impl Observer {
     }
 
     fn look_at_committed(&mut self, truth: &Truth) {
-        self.committed = self.committed.min(truth.committed());
+        let (founded, kept) = truth.founded();
+        if self.founded != founded {
+            self.founded = founded;
+            self.committed = self.committed.min(kept);
+        }
         while let Some(known) = truth.entry(self.committed + 1) {
             self.committed += 1;
             match &known.asked {

@@ -180,9 +180,9 @@ impl Checkers {
             truth: Truth::new(coverage, rules),
             checkers: vec![
                 Box::new(raft::Raft::default()),
-                Box::new(storage::Storage::default()),
                 Box::new(replay::Replay::default()),
-                Box::new(reads::Reads::default()),
+                Box::new(reads::Reads),
+                Box::new(storage::Storage::default()),
                 Box::new(watch::WatchChecker::default()),
                 Box::new(lease::LeaseChecker::new(lease::LeaseRules::of(rules))),
                 Box::new(lock::LockChecker::default()),

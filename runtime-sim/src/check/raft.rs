@@ -40,10 +40,19 @@ pub(super) struct Raft {
     /// Every entry that any log ever had, by index.
     entries: Vec<Vec<Known>>,
     cluster_id: u64,
+    /// How often a cluster was founded anew.
+    founded: u64,
 }
 
 impl Checker for Raft {
     fn see(&mut self, _at: Instant, seen: &Observation<'_>, truth: &Truth) -> Verdict {
+        let (founded, kept) = truth.founded();
+        if self.founded != founded {
+            self.founded = founded;
+            self.entries.truncate(usize::try_from(kept + 1).unwrap_or(usize::MAX));
+            self.leaders.clear();
+            self.votes.clear();
+        }
         match *seen {
             Observation::Sent { member, message, .. } => self.sent(member, message, truth),
             Observation::Published {
@@ -281,9 +290,9 @@ impl Raft {
         ensure(found == table && is_simple(conf), "C41", || {
             format!("member {member}: consensus has {conf:?} and the member table {table:?}")
         })?;
-        state::cluster(view, truth).or_else(|words| {
-            let words = format!("member {member}: {words}");
-            Err(Violation { checker: "C41", words })
+        state::cluster(view, truth).map_err(|words| Violation {
+            checker: "C41",
+            words: format!("member {member}: {words}"),
         })
     }
 }

@@ -45,6 +45,8 @@ pub(super) struct Replay {
     values: BTreeMap<Bytes, u32>,
     /// Values of requests that were refused for certain.
     refused: BTreeMap<Bytes, OpId>,
+    /// How often a cluster was founded anew.
+    founded: u64,
 }
 
 impl Checker for Replay {
@@ -141,7 +143,12 @@ impl Replay {
 
     /// Requests in the log happen once, and not if they were refused.
     fn look_at_committed(&mut self, truth: &Truth) -> Verdict {
-        self.committed = self.committed.min(truth.committed());
+        let (founded, kept) = truth.founded();
+        if self.founded != founded {
+            self.founded = founded;
+            self.committed = self.committed.min(kept);
+            self.claimed.retain(|index| *index <= kept);
+        }
         while let Some(known) = truth.entry(self.committed + 1) {
             self.committed += 1;
             let (id, index) = (known.asked.id(), known.entry.index);

@@ -32,7 +32,8 @@ struct Last {
     publications: u64,
     applied: u64,
     revision: i64,
-    compact_revision: i64,
+    /// One more than the compact revision, which is -1 before the first.
+    compacted: u64,
     term: u64,
     commit: u64,
     durable: u64,
@@ -46,6 +47,8 @@ pub(super) struct Storage {
     committed: u64,
     digests: BTreeMap<u64, Digest>,
     hashes: BTreeMap<(i64, i64), (u32, MemberId)>,
+    /// How often a cluster was founded anew.
+    founded: u64,
 }
 
 impl Checker for Storage {
@@ -98,8 +101,10 @@ impl Storage {
     /// The leader counts by the configuration it has applied. A change is proposed only when the one before is applied, so
     /// that this is the configuration of the last change before the entry, or of the one before that.
     fn look_at_committed(&mut self, truth: &Truth) -> Verdict {
-        if self.committed > truth.committed() {
-            self.committed = truth.committed();
+        let (founded, kept) = truth.founded();
+        if self.founded != founded {
+            self.founded = founded;
+            self.committed = self.committed.min(kept);
             self.digests.clear();
             self.hashes.clear();
         }
@@ -155,7 +160,7 @@ impl Storage {
             publications,
             applied: view.applied_index,
             revision: view.kv.revision(),
-            compact_revision: view.kv.compact_revision(),
+            compacted: compacted(view),
             term: status.term,
             commit: status.commit_index,
             durable: status.durable_index,
@@ -296,6 +301,10 @@ fn honest(member: MemberId, view: &View, status: &Status) -> Verdict {
     })
 }
 
+fn compacted(view: &View) -> u64 {
+    (view.kv.compact_revision() + 1).cast_unsigned()
+}
+
 /// C38, within a life.
 fn forward(member: MemberId, last: &Last, view: &View, status: &Status) -> Verdict {
     let pairs = [
@@ -308,11 +317,7 @@ fn forward(member: MemberId, last: &Last, view: &View, status: &Status) -> Verdi
             last.revision.cast_unsigned(),
             view.kv.revision().cast_unsigned(),
         ),
-        (
-            "compact revision",
-            (last.compact_revision + 1).cast_unsigned(),
-            (view.kv.compact_revision() + 1).cast_unsigned(),
-        ),
+        ("compact revision, plus one,", last.compacted, compacted(view)),
     ];
     match pairs.iter().find(|(_, before, now)| now < before) {
         None => Ok(()),
@@ -340,9 +345,9 @@ fn started(member: MemberId, recovered: &Recovered, view: &View, truth: &Truth) 
         let (index, found) = (view.applied_index, view.term);
         format!("member {member} comes back at entry {index} of term {found}, which is of term {expected}")
     })?;
-    state::compare(view, truth).or_else(|words| {
-        let words = format!("member {member} comes back: {words}");
-        Err(Violation { checker: "C40", words })
+    state::compare(view, truth).map_err(|words| Violation {
+        checker: "C40",
+        words: format!("member {member} comes back: {words}"),
     })
 }
 

@@ -241,6 +241,8 @@ pub struct Truth {
     decreed: u64,
     /// Who is about to found a cluster of its own.
     founder: Option<MemberId>,
+    /// How often that was done, and how many entries were kept the last time.
+    founded: (u64, u64),
 }
 
 impl Truth {
@@ -259,6 +261,7 @@ impl Truth {
             healed: None,
             decreed: 0,
             founder: None,
+            founded: (0, 0),
         }
     }
 
@@ -280,6 +283,7 @@ impl Truth {
     pub(super) fn refounded(&mut self, member: MemberId, kept: u64) {
         self.tampered(member);
         self.founder = Some(member);
+        self.founded = (self.founded.0 + 1, kept);
         self.healed = None;
         let kept = usize::try_from(kept).unwrap_or(usize::MAX);
         self.model = State::with_rules(self.rules);
@@ -351,6 +355,13 @@ impl Truth {
     #[must_use]
     pub fn acked_revision(&self) -> i64 {
         self.acked_revision
+    }
+
+    /// How often a member founded a cluster of its own, and how many entries it kept the last time: what checkers know of
+    /// later ones is void.
+    #[must_use]
+    pub fn founded(&self) -> (u64, u64) {
+        self.founded
     }
 
     /// The last entry that is committed by decree, as are those a cluster begins with.
