@@ -6,15 +6,21 @@
 pub mod coverage;
 mod durable;
 mod history;
+pub mod lease;
 mod liveness;
+pub mod lock;
 mod raft;
 mod reads;
 mod replay;
+pub mod sometimes;
 mod state;
 mod storage;
 #[cfg(test)]
+mod story;
+#[cfg(test)]
 mod tests;
 mod truth;
+pub mod watch;
 
 pub use coverage::{Coverage, Point};
 pub use durable::Durable;
@@ -178,6 +184,9 @@ impl Checkers {
                 Box::new(replay::Replay::default()),
                 Box::new(reads::Reads),
                 Box::new(storage::Storage::default()),
+                Box::new(watch::WatchChecker::default()),
+                Box::new(lease::LeaseChecker::new(lease::LeaseRules::of(rules))),
+                Box::new(lock::LockChecker::default()),
                 Box::new(liveness::Liveness::default()),
                 Box::new(coverage::Observer::default()),
             ],
