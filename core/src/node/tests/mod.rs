@@ -6,6 +6,8 @@ mod membership;
 mod repeat;
 mod rough;
 mod single;
+mod snapshot;
+mod watching;
 mod world;
 
 use std::fmt::Write as _;

@@ -11,10 +11,10 @@ use prost::Message as _;
 
 use crate::error::Error;
 use crate::id::MemberId;
+use crate::image::{self, ImageRow};
 use crate::member::{BatchId, Halt, Recovered, Token};
 use crate::membership::Member as Peer;
 use crate::node::{Config, Done, Effect, Input, Node, PeerEvent, Request, Response};
-use crate::image::{self, ImageRow};
 use crate::proto::etcdserverpb::RangeRequest;
 use crate::proto::raftpb::{ConfChange, ConfChangeType, Entry, EntryType, HardState, Message, MessageType};
 use crate::random::Prng;
@@ -70,8 +70,14 @@ impl Disk {
 
     /// The log goes on after a received snapshot, the state of which is there.
     fn install(&mut self, index: u64, term: u64, hard_state: HardState) {
-        assert!(self.received.contains_key(&index), "what the log goes on after is there");
-        assert_eq!(hard_state.commit, index, "a snapshot counts only if its index was committed");
+        assert!(
+            self.received.contains_key(&index),
+            "what the log goes on after is there"
+        );
+        assert_eq!(
+            hard_state.commit, index,
+            "a snapshot counts only if its index was committed"
+        );
         self.entries.clear();
         self.snapshot = (index, term);
         self.hard_state = hard_state;
@@ -102,7 +108,10 @@ impl Disk {
     }
 
     fn replace(&mut self, rows: Vec<ImageRow>) {
-        self.rows = rows.into_iter().map(|(bucket, key, value)| ((bucket, key), value)).collect();
+        self.rows = rows
+            .into_iter()
+            .map(|(bucket, key, value)| ((bucket, key), value))
+            .collect();
     }
 
     /// As boot decides: a log that goes on after a snapshot whose state is not in the table yet has it as it was received.
