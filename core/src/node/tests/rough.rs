@@ -31,6 +31,10 @@ impl Life {
             config.member.strict_reconfig_check = !seed.is_multiple_of(3);
             config.member.pre_vote = !seed.is_multiple_of(7);
             config.compaction_batch_limit = 3;
+            if seed.is_multiple_of(4) {
+                config.member.snapshot_count = 15;
+                config.member.snapshot_catchup_entries = 4;
+            }
         });
         Self {
             world,
