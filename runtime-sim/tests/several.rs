@@ -161,7 +161,7 @@ fn install(site: &Site, booted: Booted, view: &View, reports: &Reports) -> Resul
     rows.run(&mut vec![TableJob::Replace {
         batch: BatchId(1),
         index: view.applied_index,
-        view: view.clone(),
+        view: Box::new(view.clone()),
     }])?;
     log.run(&mut vec![WalJob::Save {
         batch: BatchId(10),

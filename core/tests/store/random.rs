@@ -276,7 +276,11 @@ fn a_view_knows_the_rows_of_its_table_at_every_moment() {
                 .map(|((bucket, key), value)| (*bucket, key.clone(), value.clone()))
                 .collect();
             let view = harness.store.view();
-            assert!(view.all_rows().eq(expected), "seed {seed}, step {step}");
+            assert_eq!(
+                view.all_rows().collect::<Vec<_>>(),
+                expected,
+                "seed {seed}, step {step}"
+            );
             let rows = image::decode("image", &image::encode(&view).into()).unwrap();
             let restored = image::restore(harness.config, &rows).unwrap();
             assert_eq!(

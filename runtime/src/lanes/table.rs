@@ -40,7 +40,7 @@ pub enum TableJob {
         /// Index of the newest entry whose effects the view holds.
         index: u64,
         /// The state.
-        view: View,
+        view: Box<View>,
     },
     /// Make everything written durable now.
     Sync,

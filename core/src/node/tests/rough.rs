@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::world::{Disk, World};
+use super::disk::Disk;
+use super::world::World;
 use super::{put, value};
 use crate::id::MemberId;
 use crate::member::Halt;
