@@ -22,6 +22,7 @@ pub mod id;
 pub mod limits;
 pub mod member;
 pub mod membership;
+pub mod mutant;
 pub mod mvcc;
 pub mod node;
 pub mod proto;

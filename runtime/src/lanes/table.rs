@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use quoin_core::error::Fault;
 use quoin_core::member::BatchId;
+use quoin_core::mutant;
 use quoin_core::node::Done;
-use quoin_core::table::TableOp;
+use quoin_core::table::{Bucket, TableOp};
 use quoin_core::time::Instant;
 
 use crate::clock::Time;
@@ -87,6 +88,10 @@ impl Rows {
     fn write(&mut self, batch: BatchId, mut ops: Vec<TableOp>) -> Result<(), Fault> {
         let begun = self.clock.now();
         keep_last_change_of_each_row(&mut ops);
+        if mutant::is(1) {
+            let index: Vec<_> = ops.extract_if(.., |op| op.bucket == Bucket::Meta).collect();
+            self.table.write(&index).map_err(|error| table_fault("write", &error))?;
+        }
         if !ops.is_empty() {
             self.table.write(&ops).map_err(|error| table_fault("write", &error))?;
         }
