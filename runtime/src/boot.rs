@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quoin_core::boot::{
-    DataDir as DirKind, Found, Plan, ReadLog, Refusal, SnapshotId, StartLog, StoreFound, StoreSource, WalFound, decide,
-    force_new_cluster, remarks, restart,
+    DataDir as DirKind, Found, Plan, ReadLog, Refusal, RemoteAnswer, SnapshotId, StartLog, StoreFound, StoreSource, WalFound,
+    Why, decide, force_new_cluster, remarks, restart,
 };
 use quoin_core::config::{Config, Notice, Url};
 use quoin_core::error::Fault;
@@ -283,7 +283,11 @@ fn settle(found: &mut Found, config: &Config, world: &World<'_>) -> Result<Plan,
                     (url, address)
                 }));
             }
-            Plan::NeedRemoteAnswers { .. } => return Err(BootError::Unsupported(SEVERAL_MEMBERS)),
+            Plan::NeedRemoteAnswers {
+                urls,
+                why: Why::DuplicateBootstrap,
+            } => found.answers.extend(urls.into_iter().map(|url| (url, RemoteAnswer::default()))),
+            Plan::NeedRemoteAnswers { why: Why::Join, .. } => return Err(BootError::Unsupported(SEVERAL_MEMBERS)),
             plan => return Ok(plan),
         }
     }
@@ -305,13 +309,10 @@ fn carry_out(
         Plan::StartNew {
             member,
             cluster,
-            members,
             entries,
             hard_state,
+            ..
         } => {
-            if members.len() > 1 {
-                return Err(BootError::Unsupported(SEVERAL_MEMBERS));
-            }
             let identity = Identity {
                 member: *member,
                 cluster: *cluster,
@@ -346,9 +347,6 @@ fn carry_out(
             snapshot,
             ..
         } => {
-            if store.view().cluster.members().count() > 1 {
-                return Err(BootError::Unsupported(SEVERAL_MEMBERS));
-            }
             let (recovered, log) = read_log(dirs, *snapshot, None, &store, keep, world)?;
             (*member, *cluster, recovered, log)
         }
