@@ -243,12 +243,26 @@ impl Process {
     /// # Errors
     /// Why it does not start.
     pub fn boot(site: &Site, unix_ms: u64, seed: u64) -> Result<(Self, Start), BootError> {
+        Self::boot_among(site, unix_ms, seed, None)
+    }
+
+    /// Starts the member, who may `ask` others.
+    ///
+    /// # Errors
+    /// Why it does not start.
+    pub fn boot_among(
+        site: &Site,
+        unix_ms: u64,
+        seed: u64,
+        ask: Option<&boot::Ask<'_>>,
+    ) -> Result<(Self, Start), BootError> {
         let reports = Reports::default();
         let keep = keep(site, &reports);
         let world = boot::World {
             disk: Arc::new(site.disk.clone()),
             open_table: &|path: &Path| site.table.open(&site.disk, path),
             resolve: &|_| Ok("127.0.0.1:2380".to_owned()),
+            ask,
             notify: &|_| {},
         };
         let booted = boot::boot(&site.config, store_config(&site.config), keep.clone(), &world)?;
@@ -260,12 +274,13 @@ impl Process {
             table,
             lock,
             cluster,
+            peers: _,
         } = booted;
         let start = Start {
             recovered: recovered.clone(),
             view: store.view(),
         };
-        let rows = Rows::new(table, recovered.applied, &keep);
+        let rows = Rows::new(Arc::new(site.disk.clone()), table, recovered.applied, &keep);
         let config = node_config(&site.config, member);
         let node = Node::start(config, recovered, store, seed, unix_ms, site.hand.now())?;
         Ok((
@@ -309,6 +324,7 @@ impl Process {
         let jobs = self.log.jobs.iter().take(count);
         let synced = jobs.filter_map(|job| match job {
             WalJob::Save { batch, sync, .. } => sync.then_some(*batch),
+            WalJob::Install { batch, .. } => Some(*batch),
             WalJob::Snapshot { .. } => None,
         });
         synced.max()
@@ -328,7 +344,7 @@ impl Process {
     pub fn last_batch(&self, count: usize) -> Option<BatchId> {
         let jobs = self.log.jobs.iter().take(count);
         let batches = jobs.filter_map(|job| match job {
-            WalJob::Save { batch, .. } => Some(*batch),
+            WalJob::Install { batch, .. } | WalJob::Save { batch, .. } => Some(*batch),
             WalJob::Snapshot { .. } => None,
         });
         batches.max()

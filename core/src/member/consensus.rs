@@ -5,7 +5,7 @@ use raft::StateRole;
 use crate::error::Fault;
 use crate::id::MemberId;
 use crate::limits::LOG_TAIL_BYTES;
-use crate::proto::raftpb::{ConfChange, ConfState, Entry, Message};
+use crate::proto::raftpb::{ConfChange, ConfState, Entry, HardState, Message};
 use crate::time::Instant;
 
 use super::filter::{self, Standing};
@@ -34,12 +34,15 @@ impl Member {
         self.last_tick = now;
         if self.phase == Phase::Removed {
             self.raft.ping();
+        } else if self.is_installing() {
+            // Whoever has no log to stand on does not ask for votes.
         } else if !self.is_sole_voter() || self.all_persisted() {
             // A sole voter elects itself on the spot, for which its whole log must be on disk.
             self.raft.tick();
         }
         self.observe(now, out);
-        self.promises.persist_commit(self.raft.raft.hard_state(), out);
+        self.persist_commit(out);
+        self.snapshot_if_due(out);
     }
 
     /// A message of a peer.
@@ -63,6 +66,7 @@ impl Member {
         if self.phase == Phase::Halted {
             return;
         }
+        self.installation_persisted(batch);
         if let Some(ready) = self.promises.persisted(batch, out)
             && self.phase != Phase::Removed
         {
@@ -80,7 +84,7 @@ impl Member {
         self.send_proposals();
         self.ask_reads(now);
         let mut committed = Vec::new();
-        while committed.is_empty() && self.raft.has_ready() {
+        while committed.is_empty() && !self.waits_for_installation(out) && self.raft.has_ready() {
             let mut ready = self.raft.ready();
             let number = ready.number();
             for state in ready.take_read_states() {
@@ -91,12 +95,19 @@ impl Member {
             let leads = self.leads();
             let mut messages = ready.take_messages();
             messages.append(&mut ready.take_persisted_messages());
+            let is_snapshot = !ready.snapshot().is_empty();
+            if is_snapshot {
+                self.begin_log_anew();
+            }
             let entries = ready.take_entries();
             self.raft.mut_store().append(&entries);
             let handed_over = self.promises.persist(number, self.raft.raft.hard_state(), entries, out);
             self.promises.send(messages, leads, out);
             committed = ready.take_committed_entries();
             self.raft.advance_append_async(ready);
+            if is_snapshot {
+                self.installed(out);
+            }
             // A removed member is not among those whose progress consensus keeps, and it must not be told of any.
             if !handed_over && self.promises.outstanding() == 0 && self.phase < Phase::Removed {
                 self.raft.on_persist_ready(number);
@@ -169,7 +180,7 @@ impl Member {
             return;
         }
         if !matches!(halt, Halt::Fault(_)) {
-            self.promises.persist_commit(self.raft.raft.hard_state(), out);
+            self.persist_commit(out);
         }
         self.answer_all_stopped(out);
         self.phase = Phase::Halted;
@@ -181,23 +192,13 @@ impl Member {
     /// Everything up to `index` is durable in the table, which may make a snapshot due.
     pub(crate) fn durable_to(&mut self, index: u64, out: &mut Vec<Output>) {
         self.snapshots.durable_to(index);
-        if self.phase != Phase::Halted
-            && let Some((index, term, conf_state)) = self.snapshots.take_due()
-        {
-            // A snapshot only counts at boot if the log says that its index was committed.
-            self.promises.persist_commit(self.raft.raft.hard_state(), out);
-            out.push(Output::Snapshot {
-                index,
-                term,
-                conf_state,
-            });
-        }
+        self.snapshot_if_due(out);
     }
 
     /// The snapshot at `index` is on disk.
     pub(crate) fn snapshot_saved(&mut self, index: u64, out: &mut Vec<Output>) {
         self.snapshots.saved(index);
-        self.durable_to(0, out);
+        self.snapshot_if_due(out);
     }
 
     /// A snapshot is wanted at the last applied entry, as soon as that is durable.
@@ -245,6 +246,35 @@ impl Member {
                 raft::SnapshotStatus::Failure
             };
             self.raft.report_snapshot(id.0, status);
+        }
+    }
+
+    /// Hands the commit index to the disk, as far as it speaks of entries that were handed over before. False where a new
+    /// term or vote has to go first.
+    fn persist_commit(&mut self, out: &mut Vec<Output>) -> bool {
+        if self.is_installing() {
+            return false;
+        }
+        let hard_state = self.raft.raft.hard_state();
+        let handed_over = self.raft.raft.raft_log.unstable.offset - 1;
+        let commit = hard_state.commit.min(handed_over);
+        self.promises.persist_commit(HardState { commit, ..hard_state }, out)
+    }
+
+    /// Takes a snapshot of the log's state, if it is time.
+    fn snapshot_if_due(&mut self, out: &mut Vec<Output>) {
+        if self.phase == Phase::Halted || !self.snapshots.is_due() {
+            return;
+        }
+        // A snapshot only counts at boot if the log says that its index was committed.
+        if self.persist_commit(out)
+            && let Some((index, term, conf_state)) = self.snapshots.take_due()
+        {
+            out.push(Output::Snapshot {
+                index,
+                term,
+                conf_state,
+            });
         }
     }
 
@@ -302,7 +332,7 @@ impl Member {
 
     /// Ages a follower that starts, so that a cluster without leader elects one soon: two ticks are left to hear of one.
     fn advance_ticks(&mut self, now: Instant, out: &mut Vec<Output>) {
-        if self.raft.raft.state != StateRole::Follower || self.is_sole_voter() {
+        if self.raft.raft.state != StateRole::Follower || self.is_sole_voter() || self.is_installing() {
             return;
         }
         for _ in 2..self.config.election_ticks() {
@@ -311,7 +341,7 @@ impl Member {
         self.observe(now, out);
     }
 
-    fn standing(&self) -> Standing {
+    pub(super) fn standing(&self) -> Standing {
         Standing {
             me: self.config.id,
             term: self.term(),

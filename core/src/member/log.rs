@@ -94,6 +94,15 @@ impl Log {
         self.applied = (index, term);
     }
 
+    /// Begins anew after a received snapshot: nothing of what was here is left.
+    pub(crate) fn install(&mut self, index: u64, term: u64, conf_state: ConfState) {
+        self.entries.clear();
+        self.bytes = 0;
+        self.compacted = (index, term);
+        self.applied = (index, term);
+        self.conf_state = conf_state;
+    }
+
     /// Notes the configuration after a change.
     pub(crate) fn set_conf_state(&mut self, conf_state: ConfState) {
         self.conf_state = conf_state;

@@ -94,6 +94,7 @@ impl Mvcc {
         }
         self.compaction = None;
         self.swept_revision = target;
+        self.state.finished_compact = target;
         ops.push(mark(FINISHED_COMPACT_ROW, target));
         CompactProgress::Finished(target)
     }

@@ -61,6 +61,7 @@ impl MvccRestore {
         let last = self.last.map_or(FIRST_REVISION, |last| last.main);
         mvcc.state.revision = last.max(scheduled).max(finished).max(FIRST_REVISION);
         mvcc.state.compact_revision = finished;
+        mvcc.state.finished_compact = finished;
         if scheduled > finished {
             mvcc.schedule(scheduled);
         }

@@ -37,12 +37,22 @@ impl Writes {
         if !self.has_pending || self.outstanding.len() >= STORE_OUTSTANDING_BATCHES {
             return None;
         }
+        Some(self.hand_over())
+    }
+
+    fn hand_over(&mut self) -> BatchId {
         self.has_pending = false;
         self.pending_bytes = 0;
         let id = self.next();
         self.last_id = id.0;
         self.outstanding.push_back(id);
-        Some(id)
+        id
+    }
+
+    /// The number of a batch that replaces the whole table, whether or not the lane has room: what was pending is none of
+    /// the table's concern any more.
+    pub(super) fn replace(&mut self) -> BatchId {
+        self.hand_over()
     }
 
     /// `batch` and every one before it is written.

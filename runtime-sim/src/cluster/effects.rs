@@ -3,19 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use quoin_core::id::MemberId;
 use quoin_core::limits::{STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS};
 use quoin_core::member::{BatchId, Status};
-use quoin_core::mvcc::{Compacted, Event};
+use quoin_core::mvcc::Event;
 use quoin_core::node::{Done, Effect, Input, PeerEvent};
 use quoin_core::proto::raftpb::{Entry, HardState, Message};
 use quoin_core::store::View;
+use quoin_runtime::assemble::store_config;
 use quoin_runtime::lanes::table::TableJob;
 use quoin_runtime::lanes::wal::WalJob;
+use quoin_runtime::received;
 
 use super::World;
 use super::member::{HubMail, Part};
-use super::net::{Delivery, Posted};
+use super::net::{Arrived, Delivery, Posted};
 use super::queue::What;
 use crate::observe::{Observation, Verdict};
 
@@ -108,6 +111,33 @@ impl World<'_> {
                 }
                 Ok(())
             }
+            Effect::Install {
+                batch,
+                index,
+                term,
+                conf_state,
+                hard_state,
+            } => {
+                let at = &mut self.machines[machine];
+                self.eyes.mix([batch.0, index, term, 0x125]);
+                let seen = Observation::Installed {
+                    member: at.id,
+                    index,
+                    term,
+                    conf_state: &conf_state,
+                };
+                self.eyes.see(self.now, &seen)?;
+                if let Some(life) = &mut at.life {
+                    life.process.give_log(WalJob::Install {
+                        batch,
+                        index,
+                        term,
+                        conf_state,
+                        hard_state,
+                    });
+                }
+                Ok(())
+            }
             Effect::Persist {
                 batch,
                 hard_state,
@@ -117,11 +147,27 @@ impl World<'_> {
             Effect::Publish {
                 view,
                 events,
+                restored,
                 compacted,
                 status,
-            } => self.publish(machine, view, events, compacted, status),
+            } => {
+                for compaction in compacted {
+                    if let Some(life) = &mut self.machines[machine].life {
+                        life.hashes.remember(compaction.hash());
+                    }
+                }
+                self.publish(machine, view, events, restored, status)
+            }
+            Effect::Replace { batch, view, index } => {
+                self.eyes.mix([batch.0, index, 0x4e9]);
+                if let Some(life) = &mut self.machines[machine].life {
+                    life.process.give_rows(TableJob::Replace { batch, index, view });
+                }
+                Ok(())
+            }
             Effect::Reply { token, result } => self.reply(machine, token, result),
             Effect::Send { to, messages } => self.send(machine, to, messages),
+            Effect::SendSnapshot { to, message, view } => self.send_snapshot(machine, to, message, &view),
             Effect::Snapshot {
                 index,
                 term,
@@ -190,7 +236,7 @@ impl World<'_> {
         machine: usize,
         view: View,
         events: Arc<[Event]>,
-        compacted: Vec<Compacted>,
+        restored: bool,
         status: Status,
     ) -> Verdict {
         let at = &mut self.machines[machine];
@@ -206,15 +252,17 @@ impl World<'_> {
             view: &view,
             events: &events,
             status: &status,
-            restored: false,
+            restored,
         };
         self.eyes.see(self.now, &seen)?;
-        for compaction in compacted {
-            life.hashes.remember(compaction.hash());
-        }
         let changed = !Arc::ptr_eq(&life.view.cluster, &view.cluster);
-        if !life.streams.is_empty() && view.kv.revision() >= life.hub.revision() {
-            life.hub_mail.push_back(HubMail::Applied(view.kv.clone(), events));
+        if !life.streams.is_empty() {
+            let view = view.kv.clone();
+            life.hub_mail.push_back(if restored {
+                HubMail::Restored(view)
+            } else {
+                HubMail::Applied(view, events)
+            });
             self.plan_hub(machine);
         }
         let at = &mut self.machines[machine];
@@ -264,6 +312,74 @@ impl World<'_> {
         Ok(())
     }
 
+    /// A snapshot goes to a peer, the state beside the message.
+    fn send_snapshot(&mut self, from: usize, to: MemberId, message: Message, view: &View) -> Verdict {
+        self.eyes.mix([to.0, message.term, view.applied_index, 0x5e4d]);
+        let seen = Observation::Sent {
+            member: self.machines[from].id,
+            to,
+            message: &message,
+        };
+        self.eyes.see(self.now, &seen)?;
+        let target = self.find(to).filter(|target| self.machines[from].connected[*target]);
+        let posted = match target {
+            Some(target) => {
+                let image = received::bytes_of(view);
+                self.net.post_snapshot(self.now, from, target, message, image, &mut self.queue)
+            }
+            None => Posted::Refused,
+        };
+        if posted == Posted::Refused {
+            self.tell_snapshot(from, to, false);
+        }
+        Ok(())
+    }
+
+    /// A sender hears what became of its snapshot.
+    fn tell_snapshot(&mut self, machine: usize, to: MemberId, received: bool) {
+        let silence = if received { Duration::ZERO } else { Duration::from_secs(1) };
+        let at = self.now + silence + self.net.latency();
+        if let Some(life) = &self.machines[machine].life {
+            let life = life.number;
+            let event = PeerEvent::Snapshot { to, received };
+            self.queue.push(at, What::Peer { machine, life, event });
+        }
+    }
+
+    /// A snapshot arrived: the state is made durable, then the node is told.
+    fn take_snapshot(&mut self, from: usize, to: usize, message: Message, image: &Bytes) -> Verdict {
+        let (sender, receiver) = (self.machines[from].id, self.machines[to].id);
+        let at = &mut self.machines[to];
+        at.look_at_clock(self.now);
+        let Some(life) = &at.life else {
+            self.tell_snapshot(from, receiver, false);
+            return Ok(());
+        };
+        let number = life.number;
+        let index = message.get_snapshot().get_metadata().index;
+        let config = store_config(&at.site.config);
+        let saved = received::save(&at.site.disk, &at.site.dirs().snap(), config, index, image);
+        if at.site.fuse.blown() {
+            self.tell_snapshot(from, receiver, false);
+            return self.dies(to);
+        }
+        self.eyes.mix([self.now.as_nanos(), index, u64::from(saved.is_ok())]);
+        self.eyes
+            .note(self.now, format_args!("{to} got a snapshot at {index}: {:?}", saved.as_ref().err()));
+        self.tell_snapshot(from, receiver, saved.is_ok());
+        match saved {
+            Ok(store) => {
+                let input = Input::Snapshot {
+                    from: sender,
+                    message,
+                    store: Box::new(store),
+                };
+                self.tell_node(to, number, input)
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
     fn tell_unreachable(&mut self, machine: usize, peer: MemberId) {
         let at = self.now + self.net.latency() * 2;
         if let Some(life) = &self.machines[machine].life {
@@ -276,10 +392,23 @@ impl World<'_> {
     /// A frame arrives.
     pub(super) fn frame_arrives(&mut self, place: u32) -> Verdict {
         let machines = &self.machines;
-        let Some(Delivery { from, to, message }) = self.net.arrive(place, |at| machines.get(at).map(|at| at.id.0))
-        else {
-            return Ok(());
+        let Delivery {
+            from,
+            to,
+            message,
+            image,
+        } = match self.net.arrive(place, |at| machines.get(at).map(|at| at.id.0)) {
+            Arrived::Delivery(delivery) => delivery,
+            Arrived::Nothing => return Ok(()),
+            Arrived::LostSnapshot { from, to } => {
+                let receiver = self.machines[to].id;
+                self.tell_snapshot(from, receiver, false);
+                return Ok(());
+            }
         };
+        if let Some(image) = image {
+            return self.take_snapshot(from, to, message, &image);
+        }
         let sender = self.machines[from].id;
         let Some(life) = &self.machines[to].life else {
             return Ok(());

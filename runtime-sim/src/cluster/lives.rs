@@ -1,7 +1,9 @@
 //! How processes start, wake, are connected to each other, and end.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use quoin_core::boot::{RemoteAnswer, Why};
 use quoin_core::limits::GRPC_OVERHEAD_BYTES;
 use quoin_core::member::Halt;
 use quoin_core::node::{Input, PeerEvent};
@@ -21,15 +23,21 @@ const SILENCE: Duration = Duration::from_secs(5);
 impl World<'_> {
     /// A machine's process starts, unless something else was decided since.
     pub(super) fn start(&mut self, machine: usize, power: u64) -> Verdict {
-        let at = &mut self.machines[machine];
+        let at = &self.machines[machine];
         if at.power != power || at.is_up() || at.part != Part::Member {
             return Ok(());
         }
+        let answers = self.peers_answers(machine);
+        let ask = |urls: &[String], _: Why| {
+            let asked = answers.iter().filter(|(url, _)| urls.contains(url));
+            asked.cloned().collect::<BTreeMap<_, _>>()
+        };
+        let at = &mut self.machines[machine];
         at.lives += 1;
         let local = at.look_at_clock(self.now);
         let unix_ms = at.clock.wall_ms(self.now);
         let seed = self.seeds.next_u64();
-        match Process::boot(&at.site, unix_ms, seed) {
+        match Process::boot_among(&at.site, unix_ms, seed, Some(&ask)) {
             Ok((process, start)) => {
                 let config = &at.site.config;
                 let hub = HubConfig {
@@ -69,6 +77,25 @@ impl World<'_> {
             }
             Err(error) => self.failed_to_start(machine, error),
         }
+    }
+
+    /// What the peers that can be reached answer to a machine that starts, by their URLs.
+    fn peers_answers(&self, machine: usize) -> Vec<(String, RemoteAnswer)> {
+        let mut answers = Vec::new();
+        for (other, at) in self.machines.iter().enumerate() {
+            let Some(life) = at.life.as_ref().filter(|_| other != machine && self.net.connects(machine, other)) else {
+                continue;
+            };
+            let cluster = &life.view.cluster;
+            let answer = RemoteAnswer {
+                cluster: Some((life.process.cluster, cluster.members().cloned().collect())),
+                cluster_version: cluster.version().map(|version| version.to_string()),
+                downgrade_enabled: Some(false),
+            };
+            let urls = at.site.config.advertise_peer_urls.iter();
+            answers.extend(urls.map(|url| (url.to_string(), answer.clone())));
+        }
+        answers
     }
 
     fn is_started(&mut self, machine: usize) -> Verdict {

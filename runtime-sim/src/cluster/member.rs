@@ -88,6 +88,7 @@ pub(super) enum HubMail {
     Close(StreamId),
     Open(StreamId),
     Request(StreamId, WatchRequest),
+    Restored(mvcc::View),
     Sent(StreamId, usize),
 }
 

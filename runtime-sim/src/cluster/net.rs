@@ -76,6 +76,8 @@ struct Link {
 enum Parcel {
     Message(Message),
     Bytes(Bytes),
+    /// A snapshot's message and the state beside it.
+    Snapshot(Message, Bytes),
 }
 
 #[derive(Debug)]
@@ -102,6 +104,20 @@ pub(super) struct Delivery {
     pub(super) from: usize,
     pub(super) to: usize,
     pub(super) message: Message,
+    /// The state beside a snapshot.
+    pub(super) image: Option<Bytes>,
+}
+
+/// What becomes of a frame at its end.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is moved once")]
+pub(super) enum Arrived {
+    /// It is taken.
+    Delivery(Delivery),
+    /// It was a snapshot and is lost, as its sender finds out.
+    LostSnapshot { from: usize, to: usize },
+    /// It is lost or rejected.
+    Nothing,
 }
 
 /// All links.
@@ -210,6 +226,53 @@ impl Net {
         Posted::Gone
     }
 
+    /// Sends a snapshot, which has a connection of its own: the sender knows what became of it.
+    pub(super) fn post_snapshot(
+        &mut self,
+        now: Instant,
+        from: usize,
+        to: usize,
+        message: Message,
+        mut image: Bytes,
+        queue: &mut Queue,
+    ) -> Posted {
+        let condition = *self.condition(from, to);
+        if let Some(kind) = condition.cut {
+            self.struck.note(kind);
+            return Posted::Refused;
+        }
+        if condition.lost_kind == Some(message.msg_type) {
+            self.struck.note(FaultKind::KindLost);
+            return Posted::Refused;
+        }
+        if condition.is_clogged || (condition.drop_permille > 0 && self.prng.below(1_000) < condition.drop_permille) {
+            self.struck.note(if condition.is_clogged { FaultKind::Clog } else { FaultKind::Drop });
+            return Posted::Refused;
+        }
+        let bytes = image.len() as u64;
+        if condition.bytes_per_second > 0 {
+            self.struck.note(FaultKind::Bandwidth);
+            let link = self.link(from, to);
+            link.free_at = link.free_at.max(now) + Duration::from_nanos(bytes * 1_000_000_000 / condition.bytes_per_second);
+        }
+        if let Some((kind, permille)) = condition.damage
+            && kind != FaultKind::MisaddressedFrame
+            && self.prng.below(1_000) < permille
+        {
+            let mut damaged = image.to_vec();
+            if kind == FaultKind::CutFrame {
+                damaged.truncate(self.prng.below(bytes) as usize);
+            } else {
+                let bit = self.prng.below(bytes * 8);
+                damaged[(bit / 8) as usize] ^= 1 << (bit % 8);
+            }
+            self.struck.note(kind);
+            image = damaged.into();
+        }
+        self.dispatch(now, from, to, Parcel::Snapshot(message, image), queue);
+        Posted::Gone
+    }
+
     /// A slow link takes a message, if it fits.
     fn squeeze(&mut self, now: Instant, from: usize, to: usize, bytes_per_second: u64, message: &Message) -> bool {
         let bytes = message.encoded_len() as u64 + 32;
@@ -311,19 +374,40 @@ impl Net {
     }
 
     /// A frame arrives; `members` are the ids of all machines' members.
-    pub(super) fn arrive(&mut self, place: u32, members: impl Fn(usize) -> Option<u64>) -> Option<Delivery> {
+    pub(super) fn arrive(&mut self, place: u32, members: impl Fn(usize) -> Option<u64>) -> Arrived {
+        let Some(frame) = self.frames.take(place) else {
+            return Arrived::Nothing;
+        };
+        let (from, to) = (frame.from, frame.to);
+        let is_snapshot = matches!(frame.parcel, Parcel::Snapshot(..));
+        match self.open(frame, members) {
+            Some(delivery) => Arrived::Delivery(delivery),
+            None if is_snapshot => Arrived::LostSnapshot { from, to },
+            None => Arrived::Nothing,
+        }
+    }
+
+    /// What a frame holds for its receiver.
+    fn open(&mut self, frame: Frame, members: impl Fn(usize) -> Option<u64>) -> Option<Delivery> {
         let Frame {
             from,
             to,
             epoch,
             parcel,
-        } = self.frames.take(place)?;
+        } = frame;
         if epoch.is_some_and(|epoch| epoch != self.link(from, to).epoch) {
             self.struck.note(FaultKind::Reset);
             return None;
         }
         let me = members(to)?;
+        let delivery = |message, image| Delivery {
+            from,
+            to,
+            message,
+            image,
+        };
         match parcel {
+            Parcel::Snapshot(message, image) => Some(delivery(message, Some(image))),
             Parcel::Message(message) => {
                 if epoch.is_none() {
                     let kind = if message.to == me {
@@ -333,13 +417,13 @@ impl Net {
                     };
                     self.struck.note(kind);
                 }
-                Some(Delivery { from, to, message })
+                Some(delivery(message, None))
             }
             Parcel::Bytes(bytes) => {
                 // A frame that cannot be believed ends its connection.
                 self.link(from, to).epoch += 1;
                 if let Some(message) = open(bytes.clone(), self.cluster, from, to) {
-                    return Some(Delivery { from, to, message });
+                    return Some(delivery(message, None));
                 }
                 if self.prng.below(4) > 0 {
                     return None;
@@ -347,7 +431,7 @@ impl Net {
                 let body = bytes.get(HEAD_BYTES..).map(|_| bytes.slice(HEAD_BYTES..))?;
                 let message = Message::decode(body).ok()?;
                 let fits = message.to == me && Some(message.from) == members(from);
-                (!fits).then_some(Delivery { from, to, message })
+                (!fits).then(|| delivery(message, None))
             }
         }
     }

@@ -127,4 +127,4 @@ fn config(prng: &mut Prng) -> Config {
 }
 
 /// Entries between snapshots.
-pub(super) const SNAPSHOT_COUNTS: [u64; 4] = [10_000, 10_000, 10_000, 10_000];
+pub(super) const SNAPSHOT_COUNTS: [u64; 4] = [5, 50, 500, 10_000];

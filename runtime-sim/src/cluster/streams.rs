@@ -195,6 +195,11 @@ impl World<'_> {
                         None => {}
                     }
                 }
+                HubMail::Restored(view) => {
+                    if view.revision() >= current.hub.revision() {
+                        current.hub.step(now, WatchInput::Restored { view }, &mut outputs);
+                    }
+                }
                 HubMail::Sent(id, responses) => {
                     let stream = watch::StreamId(id.0);
                     current.hub.step(now, WatchInput::Sent { stream, responses }, &mut outputs);
