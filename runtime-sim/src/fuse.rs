@@ -104,6 +104,12 @@ impl Fuse {
         self.lock().strike = Some(strike);
     }
 
+    /// The planned error, if it has not struck for good.
+    #[must_use]
+    pub fn planned(&self) -> Option<Strike> {
+        self.lock().strike
+    }
+
     /// A new fuse in place of the old one, whether or not it has blown; planned errors are off. Points count on.
     pub fn renew(&self) {
         let mut state = self.lock();

@@ -1,11 +1,19 @@
-//! Runs by the thousand: what they amount to together, and the first that broke a promise.
+//! Runs by the thousand: what they amount to together, and the first that broke a promise; and the commands that make them.
 
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 
+use quoin_core::time::Instant;
+
+use super::eyes::Tracing;
 use super::plan::Plan;
 use super::ports::{Clients, Observer};
 use super::run::{Failure, Options, Run, Summary};
-use crate::faults::Struck;
+use super::tiny::Tiny;
+use crate::faults::{FaultKind, Struck};
+use crate::observe::{Observation, Verdict};
 
 /// What a number of runs amounts to.
 #[derive(Clone, Debug, Default)]
@@ -39,4 +47,148 @@ impl Campaign {
         self.struck.add(&summary.struck);
         Ok(summary)
     }
+
+    /// The figures, given what they cost.
+    #[must_use]
+    pub fn figures(&self, cpu: Duration) -> String {
+        let seconds = cpu.as_secs_f64().max(0.001);
+        format!(
+            "{} runs, {} events, {:.0} simulated seconds in {seconds:.1} CPU-seconds: {:.0} events and {:.0} simulated seconds \
+             per CPU-second",
+            self.runs,
+            self.events,
+            self.simulated.as_secs_f64(),
+            self.events as f64 / seconds,
+            self.simulated.as_secs_f64() / seconds,
+        )
+    }
+}
+
+/// An observer to whom everything is right; what the members themselves assert still counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Content;
+
+impl Observer for Content {
+    fn see(&mut self, _: Instant, _: &Observation<'_>) -> Verdict {
+        Ok(())
+    }
+}
+
+/// Where the counts of the last campaign are kept.
+const COUNTS: &str = "target/quoin-sim-faults.txt";
+
+/// Carries out a command of the command line.
+#[must_use]
+pub fn command(name: &str, args: &[String]) -> ExitCode {
+    let number = |name: &str| {
+        let at = args.iter().position(|arg| arg == name)?;
+        args.get(at + 1)?.parse::<u64>().ok()
+    };
+    let members = number("--members").map(|members| usize::try_from(members).unwrap_or(5));
+    let from = number("--from").unwrap_or(1);
+    match name {
+        "run" => many(from, number("--seeds").unwrap_or(100), members),
+        "faults" => match number("--seeds") {
+            Some(seeds) => {
+                let code = many(from, seeds, members);
+                show_counts();
+                code
+            }
+            None => show_counts(),
+        },
+        _ => {
+            let Some(seed) = args.first().and_then(|arg| arg.parse().ok()) else {
+                eprintln!("which seed?");
+                return ExitCode::from(2);
+            };
+            let printed = args.iter().any(|arg| arg == "--trace");
+            replay(seed, members, if printed { Tracing::Printed } else { Tracing::Kept })
+        }
+    }
+}
+
+fn clients(seed: u64, _: &Plan) -> Box<dyn Clients> {
+    Box::new(Tiny::new(seed))
+}
+
+fn many(from: u64, seeds: u64, members: Option<usize>) -> ExitCode {
+    let mut campaign = Campaign::default();
+    let begun = cpu_time();
+    let mut told = begun;
+    for seed in from..from + seeds {
+        let options = Options {
+            members,
+            ..Options::default()
+        };
+        if campaign.run(seed, options, clients, &mut Content).is_err() {
+            // Once more, with everything that helps to understand it.
+            return replay(seed, members, Tracing::Kept);
+        }
+        if cpu_time().saturating_sub(told) >= Duration::from_secs(2) {
+            told = cpu_time();
+            println!("seed {seed}: {}", campaign.figures(told.saturating_sub(begun)));
+        }
+    }
+    println!("{}", campaign.figures(cpu_time().saturating_sub(begun)));
+    keep_counts(&campaign.struck);
+    ExitCode::SUCCESS
+}
+
+fn replay(seed: u64, members: Option<usize>, tracing: Tracing) -> ExitCode {
+    let options = Options {
+        members,
+        tracing,
+        ..Options::default()
+    };
+    let run = Run::new(seed, options, clients);
+    for fault in &run.plan().faults {
+        println!("fault {fault}");
+    }
+    match run.run(&mut Content) {
+        Ok(summary) => {
+            println!(
+                "seed {seed}: {} events, {:?} simulated, trace hash {:032x}",
+                summary.events, summary.simulated, summary.trace_hash
+            );
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn keep_counts(struck: &Struck) {
+    let lines: String = FaultKind::ALL
+        .iter()
+        .map(|kind| format!("{:10} {:20} {:10}  {}\n", kind.family(), format!("{kind:?}"), struck.count(*kind), kind.words()))
+        .collect();
+    let kept = Path::new(COUNTS)
+        .parent()
+        .map_or(Ok(()), fs::create_dir_all)
+        .and_then(|()| fs::write(COUNTS, lines));
+    if let Err(error) = kept {
+        eprintln!("the counts are not kept: {error}");
+    }
+}
+
+fn show_counts() -> ExitCode {
+    match fs::read_to_string(COUNTS) {
+        Ok(counts) => {
+            print!("{counts}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("no counts of a last run: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What this thread has cost so far; 0 where the system does not say.
+fn cpu_time() -> Duration {
+    let first = |text: String| text.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
+    let nanos = fs::read_to_string("/proc/thread-self/schedstat").ok().and_then(first);
+    Duration::from_nanos(nanos.unwrap_or(0))
 }

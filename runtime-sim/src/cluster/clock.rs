@@ -52,6 +52,12 @@ impl MachineClock {
         self.rate = rate.max(1);
     }
 
+    /// Time passes on the machine that does not pass elsewhere.
+    pub(super) fn skip(&mut self, truth: Instant, time: Duration) {
+        self.shown = self.now(truth) + time;
+        self.since = truth;
+    }
+
     /// The wall clock, in milliseconds since 1970.
     pub(super) fn wall_ms(&self, truth: Instant) -> u64 {
         self.wall_ms + self.now(truth).as_nanos() / 1_000_000

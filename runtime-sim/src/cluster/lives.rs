@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quoin_core::boot::{RemoteAnswer, Why};
+use quoin_core::error::Fault;
+use quoin_core::id::MemberId;
 use quoin_core::limits::GRPC_OVERHEAD_BYTES;
 use quoin_core::member::Halt;
 use quoin_core::node::{Input, PeerEvent};
@@ -12,8 +14,9 @@ use quoin_core::watch::HubConfig;
 use quoin_runtime::boot::BootError;
 
 use super::World;
-use super::member::{Caller, Life, Part};
+use super::member::{Caller, Doom, Life, Part};
 use super::queue::What;
+use crate::faults::FaultKind;
 use crate::observe::{Observation, Verdict};
 use crate::process::Process;
 
@@ -48,6 +51,7 @@ impl World<'_> {
                     seed,
                 };
                 at.id = process.member;
+                at.lives_begun += 1;
                 let recovered = &start.recovered;
                 self.eyes.mix([
                     self.now.as_nanos(),
@@ -118,18 +122,36 @@ impl World<'_> {
         }
         let fault = match error {
             BootError::Fault(fault) => fault,
-            other => quoin_core::error::Fault::Inconsistent {
+            other => Fault::Inconsistent {
                 cause: other.to_string(),
             },
         };
-        let excused = at.is_excused || at.site.fuse.struck().is_some();
+        if at.id == MemberId::NONE || at.lives_begun == 0 {
+            // It is no member yet: it tries again until it finds the others.
+            self.end(machine, false)?;
+            self.start_later(machine, Duration::from_secs(2));
+            return Ok(());
+        }
+        self.faulted(machine, id, &fault)
+    }
+
+    /// A member gave up because of a fault. Where its disk is to blame, it is started again.
+    fn faulted(&mut self, machine: usize, id: MemberId, fault: &Fault) -> Verdict {
+        let at = &mut self.machines[machine];
+        let struck = at.site.fuse.struck();
+        let excused = at.is_excused || struck.is_some();
         let seen = Observation::Faulted {
             member: id,
-            fault: &fault,
+            fault,
             excused,
         };
         self.eyes.see(self.now, &seen)?;
-        self.end(machine, false)
+        self.end(machine, false)?;
+        if struck.is_some() {
+            let after = Duration::from_millis(500 + self.prng.below(3_000));
+            self.start_later(machine, after);
+        }
+        Ok(())
     }
 
     /// What follows a blown fuse: the process is gone, as it was planned.
@@ -138,16 +160,22 @@ impl World<'_> {
         let Some(doom) = at.doom.take() else {
             return self.end(machine, false);
         };
+        self.struck.note(doom.kind);
+        let strike = at.site.fuse.planned().filter(|_| doom.keeps_strike);
         self.end(machine, doom.power)?;
         let at = &mut self.machines[machine];
-        let at_time = self.now + doom.away;
-        self.queue.push(
-            at_time,
-            What::Start {
-                machine,
-                power: at.power,
-            },
-        );
+        if let Some(strike) = strike {
+            at.site.fuse.strike(strike);
+        }
+        if doom.again > 0 {
+            at.site.fuse.set(doom.points);
+            at.doom = Some(Doom {
+                kind: FaultKind::RecoveryCrash,
+                again: doom.again - 1,
+                ..doom
+            });
+        }
+        self.start_later(machine, doom.away);
         Ok(())
     }
 
@@ -228,16 +256,7 @@ impl World<'_> {
             return self.dies(machine);
         }
         match halt {
-            Halt::Fault(fault) => {
-                let excused = at.is_excused || at.site.fuse.struck().is_some();
-                let seen = Observation::Faulted {
-                    member: id,
-                    fault: &fault,
-                    excused,
-                };
-                self.eyes.see(self.now, &seen)?;
-                self.end(machine, false)
-            }
+            Halt::Fault(fault) => self.faulted(machine, id, &fault),
             Halt::Removed => {
                 at.part = Part::Removed;
                 self.end(machine, false)

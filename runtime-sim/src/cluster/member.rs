@@ -16,6 +16,7 @@ use quoin_core::watch::{Hub, HubConfig};
 
 use super::clock::MachineClock;
 use super::net::MACHINES_MAX;
+use crate::faults::FaultKind;
 use crate::observe::{OpId, StreamId};
 use crate::process::{Process, Site, Start};
 
@@ -42,6 +43,8 @@ pub(super) struct Machine {
     /// Processes so far.
     pub(super) lives: u64,
     pub(super) life: Option<Life>,
+    /// Processes that came up.
+    pub(super) lives_begun: u64,
     /// Counts what was decided about its power: an older decision to start is void.
     pub(super) power: u64,
     /// Nothing of it moves before.
@@ -58,6 +61,10 @@ pub(super) struct Machine {
     pub(super) is_excused: bool,
     /// The next death: with the power or without, how long it stays away, and how often it dies again while it starts.
     pub(super) doom: Option<Doom>,
+    /// The planned fault that makes its disk slow.
+    pub(super) slowed_by: Option<usize>,
+    /// It is not a member yet, as far as anybody knows.
+    pub(super) is_unborn: bool,
     /// What it showed last, for whoever looks from outside.
     pub(super) last_view: Option<View>,
 }
@@ -65,10 +72,16 @@ pub(super) struct Machine {
 /// What a planned death is like.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Doom {
+    /// The planned fault.
+    pub(super) planned: usize,
+    /// As what it counts.
+    pub(super) kind: FaultKind,
     pub(super) power: bool,
     pub(super) away: Duration,
     pub(super) again: u64,
     pub(super) points: u64,
+    /// An error that is planned for the next start stays planned.
+    pub(super) keeps_strike: bool,
 }
 
 /// Who waits for an answer of a node.
@@ -178,6 +191,7 @@ impl Machine {
             part: Part::Member,
             lives: 0,
             life: None,
+            lives_begun: 0,
             power: 0,
             paused_until: Instant::ZERO,
             starved_until: Instant::ZERO,
@@ -186,6 +200,8 @@ impl Machine {
             prng,
             is_excused: false,
             doom: None,
+            slowed_by: None,
+            is_unborn: false,
             last_view: None,
         }
     }

@@ -22,9 +22,11 @@ mod net;
 pub mod plan;
 pub mod ports;
 mod queue;
+mod operator;
 mod run;
 mod serve;
 mod streams;
+mod strike;
 pub mod tiny;
 
 #[cfg(test)]
@@ -40,15 +42,17 @@ use quoin_core::time::Instant;
 use quoin_core::watch::WatchOutput;
 
 use crate::faults::Struck;
-use crate::observe::{OpId, StreamId, Verdict};
+use crate::observe::{Observation, OpId, StreamId, Verdict};
 use calls::{Hop, Op};
 use eyes::Eyes;
 use member::{Machine, Part};
-use net::Net;
+use net::{MACHINES_MAX, Net};
+use operator::Operator;
 use plan::Plan;
 use ports::{Act, Clients, Endpoint, Endpoints};
 use queue::{Queue, Shelf, What};
 use streams::Stream;
+use strike::Active;
 
 pub use eyes::Tracing;
 pub use run::{Failure, Options, Run, Summary};
@@ -68,6 +72,12 @@ struct World<'o> {
     ops: BTreeMap<OpId, Op>,
     hops: Shelf<Hop>,
     streams: BTreeMap<StreamId, Stream>,
+    /// Faults of the network under way.
+    active: Vec<Active>,
+    /// Machines that nobody reaches any more, for ever.
+    cut_for_ever: [bool; MACHINES_MAX],
+    healed: bool,
+    operator: Operator,
     eyes: Eyes<'o>,
     struck: Struck,
     /// What of timing is nobody else's: latencies of clients, schedules.
@@ -109,15 +119,20 @@ impl World<'_> {
             What::Clients => self.wake_clients(),
             What::Contact { from, to } => self.look_at_contact(from, to),
             What::Deadline(op) => self.patience_ends(op),
+            What::FaultBegins(planned) => self.fault_begins(planned),
+            What::FaultEnds(planned) => self.fault_ends(planned),
+            What::FaultFlaps(planned) => self.fault_flaps(planned),
             What::Finish => {
                 self.finished = true;
-                Ok(())
+                self.eyes.see(self.now, &Observation::Finished)
             }
             What::Frame(place) => self.frame_arrives(place),
+            What::Heal => self.heal(),
             What::Hop(place) => self.hop_arrives(place),
             What::Hub { machine, life } => self.hub_turn(machine, life),
             What::Log { machine, life } => self.log_works(machine, life),
             What::LogReports { machine, life } => self.log_reports(machine, life),
+            What::Operator => self.operator_looks(),
             What::Peer { machine, life, event } => self.tell_node(machine, life, Input::Peer(event)),
             What::Retry(op) => self.ask_leader(op),
             What::Rows { machine, life } => self.rows_work(machine, life),
@@ -154,7 +169,12 @@ impl World<'_> {
             | What::Clients
             | What::Contact { .. }
             | What::Deadline(_)
+            | What::FaultBegins(_)
+            | What::FaultEnds(_)
+            | What::FaultFlaps(_)
             | What::Finish
+            | What::Heal
+            | What::Operator
             | What::Start { .. }
             | What::StreamArrive(_)
             | What::StreamEnd(_) => None,
@@ -173,7 +193,7 @@ impl World<'_> {
         self.endpoints.members.clear();
         for machine in &self.machines {
             let known = cluster.as_ref().and_then(|cluster| cluster.member(machine.id));
-            if machine.part == Part::Member || machine.is_up() {
+            if !machine.is_unborn && (machine.part == Part::Member || machine.is_up()) {
                 self.endpoints.members.push(Endpoint {
                     id: machine.id,
                     is_started: machine.is_up(),

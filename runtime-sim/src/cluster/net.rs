@@ -128,6 +128,8 @@ pub(super) struct Net {
     cluster: u64,
     latency: Duration,
     posted: u64,
+    /// Machines there are.
+    pub(super) machines: usize,
     prng: Prng,
     struck: Struck,
 }
@@ -142,6 +144,7 @@ impl Net {
             cluster,
             latency,
             posted: 0,
+            machines: 0,
             prng,
             struck,
         }
@@ -347,7 +350,7 @@ impl Net {
     /// Damages a frame, or sends it where it does not belong.
     fn damage(&mut self, now: Instant, from: usize, to: usize, kind: FaultKind, message: Message, queue: &mut Queue) {
         if kind == FaultKind::MisaddressedFrame {
-            let other = self.prng.below(MACHINES_MAX as u64) as usize;
+            let other = self.prng.below(self.machines as u64) as usize;
             if other != to && other != from {
                 self.send_outside(now, from, other, message.clone(), queue);
             }

@@ -31,10 +31,18 @@ pub(super) enum What {
     Contact { from: usize, to: usize },
     /// The client's patience is over.
     Deadline(OpId),
+    /// A planned fault begins.
+    FaultBegins(usize),
+    /// A planned fault ends.
+    FaultEnds(usize),
+    /// A flapping partition changes.
+    FaultFlaps(usize),
     /// The run is over.
     Finish,
     /// A frame arrives.
     Frame(u32),
+    /// From here on all is well.
+    Heal,
     /// A request is handed on to the leader, or its answer comes back.
     Hop(u32),
     /// The watch hub has mail.
@@ -43,6 +51,8 @@ pub(super) enum What {
     Log { machine: usize, life: u64 },
     /// What the log's lane did has taken long enough.
     LogReports { machine: usize, life: u64 },
+    /// The operator looks after what he is doing.
+    Operator,
     /// News of a peer.
     Peer { machine: usize, life: u64, event: PeerEvent },
     /// A request that must be tried again.

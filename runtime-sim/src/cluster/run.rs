@@ -15,7 +15,8 @@ use super::clock::MachineClock;
 use super::eyes::{Eyes, Tracing};
 use super::member::Machine;
 use super::nemesis::Planned;
-use super::net::Net;
+use super::net::{MACHINES_MAX, Net};
+use super::operator::Operator;
 use super::plan::Plan;
 use super::ports::{Clients, Endpoints, Observer};
 use super::queue::{Queue, Shelf, What};
@@ -186,13 +187,18 @@ fn build(seed: u64, plan: Plan, clients: Box<dyn Clients>, eyes: Eyes<'_>) -> Wo
             },
         );
     }
-    let net = Net::new(
+    let mut net = Net::new(
         prng.fork("net"),
         plan.link_latency,
         ClusterId::compute(&founders).0,
         struck.clone(),
     );
+    net.machines = machines.len();
     queue.push(Instant::ZERO + Duration::from_millis(50), What::Clients);
+    for (number, planned) in plan.faults.iter().enumerate() {
+        queue.push(planned.at, What::FaultBegins(number));
+    }
+    queue.push(Instant::ZERO + plan.heals_after, What::Heal);
     queue.push(Instant::ZERO + plan.heals_after + plan.calm, What::Finish);
     World {
         now: Instant::ZERO,
@@ -206,6 +212,10 @@ fn build(seed: u64, plan: Plan, clients: Box<dyn Clients>, eyes: Eyes<'_>) -> Wo
         ops: BTreeMap::new(),
         hops: Shelf::default(),
         streams: BTreeMap::new(),
+        active: Vec::new(),
+        cut_for_ever: [false; MACHINES_MAX],
+        healed: false,
+        operator: Operator::default(),
         checks_all: eyes.traces(),
         eyes,
         struck,

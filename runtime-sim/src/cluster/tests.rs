@@ -114,3 +114,11 @@ fn equal_seeds_give_equal_runs() {
         assert_ne!(first, hash(seed + 100).unwrap(), "seed {seed}");
     }
 }
+
+#[test]
+fn many_seeds_end_well() {
+    for seed in 20..40 {
+        let (result, ..) = run(seed, Options::default());
+        result.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+    }
+}
