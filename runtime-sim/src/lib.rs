@@ -7,6 +7,7 @@
 
 pub mod call;
 pub mod campaign;
+pub mod client;
 pub mod cluster;
 pub mod disk;
 pub mod faults;
