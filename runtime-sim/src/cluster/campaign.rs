@@ -11,7 +11,7 @@ use super::eyes::Tracing;
 use super::plan::Plan;
 use super::ports::{Clients, Observer};
 use super::run::{Failure, Options, Run, Summary};
-use super::tiny::Tiny;
+use crate::client::Crowd;
 use crate::faults::{FaultKind, Struck};
 use crate::observe::{Observation, Verdict};
 
@@ -108,7 +108,7 @@ pub fn command(name: &str, args: &[String]) -> ExitCode {
 }
 
 fn clients(seed: u64, _: &Plan) -> Box<dyn Clients> {
-    Box::new(Tiny::new(seed))
+    Box::new(Crowd::new(seed))
 }
 
 fn many(from: u64, seeds: u64, members: Option<usize>) -> ExitCode {

@@ -8,7 +8,7 @@ use quoin_core::id::MemberId;
 use quoin_core::limits::{STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS};
 use quoin_core::member::{BatchId, Status};
 use quoin_core::mvcc::Event;
-use quoin_core::node::{Done, Effect, Input, PeerEvent};
+use quoin_core::node::{Effect, Input, PeerEvent};
 use quoin_core::proto::raftpb::{Entry, HardState, Message};
 use quoin_core::store::View;
 use quoin_runtime::assemble::store_config;
@@ -458,23 +458,25 @@ impl World<'_> {
             return Ok(());
         };
         let count = current.log_jobs;
-        let synced = current.process.last_synced(count);
-        current.process.log.run(count);
+        let (last, synced) = (current.process.last_batch(count), current.process.last_synced(count));
+        let works = current.process.log.run(count);
         if at.site.fuse.blown() {
             return self.dies(machine);
         }
-        let reports = current.process.reports.take(usize::MAX);
-        let durable = reports
-            .iter()
-            .any(|done| matches!(done, Done::Persisted { .. }))
-            .then_some(synced)
-            .flatten();
-        current.log_reports.extend(reports);
+        current.log_reports.extend(current.process.reports.take(usize::MAX));
+        // Where a disk deceives, its member is one that may lose what it has.
+        let durable = match synced {
+            Some(_) if works && at.site.disk.is_durable(&at.wal) => last,
+            Some(_) if works && at.is_deceived => synced,
+            Some(_) | None => None,
+        };
         self.eyes.mix([now.as_nanos(), count as u64, 0x109]);
         if let Some(batch) = durable {
             self.eyes.see(now, &Observation::Durable { member: at.id, batch })?;
         }
-        self.log_reports(machine, life)
+        let cost = self.machines[machine].site.disk.take_cost(now);
+        self.queue.push(now + cost, What::LogReports { machine, life });
+        Ok(())
     }
 
     /// The log's lane reports.
@@ -529,8 +531,12 @@ impl World<'_> {
         }
         let Some(life) = at.life.as_mut() else { return Ok(()) };
         life.rows_reports.extend(life.process.reports.take(usize::MAX));
-        let number = life.number;
-        self.rows_report(machine, number)
+        // Until it has reported it takes nothing more.
+        life.rows_jobs = life.rows_jobs.max(1);
+        let life = life.number;
+        let cost = at.site.table.take_cost(self.now);
+        self.queue.push(self.now + cost, What::RowsReports { machine, life });
+        Ok(())
     }
 
     /// The table's lane reports.

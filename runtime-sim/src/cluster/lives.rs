@@ -20,6 +20,10 @@ use crate::faults::FaultKind;
 use crate::observe::{Observation, Verdict};
 use crate::process::Process;
 
+/// No start takes longer than that.
+const START_MAX: Duration = Duration::from_secs(20);
+/// A machine whose disk fails is started so often again.
+const REPAIRS_MAX: u32 = 6;
 /// What it takes until a machine finds out that a peer does not answer any more.
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -70,7 +74,11 @@ impl World<'_> {
                         recovered.applied
                     ),
                 );
-                at.life = Some(Life::new(at.lives, process, &start, hub));
+                let mut life = Life::new(at.lives, process, &start, hub);
+                // Reading everything back took its time.
+                let took = at.site.disk.take_cost(self.now) + at.site.table.take_cost(self.now);
+                life.busy_until = self.now + took.min(START_MAX);
+                at.life = Some(life);
                 let seen = Observation::Started {
                     member: at.id,
                     recovered,
@@ -137,9 +145,7 @@ impl World<'_> {
 
     /// A member gave up because of a fault. Where its disk is to blame, it is started again.
     fn faulted(&mut self, machine: usize, id: MemberId, fault: &Fault) -> Verdict {
-        let at = &mut self.machines[machine];
-        let struck = at.site.fuse.struck();
-        let excused = at.is_excused || struck.is_some();
+        let excused = self.machines[machine].is_excused;
         let seen = Observation::Faulted {
             member: id,
             fault,
@@ -147,9 +153,16 @@ impl World<'_> {
         };
         self.eyes.see(self.now, &seen)?;
         self.end(machine, false)?;
-        if struck.is_some() {
-            let after = Duration::from_millis(500 + self.prng.below(3_000));
-            self.start_later(machine, after);
+        let at = &mut self.machines[machine];
+        match fault {
+            // Whoever looks after the machine has it repaired, unless that helps nothing.
+            Fault::Disk { .. } if excused && at.repairs < REPAIRS_MAX => {
+                at.repairs += 1;
+                let after = Duration::from_millis(500 + self.prng.below(3_000));
+                self.start_later(machine, after);
+            }
+            Fault::Disk { .. } | Fault::Corrupt { .. } | Fault::Inconsistent { .. } if excused => at.part = Part::Lost,
+            Fault::Disk { .. } | Fault::Corrupt { .. } | Fault::Inconsistent { .. } => {}
         }
         Ok(())
     }
@@ -161,12 +174,8 @@ impl World<'_> {
             return self.end(machine, false);
         };
         self.struck.note(doom.kind);
-        let strike = at.site.fuse.planned().filter(|_| doom.keeps_strike);
         self.end(machine, doom.power)?;
         let at = &mut self.machines[machine];
-        if let Some(strike) = strike {
-            at.site.fuse.strike(strike);
-        }
         if doom.again > 0 {
             at.site.fuse.set(doom.points);
             at.doom = Some(Doom {
@@ -186,6 +195,12 @@ impl World<'_> {
         at.power += 1;
         let life = at.life.take();
         if lost_power {
+            let wal = at.site.dirs().wal;
+            if at.is_deceived && !(at.site.disk.is_durable(&wal) && at.site.table.is_durable()) {
+                // Its disk said that it had what it now loses: nobody can survive that under his name.
+                at.part = Part::Lost;
+            }
+            at.is_deceived = false;
             at.site.disk.lose_power();
             at.site.table.lose_power();
         } else {

@@ -1,6 +1,7 @@
 //! One machine: what outlasts a member's process, and the process while there is one.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub(super) enum Part {
 /// A machine.
 pub(super) struct Machine {
     pub(super) site: Site,
+    /// Where its log is.
+    pub(super) wal: PathBuf,
     pub(super) clock: MachineClock,
     /// The member's id, once it is known.
     pub(super) id: MemberId,
@@ -59,6 +62,10 @@ pub(super) struct Machine {
     pub(super) prng: Prng,
     /// A fault of its disk struck that it need not survive.
     pub(super) is_excused: bool,
+    /// Its disk may have said that something is durable which is not.
+    pub(super) is_deceived: bool,
+    /// How often it was started again after its disk had failed.
+    pub(super) repairs: u32,
     /// The next death: with the power or without, how long it stays away, and how often it dies again while it starts.
     pub(super) doom: Option<Doom>,
     /// The planned fault that makes its disk slow.
@@ -80,8 +87,6 @@ pub(super) struct Doom {
     pub(super) away: Duration,
     pub(super) again: u64,
     pub(super) points: u64,
-    /// An error that is planned for the next start stays planned.
-    pub(super) keeps_strike: bool,
 }
 
 /// Who waits for an answer of a node.
@@ -185,6 +190,7 @@ impl Life {
 impl Machine {
     pub(super) fn new(site: Site, clock: MachineClock, id: MemberId, disk_latency: Duration, prng: Prng) -> Self {
         Self {
+            wal: site.dirs().wal,
             site,
             clock,
             id,
@@ -199,6 +205,8 @@ impl Machine {
             disk_latency,
             prng,
             is_excused: false,
+            is_deceived: false,
+            repairs: 0,
             doom: None,
             slowed_by: None,
             is_unborn: false,
@@ -211,6 +219,15 @@ impl Machine {
         let shown = self.clock.now(truth);
         self.site.hand.advance_to(shown);
         shown
+    }
+
+    /// Its disk is as fast as ever.
+    pub(super) fn quicken(&mut self) {
+        self.slowed_by = None;
+        self.site.disk.set_slow(1, Duration::ZERO);
+        self.site.table.set_slow(1, Duration::ZERO);
+        self.site.disk.set_stall(Instant::ZERO);
+        self.site.table.set_stall(Instant::ZERO);
     }
 
     /// How long the disk takes for what it is given now.

@@ -134,7 +134,7 @@ impl World<'_> {
         }
         let config = self.plan.config_of(number, "", ClusterState::Existing);
         let prng = Prng::new(self.seeds.next_u64());
-        let machine = new_machine(&prng, &self.plan, number, config, MemberId::NONE);
+        let machine = new_machine(&prng, &self.plan, number, config, MemberId::NONE, &self.struck);
         self.machines.push(machine);
         self.machines[number].is_unborn = true;
         self.condition_links();

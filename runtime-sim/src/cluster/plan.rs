@@ -53,7 +53,7 @@ impl Plan {
             segment_bytes: one_of(&mut prng, &[2_048, 16_384, 65_536, 262_144]),
             link_latency: Duration::from_micros(one_of(&mut prng, &[100, 500, 2_000, 20_000])),
             client_latency: Duration::from_micros(one_of(&mut prng, &[100, 1_000, 10_000])),
-            disk_latency: Duration::from_micros(one_of(&mut prng, &[50, 500, 2_000, 10_000])),
+            disk_latency: Duration::from_micros(one_of(&mut prng, &[10, 100, 1_000, 5_000])),
             turn_takes: Duration::from_micros(one_of(&mut prng, &[0, 0, 100, 2_000])),
             hub_lag: Duration::from_micros(one_of(&mut prng, &[0, 100, 5_000])),
             heals_after,

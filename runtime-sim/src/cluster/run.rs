@@ -20,7 +20,7 @@ use super::operator::Operator;
 use super::plan::Plan;
 use super::ports::{Clients, Endpoints, Observer};
 use super::queue::{Queue, Shelf, What};
-use crate::disk::DiskModel;
+use crate::disk::{Blocks, DiskModel};
 use crate::faults::Struck;
 use crate::observe::Violation;
 use crate::process::Site;
@@ -178,6 +178,7 @@ fn build(seed: u64, plan: Plan, clients: Box<dyn Clients>, eyes: Eyes<'_>) -> Wo
             number,
             plan.config_of(number, &initial, ClusterState::New),
             *id,
+            &struck,
         ));
         queue.push(
             Instant::ZERO + Duration::from_millis(10 * number as u64),
@@ -237,13 +238,17 @@ pub(super) fn machine(
     number: usize,
     config: quoin_core::config::Config,
     id: quoin_core::id::MemberId,
+    struck: &Struck,
 ) -> Machine {
     let mut seeds = prng.fork(&format!("machine-{number}"));
     let site = Site::new(seeds.next_u64(), config, plan.segment_bytes);
     site.disk.set_model(DiskModel {
-        halves_sectors: seeds.below(4) == 0,
+        halves_sectors: seeds.below(3) == 0,
+        blocks: if seeds.below(3) == 0 { Blocks::Large } else { Blocks::Small },
         ..DiskModel::default()
     });
+    site.disk.set_struck(struck);
+    site.table.set_struck(struck);
     let shown = Instant::ZERO + Duration::from_secs(seeds.below(1_000));
     let wall_ms = WALL_MS + seeds.below(100);
     let clock = MachineClock::new(shown, wall_ms);

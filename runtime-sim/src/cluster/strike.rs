@@ -1,6 +1,8 @@
 //! Carries out the planned faults of links, disks, processes and clocks, and the end of them all.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use quoin_core::config::{AutoCompaction, Gate};
@@ -12,8 +14,10 @@ use super::nemesis::{Fault, Flags, Who};
 use super::net::{Condition, MACHINES_MAX};
 use super::queue::What;
 use crate::faults::FaultKind;
-use crate::fuse::{Strike, Touch};
+use crate::disk::{Backup, Rot, Target};
+use crate::fuse::{Failure, Says, Touch};
 use crate::observe::{Observation, Verdict};
+use crate::process::Process;
 
 /// A clock that runs right.
 const RIGHT: u64 = 1_000_000;
@@ -145,8 +149,7 @@ impl World<'_> {
             Fault::Disk { .. } => {
                 for machine in &mut self.machines {
                     if machine.slowed_by == Some(planned) {
-                        machine.slowed_by = None;
-                        machine.disk_latency = self.plan.disk_latency;
+                        machine.quicken();
                     }
                 }
             }
@@ -261,61 +264,120 @@ impl World<'_> {
     }
 
     fn disk_fault(&mut self, planned: usize, machine: usize, how: FaultKind, amount: u64) -> Verdict {
-        let latency = self.plan.disk_latency;
-        let may_be_lost = self.may_lose(machine);
-        let at = &mut self.machines[machine];
-        let strike = |touch, kind| Strike {
+        let until = self.plan.faults[planned].until;
+        let pick = |touches: &[Touch]| touches[(amount / 8) as usize % touches.len()];
+        let fail = |touch, says| Failure {
             touch,
             spared: amount % 8,
-            kind,
-            lasts: amount.is_multiple_of(3),
+            times: Some(1 + amount % 3),
+            says,
         };
+        let syncs = [Touch::Sync, Touch::Sync, Touch::SyncDir, Touch::TableSync];
+        let writes = [Touch::Write, Touch::Rename, Touch::Remove, Touch::TableWrite, Touch::Create, Touch::Truncate];
+        let may_be_lost = self.may_lose(machine);
+        let at = &mut self.machines[machine];
         match how {
-            FaultKind::SyncError => at.site.fuse.strike(strike(Touch::Sync, io::ErrorKind::Other)),
-            FaultKind::WriteError => {
-                let touch = [Touch::Write, Touch::Rename, Touch::Remove, Touch::TableWrite][(amount / 8 % 4) as usize];
-                at.site.fuse.strike(strike(touch, io::ErrorKind::Other));
+            FaultKind::SyncError => at.site.fuse.fail(fail(pick(&syncs), Says::Error(io::ErrorKind::Other))),
+            FaultKind::SilentSyncError if may_be_lost => {
+                at.is_deceived = true;
+                at.site.fuse.fail(fail(pick(&syncs), Says::Nothing));
             }
+            FaultKind::WriteError => at.site.fuse.fail(fail(pick(&writes), Says::Error(io::ErrorKind::Other))),
             FaultKind::NoSpace => {
-                let touch = [Touch::Write, Touch::Create, Touch::Preallocate][(amount / 8 % 3) as usize];
-                at.site.fuse.strike(strike(touch, io::ErrorKind::StorageFull));
+                let touch = pick(&[Touch::Write, Touch::Create, Touch::Preallocate, Touch::TableWrite]);
+                at.site.fuse.fail(fail(touch, Says::Error(io::ErrorKind::StorageFull)));
             }
             FaultKind::ReadError => {
                 // Nothing is read but at a start.
-                at.site.fuse.strike(strike(Touch::Read, io::ErrorKind::Other));
+                let touch = pick(&[Touch::Read, Touch::Read, Touch::TableRead]);
+                at.site.fuse.fail(fail(touch, Says::Error(io::ErrorKind::Other)));
+                at.is_excused = true;
                 if at.is_up() {
-                    let doom = Doom {
-                        planned,
-                        kind: FaultKind::ReadError,
-                        power: false,
-                        away: Duration::from_millis(100),
-                        again: 0,
-                        points: 0,
-                        keeps_strike: true,
-                    };
-                    at.doom = Some(doom);
-                    return self.dies(machine);
+                    return self.down_for(machine, false, Duration::from_millis(200));
                 }
             }
             FaultKind::SlowDisk => {
-                self.struck.note(how);
                 at.slowed_by = Some(planned);
-                at.disk_latency = latency + Duration::from_millis(20 + amount);
+                let (factor, extra) = (2 + u32::try_from(amount % 20).unwrap_or(0), Duration::from_millis(amount % 100));
+                at.site.disk.set_slow(factor, extra);
+                at.site.table.set_slow(factor, extra);
             }
             FaultKind::StalledDisk => {
-                self.struck.note(how);
                 at.slowed_by = Some(planned);
-                at.disk_latency = latency + Duration::from_secs(5 + amount % 50);
+                at.site.disk.set_stall(until);
+                at.site.table.set_stall(until);
             }
-            FaultKind::LostDisk if may_be_lost => {
-                self.struck.note(how);
-                at.part = Part::Lost;
-                at.is_excused = true;
-                return self.end(machine, true);
+            FaultKind::LostDisk | FaultKind::OldBackup if may_be_lost && at.lives_begun > 0 => {
+                return self.lose_disk(machine, how);
+            }
+            FaultKind::RottenBit
+            | FaultKind::SmearedBytes
+            | FaultKind::ZeroedSector
+            | FaultKind::StaleSector
+            | FaultKind::SwappedSectors
+                if may_be_lost && at.lives_begun > 0 =>
+            {
+                return self.rots(machine, how, amount);
             }
             _ => {}
         }
+        let fails = [FaultKind::SyncError, FaultKind::WriteError, FaultKind::NoSpace];
+        self.machines[machine].is_excused |= fails.contains(&how);
         Ok(())
+    }
+
+    /// A machine loses its disk, or gets an old one back. Under its name it must not come back: what it makes of what it
+    /// finds is seen on a copy that speaks to nobody.
+    fn lose_disk(&mut self, machine: usize, how: FaultKind) -> Verdict {
+        self.struck.note(how);
+        let at = &mut self.machines[machine];
+        at.part = Part::Lost;
+        at.is_excused = true;
+        let backup = Backup::take(&at.site.disk, &at.site.table);
+        self.end(machine, true)?;
+        let at = &self.machines[machine];
+        if how == FaultKind::OldBackup {
+            backup.restore(&at.site.disk, &at.site.table);
+        } else {
+            at.site.disk.wipe();
+        }
+        self.start_copy(machine);
+        Ok(())
+    }
+
+    /// Something on a disk rots while its process is down; it finds out when it starts.
+    fn rots(&mut self, machine: usize, how: FaultKind, amount: u64) -> Verdict {
+        let Some(rot) = Rot::ALL.into_iter().find(|rot| rot.kind() == how) else {
+            return Ok(());
+        };
+        let was_up = self.machines[machine].is_up();
+        if was_up {
+            self.end(machine, false)?;
+        }
+        let at = &mut self.machines[machine];
+        let target = Target::ALL[(amount % Target::ALL.len() as u64) as usize];
+        let hit = at.site.disk.rot(target, rot, Path::new("/"));
+        self.eyes.note(self.now, format_args!("{machine} rots: {hit:?}"));
+        if hit.is_some() {
+            at.is_excused = true;
+        }
+        if hit.is_some_and(|hit| hit.at_tail) {
+            // What looks like a torn write may be gone without a word: nobody can find that out alone.
+            at.part = Part::Lost;
+            self.start_copy(machine);
+        } else if was_up {
+            self.start_later(machine, Duration::from_millis(200));
+        }
+        Ok(())
+    }
+
+    /// Starts a copy of a machine, which speaks to nobody: it must neither panic nor hang, whatever it finds.
+    fn start_copy(&mut self, machine: usize) {
+        let at = &self.machines[machine];
+        let started = Process::boot_among(&at.site.fork(), at.clock.wall_ms(self.now), 0, Some(&|_, _| BTreeMap::new()));
+        let refusal = started.err().map(|error| error.to_string());
+        self.eyes.note(self.now, format_args!("a copy of {machine} starts: {refusal:?}"));
+        self.eyes.hash.add(u64::from(refusal.is_some()));
     }
 
     /// Whether one more member may lose what it had on disk.
@@ -353,7 +415,6 @@ impl World<'_> {
                     away: Duration::from_millis(away_ms),
                     again: 0,
                     points: 0,
-                    keeps_strike: false,
                 });
                 match touch {
                     Some(touch) => at.site.fuse.set_on(touch, points % 8),
@@ -379,7 +440,6 @@ impl World<'_> {
                     away: Duration::from_millis(50),
                     again: times,
                     points,
-                    keeps_strike: false,
                 });
                 self.dies(machine)
             }
@@ -452,7 +512,8 @@ impl World<'_> {
             let at = &mut self.machines[machine];
             at.paused_until = self.now;
             at.starved_until = self.now;
-            at.disk_latency = self.plan.disk_latency;
+            at.quicken();
+            at.site.fuse.mend();
             at.site.fuse.renew();
             at.doom = None;
             self.set_rate(machine, RIGHT);

@@ -564,7 +564,7 @@ fn log(seed: u64) -> (SimDisk, Log, Struck) {
     for index in 1..30 {
         save(&mut log, index);
     }
-    log.snapshot(20, 1, &ConfState::default()).unwrap();
+    log.snapshot(20, 1, &ConfState::default(), None).unwrap();
     (disk, log, struck)
 }
 
