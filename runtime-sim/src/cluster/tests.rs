@@ -1,0 +1,124 @@
+//! What a simulated cluster does, seen by its simplest clients.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use quoin_core::proto::etcdserverpb::WatchResponse;
+use quoin_core::time::Instant;
+
+use super::ports::{Act, Clients, Endpoints, Observer, Returned};
+use super::tiny::Tiny;
+use super::{Failure, Options, Run, Summary};
+use crate::observe::{Observation, OpId, StreamId, Verdict};
+
+/// Counts observations by kind.
+#[derive(Default)]
+struct Count(BTreeMap<&'static str, u64>);
+
+impl Observer for Count {
+    fn see(&mut self, _: Instant, seen: &Observation<'_>) -> Verdict {
+        let name = match seen {
+            Observation::Started { .. } => "started",
+            Observation::Faulted { .. } => "faulted",
+            Observation::Ended { .. } => "ended",
+            Observation::Handed { .. } => "handed",
+            Observation::Durable { .. } => "durable",
+            Observation::Installed { .. } => "installed",
+            Observation::Sent { .. } => "sent",
+            Observation::Published { .. } => "published",
+            Observation::Invoked { .. } => "invoked",
+            Observation::Replied { .. } => "replied",
+            Observation::Returned { .. } => "returned",
+            Observation::StreamOpened { .. } => "stream opened",
+            Observation::WatchRequested { .. } => "watch requested",
+            Observation::Watched { .. } => "watched",
+            Observation::StreamClosed { .. } => "stream closed",
+            Observation::Healed { .. } => "healed",
+            Observation::Finished => "finished",
+        };
+        *self.0.entry(name).or_default() += 1;
+        Ok(())
+    }
+}
+
+/// Clients that can still be asked when the run is over.
+struct Shared(Rc<RefCell<Tiny>>);
+
+impl Clients for Shared {
+    fn wakes_at(&self) -> Option<Instant> {
+        self.0.borrow().wakes_at()
+    }
+
+    fn wake(&mut self, now: Instant, world: &Endpoints, acts: &mut Vec<Act>) {
+        self.0.borrow_mut().wake(now, world, acts);
+    }
+
+    fn returned(&mut self, now: Instant, op: OpId, result: Returned, acts: &mut Vec<Act>) {
+        self.0.borrow_mut().returned(now, op, result, acts);
+    }
+
+    fn watched(&mut self, now: Instant, stream: StreamId, response: WatchResponse, acts: &mut Vec<Act>) {
+        self.0.borrow_mut().watched(now, stream, response, acts);
+    }
+
+    fn closed(&mut self, now: Instant, stream: StreamId, acts: &mut Vec<Act>) {
+        self.0.borrow_mut().closed(now, stream, acts);
+    }
+
+    fn quiet(&mut self) {
+        self.0.borrow_mut().quiet();
+    }
+}
+
+fn run(seed: u64, options: Options) -> (Result<Summary, Box<Failure>>, Count, Tiny) {
+    let tiny = Rc::new(RefCell::new(Tiny::new(seed)));
+    let mut count = Count::default();
+    let clients = Rc::clone(&tiny);
+    let result = Run::new(seed, options, |_, _| Box::new(Shared(clients))).run(&mut count);
+    let tiny = tiny.borrow().clone();
+    (result, count, tiny)
+}
+
+fn sound(members: usize) -> Options {
+    Options {
+        members: Some(members),
+        faults: Some(Vec::new()),
+        ..Options::default()
+    }
+}
+
+#[test]
+fn a_cluster_without_faults_makes_progress() {
+    for (seed, members) in [(1, 1), (2, 2), (3, 3), (4, 5)] {
+        let (result, count, tiny) = run(seed, sound(members));
+        let summary = result.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+        assert!(
+            tiny.answered * 10 > tiny.asked * 9,
+            "seed {seed}: {} of {} answered",
+            tiny.answered,
+            tiny.asked
+        );
+        assert_eq!(count.0["started"], members as u64, "seed {seed}: {:?}", count.0);
+        assert!(count.0["watched"] > 100 && count.0["durable"] > 100, "seed {seed}: {:?}", count.0);
+        assert!(summary.events > 1_000, "seed {seed}");
+    }
+}
+
+#[test]
+fn equal_seeds_give_equal_runs() {
+    for seed in 10..14 {
+        let hash = |seed| run(seed, Options::default()).0.map(|summary| summary.trace_hash);
+        let (first, second) = (hash(seed).unwrap(), hash(seed).unwrap());
+        assert_eq!(first, second, "seed {seed}");
+        assert_ne!(first, hash(seed + 100).unwrap(), "seed {seed}");
+    }
+}
+
+#[test]
+fn many_seeds_end_well() {
+    for seed in 20..40 {
+        let (result, ..) = run(seed, Options::default());
+        result.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+    }
+}
