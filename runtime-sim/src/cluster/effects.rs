@@ -122,6 +122,8 @@ impl World<'_> {
                 self.eyes.mix([batch.0, index, term, 0x125]);
                 let seen = Observation::Installed {
                     member: at.id,
+                    batch,
+                    hard_state: Some(&hard_state),
                     index,
                     term,
                     conf_state: &conf_state,
@@ -161,7 +163,11 @@ impl World<'_> {
             Effect::Replace { batch, view, index } => {
                 self.eyes.mix([batch.0, index, 0x4e9]);
                 if let Some(life) = &mut self.machines[machine].life {
-                    life.process.give_rows(TableJob::Replace { batch, index, view });
+                    life.process.give_rows(TableJob::Replace {
+                        batch,
+                        index,
+                        view: Box::new(view),
+                    });
                 }
                 Ok(())
             }
