@@ -390,14 +390,14 @@ impl World<'_> {
     }
 
     /// A frame arrives.
-    pub(super) fn frame_arrives(&mut self, place: u32) -> Verdict {
+    pub(super) fn frame_arrives(&mut self, place: u32, number: u32) -> Verdict {
         let machines = &self.machines;
         let Delivery {
             from,
             to,
             message,
             image,
-        } = match self.net.arrive(place, |at| machines.get(at).map(|at| at.id.0)) {
+        } = match self.net.arrive(place, number, |at| machines.get(at).map(|at| at.id.0)) {
             Arrived::Delivery(delivery) => delivery,
             Arrived::Nothing => return Ok(()),
             Arrived::LostSnapshot { from, to } => {

@@ -280,6 +280,7 @@ impl World<'_> {
             FaultKind::SyncError => at.site.fuse.fail(fail(pick(&syncs), Says::Error(io::ErrorKind::Other))),
             FaultKind::SilentSyncError if may_be_lost => {
                 at.is_deceived = true;
+                at.is_excused = true;
                 at.site.fuse.fail(fail(pick(&syncs), Says::Nothing));
             }
             FaultKind::WriteError => at.site.fuse.fail(fail(pick(&writes), Says::Error(io::ErrorKind::Other))),
