@@ -35,6 +35,8 @@ pub struct Plan {
     pub calm: Duration,
     /// Whether those who are not needed for a quorum are dead after that.
     pub minority_dies: bool,
+    /// Whether disks of a minority leave sectors half written.
+    pub rough_disks: bool,
     /// What goes wrong.
     pub faults: Vec<Planned>,
 }
@@ -59,6 +61,7 @@ impl Plan {
             heals_after,
             calm: Duration::from_secs(40),
             minority_dies: prng.below(3) == 0,
+            rough_disks: prng.below(3) == 0,
             faults: Vec::new(),
         };
         plan.faults = draw_faults(seed, &plan);

@@ -387,7 +387,10 @@ impl World<'_> {
         let voters = &view.cluster.conf_state().voters;
         let is_sound = |id: &&u64| {
             let found = self.find(MemberId(**id)).filter(|found| *found != machine);
-            found.is_some_and(|found| self.machines[found].part == Part::Member && self.machines[found].lives > 0)
+            found.is_some_and(|found| {
+                let at = &self.machines[found];
+                at.part == Part::Member && at.lives_begun > 0 && !at.is_rough && !at.is_deceived
+            })
         };
         let sound = voters.iter().filter(is_sound).count();
         !self.membership_is_changing() && sound > voters.len() / 2
