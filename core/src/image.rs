@@ -132,3 +132,116 @@ pub fn difference<E>(
     ops.extend(new.map(|(key, value)| TableOp::put(bucket, key, value)));
     Ok(ops)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(bucket: Bucket, key: &'static str, value: &'static str) -> ImageRow {
+        (bucket, key.into(), value.into())
+    }
+
+    fn file() -> Bytes {
+        let restored = restore(StoreConfig::default(), &[]).unwrap();
+        encode(&restored.view()).into()
+    }
+
+    /// A file with these rows, as [`encode`] makes them.
+    fn file_of(rows: &[ImageRow]) -> Vec<u8> {
+        let mut file = MAGIC.to_vec();
+        for (bucket, key, value) in rows {
+            file.push(*bucket as u8 + 1);
+            file.extend_from_slice(&u32::try_from(key.len()).unwrap().to_le_bytes());
+            file.extend_from_slice(&u32::try_from(value.len()).unwrap().to_le_bytes());
+            file.extend_from_slice(key);
+            file.extend_from_slice(value);
+        }
+        file
+    }
+
+    fn sealed(mut file: Vec<u8>, count: u64) -> Bytes {
+        file.push(END);
+        file.extend_from_slice(&count.to_le_bytes());
+        let checksum = crc32c::crc32c(&file);
+        file.extend_from_slice(&checksum.to_le_bytes());
+        file.into()
+    }
+
+    #[test]
+    fn the_file_of_nothing_is_head_and_end() {
+        let mut expected = b"QuoinIm1\0\0\0\0\0\0\0\0\0".to_vec();
+        let checksum = crc32c::crc32c(&expected);
+        expected.extend_from_slice(&checksum.to_le_bytes());
+        assert_eq!(file(), expected);
+        assert_eq!(decode("a", &file()), Ok(vec![]));
+    }
+
+    #[test]
+    fn rows_read_back() {
+        let rows = vec![
+            row(Bucket::Alarm, "a", ""),
+            row(Bucket::Key, "k", "value"),
+            row(Bucket::Meta, "m", "v"),
+        ];
+        assert_eq!(decode("a", &sealed(file_of(&rows), 3)), Ok(rows));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_seen() {
+        let good = sealed(file_of(&[row(Bucket::Key, "k", "v")]), 1);
+        for bit in 0..good.len() * 8 {
+            let mut damaged = good.to_vec();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode("a", &damaged.into()).is_err(), "bit {bit}");
+        }
+        for length in 0..good.len() {
+            assert!(decode("a", &good.slice(..length)).is_err(), "cut at {length}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_writes_is_refused_by_name_and_place() {
+        let rows = [row(Bucket::Key, "k", "v")];
+        let unknown = [MAGIC.as_slice(), &[11, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
+        let beyond = [MAGIC.as_slice(), &[1, 255, 255, 255, 255, 255, 255, 255, 255]].concat();
+        let table = [
+            (Bytes::from_static(b"SQLite format 3"), 0, "it is no image of a table"),
+            (file().slice(..9), 0, "its checksum does not match"),
+            (sealed(unknown, 1), 8, "a row is not whole"),
+            (sealed(beyond, 1), 8, "a row is not whole"),
+            (
+                sealed(file_of(&rows), 2),
+                28,
+                "it does not hold as many rows as it says",
+            ),
+        ];
+        for (bytes, offset, cause) in table {
+            let fault = decode("1.snap.db", &bytes).unwrap_err().to_string();
+            assert_eq!(fault, format!("1.snap.db is corrupt at offset {offset}: {cause}"));
+        }
+    }
+
+    #[test]
+    fn a_difference_changes_what_differs_and_nothing_else() {
+        let rows = |text: &str| -> Vec<(Bytes, Bytes)> {
+            let rows = text.split_whitespace().map(|row| row.split_once('=').unwrap());
+            rows.map(|(key, value)| (Bytes::from(key.to_owned()), Bytes::from(value.to_owned())))
+                .collect()
+        };
+        for (old, new, expected) in [
+            ("", "", ""),
+            ("", "a=1 b=2", "+a +b"),
+            ("a=1 b=2", "", "-a -b"),
+            ("a=1 b=2 d=4", "a=1 b=3 c=3", "+b +c -d"),
+            ("b=2", "a=1 b=2 c=3", "+a +c"),
+        ] {
+            let old = rows(old).into_iter().map(Ok::<_, Fault>);
+            let ops = difference(Bucket::Key, old, rows(new).into_iter()).unwrap();
+            let told = ops.iter().map(|op| {
+                let sign = if op.value.is_some() { '+' } else { '-' };
+                format!("{sign}{}", op.key.escape_ascii())
+            });
+            assert_eq!(told.collect::<Vec<_>>().join(" "), expected, "to {new:?}");
+        }
+    }
+}

@@ -23,6 +23,7 @@ pub mod image;
 pub mod limits;
 pub mod member;
 pub mod membership;
+pub mod mutant;
 pub mod mvcc;
 pub mod node;
 pub mod proto;

@@ -1,4 +1,6 @@
-//! What clients of a simulated cluster ask and are told: etcd's own messages, one variant for each method.
+//! What clients ask of a cluster and what they are told, as the messages of etcd's API.
+//!
+//! The simulated clients, the model and the checkers speak in these; how a call reaches a member is not said here.
 
 use quoin_core::proto::etcdserverpb::{
     AlarmRequest, AlarmResponse, CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse,
@@ -6,30 +8,31 @@ use quoin_core::proto::etcdserverpb::{
     LeaseRevokeRequest, LeaseRevokeResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, MemberAddRequest,
     MemberAddResponse, MemberListRequest, MemberListResponse, MemberPromoteRequest, MemberPromoteResponse,
     MemberRemoveRequest, MemberRemoveResponse, MemberUpdateRequest, MemberUpdateResponse, MoveLeaderRequest,
-    MoveLeaderResponse, PutRequest, PutResponse, RangeRequest, RangeResponse, StatusResponse, TxnRequest, TxnResponse,
+    MoveLeaderResponse, PutRequest, PutResponse, RangeRequest, RangeResponse, ResponseHeader, StatusResponse,
+    TxnRequest, TxnResponse, request_op,
 };
 
-/// A request.
+/// A request, as clients make it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Call {
-    /// Sets, clears or lists alarms.
+    /// Lists alarms, or turns one on or off.
     Alarm(AlarmRequest),
-    /// Compacts.
+    /// Forgets history.
     Compact(CompactionRequest),
     /// Deletes keys.
     DeleteRange(DeleteRangeRequest),
-    /// Hashes the key-value history of the member asked.
+    /// Asks for the hash of all keys.
     HashKv(HashKvRequest),
     /// Makes a lease.
     LeaseGrant(LeaseGrantRequest),
-    /// Keeps a lease alive.
+    /// Keeps a lease alive, once.
     LeaseKeepAlive {
         /// The lease.
         id: i64,
     },
-    /// Lists the leases.
+    /// Lists all leases.
     LeaseLeases,
-    /// Ends a lease.
+    /// Ends a lease and its keys.
     LeaseRevoke(LeaseRevokeRequest),
     /// Asks what is left of a lease.
     LeaseTimeToLive(LeaseTimeToLiveRequest),
@@ -39,23 +42,85 @@ pub enum Call {
     MemberList(MemberListRequest),
     /// Makes a learner a voter.
     MemberPromote(MemberPromoteRequest),
-    /// Removes a member.
+    /// Removes a member for good.
     MemberRemove(MemberRemoveRequest),
-    /// Changes where a member is reached.
+    /// Changes a member's peer URLs.
     MemberUpdate(MemberUpdateRequest),
-    /// Moves leadership.
+    /// Makes another member leader.
     MoveLeader(MoveLeaderRequest),
     /// Writes a key.
     Put(PutRequest),
     /// Reads keys.
     Range(RangeRequest),
-    /// Asks a member for its state.
+    /// Asks a member how it is.
     Status,
-    /// Runs a transaction.
+    /// Does several things at one revision, on conditions.
     Txn(TxnRequest),
 }
 
-/// A successful answer.
+impl Call {
+    /// The method's name in etcd's API.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Alarm(_) => "Alarm",
+            Self::Compact(_) => "Compact",
+            Self::DeleteRange(_) => "DeleteRange",
+            Self::HashKv(_) => "HashKV",
+            Self::LeaseGrant(_) => "LeaseGrant",
+            Self::LeaseKeepAlive { .. } => "LeaseKeepAlive",
+            Self::LeaseLeases => "LeaseLeases",
+            Self::LeaseRevoke(_) => "LeaseRevoke",
+            Self::LeaseTimeToLive(_) => "LeaseTimeToLive",
+            Self::MemberAdd(_) => "MemberAdd",
+            Self::MemberList(_) => "MemberList",
+            Self::MemberPromote(_) => "MemberPromote",
+            Self::MemberRemove(_) => "MemberRemove",
+            Self::MemberUpdate(_) => "MemberUpdate",
+            Self::MoveLeader(_) => "MoveLeader",
+            Self::Put(_) => "Put",
+            Self::Range(_) => "Range",
+            Self::Status => "Status",
+            Self::Txn(_) => "Txn",
+        }
+    }
+
+    /// Whether it can change nothing that is replicated, so that no entry of the log is made for it. Alarms are listed
+    /// through the log all the same.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        match self {
+            Self::HashKv(_)
+            | Self::LeaseKeepAlive { .. }
+            | Self::LeaseLeases
+            | Self::LeaseTimeToLive(_)
+            | Self::MemberList(_)
+            | Self::MoveLeader(_)
+            | Self::Range(_)
+            | Self::Status => true,
+            Self::Txn(txn) => is_read_only(txn),
+            Self::Alarm(_)
+            | Self::Compact(_)
+            | Self::DeleteRange(_)
+            | Self::LeaseGrant(_)
+            | Self::LeaseRevoke(_)
+            | Self::MemberAdd(_)
+            | Self::MemberPromote(_)
+            | Self::MemberRemove(_)
+            | Self::MemberUpdate(_)
+            | Self::Put(_) => false,
+        }
+    }
+}
+
+/// Whether a transaction only reads: ranges alone at its top level. A nested transaction makes it a write, whatever is in it.
+#[must_use]
+pub fn is_read_only(txn: &TxnRequest) -> bool {
+    let mut ops = txn.success.iter().chain(&txn.failure);
+    ops.all(|op| matches!(op.request, Some(request_op::Request::RequestRange(_))))
+}
+
+/// The answer to a [`Call`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     /// To [`Call::Alarm`].
@@ -66,6 +131,8 @@ pub enum Answer {
     DeleteRange(DeleteRangeResponse),
     /// To [`Call::HashKv`].
     HashKv(HashKvResponse),
+    /// To an entry that no client asked for: versions, attributes, checkpoints, the entry that opens a term.
+    Internal,
     /// To [`Call::LeaseGrant`].
     LeaseGrant(LeaseGrantResponse),
     /// To [`Call::LeaseKeepAlive`].
@@ -98,11 +165,80 @@ pub enum Answer {
     Txn(TxnResponse),
 }
 
-/// An error, as a client sees it.
-#[derive(Clone, Debug, Eq, PartialEq)]
+impl Answer {
+    /// The header, if it has one.
+    #[must_use]
+    pub fn header(&self) -> Option<&ResponseHeader> {
+        match self {
+            Self::Alarm(response) => response.header.as_ref(),
+            Self::Compact(response) => response.header.as_ref(),
+            Self::DeleteRange(response) => response.header.as_ref(),
+            Self::HashKv(response) => response.header.as_ref(),
+            Self::LeaseGrant(response) => response.header.as_ref(),
+            Self::LeaseKeepAlive(response) => response.header.as_ref(),
+            Self::LeaseLeases(response) => response.header.as_ref(),
+            Self::LeaseRevoke(response) => response.header.as_ref(),
+            Self::LeaseTimeToLive(response) => response.header.as_ref(),
+            Self::MemberAdd(response) => response.header.as_ref(),
+            Self::MemberList(response) => response.header.as_ref(),
+            Self::MemberPromote(response) => response.header.as_ref(),
+            Self::MemberRemove(response) => response.header.as_ref(),
+            Self::MemberUpdate(response) => response.header.as_ref(),
+            Self::MoveLeader(response) => response.header.as_ref(),
+            Self::Put(response) => response.header.as_ref(),
+            Self::Range(response) => response.header.as_ref(),
+            Self::Status(response) => response.header.as_ref(),
+            Self::Txn(response) => response.header.as_ref(),
+            Self::Internal => None,
+        }
+    }
+
+    /// The revision in the header; 0 if there is none, as in answers about members.
+    #[must_use]
+    pub fn revision(&self) -> i64 {
+        self.header().map_or(0, |header| header.revision)
+    }
+
+    /// What stays when a member's own marks are taken out of the header: cluster, member and term.
+    #[must_use]
+    pub fn anonymous(mut self) -> Self {
+        let header = match &mut self {
+            Self::Alarm(response) => &mut response.header,
+            Self::Compact(response) => &mut response.header,
+            Self::DeleteRange(response) => &mut response.header,
+            Self::HashKv(response) => &mut response.header,
+            Self::LeaseGrant(response) => &mut response.header,
+            Self::LeaseKeepAlive(response) => &mut response.header,
+            Self::LeaseLeases(response) => &mut response.header,
+            Self::LeaseRevoke(response) => &mut response.header,
+            Self::LeaseTimeToLive(response) => &mut response.header,
+            Self::MemberAdd(response) => &mut response.header,
+            Self::MemberList(response) => &mut response.header,
+            Self::MemberPromote(response) => &mut response.header,
+            Self::MemberRemove(response) => &mut response.header,
+            Self::MemberUpdate(response) => &mut response.header,
+            Self::MoveLeader(response) => &mut response.header,
+            Self::Put(response) => &mut response.header,
+            Self::Range(response) => &mut response.header,
+            Self::Status(response) => &mut response.header,
+            Self::Txn(response) => &mut response.header,
+            Self::Internal => &mut None,
+        };
+        if let Some(header) = header {
+            *header = ResponseHeader {
+                revision: header.revision,
+                ..ResponseHeader::default()
+            };
+        }
+        self
+    }
+}
+
+/// An error as a client sees it.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Refusal {
-    /// The gRPC status code.
+    /// The number of the gRPC code.
     pub code: i32,
-    /// The exact text.
+    /// The text, to the letter.
     pub message: String,
 }

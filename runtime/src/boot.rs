@@ -343,7 +343,7 @@ struct Site<'a> {
 fn carry_out(plan: Plan, opened: Opened, lock: Box<dyn DiskFile>, site: &Site<'_>) -> Result<Booted, BootError> {
     let (table, store) = site.put_in_place(&plan, opened)?;
     // Nothing refers to what else was received.
-    received::remove(&*site.world.disk, &site.keep.snap_dir, |_| true)?;
+    received::clear(&*site.world.disk, &site.keep.snap_dir)?;
     let known = store.view().cluster.members().cloned().collect();
     let (member, cluster, (recovered, log), peers) = match plan {
         Plan::StartNew {

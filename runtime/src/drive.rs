@@ -250,7 +250,10 @@ impl Desk {
                 self.hands.published.store(Arc::new(Published { view, status }));
                 self.hands.hub.published(&watched, events, restored);
             }
-            Effect::Replace { batch, view, index } => self.hand_over_rows(TableJob::Replace { batch, index, view }),
+            Effect::Replace { batch, view, index } => {
+                let view = Box::new(view);
+                self.hand_over_rows(TableJob::Replace { batch, index, view });
+            }
             Effect::Reply { token, result } => {
                 if let Some(caller) = self.callers.remove(&token) {
                     // A caller that has given up wants no answer.

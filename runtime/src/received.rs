@@ -18,6 +18,9 @@ use crate::disk::{Disk, read_all, write_atomically};
 use crate::lanes::disk_fault;
 use crate::table::Table;
 
+/// How the name of a received state ends that was not written to its end.
+const UNFINISHED: &str = ".snap.db.tmp";
+
 /// Makes the bytes of a received image durable under the name for `index`, once they are known to be whole, and returns
 /// the state they hold: what the node is to be told of.
 pub fn save(disk: &dyn Disk, snap_dir: &Path, config: StoreConfig, index: u64, bytes: &Bytes) -> Result<Store, Fault> {
@@ -82,9 +85,25 @@ pub fn remove(disk: &dyn Disk, snap_dir: &Path, forget: impl Fn(u64) -> bool) ->
     Ok(())
 }
 
+/// Removes whatever was received, whole or not. Nobody may be receiving.
+pub fn clear(disk: &dyn Disk, snap_dir: &Path) -> Result<(), Fault> {
+    let names = list(disk, snap_dir)?;
+    for name in names.iter().filter(|name| name.ends_with(UNFINISHED)) {
+        let path = snap_dir.join(name);
+        disk.remove(&path)
+            .map_err(|error| disk_fault("remove", &path, &error))?;
+    }
+    remove(disk, snap_dir, |_| true)
+}
+
 fn indexes(disk: &dyn Disk, snap_dir: &Path) -> Result<Vec<u64>, Fault> {
-    let names = disk
-        .list(snap_dir)
-        .map_err(|error| disk_fault("list", snap_dir, &error))?;
-    Ok(names.iter().filter_map(|name| parse_database_name(name)).collect())
+    Ok(list(disk, snap_dir)?
+        .iter()
+        .filter_map(|name| parse_database_name(name))
+        .collect())
+}
+
+fn list(disk: &dyn Disk, snap_dir: &Path) -> Result<Vec<String>, Fault> {
+    disk.list(snap_dir)
+        .map_err(|error| disk_fault("list", snap_dir, &error))
 }

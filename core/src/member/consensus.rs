@@ -5,6 +5,7 @@ use raft::StateRole;
 use crate::error::Fault;
 use crate::id::MemberId;
 use crate::limits::LOG_TAIL_BYTES;
+use crate::mutant;
 use crate::proto::raftpb::{ConfChange, ConfState, Entry, HardState, Message};
 use crate::time::Instant;
 
@@ -29,7 +30,7 @@ impl Member {
         self.tick_due = if in_step > now { in_step } else { now + interval };
         self.timers.set(Timer::Tick, self.tick_due);
         if now.saturating_since(self.last_tick) > interval * SLEEP_HEARTBEATS {
-            self.revocations.slept = true;
+            self.revocations.slept = !mutant::is(26);
         }
         self.last_tick = now;
         if self.phase == Phase::Removed {
@@ -109,7 +110,8 @@ impl Member {
                 self.installed(out);
             }
             // A removed member is not among those whose progress consensus keeps, and it must not be told of any.
-            if !handed_over && self.promises.outstanding() == 0 && self.phase < Phase::Removed {
+            let is_durable = !handed_over && self.promises.outstanding() == 0 || mutant::is(3) && self.is_sole_voter();
+            if is_durable && self.phase < Phase::Removed {
                 self.raft.on_persist_ready(number);
             }
         }
@@ -304,7 +306,7 @@ impl Member {
     pub(super) fn observe(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.draw_election_timeout();
         let leader = MemberId(self.raft.raft.leader_id);
-        if !self.leads() && self.lessor.is_primary() {
+        if !self.leads() && self.lessor.is_primary() && !mutant::is(26) {
             self.demote_lessor();
         }
         if leader == self.leader {

@@ -130,6 +130,7 @@ fn is_read(message: &Message) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::raftpb::{ConfState, Snapshot, SnapshotMetadata};
 
     const STANDING: Standing = Standing {
         me: MemberId(1),
@@ -237,6 +238,50 @@ mod tests {
             admit(&mut transfer, MemberId(2), leads).unwrap(),
             "a follower forwards it in the target's name"
         );
+    }
+
+    #[test]
+    fn a_snapshot_must_say_what_it_covers() {
+        let snapshot = |index, term, conf_state: Option<ConfState>| Message {
+            snapshot: Some(Snapshot {
+                metadata: Some(SnapshotMetadata {
+                    conf_state,
+                    index,
+                    term,
+                }),
+                ..Snapshot::default()
+            }),
+            ..of(MessageType::MsgSnapshot)
+        };
+        let voters = || Some(ConfState::from((vec![1, 2], vec![])));
+        let table = [
+            ("a good one", snapshot(20, 5, voters()), true),
+            ("none at all", of(MessageType::MsgSnapshot), false),
+            ("of nothing", snapshot(0, 5, voters()), false),
+            ("of everything", snapshot(u64::MAX, 5, voters()), false),
+            ("without a term", snapshot(20, 0, voters()), false),
+            ("of a later term than its sender's", snapshot(20, 6, voters()), false),
+            ("without a configuration", snapshot(20, 5, None), false),
+            (
+                "in another's name",
+                Message {
+                    from: 3,
+                    ..snapshot(20, 5, voters())
+                },
+                false,
+            ),
+            (
+                "another message",
+                Message {
+                    msg_type: MessageType::MsgAppend as i32,
+                    ..snapshot(20, 5, voters())
+                },
+                false,
+            ),
+        ];
+        for (what, mut message, expected) in table {
+            assert_eq!(admit_snapshot(&mut message, MemberId(2), STANDING), expected, "{what}");
+        }
     }
 
     #[test]

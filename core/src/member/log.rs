@@ -325,6 +325,17 @@ mod tests {
     }
 
     #[test]
+    fn after_a_received_snapshot_nothing_is_left_of_the_log() {
+        let mut log = log(1, 10, 8);
+        log.install(20, 3, ConfState::from((vec![1, 2], vec![])));
+        assert_eq!((log.first_index(), log.last(), log.bytes), (21, (20, 3), 0));
+        assert_eq!(log.term(19), Err(Error::Store(StorageError::Compacted)));
+        assert_eq!(Storage::snapshot(&log, 0, 2).unwrap().get_metadata().index, 20);
+        log.append(&[entry(21, 3)]);
+        assert_eq!(log.last(), (21, 3));
+    }
+
+    #[test]
     fn a_snapshot_covers_what_is_applied() {
         let mut log = log(4, 10, 8);
         let metadata = |log: &Log| Storage::snapshot(log, 0, 2).unwrap().take_metadata();

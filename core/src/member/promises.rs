@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::id::MemberId;
+use crate::mutant;
 use crate::proto::raftpb::{Entry, HardState, Message, MessageType};
 
 use super::{BatchId, Output};
@@ -137,6 +138,8 @@ impl Promises {
     fn promises_nothing(&self, message: &Message, leads: bool) -> bool {
         match message.get_msg_type() {
             MessageType::MsgPropose | MessageType::MsgReadIndex => true,
+            MessageType::MsgAppendResponse if mutant::is(4) => true,
+            MessageType::MsgRequestVote | MessageType::MsgRequestVoteResponse if mutant::is(5) => true,
             _ => leads && message.term <= self.durable_term,
         }
     }

@@ -144,6 +144,23 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_that_was_received_counts_as_taken_whatever_was_under_way() {
+        let mut snapshots = Snapshots::new(10, 0, (0, 0), voters(&[1]));
+        snapshots.applied(1, 1);
+        snapshots.durable_to(12);
+        assert!(snapshots.take_due().is_some(), "its file is being written");
+        snapshots.request(13);
+        snapshots.installed(100, 5, voters(&[1, 2]));
+        assert!(!snapshots.is_due());
+        snapshots.saved(12);
+        snapshots.durable_to(12);
+        assert!(!snapshots.is_due(), "the table may still be behind");
+        snapshots.applied(101, 6);
+        snapshots.durable_to(110);
+        assert_eq!(snapshots.take_due(), Some((110, 6, voters(&[1, 2]))));
+    }
+
+    #[test]
     fn a_snapshot_may_be_asked_for() {
         let mut snapshots = Snapshots::new(100, 0, (0, 0), voters(&[1]));
         snapshots.request(5);

@@ -1,6 +1,7 @@
 //! Building the key space from the rows of its table.
 
 use crate::error::Fault;
+use crate::mutant;
 use crate::table::Bucket;
 
 use super::record::Record;
@@ -43,6 +44,9 @@ impl MvccRestore {
         let record =
             Record::from_row(revision, tombstone, row).map_err(|cause| fault(&format!("the value {cause}")))?;
         self.last = Some(revision);
+        if mutant::is(19) && tombstone && self.mvcc.state.keys.get(record.key()).is_none() {
+            return Ok(());
+        }
         self.mvcc.insert(record);
         Ok(())
     }

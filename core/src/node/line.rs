@@ -20,10 +20,6 @@ use crate::version::Version;
 
 /// A cause.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "inputs are moved once; a box would cost every request an allocation"
-)]
 pub enum Input {
     /// A client does not wait for its answer any more.
     Cancel(Token),

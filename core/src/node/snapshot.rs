@@ -23,7 +23,7 @@ impl Node {
 
     /// Sends messages; a snapshot with the state it is of, which is the newest: the one consensus had in mind may be older
     /// by entries applied since.
-    pub(super) fn send(&mut self, to: MemberId, mut messages: Vec<Message>, out: &mut Vec<Effect>) {
+    pub(super) fn send(&self, to: MemberId, mut messages: Vec<Message>, out: &mut Vec<Effect>) {
         let is_snapshot = |message: &mut Message| message.get_msg_type() == MessageType::MsgSnapshot;
         let snapshots: Vec<Message> = messages.extract_if(.., is_snapshot).collect();
         if !messages.is_empty() {

@@ -103,6 +103,18 @@ mod tests {
     }
 
     #[test]
+    fn a_replacement_waits_for_no_room_and_takes_the_place_of_what_is_pending() {
+        let mut writes = Writes::default();
+        for id in [1, 2] {
+            writes.add(1, 10);
+            assert_eq!(writes.begin(), Some(BatchId(id)));
+        }
+        writes.add(1, STORE_PENDING_BYTES);
+        assert_eq!(writes.replace(), BatchId(3));
+        assert!(!writes.has_pending() && !writes.is_full());
+    }
+
+    #[test]
     fn the_bound_is_in_bytes_and_counts_what_was_not_handed_over() {
         let mut writes = Writes::default();
         writes.add(1, STORE_PENDING_BYTES);

@@ -52,6 +52,9 @@ impl View {
         let mut ops = Vec::new();
         if self.applied_index > 0 {
             rows::progress(self.applied_index, self.term, &mut ops);
+        }
+        // The configuration is written with the first change of membership.
+        if self.cluster.members().next().is_some() || self.cluster.removed().next().is_some() {
             ops.push(rows::conf_state(self.cluster.conf_state()));
         }
         // The storage version goes with the cluster version.

@@ -144,7 +144,7 @@ impl Leaseholder {
         let mean_ms = if self.quiet {
             1_000
         } else {
-            one_of(&mut self.prng, &[50, 500, 2_000])
+            one_of(&mut self.prng, &[200, 1_000, 3_000])
         };
         Duration::from_millis(1 + self.prng.below(2 * mean_ms))
     }

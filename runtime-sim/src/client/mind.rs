@@ -155,7 +155,8 @@ impl Mind {
             | Answer::MemberPromote(_)
             | Answer::MemberRemove(_)
             | Answer::MemberUpdate(_)
-            | Answer::MoveLeader(_) => {}
+            | Answer::MoveLeader(_)
+            | Answer::Internal => {}
         }
     }
 

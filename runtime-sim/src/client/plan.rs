@@ -171,7 +171,7 @@ impl Plan {
         let prng = &mut prng;
         let callers = prng.range(1..9);
         let lanes = one_of(prng, &[1, 1, 1, 2, 4]);
-        let asks_per_second = one_of(prng, &[2, 5, 20, 60, 150]);
+        let asks_per_second = one_of(prng, &[1, 2, 4, 8, 30]);
         let mut timeout = || Duration::from_millis(one_of(prng, &TIMEOUTS_MS));
         let timeouts = [timeout(), timeout()];
         let features = Feature::ALL

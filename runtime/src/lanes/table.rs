@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use quoin_core::error::Fault;
 use quoin_core::member::BatchId;
+use quoin_core::mutant;
 use quoin_core::node::Done;
 use quoin_core::store::View;
-use quoin_core::table::TableOp;
+use quoin_core::table::{Bucket, TableOp};
 use quoin_core::time::Instant;
 
 use crate::clock::Time;
@@ -40,7 +41,7 @@ pub enum TableJob {
         /// Index of the newest entry whose effects the view holds.
         index: u64,
         /// The state.
-        view: View,
+        view: Box<View>,
     },
     /// Make everything written durable now.
     Sync,
@@ -116,6 +117,10 @@ impl Rows {
     fn write(&mut self, batch: BatchId, mut ops: Vec<TableOp>) -> Result<(), Fault> {
         let begun = self.clock.now();
         keep_last_change_of_each_row(&mut ops);
+        if mutant::is(1) {
+            let index: Vec<_> = ops.extract_if(.., |op| op.bucket == Bucket::Meta).collect();
+            self.table.write(&index).map_err(|error| table_fault("write", &error))?;
+        }
         if !ops.is_empty() {
             self.table.write(&ops).map_err(|error| table_fault("write", &error))?;
         }
@@ -140,6 +145,9 @@ impl Rows {
         received::put_in_place(&mut *self.table, |bucket| view.rows(bucket))?;
         self.last = Some(batch);
         self.written = self.written.max(index);
+        if mutant::is(33) {
+            received::remove(&*self.disk, &self.snap_dir, |received| received <= index)?;
+        }
         self.sync()?;
         received::remove(&*self.disk, &self.snap_dir, |received| received <= index)
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quoin_core::error::Fault;
 use quoin_core::member::BatchId;
+use quoin_core::mutant;
 use quoin_core::node::Done;
 use quoin_core::proto::raftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata};
 use quoin_core::snap::{self, SnapshotName};
@@ -279,7 +280,12 @@ impl Log {
         if self.keep.unsafe_no_fsync {
             return Ok(());
         }
-        self.file.sync_data().map_err(|error| self.fault("sync", &error))?;
+        if let Err(error) = self.file.sync_data() {
+            if !mutant::is(6) {
+                return Err(self.fault("sync", &error));
+            }
+            self.file.sync_data().map_err(|error| self.fault("sync", &error))?;
+        }
         let took = self.keep.clock.now().saturating_since(begun);
         if took >= SLOW_SYNC {
             tracing::warn!(took = ?took, "expected-duration" = ?SLOW_SYNC, "slow fdatasync");
@@ -307,9 +313,11 @@ impl Log {
         self.disk
             .rename(&self.dir.join(PREPARED), &path)
             .map_err(|error| disk_fault("name", &path, &error))?;
-        self.disk
-            .sync_dir(&self.dir)
-            .map_err(|error| disk_fault("sync", &self.dir, &error))?;
+        if !mutant::is(7) {
+            self.disk
+                .sync_dir(&self.dir)
+                .map_err(|error| disk_fault("sync", &self.dir, &error))?;
+        }
         let closed = std::mem::replace(&mut self.file, next);
         self.older.push((cut.closed, closed));
         tracing::info!(path = %path.display(), "created a new WAL segment");

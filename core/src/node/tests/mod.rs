@@ -1,6 +1,7 @@
 //! Tests of the node: golden stories of one node, and clusters in a small world of wires, disks and time.
 
 mod cluster;
+mod disk;
 mod leases;
 mod membership;
 mod repeat;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::disk::{Disk, Step};
 use super::watching::{Watching, history};
-use super::world::{Disk, Step, World};
+use super::world::World;
 use super::{put, value};
 use crate::id::MemberId;
 use crate::node::Request;
@@ -30,7 +31,7 @@ fn write(world: &mut World, id: MemberId, rounds: std::ops::Range<u64>) {
             .call(id, put(&format!("k{}", round % 7), &round.to_string()))
             .unwrap();
     }
-    let lease = i64::try_from(world.node(id).view().kv.revision()).unwrap();
+    let lease = world.node(id).view().kv.revision();
     let grant = LeaseGrantRequest { id: lease, ttl: 600 };
     world.call(id, Request::LeaseGrant(grant)).unwrap();
     let leased = PutRequest {

@@ -12,126 +12,18 @@ use prost::Message as _;
 use crate::error::Error;
 use crate::id::MemberId;
 use crate::image::{self, ImageRow};
-use crate::member::{BatchId, Halt, Recovered, Token};
+use crate::member::{BatchId, Halt, Token};
 use crate::membership::Member as Peer;
 use crate::node::{Config, Done, Effect, Input, Node, PeerEvent, Request, Response};
 use crate::proto::etcdserverpb::RangeRequest;
 use crate::proto::raftpb::{ConfChange, ConfChangeType, Entry, EntryType, HardState, Message, MessageType};
 use crate::random::Prng;
-use crate::store::{self, Restore, Store, StoreConfig};
-use crate::table::{Bucket, TableOp};
+use crate::store::{self, StoreConfig};
+use crate::table::TableOp;
 use crate::time::Instant;
 
+use super::disk::{Disk, Step};
 use super::watching::Watching;
-
-/// What a machine has durably.
-#[derive(Clone, Default)]
-pub(super) struct Disk {
-    pub(super) hard_state: HardState,
-    pub(super) entries: Vec<Entry>,
-    pub(super) snapshot: (u64, u64),
-    rows: BTreeMap<(Bucket, Bytes), Bytes>,
-    /// States that came with snapshots, by index.
-    pub(super) received: BTreeMap<u64, Vec<ImageRow>>,
-}
-
-/// Where a machine may die while it installs a snapshot.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Step {
-    /// The received state is on disk, the node knows nothing of it.
-    Received,
-    /// The node was told of it.
-    Told,
-    /// The log goes on after it, the node does not know yet.
-    Installed,
-    /// The table holds it, the received state is still there.
-    Replaced,
-    /// All is done, the node does not know yet.
-    Cleared,
-}
-
-impl Disk {
-    fn persist(&mut self, hard_state: Option<HardState>, entries: Vec<Entry>) {
-        if let Some(first) = entries.first() {
-            self.entries.retain(|entry| entry.index < first.index);
-        }
-        self.entries.extend(entries);
-        self.hard_state = hard_state.unwrap_or(self.hard_state);
-    }
-
-    fn store(&mut self, ops: Vec<TableOp>) {
-        for TableOp { bucket, key, value } in ops {
-            match value {
-                Some(value) => self.rows.insert((bucket, key), value),
-                None => self.rows.remove(&(bucket, key)),
-            };
-        }
-    }
-
-    /// The log goes on after a received snapshot, the state of which is there.
-    fn install(&mut self, index: u64, term: u64, hard_state: HardState) {
-        assert!(
-            self.received.contains_key(&index),
-            "what the log goes on after is there"
-        );
-        assert_eq!(
-            hard_state.commit, index,
-            "a snapshot counts only if its index was committed"
-        );
-        self.entries.clear();
-        self.snapshot = (index, term);
-        self.hard_state = hard_state;
-    }
-
-    /// How many revisions of keys there are.
-    pub(super) fn keys(&self) -> usize {
-        self.rows.keys().filter(|(bucket, _)| *bucket == Bucket::Key).count()
-    }
-
-    fn term_of(&self, index: u64) -> Option<u64> {
-        self.entries
-            .iter()
-            .find(|entry| entry.index == index)
-            .map(|entry| entry.term)
-    }
-
-    fn last_index(&self) -> u64 {
-        self.entries.last().map_or(self.snapshot.0, |entry| entry.index)
-    }
-
-    fn table(&self) -> Store {
-        let scan = |bucket| -> Vec<_> {
-            let rows = self.rows.iter().filter(|((of, _), _)| *of == bucket);
-            rows.map(|((_, key), value)| Ok((key.clone(), value.clone()))).collect()
-        };
-        Restore::from_table(StoreConfig::default(), scan).unwrap()
-    }
-
-    fn replace(&mut self, rows: Vec<ImageRow>) {
-        self.rows = rows
-            .into_iter()
-            .map(|(bucket, key, value)| ((bucket, key), value))
-            .collect();
-    }
-
-    /// As boot decides: a log that goes on after a snapshot whose state is not in the table yet has it as it was received.
-    fn restore(&mut self) -> (Recovered, Store) {
-        if self.table().consistent_index() < self.snapshot.0 {
-            let rows = self.received.get(&self.snapshot.0).cloned();
-            self.replace(rows.expect("what the log goes on after is in the table, or was received"));
-        }
-        self.received.clear();
-        let store = self.table();
-        let recovered = Recovered {
-            hard_state: self.hard_state,
-            snapshot_index: self.snapshot.0,
-            snapshot_term: self.snapshot.1,
-            entries: self.entries.clone(),
-            ..Recovered::default()
-        };
-        (recovered, store)
-    }
-}
 
 /// One member's machine.
 pub(super) struct Machine {
@@ -155,7 +47,6 @@ pub(super) struct Machine {
     pub(super) hub: Option<Watching>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "the world is small")]
 enum Mail {
     Disk {
         member: MemberId,

@@ -319,7 +319,7 @@ fn run(seed: u64) -> Bench {
     let mut bench = Bench::new(seed, Plan::draw(seed));
     bench.fails_percent = seed % 4 * 5;
     bench.breaks_percent = seed % 3 * 5;
-    bench.run(Duration::from_secs(120), 1_500);
+    bench.run(Duration::from_secs(900), 1_500);
     bench
 }
 

@@ -1,0 +1,146 @@
+//! Is a history of requests and replies linearizable? A black box: it knows neither logs, members nor the simulator, so
+//! that histories of real servers can be put to it as well.
+//!
+//! [`check`] takes a sequential [`Spec`] and the [`Operation`]s that clients saw, and looks for one order of them that
+//! the specification allows and that respects real time. `search` is the search; [`kv`] is etcd's store with its
+//! revisions as a specification; [`explain`](explain()) tells a reader why there is no order.
+
+mod explain;
+pub mod kv;
+mod search;
+#[cfg(test)]
+mod tests;
+mod timeline;
+
+use std::hash::{Hash, Hasher};
+
+pub use explain::explain;
+use search::{Rules, Search};
+
+/// What a correct server does when it is asked one thing after another.
+pub trait Spec {
+    /// All that later replies may depend on.
+    type State: Eq;
+    /// A request.
+    type Input;
+    /// A reply.
+    type Output;
+
+    /// The state before the first operation.
+    fn initial(&self) -> Self::State;
+
+    /// The state after `input`; `None` where `output` is not what it is answered in `state`. Without an output, whatever
+    /// the request does there is done.
+    fn step(&self, state: &Self::State, input: &Self::Input, output: Option<&Self::Output>) -> Option<Self::State>;
+
+    /// Tells states apart: equal states have equal digests, others do not. [`digest_of`] will do.
+    fn digest(&self, state: &Self::State) -> u128;
+
+    /// The level of the state right after the operation, where its output tells (etcd: the revision of the header).
+    /// Operations are tried in this order.
+    fn hint(&self, _input: &Self::Input, _output: &Self::Output) -> Option<i64> {
+        None
+    }
+
+    /// How far `state` has come, on the scale of the hints. No step may lower it. A state beyond the hint of an operation
+    /// that is still to be placed is given up at once.
+    fn level(&self, _state: &Self::State) -> Option<i64> {
+        None
+    }
+
+    /// Whether the operation leaves every state as it is in which it is possible at all. Such an operation is placed as
+    /// soon as it fits.
+    fn changes_nothing(&self, _input: &Self::Input, _output: Option<&Self::Output>) -> bool {
+        false
+    }
+}
+
+/// One request of a client and what came of it.
+///
+/// - Reply and time are known: it took effect between the two times.
+/// - The time is, the reply is not: it took effect between the two times, whatever it did.
+/// - The reply is known, the time is not: it took effect after it was invoked (somebody saw that it did).
+/// - Neither is known: it took effect at any time after it was invoked, or never.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation<I, O> {
+    /// Who asked; only readers of an explanation care.
+    pub client: u64,
+    /// When it was asked, in any unit. Of two operations one of which returned when the other was invoked, either may
+    /// be first.
+    pub invoked: u64,
+    /// When the answer was there; not before it was asked.
+    pub returned: Option<u64>,
+    /// The request.
+    pub input: I,
+    /// The reply.
+    pub output: Option<O>,
+}
+
+impl<I, O> Operation<I, O> {
+    /// Whether it certainly took effect.
+    #[must_use]
+    pub fn happened(&self) -> bool {
+        self.returned.is_some() || self.output.is_some()
+    }
+}
+
+/// Operations of the specification `S`.
+pub type OperationOf<S> = Operation<<S as Spec>::Input, <S as Spec>::Output>;
+
+/// What the search found. Operations are named by their index in the history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// There is an order.
+    Linearizable {
+        /// The order; operations of unknown outcome that it does not need are not in it.
+        order: Vec<usize>,
+    },
+    /// There is none.
+    Violation(Violation),
+    /// The bound was reached first.
+    GaveUp {
+        /// Steps tried.
+        nodes: u64,
+    },
+}
+
+/// How far the search got in a history that has no order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// A longest order of a beginning of the history that the specification allows.
+    pub longest: Vec<usize>,
+    /// Operations of which one has to come next, and none can; the first to return first.
+    pub stuck: Vec<usize>,
+}
+
+/// Looks for an order of `operations`, trying at most `max_nodes` steps of the specification.
+///
+/// # Panics
+///
+/// Where an operation returned before it was invoked.
+#[must_use]
+pub fn check<S: Spec>(spec: &S, operations: &[OperationOf<S>], max_nodes: u64) -> Verdict {
+    Search::new(spec, operations, Rules::default()).run(max_nodes)
+}
+
+/// A digest of 128 bits (FNV-1a) of anything that can be hashed, the same in every run.
+#[must_use]
+pub fn digest_of<T: Hash + ?Sized>(value: &T) -> u128 {
+    let mut digest = Digest(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d);
+    value.hash(&mut digest);
+    digest.0
+}
+
+struct Digest(u128);
+
+impl Hasher for Digest {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u128::from(*byte)).wrapping_mul(0x0100_0000_0000_0000_0000_013b);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        (self.0 >> 64) as u64
+    }
+}

@@ -1,0 +1,10 @@
+//! Tests of the checker: against brute force, with each of its rules broken, on long histories, and on known stories.
+
+mod brute;
+mod differential;
+mod explaining;
+mod histories;
+mod long;
+mod registers;
+mod store;
+mod stories;

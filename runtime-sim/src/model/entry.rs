@@ -1,0 +1,145 @@
+//! What an entry of the log asks for (etcd-surface f.3, f.4.5).
+
+use prost::Message as _;
+use quoin_core::proto::etcdserverpb::{InternalRaftRequest, LeaseCheckpoint, Member, Request};
+use quoin_core::proto::membershippb::ClusterMemberAttrSetRequest;
+use quoin_core::proto::raftpb::{ConfChange, ConfChangeType, Entry, EntryType};
+
+use super::cluster::Change;
+use super::json::Json;
+use crate::call::Call;
+
+/// What an entry asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Asked {
+    /// Something clients ask.
+    Call(Box<Call>),
+    /// To note what leases have left.
+    Checkpoint(Vec<LeaseCheckpoint>),
+    /// The cluster goes down to this version, or no longer does.
+    Downgrade(Option<String>),
+    /// A change of the member table.
+    Member(Change),
+    /// Nothing: the entry that opens a term, or one without effect.
+    Nothing,
+    /// A member tells its name and client URLs.
+    Publish {
+        id: u64,
+        name: String,
+        client_urls: Vec<String>,
+    },
+    /// What the model knows nothing of: users and roles, and what no member may propose.
+    Unknown,
+    /// The version the cluster has from here on.
+    Version(String),
+}
+
+/// Reads an entry: the id of the request, 0 if it has none, and what is asked.
+pub(super) fn read(entry: &Entry) -> (u64, Asked) {
+    match EntryType::try_from(entry.entry_type) {
+        Ok(EntryType::EntryConfChange) => conf_change(entry),
+        Ok(EntryType::EntryNormal) if entry.data.is_empty() => (0, Asked::Nothing),
+        Ok(EntryType::EntryNormal) => match InternalRaftRequest::decode(entry.data.clone()) {
+            Ok(request) => {
+                let id = request.header.as_ref().map_or(request.id, |header| header.id);
+                (id, normal(request))
+            }
+            // Only requests of old members cannot be read as what newer ones write.
+            Err(_) => match Request::decode(entry.data.clone()) {
+                Ok(request) => (request.id, legacy(&request)),
+                Err(_) => (0, Asked::Unknown),
+            },
+        },
+        Ok(EntryType::EntryConfChangeV2) | Err(_) => (0, Asked::Unknown),
+    }
+}
+
+/// What a request asks for; one that asks nothing known is not the model's affair.
+fn normal(request: InternalRaftRequest) -> Asked {
+    let call = |call: Call| Asked::Call(Box::new(call));
+    None.or(request.put.map(|put| call(Call::Put(put))))
+        .or_else(|| request.txn.map(|txn| call(Call::Txn(txn))))
+        .or_else(|| request.range.map(|range| call(Call::Range(range))))
+        .or_else(|| request.delete_range.map(|delete| call(Call::DeleteRange(delete))))
+        .or_else(|| request.compaction.map(|compaction| call(Call::Compact(compaction))))
+        .or_else(|| request.lease_grant.map(|grant| call(Call::LeaseGrant(grant))))
+        .or_else(|| request.lease_revoke.map(|revoke| call(Call::LeaseRevoke(revoke))))
+        .or_else(|| request.alarm.map(|alarm| call(Call::Alarm(alarm))))
+        .or_else(|| {
+            request
+                .lease_checkpoint
+                .map(|leases| Asked::Checkpoint(leases.checkpoints))
+        })
+        .or_else(|| request.cluster_version_set.map(|set| Asked::Version(set.ver)))
+        .or_else(|| request.cluster_member_attr_set.map(publish))
+        .or_else(|| {
+            request
+                .downgrade_info_set
+                .map(|set| Asked::Downgrade(set.enabled.then_some(set.ver)))
+        })
+        .or_else(|| request.downgrade_version_test.map(|_| Asked::Nothing))
+        .unwrap_or(Asked::Unknown)
+}
+
+fn publish(set: ClusterMemberAttrSetRequest) -> Asked {
+    let attributes = set.member_attributes.unwrap_or_default();
+    Asked::Publish {
+        id: set.member_id,
+        name: attributes.name,
+        client_urls: attributes.client_urls,
+    }
+}
+
+/// A request of members up to 3.5, which tell the version and their attributes as nodes of a tree.
+fn legacy(request: &Request) -> Asked {
+    if request.method != "PUT" {
+        return Asked::Nothing;
+    }
+    if request.path == "/0/version" {
+        return Asked::Version(request.val.clone());
+    }
+    let id = request.path.strip_prefix("/0/members/");
+    let id = id.and_then(|rest| rest.strip_suffix("/attributes"));
+    let id = id.and_then(|hex| u64::from_str_radix(hex, 16).ok());
+    let (Some(id), Some(attributes)) = (id, Json::parse(request.val.as_bytes())) else {
+        return Asked::Nothing;
+    };
+    Asked::Publish {
+        id,
+        name: attributes.text("name"),
+        client_urls: attributes.texts("clientURLs"),
+    }
+}
+
+fn conf_change(entry: &Entry) -> (u64, Asked) {
+    let Ok(change) = ConfChange::decode(entry.data.clone()) else {
+        return (0, Asked::Unknown);
+    };
+    const ADD: i32 = ConfChangeType::AddNode as i32;
+    const ADD_LEARNER: i32 = ConfChangeType::AddLearnerNode as i32;
+    const REMOVE: i32 = ConfChangeType::RemoveNode as i32;
+    let context = Json::parse(&change.context);
+    let asked = match (change.change_type, context) {
+        (REMOVE, _) => Asked::Member(Change::Remove(change.node_id)),
+        (ADD | ADD_LEARNER, Some(context)) if context.flag("isPromote") => {
+            Asked::Member(Change::Promote(change.node_id))
+        }
+        (ADD | ADD_LEARNER, Some(context)) => Asked::Member(Change::Add(member(&context))),
+        (ConfChange::UPDATE_NODE, Some(context)) => Asked::Member(Change::Update {
+            id: change.node_id,
+            peer_urls: context.texts("peerURLs"),
+        }),
+        (_, _) => Asked::Unknown,
+    };
+    (change.id, asked)
+}
+
+fn member(json: &Json) -> Member {
+    Member {
+        id: json.number("id"),
+        name: json.text("name"),
+        peer_urls: json.texts("peerURLs"),
+        client_urls: json.texts("clientURLs"),
+        is_learner: json.flag("isLearner"),
+    }
+}

@@ -1,0 +1,345 @@
+//! The reference model: etcd's semantics as one sequential machine, obviously right rather than fast.
+//!
+//! It is written from the description of etcd's behaviour alone and shares nothing with core but the messages, so that a
+//! mistake in one is not a mistake in both. It is fed the committed log ([`State::apply`]), or single calls where there is
+//! no log ([`State::execute`]), and it never forgets: whatever a member answers, the model says what was right at the
+//! index of the log at which it answered ([`ask`]).
+//!
+//! What it does not know:
+//! - *time*: a lease is there from its grant to its revocation;
+//! - *a member's own affairs*: its quota (over which a member answers NOSPACE although the write is applied), leadership,
+//!   health, sizes, and when the space of a compaction is free;
+//! - *users and roles*;
+//! - *whether an entry is there twice*: etcd tells proposals apart by id only to route answers, so an entry that is in the
+//!   log twice happens twice. That none is, is for a checker to say; [`Outcome::id`] is what it needs.
+
+mod alarm;
+pub mod ask;
+pub mod check;
+mod cluster;
+mod digest;
+mod entry;
+mod hash;
+mod json;
+mod kv;
+mod lease;
+mod range;
+mod refusal;
+#[cfg(test)]
+mod tests;
+mod timeline;
+mod txn;
+
+use std::ops::Range;
+
+use quoin_core::proto::etcdserverpb::{
+    AlarmRequest, AlarmResponse, CompactionRequest, CompactionResponse, LeaseGrantRequest, LeaseGrantResponse,
+    LeaseRevokeRequest, LeaseRevokeResponse, Member, PutRequest, PutResponse, TxnRequest, TxnResponse,
+};
+use quoin_core::proto::raftpb::Entry;
+
+pub use check::check;
+pub use cluster::Cluster;
+pub use kv::{Event, EventKind};
+pub use lease::Lease;
+
+use crate::call::{Answer, Call, Refusal};
+use alarm::Alarms;
+use cluster::Change;
+use digest::Digest;
+use entry::Asked;
+use kv::{Kv, header};
+use lease::Leases;
+use range::View;
+use refusal::{COMPACTED, FUTURE_REVISION, NOT_MODELLED};
+use timeline::Timeline;
+use txn::Branch;
+
+/// What all members of a cluster are started with alike.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Rules {
+    /// The shortest TTL that is granted, in seconds: one and a half election timeouts, rounded up.
+    pub min_lease_ttl: i64,
+    /// How many learners there may be.
+    pub max_learners: usize,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            min_lease_ttl: 2,
+            max_learners: 1,
+        }
+    }
+}
+
+/// What came of an entry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The id of the request or membership change; 0 if it has none.
+    pub id: u64,
+    /// What whoever asked is answered.
+    pub result: Result<Answer, Refusal>,
+    /// The revision after it.
+    pub revision: i64,
+    /// The revisions it made: none or one.
+    pub revisions: Range<i64>,
+}
+
+/// The applied state of a cluster, and all its past.
+#[derive(Clone, Debug)]
+pub struct State {
+    rules: Rules,
+    applied_index: u64,
+    kv: Kv,
+    /// The index of the entry that made revision 2, 3, and so on.
+    made_at: Vec<u64>,
+    compact_revision: Timeline<i64>,
+    leases: Leases,
+    alarms: Timeline<Alarms>,
+    cluster: Timeline<Cluster>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl State {
+    /// The state before the first entry.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_rules(Rules::default())
+    }
+
+    /// The state before the first entry, of members that are started with these rules.
+    #[must_use]
+    pub fn with_rules(rules: Rules) -> Self {
+        Self {
+            rules,
+            applied_index: 0,
+            kv: Kv::default(),
+            made_at: Vec::new(),
+            compact_revision: Timeline::new(NEVER_COMPACTED),
+            leases: Leases::default(),
+            alarms: Timeline::new(Alarms::default()),
+            cluster: Timeline::new(Cluster::default()),
+        }
+    }
+
+    /// Applies a committed entry. One that was applied before changes nothing.
+    ///
+    /// # Panics
+    /// If there are entries missing between the last one applied and this one.
+    pub fn apply(&mut self, entry: &Entry) -> Outcome {
+        let (id, asked) = entry::read(entry);
+        let before = self.revision();
+        let result = if entry.index <= self.applied_index {
+            Ok(Answer::Internal)
+        } else {
+            assert_eq!(
+                entry.index,
+                self.applied_index + 1,
+                "the model was not given every entry"
+            );
+            self.applied_index = entry.index;
+            self.perform(asked)
+        };
+        Outcome {
+            id,
+            result,
+            revision: self.revision(),
+            revisions: before + 1..self.revision() + 1,
+        }
+    }
+
+    /// Does what a client asks, as if it were the only one. A call that is no read takes the next index of the log.
+    ///
+    /// A new member's id is the lowest that no member had; real ids hang on a clock and must not be compared with it.
+    ///
+    /// # Errors
+    /// The error its client gets.
+    pub fn execute(&mut self, call: &Call) -> Result<Answer, Refusal> {
+        if call.is_read() {
+            return self.answer(call, self.applied_index);
+        }
+        self.applied_index += 1;
+        let change = match call {
+            Call::MemberAdd(request) => Change::Add(Member {
+                id: self.unused_id(),
+                peer_urls: request.peer_urls.clone(),
+                is_learner: request.is_learner,
+                ..Member::default()
+            }),
+            Call::MemberPromote(request) => Change::Promote(request.id),
+            Call::MemberRemove(request) => Change::Remove(request.id),
+            Call::MemberUpdate(request) => Change::Update {
+                id: request.id,
+                peer_urls: request.peer_urls.clone(),
+            },
+            _ => return self.call(call),
+        };
+        self.change(change)
+    }
+
+    /// A hash of everything a client could see, now or at a revision. States with other pasts have other hashes, even where
+    /// a compaction hides the difference.
+    #[must_use]
+    pub fn digest(&self) -> u128 {
+        let mut digest: Digest = self.kv.digest();
+        digest.signed(self.kv.revision());
+        digest.signed(*self.compact_revision.now());
+        self.leases.feed(&mut digest);
+        self.alarms.now().feed(&mut digest);
+        self.cluster.now().feed(&mut digest);
+        digest.value()
+    }
+
+    fn perform(&mut self, asked: Asked) -> Result<Answer, Refusal> {
+        let index = self.applied_index;
+        match asked {
+            Asked::Call(call) => return self.call(&call),
+            Asked::Member(change) => return self.change(change),
+            Asked::Unknown => return Err(NOT_MODELLED.into()),
+            Asked::Checkpoint(checkpoints) => self.leases.checkpoint(index, &checkpoints),
+            Asked::Downgrade(target) => self.agree(|cluster| cluster.downgrade = target),
+            Asked::Publish { id, name, client_urls } => self.agree(|cluster| cluster.publish(id, name, client_urls)),
+            Asked::Version(version) => self.agree(|cluster| cluster.version = Some(version)),
+            Asked::Nothing => {}
+        }
+        Ok(Answer::Internal)
+    }
+
+    fn agree(&mut self, change: impl FnOnce(&mut Cluster)) {
+        let mut cluster = self.cluster.now().clone();
+        change(&mut cluster);
+        self.cluster.set(self.applied_index, cluster);
+    }
+
+    fn change(&mut self, change: Change) -> Result<Answer, Refusal> {
+        let mut cluster = self.cluster.now().clone();
+        let answer = cluster.change(change, self.rules.max_learners)?;
+        self.cluster.set(self.applied_index, cluster);
+        Ok(answer)
+    }
+
+    fn unused_id(&self) -> u64 {
+        let cluster = self.cluster.now();
+        let used = cluster.members.keys().chain(&cluster.removed).max();
+        used.map_or(1, |id| id + 1)
+    }
+
+    /// Does what a client asks, at the applied index, if alarms let it through.
+    fn call(&mut self, call: &Call) -> Result<Answer, Refusal> {
+        self.alarms.now().gate(call)?;
+        match call {
+            Call::Alarm(request) => Ok(self.alarm(request)),
+            Call::Compact(request) => self.compact(request),
+            Call::DeleteRange(request) => {
+                let response = self.kv.delete_range(request);
+                self.finish();
+                Ok(Answer::DeleteRange(response))
+            }
+            Call::LeaseGrant(request) => self.lease_grant(request),
+            Call::LeaseRevoke(request) => self.lease_revoke(request),
+            Call::Put(request) => self.put(request).map(Answer::Put),
+            Call::Txn(request) => self.txn(request).map(Answer::Txn),
+            Call::HashKv(_)
+            | Call::LeaseKeepAlive { .. }
+            | Call::LeaseLeases
+            | Call::LeaseTimeToLive(_)
+            | Call::MemberList(_)
+            | Call::MoveLeader(_)
+            | Call::Range(_)
+            | Call::Status => self.answer(call, self.applied_index),
+            // The log has these as membership changes.
+            Call::MemberAdd(_) | Call::MemberPromote(_) | Call::MemberRemove(_) | Call::MemberUpdate(_) => {
+                Err(NOT_MODELLED.into())
+            }
+        }
+    }
+
+    fn alarm(&mut self, request: &AlarmRequest) -> Answer {
+        let mut alarms = self.alarms.now().clone();
+        let about = alarms.apply(request);
+        if alarms != *self.alarms.now() {
+            self.alarms.set(self.applied_index, alarms);
+        }
+        Answer::Alarm(AlarmResponse {
+            header: header(self.revision()),
+            alarms: about,
+        })
+    }
+
+    /// a.8: forgets what was before a revision, for whoever reads from here on.
+    fn compact(&mut self, request: &CompactionRequest) -> Result<Answer, Refusal> {
+        if request.revision <= *self.compact_revision.now() {
+            return Err(COMPACTED.into());
+        }
+        if request.revision > self.revision() {
+            return Err(FUTURE_REVISION.into());
+        }
+        self.compact_revision.set(self.applied_index, request.revision);
+        let header = header(self.revision());
+        Ok(Answer::Compact(CompactionResponse { header }))
+    }
+
+    fn lease_grant(&mut self, request: &LeaseGrantRequest) -> Result<Answer, Refusal> {
+        let ttl = self
+            .leases
+            .grant(self.applied_index, request, self.rules.min_lease_ttl)?;
+        Ok(Answer::LeaseGrant(LeaseGrantResponse {
+            header: header(self.revision()),
+            id: request.id,
+            ttl,
+            error: String::new(),
+        }))
+    }
+
+    /// a.10: the lease and its keys go together, the keys in order and in one revision.
+    fn lease_revoke(&mut self, request: &LeaseRevokeRequest) -> Result<Answer, Refusal> {
+        self.leases.revoke(self.applied_index, request.id)?;
+        for key in self.keys_of(request.id, self.kv.revision()) {
+            self.kv.delete(key);
+        }
+        self.finish();
+        let header = header(self.revision());
+        Ok(Answer::LeaseRevoke(LeaseRevokeResponse { header }))
+    }
+
+    fn put(&mut self, request: &PutRequest) -> Result<PutResponse, Refusal> {
+        txn::check_put(self.view(self.applied_index), &self.leases, request)?;
+        let response = self.kv.put(request);
+        self.finish();
+        Ok(response)
+    }
+
+    fn txn(&mut self, request: &TxnRequest) -> Result<TxnResponse, Refusal> {
+        let view = self.view(self.applied_index);
+        let branch = Branch::choose(view, request);
+        branch.check(view, &self.leases)?;
+        let mut response = branch.run(&mut self.kv, *self.compact_revision.now());
+        self.finish();
+        response.header = header(self.revision());
+        Ok(response)
+    }
+
+    /// Ends a write.
+    fn finish(&mut self) {
+        if self.kv.finish() {
+            self.made_at.push(self.applied_index);
+        }
+    }
+
+    fn view(&self, index: u64) -> View<'_> {
+        View {
+            kv: &self.kv,
+            revision: self.revision_at(index),
+            compact_revision: self.compact_revision_at(index),
+        }
+    }
+}
+
+/// The compact revision as long as nothing was compacted.
+const NEVER_COMPACTED: i64 = -1;

@@ -1,0 +1,185 @@
+//! Transactions (etcd-surface a.7), in three steps: all conditions are evaluated, then the chosen operations are checked,
+//! both against the state before; then they are done, each seeing those before it.
+
+use std::cmp::Ordering;
+
+use quoin_core::proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
+use quoin_core::proto::etcdserverpb::request_op::Request as Op;
+use quoin_core::proto::etcdserverpb::response_op::Response as Done;
+use quoin_core::proto::etcdserverpb::{
+    Compare, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, ResponseHeader, ResponseOp, TxnRequest,
+    TxnResponse,
+};
+use quoin_core::proto::mvccpb::KeyValue;
+
+use super::kv::Kv;
+use super::lease::Leases;
+use super::range::View;
+use super::refusal::{COMPACTED, KEY_NOT_FOUND, LEASE_NOT_FOUND};
+use crate::call::Refusal;
+
+/// The branch of a transaction that is taken, and those of the transactions in it.
+pub(super) struct Branch<'a> {
+    succeeded: bool,
+    ops: Vec<Chosen<'a>>,
+}
+
+/// An operation that will be done.
+enum Chosen<'a> {
+    DeleteRange(&'a DeleteRangeRequest),
+    Nothing,
+    Put(&'a PutRequest),
+    Range(&'a RangeRequest),
+    Txn(Branch<'a>),
+}
+
+impl<'a> Branch<'a> {
+    /// Evaluates the conditions.
+    pub(super) fn choose(view: View<'_>, txn: &'a TxnRequest) -> Self {
+        let succeeded = txn.compare.iter().all(|compare| holds(view, compare));
+        let ops = if succeeded { &txn.success } else { &txn.failure };
+        let choose = |op: &'a RequestOp| match &op.request {
+            Some(Op::RequestDeleteRange(request)) => Chosen::DeleteRange(request),
+            Some(Op::RequestPut(request)) => Chosen::Put(request),
+            Some(Op::RequestRange(request)) => Chosen::Range(request),
+            Some(Op::RequestTxn(request)) => Chosen::Txn(Self::choose(view, request)),
+            None => Chosen::Nothing,
+        };
+        Self {
+            succeeded,
+            ops: ops.iter().map(choose).collect(),
+        }
+    }
+
+    /// Whether every operation can be done.
+    pub(super) fn check(&self, view: View<'_>, leases: &Leases) -> Result<(), Refusal> {
+        for op in &self.ops {
+            match op {
+                Chosen::Put(request) => check_put(view, leases, request)?,
+                Chosen::Range(request) => check_range(view, request)?,
+                Chosen::Txn(branch) => branch.check(view, leases)?,
+                Chosen::DeleteRange(_) | Chosen::Nothing => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Does the operations. The header's revision is for the caller to set: of nested transactions it stays 0.
+    pub(super) fn run(&self, kv: &mut Kv, compact_revision: i64) -> TxnResponse {
+        let mut done = |op: &Chosen<'_>| match op {
+            Chosen::DeleteRange(request) => Some(Done::ResponseDeleteRange(kv.delete_range(request))),
+            Chosen::Nothing => None,
+            Chosen::Put(request) => Some(Done::ResponsePut(kv.put(request))),
+            Chosen::Range(request) => {
+                let view = View {
+                    kv,
+                    revision: kv.reading_revision(),
+                    compact_revision,
+                };
+                let response = view.range(request).expect("the revision was checked before");
+                Some(Done::ResponseRange(response))
+            }
+            Chosen::Txn(branch) => Some(Done::ResponseTxn(branch.run(kv, compact_revision))),
+        };
+        let responses = self.ops.iter().map(|op| ResponseOp { response: done(op) });
+        TxnResponse {
+            responses: responses.collect(),
+            header: Some(ResponseHeader::default()),
+            succeeded: self.succeeded,
+        }
+    }
+
+    /// Does the operations of a transaction that only reads.
+    pub(super) fn read(&self, view: View<'_>) -> Result<TxnResponse, Refusal> {
+        for op in &self.ops {
+            if let Chosen::Range(request) = op {
+                check_range(view, request)?;
+            }
+        }
+        let mut responses = Vec::new();
+        for op in &self.ops {
+            let response = match op {
+                Chosen::Range(request) => Some(Done::ResponseRange(view.range(request)?)),
+                Chosen::DeleteRange(_) | Chosen::Nothing | Chosen::Put(_) | Chosen::Txn(_) => None,
+            };
+            responses.push(ResponseOp { response });
+        }
+        Ok(TxnResponse {
+            header: super::kv::header(view.revision),
+            succeeded: self.succeeded,
+            responses,
+        })
+    }
+}
+
+/// Whether a range can be read. Unlike in a read of its own, where all revisions up to 0 mean the present, here only 0 does;
+/// others are too old or not, and -1 is not as long as nothing was compacted.
+fn check_range(view: View<'_>, request: &RangeRequest) -> Result<(), Refusal> {
+    if request.revision != 0 && request.revision < view.compact_revision {
+        return Err(COMPACTED.into());
+    }
+    view.resolve(request.revision).map(drop)
+}
+
+/// Whether a key can be written (a.6): its lease is there, and the key too if something of it is to stay.
+pub(super) fn check_put(view: View<'_>, leases: &Leases, request: &PutRequest) -> Result<(), Refusal> {
+    if request.lease != 0 && !leases.contains(request.lease) {
+        return Err(LEASE_NOT_FOUND.into());
+    }
+    let keeps = request.ignore_value || request.ignore_lease;
+    if keeps && view.kv.get(&request.key, view.revision).is_none() {
+        return Err(KEY_NOT_FOUND.into());
+    }
+    Ok(())
+}
+
+/// Whether a condition holds of every key in its range. Where there is no key, it is compared with zeros, except that no
+/// condition holds of a value that is not there.
+fn holds(view: View<'_>, compare: &Compare) -> bool {
+    let mut keys = view.kv.scan(&compare.key, &compare.range_end, view.revision).peekable();
+    if keys.peek().is_none() {
+        return compare.target != CompareTarget::Value as i32 && holds_of(&KeyValue::default(), compare);
+    }
+    keys.all(|kv| holds_of(kv, compare))
+}
+
+fn holds_of(kv: &KeyValue, compare: &Compare) -> bool {
+    let Ok(result) = CompareResult::try_from(compare.result) else {
+        return true;
+    };
+    let ordering = against(kv, compare);
+    match result {
+        CompareResult::Equal => ordering.is_eq(),
+        CompareResult::Greater => ordering.is_gt(),
+        CompareResult::Less => ordering.is_lt(),
+        CompareResult::NotEqual => ordering.is_ne(),
+    }
+}
+
+/// How a key stands to what it is compared with. What is given for another target than the one named counts as not given.
+fn against(kv: &KeyValue, compare: &Compare) -> Ordering {
+    let given = compare.target_union.as_ref();
+    match CompareTarget::try_from(compare.target) {
+        Ok(CompareTarget::Version) => match given {
+            Some(TargetUnion::Version(version)) => kv.version.cmp(version),
+            _ => kv.version.cmp(&0),
+        },
+        Ok(CompareTarget::Create) => match given {
+            Some(TargetUnion::CreateRevision(revision)) => kv.create_revision.cmp(revision),
+            _ => kv.create_revision.cmp(&0),
+        },
+        Ok(CompareTarget::Mod) => match given {
+            Some(TargetUnion::ModRevision(revision)) => kv.mod_revision.cmp(revision),
+            _ => kv.mod_revision.cmp(&0),
+        },
+        Ok(CompareTarget::Value) => match given {
+            Some(TargetUnion::Value(value)) => kv.value.cmp(value),
+            _ => kv.value[..].cmp(&[]),
+        },
+        Ok(CompareTarget::Lease) => match given {
+            Some(TargetUnion::Lease(lease)) => kv.lease.cmp(lease),
+            _ => kv.lease.cmp(&0),
+        },
+        Err(_) => Ordering::Equal,
+    }
+}
