@@ -161,7 +161,7 @@ impl World<'_> {
             Effect::Replace { batch, view, index } => {
                 self.eyes.mix([batch.0, index, 0x4e9]);
                 if let Some(life) = &mut self.machines[machine].life {
-                    life.process.give_rows(TableJob::Replace { batch, index, view });
+                    life.process.give_rows(TableJob::Replace { batch, index, view: Box::new(view) });
                 }
                 Ok(())
             }
