@@ -31,7 +31,7 @@ pub(super) fn draw_faults(seed: u64, plan: &Plan) -> Vec<Planned> {
             let at = prng.range(begin..end);
             let lasts = one_of(&mut prng, &[200, 1_500, 6_000, 20_000]);
             let until = (at + 50 + prng.below(lasts)).min(end);
-            if let Some(fault) = draw(kind, &mut prng, until - at) {
+            if let Some(fault) = draw(kind, &mut prng, until - at, plan.config.election_ms) {
                 let time = |ms| Instant::ZERO + Duration::from_millis(ms);
                 faults.push(Planned {
                     at: time(at),
@@ -74,7 +74,7 @@ fn who(prng: &mut Prng) -> Who {
     }
 }
 
-fn draw(kind: FaultKind, prng: &mut Prng, lasts_ms: u64) -> Option<Fault> {
+fn draw(kind: FaultKind, prng: &mut Prng, lasts_ms: u64, election_ms: u64) -> Option<Fault> {
     let someone = who(prng);
     Some(match kind {
         FaultKind::Drop
@@ -146,7 +146,7 @@ fn draw(kind: FaultKind, prng: &mut Prng, lasts_ms: u64) -> Option<Fault> {
         FaultKind::Pause => Fault::Pause { who: someone },
         FaultKind::FlagChange => Fault::FlagChange {
             who: someone,
-            flags: draw_flags(prng),
+            flags: draw_flags(prng, election_ms),
         },
         FaultKind::Drift => Fault::Drift {
             who: someone,
@@ -230,9 +230,12 @@ fn draw_network(kind: FaultKind, prng: &mut Prng, someone: Who) -> Fault {
     }
 }
 
-fn draw_flags(prng: &mut Prng) -> Flags {
+/// Election timeouts stay alike: a member that is behind, much quicker than the others and does not ask before it stands for
+/// election, would keep them from ever electing anybody, in etcd too. And the shortest lease, which follows from them, must be the
+/// same on all members.
+fn draw_flags(prng: &mut Prng, election_ms: u64) -> Flags {
     Flags {
-        election_ms: one_of(prng, &[500, 1_000, 2_000]),
+        election_ms: election_ms * one_of(prng, if election_ms > 1_000 { &[8, 9, 10] } else { &[8, 10, 12] }) / 10,
         pre_vote: prng.below(2) == 0,
         snapshot_count: one_of(prng, &SNAPSHOT_COUNTS),
         quota_bytes: one_of(prng, &[None, None, Some(100_000)]),

@@ -163,11 +163,7 @@ impl World<'_> {
             Effect::Replace { batch, view, index } => {
                 self.eyes.mix([batch.0, index, 0x4e9]);
                 if let Some(life) = &mut self.machines[machine].life {
-                    life.process.give_rows(TableJob::Replace {
-                        batch,
-                        index,
-                        view: Box::new(view),
-                    });
+                    life.process.give_rows(TableJob::Replace { batch, index, view: Box::new(view) });
                 }
                 Ok(())
             }
@@ -396,14 +392,14 @@ impl World<'_> {
     }
 
     /// A frame arrives.
-    pub(super) fn frame_arrives(&mut self, place: u32) -> Verdict {
+    pub(super) fn frame_arrives(&mut self, place: u32, number: u32) -> Verdict {
         let machines = &self.machines;
         let Delivery {
             from,
             to,
             message,
             image,
-        } = match self.net.arrive(place, |at| machines.get(at).map(|at| at.id.0)) {
+        } = match self.net.arrive(place, number, |at| machines.get(at).map(|at| at.id.0)) {
             Arrived::Delivery(delivery) => delivery,
             Arrived::Nothing => return Ok(()),
             Arrived::LostSnapshot { from, to } => {

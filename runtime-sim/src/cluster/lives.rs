@@ -17,6 +17,7 @@ use super::World;
 use super::member::{Caller, Doom, Life, Part};
 use super::queue::What;
 use crate::faults::FaultKind;
+use crate::fuse::Says;
 use crate::observe::{Observation, Verdict};
 use crate::process::Process;
 
@@ -199,8 +200,9 @@ impl World<'_> {
             if at.is_deceived && !(at.site.disk.is_durable(&wal) && at.site.table.is_durable()) {
                 // Its disk said that it had what it now loses: nobody can survive that under his name.
                 at.part = Part::Lost;
+                self.eyes.tampered(at.id);
             }
-            at.is_deceived = false;
+            at.is_deceived &= at.site.fuse.failures().iter().any(|failure| failure.says == Says::Nothing);
             at.site.disk.lose_power();
             at.site.table.lose_power();
         } else {
@@ -369,6 +371,8 @@ impl World<'_> {
             return Ok(());
         }
         at.connected[to] = stands;
+        self.eyes
+            .note(self.now, format_args!("{from} has a connection to {to}: {stands}"));
         let number = life.number;
         if stands {
             self.tell_node(from, number, Input::Peer(PeerEvent::Active(id)))?;
@@ -396,7 +400,7 @@ impl World<'_> {
             let status = &life.status;
             format!(
                 "machine {number} member {} {:?} life {} term {} leader {} commit {} applied {} durable {} revision {} published {} \
-                 learner {} log {} rows {} inbox {}",
+                 learner {} log {} rows {} inbox {} connected {}",
                 machine.id,
                 machine.part,
                 life.number,
@@ -411,6 +415,11 @@ impl World<'_> {
                 life.process.log.waiting(),
                 life.process.rows.waiting(),
                 life.inbox.len(),
+                (0..self.machines.len())
+                    .filter(|other| machine.connected[*other])
+                    .map(|other| other.to_string())
+                    .collect::<Vec<_>>()
+                    .join(","),
             )
         };
         self.machines.iter().enumerate().map(line).collect()

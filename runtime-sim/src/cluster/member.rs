@@ -62,6 +62,8 @@ pub(super) struct Machine {
     pub(super) prng: Prng,
     /// A fault of its disk struck that it need not survive.
     pub(super) is_excused: bool,
+    /// Its disk may leave sectors half written.
+    pub(super) is_rough: bool,
     /// Its disk may have said that something is durable which is not.
     pub(super) is_deceived: bool,
     /// How often it was started again after its disk had failed.
@@ -205,6 +207,7 @@ impl Machine {
             disk_latency,
             prng,
             is_excused: false,
+            is_rough: false,
             is_deceived: false,
             repairs: 0,
             doom: None,

@@ -126,7 +126,7 @@ impl World<'_> {
                 self.finished = true;
                 self.eyes.see(self.now, &Observation::Finished)
             }
-            What::Frame(place) => self.frame_arrives(place),
+            What::Frame { place, number } => self.frame_arrives(place, number),
             What::Heal => self.heal(),
             What::Hop(place) => self.hop_arrives(place),
             What::Hub { machine, life } => self.hub_turn(machine, life),
@@ -152,7 +152,7 @@ impl World<'_> {
     fn machine_of(&self, what: &What) -> Option<usize> {
         match what {
             What::Call(op) | What::Retry(op) => self.ops.get(op).map(|op| op.machine),
-            What::Frame(place) => self.net.ends(*place),
+            What::Frame { place, number } => self.net.ends(*place, *number),
             What::Hop(place) => self.hops.get(*place).map(Hop::machine),
             What::StreamOpen(stream) | What::StreamAsk(stream) | What::StreamTake(stream) => {
                 self.streams.get(stream).map(|stream| stream.machine)

@@ -83,6 +83,8 @@ enum Parcel {
 
 #[derive(Debug)]
 struct Frame {
+    number: u32,
+    at: Instant,
     from: usize,
     to: usize,
     /// The connection; `None` for what outlives it.
@@ -125,6 +127,8 @@ pub(super) enum Arrived {
 pub(super) struct Net {
     links: Vec<Link>,
     frames: Shelf<Frame>,
+    /// Frames so far.
+    numbers: u32,
     stale: Vec<(usize, Message)>,
     cluster: u64,
     latency: Duration,
@@ -141,6 +145,7 @@ impl Net {
         Self {
             links: links.collect(),
             frames: Shelf::default(),
+            numbers: 0,
             stale: Vec::new(),
             cluster,
             latency,
@@ -163,12 +168,50 @@ impl Net {
     /// Changes the condition of a link; what it held back goes on its way.
     pub(super) fn set_condition(&mut self, now: Instant, from: usize, to: usize, condition: Condition, queue: &mut Queue) {
         let link = self.link(from, to);
+        let was_slow = link.condition.bytes_per_second > 0 && condition.bytes_per_second == 0;
         link.condition = condition;
+        if was_slow {
+            self.quicken(now, from, to, queue);
+        }
+        let link = self.link(from, to);
         if !condition.is_clogged && !link.held.is_empty() {
             for message in std::mem::take(&mut link.held) {
                 self.dispatch(now, from, to, Parcel::Message(message), queue);
             }
         }
+    }
+
+    /// A link is not slow any more: what is on its way arrives soon.
+    fn quicken(&mut self, now: Instant, from: usize, to: usize, queue: &mut Queue) {
+        let at = now + self.latency;
+        let link = self.link(from, to);
+        link.free_at = now;
+        link.last_arrival = at;
+        let frames = self.frames.iter_mut();
+        let late = frames.filter(|(_, frame)| frame.from == from && frame.to == to && frame.at > at);
+        let mut late: Vec<(Instant, u32, &mut Frame)> = late.map(|(place, frame)| (frame.at, place, frame)).collect();
+        late.sort_by_key(|(due, _, frame)| (*due, frame.number));
+        for (_, place, frame) in late {
+            self.numbers = self.numbers.wrapping_add(1);
+            (frame.at, frame.number) = (at, self.numbers);
+            let number = frame.number;
+            queue.push(at, What::Frame { place, number });
+        }
+    }
+
+    /// Puts a frame on its way.
+    fn put(&mut self, at: Instant, from: usize, to: usize, epoch: Option<u64>, parcel: Parcel, queue: &mut Queue) {
+        self.numbers = self.numbers.wrapping_add(1);
+        let number = self.numbers;
+        let place = self.frames.put(Frame {
+            number,
+            at,
+            from,
+            to,
+            epoch,
+            parcel,
+        });
+        queue.push(at, What::Frame { place, number });
     }
 
     /// Whether both directions carry anything.
@@ -308,8 +351,7 @@ impl Net {
             link.last_arrival = at;
         }
         let epoch = Some(link.epoch);
-        let place = self.frames.put(Frame { from, to, epoch, parcel });
-        queue.push(at, What::Frame(place));
+        self.put(at, from, to, epoch, parcel, queue);
     }
 
     fn keep_stale(&mut self, from: usize, message: &Message) {
@@ -337,15 +379,8 @@ impl Net {
 
     /// A frame that belongs to no connection.
     fn send_outside(&mut self, now: Instant, from: usize, to: usize, message: Message, queue: &mut Queue) {
-        let parcel = Parcel::Message(message);
-        let place = self.frames.put(Frame {
-            from,
-            to,
-            epoch: None,
-            parcel,
-        });
         let at = now + self.latency();
-        queue.push(at, What::Frame(place));
+        self.put(at, from, to, None, Parcel::Message(message), queue);
     }
 
     /// Damages a frame, or sends it where it does not belong.
@@ -378,7 +413,10 @@ impl Net {
     }
 
     /// A frame arrives; `members` are the ids of all machines' members.
-    pub(super) fn arrive(&mut self, place: u32, members: impl Fn(usize) -> Option<u64>) -> Arrived {
+    pub(super) fn arrive(&mut self, place: u32, number: u32, members: impl Fn(usize) -> Option<u64>) -> Arrived {
+        if self.ends(place, number).is_none() {
+            return Arrived::Nothing;
+        }
         let Some(frame) = self.frames.take(place) else {
             return Arrived::Nothing;
         };
@@ -398,6 +436,7 @@ impl Net {
             to,
             epoch,
             parcel,
+            ..
         } = frame;
         if epoch.is_some_and(|epoch| epoch != self.link(from, to).epoch) {
             self.struck.note(FaultKind::Reset);
@@ -440,9 +479,10 @@ impl Net {
         }
     }
 
-    /// What is on its way to or from where.
-    pub(super) fn ends(&self, place: u32) -> Option<usize> {
-        self.frames.get(place).map(|frame| frame.to)
+    /// Where a frame goes.
+    pub(super) fn ends(&self, place: u32, number: u32) -> Option<usize> {
+        let frame = self.frames.get(place).filter(|frame| frame.number == number);
+        frame.map(|frame| frame.to)
     }
 }
 

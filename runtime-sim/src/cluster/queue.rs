@@ -39,8 +39,8 @@ pub(super) enum What {
     FaultFlaps(usize),
     /// The run is over.
     Finish,
-    /// A frame arrives.
-    Frame(u32),
+    /// A frame arrives; the number tells it from others that lay in its place.
+    Frame { place: u32, number: u32 },
     /// From here on all is well.
     Heal,
     /// A request is handed on to the leader, or its answer comes back.
@@ -153,6 +153,12 @@ impl<T> Shelf<T> {
             self.free.push(place);
         }
         thing
+    }
+
+    /// All of them, with their places.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut T)> {
+        let places = self.places.iter_mut().zip(0..);
+        places.filter_map(|(thing, place)| Some((place, thing.as_mut()?)))
     }
 
     /// Looks at it.

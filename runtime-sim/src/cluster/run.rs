@@ -242,8 +242,10 @@ pub(super) fn machine(
 ) -> Machine {
     let mut seeds = prng.fork(&format!("machine-{number}"));
     let site = Site::new(seeds.next_u64(), config, plan.segment_bytes);
+    // What a half-written sector leaves may look like rot, and be refused: only a minority may have such disks.
+    let is_rough = plan.rough_disks && number < plan.members.saturating_sub(1) / 2;
     site.disk.set_model(DiskModel {
-        halves_sectors: seeds.below(3) == 0,
+        halves_sectors: is_rough,
         blocks: if seeds.below(3) == 0 { Blocks::Large } else { Blocks::Small },
         ..DiskModel::default()
     });
@@ -252,5 +254,8 @@ pub(super) fn machine(
     let shown = Instant::ZERO + Duration::from_secs(seeds.below(1_000));
     let wall_ms = WALL_MS + seeds.below(100);
     let clock = MachineClock::new(shown, wall_ms);
-    Machine::new(site, clock, id, plan.disk_latency, seeds.fork("pace"))
+    let mut machine = Machine::new(site, clock, id, plan.disk_latency, seeds.fork("pace"));
+    machine.is_rough = is_rough;
+    machine.is_excused = is_rough;
+    machine
 }

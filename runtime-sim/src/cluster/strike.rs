@@ -280,6 +280,7 @@ impl World<'_> {
             FaultKind::SyncError => at.site.fuse.fail(fail(pick(&syncs), Says::Error(io::ErrorKind::Other))),
             FaultKind::SilentSyncError if may_be_lost => {
                 at.is_deceived = true;
+                at.is_excused = true;
                 at.site.fuse.fail(fail(pick(&syncs), Says::Nothing));
             }
             FaultKind::WriteError => at.site.fuse.fail(fail(pick(&writes), Says::Error(io::ErrorKind::Other))),
@@ -333,6 +334,7 @@ impl World<'_> {
         let at = &mut self.machines[machine];
         at.part = Part::Lost;
         at.is_excused = true;
+        self.eyes.tampered(at.id);
         let backup = Backup::take(&at.site.disk, &at.site.table);
         self.end(machine, true)?;
         let at = &self.machines[machine];
@@ -364,6 +366,7 @@ impl World<'_> {
         if hit.is_some_and(|hit| hit.at_tail) {
             // What looks like a torn write may be gone without a word: nobody can find that out alone.
             at.part = Part::Lost;
+            self.eyes.tampered(at.id);
             self.start_copy(machine);
         } else if was_up {
             self.start_later(machine, Duration::from_millis(200));
@@ -386,7 +389,10 @@ impl World<'_> {
         let voters = &view.cluster.conf_state().voters;
         let is_sound = |id: &&u64| {
             let found = self.find(MemberId(**id)).filter(|found| *found != machine);
-            found.is_some_and(|found| self.machines[found].part == Part::Member && self.machines[found].lives > 0)
+            found.is_some_and(|found| {
+                let at = &self.machines[found];
+                at.part == Part::Member && at.lives_begun > 0 && !at.is_rough && !at.is_deceived
+            })
         };
         let sound = voters.iter().filter(is_sound).count();
         !self.membership_is_changing() && sound > voters.len() / 2
@@ -595,6 +601,9 @@ impl World<'_> {
                 self.end(other, false)?;
             }
         }
+        let at = &self.machines[machine];
+        let kept = at.life.as_ref().map_or(0, |life| life.status.commit_index);
+        self.eyes.refounded(at.id, kept);
         // It is stopped in good order, so that everything it knows to be committed is written.
         self.halted(machine, quoin_core::member::Halt::Stopped)?;
         self.machines[machine].site.config.force_new_cluster = true;

@@ -3,10 +3,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use quoin_core::proto::etcdserverpb::WatchResponse;
 use quoin_core::time::Instant;
 
+use super::nemesis::{Fault, Planned, Who};
 use super::ports::{Act, Clients, Endpoints, Observer, Returned};
 use super::tiny::Tiny;
 use super::{Failure, Options, Run, Summary};
@@ -120,5 +122,40 @@ fn many_seeds_end_well() {
     for seed in 20..40 {
         let (result, ..) = run(seed, Options::default());
         result.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+    }
+}
+
+/// A member that dies, starts, takes a snapshot at once and dies again must start from that snapshot, although nobody has told
+/// it of anything committed since.
+#[test]
+fn a_member_that_hears_nobody_starts_again_and_again() {
+    let who = Who::Machine(1);
+    let time = |ms| Instant::ZERO + Duration::from_millis(ms);
+    for seed in 60..700 {
+        let crash = |ms| Planned {
+            at: time(ms),
+            until: time(ms + 10),
+            fault: Fault::Crash {
+                who,
+                points: 0,
+                at: None,
+                power: false,
+                away_ms: 100,
+            },
+        };
+        let alone = Planned {
+            at: time(6_000),
+            until: time(20_000),
+            fault: Fault::Isolate { who },
+        };
+        let options = Options {
+            members: Some(3),
+            faults: Some(vec![alone, crash(6_020), crash(7_000), crash(8_000)]),
+            ..Options::default()
+        };
+        let (result, count, _) = run(seed, options);
+        result.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+        assert_eq!(count.0.get("faulted"), None, "seed {seed}");
+        assert_eq!(count.0["started"], 6, "seed {seed}: {:?}", count.0);
     }
 }
