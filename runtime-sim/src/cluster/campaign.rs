@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use quoin_core::error::Code;
+use quoin_core::id::MemberId;
 use quoin_core::time::Instant;
 
 use super::eyes::Tracing;
@@ -13,6 +14,7 @@ use super::plan::Plan;
 use super::ports::{Clients, Observer};
 use super::run::{Failure, Options, Run, Summary};
 use crate::call::Answer;
+use crate::check::{Checkers, Coverage};
 use crate::client::Crowd;
 use crate::faults::{FaultKind, Struck};
 use crate::observe::{Observation, Verdict, ensure};
@@ -40,9 +42,11 @@ impl Campaign {
         seed: u64,
         options: Options,
         clients: impl FnOnce(u64, &Plan) -> Box<dyn Clients>,
-        observer: &mut dyn Observer,
+        observer: impl FnOnce(&Plan) -> Box<dyn Observer>,
     ) -> Result<Summary, Box<Failure>> {
-        let summary = Run::new(seed, options, clients).run(observer)?;
+        let run = Run::new(seed, options, clients);
+        let mut observer = observer(run.plan());
+        let summary = run.run(&mut *observer)?;
         self.runs += 1;
         self.events += summary.events;
         self.simulated += summary.simulated;
@@ -85,8 +89,8 @@ impl Observer for Lenient {
                 Ok(())
             }
             Observation::Replied { result: Ok(answer), .. } if self.healed => {
-                let writes = matches!(answer, Answer::Put(_) | Answer::Txn(_) | Answer::DeleteRange(_));
-                self.answered += u64::from(writes);
+                let is_local = matches!(answer, Answer::HashKv(_) | Answer::LeaseLeases(_) | Answer::Status(_));
+                self.answered += u64::from(!is_local);
                 Ok(())
             }
             // A full cluster goes on by saying so.
@@ -95,10 +99,24 @@ impl Observer for Lenient {
                 Ok(())
             }
             Observation::Finished => ensure(!self.healed || self.answered > 0, "liveness", || {
-                "no write was answered after all was well".to_owned()
+                "nothing was answered after all was well".to_owned()
             }),
             _ => Ok(()),
         }
+    }
+}
+
+impl Observer for Checkers {
+    fn see(&mut self, at: Instant, seen: &Observation<'_>) -> Verdict {
+        Self::see(self, at, seen)
+    }
+
+    fn tampered(&mut self, member: MemberId) {
+        Self::tampered(self, member);
+    }
+
+    fn refounded(&mut self, member: MemberId, kept: u64) {
+        Self::refounded(self, member, kept);
     }
 }
 
@@ -114,11 +132,15 @@ pub fn command(name: &str, args: &[String]) -> ExitCode {
     };
     let members = number("--members").map(|members| usize::try_from(members).unwrap_or(5));
     let from = number("--from").unwrap_or(1);
+    let bench = Bench {
+        is_lenient: args.iter().any(|arg| arg == "--lenient"),
+        coverage: Coverage::default(),
+    };
     match name {
-        "run" => many(from, number("--seeds").unwrap_or(100), members),
+        "run" => many(from, number("--seeds").unwrap_or(100), members, &bench),
         "faults" => match number("--seeds") {
             Some(seeds) => {
-                let code = many(from, seeds, members);
+                let code = many(from, seeds, members, &bench);
                 show_counts();
                 code
             }
@@ -130,7 +152,24 @@ pub fn command(name: &str, args: &[String]) -> ExitCode {
                 return ExitCode::from(2);
             };
             let printed = args.iter().any(|arg| arg == "--trace");
-            replay(seed, members, if printed { Tracing::Printed } else { Tracing::Kept })
+            replay(seed, members, if printed { Tracing::Printed } else { Tracing::Kept }, &bench)
+        }
+    }
+}
+
+/// Who judges the runs of a command.
+#[derive(Clone, Debug)]
+struct Bench {
+    is_lenient: bool,
+    coverage: Coverage,
+}
+
+impl Bench {
+    fn judge(&self, plan: &Plan) -> Box<dyn Observer> {
+        if self.is_lenient {
+            Box::new(Lenient::default())
+        } else {
+            Box::new(Checkers::new(self.coverage.clone(), plan.rules()))
         }
     }
 }
@@ -139,7 +178,7 @@ fn clients(seed: u64, _: &Plan) -> Box<dyn Clients> {
     Box::new(Crowd::new(seed))
 }
 
-fn many(from: u64, seeds: u64, members: Option<usize>) -> ExitCode {
+fn many(from: u64, seeds: u64, members: Option<usize>, bench: &Bench) -> ExitCode {
     let mut campaign = Campaign::default();
     let begun = cpu_time();
     let mut told = begun;
@@ -148,9 +187,9 @@ fn many(from: u64, seeds: u64, members: Option<usize>) -> ExitCode {
             members,
             ..Options::default()
         };
-        if campaign.run(seed, options, clients, &mut Lenient::default()).is_err() {
+        if campaign.run(seed, options, clients, |plan| bench.judge(plan)).is_err() {
             // Once more, with everything that helps to understand it.
-            return replay(seed, members, Tracing::Kept);
+            return replay(seed, members, Tracing::Kept, bench);
         }
         if cpu_time().saturating_sub(told) >= Duration::from_secs(2) {
             told = cpu_time();
@@ -162,7 +201,7 @@ fn many(from: u64, seeds: u64, members: Option<usize>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn replay(seed: u64, members: Option<usize>, tracing: Tracing) -> ExitCode {
+fn replay(seed: u64, members: Option<usize>, tracing: Tracing, bench: &Bench) -> ExitCode {
     let options = Options {
         members,
         tracing,
@@ -172,7 +211,8 @@ fn replay(seed: u64, members: Option<usize>, tracing: Tracing) -> ExitCode {
     for fault in &run.plan().faults {
         println!("fault {fault}");
     }
-    match run.run(&mut Lenient::default()) {
+    let mut judge = bench.judge(run.plan());
+    match run.run(&mut *judge) {
         Ok(summary) => {
             println!(
                 "seed {seed}: {} events, {:?} simulated, trace hash {:032x}",

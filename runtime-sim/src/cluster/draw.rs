@@ -231,10 +231,11 @@ fn draw_network(kind: FaultKind, prng: &mut Prng, someone: Who) -> Fault {
 }
 
 /// Election timeouts stay alike: a member that is behind, much quicker than the others and does not ask before it stands for
-/// election, would keep them from ever electing anybody, in etcd too.
+/// election, would keep them from ever electing anybody, in etcd too. And the shortest lease, which follows from them, must be the
+/// same on all members.
 fn draw_flags(prng: &mut Prng, election_ms: u64) -> Flags {
     Flags {
-        election_ms: election_ms * one_of(prng, &[10, 12, 14]) / 10,
+        election_ms: election_ms * one_of(prng, if election_ms > 1_000 { &[8, 9, 10] } else { &[8, 10, 12] }) / 10,
         pre_vote: prng.below(2) == 0,
         snapshot_count: one_of(prng, &SNAPSHOT_COUNTS),
         quota_bytes: one_of(prng, &[None, None, Some(100_000)]),

@@ -200,6 +200,7 @@ impl World<'_> {
             if at.is_deceived && !(at.site.disk.is_durable(&wal) && at.site.table.is_durable()) {
                 // Its disk said that it had what it now loses: nobody can survive that under his name.
                 at.part = Part::Lost;
+                self.eyes.tampered(at.id);
             }
             at.is_deceived &= at.site.fuse.failures().iter().any(|failure| failure.says == Says::Nothing);
             at.site.disk.lose_power();

@@ -5,9 +5,11 @@ use std::time::Duration;
 use quoin_core::config::{AutoCompaction, ClusterState, Config, Gate, Url};
 use quoin_core::id::MemberId;
 use quoin_core::random::Prng;
+use quoin_runtime::assemble::store_config;
 
 use super::draw::draw_faults;
 use super::nemesis::Planned;
+use crate::model::Rules;
 use crate::swarm::one_of;
 
 /// How clients and checkers are to be told apart from each other: the choices of one seed.
@@ -80,6 +82,16 @@ impl Plan {
         config.initial_cluster_state = state;
         config.data_dir = "/data".to_owned();
         config
+    }
+
+    /// What checkers must know of the configuration.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        let config = store_config(&self.config);
+        Rules {
+            min_lease_ttl: config.min_lease_ttl_seconds,
+            max_learners: config.max_learners,
+        }
     }
 
     /// `--initial-cluster` of the founders.

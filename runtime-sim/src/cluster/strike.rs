@@ -334,6 +334,7 @@ impl World<'_> {
         let at = &mut self.machines[machine];
         at.part = Part::Lost;
         at.is_excused = true;
+        self.eyes.tampered(at.id);
         let backup = Backup::take(&at.site.disk, &at.site.table);
         self.end(machine, true)?;
         let at = &self.machines[machine];
@@ -365,6 +366,7 @@ impl World<'_> {
         if hit.is_some_and(|hit| hit.at_tail) {
             // What looks like a torn write may be gone without a word: nobody can find that out alone.
             at.part = Part::Lost;
+            self.eyes.tampered(at.id);
             self.start_copy(machine);
         } else if was_up {
             self.start_later(machine, Duration::from_millis(200));
@@ -599,6 +601,9 @@ impl World<'_> {
                 self.end(other, false)?;
             }
         }
+        let at = &self.machines[machine];
+        let kept = at.life.as_ref().map_or(0, |life| life.status.commit_index);
+        self.eyes.refounded(at.id, kept);
         // It is stopped in good order, so that everything it knows to be committed is written.
         self.halted(machine, quoin_core::member::Halt::Stopped)?;
         self.machines[machine].site.config.force_new_cluster = true;

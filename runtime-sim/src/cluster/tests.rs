@@ -3,10 +3,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use quoin_core::proto::etcdserverpb::WatchResponse;
 use quoin_core::time::Instant;
 
+use super::nemesis::{Fault, Planned, Who};
 use super::ports::{Act, Clients, Endpoints, Observer, Returned};
 use super::tiny::Tiny;
 use super::{Failure, Options, Run, Summary};
@@ -120,5 +122,42 @@ fn many_seeds_end_well() {
     for seed in 20..40 {
         let (result, ..) = run(seed, Options::default());
         result.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+    }
+}
+
+/// A member that dies, starts, takes a snapshot at once and dies again must start from that snapshot, although nobody has told
+/// it of anything committed since.
+#[test]
+fn a_member_that_hears_nobody_starts_again_and_again() {
+    let who = Who::Machine(1);
+    let time = |ms| Instant::ZERO + Duration::from_millis(ms);
+    // A seed with short log files, of which one is kept, and a snapshot every few entries.
+    let seed = 186;
+    for begin in (6_000..6_400).step_by(20) {
+        let crash = |ms| Planned {
+            at: time(ms),
+            until: time(ms + 10),
+            fault: Fault::Crash {
+                who,
+                points: 0,
+                at: None,
+                power: false,
+                away_ms: 100,
+            },
+        };
+        let alone = Planned {
+            at: time(begin),
+            until: time(20_000),
+            fault: Fault::Isolate { who },
+        };
+        let options = Options {
+            members: Some(3),
+            faults: Some(vec![alone, crash(begin + 20), crash(begin + 1_000), crash(begin + 2_000)]),
+            ..Options::default()
+        };
+        let (result, count, _) = run(seed, options);
+        result.unwrap_or_else(|failure| panic!("seed {seed}, {begin}: {failure}"));
+        assert_eq!(count.0.get("faulted"), None, "seed {seed}, {begin}");
+        assert_eq!(count.0["started"], 6, "seed {seed}, {begin}: {:?}", count.0);
     }
 }
