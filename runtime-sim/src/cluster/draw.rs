@@ -101,7 +101,10 @@ fn draw(kind: FaultKind, prng: &mut Prng, lasts_ms: u64, election_ms: u64) -> Op
             // What a disk loses, it loses with the power.
             who: someone,
             points: prng.below(200),
-            at: Some(one_of(prng, &[Touch::Sync, Touch::SyncDir, Touch::Rename, Touch::TableSync])),
+            at: Some(one_of(
+                prng,
+                &[Touch::Sync, Touch::SyncDir, Touch::Rename, Touch::TableSync],
+            )),
             power: true,
             away_ms: prng.below(5_000),
         },

@@ -54,7 +54,11 @@ pub(super) enum What {
     /// The operator looks after what he is doing.
     Operator,
     /// News of a peer.
-    Peer { machine: usize, life: u64, event: PeerEvent },
+    Peer {
+        machine: usize,
+        life: u64,
+        event: PeerEvent,
+    },
     /// A request that must be tried again.
     Retry(OpId),
     /// The table's lane is done with its jobs.

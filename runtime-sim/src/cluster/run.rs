@@ -91,7 +91,11 @@ impl fmt::Display for Failure {
             writeln!(f, "{machine}")?;
         }
         writeln!(f, "{}: {} at {}", self.violation.checker, self.violation.words, self.at)?;
-        write!(f, "rerun: cargo run --release -p quoin-runtime-sim -- replay {}", self.seed)
+        write!(
+            f,
+            "rerun: cargo run --release -p quoin-runtime-sim -- replay {}",
+            self.seed
+        )
     }
 }
 
@@ -246,7 +250,11 @@ pub(super) fn machine(
     let is_rough = plan.rough_disks && number < plan.members.saturating_sub(1) / 2;
     site.disk.set_model(DiskModel {
         halves_sectors: is_rough,
-        blocks: if seeds.below(3) == 0 { Blocks::Large } else { Blocks::Small },
+        blocks: if seeds.below(3) == 0 {
+            Blocks::Large
+        } else {
+            Blocks::Small
+        },
         ..DiskModel::default()
     });
     site.disk.set_struck(struck);

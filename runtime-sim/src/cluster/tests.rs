@@ -102,7 +102,11 @@ fn a_cluster_without_faults_makes_progress() {
             tiny.asked
         );
         assert_eq!(count.0["started"], members as u64, "seed {seed}: {:?}", count.0);
-        assert!(count.0["watched"] > 100 && count.0["durable"] > 100, "seed {seed}: {:?}", count.0);
+        assert!(
+            count.0["watched"] > 100 && count.0["durable"] > 100,
+            "seed {seed}: {:?}",
+            count.0
+        );
         assert!(summary.events > 1_000, "seed {seed}");
     }
 }
@@ -152,7 +156,12 @@ fn a_member_that_hears_nobody_starts_again_and_again() {
         };
         let options = Options {
             members: Some(3),
-            faults: Some(vec![alone, crash(begin + 20), crash(begin + 1_000), crash(begin + 2_000)]),
+            faults: Some(vec![
+                alone,
+                crash(begin + 20),
+                crash(begin + 1_000),
+                crash(begin + 2_000),
+            ]),
             ..Options::default()
         };
         let (result, count, _) = run(seed, options);
