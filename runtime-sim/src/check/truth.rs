@@ -411,11 +411,16 @@ impl Truth {
                 })
             }
             Observation::Installed {
-                member, index, term, ..
+                member,
+                batch,
+                hard_state,
+                index,
+                term,
+                ..
             } => {
                 let facts = self.facts(member);
                 facts.log.start_after(index, term);
-                facts.disk.installed(index);
+                facts.disk.installed(batch, hard_state.copied(), index);
                 facts.commit = facts.commit.max(index);
                 Ok(())
             }

@@ -122,6 +122,8 @@ impl World<'_> {
                 self.eyes.mix([batch.0, index, term, 0x125]);
                 let seen = Observation::Installed {
                     member: at.id,
+                    batch,
+                    hard_state: Some(&hard_state),
                     index,
                     term,
                     conf_state: &conf_state,

@@ -3,7 +3,8 @@
 //! # Fault model
 //! A sound link is a connection: frames arrive whole, once and in order, after a latency that varies a little. Faults, each
 //! while it lasts:
-//! - **Drop**, **Duplicate**: of a thousand frames so many are lost, or arrive twice.
+//! - **Drop**, **Duplicate**: of a thousand frames so many are lost, or arrive twice. A proposal passed on to the leader
+//!   never arrives twice, then or later: raft takes it for two, as etcd's does, and the streams between peers repeat nothing.
 //! - **Delay**: every frame is late by an exponential time, and so is overtaken by others.
 //! - **Clog**: frames are held back, then all arrive at once.
 //! - **Bandwidth**: a frame takes as long as its bytes; what does not fit the queue is dropped, and the sender is told.
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use prost::Message as _;
-use quoin_core::proto::raftpb::Message;
+use quoin_core::proto::raftpb::{Message, MessageType};
 use quoin_core::random::Prng;
 use quoin_core::time::Instant;
 
@@ -256,7 +257,7 @@ impl Net {
             self.struck.note(FaultKind::Drop);
             return Posted::Gone;
         }
-        if self.posted.is_multiple_of(97) {
+        if self.posted.is_multiple_of(97) && may_repeat(&message) {
             self.keep_stale(from, &message);
         }
         if condition.is_clogged {
@@ -268,7 +269,7 @@ impl Net {
             self.struck.note(FaultKind::Bandwidth);
             return Posted::Refused;
         }
-        if condition.duplicate_permille > 0 && self.prng.below(1_000) < condition.duplicate_permille {
+        if condition.duplicate_permille > 0 && may_repeat(&message) && self.prng.below(1_000) < condition.duplicate_permille {
             self.struck.note(FaultKind::Duplicate);
             self.dispatch(now, from, to, Parcel::Message(message.clone()), queue);
         }
@@ -572,4 +573,9 @@ mod tests {
             .sum();
         assert!((80..120).contains(&total.as_secs()), "{total:?}");
     }
+}
+
+/// Whether consensus takes a message that comes again for the same.
+fn may_repeat(message: &Message) -> bool {
+    message.get_msg_type() != MessageType::MsgPropose
 }
