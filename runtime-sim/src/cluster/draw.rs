@@ -98,8 +98,12 @@ fn draw(kind: FaultKind, prng: &mut Prng, lasts_ms: u64, election_ms: u64) -> Op
         | FaultKind::StaleFrame
         | FaultKind::MisaddressedFrame => draw_network(kind, prng, someone),
         FaultKind::LostSectors | FaultKind::LostNames | FaultKind::TornSector | FaultKind::ZeroTail => Fault::Crash {
-            // What a disk loses, it loses with the power.
-            who: someone,
+            // What a disk loses, it loses with the power; the first machine's may leave halves of sectors.
+            who: if kind == FaultKind::TornSector {
+                Who::Machine(0)
+            } else {
+                someone
+            },
             points: prng.below(200),
             at: Some(one_of(
                 prng,

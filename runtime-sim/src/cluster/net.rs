@@ -269,7 +269,10 @@ impl Net {
             self.struck.note(FaultKind::Bandwidth);
             return Posted::Refused;
         }
-        if condition.duplicate_permille > 0 && may_repeat(&message) && self.prng.below(1_000) < condition.duplicate_permille {
+        if condition.duplicate_permille > 0
+            && may_repeat(&message)
+            && self.prng.below(1_000) < condition.duplicate_permille
+        {
             self.struck.note(FaultKind::Duplicate);
             self.dispatch(now, from, to, Parcel::Message(message.clone()), queue);
         }

@@ -43,6 +43,8 @@ pub(super) enum What {
     Frame { place: u32, number: u32 },
     /// From here on all is well.
     Heal,
+    /// The quorum that goes on may be up.
+    Healed,
     /// A request is handed on to the leader, or its answer comes back.
     Hop(u32),
     /// The watch hub has mail.

@@ -220,6 +220,7 @@ fn build(seed: u64, plan: Plan, clients: Box<dyn Clients>, eyes: Eyes<'_>) -> Wo
         active: Vec::new(),
         cut_for_ever: [false; MACHINES_MAX],
         healed: false,
+        core: Vec::new(),
         operator: Operator::default(),
         checks_all: eyes.traces(),
         eyes,

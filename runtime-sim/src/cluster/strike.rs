@@ -19,6 +19,10 @@ use crate::fuse::{Failure, Says, Touch};
 use crate::observe::{Observation, Verdict};
 use crate::process::Process;
 
+/// After so long whoever is needed has started and found the others, or will soon.
+const SETTLES: Duration = Duration::from_secs(3);
+/// Then that is looked at again so often.
+const LOOKS_AGAIN: Duration = Duration::from_millis(500);
 /// A clock that runs right.
 const RIGHT: u64 = 1_000_000;
 
@@ -561,6 +565,23 @@ impl World<'_> {
                 let after = Duration::from_millis(self.prng.below(2_000));
                 self.start_later(*machine, after);
             }
+        }
+        self.core = core;
+        self.queue.push(self.now + SETTLES, What::Healed);
+        Ok(())
+    }
+
+    /// The quorum that goes on is up and connected: from here on promises have deadlines.
+    pub(super) fn is_healed(&mut self) -> Verdict {
+        let core = std::mem::take(&mut self.core);
+        let is_whole = |machine: &usize| {
+            let (from, mut others) = (&self.machines[*machine], core.iter());
+            from.is_up() && others.all(|other| other == machine || from.connected[*other])
+        };
+        if !core.iter().all(is_whole) {
+            self.core = core;
+            self.queue.push(self.now + LOOKS_AGAIN, What::Healed);
+            return Ok(());
         }
         let election_ms = core
             .iter()

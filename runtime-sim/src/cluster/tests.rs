@@ -8,10 +8,13 @@ use std::time::Duration;
 use quoin_core::proto::etcdserverpb::WatchResponse;
 use quoin_core::time::Instant;
 
+use super::campaign::{Campaign, Lenient};
 use super::nemesis::{Fault, Planned, Who};
 use super::ports::{Act, Clients, Endpoints, Observer, Returned};
 use super::tiny::Tiny;
 use super::{Failure, Options, Run, Summary};
+use crate::client::Crowd;
+use crate::faults::FaultKind;
 use crate::observe::{Observation, OpId, StreamId, Verdict};
 
 /// Counts observations by kind.
@@ -121,11 +124,19 @@ fn equal_seeds_give_equal_runs() {
     }
 }
 
+/// Nobody gives up without a reason, what is healed goes on, and of every family of faults something strikes.
 #[test]
-fn many_seeds_end_well() {
-    for seed in 20..40 {
-        let (result, ..) = run(seed, Options::default());
-        result.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+fn faults_of_every_family_strike_and_are_survived() {
+    let mut campaign = Campaign::default();
+    for seed in 1_000..1_030 {
+        let clients = |seed, _: &_| -> Box<dyn Clients> { Box::new(Crowd::new(seed)) };
+        let judged = campaign.run(seed, Options::default(), clients, |_| Box::new(Lenient::default()));
+        judged.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+    }
+    for family in ["network", "disk", "process", "clock", "operation"] {
+        let kinds = FaultKind::ALL.iter().filter(|kind| kind.family() == family);
+        let struck: u64 = kinds.map(|kind| campaign.struck.count(*kind)).sum();
+        assert!(struck > 20, "{family}: {struck}");
     }
 }
 
