@@ -544,6 +544,11 @@ pub(super) fn exponential(prng: &mut Prng, mean: Duration) -> Duration {
     Duration::from_nanos(nanos.min(10_000_000_000))
 }
 
+/// Whether consensus takes a message that comes again for the same.
+fn may_repeat(message: &Message) -> bool {
+    message.get_msg_type() != MessageType::MsgPropose
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -576,9 +581,4 @@ mod tests {
             .sum();
         assert!((80..120).contains(&total.as_secs()), "{total:?}");
     }
-}
-
-/// Whether consensus takes a message that comes again for the same.
-fn may_repeat(message: &Message) -> bool {
-    message.get_msg_type() != MessageType::MsgPropose
 }
