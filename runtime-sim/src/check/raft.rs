@@ -67,7 +67,9 @@ impl Checker for Raft {
                 let campaign = self.peers.get_mut(&member).and_then(|peer| peer.campaign.take());
                 let passed = campaign.filter(|(_, index)| *index > view.applied_index);
                 ensure(passed.is_none(), "C41", || {
-                    format!("member {member} campaigns (term, entry) {passed:?} past a membership change that it has not applied")
+                    format!(
+                        "member {member} campaigns (term, entry) {passed:?} past a membership change that it has not applied"
+                    )
                 })?;
                 let learns = view.cluster.conf_state().learners.contains(&member.0);
                 ensure(status.is_learner == learns, "C41", || {

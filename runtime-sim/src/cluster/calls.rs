@@ -109,10 +109,19 @@ impl World<'_> {
     }
 
     /// A client asks a member.
-    pub(super) fn ask(&mut self, id: OpId, client: ClientId, member: MemberId, call: Call, deadline: Instant) -> Verdict {
+    pub(super) fn ask(
+        &mut self,
+        id: OpId,
+        client: ClientId,
+        member: MemberId,
+        call: Call,
+        deadline: Instant,
+    ) -> Verdict {
         if self.eyes.traces() {
-            self.eyes
-                .note(self.now, format_args!("client {} asks {member} {}: {call:?}", client.0, id.0));
+            self.eyes.note(
+                self.now,
+                format_args!("client {} asks {member} {}: {call:?}", client.0, id.0),
+            );
         }
         let seen = Observation::Invoked {
             op: id,
@@ -242,7 +251,10 @@ impl World<'_> {
         if leads && let Some(request) = leaders_request(&op.call) {
             return self.ask_node(id, request);
         }
-        match self.find(leader).filter(|to| *to != from && self.machines[from].connected[*to]) {
+        match self
+            .find(leader)
+            .filter(|to| *to != from && self.machines[from].connected[*to])
+        {
             Some(to) => self.send_hop(Hop {
                 op: id,
                 from,
@@ -267,7 +279,9 @@ impl World<'_> {
 
     /// A request that was handed on arrives, or its answer.
     pub(super) fn hop_arrives(&mut self, place: u32) -> Verdict {
-        let Some(hop) = self.hops.take(place) else { return Ok(()) };
+        let Some(hop) = self.hops.take(place) else {
+            return Ok(());
+        };
         let Some(op) = self.ops.get(&hop.op) else { return Ok(()) };
         match hop.result {
             Some(Err(Error::NotLeader | Error::Stopped)) => {
@@ -391,8 +405,10 @@ impl World<'_> {
         self.eyes.mix([self.now.as_nanos(), id.0, u64::from(result.is_some())]);
         self.eyes.see(self.now, &seen)?;
         if self.eyes.traces() {
-            self.eyes
-                .note(self.now, format_args!("{} returns, answered: {}", id.0, result.is_some()));
+            self.eyes.note(
+                self.now,
+                format_args!("{} returns, answered: {}", id.0, result.is_some()),
+            );
         }
         if client.is_none() {
             return Ok(());

@@ -94,7 +94,9 @@ impl Observer for Lenient {
                 Ok(())
             }
             // A full cluster goes on by saying so.
-            Observation::Replied { result: Err(refusal), .. } if self.healed => {
+            Observation::Replied {
+                result: Err(refusal), ..
+            } if self.healed => {
                 self.answered += u64::from(refusal.code == i32::from(Code::ResourceExhausted.number()));
                 Ok(())
             }
@@ -152,7 +154,12 @@ pub fn command(name: &str, args: &[String]) -> ExitCode {
                 return ExitCode::from(2);
             };
             let printed = args.iter().any(|arg| arg == "--trace");
-            replay(seed, members, if printed { Tracing::Printed } else { Tracing::Kept }, &bench)
+            replay(
+                seed,
+                members,
+                if printed { Tracing::Printed } else { Tracing::Kept },
+                &bench,
+            )
         }
     }
 }
@@ -230,7 +237,15 @@ fn replay(seed: u64, members: Option<usize>, tracing: Tracing, bench: &Bench) ->
 fn keep_counts(struck: &Struck) {
     let lines: String = FaultKind::ALL
         .iter()
-        .map(|kind| format!("{:10} {:20} {:10}  {}\n", kind.family(), format!("{kind:?}"), struck.count(*kind), kind.words()))
+        .map(|kind| {
+            format!(
+                "{:10} {:20} {:10}  {}\n",
+                kind.family(),
+                format!("{kind:?}"),
+                struck.count(*kind),
+                kind.words()
+            )
+        })
         .collect();
     let kept = Path::new(COUNTS)
         .parent()

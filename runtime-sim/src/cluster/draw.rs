@@ -98,10 +98,17 @@ fn draw(kind: FaultKind, prng: &mut Prng, lasts_ms: u64, election_ms: u64) -> Op
         | FaultKind::StaleFrame
         | FaultKind::MisaddressedFrame => draw_network(kind, prng, someone),
         FaultKind::LostSectors | FaultKind::LostNames | FaultKind::TornSector | FaultKind::ZeroTail => Fault::Crash {
-            // What a disk loses, it loses with the power.
-            who: someone,
+            // What a disk loses, it loses with the power; the first machine's may leave halves of sectors.
+            who: if kind == FaultKind::TornSector {
+                Who::Machine(0)
+            } else {
+                someone
+            },
             points: prng.below(200),
-            at: Some(one_of(prng, &[Touch::Sync, Touch::SyncDir, Touch::Rename, Touch::TableSync])),
+            at: Some(one_of(
+                prng,
+                &[Touch::Sync, Touch::SyncDir, Touch::Rename, Touch::TableSync],
+            )),
             power: true,
             away_ms: prng.below(5_000),
         },

@@ -163,7 +163,11 @@ impl World<'_> {
             Effect::Replace { batch, view, index } => {
                 self.eyes.mix([batch.0, index, 0x4e9]);
                 if let Some(life) = &mut self.machines[machine].life {
-                    life.process.give_rows(TableJob::Replace { batch, index, view: Box::new(view) });
+                    life.process.give_rows(TableJob::Replace {
+                        batch,
+                        index,
+                        view: Box::new(view),
+                    });
                 }
                 Ok(())
             }
@@ -233,14 +237,7 @@ impl World<'_> {
         Ok(())
     }
 
-    fn publish(
-        &mut self,
-        machine: usize,
-        view: View,
-        events: Arc<[Event]>,
-        restored: bool,
-        status: Status,
-    ) -> Verdict {
+    fn publish(&mut self, machine: usize, view: View, events: Arc<[Event]>, restored: bool, status: Status) -> Verdict {
         let at = &mut self.machines[machine];
         let Some(life) = &mut at.life else { return Ok(()) };
         self.eyes.mix([
@@ -327,7 +324,8 @@ impl World<'_> {
         let posted = match target {
             Some(target) => {
                 let image = received::bytes_of(view);
-                self.net.post_snapshot(self.now, from, target, message, image, &mut self.queue)
+                self.net
+                    .post_snapshot(self.now, from, target, message, image, &mut self.queue)
             }
             None => Posted::Refused,
         };
@@ -339,7 +337,11 @@ impl World<'_> {
 
     /// A sender hears what became of its snapshot.
     fn tell_snapshot(&mut self, machine: usize, to: MemberId, received: bool) {
-        let silence = if received { Duration::ZERO } else { Duration::from_secs(1) };
+        let silence = if received {
+            Duration::ZERO
+        } else {
+            Duration::from_secs(1)
+        };
         let at = self.now + silence + self.net.latency();
         if let Some(life) = &self.machines[machine].life {
             let life = life.number;
@@ -366,8 +368,10 @@ impl World<'_> {
             return self.dies(to);
         }
         self.eyes.mix([self.now.as_nanos(), index, u64::from(saved.is_ok())]);
-        self.eyes
-            .note(self.now, format_args!("{to} got a snapshot at {index}: {:?}", saved.as_ref().err()));
+        self.eyes.note(
+            self.now,
+            format_args!("{to} got a snapshot at {index}: {:?}", saved.as_ref().err()),
+        );
         self.tell_snapshot(from, receiver, saved.is_ok());
         match saved {
             Ok(store) => {

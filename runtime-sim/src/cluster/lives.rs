@@ -96,7 +96,11 @@ impl World<'_> {
     fn peers_answers(&self, machine: usize) -> Vec<(String, RemoteAnswer)> {
         let mut answers = Vec::new();
         for (other, at) in self.machines.iter().enumerate() {
-            let Some(life) = at.life.as_ref().filter(|_| other != machine && self.net.connects(machine, other)) else {
+            let Some(life) = at
+                .life
+                .as_ref()
+                .filter(|_| other != machine && self.net.connects(machine, other))
+            else {
                 continue;
             };
             let cluster = &life.view.cluster;
@@ -124,7 +128,8 @@ impl World<'_> {
     fn failed_to_start(&mut self, machine: usize, error: BootError) -> Verdict {
         let at = &mut self.machines[machine];
         let id = at.id;
-        self.eyes.note(self.now, format_args!("{machine} does not start: {error}"));
+        self.eyes
+            .note(self.now, format_args!("{machine} does not start: {error}"));
         self.eyes.mix([self.now.as_nanos(), machine as u64, 0xdead]);
         if at.site.fuse.blown() {
             return self.dies(machine);
@@ -202,7 +207,12 @@ impl World<'_> {
                 at.part = Part::Lost;
                 self.eyes.tampered(at.id);
             }
-            at.is_deceived &= at.site.fuse.failures().iter().any(|failure| failure.says == Says::Nothing);
+            at.is_deceived &= at
+                .site
+                .fuse
+                .failures()
+                .iter()
+                .any(|failure| failure.says == Says::Nothing);
             at.site.disk.lose_power();
             at.site.table.lose_power();
         } else {
@@ -216,10 +226,12 @@ impl World<'_> {
         if let Some(life) = &life {
             at.last_view = Some(life.view.clone());
         }
-        self.eyes.mix([self.now.as_nanos(), machine as u64, u64::from(lost_power), 0xe0d]);
+        self.eyes
+            .mix([self.now.as_nanos(), machine as u64, u64::from(lost_power), 0xe0d]);
         self.eyes
             .note(self.now, format_args!("{machine} is gone, power lost: {lost_power}"));
-        self.eyes.see(self.now, &Observation::Ended { member: id, lost_power })?;
+        self.eyes
+            .see(self.now, &Observation::Ended { member: id, lost_power })?;
         if !was_up {
             return Ok(());
         }
@@ -329,13 +341,7 @@ impl World<'_> {
         if life.wakes_at.is_none_or(|planned| planned > wake) {
             life.wakes_at = Some(wake);
             let number = life.number;
-            self.queue.push(
-                wake,
-                What::Wake {
-                    machine,
-                    life: number,
-                },
-            );
+            self.queue.push(wake, What::Wake { machine, life: number });
         }
     }
 

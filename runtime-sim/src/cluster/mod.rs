@@ -19,10 +19,10 @@ mod lives;
 mod member;
 pub mod nemesis;
 mod net;
+mod operator;
 pub mod plan;
 pub mod ports;
 mod queue;
-mod operator;
 mod run;
 mod serve;
 mod streams;
@@ -77,6 +77,8 @@ struct World<'o> {
     /// Machines that nobody reaches any more, for ever.
     cut_for_ever: [bool; MACHINES_MAX],
     healed: bool,
+    /// Who goes on after that.
+    core: Vec<usize>,
     operator: Operator,
     eyes: Eyes<'o>,
     struck: Struck,
@@ -128,6 +130,7 @@ impl World<'_> {
             }
             What::Frame { place, number } => self.frame_arrives(place, number),
             What::Heal => self.heal(),
+            What::Healed => self.is_healed(),
             What::Hop(place) => self.hop_arrives(place),
             What::Hub { machine, life } => self.hub_turn(machine, life),
             What::Log { machine, life } => self.log_works(machine, life),
@@ -174,6 +177,7 @@ impl World<'_> {
             | What::FaultFlaps(_)
             | What::Finish
             | What::Heal
+            | What::Healed
             | What::Operator
             | What::Start { .. }
             | What::StreamArrive(_)

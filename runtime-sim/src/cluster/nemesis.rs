@@ -53,65 +53,171 @@ pub struct Flags {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
     /// Of a thousand frames so many are lost.
-    Drop { permille: u64 },
+    Drop {
+        /// How many.
+        permille: u64,
+    },
     /// Of a thousand frames so many arrive twice.
-    Duplicate { permille: u64 },
+    Duplicate {
+        /// How many.
+        permille: u64,
+    },
     /// Frames are late by this much on average.
-    Delay { mean_ms: u64 },
+    Delay {
+        /// Milliseconds.
+        mean_ms: u64,
+    },
     /// A machine's links stall.
-    Clog { who: Who },
+    Clog {
+        /// Who.
+        who: Who,
+    },
     /// All links are slow.
-    Bandwidth { bytes_per_second: u64 },
+    Bandwidth {
+        /// Bytes in a second.
+        bytes_per_second: u64,
+    },
     /// One against all.
-    Isolate { who: Who },
+    Isolate {
+        /// Who.
+        who: Who,
+    },
     /// Those whose bit is set against the others.
-    Split { left: u64 },
+    Split {
+        /// A bit for each machine.
+        left: u64,
+    },
     /// The same, but one hears both.
-    Bridge { left: u64, bridge: Who },
+    Bridge {
+        /// A bit for each machine.
+        left: u64,
+        /// The one.
+        bridge: Who,
+    },
     /// Neighbours only.
     Ring,
     /// Nothing passes from one to the other.
-    OneWay { from: Who, to: Who },
+    OneWay {
+        /// From whom.
+        from: Who,
+        /// To whom.
+        to: Who,
+    },
     /// It hears nobody.
-    Deaf { who: Who },
+    Deaf {
+        /// Who.
+        who: Who,
+    },
     /// Clients do not reach it.
-    ClientCut { who: Who },
+    ClientCut {
+        /// Who.
+        who: Who,
+    },
     /// It is isolated, and not, in turns.
-    Flap { who: Who, every_ms: u64 },
+    Flap {
+        /// Who.
+        who: Who,
+        /// Milliseconds between changes.
+        every_ms: u64,
+    },
     /// Messages of this type are lost.
-    KindLost { kind: i32 },
+    KindLost {
+        /// The type.
+        kind: i32,
+    },
     /// Its connections are reset, those of clients too.
-    Reset { who: Who },
+    Reset {
+        /// Who.
+        who: Who,
+    },
     /// Of a thousand frames so many are damaged in this way.
-    Damage { how: FaultKind, permille: u64 },
+    Damage {
+        /// What is wrong.
+        how: FaultKind,
+        /// How many.
+        permille: u64,
+    },
     /// Old frames arrive again.
-    Stale { frames: u64 },
+    Stale {
+        /// How many.
+        frames: u64,
+    },
     /// Something is wrong with its disk.
-    Disk { who: Who, how: FaultKind, amount: u64 },
+    Disk {
+        /// Who.
+        who: Who,
+        /// What is wrong.
+        how: FaultKind,
+        /// What else is to be chosen: which call, how many are spared, how slow.
+        amount: u64,
+    },
     /// It dies after so many points, or at a call of a kind.
     Crash {
+        /// Who.
         who: Who,
+        /// How many points are passed first.
         points: u64,
+        /// The kind of call.
         at: Option<Touch>,
+        /// Whether the power is lost too.
         power: bool,
+        /// Milliseconds until it is started again.
         away_ms: u64,
     },
     /// It dies, and again while it starts.
-    RecoveryCrash { who: Who, points: u64, times: u64, power: bool },
+    RecoveryCrash {
+        /// Who.
+        who: Who,
+        /// How many points are passed first.
+        points: u64,
+        /// How often.
+        times: u64,
+        /// Whether the power is lost too.
+        power: bool,
+    },
     /// All lose power.
-    RoomPowerLoss { away_ms: u64 },
+    RoomPowerLoss {
+        /// Milliseconds until it is started again.
+        away_ms: u64,
+    },
     /// It loses power and stays away.
-    LongOutage { who: Who, minutes: u64 },
+    LongOutage {
+        /// Who.
+        who: Who,
+        /// Minutes that pass on its clocks.
+        minutes: u64,
+    },
     /// It stands still.
-    Pause { who: Who },
+    Pause {
+        /// Who.
+        who: Who,
+    },
     /// It is restarted with other flags.
-    FlagChange { who: Who, flags: Flags },
+    FlagChange {
+        /// Who.
+        who: Who,
+        /// The flags.
+        flags: Flags,
+    },
     /// Its monotonic clock runs at this rate, in millionths.
-    Drift { who: Who, rate: u64 },
+    Drift {
+        /// Who.
+        who: Who,
+        /// The rate.
+        rate: u64,
+    },
     /// Its wall clock jumps.
-    WallJump { who: Who, by_ms: i64 },
+    WallJump {
+        /// Who.
+        who: Who,
+        /// Milliseconds, forwards or back.
+        by_ms: i64,
+    },
     /// Its node is not woken.
-    TickStarvation { who: Who },
+    TickStarvation {
+        /// Who.
+        who: Who,
+    },
     /// A voter is added.
     AddVoter,
     /// A learner is added.
@@ -119,19 +225,37 @@ pub enum Fault {
     /// The learner, if there is one, is promoted.
     Promote,
     /// It is removed.
-    Remove { who: Who },
+    Remove {
+        /// Who.
+        who: Who,
+    },
     /// It is removed, and another is added; its disk may be lost before that.
-    Replace { who: Who },
+    Replace {
+        /// Who.
+        who: Who,
+    },
     /// Its peer URLs change.
-    UpdateUrls { who: Who },
+    UpdateUrls {
+        /// Who.
+        who: Who,
+    },
     /// Leadership is moved to it.
-    MoveLeader { who: Who },
+    MoveLeader {
+        /// Who.
+        who: Who,
+    },
     /// It defragments.
-    Defragment { who: Who },
+    Defragment {
+        /// Who.
+        who: Who,
+    },
     /// Each is stopped and started in turn.
     RollingRestart,
     /// It founds a cluster of its own, and the others are given up.
-    ForceNewCluster { who: Who },
+    ForceNewCluster {
+        /// Who.
+        who: Who,
+    },
 }
 
 impl Fault {

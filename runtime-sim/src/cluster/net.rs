@@ -166,7 +166,14 @@ impl Net {
     }
 
     /// Changes the condition of a link; what it held back goes on its way.
-    pub(super) fn set_condition(&mut self, now: Instant, from: usize, to: usize, condition: Condition, queue: &mut Queue) {
+    pub(super) fn set_condition(
+        &mut self,
+        now: Instant,
+        from: usize,
+        to: usize,
+        condition: Condition,
+        queue: &mut Queue,
+    ) {
         let link = self.link(from, to);
         let was_slow = link.condition.bytes_per_second > 0 && condition.bytes_per_second == 0;
         link.condition = condition;
@@ -262,12 +269,17 @@ impl Net {
             self.struck.note(FaultKind::Bandwidth);
             return Posted::Refused;
         }
-        if condition.duplicate_permille > 0 && may_repeat(&message) && self.prng.below(1_000) < condition.duplicate_permille {
+        if condition.duplicate_permille > 0
+            && may_repeat(&message)
+            && self.prng.below(1_000) < condition.duplicate_permille
+        {
             self.struck.note(FaultKind::Duplicate);
             self.dispatch(now, from, to, Parcel::Message(message.clone()), queue);
         }
         match condition.damage {
-            Some((kind, permille)) if self.prng.below(1_000) < permille => self.damage(now, from, to, kind, message, queue),
+            Some((kind, permille)) if self.prng.below(1_000) < permille => {
+                self.damage(now, from, to, kind, message, queue)
+            }
             _ => self.dispatch(now, from, to, Parcel::Message(message), queue),
         }
         Posted::Gone
@@ -293,14 +305,18 @@ impl Net {
             return Posted::Refused;
         }
         if condition.is_clogged || (condition.drop_permille > 0 && self.prng.below(1_000) < condition.drop_permille) {
-            self.struck.note(if condition.is_clogged { FaultKind::Clog } else { FaultKind::Drop });
+            self.struck.note(if condition.is_clogged {
+                FaultKind::Clog
+            } else {
+                FaultKind::Drop
+            });
             return Posted::Refused;
         }
         let bytes = image.len() as u64;
-        if condition.bytes_per_second > 0 {
+        if let Some(nanos) = (bytes * 1_000_000_000).checked_div(condition.bytes_per_second) {
             self.struck.note(FaultKind::Bandwidth);
             let link = self.link(from, to);
-            link.free_at = link.free_at.max(now) + Duration::from_nanos(bytes * 1_000_000_000 / condition.bytes_per_second);
+            link.free_at = link.free_at.max(now) + Duration::from_nanos(nanos);
         }
         if let Some((kind, permille)) = condition.damage
             && kind != FaultKind::MisaddressedFrame
@@ -325,7 +341,8 @@ impl Net {
         let bytes = message.encoded_len() as u64 + 32;
         let link = self.link(from, to);
         let backlog = link.free_at.saturating_since(now);
-        let waiting = u64::try_from(backlog.as_nanos() * u128::from(bytes_per_second) / 1_000_000_000).unwrap_or(u64::MAX);
+        let waiting =
+            u64::try_from(backlog.as_nanos() * u128::from(bytes_per_second) / 1_000_000_000).unwrap_or(u64::MAX);
         if waiting + bytes > SLOW_QUEUE_BYTES.min(bytes_per_second * 2) {
             return false;
         }
@@ -397,7 +414,10 @@ impl Net {
         match kind {
             FaultKind::CutFrame => bytes.truncate(self.prng.below(len) as usize),
             FaultKind::SplicedFrame => {
-                let other = self.stale.first().map_or_else(|| message.clone(), |(_, other)| other.clone());
+                let other = self
+                    .stale
+                    .first()
+                    .map_or_else(|| message.clone(), |(_, other)| other.clone());
                 let other = seal(self.cluster, from, to, &other);
                 let (head, tail) = (self.prng.below(len), self.prng.below(other.len() as u64));
                 bytes.truncate(head as usize);
@@ -506,7 +526,10 @@ fn open(mut bytes: Bytes, cluster: u64, from: usize, to: usize) -> Option<Messag
     if bytes.len() < HEAD_BYTES || bytes.get_u64() != checksum(&bytes) {
         return None;
     }
-    if [cluster, from as u64, to as u64].iter().any(|id| bytes.get_u64() != *id) {
+    if [cluster, from as u64, to as u64]
+        .iter()
+        .any(|id| bytes.get_u64() != *id)
+    {
         return None;
     }
     Message::decode(bytes).ok()
@@ -519,6 +542,11 @@ pub(super) fn exponential(prng: &mut Prng, mean: Duration) -> Duration {
     let halvings = u64::from(prng.next_u64().trailing_zeros());
     let nanos = (mean / 1_000).saturating_mul(halvings * 693 + prng.below(693));
     Duration::from_nanos(nanos.min(10_000_000_000))
+}
+
+/// Whether consensus takes a message that comes again for the same.
+fn may_repeat(message: &Message) -> bool {
+    message.get_msg_type() != MessageType::MsgPropose
 }
 
 #[cfg(test)]
@@ -548,12 +576,9 @@ mod tests {
     #[test]
     fn exponential_times_have_their_mean() {
         let mut prng = Prng::new(1);
-        let total: Duration = (0..10_000).map(|_| exponential(&mut prng, Duration::from_millis(10))).sum();
+        let total: Duration = (0..10_000)
+            .map(|_| exponential(&mut prng, Duration::from_millis(10)))
+            .sum();
         assert!((80..120).contains(&total.as_secs()), "{total:?}");
     }
-}
-
-/// Whether consensus takes a message that comes again for the same.
-fn may_repeat(message: &Message) -> bool {
-    message.get_msg_type() != MessageType::MsgPropose
 }

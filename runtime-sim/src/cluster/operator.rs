@@ -160,7 +160,11 @@ impl World<'_> {
         let Some((task, tries)) = self.operator.tasks.first().copied() else {
             return Ok(());
         };
-        let next = if tries > TRIES_MAX { None } else { self.work_on(task, tries)? };
+        let next = if tries > TRIES_MAX {
+            None
+        } else {
+            self.work_on(task, tries)?
+        };
         match next {
             Some((task, tries)) => self.operator.tasks[0] = (task, tries),
             None => drop(self.operator.tasks.remove(0)),
@@ -202,7 +206,11 @@ impl World<'_> {
         tries: u32,
     ) -> Result<Option<(Task, u32)>, crate::observe::Violation> {
         if self.adopt(machine) {
-            let kind = if is_learner { FaultKind::AddLearner } else { FaultKind::AddVoter };
+            let kind = if is_learner {
+                FaultKind::AddLearner
+            } else {
+                FaultKind::AddVoter
+            };
             self.struck.note(kind);
             return Ok(None);
         }
@@ -220,7 +228,11 @@ impl World<'_> {
         let url = peer_url(machine);
         let Some(view) = self.newest_view() else { return false };
         let members: Vec<_> = view.cluster.members().cloned().collect();
-        let Some(id) = members.iter().find(|member| member.peer_urls.contains(&url)).map(|member| member.id) else {
+        let Some(id) = members
+            .iter()
+            .find(|member| member.peer_urls.contains(&url))
+            .map(|member| member.id)
+        else {
             return false;
         };
         let name = |member: &quoin_core::membership::Member| {
@@ -280,9 +292,15 @@ impl World<'_> {
         tries: u32,
     ) -> Result<Option<(Task, u32)>, crate::observe::Violation> {
         let id = self.machines[machine].id;
-        let Some(view) = self.newest_view() else { return Ok(None) };
+        let Some(view) = self.newest_view() else {
+            return Ok(None);
+        };
         if view.cluster.is_removed(id) {
-            self.struck.note(if replaced { FaultKind::Replace } else { FaultKind::Remove });
+            self.struck.note(if replaced {
+                FaultKind::Replace
+            } else {
+                FaultKind::Remove
+            });
             let at = &mut self.machines[machine];
             if at.part == Part::Member {
                 at.part = Part::Removed;
@@ -311,11 +329,20 @@ impl World<'_> {
         task
     }
 
-    fn update(&mut self, machine: usize, port: u16, tries: u32) -> Result<Option<(Task, u32)>, crate::observe::Violation> {
+    fn update(
+        &mut self,
+        machine: usize,
+        port: u16,
+        tries: u32,
+    ) -> Result<Option<(Task, u32)>, crate::observe::Violation> {
         let id = self.machines[machine].id;
         let url = peer_url(machine).replace("2380", &port.to_string());
-        let Some(view) = self.newest_view() else { return Ok(None) };
-        let Some(member) = view.cluster.member(id) else { return Ok(None) };
+        let Some(view) = self.newest_view() else {
+            return Ok(None);
+        };
+        let Some(member) = view.cluster.member(id) else {
+            return Ok(None);
+        };
         if member.peer_urls.contains(&url) {
             self.struck.note(FaultKind::UpdateUrls);
             let urls = Url::parse_list(&url).expect("it is a URL");

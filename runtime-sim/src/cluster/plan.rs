@@ -63,7 +63,7 @@ impl Plan {
             heals_after,
             calm: Duration::from_secs(40),
             minority_dies: prng.below(3) == 0,
-            rough_disks: prng.below(3) == 0,
+            rough_disks: prng.below(3) > 0,
             faults: Vec::new(),
         };
         plan.faults = draw_faults(seed, &plan);

@@ -43,6 +43,8 @@ pub(super) enum What {
     Frame { place: u32, number: u32 },
     /// From here on all is well.
     Heal,
+    /// The quorum that goes on may be up.
+    Healed,
     /// A request is handed on to the leader, or its answer comes back.
     Hop(u32),
     /// The watch hub has mail.
@@ -54,7 +56,11 @@ pub(super) enum What {
     /// The operator looks after what he is doing.
     Operator,
     /// News of a peer.
-    Peer { machine: usize, life: u64, event: PeerEvent },
+    Peer {
+        machine: usize,
+        life: u64,
+        event: PeerEvent,
+    },
     /// A request that must be tried again.
     Retry(OpId),
     /// The table's lane is done with its jobs.

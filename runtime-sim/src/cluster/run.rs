@@ -91,7 +91,11 @@ impl fmt::Display for Failure {
             writeln!(f, "{machine}")?;
         }
         writeln!(f, "{}: {} at {}", self.violation.checker, self.violation.words, self.at)?;
-        write!(f, "rerun: cargo run --release -p quoin-runtime-sim -- replay {}", self.seed)
+        write!(
+            f,
+            "rerun: cargo run --release -p quoin-runtime-sim -- replay {}",
+            self.seed
+        )
     }
 }
 
@@ -216,6 +220,7 @@ fn build(seed: u64, plan: Plan, clients: Box<dyn Clients>, eyes: Eyes<'_>) -> Wo
         active: Vec::new(),
         cut_for_ever: [false; MACHINES_MAX],
         healed: false,
+        core: Vec::new(),
         operator: Operator::default(),
         checks_all: eyes.traces(),
         eyes,
@@ -246,7 +251,11 @@ pub(super) fn machine(
     let is_rough = plan.rough_disks && number < plan.members.saturating_sub(1) / 2;
     site.disk.set_model(DiskModel {
         halves_sectors: is_rough,
-        blocks: if seeds.below(3) == 0 { Blocks::Large } else { Blocks::Small },
+        blocks: if seeds.below(3) == 0 {
+            Blocks::Large
+        } else {
+            Blocks::Small
+        },
         ..DiskModel::default()
     });
     site.disk.set_struck(struck);

@@ -25,7 +25,6 @@ const NOTES_BYTES: u64 = 4096;
 
 /// What becomes of a request next.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "it is moved once")]
 pub(super) enum Next {
     /// It is answered.
     Answer(Result<Answer, Error>),
@@ -314,7 +313,11 @@ fn status(life: &Life, config: &Config) -> StatusResponse {
         errors,
         db_size_in_use: in_use,
         is_learner: status.is_learner,
-        storage_version: view.cluster.version().map(|version| version.to_string()).unwrap_or_default(),
+        storage_version: view
+            .cluster
+            .version()
+            .map(|version| version.to_string())
+            .unwrap_or_default(),
         db_size_quota: config
             .quota_backend_bytes
             .map_or(0, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),

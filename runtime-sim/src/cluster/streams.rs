@@ -50,8 +50,10 @@ impl World<'_> {
         };
         self.eyes.mix([self.now.as_nanos(), id.0, member.0]);
         self.eyes.see(self.now, &seen)?;
-        self.eyes
-            .note(self.now, format_args!("client {} opens stream {} to {member}", client.0, id.0));
+        self.eyes.note(
+            self.now,
+            format_args!("client {} opens stream {} to {member}", client.0, id.0),
+        );
         let slowness = match self.prng.below(8) {
             0 => Duration::from_millis(self.prng.below(5_000)),
             1 | 2 => Duration::from_millis(self.prng.below(100)),
@@ -83,15 +85,22 @@ impl World<'_> {
 
     /// A stream reaches its member.
     pub(super) fn stream_opens(&mut self, id: StreamId) -> Verdict {
-        let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Ok(());
+        };
         let machine = stream.machine;
-        let Some(life) = self.machines[machine].life.as_mut().filter(|life| !life.status.is_learner) else {
+        let Some(life) = self.machines[machine]
+            .life
+            .as_mut()
+            .filter(|life| !life.status.is_learner)
+        else {
             return self.end_stream(id);
         };
         stream.life = life.number;
         // What was published while nobody watched was not reported.
         life.streams.insert(id);
-        life.hub_mail.push_back(HubMail::Applied(life.view.kv.clone(), Arc::default()));
+        life.hub_mail
+            .push_back(HubMail::Applied(life.view.kv.clone(), Arc::default()));
         life.hub_mail.push_back(HubMail::Open(id));
         self.plan_hub(machine);
         Ok(())
@@ -100,7 +109,9 @@ impl World<'_> {
     /// A client asks something on a stream.
     pub(super) fn watch(&mut self, id: StreamId, request: WatchRequest) {
         let latency = self.client_latency();
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
         stream.asked.push_back(request);
         let at = stream.last_request_at.max(self.now + latency);
         stream.last_request_at = at;
@@ -109,8 +120,12 @@ impl World<'_> {
 
     /// A request on a stream reaches the member.
     pub(super) fn stream_asks(&mut self, id: StreamId) -> Verdict {
-        let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
-        let Some(request) = stream.asked.pop_front() else { return Ok(()) };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Ok(());
+        };
+        let Some(request) = stream.asked.pop_front() else {
+            return Ok(());
+        };
         let machine = stream.machine;
         if stream.life == 0 || stream.is_ending {
             return Ok(());
@@ -133,17 +148,13 @@ impl World<'_> {
     /// The hub will look at its mail.
     pub(super) fn plan_hub(&mut self, machine: usize) {
         let lag = self.plan.hub_lag;
-        let Some(life) = &mut self.machines[machine].life else { return };
+        let Some(life) = &mut self.machines[machine].life else {
+            return;
+        };
         if !life.hub_is_due {
             life.hub_is_due = true;
             let number = life.number;
-            self.queue.push(
-                self.now + lag,
-                What::Hub {
-                    machine,
-                    life: number,
-                },
-            );
+            self.queue.push(self.now + lag, What::Hub { machine, life: number });
         }
     }
 
@@ -166,7 +177,9 @@ impl World<'_> {
                         Arc::default()
                     };
                     if view.revision() >= current.hub.revision() {
-                        current.hub.step(now, WatchInput::Applied { view, events }, &mut outputs);
+                        current
+                            .hub
+                            .step(now, WatchInput::Applied { view, events }, &mut outputs);
                     }
                 }
                 HubMail::Close(id) => {
@@ -190,7 +203,9 @@ impl World<'_> {
                         }
                         Some(_) => {
                             let stream = watch::StreamId(id.0);
-                            current.hub.step(now, WatchInput::Request { stream, request }, &mut outputs);
+                            current
+                                .hub
+                                .step(now, WatchInput::Request { stream, request }, &mut outputs);
                         }
                         None => {}
                     }
@@ -202,12 +217,18 @@ impl World<'_> {
                 }
                 HubMail::Sent(id, responses) => {
                     let stream = watch::StreamId(id.0);
-                    current.hub.step(now, WatchInput::Sent { stream, responses }, &mut outputs);
-                    let Some(port) = self.streams.get_mut(&id) else { continue };
+                    current
+                        .hub
+                        .step(now, WatchInput::Sent { stream, responses }, &mut outputs);
+                    let Some(port) = self.streams.get_mut(&id) else {
+                        continue;
+                    };
                     if port.unsent.len() < WATCH_STREAM_QUEUE_RESPONSES
                         && let Some(request) = port.held.pop_front()
                     {
-                        current.hub.step(now, WatchInput::Request { stream, request }, &mut outputs);
+                        current
+                            .hub
+                            .step(now, WatchInput::Request { stream, request }, &mut outputs);
                     }
                 }
             }
@@ -227,7 +248,9 @@ impl World<'_> {
     fn hand_out(&mut self, mut outputs: Vec<WatchOutput>) {
         for WatchOutput { stream: name, response } in outputs.drain(..) {
             let id = StreamId(name.0);
-            let Some(stream) = self.streams.get_mut(&id) else { continue };
+            let Some(stream) = self.streams.get_mut(&id) else {
+                continue;
+            };
             stream.unsent.push_back(response);
             if !stream.is_taking {
                 stream.is_taking = true;
@@ -240,10 +263,16 @@ impl World<'_> {
     /// A client's connection takes what waits for it.
     pub(super) fn take_responses(&mut self, id: StreamId) -> Verdict {
         let latency = self.client_latency();
-        let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Ok(());
+        };
         stream.is_taking = false;
         let machine = stream.machine;
-        let Some(life) = self.machines[machine].life.as_mut().filter(|life| life.number == stream.life) else {
+        let Some(life) = self.machines[machine]
+            .life
+            .as_mut()
+            .filter(|life| life.number == stream.life)
+        else {
             return Ok(());
         };
         if stream.is_ending {
@@ -261,7 +290,8 @@ impl World<'_> {
                 response.events.len() as u64,
             ]);
             if self.eyes.traces() {
-                self.eyes.note(self.now, format_args!("stream {} gets {response:?}", id.0));
+                self.eyes
+                    .note(self.now, format_args!("stream {} gets {response:?}", id.0));
             }
             let seen = Observation::Watched {
                 stream: id,
@@ -271,7 +301,11 @@ impl World<'_> {
             responses.push(response);
         }
         life.hub_mail.push_back(HubMail::Sent(id, count));
-        let at = stream.travelling.back().map_or(self.now, |(at, _)| *at).max(self.now + latency);
+        let at = stream
+            .travelling
+            .back()
+            .map_or(self.now, |(at, _)| *at)
+            .max(self.now + latency);
         stream.travelling.push_back((at, responses));
         self.queue.push(at, What::StreamArrive(id));
         self.plan_hub(machine);
@@ -280,7 +314,9 @@ impl World<'_> {
 
     /// Responses reach the client.
     pub(super) fn responses_arrive(&mut self, id: StreamId) -> Verdict {
-        let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Ok(());
+        };
         let Some((_, responses)) = stream.travelling.pop_front() else {
             return Ok(());
         };
@@ -298,7 +334,9 @@ impl World<'_> {
 
     /// A client closes its stream.
     pub(super) fn close_stream(&mut self, id: StreamId) -> Verdict {
-        let Some(stream) = self.streams.remove(&id) else { return Ok(()) };
+        let Some(stream) = self.streams.remove(&id) else {
+            return Ok(());
+        };
         self.eyes.note(
             self.now,
             format_args!("client {} closes stream {}", stream.client.0, id.0),
@@ -326,7 +364,11 @@ impl World<'_> {
         stream.is_ending = true;
         stream.unsent.clear();
         let (machine, life) = (stream.machine, stream.life);
-        let at = stream.travelling.back().map_or(self.now, |(at, _)| *at).max(self.now + latency);
+        let at = stream
+            .travelling
+            .back()
+            .map_or(self.now, |(at, _)| *at)
+            .max(self.now + latency);
         self.queue.push(at, What::StreamEnd(id));
         self.close_at_hub(id, machine, life);
         Ok(())

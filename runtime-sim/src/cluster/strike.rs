@@ -13,12 +13,16 @@ use super::member::{Doom, Part};
 use super::nemesis::{Fault, Flags, Who};
 use super::net::{Condition, MACHINES_MAX};
 use super::queue::What;
-use crate::faults::FaultKind;
 use crate::disk::{Backup, Rot, Target};
+use crate::faults::FaultKind;
 use crate::fuse::{Failure, Says, Touch};
 use crate::observe::{Observation, Verdict};
 use crate::process::Process;
 
+/// After so long whoever is needed has started and found the others, or will soon.
+const SETTLES: Duration = Duration::from_secs(3);
+/// Then that is looked at again so often.
+const LOOKS_AGAIN: Duration = Duration::from_millis(500);
 /// A clock that runs right.
 const RIGHT: u64 = 1_000_000;
 
@@ -117,7 +121,8 @@ impl World<'_> {
             | Fault::RollingRestart => self.operate(fault)?,
             Fault::ForceNewCluster { .. } => {}
         }
-        self.queue.push(self.plan.faults[planned].until, What::FaultEnds(planned));
+        self.queue
+            .push(self.plan.faults[planned].until, What::FaultEnds(planned));
         Ok(())
     }
 
@@ -185,7 +190,8 @@ impl World<'_> {
     }
 
     fn flap_later(&mut self, planned: usize, ms: u64) {
-        self.queue.push(self.now + Duration::from_millis(ms), What::FaultFlaps(planned));
+        self.queue
+            .push(self.now + Duration::from_millis(ms), What::FaultFlaps(planned));
     }
 
     fn activate(&mut self, planned: usize, a: usize, b: usize) {
@@ -235,8 +241,7 @@ impl World<'_> {
                     condition.cut = Some(FaultKind::Isolate);
                 }
                 let before = self.net.connects(from, to);
-                self.net
-                    .set_condition(self.now, from, to, condition, &mut self.queue);
+                self.net.set_condition(self.now, from, to, condition, &mut self.queue);
                 if from != to && before != self.net.connects(from, to) {
                     self.link_changed(from, to);
                 }
@@ -273,7 +278,14 @@ impl World<'_> {
             says,
         };
         let syncs = [Touch::Sync, Touch::Sync, Touch::SyncDir, Touch::TableSync];
-        let writes = [Touch::Write, Touch::Rename, Touch::Remove, Touch::TableWrite, Touch::Create, Touch::Truncate];
+        let writes = [
+            Touch::Write,
+            Touch::Rename,
+            Touch::Remove,
+            Touch::TableWrite,
+            Touch::Create,
+            Touch::Truncate,
+        ];
         let may_be_lost = self.may_lose(machine);
         let at = &mut self.machines[machine];
         match how {
@@ -283,7 +295,10 @@ impl World<'_> {
                 at.is_excused = true;
                 at.site.fuse.fail(fail(pick(&syncs), Says::Nothing));
             }
-            FaultKind::WriteError => at.site.fuse.fail(fail(pick(&writes), Says::Error(io::ErrorKind::Other))),
+            FaultKind::WriteError => at
+                .site
+                .fuse
+                .fail(fail(pick(&writes), Says::Error(io::ErrorKind::Other))),
             FaultKind::NoSpace => {
                 let touch = pick(&[Touch::Write, Touch::Create, Touch::Preallocate, Touch::TableWrite]);
                 at.site.fuse.fail(fail(touch, Says::Error(io::ErrorKind::StorageFull)));
@@ -299,7 +314,10 @@ impl World<'_> {
             }
             FaultKind::SlowDisk => {
                 at.slowed_by = Some(planned);
-                let (factor, extra) = (2 + u32::try_from(amount % 20).unwrap_or(0), Duration::from_millis(amount % 100));
+                let (factor, extra) = (
+                    2 + u32::try_from(amount % 20).unwrap_or(0),
+                    Duration::from_millis(amount % 100),
+                );
                 at.site.disk.set_slow(factor, extra);
                 at.site.table.set_slow(factor, extra);
             }
@@ -377,9 +395,15 @@ impl World<'_> {
     /// Starts a copy of a machine, which speaks to nobody: it must neither panic nor hang, whatever it finds.
     fn start_copy(&mut self, machine: usize) {
         let at = &self.machines[machine];
-        let started = Process::boot_among(&at.site.fork(), at.clock.wall_ms(self.now), 0, Some(&|_, _| BTreeMap::new()));
+        let started = Process::boot_among(
+            &at.site.fork(),
+            at.clock.wall_ms(self.now),
+            0,
+            Some(&|_, _| BTreeMap::new()),
+        );
         let refusal = started.err().map(|error| error.to_string());
-        self.eyes.note(self.now, format_args!("a copy of {machine} starts: {refusal:?}"));
+        self.eyes
+            .note(self.now, format_args!("a copy of {machine} starts: {refusal:?}"));
         self.eyes.hash.add(u64::from(refusal.is_some()));
     }
 
@@ -525,7 +549,11 @@ impl World<'_> {
             self.set_rate(machine, RIGHT);
         }
         self.clients.quiet();
-        let forced = self.plan.faults.iter().any(|planned| matches!(planned.fault, Fault::ForceNewCluster { .. }));
+        let forced = self
+            .plan
+            .faults
+            .iter()
+            .any(|planned| matches!(planned.fault, Fault::ForceNewCluster { .. }));
         let core = if forced && let Some(machine) = self.force_new_cluster()? {
             vec![machine]
         } else {
@@ -538,7 +566,26 @@ impl World<'_> {
                 self.start_later(*machine, after);
             }
         }
-        let election_ms = core.iter().map(|machine| self.machines[*machine].site.config.election_ms);
+        self.core = core;
+        self.queue.push(self.now + SETTLES, What::Healed);
+        Ok(())
+    }
+
+    /// The quorum that goes on is up and connected: from here on promises have deadlines.
+    pub(super) fn is_healed(&mut self) -> Verdict {
+        let core = std::mem::take(&mut self.core);
+        let is_whole = |machine: &usize| {
+            let (from, mut others) = (&self.machines[*machine], core.iter());
+            from.is_up() && others.all(|other| other == machine || from.connected[*other])
+        };
+        if !core.iter().all(is_whole) {
+            self.core = core;
+            self.queue.push(self.now + LOOKS_AGAIN, What::Healed);
+            return Ok(());
+        }
+        let election_ms = core
+            .iter()
+            .map(|machine| self.machines[*machine].site.config.election_ms);
         let election_timeout = Duration::from_millis(election_ms.max().unwrap_or(1_000));
         let ids: Vec<MemberId> = core.iter().map(|machine| self.machines[*machine].id).collect();
         if ids.is_empty() {
@@ -588,7 +635,10 @@ impl World<'_> {
         let machine = self.resolve(Who::Leader);
         let newest = self.newest_view().map(|view| view.applied_index);
         let at = &self.machines[machine];
-        let is_newest = at.life.as_ref().is_some_and(|life| Some(life.view.applied_index) == newest);
+        let is_newest = at
+            .life
+            .as_ref()
+            .is_some_and(|life| Some(life.view.applied_index) == newest);
         let leads = at.life.as_ref().is_some_and(|life| life.status.leads);
         if !is_newest || !leads {
             return Ok(None);
