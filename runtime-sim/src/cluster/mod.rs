@@ -15,6 +15,8 @@ mod clock;
 mod draw;
 mod effects;
 mod eyes;
+#[cfg(feature = "mutants")]
+pub mod hunt;
 mod lives;
 mod member;
 pub mod nemesis;
@@ -25,6 +27,7 @@ pub mod ports;
 mod queue;
 mod run;
 mod serve;
+pub mod shrink;
 mod streams;
 mod strike;
 pub mod tiny;
