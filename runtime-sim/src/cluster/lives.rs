@@ -290,7 +290,14 @@ impl World<'_> {
                 at.part = Part::Removed;
                 self.end(machine, false)
             }
-            Halt::Stopped => self.end(machine, false),
+            Halt::Stopped => {
+                self.end(machine, false)?;
+                if self.healed {
+                    // Whoever asked it to stop is not there any more to start it.
+                    self.start_later(machine, Duration::from_millis(200));
+                }
+                Ok(())
+            }
         }
     }
 
