@@ -452,7 +452,10 @@ impl Truth {
                     at,
                     core: core.to_vec(),
                     election_timeout,
-                    term: terms.map(|facts| facts.status.term).max().unwrap_or(0),
+                    term: terms
+                        .map(|facts| facts.status.term.max(facts.disk.hard_state.term))
+                        .max()
+                        .unwrap_or(0),
                 });
                 Ok(())
             }
