@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quoin_core::id::MemberId;
-use quoin_core::limits::{STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS};
 use quoin_core::member::{BatchId, Status};
 use quoin_core::mvcc::Event;
 use quoin_core::node::{Effect, Input, PeerEvent};
@@ -50,7 +49,7 @@ impl World<'_> {
             return Ok(());
         }
         // A node's thread waits while a lane has no room; the lane's report brings it on.
-        if life.process.log.waiting() >= WAL_LANE_QUEUE_JOBS || life.process.rows.waiting() >= STORE_LANE_QUEUE_JOBS {
+        if life.waits_for_lanes() {
             return Ok(());
         }
         if !at.site.fuse.pass() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quoin_core::id::MemberId;
+use quoin_core::limits::{STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS};
 use quoin_core::member::{Halt, Status, Token};
 use quoin_core::mvcc::{self, CompactHashes, Event};
 use quoin_core::node::{Done, Input};
@@ -179,6 +180,11 @@ impl Life {
         let token = Token(self.last_token);
         self.callers.insert(token, caller);
         token
+    }
+
+    /// Whether a lane has no room for what the node might give it.
+    pub(super) fn waits_for_lanes(&self) -> bool {
+        self.process.log.waiting() >= WAL_LANE_QUEUE_JOBS || self.process.rows.waiting() >= STORE_LANE_QUEUE_JOBS
     }
 
     /// When something in the process wants to wake, by its monotonic clock.

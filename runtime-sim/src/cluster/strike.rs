@@ -546,7 +546,13 @@ impl World<'_> {
             at.site.fuse.mend();
             at.site.fuse.renew();
             at.doom = None;
+            if let Some(life) = &mut at.life {
+                // What a slow disk kept it from is done.
+                life.busy_until = self.now;
+                life.turn_is_due = false;
+            }
             self.set_rate(machine, RIGHT);
+            self.turn(machine)?;
         }
         self.clients.quiet();
         let forced = self
@@ -567,6 +573,7 @@ impl World<'_> {
             }
         }
         self.core = core;
+        self.queue.push(self.now, What::Operator);
         self.queue.push(self.now + SETTLES, What::Healed);
         Ok(())
     }
@@ -576,7 +583,8 @@ impl World<'_> {
         let core = std::mem::take(&mut self.core);
         let is_whole = |machine: &usize| {
             let (from, mut others) = (&self.machines[*machine], core.iter());
-            from.is_up() && others.all(|other| other == machine || from.connected[*other])
+            let serves = from.life.as_ref().is_some_and(|life| life.busy_until <= self.now);
+            serves && others.all(|other| other == machine || from.connected[*other])
         };
         if !core.iter().all(is_whole) {
             self.core = core;
