@@ -13,7 +13,6 @@ use quoin_runtime_sim::cluster::campaign::judged;
 /// Seeds that a run of the tests makes.
 const SEEDS: u64 = 240;
 
-#[expect(clippy::disallowed_methods, reason = "how much is tested is the environment's choice")]
 fn variable(name: &str) -> Option<std::ffi::OsString> {
     std::env::var_os(name)
 }
