@@ -54,10 +54,22 @@ pub fn hunt(
             break;
         }
         hunt.runs += 1;
-        let failed = judged(seed, Options::default(), &Coverage::default()).err();
-        hunt.caught = failed.map(|failure| (seed, failure.violation.checker));
+        hunt.caught = checker_that_fires(seed).map(|checker| (seed, checker));
+        if hunt.caught.is_some() {
+            // What fails without the mutant, too, is not its doing.
+            mutant::choose(0);
+            if checker_that_fires(seed).is_some() {
+                hunt.caught = None;
+            }
+            mutant::choose(mutant.number);
+        }
         hunt.cpu = cpu_time().saturating_sub(begun);
     }
     mutant::choose(0);
     hunt
+}
+
+fn checker_that_fires(seed: u64) -> Option<&'static str> {
+    let failed = judged(seed, Options::default(), &Coverage::default()).err();
+    failed.map(|failure| failure.violation.checker)
 }

@@ -76,8 +76,9 @@ impl World<'_> {
                     ),
                 );
                 let mut life = Life::new(at.lives, process, &start, hub);
-                // Reading everything back took its time.
-                let took = at.site.disk.take_cost(self.now) + at.site.table.take_cost(self.now);
+                // Reading everything back took its time, the table after the log: a stall holds both up once.
+                let log_took = at.site.disk.take_cost(self.now);
+                let took = log_took + at.site.table.take_cost(self.now + log_took);
                 life.busy_until = self.now + took.min(START_MAX);
                 at.life = Some(life);
                 let seen = Observation::Started {

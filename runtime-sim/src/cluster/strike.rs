@@ -583,8 +583,12 @@ impl World<'_> {
         let core = std::mem::take(&mut self.core);
         let is_whole = |machine: &usize| {
             let (from, mut others) = (&self.machines[*machine], core.iter());
-            let serves = from.life.as_ref().is_some_and(|life| life.busy_until <= self.now);
-            serves && others.all(|other| other == machine || from.connected[*other])
+            // Who began to start while its disk was slow may still read.
+            let has_started = from
+                .life
+                .as_ref()
+                .is_some_and(|life| life.busy_until <= self.now + self.plan.turn_takes);
+            has_started && others.all(|other| other == machine || from.connected[*other])
         };
         if !core.iter().all(is_whole) {
             self.core = core;
@@ -602,6 +606,7 @@ impl World<'_> {
         let seen = Observation::Healed {
             core: &ids,
             election_timeout,
+            pre_vote: core.iter().all(|machine| self.machines[*machine].site.config.pre_vote),
         };
         self.eyes.see(self.now, &seen)
     }

@@ -6,7 +6,7 @@ use quoin_core::proto::etcdserverpb::{
 };
 use quoin_core::time::Instant;
 
-use super::{LeaseChecker, Point};
+use super::{LeaseChecker, Life, Point};
 use crate::call::{Answer, Call, Refusal};
 use crate::check::Truth;
 use crate::observe::{OpId, Verdict, ensure};
@@ -28,6 +28,9 @@ pub(super) struct Question {
     term: u64,
     /// The grant of the lease, if it was there.
     granted: Option<u64>,
+    /// When a client had asked that was told already that it is kept alive. What others are told while this question is
+    /// under way may be true only after the leader has looked.
+    renewed: Option<Instant>,
 }
 
 impl LeaseChecker {
@@ -40,6 +43,7 @@ impl LeaseChecker {
             committed,
             term: truth.entry(committed).map_or(0, |last| last.entry.term),
             granted: self.lives.live(lease).map(|life| life.granted),
+            renewed: self.lives.live(lease).and_then(|life| life.renewed),
         };
         self.questions.insert(op, question);
     }
@@ -240,8 +244,15 @@ impl LeaseChecker {
         let (mut end, mut floor) = (Instant::ZERO, 0);
         let reign = self.reigns.last_key_value().map(|(_, reign)| *reign);
         let steady = reign.filter(|reign| reign.since <= question.at);
-        let (Some(reign), Some(life)) = (steady, self.lives.live(question.lease)) else {
+        let live = self.lives.live(question.lease);
+        // Of a lease granted since, the leader may have told of the one before.
+        let same = live.filter(|life| Some(life.granted) == question.granted);
+        let (Some(reign), Some(life)) = (steady, same) else {
             return (end, floor);
+        };
+        let life = Life {
+            renewed: question.renewed,
+            ..life.clone()
         };
         for (since, time) in life.terms(&reign, &self.rules) {
             end = end.max(since + self.rules.at_least(time));

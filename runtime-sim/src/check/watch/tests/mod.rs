@@ -295,6 +295,7 @@ impl Story {
         self.see(&Observation::Healed {
             core: &[MEMBER],
             election_timeout: Duration::from_secs(1),
+            pre_vote: true,
         })?;
         self.at = self.at + after;
         self.see(&Observation::Finished)
