@@ -182,16 +182,18 @@ impl Life {
         token
     }
 
-    /// Whether a lane has no room for what the node might give it.
-    pub(super) fn waits_for_lanes(&self) -> bool {
-        self.process.log.waiting() >= WAL_LANE_QUEUE_JOBS || self.process.rows.waiting() >= STORE_LANE_QUEUE_JOBS
+    /// Whether the lanes take more jobs. A node's thread waits while one of them does not.
+    pub(super) fn has_room(&self) -> bool {
+        self.process.log.waiting() < WAL_LANE_QUEUE_JOBS && self.process.rows.waiting() < STORE_LANE_QUEUE_JOBS
     }
 
-    /// When something in the process wants to wake, by its monotonic clock.
+    /// When something in the process wants to wake, by its monotonic clock. A node that waits for a lane is woken by its
+    /// report.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let rows = self.process.rows.wakes_at(now).filter(|_| self.rows_jobs == 0);
         let hub = self.hub.deadline().filter(|_| !self.streams.is_empty());
-        self.process.deadline().into_iter().chain(rows).chain(hub).min()
+        let node = self.process.deadline().filter(|_| self.has_room());
+        node.into_iter().chain(rows).chain(hub).min()
     }
 }
 

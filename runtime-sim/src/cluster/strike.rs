@@ -555,6 +555,7 @@ impl World<'_> {
             self.turn(machine)?;
         }
         self.clients.quiet();
+        self.quicken_readers();
         let forced = self
             .plan
             .faults

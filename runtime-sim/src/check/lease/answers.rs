@@ -193,25 +193,20 @@ impl LeaseChecker {
             })?;
             return self.has_ended(at, question);
         }
-        let life = self
-            .lives
-            .at(id, question.committed)
-            .or_else(|| self.lives.live(id))
-            .cloned();
-        let is_there = self.lives.was_since(id, question.committed);
-        let Some(life) = life.filter(|_| is_there) else {
-            return ensure(false, "C27", || format!("there is no such lease: {response:?}"));
-        };
+        // It may have been granted anew since it was asked.
         let extended = self.rules.election_timeout.as_secs() as i64 + 1;
-        ensure(granted_ttl == life.ttl && ttl <= life.ttl + extended, "C27", || {
-            format!("{response:?} of a lease that was granted {} s", life.ttl)
-        })?;
+        let tells_of = |life: &&Life| granted_ttl == life.ttl && ttl <= life.ttl + extended;
+        let Some(life) = self.lives.since(id, question.committed).find(tells_of).cloned() else {
+            let lives: Vec<_> = self.lives.since(id, question.committed).collect();
+            return ensure(false, "C27", || format!("{response:?} of a lease that was {lives:?}"));
+        };
         let (_, floor) = self.bounds(at, question);
         ensure(ttl >= floor, "C27", || {
             format!("{response:?} at {at}, where at least {floor} s are left: {life:?}")
         })?;
         let model = truth.model();
-        if request.keys && model.revision_at(question.committed) == model.revision() && life.revoked.is_none() {
+        let is_same = Some(life.granted) == question.granted && life.revoked.is_none();
+        if request.keys && model.revision_at(question.committed) == model.revision() && is_same {
             let expected = model.lease(id).map(|lease| lease.keys).unwrap_or_default();
             let mut found = keys.clone();
             found.sort_unstable();
