@@ -10,7 +10,7 @@ use quoin_core::id::MemberId;
 use quoin_core::time::Instant;
 
 use super::eyes::Tracing;
-use super::plan::Plan;
+use super::plan::{Plan, Shape};
 use super::ports::{Clients, Observer};
 use super::run::{Failure, Options, Run, Summary};
 use crate::call::Answer;
@@ -176,13 +176,17 @@ impl Bench {
         if self.is_lenient {
             Box::new(Lenient::default())
         } else {
-            Box::new(Checkers::new(self.coverage.clone(), plan.rules()))
+            let checkers = Checkers::new(self.coverage.clone(), plan.rules());
+            Box::new(match plan.shape {
+                Shape::Short => checkers.with_history(),
+                Shape::Long | Shape::Usual => checkers,
+            })
         }
     }
 }
 
-fn clients(seed: u64, _: &Plan) -> Box<dyn Clients> {
-    Box::new(Crowd::new(seed))
+fn clients(seed: u64, plan: &Plan) -> Box<dyn Clients> {
+    Box::new(Crowd::of(seed, plan.shape))
 }
 
 fn many(from: u64, seeds: u64, members: Option<usize>, bench: &Bench) -> ExitCode {

@@ -549,6 +549,7 @@ impl World<'_> {
             self.set_rate(machine, RIGHT);
         }
         self.clients.quiet();
+        self.hasten_readers();
         let forced = self
             .plan
             .faults

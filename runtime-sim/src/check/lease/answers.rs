@@ -202,6 +202,11 @@ impl LeaseChecker {
         ensure(granted_ttl == life.ttl && ttl <= life.ttl + extended, "C27", || {
             format!("{response:?} of a lease that was granted {} s", life.ttl)
         })?;
+        if let Some(most) = self.checkpoints.most(question.at, id) {
+            ensure(ttl <= most, "C27", || {
+                format!("{response:?} at {at}, where a checkpoint left {most} s at most: {life:?}")
+            })?;
+        }
         let (_, floor) = self.bounds(at, question);
         ensure(ttl >= floor, "C27", || {
             format!("{response:?} at {at}, where at least {floor} s are left: {life:?}")
