@@ -5,7 +5,7 @@ use std::time::Duration;
 use quoin_core::id::MemberId;
 use quoin_core::time::Instant;
 
-use super::plan::Plan;
+use super::plan::{Plan, Shape};
 use super::ports::Observer;
 use super::run::{Failure, Options, Run, Summary};
 use crate::check::{Checkers, Coverage};
@@ -31,13 +31,17 @@ pub struct Campaign {
 /// The run of `seed`, with the clients that are drawn for it.
 #[must_use]
 pub fn run_of(seed: u64, options: Options) -> Run {
-    Run::new(seed, options, |seed, _| Box::new(Crowd::new(seed)))
+    Run::new(seed, options, |seed, plan| Box::new(Crowd::of(seed, plan.shape)))
 }
 
 /// All checkers, as a run needs them.
 #[must_use]
 pub fn judge_of(plan: &Plan, coverage: &Coverage) -> Checkers {
-    Checkers::new(coverage.clone(), plan.rules())
+    let checkers = Checkers::new(coverage.clone(), plan.rules());
+    match plan.shape {
+        Shape::Short => checkers.with_history(),
+        Shape::Long | Shape::Usual => checkers,
+    }
 }
 
 /// Makes the run of `seed` under all checkers.

@@ -337,7 +337,7 @@ impl World<'_> {
         let at = &mut self.machines[machine];
         let shown = at.clock.now(now);
         let Some(life) = at.life.as_mut() else { return };
-        if life.waits_for_lanes() {
+        if !life.has_room() {
             // The lane's report brings it on.
             return;
         }

@@ -555,7 +555,7 @@ impl World<'_> {
             self.turn(machine)?;
         }
         self.clients.quiet();
-        self.quicken_readers();
+        self.hasten_readers();
         let forced = self
             .plan
             .faults
