@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Debug, Write as _};
 
+use quoin_runtime_sim::call::Answer;
+
 use super::intended::{level_deliveries, level_replies};
 use super::oracle::{Expected, Planned};
 use super::player::{Reply, Seen};
@@ -79,6 +81,10 @@ pub fn compare(planned: &Planned, real: &Seen, ours: &Seen, met: &mut Met) -> Op
             (Parties::EtcdAndModel, _) => "nothing".to_owned(),
             (Parties::EtcdAndOurs, _) => format!("{ours:#?}"),
         };
+        let real = match between {
+            Parties::EtcdAndModel => nameless(real),
+            Parties::EtcdAndOurs => real.clone(),
+        };
         return Some(Difference {
             between,
             about: about(),
@@ -102,11 +108,14 @@ fn is_expected(planned: &Planned, at: usize, real: &Reply) -> bool {
     match planned.replies.get(at) {
         Some(Expected::Silent) => true,
         Some(Expected::Known(known)) => {
-            let real = real.clone().map(quoin_runtime_sim::call::Answer::anonymous);
-            alike(&planned.step, &real, known, |_| {})
+            alike(&planned.step, &nameless(real), known, |_| {})
         }
         None => false,
     }
+}
+
+fn nameless(reply: &Reply) -> Reply {
+    reply.clone().map(Answer::anonymous)
 }
 
 fn arrivals(due: &Deliveries, real: &Deliveries, ours: &Deliveries, met: &mut Met) -> Option<Difference> {

@@ -36,7 +36,7 @@ impl Identity {
             }
             Answer::LeaseTimeToLive(response) => {
                 let least = response.granted_ttl - lapse - ROUNDING;
-                if (least..=response.granted_ttl).contains(&response.ttl) {
+                if response.granted_ttl > 0 && (least..=response.granted_ttl).contains(&response.ttl) {
                     response.ttl = response.granted_ttl;
                 }
                 // In no order either.
