@@ -112,7 +112,11 @@ impl Host {
                         batch,
                         durable_index: index,
                     })),
-                    Effect::Persist { sync: false, .. } | Effect::Send { .. } => {}
+                    Effect::Install { .. }
+                    | Effect::Persist { sync: false, .. }
+                    | Effect::Replace { .. }
+                    | Effect::Send { .. }
+                    | Effect::SendSnapshot { .. } => {}
                     Effect::Halt(halt) => panic!("the node ended: {halt:?}"),
                 }
             }

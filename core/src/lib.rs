@@ -12,16 +12,18 @@
 //!   deterministic and cannot fail on good input.
 //! - the watch `Hub`: which watcher gets which event, once, in order, whole revisions at a time.
 //!
-//! Around them: the messages ([`proto`]), the bytes of log and snapshot files ([`wal`], [`snap`]), the limits that
+//! Around them: the messages ([`proto`]), the bytes of log and snapshot files ([`wal`], [`snap`], [`image`]), the limits that
 //! bound every queue ([`limits`]), and the two kinds of failure ([`error`]).
 
 pub mod boot;
 pub mod config;
 pub mod error;
 pub mod id;
+pub mod image;
 pub mod limits;
 pub mod member;
 pub mod membership;
+pub mod mutant;
 pub mod mvcc;
 pub mod node;
 pub mod proto;

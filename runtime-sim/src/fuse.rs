@@ -3,10 +3,13 @@
 //!
 //! A point is a call to the disk or the table, or a place where something leaves the member. When the fuse blows at a
 //! point, nothing there or after it has any effect until [`Fuse::renew`]. An error instead strikes calls of one kind and
-//! leaves the process alive, to show what it makes of it.
+//! leaves the process alive, to show what it makes of it: a [`Strike`] for one life of the process, a [`Failure`] for as
+//! long as the disk has it. What an error leaves on the disk is the disk's affair.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::faults::{FaultKind, Struck};
 
 /// Kinds of calls that may be struck by an error.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -55,6 +58,30 @@ impl Touch {
         Self::Truncate,
         Self::Write,
     ];
+
+    /// The kind of fault that an error of such a call is.
+    #[must_use]
+    pub fn fault(self, error: io::ErrorKind) -> FaultKind {
+        match self {
+            Self::Sync | Self::SyncDir | Self::TableSync => FaultKind::SyncError,
+            Self::Look | Self::Read | Self::TableRead => FaultKind::ReadError,
+            Self::Create | Self::Preallocate | Self::Remove | Self::Rename => full_or_broken(error),
+            Self::TableWrite | Self::Truncate | Self::Write => full_or_broken(error),
+        }
+    }
+
+    /// Whether a failure of such a call can go unnoticed.
+    const fn is_sync(self) -> bool {
+        matches!(self, Self::Sync | Self::SyncDir | Self::TableSync)
+    }
+}
+
+fn full_or_broken(error: io::ErrorKind) -> FaultKind {
+    if error == io::ErrorKind::StorageFull {
+        FaultKind::NoSpace
+    } else {
+        FaultKind::WriteError
+    }
 }
 
 /// An error to come.
@@ -68,6 +95,35 @@ pub struct Strike {
     pub kind: io::ErrorKind,
     /// Whether it strikes all later calls of that kind too, until the fuse is renewed.
     pub lasts: bool,
+}
+
+/// An error of the disk, which outlasts the process it strikes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Failure {
+    /// What it strikes.
+    pub touch: Touch,
+    /// How many calls of that kind it spares first.
+    pub spared: u64,
+    /// How many it strikes then; all of them without a number.
+    pub times: Option<u64>,
+    /// What the caller is told.
+    pub says: Says,
+}
+
+/// What the caller of a call that failed is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Says {
+    /// That it failed.
+    Error(io::ErrorKind),
+    /// That all is well. Only syncs can fail like that; other calls are never struck.
+    Nothing,
+}
+
+/// How a call goes that reports no error.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Passage {
+    Works,
+    FailsSilently,
 }
 
 /// The counter; clones share it.
@@ -85,9 +141,35 @@ struct State {
     blown: bool,
     strike: Option<Strike>,
     struck: Option<Touch>,
+    /// Errors of the disk, in the order in which they were planned: of those for a kind of call, the first is next.
+    failures: Vec<Failure>,
+    counts: Struck,
 }
 
 impl Fuse {
+    /// Counts errors there.
+    pub fn set_struck(&self, struck: &Struck) {
+        self.lock().counts = struck.clone();
+    }
+
+    /// Plans an error that lasts until it has struck as often as it shall, or until [`Fuse::mend`].
+    pub fn fail(&self, failure: Failure) {
+        if failure.times != Some(0) {
+            self.lock().failures.push(failure);
+        }
+    }
+
+    /// No failure is planned any more.
+    pub fn mend(&self) {
+        self.lock().failures.clear();
+    }
+
+    /// The failures still to come, or under way.
+    #[must_use]
+    pub fn failures(&self) -> Vec<Failure> {
+        self.lock().failures.clone()
+    }
+
     /// Lets the fuse blow at the `ahead`-th point from here; 0 is the next one.
     pub fn set(&self, ahead: u64) {
         let mut state = self.lock();
@@ -104,11 +186,14 @@ impl Fuse {
         self.lock().strike = Some(strike);
     }
 
-    /// A new fuse in place of the old one, whether or not it has blown; planned errors are off. Points count on.
+    /// A new fuse in place of the old one, whether or not it has blown; a planned strike is off, failures of the disk are
+    /// not. Points count on.
     pub fn renew(&self) {
         let mut state = self.lock();
         *state = State {
             points: state.points,
+            failures: std::mem::take(&mut state.failures),
+            counts: state.counts.clone(),
             ..State::default()
         };
     }
@@ -123,24 +208,24 @@ impl Fuse {
     /// # Errors
     /// If the process is dead or the call is struck.
     pub fn call(&self, touch: Touch) -> io::Result<()> {
+        self.enter(touch).map(|_| ())
+    }
+
+    /// Passes the point of a call that may fail in silence.
+    pub(crate) fn enter(&self, touch: Touch) -> io::Result<Passage> {
         let mut state = self.lock();
         state.meet(touch);
         if !state.pass() {
             return Err(io::Error::other("simulated crash"));
         }
-        let Some(strike) = state.strike.as_mut().filter(|strike| strike.touch == touch) else {
-            return Ok(());
+        let error = match state.failing(touch) {
+            Some(Says::Nothing) => return Ok(Passage::FailsSilently),
+            Some(Says::Error(error)) => Some(error),
+            None => state.struck(touch),
         };
-        if let Some(spared) = strike.spared.checked_sub(1) {
-            strike.spared = spared;
-            return Ok(());
-        }
-        let Strike { kind, lasts, .. } = *strike;
-        state.struck = Some(touch);
-        if !lasts {
-            state.strike = None;
-        }
-        Err(io::Error::new(kind, "injected disk error"))
+        let Some(error) = error else { return Ok(Passage::Works) };
+        state.counts.note(touch.fault(error));
+        Err(io::Error::new(error, "injected disk error"))
     }
 
     /// Whether the process is dead.
@@ -174,6 +259,40 @@ impl State {
             Some((on, spared)) if *on == touch => *spared -= 1,
             Some(_) | None => {}
         }
+    }
+
+    /// What the next failure for such a call makes of this one.
+    fn failing(&mut self, touch: Touch) -> Option<Says> {
+        let meant = |failure: &Failure| failure.touch == touch && (failure.says != Says::Nothing || touch.is_sync());
+        let at = self.failures.iter().position(meant)?;
+        let failure = &mut self.failures[at];
+        if let Some(spared) = failure.spared.checked_sub(1) {
+            failure.spared = spared;
+            return None;
+        }
+        let says = failure.says;
+        if let Some(times) = &mut failure.times {
+            *times = times.saturating_sub(1);
+            if *times == 0 {
+                self.failures.remove(at);
+            }
+        }
+        Some(says)
+    }
+
+    /// What the planned strike makes of a call.
+    fn struck(&mut self, touch: Touch) -> Option<io::ErrorKind> {
+        let strike = self.strike.as_mut().filter(|strike| strike.touch == touch)?;
+        if let Some(spared) = strike.spared.checked_sub(1) {
+            strike.spared = spared;
+            return None;
+        }
+        let Strike { kind, lasts, .. } = *strike;
+        self.struck = Some(touch);
+        if !lasts {
+            self.strike = None;
+        }
+        Some(kind)
     }
 
     fn pass(&mut self) -> bool {

@@ -7,6 +7,9 @@
 
 pub mod call;
 pub mod campaign;
+pub mod check;
+pub mod client;
+pub mod cluster;
 pub mod disk;
 pub mod faults;
 pub mod fuse;

@@ -244,6 +244,7 @@ impl Process {
             disk: Arc::new(site.disk.clone()),
             open_table: &|path: &Path| site.table.open(&site.disk, path),
             resolve: &|_| Ok("127.0.0.1:2380".to_owned()),
+            ask: None,
             notify: &|_| {},
         };
         let booted = boot::boot(&site.config, store_config(&site.config), keep.clone(), &world)?;
@@ -255,12 +256,13 @@ impl Process {
             table,
             lock,
             cluster: _,
+            peers: _,
         } = booted;
         let start = Start {
             recovered: recovered.clone(),
             view: store.view(),
         };
-        let rows = Rows::new(table, recovered.applied, &keep);
+        let rows = Rows::new(Arc::new(site.disk.clone()), table, recovered.applied, &keep);
         let config = node_config(&site.config, member);
         let node = Node::start(config, recovered, store, seed, unix_ms, site.hand.now())?;
         Ok((
@@ -292,6 +294,7 @@ impl Process {
         let jobs = self.log.jobs.iter().take(count);
         let synced = jobs.filter_map(|job| match job {
             WalJob::Save { batch, sync, .. } => sync.then_some(*batch),
+            WalJob::Install { batch, .. } => Some(*batch),
             WalJob::Snapshot { .. } => None,
         });
         synced.max()

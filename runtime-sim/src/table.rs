@@ -1,23 +1,39 @@
 //! A simulated table: ordered rows in memory, of which a loss of power keeps a prefix of the unsynced batches.
 //!
 //! The table lives in a directory of a [`SimDisk`], which appears with the first row; where there is none, there are no
-//! rows.
+//! rows. Its part of the fault model (the rest is in [`crate::disk`]):
+//!
+//! - **`LostSectors`**: a loss of power takes the last of the batches written since the last sync. Batches are atomic, so
+//!   nothing is ever torn, unless [`TableModel::tears_batches`] lies.
+//! - **`SyncError`**, **`SilentSyncError`**, **`WriteError`**, **`NoSpace`**, **`ReadError`**: as for files, by
+//!   [`Fuse::fail`](crate::fuse::Fuse::fail). A write that fails has written nothing. After a sync that failed in
+//!   silence, or that cleaned pages ([`TableModel::cleans_pages`]), some of the unsynced batches have reached the medium; what
+//!   comes behind them stands after a hole in the journal and is lost with the power, whatever later syncs say, until the
+//!   table is rewritten ([`Table::defragment`]).
+//! - **`RottenBit`**: a bit of a row's key or value flips. **`StaleSector`**: a row is gone, as before it was written.
+//!   See [`SimTable::rot`]. The real table has checksums of its own; this is rot they did not see.
+//! - **`SlowDisk`**, **`StalledDisk`**: [`SimTable::take_cost`].
+//! - **`LostDisk`**, **`OldBackup`**: with the disk's ([`Backup`](crate::disk::Backup)).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quoin_core::random::Prng;
 use quoin_core::table::{Bucket, TableOp};
+use quoin_core::time::Instant;
 use quoin_runtime::disk::{Disk as _, exists};
 use quoin_runtime::table::{Rows, Table};
 
-use crate::disk::SimDisk;
-use crate::fuse::{Fuse, Touch};
+use crate::disk::{Delay, Pace, SimDisk};
+use crate::faults::{FaultKind, Struck};
+use crate::fuse::{Fuse, Passage, Touch};
 
-type Content = BTreeMap<(Bucket, Bytes), Bytes>;
+pub(crate) type Content = BTreeMap<(Bucket, Bytes), Bytes>;
 
 /// How a table behaves. The default is honest.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,6 +42,50 @@ pub struct TableModel {
     pub forgets: bool,
     /// A loss of power may keep a part of a batch.
     pub tears_batches: bool,
+    /// After a sync that reports an error, the pages count as clean. Otherwise the next sync makes up for it.
+    pub cleans_pages: bool,
+}
+
+/// What rot does to a row.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RowRot {
+    /// A bit of its key flips.
+    FlippedKey,
+    /// A bit of its value flips.
+    FlippedValue,
+    /// It is gone.
+    Lost,
+}
+
+impl RowRot {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::FlippedKey, Self::FlippedValue, Self::Lost];
+
+    /// The kind of fault it is.
+    #[must_use]
+    pub const fn kind(self) -> FaultKind {
+        match self {
+            Self::FlippedKey | Self::FlippedValue => FaultKind::RottenBit,
+            Self::Lost => FaultKind::StaleSector,
+        }
+    }
+}
+
+/// Which row rot hit.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RowHit {
+    /// What it did.
+    pub rot: RowRot,
+    /// The row's bucket.
+    pub bucket: Bucket,
+    /// Its key, as it was.
+    pub key: Bytes,
+}
+
+impl fmt::Display for RowHit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} row {} {:?}", self.rot, self.bucket.name(), self.key)
+    }
 }
 
 /// A table whose batches are atomic and become durable in order; handles share it.
@@ -35,26 +95,161 @@ pub struct SimTable {
     fuse: Fuse,
 }
 
+/// What a row was before it was written.
+type Undo = ((Bucket, Bytes), Option<Bytes>);
+
 #[derive(Clone, Debug)]
 struct Shelf {
-    current: Content,
-    durable: Content,
-    /// Batches not yet durable, oldest first.
-    pending: Vec<Vec<TableOp>>,
+    rows: Content,
+    /// Bytes of all rows.
+    bytes: u64,
+    /// How to take back what is not durable, oldest first.
+    undo: Vec<Undo>,
+    /// Where in `undo` each batch that is not durable begins.
+    batches: Vec<usize>,
+    /// Whether those batches stand behind a hole, where no sync reaches them.
+    is_astray: bool,
     model: TableModel,
+    pace: Pace,
+    struck: Struck,
     prng: Prng,
+    rot_prng: Prng,
+}
+
+impl Shelf {
+    fn write(&mut self, ops: &[TableOp]) {
+        self.batches.push(self.undo.len());
+        for op in ops {
+            let row = (op.bucket, op.key.clone());
+            let before = self.put(row.clone(), op.value.clone());
+            self.undo.push((row, before));
+        }
+    }
+
+    /// Changes a row; what it was before.
+    fn put(&mut self, row: (Bucket, Bytes), value: Option<Bytes>) -> Option<Bytes> {
+        let key_bytes = row.1.len();
+        let size = |value: &Bytes| (key_bytes + value.len()) as u64;
+        self.bytes += value.as_ref().map_or(0, size);
+        let before = match value {
+            Some(value) => self.rows.insert(row, value),
+            None => self.rows.remove(&row),
+        };
+        self.bytes -= before.as_ref().map_or(0, size);
+        before
+    }
+
+    fn sync(&mut self) {
+        if !self.is_astray {
+            self.undo.clear();
+            self.batches.clear();
+        }
+    }
+
+    /// Some of the unsynced batches are durable; the others never will be, as far as syncs go.
+    fn sync_fails(&mut self) {
+        if self.batches.is_empty() || self.is_astray {
+            return;
+        }
+        let reached = usize::try_from(self.prng.below(self.batches.len() as u64 + 1)).unwrap_or(0);
+        let start = self.batches.get(reached).copied().unwrap_or(self.undo.len());
+        self.undo.drain(..start);
+        self.batches.drain(..reached);
+        for batch in &mut self.batches {
+            *batch -= start;
+        }
+        self.is_astray = !self.batches.is_empty();
+    }
+
+    fn lose_power(&mut self) {
+        let pending = self.batches.len();
+        let kept = if std::mem::take(&mut self.is_astray) {
+            0
+        } else {
+            usize::try_from(self.prng.below(pending as u64 + 1)).unwrap_or(pending)
+        };
+        if let Some(start) = self.batches.get(kept).copied() {
+            let end = self.batches.get(kept + 1).copied().unwrap_or(self.undo.len());
+            let torn = if self.model.tears_batches {
+                usize::try_from(self.prng.below((end - start) as u64)).unwrap_or(0)
+            } else {
+                0
+            };
+            for (row, before) in self.undo.split_off(start + torn).into_iter().rev() {
+                self.put(row, before);
+            }
+            self.struck.note(FaultKind::LostSectors);
+        }
+        self.undo.clear();
+        self.batches.clear();
+    }
+
+    fn replace(&mut self, rows: Content) {
+        self.bytes = rows
+            .iter()
+            .map(|((_, key), value)| (key.len() + value.len()) as u64)
+            .sum();
+        self.rows = rows;
+        self.undo.clear();
+        self.batches.clear();
+        self.is_astray = false;
+    }
+
+    fn rot(&mut self, rot: RowRot, bucket: Option<Bucket>) -> Option<RowHit> {
+        let unsynced: BTreeSet<&(Bucket, Bytes)> = self.undo.iter().map(|(row, _)| row).collect();
+        let can_rot = |row: &(Bucket, Bytes), value: &Bytes| {
+            let has_bits = match rot {
+                RowRot::FlippedKey => !row.1.is_empty(),
+                RowRot::FlippedValue => !value.is_empty(),
+                RowRot::Lost => true,
+            };
+            has_bits && bucket.is_none_or(|bucket| row.0 == bucket) && !unsynced.contains(row)
+        };
+        let rows: Vec<_> = self.rows.iter().filter(|(row, value)| can_rot(row, value)).collect();
+        let at = usize::try_from(self.rot_prng.below(rows.len() as u64)).unwrap_or(0);
+        let (row, value) = rows.get(at).map(|(row, value)| ((*row).clone(), (*value).clone()))?;
+        match rot {
+            RowRot::FlippedKey => {
+                self.put(row.clone(), None);
+                let key = flip(&row.1, &mut self.rot_prng);
+                self.put((row.0, key), Some(value));
+            }
+            RowRot::FlippedValue => {
+                let value = flip(&value, &mut self.rot_prng);
+                self.put(row.clone(), Some(value));
+            }
+            RowRot::Lost => drop(self.put(row.clone(), None)),
+        }
+        self.struck.note(rot.kind());
+        let (bucket, key) = row;
+        Some(RowHit { rot, bucket, key })
+    }
+}
+
+/// The bytes with one bit changed.
+fn flip(bytes: &Bytes, prng: &mut Prng) -> Bytes {
+    let mut bytes = bytes.to_vec();
+    let at = usize::try_from(prng.below(bytes.len() as u64)).unwrap_or(0);
+    bytes[at] ^= 1 << prng.below(8);
+    bytes.into()
 }
 
 impl SimTable {
     /// An empty table; `seed` decides what every loss of power keeps.
     #[must_use]
     pub fn new(seed: u64, fuse: Fuse) -> Self {
+        let prng = Prng::new(seed);
         let shelf = Shelf {
-            current: Content::new(),
-            durable: Content::new(),
-            pending: Vec::new(),
+            rows: Content::new(),
+            bytes: 0,
+            undo: Vec::new(),
+            batches: Vec::new(),
+            is_astray: false,
             model: TableModel::default(),
-            prng: Prng::new(seed).fork("table"),
+            pace: Pace::new(seed, "table pace"),
+            struck: Struck::default(),
+            prng: prng.fork("table"),
+            rot_prng: prng.fork("table rot"),
         };
         Self {
             shelf: Arc::new(Mutex::new(shelf)),
@@ -76,6 +271,12 @@ impl SimTable {
         self.lock().model = model;
     }
 
+    /// Counts its faults, and the errors of its fuse, there.
+    pub fn set_struck(&self, struck: &Struck) {
+        self.lock().struck = struck.clone();
+        self.fuse.set_struck(struck);
+    }
+
     /// The table in the directory `path`.
     ///
     /// # Errors
@@ -83,10 +284,7 @@ impl SimTable {
     pub fn open(&self, disk: &SimDisk, path: &Path) -> io::Result<Box<dyn Table>> {
         let is_there = exists(disk, path)?;
         if !is_there {
-            let mut shelf = self.lock();
-            shelf.current.clear();
-            shelf.durable.clear();
-            shelf.pending.clear();
+            self.replace(Content::new());
         }
         Ok(Box::new(OpenTable {
             table: self.clone(),
@@ -98,17 +296,51 @@ impl SimTable {
 
     /// Loses power and comes back with a prefix of the unsynced batches.
     pub fn lose_power(&self) {
-        let mut shelf = self.lock();
-        let pending = std::mem::take(&mut shelf.pending);
-        let kept = usize::try_from(shelf.prng.below(pending.len() as u64 + 1)).unwrap_or(usize::MAX);
-        for ops in pending.iter().take(kept) {
-            write(&mut shelf.durable, ops);
-        }
-        if let Some(torn) = pending.get(kept).filter(|_| shelf.model.tears_batches) {
-            let part = usize::try_from(shelf.prng.below(torn.len() as u64)).unwrap_or(0);
-            write(&mut shelf.durable, &torn[..part]);
-        }
-        shelf.current = shelf.durable.clone();
+        self.lock().lose_power();
+    }
+
+    /// Lets a durable row rot, drawn from a bucket or from all; nothing if there is none to rot like that.
+    pub fn rot(&self, rot: RowRot, bucket: Option<Bucket>) -> Option<RowHit> {
+        self.lock().rot(rot, bucket)
+    }
+
+    /// From now on every call takes `factor` times its time and `extra` more in the mean; 1 and nothing is a good disk.
+    pub fn set_slow(&self, factor: u32, extra: Duration) {
+        let delay = &mut self.lock().pace.delay;
+        (delay.factor, delay.extra) = (factor, extra);
+    }
+
+    /// No call ends before that moment.
+    pub fn set_stall(&self, until: Instant) {
+        self.lock().pace.delay.stalled_until = until;
+    }
+
+    /// How slow it is.
+    #[must_use]
+    pub fn delay(&self) -> Delay {
+        self.lock().pace.delay
+    }
+
+    /// How long the calls since the last time this was asked take together, if the first of them begins `now`.
+    pub fn take_cost(&self, now: Instant) -> Duration {
+        let Shelf { pace, struck, .. } = &mut *self.lock();
+        pace.take(now, struck)
+    }
+
+    /// Whether a loss of power now would leave every row as it is. That the table's directory stays, too, the disk knows.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        self.lock().batches.is_empty()
+    }
+
+    /// All rows as a process reads them.
+    pub(crate) fn content(&self) -> Content {
+        self.lock().rows.clone()
+    }
+
+    /// These rows, durably, in the place of all others.
+    pub(crate) fn replace(&self, rows: Content) {
+        self.lock().replace(rows);
     }
 
     fn lock(&self) -> MutexGuard<'_, Shelf> {
@@ -116,18 +348,11 @@ impl SimTable {
     }
 
     /// Passes the point of a call.
-    fn enter(&self, touch: Touch) -> io::Result<MutexGuard<'_, Shelf>> {
-        self.fuse.call(touch)?;
-        Ok(self.lock())
-    }
-}
-
-fn write(rows: &mut Content, ops: &[TableOp]) {
-    for op in ops {
-        match &op.value {
-            Some(value) => drop(rows.insert((op.bucket, op.key.clone()), value.clone())),
-            None => drop(rows.remove(&(op.bucket, op.key.clone()))),
-        }
+    fn enter(&self, touch: Touch) -> io::Result<(MutexGuard<'_, Shelf>, Passage)> {
+        let passage = self.fuse.enter(touch)?;
+        let mut shelf = self.lock();
+        shelf.pace.charge(touch);
+        Ok((shelf, passage))
     }
 }
 
@@ -146,17 +371,28 @@ impl Table for OpenTable {
             self.disk.sync_dir(self.path.parent().unwrap_or(Path::new("/")))?;
             self.is_there = true;
         }
-        let mut shelf = self.table.enter(Touch::TableWrite)?;
-        write(&mut shelf.current, ops);
-        shelf.pending.push(ops.to_vec());
+        self.table.enter(Touch::TableWrite)?.0.write(ops);
         Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let mut shelf = self.table.enter(Touch::TableSync)?;
-        if !shelf.model.forgets {
-            for ops in std::mem::take(&mut shelf.pending) {
-                write(&mut shelf.durable, &ops);
+        match self.table.enter(Touch::TableSync) {
+            Ok((shelf, Passage::Works)) if shelf.model.forgets => {}
+            Ok((mut shelf, Passage::Works)) => shelf.sync(),
+            Ok((mut shelf, Passage::FailsSilently)) => {
+                if !shelf.batches.is_empty() {
+                    shelf.struck.note(FaultKind::SilentSyncError);
+                }
+                shelf.sync_fails();
+            }
+            Err(error) => {
+                if !self.table.fuse.blown() {
+                    let mut shelf = self.table.lock();
+                    if shelf.model.cleans_pages {
+                        shelf.sync_fails();
+                    }
+                }
+                return Err(error);
             }
         }
         Ok(())
@@ -164,9 +400,9 @@ impl Table for OpenTable {
 
     fn scan(&self, bucket: Bucket) -> Rows<'_> {
         match self.table.enter(Touch::TableRead) {
-            Ok(shelf) => {
+            Ok((shelf, _)) => {
                 let rows = shelf
-                    .current
+                    .rows
                     .range((bucket, Bytes::new())..)
                     .take_while(|((of, _), _)| *of == bucket);
                 let rows: Vec<_> = rows.map(|((_, key), value)| Ok((key.clone(), value.clone()))).collect();
@@ -177,24 +413,22 @@ impl Table for OpenTable {
     }
 
     fn size_bytes(&self) -> io::Result<u64> {
-        let shelf = self.table.lock();
-        Ok(shelf
-            .current
-            .iter()
-            .map(|((_, key), value)| (key.len() + value.len()) as u64)
-            .sum())
+        Ok(self.table.lock().bytes)
     }
 
     fn defragment(&mut self) -> io::Result<()> {
-        self.table.fuse.call(Touch::TableWrite)
+        let (mut shelf, _) = self.table.enter(Touch::TableWrite)?;
+        if std::mem::take(&mut shelf.is_astray) && !shelf.model.forgets {
+            shelf.sync();
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
+    use crate::fuse::{Failure, Says};
 
     /// A table and a process that holds it.
     fn table(seed: u64, model: TableModel) -> (SimTable, Box<dyn Table>) {
@@ -274,5 +508,164 @@ mod tests {
         assert_eq!(values(&*table.open(&disk, path).unwrap()).len(), 3);
         disk.remove_dir(path).unwrap();
         assert_eq!(values(&*table.open(&disk, path).unwrap()).len(), 0);
+    }
+
+    /// A table with counters, and a process that holds it.
+    fn counting(seed: u64) -> (SimTable, Box<dyn Table>, Struck) {
+        let (table, opened) = table(seed, TableModel::default());
+        let struck = Struck::default();
+        table.set_struck(&struck);
+        (table, opened, struck)
+    }
+
+    fn failure(touch: Touch, says: Says) -> Failure {
+        Failure {
+            touch,
+            spared: 0,
+            times: Some(1),
+            says,
+        }
+    }
+
+    #[test]
+    fn errors_of_the_table_count_and_change_nothing() {
+        let full = Says::Error(io::ErrorKind::StorageFull);
+        let broken = Says::Error(io::ErrorKind::Other);
+        let cases = [
+            (Touch::TableWrite, full, FaultKind::NoSpace),
+            (Touch::TableWrite, broken, FaultKind::WriteError),
+            (Touch::TableRead, broken, FaultKind::ReadError),
+            (Touch::TableSync, full, FaultKind::SyncError),
+        ];
+        for (touch, says, kind) in cases {
+            let (table, mut opened, struck) = counting(1);
+            opened.write(&batch(1)).unwrap();
+            table.fuse.fail(failure(touch, says));
+            let failed = match touch {
+                Touch::TableWrite => opened.write(&batch(2)).is_err(),
+                Touch::TableSync => opened.sync().is_err(),
+                _ => opened.scan(Bucket::Key).next().unwrap().is_err(),
+            };
+            assert!(failed && struck.count(kind) == 1, "{touch:?}");
+            assert_eq!(values(&*opened), [1; 3]);
+            opened.sync().unwrap();
+            table.lose_power();
+            assert_eq!(
+                (values(&*opened), struck.count(FaultKind::LostSectors)),
+                (vec![1; 3], 0)
+            );
+        }
+    }
+
+    #[test]
+    fn behind_a_sync_that_failed_in_silence_nothing_is_durable_until_the_table_is_rewritten() {
+        let mut outcomes = BTreeSet::new();
+        for seed in 0..100 {
+            let (table, mut opened, struck) = counting(seed);
+            let cleans = seed % 2 == 0;
+            table.set_model(TableModel {
+                cleans_pages: cleans,
+                ..TableModel::default()
+            });
+            opened.write(&batch(1)).unwrap();
+            opened.sync().unwrap();
+            assert!(table.is_durable());
+            opened.write(&batch(2)).unwrap();
+            opened.write(&batch(3)).unwrap();
+            let (says, kind) = if cleans {
+                (Says::Error(io::ErrorKind::Other), FaultKind::SyncError)
+            } else {
+                (Says::Nothing, FaultKind::SilentSyncError)
+            };
+            table.fuse.fail(failure(Touch::TableSync, says));
+            assert_eq!((opened.sync().is_err(), struck.count(kind)), (cleans, 1));
+            let reached = table.is_durable();
+            opened.write(&batch(4)).unwrap();
+            opened.sync().unwrap();
+            assert_eq!(table.is_durable(), reached, "seed {seed}");
+            assert_eq!(values(&*opened), [4; 3]);
+            if seed % 3 == 0 {
+                opened.defragment().unwrap();
+                assert!(table.is_durable());
+            }
+            let is_durable = table.is_durable();
+            table.lose_power();
+            let left = values(&*opened);
+            assert_eq!(left == [4; 3], is_durable, "seed {seed}");
+            assert_eq!(struck.count(FaultKind::LostSectors), u64::from(!is_durable));
+            outcomes.insert(left);
+            assert!(table.is_durable());
+        }
+        assert_eq!(outcomes, [vec![1; 3], vec![2; 3], vec![4; 3]].into());
+    }
+
+    #[test]
+    fn rows_rot_where_they_are_durable() {
+        for seed in 0..50 {
+            for rot in RowRot::ALL {
+                let (table, mut opened, struck) = counting(seed);
+                assert_eq!(table.rot(rot, None), None);
+                opened.write(&batch(1)).unwrap();
+                assert_eq!(table.rot(rot, None), None, "not durable yet");
+                opened.sync().unwrap();
+                assert_eq!(table.rot(rot, Some(Bucket::Meta)), None);
+                assert_eq!(struck.count(rot.kind()), 0);
+                let before = table.content();
+                let hit = table.rot(rot, Some(Bucket::Key)).unwrap();
+                assert_eq!(struck.count(rot.kind()), 1);
+                table.lose_power();
+                let after = table.content();
+                let row = (hit.bucket, hit.key.clone());
+                match rot {
+                    RowRot::FlippedKey => assert!(!after.contains_key(&row) || after.len() < before.len(), "{hit}"),
+                    RowRot::FlippedValue => {
+                        assert_eq!((before[&row][0] ^ after[&row][0]).count_ones(), 1, "{hit}");
+                    }
+                    RowRot::Lost => assert!(!after.contains_key(&row) && after.len() == 2, "{hit}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_size_of_the_table_is_that_of_its_rows() {
+        let (table, mut opened, _) = counting(1);
+        let put = |key: &'static str, value: &'static str| TableOp::put(Bucket::Key, key, value);
+        opened.write(&[put("a", "1234"), put("bb", "")]).unwrap();
+        opened.sync().unwrap();
+        opened
+            .write(&[put("a", "1"), TableOp::delete(Bucket::Key, "bb")])
+            .unwrap();
+        assert_eq!(opened.size_bytes().unwrap(), 2);
+        let mut sizes = BTreeSet::new();
+        for _ in 0..20 {
+            opened.write(&[put("ccc", "1")]).unwrap();
+            table.lose_power();
+            sizes.insert(opened.size_bytes().unwrap());
+            let sum: usize = table
+                .content()
+                .iter()
+                .map(|((_, key), value)| key.len() + value.len())
+                .sum();
+            assert_eq!(opened.size_bytes().unwrap(), sum as u64);
+        }
+        assert!(sizes.len() > 1, "{sizes:?}");
+    }
+
+    #[test]
+    fn a_slow_table_takes_longer() {
+        let (table, mut opened, struck) = counting(1);
+        let mut cost = || {
+            opened.write(&batch(1)).unwrap();
+            opened.sync().unwrap();
+            table.take_cost(Instant::ZERO)
+        };
+        assert!(cost() < Duration::from_millis(3));
+        table.set_slow(1_000, Duration::ZERO);
+        assert!(cost() > Duration::from_millis(200));
+        table.set_stall(Instant::ZERO + Duration::from_secs(60));
+        assert!(cost() > table.delay().stalled_until.saturating_since(Instant::ZERO));
+        let counts = [FaultKind::SlowDisk, FaultKind::StalledDisk].map(|kind| struck.count(kind));
+        assert_eq!(counts, [2, 1]);
     }
 }

@@ -20,7 +20,7 @@ use quoin_core::id::MemberId;
 use quoin_core::limits::{GRPC_OVERHEAD_BYTES, STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS, WAL_SEGMENT_BYTES};
 use quoin_core::member::{self, Halt, Retention, Status};
 use quoin_core::mvcc::{EventKind, HashKv};
-use quoin_core::node::{self, Node};
+use quoin_core::node::{self, Node, PeerEvent};
 use quoin_core::store::StoreConfig;
 use quoin_core::watch::{HubConfig, WatchCounts};
 
@@ -101,6 +101,8 @@ pub fn start(config: &Config, clock: Clock, metrics: &Arc<Metrics>) -> Result<Ru
         disk: Arc::new(RealDisk),
         open_table: &open_table,
         resolve: &resolve,
+        // Peers cannot be spoken with yet, so that clusters of several members are refused.
+        ask: None,
         notify: &logs::notice,
     };
     let booted = boot(config, store_config(config), keep.clone(), &world)?;
@@ -123,6 +125,7 @@ fn assemble(
         log,
         table,
         lock,
+        peers: _,
     } = booted;
     let seed = RandomState::new().hash_one("quoin");
     tracing::info!(seed, "drew the seed of this run");
@@ -134,7 +137,7 @@ fn assemble(
         },
     };
     let published = Arc::new(ArcSwap::from_pointee(published));
-    let rows = Rows::new(table, recovered.applied, keep);
+    let rows = Rows::new(Arc::new(RealDisk), table, recovered.applied, keep);
     let unix_ms = u64::try_from(clock.wall().as_millis()).unwrap_or(u64::MAX);
     let node = Node::start(
         node_config(config, member),
@@ -156,6 +159,7 @@ fn assemble(
     let (hub, hub_thread) = hub::start(hub_config, clock, Arc::clone(&published), count_watchers(metrics))?;
     let shared_table = Arc::new(Mutex::new(Some(table_jobs.clone())));
     let (compacted, hashes, hash_thread) = hashes::start()?;
+    let unsent = queue.clone();
     let hands = Hands {
         compacted,
         wal: wal_jobs,
@@ -165,6 +169,9 @@ fn assemble(
         observe: count_changes(metrics),
         // There is nobody to send to in a cluster of one, and boot refuses any other.
         send: Box::new(|to, _| tracing::warn!(%to, "dropped messages for a peer: peers are not connected")),
+        send_snapshot: Box::new(move |to, _, _| {
+            unsent.peer(PeerEvent::Snapshot { to, received: false });
+        }),
     };
     let (end, ended) = async_channel::bounded(1);
     let node_thread = drive::start(

@@ -3,6 +3,7 @@
 //! What the facts mean is decided in core's `boot`. A crash at any point is harmless: the
 //! log appears complete, with the entries that found the cluster, or not at all.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -10,14 +11,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quoin_core::boot::{
-    DataDir as DirKind, Found, Plan, ReadLog, Refusal, SnapshotId, StartLog, StoreFound, StoreSource, WalFound, decide,
-    force_new_cluster, remarks, restart,
+    DataDir as DirKind, Found, Plan, ReadLog, Refusal, RemoteAnswer, SnapshotId, StartLog, StoreFound, StoreSource,
+    WalFound, Why, decide, force_new_cluster, remarks, restart,
 };
 use quoin_core::config::{Config, Notice, Url};
 use quoin_core::error::Fault;
 use quoin_core::id::{ClusterId, MemberId};
+use quoin_core::image;
 use quoin_core::member::Recovered;
-use quoin_core::proto::raftpb::{ConfState, HardState};
+use quoin_core::membership::Member;
+use quoin_core::proto::raftpb::{ConfState, Entry, HardState};
 use quoin_core::snap;
 use quoin_core::store::{Restore, Store, StoreConfig};
 use quoin_core::version::Version;
@@ -27,6 +30,7 @@ use crate::datadir::DataDir;
 use crate::disk::{Disk, DiskFile, exists, read_all};
 use crate::lanes::disk_fault;
 use crate::lanes::wal::{Keep, Log, open, segments, snapshot_files};
+use crate::received;
 use crate::table::Table;
 
 /// Opens the table at a path.
@@ -34,6 +38,10 @@ pub type OpenTable<'a> = dyn Fn(&Path) -> io::Result<Box<dyn Table>> + 'a;
 
 /// Finds the address behind a URL's host name, or says why it cannot.
 pub type Resolve<'a> = dyn Fn(&Url) -> Result<String, String> + 'a;
+
+/// Asks peers by their URLs what core's boot wants to know of them; nobody is waited for longer than what is asked is worth.
+/// A peer that is missing among the answers could not be reached.
+pub type Ask<'a> = dyn Fn(&[String], Why) -> BTreeMap<String, RemoteAnswer> + 'a;
 
 /// What a start needs of the world.
 pub struct World<'a> {
@@ -43,6 +51,8 @@ pub struct World<'a> {
     pub open_table: &'a OpenTable<'a>,
     /// The resolver of names.
     pub resolve: &'a Resolve<'a>,
+    /// The way to peers. Where there is none, a member of a cluster of several does not start.
+    pub ask: Option<&'a Ask<'a>>,
     /// Takes lines for the log, in order.
     pub notify: &'a dyn Fn(&Notice),
 }
@@ -63,6 +73,8 @@ pub struct Booted {
     pub table: Box<dyn Table>,
     /// Owns the data directory until it is dropped.
     pub lock: Box<dyn DiskFile>,
+    /// The members to be connected with at first, this one among them; later the applied state knows them.
+    pub peers: Vec<Member>,
 }
 
 impl fmt::Debug for Booted {
@@ -126,9 +138,15 @@ pub fn boot(config: &Config, store_config: StoreConfig, keep: Keep, world: &Worl
     found.wal = look_at_log(&dirs, disk)?;
     found.snapshot_files = look_at_snapshots(&dirs, disk)?;
     let opened = open_store(&dirs, store_config, &keep, world)?;
-    found.store = describe(&opened.1);
+    found.store = describe(&opened.1, received::find(disk, &keep.snap_dir)?);
     let plan = settle(&mut found, config, world)?;
-    carry_out(&plan, config, keep, opened, &dirs, lock, world)
+    let site = Site {
+        dirs: &dirs,
+        store_config,
+        keep,
+        world,
+    };
+    carry_out(plan, opened, lock, &site)
 }
 
 fn look_at_directories(dirs: &DataDir, disk: &dyn Disk) -> Result<Found, Fault> {
@@ -217,7 +235,7 @@ fn look_at_log(dirs: &DataDir, disk: &dyn Disk) -> Result<Option<WalFound>, Faul
     }))
 }
 
-fn look_at_snapshots(dirs: &DataDir, disk: &dyn Disk) -> Result<std::collections::BTreeSet<SnapshotId>, Fault> {
+fn look_at_snapshots(dirs: &DataDir, disk: &dyn Disk) -> Result<BTreeSet<SnapshotId>, Fault> {
     let names = snapshot_files(disk, &dirs.snap())?;
     // A file that cannot be read back is as good as none: the marker in the log has the configuration too.
     let sound = names
@@ -258,10 +276,10 @@ fn open_store(dirs: &DataDir, config: StoreConfig, keep: &Keep, world: &World<'_
     Ok((table, store))
 }
 
-/// What the applied state says of itself; nothing if nothing was ever applied.
-fn describe(store: &Store) -> Option<StoreFound> {
+/// What the applied state says of itself, and what was received to replace it; nothing if nothing was ever applied.
+fn describe(store: &Store, received: BTreeSet<u64>) -> Option<StoreFound> {
     let view = store.view();
-    (view.applied_index > 0).then(|| StoreFound {
+    (view.applied_index > 0 || !received.is_empty()).then(|| StoreFound {
         consistent_index: view.applied_index,
         cluster_version: view
             .cluster
@@ -269,7 +287,7 @@ fn describe(store: &Store) -> Option<StoreFound> {
             .and_then(|version| Version::parse(&version.to_string())),
         members: view.cluster.members().cloned().collect(),
         removed: view.cluster.removed().collect(),
-        received: std::collections::BTreeSet::new(),
+        received,
     })
 }
 
@@ -283,7 +301,14 @@ fn settle(found: &mut Found, config: &Config, world: &World<'_>) -> Result<Plan,
                     (url, address)
                 }));
             }
-            Plan::NeedRemoteAnswers { .. } => return Err(BootError::Unsupported(SEVERAL_MEMBERS)),
+            Plan::NeedRemoteAnswers { urls, why } => {
+                let ask = world.ask.ok_or(BootError::Unsupported(SEVERAL_MEMBERS))?;
+                let mut answers = ask(&urls, why);
+                found.answers.extend(urls.into_iter().map(|url| {
+                    let answer = answers.remove(&url).unwrap_or_default();
+                    (url, answer)
+                }));
+            }
             plan => return Ok(plan),
         }
     }
@@ -292,16 +317,35 @@ fn settle(found: &mut Found, config: &Config, world: &World<'_>) -> Result<Plan,
 const SEVERAL_MEMBERS: &str =
     "this version of Quoin runs clusters of one member; the peer protocol is not part of it yet";
 
-fn carry_out(
-    plan: &Plan,
-    config: &Config,
+/// Without a way to peers only a cluster of one can go on.
+fn check_reachable(plan: &Plan, store: &Store, world: &World<'_>) -> Result<(), BootError> {
+    let is_alone = match plan {
+        Plan::StartNew { members, .. } => members.len() == 1,
+        Plan::Restart { .. } => store.view().cluster.members().count() <= 1,
+        Plan::RestartForceNewCluster { .. } => true,
+        Plan::JoinExisting { .. } | Plan::NeedAddresses { .. } | Plan::NeedRemoteAnswers { .. } => false,
+    };
+    if is_alone || world.ask.is_some() {
+        Ok(())
+    } else {
+        Err(BootError::Unsupported(SEVERAL_MEMBERS))
+    }
+}
+
+/// What carrying a plan out takes besides the plan.
+struct Site<'a> {
+    dirs: &'a DataDir,
+    store_config: StoreConfig,
     keep: Keep,
-    (table, store): Opened,
-    dirs: &DataDir,
-    lock: Box<dyn DiskFile>,
-    world: &World<'_>,
-) -> Result<Booted, BootError> {
-    let (member, cluster, recovered, log) = match plan {
+    world: &'a World<'a>,
+}
+
+fn carry_out(plan: Plan, opened: Opened, lock: Box<dyn DiskFile>, site: &Site<'_>) -> Result<Booted, BootError> {
+    let (table, store) = site.put_in_place(&plan, opened)?;
+    // Nothing refers to what else was received.
+    received::clear(&*site.world.disk, &site.keep.snap_dir)?;
+    let known = store.view().cluster.members().cloned().collect();
+    let (member, cluster, (recovered, log), peers) = match plan {
         Plan::StartNew {
             member,
             cluster,
@@ -309,48 +353,25 @@ fn carry_out(
             entries,
             hard_state,
         } => {
-            if members.len() > 1 {
-                return Err(BootError::Unsupported(SEVERAL_MEMBERS));
-            }
-            let identity = Identity {
-                member: *member,
-                cluster: *cluster,
-            };
-            let first = Save {
-                marker: None,
-                entries,
-                state: Some(*hard_state),
-            };
-            let log = Log::create(Arc::clone(&world.disk), &dirs.wal, identity, first, keep)?;
-            let recovered = Recovered {
-                hard_state: *hard_state,
-                entries: entries.clone(),
-                ..Recovered::default()
-            };
-            (*member, *cluster, recovered, log)
+            let begun = site.begin_log(Identity { member, cluster }, entries, Some(hard_state))?;
+            (member, cluster, begun, members)
         }
-        Plan::Restart {
-            store: StoreSource::Received(_),
-            ..
+        Plan::JoinExisting {
+            member,
+            cluster,
+            members,
+        } => {
+            let begun = site.begin_log(Identity { member, cluster }, Vec::new(), None)?;
+            (member, cluster, begun, members)
         }
-        | Plan::RestartForceNewCluster {
-            store: StoreSource::Received(_),
-            ..
-        }
-        | Plan::JoinExisting { .. }
-        | Plan::NeedAddresses { .. }
-        | Plan::NeedRemoteAnswers { .. } => return Err(BootError::Unsupported(SEVERAL_MEMBERS)),
         Plan::Restart {
             member,
             cluster,
             snapshot,
             ..
         } => {
-            if store.view().cluster.members().count() > 1 {
-                return Err(BootError::Unsupported(SEVERAL_MEMBERS));
-            }
-            let (recovered, log) = read_log(dirs, *snapshot, None, &store, keep, world)?;
-            (*member, *cluster, recovered, log)
+            site.tell_restart(member, cluster);
+            (member, cluster, site.read_log(snapshot, None, &store)?, known)
         }
         Plan::RestartForceNewCluster {
             member,
@@ -358,18 +379,13 @@ fn carry_out(
             snapshot,
             ..
         } => {
-            let (recovered, log) = read_log(dirs, *snapshot, Some(*member), &store, keep, world)?;
-            (*member, *cluster, recovered, log)
+            site.tell_restart(member, cluster);
+            (member, cluster, site.read_log(snapshot, Some(member), &store)?, known)
+        }
+        Plan::NeedAddresses { .. } | Plan::NeedRemoteAnswers { .. } => {
+            unreachable!("facts are gathered before a plan is carried out")
         }
     };
-    if !matches!(plan, Plan::StartNew { .. }) {
-        let notice = Notice::info("restarting local member").with("cluster-id", cluster.to_string());
-        (world.notify)(
-            &notice
-                .with("local-member-id", member.to_string())
-                .with("data-dir", &config.data_dir),
-        );
-    }
     Ok(Booted {
         member,
         cluster,
@@ -378,66 +394,125 @@ fn carry_out(
         log,
         table,
         lock,
+        peers,
     })
 }
 
-/// Reads the log from `snapshot` on and opens it for appending; `forced` is the member that leaves all others behind.
-fn read_log(
-    dirs: &DataDir,
-    snapshot: Option<SnapshotId>,
-    forced: Option<MemberId>,
-    store: &Store,
-    keep: Keep,
-    world: &World<'_>,
-) -> Result<(Recovered, Log), BootError> {
-    let disk = &*world.disk;
-    let snapshot = snapshot.unwrap_or_default();
-    let conf_state = if snapshot.index == 0 {
-        ConfState::default()
-    } else {
-        read_snapshot(dirs, disk, snapshot.index, snapshot.term)?
-    };
-    let names = select(segments(disk, &dirs.wal)?, snapshot.index)?;
-    let marker = Marker {
-        index: snapshot.index,
-        term: snapshot.term,
-        conf_state: None,
-    };
-    let mut replay = quoin_core::wal::replay(open(disk, &dirs.wal, &names)?, &marker)?;
-    let read = ReadLog {
-        snapshot,
-        conf_state,
-        hard_state: replay.hard_state,
-        entries: std::mem::take(&mut replay.entries),
-        consistent_index: store.consistent_index(),
-    };
-    let StartLog {
-        hard_state,
-        entries,
-        appended,
-    } = match forced {
-        Some(member) => force_new_cluster(member, read)?,
-        None => restart(read)?,
-    };
-    let mut log = Log::resume(Arc::clone(&world.disk), &dirs.wal, &replay, keep)?;
-    if appended > 0 {
-        log.save([Save {
-            marker: None,
-            entries: &entries[entries.len() - appended..],
-            state: Some(hard_state),
-        }])?;
+impl Site<'_> {
+    fn tell_restart(&self, member: MemberId, cluster: ClusterId) {
+        let notice = Notice::info("restarting local member").with("cluster-id", cluster.to_string());
+        (self.world.notify)(
+            &notice
+                .with("local-member-id", member.to_string())
+                .with("data-dir", self.dirs.root.display().to_string()),
+        );
     }
-    let recovered = Recovered {
-        // The commit index is not synced by itself; whatever was applied was committed.
-        hard_state: HardState {
-            commit: hard_state.commit.max(store.consistent_index()),
-            ..hard_state
-        },
-        snapshot_index: snapshot.index,
-        snapshot_term: snapshot.term,
-        entries,
-        applied: store.consistent_index(),
-        conf_state: store.conf_state().clone(),
-    };
-    Ok((recovered, log))
+
+    /// Brings a received state into the table, where the plan rests on one. A crash meanwhile leaves all of it or nothing,
+    /// and what was received is still there for the next start.
+    fn put_in_place(&self, plan: &Plan, (mut table, store): Opened) -> Result<Opened, BootError> {
+        let (Plan::Restart {
+            store: StoreSource::Received(index),
+            ..
+        }
+        | Plan::RestartForceNewCluster {
+            store: StoreSource::Received(index),
+            ..
+        }) = plan
+        else {
+            check_reachable(plan, &store, self.world)?;
+            return Ok((table, store));
+        };
+        let rows = received::load(&*self.world.disk, &self.keep.snap_dir, *index)?;
+        let store = image::restore(self.store_config, &rows)?;
+        check_reachable(plan, &store, self.world)?;
+        let view = store.view();
+        received::put_in_place(&mut *table, |bucket| view.rows(bucket))?;
+        if !self.keep.unsafe_no_fsync {
+            let path = self.dirs.table();
+            table.sync().map_err(|error| disk_fault("sync", &path, &error))?;
+        }
+        Ok((table, store))
+    }
+
+    /// Begins the log of a new member.
+    fn begin_log(
+        &self,
+        identity: Identity,
+        entries: Vec<Entry>,
+        state: Option<HardState>,
+    ) -> Result<(Recovered, Log), BootError> {
+        let first = Save {
+            marker: None,
+            entries: &entries,
+            state,
+        };
+        let disk = Arc::clone(&self.world.disk);
+        let log = Log::create(disk, &self.dirs.wal, identity, first, self.keep.clone())?;
+        let recovered = Recovered {
+            hard_state: state.unwrap_or_default(),
+            entries,
+            ..Recovered::default()
+        };
+        Ok((recovered, log))
+    }
+
+    /// Reads the log from `snapshot` on and opens it for appending; `forced` is the member that leaves all others behind.
+    fn read_log(
+        &self,
+        snapshot: Option<SnapshotId>,
+        forced: Option<MemberId>,
+        store: &Store,
+    ) -> Result<(Recovered, Log), BootError> {
+        let (dirs, disk) = (self.dirs, &*self.world.disk);
+        let snapshot = snapshot.unwrap_or_default();
+        let conf_state = if snapshot.index == 0 {
+            ConfState::default()
+        } else {
+            read_snapshot(dirs, disk, snapshot.index, snapshot.term)?
+        };
+        let names = select(segments(disk, &dirs.wal)?, snapshot.index)?;
+        let marker = Marker {
+            index: snapshot.index,
+            term: snapshot.term,
+            conf_state: None,
+        };
+        let mut replay = quoin_core::wal::replay(open(disk, &dirs.wal, &names)?, &marker)?;
+        let read = ReadLog {
+            snapshot,
+            conf_state,
+            hard_state: replay.hard_state,
+            entries: std::mem::take(&mut replay.entries),
+            consistent_index: store.consistent_index(),
+        };
+        let StartLog {
+            hard_state,
+            entries,
+            appended,
+        } = match forced {
+            Some(member) => force_new_cluster(member, read)?,
+            None => restart(read)?,
+        };
+        let mut log = Log::resume(Arc::clone(&self.world.disk), &dirs.wal, &replay, self.keep.clone())?;
+        if appended > 0 {
+            log.save([Save {
+                marker: None,
+                entries: &entries[entries.len() - appended..],
+                state: Some(hard_state),
+            }])?;
+        }
+        let recovered = Recovered {
+            // The commit index is not synced by itself; whatever was applied was committed.
+            hard_state: HardState {
+                commit: hard_state.commit.max(store.consistent_index()),
+                ..hard_state
+            },
+            snapshot_index: snapshot.index,
+            snapshot_term: snapshot.term,
+            entries,
+            applied: store.consistent_index(),
+            conf_state: store.conf_state().clone(),
+        };
+        Ok((recovered, log))
+    }
 }

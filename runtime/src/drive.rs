@@ -17,8 +17,9 @@ use quoin_core::limits::MEMBER_QUEUE_INPUTS;
 use quoin_core::member::{Halt, Token};
 use quoin_core::mvcc::Compacted;
 use quoin_core::mvcc::Event;
-use quoin_core::node::{Done, Effect, Input, Node, Request, Response};
+use quoin_core::node::{Done, Effect, Input, Node, PeerEvent, Request, Response};
 use quoin_core::proto::raftpb::Message;
+use quoin_core::store::View;
 use quoin_core::time::Instant;
 
 use crate::clock::Clock;
@@ -35,6 +36,8 @@ pub enum Letter {
     Call(Call),
     /// By a lane.
     Done(Done),
+    /// By whoever speaks with peers.
+    Peer(PeerEvent),
     /// By whoever stops the server: hand over leadership if there is somebody to take it, then halt.
     Stop,
 }
@@ -65,6 +68,12 @@ impl NodeQueue {
     pub fn report(&self, done: Done) {
         // A node that is gone needs no report.
         let _closed = self.mailbox.report(Letter::Done(done));
+    }
+
+    /// Queues news of a peer.
+    pub fn peer(&self, event: PeerEvent) {
+        // As above.
+        let _closed = self.mailbox.report(Letter::Peer(event));
     }
 
     /// Asks the node to stop.
@@ -98,6 +107,8 @@ pub struct Hands {
     pub observe: Observe,
     /// Called with messages for a peer.
     pub send: Box<dyn FnMut(MemberId, Vec<Message>) + Send>,
+    /// Called with a snapshot for a peer; what came of it is to be told to [`NodeQueue::peer`].
+    pub send_snapshot: Box<dyn FnMut(MemberId, Message, View) + Send>,
 }
 
 impl std::fmt::Debug for Hands {
@@ -179,6 +190,7 @@ impl Desk {
                 }
             }
             Letter::Done(done) => Input::Done(done),
+            Letter::Peer(event) => Input::Peer(event),
             Letter::Stop => {
                 self.last_token += 1;
                 Input::Request {
@@ -194,6 +206,21 @@ impl Desk {
     fn carry_out(&mut self, effect: Effect) -> Option<Halt> {
         match effect {
             Effect::Halt(halt) => return Some(halt),
+            Effect::Install {
+                batch,
+                index,
+                term,
+                conf_state,
+                hard_state,
+            } => {
+                self.hand_over_log(WalJob::Install {
+                    batch,
+                    index,
+                    term,
+                    conf_state,
+                    hard_state,
+                });
+            }
             Effect::Persist {
                 batch,
                 hard_state,
@@ -210,6 +237,7 @@ impl Desk {
             Effect::Publish {
                 view,
                 events,
+                restored,
                 compacted,
                 status,
             } => {
@@ -220,7 +248,11 @@ impl Desk {
                 (self.hands.observe)(&events);
                 let watched = view.kv.clone();
                 self.hands.published.store(Arc::new(Published { view, status }));
-                self.hands.hub.published(&watched, events);
+                self.hands.hub.published(&watched, events, restored);
+            }
+            Effect::Replace { batch, view, index } => {
+                let view = Box::new(view);
+                self.hand_over_rows(TableJob::Replace { batch, index, view });
             }
             Effect::Reply { token, result } => {
                 if let Some(caller) = self.callers.remove(&token) {
@@ -229,6 +261,7 @@ impl Desk {
                 }
             }
             Effect::Send { to, messages } => (self.hands.send)(to, messages),
+            Effect::SendSnapshot { to, message, view } => (self.hands.send_snapshot)(to, message, view),
             Effect::Snapshot {
                 index,
                 term,
@@ -245,12 +278,14 @@ impl Desk {
                 index,
                 ops,
                 term: _,
-            } => {
-                // A lane that is gone has reported its fault, which ends this thread too.
-                let _broken = self.hands.table.send(TableJob::Write { batch, index, ops });
-            }
+            } => self.hand_over_rows(TableJob::Write { batch, index, ops }),
         }
         None
+    }
+
+    fn hand_over_rows(&self, job: TableJob) {
+        // A lane that is gone has reported its fault, which ends this thread too.
+        let _broken = self.hands.table.send(job);
     }
 
     fn hand_over_log(&self, job: WalJob) {

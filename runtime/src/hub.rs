@@ -25,8 +25,12 @@ use crate::mailbox::{Mailbox, Refused};
 enum Letter {
     /// By a service.
     Call(WatchCall),
-    /// By the node: the newest state and the events that led to it.
-    Published { view: View, events: Arc<[Event]> },
+    /// By the node: the newest state and the events that led to it, or that a snapshot replaced the one before.
+    Published {
+        view: View,
+        events: Arc<[Event]>,
+        restored: bool,
+    },
 }
 
 /// The way into the watch thread; clones share it.
@@ -52,7 +56,7 @@ impl HubQueue {
     }
 
     /// Tells the watchers, if there are any, what the node has just published.
-    pub fn published(&self, view: &View, events: Arc<[Event]>) {
+    pub fn published(&self, view: &View, events: Arc<[Event]>, restored: bool) {
         if self.streams.load(Ordering::SeqCst) == 0 {
             return;
         }
@@ -60,6 +64,7 @@ impl HubQueue {
         let _closed = self.mailbox.report(Letter::Published {
             view: view.clone(),
             events,
+            restored,
         });
     }
 
@@ -133,7 +138,10 @@ impl Desk {
             for letter in letters.drain(..) {
                 match letter {
                     Letter::Call(call) => self.call(call),
-                    Letter::Published { view, events } => self.move_to(view, events),
+                    Letter::Published {
+                        view, restored: true, ..
+                    } => self.restore(view),
+                    Letter::Published { view, events, .. } => self.move_to(view, events),
                 }
             }
             if self.hub.deadline().is_some_and(|at| at <= self.clock.now()) {
@@ -202,6 +210,13 @@ impl Desk {
             }
             let Some(request) = port.held.pop_front() else { break };
             self.step(WatchInput::Request { stream, request });
+        }
+    }
+
+    fn restore(&mut self, view: View) {
+        // As below: what was seen when a stream was opened may be newer.
+        if view.revision() >= self.hub.revision() {
+            self.step(WatchInput::Restored { view });
         }
     }
 

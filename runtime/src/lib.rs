@@ -17,6 +17,7 @@ pub mod logs;
 pub mod mailbox;
 pub mod metrics;
 pub mod process;
+pub mod received;
 pub mod running;
 pub mod seam;
 mod serve;

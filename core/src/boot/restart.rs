@@ -11,6 +11,7 @@ use crate::boot::refusal::Refusal;
 use crate::config::Config;
 use crate::id::MemberId;
 use crate::membership::{ConfChangeContext, Member};
+use crate::mutant;
 use crate::proto::raftpb::{ConfChange, ConfChangeType, ConfState, Entry, EntryType, HardState};
 use crate::version::Version;
 
@@ -233,7 +234,11 @@ enum Role {
 /// Who is a member after these entries.
 fn members_after(conf_state: &ConfState, entries: &[Entry]) -> Result<BTreeMap<MemberId, Role>, Refusal> {
     let voters = conf_state.voters.iter().map(|id| (MemberId(*id), Role::Voter));
-    let learners = conf_state.learners.iter().map(|id| (MemberId(*id), Role::Learner));
+    let learners = conf_state
+        .learners
+        .iter()
+        .filter(|_| !mutant::is(31))
+        .map(|id| (MemberId(*id), Role::Learner));
     let mut members = voters.chain(learners).collect::<BTreeMap<_, _>>();
     for entry in entries {
         let unreadable = || {

@@ -5,7 +5,8 @@ use raft::StateRole;
 use crate::error::Fault;
 use crate::id::MemberId;
 use crate::limits::LOG_TAIL_BYTES;
-use crate::proto::raftpb::{ConfChange, ConfState, Entry, Message};
+use crate::mutant;
+use crate::proto::raftpb::{ConfChange, ConfState, Entry, HardState, Message};
 use crate::time::Instant;
 
 use super::filter::{self, Standing};
@@ -29,17 +30,20 @@ impl Member {
         self.tick_due = if in_step > now { in_step } else { now + interval };
         self.timers.set(Timer::Tick, self.tick_due);
         if now.saturating_since(self.last_tick) > interval * SLEEP_HEARTBEATS {
-            self.revocations.slept = true;
+            self.revocations.slept = !mutant::is(26);
         }
         self.last_tick = now;
         if self.phase == Phase::Removed {
             self.raft.ping();
+        } else if self.is_installing() {
+            // Whoever has no log to stand on does not ask for votes.
         } else if !self.is_sole_voter() || self.all_persisted() {
             // A sole voter elects itself on the spot, for which its whole log must be on disk.
             self.raft.tick();
         }
         self.observe(now, out);
-        self.promises.persist_commit(self.raft.raft.hard_state(), out);
+        self.persist_commit(out);
+        self.snapshot_if_due(out);
     }
 
     /// A message of a peer.
@@ -63,6 +67,7 @@ impl Member {
         if self.phase == Phase::Halted {
             return;
         }
+        self.installation_persisted(batch);
         if let Some(ready) = self.promises.persisted(batch, out)
             && self.phase != Phase::Removed
         {
@@ -80,7 +85,7 @@ impl Member {
         self.send_proposals();
         self.ask_reads(now);
         let mut committed = Vec::new();
-        while committed.is_empty() && self.raft.has_ready() {
+        while committed.is_empty() && !self.waits_for_installation(out) && self.raft.has_ready() {
             let mut ready = self.raft.ready();
             let number = ready.number();
             for state in ready.take_read_states() {
@@ -91,14 +96,22 @@ impl Member {
             let leads = self.leads();
             let mut messages = ready.take_messages();
             messages.append(&mut ready.take_persisted_messages());
+            let is_snapshot = !ready.snapshot().is_empty();
+            if is_snapshot {
+                self.begin_log_anew();
+            }
             let entries = ready.take_entries();
             self.raft.mut_store().append(&entries);
             let handed_over = self.promises.persist(number, self.raft.raft.hard_state(), entries, out);
             self.promises.send(messages, leads, out);
             committed = ready.take_committed_entries();
             self.raft.advance_append_async(ready);
+            if is_snapshot {
+                self.installed(out);
+            }
             // A removed member is not among those whose progress consensus keeps, and it must not be told of any.
-            if !handed_over && self.promises.outstanding() == 0 && self.phase < Phase::Removed {
+            let is_durable = !handed_over && self.promises.outstanding() == 0 || mutant::is(3) && self.is_sole_voter();
+            if is_durable && self.phase < Phase::Removed {
                 self.raft.on_persist_ready(number);
             }
         }
@@ -169,7 +182,7 @@ impl Member {
             return;
         }
         if !matches!(halt, Halt::Fault(_)) {
-            self.promises.persist_commit(self.raft.raft.hard_state(), out);
+            self.persist_commit(out);
         }
         self.answer_all_stopped(out);
         self.phase = Phase::Halted;
@@ -181,23 +194,13 @@ impl Member {
     /// Everything up to `index` is durable in the table, which may make a snapshot due.
     pub(crate) fn durable_to(&mut self, index: u64, out: &mut Vec<Output>) {
         self.snapshots.durable_to(index);
-        if self.phase != Phase::Halted
-            && let Some((index, term, conf_state)) = self.snapshots.take_due()
-        {
-            // A snapshot only counts at boot if the log says that its index was committed.
-            self.promises.persist_commit(self.raft.raft.hard_state(), out);
-            out.push(Output::Snapshot {
-                index,
-                term,
-                conf_state,
-            });
-        }
+        self.snapshot_if_due(out);
     }
 
     /// The snapshot at `index` is on disk.
     pub(crate) fn snapshot_saved(&mut self, index: u64, out: &mut Vec<Output>) {
         self.snapshots.saved(index);
-        self.durable_to(0, out);
+        self.snapshot_if_due(out);
     }
 
     /// A snapshot is wanted at the last applied entry, as soon as that is durable.
@@ -248,6 +251,35 @@ impl Member {
         }
     }
 
+    /// Hands the commit index to the disk, as far as it speaks of entries that were handed over before. False where a new
+    /// term or vote has to go first.
+    fn persist_commit(&mut self, out: &mut Vec<Output>) -> bool {
+        if self.is_installing() {
+            return false;
+        }
+        let hard_state = self.raft.raft.hard_state();
+        let handed_over = self.raft.raft.raft_log.unstable.offset - 1;
+        let commit = hard_state.commit.min(handed_over);
+        self.promises.persist_commit(HardState { commit, ..hard_state }, out)
+    }
+
+    /// Takes a snapshot of the log's state, if it is time.
+    fn snapshot_if_due(&mut self, out: &mut Vec<Output>) {
+        if self.phase == Phase::Halted || !self.snapshots.is_due() {
+            return;
+        }
+        // A snapshot only counts at boot if the log says that its index was committed.
+        if self.persist_commit(out)
+            && let Some((index, term, conf_state)) = self.snapshots.take_due()
+        {
+            out.push(Output::Snapshot {
+                index,
+                term,
+                conf_state,
+            });
+        }
+    }
+
     /// Whether every entry of the log is on disk.
     pub(super) fn all_persisted(&self) -> bool {
         let log = &self.raft.raft.raft_log;
@@ -274,7 +306,7 @@ impl Member {
     pub(super) fn observe(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.draw_election_timeout();
         let leader = MemberId(self.raft.raft.leader_id);
-        if !self.leads() && self.lessor.is_primary() {
+        if !self.leads() && self.lessor.is_primary() && !mutant::is(26) {
             self.demote_lessor();
         }
         if leader == self.leader {
@@ -302,7 +334,7 @@ impl Member {
 
     /// Ages a follower that starts, so that a cluster without leader elects one soon: two ticks are left to hear of one.
     fn advance_ticks(&mut self, now: Instant, out: &mut Vec<Output>) {
-        if self.raft.raft.state != StateRole::Follower || self.is_sole_voter() {
+        if self.raft.raft.state != StateRole::Follower || self.is_sole_voter() || self.is_installing() {
             return;
         }
         for _ in 2..self.config.election_ticks() {
@@ -311,7 +343,7 @@ impl Member {
         self.observe(now, out);
     }
 
-    fn standing(&self) -> Standing {
+    pub(super) fn standing(&self) -> Standing {
         Standing {
             me: self.config.id,
             term: self.term(),

@@ -31,13 +31,10 @@ pub(crate) fn admit(message: &mut Message, from: MemberId, standing: Standing) -
         return Ok(false);
     };
     let sender_is_named = message.from == from.0 || kind == MessageType::MsgTransferLeader;
-    if message.to != standing.me.0 || !sender_is_named || message.from == 0 || from == standing.me || from.0 == 0 {
+    if !sender_is_named || !is_for(message, from, standing) {
         return Ok(false);
     }
-    // Fields of the raft crate's own that etcd's members know nothing of, and that we never use.
-    message.request_snapshot = 0;
-    message.priority = 0;
-    message.deprecated_priority = 0;
+    clear_foreign_fields(message);
     let is_request = matches!(kind, MessageType::MsgPropose | MessageType::MsgReadIndex);
     if is_request {
         message.term = 0;
@@ -65,6 +62,30 @@ pub(crate) fn admit(message: &mut Message, from: MemberId, standing: Standing) -
         | MessageType::MsgRequestPreVoteResponse
         | MessageType::MsgHeartbeatResponse => Ok(true),
     }
+}
+
+/// Makes a snapshot's message fit to be stepped; false means drop it. Whether its configuration can be is asked elsewhere.
+pub(crate) fn admit_snapshot(message: &mut Message, from: MemberId, standing: Standing) -> bool {
+    let is_snapshot = message.msg_type == MessageType::MsgSnapshot as i32 && message.from == from.0;
+    if !is_snapshot || !is_for(message, from, standing) {
+        return false;
+    }
+    clear_foreign_fields(message);
+    let metadata = message.get_snapshot().get_metadata();
+    let is_end = metadata.index == 0 || metadata.index == u64::MAX;
+    !is_end && metadata.term > 0 && metadata.term <= message.term && metadata.conf_state.is_some()
+}
+
+/// Whether a message is from another member for this one.
+fn is_for(message: &Message, from: MemberId, standing: Standing) -> bool {
+    message.to == standing.me.0 && message.from != 0 && from != standing.me && from.0 != 0
+}
+
+/// Fields of the raft crate's own that etcd's members know nothing of, and that we never use.
+fn clear_foreign_fields(message: &mut Message) {
+    message.request_snapshot = 0;
+    message.priority = 0;
+    message.deprecated_priority = 0;
 }
 
 /// The leader tells a follower only of commits that it knows the follower to have acknowledged.
@@ -109,6 +130,7 @@ fn is_read(message: &Message) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::raftpb::{ConfState, Snapshot, SnapshotMetadata};
 
     const STANDING: Standing = Standing {
         me: MemberId(1),
@@ -216,6 +238,50 @@ mod tests {
             admit(&mut transfer, MemberId(2), leads).unwrap(),
             "a follower forwards it in the target's name"
         );
+    }
+
+    #[test]
+    fn a_snapshot_must_say_what_it_covers() {
+        let snapshot = |index, term, conf_state: Option<ConfState>| Message {
+            snapshot: Some(Snapshot {
+                metadata: Some(SnapshotMetadata {
+                    conf_state,
+                    index,
+                    term,
+                }),
+                ..Snapshot::default()
+            }),
+            ..of(MessageType::MsgSnapshot)
+        };
+        let voters = || Some(ConfState::from((vec![1, 2], vec![])));
+        let table = [
+            ("a good one", snapshot(20, 5, voters()), true),
+            ("none at all", of(MessageType::MsgSnapshot), false),
+            ("of nothing", snapshot(0, 5, voters()), false),
+            ("of everything", snapshot(u64::MAX, 5, voters()), false),
+            ("without a term", snapshot(20, 0, voters()), false),
+            ("of a later term than its sender's", snapshot(20, 6, voters()), false),
+            ("without a configuration", snapshot(20, 5, None), false),
+            (
+                "in another's name",
+                Message {
+                    from: 3,
+                    ..snapshot(20, 5, voters())
+                },
+                false,
+            ),
+            (
+                "another message",
+                Message {
+                    msg_type: MessageType::MsgAppend as i32,
+                    ..snapshot(20, 5, voters())
+                },
+                false,
+            ),
+        ];
+        for (what, mut message, expected) in table {
+            assert_eq!(admit_snapshot(&mut message, MemberId(2), STANDING), expected, "{what}");
+        }
     }
 
     #[test]

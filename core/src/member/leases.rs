@@ -5,7 +5,7 @@ use crate::limits::{LEASE_CHECKPOINT_BATCH_LEASES, LEASE_EXPIRE_BATCH_LEASES, LE
 use crate::proto::etcdserverpb::{InternalRaftRequest, LeaseCheckpoint, LeaseCheckpointRequest, LeaseRevokeRequest};
 use crate::time::Instant;
 
-use super::lessor::{EXPIRY_INTERVAL, Renewal};
+use super::lessor::{EXPIRY_INTERVAL, Lessor, Renewal};
 use super::{Member, Origin, Reader, Timer};
 
 impl Member {
@@ -22,6 +22,12 @@ impl Member {
     /// A lease is gone.
     pub(crate) fn lease_revoked(&mut self, id: i64) {
         self.lessor.revoked(id);
+    }
+
+    /// A received snapshot replaced all leases: id, seconds granted, seconds left at the last checkpoint. Only a follower
+    /// receives one, and a follower counts no time.
+    pub(crate) fn leases_restored(&mut self, leases: impl IntoIterator<Item = (i64, i64, i64)>) {
+        self.lessor = Lessor::new(leases, self.config.lease_checkpoint);
     }
 
     /// Keeps a lease alive. The caller has confirmed since the client asked that this member leads.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::mutant;
 use crate::time::Instant;
 
 /// How often the leader looks for expired leases.
@@ -136,6 +137,16 @@ impl Lessor {
         self.primary = true;
         for id in self.ids() {
             self.refresh(now, id, extend);
+            if mutant::is(27)
+                && let Some(clock) = self.clocks.get_mut(&id)
+            {
+                clock.expiry = Some(now);
+                self.enqueue(id, now);
+            }
+        }
+        if mutant::is(28) {
+            self.checkpoints.clear();
+            self.clocks.values_mut().for_each(|clock| clock.checkpoint = None);
         }
         if self.clocks.len() >= SPREAD_MIN_LEASES {
             self.spread(now);

@@ -94,6 +94,15 @@ impl Log {
         self.applied = (index, term);
     }
 
+    /// Begins anew after a received snapshot: nothing of what was here is left.
+    pub(crate) fn install(&mut self, index: u64, term: u64, conf_state: ConfState) {
+        self.entries.clear();
+        self.bytes = 0;
+        self.compacted = (index, term);
+        self.applied = (index, term);
+        self.conf_state = conf_state;
+    }
+
     /// Notes the configuration after a change.
     pub(crate) fn set_conf_state(&mut self, conf_state: ConfState) {
         self.conf_state = conf_state;
@@ -313,6 +322,17 @@ mod tests {
         assert_eq!(read(2, 6, 0), Ok(1), "one entry always fits");
         assert_eq!(read(2, 6, 2 * cost(&entry(1, 1)) as u64), Ok(2));
         assert_eq!(read(0, 6, 0), Err(Error::Store(StorageError::Compacted)));
+    }
+
+    #[test]
+    fn after_a_received_snapshot_nothing_is_left_of_the_log() {
+        let mut log = log(1, 10, 8);
+        log.install(20, 3, ConfState::from((vec![1, 2], vec![])));
+        assert_eq!((log.first_index(), log.last(), log.bytes), (21, (20, 3), 0));
+        assert_eq!(log.term(19), Err(Error::Store(StorageError::Compacted)));
+        assert_eq!(Storage::snapshot(&log, 0, 2).unwrap().get_metadata().index, 20);
+        log.append(&[entry(21, 3)]);
+        assert_eq!(log.last(), (21, 3));
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod reads;
 mod reconfig;
 mod requests;
 mod retention;
+mod snapshot;
 mod status;
 mod timers;
 
@@ -54,6 +55,7 @@ use promises::Promises;
 use proposals::Proposals;
 use reads::Reads;
 use retention::Snapshots;
+use snapshot::Installation;
 use timers::Timers;
 
 /// A request of a client, as its host calls it.
@@ -170,6 +172,16 @@ pub(crate) enum Output {
     Failed(Origin, Error),
     /// The end.
     Halt(Halt),
+    /// The log is to go on after a received snapshot; to be reported by [`Member::persisted`].
+    Install {
+        batch: BatchId,
+        index: u64,
+        term: u64,
+        conf_state: ConfState,
+        hard_state: HardState,
+    },
+    /// The log goes on after the received snapshot: its state is now the applied one.
+    Installed,
     /// To be appended to the log on disk, and reported by [`Member::persisted`] if `sync` is set.
     Persist {
         batch: BatchId,
@@ -237,6 +249,8 @@ pub struct Member {
     lessor: Lessor,
     revocations: Revocations,
     snapshots: Snapshots,
+    /// A received snapshot on its way to the disk.
+    installation: Option<Installation>,
     transfers: Vec<Transfer>,
     /// A member that stops does not wait longer for an heir.
     stop_by: Option<Instant>,
@@ -309,6 +323,7 @@ impl Member {
             proposals: Proposals::default(),
             revocations: Revocations::default(),
             snapshots,
+            installation: None,
             transfers: Vec::new(),
             stop_by: None,
             reads_failed: 0,
@@ -414,7 +429,10 @@ impl Member {
             log.store.first_index() <= log.applied + 1,
             "entries are kept until they are applied"
         );
-        assert!(log.store.last().0 + 1 >= log.unstable.offset, "the log has no gap");
+        assert!(
+            self.is_installing() || log.store.last().0 + 1 >= log.unstable.offset,
+            "the log has no gap"
+        );
         let settled = self.promises.outstanding() > 0 || self.phase >= Phase::Removed;
         assert!(
             settled || log.persisted == log.last_index(),

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::id::MemberId;
+use crate::mutant;
 use crate::proto::raftpb::{Entry, HardState, Message, MessageType};
 
 use super::{BatchId, Output};
@@ -15,8 +16,8 @@ use super::{BatchId, Output};
 #[derive(Debug)]
 struct Batch {
     id: BatchId,
-    /// The number under which consensus knows it.
-    ready: u64,
+    /// The number under which consensus knows it; an installation has none.
+    ready: Option<u64>,
     term: u64,
     withheld: Vec<Message>,
 }
@@ -59,7 +60,7 @@ impl Promises {
         let id = self.next_id();
         self.batches.push_back(Batch {
             id,
-            ready,
+            ready: Some(ready),
             term: hard_state.term,
             withheld: Vec::new(),
         });
@@ -72,8 +73,22 @@ impl Promises {
         true
     }
 
-    /// Hands the commit index to the disk, where it lags behind. Nothing waits for it.
-    pub(crate) fn persist_commit(&mut self, hard_state: HardState, out: &mut Vec<Output>) {
+    /// Notes that a received snapshot goes to the disk with this hard state.
+    pub(crate) fn install(&mut self, hard_state: HardState) -> BatchId {
+        let id = self.next_id();
+        self.batches.push_back(Batch {
+            id,
+            ready: None,
+            term: hard_state.term,
+            withheld: Vec::new(),
+        });
+        self.written = hard_state;
+        id
+    }
+
+    /// Hands the commit index to the disk, where it lags behind. Nothing waits for it. False where a new term or vote has
+    /// to go first.
+    pub(crate) fn persist_commit(&mut self, hard_state: HardState, out: &mut Vec<Output>) -> bool {
         let voted = (hard_state.term, hard_state.vote) != (self.written.term, self.written.vote);
         if !voted && let Some(hard_state) = self.write(hard_state) {
             let batch = self.next_id();
@@ -84,6 +99,7 @@ impl Promises {
                 sync: false,
             });
         }
+        !voted
     }
 
     /// Sends messages, or withholds them until what they promise is durable.
@@ -106,7 +122,7 @@ impl Promises {
     pub(crate) fn persisted(&mut self, id: BatchId, out: &mut Vec<Output>) -> Option<u64> {
         let mut ready = None;
         while let Some(batch) = self.batches.pop_front_if(|batch| batch.id <= id) {
-            ready = Some(batch.ready);
+            ready = batch.ready.or(ready);
             self.durable_term = self.durable_term.max(batch.term);
             emit(batch.withheld, out);
         }
@@ -122,6 +138,8 @@ impl Promises {
     fn promises_nothing(&self, message: &Message, leads: bool) -> bool {
         match message.get_msg_type() {
             MessageType::MsgPropose | MessageType::MsgReadIndex => true,
+            MessageType::MsgAppendResponse if mutant::is(4) => true,
+            MessageType::MsgRequestVote | MessageType::MsgRequestVoteResponse if mutant::is(5) => true,
             _ => leads && message.term <= self.durable_term,
         }
     }

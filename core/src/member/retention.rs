@@ -14,7 +14,7 @@ pub(crate) struct Snapshots {
     index: u64,
     /// One is being written.
     writing: bool,
-    /// Everything up to here is durable in the table.
+    /// Everything up to here is durable in the table, or in a snapshot that was received.
     durable: u64,
     /// The configurations that were current since `durable`, and from which index on.
     configurations: VecDeque<(u64, ConfState)>,
@@ -62,11 +62,20 @@ impl Snapshots {
         self.requested = Some(index);
     }
 
+    /// A snapshot at `index` was received and is on disk, and with it the state up to there.
+    pub(crate) fn installed(&mut self, index: u64, term: u64, conf_state: ConfState) {
+        *self = Self::new(self.interval, index, (index, term), conf_state);
+    }
+
+    /// Whether a snapshot is due.
+    pub(crate) fn is_due(&self) -> bool {
+        let due = self.is_requested() || self.durable - self.index >= self.interval;
+        due && !self.writing && self.durable != self.index
+    }
+
     /// The index to snapshot, its term and its configuration, if that is due.
     pub(crate) fn take_due(&mut self) -> Option<(u64, u64, ConfState)> {
-        let requested = self.requested.is_some_and(|index| index <= self.durable);
-        let due = requested || self.durable - self.index >= self.interval;
-        if self.writing || !due || self.durable == self.index {
+        if !self.is_due() {
             return None;
         }
         let (_, conf_state) = self
@@ -74,7 +83,7 @@ impl Snapshots {
             .front()
             .expect("there always is a current configuration");
         let (_, term) = *self.terms.front().expect("there always is a current term");
-        if requested {
+        if self.is_requested() {
             self.requested = None;
         }
         self.writing = true;
@@ -87,7 +96,11 @@ impl Snapshots {
         self.writing &= index < self.index;
     }
 
-    /// The table is durable up to here.
+    fn is_requested(&self) -> bool {
+        self.requested.is_some_and(|index| index <= self.durable)
+    }
+
+    /// The state is durable up to here.
     pub(crate) fn durable(&self) -> u64 {
         self.durable
     }
@@ -128,6 +141,23 @@ mod tests {
         assert_eq!(snapshots.take_due(), None, "one at a time");
         snapshots.saved(11);
         assert_eq!(snapshots.take_due(), Some((40, 4, voters(&[1, 2]))));
+    }
+
+    #[test]
+    fn a_snapshot_that_was_received_counts_as_taken_whatever_was_under_way() {
+        let mut snapshots = Snapshots::new(10, 0, (0, 0), voters(&[1]));
+        snapshots.applied(1, 1);
+        snapshots.durable_to(12);
+        assert!(snapshots.take_due().is_some(), "its file is being written");
+        snapshots.request(13);
+        snapshots.installed(100, 5, voters(&[1, 2]));
+        assert!(!snapshots.is_due());
+        snapshots.saved(12);
+        snapshots.durable_to(12);
+        assert!(!snapshots.is_due(), "the table may still be behind");
+        snapshots.applied(101, 6);
+        snapshots.durable_to(110);
+        assert_eq!(snapshots.take_due(), Some((110, 6, voters(&[1, 2]))));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use bytes::Bytes;
 
 use crate::error::Error;
+use crate::mutant;
 use crate::table::{Bucket, TableOp};
 
 use super::record::Record;
@@ -85,6 +86,9 @@ impl Mvcc {
         if let Some(last) = batch.last()
             && batch.len() >= max_revisions
         {
+            if mutant::is(20) {
+                ops.push(mark(FINISHED_COMPACT_ROW, target));
+            }
             let Revision { main, sub } = last.revision();
             self.compaction = Some(Compaction {
                 target,
@@ -94,6 +98,7 @@ impl Mvcc {
         }
         self.compaction = None;
         self.swept_revision = target;
+        self.state.finished_compact = target;
         ops.push(mark(FINISHED_COMPACT_ROW, target));
         CompactProgress::Finished(target)
     }
@@ -101,7 +106,7 @@ impl Mvcc {
     /// Removes what `record` superseded, and the record itself if nobody may see it.
     fn sweep(&mut self, record: &Record, target: i64, ops: &mut Vec<TableOp>) {
         let Revision { main, sub } = record.revision();
-        let spent = record.is_tombstone() && main < target;
+        let spent = record.is_tombstone() && (main < target || mutant::is(18));
         let limit = if spent {
             Revision::new(main, sub + 1)
         } else {

@@ -1,6 +1,7 @@
 //! Building the key space from the rows of its table.
 
 use crate::error::Fault;
+use crate::mutant;
 use crate::table::Bucket;
 
 use super::record::Record;
@@ -43,6 +44,9 @@ impl MvccRestore {
         let record =
             Record::from_row(revision, tombstone, row).map_err(|cause| fault(&format!("the value {cause}")))?;
         self.last = Some(revision);
+        if mutant::is(19) && tombstone && self.mvcc.state.keys.get(record.key()).is_none() {
+            return Ok(());
+        }
         self.mvcc.insert(record);
         Ok(())
     }
@@ -61,6 +65,7 @@ impl MvccRestore {
         let last = self.last.map_or(FIRST_REVISION, |last| last.main);
         mvcc.state.revision = last.max(scheduled).max(finished).max(FIRST_REVISION);
         mvcc.state.compact_revision = finished;
+        mvcc.state.finished_compact = finished;
         if scheduled > finished {
             mvcc.schedule(scheduled);
         }

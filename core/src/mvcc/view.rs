@@ -2,13 +2,15 @@
 
 use std::fmt;
 
+use bytes::Bytes;
+
 use crate::error::Error;
 use crate::proto::mvccpb::KeyValue;
 
 use super::event::EventRef;
 use super::index::{Keys, Log};
 use super::tree::Live;
-use super::{FIRST_REVISION, NEVER_COMPACTED, Revision};
+use super::{FINISHED_COMPACT_ROW, FIRST_REVISION, NEVER_COMPACTED, Revision, SCHEDULED_COMPACT_ROW};
 
 /// An immutable state; a clone is O(1) and shares everything.
 #[derive(Clone)]
@@ -17,6 +19,8 @@ pub struct View {
     pub(super) log: Log,
     pub(super) revision: i64,
     pub(super) compact_revision: i64,
+    /// The last compaction whose rows are all gone.
+    pub(super) finished_compact: i64,
 }
 
 impl View {
@@ -26,6 +30,7 @@ impl View {
             log: Log::default(),
             revision: FIRST_REVISION,
             compact_revision: NEVER_COMPACTED,
+            finished_compact: NEVER_COMPACTED,
         }
     }
 
@@ -39,6 +44,24 @@ impl View {
     #[must_use]
     pub const fn compact_revision(&self) -> i64 {
         self.compact_revision
+    }
+
+    /// The rows of bucket `key` in a table that holds exactly this state, in the order of their keys.
+    pub fn rows(&self) -> impl Iterator<Item = (Bytes, Bytes)> {
+        self.log.iter().map(|(_, record)| record.to_row())
+    }
+
+    /// The rows of bucket `meta` that say how far compaction is, in such a table.
+    pub fn compaction_rows(&self) -> impl Iterator<Item = (Bytes, Bytes)> {
+        let marks = [
+            (FINISHED_COMPACT_ROW, self.finished_compact),
+            (SCHEDULED_COMPACT_ROW, self.compact_revision),
+        ];
+        let compacted = marks.into_iter().filter(|(_, revision)| *revision != NEVER_COMPACTED);
+        compacted.map(|(row, revision)| {
+            let mark = Revision::first_of(revision).to_row_key(false);
+            (Bytes::from_static(row), mark)
+        })
     }
 
     /// How many keys there are.

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::limits::MAX_BATCH_ENTRIES;
 use crate::member::{Origin, Reader, Renewal, Timer, Token};
+use crate::mutant;
 use crate::proto::etcdserverpb::alarm_request::AlarmAction;
 use crate::proto::etcdserverpb::{
     AlarmRequest, AlarmType, InternalRaftRequest, LeaseCheckpoint, LeaseCheckpointRequest,
@@ -52,6 +53,9 @@ impl Node {
         }
         self.member.applied(entry.index, entry.term);
         self.writes.add(1, entry.data.len());
+        if mutant::is(32) && !self.ticked {
+            return true;
+        }
         for outcome in std::mem::take(&mut self.applied.conf_changes) {
             self.member
                 .apply_conf_change(now, outcome.index, &outcome.change, &mut self.outputs);

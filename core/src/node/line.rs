@@ -19,11 +19,7 @@ use crate::time::Instant;
 use crate::version::Version;
 
 /// A cause.
-#[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "inputs are moved once; a box would cost every request an allocation"
-)]
+#[derive(Debug)]
 pub enum Input {
     /// A client does not wait for its answer any more.
     Cancel(Token),
@@ -47,6 +43,18 @@ pub enum Input {
         /// How long the client waits.
         deadline: Instant,
     },
+    /// A snapshot of a peer, with the state that travelled beside it. The host has made that state's rows durable before,
+    /// under the name [`database_name`](crate::snap::database_name) gives for the snapshot's index: where the snapshot is
+    /// taken, [`Effect::Install`] says that the log goes on from there, and from then on a start needs them. Nothing is
+    /// said of one that is not taken.
+    Snapshot {
+        /// The peer.
+        from: MemberId,
+        /// What it said: a `MsgSnapshot`.
+        message: raftpb::Message,
+        /// The state, restored from those rows.
+        store: Box<store::Store>,
+    },
     /// Nothing but time has passed.
     Wake,
 }
@@ -56,7 +64,8 @@ pub enum Input {
 pub enum Done {
     /// A lane failed: what it was to do may or may not be done.
     Failed(Fault),
-    /// This batch of the log, and every one before it, is durable. Only batches with `sync` are reported.
+    /// This batch of the log, and every one before it, is durable: an [`Effect::Install`], or an [`Effect::Persist`] with
+    /// `sync`.
     Persisted {
         /// The batch.
         batch: BatchId,
@@ -84,7 +93,8 @@ pub enum PeerEvent {
     Inactive(MemberId),
     /// It says that this member was removed from the cluster.
     RemovedUs,
-    /// A snapshot reached it, or did not.
+    /// What [`Effect::SendSnapshot`] sent reached it, or did not. Each is reported once: until then the peer gets nothing
+    /// else of the log.
     Snapshot {
         /// The peer.
         to: MemberId,
@@ -194,6 +204,21 @@ pub enum Response {
 pub enum Effect {
     /// The end: nothing follows.
     Halt(Halt),
+    /// Make the log go on after a received snapshot: write the snapshot's file and make it durable, then append its marker
+    /// and the hard state, make both durable, and report it as persisted. [`Effect::Replace`] follows only then. What
+    /// was received must be kept until that is done.
+    Install {
+        /// Its number among the batches of the log.
+        batch: BatchId,
+        /// The last entry the snapshot covers.
+        index: u64,
+        /// Its term.
+        term: u64,
+        /// The configuration as of that entry.
+        conf_state: raftpb::ConfState,
+        /// Term, vote and commit index, which is the snapshot's.
+        hard_state: raftpb::HardState,
+    },
     /// Append to the log on disk: entries first, then the hard state, which may speak of them. Where `sync` is set, make it
     /// durable and report it.
     Persist {
@@ -210,12 +235,24 @@ pub enum Effect {
     Publish {
         /// The state.
         view: store::View,
-        /// What changed since the one before: whole revisions in order.
+        /// What changed since the one before: whole revisions in order. None where it was `restored`.
         events: Arc<[Event]>,
+        /// A snapshot replaced the state since the view before: watchers go on from the history of this one.
+        restored: bool,
         /// Compactions whose hash is to be made, elsewhere, and remembered.
         compacted: Vec<Compacted>,
         /// The member's own state.
         status: Status,
+    },
+    /// Make the table hold exactly the rows of a view, as one atomic batch, and make that durable; then report it as stored
+    /// and forget what was received up to its index.
+    Replace {
+        /// Its number among the batches of the table.
+        batch: BatchId,
+        /// The state; [`View::rows`](store::View::rows) are its rows.
+        view: store::View,
+        /// The last entry whose effects it holds.
+        index: u64,
     },
     /// The answer to a request.
     Reply {
@@ -230,6 +267,16 @@ pub enum Effect {
         to: MemberId,
         /// Messages in order.
         messages: Vec<raftpb::Message>,
+    },
+    /// Send a snapshot to a peer, the rows of the view beside the message, and report by [`PeerEvent::Snapshot`] what came of
+    /// it. The message's snapshot covers exactly the view.
+    SendSnapshot {
+        /// The peer.
+        to: MemberId,
+        /// The `MsgSnapshot`, without data.
+        message: raftpb::Message,
+        /// The state; [`View::rows`](store::View::rows) are its rows.
+        view: store::View,
     },
     /// Write a snapshot file and its marker, make both durable, and report it; the log below is then free.
     Snapshot {
@@ -257,6 +304,20 @@ impl fmt::Debug for Effect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Halt(halt) => f.debug_tuple("Halt").field(halt).finish(),
+            Self::Install {
+                batch,
+                index,
+                term,
+                conf_state,
+                hard_state,
+            } => f
+                .debug_struct("Install")
+                .field("batch", &batch.0)
+                .field("index", index)
+                .field("term", term)
+                .field("conf_state", conf_state)
+                .field("hard_state", hard_state)
+                .finish(),
             Self::Persist {
                 batch,
                 hard_state,
@@ -272,14 +333,22 @@ impl fmt::Debug for Effect {
             Self::Publish {
                 view,
                 events,
+                restored,
                 compacted,
                 status,
             } => f
                 .debug_struct("Publish")
                 .field("revision", &view.kv.revision())
                 .field("events", events)
+                .field("restored", restored)
                 .field("compacted", compacted)
                 .field("status", status)
+                .finish(),
+            Self::Replace { batch, view, index } => f
+                .debug_struct("Replace")
+                .field("batch", &batch.0)
+                .field("view", &view.kv)
+                .field("index", index)
                 .finish(),
             Self::Reply { token, result } => f
                 .debug_struct("Reply")
@@ -290,6 +359,12 @@ impl fmt::Debug for Effect {
                 .debug_struct("Send")
                 .field("to", to)
                 .field("messages", messages)
+                .finish(),
+            Self::SendSnapshot { to, message, view } => f
+                .debug_struct("SendSnapshot")
+                .field("to", to)
+                .field("message", message)
+                .field("view", &view.kv)
                 .finish(),
             Self::Snapshot {
                 index,

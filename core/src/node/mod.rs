@@ -8,6 +8,7 @@
 mod apply;
 mod line;
 mod requests;
+mod snapshot;
 mod upkeep;
 mod writes;
 
@@ -86,6 +87,8 @@ pub struct Node {
     member: Member,
     store: Store,
     writes: Writes,
+    /// The state of a received snapshot, until the log goes on after it.
+    received: Option<Box<Store>>,
     applied: Applied,
     compaction: Compaction,
     compactor: Option<Compactor>,
@@ -102,6 +105,8 @@ pub struct Node {
     outputs: Vec<Output>,
     replies: Vec<(Token, Result<Response, Error>)>,
     events: Vec<Event>,
+    /// A snapshot replaced the state.
+    restored: bool,
     compacted: Vec<Compacted>,
     applied_in_turn: usize,
     halt: Option<Halt>,
@@ -129,10 +134,7 @@ impl Node {
             conf_state: store.conf_state().clone(),
             ..recovered
         };
-        let leases = view
-            .leases
-            .iter()
-            .map(|(id, lease)| (id, lease.ttl(), lease.remaining_ttl()));
+        let leases = view.lease_clocks();
         let mut member = Member::start(config.member.clone(), recovered, leases, seed, unix_ms, now)?;
         let compactor = config
             .auto_compaction
@@ -147,6 +149,7 @@ impl Node {
             member,
             store,
             writes: Writes::default(),
+            received: None,
             applied: Applied::default(),
             compaction: Compaction {
                 revision: view.kv.compact_revision(),
@@ -163,6 +166,7 @@ impl Node {
             outputs: Vec::new(),
             replies: Vec::new(),
             events: Vec::new(),
+            restored: false,
             compacted: Vec::new(),
             applied_in_turn: 0,
             halt: None,
@@ -242,6 +246,7 @@ impl Node {
                 request,
                 deadline,
             } => self.request(now, token, request, deadline),
+            Input::Snapshot { from, message, store } => self.snapshot(now, from, message, store),
             Input::Wake => {}
         }
     }
@@ -295,6 +300,20 @@ impl Node {
                     self.halted = true;
                     self.halt = Some(halt);
                 }
+                Output::Install {
+                    batch,
+                    index,
+                    term,
+                    conf_state,
+                    hard_state,
+                } => out.push(Effect::Install {
+                    batch,
+                    index,
+                    term,
+                    conf_state,
+                    hard_state,
+                }),
+                Output::Installed => self.adopt(now, out),
                 Output::Persist {
                     batch,
                     hard_state,
@@ -309,7 +328,7 @@ impl Node {
                     });
                 }
                 Output::Read(reader, outcome) => self.read_outcome(now, reader, outcome),
-                Output::Send { to, messages } => out.push(Effect::Send { to, messages }),
+                Output::Send { to, messages } => self.send(to, messages, out),
                 Output::Snapshot {
                     index,
                     term,
@@ -340,11 +359,16 @@ impl Node {
             None => true,
             Some(before) => status.is_news_after(before) || (ticked && status != *before),
         };
-        if is_news || !self.events.is_empty() || !self.compacted.is_empty() {
+        let restored = std::mem::take(&mut self.restored);
+        if is_news || restored || !self.events.is_empty() || !self.compacted.is_empty() {
+            if restored {
+                self.events.clear();
+            }
             let events = self.events.drain(..).collect();
             out.push(Effect::Publish {
                 view: self.store.view(),
                 events,
+                restored,
                 compacted: std::mem::take(&mut self.compacted),
                 status,
             });

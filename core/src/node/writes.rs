@@ -37,12 +37,22 @@ impl Writes {
         if !self.has_pending || self.outstanding.len() >= STORE_OUTSTANDING_BATCHES {
             return None;
         }
+        Some(self.hand_over())
+    }
+
+    fn hand_over(&mut self) -> BatchId {
         self.has_pending = false;
         self.pending_bytes = 0;
         let id = self.next();
         self.last_id = id.0;
         self.outstanding.push_back(id);
-        Some(id)
+        id
+    }
+
+    /// The number of a batch that replaces the whole table, whether or not the lane has room: what was pending is none of
+    /// the table's concern any more.
+    pub(super) fn replace(&mut self) -> BatchId {
+        self.hand_over()
     }
 
     /// `batch` and every one before it is written.
@@ -90,6 +100,18 @@ mod tests {
         assert_eq!(writes.begin(), Some(BatchId(3)));
         writes.stored(BatchId(3));
         assert_eq!(writes.outstanding(), 0, "a report covers every batch before it");
+    }
+
+    #[test]
+    fn a_replacement_waits_for_no_room_and_takes_the_place_of_what_is_pending() {
+        let mut writes = Writes::default();
+        for id in [1, 2] {
+            writes.add(1, 10);
+            assert_eq!(writes.begin(), Some(BatchId(id)));
+        }
+        writes.add(1, STORE_PENDING_BYTES);
+        assert_eq!(writes.replace(), BatchId(3));
+        assert!(!writes.has_pending() && !writes.is_full());
     }
 
     #[test]

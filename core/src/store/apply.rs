@@ -14,6 +14,7 @@ use super::txn::{self, Plan};
 use super::{Store, check, legacy, rows};
 use crate::error::{Error, Fault};
 use crate::id::MemberId;
+use crate::mutant;
 use crate::mvcc::Compacted;
 use crate::proto::etcdserverpb::alarm_request::AlarmAction;
 use crate::proto::etcdserverpb::{
@@ -168,6 +169,9 @@ impl Store {
             })?;
         response.header = header(write.revision());
         write.end(&mut out.events, &mut out.ops);
+        if mutant::is(22) {
+            out.events.extend(out.events.last().cloned());
+        }
         Ok(Ok(Response::Txn(response)))
     }
 

@@ -12,6 +12,7 @@ mod apply;
 pub mod check;
 mod cluster;
 mod content;
+mod image;
 mod lease;
 mod legacy;
 mod restore;
@@ -20,6 +21,7 @@ mod txn;
 mod view;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 pub use alarm::Alarms;
@@ -155,5 +157,15 @@ impl Store {
 
     fn header(&self) -> Option<ResponseHeader> {
         applied::header(self.kv.revision())
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("index", &self.consistent_index)
+            .field("term", &self.term)
+            .field("kv", &self.kv)
+            .finish_non_exhaustive()
     }
 }

@@ -12,6 +12,7 @@ use super::applied::header;
 use super::lease::Leases;
 use crate::error::Error;
 use crate::limits::COMPARE_PAGE_KEYS;
+use crate::mutant;
 use crate::mvcc::{View, Write};
 use crate::proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use crate::proto::etcdserverpb::request_op::Request;
@@ -93,7 +94,10 @@ impl<'a> Step<'a> {
             Self::Nothing => return Ok(None),
             Self::Put(request) => Response::ResponsePut(put(write, leases, request)),
             Self::Range(request) if answer => {
-                let found = write.range(request)?;
+                let found = match write.range(request) {
+                    Err(Error::Compacted) if mutant::is(21) => RangeResponse::default(),
+                    found => found?,
+                };
                 Response::ResponseRange(RangeResponse {
                     header: header(write.revision()),
                     ..found
@@ -195,7 +199,7 @@ fn check_range(view: &View, request: &RangeRequest) -> Result<(), Error> {
         Ok(())
     } else if request.revision > view.revision() {
         Err(Error::FutureRevision)
-    } else if request.revision < view.compact_revision() {
+    } else if request.revision < view.compact_revision() && !mutant::is(21) {
         Err(Error::Compacted)
     } else {
         Ok(())

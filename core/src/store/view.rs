@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::alarm::Alarms;
 use super::applied::header;
 use super::cluster::Cluster;
-use super::lease::Leases;
+use super::lease::{Lease, Leases};
 use super::txn;
 use crate::error::Error;
 use crate::mvcc;
@@ -31,6 +31,12 @@ pub struct View {
 }
 
 impl View {
+    /// What lease clocks start from: id, seconds granted, seconds left at the last checkpoint.
+    pub(crate) fn lease_clocks(&self) -> impl Iterator<Item = (i64, i64, i64)> {
+        let clock = |(id, lease): (i64, &Lease)| (id, lease.ttl(), lease.remaining_ttl());
+        self.leases.iter().map(clock)
+    }
+
     /// A header with this state's revision and nothing else.
     #[must_use]
     pub fn header(&self) -> ResponseHeader {

@@ -7,6 +7,7 @@ use super::encoder::Encoder;
 use super::hub::Hub;
 use super::response::{Events, Response};
 use super::stream::Progress;
+use crate::mutant;
 use crate::mvcc::{Event, View};
 
 impl Hub {
@@ -46,8 +47,10 @@ impl Hub {
                 continue;
             }
             if self.streams[watcher.stream].room() == 0 {
-                self.watchers[slot].next = revision;
-                self.enter_slow(slot);
+                if !mutant::is(17) {
+                    self.watchers[slot].next = revision;
+                    self.enter_slow(slot);
+                }
                 continue;
             }
             let list = encoder.encode(&picks, watcher.prev_kv);

@@ -12,6 +12,7 @@ use super::{
     DEFAULT_PROGRESS_INTERVAL, HubConfig, MIN_PROGRESS_INTERVAL, StreamId, WatchCounts, WatchInput, WatchOutput,
 };
 use crate::limits::WATCH_PATIENCE_INPUTS;
+use crate::mutant;
 use crate::mvcc::View;
 use crate::random::Prng;
 use crate::time::Instant;
@@ -95,7 +96,10 @@ impl Hub {
                     self.request(slot, request, out);
                 }
             }
-            WatchInput::Restored { view } => self.move_to(view),
+            WatchInput::Restored { view } => {
+                self.forget_places();
+                self.move_to(view);
+            }
             WatchInput::Sent { stream, responses } => {
                 if let Some(slot) = self.stream(stream) {
                     self.sent(slot, responses);
@@ -297,6 +301,16 @@ impl Hub {
         }
     }
 
+    /// What a restored state must not do: M15 and M16.
+    fn forget_places(&mut self) {
+        if mutant::is(15) || mutant::is(16) {
+            let synced = self.watchers.iter().filter(|(_, watcher)| !watcher.slow);
+            for slot in synced.map(|(slot, _)| slot).collect::<Vec<_>>() {
+                self.watchers[slot].next = if mutant::is(15) { 1 } else { 0 };
+            }
+        }
+    }
+
     /// Takes over `view` without its events: synced watchers that have missed any catch up from their history.
     pub(super) fn move_to(&mut self, view: View) {
         let seen = self.view.revision();
@@ -338,7 +352,8 @@ impl Hub {
                 continue;
             }
             watcher.progress = Progress::Due;
-            if was == Progress::Due && watcher.has_all(revision) && self.streams[stream].room() > 0 {
+            if was == Progress::Due && (watcher.has_all(revision) || mutant::is(14)) && self.streams[stream].room() > 0
+            {
                 let watch_id = watcher.id;
                 self.send(
                     stream,

@@ -1,6 +1,7 @@
 //! Runs of random entries: applied twice they give the same bytes, restored from rows they give the same state.
 
 use quoin_core::id::MemberId;
+use quoin_core::image;
 use quoin_core::membership::Member;
 use quoin_core::mvcc::CompactProgress;
 use quoin_core::proto::etcdserverpb::alarm_request::AlarmAction;
@@ -259,6 +260,34 @@ fn rows_give_the_state_back_at_every_moment() {
             );
             restored.check();
             harness.store = restored;
+        });
+    }
+}
+
+#[test]
+fn a_view_knows_the_rows_of_its_table_at_every_moment() {
+    for seed in SEEDS {
+        play(seed, true, |step, harness, _| {
+            if step % 7 != 0 {
+                return;
+            }
+            let table = harness.table.iter();
+            let expected: Vec<_> = table
+                .map(|((bucket, key), value)| (*bucket, key.clone(), value.clone()))
+                .collect();
+            let view = harness.store.view();
+            assert_eq!(
+                view.all_rows().collect::<Vec<_>>(),
+                expected,
+                "seed {seed}, step {step}"
+            );
+            let rows = image::decode("image", &image::encode(&view).into()).unwrap();
+            let restored = image::restore(harness.config, &rows).unwrap();
+            assert_eq!(
+                fingerprint(&restored),
+                fingerprint(&harness.store),
+                "seed {seed}, step {step}"
+            );
         });
     }
 }

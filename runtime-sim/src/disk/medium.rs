@@ -1,16 +1,17 @@
-//! What lies on a simulated disk, what of it is durable, and what a loss of power leaves.
+//! What lies on a simulated disk: directories, their names, and the files behind them.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use quoin_core::random::Prng;
 
 use super::DiskModel;
-
-/// Bytes that reach the medium together.
-pub(super) const SECTOR_BYTES: usize = 512;
+use super::inode::Inode;
+use super::outage::{Loss, Outage};
+use super::pace::Pace;
+use crate::faults::{FaultKind, Struck};
 
 /// The number of the root directory.
 const ROOT: usize = 0;
@@ -24,7 +25,7 @@ pub(super) enum Node {
 
 /// A change of the names in one directory.
 #[derive(Clone, Debug)]
-pub(super) enum NameChange {
+enum NameChange {
     Add(OsString, Node),
     Remove(OsString),
     Rename(OsString, OsString),
@@ -37,163 +38,82 @@ type Names = BTreeMap<OsString, Node>;
 struct Directory {
     current: Names,
     durable: Names,
-    /// Changes not yet durable, oldest first.
-    pending: Vec<NameChange>,
-}
-
-/// A file's bytes.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Inode {
-    /// What processes read.
-    pub(super) current: Vec<u8>,
-    /// What a loss of power leaves at least.
-    durable: Vec<u8>,
-    /// Sectors written since the last sync.
-    dirty: BTreeSet<usize>,
-    /// The shortest the file has been since the last sync, if it was cut.
-    cut: Option<usize>,
+    /// Changes not yet durable, oldest first, each with its moment.
+    pending: Vec<(u64, NameChange)>,
+    /// How many of them give something a name that is to last.
+    unsynced_names: usize,
+    /// How many of the files with such names are not settled.
+    unsettled_files: usize,
+    /// Whether its own name is durable.
+    is_rooted: bool,
 }
 
 /// The whole disk. The first directory is the root.
 #[derive(Clone, Debug)]
 pub(super) struct Medium {
     directories: Vec<Directory>,
-    pub(super) inodes: Vec<Inode>,
+    inodes: Vec<Inode>,
     /// Which process life holds the lock of an inode.
     pub(super) locks: BTreeMap<usize, u64>,
     /// Counts process lives: files and locks of an earlier one are void.
     pub(super) life: u64,
+    /// Counts changes, so that they have an order.
+    clock: u64,
     pub(super) model: DiskModel,
+    pub(super) pace: Pace,
+    pub(super) struck: Struck,
+    /// What a loss of power and an error leave.
     pub(super) prng: Prng,
+    /// What rots.
+    pub(super) rot_prng: Prng,
 }
 
-/// How much of what was not synced a loss of power leaves.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Loss {
-    Everything,
-    Nothing,
-    Some,
+impl NameChange {
+    /// Carries it out; what has no name in the directory any more, if anything.
+    fn apply(&self, names: &mut Names) -> Option<Node> {
+        match self {
+            Self::Add(name, node) => names.insert(name.clone(), *node),
+            Self::Remove(name) => names.remove(name),
+            Self::Rename(from, to) => {
+                let node = names.remove(from)?;
+                names.insert(to.clone(), node)
+            }
+        }
+    }
+
+    /// The name given, if it is to last: temporary files are promised to nobody, and a removal takes no promise back.
+    fn lasting_name(&self) -> Option<&OsStr> {
+        match self {
+            Self::Add(name, _) | Self::Rename(_, name) => Some(name.as_os_str()).filter(|name| lasts(name)),
+            Self::Remove(_) => None,
+        }
+    }
 }
 
-impl Inode {
-    pub(super) fn write(&mut self, start: usize, bytes: &[u8]) {
-        let end = start + bytes.len();
-        if self.current.len() < end {
-            self.current.resize(end, 0);
-        }
-        self.current[start..end].copy_from_slice(bytes);
-        self.dirty.extend(start / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES));
-    }
-
-    pub(super) fn extend(&mut self, len: usize) {
-        if self.current.len() < len {
-            self.current.resize(len, 0);
-        }
-    }
-
-    pub(super) fn truncate(&mut self, len: usize) {
-        if len < self.current.len() {
-            self.cut = Some(self.cut.map_or(len, |cut| cut.min(len)));
-            self.dirty.retain(|sector| sector * SECTOR_BYTES < len);
-        }
-        self.current.resize(len, 0);
-    }
-
-    pub(super) fn sync(&mut self) {
-        self.settle_length();
-        for sector in std::mem::take(&mut self.dirty) {
-            self.keep_sector(sector, SECTOR_BYTES);
-        }
-    }
-
-    /// A sync that fails: nothing more of the file counts as written, and which of its sectors are durable is left to chance.
-    /// The process goes on reading what it wrote.
-    pub(super) fn sync_fails(&mut self, prng: &mut Prng) {
-        self.settle_length();
-        for sector in std::mem::take(&mut self.dirty) {
-            if prng.below(2) == 0 {
-                self.keep_sector(sector, SECTOR_BYTES);
-            }
-        }
-    }
-
-    fn settle_length(&mut self) {
-        if let Some(cut) = self.cut.take() {
-            self.durable.truncate(cut);
-        }
-        self.durable.resize(self.current.len(), 0);
-    }
-
-    /// Makes the first `count` bytes of a sector durable, as far as the durable length reaches.
-    fn keep_sector(&mut self, sector: usize, count: usize) {
-        let start = sector * SECTOR_BYTES;
-        let end = (start + count).min(self.current.len()).min(self.durable.len());
-        if start < end {
-            self.durable[start..end].copy_from_slice(&self.current[start..end]);
-        }
-    }
-
-    fn lose_power(&mut self, loss: Loss, halves_sectors: bool, prng: &mut Prng) {
-        if self.dirty.is_empty() && self.cut.is_none() && self.current.len() == self.durable.len() {
-            if self.current != self.durable {
-                // Left by a sync that failed.
-                self.current.clone_from(&self.durable);
-            }
-            return;
-        }
-        let keeps = |prng: &mut Prng| match loss {
-            Loss::Everything => false,
-            Loss::Nothing => true,
-            Loss::Some => prng.below(2) == 0,
-        };
-        let cut = self.cut.take();
-        if cut.is_some() && !keeps(prng) {
-            // What came after the cut is lost with it.
-            self.dirty.clear();
-        } else {
-            self.durable.truncate(cut.unwrap_or(usize::MAX));
-            if keeps(prng) {
-                self.durable.resize(self.current.len(), 0);
-            }
-        }
-        for sector in std::mem::take(&mut self.dirty) {
-            if loss == Loss::Some && halves_sectors && prng.below(3) == 0 {
-                let half = usize::try_from(prng.below(SECTOR_BYTES as u64)).unwrap_or(0);
-                self.keep_sector(sector, half);
-            } else if keeps(prng) {
-                self.keep_sector(sector, SECTOR_BYTES);
-            }
-        }
-        self.current.clone_from(&self.durable);
-    }
+/// Whether a file with that name is meant to be found again.
+pub(super) fn lasts(name: &OsStr) -> bool {
+    let extension = Path::new(name).extension();
+    !extension.is_some_and(|extension| extension == "tmp" || extension == "broken")
 }
 
 impl Directory {
-    fn change(&mut self, change: NameChange) {
-        change.apply(&mut self.current);
-        self.pending.push(change);
-    }
-
-    fn sync(&mut self) {
-        for change in std::mem::take(&mut self.pending) {
-            change.apply(&mut self.durable);
+    fn lose_power(&mut self, outage: &mut Outage<'_>) {
+        if self.pending.is_empty() {
+            return;
         }
-    }
-
-    /// A loss of power keeps the changes up to one chosen at random.
-    fn lose_power(&mut self, prng: &mut Prng) {
-        for change in std::mem::take(&mut self.pending) {
-            if prng.below(4) == 0 {
+        for (since, change) in std::mem::take(&mut self.pending) {
+            if !outage.keeps_name(since) {
                 break;
             }
             change.apply(&mut self.durable);
         }
+        outage.lost_names |= self.current != self.durable;
         self.current.clone_from(&self.durable);
     }
 
     /// Everything a name stands for, or may again after a loss of power.
     fn nodes(&self) -> impl Iterator<Item = Node> {
-        let pending = self.pending.iter().filter_map(|change| match change {
+        let pending = self.pending.iter().filter_map(|(_, change)| match change {
             NameChange::Add(_, node) => Some(node),
             NameChange::Remove(_) | NameChange::Rename(..) => None,
         });
@@ -205,88 +125,165 @@ impl Directory {
     }
 }
 
-impl NameChange {
-    fn apply(&self, names: &mut Names) {
-        match self {
-            Self::Add(name, node) => drop(names.insert(name.clone(), *node)),
-            Self::Remove(name) => drop(names.remove(name)),
-            Self::Rename(from, to) => {
-                if let Some(node) = names.remove(from) {
-                    names.insert(to.clone(), node);
-                }
-            }
-        }
-    }
-}
-
 impl Medium {
     pub(super) fn new(seed: u64) -> Self {
+        let prng = Prng::new(seed);
         Self {
-            directories: vec![Directory::default()],
+            directories: vec![root()],
             inodes: Vec::new(),
             locks: BTreeMap::new(),
             life: 0,
+            clock: 0,
             model: DiskModel::default(),
-            prng: Prng::new(seed).fork("disk"),
+            pace: Pace::new(seed, "disk pace"),
+            struck: Struck::default(),
+            prng: prng.fork("disk"),
+            rot_prng: prng.fork("disk rot"),
         }
     }
 
     /// Power is lost.
-    pub(super) fn lose_power(&mut self) {
-        let loss = match self.prng.below(4) {
-            0 => Loss::Everything,
-            1 => Loss::Nothing,
-            _ => Loss::Some,
-        };
-        let halves_sectors = self.model.halves_sectors;
-        let Self {
-            directories,
-            inodes,
-            prng,
-            ..
-        } = self;
-        for directory in directories {
-            directory.lose_power(prng);
+    pub(super) fn lose_power(&mut self, loss: Option<Loss>) {
+        let loss = loss.unwrap_or_else(|| match self.prng.below(8) {
+            0 | 1 => Loss::Everything,
+            2 | 3 => Loss::Nothing,
+            4 => Loss::Ordered,
+            _ => Loss::Random,
+        });
+        let names = self
+            .directories
+            .iter()
+            .filter_map(|directory| Some(directory.pending.first()?.0));
+        let oldest = self.inodes.iter().filter_map(Inode::unsynced_since).chain(names).min();
+        let unsynced = oldest.unwrap_or(self.clock)..self.clock;
+        let mut outage = Outage::new(loss, self.model, unsynced, &mut self.prng);
+        for directory in &mut self.directories {
+            directory.lose_power(&mut outage);
         }
-        for inode in inodes {
-            inode.lose_power(loss, halves_sectors, prng);
+        for inode in &mut self.inodes {
+            inode.lose_power(&mut outage);
         }
+        outage.note(&self.struck);
         self.end_life();
+        self.count_again();
     }
 
     /// The process ends; locks and open files go with it, and so do the bytes of files that have no name any more.
     pub(super) fn end_life(&mut self) {
         self.life += 1;
         self.locks.clear();
-        let mut named = BTreeSet::new();
+        let mut named = vec![false; self.inodes.len()];
         let mut walk = vec![ROOT];
         while let Some(directory) = walk.pop() {
             for node in self.directories[directory].nodes() {
                 match node {
                     Node::Directory(below) => walk.push(below),
-                    Node::File(inode) => drop(named.insert(inode)),
+                    Node::File(inode) => named[inode] = true,
                 }
             }
         }
-        for (number, inode) in self.inodes.iter_mut().enumerate() {
-            if !named.contains(&number) && !inode.current.is_empty() {
+        for (inode, _) in self.inodes.iter_mut().zip(named).filter(|(_, named)| !named) {
+            if inode.current.len() > 0 {
                 *inode = Inode::default();
             }
         }
     }
 
+    /// Everything is as durable as if it had lain there for long.
+    pub(super) fn settle(&mut self) {
+        for directory in &mut self.directories {
+            directory.pending.clear();
+            directory.durable.clone_from(&directory.current);
+        }
+        self.end_life();
+        self.inodes.iter_mut().for_each(Inode::settle);
+        self.count_again();
+    }
+
+    /// Nothing is left.
+    pub(super) fn wipe(&mut self) {
+        if !self.directories[ROOT].current.is_empty() {
+            self.struck.note(FaultKind::LostDisk);
+        }
+        self.replace(vec![root()], Vec::new());
+    }
+
+    /// The files of another disk take the place of these.
+    pub(super) fn restore(&mut self, other: &Self) {
+        if self.clock != other.clock {
+            self.struck.note(FaultKind::OldBackup);
+        }
+        self.replace(other.directories.clone(), other.inodes.clone());
+    }
+
+    fn replace(&mut self, directories: Vec<Directory>, inodes: Vec<Inode>) {
+        self.directories = directories;
+        self.inodes = inodes;
+        self.locks.clear();
+        self.life += 1;
+        self.clock += 1;
+    }
+
     /// What a path stands for.
     pub(super) fn find(&self, path: &Path) -> Option<Node> {
-        let names = path.components().filter_map(|component| match component {
-            Component::Normal(name) => Some(name),
-            _ => None,
-        });
         let mut node = Node::Directory(ROOT);
-        for name in names {
+        for name in names(path) {
             let Node::Directory(directory) = node else { return None };
             node = *self.directories[directory].current.get(name)?;
         }
         Some(node)
+    }
+
+    /// Whether a loss of power would take nothing of a directory.
+    pub(super) fn is_durable(&self, path: &Path) -> bool {
+        let mut directory = &self.directories[ROOT];
+        for name in names(path) {
+            let Some(Node::Directory(below)) = directory.current.get(name) else {
+                return false;
+            };
+            directory = &self.directories[*below];
+            if !directory.is_rooted {
+                return false;
+            }
+        }
+        directory.unsynced_names == 0 && directory.unsettled_files == 0
+    }
+
+    /// All files, by path.
+    pub(super) fn files(&self) -> Vec<(PathBuf, usize)> {
+        let mut files = Vec::new();
+        let mut walk = vec![(PathBuf::from("/"), ROOT)];
+        while let Some((path, directory)) = walk.pop() {
+            for (name, node) in &self.directories[directory].current {
+                match node {
+                    Node::Directory(below) => walk.push((path.join(name), *below)),
+                    Node::File(inode) => files.push((path.join(name), *inode)),
+                }
+            }
+        }
+        files.sort_unstable();
+        files
+    }
+
+    pub(super) fn inode(&self, inode: usize) -> &Inode {
+        &self.inodes[inode]
+    }
+
+    /// Changes a file; the directory that has it learns whether it is settled.
+    pub(super) fn change<T>(&mut self, inode: usize, act: impl FnOnce(&mut Inode, &mut u64, &mut Prng) -> T) -> T {
+        let file = &mut self.inodes[inode];
+        let was_settled = file.is_settled();
+        let result = act(file, &mut self.clock, &mut self.prng);
+        let is_settled = file.is_settled();
+        if let Some(home) = file.home {
+            let unsettled = &mut self.directories[home].unsettled_files;
+            match (was_settled, is_settled) {
+                (true, false) => *unsettled += 1,
+                (false, true) => *unsettled -= 1,
+                (true, true) | (false, false) => {}
+            }
+        }
+        result
     }
 
     /// A new file or directory under a path whose parent is there and which is not.
@@ -299,13 +296,14 @@ impl Medium {
             self.inodes.push(Inode::default());
             (Node::File(self.inodes.len() - 1), self.inodes.len() - 1)
         };
-        self.directories[directory].change(NameChange::Add(name, node));
+        self.settle_in(node, lasts(&name).then_some(directory));
+        self.change_names(directory, NameChange::Add(name, node));
         Ok(number)
     }
 
     pub(super) fn remove(&mut self, path: &Path) -> io::Result<()> {
         let (directory, name) = self.place(path)?;
-        self.directories[directory].change(NameChange::Remove(name));
+        self.change_names(directory, NameChange::Remove(name));
         Ok(())
     }
 
@@ -315,12 +313,43 @@ impl Medium {
         if directory != other {
             return Err(io::ErrorKind::CrossesDevices.into());
         }
-        self.directories[directory].change(NameChange::Rename(from, to));
+        let node = self.directories[directory].current.get(&from).copied();
+        let home = lasts(&to).then_some(directory);
+        self.change_names(directory, NameChange::Rename(from, to));
+        if let Some(node) = node {
+            self.settle_in(node, home);
+        }
         Ok(())
     }
 
     pub(super) fn sync_names(&mut self, directory: usize) {
-        self.directories[directory].sync();
+        let place = &mut self.directories[directory];
+        let pending = std::mem::take(&mut place.pending);
+        place.unsynced_names = 0;
+        let gone: Vec<Node> = pending
+            .iter()
+            .filter_map(|(_, change)| change.apply(&mut place.durable))
+            .collect();
+        let below = pending.iter().filter_map(|(_, change)| match change {
+            NameChange::Add(name, _) | NameChange::Rename(_, name) => place.durable.get(name).copied(),
+            NameChange::Remove(_) => None,
+        });
+        let below: Vec<Node> = below.collect();
+        for node in below {
+            if let Node::Directory(below) = node {
+                self.directories[below].is_rooted = true;
+            }
+        }
+        for node in gone {
+            if let Node::File(inode) = node {
+                self.inodes[inode].unlink();
+            }
+        }
+    }
+
+    /// Whether a sync of that directory would do anything.
+    pub(super) fn has_unsynced_names(&self, directory: usize) -> bool {
+        !self.directories[directory].pending.is_empty()
     }
 
     /// The names in a directory.
@@ -332,6 +361,55 @@ impl Medium {
             .collect()
     }
 
+    fn change_names(&mut self, directory: usize, change: NameChange) {
+        let place = &mut self.directories[directory];
+        if change.lasting_name().is_some() {
+            place.unsynced_names += 1;
+        }
+        let gone = change.apply(&mut place.current);
+        place.pending.push((self.clock, change));
+        self.clock += 1;
+        if let Some(node) = gone {
+            self.settle_in(node, None);
+        }
+    }
+
+    /// Files count in the directory where they are to last; a directory's new name is not durable yet.
+    fn settle_in(&mut self, node: Node, home: Option<usize>) {
+        match node {
+            Node::Directory(directory) => self.directories[directory].is_rooted = false,
+            Node::File(inode) => {
+                let file = &mut self.inodes[inode];
+                let before = std::mem::replace(&mut file.home, home);
+                if !file.is_settled() {
+                    if let Some(before) = before {
+                        self.directories[before].unsettled_files -= 1;
+                    }
+                    if let Some(home) = home {
+                        self.directories[home].unsettled_files += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Everything has become durable, and names may have changed.
+    fn count_again(&mut self) {
+        for inode in &mut self.inodes {
+            inode.home = None;
+        }
+        for (number, directory) in self.directories.iter_mut().enumerate() {
+            directory.is_rooted = true;
+            directory.unsynced_names = 0;
+            directory.unsettled_files = 0;
+            for (name, node) in &directory.current {
+                if let Node::File(inode) = node {
+                    self.inodes[*inode].home = lasts(name).then_some(number);
+                }
+            }
+        }
+    }
+
     /// The directory that a path is in, and its name there.
     fn place(&self, path: &Path) -> io::Result<(usize, OsString)> {
         let parent = path.parent().and_then(|parent| self.find(parent));
@@ -340,4 +418,18 @@ impl Medium {
             _ => Err(io::ErrorKind::NotFound.into()),
         }
     }
+}
+
+fn root() -> Directory {
+    Directory {
+        is_rooted: true,
+        ..Directory::default()
+    }
+}
+
+fn names(path: &Path) -> impl Iterator<Item = &OsStr> {
+    path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name),
+        Component::Prefix(_) | Component::RootDir | Component::CurDir | Component::ParentDir => None,
+    })
 }

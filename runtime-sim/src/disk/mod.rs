@@ -1,31 +1,101 @@
-//! A simulated disk that forgets what was not synced.
+//! A simulated disk: what it forgets, what it refuses, what rots on it, how long it takes.
 //!
-//! # Fault model
-//! - **Loss of power**: of every file, each 512-byte sector written since its last sync is independently kept or lost; in
-//!   a quarter of the cases all of them are lost, in another quarter all are kept. A sector reaches the medium whole; where
-//!   [`DiskModel::halves_sectors`] is set, some reach it by half.
-//! - **Names**: creations, renames and removals become durable with the sync of their directory; a loss of power keeps
-//!   a prefix of those pending in each directory, chosen at random.
-//! - **Length**: a file's new length may survive without its content (zeros), content never without its length. A cut is
-//!   kept as a whole or not at all.
-//! - **End of the process alone**: nothing is lost, but what was not durable still is not.
-//! - **Errors**: see [`crate::fuse`]. A write that is struck may have written some of its sectors; after a sync that is struck the
-//!   pages count as clean although some never reached the medium, as on Linux.
+//! One seed decides everything; loss of power, rot and speed each have a stream of their own. Every fault is counted
+//! when it really strikes ([`SimDisk::set_struck`]): a loss of power that finds everything synced takes nothing and counts nothing.
+//! [`SimTable`](crate::table::SimTable) is the same for rows.
 //!
-//! One seed decides everything. What the model does not have: rot, misdirected writes.
+//! # Loss of power: [`SimDisk::lose_power`]
+//!
+//! What was synced stays. Of the rest, one of four things ([`Loss`], drawn unless [`DiskModel::loss`] says):
+//! all of it is lost, all is kept, each block by itself is lost or kept, or what was written first is kept up to some
+//! moment over the whole disk (a prefix, as on an ordered file system).
+//!
+//! - **`LostSectors`**: a sector of 512 bytes written since the file's last sync reads as before. With
+//!   [`Blocks::Large`] eight of them share their fate.
+//! - **`TornSector`**: a sector reads as new up to some byte and as old from there. Only where
+//!   [`DiskModel::halves_sectors`] is set; otherwise blocks reach the medium whole.
+//! - **`ZeroTail`**: the file has its new length and zeros for content. Content never survives without its length. A cut
+//!   survives as a whole or not at all, and takes what was written behind it along.
+//! - **`LostNames`**: creations, renames and removals become durable with the sync of their directory. Of those pending
+//!   in each directory a prefix survives.
+//!
+//! The end of the process alone ([`SimDisk::end_process`]) loses nothing, but what was not durable still is not.
+//!
+//! # Errors: [`Fuse::fail`](crate::fuse::Fuse::fail), [`SimDisk::fail`]
+//!
+//! Each names a kind of call, how many calls it spares first, and how many it strikes: one, several, or all until
+//! [`Fuse::mend`](crate::fuse::Fuse::mend).
+//!
+//! - **`WriteError`**: a write, creation, rename, removal, preallocation or cut fails. A write may have written some of its
+//!   first sectors; anything else has done nothing.
+//! - **`NoSpace`**: the same with the error of a full disk.
+//! - **`ReadError`**: a read fails; nothing was read.
+//! - **`SyncError`**: a sync fails, with either error. The file's pages count as clean all the same, as on Linux, although
+//!   only some of them, by the toss of a coin, reached the medium: the process reads what it wrote, the next sync succeeds
+//!   and does nothing for them, and a loss of power takes them. Only writing them again helps. Names stay pending.
+//! - **`SilentSyncError`**: the same, and the call reports success (Linux before 4.13).
+//!
+//! Not possible at this seam: short writes and interrupted calls. A call writes all or fails, because the real disk loops.
+//!
+//! # Rot: [`SimDisk::rot`], [`SimDisk::rot_at`]
+//!
+//! Bytes that are durable change while nobody writes them, aimed by [`Target`]. The running process reads the change
+//! too, as if the page had just been evicted. Sectors about to be written are spared: the write would hide the rot.
+//!
+//! - **`RottenBit`**: one bit.
+//! - **`SmearedBytes`**: up to 64 bytes of one sector, each of them.
+//! - **`ZeroedSector`**: a sector that was not.
+//! - **`StaleSector`**: a sector goes back to what the medium had before its last write: that write was lost.
+//! - **`SwappedSectors`**: two sectors of what is aimed at: a misdirected write, or read.
+//!
+//! # Time: [`SimDisk::take_cost`]
+//!
+//! Calls take no virtual time; they add up to a cost, drawn by kind of call (a sync 0.2 to 2 ms), that whoever runs a
+//! lane lets pass before he reports.
+//!
+//! - **`SlowDisk`**: every call takes a multiple of its time, and longer by something drawn ([`SimDisk::set_slow`]).
+//! - **`StalledDisk`**: no call ends before some moment ([`SimDisk::set_stall`]).
+//!
+//! # Loss of the disk
+//!
+//! - **`LostDisk`**: [`SimDisk::wipe`].
+//! - **`OldBackup`**: [`Backup::restore`].
+//!
+//! # Truth
+//!
+//! [`SimDisk::is_durable`] says whether a loss of power would take anything of a directory, whatever lanes were told.
 
+mod backup;
+mod image;
+mod inode;
 mod medium;
+mod outage;
+mod pace;
+mod rot;
+
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 mod tests;
 
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use quoin_core::time::Instant;
 use quoin_runtime::disk::{DIR_MODE, Disk, DiskFile, FILE_MODE};
 
-use crate::fuse::{Fuse, Touch};
-use medium::{Medium, Node, SECTOR_BYTES};
+use crate::faults::{FaultKind, Struck};
+use crate::fuse::{Failure, Fuse, Passage, Touch};
+use image::SECTOR_BYTES;
+use medium::{Medium, Node};
+
+pub use backup::Backup;
+pub use outage::{Blocks, Loss};
+pub use pace::Delay;
+pub(crate) use pace::Pace;
+pub use rot::{Hit, Rot, Target};
 
 /// How a disk behaves. The default is honest.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,8 +104,12 @@ pub struct DiskModel {
     pub forgets_data: bool,
     /// Syncs of directories do nothing.
     pub forgets_names: bool,
-    /// A loss of power may leave sectors half written.
+    /// A loss of power may leave blocks half written.
     pub halves_sectors: bool,
+    /// What reaches the medium together.
+    pub blocks: Blocks,
+    /// What a loss of power leaves; without it that is drawn.
+    pub loss: Option<Loss>,
 }
 
 /// A disk in memory, shared by all its handles.
@@ -69,9 +143,69 @@ impl SimDisk {
         self.lock().model = model;
     }
 
+    /// Counts its faults, and the errors of its fuse, there.
+    pub fn set_struck(&self, struck: &Struck) {
+        self.lock().struck = struck.clone();
+        self.fuse.set_struck(struck);
+    }
+
+    /// Plans an error for this disk, and whatever shares its fuse.
+    pub fn fail(&self, failure: Failure) {
+        self.fuse.fail(failure);
+    }
+
     /// Loses power and comes back.
     pub fn lose_power(&self) {
-        self.lock().lose_power();
+        let mut medium = self.lock();
+        let loss = medium.model.loss;
+        medium.lose_power(loss);
+    }
+
+    /// Loses all files, as if replaced by another disk. The table's rows go with their directory.
+    pub fn wipe(&self) {
+        self.lock().wipe();
+    }
+
+    /// Lets durable bytes rot, drawn from those of `target` under a path; nothing if there are none to rot like that.
+    pub fn rot(&self, target: Target, rot: Rot, under: &Path) -> Option<Hit> {
+        self.lock().rot(target, rot, under)
+    }
+
+    /// Lets the byte at `offset` of a file rot, or the sector it is in; nothing if it is not at rest or would not change.
+    pub fn rot_at(&self, path: &Path, offset: u64, rot: Rot) -> Option<Hit> {
+        self.lock().rot_at(path, usize::try_from(offset).ok()?, rot)
+    }
+
+    /// From now on every call takes `factor` times its time and `extra` more in the mean; 1 and nothing is a good disk.
+    pub fn set_slow(&self, factor: u32, extra: Duration) {
+        let delay = &mut self.lock().pace.delay;
+        (delay.factor, delay.extra) = (factor, extra);
+    }
+
+    /// No call ends before that moment.
+    pub fn set_stall(&self, until: Instant) {
+        self.lock().pace.delay.stalled_until = until;
+    }
+
+    /// How slow it is.
+    #[must_use]
+    pub fn delay(&self) -> Delay {
+        self.lock().pace.delay
+    }
+
+    /// How long the calls since the last time this was asked take together, if the first of them begins `now`.
+    pub fn take_cost(&self, now: Instant) -> Duration {
+        let Medium { pace, struck, .. } = &mut *self.lock();
+        pace.take(now, struck)
+    }
+
+    /// Whether a loss of power now would leave everything written and named in the directory `path`, and its own name.
+    ///
+    /// Files called `*.tmp` or `*.broken` do not count, nor do removals: nobody is promised either. After a sync that failed
+    /// this is false, whatever the sync said, until what was not written is written and synced again.
+    #[must_use]
+    pub fn is_durable(&self, path: &Path) -> bool {
+        self.lock().is_durable(path)
     }
 
     /// The names in a directory, without a call that could be the last.
@@ -94,8 +228,15 @@ impl SimDisk {
 
     /// Passes the point of a call.
     fn enter(&self, touch: Touch) -> io::Result<MutexGuard<'_, Medium>> {
-        self.fuse.call(touch)?;
-        Ok(self.lock())
+        Ok(self.enter_sync(touch)?.0)
+    }
+
+    /// Passes the point of a call that may be told a lie.
+    fn enter_sync(&self, touch: Touch) -> io::Result<(MutexGuard<'_, Medium>, Passage)> {
+        let passage = self.fuse.enter(touch)?;
+        let mut medium = self.lock();
+        medium.pace.charge(touch);
+        Ok((medium, passage))
     }
 
     fn handle(&self, inode: usize, life: u64) -> Box<dyn DiskFile> {
@@ -178,10 +319,16 @@ impl Disk for SimDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        let mut medium = self.enter(Touch::SyncDir)?;
+        let (mut medium, passage) = self.enter_sync(Touch::SyncDir)?;
         let directory = directory(&medium, path)?;
-        if !medium.model.forgets_names {
-            medium.sync_names(directory);
+        match passage {
+            Passage::Works if medium.model.forgets_names => {}
+            Passage::Works => medium.sync_names(directory),
+            Passage::FailsSilently => {
+                if medium.has_unsynced_names(directory) {
+                    medium.struck.note(FaultKind::SilentSyncError);
+                }
+            }
         }
         Ok(())
     }
@@ -228,36 +375,40 @@ impl SimFile {
 
 impl DiskFile for SimFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.enter(Touch::Look)?.inodes[self.inode].current.len() as u64)
+        Ok(self.enter(Touch::Look)?.inode(self.inode).current.len() as u64)
     }
 
     fn preallocate(&mut self, len: u64) -> io::Result<()> {
         let len = to_usize(len)?;
-        self.enter(Touch::Preallocate)?.inodes[self.inode].extend(len);
+        let mut medium = self.enter(Touch::Preallocate)?;
+        medium.change(self.inode, |node, clock, _| node.extend(len, clock));
         Ok(())
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let medium = self.enter(Touch::Read)?;
-        let bytes = &medium.inodes[self.inode].current;
-        let start = to_usize(offset)?.min(bytes.len());
-        let count = buffer.len().min(bytes.len() - start);
-        buffer[..count].copy_from_slice(&bytes[start..start + count]);
-        Ok(count)
+        Ok(medium.inode(self.inode).current.read(to_usize(offset)?, buffer))
     }
 
     fn sync_data(&mut self) -> io::Result<()> {
-        match self.enter(Touch::Sync) {
-            Ok(mut medium) => {
-                if !medium.model.forgets_data {
-                    medium.inodes[self.inode].sync();
+        match self.disk.enter_sync(Touch::Sync) {
+            Ok((medium, passage)) => {
+                let mut medium = self.check_life(medium)?;
+                match passage {
+                    Passage::Works if medium.model.forgets_data => {}
+                    Passage::Works => medium.change(self.inode, |node, _, _| node.sync()),
+                    Passage::FailsSilently => {
+                        if !medium.inode(self.inode).is_settled() {
+                            medium.struck.note(FaultKind::SilentSyncError);
+                        }
+                        medium.change(self.inode, |node, _, prng| node.sync_fails(prng));
+                    }
                 }
                 Ok(())
             }
             Err(error) => {
                 if let Some(mut medium) = self.after_error() {
-                    let Medium { inodes, prng, .. } = &mut *medium;
-                    inodes[self.inode].sync_fails(prng);
+                    medium.change(self.inode, |node, _, prng| node.sync_fails(prng));
                 }
                 Err(error)
             }
@@ -266,7 +417,8 @@ impl DiskFile for SimFile {
 
     fn truncate(&mut self, len: u64) -> io::Result<()> {
         let len = to_usize(len)?;
-        self.enter(Touch::Truncate)?.inodes[self.inode].truncate(len);
+        let mut medium = self.enter(Touch::Truncate)?;
+        medium.change(self.inode, |node, clock, _| node.truncate(len, clock));
         Ok(())
     }
 
@@ -280,7 +432,7 @@ impl DiskFile for SimFile {
         let start = to_usize(offset)?;
         match self.enter(Touch::Write) {
             Ok(mut medium) => {
-                medium.inodes[self.inode].write(start, bytes);
+                medium.change(self.inode, |node, clock, _| node.write(start, bytes, clock));
                 Ok(())
             }
             Err(error) => {
@@ -288,7 +440,7 @@ impl DiskFile for SimFile {
                     let sectors = medium.prng.below(bytes.len().div_ceil(SECTOR_BYTES) as u64 + 1);
                     let end = (start / SECTOR_BYTES + to_usize(sectors)?) * SECTOR_BYTES;
                     let written = end.saturating_sub(start).min(bytes.len());
-                    medium.inodes[self.inode].write(start, &bytes[..written]);
+                    medium.change(self.inode, |node, clock, _| node.write(start, &bytes[..written], clock));
                 }
                 Err(error)
             }

@@ -225,6 +225,7 @@ impl World {
                 view,
                 events,
                 status,
+                restored: _,
                 compacted: _,
             } => {
                 self.judge.published(&view, &events, status)?;
@@ -239,7 +240,7 @@ impl World {
                 self.answers.push_back((token, result));
             }
             // There is nobody else.
-            Effect::Send { .. } => {}
+            Effect::Install { .. } | Effect::Replace { .. } | Effect::Send { .. } | Effect::SendSnapshot { .. } => {}
             Effect::Snapshot {
                 index,
                 term,
@@ -353,12 +354,15 @@ pub(super) fn carry_out_alone(process: &mut Process, effect: Effect, seen: &mut 
             view,
             status,
             events: _,
+            restored: _,
             compacted: _,
         } => {
             *seen = view;
             return status.published.then_some(true);
         }
         Effect::Reply { .. } | Effect::Send { .. } => {}
+        // There is nobody to send a snapshot, or to get one from.
+        Effect::Install { .. } | Effect::Replace { .. } | Effect::SendSnapshot { .. } => {}
         Effect::Snapshot {
             index,
             term,

@@ -5,16 +5,21 @@
 //! second is enough.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use quoin_core::error::Fault;
 use quoin_core::member::BatchId;
+use quoin_core::mutant;
 use quoin_core::node::Done;
-use quoin_core::table::TableOp;
+use quoin_core::store::View;
+use quoin_core::table::{Bucket, TableOp};
 use quoin_core::time::Instant;
 
 use crate::clock::Time;
+use crate::disk::Disk;
+use crate::received;
 use crate::table::Table;
 
 use super::wal::Keep;
@@ -26,10 +31,18 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 const MERGE_OPS_MAX: usize = 4096;
 
 /// Work for the table.
-#[derive(Debug)]
 pub enum TableJob {
     /// Rewrite the table without superseded rows; the reply says whether it went well.
     Defragment(futures_channel::oneshot::Sender<Result<(), String>>),
+    /// Make the table hold exactly a view's rows, durably; what was received up to its index may then go.
+    Replace {
+        /// The batch's number.
+        batch: BatchId,
+        /// Index of the newest entry whose effects the view holds.
+        index: u64,
+        /// The state.
+        view: Box<View>,
+    },
     /// Make everything written durable now.
     Sync,
     /// Write a batch.
@@ -43,9 +56,24 @@ pub enum TableJob {
     },
 }
 
+impl std::fmt::Debug for TableJob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (name, index) = match self {
+            Self::Defragment(_) => ("Defragment", None),
+            Self::Replace { index, .. } => ("Replace", Some(index)),
+            Self::Sync => ("Sync", None),
+            Self::Write { index, .. } => ("Write", Some(index)),
+        };
+        f.debug_struct(name).field("index", &index).finish_non_exhaustive()
+    }
+}
+
 /// The table with what is known of its durability.
 pub struct Rows {
     table: Box<dyn Table>,
+    disk: Arc<dyn Disk>,
+    /// Where received states wait.
+    snap_dir: PathBuf,
     clock: Arc<dyn Time>,
     report: Report,
     observe: Observe,
@@ -69,9 +97,11 @@ impl std::fmt::Debug for Rows {
 
 impl Rows {
     /// A lane over `table`, whose content was found to cover the log up to `index` and synced since.
-    pub fn new(table: Box<dyn Table>, index: u64, keep: &Keep) -> Self {
+    pub fn new(disk: Arc<dyn Disk>, table: Box<dyn Table>, index: u64, keep: &Keep) -> Self {
         Self {
             table,
+            disk,
+            snap_dir: keep.snap_dir.clone(),
             clock: Arc::clone(&keep.clock),
             report: Arc::clone(&keep.report),
             observe: Arc::clone(&keep.observe),
@@ -87,6 +117,10 @@ impl Rows {
     fn write(&mut self, batch: BatchId, mut ops: Vec<TableOp>) -> Result<(), Fault> {
         let begun = self.clock.now();
         keep_last_change_of_each_row(&mut ops);
+        if mutant::is(1) {
+            let index: Vec<_> = ops.extract_if(.., |op| op.bucket == Bucket::Meta).collect();
+            self.table.write(&index).map_err(|error| table_fault("write", &error))?;
+        }
         if !ops.is_empty() {
             self.table.write(&ops).map_err(|error| table_fault("write", &error))?;
         }
@@ -104,6 +138,18 @@ impl Rows {
             durable_index: self.durable,
         });
         Ok(())
+    }
+
+    /// Puts a received state in the place of what the table holds. Everything written before is part of it.
+    fn replace(&mut self, batch: BatchId, index: u64, view: &View) -> Result<(), Fault> {
+        received::put_in_place(&mut *self.table, |bucket| view.rows(bucket))?;
+        self.last = Some(batch);
+        self.written = self.written.max(index);
+        if mutant::is(33) {
+            received::remove(&*self.disk, &self.snap_dir, |received| received <= index)?;
+        }
+        self.sync()?;
+        received::remove(&*self.disk, &self.snap_dir, |received| received <= index)
     }
 
     fn sync(&mut self) -> Result<(), Fault> {
@@ -140,6 +186,12 @@ impl Lane for Rows {
                         self.write(batch, std::mem::take(&mut merged))?;
                         last = None;
                     }
+                }
+                TableJob::Replace { batch, index, view } => {
+                    if let Some(batch) = last.take() {
+                        self.write(batch, std::mem::take(&mut merged))?;
+                    }
+                    self.replace(batch, index, &view)?;
                 }
                 TableJob::Sync => {
                     if let Some(batch) = last.take() {

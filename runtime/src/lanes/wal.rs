@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quoin_core::error::Fault;
 use quoin_core::member::BatchId;
+use quoin_core::mutant;
 use quoin_core::node::Done;
 use quoin_core::proto::raftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata};
 use quoin_core::snap::{self, SnapshotName};
@@ -19,6 +20,7 @@ use quoin_core::wal::{Identity, Marker, Replay, Save, Segment, SegmentName, Sour
 
 use crate::clock::Time;
 use crate::disk::{Disk, DiskFile, write_atomically};
+use crate::received;
 
 use super::{Lane, Observation, Observe, Report, disk_fault};
 
@@ -30,6 +32,19 @@ const SLOW_SYNC: Duration = Duration::from_secs(1);
 /// Work for the log.
 #[derive(Debug)]
 pub enum WalJob {
+    /// Go on after a received snapshot: write its file, then mark it in the log together with the hard state.
+    Install {
+        /// The batch's number.
+        batch: BatchId,
+        /// The last index it covers.
+        index: u64,
+        /// The term of that index.
+        term: u64,
+        /// The configuration as of that index.
+        conf_state: ConfState,
+        /// The hard state, which says that the index is committed.
+        hard_state: HardState,
+    },
     /// Append a batch.
     Save {
         /// The batch's number.
@@ -265,7 +280,12 @@ impl Log {
         if self.keep.unsafe_no_fsync {
             return Ok(());
         }
-        self.file.sync_data().map_err(|error| self.fault("sync", &error))?;
+        if let Err(error) = self.file.sync_data() {
+            if !mutant::is(6) {
+                return Err(self.fault("sync", &error));
+            }
+            self.file.sync_data().map_err(|error| self.fault("sync", &error))?;
+        }
         let took = self.keep.clock.now().saturating_since(begun);
         if took >= SLOW_SYNC {
             tracing::warn!(took = ?took, "expected-duration" = ?SLOW_SYNC, "slow fdatasync");
@@ -293,17 +313,25 @@ impl Log {
         self.disk
             .rename(&self.dir.join(PREPARED), &path)
             .map_err(|error| disk_fault("name", &path, &error))?;
-        self.disk
-            .sync_dir(&self.dir)
-            .map_err(|error| disk_fault("sync", &self.dir, &error))?;
+        if !mutant::is(7) {
+            self.disk
+                .sync_dir(&self.dir)
+                .map_err(|error| disk_fault("sync", &self.dir, &error))?;
+        }
         let closed = std::mem::replace(&mut self.file, next);
         self.older.push((cut.closed, closed));
         tracing::info!(path = %path.display(), "created a new WAL segment");
         Ok(())
     }
 
-    /// Writes the snapshot's file, then its marker, and lets go of what lies before it.
-    pub fn snapshot(&mut self, index: u64, term: u64, conf_state: &ConfState) -> Result<(), Fault> {
+    /// Writes the snapshot's file, then its marker with the hard state, if that changed, and lets go of what lies before it.
+    pub fn snapshot(
+        &mut self,
+        index: u64,
+        term: u64,
+        conf_state: &ConfState,
+        state: Option<HardState>,
+    ) -> Result<(), Fault> {
         let begun = self.keep.clock.now();
         let name = SnapshotName { term, index };
         let metadata = SnapshotMetadata {
@@ -324,7 +352,8 @@ impl Log {
         };
         self.save([Save {
             marker: Some(&marker),
-            ..Save::default()
+            entries: &[],
+            state,
         }])?;
         (self.keep.observe)(Observation::SnapSave {
             took: self.keep.clock.now().saturating_since(begun),
@@ -334,7 +363,7 @@ impl Log {
     }
 
     /// Removes the oldest segments that no start from a snapshot at `index` reads, and the oldest snapshot files, both
-    /// down to the number to be kept.
+    /// down to the number to be kept. What was received before that index will never be needed.
     fn release(&mut self, index: u64) -> Result<(), Fault> {
         let mut names: Vec<_> = self.older.iter().map(|(name, _)| *name).collect();
         names.push(self.writer.name());
@@ -352,6 +381,7 @@ impl Log {
                 .map_err(|error| disk_fault("remove", &path, &error))?;
             tracing::info!(path = %path.display(), "purged");
         }
+        received::remove(&*self.disk, &self.keep.snap_dir, |received| received < index)?;
         if self.keep.max_snapshots == 0 {
             return Ok(());
         }
@@ -385,7 +415,7 @@ impl Log {
                 entries,
                 state: *hard_state,
             }),
-            WalJob::Snapshot { .. } => None,
+            WalJob::Install { .. } | WalJob::Snapshot { .. } => None,
         });
         self.save(saves)?;
         let durable = batches.iter().rev().find_map(|job| match job {
@@ -412,8 +442,20 @@ impl Lane for Log {
                         conf_state,
                     },
                 ] => {
-                    self.snapshot(*index, *term, conf_state)?;
+                    self.snapshot(*index, *term, conf_state, None)?;
                     (self.keep.report)(Done::SnapshotSaved { index: *index });
+                }
+                [
+                    WalJob::Install {
+                        batch,
+                        index,
+                        term,
+                        conf_state,
+                        hard_state,
+                    },
+                ] => {
+                    self.snapshot(*index, *term, conf_state, Some(*hard_state))?;
+                    (self.keep.report)(Done::Persisted { batch: *batch });
                 }
                 batches => self.save_batches(batches)?,
             }

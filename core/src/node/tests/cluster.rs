@@ -6,8 +6,9 @@ use super::world::World;
 use super::{put, value};
 use crate::error::Error;
 use crate::id::MemberId;
-use crate::node::{Request, Response};
+use crate::node::{Input, Request, Response};
 use crate::proto::etcdserverpb::CompactionRequest;
+use crate::proto::raftpb::{Message, MessageType};
 
 fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -22,6 +23,37 @@ fn agree(world: &mut World, expected: &[(&str, &str)]) {
             assert_eq!(value(&node.view(), key).as_deref(), Some(*text), "{id} has {key}");
         }
     }
+}
+
+#[test]
+fn the_commit_index_is_written_after_the_entries_it_speaks_of() {
+    let mut world = World::new(3, 9);
+    let (leader, follower) = (world.leader(), world.followers()[0]);
+    world.isolate(follower);
+    world.call(leader, put("k", "v")).unwrap();
+    let last = world.machines[&follower].disk.entries.last().unwrap().clone();
+    let entries = &world.machines[&leader].disk.entries;
+    let entry = entries
+        .iter()
+        .find(|entry| entry.index == last.index + 1)
+        .unwrap()
+        .clone();
+    let message = Message {
+        msg_type: MessageType::MsgAppend as i32,
+        to: follower.0,
+        from: leader.0,
+        term: last.term,
+        index: last.index,
+        log_term: last.term,
+        commit: entry.index,
+        entries: vec![entry],
+        ..Message::default()
+    };
+    // A tick is due in the turn in which the message comes; the world asserts the order on every write.
+    world.now = world.now + Duration::from_millis(150);
+    world.step(follower, vec![Input::Message { from: leader, message }]);
+    world.run(Duration::from_millis(10));
+    assert_eq!(world.machines[&follower].disk.hard_state.commit, last.index + 1);
 }
 
 #[test]

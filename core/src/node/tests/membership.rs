@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::world::{Disk, World};
+use super::disk::Disk;
+use super::world::World;
 use super::{put, value};
 use crate::error::Error;
 use crate::id::MemberId;

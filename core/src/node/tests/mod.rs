@@ -1,11 +1,14 @@
 //! Tests of the node: golden stories of one node, and clusters in a small world of wires, disks and time.
 
 mod cluster;
+mod disk;
 mod leases;
 mod membership;
 mod repeat;
 mod rough;
 mod single;
+mod snapshot;
+mod watching;
 mod world;
 
 use std::fmt::Write as _;
@@ -45,6 +48,16 @@ fn story(effects: &[Effect]) -> String {
 fn brief(effect: &Effect) -> String {
     match effect {
         Effect::Halt(halt) => format!("halt {halt:?}"),
+        Effect::Install {
+            batch,
+            index,
+            term,
+            hard_state,
+            ..
+        } => {
+            let commit = hard_state.commit;
+            format!("install {} index={index} term={term} commit={commit}", batch.0)
+        }
         Effect::Persist {
             batch,
             hard_state,
@@ -61,12 +74,17 @@ fn brief(effect: &Effect) -> String {
             text + if *sync { " sync" } else { "" }
         }
         Effect::Publish {
-            view, events, status, ..
+            view,
+            events,
+            restored,
+            status,
+            ..
         } => format!(
-            "publish revision={} applied={} events={}{}{}",
+            "publish revision={} applied={} events={}{}{}{}",
             view.kv.revision(),
             status.applied_index,
             events.len(),
+            if *restored { " restored" } else { "" },
             if status.leads { " leads" } else { "" },
             if status.published { " published" } else { "" },
         ),
@@ -84,6 +102,13 @@ fn brief(effect: &Effect) -> String {
                 .map(|message| format!("{:?}", message.get_msg_type()))
                 .collect();
             format!("send {to} {}", kinds.join(" "))
+        }
+        Effect::Replace { batch, index, .. } => format!("replace {} index={index}", batch.0),
+        Effect::SendSnapshot { to, message, .. } => {
+            format!(
+                "send {to} a snapshot of {}",
+                message.get_snapshot().get_metadata().index
+            )
         }
         Effect::Snapshot {
             index,

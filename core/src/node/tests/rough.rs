@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::world::{Disk, World};
+use super::disk::Disk;
+use super::world::World;
 use super::{put, value};
 use crate::id::MemberId;
 use crate::member::Halt;
@@ -31,6 +32,10 @@ impl Life {
             config.member.strict_reconfig_check = !seed.is_multiple_of(3);
             config.member.pre_vote = !seed.is_multiple_of(7);
             config.compaction_batch_limit = 3;
+            if seed.is_multiple_of(4) {
+                config.member.snapshot_count = 15;
+                config.member.snapshot_catchup_entries = 4;
+            }
         });
         Self {
             world,

@@ -11,75 +11,19 @@ use prost::Message as _;
 
 use crate::error::Error;
 use crate::id::MemberId;
-use crate::member::{BatchId, Halt, Recovered, Token};
+use crate::image::{self, ImageRow};
+use crate::member::{BatchId, Halt, Token};
 use crate::membership::Member as Peer;
 use crate::node::{Config, Done, Effect, Input, Node, PeerEvent, Request, Response};
 use crate::proto::etcdserverpb::RangeRequest;
 use crate::proto::raftpb::{ConfChange, ConfChangeType, Entry, EntryType, HardState, Message, MessageType};
 use crate::random::Prng;
-use crate::store::{Restore, Store, StoreConfig};
-use crate::table::{Bucket, TableOp};
+use crate::store::{self, StoreConfig};
+use crate::table::TableOp;
 use crate::time::Instant;
 
-/// What a machine has durably.
-#[derive(Clone, Default)]
-pub(super) struct Disk {
-    pub(super) hard_state: HardState,
-    pub(super) entries: Vec<Entry>,
-    pub(super) snapshot: (u64, u64),
-    rows: BTreeMap<(Bucket, Bytes), Bytes>,
-}
-
-impl Disk {
-    fn persist(&mut self, hard_state: Option<HardState>, entries: Vec<Entry>) {
-        if let Some(first) = entries.first() {
-            self.entries.retain(|entry| entry.index < first.index);
-        }
-        self.entries.extend(entries);
-        self.hard_state = hard_state.unwrap_or(self.hard_state);
-    }
-
-    fn store(&mut self, ops: Vec<TableOp>) {
-        for TableOp { bucket, key, value } in ops {
-            match value {
-                Some(value) => self.rows.insert((bucket, key), value),
-                None => self.rows.remove(&(bucket, key)),
-            };
-        }
-    }
-
-    /// How many revisions of keys there are.
-    pub(super) fn keys(&self) -> usize {
-        self.rows.keys().filter(|(bucket, _)| *bucket == Bucket::Key).count()
-    }
-
-    fn term_of(&self, index: u64) -> Option<u64> {
-        self.entries
-            .iter()
-            .find(|entry| entry.index == index)
-            .map(|entry| entry.term)
-    }
-
-    fn last_index(&self) -> u64 {
-        self.entries.last().map_or(self.snapshot.0, |entry| entry.index)
-    }
-
-    fn restore(&self) -> (Recovered, Store) {
-        let scan = |bucket| -> Vec<_> {
-            let rows = self.rows.iter().filter(|((of, _), _)| *of == bucket);
-            rows.map(|((_, key), value)| Ok((key.clone(), value.clone()))).collect()
-        };
-        let store = Restore::from_table(StoreConfig::default(), scan).unwrap();
-        let recovered = Recovered {
-            hard_state: self.hard_state,
-            snapshot_index: self.snapshot.0,
-            snapshot_term: self.snapshot.1,
-            entries: self.entries.clone(),
-            ..Recovered::default()
-        };
-        (recovered, store)
-    }
-}
+use super::disk::{Disk, Step};
+use super::watching::Watching;
 
 /// One member's machine.
 pub(super) struct Machine {
@@ -95,9 +39,14 @@ pub(super) struct Machine {
     pub(super) halt: Option<Halt>,
     /// Batches of the log take so long.
     pub(super) sync_takes: Duration,
+    /// The machine dies when it gets there.
+    pub(super) dies_at: Option<Step>,
+    /// Snapshots that it installed.
+    pub(super) installed: usize,
+    /// Its watchers.
+    pub(super) hub: Option<Watching>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "the world is small")]
 enum Mail {
     Disk {
         member: MemberId,
@@ -109,14 +58,37 @@ enum Mail {
         to: MemberId,
         message: Message,
     },
+    Snapshot {
+        from: MemberId,
+        to: MemberId,
+        message: Message,
+        bytes: Bytes,
+    },
+    /// What came of a snapshot, for its sender.
+    Sent {
+        from: MemberId,
+        to: MemberId,
+        received: bool,
+    },
 }
 
 enum Job {
+    Install {
+        batch: BatchId,
+        index: u64,
+        term: u64,
+        hard_state: HardState,
+    },
     Persist {
         batch: BatchId,
         hard_state: Option<HardState>,
         entries: Vec<Entry>,
         sync: bool,
+    },
+    Replace {
+        batch: BatchId,
+        index: u64,
+        rows: Vec<ImageRow>,
     },
     Snapshot {
         index: u64,
@@ -208,6 +180,9 @@ impl World {
             reports: Vec::new(),
             halt: None,
             sync_takes: Duration::from_millis(1),
+            dies_at: None,
+            installed: 0,
+            hub: None,
         };
         self.machines.insert(id, machine);
     }
@@ -369,6 +344,15 @@ impl World {
                     self.disk_done(member, job);
                 }
             }
+            Mail::Snapshot {
+                from,
+                to,
+                message,
+                bytes,
+            } => self.snapshot_arrives(from, to, message, &bytes),
+            Mail::Sent { from, to, received } => {
+                self.step(from, vec![Input::Peer(PeerEvent::Snapshot { to, received })]);
+            }
         }
     }
 
@@ -381,11 +365,44 @@ impl World {
                 entries,
                 sync,
             } => {
+                let last = entries.last().map_or(machine.disk.last_index(), |entry| entry.index);
+                assert!(
+                    hard_state.is_none_or(|state| state.commit <= last),
+                    "{id} writes that entries are committed before it writes them"
+                );
                 machine.disk.persist(hard_state, entries);
                 if !sync {
                     return;
                 }
                 Done::Persisted { batch }
+            }
+            Job::Install {
+                batch,
+                index,
+                term,
+                hard_state,
+            } => {
+                machine.disk.install(index, term, hard_state);
+                machine.installed += 1;
+                if self.dies(id, Step::Installed) {
+                    return;
+                }
+                Done::Persisted { batch }
+            }
+            Job::Replace { batch, index, rows } => {
+                machine.disk.replace(rows);
+                assert_eq!(machine.disk.table().consistent_index(), index);
+                if self.dies(id, Step::Replaced) {
+                    return;
+                }
+                self.machine(id).disk.received.retain(|received, _| *received > index);
+                if self.dies(id, Step::Cleared) {
+                    return;
+                }
+                Done::Stored {
+                    batch,
+                    durable_index: index,
+                }
             }
             Job::Snapshot { index, term } => {
                 machine.disk.snapshot = (index, term);
@@ -406,6 +423,36 @@ impl World {
         };
         self.machine(id).reports.push(Input::Done(done));
         self.step(id, Vec::new());
+    }
+
+    /// A snapshot is made durable before its receiver is told of it.
+    fn snapshot_arrives(&mut self, from: MemberId, to: MemberId, message: Message, bytes: &Bytes) {
+        let is_up = self.machines.get(&to).is_some_and(|machine| machine.node.is_some());
+        if is_up {
+            let index = message.get_snapshot().get_metadata().index;
+            let rows = image::decode("received", bytes).unwrap();
+            let store = Box::new(image::restore(StoreConfig::default(), &rows).unwrap());
+            self.machine(to).disk.received.insert(index, rows);
+            if !self.dies(to, Step::Received) {
+                self.step(to, vec![Input::Snapshot { from, message, store }]);
+                self.dies(to, Step::Told);
+            }
+        }
+        let back = Mail::Sent {
+            from,
+            to,
+            received: is_up,
+        };
+        self.post(self.now + Duration::from_millis(1), back);
+    }
+
+    /// Whether a machine dies here.
+    fn dies(&mut self, id: MemberId, step: Step) -> bool {
+        let dies = self.machine(id).dies_at.take_if(|at| *at == step).is_some();
+        if dies {
+            self.crash(id);
+        }
+        dies
     }
 
     /// One turn of a member, and everything that must hold after it.
@@ -430,6 +477,22 @@ impl World {
     fn carry_out(&mut self, id: MemberId, effect: Effect) {
         match effect {
             Effect::Halt(halt) => self.machine(id).halt = Some(halt),
+            Effect::Install {
+                batch,
+                index,
+                term,
+                conf_state: _,
+                hard_state,
+            } => {
+                let takes = self.machine(id).sync_takes;
+                let job = Job::Install {
+                    batch,
+                    index,
+                    term,
+                    hard_state,
+                };
+                self.queue(id, takes, job);
+            }
             Effect::Persist {
                 batch,
                 hard_state,
@@ -449,7 +512,13 @@ impl World {
                     },
                 );
             }
-            Effect::Publish { view, .. } => {
+            Effect::Publish {
+                view, events, restored, ..
+            } => {
+                let now = self.now;
+                if let Some(hub) = &mut self.machine(id).hub {
+                    hub.published(now, &view.kv, events, restored);
+                }
                 let everything = RangeRequest {
                     key: "\0".into(),
                     range_end: "\0".into(),
@@ -473,6 +542,11 @@ impl World {
                     self.send(id, to, message);
                 }
             }
+            Effect::Replace { batch, view, index } => {
+                let rows = view.all_rows().collect();
+                self.queue(id, Duration::from_millis(5), Job::Replace { batch, index, rows });
+            }
+            Effect::SendSnapshot { to, message, view } => self.send_snapshot(id, to, message, &view),
             Effect::Snapshot { index, term, .. } => self.queue(id, Duration::ZERO, Job::Snapshot { index, term }),
             Effect::Store { batch, ops, index, .. } => {
                 self.queue(id, Duration::from_millis(5), Job::Store { batch, ops, index });
@@ -484,7 +558,7 @@ impl World {
     fn queue(&mut self, id: MemberId, takes: Duration, job: Job) {
         let now = self.now;
         let machine = self.machine(id);
-        let free = if let Job::Store { .. } = job {
+        let free = if let Job::Store { .. } | Job::Replace { .. } = job {
             &mut machine.table_free
         } else {
             &mut machine.wal_free
@@ -500,6 +574,28 @@ impl World {
         }
         let delay = Duration::from_micros(self.prng.range(200..2_000));
         self.post(self.now + delay, Mail::Message { from, to, message });
+    }
+
+    fn send_snapshot(&mut self, from: MemberId, to: MemberId, message: Message, view: &store::View) {
+        self.check_promise(from, &message);
+        let metadata = message.get_snapshot().get_metadata();
+        assert_eq!((metadata.index, metadata.term), (view.applied_index, view.term));
+        if self.cut.contains(&(from, to)) || self.prng.below(100) < self.loss_percent {
+            let lost = Mail::Sent {
+                from,
+                to,
+                received: false,
+            };
+            return self.post(self.now + Duration::from_millis(100), lost);
+        }
+        let delay = Duration::from_micros(self.prng.range(1_000..50_000));
+        let mail = Mail::Snapshot {
+            from,
+            to,
+            message,
+            bytes: image::encode(view).into(),
+        };
+        self.post(self.now + delay, mail);
     }
 
     fn post(&mut self, at: Instant, mail: Mail) {

@@ -1,0 +1,74 @@
+//! Snapshots between members: a leader's state on its way to a follower that is far behind, and a follower's state
+//! replaced by it.
+
+use crate::id::MemberId;
+use crate::member::Timer;
+use crate::proto::raftpb::{Message, MessageType, Snapshot, SnapshotMetadata};
+use crate::store::{Applied, Store};
+use crate::time::Instant;
+
+use super::{Effect, Node};
+
+impl Node {
+    /// A snapshot of a peer, with its state. Who was removed from the cluster has no say in it any more.
+    pub(super) fn snapshot(&mut self, now: Instant, from: MemberId, message: Message, store: Box<Store>) {
+        let is_removed = self.store.view().cluster.is_removed(from);
+        if is_removed || !is_of(&store, message.get_snapshot().get_metadata()) {
+            return;
+        }
+        if self.member.snapshot(now, from, message, &mut self.outputs) {
+            self.received = Some(store);
+        }
+    }
+
+    /// Sends messages; a snapshot with the state it is of, which is the newest: the one consensus had in mind may be older
+    /// by entries applied since.
+    pub(super) fn send(&self, to: MemberId, mut messages: Vec<Message>, out: &mut Vec<Effect>) {
+        let is_snapshot = |message: &mut Message| message.get_msg_type() == MessageType::MsgSnapshot;
+        let snapshots: Vec<Message> = messages.extract_if(.., is_snapshot).collect();
+        if !messages.is_empty() {
+            out.push(Effect::Send { to, messages });
+        }
+        for mut message in snapshots {
+            let view = self.store.view();
+            let metadata = SnapshotMetadata {
+                conf_state: Some(view.cluster.conf_state().clone()),
+                index: view.applied_index,
+                term: view.term,
+            };
+            message.snapshot = Some(Snapshot {
+                metadata: Some(metadata),
+                ..Snapshot::default()
+            });
+            out.push(Effect::SendSnapshot { to, message, view });
+        }
+    }
+
+    /// The log goes on after the received snapshot: its state takes the place of this member's. Who waits for a proposal
+    /// that it covers is never told what came of it, as in etcd, and gives up in time.
+    pub(super) fn adopt(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        self.store = *self
+            .received
+            .take()
+            .expect("its state is kept while a snapshot is installed");
+        let view = self.store.view();
+        self.member.leases_restored(view.lease_clocks());
+        // Rows and news of the state before.
+        self.applied = Applied::default();
+        self.events.clear();
+        self.restored = true;
+        self.compaction.revision = view.kv.compact_revision();
+        self.member.timers.set(Timer::CompactStep, now);
+        out.push(Effect::Replace {
+            batch: self.writes.replace(),
+            index: view.applied_index,
+            view,
+        });
+    }
+}
+
+/// Whether the state is the one a snapshot is of.
+fn is_of(store: &Store, snapshot: &SnapshotMetadata) -> bool {
+    let state = (store.consistent_index(), store.term(), Some(store.conf_state()));
+    state == (snapshot.index, snapshot.term, snapshot.conf_state.as_ref())
+}

@@ -1,0 +1,134 @@
+//! What of a member's log would survive a loss of power, by the truth of the simulated disk.
+
+use std::collections::VecDeque;
+
+use quoin_core::member::{BatchId, Recovered};
+use quoin_core::proto::raftpb::{Entry, HardState};
+
+/// Handed to the disk and not known to be durable.
+#[derive(Clone, Debug)]
+struct Batch {
+    id: BatchId,
+    hard_state: Option<HardState>,
+    /// Index of the first entry; 0 where there is none.
+    first: u64,
+    terms: Vec<u64>,
+}
+
+/// The durable part of a log: terms only, which is enough, because logs match.
+#[derive(Clone, Debug, Default)]
+pub struct Durable {
+    waiting: VecDeque<Batch>,
+    /// Term, vote and commit index on disk.
+    pub hard_state: HardState,
+    /// Index of the snapshot that the entries follow.
+    base: u64,
+    terms: Vec<u64>,
+}
+
+impl Durable {
+    /// What was read back is on disk.
+    pub(super) fn read_back(recovered: &Recovered) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            hard_state: recovered.hard_state,
+            base: recovered.snapshot_index,
+            terms: recovered.entries.iter().map(|entry| entry.term).collect(),
+        }
+    }
+
+    pub(super) fn handed(&mut self, id: BatchId, hard_state: Option<HardState>, entries: &[Entry]) {
+        self.waiting.push_back(Batch {
+            id,
+            hard_state,
+            first: entries.first().map_or(0, |entry| entry.index),
+            terms: entries.iter().map(|entry| entry.term).collect(),
+        });
+    }
+
+    /// `id` and every batch before it are durable.
+    pub(super) fn durable(&mut self, id: BatchId) {
+        while let Some(batch) = self.waiting.pop_front_if(|batch| batch.id <= id) {
+            self.hard_state = batch.hard_state.unwrap_or(self.hard_state);
+            if let Some(place) = batch.first.checked_sub(self.base + 1) {
+                self.terms.truncate(usize::try_from(place).unwrap_or(usize::MAX));
+                self.terms.extend(batch.terms);
+            }
+        }
+    }
+
+    /// A snapshot takes the log's place.
+    pub(super) fn installed(&mut self, index: u64) {
+        self.base = index;
+        self.terms.clear();
+        for batch in &mut self.waiting {
+            batch.first = 0;
+        }
+    }
+
+    /// The last durable entry.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.base + self.terms.len() as u64
+    }
+
+    /// The term of a durable entry that the snapshot does not cover.
+    #[must_use]
+    pub fn term(&self, index: u64) -> Option<u64> {
+        let place = index.checked_sub(self.base + 1)?;
+        self.terms.get(usize::try_from(place).ok()?).copied()
+    }
+
+    /// Whether the entry is durable, in the log or as part of a snapshot.
+    #[must_use]
+    pub fn has(&self, index: u64, term: u64) -> bool {
+        index <= self.base || self.term(index) == Some(term)
+    }
+
+    /// The last entry that must be read back as it is, whatever of the waiting batches reached the disk.
+    #[must_use]
+    pub fn bound(&self) -> u64 {
+        let rewritten = self.waiting.iter().filter(|batch| batch.first > 0);
+        let kept = rewritten.map(|batch| batch.first - 1).min();
+        kept.map_or(self.last(), |kept| kept.min(self.last()))
+    }
+
+    /// How many batches wait to become durable.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(terms: &[(u64, u64)]) -> Vec<Entry> {
+        let entry = |(index, term): &(u64, u64)| Entry {
+            index: *index,
+            term: *term,
+            ..Entry::default()
+        };
+        terms.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn a_batch_counts_once_it_is_durable_and_replaces_what_it_overlaps() {
+        let mut disk = Durable::default();
+        disk.handed(BatchId(1), None, &entries(&[(1, 1), (2, 1), (3, 1)]));
+        assert_eq!((disk.last(), disk.has(1, 1)), (0, false));
+        disk.durable(BatchId(1));
+        assert_eq!((disk.last(), disk.bound(), disk.has(3, 1)), (3, 3, true));
+        disk.handed(BatchId(2), None, &entries(&[(2, 2)]));
+        assert_eq!(
+            (disk.last(), disk.bound()),
+            (3, 1),
+            "entries 2 and 3 may be replaced on disk already"
+        );
+        disk.durable(BatchId(2));
+        assert_eq!((disk.last(), disk.has(2, 1), disk.has(2, 2)), (2, false, true));
+        disk.installed(9);
+        assert_eq!((disk.last(), disk.has(5, 7)), (9, true), "the snapshot covers it");
+    }
+}

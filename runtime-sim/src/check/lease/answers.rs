@@ -1,0 +1,253 @@
+//! What clients are told of leases (C25, C27, C29, C30).
+
+use quoin_core::id::MemberId;
+use quoin_core::proto::etcdserverpb::{
+    LeaseGrantRequest, LeaseGrantResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
+};
+use quoin_core::time::Instant;
+
+use super::{LeaseChecker, Point};
+use crate::call::{Answer, Call, Refusal};
+use crate::check::Truth;
+use crate::observe::{OpId, Verdict, ensure};
+
+/// The longest TTL that is granted, in seconds.
+const MAX_TTL_SECONDS: i64 = 9_000_000_000;
+
+const TOO_LARGE: &str = "etcdserver: too large lease TTL";
+const EXISTS: &str = "etcdserver: lease already exists";
+
+/// A client's question about a lease that was not answered yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question {
+    at: Instant,
+    lease: i64,
+    /// How many entries were committed.
+    committed: u64,
+    /// The term of the last of them: who led an earlier one leads no more.
+    term: u64,
+    /// The grant of the lease, if it was there.
+    granted: Option<u64>,
+}
+
+impl LeaseChecker {
+    /// Notes a question about a lease.
+    pub(super) fn ask(&mut self, op: OpId, at: Instant, lease: i64, truth: &Truth) {
+        let committed = truth.committed();
+        let question = Question {
+            at,
+            lease,
+            committed,
+            term: truth.entry(committed).map_or(0, |last| last.entry.term),
+            granted: self.lives.live(lease).map(|life| life.granted),
+        };
+        self.questions.insert(op, question);
+    }
+
+    /// Checks the answer to a question, if it is one.
+    pub(super) fn replied(
+        &mut self,
+        at: Instant,
+        op: OpId,
+        member: MemberId,
+        result: Result<&Answer, &Refusal>,
+        truth: &Truth,
+    ) -> Verdict {
+        let Some(question) = self.questions.remove(&op) else {
+            return Ok(());
+        };
+        let Some(asked) = truth.op(op) else { return Ok(()) };
+        match (&asked.call, result) {
+            (Call::LeaseKeepAlive { .. }, Ok(Answer::LeaseKeepAlive(response))) => {
+                self.kept_alive(&question, member, response.ttl, truth)
+            }
+            (Call::LeaseGrant(request), Ok(Answer::LeaseGrant(response))) => self.grant(&question, request, response),
+            (Call::LeaseGrant(request), Err(refusal)) => self.refused(&question, request, refusal),
+            (Call::LeaseTimeToLive(request), Ok(Answer::LeaseTimeToLive(response))) => {
+                self.time_to_live(at, &question, request, response, truth)
+            }
+            (Call::LeaseLeases, Ok(Answer::LeaseLeases(response))) => {
+                let ids = response.leases.iter().map(|lease| lease.id);
+                let strange = ids.into_iter().find(|id| !self.lives.was_ever(*id));
+                ensure(strange.is_none(), "C31", || {
+                    format!("member {member} lists lease {strange:?}, which never was")
+                })
+            }
+            (Call::Put(request), Ok(Answer::Put(_))) => {
+                let id = request.lease;
+                ensure(self.lives.was_since(id, question.committed), "C30", || {
+                    format!("a put with lease {id} is answered as done, and there was no such lease")
+                })
+            }
+            (Call::Put(request), Err(_)) => {
+                if !self.lives.was_ever(request.lease) {
+                    self.note(Point::UnknownLease);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A lease is said to be kept alive for `ttl` seconds, or not to be there (C25).
+    fn kept_alive(&mut self, question: &Question, member: MemberId, ttl: i64, truth: &Truth) -> Verdict {
+        let id = question.lease;
+        let life = self.lives.live(id);
+        if ttl <= 0 {
+            let was_there = question.granted.is_some() && life.map(|life| life.granted) == question.granted;
+            self.note(Point::GoneNotKept);
+            return ensure(ttl == 0 && !was_there, "C25", || {
+                format!("member {member} says {ttl} of lease {id}, which was there all the time")
+            });
+        }
+        if let Some(status) = truth.member(member).map(|facts| facts.status) {
+            ensure(!status.leads || status.term >= question.term, "C25", || {
+                let (term, newer) = (status.term, question.term);
+                format!("member {member} keeps lease {id} alive as leader of term {term}; asked in term {newer}")
+            })?;
+        }
+        let ttls = self.lives.at(id, question.committed).or(life).map(|life| life.ttl);
+        ensure(self.lives.was_since(id, question.committed), "C25", || {
+            format!("member {member} keeps lease {id} alive, which is not there")
+        })?;
+        let is_granted = ttls == Some(ttl) || life.is_some_and(|life| life.ttl == ttl);
+        ensure(is_granted, "C25", || {
+            format!("member {member} keeps lease {id} alive for {ttl} s, where {ttls:?} were granted")
+        })?;
+        if let Some(life) = self.lives.live_mut(id) {
+            life.renewed = life.renewed.max(Some(question.at));
+        }
+        self.note(Point::KeptAlive);
+        Ok(())
+    }
+
+    /// A lease is said to be granted (C29).
+    fn grant(&self, question: &Question, request: &LeaseGrantRequest, response: &LeaseGrantResponse) -> Verdict {
+        let LeaseGrantResponse { id, ttl, .. } = *response;
+        let is_asked = if request.id == 0 { id > 0 } else { id == request.id };
+        ensure(is_asked, "C29", || format!("{request:?} is granted with id {id}"))?;
+        ensure(
+            request.ttl <= MAX_TTL_SECONDS && ttl >= request.ttl.max(1),
+            "C29",
+            || format!("{request:?} is granted with a TTL of {ttl} s"),
+        )?;
+        ensure(question.granted.is_none() || self.is_new(question), "C29", || {
+            format!("{request:?} is granted, and was there all the time")
+        })?;
+        ensure(self.lives.was_since(id, question.committed), "C29", || {
+            format!("{request:?} is said to be granted as {id}, and no entry grants it")
+        })
+    }
+
+    /// Whether the lease of the question ended since.
+    fn is_new(&self, question: &Question) -> bool {
+        self.lives.live(question.lease).map(|life| life.granted) != question.granted
+    }
+
+    /// A grant is refused (C29).
+    fn refused(&mut self, question: &Question, request: &LeaseGrantRequest, refusal: &Refusal) -> Verdict {
+        self.note(Point::Refused);
+        match &refusal.message[..] {
+            TOO_LARGE => ensure(request.ttl > MAX_TTL_SECONDS, "C29", || {
+                format!("{request:?} is refused as too long")
+            }),
+            EXISTS => ensure(
+                request.id != 0 && self.lives.was_since(request.id, question.committed),
+                "C29",
+                || format!("{request:?} is refused, as if it were there"),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is said to be left of a lease (C27).
+    fn time_to_live(
+        &mut self,
+        at: Instant,
+        question: &Question,
+        request: &LeaseTimeToLiveRequest,
+        response: &LeaseTimeToLiveResponse,
+        truth: &Truth,
+    ) -> Verdict {
+        let LeaseTimeToLiveResponse {
+            id,
+            ttl,
+            granted_ttl,
+            ref keys,
+            ..
+        } = *response;
+        ensure(id == request.id, "C27", || {
+            format!("{request:?} is answered of lease {id}")
+        })?;
+        ensure(request.keys || keys.is_empty(), "C27", || {
+            format!("keys nobody asked for: {response:?}")
+        })?;
+        if ttl < 0 {
+            let is_bare = ttl == -1 && granted_ttl == 0 && keys.is_empty();
+            ensure(is_bare, "C27", || {
+                format!("a lease that is not there has nothing: {response:?}")
+            })?;
+            return self.has_ended(at, question);
+        }
+        let life = self
+            .lives
+            .at(id, question.committed)
+            .or_else(|| self.lives.live(id))
+            .cloned();
+        let is_there = self.lives.was_since(id, question.committed);
+        let Some(life) = life.filter(|_| is_there) else {
+            return ensure(false, "C27", || format!("there is no such lease: {response:?}"));
+        };
+        let extended = self.rules.election_timeout.as_secs() as i64 + 1;
+        ensure(granted_ttl == life.ttl && ttl <= life.ttl + extended, "C27", || {
+            format!("{response:?} of a lease that was granted {} s", life.ttl)
+        })?;
+        let (_, floor) = self.bounds(at, question);
+        ensure(ttl >= floor, "C27", || {
+            format!("{response:?} at {at}, where at least {floor} s are left: {life:?}")
+        })?;
+        let model = truth.model();
+        if request.keys && model.revision_at(question.committed) == model.revision() && life.revoked.is_none() {
+            let expected = model.lease(id).map(|lease| lease.keys).unwrap_or_default();
+            let mut found = keys.clone();
+            found.sort_unstable();
+            ensure(found == expected, "C27", || {
+                format!("lease {id} has the keys {expected:?}, not {found:?}")
+            })?;
+        }
+        self.note(Point::TimeTold);
+        if self.reigns.last_key_value().is_some_and(|(term, _)| *term > life.term) {
+            self.note(Point::TimeToldLater);
+        }
+        Ok(())
+    }
+
+    /// A lease is said to be gone, or to have no time left.
+    fn has_ended(&self, at: Instant, question: &Question) -> Verdict {
+        let id = question.lease;
+        if question.granted.is_none() || self.is_new(question) {
+            return Ok(());
+        }
+        let (end, _) = self.bounds(at, question);
+        ensure(at >= end, "C27", || {
+            format!("lease {id} is said to have ended at {at}; it cannot end before {end}")
+        })
+    }
+
+    /// The earliest true time at which the lease can end, and the whole seconds that are left of it at least, as far as the
+    /// leader has not changed since the question.
+    fn bounds(&self, at: Instant, question: &Question) -> (Instant, i64) {
+        let (mut end, mut floor) = (Instant::ZERO, 0);
+        let reign = self.reigns.last_key_value().map(|(_, reign)| *reign);
+        let steady = reign.filter(|reign| reign.since <= question.at);
+        let (Some(reign), Some(life)) = (steady, self.lives.live(question.lease)) else {
+            return (end, floor);
+        };
+        for (since, time) in life.terms(&reign, &self.rules) {
+            end = end.max(since + self.rules.at_least(time));
+            let left = time.saturating_sub(self.rules.at_most(at.saturating_since(since)));
+            floor = floor.max(i64::try_from(left.as_secs()).unwrap_or(i64::MAX));
+        }
+        (end, floor)
+    }
+}

@@ -1,0 +1,599 @@
+//! Leases (C24–C31): when they end by true time, who ends them and with what, and what clients are told of them.
+//!
+//! - C24 no leader ends a lease before its time has passed by a clock that is at most as fast as allowed, counted from the
+//!   grant, the last renewal a client was told of, and the leader's own beginning; nobody else ends one
+//! - C25 who says that a lease is kept alive led after it was asked, and the lease is there
+//! - C26 a lease that ends takes its keys in one revision, all of them and no others
+//! - C27 what is said to be left is within what was granted and what must be left
+//! - C28 once healed, a lease that nobody keeps alive ends
+//! - C29 grants are answered and refused as etcd does
+//! - C30 no key is attached to a lease that is not there
+//! - C31 members have the leases that the log says, after a restart and a snapshot too
+//!
+//! A lease's time is bounded from observations that come before the fact (an entry handed to the leader's log, a client's
+//! question), so that an alarm is never false; it may come late by as long as those take.
+
+mod answers;
+mod lives;
+mod scan;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use prost::Message as _;
+use quoin_core::id::MemberId;
+use quoin_core::mvcc::{Event, EventKind};
+use quoin_core::proto::etcdserverpb::InternalRaftRequest;
+use quoin_core::proto::raftpb::{Entry, Message, MessageType};
+use quoin_core::store::View;
+use quoin_core::time::Instant;
+
+use self::answers::Question;
+use self::lives::{Life, Lives, Reign, seconds};
+use super::sometimes::Sometimes;
+use super::{Asked, Checker, Truth};
+use crate::call::Call;
+use crate::model::Rules;
+use crate::observe::{Observation, OpId, Verdict, ensure};
+
+/// After so many election timeouts without disturbance there is a leader that counts time.
+const SETTLING_ELECTIONS: u32 = 10;
+
+/// What passes between the end of a lease's time and its end: the leader looks twice a second, proposes a few at a time,
+/// and proposes again after seconds.
+const REVOCATION: Duration = Duration::from_secs(10);
+
+const POINTS: &[&str] = &[
+    "a lease is granted",
+    "a lease is refused",
+    "a lease expires",
+    "a lease expires under a later leader than it was granted by",
+    "a lease expires with keys",
+    "a lease is checkpointed",
+    "a lease is kept alive",
+    "a lease that is gone is not kept alive",
+    "what is left of a lease is told",
+    "what is left of a lease is told after a change of leader",
+    "a lease is compared after a restart",
+    "a lease is compared after a snapshot",
+    "a lease expires in time after healing",
+    "a put names a lease that never was",
+];
+
+/// A situation, by its place in the list.
+#[derive(Clone, Copy, Debug)]
+enum Point {
+    Granted,
+    Refused,
+    Expired,
+    ExpiredLater,
+    ExpiredWithKeys,
+    Checkpointed,
+    KeptAlive,
+    GoneNotKept,
+    TimeTold,
+    TimeToldLater,
+    Restarted,
+    Restored,
+    InTime,
+    UnknownLease,
+}
+
+/// What clocks may do, and what members are started with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LeaseRules {
+    /// By how many percent a member's monotonic clock may be wrong, either way.
+    pub drift_percent: u32,
+    /// `--election-timeout`, the smallest any member has: what a new leader adds to every lease. Zero if it is not known.
+    pub election_timeout: Duration,
+}
+
+impl Default for LeaseRules {
+    fn default() -> Self {
+        Self {
+            drift_percent: 5,
+            election_timeout: Duration::ZERO,
+        }
+    }
+}
+
+impl LeaseRules {
+    /// The rules of members started with `rules`: their shortest lease is one and a half election timeouts, rounded up,
+    /// which says how long an election timeout is at least.
+    #[must_use]
+    pub fn of(rules: Rules) -> Self {
+        let whole = u64::try_from(rules.min_lease_ttl - 1).unwrap_or(0);
+        Self {
+            election_timeout: Duration::from_millis(whole.saturating_mul(1_000) / 3 * 2),
+            ..Self::default()
+        }
+    }
+
+    /// The least true time in which a member's clock can count `time`.
+    fn at_least(&self, time: Duration) -> Duration {
+        let per_mille = 1_000 - self.drift_percent.min(100) * 10;
+        Duration::from_nanos(nanos(time) / 1_000 * u64::from(per_mille))
+    }
+
+    /// The most a clock counts, or takes to count, in that time.
+    fn at_most(&self, time: Duration) -> Duration {
+        let per_mille = 1_000 + self.drift_percent.min(100) * 11;
+        Duration::from_nanos((nanos(time) / 1_000).saturating_mul(u64::from(per_mille)))
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Checks everything about leases.
+#[derive(Debug)]
+pub struct LeaseChecker {
+    rules: LeaseRules,
+    lives: Lives,
+    /// How much of the committed log is in there.
+    looked: u64,
+    /// When a grant was first handed to a log.
+    grants: BTreeMap<i64, Instant>,
+    /// Committed revocations, by index.
+    revocations: BTreeMap<u64, i64>,
+    /// Ids of the requests to revoke that were looked at.
+    seen: BTreeSet<u64>,
+    /// Leases that clients asked to end, with the bits by which a request names its proposer.
+    ended_by_clients: BTreeSet<(u64, i64)>,
+    /// Who leads which term.
+    reigns: BTreeMap<u64, Reign>,
+    questions: BTreeMap<OpId, Question>,
+    /// What every member has applied.
+    applied: BTreeMap<MemberId, u64>,
+    /// Since healing: when which lease must have ended.
+    due: BTreeMap<Instant, Vec<(i64, u64)>>,
+    healed: Option<(Instant, Duration)>,
+    points: Sometimes,
+}
+
+impl Default for LeaseChecker {
+    fn default() -> Self {
+        Self::new(LeaseRules::default())
+    }
+}
+
+impl Checker for LeaseChecker {
+    fn see(&mut self, at: Instant, seen: &Observation<'_>, truth: &Truth) -> Verdict {
+        if self.looked != truth.committed() {
+            self.catch_up(at, truth);
+        }
+        if self.due.first_key_value().is_some_and(|(due, _)| *due <= at) {
+            self.collect(at)?;
+        }
+        match *seen {
+            Observation::Handed { member, entries, .. } => self.handed(at, member, entries),
+            Observation::Sent { member, message, .. } => self.sent(member, message),
+            Observation::Published {
+                member,
+                view,
+                events,
+                restored,
+                ..
+            } => self.published(member, view, events, restored, truth),
+            Observation::Started { member, view, .. } => {
+                self.applied.insert(member, view.applied_index);
+                self.compare_whole(member, view, Some(Point::Restarted), truth)
+            }
+            Observation::Invoked { op, member, call, .. } => {
+                self.invoked(at, op, member, call, truth);
+                Ok(())
+            }
+            Observation::Replied { op, member, result } => self.replied(at, op, member, result, truth),
+            Observation::Healed { election_timeout, .. } => {
+                self.heal(at, election_timeout);
+                Ok(())
+            }
+            Observation::Finished => self.finished(truth),
+            Observation::Faulted { .. }
+            | Observation::Ended { .. }
+            | Observation::Durable { .. }
+            | Observation::Installed { .. }
+            | Observation::Returned { .. }
+            | Observation::StreamOpened { .. }
+            | Observation::WatchRequested { .. }
+            | Observation::Watched { .. }
+            | Observation::StreamClosed { .. } => Ok(()),
+        }
+    }
+}
+
+impl LeaseChecker {
+    /// A checker that has seen nothing, of members for which `rules` hold.
+    #[must_use]
+    pub fn new(rules: LeaseRules) -> Self {
+        Self {
+            rules,
+            lives: Lives::default(),
+            looked: 0,
+            grants: BTreeMap::new(),
+            revocations: BTreeMap::new(),
+            seen: BTreeSet::new(),
+            ended_by_clients: BTreeSet::new(),
+            reigns: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            applied: BTreeMap::new(),
+            due: BTreeMap::new(),
+            healed: None,
+            points: Sometimes::new(POINTS),
+        }
+    }
+
+    /// How often each rare situation was met.
+    #[must_use]
+    pub fn sometimes(&self) -> &Sometimes {
+        &self.points
+    }
+
+    fn note(&mut self, point: Point) {
+        self.points.note(point as usize);
+    }
+
+    /// Takes in what was committed since.
+    fn catch_up(&mut self, at: Instant, truth: &Truth) {
+        if truth.committed() < self.looked {
+            // The cluster was founded anew, and what the log had beyond is given up.
+            self.looked = 0;
+            self.lives = Lives::default();
+            self.grants.clear();
+            self.revocations.clear();
+            self.applied.clear();
+            self.due.clear();
+            self.healed = None;
+        }
+        while self.looked < truth.committed() {
+            self.looked += 1;
+            let Some(committed) = truth.entry(self.looked) else {
+                return;
+            };
+            let Asked::Request(request) = &committed.asked else {
+                continue;
+            };
+            let (index, term) = (self.looked, committed.entry.term);
+            if let Some(grant) = &request.lease_grant {
+                self.granted(at, grant.id, index, term, truth);
+            }
+            if let Some(revoke) = &request.lease_revoke {
+                self.grants.remove(&revoke.id);
+                self.lives.revoke(revoke.id, index);
+                self.revocations.insert(index, revoke.id);
+            }
+        }
+    }
+
+    fn granted(&mut self, at: Instant, id: i64, index: u64, term: u64, truth: &Truth) {
+        if self.lives.live(id).is_some() {
+            return;
+        }
+        let Some(lease) = truth.model().lease_at(id, index) else {
+            return;
+        };
+        let life = Life {
+            granted: index,
+            term,
+            revoked: None,
+            ttl: lease.granted_ttl,
+            since: self.grants.get(&id).copied().unwrap_or(at),
+            checkpoint: None,
+            asked: None,
+            renewed: None,
+        };
+        self.note(Point::Granted);
+        self.expect_end(at, id, &life);
+        self.lives.grant(id, life);
+    }
+
+    /// A member handed entries to its log.
+    fn handed(&mut self, at: Instant, member: MemberId, entries: &[Entry]) -> Verdict {
+        for entry in entries {
+            let newest = self.reigns.last_key_value().map_or(0, |(term, _)| *term);
+            if entry.term > newest {
+                // Others have an entry of the term only after its leader has sent it.
+                let reign = Reign {
+                    term: entry.term,
+                    leader: member,
+                    since: at,
+                };
+                self.reigns.insert(entry.term, reign);
+            }
+            if !scan::is_about_leases(&entry.data) {
+                continue;
+            }
+            let Ok(request) = InternalRaftRequest::decode(entry.data.clone()) else {
+                continue;
+            };
+            if let Some(grant) = &request.lease_grant {
+                self.grants.entry(grant.id).or_insert(at);
+            }
+            if let Some(checkpoints) = &request.lease_checkpoint {
+                for checkpoint in &checkpoints.checkpoints {
+                    self.checkpointed(checkpoint.id, checkpoint.remaining_ttl);
+                }
+            }
+            if request.lease_revoke.is_some() {
+                let reign = self.reigns.get(&entry.term).copied();
+                self.revocation(at, &request, reign, member)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn checkpointed(&mut self, id: i64, remaining: i64) {
+        if remaining <= 0 {
+            return;
+        }
+        if let Some(life) = self.lives.live_mut(id) {
+            life.checkpoint = Some(life.checkpoint.map_or(remaining, |before| before.min(remaining)));
+            self.note(Point::Checkpointed);
+        }
+    }
+
+    /// A member that does not lead hands proposals on.
+    fn sent(&mut self, member: MemberId, message: &Message) -> Verdict {
+        if message.msg_type != MessageType::MsgPropose as i32 {
+            return Ok(());
+        }
+        for entry in &message.entries {
+            if scan::is_about_leases(&entry.data)
+                && let Ok(request) = InternalRaftRequest::decode(entry.data.clone())
+                && request.lease_revoke.is_some()
+            {
+                self.revocation(Instant::ZERO, &request, None, member)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Somebody proposed that a lease end (C24).
+    fn revocation(
+        &mut self,
+        at: Instant,
+        request: &InternalRaftRequest,
+        reign: Option<Reign>,
+        member: MemberId,
+    ) -> Verdict {
+        let request_id = request.header.as_ref().map_or(request.id, |header| header.id);
+        let id = request.lease_revoke.as_ref().map_or(0, |revoke| revoke.id);
+        let proposer = request_id >> 48;
+        if self.ended_by_clients.contains(&(proposer, id)) || !self.seen.insert(request_id) {
+            return Ok(());
+        }
+        let leader = reign.map(|reign| reign.leader);
+        ensure(leader.is_some_and(|leader| bits(leader) == proposer), "C24", || {
+            format!(
+                "lease {id} is ended by member ..{proposer:x}, which does not lead (request {request_id:x}, seen at {member})"
+            )
+        })?;
+        let (Some(reign), Some(life)) = (reign, self.lives.live(id)) else {
+            return Ok(());
+        };
+        if self
+            .reigns
+            .last_key_value()
+            .is_some_and(|(newest, _)| *newest > reign.term)
+        {
+            // It does not know that it is deposed. What it appends in its old term will never be committed.
+            return Ok(());
+        }
+        let rules = self.rules;
+        for (since, time) in life.terms(&reign, &rules) {
+            let end = since + rules.at_least(time);
+            ensure(at >= end, "C24", || {
+                format!(
+                    "lease {id} of {time:?} counted from {since} is ended at {at}, before {end}: {life:?}, {reign:?}"
+                )
+            })?;
+        }
+        let is_later = life.term != reign.term;
+        self.note(Point::Expired);
+        if is_later {
+            self.note(Point::ExpiredLater);
+        }
+        Ok(())
+    }
+
+    fn published(&mut self, member: MemberId, view: &View, events: &[Event], restored: bool, truth: &Truth) -> Verdict {
+        let index = view.applied_index;
+        let before = self.applied.insert(member, index).unwrap_or(0);
+        if restored {
+            return self.compare_whole(member, view, Some(Point::Restored), truth);
+        }
+        for event in events {
+            if event.kind == EventKind::Put && event.kv.lease != 0 {
+                self.attached(member, event, truth)?;
+            }
+        }
+        if index <= before {
+            return Ok(());
+        }
+        if let Some((first, _)) = self.revocations.range(before + 1..=index).next() {
+            self.keys_gone(member, *first..=index, events, truth)?;
+        }
+        if self.lives.changed_between(before, index) {
+            self.compare(member, view)?;
+        }
+        Ok(())
+    }
+
+    /// A key is attached to a lease (C30).
+    fn attached(&self, member: MemberId, event: &Event, truth: &Truth) -> Verdict {
+        let (id, revision) = (event.kv.lease, event.kv.mod_revision);
+        let index = truth.model().index_of_revision(revision).unwrap_or(0);
+        let is_there = self.lives.at(id, index.saturating_sub(1)).is_some();
+        ensure(is_there, "C30", || {
+            format!(
+                "member {member} has {:?} at revision {revision} on lease {id}, which is not there before entry {index}",
+                event.kv.key
+            )
+        })
+    }
+
+    /// A member has applied revocations (C26).
+    fn keys_gone(
+        &mut self,
+        member: MemberId,
+        indexes: std::ops::RangeInclusive<u64>,
+        events: &[Event],
+        truth: &Truth,
+    ) -> Verdict {
+        let model = truth.model();
+        let mut with_keys = 0;
+        for (index, id) in self.revocations.range(indexes) {
+            let lease = model.lease_at(*id, index - 1);
+            let keys = lease.map(|lease| lease.keys).unwrap_or_default();
+            if keys.is_empty() {
+                continue;
+            }
+            with_keys += 1;
+            let revision = model.revision_at(index - 1) + 1;
+            let gone = events.iter().filter(|event| event.kv.mod_revision == revision);
+            let are_those = gone
+                .clone()
+                .map(|event| (event.kind, &event.kv.key))
+                .eq(keys.iter().map(|key| (EventKind::Delete, key)));
+            ensure(are_those, "C26", || {
+                let gone: Vec<_> = gone.map(|event| (event.kind, &event.kv.key)).collect();
+                format!(
+                    "at the end of lease {id} revision {revision} of member {member} deletes {keys:?}, not {gone:?}"
+                )
+            })?;
+        }
+        for _ in 0..with_keys {
+            self.note(Point::ExpiredWithKeys);
+        }
+        Ok(())
+    }
+
+    /// A member's leases by id and TTL (C31).
+    fn compare(&self, member: MemberId, view: &View) -> Verdict {
+        let index = view.applied_index;
+        let (found, expected) = (view.leases.len(), self.lives.count_at(index));
+        ensure(found == expected, "C31", || {
+            format!("member {member} has {found} leases after entry {index}, where there are {expected}")
+        })?;
+        for (id, lease) in view.leases.iter() {
+            let life = self.lives.at(id, index);
+            let ttl = lease.ttl();
+            ensure(life.is_some_and(|life| life.ttl == ttl), "C31", || {
+                format!("member {member} has lease {id} of {ttl} s after entry {index}, where the log says {life:?}")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A member's leases with their keys (C31).
+    fn compare_whole(&mut self, member: MemberId, view: &View, point: Option<Point>, truth: &Truth) -> Verdict {
+        self.compare(member, view)?;
+        let index = view.applied_index;
+        for lease in truth.model().leases_at(index) {
+            let keys = view.leases.get(lease.id).map(|lease| lease.keys().cloned().collect());
+            let keys: Vec<_> = keys.unwrap_or_default();
+            ensure(keys == lease.keys, "C31", || {
+                let id = lease.id;
+                format!(
+                    "member {member} has {keys:?} on lease {id} after entry {index}, not {:?}",
+                    lease.keys
+                )
+            })?;
+            point.into_iter().for_each(|point| self.note(point));
+        }
+        Ok(())
+    }
+
+    fn heal(&mut self, at: Instant, election_timeout: Duration) {
+        self.healed = Some((at, election_timeout));
+        let live: Vec<_> = self.lives.all_live().map(|(id, life)| (id, life.clone())).collect();
+        for (id, life) in live {
+            self.expect_end(at, id, &life);
+        }
+    }
+
+    /// Once healed: a lease must end in time if nobody keeps it alive from now on.
+    fn expect_end(&mut self, now: Instant, id: i64, life: &Life) {
+        let Some((healed, election_timeout)) = self.healed else {
+            return;
+        };
+        let settled = now.max(healed) + election_timeout * SETTLING_ELECTIONS;
+        let time = self.rules.at_most(seconds(life.ttl).saturating_add(election_timeout));
+        let end = settled + time + REVOCATION;
+        self.due.entry(end).or_default().push((id, life.granted));
+    }
+
+    /// Leases that had to end by now (C28).
+    fn collect(&mut self, now: Instant) -> Verdict {
+        let later = self.due.split_off(&now.after(Duration::from_nanos(1)));
+        let due = std::mem::replace(&mut self.due, later);
+        for (end, leases) in due {
+            for (id, granted) in leases {
+                let Some(life) = self.lives.live(id).filter(|life| life.granted == granted).cloned() else {
+                    self.note(Point::InTime);
+                    continue;
+                };
+                let (healed, election_timeout) = self.healed.unwrap_or_default();
+                let led = self.reigns.last_key_value().map_or(healed, |(_, reign)| reign.since);
+                let asked = life.asked.unwrap_or(healed).max(healed).max(led);
+                let time = self.rules.at_most(seconds(life.ttl).saturating_add(election_timeout));
+                let true_end = asked + election_timeout * SETTLING_ELECTIONS + time + REVOCATION;
+                ensure(true_end > now, "C28", || {
+                    format!("lease {id} had to end by {end} and is still there: {life:?}")
+                })?;
+                self.due.entry(true_end).or_default().push((id, granted));
+            }
+        }
+        Ok(())
+    }
+
+    /// At the end every running member is compared once more, keys and all.
+    fn finished(&mut self, truth: &Truth) -> Verdict {
+        for (member, facts) in truth.members() {
+            if let Some(view) = facts.view.as_ref().filter(|_| facts.is_up) {
+                self.compare_whole(member, view, None, truth)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn invoked(&mut self, at: Instant, op: OpId, member: MemberId, call: &Call, truth: &Truth) {
+        match call {
+            Call::LeaseRevoke(revoke) => {
+                self.ended_by_clients.insert((bits(member), revoke.id));
+            }
+            Call::LeaseKeepAlive { id } => {
+                if let Some(life) = self.lives.live_mut(*id) {
+                    life.asked = Some(at);
+                }
+                self.ask(op, at, *id, truth);
+            }
+            Call::LeaseGrant(grant) => self.ask(op, at, grant.id, truth),
+            Call::LeaseTimeToLive(request) => self.ask(op, at, request.id, truth),
+            Call::Put(put) if put.lease != 0 => self.ask(op, at, put.lease, truth),
+            Call::LeaseLeases => self.ask(op, at, 0, truth),
+            Call::Alarm(_)
+            | Call::Compact(_)
+            | Call::DeleteRange(_)
+            | Call::HashKv(_)
+            | Call::MemberAdd(_)
+            | Call::MemberList(_)
+            | Call::MemberPromote(_)
+            | Call::MemberRemove(_)
+            | Call::MemberUpdate(_)
+            | Call::MoveLeader(_)
+            | Call::Put(_)
+            | Call::Range(_)
+            | Call::Status
+            | Call::Txn(_) => {}
+        }
+    }
+}
+
+/// The bits of a request's id by which it names the member that proposed it.
+fn bits(member: MemberId) -> u64 {
+    member.0 & 0xffff
+}

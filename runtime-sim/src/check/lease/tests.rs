@@ -1,0 +1,402 @@
+//! For every number stories in which all is well, and stories in which exactly that promise is broken.
+
+use quoin_core::proto::etcdserverpb::{
+    LeaseCheckpoint, LeaseCheckpointRequest, LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveResponse,
+    LeaseLeasesResponse, LeaseRevokeRequest, LeaseStatus, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, PutRequest,
+    PutResponse,
+};
+
+use super::super::story::{self, FIRST, SECOND, grant, put, revoke};
+use super::*;
+use crate::call::{Answer, Refusal};
+
+type Story = story::Story<LeaseChecker>;
+
+/// Tells a story from its beginning.
+type Tale = fn(&mut Story) -> Verdict;
+
+/// A story with lease 7 of ten seconds, which has the keys `a` and `b`.
+fn story() -> Story {
+    let rules = LeaseRules {
+        drift_percent: 5,
+        election_timeout: Duration::from_secs(1),
+    };
+    let mut story = Story::new(LeaseChecker::new(rules));
+    for request in [grant(7, 10), put("a", 7), put("b", 7), put("c", 0)] {
+        story.commit(request).expect("nothing is broken so far");
+    }
+    story
+}
+
+fn checkpoint(id: i64, remaining_ttl: i64) -> InternalRaftRequest {
+    let checkpoints = vec![LeaseCheckpoint { id, remaining_ttl }];
+    InternalRaftRequest {
+        lease_checkpoint: Some(LeaseCheckpointRequest { checkpoints }),
+        ..InternalRaftRequest::default()
+    }
+}
+
+fn keep_alive(story: &mut Story, member: MemberId, id: i64, ttl: i64) -> Verdict {
+    let response = LeaseKeepAliveResponse { header: None, id, ttl };
+    story.call(member, &Call::LeaseKeepAlive { id }, &Answer::LeaseKeepAlive(response))
+}
+
+/// What is left of lease 7 is asked and told.
+fn left(story: &mut Story, ttl: i64, granted_ttl: i64, keys: Option<&[&'static str]>) -> Verdict {
+    let request = LeaseTimeToLiveRequest {
+        id: 7,
+        keys: keys.is_some(),
+    };
+    let response = LeaseTimeToLiveResponse {
+        header: None,
+        id: 7,
+        ttl,
+        granted_ttl,
+        keys: keys.unwrap_or_default().iter().map(|key| (*key).into()).collect(),
+    };
+    story.call(
+        FIRST,
+        &Call::LeaseTimeToLive(request),
+        &Answer::LeaseTimeToLive(response),
+    )
+}
+
+fn granted(story: &mut Story, asked: (i64, i64), told: (i64, i64)) -> Verdict {
+    let request = LeaseGrantRequest {
+        id: asked.0,
+        ttl: asked.1,
+    };
+    let op = story.invoke(FIRST, &Call::LeaseGrant(request));
+    if told.0 != 0 {
+        story.commit(grant(told.0, asked.1))?;
+    }
+    let response = LeaseGrantResponse {
+        header: None,
+        id: told.0,
+        ttl: told.1,
+        error: String::new(),
+    };
+    story.reply(op, FIRST, Ok(&Answer::LeaseGrant(response)))
+}
+
+fn refused(story: &mut Story, id: i64, ttl: i64, message: &str) -> Verdict {
+    let op = story.invoke(FIRST, &Call::LeaseGrant(LeaseGrantRequest { id, ttl }));
+    let refusal = Refusal {
+        code: 9,
+        message: message.to_owned(),
+    };
+    story.reply(op, FIRST, Err(&refusal))
+}
+
+fn put_answered(story: &mut Story, lease: i64) -> Verdict {
+    let request = PutRequest {
+        key: "x".into(),
+        lease,
+        ..PutRequest::default()
+    };
+    story.call(FIRST, &Call::Put(request), &Answer::Put(PutResponse::default()))
+}
+
+fn heal(story: &mut Story, wait: u64) -> Verdict {
+    story.see(&Observation::Healed {
+        core: &[FIRST],
+        election_timeout: Duration::from_secs(1),
+    })?;
+    story.wait(wait);
+    story.see(&Observation::Finished)
+}
+
+/// The end of lease 7, published with other changes than there were.
+fn end_with(story: &mut Story, change: fn(&mut Vec<Event>)) -> Verdict {
+    story.wait(10);
+    story.propose(FIRST, revoke(7))?;
+    let mut events = story.apply();
+    change(&mut events);
+    story.publish_with(&events)
+}
+
+const GOOD: &[(&str, Tale)] = &[
+    ("a lease ends when its time has passed", |story| {
+        story.wait(10);
+        story.commit(revoke(7))?;
+        left(story, -1, 0, None)?;
+        keep_alive(story, FIRST, 7, 0)
+    }),
+    ("a fast clock is allowed five percent", |story| {
+        story.wait(9);
+        story.at = story.at + Duration::from_millis(510);
+        story.commit(revoke(7))
+    }),
+    ("kept alive, it has its time again", |story| {
+        story.wait(9);
+        keep_alive(story, FIRST, 7, 10)?;
+        left(story, 9, 10, Some(&["b", "a"]))?;
+        story.wait(10);
+        story.commit(revoke(7))
+    }),
+    ("a new leader gives it its time and an election more", |story| {
+        story.wait(5);
+        story.lead(SECOND)?;
+        left(story, 10, 10, None)?;
+        story.wait(11);
+        left(story, -1, 0, None)?;
+        story.commit(revoke(7))
+    }),
+    (
+        "a new leader gives it what a checkpoint left, and an election more",
+        |story| {
+            story.commit(checkpoint(7, 4))?;
+            story.lead(SECOND)?;
+            left(story, 4, 10, None)?;
+            story.wait(5);
+            story.commit(revoke(7))
+        },
+    ),
+    (
+        "kept alive just after a change of leader, the extension is gone",
+        |story| {
+            story.wait(5);
+            story.lead(SECOND)?;
+            keep_alive(story, SECOND, 7, 10)?;
+            story.wait(10);
+            story.commit(revoke(7))
+        },
+    ),
+    ("a leader that is cut off ends it for itself alone", |story| {
+        story.wait(8);
+        story.lead(SECOND)?;
+        keep_alive(story, SECOND, 7, 10)?;
+        story.wait(2);
+        story.append_alone(FIRST, 1, revoke(7))
+    }),
+    ("clients end leases when they like, and wherever", |story| {
+        story.invoke(SECOND, &Call::LeaseRevoke(LeaseRevokeRequest { id: 7 }));
+        story.forward(SECOND, revoke(7))?;
+        story.propose(SECOND, revoke(7))?;
+        story.publish()
+    }),
+    ("grants", |story| {
+        granted(story, (8, 60), (8, 60))?;
+        granted(story, (-9, -5), (-9, 2))?;
+        granted(story, (0, 5), (12, 5))?;
+        refused(story, 7, 60, "etcdserver: lease already exists")?;
+        refused(story, 9, i64::MAX, "etcdserver: too large lease TTL")
+    }),
+    ("other members and those that start have the same leases", |story| {
+        let view = story.view();
+        story.publish_as(SECOND, &view, &[])?;
+        story.start(SECOND, &view)?;
+        let response = LeaseLeasesResponse {
+            header: None,
+            leases: vec![LeaseStatus { id: 7 }],
+        };
+        story.call(SECOND, &Call::LeaseLeases, &Answer::LeaseLeases(response))?;
+        put_answered(story, 7)?;
+        story.see(&Observation::Finished)
+    }),
+    ("after healing it ends in time", |story| {
+        story.wait(10);
+        story.see(&Observation::Healed {
+            core: &[FIRST],
+            election_timeout: Duration::from_secs(1),
+        })?;
+        story.commit(revoke(7))?;
+        story.wait(100);
+        story.see(&Observation::Finished)
+    }),
+    ("after healing a later leader gives it time again", |story| {
+        heal(story, 30)?;
+        story.lead(SECOND)?;
+        story.wait(8);
+        story.see(&Observation::Finished)
+    }),
+    ("after healing it is kept alive", |story| {
+        heal(story, 30)?;
+        keep_alive(story, FIRST, 7, 10)?;
+        story.wait(5);
+        story.see(&Observation::Finished)
+    }),
+];
+
+const BROKEN: &[(&str, &str, Tale)] = &[
+    ("C24", "early after the grant", |story| {
+        story.wait(9);
+        story.commit(revoke(7))
+    }),
+    ("C24", "early after it was kept alive", |story| {
+        story.wait(9);
+        keep_alive(story, FIRST, 7, 10)?;
+        story.wait(9);
+        story.commit(revoke(7))
+    }),
+    ("C24", "early after a change of leader", |story| {
+        story.wait(8);
+        story.lead(SECOND)?;
+        story.wait(2);
+        story.commit(revoke(7))
+    }),
+    ("C24", "without the election more after a change of leader", |story| {
+        story.wait(8);
+        story.lead(SECOND)?;
+        story.wait(10);
+        story.commit(revoke(7))
+    }),
+    ("C24", "early for what a checkpoint left", |story| {
+        story.commit(checkpoint(7, 4))?;
+        story.lead(SECOND)?;
+        story.wait(3);
+        story.commit(revoke(7))
+    }),
+    ("C24", "a deposed leader's end reaches the log", |story| {
+        story.wait(30);
+        story.lead(SECOND)?;
+        story.propose(FIRST, revoke(7))
+    }),
+    ("C24", "a deposed leader hands the end on", |story| {
+        story.wait(30);
+        story.lead(SECOND)?;
+        story.forward(FIRST, revoke(7))
+    }),
+    ("C25", "kept alive by a leader that is no more", |story| {
+        story.lead(SECOND)?;
+        // What the first says of itself is from before.
+        let response = LeaseKeepAliveResponse {
+            header: None,
+            id: 7,
+            ttl: 10,
+        };
+        story.call(
+            FIRST,
+            &Call::LeaseKeepAlive { id: 7 },
+            &Answer::LeaseKeepAlive(response),
+        )
+    }),
+    ("C25", "kept alive though it is gone", |story| {
+        story.wait(10);
+        story.commit(revoke(7))?;
+        keep_alive(story, FIRST, 7, 10)
+    }),
+    ("C25", "not kept alive though it is there", |story| {
+        keep_alive(story, FIRST, 7, 0)
+    }),
+    ("C25", "kept alive for longer than granted", |story| {
+        keep_alive(story, FIRST, 7, 11)
+    }),
+    ("C26", "a key stays", |story| {
+        end_with(story, |events| {
+            events.pop();
+        })
+    }),
+    ("C26", "another key goes too", |story| {
+        end_with(story, |events| {
+            let mut other = events[0].clone();
+            other.kv.key = "c".into();
+            events.push(other);
+        })
+    }),
+    ("C26", "keys go one by one", |story| {
+        end_with(story, |events| events[1].kv.mod_revision += 1)
+    }),
+    ("C27", "more than was granted", |story| left(story, 13, 10, None)),
+    ("C27", "less than must be left", |story| left(story, 8, 10, None)),
+    ("C27", "gone before its time", |story| left(story, -1, 0, None)),
+    ("C27", "another grant", |story| left(story, 9, 9, None)),
+    ("C27", "something is left of what is gone", |story| {
+        story.wait(10);
+        story.commit(revoke(7))?;
+        left(story, 3, 10, None)
+    }),
+    ("C27", "less than the checkpoint after a change of leader", |story| {
+        story.commit(checkpoint(7, 4))?;
+        story.lead(SECOND)?;
+        left(story, 3, 10, None)
+    }),
+    ("C27", "not its keys", |story| left(story, 9, 10, Some(&["a", "c"]))),
+    ("C28", "it never ends", |story| heal(story, 60)),
+    ("C28", "kept alive once, it never ends after that", |story| {
+        heal(story, 5)?;
+        keep_alive(story, FIRST, 7, 10)?;
+        story.wait(60);
+        story.see(&Observation::Finished)?;
+        story.wait(60);
+        story.see(&Observation::Finished)
+    }),
+    ("C29", "no id was drawn", |story| granted(story, (0, 5), (0, 5))),
+    ("C29", "another id", |story| granted(story, (8, 5), (9, 5))),
+    ("C29", "less than asked for", |story| granted(story, (8, 5), (8, 4))),
+    ("C29", "a negative TTL is granted as it is", |story| {
+        granted(story, (8, -5), (8, -5))
+    }),
+    ("C29", "granted twice", |story| granted(story, (7, 10), (7, 10))),
+    ("C29", "no entry grants it", |story| {
+        let call = Call::LeaseGrant(LeaseGrantRequest { id: 9, ttl: 10 });
+        let response = LeaseGrantResponse {
+            id: 9,
+            ttl: 10,
+            ..LeaseGrantResponse::default()
+        };
+        story.call(FIRST, &call, &Answer::LeaseGrant(response))
+    }),
+    ("C29", "refused as if it were there", |story| {
+        refused(story, 8, 10, "etcdserver: lease already exists")
+    }),
+    ("C29", "refused as if it were too long", |story| {
+        refused(story, 8, 10, "etcdserver: too large lease TTL")
+    }),
+    ("C30", "a key on a lease that is not there", |story| {
+        story.propose(FIRST, put("x", 0))?;
+        let mut events = story.apply();
+        events[0].kv.lease = 99;
+        story.publish_with(&events)
+    }),
+    ("C30", "a put with a lease that is not there is done", |story| {
+        put_answered(story, 99)
+    }),
+    ("C31", "a member has a lease more", |story| {
+        let view = story.other_view(5, grant(8, 10));
+        story.publish_as(SECOND, &view, &[])
+    }),
+    ("C31", "a member has another TTL", |story| {
+        let view = story.other_view(2, grant(7, 11));
+        story.publish_as(SECOND, &view, &[])
+    }),
+    ("C31", "a member starts without a key on its lease", |story| {
+        let view = story.other_view(3, put("a", 0));
+        story.start(SECOND, &view)
+    }),
+    ("C31", "a member ends with another key on its lease", |story| {
+        let view = story.other_view(5, put("c", 7));
+        story.start(SECOND, &story.view())?;
+        story.publish_as(SECOND, &view, &[])?;
+        story.see(&Observation::Finished)
+    }),
+    ("C31", "a lease is listed that never was", |story| {
+        let response = LeaseLeasesResponse {
+            header: None,
+            leases: vec![LeaseStatus { id: 70 }],
+        };
+        story.call(FIRST, &Call::LeaseLeases, &Answer::LeaseLeases(response))
+    }),
+];
+
+#[test]
+fn stories_in_which_all_is_well() {
+    for (what, tale) in GOOD {
+        assert_eq!(tale(&mut story()), Ok(()), "{what}");
+    }
+}
+
+#[test]
+fn stories_in_which_one_promise_is_broken() {
+    for (number, what, tale) in BROKEN {
+        let violation = tale(&mut story()).expect_err(what);
+        assert_eq!(violation.checker, *number, "{what}: {}", violation.words);
+    }
+}
+
+#[test]
+fn every_promise_has_a_story_that_breaks_it() {
+    for number in (24..=31).map(|number| format!("C{number}")) {
+        assert!(BROKEN.iter().any(|(broken, _, _)| *broken == number), "{number}");
+    }
+}

@@ -1,0 +1,138 @@
+//! What must happen in time once nothing disturbs a majority any more (L1 to L4), and that then nothing acknowledged is
+//! missing anywhere (C39). What watchers and leases are owed is checked with them.
+
+use std::time::Duration;
+
+use quoin_core::id::MemberId;
+use quoin_core::time::Instant;
+
+use super::{Checker, Healed, Op, Truth};
+use crate::observe::{Observation, Verdict, Violation, ensure};
+
+/// Election timeouts until there is a leader.
+const LEADER_WITHIN: u32 = 5;
+/// Election timeouts until a write is answered.
+const WRITE_WITHIN: u32 = 6;
+/// Election timeouts after which it is noted what members must have.
+const TARGET_AFTER: u32 = 15;
+/// Election timeouts until they have it.
+const CAUGHT_UP_WITHIN: u32 = 20;
+/// How much terms may grow.
+const TERMS_MAX: u64 = 3;
+
+/// The checker.
+#[derive(Debug, Default)]
+pub(super) struct Liveness {
+    /// A leader was seen among the core.
+    has_leader: bool,
+    leader_done: bool,
+    /// A write was asked for that nothing stands in the way of.
+    write_asked: bool,
+    write_answered: bool,
+    write_done: bool,
+    /// What everybody must have applied in the end.
+    target: Option<u64>,
+    caught_up_done: bool,
+}
+
+impl Checker for Liveness {
+    fn see(&mut self, at: Instant, seen: &Observation<'_>, truth: &Truth) -> Verdict {
+        let Some(healed) = truth.healed() else { return Ok(()) };
+        if let Observation::Healed { .. } = seen {
+            *self = Self::default();
+        }
+        self.note(seen, healed, truth)?;
+        if self.caught_up_done {
+            return Ok(());
+        }
+        self.due(at, healed, truth)
+    }
+}
+
+impl Liveness {
+    fn note(&mut self, seen: &Observation<'_>, healed: &Healed, truth: &Truth) -> Verdict {
+        match *seen {
+            Observation::Healed { .. } => {
+                self.has_leader = leader(healed, truth).is_some();
+                Ok(())
+            }
+            Observation::Published { member, status, .. } if healed.core.contains(&member) => {
+                self.has_leader |= status.leads;
+                let limit = healed.term + TERMS_MAX;
+                ensure(status.term <= limit, "L4", || {
+                    format!("terms grew from {} to {} after healing", healed.term, status.term)
+                })
+            }
+            Observation::Invoked { member, call, .. } if !call.is_read() && healed.core.contains(&member) => {
+                self.write_asked |= leader(healed, truth).is_some_and(|leader| leader == knows(member, truth));
+                Ok(())
+            }
+            Observation::Replied { op, .. } => {
+                // A refusal is an answer, too.
+                self.write_answered |= truth.op(op).is_some_and(|op| is_write_since(op, healed));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn due(&mut self, at: Instant, healed: &Healed, truth: &Truth) -> Verdict {
+        let elapsed = at.saturating_since(healed.at);
+        let is_due = |timeouts: u32| elapsed > healed.election_timeout * timeouts;
+        if !self.leader_done && is_due(LEADER_WITHIN) {
+            self.leader_done = true;
+            ensure(self.has_leader, "L1", || {
+                format!("{elapsed:?} after healing none of {:?} leads", healed.core)
+            })?;
+        }
+        if !self.write_done && is_due(WRITE_WITHIN) {
+            self.write_done = true;
+            ensure(!self.write_asked || self.write_answered, "L2", || {
+                format!("{elapsed:?} after healing no write is answered, and one was asked for")
+            })?;
+        }
+        if self.target.is_none() && is_due(TARGET_AFTER) {
+            self.target = Some(truth.committed());
+        }
+        if is_due(CAUGHT_UP_WITHIN) {
+            self.caught_up_done = true;
+            return caught_up(elapsed, healed, self.target.unwrap_or(0), truth);
+        }
+        Ok(())
+    }
+}
+
+fn caught_up(elapsed: Duration, healed: &Healed, target: u64, truth: &Truth) -> Verdict {
+    let members = &truth.model().cluster_at(truth.committed()).members;
+    for id in healed.core.iter().filter(|id| members.contains_key(&id.0)) {
+        let facts = truth.member(*id);
+        let (applied, revision) = facts.map_or((0, 0), |facts| {
+            (facts.applied, facts.view.as_ref().map_or(0, |view| view.kv.revision()))
+        });
+        ensure(applied >= target, "L3", || {
+            format!("{elapsed:?} after healing member {id} has applied entry {applied}, and {target} were committed")
+        })?;
+        // What was acknowledged before healing is a part of that.
+        let acked = truth.model().revision_at(target);
+        if revision < acked {
+            let words = format!("member {id} is at revision {revision}, and {acked} is acknowledged");
+            return Err(Violation { checker: "C39", words });
+        }
+    }
+    Ok(())
+}
+
+/// Who leads the core.
+fn leader(healed: &Healed, truth: &Truth) -> Option<MemberId> {
+    let mut core = healed.core.iter().copied();
+    core.find(|id| truth.member(*id).is_some_and(|facts| facts.is_up && facts.status.leads))
+}
+
+/// Whom a member takes for the leader.
+fn knows(member: MemberId, truth: &Truth) -> MemberId {
+    truth.member(member).map_or(MemberId::NONE, |facts| facts.status.leader)
+}
+
+fn is_write_since(op: &Op, healed: &Healed) -> bool {
+    op.invoked >= healed.at && !op.call.is_read()
+}

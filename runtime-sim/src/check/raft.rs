@@ -1,0 +1,326 @@
+//! C32, C33, C34, C36, C41 and C44: elections, votes, logs, configurations and identities.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use quoin_core::id::MemberId;
+use quoin_core::proto::raftpb::{ConfState, Entry, EntryType, HardState, Message, MessageType};
+use quoin_core::store::{Cluster, View};
+use quoin_core::time::Instant;
+
+use super::{Checker, MemberFacts, Truth, header, state};
+use crate::observe::{Observation, Verdict, Violation, ensure};
+
+/// What this checker keeps of a member.
+#[derive(Default)]
+struct Peer {
+    /// The last term it was seen to lead in, which is known to be right.
+    led: u64,
+    /// The cluster its readers saw last.
+    cluster: Option<Arc<Cluster>>,
+    /// What it handed to its disk last.
+    handed: HardState,
+    /// Membership changes in its log that it may not have committed, by index.
+    changes: Vec<u64>,
+}
+
+/// An entry as some member's log has it.
+struct Known {
+    entry: Entry,
+    /// The term of the one before.
+    previous: u64,
+}
+
+/// The checker.
+#[derive(Default)]
+pub(super) struct Raft {
+    peers: BTreeMap<MemberId, Peer>,
+    leaders: BTreeMap<u64, MemberId>,
+    votes: BTreeMap<(u64, MemberId), u64>,
+    /// Every entry that any log ever had, by index.
+    entries: Vec<Vec<Known>>,
+    cluster_id: u64,
+    /// How often a cluster was founded anew.
+    founded: u64,
+}
+
+impl Checker for Raft {
+    fn see(&mut self, _at: Instant, seen: &Observation<'_>, truth: &Truth) -> Verdict {
+        let (founded, kept) = truth.founded();
+        if self.founded != founded {
+            self.founded = founded;
+            self.entries.truncate(usize::try_from(kept + 1).unwrap_or(usize::MAX));
+            self.leaders.clear();
+            self.votes.clear();
+        }
+        match *seen {
+            Observation::Sent { member, message, .. } => self.sent(member, message, truth),
+            Observation::Published {
+                member, view, status, ..
+            } => {
+                if status.leads {
+                    self.leads(member, status.term, truth)?;
+                }
+                self.cluster(member, view, truth)?;
+                let learns = view.cluster.conf_state().learners.contains(&member.0);
+                ensure(status.is_learner == learns, "C41", || {
+                    format!("member {member} says is_learner={} and is {learns}", status.is_learner)
+                })
+            }
+            Observation::Handed {
+                member,
+                hard_state,
+                entries,
+                ..
+            } => self.handed(member, hard_state, entries, truth),
+            Observation::Started {
+                member,
+                recovered,
+                view,
+                ..
+            } => {
+                let peer = self.peers.entry(member).or_default();
+                *peer = Peer {
+                    handed: recovered.hard_state,
+                    changes: changes(&recovered.entries).collect(),
+                    ..Peer::default()
+                };
+                let facts = truth.member(member);
+                recovered
+                    .entries
+                    .iter()
+                    .try_for_each(|entry| self.matches(member, entry, facts))?;
+                self.cluster(member, view, truth)
+            }
+            Observation::Installed {
+                member,
+                index,
+                conf_state,
+                ..
+            } => {
+                self.peers.entry(member).or_default().changes.clear();
+                ensure(truth.committed() >= index, "C42", || {
+                    format!("member {member} installs a snapshot at entry {index}, which is not committed")
+                })?;
+                let expected = configuration(truth, index);
+                ensure(
+                    (sorted(&conf_state.voters), sorted(&conf_state.learners)) == expected,
+                    "C42",
+                    || format!("a snapshot at entry {index} has {conf_state:?}, and should have {expected:?}"),
+                )
+            }
+            Observation::Replied { op, result, .. } => {
+                let (Some(header), Some(op)) = (result.ok().and_then(header), truth.op(op)) else {
+                    return Ok(());
+                };
+                if header.cluster_id == 0 {
+                    return Ok(());
+                }
+                if self.cluster_id == 0 {
+                    self.cluster_id = header.cluster_id;
+                }
+                let (cluster, expected) = (header.cluster_id, self.cluster_id);
+                ensure(cluster == expected && header.member_id == op.member.0, "C44", || {
+                    let (asked, told) = (op.member, header.member_id);
+                    format!("member {asked} of cluster {expected:x} answers as member {told:x} of cluster {cluster:x}")
+                })
+            }
+            Observation::Faulted { .. }
+            | Observation::Ended { .. }
+            | Observation::Durable { .. }
+            | Observation::Invoked { .. }
+            | Observation::Returned { .. }
+            | Observation::StreamOpened { .. }
+            | Observation::WatchRequested { .. }
+            | Observation::Watched { .. }
+            | Observation::StreamClosed { .. }
+            | Observation::Healed { .. }
+            | Observation::Finished => Ok(()),
+        }
+    }
+}
+
+impl Raft {
+    fn sent(&mut self, member: MemberId, message: &Message, truth: &Truth) -> Verdict {
+        match MessageType::try_from(message.msg_type) {
+            Ok(MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot) => {
+                self.leads(member, message.term, truth)
+            }
+            Ok(MessageType::MsgRequestVote) => self.votes(member, message.term, member.0, truth),
+            Ok(MessageType::MsgRequestVoteResponse) if !message.reject => {
+                self.votes(member, message.term, message.to, truth)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// C32, C34.
+    fn leads(&mut self, member: MemberId, term: u64, truth: &Truth) -> Verdict {
+        let peer = self.peers.entry(member).or_default();
+        if peer.led == term {
+            return Ok(());
+        }
+        let leader = *self.leaders.entry(term).or_insert(member);
+        ensure(leader == member, "C32", || {
+            format!("members {leader} and {member} both lead in term {term}")
+        })?;
+        peer.led = term;
+        let Some(facts) = truth.member(member) else {
+            return Ok(());
+        };
+        // What was seen applied in an earlier term was committed in one.
+        let mut earlier = (1..=truth.committed()).rev().filter_map(|index| truth.entry(index));
+        let Some(last) = earlier.find(|known| known.seen_in < term && known.entry.term < term) else {
+            return Ok(());
+        };
+        let (index, expected) = (last.entry.index, last.entry.term);
+        let found = facts.log.term(index);
+        ensure(index <= facts.log.base_index || found == Some(expected), "C34", || {
+            format!("member {member} leads in term {term} without entry {index} of term {expected}; it has {found:?}")
+        })
+    }
+
+    /// C36, C44.
+    fn votes(&mut self, member: MemberId, term: u64, candidate: u64, truth: &Truth) -> Verdict {
+        let Some(facts) = truth.member(member) else {
+            return Ok(());
+        };
+        let vote = *self.votes.entry((term, member)).or_insert(candidate);
+        ensure(vote == candidate || facts.is_tampered, "C36", || {
+            format!("member {member} votes for {vote:x} and {candidate:x} in term {term}")
+        })?;
+        let durable = facts.disk.hard_state;
+        let is_kept = durable.term > term || (durable.term == term && durable.vote == candidate);
+        ensure(is_kept, "C36", || {
+            format!("member {member} votes for {candidate:x} in term {term}, and on its disk is {durable:?}")
+        })?;
+        ensure(!facts.is_wiped, "C44", || {
+            format!("member {member} lost its disk and votes in term {term} under its old id")
+        })
+    }
+
+    fn handed(
+        &mut self,
+        member: MemberId,
+        hard_state: Option<&HardState>,
+        entries: &[Entry],
+        truth: &Truth,
+    ) -> Verdict {
+        let facts = truth.member(member);
+        let (applied, log) = facts.map_or((0, None), |facts| (facts.applied, Some(&facts.log)));
+        let peer = self.peers.entry(member).or_default();
+        let known = peer.handed.commit;
+        if let Some(state) = hard_state {
+            let campaigns = state.term > peer.handed.term && state.vote == member.0;
+            let status = facts.map_or(0, |facts| facts.status.commit_index);
+            let committed = applied + 1..=known.max(status);
+            let passed = peer.changes.iter().find(|index| campaigns && committed.contains(index));
+            if let Some(index) = passed {
+                let words = format!(
+                    "member {member} campaigns in term {} past the membership change of entry {index}, committed and not applied",
+                    state.term
+                );
+                return Err(Violation { checker: "C41", words });
+            }
+            peer.handed = *state;
+        }
+        let Some(first) = entries.first() else { return Ok(()) };
+        let commit = peer.handed.commit.max(applied);
+        peer.changes.retain(|index| *index > commit && *index < first.index);
+        for index in changes(entries) {
+            let is_own = log.and_then(|log| log.term(index)) == Some(peer.handed.term) && peer.led == peer.handed.term;
+            let pending = peer.changes.iter().find(|pending| is_own && **pending > commit);
+            if let Some(pending) = pending {
+                let words = format!(
+                    "leader {member} appends a membership change as entry {index} while that of entry {pending} is pending"
+                );
+                return Err(Violation { checker: "C41", words });
+            }
+            if index > commit {
+                peer.changes.push(index);
+            }
+        }
+        entries.iter().try_for_each(|entry| self.matches(member, entry, facts))
+    }
+
+    /// C33: an entry of one index and term is one entry, and so is the one before it.
+    fn matches(&mut self, member: MemberId, entry: &Entry, facts: Option<&MemberFacts>) -> Verdict {
+        let place = usize::try_from(entry.index).unwrap_or(0);
+        if self.entries.len() <= place {
+            self.entries.resize_with(place + 1, Vec::new);
+        }
+        let previous = facts.and_then(|facts| facts.log.term(entry.index.wrapping_sub(1)));
+        let Some(known) = self.entries[place].iter().find(|known| known.entry.term == entry.term) else {
+            if let Some(previous) = previous {
+                let entry = entry.clone();
+                self.entries[place].push(Known { entry, previous });
+            }
+            return Ok(());
+        };
+        let is_same = known.entry.data == entry.data && known.entry.entry_type == entry.entry_type;
+        let follows = previous.is_none_or(|previous| previous == known.previous);
+        ensure(is_same && follows, "C33", || {
+            let (index, term) = (entry.index, entry.term);
+            format!("member {member} has another entry {index} of term {term}, or another before it, than others have")
+        })
+    }
+
+    /// C41: consensus, member table and model agree on who votes.
+    fn cluster(&mut self, member: MemberId, view: &View, truth: &Truth) -> Verdict {
+        let peer = self.peers.entry(member).or_default();
+        if peer
+            .cluster
+            .as_ref()
+            .is_some_and(|seen| Arc::ptr_eq(seen, &view.cluster))
+        {
+            return Ok(());
+        }
+        peer.cluster = Some(Arc::clone(&view.cluster));
+        let conf = view.cluster.conf_state();
+        let found = (sorted(&conf.voters), sorted(&conf.learners));
+        let members = |learner| {
+            view.cluster
+                .members()
+                .filter(move |member| member.is_learner == learner)
+        };
+        let table = (
+            members(false).map(|member| member.id.0).collect(),
+            members(true).map(|member| member.id.0).collect(),
+        );
+        ensure(found == table && is_simple(conf), "C41", || {
+            format!("member {member}: consensus has {conf:?} and the member table {table:?}")
+        })?;
+        state::cluster(view, truth).map_err(|words| Violation {
+            checker: "C41",
+            words: format!("member {member}: {words}"),
+        })
+    }
+}
+
+/// Voters and learners at an index, by the model.
+pub(super) fn configuration(truth: &Truth, index: u64) -> (Vec<u64>, Vec<u64>) {
+    let members = &truth.model().cluster_at(index).members;
+    let of = |learner| members.values().filter(move |member| member.is_learner == learner);
+    (
+        of(false).map(|member| member.id).collect(),
+        of(true).map(|member| member.id).collect(),
+    )
+}
+
+fn is_simple(conf: &ConfState) -> bool {
+    conf.voters_outgoing.is_empty() && conf.learners_next.is_empty()
+}
+
+fn sorted(ids: &[u64]) -> Vec<u64> {
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    ids
+}
+
+/// The membership changes among entries.
+fn changes(entries: &[Entry]) -> impl Iterator<Item = u64> {
+    let changes = entries
+        .iter()
+        .filter(|entry| entry.entry_type == EntryType::EntryConfChange as i32);
+    changes.map(|entry| entry.index)
+}

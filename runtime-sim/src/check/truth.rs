@@ -1,0 +1,616 @@
+//! What is known of the whole cluster beyond doubt: every member's log and state, the committed log, and the requests of
+//! clients with their times.
+//!
+//! An entry counts as committed once the first member has applied it. Whether that was right is for checkers to say.
+
+use std::collections::BTreeMap;
+
+use prost::Message as _;
+use quoin_core::id::MemberId;
+use quoin_core::member::{Recovered, Status};
+use quoin_core::proto::etcdserverpb::{InternalRaftRequest, ResponseHeader};
+use quoin_core::proto::raftpb::{ConfChange, Entry, EntryType};
+use quoin_core::store::View;
+use quoin_core::time::Instant;
+
+use super::{Coverage, Durable, Point};
+use crate::call::{Answer, Call, Refusal};
+use crate::model::{Outcome, Rules, State};
+use crate::observe::{ClientId, Observation, OpId, Verdict, Violation, ensure};
+
+/// What an entry asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Asked {
+    /// A change of membership.
+    Change(ConfChange),
+    /// Nothing: a leader opened its term.
+    Nothing,
+    /// A request.
+    Request(Box<InternalRaftRequest>),
+}
+
+impl Asked {
+    /// What `entry` asks for; nothing where it cannot be read, which the model says better.
+    #[must_use]
+    pub fn of(entry: &Entry) -> Self {
+        let is_change = entry.entry_type == EntryType::EntryConfChange as i32;
+        if is_change && let Ok(change) = ConfChange::decode(entry.data.clone()) {
+            return Self::Change(change);
+        }
+        if entry.data.is_empty() {
+            return Self::Nothing;
+        }
+        InternalRaftRequest::decode(entry.data.clone())
+            .map_or(Self::Nothing, |request| Self::Request(Box::new(request)))
+    }
+
+    /// The request's id, which its proposer drew; 0 for nothing.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        match self {
+            Self::Change(change) => change.id,
+            Self::Nothing => 0,
+            Self::Request(request) => match request.id {
+                0 => request.header.as_ref().map_or(0, |header| header.id),
+                id => id,
+            },
+        }
+    }
+}
+
+/// A committed entry.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The entry.
+    pub entry: Entry,
+    /// What it asks for.
+    pub asked: Asked,
+    /// When the first member had applied it.
+    pub at: Instant,
+    /// Who had.
+    pub by: MemberId,
+    /// The term that member was in.
+    pub seen_in: u64,
+    /// What comes of it, by the model.
+    pub outcome: Outcome,
+}
+
+/// A member's log as it was handed to its disk.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    /// Index of the snapshot that the entries follow.
+    pub base_index: u64,
+    /// Its term.
+    pub base_term: u64,
+    entries: Vec<Entry>,
+}
+
+impl Log {
+    /// The log that was read back.
+    #[must_use]
+    pub fn read_back(recovered: &Recovered) -> Self {
+        Self {
+            base_index: recovered.snapshot_index,
+            base_term: recovered.snapshot_term,
+            entries: recovered.entries.clone(),
+        }
+    }
+
+    /// Index of the last entry.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.base_index + self.entries.len() as u64
+    }
+
+    /// The entry at `index`.
+    #[must_use]
+    pub fn entry(&self, index: u64) -> Option<&Entry> {
+        let place = index.checked_sub(self.base_index + 1)?;
+        self.entries.get(usize::try_from(place).ok()?)
+    }
+
+    /// The term of the entry at `index`.
+    #[must_use]
+    pub fn term(&self, index: u64) -> Option<u64> {
+        if index == self.base_index {
+            return Some(self.base_term);
+        }
+        self.entry(index).map(|entry| entry.term)
+    }
+
+    /// Entries from `index` on.
+    pub fn from(&self, index: u64) -> impl Iterator<Item = &Entry> {
+        let place = index.saturating_sub(self.base_index + 1);
+        self.entries.iter().skip(usize::try_from(place).unwrap_or(usize::MAX))
+    }
+
+    /// Appends entries; one with an index that is there replaces it and everything after. False where there is a gap.
+    pub(super) fn append(&mut self, entries: &[Entry]) -> bool {
+        let Some(first) = entries.first() else { return true };
+        let Some(place) = first.index.checked_sub(self.base_index + 1) else {
+            return false;
+        };
+        let place = usize::try_from(place).unwrap_or(usize::MAX);
+        if place > self.entries.len() {
+            return false;
+        }
+        self.entries.truncate(place);
+        self.entries.extend_from_slice(entries);
+        true
+    }
+
+    fn start_after(&mut self, index: u64, term: u64) {
+        *self = Self {
+            base_index: index,
+            base_term: term,
+            entries: Vec::new(),
+        };
+    }
+}
+
+/// What is known of a member.
+#[derive(Clone, Default)]
+pub struct MemberFacts {
+    /// Whether its process runs.
+    pub is_up: bool,
+    /// How often it has started.
+    pub life: u64,
+    /// Its log.
+    pub log: Log,
+    /// What it said of itself last.
+    pub status: Status,
+    /// What its readers see; none from its start until it publishes.
+    pub view: Option<View>,
+    /// The last entry its readers see the effects of.
+    pub applied: u64,
+    /// The last entry it is known to know to be committed.
+    pub commit: u64,
+    /// What of its log is durable.
+    pub disk: Durable,
+    /// Whether its disk was ever exchanged or damaged.
+    pub is_tampered: bool,
+    /// Whether it came back without anything it once had.
+    pub is_wiped: bool,
+    /// Whether its last end was a loss of power.
+    pub lost_power: bool,
+    /// Its life before this one.
+    pub past: Past,
+}
+
+/// What a member had when its last life ended.
+#[derive(Clone, Default)]
+pub struct Past {
+    /// What of its log was durable; nothing where it cannot be held to that.
+    pub disk: Durable,
+    /// What it said of itself last.
+    pub status: Status,
+    /// The last entry its readers saw the effects of, in any life.
+    pub applied: u64,
+}
+
+/// A client's request.
+#[derive(Clone, Debug)]
+pub struct Op {
+    /// Who asks.
+    pub client: ClientId,
+    /// Whom.
+    pub member: MemberId,
+    /// What.
+    pub call: Call,
+    /// When.
+    pub invoked: Instant,
+    /// How many entries were committed then.
+    pub committed: u64,
+    /// The largest revision acknowledged then.
+    pub acked_revision: i64,
+    /// What the member had applied then.
+    pub applied: u64,
+    /// Which life the member was in.
+    pub life: u64,
+    /// When the member answered.
+    pub replied: Option<Instant>,
+    /// When the client had the answer, or gave up.
+    pub returned: Option<Instant>,
+}
+
+/// Members that nothing disturbs any more.
+#[derive(Clone, Debug)]
+pub struct Healed {
+    /// Since when.
+    pub at: Instant,
+    /// Who.
+    pub core: Vec<MemberId>,
+    /// Their election timeout.
+    pub election_timeout: std::time::Duration,
+    /// The highest term any of them had then.
+    pub term: u64,
+}
+
+/// Everything that is known.
+pub struct Truth {
+    coverage: Coverage,
+    rules: Rules,
+    model: State,
+    members: BTreeMap<MemberId, MemberFacts>,
+    committed: Vec<Committed>,
+    by_id: BTreeMap<u64, u64>,
+    ops: BTreeMap<OpId, Op>,
+    acked_revision: i64,
+    healed: Option<Healed>,
+    /// Entries up to here are committed by decree: those a cluster begins with.
+    decreed: u64,
+    /// Who is about to found a cluster of its own.
+    founder: Option<MemberId>,
+    /// How often that was done, and how many entries were kept the last time.
+    founded: (u64, u64),
+}
+
+impl Truth {
+    /// Nothing is known.
+    #[must_use]
+    pub fn new(coverage: Coverage, rules: Rules) -> Self {
+        Self {
+            coverage,
+            rules,
+            model: State::with_rules(rules),
+            members: BTreeMap::new(),
+            committed: Vec::new(),
+            by_id: BTreeMap::new(),
+            ops: BTreeMap::new(),
+            acked_revision: 1,
+            healed: None,
+            decreed: 0,
+            founder: None,
+            founded: (0, 0),
+        }
+    }
+
+    /// Something remarkable was met.
+    pub fn note(&self, point: Point) {
+        self.coverage.note(point);
+    }
+
+    /// A member's disk was exchanged for another or an older one, or damaged: it is not held to what it had.
+    pub(super) fn tampered(&mut self, member: MemberId) {
+        let facts = self.facts(member);
+        facts.disk = Durable::default();
+        facts.status = Status::default();
+        facts.past = Past::default();
+        facts.is_tampered = true;
+    }
+
+    /// `member` founds a cluster of its own with the first `kept` entries: what the others had beyond is given up.
+    pub(super) fn refounded(&mut self, member: MemberId, kept: u64) {
+        self.tampered(member);
+        self.founder = Some(member);
+        self.founded = (self.founded.0 + 1, kept);
+        self.healed = None;
+        let kept = usize::try_from(kept).unwrap_or(usize::MAX);
+        self.model = State::with_rules(self.rules);
+        self.by_id.clear();
+        self.committed.truncate(kept);
+        for known in &self.committed {
+            self.model.apply(&known.entry);
+            let id = known.asked.id();
+            if id != 0 {
+                self.by_id.entry(id).or_insert(known.entry.index);
+            }
+        }
+        self.acked_revision = self.model.revision();
+    }
+
+    /// A client was refused.
+    pub(super) fn refused(&self, refusal: &Refusal) {
+        self.coverage.refused(refusal);
+    }
+
+    /// What is known of a member that has started once.
+    #[must_use]
+    pub fn member(&self, id: MemberId) -> Option<&MemberFacts> {
+        self.members.get(&id)
+    }
+
+    /// All members that have ever started.
+    pub fn members(&self) -> impl Iterator<Item = (MemberId, &MemberFacts)> {
+        self.members.iter().map(|(id, facts)| (*id, facts))
+    }
+
+    /// The model, which has applied every committed entry and knows all its past.
+    #[must_use]
+    pub fn model(&self) -> &State {
+        &self.model
+    }
+
+    /// How many entries are committed.
+    #[must_use]
+    pub fn committed(&self) -> u64 {
+        self.committed.len() as u64
+    }
+
+    /// The committed entry at `index`, which counts from 1.
+    #[must_use]
+    pub fn entry(&self, index: u64) -> Option<&Committed> {
+        let place = index.checked_sub(1)?;
+        self.committed.get(usize::try_from(place).ok()?)
+    }
+
+    /// The first committed entry with this request id.
+    #[must_use]
+    pub fn index_of(&self, request: u64) -> Option<u64> {
+        self.by_id.get(&request).copied()
+    }
+
+    /// A client's request.
+    #[must_use]
+    pub fn op(&self, op: OpId) -> Option<&Op> {
+        self.ops.get(&op)
+    }
+
+    /// All requests so far.
+    pub fn ops(&self) -> impl DoubleEndedIterator<Item = (OpId, &Op)> {
+        self.ops.iter().map(|(id, op)| (*id, op))
+    }
+
+    /// The largest revision that any answer so far has named.
+    #[must_use]
+    pub fn acked_revision(&self) -> i64 {
+        self.acked_revision
+    }
+
+    /// How often a member founded a cluster of its own, and how many entries it kept the last time: what checkers know of
+    /// later ones is void.
+    #[must_use]
+    pub fn founded(&self) -> (u64, u64) {
+        self.founded
+    }
+
+    /// The last entry that is committed by decree, as are those a cluster begins with.
+    #[must_use]
+    pub fn decreed(&self) -> u64 {
+        self.decreed
+    }
+
+    /// Since when nothing disturbs whom, if it is so.
+    #[must_use]
+    pub fn healed(&self) -> Option<&Healed> {
+        self.healed.as_ref()
+    }
+
+    /// Something was observed.
+    ///
+    /// # Errors
+    /// Where what is observed cannot be: an entry is applied that no log has.
+    pub fn see(&mut self, at: Instant, seen: &Observation<'_>) -> Verdict {
+        match *seen {
+            Observation::Started {
+                member,
+                recovered,
+                view,
+            } => self.started(at, member, recovered, view),
+            Observation::Ended { member, lost_power } => {
+                let facts = self.facts(member);
+                facts.is_up = false;
+                facts.lost_power = lost_power;
+                Ok(())
+            }
+            Observation::Handed {
+                member,
+                batch,
+                hard_state,
+                entries,
+            } => {
+                let facts = self.facts(member);
+                facts.disk.handed(batch, hard_state.copied(), entries);
+                if let Some(state) = hard_state {
+                    facts.commit = facts.commit.max(state.commit);
+                }
+                let last = facts.log.last();
+                ensure(facts.log.append(entries), "C33", || {
+                    let first = entries.first().map_or(0, |entry| entry.index);
+                    format!("member {member} appends entry {first} to a log that ends at {last}")
+                })
+            }
+            Observation::Installed {
+                member, index, term, ..
+            } => {
+                let facts = self.facts(member);
+                facts.log.start_after(index, term);
+                facts.disk.installed(index);
+                facts.commit = facts.commit.max(index);
+                Ok(())
+            }
+            Observation::Published {
+                member, view, status, ..
+            } => self.published(at, member, view, status),
+            Observation::Invoked {
+                op,
+                client,
+                member,
+                call,
+            } => {
+                self.invoked(at, op, client, member, call);
+                Ok(())
+            }
+            Observation::Replied { op, result, .. } => {
+                self.replied(at, op, result);
+                Ok(())
+            }
+            Observation::Returned { op, .. } => {
+                if let Some(op) = self.ops.get_mut(&op) {
+                    op.returned = Some(at);
+                }
+                Ok(())
+            }
+            Observation::Healed { core, election_timeout } => {
+                let terms = core.iter().filter_map(|id| self.members.get(id));
+                self.healed = Some(Healed {
+                    at,
+                    core: core.to_vec(),
+                    election_timeout,
+                    term: terms.map(|facts| facts.status.term).max().unwrap_or(0),
+                });
+                Ok(())
+            }
+            Observation::Durable { member, batch } => {
+                self.facts(member).disk.durable(batch);
+                Ok(())
+            }
+            Observation::Faulted { .. }
+            | Observation::Sent { .. }
+            | Observation::StreamOpened { .. }
+            | Observation::WatchRequested { .. }
+            | Observation::Watched { .. }
+            | Observation::StreamClosed { .. }
+            | Observation::Finished => Ok(()),
+        }
+    }
+
+    fn facts(&mut self, member: MemberId) -> &mut MemberFacts {
+        self.members.entry(member).or_default()
+    }
+
+    fn started(&mut self, at: Instant, member: MemberId, recovered: &Recovered, view: &View) -> Verdict {
+        let is_first = self.committed.is_empty() && self.member(member).is_none_or(|facts| facts.life == 0);
+        if is_first {
+            self.decreed = self.decreed.max(recovered.hard_state.commit);
+        }
+        if self.founder == Some(member) {
+            self.founder = None;
+            self.decreed = Log::read_back(recovered).last();
+        }
+        let facts = self.facts(member);
+        let is_empty = recovered.entries.is_empty() && recovered.snapshot_index == 0;
+        let past = Past {
+            disk: std::mem::take(&mut facts.disk),
+            status: facts.status,
+            applied: facts.past.applied.max(facts.applied),
+        };
+        *facts = MemberFacts {
+            is_up: true,
+            life: facts.life + 1,
+            log: Log::read_back(recovered),
+            status: Status {
+                term: recovered.hard_state.term,
+                ..Status::default()
+            },
+            view: None,
+            applied: view.applied_index,
+            commit: recovered.hard_state.commit.max(recovered.applied),
+            disk: Durable::read_back(recovered),
+            is_tampered: facts.is_tampered,
+            is_wiped: facts.is_wiped || (facts.life > 0 && facts.applied > 0 && is_empty),
+            lost_power: facts.lost_power,
+            past,
+        };
+        self.advance(at, member, view.applied_index)
+    }
+
+    fn published(&mut self, at: Instant, member: MemberId, view: &View, status: &Status) -> Verdict {
+        let facts = self.facts(member);
+        facts.status = *status;
+        facts.commit = facts.commit.max(status.commit_index);
+        facts.applied = view.applied_index;
+        facts.view = Some(view.clone());
+        self.advance(at, member, view.applied_index)
+    }
+
+    /// `member` has applied everything up to `index`.
+    fn advance(&mut self, at: Instant, member: MemberId, index: u64) -> Verdict {
+        while self.committed() < index {
+            let next = self.committed() + 1;
+            let Some(entry) = self.find(member, next).cloned() else {
+                return Err(Violation {
+                    checker: "C35",
+                    words: format!("member {member} has applied up to entry {index}, and no log has entry {next}"),
+                });
+            };
+            self.commit(at, member, entry);
+        }
+        Ok(())
+    }
+
+    /// The entry at `index` as `member` applied it: from its log, or from one that its snapshot must have come from.
+    fn find(&self, member: MemberId, index: u64) -> Option<&Entry> {
+        let own = &self.members.get(&member)?.log;
+        own.entry(index).or_else(|| {
+            let mut others = self.members.values().map(|facts| &facts.log);
+            others
+                .find(|log| log.entry(index).is_some() && log.term(own.base_index) == Some(own.base_term))
+                .and_then(|log| log.entry(index))
+        })
+    }
+
+    fn commit(&mut self, at: Instant, by: MemberId, entry: Entry) {
+        let asked = Asked::of(&entry);
+        let id = asked.id();
+        if id != 0 {
+            self.by_id.entry(id).or_insert(entry.index);
+        }
+        let outcome = self.model.apply(&entry);
+        let seen_in = self.members.get(&by).map_or(0, |facts| facts.status.term);
+        self.committed.push(Committed {
+            entry,
+            asked,
+            at,
+            by,
+            seen_in,
+            outcome,
+        });
+    }
+
+    fn invoked(&mut self, at: Instant, op: OpId, client: ClientId, member: MemberId, call: &Call) {
+        let (applied, life) = self
+            .members
+            .get(&member)
+            .map_or((0, 0), |facts| (facts.applied, facts.life));
+        let known = Op {
+            client,
+            member,
+            call: call.clone(),
+            invoked: at,
+            committed: self.committed(),
+            acked_revision: self.acked_revision,
+            applied,
+            life,
+            replied: None,
+            returned: None,
+        };
+        self.ops.insert(op, known);
+    }
+
+    fn replied(&mut self, at: Instant, op: OpId, result: Result<&Answer, &Refusal>) {
+        if let Some(op) = self.ops.get_mut(&op) {
+            op.replied = Some(at);
+        }
+        if let Some(header) = result.ok().and_then(header) {
+            self.acked_revision = self.acked_revision.max(header.revision);
+        }
+    }
+}
+
+/// An answer's header.
+#[must_use]
+pub fn header(answer: &Answer) -> Option<&ResponseHeader> {
+    match answer {
+        Answer::Alarm(response) => response.header.as_ref(),
+        Answer::Compact(response) => response.header.as_ref(),
+        Answer::DeleteRange(response) => response.header.as_ref(),
+        Answer::HashKv(response) => response.header.as_ref(),
+        Answer::Internal => None,
+        Answer::LeaseGrant(response) => response.header.as_ref(),
+        Answer::LeaseKeepAlive(response) => response.header.as_ref(),
+        Answer::LeaseLeases(response) => response.header.as_ref(),
+        Answer::LeaseRevoke(response) => response.header.as_ref(),
+        Answer::LeaseTimeToLive(response) => response.header.as_ref(),
+        Answer::MemberAdd(response) => response.header.as_ref(),
+        Answer::MemberList(response) => response.header.as_ref(),
+        Answer::MemberPromote(response) => response.header.as_ref(),
+        Answer::MemberRemove(response) => response.header.as_ref(),
+        Answer::MemberUpdate(response) => response.header.as_ref(),
+        Answer::MoveLeader(response) => response.header.as_ref(),
+        Answer::Put(response) => response.header.as_ref(),
+        Answer::Range(response) => response.header.as_ref(),
+        Answer::Status(response) => response.header.as_ref(),
+        Answer::Txn(response) => response.header.as_ref(),
+    }
+}

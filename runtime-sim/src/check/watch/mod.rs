@@ -1,0 +1,331 @@
+//! Watches (C9–C23): what every stream is sent, compared on its way out with the history that the reference model has.
+//!
+//! - C9 an event is of the keys and kinds that were asked for
+//! - C10 events come in order
+//! - C11 no event comes twice
+//! - C12 a revision is never split over two responses, but for fragments that say so
+//! - C13 nothing is missing, nothing is invented, nothing differs
+//! - C14 a watch begins exactly at the revision asked for, or is told that it is compacted, without an event
+//! - C15 progress to a revision means that every event up to there has come and none of them will
+//! - C16 a previous value is there and right exactly where it was asked for, existed and is not compacted
+//! - C17 versions and creation revisions are right
+//! - C18 a watch of the future gets nothing of the time before, no progress either
+//! - C19 once healed, a watch on a healthy member gets everything in time, or is told that it does not
+//! - C20 headers are sane, creation comes first and as asked, cancellation last and for a reason
+//! - C21 a slow watch misses nothing on its way
+//! - C22 compaction ends no watch that lost nothing by it, and takes no event that is not older than it
+//!
+//! C23 (a watch that demands a leader is cancelled where there is none) is the serving half's, which decides it by a
+//! header of the call; the simulator has no serving half, so there is nothing to observe.
+//!
+//! Each watch has a cursor into the history. A response costs what lies between two places of its cursor; nothing else
+//! looks at watches, but for progress of a whole stream and the deadlines after healing.
+
+mod stream;
+#[cfg(test)]
+mod tests;
+mod watcher;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use quoin_core::id::MemberId;
+use quoin_core::store::View;
+use quoin_core::time::Instant;
+
+use self::stream::Stream;
+use super::sometimes::Sometimes;
+use super::{Checker, Truth};
+use crate::model::State;
+use crate::observe::{Observation, StreamId, Verdict, ensure};
+
+/// After so many election timeouts without disturbance every watch has what it is owed.
+const PATIENCE_ELECTIONS: u32 = 10;
+
+/// The situations that watches are to meet, in the order of [`Point`].
+const POINTS: &[&str] = &[
+    "a watch is created",
+    "a watch of the past catches up",
+    "a watch of the future gets its first event",
+    "a watch starts at the compacted revision",
+    "a watch is told that its start is compacted",
+    "a watch is told of compaction after it got events",
+    "a response holds several revisions",
+    "a response comes in fragments",
+    "a watch hears of its own progress",
+    "a stream hears of progress",
+    "a previous value is given",
+    "a previous value is compacted",
+    "a watch of no keys is refused",
+    "a watch id is refused",
+    "a watch of a negative revision is refused",
+    "a watch is cancelled by its client",
+    "a snapshot is installed while watches are open",
+    "a watch of the future sees a snapshot installed",
+    "a member ends with watches open",
+    "a watch has everything in time after healing",
+];
+
+/// A situation, by its place in the list.
+#[derive(Clone, Copy, Debug)]
+enum Point {
+    Created,
+    CaughtUp,
+    FutureFired,
+    StartsAtCompacted,
+    CompactedAtStart,
+    CompactedLater,
+    Batch,
+    Fragment,
+    Progress,
+    StreamProgress,
+    PrevKv,
+    PrevKvCompacted,
+    RangeRefused,
+    IdRefused,
+    RevisionRefused,
+    Cancelled,
+    Restored,
+    RestoredBeforeFuture,
+    EndedWatched,
+    InTime,
+}
+
+/// What is known of a member that is running.
+#[derive(Clone, Copy, Debug, Default)]
+struct Served {
+    /// The revision its watchers may have got to.
+    revision: i64,
+    /// What it has compacted; -1 is nothing.
+    compact_revision: i64,
+    /// Its term.
+    term: u64,
+    /// How often it took over a snapshot.
+    restores: u32,
+}
+
+impl Served {
+    fn shows(&mut self, view: &View) {
+        self.revision = view.kv.revision();
+        self.compact_revision = view.kv.compact_revision();
+    }
+}
+
+/// What is owed after healing.
+#[derive(Debug)]
+struct Owed {
+    core: Vec<MemberId>,
+    patience: Duration,
+    since: Instant,
+    /// The revision everybody is to get to.
+    revision: i64,
+}
+
+/// Checks every response on every watch stream.
+#[derive(Debug)]
+pub struct WatchChecker {
+    members: BTreeMap<MemberId, Served>,
+    streams: BTreeMap<StreamId, Stream>,
+    /// When the present debt is due.
+    due: Instant,
+    owed: Option<Owed>,
+    cluster: Option<u64>,
+    points: Sometimes,
+}
+
+impl Default for WatchChecker {
+    fn default() -> Self {
+        Self {
+            members: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            due: Instant::MAX,
+            owed: None,
+            cluster: None,
+            points: Sometimes::new(POINTS),
+        }
+    }
+}
+
+impl Checker for WatchChecker {
+    fn see(&mut self, at: Instant, seen: &Observation<'_>, truth: &Truth) -> Verdict {
+        if at >= self.due && truth.healed().is_none() {
+            // The cluster was founded anew since: nothing is owed before it heals again.
+            self.owed = None;
+            self.due = Instant::MAX;
+        }
+        self.look(at, seen, truth.model())
+    }
+}
+
+impl WatchChecker {
+    /// How often each rare situation was met.
+    #[must_use]
+    pub fn sometimes(&self) -> &Sometimes {
+        &self.points
+    }
+
+    /// Checks an observation against the history of `model`.
+    fn look(&mut self, at: Instant, seen: &Observation<'_>, model: &State) -> Verdict {
+        if at >= self.due {
+            self.collect(at, model)?;
+        }
+        match *seen {
+            Observation::Started {
+                member,
+                recovered,
+                view,
+            } => {
+                self.end(member);
+                let mut served = Served {
+                    term: recovered.hard_state.term,
+                    ..Served::default()
+                };
+                served.shows(view);
+                self.members.insert(member, served);
+            }
+            Observation::Published {
+                member,
+                view,
+                status,
+                restored,
+                ..
+            } => {
+                let served = self.members.entry(member).or_default();
+                served.shows(view);
+                served.term = served.term.max(status.term);
+                if restored {
+                    served.restores += 1;
+                    self.restored(member);
+                }
+            }
+            Observation::Faulted { member, .. } | Observation::Ended { member, .. } => self.end(member),
+            Observation::StreamOpened { stream, member, .. } => {
+                self.streams.insert(stream, Stream::new(member));
+            }
+            Observation::WatchRequested { stream, request } => {
+                if let Some(stream) = self.streams.get_mut(&stream) {
+                    stream.asked(at, request);
+                }
+            }
+            Observation::Watched { stream, response } => return self.watched(at, stream, response, model),
+            Observation::StreamClosed { stream } => {
+                self.streams.remove(&stream);
+            }
+            Observation::Healed { core, election_timeout } => {
+                self.owed = Some(Owed {
+                    core: core.to_vec(),
+                    patience: election_timeout * PATIENCE_ELECTIONS,
+                    since: at,
+                    revision: 0,
+                });
+                self.owe(at, model);
+            }
+            Observation::Handed { .. }
+            | Observation::Durable { .. }
+            | Observation::Installed { .. }
+            | Observation::Sent { .. }
+            | Observation::Invoked { .. }
+            | Observation::Replied { .. }
+            | Observation::Returned { .. }
+            | Observation::Finished => {}
+        }
+        Ok(())
+    }
+
+    fn watched(
+        &mut self,
+        at: Instant,
+        stream: StreamId,
+        response: &quoin_core::proto::etcdserverpb::WatchResponse,
+        model: &State,
+    ) -> Verdict {
+        let Some(books) = self.streams.get_mut(&stream) else {
+            return Ok(());
+        };
+        let served = self.members.get(&books.member).copied().unwrap_or_default();
+        let cluster = response.header.as_ref().map_or(0, |header| header.cluster_id);
+        let first = *self.cluster.get_or_insert(cluster);
+        ensure(cluster == first, "C20", || {
+            format!("{stream:?}: a response of cluster {cluster:x}, where all others are of {first:x}")
+        })?;
+        let mut site = Site {
+            at,
+            served,
+            model,
+            points: &mut self.points,
+        };
+        books.take(response, &mut site).map_err(|mut violation| {
+            violation.words = format!("{stream:?} of member {}: {}", books.member, violation.words);
+            violation
+        })
+    }
+
+    /// A member took over a snapshot.
+    fn restored(&mut self, member: MemberId) {
+        for stream in self.streams.values().filter(|stream| stream.member == member) {
+            for watcher in stream.watchers() {
+                self.points.note(Point::Restored as usize);
+                if watcher.waits_for_the_future() {
+                    self.points.note(Point::RestoredBeforeFuture as usize);
+                }
+            }
+        }
+    }
+
+    /// A member is gone, and its streams with it.
+    fn end(&mut self, member: MemberId) {
+        let before = self.streams.len();
+        self.streams.retain(|_, stream| stream.member != member);
+        if self.streams.len() < before {
+            self.points.note(Point::EndedWatched as usize);
+        }
+        self.members.remove(&member);
+    }
+
+    /// From now on, everything that has happened is owed to everybody.
+    fn owe(&mut self, at: Instant, model: &State) {
+        if let Some(owed) = &mut self.owed {
+            owed.since = at;
+            owed.revision = model.revision();
+            self.due = at + owed.patience;
+        }
+    }
+
+    /// The time of the present debt is up (C19).
+    fn collect(&mut self, at: Instant, model: &State) -> Verdict {
+        let Some(owed) = &self.owed else { return Ok(()) };
+        for (id, stream) in &self.streams {
+            if !owed.core.contains(&stream.member) {
+                continue;
+            }
+            let patience = owed.patience;
+            if let Some((what, missing)) = stream.stalled(owed.since, owed.revision, model) {
+                return ensure(false, "C19", || {
+                    format!(
+                        "{id:?} of member {}: {what} still waits for {missing}, {patience:?} after it was owed",
+                        stream.member
+                    )
+                });
+            }
+            for _ in stream.watchers() {
+                self.points.note(Point::InTime as usize);
+            }
+        }
+        self.owe(at, model);
+        Ok(())
+    }
+}
+
+/// Where and when a response is looked at.
+struct Site<'a> {
+    at: Instant,
+    served: Served,
+    model: &'a State,
+    points: &'a mut Sometimes,
+}
+
+impl Site<'_> {
+    fn note(&mut self, point: Point) {
+        self.points.note(point as usize);
+    }
+}

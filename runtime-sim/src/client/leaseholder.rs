@@ -1,0 +1,200 @@
+//! A client that has a lease, attaches keys to it and keeps it alive every third of its time to live; until it stops, or
+//! ends it.
+
+use std::time::Duration;
+
+use quoin_core::proto::etcdserverpb::{LeaseGrantRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, PutRequest};
+use quoin_core::random::Prng;
+use quoin_core::time::Instant;
+
+use super::line::{Desk, Line, Outcome, Rota};
+use super::plan::Plan;
+use super::{Client, earliest};
+use crate::call::{Answer, Call};
+use crate::cluster::ports::Returned;
+use crate::observe::OpId;
+use crate::swarm::one_of;
+
+/// How long the client library waits before it tries a lost keep-alive stream again.
+const RECONNECT: Duration = Duration::from_millis(500);
+/// gRPC's code for a lease that is not.
+const NOT_FOUND: i32 = 5;
+
+/// What becomes of a lease.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Fate {
+    /// It is kept alive for good.
+    Kept,
+    /// The client falls silent and only looks how the lease ends.
+    Neglected,
+    /// The client ends it.
+    Revoked,
+}
+
+/// A lease the client has.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    id: i64,
+    /// A third of the time granted.
+    third: Duration,
+    keep_at: Instant,
+    fate: Fate,
+    /// When its fate strikes.
+    turns_at: Instant,
+}
+
+/// The client.
+#[derive(Debug)]
+pub(super) struct Leaseholder {
+    prng: Prng,
+    rota: Rota,
+    /// Grants, attaches, looks and revokes.
+    line: Line,
+    /// Keeps alive.
+    keeper: Line,
+    held: Option<Held>,
+    next_at: Instant,
+    quiet: bool,
+}
+
+impl Leaseholder {
+    pub(super) fn new(mut prng: Prng, plan: &Plan) -> Self {
+        Self {
+            rota: Rota::new(&mut prng, plan.round_robin),
+            next_at: Instant::ZERO + Duration::from_millis(prng.below(2_000)),
+            prng,
+            line: Line::default(),
+            keeper: Line::default(),
+            held: None,
+            quiet: false,
+        }
+    }
+
+    /// What it does when nothing is under way: grants, or uses what it has.
+    fn next_call(&mut self, desk: &mut Desk<'_>) -> Call {
+        let Some(held) = self.held else {
+            return Call::LeaseGrant(LeaseGrantRequest {
+                id: 0,
+                ttl: one_of(&mut self.prng, &[1, 2, 3, 5, 10, 30, 60]),
+            });
+        };
+        let turned = held.turns_at <= desk.now && !self.quiet;
+        if turned && held.fate == Fate::Revoked {
+            return Call::LeaseRevoke(LeaseRevokeRequest { id: held.id });
+        }
+        if (turned && held.fate == Fate::Neglected) || self.prng.below(3) == 0 {
+            return Call::LeaseTimeToLive(LeaseTimeToLiveRequest {
+                id: held.id,
+                keys: self.prng.below(2) == 0,
+            });
+        }
+        let mut draw = desk.draw(&mut self.prng);
+        let (key, value) = (draw.key(), draw.value());
+        Call::Put(PutRequest {
+            key,
+            value,
+            lease: held.id,
+            ..PutRequest::default()
+        })
+    }
+
+    fn settle(&mut self, now: Instant, outcome: &Outcome) {
+        if let Outcome::Answered(Answer::LeaseKeepAlive(response)) = outcome
+            && self.held.is_none_or(|held| held.id != response.id)
+        {
+            // The news is of a lease before this one.
+            return;
+        }
+        match outcome {
+            Outcome::Answered(Answer::LeaseGrant(response)) => {
+                let third = Duration::from_millis(u64::try_from(response.ttl).unwrap_or(1).clamp(1, 60) * 1_000 / 3);
+                self.held = Some(Held {
+                    id: response.id,
+                    third,
+                    keep_at: now + third,
+                    fate: one_of(
+                        &mut self.prng,
+                        &[Fate::Kept, Fate::Neglected, Fate::Neglected, Fate::Revoked],
+                    ),
+                    turns_at: now + third * u32::try_from(self.prng.below(30)).unwrap_or(0),
+                });
+            }
+            // A lease that is no more: the next one.
+            Outcome::Answered(Answer::LeaseRevoke(_)) => self.held = None,
+            Outcome::Answered(Answer::LeaseTimeToLive(response)) if response.ttl <= 0 => self.held = None,
+            Outcome::Answered(Answer::LeaseKeepAlive(response)) => {
+                if response.ttl <= 0 {
+                    self.held = None;
+                } else if let Some(held) = &mut self.held {
+                    held.keep_at = now + held.third;
+                }
+            }
+            Outcome::Refused(refusal) if refusal.code == NOT_FOUND => self.held = None,
+            // What cannot be done with a lease that is gone; or it is not known what became of it. The next look will tell.
+            Outcome::Answered(_) | Outcome::Refused(_) | Outcome::Lost => {}
+        }
+    }
+
+    fn keeps(&self, now: Instant) -> Option<Held> {
+        let silent = |held: &Held| held.fate == Fate::Neglected && held.turns_at <= now && !self.quiet;
+        self.held.filter(|held| !silent(held))
+    }
+
+    fn pause(&mut self) -> Duration {
+        let mean_ms = if self.quiet {
+            1_000
+        } else {
+            one_of(&mut self.prng, &[200, 1_000, 3_000])
+        };
+        Duration::from_millis(1 + self.prng.below(2 * mean_ms))
+    }
+}
+
+impl Client for Leaseholder {
+    fn wakes_at(&self) -> Option<Instant> {
+        let next = self.line.is_free().then_some(self.next_at);
+        let keep = self.held.filter(|_| self.keeper.is_free()).map(|held| held.keep_at);
+        earliest([next, keep, self.line.wakes_at(), self.keeper.wakes_at()])
+    }
+
+    fn wake(&mut self, desk: &mut Desk<'_>) {
+        // Neither line gives up by itself.
+        let _ = self.line.wake(desk, &mut self.rota);
+        let _ = self.keeper.wake(desk, &mut self.rota);
+        if self.keeper.is_free() && self.held.is_some_and(|held| held.keep_at <= desk.now) {
+            if let Some(held) = self.keeps(desk.now) {
+                let call = Call::LeaseKeepAlive { id: held.id };
+                self.keeper.ask(desk, &mut self.rota, call, held.third.max(RECONNECT));
+            }
+            if let Some(held) = &mut self.held {
+                held.keep_at = desk.now + held.third.max(RECONNECT);
+            }
+        }
+        if self.line.is_free() && self.next_at <= desk.now {
+            let call = self.next_call(desk);
+            let timeout = desk.plan.timeout(&mut self.prng);
+            self.line.ask(desk, &mut self.rota, call, timeout);
+            self.next_at = desk.now + self.pause();
+        }
+    }
+
+    fn returned(&mut self, desk: &mut Desk<'_>, op: OpId, result: Returned) {
+        let outcome = if self.line.carries(op) {
+            self.line.returned(desk, &mut self.rota, result)
+        } else if self.keeper.carries(op) {
+            if let Some(held) = &mut self.held {
+                held.keep_at = desk.now + RECONNECT;
+            }
+            self.keeper.returned(desk, &mut self.rota, result)
+        } else {
+            None
+        };
+        if let Some(outcome) = outcome {
+            self.settle(desk.now, &outcome);
+        }
+    }
+
+    fn quiet(&mut self) {
+        self.quiet = true;
+    }
+}

@@ -1,0 +1,352 @@
+//! A client that wants a lock, or to lead an election, by etcd's recipe: a lease, a key of its own, waiting for the
+//! predecessor to go, then writes that are guarded by its key. Some fall silent and go on writing when their lease has long
+//! ended, as a client may that was paused: their guarded writes must come to nothing.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use quoin_core::proto::etcdserverpb::{
+    DeleteRangeResponse, LeaseGrantRequest, PutRequest, RangeResponse, WatchResponse,
+};
+use quoin_core::proto::mvccpb::event::EventType;
+use quoin_core::random::Prng;
+use quoin_core::time::Instant;
+
+use super::line::{Desk, Line, Outcome, Rota};
+use super::plan::Plan;
+use super::watcher::create_request;
+use super::{Client, earliest, lock_calls};
+use crate::call::{Answer, Call, Refusal};
+use crate::cluster::ports::Returned;
+use crate::observe::{OpId, StreamId};
+use crate::swarm::one_of;
+
+/// Pause before something that failed is tried again.
+const AGAIN: Duration = Duration::from_millis(100);
+/// Longest wait for a predecessor.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// gRPC's code for a lease that is not.
+const NOT_FOUND: i32 = 5;
+
+/// Where the client is in the recipe.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Step {
+    /// It needs a lease.
+    Session,
+    /// It makes its key.
+    Enter,
+    /// It asks who comes before it.
+    Predecessor,
+    /// It waits for that one's key to go.
+    Wait(StreamId),
+    /// It makes sure that its own key has not gone meanwhile.
+    Confirm,
+    /// It holds the lock.
+    Hold,
+    /// It gives it away.
+    Leave,
+}
+
+/// A lease, and whether the client looks after it.
+#[derive(Clone, Copy, Debug)]
+struct Session {
+    lease: i64,
+    third: Duration,
+    keep_at: Instant,
+    /// Never kept alive, and the client does not notice.
+    neglected: bool,
+}
+
+/// The client.
+#[derive(Debug)]
+pub(super) struct Locker {
+    prng: Prng,
+    rota: Rota,
+    line: Line,
+    keeper: Line,
+    prefix: Bytes,
+    /// What only the holder writes.
+    guarded: Bytes,
+    step: Step,
+    session: Option<Session>,
+    key: Bytes,
+    /// The revision that made the client's key.
+    revision: i64,
+    /// Writes left before it gives the lock away.
+    writes: u64,
+    next_at: Instant,
+    quiet: bool,
+}
+
+impl Locker {
+    pub(super) fn new(mut prng: Prng, plan: &Plan) -> Self {
+        let number = prng.below(2);
+        Self {
+            rota: Rota::new(&mut prng, plan.round_robin),
+            line: Line::default(),
+            keeper: Line::default(),
+            prefix: format!("lock/{number}/").into(),
+            guarded: format!("guarded/{number}").into(),
+            step: Step::Session,
+            session: None,
+            key: Bytes::new(),
+            revision: 0,
+            writes: 0,
+            next_at: Instant::ZERO + Duration::from_millis(prng.below(2_000)),
+            prng,
+            quiet: false,
+        }
+    }
+
+    /// What is asked at this step; nothing while it waits.
+    fn call(&mut self, desk: &mut Desk<'_>) -> Option<Call> {
+        let lease = self.session.map_or(0, |session| session.lease);
+        Some(match self.step {
+            Step::Session => Call::LeaseGrant(LeaseGrantRequest {
+                id: 0,
+                ttl: one_of(&mut self.prng, &[1, 2, 3, 5, 10]),
+            }),
+            Step::Enter => {
+                self.key = lock_calls::own_key(&self.prefix, lease);
+                lock_calls::enter(&self.prefix, &self.key, desk.mind.value(0), lease)
+            }
+            Step::Predecessor => lock_calls::predecessor(&self.prefix, self.revision),
+            Step::Wait(_) => return None,
+            Step::Confirm => lock_calls::confirm(&self.key),
+            Step::Hold => self.use_lock(desk, lease),
+            Step::Leave => lock_calls::leave(&self.key),
+        })
+    }
+
+    /// A holder writes; a leader proclaims; both may look whether it is still them.
+    fn use_lock(&mut self, desk: &mut Desk<'_>, lease: i64) -> Call {
+        self.writes = self.writes.saturating_sub(1);
+        let choice = self.prng.below(6);
+        if choice == 0 {
+            return lock_calls::owner(&self.prefix);
+        }
+        let value = desk.draw(&mut self.prng).value();
+        let write = if choice == 1 {
+            PutRequest {
+                key: self.key.clone(),
+                value,
+                lease,
+                ..PutRequest::default()
+            }
+        } else {
+            PutRequest {
+                key: self.guarded.clone(),
+                value,
+                ..PutRequest::default()
+            }
+        };
+        lock_calls::guarded(&self.key, self.revision, write)
+    }
+
+    /// What a step's answer leads to.
+    fn settle(&mut self, desk: &mut Desk<'_>, outcome: Outcome) {
+        let pause = match outcome {
+            Outcome::Answered(answer) => self.answered(desk, answer),
+            Outcome::Refused(refusal) => self.refused(&refusal),
+            // To enter, to ask and to leave again does no harm. A guarded write may have been done or not.
+            Outcome::Lost => AGAIN,
+        };
+        if self.step == Step::Hold && self.writes == 0 {
+            self.step = Step::Leave;
+        }
+        let slower = if self.quiet {
+            Duration::from_secs(1)
+        } else {
+            Duration::ZERO
+        };
+        self.next_at = desk.now + pause.max(slower);
+    }
+
+    fn answered(&mut self, desk: &mut Desk<'_>, answer: Answer) -> Duration {
+        match (self.step, answer) {
+            (Step::Session, Answer::LeaseGrant(response)) => {
+                let third = Duration::from_millis(u64::try_from(response.ttl).unwrap_or(1).clamp(1, 60) * 1_000 / 3);
+                self.session = Some(Session {
+                    lease: response.id,
+                    third,
+                    keep_at: desk.now + third,
+                    neglected: !self.quiet && self.prng.below(4) == 0,
+                });
+                self.step = Step::Enter;
+            }
+            (Step::Enter, Answer::Txn(response)) => {
+                if let Some((revision, holds)) = lock_calls::entered(&response) {
+                    self.revision = revision;
+                    self.step = if holds { self.hold() } else { Step::Predecessor };
+                }
+            }
+            (Step::Predecessor, Answer::Range(response)) => self.preceded_by(desk, &response),
+            (Step::Confirm, Answer::Range(response)) => {
+                let own = response.kvs.first().map(|kv| kv.create_revision);
+                self.step = if own == Some(self.revision) {
+                    self.hold()
+                } else {
+                    Step::Session
+                };
+            }
+            (Step::Hold, Answer::Txn(response)) => {
+                if !response.succeeded {
+                    // The key is gone: so is the lock, and most likely the lease.
+                    self.lose();
+                }
+                return self.pause();
+            }
+            (Step::Leave, Answer::DeleteRange(DeleteRangeResponse { .. })) => {
+                self.step = Step::Enter;
+                return self.pause();
+            }
+            // A look at who holds the lock.
+            (Step::Hold, Answer::Range(_)) => return self.pause(),
+            // A step waits for its own answer only.
+            _ => {}
+        }
+        Duration::ZERO
+    }
+
+    fn refused(&mut self, refusal: &Refusal) -> Duration {
+        if refusal.code == NOT_FOUND {
+            self.lose();
+        }
+        AGAIN
+    }
+
+    /// Waits for the one before, if there is one.
+    fn preceded_by(&mut self, desk: &mut Desk<'_>, response: &RangeResponse) {
+        let Some(last) = response.kvs.first() else {
+            self.step = Step::Confirm;
+            return;
+        };
+        let Some(member) = self.rota.pick(desk.world) else {
+            return;
+        };
+        let revision = response.header.as_ref().map_or(0, |header| header.revision);
+        let stream = desk.open(member);
+        desk.watch(stream, create_request(lock_calls::wait(&last.key, revision)));
+        self.step = Step::Wait(stream);
+    }
+
+    fn hold(&mut self) -> Step {
+        self.writes = self.prng.range(1..9);
+        Step::Hold
+    }
+
+    fn lose(&mut self) {
+        self.session = None;
+        self.step = Step::Session;
+    }
+
+    fn pause(&mut self) -> Duration {
+        let mean_ms = one_of(&mut self.prng, &[1, 100, 1_000]);
+        Duration::from_millis(self.prng.below(2 * mean_ms))
+    }
+
+    /// Stops waiting, to go on with another step.
+    fn stop_waiting(&mut self, desk: &mut Desk<'_>, step: Step) {
+        if let Step::Wait(stream) = self.step {
+            desk.close(stream);
+            self.step = step;
+            self.next_at = desk.now;
+        }
+    }
+
+    fn keep_alive(&mut self, desk: &mut Desk<'_>) {
+        let Some(session) = &mut self.session else { return };
+        if session.keep_at > desk.now || !self.keeper.is_free() {
+            return;
+        }
+        session.keep_at = desk.now + session.third;
+        if !session.neglected {
+            let call = Call::LeaseKeepAlive { id: session.lease };
+            self.keeper.ask(desk, &mut self.rota, call, session.third);
+        }
+    }
+
+    fn kept(&mut self, desk: &mut Desk<'_>, outcome: &Outcome) {
+        let Outcome::Answered(Answer::LeaseKeepAlive(response)) = outcome else {
+            return;
+        };
+        let own = self.session.is_some_and(|session| session.lease == response.id);
+        if own && response.ttl <= 0 {
+            self.stop_waiting(desk, Step::Session);
+            if self.line.is_free() {
+                self.lose();
+            }
+        }
+    }
+}
+
+impl Client for Locker {
+    fn wakes_at(&self) -> Option<Instant> {
+        let next = self.line.is_free().then_some(self.next_at);
+        let keep = self
+            .session
+            .filter(|_| self.keeper.is_free())
+            .map(|session| session.keep_at);
+        earliest([next, keep, self.line.wakes_at(), self.keeper.wakes_at()])
+    }
+
+    fn wake(&mut self, desk: &mut Desk<'_>) {
+        if let Some(outcome) = self.line.wake(desk, &mut self.rota) {
+            self.settle(desk, outcome);
+        }
+        if let Some(outcome) = self.keeper.wake(desk, &mut self.rota) {
+            self.kept(desk, &outcome);
+        }
+        self.keep_alive(desk);
+        if !self.line.is_free() || self.next_at > desk.now {
+            return;
+        }
+        // Who has waited too long gives its place away.
+        self.stop_waiting(desk, Step::Leave);
+        if let Some(call) = self.call(desk) {
+            let timeout = desk.plan.timeout(&mut self.prng);
+            self.line.ask(desk, &mut self.rota, call, timeout);
+            self.next_at = desk.now + AGAIN;
+        }
+    }
+
+    fn returned(&mut self, desk: &mut Desk<'_>, op: OpId, result: Returned) {
+        if self.line.carries(op) {
+            if let Some(outcome) = self.line.returned(desk, &mut self.rota, result) {
+                self.settle(desk, outcome);
+                if matches!(self.step, Step::Wait(_)) {
+                    self.next_at = desk.now + PATIENCE;
+                }
+            }
+        } else if self.keeper.carries(op)
+            && let Some(outcome) = self.keeper.returned(desk, &mut self.rota, result)
+        {
+            self.kept(desk, &outcome);
+        }
+    }
+
+    fn watched(&mut self, desk: &mut Desk<'_>, stream: StreamId, response: &WatchResponse) {
+        if self.step != Step::Wait(stream) {
+            return;
+        }
+        let gone = response
+            .events
+            .iter()
+            .any(|event| event.r#type == EventType::Delete as i32);
+        if gone || response.canceled {
+            self.stop_waiting(desk, Step::Predecessor);
+        }
+    }
+
+    fn closed(&mut self, desk: &mut Desk<'_>, stream: StreamId) {
+        if self.step == Step::Wait(stream) {
+            self.step = Step::Predecessor;
+            self.next_at = desk.now + AGAIN;
+            self.rota.move_on();
+        }
+    }
+
+    fn quiet(&mut self) {
+        self.quiet = true;
+    }
+}

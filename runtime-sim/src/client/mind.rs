@@ -1,0 +1,239 @@
+//! What the clients of a run know between them: the revisions they have seen, what keys look like, which leases there are.
+//! It steers their choices towards edges. It may be out of date, as a client's knowledge is.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use quoin_core::proto::etcdserverpb::response_op::Response;
+use quoin_core::proto::etcdserverpb::{RangeResponse, ResponseHeader, TxnResponse, WatchResponse};
+use quoin_core::proto::mvccpb::event::EventType;
+use quoin_core::proto::mvccpb::{Event, KeyValue};
+use quoin_core::random::Prng;
+use quoin_core::time::Instant;
+
+use crate::call::{Answer, Call};
+use crate::swarm::one_of;
+
+/// How much of a long answer is remembered.
+const GLANCE: usize = 8;
+/// How many leases are remembered.
+const LEASES_MAX: usize = 12;
+
+/// A key as last seen; all 0 where it was not.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Fact {
+    /// The revision that made it.
+    pub create_revision: i64,
+    /// The revision of its last write.
+    pub mod_revision: i64,
+    /// Writes since it was made.
+    pub version: i64,
+    /// Its lease.
+    pub lease: i64,
+    /// Its value.
+    pub value: Bytes,
+}
+
+/// A lease as last heard of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Lease {
+    id: i64,
+    /// When it ends if nobody keeps it alive.
+    ends: Instant,
+}
+
+/// What is known.
+#[derive(Clone, Debug)]
+pub struct Mind {
+    /// The highest revision seen.
+    pub revision: i64,
+    /// The highest revision known to be compacted.
+    pub compacted: i64,
+    facts: BTreeMap<Bytes, Fact>,
+    leases: Vec<Lease>,
+    /// A lease that is no more.
+    gone: i64,
+    values: u64,
+}
+
+impl Default for Mind {
+    fn default() -> Self {
+        Self {
+            revision: 1,
+            compacted: 0,
+            facts: BTreeMap::new(),
+            leases: Vec::new(),
+            gone: 0,
+            values: 0,
+        }
+    }
+}
+
+impl Mind {
+    /// A value that nobody wrote before: its number, then filling up to `length`.
+    pub fn value(&mut self, length: u64) -> Bytes {
+        self.values += 1;
+        let length = usize::try_from(length).unwrap_or(0);
+        let mut value = Vec::with_capacity(length.max(12));
+        value.push(b'v');
+        push_decimal(&mut value, self.values);
+        value.push(b'.');
+        value.resize(value.len().max(length), b'.');
+        value.into()
+    }
+
+    /// The key as last seen.
+    #[must_use]
+    pub fn fact(&self, key: &Bytes) -> Option<&Fact> {
+        self.facts.get(key)
+    }
+
+    /// A lease to name: often the one that ends first.
+    pub fn lease(&self, prng: &mut Prng) -> Option<i64> {
+        if prng.below(3) == 0 {
+            self.leases.iter().min_by_key(|lease| lease.ends).map(|lease| lease.id)
+        } else {
+            let at = prng.below(self.leases.len() as u64);
+            self.leases.get(usize::try_from(at).unwrap_or(0)).map(|lease| lease.id)
+        }
+    }
+
+    /// The name of a lease that is not, or no more.
+    pub fn no_lease(&self, prng: &mut Prng) -> i64 {
+        one_of(prng, &[self.gone, 424_242, -1])
+    }
+
+    /// Takes note of an answer, and of what was asked if that is still known.
+    pub fn learn(&mut self, now: Instant, call: Option<&Call>, answer: &Answer) {
+        match answer {
+            Answer::Alarm(response) => self.header(response.header.as_ref()),
+            Answer::Compact(response) => {
+                self.header(response.header.as_ref());
+                if let Some(Call::Compact(request)) = call {
+                    self.compacted = self.compacted.max(request.revision);
+                }
+            }
+            Answer::DeleteRange(response) => {
+                self.header(response.header.as_ref());
+                if let Some(Call::DeleteRange(request)) = call {
+                    self.facts.remove(&request.key);
+                }
+            }
+            Answer::HashKv(response) => {
+                self.header(response.header.as_ref());
+                self.compacted = self.compacted.max(response.compact_revision);
+            }
+            Answer::LeaseGrant(response) => self.lease_seen(now, response.id, response.ttl),
+            Answer::LeaseKeepAlive(response) => self.lease_seen(now, response.id, response.ttl),
+            Answer::LeaseLeases(response) => self.header(response.header.as_ref()),
+            Answer::LeaseRevoke(response) => {
+                self.header(response.header.as_ref());
+                if let Some(Call::LeaseRevoke(request)) = call {
+                    self.lease_seen(now, request.id, 0);
+                }
+            }
+            Answer::LeaseTimeToLive(response) => self.lease_seen(now, response.id, response.ttl),
+            Answer::Put(response) => {
+                self.header(response.header.as_ref());
+                if let Some(Call::Put(request)) = call {
+                    let revision = response.header.as_ref().map_or(0, |header| header.revision);
+                    let fact = self.facts.entry(request.key.clone()).or_default();
+                    fact.mod_revision = revision;
+                    fact.version += 1;
+                    fact.lease = request.lease;
+                    fact.value = request.value.clone();
+                    if fact.create_revision == 0 {
+                        fact.create_revision = revision;
+                    }
+                }
+            }
+            Answer::Range(response) => self.range(response),
+            Answer::Status(response) => self.header(response.header.as_ref()),
+            Answer::Txn(response) => self.txn(response),
+            Answer::MemberAdd(_)
+            | Answer::MemberList(_)
+            | Answer::MemberPromote(_)
+            | Answer::MemberRemove(_)
+            | Answer::MemberUpdate(_)
+            | Answer::MoveLeader(_)
+            | Answer::Internal => {}
+        }
+    }
+
+    /// Takes note of what a watch told.
+    pub fn witness(&mut self, response: &WatchResponse) {
+        self.header(response.header.as_ref());
+        self.compacted = self.compacted.max(response.compact_revision);
+        for event in response.events.iter().take(GLANCE) {
+            self.event(event);
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        let Some(kv) = &event.kv else { return };
+        if event.r#type == EventType::Delete as i32 {
+            self.facts.remove(&kv.key);
+        } else {
+            self.kv(kv);
+        }
+    }
+
+    fn header(&mut self, header: Option<&ResponseHeader>) {
+        self.revision = self.revision.max(header.map_or(0, |header| header.revision));
+    }
+
+    fn range(&mut self, response: &RangeResponse) {
+        self.header(response.header.as_ref());
+        for kv in response.kvs.iter().take(GLANCE) {
+            self.kv(kv);
+        }
+    }
+
+    fn txn(&mut self, response: &TxnResponse) {
+        self.header(response.header.as_ref());
+        for op in response.responses.iter().take(GLANCE) {
+            match &op.response {
+                Some(Response::ResponseRange(response)) => self.range(response),
+                Some(Response::ResponsePut(_) | Response::ResponseDeleteRange(_) | Response::ResponseTxn(_)) | None => {
+                }
+            }
+        }
+    }
+
+    fn kv(&mut self, kv: &KeyValue) {
+        let fact = self.facts.entry(kv.key.clone()).or_default();
+        if kv.mod_revision >= fact.mod_revision {
+            *fact = Fact {
+                create_revision: kv.create_revision,
+                mod_revision: kv.mod_revision,
+                version: kv.version,
+                lease: kv.lease,
+                value: kv.value.clone(),
+            };
+        }
+    }
+
+    fn lease_seen(&mut self, now: Instant, id: i64, ttl: i64) {
+        self.leases.retain(|lease| lease.id != id);
+        match u64::try_from(ttl) {
+            Ok(0) | Err(_) => self.gone = id,
+            Ok(ttl) => {
+                if self.leases.len() == LEASES_MAX {
+                    self.gone = self.leases.remove(0).id;
+                }
+                self.leases.push(Lease {
+                    id,
+                    ends: now + std::time::Duration::from_secs(ttl),
+                });
+            }
+        }
+    }
+}
+
+/// The number's digits.
+fn push_decimal(text: &mut Vec<u8>, number: u64) {
+    if number >= 10 {
+        push_decimal(text, number / 10);
+    }
+    text.push(b'0' + u8::try_from(number % 10).expect("a digit"));
+}

@@ -1,0 +1,225 @@
+//! What the clients of a run are like: every seed draws its own subset of calls, options and habits, so that over many
+//! seeds every combination is met. Nothing is asked here.
+
+use std::time::Duration;
+
+use quoin_core::random::Prng;
+
+use super::keys::Keys;
+use crate::swarm::one_of;
+
+/// Kinds of calls that clients choose among; membership is the operators' business.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Kind {
+    /// Lists or clears alarms.
+    Alarm,
+    /// Compacts.
+    Compact,
+    /// Deletes keys.
+    DeleteRange,
+    /// Hashes the history of one member.
+    HashKv,
+    /// Makes a lease.
+    LeaseGrant,
+    /// Keeps a lease alive.
+    LeaseKeepAlive,
+    /// Lists the leases.
+    LeaseLeases,
+    /// Ends a lease.
+    LeaseRevoke,
+    /// Asks what is left of a lease.
+    LeaseTimeToLive,
+    /// Lists the members.
+    MemberList,
+    /// Moves leadership.
+    MoveLeader,
+    /// Writes a key.
+    Put,
+    /// Reads keys.
+    Range,
+    /// Asks a member for its state.
+    Status,
+    /// Does several things, on conditions.
+    Txn,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::Alarm,
+        Self::Compact,
+        Self::DeleteRange,
+        Self::HashKv,
+        Self::LeaseGrant,
+        Self::LeaseKeepAlive,
+        Self::LeaseLeases,
+        Self::LeaseRevoke,
+        Self::LeaseTimeToLive,
+        Self::MemberList,
+        Self::MoveLeader,
+        Self::Put,
+        Self::Range,
+        Self::Status,
+        Self::Txn,
+    ];
+
+    /// How often it is asked, compared with others, where a seed does not stress it.
+    #[must_use]
+    pub const fn weight(self) -> u64 {
+        match self {
+            Self::MoveLeader => 1,
+            Self::Alarm | Self::LeaseLeases | Self::MemberList | Self::Status => 3,
+            Self::Compact | Self::HashKv => 4,
+            Self::LeaseRevoke | Self::LeaseTimeToLive => 6,
+            Self::LeaseKeepAlive => 8,
+            Self::DeleteRange | Self::LeaseGrant => 12,
+            Self::Range => 60,
+            Self::Txn => 60,
+            Self::Put => 80,
+        }
+    }
+}
+
+/// Options and habits that a seed has or has not.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Feature {
+    /// Requests come in bursts.
+    Bursts,
+    /// The empty value is written, the only one that is written more than once.
+    EmptyValues,
+    /// Reads filter by revisions.
+    Filters,
+    /// Clients stop waiting before their deadline.
+    GivesUp,
+    /// Writes keep a key's value or lease.
+    Ignore,
+    /// Keys are attached to leases.
+    Leases,
+    /// Transactions are nested.
+    Nested,
+    /// Reads and watches go to the past, even before the compaction, and to the future.
+    OtherRevisions,
+    /// What was there before is asked for.
+    PrevKv,
+    /// Transactions compare ranges.
+    RangeCompares,
+    /// Ranges: of two keys, prefixes, from a key on, everything.
+    Ranges,
+    /// Reads are sorted.
+    Sorts,
+    /// Requests that must be refused.
+    Wrong,
+}
+
+impl Feature {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::Bursts,
+        Self::EmptyValues,
+        Self::Filters,
+        Self::GivesUp,
+        Self::Ignore,
+        Self::Leases,
+        Self::Nested,
+        Self::OtherRevisions,
+        Self::PrevKv,
+        Self::RangeCompares,
+        Self::Ranges,
+        Self::Sorts,
+        Self::Wrong,
+    ];
+}
+
+/// The choices of one seed.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Clients that ask anything.
+    pub callers: u64,
+    /// Requests that each of them has under way at most.
+    pub lanes: u64,
+    /// Clients that watch.
+    pub watchers: u64,
+    /// Watches of each of them at most.
+    pub watches: u64,
+    /// Clients that keep leases alive.
+    pub leaseholders: u64,
+    /// Clients that want a lock.
+    pub lockers: u64,
+    /// The mean pause before a lane's next request.
+    pub pause: Duration,
+    /// Kinds of calls, each with its weight.
+    pub kinds: Vec<(Kind, u64)>,
+    /// The keys there are.
+    pub keys: Keys,
+    /// The longest value, in bytes.
+    pub value_bytes: u64,
+    /// How long a request is waited for: one or the other.
+    pub timeouts: [Duration; 2],
+    /// Whether each request goes to the next endpoint; otherwise a client stays with one until it fails.
+    pub round_robin: bool,
+    features: u32,
+}
+
+/// How long clients wait, in milliseconds.
+const TIMEOUTS_MS: [u64; 6] = [500, 1_000, 2_000, 3_000, 5_000, 10_000];
+
+impl Plan {
+    /// The choices of `seed`.
+    #[must_use]
+    pub fn draw(seed: u64) -> Self {
+        let mut prng = Prng::new(seed).fork("clients");
+        let prng = &mut prng;
+        let callers = prng.range(1..9);
+        let lanes = one_of(prng, &[1, 1, 1, 2, 4]);
+        let asks_per_second = one_of(prng, &[1, 2, 4, 8, 30]);
+        let mut timeout = || Duration::from_millis(one_of(prng, &TIMEOUTS_MS));
+        let timeouts = [timeout(), timeout()];
+        let features = Feature::ALL
+            .iter()
+            .filter(|_| prng.below(4) != 0)
+            .fold(0, |bits, feature| bits | 1 << *feature as u32);
+        Self {
+            callers,
+            lanes,
+            watchers: one_of(prng, &[0, 1, 1, 2, 4]),
+            watches: one_of(prng, &[1, 3, 8, 30]),
+            leaseholders: one_of(prng, &[0, 0, 1, 3]),
+            lockers: one_of(prng, &[0, 0, 2, 3]),
+            pause: Duration::from_micros(callers * lanes * 1_000_000 / asks_per_second),
+            kinds: kinds(prng),
+            keys: Keys::draw(prng),
+            value_bytes: one_of(prng, &[1, 100, 100, 1_000, 9_000]),
+            timeouts,
+            round_robin: prng.below(2) == 0,
+            features,
+        }
+    }
+
+    /// Whether the seed has it.
+    #[must_use]
+    pub const fn has(&self, feature: Feature) -> bool {
+        self.features & (1 << feature as u32) != 0
+    }
+
+    /// How long to wait for a request.
+    pub fn timeout(&self, prng: &mut Prng) -> Duration {
+        one_of(prng, &self.timeouts)
+    }
+}
+
+/// A subset of the kinds, some of them stressed. Without writes and reads there is nothing to see.
+fn kinds(prng: &mut Prng) -> Vec<(Kind, u64)> {
+    Kind::ALL
+        .into_iter()
+        .filter(|kind| matches!(kind, Kind::Put | Kind::Range) || prng.below(3) != 0)
+        .map(|kind| (kind, kind.weight()))
+        .collect::<Vec<_>>()
+        .into_iter()
+        .map(|(kind, weight)| {
+            // Nobody moves the leader or compacts all the time.
+            let calm = matches!(kind, Kind::Compact | Kind::MoveLeader);
+            let stress = if calm { 1 } else { one_of(prng, &[1, 1, 1, 1, 5]) };
+            (kind, weight * stress)
+        })
+        .collect()
+}

@@ -1,0 +1,3 @@
+//! A whole cluster in one thread of virtual time: real members, simulated machines, network and clients, one seed.
+
+pub mod ports;

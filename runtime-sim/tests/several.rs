@@ -1,0 +1,308 @@
+//! Members of clusters of several on simulated disks: how they start, and that a snapshot that was received is taken over
+//! whole or not at all, wherever the process ends.
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use prost::Message as _;
+use quoin_core::boot::{RemoteAnswer, Why};
+use quoin_core::config::{ClusterState, Config};
+use quoin_core::id::{ClusterId, MemberId};
+use quoin_core::image;
+use quoin_core::member::BatchId;
+use quoin_core::membership::Member;
+use quoin_core::node::Done;
+use quoin_core::proto::etcdserverpb::{InternalRaftRequest, PutRequest, RequestHeader};
+use quoin_core::proto::raftpb::{Entry, HardState};
+use quoin_core::random::Prng;
+use quoin_core::store::{Applied, ApplyContext, Store, StoreConfig, View};
+use quoin_runtime::boot::{self, Ask, BootError, Booted};
+use quoin_runtime::disk::Disk as _;
+use quoin_runtime::lanes::Lane as _;
+use quoin_runtime::lanes::table::{Rows, TableJob};
+use quoin_runtime::lanes::wal::{Keep, WalJob};
+use quoin_runtime::received;
+use quoin_runtime_sim::process::Site;
+
+/// Worlds tried of each story: what a loss of power leaves differs.
+const SEEDS: std::ops::Range<u64> = 0..8;
+
+const CLUSTER: &str = "default=http://localhost:2380,other=http://10.0.0.2:2380";
+
+fn site(seed: u64, state: ClusterState) -> Site {
+    let mut config = Config::with_defaults();
+    config.data_dir = "/far/away/data".to_owned();
+    config.initial_cluster = CLUSTER.to_owned();
+    config.initial_cluster_state = state;
+    Site::new(seed, config, 1_000)
+}
+
+/// What the other member answers: who is in the cluster.
+fn answer(urls: &[String], _: Why) -> BTreeMap<String, RemoteAnswer> {
+    assert_eq!(urls, ["http://10.0.0.2:2380"]);
+    let member = |id, name: &str, url: &str| Member {
+        id: MemberId(id),
+        name: name.to_owned(),
+        peer_urls: vec![url.to_owned()],
+        ..Member::default()
+    };
+    let members = vec![
+        member(2, "other", "http://10.0.0.2:2380"),
+        member(1, "", "http://localhost:2380"),
+    ];
+    let answer = RemoteAnswer {
+        cluster: Some((ClusterId(7), members)),
+        cluster_version: Some("3.6.0".to_owned()),
+        downgrade_enabled: Some(false),
+    };
+    BTreeMap::from([("http://10.0.0.2:2380".to_owned(), answer)])
+}
+
+/// Nobody is there to answer.
+fn silence(_: &[String], _: Why) -> BTreeMap<String, RemoteAnswer> {
+    BTreeMap::new()
+}
+
+type Reports = Arc<Mutex<Vec<Done>>>;
+
+fn keep(site: &Site, reports: &Reports) -> Keep {
+    let reports = Arc::clone(reports);
+    Keep {
+        snap_dir: site.dirs().snap(),
+        max_wals: 2,
+        max_snapshots: 2,
+        segment_bytes: site.segment_bytes,
+        unsafe_no_fsync: false,
+        clock: Arc::new(site.hand.clone()),
+        report: Arc::new(move |done| reports.lock().unwrap().push(done)),
+        observe: Arc::new(|_| {}),
+    }
+}
+
+fn start(site: &Site, ask: Option<&Ask<'_>>) -> Result<Booted, BootError> {
+    start_reporting(site, ask, &Reports::default())
+}
+
+fn start_reporting(site: &Site, ask: Option<&Ask<'_>>, reports: &Reports) -> Result<Booted, BootError> {
+    let world = boot::World {
+        disk: Arc::new(site.disk.clone()),
+        open_table: &|path: &Path| site.table.open(&site.disk, path),
+        resolve: &|_| Ok("127.0.0.1:2380".to_owned()),
+        ask,
+        notify: &|_| {},
+    };
+    boot::boot(&site.config, StoreConfig::default(), keep(site, reports), &world)
+}
+
+/// The state a leader sends: both members, and `keys` keys.
+fn state(keys: u64) -> View {
+    let founding = start(&site(0, ClusterState::New), Some(&silence)).unwrap();
+    let mut store = Store::new(StoreConfig::default());
+    let mut applied = Applied::default();
+    let context = || ApplyContext {
+        quota_bytes: None,
+        wanted: &|_| false,
+    };
+    for entry in &founding.recovered.entries {
+        store.apply(entry, context(), &mut applied).unwrap();
+    }
+    for number in 0..keys {
+        let put = PutRequest {
+            key: format!("k{number}").into(),
+            value: vec![b'v'; 100].into(),
+            ..PutRequest::default()
+        };
+        let request = InternalRaftRequest {
+            header: Some(RequestHeader::default()),
+            put: Some(put),
+            ..InternalRaftRequest::default()
+        };
+        let entry = Entry {
+            term: 3,
+            index: store.consistent_index() + 1,
+            data: request.encode_to_vec().into(),
+            ..Entry::default()
+        };
+        store.apply(&entry, context(), &mut applied).unwrap();
+    }
+    store.view()
+}
+
+/// Takes over a received state as the host does; an error is the end of the process.
+fn install(site: &Site, booted: Booted, view: &View, reports: &Reports) -> Result<(), quoin_core::error::Fault> {
+    let keep = keep(site, reports);
+    let Booted {
+        mut log,
+        table,
+        recovered,
+        ..
+    } = booted;
+    let mut rows = Rows::new(Arc::new(site.disk.clone()), table, recovered.applied, &keep);
+    let bytes = Bytes::from(image::encode(view));
+    let store = received::save(
+        &site.disk,
+        &keep.snap_dir,
+        StoreConfig::default(),
+        view.applied_index,
+        &bytes,
+    )?;
+    log.run(&mut vec![WalJob::Install {
+        batch: BatchId(9),
+        index: view.applied_index,
+        term: view.term,
+        conf_state: store.conf_state().clone(),
+        hard_state: HardState {
+            term: 4,
+            vote: 2,
+            commit: view.applied_index,
+        },
+    }])?;
+    rows.run(&mut vec![TableJob::Replace {
+        batch: BatchId(1),
+        index: view.applied_index,
+        view: Box::new(view.clone()),
+    }])?;
+    log.run(&mut vec![WalJob::Save {
+        batch: BatchId(10),
+        hard_state: None,
+        entries: vec![Entry {
+            term: 4,
+            index: view.applied_index + 1,
+            ..Entry::default()
+        }],
+        sync: true,
+    }])
+}
+
+fn fall(site: &Site, power: bool) {
+    if power {
+        site.disk.lose_power();
+        site.table.lose_power();
+    } else {
+        site.disk.end_process();
+    }
+    site.fuse.renew();
+}
+
+fn refused(result: Result<Booted, BootError>) -> bool {
+    matches!(result, Err(BootError::Unsupported(why)) if why.contains("clusters of one member"))
+}
+
+#[test]
+fn two_found_a_cluster_and_restart_in_it() {
+    let site = site(1, ClusterState::New);
+    assert!(refused(start(&site, None)), "without a way to peers");
+    let booted = start(&site, Some(&silence)).unwrap();
+    assert_eq!(booted.recovered.entries.len(), 2);
+    assert_eq!(booted.recovered.hard_state.commit, 2);
+    let names: Vec<_> = booted.peers.iter().map(|peer| peer.name.as_str()).collect();
+    assert_eq!(names.len(), 2);
+    assert!(names.contains(&"default") && names.contains(&"other"));
+    let (member, cluster) = (booted.member, booted.cluster);
+    drop(booted);
+    fall(&site, true);
+    let again = start(&site, Some(&silence)).unwrap();
+    assert_eq!((again.member, again.cluster), (member, cluster));
+    assert_eq!(again.recovered.entries.len(), 2);
+}
+
+#[test]
+fn a_member_joins_with_an_empty_log_and_knows_whom_to_ask() {
+    let site = site(1, ClusterState::Existing);
+    assert!(refused(start(&site, None)), "without a way to peers");
+    assert!(
+        matches!(start(&site, Some(&silence)), Err(BootError::Refused(_))),
+        "nobody knows it"
+    );
+    let booted = start(&site, Some(&answer)).unwrap();
+    assert_eq!((booted.member, booted.cluster), (MemberId(1), ClusterId(7)));
+    assert_eq!(booted.peers.len(), 2);
+    assert!(booted.recovered.entries.is_empty() && booted.recovered.conf_state.voters.is_empty());
+    drop(booted);
+    fall(&site, true);
+    let again = start(&site, Some(&silence)).unwrap();
+    assert_eq!(
+        (again.member, again.cluster),
+        (MemberId(1), ClusterId(7)),
+        "its log knows"
+    );
+}
+
+#[test]
+fn a_received_snapshot_is_taken_over_whole_or_not_at_all() {
+    let view = state(20);
+    for seed in SEEDS {
+        let mut prng = Prng::new(seed).fork("several");
+        for at in 0.. {
+            let site = site(seed, ClusterState::Existing);
+            let reports = Reports::default();
+            let booted = start_reporting(&site, Some(&answer), &reports).unwrap();
+            site.fuse.set(at);
+            let all = install(&site, booted, &view, &reports).is_ok() && !site.fuse.blown();
+            let promised = !reports.lock().unwrap().is_empty();
+            fall(&site, prng.below(2) == 0);
+            // The next start may be interrupted too.
+            site.fuse.set(prng.below(60));
+            let nested = start(&site, Some(&silence)).is_ok();
+            fall(&site, prng.below(2) == 0);
+            let what = format!("seed {seed}, point {at}, nested {nested}");
+            let last = start(&site, Some(&silence)).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let found = last.store.view();
+            let is_new = found.applied_index == view.applied_index;
+            assert!(
+                is_new || found.applied_index == 0,
+                "{what}: applied {}",
+                found.applied_index
+            );
+            assert!(is_new || !promised, "{what}: the promise is kept");
+            if is_new {
+                assert!(found.all_rows().eq(view.all_rows()), "{what}");
+                assert_eq!(last.recovered.snapshot_index, view.applied_index, "{what}");
+                assert_eq!(last.recovered.hard_state.vote, 2, "{what}");
+                assert_eq!(last.peers.len(), 2, "{what}");
+            }
+            let mut left = site.disk.list(&site.dirs().snap()).unwrap();
+            left.retain(|name| name.contains(".snap.db"));
+            assert!(left.is_empty(), "{what}: nothing refers to {left:?}");
+            if all {
+                assert!(at > 15, "{at} points");
+                assert_eq!(last.recovered.entries.len(), 1, "{what}: the log went on");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn leaving_all_others_behind_begins_with_what_was_received() {
+    let view = state(5);
+    let mut site = site(3, ClusterState::Existing);
+    let booted = start(&site, Some(&answer)).unwrap();
+    // The log goes on after it, and it is not in the table.
+    let keep = keep(&site, &Reports::default());
+    let bytes = Bytes::from(image::encode(&view));
+    let index = view.applied_index;
+    let store = received::save(&site.disk, &keep.snap_dir, StoreConfig::default(), index, &bytes).unwrap();
+    let mut log = booted.log;
+    let state = HardState {
+        term: 4,
+        vote: 0,
+        commit: index,
+    };
+    log.snapshot(index, view.term, store.conf_state(), Some(state)).unwrap();
+    drop((log, booted.table, booted.lock));
+    fall(&site, true);
+    site.config.force_new_cluster = true;
+    let forced = start(&site, None).unwrap();
+    assert_eq!(forced.store.consistent_index(), index);
+    assert!(!forced.recovered.entries.is_empty(), "entries that remove the others");
+    drop(forced);
+    fall(&site, true);
+    site.config.force_new_cluster = false;
+    assert_eq!(start(&site, Some(&silence)).unwrap().store.consistent_index(), index);
+    assert!(refused(start(&site, None)), "its table still knows two members");
+}

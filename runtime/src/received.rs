@@ -1,0 +1,109 @@
+//! States that came with a leader's snapshot, as they lie in the snapshot directory until they are in the table.
+//!
+//! `<index>.snap.db` is written before the member is told of the snapshot, needed from when its log goes on after that index
+//! until the table holds the state, and worthless otherwise. Its bytes are core's [`image`].
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+
+use bytes::Bytes;
+use quoin_core::error::Fault;
+use quoin_core::image::{self, ImageRow};
+use quoin_core::snap::{database_name, parse_database_name};
+use quoin_core::store::{Row, Store, StoreConfig, View};
+use quoin_core::table::Bucket;
+
+use crate::disk::{Disk, read_all, write_atomically};
+use crate::lanes::disk_fault;
+use crate::table::Table;
+
+/// How the name of a received state ends that was not written to its end.
+const UNFINISHED: &str = ".snap.db.tmp";
+
+/// Makes the bytes of a received image durable under the name for `index`, once they are known to be whole, and returns
+/// the state they hold: what the node is to be told of.
+pub fn save(disk: &dyn Disk, snap_dir: &Path, config: StoreConfig, index: u64, bytes: &Bytes) -> Result<Store, Fault> {
+    let name = database_name(index);
+    let store = image::restore(config, &image::decode(&name, bytes)?)?;
+    if store.consistent_index() != index {
+        let cause = format!("{name} holds the state at index {}", store.consistent_index());
+        return Err(Fault::Inconsistent { cause });
+    }
+    write_atomically(disk, snap_dir, &name, bytes)
+        .map_err(|error| disk_fault("write", &snap_dir.join(&name), &error))?;
+    Ok(store)
+}
+
+/// The bytes to send for a view.
+#[must_use]
+pub fn bytes_of(view: &View) -> Bytes {
+    image::encode(view).into()
+}
+
+/// The indexes of the received states that are there and whole.
+pub fn find(disk: &dyn Disk, snap_dir: &Path) -> Result<BTreeSet<u64>, Fault> {
+    let whole = |index: &u64| load(disk, snap_dir, *index).is_ok();
+    Ok(indexes(disk, snap_dir)?.into_iter().filter(whole).collect())
+}
+
+/// Reads a received state back.
+pub fn load(disk: &dyn Disk, snap_dir: &Path, index: u64) -> Result<Vec<ImageRow>, Fault> {
+    let name = database_name(index);
+    let path = snap_dir.join(&name);
+    let bytes = read_all(disk, &path).map_err(|error| disk_fault("read", &path, &error))?;
+    image::decode(&name, &Bytes::from(bytes))
+}
+
+/// Makes a table hold exactly `rows`, as one batch.
+pub fn put_in_place<Rows>(table: &mut dyn Table, rows: impl Fn(Bucket) -> Rows) -> Result<(), Fault>
+where
+    Rows: Iterator<Item = Row>,
+{
+    let fail = |operation: &'static str, error: &io::Error| disk_fault(operation, Path::new("the table"), error);
+    let mut ops = Vec::new();
+    for bucket in Bucket::ALL {
+        let changed = image::difference(bucket, table.scan(bucket), rows(bucket));
+        ops.append(&mut changed.map_err(|error| fail("read", &error))?);
+    }
+    if ops.is_empty() {
+        return Ok(());
+    }
+    table.write(&ops).map_err(|error| fail("write", &error))
+}
+
+/// Removes the received states whose index is one to be forgotten.
+pub fn remove(disk: &dyn Disk, snap_dir: &Path, forget: impl Fn(u64) -> bool) -> Result<(), Fault> {
+    for index in indexes(disk, snap_dir)?.into_iter().filter(|index| forget(*index)) {
+        let path = snap_dir.join(database_name(index));
+        match disk.remove(&path) {
+            // The lanes of log and table both clear up.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other.map_err(|error| disk_fault("remove", &path, &error))?,
+        }
+    }
+    Ok(())
+}
+
+/// Removes whatever was received, whole or not. Nobody may be receiving.
+pub fn clear(disk: &dyn Disk, snap_dir: &Path) -> Result<(), Fault> {
+    let names = list(disk, snap_dir)?;
+    for name in names.iter().filter(|name| name.ends_with(UNFINISHED)) {
+        let path = snap_dir.join(name);
+        disk.remove(&path)
+            .map_err(|error| disk_fault("remove", &path, &error))?;
+    }
+    remove(disk, snap_dir, |_| true)
+}
+
+fn indexes(disk: &dyn Disk, snap_dir: &Path) -> Result<Vec<u64>, Fault> {
+    Ok(list(disk, snap_dir)?
+        .iter()
+        .filter_map(|name| parse_database_name(name))
+        .collect())
+}
+
+fn list(disk: &dyn Disk, snap_dir: &Path) -> Result<Vec<String>, Fault> {
+    disk.list(snap_dir)
+        .map_err(|error| disk_fault("list", snap_dir, &error))
+}
