@@ -9,8 +9,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use quoin_conformance::diff::{INTENDED, Report, Sides, run};
+use quoin_conformance::diff::{INTENDED, Parties, Report, Sides, run};
 use quoin_conformance::{Kind, Launch, rng, wait};
+use quoin_runtime_sim::call::Answer;
 
 #[test]
 fn quoin_tokio_answers_as_etcd_does() {
@@ -39,16 +40,7 @@ fn campaign(kind: Kind, seeds: u64, requests: u64) {
     let requests = rng::number_from_env("QUOIN_DIFF_REQUESTS").unwrap_or(requests);
     let jobs = rng::number_from_env("QUOIN_DIFF_JOBS").unwrap_or(2).min(seeds);
     println!("QUOIN_SEED={first}");
-    // Without fsync nothing that clients see changes, and etcd takes a tenth of the time.
-    let launch = |kind| {
-        let launch = Launch::of(kind).expect("a server program");
-        launch.flag("--unsafe-no-fsync").flag("--log-level=error")
-    };
-    let sides = Sides {
-        real: launch(Kind::Etcd),
-        ours: launch(kind),
-        distort: None,
-    };
+    let sides = sides(kind);
     let (next, total) = (AtomicU64::new(0), Mutex::new(None::<Report>));
     let divergences = Mutex::new(BTreeMap::new());
     let began = wait::now();
@@ -94,6 +86,19 @@ fn campaign(kind: Kind, seeds: u64, requests: u64) {
     );
 }
 
+/// Without fsync nothing that clients see changes, and etcd takes a tenth of the time.
+fn sides(ours: Kind) -> Sides {
+    let launch = |kind| {
+        let launch = Launch::of(kind).expect("a server program");
+        launch.flag("--unsafe-no-fsync").flag("--log-level=error")
+    };
+    Sides {
+        real: launch(Kind::Etcd),
+        ours: launch(ours),
+        distort: None,
+    }
+}
+
 fn progress(kind: Kind, report: &Report, seconds: u64) {
     let Report {
         seed, requests, took, ..
@@ -106,4 +111,27 @@ fn progress(kind: Kind, report: &Report, seconds: u64) {
         kind.name(),
         took.as_secs_f64()
     );
+}
+
+/// A fault from start to end: it is met by chance, and the script that shows it is short.
+#[test]
+fn a_fault_is_found_and_its_script_shrunk() {
+    let mut sides = sides(Kind::QuoinTokio);
+    sides.distort = Some(|_, seen| {
+        for reply in &mut seen.replies {
+            if let Ok(Answer::Range(response)) = reply {
+                response.more = false;
+            }
+        }
+    });
+    let report = run(1, 1_000, &sides).expect("servers that can be reached");
+    let divergence = report.divergence.expect("the fault is found");
+    let difference = divergence.shrunk.as_ref().expect("and found again");
+    assert_eq!(
+        (difference.between, difference.about.as_str()),
+        (Parties::EtcdAndOurs, "Range")
+    );
+    assert!(difference.shown.contains("-         more: true"), "{difference}");
+    // Two keys and a range with a limit.
+    assert!(divergence.script.len() <= 3, "{divergence}");
 }

@@ -5,11 +5,11 @@ use std::fmt::{self, Debug, Write as _};
 
 use quoin_runtime_sim::call::Answer;
 
-use super::intended::{level_deliveries, level_replies};
+use super::intended::{level_deliveries, level_progress, level_replies};
 use super::oracle::{Expected, Planned};
 use super::player::{Reply, Seen};
 use super::step::Step;
-use super::watching::{Delivered, Deliveries};
+use super::watching::{Delivered, Deliveries, Due};
 
 /// Lines shown around one that differs.
 const CONTEXT: usize = 3;
@@ -55,7 +55,7 @@ impl fmt::Display for Difference {
 #[must_use]
 pub fn compare(planned: &Planned, real: &Seen, ours: &Seen, met: &mut Met) -> Option<Difference> {
     if let (Some(due), Some(real), Some(ours)) = (&planned.due, &real.arrived, &ours.arrived) {
-        let difference = arrivals(&due.deliveries, real, ours, met);
+        let difference = arrivals(due, real, ours, met);
         if difference.is_some() {
             return difference;
         }
@@ -118,11 +118,14 @@ fn nameless(reply: &Reply) -> Reply {
     reply.clone().map(Answer::anonymous)
 }
 
-fn arrivals(due: &Deliveries, real: &Deliveries, ours: &Deliveries, met: &mut Met) -> Option<Difference> {
-    let watches: BTreeSet<_> = due.keys().chain(real.keys()).chain(ours.keys()).collect();
+fn arrivals(due: &Due, real: &Deliveries, ours: &Deliveries, met: &mut Met) -> Option<Difference> {
+    let watches: BTreeSet<_> = due.deliveries.keys().chain(real.keys()).chain(ours.keys()).collect();
     for watch in watches {
         let of = |deliveries: &Deliveries| deliveries.get(watch).cloned().unwrap_or_default();
-        let (due, real, ours) = (of(due), of(real), of(ours));
+        let (expected, real, mut ours) = (of(&due.deliveries), of(real), of(ours));
+        if let Some(name) = level_progress(due, *watch, &real, &mut ours) {
+            *met.entry(name).or_default() += 1;
+        }
         let about = format!("watch {} on stream {}", watch.1, watch.0);
         if !alike_deliveries(&real, &ours, |name| *met.entry(name).or_default() += 1) {
             return Some(Difference {
@@ -132,11 +135,11 @@ fn arrivals(due: &Deliveries, real: &Deliveries, ours: &Deliveries, met: &mut Me
             });
         }
         let nameless: Vec<Delivered> = real.iter().cloned().map(anonymous).collect();
-        if !alike_deliveries(&nameless, &due, |_| {}) {
+        if !alike_deliveries(&nameless, &expected, |_| {}) {
             return Some(Difference {
                 between: Parties::EtcdAndModel,
                 about,
-                shown: shown(&nameless, &due),
+                shown: shown(&nameless, &expected),
             });
         }
     }
@@ -153,7 +156,7 @@ fn alike_deliveries(real: &[Delivered], other: &[Delivered], mut met: impl FnMut
             })
 }
 
-fn anonymous(mut delivered: Delivered) -> Delivered {
+pub(super) fn anonymous(mut delivered: Delivered) -> Delivered {
     if let Some(header) = &mut delivered.response.header {
         (header.cluster_id, header.member_id, header.raft_term) = (0, 0, 0);
     }

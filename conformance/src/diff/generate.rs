@@ -76,7 +76,7 @@ const MOST_WATCHES: usize = 10;
 const MOST_AT_ONCE: u64 = 8;
 /// The longest time there is, in seconds, for a lease.
 const MAX_TTL: i64 = 9_000_000_000;
-/// Times of leases that outlive every run. They differ by more than a run lasts, so that their order is sure.
+/// Times of leases that outlive every run.
 const TTLS: [i64; 6] = [100_000, 200_000, 300_000, 1_000_000, 400_000_000, MAX_TTL];
 const ODD_TTLS: [i64; 7] = [0, 1, -1, i64::MIN, MAX_TTL + 1, i64::MAX, 3];
 const LEASES: [i64; 9] = [1, 2, 3, 4, 5, 6, 7, -3, i64::MAX];

@@ -7,9 +7,10 @@ use quoin_core::proto::etcdserverpb::{RangeRequest, RangeResponse};
 use quoin_core::proto::mvccpb::KeyValue;
 use quoin_runtime_sim::call::{Answer, Call};
 
+use super::compare::anonymous;
 use super::player::Reply;
 use super::step::Step;
-use super::watching::Delivered;
+use super::watching::{Delivered, Due};
 
 /// An entry of the list.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ pub struct Intended {
 #[derive(Debug)]
 enum Level {
     Delivery(fn(&mut Delivered, &mut Delivered) -> bool),
+    Progress,
     Reply(fn(&Step, &mut Reply, &mut Reply) -> bool),
 }
 
@@ -52,12 +54,26 @@ pub const INTENDED: &[Intended] = &[
         level: Level::Reply(order_of_equals),
     },
     Intended {
+        name: "order of leases",
+        reason: "etcd lists leases by the time they have left on the leader, and in no order at all on other members; Quoin \
+                 lists them by id on every member.",
+        level: Level::Reply(order_of_leases),
+    },
+    Intended {
         name: "events before their watch",
         reason: "etcd does not cut a response into fragments if it was ready before the answer that the watch was made, \
                  which is a race inside etcd.",
         level: Level::Delivery(uncut),
     },
+    Intended {
+        name: PROGRESS_AFTER_COMPACTION,
+        reason: "Once a compaction ended a watch, etcd answers no request for progress on that stream any more, unless the \
+                 client cancels what has ended: clients that rely on progress would wait for ever. Quoin answers.",
+        level: Level::Progress,
+    },
 ];
+
+const PROGRESS_AFTER_COMPACTION: &str = "progress after compaction";
 
 /// Levels all intended differences between two replies to a step, and tells which were there.
 pub(super) fn level_replies(step: &Step, real: &mut Reply, other: &mut Reply, mut met: impl FnMut(&'static str)) {
@@ -79,6 +95,22 @@ pub(super) fn level_deliveries(real: &mut Delivered, other: &mut Delivered, mut 
             met(entry.name);
         }
     }
+}
+
+/// Levels an answer on a stream that only ours gives, and tells if it was there.
+pub(super) fn level_progress(
+    due: &Due,
+    (stream, id): (u8, i64),
+    real: &[Delivered],
+    ours: &mut Vec<Delivered>,
+) -> Option<&'static str> {
+    let excused = due.excused.get(&stream).filter(|response| response.watch_id == id)?;
+    let is_excused = |delivered: &Delivered| anonymous(delivered.clone()).response == *excused;
+    let differs = ours.first().is_some_and(is_excused) && !real.first().is_some_and(is_excused);
+    differs.then(|| {
+        ours.remove(0);
+        PROGRESS_AFTER_COMPACTION
+    })
 }
 
 fn hash_revision(_: &Step, real: &mut Reply, other: &mut Reply) -> bool {
@@ -112,6 +144,17 @@ fn status_version(_: &Step, real: &mut Reply, other: &mut Reply) -> bool {
     let differs = real.version != other.version && !other.version.is_empty();
     if differs {
         other.version.clone_from(&real.version);
+    }
+    differs
+}
+
+fn order_of_leases(_: &Step, real: &mut Reply, other: &mut Reply) -> bool {
+    let (Ok(Answer::LeaseLeases(real)), Ok(Answer::LeaseLeases(other))) = (real, other) else {
+        return false;
+    };
+    let differs = real != other && other.leases.is_sorted_by_key(|lease| lease.id);
+    if differs {
+        real.leases.sort_by_key(|lease| lease.id);
     }
     differs
 }

@@ -3,13 +3,13 @@
 //! A planned script also says where a client has to wait until all events have arrived, since how etcd groups them into
 //! responses depends on time otherwise: before watches change, after watches from the past, and when many are under way.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use quoin_core::proto::etcdserverpb::{
     InternalRaftRequest, LeaseGrantRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, PutRequest, RequestHeader,
 };
 use quoin_runtime_sim::call::{Answer, Call, Refusal};
-use quoin_runtime_sim::model::{State, check};
+use quoin_runtime_sim::model::{Rules, State, check};
 
 use prost::Message as _;
 
@@ -18,6 +18,8 @@ use super::watching::{Due, Watching};
 
 /// More than this many responses are never let wait on a stream: etcd queues 128, and groups what does not fit otherwise.
 const MOST_UNDER_WAY: usize = 60;
+/// One and a half election timeouts, in whole seconds.
+const MIN_TTL: i64 = 1;
 /// The id the model gives a lease whose id the server chooses.
 const CHOSEN_ID: i64 = 0x6c65_6173_6521;
 
@@ -31,10 +33,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// As flags.
+    /// As flags. A short election lets servers start at once and leases end soon.
     #[must_use]
-    pub fn flags(&self) -> [String; 2] {
+    pub fn flags(&self) -> [String; 4] {
         [
+            "--heartbeat-interval=10".to_owned(),
+            "--election-timeout=100".to_owned(),
             format!("--max-txn-ops={}", self.max_txn_ops),
             format!("--max-request-bytes={}", self.max_request_bytes),
         ]
@@ -70,15 +74,14 @@ pub struct Planned {
     pub replies: Vec<Expected>,
 }
 
-/// The model with what it does not know by itself: watches, sizes, and the order of leases.
+/// The model with what it does not know by itself: watches and sizes.
 #[derive(Clone, Debug)]
 pub struct Oracle {
     settings: Settings,
     state: State,
     watching: Watching,
-    /// When each lease was made or renewed, as a count.
-    renewed: BTreeMap<i64, u64>,
-    renewals: u64,
+    /// Where was compacted: the hash at such a revision is the one remembered from then, of which the model knows nothing.
+    remembered: BTreeSet<i64>,
 }
 
 impl Oracle {
@@ -87,10 +90,12 @@ impl Oracle {
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
-            state: State::new(),
+            state: State::with_rules(Rules {
+                min_lease_ttl: MIN_TTL,
+                ..Rules::default()
+            }),
             watching: Watching::new(settings.max_request_bytes),
-            renewed: BTreeMap::new(),
-            renewals: 0,
+            remembered: BTreeSet::new(),
         }
     }
 
@@ -153,8 +158,8 @@ impl Oracle {
             Step::Watch(..) | Step::Reset(_) | Step::Expire { .. } | Step::Ask(Call::Compact(_)) => {
                 watching.is_unsettled()
             }
-            Step::Ask(call) => !call.is_read() && watching.is_catching_up(),
-            Step::Brief(_) | Step::Defragment => watching.is_catching_up(),
+            Step::Ask(call) => !call.is_read() && watching.is_changing(),
+            Step::Brief(_) | Step::Defragment => watching.is_changing(),
             Step::Pause => false,
         }
     }
@@ -162,6 +167,7 @@ impl Oracle {
     fn perform(&mut self, step: &Step) -> Vec<Expected> {
         match step {
             Step::Ask(Call::MemberList(_) | Call::Status) | Step::Defragment => vec![Expected::Silent],
+            Step::Ask(Call::HashKv(request)) if self.remembered.contains(&request.revision) => vec![Expected::Silent],
             Step::Ask(call) => vec![Expected::Known(self.ask(call))],
             Step::Brief(request) => self.brief(*request),
             Step::Expire { id, ttl, keys } => self.expire(*id, *ttl, keys),
@@ -184,22 +190,14 @@ impl Oracle {
         }
         let mut answer = self.state.execute(call)?;
         match (call, &mut answer) {
-            (Call::LeaseGrant(request), _) => self.renew(request.id),
-            (Call::LeaseKeepAlive { id }, _) if self.state.lease(*id).is_some() => self.renew(*id),
-            (_, Answer::LeaseLeases(response)) => response.leases.sort_by_key(|lease| {
-                let ttl = self.state.lease(lease.id).map(|lease| lease.granted_ttl);
-                (ttl, self.renewed.get(&lease.id))
-            }),
             // etcd 3.5 does not tell.
             (_, Answer::HashKv(response)) => response.hash_revision = 0,
+            (Call::Compact(request), _) => {
+                self.remembered.insert(request.revision);
+            }
             (_, _) => {}
         }
         Ok(answer)
-    }
-
-    fn renew(&mut self, id: i64) {
-        self.renewals += 1;
-        self.renewed.insert(id, self.renewals);
     }
 
     fn brief(&mut self, request: LeaseGrantRequest) -> Vec<Expected> {

@@ -262,8 +262,13 @@ impl Draw {
             range_end: Bytes::from_static(b"\0"),
             prev_kv: self.rng.once_in(2),
         });
-        let mut put = self.put();
-        put.key = key;
+        // A write that keeps what the transaction itself deleted ends etcd.
+        let put = PutRequest {
+            key,
+            value: self.value(),
+            lease: self.lease(),
+            ..PutRequest::default()
+        };
         let mut ops = vec![delete, Op::RequestPut(put)];
         if self.rng.once_in(2) {
             ops.swap(0, 1);

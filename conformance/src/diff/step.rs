@@ -74,8 +74,6 @@ impl Step {
     #[must_use]
     pub fn goes_together(&self) -> bool {
         match self {
-            // A keepalive moves a lease in the list of leases.
-            Self::Ask(Call::LeaseKeepAlive { .. }) => false,
             Self::Ask(call) => call.is_read(),
             Self::Brief(_)
             | Self::Defragment

@@ -39,6 +39,8 @@ pub type Deliveries = BTreeMap<(u8, i64), Vec<Delivered>>;
 pub struct Due {
     /// By stream and watch.
     pub deliveries: Deliveries,
+    /// By stream, an answer that etcd never gives though it could.
+    pub excused: BTreeMap<u8, WatchResponse>,
     /// Some watch has to catch up and nothing shows when it has: a watch made after it must tell.
     pub needs_canary: bool,
     /// Nothing more may come, ever.
@@ -53,7 +55,8 @@ pub(super) struct Watching {
     fragment_bytes: usize,
     streams: BTreeMap<u8, Stream>,
     due: Due,
-    catching_up: bool,
+    /// Watches are being made or ended, or have to catch up.
+    changing: bool,
     events_due: bool,
 }
 
@@ -108,7 +111,7 @@ impl Watching {
 
     /// Whether anything is under way.
     pub(super) fn is_unsettled(&self) -> bool {
-        self.catching_up || !self.due.deliveries.is_empty()
+        self.changing || !self.due.deliveries.is_empty()
     }
 
     /// Whether events that happened since their watch was made are under way.
@@ -116,9 +119,9 @@ impl Watching {
         self.events_due
     }
 
-    /// Whether a watch from the past may not have got there yet.
-    pub(super) fn is_catching_up(&self) -> bool {
-        self.catching_up
+    /// Whether watches are being made or ended, or a watch from the past may not have got to the present yet.
+    pub(super) fn is_changing(&self) -> bool {
+        self.changing
     }
 
     /// Takes what must have arrived by now.
@@ -126,7 +129,7 @@ impl Watching {
         for stream in self.streams.values_mut() {
             stream.due = 0;
         }
-        self.catching_up = false;
+        self.changing = false;
         self.events_due = false;
         std::mem::take(&mut self.due)
     }
@@ -136,6 +139,7 @@ impl Watching {
     }
 
     pub(super) fn request(&mut self, state: &State, stream: u8, request: &WatchRequest) {
+        self.changing = true;
         match &request.request_union {
             Some(RequestUnion::CreateRequest(create)) => self.create(state, stream, create),
             Some(RequestUnion::CancelRequest(cancel)) => {
@@ -143,7 +147,7 @@ impl Watching {
                 if watchers.remove(&cancel.watch_id).is_some() {
                     let canceled = WatchResponse {
                         canceled: true,
-                        ..answer(state, cancel.watch_id)
+                        ..answer(state.revision(), cancel.watch_id)
                     };
                     self.deliver(stream, canceled, 1);
                 }
@@ -151,9 +155,15 @@ impl Watching {
             Some(RequestUnion::ProgressRequest(_)) => {
                 let watchers = &self.streams.entry(stream).or_default().watchers;
                 let revision = state.revision();
-                let has_all = |watcher: &Watcher| !watcher.is_compacted && watcher.start <= revision;
-                if !watchers.is_empty() && watchers.values().all(has_all) {
-                    self.deliver(stream, answer(state, NO_WATCH), 1);
+                let mut there = watchers.values().filter(|watcher| !watcher.is_compacted).peekable();
+                if there.peek().is_none() || there.any(|watcher| watcher.start > revision) {
+                    return;
+                }
+                let response = answer(revision, NO_WATCH);
+                if watchers.values().any(|watcher| watcher.is_compacted) {
+                    self.due.excused.insert(stream, response);
+                } else {
+                    self.deliver(stream, response, 1);
                 }
             }
             None => {}
@@ -168,14 +178,14 @@ impl Watching {
                     created: true,
                     canceled: true,
                     cancel_reason: reason.to_owned(),
-                    ..answer(state, NO_WATCH)
+                    ..answer(state.revision(), NO_WATCH)
                 };
                 return self.deliver(stream, refused, 1);
             }
         };
         let created = WatchResponse {
             created: true,
-            ..answer(state, id)
+            ..answer(state.revision(), id)
         };
         self.deliver(stream, created, 1);
         if request.start_revision != 0 && request.start_revision <= state.revision() {
@@ -185,7 +195,6 @@ impl Watching {
 
     /// Everything from the start of a watch until now, or the end of it if that is compacted.
     fn catch_up(&mut self, state: &State, stream: u8, id: i64) {
-        self.catching_up = true;
         let Some(watcher) = self.streams.get_mut(&stream).and_then(|stream| stream.watchers.get_mut(&id)) else {
             return;
         };
@@ -208,7 +217,7 @@ impl Watching {
         for batch in batches(&seen) {
             let events = watcher.wanted(batch, compacted);
             is_silent = events.is_empty();
-            self.deliver_events(state, stream, id, &watcher, events);
+            self.deliver_events(state.revision(), stream, id, &watcher, events);
         }
         self.due.needs_canary |= is_silent;
     }
@@ -232,17 +241,17 @@ impl Watching {
         }
         self.events_due |= !told.is_empty();
         for (stream, id, watcher, events) in told {
-            self.deliver_events(state, stream, id, &watcher, events);
+            self.deliver_events(revision, stream, id, &watcher, events);
         }
     }
 
-    fn deliver_events(&mut self, state: &State, stream: u8, id: i64, watcher: &Watcher, events: Vec<mvccpb::Event>) {
+    fn deliver_events(&mut self, revision: i64, stream: u8, id: i64, watcher: &Watcher, events: Vec<mvccpb::Event>) {
         if events.is_empty() {
             return;
         }
         let response = WatchResponse {
             events,
-            ..answer(state, id)
+            ..answer(revision, id)
         };
         let pieces = if watcher.fragment {
             pieces(&response, self.fragment_bytes)
@@ -338,11 +347,11 @@ impl Watcher {
     }
 }
 
-/// A response with nothing but the present revision.
-fn answer(state: &State, watch_id: i64) -> WatchResponse {
+/// A response with nothing but a revision.
+fn answer(revision: i64, watch_id: i64) -> WatchResponse {
     WatchResponse {
         header: Some(ResponseHeader {
-            revision: state.revision(),
+            revision,
             ..ResponseHeader::default()
         }),
         watch_id,
