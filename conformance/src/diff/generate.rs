@@ -1,6 +1,6 @@
 //! Draws scripts from seeds. The model runs along, so that revisions, leases and watches can be drawn near those there are.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use quoin_core::proto::etcdserverpb::alarm_request::AlarmAction;
@@ -140,6 +140,7 @@ impl Generator {
                 compacted: self.oracle.compacted(),
                 max_txn_ops: self.oracle.settings().max_txn_ops,
                 max_request_bytes: self.oracle.settings().max_request_bytes,
+                is_full: !self.oracle.state().alarms_at(u64::MAX).is_empty(),
             };
             self.draw.around = around;
             self.refill();
@@ -280,11 +281,20 @@ impl Generator {
 
     fn compact(&mut self) -> Step {
         let physical = self.draw.rng.once_in(2);
+        let revision = self.draw.compact_revision();
+        // See the list of what scripts leave out.
+        if self.is_recreation(revision) {
+            return Step::Ask(Call::LeaseLeases);
+        }
         self.is_freeing |= !physical;
-        Step::Ask(Call::Compact(CompactionRequest {
-            revision: self.draw.compact_revision(),
-            physical,
-        }))
+        Step::Ask(Call::Compact(CompactionRequest { revision, physical }))
+    }
+
+    /// Whether a revision both deleted a key and wrote it.
+    fn is_recreation(&self, revision: i64) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut events = self.oracle.state().events(revision, revision).iter();
+        !events.all(|event| seen.insert(&event.kv.key))
     }
 
     fn hash_kv(&mut self) -> Step {

@@ -29,7 +29,7 @@ use std::time::Duration;
 pub use commands::command;
 pub use compare::{Difference, Met, Parties, compare};
 pub use generate::Generator;
-pub use intended::{INTENDED, Intended};
+pub use intended::{INTENDED, Intended, LEFT_OUT};
 pub use oracle::{Expected, Oracle, Planned, Settings};
 pub use player::{Reply, Seen};
 pub use step::{OWN_ID, Step};

@@ -34,6 +34,8 @@ pub(super) struct Around {
     pub(super) compacted: i64,
     pub(super) max_txn_ops: usize,
     pub(super) max_request_bytes: usize,
+    /// An alarm forbids what takes space.
+    pub(super) is_full: bool,
 }
 
 /// Draws requests.
@@ -226,11 +228,21 @@ impl Draw {
     }
 
     pub(super) fn txn(&mut self) -> TxnRequest {
-        match self.rng.below(60) {
+        let mut txn = match self.rng.below(60) {
             0 => self.big_txn(),
             1 | 2 if self.recreates => self.recreation(),
             _ => self.small_txn(0),
+        };
+        // See the list of what scripts leave out.
+        if deletes_to_the_end(&txn) {
+            keep_nothing(&mut txn);
         }
+        if self.around.is_full {
+            let is_nested = |op: &RequestOp| matches!(op.request, Some(Op::RequestTxn(_)));
+            txn.success.retain(|op| !is_nested(op));
+            txn.failure.retain(|op| !is_nested(op));
+        }
+        txn
     }
 
     /// As many operations as are allowed, or one more or less.
@@ -262,13 +274,8 @@ impl Draw {
             range_end: Bytes::from_static(b"\0"),
             prev_kv: self.rng.once_in(2),
         });
-        // A write that keeps what the transaction itself deleted ends etcd.
-        let put = PutRequest {
-            key,
-            value: self.value(),
-            lease: self.lease(),
-            ..PutRequest::default()
-        };
+        let mut put = self.put();
+        put.key = key;
         let mut ops = vec![delete, Op::RequestPut(put)];
         if self.rng.once_in(2) {
             ops.swap(0, 1);
@@ -342,6 +349,27 @@ impl Draw {
             0 => Bytes::new(),
             1 => Bytes::from_static(b"again"),
             _ => Bytes::from(format!("v{}", self.rng.below(self.written + 1))),
+        }
+    }
+}
+
+/// Whether a transaction deletes without an end anywhere. etcd does not see then that a write meets the deletion.
+fn deletes_to_the_end(txn: &TxnRequest) -> bool {
+    let mut ops = txn.success.iter().chain(&txn.failure);
+    ops.any(|op| match &op.request {
+        Some(Op::RequestDeleteRange(request)) => request.range_end[..] == b"\0"[..],
+        Some(Op::RequestTxn(nested)) => deletes_to_the_end(nested),
+        Some(Op::RequestPut(_) | Op::RequestRange(_)) | None => false,
+    })
+}
+
+/// Lets no write keep anything of its key: etcd ends itself if the transaction deleted it before.
+fn keep_nothing(txn: &mut TxnRequest) {
+    for op in txn.success.iter_mut().chain(&mut txn.failure) {
+        match &mut op.request {
+            Some(Op::RequestPut(request)) => (request.ignore_value, request.ignore_lease) = (false, false),
+            Some(Op::RequestTxn(nested)) => keep_nothing(nested),
+            Some(Op::RequestDeleteRange(_) | Op::RequestRange(_)) | None => {}
         }
     }
 }
