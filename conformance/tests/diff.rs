@@ -103,7 +103,11 @@ fn progress(kind: Kind, report: &Report, seconds: u64) {
     let Report {
         seed, requests, took, ..
     } = report;
-    let end = if report.divergence.is_some() { "DIFFERS" } else { "alike" };
+    let end = if report.divergence.is_some() {
+        "DIFFERS"
+    } else {
+        "alike"
+    };
     // Past the harness, which would show it only at the end.
     let _ = writeln!(
         io::stderr(),

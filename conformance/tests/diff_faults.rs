@@ -12,7 +12,7 @@ use quoin_runtime_sim::call::{Answer, Call, Refusal};
 /// What a server does that is as the model says.
 fn right(planned: &Planned) -> Seen {
     let reply = |expected: &Expected| match expected {
-        Expected::Known(reply) => reply.clone(),
+        Expected::Known(reply) => (**reply).clone(),
         Expected::Silent => Ok(Answer::Internal),
     };
     Seen {
@@ -91,7 +91,10 @@ fn ranges(seen: &mut Seen, change: impl Fn(&mut quoin_core::proto::etcdserverpb:
 }
 
 fn deliveries(seen: &mut Seen, change: impl Fn(&mut Vec<Delivered>)) {
-    seen.arrived.iter_mut().flat_map(|arrived| arrived.values_mut()).for_each(change);
+    seen.arrived
+        .iter_mut()
+        .flat_map(|arrived| arrived.values_mut())
+        .for_each(change);
 }
 
 #[track_caller]

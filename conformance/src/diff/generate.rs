@@ -303,6 +303,15 @@ impl Generator {
             self.is_freeing = false;
         }
         let revision = self.draw.revision();
+        let hashed = if revision == 0 {
+            self.oracle.state().revision()
+        } else {
+            revision
+        };
+        // See the list of what scripts leave out.
+        if self.is_recreation(hashed) {
+            return Step::Ask(Call::LeaseLeases);
+        }
         Step::Ask(Call::HashKv(HashKvRequest { revision }))
     }
 

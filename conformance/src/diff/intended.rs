@@ -25,7 +25,6 @@ pub struct Intended {
 /// Takes the difference out of etcd's answer and another; says whether it was there.
 #[derive(Debug)]
 enum Level {
-    Delivery(fn(&mut Delivered, &mut Delivered) -> bool),
     Progress,
     Reply(fn(&Step, &mut Reply, &mut Reply) -> bool),
 }
@@ -60,12 +59,6 @@ pub const INTENDED: &[Intended] = &[
         level: Level::Reply(order_of_leases),
     },
     Intended {
-        name: "events before their watch",
-        reason: "etcd does not cut a response into fragments if it was ready before the answer that the watch was made, \
-                 which is a race inside etcd.",
-        level: Level::Delivery(uncut),
-    },
-    Intended {
         name: PROGRESS_AFTER_COMPACTION,
         reason: "Once a compaction ended a watch, etcd answers no request for progress on that stream any more, unless the \
                  client cancels what has ended: clients that rely on progress would wait for ever. Quoin answers.",
@@ -85,6 +78,10 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
         "etcd frees the new value with the old and ends itself when the key is read. Quoin keeps it.",
     ),
     (
+        "a hash at exactly the revision of such a transaction",
+        "etcd reckons that the key is not there, which shows in the hash if no other key is. Quoin counts it.",
+    ),
+    (
         "a write in a nested transaction while there is no space",
         "etcd 3.5 looks at the outer operations only and lets it through; later versions and Quoin refuse it.",
     ),
@@ -101,17 +98,6 @@ pub(super) fn level_replies(step: &Step, real: &mut Reply, other: &mut Reply, mu
     for entry in INTENDED {
         if let Level::Reply(level) = entry.level
             && level(step, real, other)
-        {
-            met(entry.name);
-        }
-    }
-}
-
-/// Levels all intended differences between two responses of a watch, and tells which were there.
-pub(super) fn level_deliveries(real: &mut Delivered, other: &mut Delivered, mut met: impl FnMut(&'static str)) {
-    for entry in INTENDED {
-        if let Level::Delivery(level) = entry.level
-            && level(real, other)
         {
             met(entry.name);
         }
@@ -245,14 +231,6 @@ fn equals(request: &RangeRequest, real: &mut RangeResponse, other: &mut RangeRes
 enum Rank {
     Number(i64),
     Value(bytes::Bytes),
-}
-
-fn uncut(real: &mut Delivered, other: &mut Delivered) -> bool {
-    let differs = real.pieces == 1 && other.pieces > 1;
-    if differs {
-        real.pieces = other.pieces;
-    }
-    differs
 }
 
 #[cfg(test)]

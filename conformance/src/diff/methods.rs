@@ -7,7 +7,7 @@ use quoin_runtime_sim::call::{Answer, Call, Refusal};
 use super::wire::{Exchange, Wire, decoded};
 
 /// Sends a call. A keepalive is a stream of one request.
-pub(super) async fn send(wire: &mut Wire, call: &Call) -> Result<Exchange, Refusal> {
+pub(super) async fn send(wire: &Wire, call: &Call) -> Result<Exchange, Refusal> {
     match call {
         Call::Alarm(request) => wire.call("/etcdserverpb.Maintenance/Alarm", request, true).await,
         Call::Compact(request) => wire.call("/etcdserverpb.KV/Compact", request, true).await,
@@ -32,7 +32,10 @@ pub(super) async fn send(wire: &mut Wire, call: &Call) -> Result<Exchange, Refus
         Call::MoveLeader(request) => wire.call("/etcdserverpb.Maintenance/MoveLeader", request, true).await,
         Call::Put(request) => wire.call("/etcdserverpb.KV/Put", request, true).await,
         Call::Range(request) => wire.call("/etcdserverpb.KV/Range", request, true).await,
-        Call::Status => wire.call("/etcdserverpb.Maintenance/Status", &StatusRequest {}, true).await,
+        Call::Status => {
+            wire.call("/etcdserverpb.Maintenance/Status", &StatusRequest {}, true)
+                .await
+        }
         Call::Txn(request) => wire.call("/etcdserverpb.KV/Txn", request, true).await,
     }
 }

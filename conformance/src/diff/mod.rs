@@ -97,7 +97,10 @@ impl fmt::Display for Divergence {
         let difference = self.shrunk.as_ref().unwrap_or(&self.found);
         writeln!(out, "{difference}")?;
         if self.shrunk.is_none() {
-            writeln!(out, "(that was in the whole script; what follows shows it only sometimes)")?;
+            writeln!(
+                out,
+                "(that was in the whole script; what follows shows it only sometimes)"
+            )?;
         }
         writeln!(out, "# servers with {}", self.settings.flags().join(" "))?;
         for step in &self.script {
@@ -286,7 +289,9 @@ impl Pair {
             let (lots, to_play) = sync_channel(2);
             let (to_tell, seen) = sync_channel(2);
             scope.spawn(move || {
-                let played = launch.start().and_then(|server| serve(&server, &to_play, &to_tell, distort));
+                let played = launch
+                    .start()
+                    .and_then(|server| serve(&server, &to_play, &to_tell, distort));
                 if let Err(trouble) = played {
                     let _ = to_tell.send(Err(trouble));
                 }

@@ -58,9 +58,15 @@ impl Default for Settings {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expected {
     /// This is the answer, whoever answers.
-    Known(Result<Answer, Refusal>),
+    Known(Box<Result<Answer, Refusal>>),
     /// It does not know: the servers must agree all the same.
     Silent,
+}
+
+impl Expected {
+    fn known(reply: Result<Answer, Refusal>) -> Self {
+        Self::Known(Box::new(reply))
+    }
 }
 
 /// A step, what is waited for before it, and what must be answered.
@@ -168,7 +174,7 @@ impl Oracle {
         match step {
             Step::Ask(Call::MemberList(_) | Call::Status) | Step::Defragment => vec![Expected::Silent],
             Step::Ask(Call::HashKv(request)) if self.remembered.contains(&request.revision) => vec![Expected::Silent],
-            Step::Ask(call) => vec![Expected::Known(self.ask(call))],
+            Step::Ask(call) => vec![Expected::known(self.ask(call))],
             Step::Brief(request) => self.brief(*request),
             Step::Expire { id, ttl, keys } => self.expire(*id, *ttl, keys),
             Step::Pause => Vec::new(),
@@ -206,12 +212,12 @@ impl Oracle {
         let mut replies = Vec::new();
         if grant.is_ok() {
             let revoke = self.ask(&Call::LeaseRevoke(LeaseRevokeRequest { id }));
-            replies.push(Expected::Known(revoke));
+            replies.push(Expected::known(revoke));
         }
         if let Ok(Answer::LeaseGrant(response)) = &mut grant {
             response.id = request.id;
         }
-        replies.insert(0, Expected::Known(grant));
+        replies.insert(0, Expected::known(grant));
         replies
     }
 
@@ -224,7 +230,7 @@ impl Oracle {
         let _ = self.ask(&Call::LeaseRevoke(LeaseRevokeRequest { id }));
         replies.push(Ok(Answer::Internal));
         replies.push(self.ask(&Call::LeaseTimeToLive(LeaseTimeToLiveRequest { id, keys: true })));
-        replies.into_iter().map(Expected::Known).collect()
+        replies.into_iter().map(Expected::known).collect()
     }
 }
 

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use quoin_core::proto::etcdserverpb::watch_request::RequestUnion;
 use quoin_core::proto::etcdserverpb::{
-    AlarmRequest, DefragmentRequest, DefragmentResponse, LeaseGrantRequest, LeaseRevokeRequest,
-    LeaseTimeToLiveRequest, RangeRequest, StatusRequest, StatusResponse, WatchCancelRequest, WatchCreateRequest,
-    WatchRequest, WatchResponse,
+    AlarmRequest, DefragmentRequest, DefragmentResponse, LeaseGrantRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest,
+    RangeRequest, StatusRequest, StatusResponse, WatchCancelRequest, WatchCreateRequest, WatchRequest, WatchResponse,
 };
 use quoin_runtime_sim::call::{Answer, Call, Refusal};
 
@@ -18,7 +17,7 @@ use super::methods;
 use super::normal::Identity;
 use super::oracle::{Planned, expiring_put};
 use super::step::{OWN_ID, Step};
-use super::watching::{Deliveries, Delivered, Due};
+use super::watching::{Delivered, Deliveries, Due};
 use super::wire::{Exchange, NO_ANSWER, Wire, decoded, refusal};
 use crate::server::Server;
 use crate::trouble::{During as _, Trouble};
@@ -70,7 +69,7 @@ struct Stream {
 
 impl Player {
     pub(super) async fn connect(server: &Server) -> Result<Self, Trouble> {
-        let mut wire = Wire::connect(server.address()).await?;
+        let wire = Wire::connect(server.address()).await?;
         let status: StatusResponse = wire
             .ask("/etcdserverpb.Maintenance/Status", &StatusRequest {})
             .await
@@ -101,7 +100,10 @@ impl Player {
                 None => None,
             };
             let together = |planned: &&Planned| planned.step.goes_together();
-            let more = rest[1..].iter().take(MOST_TOGETHER - 1).take_while(|planned| planned.due.is_none());
+            let more = rest[1..]
+                .iter()
+                .take(MOST_TOGETHER - 1)
+                .take_while(|planned| planned.due.is_none());
             let count = if together(&first) {
                 1 + more.take_while(together).count()
             } else {
@@ -124,7 +126,7 @@ impl Player {
     }
 
     /// Sends them all before it waits for the first.
-    async fn together(&mut self, script: &[Planned]) -> Vec<Seen> {
+    async fn together(&self, script: &[Planned]) -> Vec<Seen> {
         let mut under_way = Vec::with_capacity(script.len());
         for planned in script {
             under_way.push(match &planned.step {
@@ -172,12 +174,12 @@ impl Player {
         }
     }
 
-    async fn ask(&mut self, call: &Call) -> Reply {
+    async fn ask(&self, call: &Call) -> Reply {
         let exchange = self.send(call).await?;
         self.finish(call, exchange).await
     }
 
-    async fn send(&mut self, call: &Call) -> Result<Exchange, Refusal> {
+    async fn send(&self, call: &Call) -> Result<Exchange, Refusal> {
         if let Call::Alarm(request) = call
             && request.member_id == OWN_ID
         {
@@ -185,18 +187,18 @@ impl Player {
                 member_id: self.identity.member,
                 ..*request
             });
-            return methods::send(&mut self.wire, &own).await;
+            return methods::send(&self.wire, &own).await;
         }
-        methods::send(&mut self.wire, call).await
+        methods::send(&self.wire, call).await
     }
 
-    async fn finish(&mut self, call: &Call, exchange: Exchange) -> Reply {
+    async fn finish(&self, call: &Call, exchange: Exchange) -> Reply {
         let answer = methods::read(call, exchange.only().await?)?;
         let lapse = self.began.elapsed().as_secs() as i64;
         Ok(self.identity.normal(answer, lapse))
     }
 
-    async fn brief(&mut self, request: LeaseGrantRequest) -> Vec<Reply> {
+    async fn brief(&self, request: LeaseGrantRequest) -> Vec<Reply> {
         let mut grant = self.ask(&Call::LeaseGrant(request)).await;
         let mut revoke = None;
         if let Ok(Answer::LeaseGrant(response)) = &mut grant {
@@ -210,7 +212,7 @@ impl Player {
         std::iter::once(grant).chain(revoke).collect()
     }
 
-    async fn expire(&mut self, id: i64, ttl: i64, keys: &[Bytes]) -> Vec<Reply> {
+    async fn expire(&self, id: i64, ttl: i64, keys: &[Bytes]) -> Vec<Reply> {
         let began = wait::now();
         let grant = self.ask(&Call::LeaseGrant(LeaseGrantRequest { ttl, id })).await;
         let granted = match &grant {
@@ -274,7 +276,9 @@ impl Player {
         let identity = &self.identity;
         let mut all = Deliveries::new();
         for (number, stream) in self.streams.iter_mut().filter(|(number, _)| **number != CANARY) {
-            stream.receive(counts.get(number).copied().unwrap_or(0), EVENTS_LIMIT).await;
+            stream
+                .receive(counts.get(number).copied().unwrap_or(0), EVENTS_LIMIT)
+                .await;
             let may_come = due.is_last || due.excused.contains_key(number);
             let patience = if may_come { SILENCE } else { Duration::ZERO };
             stream.receive(usize::MAX, patience).await;

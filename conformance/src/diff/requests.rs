@@ -47,6 +47,8 @@ pub(super) struct Draw {
     written: u64,
     /// Transactions delete and write again what they deleted, which only some seeds do.
     recreates: bool,
+    /// Many values are big, which makes responses come in pieces.
+    is_big: bool,
 }
 
 impl Draw {
@@ -57,19 +59,20 @@ impl Draw {
             keys.swap_remove(rng.below(keys.len() as u64) as usize);
         }
         let recreates = rng.once_in(2);
+        let is_big = rng.once_in(8);
         Self {
             rng,
             around: Around::default(),
             keys,
             written: 0,
             recreates,
+            is_big,
         }
     }
 
     /// One that can be written.
     pub(super) fn plain_key(&mut self) -> Bytes {
-        let key: &'static [u8] = *self.rng.pick(&self.keys);
-        Bytes::from_static(key)
+        Bytes::from_static(self.rng.pick::<&'static [u8]>(&self.keys))
     }
 
     fn key(&mut self) -> Bytes {
@@ -132,6 +135,7 @@ impl Draw {
             0..20 => Bytes::new(),
             20..40 => Bytes::from_static(b"again"),
             40..50 => Bytes::from(vec![self.rng.bits() as u8, 0, 0xff, b'\n']),
+            50..80 if self.is_big => vec![b'w'; (limit - 1_000) as usize].into(),
             50 => vec![b'x'; (limit - 1_000 - self.rng.below(20_000)) as usize].into(),
             51 => vec![b'y'; (limit + 100 + self.rng.below(1_000)) as usize].into(),
             52 => vec![b'z'; self.rng.below(3_000) as usize].into(),
@@ -336,7 +340,11 @@ impl Draw {
             _ => None,
         };
         Compare {
-            result: if self.rng.once_in(50) { 9 } else { self.rng.below(4) as i32 },
+            result: if self.rng.once_in(50) {
+                9
+            } else {
+                self.rng.below(4) as i32
+            },
             target: if self.rng.once_in(80) { 9 } else { target },
             key,
             range_end,

@@ -52,7 +52,11 @@ pub(super) fn shrink(
             }
         }
         if !found || size > steps.len() {
-            size = if size == 1 { 0 } else { size.min(steps.len()).div_ceil(2) };
+            size = if size == 1 {
+                0
+            } else {
+                size.min(steps.len()).div_ceil(2)
+            };
         }
     }
     simplify(steps, deadline, differs)
@@ -196,9 +200,9 @@ mod tests {
                 asked += 1;
                 let written = steps.iter().position(|step| *step == put("17".to_owned()));
                 let revision = written.map(|at| at as i64 + 2);
-                Ok(steps.iter().any(
-                    |step| matches!(step, Step::Ask(Call::Range(range)) if Some(range.revision) == revision),
-                ))
+                Ok(steps
+                    .iter()
+                    .any(|step| matches!(step, Step::Ask(Call::Range(range)) if Some(range.revision) == revision)))
             },
         )
         .unwrap();

@@ -96,12 +96,7 @@ impl Step {
                     visit(&mut create.start_revision);
                 }
             }
-            Self::Ask(_)
-            | Self::Brief(_)
-            | Self::Defragment
-            | Self::Expire { .. }
-            | Self::Pause
-            | Self::Reset(_) => {}
+            Self::Ask(_) | Self::Brief(_) | Self::Defragment | Self::Expire { .. } | Self::Pause | Self::Reset(_) => {}
         }
     }
 }
@@ -172,7 +167,16 @@ mod tests {
         for (before, now) in [(1, 1), (2, 2), (4, 2), (5, 3)] {
             moves.note(before, now);
         }
-        let table = [(-7, -7), (0, 0), (2, 2), (3, 2), (4, 2), (5, 3), (9, 7), (i64::MAX, i64::MAX - 2)];
+        let table = [
+            (-7, -7),
+            (0, 0),
+            (2, 2),
+            (3, 2),
+            (4, 2),
+            (5, 3),
+            (9, 7),
+            (i64::MAX, i64::MAX - 2),
+        ];
         for (named, expected) in table {
             let mut step = Step::Ask(Call::Compact(CompactionRequest {
                 revision: named,

@@ -195,7 +195,11 @@ impl Watching {
 
     /// Everything from the start of a watch until now, or the end of it if that is compacted.
     fn catch_up(&mut self, state: &State, stream: u8, id: i64) {
-        let Some(watcher) = self.streams.get_mut(&stream).and_then(|stream| stream.watchers.get_mut(&id)) else {
+        let Some(watcher) = self
+            .streams
+            .get_mut(&stream)
+            .and_then(|stream| stream.watchers.get_mut(&id))
+        else {
             return;
         };
         let compacted = state.compact_revision_at(state.applied_index());

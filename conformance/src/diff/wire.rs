@@ -63,7 +63,7 @@ impl Wire {
     }
 
     /// Sends the first message of a call, and says that it is the last if `ends`.
-    pub(super) async fn call(&mut self, path: &str, message: &impl Message, ends: bool) -> Result<Exchange, Refusal> {
+    pub(super) async fn call(&self, path: &str, message: &impl Message, ends: bool) -> Result<Exchange, Refusal> {
         let request = Request::post(format!("http://{}{path}", self.authority))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
@@ -84,11 +84,7 @@ impl Wire {
     }
 
     /// Sends a request and waits for its only answer.
-    pub(super) async fn ask<M: Message + Default>(
-        &mut self,
-        path: &str,
-        message: &impl Message,
-    ) -> Result<M, Refusal> {
+    pub(super) async fn ask<M: Message + Default>(&self, path: &str, message: &impl Message) -> Result<M, Refusal> {
         decoded(self.call(path, message, true).await?.only().await?)
     }
 }

@@ -11,8 +11,8 @@ use quoin_core::proto::etcdserverpb::request_op::Request as Op;
 use quoin_core::proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest};
 
 use super::refusal::{
-    BAD_MEMBER_URLS, DUPLICATE_KEY, EMPTY_KEY, INVALID_SORT, KEY_NOT_FOUND, LEASE_PROVIDED,
-    TOO_MANY_OPS, VALUE_PROVIDED,
+    BAD_MEMBER_URLS, DUPLICATE_KEY, EMPTY_KEY, INVALID_SORT, KEY_NOT_FOUND, LEASE_PROVIDED, TOO_MANY_OPS,
+    VALUE_PROVIDED,
 };
 use crate::call::{Call, Refusal};
 

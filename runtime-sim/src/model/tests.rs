@@ -368,7 +368,12 @@ fn a7_a_transaction_that_cannot_be_done_does_nothing() {
 #[test]
 fn a7_of_several_faults_writes_are_told_of_first() {
     let mut state = after([Call::Put(put("a", "1"))]);
-    let future = || Op::RequestRange(RangeRequest { revision: 9, ..range("a", "") });
+    let future = || {
+        Op::RequestRange(RangeRequest {
+            revision: 9,
+            ..range("a", "")
+        })
+    };
     let keeps = |lease| {
         Op::RequestPut(PutRequest {
             lease,
@@ -377,7 +382,10 @@ fn a7_of_several_faults_writes_are_told_of_first() {
         })
     };
     let table = [
-        (txn([future(), Op::RequestPut(leased("a", 9))]), "etcdserver: requested lease not found"),
+        (
+            txn([future(), Op::RequestPut(leased("a", 9))]),
+            "etcdserver: requested lease not found",
+        ),
         (
             txn([future(), Op::RequestTxn(txn([keeps(0)]))]),
             "etcdserver: key not found",
