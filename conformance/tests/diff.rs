@@ -135,7 +135,7 @@ fn a_fault_is_found_and_its_script_shrunk() {
         (difference.between, difference.about.as_str()),
         (Parties::EtcdAndOurs, "Range")
     );
-    assert!(difference.shown.contains("-         more: true"), "{difference}");
+    assert!(difference.shown.contains("more: true"), "{difference}");
     // Two keys and a range with a limit.
     assert!(divergence.script.len() <= 3, "{divergence}");
 }

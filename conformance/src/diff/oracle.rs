@@ -266,7 +266,22 @@ fn proposal_bytes(call: &Call) -> usize {
         Call::Txn(request) => entry.txn = Some(request.clone()),
         Call::DeleteRange(request) => entry.delete_range = Some(request.clone()),
         // All others are small.
-        _ => return 0,
+        Call::Alarm(_)
+        | Call::Compact(_)
+        | Call::HashKv(_)
+        | Call::LeaseGrant(_)
+        | Call::LeaseKeepAlive { .. }
+        | Call::LeaseLeases
+        | Call::LeaseRevoke(_)
+        | Call::LeaseTimeToLive(_)
+        | Call::MemberAdd(_)
+        | Call::MemberList(_)
+        | Call::MemberPromote(_)
+        | Call::MemberRemove(_)
+        | Call::MemberUpdate(_)
+        | Call::MoveLeader(_)
+        | Call::Range(_)
+        | Call::Status => return 0,
     }
     entry.encoded_len()
 }

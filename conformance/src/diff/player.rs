@@ -125,21 +125,19 @@ impl Player {
         seen
     }
 
-    /// Sends them all before it waits for the first.
+    /// Sends questions, all before it waits for the first answer.
     async fn together(&self, script: &[Planned]) -> Vec<Seen> {
         let mut under_way = Vec::with_capacity(script.len());
         for planned in script {
-            under_way.push(match &planned.step {
-                Step::Ask(call) => self.send(call).await,
-                _ => Err(refusal(NO_ANSWER, "it has to go alone")),
-            });
+            if let Step::Ask(call) = &planned.step {
+                under_way.push((call, self.send(call).await));
+            }
         }
         let mut seen = Vec::with_capacity(script.len());
-        for (planned, exchange) in script.iter().zip(under_way) {
-            let reply = match (&planned.step, exchange) {
-                (Step::Ask(call), Ok(exchange)) => self.finish(call, exchange).await,
-                (_, Ok(_)) => Err(refusal(NO_ANSWER, "it has to go alone")),
-                (_, Err(refusal)) => Err(refusal),
+        for (call, exchange) in under_way {
+            let reply = match exchange {
+                Ok(exchange) => self.finish(call, exchange).await,
+                Err(refusal) => Err(refusal),
             };
             seen.push(Seen {
                 arrived: None,
