@@ -1,12 +1,16 @@
-//! Runs simulations from the command line: `quoin-runtime-sim crash --crashes N --seed S`, or one run of them again.
+//! Runs simulations from the command line: whole clusters (`run`, `replay`, `faults`), or one member that dies (`crash`).
 
 use std::process::ExitCode;
 
 use quoin_runtime_sim::campaign::{Campaign, Case, run};
+use quoin_runtime_sim::cluster::campaign::command;
 use quoin_runtime_sim::trace::Trace;
 use quoin_runtime_sim::world::Lies;
 
 const USAGE: &str = "usage:
+  quoin-runtime-sim run --seeds N [--from S] [--members M]   clusters, one for each seed
+  quoin-runtime-sim replay S [--members M] [--trace]         one of them again
+  quoin-runtime-sim faults [--seeds N] [--from S]            how often each kind of fault strikes
   quoin-runtime-sim crash [--crashes N] [--seed S]     a campaign
   quoin-runtime-sim crash --long S [--trace]           one long run
   quoin-runtime-sim crash --short S [--at P] [--trace] one short run, dying at point P";
@@ -17,9 +21,13 @@ fn main() -> ExitCode {
         let at = args.iter().position(|arg| arg == name)?;
         args.get(at + 1)?.parse::<u64>().ok()
     };
-    if args.first().is_none_or(|command| command != "crash") {
-        eprintln!("{USAGE}");
-        return ExitCode::from(2);
+    match args.first().map(String::as_str) {
+        Some("crash") => {}
+        Some(name @ ("run" | "replay" | "faults")) => return command(name, &args[1..]),
+        Some(_) | None => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
     }
     let long = number("--long").map(|seed| Case::Long { seed });
     let short = number("--short").map(|seed| Case::Short {

@@ -70,10 +70,14 @@ pub enum Observation<'a> {
         /// The batch.
         batch: BatchId,
     },
-    /// A member took over a received snapshot instead of its log up to there.
+    /// A member hands a received snapshot to its log, instead of everything up to there.
     Installed {
         /// The member.
         member: MemberId,
+        /// Its place among the batches.
+        batch: BatchId,
+        /// Term, vote and commit index, if they changed.
+        hard_state: Option<&'a HardState>,
         /// The last entry it covers.
         index: u64,
         /// Its term.

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use quoin_core::config::Config;
+use quoin_core::id::{ClusterId, MemberId};
 use quoin_core::member::{BatchId, Recovered};
 use quoin_core::node::{Done, Effect, Input, Node};
 use quoin_core::store::View;
@@ -221,6 +222,10 @@ impl Reports {
 
 /// A member that runs.
 pub struct Process {
+    /// Which member it is.
+    pub member: MemberId,
+    /// Its cluster.
+    pub cluster: ClusterId,
     node: Node,
     /// The log's lane.
     pub log: Post<Log>,
@@ -238,13 +243,27 @@ impl Process {
     /// # Errors
     /// Why it does not start.
     pub fn boot(site: &Site, unix_ms: u64, seed: u64) -> Result<(Self, Start), BootError> {
+        Self::boot_among(site, unix_ms, seed, None)
+    }
+
+    /// Starts the member, who may `ask` others.
+    ///
+    /// # Errors
+    /// Why it does not start.
+    pub fn boot_among(
+        site: &Site,
+        unix_ms: u64,
+        seed: u64,
+        ask: Option<&boot::Ask<'_>>,
+    ) -> Result<(Self, Start), BootError> {
         let reports = Reports::default();
         let keep = keep(site, &reports);
         let world = boot::World {
             disk: Arc::new(site.disk.clone()),
             open_table: &|path: &Path| site.table.open(&site.disk, path),
-            resolve: &|_| Ok("127.0.0.1:2380".to_owned()),
-            ask: None,
+            // Addresses are numbers here, or stand for themselves.
+            resolve: &|url| Ok(url.authority().unwrap_or_default().to_owned()),
+            ask,
             notify: &|_| {},
         };
         let booted = boot::boot(&site.config, store_config(&site.config), keep.clone(), &world)?;
@@ -255,7 +274,7 @@ impl Process {
             log,
             table,
             lock,
-            cluster: _,
+            cluster,
             peers: _,
         } = booted;
         let start = Start {
@@ -267,6 +286,8 @@ impl Process {
         let node = Node::start(config, recovered, store, seed, unix_ms, site.hand.now())?;
         Ok((
             Self {
+                member,
+                cluster,
                 node,
                 log: Post::new(log),
                 rows: Post::new(rows),
@@ -277,9 +298,19 @@ impl Process {
         ))
     }
 
-    /// One turn of the node.
+    /// One turn of the node, checked.
     pub fn turn(&mut self, now: Instant, inputs: Vec<Input>, effects: &mut Vec<Effect>) {
+        self.step(now, inputs, effects);
+        self.check();
+    }
+
+    /// One turn of the node.
+    pub fn step(&mut self, now: Instant, inputs: impl IntoIterator<Item = Input>, effects: &mut Vec<Effect>) {
         self.node.step(now, inputs, effects);
+    }
+
+    /// Asserts what holds between turns.
+    pub fn check(&self) {
         self.node.check();
     }
 
@@ -307,6 +338,17 @@ impl Process {
         if let Some(batch) = batch {
             self.reports.push(Done::Persisted { batch });
         }
+    }
+
+    /// The last batch among the first `count` jobs of the log.
+    #[must_use]
+    pub fn last_batch(&self, count: usize) -> Option<BatchId> {
+        let jobs = self.log.jobs.iter().take(count);
+        let batches = jobs.filter_map(|job| match job {
+            WalJob::Install { batch, .. } | WalJob::Save { batch, .. } => Some(*batch),
+            WalJob::Snapshot { .. } => None,
+        });
+        batches.max()
     }
 
     /// Queues work for the log.

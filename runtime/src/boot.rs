@@ -494,19 +494,21 @@ impl Site<'_> {
             None => restart(read)?,
         };
         let mut log = Log::resume(Arc::clone(&self.world.disk), &dirs.wal, &replay, self.keep.clone())?;
-        if appended > 0 {
+        // The commit index is not written with every entry; whatever was applied was committed. Now it is written: a snapshot
+        // that is taken before anything else is committed counts only if the log says that it was.
+        let applied = HardState {
+            commit: hard_state.commit.max(store.consistent_index()),
+            ..hard_state
+        };
+        if appended > 0 || applied.commit > hard_state.commit {
             log.save([Save {
                 marker: None,
                 entries: &entries[entries.len() - appended..],
-                state: Some(hard_state),
+                state: Some(applied),
             }])?;
         }
         let recovered = Recovered {
-            // The commit index is not synced by itself; whatever was applied was committed.
-            hard_state: HardState {
-                commit: hard_state.commit.max(store.consistent_index()),
-                ..hard_state
-            },
+            hard_state: applied,
             snapshot_index: snapshot.index,
             snapshot_term: snapshot.term,
             entries,

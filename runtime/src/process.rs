@@ -59,7 +59,12 @@ pub fn main(
     start: impl FnOnce(Clock) -> io::Result<Host>,
 ) -> ExitCode {
     // No program that users run can be made to misbehave on purpose: one with the mutants in it does not compile.
-    const { assert!(!quoin_core::mutant::AVAILABLE, "programs for users are built without the feature `mutants`") };
+    const {
+        assert!(
+            !quoin_core::mutant::AVAILABLE,
+            "programs for users are built without the feature `mutants`"
+        )
+    };
     let args: Vec<String> = args.into_iter().collect();
     let env: BTreeMap<String, String> = env.into_iter().collect();
     let default_host = default_host();

@@ -1,12 +1,16 @@
 //! The leader's work on leases: it counts their time from when it has opened its term, ends those whose time is up, and
 //! writes down what is left of long ones.
 
+use std::collections::BTreeSet;
+
+use raft::GetEntriesContext;
+
 use crate::limits::{LEASE_CHECKPOINT_BATCH_LEASES, LEASE_EXPIRE_BATCH_LEASES, LEASE_REVOKE_INFLIGHT_REQUESTS};
 use crate::proto::etcdserverpb::{InternalRaftRequest, LeaseCheckpoint, LeaseCheckpointRequest, LeaseRevokeRequest};
 use crate::time::Instant;
 
 use super::lessor::{EXPIRY_INTERVAL, Lessor, Renewal};
-use super::{Member, Origin, Reader, Timer};
+use super::{Member, Origin, Reader, Timer, requests};
 
 impl Member {
     /// A lease was granted.
@@ -70,10 +74,11 @@ impl Member {
             }
             return;
         }
+        let ending = self.leases_ending();
         while self.revocations.proposed < LEASE_REVOKE_INFLIGHT_REQUESTS
             && let Some(id) = self.revocations.waiting.pop_front()
         {
-            if !self.lessor.is_expired(now, id) {
+            if !self.lessor.is_expired(now, id) || ending.contains(&id) {
                 continue;
             }
             let revoke = LeaseRevokeRequest { id };
@@ -86,6 +91,16 @@ impl Member {
             }
             self.revocations.proposed += 1;
         }
+    }
+
+    /// The leases whose end is in the log, or on its way there, and not applied. Behind it there may be a new lease of the
+    /// same id, which a second revocation would end: a leader whose own disk is slow lags behind what the others commit.
+    fn leases_ending(&self) -> BTreeSet<i64> {
+        let log = &self.raft.raft.raft_log;
+        let unapplied = log.entries(log.applied + 1, None, GetEntriesContext::empty(false));
+        let unapplied = unapplied.unwrap_or_default();
+        let entries = unapplied.iter().chain(self.proposals.unsent());
+        entries.filter_map(requests::lease_ended_by).collect()
     }
 
     /// Leadership was confirmed after this member may have slept, or could not be.
@@ -105,6 +120,13 @@ impl Member {
     pub(super) fn demote_lessor(&mut self) {
         self.lessor.demote();
         self.revocations.waiting.clear();
+        // A new leader gives every lease its time again; what this one found expired is not to be passed on.
+        for origin in self
+            .proposals
+            .withdraw(|origin| matches!(origin, Origin::Checkpoint | Origin::Revoke(_)))
+        {
+            self.settle(origin, false);
+        }
         self.timers.clear(Timer::Expiry);
     }
 

@@ -122,6 +122,21 @@ impl Proposals {
         taken
     }
 
+    /// What waits to be sent.
+    pub(crate) fn unsent(&self) -> impl Iterator<Item = &Entry> {
+        let waiting = self.unsent.iter().filter(|(id, _)| self.flights.contains_key(id));
+        waiting.map(|(_, entry)| entry)
+    }
+
+    /// Gives up what waits to be sent on such behalf.
+    pub(crate) fn withdraw(&mut self, is_void: impl Fn(Origin) -> bool) -> Vec<Origin> {
+        let waiting = self.unsent.iter().map(|(id, _)| *id);
+        let void = |id: &u64| self.flights.get(id).is_some_and(|flight| is_void(flight.origin));
+        let void: Vec<u64> = waiting.filter(void).collect();
+        let flights = void.into_iter().filter_map(|id| self.resolve(id));
+        flights.map(|flight| flight.origin).collect()
+    }
+
     /// Whether anything waits to be sent, but for membership changes that may have to wait for each other.
     pub(crate) fn has_unsent(&self) -> bool {
         !self.unsent.is_empty()
@@ -323,5 +338,18 @@ mod tests {
         for (row, (found, expected)) in table.into_iter().enumerate() {
             assert_eq!(found, expected, "row {row}");
         }
+    }
+
+    #[test]
+    fn what_a_deposed_leader_meant_to_end_is_not_sent_any_more() {
+        let mut proposals = Proposals::default();
+        for (id, origin) in [(1, Origin::Revoke(7)), (2, Origin::Client(Token(1))), (3, Origin::Checkpoint)] {
+            proposals.add(id, origin, at(0), at(9), Entry::default());
+        }
+        let is_void = |origin| matches!(origin, Origin::Checkpoint | Origin::Revoke(_));
+        assert_eq!(proposals.withdraw(is_void), [Origin::Revoke(7), Origin::Checkpoint]);
+        assert_eq!(proposals.unsent().count(), 1);
+        assert_eq!(proposals.take_unsent(1_000, true).len(), 1);
+        proposals.check();
     }
 }

@@ -305,7 +305,7 @@ impl Member {
     }
 
     /// What the end of a proposal means to the member itself.
-    fn settle(&mut self, origin: Origin, applied: bool) {
+    pub(super) fn settle(&mut self, origin: Origin, applied: bool) {
         match origin {
             Origin::Publish if applied => self.published = true,
             Origin::Publish => self.timers.set(Timer::Publish, Instant::ZERO),
@@ -404,6 +404,15 @@ pub(super) fn id_of(entry: &Entry) -> Option<u64> {
     } else {
         Some(ConfChange::decode(entry.data.clone()).ok()?.id)
     }
+}
+
+/// The lease that an entry ends, if it ends one.
+pub(super) fn lease_ended_by(entry: &Entry) -> Option<i64> {
+    if entry.entry_type != EntryType::EntryNormal as i32 {
+        return None;
+    }
+    let request = InternalRaftRequest::decode(entry.data.clone()).ok()?;
+    request.lease_revoke.map(|revoke| revoke.id)
 }
 
 /// A change of membership, as far as its precaution goes.

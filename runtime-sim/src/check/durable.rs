@@ -12,6 +12,8 @@ struct Batch {
     hard_state: Option<HardState>,
     /// Index of the first entry; 0 where there is none.
     first: u64,
+    /// The snapshot that takes the log's place, by its index.
+    snapshot: Option<u64>,
     terms: Vec<u64>,
 }
 
@@ -42,6 +44,7 @@ impl Durable {
             id,
             hard_state,
             first: entries.first().map_or(0, |entry| entry.index),
+            snapshot: None,
             terms: entries.iter().map(|entry| entry.term).collect(),
         });
     }
@@ -50,6 +53,10 @@ impl Durable {
     pub(super) fn durable(&mut self, id: BatchId) {
         while let Some(batch) = self.waiting.pop_front_if(|batch| batch.id <= id) {
             self.hard_state = batch.hard_state.unwrap_or(self.hard_state);
+            if let Some(index) = batch.snapshot {
+                self.base = index;
+                self.terms.clear();
+            }
             if let Some(place) = batch.first.checked_sub(self.base + 1) {
                 self.terms.truncate(usize::try_from(place).unwrap_or(usize::MAX));
                 self.terms.extend(batch.terms);
@@ -57,13 +64,15 @@ impl Durable {
         }
     }
 
-    /// A snapshot takes the log's place.
-    pub(super) fn installed(&mut self, index: u64) {
-        self.base = index;
-        self.terms.clear();
-        for batch in &mut self.waiting {
-            batch.first = 0;
-        }
+    /// A snapshot that takes the log's place was handed to the disk.
+    pub(super) fn installed(&mut self, id: BatchId, hard_state: Option<HardState>, index: u64) {
+        self.waiting.push_back(Batch {
+            id,
+            hard_state,
+            first: 0,
+            snapshot: Some(index),
+            terms: Vec::new(),
+        });
     }
 
     /// The last durable entry.
@@ -88,8 +97,8 @@ impl Durable {
     /// The last entry that must be read back as it is, whatever of the waiting batches reached the disk.
     #[must_use]
     pub fn bound(&self) -> u64 {
-        let rewritten = self.waiting.iter().filter(|batch| batch.first > 0);
-        let kept = rewritten.map(|batch| batch.first - 1).min();
+        let kept = |batch: &Batch| batch.snapshot.or_else(|| batch.first.checked_sub(1));
+        let kept = self.waiting.iter().filter_map(kept).min();
         kept.map_or(self.last(), |kept| kept.min(self.last()))
     }
 
@@ -128,7 +137,9 @@ mod tests {
         );
         disk.durable(BatchId(2));
         assert_eq!((disk.last(), disk.has(2, 1), disk.has(2, 2)), (2, false, true));
-        disk.installed(9);
+        disk.installed(BatchId(3), None, 9);
+        assert_eq!((disk.last(), disk.bound()), (2, 2), "it may not have reached the disk");
+        disk.durable(BatchId(3));
         assert_eq!((disk.last(), disk.has(5, 7)), (9, true), "the snapshot covers it");
     }
 }

@@ -22,6 +22,8 @@ struct Peer {
     handed: HardState,
     /// Membership changes in its log that it may not have committed, by index.
     changes: Vec<u64>,
+    /// A term in which it campaigned and a committed change it may not have applied before: what it publishes next tells.
+    campaign: Option<(u64, u64)>,
 }
 
 /// An entry as some member's log has it.
@@ -62,6 +64,13 @@ impl Checker for Raft {
                     self.leads(member, status.term, truth)?;
                 }
                 self.cluster(member, view, truth)?;
+                let campaign = self.peers.get_mut(&member).and_then(|peer| peer.campaign.take());
+                let passed = campaign.filter(|(_, index)| *index > view.applied_index);
+                ensure(passed.is_none(), "C41", || {
+                    format!(
+                        "member {member} campaigns (term, entry) {passed:?} past a membership change that it has not applied"
+                    )
+                })?;
                 let learns = view.cluster.conf_state().learners.contains(&member.0);
                 ensure(status.is_learner == learns, "C41", || {
                     format!("member {member} says is_learner={} and is {learns}", status.is_learner)
@@ -215,13 +224,7 @@ impl Raft {
             let status = facts.map_or(0, |facts| facts.status.commit_index);
             let committed = applied + 1..=known.max(status);
             let passed = peer.changes.iter().find(|index| campaigns && committed.contains(index));
-            if let Some(index) = passed {
-                let words = format!(
-                    "member {member} campaigns in term {} past the membership change of entry {index}, committed and not applied",
-                    state.term
-                );
-                return Err(Violation { checker: "C41", words });
-            }
+            peer.campaign = passed.map(|index| (state.term, *index)).or(peer.campaign);
             peer.handed = *state;
         }
         let Some(first) = entries.first() else { return Ok(()) };

@@ -411,11 +411,16 @@ impl Truth {
                 })
             }
             Observation::Installed {
-                member, index, term, ..
+                member,
+                batch,
+                hard_state,
+                index,
+                term,
+                ..
             } => {
                 let facts = self.facts(member);
                 facts.log.start_after(index, term);
-                facts.disk.installed(index);
+                facts.disk.installed(batch, hard_state.copied(), index);
                 facts.commit = facts.commit.max(index);
                 Ok(())
             }
@@ -447,7 +452,10 @@ impl Truth {
                     at,
                     core: core.to_vec(),
                     election_timeout,
-                    term: terms.map(|facts| facts.status.term).max().unwrap_or(0),
+                    term: terms
+                        .map(|facts| facts.status.term.max(facts.disk.hard_state.term))
+                        .max()
+                        .unwrap_or(0),
                 });
                 Ok(())
             }

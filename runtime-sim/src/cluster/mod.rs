@@ -1,3 +1,221 @@
-//! A whole cluster in one thread of virtual time: real members, simulated machines, network and clients, one seed.
+//! A whole cluster in one thread of virtual time: real members on simulated machines, a network, clients, and everything
+//! that can go wrong with them, all from one seed.
+//!
+//! - [`plan`] is what a seed is like, [`nemesis`] what goes wrong in it, as a list; `draw` draws the list and `strike` carries
+//!   it out; `operator` changes the membership as people do;
+//! - `queue` holds what is to happen, `clock` what machines take for the time;
+//! - `member` is a machine, `lives` starts and ends its processes, `effects` carries out what its node decides;
+//! - `net` is the network between members, `calls` brings requests of clients to members and answers back, `serve` is what a
+//!   member's services do with them, `streams` are watch streams;
+//! - [`ports`] is what plugs in: clients and an observer. The world reports everything and judges nothing.
 
+mod calls;
+pub mod campaign;
+mod clock;
+mod draw;
+mod effects;
+mod eyes;
+mod lives;
+mod member;
+pub mod nemesis;
+mod net;
+mod operator;
+pub mod plan;
 pub mod ports;
+mod queue;
+mod run;
+mod serve;
+mod streams;
+mod strike;
+pub mod tiny;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use quoin_core::id::MemberId;
+use quoin_core::node::{Effect, Input};
+use quoin_core::random::Prng;
+use quoin_core::time::Instant;
+use quoin_core::watch::WatchOutput;
+
+use crate::faults::Struck;
+use crate::observe::{Observation, OpId, StreamId, Verdict};
+use calls::{Hop, Op};
+use eyes::Eyes;
+use member::{Machine, Part};
+use net::{MACHINES_MAX, Net};
+use operator::Operator;
+use plan::Plan;
+use ports::{Act, Clients, Endpoint, Endpoints};
+use queue::{Queue, Shelf, What};
+use streams::Stream;
+use strike::Active;
+
+pub use eyes::Tracing;
+pub use run::{Failure, Options, Run, Summary};
+
+/// Everything there is.
+struct World<'o> {
+    plan: Plan,
+    now: Instant,
+    queue: Queue,
+    machines: Vec<Machine>,
+    net: Net,
+    clients: Box<dyn Clients>,
+    endpoints: Endpoints,
+    /// When clients are to be woken, as planned.
+    clients_wake_at: Option<Instant>,
+    acts: Vec<Act>,
+    ops: BTreeMap<OpId, Op>,
+    hops: Shelf<Hop>,
+    streams: BTreeMap<StreamId, Stream>,
+    /// Faults of the network under way.
+    active: Vec<Active>,
+    /// Machines that nobody reaches any more, for ever.
+    cut_for_ever: [bool; MACHINES_MAX],
+    healed: bool,
+    /// Who goes on after that.
+    core: Vec<usize>,
+    operator: Operator,
+    eyes: Eyes<'o>,
+    struck: Struck,
+    /// What of timing is nobody else's: latencies of clients, schedules.
+    prng: Prng,
+    seeds: Prng,
+    events: u64,
+    finished: bool,
+    /// Whether every turn is checked.
+    checks_all: bool,
+    // Kept for their memory.
+    effects: Vec<Effect>,
+    inputs: Vec<Input>,
+    outputs: Vec<WatchOutput>,
+}
+
+impl World<'_> {
+    /// Lets everything happen until the run is over.
+    fn run(&mut self) -> Verdict {
+        while !self.finished {
+            let Some((at, what)) = self.queue.pop() else { break };
+            self.now = self.now.max(at);
+            if let Some(machine) = self.machine_of(&what) {
+                let paused_until = self.machines[machine].paused_until;
+                if paused_until > self.now {
+                    self.queue.push(paused_until, what);
+                    continue;
+                }
+            }
+            self.events += 1;
+            self.handle(what)?;
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, what: What) -> Verdict {
+        match what {
+            What::Answer(op) => self.answer_arrives(op),
+            What::Call(op) => self.call_arrives(op),
+            What::Clients => self.wake_clients(),
+            What::Contact { from, to } => self.look_at_contact(from, to),
+            What::Deadline(op) => self.patience_ends(op),
+            What::FaultBegins(planned) => self.fault_begins(planned),
+            What::FaultEnds(planned) => self.fault_ends(planned),
+            What::FaultFlaps(planned) => self.fault_flaps(planned),
+            What::Finish => {
+                self.finished = true;
+                self.eyes.see(self.now, &Observation::Finished)
+            }
+            What::Frame { place, number } => self.frame_arrives(place, number),
+            What::Heal => self.heal(),
+            What::Healed => self.is_healed(),
+            What::Hop(place) => self.hop_arrives(place),
+            What::Hub { machine, life } => self.hub_turn(machine, life),
+            What::Log { machine, life } => self.log_works(machine, life),
+            What::LogReports { machine, life } => self.log_reports(machine, life),
+            What::Operator => self.operator_looks(),
+            What::Peer { machine, life, event } => self.tell_node(machine, life, Input::Peer(event)),
+            What::Retry(op) => self.ask_leader(op),
+            What::Rows { machine, life } => self.rows_work(machine, life),
+            What::RowsReports { machine, life } => self.rows_report(machine, life),
+            What::Start { machine, power } => self.start(machine, power),
+            What::StreamArrive(stream) => self.responses_arrive(stream),
+            What::StreamAsk(stream) => self.stream_asks(stream),
+            What::StreamEnd(stream) => self.stream_ends(stream),
+            What::StreamOpen(stream) => self.stream_opens(stream),
+            What::StreamTake(stream) => self.take_responses(stream),
+            What::Turn { machine, life } => self.due_turn(machine, life),
+            What::Wake { machine, life } => self.wake(machine, life),
+        }
+    }
+
+    /// On which machine something happens, where a machine that stands still does not let it.
+    fn machine_of(&self, what: &What) -> Option<usize> {
+        match what {
+            What::Call(op) | What::Retry(op) => self.ops.get(op).map(|op| op.machine),
+            What::Frame { place, number } => self.net.ends(*place, *number),
+            What::Hop(place) => self.hops.get(*place).map(Hop::machine),
+            What::StreamOpen(stream) | What::StreamAsk(stream) | What::StreamTake(stream) => {
+                self.streams.get(stream).map(|stream| stream.machine)
+            }
+            What::Hub { machine, .. }
+            | What::Log { machine, .. }
+            | What::LogReports { machine, .. }
+            | What::Peer { machine, .. }
+            | What::Rows { machine, .. }
+            | What::RowsReports { machine, .. }
+            | What::Turn { machine, .. }
+            | What::Wake { machine, .. } => Some(*machine),
+            What::Answer(_)
+            | What::Clients
+            | What::Contact { .. }
+            | What::Deadline(_)
+            | What::FaultBegins(_)
+            | What::FaultEnds(_)
+            | What::FaultFlaps(_)
+            | What::Finish
+            | What::Heal
+            | What::Healed
+            | What::Operator
+            | What::Start { .. }
+            | What::StreamArrive(_)
+            | What::StreamEnd(_) => None,
+        }
+    }
+
+    /// The machine of a member.
+    fn find(&self, id: MemberId) -> Option<usize> {
+        self.machines.iter().position(|machine| machine.id == id)
+    }
+
+    /// Clients are told anew whom they may ask.
+    fn refresh_endpoints(&mut self) {
+        let newest = self.newest_view();
+        let cluster = newest.map(|view| std::sync::Arc::clone(&view.cluster));
+        self.endpoints.members.clear();
+        for machine in &self.machines {
+            let known = cluster.as_ref().and_then(|cluster| cluster.member(machine.id));
+            if !machine.is_unborn && (machine.part == Part::Member || machine.is_up()) {
+                self.endpoints.members.push(Endpoint {
+                    id: machine.id,
+                    is_started: machine.is_up(),
+                    is_learner: known.is_some_and(|member| member.is_learner),
+                });
+            }
+        }
+    }
+
+    /// The newest applied state that any machine of the cluster has shown.
+    fn newest_view(&self) -> Option<&quoin_core::store::View> {
+        let machines = self.machines.iter().filter(|machine| machine.part != Part::Abandoned);
+        machines.filter_map(Machine::view).max_by_key(|view| view.applied_index)
+    }
+
+    /// How long something takes between a client and a member.
+    fn client_latency(&mut self) -> Duration {
+        let nanos = u64::try_from(self.plan.client_latency.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(nanos / 2 + self.prng.below(nanos.max(1)))
+    }
+}

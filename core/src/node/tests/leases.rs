@@ -210,3 +210,26 @@ fn checkpoints_survive_a_change_of_leader_until_the_lease_is_renewed() {
         "the checkpoint is taken back"
     );
 }
+
+/// Whether a member's state has the lease.
+fn has_lease(world: &World, id: MemberId, lease: i64) -> bool {
+    world.node(id).view().leases.get(lease).is_some()
+}
+
+#[test]
+fn a_leader_whose_disk_is_slow_ends_no_lease_that_took_the_id_of_one_it_ended() {
+    let mut world = World::new(3, 1);
+    let leader = world.leader();
+    let follower = world.followers()[0];
+    world.call(leader, grant(7, 2)).unwrap();
+    world.run(secs(1));
+    // The others commit without the leader's disk; the leader applies nothing, and goes on finding the lease expired.
+    world.machine(leader).sync_takes = secs(20);
+    while has_lease(&world, follower, 7) {
+        world.run(Duration::from_millis(100));
+    }
+    world.call(follower, grant(7, 60)).unwrap();
+    world.run(secs(15));
+    assert_eq!(world.node(leader).status().leader, leader, "it leads all the time");
+    assert!(has_lease(&world, follower, 7));
+}

@@ -239,6 +239,10 @@ fn elections_and_logs_that_are_wrong() {
             let index = story.append(Vec::new(), EntryType::EntryConfChange);
             story.hand(2, Some(hard_state(2, 1, index)), &[]);
             story.hand(2, Some(hard_state(3, 2, index)), &[]);
+            let mut view = story.stores[&2].view();
+            view.applied_index = index - 1;
+            let status = story.status(2, &view);
+            story.show(2, &view, &[], &status);
         }),
     ]);
 }
@@ -249,6 +253,8 @@ fn snapshots_and_identities_that_are_wrong() {
         ("C42", "a snapshot is of the future", |story| {
             story.see(&Observation::Installed {
                 member: MemberId(3),
+                batch: BatchId(1),
+                hard_state: None,
                 index: 99,
                 term: 2,
                 conf_state: &ConfState::default(),
@@ -257,6 +263,8 @@ fn snapshots_and_identities_that_are_wrong() {
         ("C42", "a snapshot has another configuration", |story| {
             story.see(&Observation::Installed {
                 member: MemberId(3),
+                batch: BatchId(1),
+                hard_state: None,
                 index: 5,
                 term: 2,
                 conf_state: &ConfState::default(),

@@ -1,0 +1,436 @@
+//! Requests on their way to members, from member to member, and their answers on the way back.
+
+use std::time::Duration;
+
+use quoin_core::error::Error;
+use quoin_core::id::MemberId;
+use quoin_core::limits::MEMBER_QUEUE_INPUTS;
+use quoin_core::member::Token;
+use quoin_core::node::{Input, Request, Response};
+use quoin_core::proto::etcdserverpb::ResponseHeader;
+use quoin_core::time::Instant;
+
+use super::World;
+use super::member::Caller;
+use super::ports::{Act, Returned};
+use super::queue::What;
+use super::serve::{self, Next, begin, finish, refusal};
+use crate::call::{Answer, Call, Refusal};
+use crate::faults::FaultKind;
+use crate::observe::{ClientId, Observation, OpId, Verdict};
+
+/// What a member waits before it asks the leader again.
+const HOP_PAUSE: Duration = Duration::from_millis(50);
+
+/// A client's request under way.
+#[derive(Clone, Debug)]
+pub(super) struct Op {
+    pub(super) client: ClientId,
+    pub(super) machine: usize,
+    /// Which life of the machine's process serves it; 0 while it is on its way.
+    life: u64,
+    call: Call,
+    /// What the node calls it.
+    token: Option<Token>,
+    /// A header made when it arrived.
+    early: ResponseHeader,
+    /// When the member gives up.
+    gives_up_at: Instant,
+    result: Option<Result<Answer, Refusal>>,
+    /// Nobody waits any more.
+    is_over: bool,
+}
+
+impl Op {
+    /// Whether it has reached the member and is not answered.
+    pub(super) fn is_served(&self) -> bool {
+        self.life > 0 && self.result.is_none()
+    }
+}
+
+/// A request that a member hands on to the leader, or its answer.
+#[derive(Clone, Debug)]
+pub(super) struct Hop {
+    pub(super) op: OpId,
+    from: usize,
+    to: usize,
+    result: Option<Result<Response, Error>>,
+}
+
+impl Hop {
+    /// Where it goes.
+    pub(super) fn machine(&self) -> usize {
+        if self.result.is_some() { self.from } else { self.to }
+    }
+}
+
+impl World<'_> {
+    /// Clients do what they want to do by now.
+    pub(super) fn wake_clients(&mut self) -> Verdict {
+        if self.clients_wake_at.is_some_and(|at| at > self.now) {
+            return Ok(());
+        }
+        self.clients_wake_at = None;
+        if self.clients.wakes_at().is_some_and(|at| at <= self.now) {
+            let mut acts = std::mem::take(&mut self.acts);
+            self.clients.wake(self.now, &self.endpoints, &mut acts);
+            self.acts = acts;
+        }
+        self.act()
+    }
+
+    /// Carries out what clients do.
+    pub(super) fn act(&mut self) -> Verdict {
+        let mut acts = std::mem::take(&mut self.acts);
+        for act in acts.drain(..) {
+            match act {
+                Act::Ask {
+                    op,
+                    client,
+                    member,
+                    call,
+                    deadline,
+                } => self.ask(op, client, member, call, deadline)?,
+                Act::Open { stream, client, member } => self.open_stream(stream, client, member)?,
+                Act::Watch { stream, request } => self.watch(stream, request),
+                Act::CloseStream { stream } => self.close_stream(stream)?,
+                Act::GiveUp { op } => self.give_up(op)?,
+            }
+        }
+        self.acts = acts;
+        if let Some(at) = self.clients.wakes_at() {
+            let at = at.max(self.now);
+            if self.clients_wake_at.is_none_or(|planned| planned > at) {
+                self.clients_wake_at = Some(at);
+                self.queue.push(at, What::Clients);
+            }
+        }
+        Ok(())
+    }
+
+    /// A client asks a member.
+    pub(super) fn ask(
+        &mut self,
+        id: OpId,
+        client: ClientId,
+        member: MemberId,
+        call: Call,
+        deadline: Instant,
+    ) -> Verdict {
+        if self.eyes.traces() {
+            self.eyes.note(
+                self.now,
+                format_args!("client {} asks {member} {}: {call:?}", client.0, id.0),
+            );
+        }
+        let seen = Observation::Invoked {
+            op: id,
+            client,
+            member,
+            call: &call,
+        };
+        self.eyes.mix([self.now.as_nanos(), id.0, member.0]);
+        self.eyes.see(self.now, &seen)?;
+        let machine = self.find(member);
+        let op = Op {
+            client,
+            machine: machine.unwrap_or(usize::MAX),
+            life: 0,
+            call,
+            token: None,
+            early: ResponseHeader::default(),
+            gives_up_at: Instant::MAX,
+            result: None,
+            is_over: false,
+        };
+        self.ops.insert(id, op);
+        self.queue.push(deadline, What::Deadline(id));
+        if machine.is_some_and(|machine| self.reaches(machine)) {
+            let at = self.now + self.client_latency();
+            self.queue.push(at, What::Call(id));
+        }
+        Ok(())
+    }
+
+    /// Whether clients reach a machine.
+    pub(super) fn reaches(&self, machine: usize) -> bool {
+        let cut = self.net.condition(machine, machine).cut;
+        if cut.is_some() {
+            self.struck.note(FaultKind::ClientCut);
+        }
+        cut.is_none()
+    }
+
+    /// A request reaches its member.
+    pub(super) fn call_arrives(&mut self, id: OpId) -> Verdict {
+        let now = self.now;
+        let Some(op) = self.ops.get_mut(&id) else { return Ok(()) };
+        let machine = &mut self.machines[op.machine];
+        let Some(life) = &mut machine.life else {
+            // The connection is refused.
+            return self.lose(id);
+        };
+        op.life = life.number;
+        op.early = serve::header(life, None);
+        op.gives_up_at = now + serve::request_timeout(&machine.site.config);
+        let unix_seconds = machine.clock.wall_ms(now) / 1_000;
+        match begin(&op.call, life, &machine.site.config, unix_seconds) {
+            Next::Answer(result) => self.respond(id, result),
+            Next::Ask(request) => self.ask_node(id, request),
+            Next::HandOn => self.ask_leader(id),
+        }
+    }
+
+    fn ask_node(&mut self, id: OpId, request: Request) -> Verdict {
+        let now = self.now;
+        let Some(op) = self.ops.get_mut(&id) else { return Ok(()) };
+        let index = op.machine;
+        let machine = &mut self.machines[index];
+        let Some(life) = &mut machine.life else { return Ok(()) };
+        if life.inbox.len() >= MEMBER_QUEUE_INPUTS {
+            return self.respond(id, Err(Error::TooManyRequests));
+        }
+        let token = life.token(Caller::Op(id));
+        op.token = Some(token);
+        let deadline = machine.clock.now(now) + serve::request_timeout(&machine.site.config);
+        life.inbox.push(Input::Request {
+            token,
+            request,
+            deadline,
+        });
+        self.turn(index)
+    }
+
+    /// The node answered.
+    pub(super) fn reply(&mut self, machine: usize, token: Token, result: Result<Response, Error>) -> Verdict {
+        self.eyes.mix([token.0, u64::from(result.is_ok())]);
+        let Some(life) = &mut self.machines[machine].life else {
+            return Ok(());
+        };
+        match life.callers.remove(&token) {
+            Some(Caller::Op(op)) => self.node_answered(op, result),
+            Some(Caller::Hop(place)) => {
+                if let Some(mut hop) = self.hops.take(place) {
+                    hop.result = Some(result);
+                    self.send_hop(hop);
+                }
+                Ok(())
+            }
+            Some(Caller::Nobody) | None => Ok(()),
+        }
+    }
+
+    fn node_answered(&mut self, id: OpId, result: Result<Response, Error>) -> Verdict {
+        let Some(op) = self.ops.get(&id) else { return Ok(()) };
+        let machine = &self.machines[op.machine];
+        let Some(life) = &machine.life else { return Ok(()) };
+        match finish(&op.call, life, &machine.site.config, op.early, result) {
+            Next::Answer(result) => self.respond(id, result),
+            Next::Ask(request) => self.ask_node(id, request),
+            Next::HandOn => {
+                let at = self.now;
+                self.queue.push(at, What::Retry(id));
+                Ok(())
+            }
+        }
+    }
+
+    /// A member hands a request on to whoever leads, or waits until somebody does.
+    pub(super) fn ask_leader(&mut self, id: OpId) -> Verdict {
+        let Some(op) = self.ops.get(&id).filter(|op| op.is_served()) else {
+            return Ok(());
+        };
+        if op.gives_up_at <= self.now {
+            return self.respond(id, Err(Error::Timeout));
+        }
+        let from = op.machine;
+        let Some(life) = self.machines[from].life.as_ref().filter(|life| life.number == op.life) else {
+            return Ok(());
+        };
+        let (leader, leads) = (life.status.leader, life.status.leads);
+        if leads && let Some(request) = leaders_request(&op.call) {
+            return self.ask_node(id, request);
+        }
+        match self
+            .find(leader)
+            .filter(|to| *to != from && self.machines[from].connected[*to])
+        {
+            Some(to) => self.send_hop(Hop {
+                op: id,
+                from,
+                to,
+                result: None,
+            }),
+            None => self.queue.push(self.now + HOP_PAUSE, What::Retry(id)),
+        }
+        Ok(())
+    }
+
+    /// A request or its answer goes from member to member; where nothing passes, it is tried again.
+    fn send_hop(&mut self, hop: Hop) {
+        if !self.net.connects(hop.from, hop.to) {
+            let at = self.now + Duration::from_secs(1);
+            return self.queue.push(at, What::Retry(hop.op));
+        }
+        let at = self.now + self.net.latency();
+        let place = self.hops.put(hop);
+        self.queue.push(at, What::Hop(place));
+    }
+
+    /// A request that was handed on arrives, or its answer.
+    pub(super) fn hop_arrives(&mut self, place: u32) -> Verdict {
+        let Some(hop) = self.hops.take(place) else {
+            return Ok(());
+        };
+        let Some(op) = self.ops.get(&hop.op) else { return Ok(()) };
+        match hop.result {
+            Some(Err(Error::NotLeader | Error::Stopped)) => {
+                self.queue.push(self.now + HOP_PAUSE, What::Retry(hop.op));
+                Ok(())
+            }
+            Some(result) if op.is_served() => self.node_answered(hop.op, result),
+            Some(_) => Ok(()),
+            None => {
+                let (id, to, request) = (hop.op, hop.to, leaders_request(&op.call));
+                let machine = &mut self.machines[to];
+                let (Some(life), Some(request)) = (machine.life.as_mut(), request) else {
+                    self.queue.push(self.now + HOP_PAUSE, What::Retry(id));
+                    return Ok(());
+                };
+                let place = self.hops.put(hop);
+                let token = life.token(Caller::Hop(place));
+                let deadline = machine.clock.now(self.now) + serve::request_timeout(&machine.site.config);
+                life.inbox.push(Input::Request {
+                    token,
+                    request,
+                    deadline,
+                });
+                self.turn(to)
+            }
+        }
+    }
+
+    /// The member answers.
+    fn respond(&mut self, id: OpId, result: Result<Answer, Error>) -> Verdict {
+        let Some(op) = self.ops.get_mut(&id) else { return Ok(()) };
+        let result = result.map_err(refusal);
+        if self.eyes.traces() {
+            self.eyes.note(self.now, format_args!("answer to {}: {result:?}", id.0));
+        }
+        let seen = Observation::Replied {
+            op: id,
+            member: self.machines[op.machine].id,
+            result: result.as_ref(),
+        };
+        self.eyes.mix([self.now.as_nanos(), id.0, u64::from(result.is_ok())]);
+        self.eyes.see(self.now, &seen)?;
+        if op.is_over {
+            self.ops.remove(&id);
+            return Ok(());
+        }
+        op.result = Some(result);
+        let machine = op.machine;
+        if self.reaches(machine) {
+            let at = self.now + self.client_latency();
+            self.queue.push(at, What::Answer(id));
+        }
+        Ok(())
+    }
+
+    /// An answer reaches its client.
+    pub(super) fn answer_arrives(&mut self, id: OpId) -> Verdict {
+        match self.ops.get_mut(&id).and_then(|op| op.result.take()) {
+            Some(result) => {
+                let client = self.ops.remove(&id).map(|op| op.client);
+                self.returns(id, client, Some(result))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A request or its answer is lost, and its client finds out.
+    pub(super) fn lose(&mut self, id: OpId) -> Verdict {
+        match self.ops.remove(&id) {
+            Some(op) if !op.is_over => self.returns(id, Some(op.client), None),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The client waits no longer.
+    pub(super) fn patience_ends(&mut self, id: OpId) -> Verdict {
+        let Some(op) = self.ops.get(&id).filter(|op| !op.is_over) else {
+            return Ok(());
+        };
+        let client = op.client;
+        self.leave(id)?;
+        self.returns(id, Some(client), None)
+    }
+
+    /// The client gives up.
+    fn give_up(&mut self, id: OpId) -> Verdict {
+        if self.ops.get(&id).is_none_or(|op| op.is_over) {
+            return Ok(());
+        }
+        self.leave(id)?;
+        self.eyes.see(self.now, &Observation::Returned { op: id, result: None })
+    }
+
+    /// Nobody waits for a request any more; the member may be told, and what it does about it nobody sees.
+    fn leave(&mut self, id: OpId) -> Verdict {
+        let Some(op) = self.ops.get_mut(&id) else { return Ok(()) };
+        if !op.is_served() {
+            self.ops.remove(&id);
+            return Ok(());
+        }
+        op.is_over = true;
+        let (machine, life, token) = (op.machine, op.life, op.token);
+        if let Some(token) = token
+            && self.prng.below(2) == 0
+        {
+            if let Some(life) = &mut self.machines[machine].life {
+                life.callers.remove(&token);
+            }
+            self.ops.remove(&id);
+            return self.tell_node(machine, life, Input::Cancel(token));
+        }
+        Ok(())
+    }
+
+    /// A client has its answer, or none.
+    fn returns(&mut self, id: OpId, client: Option<ClientId>, result: Returned) -> Verdict {
+        let seen = Observation::Returned {
+            op: id,
+            result: result.as_ref().map(Result::as_ref),
+        };
+        self.eyes.mix([self.now.as_nanos(), id.0, u64::from(result.is_some())]);
+        self.eyes.see(self.now, &seen)?;
+        if self.eyes.traces() {
+            self.eyes.note(
+                self.now,
+                format_args!("{} returns, answered: {}", id.0, result.is_some()),
+            );
+        }
+        if client.is_none() {
+            return Ok(());
+        }
+        let mut acts = std::mem::take(&mut self.acts);
+        self.clients.returned(self.now, id, result, &mut acts);
+        self.acts = acts;
+        self.act()
+    }
+}
+
+/// What a leader is asked on behalf of another member's client.
+fn leaders_request(call: &Call) -> Option<Request> {
+    match call {
+        Call::LeaseKeepAlive { id } => Some(Request::LeaseRenew { id: *id }),
+        Call::LeaseTimeToLive(request) => Some(Request::LeaseTimeToLive {
+            id: request.id,
+            keys: request.keys,
+        }),
+        Call::MemberPromote(request) => Some(Request::MemberPromote {
+            id: MemberId(request.id),
+        }),
+        _ => None,
+    }
+}

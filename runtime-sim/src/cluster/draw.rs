@@ -1,0 +1,261 @@
+//! Which faults a seed has: a fifth of all seeds none, half of them two to four kinds, the rest any.
+
+use std::time::Duration;
+
+use quoin_core::proto::raftpb::MessageType;
+use quoin_core::random::Prng;
+use quoin_core::time::Instant;
+
+use super::nemesis::{Fault, Flags, Planned, Who};
+use super::plan::{Plan, SNAPSHOT_COUNTS};
+use crate::faults::FaultKind;
+use crate::fuse::Touch;
+use crate::swarm::one_of;
+
+/// Nothing goes wrong before: a cluster must have come into being.
+const PEACE: Duration = Duration::from_secs(4);
+/// A year.
+const YEAR_MS: u64 = 365 * 24 * 3_600 * 1_000;
+
+/// The faults of `seed`, by the time at which they begin.
+pub(super) fn draw_faults(seed: u64, plan: &Plan) -> Vec<Planned> {
+    let mut prng = Prng::new(seed).fork("nemesis");
+    let kinds = draw_kinds(&mut prng);
+    let mut faults = Vec::new();
+    let end = u64::try_from(plan.heals_after.as_millis()).unwrap_or(u64::MAX);
+    let begin = u64::try_from(PEACE.as_millis()).unwrap_or(0);
+    let all = kinds.len() > 4;
+    for kind in kinds {
+        let times = if all { prng.below(3) } else { prng.range(1..5) };
+        for _ in 0..times {
+            let at = prng.range(begin..end);
+            let lasts = one_of(&mut prng, &[200, 1_500, 6_000, 20_000]);
+            let until = (at + 50 + prng.below(lasts)).min(end);
+            if let Some(fault) = draw(kind, &mut prng, until - at, plan.config.election_ms) {
+                let time = |ms| Instant::ZERO + Duration::from_millis(ms);
+                faults.push(Planned {
+                    at: time(at),
+                    until: time(until),
+                    fault,
+                });
+            }
+        }
+    }
+    if !faults.is_empty() && prng.below(20) == 0 {
+        // The very last thing: it ends the cluster there was.
+        let at = Instant::ZERO + plan.heals_after;
+        let who = Who::Leader;
+        faults.push(Planned {
+            at,
+            until: at,
+            fault: Fault::ForceNewCluster { who },
+        });
+    }
+    faults.sort_by_key(|planned| planned.at);
+    faults
+}
+
+fn draw_kinds(prng: &mut Prng) -> Vec<FaultKind> {
+    match prng.below(10) {
+        0 | 1 => Vec::new(),
+        2..7 => {
+            let count = prng.range(2..5);
+            (0..count).map(|_| one_of(prng, FaultKind::ALL)).collect()
+        }
+        _ => FaultKind::ALL.to_vec(),
+    }
+}
+
+fn who(prng: &mut Prng) -> Who {
+    match prng.below(4) {
+        0 | 1 => Who::Machine(prng.below(5) as usize),
+        2 => Who::Leader,
+        _ => Who::Follower(prng.below(4) as usize),
+    }
+}
+
+fn draw(kind: FaultKind, prng: &mut Prng, lasts_ms: u64, election_ms: u64) -> Option<Fault> {
+    let someone = who(prng);
+    Some(match kind {
+        FaultKind::Drop
+        | FaultKind::Duplicate
+        | FaultKind::Delay
+        | FaultKind::Clog
+        | FaultKind::Bandwidth
+        | FaultKind::Isolate
+        | FaultKind::Split
+        | FaultKind::Bridge
+        | FaultKind::Ring
+        | FaultKind::OneWay
+        | FaultKind::Deaf
+        | FaultKind::ClientCut
+        | FaultKind::Flap
+        | FaultKind::KindLost
+        | FaultKind::Reset
+        | FaultKind::FlippedFrame
+        | FaultKind::CutFrame
+        | FaultKind::SplicedFrame
+        | FaultKind::StaleFrame
+        | FaultKind::MisaddressedFrame => draw_network(kind, prng, someone),
+        FaultKind::LostSectors | FaultKind::LostNames | FaultKind::TornSector | FaultKind::ZeroTail => Fault::Crash {
+            // What a disk loses, it loses with the power; the first machine's may leave halves of sectors.
+            who: if kind == FaultKind::TornSector {
+                Who::Machine(0)
+            } else {
+                someone
+            },
+            points: prng.below(200),
+            at: Some(one_of(
+                prng,
+                &[Touch::Sync, Touch::SyncDir, Touch::Rename, Touch::TableSync],
+            )),
+            power: true,
+            away_ms: prng.below(5_000),
+        },
+        FaultKind::SyncError
+        | FaultKind::SilentSyncError
+        | FaultKind::WriteError
+        | FaultKind::ReadError
+        | FaultKind::RottenBit
+        | FaultKind::SmearedBytes
+        | FaultKind::ZeroedSector
+        | FaultKind::StaleSector
+        | FaultKind::SwappedSectors
+        | FaultKind::NoSpace
+        | FaultKind::SlowDisk
+        | FaultKind::StalledDisk
+        | FaultKind::LostDisk
+        | FaultKind::OldBackup => Fault::Disk {
+            who: someone,
+            how: kind,
+            amount: prng.below(1_000),
+        },
+        FaultKind::Crash | FaultKind::PowerLoss => Fault::Crash {
+            who: someone,
+            points: one_of(prng, &[1, 30, 300]) + prng.below(100),
+            at: (prng.below(3) == 0).then(|| one_of(prng, &Touch::FALLIBLE)),
+            power: kind == FaultKind::PowerLoss,
+            away_ms: one_of(prng, &[1, 100, 3_000, 15_000]),
+        },
+        FaultKind::RecoveryCrash => Fault::RecoveryCrash {
+            who: someone,
+            points: prng.below(60),
+            times: prng.range(1..5),
+            power: prng.below(2) == 0,
+        },
+        FaultKind::RoomPowerLoss => Fault::RoomPowerLoss {
+            away_ms: prng.below(5_000),
+        },
+        FaultKind::LongOutage => Fault::LongOutage {
+            who: someone,
+            minutes: prng.range(60..2_000),
+        },
+        FaultKind::Pause => Fault::Pause { who: someone },
+        FaultKind::FlagChange => Fault::FlagChange {
+            who: someone,
+            flags: draw_flags(prng, election_ms),
+        },
+        FaultKind::Drift => Fault::Drift {
+            who: someone,
+            rate: 950_000 + prng.below(100_001),
+        },
+        FaultKind::WallJump => draw_wall_jump(prng, someone),
+        FaultKind::TickStarvation => Fault::TickStarvation { who: someone },
+        FaultKind::AddVoter => Fault::AddVoter,
+        FaultKind::AddLearner => Fault::AddLearner,
+        FaultKind::Promote => Fault::Promote,
+        FaultKind::Remove => Fault::Remove { who: someone },
+        FaultKind::Replace => Fault::Replace { who: someone },
+        FaultKind::UpdateUrls => Fault::UpdateUrls { who: someone },
+        FaultKind::MoveLeader => Fault::MoveLeader { who: someone },
+        FaultKind::Defragment => Fault::Defragment { who: someone },
+        FaultKind::RollingRestart if lasts_ms > 500 => Fault::RollingRestart,
+        FaultKind::RollingRestart | FaultKind::ForceNewCluster => return None,
+    })
+}
+
+fn draw_network(kind: FaultKind, prng: &mut Prng, someone: Who) -> Fault {
+    match kind {
+        FaultKind::Drop => Fault::Drop {
+            permille: one_of(prng, &[10, 100, 300]),
+        },
+        FaultKind::Duplicate => Fault::Duplicate {
+            permille: one_of(prng, &[10, 100, 500]),
+        },
+        FaultKind::Delay => Fault::Delay {
+            mean_ms: one_of(prng, &[1, 10, 100, 1_000]),
+        },
+        FaultKind::Clog => Fault::Clog { who: someone },
+        FaultKind::Bandwidth => Fault::Bandwidth {
+            bytes_per_second: one_of(prng, &[500, 5_000, 50_000]),
+        },
+        FaultKind::Isolate => Fault::Isolate { who: someone },
+        FaultKind::Split => Fault::Split {
+            left: prng.range(1..31),
+        },
+        FaultKind::Bridge => Fault::Bridge {
+            left: prng.range(1..31),
+            bridge: someone,
+        },
+        FaultKind::Ring => Fault::Ring,
+        FaultKind::OneWay => Fault::OneWay {
+            from: someone,
+            to: who(prng),
+        },
+        FaultKind::Deaf => Fault::Deaf { who: someone },
+        FaultKind::ClientCut => Fault::ClientCut { who: someone },
+        FaultKind::Flap => Fault::Flap {
+            who: someone,
+            every_ms: one_of(prng, &[50, 300, 1_500]),
+        },
+        FaultKind::KindLost => {
+            let kinds = [
+                MessageType::MsgAppend,
+                MessageType::MsgAppendResponse,
+                MessageType::MsgHeartbeat,
+                MessageType::MsgHeartbeatResponse,
+                MessageType::MsgRequestVote,
+                MessageType::MsgRequestVoteResponse,
+                MessageType::MsgRequestPreVoteResponse,
+                MessageType::MsgReadIndexResp,
+                MessageType::MsgSnapshot,
+                MessageType::MsgPropose,
+                MessageType::MsgTimeoutNow,
+            ];
+            Fault::KindLost {
+                kind: one_of(prng, &kinds) as i32,
+            }
+        }
+        FaultKind::Reset => Fault::Reset { who: someone },
+        FaultKind::StaleFrame => Fault::Stale {
+            frames: prng.range(1..30),
+        },
+        how => Fault::Damage {
+            how,
+            permille: one_of(prng, &[5, 50, 300]),
+        },
+    }
+}
+
+/// Election timeouts stay alike: a member that is behind, much quicker than the others and does not ask before it stands for
+/// election, would keep them from ever electing anybody, in etcd too. And the shortest lease, which follows from them, must be the
+/// same on all members.
+fn draw_flags(prng: &mut Prng, election_ms: u64) -> Flags {
+    Flags {
+        election_ms: election_ms * one_of(prng, if election_ms > 1_000 { &[8, 9, 10] } else { &[8, 10, 12] }) / 10,
+        pre_vote: prng.below(2) == 0,
+        snapshot_count: one_of(prng, &SNAPSHOT_COUNTS),
+        quota_bytes: one_of(prng, &[None, None, Some(100_000)]),
+        kept_revisions: one_of(prng, &[0, 0, 10, 100]),
+        checkpoints: prng.below(2) == 0,
+    }
+}
+
+fn draw_wall_jump(prng: &mut Prng, who: Who) -> Fault {
+    let most = one_of(prng, &[5, 1_000, 3_600_000, 10 * YEAR_MS]);
+    let by = i64::try_from(prng.below(most)).unwrap_or(0);
+    Fault::WallJump {
+        who,
+        by_ms: if prng.below(2) == 0 { by } else { -by },
+    }
+}

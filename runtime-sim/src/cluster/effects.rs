@@ -1,0 +1,559 @@
+//! A node's turns and what follows from them: effects are carried out in order, lanes work and report, messages travel.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quoin_core::id::MemberId;
+use quoin_core::limits::{STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS};
+use quoin_core::member::{BatchId, Status};
+use quoin_core::mvcc::Event;
+use quoin_core::node::{Effect, Input, PeerEvent};
+use quoin_core::proto::raftpb::{Entry, HardState, Message};
+use quoin_core::store::View;
+use quoin_runtime::assemble::store_config;
+use quoin_runtime::lanes::table::TableJob;
+use quoin_runtime::lanes::wal::WalJob;
+use quoin_runtime::received;
+
+use super::World;
+use super::member::{HubMail, Part};
+use super::net::{Arrived, Delivery, Posted};
+use super::queue::What;
+use crate::observe::{Observation, Verdict};
+
+/// A node is checked in every so manieth turn.
+const CHECKED_TURNS: u64 = 16;
+
+impl World<'_> {
+    /// A turn that was put off.
+    pub(super) fn due_turn(&mut self, machine: usize, life: u64) -> Verdict {
+        match &mut self.machines[machine].life {
+            Some(current) if current.number == life => current.turn_is_due = false,
+            Some(_) | None => return Ok(()),
+        }
+        self.turn(machine)
+    }
+
+    /// The node takes a turn over all its mail, now or as soon as it can.
+    pub(super) fn turn(&mut self, machine: usize) -> Verdict {
+        let now = self.now;
+        let at = &mut self.machines[machine];
+        let Some(life) = at.life.as_mut() else { return Ok(()) };
+        let free_at = life.busy_until.max(at.starved_until);
+        if free_at > now {
+            if !life.turn_is_due {
+                life.turn_is_due = true;
+                let number = life.number;
+                self.queue.push(free_at, What::Turn { machine, life: number });
+            }
+            return Ok(());
+        }
+        // A node's thread waits while a lane has no room; the lane's report brings it on.
+        if life.process.log.waiting() >= WAL_LANE_QUEUE_JOBS || life.process.rows.waiting() >= STORE_LANE_QUEUE_JOBS {
+            return Ok(());
+        }
+        if !at.site.fuse.pass() {
+            return self.dies(machine);
+        }
+        let shown = at.clock.now(now);
+        at.site.hand.advance_to(shown);
+        let mut inputs = std::mem::take(&mut self.inputs);
+        inputs.append(&mut life.inbox);
+        if inputs.is_empty() {
+            inputs.push(Input::Wake);
+        }
+        self.eyes.hash.add(now.as_nanos());
+        self.eyes.hash.add((machine as u64) << 32 | inputs.len() as u64);
+        let mut effects = std::mem::take(&mut self.effects);
+        life.process.step(shown, inputs.drain(..), &mut effects);
+        self.inputs = inputs;
+        life.turns += 1;
+        if self.checks_all || life.turns.is_multiple_of(CHECKED_TURNS) {
+            life.process.check();
+        }
+        if !self.plan.turn_takes.is_zero() {
+            life.busy_until = now + self.plan.turn_takes;
+        }
+        for effect in effects.drain(..) {
+            if !self.machines[machine].site.fuse.pass() {
+                break;
+            }
+            if self.eyes.traces() {
+                self.eyes.note(now, format_args!("{machine} {effect:?}"));
+            }
+            self.carry_out(machine, effect)?;
+        }
+        self.effects = effects;
+        self.after_turn(machine)
+    }
+
+    fn after_turn(&mut self, machine: usize) -> Verdict {
+        let at = &mut self.machines[machine];
+        if !at.site.fuse.pass() {
+            return self.dies(machine);
+        }
+        let halt = at.life.as_mut().and_then(|life| life.halt.take());
+        if let Some(halt) = halt {
+            return self.halted(machine, halt);
+        }
+        self.start_log(machine);
+        self.start_rows(machine);
+        self.plan_wake(machine);
+        Ok(())
+    }
+
+    fn carry_out(&mut self, machine: usize, effect: Effect) -> Verdict {
+        match effect {
+            Effect::Halt(halt) => {
+                if let Some(life) = &mut self.machines[machine].life {
+                    life.halt = Some(halt);
+                }
+                Ok(())
+            }
+            Effect::Install {
+                batch,
+                index,
+                term,
+                conf_state,
+                hard_state,
+            } => {
+                let at = &mut self.machines[machine];
+                self.eyes.mix([batch.0, index, term, 0x125]);
+                let seen = Observation::Installed {
+                    member: at.id,
+                    batch,
+                    hard_state: Some(&hard_state),
+                    index,
+                    term,
+                    conf_state: &conf_state,
+                };
+                self.eyes.see(self.now, &seen)?;
+                if let Some(life) = &mut at.life {
+                    life.process.give_log(WalJob::Install {
+                        batch,
+                        index,
+                        term,
+                        conf_state,
+                        hard_state,
+                    });
+                }
+                Ok(())
+            }
+            Effect::Persist {
+                batch,
+                hard_state,
+                entries,
+                sync,
+            } => self.persist(machine, batch, hard_state, entries, sync),
+            Effect::Publish {
+                view,
+                events,
+                restored,
+                compacted,
+                status,
+            } => {
+                for compaction in compacted {
+                    if let Some(life) = &mut self.machines[machine].life {
+                        life.hashes.remember(compaction.hash());
+                    }
+                }
+                self.publish(machine, view, events, restored, status)
+            }
+            Effect::Replace { batch, view, index } => {
+                self.eyes.mix([batch.0, index, 0x4e9]);
+                if let Some(life) = &mut self.machines[machine].life {
+                    life.process.give_rows(TableJob::Replace {
+                        batch,
+                        index,
+                        view: Box::new(view),
+                    });
+                }
+                Ok(())
+            }
+            Effect::Reply { token, result } => self.reply(machine, token, result),
+            Effect::Send { to, messages } => self.send(machine, to, messages),
+            Effect::SendSnapshot { to, message, view } => self.send_snapshot(machine, to, message, &view),
+            Effect::Snapshot {
+                index,
+                term,
+                conf_state,
+            } => {
+                self.eyes.mix([index, term, 0x5a]);
+                if let Some(life) = &mut self.machines[machine].life {
+                    life.process.give_log(WalJob::Snapshot {
+                        index,
+                        term,
+                        conf_state,
+                    });
+                }
+                Ok(())
+            }
+            Effect::Store {
+                batch,
+                ops,
+                index,
+                term: _,
+            } => {
+                self.eyes.mix([batch.0, index, ops.len() as u64]);
+                if let Some(life) = &mut self.machines[machine].life {
+                    life.process.give_rows(TableJob::Write { batch, index, ops });
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn persist(
+        &mut self,
+        machine: usize,
+        batch: BatchId,
+        hard_state: Option<HardState>,
+        entries: Vec<Entry>,
+        sync: bool,
+    ) -> Verdict {
+        let at = &mut self.machines[machine];
+        let state = hard_state.unwrap_or_default();
+        self.eyes.mix([batch.0, state.term, state.vote, state.commit]);
+        for entry in &entries {
+            self.eyes.mix([entry.index, entry.term]);
+            self.eyes.hash.add_bytes(&entry.data);
+        }
+        let seen = Observation::Handed {
+            member: at.id,
+            batch,
+            hard_state: hard_state.as_ref(),
+            entries: &entries,
+        };
+        self.eyes.see(self.now, &seen)?;
+        if let Some(life) = &mut at.life {
+            life.process.give_log(WalJob::Save {
+                batch,
+                hard_state,
+                entries,
+                sync,
+            });
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, machine: usize, view: View, events: Arc<[Event]>, restored: bool, status: Status) -> Verdict {
+        let at = &mut self.machines[machine];
+        let Some(life) = &mut at.life else { return Ok(()) };
+        self.eyes.mix([
+            view.applied_index,
+            view.kv.revision() as u64,
+            status.term << 1 | u64::from(status.leads),
+            events.len() as u64,
+        ]);
+        let seen = Observation::Published {
+            member: at.id,
+            view: &view,
+            events: &events,
+            status: &status,
+            restored,
+        };
+        self.eyes.see(self.now, &seen)?;
+        let changed = !Arc::ptr_eq(&life.view.cluster, &view.cluster);
+        if !life.streams.is_empty() {
+            let view = view.kv.clone();
+            life.hub_mail.push_back(if restored {
+                HubMail::Restored(view)
+            } else {
+                HubMail::Applied(view, events)
+            });
+            self.plan_hub(machine);
+        }
+        let at = &mut self.machines[machine];
+        if let Some(life) = &mut at.life {
+            life.view = view;
+            life.status = status;
+        }
+        if changed {
+            self.membership_changed(machine);
+        }
+        Ok(())
+    }
+
+    /// A member applied a change of the membership: it connects to whoever is new, and leaves who is not there any more.
+    fn membership_changed(&mut self, machine: usize) {
+        self.refresh_endpoints();
+        for other in (0..self.machines.len()).filter(|other| *other != machine) {
+            self.plan_contact(machine, other, Duration::ZERO);
+        }
+    }
+
+    fn send(&mut self, from: usize, to: MemberId, messages: Vec<Message>) -> Verdict {
+        for message in messages {
+            self.eyes.mix([
+                to.0,
+                message.msg_type as u64 | message.term << 8,
+                message.index,
+                message.commit ^ (message.entries.len() as u64) << 48,
+            ]);
+            let seen = Observation::Sent {
+                member: self.machines[from].id,
+                to,
+                message: &message,
+            };
+            self.eyes.see(self.now, &seen)?;
+            let Some(target) = self.find(to) else { continue };
+            let connected = self.machines[from].connected[target];
+            let posted = if connected {
+                self.net.post(self.now, from, target, message, &mut self.queue)
+            } else {
+                Posted::Refused
+            };
+            if posted == Posted::Refused {
+                self.tell_unreachable(from, to);
+            }
+        }
+        Ok(())
+    }
+
+    /// A snapshot goes to a peer, the state beside the message.
+    fn send_snapshot(&mut self, from: usize, to: MemberId, message: Message, view: &View) -> Verdict {
+        self.eyes.mix([to.0, message.term, view.applied_index, 0x5e4d]);
+        let seen = Observation::Sent {
+            member: self.machines[from].id,
+            to,
+            message: &message,
+        };
+        self.eyes.see(self.now, &seen)?;
+        let target = self.find(to).filter(|target| self.machines[from].connected[*target]);
+        let posted = match target {
+            Some(target) => {
+                let image = received::bytes_of(view);
+                self.net
+                    .post_snapshot(self.now, from, target, message, image, &mut self.queue)
+            }
+            None => Posted::Refused,
+        };
+        if posted == Posted::Refused {
+            self.tell_snapshot(from, to, false);
+        }
+        Ok(())
+    }
+
+    /// A sender hears what became of its snapshot.
+    fn tell_snapshot(&mut self, machine: usize, to: MemberId, received: bool) {
+        let silence = if received {
+            Duration::ZERO
+        } else {
+            Duration::from_secs(1)
+        };
+        let at = self.now + silence + self.net.latency();
+        if let Some(life) = &self.machines[machine].life {
+            let life = life.number;
+            let event = PeerEvent::Snapshot { to, received };
+            self.queue.push(at, What::Peer { machine, life, event });
+        }
+    }
+
+    /// A snapshot arrived: the state is made durable, then the node is told.
+    fn take_snapshot(&mut self, from: usize, to: usize, message: Message, image: &Bytes) -> Verdict {
+        let (sender, receiver) = (self.machines[from].id, self.machines[to].id);
+        let at = &mut self.machines[to];
+        at.look_at_clock(self.now);
+        let Some(life) = &at.life else {
+            self.tell_snapshot(from, receiver, false);
+            return Ok(());
+        };
+        let number = life.number;
+        let index = message.get_snapshot().get_metadata().index;
+        let config = store_config(&at.site.config);
+        let saved = received::save(&at.site.disk, &at.site.dirs().snap(), config, index, image);
+        if at.site.fuse.blown() {
+            self.tell_snapshot(from, receiver, false);
+            return self.dies(to);
+        }
+        self.eyes.mix([self.now.as_nanos(), index, u64::from(saved.is_ok())]);
+        self.eyes.note(
+            self.now,
+            format_args!("{to} got a snapshot at {index}: {:?}", saved.as_ref().err()),
+        );
+        self.tell_snapshot(from, receiver, saved.is_ok());
+        match saved {
+            Ok(store) => {
+                let input = Input::Snapshot {
+                    from: sender,
+                    message,
+                    store: Box::new(store),
+                };
+                self.tell_node(to, number, input)
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn tell_unreachable(&mut self, machine: usize, peer: MemberId) {
+        let at = self.now + self.net.latency() * 2;
+        if let Some(life) = &self.machines[machine].life {
+            let life = life.number;
+            let event = PeerEvent::Unreachable(peer);
+            self.queue.push(at, What::Peer { machine, life, event });
+        }
+    }
+
+    /// A frame arrives.
+    pub(super) fn frame_arrives(&mut self, place: u32, number: u32) -> Verdict {
+        let machines = &self.machines;
+        let Delivery {
+            from,
+            to,
+            message,
+            image,
+        } = match self.net.arrive(place, number, |at| machines.get(at).map(|at| at.id.0)) {
+            Arrived::Delivery(delivery) => delivery,
+            Arrived::Nothing => return Ok(()),
+            Arrived::LostSnapshot { from, to } => {
+                let receiver = self.machines[to].id;
+                self.tell_snapshot(from, receiver, false);
+                return Ok(());
+            }
+        };
+        if let Some(image) = image {
+            return self.take_snapshot(from, to, message, &image);
+        }
+        let sender = self.machines[from].id;
+        let Some(life) = &self.machines[to].life else {
+            return Ok(());
+        };
+        if life.view.cluster.is_removed(sender) {
+            return self.tell_removed(from);
+        }
+        let number = life.number;
+        self.tell_node(to, number, Input::Message { from: sender, message })
+    }
+
+    /// A member is told by a peer that it was removed.
+    fn tell_removed(&mut self, machine: usize) -> Verdict {
+        let at = &mut self.machines[machine];
+        if at.part == Part::Member {
+            at.part = Part::Removed;
+        }
+        if let Some(life) = &at.life {
+            let life = life.number;
+            let event = PeerEvent::RemovedUs;
+            let at = self.now + self.net.latency();
+            self.queue.push(at, What::Peer { machine, life, event });
+        }
+        Ok(())
+    }
+
+    /// The log's lane takes what waits, if it is idle.
+    pub(super) fn start_log(&mut self, machine: usize) {
+        let at = &mut self.machines[machine];
+        let Some(life) = at.life.as_mut() else { return };
+        let waiting = life.process.log.waiting();
+        if life.log_jobs > 0 || waiting == 0 {
+            return;
+        }
+        life.log_jobs = waiting;
+        let life = life.number;
+        let done = self.now + at.disk_takes();
+        self.queue.push(done, What::Log { machine, life });
+    }
+
+    /// The log's lane has done its jobs.
+    pub(super) fn log_works(&mut self, machine: usize, life: u64) -> Verdict {
+        let now = self.now;
+        let at = &mut self.machines[machine];
+        at.look_at_clock(now);
+        let Some(current) = at.life.as_mut().filter(|current| current.number == life) else {
+            return Ok(());
+        };
+        let count = current.log_jobs;
+        let (last, synced) = (current.process.last_batch(count), current.process.last_synced(count));
+        let works = current.process.log.run(count);
+        if at.site.fuse.blown() {
+            return self.dies(machine);
+        }
+        current.log_reports.extend(current.process.reports.take(usize::MAX));
+        // Where a disk deceives, its member is one that may lose what it has.
+        let durable = match synced {
+            Some(_) if works && at.site.disk.is_durable(&at.wal) => last,
+            Some(_) if works && at.is_deceived => synced,
+            Some(_) | None => None,
+        };
+        self.eyes.mix([now.as_nanos(), count as u64, 0x109]);
+        if let Some(batch) = durable {
+            self.eyes.see(now, &Observation::Durable { member: at.id, batch })?;
+        }
+        let cost = self.machines[machine].site.disk.take_cost(now);
+        self.queue.push(now + cost, What::LogReports { machine, life });
+        Ok(())
+    }
+
+    /// The log's lane reports.
+    pub(super) fn log_reports(&mut self, machine: usize, life: u64) -> Verdict {
+        let at = &mut self.machines[machine];
+        let Some(current) = at.life.as_mut().filter(|current| current.number == life) else {
+            return Ok(());
+        };
+        current.log_jobs = 0;
+        current.inbox.extend(current.log_reports.drain(..).map(Input::Done));
+        self.start_log(machine);
+        self.turn(machine)
+    }
+
+    /// The table's lane takes what waits, if it is idle.
+    pub(super) fn start_rows(&mut self, machine: usize) {
+        let at = &mut self.machines[machine];
+        let Some(life) = at.life.as_mut() else { return };
+        let waiting = life.process.rows.waiting();
+        if life.rows_jobs > 0 || waiting == 0 {
+            return;
+        }
+        life.rows_jobs = waiting;
+        let life = life.number;
+        let done = self.now + at.disk_takes();
+        self.queue.push(done, What::Rows { machine, life });
+    }
+
+    /// The table's lane has done its jobs.
+    pub(super) fn rows_work(&mut self, machine: usize, life: u64) -> Verdict {
+        let at = &mut self.machines[machine];
+        at.look_at_clock(self.now);
+        let Some(current) = at.life.as_mut().filter(|current| current.number == life) else {
+            return Ok(());
+        };
+        current.process.rows.run(current.rows_jobs);
+        self.rows_worked(machine)
+    }
+
+    /// The table's lane does its own work.
+    pub(super) fn rows_rest(&mut self, machine: usize) -> Verdict {
+        if let Some(life) = &mut self.machines[machine].life {
+            life.process.rows.rest();
+        }
+        self.rows_worked(machine)
+    }
+
+    fn rows_worked(&mut self, machine: usize) -> Verdict {
+        let at = &mut self.machines[machine];
+        if at.site.fuse.blown() {
+            return self.dies(machine);
+        }
+        let Some(life) = at.life.as_mut() else { return Ok(()) };
+        life.rows_reports.extend(life.process.reports.take(usize::MAX));
+        // Until it has reported it takes nothing more.
+        life.rows_jobs = life.rows_jobs.max(1);
+        let life = life.number;
+        let cost = at.site.table.take_cost(self.now);
+        self.queue.push(self.now + cost, What::RowsReports { machine, life });
+        Ok(())
+    }
+
+    /// The table's lane reports.
+    pub(super) fn rows_report(&mut self, machine: usize, life: u64) -> Verdict {
+        let at = &mut self.machines[machine];
+        let Some(current) = at.life.as_mut().filter(|current| current.number == life) else {
+            return Ok(());
+        };
+        current.rows_jobs = 0;
+        current.inbox.extend(current.rows_reports.drain(..).map(Input::Done));
+        self.start_rows(machine);
+        self.turn(machine)
+    }
+}

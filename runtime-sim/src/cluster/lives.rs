@@ -1,0 +1,433 @@
+//! How processes start, wake, are connected to each other, and end.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use quoin_core::boot::{RemoteAnswer, Why};
+use quoin_core::error::Fault;
+use quoin_core::id::MemberId;
+use quoin_core::limits::GRPC_OVERHEAD_BYTES;
+use quoin_core::member::Halt;
+use quoin_core::node::{Input, PeerEvent};
+use quoin_core::version::Version;
+use quoin_core::watch::HubConfig;
+use quoin_runtime::boot::BootError;
+
+use super::World;
+use super::member::{Caller, Doom, Life, Part};
+use super::queue::What;
+use crate::faults::FaultKind;
+use crate::fuse::Says;
+use crate::observe::{Observation, Verdict};
+use crate::process::Process;
+
+/// No start takes longer than that.
+const START_MAX: Duration = Duration::from_secs(20);
+/// A machine whose disk fails is started so often again.
+const REPAIRS_MAX: u32 = 6;
+/// What it takes until a machine finds out that a peer does not answer any more.
+const SILENCE: Duration = Duration::from_secs(5);
+
+impl World<'_> {
+    /// A machine's process starts, unless something else was decided since.
+    pub(super) fn start(&mut self, machine: usize, power: u64) -> Verdict {
+        let at = &self.machines[machine];
+        if at.power != power || at.is_up() || at.part != Part::Member {
+            return Ok(());
+        }
+        let answers = self.peers_answers(machine);
+        let ask = |urls: &[String], _: Why| {
+            let asked = answers.iter().filter(|(url, _)| urls.contains(url));
+            asked.cloned().collect::<BTreeMap<_, _>>()
+        };
+        let at = &mut self.machines[machine];
+        at.lives += 1;
+        let local = at.look_at_clock(self.now);
+        let unix_ms = at.clock.wall_ms(self.now);
+        let seed = self.seeds.next_u64();
+        match Process::boot_among(&at.site, unix_ms, seed, Some(&ask)) {
+            Ok((process, start)) => {
+                let config = &at.site.config;
+                let hub = HubConfig {
+                    progress_interval: config.watch_progress_notify_interval,
+                    max_response_bytes: usize::try_from(config.max_request_bytes)
+                        .unwrap_or(usize::MAX)
+                        .saturating_add(GRPC_OVERHEAD_BYTES),
+                    seed,
+                };
+                at.id = process.member;
+                at.lives_begun += 1;
+                let recovered = &start.recovered;
+                self.eyes.mix([
+                    self.now.as_nanos(),
+                    at.id.0,
+                    recovered.hard_state.term,
+                    recovered.entries.len() as u64,
+                    recovered.applied,
+                ]);
+                self.eyes.note(
+                    self.now,
+                    format_args!(
+                        "{machine} started at {local}: {:?} snapshot {} entries {} applied {}",
+                        recovered.hard_state,
+                        recovered.snapshot_index,
+                        recovered.entries.len(),
+                        recovered.applied
+                    ),
+                );
+                let mut life = Life::new(at.lives, process, &start, hub);
+                // Reading everything back took its time.
+                let took = at.site.disk.take_cost(self.now) + at.site.table.take_cost(self.now);
+                life.busy_until = self.now + took.min(START_MAX);
+                at.life = Some(life);
+                let seen = Observation::Started {
+                    member: at.id,
+                    recovered,
+                    view: &start.view,
+                };
+                self.eyes.see(self.now, &seen)?;
+                self.is_started(machine)
+            }
+            Err(error) => self.failed_to_start(machine, error),
+        }
+    }
+
+    /// What the peers that can be reached answer to a machine that starts, by their URLs.
+    fn peers_answers(&self, machine: usize) -> Vec<(String, RemoteAnswer)> {
+        let mut answers = Vec::new();
+        for (other, at) in self.machines.iter().enumerate() {
+            let Some(life) = at
+                .life
+                .as_ref()
+                .filter(|_| other != machine && self.net.connects(machine, other))
+            else {
+                continue;
+            };
+            let cluster = &life.view.cluster;
+            let answer = RemoteAnswer {
+                cluster: Some((life.process.cluster, cluster.members().cloned().collect())),
+                cluster_version: cluster.version().map(|version| version.to_string()),
+                downgrade_enabled: Some(false),
+            };
+            let urls = at.site.config.advertise_peer_urls.iter();
+            answers.extend(urls.map(|url| (url.to_string(), answer.clone())));
+        }
+        answers
+    }
+
+    fn is_started(&mut self, machine: usize) -> Verdict {
+        self.machines[machine].connected.fill(false);
+        self.refresh_endpoints();
+        for other in (0..self.machines.len()).filter(|other| *other != machine) {
+            self.plan_contact(machine, other, Duration::ZERO);
+        }
+        self.turn(machine)
+    }
+
+    /// A process did not come up: it died, or refused.
+    fn failed_to_start(&mut self, machine: usize, error: BootError) -> Verdict {
+        let at = &mut self.machines[machine];
+        let id = at.id;
+        self.eyes
+            .note(self.now, format_args!("{machine} does not start: {error}"));
+        self.eyes.mix([self.now.as_nanos(), machine as u64, 0xdead]);
+        if at.site.fuse.blown() {
+            return self.dies(machine);
+        }
+        let fault = match error {
+            BootError::Fault(fault) => fault,
+            other => Fault::Inconsistent {
+                cause: other.to_string(),
+            },
+        };
+        if at.id == MemberId::NONE || at.lives_begun == 0 {
+            // It is no member yet: it tries again until it finds the others.
+            self.end(machine, false)?;
+            self.start_later(machine, Duration::from_secs(2));
+            return Ok(());
+        }
+        self.faulted(machine, id, &fault)
+    }
+
+    /// A member gave up because of a fault. Where its disk is to blame, it is started again.
+    fn faulted(&mut self, machine: usize, id: MemberId, fault: &Fault) -> Verdict {
+        let excused = self.machines[machine].is_excused;
+        let seen = Observation::Faulted {
+            member: id,
+            fault,
+            excused,
+        };
+        self.eyes.see(self.now, &seen)?;
+        self.end(machine, false)?;
+        let at = &mut self.machines[machine];
+        match fault {
+            // Whoever looks after the machine has it repaired, unless that helps nothing.
+            Fault::Disk { .. } if excused && at.repairs < REPAIRS_MAX => {
+                at.repairs += 1;
+                let after = Duration::from_millis(500 + self.prng.below(3_000));
+                self.start_later(machine, after);
+            }
+            Fault::Disk { .. } | Fault::Corrupt { .. } | Fault::Inconsistent { .. } if excused => at.part = Part::Lost,
+            Fault::Disk { .. } | Fault::Corrupt { .. } | Fault::Inconsistent { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// What follows a blown fuse: the process is gone, as it was planned.
+    pub(super) fn dies(&mut self, machine: usize) -> Verdict {
+        let at = &mut self.machines[machine];
+        let Some(doom) = at.doom.take() else {
+            return self.end(machine, false);
+        };
+        self.struck.note(doom.kind);
+        self.end(machine, doom.power)?;
+        let at = &mut self.machines[machine];
+        if doom.again > 0 {
+            at.site.fuse.set(doom.points);
+            at.doom = Some(Doom {
+                kind: FaultKind::RecoveryCrash,
+                again: doom.again - 1,
+                ..doom
+            });
+        }
+        self.start_later(machine, doom.away);
+        Ok(())
+    }
+
+    /// A process is gone, with the power or without.
+    pub(super) fn end(&mut self, machine: usize, lost_power: bool) -> Verdict {
+        let at = &mut self.machines[machine];
+        let was_up = at.life.is_some();
+        at.power += 1;
+        let life = at.life.take();
+        if lost_power {
+            let wal = at.site.dirs().wal;
+            if at.is_deceived && !(at.site.disk.is_durable(&wal) && at.site.table.is_durable()) {
+                // Its disk said that it had what it now loses: nobody can survive that under his name.
+                at.part = Part::Lost;
+                self.eyes.tampered(at.id);
+            }
+            at.is_deceived &= at
+                .site
+                .fuse
+                .failures()
+                .iter()
+                .any(|failure| failure.says == Says::Nothing);
+            at.site.disk.lose_power();
+            at.site.table.lose_power();
+        } else {
+            at.site.disk.end_process();
+        }
+        at.site.fuse.renew();
+        at.connected.fill(false);
+        at.paused_until = self.now;
+        at.starved_until = self.now;
+        let id = at.id;
+        if let Some(life) = &life {
+            at.last_view = Some(life.view.clone());
+        }
+        self.eyes
+            .mix([self.now.as_nanos(), machine as u64, u64::from(lost_power), 0xe0d]);
+        self.eyes
+            .note(self.now, format_args!("{machine} is gone, power lost: {lost_power}"));
+        self.eyes
+            .see(self.now, &Observation::Ended { member: id, lost_power })?;
+        if !was_up {
+            return Ok(());
+        }
+        for other in 0..self.machines.len() {
+            if other != machine {
+                self.net.reset(machine, other);
+                self.plan_contact(machine, other, Duration::ZERO);
+            }
+        }
+        self.refresh_endpoints();
+        if let Some(life) = life {
+            self.forget_callers(machine, &life)?;
+            self.forget_streams(machine)?;
+        }
+        Ok(())
+    }
+
+    /// Whoever waited for the process finds its connection reset.
+    fn forget_callers(&mut self, machine: usize, life: &Life) -> Verdict {
+        for caller in life.callers.values() {
+            if let Caller::Hop(place) = caller
+                && let Some(hop) = self.hops.take(*place)
+            {
+                let at = self.now + Duration::from_millis(50);
+                self.queue.push(at, What::Retry(hop.op));
+            }
+        }
+        let lost: Vec<_> = self
+            .ops
+            .iter()
+            .filter(|(_, op)| op.machine == machine && op.is_served())
+            .map(|(id, _)| *id)
+            .collect();
+        for op in lost {
+            self.lose(op)?;
+        }
+        Ok(())
+    }
+
+    /// A node has said its last.
+    pub(super) fn halted(&mut self, machine: usize, halt: Halt) -> Verdict {
+        let at = &mut self.machines[machine];
+        at.look_at_clock(self.now);
+        if let Some(life) = &mut at.life {
+            life.process.log.close();
+            life.process.rows.close();
+        }
+        let id = at.id;
+        self.eyes.note(self.now, format_args!("{machine} halts: {halt:?}"));
+        if at.site.fuse.blown() {
+            return self.dies(machine);
+        }
+        match halt {
+            Halt::Fault(fault) => self.faulted(machine, id, &fault),
+            Halt::Removed => {
+                at.part = Part::Removed;
+                self.end(machine, false)
+            }
+            Halt::Stopped => self.end(machine, false),
+        }
+    }
+
+    /// Somebody in a process wanted to wake about now.
+    pub(super) fn wake(&mut self, machine: usize, life: u64) -> Verdict {
+        let now = self.now;
+        let at = &mut self.machines[machine];
+        let shown = at.look_at_clock(now);
+        let starved_until = at.starved_until;
+        let Some(current) = at.life.as_mut().filter(|current| current.number == life) else {
+            return Ok(());
+        };
+        if current.wakes_at != Some(now) && current.wakes_at.is_some_and(|at| at > now) {
+            return Ok(());
+        }
+        current.wakes_at = None;
+        let node_is_due = current.process.deadline().is_some_and(|at| at <= shown);
+        let rows_are_due = current.rows_jobs == 0 && current.process.rows.is_restless();
+        let hub_is_due = !current.streams.is_empty() && current.hub.deadline().is_some_and(|at| at <= shown);
+        if rows_are_due {
+            self.rows_rest(machine)?;
+        }
+        if hub_is_due {
+            self.plan_hub(machine);
+        }
+        if node_is_due && starved_until <= now {
+            self.turn(machine)?;
+        }
+        self.plan_wake(machine);
+        Ok(())
+    }
+
+    /// Plans the next look at the clock, if none is planned early enough.
+    pub(super) fn plan_wake(&mut self, machine: usize) {
+        let now = self.now;
+        let at = &mut self.machines[machine];
+        let shown = at.clock.now(now);
+        let Some(life) = at.life.as_mut() else { return };
+        let Some(deadline) = life.deadline(shown) else { return };
+        let mut wake = at.clock.truth(deadline).max(now);
+        if wake < at.starved_until {
+            wake = at.starved_until;
+        }
+        wake = wake.max(life.busy_until);
+        if life.hub_is_due && wake <= now {
+            wake = now + Duration::from_micros(10);
+        }
+        if life.wakes_at.is_none_or(|planned| planned > wake) {
+            life.wakes_at = Some(wake);
+            let number = life.number;
+            self.queue.push(wake, What::Wake { machine, life: number });
+        }
+    }
+
+    /// Both sides will look whether they are connected, after `silence` and what a connection takes.
+    pub(super) fn plan_contact(&mut self, a: usize, b: usize, silence: Duration) {
+        for (from, to) in [(a, b), (b, a)] {
+            let at = self.now + silence + self.net.latency() * 3;
+            self.queue.push(at, What::Contact { from, to });
+        }
+    }
+
+    /// A link has changed: whoever is cut off finds out by silence, whoever is not any more by trying.
+    pub(super) fn link_changed(&mut self, a: usize, b: usize) {
+        let silence = if self.net.connects(a, b) {
+            Duration::from_millis(self.prng.below(1_000))
+        } else {
+            SILENCE
+        };
+        self.plan_contact(a, b, silence);
+    }
+
+    /// Tells a node what has become of a connection, if that is news.
+    pub(super) fn look_at_contact(&mut self, from: usize, to: usize) -> Verdict {
+        let peer = &self.machines[to];
+        let (id, is_up) = (peer.id, peer.is_up());
+        let stands = is_up && self.net.connects(from, to);
+        let at = &mut self.machines[from];
+        let Some(life) = &at.life else { return Ok(()) };
+        let cluster = &life.view.cluster;
+        let is_known = cluster.members().next().is_none() || cluster.member(id).is_some();
+        let stands = stands && is_known;
+        if at.connected[to] == stands {
+            return Ok(());
+        }
+        at.connected[to] = stands;
+        self.eyes
+            .note(self.now, format_args!("{from} has a connection to {to}: {stands}"));
+        let number = life.number;
+        if stands {
+            self.tell_node(from, number, Input::Peer(PeerEvent::Active(id)))?;
+            self.tell_node(from, number, Input::Peer(PeerEvent::Version(id, Version::V3_6)))
+        } else {
+            self.tell_node(from, number, Input::Peer(PeerEvent::Inactive(id)))
+        }
+    }
+
+    /// Gives a process's node something, and a turn.
+    pub(super) fn tell_node(&mut self, machine: usize, life: u64, input: Input) -> Verdict {
+        match &mut self.machines[machine].life {
+            Some(current) if current.number == life => current.inbox.push(input),
+            Some(_) | None => return Ok(()),
+        }
+        self.turn(machine)
+    }
+
+    /// How the machines are.
+    pub(super) fn status_lines(&self) -> Vec<String> {
+        let line = |(number, machine): (usize, &super::member::Machine)| {
+            let Some(life) = &machine.life else {
+                return format!("machine {number} member {} {:?}, down", machine.id, machine.part);
+            };
+            let status = &life.status;
+            format!(
+                "machine {number} member {} {:?} life {} term {} leader {} commit {} applied {} durable {} revision {} published {} \
+                 learner {} log {} rows {} inbox {} connected {}",
+                machine.id,
+                machine.part,
+                life.number,
+                status.term,
+                status.leader,
+                status.commit_index,
+                status.applied_index,
+                status.durable_index,
+                life.view.kv.revision(),
+                status.published,
+                status.is_learner,
+                life.process.log.waiting(),
+                life.process.rows.waiting(),
+                life.inbox.len(),
+                (0..self.machines.len())
+                    .filter(|other| machine.connected[*other])
+                    .map(|other| other.to_string())
+                    .collect::<Vec<_>>()
+                    .join(","),
+            )
+        };
+        self.machines.iter().enumerate().map(line).collect()
+    }
+}

@@ -1,0 +1,250 @@
+//! One machine: what outlasts a member's process, and the process while there is one.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quoin_core::id::MemberId;
+use quoin_core::member::{Halt, Status, Token};
+use quoin_core::mvcc::{self, CompactHashes, Event};
+use quoin_core::node::{Done, Input};
+use quoin_core::proto::etcdserverpb::WatchRequest;
+use quoin_core::random::Prng;
+use quoin_core::store::View;
+use quoin_core::time::Instant;
+use quoin_core::watch::{Hub, HubConfig};
+
+use super::clock::MachineClock;
+use super::net::MACHINES_MAX;
+use crate::faults::FaultKind;
+use crate::observe::{OpId, StreamId};
+use crate::process::{Process, Site, Start};
+
+/// Whether a machine takes part.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Part {
+    /// It does, or is about to.
+    Member,
+    /// It was removed from the cluster, and has found out or will not.
+    Removed,
+    /// What it had on disk is lost or not to be trusted: it must not come back.
+    Lost,
+    /// It is left behind by a cluster that was founded anew.
+    Abandoned,
+}
+
+/// A machine.
+pub(super) struct Machine {
+    pub(super) site: Site,
+    /// Where its log is.
+    pub(super) wal: PathBuf,
+    pub(super) clock: MachineClock,
+    /// The member's id, once it is known.
+    pub(super) id: MemberId,
+    pub(super) part: Part,
+    /// Processes so far.
+    pub(super) lives: u64,
+    pub(super) life: Option<Life>,
+    /// Processes that came up.
+    pub(super) lives_begun: u64,
+    /// Counts what was decided about its power: an older decision to start is void.
+    pub(super) power: u64,
+    /// Nothing of it moves before.
+    pub(super) paused_until: Instant,
+    /// Its node is not woken before.
+    pub(super) starved_until: Instant,
+    /// To which machines it knows it has a connection.
+    pub(super) connected: [bool; MACHINES_MAX],
+    /// What its disk takes for a batch, on average.
+    pub(super) disk_latency: Duration,
+    /// How its disk and its table vary.
+    pub(super) prng: Prng,
+    /// A fault of its disk struck that it need not survive.
+    pub(super) is_excused: bool,
+    /// Its disk may leave sectors half written.
+    pub(super) is_rough: bool,
+    /// Its disk may have said that something is durable which is not.
+    pub(super) is_deceived: bool,
+    /// How often it was started again after its disk had failed.
+    pub(super) repairs: u32,
+    /// The next death: with the power or without, how long it stays away, and how often it dies again while it starts.
+    pub(super) doom: Option<Doom>,
+    /// The planned fault that makes its disk slow.
+    pub(super) slowed_by: Option<usize>,
+    /// It is not a member yet, as far as anybody knows.
+    pub(super) is_unborn: bool,
+    /// What it showed last, for whoever looks from outside.
+    pub(super) last_view: Option<View>,
+}
+
+/// What a planned death is like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Doom {
+    /// The planned fault.
+    pub(super) planned: usize,
+    /// As what it counts.
+    pub(super) kind: FaultKind,
+    pub(super) power: bool,
+    pub(super) away: Duration,
+    pub(super) again: u64,
+    pub(super) points: u64,
+}
+
+/// Who waits for an answer of a node.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Caller {
+    /// A client's request.
+    Op(OpId),
+    /// A request that another member handed on.
+    Hop(u32),
+    /// Nobody: the machine stops.
+    Nobody,
+}
+
+/// What the watch hub has not heard yet.
+pub(super) enum HubMail {
+    Applied(mvcc::View, Arc<[Event]>),
+    Close(StreamId),
+    Open(StreamId),
+    Request(StreamId, WatchRequest),
+    Restored(mvcc::View),
+    Sent(StreamId, usize),
+}
+
+/// One life of a process.
+pub(super) struct Life {
+    pub(super) number: u64,
+    pub(super) process: Process,
+    pub(super) view: View,
+    pub(super) status: Status,
+    pub(super) hashes: CompactHashes,
+    pub(super) hub: Hub,
+    pub(super) hub_mail: VecDeque<HubMail>,
+    pub(super) hub_is_due: bool,
+    pub(super) streams: BTreeSet<StreamId>,
+    /// What the node has not been given yet.
+    pub(super) inbox: Vec<Input>,
+    pub(super) callers: BTreeMap<Token, Caller>,
+    last_token: u64,
+    pub(super) turns: u64,
+    /// The node's thread works until then.
+    pub(super) busy_until: Instant,
+    pub(super) turn_is_due: bool,
+    /// When the next look at the clock is planned.
+    pub(super) wakes_at: Option<Instant>,
+    /// Jobs the log's lane works on, and what it will report.
+    pub(super) log_jobs: usize,
+    pub(super) log_reports: Vec<Done>,
+    /// Jobs the table's lane works on, and what it will report.
+    pub(super) rows_jobs: usize,
+    pub(super) rows_reports: Vec<Done>,
+    pub(super) halt: Option<Halt>,
+}
+
+impl Life {
+    pub(super) fn new(number: u64, process: Process, start: &Start, hub: HubConfig) -> Self {
+        let status = Status {
+            member: process.member,
+            ..Status::default()
+        };
+        Self {
+            number,
+            view: start.view.clone(),
+            status,
+            hashes: CompactHashes::default(),
+            hub: Hub::new(hub, start.view.kv.clone()),
+            hub_mail: VecDeque::new(),
+            hub_is_due: false,
+            streams: BTreeSet::new(),
+            inbox: Vec::new(),
+            callers: BTreeMap::new(),
+            last_token: 0,
+            turns: 0,
+            busy_until: Instant::ZERO,
+            turn_is_due: false,
+            wakes_at: None,
+            log_jobs: 0,
+            log_reports: Vec::new(),
+            rows_jobs: 0,
+            rows_reports: Vec::new(),
+            halt: None,
+            process,
+        }
+    }
+
+    /// A new name for a request.
+    pub(super) fn token(&mut self, caller: Caller) -> Token {
+        self.last_token += 1;
+        let token = Token(self.last_token);
+        self.callers.insert(token, caller);
+        token
+    }
+
+    /// When something in the process wants to wake, by its monotonic clock.
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
+        let rows = self.process.rows.wakes_at(now).filter(|_| self.rows_jobs == 0);
+        let hub = self.hub.deadline().filter(|_| !self.streams.is_empty());
+        self.process.deadline().into_iter().chain(rows).chain(hub).min()
+    }
+}
+
+impl Machine {
+    pub(super) fn new(site: Site, clock: MachineClock, id: MemberId, disk_latency: Duration, prng: Prng) -> Self {
+        Self {
+            wal: site.dirs().wal,
+            site,
+            clock,
+            id,
+            part: Part::Member,
+            lives: 0,
+            life: None,
+            lives_begun: 0,
+            power: 0,
+            paused_until: Instant::ZERO,
+            starved_until: Instant::ZERO,
+            connected: [false; MACHINES_MAX],
+            disk_latency,
+            prng,
+            is_excused: false,
+            is_rough: false,
+            is_deceived: false,
+            repairs: 0,
+            doom: None,
+            slowed_by: None,
+            is_unborn: false,
+            last_view: None,
+        }
+    }
+
+    /// Its monotonic clock, which its lanes read too.
+    pub(super) fn look_at_clock(&self, truth: Instant) -> Instant {
+        let shown = self.clock.now(truth);
+        self.site.hand.advance_to(shown);
+        shown
+    }
+
+    /// Its disk is as fast as ever.
+    pub(super) fn quicken(&mut self) {
+        self.slowed_by = None;
+        self.site.disk.set_slow(1, Duration::ZERO);
+        self.site.table.set_slow(1, Duration::ZERO);
+        self.site.disk.set_stall(Instant::ZERO);
+        self.site.table.set_stall(Instant::ZERO);
+    }
+
+    /// How long the disk takes for what it is given now.
+    pub(super) fn disk_takes(&mut self) -> Duration {
+        let nanos = u64::try_from(self.disk_latency.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(nanos / 2 + self.prng.below(nanos.max(1)))
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.life.is_some()
+    }
+
+    /// The newest state it is known to have had.
+    pub(super) fn view(&self) -> Option<&View> {
+        self.life.as_ref().map(|life| &life.view).or(self.last_view.as_ref())
+    }
+}

@@ -1,0 +1,322 @@
+//! What goes wrong in a run, as a list that can be read, cut down and played again.
+//!
+//! # Fault model
+//! **Processes** die between two of their outputs or in the middle of a disk call, alone or with the power, while they run
+//! or while they start (up to four times in a row), all at once too; come back soon, or after hours, or with other flags;
+//! or stand still for up to five minutes and find everything that has arrived meanwhile.
+//! **Clocks**: a monotonic clock runs up to 5 % fast or slow and never goes back; a wall clock jumps by up to ten years; a
+//! node is not woken for a while.
+//! **Operators** add, promote, remove, replace and move members, change their addresses, defragment, move leadership, restart
+//! one after another, and at the very end of some runs found a new cluster from one member.
+//! The network's and the disk's faults are described in [`super::net`] and [`crate::disk`].
+//!
+//! # What must be survivable
+//! At most a minority of the members may lose what they had on disk: a lost disk, an old backup, rot. Such a member does not
+//! come back under its name; it may be removed, and another take its place.
+
+use std::fmt;
+
+use quoin_core::time::Instant;
+
+use crate::faults::FaultKind;
+use crate::fuse::Touch;
+
+/// Whom a fault befalls; decided when it begins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Who {
+    /// The machine with this number, modulo those that take part.
+    Machine(usize),
+    /// Whoever leads.
+    Leader,
+    /// Of those who do not lead, the one with this number.
+    Follower(usize),
+}
+
+/// Flags that a member starts with from then on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Flags {
+    /// `--election-timeout`, in milliseconds.
+    pub election_ms: u64,
+    /// `--pre-vote`.
+    pub pre_vote: bool,
+    /// `--snapshot-count`.
+    pub snapshot_count: u64,
+    /// `--quota-backend-bytes`.
+    pub quota_bytes: Option<u64>,
+    /// `--auto-compaction-retention`, in revisions; 0 is off.
+    pub kept_revisions: u64,
+    /// Feature gates `LeaseCheckpoint` and `LeaseCheckpointPersist`.
+    pub checkpoints: bool,
+}
+
+/// A fault with everything that decides what it does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// Of a thousand frames so many are lost.
+    Drop {
+        /// How many.
+        permille: u64,
+    },
+    /// Of a thousand frames so many arrive twice.
+    Duplicate {
+        /// How many.
+        permille: u64,
+    },
+    /// Frames are late by this much on average.
+    Delay {
+        /// Milliseconds.
+        mean_ms: u64,
+    },
+    /// A machine's links stall.
+    Clog {
+        /// Who.
+        who: Who,
+    },
+    /// All links are slow.
+    Bandwidth {
+        /// Bytes in a second.
+        bytes_per_second: u64,
+    },
+    /// One against all.
+    Isolate {
+        /// Who.
+        who: Who,
+    },
+    /// Those whose bit is set against the others.
+    Split {
+        /// A bit for each machine.
+        left: u64,
+    },
+    /// The same, but one hears both.
+    Bridge {
+        /// A bit for each machine.
+        left: u64,
+        /// The one.
+        bridge: Who,
+    },
+    /// Neighbours only.
+    Ring,
+    /// Nothing passes from one to the other.
+    OneWay {
+        /// From whom.
+        from: Who,
+        /// To whom.
+        to: Who,
+    },
+    /// It hears nobody.
+    Deaf {
+        /// Who.
+        who: Who,
+    },
+    /// Clients do not reach it.
+    ClientCut {
+        /// Who.
+        who: Who,
+    },
+    /// It is isolated, and not, in turns.
+    Flap {
+        /// Who.
+        who: Who,
+        /// Milliseconds between changes.
+        every_ms: u64,
+    },
+    /// Messages of this type are lost.
+    KindLost {
+        /// The type.
+        kind: i32,
+    },
+    /// Its connections are reset, those of clients too.
+    Reset {
+        /// Who.
+        who: Who,
+    },
+    /// Of a thousand frames so many are damaged in this way.
+    Damage {
+        /// What is wrong.
+        how: FaultKind,
+        /// How many.
+        permille: u64,
+    },
+    /// Old frames arrive again.
+    Stale {
+        /// How many.
+        frames: u64,
+    },
+    /// Something is wrong with its disk.
+    Disk {
+        /// Who.
+        who: Who,
+        /// What is wrong.
+        how: FaultKind,
+        /// What else is to be chosen: which call, how many are spared, how slow.
+        amount: u64,
+    },
+    /// It dies after so many points, or at a call of a kind.
+    Crash {
+        /// Who.
+        who: Who,
+        /// How many points are passed first.
+        points: u64,
+        /// The kind of call.
+        at: Option<Touch>,
+        /// Whether the power is lost too.
+        power: bool,
+        /// Milliseconds until it is started again.
+        away_ms: u64,
+    },
+    /// It dies, and again while it starts.
+    RecoveryCrash {
+        /// Who.
+        who: Who,
+        /// How many points are passed first.
+        points: u64,
+        /// How often.
+        times: u64,
+        /// Whether the power is lost too.
+        power: bool,
+    },
+    /// All lose power.
+    RoomPowerLoss {
+        /// Milliseconds until it is started again.
+        away_ms: u64,
+    },
+    /// It loses power and stays away.
+    LongOutage {
+        /// Who.
+        who: Who,
+        /// Minutes that pass on its clocks.
+        minutes: u64,
+    },
+    /// It stands still.
+    Pause {
+        /// Who.
+        who: Who,
+    },
+    /// It is restarted with other flags.
+    FlagChange {
+        /// Who.
+        who: Who,
+        /// The flags.
+        flags: Flags,
+    },
+    /// Its monotonic clock runs at this rate, in millionths.
+    Drift {
+        /// Who.
+        who: Who,
+        /// The rate.
+        rate: u64,
+    },
+    /// Its wall clock jumps.
+    WallJump {
+        /// Who.
+        who: Who,
+        /// Milliseconds, forwards or back.
+        by_ms: i64,
+    },
+    /// Its node is not woken.
+    TickStarvation {
+        /// Who.
+        who: Who,
+    },
+    /// A voter is added.
+    AddVoter,
+    /// A learner is added.
+    AddLearner,
+    /// The learner, if there is one, is promoted.
+    Promote,
+    /// It is removed.
+    Remove {
+        /// Who.
+        who: Who,
+    },
+    /// It is removed, and another is added; its disk may be lost before that.
+    Replace {
+        /// Who.
+        who: Who,
+    },
+    /// Its peer URLs change.
+    UpdateUrls {
+        /// Who.
+        who: Who,
+    },
+    /// Leadership is moved to it.
+    MoveLeader {
+        /// Who.
+        who: Who,
+    },
+    /// It defragments.
+    Defragment {
+        /// Who.
+        who: Who,
+    },
+    /// Each is stopped and started in turn.
+    RollingRestart,
+    /// It founds a cluster of its own, and the others are given up.
+    ForceNewCluster {
+        /// Who.
+        who: Who,
+    },
+}
+
+impl Fault {
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> FaultKind {
+        match self {
+            Self::Drop { .. } => FaultKind::Drop,
+            Self::Duplicate { .. } => FaultKind::Duplicate,
+            Self::Delay { .. } => FaultKind::Delay,
+            Self::Clog { .. } => FaultKind::Clog,
+            Self::Bandwidth { .. } => FaultKind::Bandwidth,
+            Self::Isolate { .. } => FaultKind::Isolate,
+            Self::Split { .. } => FaultKind::Split,
+            Self::Bridge { .. } => FaultKind::Bridge,
+            Self::Ring => FaultKind::Ring,
+            Self::OneWay { .. } => FaultKind::OneWay,
+            Self::Deaf { .. } => FaultKind::Deaf,
+            Self::ClientCut { .. } => FaultKind::ClientCut,
+            Self::Flap { .. } => FaultKind::Flap,
+            Self::KindLost { .. } => FaultKind::KindLost,
+            Self::Reset { .. } => FaultKind::Reset,
+            Self::Damage { how, .. } | Self::Disk { how, .. } => *how,
+            Self::Stale { .. } => FaultKind::StaleFrame,
+            Self::Crash { power: false, .. } => FaultKind::Crash,
+            Self::Crash { power: true, .. } => FaultKind::PowerLoss,
+            Self::RecoveryCrash { .. } => FaultKind::RecoveryCrash,
+            Self::RoomPowerLoss { .. } => FaultKind::RoomPowerLoss,
+            Self::LongOutage { .. } => FaultKind::LongOutage,
+            Self::Pause { .. } => FaultKind::Pause,
+            Self::FlagChange { .. } => FaultKind::FlagChange,
+            Self::Drift { .. } => FaultKind::Drift,
+            Self::WallJump { .. } => FaultKind::WallJump,
+            Self::TickStarvation { .. } => FaultKind::TickStarvation,
+            Self::AddVoter => FaultKind::AddVoter,
+            Self::AddLearner => FaultKind::AddLearner,
+            Self::Promote => FaultKind::Promote,
+            Self::Remove { .. } => FaultKind::Remove,
+            Self::Replace { .. } => FaultKind::Replace,
+            Self::UpdateUrls { .. } => FaultKind::UpdateUrls,
+            Self::MoveLeader { .. } => FaultKind::MoveLeader,
+            Self::Defragment { .. } => FaultKind::Defragment,
+            Self::RollingRestart => FaultKind::RollingRestart,
+            Self::ForceNewCluster { .. } => FaultKind::ForceNewCluster,
+        }
+    }
+}
+
+/// A fault, and when.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Planned {
+    /// When it begins.
+    pub at: Instant,
+    /// When it ends, if it lasts.
+    pub until: Instant,
+    /// What it is.
+    pub fault: Fault,
+}
+
+impl fmt::Display for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}: {:?}", self.at, self.until, self.fault)
+    }
+}

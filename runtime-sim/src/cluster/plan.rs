@@ -1,0 +1,145 @@
+//! What a run is like: every seed draws its own cluster, pace and faults, so that over many seeds every combination is met.
+
+use std::time::Duration;
+
+use quoin_core::config::{AutoCompaction, ClusterState, Config, Gate, Url};
+use quoin_core::id::MemberId;
+use quoin_core::random::Prng;
+use quoin_runtime::assemble::store_config;
+
+use super::draw::draw_faults;
+use super::nemesis::Planned;
+use crate::model::Rules;
+use crate::swarm::one_of;
+
+/// How clients and checkers are to be told apart from each other: the choices of one seed.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Founders.
+    pub members: usize,
+    /// What all of them are configured with, but for names and addresses.
+    pub config: Config,
+    /// Length of their log files.
+    pub segment_bytes: u64,
+    /// What a frame takes from one member to another.
+    pub link_latency: Duration,
+    /// What a request takes from a client to a member.
+    pub client_latency: Duration,
+    /// What a disk takes for a batch.
+    pub disk_latency: Duration,
+    /// What a turn of a node takes.
+    pub turn_takes: Duration,
+    /// What the watch hub lags behind.
+    pub hub_lag: Duration,
+    /// From when on nothing is disturbed any more.
+    pub heals_after: Duration,
+    /// How long the run goes on after that.
+    pub calm: Duration,
+    /// Whether those who are not needed for a quorum are dead after that.
+    pub minority_dies: bool,
+    /// Whether disks of a minority leave sectors half written.
+    pub rough_disks: bool,
+    /// What goes wrong.
+    pub faults: Vec<Planned>,
+}
+
+impl Plan {
+    /// The plan of `seed`, with so many members if that is not left to it.
+    #[must_use]
+    pub fn draw(seed: u64, members: Option<usize>) -> Self {
+        let mut prng = Prng::new(seed).fork("plan");
+        let drawn = one_of(&mut prng, &[1, 2, 3, 3, 3, 3, 4, 5, 5]);
+        let members = members.unwrap_or(drawn).clamp(1, 5);
+        let heals_after = Duration::from_secs(prng.range(30..90));
+        let mut plan = Self {
+            members,
+            config: config(&mut prng),
+            segment_bytes: one_of(&mut prng, &[2_048, 16_384, 65_536, 262_144]),
+            link_latency: Duration::from_micros(one_of(&mut prng, &[100, 500, 2_000, 20_000])),
+            client_latency: Duration::from_micros(one_of(&mut prng, &[100, 1_000, 10_000])),
+            disk_latency: Duration::from_micros(one_of(&mut prng, &[10, 100, 1_000, 5_000])),
+            turn_takes: Duration::from_micros(one_of(&mut prng, &[0, 0, 100, 2_000])),
+            hub_lag: Duration::from_micros(one_of(&mut prng, &[0, 100, 5_000])),
+            heals_after,
+            calm: Duration::from_secs(40),
+            minority_dies: prng.below(3) == 0,
+            rough_disks: prng.below(3) > 0,
+            faults: Vec::new(),
+        };
+        plan.faults = draw_faults(seed, &plan);
+        plan
+    }
+
+    /// The configuration of the machine with this number; `cluster` is `--initial-cluster`.
+    #[must_use]
+    pub fn config_of(&self, machine: usize, cluster: &str, state: ClusterState) -> Config {
+        let mut config = self.config.clone();
+        config.name = format!("m{machine}");
+        config.advertise_peer_urls = Url::parse_list(&peer_url(machine)).expect("it is a URL");
+        config.advertise_client_urls =
+            Url::parse_list(&format!("http://10.0.0.{}:2379", machine + 1)).expect("it is a URL");
+        config.initial_cluster = cluster.to_owned();
+        config.initial_cluster_state = state;
+        config.data_dir = "/data".to_owned();
+        config
+    }
+
+    /// What checkers must know of the configuration.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        let config = store_config(&self.config);
+        Rules {
+            min_lease_ttl: config.min_lease_ttl_seconds,
+            max_learners: config.max_learners,
+        }
+    }
+
+    /// `--initial-cluster` of the founders.
+    #[must_use]
+    pub fn founders(&self) -> String {
+        let names: Vec<String> = (0..self.members)
+            .map(|machine| format!("m{machine}={}", peer_url(machine)))
+            .collect();
+        names.join(",")
+    }
+
+    /// The id of a founder.
+    #[must_use]
+    pub fn founder(&self, machine: usize) -> MemberId {
+        MemberId::compute(&[peer_url(machine)], &self.config.initial_cluster_token, None)
+    }
+}
+
+/// Where the machine with this number is reached by its peers.
+pub(super) fn peer_url(machine: usize) -> String {
+    format!("http://10.0.0.{}:2380", machine + 1)
+}
+
+fn config(prng: &mut Prng) -> Config {
+    let mut config = Config::with_defaults();
+    config.heartbeat_ms = 100;
+    config.election_ms = one_of(prng, &[500, 1_000, 1_000, 2_000]);
+    config.pre_vote = prng.below(4) > 0;
+    config.initial_election_tick_advance = prng.below(4) > 0;
+    config.snapshot_count = one_of(prng, &SNAPSHOT_COUNTS);
+    config.snapshot_catchup_entries = one_of(prng, &[0, 5, 100, 5_000]);
+    config.max_wals = one_of(prng, &[1, 2, 5, 0]);
+    config.max_snapshots = one_of(prng, &[1, 2, 5, 0]);
+    config.max_learners = one_of(prng, &[1, 2]);
+    config.compaction_batch_limit = one_of(prng, &[1, 10, 1_000]);
+    config.compaction_sleep_interval = Duration::from_millis(one_of(prng, &[0, 1, 10, 10, 100]));
+    config.quota_backend_bytes = one_of(prng, &[None, None, None, None, Some(100_000)]);
+    config.watch_progress_notify_interval = Duration::from_millis(one_of(prng, &[100, 1_000, 10_000, 600_000]));
+    if prng.below(6) == 0 {
+        config.auto_compaction = AutoCompaction::Revision(prng.range(5..100));
+    }
+    let checkpoints = prng.below(2) == 0;
+    config.feature_gates.set(Gate::LeaseCheckpoint, checkpoints);
+    config
+        .feature_gates
+        .set(Gate::LeaseCheckpointPersist, checkpoints && prng.below(2) == 0);
+    config
+}
+
+/// Entries between snapshots.
+pub(super) const SNAPSHOT_COUNTS: [u64; 4] = [5, 50, 500, 10_000];

@@ -1,0 +1,174 @@
+//! What is to happen, ordered by time, then by when it was planned.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+
+use quoin_core::node::PeerEvent;
+use quoin_core::time::Instant;
+
+use crate::observe::{OpId, StreamId};
+
+/// Something that is to happen. Numbers are those of machines; a `life` makes it void once that process is gone.
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    /// An answer reaches its client.
+    Answer(OpId),
+    /// A request reaches its member.
+    Call(OpId),
+    /// A response that waits at a member for a client's stream is taken.
+    StreamTake(StreamId),
+    /// What was taken reaches the client.
+    StreamArrive(StreamId),
+    /// A watch stream reaches its member.
+    StreamOpen(StreamId),
+    /// A client's request on a stream reaches the member.
+    StreamAsk(StreamId),
+    /// The end of a stream reaches the other side.
+    StreamEnd(StreamId),
+    /// Clients want to do something.
+    Clients,
+    /// Looks whether a machine has a connection to another.
+    Contact { from: usize, to: usize },
+    /// The client's patience is over.
+    Deadline(OpId),
+    /// A planned fault begins.
+    FaultBegins(usize),
+    /// A planned fault ends.
+    FaultEnds(usize),
+    /// A flapping partition changes.
+    FaultFlaps(usize),
+    /// The run is over.
+    Finish,
+    /// A frame arrives; the number tells it from others that lay in its place.
+    Frame { place: u32, number: u32 },
+    /// From here on all is well.
+    Heal,
+    /// The quorum that goes on may be up.
+    Healed,
+    /// A request is handed on to the leader, or its answer comes back.
+    Hop(u32),
+    /// The watch hub has mail.
+    Hub { machine: usize, life: u64 },
+    /// The log's lane is done with its jobs.
+    Log { machine: usize, life: u64 },
+    /// What the log's lane did has taken long enough.
+    LogReports { machine: usize, life: u64 },
+    /// The operator looks after what he is doing.
+    Operator,
+    /// News of a peer.
+    Peer {
+        machine: usize,
+        life: u64,
+        event: PeerEvent,
+    },
+    /// A request that must be tried again.
+    Retry(OpId),
+    /// The table's lane is done with its jobs.
+    Rows { machine: usize, life: u64 },
+    /// What the table's lane did has taken long enough.
+    RowsReports { machine: usize, life: u64 },
+    /// A machine's process starts.
+    Start { machine: usize, power: u64 },
+    /// The node takes a turn.
+    Turn { machine: usize, life: u64 },
+    /// Somebody in a process wants to wake.
+    Wake { machine: usize, life: u64 },
+}
+
+struct Planned {
+    at: Instant,
+    sequence: u64,
+    what: What,
+}
+
+impl PartialEq for Planned {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Planned {}
+
+impl PartialOrd for Planned {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Planned {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.at, self.sequence).cmp(&(other.at, other.sequence))
+    }
+}
+
+/// The queue.
+#[derive(Default)]
+pub(super) struct Queue {
+    heap: BinaryHeap<Reverse<Planned>>,
+    sequence: u64,
+}
+
+impl Queue {
+    /// Plans something.
+    pub(super) fn push(&mut self, at: Instant, what: What) {
+        self.sequence += 1;
+        self.heap.push(Reverse(Planned {
+            at,
+            sequence: self.sequence,
+            what,
+        }));
+    }
+
+    /// The next thing.
+    pub(super) fn pop(&mut self) -> Option<(Instant, What)> {
+        self.heap.pop().map(|Reverse(planned)| (planned.at, planned.what))
+    }
+}
+
+/// Things kept by number until they are taken; numbers are used again.
+#[derive(Debug)]
+pub(super) struct Shelf<T> {
+    places: Vec<Option<T>>,
+    free: Vec<u32>,
+}
+
+impl<T> Default for Shelf<T> {
+    fn default() -> Self {
+        Self {
+            places: Vec::new(),
+            free: Vec::new(),
+        }
+    }
+}
+
+impl<T> Shelf<T> {
+    /// Keeps a thing.
+    pub(super) fn put(&mut self, thing: T) -> u32 {
+        if let Some(place) = self.free.pop() {
+            self.places[place as usize] = Some(thing);
+            return place;
+        }
+        self.places.push(Some(thing));
+        u32::try_from(self.places.len() - 1).expect("fewer things than fit in memory")
+    }
+
+    /// Takes it.
+    pub(super) fn take(&mut self, place: u32) -> Option<T> {
+        let thing = self.places[place as usize].take();
+        if thing.is_some() {
+            self.free.push(place);
+        }
+        thing
+    }
+
+    /// All of them, with their places.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut T)> {
+        let places = self.places.iter_mut().zip(0..);
+        places.filter_map(|(thing, place)| Some((place, thing.as_mut()?)))
+    }
+
+    /// Looks at it.
+    pub(super) fn get(&self, place: u32) -> Option<&T> {
+        self.places[place as usize].as_ref()
+    }
+}

@@ -1,0 +1,270 @@
+//! A run from its beginning to its end, and what it amounts to.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use quoin_core::config::ClusterState;
+use quoin_core::id::ClusterId;
+use quoin_core::random::Prng;
+use quoin_core::time::Instant;
+
+use super::World;
+use super::clock::MachineClock;
+use super::eyes::{Eyes, Tracing};
+use super::member::Machine;
+use super::nemesis::Planned;
+use super::net::{MACHINES_MAX, Net};
+use super::operator::Operator;
+use super::plan::Plan;
+use super::ports::{Clients, Endpoints, Observer};
+use super::queue::{Queue, Shelf, What};
+use crate::disk::{Blocks, DiskModel};
+use crate::faults::Struck;
+use crate::observe::Violation;
+use crate::process::Site;
+
+/// The wall clocks at the beginning: some day in 2024.
+const WALL_MS: u64 = 1_720_000_000_000;
+
+/// What of a run is not left to its seed.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// So many founders.
+    pub members: Option<usize>,
+    /// These faults, and no others.
+    pub faults: Option<Vec<Planned>>,
+    /// What is kept as text; every turn is checked then, too.
+    pub tracing: Tracing,
+}
+
+/// A run to be made.
+pub struct Run {
+    seed: u64,
+    options: Options,
+    plan: Plan,
+    clients: Box<dyn Clients>,
+}
+
+/// What a run amounts to.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Things that happened.
+    pub events: u64,
+    /// Things the observer was shown.
+    pub observed: u64,
+    /// True time that passed.
+    pub simulated: Duration,
+    /// The hash of everything.
+    pub trace_hash: u128,
+    /// How often each kind of fault struck.
+    pub struck: Struck,
+}
+
+/// A run that broke a promise.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Its seed.
+    pub seed: u64,
+    /// What was broken.
+    pub violation: Violation,
+    /// When.
+    pub at: Instant,
+    /// How the machines were, a line for each.
+    pub machines: Vec<String>,
+    /// What happened last, where the run was traced.
+    pub last: Vec<String>,
+    /// What went wrong in it.
+    pub faults: Vec<Planned>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.last {
+            writeln!(f, "{line}")?;
+        }
+        for fault in &self.faults {
+            writeln!(f, "fault {fault}")?;
+        }
+        for machine in &self.machines {
+            writeln!(f, "{machine}")?;
+        }
+        writeln!(f, "{}: {} at {}", self.violation.checker, self.violation.words, self.at)?;
+        write!(
+            f,
+            "rerun: cargo run --release -p quoin-runtime-sim -- replay {}",
+            self.seed
+        )
+    }
+}
+
+impl Run {
+    /// The run of `seed`; `clients` makes who asks.
+    pub fn new(seed: u64, options: Options, clients: impl FnOnce(u64, &Plan) -> Box<dyn Clients>) -> Self {
+        let mut plan = Plan::draw(seed, options.members);
+        if let Some(faults) = &options.faults {
+            plan.faults.clone_from(faults);
+        }
+        let clients = clients(seed, &plan);
+        Self {
+            seed,
+            options,
+            plan,
+            clients,
+        }
+    }
+
+    /// What it will be like.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Makes it.
+    ///
+    /// # Errors
+    /// The first promise that was broken.
+    pub fn run(self, observer: &mut dyn Observer) -> Result<Summary, Box<Failure>> {
+        let Self {
+            seed,
+            options,
+            plan,
+            clients,
+        } = self;
+        let mut world = build(seed, plan, clients, Eyes::new(observer, options.tracing));
+        let judged = catch_unwind(AssertUnwindSafe(|| world.run()));
+        let judged = judged.unwrap_or_else(|panic| {
+            Err(Violation {
+                checker: "panic",
+                words: words_of(&*panic),
+            })
+        });
+        match judged {
+            Ok(()) => Ok(Summary {
+                events: world.events,
+                observed: world.eyes.observed,
+                simulated: world.now.saturating_since(Instant::ZERO),
+                trace_hash: world.eyes.hash.value(),
+                struck: world.struck.clone(),
+            }),
+            Err(violation) => Err(Box::new(Failure {
+                seed,
+                violation,
+                at: world.now,
+                machines: world.status_lines(),
+                last: world.eyes.take_lines(),
+                faults: world.plan.faults.clone(),
+            })),
+        }
+    }
+}
+
+/// The words of a panic.
+fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let words = panic.downcast_ref::<String>().cloned();
+    words
+        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_default()
+}
+
+fn build(seed: u64, plan: Plan, clients: Box<dyn Clients>, eyes: Eyes<'_>) -> World<'_> {
+    let prng = Prng::new(seed);
+    let founders: Vec<_> = (0..plan.members).map(|machine| plan.founder(machine)).collect();
+    let struck = Struck::default();
+    let mut queue = Queue::default();
+    let initial = plan.founders();
+    let mut machines = Vec::new();
+    for (number, id) in founders.iter().enumerate() {
+        machines.push(machine(
+            &prng,
+            &plan,
+            number,
+            plan.config_of(number, &initial, ClusterState::New),
+            *id,
+            &struck,
+        ));
+        queue.push(
+            Instant::ZERO + Duration::from_millis(10 * number as u64),
+            What::Start {
+                machine: number,
+                power: 0,
+            },
+        );
+    }
+    let mut net = Net::new(
+        prng.fork("net"),
+        plan.link_latency,
+        ClusterId::compute(&founders).0,
+        struck.clone(),
+    );
+    net.machines = machines.len();
+    queue.push(Instant::ZERO + Duration::from_millis(50), What::Clients);
+    for (number, planned) in plan.faults.iter().enumerate() {
+        queue.push(planned.at, What::FaultBegins(number));
+    }
+    queue.push(Instant::ZERO + plan.heals_after, What::Heal);
+    queue.push(Instant::ZERO + plan.heals_after + plan.calm, What::Finish);
+    World {
+        now: Instant::ZERO,
+        queue,
+        machines,
+        net,
+        clients,
+        endpoints: Endpoints::default(),
+        clients_wake_at: None,
+        acts: Vec::new(),
+        ops: BTreeMap::new(),
+        hops: Shelf::default(),
+        streams: BTreeMap::new(),
+        active: Vec::new(),
+        cut_for_ever: [false; MACHINES_MAX],
+        healed: false,
+        core: Vec::new(),
+        operator: Operator::default(),
+        checks_all: eyes.traces(),
+        eyes,
+        struck,
+        prng: prng.fork("schedule"),
+        seeds: prng.fork("seeds"),
+        events: 0,
+        finished: false,
+        effects: Vec::new(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        plan,
+    }
+}
+
+/// A new machine.
+pub(super) fn machine(
+    prng: &Prng,
+    plan: &Plan,
+    number: usize,
+    config: quoin_core::config::Config,
+    id: quoin_core::id::MemberId,
+    struck: &Struck,
+) -> Machine {
+    let mut seeds = prng.fork(&format!("machine-{number}"));
+    let site = Site::new(seeds.next_u64(), config, plan.segment_bytes);
+    // What a half-written sector leaves may look like rot, and be refused: only a minority may have such disks.
+    let is_rough = plan.rough_disks && number < plan.members.saturating_sub(1) / 2;
+    site.disk.set_model(DiskModel {
+        halves_sectors: is_rough,
+        blocks: if seeds.below(3) == 0 {
+            Blocks::Large
+        } else {
+            Blocks::Small
+        },
+        ..DiskModel::default()
+    });
+    site.disk.set_struck(struck);
+    site.table.set_struck(struck);
+    let shown = Instant::ZERO + Duration::from_secs(seeds.below(1_000));
+    let wall_ms = WALL_MS + seeds.below(100);
+    let clock = MachineClock::new(shown, wall_ms);
+    let mut machine = Machine::new(site, clock, id, plan.disk_latency, seeds.fork("pace"));
+    machine.is_rough = is_rough;
+    machine.is_excused = is_rough;
+    machine
+}

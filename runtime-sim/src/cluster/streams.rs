@@ -1,0 +1,412 @@
+//! Watch streams between clients and members: requests one way, responses the other, in order, until one side or the
+//! network ends them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use prost::Message as _;
+use quoin_core::id::MemberId;
+use quoin_core::limits::WATCH_STREAM_QUEUE_RESPONSES;
+use quoin_core::proto::etcdserverpb::{WatchRequest, WatchResponse};
+use quoin_core::time::Instant;
+use quoin_core::watch::{self, Origin, Response, WatchInput, WatchOutput};
+
+use super::World;
+use super::member::{HubMail, Life};
+use super::queue::What;
+use crate::observe::{ClientId, Observation, StreamId, Verdict};
+
+/// A stream.
+pub(super) struct Stream {
+    client: ClientId,
+    pub(super) machine: usize,
+    /// Which life of the machine's process it is with; 0 until it is open.
+    life: u64,
+    /// Requests on their way, and when each arrives.
+    asked: VecDeque<WatchRequest>,
+    last_request_at: Instant,
+    /// Requests that wait until fewer responses are unsent.
+    held: VecDeque<WatchRequest>,
+    /// Responses the client has not taken.
+    unsent: VecDeque<Response>,
+    is_taking: bool,
+    /// Responses on their way.
+    travelling: VecDeque<(Instant, Vec<WatchResponse>)>,
+    /// What the client takes to read.
+    slowness: Duration,
+    /// The end is on its way to the client.
+    is_ending: bool,
+}
+
+impl World<'_> {
+    /// A client opens a stream.
+    pub(super) fn open_stream(&mut self, id: StreamId, client: ClientId, member: MemberId) -> Verdict {
+        let seen = Observation::StreamOpened {
+            stream: id,
+            client,
+            member,
+        };
+        self.eyes.mix([self.now.as_nanos(), id.0, member.0]);
+        self.eyes.see(self.now, &seen)?;
+        self.eyes.note(
+            self.now,
+            format_args!("client {} opens stream {} to {member}", client.0, id.0),
+        );
+        let slowness = match self.prng.below(8) {
+            0 => Duration::from_millis(self.prng.below(5_000)),
+            1 | 2 => Duration::from_millis(self.prng.below(100)),
+            _ => Duration::ZERO,
+        };
+        let machine = self.find(member);
+        let at = self.now + self.client_latency();
+        let stream = Stream {
+            client,
+            machine: machine.unwrap_or(0),
+            life: 0,
+            asked: VecDeque::new(),
+            last_request_at: at,
+            held: VecDeque::new(),
+            unsent: VecDeque::new(),
+            is_taking: false,
+            travelling: VecDeque::new(),
+            slowness,
+            is_ending: false,
+        };
+        self.streams.insert(id, stream);
+        let what = match machine {
+            Some(machine) if self.reaches(machine) => What::StreamOpen(id),
+            Some(_) | None => What::StreamEnd(id),
+        };
+        self.queue.push(at, what);
+        Ok(())
+    }
+
+    /// A stream reaches its member.
+    pub(super) fn stream_opens(&mut self, id: StreamId) -> Verdict {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Ok(());
+        };
+        let machine = stream.machine;
+        let Some(life) = self.machines[machine]
+            .life
+            .as_mut()
+            .filter(|life| !life.status.is_learner)
+        else {
+            return self.end_stream(id);
+        };
+        stream.life = life.number;
+        // What was published while nobody watched was not reported.
+        life.streams.insert(id);
+        life.hub_mail
+            .push_back(HubMail::Applied(life.view.kv.clone(), Arc::default()));
+        life.hub_mail.push_back(HubMail::Open(id));
+        self.plan_hub(machine);
+        Ok(())
+    }
+
+    /// A client asks something on a stream.
+    pub(super) fn watch(&mut self, id: StreamId, request: WatchRequest) {
+        let latency = self.client_latency();
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        stream.asked.push_back(request);
+        let at = stream.last_request_at.max(self.now + latency);
+        stream.last_request_at = at;
+        self.queue.push(at, What::StreamAsk(id));
+    }
+
+    /// A request on a stream reaches the member.
+    pub(super) fn stream_asks(&mut self, id: StreamId) -> Verdict {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Ok(());
+        };
+        let Some(request) = stream.asked.pop_front() else {
+            return Ok(());
+        };
+        let machine = stream.machine;
+        if stream.life == 0 || stream.is_ending {
+            return Ok(());
+        }
+        let seen = Observation::WatchRequested {
+            stream: id,
+            request: &request,
+        };
+        self.eyes.see(self.now, &seen)?;
+        if self.eyes.traces() {
+            self.eyes.note(self.now, format_args!("stream {}: {request:?}", id.0));
+        }
+        if let Some(life) = &mut self.machines[machine].life {
+            life.hub_mail.push_back(HubMail::Request(id, request));
+        }
+        self.plan_hub(machine);
+        Ok(())
+    }
+
+    /// The hub will look at its mail.
+    pub(super) fn plan_hub(&mut self, machine: usize) {
+        let lag = self.plan.hub_lag;
+        let Some(life) = &mut self.machines[machine].life else {
+            return;
+        };
+        if !life.hub_is_due {
+            life.hub_is_due = true;
+            let number = life.number;
+            self.queue.push(self.now + lag, What::Hub { machine, life: number });
+        }
+    }
+
+    /// The hub takes its mail.
+    pub(super) fn hub_turn(&mut self, machine: usize, life: u64) -> Verdict {
+        let at = &mut self.machines[machine];
+        let now = at.look_at_clock(self.now);
+        let Some(current) = at.life.as_mut().filter(|current| current.number == life) else {
+            return Ok(());
+        };
+        current.hub_is_due = false;
+        let mut outputs = std::mem::take(&mut self.outputs);
+        while let Some(mail) = current.hub_mail.pop_front() {
+            match mail {
+                HubMail::Applied(view, events) => {
+                    // A view taken when a stream was opened may be newer than what was published before it.
+                    let events = if view.revision() > current.hub.revision() {
+                        events
+                    } else {
+                        Arc::default()
+                    };
+                    if view.revision() >= current.hub.revision() {
+                        current
+                            .hub
+                            .step(now, WatchInput::Applied { view, events }, &mut outputs);
+                    }
+                }
+                HubMail::Close(id) => {
+                    if current.streams.remove(&id) {
+                        let stream = watch::StreamId(id.0);
+                        current.hub.step(now, WatchInput::Close { stream }, &mut outputs);
+                    }
+                }
+                HubMail::Open(id) => {
+                    let stream = watch::StreamId(id.0);
+                    current.hub.step(now, WatchInput::Open { stream }, &mut outputs);
+                }
+                HubMail::Request(id, request) => {
+                    let unsent = outputs.iter().filter(|output| output.stream.0 == id.0).count();
+                    match self.streams.get_mut(&id) {
+                        Some(stream)
+                            if stream.unsent.len() + unsent >= WATCH_STREAM_QUEUE_RESPONSES
+                                || !stream.held.is_empty() =>
+                        {
+                            stream.held.push_back(request);
+                        }
+                        Some(_) => {
+                            let stream = watch::StreamId(id.0);
+                            current
+                                .hub
+                                .step(now, WatchInput::Request { stream, request }, &mut outputs);
+                        }
+                        None => {}
+                    }
+                }
+                HubMail::Restored(view) => {
+                    if view.revision() >= current.hub.revision() {
+                        current.hub.step(now, WatchInput::Restored { view }, &mut outputs);
+                    }
+                }
+                HubMail::Sent(id, responses) => {
+                    let stream = watch::StreamId(id.0);
+                    current
+                        .hub
+                        .step(now, WatchInput::Sent { stream, responses }, &mut outputs);
+                    let Some(port) = self.streams.get_mut(&id) else {
+                        continue;
+                    };
+                    if port.unsent.len() < WATCH_STREAM_QUEUE_RESPONSES
+                        && let Some(request) = port.held.pop_front()
+                    {
+                        current
+                            .hub
+                            .step(now, WatchInput::Request { stream, request }, &mut outputs);
+                    }
+                }
+            }
+        }
+        if current.hub.deadline().is_some_and(|at| at <= now) {
+            current.hub.step(now, WatchInput::Wake, &mut outputs);
+        }
+        if self.checks_all {
+            current.hub.check();
+        }
+        self.hand_out(outputs);
+        self.plan_wake(machine);
+        Ok(())
+    }
+
+    /// Responses wait for their clients to take them.
+    fn hand_out(&mut self, mut outputs: Vec<WatchOutput>) {
+        for WatchOutput { stream: name, response } in outputs.drain(..) {
+            let id = StreamId(name.0);
+            let Some(stream) = self.streams.get_mut(&id) else {
+                continue;
+            };
+            stream.unsent.push_back(response);
+            if !stream.is_taking {
+                stream.is_taking = true;
+                self.queue.push(self.now + stream.slowness, What::StreamTake(id));
+            }
+        }
+        self.outputs = outputs;
+    }
+
+    /// A client's connection takes what waits for it.
+    pub(super) fn take_responses(&mut self, id: StreamId) -> Verdict {
+        let latency = self.client_latency();
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Ok(());
+        };
+        stream.is_taking = false;
+        let machine = stream.machine;
+        let Some(life) = self.machines[machine]
+            .life
+            .as_mut()
+            .filter(|life| life.number == stream.life)
+        else {
+            return Ok(());
+        };
+        if stream.is_ending {
+            return Ok(());
+        }
+        let origin = origin(life);
+        let count = stream.unsent.len();
+        let mut responses = Vec::with_capacity(count);
+        for response in stream.unsent.drain(..) {
+            let response = decoded(&response, origin);
+            self.eyes.mix([
+                id.0,
+                response.watch_id as u64,
+                response.header.as_ref().map_or(0, |header| header.revision as u64),
+                response.events.len() as u64,
+            ]);
+            if self.eyes.traces() {
+                self.eyes
+                    .note(self.now, format_args!("stream {} gets {response:?}", id.0));
+            }
+            let seen = Observation::Watched {
+                stream: id,
+                response: &response,
+            };
+            self.eyes.see(self.now, &seen)?;
+            responses.push(response);
+        }
+        life.hub_mail.push_back(HubMail::Sent(id, count));
+        let at = stream
+            .travelling
+            .back()
+            .map_or(self.now, |(at, _)| *at)
+            .max(self.now + latency);
+        stream.travelling.push_back((at, responses));
+        self.queue.push(at, What::StreamArrive(id));
+        self.plan_hub(machine);
+        Ok(())
+    }
+
+    /// Responses reach the client.
+    pub(super) fn responses_arrive(&mut self, id: StreamId) -> Verdict {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Ok(());
+        };
+        let Some((_, responses)) = stream.travelling.pop_front() else {
+            return Ok(());
+        };
+        for response in responses {
+            if !self.streams.contains_key(&id) {
+                break;
+            }
+            let mut acts = std::mem::take(&mut self.acts);
+            self.clients.watched(self.now, id, response, &mut acts);
+            self.acts = acts;
+            self.act()?;
+        }
+        Ok(())
+    }
+
+    /// A client closes its stream.
+    pub(super) fn close_stream(&mut self, id: StreamId) -> Verdict {
+        let Some(stream) = self.streams.remove(&id) else {
+            return Ok(());
+        };
+        self.eyes.note(
+            self.now,
+            format_args!("client {} closes stream {}", stream.client.0, id.0),
+        );
+        self.eyes.see(self.now, &Observation::StreamClosed { stream: id })?;
+        self.close_at_hub(id, stream.machine, stream.life);
+        Ok(())
+    }
+
+    fn close_at_hub(&mut self, id: StreamId, machine: usize, life: u64) {
+        if let Some(current) = &mut self.machines[machine].life
+            && current.number == life
+        {
+            current.hub_mail.push_back(HubMail::Close(id));
+            self.plan_hub(machine);
+        }
+    }
+
+    /// The network or the member ends a stream; the client will find out.
+    pub(super) fn end_stream(&mut self, id: StreamId) -> Verdict {
+        let latency = self.client_latency();
+        let Some(stream) = self.streams.get_mut(&id).filter(|stream| !stream.is_ending) else {
+            return Ok(());
+        };
+        stream.is_ending = true;
+        stream.unsent.clear();
+        let (machine, life) = (stream.machine, stream.life);
+        let at = stream
+            .travelling
+            .back()
+            .map_or(self.now, |(at, _)| *at)
+            .max(self.now + latency);
+        self.queue.push(at, What::StreamEnd(id));
+        self.close_at_hub(id, machine, life);
+        Ok(())
+    }
+
+    /// A client finds out that its stream is over.
+    pub(super) fn stream_ends(&mut self, id: StreamId) -> Verdict {
+        if self.streams.remove(&id).is_none() {
+            return Ok(());
+        }
+        self.eyes.mix([self.now.as_nanos(), id.0, 0xc105ed]);
+        self.eyes.note(self.now, format_args!("stream {} is over", id.0));
+        self.eyes.see(self.now, &Observation::StreamClosed { stream: id })?;
+        let mut acts = std::mem::take(&mut self.acts);
+        self.clients.closed(self.now, id, &mut acts);
+        self.acts = acts;
+        self.act()
+    }
+
+    /// All streams to a machine end.
+    pub(super) fn forget_streams(&mut self, machine: usize) -> Verdict {
+        let streams = self.streams.iter().filter(|(_, stream)| stream.machine == machine);
+        let ids: Vec<_> = streams.map(|(id, _)| *id).collect();
+        ids.into_iter().try_for_each(|id| self.end_stream(id))
+    }
+}
+
+fn origin(life: &Life) -> Origin {
+    Origin {
+        cluster_id: life.process.cluster.0,
+        member_id: life.process.member.0,
+        raft_term: life.status.term,
+    }
+}
+
+/// A response as it is after its way over the wire.
+fn decoded(response: &Response, origin: Origin) -> WatchResponse {
+    let mut bytes = BytesMut::with_capacity(response.encoded_len(origin));
+    response.encode(origin, &mut bytes);
+    WatchResponse::decode(bytes.freeze()).expect("what was encoded can be decoded")
+}

@@ -1,0 +1,727 @@
+//! Carries out the planned faults of links, disks, processes and clocks, and the end of them all.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use quoin_core::config::{AutoCompaction, Gate};
+use quoin_core::id::MemberId;
+
+use super::World;
+use super::member::{Doom, Part};
+use super::nemesis::{Fault, Flags, Who};
+use super::net::{Condition, MACHINES_MAX};
+use super::queue::What;
+use crate::disk::{Backup, Rot, Target};
+use crate::faults::FaultKind;
+use crate::fuse::{Failure, Says, Touch};
+use crate::observe::{Observation, Verdict};
+use crate::process::Process;
+
+/// After so long whoever is needed has started and found the others, or will soon.
+const SETTLES: Duration = Duration::from_secs(3);
+/// Then that is looked at again so often.
+const LOOKS_AGAIN: Duration = Duration::from_millis(500);
+/// A clock that runs right.
+const RIGHT: u64 = 1_000_000;
+
+/// A fault of the network under way, with whom it befalls.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Active {
+    planned: usize,
+    fault: Fault,
+    a: usize,
+    b: usize,
+    /// Whether a flapping partition is there now.
+    on: bool,
+}
+
+impl World<'_> {
+    /// A planned fault begins.
+    pub(super) fn fault_begins(&mut self, planned: usize) -> Verdict {
+        if self.healed {
+            return Ok(());
+        }
+        let fault = self.plan.faults[planned].fault;
+        self.eyes.mix([self.now.as_nanos(), planned as u64, 0xfa17]);
+        self.eyes.note(self.now, format_args!("fault {planned}: {fault:?}"));
+        match fault {
+            Fault::Drop { .. }
+            | Fault::Duplicate { .. }
+            | Fault::Delay { .. }
+            | Fault::Bandwidth { .. }
+            | Fault::Split { .. }
+            | Fault::KindLost { .. }
+            | Fault::Damage { .. }
+            | Fault::Ring => self.activate(planned, 0, 0),
+            Fault::Clog { who }
+            | Fault::Isolate { who }
+            | Fault::Deaf { who }
+            | Fault::ClientCut { who }
+            | Fault::Bridge { bridge: who, .. } => {
+                let a = self.resolve(who);
+                self.activate(planned, a, a);
+            }
+            Fault::OneWay { from, to } => {
+                let (a, b) = (self.resolve(from), self.resolve(to));
+                self.activate(planned, a, b);
+            }
+            Fault::Flap { who, every_ms } => {
+                let a = self.resolve(who);
+                self.activate(planned, a, a);
+                self.flap_later(planned, every_ms);
+            }
+            Fault::Stale { .. } => self.fault_flaps(planned)?,
+            Fault::Reset { who } => {
+                let machine = self.resolve(who);
+                self.reset_connections(machine)?;
+            }
+            Fault::Disk { who, how, amount } => {
+                let machine = self.resolve(who);
+                self.disk_fault(planned, machine, how, amount)?;
+            }
+            Fault::Crash { .. }
+            | Fault::RecoveryCrash { .. }
+            | Fault::RoomPowerLoss { .. }
+            | Fault::LongOutage { .. }
+            | Fault::FlagChange { .. } => self.process_fault(fault)?,
+            Fault::Pause { who } => {
+                let machine = self.resolve(who);
+                if self.machines[machine].is_up() {
+                    self.struck.note(FaultKind::Pause);
+                    self.machines[machine].paused_until = self.plan.faults[planned].until;
+                }
+            }
+            Fault::TickStarvation { who } => {
+                let machine = self.resolve(who);
+                if self.machines[machine].is_up() {
+                    self.struck.note(FaultKind::TickStarvation);
+                    self.machines[machine].starved_until = self.plan.faults[planned].until;
+                }
+            }
+            Fault::Drift { who, rate } => {
+                let machine = self.resolve(who);
+                self.struck.note(FaultKind::Drift);
+                self.set_rate(machine, rate);
+            }
+            Fault::WallJump { who, by_ms } => {
+                let machine = self.resolve(who);
+                self.struck.note(FaultKind::WallJump);
+                self.machines[machine].clock.jump(by_ms);
+            }
+            Fault::AddVoter
+            | Fault::AddLearner
+            | Fault::Promote
+            | Fault::Remove { .. }
+            | Fault::Replace { .. }
+            | Fault::UpdateUrls { .. }
+            | Fault::MoveLeader { .. }
+            | Fault::Defragment { .. }
+            | Fault::RollingRestart => self.operate(fault)?,
+            Fault::ForceNewCluster { .. } => {}
+        }
+        self.queue
+            .push(self.plan.faults[planned].until, What::FaultEnds(planned));
+        Ok(())
+    }
+
+    /// A planned fault is over.
+    pub(super) fn fault_ends(&mut self, planned: usize) -> Verdict {
+        let before = self.active.len();
+        self.active.retain(|active| active.planned != planned);
+        if self.active.len() != before {
+            self.condition_links();
+        }
+        if self.healed {
+            return Ok(());
+        }
+        match self.plan.faults[planned].fault {
+            Fault::Crash { .. } => {
+                // Who did not come to the point where he was to die, dies now.
+                for machine in 0..self.machines.len() {
+                    let at = &self.machines[machine];
+                    if at.doom.is_some_and(|doom| doom.planned == planned) && at.is_up() {
+                        self.dies(machine)?;
+                    }
+                }
+            }
+            Fault::Drift { .. } => {
+                for machine in 0..self.machines.len() {
+                    self.set_rate(machine, RIGHT);
+                }
+            }
+            Fault::Disk { .. } => {
+                for machine in &mut self.machines {
+                    if machine.slowed_by == Some(planned) {
+                        machine.quicken();
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A partition comes or goes; an old frame arrives.
+    pub(super) fn fault_flaps(&mut self, planned: usize) -> Verdict {
+        let it = self.plan.faults[planned];
+        if self.healed || it.until <= self.now {
+            return Ok(());
+        }
+        match it.fault {
+            Fault::Flap { every_ms, .. } => {
+                for active in &mut self.active {
+                    active.on ^= active.planned == planned;
+                }
+                self.condition_links();
+                self.flap_later(planned, every_ms);
+            }
+            Fault::Stale { frames } => {
+                let machines = &self.machines;
+                let find = |id| machines.iter().position(|machine| machine.id == MemberId(id));
+                self.net.send_stale(self.now, find, &mut self.queue);
+                let lasts = u64::try_from(it.until.saturating_since(it.at).as_millis()).unwrap_or(u64::MAX);
+                self.flap_later(planned, lasts / frames.max(1) + 1);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn flap_later(&mut self, planned: usize, ms: u64) {
+        self.queue
+            .push(self.now + Duration::from_millis(ms), What::FaultFlaps(planned));
+    }
+
+    fn activate(&mut self, planned: usize, a: usize, b: usize) {
+        let fault = self.plan.faults[planned].fault;
+        self.active.push(Active {
+            planned,
+            fault,
+            a,
+            b,
+            on: true,
+        });
+        self.condition_links();
+    }
+
+    /// Whom a fault befalls.
+    pub(super) fn resolve(&self, who: Who) -> usize {
+        let members: Vec<usize> = (0..self.machines.len())
+            .filter(|machine| self.machines[*machine].part == Part::Member)
+            .collect();
+        let leads = |machine: &usize| {
+            let life = self.machines[*machine].life.as_ref();
+            life.is_some_and(|life| life.status.leads)
+        };
+        let nth = |of: &[usize], number: usize| of.get(number % of.len().max(1)).copied();
+        let found = match who {
+            Who::Machine(number) => nth(&members, number),
+            Who::Leader => members.iter().copied().find(|machine| leads(machine)),
+            Who::Follower(number) => {
+                let followers: Vec<usize> = members.iter().copied().filter(|machine| !leads(machine)).collect();
+                nth(&followers, number)
+            }
+        };
+        found.or_else(|| members.first().copied()).unwrap_or(0)
+    }
+
+    /// Brings all links into the condition that the faults under way make.
+    pub(super) fn condition_links(&mut self) {
+        let count = self.machines.len();
+        self.net.machines = count;
+        for from in 0..count {
+            for to in 0..count {
+                let mut condition = Condition::default();
+                for active in self.active.iter().filter(|active| active.on) {
+                    impair(&mut condition, active, from, to, count);
+                }
+                if self.cut_for_ever[from] != self.cut_for_ever[to] || (from == to && self.cut_for_ever[from]) {
+                    condition.cut = Some(FaultKind::Isolate);
+                }
+                let before = self.net.connects(from, to);
+                self.net.set_condition(self.now, from, to, condition, &mut self.queue);
+                if from != to && before != self.net.connects(from, to) {
+                    self.link_changed(from, to);
+                }
+            }
+        }
+    }
+
+    fn reset_connections(&mut self, machine: usize) -> Verdict {
+        for other in (0..self.machines.len()).filter(|other| *other != machine) {
+            self.net.reset(machine, other);
+        }
+        if self.machines[machine].is_up() {
+            self.struck.note(FaultKind::Reset);
+        }
+        let lost: Vec<_> = self
+            .ops
+            .iter()
+            .filter(|(_, op)| op.machine == machine)
+            .map(|(id, _)| *id)
+            .collect();
+        for op in lost {
+            self.patience_ends(op)?;
+        }
+        self.forget_streams(machine)
+    }
+
+    fn disk_fault(&mut self, planned: usize, machine: usize, how: FaultKind, amount: u64) -> Verdict {
+        let until = self.plan.faults[planned].until;
+        let pick = |touches: &[Touch]| touches[(amount / 8) as usize % touches.len()];
+        let fail = |touch, says| Failure {
+            touch,
+            spared: amount % 8,
+            times: Some(1 + amount % 3),
+            says,
+        };
+        let syncs = [Touch::Sync, Touch::Sync, Touch::SyncDir, Touch::TableSync];
+        let writes = [
+            Touch::Write,
+            Touch::Rename,
+            Touch::Remove,
+            Touch::TableWrite,
+            Touch::Create,
+            Touch::Truncate,
+        ];
+        let may_be_lost = self.may_lose(machine);
+        let at = &mut self.machines[machine];
+        match how {
+            FaultKind::SyncError => at.site.fuse.fail(fail(pick(&syncs), Says::Error(io::ErrorKind::Other))),
+            FaultKind::SilentSyncError if may_be_lost => {
+                at.is_deceived = true;
+                at.is_excused = true;
+                at.site.fuse.fail(fail(pick(&syncs), Says::Nothing));
+            }
+            FaultKind::WriteError => at
+                .site
+                .fuse
+                .fail(fail(pick(&writes), Says::Error(io::ErrorKind::Other))),
+            FaultKind::NoSpace => {
+                let touch = pick(&[Touch::Write, Touch::Create, Touch::Preallocate, Touch::TableWrite]);
+                at.site.fuse.fail(fail(touch, Says::Error(io::ErrorKind::StorageFull)));
+            }
+            FaultKind::ReadError => {
+                // Nothing is read but at a start.
+                let touch = pick(&[Touch::Read, Touch::Read, Touch::TableRead]);
+                at.site.fuse.fail(fail(touch, Says::Error(io::ErrorKind::Other)));
+                at.is_excused = true;
+                if at.is_up() {
+                    return self.down_for(machine, false, Duration::from_millis(200));
+                }
+            }
+            FaultKind::SlowDisk => {
+                at.slowed_by = Some(planned);
+                let (factor, extra) = (
+                    2 + u32::try_from(amount % 20).unwrap_or(0),
+                    Duration::from_millis(amount % 100),
+                );
+                at.site.disk.set_slow(factor, extra);
+                at.site.table.set_slow(factor, extra);
+            }
+            FaultKind::StalledDisk => {
+                at.slowed_by = Some(planned);
+                at.site.disk.set_stall(until);
+                at.site.table.set_stall(until);
+            }
+            FaultKind::LostDisk | FaultKind::OldBackup if may_be_lost && at.lives_begun > 0 => {
+                return self.lose_disk(machine, how);
+            }
+            FaultKind::RottenBit
+            | FaultKind::SmearedBytes
+            | FaultKind::ZeroedSector
+            | FaultKind::StaleSector
+            | FaultKind::SwappedSectors
+                if may_be_lost && at.lives_begun > 0 =>
+            {
+                return self.rots(machine, how, amount);
+            }
+            _ => {}
+        }
+        let fails = [FaultKind::SyncError, FaultKind::WriteError, FaultKind::NoSpace];
+        self.machines[machine].is_excused |= fails.contains(&how);
+        Ok(())
+    }
+
+    /// A machine loses its disk, or gets an old one back. Under its name it must not come back: what it makes of what it
+    /// finds is seen on a copy that speaks to nobody.
+    fn lose_disk(&mut self, machine: usize, how: FaultKind) -> Verdict {
+        self.struck.note(how);
+        let at = &mut self.machines[machine];
+        at.part = Part::Lost;
+        at.is_excused = true;
+        self.eyes.tampered(at.id);
+        let backup = Backup::take(&at.site.disk, &at.site.table);
+        self.end(machine, true)?;
+        let at = &self.machines[machine];
+        if how == FaultKind::OldBackup {
+            backup.restore(&at.site.disk, &at.site.table);
+        } else {
+            at.site.disk.wipe();
+        }
+        self.start_copy(machine);
+        Ok(())
+    }
+
+    /// Something on a disk rots while its process is down; it finds out when it starts.
+    fn rots(&mut self, machine: usize, how: FaultKind, amount: u64) -> Verdict {
+        let Some(rot) = Rot::ALL.into_iter().find(|rot| rot.kind() == how) else {
+            return Ok(());
+        };
+        let was_up = self.machines[machine].is_up();
+        if was_up {
+            self.end(machine, false)?;
+        }
+        let at = &mut self.machines[machine];
+        let target = Target::ALL[(amount % Target::ALL.len() as u64) as usize];
+        let hit = at.site.disk.rot(target, rot, Path::new("/"));
+        self.eyes.note(self.now, format_args!("{machine} rots: {hit:?}"));
+        if hit.is_some() {
+            at.is_excused = true;
+        }
+        if hit.is_some_and(|hit| hit.at_tail) {
+            // What looks like a torn write may be gone without a word: nobody can find that out alone.
+            at.part = Part::Lost;
+            self.eyes.tampered(at.id);
+            self.start_copy(machine);
+        } else if was_up {
+            self.start_later(machine, Duration::from_millis(200));
+        }
+        Ok(())
+    }
+
+    /// Starts a copy of a machine, which speaks to nobody: it must neither panic nor hang, whatever it finds.
+    fn start_copy(&mut self, machine: usize) {
+        let at = &self.machines[machine];
+        let started = Process::boot_among(
+            &at.site.fork(),
+            at.clock.wall_ms(self.now),
+            0,
+            Some(&|_, _| BTreeMap::new()),
+        );
+        let refusal = started.err().map(|error| error.to_string());
+        self.eyes
+            .note(self.now, format_args!("a copy of {machine} starts: {refusal:?}"));
+        self.eyes.hash.add(u64::from(refusal.is_some()));
+    }
+
+    /// Whether one more member may lose what it had on disk.
+    pub(super) fn may_lose(&self, machine: usize) -> bool {
+        let Some(view) = self.newest_view() else { return false };
+        let voters = &view.cluster.conf_state().voters;
+        let is_sound = |id: &&u64| {
+            let found = self.find(MemberId(**id)).filter(|found| *found != machine);
+            found.is_some_and(|found| {
+                let at = &self.machines[found];
+                at.part == Part::Member && at.lives_begun > 0 && !at.is_rough && !at.is_deceived
+            })
+        };
+        let sound = voters.iter().filter(is_sound).count();
+        !self.membership_is_changing() && sound > voters.len() / 2
+    }
+
+    fn process_fault(&mut self, fault: Fault) -> Verdict {
+        match fault {
+            Fault::Crash {
+                who,
+                points,
+                at: touch,
+                power,
+                away_ms,
+            } => {
+                let machine = self.resolve(who);
+                let kind = fault.kind();
+                let planned = self.plan.faults.iter().position(|planned| planned.fault == fault);
+                let at = &mut self.machines[machine];
+                if !at.is_up() {
+                    return Ok(());
+                }
+                at.doom = Some(Doom {
+                    planned: planned.unwrap_or(usize::MAX),
+                    kind,
+                    power,
+                    away: Duration::from_millis(away_ms),
+                    again: 0,
+                    points: 0,
+                });
+                match touch {
+                    Some(touch) => at.site.fuse.set_on(touch, points % 8),
+                    None => at.site.fuse.set(points),
+                }
+                Ok(())
+            }
+            Fault::RecoveryCrash {
+                who,
+                points,
+                times,
+                power,
+            } => {
+                let machine = self.resolve(who);
+                let at = &mut self.machines[machine];
+                if !at.is_up() {
+                    return Ok(());
+                }
+                at.doom = Some(Doom {
+                    planned: usize::MAX,
+                    kind: FaultKind::Crash,
+                    power,
+                    away: Duration::from_millis(50),
+                    again: times,
+                    points,
+                });
+                self.dies(machine)
+            }
+            Fault::RoomPowerLoss { away_ms } => {
+                self.struck.note(FaultKind::RoomPowerLoss);
+                for machine in 0..self.machines.len() {
+                    let away = Duration::from_millis(away_ms + self.prng.below(500));
+                    if self.machines[machine].is_up() {
+                        self.down_for(machine, true, away)?;
+                    }
+                }
+                Ok(())
+            }
+            Fault::LongOutage { who, minutes } => {
+                let machine = self.resolve(who);
+                if !self.machines[machine].is_up() {
+                    return Ok(());
+                }
+                self.struck.note(FaultKind::LongOutage);
+                let away = Duration::from_secs(5 + minutes % 25);
+                self.down_for(machine, true, away)?;
+                // By its own clock it was away for hours; what the others did meanwhile they did faster.
+                let at = &mut self.machines[machine];
+                at.clock.skip(self.now, Duration::from_secs(60 * minutes));
+                Ok(())
+            }
+            Fault::FlagChange { who, flags } => {
+                let machine = self.resolve(who);
+                if !self.machines[machine].is_up() {
+                    return Ok(());
+                }
+                self.struck.note(FaultKind::FlagChange);
+                self.down_for(machine, false, Duration::from_millis(200))?;
+                set_flags(&mut self.machines[machine].site.config, flags);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A machine's process ends and comes back after a while.
+    pub(super) fn down_for(&mut self, machine: usize, power: bool, away: Duration) -> Verdict {
+        self.end(machine, power)?;
+        self.start_later(machine, away);
+        Ok(())
+    }
+
+    /// A machine's process will start.
+    pub(super) fn start_later(&mut self, machine: usize, after: Duration) {
+        let power = self.machines[machine].power;
+        self.queue.push(self.now + after, What::Start { machine, power });
+    }
+
+    fn set_rate(&mut self, machine: usize, rate: u64) {
+        let at = &mut self.machines[machine];
+        at.clock.set_rate(self.now, rate);
+        if let Some(life) = &mut at.life {
+            life.wakes_at = None;
+        }
+        self.plan_wake(machine);
+    }
+
+    /// From here on nothing is disturbed any more: a quorum goes on, the rest may be dead.
+    pub(super) fn heal(&mut self) -> Verdict {
+        self.healed = true;
+        self.active.clear();
+        let changing = self.membership_is_changing();
+        self.eyes.note(self.now, format_args!("healed"));
+        for machine in 0..self.machines.len() {
+            let at = &mut self.machines[machine];
+            at.paused_until = self.now;
+            at.starved_until = self.now;
+            at.quicken();
+            at.site.fuse.mend();
+            at.site.fuse.renew();
+            at.doom = None;
+            self.set_rate(machine, RIGHT);
+        }
+        self.clients.quiet();
+        let forced = self
+            .plan
+            .faults
+            .iter()
+            .any(|planned| matches!(planned.fault, Fault::ForceNewCluster { .. }));
+        let core = if forced && let Some(machine) = self.force_new_cluster()? {
+            vec![machine]
+        } else {
+            self.choose_core(changing)?
+        };
+        self.condition_links();
+        for machine in &core {
+            if !self.machines[*machine].is_up() {
+                let after = Duration::from_millis(self.prng.below(2_000));
+                self.start_later(*machine, after);
+            }
+        }
+        self.core = core;
+        self.queue.push(self.now + SETTLES, What::Healed);
+        Ok(())
+    }
+
+    /// The quorum that goes on is up and connected: from here on promises have deadlines.
+    pub(super) fn is_healed(&mut self) -> Verdict {
+        let core = std::mem::take(&mut self.core);
+        let is_whole = |machine: &usize| {
+            let (from, mut others) = (&self.machines[*machine], core.iter());
+            from.is_up() && others.all(|other| other == machine || from.connected[*other])
+        };
+        if !core.iter().all(is_whole) {
+            self.core = core;
+            self.queue.push(self.now + LOOKS_AGAIN, What::Healed);
+            return Ok(());
+        }
+        let election_ms = core
+            .iter()
+            .map(|machine| self.machines[*machine].site.config.election_ms);
+        let election_timeout = Duration::from_millis(election_ms.max().unwrap_or(1_000));
+        let ids: Vec<MemberId> = core.iter().map(|machine| self.machines[*machine].id).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let seen = Observation::Healed {
+            core: &ids,
+            election_timeout,
+        };
+        self.eyes.see(self.now, &seen)
+    }
+
+    /// A quorum of the members, or all of them; the others die or are cut off for ever.
+    fn choose_core(&mut self, changing: bool) -> Result<Vec<usize>, crate::observe::Violation> {
+        let Some(view) = self.newest_view() else {
+            return Ok((0..self.machines.len()).collect());
+        };
+        let conf = view.cluster.conf_state().clone();
+        let usable = |id: &u64| {
+            let found = self.find(MemberId(*id))?;
+            (self.machines[found].part == Part::Member).then_some(found)
+        };
+        let mut core: Vec<usize> = conf.voters.iter().filter_map(usable).collect();
+        let quorum = conf.voters.len() / 2 + 1;
+        if core.len() < quorum {
+            return Ok(Vec::new());
+        }
+        if changing || !self.plan.minority_dies {
+            core.extend(conf.learners.iter().filter_map(usable));
+            return Ok(core);
+        }
+        while core.len() > quorum {
+            let unlucky = core.remove(self.prng.below(core.len() as u64) as usize);
+            if self.prng.below(2) == 0 {
+                self.cut_for_ever[unlucky] = true;
+            } else if self.machines[unlucky].is_up() {
+                self.end(unlucky, false)?;
+            } else {
+                self.machines[unlucky].power += 1;
+            }
+        }
+        Ok(core)
+    }
+
+    /// All but the leader are given up, and it founds a cluster of its own.
+    fn force_new_cluster(&mut self) -> Result<Option<usize>, crate::observe::Violation> {
+        let machine = self.resolve(Who::Leader);
+        let newest = self.newest_view().map(|view| view.applied_index);
+        let at = &self.machines[machine];
+        let is_newest = at
+            .life
+            .as_ref()
+            .is_some_and(|life| Some(life.view.applied_index) == newest);
+        let leads = at.life.as_ref().is_some_and(|life| life.status.leads);
+        if !is_newest || !leads {
+            return Ok(None);
+        }
+        self.struck.note(FaultKind::ForceNewCluster);
+        for other in (0..self.machines.len()).filter(|other| *other != machine) {
+            self.machines[other].part = Part::Abandoned;
+            self.machines[other].power += 1;
+            if self.machines[other].is_up() {
+                self.end(other, false)?;
+            }
+        }
+        let at = &self.machines[machine];
+        let kept = at.life.as_ref().map_or(0, |life| life.status.commit_index);
+        self.eyes.refounded(at.id, kept);
+        // It is stopped in good order, so that everything it knows to be committed is written.
+        self.halted(machine, quoin_core::member::Halt::Stopped)?;
+        self.machines[machine].site.config.force_new_cluster = true;
+        Ok(Some(machine))
+    }
+}
+
+/// What a fault does to a link.
+fn impair(condition: &mut Condition, active: &Active, from: usize, to: usize, count: usize) {
+    let concerns = |machine: usize| (from == machine) != (to == machine);
+    let peers = from != to;
+    let left = |mask: u64, machine: usize| mask >> machine & 1;
+    let kind = active.fault.kind();
+    let cuts = match active.fault {
+        Fault::Drop { permille } => {
+            condition.drop_permille = permille;
+            false
+        }
+        Fault::Duplicate { permille } => {
+            condition.duplicate_permille = permille;
+            false
+        }
+        Fault::Delay { mean_ms } => {
+            condition.delay = Duration::from_millis(mean_ms);
+            false
+        }
+        Fault::Clog { .. } => {
+            condition.is_clogged |= concerns(active.a);
+            false
+        }
+        Fault::Bandwidth { bytes_per_second } => {
+            condition.bytes_per_second = bytes_per_second;
+            false
+        }
+        Fault::KindLost { kind } => {
+            condition.lost_kind = Some(kind);
+            false
+        }
+        Fault::Damage { how, permille } => {
+            condition.damage = Some((how, permille));
+            false
+        }
+        Fault::Isolate { .. } | Fault::Flap { .. } => concerns(active.a),
+        Fault::Split { left: mask } => peers && left(mask, from) != left(mask, to),
+        Fault::Bridge { left: mask, .. } => {
+            peers && left(mask, from) != left(mask, to) && from != active.a && to != active.a
+        }
+        Fault::Ring => peers && (from + 1) % count != to && (to + 1) % count != from,
+        Fault::OneWay { .. } => peers && from == active.a && to == active.b,
+        Fault::Deaf { .. } => peers && to == active.a,
+        Fault::ClientCut { .. } => from == to && from == active.a,
+        _ => false,
+    };
+    if cuts {
+        condition.cut = Some(kind);
+    }
+}
+
+fn set_flags(config: &mut quoin_core::config::Config, flags: Flags) {
+    config.election_ms = flags.election_ms;
+    config.pre_vote = flags.pre_vote;
+    config.snapshot_count = flags.snapshot_count;
+    config.quota_backend_bytes = flags.quota_bytes;
+    config.auto_compaction = match flags.kept_revisions {
+        0 => AutoCompaction::Off,
+        revisions => AutoCompaction::Revision(revisions),
+    };
+    config.feature_gates.set(Gate::LeaseCheckpoint, flags.checkpoints);
+}
+
+const _: () = assert!(MACHINES_MAX <= 64, "a mask of machines fits a word");

@@ -1,0 +1,183 @@
+//! What a simulated cluster does, seen by its simplest clients.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use quoin_core::proto::etcdserverpb::WatchResponse;
+use quoin_core::time::Instant;
+
+use super::campaign::{Campaign, Lenient};
+use super::nemesis::{Fault, Planned, Who};
+use super::ports::{Act, Clients, Endpoints, Observer, Returned};
+use super::tiny::Tiny;
+use super::{Failure, Options, Run, Summary};
+use crate::client::Crowd;
+use crate::faults::FaultKind;
+use crate::observe::{Observation, OpId, StreamId, Verdict};
+
+/// Counts observations by kind.
+#[derive(Default)]
+struct Count(BTreeMap<&'static str, u64>);
+
+impl Observer for Count {
+    fn see(&mut self, _: Instant, seen: &Observation<'_>) -> Verdict {
+        let name = match seen {
+            Observation::Started { .. } => "started",
+            Observation::Faulted { .. } => "faulted",
+            Observation::Ended { .. } => "ended",
+            Observation::Handed { .. } => "handed",
+            Observation::Durable { .. } => "durable",
+            Observation::Installed { .. } => "installed",
+            Observation::Sent { .. } => "sent",
+            Observation::Published { .. } => "published",
+            Observation::Invoked { .. } => "invoked",
+            Observation::Replied { .. } => "replied",
+            Observation::Returned { .. } => "returned",
+            Observation::StreamOpened { .. } => "stream opened",
+            Observation::WatchRequested { .. } => "watch requested",
+            Observation::Watched { .. } => "watched",
+            Observation::StreamClosed { .. } => "stream closed",
+            Observation::Healed { .. } => "healed",
+            Observation::Finished => "finished",
+        };
+        *self.0.entry(name).or_default() += 1;
+        Ok(())
+    }
+}
+
+/// Clients that can still be asked when the run is over.
+struct Shared(Rc<RefCell<Tiny>>);
+
+impl Clients for Shared {
+    fn wakes_at(&self) -> Option<Instant> {
+        self.0.borrow().wakes_at()
+    }
+
+    fn wake(&mut self, now: Instant, world: &Endpoints, acts: &mut Vec<Act>) {
+        self.0.borrow_mut().wake(now, world, acts);
+    }
+
+    fn returned(&mut self, now: Instant, op: OpId, result: Returned, acts: &mut Vec<Act>) {
+        self.0.borrow_mut().returned(now, op, result, acts);
+    }
+
+    fn watched(&mut self, now: Instant, stream: StreamId, response: WatchResponse, acts: &mut Vec<Act>) {
+        self.0.borrow_mut().watched(now, stream, response, acts);
+    }
+
+    fn closed(&mut self, now: Instant, stream: StreamId, acts: &mut Vec<Act>) {
+        self.0.borrow_mut().closed(now, stream, acts);
+    }
+
+    fn quiet(&mut self) {
+        self.0.borrow_mut().quiet();
+    }
+}
+
+fn run(seed: u64, options: Options) -> (Result<Summary, Box<Failure>>, Count, Tiny) {
+    let tiny = Rc::new(RefCell::new(Tiny::new(seed)));
+    let mut count = Count::default();
+    let clients = Rc::clone(&tiny);
+    let result = Run::new(seed, options, |_, _| Box::new(Shared(clients))).run(&mut count);
+    let tiny = tiny.borrow().clone();
+    (result, count, tiny)
+}
+
+fn sound(members: usize) -> Options {
+    Options {
+        members: Some(members),
+        faults: Some(Vec::new()),
+        ..Options::default()
+    }
+}
+
+#[test]
+fn a_cluster_without_faults_makes_progress() {
+    for (seed, members) in [(1, 1), (2, 2), (3, 3), (4, 5)] {
+        let (result, count, tiny) = run(seed, sound(members));
+        let summary = result.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+        assert!(
+            tiny.answered * 10 > tiny.asked * 9,
+            "seed {seed}: {} of {} answered",
+            tiny.answered,
+            tiny.asked
+        );
+        assert_eq!(count.0["started"], members as u64, "seed {seed}: {:?}", count.0);
+        assert!(
+            count.0["watched"] > 100 && count.0["durable"] > 100,
+            "seed {seed}: {:?}",
+            count.0
+        );
+        assert!(summary.events > 1_000, "seed {seed}");
+    }
+}
+
+#[test]
+fn equal_seeds_give_equal_runs() {
+    for seed in 10..14 {
+        let hash = |seed| run(seed, Options::default()).0.map(|summary| summary.trace_hash);
+        let (first, second) = (hash(seed).unwrap(), hash(seed).unwrap());
+        assert_eq!(first, second, "seed {seed}");
+        assert_ne!(first, hash(seed + 100).unwrap(), "seed {seed}");
+    }
+}
+
+/// Nobody gives up without a reason, what is healed goes on, and of every family of faults something strikes.
+#[test]
+fn faults_of_every_family_strike_and_are_survived() {
+    let mut campaign = Campaign::default();
+    for seed in 1_000..1_030 {
+        let clients = |seed, _: &_| -> Box<dyn Clients> { Box::new(Crowd::new(seed)) };
+        let judged = campaign.run(seed, Options::default(), clients, |_| Box::new(Lenient::default()));
+        judged.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+    }
+    for family in ["network", "disk", "process", "clock", "operation"] {
+        let kinds = FaultKind::ALL.iter().filter(|kind| kind.family() == family);
+        let struck: u64 = kinds.map(|kind| campaign.struck.count(*kind)).sum();
+        assert!(struck > 20, "{family}: {struck}");
+    }
+}
+
+/// A member that dies, starts, takes a snapshot at once and dies again must start from that snapshot, although nobody has told
+/// it of anything committed since.
+#[test]
+fn a_member_that_hears_nobody_starts_again_and_again() {
+    let who = Who::Machine(1);
+    let time = |ms| Instant::ZERO + Duration::from_millis(ms);
+    // A seed with short log files, of which one is kept, and a snapshot every few entries.
+    let seed = 186;
+    for begin in (6_000..6_400).step_by(20) {
+        let crash = |ms| Planned {
+            at: time(ms),
+            until: time(ms + 10),
+            fault: Fault::Crash {
+                who,
+                points: 0,
+                at: None,
+                power: false,
+                away_ms: 100,
+            },
+        };
+        let alone = Planned {
+            at: time(begin),
+            until: time(20_000),
+            fault: Fault::Isolate { who },
+        };
+        let options = Options {
+            members: Some(3),
+            faults: Some(vec![
+                alone,
+                crash(begin + 20),
+                crash(begin + 1_000),
+                crash(begin + 2_000),
+            ]),
+            ..Options::default()
+        };
+        let (result, count, _) = run(seed, options);
+        result.unwrap_or_else(|failure| panic!("seed {seed}, {begin}: {failure}"));
+        assert_eq!(count.0.get("faulted"), None, "seed {seed}, {begin}");
+        assert_eq!(count.0["started"], 6, "seed {seed}, {begin}: {:?}", count.0);
+    }
+}
