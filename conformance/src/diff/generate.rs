@@ -286,8 +286,16 @@ impl Generator {
         if self.is_recreation(revision) {
             return Step::Ask(Call::LeaseLeases);
         }
-        self.is_freeing |= !physical;
+        // etcd remembers the hash of a compaction only if the one before it is done.
+        self.wait_for_space();
+        self.is_freeing = !physical;
         Step::Ask(Call::Compact(CompactionRequest { revision, physical }))
+    }
+
+    fn wait_for_space(&mut self) {
+        if std::mem::take(&mut self.is_freeing) {
+            self.queue.push_back(Step::Pause);
+        }
     }
 
     /// Whether a revision both deleted a key and wrote it.
@@ -298,10 +306,7 @@ impl Generator {
     }
 
     fn hash_kv(&mut self) -> Step {
-        if self.is_freeing {
-            self.queue.push_back(Step::Pause);
-            self.is_freeing = false;
-        }
+        self.wait_for_space();
         let revision = self.draw.revision();
         let hashed = if revision == 0 {
             self.oracle.state().revision()
