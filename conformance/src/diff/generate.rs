@@ -260,6 +260,7 @@ impl Generator {
     }
 
     fn alarm(&mut self) -> Step {
+        let on = self.oracle.state().alarms_at(u64::MAX);
         let rng = &mut self.draw.rng;
         let action = *rng.pick(&[
             AlarmAction::Get,
@@ -267,11 +268,15 @@ impl Generator {
             AlarmAction::Activate,
             AlarmAction::Deactivate,
         ]);
-        let kinds = if action == AlarmAction::Activate && rng.once_in(4) {
+        let mut kinds = if action == AlarmAction::Activate && rng.once_in(4) {
             [AlarmType::Corrupt, AlarmType::None]
         } else {
             [AlarmType::Nospace, AlarmType::None]
         };
+        // See the list of what scripts leave out: never both kinds.
+        if action == AlarmAction::Activate && on.iter().any(|alarm| alarm.alarm != kinds[0] as i32) {
+            kinds = [AlarmType::None; 2];
+        }
         Step::Ask(Call::Alarm(AlarmRequest {
             action: action as i32,
             member_id: *rng.pick(&[OWN_ID, OWN_ID, 7, 0]),

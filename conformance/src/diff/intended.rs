@@ -86,6 +86,10 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
         "etcd 3.5 looks at the outer operations only and lets it through; later versions and Quoin refuse it.",
     ),
     (
+        "an alarm of corruption and one of space at the same time",
+        "etcd obeys only the one that came last, until it is started again. Quoin obeys both, corruption first.",
+    ),
+    (
         "a sort order or target that does not exist",
         "etcd 3.5 ends itself or ignores it; Quoin refuses it as later versions do.",
     ),
