@@ -88,8 +88,6 @@ pub struct Generator {
     draw: Draw,
     mix: Vec<(Kind, u64)>,
     queue: VecDeque<Step>,
-    /// A compaction may still be at work.
-    is_freeing: bool,
     expiring: i64,
 }
 
@@ -116,7 +114,6 @@ impl Generator {
             draw: Draw::new(rng),
             mix,
             queue: VecDeque::new(),
-            is_freeing: false,
             expiring: 1_000_000,
         }
     }
@@ -291,16 +288,7 @@ impl Generator {
         if self.is_recreation(revision) {
             return Step::Ask(Call::LeaseLeases);
         }
-        // etcd remembers the hash of a compaction only if the one before it is done.
-        self.wait_for_space();
-        self.is_freeing = !physical;
         Step::Ask(Call::Compact(CompactionRequest { revision, physical }))
-    }
-
-    fn wait_for_space(&mut self) {
-        if std::mem::take(&mut self.is_freeing) {
-            self.queue.push_back(Step::Pause);
-        }
     }
 
     /// Whether a revision both deleted a key and wrote it.
@@ -311,7 +299,6 @@ impl Generator {
     }
 
     fn hash_kv(&mut self) -> Step {
-        self.wait_for_space();
         let revision = self.draw.revision();
         let hashed = if revision == 0 {
             self.oracle.state().revision()

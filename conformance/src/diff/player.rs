@@ -56,6 +56,8 @@ pub(super) struct Player {
     identity: Identity,
     streams: BTreeMap<u8, Stream>,
     began: Instant,
+    /// A compaction may still be at work.
+    is_freeing: bool,
 }
 
 /// A watch stream.
@@ -87,6 +89,7 @@ impl Player {
             identity,
             streams: BTreeMap::new(),
             began: wait::now(),
+            is_freeing: false,
         })
     }
 
@@ -149,7 +152,10 @@ impl Player {
 
     async fn step(&mut self, step: &Step) -> Vec<Reply> {
         match step {
-            Step::Ask(call) => vec![self.ask(call).await],
+            Step::Ask(call) => {
+                self.let_compactions_end(call).await;
+                vec![self.ask(call).await]
+            }
             Step::Brief(request) => self.brief(*request).await,
             Step::Defragment => {
                 let path = "/etcdserverpb.Maintenance/Defragment";
@@ -169,6 +175,16 @@ impl Player {
                 self.watch(*stream, request).await;
                 Vec::new()
             }
+        }
+    }
+
+    /// Hashes depend on whether a compaction is done, and etcd remembers that of a compaction only if the one before is.
+    async fn let_compactions_end(&mut self, call: &Call) {
+        if matches!(call, Call::Compact(_) | Call::HashKv(_)) && std::mem::take(&mut self.is_freeing) {
+            tokio::time::sleep(PAUSE).await;
+        }
+        if let Call::Compact(request) = call {
+            self.is_freeing = !request.physical;
         }
     }
 

@@ -31,7 +31,7 @@ pub enum Step {
         /// What is written with it; at least one key.
         keys: Vec<Bytes>,
     },
-    /// Waits until what a compaction leaves to do later is done: hashes see it.
+    /// Waits a moment; so every script ends.
     Pause,
     /// Breaks off a watch stream; the next request on it opens another.
     Reset(u8),
@@ -74,6 +74,8 @@ impl Step {
     #[must_use]
     pub fn goes_together(&self) -> bool {
         match self {
+            // It may have to wait for a compaction.
+            Self::Ask(Call::HashKv(_)) => false,
             Self::Ask(call) => call.is_read(),
             Self::Brief(_)
             | Self::Defragment
