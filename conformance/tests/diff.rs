@@ -96,6 +96,12 @@ fn sides(ours: Kind) -> Sides {
         real: launch(Kind::Etcd),
         ours: launch(ours),
         distort: None,
+        found: |seed, difference| {
+            let _ = writeln!(
+                io::stderr(),
+                "QUOIN_SEED={seed} differs, its script is shrunk: {difference}"
+            );
+        },
     }
 }
 

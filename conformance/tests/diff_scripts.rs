@@ -262,6 +262,7 @@ fn play(kind: Kind) {
         real: launch(Kind::Etcd),
         ours: launch(kind),
         distort: None,
+        found: |_, _| {},
     };
     for (name, steps) in all() {
         let difference = check(Settings::default(), &steps, &sides).expect("servers that can be reached");

@@ -56,6 +56,8 @@ pub struct Sides {
     pub ours: Launch,
     /// A fault that ours is made to seem to have.
     pub distort: Option<Distort>,
+    /// Told of a difference when it is found, since shrinking takes its time.
+    pub found: fn(seed: u64, &Difference),
 }
 
 /// What came of a seed.
@@ -152,6 +154,7 @@ pub fn run(seed: u64, requests: u64, sides: &Sides) -> Result<Report, Trouble> {
     })?;
     report.took = began.elapsed();
     if let Some((played, found)) = found {
+        (sides.found)(seed, &found);
         steps.truncate(played);
         report.divergence = Some(diverge(settings, steps, found, sides)?);
     }
