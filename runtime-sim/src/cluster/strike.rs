@@ -547,6 +547,14 @@ impl World<'_> {
             at.site.fuse.renew();
             at.doom = None;
             self.set_rate(machine, RIGHT);
+            // Whoever would have started it again does not look any more.
+            if self.machines[machine]
+                .life
+                .as_ref()
+                .is_some_and(|life| life.is_stopping)
+            {
+                self.end(machine, false)?;
+            }
         }
         self.clients.quiet();
         self.quicken_readers();
