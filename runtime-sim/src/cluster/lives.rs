@@ -137,7 +137,10 @@ impl World<'_> {
         }
         let fault = match error {
             BootError::Fault(fault) => fault,
-            other => Fault::Inconsistent {
+            // It refused: what it found out about its directories, a disk may have said that is well again soon.
+            other => Fault::Disk {
+                operation: "start from",
+                file: at.site.config.data_dir.clone(),
                 cause: other.to_string(),
             },
         };

@@ -141,6 +141,8 @@ pub(super) struct Life {
     pub(super) rows_jobs: usize,
     pub(super) rows_reports: Vec<Done>,
     pub(super) halt: Option<Halt>,
+    /// An operator asked it to stop, in order to start it again.
+    pub(super) is_stopping: bool,
 }
 
 impl Life {
@@ -170,6 +172,7 @@ impl Life {
             rows_jobs: 0,
             rows_reports: Vec::new(),
             halt: None,
+            is_stopping: false,
             process,
         }
     }

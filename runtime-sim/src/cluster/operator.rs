@@ -389,6 +389,7 @@ impl World<'_> {
         let Some(life) = &mut self.machines[machine].life else {
             return Ok(());
         };
+        life.is_stopping = true;
         let token = life.token(Caller::Nobody);
         let number = life.number;
         let input = Input::Request {

@@ -552,6 +552,14 @@ impl World<'_> {
                 life.turn_is_due = false;
             }
             self.set_rate(machine, RIGHT);
+            // Whoever would have started it again does not look any more.
+            if self.machines[machine]
+                .life
+                .as_ref()
+                .is_some_and(|life| life.is_stopping)
+            {
+                self.end(machine, false)?;
+            }
             self.turn(machine)?;
         }
         self.clients.quiet();
