@@ -95,11 +95,20 @@ impl RequestIdGenerator {
     }
 
     /// Goes on after `id`, if this member may have drawn it in an earlier run: the wall clock may have been set back since.
-    pub const fn skip(&mut self, id: u64) {
+    /// True if it had to.
+    pub const fn skip(&mut self, id: u64) -> bool {
         let suffix = id & SUFFIX_MASK;
-        if id & !SUFFIX_MASK == self.prefix && suffix > self.suffix {
+        let is_behind = id & !SUFFIX_MASK == self.prefix && suffix > self.suffix;
+        if is_behind {
             self.suffix = suffix;
         }
+        is_behind
+    }
+
+    /// Leaves out up to 2^32 ids. Where the clock is behind, nothing tells which ids an earlier run drew for requests that
+    /// it sent to others and did not write down itself; and they may still be under way.
+    pub const fn leap(&mut self, random: u64) {
+        self.suffix = (self.suffix + (random >> 32)) & SUFFIX_MASK;
     }
 
     /// The next id.
@@ -142,11 +151,13 @@ mod tests {
         let mut before = RequestIdGenerator::new(member, 1_000);
         let drawn: Vec<u64> = (0..600).map(|_| before.next_id()).collect();
         let mut after = RequestIdGenerator::new(member, 999);
-        drawn.iter().for_each(|id| after.skip(*id));
+        assert!(drawn.iter().all(|id| after.skip(*id)));
         let next = after.next_id();
         assert!(drawn.iter().all(|id| *id < next));
-        after.skip(RequestIdGenerator::new(MemberId(8), 2_000).next_id());
+        assert!(!after.skip(RequestIdGenerator::new(MemberId(8), 2_000).next_id()));
         assert_eq!(after.next_id(), next + 1, "another member's ids are its own");
+        after.leap(u64::MAX);
+        assert_eq!(after.next_id(), next + 2 + u64::from(u32::MAX));
     }
 
     #[test]

@@ -168,6 +168,8 @@ pub enum Observation<'a> {
         core: &'a [MemberId],
         /// `--election-timeout`, the largest among them.
         election_timeout: std::time::Duration,
+        /// Whether all of them ask before they stand for election (`--pre-vote`).
+        pre_vote: bool,
     },
     /// The run is over: everything that was owed must have come.
     Finished,

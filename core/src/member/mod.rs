@@ -290,11 +290,10 @@ impl Member {
         let promises = Promises::new(recovered.hard_state);
         let mut ids = RequestIdGenerator::new(config.id, unix_ms);
         // An answer to a request of an earlier run must never be taken for one to a request of this run.
-        recovered
-            .entries
-            .iter()
-            .filter_map(requests::id_of)
-            .for_each(|id| ids.skip(id));
+        let drawn = recovered.entries.iter().filter_map(requests::id_of);
+        if drawn.fold(false, |is_behind, id| ids.skip(id) || is_behind) {
+            ids.leap(Prng::new(seed).fork("ids").next_u64());
+        }
         let log = Log::new(
             snapshot,
             recovered.entries,

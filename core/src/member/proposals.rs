@@ -343,7 +343,11 @@ mod tests {
     #[test]
     fn what_a_deposed_leader_meant_to_end_is_not_sent_any_more() {
         let mut proposals = Proposals::default();
-        for (id, origin) in [(1, Origin::Revoke(7)), (2, Origin::Client(Token(1))), (3, Origin::Checkpoint)] {
+        for (id, origin) in [
+            (1, Origin::Revoke(7)),
+            (2, Origin::Client(Token(1))),
+            (3, Origin::Checkpoint),
+        ] {
             proposals.add(id, origin, at(0), at(9), Entry::default());
         }
         let is_void = |origin| matches!(origin, Origin::Checkpoint | Origin::Revoke(_));

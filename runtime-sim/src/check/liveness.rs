@@ -17,14 +17,23 @@ const WRITE_WITHIN: u32 = 6;
 const TARGET_AFTER: u32 = 15;
 /// Election timeouts until they have it.
 const CAUGHT_UP_WITHIN: u32 = 20;
-/// How much terms may grow.
-const TERMS_MAX: u64 = 3;
+/// Election timeouts more for every term that began since: timeouts are drawn from one to two, candidates that stand at once
+/// share the votes, and each then waits for up to two. No bound without it holds of every run.
+const TERM_WITHIN: u32 = 2;
+/// How much terms may grow where all ask before they stand. A term is lost only to candidates whose timeouts end within the
+/// time a message takes, at worst one in five: six in a row are a livelock.
+const TERMS_MAX: u64 = 6;
+/// How much terms may grow otherwise. A candidate that lags behind begins a term that it cannot win, and by that makes the
+/// others draw their timeouts anew. Of three it is up to two that cannot win: a term is lost two times in three.
+const HASTY_TERMS_MAX: u64 = 40;
 
 /// The checker.
 #[derive(Debug, Default)]
 pub(super) struct Liveness {
     /// A leader was seen among the core.
     has_leader: bool,
+    /// How many terms began.
+    terms: u64,
     leader_done: bool,
     /// A write was asked for that nothing stands in the way of.
     write_asked: bool,
@@ -58,8 +67,9 @@ impl Liveness {
             }
             Observation::Published { member, status, .. } if healed.core.contains(&member) => {
                 self.has_leader |= status.leads;
-                let limit = healed.term + TERMS_MAX;
-                ensure(status.term <= limit, "L4", || {
+                self.terms = self.terms.max(status.term.saturating_sub(healed.term));
+                let limit = if healed.pre_vote { TERMS_MAX } else { HASTY_TERMS_MAX };
+                ensure(self.terms <= limit, "L4", || {
                     format!("terms grew from {} to {} after healing", healed.term, status.term)
                 })
             }
@@ -78,7 +88,8 @@ impl Liveness {
 
     fn due(&mut self, at: Instant, healed: &Healed, truth: &Truth) -> Verdict {
         let elapsed = at.saturating_since(healed.at);
-        let is_due = |timeouts: u32| elapsed > healed.election_timeout * timeouts;
+        let terms = u32::try_from(self.terms).unwrap_or(u32::MAX / 4);
+        let is_due = |timeouts: u32| elapsed > healed.election_timeout * (timeouts + terms * TERM_WITHIN);
         if !self.leader_done && is_due(LEADER_WITHIN) {
             self.leader_done = true;
             ensure(self.has_leader, "L1", || {

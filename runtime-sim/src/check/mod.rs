@@ -155,16 +155,22 @@ pub const LIST: &[(&str, &str)] = &[
     ),
     ("C47", "Queues are bounded and nothing panics."),
     ("C48", "Assertions stay on."),
-    ("L1", "After healing there is a leader within five election timeouts."),
+    (
+        "L1",
+        "After healing there is a leader within five election timeouts, and two more for every election that decided nothing.",
+    ),
     (
         "L2",
-        "After healing a write that is asked for is answered within six election timeouts.",
+        "After healing a write that is asked for is answered within six election timeouts, and as many more as the leader took.",
     ),
     (
         "L3",
-        "After healing every member catches up within twenty election timeouts.",
+        "After healing every member catches up within twenty election timeouts, and as many more as the leader took.",
     ),
-    ("L4", "After healing terms grow by at most three."),
+    (
+        "L4",
+        "After healing terms grow by at most six; without pre-vote by what chance allows.",
+    ),
 ];
 
 /// All checkers, and the truth they judge by.

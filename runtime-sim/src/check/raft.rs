@@ -1,6 +1,6 @@
 //! C32, C33, C34, C36, C41 and C44: elections, votes, logs, configurations and identities.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quoin_core::id::MemberId;
@@ -31,6 +31,8 @@ struct Known {
     entry: Entry,
     /// The term of the one before.
     previous: u64,
+    /// Who had it first.
+    by: MemberId,
 }
 
 /// The checker.
@@ -41,6 +43,8 @@ pub(super) struct Raft {
     votes: BTreeMap<(u64, MemberId), u64>,
     /// Every entry that any log ever had, by index.
     entries: Vec<Vec<Known>>,
+    /// Terms of which a message left some member.
+    told: BTreeSet<u64>,
     cluster_id: u64,
     /// How often a cluster was founded anew.
     founded: u64,
@@ -94,6 +98,7 @@ impl Checker for Raft {
                     changes: changes(&recovered.entries).collect(),
                     ..Peer::default()
                 };
+                self.forget_untold(member, recovered.hard_state.term);
                 let facts = truth.member(member);
                 recovered
                     .entries
@@ -153,14 +158,29 @@ impl Raft {
     fn sent(&mut self, member: MemberId, message: &Message, truth: &Truth) -> Verdict {
         match MessageType::try_from(message.msg_type) {
             Ok(MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot) => {
+                self.told.insert(message.term);
                 self.leads(member, message.term, truth)
             }
-            Ok(MessageType::MsgRequestVote) => self.votes(member, message.term, member.0, truth),
+            Ok(MessageType::MsgRequestVote) => {
+                self.told.insert(message.term);
+                self.votes(member, message.term, member.0, truth)
+            }
             Ok(MessageType::MsgRequestVoteResponse) if !message.reject => {
                 self.votes(member, message.term, message.to, truth)
             }
             _ => Ok(()),
         }
+    }
+
+    /// A member starts that knows nothing of a later term than `durable`. One that alone has a vote leads before that is on
+    /// its disk; where it died before, and told nobody, it may well begin such a term anew, with other entries.
+    fn forget_untold(&mut self, member: MemberId, durable: u64) {
+        let told = &self.told;
+        let stays = |known: &Known| {
+            let term = known.entry.term;
+            known.by != member || term <= durable || told.contains(&term)
+        };
+        self.entries.iter_mut().for_each(|known| known.retain(stays));
     }
 
     /// C32, C34.
@@ -256,7 +276,11 @@ impl Raft {
         let Some(known) = self.entries[place].iter().find(|known| known.entry.term == entry.term) else {
             if let Some(previous) = previous {
                 let entry = entry.clone();
-                self.entries[place].push(Known { entry, previous });
+                self.entries[place].push(Known {
+                    entry,
+                    previous,
+                    by: member,
+                });
             }
             return Ok(());
         };

@@ -122,9 +122,8 @@ impl Storage {
         }
         let is_quorum = |voters: &[u64]| {
             let has = |id: &&u64| {
-                truth
-                    .member(MemberId(**id))
-                    .is_some_and(|facts| facts.disk.has(index, term))
+                let facts = truth.member(MemberId(**id));
+                facts.is_some_and(|facts| facts.disk.has(index, term) || facts.lost.has(index, term))
             };
             voters.is_empty() || voters.iter().filter(has).count() > voters.len() / 2
         };

@@ -167,6 +167,8 @@ pub struct MemberFacts {
     pub commit: u64,
     /// What of its log is durable.
     pub disk: Durable,
+    /// What of its log was durable when its disk was taken away: what rests on that was promised rightly.
+    pub lost: Durable,
     /// Whether its disk was ever exchanged or damaged.
     pub is_tampered: bool,
     /// Whether it came back without anything it once had.
@@ -222,6 +224,8 @@ pub struct Healed {
     pub core: Vec<MemberId>,
     /// Their election timeout.
     pub election_timeout: std::time::Duration,
+    /// Whether all of them ask before they stand for election.
+    pub pre_vote: bool,
     /// The highest term any of them had then.
     pub term: u64,
 }
@@ -273,7 +277,7 @@ impl Truth {
     /// A member's disk was exchanged for another or an older one, or damaged: it is not held to what it had.
     pub(super) fn tampered(&mut self, member: MemberId) {
         let facts = self.facts(member);
-        facts.disk = Durable::default();
+        facts.lost = std::mem::take(&mut facts.disk);
         facts.status = Status::default();
         facts.past = Past::default();
         facts.is_tampered = true;
@@ -282,6 +286,7 @@ impl Truth {
     /// `member` founds a cluster of its own with the first `kept` entries: what the others had beyond is given up.
     pub(super) fn refounded(&mut self, member: MemberId, kept: u64) {
         self.tampered(member);
+        self.facts(member).lost = Durable::default();
         self.founder = Some(member);
         self.founded = (self.founded.0 + 1, kept);
         self.healed = None;
@@ -446,12 +451,17 @@ impl Truth {
                 }
                 Ok(())
             }
-            Observation::Healed { core, election_timeout } => {
+            Observation::Healed {
+                core,
+                election_timeout,
+                pre_vote,
+            } => {
                 let terms = core.iter().filter_map(|id| self.members.get(id));
                 self.healed = Some(Healed {
                     at,
                     core: core.to_vec(),
                     election_timeout,
+                    pre_vote,
                     term: terms
                         .map(|facts| facts.status.term.max(facts.disk.hard_state.term))
                         .max()
@@ -488,6 +498,7 @@ impl Truth {
         }
         let facts = self.facts(member);
         let is_empty = recovered.entries.is_empty() && recovered.snapshot_index == 0;
+        let lost = std::mem::take(&mut facts.lost);
         let past = Past {
             disk: std::mem::take(&mut facts.disk),
             status: facts.status,
@@ -505,6 +516,7 @@ impl Truth {
             applied: view.applied_index,
             commit: recovered.hard_state.commit.max(recovered.applied),
             disk: Durable::read_back(recovered),
+            lost,
             is_tampered: facts.is_tampered,
             is_wiped: facts.is_wiped || (facts.life > 0 && facts.applied > 0 && is_empty),
             lost_power: facts.lost_power,

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quoin_core::id::MemberId;
-use quoin_core::limits::{STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS};
 use quoin_core::member::{BatchId, Status};
 use quoin_core::mvcc::Event;
-use quoin_core::node::{Effect, Input, PeerEvent};
+use quoin_core::node::{Done, Effect, Input, PeerEvent};
 use quoin_core::proto::raftpb::{Entry, HardState, Message};
 use quoin_core::store::View;
 use quoin_runtime::assemble::store_config;
@@ -49,8 +48,8 @@ impl World<'_> {
             }
             return Ok(());
         }
-        // A node's thread waits while a lane has no room; the lane's report brings it on.
-        if life.process.log.waiting() >= WAL_LANE_QUEUE_JOBS || life.process.rows.waiting() >= STORE_LANE_QUEUE_JOBS {
+        // The lane's report brings it on.
+        if !life.has_room() {
             return Ok(());
         }
         if !at.site.fuse.pass() {
@@ -474,6 +473,8 @@ impl World<'_> {
         let durable = match synced {
             Some(_) if works && at.site.disk.is_durable(&at.wal) => last,
             Some(_) if works && at.is_deceived => synced,
+            // A later job failed, which leaves the disk unsettled; what was synced before it is there.
+            Some(_) if !works => current.log_reports.iter().filter_map(persisted).max(),
             Some(_) | None => None,
         };
         self.eyes.mix([now.as_nanos(), count as u64, 0x109]);
@@ -555,5 +556,13 @@ impl World<'_> {
         current.inbox.extend(current.rows_reports.drain(..).map(Input::Done));
         self.start_rows(machine);
         self.turn(machine)
+    }
+}
+
+/// The batch that is durable by a report.
+const fn persisted(done: &Done) -> Option<BatchId> {
+    match done {
+        Done::Persisted { batch } => Some(*batch),
+        Done::Failed(_) | Done::SnapshotSaved { .. } | Done::Stored { .. } => None,
     }
 }

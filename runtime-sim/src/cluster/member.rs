@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quoin_core::id::MemberId;
+use quoin_core::limits::{STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS};
 use quoin_core::member::{Halt, Status, Token};
 use quoin_core::mvcc::{self, CompactHashes, Event};
 use quoin_core::node::{Done, Input};
@@ -181,11 +182,18 @@ impl Life {
         token
     }
 
-    /// When something in the process wants to wake, by its monotonic clock.
+    /// Whether the lanes take more jobs. A node's thread waits while one of them does not.
+    pub(super) fn has_room(&self) -> bool {
+        self.process.log.waiting() < WAL_LANE_QUEUE_JOBS && self.process.rows.waiting() < STORE_LANE_QUEUE_JOBS
+    }
+
+    /// When something in the process wants to wake, by its monotonic clock. A node that waits for a lane is woken by its
+    /// report.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let rows = self.process.rows.wakes_at(now).filter(|_| self.rows_jobs == 0);
         let hub = self.hub.deadline().filter(|_| !self.streams.is_empty());
-        self.process.deadline().into_iter().chain(rows).chain(hub).min()
+        let node = self.process.deadline().filter(|_| self.has_room());
+        node.into_iter().chain(rows).chain(hub).min()
     }
 }
 

@@ -240,7 +240,9 @@ impl World<'_> {
                     let Some(port) = self.streams.get_mut(&id) else {
                         continue;
                     };
-                    if port.unsent.len() < WATCH_STREAM_QUEUE_RESPONSES
+                    // Not every request has a response, after which this would be looked at again.
+                    while port.unsent.len() + outputs.iter().filter(|output| output.stream == stream).count()
+                        < WATCH_STREAM_QUEUE_RESPONSES
                         && let Some(request) = port.held.pop_front()
                     {
                         current

@@ -546,7 +546,13 @@ impl World<'_> {
             at.site.fuse.mend();
             at.site.fuse.renew();
             at.doom = None;
+            if let Some(life) = &mut at.life {
+                // What a slow disk kept it from is done.
+                life.busy_until = self.now;
+                life.turn_is_due = false;
+            }
             self.set_rate(machine, RIGHT);
+            self.turn(machine)?;
         }
         self.clients.quiet();
         self.hasten_readers();
@@ -570,6 +576,7 @@ impl World<'_> {
             }
         }
         self.core = core;
+        self.queue.push(self.now, What::Operator);
         self.queue.push(self.now + SETTLES, What::Healed);
         Ok(())
     }
@@ -579,7 +586,12 @@ impl World<'_> {
         let core = std::mem::take(&mut self.core);
         let is_whole = |machine: &usize| {
             let (from, mut others) = (&self.machines[*machine], core.iter());
-            from.is_up() && others.all(|other| other == machine || from.connected[*other])
+            // Who began to start while its disk was slow may still read.
+            let has_started = from
+                .life
+                .as_ref()
+                .is_some_and(|life| life.busy_until <= self.now + self.plan.turn_takes);
+            has_started && others.all(|other| other == machine || from.connected[*other])
         };
         if !core.iter().all(is_whole) {
             self.core = core;
@@ -597,6 +609,7 @@ impl World<'_> {
         let seen = Observation::Healed {
             core: &ids,
             election_timeout,
+            pre_vote: core.iter().all(|machine| self.machines[*machine].site.config.pre_vote),
         };
         self.eyes.see(self.now, &seen)
     }

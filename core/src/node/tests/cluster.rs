@@ -1,13 +1,17 @@
 //! Three and five members: electing, replicating, losing members, messages and power, and reading the newest state.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+use prost::Message as _;
 
 use super::world::World;
 use super::{put, value};
 use crate::error::Error;
 use crate::id::MemberId;
-use crate::node::{Input, Request, Response};
-use crate::proto::etcdserverpb::CompactionRequest;
+use crate::member::Token;
+use crate::node::{Effect, Input, Node, Request, Response};
+use crate::proto::etcdserverpb::{CompactionRequest, InternalRaftRequest};
 use crate::proto::raftpb::{Message, MessageType};
 
 fn millis(millis: u64) -> Duration {
@@ -54,6 +58,49 @@ fn the_commit_index_is_written_after_the_entries_it_speaks_of() {
     world.step(follower, vec![Input::Message { from: leader, message }]);
     world.run(Duration::from_millis(10));
     assert_eq!(world.machines[&follower].disk.hard_state.commit, last.index + 1);
+}
+
+#[test]
+fn a_member_whose_clock_was_set_back_does_not_repeat_the_ids_of_a_life_that_left_no_trace() {
+    let mut world = World::new(3, 9);
+    let (leader, follower) = (world.leader(), world.followers()[0]);
+    world.call(follower, put("k", "v")).unwrap();
+    world.run(millis(100));
+    let (now, term) = (world.now, world.machines[&leader].disk.hard_state.term);
+    // What it hands on in a life that ends before anything of it comes back.
+    let mut hands_on = |seed| {
+        let machine = world.machine(follower);
+        let (recovered, store) = machine.disk.restore();
+        let mut node = Node::start(machine.config.clone(), recovered, store, seed, 0, now).unwrap();
+        let heartbeat = Message {
+            msg_type: MessageType::MsgHeartbeat as i32,
+            to: follower.0,
+            from: leader.0,
+            term,
+            ..Message::default()
+        };
+        let ask = Input::Request {
+            token: Token(1),
+            request: put("k", "w"),
+            deadline: now + millis(1_000),
+        };
+        let mut effects = Vec::new();
+        let heard = Input::Message {
+            from: leader,
+            message: heartbeat,
+        };
+        node.step(now, [heard, ask], &mut effects);
+        let mut sent = effects.iter().filter_map(|effect| match effect {
+            Effect::Send { messages, .. } => Some(messages),
+            _ => None,
+        });
+        let is_handed_on = |message: &&Message| message.msg_type == MessageType::MsgPropose as i32;
+        let message = sent.find_map(|messages| messages.iter().find(is_handed_on)).unwrap();
+        let request = InternalRaftRequest::decode(message.entries[0].data.clone()).unwrap();
+        request.header.unwrap().id
+    };
+    let ids: BTreeSet<u64> = (1..=20).map(&mut hands_on).collect();
+    assert_eq!(ids.len(), 20, "{ids:x?}");
 }
 
 #[test]

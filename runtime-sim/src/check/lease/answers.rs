@@ -6,7 +6,7 @@ use quoin_core::proto::etcdserverpb::{
 };
 use quoin_core::time::Instant;
 
-use super::{LeaseChecker, Point};
+use super::{LeaseChecker, Life, Point};
 use crate::call::{Answer, Call, Refusal};
 use crate::check::Truth;
 use crate::observe::{OpId, Verdict, ensure};
@@ -28,6 +28,9 @@ pub(super) struct Question {
     term: u64,
     /// The grant of the lease, if it was there.
     granted: Option<u64>,
+    /// When a client had asked that was told already that it is kept alive. What others are told while this question is
+    /// under way may be true only after the leader has looked.
+    renewed: Option<Instant>,
 }
 
 impl LeaseChecker {
@@ -40,6 +43,7 @@ impl LeaseChecker {
             committed,
             term: truth.entry(committed).map_or(0, |last| last.entry.term),
             granted: self.lives.live(lease).map(|life| life.granted),
+            renewed: self.lives.live(lease).and_then(|life| life.renewed),
         };
         self.questions.insert(op, question);
     }
@@ -189,19 +193,13 @@ impl LeaseChecker {
             })?;
             return self.has_ended(at, question);
         }
-        let life = self
-            .lives
-            .at(id, question.committed)
-            .or_else(|| self.lives.live(id))
-            .cloned();
-        let is_there = self.lives.was_since(id, question.committed);
-        let Some(life) = life.filter(|_| is_there) else {
-            return ensure(false, "C27", || format!("there is no such lease: {response:?}"));
-        };
+        // It may have been granted anew since it was asked.
         let extended = self.rules.election_timeout.as_secs() as i64 + 1;
-        ensure(granted_ttl == life.ttl && ttl <= life.ttl + extended, "C27", || {
-            format!("{response:?} of a lease that was granted {} s", life.ttl)
-        })?;
+        let tells_of = |life: &&Life| granted_ttl == life.ttl && ttl <= life.ttl + extended;
+        let Some(life) = self.lives.since(id, question.committed).find(tells_of).cloned() else {
+            let lives: Vec<_> = self.lives.since(id, question.committed).collect();
+            return ensure(false, "C27", || format!("{response:?} of a lease that was {lives:?}"));
+        };
         if let Some(most) = self.checkpoints.most(question.at, id) {
             ensure(ttl <= most, "C27", || {
                 format!("{response:?} at {at}, where a checkpoint left {most} s at most: {life:?}")
@@ -212,7 +210,8 @@ impl LeaseChecker {
             format!("{response:?} at {at}, where at least {floor} s are left: {life:?}")
         })?;
         let model = truth.model();
-        if request.keys && model.revision_at(question.committed) == model.revision() && life.revoked.is_none() {
+        let is_same = Some(life.granted) == question.granted && life.revoked.is_none();
+        if request.keys && model.revision_at(question.committed) == model.revision() && is_same {
             let expected = model.lease(id).map(|lease| lease.keys).unwrap_or_default();
             let mut found = keys.clone();
             found.sort_unstable();
@@ -245,8 +244,15 @@ impl LeaseChecker {
         let (mut end, mut floor) = (Instant::ZERO, 0);
         let reign = self.reigns.last_key_value().map(|(_, reign)| *reign);
         let steady = reign.filter(|reign| reign.since <= question.at);
-        let (Some(reign), Some(life)) = (steady, self.lives.live(question.lease)) else {
+        let live = self.lives.live(question.lease);
+        // Of a lease granted since, the leader may have told of the one before.
+        let same = live.filter(|life| Some(life.granted) == question.granted);
+        let (Some(reign), Some(life)) = (steady, same) else {
             return (end, floor);
+        };
+        let life = Life {
+            renewed: question.renewed,
+            ..life.clone()
         };
         for (since, time) in life.terms(&reign, &self.rules) {
             end = end.max(since + self.rules.at_least(time));

@@ -126,9 +126,13 @@ impl Lives {
 
     /// Whether the lease was there at some time from the entry at `index` on.
     pub(super) fn was_since(&self, id: i64, index: u64) -> bool {
+        self.since(id, index).next().is_some()
+    }
+
+    /// The lease as often as it was there at some time from the entry at `index` on.
+    pub(super) fn since(&self, id: i64, index: u64) -> impl Iterator<Item = &Life> {
         let lives = self.by_id.get(&id).into_iter().flatten();
-        let mut ends = lives.map(|life| life.revoked);
-        ends.any(|end| end.is_none_or(|end| end > index))
+        lives.filter(move |life| life.revoked.is_none_or(|end| end > index))
     }
 
     /// How many there were after the entry at `index`.

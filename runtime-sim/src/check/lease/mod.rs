@@ -148,6 +148,9 @@ pub struct LeaseChecker {
     revocations: BTreeMap<u64, i64>,
     /// Ids of the requests to revoke that were looked at.
     seen: BTreeSet<u64>,
+    /// When a client asked last that a lease of this id be kept alive. It may ask before anybody is known to have applied the
+    /// grant, and be served after a change of leader.
+    asked: BTreeMap<i64, Instant>,
     /// Leases that clients asked to end, with the bits by which a request names its proposer.
     ended_by_clients: BTreeSet<(u64, i64)>,
     /// Who leads which term.
@@ -228,6 +231,7 @@ impl LeaseChecker {
             grants: BTreeMap::new(),
             revocations: BTreeMap::new(),
             seen: BTreeSet::new(),
+            asked: BTreeMap::new(),
             ended_by_clients: BTreeSet::new(),
             reigns: BTreeMap::new(),
             checkpoints: Checkpoints::new(rules),
@@ -303,7 +307,7 @@ impl LeaseChecker {
             ttl: lease.granted_ttl,
             since: self.grants.get(&id).copied().unwrap_or(at),
             checkpoint: None,
-            asked: None,
+            asked: self.asked.get(&id).copied(),
             renewed: None,
         };
         self.note(Point::Granted);
@@ -612,6 +616,7 @@ impl LeaseChecker {
                 self.ended_by_clients.insert((bits(member), revoke.id));
             }
             Call::LeaseKeepAlive { id } => {
+                self.asked.insert(*id, at);
                 if let Some(life) = self.lives.live_mut(*id) {
                     life.asked = Some(at);
                 }

@@ -37,9 +37,16 @@ fn checkpoint(id: i64, remaining_ttl: i64) -> InternalRaftRequest {
     }
 }
 
+fn kept(id: i64, ttl: i64) -> LeaseKeepAliveResponse {
+    LeaseKeepAliveResponse { header: None, id, ttl }
+}
+
 fn keep_alive(story: &mut Story, member: MemberId, id: i64, ttl: i64) -> Verdict {
-    let response = LeaseKeepAliveResponse { header: None, id, ttl };
-    story.call(member, &Call::LeaseKeepAlive { id }, &Answer::LeaseKeepAlive(response))
+    story.call(
+        member,
+        &Call::LeaseKeepAlive { id },
+        &Answer::LeaseKeepAlive(kept(id, ttl)),
+    )
 }
 
 /// What is left of lease 7 is asked and told.
@@ -107,6 +114,7 @@ fn heal(story: &mut Story, wait: u64) -> Verdict {
     story.see(&Observation::Healed {
         core: &[FIRST],
         election_timeout: Duration::from_secs(1),
+        pre_vote: true,
     })?;
     story.wait(wait);
     story.see(&Observation::Finished)
@@ -214,6 +222,31 @@ const GOOD: &[(&str, Tale)] = &[
         story.propose(SECOND, revoke(7))?;
         story.publish()
     }),
+    (
+        "asked to keep it alive before anybody had it, a later leader does",
+        |story| {
+            let op = story.invoke(SECOND, &Call::LeaseKeepAlive { id: 8 });
+            story.commit(grant(8, 10))?;
+            story.lead(SECOND)?;
+            story.reply(op, SECOND, Ok(&Answer::LeaseKeepAlive(kept(8, 10))))?;
+            // All of its time again, but not the extension of the change of leader.
+            story.wait(10);
+            story.commit(revoke(8))
+        },
+    ),
+    ("what is left is told as it was before it was kept alive", |story| {
+        story.wait(8);
+        let request = LeaseTimeToLiveRequest { id: 7, keys: false };
+        let op = story.invoke(FIRST, &Call::LeaseTimeToLive(request));
+        keep_alive(story, FIRST, 7, 10)?;
+        let response = LeaseTimeToLiveResponse {
+            id: 7,
+            ttl: 1,
+            granted_ttl: 10,
+            ..LeaseTimeToLiveResponse::default()
+        };
+        story.reply(op, FIRST, Ok(&Answer::LeaseTimeToLive(response)))
+    }),
     ("grants", |story| {
         granted(story, (8, 60), (8, 60))?;
         granted(story, (-9, -5), (-9, 2))?;
@@ -238,6 +271,7 @@ const GOOD: &[(&str, Tale)] = &[
         story.see(&Observation::Healed {
             core: &[FIRST],
             election_timeout: Duration::from_secs(1),
+            pre_vote: true,
         })?;
         story.commit(revoke(7))?;
         story.wait(100);
@@ -339,6 +373,11 @@ const BROKEN: &[(&str, &str, Tale)] = &[
     }),
     ("C27", "more than was granted", |story| left(story, 13, 10, None)),
     ("C27", "less than must be left", |story| left(story, 8, 10, None)),
+    ("C27", "less than is left since it was kept alive", |story| {
+        story.wait(8);
+        keep_alive(story, FIRST, 7, 10)?;
+        left(story, 1, 10, None)
+    }),
     ("C27", "gone before its time", |story| left(story, -1, 0, None)),
     ("C27", "another grant", |story| left(story, 9, 9, None)),
     ("C27", "something is left of what is gone", |story| {

@@ -250,6 +250,7 @@ impl Story {
         self.see(&Observation::Healed {
             core: &core,
             election_timeout: TIMEOUT,
+            pre_vote: true,
         });
     }
 

@@ -465,6 +465,24 @@ fn promises_with_a_deadline() {
             story.wait(16);
             story.wait(5);
         }),
+        ("L1", "nobody leads though a term began", |story| {
+            let view = story.stores[&1].view();
+            let status = Status {
+                leads: false,
+                leader: MemberId::NONE,
+                ..story.status(1, &view)
+            };
+            story.show(1, &view, &[], &status);
+            story.heal();
+            let status = Status {
+                term: status.term + 1,
+                ..status
+            };
+            story.show(1, &view, &[], &status);
+            story.wait(6);
+            assert_eq!(story.verdict, None, "that took two election timeouts");
+            story.wait(2);
+        }),
         ("L4", "terms grow", |story| {
             story.heal();
             let view = story.stores[&2].view();

@@ -211,7 +211,9 @@ impl WatchChecker {
             Observation::StreamClosed { stream } => {
                 self.streams.remove(&stream);
             }
-            Observation::Healed { core, election_timeout } => {
+            Observation::Healed {
+                core, election_timeout, ..
+            } => {
                 self.owed = Some(Owed {
                     core: core.to_vec(),
                     patience: election_timeout * PATIENCE_ELECTIONS,

@@ -276,7 +276,7 @@ impl Run {
 
 fn changes_key(change: &Change) -> Bytes {
     match change {
-        Change::Delete(key) | Change::Put(key, _) => key.clone(),
+        Change::Delete(key) | Change::DeleteFrom(key) | Change::Put(key, _) => key.clone(),
     }
 }
 

@@ -33,6 +33,8 @@ const TERM: u64 = 3;
 #[derive(Clone, Debug)]
 enum Change {
     Delete(Bytes),
+    /// Every key from this one on.
+    DeleteFrom(Bytes),
     Put(Bytes, Bytes),
 }
 
@@ -144,6 +146,11 @@ impl Story {
                     key,
                     ..DeleteRangeRequest::default()
                 }),
+                Change::DeleteFrom(key) => request_op::Request::RequestDeleteRange(DeleteRangeRequest {
+                    key,
+                    range_end: "\0".into(),
+                    ..DeleteRangeRequest::default()
+                }),
                 Change::Put(key, value) => request_op::Request::RequestPut(PutRequest {
                     key,
                     value,
@@ -162,6 +169,9 @@ impl Story {
             match change.clone() {
                 Change::Delete(key) => {
                     write.delete_range(&key, &[]);
+                }
+                Change::DeleteFrom(key) => {
+                    write.delete_range(&key, b"\0");
                 }
                 Change::Put(key, value) => {
                     write.put(key, value, 0);
@@ -227,10 +237,10 @@ impl Story {
         }
     }
 
-    /// The event of a key at a revision, with its previous value.
+    /// The last event of a key at a revision, with its previous value.
     fn event(&self, revision: i64, key: &str) -> mvccpb::Event {
         let events = self.model.events(revision, revision);
-        let event = events.iter().find(|event| event.kv.key == key);
+        let event = events.iter().rfind(|event| event.kv.key == key);
         wire(event.expect("the story says that it happened"))
     }
 
@@ -295,6 +305,7 @@ impl Story {
         self.see(&Observation::Healed {
             core: &[MEMBER],
             election_timeout: Duration::from_secs(1),
+            pre_vote: true,
         })?;
         self.at = self.at + after;
         self.see(&Observation::Finished)

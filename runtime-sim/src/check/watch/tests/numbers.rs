@@ -91,6 +91,17 @@ const GOOD: &[(&str, Tale)] = &[
         story.watch(all(6), 0)?;
         story.give_changed(&[(6, "a"), (7, "a"), (7, "d")], |events| events[0].prev_kv = None)
     }),
+    (
+        "of the compacted revision itself a key's last change is left",
+        |story| {
+            story.put("x", "1");
+            story.write(&[Change::DeleteFrom("x".into()), put("x", "2")]);
+            story.compact(9);
+            story.watch(all(9), 0)?;
+            story.put("x", "3");
+            story.give(&[(9, "x"), (10, "x")])
+        },
+    ),
     ("what cannot be watched is refused", |story| {
         let refused = |story: &mut Story, request: WatchCreateRequest, reason: &str| {
             story.ask(RequestUnion::CreateRequest(request));
@@ -458,6 +469,16 @@ const BROKEN: &[Row] = &[
         story.watch(all(6), 0)?;
         story.give(&[(7, "a"), (7, "d")])
     }),
+    (
+        "C13",
+        "a deletion is not told that its own transaction undoes",
+        |story| {
+            story.put("x", "1");
+            story.write(&[Change::DeleteFrom("x".into()), put("x", "2")]);
+            story.watch(all(9), 0)?;
+            story.give(&[(9, "x")])
+        },
+    ),
     ("C22", "compaction takes events and nobody says so", |story| {
         story.watch(all(2), 0)?;
         story.give(&[(2, "a")])?;
