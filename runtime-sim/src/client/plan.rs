@@ -241,7 +241,8 @@ impl Plan {
                     watchers: one_of(prng, &[0, 1, 2]),
                     watches: one_of(prng, &[1, 3]),
                     leaseholders: one_of(prng, &[1, 2, 4]),
-                    lockers: one_of(prng, &[0, 0, 0, 2]),
+                    // They would never rest.
+                    lockers: 0,
                     pause: Duration::from_millis(callers * one_of(prng, &[1_000, 3_000, 10_000])),
                     ttls: &[10, 60, 400, 700, 1_000, 2_000, 2_000],
                     ease: 10,

@@ -178,6 +178,10 @@ fn config(prng: &mut Prng, shape: Shape) -> Config {
     config
         .feature_gates
         .set(Gate::LeaseCheckpointPersist, checkpoints && prng.below(2) == 0);
+    if shape == Shape::Long {
+        // Every snapshot is compared whole.
+        config.snapshot_count = config.snapshot_count.max(100);
+    }
     if shape == Shape::Short {
         // Promises after healing have deadlines of many election timeouts. And nobody but clients makes entries.
         config.election_ms = 500;

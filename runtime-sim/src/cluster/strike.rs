@@ -564,6 +564,8 @@ impl World<'_> {
         }
         self.clients.quiet();
         self.hasten_readers();
+        // Nothing to do yet, but maybe sooner than was planned.
+        self.act()?;
         let forced = self
             .plan
             .faults
