@@ -1,7 +1,7 @@
 //! Random scripts to a real etcd, to ours and to the simulator's model: every answer and every event alike.
 //!
-//! `QUOIN_SEED` takes other seeds than those every run of the tests takes. `QUOIN_DIFF_SEEDS`, `QUOIN_DIFF_REQUESTS` and `QUOIN_DIFF_JOBS` make it a long one: so many
-//! seeds from there on, so many requests each, so many at the same time.
+//! `QUOIN_SEED` takes other seeds than those every run of the tests takes. `QUOIN_DIFF_SEEDS`, `QUOIN_DIFF_REQUESTS` and
+//! `QUOIN_DIFF_JOBS` make it a long one: so many seeds from there on, so many requests each, so many at the same time.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};

@@ -131,7 +131,10 @@ pub fn mutants(arguments: Arguments<'_>) -> ExitCode {
     let known = kept();
     let (mut tried, mut caught) = (0, 0);
     println!("mutant  checker  seed      runs  CPU-seconds  what it does wrong");
-    let wanted = |number: u8| only.is_none_or(|only| only == u64::from(number));
+    let is_known = |number: u8| known.iter().any(|(known, _)| *known == number);
+    let wanted = |number: u8| {
+        only.is_none_or(|only| only == u64::from(number)) && (!arguments.has("--kept") || is_known(number))
+    };
     for mutant in quoin_core::mutant::ALL.iter().filter(|mutant| wanted(mutant.number)) {
         let kept = known
             .iter()

@@ -12,7 +12,7 @@ const USAGE: &str = "usage:
                                                        clusters, one for each seed
   quoin-runtime-sim replay S [--members M] [--trace] [--shrink]
                                                        one of them again
-  quoin-runtime-sim mutants [--only M] [--from S] [--fresh] [--seconds N]
+  quoin-runtime-sim mutants [--only M] [--from S] [--fresh | --kept] [--seconds N]
                                                        whether bugs put in on purpose are found
   quoin-runtime-sim faults [--seeds N] [--from S]      how often each kind of fault struck
   quoin-runtime-sim checkers                           what is checked
