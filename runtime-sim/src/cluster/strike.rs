@@ -558,6 +558,7 @@ impl World<'_> {
         }
         self.clients.quiet();
         self.quicken_readers();
+        self.operator_goes();
         let forced = self
             .plan
             .faults
