@@ -156,6 +156,13 @@ impl Checker for WatchChecker {
             self.owed = None;
             self.due = Instant::MAX;
         }
+        if at >= self.due
+            && let Some(owed) = &self.owed
+        {
+            // What is owed comes from a leader. That there is one in time is another promise (L1, L4).
+            let due = truth.led_since().map_or(at, |since| since.max(owed.since)) + owed.patience;
+            self.due = self.due.max(due);
+        }
         self.look(at, seen, truth.model())
     }
 }
