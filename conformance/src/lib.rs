@@ -6,6 +6,7 @@
 
 pub mod binaries;
 pub mod command;
+pub mod diff;
 pub mod fetch;
 pub mod golden;
 pub mod normalise;

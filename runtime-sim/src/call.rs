@@ -199,32 +199,36 @@ impl Answer {
         self.header().map_or(0, |header| header.revision)
     }
 
+    /// The header, if it has one, to be changed.
+    pub fn header_mut(&mut self) -> Option<&mut ResponseHeader> {
+        match self {
+            Self::Alarm(response) => response.header.as_mut(),
+            Self::Compact(response) => response.header.as_mut(),
+            Self::DeleteRange(response) => response.header.as_mut(),
+            Self::HashKv(response) => response.header.as_mut(),
+            Self::LeaseGrant(response) => response.header.as_mut(),
+            Self::LeaseKeepAlive(response) => response.header.as_mut(),
+            Self::LeaseLeases(response) => response.header.as_mut(),
+            Self::LeaseRevoke(response) => response.header.as_mut(),
+            Self::LeaseTimeToLive(response) => response.header.as_mut(),
+            Self::MemberAdd(response) => response.header.as_mut(),
+            Self::MemberList(response) => response.header.as_mut(),
+            Self::MemberPromote(response) => response.header.as_mut(),
+            Self::MemberRemove(response) => response.header.as_mut(),
+            Self::MemberUpdate(response) => response.header.as_mut(),
+            Self::MoveLeader(response) => response.header.as_mut(),
+            Self::Put(response) => response.header.as_mut(),
+            Self::Range(response) => response.header.as_mut(),
+            Self::Status(response) => response.header.as_mut(),
+            Self::Txn(response) => response.header.as_mut(),
+            Self::Internal => None,
+        }
+    }
+
     /// What stays when a member's own marks are taken out of the header: cluster, member and term.
     #[must_use]
     pub fn anonymous(mut self) -> Self {
-        let header = match &mut self {
-            Self::Alarm(response) => &mut response.header,
-            Self::Compact(response) => &mut response.header,
-            Self::DeleteRange(response) => &mut response.header,
-            Self::HashKv(response) => &mut response.header,
-            Self::LeaseGrant(response) => &mut response.header,
-            Self::LeaseKeepAlive(response) => &mut response.header,
-            Self::LeaseLeases(response) => &mut response.header,
-            Self::LeaseRevoke(response) => &mut response.header,
-            Self::LeaseTimeToLive(response) => &mut response.header,
-            Self::MemberAdd(response) => &mut response.header,
-            Self::MemberList(response) => &mut response.header,
-            Self::MemberPromote(response) => &mut response.header,
-            Self::MemberRemove(response) => &mut response.header,
-            Self::MemberUpdate(response) => &mut response.header,
-            Self::MoveLeader(response) => &mut response.header,
-            Self::Put(response) => &mut response.header,
-            Self::Range(response) => &mut response.header,
-            Self::Status(response) => &mut response.header,
-            Self::Txn(response) => &mut response.header,
-            Self::Internal => &mut None,
-        };
-        if let Some(header) = header {
+        if let Some(header) = self.header_mut() {
             *header = ResponseHeader {
                 revision: header.revision,
                 ..ResponseHeader::default()

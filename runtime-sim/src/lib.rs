@@ -10,6 +10,7 @@ pub mod campaign;
 pub mod check;
 pub mod client;
 pub mod cluster;
+pub mod commands;
 pub mod disk;
 pub mod faults;
 pub mod fuse;

@@ -3,32 +3,43 @@
 use std::process::ExitCode;
 
 use quoin_runtime_sim::campaign::{Campaign, Case, run};
-use quoin_runtime_sim::cluster::campaign::command;
+use quoin_runtime_sim::commands::{self, Arguments};
 use quoin_runtime_sim::trace::Trace;
 use quoin_runtime_sim::world::Lies;
 
 const USAGE: &str = "usage:
-  quoin-runtime-sim run --seeds N [--from S] [--members M]   clusters, one for each seed
-  quoin-runtime-sim replay S [--members M] [--trace]         one of them again
-  quoin-runtime-sim faults [--seeds N] [--from S]            how often each kind of fault strikes
-  quoin-runtime-sim crash [--crashes N] [--seed S]     a campaign
+  quoin-runtime-sim run [--seeds N] [--from S] [--members M] [--jobs J] [--coverage] [--shrink]
+                                                       clusters, one for each seed
+  quoin-runtime-sim replay S [--members M] [--trace] [--shrink]
+                                                       one of them again
+  quoin-runtime-sim mutants [--only M] [--from S] [--fresh | --kept] [--seconds N]
+                                                       whether bugs put in on purpose are found
+  quoin-runtime-sim faults [--seeds N] [--from S]      how often each kind of fault struck
+  quoin-runtime-sim checkers                           what is checked
+  quoin-runtime-sim crash [--crashes N] [--seed S]     one member, crashed at every point: a campaign
   quoin-runtime-sim crash --long S [--trace]           one long run
   quoin-runtime-sim crash --short S [--at P] [--trace] one short run, dying at point P";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let number = |name: &str| {
-        let at = args.iter().position(|arg| arg == name)?;
-        args.get(at + 1)?.parse::<u64>().ok()
-    };
+    let arguments = Arguments(args.get(1..).unwrap_or_default());
     match args.first().map(String::as_str) {
-        Some("crash") => {}
-        Some(name @ ("run" | "replay" | "faults")) => return command(name, &args[1..]),
+        Some("checkers") => commands::checkers(),
+        Some("crash") => crash(arguments),
+        Some("faults") => commands::faults(arguments),
+        Some("mutants") => commands::mutants(arguments),
+        Some("replay") => commands::replay(arguments),
+        Some("run") => commands::run(arguments),
         Some(_) | None => {
             eprintln!("{USAGE}");
-            return ExitCode::from(2);
+            ExitCode::from(2)
         }
     }
+}
+
+/// One member and its crashes.
+fn crash(arguments: Arguments<'_>) -> ExitCode {
+    let number = |name: &str| arguments.number(name);
     let long = number("--long").map(|seed| Case::Long { seed });
     let short = number("--short").map(|seed| Case::Short {
         seed,
@@ -36,7 +47,7 @@ fn main() -> ExitCode {
     });
     let judged = match long.or(short) {
         Some(case) => {
-            let trace = if args.iter().any(|arg| arg == "--trace") {
+            let trace = if arguments.has("--trace") {
                 Trace::printed()
             } else {
                 Trace::default()

@@ -294,6 +294,7 @@ impl Pair {
             Rules {
                 min_lease_ttl: 5,
                 max_learners: 2,
+                checkpoints: None,
             }
         };
         let config = StoreConfig {

@@ -290,8 +290,11 @@ impl Member {
         let promises = Promises::new(recovered.hard_state);
         let mut ids = RequestIdGenerator::new(config.id, unix_ms);
         // An answer to a request of an earlier run must never be taken for one to a request of this run.
-        let drawn = recovered.entries.iter().filter_map(requests::id_of);
-        if drawn.fold(false, |is_behind, id| ids.skip(id) || is_behind) {
+        let mut is_behind = false;
+        for id in recovered.entries.iter().filter_map(requests::id_of) {
+            is_behind |= ids.skip(id);
+        }
+        if is_behind {
             ids.leap(Prng::new(seed).fork("ids").next_u64());
         }
         let log = Log::new(

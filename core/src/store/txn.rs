@@ -50,13 +50,30 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Checks the chosen operations against the state before the transaction.
+    /// Checks the chosen operations against the state before the transaction: all writes before all ranges, as etcd does,
+    /// so that of several faults the same one is told.
     pub(super) fn check(&self, view: &View, leases: &Leases) -> Result<(), Error> {
+        self.check_puts(view, leases)?;
+        self.check_ranges(view)
+    }
+
+    fn check_puts(&self, view: &View, leases: &Leases) -> Result<(), Error> {
         self.steps.iter().try_for_each(|step| match step {
-            Step::Put(put) => check_put(view, leases, put),
+            Step::Put(put) => {
+                // A write of its own looks at the lease first.
+                check_key(view, put)?;
+                check_lease(leases, put)
+            }
+            Step::Txn(nested) => nested.check_puts(view, leases),
+            Step::DeleteRange(_) | Step::Nothing | Step::Range(_) => Ok(()),
+        })
+    }
+
+    fn check_ranges(&self, view: &View) -> Result<(), Error> {
+        self.steps.iter().try_for_each(|step| match step {
             Step::Range(range) => check_range(view, range),
-            Step::Txn(nested) => nested.check(view, leases),
-            Step::DeleteRange(_) | Step::Nothing => Ok(()),
+            Step::Txn(nested) => nested.check_ranges(view),
+            Step::DeleteRange(_) | Step::Nothing | Step::Put(_) => Ok(()),
         })
     }
 
@@ -139,9 +156,19 @@ pub(super) fn read(view: &View, request: &TxnRequest) -> Result<TxnResponse, Err
 
 /// Checks a write against the state before it.
 pub(super) fn check_put(view: &View, leases: &Leases, request: &PutRequest) -> Result<(), Error> {
+    check_lease(leases, request)?;
+    check_key(view, request)
+}
+
+fn check_lease(leases: &Leases, request: &PutRequest) -> Result<(), Error> {
     if request.lease != 0 && leases.get(request.lease).is_none() {
         return Err(Error::LeaseNotFound);
     }
+    Ok(())
+}
+
+/// A key of which something is to stay must be there.
+fn check_key(view: &View, request: &PutRequest) -> Result<(), Error> {
     if (request.ignore_value || request.ignore_lease) && view.get(&request.key).is_none() {
         return Err(Error::KeyNotFound);
     }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use quoin_core::error::Error;
 use quoin_core::id::MemberId;
+use quoin_core::limits::WATCH_STREAM_QUEUE_RESPONSES;
 use quoin_core::member::{Recovered, Status};
 use quoin_core::proto::etcdserverpb::request_op::Request as OpRequest;
 use quoin_core::proto::etcdserverpb::watch_request::RequestUnion;
@@ -100,6 +101,8 @@ points! {
     LeaseExpiredInPartition "A lease expires while a member that runs is far behind.",
     LeaseOutlivedLeader "A lease expires under another leader than granted it.",
     LeaseCheckpointed "A lease's remaining time is written down.",
+    CheckpointedInTime "A long lease is written down when it is due.",
+    CheckpointInherited "A leader begins with what another wrote down of a lease.",
     LeaseRenewed "A lease is kept alive.",
     RenewedTooLate "A lease that is gone is asked to be kept alive.",
     Forwarded "A request to a member that does not lead is committed.",
@@ -114,7 +117,11 @@ points! {
     WatchFragmented "A watch response comes in fragments.",
     WatchCompacted "A watcher is cancelled because of compaction.",
     WatchProgress "A watcher is told of progress.",
+    WatchStreamFull "As many responses as a member keeps for a stream wait until their client reads.",
+    WatchCaughtUp "A watcher that fell behind on a full stream gets what it missed.",
     WatchCutByRestart "A watch stream ends with its member's process.",
+    HistoryJudged "A short history is found linearizable without its log.",
+    HistoryVoid "A short history proves nothing: too much in it is unknown, or was caused by something else.",
     HealedWithoutAll "Healing leaves members out.",
 }
 
@@ -243,6 +250,10 @@ pub(super) struct Observer {
     peers: BTreeMap<MemberId, Peer>,
     streams: BTreeMap<StreamId, MemberId>,
     closed_streams: u64,
+    /// The stream that was read last, when, and how many responses were read at once.
+    read: Option<(StreamId, Instant, usize)>,
+    /// Streams that were full.
+    full: BTreeSet<StreamId>,
     /// Who granted which lease.
     leases: BTreeMap<i64, MemberId>,
     /// Terms in which requests were made, while they have no answer.
@@ -251,7 +262,7 @@ pub(super) struct Observer {
 }
 
 impl Checker for Observer {
-    fn see(&mut self, _at: Instant, seen: &Observation<'_>, truth: &Truth) -> Verdict {
+    fn see(&mut self, at: Instant, seen: &Observation<'_>, truth: &Truth) -> Verdict {
         match *seen {
             Observation::Sent { message, .. } => sent(message, truth),
             Observation::Published { member, status, .. } => {
@@ -279,9 +290,13 @@ impl Checker for Observer {
                 self.peers.entry(member).or_default().streams.insert(stream);
             }
             Observation::WatchRequested { request, .. } => self.watch_requested(request, truth),
-            Observation::Watched { response, .. } => watched(response, truth),
+            Observation::Watched { stream, response } => {
+                self.read(at, stream, response, truth);
+                watched(response, truth);
+            }
             Observation::StreamClosed { stream } => {
                 self.closed_streams += 1;
+                self.full.remove(&stream);
                 if let Some(member) = self.streams.remove(&stream) {
                     self.peers.entry(member).or_default().streams.remove(&stream);
                 }
@@ -434,6 +449,23 @@ impl Observer {
             Point::WatchResumed,
             truth,
         );
+    }
+
+    /// A client reads. Whoever has let a stream become full reads as much at once.
+    fn read(&mut self, at: Instant, stream: StreamId, response: &WatchResponse, truth: &Truth) {
+        let before = self.read.filter(|(of, then, _)| (*of, *then) == (stream, at));
+        let count = before.map_or(0, |(_, _, count)| count) + 1;
+        self.read = Some((stream, at, count));
+        if count == WATCH_STREAM_QUEUE_RESPONSES {
+            truth.note(Point::WatchStreamFull);
+            self.full.insert(stream);
+        }
+        let revisions = response.events.iter().filter_map(|event| event.kv.as_ref());
+        let mut revisions = revisions.map(|kv| kv.mod_revision);
+        let first = revisions.next();
+        let is_several = revisions.next_back().is_some_and(|last| first != Some(last));
+        // What is new comes one revision at a time.
+        note_if(is_several && self.full.contains(&stream), Point::WatchCaughtUp, truth);
     }
 
     fn look_at_committed(&mut self, truth: &Truth) {

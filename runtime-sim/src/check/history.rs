@@ -12,7 +12,7 @@ use quoin_core::time::Instant;
 
 use super::reads::is_serializable;
 use super::replay::{bare, is_about_keys, is_certain};
-use super::{Asked, Checker, Truth, header};
+use super::{Asked, Checker, Point, Truth, header};
 use crate::call::{Answer, Call, Refusal};
 use crate::linear::{self, Operation, OperationOf, Spec};
 use crate::model::State;
@@ -95,8 +95,12 @@ impl Checker for History {
                 };
                 self.operations.insert(op, operation);
                 self.is_void = self.operations.len() > OPERATIONS_MAX;
+                self.note_void(truth);
             }
-            Observation::Invoked { call, .. } => self.is_void |= !call.is_read() && is_about_keys(call),
+            Observation::Invoked { call, .. } => {
+                self.is_void |= !call.is_read() && is_about_keys(call);
+                self.note_void(truth);
+            }
             Observation::Returned {
                 op,
                 result: Some(result),
@@ -109,6 +113,12 @@ impl Checker for History {
 }
 
 impl History {
+    fn note_void(&self, truth: &Truth) {
+        if self.is_void {
+            truth.note(Point::HistoryVoid);
+        }
+    }
+
     fn returned(&mut self, at: Instant, op: OpId, result: Result<&Answer, &Refusal>) {
         let Some(operation) = self.operations.get_mut(&op) else {
             return;
@@ -134,6 +144,7 @@ impl History {
         operations.retain(|operation| operation.output.is_some() || !operation.input.is_read());
         let unknown = operations.iter().filter(|operation| operation.output.is_none()).count();
         if unknown > UNKNOWN_MAX || has_other_causes(&operations, truth) {
+            truth.note(Point::HistoryVoid);
             return Ok(());
         }
         match linear::check(&Sequential, &operations, STEPS_MAX) {
@@ -146,7 +157,14 @@ impl History {
                     )
                 })
             }
-            linear::Verdict::Linearizable { .. } | linear::Verdict::GaveUp { .. } => Ok(()),
+            linear::Verdict::Linearizable { .. } => {
+                truth.note(Point::HistoryJudged);
+                Ok(())
+            }
+            linear::Verdict::GaveUp { .. } => {
+                truth.note(Point::HistoryVoid);
+                Ok(())
+            }
         }
     }
 }

@@ -253,7 +253,7 @@ impl Draw<'_> {
         let ttl = if self.wrong(10) {
             one_of(self.prng, &[0, -1, MAX_LEASE_TTL_SECONDS, MAX_LEASE_TTL_SECONDS + 1])
         } else {
-            one_of(self.prng, &[1, 1, 2, 3, 5, 10, 60])
+            one_of(self.prng, self.plan.ttls)
         };
         let id = match self.prng.below(8) {
             0..3 => 0,

@@ -20,6 +20,9 @@ const RECONNECT: Duration = Duration::from_millis(500);
 /// gRPC's code for a lease that is not.
 const NOT_FOUND: i32 = 5;
 
+/// The longest time to live by which renewals are paced, in seconds.
+const LONGEST: u64 = 3_600;
+
 /// What becomes of a lease.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Fate {
@@ -75,7 +78,7 @@ impl Leaseholder {
         let Some(held) = self.held else {
             return Call::LeaseGrant(LeaseGrantRequest {
                 id: 0,
-                ttl: one_of(&mut self.prng, &[1, 2, 3, 5, 10, 30, 60]),
+                ttl: one_of(&mut self.prng, desk.plan.ttls),
             });
         };
         let turned = held.turns_at <= desk.now && !self.quiet;
@@ -107,7 +110,9 @@ impl Leaseholder {
         }
         match outcome {
             Outcome::Answered(Answer::LeaseGrant(response)) => {
-                let third = Duration::from_millis(u64::try_from(response.ttl).unwrap_or(1).clamp(1, 60) * 1_000 / 3);
+                let third =
+                    Duration::from_millis(u64::try_from(response.ttl).unwrap_or(1).clamp(1, LONGEST) * 1_000 / 3);
+                let thirds = if response.ttl > 100 { 2 } else { 30 };
                 self.held = Some(Held {
                     id: response.id,
                     third,
@@ -116,7 +121,7 @@ impl Leaseholder {
                         &mut self.prng,
                         &[Fate::Kept, Fate::Neglected, Fate::Neglected, Fate::Revoked],
                     ),
-                    turns_at: now + third * u32::try_from(self.prng.below(30)).unwrap_or(0),
+                    turns_at: now + third * u32::try_from(self.prng.below(thirds)).unwrap_or(0),
                 });
             }
             // A lease that is no more: the next one.
@@ -174,7 +179,7 @@ impl Client for Leaseholder {
             let call = self.next_call(desk);
             let timeout = desk.plan.timeout(&mut self.prng);
             self.line.ask(desk, &mut self.rota, call, timeout);
-            self.next_at = desk.now + self.pause();
+            self.next_at = desk.now + self.pause() * if self.quiet { 1 } else { desk.plan.ease };
         }
     }
 

@@ -75,6 +75,11 @@ impl Desk<'_> {
         self.acts.push(Act::Watch { stream, request });
     }
 
+    /// Reads nothing of a stream for a while, and then so much at a time.
+    pub fn pause(&mut self, stream: StreamId, until: Instant, sips: usize) {
+        self.acts.push(Act::Pause { stream, until, sips });
+    }
+
     /// Closes a stream.
     pub fn close(&mut self, stream: StreamId) {
         self.acts.push(Act::CloseStream { stream });

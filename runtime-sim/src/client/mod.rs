@@ -36,6 +36,7 @@ use self::locker::Locker;
 use self::mind::Mind;
 use self::plan::Plan;
 use self::watcher::Watcher;
+use crate::cluster::plan::Shape;
 use crate::cluster::ports::{Act, Clients, Endpoints, Returned};
 use crate::observe::{ClientId, OpId, StreamId};
 
@@ -74,6 +75,12 @@ impl Crowd {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self::with_plan(seed, Plan::draw(seed))
+    }
+
+    /// The clients of `seed` in a run of this shape.
+    #[must_use]
+    pub fn of(seed: u64, shape: Shape) -> Self {
+        Self::with_plan(seed, Plan::of(seed, shape))
     }
 
     /// Clients that follow a plan.
@@ -138,7 +145,7 @@ impl Crowd {
                 Act::Open { stream, .. } => drop(self.opened_by.insert(*stream, at)),
                 Act::CloseStream { stream } => drop(self.opened_by.remove(stream)),
                 Act::GiveUp { op } => drop(self.asked_by.remove(op)),
-                Act::Watch { .. } => {}
+                Act::Pause { .. } | Act::Watch { .. } => {}
             }
         }
         done

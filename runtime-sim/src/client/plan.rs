@@ -6,6 +6,7 @@ use std::time::Duration;
 use quoin_core::random::Prng;
 
 use super::keys::Keys;
+use crate::cluster::plan::Shape;
 use crate::swarm::one_of;
 
 /// Kinds of calls that clients choose among; membership is the operators' business.
@@ -63,6 +64,27 @@ impl Kind {
         Self::Txn,
     ];
 
+    /// Whether nothing happens later because of it.
+    const fn is_without_time(self) -> bool {
+        match self {
+            Self::Alarm
+            | Self::LeaseGrant
+            | Self::LeaseKeepAlive
+            | Self::LeaseLeases
+            | Self::LeaseRevoke
+            | Self::LeaseTimeToLive => false,
+            Self::Compact
+            | Self::DeleteRange
+            | Self::HashKv
+            | Self::MemberList
+            | Self::MoveLeader
+            | Self::Put
+            | Self::Range
+            | Self::Status
+            | Self::Txn => true,
+        }
+    }
+
     /// How often it is asked, compared with others, where a seed does not stress it.
     #[must_use]
     pub const fn weight(self) -> u64 {
@@ -105,6 +127,8 @@ pub enum Feature {
     RangeCompares,
     /// Ranges: of two keys, prefixes, from a key on, everything.
     Ranges,
+    /// Watchers stop reading for a while, or read little by little.
+    SlowReaders,
     /// Reads are sorted.
     Sorts,
     /// Requests that must be refused.
@@ -113,7 +137,7 @@ pub enum Feature {
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Bursts,
         Self::EmptyValues,
         Self::Filters,
@@ -125,6 +149,7 @@ impl Feature {
         Self::PrevKv,
         Self::RangeCompares,
         Self::Ranges,
+        Self::SlowReaders,
         Self::Sorts,
         Self::Wrong,
     ];
@@ -151,6 +176,10 @@ pub struct Plan {
     pub kinds: Vec<(Kind, u64)>,
     /// The keys there are.
     pub keys: Keys,
+    /// Times to live that are asked for, in seconds.
+    pub ttls: &'static [i64],
+    /// How much longer than usual watchers and leaseholders pause.
+    pub ease: u32,
     /// The longest value, in bytes.
     pub value_bytes: u64,
     /// How long a request is waited for: one or the other.
@@ -188,10 +217,57 @@ impl Plan {
             pause: Duration::from_micros(callers * lanes * 1_000_000 / asks_per_second),
             kinds: kinds(prng),
             keys: Keys::draw(prng),
+            ttls: &[1, 1, 2, 3, 5, 10, 30, 60],
+            ease: 1,
             value_bytes: one_of(prng, &[1, 100, 100, 1_000, 9_000]),
             timeouts,
             round_robin: prng.below(2) == 0,
             features,
+        }
+    }
+
+    /// The choices of `seed` for a run of this shape.
+    #[must_use]
+    pub fn of(seed: u64, shape: Shape) -> Self {
+        let mut prng = Prng::new(seed).fork("clients/shape");
+        let prng = &mut prng;
+        let plan = Self::draw(seed);
+        match shape {
+            Shape::Long => {
+                let callers = prng.range(1..4);
+                Self {
+                    callers,
+                    lanes: 1,
+                    watchers: one_of(prng, &[0, 1, 2]),
+                    watches: one_of(prng, &[1, 3]),
+                    leaseholders: one_of(prng, &[1, 2, 4]),
+                    // They would never rest.
+                    lockers: 0,
+                    pause: Duration::from_millis(callers * one_of(prng, &[1_000, 3_000, 10_000])),
+                    ttls: &[10, 60, 400, 700, 1_000, 2_000, 2_000],
+                    ease: 10,
+                    ..plan
+                }
+            }
+            Shape::Short => {
+                let callers = prng.range(1..4);
+                let asks_per_second = one_of(prng, &[2, 5, 10]);
+                Self {
+                    callers,
+                    lanes: one_of(prng, &[1, 1, 2]),
+                    leaseholders: 0,
+                    lockers: 0,
+                    pause: Duration::from_micros(callers * 1_000_000 / asks_per_second),
+                    kinds: plan
+                        .kinds
+                        .into_iter()
+                        .filter(|(kind, _)| kind.is_without_time())
+                        .collect(),
+                    features: plan.features & !(1 << Feature::Leases as u32),
+                    ..plan
+                }
+            }
+            Shape::Usual => plan,
         }
     }
 

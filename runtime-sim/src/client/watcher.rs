@@ -45,6 +45,8 @@ pub(super) struct Watcher {
     /// Which watch is listed for.
     lists_for: Option<usize>,
     next_at: Instant,
+    /// It reads nothing before, and does nothing on its stream.
+    reads_at: Instant,
     quiet: bool,
 }
 
@@ -60,6 +62,7 @@ impl Watcher {
             created_by: None,
             line: Line::default(),
             lists_for: None,
+            reads_at: Instant::ZERO,
             quiet: false,
         }
     }
@@ -78,6 +81,7 @@ impl Watcher {
             3..8 => desk.watch(stream, progress_request()),
             8 => self.leave(desk),
             9 => self.create_on_broken(desk, stream),
+            10 if desk.plan.has(Feature::SlowReaders) => self.pause(desk, stream),
             _ => {}
         }
     }
@@ -126,6 +130,15 @@ impl Watcher {
         }
     }
 
+    /// Reads nothing for a while, and only a few responses at a time after that.
+    fn pause(&mut self, desk: &mut Desk<'_>, stream: StreamId) {
+        if self.created_by.is_none() {
+            self.reads_at = desk.now + Duration::from_millis(one_of(&mut self.prng, &[1_000, 5_000, 15_000, 40_000]));
+            let sips = one_of(&mut self.prng, &[1, 10, usize::MAX, usize::MAX]);
+            desk.pause(stream, self.reads_at, sips);
+        }
+    }
+
     /// Leaves the stream; the watches go on elsewhere.
     fn leave(&mut self, desk: &mut Desk<'_>) {
         if let Some(stream) = self.stream {
@@ -143,6 +156,7 @@ impl Watcher {
 
     fn closed_at(&mut self, now: Instant) {
         self.stream = None;
+        self.reads_at = Instant::ZERO;
         self.reopens_at = now + REOPEN;
         self.created_by = None;
         self.rota.move_on();
@@ -153,7 +167,7 @@ impl Watcher {
 
     /// Opens a stream and creates the next watch, if there is something to create and nothing is being created.
     fn go_on(&mut self, desk: &mut Desk<'_>) {
-        if self.created_by.is_some() {
+        if self.created_by.is_some() || self.reads_at > desk.now {
             return;
         }
         let Some(at) = self.watches.iter().position(|watch| watch.state == State::Wanted) else {
@@ -218,7 +232,7 @@ impl Client for Watcher {
     fn wakes_at(&self) -> Option<Instant> {
         let wanted = self.watches.iter().any(|watch| watch.state == State::Wanted);
         let reopens = (wanted && self.stream.is_none()).then_some(self.reopens_at);
-        let creates = (wanted && self.stream.is_some() && self.created_by.is_none()).then_some(Instant::ZERO);
+        let creates = (wanted && self.stream.is_some() && self.created_by.is_none()).then_some(self.reads_at);
         let whims = (!self.quiet || self.watches.is_empty()).then_some(self.next_at);
         earliest([reopens, creates, self.created_by, self.line.wakes_at(), whims])
     }
@@ -233,7 +247,8 @@ impl Client for Watcher {
         if self.next_at <= desk.now && (!self.quiet || self.watches.is_empty()) {
             self.next(desk);
             let mean_ms = one_of(&mut self.prng, &[20, 300, 3_000]);
-            self.next_at = desk.now + Duration::from_millis(1 + self.prng.below(2 * mean_ms));
+            let pause = Duration::from_millis(1 + self.prng.below(2 * mean_ms)) * desk.plan.ease;
+            self.next_at = (desk.now + pause).max(self.reads_at);
         }
         // Places move when ended watches go, so they stay while one is listed for.
         if self.lists_for.is_none() {
@@ -287,6 +302,7 @@ impl Client for Watcher {
 
     fn quiet(&mut self) {
         self.quiet = true;
+        self.reads_at = Instant::ZERO;
     }
 }
 

@@ -93,6 +93,7 @@ impl World<'_> {
                 } => self.ask(op, client, member, call, deadline)?,
                 Act::Open { stream, client, member } => self.open_stream(stream, client, member)?,
                 Act::Watch { stream, request } => self.watch(stream, request),
+                Act::Pause { stream, until, sips } => self.pause_stream(stream, until, sips),
                 Act::CloseStream { stream } => self.close_stream(stream)?,
                 Act::GiveUp { op } => self.give_up(op)?,
             }

@@ -1,5 +1,7 @@
-//! Which faults a seed has: a fifth of all seeds none, half of them two to four kinds, the rest any.
+//! Which faults a seed has: a fifth of all seeds none, half of them two to four kinds, the rest any. Long runs have few of a few
+//! kinds, far apart, short ones next to none.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use quoin_core::proto::raftpb::MessageType;
@@ -7,7 +9,7 @@ use quoin_core::random::Prng;
 use quoin_core::time::Instant;
 
 use super::nemesis::{Fault, Flags, Planned, Who};
-use super::plan::{Plan, SNAPSHOT_COUNTS};
+use super::plan::{Plan, SNAPSHOT_COUNTS, Shape};
 use crate::faults::FaultKind;
 use crate::fuse::Touch;
 use crate::swarm::one_of;
@@ -20,28 +22,12 @@ const YEAR_MS: u64 = 365 * 24 * 3_600 * 1_000;
 /// The faults of `seed`, by the time at which they begin.
 pub(super) fn draw_faults(seed: u64, plan: &Plan) -> Vec<Planned> {
     let mut prng = Prng::new(seed).fork("nemesis");
-    let kinds = draw_kinds(&mut prng);
-    let mut faults = Vec::new();
-    let end = u64::try_from(plan.heals_after.as_millis()).unwrap_or(u64::MAX);
-    let begin = u64::try_from(PEACE.as_millis()).unwrap_or(0);
-    let all = kinds.len() > 4;
-    for kind in kinds {
-        let times = if all { prng.below(3) } else { prng.range(1..5) };
-        for _ in 0..times {
-            let at = prng.range(begin..end);
-            let lasts = one_of(&mut prng, &[200, 1_500, 6_000, 20_000]);
-            let until = (at + 50 + prng.below(lasts)).min(end);
-            if let Some(fault) = draw(kind, &mut prng, until - at, plan.config.election_ms) {
-                let time = |ms| Instant::ZERO + Duration::from_millis(ms);
-                faults.push(Planned {
-                    at: time(at),
-                    until: time(until),
-                    fault,
-                });
-            }
-        }
-    }
-    if !faults.is_empty() && prng.below(20) == 0 {
+    let mut faults = match plan.shape {
+        Shape::Long => draw_rare(&mut prng, plan),
+        Shape::Short => draw_mild(&mut prng, plan),
+        Shape::Usual => draw_many(&mut prng, plan),
+    };
+    if !faults.is_empty() && plan.shape == Shape::Usual && prng.below(20) == 0 {
         // The very last thing: it ends the cluster there was.
         let at = Instant::ZERO + plan.heals_after;
         let who = Who::Leader;
@@ -53,6 +39,96 @@ pub(super) fn draw_faults(seed: u64, plan: &Plan) -> Vec<Planned> {
     }
     faults.sort_by_key(|planned| planned.at);
     faults
+}
+
+/// What long runs have, every few minutes: changes of leader above all, and whoever leads stays for a while. Flags stay what
+/// they are, so that it is known whether leases are checkpointed.
+const RARE: [FaultKind; 14] = [
+    FaultKind::MoveLeader,
+    FaultKind::MoveLeader,
+    FaultKind::Crash,
+    FaultKind::Crash,
+    FaultKind::PowerLoss,
+    FaultKind::RoomPowerLoss,
+    FaultKind::Isolate,
+    FaultKind::Isolate,
+    FaultKind::Split,
+    FaultKind::Deaf,
+    FaultKind::Pause,
+    FaultKind::Drift,
+    FaultKind::RollingRestart,
+    FaultKind::Defragment,
+];
+
+fn draw_rare(prng: &mut Prng, plan: &Plan) -> Vec<Planned> {
+    let apart = one_of(prng, &[100_000, 330_000, 400_000, 700_000]);
+    let end = millis(plan.heals_after);
+    let mut faults = Vec::new();
+    let mut at = prng.range(10_000..apart);
+    while at < end {
+        let kind = one_of(prng, &RARE);
+        let lasts = if kind == FaultKind::Drift { apart } else { 10_000 };
+        let until = (at + 1_000 + prng.below(lasts)).min(end);
+        faults.extend(planned(kind, prng, at..until, plan));
+        at += prng.range(apart / 2..apart * 3 / 2);
+    }
+    faults
+}
+
+/// What short runs have: requests of which nobody knows whether they were done are few.
+const MILD: [FaultKind; 8] = [
+    FaultKind::Crash,
+    FaultKind::Delay,
+    FaultKind::Duplicate,
+    FaultKind::Isolate,
+    FaultKind::MoveLeader,
+    FaultKind::Pause,
+    FaultKind::StaleFrame,
+    FaultKind::WallJump,
+];
+
+fn draw_mild(prng: &mut Prng, plan: &Plan) -> Vec<Planned> {
+    let (begin, end) = (millis(PEACE), millis(plan.heals_after));
+    let mut faults = Vec::new();
+    for _ in 0..prng.below(4) {
+        let kind = one_of(prng, &MILD);
+        let at = prng.range(begin..end);
+        let until = (at + 50 + prng.below(3_000)).min(end);
+        faults.extend(planned(kind, prng, at..until, plan));
+    }
+    faults
+}
+
+fn draw_many(prng: &mut Prng, plan: &Plan) -> Vec<Planned> {
+    let kinds = draw_kinds(prng);
+    let mut faults = Vec::new();
+    let (begin, end) = (millis(PEACE), millis(plan.heals_after));
+    let all = kinds.len() > 4;
+    for kind in kinds {
+        let times = if all { prng.below(3) } else { prng.range(1..5) };
+        for _ in 0..times {
+            let at = prng.range(begin..end);
+            let lasts = one_of(prng, &[200, 1_500, 6_000, 20_000]);
+            let until = (at + 50 + prng.below(lasts)).min(end);
+            faults.extend(planned(kind, prng, at..until, plan));
+        }
+    }
+    faults
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A fault of this kind at this time, in milliseconds.
+fn planned(kind: FaultKind, prng: &mut Prng, when: Range<u64>, plan: &Plan) -> Option<Planned> {
+    let fault = draw(kind, prng, when.end.saturating_sub(when.start), plan.config.election_ms)?;
+    let time = |ms| Instant::ZERO + Duration::from_millis(ms);
+    Some(Planned {
+        at: time(when.start),
+        until: time(when.end),
+        fault,
+    })
 }
 
 fn draw_kinds(prng: &mut Prng) -> Vec<FaultKind> {

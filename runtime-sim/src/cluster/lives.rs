@@ -294,7 +294,14 @@ impl World<'_> {
                 at.part = Part::Removed;
                 self.end(machine, false)
             }
-            Halt::Stopped => self.end(machine, false),
+            Halt::Stopped => {
+                self.end(machine, false)?;
+                if self.healed {
+                    // Whoever asked it to stop is not there any more to start it.
+                    self.start_later(machine, Duration::from_millis(200));
+                }
+                Ok(())
+            }
         }
     }
 
@@ -333,6 +340,10 @@ impl World<'_> {
         let at = &mut self.machines[machine];
         let shown = at.clock.now(now);
         let Some(life) = at.life.as_mut() else { return };
+        if !life.has_room() {
+            // The lane's report brings it on.
+            return;
+        }
         let Some(deadline) = life.deadline(shown) else { return };
         let mut wake = at.clock.truth(deadline).max(now);
         if wake < at.starved_until {
@@ -340,7 +351,7 @@ impl World<'_> {
         }
         wake = wake.max(life.busy_until);
         if life.hub_is_due && wake <= now {
-            wake = now + Duration::from_micros(10);
+            wake = now + self.plan.hub_lag.max(Duration::from_micros(10));
         }
         if life.wakes_at.is_none_or(|planned| planned > wake) {
             life.wakes_at = Some(wake);

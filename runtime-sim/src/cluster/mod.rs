@@ -15,6 +15,8 @@ mod clock;
 mod draw;
 mod effects;
 mod eyes;
+#[cfg(feature = "mutants")]
+pub mod hunt;
 mod lives;
 mod member;
 pub mod nemesis;
@@ -25,6 +27,7 @@ pub mod ports;
 mod queue;
 mod run;
 mod serve;
+pub mod shrink;
 mod streams;
 mod strike;
 pub mod tiny;
@@ -42,7 +45,7 @@ use quoin_core::time::Instant;
 use quoin_core::watch::WatchOutput;
 
 use crate::faults::Struck;
-use crate::observe::{Observation, OpId, StreamId, Verdict};
+use crate::observe::{Observation, OpId, StreamId, Verdict, ensure};
 use calls::{Hop, Op};
 use eyes::Eyes;
 use member::{Machine, Part};
@@ -56,6 +59,9 @@ use strike::Active;
 
 pub use eyes::Tracing;
 pub use run::{Failure, Options, Run, Summary};
+
+/// More cannot happen in one moment.
+const EVENTS_AT_ONCE_MAX: u64 = 1_000_000;
 
 /// Everything there is.
 struct World<'o> {
@@ -86,6 +92,8 @@ struct World<'o> {
     prng: Prng,
     seeds: Prng,
     events: u64,
+    /// Those since time last passed.
+    events_now: u64,
     finished: bool,
     /// Whether every turn is checked.
     checks_all: bool,
@@ -100,7 +108,14 @@ impl World<'_> {
     fn run(&mut self) -> Verdict {
         while !self.finished {
             let Some((at, what)) = self.queue.pop() else { break };
+            if at > self.now {
+                self.events_now = 0;
+            }
             self.now = self.now.max(at);
+            self.events_now += 1;
+            ensure(self.events_now < EVENTS_AT_ONCE_MAX, "C47", || {
+                format!("time stands still: {what:?} and others go on for ever")
+            })?;
             if let Some(machine) = self.machine_of(&what) {
                 let paused_until = self.machines[machine].paused_until;
                 if paused_until > self.now {

@@ -257,14 +257,6 @@ impl World<'_> {
         true
     }
 
-    /// The operator goes. What he gave up waiting for may still happen: somebody looks after the machines of new members.
-    pub(super) fn operator_goes(&mut self) {
-        if !self.operator.is_awake {
-            self.operator.is_awake = true;
-            self.queue.push(self.now + LOOK, What::Operator);
-        }
-    }
-
     /// After the operator has gone: machines that were added without his hearing of it start all the same.
     fn settle_new_members(&mut self) -> Verdict {
         let unborn: Vec<usize> = (0..self.machines.len())

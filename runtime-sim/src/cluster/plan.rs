@@ -8,13 +8,38 @@ use quoin_core::random::Prng;
 use quoin_runtime::assemble::store_config;
 
 use super::draw::draw_faults;
-use super::nemesis::Planned;
+use super::nemesis::{Fault, Planned};
 use crate::model::Rules;
 use crate::swarm::one_of;
+
+/// How long a run is, and how much happens in it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Shape {
+    /// Long and quiet: what takes minutes has its time, above all leases.
+    Long,
+    /// A few requests for keys and next to no faults: a checker that sees no log can judge the whole history.
+    Short,
+    /// A minute or two with much going on.
+    Usual,
+}
+
+impl Shape {
+    /// The shape of `seed`: one in forty is long, one in a hundred short.
+    #[must_use]
+    pub fn draw(seed: u64) -> Self {
+        match Prng::new(seed).fork("shape").below(200) {
+            0..5 => Self::Long,
+            5 | 6 => Self::Short,
+            _ => Self::Usual,
+        }
+    }
+}
 
 /// How clients and checkers are to be told apart from each other: the choices of one seed.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// How long it is.
+    pub shape: Shape,
     /// Founders.
     pub members: usize,
     /// What all of them are configured with, but for names and addresses.
@@ -50,10 +75,17 @@ impl Plan {
         let mut prng = Prng::new(seed).fork("plan");
         let drawn = one_of(&mut prng, &[1, 2, 3, 3, 3, 3, 4, 5, 5]);
         let members = members.unwrap_or(drawn).clamp(1, 5);
-        let heals_after = Duration::from_secs(prng.range(30..90));
+        let shape = Shape::draw(seed);
+        let (heals_after, calm) = match shape {
+            Shape::Long => (prng.range(700..2_500), 40),
+            Shape::Short => (prng.range(10..20), 15),
+            Shape::Usual => (prng.range(30..90), 40),
+        };
+        let heals_after = Duration::from_secs(heals_after);
         let mut plan = Self {
+            shape,
             members,
-            config: config(&mut prng),
+            config: config(&mut prng, shape),
             segment_bytes: one_of(&mut prng, &[2_048, 16_384, 65_536, 262_144]),
             link_latency: Duration::from_micros(one_of(&mut prng, &[100, 500, 2_000, 20_000])),
             client_latency: Duration::from_micros(one_of(&mut prng, &[100, 1_000, 10_000])),
@@ -61,7 +93,7 @@ impl Plan {
             turn_takes: Duration::from_micros(one_of(&mut prng, &[0, 0, 100, 2_000])),
             hub_lag: Duration::from_micros(one_of(&mut prng, &[0, 100, 5_000])),
             heals_after,
-            calm: Duration::from_secs(40),
+            calm: Duration::from_secs(calm),
             minority_dies: prng.below(3) == 0,
             rough_disks: prng.below(3) > 0,
             faults: Vec::new(),
@@ -91,7 +123,15 @@ impl Plan {
         Rules {
             min_lease_ttl: config.min_lease_ttl_seconds,
             max_learners: config.max_learners,
+            checkpoints: self.checkpoints(),
         }
+    }
+
+    /// Whether leaders write down what is left of long leases; nothing where members differ in that.
+    fn checkpoints(&self) -> Option<bool> {
+        let is_change = |planned: &Planned| matches!(planned.fault, Fault::FlagChange { .. });
+        let is_lasting = !self.faults.iter().any(is_change);
+        is_lasting.then(|| self.config.feature_gates.enabled(Gate::LeaseCheckpoint))
     }
 
     /// `--initial-cluster` of the founders.
@@ -115,7 +155,7 @@ pub(super) fn peer_url(machine: usize) -> String {
     format!("http://10.0.0.{}:2380", machine + 1)
 }
 
-fn config(prng: &mut Prng) -> Config {
+fn config(prng: &mut Prng, shape: Shape) -> Config {
     let mut config = Config::with_defaults();
     config.heartbeat_ms = 100;
     config.election_ms = one_of(prng, &[500, 1_000, 1_000, 2_000]);
@@ -138,6 +178,16 @@ fn config(prng: &mut Prng) -> Config {
     config
         .feature_gates
         .set(Gate::LeaseCheckpointPersist, checkpoints && prng.below(2) == 0);
+    if shape == Shape::Long {
+        // Every snapshot is compared whole.
+        config.snapshot_count = config.snapshot_count.max(100);
+    }
+    if shape == Shape::Short {
+        // Promises after healing have deadlines of many election timeouts. And nobody but clients makes entries.
+        config.election_ms = 500;
+        config.quota_backend_bytes = None;
+        config.auto_compaction = AutoCompaction::Off;
+    }
     config
 }
 

@@ -76,6 +76,16 @@ pub enum Act {
         /// The request.
         request: WatchRequest,
     },
+    /// Reads nothing of a watch stream for a while, and maybe only a part of what there is after that, until the clients are
+    /// told to be quiet.
+    Pause {
+        /// The stream.
+        stream: StreamId,
+        /// When it reads again.
+        until: Instant,
+        /// Responses it reads at a time from then on, at most.
+        sips: usize,
+    },
     /// Ends a watch stream.
     CloseStream {
         /// The stream.

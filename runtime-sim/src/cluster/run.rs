@@ -228,6 +228,7 @@ fn build(seed: u64, plan: Plan, clients: Box<dyn Clients>, eyes: Eyes<'_>) -> Wo
         prng: prng.fork("schedule"),
         seeds: prng.fork("seeds"),
         events: 0,
+        events_now: 0,
         finished: false,
         effects: Vec::new(),
         inputs: Vec::new(),

@@ -36,8 +36,22 @@ pub(super) struct Stream {
     travelling: VecDeque<(Instant, Vec<WatchResponse>)>,
     /// What the client takes to read.
     slowness: Duration,
+    /// It reads nothing before.
+    paused_until: Instant,
+    /// Responses it reads at a time.
+    sips: usize,
     /// The end is on its way to the client.
     is_ending: bool,
+}
+
+/// What a client takes at least between two parts of what there is to read.
+const SIP: Duration = Duration::from_millis(20);
+
+impl Stream {
+    /// When the client reads next.
+    fn reads_at(&self, now: Instant) -> Instant {
+        (now + self.slowness).max(self.paused_until)
+    }
 }
 
 impl World<'_> {
@@ -55,7 +69,8 @@ impl World<'_> {
             format_args!("client {} opens stream {} to {member}", client.0, id.0),
         );
         let slowness = match self.prng.below(8) {
-            0 if !self.healed => Duration::from_millis(self.prng.below(5_000)),
+            _ if self.healed => Duration::ZERO,
+            0 => Duration::from_millis(self.prng.below(5_000)),
             1 | 2 => Duration::from_millis(self.prng.below(100)),
             _ => Duration::ZERO,
         };
@@ -72,6 +87,8 @@ impl World<'_> {
             is_taking: false,
             travelling: VecDeque::new(),
             slowness,
+            paused_until: Instant::ZERO,
+            sips: usize::MAX,
             is_ending: false,
         };
         self.streams.insert(id, stream);
@@ -104,13 +121,6 @@ impl World<'_> {
         life.hub_mail.push_back(HubMail::Open(id));
         self.plan_hub(machine);
         Ok(())
-    }
-
-    /// Clients that read slowly read on: what they are owed from now on must not wait for themselves.
-    pub(super) fn quicken_readers(&mut self) {
-        for stream in self.streams.values_mut() {
-            stream.slowness = stream.slowness.min(Duration::from_millis(100));
-        }
     }
 
     /// A client asks something on a stream.
@@ -263,10 +273,32 @@ impl World<'_> {
             stream.unsent.push_back(response);
             if !stream.is_taking {
                 stream.is_taking = true;
-                self.queue.push(self.now + stream.slowness, What::StreamTake(id));
+                self.queue.push(stream.reads_at(self.now), What::StreamTake(id));
             }
         }
         self.outputs = outputs;
+    }
+
+    /// A client does not read for a while.
+    pub(super) fn pause_stream(&mut self, id: StreamId, until: Instant, sips: usize) {
+        if let Some(stream) = self.streams.get_mut(&id).filter(|_| !self.healed) {
+            stream.paused_until = until;
+            stream.sips = sips.max(1);
+            self.eyes
+                .note(self.now, format_args!("stream {} is not read until {until}", id.0));
+        }
+    }
+
+    /// From here on all clients read at once what there is.
+    pub(super) fn hasten_readers(&mut self) {
+        for (id, stream) in &mut self.streams {
+            stream.slowness = Duration::ZERO;
+            stream.paused_until = Instant::ZERO;
+            stream.sips = usize::MAX;
+            if stream.is_taking {
+                self.queue.push(self.now, What::StreamTake(*id));
+            }
+        }
     }
 
     /// A client's connection takes what waits for it.
@@ -275,6 +307,10 @@ impl World<'_> {
         let Some(stream) = self.streams.get_mut(&id) else {
             return Ok(());
         };
+        if stream.paused_until > self.now {
+            self.queue.push(stream.paused_until, What::StreamTake(id));
+            return Ok(());
+        }
         stream.is_taking = false;
         let machine = stream.machine;
         let Some(life) = self.machines[machine]
@@ -284,13 +320,13 @@ impl World<'_> {
         else {
             return Ok(());
         };
-        if stream.is_ending {
+        let count = stream.unsent.len().min(stream.sips);
+        if stream.is_ending || count == 0 {
             return Ok(());
         }
         let origin = origin(life);
-        let count = stream.unsent.len();
         let mut responses = Vec::with_capacity(count);
-        for response in stream.unsent.drain(..) {
+        for response in stream.unsent.drain(..count) {
             let response = decoded(&response, origin);
             self.eyes.mix([
                 id.0,
@@ -317,6 +353,10 @@ impl World<'_> {
             .max(self.now + latency);
         stream.travelling.push_back((at, responses));
         self.queue.push(at, What::StreamArrive(id));
+        if !stream.unsent.is_empty() {
+            stream.is_taking = true;
+            self.queue.push(stream.reads_at(self.now) + SIP, What::StreamTake(id));
+        }
         self.plan_hub(machine);
         Ok(())
     }

@@ -546,6 +546,11 @@ impl World<'_> {
             at.site.fuse.mend();
             at.site.fuse.renew();
             at.doom = None;
+            if let Some(life) = &mut at.life {
+                // What a slow disk kept it from is done.
+                life.busy_until = self.now;
+                life.turn_is_due = false;
+            }
             self.set_rate(machine, RIGHT);
             // Whoever would have started it again does not look any more.
             if self.machines[machine]
@@ -555,10 +560,12 @@ impl World<'_> {
             {
                 self.end(machine, false)?;
             }
+            self.turn(machine)?;
         }
         self.clients.quiet();
-        self.quicken_readers();
-        self.operator_goes();
+        self.hasten_readers();
+        // Nothing to do yet, but maybe sooner than was planned.
+        self.act()?;
         let forced = self
             .plan
             .faults
@@ -577,6 +584,7 @@ impl World<'_> {
             }
         }
         self.core = core;
+        self.queue.push(self.now, What::Operator);
         self.queue.push(self.now + SETTLES, What::Healed);
         Ok(())
     }

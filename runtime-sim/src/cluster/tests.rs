@@ -8,12 +8,12 @@ use std::time::Duration;
 use quoin_core::proto::etcdserverpb::WatchResponse;
 use quoin_core::time::Instant;
 
-use super::campaign::{Campaign, Lenient};
+use super::campaign::{Campaign, judged};
 use super::nemesis::{Fault, Planned, Who};
 use super::ports::{Act, Clients, Endpoints, Observer, Returned};
+use super::shrink::cut_down;
 use super::tiny::Tiny;
 use super::{Failure, Options, Run, Summary};
-use crate::client::Crowd;
 use crate::faults::FaultKind;
 use crate::observe::{Observation, OpId, StreamId, Verdict};
 
@@ -124,20 +124,38 @@ fn equal_seeds_give_equal_runs() {
     }
 }
 
-/// Nobody gives up without a reason, what is healed goes on, and of every family of faults something strikes.
 #[test]
 fn faults_of_every_family_strike_and_are_survived() {
     let mut campaign = Campaign::default();
     for seed in 1_000..1_030 {
-        let clients = |seed, _: &_| -> Box<dyn Clients> { Box::new(Crowd::new(seed)) };
-        let judged = campaign.run(seed, Options::default(), clients, |_| Box::new(Lenient::default()));
-        judged.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+        let summary = judged(seed, Options::default(), &campaign.coverage);
+        campaign.add(&summary.unwrap_or_else(|failure| panic!("{failure}")));
     }
     for family in ["network", "disk", "process", "clock", "operation"] {
         let kinds = FaultKind::ALL.iter().filter(|kind| kind.family() == family);
         let struck: u64 = kinds.map(|kind| campaign.struck.count(*kind)).sum();
         assert!(struck > 20, "{family}: {struck}");
     }
+}
+
+/// A run that fails is cut down to what it fails of: here to nothing, because what is broken is broken without faults, too.
+#[test]
+fn a_failure_is_cut_down_to_the_faults_it_needs() {
+    let fault = |at: u64| Planned {
+        at: Instant::ZERO + Duration::from_secs(at),
+        until: Instant::ZERO + Duration::from_secs(at + 1),
+        fault: Fault::Drop { permille: 10 },
+    };
+    let keeps = |wanted: &'static [u64]| {
+        let faults = (0..20).map(fault).collect();
+        let left = cut_down(faults, 1_000, |faults| {
+            wanted.iter().all(|at| faults.contains(&fault(*at))).then_some(())
+        });
+        left.0.len()
+    };
+    assert_eq!(keeps(&[]), 0);
+    assert_eq!(keeps(&[7]), 1);
+    assert_eq!(keeps(&[0, 7, 19]), 3);
 }
 
 /// A member that dies, starts, takes a snapshot at once and dies again must start from that snapshot, although nobody has told

@@ -10,10 +10,9 @@ use quoin_core::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use quoin_core::proto::etcdserverpb::request_op::Request as Op;
 use quoin_core::proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest};
 
-use super::lease::MAX_TTL;
 use super::refusal::{
-    BAD_MEMBER_URLS, DUPLICATE_KEY, EMPTY_KEY, INVALID_SORT, KEY_NOT_FOUND, LEASE_PROVIDED, TOO_LARGE_TTL,
-    TOO_MANY_OPS, VALUE_PROVIDED,
+    BAD_MEMBER_URLS, DUPLICATE_KEY, EMPTY_KEY, INVALID_SORT, KEY_NOT_FOUND, LEASE_PROVIDED, TOO_MANY_OPS,
+    VALUE_PROVIDED,
 };
 use crate::call::{Call, Refusal};
 
@@ -24,8 +23,6 @@ use crate::call::{Call, Refusal};
 pub fn check(call: &Call, max_txn_ops: usize) -> Result<(), Refusal> {
     match call {
         Call::DeleteRange(request) => delete_range(request),
-        // etcd finds this out when it applies the grant; the answer is the same.
-        Call::LeaseGrant(request) if request.ttl > MAX_TTL => Err(TOO_LARGE_TTL.into()),
         Call::MemberAdd(request) => peer_urls(&request.peer_urls),
         Call::MemberUpdate(request) => peer_urls(&request.peer_urls),
         Call::Put(request) => put(request),

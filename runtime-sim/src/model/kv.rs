@@ -103,7 +103,7 @@ impl Kv {
     /// What happened from one revision to another, both included, in order.
     pub(super) fn events(&self, from: i64, to: i64) -> &[Event] {
         let place = |revision: i64| {
-            let nth = (revision - FIRST_REVISION - 1).max(0);
+            let nth = revision.saturating_sub(FIRST_REVISION + 1).max(0);
             self.starts.get(nth as usize).copied().unwrap_or(self.finished)
         };
         let (from, to) = (place(from), place(to.saturating_add(1)));

@@ -62,6 +62,8 @@ pub struct Rules {
     pub min_lease_ttl: i64,
     /// How many learners there may be.
     pub max_learners: usize,
+    /// Whether leaders write down what is left of long leases, all of them at all times or none ever; nothing if it differs.
+    pub checkpoints: Option<bool>,
 }
 
 impl Default for Rules {
@@ -69,6 +71,7 @@ impl Default for Rules {
         Self {
             min_lease_ttl: 2,
             max_learners: 1,
+            checkpoints: None,
         }
     }
 }

@@ -366,6 +366,38 @@ fn a7_a_transaction_that_cannot_be_done_does_nothing() {
 }
 
 #[test]
+fn a7_of_several_faults_writes_are_told_of_first() {
+    let mut state = after([Call::Put(put("a", "1"))]);
+    let future = || {
+        Op::RequestRange(RangeRequest {
+            revision: 9,
+            ..range("a", "")
+        })
+    };
+    let keeps = |lease| {
+        Op::RequestPut(PutRequest {
+            lease,
+            ignore_value: true,
+            ..put("x", "")
+        })
+    };
+    let table = [
+        (
+            txn([future(), Op::RequestPut(leased("a", 9))]),
+            "etcdserver: requested lease not found",
+        ),
+        (
+            txn([future(), Op::RequestTxn(txn([keeps(0)]))]),
+            "etcdserver: key not found",
+        ),
+        (txn([keeps(9)]), "etcdserver: key not found"),
+    ];
+    for (request, expected) in table {
+        assert_eq!(text(state.execute(&Call::Txn(request))), expected);
+    }
+}
+
+#[test]
 fn a7_what_is_refused_before_it_is_proposed() {
     let nest = |success, failure| {
         Op::RequestTxn(TxnRequest {

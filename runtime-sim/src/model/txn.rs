@@ -51,17 +51,34 @@ impl<'a> Branch<'a> {
         }
     }
 
-    /// Whether every operation can be done.
+    /// Whether every operation can be done. First all writes are looked at, of nested transactions too, and of each whether
+    /// its key is there before whether its lease is; then all ranges.
     pub(super) fn check(&self, view: View<'_>, leases: &Leases) -> Result<(), Refusal> {
-        for op in &self.ops {
-            match op {
-                Chosen::Put(request) => check_put(view, leases, request)?,
-                Chosen::Range(request) => check_range(view, request)?,
-                Chosen::Txn(branch) => branch.check(view, leases)?,
-                Chosen::DeleteRange(_) | Chosen::Nothing => {}
+        let chosen = self.flat();
+        for op in &chosen {
+            if let Chosen::Put(request) = op {
+                check_kept(view, request)?;
+                check_lease(leases, request)?;
+            }
+        }
+        for op in &chosen {
+            if let Chosen::Range(request) = op {
+                check_range(view, request)?;
             }
         }
         Ok(())
+    }
+
+    /// The operations, those of nested transactions in their place.
+    fn flat(&self) -> Vec<&Chosen<'a>> {
+        let mut flat = Vec::new();
+        for op in &self.ops {
+            match op {
+                Chosen::Txn(branch) => flat.extend(branch.flat()),
+                Chosen::DeleteRange(_) | Chosen::Nothing | Chosen::Put(_) | Chosen::Range(_) => flat.push(op),
+            }
+        }
+        flat
     }
 
     /// Does the operations. The header's revision is for the caller to set: of nested transactions it stays 0.
@@ -123,9 +140,18 @@ fn check_range(view: View<'_>, request: &RangeRequest) -> Result<(), Refusal> {
 
 /// Whether a key can be written (a.6): its lease is there, and the key too if something of it is to stay.
 pub(super) fn check_put(view: View<'_>, leases: &Leases, request: &PutRequest) -> Result<(), Refusal> {
+    check_lease(leases, request)?;
+    check_kept(view, request)
+}
+
+fn check_lease(leases: &Leases, request: &PutRequest) -> Result<(), Refusal> {
     if request.lease != 0 && !leases.contains(request.lease) {
         return Err(LEASE_NOT_FOUND.into());
     }
+    Ok(())
+}
+
+fn check_kept(view: View<'_>, request: &PutRequest) -> Result<(), Refusal> {
     let keeps = request.ignore_value || request.ignore_lease;
     if keeps && view.kv.get(&request.key, view.revision).is_none() {
         return Err(KEY_NOT_FOUND.into());

@@ -200,6 +200,11 @@ impl LeaseChecker {
             let lives: Vec<_> = self.lives.since(id, question.committed).collect();
             return ensure(false, "C27", || format!("{response:?} of a lease that was {lives:?}"));
         };
+        if let Some(most) = self.checkpoints.most(question.at, id) {
+            ensure(ttl <= most, "C27", || {
+                format!("{response:?} at {at}, where a checkpoint left {most} s at most: {life:?}")
+            })?;
+        }
         let (_, floor) = self.bounds(at, question);
         ensure(ttl >= floor, "C27", || {
             format!("{response:?} at {at}, where at least {floor} s are left: {life:?}")

@@ -9,7 +9,7 @@ use quoin_core::time::Instant;
 use super::LeaseRules;
 
 /// So long before a change of leader a client may have asked and the new leader still renew.
-const LATE_RENEWAL: Duration = Duration::from_secs(15);
+pub(super) const LATE_RENEWAL: Duration = Duration::from_secs(15);
 
 /// A lease from its grant to its end.
 #[derive(Clone, Debug)]

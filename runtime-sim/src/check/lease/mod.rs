@@ -4,7 +4,8 @@
 //!   grant, the last renewal a client was told of, and the leader's own beginning; nobody else ends one
 //! - C25 who says that a lease is kept alive led after it was asked, and the lease is there
 //! - C26 a lease that ends takes its keys in one revision, all of them and no others
-//! - C27 what is said to be left is within what was granted and what must be left
+//! - C27 what is said to be left is within what was granted and what must be left; what is written down for later leaders is
+//!   judged in `checkpoints`
 //! - C28 once healed, a lease that nobody keeps alive ends
 //! - C29 grants are answered and refused as etcd does
 //! - C30 no key is attached to a lease that is not there
@@ -14,6 +15,7 @@
 //! question), so that an alarm is never false; it may come late by as long as those take.
 
 mod answers;
+mod checkpoints;
 mod lives;
 mod scan;
 #[cfg(test)]
@@ -25,12 +27,13 @@ use std::time::Duration;
 use prost::Message as _;
 use quoin_core::id::MemberId;
 use quoin_core::mvcc::{Event, EventKind};
-use quoin_core::proto::etcdserverpb::InternalRaftRequest;
+use quoin_core::proto::etcdserverpb::{InternalRaftRequest, LeaseCheckpoint};
 use quoin_core::proto::raftpb::{Entry, Message, MessageType};
 use quoin_core::store::View;
 use quoin_core::time::Instant;
 
 use self::answers::Question;
+use self::checkpoints::Checkpoints;
 use self::lives::{Life, Lives, Reign, seconds};
 use super::sometimes::Sometimes;
 use super::{Asked, Checker, Truth};
@@ -88,6 +91,8 @@ pub struct LeaseRules {
     pub drift_percent: u32,
     /// `--election-timeout`, the smallest any member has: what a new leader adds to every lease. Zero if it is not known.
     pub election_timeout: Duration,
+    /// Whether leaders write down what is left of long leases, all of them or none; nothing if it differs.
+    pub checkpoints: Option<bool>,
 }
 
 impl Default for LeaseRules {
@@ -95,6 +100,7 @@ impl Default for LeaseRules {
         Self {
             drift_percent: 5,
             election_timeout: Duration::ZERO,
+            checkpoints: None,
         }
     }
 }
@@ -107,6 +113,7 @@ impl LeaseRules {
         let whole = u64::try_from(rules.min_lease_ttl - 1).unwrap_or(0);
         Self {
             election_timeout: Duration::from_millis(whole.saturating_mul(1_000) / 3 * 2),
+            checkpoints: rules.checkpoints,
             ..Self::default()
         }
     }
@@ -148,6 +155,7 @@ pub struct LeaseChecker {
     ended_by_clients: BTreeSet<(u64, i64)>,
     /// Who leads which term.
     reigns: BTreeMap<u64, Reign>,
+    checkpoints: Checkpoints,
     questions: BTreeMap<OpId, Question>,
     /// What every member has applied.
     applied: BTreeMap<MemberId, u64>,
@@ -171,8 +179,9 @@ impl Checker for LeaseChecker {
         if self.due.first_key_value().is_some_and(|(due, _)| *due <= at) {
             self.collect(at, truth)?;
         }
+        self.checkpoints.look(at, &self.lives, truth)?;
         match *seen {
-            Observation::Handed { member, entries, .. } => self.handed(at, member, entries),
+            Observation::Handed { member, entries, .. } => self.handed(at, member, entries, truth),
             Observation::Sent { member, message, .. } => self.sent(member, message),
             Observation::Published {
                 member,
@@ -180,7 +189,10 @@ impl Checker for LeaseChecker {
                 events,
                 restored,
                 ..
-            } => self.published(member, view, events, restored, truth),
+            } => {
+                self.checkpoints.published(at, member, &self.lives, truth);
+                self.published(member, view, events, restored, truth)
+            }
             Observation::Started { member, view, .. } => {
                 self.applied.insert(member, view.applied_index);
                 self.compare_whole(member, view, Some(Point::Restarted), truth)
@@ -222,6 +234,7 @@ impl LeaseChecker {
             asked: BTreeMap::new(),
             ended_by_clients: BTreeSet::new(),
             reigns: BTreeMap::new(),
+            checkpoints: Checkpoints::new(rules),
             questions: BTreeMap::new(),
             applied: BTreeMap::new(),
             due: BTreeMap::new(),
@@ -250,6 +263,7 @@ impl LeaseChecker {
             self.revocations.clear();
             self.applied.clear();
             self.due.clear();
+            self.checkpoints.stop();
             self.healed = None;
         }
         while self.looked < truth.committed() {
@@ -267,7 +281,14 @@ impl LeaseChecker {
             if let Some(revoke) = &request.lease_revoke {
                 self.grants.remove(&revoke.id);
                 self.lives.revoke(revoke.id, index);
+                self.checkpoints.ended(revoke.id);
                 self.revocations.insert(index, revoke.id);
+            }
+            let written = request.lease_checkpoint.iter().flat_map(|request| &request.checkpoints);
+            for checkpoint in written {
+                if let Some(life) = self.lives.live(checkpoint.id) {
+                    self.checkpoints.schedule(at, checkpoint.id, life, truth);
+                }
             }
         }
     }
@@ -291,11 +312,12 @@ impl LeaseChecker {
         };
         self.note(Point::Granted);
         self.expect_end(at, id, &life);
+        self.checkpoints.schedule(at, id, &life, truth);
         self.lives.grant(id, life);
     }
 
     /// A member handed entries to its log.
-    fn handed(&mut self, at: Instant, member: MemberId, entries: &[Entry]) -> Verdict {
+    fn handed(&mut self, at: Instant, member: MemberId, entries: &[Entry], truth: &Truth) -> Verdict {
         for entry in entries {
             let newest = self.reigns.last_key_value().map_or(0, |(term, _)| *term);
             if entry.term > newest {
@@ -306,6 +328,7 @@ impl LeaseChecker {
                     since: at,
                 };
                 self.reigns.insert(entry.term, reign);
+                self.checkpoints.reign(entry.term, member, entry.index);
             }
             if !scan::is_about_leases(&entry.data) {
                 continue;
@@ -318,7 +341,7 @@ impl LeaseChecker {
             }
             if let Some(checkpoints) = &request.lease_checkpoint {
                 for checkpoint in &checkpoints.checkpoints {
-                    self.checkpointed(checkpoint.id, checkpoint.remaining_ttl);
+                    self.written(at, member, entry.term, checkpoint, truth)?;
                 }
             }
             if request.lease_revoke.is_some() {
@@ -329,14 +352,37 @@ impl LeaseChecker {
         Ok(())
     }
 
-    fn checkpointed(&mut self, id: i64, remaining: i64) {
+    /// A member was handed what is left of a lease.
+    fn written(
+        &mut self,
+        at: Instant,
+        member: MemberId,
+        term: u64,
+        checkpoint: &LeaseCheckpoint,
+        truth: &Truth,
+    ) -> Verdict {
+        let (id, remaining) = (checkpoint.id, checkpoint.remaining_ttl);
+        let reign = self.reigns.get(&term).filter(|reign| reign.leader == member).copied();
+        if let Some(reign) = reign {
+            let terms = self
+                .lives
+                .live(id)
+                .into_iter()
+                .flat_map(|life| life.terms(&reign, &self.rules));
+            let left = terms.map(|(since, time)| time.saturating_sub(self.rules.at_most(at.saturating_since(since))));
+            let floor = left
+                .max()
+                .map_or(0, |left| i64::try_from(left.as_secs()).unwrap_or(i64::MAX));
+            self.checkpoints.written(at, term, id, remaining, floor, truth)?;
+        }
         if remaining <= 0 {
-            return;
+            return Ok(());
         }
         if let Some(life) = self.lives.live_mut(id) {
             life.checkpoint = Some(life.checkpoint.map_or(remaining, |before| before.min(remaining)));
             self.note(Point::Checkpointed);
         }
+        Ok(())
     }
 
     /// A member that does not lead hands proposals on.
@@ -575,6 +621,7 @@ impl LeaseChecker {
                 if let Some(life) = self.lives.live_mut(*id) {
                     life.asked = Some(at);
                 }
+                self.checkpoints.asked(at, *id);
                 self.ask(op, at, *id, truth);
             }
             Call::LeaseGrant(grant) => self.ask(op, at, grant.id, truth),

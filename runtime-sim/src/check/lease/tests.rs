@@ -20,6 +20,7 @@ fn story() -> Story {
     let rules = LeaseRules {
         drift_percent: 5,
         election_timeout: Duration::from_secs(1),
+        checkpoints: Some(true),
     };
     let mut story = Story::new(LeaseChecker::new(rules));
     for request in [grant(7, 10), put("a", 7), put("b", 7), put("c", 0)] {
@@ -50,13 +51,18 @@ fn keep_alive(story: &mut Story, member: MemberId, id: i64, ttl: i64) -> Verdict
 
 /// What is left of lease 7 is asked and told.
 fn left(story: &mut Story, ttl: i64, granted_ttl: i64, keys: Option<&[&'static str]>) -> Verdict {
+    left_of(story, 7, ttl, granted_ttl, keys)
+}
+
+/// What is left of a lease is asked and told.
+fn left_of(story: &mut Story, id: i64, ttl: i64, granted_ttl: i64, keys: Option<&[&'static str]>) -> Verdict {
     let request = LeaseTimeToLiveRequest {
-        id: 7,
+        id,
         keys: keys.is_some(),
     };
     let response = LeaseTimeToLiveResponse {
         header: None,
-        id: 7,
+        id,
         ttl,
         granted_ttl,
         keys: keys.unwrap_or_default().iter().map(|key| (*key).into()).collect(),
@@ -153,6 +159,7 @@ const GOOD: &[(&str, Tale)] = &[
     (
         "a new leader gives it what a checkpoint left, and an election more",
         |story| {
+            story.wait(6);
             story.commit(checkpoint(7, 4))?;
             story.lead(SECOND)?;
             left(story, 4, 10, None)?;
@@ -176,6 +183,38 @@ const GOOD: &[(&str, Tale)] = &[
         keep_alive(story, SECOND, 7, 10)?;
         story.wait(2);
         story.append_alone(FIRST, 1, revoke(7))
+    }),
+    ("long leases are written down every five minutes", |story| {
+        story.commit(grant(8, 1_000))?;
+        story.wait(315);
+        story.commit(checkpoint(8, 700))?;
+        story.wait(315);
+        story.commit(checkpoint(8, 400))?;
+        story.lead(SECOND)?;
+        left_of(story, 8, 401, 1_000, None)?;
+        story.wait(315);
+        story.commit(checkpoint(8, 100))?;
+        story.wait(95);
+        story.commit(revoke(8))?;
+        story.wait(500);
+        story.commit(put("x", 0))
+    }),
+    ("kept alive, it is written down five minutes after that", |story| {
+        story.commit(grant(8, 1_000))?;
+        story.wait(290);
+        keep_alive(story, FIRST, 8, 1_000)?;
+        story.wait(300);
+        story.commit(checkpoint(8, 700))?;
+        story.commit(checkpoint(8, 0))?;
+        story.lead(SECOND)?;
+        left_of(story, 8, 1_000, 1_000, None)
+    }),
+    ("a leader that is no more writes nothing down", |story| {
+        story.commit(grant(8, 1_000))?;
+        story.wait(200);
+        story.lead(SECOND)?;
+        story.wait(200);
+        story.commit(put("x", 0))
     }),
     ("clients end leases when they like, and wherever", |story| {
         story.invoke(SECOND, &Call::LeaseRevoke(LeaseRevokeRequest { id: 7 }));
@@ -276,6 +315,7 @@ const BROKEN: &[(&str, &str, Tale)] = &[
         story.commit(revoke(7))
     }),
     ("C24", "early for what a checkpoint left", |story| {
+        story.wait(6);
         story.commit(checkpoint(7, 4))?;
         story.lead(SECOND)?;
         story.wait(3);
@@ -346,6 +386,7 @@ const BROKEN: &[(&str, &str, Tale)] = &[
         left(story, 3, 10, None)
     }),
     ("C27", "less than the checkpoint after a change of leader", |story| {
+        story.wait(6);
         story.commit(checkpoint(7, 4))?;
         story.lead(SECOND)?;
         left(story, 3, 10, None)
@@ -390,6 +431,45 @@ const BROKEN: &[(&str, &str, Tale)] = &[
     }),
     ("C30", "a put with a lease that is not there is done", |story| {
         put_answered(story, 99)
+    }),
+    ("C27", "less is written down than is left", |story| {
+        story.wait(3);
+        story.commit(checkpoint(7, 4))
+    }),
+    ("C27", "a long lease is not written down", |story| {
+        story.commit(grant(8, 1_000))?;
+        story.wait(400);
+        story.commit(put("x", 0))
+    }),
+    ("C27", "it is written down once only", |story| {
+        story.commit(grant(8, 1_000))?;
+        story.wait(300);
+        story.commit(checkpoint(8, 700))?;
+        story.wait(400);
+        story.commit(put("x", 0))
+    }),
+    ("C27", "a later leader does not write it down", |story| {
+        story.commit(grant(8, 1_000))?;
+        story.wait(300);
+        story.commit(checkpoint(8, 700))?;
+        story.lead(SECOND)?;
+        story.wait(400);
+        story.commit(put("x", 0))
+    }),
+    ("C27", "a later leader gives it all its time again", |story| {
+        story.commit(grant(8, 1_000))?;
+        story.wait(300);
+        story.commit(checkpoint(8, 700))?;
+        story.lead(SECOND)?;
+        left_of(story, 8, 1_000, 1_000, None)
+    }),
+    ("C27", "it outlasts what was written down", |story| {
+        story.commit(grant(8, 350))?;
+        story.wait(300);
+        story.commit(checkpoint(8, 50))?;
+        story.lead(SECOND)?;
+        story.wait(150);
+        story.commit(put("x", 0))
     }),
     ("C31", "a member has a lease more", |story| {
         let view = story.other_view(5, grant(8, 10));

@@ -69,6 +69,7 @@ impl Coverage {
         match act {
             Act::Ask { call, .. } => self.call(call),
             Act::Open { .. } => self.note("open stream"),
+            Act::Pause { .. } => self.note("stop reading"),
             Act::Watch { request, .. } => self.watch(request),
             Act::CloseStream { .. } => self.note("close stream"),
             Act::GiveUp { .. } => self.note("give up"),

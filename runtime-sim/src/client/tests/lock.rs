@@ -41,6 +41,7 @@ fn words(act: &Act) -> Option<String> {
         Act::Open { client, .. } => format!("{} waits", client.0),
         Act::Watch { .. } | Act::CloseStream { .. } => return None,
         Act::GiveUp { op } => panic!("{op:?}"),
+        Act::Pause { stream, .. } => panic!("{stream:?}"),
     })
 }
 

@@ -166,7 +166,8 @@ fn after_healing_traffic_is_gentle_and_goes_on() {
                         },
                     ..
                 }
-                | Act::GiveUp { .. } => panic!("seed {seed}: {act:?}"),
+                | Act::GiveUp { .. }
+                | Act::Pause { .. } => panic!("seed {seed}: {act:?}"),
                 Act::Watch { .. } | Act::CloseStream { .. } => {}
             }
         }

@@ -6,8 +6,6 @@ use std::task::{Context as TaskContext, Poll, ready};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use prost::Message as _;
-use quoin_core::error::Error;
-use quoin_core::limits::MAX_LEASE_TTL_SECONDS;
 use quoin_core::node::{Request, Response};
 use quoin_core::proto::etcdserverpb::{
     LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesRequest,
@@ -29,9 +27,7 @@ use crate::serve::{Context, facts};
 
 /// Makes a lease.
 pub(crate) async fn grant(context: &Context, request: LeaseGrantRequest) -> Result<LeaseGrantResponse, Status> {
-    if request.ttl > MAX_LEASE_TTL_SECONDS {
-        return Err(Error::LeaseTtlTooLarge.into());
-    }
+    // A time too long is refused when the grant is applied, as in etcd: alarms come before it.
     match propose(context, Request::LeaseGrant(request)).await? {
         Applied::LeaseGrant(mut response) => {
             let lease = &context.metrics.lease;

@@ -1,0 +1,210 @@
+//! Lays what two servers did beside each other, and beside what the model says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Debug, Write as _};
+
+use quoin_runtime_sim::call::Answer;
+
+use super::intended::{level_progress, level_replies};
+use super::oracle::{Expected, Planned};
+use super::player::{Reply, Seen};
+use super::step::Step;
+use super::watching::{Delivered, Deliveries, Due};
+
+/// Lines shown around one that differs.
+const CONTEXT: usize = 3;
+/// Nobody reads more.
+const MOST_LINES: usize = 60;
+/// A longer line is cut.
+const LONGEST_LINE: usize = 200;
+
+/// How often each intended difference was met.
+pub type Met = BTreeMap<&'static str, u64>;
+
+/// Who disagrees.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Parties {
+    /// The server under test does otherwise than etcd.
+    EtcdAndOurs,
+    /// Both servers do alike, and the model says otherwise.
+    EtcdAndModel,
+}
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    /// Who disagrees.
+    pub between: Parties,
+    /// About what: a request by its name, or a watch.
+    pub about: String,
+    /// What differs, as lines: `-` is etcd's, `+` the other's.
+    pub shown: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let other = match self.between {
+            Parties::EtcdAndOurs => "ours",
+            Parties::EtcdAndModel => "the model",
+        };
+        write!(out, "{}: etcd (-) and {other} (+)\n{}", self.about, self.shown)
+    }
+}
+
+/// The first difference at a step.
+#[must_use]
+pub fn compare(planned: &Planned, real: &Seen, ours: &Seen, met: &mut Met) -> Option<Difference> {
+    if let (Some(due), Some(real), Some(ours)) = (&planned.due, &real.arrived, &ours.arrived) {
+        let difference = arrivals(due, real, ours, met);
+        if difference.is_some() {
+            return difference;
+        }
+    }
+    let about = || planned.step.name().to_owned();
+    if real.replies.len() != ours.replies.len() {
+        return Some(Difference {
+            between: Parties::EtcdAndOurs,
+            about: about(),
+            shown: shown(&real.replies, &ours.replies),
+        });
+    }
+    for (at, (real, ours)) in real.replies.iter().zip(&ours.replies).enumerate() {
+        let between = if !alike(&planned.step, real, ours, |name| *met.entry(name).or_default() += 1) {
+            Parties::EtcdAndOurs
+        } else if !is_expected(planned, at, real) {
+            Parties::EtcdAndModel
+        } else {
+            continue;
+        };
+        let other = match (between, planned.replies.get(at)) {
+            (Parties::EtcdAndModel, Some(Expected::Known(known))) => format!("{known:#?}"),
+            (Parties::EtcdAndModel, _) => "nothing".to_owned(),
+            (Parties::EtcdAndOurs, _) => format!("{ours:#?}"),
+        };
+        let real = match between {
+            Parties::EtcdAndModel => nameless(real),
+            Parties::EtcdAndOurs => real.clone(),
+        };
+        return Some(Difference {
+            between,
+            about: about(),
+            shown: unified(&format!("{real:#?}"), &other),
+        });
+    }
+    None
+}
+
+fn alike(step: &Step, real: &Reply, other: &Reply, met: impl FnMut(&'static str)) -> bool {
+    if real == other {
+        return true;
+    }
+    let (mut real, mut other) = (real.clone(), other.clone());
+    level_replies(step, &mut real, &mut other, met);
+    real == other
+}
+
+/// Whether the model says so too, or says nothing. It knows nothing of senders.
+fn is_expected(planned: &Planned, at: usize, real: &Reply) -> bool {
+    match planned.replies.get(at) {
+        Some(Expected::Silent) => true,
+        Some(Expected::Known(known)) => alike(&planned.step, &nameless(real), known, |_| {}),
+        None => false,
+    }
+}
+
+fn nameless(reply: &Reply) -> Reply {
+    reply.clone().map(Answer::anonymous)
+}
+
+fn arrivals(due: &Due, real: &Deliveries, ours: &Deliveries, met: &mut Met) -> Option<Difference> {
+    let watches: BTreeSet<_> = due.deliveries.keys().chain(real.keys()).chain(ours.keys()).collect();
+    for watch in watches {
+        let of = |deliveries: &Deliveries| deliveries.get(watch).cloned().unwrap_or_default();
+        let (expected, real, mut ours) = (of(&due.deliveries), of(real), of(ours));
+        if let Some(name) = level_progress(due, *watch, &real, &mut ours) {
+            *met.entry(name).or_default() += 1;
+        }
+        let about = format!("watch {} on stream {}", watch.1, watch.0);
+        if real != ours {
+            return Some(Difference {
+                between: Parties::EtcdAndOurs,
+                about,
+                shown: shown(&real, &ours),
+            });
+        }
+        let nameless: Vec<Delivered> = real.iter().cloned().map(anonymous).collect();
+        if nameless != expected {
+            return Some(Difference {
+                between: Parties::EtcdAndModel,
+                about,
+                shown: shown(&nameless, &expected),
+            });
+        }
+    }
+    None
+}
+
+pub(super) fn anonymous(mut delivered: Delivered) -> Delivered {
+    if let Some(header) = &mut delivered.response.header {
+        (header.cluster_id, header.member_id, header.raft_term) = (0, 0, 0);
+    }
+    delivered
+}
+
+fn shown(real: &impl Debug, other: &impl Debug) -> String {
+    unified(&format!("{real:#?}"), &format!("{other:#?}"))
+}
+
+/// Two texts as one, with the lines that only one of them has marked, and little around them.
+fn unified(real: &str, other: &str) -> String {
+    let (real, other): (Vec<&str>, Vec<&str>) = (real.lines().collect(), other.lines().collect());
+    let mut lines: Vec<(char, &str)> = Vec::new();
+    let (mut left, mut right) = (0, 0);
+    while left < real.len() || right < other.len() {
+        if left < real.len() && right < other.len() && real[left] == other[right] {
+            lines.push((' ', real[left]));
+            (left, right) = (left + 1, right + 1);
+            continue;
+        }
+        let (skipped, added) = next_meeting(&real[left..], &other[right..]);
+        lines.extend(real[left..left + skipped].iter().map(|line| ('-', *line)));
+        lines.extend(other[right..right + added].iter().map(|line| ('+', *line)));
+        (left, right) = (left + skipped, right + added);
+    }
+    let differing: Vec<usize> = (0..lines.len()).filter(|at| lines[*at].0 != ' ').collect();
+    let is_near = |at: usize| differing.iter().any(|differing| differing.abs_diff(at) <= CONTEXT);
+    let mut text = String::new();
+    let near = lines.iter().enumerate().filter(|(at, _)| is_near(*at));
+    for (_, (mark, line)) in near.take(MOST_LINES) {
+        let cut: String = line.chars().take(LONGEST_LINE).collect();
+        let _ = writeln!(text, "{mark} {cut}");
+    }
+    text
+}
+
+/// How many lines of each have to be passed over until both go on alike.
+fn next_meeting(real: &[&str], other: &[&str]) -> (usize, usize) {
+    let furthest = (real.len() + other.len()).min(400);
+    for distance in 1..furthest {
+        for skipped in 0..=distance.min(real.len()) {
+            let added = distance - skipped;
+            if skipped < real.len() && added < other.len() && real[skipped] == other[added] {
+                return (skipped, added);
+            }
+        }
+    }
+    (real.len(), other.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_differs_is_shown_and_a_little_around_it() {
+        let real = "a\nb\nc\nd\ne\nf\ng";
+        let other = "a\nb\nc\nd\nE\nf\ng\nh";
+        assert_eq!(unified(real, other), "  b\n  c\n  d\n- e\n+ E\n  f\n  g\n+ h\n");
+        assert_eq!(unified("a\nb", "b"), "- a\n  b\n");
+    }
+}

@@ -1,0 +1,280 @@
+//! Where Quoin is meant to answer otherwise than etcd 3.5, with the reason, and where etcd's answer is not its own choice.
+//!
+//! An entry takes its own difference out of two answers and leaves every other; what then still differs is a difference.
+
+use quoin_core::proto::etcdserverpb::range_request::SortTarget;
+use quoin_core::proto::etcdserverpb::{RangeRequest, RangeResponse};
+use quoin_core::proto::mvccpb::KeyValue;
+use quoin_runtime_sim::call::{Answer, Call};
+
+use super::compare::anonymous;
+use super::player::Reply;
+use super::step::Step;
+use super::watching::{Delivered, Due};
+
+/// An entry of the list.
+#[derive(Debug)]
+pub struct Intended {
+    /// What it is called in reports.
+    pub name: &'static str,
+    /// Why it is no fault.
+    pub reason: &'static str,
+    level: Level,
+}
+
+/// Takes the difference out of etcd's answer and another; says whether it was there.
+#[derive(Debug)]
+enum Level {
+    Progress,
+    Reply(fn(&Step, &mut Reply, &mut Reply) -> bool),
+}
+
+/// The list.
+pub const INTENDED: &[Intended] = &[
+    Intended {
+        name: "hash revision",
+        reason: "The revision that HashKV hashed is told since etcd 3.6; clients of 3.5 do not know the field.",
+        level: Level::Reply(hash_revision),
+    },
+    Intended {
+        name: "status of 3.6",
+        reason: "Storage version, quota and downgrade are told since etcd 3.6; clients of 3.5 do not know the fields.",
+        level: Level::Reply(status_fields),
+    },
+    Intended {
+        name: "status version",
+        reason: "Each server tells its own version.",
+        level: Level::Reply(status_version),
+    },
+    Intended {
+        name: "order of equals",
+        reason: "Go's sort leaves open in which order keys come that are equal in what they are sorted by; up to twelve \
+                 it keeps them in the order of their keys, as Quoin always does.",
+        level: Level::Reply(order_of_equals),
+    },
+    Intended {
+        name: "order of leases",
+        reason: "etcd lists leases by the time they have left on the leader, and in no order at all on other members; Quoin \
+                 lists them by id on every member.",
+        level: Level::Reply(order_of_leases),
+    },
+    Intended {
+        name: PROGRESS_AFTER_COMPACTION,
+        reason: "Once a compaction ended a watch, etcd answers no request for progress on that stream any more, unless the \
+                 client cancels what has ended: clients that rely on progress would wait for ever. Quoin answers.",
+        level: Level::Progress,
+    },
+];
+
+/// What no script asks for, since etcd 3.5 does not live to answer it or is then in another state for good: what, and why.
+pub const LEFT_OUT: &[(&str, &str)] = &[
+    (
+        "a transaction that deletes up to the end of all keys and then keeps the value or lease of a deleted key",
+        "etcd ends itself: its check sees neither that both touch the key nor that nothing is left of it. Quoin writes an \
+         empty value, or no lease.",
+    ),
+    (
+        "a compaction at exactly the revision of a transaction that deleted a key and wrote it again",
+        "etcd frees the new value with the old and ends itself when the key is read. Quoin keeps it.",
+    ),
+    (
+        "a hash at exactly the revision of such a transaction",
+        "etcd reckons that the key is not there, which shows in the hash if no other key is. Quoin counts it.",
+    ),
+    (
+        "a write in a nested transaction while there is no space",
+        "etcd 3.5 looks at the outer operations only and lets it through; later versions and Quoin refuse it.",
+    ),
+    (
+        "an alarm of corruption and one of space at the same time",
+        "etcd obeys only the one that came last, until it is started again. Quoin obeys both, corruption first.",
+    ),
+    (
+        "a sort order or target that does not exist",
+        "etcd 3.5 ends itself or ignores it; Quoin refuses it as later versions do.",
+    ),
+];
+
+const PROGRESS_AFTER_COMPACTION: &str = "progress after compaction";
+
+/// Levels all intended differences between two replies to a step, and tells which were there.
+pub(super) fn level_replies(step: &Step, real: &mut Reply, other: &mut Reply, mut met: impl FnMut(&'static str)) {
+    for entry in INTENDED {
+        if let Level::Reply(level) = entry.level
+            && level(step, real, other)
+        {
+            met(entry.name);
+        }
+    }
+}
+
+/// Levels an answer on a stream that only ours gives, and tells if it was there.
+pub(super) fn level_progress(
+    due: &Due,
+    (stream, id): (u8, i64),
+    real: &[Delivered],
+    ours: &mut Vec<Delivered>,
+) -> Option<&'static str> {
+    let excused = due.excused.get(&stream).filter(|response| response.watch_id == id)?;
+    let is_excused = |delivered: &Delivered| anonymous(delivered.clone()).response == *excused;
+    let differs = ours.first().is_some_and(is_excused) && !real.first().is_some_and(is_excused);
+    differs.then(|| {
+        ours.remove(0);
+        PROGRESS_AFTER_COMPACTION
+    })
+}
+
+fn hash_revision(_: &Step, real: &mut Reply, other: &mut Reply) -> bool {
+    let (Ok(Answer::HashKv(real)), Ok(Answer::HashKv(other))) = (real, other) else {
+        return false;
+    };
+    let differs = real.hash_revision == 0 && other.hash_revision != 0;
+    if differs {
+        other.hash_revision = 0;
+    }
+    differs
+}
+
+fn status_fields(_: &Step, real: &mut Reply, other: &mut Reply) -> bool {
+    let (Ok(Answer::Status(real)), Ok(Answer::Status(other))) = (real, other) else {
+        return false;
+    };
+    let differs = real.storage_version.is_empty() && real.db_size_quota == 0 && real.downgrade_info.is_none();
+    if differs {
+        other.storage_version.clear();
+        other.db_size_quota = 0;
+        other.downgrade_info = None;
+    }
+    differs
+}
+
+fn status_version(_: &Step, real: &mut Reply, other: &mut Reply) -> bool {
+    let (Ok(Answer::Status(real)), Ok(Answer::Status(other))) = (real, other) else {
+        return false;
+    };
+    let differs = real.version != other.version && !other.version.is_empty();
+    if differs {
+        other.version.clone_from(&real.version);
+    }
+    differs
+}
+
+fn order_of_leases(_: &Step, real: &mut Reply, other: &mut Reply) -> bool {
+    let (Ok(Answer::LeaseLeases(real)), Ok(Answer::LeaseLeases(other))) = (real, other) else {
+        return false;
+    };
+    let differs = real != other && other.leases.is_sorted_by_key(|lease| lease.id);
+    if differs {
+        real.leases.sort_by_key(|lease| lease.id);
+    }
+    differs
+}
+
+/// In answers to sorted ranges, alone or in transactions.
+fn order_of_equals(step: &Step, real: &mut Reply, other: &mut Reply) -> bool {
+    use quoin_core::proto::etcdserverpb::request_op::Request as Op;
+    use quoin_core::proto::etcdserverpb::response_op::Response as Done;
+    use quoin_core::proto::etcdserverpb::{TxnRequest, TxnResponse};
+
+    fn txn(request: &TxnRequest, real: &mut TxnResponse, other: &mut TxnResponse) -> bool {
+        let ops = if real.succeeded {
+            &request.success
+        } else {
+            &request.failure
+        };
+        let mut differs = false;
+        for (op, (real, other)) in ops.iter().zip(real.responses.iter_mut().zip(&mut other.responses)) {
+            differs |= match (&op.request, &mut real.response, &mut other.response) {
+                (
+                    Some(Op::RequestRange(request)),
+                    Some(Done::ResponseRange(real)),
+                    Some(Done::ResponseRange(other)),
+                ) => equals(request, real, other),
+                (Some(Op::RequestTxn(request)), Some(Done::ResponseTxn(real)), Some(Done::ResponseTxn(other))) => {
+                    txn(request, real, other)
+                }
+                (_, _, _) => false,
+            };
+        }
+        differs
+    }
+
+    match (step, real, other) {
+        (Step::Ask(Call::Range(request)), Ok(Answer::Range(real)), Ok(Answer::Range(other))) => {
+            equals(request, real, other)
+        }
+        (Step::Ask(Call::Txn(request)), Ok(Answer::Txn(real)), Ok(Answer::Txn(other))) => txn(request, real, other),
+        (_, _, _) => false,
+    }
+}
+
+/// Up to this many, Go's sort keeps equals in order.
+const STABLE: i64 = 12;
+
+fn equals(request: &RangeRequest, real: &mut RangeResponse, other: &mut RangeResponse) -> bool {
+    let rank: fn(&KeyValue) -> Rank = match SortTarget::try_from(request.sort_target) {
+        Ok(SortTarget::Version) => |kv| Rank::Number(kv.version),
+        Ok(SortTarget::Create) => |kv| Rank::Number(kv.create_revision),
+        Ok(SortTarget::Mod) => |kv| Rank::Number(kv.mod_revision),
+        Ok(SortTarget::Value) => |kv| Rank::Value(kv.value.clone()),
+        Ok(SortTarget::Key) | Err(_) => return false,
+    };
+    if real == other || real.count <= STABLE || !real.kvs.iter().map(rank).eq(other.kvs.iter().map(rank)) {
+        return false;
+    }
+    // Of the last equals, a limit may show some and not others: which, is as open as their order.
+    let cut = real.kvs.last().map(rank).filter(|_| real.more);
+    for kvs in [&mut real.kvs, &mut other.kvs] {
+        kvs.sort_by(|a, b| a.key.cmp(&b.key));
+        kvs.retain(|kv| cut.as_ref() != Some(&rank(kv)));
+    }
+    true
+}
+
+#[derive(PartialEq)]
+enum Rank {
+    Number(i64),
+    Value(bytes::Bytes),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kv(key: String, version: i64) -> KeyValue {
+        KeyValue {
+            key: key.into(),
+            version,
+            ..KeyValue::default()
+        }
+    }
+
+    #[test]
+    fn equals_may_come_in_any_order_and_nothing_else_may() {
+        let request = RangeRequest {
+            sort_target: SortTarget::Version as i32,
+            ..RangeRequest::default()
+        };
+        let sorted = || RangeResponse {
+            kvs: (0..14).map(|at| kv(format!("{at:02}"), i64::from(at) / 7)).collect(),
+            count: 14,
+            ..RangeResponse::default()
+        };
+        let levelled = |change: fn(&mut RangeResponse)| {
+            let (mut real, mut other) = (sorted(), sorted());
+            change(&mut other);
+            equals(&request, &mut real, &mut other) && real == other
+        };
+        assert!(levelled(|other| other.kvs.swap(2, 5)), "equals");
+        assert!(!levelled(|other| other.kvs.swap(2, 9)), "others");
+        assert!(!levelled(|other| other.kvs[2].mod_revision = 9), "another key");
+        assert!(!levelled(|other| {
+            other.kvs.swap(2, 5);
+            other.more = true;
+        }));
+        let (mut real, mut other) = (sorted(), sorted());
+        other.kvs.swap(2, 5);
+        (real.count, other.count) = (12, 12);
+        assert!(!equals(&request, &mut real, &mut other), "few enough to have an order");
+    }
+}

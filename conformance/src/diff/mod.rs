@@ -1,0 +1,345 @@
+//! The differential engine: the same script to a real etcd, to one of ours and to the simulator's model, every answer compared.
+//!
+//! [`generate`] draws a script from a seed while the model runs along ([`oracle`], [`watching`]); [`player`] plays it to a
+//! server over bare gRPC ([`wire`], [`methods`]) and makes answers comparable ([`normal`]); [`compare`] lays them beside
+//! each other; [`intended`] is the list of differences that are meant. Where two disagree otherwise, [`shrink`] finds a short
+//! script that shows it, and [`commands`] writes it for etcdctl.
+
+mod commands;
+mod compare;
+mod generate;
+mod intended;
+mod methods;
+mod normal;
+mod oracle;
+mod player;
+mod requests;
+mod shrink;
+mod step;
+mod watching;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, Scope};
+use std::time::Duration;
+
+pub use commands::command;
+pub use compare::{Difference, Met, Parties, compare};
+pub use generate::Generator;
+pub use intended::{INTENDED, Intended, LEFT_OUT};
+pub use oracle::{Expected, Oracle, Planned, Settings};
+pub use player::{Reply, Seen};
+pub use step::{OWN_ID, Step};
+pub use watching::{Delivered, Deliveries, Due};
+
+use crate::server::{Launch, Server};
+use crate::trouble::Trouble;
+use crate::wait::{self, Deadline};
+
+/// Steps that go to the servers at once; so many are drawn while the last lot is played.
+const LOT: usize = 200;
+/// Tries to shrink a script stop after this long.
+const SHRINK_LIMIT: Duration = Duration::from_mins(3);
+
+/// Changes what was seen of our server, as a fault in it would; for showing that faults are found.
+pub type Distort = fn(&Planned, &mut Seen);
+
+/// The servers that are compared.
+#[derive(Clone, Debug)]
+pub struct Sides {
+    /// The real etcd.
+    pub real: Launch,
+    /// One of ours.
+    pub ours: Launch,
+    /// A fault that ours is made to seem to have.
+    pub distort: Option<Distort>,
+    /// Told of a difference when it is found, since shrinking takes its time.
+    pub found: fn(seed: u64, &Difference),
+}
+
+/// What came of a seed.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// How many steps of the script were played.
+    pub played: usize,
+    /// How many requests each server answered.
+    pub requests: u64,
+    /// How long that took, shrinking left out.
+    pub took: Duration,
+    /// What was answered, by kind of request: `ok` or an error with its code.
+    pub answered: BTreeMap<(&'static str, String), u64>,
+    /// How many responses watches got.
+    pub watched: u64,
+    /// The intended differences that were met.
+    pub met: Met,
+    /// The first difference that is not meant, where the script ended.
+    pub divergence: Option<Divergence>,
+}
+
+/// A difference that is not meant, and how to see it.
+#[derive(Clone, Debug)]
+pub struct Divergence {
+    /// The servers' settings.
+    pub settings: Settings,
+    /// As the seed found it.
+    pub found: Difference,
+    /// As the shrunk script shows it; nothing if that script shows it only sometimes.
+    pub shrunk: Option<Difference>,
+    /// The shrunk script.
+    pub script: Vec<Step>,
+}
+
+impl fmt::Display for Divergence {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let difference = self.shrunk.as_ref().unwrap_or(&self.found);
+        writeln!(out, "{difference}")?;
+        if self.shrunk.is_none() {
+            writeln!(
+                out,
+                "(that was in the whole script; what follows shows it only sometimes)"
+            )?;
+        }
+        writeln!(out, "# servers with {}", self.settings.flags().join(" "))?;
+        for step in &self.script {
+            writeln!(out, "{}", command(step))?;
+        }
+        Ok(())
+    }
+}
+
+/// Plays `requests` random requests of a seed to both servers, fresh ones, or as many as there are before the first difference.
+///
+/// # Errors
+/// When a server cannot be started or reached.
+pub fn run(seed: u64, requests: u64, sides: &Sides) -> Result<Report, Trouble> {
+    let mut generator = Generator::new(seed);
+    let settings = generator.settings();
+    let mut report = Report {
+        seed,
+        played: 0,
+        requests: 0,
+        took: Duration::ZERO,
+        answered: BTreeMap::new(),
+        watched: 0,
+        met: Met::new(),
+        divergence: None,
+    };
+    let mut steps = Vec::new();
+    let began = wait::now();
+    let found = thread::scope(|scope| {
+        let pair = Pair::start(scope, sides, settings);
+        let mut under_way: Option<Arc<Vec<Planned>>> = None;
+        let mut drawn = 0;
+        loop {
+            let lot = draw(&mut generator, &mut drawn, requests);
+            let is_last = lot.is_none();
+            if let Some(lot) = &lot {
+                steps.extend(lot.iter().map(|planned| planned.step.clone()));
+                pair.send(lot);
+            }
+            if let Some(lot) = std::mem::replace(&mut under_way, lot)
+                && let Some(found) = report.take(&lot, &pair.receive()?)
+            {
+                return Ok(Some(found));
+            }
+            if is_last {
+                return Ok(None);
+            }
+        }
+    })?;
+    report.took = began.elapsed();
+    if let Some((played, found)) = found {
+        (sides.found)(seed, &found);
+        steps.truncate(played);
+        report.divergence = Some(diverge(settings, steps, found, sides)?);
+    }
+    Ok(report)
+}
+
+/// Plays a script to fresh servers and returns the first difference.
+///
+/// # Errors
+/// When a server cannot be started or reached.
+pub fn check(settings: Settings, steps: &[Step], sides: &Sides) -> Result<Option<Difference>, Trouble> {
+    let script = Arc::new(shrink::planned(settings, steps));
+    thread::scope(|scope| {
+        let pair = Pair::start(scope, sides, settings);
+        pair.send(&script);
+        let [real, ours] = pair.receive()?;
+        let mut met = Met::new();
+        let seen = script.iter().zip(real.iter().zip(&ours));
+        Ok(seen
+            .filter_map(|(planned, (real, ours))| compare(planned, real, ours, &mut met))
+            .next())
+    })
+}
+
+/// The next lot of a script, and after the last request what must have arrived by then.
+fn draw(generator: &mut Generator, drawn: &mut u64, requests: u64) -> Option<Arc<Vec<Planned>>> {
+    if *drawn >= requests {
+        return None;
+    }
+    let mut lot = Vec::with_capacity(LOT + 1);
+    while lot.len() < LOT && *drawn < requests {
+        let planned = generator.next_step();
+        *drawn += planned.step.requests();
+        lot.push(planned);
+    }
+    if *drawn >= requests {
+        lot.push(shrink::closing(generator.oracle()));
+    }
+    Some(Arc::new(lot))
+}
+
+fn diverge(settings: Settings, steps: Vec<Step>, found: Difference, sides: &Sides) -> Result<Divergence, Trouble> {
+    let mut last = None;
+    let script = shrink::shrink(settings, steps, Deadline::after(SHRINK_LIMIT), |steps| {
+        let difference = check(settings, steps, sides)?;
+        let is_such = |difference: &Difference| difference.between == found.between;
+        let differs = difference.as_ref().is_some_and(is_such);
+        if differs {
+            last = difference;
+        }
+        Ok(differs)
+    })?;
+    Ok(Divergence {
+        settings,
+        found,
+        shrunk: last,
+        script,
+    })
+}
+
+impl Report {
+    /// Compares a lot that was played; tells how many steps there were until the first difference.
+    fn take(&mut self, lot: &[Planned], [real, ours]: &[Vec<Seen>; 2]) -> Option<(usize, Difference)> {
+        for (planned, (real, ours)) in lot.iter().zip(real.iter().zip(ours)) {
+            self.played += 1;
+            if let Some(difference) = compare(planned, real, ours, &mut self.met) {
+                return Some((self.played, difference));
+            }
+            self.count(planned, real);
+        }
+        None
+    }
+
+    fn count(&mut self, planned: &Planned, real: &Seen) {
+        let name = planned.step.name();
+        self.requests += planned.step.requests();
+        for reply in &real.replies {
+            let text = match reply {
+                Ok(_) => "ok".to_owned(),
+                Err(refusal) => format!("{} {}", refusal.code, refusal.message),
+            };
+            *self.answered.entry((name, text)).or_default() += 1;
+        }
+        if real.replies.is_empty() && planned.step.requests() > 0 {
+            *self.answered.entry((name, "sent".to_owned())).or_default() += 1;
+        }
+        let arrived = real.arrived.iter().flat_map(BTreeMap::values);
+        self.watched += arrived.map(|responses| responses.len() as u64).sum::<u64>();
+    }
+
+    /// Adds what another seed came to.
+    pub fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.watched += other.watched;
+        for (key, count) in &other.answered {
+            *self.answered.entry(key.clone()).or_default() += count;
+        }
+        for (name, count) in &other.met {
+            *self.met.entry(name).or_default() += count;
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "{} requests, {} watch responses", self.requests, self.watched)?;
+        for ((name, text), count) in &self.answered {
+            writeln!(out, "{count:>9} {name}: {text}")?;
+        }
+        for entry in INTENDED {
+            let count = self.met.get(entry.name).copied().unwrap_or(0);
+            writeln!(out, "{count:>9} intended: {}", entry.name)?;
+        }
+        Ok(())
+    }
+}
+
+/// Both servers, each with its client on a thread.
+struct Pair {
+    lanes: [Lane; 2],
+}
+
+struct Lane {
+    lots: SyncSender<Arc<Vec<Planned>>>,
+    seen: Receiver<Result<Vec<Seen>, Trouble>>,
+}
+
+impl Pair {
+    fn start<'scope>(scope: &'scope Scope<'scope, '_>, sides: &Sides, settings: Settings) -> Self {
+        let lane = |launch: &Launch, distort| {
+            let launch = settings
+                .flags()
+                .into_iter()
+                .fold(launch.clone(), |launch, flag| launch.flag(flag));
+            let (lots, to_play) = sync_channel(2);
+            let (to_tell, seen) = sync_channel(2);
+            scope.spawn(move || {
+                let played = launch
+                    .start()
+                    .and_then(|server| serve(&server, &to_play, &to_tell, distort));
+                if let Err(trouble) = played {
+                    let _ = to_tell.send(Err(trouble));
+                }
+            });
+            Lane { lots, seen }
+        };
+        Self {
+            lanes: [lane(&sides.real, None), lane(&sides.ours, sides.distort)],
+        }
+    }
+
+    fn send(&self, lot: &Arc<Vec<Planned>>) {
+        for lane in &self.lanes {
+            // A lane that has ended says why when it is asked for what it saw.
+            let _ = lane.lots.send(Arc::clone(lot));
+        }
+    }
+
+    fn receive(&self) -> Result<[Vec<Seen>; 2], Trouble> {
+        let seen = |lane: &Lane| {
+            let seen = lane.seen.recv();
+            seen.unwrap_or_else(|_| Err(Trouble::new("a client ended without a word")))
+        };
+        Ok([seen(&self.lanes[0])?, seen(&self.lanes[1])?])
+    }
+}
+
+/// Plays lot after lot until no more come.
+fn serve(
+    server: &Server,
+    lots: &Receiver<Arc<Vec<Planned>>>,
+    seen: &SyncSender<Result<Vec<Seen>, Trouble>>,
+    distort: Option<Distort>,
+) -> Result<(), Trouble> {
+    player::perform(server, async |mut player| {
+        while let Ok(lot) = lots.recv() {
+            let mut played = player.play(&lot).await;
+            if let Some(distort) = distort {
+                lot.iter()
+                    .zip(&mut played)
+                    .for_each(|(planned, seen)| distort(planned, seen));
+            }
+            if seen.send(Ok(played)).is_err() {
+                break;
+            }
+        }
+    })
+}

@@ -1,0 +1,117 @@
+//! Takes out of answers what must differ between two servers: who they are, how big their files are, what time it is.
+
+use quoin_core::proto::etcdserverpb::{
+    Member, ResponseHeader, ResponseOp, StatusResponse, response_op::Response as Done,
+};
+use quoin_runtime_sim::call::Answer;
+
+use super::step::OWN_ID;
+
+/// What a header says of its sender, where it says what it should.
+const SENDER: u64 = 1;
+/// Seconds by which what is left of a lease may be less than what was granted less what has passed.
+const ROUNDING: i64 = 3;
+
+/// Who a server is.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Identity {
+    pub(super) cluster: u64,
+    pub(super) member: u64,
+    pub(super) term: u64,
+    pub(super) client: String,
+    pub(super) peer: String,
+}
+
+impl Identity {
+    /// An answer that equals any other server's, `lapse` seconds after the first lease was granted at the earliest.
+    pub(super) fn normal(&self, mut answer: Answer, lapse: i64) -> Answer {
+        self.header(answer.header_mut());
+        match &mut answer {
+            Answer::Alarm(response) => {
+                for alarm in &mut response.alarms {
+                    alarm.member_id = self.own(alarm.member_id);
+                }
+                // etcd keeps them in no order.
+                response.alarms.sort_by_key(|alarm| (alarm.alarm, alarm.member_id));
+            }
+            Answer::LeaseTimeToLive(response) => {
+                let least = response.granted_ttl - lapse - ROUNDING;
+                if response.granted_ttl > 0 && (least..=response.granted_ttl).contains(&response.ttl) {
+                    response.ttl = response.granted_ttl;
+                }
+                // In no order either.
+                response.keys.sort();
+            }
+            Answer::MemberList(response) => response.members.iter_mut().for_each(|member| self.member(member)),
+            Answer::Status(response) => self.status(response),
+            Answer::Txn(response) => response.responses.iter_mut().for_each(|op| self.nested(op)),
+            Answer::Compact(_)
+            | Answer::DeleteRange(_)
+            | Answer::HashKv(_)
+            | Answer::Internal
+            | Answer::LeaseGrant(_)
+            | Answer::LeaseKeepAlive(_)
+            | Answer::LeaseLeases(_)
+            | Answer::LeaseRevoke(_)
+            | Answer::MemberAdd(_)
+            | Answer::MemberPromote(_)
+            | Answer::MemberRemove(_)
+            | Answer::MemberUpdate(_)
+            | Answer::MoveLeader(_)
+            | Answer::Put(_)
+            | Answer::Range(_) => {}
+        }
+        answer
+    }
+
+    /// Makes the sender's marks the same for every server; others stay as they are.
+    pub(super) fn header(&self, header: Option<&mut ResponseHeader>) {
+        if let Some(header) = header
+            && (header.cluster_id, header.member_id, header.raft_term) == (self.cluster, self.member, self.term)
+        {
+            (header.cluster_id, header.member_id, header.raft_term) = (SENDER, SENDER, SENDER);
+        }
+    }
+
+    fn nested(&self, op: &mut ResponseOp) {
+        match &mut op.response {
+            Some(Done::ResponseDeleteRange(response)) => self.header(response.header.as_mut()),
+            Some(Done::ResponsePut(response)) => self.header(response.header.as_mut()),
+            Some(Done::ResponseRange(response)) => self.header(response.header.as_mut()),
+            Some(Done::ResponseTxn(response)) => {
+                self.header(response.header.as_mut());
+                response.responses.iter_mut().for_each(|op| self.nested(op));
+            }
+            None => {}
+        }
+    }
+
+    fn own(&self, id: u64) -> u64 {
+        if id == self.member { OWN_ID } else { id }
+    }
+
+    fn member(&self, member: &mut Member) {
+        member.id = self.own(member.id);
+        for url in member.client_urls.iter_mut().chain(&mut member.peer_urls) {
+            *url = url.replace(&self.client, "client").replace(&self.peer, "peer");
+        }
+    }
+
+    fn status(&self, status: &mut StatusResponse) {
+        status.leader = self.own(status.leader);
+        if status.raft_term == self.term {
+            status.raft_term = SENDER;
+        }
+        // Sizes and the length of the log are each server's own, but there must be some.
+        for size in [&mut status.db_size, &mut status.db_size_in_use] {
+            *size = (*size).signum();
+        }
+        for index in [&mut status.raft_index, &mut status.raft_applied_index] {
+            *index = (*index).min(1);
+        }
+        for error in &mut status.errors {
+            *error = error.replace(&self.member.to_string(), "own");
+        }
+        status.errors.sort();
+    }
+}

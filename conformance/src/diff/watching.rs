@@ -1,0 +1,407 @@
+//! The reference model of watches (etcd-surface a.9): what arrives on each stream for each watch, response by response.
+//!
+//! It is as sequential as the model of the store: nothing changes while watches catch up, as the plan of a script takes care
+//! of. Headers carry nothing but revisions.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use prost::Message as _;
+use quoin_core::proto::etcdserverpb::watch_create_request::FilterType;
+use quoin_core::proto::etcdserverpb::watch_request::RequestUnion;
+use quoin_core::proto::etcdserverpb::{ResponseHeader, WatchCreateRequest, WatchRequest, WatchResponse};
+use quoin_core::proto::mvccpb::{self, event::EventType};
+use quoin_runtime_sim::model::{Event, EventKind, State};
+
+/// What gRPC may take beyond a request, as etcd reckons.
+const OVERHEAD_BYTES: usize = 512 * 1024;
+/// Cluster, member and term in a header; the ids have nine or ten bytes each.
+const IDENTITY_BYTES: usize = 24;
+/// A watch that catches up gets no more revisions at once.
+const MOST_REVISIONS: usize = 1000;
+/// The id in answers about no watch.
+const NO_WATCH: i64 = -1;
+
+/// A response, put together again if it came in pieces.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivered {
+    /// The whole of it.
+    pub response: WatchResponse,
+    /// In how many pieces it came.
+    pub pieces: usize,
+}
+
+/// What arrives, by stream and watch id, in order. What comes between two watches of a stream is nobody's promise.
+pub type Deliveries = BTreeMap<(u8, i64), Vec<Delivered>>;
+
+/// What must have arrived at some point of a script.
+#[derive(Clone, Debug, Default)]
+pub struct Due {
+    /// By stream and watch.
+    pub deliveries: Deliveries,
+    /// By stream, an answer that etcd never gives though it could.
+    pub excused: BTreeMap<u8, WatchResponse>,
+    /// Some watch has to catch up and nothing shows when it has: a watch made after it must tell.
+    pub needs_canary: bool,
+    /// Nothing more may come, ever.
+    pub is_last: bool,
+    /// The revision at that point.
+    pub revision: i64,
+}
+
+/// All streams.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Watching {
+    fragment_bytes: usize,
+    streams: BTreeMap<u8, Stream>,
+    due: Due,
+    /// Watches are being made or ended, or have to catch up.
+    changing: bool,
+    events_due: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Stream {
+    watchers: BTreeMap<i64, Watcher>,
+    next_id: i64,
+    due: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Watcher {
+    key: Bytes,
+    end: End,
+    /// Where it was asked to start; 0 is from now on.
+    start: i64,
+    /// No event before this revision is for it.
+    from: i64,
+    no_put: bool,
+    no_delete: bool,
+    prev_kv: bool,
+    fragment: bool,
+    /// Ended by a compaction, its id is still taken.
+    is_compacted: bool,
+}
+
+#[derive(Clone, Debug)]
+enum End {
+    Before(Bytes),
+    Never,
+    OneKey,
+}
+
+impl Watching {
+    pub(super) fn new(max_request_bytes: usize) -> Self {
+        Self {
+            fragment_bytes: max_request_bytes + OVERHEAD_BYTES,
+            ..Self::default()
+        }
+    }
+
+    /// The watches of a stream.
+    pub(super) fn ids(&self, stream: u8) -> Vec<i64> {
+        let stream = self.streams.get(&stream);
+        stream.map_or_else(Vec::new, |stream| stream.watchers.keys().copied().collect())
+    }
+
+    /// How many responses are under way on the stream that has most.
+    pub(super) fn most_due(&self) -> usize {
+        self.streams.values().map(|stream| stream.due).max().unwrap_or(0)
+    }
+
+    /// Whether anything is under way.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.changing || !self.due.deliveries.is_empty()
+    }
+
+    /// Whether events that happened since their watch was made are under way.
+    pub(super) fn has_events_due(&self) -> bool {
+        self.events_due
+    }
+
+    /// Whether watches are being made or ended, or a watch from the past may not have got to the present yet.
+    pub(super) fn is_changing(&self) -> bool {
+        self.changing
+    }
+
+    /// Takes what must have arrived by now.
+    pub(super) fn take_due(&mut self) -> Due {
+        for stream in self.streams.values_mut() {
+            stream.due = 0;
+        }
+        self.changing = false;
+        self.events_due = false;
+        std::mem::take(&mut self.due)
+    }
+
+    pub(super) fn reset(&mut self, stream: u8) {
+        self.streams.remove(&stream);
+    }
+
+    pub(super) fn request(&mut self, state: &State, stream: u8, request: &WatchRequest) {
+        self.changing = true;
+        match &request.request_union {
+            Some(RequestUnion::CreateRequest(create)) => self.create(state, stream, create),
+            Some(RequestUnion::CancelRequest(cancel)) => {
+                let watchers = &mut self.streams.entry(stream).or_default().watchers;
+                if watchers.remove(&cancel.watch_id).is_some() {
+                    let canceled = WatchResponse {
+                        canceled: true,
+                        ..answer(state.revision(), cancel.watch_id)
+                    };
+                    self.deliver(stream, canceled, 1);
+                }
+            }
+            Some(RequestUnion::ProgressRequest(_)) => {
+                let watchers = &self.streams.entry(stream).or_default().watchers;
+                let revision = state.revision();
+                let mut there = watchers.values().filter(|watcher| !watcher.is_compacted).peekable();
+                if there.peek().is_none() || there.any(|watcher| watcher.start > revision) {
+                    return;
+                }
+                let response = answer(revision, NO_WATCH);
+                if watchers.values().any(|watcher| watcher.is_compacted) {
+                    self.due.excused.insert(stream, response);
+                } else {
+                    self.deliver(stream, response, 1);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn create(&mut self, state: &State, stream: u8, request: &WatchCreateRequest) {
+        let id = match self.streams.entry(stream).or_default().insert(state, request) {
+            Ok(id) => id,
+            Err(reason) => {
+                let refused = WatchResponse {
+                    created: true,
+                    canceled: true,
+                    cancel_reason: reason.to_owned(),
+                    ..answer(state.revision(), NO_WATCH)
+                };
+                return self.deliver(stream, refused, 1);
+            }
+        };
+        let created = WatchResponse {
+            created: true,
+            ..answer(state.revision(), id)
+        };
+        self.deliver(stream, created, 1);
+        if request.start_revision != 0 && request.start_revision <= state.revision() {
+            self.catch_up(state, stream, id);
+        }
+    }
+
+    /// Everything from the start of a watch until now, or the end of it if that is compacted.
+    fn catch_up(&mut self, state: &State, stream: u8, id: i64) {
+        let Some(watcher) = self
+            .streams
+            .get_mut(&stream)
+            .and_then(|stream| stream.watchers.get_mut(&id))
+        else {
+            return;
+        };
+        let compacted = state.compact_revision_at(state.applied_index());
+        if watcher.start < compacted {
+            watcher.is_compacted = true;
+            let ended = WatchResponse {
+                header: Some(ResponseHeader::default()),
+                watch_id: id,
+                canceled: true,
+                compact_revision: compacted,
+                ..WatchResponse::default()
+            };
+            return self.deliver(stream, ended, 1);
+        }
+        let events = state.events(watcher.from, state.revision());
+        let seen: Vec<&Event> = events.iter().filter(|event| watcher.covers(&event.kv.key)).collect();
+        let watcher = watcher.clone();
+        let mut is_silent = true;
+        for batch in batches(&seen) {
+            let events = watcher.wanted(batch, compacted);
+            is_silent = events.is_empty();
+            self.deliver_events(state.revision(), stream, id, &watcher, events);
+        }
+        self.due.needs_canary |= is_silent;
+    }
+
+    /// Tells every watch of a revision that was just made.
+    pub(super) fn happen(&mut self, state: &State, revision: i64) {
+        let compacted = state.compact_revision_at(state.applied_index());
+        let mut told = Vec::new();
+        for (stream, books) in &self.streams {
+            for (id, watcher) in &books.watchers {
+                if watcher.is_compacted || revision < watcher.from {
+                    continue;
+                }
+                let events = state.events(revision, revision).iter();
+                let seen: Vec<&Event> = events.filter(|event| watcher.covers(&event.kv.key)).collect();
+                let events = watcher.wanted(&seen, compacted);
+                if !events.is_empty() {
+                    told.push((*stream, *id, watcher.clone(), events));
+                }
+            }
+        }
+        self.events_due |= !told.is_empty();
+        for (stream, id, watcher, events) in told {
+            self.deliver_events(revision, stream, id, &watcher, events);
+        }
+    }
+
+    fn deliver_events(&mut self, revision: i64, stream: u8, id: i64, watcher: &Watcher, events: Vec<mvccpb::Event>) {
+        if events.is_empty() {
+            return;
+        }
+        let response = WatchResponse {
+            events,
+            ..answer(revision, id)
+        };
+        let pieces = if watcher.fragment {
+            pieces(&response, self.fragment_bytes)
+        } else {
+            1
+        };
+        self.deliver(stream, response, pieces);
+    }
+
+    fn deliver(&mut self, stream: u8, response: WatchResponse, pieces: usize) {
+        self.streams.entry(stream).or_default().due += 1;
+        let of_watch = self.due.deliveries.entry((stream, response.watch_id)).or_default();
+        of_watch.push(Delivered { response, pieces });
+    }
+}
+
+impl Stream {
+    /// Makes a watch and returns its id, or why there is none.
+    fn insert(&mut self, state: &State, request: &WatchCreateRequest) -> Result<i64, &'static str> {
+        if request.start_revision < 0 {
+            return Err("etcdserver: mvcc: required revision has been compacted");
+        }
+        let key = if request.key.is_empty() {
+            Bytes::from_static(b"\0")
+        } else {
+            request.key.clone()
+        };
+        let end = match &request.range_end[..] {
+            [] => End::OneKey,
+            [0] => End::Never,
+            end if end <= &key[..] => return Err("mvcc: watcher range is empty"),
+            _ => End::Before(request.range_end.clone()),
+        };
+        let id = match request.watch_id {
+            0 => {
+                while self.watchers.contains_key(&self.next_id) {
+                    self.next_id += 1;
+                }
+                self.next_id += 1;
+                self.next_id - 1
+            }
+            taken if self.watchers.contains_key(&taken) => {
+                return Err("mvcc: duplicate watch ID provided on the WatchStream");
+            }
+            free => free,
+        };
+        let start = request.start_revision;
+        let next = state.revision() + 1;
+        let filtered = |filter: FilterType| request.filters.contains(&(filter as i32));
+        let watcher = Watcher {
+            key,
+            end,
+            start,
+            from: if start == 0 { next } else { start },
+            no_put: filtered(FilterType::Noput),
+            no_delete: filtered(FilterType::Nodelete),
+            prev_kv: request.prev_kv,
+            fragment: request.fragment,
+            is_compacted: false,
+        };
+        self.watchers.insert(id, watcher);
+        Ok(id)
+    }
+}
+
+impl Watcher {
+    fn covers(&self, key: &Bytes) -> bool {
+        match &self.end {
+            End::Before(end) => self.key <= *key && key < end,
+            End::Never => self.key <= *key,
+            End::OneKey => self.key == *key,
+        }
+    }
+
+    /// Events as this watch is told of them, without those it does not want.
+    fn wanted(&self, events: &[&Event], compacted: i64) -> Vec<mvccpb::Event> {
+        let wanted = events.iter().filter(|event| match event.kind {
+            EventKind::Delete => !self.no_delete,
+            EventKind::Put => !self.no_put,
+        });
+        let told = wanted.map(|event| {
+            let can_see_previous = self.prev_kv && event.revision > compacted;
+            mvccpb::Event {
+                r#type: match event.kind {
+                    EventKind::Delete => EventType::Delete,
+                    EventKind::Put => EventType::Put,
+                } as i32,
+                kv: Some(event.kv.clone()),
+                prev_kv: event.prev_kv.clone().filter(|_| can_see_previous),
+            }
+        });
+        told.collect()
+    }
+}
+
+/// A response with nothing but a revision.
+fn answer(revision: i64, watch_id: i64) -> WatchResponse {
+    WatchResponse {
+        header: Some(ResponseHeader {
+            revision,
+            ..ResponseHeader::default()
+        }),
+        watch_id,
+        ..WatchResponse::default()
+    }
+}
+
+/// Events cut into lots of whole revisions, as many as are told at once.
+fn batches<'a, 'b>(events: &'a [&'b Event]) -> Vec<&'a [&'b Event]> {
+    let mut revisions = 0;
+    let mut last = 0;
+    let mut cuts = vec![0];
+    for (at, event) in events.iter().enumerate() {
+        if event.revision != last {
+            last = event.revision;
+            if revisions == MOST_REVISIONS {
+                cuts.push(at);
+                revisions = 0;
+            }
+            revisions += 1;
+        }
+    }
+    cuts.push(events.len());
+    cuts.windows(2).map(|cut| &events[cut[0]..cut[1]]).collect()
+}
+
+/// In how many pieces a response goes that may be cut: each as full as it can be, of one event at least.
+fn pieces(response: &WatchResponse, limit: usize) -> usize {
+    let mut rest = &response.events[..];
+    let bare = |events: &[mvccpb::Event], fragment| WatchResponse {
+        events: events.to_vec(),
+        fragment,
+        ..response.clone()
+    };
+    let bytes = |response: WatchResponse| response.encoded_len() + IDENTITY_BYTES;
+    if rest.len() < 2 || bytes(response.clone()) < limit {
+        return 1;
+    }
+    let mut pieces = 0;
+    while !rest.is_empty() {
+        let mut count = 1;
+        while count < rest.len() && bytes(bare(&rest[..=count], true)) < limit {
+            count += 1;
+        }
+        rest = &rest[count..];
+        pieces += 1;
+    }
+    pieces
+}

@@ -1,0 +1,223 @@
+//! What is written down of long leases, and what a new leader makes of it (a part of C27).
+//!
+//! Where leaders checkpoint, each writes down what is left of every lease with more than five minutes left, five minutes
+//! after it began to count and every five minutes from then on; a client that keeps a lease alive begins that anew. After a
+//! change of leader a lease has no more than was written down last, and an election timeout more. Where leaders do not
+//! checkpoint, nobody writes anything down.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use quoin_core::id::MemberId;
+use quoin_core::time::Instant;
+
+use super::lives::{LATE_RENEWAL, Life, Lives, seconds};
+use super::{LeaseRules, REVOCATION};
+use crate::check::coverage::Point;
+use crate::check::{MemberFacts, Truth};
+use crate::observe::{Verdict, ensure};
+
+/// How often what is left is written down, and what must be left for that.
+const INTERVAL: Duration = Duration::from_secs(300);
+
+/// What may pass beyond that, by true time: a leader is not woken for a while, stands still, or hands leadership over in
+/// vain.
+const SLACK: Duration = Duration::from_secs(60);
+
+/// What a lease had left when its leader began to count.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    since: Instant,
+    remaining: i64,
+    /// When it has ended at the latest.
+    ends: Instant,
+}
+
+/// The newest leader's duties.
+#[derive(Debug)]
+pub(super) struct Checkpoints {
+    rules: LeaseRules,
+    term: u64,
+    leader: MemberId,
+    /// The first entry of its term.
+    first: u64,
+    /// Whether it has applied that, and so counts time.
+    counts: bool,
+    /// By when what is left of a lease must be written down.
+    due: BTreeMap<i64, Instant>,
+    /// Leases that nobody kept alive since.
+    left: BTreeMap<i64, Left>,
+    /// The next of these moments.
+    next: Instant,
+}
+
+impl Checkpoints {
+    pub(super) fn new(rules: LeaseRules) -> Self {
+        Self {
+            rules,
+            term: 0,
+            leader: MemberId::NONE,
+            first: 0,
+            counts: false,
+            due: BTreeMap::new(),
+            left: BTreeMap::new(),
+            next: Instant::MAX,
+        }
+    }
+
+    /// A leader has appended the first entry of its term.
+    pub(super) fn reign(&mut self, term: u64, leader: MemberId, first: u64) {
+        (self.term, self.leader, self.first) = (term, leader, first);
+        self.stop();
+    }
+
+    /// Nobody counts, as far as is known.
+    pub(super) fn stop(&mut self) {
+        self.counts = false;
+        self.due.clear();
+        self.left.clear();
+        self.next = Instant::MAX;
+    }
+
+    /// A member has shown what it has applied.
+    pub(super) fn published(&mut self, at: Instant, member: MemberId, lives: &Lives, truth: &Truth) {
+        if self.counts || self.rules.checkpoints.is_none() || member != self.leader {
+            return;
+        }
+        let leads = truth.member(member).is_some_and(|facts| self.leads(facts));
+        if !leads || truth.member(member).is_none_or(|facts| facts.applied < self.first) {
+            return;
+        }
+        self.counts = true;
+        for (id, life) in lives.all_live() {
+            self.schedule(at, id, life, truth);
+            self.inherit(at, id, life, truth);
+        }
+    }
+
+    fn leads(&self, facts: &MemberFacts) -> bool {
+        facts.is_up && facts.status.leads && facts.status.term == self.term
+    }
+
+    /// The leader begins to count a lease's time anew: it was granted, kept alive, or written down.
+    pub(super) fn schedule(&mut self, at: Instant, id: i64, life: &Life, truth: &Truth) {
+        if self.rules.checkpoints != Some(true) || !self.counts {
+            return;
+        }
+        let remaining = truth.model().lease(id).map_or(0, |lease| lease.remaining_ttl);
+        let counted = if remaining > 0 { remaining } else { life.ttl };
+        if seconds(counted) > INTERVAL {
+            self.expect(id, at + self.rules.at_most(INTERVAL) + SLACK);
+        } else {
+            self.due.remove(&id);
+        }
+    }
+
+    fn expect(&mut self, id: i64, due: Instant) {
+        self.due.insert(id, due);
+        self.next = self.next.min(due);
+    }
+
+    /// What a lease has that the leader before it wrote down.
+    fn inherit(&mut self, at: Instant, id: i64, life: &Life, truth: &Truth) {
+        let lease = truth.model().lease_at(id, self.first);
+        let remaining = lease.map_or(0, |lease| lease.remaining_ttl);
+        let is_kept = life.asked.is_some_and(|asked| asked + LATE_RENEWAL >= at);
+        if remaining <= 0 || is_kept || life.granted > self.first {
+            return;
+        }
+        let time = seconds(remaining).saturating_add(self.extension());
+        let ends = at + self.rules.at_most(time) + REVOCATION + SLACK;
+        let left = Left {
+            since: at,
+            remaining,
+            ends,
+        };
+        self.left.insert(id, left);
+        self.next = self.next.min(ends);
+        truth.note(Point::CheckpointInherited);
+    }
+
+    /// The most that a new leader adds.
+    fn extension(&self) -> Duration {
+        self.rules.election_timeout + Duration::from_secs(1)
+    }
+
+    /// A client asks that a lease be kept alive. When it is, or whether at all, is not known.
+    pub(super) fn asked(&mut self, at: Instant, id: i64) {
+        self.left.remove(&id);
+        if self.due.contains_key(&id) {
+            self.expect(id, at + LATE_RENEWAL + self.rules.at_most(INTERVAL) + SLACK);
+        }
+    }
+
+    /// A lease is no more.
+    pub(super) fn ended(&mut self, id: i64) {
+        self.due.remove(&id);
+        self.left.remove(&id);
+    }
+
+    /// A leader writes down what is left of a lease; `floor` is what must be.
+    pub(super) fn written(
+        &mut self,
+        at: Instant,
+        term: u64,
+        id: i64,
+        remaining: i64,
+        floor: i64,
+        truth: &Truth,
+    ) -> Verdict {
+        ensure(self.rules.checkpoints != Some(false), "C27", || {
+            format!("what is left of lease {id} is written down, and nobody is to do that")
+        })?;
+        if term != self.term {
+            return Ok(());
+        }
+        ensure(remaining <= 0 || remaining >= floor, "C27", || {
+            format!("{remaining} s are said to be left of lease {id} at {at}, where at least {floor} s are")
+        })?;
+        if self.due.contains_key(&id) {
+            if self.due.get(&id).is_some_and(|due| *due > at) {
+                truth.note(Point::CheckpointedInTime);
+            }
+            self.expect(id, at + SLACK + self.rules.at_most(INTERVAL) + SLACK);
+        }
+        Ok(())
+    }
+
+    /// The most seconds that can be left of a lease at the moment of a question, where a checkpoint bounds them.
+    pub(super) fn most(&self, asked: Instant, id: i64) -> Option<i64> {
+        let left = self.left.get(&id).filter(|left| left.since <= asked)?;
+        let passed = self.rules.at_least(asked.saturating_since(left.since));
+        let most = seconds(left.remaining).saturating_add(self.extension());
+        i64::try_from(most.saturating_sub(passed).as_secs()).ok()
+    }
+
+    /// Time has passed: what is overdue?
+    pub(super) fn look(&mut self, at: Instant, lives: &Lives, truth: &Truth) -> Verdict {
+        if at < self.next {
+            return Ok(());
+        }
+        if !truth.member(self.leader).is_some_and(|facts| self.leads(facts)) {
+            self.stop();
+            return Ok(());
+        }
+        self.due.retain(|id, _| lives.live(*id).is_some());
+        self.left.retain(|id, _| lives.live(*id).is_some());
+        let (leader, term) = (self.leader, self.term);
+        let overdue = self.due.iter().find(|(_, due)| **due <= at);
+        ensure(overdue.is_none(), "C27", || {
+            format!(
+                "leader {leader} of term {term} has not written down what is left of a lease: {overdue:?} (id, by when)"
+            )
+        })?;
+        let endless = self.left.iter().find(|(_, left)| left.ends <= at);
+        ensure(endless.is_none(), "C27", || {
+            format!("a lease outlasts what was written down of it: {endless:?} under leader {leader} of term {term}")
+        })?;
+        let dues = self.due.values().copied();
+        let ends = self.left.values().map(|left| left.ends);
+        self.next = dues.chain(ends).min().unwrap_or(Instant::MAX);
+        Ok(())
+    }
+}

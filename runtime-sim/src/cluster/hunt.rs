@@ -1,0 +1,75 @@
+//! Whether the checkers find bugs that were put in on purpose: each mutant is run with one seed after another until a
+//! promise is broken.
+
+use std::time::Duration;
+
+use quoin_core::mutant::{self, Mutant};
+
+use super::campaign::judged;
+use super::run::Options;
+use crate::check::Coverage;
+
+/// What came of a hunt.
+#[derive(Clone, Debug)]
+pub struct Hunt {
+    /// Whom it was for.
+    pub mutant: Mutant,
+    /// The seed that caught it and the checker that fired, if it was caught.
+    pub caught: Option<(u64, &'static str)>,
+    /// Runs made.
+    pub runs: u64,
+    /// What they cost.
+    pub cpu: Duration,
+}
+
+/// The seeds by which mutants were caught first, kept to be tried first: number, seed.
+#[must_use]
+pub fn kept() -> Vec<(u8, u64)> {
+    let line = |line: &str| {
+        let mut words = line.split_whitespace();
+        let number = words.next()?.strip_prefix('M')?.parse().ok()?;
+        Some((number, words.next()?.parse().ok()?))
+    };
+    include_str!("../../mutants.txt").lines().filter_map(line).collect()
+}
+
+/// Looks for a seed that catches `mutant`, for at most `limit` of this thread's time as `cpu_time` tells it.
+#[must_use]
+pub fn hunt(
+    mutant: Mutant,
+    seeds: impl IntoIterator<Item = u64>,
+    limit: Duration,
+    cpu_time: impl Fn() -> Duration,
+) -> Hunt {
+    let begun = cpu_time();
+    let mut hunt = Hunt {
+        mutant,
+        caught: None,
+        runs: 0,
+        cpu: Duration::ZERO,
+    };
+    mutant::choose(mutant.number);
+    for seed in seeds {
+        if hunt.cpu >= limit || hunt.caught.is_some() {
+            break;
+        }
+        hunt.runs += 1;
+        hunt.caught = checker_that_fires(seed).map(|checker| (seed, checker));
+        if hunt.caught.is_some() {
+            // What fails without the mutant, too, is not its doing.
+            mutant::choose(0);
+            if checker_that_fires(seed).is_some() {
+                hunt.caught = None;
+            }
+            mutant::choose(mutant.number);
+        }
+        hunt.cpu = cpu_time().saturating_sub(begun);
+    }
+    mutant::choose(0);
+    hunt
+}
+
+fn checker_that_fires(seed: u64) -> Option<&'static str> {
+    let failed = judged(seed, Options::default(), &Coverage::default()).err();
+    failed.map(|failure| failure.violation.checker)
+}

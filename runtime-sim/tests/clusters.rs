@@ -1,0 +1,76 @@
+//! Whole clusters in every run of the tests: fresh seeds for every commit, the same twice, and the bugs put in on purpose.
+//!
+//! `QUOIN_SIM_SEEDS` sets how many seeds there are, `QUOIN_SIM_FROM` the first of them.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use quoin_runtime_sim::check::Coverage;
+use quoin_runtime_sim::cluster::Options;
+use quoin_runtime_sim::cluster::campaign::judged;
+
+/// Seeds that a run of the tests makes.
+const SEEDS: u64 = 240;
+
+fn variable(name: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(name)
+}
+
+fn number(name: &str) -> Option<u64> {
+    variable(name)?.to_str()?.parse().ok()
+}
+
+/// The first seed: another for every commit, and the same for everybody who tests that commit.
+fn first_seed() -> u64 {
+    let head = Command::new("git").args(["rev-parse", "--short=8", "HEAD"]).output();
+    let hash = head.ok().and_then(|output| String::from_utf8(output.stdout).ok());
+    let hash = hash.and_then(|hash| u64::from_str_radix(hash.trim(), 16).ok());
+    number("QUOIN_SIM_FROM").unwrap_or_else(|| hash.unwrap_or(1) * 1_000)
+}
+
+#[test]
+fn clusters_keep_every_promise() {
+    let (from, seeds) = (first_seed(), number("QUOIN_SIM_SEEDS").unwrap_or(SEEDS));
+    println!("seeds {from} to {}", from + seeds - 1);
+    let (next, coverage) = (AtomicU64::new(from), Coverage::default());
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= from + seeds {
+                return;
+            }
+            if let Err(failure) = judged(seed, Options::default(), &coverage) {
+                panic!("{failure}");
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let jobs = thread::available_parallelism().map_or(1, usize::from);
+        (0..jobs).for_each(|_| drop(scope.spawn(work)));
+    });
+}
+
+#[test]
+fn equal_seeds_give_equal_traces() {
+    let hash = |seed| judged(seed, Options::default(), &Coverage::default()).map(|summary| summary.trace_hash);
+    let from = first_seed();
+    for seed in from..from + 8 {
+        let (one, two) = (hash(seed), hash(seed));
+        let (one, two) = (one.unwrap_or_else(|failure| panic!("{failure}")), two.unwrap_or(0));
+        assert_eq!(one, two, "seed {seed}");
+    }
+}
+
+/// Every mutant of which a seed is kept is caught: by that seed or, where the world has changed since, by another.
+#[test]
+fn bugs_put_in_on_purpose_are_found() {
+    let cargo = variable("CARGO").unwrap_or_else(|| "cargo".into());
+    let hunt = Command::new(cargo)
+        .args(["run", "-p", "quoin-runtime-sim", "--features", "mutants", "--"])
+        .args(["mutants", "--kept", "--seconds", "60"])
+        .output()
+        .expect("cargo runs, for it runs this test");
+    println!("{}", String::from_utf8_lossy(&hunt.stdout));
+    assert!(hunt.status.success(), "{}", String::from_utf8_lossy(&hunt.stderr));
+}
