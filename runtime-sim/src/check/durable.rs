@@ -1,6 +1,6 @@
 //! What of a member's log would survive a loss of power, by the truth of the simulated disk.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use quoin_core::member::{BatchId, Recovered};
 use quoin_core::proto::raftpb::{Entry, HardState};
@@ -26,6 +26,8 @@ pub struct Durable {
     /// Index of the snapshot that the entries follow.
     base: u64,
     terms: Vec<u64>,
+    /// The last entry there was, by the member's term then, in this life.
+    reached: BTreeMap<u64, u64>,
 }
 
 impl Durable {
@@ -36,6 +38,10 @@ impl Durable {
             hard_state: recovered.hard_state,
             base: recovered.snapshot_index,
             terms: recovered.entries.iter().map(|entry| entry.term).collect(),
+            reached: BTreeMap::from([(
+                recovered.hard_state.term,
+                recovered.snapshot_index + recovered.entries.len() as u64,
+            )]),
         }
     }
 
@@ -61,6 +67,9 @@ impl Durable {
                 self.terms.truncate(usize::try_from(place).unwrap_or(usize::MAX));
                 self.terms.extend(batch.terms);
             }
+            let last = self.last();
+            let reached = self.reached.entry(self.hard_state.term).or_default();
+            *reached = last.max(*reached);
         }
     }
 
@@ -79,6 +88,13 @@ impl Durable {
     #[must_use]
     pub fn last(&self) -> u64 {
         self.base + self.terms.len() as u64
+    }
+
+    /// The last entry that was durable at some time while the member was in `term`. What one sync makes durable may take
+    /// some of it back for a later term; what was promised in the earlier one was true.
+    #[must_use]
+    pub fn reached(&self, term: u64) -> u64 {
+        self.reached.get(&term).copied().unwrap_or(0)
     }
 
     /// The term of a durable entry that the snapshot does not cover.
@@ -137,9 +153,19 @@ mod tests {
         );
         disk.durable(BatchId(2));
         assert_eq!((disk.last(), disk.has(2, 1), disk.has(2, 2)), (2, false, true));
-        disk.installed(BatchId(3), None, 9);
-        assert_eq!((disk.last(), disk.bound()), (2, 2), "it may not have reached the disk");
-        disk.durable(BatchId(3));
+        let later = HardState {
+            term: 4,
+            ..HardState::default()
+        };
+        disk.handed(BatchId(3), None, &entries(&[(3, 2), (4, 2)]));
+        disk.handed(BatchId(4), Some(later), &entries(&[(3, 4)]));
+        disk.durable(BatchId(4));
+        assert_eq!((disk.last(), disk.reached(0), disk.reached(4)), (3, 4, 3));
+        disk.handed(BatchId(5), None, &entries(&[(3, 4)]));
+        disk.durable(BatchId(5));
+        disk.installed(BatchId(6), None, 9);
+        assert_eq!((disk.last(), disk.bound()), (3, 3), "it may not have reached the disk");
+        disk.durable(BatchId(6));
         assert_eq!((disk.last(), disk.has(5, 7)), (9, true), "the snapshot covers it");
     }
 }

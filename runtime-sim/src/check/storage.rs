@@ -267,8 +267,14 @@ fn sent(member: MemberId, message: &Message, truth: &Truth) -> Verdict {
         format!("member {member} sends {kind:?} in term {term}, and on its disk is term {durable}")
     })?;
     if kind == Ok(MessageType::MsgAppendResponse) && !message.reject {
-        return ensure(facts.disk.last() >= message.index, "C37", || {
-            let (index, last) = (message.index, facts.disk.last());
+        let is_late = message.term < facts.disk.hard_state.term;
+        let last = if is_late {
+            facts.disk.reached(message.term)
+        } else {
+            facts.disk.last()
+        };
+        return ensure(last >= message.index, "C37", || {
+            let index = message.index;
             format!("member {member} says it has entry {index}, and its disk ends at {last}")
         });
     }

@@ -241,6 +241,8 @@ pub struct Truth {
     ops: BTreeMap<OpId, Op>,
     acked_revision: i64,
     healed: Option<Healed>,
+    /// The last term that somebody was seen to lead, and since when.
+    led: (u64, Instant),
     /// Entries up to here are committed by decree: those a cluster begins with.
     decreed: u64,
     /// Who is about to found a cluster of its own.
@@ -263,6 +265,7 @@ impl Truth {
             ops: BTreeMap::new(),
             acked_revision: 1,
             healed: None,
+            led: (0, Instant::ZERO),
             decreed: 0,
             founder: None,
             founded: (0, 0),
@@ -373,6 +376,15 @@ impl Truth {
     #[must_use]
     pub fn decreed(&self) -> u64 {
         self.decreed
+    }
+
+    /// Since when the leader there is now leads, if there is one. While there is none, what is owed after healing waits; how
+    /// long that may last is another promise.
+    #[must_use]
+    pub fn led_since(&self) -> Option<Instant> {
+        let (term, since) = self.led;
+        let leads = |facts: &MemberFacts| facts.is_up && facts.status.leads && facts.status.term == term;
+        self.members.values().any(leads).then_some(since)
     }
 
     /// Since when nothing disturbs whom, if it is so.
@@ -531,6 +543,9 @@ impl Truth {
         facts.commit = facts.commit.max(status.commit_index);
         facts.applied = view.applied_index;
         facts.view = Some(view.clone());
+        if status.leads && status.term > self.led.0 {
+            self.led = (status.term, at);
+        }
         self.advance(at, member, view.applied_index)
     }
 

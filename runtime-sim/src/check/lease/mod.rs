@@ -177,7 +177,7 @@ impl Checker for LeaseChecker {
             self.catch_up(at, truth);
         }
         if self.due.first_key_value().is_some_and(|(due, _)| *due <= at) {
-            self.collect(at)?;
+            self.collect(at, truth)?;
         }
         self.checkpoints.look(at, &self.lives, truth)?;
         match *seen {
@@ -577,7 +577,7 @@ impl LeaseChecker {
     }
 
     /// Leases that had to end by now (C28).
-    fn collect(&mut self, now: Instant) -> Verdict {
+    fn collect(&mut self, now: Instant, truth: &Truth) -> Verdict {
         let later = self.due.split_off(&now.after(Duration::from_nanos(1)));
         let due = std::mem::replace(&mut self.due, later);
         for (end, leases) in due {
@@ -587,7 +587,8 @@ impl LeaseChecker {
                     continue;
                 };
                 let (healed, election_timeout) = self.healed.unwrap_or_default();
-                let led = self.reigns.last_key_value().map_or(healed, |(_, reign)| reign.since);
+                // Without a leader none ends. That there is one in time is another promise (L1, L4).
+                let led = truth.led_since().unwrap_or(now);
                 let asked = life.asked.unwrap_or(healed).max(healed).max(led);
                 let time = self.rules.at_most(seconds(life.ttl).saturating_add(election_timeout));
                 let true_end = asked + election_timeout * SETTLING_ELECTIONS + time + REVOCATION;

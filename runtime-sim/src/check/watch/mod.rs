@@ -26,7 +26,7 @@ mod stream;
 mod tests;
 mod watcher;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use quoin_core::id::MemberId;
@@ -92,12 +92,14 @@ enum Point {
 }
 
 /// What is known of a member that is running.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Served {
     /// The revision its watchers may have got to.
     revision: i64,
     /// What it has compacted; -1 is nothing.
     compact_revision: i64,
+    /// Every revision it has compacted at in this life: what is sent may be from before the last.
+    compacted_at: BTreeSet<i64>,
     /// Its term.
     term: u64,
     /// How often it took over a snapshot.
@@ -108,6 +110,7 @@ impl Served {
     fn shows(&mut self, view: &View) {
         self.revision = view.kv.revision();
         self.compact_revision = view.kv.compact_revision();
+        self.compacted_at.insert(self.compact_revision);
     }
 }
 
@@ -152,6 +155,13 @@ impl Checker for WatchChecker {
             // The cluster was founded anew since: nothing is owed before it heals again.
             self.owed = None;
             self.due = Instant::MAX;
+        }
+        if at >= self.due
+            && let Some(owed) = &self.owed
+        {
+            // What is owed comes from a leader. That there is one in time is another promise (L1, L4).
+            let due = truth.led_since().map_or(at, |since| since.max(owed.since)) + owed.patience;
+            self.due = self.due.max(due);
         }
         self.look(at, seen, truth.model())
     }
@@ -244,7 +254,7 @@ impl WatchChecker {
         let Some(books) = self.streams.get_mut(&stream) else {
             return Ok(());
         };
-        let served = self.members.get(&books.member).copied().unwrap_or_default();
+        let served = self.members.entry(books.member).or_default();
         let cluster = response.header.as_ref().map_or(0, |header| header.cluster_id);
         let first = *self.cluster.get_or_insert(cluster);
         ensure(cluster == first, "C20", || {
@@ -321,7 +331,7 @@ impl WatchChecker {
 /// Where and when a response is looked at.
 struct Site<'a> {
     at: Instant,
-    served: Served,
+    served: &'a Served,
     model: &'a State,
     points: &'a mut Sometimes,
 }

@@ -116,10 +116,10 @@ impl Watcher {
         })?;
         let from_history = header > last || first < last;
         let history = site.model.events(self.reached, last);
-        let compacted = site.served.compact_revision;
+        let compacted_at = &site.served.compacted_at;
         let is_there = |event: &&Event| {
             self.wants(event)
-                && !(from_history && event.revision == compacted && self.is_gone(event, history, response))
+                && !(from_history && compacted_at.contains(&event.revision) && self.is_gone(event, history, response))
         };
         let mut expected = history.iter().filter(is_there).skip(self.ahead);
         for event in events {
