@@ -16,6 +16,8 @@ use crate::swarm::one_of;
 
 /// Nothing goes wrong before: a cluster must have come into being.
 const PEACE: Duration = Duration::from_secs(4);
+/// Some processes die earlier all the same, in milliseconds.
+const EARLY: u64 = 20;
 /// A year.
 const YEAR_MS: u64 = 365 * 24 * 3_600 * 1_000;
 
@@ -105,8 +107,17 @@ fn draw_many(prng: &mut Prng, plan: &Plan) -> Vec<Planned> {
     let (begin, end) = (millis(PEACE), millis(plan.heals_after));
     let all = kinds.len() > 4;
     for kind in kinds {
-        let times = if all { prng.below(3) } else { prng.range(1..5) };
-        for _ in 0..times {
+        let times = match kind {
+            _ if all => prng.below(3),
+            // Most losses of power leave no such trace.
+            FaultKind::TornSector | FaultKind::ZeroTail => prng.range(4..9),
+            _ => prng.range(1..5),
+        };
+        // What is lost with the first entries of all is what members are founded with.
+        let is_early = matches!(kind, FaultKind::Crash | FaultKind::PowerLoss) && prng.below(4) == 0;
+        let begin = if is_early { EARLY } else { begin };
+        for number in 0..times {
+            let end = if is_early && number == 0 { millis(PEACE) } else { end };
             let at = prng.range(begin..end);
             let lasts = one_of(prng, &[200, 1_500, 6_000, 20_000]);
             let until = (at + 50 + prng.below(lasts)).min(end);
@@ -181,10 +192,10 @@ fn draw(kind: FaultKind, prng: &mut Prng, lasts_ms: u64, election_ms: u64) -> Op
                 someone
             },
             points: prng.below(200),
-            at: Some(one_of(
-                prng,
-                &[Touch::Sync, Touch::SyncDir, Touch::Rename, Touch::TableSync],
-            )),
+            at: Some(match kind {
+                FaultKind::TornSector | FaultKind::ZeroTail => Touch::Sync,
+                _ => one_of(prng, &[Touch::Sync, Touch::SyncDir, Touch::Rename, Touch::TableSync]),
+            }),
             power: true,
             away_ms: prng.below(5_000),
         },

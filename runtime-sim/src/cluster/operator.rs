@@ -349,9 +349,13 @@ impl World<'_> {
             self.machines[machine].site.config.advertise_peer_urls = urls;
             return Ok(None);
         }
+        // At first he may have mistaken it for another's.
+        let others = view.cluster.members().filter(|other| other.id != id);
+        let taken = others.filter_map(|other| other.peer_urls.first()).next().cloned();
+        let is_mistaken = tries == 0 && self.prng.below(3) == 0;
         let call = Call::MemberUpdate(MemberUpdateRequest {
             id: id.0,
-            peer_urls: vec![url],
+            peer_urls: vec![taken.filter(|_| is_mistaken).unwrap_or(url)],
         });
         self.ask_now_and_then(call, tries)?;
         Ok(Some((Task::Update { machine, port }, tries + 1)))

@@ -173,6 +173,7 @@ fn config(prng: &mut Prng, shape: Shape) -> Config {
     if prng.below(6) == 0 {
         config.auto_compaction = AutoCompaction::Revision(prng.range(5..100));
     }
+    config.max_request_bytes = one_of(prng, &[config.max_request_bytes, config.max_request_bytes, 5_000]);
     let checkpoints = prng.below(2) == 0;
     config.feature_gates.set(Gate::LeaseCheckpoint, checkpoints);
     config
