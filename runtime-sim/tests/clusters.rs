@@ -11,7 +11,7 @@ use quoin_runtime_sim::cluster::Options;
 use quoin_runtime_sim::cluster::campaign::judged;
 
 /// Seeds that a run of the tests makes.
-const SEEDS: u64 = 240;
+const SEEDS: u64 = 100;
 
 fn variable(name: &str) -> Option<std::ffi::OsString> {
     std::env::var_os(name)
