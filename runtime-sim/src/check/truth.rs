@@ -383,7 +383,7 @@ impl Truth {
     #[must_use]
     pub fn led_since(&self) -> Option<Instant> {
         let (term, since) = self.led;
-        let leads = |facts: &MemberFacts| facts.is_up && facts.status.leads && facts.status.term == term;
+        let leads = |facts: &MemberFacts| facts.status.leads && facts.status.term == term;
         self.members.values().any(leads).then_some(since)
     }
 
@@ -407,6 +407,7 @@ impl Truth {
             Observation::Ended { member, lost_power } => {
                 let facts = self.facts(member);
                 facts.is_up = false;
+                facts.status.leads = false;
                 facts.lost_power = lost_power;
                 Ok(())
             }

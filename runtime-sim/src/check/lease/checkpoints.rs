@@ -96,7 +96,7 @@ impl Checkpoints {
     }
 
     fn leads(&self, facts: &MemberFacts) -> bool {
-        facts.is_up && facts.status.leads && facts.status.term == self.term
+        facts.status.leads && facts.status.term == self.term
     }
 
     /// The leader begins to count a lease's time anew: it was granted, kept alive, or written down.
