@@ -90,11 +90,13 @@ impl Durable {
         self.base + self.terms.len() as u64
     }
 
-    /// The last entry that was durable at some time while the member was in `term`. What one sync makes durable may take
-    /// some of it back for a later term; what was promised in the earlier one was true.
+    /// The last entry that was durable at some time while the member was in `term`, or in the one before it if that never
+    /// reached the disk by itself. What one sync makes durable may take some of it back for a later term; what was promised
+    /// in the earlier one was true.
     #[must_use]
     pub fn reached(&self, term: u64) -> u64 {
-        self.reached.get(&term).copied().unwrap_or(0)
+        let known = self.reached.range(..=term).next_back();
+        known.map_or(0, |(_, last)| *last)
     }
 
     /// The term of a durable entry that the snapshot does not cover.

@@ -268,11 +268,8 @@ fn sent(member: MemberId, message: &Message, truth: &Truth) -> Verdict {
     })?;
     if kind == Ok(MessageType::MsgAppendResponse) && !message.reject {
         let is_late = message.term < facts.disk.hard_state.term;
-        let last = if is_late {
-            facts.disk.reached(message.term)
-        } else {
-            facts.disk.last()
-        };
+        let reached = if is_late { facts.disk.reached(message.term) } else { 0 };
+        let last = facts.disk.last().max(reached);
         return ensure(last >= message.index, "C37", || {
             let index = message.index;
             format!("member {member} says it has entry {index}, and its disk ends at {last}")
