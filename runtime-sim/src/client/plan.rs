@@ -219,7 +219,7 @@ impl Plan {
             keys: Keys::draw(prng),
             ttls: &[1, 1, 2, 3, 5, 10, 30, 60],
             ease: 1,
-            value_bytes: one_of(prng, &[1, 1, 100, 100, 100, 100, 1_000, 1_000, 9_000, 60_000]),
+            value_bytes: one_of(prng, &[1, 1, 100, 100, 100, 100, 1_000, 1_000, 9_000, 200_000]),
             timeouts,
             round_robin: prng.below(2) == 0,
             features,

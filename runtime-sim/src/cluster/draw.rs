@@ -17,7 +17,7 @@ use crate::swarm::one_of;
 /// Nothing goes wrong before: a cluster must have come into being.
 const PEACE: Duration = Duration::from_secs(4);
 /// Some processes die earlier all the same, in milliseconds.
-const EARLY: u64 = 20;
+const EARLY: Range<u64> = 20..500;
 /// A year.
 const YEAR_MS: u64 = 365 * 24 * 3_600 * 1_000;
 
@@ -114,10 +114,11 @@ fn draw_many(prng: &mut Prng, plan: &Plan) -> Vec<Planned> {
             _ => prng.range(1..5),
         };
         // What is lost with the first entries of all is what members are founded with.
-        let is_early = matches!(kind, FaultKind::Crash | FaultKind::PowerLoss) && prng.below(4) == 0;
-        let begin = if is_early { EARLY } else { begin };
+        let is_early =
+            matches!(kind, FaultKind::Crash | FaultKind::PowerLoss | FaultKind::RoomPowerLoss) && prng.below(3) == 0;
+        let begin = if is_early { EARLY.start } else { begin };
         for number in 0..times {
-            let end = if is_early && number == 0 { millis(PEACE) } else { end };
+            let end = if is_early && number == 0 { EARLY.end } else { end };
             let at = prng.range(begin..end);
             let lasts = one_of(prng, &[200, 1_500, 6_000, 20_000]);
             let until = (at + 50 + prng.below(lasts)).min(end);

@@ -8,12 +8,14 @@ use std::time::Duration;
 use quoin_core::proto::etcdserverpb::WatchResponse;
 use quoin_core::time::Instant;
 
-use super::campaign::{Campaign, judged};
+use super::campaign::{Campaign, judge_of, judged};
 use super::nemesis::{Fault, Planned, Who};
+use super::plan::{Plan, Shape};
 use super::ports::{Act, Clients, Endpoints, Observer, Returned};
 use super::shrink::cut_down;
 use super::tiny::Tiny;
 use super::{Failure, Options, Run, Summary};
+use crate::check::{Coverage, Point};
 use crate::faults::FaultKind;
 use crate::observe::{Observation, OpId, StreamId, Verdict};
 
@@ -135,6 +137,84 @@ fn faults_of_every_family_strike_and_are_survived() {
         let kinds = FaultKind::ALL.iter().filter(|kind| kind.family() == family);
         let struck: u64 = kinds.map(|kind| campaign.struck.count(*kind)).sum();
         assert!(struck > 20, "{family}: {struck}");
+    }
+}
+
+#[test]
+fn some_runs_are_long_and_fewer_are_short() {
+    let of = |shape| (0..4_000).filter(move |seed| Shape::draw(*seed) == shape);
+    let (long, short) = (of(Shape::Long).count(), of(Shape::Short).count());
+    assert!((70..130).contains(&long) && (20..60).contains(&short), "{long} {short}");
+    for seed in of(Shape::Long) {
+        let plan = Plan::draw(seed, None);
+        let last = plan.faults.last().map_or(Instant::ZERO, |planned| planned.until);
+        assert!(last <= Instant::ZERO + plan.heals_after, "seed {seed}");
+        assert!(
+            plan.rules().checkpoints.is_some(),
+            "seed {seed}: who writes leases down must be known"
+        );
+    }
+}
+
+#[test]
+fn short_histories_are_judged_without_their_log() {
+    let coverage = Coverage::default();
+    for seed in (0..400).filter(|seed| Shape::draw(*seed) == Shape::Short) {
+        judged(seed, Options::default(), &coverage).unwrap_or_else(|failure| panic!("{failure}"));
+    }
+    let judged = coverage.count(Point::HistoryJudged);
+    assert!(judged > coverage.count(Point::HistoryVoid), "{coverage:?}");
+}
+
+/// The simple clients; whoever watches reads nothing for twenty seconds at first.
+struct Dozing(Tiny);
+
+impl Clients for Dozing {
+    fn wakes_at(&self) -> Option<Instant> {
+        self.0.wakes_at()
+    }
+
+    fn wake(&mut self, now: Instant, world: &Endpoints, acts: &mut Vec<Act>) {
+        self.0.wake(now, world, acts);
+        let opened = acts.iter().find_map(|act| match act {
+            Act::Open { stream, .. } => Some(*stream),
+            _ => None,
+        });
+        acts.extend(opened.map(|stream| Act::Pause {
+            stream,
+            until: now + Duration::from_secs(20),
+            sips: usize::MAX,
+        }));
+    }
+
+    fn returned(&mut self, now: Instant, op: OpId, result: Returned, acts: &mut Vec<Act>) {
+        self.0.returned(now, op, result, acts);
+    }
+
+    fn watched(&mut self, now: Instant, stream: StreamId, response: WatchResponse, acts: &mut Vec<Act>) {
+        self.0.watched(now, stream, response, acts);
+    }
+
+    fn closed(&mut self, now: Instant, stream: StreamId, acts: &mut Vec<Act>) {
+        self.0.closed(now, stream, acts);
+    }
+
+    fn quiet(&mut self) {
+        self.0.quiet();
+    }
+}
+
+#[test]
+fn whoever_reads_late_misses_nothing() {
+    let coverage = Coverage::default();
+    for seed in 1..4 {
+        let run = Run::new(seed, sound(3), |seed, _| Box::new(Dozing(Tiny::new(seed))));
+        let mut judge = judge_of(run.plan(), &coverage);
+        run.run(&mut judge)
+            .unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+    }
+    for point in [Point::WatchStreamFull, Point::WatchCaughtUp] {
+        assert!(coverage.count(point) >= 3, "{}", point.words());
     }
 }
 

@@ -25,7 +25,7 @@ const EXPECTED: &str = "
     alarm clear; alarm list;
     call Alarm; call Compact; call DeleteRange; call HashKv; call LeaseGrant; call LeaseKeepAlive; call LeaseLeases;
     call LeaseRevoke; call LeaseTimeToLive; call MemberList; call MoveLeader; call Put; call Range; call Status; call Txn;
-    close stream; compact again; compact future; compact logical; compact newest; compact physical;
+    close stream; stop reading; compact again; compact future; compact logical; compact newest; compact physical;
     compare Create; compare Equal; compare Greater; compare Lease; compare Less; compare Mod; compare NotEqual;
     compare Value; compare Version; compare no key; compare nothing; compare range; compare unknown result;
     delete from key on; delete no key; delete prev_kv; delete range;
