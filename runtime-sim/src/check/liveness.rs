@@ -34,6 +34,9 @@ pub(super) struct Liveness {
     has_leader: bool,
     /// How many terms began.
     terms: u64,
+    /// How many terms a member of the core was behind, if not all ask before they stand. A candidate of an old term gets no
+    /// answer from who knows a newer one: if its log is the only one that can win, it stands again for each term between.
+    behind: u64,
     leader_done: bool,
     /// A write was asked for that nothing stands in the way of.
     write_asked: bool,
@@ -63,6 +66,11 @@ impl Liveness {
         match *seen {
             Observation::Healed { .. } => {
                 self.has_leader = leader(healed, truth).is_some();
+                if !healed.pre_vote {
+                    let known = healed.core.iter().filter_map(|id| truth.member(*id));
+                    let oldest = known.map(|facts| facts.disk.hard_state.term).min();
+                    self.behind = oldest.map_or(0, |term| healed.term.saturating_sub(term));
+                }
                 Ok(())
             }
             Observation::Published { member, status, .. } if healed.core.contains(&member) => {
@@ -88,7 +96,7 @@ impl Liveness {
 
     fn due(&mut self, at: Instant, healed: &Healed, truth: &Truth) -> Verdict {
         let elapsed = at.saturating_since(healed.at);
-        let terms = u32::try_from(self.terms).unwrap_or(u32::MAX / 4);
+        let terms = u32::try_from(self.terms + self.behind).unwrap_or(u32::MAX / 4);
         let is_due = |timeouts: u32| elapsed > healed.election_timeout * (timeouts + terms * TERM_WITHIN);
         if !self.leader_done && is_due(LEADER_WITHIN) {
             self.leader_done = true;

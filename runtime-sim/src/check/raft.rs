@@ -9,7 +9,8 @@ use quoin_core::store::{Cluster, View};
 use quoin_core::time::Instant;
 
 use super::{Checker, MemberFacts, Truth, header, state};
-use crate::observe::{Observation, Verdict, Violation, ensure};
+use crate::call::{Answer, Refusal};
+use crate::observe::{Observation, OpId, Verdict, Violation, ensure};
 
 /// What this checker keeps of a member.
 #[derive(Default)]
@@ -123,22 +124,7 @@ impl Checker for Raft {
                     || format!("a snapshot at entry {index} has {conf_state:?}, and should have {expected:?}"),
                 )
             }
-            Observation::Replied { op, result, .. } => {
-                let (Some(header), Some(op)) = (result.ok().and_then(header), truth.op(op)) else {
-                    return Ok(());
-                };
-                if header.cluster_id == 0 {
-                    return Ok(());
-                }
-                if self.cluster_id == 0 {
-                    self.cluster_id = header.cluster_id;
-                }
-                let (cluster, expected) = (header.cluster_id, self.cluster_id);
-                ensure(cluster == expected && header.member_id == op.member.0, "C44", || {
-                    let (asked, told) = (op.member, header.member_id);
-                    format!("member {asked} of cluster {expected:x} answers as member {told:x} of cluster {cluster:x}")
-                })
-            }
+            Observation::Replied { op, result, .. } => self.replied(op, result, truth),
             Observation::Faulted { .. }
             | Observation::Ended { .. }
             | Observation::Durable { .. }
@@ -155,6 +141,23 @@ impl Checker for Raft {
 }
 
 impl Raft {
+    fn replied(&mut self, op: OpId, result: Result<&Answer, &Refusal>, truth: &Truth) -> Verdict {
+        let (Some(header), Some(op)) = (result.ok().and_then(header), truth.op(op)) else {
+            return Ok(());
+        };
+        if header.cluster_id == 0 {
+            return Ok(());
+        }
+        if self.cluster_id == 0 {
+            self.cluster_id = header.cluster_id;
+        }
+        let (cluster, expected) = (header.cluster_id, self.cluster_id);
+        ensure(cluster == expected && header.member_id == op.member.0, "C44", || {
+            let (asked, told) = (op.member, header.member_id);
+            format!("member {asked} of cluster {expected:x} answers as member {told:x} of cluster {cluster:x}")
+        })
+    }
+
     fn sent(&mut self, member: MemberId, message: &Message, truth: &Truth) -> Verdict {
         match MessageType::try_from(message.msg_type) {
             Ok(MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot) => {

@@ -8,7 +8,7 @@ use quoin_core::id::MemberId;
 use quoin_core::member::{BatchId, Status};
 use quoin_core::mvcc::Event;
 use quoin_core::node::{Done, Effect, Input, PeerEvent};
-use quoin_core::proto::raftpb::{Entry, HardState, Message};
+use quoin_core::proto::raftpb::{ConfState, Entry, HardState, Message};
 use quoin_core::store::View;
 use quoin_runtime::assemble::store_config;
 use quoin_runtime::lanes::table::TableJob;
@@ -116,29 +116,7 @@ impl World<'_> {
                 term,
                 conf_state,
                 hard_state,
-            } => {
-                let at = &mut self.machines[machine];
-                self.eyes.mix([batch.0, index, term, 0x125]);
-                let seen = Observation::Installed {
-                    member: at.id,
-                    batch,
-                    hard_state: Some(&hard_state),
-                    index,
-                    term,
-                    conf_state: &conf_state,
-                };
-                self.eyes.see(self.now, &seen)?;
-                if let Some(life) = &mut at.life {
-                    life.process.give_log(WalJob::Install {
-                        batch,
-                        index,
-                        term,
-                        conf_state,
-                        hard_state,
-                    });
-                }
-                Ok(())
-            }
+            } => self.install(machine, batch, (index, term), conf_state, hard_state),
             Effect::Persist {
                 batch,
                 hard_state,
@@ -201,6 +179,37 @@ impl World<'_> {
                 Ok(())
             }
         }
+    }
+
+    fn install(
+        &mut self,
+        machine: usize,
+        batch: BatchId,
+        (index, term): (u64, u64),
+        conf_state: ConfState,
+        hard_state: HardState,
+    ) -> Verdict {
+        let at = &mut self.machines[machine];
+        self.eyes.mix([batch.0, index, term, 0x125]);
+        let seen = Observation::Installed {
+            member: at.id,
+            batch,
+            hard_state: Some(&hard_state),
+            index,
+            term,
+            conf_state: &conf_state,
+        };
+        self.eyes.see(self.now, &seen)?;
+        if let Some(life) = &mut at.life {
+            life.process.give_log(WalJob::Install {
+                batch,
+                index,
+                term,
+                conf_state,
+                hard_state,
+            });
+        }
+        Ok(())
     }
 
     fn persist(
