@@ -38,8 +38,8 @@ pub(super) struct Liveness {
     /// answer from who knows a newer one: if its log is the only one that can win, it stands again for each term between.
     behind: u64,
     leader_done: bool,
-    /// A write was asked for that nothing stands in the way of.
-    write_asked: bool,
+    /// When the first write was asked for that nothing stands in the way of.
+    write_asked: Option<Instant>,
     write_answered: bool,
     write_done: bool,
     /// What everybody must have applied in the end.
@@ -53,7 +53,7 @@ impl Checker for Liveness {
         if let Observation::Healed { .. } = seen {
             *self = Self::default();
         }
-        self.note(seen, healed, truth)?;
+        self.note(at, seen, healed, truth)?;
         if self.caught_up_done {
             return Ok(());
         }
@@ -62,7 +62,7 @@ impl Checker for Liveness {
 }
 
 impl Liveness {
-    fn note(&mut self, seen: &Observation<'_>, healed: &Healed, truth: &Truth) -> Verdict {
+    fn note(&mut self, at: Instant, seen: &Observation<'_>, healed: &Healed, truth: &Truth) -> Verdict {
         match *seen {
             Observation::Healed { .. } => {
                 self.has_leader = leader(healed, truth).is_some();
@@ -74,7 +74,7 @@ impl Liveness {
                 Ok(())
             }
             Observation::Published { member, status, .. } if healed.core.contains(&member) => {
-                self.has_leader |= status.leads;
+                self.has_leader |= status.leads || leader(healed, truth).is_some();
                 self.terms = self.terms.max(status.term.saturating_sub(healed.term));
                 let limit = if healed.pre_vote { TERMS_MAX } else { HASTY_TERMS_MAX };
                 ensure(self.terms <= limit, "L4", || {
@@ -82,7 +82,9 @@ impl Liveness {
                 })
             }
             Observation::Invoked { member, call, .. } if !call.is_read() && healed.core.contains(&member) => {
-                self.write_asked |= leader(healed, truth).is_some_and(|leader| leader == knows(member, truth));
+                if leader(healed, truth).is_some_and(|leader| leader == knows(member, truth)) {
+                    self.write_asked.get_or_insert(at);
+                }
                 Ok(())
             }
             Observation::Replied { op, .. } => {
@@ -97,17 +99,21 @@ impl Liveness {
     fn due(&mut self, at: Instant, healed: &Healed, truth: &Truth) -> Verdict {
         let elapsed = at.saturating_since(healed.at);
         let terms = u32::try_from(self.terms + self.behind).unwrap_or(u32::MAX / 4);
-        let is_due = |timeouts: u32| elapsed > healed.election_timeout * (timeouts + terms * TERM_WITHIN);
+        let limit = |timeouts: u32| healed.election_timeout * (timeouts + terms * TERM_WITHIN);
+        let is_due = |timeouts: u32| elapsed > limit(timeouts);
         if !self.leader_done && is_due(LEADER_WITHIN) {
             self.leader_done = true;
             ensure(self.has_leader, "L1", || {
                 format!("{elapsed:?} after healing none of {:?} leads", healed.core)
             })?;
         }
-        if !self.write_done && is_due(WRITE_WITHIN) {
+        if !self.write_done
+            && let Some(asked) = self.write_asked
+            && at.saturating_since(asked) > limit(WRITE_WITHIN)
+        {
             self.write_done = true;
-            ensure(!self.write_asked || self.write_answered, "L2", || {
-                format!("{elapsed:?} after healing no write is answered, and one was asked for")
+            ensure(self.write_answered, "L2", || {
+                format!("{elapsed:?} after healing no write is answered, and one was asked for at {asked}")
             })?;
         }
         if self.target.is_none() && is_due(TARGET_AFTER) {
@@ -141,10 +147,16 @@ fn caught_up(elapsed: Duration, healed: &Healed, target: u64, truth: &Truth) -> 
     Ok(())
 }
 
-/// Who leads the core.
+/// Who leads the core: one of it, or whom one of it follows.
 fn leader(healed: &Healed, truth: &Truth) -> Option<MemberId> {
+    let followed = healed.core.iter().find_map(|id| {
+        let follower = truth.member(*id).filter(|facts| facts.is_up)?;
+        let leader = truth.member(follower.status.leader)?;
+        let leads = leader.is_up && leader.status.leads && leader.status.term == follower.status.term;
+        leads.then_some(follower.status.leader)
+    });
     let mut core = healed.core.iter().copied();
-    core.find(|id| truth.member(*id).is_some_and(|facts| facts.is_up && facts.status.leads))
+    followed.or_else(|| core.find(|id| truth.member(*id).is_some_and(|facts| facts.is_up && facts.status.leads)))
 }
 
 /// Whom a member takes for the leader.

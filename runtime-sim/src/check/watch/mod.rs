@@ -102,8 +102,8 @@ struct Served {
     compacted_at: BTreeSet<i64>,
     /// Its term.
     term: u64,
-    /// How often it took over a snapshot.
-    restores: u32,
+    /// The revision of the last snapshot that it took over.
+    restored_to: i64,
 }
 
 impl Served {
@@ -204,7 +204,7 @@ impl WatchChecker {
                 served.shows(view);
                 served.term = served.term.max(status.term);
                 if restored {
-                    served.restores += 1;
+                    served.restored_to = view.kv.revision();
                     self.restored(member);
                 }
             }

@@ -66,8 +66,9 @@ pub(super) struct Watcher {
     fired: bool,
     /// Whether it ever had to catch up from history.
     was_behind: bool,
-    /// How many snapshots its member had taken over when it was created.
-    restores: u32,
+    /// The revision that its member was at when it was created. A snapshot taken over before led there at most, even if the
+    /// news of the creation is read later.
+    created_in: i64,
 }
 
 impl Watcher {
@@ -90,7 +91,7 @@ impl Watcher {
             ahead: 0,
             fired: false,
             was_behind: asked != 0 && asked <= now,
-            restores: site.served.restores,
+            created_in: now,
             request,
         }
     }
@@ -203,7 +204,7 @@ impl Watcher {
             let reached = self.reached;
             format!("it needs revision {reached} next and is ended by compaction at {compact_revision}")
         })?;
-        let may_have_lost = self.was_behind || self.restores < site.served.restores;
+        let may_have_lost = self.was_behind || self.created_in < site.served.restored_to;
         ensure(
             may_have_lost || self.next(compact_revision - 1, site.model).is_some(),
             "C22",
