@@ -51,6 +51,10 @@ impl Arguments<'_> {
 /// `run`: clusters by the thousand, one for each seed.
 #[must_use]
 pub fn run(arguments: Arguments<'_>) -> ExitCode {
+    if let Err(words) = put_in_mutant(arguments) {
+        eprintln!("{words}");
+        return ExitCode::from(2);
+    }
     let from = arguments.number("--from").unwrap_or(1);
     let seeds = arguments.number("--seeds").unwrap_or(SEEDS);
     let jobs = arguments.number("--jobs").and_then(|jobs| usize::try_from(jobs).ok());
@@ -82,12 +86,36 @@ pub fn replay(arguments: Arguments<'_>) -> ExitCode {
         eprintln!("which seed?");
         return ExitCode::from(2);
     };
+    if let Err(words) = put_in_mutant(arguments) {
+        eprintln!("{words}");
+        return ExitCode::from(2);
+    }
     let tracing = if arguments.has("--trace") {
         Tracing::Printed
     } else {
         Tracing::Kept
     };
     again(seed, arguments.members(), tracing, arguments.has("--shrink"))
+}
+
+/// Puts the bug in that `--mutant` asks for.
+fn put_in_mutant(arguments: Arguments<'_>) -> Result<(), String> {
+    let Some(number) = arguments.number("--mutant") else {
+        return Ok(());
+    };
+    let known = quoin_core::mutant::ALL
+        .iter()
+        .find(|mutant| u64::from(mutant.number) == number);
+    let Some(_mutant) = known else {
+        return Err(format!("there is no mutant M{number:02}"));
+    };
+    #[cfg(feature = "mutants")]
+    quoin_core::mutant::choose(_mutant.number);
+    if quoin_core::mutant::AVAILABLE {
+        Ok(())
+    } else {
+        Err("this build has no mutants in it: it needs --features mutants".to_owned())
+    }
 }
 
 /// `faults`: every kind of fault and how often it struck in the last campaign, or in one made for it.

@@ -8,10 +8,10 @@ use quoin_runtime_sim::trace::Trace;
 use quoin_runtime_sim::world::Lies;
 
 const USAGE: &str = "usage:
-  quoin-runtime-sim run [--seeds N] [--from S] [--members M] [--jobs J] [--coverage] [--shrink]
+  quoin-runtime-sim run [--seeds N] [--from S] [--members N] [--jobs J] [--mutant M] [--coverage] [--shrink]
                                                        clusters, one for each seed
-  quoin-runtime-sim replay S [--members M] [--trace] [--shrink]
-                                                       one of them again
+  quoin-runtime-sim replay S [--members N] [--mutant M] [--trace] [--shrink]
+                                                       one of them again; with a bug put in, in a build that has them
   quoin-runtime-sim mutants [--only M] [--from S] [--fresh | --kept] [--seconds N]
                                                        whether bugs put in on purpose are found
   quoin-runtime-sim faults [--seeds N] [--from S]      how often each kind of fault struck

@@ -67,6 +67,8 @@ pub struct Summary {
 pub struct Failure {
     /// Its seed.
     pub seed: u64,
+    /// So many members, if not as many as the seed says.
+    pub members: Option<usize>,
     /// What was broken.
     pub violation: Violation,
     /// When.
@@ -95,7 +97,8 @@ impl fmt::Display for Failure {
             f,
             "rerun: cargo run --release -p quoin-runtime-sim -- replay {}",
             self.seed
-        )
+        )?;
+        self.members.map_or(Ok(()), |members| write!(f, " --members {members}"))
     }
 }
 
@@ -150,6 +153,7 @@ impl Run {
             }),
             Err(violation) => Err(Box::new(Failure {
                 seed,
+                members: options.members,
                 violation,
                 at: world.now,
                 machines: world.status_lines(),

@@ -195,7 +195,7 @@ pub(crate) fn errors_have_etcds_code_and_text(runtime: Arc<dyn Runtime>) {
         assert_eq!(refused(&outcome), (5, "etcdserver: requested lease not found"));
         let grant = LeaseGrantRequest {
             ttl: 9_000_000_001,
-            id: 0,
+            id: 8,
         };
         let outcome = grpc.call("/etcdserverpb.Lease/LeaseGrant", &[], &grant).await;
         assert_eq!(refused(&outcome), (11, "etcdserver: too large lease TTL"));
