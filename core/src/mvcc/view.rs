@@ -46,6 +46,12 @@ impl View {
         self.compact_revision
     }
 
+    /// The last compaction whose rows are all gone; -1 when there was none.
+    #[must_use]
+    pub const fn finished_compact(&self) -> i64 {
+        self.finished_compact
+    }
+
     /// The rows of bucket `key` in a table that holds exactly this state, in the order of their keys.
     pub fn rows(&self) -> impl Iterator<Item = (Bytes, Bytes)> {
         self.log.iter().map(|(_, record)| record.to_row())

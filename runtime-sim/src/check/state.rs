@@ -30,6 +30,33 @@ pub(super) fn revisions(view: &View, truth: &Truth) -> Result<(), String> {
     Ok(())
 }
 
+/// What a member keeps beyond what may be read, if its last compaction is finished: of every key the newest revision there
+/// was at the compaction, even if that is a deletion of just then, and everything after.
+pub(super) fn compacted(view: &View, truth: &Truth) -> Result<(), String> {
+    let (model, kv) = (truth.model(), &view.kv);
+    let compacted = kv.compact_revision();
+    if compacted < 1 || kv.finished_compact() != compacted {
+        return Ok(());
+    }
+    let at_compaction = model.events(compacted, compacted);
+    let is_last = |place: usize| {
+        at_compaction[place + 1..]
+            .iter()
+            .all(|event| event.kv.key != at_compaction[place].kv.key)
+    };
+    let deletions = (0..at_compaction.len())
+        .filter(|place| at_compaction[*place].kind == model::EventKind::Delete && is_last(*place))
+        .count();
+    let expected = model.live(compacted).count() + deletions + model.events(compacted + 1, kv.revision()).len();
+    let found = kv.revision_count();
+    if found == expected {
+        return Ok(());
+    }
+    Err(format!(
+        "after the compaction at {compacted} there are {found} revisions of keys and should be {expected}"
+    ))
+}
+
 fn keys(view: &View, truth: &Truth) -> Result<(), String> {
     let everything = RangeRequest {
         key: "\0".into(),

@@ -207,6 +207,10 @@ impl Storage {
 
     /// C43: now, and at a revision of the past.
     fn hash(&mut self, member: MemberId, view: &View, truth: &Truth) -> Verdict {
+        state::compacted(view, truth).map_err(|words| Violation {
+            checker: "C43",
+            words: format!("member {member}: {words}"),
+        })?;
         let (from, to) = (view.kv.compact_revision().max(1), view.kv.revision());
         for revision in [to, from + (to - from) / 2] {
             match view.kv.hash_kv(revision) {

@@ -120,7 +120,9 @@ impl Watcher {
         let compacted_at = &site.served.compacted_at;
         let is_there = |event: &&Event| {
             self.wants(event)
-                && !(from_history && compacted_at.contains(&event.revision) && self.is_gone(event, history, response))
+                && !((from_history || self.was_behind)
+                    && compacted_at.contains(&event.revision)
+                    && self.is_gone(event, history, response))
         };
         let mut expected = history.iter().filter(is_there).skip(self.ahead);
         for event in events {
