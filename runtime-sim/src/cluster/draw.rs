@@ -38,6 +38,15 @@ pub(super) fn draw_faults(seed: u64, plan: &Plan) -> Vec<Planned> {
             until: at,
             fault: Fault::ForceNewCluster { who },
         });
+        if prng.below(2) == 0 {
+            // A learner that there is then is to be gone afterwards.
+            let before = Duration::from_millis(prng.range(1_000..8_000));
+            faults.push(Planned {
+                at: Instant::ZERO + plan.heals_after.saturating_sub(before),
+                until: at,
+                fault: Fault::AddLearner,
+            });
+        }
     }
     faults.sort_by_key(|planned| planned.at);
     faults
@@ -217,6 +226,11 @@ fn draw(kind: FaultKind, prng: &mut Prng, lasts_ms: u64, election_ms: u64) -> Op
             who: someone,
             how: kind,
             amount: prng.below(1_000),
+        },
+        FaultKind::Crash | FaultKind::PowerLoss if prng.below(6) == 0 => Fault::TakeoverCrash {
+            points: prng.below(50),
+            power: kind == FaultKind::PowerLoss,
+            away_ms: one_of(prng, &[1, 100, 3_000]),
         },
         FaultKind::Crash | FaultKind::PowerLoss => Fault::Crash {
             who: someone,

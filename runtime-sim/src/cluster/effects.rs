@@ -200,7 +200,8 @@ impl World<'_> {
             conf_state: &conf_state,
         };
         self.eyes.see(self.now, &seen)?;
-        if let Some(life) = &mut at.life {
+        self.takes_over(machine);
+        if let Some(life) = &mut self.machines[machine].life {
             life.process.give_log(WalJob::Install {
                 batch,
                 index,

@@ -164,6 +164,15 @@ pub enum Fault {
         /// Milliseconds until it is started again.
         away_ms: u64,
     },
+    /// Whoever takes over a snapshot next dies of it, after so many points.
+    TakeoverCrash {
+        /// How many points are passed first.
+        points: u64,
+        /// Whether the power is lost too.
+        power: bool,
+        /// Milliseconds until it is started again.
+        away_ms: u64,
+    },
     /// It dies, and again while it starts.
     RecoveryCrash {
         /// Who.
@@ -280,8 +289,8 @@ impl Fault {
             Self::Reset { .. } => FaultKind::Reset,
             Self::Damage { how, .. } | Self::Disk { how, .. } => *how,
             Self::Stale { .. } => FaultKind::StaleFrame,
-            Self::Crash { power: false, .. } => FaultKind::Crash,
-            Self::Crash { power: true, .. } => FaultKind::PowerLoss,
+            Self::Crash { power: false, .. } | Self::TakeoverCrash { power: false, .. } => FaultKind::Crash,
+            Self::Crash { power: true, .. } | Self::TakeoverCrash { power: true, .. } => FaultKind::PowerLoss,
             Self::RecoveryCrash { .. } => FaultKind::RecoveryCrash,
             Self::RoomPowerLoss { .. } => FaultKind::RoomPowerLoss,
             Self::LongOutage { .. } => FaultKind::LongOutage,

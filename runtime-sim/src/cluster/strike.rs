@@ -10,7 +10,7 @@ use quoin_core::id::MemberId;
 
 use super::World;
 use super::member::{Doom, Part};
-use super::nemesis::{Fault, Flags, Who};
+use super::nemesis::{Fault, Flags, Planned, Who};
 use super::net::{Condition, MACHINES_MAX};
 use super::queue::What;
 use crate::disk::{Backup, Rot, Target};
@@ -119,7 +119,7 @@ impl World<'_> {
             | Fault::MoveLeader { .. }
             | Fault::Defragment { .. }
             | Fault::RollingRestart => self.operate(fault)?,
-            Fault::ForceNewCluster { .. } => {}
+            Fault::ForceNewCluster { .. } | Fault::TakeoverCrash { .. } => {}
         }
         self.queue
             .push(self.plan.faults[planned].until, What::FaultEnds(planned));
@@ -137,7 +137,7 @@ impl World<'_> {
             return Ok(());
         }
         match self.plan.faults[planned].fault {
-            Fault::Crash { .. } => {
+            Fault::Crash { .. } | Fault::TakeoverCrash { .. } => {
                 // Who did not come to the point where he was to die, dies now.
                 for machine in 0..self.machines.len() {
                     let at = &self.machines[machine];
@@ -365,17 +365,18 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Something on a disk rots while its process is down; it finds out when it starts.
+    /// Something on a disk rots while its process is down, or without power; it finds out when it starts. With the power go
+    /// the rows that the table had not synced, so that the log is all there is of what they came from.
     fn rots(&mut self, machine: usize, how: FaultKind, amount: u64) -> Verdict {
         let Some(rot) = Rot::ALL.into_iter().find(|rot| rot.kind() == how) else {
             return Ok(());
         };
         let was_up = self.machines[machine].is_up();
         if was_up {
-            self.end(machine, false)?;
+            self.end(machine, amount % 2 == 0)?;
         }
         let at = &mut self.machines[machine];
-        let target = Target::ALL[(amount % Target::ALL.len() as u64) as usize];
+        let target = Target::ALL[(amount / 2 % Target::ALL.len() as u64) as usize];
         let hit = at.site.disk.rot(target, rot, Path::new("/"));
         self.eyes.note(self.now, format_args!("{machine} rots: {hit:?}"));
         if hit.is_some() {
@@ -420,6 +421,32 @@ impl World<'_> {
         };
         let sound = voters.iter().filter(is_sound).count();
         !self.membership_is_changing() && sound > voters.len() / 2
+    }
+
+    /// A machine takes over a snapshot: it may be to die of it.
+    pub(super) fn takes_over(&mut self, machine: usize) {
+        let now = self.now;
+        let is_due = |planned: &Planned| planned.at <= now && now < planned.until;
+        let meant = |planned: &Planned| matches!(planned.fault, Fault::TakeoverCrash { .. }) && is_due(planned);
+        let Some(planned) = self.plan.faults.iter().position(meant) else {
+            return;
+        };
+        let fault = self.plan.faults[planned].fault;
+        let at = &mut self.machines[machine];
+        if let Fault::TakeoverCrash { points, power, away_ms } = fault
+            && at.doom.is_none()
+            && !self.healed
+        {
+            at.doom = Some(Doom {
+                planned,
+                kind: fault.kind(),
+                power,
+                away: Duration::from_millis(away_ms),
+                again: 0,
+                points: 0,
+            });
+            at.site.fuse.set(points);
+        }
     }
 
     fn process_fault(&mut self, fault: Fault) -> Verdict {

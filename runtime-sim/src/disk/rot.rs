@@ -69,17 +69,23 @@ pub enum Target {
     Snapshot,
     /// The log's records behind a segment's header, not the zeros behind them.
     WalBody,
+    /// The last records of the newest segment: most of them came after the table was last synced.
+    WalEnd,
     /// What a segment of the log begins with: a checksum and the identity.
     WalHeader,
 }
 
+/// So many records are the end of a segment.
+const END_RECORDS: usize = 40;
+
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Any,
         Self::HardState,
         Self::Snapshot,
         Self::WalBody,
+        Self::WalEnd,
         Self::WalHeader,
     ];
 }
@@ -145,9 +151,11 @@ impl Medium {
     /// Rots something of `target`, below a directory or in a file, drawn at random.
     pub(super) fn rot(&mut self, target: Target, rot: Rot, under: &Path) -> Option<Hit> {
         let files = self.files();
+        let newest = files.iter().filter_map(|(path, _)| segment(path)).max();
         let mut pieces = Vec::new();
         for (file, (path, inode)) in files.iter().enumerate() {
-            if path.starts_with(under) && path.file_name().is_some_and(lasts) {
+            let is_meant = target != Target::WalEnd || segment(path) == newest;
+            if is_meant && path.starts_with(under) && path.file_name().is_some_and(lasts) {
                 for region in regions(target, path, self.inode(*inode).durable()) {
                     self.cut_up(file, *inode, region, &mut pieces);
                 }
@@ -331,7 +339,7 @@ fn regions(target: Target, path: &Path, content: &Image) -> Vec<Range<usize>> {
         let meant = match target {
             Target::Any => true,
             Target::Snapshot => is_snapshot,
-            Target::HardState | Target::WalBody | Target::WalHeader => false,
+            Target::HardState | Target::WalBody | Target::WalEnd | Target::WalHeader => false,
         };
         return meant.then(|| 0..content.len()).into_iter().collect();
     }
@@ -343,6 +351,7 @@ fn regions(target: Target, path: &Path, content: &Image) -> Vec<Range<usize>> {
         Target::HardState => frame.kind == STATE,
         Target::Snapshot => false,
         Target::WalBody => *number >= header,
+        Target::WalEnd => *number >= header && *number + END_RECORDS >= frames.len(),
         Target::WalHeader => *number < header,
     });
     meant.map(|(_, frame)| frame.start..frame.end).collect()
