@@ -3,8 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use prost::Message as _;
 use quoin_core::id::MemberId;
-use quoin_core::proto::raftpb::{ConfState, Entry, EntryType, HardState, Message, MessageType};
+use quoin_core::member::Recovered;
+use quoin_core::proto::raftpb::{
+    ConfChange, ConfChangeType, ConfState, Entry, EntryType, HardState, Message, MessageType,
+};
 use quoin_core::store::{Cluster, View};
 use quoin_core::time::Instant;
 
@@ -49,6 +53,8 @@ pub(super) struct Raft {
     cluster_id: u64,
     /// How often a cluster was founded anew.
     founded: u64,
+    /// Whether whoever starts next does so.
+    founds: bool,
 }
 
 impl Checker for Raft {
@@ -56,6 +62,7 @@ impl Checker for Raft {
         let (founded, kept) = truth.founded();
         if self.founded != founded {
             self.founded = founded;
+            self.founds = true;
             self.entries.truncate(usize::try_from(kept + 1).unwrap_or(usize::MAX));
             self.leaders.clear();
             self.votes.clear();
@@ -100,6 +107,9 @@ impl Checker for Raft {
                     ..Peer::default()
                 };
                 self.forget_untold(member, recovered.hard_state.term);
+                if std::mem::take(&mut self.founds) {
+                    stands_alone(member, recovered)?;
+                }
                 let facts = truth.member(member);
                 recovered
                     .entries
@@ -335,6 +345,36 @@ pub(super) fn configuration(truth: &Truth, index: u64) -> (Vec<u64>, Vec<u64>) {
         of(false).map(|member| member.id).collect(),
         of(true).map(|member| member.id).collect(),
     )
+}
+
+/// C44: of a cluster that a member founds anew it is the only member, once it has applied what it starts with.
+fn stands_alone(member: MemberId, recovered: &Recovered) -> Verdict {
+    let of = |ids: &[u64]| ids.iter().copied().collect::<BTreeSet<u64>>();
+    let (mut voters, mut learners) = (of(&recovered.conf_state.voters), of(&recovered.conf_state.learners));
+    for entry in recovered.entries.iter().filter(|entry| entry.index > recovered.applied) {
+        if entry.entry_type != EntryType::EntryConfChange as i32 {
+            continue;
+        }
+        let change = ConfChange::decode(entry.data.clone()).unwrap_or_default();
+        let id = change.node_id;
+        match ConfChangeType::try_from(change.change_type) {
+            Ok(ConfChangeType::AddNode) => {
+                learners.remove(&id);
+                voters.insert(id);
+            }
+            Ok(ConfChangeType::AddLearnerNode) => {
+                learners.insert(id);
+            }
+            Ok(ConfChangeType::RemoveNode) => {
+                learners.remove(&id);
+                voters.remove(&id);
+            }
+            Err(_) => {}
+        }
+    }
+    ensure(learners.is_empty() && voters.iter().eq([&member.0]), "C44", || {
+        format!("member {member} founds a cluster of its own, with voters {voters:?} and learners {learners:?}")
+    })
 }
 
 fn is_simple(conf: &ConfState) -> bool {

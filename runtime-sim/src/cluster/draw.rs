@@ -131,10 +131,28 @@ fn draw_many(prng: &mut Prng, plan: &Plan) -> Vec<Planned> {
             let at = prng.range(begin..end);
             let lasts = one_of(prng, &[200, 1_500, 6_000, 20_000]);
             let until = (at + 50 + prng.below(lasts)).min(end);
-            faults.extend(planned(kind, prng, at..until, plan));
+            let Some(fault) = planned(kind, prng, at..until, plan) else {
+                continue;
+            };
+            if matches!(fault.fault, Fault::TakeoverCrash { .. }) {
+                faults.push(absence(prng, fault));
+            }
+            faults.push(fault);
         }
     }
     faults
+}
+
+/// Only who was away for a while takes over a snapshot.
+fn absence(prng: &mut Prng, before: Planned) -> Planned {
+    let away = Duration::from_millis(prng.range(500..6_000));
+    Planned {
+        at: Instant::ZERO + before.at.saturating_since(Instant::ZERO + away),
+        until: before.at,
+        fault: Fault::Isolate {
+            who: Who::Follower(prng.below(4) as usize),
+        },
+    }
 }
 
 fn millis(time: Duration) -> u64 {

@@ -110,13 +110,12 @@ impl LeaseChecker {
                 format!("member {member} keeps lease {id} alive as leader of term {term}; asked in term {newer}")
             })?;
         }
-        let ttls = self.lives.at(id, question.committed).or(life).map(|life| life.ttl);
+        let is_granted = self.lives.since(id, question.committed).any(|life| life.ttl == ttl);
         ensure(self.lives.was_since(id, question.committed), "C25", || {
             format!("member {member} keeps lease {id} alive, which is not there")
         })?;
-        let is_granted = ttls == Some(ttl) || life.is_some_and(|life| life.ttl == ttl);
         ensure(is_granted, "C25", || {
-            format!("member {member} keeps lease {id} alive for {ttl} s, where {ttls:?} were granted")
+            format!("member {member} keeps lease {id} alive for {ttl} s, for which it was never granted")
         })?;
         if let Some(life) = self.lives.live_mut(id) {
             life.renewed = life.renewed.max(Some(question.at));
