@@ -10,6 +10,7 @@ pub mod diff;
 pub mod fetch;
 pub mod golden;
 pub mod normalise;
+pub mod outcome;
 pub mod paths;
 pub mod rng;
 pub mod scene;

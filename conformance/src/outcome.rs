@@ -1,0 +1,45 @@
+//! What came of one thing that was tried with one server: the rows of the report.
+//!
+//! Every suite (client scenarios, differential requests, histories, crash points) tells its outcomes one by one through
+//! [`Tell`], so that progress shows while it runs and the report is made of nothing else.
+
+use crate::binaries::Kind;
+
+/// How it went.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// As it should.
+    Passed,
+    /// It did not work; in words.
+    Failed(String),
+    /// It worked otherwise than with a real etcd; the shortest script that shows it.
+    Differs(String),
+}
+
+/// One row.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Outcome {
+    /// Which suite: `clients`, `differential`, `histories`, `crash points`.
+    pub suite: &'static str,
+    /// With which client, in which language; empty where the suite has no such thing.
+    pub client: String,
+    /// The API method that this is about most, `KV.Put` say; empty where it is about many.
+    pub method: String,
+    /// The scenario.
+    pub scenario: String,
+    /// Against which server.
+    pub server: Kind,
+    /// How it went.
+    pub verdict: Verdict,
+}
+
+/// Takes outcomes as they come.
+pub type Tell<'a> = dyn FnMut(Outcome) + 'a;
+
+impl Outcome {
+    /// Whether it is as it should be.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.verdict == Verdict::Passed
+    }
+}
