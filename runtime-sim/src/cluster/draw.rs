@@ -245,8 +245,9 @@ fn draw(kind: FaultKind, prng: &mut Prng, lasts_ms: u64, election_ms: u64) -> Op
             how: kind,
             amount: prng.below(1_000),
         },
-        FaultKind::Crash | FaultKind::PowerLoss if prng.below(6) == 0 => Fault::TakeoverCrash {
+        FaultKind::Crash | FaultKind::PowerLoss if prng.below(3) == 0 => Fault::TakeoverCrash {
             points: prng.below(50),
+            at: (prng.below(2) == 0).then(|| one_of(prng, &TAKEOVER)),
             power: kind == FaultKind::PowerLoss,
             away_ms: one_of(prng, &[1, 100, 3_000]),
         },
@@ -293,6 +294,16 @@ fn draw(kind: FaultKind, prng: &mut Prng, lasts_ms: u64, election_ms: u64) -> Op
         FaultKind::RollingRestart | FaultKind::ForceNewCluster => return None,
     })
 }
+
+/// What a member does to its disk when it takes over a snapshot.
+const TAKEOVER: [Touch; 6] = [
+    Touch::Remove,
+    Touch::Rename,
+    Touch::Sync,
+    Touch::SyncDir,
+    Touch::TableSync,
+    Touch::TableWrite,
+];
 
 fn draw_network(kind: FaultKind, prng: &mut Prng, someone: Who) -> Fault {
     match kind {

@@ -433,7 +433,12 @@ impl World<'_> {
         };
         let fault = self.plan.faults[planned].fault;
         let at = &mut self.machines[machine];
-        if let Fault::TakeoverCrash { points, power, away_ms } = fault
+        if let Fault::TakeoverCrash {
+            points,
+            at: touch,
+            power,
+            away_ms,
+        } = fault
             && at.doom.is_none()
             && !self.healed
         {
@@ -445,7 +450,10 @@ impl World<'_> {
                 again: 0,
                 points: 0,
             });
-            at.site.fuse.set(points);
+            match touch {
+                Some(touch) => at.site.fuse.set_on(touch, points % 3),
+                None => at.site.fuse.set(points),
+            }
         }
     }
 
