@@ -155,7 +155,7 @@ pub enum Fault {
     Crash {
         /// Who.
         who: Who,
-        /// How many points are passed first.
+        /// Half as many points are passed first, counted from when its log follows suit (even) or its table (odd).
         points: u64,
         /// The kind of call.
         at: Option<Touch>,
@@ -166,7 +166,7 @@ pub enum Fault {
     },
     /// Whoever takes over a snapshot next dies of it, after so many points, or at a call of a kind.
     TakeoverCrash {
-        /// How many points are passed first.
+        /// Half as many points are passed first, counted from when its log follows suit (even) or its table (odd).
         points: u64,
         /// The kind of call.
         at: Option<Touch>,

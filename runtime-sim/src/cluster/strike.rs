@@ -423,8 +423,8 @@ impl World<'_> {
         !self.membership_is_changing() && sound > voters.len() / 2
     }
 
-    /// A machine takes over a snapshot: it may be to die of it.
-    pub(super) fn takes_over(&mut self, machine: usize) {
+    /// A machine takes over a snapshot, its log first (stage 0) and then its table (stage 1): it may be to die of one of them.
+    pub(super) fn takes_over(&mut self, machine: usize, stage: u64) {
         let now = self.now;
         let is_due = |planned: &Planned| planned.at <= now && now < planned.until;
         let meant = |planned: &Planned| matches!(planned.fault, Fault::TakeoverCrash { .. }) && is_due(planned);
@@ -441,6 +441,7 @@ impl World<'_> {
         } = fault
             && at.doom.is_none()
             && !self.healed
+            && points % 2 == stage
         {
             at.doom = Some(Doom {
                 planned,
@@ -451,8 +452,8 @@ impl World<'_> {
                 points: 0,
             });
             match touch {
-                Some(touch) => at.site.fuse.set_on(touch, points % 3),
-                None => at.site.fuse.set(points),
+                Some(touch) => at.site.fuse.set_on(touch, points / 2 % 3),
+                None => at.site.fuse.set(points / 2),
             }
         }
     }
