@@ -373,7 +373,7 @@ impl World<'_> {
         };
         let was_up = self.machines[machine].is_up();
         if was_up {
-            self.end(machine, amount % 2 == 0)?;
+            self.end(machine, amount.is_multiple_of(2))?;
         }
         let at = &mut self.machines[machine];
         let target = Target::ALL[(amount / 2 % Target::ALL.len() as u64) as usize];
