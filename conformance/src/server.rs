@@ -4,6 +4,7 @@
 //! folder removed, unless the test is failing: then the folder stays, with the log in it.
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
     io::{self, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
@@ -40,6 +41,8 @@ pub struct Launch {
     name: String,
     program: PathBuf,
     flags: Vec<String>,
+    /// What stands before the program on the command line; it must become the program, as `strace -D` does.
+    wrapper: Vec<OsString>,
 }
 
 /// A server process and its folder.
@@ -67,7 +70,15 @@ impl Launch {
             name: name.into(),
             program,
             flags: Vec::new(),
+            wrapper: Vec::new(),
         }
+    }
+
+    /// Starts the program through another that becomes it in the same process, as `strace -D ...` does.
+    #[must_use]
+    pub fn under(mut self, wrapper: Vec<OsString>) -> Self {
+        self.wrapper = wrapper;
+        self
     }
 
     /// Adds a flag such as `--quota-backend-bytes=1000000`.
@@ -123,6 +134,11 @@ impl Server {
         self.wait_healthy(HEALTH_LIMIT, HEALTH_STEP)
     }
 
+    /// The next start is of the program itself, whatever it was started under before.
+    pub fn unwrap_program(&mut self) {
+        self.launch.wrapper.clear();
+    }
+
     /// Starts the stopped process again without waiting.
     ///
     /// # Errors
@@ -134,7 +150,14 @@ impl Server {
             .open(self.log_path())
             .during(format_args!("opening {}", self.log_path().display()))?;
         let errors = log.try_clone().during("sharing the log")?;
-        let mut command = Command::new(&self.launch.program);
+        let mut line = self.launch.wrapper.iter().map(OsString::as_os_str);
+        let mut command = match line.next() {
+            Some(wrapper) => Command::new(wrapper),
+            None => Command::new(&self.launch.program),
+        };
+        if !self.launch.wrapper.is_empty() {
+            command.args(line).arg(&self.launch.program);
+        }
         // Settings of the person who runs the tests must not reach the server.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ETCD")) {
             command.env_remove(name);
