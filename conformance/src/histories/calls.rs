@@ -6,8 +6,9 @@ use bytes::Bytes;
 use quoin_core::proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use quoin_core::proto::etcdserverpb::{
     Compare, DeleteRangeRequest, DeleteRangeResponse, LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest,
-    LeaseKeepAliveResponse, LeaseLeasesRequest, LeaseLeasesResponse, PutRequest, PutResponse, RangeRequest, RangeResponse, RequestOp, ResponseHeader, TxnRequest,
-    TxnResponse, WatchCreateRequest, WatchRequest, request_op, response_op, watch_request,
+    LeaseKeepAliveResponse, LeaseLeasesRequest, LeaseLeasesResponse, PutRequest, PutResponse, RangeRequest,
+    RangeResponse, RequestOp, ResponseHeader, TxnRequest, TxnResponse, WatchCreateRequest, WatchRequest, request_op,
+    response_op, watch_request,
 };
 use quoin_core::proto::mvccpb;
 use quoin_runtime_sim::call::Refusal;
@@ -83,7 +84,10 @@ impl Caller {
         let request = LeaseGrantRequest { ttl, id };
         let answer: LeaseGrantResponse = self.0.ask("/etcdserverpb.Lease/LeaseGrant", &request).await?;
         if answer.id != id || !answer.error.is_empty() {
-            return Err(refusal(NO_ANSWER, &format!("lease {id} was asked for, and granted {answer:?}")));
+            return Err(refusal(
+                NO_ANSWER,
+                &format!("lease {id} was asked for, and granted {answer:?}"),
+            ));
         }
         Ok(answer.ttl)
     }

@@ -184,7 +184,8 @@ pub(super) async fn settle(shared: &Arc<Shared>, limit: Duration) {
 pub(crate) async fn end(shared: &Shared, caller: &mut Option<Caller>) -> bool {
     let everything = all(b"\0", b"\0");
     let reply = shared.ask(caller, CLIENTS + HOLDERS, &everything, (0, false)).await;
-    let Some((reply, revision)) = reply.and_then(|reply| Some((reply.revision()?, reply)).map(|(at, reply)| (reply, at)))
+    let Some((reply, revision)) =
+        reply.and_then(|reply| Some((reply.revision()?, reply)).map(|(at, reply)| (reply, at)))
     else {
         return false;
     };
@@ -312,7 +313,9 @@ async fn hold_leases(shared: Arc<Shared>, holder: u64, mut rng: Rng) {
             history.leases.len() - 1
         };
         let value = Bytes::from(format!("held {holder} {number}"));
-        shared.ask(&mut caller, holder, &Request::One(Op::Put { key, value }), (id, false)).await;
+        shared
+            .ask(&mut caller, holder, &Request::One(Op::Put { key, value }), (id, false))
+            .await;
         keep(&shared, &mut caller, (lease, id), &mut rng).await;
     }
 }

@@ -83,7 +83,10 @@ fn one_server(kind: Kind, found: usize, chosen: VecDeque<Point>, tell: &mut Tell
                 Ok(_) => missed += 1,
                 Err(trouble) => {
                     failed += 1;
-                    tell(outcome(format!("killed at {point}"), Verdict::Failed(trouble.to_string())));
+                    tell(outcome(
+                        format!("killed at {point}"),
+                        Verdict::Failed(trouble.to_string()),
+                    ));
                 }
             }
         }

@@ -76,7 +76,11 @@ async fn all(shared: &Shared, leases: &mut Vec<i64>) -> bool {
             leases.push(id);
             lease = id;
         }
-        if shared.ask(&mut caller, CLIENT, &request(number), (lease, false)).await.is_none() {
+        if shared
+            .ask(&mut caller, CLIENT, &request(number), (lease, false))
+            .await
+            .is_none()
+        {
             return false;
         }
     }
@@ -102,7 +106,10 @@ fn request(number: u64) -> Request {
         0 | 1 => Request::One(put("k")),
         2 => txn(Vec::new(), vec![put("a"), put("b"), delete("k")]),
         3 => Request::One(delete("a")),
-        4 => txn(vec![(Bytes::from(format!("new/{number}")), 0)], vec![put("c"), delete("b")]),
+        4 => txn(
+            vec![(Bytes::from(format!("new/{number}")), 0)],
+            vec![put("c"), delete("b")],
+        ),
         5 => Request::One(Op::Put {
             key: key("long"),
             value: Bytes::from(format!("{number:LONG_BYTES$}")),
@@ -124,7 +131,12 @@ impl Played {
                 key: Bytes::from_static(b"further"),
                 value: Bytes::from_static(b"further"),
             });
-            if self.shared.ask(&mut caller, CLIENT, &further, (0, false)).await.is_none() {
+            if self
+                .shared
+                .ask(&mut caller, CLIENT, &further, (0, false))
+                .await
+                .is_none()
+            {
                 return Err(Trouble::new("the server takes no further write"));
             }
             let leases = match &caller {
@@ -132,7 +144,9 @@ impl Played {
                 None => Vec::new(),
             };
             if let Some(lost) = self.leases.iter().find(|lease| !leases.contains(lease)) {
-                return Err(Trouble::new(format!("lease {lost} was granted and is not among {leases:?}")));
+                return Err(Trouble::new(format!(
+                    "lease {lost} was granted and is not among {leases:?}"
+                )));
             }
             if !clients::end(&self.shared, &mut caller).await {
                 return Err(Trouble::new("the server does not tell its last state"));

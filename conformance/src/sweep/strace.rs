@@ -63,7 +63,9 @@ impl Strace {
     fn in_dir(dir: &Path) -> Result<Self, Trouble> {
         let mut libraries: Vec<PathBuf> = Vec::new();
         for file in fetch::files_under(dir)? {
-            let is_library = file.file_name().is_some_and(|name| name.to_string_lossy().contains(".so."));
+            let is_library = file
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().contains(".so."));
             let parent = file.parent().map(Path::to_path_buf).unwrap_or_default();
             if is_library && !libraries.contains(&parent) {
                 libraries.push(parent);
@@ -77,7 +79,9 @@ impl Strace {
     }
 
     fn starts(&self) -> Result<(), Trouble> {
-        command::run(self.command().arg("-V"), b"", START_LIMIT)?.success("strace -V").map(drop)
+        command::run(self.command().arg("-V"), b"", START_LIMIT)?
+            .success("strace -V")
+            .map(drop)
     }
 
     /// strace itself, with where its libraries are.
@@ -122,13 +126,21 @@ impl Attached {
         if threads.is_empty() {
             return Err(Trouble::new(format!("process {pid} has no such threads")));
         }
-        let calls = inject.trim_start_matches("inject=").split(':').next().unwrap_or_default();
+        let calls = inject
+            .trim_start_matches("inject=")
+            .split(':')
+            .next()
+            .unwrap_or_default();
         let mut command = strace.command();
         command.args(["-qq", "-o", "/dev/null", "-e", &format!("trace={calls}"), "-e", inject]);
         for thread in &threads {
             command.args(["-p", thread]);
         }
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
         let child = child.during("starting strace")?;
         let tracer = child.id().to_string();
         let attached = Self { strace: Some(child) };
@@ -179,7 +191,11 @@ fn threads(pid: u32) -> Result<Vec<(String, String)>, Trouble> {
     let folder = format!("/proc/{pid}/task");
     let mut threads = Vec::new();
     for entry in fs::read_dir(&folder).during(format_args!("listing {folder}"))? {
-        let id = entry.during("listing threads")?.file_name().to_string_lossy().into_owned();
+        let id = entry
+            .during("listing threads")?
+            .file_name()
+            .to_string_lossy()
+            .into_owned();
         let name = fs::read_to_string(format!("{folder}/{id}/comm")).unwrap_or_default();
         threads.push((id, name.trim().to_owned()));
     }

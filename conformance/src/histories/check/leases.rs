@@ -43,7 +43,10 @@ fn one(lease: &Lease, history: &History, past: &Past) -> Result<bool, Violation>
     if !past.was_set(&lease.key) {
         return Ok(false);
     }
-    let last_sign = lease.kept.iter().map(|kept| kept.answered.map_or(kept.invoked, |(at, _)| at));
+    let last_sign = lease
+        .kept
+        .iter()
+        .map(|kept| kept.answered.map_or(kept.invoked, |(at, _)| at));
     let last_sign = last_sign.fold(granted_at, Moment::max);
     let rest = (granted as Moment + GRACE_SECONDS) * SECOND;
     let mut deadline = last_sign + rest;

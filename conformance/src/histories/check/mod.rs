@@ -120,7 +120,11 @@ pub fn tell(history: &History, violation: &Violation) -> String {
     for one in history.operations.iter().filter(is_near).take(SHOWN_LINES) {
         let (from, until) = (one.invoked, one.returned.map_or("?".to_owned(), |at| at.to_string()));
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "  {} [{from}, {until}] {:?} -> {:?}", one.client, one.request, one.reply);
+        let _ = writeln!(
+            text,
+            "  {} [{from}, {until}] {:?} -> {:?}",
+            one.client, one.request, one.reply
+        );
     }
     text.push_str("watched around it:\n");
     let events = history.watched.iter().flat_map(|response| {

@@ -19,7 +19,10 @@ pub(super) fn check(history: &History, past: &Past, claims: &Claims) -> Result<(
     match linear::check(&Kv, &operations, NODES_MAX) {
         Verdict::Linearizable { .. } => Ok(()),
         Verdict::Violation(violation) => {
-            let stuck = violation.stuck.iter().filter_map(|index| operations[*index].output.as_ref()?.revision());
+            let stuck = violation
+                .stuck
+                .iter()
+                .filter_map(|index| operations[*index].output.as_ref()?.revision());
             let revision = stuck.min();
             Err(Violation::new(RULE, revision, explain(&Kv, &operations, &violation)))
         }
@@ -41,7 +44,10 @@ fn operations(history: &History, past: &Past, claims: &Claims) -> Vec<OperationO
         }
     }
     for (operation, seen) in history.operations.iter().zip(seen_at) {
-        let known = operation.reply.clone().or_else(|| seen.and_then(|revision| happened(operation, revision)));
+        let known = operation
+            .reply
+            .clone()
+            .or_else(|| seen.and_then(|revision| happened(operation, revision)));
         let is_lost_read = known.is_none() && is_read(&operation.request);
         if operation.serializable || is_lost_read {
             continue;

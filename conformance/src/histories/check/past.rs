@@ -59,7 +59,10 @@ impl Past {
         for event in &response.events {
             let revision = event.revision;
             let fails = |rule, words: &str| {
-                let words = format!("{words}: {event:?} on stream {} after revision {before}", response.stream);
+                let words = format!(
+                    "{words}: {event:?} on stream {} after revision {before}",
+                    response.stream
+                );
                 Err(Violation::new(rule, revision, words))
             };
             if revision <= before {
@@ -79,7 +82,10 @@ impl Past {
             if revision > newest + 1 {
                 return fails("watch: none lost", &format!("nothing came of revision {}", newest + 1));
             }
-            if self.group(revision).is_some_and(|group| group.events.iter().any(|other| other.key == event.key)) {
+            if self
+                .group(revision)
+                .is_some_and(|group| group.events.iter().any(|other| other.key == event.key))
+            {
                 return fails("watch: none twice", "a revision changes a key once");
             }
             self.change(event)?;
@@ -103,7 +109,12 @@ impl Past {
             (Some(set), None) => set.version == 1 && set.create_revision == revision,
             (None, before) => before.is_some(),
         };
-        if !fits || event.set.as_ref().is_some_and(|set| set.mod_revision != revision || set.key != event.key) {
+        if !fits
+            || event
+                .set
+                .as_ref()
+                .is_some_and(|set| set.mod_revision != revision || set.key != event.key)
+        {
             let words = format!("{event:?} does not follow from {before:?}");
             return Err(Violation::new(RULE, revision, words));
         }
@@ -119,7 +130,9 @@ impl Past {
 
     /// The newest revision.
     pub(super) fn last(&self) -> i64 {
-        self.groups.last_key_value().map_or(FIRST_REVISION, |(revision, _)| *revision)
+        self.groups
+            .last_key_value()
+            .map_or(FIRST_REVISION, |(revision, _)| *revision)
     }
 
     /// What a revision changed.
@@ -155,7 +168,10 @@ impl Past {
         let Some(end) = end else {
             return self.at(key, revision).cloned().into_iter().collect();
         };
-        let keys = self.versions.range::<[u8], _>((Bound::Included(key), Bound::Unbounded)).map(|(found, _)| found);
+        let keys = self
+            .versions
+            .range::<[u8], _>((Bound::Included(key), Bound::Unbounded))
+            .map(|(found, _)| found);
         let inside = keys.take_while(|found| end == b"\0" || found.as_ref() < end);
         inside.filter_map(|found| self.at(found, revision).cloned()).collect()
     }

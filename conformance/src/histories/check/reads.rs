@@ -21,20 +21,33 @@ fn of_the_past(read: &Recorded, history: &History, past: &Past, claims: &Claims)
     let there = OpReply::Range(past.range(key, end.as_deref(), *revision));
     let fails = |words| Err(Violation::new("serializable reads are of the past", *revision, words));
     if *revision > past.last() || *reply != there {
-        return fails(format!("client {} read {reply:?}, at revision {revision} it was {there:?}", read.client));
+        return fails(format!(
+            "client {} read {reply:?}, at revision {revision} it was {there:?}",
+            read.client
+        ));
     }
-    let writer = claims.get(revision).copied().flatten().map(|index| &history.operations[index]);
+    let writer = claims
+        .get(revision)
+        .copied()
+        .flatten()
+        .map(|index| &history.operations[index]);
     if let (Some(writer), Some(returned)) = (writer, read.returned)
         && writer.invoked > returned
     {
-        return fails(format!("client {} read revision {revision} before it was asked for", read.client));
+        return fails(format!(
+            "client {} read revision {revision} before it was asked for",
+            read.client
+        ));
     }
     Ok(())
 }
 
 /// Whoever asks after a revision was seen is answered from that revision or a later one; stale reads may lag.
 fn never_back(history: &History, past: &Past) -> Result<(), Violation> {
-    let answered = history.operations.iter().filter_map(|one| Some((one.returned?, one.revision()?)));
+    let answered = history
+        .operations
+        .iter()
+        .filter_map(|one| Some((one.returned?, one.revision()?)));
     let watched = past.groups().map(|(revision, group)| (group.at, revision));
     let mut seen: Vec<(Moment, i64)> = answered.chain(watched).collect();
     seen.sort_unstable();

@@ -23,7 +23,10 @@ pub(super) fn check(history: &History, past: &Past) -> Result<Claims, Violation>
             continue;
         };
         let expected = effect(ops, past, revision);
-        let seen = past.group(revision).map(|group| changes(&group.events)).unwrap_or_default();
+        let seen = past
+            .group(revision)
+            .map(|group| changes(&group.events))
+            .unwrap_or_default();
         if seen != expected {
             let words = format!(
                 "client {} was told that {:?} is revision {revision}, which changed {seen:?} and should have changed {expected:?}",
@@ -53,8 +56,7 @@ fn claim_the_rest(history: &History, past: &Past, claims: &mut Claims) -> Result
         let is_end_of_leases = |(key, set): &Change| set.is_none() && key.starts_with(LEASE_KEYS);
         let owner = open.iter().copied().find(|index| {
             let operation = &history.operations[*index];
-            operation.invoked <= group.at
-                && branches(&operation.request).any(|ops| effect(ops, past, revision) == seen)
+            operation.invoked <= group.at && branches(&operation.request).any(|ops| effect(ops, past, revision) == seen)
         });
         if let Some(owner) = owner {
             open.remove(&owner);
