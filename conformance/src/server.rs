@@ -28,6 +28,8 @@ pub const HEALTH_LIMIT: Duration = Duration::from_secs(60);
 const HEALTH_STEP: Duration = Duration::from_millis(10);
 const ASK_LIMIT: Duration = Duration::from_secs(5);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
+/// What is written for the data directory in a wrapper: it has no name before the server is started.
+pub(crate) const DATA_DIR: &str = "{data-dir}";
 /// Below the range that outgoing connections draw their ports from.
 const FIRST_PORT: u16 = 20_000;
 const PORTS: u16 = 12_000;
@@ -150,7 +152,13 @@ impl Server {
             .open(self.log_path())
             .during(format_args!("opening {}", self.log_path().display()))?;
         let errors = log.try_clone().during("sharing the log")?;
-        let mut line = self.launch.wrapper.iter().map(OsString::as_os_str);
+        let data_dir = self.data_dir().to_string_lossy().into_owned();
+        let wrapper = self
+            .launch
+            .wrapper
+            .iter()
+            .map(|word| word.to_string_lossy().replace(DATA_DIR, &data_dir));
+        let mut line = wrapper;
         let mut command = match line.next() {
             Some(wrapper) => Command::new(wrapper),
             None => Command::new(&self.launch.program),

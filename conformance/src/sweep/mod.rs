@@ -4,8 +4,8 @@
 //! each: strace kills the process as it enters the call, the server is started anew without strace, and every write that
 //! was acknowledged has to be there, at its revision ([`strike`]).
 //!
-//! strace counts the calls of each thread for itself, and kills at the first thread that comes to the number. So a point is
-//! a call's name and a number, and the points are the moments at which some thread is the first to come that far.
+//! strace counts the calls of each thread for itself, of those about one file if it is told to, and kills at the first thread
+//! that comes to the number. So a point is a call, a file and a number: hardly ever do two threads write to one file.
 
 mod plan;
 mod series;

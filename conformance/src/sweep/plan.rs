@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::series;
 use super::strace::Strace;
 use crate::binaries::Kind;
-use crate::server::{HEALTH_LIMIT, Launch};
+use crate::server::{DATA_DIR, HEALTH_LIMIT, Launch};
 use crate::trouble::{During as _, Trouble};
 use crate::{paths, wait};
 
@@ -19,25 +19,29 @@ const CALLS: &str = "write,writev,pwrite64,pwritev,pwritev2,fsync,fdatasync,sync
                      truncate,ftruncate,fallocate,unlink,unlinkat";
 /// So that within the series the log is cut, the table written out, and old files removed.
 const FLAGS: [&str; 1] = ["--snapshot-count=25"];
+/// What the names of files for the time being contain.
+const RANDOM_NAME: &str = ".tmp";
 /// `/health` is asked this often.
 pub(super) const STEP: Duration = Duration::from_millis(5);
 /// What is written behind is written by then.
 const REST: Duration = Duration::from_millis(300);
 
-/// The moment when some thread is the first to make a call for the n-th time.
+/// The moment when some thread is the first to make a call about a file for the n-th time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Point {
     /// The call.
     pub call: String,
+    /// The file in the data directory that it is about, of two the second; nothing where its name is another in every run,
+    /// and the call is counted over all files.
+    pub file: Option<String>,
     /// For the how manieth time.
     pub nth: usize,
-    /// The file it was about when there was no kill.
-    pub file: String,
 }
 
 impl fmt::Display for Point {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{} number {} ({})", self.call, self.nth, self.file)
+        let file = self.file.as_deref().unwrap_or("any file");
+        write!(out, "{} number {} on {file}", self.call, self.nth)
     }
 }
 
@@ -72,6 +76,10 @@ pub(super) fn launch(kind: Kind, trace: &Path, point: Option<&Point>) -> Result<
             let (call, nth) = (&point.call, point.nth);
             args.extend([format!("trace={call}").into(), "-e".into()]);
             args.push(format!("inject={call}:signal=SIGKILL:when={nth}").into());
+            if let Some(file) = &point.file {
+                // strace counts only calls about this file then.
+                args.extend(["-P".into(), format!("{DATA_DIR}/{file}").into()]);
+            }
         }
     }
     args.extend(["-o".into(), trace.into()]);
@@ -82,38 +90,46 @@ pub(super) fn launch(kind: Kind, trace: &Path, point: Option<&Point>) -> Result<
 
 /// The points in what strace wrote that are about files in a folder.
 fn points(trace: &str, data: &str) -> Vec<Point> {
-    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    let mut furthest: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut counts: BTreeMap<(&str, &str, Option<&str>), usize> = BTreeMap::new();
+    let mut furthest: BTreeMap<(&str, Option<&str>), usize> = BTreeMap::new();
     let mut points = Vec::new();
     for line in trace.lines() {
-        let Some((thread, rest)) = line.split_once(char::is_whitespace) else {
+        let Some((thread, call, arguments)) = entered(line) else {
             continue;
         };
-        // Neither the second half of a call that was interrupted by another thread's line, nor signals and exits.
-        let Some((call, arguments)) = rest.trim_start().split_once('(') else {
-            continue;
-        };
-        if !call.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-            continue;
-        }
-        let count = counts.entry((thread, call)).or_default();
-        *count += 1;
-        let nth = *count;
-        let furthest = furthest.entry(call).or_default();
-        if nth <= *furthest {
-            continue;
-        }
-        *furthest = nth;
-        if let Some((_, inside)) = arguments.split_once(data) {
+        let file = arguments.rsplit_once(data).map(|(_, inside)| {
             let file = inside.split(['>', '"']).next().unwrap_or_default();
-            points.push(Point {
-                call: call.to_owned(),
-                nth,
-                file: file.trim_start_matches('/').to_owned(),
-            });
+            file.trim_start_matches('/')
+        });
+        // Each call is counted for its file, and for any file.
+        for of in [file, None] {
+            let count = counts.entry((thread, call, of)).or_default();
+            *count += 1;
+            let furthest = furthest.entry((call, of)).or_default();
+            let is_first = *count > *furthest;
+            *furthest = (*furthest).max(*count);
+            if is_first && file.is_some_and(|file| file.contains(RANDOM_NAME) == of.is_none()) {
+                points.push(Point {
+                    call: call.to_owned(),
+                    file: of.map(str::to_owned),
+                    nth: *count,
+                });
+            }
+            if of.is_none() {
+                break;
+            }
         }
     }
     points
+}
+
+/// The thread, the call and the arguments, of a line that tells of a call's beginning: neither the second half of one that
+/// was interrupted by another thread's line, nor signals and exits.
+fn entered(line: &str) -> Option<(&str, &str, &str)> {
+    let (thread, rest) = line.split_once(char::is_whitespace)?;
+    let (call, arguments) = rest.trim_start().split_once('(')?;
+    let is_name = call.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    is_name.then_some((thread, call, arguments))
 }
 
 #[cfg(test)]
@@ -128,19 +144,22 @@ mod tests {
 8 write(6</run/data/b>, \"\"..., 9 <unfinished ...>
 7 fsync(5</run/data/a>) = 0
 8 <... write resumed>) = 9
-8 write(6</run/data/b>, \"\"..., 9) = 9
-8 write(6</run/data/b>, \"\"..., 9) = 9
-8 renameat(AT_FDCWD</run>, \"/run/data/b\", AT_FDCWD</run>, \"/run/data/c\") = 0
+8 write(5</run/data/a>, \"\"..., 9) = 9
+8 write(5</run/data/a>, \"\"..., 9) = 9
+8 write(9</run/data/.tmpXYZ>, \"\"..., 9) = 9
+8 renameat(AT_FDCWD</run>, \"/run/data/.tmpXYZ\", AT_FDCWD</run>, \"/run/data/c\") = 0
 7 +++ killed by SIGKILL +++
 ";
         let shown: Vec<String> = points(trace, "/run/data").iter().map(Point::to_string).collect();
         assert_eq!(
             shown,
             [
-                "write number 2 (a)",
-                "fsync number 1 (a)",
-                "write number 3 (b)",
-                "renameat number 1 (b)"
+                "write number 1 on a",
+                "write number 1 on b",
+                "fsync number 1 on a",
+                "write number 2 on a",
+                "write number 4 on any file",
+                "renameat number 1 on c"
             ]
         );
     }
