@@ -30,6 +30,12 @@ fn a_history_with_kills_is_linearizable_on_smol() {
     play(Kind::QuoinSmol, Nemesis::Kill);
 }
 
+/// The rules are etcd's: it keeps them itself.
+#[test]
+fn a_history_with_kills_is_linearizable_on_a_real_etcd() {
+    play(Kind::Etcd, Nemesis::Kill);
+}
+
 #[test]
 fn a_history_with_stops_is_linearizable() {
     play(Kind::QuoinTokio, Nemesis::Stop);

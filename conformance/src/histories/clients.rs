@@ -358,6 +358,9 @@ pub(crate) async fn watch(shared: Arc<Shared>, mut rng: Rng) {
             continue;
         };
         let Ok(mut exchange) = caller.watch(last + 1).await else {
+            if is_over(&shared, last, &mut deadline) {
+                return;
+            }
             sleep(RETRY).await;
             continue;
         };

@@ -23,6 +23,8 @@ const LOG_HAS_ROOM_ONCE_IN: u64 = 3;
 const FULL: &str = "inject=write,writev,pwrite64,pwritev,pwritev2,fallocate:error=ENOSPC";
 /// What was under way when the disk became full may still be acknowledged.
 const UNDER_WAY: Moment = 200_000;
+/// Once in so many a server that was killed is killed again while it starts.
+const KILLED_STARTING_ONCE_IN: u64 = 3;
 /// Who halts says why by then.
 const HALT_LIMIT: Duration = Duration::from_secs(5);
 
@@ -81,6 +83,11 @@ impl Nemesis {
 fn kill(server: &mut Server, rng: &mut Rng) -> Result<(), Trouble> {
     server.kill()?;
     wait::pause(Duration::from_millis(rng.below(150)));
+    if rng.once_in(KILLED_STARTING_ONCE_IN) {
+        server.spawn()?;
+        wait::pause(Duration::from_millis(rng.below(250)));
+        server.kill()?;
+    }
     server.restart()
 }
 

@@ -92,7 +92,7 @@ fn one_server(kind: Kind, found: usize, chosen: VecDeque<Point>, tell: &mut Tell
         }
     });
     let died: usize = hit.values().sum();
-    let mut scenario = format!("killed at {died} of {count} points of its first {found} calls:");
+    let mut scenario = format!("a kill at each of its first {found} calls: {died} of {count} points hit:");
     for (call, times) in &hit {
         // Writing to a string cannot fail.
         let _ = write!(scenario, " {call} {times}");

@@ -66,3 +66,27 @@ fn start_again(server: &mut Server) -> Result<(), Trouble> {
     server.spawn()?;
     server.wait_healthy(HEALTH_LIMIT, STEP)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::Launch;
+
+    #[test]
+    fn a_server_that_lost_what_it_acknowledged_is_found() {
+        let mut server = Launch::of(Kind::QuoinTokio)
+            .and_then(Launch::start)
+            .expect("a healthy server");
+        let played = series::play(server.address()).expect("a client");
+        assert!(played.is_whole);
+        server.kill().expect("it was running");
+        fs::remove_dir_all(server.data_dir()).expect("it had a data directory");
+        start_again(&mut server).expect("a server that knows nothing");
+        let lost_lease = played.finish().expect_err("leases are lost").to_string();
+        assert!(lost_lease.contains("was granted and is not among"), "{lost_lease}");
+
+        let history = std::mem::take(&mut *played.shared.history());
+        let violation = check::all(&history).expect_err("writes are lost");
+        assert_eq!(violation.rule, "no acknowledged write lost");
+    }
+}
