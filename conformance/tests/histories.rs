@@ -58,10 +58,13 @@ fn many_rounds_of_everything() {
     let rounds = rng::number_from_env("QUOIN_HISTORY_ROUNDS").unwrap_or(FULL_ROUNDS);
     let mut failed = 0;
     let kinds = [Kind::QuoinTokio, Kind::QuoinSmol];
-    run(&kinds, rounds, seed, &mut |outcome| {
+    let figures = run(&kinds, rounds, seed, &mut |outcome| {
         println!("{}: {}: {:?}", outcome.server.name(), outcome.scenario, outcome.verdict);
         failed += usize::from(outcome.verdict != Verdict::Passed);
     })
     .expect("servers that can be disturbed");
+    for figures in figures {
+        println!("{figures}");
+    }
     assert_eq!(failed, 0);
 }

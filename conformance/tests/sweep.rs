@@ -9,11 +9,14 @@ const POINTS: u64 = 25;
 
 fn play(kinds: &[Kind], points: u64) {
     let mut failed = 0;
-    sweep::run(kinds, points as usize, &mut |outcome| {
+    let figures = sweep::run(kinds, points as usize, &mut |outcome| {
         println!("{}: {}: {:?}", outcome.server.name(), outcome.scenario, outcome.verdict);
         failed += usize::from(outcome.verdict != Verdict::Passed);
     })
     .expect("a server under strace");
+    for figures in figures {
+        println!("{figures}");
+    }
     assert_eq!(failed, 0);
 }
 

@@ -12,4 +12,4 @@ mod round;
 
 pub use check::Summary;
 pub use nemesis::Nemesis;
-pub use round::{round, run};
+pub use round::{Figures, round, run};

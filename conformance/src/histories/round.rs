@@ -1,6 +1,6 @@
 //! Rounds: a fresh server, clients, one disturbance, and the judgement.
 
-use std::thread;
+use std::{fmt, thread};
 
 use super::check::{self, Summary};
 use super::clients::{self, Shared};
@@ -14,40 +14,64 @@ use crate::trouble::{During as _, Trouble};
 /// A history with fewer acknowledged requests says nothing.
 const ACKNOWLEDGED_MIN: usize = 100;
 
+/// What the rounds of one disturbance on one server consisted of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figures {
+    /// The server.
+    pub kind: Kind,
+    /// The disturbance.
+    pub nemesis: Nemesis,
+    /// Rounds that were well.
+    pub rounds: u64,
+    /// All their histories together.
+    pub total: Summary,
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (server, nemesis) = (self.kind.name(), self.nemesis.name());
+        write!(out, "{server}, {nemesis}: {} rounds, {}", self.rounds, self.total)
+    }
+}
+
 /// Plays `rounds` rounds of every disturbance on every server, and tells one outcome for each pair.
 ///
 /// # Errors
 /// When a server cannot be started or disturbed at all; a broken promise is an outcome.
-pub fn run(kinds: &[Kind], rounds: u64, seed: u64, tell: &mut Tell<'_>) -> Result<(), Trouble> {
+pub fn run(kinds: &[Kind], rounds: u64, seed: u64, tell: &mut Tell<'_>) -> Result<Vec<Figures>, Trouble> {
+    let mut all = Vec::new();
     for kind in kinds {
         for nemesis in Nemesis::ALL {
-            let outcome = play(*kind, nemesis, rounds, seed)?;
-            tell(outcome);
+            let (figures, verdict) = play(*kind, nemesis, rounds, seed)?;
+            tell(Outcome {
+                suite: "histories",
+                client: String::new(),
+                method: String::new(),
+                scenario: nemesis.name().to_owned(),
+                server: *kind,
+                verdict,
+            });
+            all.push(figures);
         }
     }
-    Ok(())
+    Ok(all)
 }
 
-fn play(kind: Kind, nemesis: Nemesis, rounds: u64, seed: u64) -> Result<Outcome, Trouble> {
-    let mut total = Summary::default();
-    let mut verdict = Verdict::Passed;
-    for number in 0..rounds {
-        match round(kind, nemesis, seed + number)? {
-            Ok(summary) => total.add(summary),
-            Err(words) => {
-                verdict = Verdict::Failed(format!("round {number}, seed {}: {words}", seed + number));
-                break;
-            }
+fn play(kind: Kind, nemesis: Nemesis, rounds: u64, seed: u64) -> Result<(Figures, Verdict), Trouble> {
+    let mut figures = Figures {
+        kind,
+        nemesis,
+        rounds: 0,
+        total: Summary::default(),
+    };
+    for seed in seed..seed + rounds {
+        match round(kind, nemesis, seed)? {
+            Ok(summary) => figures.total.add(summary),
+            Err(words) => return Ok((figures, Verdict::Failed(format!("seed {seed}: {words}")))),
         }
+        figures.rounds += 1;
     }
-    Ok(Outcome {
-        suite: "histories",
-        client: String::new(),
-        method: String::new(),
-        scenario: format!("{}: {rounds} rounds from seed {seed}: {total}", nemesis.name()),
-        server: kind,
-        verdict,
-    })
+    Ok((figures, Verdict::Passed))
 }
 
 /// Plays one round: what the history consists of, or the promise it breaks, in words.

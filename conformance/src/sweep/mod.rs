@@ -13,7 +13,7 @@ pub mod strace;
 mod strike;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt::Write as _;
+use std::fmt;
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 
@@ -31,38 +31,86 @@ const WORKERS: usize = 2;
 /// Threads race, so that a number may not be reached in a run; more than so many in a hundred would be another cause.
 const MISSED_MAX_PERCENT: usize = 5;
 
+/// What came of the points of one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Figures {
+    /// The server.
+    pub kind: Kind,
+    /// Points that were tried.
+    pub tried: usize,
+    /// Where the process was killed and nothing was lost: how often, by call.
+    pub hit: BTreeMap<String, usize>,
+    /// Points that the run did not come to.
+    pub missed: Vec<Point>,
+    /// Points at which something was lost.
+    pub failed: usize,
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let died: usize = self.hit.values().sum();
+        write!(out, "{}: {died} of {} points hit", self.kind.name(), self.tried)?;
+        for (call, times) in &self.hit {
+            write!(out, ", {times} {call}")?;
+        }
+        for point in &self.missed {
+            write!(out, "; not reached: {point}")?;
+        }
+        Ok(())
+    }
+}
+
 /// Kills every server at `points` points spread over its first [`FIRST`], and tells one outcome for each server and one
 /// more for each point that something was lost at.
 ///
 /// # Errors
 /// When a server or strace cannot be started at all.
-pub fn run(kinds: &[Kind], points: usize, tell: &mut Tell<'_>) -> Result<(), Trouble> {
+pub fn run(kinds: &[Kind], points: usize, tell: &mut Tell<'_>) -> Result<Vec<Figures>, Trouble> {
+    let mut all = Vec::new();
     for kind in kinds {
         let mut planned = plan(*kind)?;
         planned.truncate(FIRST);
-        let found = planned.len();
-        let chosen: VecDeque<Point> = (0..points.min(found))
-            .map(|at| planned[at * found / points.min(found)].clone())
-            .collect();
-        one_server(*kind, found, chosen, tell);
+        let (found, wanted) = (planned.len(), points.min(planned.len()));
+        let chosen = (0..wanted).map(|at| planned[at * found / wanted].clone()).collect();
+        let figures = one_server(*kind, chosen, tell);
+        let tried = figures.tried;
+        let verdict = if figures.failed > 0 {
+            let failed = figures.failed;
+            Verdict::Failed(format!(
+                "{failed} of {tried} runs lost something or did not start again"
+            ))
+        } else if figures.missed.len() * 100 > tried * MISSED_MAX_PERCENT || tried == 0 {
+            Verdict::Failed(format!("too few points were reached: {figures}"))
+        } else {
+            Verdict::Passed
+        };
+        tell(outcome(*kind, "kills at calls that touch the disk".to_owned(), verdict));
+        all.push(figures);
     }
-    Ok(())
+    Ok(all)
 }
 
-fn one_server(kind: Kind, found: usize, chosen: VecDeque<Point>, tell: &mut Tell<'_>) {
-    let count = chosen.len();
-    let outcome = |scenario, verdict| Outcome {
+fn outcome(kind: Kind, scenario: String, verdict: Verdict) -> Outcome {
+    Outcome {
         suite: "crash points",
         client: String::new(),
         method: String::new(),
         scenario,
         server: kind,
         verdict,
+    }
+}
+
+fn one_server(kind: Kind, chosen: VecDeque<Point>, tell: &mut Tell<'_>) -> Figures {
+    let mut figures = Figures {
+        kind,
+        tried: chosen.len(),
+        hit: BTreeMap::new(),
+        missed: Vec::new(),
+        failed: 0,
     };
     let queue = Mutex::new(chosen);
     let (sender, receiver) = mpsc::sync_channel(WORKERS);
-    let mut hit: BTreeMap<String, usize> = BTreeMap::new();
-    let (mut missed, mut failed) = (0, 0);
     thread::scope(|scope| {
         for _ in 0..WORKERS {
             let (queue, sender) = (&queue, sender.clone());
@@ -79,30 +127,18 @@ fn one_server(kind: Kind, found: usize, chosen: VecDeque<Point>, tell: &mut Tell
         drop(sender);
         for (point, struck) in receiver {
             match struck {
-                Ok(struck) if struck.hit => *hit.entry(point.call.clone()).or_default() += 1,
-                Ok(_) => missed += 1,
+                Ok(struck) if struck.hit => *figures.hit.entry(point.call).or_default() += 1,
+                Ok(_) => figures.missed.push(point),
                 Err(trouble) => {
-                    failed += 1;
+                    figures.failed += 1;
                     tell(outcome(
-                        format!("killed at {point}"),
+                        kind,
+                        format!("a kill at {point}"),
                         Verdict::Failed(trouble.to_string()),
                     ));
                 }
             }
         }
     });
-    let died: usize = hit.values().sum();
-    let mut scenario = format!("a kill at each of its first {found} calls: {died} of {count} points hit:");
-    for (call, times) in &hit {
-        // Writing to a string cannot fail.
-        let _ = write!(scenario, " {call} {times}");
-    }
-    let verdict = if failed > 0 {
-        Verdict::Failed(format!("{failed} runs lost something or did not start again"))
-    } else if missed * 100 > count * MISSED_MAX_PERCENT || count == 0 {
-        Verdict::Failed(format!("{missed} of {count} points were not reached"))
-    } else {
-        Verdict::Passed
-    };
-    tell(outcome(scenario, verdict));
+    figures
 }

@@ -31,8 +31,7 @@ const REST: Duration = Duration::from_millis(300);
 pub struct Point {
     /// The call.
     pub call: String,
-    /// The file in the data directory that it is about, of two the second; nothing where its name is another in every run,
-    /// and the call is counted over all files.
+    /// The file in the data directory that it is about, of two the second; nothing where the call is counted over all files.
     pub file: Option<String>,
     /// For the how manieth time.
     pub nth: usize,
@@ -108,7 +107,7 @@ fn points(trace: &str, data: &str) -> Vec<Point> {
             let furthest = furthest.entry((call, of)).or_default();
             let is_first = *count > *furthest;
             *furthest = (*furthest).max(*count);
-            if is_first && file.is_some_and(|file| file.contains(RANDOM_NAME) == of.is_none()) {
+            if is_first && file.is_some_and(|file| is_for_all_files(call, file) == of.is_none()) {
                 points.push(Point {
                     call: call.to_owned(),
                     file: of.map(str::to_owned),
@@ -121,6 +120,12 @@ fn points(trace: &str, data: &str) -> Vec<Point> {
         }
     }
     points
+}
+
+/// Whether a call is counted over all files: its file has another name in every run, or strace does not look at the second of
+/// two names.
+fn is_for_all_files(call: &str, file: &str) -> bool {
+    call == "rename" || file.contains(RANDOM_NAME)
 }
 
 /// The thread, the call and the arguments, of a line that tells of a call's beginning: neither the second half of one that
