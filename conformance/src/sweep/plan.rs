@@ -77,7 +77,9 @@ pub(super) fn launch(kind: Kind, trace: &Path, point: Option<&Point>) -> Result<
             args.push(format!("inject={call}:signal=SIGKILL:when={nth}").into());
             if let Some(file) = &point.file {
                 // strace counts only calls about this file then.
-                args.extend(["-P".into(), format!("{DATA_DIR}/{file}").into()]);
+                let path = format!("{DATA_DIR}/{file}");
+                // The data directory itself has no slash behind it.
+                args.extend(["-P".into(), path.trim_end_matches('/').into()]);
             }
         }
     }
