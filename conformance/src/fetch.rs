@@ -135,13 +135,40 @@ fn source_line(mirror: &str, suite: &str) -> String {
     format!("deb {signed}{mirror} {suite} main\n")
 }
 
+/// Fetches Debian packages, of the machine's own release if that has them, and unpacks them at `kept`.
+pub(crate) fn unpacked(packages: &[&str], kept: &Path) -> Result<(), Trouble> {
+    let about = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let own = about.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    let mut tried = Vec::new();
+    for suite in own.into_iter().chain(SUITES) {
+        for mirror in mirrors()? {
+            let place = paths::fresh("fetch")?;
+            let fetched = packages_into(&place, &source_line(&mirror, suite), packages);
+            let moved = fetched.and_then(|()| {
+                fs::rename(place.join("unpacked"), kept).during(format_args!("keeping {}", kept.display()))
+            });
+            let _ = fs::remove_dir_all(&place);
+            match moved {
+                Ok(()) => return Ok(()),
+                Err(trouble) => tried.push(format!("- suite {suite}: {trouble}")),
+            }
+        }
+    }
+    let (packages, tried) = (packages.join(", "), tried.join("\n"));
+    Err(Trouble::new(format!("{packages} cannot be fetched. Tried:\n{tried}")))
+}
+
 fn from_apt(place: &Path, source: &str) -> Result<(), Trouble> {
+    packages_into(place, source, &["etcd-server", "etcd-client"])
+}
+
+fn packages_into(place: &Path, source: &str, packages: &[&str]) -> Result<(), Trouble> {
     for dir in ["lists/partial", "cache/archives/partial"] {
         fs::create_dir_all(place.join(dir)).during("making apt's folders")?;
     }
     fs::write(place.join("sources.list"), source).during("writing apt's source")?;
     apt(place, &["update"])?;
-    apt(place, &["download", "etcd-server", "etcd-client"])?;
+    apt(place, &[&["download"], packages].concat())?;
     for package in files_under(place)?
         .iter()
         .filter(|path| path.extension().is_some_and(|end| end == "deb"))
@@ -238,7 +265,7 @@ fn in_dir(dir: &Path) -> Etcd {
     }
 }
 
-fn files_under(dir: &Path) -> Result<Vec<PathBuf>, Trouble> {
+pub(crate) fn files_under(dir: &Path) -> Result<Vec<PathBuf>, Trouble> {
     let mut files = Vec::new();
     let mut dirs = vec![dir.to_path_buf()];
     while let Some(dir) = dirs.pop() {

@@ -1,14 +1,16 @@
 //! Real etcd clients and a real etcd beside ours: everything the suites share.
 //!
 //! [`fetch`] brings a real etcd, [`binaries`] builds ours, [`server`] runs either on loopback, [`script`] and [`scene`] play
-//! etcdctl scripts, [`golden`] compares what was seen with what is written down. Nothing here knows which server it talks to,
-//! beyond its name: that is the point. The suites themselves are in `tests/`, what they expect in `scripts/`.
+//! etcdctl scripts, [`golden`] compares what was seen with what is written down, [`histories`] and [`sweep`] disturb and kill
+//! servers and judge what clients saw. Nothing here knows which server it talks to, beyond its name: that is the point. The
+//! suites themselves are in `tests/`, what they expect in `scripts/`.
 
 pub mod binaries;
 pub mod command;
 pub mod diff;
 pub mod fetch;
 pub mod golden;
+pub mod histories;
 pub mod normalise;
 pub mod outcome;
 pub mod paths;
@@ -17,6 +19,7 @@ pub mod rng;
 pub mod scene;
 pub mod script;
 pub mod server;
+pub mod sweep;
 pub mod trouble;
 pub mod usage;
 pub mod wait;

@@ -4,6 +4,7 @@
 //! folder removed, unless the test is failing: then the folder stays, with the log in it.
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
     io::{self, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
@@ -27,6 +28,8 @@ pub const HEALTH_LIMIT: Duration = Duration::from_secs(60);
 const HEALTH_STEP: Duration = Duration::from_millis(10);
 const ASK_LIMIT: Duration = Duration::from_secs(5);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
+/// What is written for the data directory in a wrapper: it has no name before the server is started.
+pub(crate) const DATA_DIR: &str = "{data-dir}";
 /// Below the range that outgoing connections draw their ports from.
 const FIRST_PORT: u16 = 20_000;
 const PORTS: u16 = 12_000;
@@ -40,6 +43,8 @@ pub struct Launch {
     name: String,
     program: PathBuf,
     flags: Vec<String>,
+    /// What stands before the program on the command line; it must become the program, as `strace -D` does.
+    wrapper: Vec<OsString>,
 }
 
 /// A server process and its folder.
@@ -72,7 +77,15 @@ impl Launch {
             name: name.into(),
             program,
             flags: Vec::new(),
+            wrapper: Vec::new(),
         }
+    }
+
+    /// Starts the program through another that becomes it in the same process, as `strace -D ...` does.
+    #[must_use]
+    pub fn under(mut self, wrapper: Vec<OsString>) -> Self {
+        self.wrapper = wrapper;
+        self
     }
 
     /// Its program.
@@ -134,6 +147,11 @@ impl Server {
         self.wait_healthy(HEALTH_LIMIT, HEALTH_STEP)
     }
 
+    /// The next start is of the program itself, whatever it was started under before.
+    pub fn unwrap_program(&mut self) {
+        self.launch.wrapper.clear();
+    }
+
     /// Starts the stopped process again without waiting.
     ///
     /// # Errors
@@ -145,7 +163,20 @@ impl Server {
             .open(self.log_path())
             .during(format_args!("opening {}", self.log_path().display()))?;
         let errors = log.try_clone().during("sharing the log")?;
-        let mut command = Command::new(&self.launch.program);
+        let data_dir = self.data_dir().to_string_lossy().into_owned();
+        let wrapper = self
+            .launch
+            .wrapper
+            .iter()
+            .map(|word| word.to_string_lossy().replace(DATA_DIR, &data_dir));
+        let mut line = wrapper;
+        let mut command = match line.next() {
+            Some(wrapper) => Command::new(wrapper),
+            None => Command::new(&self.launch.program),
+        };
+        if !self.launch.wrapper.is_empty() {
+            command.args(line).arg(&self.launch.program);
+        }
         // Settings of the person who runs the tests must not reach the server.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ETCD")) {
             command.env_remove(name);

@@ -18,7 +18,7 @@ mod requests;
 mod shrink;
 mod step;
 mod watching;
-mod wire;
+pub(crate) mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::trouble::{During as _, Trouble};
 
 /// The code in refusals that no server sent: the connection broke, or nothing came.
-pub(super) const NO_ANSWER: i32 = -1;
+pub(crate) const NO_ANSWER: i32 = -1;
 /// Whoever does not answer for so long will not.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// No answer here is so big that it would have to wait for credit.
@@ -23,7 +23,7 @@ const WINDOW_BYTES: u32 = 64 << 20;
 const FRAME_BYTES: usize = 5;
 
 /// A connection.
-pub(super) struct Wire {
+pub(crate) struct Wire {
     requests: SendRequest<Bytes>,
     authority: String,
     /// Drives the connection, and ends it when dropped.
@@ -31,7 +31,7 @@ pub(super) struct Wire {
 }
 
 /// A call under way.
-pub(super) struct Exchange {
+pub(crate) struct Exchange {
     response: Option<ResponseFuture>,
     receiving: Option<RecvStream>,
     sending: SendStream<Bytes>,
@@ -41,7 +41,7 @@ pub(super) struct Exchange {
 }
 
 impl Wire {
-    pub(super) async fn connect(address: std::net::SocketAddr) -> Result<Self, Trouble> {
+    pub(crate) async fn connect(address: std::net::SocketAddr) -> Result<Self, Trouble> {
         let stream = TcpStream::connect(address).await.during("connecting")?;
         stream.set_nodelay(true).during("connecting")?;
         let mut builder = h2::client::Builder::new();
@@ -63,7 +63,7 @@ impl Wire {
     }
 
     /// Sends the first message of a call, and says that it is the last if `ends`.
-    pub(super) async fn call(&self, path: &str, message: &impl Message, ends: bool) -> Result<Exchange, Refusal> {
+    pub(crate) async fn call(&self, path: &str, message: &impl Message, ends: bool) -> Result<Exchange, Refusal> {
         let request = Request::post(format!("http://{}{path}", self.authority))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
@@ -84,21 +84,21 @@ impl Wire {
     }
 
     /// Sends a request and waits for its only answer.
-    pub(super) async fn ask<M: Message + Default>(&self, path: &str, message: &impl Message) -> Result<M, Refusal> {
+    pub(crate) async fn ask<M: Message + Default>(&self, path: &str, message: &impl Message) -> Result<M, Refusal> {
         decoded(self.call(path, message, true).await?.only().await?)
     }
 }
 
 impl Exchange {
     /// Sends one more message.
-    pub(super) fn send(&mut self, message: &impl Message) -> Result<(), Refusal> {
+    pub(crate) fn send(&mut self, message: &impl Message) -> Result<(), Refusal> {
         self.sending
             .send_data(framed(message), false)
             .map_err(|error| broken(&error))
     }
 
     /// The next message; nothing if the server ended the call well.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
         match tokio::time::timeout(ANSWER_LIMIT, self.receive()).await {
             Ok(received) => received,
             Err(_) => Err(refusal(NO_ANSWER, "no answer came")),
@@ -106,7 +106,7 @@ impl Exchange {
     }
 
     /// The only message there is.
-    pub(super) async fn only(mut self) -> Result<Bytes, Refusal> {
+    pub(crate) async fn only(mut self) -> Result<Bytes, Refusal> {
         let message = self.next().await?;
         match (message, self.next().await?) {
             (Some(message), None) => Ok(message),
@@ -116,7 +116,7 @@ impl Exchange {
     }
 
     /// The next message, however long it takes.
-    pub(super) async fn receive(&mut self) -> Result<Option<Bytes>, Refusal> {
+    pub(crate) async fn receive(&mut self) -> Result<Option<Bytes>, Refusal> {
         // Whoever waits may stop waiting at any point and come back: nothing is taken before it is there.
         if let Some(response) = &mut self.response {
             let response = response.await.map_err(|error| broken(&error))?;
@@ -169,7 +169,7 @@ impl Exchange {
 }
 
 /// A message of a type. Whatever the type does not know would go unseen, so there must be nothing of the kind.
-pub(super) fn decoded<M: Message + Default>(bytes: Bytes) -> Result<M, Refusal> {
+pub(crate) fn decoded<M: Message + Default>(bytes: Bytes) -> Result<M, Refusal> {
     let length = bytes.len();
     let message = M::decode(bytes).map_err(|error| refusal(NO_ANSWER, &format!("cannot be read: {error}")))?;
     if message.encoded_len() != length {
@@ -218,7 +218,7 @@ fn percent_decoded(text: &[u8]) -> String {
     String::from_utf8_lossy(&plain).into_owned()
 }
 
-pub(super) fn refusal(code: i32, message: &str) -> Refusal {
+pub(crate) fn refusal(code: i32, message: &str) -> Refusal {
     Refusal {
         code,
         message: message.to_owned(),

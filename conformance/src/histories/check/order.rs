@@ -1,0 +1,114 @@
+//! One order of all requests: what the simulator's black-box checker says, told what the watch knows.
+
+use quoin_runtime_sim::linear::kv::{Kv, Op, OpReply, Reply, Request};
+use quoin_runtime_sim::linear::{self, Operation, OperationOf, Verdict, explain};
+
+use super::past::Group;
+use super::writes::Claims;
+use super::{Past, Violation};
+use crate::histories::record::{History, Recorded};
+
+const RULE: &str = "linearizable";
+/// Steps of the search. A history of some thousand requests takes about one each.
+const NODES_MAX: u64 = 2_000_000;
+/// The client that leases end by.
+const NOBODY: u64 = u64::MAX;
+
+pub(super) fn check(history: &History, past: &Past, claims: &Claims) -> Result<(), Violation> {
+    let operations = operations(history, past, claims);
+    match linear::check(&Kv, &operations, NODES_MAX) {
+        Verdict::Linearizable { .. } => Ok(()),
+        Verdict::Violation(violation) => {
+            let stuck = violation
+                .stuck
+                .iter()
+                .filter_map(|index| operations[*index].output.as_ref()?.revision());
+            let revision = stuck.min();
+            Err(Violation::new(RULE, revision, explain(&Kv, &operations, &violation)))
+        }
+        Verdict::GaveUp { nodes } => {
+            let words = format!("undecided after {nodes} steps over {} requests", operations.len());
+            Err(Violation::new(RULE, None, words))
+        }
+    }
+}
+
+fn operations(history: &History, past: &Past, claims: &Claims) -> Vec<OperationOf<Kv>> {
+    let mut operations = Vec::new();
+    let mut seen_at = vec![None; history.operations.len()];
+    for (revision, owner) in claims {
+        match (owner, past.group(*revision)) {
+            (Some(owner), _) => seen_at[*owner] = Some(*revision),
+            (None, Some(group)) => operations.push(end_of_leases(*revision, group)),
+            (None, None) => {}
+        }
+    }
+    for (operation, seen) in history.operations.iter().zip(seen_at) {
+        let known = operation
+            .reply
+            .clone()
+            .or_else(|| seen.and_then(|revision| happened(operation, revision)));
+        let is_lost_read = known.is_none() && is_read(&operation.request);
+        if operation.serializable || is_lost_read {
+            continue;
+        }
+        operations.push(Operation {
+            client: operation.client,
+            invoked: operation.invoked,
+            returned: operation.returned,
+            input: operation.request.clone(),
+            output: known,
+        });
+    }
+    operations
+}
+
+/// What a request without an answer must have been answered, where that is plain from the revision it had.
+fn happened(operation: &Recorded, revision: i64) -> Option<Reply> {
+    match &operation.request {
+        Request::One(Op::Put { .. }) => Some(Reply::One {
+            revision,
+            reply: OpReply::Put,
+        }),
+        // Only the branch that writes can have had a revision.
+        Request::Txn { success, failure, .. } if failure.iter().all(is_range) => {
+            let is_put = |op: &Op| matches!(op, Op::Put { .. });
+            success.iter().all(is_put).then(|| Reply::Txn {
+                revision,
+                succeeded: true,
+                replies: vec![OpReply::Put; success.len()],
+            })
+        }
+        Request::Compact { .. } | Request::One(_) | Request::Txn { .. } => None,
+    }
+}
+
+fn end_of_leases(revision: i64, group: &Group) -> OperationOf<Kv> {
+    let delete = |key: &bytes::Bytes| Op::DeleteRange {
+        key: key.clone(),
+        end: None,
+    };
+    Operation {
+        client: NOBODY,
+        invoked: 0,
+        returned: Some(group.at),
+        input: Request::Txn {
+            compare: Vec::new(),
+            success: group.events.iter().map(|event| delete(&event.key)).collect(),
+            failure: Vec::new(),
+        },
+        output: Some(Reply::Txn {
+            revision,
+            succeeded: true,
+            replies: vec![OpReply::Deleted(1); group.events.len()],
+        }),
+    }
+}
+
+fn is_read(request: &Request) -> bool {
+    super::writes::branches(request).all(|ops| ops.iter().all(is_range))
+}
+
+fn is_range(op: &Op) -> bool {
+    matches!(op, Op::Range { .. })
+}

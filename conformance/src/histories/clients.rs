@@ -1,0 +1,438 @@
+//! Clients that load a server and write down what they see: writers and readers of a few keys, holders of leases, a watcher.
+//!
+//! All of them live on one thread. A request whose answer does not come, or is an error, is of unknown outcome.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use quoin_core::proto::etcdserverpb::WatchResponse;
+use quoin_core::proto::mvccpb::event::EventType;
+use quoin_runtime_sim::linear::kv::{Op, OpReply, Reply, Request};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::calls::{Caller, key_value};
+use super::check::past::FIRST_REVISION;
+use super::record::{End, Event, History, Kept, Lease, Moment, Recorded, Watched};
+use crate::diff::wire::{Exchange, decoded};
+use crate::rng::Rng;
+use crate::wait::{self, Deadline};
+
+/// How the keys of leases begin; whatever else begins so is no key of theirs.
+pub(super) const LEASE_KEYS: &[u8] = b"lease/";
+const LEASE_KEYS_END: &[u8] = b"lease0";
+const CLIENTS: u64 = 6;
+const HOLDERS: u64 = 2;
+const KEYS: u64 = 5;
+/// The shortest that a server with default timing grants.
+const TTL_SECONDS: i64 = 2;
+/// Who has no answer by then lets it be.
+const ANSWER_LIMIT: Duration = Duration::from_secs(4);
+const CONNECT_LIMIT: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_millis(15);
+/// A client rests for less than this between two requests, so that a history stays short enough to be judged.
+const REST_MICROS: u64 = 25_000;
+/// The watcher looks up from its stream this often.
+const LOOK_UP: Duration = Duration::from_millis(50);
+/// Once in so many looks and responses it cuts its stream itself.
+const CUT_ONCE_IN: u64 = 80;
+/// After the load: for leases to end, for the last read, for the watch to come up to it.
+const SETTLE_LIMIT: Duration = Duration::from_secs(15);
+
+/// What the clients of one server share.
+pub(crate) struct Shared {
+    address: SocketAddr,
+    began: Instant,
+    history: Mutex<History>,
+    stop: AtomicBool,
+    /// The revision up to which the watcher has to come; 0 while that is not known.
+    target: AtomicI64,
+}
+
+impl Shared {
+    pub(crate) fn new(address: SocketAddr) -> Arc<Self> {
+        Arc::new(Self {
+            address,
+            began: wait::now(),
+            history: Mutex::default(),
+            stop: AtomicBool::new(false),
+            target: AtomicI64::new(0),
+        })
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        self.began.elapsed().as_micros() as Moment
+    }
+
+    pub(crate) fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn fault(&self, words: String) {
+        self.history().faults.push(words);
+    }
+
+    /// Writes down that a request is about to be sent.
+    fn invoked(&self, client: u64, request: &Request, serializable: bool) -> usize {
+        let mut history = self.history();
+        history.operations.push(Recorded {
+            client,
+            invoked: self.now(),
+            returned: None,
+            request: request.clone(),
+            serializable,
+            reply: None,
+        });
+        history.operations.len() - 1
+    }
+
+    fn returned(&self, index: usize, reply: Reply) {
+        let now = self.now();
+        let operation = &mut self.history().operations[index];
+        operation.returned = Some(now);
+        operation.reply = Some(reply);
+    }
+
+    /// A new connection, or none after a while.
+    pub(crate) async fn connect(&self) -> Option<Caller> {
+        match timeout(CONNECT_LIMIT, Caller::connect(self.address)).await {
+            Ok(Ok(caller)) => Some(caller),
+            Ok(Err(_)) | Err(_) => {
+                sleep(RETRY).await;
+                None
+            }
+        }
+    }
+
+    /// Asks and writes down what came of it. Without an answer the connection is given up.
+    pub(crate) async fn ask(
+        &self,
+        caller: &mut Option<Caller>,
+        client: u64,
+        request: &Request,
+        (lease, serializable): (i64, bool),
+    ) -> Option<Reply> {
+        let connected = caller.as_ref()?;
+        let index = self.invoked(client, request, serializable);
+        match timeout(ANSWER_LIMIT, connected.ask(request, lease, serializable)).await {
+            Ok(Ok(reply)) => {
+                self.returned(index, reply.clone());
+                Some(reply)
+            }
+            Ok(Err(_)) | Err(_) => {
+                *caller = None;
+                sleep(RETRY).await;
+                None
+            }
+        }
+    }
+}
+
+/// Loads the server until told to stop, then waits for what is still to come.
+pub(super) async fn load(shared: Arc<Shared>, mut rng: Rng) {
+    let mut watcher = JoinSet::new();
+    watcher.spawn(watch(shared.clone(), Rng::new(rng.bits())));
+    let mut clients = JoinSet::new();
+    for client in 0..CLIENTS {
+        clients.spawn(use_keys(shared.clone(), client, Rng::new(rng.bits())));
+    }
+    for holder in 0..HOLDERS {
+        clients.spawn(hold_leases(shared.clone(), CLIENTS + holder, Rng::new(rng.bits())));
+    }
+    while clients.join_next().await.is_some() {}
+    settle(&shared, SETTLE_LIMIT).await;
+    while watcher.join_next().await.is_some() {}
+}
+
+/// Reads the last state once no lease is left, and has the watcher come up to it.
+pub(super) async fn settle(shared: &Arc<Shared>, limit: Duration) {
+    let deadline = Deadline::after(limit);
+    let mut caller = None;
+    let leases = all(LEASE_KEYS, LEASE_KEYS_END);
+    while !deadline.passed() {
+        if caller.is_none() {
+            caller = shared.connect().await;
+        }
+        let left = shared.ask(&mut caller, CLIENTS + HOLDERS, &leases, (0, false)).await;
+        if left.is_none_or(|left| !keys_of(&left).is_some_and(<[_]>::is_empty)) {
+            sleep(RETRY * 10).await;
+            continue;
+        }
+        if end(shared, &mut caller).await {
+            return;
+        }
+    }
+    // Leases that do not end are for the check to find; it needs the last state all the same.
+    if !end(shared, &mut caller).await {
+        shared.fault("the server does not answer when all is over".to_owned());
+        shared.target.store(i64::MAX, Ordering::Relaxed);
+    }
+}
+
+/// Reads the last state, up to which the watcher has to come.
+pub(crate) async fn end(shared: &Shared, caller: &mut Option<Caller>) -> bool {
+    let everything = all(b"\0", b"\0");
+    let reply = shared.ask(caller, CLIENTS + HOLDERS, &everything, (0, false)).await;
+    let Some((reply, revision)) =
+        reply.and_then(|reply| Some((reply.revision()?, reply)).map(|(at, reply)| (reply, at)))
+    else {
+        return false;
+    };
+    shared.history().end = Some(End {
+        at: shared.now(),
+        revision,
+        keys: keys_of(&reply).unwrap_or_default().to_vec(),
+    });
+    shared.target.store(revision, Ordering::Relaxed);
+    true
+}
+
+fn all(key: &'static [u8], end: &'static [u8]) -> Request {
+    Request::One(Op::Range {
+        key: Bytes::from_static(key),
+        end: Some(Bytes::from_static(end)),
+        revision: 0,
+    })
+}
+
+fn keys_of(reply: &Reply) -> Option<&[quoin_runtime_sim::linear::kv::KeyValue]> {
+    match reply {
+        Reply::One {
+            reply: OpReply::Range(keys),
+            ..
+        } => Some(keys),
+        Reply::Compacted { .. } | Reply::One { .. } | Reply::Refused(_) | Reply::Txn { .. } => None,
+    }
+}
+
+/// Puts, reads, deletes, and swaps what it last knew of a key.
+async fn use_keys(shared: Arc<Shared>, client: u64, mut rng: Rng) {
+    let mut caller = None;
+    let mut known = vec![0; KEYS as usize];
+    let mut number = 0;
+    while !shared.is_stopped() {
+        if caller.is_none() {
+            caller = shared.connect().await;
+            continue;
+        }
+        number += 1;
+        let at = rng.below(KEYS);
+        let (request, serializable) = draw(&mut rng, at, known[at as usize], format!("{client}-{number}"));
+        if let Some(reply) = shared.ask(&mut caller, client, &request, (0, serializable)).await
+            && let Some(revision) = mod_revision(&reply)
+        {
+            known[at as usize] = revision;
+        }
+        sleep(Duration::from_micros(rng.below(REST_MICROS))).await;
+    }
+}
+
+/// A request about a key, whose mod revision was last known to be this.
+fn draw(rng: &mut Rng, at: u64, known: i64, value: String) -> (Request, bool) {
+    let key = Bytes::from(format!("k/{at}"));
+    let value = Bytes::from(value);
+    let read = |end| Op::Range {
+        key: key.clone(),
+        end,
+        revision: 0,
+    };
+    match rng.below(20) {
+        0..6 => (Request::One(Op::Put { key, value }), false),
+        6..10 => (Request::One(read(None)), false),
+        10 => (Request::One(read(Some(Bytes::from_static(b"k0")))), false),
+        11..13 => (Request::One(read(None)), true),
+        13 => (Request::One(read(Some(Bytes::from_static(b"k0")))), true),
+        14..16 => (Request::One(Op::DeleteRange { key, end: None }), false),
+        _ => {
+            let txn = Request::Txn {
+                compare: vec![(key.clone(), known)],
+                success: vec![Op::Put {
+                    key: key.clone(),
+                    value,
+                }],
+                failure: vec![read(None)],
+            };
+            (txn, false)
+        }
+    }
+}
+
+/// What a reply says about the mod revision of the one key it is about.
+fn mod_revision(reply: &Reply) -> Option<i64> {
+    let (revision, reply) = match reply {
+        Reply::One { revision, reply } => (*revision, reply),
+        Reply::Txn { revision, replies, .. } => (*revision, replies.first()?),
+        Reply::Compacted { .. } | Reply::Refused(_) => return None,
+    };
+    match reply {
+        OpReply::Deleted(_) => Some(0),
+        OpReply::Put => Some(revision),
+        OpReply::Range(keys) if keys.len() <= 1 => Some(keys.first().map_or(0, |found| found.mod_revision)),
+        OpReply::Range(_) => None,
+    }
+}
+
+/// Grants a lease, puts a key on it, keeps it alive for a while, and lets it be; again and again.
+async fn hold_leases(shared: Arc<Shared>, holder: u64, mut rng: Rng) {
+    let mut caller = None;
+    let mut number = 0;
+    while !shared.is_stopped() {
+        let Some(connected) = &caller else {
+            caller = shared.connect().await;
+            continue;
+        };
+        number += 1;
+        let id = (holder * 1_000_000 + number) as i64;
+        let key = Bytes::from(format!("lease/{holder}/{number}"));
+        let invoked = shared.now();
+        let Ok(Ok(ttl)) = timeout(ANSWER_LIMIT, connected.grant(id, TTL_SECONDS)).await else {
+            caller = None;
+            sleep(RETRY).await;
+            continue;
+        };
+        let lease = {
+            let mut history = shared.history();
+            history.leases.push(Lease {
+                id,
+                key: key.clone(),
+                invoked,
+                granted: Some((shared.now(), ttl)),
+                kept: Vec::new(),
+            });
+            history.leases.len() - 1
+        };
+        let value = Bytes::from(format!("held {holder} {number}"));
+        shared
+            .ask(&mut caller, holder, &Request::One(Op::Put { key, value }), (id, false))
+            .await;
+        keep(&shared, &mut caller, (lease, id), &mut rng).await;
+    }
+}
+
+/// Keeps a lease alive for some time of the seed's choosing, over broken connections too.
+async fn keep(shared: &Shared, caller: &mut Option<Caller>, (lease, id): (usize, i64), rng: &mut Rng) {
+    for _ in 0..rng.below(8) {
+        sleep(Duration::from_millis(50 + rng.below(400))).await;
+        if shared.is_stopped() {
+            return;
+        }
+        let Some(connected) = caller.as_ref() else {
+            *caller = shared.connect().await;
+            continue;
+        };
+        let invoked = shared.now();
+        let answer = timeout(ANSWER_LIMIT, connected.keep_alive(id)).await;
+        let answered = match answer {
+            Ok(Ok(seconds)) => Some((shared.now(), seconds)),
+            Ok(Err(_)) | Err(_) => None,
+        };
+        shared.history().leases[lease].kept.push(Kept { invoked, answered });
+        if answered.is_none() {
+            *caller = None;
+            sleep(RETRY).await;
+        }
+    }
+}
+
+/// Follows every key from the store's beginning, on one stream after another, each from where the last one ended.
+pub(crate) async fn watch(shared: Arc<Shared>, mut rng: Rng) {
+    let mut last = FIRST_REVISION;
+    let mut deadline = None;
+    let mut stream = 0;
+    loop {
+        let Some(caller) = shared.connect().await else {
+            if is_over(&shared, last, &mut deadline) {
+                return;
+            }
+            continue;
+        };
+        let Ok(mut exchange) = caller.watch(last + 1).await else {
+            if is_over(&shared, last, &mut deadline) {
+                return;
+            }
+            sleep(RETRY).await;
+            continue;
+        };
+        loop {
+            if is_over(&shared, last, &mut deadline) {
+                return;
+            }
+            match follow(&shared, &mut exchange, stream).await {
+                Followed::Cut => break,
+                Followed::Nothing => {}
+                Followed::To(revision) => last = last.max(revision),
+            }
+            if rng.once_in(CUT_ONCE_IN) {
+                break;
+            }
+        }
+        stream += 1;
+    }
+}
+
+/// What came of a look at a stream.
+enum Followed {
+    Cut,
+    Nothing,
+    To(i64),
+}
+
+async fn follow(shared: &Shared, exchange: &mut Exchange, stream: u64) -> Followed {
+    let message = match timeout(LOOK_UP, exchange.receive()).await {
+        Err(_) => return Followed::Nothing,
+        Ok(Ok(Some(message))) => message,
+        Ok(Ok(None) | Err(_)) => return Followed::Cut,
+    };
+    let response: WatchResponse = match decoded(message) {
+        Ok(response) => response,
+        Err(refusal) => {
+            shared.fault(format!("a watch response {}", refusal.message));
+            return Followed::Cut;
+        }
+    };
+    if response.canceled || response.fragment {
+        shared.fault(format!("a watch was cancelled, or told of in fragments: {response:?}"));
+        return Followed::Cut;
+    }
+    let events: Vec<Event> = response
+        .events
+        .into_iter()
+        .map(|event| {
+            let is_put = event.r#type == EventType::Put as i32;
+            let kv = event.kv.unwrap_or_default();
+            Event {
+                revision: kv.mod_revision,
+                key: kv.key.clone(),
+                set: is_put.then(|| key_value(kv)),
+            }
+        })
+        .collect();
+    let Some(last) = events.iter().map(|event| event.revision).max() else {
+        return Followed::Nothing;
+    };
+    let at = shared.now();
+    shared.history().watched.push(Watched { at, stream, events });
+    Followed::To(last)
+}
+
+/// Whether the watcher has seen all there is, or should have.
+fn is_over(shared: &Shared, last: i64, deadline: &mut Option<Deadline>) -> bool {
+    let target = shared.target.load(Ordering::Relaxed);
+    if target == 0 {
+        return false;
+    }
+    let deadline = deadline.get_or_insert_with(|| Deadline::after(SETTLE_LIMIT));
+    // What is missing then is for the check to find.
+    last >= target || target == i64::MAX || deadline.passed()
+}

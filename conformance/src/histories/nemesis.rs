@@ -1,0 +1,154 @@
+//! What is done to a server while clients use it: it is killed, stopped, its disk is full, its disk is slow.
+
+use std::time::Duration;
+
+use quoin_runtime_sim::linear::kv::{OpReply, Reply};
+
+use super::clients::Shared;
+use super::record::Moment;
+use crate::command;
+use crate::rng::Rng;
+use crate::server::Server;
+use crate::sweep::strace::{Attached, Strace};
+use crate::trouble::Trouble;
+use crate::wait;
+
+/// What the threads are called that write to the disk.
+const DISK_THREADS: [&str; 3] = ["quoin-wal", "quoin-table", "fjall:worker"];
+/// Those of them that do not write the log: with `--wal-dir` the disks may be two, and one full.
+const TABLE_THREADS: [&str; 2] = ["quoin-table", "fjall:worker"];
+/// Once in so many the log's disk has room.
+const LOG_HAS_ROOM_ONCE_IN: u64 = 3;
+/// Calls that need room. Those threads write to nothing but the disk and the log.
+const FULL: &str = "inject=write,writev,pwrite64,pwritev,pwritev2,fallocate:error=ENOSPC";
+/// What was under way when the disk became full may still be acknowledged.
+const UNDER_WAY: Moment = 200_000;
+/// Once in so many a server that was killed is killed again while it starts.
+const KILLED_STARTING_ONCE_IN: u64 = 3;
+/// Who halts says why by then.
+const HALT_LIMIT: Duration = Duration::from_secs(5);
+
+/// A disturbance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nemesis {
+    /// No room on the disk for a while, then a start with room.
+    FullDisk,
+    /// SIGKILL and a start on the same data directory.
+    Kill,
+    /// Every sync of a file takes long.
+    SlowDisk,
+    /// SIGSTOP and SIGCONT.
+    Stop,
+}
+
+impl Nemesis {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Kill, Self::Stop, Self::FullDisk, Self::SlowDisk];
+
+    /// In words.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FullDisk => "a full disk",
+            Self::Kill => "kill -9 and restart",
+            Self::SlowDisk => "a slow disk",
+            Self::Stop => "SIGSTOP and SIGCONT",
+        }
+    }
+
+    /// Disturbs the server for some seconds; it is well again when this returns.
+    pub(super) fn disturb(self, server: &mut Server, shared: &Shared, rng: &mut Rng) -> Result<(), Trouble> {
+        let times = match self {
+            Self::FullDisk | Self::SlowDisk => 1,
+            Self::Kill => 2,
+            Self::Stop => 3,
+        };
+        for _ in 0..times {
+            wait::pause(Duration::from_millis(200 + rng.below(500)));
+            let from = shared.now();
+            match self {
+                Self::FullDisk => full(server, shared, rng)?,
+                Self::Kill => kill(server, rng)?,
+                Self::SlowDisk => slow(server, rng)?,
+                Self::Stop => stop(server, rng)?,
+            }
+            let until = shared.now();
+            shared.history().disturbed.push((from, until));
+        }
+        wait::pause(Duration::from_millis(400));
+        Ok(())
+    }
+}
+
+fn kill(server: &mut Server, rng: &mut Rng) -> Result<(), Trouble> {
+    server.kill()?;
+    wait::pause(Duration::from_millis(rng.below(150)));
+    if rng.once_in(KILLED_STARTING_ONCE_IN) {
+        server.spawn()?;
+        wait::pause(Duration::from_millis(rng.below(250)));
+        server.kill()?;
+    }
+    server.restart()
+}
+
+fn stop(server: &Server, rng: &mut Rng) -> Result<(), Trouble> {
+    let pid = server.pid()?;
+    command::signal(pid, "STOP")?;
+    wait::pause(Duration::from_millis(50 + rng.below(900)));
+    command::signal(pid, "CONT")
+}
+
+fn slow(server: &Server, rng: &mut Rng) -> Result<(), Trouble> {
+    let micros = 2_000 + rng.below(80_000);
+    let inject = format!("inject=fsync,fdatasync,sync_file_range:delay_enter={micros}");
+    let attached = Attached::new(&Strace::find()?, server.pid()?, &inject, |_| true)?;
+    wait::pause(Duration::from_millis(1500));
+    attached.detach()
+}
+
+fn full(server: &mut Server, shared: &Shared, rng: &mut Rng) -> Result<(), Trouble> {
+    let logged = server.log().len();
+    let log_has_room = rng.once_in(LOG_HAS_ROOM_ONCE_IN);
+    let meant: &[&str] = if log_has_room { &TABLE_THREADS } else { &DISK_THREADS };
+    let attached = Attached::new(&Strace::find()?, server.pid()?, FULL, |name| {
+        meant.iter().any(|known| name.starts_with(known))
+    })?;
+    let from = shared.now();
+    wait::pause(Duration::from_millis(800 + rng.below(700)));
+    let until = shared.now();
+    let acknowledges = is_acknowledging(shared, from + UNDER_WAY, until);
+    let mut halt = || wait::until(HALT_LIMIT, Duration::from_millis(20), || server.exited());
+    let exited = if acknowledges { None } else { halt() };
+    attached.detach()?;
+    if acknowledges && !log_has_room {
+        let words = format!("writes were acknowledged on a full disk between {from} and {until}");
+        shared.history().faults.push(words);
+    }
+    match exited {
+        Some(status) => {
+            let log = server.log();
+            let said = log.get(logged..).unwrap_or_default();
+            let is_loud = !status.success() && said.to_lowercase().contains("no space left");
+            if !is_loud {
+                let words = format!("the disk was full, it ended ({status}) and said: {said}");
+                shared.history().faults.push(words);
+            }
+            let _ = server.kill();
+        }
+        None => server.kill()?,
+    }
+    server.restart()
+}
+
+/// Whether a write was asked for and acknowledged in this time.
+fn is_acknowledging(shared: &Shared, from: Moment, until: Moment) -> bool {
+    let wrote = |reply: &OpReply| !matches!(reply, OpReply::Range(_) | OpReply::Deleted(0));
+    shared.history().operations.iter().any(|one| {
+        let is_write = match &one.reply {
+            Some(Reply::One { reply, .. }) => wrote(reply),
+            Some(Reply::Txn { replies, .. }) => replies.iter().any(wrote),
+            Some(Reply::Compacted { .. } | Reply::Refused(_)) | None => false,
+        };
+        is_write && one.invoked > from && one.returned.is_some_and(|at| at < until)
+    })
+}

@@ -1,0 +1,107 @@
+//! Rounds: a fresh server, clients, one disturbance, and the judgement.
+
+use std::{fmt, thread};
+
+use super::check::{self, Summary};
+use super::clients::{self, Shared};
+use super::nemesis::Nemesis;
+use crate::binaries::Kind;
+use crate::outcome::{Outcome, Tell, Verdict};
+use crate::rng::Rng;
+use crate::server::Launch;
+use crate::trouble::{During as _, Trouble};
+
+/// A history with fewer acknowledged requests says nothing.
+const ACKNOWLEDGED_MIN: usize = 100;
+
+/// What the rounds of one disturbance on one server consisted of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figures {
+    /// The server.
+    pub kind: Kind,
+    /// The disturbance.
+    pub nemesis: Nemesis,
+    /// Rounds that were well.
+    pub rounds: u64,
+    /// All their histories together.
+    pub total: Summary,
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (server, nemesis) = (self.kind.name(), self.nemesis.name());
+        write!(out, "{server}, {nemesis}: {} rounds, {}", self.rounds, self.total)
+    }
+}
+
+/// Plays `rounds` rounds of every disturbance on every server, and tells one outcome for each pair.
+///
+/// # Errors
+/// When a server cannot be started or disturbed at all; a broken promise is an outcome.
+pub fn run(kinds: &[Kind], rounds: u64, seed: u64, tell: &mut Tell<'_>) -> Result<Vec<Figures>, Trouble> {
+    let mut all = Vec::new();
+    for kind in kinds {
+        for nemesis in Nemesis::ALL {
+            let (figures, verdict) = play(*kind, nemesis, rounds, seed)?;
+            tell(Outcome {
+                suite: "histories",
+                client: String::new(),
+                method: String::new(),
+                scenario: nemesis.name().to_owned(),
+                server: *kind,
+                verdict,
+            });
+            all.push(figures);
+        }
+    }
+    Ok(all)
+}
+
+fn play(kind: Kind, nemesis: Nemesis, rounds: u64, seed: u64) -> Result<(Figures, Verdict), Trouble> {
+    let mut figures = Figures {
+        kind,
+        nemesis,
+        rounds: 0,
+        total: Summary::default(),
+    };
+    for seed in seed..seed + rounds {
+        match round(kind, nemesis, seed)? {
+            Ok(summary) => figures.total.add(summary),
+            Err(words) => return Ok((figures, Verdict::Failed(format!("seed {seed}: {words}")))),
+        }
+        figures.rounds += 1;
+    }
+    Ok((figures, Verdict::Passed))
+}
+
+/// Plays one round: what the history consists of, or the promise it breaks, in words.
+///
+/// # Errors
+/// When the server cannot be started or disturbed.
+pub fn round(kind: Kind, nemesis: Nemesis, seed: u64) -> Result<Result<Summary, String>, Trouble> {
+    let mut rng = Rng::new(seed);
+    let mut server = Launch::of(kind)?.start()?;
+    let shared = Shared::new(server.address());
+    let loading = {
+        let (shared, rng) = (shared.clone(), Rng::new(rng.bits()));
+        thread::spawn(move || -> Result<(), Trouble> {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .during("a runtime for the clients")?;
+            runtime.block_on(clients::load(shared, rng));
+            Ok(())
+        })
+    };
+    let disturbed = nemesis.disturb(&mut server, &shared, &mut rng);
+    shared.stop();
+    loading.join().map_err(|_| Trouble::new("the clients panicked"))??;
+    disturbed?;
+    let history = std::mem::take(&mut *shared.history());
+    let acknowledged = history.operations.iter().filter(|one| one.returned.is_some()).count();
+    Ok(match check::all(&history) {
+        Ok(summary) if acknowledged >= ACKNOWLEDGED_MIN => Ok(summary),
+        Ok(_) => Err(format!("only {acknowledged} requests were answered")),
+        Err(violation) => Err(check::tell(&history, &violation)),
+    })
+}
