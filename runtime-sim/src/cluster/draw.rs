@@ -235,21 +235,9 @@ fn draw(kind: FaultKind, prng: &mut Prng, lasts_ms: u64, election_ms: u64) -> Op
         | FaultKind::SplicedFrame
         | FaultKind::StaleFrame
         | FaultKind::MisaddressedFrame => draw_network(kind, prng, someone),
-        FaultKind::LostSectors | FaultKind::LostNames | FaultKind::TornSector | FaultKind::ZeroTail => Fault::Crash {
-            // What a disk loses, it loses with the power; the first machine's may leave halves of sectors.
-            who: if kind == FaultKind::TornSector {
-                Who::Machine(0)
-            } else {
-                someone
-            },
-            points: prng.below(200),
-            at: Some(match kind {
-                FaultKind::TornSector | FaultKind::ZeroTail => Touch::Sync,
-                _ => one_of(prng, &[Touch::Sync, Touch::SyncDir, Touch::Rename, Touch::TableSync]),
-            }),
-            power: true,
-            away_ms: prng.below(5_000),
-        },
+        FaultKind::LostSectors | FaultKind::LostNames | FaultKind::TornSector | FaultKind::ZeroTail => {
+            draw_loss(kind, prng, someone)
+        }
         FaultKind::SyncError
         | FaultKind::SilentSyncError
         | FaultKind::WriteError
@@ -311,6 +299,24 @@ fn draw(kind: FaultKind, prng: &mut Prng, lasts_ms: u64, election_ms: u64) -> Op
         FaultKind::RollingRestart if lasts_ms > 500 => Fault::RollingRestart,
         FaultKind::RollingRestart | FaultKind::ForceNewCluster => return None,
     })
+}
+
+/// What a disk loses, it loses with the power; the first machine's may leave halves of sectors.
+fn draw_loss(kind: FaultKind, prng: &mut Prng, someone: Who) -> Fault {
+    Fault::Crash {
+        who: if kind == FaultKind::TornSector {
+            Who::Machine(0)
+        } else {
+            someone
+        },
+        points: prng.below(200),
+        at: Some(match kind {
+            FaultKind::TornSector | FaultKind::ZeroTail => Touch::Sync,
+            _ => one_of(prng, &[Touch::Sync, Touch::SyncDir, Touch::Rename, Touch::TableSync]),
+        }),
+        power: true,
+        away_ms: prng.below(5_000),
+    }
 }
 
 /// What a member does to its disk when it takes over a snapshot.
