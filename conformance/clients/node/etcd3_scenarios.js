@@ -576,7 +576,7 @@ scenario('alarms', 'Maintenance.Alarm', FAST, async scene => {
   try {
     await maintenance.alarm({ action: AlarmAction.Activate, ...noSpace });
     const { alarms } = await maintenance.alarm({ action: AlarmAction.Get });
-    equal(alarms.map(({ alarm }) => alarm), ['NOSPACE'], 'in the list');
+    equal(alarms.map(({ alarm }) => alarm), ['Nospace'], 'in the list');
     await raises(scene.client.put('a').value('1').exec(), 'etcdserver: mvcc: database space exceeded');
   } finally {
     await maintenance.alarm({ action: AlarmAction.Deactivate, ...noSpace });
