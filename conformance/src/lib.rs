@@ -5,6 +5,7 @@
 //! beyond its name: that is the point. The suites themselves are in `tests/`, what they expect in `scripts/`.
 
 pub mod binaries;
+pub mod clients;
 pub mod command;
 pub mod diff;
 pub mod fetch;

@@ -802,11 +802,11 @@ func readWriteMutex(s *scene) {
 
 func namespaces(s *scene) {
 	kv := namespace.NewKV(s.client.KV, s.prefix)
-	watch := namespace.NewWatcher(s.client.Watcher, s.prefix).Watch(s.ctx, "", v3.WithPrefix(), v3.WithCreatedNotify())
+	watch := namespace.NewWatcher(s.client.Watcher, s.prefix).Watch(s.ctx, "a", v3.WithCreatedNotify())
 	sure((<-watch).Created, "created")
 	_, err := kv.Txn(s.ctx).If(v3.Compare(v3.Version("a"), "=", 0)).Then(v3.OpPut("a", "1")).Commit()
 	check(err)
-	got, err := kv.Get(s.ctx, "", v3.WithPrefix())
+	got, err := kv.Get(s.ctx, "a", v3.WithPrefix())
 	check(err)
 	equal(string(got.Kvs[0].Key), "a", "without the prefix")
 	equal(string((<-watch).Events[0].Kv.Key), "a", "without the prefix")
