@@ -697,7 +697,7 @@ func electionOverRestart(s *scene) {
 	check(first.Campaign(s.ctx, "one"))
 	elected := make(chan error, 1)
 	go func() { elected <- second.Campaign(s.ctx, "two") }()
-	time.Sleep(200 * time.Millisecond)
+	until(eventLimit, "the second campaigns", func() bool { return len(s.keys()) == 2 })
 	ask("restart")
 	select {
 	case err := <-elected:

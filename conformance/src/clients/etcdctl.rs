@@ -433,6 +433,16 @@ fn elections(stage: &mut Stage<'_>) -> Result<(), Trouble> {
     let observer = stage.begin(&["elect", "-l", "e"])?;
     equal(&observer.line()?, &key, "the leader's key")?;
     equal(&observer.line()?, "one", "the leader")?;
+    // Both are there before it goes away: a campaign that is only being made is not made again.
+    let campaigns = [
+        "get",
+        "e/",
+        "--prefix",
+        "--print-value-only",
+        "--sort-by=CREATE",
+        "--order=ASCEND",
+    ];
+    stage.until(&campaigns, "one\ntwo\n")?;
     stage.restart()?;
     if let Ok(line) = second.lines.recv_timeout(Duration::from_secs(1)) {
         return Err(Trouble::new(format!("the second leads beside the first: {line}")));

@@ -20,6 +20,27 @@ const DEBIAN_SUITE: &str = "bookworm";
 const INSTALL_LIMIT: Duration = Duration::from_mins(5);
 const BUILD_LIMIT: Duration = Duration::from_mins(10);
 const UNPACK_LIMIT: Duration = Duration::from_secs(60);
+/// Debian's Go compiler, its clientv3, and what that one is made of.
+const GO_PACKAGES: [&str; 18] = [
+    "golang-1.19-go",
+    "golang-1.19-src",
+    "golang-etcd-server-dev",
+    "golang-github-coreos-go-semver-dev",
+    "golang-github-coreos-go-systemd-dev",
+    "golang-github-coreos-pkg-dev",
+    "golang-github-gogo-protobuf-dev",
+    "golang-github-golang-protobuf-1-3-dev",
+    "golang-github-google-uuid-dev",
+    "golang-go.uber-atomic-dev",
+    "golang-go.uber-multierr-dev",
+    "golang-go.uber-zap-dev",
+    "golang-golang-x-net-dev",
+    "golang-golang-x-sys-dev",
+    "golang-golang-x-text-dev",
+    "golang-google-genproto-dev",
+    "golang-google-grpc-dev",
+    "golang-goprotobuf-dev",
+];
 /// In the folder of a tool, once it is complete: what it was made from.
 const MARK: &str = "made-from";
 
@@ -84,9 +105,7 @@ pub(super) fn go() -> Result<PathBuf, Trouble> {
         made_from += &fs::read_to_string(file).during(format_args!("reading {}", file.display()))?;
     }
     let place = kept("go", &made_from, |place| {
-        let root = debian(place, &["golang-go", "golang-etcd-server-dev"], |package| {
-            package.starts_with("golang-")
-        })?;
+        let root = debian(place, &GO_PACKAGES)?;
         let compiler = fetch::files_under(&root.join("usr/lib"))?
             .into_iter()
             .find(|path| path.ends_with("bin/go"))
@@ -115,7 +134,7 @@ pub(super) fn go() -> Result<PathBuf, Trouble> {
 /// When it cannot be fetched or does not start.
 pub(super) fn etcdctl_34() -> Result<PathBuf, Trouble> {
     let place = kept("etcdctl-3.4", DEBIAN_SUITE, |place| {
-        let root = debian(place, &["etcd-client"], |package| package.starts_with("etcd-client"))?;
+        let root = debian(place, &["etcd-client"])?;
         fs::copy(root.join("usr/bin/etcdctl"), place.join("etcdctl")).during("copying etcdctl")?;
         fetch::make_executable(&place.join("etcdctl"))?;
         let said = version(&place.join("etcdctl"))?;
@@ -160,12 +179,12 @@ fn kept(name: &str, made_from: &str, make: impl FnOnce(&Path) -> Result<(), Trou
     Ok(kept)
 }
 
-/// Packages of the suite with everything they depend on, those of them that are wanted unpacked into a folder.
-fn debian(place: &Path, packages: &[&str], wanted: impl Fn(&str) -> bool) -> Result<PathBuf, Trouble> {
+/// These packages of the suite, unpacked into a folder.
+fn debian(place: &Path, packages: &[&str]) -> Result<PathBuf, Trouble> {
     let mut tried = Vec::new();
     for mirror in fetch::mirrors()? {
         match download(place, &mirror, packages) {
-            Ok(()) => return unpack(place, wanted),
+            Ok(()) => return unpack(place),
             Err(trouble) => tried.push(trouble.to_string()),
         }
     }
@@ -182,32 +201,22 @@ fn download(place: &Path, mirror: &str, packages: &[&str]) -> Result<(), Trouble
     }
     let source = fetch::source_line(mirror, DEBIAN_SUITE);
     fs::write(place.join("sources.list"), source).during("writing apt's source")?;
-    // As if nothing were installed: what is needed does not depend on the machine.
-    let nothing = place.join("status");
-    fs::write(&nothing, "").during("writing apt's status")?;
-    let status = format!("Dir::State::status={}", nothing.display());
-    fetch::apt(place, &["-o", &status, "update"])?;
-    let mut arguments = vec![
-        "-o",
-        &status,
-        "install",
-        "--yes",
-        "--download-only",
-        "--no-install-recommends",
-    ];
-    arguments.extend(packages);
-    fetch::apt(place, &arguments)
+    fetch::apt(place, &["update"])?;
+    let download: Vec<&str> = ["download"].iter().chain(packages).copied().collect();
+    fetch::apt(place, &download)
 }
 
-fn unpack(place: &Path, wanted: impl Fn(&str) -> bool) -> Result<PathBuf, Trouble> {
+fn unpack(place: &Path) -> Result<PathBuf, Trouble> {
     let root = place.join("root");
-    for package in fetch::files_under(&place.join("cache/archives"))? {
-        let name = package.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.ends_with(".deb") && wanted(&name) {
-            let mut dpkg = Command::new("dpkg");
-            dpkg.arg("-x").arg(&package).arg(&root);
-            command::run(&mut dpkg, b"", UNPACK_LIMIT)?.success("dpkg -x")?;
-        }
+    let packages = fetch::files_under(place)?;
+    for package in packages
+        .iter()
+        .filter(|path| path.extension().is_some_and(|end| end == "deb"))
+    {
+        let mut dpkg = Command::new("dpkg");
+        dpkg.arg("-x").arg(package).arg(&root);
+        command::run(&mut dpkg, b"", UNPACK_LIMIT)?.success("dpkg -x")?;
+        fs::remove_file(package).during("removing an unpacked package")?;
     }
     for folder in ["cache", "lists"] {
         fs::remove_dir_all(place.join(folder)).during(format_args!("removing {folder}"))?;
