@@ -13,6 +13,7 @@ pub mod golden;
 pub mod normalise;
 pub mod outcome;
 pub mod paths;
+pub mod report;
 pub mod rng;
 pub mod scene;
 pub mod script;

@@ -53,12 +53,17 @@ pub struct Server {
 }
 
 impl Launch {
-    /// One of the compared servers, built as the tests are.
+    /// One of the compared servers, built as this crate is: for tests as they are, for the report as users run it.
     ///
     /// # Errors
     /// When its program cannot be fetched or built.
     pub fn of(kind: Kind) -> Result<Self, Trouble> {
-        Ok(Self::program(kind.name(), kind.program(Profile::Dev)?))
+        let profile = if cfg!(debug_assertions) {
+            Profile::Dev
+        } else {
+            Profile::Release
+        };
+        Ok(Self::program(kind.name(), kind.program(profile)?))
     }
 
     /// Any server program that takes etcd's flags.
@@ -68,6 +73,12 @@ impl Launch {
             program,
             flags: Vec::new(),
         }
+    }
+
+    /// Its program.
+    #[must_use]
+    pub fn executable(&self) -> &Path {
+        &self.program
     }
 
     /// Adds a flag such as `--quota-backend-bytes=1000000`.

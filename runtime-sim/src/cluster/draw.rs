@@ -140,7 +140,30 @@ fn draw_many(prng: &mut Prng, plan: &Plan) -> Vec<Planned> {
             faults.push(fault);
         }
     }
+    if !faults.is_empty() && prng.below(8) == 0 {
+        // Of all deaths the one that would be met least often by chance.
+        for _ in 0..prng.range(1..5) {
+            let at = Instant::ZERO + Duration::from_millis(prng.range(begin..end));
+            let power = prng.below(4) > 0;
+            let takeover = Planned {
+                at,
+                until: at + Duration::from_secs(5),
+                fault: takeover(prng, power),
+            };
+            faults.extend([absence(prng, takeover), takeover]);
+        }
+    }
     faults
+}
+
+/// Somebody who was away dies of the snapshot he needs.
+fn takeover(prng: &mut Prng, power: bool) -> Fault {
+    Fault::TakeoverCrash {
+        points: prng.below(50),
+        at: (prng.below(2) == 0).then(|| one_of(prng, &TAKEOVER)),
+        power,
+        away_ms: one_of(prng, &[1, 100, 3_000]),
+    }
 }
 
 /// Only who was away for a while takes over a snapshot.
@@ -245,11 +268,7 @@ fn draw(kind: FaultKind, prng: &mut Prng, lasts_ms: u64, election_ms: u64) -> Op
             how: kind,
             amount: prng.below(1_000),
         },
-        FaultKind::Crash | FaultKind::PowerLoss if prng.below(6) == 0 => Fault::TakeoverCrash {
-            points: prng.below(50),
-            power: kind == FaultKind::PowerLoss,
-            away_ms: one_of(prng, &[1, 100, 3_000]),
-        },
+        FaultKind::Crash | FaultKind::PowerLoss if prng.below(6) == 0 => takeover(prng, kind == FaultKind::PowerLoss),
         FaultKind::Crash | FaultKind::PowerLoss => Fault::Crash {
             who: someone,
             points: one_of(prng, &[1, 30, 300]) + prng.below(100),
@@ -293,6 +312,16 @@ fn draw(kind: FaultKind, prng: &mut Prng, lasts_ms: u64, election_ms: u64) -> Op
         FaultKind::RollingRestart | FaultKind::ForceNewCluster => return None,
     })
 }
+
+/// What a member does to its disk when it takes over a snapshot.
+const TAKEOVER: [Touch; 6] = [
+    Touch::Remove,
+    Touch::Rename,
+    Touch::Sync,
+    Touch::SyncDir,
+    Touch::TableSync,
+    Touch::TableWrite,
+];
 
 fn draw_network(kind: FaultKind, prng: &mut Prng, someone: Who) -> Fault {
     match kind {

@@ -139,6 +139,7 @@ impl World<'_> {
             }
             Effect::Replace { batch, view, index } => {
                 self.eyes.mix([batch.0, index, 0x4e9]);
+                self.takes_over(machine, 1);
                 if let Some(life) = &mut self.machines[machine].life {
                     life.process.give_rows(TableJob::Replace {
                         batch,
@@ -200,7 +201,7 @@ impl World<'_> {
             conf_state: &conf_state,
         };
         self.eyes.see(self.now, &seen)?;
-        self.takes_over(machine);
+        self.takes_over(machine, 0);
         if let Some(life) = &mut self.machines[machine].life {
             life.process.give_log(WalJob::Install {
                 batch,

@@ -155,7 +155,7 @@ pub enum Fault {
     Crash {
         /// Who.
         who: Who,
-        /// How many points are passed first.
+        /// Half as many points are passed first, counted from when its log follows suit (even) or its table (odd).
         points: u64,
         /// The kind of call.
         at: Option<Touch>,
@@ -164,10 +164,12 @@ pub enum Fault {
         /// Milliseconds until it is started again.
         away_ms: u64,
     },
-    /// Whoever takes over a snapshot next dies of it, after so many points.
+    /// Whoever takes over a snapshot next dies of it, after so many points, or at a call of a kind.
     TakeoverCrash {
-        /// How many points are passed first.
+        /// Half as many points are passed first, counted from when its log follows suit (even) or its table (odd).
         points: u64,
+        /// The kind of call.
+        at: Option<Touch>,
         /// Whether the power is lost too.
         power: bool,
         /// Milliseconds until it is started again.

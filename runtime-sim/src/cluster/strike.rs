@@ -373,7 +373,7 @@ impl World<'_> {
         };
         let was_up = self.machines[machine].is_up();
         if was_up {
-            self.end(machine, amount % 2 == 0)?;
+            self.end(machine, amount.is_multiple_of(2))?;
         }
         let at = &mut self.machines[machine];
         let target = Target::ALL[(amount / 2 % Target::ALL.len() as u64) as usize];
@@ -423,8 +423,8 @@ impl World<'_> {
         !self.membership_is_changing() && sound > voters.len() / 2
     }
 
-    /// A machine takes over a snapshot: it may be to die of it.
-    pub(super) fn takes_over(&mut self, machine: usize) {
+    /// A machine takes over a snapshot, its log first (stage 0) and then its table (stage 1): it may be to die of one of them.
+    pub(super) fn takes_over(&mut self, machine: usize, stage: u64) {
         let now = self.now;
         let is_due = |planned: &Planned| planned.at <= now && now < planned.until;
         let meant = |planned: &Planned| matches!(planned.fault, Fault::TakeoverCrash { .. }) && is_due(planned);
@@ -433,9 +433,15 @@ impl World<'_> {
         };
         let fault = self.plan.faults[planned].fault;
         let at = &mut self.machines[machine];
-        if let Fault::TakeoverCrash { points, power, away_ms } = fault
+        if let Fault::TakeoverCrash {
+            points,
+            at: touch,
+            power,
+            away_ms,
+        } = fault
             && at.doom.is_none()
             && !self.healed
+            && points % 2 == stage
         {
             at.doom = Some(Doom {
                 planned,
@@ -445,7 +451,10 @@ impl World<'_> {
                 again: 0,
                 points: 0,
             });
-            at.site.fuse.set(points);
+            match touch {
+                Some(touch) => at.site.fuse.set_on(touch, points / 2 % 3),
+                None => at.site.fuse.set(points / 2),
+            }
         }
     }
 

@@ -641,7 +641,7 @@ fn rot_of_the_log_is_aimed_well_and_found() {
             match target {
                 Target::Any => {}
                 Target::Snapshot => assert!(!is_log),
-                Target::HardState | Target::WalBody => assert!(is_log),
+                Target::HardState | Target::WalBody | Target::WalEnd => assert!(is_log),
                 Target::WalHeader => assert!(is_log && hit.bytes.start < 512),
             }
             let outcome = match found(&disk) {

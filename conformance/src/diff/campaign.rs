@@ -1,0 +1,88 @@
+//! Many seeds against one of ours, several at the same time, and what they come to together.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use super::{Report, Sides, run};
+use crate::trouble::Trouble;
+
+/// Differing scripts kept; more would be read by nobody, and every one takes minutes to shrink.
+const MOST_SHOWN: usize = 5;
+
+/// Which seeds.
+#[derive(Clone, Copy, Debug)]
+pub struct Seeds {
+    /// The first.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+    /// Requests of each.
+    pub requests: u64,
+    /// How many are run at the same time.
+    pub jobs: u64,
+}
+
+/// What they came to.
+#[derive(Clone, Debug)]
+pub struct Campaign {
+    /// All of them added up.
+    pub total: Report,
+    /// By seed, the scripts that differ, as commands of etcdctl.
+    pub divergences: BTreeMap<u64, String>,
+}
+
+/// Runs them; `progress` is told of every seed when it is done.
+///
+/// # Errors
+/// When a server cannot be started or reached.
+///
+/// # Panics
+/// If there are no seeds.
+pub fn campaign(seeds: Seeds, sides: &Sides, progress: &(dyn Fn(&Report) + Sync)) -> Result<Campaign, Trouble> {
+    let next = AtomicU64::new(0);
+    let done = Mutex::new(Vec::<Report>::new());
+    let trouble = Mutex::new(None);
+    let differing = |reports: &[Report]| reports.iter().filter(|report| report.divergence.is_some()).count();
+    thread::scope(|scope| {
+        for _ in 0..seeds.jobs.clamp(1, seeds.count.max(1)) {
+            scope.spawn(|| {
+                loop {
+                    let seed = seeds.first + next.fetch_add(1, Ordering::Relaxed);
+                    let is_enough = differing(&done.lock().expect("no seed panics")) >= MOST_SHOWN
+                        || trouble.lock().expect("no seed panics").is_some();
+                    if seed >= seeds.first + seeds.count || is_enough {
+                        return;
+                    }
+                    match run(seed, seeds.requests, sides) {
+                        Ok(report) => {
+                            progress(&report);
+                            done.lock().expect("no seed panics").push(report);
+                        }
+                        Err(error) => *trouble.lock().expect("no seed panics") = Some(error),
+                    }
+                }
+            });
+        }
+    });
+    if let Some(error) = trouble.into_inner().expect("no seed panics") {
+        return Err(error);
+    }
+    let done = done.into_inner().expect("no seed panics");
+    let mut divergences = BTreeMap::new();
+    let mut total: Option<Report> = None;
+    for report in done {
+        if let Some(divergence) = &report.divergence {
+            divergences.insert(report.seed, format!("QUOIN_SEED={}\n{divergence}", report.seed));
+        }
+        match &mut total {
+            Some(total) => total.add(&report),
+            None => total = Some(report),
+        }
+    }
+    Ok(Campaign {
+        total: total.expect("there was a seed"),
+        divergences,
+    })
+}

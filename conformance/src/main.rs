@@ -1,0 +1,222 @@
+//! The judge: does the same to a real etcd and to ours, and writes down what came of it.
+//!
+//! `cargo run --release -p quoin-conformance -- --help` names the options. Progress goes to standard error; the report is one
+//! page of HTML and the same in Markdown. The exit code is 0 if everything passes.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+use std::{env, fs};
+
+use quoin_conformance::diff::{Seeds, Sides, campaign};
+use quoin_conformance::outcome::{Outcome, Verdict};
+use quoin_conformance::report::{Report, html, markdown};
+use quoin_conformance::trouble::During as _;
+use quoin_conformance::{Kind, Launch, Trouble, command, paths, wait};
+
+const USAGE: &str = "usage: quoin-conformance [options]
+  --only SUITES      of differential, separated by commas; all of them if it is not said
+  --servers NAMES    of tokio, smol, async-std, separated by commas; all of them if it is not said
+  --seeds N          seeds of differential requests for each server (default 4)
+  --first-seed N     the first of them (default 1000)
+  --requests N       requests of each seed (default 2500)
+  --out DIR          where report.html and report.md go (default target/conformance)";
+
+/// Every suite, in the order in which they run.
+const SUITES: [&str; 1] = ["differential"];
+/// A version is told at once.
+const VERSION_LIMIT: Duration = Duration::from_secs(20);
+
+/// What was asked for.
+struct Options {
+    suites: Vec<&'static str>,
+    servers: Vec<Kind>,
+    seeds: Seeds,
+    out: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--help") {
+        say(USAGE);
+        return ExitCode::SUCCESS;
+    }
+    let options = match parse(&arguments) {
+        Ok(options) => options,
+        Err(words) => {
+            say(&format!("{words}\n{USAGE}"));
+            return ExitCode::from(2);
+        }
+    };
+    match judge(&options, &arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(trouble) => {
+            say(&format!("the suites cannot run: {trouble}"));
+            ExitCode::from(3)
+        }
+    }
+}
+
+fn parse(arguments: &[String]) -> Result<Options, String> {
+    let mut options = Options {
+        suites: SUITES.to_vec(),
+        servers: Kind::OURS.to_vec(),
+        seeds: Seeds {
+            first: 1_000,
+            count: 4,
+            requests: 2_500,
+            jobs: 2,
+        },
+        out: None,
+    };
+    let mut rest = arguments.iter();
+    while let Some(name) = rest.next() {
+        let value = rest.next().ok_or_else(|| format!("{name} needs a value"))?;
+        let number = || {
+            value
+                .parse::<u64>()
+                .map_err(|_| format!("{name} needs a number, not {value}"))
+        };
+        match name.as_str() {
+            "--only" => options.suites = several(value, |word| SUITES.into_iter().find(|suite| *suite == word))?,
+            "--servers" => options.servers = several(value, server)?,
+            "--seeds" => options.seeds.count = number()?.max(1),
+            "--first-seed" => options.seeds.first = number()?,
+            "--requests" => options.seeds.requests = number()?.max(1),
+            "--out" => options.out = Some(PathBuf::from(value)),
+            _ => return Err(format!("there is no option {name}")),
+        }
+    }
+    Ok(options)
+}
+
+fn several<T>(value: &str, known: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, String> {
+    value
+        .split(',')
+        .map(|word| known(word).ok_or_else(|| format!("there is no {word} here")))
+        .collect()
+}
+
+fn server(word: &str) -> Option<Kind> {
+    Kind::OURS
+        .into_iter()
+        .find(|kind| kind.name().strip_prefix("quoin-") == Some(word))
+}
+
+/// Runs what was asked for and writes the report; whether everything passes.
+fn judge(options: &Options, arguments: &[String]) -> Result<bool, Trouble> {
+    let began = wait::now();
+    let out = match &options.out {
+        Some(out) => out.clone(),
+        None => paths::own()?,
+    };
+    fs::create_dir_all(&out).during(format!("make {}", out.display()))?;
+    let mut report = Report {
+        versions: versions(&options.servers)?,
+        ..Report::default()
+    };
+    for suite in &options.suites {
+        say(&format!("== {suite}"));
+        match *suite {
+            "differential" => differential(options, &mut report)?,
+            other => unreachable!("{other} is no suite"),
+        }
+        report.made = made(arguments, began.elapsed().as_secs());
+        write(&out, &report)?;
+    }
+    for failure in report.failures() {
+        say(&format!(
+            "FAILED {} {}: {}",
+            failure.suite, failure.client, failure.scenario
+        ));
+    }
+    for unseen in report.unseen() {
+        say(&format!("NEVER SEEN {unseen}"));
+    }
+    say(&format!("report: {}", out.join("report.html").display()));
+    Ok(report.passed())
+}
+
+fn made(arguments: &[String], seconds: u64) -> String {
+    let options = if arguments.is_empty() {
+        "default options".to_owned()
+    } else {
+        format!("options {}", arguments.join(" "))
+    };
+    format!("made with {options} in {} min {} s", seconds / 60, seconds % 60)
+}
+
+fn write(out: &Path, report: &Report) -> Result<(), Trouble> {
+    for (name, text) in [("report.html", html(report)), ("report.md", markdown(report))] {
+        let path = out.join(name);
+        fs::write(&path, text).during(format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The first line that each program tells of itself.
+fn versions(servers: &[Kind]) -> Result<Vec<(String, String)>, Trouble> {
+    let of = |kind: Kind| {
+        let launch = Launch::of(kind)?;
+        let mut asked = Command::new(launch.executable());
+        asked.arg("--version");
+        let told = command::run(&mut asked, b"", VERSION_LIMIT)?.success("--version")?;
+        let first = told.lines().next().unwrap_or_default().to_owned();
+        Ok((kind.name().to_owned(), first))
+    };
+    std::iter::once(Kind::Etcd)
+        .chain(servers.iter().copied())
+        .map(of)
+        .collect()
+}
+
+/// Random scripts to a real etcd, to ours and to the model.
+fn differential(options: &Options, report: &mut Report) -> Result<(), Trouble> {
+    for kind in options.servers.iter().copied() {
+        let sides = Sides::of(kind)?;
+        let told = |done: &quoin_conformance::diff::Report| {
+            let end = if done.divergence.is_some() { "DIFFERS" } else { "alike" };
+            say(&format!(
+                "{}: seed {}: {} requests, {end}",
+                kind.name(),
+                done.seed,
+                done.requests
+            ));
+        };
+        let done = campaign(options.seeds, &sides, &told)?;
+        let Seeds {
+            first, count, requests, ..
+        } = options.seeds;
+        for seed in first..first + count {
+            let verdict = match done.divergences.get(&seed) {
+                Some(script) => Verdict::Differs(script.clone()),
+                None => Verdict::Passed,
+            };
+            report.outcomes.push(Outcome {
+                suite: "differential",
+                client: "raw gRPC".to_owned(),
+                method: String::new(),
+                scenario: format!("seed {seed}, {requests} requests"),
+                server: kind,
+                verdict,
+            });
+        }
+        add(&mut report.answered, done.total.answered);
+        add(&mut report.met, done.total.met);
+    }
+    Ok(())
+}
+
+fn add<K: Ord>(counts: &mut BTreeMap<K, u64>, more: BTreeMap<K, u64>) {
+    for (key, count) in more {
+        *counts.entry(key).or_default() += count;
+    }
+}
+
+/// Progress; a reader that has gone is no reason to stop.
+fn say(words: &str) {
+    let _ = writeln!(io::stderr(), "{words}");
+}

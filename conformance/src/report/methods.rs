@@ -1,0 +1,105 @@
+//! What a method of the API must have been seen to answer: success, and each error that etcd gives it where one member serves
+//! without auth and without TLS.
+//!
+//! The codes and texts are those of etcd's error table; which method gives which is etcd's own check and apply code, as a
+//! running etcd shows it. What needs several members, users, or a server that is ending is not here.
+
+use std::collections::BTreeMap;
+
+/// Answers counted, by method and text: `ok`, or the code of an error and its message.
+pub type Answered = BTreeMap<(&'static str, String), u64>;
+
+/// A method by the name that the differential engine counts it under, its full name, and its errors.
+#[derive(Clone, Copy, Debug)]
+pub struct Method {
+    /// In [`Answered`].
+    pub counted: &'static str,
+    /// As the API has it.
+    pub name: &'static str,
+    /// Beside success.
+    pub errors: &'static [&'static str],
+}
+
+const COMPACTED: &str = "11 etcdserver: mvcc: required revision has been compacted";
+const CORRUPT: &str = "15 etcdserver: corrupt cluster";
+const DUPLICATE: &str = "3 etcdserver: duplicate key given in txn request";
+const EMPTY_KEY: &str = "3 etcdserver: key is not provided";
+const FUTURE: &str = "11 etcdserver: mvcc: required revision is a future revision";
+const KEY_NOT_FOUND: &str = "3 etcdserver: key not found";
+const LEASE_EXISTS: &str = "9 etcdserver: lease already exists";
+const LEASE_NOT_FOUND: &str = "5 etcdserver: requested lease not found";
+const LEASE_PROVIDED: &str = "3 etcdserver: lease is provided";
+const MEMBER_NOT_FOUND: &str = "5 etcdserver: member not found";
+const NO_SPACE: &str = "8 etcdserver: mvcc: database space exceeded";
+const TOO_LARGE: &str = "3 etcdserver: request is too large";
+const TOO_LONG: &str = "11 etcdserver: too large lease TTL";
+const TOO_MANY: &str = "3 etcdserver: too many operations in txn request";
+const VALUE_PROVIDED: &str = "3 etcdserver: value is provided";
+
+const fn method(counted: &'static str, name: &'static str, errors: &'static [&'static str]) -> Method {
+    Method { counted, name, errors }
+}
+
+/// Every method that one member serves.
+pub const METHODS: &[Method] = &[
+    method("Range", "KV.Range", &[EMPTY_KEY, COMPACTED, FUTURE, CORRUPT]),
+    method(
+        "Put",
+        "KV.Put",
+        &[
+            EMPTY_KEY,
+            KEY_NOT_FOUND,
+            VALUE_PROVIDED,
+            LEASE_PROVIDED,
+            LEASE_NOT_FOUND,
+            NO_SPACE,
+            TOO_LARGE,
+            CORRUPT,
+        ],
+    ),
+    method("DeleteRange", "KV.DeleteRange", &[EMPTY_KEY, CORRUPT]),
+    method(
+        "Txn",
+        "KV.Txn",
+        &[
+            EMPTY_KEY,
+            TOO_MANY,
+            DUPLICATE,
+            KEY_NOT_FOUND,
+            VALUE_PROVIDED,
+            LEASE_PROVIDED,
+            LEASE_NOT_FOUND,
+            COMPACTED,
+            FUTURE,
+            NO_SPACE,
+            TOO_LARGE,
+            CORRUPT,
+        ],
+    ),
+    method("Compact", "KV.Compact", &[COMPACTED, FUTURE, CORRUPT]),
+    method("Watch create", "Watch.Watch (create)", &[]),
+    method("Watch cancel", "Watch.Watch (cancel)", &[]),
+    method("Watch progress", "Watch.Watch (progress)", &[]),
+    method(
+        "LeaseGrant",
+        "Lease.LeaseGrant",
+        &[LEASE_EXISTS, TOO_LONG, NO_SPACE, CORRUPT],
+    ),
+    method("LeaseRevoke", "Lease.LeaseRevoke", &[LEASE_NOT_FOUND, CORRUPT]),
+    method("LeaseKeepAlive", "Lease.LeaseKeepAlive", &[]),
+    method("LeaseTimeToLive", "Lease.LeaseTimeToLive", &[]),
+    method("LeaseLeases", "Lease.LeaseLeases", &[]),
+    method("MemberList", "Cluster.MemberList", &[]),
+    method("MemberPromote", "Cluster.MemberPromote", &[MEMBER_NOT_FOUND]),
+    method("MemberRemove", "Cluster.MemberRemove", &[MEMBER_NOT_FOUND]),
+    method("MemberUpdate", "Cluster.MemberUpdate", &[MEMBER_NOT_FOUND]),
+    method("Alarm", "Maintenance.Alarm", &[]),
+    method("Status", "Maintenance.Status", &[]),
+    method("Defragment", "Maintenance.Defragment", &[]),
+    method("HashKv", "Maintenance.HashKV", &[COMPACTED, FUTURE]),
+    method(
+        "MoveLeader",
+        "Maintenance.MoveLeader",
+        &["9 etcdserver: bad leader transferee"],
+    ),
+];

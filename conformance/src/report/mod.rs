@@ -1,0 +1,267 @@
+//! The report that a person reads: what each client and each suite came to on each server, and how often each method of the
+//! API was seen to answer what. One page of HTML that needs nothing else, and the same in Markdown.
+
+mod html;
+mod markdown;
+mod methods;
+
+use std::collections::BTreeMap;
+
+pub use html::html;
+pub use markdown::markdown;
+pub use methods::{Answered, METHODS, Method};
+
+use crate::binaries::Kind;
+use crate::diff::{INTENDED, LEFT_OUT};
+use crate::outcome::{Outcome, Verdict};
+
+/// All there is to tell.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// What the servers are: name and version.
+    pub versions: Vec<(String, String)>,
+    /// How it was made: the options, the time it took.
+    pub made: String,
+    /// Everything that was tried.
+    pub outcomes: Vec<Outcome>,
+    /// Answers of the differential runs, which were the same on both sides but for intended differences.
+    pub answered: Answered,
+    /// How often each intended difference was met, by name.
+    pub met: BTreeMap<&'static str, u64>,
+}
+
+/// How many of something passed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Score {
+    /// As it should be.
+    pub passed: usize,
+    /// All.
+    pub tried: usize,
+}
+
+impl Score {
+    fn of<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Self {
+        let mut score = Self::default();
+        for outcome in outcomes {
+            score.tried += 1;
+            score.passed += usize::from(outcome.passed());
+        }
+        score
+    }
+
+    /// Whether anything was tried, and all of it passed.
+    #[must_use]
+    pub fn is_full(self) -> bool {
+        self.tried > 0 && self.passed == self.tried
+    }
+}
+
+/// One line of the matrix: a suite, or a client of one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Line {
+    /// The suite.
+    pub suite: &'static str,
+    /// The client; empty where there is none.
+    pub client: String,
+    /// Per server of [`Kind::ALL`].
+    pub scores: Vec<Score>,
+}
+
+impl Report {
+    /// The matrix: suites in the order in which they ran, their clients below each other.
+    #[must_use]
+    pub fn lines(&self) -> Vec<Line> {
+        let mut order: Vec<(&'static str, String)> = Vec::new();
+        for outcome in &self.outcomes {
+            let key = (outcome.suite, outcome.client.clone());
+            if !order.contains(&key) {
+                order.push(key);
+            }
+        }
+        let line = |(suite, client): (&'static str, String)| {
+            let of = |kind: &Kind| {
+                let meant =
+                    |outcome: &&Outcome| (outcome.suite, &outcome.client, outcome.server) == (suite, &client, *kind);
+                Score::of(self.outcomes.iter().filter(meant))
+            };
+            let scores = Kind::ALL.iter().map(of).collect();
+            Line { suite, client, scores }
+        };
+        order.into_iter().map(line).collect()
+    }
+
+    /// What did not pass on one of ours although a real etcd passes it, or where there is no real etcd to compare with.
+    #[must_use]
+    pub fn failures(&self) -> Vec<&Outcome> {
+        let etcd_fails = |outcome: &Outcome| {
+            let same = |other: &&Outcome| {
+                (other.suite, &other.client, &other.scenario) == (outcome.suite, &outcome.client, &outcome.scenario)
+            };
+            let real = self
+                .outcomes
+                .iter()
+                .filter(same)
+                .find(|other| other.server == Kind::Etcd);
+            real.is_some_and(|real| !real.passed())
+        };
+        let is_failure = |outcome: &&Outcome| !outcome.passed() && outcome.server != Kind::Etcd && !etcd_fails(outcome);
+        self.outcomes.iter().filter(is_failure).collect()
+    }
+
+    /// What a real etcd itself does not pass.
+    #[must_use]
+    pub fn failures_of_etcd(&self) -> Vec<&Outcome> {
+        let fails = |outcome: &&Outcome| outcome.server == Kind::Etcd && !outcome.passed();
+        self.outcomes.iter().filter(fails).collect()
+    }
+
+    /// Methods and answers that must be seen and were not: of a report in which the differential suite ran.
+    #[must_use]
+    pub fn unseen(&self) -> Vec<String> {
+        if self.answered.is_empty() {
+            return Vec::new();
+        }
+        let mut unseen = Vec::new();
+        for method in METHODS {
+            for answer in std::iter::once("ok").chain(method.errors.iter().copied()) {
+                if self.count(method, answer) == 0 {
+                    unseen.push(format!("{}: {answer}", method.name));
+                }
+            }
+        }
+        unseen
+    }
+
+    /// How often a method gave an answer. A request on a stream is a success if it was sent: what it brings is compared
+    /// elsewhere.
+    #[must_use]
+    pub fn count(&self, method: &Method, answer: &str) -> u64 {
+        let of = |text: &str| {
+            let key = (method.counted, text.to_owned());
+            self.answered.get(&key).copied().unwrap_or(0)
+        };
+        if answer == "ok" {
+            of("ok") + of("sent")
+        } else {
+            of(answer)
+        }
+    }
+
+    /// Whether everything is as it should be.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.failures().is_empty() && self.unseen().is_empty()
+    }
+
+    /// Intended differences: name, reason, how often met.
+    fn intended(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        INTENDED.iter().map(|entry| {
+            let met = self.met.get(entry.name).copied().unwrap_or(0);
+            (entry.name, entry.reason, met)
+        })
+    }
+}
+
+/// What is never asked for, and why.
+fn left_out() -> impl Iterator<Item = (&'static str, &'static str)> {
+    LEFT_OUT.iter().copied()
+}
+
+/// What there is to say of an outcome that did not pass.
+fn words(outcome: &Outcome) -> &str {
+    match &outcome.verdict {
+        Verdict::Passed => "",
+        Verdict::Failed(words) | Verdict::Differs(words) => words,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(client: &str, scenario: &str, server: Kind, verdict: Verdict) -> Outcome {
+        Outcome {
+            suite: "clients",
+            client: client.to_owned(),
+            method: "KV.Put".to_owned(),
+            scenario: scenario.to_owned(),
+            server,
+            verdict,
+        }
+    }
+
+    fn failed() -> Verdict {
+        Verdict::Failed("<no> & \"quotes\"".to_owned())
+    }
+
+    fn report() -> Report {
+        Report {
+            outcomes: vec![
+                outcome("Python", "put", Kind::Etcd, Verdict::Passed),
+                outcome("Python", "put", Kind::QuoinTokio, failed()),
+                outcome("Python", "odd", Kind::Etcd, failed()),
+                outcome("Python", "odd", Kind::QuoinTokio, failed()),
+                outcome("Node", "put", Kind::QuoinTokio, Verdict::Passed),
+            ],
+            ..Report::default()
+        }
+    }
+
+    #[test]
+    fn a_line_of_the_matrix_counts_what_passed_on_each_server() {
+        let lines = report().lines();
+        let shown: Vec<_> = lines
+            .iter()
+            .map(|line| {
+                (
+                    line.client.as_str(),
+                    line.scores[0].passed,
+                    line.scores[0].tried,
+                    line.scores[1],
+                )
+            })
+            .collect();
+        let none_of_two = Score { passed: 0, tried: 2 };
+        let one = Score { passed: 1, tried: 1 };
+        assert_eq!(shown, [("Python", 1, 2, none_of_two), ("Node", 0, 0, one)]);
+        assert!(one.is_full() && !none_of_two.is_full() && !lines[1].scores[0].is_full());
+    }
+
+    #[test]
+    fn what_etcd_fails_is_no_failure_of_ours() {
+        let report = report();
+        let failures: Vec<_> = report.failures().iter().map(|outcome| &outcome.scenario).collect();
+        assert_eq!(failures, ["put"]);
+        assert_eq!(report.failures_of_etcd().len(), 1);
+        assert!(!report.passed());
+    }
+
+    #[test]
+    fn an_answer_that_was_never_seen_is_named() {
+        let mut report = Report::default();
+        assert!(report.unseen().is_empty(), "nothing was to be seen");
+        report.answered.insert(("Range", "ok".to_owned()), 3);
+        report.answered.insert(("Watch create", "sent".to_owned()), 1);
+        let unseen = report.unseen();
+        assert!(unseen.contains(&"KV.Range: 3 etcdserver: key is not provided".to_owned()));
+        assert!(!unseen.contains(&"KV.Range: ok".to_owned()));
+        assert!(!unseen.contains(&"Watch.Watch (create): ok".to_owned()));
+    }
+
+    #[test]
+    fn both_forms_show_the_same_and_html_is_escaped() {
+        let report = report();
+        let (page, text) = (html(&report), markdown(&report));
+        for shown in [&page, &text] {
+            assert!(
+                shown.contains("Python") && shown.contains("Node") && shown.contains("0/2"),
+                "{shown}"
+            );
+        }
+        assert!(page.contains("&lt;no&gt; &amp; &quot;quotes&quot;") && !page.contains("<no>"));
+        assert!(
+            !page.contains("http://") && !page.contains("https://") && !page.contains("src="),
+            "it needs nothing else"
+        );
+    }
+}
