@@ -194,7 +194,7 @@ impl Run {
         })
     }
 
-    fn listen(&mut self) -> Said {
+    fn listen(&self) -> Said {
         loop {
             let line = match self.lines.recv_timeout(SCENARIO_LIMIT) {
                 Ok(line) => line,
