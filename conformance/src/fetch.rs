@@ -110,7 +110,7 @@ fn ways() -> Vec<(String, Fetch)> {
 }
 
 /// The mirrors that this machine's apt is set up for, in its order, each once.
-fn mirrors() -> Result<Vec<String>, Trouble> {
+pub(crate) fn mirrors() -> Result<Vec<String>, Trouble> {
     let mut apt = Command::new("apt-get");
     apt.args(["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]);
     let listed = command::run(&mut apt, b"", START_LIMIT)?.success("apt-get indextargets")?;
@@ -126,7 +126,7 @@ fn mirrors() -> Result<Vec<String>, Trouble> {
     Ok(mirrors)
 }
 
-fn source_line(mirror: &str, suite: &str) -> String {
+pub(crate) fn source_line(mirror: &str, suite: &str) -> String {
     let signed = if Path::new(KEYRING).is_file() {
         format!("[signed-by={KEYRING}] ")
     } else {
@@ -181,7 +181,7 @@ fn packages_into(place: &Path, source: &str, packages: &[&str]) -> Result<(), Tr
 }
 
 /// Runs apt-get with every list, cache and lock of its own in `place`.
-fn apt(place: &Path, args: &[&str]) -> Result<(), Trouble> {
+pub(crate) fn apt(place: &Path, args: &[&str]) -> Result<(), Trouble> {
     let shown = place.display();
     let mut apt = Command::new("apt-get");
     apt.current_dir(place).env("DEBIAN_FRONTEND", "noninteractive");
@@ -238,7 +238,7 @@ fn is_large(path: &Path) -> bool {
         .is_ok_and(|about| about.is_file() && about.len() > 1_000_000)
 }
 
-fn make_executable(path: &Path) -> Result<(), Trouble> {
+pub(crate) fn make_executable(path: &Path) -> Result<(), Trouble> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
         .during(format_args!("making {} executable", path.display()))

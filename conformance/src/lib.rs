@@ -6,6 +6,7 @@
 //! suites themselves are in `tests/`, what they expect in `scripts/`.
 
 pub mod binaries;
+pub mod clients;
 pub mod command;
 pub mod diff;
 pub mod fetch;

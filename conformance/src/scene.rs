@@ -33,25 +33,27 @@ const LINE_LIMIT: Duration = Duration::from_secs(15);
 /// When an output differs, or a step could not be done.
 pub fn play(file: &Path, kind: Kind) -> Result<(), Trouble> {
     let text = std::fs::read_to_string(file).during(format_args!("reading {}", file.display()))?;
-    let script = Script::parse(&text).during(file.display())?;
+    golden::check(file, kind, &seen(&text, kind, fetch::etcd()?).during(file.display())?)
+}
+
+/// A script with what these programs print when it is played against a fresh server.
+///
+/// # Errors
+/// When it makes no sense, or a step could not be done.
+pub fn seen(text: &str, kind: Kind, programs: Etcd) -> Result<String, Trouble> {
+    let script = Script::parse(text)?;
     let mut launch = Launch::of(kind)?;
     for flag in &script.server {
         launch = launch.flag(flag);
     }
     let server = launch.start()?;
-    let mut scene = Scene::open(&server)?;
+    let mut scene = Scene::open(&server, programs)?;
     let mut outputs = Vec::new();
     for step in &script.steps {
         let output = scene.act(&step.action, &step.expected);
-        let output = output.during(format_args!(
-            "{} on {}, at {:?}",
-            file.display(),
-            kind.name(),
-            step.action
-        ))?;
-        outputs.push(output);
+        outputs.push(output.during(format_args!("on {}, at {:?}", kind.name(), step.action))?);
     }
-    golden::check(file, kind, &script.with_outputs(&outputs))
+    Ok(script.with_outputs(&outputs))
 }
 
 /// A server, an etcdctl that talks to it, and what runs in the background.
@@ -64,8 +66,7 @@ struct Scene {
 
 impl Scene {
     /// Asks the server who it is, so that its ids have names.
-    fn open(server: &Server) -> Result<Self, Trouble> {
-        let programs = fetch::etcd()?;
+    fn open(server: &Server, programs: Etcd) -> Result<Self, Trouble> {
         let endpoint = server.address().to_string();
         let mut scene = Self {
             programs,

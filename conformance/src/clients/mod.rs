@@ -1,0 +1,267 @@
+//! Clients that nobody here wrote, each through a list of scenarios as large as its API: against a real etcd first, so that a
+//! scenario is proven, then against ours.
+//!
+//! The scenarios of the libraries are programs in their own languages, in `conformance/clients`; those of etcdctl are the
+//! scripts of `conformance/scripts` and [`etcdctl`]. The stories of `tests/client` are Rust's etcd-client, told by [`stories`].
+
+mod etcdctl;
+mod program;
+mod stories;
+mod tools;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::{Mutex, PoisonError, mpsc},
+    thread,
+};
+
+use crate::{
+    binaries::Kind,
+    fetch,
+    outcome::{Outcome, Tell, Verdict},
+    trouble::Trouble,
+};
+
+use etcdctl::Etcdctl;
+use program::{Program, Scenario};
+
+const SUITE: &str = "clients";
+/// Scenarios mostly wait, for processes, disks and time to pass.
+const AT_ONCE: usize = 4;
+
+/// A client with its scenarios.
+struct Client {
+    name: String,
+    scenarios: Vec<Scenario>,
+    player: Player,
+}
+
+/// What plays them.
+enum Player {
+    Program(Program),
+    Etcdctl(Etcdctl),
+}
+
+/// How many scenarios are played against a server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Depth {
+    /// Every one.
+    Whole,
+    /// Those that take no more than a few seconds.
+    Fast,
+    /// Of those the first for each API method.
+    Smoke,
+}
+
+impl Depth {
+    fn choose(self, scenarios: &[Scenario]) -> Vec<Scenario> {
+        let mut methods = BTreeSet::new();
+        let chosen = scenarios.iter().filter(|one| match self {
+            Self::Whole => true,
+            Self::Fast => one.fast,
+            Self::Smoke => one.fast && methods.insert(one.method.clone()),
+        });
+        chosen.cloned().collect()
+    }
+}
+
+/// Every scenario of every client, against a real etcd and then against these servers.
+///
+/// # Errors
+/// When a client or a server cannot be had; that one of them does wrong is an outcome.
+pub fn run(kinds: &[Kind], tell: &mut Tell<'_>) -> Result<(), Trouble> {
+    let plan: Vec<(Kind, Depth)> = kinds.iter().map(|kind| (*kind, Depth::Whole)).collect();
+    play(&plan, tell)?;
+    stories::play(kinds, tell)
+}
+
+/// Part of the scenarios of every client, against a real etcd and then against these servers.
+///
+/// # Errors
+/// When a client or a server cannot be had; that one of them does wrong is an outcome.
+pub fn fast(plan: &[(Kind, Depth)], tell: &mut Tell<'_>) -> Result<(), Trouble> {
+    play(plan, tell)
+}
+
+/// All clients, in the order of the report.
+fn clients() -> Result<Vec<Client>, Trouble> {
+    let mut clients = Vec::new();
+    let newest = fetch::etcd()?;
+    for etcdctl in [tools::etcdctl_34()?, newest.etcdctl.clone()] {
+        let name = format!("etcdctl {}", tools::version(&etcdctl)?);
+        let etcdctl = Etcdctl::new(fetch::Etcd {
+            etcdctl,
+            ..newest.clone()
+        })?;
+        clients.push(Client {
+            name,
+            scenarios: etcdctl.scenarios(),
+            player: Player::Etcdctl(etcdctl),
+        });
+    }
+    let python = |module: &str| -> Result<Program, Trouble> {
+        Ok(Program {
+            program: PathBuf::from("python3"),
+            arguments: vec![tools::sources().join(format!("python/{module}_scenarios.py"))],
+            variables: vec![("PYTHONPATH", tools::python(module)?)],
+        })
+    };
+    let node = Program {
+        program: PathBuf::from("node"),
+        arguments: vec![tools::sources().join("node/etcd3_scenarios.js")],
+        variables: vec![("NODE_PATH", tools::node()?)],
+    };
+    let go = Program {
+        program: tools::go()?,
+        arguments: Vec::new(),
+        variables: Vec::new(),
+    };
+    for (name, program) in [
+        ("Python etcd3 0.12.0", python("etcd3")?),
+        ("Python aetcd 1.0.0", python("aetcd")?),
+        ("Node etcd3 1.1.2", node),
+        ("Go clientv3 3.4.23", go),
+    ] {
+        clients.push(Client {
+            name: name.to_owned(),
+            scenarios: program.scenarios()?,
+            player: Player::Program(program),
+        });
+    }
+    Ok(clients)
+}
+
+/// The outcomes of one client with one server.
+type Outcomes = BTreeMap<String, Verdict>;
+
+impl Client {
+    fn play(&self, kind: Kind, scenarios: &[Scenario], say: &mut dyn FnMut(&str, Verdict)) -> Result<(), Trouble> {
+        match &self.player {
+            Player::Program(program) => program.play(kind, scenarios, say),
+            Player::Etcdctl(etcdctl) => etcdctl.play(kind, scenarios, say),
+        }
+    }
+}
+
+/// One client, one server, these scenarios.
+struct Job<'a> {
+    client: &'a Client,
+    kind: Kind,
+    scenarios: Vec<Scenario>,
+}
+
+fn play(plan: &[(Kind, Depth)], tell: &mut Tell<'_>) -> Result<(), Trouble> {
+    let clients = clients()?;
+    let deepest = plan.iter().map(|(_, depth)| *depth).min_by_key(|depth| *depth as u8);
+    let job = |client, kind, depth: Depth| -> Job<'_> {
+        let client: &Client = client;
+        Job {
+            client,
+            kind,
+            scenarios: depth.choose(&client.scenarios),
+        }
+    };
+    let proofs = clients
+        .iter()
+        .filter_map(|client| Some(job(client, Kind::Etcd, deepest?)));
+    let proven = play_jobs(proofs.collect(), &BTreeMap::new(), tell)?;
+    let ours = plan.iter().filter(|(kind, _)| *kind != Kind::Etcd);
+    let jobs = ours.flat_map(|(kind, depth)| clients.iter().map(|client| job(client, *kind, *depth)));
+    play_jobs(jobs.collect(), &proven, tell).map(drop)
+}
+
+/// Plays a few jobs at a time, tells what came of each scenario as it comes, and gathers it by client.
+fn play_jobs(
+    jobs: Vec<Job<'_>>,
+    proven: &BTreeMap<String, Outcomes>,
+    tell: &mut Tell<'_>,
+) -> Result<BTreeMap<String, Outcomes>, Trouble> {
+    let waiting = Mutex::new(jobs.into_iter());
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let (sender, told) = mpsc::channel();
+    let mut gathered: BTreeMap<String, Outcomes> = BTreeMap::new();
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            let sender = sender.clone();
+            scope.spawn(move || {
+                while let Some(job) = next() {
+                    let played = job.client.play(job.kind, &job.scenarios, &mut |scenario, verdict| {
+                        let _ = sender.send(Ok(outcome(&job, scenario, verdict)));
+                    });
+                    if let Err(trouble) = played {
+                        let _ = sender.send(Err(trouble));
+                    }
+                }
+            });
+        }
+        drop(sender);
+        for outcome in told {
+            let mut outcome: Outcome = outcome?;
+            let etcd = proven.get(&outcome.client).and_then(|all| all.get(&outcome.scenario));
+            outcome.verdict = beside(outcome.verdict, etcd);
+            let client = gathered.entry(outcome.client.clone()).or_default();
+            client.insert(outcome.scenario.clone(), outcome.verdict.clone());
+            tell(outcome);
+        }
+        Ok(gathered)
+    })
+}
+
+fn outcome(job: &Job<'_>, scenario: &str, verdict: Verdict) -> Outcome {
+    let known = job.scenarios.iter().find(|one| one.name == scenario);
+    Outcome {
+        suite: SUITE,
+        client: job.client.name.clone(),
+        method: known.map(|one| one.method.clone()).unwrap_or_default(),
+        scenario: scenario.to_owned(),
+        server: job.kind,
+        verdict,
+    }
+}
+
+/// A failure beside a real etcd's: what it fails too is said with it.
+fn beside(verdict: Verdict, etcd: Option<&Verdict>) -> Verdict {
+    match (verdict, etcd) {
+        (Verdict::Failed(reason), Some(Verdict::Failed(theirs) | Verdict::Differs(theirs))) => {
+            Verdict::Failed(format!("{reason} (a real etcd fails it too: {theirs})"))
+        }
+        (verdict, _) => verdict,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_smoke_test_takes_one_fast_scenario_for_each_method() {
+        let all: Vec<Scenario> = [
+            ("a", "KV.Put", false),
+            ("b", "KV.Put", true),
+            ("c", "KV.Put", true),
+            ("d", "KV.Txn", true),
+        ]
+        .map(|(name, method, fast)| Scenario {
+            name: name.into(),
+            method: method.into(),
+            fast,
+        })
+        .into();
+        let chosen = |depth: Depth| -> Vec<String> { depth.choose(&all).into_iter().map(|one| one.name).collect() };
+        assert_eq!(chosen(Depth::Whole), ["a", "b", "c", "d"]);
+        assert_eq!(chosen(Depth::Fast), ["b", "c", "d"]);
+        assert_eq!(chosen(Depth::Smoke), ["b", "d"]);
+    }
+
+    #[test]
+    fn what_a_real_etcd_fails_too_is_said() {
+        let failed = |why: &str| Verdict::Failed(why.to_owned());
+        assert_eq!(beside(Verdict::Passed, Some(&failed("x"))), Verdict::Passed);
+        assert_eq!(beside(failed("y"), Some(&Verdict::Passed)), failed("y"));
+        assert_eq!(
+            beside(failed("y"), Some(&failed("x"))),
+            failed("y (a real etcd fails it too: x)")
+        );
+    }
+}

@@ -1,0 +1,241 @@
+//! Plays the scenarios of a program in the client's own language, and steers the server for it.
+//!
+//! What is spoken is described in `clients/python/harness.py`: lists, outcomes, and wishes about the server, a JSON line each.
+
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader, Write},
+    path::PathBuf,
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::{
+    binaries::Kind,
+    command,
+    outcome::Verdict,
+    server::{Launch, Server},
+    trouble::{During, Trouble},
+};
+
+/// Longer than a program gives one scenario.
+const SCENARIO_LIMIT: Duration = Duration::from_secs(110);
+const LIST_LIMIT: Duration = Duration::from_secs(60);
+const COMPLAINT_TAIL: usize = 600;
+
+/// A program that knows scenarios.
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    /// What is run.
+    pub(super) program: PathBuf,
+    /// Its arguments before those of ours.
+    pub(super) arguments: Vec<PathBuf>,
+    /// Where it finds its packages.
+    pub(super) variables: Vec<(&'static str, PathBuf)>,
+}
+
+/// One scenario of a client.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Scenario {
+    /// Its name.
+    pub(super) name: String,
+    /// The API method that it is about most.
+    pub(super) method: String,
+    /// Whether it is part of every test run.
+    pub(super) fast: bool,
+}
+
+/// What a program says.
+enum Said {
+    Ask(String),
+    Ended(String, Verdict),
+    /// It ended, or was silent for too long.
+    Nothing(String),
+}
+
+impl Program {
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ETCD")) {
+            command.env_remove(name);
+        }
+        command
+            .args(&self.arguments)
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            // Nothing is written into the tree.
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+    }
+
+    /// The scenarios that it knows.
+    ///
+    /// # Errors
+    /// When it does not start, or says something else.
+    pub(super) fn scenarios(&self) -> Result<Vec<Scenario>, Trouble> {
+        let said = command::run(self.command().arg("list"), b"", LIST_LIMIT)?.success("listing scenarios")?;
+        let known = |line: &str| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            Some(Scenario {
+                name: line["scenario"].as_str()?.to_owned(),
+                method: line["method"].as_str()?.to_owned(),
+                fast: line["fast"].as_bool()?,
+            })
+        };
+        let all: Option<Vec<Scenario>> = said.lines().map(known).collect();
+        all.filter(|all| !all.is_empty())
+            .ok_or_else(|| Trouble::new(format!("{} lists no scenarios: {said}", self.program.display())))
+    }
+
+    /// Plays scenarios one after the other against one fresh server, and says how each went.
+    ///
+    /// # Errors
+    /// When the server does not start.
+    pub(super) fn play(
+        &self,
+        kind: Kind,
+        scenarios: &[Scenario],
+        say: &mut dyn FnMut(&str, Verdict),
+    ) -> Result<(), Trouble> {
+        let mut server = Launch::of(kind)?.start()?;
+        let mut left: Vec<&str> = scenarios.iter().map(|one| one.name.as_str()).collect();
+        while !left.is_empty() {
+            if let Err(reason) = self.play_some(&mut server, &mut left, say) {
+                say(left.remove(0), Verdict::Failed(reason));
+            }
+            if server.pid().is_err() || !server.is_healthy() {
+                server = Launch::of(kind)?.start()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One run of the program: until nothing is left, or it says nothing more about the first that is.
+    fn play_some(
+        &self,
+        server: &mut Server,
+        left: &mut Vec<&str>,
+        say: &mut dyn FnMut(&str, Verdict),
+    ) -> Result<(), String> {
+        let mut run = Run::begin(self, server, left).map_err(|trouble| trouble.to_string())?;
+        while !left.is_empty() {
+            match run.listen() {
+                Said::Ask(wish) => {
+                    let done = steer(server, &wish).and_then(|()| run.answer());
+                    done.map_err(|trouble| trouble.to_string())?;
+                }
+                Said::Ended(name, verdict) => {
+                    left.retain(|one| *one != name);
+                    say(&name, verdict);
+                    // A scenario that failed half way may leave it down.
+                    if server.pid().is_err() {
+                        server.restart().map_err(|trouble| trouble.to_string())?;
+                    }
+                }
+                Said::Nothing(reason) => return Err(reason),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Does to the server what a scenario wishes.
+fn steer(server: &mut Server, wish: &str) -> Result<(), Trouble> {
+    match wish {
+        "kill" => server.kill(),
+        "start" => server.restart(),
+        "restart" => server.kill().and_then(|()| server.restart()),
+        other => Err(Trouble::new(format!("a scenario wishes {other}"))),
+    }
+}
+
+/// A running program.
+struct Run {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    complaints: PathBuf,
+}
+
+impl Run {
+    fn begin(program: &Program, server: &Server, names: &[&str]) -> Result<Self, Trouble> {
+        let complaints = server.home().join("client.log");
+        let log = File::create(&complaints).during(format_args!("making {}", complaints.display()))?;
+        let mut child = program
+            .command()
+            .args(["run", &server.address().to_string()])
+            .args(names)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .during(format_args!("starting {}", program.program.display()))?;
+        let stdin = child.stdin.take();
+        let stdout = child
+            .stdout
+            .take()
+            .ok_or_else(|| Trouble::new("a program without output"))?;
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self {
+            child,
+            stdin,
+            lines,
+            complaints,
+        })
+    }
+
+    fn listen(&self) -> Said {
+        loop {
+            let line = match self.lines.recv_timeout(SCENARIO_LIMIT) {
+                Ok(line) => line,
+                Err(error) => {
+                    return Said::Nothing(format!("the program says nothing more ({error}): {}", self.tail()));
+                }
+            };
+            // Anything else is a client's own chatter.
+            let Ok(said) = serde_json::from_str::<Value>(&line) else {
+                continue;
+            };
+            if let Some(wish) = said["ask"].as_str() {
+                return Said::Ask(wish.to_owned());
+            }
+            if let (Some(name), Some(ok)) = (said["scenario"].as_str(), said["ok"].as_bool()) {
+                let error = said["error"].as_str().unwrap_or_default().to_owned();
+                let verdict = if ok { Verdict::Passed } else { Verdict::Failed(error) };
+                return Said::Ended(name.to_owned(), verdict);
+            }
+        }
+    }
+
+    fn answer(&mut self) -> Result<(), Trouble> {
+        let stdin = self
+            .stdin
+            .as_mut()
+            .ok_or_else(|| Trouble::new("the program reads nothing"))?;
+        writeln!(stdin, "done")
+            .and_then(|()| stdin.flush())
+            .during("answering the program")
+    }
+
+    fn tail(&self) -> String {
+        let said = fs::read(&self.complaints).unwrap_or_default();
+        String::from_utf8_lossy(&said[said.len().saturating_sub(COMPLAINT_TAIL)..]).into_owned()
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

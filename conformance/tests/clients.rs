@@ -1,0 +1,84 @@
+//! Clients that nobody here wrote, through the faster part of their scenarios: with a real etcd and ours on tokio, and some of
+//! them with ours on the others. `-- --ignored --nocapture` plays every scenario with every server.
+
+use std::collections::BTreeMap;
+
+use quoin_conformance::{
+    Kind,
+    clients::{self, Depth},
+    outcome::{Outcome, Verdict},
+    wait,
+};
+
+/// How many scenarios each client has at least, by its name's first words.
+const LEAST: [(&str, usize); 6] = [
+    ("etcdctl 3.4", 6),
+    ("etcdctl 3.5", 6),
+    ("Python etcd3", 30),
+    ("Python aetcd", 30),
+    ("Node etcd3", 30),
+    ("Go clientv3", 35),
+];
+
+#[test]
+fn what_a_client_does_with_a_real_etcd_it_does_with_ours() {
+    let plan = [
+        (Kind::QuoinTokio, Depth::Fast),
+        (Kind::QuoinSmol, Depth::Smoke),
+        (Kind::QuoinAsyncStd, Depth::Smoke),
+    ];
+    let mut told = Vec::new();
+    clients::fast(&plan, &mut |outcome| told.push(outcome)).expect("the clients and the servers can be had");
+    judge(&told);
+}
+
+#[test]
+#[ignore = "takes minutes; the report plays it"]
+fn every_scenario_of_every_client() {
+    let begun = wait::now();
+    let mut told = Vec::new();
+    let mut tell = |outcome: Outcome| {
+        if !outcome.passed() {
+            println!("{outcome:?}");
+        }
+        told.push(outcome);
+    };
+    clients::run(&Kind::OURS, &mut tell).expect("the clients and the servers can be had");
+    let mut passed: BTreeMap<(String, Kind), (usize, usize)> = BTreeMap::new();
+    for outcome in &told {
+        let row = passed.entry((outcome.client.clone(), outcome.server)).or_default();
+        row.0 += usize::from(outcome.passed());
+        row.1 += 1;
+    }
+    for ((client, kind), (passed, all)) in passed {
+        println!("{client:34} {:16} {passed} of {all}", kind.name());
+    }
+    println!("after {:?}", begun.elapsed());
+    judge(&told);
+}
+
+/// A scenario that a real etcd fails proves nothing, and one that only ours fails is a bug.
+fn judge(told: &[Outcome]) {
+    for kind in [Kind::Etcd, Kind::QuoinTokio] {
+        for (client, least) in LEAST {
+            let of_it = |one: &&Outcome| one.server == kind && one.client.starts_with(client);
+            let count = told.iter().filter(of_it).count();
+            assert!(count >= least, "{client} with {}: only {count} scenarios", kind.name());
+        }
+    }
+    let failed: Vec<String> = told
+        .iter()
+        .filter_map(|one| {
+            let (Verdict::Failed(reason) | Verdict::Differs(reason)) = &one.verdict else {
+                return None;
+            };
+            Some(format!(
+                "{} with {}: {}: {reason}",
+                one.client,
+                one.server.name(),
+                one.scenario
+            ))
+        })
+        .collect();
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
