@@ -14,18 +14,20 @@ use quoin_conformance::diff::{Seeds, Sides, campaign};
 use quoin_conformance::outcome::{Outcome, Verdict};
 use quoin_conformance::report::{Report, html, markdown};
 use quoin_conformance::trouble::During as _;
-use quoin_conformance::{Kind, Launch, Trouble, command, paths, wait};
+use quoin_conformance::{Kind, Launch, Trouble, clients, command, histories, paths, sweep, wait};
 
 const USAGE: &str = "usage: quoin-conformance [options]
-  --only SUITES      of differential, separated by commas; all of them if it is not said
+  --only SUITES      of clients, differential, histories, crash-points, separated by commas; all if it is not said
   --servers NAMES    of tokio, smol, async-std, separated by commas; all of them if it is not said
   --seeds N          seeds of differential requests for each server (default 4)
   --first-seed N     the first of them (default 1000)
   --requests N       requests of each seed (default 2500)
+  --rounds N         rounds of each disturbance for each server (default 3)
+  --points N         crash points for each server, spread over the first 500 (default 50)
   --out DIR          where report.html and report.md go (default target/conformance)";
 
 /// Every suite, in the order in which they run.
-const SUITES: [&str; 1] = ["differential"];
+const SUITES: [&str; 4] = ["clients", "differential", "histories", "crash-points"];
 /// A version is told at once.
 const VERSION_LIMIT: Duration = Duration::from_secs(20);
 
@@ -34,6 +36,8 @@ struct Options {
     suites: Vec<&'static str>,
     servers: Vec<Kind>,
     seeds: Seeds,
+    rounds: u64,
+    points: usize,
     out: Option<PathBuf>,
 }
 
@@ -70,6 +74,8 @@ fn parse(arguments: &[String]) -> Result<Options, String> {
             requests: 2_500,
             jobs: 2,
         },
+        rounds: 3,
+        points: 50,
         out: None,
     };
     let mut rest = arguments.iter();
@@ -86,6 +92,8 @@ fn parse(arguments: &[String]) -> Result<Options, String> {
             "--seeds" => options.seeds.count = number()?.max(1),
             "--first-seed" => options.seeds.first = number()?,
             "--requests" => options.seeds.requests = number()?.max(1),
+            "--rounds" => options.rounds = number()?.max(1),
+            "--points" => options.points = usize::try_from(number()?.max(1)).unwrap_or(usize::MAX),
             "--out" => options.out = Some(PathBuf::from(value)),
             _ => return Err(format!("there is no option {name}")),
         }
@@ -121,7 +129,21 @@ fn judge(options: &Options, arguments: &[String]) -> Result<bool, Trouble> {
     for suite in &options.suites {
         say(&format!("== {suite}"));
         match *suite {
+            "clients" => clients::run(&options.servers, &mut |outcome| take(&mut report.outcomes, outcome))?,
+            "crash-points" => {
+                let mut tell = |outcome| take(&mut report.outcomes, outcome);
+                for figures in sweep::run(&options.servers, options.points, &mut tell)? {
+                    say(&figures.to_string());
+                }
+            }
             "differential" => differential(options, &mut report)?,
+            "histories" => {
+                let mut tell = |outcome| take(&mut report.outcomes, outcome);
+                let first = options.seeds.first;
+                for figures in histories::run(&options.servers, options.rounds, first, &mut tell)? {
+                    say(&figures.to_string());
+                }
+            }
             other => unreachable!("{other} is no suite"),
         }
         report.made = made(arguments, began.elapsed().as_secs());
@@ -195,19 +217,37 @@ fn differential(options: &Options, report: &mut Report) -> Result<(), Trouble> {
                 Some(script) => Verdict::Differs(script.clone()),
                 None => Verdict::Passed,
             };
-            report.outcomes.push(Outcome {
+            let outcome = Outcome {
                 suite: "differential",
                 client: "raw gRPC".to_owned(),
                 method: String::new(),
                 scenario: format!("seed {seed}, {requests} requests"),
                 server: kind,
                 verdict,
-            });
+            };
+            take(&mut report.outcomes, outcome);
         }
         add(&mut report.answered, done.total.answered);
         add(&mut report.met, done.total.met);
     }
     Ok(())
+}
+
+/// Shows an outcome and keeps it.
+fn take(outcomes: &mut Vec<Outcome>, outcome: Outcome) {
+    let word = match outcome.verdict {
+        Verdict::Passed => "ok",
+        Verdict::Failed(_) => "FAILED",
+        Verdict::Differs(_) => "DIFFERS",
+    };
+    let Outcome {
+        client,
+        scenario,
+        server,
+        ..
+    } = &outcome;
+    say(&format!("{word:8}{:16} {client} {scenario}", server.name()));
+    outcomes.push(outcome);
 }
 
 fn add<K: Ord>(counts: &mut BTreeMap<K, u64>, more: BTreeMap<K, u64>) {
