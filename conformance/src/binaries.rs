@@ -1,7 +1,7 @@
 //! The servers under comparison: which there are, and how each program comes to be.
 //!
-//! A test of this crate cannot name the binaries of another, so ours are built here, lazily, by cargo itself. Each runtime is
-//! built by a call of its own: one call for several would unify their features, and the smol binary would carry tokio's.
+//! A test of this crate cannot name the binaries of another. A test run of the whole workspace has them built; where they are
+//! not there, or older than their sources, they are built here by cargo itself, each by a call of its own.
 
 use std::{
     fs,
@@ -135,9 +135,14 @@ fn built(kind: Kind, recipe: &Recipe, profile: Profile) -> Result<PathBuf, Troub
 }
 
 /// Builds in the target directory that the tests came from, so that dependencies are shared; cargo has let go of its own lock
-/// there by the time tests run.
+/// there by the time tests run. A test run of the whole workspace has built every program before the first test starts: built
+/// again by itself, each takes minutes, since cargo then gives the libraries under it other features.
 fn build(recipe: &Recipe, profile: Profile) -> Result<PathBuf, Trouble> {
     let _lock = paths::lock("build")?;
+    let program = paths::target().join(profile.folder()).join(recipe.binary);
+    if profile == Profile::Dev && is_fresh(&program).unwrap_or(false) {
+        return keep(&program, profile);
+    }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(paths::workspace()).args([
         "build",
@@ -152,7 +157,29 @@ fn build(recipe: &Recipe, profile: Profile) -> Result<PathBuf, Trouble> {
         cargo.args(["--features", feature]);
     }
     command::run(&mut cargo, b"", BUILD_LIMIT)?.success(&format!("building {}", recipe.binary))?;
-    keep(&paths::target().join(profile.folder()).join(recipe.binary), profile)
+    keep(&program, profile)
+}
+
+/// Whether a program is newer than every source that cargo noted beside it, and than what the workspace says of crates.
+fn is_fresh(program: &Path) -> std::io::Result<bool> {
+    let built = fs::metadata(program)?.modified()?;
+    let noted = fs::read_to_string(program.with_extension("d"))?;
+    let workspace = paths::workspace();
+    let crates = ["Cargo.toml", "Cargo.lock"].map(|name| workspace.join(name));
+    for source in sources(&noted).into_iter().chain(crates) {
+        if fs::metadata(source)?.modified()? > built {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The files behind the colon of cargo's note: separated by spaces, those in names escaped.
+fn sources(noted: &str) -> Vec<PathBuf> {
+    let list = noted.split_once(": ").map_or("", |(_, list)| list);
+    let list = list.trim_end().replace("\\ ", "\0");
+    let names = list.split(' ').filter(|name| !name.is_empty());
+    names.map(|name| PathBuf::from(name.replace('\0', " "))).collect()
 }
 
 /// Gives the program a name of its own: other builds, with other features or from another work tree, use cargo's.
@@ -179,6 +206,18 @@ mod tests {
     fn every_kind_has_a_name_of_its_own() {
         let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
         assert_eq!(names, ["etcd", "quoin-tokio", "quoin-smol", "quoin-async-std"]);
+    }
+
+    #[test]
+    fn what_cargo_notes_is_read_as_files() {
+        let read = sources("/t/quoin-tokio: /w/a.rs /w/my\\ code/b.rs\n");
+        assert_eq!(read, [PathBuf::from("/w/a.rs"), PathBuf::from("/w/my code/b.rs")]);
+        assert!(sources("").is_empty());
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_not_fresh() {
+        assert!(!is_fresh(Path::new("no-such-program")).unwrap_or(false));
     }
 
     #[test]

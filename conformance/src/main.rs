@@ -26,14 +26,35 @@ const USAGE: &str = "usage: quoin-conformance [options]
   --points N         crash points for each server, spread over the first 500 (default 50)
   --out DIR          where report.html and report.md go (default target/conformance)";
 
-/// Every suite, in the order in which they run.
-const SUITES: [&str; 4] = ["clients", "differential", "histories", "crash-points"];
+/// What there is to run.
+#[derive(Clone, Copy, Debug)]
+enum Suite {
+    Clients,
+    Differential,
+    Histories,
+    CrashPoints,
+}
+
+impl Suite {
+    /// All of them, in the order in which they run.
+    const ALL: [Self; 4] = [Self::Clients, Self::Differential, Self::Histories, Self::CrashPoints];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Clients => "clients",
+            Self::Differential => "differential",
+            Self::Histories => "histories",
+            Self::CrashPoints => "crash-points",
+        }
+    }
+}
+
 /// A version is told at once.
 const VERSION_LIMIT: Duration = Duration::from_secs(20);
 
 /// What was asked for.
 struct Options {
-    suites: Vec<&'static str>,
+    suites: Vec<Suite>,
     servers: Vec<Kind>,
     seeds: Seeds,
     rounds: u64,
@@ -66,7 +87,7 @@ fn main() -> ExitCode {
 
 fn parse(arguments: &[String]) -> Result<Options, String> {
     let mut options = Options {
-        suites: SUITES.to_vec(),
+        suites: Suite::ALL.to_vec(),
         servers: Kind::OURS.to_vec(),
         seeds: Seeds {
             first: 1_000,
@@ -87,7 +108,7 @@ fn parse(arguments: &[String]) -> Result<Options, String> {
                 .map_err(|_| format!("{name} needs a number, not {value}"))
         };
         match name.as_str() {
-            "--only" => options.suites = several(value, |word| SUITES.into_iter().find(|suite| *suite == word))?,
+            "--only" => options.suites = several(value, suite)?,
             "--servers" => options.servers = several(value, server)?,
             "--seeds" => options.seeds.count = number()?.max(1),
             "--first-seed" => options.seeds.first = number()?,
@@ -106,6 +127,10 @@ fn several<T>(value: &str, known: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, 
         .split(',')
         .map(|word| known(word).ok_or_else(|| format!("there is no {word} here")))
         .collect()
+}
+
+fn suite(word: &str) -> Option<Suite> {
+    Suite::ALL.into_iter().find(|suite| suite.name() == word)
 }
 
 fn server(word: &str) -> Option<Kind> {
@@ -127,24 +152,23 @@ fn judge(options: &Options, arguments: &[String]) -> Result<bool, Trouble> {
         ..Report::default()
     };
     for suite in &options.suites {
-        say(&format!("== {suite}"));
-        match *suite {
-            "clients" => clients::run(&options.servers, &mut |outcome| take(&mut report.outcomes, outcome))?,
-            "crash-points" => {
+        say(&format!("== {}", suite.name()));
+        match suite {
+            Suite::Clients => clients::run(&options.servers, &mut |outcome| take(&mut report.outcomes, outcome))?,
+            Suite::CrashPoints => {
                 let mut tell = |outcome| take(&mut report.outcomes, outcome);
                 for figures in sweep::run(&options.servers, options.points, &mut tell)? {
                     say(&figures.to_string());
                 }
             }
-            "differential" => differential(options, &mut report)?,
-            "histories" => {
+            Suite::Differential => differential(options, &mut report)?,
+            Suite::Histories => {
                 let mut tell = |outcome| take(&mut report.outcomes, outcome);
                 let first = options.seeds.first;
                 for figures in histories::run(&options.servers, options.rounds, first, &mut tell)? {
                     say(&figures.to_string());
                 }
             }
-            other => unreachable!("{other} is no suite"),
         }
         report.made = made(arguments, began.elapsed().as_secs());
         write(&out, &report)?;

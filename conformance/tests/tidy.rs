@@ -261,7 +261,8 @@ fn rooms_touch_only_along_allowed_edges() {
             .iter()
             .filter_map(|dependency| dependency["name"].as_str());
         for to in ours.filter(|name| name.starts_with("quoin-")) {
-            if !allowed.get(from).is_some_and(|edges| edges.contains(&to)) {
+            // A test build may give a crate its own features.
+            if from != to && !allowed.get(from).is_some_and(|edges| edges.contains(&to)) {
                 breaches.push(format!("{from} -> {to}"));
             }
         }
