@@ -29,7 +29,6 @@ const KEY_NOT_FOUND: &str = "3 etcdserver: key not found";
 const LEASE_EXISTS: &str = "9 etcdserver: lease already exists";
 const LEASE_NOT_FOUND: &str = "5 etcdserver: requested lease not found";
 const LEASE_PROVIDED: &str = "3 etcdserver: lease is provided";
-const MEMBER_NOT_FOUND: &str = "5 etcdserver: member not found";
 const NO_SPACE: &str = "8 etcdserver: mvcc: database space exceeded";
 const TOO_LARGE: &str = "3 etcdserver: request is too large";
 const TOO_LONG: &str = "11 etcdserver: too large lease TTL";
@@ -90,13 +89,10 @@ pub const METHODS: &[Method] = &[
     method("LeaseTimeToLive", "Lease.LeaseTimeToLive", &[]),
     method("LeaseLeases", "Lease.LeaseLeases", &[]),
     method("MemberList", "Cluster.MemberList", &[]),
-    method("MemberPromote", "Cluster.MemberPromote", &[MEMBER_NOT_FOUND]),
-    method("MemberRemove", "Cluster.MemberRemove", &[MEMBER_NOT_FOUND]),
-    method("MemberUpdate", "Cluster.MemberUpdate", &[MEMBER_NOT_FOUND]),
     method("Alarm", "Maintenance.Alarm", &[]),
     method("Status", "Maintenance.Status", &[]),
     method("Defragment", "Maintenance.Defragment", &[]),
-    method("HashKv", "Maintenance.HashKV", &[COMPACTED, FUTURE]),
+    method("HashKV", "Maintenance.HashKV", &[COMPACTED, FUTURE]),
     method(
         "MoveLeader",
         "Maintenance.MoveLeader",
