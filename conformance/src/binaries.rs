@@ -216,8 +216,31 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_not_there_is_not_fresh() {
-        assert!(!is_fresh(Path::new("no-such-program")).unwrap_or(false));
+    fn a_program_is_fresh_while_no_source_is_newer() {
+        let folder = paths::own().unwrap().join(format!("fresh-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (program, source) = (folder.join("program"), folder.join("a.rs"));
+        fs::write(&source, "").unwrap();
+        fs::write(program.with_extension("d"), format!("program: {}\n", source.display())).unwrap();
+        assert!(is_fresh(&program).is_err(), "it is not there");
+        fs::write(&program, "").unwrap();
+        let written = fs::metadata(&program).unwrap().modified().unwrap();
+        let touch = |path: &Path, seconds| {
+            let at = written + Duration::from_secs(seconds);
+            fs::File::options()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .set_modified(at)
+                .unwrap();
+        };
+        touch(&program, 60);
+        assert!(is_fresh(&program).unwrap());
+        touch(&source, 120);
+        assert!(!is_fresh(&program).unwrap(), "a source was changed");
+        fs::remove_file(&source).unwrap();
+        assert!(is_fresh(&program).is_err(), "a source is gone");
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

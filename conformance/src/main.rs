@@ -233,10 +233,8 @@ fn differential(options: &Options, report: &mut Report) -> Result<(), Trouble> {
             ));
         };
         let done = campaign(options.seeds, &sides, &told)?;
-        let Seeds {
-            first, count, requests, ..
-        } = options.seeds;
-        for seed in first..first + count {
+        let requests = options.seeds.requests;
+        for seed in done.ran {
             let verdict = match done.divergences.get(&seed) {
                 Some(script) => Verdict::Differs(script.clone()),
                 None => Verdict::Passed,

@@ -103,19 +103,24 @@ fn put_in_mutant(arguments: Arguments<'_>) -> Result<(), String> {
     let Some(number) = arguments.number("--mutant") else {
         return Ok(());
     };
-    let known = quoin_core::mutant::ALL
-        .iter()
-        .find(|mutant| u64::from(mutant.number) == number);
-    let Some(_mutant) = known else {
+    let mut known = quoin_core::mutant::ALL.iter().map(|mutant| mutant.number);
+    let Some(number) = known.find(|known| u64::from(*known) == number) else {
         return Err(format!("there is no mutant M{number:02}"));
     };
-    #[cfg(feature = "mutants")]
-    quoin_core::mutant::choose(_mutant.number);
-    if quoin_core::mutant::AVAILABLE {
-        Ok(())
-    } else {
-        Err("this build has no mutants in it: it needs --features mutants".to_owned())
-    }
+    choose_mutant(number)
+}
+
+#[cfg(feature = "mutants")]
+fn choose_mutant(number: u8) -> Result<(), String> {
+    quoin_core::mutant::choose(number);
+    Ok(())
+}
+
+#[cfg(not(feature = "mutants"))]
+fn choose_mutant(number: u8) -> Result<(), String> {
+    Err(format!(
+        "this build has no M{number:02} in it: it needs --features mutants"
+    ))
 }
 
 /// `faults`: every kind of fault and how often it struck in the last campaign, or in one made for it.

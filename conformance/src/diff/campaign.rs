@@ -1,6 +1,6 @@
 //! Many seeds against one of ours, several at the same time, and what they come to together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -29,6 +29,8 @@ pub struct Seeds {
 pub struct Campaign {
     /// All of them added up.
     pub total: Report,
+    /// The seeds that were run: after a few that differ no more are begun.
+    pub ran: BTreeSet<u64>,
     /// By seed, the scripts that differ, as commands of etcdctl.
     pub divergences: BTreeMap<u64, String>,
 }
@@ -70,6 +72,7 @@ pub fn campaign(seeds: Seeds, sides: &Sides, progress: &(dyn Fn(&Report) + Sync)
         return Err(error);
     }
     let done = done.into_inner().expect("no seed panics");
+    let ran = done.iter().map(|report| report.seed).collect();
     let mut divergences = BTreeMap::new();
     let mut total: Option<Report> = None;
     for report in done {
@@ -83,6 +86,7 @@ pub fn campaign(seeds: Seeds, sides: &Sides, progress: &(dyn Fn(&Report) + Sync)
     }
     Ok(Campaign {
         total: total.expect("there was a seed"),
+        ran,
         divergences,
     })
 }

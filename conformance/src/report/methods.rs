@@ -92,6 +92,7 @@ pub const METHODS: &[Method] = &[
     method("Alarm", "Maintenance.Alarm", &[]),
     method("Status", "Maintenance.Status", &[]),
     method("Defragment", "Maintenance.Defragment", &[]),
+    method("Hash", "Maintenance.Hash", &[]),
     method("HashKV", "Maintenance.HashKV", &[COMPACTED, FUTURE]),
     method(
         "MoveLeader",

@@ -147,10 +147,10 @@ impl Report {
         }
     }
 
-    /// Whether everything is as it should be.
+    /// Whether something was tried, and everything is as it should be.
     #[must_use]
     pub fn passed(&self) -> bool {
-        self.failures().is_empty() && self.unseen().is_empty()
+        !self.outcomes.is_empty() && self.failures().is_empty() && self.unseen().is_empty()
     }
 
     /// Intended differences: name, reason, how often met.
@@ -240,6 +240,7 @@ mod tests {
     fn an_answer_that_was_never_seen_is_named() {
         let mut report = Report::default();
         assert!(report.unseen().is_empty(), "nothing was to be seen");
+        assert!(!report.passed(), "nothing was tried");
         report.answered.insert(("Range", "ok".to_owned()), 3);
         report.answered.insert(("Watch create", "sent".to_owned()), 1);
         let unseen = report.unseen();
