@@ -94,9 +94,4 @@ pub const METHODS: &[Method] = &[
     method("Defragment", "Maintenance.Defragment", &[]),
     method("Hash", "Maintenance.Hash", &[]),
     method("HashKV", "Maintenance.HashKV", &[COMPACTED, FUTURE]),
-    method(
-        "MoveLeader",
-        "Maintenance.MoveLeader",
-        &["9 etcdserver: bad leader transferee"],
-    ),
 ];
