@@ -140,7 +140,8 @@ fn built(kind: Kind, recipe: &Recipe, profile: Profile) -> Result<PathBuf, Troub
 fn build(recipe: &Recipe, profile: Profile) -> Result<PathBuf, Trouble> {
     let _lock = paths::lock("build")?;
     let program = paths::target().join(profile.folder()).join(recipe.binary);
-    if profile == Profile::Dev && is_fresh(&program).unwrap_or(false) {
+    let made_of = MADE_OF.map(|name| paths::workspace().join(name));
+    if profile == Profile::Dev && is_fresh(&program, made_of).unwrap_or(false) {
         return keep(&program, profile);
     }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -160,26 +161,33 @@ fn build(recipe: &Recipe, profile: Profile) -> Result<PathBuf, Trouble> {
     keep(&program, profile)
 }
 
-/// Whether a program is newer than every source that cargo noted beside it, and than what the workspace says of crates.
-fn is_fresh(program: &Path) -> std::io::Result<bool> {
+/// What a program is made of, in the workspace. A test run leaves no note of its own beside the program.
+const MADE_OF: [&str; 7] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "core",
+    "raft-proto",
+    "runtime",
+    "runtime-smol",
+    "runtime-tokio",
+];
+
+/// Whether a program is newer than everything it is made of, folders too: what is gone from one has changed it.
+fn is_fresh(program: &Path, made_of: impl IntoIterator<Item = PathBuf>) -> std::io::Result<bool> {
     let built = fs::metadata(program)?.modified()?;
-    let noted = fs::read_to_string(program.with_extension("d"))?;
-    let workspace = paths::workspace();
-    let crates = ["Cargo.toml", "Cargo.lock"].map(|name| workspace.join(name));
-    for source in sources(&noted).into_iter().chain(crates) {
-        if fs::metadata(source)?.modified()? > built {
+    let mut rest: Vec<PathBuf> = made_of.into_iter().collect();
+    while let Some(path) = rest.pop() {
+        let found = fs::metadata(&path)?;
+        if found.modified()? > built {
             return Ok(false);
+        }
+        if found.is_dir() {
+            for entry in fs::read_dir(&path)? {
+                rest.push(entry?.path());
+            }
         }
     }
     Ok(true)
-}
-
-/// The files behind the colon of cargo's note: separated by spaces, those in names escaped.
-fn sources(noted: &str) -> Vec<PathBuf> {
-    let list = noted.split_once(": ").map_or("", |(_, list)| list);
-    let list = list.trim_end().replace("\\ ", "\0");
-    let names = list.split(' ').filter(|name| !name.is_empty());
-    names.map(|name| PathBuf::from(name.replace('\0', " "))).collect()
 }
 
 /// Gives the program a name of its own: other builds, with other features or from another work tree, use cargo's.
@@ -209,37 +217,30 @@ mod tests {
     }
 
     #[test]
-    fn what_cargo_notes_is_read_as_files() {
-        let read = sources("/t/quoin-tokio: /w/a.rs /w/my\\ code/b.rs\n");
-        assert_eq!(read, [PathBuf::from("/w/a.rs"), PathBuf::from("/w/my code/b.rs")]);
-        assert!(sources("").is_empty());
-    }
-
-    #[test]
-    fn a_program_is_fresh_while_no_source_is_newer() {
+    fn a_program_is_fresh_while_nothing_it_is_made_of_is_newer() {
         let folder = paths::own().unwrap().join(format!("fresh-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let (program, source) = (folder.join("program"), folder.join("a.rs"));
+        let (program, sources) = (folder.join("program"), folder.join("src"));
+        let source = sources.join("deep").join("a.rs");
+        fs::create_dir_all(sources.join("deep")).unwrap();
         fs::write(&source, "").unwrap();
-        fs::write(program.with_extension("d"), format!("program: {}\n", source.display())).unwrap();
-        assert!(is_fresh(&program).is_err(), "it is not there");
+        let fresh = || is_fresh(&program, [sources.clone()]);
+        assert!(fresh().is_err(), "it is not there");
         fs::write(&program, "").unwrap();
         let written = fs::metadata(&program).unwrap().modified().unwrap();
         let touch = |path: &Path, seconds| {
-            let at = written + Duration::from_secs(seconds);
-            fs::File::options()
-                .write(true)
-                .open(path)
-                .unwrap()
-                .set_modified(at)
-                .unwrap();
+            let file = fs::File::open(path).unwrap();
+            file.set_modified(written + Duration::from_secs(seconds)).unwrap();
         };
         touch(&program, 60);
-        assert!(is_fresh(&program).unwrap());
+        assert!(fresh().unwrap());
         touch(&source, 120);
-        assert!(!is_fresh(&program).unwrap(), "a source was changed");
+        assert!(!fresh().unwrap(), "a source was changed");
+        touch(&source, 0);
+        assert!(fresh().unwrap());
         fs::remove_file(&source).unwrap();
-        assert!(is_fresh(&program).is_err(), "a source is gone");
+        touch(&sources.join("deep"), 120);
+        assert!(!fresh().unwrap(), "a source is gone");
+        assert!(is_fresh(&program, [source]).is_err(), "a source is not there");
         fs::remove_dir_all(&folder).unwrap();
     }
 

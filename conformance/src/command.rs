@@ -1,9 +1,10 @@
-//! Running a program to its end, but never longer than it may take.
+//! Running programs: to their end, but never longer than they may take, or beside us, line by line.
 
 use std::{
-    io::{self, Read, Write},
-    process::{Child, Command, Stdio},
-    sync::mpsc,
+    ffi::OsStr,
+    io::{self, BufRead as _, BufReader, Read, Write as _},
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::mpsc::{self, Receiver},
     thread,
     time::Duration,
 };
@@ -41,6 +42,34 @@ impl Finished {
             self.stdout, self.stderr
         )))
     }
+}
+
+/// A program to which the settings of whoever runs the tests do not come through: etcd's and its clients' variables.
+#[must_use]
+pub fn untouched(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ETCD")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// The lines of a program as it prints them.
+///
+/// # Errors
+/// When its output was not asked for, or has been taken.
+pub fn lines(child: &mut Child) -> Result<Receiver<String>, Trouble> {
+    let stdout: Option<ChildStdout> = child.stdout.take();
+    let stdout = stdout.ok_or_else(|| Trouble::new("a program without output"))?;
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(lines)
 }
 
 /// Runs a program with this standard input, and kills it when the limit passes.
@@ -96,7 +125,7 @@ fn feed(child: &mut Child, input: &[u8]) {
     }
 }
 
-fn drain(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
+fn drain(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let mut bytes = Vec::new();
@@ -109,7 +138,7 @@ fn drain(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
 }
 
 /// What the pipe held; nothing when a grandchild still keeps it open.
-fn collect(pipe: &mpsc::Receiver<Vec<u8>>) -> String {
+fn collect(pipe: &Receiver<Vec<u8>>) -> String {
     let bytes = pipe.recv_timeout(Duration::from_secs(2)).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 use std::{env, fs};
 
-use quoin_conformance::diff::{Seeds, Sides, campaign};
+use quoin_conformance::diff::{Seeds, Sides, campaign, scripted, scripts};
 use quoin_conformance::outcome::{Outcome, Verdict};
 use quoin_conformance::report::{Report, html, markdown};
 use quoin_conformance::trouble::During as _;
@@ -219,10 +219,28 @@ fn versions(servers: &[Kind]) -> Result<Vec<(String, String)>, Trouble> {
         .collect()
 }
 
-/// Random scripts to a real etcd, to ours and to the model.
+/// Scripts, written and random, to a real etcd, to ours and to the model.
 fn differential(options: &Options, report: &mut Report) -> Result<(), Trouble> {
     for kind in options.servers.iter().copied() {
         let sides = Sides::of(kind)?;
+        let outcome = |scenario: String, script: Option<String>| Outcome {
+            suite: "differential",
+            client: "raw gRPC".to_owned(),
+            method: String::new(),
+            scenario,
+            server: kind,
+            verdict: script.map_or(Verdict::Passed, Verdict::Differs),
+        };
+        for script in scripts() {
+            let done = scripted(&script, &sides)?;
+            let differs = done.divergence.map(|divergence| divergence.to_string());
+            take(
+                &mut report.outcomes,
+                outcome(format!("script: {}", script.name), differs),
+            );
+            add(&mut report.answered, done.answered);
+            add(&mut report.met, done.met);
+        }
         let told = |done: &quoin_conformance::diff::Report| {
             let end = if done.divergence.is_some() { "DIFFERS" } else { "alike" };
             say(&format!(
@@ -235,19 +253,11 @@ fn differential(options: &Options, report: &mut Report) -> Result<(), Trouble> {
         let done = campaign(options.seeds, &sides, &told)?;
         let requests = options.seeds.requests;
         for seed in done.ran {
-            let verdict = match done.divergences.get(&seed) {
-                Some(script) => Verdict::Differs(script.clone()),
-                None => Verdict::Passed,
-            };
-            let outcome = Outcome {
-                suite: "differential",
-                client: "raw gRPC".to_owned(),
-                method: String::new(),
-                scenario: format!("seed {seed}, {requests} requests"),
-                server: kind,
-                verdict,
-            };
-            take(&mut report.outcomes, outcome);
+            let scenario = format!("seed {seed}, {requests} requests");
+            take(
+                &mut report.outcomes,
+                outcome(scenario, done.divergences.get(&seed).cloned()),
+            );
         }
         add(&mut report.answered, done.total.answered);
         add(&mut report.met, done.total.met);

@@ -37,6 +37,12 @@ pub struct Outcome {
 pub type Tell<'a> = dyn FnMut(Outcome) + 'a;
 
 impl Outcome {
+    /// The suite and the client.
+    #[must_use]
+    pub fn origin(&self) -> Vec<String> {
+        vec![self.suite.to_owned(), self.client.clone()]
+    }
+
     /// Whether it is as it should be.
     #[must_use]
     pub fn passed(&self) -> bool {

@@ -2,11 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead, BufReader, Write},
+    io::Write,
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
-    sync::mpsc::{self, Receiver},
-    thread,
+    sync::mpsc::Receiver,
     time::Duration,
 };
 
@@ -152,13 +151,10 @@ impl Scene {
         let words = script::words(&self.names.fill(text));
         let (name, args) = words.split_first().ok_or_else(|| Trouble::new("an empty command"))?;
         let mut command = match (name.as_str(), &self.programs.etcdutl) {
-            ("etcdctl", _) => Command::new(&self.programs.etcdctl),
-            ("etcdutl", Some(etcdutl)) => Command::new(etcdutl),
+            ("etcdctl", _) => command::untouched(&self.programs.etcdctl),
+            ("etcdutl", Some(etcdutl)) => command::untouched(etcdutl),
             _ => return Err(Trouble::new(format!("there is no program {name}"))),
         };
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ETCD")) {
-            command.env_remove(name);
-        }
         if name == "etcdctl" {
             command.args(["--endpoints", &self.endpoint]);
         }
@@ -205,18 +201,7 @@ impl Background {
             .stderr(Stdio::null());
         let mut child = command.spawn().during("starting etcdctl in the background")?;
         let stdin = child.stdin.take();
-        let stdout = child
-            .stdout
-            .take()
-            .ok_or_else(|| Trouble::new("etcdctl has no output"))?;
-        let (sender, printed) = mpsc::channel();
-        thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
+        let printed = command::lines(&mut child)?;
         Ok(Self { child, stdin, printed })
     }
 

@@ -9,7 +9,7 @@ use std::{
     io::{self, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ExitStatus, Stdio},
     sync::atomic::{AtomicU16, Ordering},
     thread,
     time::Duration,
@@ -171,15 +171,11 @@ impl Server {
             .map(|word| word.to_string_lossy().replace(DATA_DIR, &data_dir));
         let mut line = wrapper;
         let mut command = match line.next() {
-            Some(wrapper) => Command::new(wrapper),
-            None => Command::new(&self.launch.program),
+            Some(wrapper) => command::untouched(wrapper),
+            None => command::untouched(&self.launch.program),
         };
         if !self.launch.wrapper.is_empty() {
             command.args(line).arg(&self.launch.program);
-        }
-        // Settings of the person who runs the tests must not reach the server.
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ETCD")) {
-            command.env_remove(name);
         }
         let (client, peer) = (format!("http://{}", self.client), format!("http://{}", self.peer));
         command

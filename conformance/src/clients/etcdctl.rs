@@ -8,13 +8,9 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs,
-    io::{BufRead, BufReader},
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::{
-        Mutex, PoisonError,
-        mpsc::{self, Receiver},
-    },
+    sync::{Mutex, PoisonError, mpsc::Receiver},
     thread,
     time::Duration,
 };
@@ -194,10 +190,7 @@ struct Stage<'a> {
 
 impl Stage<'_> {
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ETCD")) {
-            command.env_remove(name);
-        }
+        let mut command = command::untouched(&self.program);
         command
             .args(["--endpoints", &self.server.address().to_string()])
             .args(arguments);
@@ -221,15 +214,7 @@ impl Stage<'_> {
             .stderr(Stdio::null())
             .spawn()
             .during("starting etcdctl in the background")?;
-        let stdout = child.stdout.take().ok_or_else(|| Trouble::new("no output"))?;
-        let (sender, lines) = mpsc::channel();
-        thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
+        let lines = command::lines(&mut child)?;
         Ok(Background { child, lines })
     }
 

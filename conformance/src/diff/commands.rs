@@ -18,7 +18,7 @@ pub fn command(step: &Step) -> String {
             Some(RequestUnion::CancelRequest(_) | RequestUnion::ProgressRequest(_)) | None => None,
         },
         Step::Pause => return "sleep 0.25".to_owned(),
-        Step::Brief(_) | Step::Expire { .. } | Step::Reset(_) => None,
+        Step::Bare(_) | Step::Brief(_) | Step::Expire { .. } | Step::Reset(_) => None,
     };
     command.map_or_else(|| format!("# {step:?}"), |command| format!("etcdctl {command}"))
 }

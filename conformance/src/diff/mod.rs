@@ -3,8 +3,9 @@
 //! [`generate`] draws a script from a seed while the model runs along ([`oracle`], [`watching`]); [`player`] plays it to a
 //! server over bare gRPC ([`wire`], [`methods`]) and makes answers comparable ([`normal`]); [`compare`] lays them beside
 //! each other; [`intended`] is the list of differences that are meant. Where two disagree otherwise, [`shrink`] finds a short
-//! script that shows it, and [`commands`] writes it for etcdctl.
+//! script that shows it, and [`commands`] writes it for etcdctl. [`scripts`] are those that chance need not find.
 
+mod bare;
 mod campaign;
 mod commands;
 mod compare;
@@ -15,6 +16,7 @@ mod normal;
 mod oracle;
 mod player;
 mod requests;
+mod scripts;
 mod shrink;
 mod step;
 mod watching;
@@ -28,6 +30,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, Scope};
 use std::time::Duration;
 
+pub use bare::Bare;
 pub use campaign::{Campaign, Seeds, campaign};
 pub use commands::command;
 pub use compare::{Difference, Met, Parties, compare};
@@ -35,6 +38,7 @@ pub use generate::Generator;
 pub use intended::{INTENDED, Intended, LEFT_OUT};
 pub use oracle::{Expected, Oracle, Planned, Settings};
 pub use player::{Reply, Seen};
+pub use scripts::{Script, all as scripts};
 pub use step::{OWN_ID, Step};
 pub use watching::{Delivered, Deliveries, Due};
 
@@ -90,9 +94,9 @@ impl Sides {
 }
 
 /// What came of a seed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// The seed.
+    /// The seed; 0 of a script that none drew.
     pub seed: u64,
     /// How many steps of the script were played.
     pub played: usize,
@@ -150,13 +154,7 @@ pub fn run(seed: u64, requests: u64, sides: &Sides) -> Result<Report, Trouble> {
     let settings = generator.settings();
     let mut report = Report {
         seed,
-        played: 0,
-        requests: 0,
-        took: Duration::ZERO,
-        answered: BTreeMap::new(),
-        watched: 0,
-        met: Met::new(),
-        divergence: None,
+        ..Report::default()
     };
     let mut steps = Vec::new();
     let began = wait::now();
@@ -190,22 +188,27 @@ pub fn run(seed: u64, requests: u64, sides: &Sides) -> Result<Report, Trouble> {
     Ok(report)
 }
 
-/// Plays a script to fresh servers and returns the first difference.
+/// Plays a script that was written by hand to fresh servers.
 ///
 /// # Errors
 /// When a server cannot be started or reached.
-pub fn check(settings: Settings, steps: &[Step], sides: &Sides) -> Result<Option<Difference>, Trouble> {
-    let script = Arc::new(shrink::planned(settings, steps));
-    thread::scope(|scope| {
-        let pair = Pair::start(scope, sides, settings);
-        pair.send(&script);
-        let [real, ours] = pair.receive()?;
-        let mut met = Met::new();
-        let seen = script.iter().zip(real.iter().zip(&ours));
-        Ok(seen
-            .filter_map(|(planned, (real, ours))| compare(planned, real, ours, &mut met))
-            .next())
-    })
+pub fn scripted(script: &Script, sides: &Sides) -> Result<Report, Trouble> {
+    let mut sides = sides.clone();
+    if script.is_ours_alone {
+        sides.real = sides.ours.clone();
+    }
+    let settings = Settings::default();
+    let mut report = Report::default();
+    let began = wait::now();
+    let found = report.play(settings, &script.steps, &sides)?;
+    report.took = began.elapsed();
+    report.divergence = found.map(|(_, found)| Divergence {
+        settings,
+        shrunk: Some(found.clone()),
+        found,
+        script: script.steps.clone(),
+    });
+    Ok(report)
 }
 
 /// The next lot of a script, and after the last request what must have arrived by then.
@@ -228,7 +231,7 @@ fn draw(generator: &mut Generator, drawn: &mut u64, requests: u64) -> Option<Arc
 fn diverge(settings: Settings, steps: Vec<Step>, found: Difference, sides: &Sides) -> Result<Divergence, Trouble> {
     let mut last = None;
     let script = shrink::shrink(settings, steps, Deadline::after(SHRINK_LIMIT), |steps| {
-        let difference = check(settings, steps, sides)?;
+        let difference = Report::default().play(settings, steps, sides)?.map(|(_, found)| found);
         let is_such = |difference: &Difference| difference.between == found.between;
         let differs = difference.as_ref().is_some_and(is_such);
         if differs {
@@ -245,6 +248,22 @@ fn diverge(settings: Settings, steps: Vec<Step>, found: Difference, sides: &Side
 }
 
 impl Report {
+    /// Plays a whole script to fresh servers; tells how many steps there were until the first difference.
+    fn play(
+        &mut self,
+        settings: Settings,
+        steps: &[Step],
+        sides: &Sides,
+    ) -> Result<Option<(usize, Difference)>, Trouble> {
+        let script = Arc::new(shrink::planned(settings, steps));
+        let seen = thread::scope(|scope| {
+            let pair = Pair::start(scope, sides, settings);
+            pair.send(&script);
+            pair.receive()
+        })?;
+        Ok(self.take(&script, &seen))
+    }
+
     /// Compares a lot that was played; tells how many steps there were until the first difference.
     fn take(&mut self, lot: &[Planned], [real, ours]: &[Vec<Seen>; 2]) -> Option<(usize, Difference)> {
         for (planned, (real, ours)) in lot.iter().zip(real.iter().zip(ours)) {
@@ -267,11 +286,11 @@ impl Report {
             };
             *self.answered.entry((name, text)).or_default() += 1;
         }
-        if real.replies.is_empty() && planned.step.requests() > 0 {
-            *self.answered.entry((name, "sent".to_owned())).or_default() += 1;
+        let arrived = real.arrived.iter().flat_map(BTreeMap::values).flatten();
+        for delivered in arrived {
+            self.watched += 1;
+            *self.answered.entry(delivered.told()).or_default() += 1;
         }
-        let arrived = real.arrived.iter().flat_map(BTreeMap::values);
-        self.watched += arrived.map(|responses| responses.len() as u64).sum::<u64>();
     }
 
     /// Adds what another seed came to.

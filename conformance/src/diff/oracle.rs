@@ -165,14 +165,14 @@ impl Oracle {
                 watching.is_unsettled()
             }
             Step::Ask(call) => !call.is_read() && watching.is_changing(),
-            Step::Brief(_) | Step::Defragment => watching.is_changing(),
+            Step::Bare(_) | Step::Brief(_) | Step::Defragment => watching.is_changing(),
             Step::Pause => false,
         }
     }
 
     fn perform(&mut self, step: &Step) -> Vec<Expected> {
         match step {
-            Step::Ask(Call::MemberList(_) | Call::Status) | Step::Defragment => vec![Expected::Silent],
+            Step::Ask(Call::MemberList(_) | Call::Status) | Step::Bare(_) | Step::Defragment => vec![Expected::Silent],
             Step::Ask(Call::HashKv(request)) if self.remembered.contains(&request.revision) => vec![Expected::Silent],
             Step::Ask(call) => vec![Expected::known(self.ask(call))],
             Step::Brief(request) => self.brief(*request),

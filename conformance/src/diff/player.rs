@@ -156,6 +156,10 @@ impl Player {
                 self.let_compactions_end(call).await;
                 vec![self.ask(call).await]
             }
+            Step::Bare(bare) => {
+                let reply = bare.ask(&self.wire).await;
+                vec![reply.map(|answer| self.identity.normal(answer, 0))]
+            }
             Step::Brief(request) => self.brief(*request).await,
             Step::Defragment => {
                 let path = "/etcdserverpb.Maintenance/Defragment";

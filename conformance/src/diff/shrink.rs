@@ -140,6 +140,7 @@ fn simplify_step(step: &mut Step, nth: usize) -> bool {
             true
         }
         Step::Ask(_)
+        | Step::Bare(_)
         | Step::Brief(_)
         | Step::Defragment
         | Step::Expire { .. }

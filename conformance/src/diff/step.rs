@@ -10,6 +10,8 @@ use quoin_core::proto::etcdserverpb::watch_request::RequestUnion;
 use quoin_core::proto::etcdserverpb::{LeaseGrantRequest, RangeRequest, TxnRequest, WatchRequest};
 use quoin_runtime_sim::call::Call;
 
+use super::bare::Bare;
+
 /// Stands for the member's own id, which no two servers share, in requests and in what is made of answers.
 pub const OWN_ID: u64 = 0xdecade;
 
@@ -18,6 +20,8 @@ pub const OWN_ID: u64 = 0xdecade;
 pub enum Step {
     /// Asks something and waits for the answer.
     Ask(Call),
+    /// Asks what is no call of the simulator's.
+    Bare(Bare),
     /// Asks for a lease and, if it gets one, gives it back. Only here may the server choose the id, or the time be short.
     Brief(LeaseGrantRequest),
     /// Asks the member to tidy its files.
@@ -45,6 +49,7 @@ impl Step {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Ask(call) => call.name(),
+            Self::Bare(bare) => bare.name(),
             Self::Brief(_) => "LeaseGrant and LeaseRevoke",
             Self::Defragment => "Defragment",
             Self::Expire { .. } => "lease expiry",
@@ -63,7 +68,7 @@ impl Step {
     #[must_use]
     pub fn requests(&self) -> u64 {
         match self {
-            Self::Ask(_) | Self::Defragment | Self::Watch(..) => 1,
+            Self::Ask(_) | Self::Bare(_) | Self::Defragment | Self::Watch(..) => 1,
             Self::Brief(_) => 2,
             Self::Expire { keys, .. } => 2 + keys.len() as u64,
             Self::Pause | Self::Reset(_) => 0,
@@ -77,7 +82,8 @@ impl Step {
             // It may have to wait for a compaction.
             Self::Ask(Call::HashKv(_)) => false,
             Self::Ask(call) => call.is_read(),
-            Self::Brief(_)
+            Self::Bare(_)
+            | Self::Brief(_)
             | Self::Defragment
             | Self::Expire { .. }
             | Self::Pause
@@ -98,7 +104,13 @@ impl Step {
                     visit(&mut create.start_revision);
                 }
             }
-            Self::Ask(_) | Self::Brief(_) | Self::Defragment | Self::Expire { .. } | Self::Pause | Self::Reset(_) => {}
+            Self::Ask(_)
+            | Self::Bare(_)
+            | Self::Brief(_)
+            | Self::Defragment
+            | Self::Expire { .. }
+            | Self::Pause
+            | Self::Reset(_) => {}
         }
     }
 }

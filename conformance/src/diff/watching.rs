@@ -31,6 +31,24 @@ pub struct Delivered {
     pub pieces: usize,
 }
 
+impl Delivered {
+    /// What it is counted under: what it answers, and what it says.
+    #[must_use]
+    pub fn told(&self) -> (&'static str, String) {
+        let response = &self.response;
+        let ok = || "ok".to_owned();
+        match (response.created, response.canceled) {
+            (true, false) => ("Watch create", ok()),
+            (true, true) => ("Watch create", format!("canceled: {}", response.cancel_reason)),
+            (false, true) if response.compact_revision != 0 => ("Watch events", "canceled: compacted".to_owned()),
+            (false, true) => ("Watch cancel", ok()),
+            (false, false) if response.events.is_empty() => ("Watch progress", ok()),
+            (false, false) if self.pieces > 1 => ("Watch events", "in fragments".to_owned()),
+            (false, false) => ("Watch events", ok()),
+        }
+    }
+}
+
 /// What arrives, by stream and watch id, in order. What comes between two watches of a stream is nobody's promise.
 pub type Deliveries = BTreeMap<(u8, i64), Vec<Delivered>>;
 

@@ -64,11 +64,24 @@ impl Wire {
 
     /// Sends the first message of a call, and says that it is the last if `ends`.
     pub(crate) async fn call(&self, path: &str, message: &impl Message, ends: bool) -> Result<Exchange, Refusal> {
-        let request = Request::post(format!("http://{}{path}", self.authority))
+        self.call_with(path, message, ends, None).await
+    }
+
+    /// As [`Wire::call`], with one more header.
+    pub(crate) async fn call_with(
+        &self,
+        path: &str,
+        message: &impl Message,
+        ends: bool,
+        header: Option<(&str, &[u8])>,
+    ) -> Result<Exchange, Refusal> {
+        let mut request = Request::post(format!("http://{}{path}", self.authority))
             .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(())
-            .map_err(|error| broken(&error))?;
+            .header("te", "trailers");
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
+        }
+        let request = request.body(()).map_err(|error| broken(&error))?;
         let mut requests = self.requests.clone().ready().await.map_err(|error| broken(&error))?;
         let (response, mut sending) = requests.send_request(request, false).map_err(|error| broken(&error))?;
         sending

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::{METHODS, Report, Score, left_out, words};
+use super::{Line, METHODS, NOT_HERE, Report, Score, words};
 use crate::binaries::Kind;
 use crate::outcome::Outcome;
 
@@ -64,9 +64,15 @@ fn write(report: &Report, out: &mut String) -> std::fmt::Result {
         versions.join(", "),
         escaped(&report.made)
     )?;
-    matrix(report, out)?;
+    matrix(out, &["suite", "client"], &report.lines())?;
     list(out, "Failures", &report.failures())?;
     list(out, "What a real etcd itself does not pass", &report.failures_of_etcd())?;
+    let methods = report.methods();
+    if !methods.is_empty() {
+        writeln!(out, "<h2>Scenarios of clients, by method</h2>")?;
+        matrix(out, &["method"], &methods)?;
+    }
+    writeln!(out, "<h2>Every scenario</h2>")?;
     scenarios(report, out)?;
     if !report.answered.is_empty() {
         answers(report, out)?;
@@ -75,21 +81,18 @@ fn write(report: &Report, out: &mut String) -> std::fmt::Result {
     writeln!(out, "</body>\n</html>")
 }
 
-fn matrix(report: &Report, out: &mut String) -> std::fmt::Result {
-    writeln!(
-        out,
-        "<div class=\"wide\"><table>\n<tr><th>suite</th><th>client</th>{}</tr>",
-        servers()
-    )?;
-    for line in report.lines() {
-        write!(
-            out,
-            "<tr><td>{}</td><td>{}</td>",
-            escaped(line.suite),
-            escaped(&line.client)
-        )?;
-        for score in line.scores {
-            cell(out, score)?;
+fn matrix(out: &mut String, heads: &[&str], lines: &[Line]) -> std::fmt::Result {
+    let heads: String = heads.iter().map(|head| format!("<th>{head}</th>")).collect();
+    writeln!(out, "<div class=\"wide\"><table>\n<tr>{heads}{}</tr>", servers())?;
+    for line in lines {
+        let names: String = line
+            .names
+            .iter()
+            .map(|name| format!("<td>{}</td>", escaped(name)))
+            .collect();
+        write!(out, "<tr>{names}")?;
+        for score in &line.scores {
+            cell(out, *score)?;
         }
         writeln!(out, "</tr>")?;
     }
@@ -139,7 +142,7 @@ fn list(out: &mut String, title: &str, outcomes: &[&Outcome]) -> std::fmt::Resul
 /// Every scenario of every client, one line each.
 fn scenarios(report: &Report, out: &mut String) -> std::fmt::Result {
     for line in report.lines() {
-        let of_line = |outcome: &&Outcome| (outcome.suite, &outcome.client) == (line.suite, &line.client);
+        let of_line = |outcome: &&Outcome| outcome.origin() == line.names;
         let mut names: Vec<(&str, &str)> = Vec::new();
         for outcome in report.outcomes.iter().filter(of_line) {
             let name = (outcome.scenario.as_str(), outcome.method.as_str());
@@ -149,9 +152,8 @@ fn scenarios(report: &Report, out: &mut String) -> std::fmt::Result {
         }
         writeln!(
             out,
-            "<details><summary>{} {}: {} scenarios</summary>\n<div class=\"wide\"><table>\n<tr><th>scenario</th><th>method</th>{}</tr>",
-            escaped(line.suite),
-            escaped(&line.client),
+            "<details><summary>{}: {} scenarios</summary>\n<div class=\"wide\"><table>\n<tr><th>scenario</th><th>method</th>{}</tr>",
+            escaped(&line.names.join(" ")),
             names.len(),
             servers()
         )?;
@@ -204,9 +206,11 @@ fn intended(report: &Report, out: &mut String) -> std::fmt::Result {
             escaped(reason)
         )?;
     }
-    writeln!(out, "</dl>\n<h2>Never asked for</h2>\n<dl>")?;
-    for (name, reason) in left_out() {
-        writeln!(out, "<dt>{}</dt><dd>{}</dd>", escaped(name), escaped(reason))?;
+    for (title, list) in NOT_HERE {
+        writeln!(out, "</dl>\n<h2>{title}</h2>\n<dl>")?;
+        for (name, reason) in list {
+            writeln!(out, "<dt>{}</dt><dd>{}</dd>", escaped(name), escaped(reason))?;
+        }
     }
     writeln!(out, "</dl>")
 }

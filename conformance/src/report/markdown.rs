@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{METHODS, Report, Score, left_out, words};
+use super::{Line, METHODS, NOT_HERE, Report, Score, words};
 use crate::binaries::Kind;
 use crate::outcome::Outcome;
 
@@ -20,12 +20,11 @@ fn write(report: &Report, out: &mut String) -> std::fmt::Result {
         writeln!(out, "- {name}: {version}")?;
     }
     writeln!(out, "- {}\n", report.made)?;
-    let names: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
-    writeln!(out, "| suite | client | {} |", names.join(" | "))?;
-    writeln!(out, "|---|---|{}", "---|".repeat(names.len()))?;
-    for line in report.lines() {
-        let scores: Vec<_> = line.scores.iter().map(|score| cell(*score)).collect();
-        writeln!(out, "| {} | {} | {} |", line.suite, line.client, scores.join(" | "))?;
+    matrix(out, "suite | client", &report.lines())?;
+    let methods = report.methods();
+    if !methods.is_empty() {
+        writeln!(out, "\n## Scenarios of clients, by method\n")?;
+        matrix(out, "method", &methods)?;
     }
     list(out, "Failures", &report.failures())?;
     list(out, "What a real etcd itself does not pass", &report.failures_of_etcd())?;
@@ -49,10 +48,24 @@ fn write(report: &Report, out: &mut String) -> std::fmt::Result {
         for (name, reason, met) in report.intended() {
             writeln!(out, "- {name} (met {met} times): {reason}")?;
         }
-        writeln!(out, "\n## Never asked for\n")?;
-        for (name, reason) in left_out() {
-            writeln!(out, "- {name}: {reason}")?;
+        for (title, list) in NOT_HERE {
+            writeln!(out, "\n## {title}\n")?;
+            for (name, reason) in list {
+                writeln!(out, "- {name}: {reason}")?;
+            }
         }
+    }
+    Ok(())
+}
+
+fn matrix(out: &mut String, heads: &str, lines: &[Line]) -> std::fmt::Result {
+    let servers: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+    let columns = heads.split(" | ").count() + servers.len();
+    writeln!(out, "| {heads} | {} |", servers.join(" | "))?;
+    writeln!(out, "|{}", "---|".repeat(columns))?;
+    for line in lines {
+        let scores: Vec<_> = line.scores.iter().map(|score| cell(*score)).collect();
+        writeln!(out, "| {} | {} |", line.names.join(" | "), scores.join(" | "))?;
     }
     Ok(())
 }

@@ -20,19 +20,28 @@ pub struct Method {
     pub errors: &'static [&'static str],
 }
 
+const BAD_SORT: &str = "3 etcdserver: invalid sort option";
+const BAD_VERSION: &str = "3 etcdserver: invalid client api version";
 const COMPACTED: &str = "11 etcdserver: mvcc: required revision has been compacted";
 const CORRUPT: &str = "15 etcdserver: corrupt cluster";
 const DUPLICATE: &str = "3 etcdserver: duplicate key given in txn request";
+const DUPLICATE_WATCH: &str = "canceled: mvcc: duplicate watch ID provided on the WatchStream";
 const EMPTY_KEY: &str = "3 etcdserver: key is not provided";
+const EMPTY_RANGE: &str = "canceled: mvcc: watcher range is empty";
 const FUTURE: &str = "11 etcdserver: mvcc: required revision is a future revision";
 const KEY_NOT_FOUND: &str = "3 etcdserver: key not found";
 const LEASE_EXISTS: &str = "9 etcdserver: lease already exists";
 const LEASE_NOT_FOUND: &str = "5 etcdserver: requested lease not found";
 const LEASE_PROVIDED: &str = "3 etcdserver: lease is provided";
+const NEGATIVE_START: &str = "canceled: etcdserver: mvcc: required revision has been compacted";
 const NO_SPACE: &str = "8 etcdserver: mvcc: database space exceeded";
+const OVERSIZED: &str = "8 grpc: received message larger than max (589831 vs. 589824)";
 const TOO_LARGE: &str = "3 etcdserver: request is too large";
 const TOO_LONG: &str = "11 etcdserver: too large lease TTL";
 const TOO_MANY: &str = "3 etcdserver: too many operations in txn request";
+const UNKNOWN_METHOD: &str = "12 unknown method Nothing for service etcdserverpb.KV";
+const UNKNOWN_SERVER: &str = "12 unknown service etcdserverpb.Nothing";
+const UNKNOWN_SERVICE: &str = "5 unknown service";
 const VALUE_PROVIDED: &str = "3 etcdserver: value is provided";
 
 const fn method(counted: &'static str, name: &'static str, errors: &'static [&'static str]) -> Method {
@@ -41,7 +50,7 @@ const fn method(counted: &'static str, name: &'static str, errors: &'static [&'s
 
 /// Every method that one member serves.
 pub const METHODS: &[Method] = &[
-    method("Range", "KV.Range", &[EMPTY_KEY, COMPACTED, FUTURE, CORRUPT]),
+    method("Range", "KV.Range", &[EMPTY_KEY, BAD_SORT, COMPACTED, FUTURE]),
     method(
         "Put",
         "KV.Put",
@@ -62,6 +71,7 @@ pub const METHODS: &[Method] = &[
         "KV.Txn",
         &[
             EMPTY_KEY,
+            BAD_SORT,
             TOO_MANY,
             DUPLICATE,
             KEY_NOT_FOUND,
@@ -76,7 +86,16 @@ pub const METHODS: &[Method] = &[
         ],
     ),
     method("Compact", "KV.Compact", &[COMPACTED, FUTURE, CORRUPT]),
-    method("Watch create", "Watch.Watch (create)", &[]),
+    method(
+        "Watch create",
+        "Watch.Watch (create)",
+        &[DUPLICATE_WATCH, EMPTY_RANGE, NEGATIVE_START],
+    ),
+    method(
+        "Watch events",
+        "Watch.Watch (events)",
+        &["in fragments", "canceled: compacted"],
+    ),
     method("Watch cancel", "Watch.Watch (cancel)", &[]),
     method("Watch progress", "Watch.Watch (progress)", &[]),
     method(
@@ -94,4 +113,28 @@ pub const METHODS: &[Method] = &[
     method("Defragment", "Maintenance.Defragment", &[]),
     method("Hash", "Maintenance.Hash", &[]),
     method("HashKV", "Maintenance.HashKV", &[COMPACTED, FUTURE]),
+    method("Health Check", "Health.Check", &[UNKNOWN_SERVICE]),
+    method("Health Watch", "Health.Watch", &[]),
+    method(
+        "any",
+        "any method",
+        &[UNKNOWN_METHOD, UNKNOWN_SERVER, BAD_VERSION, OVERSIZED],
+    ),
+];
+
+/// Errors of the API that no method here is seen to give, and why.
+pub const ELSEWHERE: &[(&str, &str)] = &[
+    (
+        "no leader, leader changed, not leader, unhealthy cluster, and all about members and learners",
+        "One member leads itself; these come with clusters.",
+    ),
+    (
+        "all about users, roles, tokens and permissions",
+        "They come with authentication.",
+    ),
+    (
+        "request timed out, too many requests, server stopped",
+        "They need a member that is stuck, flooded or ending, which no script brings about at a given request. The histories \
+         do, and check that such a request took effect once or never.",
+    ),
 ];

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 pub use html::html;
 pub use markdown::markdown;
-pub use methods::{Answered, METHODS, Method};
+pub use methods::{Answered, ELSEWHERE, METHODS, Method};
 
 use crate::binaries::Kind;
 use crate::diff::{INTENDED, LEFT_OUT};
@@ -56,13 +56,11 @@ impl Score {
     }
 }
 
-/// One line of the matrix: a suite, or a client of one.
+/// One line of a matrix.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Line {
-    /// The suite.
-    pub suite: &'static str,
-    /// The client; empty where there is none.
-    pub client: String,
+    /// What its outcomes have in common: the suite and the client, or the method of the API.
+    pub names: Vec<String>,
     /// Per server of [`Kind::ALL`].
     pub scores: Vec<Score>,
 }
@@ -71,21 +69,33 @@ impl Report {
     /// The matrix: suites in the order in which they ran, their clients below each other.
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
-        let mut order: Vec<(&'static str, String)> = Vec::new();
+        self.grouped(Outcome::origin)
+    }
+
+    /// The scenarios of clients by the method of the API that they are about.
+    #[must_use]
+    pub fn methods(&self) -> Vec<Line> {
+        let mut lines = self.grouped(|outcome| vec![outcome.method.clone()]);
+        lines.retain(|line| !line.names.concat().is_empty());
+        lines.sort_by(|a, b| a.names.cmp(&b.names));
+        lines
+    }
+
+    fn grouped(&self, names: impl Fn(&Outcome) -> Vec<String>) -> Vec<Line> {
+        let mut order: Vec<Vec<String>> = Vec::new();
         for outcome in &self.outcomes {
-            let key = (outcome.suite, outcome.client.clone());
-            if !order.contains(&key) {
-                order.push(key);
+            let names = names(outcome);
+            if !order.contains(&names) {
+                order.push(names);
             }
         }
-        let line = |(suite, client): (&'static str, String)| {
+        let line = |common: Vec<String>| {
             let of = |kind: &Kind| {
-                let meant =
-                    |outcome: &&Outcome| (outcome.suite, &outcome.client, outcome.server) == (suite, &client, *kind);
+                let meant = |outcome: &&Outcome| outcome.server == *kind && names(outcome) == common;
                 Score::of(self.outcomes.iter().filter(meant))
             };
             let scores = Kind::ALL.iter().map(of).collect();
-            Line { suite, client, scores }
+            Line { names: common, scores }
         };
         order.into_iter().map(line).collect()
     }
@@ -132,19 +142,11 @@ impl Report {
         unseen
     }
 
-    /// How often a method gave an answer. A request on a stream is a success if it was sent: what it brings is compared
-    /// elsewhere.
+    /// How often a method gave an answer.
     #[must_use]
     pub fn count(&self, method: &Method, answer: &str) -> u64 {
-        let of = |text: &str| {
-            let key = (method.counted, text.to_owned());
-            self.answered.get(&key).copied().unwrap_or(0)
-        };
-        if answer == "ok" {
-            of("ok") + of("sent")
-        } else {
-            of(answer)
-        }
+        let key = (method.counted, answer.to_owned());
+        self.answered.get(&key).copied().unwrap_or(0)
     }
 
     /// Whether something was tried, and everything is as it should be.
@@ -162,10 +164,11 @@ impl Report {
     }
 }
 
-/// What is never asked for, and why.
-fn left_out() -> impl Iterator<Item = (&'static str, &'static str)> {
-    LEFT_OUT.iter().copied()
-}
+/// Lists of what is not to be found here, each thing with its reason: by the list's title.
+const NOT_HERE: [(&str, &[(&str, &str)]); 2] = [
+    ("Never asked of etcd, but of ours", LEFT_OUT),
+    ("Errors not asked for", ELSEWHERE),
+];
 
 /// What there is to say of an outcome that did not pass.
 fn words(outcome: &Outcome) -> &str {
@@ -214,7 +217,7 @@ mod tests {
             .iter()
             .map(|line| {
                 (
-                    line.client.as_str(),
+                    line.names[1].as_str(),
                     line.scores[0].passed,
                     line.scores[0].tried,
                     line.scores[1],
@@ -225,6 +228,14 @@ mod tests {
         let one = Score { passed: 1, tried: 1 };
         assert_eq!(shown, [("Python", 1, 2, none_of_two), ("Node", 0, 0, one)]);
         assert!(one.is_full() && !none_of_two.is_full() && !lines[1].scores[0].is_full());
+    }
+
+    #[test]
+    fn a_line_of_the_methods_counts_the_scenarios_of_all_clients() {
+        let lines = report().methods();
+        assert_eq!(lines.len(), 1);
+        assert_eq!(lines[0].names, ["KV.Put"]);
+        assert_eq!(lines[0].scores[1], Score { passed: 1, tried: 3 });
     }
 
     #[test]
@@ -242,7 +253,7 @@ mod tests {
         assert!(report.unseen().is_empty(), "nothing was to be seen");
         assert!(!report.passed(), "nothing was tried");
         report.answered.insert(("Range", "ok".to_owned()), 3);
-        report.answered.insert(("Watch create", "sent".to_owned()), 1);
+        report.answered.insert(("Watch create", "ok".to_owned()), 1);
         let unseen = report.unseen();
         assert!(unseen.contains(&"KV.Range: 3 etcdserver: key is not provided".to_owned()));
         assert!(!unseen.contains(&"KV.Range: ok".to_owned()));

@@ -34,6 +34,11 @@ impl Member {
         self.lessor = Lessor::new(leases, self.config.lease_checkpoint);
     }
 
+    /// The leases there are, those first that end first where this member counts time.
+    pub(crate) fn leases(&self) -> Vec<i64> {
+        self.lessor.by_expiry()
+    }
+
     /// Keeps a lease alive. The caller has confirmed since the client asked that this member leads.
     pub(crate) fn renew_lease(&mut self, now: Instant, id: i64) -> Option<Renewal> {
         self.lessor.is_primary().then(|| self.lessor.renew(now, id))

@@ -163,6 +163,13 @@ impl Lessor {
         }
     }
 
+    /// All leases, those first that end first; by id where that is the same, or nobody counts time.
+    pub(crate) fn by_expiry(&self) -> Vec<i64> {
+        let mut ids = self.ids();
+        ids.sort_by_key(|id| self.clocks.get(id).and_then(|clock| clock.expiry));
+        ids
+    }
+
     /// Takes up to `limit` leases that have ended. Those still there after a while are found again.
     pub(crate) fn take_expired(&mut self, now: Instant, limit: usize) -> Vec<i64> {
         let due: Vec<_> = self

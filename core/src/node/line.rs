@@ -118,6 +118,8 @@ pub enum Request {
     DeleteRange(DeleteRangeRequest),
     /// Makes a lease.
     LeaseGrant(LeaseGrantRequest),
+    /// Asks which leases there are, as this member knows them.
+    LeaseLeases,
     /// Keeps a lease alive. Only the leader can; the error is `NotLeader` where it must be forwarded.
     LeaseRenew {
         /// The lease.
@@ -178,6 +180,11 @@ pub enum Request {
 pub enum Response {
     /// What applying the request led to.
     Applied(store::Response),
+    /// The leases there are.
+    Leases {
+        /// Their ids: on the leader by when they end, the first to end first; by id where nobody counts time.
+        ids: Vec<i64>,
+    },
     /// Leadership moved.
     Moved,
     /// The read may be answered from the view published last.

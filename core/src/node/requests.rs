@@ -13,7 +13,7 @@ use crate::proto::raftpb::{ConfChange, ConfChangeType, Message};
 use crate::store::check;
 use crate::time::Instant;
 
-use super::{Done, Node, PeerEvent, Request};
+use super::{Done, Node, PeerEvent, Request, Response};
 
 /// The client behind a request, and until when an answer is of use.
 #[derive(Clone, Copy)]
@@ -34,6 +34,11 @@ impl Node {
             Request::Compact(request) => self.compact(caller, request),
             Request::DeleteRange(request) => self.delete_range(caller, request),
             Request::LeaseGrant(request) => self.lease_grant(caller, request),
+            Request::LeaseLeases => {
+                let ids = self.member.leases();
+                self.reply(token, Ok(Response::Leases { ids }));
+                Ok(())
+            }
             Request::LeaseRenew { id } => self.ask_leader(caller, Reader::Renew(token, id)),
             Request::LeaseRevoke(request) => self.lease_revoke(caller, request),
             Request::LeaseTimeToLive { id, keys } => self.lease_time_to_live(caller, id, keys),

@@ -86,10 +86,7 @@ fn checked(call: &Call, life: &Life, config: &Config, unix_seconds: u64) -> Resu
             Next::Ask(Request::LeaseGrant(*request))
         }
         Call::LeaseKeepAlive { id } => Next::Ask(Request::LeaseRenew { id: *id }),
-        Call::LeaseLeases => Next::Answer(Ok(Answer::LeaseLeases(LeaseLeasesResponse {
-            header: Some(header(life, None)),
-            leases: life.view.leases.iter().map(|(id, _)| LeaseStatus { id }).collect(),
-        }))),
+        Call::LeaseLeases => Next::Ask(Request::LeaseLeases),
         Call::LeaseRevoke(request) => Next::Ask(Request::LeaseRevoke(*request)),
         Call::LeaseTimeToLive(request) => Next::Ask(Request::LeaseTimeToLive {
             id: request.id,
@@ -184,6 +181,10 @@ pub(super) fn finish(
         (Err(Error::NotLeader), _) if is_leaders => Next::HandOn,
         (Err(error), _) => Next::Answer(Err(error)),
         (Ok(Response::Read), _) => read(call, life),
+        (Ok(Response::Leases { ids }), _) => Next::Answer(Ok(Answer::LeaseLeases(LeaseLeasesResponse {
+            header: Some(header(life, None)),
+            leases: ids.into_iter().map(|id| LeaseStatus { id }).collect(),
+        }))),
         (Ok(Response::Moved), _) => Next::Answer(Ok(Answer::MoveLeader(MoveLeaderResponse {
             header: Some(header(life, None)),
         }))),

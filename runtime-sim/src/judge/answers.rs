@@ -48,6 +48,7 @@ impl Judge {
             }
             (Request::Read, Response::Read) => self.read(&asked),
             (Request::Alarm(_), Response::Applied(store::Response::Alarm(_)))
+            | (Request::LeaseLeases, Response::Leases { .. })
             | (Request::LeaseTimeToLive { .. }, Response::TimeToLive { .. }) => Ok(()),
             (request, response) => ensure(false, || format!("{request:?} is answered with {response:?}")),
         }

@@ -73,6 +73,26 @@ fn a_lease_takes_its_keys_along_when_its_time_is_up() {
 }
 
 #[test]
+fn leases_are_listed_by_when_they_end_where_time_is_counted() {
+    let mut world = World::new(3, 3);
+    let leader = world.leader();
+    let follower = world.followers()[0];
+    for (id, ttl) in [(1, 30), (2, 15), (3, 20)] {
+        world.call(leader, grant(id, ttl)).unwrap();
+    }
+    world.run(secs(1));
+    let listed = |world: &mut World, id| match world.call(id, Request::LeaseLeases).unwrap() {
+        Response::Leases { ids } => ids,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(listed(&mut world, leader), [2, 3, 1]);
+    assert_eq!(listed(&mut world, follower), [1, 2, 3]);
+    world.run(secs(9));
+    world.call(leader, Request::LeaseRenew { id: 2 }).unwrap();
+    assert_eq!(listed(&mut world, leader), [3, 2, 1]);
+}
+
+#[test]
 fn a_lease_without_id_gets_one() {
     let mut world = World::new(1, 1);
     world.leader();

@@ -114,7 +114,7 @@ fn seldom<'a>(
                 &lease::time_to_live(context, call.receive(body).await?).await?,
                 encoding,
             ),
-            Method::LeaseLeases => call.encode(&lease::leases(context, call.receive(body).await?), encoding),
+            Method::LeaseLeases => call.encode(&lease::leases(context, call.receive(body).await?).await?, encoding),
             Method::MemberList => call.encode(
                 &cluster::member_list(context, call.receive(body).await?).await?,
                 encoding,

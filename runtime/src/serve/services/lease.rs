@@ -79,13 +79,17 @@ pub(crate) async fn time_to_live(
     }
 }
 
-/// All leases, as this member knows them.
-pub(crate) fn leases(context: &Context, _: LeaseLeasesRequest) -> LeaseLeasesResponse {
-    let published = context.node.published();
-    let mut header = None;
-    facts::complete_from(context, &published, &mut header);
-    let leases = published.view.leases.iter().map(|(id, _)| LeaseStatus { id }).collect();
-    LeaseLeasesResponse { header, leases }
+/// All leases, as this member knows them; on the leader those first that end first.
+pub(crate) async fn leases(context: &Context, _: LeaseLeasesRequest) -> Result<LeaseLeasesResponse, Status> {
+    match ask(context, Request::LeaseLeases).await? {
+        Response::Leases { ids } => {
+            let mut header = None;
+            facts::complete(context, &mut header);
+            let leases = ids.into_iter().map(|id| LeaseStatus { id }).collect();
+            Ok(LeaseLeasesResponse { header, leases })
+        }
+        other => Err(unexpected(&other)),
+    }
 }
 
 /// Renews a lease. An unknown one is answered with no time left.
