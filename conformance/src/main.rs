@@ -22,6 +22,7 @@ const USAGE: &str = "usage: quoin-conformance [options]
   --seeds N          seeds of differential requests for each server (default 4)
   --first-seed N     the first of them (default 1000)
   --requests N       requests of each seed (default 2500)
+  --jobs N           seeds at the same time (default 2); each waits more than it works
   --rounds N         rounds of each disturbance for each server (default 3)
   --points N         crash points for each server, spread over the first 500 (default 50)
   --out DIR          where report.html and report.md go (default target/conformance)";
@@ -113,6 +114,7 @@ fn parse(arguments: &[String]) -> Result<Options, String> {
             "--seeds" => options.seeds.count = number()?.max(1),
             "--first-seed" => options.seeds.first = number()?,
             "--requests" => options.seeds.requests = number()?.max(1),
+            "--jobs" => options.seeds.jobs = number()?.max(1),
             "--rounds" => options.rounds = number()?.max(1),
             "--points" => options.points = usize::try_from(number()?.max(1)).unwrap_or(usize::MAX),
             "--out" => options.out = Some(PathBuf::from(value)),
@@ -203,15 +205,16 @@ fn write(out: &Path, report: &Report) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// The first line that each program tells of itself.
+/// The version that each program tells of itself.
 fn versions(servers: &[Kind]) -> Result<Vec<(String, String)>, Trouble> {
     let of = |kind: Kind| {
         let launch = Launch::of(kind)?;
         let mut asked = Command::new(launch.executable());
         asked.arg("--version");
         let told = command::run(&mut asked, b"", VERSION_LIMIT)?.success("--version")?;
-        let first = told.lines().next().unwrap_or_default().to_owned();
-        Ok((kind.name().to_owned(), first))
+        let first = told.lines().next().unwrap_or_default();
+        let version = first.strip_prefix("etcd Version: ").unwrap_or(first);
+        Ok((kind.name().to_owned(), version.to_owned()))
     };
     std::iter::once(Kind::Etcd)
         .chain(servers.iter().copied())

@@ -362,8 +362,8 @@ fn remove(home: &Path) {
 /// An address that is free right now; each call of this process tries another.
 fn free_address() -> Result<SocketAddr, Trouble> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Processes that run at the same time mostly start in different places.
-    let start = (std::process::id().wrapping_mul(97) % u32::from(PORTS)) as u16;
+    // Processes that run at the same time, with numbers that follow each other, start far apart.
+    let start = (std::process::id().wrapping_mul(1_009) % u32::from(PORTS)) as u16;
     for _ in 0..PORTS {
         let step = NEXT.fetch_add(1, Ordering::Relaxed) % PORTS;
         let port = FIRST_PORT + (start + step) % PORTS;

@@ -79,8 +79,8 @@ impl Step {
     #[must_use]
     pub fn goes_together(&self) -> bool {
         match self {
-            // It may have to wait for a compaction.
-            Self::Ask(Call::HashKv(_)) => false,
+            // It may have to wait for a compaction, and leases are listed in the order in which they were kept alive.
+            Self::Ask(Call::HashKv(_) | Call::LeaseKeepAlive { .. }) => false,
             Self::Ask(call) => call.is_read(),
             Self::Bare(_)
             | Self::Brief(_)

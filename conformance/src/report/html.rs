@@ -24,7 +24,7 @@ table { border-collapse: collapse; width: 100%; }
 th, td { padding: .35rem .7rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
 tr:last-child td { border-bottom: 0; }
 th { background: var(--soft); font-weight: 600; white-space: nowrap; }
-td.score, td.count { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.score, .count { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 details { border: 1px solid var(--line); border-radius: .5rem; padding: .4rem .8rem; margin: .4rem 0; }
 summary { cursor: pointer; overflow-wrap: anywhere; }
 pre { overflow-x: auto; background: var(--soft); padding: .6rem; border-radius: .4rem; font-size: 13px; }
@@ -102,14 +102,14 @@ fn matrix(out: &mut String, heads: &[&str], lines: &[Line]) -> std::fmt::Result 
 fn servers() -> String {
     Kind::ALL
         .iter()
-        .map(|kind| format!("<th>{}</th>", kind.name()))
+        .map(|kind| format!("<th class=\"score\">{}</th>", kind.name()))
         .collect()
 }
 
 fn cell(out: &mut String, score: Score) -> std::fmt::Result {
     let Score { passed, tried } = score;
     match tried {
-        0 => write!(out, "<td class=\"score faint\">–</td>"),
+        0 => write!(out, "<td class=\"score\">–</td>"),
         _ => {
             let class = if score.is_full() { "good" } else { "bad" };
             write!(
@@ -176,8 +176,8 @@ fn answers(report: &Report, out: &mut String) -> std::fmt::Result {
     writeln!(
         out,
         "<h2>Answers seen, by method</h2>\n<p class=\"faint\">Counted in the differential runs, where both servers gave the same \
-         answer. What must be seen is success and every error that etcd gives the method where one member serves.</p>\n\
-         <div class=\"wide\"><table>\n<tr><th>method</th><th>answer</th><th>times</th></tr>"
+         answer; what etcd does not live to answer is asked of ours alone. What must be seen is success and every error that etcd gives the method where one member serves.</p>\n\
+         <div class=\"wide\"><table>\n<tr><th>method</th><th>answer</th><th class=\"count\">times</th></tr>"
     )?;
     for method in METHODS {
         for answer in std::iter::once("ok").chain(method.errors.iter().copied()) {

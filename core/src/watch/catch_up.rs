@@ -137,7 +137,7 @@ impl Stretch {
             ..Self::default()
         };
         let mut revisions = 0;
-        let mut takers: Vec<u32> = Vec::new();
+        let mut takers: Vec<(u32, bool)> = Vec::new();
         for event in view.events_since(members[0].0, WATCH_PASS_REVISIONS) {
             let revision = event.revision().main;
             if revision != stretch.end {
@@ -150,8 +150,8 @@ impl Stretch {
             group.stab(event.key(), |member| {
                 let watcher = &watchers[members[member as usize].1];
                 let has_room = stretch.batches[member as usize].more.is_none();
-                if has_room && revision >= watcher.next && watcher.wants(event.kind()) {
-                    takers.push(member);
+                if has_room && revision >= watcher.next {
+                    takers.push((member, watcher.wants(event.kind())));
                 }
             });
             if !takers.is_empty() {
@@ -170,14 +170,15 @@ impl Stretch {
         self.full == self.batches.len() || self.bytes >= WATCH_PASS_BYTES || self.deliveries >= WATCH_PASS_DELIVERIES
     }
 
-    fn hand_out(&mut self, event: EventRef<'_>, takers: &[u32]) {
+    /// Gives an event to those whose keys it is about, each with whether its filters let it through.
+    fn hand_out(&mut self, event: EventRef<'_>, takers: &[(u32, bool)]) {
         let kv = event.kv();
         let size = kv.key.len() + kv.value.len();
         let index = u32::try_from(self.events.len()).expect("a stretch is short");
         let before = self.deliveries;
-        for taker in takers {
-            if self.batches[*taker as usize].take(index, kv.mod_revision, size) {
-                self.deliveries += 1;
+        for &(taker, wanted) in takers {
+            if self.batches[taker as usize].take(wanted.then_some(index), kv.mod_revision, size) {
+                self.deliveries += usize::from(wanted);
             } else {
                 self.full += 1;
             }
@@ -194,8 +195,9 @@ impl Stretch {
 }
 
 impl Batch {
-    /// Takes an event unless it begins a revision and there have been enough.
-    fn take(&mut self, index: u32, revision: i64, size: usize) -> bool {
+    /// Takes an event unless it begins a revision and there have been enough. As in etcd, where filters look at whole
+    /// responses, the revision of an event that is not wanted counts too.
+    fn take(&mut self, index: Option<u32>, revision: i64, size: usize) -> bool {
         if revision != self.last {
             if self.revisions == WATCH_CATCHUP_REVISIONS || self.bytes >= WATCH_CATCHUP_BYTES {
                 self.more = Some(revision);
@@ -204,8 +206,10 @@ impl Batch {
             self.last = revision;
             self.revisions += 1;
         }
-        self.picks.push(index);
-        self.bytes += size;
+        if let Some(index) = index {
+            self.picks.push(index);
+            self.bytes += size;
+        }
         true
     }
 }
