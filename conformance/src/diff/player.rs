@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use quoin_core::proto::etcdserverpb::watch_request::RequestUnion;
 use quoin_core::proto::etcdserverpb::{
-    AlarmRequest, DefragmentRequest, DefragmentResponse, LeaseGrantRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest,
-    RangeRequest, StatusRequest, StatusResponse, WatchCancelRequest, WatchCreateRequest, WatchRequest, WatchResponse,
+    AlarmRequest, DefragmentRequest, DefragmentResponse, LeaseGrantRequest, LeaseRevokeRequest, LeaseStatus,
+    LeaseTimeToLiveRequest, RangeRequest, StatusRequest, StatusResponse, WatchCancelRequest, WatchCreateRequest,
+    WatchRequest, WatchResponse,
 };
 use quoin_runtime_sim::call::{Answer, Call, Refusal};
 
@@ -56,6 +57,8 @@ pub(super) struct Player {
     identity: Identity,
     streams: BTreeMap<u8, Stream>,
     began: Instant,
+    /// The seconds that each lease was granted.
+    granted: BTreeMap<i64, i64>,
     /// A compaction may still be at work.
     is_freeing: bool,
 }
@@ -89,6 +92,7 @@ impl Player {
             identity,
             streams: BTreeMap::new(),
             began: wait::now(),
+            granted: BTreeMap::new(),
             is_freeing: false,
         })
     }
@@ -154,7 +158,11 @@ impl Player {
         match step {
             Step::Ask(call) => {
                 self.let_compactions_end(call).await;
-                vec![self.ask(call).await]
+                let reply = self.ask(call).await;
+                if let Ok(Answer::LeaseGrant(response)) = &reply {
+                    self.granted.insert(response.id, response.ttl);
+                }
+                vec![reply]
             }
             Step::Bare(bare) => {
                 let reply = bare.ask(&self.wire).await;
@@ -213,7 +221,20 @@ impl Player {
     async fn finish(&self, call: &Call, exchange: Exchange) -> Reply {
         let answer = methods::read(call, exchange.only().await?)?;
         let lapse = self.began.elapsed().as_secs() as i64;
-        Ok(self.identity.normal(answer, lapse))
+        let mut answer = self.identity.normal(answer, lapse);
+        if let Answer::LeaseLeases(response) = &mut answer {
+            self.order(&mut response.leases);
+        }
+        Ok(answer)
+    }
+
+    /// Puts leases that were granted the same time, and stand together, in the order of their ids. By when they end they are
+    /// moments apart, and etcd, which reads the clock anew for each side of a comparison, confuses them on a busy machine.
+    fn order(&self, leases: &mut [LeaseStatus]) {
+        let granted = |lease: &LeaseStatus| self.granted.get(&lease.id);
+        for equals in leases.chunk_by_mut(|a, b| granted(a) == granted(b)) {
+            equals.sort_by_key(|lease| lease.id);
+        }
     }
 
     async fn brief(&self, request: LeaseGrantRequest) -> Vec<Reply> {
