@@ -9,7 +9,7 @@
 //!   [`Fuse::fail`](crate::fuse::Fuse::fail). A write that fails has written nothing. After a sync that failed in
 //!   silence, or that cleaned pages ([`TableModel::cleans_pages`]), some of the unsynced batches have reached the medium; what
 //!   comes behind them stands after a hole in the journal and is lost with the power, whatever later syncs say, until the
-//!   table is rewritten ([`Table::defragment`]).
+//!   table is rewritten ([`Table::defragment`]), or opened again if the sync told that it failed.
 //! - **`RottenBit`**: a bit of a row's key or value flips. **`StaleSector`**: a row is gone, as before it was written.
 //!   See [`SimTable::rot`]. The real table has checksums of its own; this is rot they did not see.
 //! - **`SlowDisk`**, **`StalledDisk`**: [`SimTable::take_cost`].
@@ -109,6 +109,8 @@ struct Shelf {
     batches: Vec<usize>,
     /// Whether those batches stand behind a hole, where no sync reaches them.
     is_astray: bool,
+    /// Whether a sync told that it failed.
+    in_doubt: bool,
     model: TableModel,
     pace: Pace,
     struck: Struck,
@@ -162,6 +164,7 @@ impl Shelf {
     }
 
     fn lose_power(&mut self) {
+        self.in_doubt = false;
         let pending = self.batches.len();
         let kept = if std::mem::take(&mut self.is_astray) {
             0
@@ -193,6 +196,16 @@ impl Shelf {
         self.undo.clear();
         self.batches.clear();
         self.is_astray = false;
+        self.in_doubt = false;
+    }
+
+    /// Everything that can be read is written anew.
+    fn settle(&mut self) {
+        self.in_doubt = false;
+        self.is_astray = false;
+        if !self.model.forgets {
+            self.sync();
+        }
     }
 
     fn rot(&mut self, rot: RowRot, bucket: Option<Bucket>) -> Option<RowHit> {
@@ -245,6 +258,7 @@ impl SimTable {
             undo: Vec::new(),
             batches: Vec::new(),
             is_astray: false,
+            in_doubt: false,
             model: TableModel::default(),
             pace: Pace::new(seed, "table pace"),
             struck: Struck::default(),
@@ -285,6 +299,9 @@ impl SimTable {
         let is_there = exists(disk, path)?;
         if !is_there {
             self.replace(Content::new());
+        }
+        if self.lock().in_doubt {
+            self.enter(Touch::TableSync)?.0.settle();
         }
         Ok(Box::new(OpenTable {
             table: self.clone(),
@@ -388,6 +405,7 @@ impl Table for OpenTable {
             Err(error) => {
                 if !self.table.fuse.blown() {
                     let mut shelf = self.table.lock();
+                    shelf.in_doubt = true;
                     if shelf.model.cleans_pages {
                         shelf.sync_fails();
                     }
@@ -418,8 +436,8 @@ impl Table for OpenTable {
 
     fn defragment(&mut self) -> io::Result<()> {
         let (mut shelf, _) = self.table.enter(Touch::TableWrite)?;
-        if std::mem::take(&mut shelf.is_astray) && !shelf.model.forgets {
-            shelf.sync();
+        if shelf.is_astray {
+            shelf.settle();
         }
         Ok(())
     }
@@ -597,6 +615,34 @@ mod tests {
             assert!(table.is_durable());
         }
         assert_eq!(outcomes, [vec![1; 3], vec![2; 3], vec![4; 3]].into());
+    }
+
+    #[test]
+    fn a_table_whose_sync_told_that_it_failed_is_durable_once_it_is_opened_again() {
+        let mut strayed = 0;
+        for seed in 0..50 {
+            let fuse = Fuse::default();
+            let disk = SimDisk::new(seed, fuse.clone());
+            let table = SimTable::new(seed, fuse);
+            table.set_model(TableModel {
+                cleans_pages: true,
+                ..TableModel::default()
+            });
+            let mut opened = table.open(&disk, Path::new("/t")).unwrap();
+            opened.write(&batch(1)).unwrap();
+            table
+                .fuse
+                .fail(failure(Touch::TableSync, Says::Error(io::ErrorKind::Other)));
+            assert!(opened.sync().is_err());
+            strayed += u32::from(!table.is_durable());
+            let mut opened = table.open(&disk, Path::new("/t")).unwrap();
+            assert!(table.is_durable());
+            opened.write(&batch(2)).unwrap();
+            opened.sync().unwrap();
+            table.lose_power();
+            assert_eq!(values(&*opened), [2; 3]);
+        }
+        assert!(strayed > 10);
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod boot;
 pub mod clock;
 pub mod datadir;
 pub mod disk;
+mod doubt;
 pub mod drive;
 pub mod handle;
 pub mod hashes;

@@ -14,6 +14,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use quoin_core::table::{Bucket, TableOp};
 
 use crate::disk::{DIR_MODE, FILE_MODE};
+use crate::doubt::Doubt;
 
 /// Bytes of fjall's block cache: rows are read at start only, so it stays small.
 const BLOCK_CACHE_BYTES: u64 = 4 << 20;
@@ -29,7 +30,8 @@ pub type Rows<'a> = Box<dyn Iterator<Item = io::Result<(Bytes, Bytes)>> + 'a>;
 pub trait Table: Send {
     /// Writes all of `ops`, no two of which change the same row, or, if the process dies meanwhile, none of them.
     fn write(&mut self, ops: &[TableOp]) -> io::Result<()>;
-    /// Makes everything written so far durable.
+    /// Makes everything written so far durable. After it failed, no other sync may be believed in this process; a table that
+    /// is opened anew makes good what this one left in doubt, or cannot be opened.
     fn sync(&mut self) -> io::Result<()>;
     /// All rows of `bucket` in key order.
     fn scan(&self, bucket: Bucket) -> Rows<'_>;
@@ -47,6 +49,7 @@ pub struct FjallTable {
 }
 
 struct Opened {
+    doubt: Doubt,
     keyspaces: [Option<Keyspace>; Bucket::ALL.len()],
     database: Database,
 }
@@ -70,7 +73,7 @@ impl FjallTable {
             // The mark goes before the first row comes, so there is nothing in it.
             remove_dir(path)?;
         } else if path.try_exists()? {
-            table.opened = Some(Opened::open(path)?);
+            table.opened = Some(Opened::open(path, table.doubt()?)?);
         }
         Ok(table)
     }
@@ -78,6 +81,11 @@ impl FjallTable {
     /// While this file exists, the database beside it is being created.
     fn unfinished(&self) -> PathBuf {
         self.path.with_extension("unfinished")
+    }
+
+    /// The mark of a sync that failed; what one left in doubt is made good.
+    fn doubt(&self) -> io::Result<Doubt> {
+        Doubt::settle(&self.path.with_extension("doubt"), &self.path)
     }
 
     fn create(&self) -> io::Result<Opened> {
@@ -91,7 +99,7 @@ impl FjallTable {
             .open(&mark)?;
         File::open(parent)?.sync_all()?;
         DirBuilder::new().mode(DIR_MODE).create(&self.path)?;
-        let opened = Opened::open(&self.path)?;
+        let opened = Opened::open(&self.path, self.doubt()?)?;
         opened.database.persist(PersistMode::SyncAll).map_err(into_io)?;
         std::fs::remove_file(&mark)?;
         File::open(parent)?.sync_all()?;
@@ -107,7 +115,7 @@ fn remove_dir(path: &Path) -> io::Result<()> {
 }
 
 impl Opened {
-    fn open(path: &Path) -> io::Result<Self> {
+    fn open(path: &Path, doubt: Doubt) -> io::Result<Self> {
         let database = Database::builder(path)
             .cache_size(BLOCK_CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES)
@@ -116,6 +124,7 @@ impl Opened {
             .open()
             .map_err(into_io)?;
         let mut opened = Self {
+            doubt,
             keyspaces: Default::default(),
             database,
         };
@@ -153,6 +162,23 @@ impl Opened {
         }
         batch.durability(Some(PersistMode::Buffer)).commit().map_err(into_io)
     }
+
+    fn defragment(&self) -> io::Result<()> {
+        for keyspace in self.keyspaces.iter().flatten() {
+            keyspace.rotate_memtable_and_wait().map_err(into_io)?;
+            keyspace.major_compact().map_err(into_io)?;
+        }
+        Ok(())
+    }
+
+    /// What came of a call. Any failure but a full disk's may be that of a sync, be it one of fjall's own threads'.
+    fn noted<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        result.inspect_err(|error| {
+            if error.kind() != io::ErrorKind::StorageFull {
+                self.doubt.raise();
+            }
+        })
+    }
 }
 
 fn keyspace_options() -> KeyspaceCreateOptions {
@@ -171,12 +197,15 @@ impl Table for FjallTable {
         if self.opened.is_none() {
             self.opened = Some(self.create()?);
         }
-        self.opened.as_mut().map_or(Ok(()), |opened| opened.write(ops))
+        let Some(opened) = &mut self.opened else { return Ok(()) };
+        let written = opened.write(ops);
+        opened.noted(written)
     }
 
     fn sync(&mut self) -> io::Result<()> {
         let Some(opened) = &self.opened else { return Ok(()) };
-        opened.database.persist(PersistMode::SyncData).map_err(into_io)
+        let synced = opened.database.persist(PersistMode::SyncData).map_err(into_io);
+        synced.inspect_err(|_| opened.doubt.raise())
     }
 
     fn scan(&self, bucket: Bucket) -> Rows<'_> {
@@ -198,11 +227,8 @@ impl Table for FjallTable {
     }
 
     fn defragment(&mut self) -> io::Result<()> {
-        for keyspace in self.opened.iter().flat_map(|opened| opened.keyspaces.iter().flatten()) {
-            keyspace.rotate_memtable_and_wait().map_err(into_io)?;
-            keyspace.major_compact().map_err(into_io)?;
-        }
-        Ok(())
+        let Some(opened) = &self.opened else { return Ok(()) };
+        opened.noted(opened.defragment())
     }
 }
 
@@ -268,6 +294,29 @@ mod tests {
         table.write(&[put(Bucket::Key, "a", "1")]).unwrap();
         drop(table);
         assert_eq!(rows(&FjallTable::open(&path).unwrap(), Bucket::Key).len(), 1);
+    }
+
+    #[test]
+    fn after_a_sync_that_failed_the_next_process_writes_the_journal_anew() {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("table");
+        let mut table = FjallTable::open(&path).unwrap();
+        table.write(&[put(Bucket::Key, "a", "1")]).unwrap();
+        let journal = || {
+            let mut files = std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
+            files
+                .find(|file| file.extension().is_some_and(|end| end == "jnl"))
+                .unwrap()
+        };
+        let held = File::open(journal()).unwrap();
+        let place = held.metadata().unwrap().ino();
+        table.opened.as_ref().unwrap().doubt.raise();
+        drop(table);
+        let table = FjallTable::open(&path).unwrap();
+        assert_ne!(std::fs::metadata(journal()).unwrap().ino(), place);
+        assert_eq!(rows(&table, Bucket::Key), [("a".into(), "1".into())]);
     }
 
     #[test]

@@ -104,6 +104,8 @@ pub struct Node {
     // The turn under way.
     outputs: Vec<Output>,
     replies: Vec<(Token, Result<Response, Error>)>,
+    /// Clients that get the leases as they are when the turn ends: the list is of the moment of the view published with it.
+    lists_wanted: Vec<Token>,
     events: Vec<Event>,
     /// A snapshot replaced the state.
     restored: bool,
@@ -165,6 +167,7 @@ impl Node {
             ticked: false,
             outputs: Vec::new(),
             replies: Vec::new(),
+            lists_wanted: Vec::new(),
             events: Vec::new(),
             restored: false,
             compacted: Vec::new(),
@@ -373,6 +376,10 @@ impl Node {
                 status,
             });
             self.published = Some(status);
+        }
+        for token in std::mem::take(&mut self.lists_wanted) {
+            let ids = self.member.leases();
+            self.reply(token, Ok(Response::Leases { ids }));
         }
         out.extend(
             self.replies

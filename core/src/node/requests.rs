@@ -13,7 +13,7 @@ use crate::proto::raftpb::{ConfChange, ConfChangeType, Message};
 use crate::store::check;
 use crate::time::Instant;
 
-use super::{Done, Node, PeerEvent, Request, Response};
+use super::{Done, Node, PeerEvent, Request};
 
 /// The client behind a request, and until when an answer is of use.
 #[derive(Clone, Copy)]
@@ -35,8 +35,7 @@ impl Node {
             Request::DeleteRange(request) => self.delete_range(caller, request),
             Request::LeaseGrant(request) => self.lease_grant(caller, request),
             Request::LeaseLeases => {
-                let ids = self.member.leases();
-                self.reply(token, Ok(Response::Leases { ids }));
+                self.lists_wanted.push(token);
                 Ok(())
             }
             Request::LeaseRenew { id } => self.ask_leader(caller, Reader::Renew(token, id)),

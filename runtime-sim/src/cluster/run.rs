@@ -24,6 +24,7 @@ use crate::disk::{Blocks, DiskModel};
 use crate::faults::Struck;
 use crate::observe::Violation;
 use crate::process::Site;
+use crate::table::TableModel;
 
 /// The wall clocks at the beginning: some day in 2024.
 const WALL_MS: u64 = 1_720_000_000_000;
@@ -262,6 +263,10 @@ pub(super) fn machine(
             Blocks::Small
         },
         ..DiskModel::default()
+    });
+    site.table.set_model(TableModel {
+        cleans_pages: true,
+        ..TableModel::default()
     });
     site.disk.set_struck(struck);
     site.table.set_struck(struck);

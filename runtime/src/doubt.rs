@@ -1,0 +1,121 @@
+//! Whether what can be read of a table may be more than what its disk has.
+//!
+//! A system that fails to write pages may keep them in memory as if they had been written ("fsyncgate"): the next process
+//! reads them, its syncs say nothing, and a loss of power takes them. So a process whose sync failed leaves a mark, and the
+//! next one writes every file anew before it believes one. The mark shares the fate of those pages, so it needs no sync of
+//! its own: what loses it makes the next process read what is really there. Its file is there from the beginning, since on
+//! a disk that fails there may be no room for one more.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use crate::disk::FILE_MODE;
+
+const CALM: &[u8] = b"0";
+const DOUBT: &[u8] = b"1";
+/// Of a file that is being written anew; the table takes none with such a name for its own.
+const ANEW: &str = "anew";
+
+/// The mark of a table.
+#[derive(Debug)]
+pub(crate) struct Doubt(File);
+
+impl Doubt {
+    /// The mark in the file `mark` of the table in `folder`; if it is set, every file there is written anew first.
+    ///
+    /// # Errors
+    /// If the files cannot be written anew: nothing is lost, and nothing may be believed.
+    pub(crate) fn settle(mark: &Path, folder: &Path) -> io::Result<Self> {
+        let is_set = match fs::read(mark) {
+            Ok(found) => found == DOUBT,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        if is_set {
+            write_anew(folder)?;
+        }
+        let mut file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .mode(FILE_MODE)
+            .open(mark)?;
+        file.write_all(CALM)?;
+        Ok(Self(file))
+    }
+
+    /// Sets it. A disk that does not take even that has said what it is: the process ends either way.
+    pub(crate) fn raise(&self) {
+        let _failing = self.0.write_at(DOUBT, 0);
+    }
+}
+
+/// Writes every file in a folder and the folders in it to other places on the disk.
+fn write_anew(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            write_anew(&path)?;
+            continue;
+        }
+        if path.extension().is_some_and(|end| end == ANEW) {
+            // Of a process that did not come to the end of it.
+            fs::remove_file(&path)?;
+            continue;
+        }
+        let mut name = path.clone().into_os_string();
+        name.push(".");
+        name.push(ANEW);
+        let (mut from, mut to) = (File::open(&path)?, File::create(&name)?);
+        // Byte by byte through this process: a copy by the file system may share the very places in doubt.
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            let read = io::Read::read(&mut from, &mut buffer)?;
+            if read == 0 {
+                break;
+            }
+            to.write_all(&buffer[..read])?;
+        }
+        to.set_permissions(from.metadata()?.permissions())?;
+        to.sync_all()?;
+        fs::rename(&name, &path)?;
+    }
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    #[test]
+    fn only_a_mark_that_was_set_has_every_file_written_anew_and_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mark, folder) = (dir.path().join("mark"), dir.path().join("table"));
+        let files = [folder.join("journal"), folder.join("deep").join("rows")];
+        fs::create_dir_all(folder.join("deep")).unwrap();
+        for file in &files {
+            fs::write(file, b"content").unwrap();
+        }
+        let places = || files.each_ref().map(|file| fs::metadata(file).unwrap().ino());
+        // Held open, so that the disk gives their places to nobody else.
+        let held = files.each_ref().map(|file| File::open(file).unwrap());
+        let first = places();
+        let doubt = Doubt::settle(&mark, &folder).unwrap();
+        drop(Doubt::settle(&mark, &folder).unwrap());
+        assert_eq!(places(), first);
+        doubt.raise();
+        fs::write(folder.join("left.anew"), b"half").unwrap();
+        drop(Doubt::settle(&mark, &folder).unwrap());
+        let second = places();
+        assert!(second.iter().all(|place| !first.contains(place)));
+        assert!(files.iter().all(|file| fs::read(file).unwrap() == b"content"));
+        assert!(!folder.join("left.anew").exists());
+        drop(Doubt::settle(&mark, &folder).unwrap());
+        assert_eq!(places(), second, "the mark is taken back");
+        drop(held);
+    }
+}
