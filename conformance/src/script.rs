@@ -15,7 +15,7 @@
 //! & w etcdctl watch a --rev=1      starts in the background under the name w
 //! & w < progress                   a line for its standard input
 //! & w lines 3                      the next three lines it prints
-//! & w stop                         interrupts it; what else it had printed follows
+//! & w stop                         ends it; what else it had printed follows
 //! ```
 
 use crate::trouble::Trouble;

@@ -18,9 +18,9 @@ const DOUBT: &[u8] = b"1";
 /// Of a file that is being written anew; the table takes none with such a name for its own.
 const ANEW: &str = "anew";
 
-/// The mark of a table.
+/// The mark of a table; none on a disk that was full when it should have been made.
 #[derive(Debug)]
-pub(crate) struct Doubt(File);
+pub(crate) struct Doubt(Option<File>);
 
 impl Doubt {
     /// The mark in the file `mark` of the table in `folder`; if it is set, every file there is written anew first.
@@ -36,20 +36,29 @@ impl Doubt {
         if is_set {
             write_anew(folder)?;
         }
-        let mut file = OpenOptions::new()
-            .create(true)
-            .write(true)
-            .truncate(false)
-            .mode(FILE_MODE)
-            .open(mark)?;
-        file.write_all(CALM)?;
-        Ok(Self(file))
+        match calm(mark) {
+            Ok(file) => Ok(Self(Some(file))),
+            // A member on a full disk must start, or nobody can make room in it.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull && !is_set => Ok(Self(None)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Sets it. A disk that does not take even that has said what it is: the process ends either way.
     pub(crate) fn raise(&self) {
-        let _failing = self.0.write_at(DOUBT, 0);
+        if let Some(file) = &self.0 {
+            let _failing = file.write_at(DOUBT, 0);
+        }
     }
+}
+
+/// The mark's file, with the mark not set.
+fn calm(mark: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let options = options.create(true).write(true).truncate(false).mode(FILE_MODE);
+    let file = options.open(mark)?;
+    file.write_at(CALM, 0)?;
+    Ok(file)
 }
 
 /// Writes every file in a folder and the folders in it to other places on the disk.

@@ -247,8 +247,8 @@ impl Background {
             .during("waiting for a line of etcdctl")
     }
 
-    fn interrupt(&self) -> Result<(), Trouble> {
-        command::signal(self.child.id(), "INT")
+    fn terminate(&self) -> Result<(), Trouble> {
+        command::signal(self.child.id(), "TERM")
     }
 }
 
@@ -432,7 +432,7 @@ fn elections(stage: &mut Stage<'_>) -> Result<(), Trouble> {
     if let Ok(line) = second.lines.recv_timeout(Duration::from_secs(1)) {
         return Err(Trouble::new(format!("the second leads beside the first: {line}")));
     }
-    first.interrupt()?;
+    first.terminate()?;
     second.line()?;
     equal(&second.line()?, "two", "the second leads")?;
     observer.line()?;
