@@ -28,6 +28,8 @@ th { background: var(--soft); font-weight: 600; white-space: nowrap; }
 details { border: 1px solid var(--line); border-radius: .5rem; padding: .4rem .8rem; margin: .4rem 0; }
 summary { cursor: pointer; overflow-wrap: anywhere; }
 pre { overflow-x: auto; background: var(--soft); padding: .6rem; border-radius: .4rem; font-size: 13px; }
+@media (max-width: 40rem) { body { padding: .75rem; font-size: 12px; } th, td { padding: .25rem .3rem; }
+  th.score { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; } .score .verdict { padding: 0 .3rem; } }
 dt { font-weight: 600; margin-top: .6rem; } dd { margin: 0; color: var(--faint); }
 ";
 
@@ -60,7 +62,7 @@ fn write(report: &Report, out: &mut String) -> std::fmt::Result {
         .collect();
     writeln!(
         out,
-        "<p class=\"faint\">{}. {}</p>",
+        "<p class=\"faint\">{}; {}</p>",
         versions.join(", "),
         escaped(&report.made)
     )?;
