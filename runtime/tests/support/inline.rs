@@ -156,6 +156,10 @@ impl Inline {
             Request::Put(request) => entry.put = Some(request),
             Request::Txn(request) => entry.txn = Some(request),
             Request::Read => return Ok(Response::Read),
+            Request::LeaseLeases => {
+                let ids = self.store.view().leases.iter().map(|(id, _)| id).collect();
+                return Ok(Response::Leases { ids });
+            }
             Request::LeaseRenew { id } => {
                 let ttl = self.store.view().leases.get(id).map_or(0, |lease| lease.ttl());
                 return Ok(Response::Renewed { ttl });
