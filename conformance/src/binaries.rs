@@ -140,8 +140,7 @@ fn built(kind: Kind, recipe: &Recipe, profile: Profile) -> Result<PathBuf, Troub
 fn build(recipe: &Recipe, profile: Profile) -> Result<PathBuf, Trouble> {
     let _lock = paths::lock("build")?;
     let program = paths::target().join(profile.folder()).join(recipe.binary);
-    let made_of = MADE_OF.map(|name| paths::workspace().join(name));
-    if profile == Profile::Dev && is_fresh(&program, made_of).unwrap_or(false) {
+    if profile == Profile::Dev && is_fresh(&program, made_of(&paths::workspace())).unwrap_or(false) {
         return keep(&program, profile);
     }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -161,16 +160,18 @@ fn build(recipe: &Recipe, profile: Profile) -> Result<PathBuf, Trouble> {
     keep(&program, profile)
 }
 
-/// What a program is made of, in the workspace. A test run leaves no note of its own beside the program.
-const MADE_OF: [&str; 7] = [
-    "Cargo.toml",
-    "Cargo.lock",
-    "core",
-    "raft-proto",
-    "runtime",
-    "runtime-smol",
-    "runtime-tokio",
-];
+/// The crates that a program is made of, and what of each. A test run leaves no note of its own beside the program.
+const CRATES: [&str; 5] = ["core", "raft-proto", "runtime", "runtime-smol", "runtime-tokio"];
+const PARTS: [&str; 4] = ["Cargo.toml", "build.rs", "proto", "src"];
+
+/// Those that are there, in the workspace.
+fn made_of(workspace: &Path) -> Vec<PathBuf> {
+    let parts = CRATES
+        .iter()
+        .flat_map(|name| PARTS.map(|part| workspace.join(name).join(part)));
+    let shared = ["Cargo.toml", "Cargo.lock"].map(|name| workspace.join(name));
+    parts.chain(shared).filter(|path| path.exists()).collect()
+}
 
 /// Whether a program is newer than everything it is made of, folders too: what is gone from one has changed it.
 fn is_fresh(program: &Path, made_of: impl IntoIterator<Item = PathBuf>) -> std::io::Result<bool> {
@@ -214,6 +215,16 @@ mod tests {
     fn every_kind_has_a_name_of_its_own() {
         let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
         assert_eq!(names, ["etcd", "quoin-tokio", "quoin-smol", "quoin-async-std"]);
+    }
+
+    #[test]
+    fn a_program_is_made_of_the_sources_of_every_crate_under_it() {
+        let made_of = made_of(&paths::workspace());
+        for name in CRATES {
+            let folder = paths::workspace().join(name);
+            assert!(made_of.contains(&folder.join("src")) && made_of.contains(&folder.join("Cargo.toml")));
+        }
+        assert!(made_of.contains(&paths::workspace().join("core").join("proto")));
     }
 
     #[test]
