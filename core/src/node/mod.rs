@@ -232,7 +232,10 @@ impl Node {
             "every lease has a clock, and only leases have"
         );
         assert!(
-            self.outputs.is_empty() && self.replies.is_empty() && self.events.is_empty(),
+            self.outputs.is_empty()
+                && self.replies.is_empty()
+                && self.lists_wanted.is_empty()
+                && self.events.is_empty(),
             "nothing is left of the turn"
         );
     }
