@@ -11,6 +11,7 @@ use quoin_core::proto::etcdserverpb::{
 };
 use quoin_core::proto::raftpb::Entry;
 use quoin_core::store::{Applied, ApplyContext, Store, StoreConfig};
+use quoin_core::table::{Bucket, TableOp, digest};
 
 #[path = "common/data.rs"]
 mod data;
@@ -54,6 +55,21 @@ impl Log {
         entries
             .map(|index| entry(index, request(index as usize * 7_919 % KEYS)))
             .collect()
+    }
+
+    /// Applies entries and takes the rows of their batch, with what it says of the table.
+    fn apply_and_write(&mut self, entries: &[Entry]) -> Vec<TableOp> {
+        let context = ApplyContext {
+            quota_bytes: None,
+            wanted: &|_| true,
+        };
+        for entry in entries {
+            let applied = self.store.apply(entry, context, &mut self.applied);
+            applied.expect("entries follow each other");
+        }
+        let ops = self.store.take_ops(&mut self.applied);
+        self.applied.clear();
+        ops
     }
 
     fn apply(&mut self, entry: &Entry) {
@@ -153,6 +169,34 @@ fn apply(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// What a row's share in what a batch says of the table costs, once it is written and once it is deleted.
+fn digests(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("store/digest of a row");
+    for length in [256, 1024, 65_536] {
+        let row = data::value(length);
+        group.throughput(Throughput::Bytes(row.len() as u64));
+        group.bench_function(format!("{length} B"), |bencher| {
+            bencher.iter(|| digest(Bucket::Key, 17, std::hint::black_box(&row)));
+        });
+    }
+    group.finish();
+}
+
+/// Entries on their way to a batch of rows.
+fn batches(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("store/apply 100 and take their rows");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    let log = RefCell::new(Log::stocked());
+    group.bench_function("puts", |bencher| {
+        bencher.iter_batched(
+            || log.borrow_mut().next(put),
+            |entries| log.borrow_mut().apply_and_write(&entries),
+            BatchSize::SmallInput,
+        );
+    });
+    group.finish();
+}
+
 fn main() {
-    measure::run(&[apply]);
+    measure::run(&[apply, batches, digests]);
 }

@@ -20,12 +20,12 @@ use quoin_conformance::{
 use tokio::{net::TcpStream, task::LocalSet};
 
 /// No workload takes this long.
-const LIMIT: Duration = Duration::from_mins(5);
+const LIMIT: Duration = Duration::from_mins(10);
 /// Responses are read as fast as they come: the client's windows must not be what slows a server.
 const WINDOW: u32 = 64 << 20;
 
 /// How a load is applied.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shape {
     /// Connections to the server.
     pub connections: usize,
@@ -45,6 +45,13 @@ pub struct Taken {
 }
 
 impl Taken {
+    /// What many requests took together, begun that long ago.
+    #[must_use]
+    pub fn new(seconds: f64, mut latencies: Vec<Duration>) -> Self {
+        latencies.sort_unstable();
+        Self { seconds, latencies }
+    }
+
     /// The latency that this share of the requests did not exceed, in milliseconds.
     #[must_use]
     pub fn percentile(&self, share: f64) -> f64 {
@@ -144,9 +151,40 @@ impl Clients {
             slot.await.during("a client slot")??;
         }
         let seconds = begun.elapsed().as_secs_f64();
-        let mut latencies = latencies.take();
-        latencies.sort_unstable();
-        Ok(Taken { seconds, latencies })
+        Ok(Taken::new(seconds, latencies.take()))
+    }
+
+    /// Makes one call, with more headers, and reads its answer to the end; its place in the row of connections is `number`.
+    /// Returns the answer's bytes and the status, for a refusal is an answer, too.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub async fn call(
+        &self,
+        number: usize,
+        path: &str,
+        headers: &[(&'static str, &'static str)],
+        message: Bytes,
+    ) -> Result<(u64, u8), Trouble> {
+        let connection = &self.connections[number % self.connections.len()];
+        let mut call = Call::new(connection, path)?;
+        for (name, value) in headers {
+            call.headers.insert(*name, HeaderValue::from_static(value));
+        }
+        let (response, _sending) = call.send(connection, message, true).await?;
+        let response = response.await.during("an answer")?;
+        if let Some(status) = status_of(response.headers()) {
+            return Ok((0, status));
+        }
+        let mut body = response.into_body();
+        let mut bytes = 0;
+        while let Some(data) = body.data().await {
+            let length = data.during("an answer")?.len();
+            bytes += length as u64;
+            body.flow_control().release_capacity(length).during("an answer")?;
+        }
+        let trailers = body.trailers().await.during("an answer")?.unwrap_or_default();
+        Ok((bytes, status_of(&trailers).unwrap_or(2)))
     }
 
     /// Opens a stream that stays open, with this first message; its place in the row of connections is `number`.
@@ -159,7 +197,7 @@ impl Clients {
         let response = response.await.during("the head of a stream")?;
         Ok(OpenStream {
             receiving: response.into_body(),
-            _sending: sending,
+            sending,
             buffered: Vec::new(),
         })
     }
@@ -168,23 +206,32 @@ impl Clients {
 /// A stream the server sends messages on until it is dropped.
 pub struct OpenStream {
     receiving: RecvStream,
-    _sending: SendStream<Bytes>,
+    sending: SendStream<Bytes>,
     buffered: Vec<u8>,
 }
 
 impl OpenStream {
+    /// Sends one more message, which the server has credit for.
+    ///
+    /// # Errors
+    /// When the stream has ended.
+    pub fn send(&mut self, message: Bytes) -> Result<(), Trouble> {
+        self.sending.send_data(message, false).during("a stream")
+    }
+
     /// Waits for the next whole message and leaves it undecoded.
     ///
     /// # Errors
     /// When the stream ends or fails.
-    pub async fn message(&mut self) -> Result<(), Trouble> {
+    pub async fn message(&mut self) -> Result<Bytes, Trouble> {
         let deadline = Deadline::after(LIMIT);
         while !deadline.passed() {
             if let [_, a, b, c, d, ..] = self.buffered[..] {
                 let whole = 5 + u32::from_be_bytes([a, b, c, d]) as usize;
                 if self.buffered.len() >= whole {
+                    let message = Bytes::copy_from_slice(&self.buffered[5..whole]);
                     self.buffered.drain(..whole);
-                    return Ok(());
+                    return Ok(message);
                 }
             }
             let data = self
@@ -254,6 +301,10 @@ impl Call {
     }
 }
 
+fn status_of(headers: &HeaderMap) -> Option<u8> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}
+
 fn succeeded(trailers: &HeaderMap) -> Result<(), Trouble> {
     match trailers.get("grpc-status") {
         Some(status) if status == "0" => Ok(()),
@@ -267,11 +318,7 @@ mod tests {
 
     #[test]
     fn percentiles_are_read_off_the_sorted_row() {
-        let latencies = (1..=101).map(Duration::from_millis).collect();
-        let taken = Taken {
-            seconds: 1.0,
-            latencies,
-        };
+        let taken = Taken::new(1.0, (1..=101).rev().map(Duration::from_millis).collect());
         assert!((taken.percentile(0.5) - 51.0).abs() < 1e-9 && (taken.percentile(0.99) - 100.0).abs() < 1e-9);
     }
 }

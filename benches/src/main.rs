@@ -1,85 +1,171 @@
-//! The command line of the load runs: reads its arguments and hands on.
+//! The command line of the load runs.
 
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+use quoin_benches::hostile;
 use quoin_benches::side_by_side::{self, Plan};
+use quoin_benches::workloads::{self, Workload};
 use quoin_conformance::Kind;
+use quoin_tools::{note, say};
 
-const USAGE: &str = "usage: quoin-benches side-by-side [options]
+/// Load runs against a real etcd and ours.
+#[derive(Parser)]
+#[command(
+    name = "quoin-benches",
+    version,
+    after_help = "Exit codes: 0 if everything was measured, 1 if a server failed, 2 if the command line is wrong."
+)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
 
-Drives a real etcd and ours in turn with the same client and prints what each needed, as a Markdown table.
+/// A further command is a variant here and an arm in `main`.
+#[derive(Subcommand)]
+enum Command {
+    /// Drives a real etcd and ours in turn with the same client and prints what each needed, as a Markdown table
+    #[command(after_help = "Examples:
+  quoin-benches side-by-side
+  quoin-benches side-by-side --only gets,puts --runs 5
+  quoin-benches side-by-side --servers tokio,smol --readme > rows.md
 
-  --runs N        how often everything is repeated; medians are shown    [3]
-  --runtime R     tokio, smol, async-std, both (tokio and smol), none    [tokio]
-  --scale S       scales every number of requests and keys               [1]
-  --only A,B      only these workloads, by the first word of their name
+SIGINT and SIGTERM end a run and print what was measured so far.
+Programs can be named instead of built: QUOIN_BIN_TOKIO, QUOIN_BIN_SMOL, QUOIN_BIN_ASYNC_STD, QUOIN_BIN_ETCD.")]
+    SideBySide(SideBySide),
+    /// Has clients ask for too much of a real etcd and ours, and prints what that costs a client that puts now and then
+    #[command(after_help = "Examples:
+  quoin-benches hostile
+  quoin-benches hostile --only gzip --seconds 5 --servers tokio,smol
 
-Programs can be named instead of built: QUOIN_BIN_TOKIO, QUOIN_BIN_SMOL, QUOIN_BIN_ASYNC_STD, QUOIN_BIN_ETCD.";
+Programs can be named instead of built: QUOIN_BIN_TOKIO, QUOIN_BIN_SMOL, QUOIN_BIN_ASYNC_STD, QUOIN_BIN_ETCD.")]
+    Hostile(Hostile),
+}
 
-fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let plan = match parse(&args) {
-        Ok(plan) => plan,
-        Err(what) => {
-            eprintln!("{what}\n\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match side_by_side::run(&plan) {
-        Ok(report) => {
-            println!("{report}");
-            ExitCode::SUCCESS
-        }
-        Err(trouble) => {
-            eprintln!("{trouble}");
-            ExitCode::FAILURE
+#[derive(Args)]
+struct Hostile {
+    /// How long each load runs
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=120))]
+    seconds: u64,
+    #[command(flatten)]
+    servers: Servers,
+    /// Loads, by the first word of their names, separated by commas; all of them if this is not given
+    #[arg(long, value_name = "LOADS", value_delimiter = ',', value_parser = load())]
+    only: Vec<String>,
+}
+
+fn load() -> impl TypedValueParser<Value = String> {
+    let names = hostile::ALL
+        .iter()
+        .filter_map(|load| load.name.split_whitespace().next());
+    PossibleValuesParser::new(names)
+}
+
+/// Which servers.
+#[derive(Args)]
+struct Servers {
+    /// Servers of ours beside etcd, separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "tokio", value_parser = server())]
+    servers: Vec<Kind>,
+}
+
+impl Servers {
+    /// etcd, with which the others are compared, and those.
+    fn beside_etcd(&self) -> Vec<Kind> {
+        std::iter::once(Kind::Etcd)
+            .chain(self.servers.iter().copied())
+            .collect()
+    }
+}
+
+#[derive(Args)]
+struct SideBySide {
+    /// How often each workload is run, medians are shown; 3, and 1 where a run takes minutes, if this is not given
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=99))]
+    runs: Option<usize>,
+    #[command(flatten)]
+    servers: Servers,
+    /// Scales every number of requests and keys
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = scale)]
+    scale: f64,
+    /// Workloads, separated by commas; all of them if this is not given
+    #[arg(long, value_name = "WORKLOADS", value_delimiter = ',', value_parser = workload())]
+    only: Vec<Workload>,
+    /// Prints the rows of README's table of figures and nothing else
+    #[arg(long)]
+    readme: bool,
+}
+
+fn scale(word: &str) -> Result<f64, String> {
+    let number: f64 = word.parse().map_err(|_| format!("{word} is no number"))?;
+    let is_meant = number.is_finite() && number > 0.0 && number <= 10.0;
+    is_meant
+        .then_some(number)
+        .ok_or_else(|| "a number above 0, at most 10".to_owned())
+}
+
+fn server() -> impl TypedValueParser<Value = Kind> {
+    let names = Kind::OURS.map(Kind::short_name);
+    PossibleValuesParser::new(names).map(|word| {
+        let known = Kind::OURS.into_iter().find(|kind| kind.short_name() == word);
+        known.expect("the parser knows the names")
+    })
+}
+
+fn workload() -> impl TypedValueParser<Value = Workload> {
+    let names = workloads::ALL.map(|workload| workload.name);
+    PossibleValuesParser::new(names).map(|word| {
+        let known = workloads::ALL.into_iter().find(|workload| workload.name == word);
+        known.expect("the parser knows the names")
+    })
+}
+
+impl From<SideBySide> for Plan {
+    fn from(asked: SideBySide) -> Self {
+        let is_wanted = |workload: &Workload| asked.only.iter().any(|one| one.name == workload.name);
+        let all = workloads::ALL.into_iter();
+        Self {
+            runs: asked.runs,
+            kinds: asked.servers.beside_etcd(),
+            scale: asked.scale,
+            workloads: all
+                .filter(|workload| asked.only.is_empty() || is_wanted(workload))
+                .collect(),
+            in_readme: asked.readme,
+            colours: io::stdout().is_terminal(),
         }
     }
 }
 
-fn parse(args: &[String]) -> Result<Plan, String> {
-    let mut plan = Plan {
-        runs: 3,
-        kinds: vec![Kind::Etcd, Kind::QuoinTokio],
-        scale: 1.0,
-        only: Vec::new(),
-    };
-    let mut args = args.iter();
-    match args.next().map(String::as_str) {
-        Some("side-by-side") => {}
-        Some(other) => return Err(format!("unknown command {other}")),
-        None => return Err("what is to be run?".to_owned()),
-    }
-    while let Some(option) = args.next() {
-        let value = args.next().ok_or_else(|| format!("{option} needs a value"))?;
-        match option.as_str() {
-            "--runs" => {
-                plan.runs = value
-                    .parse()
-                    .ok()
-                    .filter(|runs| *runs > 0)
-                    .ok_or("--runs takes a number above zero")?
-            }
-            "--scale" => {
-                plan.scale = value
-                    .parse()
-                    .ok()
-                    .filter(|scale| *scale > 0.0)
-                    .ok_or("--scale takes a number above zero")?
-            }
-            "--only" => plan.only = value.split(',').map(str::to_owned).collect(),
-            "--runtime" => {
-                plan.kinds = match value.as_str() {
-                    "tokio" => vec![Kind::Etcd, Kind::QuoinTokio],
-                    "smol" => vec![Kind::Etcd, Kind::QuoinSmol],
-                    "async-std" => vec![Kind::Etcd, Kind::QuoinAsyncStd],
-                    "both" => vec![Kind::Etcd, Kind::QuoinTokio, Kind::QuoinSmol],
-                    "none" => vec![Kind::Etcd],
-                    other => return Err(format!("there is no runtime {other}")),
-                }
-            }
-            other => return Err(format!("unknown option {other}")),
+impl From<Hostile> for hostile::Plan {
+    fn from(asked: Hostile) -> Self {
+        Self {
+            kinds: asked.servers.beside_etcd(),
+            duration: Duration::from_secs(asked.seconds),
+            only: asked.only,
         }
     }
-    Ok(plan)
+}
+
+fn main() -> ExitCode {
+    let shown = match Line::parse().command {
+        Command::Hostile(asked) => hostile::run(&asked.into()).map(|report| report.to_string()),
+        Command::SideBySide(asked) => {
+            let plan = Plan::from(asked);
+            side_by_side::run(&plan).map(|report| plan.shown(&report))
+        }
+    };
+    match shown {
+        Ok(shown) => {
+            say(shown);
+            ExitCode::SUCCESS
+        }
+        Err(trouble) => {
+            note(trouble);
+            ExitCode::FAILURE
+        }
+    }
 }

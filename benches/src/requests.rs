@@ -3,7 +3,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 use quoin_core::proto::etcdserverpb::{
-    PutRequest, RangeRequest, RequestOp, TxnRequest, WatchCreateRequest, WatchRequest, request_op, watch_request,
+    LeaseGrantRequest, LeaseKeepAliveRequest, PutRequest, RangeRequest, RequestOp, TxnRequest, WatchCreateRequest,
+    WatchRequest, request_op, watch_request,
 };
 
 /// The path of a read.
@@ -12,6 +13,10 @@ pub const RANGE: &str = "/etcdserverpb.KV/Range";
 pub const PUT: &str = "/etcdserverpb.KV/Put";
 /// The path of a transaction.
 pub const TXN: &str = "/etcdserverpb.KV/Txn";
+/// The path of a lease's grant.
+pub const LEASE_GRANT: &str = "/etcdserverpb.Lease/LeaseGrant";
+/// The path of a stream that keeps leases alive.
+pub const KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
 /// The path of a watch stream.
 pub const WATCH: &str = "/etcdserverpb.Watch/Watch";
 
@@ -62,6 +67,18 @@ pub fn put_many(keys: impl Iterator<Item = String>, value: &Bytes) -> Bytes {
         success: keys.map(operation).collect(),
         ..TxnRequest::default()
     })
+}
+
+/// Grants a lease.
+#[must_use]
+pub fn grant(id: i64, ttl: i64) -> Bytes {
+    framed(&LeaseGrantRequest { ttl, id })
+}
+
+/// Keeps a lease alive.
+#[must_use]
+pub fn keep_alive(id: i64) -> Bytes {
+    framed(&LeaseKeepAliveRequest { id })
 }
 
 /// Watches one key.

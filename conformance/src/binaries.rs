@@ -11,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use quoin_tools::Progress;
+
 use crate::{
     command, fetch, paths,
     trouble::{During, Trouble},
@@ -60,6 +62,13 @@ impl Kind {
     #[must_use]
     pub fn name(self) -> &'static str {
         self.recipe().map_or("etcd", |recipe| recipe.binary)
+    }
+
+    /// Its name on command lines: the runtime's, of ours.
+    #[must_use]
+    pub fn short_name(self) -> &'static str {
+        let name = self.name();
+        name.strip_prefix("quoin-").unwrap_or(name)
     }
 
     /// Its program, fetched or built if need be. An environment variable `QUOIN_BIN_TOKIO` (`_SMOL`, `_ASYNC_STD`, `_ETCD`)
@@ -143,21 +152,48 @@ fn build(recipe: &Recipe, profile: Profile) -> Result<PathBuf, Trouble> {
     if profile == Profile::Dev && is_fresh(&program, made_of(&paths::workspace())).unwrap_or(false) {
         return keep(&program, profile);
     }
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(paths::workspace()).args([
-        "build",
-        "--quiet",
-        "--package",
-        recipe.package,
-        "--bin",
-        recipe.binary,
-    ]);
+    let mut cargo = cargo();
+    cargo.args(["build", "--quiet", "--package", recipe.package, "--bin", recipe.binary]);
     cargo.args(profile.flags()).arg("--target-dir").arg(paths::target());
     for feature in recipe.features {
         cargo.args(["--features", feature]);
     }
+    let doing = format!(
+        "building {} ({}) in {}",
+        recipe.binary,
+        profile.folder(),
+        paths::target().display()
+    );
+    let shown = Progress::waiting(doing);
     command::run(&mut cargo, b"", BUILD_LIMIT)?.success(&format!("building {}", recipe.binary))?;
+    drop(shown);
     keep(&program, profile)
+}
+
+/// A program in core's `examples`, as the tests are built: a test run of the whole workspace has built it.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn example_of_core(name: &str) -> Result<PathBuf, Trouble> {
+    let _lock = paths::lock("build")?;
+    let program = paths::target().join(Profile::Dev.folder()).join("examples").join(name);
+    let sources = ["core/examples", "core/proto", "core/src", "raft-proto/src"];
+    let sources = sources.map(|part| paths::workspace().join(part));
+    if is_fresh(&program, sources).unwrap_or(false) {
+        return Ok(program);
+    }
+    let mut cargo = cargo();
+    cargo.args(["build", "--quiet", "--package", "quoin-core", "--example", name]);
+    cargo.arg("--target-dir").arg(paths::target());
+    let _shown = Progress::waiting(format!("building the example {name} in {}", paths::target().display()));
+    command::run(&mut cargo, b"", BUILD_LIMIT)?.success(&format!("building {name}"))?;
+    Ok(program)
+}
+
+fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(paths::workspace());
+    cargo
 }
 
 /// The crates that a program is made of, and what of each. A test run leaves no note of its own beside the program.

@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    children,
     trouble::{During, Trouble},
     wait,
 };
@@ -84,6 +85,7 @@ pub fn run(command: &mut Command, input: &[u8], limit: Duration) -> Result<Finis
         .stderr(Stdio::piped())
         .spawn()
         .during(format_args!("starting {name}"))?;
+    let _registered = children::register(child.id(), None);
     feed(&mut child, input);
     let stdout = drain(child.stdout.take());
     let stderr = drain(child.stderr.take());

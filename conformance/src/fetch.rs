@@ -12,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+use quoin_tools::Progress;
+
 use crate::{
     command, paths,
     trouble::{During, Trouble},
@@ -55,6 +57,7 @@ fn find() -> Result<Etcd, Trouble> {
     let kept = paths::own()?.join("etcd");
     let _lock = paths::lock("etcd")?;
     if !kept.is_dir() {
+        let _shown = Progress::waiting("fetching a real etcd");
         fetch_into(&kept)?;
     }
     Ok(in_dir(&kept))

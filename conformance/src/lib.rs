@@ -2,16 +2,18 @@
 //!
 //! [`fetch`] brings a real etcd, [`binaries`] builds ours, [`server`] runs either on loopback, [`script`] and [`scene`] play
 //! etcdctl scripts, [`golden`] compares what was seen with what is written down, [`histories`] and [`sweep`] disturb and kill
-//! servers and judge what clients saw. Nothing here knows which server it talks to, beyond its name: that is the point. The
+//! servers and judge what clients saw; [`suites`] runs them one after another and writes the [`report`]. Nothing here knows which server it talks to, beyond its name: that is the point. The
 //! suites themselves are in `tests/`, what they expect in `scripts/`.
 
 pub mod binaries;
+pub mod children;
 pub mod clients;
 pub mod command;
 pub mod diff;
 pub mod fetch;
 pub mod golden;
 pub mod histories;
+pub mod metrics;
 pub mod normalise;
 pub mod outcome;
 pub mod paths;
@@ -20,8 +22,10 @@ pub mod rng;
 pub mod scene;
 pub mod script;
 pub mod server;
+pub mod suites;
 pub mod sweep;
 pub mod trouble;
+pub mod unserved;
 pub mod usage;
 pub mod wait;
 

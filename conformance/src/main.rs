@@ -1,297 +1,189 @@
 //! The judge: does the same to a real etcd and to ours, and writes down what came of it.
 //!
 //! `cargo run --release -p quoin-conformance -- --help` names the options. Progress goes to standard error; the report is one
-//! page of HTML and the same in Markdown. The exit code is 0 if everything passes.
+//! page of HTML and the same in Markdown, written after each part and when the run is interrupted.
 
-use std::collections::BTreeMap;
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
-use std::time::Duration;
-use std::{env, fs};
+use std::path::PathBuf;
+use std::process::ExitCode;
 
-use quoin_conformance::diff::{Seeds, Sides, campaign, scripted, scripts};
-use quoin_conformance::outcome::{Outcome, Verdict};
-use quoin_conformance::report::{Report, html, markdown};
-use quoin_conformance::trouble::During as _;
-use quoin_conformance::{Kind, Launch, Trouble, clients, command, histories, paths, sweep, wait};
+use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser as _};
+use clap::{Args, Parser, Subcommand};
+use quoin_conformance::diff::Seeds;
+use quoin_conformance::suites::{self, Asked, Suite};
+use quoin_conformance::{Kind, Trouble, unserved};
+use quoin_tools::{note, say};
 
-const USAGE: &str = "usage: quoin-conformance [options]
-  --only SUITES      of clients, differential, histories, crash-points, separated by commas; all if it is not said
-  --servers NAMES    of tokio, smol, async-std, separated by commas; all of them if it is not said
-  --seeds N          seeds of differential requests for each server (default 4)
-  --first-seed N     the first of them (default 1000)
-  --requests N       requests of each seed (default 2500)
-  --jobs N           seeds at the same time (default 2); each waits more than it works
-  --rounds N         rounds of each disturbance for each server (default 3)
-  --points N         crash points for each server, spread over the first 500 (default 50)
-  --out DIR          where report.html and report.md go (default target/conformance)";
+const AFTER: &str = "Examples:
+  quoin-conformance
+  quoin-conformance --only differential --servers tokio --seeds 210 --requests 4800 --jobs 10
+  quoin-conformance --only histories,crash-points --servers tokio,smol --rounds 20
+  quoin-conformance unserved --servers smol
 
-/// What there is to run.
-#[derive(Clone, Copy, Debug)]
-enum Suite {
-    Clients,
-    Differential,
-    Histories,
-    CrashPoints,
+SIGINT and SIGTERM end a run and leave its report so far.
+Exit codes: 0 if everything passes, 1 if not, 2 if the command line is wrong, 3 if the suites cannot run.
+Programs can be named instead of built: QUOIN_BIN_TOKIO, QUOIN_BIN_SMOL, QUOIN_BIN_ASYNC_STD, QUOIN_BIN_ETCD.";
+
+/// Runs suites against a real etcd and ours, and writes a report.
+#[derive(Parser)]
+#[command(name = "quoin-conformance", version, after_help = AFTER, args_conflicts_with_subcommands = true)]
+struct Line {
+    #[command(flatten)]
+    judge: Judge,
+    #[command(subcommand)]
+    command: Option<Command>,
 }
 
-impl Suite {
-    /// All of them, in the order in which they run.
-    const ALL: [Self; 4] = [Self::Clients, Self::Differential, Self::Histories, Self::CrashPoints];
+/// Anything but running the suites. A further command is a variant here and an arm in `main`.
+#[derive(Subcommand)]
+enum Command {
+    /// Calls every method of etcd's API once and lists those that a server does not implement
+    #[command(after_help = "Example:\n  quoin-conformance unserved --servers tokio")]
+    Unserved(Servers),
+}
 
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Clients => "clients",
-            Self::Differential => "differential",
-            Self::Histories => "histories",
-            Self::CrashPoints => "crash-points",
+/// Which of ours.
+#[derive(Args, Clone)]
+struct Servers {
+    /// Servers of ours, separated by commas; all of them if this is not given
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = server())]
+    servers: Vec<Kind>,
+}
+
+impl Servers {
+    fn or_all(&self) -> Vec<Kind> {
+        if self.servers.is_empty() {
+            Kind::OURS.to_vec()
+        } else {
+            self.servers.clone()
         }
     }
 }
 
-/// A version is told at once.
-const VERSION_LIMIT: Duration = Duration::from_secs(20);
-
-/// What was asked for.
-struct Options {
-    suites: Vec<Suite>,
-    servers: Vec<Kind>,
-    seeds: Seeds,
+#[derive(Args)]
+struct Judge {
+    #[command(flatten)]
+    servers: Servers,
+    /// Suites, separated by commas; all of them if this is not given
+    #[arg(long, value_name = "SUITES", value_delimiter = ',', value_parser = suite())]
+    only: Vec<Suite>,
+    /// Seeds of differential requests for each server
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = positive())]
+    seeds: u64,
+    /// The first of those seeds
+    #[arg(long, value_name = "S", default_value_t = 1_000)]
+    first_seed: u64,
+    /// Requests of each seed
+    #[arg(long, value_name = "N", default_value_t = 2_500, value_parser = positive())]
+    requests: u64,
+    /// Seeds at the same time; each waits more than it works
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = positive())]
+    jobs: u64,
+    /// Rounds of each disturbance for each server
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = positive())]
     rounds: u64,
+    /// Crash points for each server, spread over the first 500
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     points: usize,
+    /// Where report.html and report.md go; `conformance` in the target directory if this is not given
+    #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
-fn main() -> ExitCode {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    if arguments.iter().any(|argument| argument == "--help") {
-        say(USAGE);
-        return ExitCode::SUCCESS;
-    }
-    let options = match parse(&arguments) {
-        Ok(options) => options,
-        Err(words) => {
-            say(&format!("{words}\n{USAGE}"));
-            return ExitCode::from(2);
+fn positive() -> RangedU64ValueParser<u64> {
+    RangedU64ValueParser::new().range(1..)
+}
+
+fn suite() -> impl clap::builder::TypedValueParser<Value = Suite> {
+    let names = Suite::ALL.map(Suite::name);
+    PossibleValuesParser::new(names).map(|word| {
+        let known = Suite::ALL.into_iter().find(|suite| suite.name() == word);
+        known.expect("the parser knows the names")
+    })
+}
+
+fn server() -> impl clap::builder::TypedValueParser<Value = Kind> {
+    let names = Kind::OURS.map(Kind::short_name);
+    PossibleValuesParser::new(names).map(|word| {
+        let known = Kind::OURS.into_iter().find(|kind| kind.short_name() == word);
+        known.expect("the parser knows the names")
+    })
+}
+
+impl Judge {
+    fn asked(self, options: String) -> Asked {
+        Asked {
+            suites: if self.only.is_empty() {
+                Suite::ALL.to_vec()
+            } else {
+                Suite::ALL
+                    .into_iter()
+                    .filter(|suite| self.only.contains(suite))
+                    .collect()
+            },
+            servers: self.servers.or_all(),
+            seeds: Seeds {
+                first: self.first_seed,
+                count: self.seeds,
+                requests: self.requests,
+                jobs: self.jobs,
+            },
+            rounds: self.rounds,
+            points: self.points,
+            out: self.out,
+            options,
         }
+    }
+}
+
+fn main() -> ExitCode {
+    let line = Line::parse();
+    let done = match line.command {
+        None => {
+            let words: Vec<String> = std::env::args().skip(1).collect();
+            let options = if words.is_empty() {
+                "default".to_owned()
+            } else {
+                words.join(" ")
+            };
+            judge(&line.judge.asked(options))
+        }
+        Some(Command::Unserved(servers)) => list_unserved(&servers.or_all()),
     };
-    match judge(&options, &arguments) {
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(trouble) => {
-            say(&format!("the suites cannot run: {trouble}"));
+            note(format_args!("the suites cannot run: {trouble}"));
             ExitCode::from(3)
         }
     }
 }
 
-fn parse(arguments: &[String]) -> Result<Options, String> {
-    let mut options = Options {
-        suites: Suite::ALL.to_vec(),
-        servers: Kind::OURS.to_vec(),
-        seeds: Seeds {
-            first: 1_000,
-            count: 4,
-            requests: 2_500,
-            jobs: 2,
-        },
-        rounds: 3,
-        points: 50,
-        out: None,
-    };
-    let mut rest = arguments.iter();
-    while let Some(name) = rest.next() {
-        let value = rest.next().ok_or_else(|| format!("{name} needs a value"))?;
-        let number = || {
-            value
-                .parse::<u64>()
-                .map_err(|_| format!("{name} needs a number, not {value}"))
-        };
-        match name.as_str() {
-            "--only" => options.suites = several(value, suite)?,
-            "--servers" => options.servers = several(value, server)?,
-            "--seeds" => options.seeds.count = number()?.max(1),
-            "--first-seed" => options.seeds.first = number()?,
-            "--requests" => options.seeds.requests = number()?.max(1),
-            "--jobs" => options.seeds.jobs = number()?.max(1),
-            "--rounds" => options.rounds = number()?.max(1),
-            "--points" => options.points = usize::try_from(number()?.max(1)).unwrap_or(usize::MAX),
-            "--out" => options.out = Some(PathBuf::from(value)),
-            _ => return Err(format!("there is no option {name}")),
-        }
-    }
-    Ok(options)
-}
-
-fn several<T>(value: &str, known: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, String> {
-    value
-        .split(',')
-        .map(|word| known(word).ok_or_else(|| format!("there is no {word} here")))
-        .collect()
-}
-
-fn suite(word: &str) -> Option<Suite> {
-    Suite::ALL.into_iter().find(|suite| suite.name() == word)
-}
-
-fn server(word: &str) -> Option<Kind> {
-    Kind::OURS
-        .into_iter()
-        .find(|kind| kind.name().strip_prefix("quoin-") == Some(word))
-}
-
-/// Runs what was asked for and writes the report; whether everything passes.
-fn judge(options: &Options, arguments: &[String]) -> Result<bool, Trouble> {
-    let began = wait::now();
-    let out = match &options.out {
-        Some(out) => out.clone(),
-        None => paths::own()?,
-    };
-    fs::create_dir_all(&out).during(format!("make {}", out.display()))?;
-    let mut report = Report {
-        versions: versions(&options.servers)?,
-        ..Report::default()
-    };
-    for suite in &options.suites {
-        say(&format!("== {}", suite.name()));
-        match suite {
-            Suite::Clients => clients::run(&options.servers, &mut |outcome| take(&mut report.outcomes, outcome))?,
-            Suite::CrashPoints => {
-                let mut tell = |outcome| take(&mut report.outcomes, outcome);
-                for figures in sweep::run(&options.servers, options.points, &mut tell)? {
-                    say(&figures.to_string());
-                }
-            }
-            Suite::Differential => differential(options, &mut report)?,
-            Suite::Histories => {
-                let mut tell = |outcome| take(&mut report.outcomes, outcome);
-                let first = options.seeds.first;
-                for figures in histories::run(&options.servers, options.rounds, first, &mut tell)? {
-                    say(&figures.to_string());
-                }
-            }
-        }
-        report.made = made(arguments, began.elapsed().as_secs());
-        write(&out, &report)?;
-    }
+/// Runs what was asked for; whether everything passes.
+fn judge(asked: &Asked) -> Result<bool, Trouble> {
+    let report = suites::run(asked)?;
     for failure in report.failures() {
-        say(&format!(
-            "FAILED {} {}: {}",
-            failure.suite, failure.client, failure.scenario
+        let (suite, client, scenario) = (failure.suite, &failure.client, &failure.scenario);
+        note(format_args!(
+            "FAILED {suite} {client} on {}: {scenario}",
+            failure.server.name()
         ));
     }
     for unseen in report.unseen() {
-        say(&format!("NEVER SEEN {unseen}"));
+        note(format_args!("NEVER SEEN {unseen}"));
     }
-    say(&format!("report: {}", out.join("report.html").display()));
+    say(report.headline());
     Ok(report.passed())
 }
 
-fn made(arguments: &[String], seconds: u64) -> String {
-    let options = if arguments.is_empty() {
-        "default options".to_owned()
-    } else {
-        format!("options {}", arguments.join(" "))
-    };
-    format!("made with {options} in {} min {} s", seconds / 60, seconds % 60)
-}
-
-fn write(out: &Path, report: &Report) -> Result<(), Trouble> {
-    for (name, text) in [("report.html", html(report)), ("report.md", markdown(report))] {
-        let path = out.join(name);
-        fs::write(&path, text).during(format!("write {}", path.display()))?;
-    }
-    Ok(())
-}
-
-/// The version that each program tells of itself.
-fn versions(servers: &[Kind]) -> Result<Vec<(String, String)>, Trouble> {
-    let of = |kind: Kind| {
-        let launch = Launch::of(kind)?;
-        let mut asked = Command::new(launch.executable());
-        asked.arg("--version");
-        let told = command::run(&mut asked, b"", VERSION_LIMIT)?.success("--version")?;
-        let first = told.lines().next().unwrap_or_default();
-        let version = first.strip_prefix("etcd Version: ").unwrap_or(first);
-        Ok((kind.name().to_owned(), version.to_owned()))
-    };
-    std::iter::once(Kind::Etcd)
-        .chain(servers.iter().copied())
-        .map(of)
-        .collect()
-}
-
-/// Scripts, written and random, to a real etcd, to ours and to the model.
-fn differential(options: &Options, report: &mut Report) -> Result<(), Trouble> {
-    for kind in options.servers.iter().copied() {
-        let sides = Sides::of(kind)?;
-        let outcome = |scenario: String, script: Option<String>| Outcome {
-            suite: "differential",
-            client: "raw gRPC".to_owned(),
-            method: String::new(),
-            scenario,
-            server: kind,
-            verdict: script.map_or(Verdict::Passed, Verdict::Differs),
-        };
-        for script in scripts() {
-            let done = scripted(&script, &sides)?;
-            let differs = done.divergence.map(|divergence| divergence.to_string());
-            take(
-                &mut report.outcomes,
-                outcome(format!("script: {}", script.name), differs),
-            );
-            add(&mut report.answered, done.answered);
-            add(&mut report.met, done.met);
+fn list_unserved(servers: &[Kind]) -> Result<bool, Trouble> {
+    for (kind, methods) in unserved::of(servers)? {
+        if methods.is_empty() {
+            say(format_args!("{}: every method is served", kind.name()));
         }
-        let told = |done: &quoin_conformance::diff::Report| {
-            let end = if done.divergence.is_some() { "DIFFERS" } else { "alike" };
-            say(&format!(
-                "{}: seed {}: {} requests, {end}",
-                kind.name(),
-                done.seed,
-                done.requests
-            ));
-        };
-        let done = campaign(options.seeds, &sides, &told)?;
-        let requests = options.seeds.requests;
-        for seed in done.ran {
-            let scenario = format!("seed {seed}, {requests} requests");
-            take(
-                &mut report.outcomes,
-                outcome(scenario, done.divergences.get(&seed).cloned()),
-            );
+        for method in methods {
+            say(format_args!("{}: {method}", kind.name()));
         }
-        add(&mut report.answered, done.total.answered);
-        add(&mut report.met, done.total.met);
     }
-    Ok(())
-}
-
-/// Shows an outcome and keeps it.
-fn take(outcomes: &mut Vec<Outcome>, outcome: Outcome) {
-    let word = match outcome.verdict {
-        Verdict::Passed => "ok",
-        Verdict::Failed(_) => "FAILED",
-        Verdict::Differs(_) => "DIFFERS",
-    };
-    let Outcome {
-        client,
-        scenario,
-        server,
-        ..
-    } = &outcome;
-    say(&format!("{word:8}{:16} {client} {scenario}", server.name()));
-    outcomes.push(outcome);
-}
-
-fn add<K: Ord>(counts: &mut BTreeMap<K, u64>, more: BTreeMap<K, u64>) {
-    for (key, count) in more {
-        *counts.entry(key).or_default() += count;
-    }
-}
-
-/// Progress; a reader that has gone is no reason to stop.
-fn say(words: &str) {
-    let _ = writeln!(io::stderr(), "{words}");
+    Ok(true)
 }

@@ -1,7 +1,8 @@
 //! What came of one thing that was tried with one server: the rows of the report.
 //!
-//! Every suite (client scenarios, differential requests, histories, crash points) tells its outcomes one by one through
-//! [`Tell`], so that progress shows while it runs and the report is made of nothing else.
+//! Every suite (client scenarios, differential requests, histories, crash points) tells through [`Tell`] how much there is to
+//! do and what is done, step by step, so that progress shows while it runs. The report is made of its outcomes and nothing
+//! else.
 
 use crate::binaries::Kind;
 
@@ -19,7 +20,7 @@ pub enum Verdict {
 /// One row.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Outcome {
-    /// Which suite: `clients`, `differential`, `histories`, `crash points`.
+    /// Which suite: `clients`, `differential`, `histories`, `crash-points`.
     pub suite: &'static str,
     /// With which client, in which language; empty where the suite has no such thing.
     pub client: String,
@@ -33,8 +34,30 @@ pub struct Outcome {
     pub verdict: Verdict,
 }
 
-/// Takes outcomes as they come.
-pub type Tell<'a> = dyn FnMut(Outcome) + 'a;
+/// What a suite tells while it runs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Told {
+    /// So many more steps there are.
+    Planned(u64),
+    /// One of them is done; in words.
+    Step(String),
+    /// What came of something.
+    Outcome(Outcome),
+}
+
+/// Takes what is told as it comes.
+pub type Tell<'a> = dyn FnMut(Told) + 'a;
+
+impl Told {
+    /// The outcome, if it is one.
+    #[must_use]
+    pub fn outcome(self) -> Option<Outcome> {
+        match self {
+            Self::Outcome(outcome) => Some(outcome),
+            Self::Planned(_) | Self::Step(_) => None,
+        }
+    }
+}
 
 impl Outcome {
     /// The suite and the client.

@@ -17,6 +17,7 @@ use std::{
 
 use crate::{
     binaries::{Kind, Profile},
+    children::{self, Registered},
     command, paths,
     trouble::{During, Trouble},
     usage::{self, Usage},
@@ -55,6 +56,8 @@ pub struct Server {
     client: SocketAddr,
     peer: SocketAddr,
     child: Option<Child>,
+    /// For as long as the child runs.
+    registered: Option<Registered>,
 }
 
 impl Launch {
@@ -131,6 +134,7 @@ impl Launch {
             client: free_address()?,
             peer: free_address()?,
             child: None,
+            registered: None,
         };
         server.spawn()?;
         Ok(server)
@@ -191,6 +195,7 @@ impl Server {
         let child = command
             .spawn()
             .during(format_args!("starting {}", self.launch.program.display()))?;
+        self.registered = Some(children::register(child.id(), Some(&self.home)));
         self.child = Some(child);
         Ok(())
     }
@@ -220,12 +225,25 @@ impl Server {
     /// # Errors
     /// When the connection fails or is silent.
     pub fn http(&self, path: &str) -> io::Result<String> {
+        self.ask(&format!("GET {path}"), "")
+    }
+
+    /// The whole HTTP/1.1 answer to a POST.
+    ///
+    /// # Errors
+    /// When the connection fails or is silent.
+    pub fn post(&self, path: &str, body: &str) -> io::Result<String> {
+        self.ask(&format!("POST {path}"), body)
+    }
+
+    fn ask(&self, request: &str, body: &str) -> io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&self.client, ASK_LIMIT)?;
         stream.set_read_timeout(Some(ASK_LIMIT))?;
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
-            self.client
+            "{request} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            self.client,
+            body.len()
         )?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
@@ -242,7 +260,9 @@ impl Server {
             .take()
             .ok_or_else(|| Trouble::new("there is no process to kill"))?;
         child.kill().during("killing the server")?;
-        child.wait().during("reaping the server").map(drop)
+        let reaped = child.wait().during("reaping the server");
+        self.registered = None;
+        reaped.map(drop)
     }
 
     /// Asks it to end (SIGTERM) and waits until it has.
@@ -253,7 +273,7 @@ impl Server {
         command::signal(self.pid()?, "TERM")?;
         match wait::until(STOP_LIMIT, HEALTH_STEP, || self.exited()) {
             Some(status) => {
-                self.child = None;
+                (self.child, self.registered) = (None, None);
                 Ok(status)
             }
             None => {

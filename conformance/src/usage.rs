@@ -1,11 +1,16 @@
 //! What a process has used, as the kernel counts it.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use crate::trouble::{During, Trouble};
 
 /// Ticks a second in `/proc/<pid>/stat`; the kernel promises user space this number.
 const TICKS_PER_SECOND: f64 = 100.0;
+
+/// The unit in which the size of a file on the disk is told.
+const BLOCK_BYTES: u64 = 512;
 
 /// Processor time and memory of one process.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,6 +33,34 @@ pub fn of(pid: u32) -> Result<Usage, Trouble> {
     };
     let (stat, status) = (read("stat")?, read("status")?);
     parse(&stat, &status).ok_or_else(|| Trouble::new(format!("process {pid} has ended: its memory is not listed")))
+}
+
+/// Bytes that a live process has caused to be written to disks; nothing where the kernel does not say.
+#[must_use]
+pub fn written(pid: u32) -> Option<u64> {
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes:"))?;
+    line.trim().parse().ok()
+}
+
+/// Bytes that a folder takes on the disk, with everything in it.
+///
+/// # Errors
+/// When it cannot be listed. A file that goes away meanwhile is not counted.
+pub fn on_disk(folder: &Path) -> Result<u64, Trouble> {
+    let mut bytes = 0;
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).during(format_args!("listing {}", folder.display()))? {
+            let entry = entry.during(format_args!("listing {}", folder.display()))?;
+            let Ok(about) = entry.metadata() else { continue };
+            bytes += about.blocks() * BLOCK_BYTES;
+            if about.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    Ok(bytes)
 }
 
 fn parse(stat: &str, status: &str) -> Option<Usage> {
@@ -63,6 +96,21 @@ mod tests {
             })
         );
         assert_eq!(parse(stat, "Name:\tzombie\n"), None);
+    }
+
+    #[test]
+    fn a_folder_takes_what_its_files_take() {
+        let folder = crate::paths::fresh("on-disk").unwrap();
+        fs::create_dir(folder.join("deep")).unwrap();
+        let before = on_disk(&folder).unwrap();
+        fs::write(folder.join("deep").join("file"), vec![7; 100_000]).unwrap();
+        fs::File::open(folder.join("deep").join("file"))
+            .unwrap()
+            .sync_all()
+            .unwrap();
+        assert!(on_disk(&folder).unwrap() >= before + 100_000);
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(on_disk(&folder).is_err());
     }
 
     #[test]

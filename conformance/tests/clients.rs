@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use quoin_conformance::{
     Kind,
     clients::{self, Depth},
-    outcome::{Outcome, Verdict},
+    outcome::{Outcome, Told, Verdict},
     wait,
 };
 
@@ -28,7 +28,7 @@ fn what_a_client_does_with_a_real_etcd_it_does_with_ours() {
         (Kind::QuoinAsyncStd, Depth::Smoke),
     ];
     let mut told = Vec::new();
-    clients::fast(&plan, &mut |outcome| told.push(outcome)).expect("the clients and the servers can be had");
+    clients::fast(&plan, &mut |one| told.extend(one.outcome())).expect("the clients and the servers can be had");
     judge(&told);
 }
 
@@ -37,11 +37,12 @@ fn what_a_client_does_with_a_real_etcd_it_does_with_ours() {
 fn every_scenario_of_every_client() {
     let begun = wait::now();
     let mut told = Vec::new();
-    let mut tell = |outcome: Outcome| {
-        if !outcome.passed() {
-            println!("{outcome:?}");
+    let mut tell = |one: Told| {
+        let outcome = one.outcome();
+        if let Some(failed) = outcome.as_ref().filter(|outcome| !outcome.passed()) {
+            println!("{failed:?}");
         }
-        told.push(outcome);
+        told.extend(outcome);
     };
     clients::run(&Kind::OURS, &mut tell).expect("the clients and the servers can be had");
     let mut passed: BTreeMap<(String, Kind), (usize, usize)> = BTreeMap::new();

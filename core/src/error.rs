@@ -48,7 +48,7 @@ impl Code {
 /// Writes [`Error`] from a table of code, variant and message.
 macro_rules! errors {
     ($($code:ident { $($(#[$doc:meta])* $name:ident => $message:literal,)* })*) => {
-        /// A client's answer. Clients match on the text, so it is etcd's to the letter.
+        /// A client's answer. Clients match on the text, so it is etcd's to the letter; what etcd does not know says so.
         #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
         pub enum Error {
             $($(
@@ -134,6 +134,9 @@ errors! {
     }
     ResourceExhausted {
         NoSpace => "etcdserver: mvcc: database space exceeded",
+        ///
+        /// Ours: etcd has no such bound.
+        TooManyRows => "etcdserver: too many keys in the ranges and compares of a txn request that writes",
     }
     FailedPrecondition {
         LeaseExists => "etcdserver: lease already exists",
@@ -221,6 +224,11 @@ pub enum Fault {
         /// The contradiction.
         cause: String,
     },
+    /// A thread that the member needs is gone and did not say why.
+    ThreadLost {
+        /// Its name.
+        name: &'static str,
+    },
 }
 
 impl fmt::Display for Fault {
@@ -229,6 +237,7 @@ impl fmt::Display for Fault {
             Self::Disk { operation, file, cause } => write!(f, "cannot {operation} {file}: {cause}"),
             Self::Corrupt { file, offset, cause } => write!(f, "{file} is corrupt at offset {offset}: {cause}"),
             Self::Inconsistent { cause } => f.write_str(cause),
+            Self::ThreadLost { name } => write!(f, "thread {name} is gone"),
         }
     }
 }

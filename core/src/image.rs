@@ -101,10 +101,13 @@ fn read_row(number: u8, rest: &mut Bytes) -> Option<ImageRow> {
 /// # Errors
 /// A fault that names a row which does not belong.
 pub fn restore(config: StoreConfig, rows: &[ImageRow]) -> Result<Store, Fault> {
-    Restore::from_table(config, |wanted| {
+    let mut store = Restore::from_table(config, |wanted| {
         let of_bucket = rows.iter().filter(move |(bucket, ..)| *bucket == wanted);
         of_bucket.map(|(_, key, value)| Ok((key.clone(), value.clone())))
-    })
+    })?;
+    // The table gets the rows of this store's view, which may differ: leases last as long as this member wants at least.
+    store.recount();
+    Ok(store)
 }
 
 /// What must change in one bucket of a table that holds `old` so that it holds `new`; both are in the order of their keys.

@@ -1,5 +1,7 @@
 //! Every bound of the product in one place, with its unit, and how the bounds depend on each other.
 
+use std::time::Duration;
+
 /// Largest proposal, and with [`GRPC_OVERHEAD_BYTES`] the largest request received (`--max-request-bytes`).
 pub const MAX_REQUEST_BYTES: usize = 1_572_864;
 
@@ -13,8 +15,43 @@ pub const MAX_TXN_OPS: usize = 128;
 /// entry around the request; what a member proposes must never fail to decode when it is applied.
 pub const MAX_TXN_DEPTH: usize = 40;
 
-/// Keys that a compare over a range reads at a time.
-pub const COMPARE_PAGE_KEYS: i64 = 1_024;
+/// Compares and operations of a transaction and of all that are nested in it; three times `--max-txn-ops` where that is
+/// more.
+pub const MAX_TXN_TOTAL_OPS: usize = 4_096;
+
+/// Rows that compares and ranges of a transaction that writes may have to look at. They are read while its entry is
+/// applied, and until that is done the member does nothing else.
+pub const MAX_TXN_ROWS: usize = 20_000;
+
+/// Rows of a read that the worker of its connection looks at; what is longer goes on elsewhere.
+pub const READ_INLINE_ROWS: usize = 1_024;
+
+/// Rows that a long read looks at before another one has its turn.
+pub const READ_SLICE_ROWS: usize = 4_096;
+
+/// Long reads and other computations that take turns.
+pub const COMPUTE_RUNNING_JOBS: usize = 16;
+
+/// Computations that may wait until one of those is done.
+pub const COMPUTE_WAITING_JOBS: usize = 1_024;
+
+/// Bytes of a message that is sent as one; a longer one is made piece by piece, as the client takes it.
+pub const WHOLE_MESSAGE_BYTES: usize = 256 * 1024;
+
+/// Bytes of one such piece, but for the last pair in it.
+pub const MESSAGE_PIECE_BYTES: usize = 64 * 1024;
+
+/// Largest message sent, as in etcd: more is an error.
+pub const MAX_SEND_BYTES: usize = i32::MAX as usize;
+
+/// Bytes of a message up to which it is compressed where its client asks for that.
+pub const MAX_COMPRESS_BYTES: usize = 128 * 1024;
+
+/// The least time between two renderings of the metrics, in milliseconds.
+pub const METRICS_INTERVAL_MS: u64 = 100;
+
+/// Rows from which a write counts as heavy: such are proposed one at a time, so that others come in between.
+pub const HEAVY_WRITE_ROWS: usize = 1_024;
 
 /// Size at which a write-ahead log file is cut; decimal, as in etcd.
 pub const WAL_SEGMENT_BYTES: u64 = 64_000_000;
@@ -121,11 +158,9 @@ pub const MAX_PEER_POST_BYTES: usize = 64 * 1024;
 /// Inputs waiting for the member, of all kinds.
 pub const MEMBER_QUEUE_INPUTS: usize = 8_192;
 
-/// Inputs the member takes before its effects are carried out.
-pub const MEMBER_TURN_INPUTS: usize = 256;
-
-/// Entries applied before the effects of a turn are carried out.
-pub const APPLY_TURN_ENTRIES: usize = 10_000;
+/// Rows changed by applied entries, of which each counts as one at least, before the effects of a turn are carried out. One
+/// entry may change more.
+pub const APPLY_TURN_ROWS: usize = 10_000;
 
 /// Batches handed to the store's lane and not yet written; what comes meanwhile joins the next.
 pub const STORE_OUTSTANDING_BATCHES: usize = 2;
@@ -136,8 +171,38 @@ pub const STORE_PENDING_BYTES: usize = 64 * 1024 * 1024;
 /// Jobs waiting for the log's lane.
 pub const WAL_LANE_QUEUE_JOBS: usize = 256;
 
+/// Seconds that the table's engine may take to open its files; one that takes longer hangs on what it reads.
+pub const TABLE_OPEN_SECONDS: u64 = 900;
+
+/// Seconds that the engine of a damaged table may take to end its threads, before another table takes its place.
+pub const TABLE_CLOSE_SECONDS: u64 = 10;
+
 /// Jobs waiting for the store's lane.
 pub const STORE_LANE_QUEUE_JOBS: usize = 256;
+
+/// A thread that has been at one piece of work for so long is stuck: `/health` and `/readyz` say so.
+pub const STUCK_NOT_READY: Duration = Duration::from_secs(5);
+
+/// From then on `/livez` says so, too: it may cost the process its life.
+pub const STUCK_NOT_ALIVE: Duration = Duration::from_secs(10);
+
+/// Between two lines of the log that say what a start waits for and how far it is.
+pub const START_REPORT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// After how long the wait for another process' lock is mentioned.
+pub const LOCK_REPORT_AFTER: Duration = Duration::from_secs(1);
+
+/// After how long it is mentioned in etcd's words, as etcd does.
+pub const LOCK_REPORT_ETCD: Duration = Duration::from_secs(10);
+
+/// How long a member that failed is waited for: its process ends within a second.
+pub const FAILED_STOP_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long the threads of a member that is asked to stop are waited for, once its clients are gone.
+pub const STOP_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How much longer than its deadline a request is waited for whose deadline the node keeps.
+pub const NODE_REPLY_GRACE: Duration = Duration::from_secs(1);
 
 /// Password checks and hashes waiting for their lane.
 pub const PASSWORD_LANE_QUEUE_JOBS: usize = 64;
@@ -148,11 +213,82 @@ pub const MAX_INFLIGHT_REQUESTS: usize = 16_384;
 /// Requests of watch streams waiting for the watch thread.
 pub const WATCH_LANE_QUEUE_INPUTS: usize = 8_192;
 
-/// Largest configuration file (`--config-file`).
-pub const MAX_CONFIG_FILE_BYTES: usize = 1024 * 1024;
+/// Descriptors of the process that client connections never get: the member's own files, its listeners, its threads' pollers,
+/// and the connections of the ports that serve no clients. A process with no more than these is not started, as in etcd.
+pub const RESERVED_DESCRIPTORS: u64 = 150;
 
-/// Opening brackets and braces in a configuration file: the time to read YAML grows with the square of its depth.
-pub const MAX_CONFIG_FILE_BRACKETS: usize = 1_000;
+/// Connections at a time on the ports for metrics, out of [`RESERVED_DESCRIPTORS`].
+pub const METRICS_CONNECTIONS: usize = 16;
+
+/// Connections at a time on the ports for peers, out of [`RESERVED_DESCRIPTORS`].
+pub const PEER_CONNECTIONS: usize = 16;
+
+/// Files of the table that are kept open for reading, out of [`RESERVED_DESCRIPTORS`].
+pub const TABLE_OPEN_FILES: usize = 48;
+
+/// Descriptors of [`RESERVED_DESCRIPTORS`] for everything else: log files, journals, compactions, listeners, pollers.
+pub const OTHER_DESCRIPTORS: usize = 64;
+
+/// Connections that the kernel keeps for a listener that has not accepted them yet; it takes its own bound
+/// (`net.core.somaxconn`) where that is lower.
+pub const LISTEN_BACKLOG_CONNECTIONS: i32 = 65_535;
+
+/// Seconds without a byte after which the kernel asks whether a client is still there.
+pub const TCP_KEEPALIVE_IDLE_SECONDS: u64 = 30;
+
+/// Seconds between two such questions.
+pub const TCP_KEEPALIVE_INTERVAL_SECONDS: u64 = 15;
+
+/// Unanswered questions after which the connection is given up.
+pub const TCP_KEEPALIVE_PROBES: u32 = 9;
+
+/// Bytes that a client may send on one HTTP/2 stream before they are read.
+pub const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+
+/// Bytes that a client may send on all streams of a connection before they are read.
+pub const CONNECTION_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
+
+/// Bytes that the calls of one connection hold of messages that have not come whole. Above it only the oldest such call
+/// reads on; the others leave what comes in their windows.
+pub const CONNECTION_PARTIAL_BYTES: usize = 8 * 1024 * 1024;
+
+/// Seconds that a call waits for room under [`CONNECTION_PARTIAL_BYTES`] before it fails.
+pub const PARTIAL_PATIENCE_SECONDS: u64 = 10;
+
+/// Bytes that a turn of a connection's task reads, so that a busy connection does not keep its worker from the others.
+pub const TURN_READ_BYTES: usize = 64 * 1024;
+
+/// Bytes that a call takes at least which its client makes and cancels: frames with headers, a message, and the reset.
+pub const CANCELLED_CALL_BYTES: usize = (9 + 6) + (9 + 5 + 3) + (9 + 4);
+
+/// Streams of one connection that their client has reset before they were looked at; one more ends the connection. A turn
+/// reads fewer cancelled calls, so a real client never meets it; a flood of resets without messages does.
+pub const RESET_BEFORE_ACCEPT_STREAMS: usize = 1_536;
+
+/// Streams of one connection that the server has reset for errors of the protocol, over its whole life; one more ends it.
+/// Frames of a call that was answered early count, so a long-lived client may have many.
+pub const PROTOCOL_ERROR_STREAMS: usize = 16_384;
+
+/// Streams of one connection at the same time, whatever the configuration allows (`--max-concurrent-streams`).
+pub const CONNECTION_STREAMS: u32 = 65_536;
+
+/// Bytes of the largest list of headers of an HTTP/2 request: room for tokens.
+pub const HEADER_LIST_BYTES: u32 = 64 * 1024;
+
+/// Bytes of the largest head of an HTTP/1 request, and with some slack its buffer.
+pub const HTTP1_HEAD_BYTES: usize = 64 * 1024;
+
+/// Bytes that wait on one stream for a slow reader before more is made.
+pub const STREAM_SEND_BUFFER_BYTES: usize = 256 * 1024;
+
+/// Seconds a connection may take to send its first bytes, and an HTTP/1 request its head.
+pub const HEAD_PATIENCE_SECONDS: u64 = 30;
+
+/// Largest configuration file (`--config-file`).
+pub const MAX_CONFIG_FILE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Lists and maps inside each other in a configuration file, in levels; etcd's own settings need four.
+pub const MAX_CONFIG_FILE_DEPTH: usize = 100;
 
 const _: () = {
     assert!(GRPC_OVERHEAD_BYTES < MAX_REQUEST_BYTES);
@@ -178,8 +314,12 @@ const _: () = {
         "one batch alone does not look like overload"
     );
     assert!(LEASE_REVOKE_INFLIGHT_REQUESTS <= LEASE_EXPIRE_BATCH_LEASES);
+    assert!(
+        STUCK_NOT_READY.as_nanos() < STUCK_NOT_ALIVE.as_nanos(),
+        "traffic goes elsewhere before the process is ended"
+    );
+    assert!(LOCK_REPORT_AFTER.as_nanos() < LOCK_REPORT_ETCD.as_nanos());
     assert!(STORE_OUTSTANDING_BATCHES <= STORE_LANE_QUEUE_JOBS);
-    assert!(MEMBER_TURN_INPUTS <= MEMBER_QUEUE_INPUTS);
     assert!(
         PEER_RECEIVE_QUEUE_MESSAGES <= MEMBER_QUEUE_INPUTS,
         "peers alone cannot fill the member's queue"
@@ -196,6 +336,32 @@ const _: () = {
     assert!(
         MAX_REQUEST_BYTES * 8 <= WATCH_STREAM_QUEUE_BYTES,
         "a few large events do not make a watcher slow"
+    );
+    assert!(MAX_TXN_OPS <= MAX_TXN_TOTAL_OPS && MAX_TXN_TOTAL_OPS <= MAX_TXN_ROWS);
+    assert!(
+        READ_INLINE_ROWS <= READ_SLICE_ROWS,
+        "a worker looks at no more rows at a time than a thread made for it"
+    );
+    assert!(
+        MESSAGE_PIECE_BYTES <= WHOLE_MESSAGE_BYTES && WHOLE_MESSAGE_BYTES <= MAX_SEND_BYTES,
+        "what is sent in pieces has several"
+    );
+    assert!(HEAVY_WRITE_ROWS <= MAX_TXN_ROWS);
+    assert!(
+        METRICS_CONNECTIONS + PEER_CONNECTIONS + TABLE_OPEN_FILES + OTHER_DESCRIPTORS <= RESERVED_DESCRIPTORS as usize,
+        "what is reserved is enough for its owners"
+    );
+    assert!(
+        CONNECTION_PARTIAL_BYTES >= 2 * (MAX_REQUEST_BYTES + GRPC_OVERHEAD_BYTES),
+        "a client can send a few of the largest requests at once"
+    );
+    assert!(
+        TURN_READ_BYTES / CANCELLED_CALL_BYTES < RESET_BEFORE_ACCEPT_STREAMS,
+        "no burst of cancelled calls ends its connection"
+    );
+    assert!(
+        STREAM_WINDOW_BYTES as u64 * 512 <= CONNECTION_WINDOW_BYTES as u64,
+        "hundreds of calls that wait leave the oldest its part of the connection's window"
     );
     assert!(
         MAX_LEASE_TTL_SECONDS < i64::MAX / 1_000_000_000,

@@ -1,4 +1,4 @@
-//! Bugs put in on purpose, to see whether the simulator finds them: the mutants M01 to M33 of the reliability page.
+//! Bugs put in on purpose, to see whether the simulator finds them: the mutants M01 to M36.
 //!
 //! One build with the cargo feature `mutants` holds them all, and [`choose`] picks one. In every other build [`is`] is
 //! constantly false and costs nothing. The runtime crates that make programs for users do not compile with the feature.
@@ -135,6 +135,16 @@ pub const ALL: &[Mutant] = &[
         33,
         "etcd #18055",
         "a received snapshot's file goes before the table has its rows durably",
+    ),
+    mutant(
+        35,
+        "found by damaging fjall's journals",
+        "a start does not compare what it reads of the table with what its last batch says",
+    ),
+    mutant(
+        36,
+        "found by damaging fjall's journals",
+        "a batch says what the table held before it, not after",
     ),
 ];
 

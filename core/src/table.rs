@@ -3,6 +3,7 @@
 //! Core only says what must change; writing the rows is the table lane's work.
 
 use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// A bucket of the backing table, named and keyed as etcd's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,6 +60,45 @@ impl Bucket {
             Self::Meta => "meta",
         }
     }
+}
+
+/// The row of bucket `meta` in which every batch says what the table holds after it: see [`crate::store::Seal`].
+pub const SEAL_ROW: &[u8] = b"\0quoin/seal";
+
+/// Whether a row is Quoin's own. Such rows are in bucket `meta`, and their names begin with a zero byte, as none of etcd's
+/// does. They belong to one table: they are left out wherever rows travel, are hashed or compared.
+#[must_use]
+pub fn is_own(bucket: Bucket, key: &[u8]) -> bool {
+    bucket == Bucket::Meta && key.first() == Some(&0)
+}
+
+/// The rows of a bucket: how many there are, and the sum of their digests.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct RowSum {
+    /// How many.
+    pub rows: u64,
+    /// The sum of their digests, modulo 2^64.
+    pub digest: u64,
+}
+
+impl RowSum {
+    /// One row more.
+    pub fn add(&mut self, digest: u64) {
+        self.rows = self.rows.wrapping_add(1);
+        self.digest = self.digest.wrapping_add(digest);
+    }
+
+    /// One row less.
+    pub fn remove(&mut self, digest: u64) {
+        self.rows = self.rows.wrapping_sub(1);
+        self.digest = self.digest.wrapping_sub(digest);
+    }
+}
+
+/// The digest of a row of a bucket. `row` is its key, which is `key_len` long, and behind it its value.
+#[must_use]
+pub fn digest(bucket: Bucket, key_len: usize, row: &[u8]) -> u64 {
+    xxh3_64_with_seed(row, (key_len as u64) << 8 | bucket as u64)
 }
 
 /// One change of one row; the ops of a batch are made durable together.

@@ -1,7 +1,7 @@
 //! Every kind of fault a simulated cluster can meet, and how often each has struck: the fault model's table of contents.
 //!
 //! The models themselves are described where they are implemented: the network's in `cluster::net`, the disk's in `disk`,
-//! those of processes, clocks and operators in `cluster::nemesis`.
+//! the table's in `table`, those of processes, clocks and operators in `cluster::nemesis`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -95,6 +95,11 @@ kinds! {
         Defragment "A member defragments.",
         ForceNewCluster "A member founds a cluster of its own with --force-new-cluster.",
         RollingRestart "The members are restarted one after another.",
+    "table":
+        DamagedRow "A bit of a row of the table flips, and the table's engine does not see it.",
+        LostRow "A row of the table is gone.",
+        LostBucket "A bucket of the table is empty.",
+        OldBucket "A bucket of the table is as it was when it was last opened.",
 }
 
 /// How often each kind has struck; clones share the counts.

@@ -2,80 +2,65 @@
 
 use std::process::ExitCode;
 
-use quoin_runtime_sim::campaign::{Campaign, Case, run};
-use quoin_runtime_sim::commands::{self, Arguments};
-use quoin_runtime_sim::trace::Trace;
-use quoin_runtime_sim::world::Lies;
+use clap::{Parser, Subcommand};
+use quoin_runtime_sim::commands::{self, Crash, Faults, Mutants, Replay, Run};
 
-const USAGE: &str = "usage:
-  quoin-runtime-sim run [--seeds N] [--from S] [--members N] [--jobs J] [--mutant M] [--coverage] [--shrink]
-                                                       clusters, one for each seed
-  quoin-runtime-sim replay S [--members N] [--mutant M] [--trace] [--shrink]
-                                                       one of them again; with a bug put in, in a build that has them
-  quoin-runtime-sim mutants [--only M] [--from S] [--fresh | --kept] [--seconds N]
-                                                       whether bugs put in on purpose are found
-  quoin-runtime-sim faults [--seeds N] [--from S]      how often each kind of fault struck
-  quoin-runtime-sim checkers                           what is checked
-  quoin-runtime-sim crash [--crashes N] [--seed S]     one member, crashed at every point: a campaign
-  quoin-runtime-sim crash --long S [--trace]           one long run
-  quoin-runtime-sim crash --short S [--at P] [--trace] one short run, dying at point P";
+const EXIT_CODES: &str =
+    "Exit codes: 0 if every promise was kept, 1 if one was broken, 2 if the command line is wrong.";
 
-fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let arguments = Arguments(args.get(1..).unwrap_or_default());
-    match args.first().map(String::as_str) {
-        Some("checkers") => commands::checkers(),
-        Some("crash") => crash(arguments),
-        Some("faults") => commands::faults(arguments),
-        Some("mutants") => commands::mutants(arguments),
-        Some("replay") => commands::replay(arguments),
-        Some("run") => commands::run(arguments),
-        Some(_) | None => {
-            eprintln!("{USAGE}");
-            ExitCode::from(2)
-        }
-    }
+/// Quoin in a simulated world: whole clusters in one thread of virtual time, each run decided by its seed.
+#[derive(Parser)]
+#[command(name = "quoin-runtime-sim", version, after_help = EXIT_CODES)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
 }
 
-/// One member and its crashes.
-fn crash(arguments: Arguments<'_>) -> ExitCode {
-    let number = |name: &str| arguments.number(name);
-    let long = number("--long").map(|seed| Case::Long { seed });
-    let short = number("--short").map(|seed| Case::Short {
-        seed,
-        at: number("--at"),
-    });
-    let judged = match long.or(short) {
-        Some(case) => {
-            let trace = if arguments.has("--trace") {
-                Trace::printed()
-            } else {
-                Trace::default()
-            };
-            let (tally, _, judged) = run(case, Lies::default(), trace);
-            println!("{tally:#?}");
-            judged
-        }
-        None => {
-            let (crashes, seed) = (number("--crashes").unwrap_or(10_000), number("--seed").unwrap_or(1));
-            println!("seed {seed}, {crashes} crashes");
-            let mut campaign = Campaign::new(seed, Lies::default());
-            let mut told = 0;
-            let judged = campaign.run(crashes, &mut |campaign| {
-                if campaign.total.crashes >= told + 500 {
-                    told = campaign.total.crashes;
-                    println!("{told} crashes in {} runs", campaign.runs);
-                }
-            });
-            println!("{} runs: {:#?}", campaign.runs, campaign.total);
-            judged
-        }
-    };
-    match judged {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("{failure}");
-            ExitCode::FAILURE
-        }
+/// A further command is a variant here, a function in `commands`, and a line in `main`.
+#[derive(Subcommand)]
+enum Command {
+    /// Simulates clusters, one for each seed, under all checkers
+    #[command(after_help = "Examples:
+  quoin-runtime-sim run --seeds 2000
+  quoin-runtime-sim run --seeds 500 --from 70000000 --members 3 --coverage")]
+    Run(Run),
+    /// Simulates the cluster of one seed again and shows its faults and last events
+    #[command(after_help = "Examples:
+  quoin-runtime-sim replay 42
+  quoin-runtime-sim replay 42 --shrink
+  quoin-runtime-sim replay 42 --trace 2> events.txt")]
+    Replay(Replay),
+    /// Puts known bugs in, one after another, and says whether the checkers find each
+    #[command(after_help = "Examples:
+  quoin-runtime-sim mutants
+  quoin-runtime-sim mutants --only 7 --fresh --seconds 60
+
+A build without bugs in it builds itself anew with the feature `mutants`, which takes minutes.")]
+    Mutants(Mutants),
+    /// Says how often each kind of fault struck in the last `run`, or in one made now
+    #[command(after_help = "Examples:
+  quoin-runtime-sim faults
+  quoin-runtime-sim faults --seeds 200")]
+    Faults(Faults),
+    /// Lists every promise that is checked
+    #[command(after_help = "Example:
+  quoin-runtime-sim checkers")]
+    Checkers,
+    /// Simulates one member and crashes it at every point
+    #[command(after_help = "Examples:
+  quoin-runtime-sim crash --crashes 1000000 --seed 2
+  quoin-runtime-sim crash --long 7 --trace
+  quoin-runtime-sim crash --short 7 --at 120")]
+    Crash(Crash),
+}
+
+fn main() -> ExitCode {
+    match Line::parse().command {
+        Command::Checkers => commands::checkers(),
+        Command::Crash(asked) => commands::crash(&asked),
+        Command::Faults(asked) => commands::faults(&asked),
+        Command::Mutants(asked) => commands::mutants(&asked),
+        Command::Replay(asked) => commands::replay(&asked),
+        Command::Run(asked) => commands::run(&asked),
     }
 }

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use quoin_core::boot::Damage;
 use quoin_core::config::Config;
 use quoin_core::id::{ClusterId, MemberId};
 use quoin_core::member::{BatchId, Recovered};
@@ -21,6 +22,7 @@ use quoin_runtime::disk::DiskFile;
 use quoin_runtime::lanes::Lane;
 use quoin_runtime::lanes::table::{Rows, TableJob};
 use quoin_runtime::lanes::wal::{Keep, Log, WalJob};
+use quoin_runtime::progress::Progress;
 
 use crate::disk::SimDisk;
 use crate::fuse::Fuse;
@@ -94,6 +96,8 @@ pub struct Start {
     pub recovered: Recovered,
     /// The applied state, as read back from the table.
     pub view: View,
+    /// What was wrong with the table, where it is made anew.
+    pub damage: Option<Damage>,
 }
 
 /// A lane and the jobs that wait for it.
@@ -265,6 +269,7 @@ impl Process {
             resolve: &|url| Ok(url.authority().unwrap_or_default().to_owned()),
             ask,
             notify: &|_| {},
+            progress: Progress::default(),
         };
         let booted = boot::boot(&site.config, store_config(&site.config), keep.clone(), &world)?;
         let Booted {
@@ -276,10 +281,12 @@ impl Process {
             lock,
             cluster,
             peers: _,
+            damage,
         } = booted;
         let start = Start {
             recovered: recovered.clone(),
             view: store.view(),
+            damage,
         };
         let rows = Rows::new(Arc::new(site.disk.clone()), table, recovered.applied, &keep);
         let config = node_config(&site.config, member);

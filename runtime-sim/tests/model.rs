@@ -349,7 +349,7 @@ impl Pair {
         };
         let no_fault = self.store.apply(&entry, context, &mut applied);
         no_fault.expect("the log is sound");
-        applied.take_ops();
+        self.store.take_ops(&mut applied);
         let outcome = self.model.apply(&entry);
         let answer = outcome.result.clone();
         let place = self.place();
@@ -405,7 +405,7 @@ impl Pair {
             while self.store.compact_step(1000, &mut applied) != CompactProgress::Idle {}
             self.swept = true;
         }
-        applied.take_ops();
+        self.store.take_ops(&mut applied);
     }
 
     /// Whether clients are refused alike what cannot be proposed; says whether it can be.

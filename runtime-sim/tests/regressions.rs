@@ -3,9 +3,11 @@
 use std::io;
 
 use bytes::Bytes;
+use prost::Message as _;
 use quoin_core::config::Config;
 use quoin_core::member::BatchId;
-use quoin_core::proto::raftpb::{Entry, HardState};
+use quoin_core::membership::ConfChangeContext;
+use quoin_core::proto::raftpb::{ConfChange, Entry, HardState};
 use quoin_core::table::{Bucket, TableOp};
 use quoin_runtime::lanes::table::TableJob;
 use quoin_runtime::lanes::wal::WalJob;
@@ -117,13 +119,18 @@ fn what_an_interrupted_process_left_in_the_log_is_durable_once_it_was_read() {
 fn what_a_killed_process_left_in_the_table_is_durable_once_it_was_read() {
     for seed in SEEDS {
         let site = site(seed);
-        let (mut process, _) = start(&site);
+        let (mut process, started) = start(&site);
         assert!(append(&mut process, 2));
+        let founding = ConfChange::decode(started.recovered.entries[0].data.clone()).unwrap();
+        let founder = ConfChangeContext::from_json(&founding.context).unwrap().member;
         let index = Bytes::copy_from_slice(&2_u64.to_be_bytes());
         process.give_rows(TableJob::Write {
             batch: BatchId(1),
             index: 2,
-            ops: vec![TableOp::put(Bucket::Meta, "consistent_index", index)],
+            ops: vec![
+                TableOp::put(Bucket::Meta, "consistent_index", index),
+                TableOp::put(Bucket::Members, founder.id.to_string(), founder.to_json()),
+            ],
         });
         assert!(process.rows.run(1));
         end_process(&site);

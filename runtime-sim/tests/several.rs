@@ -25,6 +25,7 @@ use quoin_runtime::disk::Disk as _;
 use quoin_runtime::lanes::Lane as _;
 use quoin_runtime::lanes::table::{Rows, TableJob};
 use quoin_runtime::lanes::wal::{Keep, WalJob};
+use quoin_runtime::progress::Progress;
 use quoin_runtime::received;
 use quoin_runtime_sim::process::Site;
 
@@ -94,6 +95,7 @@ fn start_reporting(site: &Site, ask: Option<&Ask<'_>>, reports: &Reports) -> Res
         resolve: &|_| Ok("127.0.0.1:2380".to_owned()),
         ask,
         notify: &|_| {},
+        progress: Progress::default(),
     };
     boot::boot(&site.config, StoreConfig::default(), keep(site, reports), &world)
 }

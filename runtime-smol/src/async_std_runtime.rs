@@ -8,6 +8,7 @@ use quoin_core::time::Instant;
 use quoin_runtime::clock::Clock;
 use quoin_runtime::process::Host;
 use quoin_runtime::seam::{BoxFuture, Listener, Runtime, Serve, Sleep, Socket, Task};
+use quoin_runtime::threads;
 
 use crate::net;
 
@@ -47,7 +48,7 @@ impl Runtime for AsyncStdRuntime {
 
     fn spawn(&self, task: Task) {
         // Dropping the handle lets the task run on.
-        drop(async_std::task::spawn(task));
+        drop(async_std::task::spawn(threads::contained(task)));
     }
 
     fn listen(&self, listener: TcpListener) -> io::Result<Box<dyn Listener>> {
@@ -55,7 +56,9 @@ impl Runtime for AsyncStdRuntime {
     }
 
     fn place(&self, connection: TcpStream, serve: Serve) {
-        drop(async_std::task::spawn(net::serve(connection, serve)));
+        drop(async_std::task::spawn(threads::contained(net::serve(
+            connection, serve,
+        ))));
     }
 
     fn connect(&self, address: SocketAddr) -> BoxFuture<io::Result<Box<dyn Socket>>> {

@@ -18,7 +18,9 @@ use async_channel::Sender;
 use quoin_core::time::Instant;
 use quoin_runtime::clock::Clock;
 use quoin_runtime::process::Host;
+use quoin_runtime::running::Ending;
 use quoin_runtime::seam::{BoxFuture, Listener, Runtime, Serve, Sleep, Socket, Task};
+use quoin_runtime::threads;
 use smol::Executor;
 
 #[cfg(feature = "async-std")]
@@ -33,6 +35,7 @@ thread_local! {
 #[derive(Debug)]
 pub struct SmolRuntime {
     clock: Clock,
+    ending: Ending,
     workers: Vec<Arc<Executor<'static>>>,
     next: AtomicUsize,
     _stop: Sender<()>,
@@ -42,6 +45,7 @@ impl SmolRuntime {
     /// Starts so many workers, each a thread.
     pub fn start(clock: Clock, workers: usize) -> io::Result<Arc<Self>> {
         let (sender, stopped) = async_channel::bounded::<()>(1);
+        let ending = Ending::default();
         let start_worker = |number| {
             let executor = Arc::new(Executor::new());
             let (running, stopped) = (Arc::clone(&executor), stopped.clone());
@@ -50,14 +54,13 @@ impl SmolRuntime {
                 // Ends with an error when the sender is dropped.
                 let _ = smol::block_on(running.run(stopped.recv()));
             };
-            thread::Builder::new()
-                .name(format!("quoin-worker-{number}"))
-                .spawn(work)?;
+            threads::spawn(&format!("quoin-worker-{number}"), &ending, work)?;
             Ok(executor)
         };
         let workers = (0..workers.max(1)).map(start_worker).collect::<io::Result<_>>()?;
         Ok(Arc::new(Self {
             clock,
+            ending,
             workers,
             next: AtomicUsize::new(0),
             _stop: sender,
@@ -87,13 +90,18 @@ impl Runtime for SmolRuntime {
         self.clock
     }
 
+    fn ending(&self) -> Ending {
+        self.ending.clone()
+    }
+
     fn sleep_until(&self, moment: Instant) -> Sleep {
         net::sleep_until(self.clock, moment)
     }
 
     fn spawn(&self, task: Task) {
         let here = WORKER.get().and_then(|number| self.workers.get(number));
-        here.map_or_else(|| self.turn(), Arc::as_ref).spawn(task).detach();
+        let executor = here.map_or_else(|| self.turn(), Arc::as_ref);
+        executor.spawn(threads::contained(task)).detach();
     }
 
     fn listen(&self, listener: TcpListener) -> io::Result<Box<dyn Listener>> {
@@ -101,7 +109,9 @@ impl Runtime for SmolRuntime {
     }
 
     fn place(&self, connection: TcpStream, serve: Serve) {
-        self.turn().spawn(net::serve(connection, serve)).detach();
+        self.turn()
+            .spawn(threads::contained(net::serve(connection, serve)))
+            .detach();
     }
 
     fn connect(&self, address: SocketAddr) -> BoxFuture<io::Result<Box<dyn Socket>>> {

@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use quoin_runtime_smol::SmolRuntime;
 
 fn main() -> ExitCode {
-    quoin_runtime::process::main(std::env::args().skip(1), std::env::vars(), SmolRuntime::host)
+    quoin_runtime::process::main(std::env::args_os(), std::env::vars_os(), SmolRuntime::host)
 }

@@ -14,7 +14,9 @@ use std::thread;
 use quoin_core::time::Instant;
 use quoin_runtime::clock::Clock;
 use quoin_runtime::process::{Host, Signal};
+use quoin_runtime::running::Ending;
 use quoin_runtime::seam::{BoxFuture, Listener, Runtime, Serve, Sleep, Socket, Task};
+use quoin_runtime::threads;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::runtime::{Builder, Handle};
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,6 +25,7 @@ use tokio::signal::unix::{SignalKind, signal};
 #[derive(Debug)]
 pub struct TokioRuntime {
     clock: Clock,
+    ending: Ending,
     workers: Vec<Handle>,
     next: AtomicUsize,
 }
@@ -30,9 +33,12 @@ pub struct TokioRuntime {
 impl TokioRuntime {
     /// Starts so many workers, each a thread.
     pub fn start(clock: Clock, workers: usize) -> io::Result<Arc<Self>> {
+        let ending = Ending::default();
+        let start_worker = |number| start_worker(number, &ending);
         let workers = (0..workers.max(1)).map(start_worker).collect::<io::Result<_>>()?;
         Ok(Arc::new(Self {
             clock,
+            ending,
             workers,
             next: AtomicUsize::new(0),
         }))
@@ -67,7 +73,7 @@ impl TokioRuntime {
     }
 }
 
-fn start_worker(number: usize) -> io::Result<Handle> {
+fn start_worker(number: usize, ending: &Ending) -> io::Result<Handle> {
     let (sender, receiver) = mpsc::channel();
     let work = move || match Builder::new_current_thread().enable_io().enable_time().build() {
         Ok(runtime) => {
@@ -79,9 +85,7 @@ fn start_worker(number: usize) -> io::Result<Handle> {
             let _ = sender.send(Err(error));
         }
     };
-    thread::Builder::new()
-        .name(format!("quoin-worker-{number}"))
-        .spawn(work)?;
+    threads::spawn(&format!("quoin-worker-{number}"), ending, work)?;
     receiver
         .recv()
         .unwrap_or_else(|_| Err(io::Error::other("the worker died while it was starting")))
@@ -96,6 +100,10 @@ impl Runtime for TokioRuntime {
         self.clock
     }
 
+    fn ending(&self) -> Ending {
+        self.ending.clone()
+    }
+
     fn sleep_until(&self, moment: Instant) -> Sleep {
         let here = self.here();
         let _entered = here.enter();
@@ -103,7 +111,7 @@ impl Runtime for TokioRuntime {
     }
 
     fn spawn(&self, task: Task) {
-        self.here().spawn(task);
+        self.here().spawn(threads::contained(task));
     }
 
     fn listen(&self, listener: TcpListener) -> io::Result<Box<dyn Listener>> {
@@ -113,7 +121,7 @@ impl Runtime for TokioRuntime {
     }
 
     fn place(&self, connection: TcpStream, serve: Serve) {
-        self.turn().spawn(async move {
+        self.turn().spawn(threads::contained(async move {
             // A connection that the poller refuses is dropped, which its client sees.
             if let Ok(socket) = connection
                 .set_nonblocking(true)
@@ -121,7 +129,7 @@ impl Runtime for TokioRuntime {
             {
                 serve(Box::new(TokioSocket(socket))).await;
             }
-        });
+        }));
     }
 
     fn connect(&self, address: SocketAddr) -> BoxFuture<io::Result<Box<dyn Socket>>> {

@@ -1,4 +1,4 @@
-//! Puts a member's threads together in order, and takes them apart in the reverse of it.
+//! Puts a member's threads together in order; `parts` takes them apart in the reverse of it.
 //!
 //! Above it, `server` adds listeners; below, each thread has a file of its own. Here is only who knows whom.
 
@@ -6,85 +6,53 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::ToSocketAddrs;
 use std::path::Path;
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::mpsc::TrySendError;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use async_channel::Sender;
 use futures_channel::oneshot;
 use quoin_core::config::{AutoCompaction, Config, Gate, Url};
 use quoin_core::error::Error;
 use quoin_core::id::MemberId;
 use quoin_core::limits::{GRPC_OVERHEAD_BYTES, STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS, WAL_SEGMENT_BYTES};
-use quoin_core::member::{self, Halt, Retention, Status};
-use quoin_core::mvcc::{EventKind, HashKv};
+use quoin_core::member::{self, Halt, Retention, Status, Token};
+use quoin_core::mvcc::HashKv;
 use quoin_core::node::{self, Node, PeerEvent};
-use quoin_core::store::StoreConfig;
-use quoin_core::watch::{HubConfig, WatchCounts};
+use quoin_core::proto::raftpb::Message;
+use quoin_core::store::{StoreConfig, View};
+use quoin_core::time::Instant;
+use quoin_core::watch::HubConfig;
 
 use crate::boot::{BootError, Booted, World, boot};
 use crate::clock::Clock;
 use crate::datadir::DataDir;
-use crate::disk::{DiskFile, RealDisk};
-use crate::drive::{self, Hands, NodeQueue};
+use crate::disk::RealDisk;
+use crate::drive::{self, Hands, NodeQueue, OnEnd, TABLE_THREAD, WAL_THREAD};
 use crate::handle::{Call, NodeHandle, Published, Queues, WatchCall};
 use crate::hashes::{self, Hashes};
 use crate::hub::{self, HubQueue};
 use crate::lanes::table::{Rows, TableJob};
 use crate::lanes::wal::Keep;
-use crate::lanes::{self, Observation, Observe};
+use crate::lanes::{self, Signs};
 use crate::logs;
-use crate::metrics::Metrics;
-use crate::running::{Ended, Running};
+use crate::metrics::{Metrics, sources};
+use crate::parts::{Parts, SharedTable};
+use crate::progress::Progress;
+use crate::pulse::{Pulse, Stuck};
+use crate::running::{Ended, Ending, Running};
 use crate::table::{FjallTable, Table};
 
 /// Why a member was not put together.
 pub type AssembleError = BootError;
 
-/// The way into the table's lane for those who live longer than it.
-type SharedTable = Arc<Mutex<Option<SyncSender<TableJob>>>>;
-
-/// Everything to be taken apart again.
-struct Parts {
-    node: NodeQueue,
-    hub: HubQueue,
-    table: SharedTable,
-    node_thread: JoinHandle<()>,
-    hub_thread: JoinHandle<()>,
-    wal_thread: JoinHandle<()>,
-    table_thread: JoinHandle<()>,
-    hash_thread: JoinHandle<()>,
-    /// Owns the data directory.
-    lock: Box<dyn DiskFile>,
-}
-
-impl Parts {
-    /// Stops every thread and waits for it: first the machines, then what they write to; at last the data directory is
-    /// free for others.
-    fn take_apart(self) {
-        self.node.stop();
-        join(self.node_thread);
-        self.hub.close();
-        join(self.hub_thread);
-        // The node's senders went with its thread; with this one the lanes have had their last job.
-        self.table.lock().unwrap_or_else(PoisonError::into_inner).take();
-        join(self.wal_thread);
-        join(self.table_thread);
-        join(self.hash_thread);
-        drop(self.lock);
-    }
-}
-
-fn join(thread: JoinHandle<()>) {
-    if thread.join().is_err() {
-        tracing::error!("a thread of the member panicked");
-    }
-}
-
-/// Starts a member as configured: reads back what is on disk, then starts its threads.
-pub fn start(config: &Config, clock: Clock, metrics: &Arc<Metrics>) -> Result<Running, AssembleError> {
+/// Starts a member as configured: reads back what is on disk, then starts its threads. `progress` is told how far that is.
+pub fn start(
+    config: &Config,
+    clock: Clock,
+    metrics: &Arc<Metrics>,
+    progress: &Progress,
+) -> Result<Running, AssembleError> {
     let queue = NodeQueue::new();
     let reports = queue.clone();
     let keep = Keep {
@@ -95,15 +63,16 @@ pub fn start(config: &Config, clock: Clock, metrics: &Arc<Metrics>) -> Result<Ru
         unsafe_no_fsync: config.unsafe_no_fsync,
         clock: Arc::new(clock),
         report: Arc::new(move |done| reports.report(done)),
-        observe: observe(metrics),
+        observe: sources::observe_lanes(metrics),
     };
     let world = World {
         disk: Arc::new(RealDisk),
-        open_table: &open_table,
+        open_table: &|path: &Path| open_table(path, clock),
         resolve: &resolve,
         // Peers cannot be spoken with yet, so that clusters of several members are refused.
         ask: None,
         notify: &logs::notice,
+        progress: progress.clone(),
     };
     let booted = boot(config, store_config(config), keep.clone(), &world)?;
     assemble(config, clock, queue, &keep, metrics, booted).map_err(|error| thread_fault(&error))
@@ -117,69 +86,67 @@ fn assemble(
     metrics: &Arc<Metrics>,
     booted: Booted,
 ) -> io::Result<Running> {
-    let Booted {
-        member,
-        cluster,
-        recovered,
-        store,
-        log,
-        table,
-        lock,
-        peers: _,
-    } = booted;
     let seed = RandomState::new().hash_one("quoin");
-    tracing::info!(seed, "drew the seed of this run");
-    let published = Published {
-        view: store.view(),
-        status: Status {
-            member,
-            ..Status::default()
-        },
+    tracing::info!(seed, "seeded the random numbers of this run, such as election timeouts");
+    let status = Status {
+        member: booted.member,
+        ..Status::default()
     };
-    let published = Arc::new(ArcSwap::from_pointee(published));
-    let rows = Rows::new(Arc::new(RealDisk), table, recovered.applied, keep);
+    let view = booted.store.view();
+    let published = Arc::new(ArcSwap::from_pointee(Published { view, status }));
+    let rows = Rows::new(Arc::new(RealDisk), booted.table, booted.recovered.applied, keep);
     let unix_ms = u64::try_from(clock.wall().as_millis()).unwrap_or(u64::MAX);
     let node = Node::start(
-        node_config(config, member),
-        recovered,
-        store,
+        node_config(config, booted.member),
+        booted.recovered,
+        booted.store,
         seed,
         unix_ms,
         clock.now(),
     )
     .map_err(io::Error::other)?;
 
-    let (wal_jobs, wal_thread) = lanes::spawn("quoin-wal", WAL_LANE_QUEUE_JOBS, log)?;
-    let (table_jobs, table_thread) = lanes::spawn("quoin-table", STORE_LANE_QUEUE_JOBS, rows)?;
+    let ending = Ending::default();
+    // In the order in which they are told of: a node that waits for a lane is stuck because the lane is.
+    let pulses = [WAL_THREAD, TABLE_THREAD, "quoin-node", "quoin-watch"].map(Pulse::new);
+    let [wal_pulse, table_pulse, node_pulse, hub_pulse] = pulses.clone();
+    let signs = |pulse| Signs {
+        ending: ending.clone(),
+        pulse,
+        clock: Arc::new(clock),
+    };
+    let (wal_jobs, wal_thread) = lanes::spawn(WAL_LANE_QUEUE_JOBS, booted.log, signs(wal_pulse))?;
+    let (table_jobs, table_thread) = lanes::spawn(STORE_LANE_QUEUE_JOBS, rows, signs(table_pulse))?;
     let hub_config = HubConfig {
         progress_interval: config.watch_progress_notify_interval,
         max_response_bytes: count(config.max_request_bytes).saturating_add(GRPC_OVERHEAD_BYTES),
         seed,
     };
-    let (hub, hub_thread) = hub::start(hub_config, clock, Arc::clone(&published), count_watchers(metrics))?;
+    let counting = Box::new(sources::count_watchers(metrics));
+    let (hub, hub_thread) = hub::start(hub_config, clock, Arc::clone(&published), counting, &ending, hub_pulse)?;
     let shared_table = Arc::new(Mutex::new(Some(table_jobs.clone())));
-    let (compacted, hashes, hash_thread) = hashes::start()?;
-    let unsent = queue.clone();
+    let (compacted, hashes, hash_thread) = hashes::start(&ending)?;
+    let identity = (booted.cluster, booted.member);
+    let mut turns = sources::Turns::new(identity, Arc::clone(metrics), clock, config.warning_apply_duration);
     let hands = Hands {
         compacted,
         wal: wal_jobs,
         table: table_jobs,
         hub: hub.clone(),
         published: Arc::clone(&published),
-        observe: count_changes(metrics),
+        observe: Box::new(move |tally, took| turns.add(tally, took)),
         // There is nobody to send to in a cluster of one, and boot refuses any other.
         send: Box::new(|to, _| tracing::warn!(%to, "dropped messages for a peer: peers are not connected")),
-        send_snapshot: Box::new(move |to, _, _| {
-            unsent.peer(PeerEvent::Snapshot { to, received: false });
-        }),
+        send_snapshot: lose_snapshots(queue.clone()),
     };
-    let (end, ended) = async_channel::bounded(1);
     let node_thread = drive::start(
         node,
         queue.clone(),
         hands,
         clock,
-        Box::new(move |halt| tell_end(&end, halt)),
+        tell_end(&ending),
+        &ending,
+        node_pulse,
     )?;
 
     let ways = Ways {
@@ -187,34 +154,46 @@ fn assemble(
         hub: hub.clone(),
         table: Arc::clone(&shared_table),
         hashes,
+        pulses,
     };
-    let handle = NodeHandle::new(cluster.0, member.0, published, Box::new(ways));
-    let table = shared_table;
+    let (cluster, member) = (booted.cluster.0, booted.member.0);
+    let handle = NodeHandle::new(cluster, member, published, Box::new(ways));
     let parts = Parts {
         node: queue,
         hub,
-        table,
+        table: shared_table,
         node_thread,
         hub_thread,
         wal_thread,
         table_thread,
         hash_thread,
-        lock,
+        lock: booted.lock,
     };
-    Ok(Running::new(handle, ended, Box::new(move || parts.take_apart())))
+    let stop = move |patience| parts.take_apart_within(patience, clock);
+    Ok(Running::new(handle, ending, Box::new(stop)))
 }
 
-fn tell_end(end: &Sender<Ended>, halt: Halt) {
-    let reason = match halt {
-        Halt::Fault(fault) => {
-            tracing::error!(error = %fault, "the member cannot go on; nothing more is acknowledged");
-            Ended::Failed(fault.to_string())
+/// What sends a snapshot to a peer while there is no way to one.
+fn lose_snapshots(queue: NodeQueue) -> Box<dyn FnMut(MemberId, Message, View) + Send> {
+    Box::new(move |to, _, _| queue.peer(PeerEvent::Snapshot { to, received: false }))
+}
+
+/// Announces why the node has halted.
+fn tell_end(ending: &Ending) -> OnEnd {
+    let ending = ending.clone();
+    Box::new(move |halt| {
+        let why = match halt {
+            Halt::Fault(fault) => Ended::Failed(fault.to_string()),
+            Halt::Removed => Ended::Removed,
+            Halt::Stopped => Ended::Stopped,
+        };
+        // A node that stops because a lane panicked has nothing to add to what the lane's thread said.
+        if ending.announce(why.clone())
+            && let Ended::Failed(why) = why
+        {
+            tracing::error!(error = why, "the member cannot go on; nothing more is acknowledged");
         }
-        Halt::Removed => Ended::Removed,
-        Halt::Stopped => Ended::Stopped,
-    };
-    // There is room for one, and this is the only one.
-    let _full = end.try_send(reason);
+    })
 }
 
 /// The queues as the services use them.
@@ -223,15 +202,25 @@ struct Ways {
     hub: HubQueue,
     table: SharedTable,
     hashes: Hashes,
+    /// Of every thread without which the member does not do its work.
+    pulses: [Pulse; 4],
 }
 
 impl Queues for Ways {
+    fn stuck(&self, now: Instant, limit: Duration) -> Option<Stuck> {
+        self.pulses.iter().find_map(|pulse| pulse.stuck(now, limit))
+    }
+
     fn compact_hash(&self, revision: i64) -> Option<HashKv> {
         self.hashes.find(revision)
     }
 
     fn call(&self, call: Call) -> Result<(), Error> {
         self.node.call(call)
+    }
+
+    fn cancel(&self, token: Token) {
+        self.node.cancel(token);
     }
 
     fn watch(&self, call: WatchCall) -> bool {
@@ -295,8 +284,12 @@ fn count(value: u64) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
 }
 
-fn open_table(path: &Path) -> io::Result<Box<dyn Table>> {
-    Ok(Box::new(FjallTable::open(path)?))
+fn open_table(path: &Path, clock: Clock) -> io::Result<Box<dyn Table>> {
+    let begun = clock.now();
+    let table = FjallTable::open(path)?;
+    let took = clock.now().saturating_since(begun);
+    tracing::info!(path = %path.display(), ?took, "opened backend db");
+    Ok(Box::new(table))
 }
 
 /// The address behind a URL's host as `ip:port`.
@@ -311,56 +304,6 @@ fn resolve(url: &Url) -> Result<String, String> {
         .next()
         .map(|address| address.to_string())
         .ok_or_else(|| format!("{address} has no address"))
-}
-
-fn observe(metrics: &Arc<Metrics>) -> Observe {
-    let metrics = Arc::clone(metrics);
-    Arc::new(move |observation| match observation {
-        Observation::SnapSave { took } => metrics.disk.snap_save_seconds.observe(took.as_secs_f64()),
-        Observation::TableWrite { bytes, took } => {
-            metrics.disk.backend_commit_seconds.observe(took.as_secs_f64());
-            metrics.mvcc.db_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-        }
-        Observation::WalSync { took } => metrics.disk.wal_fsync_seconds.observe(took.as_secs_f64()),
-        Observation::WalWrite { bytes, took } => {
-            metrics
-                .disk
-                .wal_write_bytes
-                .add(i64::try_from(bytes).unwrap_or(i64::MAX));
-            metrics.disk.wal_write_seconds.observe(took.as_secs_f64());
-        }
-    })
-}
-
-/// Counts what is written, on this member as on every other.
-fn count_changes(metrics: &Arc<Metrics>) -> drive::Observe {
-    let metrics = Arc::clone(metrics);
-    Box::new(move |events| {
-        let (mut puts, mut put_bytes) = (0, 0);
-        for event in events.iter().filter(|event| event.kind == EventKind::Put) {
-            puts += 1;
-            put_bytes += event.kv.key.len() + event.kv.value.len();
-        }
-        let mvcc = &metrics.mvcc;
-        mvcc.puts.inc_by(puts);
-        mvcc.deletes.inc_by(events.len() as u64 - puts);
-        mvcc.put_bytes.add(i64::try_from(put_bytes).unwrap_or(i64::MAX));
-    })
-}
-
-fn count_watchers(metrics: &Arc<Metrics>) -> hub::Observe {
-    let metrics = Arc::clone(metrics);
-    let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-    let mut events_seen = 0;
-    Box::new(move |counts: WatchCounts| {
-        let mvcc = &metrics.mvcc;
-        mvcc.watch_streams.set(number(counts.streams));
-        mvcc.watchers.set(number(counts.watchers));
-        mvcc.slow_watchers.set(number(counts.slow_watchers));
-        mvcc.pending_events.set(number(counts.pending_events));
-        mvcc.events.inc_by(counts.events_total - events_seen);
-        events_seen = counts.events_total;
-    })
 }
 
 fn thread_fault(error: &io::Error) -> BootError {

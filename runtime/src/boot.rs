@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quoin_core::boot::{
-    DataDir as DirKind, Found, Plan, ReadLog, Refusal, RemoteAnswer, SnapshotId, StartLog, StoreFound, StoreSource,
-    WalFound, Why, decide, force_new_cluster, remarks, restart,
+    Damage, DataDir as DirKind, Found, Plan, ReadLog, Refusal, RemoteAnswer, SnapshotId, StartLog, StoreFound,
+    StoreSource, WalFound, Why, decide, force_new_cluster, remarks, restart,
 };
 use quoin_core::config::{Config, Notice, Url};
 use quoin_core::error::Fault;
@@ -22,14 +22,15 @@ use quoin_core::member::Recovered;
 use quoin_core::membership::Member;
 use quoin_core::proto::raftpb::{ConfState, Entry, HardState};
 use quoin_core::snap;
-use quoin_core::store::{Restore, Store, StoreConfig};
+use quoin_core::store::{Restore, Store, StoreConfig, Unusable};
 use quoin_core::version::Version;
-use quoin_core::wal::{Identity, Marker, Save, select, survey};
+use quoin_core::wal::{HEAD_BYTES, Identity, Marker, Save, begun_by_etcd, select, survey};
 
-use crate::datadir::DataDir;
+use crate::datadir::{DataDir, ETCD_DATABASE};
 use crate::disk::{Disk, DiskFile, exists, read_all};
 use crate::lanes::disk_fault;
 use crate::lanes::wal::{Keep, Log, open, segments, snapshot_files};
+use crate::progress::Progress;
 use crate::received;
 use crate::table::Table;
 
@@ -55,6 +56,8 @@ pub struct World<'a> {
     pub ask: Option<&'a Ask<'a>>,
     /// Takes lines for the log, in order.
     pub notify: &'a dyn Fn(&Notice),
+    /// Where it is said how far the start is.
+    pub progress: Progress,
 }
 
 /// A member ready to run: everything read back, everything locked, nothing started.
@@ -75,6 +78,8 @@ pub struct Booted {
     pub lock: Box<dyn DiskFile>,
     /// The members to be connected with at first, this one among them; later the applied state knows them.
     pub peers: Vec<Member>,
+    /// What was wrong with the table, where it was set aside and is made anew.
+    pub damage: Option<Damage>,
 }
 
 impl fmt::Debug for Booted {
@@ -127,7 +132,7 @@ pub fn boot(config: &Config, store_config: StoreConfig, keep: Keep, world: &Worl
     let disk = &*world.disk;
     let mut found = look_at_directories(&dirs, disk)?;
     // A refusal that needs no more than this leaves the directory untouched.
-    if matches!(found.data_dir, DirKind::Both | DirKind::Proxy) {
+    if matches!(found.data_dir, DirKind::Both | DirKind::Proxy) || found.etcd_file.is_some() {
         decide(&found, config)?;
     }
     for notice in remarks(&found, config) {
@@ -135,18 +140,30 @@ pub fn boot(config: &Config, store_config: StoreConfig, keep: Keep, world: &Worl
     }
     let lock = take_lock(&dirs, &keep, world)?;
     found.access.wal_dir = wal_access(&dirs, disk);
-    found.wal = look_at_log(&dirs, disk)?;
+    found.wal = look_at_log(&dirs, disk, &world.progress)?;
     found.snapshot_files = look_at_snapshots(&dirs, disk)?;
-    let opened = open_store(&dirs, store_config, &keep, world)?;
-    found.store = describe(&opened.1, received::find(disk, &keep.snap_dir)?);
-    let plan = settle(&mut found, config, world)?;
     let site = Site {
         dirs: &dirs,
         store_config,
         keep,
         world,
     };
-    carry_out(plan, opened, lock, &site)
+    let opened = match site.open_store() {
+        Ok(opened) => Ok(opened),
+        Err(Unusable::Fault(fault)) => return Err(fault.into()),
+        Err(Unusable::Damaged { cause, index }) => Err(Damage { cause, index }),
+    };
+    let received = received::find(disk, &site.keep.snap_dir)?;
+    found.store = describe(opened.as_ref().ok().map(|(_, store)| store), received);
+    found.damage = opened.as_ref().err().cloned();
+    let plan = settle(&mut found, config, world)?;
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(damage) => site.begin_table_anew(&damage)?,
+    };
+    let mut booted = carry_out(plan, opened, lock, &site)?;
+    booted.damage = found.damage;
+    Ok(booted)
 }
 
 fn look_at_directories(dirs: &DataDir, disk: &dyn Disk) -> Result<Found, Fault> {
@@ -165,14 +182,44 @@ fn look_at_directories(dirs: &DataDir, disk: &dyn Disk) -> Result<Found, Fault> 
         .filter(|name| !matches!(name.as_str(), "member" | "proxy" | "fixtures"));
     Ok(Found {
         data_dir,
+        etcd_file: etcd_file(dirs, disk)?,
         unknown_files: unknown.collect(),
         ..Found::default()
     })
 }
 
+/// A file that shows that an etcd was here and no member of ours: its database, or a log that it began.
+fn etcd_file(dirs: &DataDir, disk: &dyn Disk) -> Result<Option<String>, Fault> {
+    let snap = dirs.snap();
+    let is_ours = dirs
+        .has_table(disk)
+        .map_err(|error| disk_fault("list", &snap, &error))?;
+    if is_ours {
+        return Ok(None);
+    }
+    let database = snap.join(ETCD_DATABASE);
+    if exists(disk, &database).map_err(|error| disk_fault("look at", &database, &error))? {
+        return Ok(Some(database.display().to_string()));
+    }
+    let Some(first) = segments(disk, &dirs.wal)?.into_iter().min() else {
+        return Ok(None);
+    };
+    let path = dirs.wal.join(first.to_string());
+    let head = read_head(disk, &path).map_err(|error| disk_fault("read", &path, &error))?;
+    Ok(begun_by_etcd(&head).then(|| path.display().to_string()))
+}
+
+fn read_head(disk: &dyn Disk, path: &Path) -> io::Result<Bytes> {
+    let mut head = vec![0; HEAD_BYTES];
+    let read = disk.open(path)?.read_at(0, &mut head)?;
+    head.truncate(read);
+    Ok(head.into())
+}
+
 fn take_lock(dirs: &DataDir, keep: &Keep, world: &World<'_>) -> Result<Box<dyn DiskFile>, BootError> {
     let disk = &*world.disk;
-    dirs.create(disk).map_err(|error| Refusal::DataDir(error.to_string()))?;
+    dirs.create(disk)
+        .map_err(|error| Refusal::DataDir(format!("{}: {error}", dirs.root.display())))?;
     for (path, mode) in dirs
         .loose_permissions(disk)
         .map_err(|error| disk_fault("look at", &dirs.root, &error))?
@@ -185,20 +232,18 @@ fn take_lock(dirs: &DataDir, keep: &Keep, world: &World<'_>) -> Result<Box<dyn D
                 .with("permission", format!("{mode:o}")),
         );
     }
-    let waited = |path: &Path| {
-        let notice =
-            Notice::info("db file is flocked by another process, or taking too long: still waiting for the file lock");
-        (world.notify)(&notice.with("path", path.display().to_string()));
-    };
-    dirs.lock(disk, &*keep.clock, &mut { waited })
+    world
+        .progress
+        .begin("waiting for the data directory's lock", &dirs.member(), 0);
+    dirs.lock(disk, &*keep.clock, world.notify)
         .map_err(|error| disk_fault("lock", &dirs.member(), &error).into())
 }
 
 fn wal_access(dirs: &DataDir, disk: &dyn Disk) -> Result<(), String> {
     match exists(disk, &dirs.wal) {
         Ok(false) => Ok(()),
-        Ok(true) => try_writing(disk, &dirs.wal).map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
+        Ok(true) => try_writing(disk, &dirs.wal).map_err(|error| format!("{}: {error}", dirs.wal.display())),
+        Err(error) => Err(format!("{}: {error}", dirs.wal.display())),
     }
 }
 
@@ -211,13 +256,14 @@ fn try_writing(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     disk.remove(&path)
 }
 
-fn look_at_log(dirs: &DataDir, disk: &dyn Disk) -> Result<Option<WalFound>, Fault> {
+fn look_at_log(dirs: &DataDir, disk: &dyn Disk, progress: &Progress) -> Result<Option<WalFound>, Fault> {
     let mut names = segments(disk, &dirs.wal)?;
     names.sort_unstable();
     let Some(first) = names.first().copied() else {
         return Ok(None);
     };
-    let survey = survey(open(disk, &dirs.wal, &names)?)?;
+    let segments = open(disk, &dirs.wal, &names)?;
+    let survey = survey(progress.reading("looking through the write-ahead log", &dirs.wal, segments))?;
     Ok(Some(WalFound {
         member: survey.identity.member,
         cluster: survey.identity.cluster,
@@ -259,25 +305,14 @@ fn read_snapshot(dirs: &DataDir, disk: &dyn Disk, index: u64, term: u64) -> Resu
 
 type Opened = (Box<dyn Table>, Store);
 
-/// Opens the table and reads it back; one that was never written to gives an empty store.
-fn open_store(dirs: &DataDir, config: StoreConfig, keep: &Keep, world: &World<'_>) -> Result<Opened, BootError> {
-    let path = dirs.table();
-    let mut table = (world.open_table)(&path).map_err(|error| disk_fault("open", &path, &error))?;
-    if !keep.unsafe_no_fsync {
-        // What a killed process wrote can be read and still be lost with the power: the log must not be cut by it before.
-        table.sync().map_err(|error| disk_fault("sync", &path, &error))?;
-    }
-    let store = Restore::from_table(config, |bucket| {
-        let path = path.clone();
-        table
-            .scan(bucket)
-            .map(move |row| row.map_err(|error| disk_fault("read", &path, &error)))
-    })?;
-    Ok((table, store))
-}
-
 /// What the applied state says of itself, and what was received to replace it; nothing if nothing was ever applied.
-fn describe(store: &Store, received: BTreeSet<u64>) -> Option<StoreFound> {
+fn describe(store: Option<&Store>, received: BTreeSet<u64>) -> Option<StoreFound> {
+    let Some(store) = store else {
+        return (!received.is_empty()).then(|| StoreFound {
+            received,
+            ..StoreFound::default()
+        });
+    };
     let view = store.view();
     (view.applied_index > 0 || !received.is_empty()).then(|| StoreFound {
         consistent_index: view.applied_index,
@@ -332,6 +367,42 @@ fn check_reachable(plan: &Plan, store: &Store, world: &World<'_>) -> Result<(), 
     }
 }
 
+/// A failed call of the table. Content that its maker did not leave is damage; all else is the disk's or the system's.
+fn table_error(operation: &'static str, path: &Path, error: &io::Error) -> Unusable {
+    match error.kind() {
+        io::ErrorKind::InvalidData => Unusable::Damaged {
+            cause: error.to_string(),
+            index: 0,
+        },
+        _ => Unusable::Fault(disk_fault(operation, path, error)),
+    }
+}
+
+/// The same of a row that cannot be read.
+fn row_fault(path: &Path, error: &io::Error) -> Fault {
+    match table_error("read", path, error) {
+        Unusable::Damaged { cause, .. } => Fault::Inconsistent { cause },
+        Unusable::Fault(fault) => fault,
+    }
+}
+
+/// Closes a table that cannot be gone on with. What its engine found odd belongs to what is wrong with it.
+fn abandon(table: Box<dyn Table>, unusable: Unusable, path: &Path) -> Unusable {
+    let remarks = table.remarks().join("; ");
+    let closed = table.close();
+    match (unusable, closed) {
+        (Unusable::Fault(fault), _) => Unusable::Fault(fault),
+        (Unusable::Damaged { cause, .. }, Err(error)) => Unusable::Fault(Fault::Inconsistent {
+            cause: format!("the table in {} is damaged: {cause}; {error}", path.display()),
+        }),
+        (Unusable::Damaged { cause, index }, Ok(())) if remarks.is_empty() => Unusable::Damaged { cause, index },
+        (Unusable::Damaged { cause, index }, Ok(())) => Unusable::Damaged {
+            cause: format!("{cause}; {remarks}"),
+            index,
+        },
+    }
+}
+
 /// What carrying a plan out takes besides the plan.
 struct Site<'a> {
     dirs: &'a DataDir,
@@ -371,7 +442,7 @@ fn carry_out(plan: Plan, opened: Opened, lock: Box<dyn DiskFile>, site: &Site<'_
             ..
         } => {
             site.tell_restart(member, cluster);
-            (member, cluster, site.read_log(snapshot, None, &store)?, known)
+            (member, cluster, site.read_log(snapshot, member, false, &store)?, known)
         }
         Plan::RestartForceNewCluster {
             member,
@@ -380,7 +451,7 @@ fn carry_out(plan: Plan, opened: Opened, lock: Box<dyn DiskFile>, site: &Site<'_
             ..
         } => {
             site.tell_restart(member, cluster);
-            (member, cluster, site.read_log(snapshot, Some(member), &store)?, known)
+            (member, cluster, site.read_log(snapshot, member, true, &store)?, known)
         }
         Plan::NeedAddresses { .. } | Plan::NeedRemoteAnswers { .. } => {
             unreachable!("facts are gathered before a plan is carried out")
@@ -395,6 +466,7 @@ fn carry_out(plan: Plan, opened: Opened, lock: Box<dyn DiskFile>, site: &Site<'_
         table,
         lock,
         peers,
+        damage: None,
     })
 }
 
@@ -406,6 +478,54 @@ impl Site<'_> {
                 .with("local-member-id", member.to_string())
                 .with("data-dir", self.dirs.root.display().to_string()),
         );
+    }
+
+    /// Opens the table and reads it back; one that was never written to gives an empty store.
+    fn open_store(&self) -> Result<Opened, Unusable> {
+        let (path, progress) = (self.dirs.table(), &self.world.progress);
+        progress.begin("opening the table", &path, 0);
+        let mut table = (self.world.open_table)(&path).map_err(|error| table_error("open", &path, &error))?;
+        progress.begin("reading the table's rows", &path, 0);
+        if !self.keep.unsafe_no_fsync {
+            // What a killed process wrote can be read and still be lost with the power: the log must not be cut by it before.
+            table
+                .sync()
+                .map_err(|error| Unusable::Fault(disk_fault("sync", &path, &error)))?;
+        }
+        let store = Restore::from_sealed_table(self.store_config, |bucket| {
+            let (path, progress) = (path.clone(), progress.clone());
+            table
+                .scan(bucket)
+                .inspect(move |_| progress.advance(1))
+                .map(move |row| row.map_err(|error| row_fault(&path, &error)))
+        });
+        match store {
+            Ok(store) => Ok((table, store)),
+            Err(unusable) => Err(abandon(table, unusable, &path)),
+        }
+    }
+
+    /// Sets a damaged table aside and begins an empty one in its place, which the log fills. A crash meanwhile leaves the
+    /// damaged table in its place, or none.
+    fn begin_table_anew(&self, damage: &Damage) -> Result<Opened, BootError> {
+        let (disk, path) = (&*self.world.disk, self.dirs.table());
+        let aside = self.dirs.damaged_table();
+        disk.remove_dir(&aside)
+            .map_err(|error| disk_fault("remove", &aside, &error))?;
+        if exists(disk, &path).map_err(|error| disk_fault("look at", &path, &error))? {
+            disk.rename(&path, &aside)
+                .map_err(|error| disk_fault("set aside", &path, &error))?;
+        }
+        let parent = self.dirs.snap();
+        disk.sync_dir(&parent)
+            .map_err(|error| disk_fault("sync", &parent, &error))?;
+        let notice = Notice::warn("the table is damaged and is made anew from the write-ahead log")
+            .with("path", path.display().to_string())
+            .with("cause", damage.cause.clone())
+            .with("set-aside-as", aside.display().to_string());
+        (self.world.notify)(&notice);
+        let table = (self.world.open_table)(&path).map_err(|error| disk_fault("open", &path, &error))?;
+        Ok((table, Store::new(self.store_config)))
     }
 
     /// Brings a received state into the table, where the plan rests on one. A crash meanwhile leaves all of it or nothing,
@@ -427,7 +547,7 @@ impl Site<'_> {
         let store = image::restore(self.store_config, &rows)?;
         check_reachable(plan, &store, self.world)?;
         let view = store.view();
-        received::put_in_place(&mut *table, |bucket| view.rows(bucket))?;
+        received::put_in_place(&mut *table, &self.dirs.table(), &view)?;
         if !self.keep.unsafe_no_fsync {
             let path = self.dirs.table();
             table.sync().map_err(|error| disk_fault("sync", &path, &error))?;
@@ -457,11 +577,12 @@ impl Site<'_> {
         Ok((recovered, log))
     }
 
-    /// Reads the log from `snapshot` on and opens it for appending; `forced` is the member that leaves all others behind.
+    /// Reads the log from `snapshot` on and opens it for appending; where `forced`, the member leaves all others behind.
     fn read_log(
         &self,
         snapshot: Option<SnapshotId>,
-        forced: Option<MemberId>,
+        member: MemberId,
+        forced: bool,
         store: &Store,
     ) -> Result<(Recovered, Log), BootError> {
         let (dirs, disk) = (self.dirs, &*self.world.disk);
@@ -477,22 +598,31 @@ impl Site<'_> {
             term: snapshot.term,
             conf_state: None,
         };
-        let mut replay = quoin_core::wal::replay(open(disk, &dirs.wal, &names)?, &marker)?;
+        let segments =
+            self.world
+                .progress
+                .reading("reading the write-ahead log", &dirs.wal, open(disk, &dirs.wal, &names)?);
+        let mut replay = quoin_core::wal::replay(segments, &marker)?;
         let read = ReadLog {
             snapshot,
             conf_state,
             hard_state: replay.hard_state,
             entries: std::mem::take(&mut replay.entries),
             consistent_index: store.consistent_index(),
+            store_term: store.term(),
+            member,
+            is_known: store.view().cluster.members().any(|known| known.id == member),
         };
         let StartLog {
             hard_state,
             entries,
             appended,
-        } = match forced {
-            Some(member) => force_new_cluster(member, read)?,
-            None => restart(read)?,
-        };
+        } = if forced {
+            force_new_cluster(member, read)
+        } else {
+            restart(read)
+        }
+        .map_err(|refusal| naming(&dirs.wal, refusal))?;
         let mut log = Log::resume(Arc::clone(&self.world.disk), &dirs.wal, &replay, self.keep.clone())?;
         // The commit index is not written with every entry; whatever was applied was committed. Now it is written: a snapshot
         // that is taken before anything else is committed counts only if the log says that it was.
@@ -516,5 +646,13 @@ impl Site<'_> {
             conf_state: store.conf_state().clone(),
         };
         Ok((recovered, log))
+    }
+}
+
+/// The same refusal with the place of the log, where the log is what it is about.
+fn naming(wal: &Path, refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::Inconsistent(why) => Refusal::Inconsistent(format!("{}: {why}", wal.display())),
+        other => other,
     }
 }

@@ -7,13 +7,25 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use quoin_core::config::Notice;
+use quoin_core::limits::{LOCK_REPORT_AFTER, LOCK_REPORT_ETCD};
+
 use crate::clock::Time;
 use crate::disk::{DIR_MODE, Disk, DiskFile, exists};
 
 /// How often a lock that another process holds is tried again.
 const LOCK_RETRY: Duration = Duration::from_millis(100);
-/// After how long the wait for the lock is first mentioned; etcd's time for the lock of its `db` file.
-const LOCK_NOTICE: Duration = Duration::from_secs(10);
+/// What is said of the wait for the lock, and when.
+const LOCK_NOTICES: [(Duration, &str); 2] = [
+    (
+        LOCK_REPORT_AFTER,
+        "waiting for another process to release the data directory",
+    ),
+    (
+        LOCK_REPORT_ETCD,
+        "db file is flocked by another process, or taking too long",
+    ),
+];
 
 /// The directories of one member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +36,17 @@ pub struct DataDir {
     pub wal: PathBuf,
 }
 
+/// The name of etcd's database, beside its snapshots.
+pub(crate) const ETCD_DATABASE: &str = "db";
+
+/// How the names begin of the table and of what belongs to it.
+const TABLE: &str = "fjall";
+
+/// The table in a directory of snapshots.
+pub(crate) fn table(snap: &Path) -> PathBuf {
+    snap.join(TABLE)
+}
+
 impl DataDir {
     /// The directories for `--data-dir` and, unless empty, `--wal-dir`.
     pub fn new(root: impl Into<PathBuf>, wal_dir: &str) -> Self {
@@ -31,7 +54,11 @@ impl DataDir {
         let wal = if wal_dir.is_empty() {
             root.join("member").join("wal")
         } else {
-            PathBuf::from(wal_dir)
+            // A bare name gets a parent that can be named, because the parent is created and synced, too.
+            let bare = Path::new(wal_dir)
+                .parent()
+                .is_some_and(|parent| parent.as_os_str().is_empty());
+            Path::new(if bare { "." } else { "" }).join(wal_dir)
         };
         Self { root, wal }
     }
@@ -48,7 +75,12 @@ impl DataDir {
 
     /// The table.
     pub fn table(&self) -> PathBuf {
-        self.snap().join("fjall")
+        table(&self.snap())
+    }
+
+    /// Where a damaged table is set aside.
+    pub fn damaged_table(&self) -> PathBuf {
+        self.table().with_extension("damaged")
     }
 
     /// The file whose lock means ownership of the whole directory.
@@ -58,14 +90,16 @@ impl DataDir {
 
     /// Names directly in the data directory; none if it does not exist.
     pub fn names(&self, disk: &dyn Disk) -> io::Result<Vec<String>> {
-        match disk.list(&self.root) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            other => other,
-        }
+        list(disk, &self.root)
     }
 
-    /// Creates what is missing, for the owner only, and makes it durable. The log's own directory is left out: it
-    /// appears complete or not at all.
+    /// Whether there is a table of ours, or something of one.
+    pub fn has_table(&self, disk: &dyn Disk) -> io::Result<bool> {
+        let names = list(disk, &self.snap())?;
+        Ok(names.iter().any(|name| name.starts_with(TABLE)))
+    }
+
+    /// Creates what is missing, for the owner only, and makes it durable; the log makes its own directory.
     pub fn create(&self, disk: &dyn Disk) -> io::Result<()> {
         disk.create_dir(&self.snap())?;
         if let Some(parent) = self.wal.parent() {
@@ -92,14 +126,9 @@ impl DataDir {
         Ok(loose)
     }
 
-    /// Waits until this process owns the directory; the lock lasts until the returned file is dropped. `notice` is
-    /// called once, with the lock's path, when the wait has become long.
-    pub fn lock(
-        &self,
-        disk: &dyn Disk,
-        clock: &dyn Time,
-        notice: &mut dyn FnMut(&Path),
-    ) -> io::Result<Box<dyn DiskFile>> {
+    /// Waits until this process owns the directory; the lock lasts until the returned file is dropped. `notify` takes
+    /// what is to be said of a wait that has become long.
+    pub fn lock(&self, disk: &dyn Disk, clock: &dyn Time, notify: &dyn Fn(&Notice)) -> io::Result<Box<dyn DiskFile>> {
         let path = self.lock_file();
         let file = if exists(disk, &path)? {
             disk.open(&path)?
@@ -107,15 +136,24 @@ impl DataDir {
             create_or_open(disk, &path)?
         };
         let since = clock.now();
-        let mut noticed = false;
+        let mut notices = LOCK_NOTICES.iter().peekable();
         while !file.try_lock()? {
-            if !noticed && clock.now().saturating_since(since) >= LOCK_NOTICE {
-                noticed = true;
-                notice(&path);
+            let waited = clock.now().saturating_since(since);
+            if let Some((_, text)) = notices.next_if(|(after, _)| waited >= *after) {
+                let notice = Notice::info(*text).with("path", path.display().to_string());
+                notify(&notice.with("took", format!("{waited:?}")));
             }
             std::thread::park_timeout(LOCK_RETRY);
         }
         Ok(file)
+    }
+}
+
+/// The names in a directory; none if it does not exist.
+fn list(disk: &dyn Disk, path: &Path) -> io::Result<Vec<String>> {
+    match disk.list(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other,
     }
 }
 
@@ -148,5 +186,25 @@ fn create_or_open(disk: &dyn Disk, path: &Path) -> io::Result<Box<dyn DiskFile>>
     match disk.create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(path),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parent_of_the_log_can_be_named() {
+        for (wal_dir, wal) in [
+            ("", "d/member/wal"),
+            ("w", "./w"),
+            ("a/w", "a/w"),
+            ("/w", "/w"),
+            ("./w", "./w"),
+        ] {
+            let wal = Path::new(wal);
+            assert_eq!(DataDir::new("d", wal_dir).wal, wal);
+            assert!(wal.parent().is_some_and(|parent| !parent.as_os_str().is_empty()));
+        }
     }
 }

@@ -7,33 +7,44 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_channel::oneshot;
-use quoin_core::error::Error;
+use quoin_core::error::{Error, Fault};
 use quoin_core::id::MemberId;
 use quoin_core::limits::MEMBER_QUEUE_INPUTS;
 use quoin_core::member::{Halt, Token};
 use quoin_core::mvcc::Compacted;
-use quoin_core::mvcc::Event;
-use quoin_core::node::{Done, Effect, Input, Node, PeerEvent, Request, Response};
+use quoin_core::node::{Done, Effect, Input, Node, PeerEvent, Request, Response, Tally};
 use quoin_core::proto::raftpb::Message;
 use quoin_core::store::View;
 use quoin_core::time::Instant;
 
+use crate::alarms;
 use crate::clock::Clock;
 use crate::handle::{Call, Published};
 use crate::hub::HubQueue;
 use crate::lanes::table::TableJob;
 use crate::lanes::wal::WalJob;
 use crate::mailbox::{Mailbox, Refused};
+use crate::pulse::Pulse;
+use crate::running::Ending;
+use crate::threads;
+
+/// The name of the thread that writes the log.
+pub const WAL_THREAD: &str = "quoin-wal";
+/// The name of the thread that writes the table.
+pub const TABLE_THREAD: &str = "quoin-table";
 
 /// What the node's thread is told.
 #[derive(Debug)]
 pub enum Letter {
     /// By a service.
     Call(Call),
+    /// By a service whose caller does not wait any more.
+    Cancel(Token),
     /// By a lane.
     Done(Done),
     /// By whoever speaks with peers.
@@ -64,6 +75,13 @@ impl NodeQueue {
         })
     }
 
+    /// Tells that the caller of a request that was taken does not wait any more. There is at most one such letter for each
+    /// request, and requests are bounded.
+    pub fn cancel(&self, token: Token) {
+        // A node that is gone has forgotten everybody.
+        let _closed = self.mailbox.report(Letter::Cancel(token));
+    }
+
     /// Queues what a lane has to report; the node bounds how much it has under way.
     pub fn report(&self, done: Done) {
         // A node that is gone needs no report.
@@ -88,8 +106,8 @@ impl Default for NodeQueue {
     }
 }
 
-/// Told of changes.
-pub type Observe = Box<dyn FnMut(&[Event]) + Send>;
+/// Told what a turn did and how long it took.
+pub type Observe = Box<dyn FnMut(&Tally, Duration) + Send>;
 
 /// What carries out effects that are not answers.
 pub struct Hands {
@@ -103,7 +121,7 @@ pub struct Hands {
     pub compacted: SyncSender<Compacted>,
     /// Where readers find the newest state.
     pub published: Arc<ArcSwap<Published>>,
-    /// Told of the changes that were published, for metrics.
+    /// Told of every turn, for metrics.
     pub observe: Observe,
     /// Called with messages for a peer.
     pub send: Box<dyn FnMut(MemberId, Vec<Message>) + Send>,
@@ -120,24 +138,35 @@ impl std::fmt::Debug for Hands {
 /// Told why the node's thread ended.
 pub type OnEnd = Box<dyn FnOnce(Halt) + Send>;
 
-/// Starts the node's thread.
-pub fn start(node: Node, queue: NodeQueue, hands: Hands, clock: Clock, on_end: OnEnd) -> io::Result<JoinHandle<()>> {
+/// Starts the node's thread. `on_end` is called when the node halts; a panic is announced in `ending`.
+pub fn start(
+    node: Node,
+    queue: NodeQueue,
+    hands: Hands,
+    clock: Clock,
+    on_end: OnEnd,
+    ending: &Ending,
+    pulse: Pulse,
+) -> io::Result<JoinHandle<()>> {
     let mut desk = Desk {
         node,
         queue,
         hands,
         clock,
         callers: HashMap::new(),
-        last_token: 0,
         effects: Vec::new(),
+        pulse,
+        lost: None,
     };
-    Builder::new().name("quoin-node".to_owned()).spawn(move || {
+    threads::spawn(desk.pulse.thread(), ending, move || {
         let halt = desk.run();
-        // Whoever still asks is told at once; what is queued is dropped with its callers.
-        desk.queue.mailbox.close();
+        drop(desk);
         on_end(halt);
     })
 }
+
+/// The number of the host's own request to stop; callers' begin with 1.
+const STOP: Token = Token(0);
 
 struct Desk {
     node: Node,
@@ -146,8 +175,18 @@ struct Desk {
     clock: Clock,
     /// Who waits for which answer. Looked up by token only, never walked.
     callers: HashMap<Token, oneshot::Sender<Result<Response, Error>>>,
-    last_token: u64,
     effects: Vec<Effect>,
+    pulse: Pulse,
+    /// The lane that took no more jobs in the turn before.
+    lost: Option<&'static str>,
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        // However the thread ends, callers are answered at once: those whose requests are queued by this, those that the
+        // node knows by losing their channel.
+        self.queue.mailbox.abandon();
+    }
 }
 
 impl Desk {
@@ -157,49 +196,61 @@ impl Desk {
         loop {
             let now = self.clock.now();
             let patience = self.node.deadline().map(|(at, _)| at.saturating_since(now));
+            let lost = self.lost.take();
+            let patience = if lost.is_some() { Some(Duration::ZERO) } else { patience };
+            self.pulse.rest();
             if !self.queue.mailbox.take(&mut letters, patience) {
                 return Halt::Stopped;
             }
+            self.pulse.begin(self.clock.now());
+            tracing::trace!(letters = letters.len(), "the node takes a turn");
             for letter in letters.drain(..) {
-                inputs.push(self.open(letter));
+                inputs.extend(self.open(letter));
             }
             if inputs.is_empty() {
                 inputs.push(Input::Wake);
             }
             let mut effects = std::mem::take(&mut self.effects);
-            self.node.step(self.clock.now(), inputs.drain(..), &mut effects);
+            let begun = self.clock.now();
+            self.node.step(begun, inputs.drain(..), &mut effects);
+            let took = self.clock.now().saturating_since(begun);
+            (self.hands.observe)(self.node.tally(), took);
             for effect in effects.drain(..) {
                 if let Some(halt) = self.carry_out(effect) {
                     return halt;
                 }
             }
             self.effects = effects;
+            if let Some(name) = lost {
+                // A lane reports its fault before it takes no more jobs, so this turn would have halted by it.
+                return Halt::Fault(Fault::ThreadLost { name });
+            }
         }
     }
 
-    fn open(&mut self, letter: Letter) -> Input {
-        match letter {
+    fn open(&mut self, letter: Letter) -> Option<Input> {
+        Some(match letter {
             Letter::Call(call) => {
-                self.last_token += 1;
-                let token = Token(self.last_token);
-                self.callers.insert(token, call.reply);
+                self.callers.insert(call.token, call.reply);
                 Input::Request {
-                    token,
+                    token: call.token,
                     request: call.request,
                     deadline: call.deadline,
                 }
             }
+            // A request that was answered meanwhile is not known to the node any more.
+            Letter::Cancel(token) => {
+                self.callers.remove(&token)?;
+                Input::Cancel(token)
+            }
             Letter::Done(done) => Input::Done(done),
             Letter::Peer(event) => Input::Peer(event),
-            Letter::Stop => {
-                self.last_token += 1;
-                Input::Request {
-                    token: Token(self.last_token),
-                    request: Request::Stop,
-                    deadline: Instant::MAX,
-                }
-            }
-        }
+            Letter::Stop => Input::Request {
+                token: STOP,
+                request: Request::Stop,
+                deadline: Instant::MAX,
+            },
+        })
     }
 
     /// Carries out one effect; an answer is why the node goes no further.
@@ -245,7 +296,7 @@ impl Desk {
                     // A hash that is not remembered is made anew when it is asked for.
                     let _busy = self.hands.compacted.try_send(compaction);
                 }
-                (self.hands.observe)(&events);
+                alarms::log_changes(&self.hands.published.load().view, &view);
                 let watched = view.kv.clone();
                 self.hands.published.store(Arc::new(Published { view, status }));
                 self.hands.hub.published(&watched, events, restored);
@@ -283,13 +334,15 @@ impl Desk {
         None
     }
 
-    fn hand_over_rows(&self, job: TableJob) {
-        // A lane that is gone has reported its fault, which ends this thread too.
-        let _broken = self.hands.table.send(job);
+    fn hand_over_rows(&mut self, job: TableJob) {
+        if self.hands.table.send(job).is_err() {
+            self.lost = Some(TABLE_THREAD);
+        }
     }
 
-    fn hand_over_log(&self, job: WalJob) {
-        // As above: the fault is on its way.
-        let _broken = self.hands.wal.send(job);
+    fn hand_over_log(&mut self, job: WalJob) {
+        if self.hands.wal.send(job).is_err() {
+            self.lost = Some(WAL_THREAD);
+        }
     }
 }

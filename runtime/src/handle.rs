@@ -3,10 +3,12 @@
 //! The threads behind it are elsewhere (`drive`, `hub`); a test puts an inline machine behind the same [`Queues`].
 
 use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_channel::{Receiver, Sender};
@@ -14,13 +16,15 @@ use futures_channel::oneshot;
 use futures_core::Stream as _;
 use quoin_core::error::Error;
 use quoin_core::limits;
-use quoin_core::member::Status;
+use quoin_core::member::{Status, Token};
 use quoin_core::mvcc::HashKv;
 use quoin_core::node::{Request, Response};
 use quoin_core::proto::etcdserverpb::WatchRequest;
 use quoin_core::store::View;
 use quoin_core::time::Instant;
 use quoin_core::watch;
+
+use crate::pulse::Stuck;
 
 /// Responses that may wait on a watch stream between the hub and the socket: the hub's credit for the stream.
 pub const WATCH_STREAM_RESPONSES: usize = limits::WATCH_STREAM_QUEUE_RESPONSES;
@@ -36,6 +40,8 @@ pub struct Published {
 /// A request on its way to the node's thread.
 #[derive(Debug)]
 pub struct Call {
+    /// Its number, never used twice, by which [`Queues::cancel`] knows it. The first is 1.
+    pub token: Token,
     /// What is asked.
     pub request: Request,
     /// When the answer is of no more use; the node answers "request timed out" then.
@@ -80,12 +86,20 @@ pub trait Queues: Send + Sync {
     /// Queues a request for the node, or says why not: too many requests, or stopped.
     fn call(&self, call: Call) -> Result<(), Error>;
 
+    /// Tells the node that the caller of a request it has taken does not wait any more.
+    fn cancel(&self, token: Token);
+
     /// Queues an input for the watch hub. `Close`, `Open` and `Sent` are always taken (they are bounded by the
     /// streams); a `Request` comes back as false when the queue is full, and is offered again a little later.
     fn watch(&self, call: WatchCall) -> bool;
 
     /// The remembered hash of the compaction at exactly this revision.
     fn compact_hash(&self, _revision: i64) -> Option<HashKv> {
+        None
+    }
+
+    /// A thread of the member that has been at one piece of work for at least `limit`.
+    fn stuck(&self, _now: Instant, _limit: Duration) -> Option<Stuck> {
         None
     }
 
@@ -103,19 +117,48 @@ struct Inner {
     cluster_id: u64,
     member_id: u64,
     next_stream: AtomicU64,
+    next_token: AtomicU64,
     published: Arc<ArcSwap<Published>>,
     queues: Box<dyn Queues>,
+}
+
+/// A request that the node has taken. Dropped before its answer came, it is cancelled.
+struct Asked<'a> {
+    inner: &'a Inner,
+    token: Token,
+    answer: oneshot::Receiver<Result<Response, Error>>,
+    is_over: bool,
+}
+
+impl Future for Asked<'_> {
+    type Output = Result<Response, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(cx));
+        self.is_over = true;
+        // A node that stops drops what it has not answered.
+        Poll::Ready(answer.unwrap_or(Err(Error::Stopped)))
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.inner.queues.cancel(self.token);
+        }
+    }
 }
 
 impl NodeHandle {
     /// A handle on the member that stores what it publishes in `published` and is fed by `queues`.
     pub fn new(cluster_id: u64, member_id: u64, published: Arc<ArcSwap<Published>>, queues: Box<dyn Queues>) -> Self {
-        let next_stream = AtomicU64::new(1);
+        let (next_stream, next_token) = (AtomicU64::new(1), AtomicU64::new(1));
         Self {
             inner: Arc::new(Inner {
                 cluster_id,
                 member_id,
                 next_stream,
+                next_token,
                 published,
                 queues,
             }),
@@ -142,16 +185,28 @@ impl NodeHandle {
         self.inner.queues.compact_hash(revision)
     }
 
-    /// Asks the node and waits for its answer.
+    /// A thread of the member that has been at one piece of work for at least `limit`.
+    pub fn stuck(&self, now: Instant, limit: Duration) -> Option<Stuck> {
+        self.inner.queues.stuck(now, limit)
+    }
+
+    /// Asks the node and waits for its answer. A caller that stops waiting gives its place up.
     pub async fn request(&self, request: Request, deadline: Instant) -> Result<Response, Error> {
         let (reply, answer) = oneshot::channel();
+        let token = Token(self.inner.next_token.fetch_add(1, Ordering::Relaxed));
         self.inner.queues.call(Call {
+            token,
             request,
             deadline,
             reply,
         })?;
-        // A node that stops drops what it has not answered.
-        answer.await.unwrap_or(Err(Error::Stopped))
+        let asked = Asked {
+            inner: &self.inner,
+            token,
+            answer,
+            is_over: false,
+        };
+        asked.await
     }
 
     /// Has the table give space back to the file system, or says why that failed.
@@ -228,5 +283,65 @@ impl WatchStream {
 impl Drop for WatchStream {
     fn drop(&mut self) {
         self.handle.inner.queues.watch(WatchCall::Close { stream: self.stream });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, PoisonError};
+    use std::task::Waker;
+
+    use quoin_core::store::{Store, StoreConfig};
+
+    use super::*;
+
+    /// Keeps what the hub is told.
+    #[derive(Default)]
+    struct Told(Arc<Mutex<Vec<WatchCall>>>);
+
+    impl Queues for Told {
+        fn call(&self, _call: Call) -> Result<(), Error> {
+            Err(Error::Stopped)
+        }
+
+        fn cancel(&self, _token: Token) {}
+
+        fn watch(&self, call: WatchCall) -> bool {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+            true
+        }
+
+        fn defragment(&self, _done: oneshot::Sender<Result<(), String>>) {}
+    }
+
+    #[test]
+    fn a_client_that_has_read_all_there_is_gives_its_credit_back() {
+        let told = Told::default();
+        let calls = told.0.clone();
+        let published = Published {
+            view: Store::new(StoreConfig::default()).view(),
+            status: Status::default(),
+        };
+        let published = Arc::new(ArcSwap::from_pointee(published));
+        let mut stream = NodeHandle::new(1, 1, published, Box::new(told)).watch_stream();
+        let Some(WatchCall::Open { responses, .. }) = calls.lock().unwrap().pop() else {
+            panic!("the stream was not opened");
+        };
+        let mut context = Context::from_waker(Waker::noop());
+        for _ in 0..2 {
+            responses.try_send(watch::Response::default()).unwrap();
+        }
+        for _ in 0..2 {
+            assert!(matches!(stream.poll_recv(&mut context), Poll::Ready(Some(_))));
+        }
+        assert!(
+            calls.lock().unwrap().is_empty(),
+            "credit goes back in lots while there is more to read"
+        );
+        assert!(stream.poll_recv(&mut context).is_pending());
+        assert!(matches!(
+            calls.lock().unwrap()[..],
+            [WatchCall::Sent { responses: 2, .. }]
+        ));
     }
 }

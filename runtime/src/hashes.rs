@@ -3,9 +3,12 @@
 use std::io;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 
 use quoin_core::mvcc::{CompactHashes, Compacted, HashKv};
+
+use crate::running::Ending;
+use crate::threads::{self, guarded};
 
 /// Compactions that may wait to be hashed; one beyond that is not remembered.
 const QUEUE_COMPACTIONS: usize = 10;
@@ -25,22 +28,27 @@ impl Hashes {
     }
 }
 
-/// Starts the thread. It ends when the sender is dropped.
-pub fn start() -> io::Result<(SyncSender<Compacted>, Hashes, JoinHandle<()>)> {
+/// Starts the thread. It ends when the sender is dropped. A panic costs the hash it was made for: that one is made anew
+/// when it is asked for.
+pub fn start(ending: &Ending) -> io::Result<(SyncSender<Compacted>, Hashes, JoinHandle<()>)> {
     let (sender, compactions) = sync_channel::<Compacted>(QUEUE_COMPACTIONS);
     let hashes = Hashes::default();
     let remembered = hashes.clone();
-    let thread = Builder::new().name("quoin-hash".to_owned()).spawn(move || {
+    let thread = threads::spawn("quoin-hash", ending, move || {
         for compaction in compactions {
-            let hash = compaction.hash();
-            tracing::info!(
-                hash = hash.hash,
-                revision = hash.hash_revision,
-                "compact-revision" = hash.compact_revision,
-                "storing new hash"
-            );
-            remembered.lock().remember(hash);
+            let _unless_panicked = guarded(|| remember(&remembered, &compaction));
         }
     })?;
     Ok((sender, hashes, thread))
+}
+
+fn remember(hashes: &Hashes, compaction: &Compacted) {
+    let hash = compaction.hash();
+    tracing::info!(
+        hash = hash.hash,
+        revision = hash.hash_revision,
+        "compact-revision" = hash.compact_revision,
+        "storing new hash"
+    );
+    hashes.lock().remember(hash);
 }

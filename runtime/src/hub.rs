@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use async_channel::{Sender, TrySendError};
@@ -19,6 +19,9 @@ use quoin_core::watch::{Hub, HubConfig, Response, StreamId, WatchCounts, WatchIn
 use crate::clock::Clock;
 use crate::handle::{Published, WatchCall};
 use crate::mailbox::{Mailbox, Refused};
+use crate::pulse::Pulse;
+use crate::running::Ending;
+use crate::threads;
 
 /// What the watch thread is told.
 #[derive(Debug)]
@@ -60,7 +63,8 @@ impl HubQueue {
         if self.streams.load(Ordering::SeqCst) == 0 {
             return;
         }
-        // One letter a turn of the node, and turns are paced by the log: the thread keeps up or merges.
+        // One letter a turn of the node, and turns are paced by the log: the thread keeps up or merges. It closes its
+        // mailbox when the member stops or has announced its end.
         let _closed = self.mailbox.report(Letter::Published {
             view: view.clone(),
             events,
@@ -77,12 +81,14 @@ impl HubQueue {
 /// Told the hub's numbers after each of its turns.
 pub type Observe = Box<dyn FnMut(WatchCounts) + Send>;
 
-/// Starts the watch thread over what `published` holds.
+/// Starts the watch thread over what `published` holds. Its panic is announced in `ending`.
 pub fn start(
     config: HubConfig,
     clock: Clock,
     published: Arc<ArcSwap<Published>>,
     observe: Observe,
+    ending: &Ending,
+    pulse: Pulse,
 ) -> io::Result<(HubQueue, JoinHandle<()>)> {
     let queue = HubQueue {
         mailbox: Arc::new(Mailbox::new(WATCH_LANE_QUEUE_INPUTS)),
@@ -97,10 +103,9 @@ pub fn start(
         ports: BTreeMap::new(),
         published,
         queue: queue.clone(),
+        pulse,
     };
-    let thread = Builder::new()
-        .name("quoin-watch".to_owned())
-        .spawn(move || desk.run())?;
+    let thread = threads::spawn(desk.pulse.thread(), ending, move || desk.run())?;
     Ok((queue, thread))
 }
 
@@ -124,6 +129,14 @@ struct Desk {
     ports: BTreeMap<StreamId, Port>,
     published: Arc<ArcSwap<Published>>,
     queue: HubQueue,
+    pulse: Pulse,
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        // However the thread ends: requests still queued would wait for ever.
+        self.queue.mailbox.abandon();
+    }
 }
 
 impl Desk {
@@ -132,9 +145,12 @@ impl Desk {
         loop {
             let now = self.clock.now();
             let patience = self.hub.deadline().map(|at| at.saturating_since(now));
+            self.pulse.rest();
             if !self.queue.mailbox.take(&mut letters, patience) {
                 return;
             }
+            self.pulse.begin(self.clock.now());
+            tracing::trace!(letters = letters.len(), "the watch hub takes a turn");
             for letter in letters.drain(..) {
                 match letter {
                     Letter::Call(call) => self.call(call),

@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use quoin_core::config::{Level as NoticeLevel, Log, LogFormat, LogLevel, LogOutput, Notice};
+use quoin_core::config::{Field as NoticeField, Level as NoticeLevel, Log, LogFormat, LogLevel, LogOutput, Notice};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
@@ -30,36 +30,37 @@ pub fn init(log: &Log, clock: Clock) -> io::Result<()> {
     Ok(())
 }
 
-/// Logs what the configuration wants said.
+/// Logs what core wants said, as said where core said it.
 pub fn notice(notice: &Notice) {
-    let fields = Extra(
-        notice
-            .fields
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect(),
-    );
+    let extra = Extra(notice);
+    let origin = place(notice.source.0.file(), notice.source.0.line());
     let msg = notice.msg.as_str();
     match notice.level {
-        NoticeLevel::Info => tracing::info!(extra = ?fields, "{msg}"),
-        NoticeLevel::Warn => tracing::warn!(extra = ?fields, "{msg}"),
-        NoticeLevel::Fatal => tracing::error!(target: FATAL, extra = ?fields, "{msg}"),
+        NoticeLevel::Info => tracing::info!(origin, ?extra, "{msg}"),
+        NoticeLevel::Warn => tracing::warn!(origin, ?extra, "{msg}"),
+        NoticeLevel::Fatal => tracing::error!(target: FATAL, origin, ?extra, "{msg}"),
     }
 }
 
 /// Fields whose names are known only when they are logged. They appear as fields of the line itself.
-struct Extra<'a>(Vec<(&'a str, &'a str)>);
+struct Extra<'a>(&'a Notice);
 
 /// The field that carries [`Extra`].
 const EXTRA: &str = "extra";
+/// The field that carries the place where a line was first said, if that is not where it is logged.
+const ORIGIN: &str = "origin";
 
 impl fmt::Debug for Extra<'_> {
+    /// As a JSON list of names and values, because a JSON object would not keep their order.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut object = serde_json::Map::new();
-        for (name, value) in &self.0 {
-            object.insert((*name).to_owned(), (*value).into());
-        }
-        write!(f, "{}", serde_json::Value::Object(object))
+        let pair = |(name, value): &(&str, NoticeField)| match value {
+            NoticeField::Bool(on) => serde_json::json!([name, on]),
+            NoticeField::Int(number) => serde_json::json!([name, number]),
+            NoticeField::List(texts) => serde_json::json!([name, texts]),
+            NoticeField::Text(text) => serde_json::json!([name, text]),
+            NoticeField::Uint(number) => serde_json::json!([name, number]),
+        };
+        write!(f, "{}", self.0.fields.iter().map(pair).collect::<serde_json::Value>())
     }
 }
 
@@ -98,7 +99,7 @@ impl Lines {
         let head = Head {
             level: level_name(event.metadata()),
             time: timestamp(self.clock.wall()),
-            caller: caller(event.metadata()),
+            caller: fields.origin.take().unwrap_or_else(|| caller(event.metadata())),
         };
         match self.format {
             LogFormat::Json => json_line(&head, &fields),
@@ -126,7 +127,10 @@ fn open(output: &LogOutput) -> io::Result<Box<dyn Write + Send>> {
         // systemd takes standard error to its journal.
         LogOutput::Default | LogOutput::Journal | LogOutput::Stderr => Box::new(io::stderr()),
         LogOutput::Stdout => Box::new(io::stdout()),
-        LogOutput::File(path) => Box::new(OpenOptions::new().create(true).append(true).mode(0o600).open(path)?),
+        LogOutput::File(path) => {
+            let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+            Box::new(opened.map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))?)
+        }
     })
 }
 
@@ -141,6 +145,7 @@ struct Head {
 #[derive(Default)]
 struct Fields {
     message: String,
+    origin: Option<String>,
     others: Vec<(String, String)>,
 }
 
@@ -156,10 +161,9 @@ impl Visit for Fields {
         match field.name() {
             "message" => self.message = text,
             EXTRA => {
-                let object: serde_json::Map<String, serde_json::Value> =
-                    serde_json::from_str(&text).unwrap_or_default();
+                let pairs: Vec<(String, serde_json::Value)> = serde_json::from_str(&text).unwrap_or_default();
                 self.others
-                    .extend(object.into_iter().map(|(name, value)| (name, value.to_string())));
+                    .extend(pairs.into_iter().map(|(name, value)| (name, value.to_string())));
             }
             _ => self.add(field, if is_json_list(&text) { text } else { json_string(&text) }),
         }
@@ -168,6 +172,7 @@ impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
             "message" => self.message = value.to_owned(),
+            ORIGIN => self.origin = Some(value.to_owned()),
             _ => self.add(field, json_string(value)),
         }
     }
@@ -233,13 +238,17 @@ fn level_name(metadata: &Metadata<'_>) -> &'static str {
     }
 }
 
-/// The place in the source: the last folder that is not `src`, the file and the line.
+/// The place in the source that logs.
 fn caller(metadata: &Metadata<'_>) -> String {
-    let file = metadata.file().unwrap_or("unknown");
+    place(metadata.file().unwrap_or("unknown"), metadata.line().unwrap_or(0))
+}
+
+/// A place in the source: the last folder that is not `src`, the file and the line.
+fn place(file: &str, line: u32) -> String {
     let mut parts = file.rsplit('/').filter(|part| *part != "src");
     let name = parts.next().unwrap_or_default();
     let folder = parts.next().unwrap_or_default();
-    format!("{folder}/{name}:{}", metadata.line().unwrap_or(0))
+    format!("{folder}/{name}:{line}")
 }
 
 fn json_string(text: &str) -> String {
@@ -333,12 +342,18 @@ mod tests {
     fn notices_keep_their_fields_and_fatal_its_name() {
         let text = logged(LogFormat::Json, LogLevel::Fatal, || {
             notice(&Notice::warn("left out"));
-            notice(&Notice::fatal("conflicting").with("environment-variable", "ETCD_NAME"));
+            let fatal = Notice::fatal("conflicting").with("zone", "[\"a\"]");
+            notice(&fatal.with("args", vec!["--name".to_owned(), "a \"b\"".to_owned()]));
         });
-        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(line["level"], "fatal");
-        assert_eq!(line["msg"], "conflicting");
-        assert_eq!(line["environment-variable"], "ETCD_NAME");
+        let said = line!() - 3;
+        assert!(
+            text.starts_with("{\"level\":\"fatal\",")
+                && text.ends_with(&format!(
+                    ",\"caller\":\"runtime/logs.rs:{said}\",\"msg\":\"conflicting\",\
+                     \"zone\":\"[\\\"a\\\"]\",\"args\":[\"--name\",\"a \\\"b\\\"\"]}}\n"
+                )),
+            "{text}"
+        );
     }
 
     #[test]

@@ -101,6 +101,14 @@ impl<T> Mailbox<T> {
         self.filled.notify_one();
     }
 
+    /// Refuses everything from now on and drops what is queued: the receiver takes nothing more.
+    pub fn abandon(&self) {
+        self.close();
+        let dropped = std::mem::take(&mut self.lock().items);
+        // Outside of the lock: a dropped item may wake a thread that asks again.
+        drop(dropped);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Queue<T>> {
         // A sender that panicked left whole items behind: the queue is as good as before.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
@@ -149,6 +157,16 @@ mod tests {
         assert!(mailbox.take(&mut taken, None));
         taken.clear();
         assert!(!mailbox.take(&mut taken, None));
+    }
+
+    #[test]
+    fn what_an_abandoned_mailbox_held_is_dropped_at_once() {
+        let mailbox = Mailbox::new(4);
+        let item = Arc::new(());
+        mailbox.offer(Arc::clone(&item)).unwrap();
+        mailbox.abandon();
+        assert_eq!(Arc::strong_count(&item), 1, "its sender need not wait for an answer");
+        assert_eq!(mailbox.offer(item), Err(Refused::Closed));
     }
 
     #[test]

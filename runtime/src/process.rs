@@ -1,22 +1,26 @@
 //! A server as a process: arguments to exit code. The binaries of the runtime crates are a call of [`main`].
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::net::UdpSocket;
+use std::ops::RangeInclusive;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::Poll;
 
 use quoin_core::config::{Config, Invocation, Notice, Outcome, Refusal};
 use quoin_core::limits::MAX_CONFIG_FILE_BYTES;
 use quoin_core::version::Build;
 
+use crate::boot::BootError;
 use crate::clock::Clock;
-use crate::logs;
-use crate::running::Ended;
+use crate::running::{Ended, Ending};
 use crate::seam::{BoxFuture, Runtime, block_on};
-use crate::server::Server;
+use crate::server::{Handle, Server, StartError};
+use crate::{descriptors, libraries, logs, threads};
 
 /// A signal that asks the process to end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,6 +30,19 @@ pub enum Signal {
     /// SIGTERM
     Terminate,
 }
+
+/// The signals of [`ignore_signals`].
+const IGNORED_SIGNALS: [i32; 9] = {
+    use signal_hook::consts::{SIGALRM, SIGIO, SIGPROF, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ};
+    /// The power fails; Linux has it, the constants of all systems do not.
+    const SIGPWR: i32 = 30;
+    [
+        SIGALRM, SIGIO, SIGPROF, SIGPWR, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ,
+    ]
+};
+
+/// The real-time signals that Go's runtime leaves to programs; they are ignored, too.
+const REAL_TIME_SIGNALS: RangeInclusive<i32> = 35..=64;
 
 /// What a runtime crate gives a process.
 pub struct Host {
@@ -52,10 +69,10 @@ impl Signal {
     }
 }
 
-/// Runs a server as the arguments (after the program's name) and the environment say, until a signal or its own end.
+/// Runs a server as the arguments (the program's name first) and the environment say, until a signal or its own end.
 pub fn main(
-    args: impl IntoIterator<Item = String>,
-    env: impl IntoIterator<Item = (String, String)>,
+    args: impl IntoIterator<Item = OsString>,
+    env: impl IntoIterator<Item = (OsString, OsString)>,
     start: impl FnOnce(Clock) -> io::Result<Host>,
 ) -> ExitCode {
     // No program that users run can be made to misbehave on purpose: one with the mutants in it does not compile.
@@ -65,10 +82,13 @@ pub fn main(
             "programs for users are built without the feature `mutants`"
         )
     };
-    let args: Vec<String> = args.into_iter().collect();
-    let env: BTreeMap<String, String> = env.into_iter().collect();
+    let mut args = args.into_iter();
+    let program = args.next().unwrap_or_default();
+    let args: Vec<OsString> = args.collect();
+    let env: BTreeMap<OsString, OsString> = env.into_iter().collect();
     let default_host = default_host();
     let invocation = Invocation {
+        program: &program,
         args: &args,
         env: &env,
         default_host: default_host.as_deref(),
@@ -81,7 +101,7 @@ pub fn main(
     let mut outcome = invocation.parse();
     if let Outcome::NeedsFile { path } = &outcome {
         outcome = match read_config_file(path) {
-            Ok(text) => invocation.with_file(path, &text),
+            Ok(bytes) => invocation.with_file(path, &bytes),
             Err(why) => invocation.without_file(&why),
         };
     }
@@ -96,7 +116,11 @@ pub fn main(
         Outcome::NeedsFile { path } => {
             fatal(&Notice::fatal("a configuration file named another one").with("path", path))
         }
-        Outcome::Run { config, notices } => run(&config, &notices, start),
+        Outcome::Run {
+            config,
+            notices,
+            starting,
+        } => run(*config, &notices, *starting, start),
     }
 }
 
@@ -114,46 +138,141 @@ fn fatal(notice: &Notice) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn run(config: &Config, notices: &[Notice], start: impl FnOnce(Clock) -> io::Result<Host>) -> ExitCode {
+fn run(
+    config: Config,
+    notices: &[Notice],
+    starting: Notice,
+    start: impl FnOnce(Clock) -> io::Result<Host>,
+) -> ExitCode {
     let clock = Clock::new();
     if let Err(error) = logs::init(&config.log, clock) {
         return fatal(&Notice::fatal("cannot open the log outputs").with("error", error.to_string()));
     }
+    let strays = threads::end_on_stray_panic();
+    libraries::log_records();
     notices.iter().for_each(logs::notice);
-    let host = match start(clock) {
+    if let Err(error) = descriptors::raise_limit() {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+    match threads::guarded(|| host(config, starting, || start(clock), &strays)) {
+        Ok(exit) => exit,
+        Err(panic) => fail(&panic.to_string()),
+    }
+}
+
+/// Starts a server and waits for its end, the process' own, or a signal.
+fn host(config: Config, starting: Notice, start: impl FnOnce() -> io::Result<Host>, strays: &Ending) -> ExitCode {
+    let Host { runtime, mut signal } = match start() {
         Ok(host) => host,
         Err(error) => return fatal(&Notice::fatal("cannot start the runtime").with("error", error.to_string())),
     };
-    tracing::info!(runtime = host.runtime.name(), "starting an etcd server");
-    let handle = match Server::start(config, host.runtime) {
-        Ok(handle) => handle,
-        Err(error) => return fatal(&Notice::fatal("failed to start etcd").with("error", error.to_string())),
-    };
-    let mut signal = host.signal;
-    let mut ended = handle.ended();
-    let why = block_on(std::future::poll_fn(|cx| {
-        if let Poll::Ready(signal) = signal.as_mut().poll(cx) {
-            return Poll::Ready(Ok(signal));
-        }
-        ended.as_mut().poll(cx).map(Err)
-    }));
-    drop(ended);
-    if let Ok(signal) = why {
-        tracing::info!(signal = signal.go_name(), "received signal; shutting down");
+    if let Err(error) = ignore_signals() {
+        tracing::warn!(%error, "cannot ignore the signals that etcd ignores");
     }
-    handle.stop();
-    match why {
-        Ok(signal) => die(signal),
-        Err(Ended::Removed) => {
+    logs::notice(&starting.with("runtime", runtime.name()));
+    // A start may wait for another process' lock, or read for minutes: signals are obeyed meanwhile.
+    let starting = threads::apart("quoin-start", move || Server::start(&config, runtime));
+    let mut starting = match starting {
+        Ok(starting) => starting,
+        Err(error) => return fatal(&Notice::fatal("cannot start a thread").with("error", error.to_string())),
+    };
+    let handle = match first(&mut signal, strays, &mut starting) {
+        First::Signal(signal) => {
+            tracing::info!(signal = signal.go_name(), "received signal; the start is given up");
+            return die(signal);
+        }
+        First::Stray(ended) => return end(ended),
+        First::Done(Err(panic)) => return fail(&panic.to_string()),
+        First::Done(Ok(Err(error))) => return not_started(&error),
+        First::Done(Ok(Ok(handle))) => handle,
+    };
+    serve(handle, &mut signal, strays)
+}
+
+/// Waits for the end of a server that runs, or for a signal.
+fn serve(handle: Handle, signal: &mut BoxFuture<Signal>, strays: &Ending) -> ExitCode {
+    match first(signal, strays, &mut handle.ended()) {
+        First::Signal(signal) => {
+            tracing::info!(signal = signal.go_name(), "received signal; shutting down");
+            // Before it serves nothing has been acknowledged, and a log that is being replayed need not be waited for.
+            if handle.is_ready() {
+                handle.stop();
+            } else {
+                leave(handle);
+            }
+            die(signal)
+        }
+        First::Stray(ended) | First::Done(ended @ Ended::Failed(_)) => {
+            leave(handle);
+            end(ended)
+        }
+        First::Done(ended) => {
+            handle.stop();
+            end(ended)
+        }
+    }
+}
+
+/// Leaves a server to the end of the process, which ends every call. Nothing needs to be closed: what was acknowledged is
+/// durable. The data directory stays locked to the last, because threads may still write to it.
+fn leave(handle: Handle) {
+    std::mem::forget(handle);
+}
+
+/// The exit of a process whose server did not start: a refusal has etcd's words and exit code.
+fn not_started(error: &StartError) -> ExitCode {
+    if let StartError::Boot(BootError::Refused(refusal)) = error {
+        logs::notice(&refusal.notice());
+        return ExitCode::from(refusal.exit());
+    }
+    fatal(&Notice::fatal("failed to start etcd").with("error", error.to_string()))
+}
+
+/// What came first.
+enum First<T> {
+    Signal(Signal),
+    /// A thread of a library panicked.
+    Stray(Ended),
+    Done(T),
+}
+
+fn first<T>(signal: &mut BoxFuture<Signal>, strays: &Ending, work: &mut BoxFuture<T>) -> First<T> {
+    let mut stray = strays.reached();
+    block_on(std::future::poll_fn(|cx| {
+        if let Poll::Ready(signal) = signal.as_mut().poll(cx) {
+            return Poll::Ready(First::Signal(signal));
+        }
+        if let Poll::Ready(ended) = stray.as_mut().poll(cx) {
+            return Poll::Ready(First::Stray(ended));
+        }
+        work.as_mut().poll(cx).map(First::Done)
+    }))
+}
+
+/// The exit of a process whose member has ended.
+fn end(ended: Ended) -> ExitCode {
+    match ended {
+        Ended::Removed => {
             tracing::warn!("the member has been permanently removed from the cluster");
             ExitCode::SUCCESS
         }
-        Err(Ended::Stopped) => ExitCode::SUCCESS,
-        Err(Ended::Failed(why)) => {
-            tracing::error!(target: logs::FATAL, error = why, "the member cannot go on");
-            ExitCode::FAILURE
-        }
+        Ended::Stopped => ExitCode::SUCCESS,
+        Ended::Failed(why) => fail(&why),
     }
+}
+
+fn fail(why: &str) -> ExitCode {
+    tracing::error!(target: logs::FATAL, error = why, "the member cannot go on");
+    ExitCode::FAILURE
+}
+
+/// Has signals do nothing that end a process by default and that Go's runtime, and so etcd, catches and forgets.
+fn ignore_signals() -> io::Result<()> {
+    let nobody_looks = Arc::new(AtomicBool::new(false));
+    for signal in IGNORED_SIGNALS.into_iter().chain(REAL_TIME_SIGNALS) {
+        signal_hook::flag::register(signal, Arc::clone(&nobody_looks))?;
+    }
+    Ok(())
 }
 
 /// Ends as if the signal had not been caught, so that the parent sees why; the first process of a container cannot.
@@ -167,7 +286,7 @@ fn die(signal: Signal) -> ExitCode {
 }
 
 /// Reads the file, or says why not as Go would.
-fn read_config_file(path: &str) -> Result<String, String> {
+fn read_config_file(path: &str) -> Result<Vec<u8>, String> {
     let refuse = |operation: &str, error: io::Error| {
         let why = match error.kind() {
             io::ErrorKind::NotFound => "no such file or directory".to_owned(),
@@ -178,12 +297,12 @@ fn read_config_file(path: &str) -> Result<String, String> {
         format!("{operation} {path}: {why}")
     };
     let file = File::open(path).map_err(|error| refuse("open", error))?;
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let limit = MAX_CONFIG_FILE_BYTES as u64 + 1;
     file.take(limit)
-        .read_to_string(&mut text)
+        .read_to_end(&mut bytes)
         .map_err(|error| refuse("read", error))?;
-    Ok(text)
+    Ok(bytes)
 }
 
 /// The address that this machine has on its default route. Connecting a datagram socket sends nothing: it only asks the

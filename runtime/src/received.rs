@@ -11,7 +11,7 @@ use bytes::Bytes;
 use quoin_core::error::Fault;
 use quoin_core::image::{self, ImageRow};
 use quoin_core::snap::{database_name, parse_database_name};
-use quoin_core::store::{Row, Store, StoreConfig, View};
+use quoin_core::store::{Seal, Store, StoreConfig, View};
 use quoin_core::table::Bucket;
 
 use crate::disk::{Disk, read_all, write_atomically};
@@ -55,15 +55,16 @@ pub fn load(disk: &dyn Disk, snap_dir: &Path, index: u64) -> Result<Vec<ImageRow
     image::decode(&name, &Bytes::from(bytes))
 }
 
-/// Makes a table hold exactly `rows`, as one batch.
-pub fn put_in_place<Rows>(table: &mut dyn Table, rows: impl Fn(Bucket) -> Rows) -> Result<(), Fault>
-where
-    Rows: Iterator<Item = Row>,
-{
-    let fail = |operation: &'static str, error: &io::Error| disk_fault(operation, Path::new("the table"), error);
+/// Makes the table in the directory `path` hold exactly the rows of a view, as one batch.
+pub fn put_in_place(table: &mut dyn Table, path: &Path, view: &View) -> Result<(), Fault> {
+    let fail = |operation: &'static str, error: &io::Error| disk_fault(operation, path, error);
     let mut ops = Vec::new();
+    let seal = Seal::of(view).to_row();
     for bucket in Bucket::ALL {
-        let changed = image::difference(bucket, table.scan(bucket), rows(bucket));
+        // The seal comes before all other rows of its bucket.
+        let own = (bucket == Bucket::Meta).then(|| seal.clone());
+        let rows = own.into_iter().chain(view.rows(bucket));
+        let changed = image::difference(bucket, table.scan(bucket), rows);
         ops.append(&mut changed.map_err(|error| fail("read", &error))?);
     }
     if ops.is_empty() {

@@ -1,8 +1,11 @@
 //! A running member as its server holds it: the services' handle, news of its end, and the way to stop it.
 
+use std::convert::Infallible;
 use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use async_channel::Receiver;
+use async_channel::{Receiver, Sender};
 
 use crate::handle::NodeHandle;
 use crate::seam::BoxFuture;
@@ -18,18 +21,68 @@ pub enum Ended {
     Stopped,
 }
 
+/// Where the end of a member, or of the threads it needs, is announced once and read by everyone who asks. Clones share
+/// it.
+#[derive(Clone, Debug)]
+pub struct Ending(Arc<Announcement>);
+
+#[derive(Debug)]
+struct Announcement {
+    why: OnceLock<Ended>,
+    /// Closed by the announcement, which wakes everyone who waits.
+    sender: Sender<Infallible>,
+    receiver: Receiver<Infallible>,
+}
+
+impl Default for Ending {
+    fn default() -> Self {
+        let (sender, receiver) = async_channel::bounded(1);
+        Self(Arc::new(Announcement {
+            why: OnceLock::new(),
+            sender,
+            receiver,
+        }))
+    }
+}
+
+impl Ending {
+    /// Announces the end. The first reason counts, and a later one follows from it; whether this was the first.
+    pub fn announce(&self, why: Ended) -> bool {
+        let is_first = self.0.why.set(why).is_ok();
+        self.0.sender.close();
+        is_first
+    }
+
+    /// The reason, if the end has come.
+    pub fn why(&self) -> Option<&Ended> {
+        self.0.why.get()
+    }
+
+    /// Resolves at the end, with the reason.
+    pub fn reached(&self) -> BoxFuture<Ended> {
+        let announcement = Arc::clone(&self.0);
+        Box::pin(async move {
+            // Nothing is ever sent.
+            let _closed = announcement.receiver.recv().await;
+            announcement.why.get().cloned().unwrap_or(Ended::Stopped)
+        })
+    }
+}
+
+/// Ends a member and waits for that, no longer than the time given; whether everything has ended.
+pub type Stop = Box<dyn FnOnce(Duration) -> bool + Send>;
+
 /// A member whose threads run.
 pub struct Running {
     handle: NodeHandle,
-    ended: Receiver<Ended>,
-    stop: Box<dyn FnOnce() + Send>,
+    ending: Ending,
+    stop: Stop,
 }
 
 impl Running {
-    /// A member behind `handle`. It says once through `ended` why it ended; `stop` ends it and waits until its files
-    /// are closed.
-    pub fn new(handle: NodeHandle, ended: Receiver<Ended>, stop: Box<dyn FnOnce() + Send>) -> Self {
-        Self { handle, ended, stop }
+    /// A member behind `handle`, which announces its end in `ending`; `stop` ends it and waits until its files are closed.
+    pub fn new(handle: NodeHandle, ending: Ending, stop: Stop) -> Self {
+        Self { handle, ending, stop }
     }
 
     /// The services' hold on it.
@@ -37,18 +90,14 @@ impl Running {
         &self.handle
     }
 
-    /// Resolves when it has ended, with the reason.
-    pub fn ended(&self) -> BoxFuture<Ended> {
-        let ended = self.ended.clone();
-        Box::pin(async move {
-            let why = ended.recv().await;
-            why.unwrap_or_else(|_| Ended::Failed("a thread of the member died without a word".to_owned()))
-        })
+    /// Where its end is announced.
+    pub fn ending(&self) -> &Ending {
+        &self.ending
     }
 
-    /// Ends it and waits for that.
-    pub fn stop(self) {
-        (self.stop)();
+    /// Ends it and waits for that, no longer than `patience`; whether everything has ended.
+    pub fn stop(self, patience: Duration) -> bool {
+        (self.stop)(patience)
     }
 }
 

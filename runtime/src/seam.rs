@@ -17,6 +17,8 @@ use hyper::rt::ReadBufCursor;
 use quoin_core::time::Instant;
 
 use crate::clock::Clock;
+use crate::running::Ending;
+use crate::threads;
 
 /// A future that may move between threads.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -38,16 +40,23 @@ pub trait Runtime: Send + Sync + 'static {
     /// The clock that [`Runtime::sleep_until`] goes by.
     fn clock(&self) -> Clock;
 
+    /// Where it is announced that a worker has died, for workers that are started with [`threads::spawn`].
+    fn ending(&self) -> Ending {
+        Ending::default()
+    }
+
     /// Resolves at the moment, or soon if it has passed.
     fn sleep_until(&self, moment: Instant) -> Sleep;
 
-    /// Runs a task: on the calling worker, or on one of the workers when called from another thread.
+    /// Runs a task: on the calling worker, or on one of the workers when called from another thread. Its panic ends that
+    /// task alone ([`threads::contained`]).
     fn spawn(&self, task: Task);
 
     /// Accepts connections of a bound listener, on the calling worker.
     fn listen(&self, listener: TcpListener) -> io::Result<Box<dyn Listener>>;
 
-    /// Gives a connection to the worker whose turn it is, and runs what serves it there.
+    /// Gives a connection to the worker whose turn it is, and runs what serves it there. A panic ends that connection
+    /// alone.
     fn place(&self, connection: TcpStream, serve: Serve);
 
     /// Opens a connection that belongs to the calling worker.
@@ -87,12 +96,25 @@ pub fn read_into(
     cx: &mut Context<'_>,
     mut into: ReadBufCursor<'_>,
 ) -> Poll<io::Result<usize>> {
+    let room = into.remaining();
+    read_with(socket, cx, room, |bytes| {
+        into.put_slice(bytes);
+        bytes.len()
+    })
+}
+
+/// Reads at most `room` bytes from a socket and gives them to `take`; what that returns. No bytes are the end.
+pub(crate) fn read_with<T>(
+    socket: &mut dyn Socket,
+    cx: &mut Context<'_>,
+    room: usize,
+    take: impl FnOnce(&[u8]) -> T,
+) -> Poll<io::Result<T>> {
     SCRATCH.with_borrow_mut(|scratch| {
-        let room = into.remaining().min(scratch.len());
-        socket.poll_read(cx, &mut scratch[..room]).map_ok(|length| {
-            into.put_slice(&scratch[..length]);
-            length
-        })
+        let room = room.min(scratch.len());
+        socket
+            .poll_read(cx, &mut scratch[..room])
+            .map_ok(|length| take(&scratch[..length]))
     })
 }
 
@@ -102,7 +124,8 @@ pub struct Executor(pub Arc<dyn Runtime>);
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Executor {
     fn execute(&self, future: F) {
-        let mut future = Box::pin(future);
+        // A panic costs the call that it came from.
+        let mut future = Box::pin(threads::contained(future));
         // Most requests need no waiting: they are answered here, while the connection's task runs, and their
         // answers leave in one write at its end. Wakes are lost, but a spawned task is polled at least once.
         if future

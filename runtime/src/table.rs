@@ -7,14 +7,19 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fjall::config::{CompressionPolicy, FilterPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use quoin_core::limits::{TABLE_CLOSE_SECONDS, TABLE_OPEN_FILES, TABLE_OPEN_SECONDS};
 use quoin_core::table::{Bucket, TableOp};
 
 use crate::disk::{DIR_MODE, FILE_MODE};
 use crate::doubt::Doubt;
+use crate::inspect::Inspection;
+use crate::{libraries, threads};
 
 /// Bytes of fjall's block cache: rows are read at start only, so it stays small.
 const BLOCK_CACHE_BYTES: u64 = 4 << 20;
@@ -27,6 +32,9 @@ const JOURNAL_BYTES: u64 = 128 << 20;
 pub type Rows<'a> = Box<dyn Iterator<Item = io::Result<(Bytes, Bytes)>> + 'a>;
 
 /// The applied state on disk. All calls block.
+///
+/// Content that is not as it was written, as far as the table can tell, is an error of kind `InvalidData` when it is opened
+/// or read; any other error is the disk's or the system's.
 pub trait Table: Send {
     /// Writes all of `ops`, no two of which change the same row, or, if the process dies meanwhile, none of them.
     fn write(&mut self, ops: &[TableOp]) -> io::Result<()>;
@@ -39,16 +47,29 @@ pub trait Table: Send {
     fn size_bytes(&self) -> io::Result<u64>;
     /// Rewrites the tables without superseded and deleted rows.
     fn defragment(&mut self) -> io::Result<()>;
+    /// Which files are not as they were written, for an operator to know. May read everything.
+    fn remarks(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// Lets go of the table, so that another may take its place. It fails if that does not end.
+    fn close(self: Box<Self>) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The applied state in fjall. A database is created, and a keyspace in it, with the first row that needs it: creating
 /// costs many syncs, and a member that starts need not wait for them.
 pub struct FjallTable {
     path: PathBuf,
+    memtable_bytes: u64,
     opened: Option<Opened>,
+    /// How its files were before they were opened; nothing of a table that was made since.
+    inspection: Option<Inspection>,
 }
 
 struct Opened {
+    path: PathBuf,
+    memtable_bytes: u64,
     doubt: Doubt,
     keyspaces: [Option<Keyspace>; Bucket::ALL.len()],
     database: Database,
@@ -65,15 +86,36 @@ impl std::fmt::Debug for FjallTable {
 impl FjallTable {
     /// Opens the table in directory `path`, if there is one. Fails with kind `WouldBlock` while another process holds it.
     pub fn open(path: &Path) -> io::Result<Self> {
+        Self::open_with(path, MEMTABLE_BYTES)
+    }
+
+    /// The same with so many bytes of unflushed rows kept for each bucket, for tests that want many files of few rows. A
+    /// bucket keeps what it was made with.
+    pub fn open_with(path: &Path, memtable_bytes: u64) -> io::Result<Self> {
         let mut table = Self {
             path: path.to_owned(),
+            memtable_bytes,
             opened: None,
+            inspection: None,
         };
         if table.unfinished().try_exists()? {
             // The mark goes before the first row comes, so there is nothing in it.
             remove_dir(path)?;
         } else if path.try_exists()? {
-            table.opened = Some(Opened::open(path, table.doubt()?)?);
+            let doubt = table.doubt()?;
+            let inspection = table.inspection.insert(Inspection::begin(path)?);
+            let open = {
+                let path = path.to_owned();
+                move || Opened::open(&path, doubt, memtable_bytes)
+            };
+            let opened = within("quoin-table-open", TABLE_OPEN_SECONDS, open);
+            table.opened = Some(opened.map_err(|error| {
+                let remarks = inspection.remarks();
+                if error.kind() != io::ErrorKind::InvalidData || remarks.is_empty() {
+                    return error;
+                }
+                io::Error::new(error.kind(), format!("{error}; {}", remarks.join("; ")))
+            })?);
         }
         Ok(table)
     }
@@ -99,7 +141,7 @@ impl FjallTable {
             .open(&mark)?;
         File::open(parent)?.sync_all()?;
         DirBuilder::new().mode(DIR_MODE).create(&self.path)?;
-        let opened = Opened::open(&self.path, self.doubt()?)?;
+        let opened = Opened::open(&self.path, self.doubt()?, self.memtable_bytes)?;
         opened.database.persist(PersistMode::SyncAll).map_err(into_io)?;
         std::fs::remove_file(&mark)?;
         File::open(parent)?.sync_all()?;
@@ -115,15 +157,18 @@ fn remove_dir(path: &Path) -> io::Result<()> {
 }
 
 impl Opened {
-    fn open(path: &Path, doubt: Doubt) -> io::Result<Self> {
+    fn open(path: &Path, doubt: Doubt, memtable_bytes: u64) -> io::Result<Self> {
         let database = Database::builder(path)
             .cache_size(BLOCK_CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES)
+            .max_cached_files(Some(TABLE_OPEN_FILES))
             .manual_journal_persist(true)
             .worker_threads(1)
             .open()
             .map_err(into_io)?;
         let mut opened = Self {
+            path: path.to_owned(),
+            memtable_bytes,
             doubt,
             keyspaces: Default::default(),
             database,
@@ -144,7 +189,7 @@ impl Opened {
             None => {
                 let made = self
                     .database
-                    .keyspace(bucket.name(), keyspace_options)
+                    .keyspace(bucket.name(), || keyspace_options(self.memtable_bytes))
                     .map_err(into_io)?;
                 Ok(slot.insert(made))
             }
@@ -160,13 +205,13 @@ impl Opened {
                 None => batch.remove(keyspace, &op.key[..]),
             }
         }
-        batch.durability(Some(PersistMode::Buffer)).commit().map_err(into_io)
+        explained(batch.durability(Some(PersistMode::Buffer)).commit(), &self.path)
     }
 
     fn defragment(&self) -> io::Result<()> {
         for keyspace in self.keyspaces.iter().flatten() {
-            keyspace.rotate_memtable_and_wait().map_err(into_io)?;
-            keyspace.major_compact().map_err(into_io)?;
+            explained(keyspace.rotate_memtable_and_wait(), &self.path)?;
+            explained(keyspace.major_compact(), &self.path)?;
         }
         Ok(())
     }
@@ -181,10 +226,10 @@ impl Opened {
     }
 }
 
-fn keyspace_options() -> KeyspaceCreateOptions {
+fn keyspace_options(memtable_bytes: u64) -> KeyspaceCreateOptions {
     // Rows are scanned at start and never looked up by key, so neither filters nor compression earn their CPU.
     KeyspaceCreateOptions::default()
-        .max_memtable_size(MEMTABLE_BYTES)
+        .max_memtable_size(memtable_bytes)
         .manual_journal_persist(true)
         .filter_policy(FilterPolicy::disabled())
         .data_block_compression_policy(CompressionPolicy::disabled())
@@ -204,7 +249,7 @@ impl Table for FjallTable {
 
     fn sync(&mut self) -> io::Result<()> {
         let Some(opened) = &self.opened else { return Ok(()) };
-        let synced = opened.database.persist(PersistMode::SyncData).map_err(into_io);
+        let synced = explained(opened.database.persist(PersistMode::SyncData), &self.path);
         synced.inspect_err(|_| opened.doubt.raise())
     }
 
@@ -213,10 +258,11 @@ impl Table for FjallTable {
             .opened
             .as_ref()
             .and_then(|opened| opened.keyspaces[bucket as usize].as_ref());
-        Box::new(keyspace.into_iter().flat_map(Keyspace::iter).map(|guard| {
+        let rows = keyspace.into_iter().flat_map(Keyspace::iter).map(|guard| {
             let (key, value) = guard.into_inner().map_err(into_io)?;
             Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
-        }))
+        });
+        Box::new(Guarded(Some(rows)))
     }
 
     fn size_bytes(&self) -> io::Result<u64> {
@@ -230,6 +276,58 @@ impl Table for FjallTable {
         let Some(opened) = &self.opened else { return Ok(()) };
         opened.noted(opened.defragment())
     }
+
+    fn remarks(&self) -> Vec<String> {
+        self.inspection.as_ref().map_or(Vec::new(), Inspection::remarks)
+    }
+
+    fn close(self: Box<Self>) -> io::Result<()> {
+        // fjall waits for its threads, also for one that died on what it read.
+        within("quoin-table-close", TABLE_CLOSE_SECONDS, move || {
+            drop(self);
+            Ok(())
+        })
+    }
+}
+
+/// A call of the engine on a thread of its own, which is left alone if it does not come to an end.
+fn within<T: Send + 'static>(
+    name: &str,
+    seconds: u64,
+    call: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let (sender, result) = sync_channel(1);
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let _given_up = sender.send(guarded(call));
+    })?;
+    result.recv_timeout(Duration::from_secs(seconds)).unwrap_or_else(|_| {
+        let why = format!("its engine did not come to an end within {seconds} s");
+        Err(io::Error::new(io::ErrorKind::TimedOut, why))
+    })
+}
+
+/// A call that may meet content which its maker takes for impossible.
+fn guarded<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    threads::guarded(call).unwrap_or_else(|panic| {
+        let why = format!("its engine panicked: {}", panic.words);
+        Err(io::Error::new(io::ErrorKind::InvalidData, why))
+    })
+}
+
+/// Rows up to the first that cannot be read.
+struct Guarded<I>(Option<I>);
+
+impl<I: Iterator<Item = io::Result<(Bytes, Bytes)>>> Iterator for Guarded<I> {
+    type Item = I::Item;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rows = self.0.as_mut()?;
+        let next = guarded(|| Ok(rows.next())).unwrap_or_else(|error| Some(Err(error)));
+        if !matches!(next, Some(Ok(_))) {
+            self.0 = None;
+        }
+        next
+    }
 }
 
 fn rows_are_distinct(ops: &[TableOp]) -> bool {
@@ -239,11 +337,33 @@ fn rows_are_distinct(ops: &[TableOp]) -> bool {
 }
 
 fn into_io(error: fjall::Error) -> io::Error {
-    match error {
-        fjall::Error::Io(error) => error,
-        fjall::Error::Locked => io::Error::new(io::ErrorKind::WouldBlock, "the table is locked by another process"),
-        other => io::Error::other(other),
+    use io::ErrorKind::{
+        AlreadyExists, InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound, UnexpectedEof,
+    };
+
+    let cause = match error {
+        fjall::Error::Locked => {
+            return io::Error::new(io::ErrorKind::WouldBlock, "the table is locked by another process");
+        }
+        fjall::Error::Poisoned | fjall::Error::KeyspaceDeleted => return io::Error::other(error),
+        fjall::Error::Io(cause) | fjall::Error::Storage(fjall::LsmError::Io(cause)) => cause,
+        other => return io::Error::new(InvalidData, other),
+    };
+    match cause.kind() {
+        // What is read was found in the table's own files.
+        AlreadyExists | InvalidData | InvalidInput | IsADirectory | NotADirectory | NotFound | UnexpectedEof => {
+            io::Error::new(InvalidData, cause)
+        }
+        _ => cause,
     }
+}
+
+/// The result of a call, with the error behind one that says no more than "poisoned".
+fn explained<T>(result: Result<T, fjall::Error>, dir: &Path) -> io::Result<T> {
+    result.map_err(|error| match error {
+        fjall::Error::Poisoned => libraries::earlier_error(dir),
+        other => into_io(other),
+    })
 }
 
 #[cfg(test)]
@@ -326,5 +446,17 @@ mod tests {
         let mut table = FjallTable::open(&path).unwrap();
         table.write(&[put(Bucket::Key, "a", "1")]).unwrap();
         assert_eq!(FjallTable::open(&path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn a_call_that_hangs_or_panics_is_an_error() {
+        let (hold, held) = sync_channel::<()>(0);
+        let hangs = within("hangs", 0, move || held.recv().map_err(io::Error::other));
+        assert_eq!(hangs.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        drop(hold);
+        let panics: io::Result<()> = within("panics", 60, || panic!("at the disk"));
+        let error = panics.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert_eq!(error.to_string(), "its engine panicked: at the disk");
     }
 }

@@ -17,6 +17,7 @@ import (
 	"go.etcd.io/etcd/clientv3/ordering"
 	recipe "go.etcd.io/etcd/contrib/recipes"
 	"go.etcd.io/etcd/etcdserver/api/v3rpc/rpctypes"
+	"go.etcd.io/etcd/etcdserver/etcdserverpb"
 )
 
 const eventLimit = 15 * time.Second
@@ -45,6 +46,7 @@ var scenarios = []scenario{
 	{"watch_filters", "Watch.Watch", true, watchFilters},
 	{"watch_fragments", "Watch.Watch", true, watchFragments},
 	{"many_watches", "Watch.Watch", true, manyWatches},
+	{"bursts_of_cancelled_calls_leave_a_watch_alive", "Watch.Watch", true, cancelledBursts},
 	{"watch_progress", "Watch.Watch", true, watchProgress},
 	{"watch_compacted_revision", "Watch.Watch", true, watchCompacted},
 	{"watch_resumes_after_a_restart", "Watch.Watch", true, watchResumes},
@@ -481,6 +483,38 @@ func watchPrefix(s *scene) {
 	case <-time.After(eventLimit):
 		fail("not ended by the cancel")
 	}
+}
+
+// cancelledBursts watches by a stream of its own: it ends with its connection, a watch of the client would be opened again.
+func cancelledBursts(s *scene) {
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	stream, err := etcdserverpb.NewWatchClient(s.client.ActiveConnection()).Watch(ctx)
+	check(err)
+	create := &etcdserverpb.WatchCreateRequest{Key: []byte(s.prefix + "a")}
+	check(stream.Send(&etcdserverpb.WatchRequest{
+		RequestUnion: &etcdserverpb.WatchRequest_CreateRequest{CreateRequest: create},
+	}))
+	created, err := stream.Recv()
+	check(err)
+	sure(created.Created, "created")
+	for burst := 0; burst < 50; burst++ {
+		var calls sync.WaitGroup
+		for call := 0; call < 400; call++ {
+			calls.Add(1)
+			go func() {
+				defer calls.Done()
+				soon, cancel := context.WithTimeout(s.ctx, time.Millisecond)
+				defer cancel()
+				_, _ = s.client.Get(soon, s.prefix+"a")
+			}()
+		}
+		calls.Wait()
+	}
+	s.put("a", "1")
+	told, err := stream.Recv()
+	check(err)
+	equal(len(told.Events), 1, "the events")
 }
 
 func watchFromRevision(s *scene) {

@@ -447,6 +447,22 @@ def watch_filters(scene):
 
 
 @scenario("Watch.Watch", fast=True)
+def bursts_of_cancelled_calls_leave_a_watch_alive(scene):
+    """By the client's stub: a stream of it ends with its connection, a watch of the client would be opened again."""
+    rpc, requests = etcd3.etcdrpc, queue.Queue()
+    responses = scene.client.watcher._watch_stub.Watch(iter(requests.get, None))
+    requests.put(rpc.WatchRequest(create_request=rpc.WatchCreateRequest(key=scene.key("a").encode())))
+    sure(next(responses).created, "created")
+    get = rpc.RangeRequest(key=scene.key("a").encode())
+    for _ in range(50):
+        for call in [scene.client.kvstub.Range.future(get, timeout=0.001) for _ in range(400)]:
+            call.exception()
+    scene.put("a", "1")
+    equal([event.kv.value for event in next(responses).events], [b"1"], "the event")
+    requests.put(None)
+
+
+@scenario("Watch.Watch", fast=True)
 def events_of_one_transaction_come_together(scene):
     t = scene.client.transactions
     responses, cancel = scene.client.watch_prefix_response(scene.prefix)

@@ -19,7 +19,7 @@ use std::{
 use crate::{
     binaries::Kind,
     fetch,
-    outcome::{Outcome, Tell, Verdict},
+    outcome::{Outcome, Tell, Told, Verdict},
     trouble::Trouble,
 };
 
@@ -165,10 +165,13 @@ fn play(plan: &[(Kind, Depth)], tell: &mut Tell<'_>) -> Result<(), Trouble> {
     let proofs = clients
         .iter()
         .filter_map(|client| Some(job(client, Kind::Etcd, deepest?)));
-    let proven = play_jobs(proofs.collect(), &BTreeMap::new(), tell)?;
     let ours = plan.iter().filter(|(kind, _)| *kind != Kind::Etcd);
     let jobs = ours.flat_map(|(kind, depth)| clients.iter().map(|client| job(client, *kind, *depth)));
-    play_jobs(jobs.collect(), &proven, tell).map(drop)
+    let (proofs, jobs): (Vec<_>, Vec<_>) = (proofs.collect(), jobs.collect());
+    let planned: usize = proofs.iter().chain(&jobs).map(|job| job.scenarios.len()).sum();
+    tell(Told::Planned(planned as u64));
+    let proven = play_jobs(proofs, &BTreeMap::new(), tell)?;
+    play_jobs(jobs, &proven, tell).map(drop)
 }
 
 /// Plays a few jobs at a time, tells what came of each scenario as it comes, and gathers it by client.
@@ -202,7 +205,8 @@ fn play_jobs(
             outcome.verdict = beside(outcome.verdict, etcd);
             let client = gathered.entry(outcome.client.clone()).or_default();
             client.insert(outcome.scenario.clone(), outcome.verdict.clone());
-            tell(outcome);
+            tell(Told::Step(format!("{}: {}", outcome.client, outcome.scenario)));
+            tell(Told::Outcome(outcome));
         }
         Ok(gathered)
     })

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::{
     binaries::Kind,
+    children::{self, Registered},
     command,
     outcome::Verdict,
     server::{Launch, Server},
@@ -151,6 +152,7 @@ fn steer(server: &mut Server, wish: &str) -> Result<(), Trouble> {
 /// A running program.
 struct Run {
     child: Child,
+    _registered: Registered,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
     complaints: PathBuf,
@@ -169,10 +171,12 @@ impl Run {
             .stderr(log)
             .spawn()
             .during(format_args!("starting {}", program.program.display()))?;
+        let registered = children::register(child.id(), None);
         let stdin = child.stdin.take();
         let lines = command::lines(&mut child)?;
         Ok(Self {
             child,
+            _registered: registered,
             stdin,
             lines,
             complaints,

@@ -2,10 +2,12 @@
 
 use std::{process::Command, time::Duration};
 
+use quoin_tools::Progress;
+
 use crate::{
     binaries::Kind,
     command,
-    outcome::{Outcome, Tell, Verdict},
+    outcome::{Outcome, Tell, Told, Verdict},
     paths,
     trouble::Trouble,
 };
@@ -25,7 +27,9 @@ pub(super) fn play(kinds: &[Kind], tell: &mut Tell<'_>) -> Result<(), Trouble> {
         .env("CARGO_TARGET_DIR", paths::target())
         .args(["test", "--quiet", "-p", "quoin-conformance", "--test", "client"])
         .args(["--", "--format=pretty", "--test-threads=4"]);
+    let shown = Progress::waiting(format!("building and playing the stories of {CLIENT}"));
     let finished = command::run(&mut cargo, b"", LIMIT)?;
+    drop(shown);
     let outcomes = outcomes(&finished.stdout);
     if outcomes.is_empty() {
         let said = finished.success("the stories of etcd-client")?;
@@ -33,7 +37,7 @@ pub(super) fn play(kinds: &[Kind], tell: &mut Tell<'_>) -> Result<(), Trouble> {
     }
     for outcome in outcomes {
         if outcome.server == Kind::Etcd || kinds.contains(&outcome.server) {
-            tell(outcome);
+            tell(Told::Outcome(outcome));
         }
     }
     Ok(())

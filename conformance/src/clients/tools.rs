@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use quoin_tools::Progress;
+
 use crate::{
     command, fetch, paths,
     trouble::{During, Trouble},
@@ -166,6 +168,7 @@ fn kept(name: &str, made_from: &str, make: impl FnOnce(&Path) -> Result<(), Trou
     if fs::read_to_string(kept.join(MARK)).is_ok_and(|made| made == made_from) {
         return Ok(kept);
     }
+    let _shown = Progress::waiting(format!("fetching or building the client {name}"));
     let place = paths::fresh(&format!("client-{name}"))?;
     let made = make(&place).and_then(|()| fs::write(place.join(MARK), made_from).during("marking it as complete"));
     if let Err(trouble) = made {

@@ -42,12 +42,17 @@ pub(crate) struct Exchange {
 
 impl Wire {
     pub(crate) async fn connect(address: std::net::SocketAddr) -> Result<Self, Trouble> {
+        Self::connect_narrow(address, WINDOW_BYTES).await
+    }
+
+    /// As [`Wire::connect`], with windows of so many bytes: that much the server may send before anything is read.
+    pub(crate) async fn connect_narrow(address: std::net::SocketAddr, window_bytes: u32) -> Result<Self, Trouble> {
         let stream = TcpStream::connect(address).await.during("connecting")?;
         stream.set_nodelay(true).during("connecting")?;
         let mut builder = h2::client::Builder::new();
         builder
-            .initial_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(WINDOW_BYTES)
+            .initial_window_size(window_bytes)
+            .initial_connection_window_size(window_bytes)
             .max_frame_size(1 << 20);
         let (requests, connection) = builder.handshake(stream).await.during("greeting")?;
         let mut driver = JoinSet::new();
@@ -108,6 +113,12 @@ impl Exchange {
         self.sending
             .send_data(framed(message), false)
             .map_err(|error| broken(&error))
+    }
+
+    /// Says that no message follows.
+    pub(crate) fn end(&mut self) {
+        // A call that is over needs no end.
+        let _over = self.sending.send_data(Bytes::new(), true);
     }
 
     /// The next message; nothing if the server ended the call well.

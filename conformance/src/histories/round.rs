@@ -6,7 +6,7 @@ use super::check::{self, Summary};
 use super::clients::{self, Shared};
 use super::nemesis::Nemesis;
 use crate::binaries::Kind;
-use crate::outcome::{Outcome, Tell, Verdict};
+use crate::outcome::{Outcome, Tell, Told, Verdict};
 use crate::rng::Rng;
 use crate::server::Launch;
 use crate::trouble::{During as _, Trouble};
@@ -40,24 +40,31 @@ impl fmt::Display for Figures {
 /// When a server cannot be started or disturbed at all; a broken promise is an outcome.
 pub fn run(kinds: &[Kind], rounds: u64, seed: u64, tell: &mut Tell<'_>) -> Result<Vec<Figures>, Trouble> {
     let mut all = Vec::new();
+    tell(Told::Planned(kinds.len() as u64 * Nemesis::ALL.len() as u64 * rounds));
     for kind in kinds {
         for nemesis in Nemesis::ALL {
-            let (figures, verdict) = play(*kind, nemesis, rounds, seed)?;
-            tell(Outcome {
+            let (figures, verdict) = play(*kind, nemesis, rounds, seed, tell)?;
+            tell(Told::Outcome(Outcome {
                 suite: "histories",
                 client: String::new(),
                 method: String::new(),
                 scenario: nemesis.name().to_owned(),
                 server: *kind,
                 verdict,
-            });
+            }));
             all.push(figures);
         }
     }
     Ok(all)
 }
 
-fn play(kind: Kind, nemesis: Nemesis, rounds: u64, seed: u64) -> Result<(Figures, Verdict), Trouble> {
+fn play(
+    kind: Kind,
+    nemesis: Nemesis,
+    rounds: u64,
+    seed: u64,
+    tell: &mut Tell<'_>,
+) -> Result<(Figures, Verdict), Trouble> {
     let mut figures = Figures {
         kind,
         nemesis,
@@ -66,7 +73,10 @@ fn play(kind: Kind, nemesis: Nemesis, rounds: u64, seed: u64) -> Result<(Figures
     };
     for seed in seed..seed + rounds {
         match round(kind, nemesis, seed)? {
-            Ok(summary) => figures.total.add(summary),
+            Ok(summary) => {
+                figures.total.add(summary);
+                tell(Told::Step(format!("{}, seed {seed}", nemesis.name())));
+            }
             Err(words) => return Ok((figures, Verdict::Failed(format!("seed {seed}: {words}")))),
         }
         figures.rounds += 1;

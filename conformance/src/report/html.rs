@@ -3,9 +3,8 @@
 
 use std::fmt::Write as _;
 
-use super::{Line, METHODS, NOT_HERE, Report, Score, words};
-use crate::binaries::Kind;
-use crate::outcome::Outcome;
+use super::Report;
+use super::document::{Block, Cell, document};
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1d2129; --paper: #ffffff; --faint: #667085; --line: #d7dce3; --soft: #f3f5f8;
@@ -24,7 +23,7 @@ table { border-collapse: collapse; width: 100%; }
 th, td { padding: .35rem .7rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
 tr:last-child td { border-bottom: 0; }
 th { background: var(--soft); font-weight: 600; white-space: nowrap; }
-.score, .count { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.score { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 details { border: 1px solid var(--line); border-radius: .5rem; padding: .4rem .8rem; margin: .4rem 0; }
 summary { cursor: pointer; overflow-wrap: anywhere; }
 pre { overflow-x: auto; background: var(--soft); padding: .6rem; border-radius: .4rem; font-size: 13px; }
@@ -43,178 +42,67 @@ pub fn html(report: &Report) -> String {
 }
 
 fn write(report: &Report, out: &mut String) -> std::fmt::Result {
-    let (verdict, class) = if report.passed() {
-        ("everything passes", "good")
-    } else {
-        ("something fails", "bad")
-    };
+    let class = if report.passed() { "good" } else { "bad" };
+    let headline = escaped(&report.headline());
     write!(
         out,
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>Quoin beside a real etcd</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
-         <h1>Quoin beside a real etcd <span class=\"verdict {class}\">{verdict}</span></h1>\n"
+         <h1>Quoin beside a real etcd <span class=\"verdict {class}\">{headline}</span></h1>\n"
     )?;
-    let versions: Vec<_> = report
-        .versions
-        .iter()
-        .map(|(name, version)| format!("{} {}", escaped(name), escaped(version)))
-        .collect();
-    writeln!(
-        out,
-        "<p class=\"faint\">{}; {}</p>",
-        versions.join(", "),
-        escaped(&report.made)
-    )?;
-    matrix(out, &["suite", "client"], &report.lines())?;
-    list(out, "Failures", &report.failures())?;
-    list(out, "What a real etcd itself does not pass", &report.failures_of_etcd())?;
-    let methods = report.methods();
-    if !methods.is_empty() {
-        writeln!(out, "<h2>Scenarios of clients, by method</h2>")?;
-        matrix(out, &["method"], &methods)?;
-    }
-    writeln!(out, "<h2>Every scenario</h2>")?;
-    scenarios(report, out)?;
-    if !report.answered.is_empty() {
-        answers(report, out)?;
-        intended(report, out)?;
-    }
+    blocks(out, &document(report))?;
     writeln!(out, "</body>\n</html>")
 }
 
-fn matrix(out: &mut String, heads: &[&str], lines: &[Line]) -> std::fmt::Result {
-    let heads: String = heads.iter().map(|head| format!("<th>{head}</th>")).collect();
-    writeln!(out, "<div class=\"wide\"><table>\n<tr>{heads}{}</tr>", servers())?;
-    for line in lines {
-        let names: String = line
-            .names
-            .iter()
-            .map(|name| format!("<td>{}</td>", escaped(name)))
-            .collect();
-        write!(out, "<tr>{names}")?;
-        for score in &line.scores {
-            cell(out, *score)?;
+fn blocks(out: &mut String, all: &[Block]) -> std::fmt::Result {
+    for block in all {
+        match block {
+            Block::Details(title, inside) => {
+                writeln!(out, "<details><summary>{}</summary>", escaped(title))?;
+                blocks(out, inside)?;
+                writeln!(out, "</details>")?;
+            }
+            Block::Heading(title) => writeln!(out, "<h2>{}</h2>", escaped(title))?,
+            Block::Items(items) => {
+                writeln!(out, "<dl>")?;
+                for (name, words) in items {
+                    writeln!(out, "<dt>{}</dt><dd>{}</dd>", escaped(name), escaped(words))?;
+                }
+                writeln!(out, "</dl>")?;
+            }
+            Block::Note(words) => writeln!(out, "<p class=\"faint\">{}</p>", escaped(words))?,
+            Block::Pre(text) => writeln!(out, "<pre>{}</pre>", escaped(text))?,
+            Block::Table(heads, rows) => {
+                write!(out, "<div class=\"wide\"><table>\n<tr>")?;
+                cells(out, "th", heads)?;
+                for row in rows {
+                    write!(out, "</tr>\n<tr>")?;
+                    cells(out, "td", row)?;
+                }
+                writeln!(out, "</tr>\n</table></div>")?;
+            }
         }
-        writeln!(out, "</tr>")?;
-    }
-    writeln!(out, "</table></div>")
-}
-
-fn servers() -> String {
-    Kind::ALL
-        .iter()
-        .map(|kind| format!("<th class=\"score\">{}</th>", kind.name()))
-        .collect()
-}
-
-fn cell(out: &mut String, score: Score) -> std::fmt::Result {
-    let Score { passed, tried } = score;
-    match tried {
-        0 => write!(out, "<td class=\"score\">–</td>"),
-        _ => {
-            let class = if score.is_full() { "good" } else { "bad" };
-            write!(
-                out,
-                "<td class=\"score\"><span class=\"verdict {class}\">{passed}/{tried}</span></td>"
-            )
-        }
-    }
-}
-
-fn list(out: &mut String, title: &str, outcomes: &[&Outcome]) -> std::fmt::Result {
-    if outcomes.is_empty() {
-        return Ok(());
-    }
-    writeln!(out, "<h2>{title}</h2>")?;
-    for outcome in outcomes {
-        writeln!(
-            out,
-            "<details><summary>{} {} on {}: {}</summary><pre>{}</pre></details>",
-            escaped(outcome.suite),
-            escaped(&outcome.client),
-            outcome.server.name(),
-            escaped(&outcome.scenario),
-            escaped(words(outcome))
-        )?;
     }
     Ok(())
 }
 
-/// Every scenario of every client, one line each.
-fn scenarios(report: &Report, out: &mut String) -> std::fmt::Result {
-    for line in report.lines() {
-        let of_line = |outcome: &&Outcome| outcome.origin() == line.names;
-        let mut names: Vec<(&str, &str)> = Vec::new();
-        for outcome in report.outcomes.iter().filter(of_line) {
-            let name = (outcome.scenario.as_str(), outcome.method.as_str());
-            if !names.contains(&name) {
-                names.push(name);
+fn cells(out: &mut String, tag: &str, cells: &[Cell]) -> std::fmt::Result {
+    for cell in cells {
+        match cell {
+            Cell::Text(text) => write!(out, "<{tag}>{}</{tag}>", escaped(text))?,
+            Cell::Number(text) => write!(out, "<{tag} class=\"score\">{}</{tag}>", escaped(text))?,
+            Cell::Bad(text) | Cell::Good(text) => {
+                let class = if matches!(cell, Cell::Good(_)) { "good" } else { "bad" };
+                let text = escaped(text);
+                write!(
+                    out,
+                    "<{tag} class=\"score\"><span class=\"verdict {class}\">{text}</span></{tag}>"
+                )?;
             }
         }
-        writeln!(
-            out,
-            "<details><summary>{}: {} scenarios</summary>\n<div class=\"wide\"><table>\n<tr><th>scenario</th><th>method</th>{}</tr>",
-            escaped(&line.names.join(" ")),
-            names.len(),
-            servers()
-        )?;
-        for (scenario, method) in names {
-            write!(out, "<tr><td>{}</td><td>{}</td>", escaped(scenario), escaped(method))?;
-            for kind in Kind::ALL {
-                let meant = |outcome: &&Outcome| {
-                    of_line(outcome) && (outcome.scenario.as_str(), outcome.server) == (scenario, kind)
-                };
-                cell(out, Score::of(report.outcomes.iter().filter(meant)))?;
-            }
-            writeln!(out, "</tr>")?;
-        }
-        writeln!(out, "</table></div></details>")?;
     }
     Ok(())
-}
-
-fn answers(report: &Report, out: &mut String) -> std::fmt::Result {
-    writeln!(
-        out,
-        "<h2>Answers seen, by method</h2>\n<p class=\"faint\">Counted in the differential runs, where both servers gave the same \
-         answer; what etcd does not live to answer is asked of ours alone. What must be seen is success and every error that etcd gives the method where one member serves.</p>\n\
-         <div class=\"wide\"><table>\n<tr><th>method</th><th>answer</th><th class=\"count\">times</th></tr>"
-    )?;
-    for method in METHODS {
-        for answer in std::iter::once("ok").chain(method.errors.iter().copied()) {
-            let count = report.count(method, answer);
-            let count = match count {
-                0 => "<span class=\"verdict bad\">never</span>".to_owned(),
-                count => count.to_string(),
-            };
-            let (name, answer) = (escaped(method.name), escaped(answer));
-            writeln!(
-                out,
-                "<tr><td>{name}</td><td>{answer}</td><td class=\"count\">{count}</td></tr>"
-            )?;
-        }
-    }
-    writeln!(out, "</table></div>")
-}
-
-fn intended(report: &Report, out: &mut String) -> std::fmt::Result {
-    writeln!(out, "<h2>Intended differences</h2>\n<dl>")?;
-    for (name, reason, met) in report.intended() {
-        writeln!(
-            out,
-            "<dt>{} (met {met} times)</dt><dd>{}</dd>",
-            escaped(name),
-            escaped(reason)
-        )?;
-    }
-    for (title, list) in NOT_HERE {
-        writeln!(out, "</dl>\n<h2>{title}</h2>\n<dl>")?;
-        for (name, reason) in list {
-            writeln!(out, "<dt>{}</dt><dd>{}</dd>", escaped(name), escaped(reason))?;
-        }
-    }
-    writeln!(out, "</dl>")
 }
 
 fn escaped(text: &str) -> String {

@@ -2,100 +2,65 @@
 
 use std::fmt::Write as _;
 
-use super::{Line, METHODS, NOT_HERE, Report, Score, words};
-use crate::binaries::Kind;
-use crate::outcome::Outcome;
+use super::Report;
+use super::document::{Block, Cell, document};
 
 /// Writes it.
 #[must_use]
 pub fn markdown(report: &Report) -> String {
-    let mut out = String::from("# Quoin beside a real etcd\n\n");
+    let mut out = format!("# Quoin beside a real etcd\n\n**{}**\n", escaped(&report.headline()));
     // Writing to a string cannot fail.
-    let _written = write(report, &mut out);
+    let _written = blocks(&mut out, &document(report));
     out
 }
 
-fn write(report: &Report, out: &mut String) -> std::fmt::Result {
-    for (name, version) in &report.versions {
-        writeln!(out, "- {name}: {version}")?;
-    }
-    writeln!(out, "- {}\n", report.made)?;
-    matrix(out, "suite | client", &report.lines())?;
-    let methods = report.methods();
-    if !methods.is_empty() {
-        writeln!(out, "\n## Scenarios of clients, by method\n")?;
-        matrix(out, "method", &methods)?;
-    }
-    list(out, "Failures", &report.failures())?;
-    list(out, "What a real etcd itself does not pass", &report.failures_of_etcd())?;
-    if !report.answered.is_empty() {
-        writeln!(
-            out,
-            "\n## Answers seen, by method\n\n| method | answer | times |\n|---|---|---|"
-        )?;
-        for method in METHODS {
-            for answer in std::iter::once("ok").chain(method.errors.iter().copied()) {
-                let count = report.count(method, answer);
-                let count = if count == 0 {
-                    "**never**".to_owned()
-                } else {
-                    count.to_string()
-                };
-                writeln!(out, "| {} | {answer} | {count} |", method.name)?;
+fn blocks(out: &mut String, all: &[Block]) -> std::fmt::Result {
+    for block in all {
+        match block {
+            Block::Details(title, inside) => {
+                writeln!(out, "\n<details><summary>{}</summary>", escaped(title))?;
+                blocks(out, inside)?;
+                writeln!(out, "\n</details>")?;
             }
-        }
-        writeln!(out, "\n## Intended differences\n")?;
-        for (name, reason, met) in report.intended() {
-            writeln!(out, "- {name} (met {met} times): {reason}")?;
-        }
-        for (title, list) in NOT_HERE {
-            writeln!(out, "\n## {title}\n")?;
-            for (name, reason) in list {
-                writeln!(out, "- {name}: {reason}")?;
+            Block::Heading(title) => writeln!(out, "\n## {title}")?,
+            Block::Items(items) => {
+                writeln!(out)?;
+                for (name, words) in items {
+                    writeln!(out, "- {}: {}", escaped(name), escaped(words))?;
+                }
+            }
+            Block::Note(words) => writeln!(out, "\n{}", escaped(words))?,
+            Block::Pre(text) => writeln!(out, "\n~~~~\n{}\n~~~~", text.trim_end())?,
+            Block::Table(heads, rows) => {
+                writeln!(out)?;
+                row(out, heads)?;
+                let lines = heads.iter().map(|head| match head {
+                    Cell::Text(_) => "---|",
+                    Cell::Bad(_) | Cell::Good(_) | Cell::Number(_) => "--:|",
+                });
+                writeln!(out, "|{}", lines.collect::<String>())?;
+                for cells in rows {
+                    row(out, cells)?;
+                }
             }
         }
     }
     Ok(())
 }
 
-fn matrix(out: &mut String, heads: &str, lines: &[Line]) -> std::fmt::Result {
-    let servers: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
-    let columns = heads.split(" | ").count() + servers.len();
-    writeln!(out, "| {heads} | {} |", servers.join(" | "))?;
-    writeln!(out, "|{}", "---|".repeat(columns))?;
-    for line in lines {
-        let scores: Vec<_> = line.scores.iter().map(|score| cell(*score)).collect();
-        writeln!(out, "| {} | {} |", line.names.join(" | "), scores.join(" | "))?;
-    }
-    Ok(())
-}
-
-fn cell(score: Score) -> String {
-    match score {
-        Score { tried: 0, .. } => "–".to_owned(),
-        Score { passed, tried } if passed == tried => format!("{passed}/{tried}"),
-        Score { passed, tried } => format!("**{passed}/{tried}**"),
-    }
-}
-
-fn list(out: &mut String, title: &str, outcomes: &[&Outcome]) -> std::fmt::Result {
-    if outcomes.is_empty() {
-        return Ok(());
-    }
-    writeln!(out, "\n## {title}\n")?;
-    for outcome in outcomes {
-        let Outcome {
-            suite,
-            client,
-            scenario,
-            server,
-            ..
-        } = outcome;
-        writeln!(out, "- {suite} {client} on {}: {scenario}\n\n  ```", server.name())?;
-        for line in words(outcome).lines() {
-            writeln!(out, "  {line}")?;
+fn row(out: &mut String, cells: &[Cell]) -> std::fmt::Result {
+    write!(out, "|")?;
+    for cell in cells {
+        match cell {
+            Cell::Bad(text) => write!(out, " **{}** |", escaped(text))?,
+            Cell::Good(text) | Cell::Number(text) | Cell::Text(text) => write!(out, " {} |", escaped(text))?,
         }
-        writeln!(out, "  ```")?;
     }
-    Ok(())
+    writeln!(out)
+}
+
+/// What would be read as a table's line, as HTML or as a new line.
+fn escaped(text: &str) -> String {
+    let text = text.replace('&', "&amp;").replace('<', "&lt;");
+    text.replace('|', "\\|").replace('\n', " ")
 }

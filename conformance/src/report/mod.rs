@@ -1,33 +1,61 @@
 //! The report that a person reads: what each client and each suite came to on each server, and how often each method of the
 //! API was seen to answer what. One page of HTML that needs nothing else, and the same in Markdown.
 
+mod document;
 mod html;
 mod markdown;
 mod methods;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use quoin_tools::Made;
 
 pub use html::html;
 pub use markdown::markdown;
 pub use methods::{Answered, ELSEWHERE, METHODS, Method};
 
 use crate::binaries::Kind;
-use crate::diff::{INTENDED, LEFT_OUT};
+use crate::diff::INTENDED;
 use crate::outcome::{Outcome, Verdict};
+use crate::suites::Suite;
 
 /// All there is to tell.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// What the servers are: name and version.
     pub versions: Vec<(String, String)>,
-    /// How it was made: the options, the time it took.
-    pub made: String,
+    /// When, from which commit, on which machine.
+    pub made: Made,
+    /// With which options.
+    pub options: String,
+    /// How long it took so far.
+    pub took: Duration,
+    /// Why it ended before everything that was asked for was done.
+    pub ended: Option<String>,
+    /// What was asked for, in the order in which it runs.
+    pub parts: Vec<Part>,
+    /// The methods that a server does not implement.
+    pub unserved: Vec<(Kind, Vec<String>)>,
     /// Everything that was tried.
     pub outcomes: Vec<Outcome>,
     /// Answers of the differential runs, which were the same on both sides but for intended differences.
     pub answered: Answered,
     /// How often each intended difference was met, by name.
     pub met: BTreeMap<&'static str, u64>,
+}
+
+/// One suite on one server, or on all of them at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The suite.
+    pub suite: Suite,
+    /// The server; nothing where the suite plays all of them at once.
+    pub server: Option<Kind>,
+    /// How long it took so far; nothing before it has begun.
+    pub took: Option<Duration>,
+    /// Whether it came to its end.
+    pub is_done: bool,
 }
 
 /// How many of something passed.
@@ -125,10 +153,10 @@ impl Report {
         self.outcomes.iter().filter(fails).collect()
     }
 
-    /// Methods and answers that must be seen and were not: of a report in which the differential suite ran.
+    /// Methods and answers that must be seen and were not: of a report whose differential suite came to its end.
     #[must_use]
     pub fn unseen(&self) -> Vec<String> {
-        if self.answered.is_empty() {
+        if !self.is_whole(Suite::Differential) {
             return Vec::new();
         }
         let mut unseen = Vec::new();
@@ -142,6 +170,75 @@ impl Report {
         unseen
     }
 
+    /// Whether a suite was asked for and every part of it came to its end.
+    fn is_whole(&self, suite: Suite) -> bool {
+        let mut parts = self.parts.iter().filter(|part| part.suite == suite).peekable();
+        parts.peek().is_some() && parts.all(|part| part.is_done)
+    }
+
+    /// Whether anything was played on a server.
+    fn did_run(&self, kind: Kind) -> bool {
+        self.outcomes.iter().any(|outcome| outcome.server == kind)
+    }
+
+    /// What the report is about and what came of it, in one line.
+    #[must_use]
+    pub fn headline(&self) -> String {
+        let suites = Suite::ALL.iter().filter(|suite| self.is_whole(**suite)).count();
+        let servers = Kind::OURS.iter().filter(|kind| self.did_run(**kind)).count();
+        let (failures, unseen) = (self.failures().len(), self.unseen().len());
+        let of_ours = self
+            .outcomes
+            .iter()
+            .filter(|outcome| outcome.server != Kind::Etcd)
+            .count();
+        let mut verdict = match (of_ours, failures) {
+            (0, _) => "nothing was tried".to_owned(),
+            (_, 0) => "all pass".to_owned(),
+            (tried, failed) => format!("{failed} of {tried} fail"),
+        };
+        if unseen > 0 {
+            verdict.push_str(&format!(", {unseen} answers were never seen"));
+        }
+        if self.ended.is_some() {
+            verdict.push_str(", ended early");
+        }
+        format!(
+            "{suites} of {} suites, {servers} of {} servers: {verdict}",
+            Suite::ALL.len(),
+            Kind::OURS.len()
+        )
+    }
+
+    /// Suites, servers and parts that were not run or not to their end, each with the reason.
+    fn not_run(&self) -> Vec<(String, String)> {
+        let mut missing = Vec::new();
+        for suite in Suite::ALL {
+            if self.parts.iter().all(|part| part.suite != suite) {
+                missing.push((
+                    format!("suite {}", suite.name()),
+                    "not asked for with --only".to_owned(),
+                ));
+            }
+        }
+        for kind in Kind::OURS {
+            if self.versions.iter().all(|(name, _)| name != kind.name()) {
+                missing.push((kind.name().to_owned(), "not asked for with --servers".to_owned()));
+            }
+        }
+        for part in self.parts.iter().filter(|part| !part.is_done) {
+            let server = part.server.map_or("all servers", Kind::name);
+            let how = if part.took.is_some() {
+                "not to its end"
+            } else {
+                "not begun"
+            };
+            let why = self.ended.as_deref().unwrap_or("the run goes on");
+            missing.push((format!("{} on {server}", part.suite.name()), format!("{how}: {why}")));
+        }
+        missing
+    }
+
     /// How often a method gave an answer.
     #[must_use]
     pub fn count(&self, method: &Method, answer: &str) -> u64 {
@@ -152,7 +249,7 @@ impl Report {
     /// Whether something was tried, and everything is as it should be.
     #[must_use]
     pub fn passed(&self) -> bool {
-        !self.outcomes.is_empty() && self.failures().is_empty() && self.unseen().is_empty()
+        self.ended.is_none() && !self.outcomes.is_empty() && self.failures().is_empty() && self.unseen().is_empty()
     }
 
     /// Intended differences: name, reason, how often met.
@@ -163,12 +260,6 @@ impl Report {
         })
     }
 }
-
-/// Lists of what is not to be found here, each thing with its reason: by the list's title.
-const NOT_HERE: [(&str, &[(&str, &str)]); 2] = [
-    ("Never asked of etcd, but of ours", LEFT_OUT),
-    ("Errors not asked for", ELSEWHERE),
-];
 
 /// What there is to say of an outcome that did not pass.
 fn words(outcome: &Outcome) -> &str {
@@ -247,17 +338,79 @@ mod tests {
         assert!(!report.passed());
     }
 
+    fn part(suite: Suite, server: Option<Kind>, is_done: bool) -> Part {
+        Part {
+            suite,
+            server,
+            took: is_done.then_some(Duration::from_secs(3)),
+            is_done,
+        }
+    }
+
     #[test]
     fn an_answer_that_was_never_seen_is_named() {
         let mut report = Report::default();
         assert!(report.unseen().is_empty(), "nothing was to be seen");
         assert!(!report.passed(), "nothing was tried");
+        report
+            .parts
+            .push(part(Suite::Differential, Some(Kind::QuoinTokio), false));
+        assert!(report.unseen().is_empty(), "it may still come");
+        report.parts[0].is_done = true;
         report.answered.insert(("Range", "ok".to_owned()), 3);
         report.answered.insert(("Watch create", "ok".to_owned()), 1);
         let unseen = report.unseen();
         assert!(unseen.contains(&"KV.Range: 3 etcdserver: key is not provided".to_owned()));
         assert!(!unseen.contains(&"KV.Range: ok".to_owned()));
         assert!(!unseen.contains(&"Watch.Watch (create): ok".to_owned()));
+    }
+
+    #[test]
+    fn the_headline_counts_what_was_run_of_all_there_is() {
+        let mut report = Report {
+            parts: vec![part(Suite::Clients, None, true)],
+            ..report()
+        };
+        assert_eq!(report.headline(), "1 of 4 suites, 1 of 3 servers: 1 of 3 fail");
+        report.outcomes.retain(Outcome::passed);
+        assert_eq!(report.headline(), "1 of 4 suites, 1 of 3 servers: all pass");
+        assert!(report.passed());
+        report.parts.push(part(Suite::Histories, Some(Kind::QuoinTokio), false));
+        report.ended = Some("SIGINT".to_owned());
+        assert_eq!(
+            report.headline(),
+            "1 of 4 suites, 1 of 3 servers: all pass, ended early"
+        );
+        assert!(!report.passed(), "not everything was done");
+    }
+
+    #[test]
+    fn what_was_not_run_is_said_with_the_reason() {
+        let report = Report {
+            versions: vec![("quoin-tokio".to_owned(), "1".to_owned())],
+            parts: vec![
+                part(Suite::Clients, None, true),
+                part(Suite::Histories, Some(Kind::QuoinTokio), false),
+            ],
+            ended: Some("SIGTERM".to_owned()),
+            unserved: vec![(Kind::QuoinTokio, vec!["Auth.AuthEnable".to_owned()])],
+            ..report()
+        };
+        for shown in [html(&report), markdown(&report)] {
+            for words in [
+                "suite differential",
+                "not asked for with --only",
+                "quoin-smol",
+                "not asked for with --servers",
+                "histories on quoin-tokio",
+                "not begun: SIGTERM",
+                "not run",
+                "Auth.AuthEnable",
+                "ended early",
+            ] {
+                assert!(shown.contains(words), "{words} is missing in\n{shown}");
+            }
+        }
     }
 
     #[test]
@@ -271,6 +424,7 @@ mod tests {
             );
         }
         assert!(page.contains("&lt;no&gt; &amp; &quot;quotes&quot;") && !page.contains("<no>"));
+        assert!(text.contains("\n~~~~\n<no> & \"quotes\"\n~~~~\n"), "{text}");
         assert!(
             !page.contains("http://") && !page.contains("https://") && !page.contains("src="),
             "it needs nothing else"

@@ -21,7 +21,7 @@ pub use plan::{Point, plan};
 pub use strike::{Struck, strike};
 
 use crate::binaries::Kind;
-use crate::outcome::{Outcome, Tell, Verdict};
+use crate::outcome::{Outcome, Tell, Told, Verdict};
 use crate::trouble::Trouble;
 
 /// The points are the first so many.
@@ -72,6 +72,7 @@ pub fn run(kinds: &[Kind], points: usize, tell: &mut Tell<'_>) -> Result<Vec<Fig
         planned.truncate(FIRST);
         let (found, wanted) = (planned.len(), points.min(planned.len()));
         let chosen = (0..wanted).map(|at| planned[at * found / wanted].clone()).collect();
+        tell(Told::Planned(wanted as u64));
         let figures = one_server(*kind, chosen, tell);
         let tried = figures.tried;
         let verdict = if figures.failed > 0 {
@@ -84,7 +85,11 @@ pub fn run(kinds: &[Kind], points: usize, tell: &mut Tell<'_>) -> Result<Vec<Fig
         } else {
             Verdict::Passed
         };
-        tell(outcome(*kind, "kills at calls that touch the disk".to_owned(), verdict));
+        tell(Told::Outcome(outcome(
+            *kind,
+            "kills at calls that touch the disk".to_owned(),
+            verdict,
+        )));
         all.push(figures);
     }
     Ok(all)
@@ -92,7 +97,7 @@ pub fn run(kinds: &[Kind], points: usize, tell: &mut Tell<'_>) -> Result<Vec<Fig
 
 fn outcome(kind: Kind, scenario: String, verdict: Verdict) -> Outcome {
     Outcome {
-        suite: "crash points",
+        suite: "crash-points",
         client: String::new(),
         method: String::new(),
         scenario,
@@ -126,16 +131,17 @@ fn one_server(kind: Kind, chosen: VecDeque<Point>, tell: &mut Tell<'_>) -> Figur
         }
         drop(sender);
         for (point, struck) in receiver {
+            tell(Told::Step(point.to_string()));
             match struck {
                 Ok(struck) if struck.hit => *figures.hit.entry(point.call).or_default() += 1,
                 Ok(_) => figures.missed.push(point),
                 Err(trouble) => {
                     figures.failed += 1;
-                    tell(outcome(
+                    tell(Told::Outcome(outcome(
                         kind,
                         format!("a kill at {point}"),
                         Verdict::Failed(trouble.to_string()),
-                    ));
+                    )));
                 }
             }
         }

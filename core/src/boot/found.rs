@@ -12,6 +12,8 @@ use crate::version::Version;
 pub struct Found {
     /// What kind of data directory it is.
     pub data_dir: DataDir,
+    /// A file of etcd's, where nothing shows that a member of ours was there, too.
+    pub etcd_file: Option<String>,
     /// Names in the data directory that mean nothing.
     pub unknown_files: Vec<String>,
     /// May the directories be used?
@@ -20,8 +22,10 @@ pub struct Found {
     pub wal: Option<WalFound>,
     /// The snapshot files that could be read.
     pub snapshot_files: BTreeSet<SnapshotId>,
-    /// The applied state, if it was ever created.
+    /// The applied state, if it was ever created. Of one that is damaged there is only what was received to replace it.
     pub store: Option<StoreFound>,
+    /// What is wrong with the applied state, where it is not as any batch left it.
+    pub damage: Option<Damage>,
     /// `host:port` of URLs with the name resolved, or why it could not be; a plan asks for them.
     pub addresses: BTreeMap<Url, Result<String, String>>,
     /// What other members answered, by peer URL; a plan asks for them.
@@ -87,6 +91,15 @@ pub struct WalFound {
     pub commit: u64,
     /// The snapshots it marks, up to the commit index; the beginning of everything counts as one.
     pub markers: BTreeSet<SnapshotId>,
+}
+
+/// An applied state that is not as any batch left it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Damage {
+    /// What is wrong.
+    pub cause: String,
+    /// The last entry it speaks of, as far as that can be read; 0 otherwise.
+    pub index: u64,
 }
 
 /// What the applied state says about itself.

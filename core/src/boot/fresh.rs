@@ -7,6 +7,7 @@ use crate::boot::address::{Sameness, compare};
 use crate::boot::found::{Found, RemoteAnswer};
 use crate::boot::plan::{Plan, Why};
 use crate::boot::refusal::Refusal;
+use crate::boot::restart::wal_path;
 use crate::config::{Config, InitialCluster, Url, join_urls};
 use crate::id::{ClusterId, MemberId};
 use crate::membership::{ConfChangeContext, Member};
@@ -18,7 +19,7 @@ const FIRST_TERM: u64 = 1;
 
 /// `--initial-cluster-state new`.
 pub(super) fn found_cluster(found: &Found, config: &Config) -> Result<Plan, Refusal> {
-    check_nothing_lost(found)?;
+    check_nothing_lost(found, config)?;
     let cluster = initial_cluster(config)?;
     let own_urls = local_urls(&cluster, config)?;
     match compare(&config.advertise_peer_urls, own_urls, &found.addresses) {
@@ -68,7 +69,7 @@ pub(super) fn found_cluster(found: &Found, config: &Config) -> Result<Plan, Refu
 
 /// `--initial-cluster-state existing`.
 pub(super) fn join_cluster(found: &Found, config: &Config) -> Result<Plan, Refusal> {
-    check_nothing_lost(found)?;
+    check_nothing_lost(found, config)?;
     let cluster = initial_cluster(config)?;
     local_urls(&cluster, config)?;
     check_duplicates(&cluster)?;
@@ -119,18 +120,25 @@ pub(super) fn check_learners(members: &[Member], config: &Config) -> Result<(), 
 
 /// Applied state without the log it came from: the votes and entries this member answered for are gone.
 /// (An empty store is what a crash during the very first start leaves behind.)
-fn check_nothing_lost(found: &Found) -> Result<(), Refusal> {
+fn check_nothing_lost(found: &Found, config: &Config) -> Result<(), Refusal> {
+    let missing = |what| Refusal::LogMissing {
+        what,
+        path: wal_path(config),
+    };
+    if found.damage.is_some() {
+        return Err(missing("a damaged store"));
+    }
     if found
         .store
         .as_ref()
         .is_some_and(|store| store.consistent_index > 0 || !store.members.is_empty())
     {
-        return Err(Refusal::LogMissing("a store with data"));
+        return Err(missing("a store with data"));
     }
     if found.snapshot_files.is_empty() {
         Ok(())
     } else {
-        Err(Refusal::LogMissing("snapshot files"))
+        Err(missing("snapshot files"))
     }
 }
 

@@ -16,7 +16,7 @@ mod restart;
 #[cfg(test)]
 mod tests;
 
-pub use found::{Access, DataDir, Found, RemoteAnswer, SnapshotId, StoreFound, WalFound};
+pub use found::{Access, Damage, DataDir, Found, RemoteAnswer, SnapshotId, StoreFound, WalFound};
 pub use plan::{Plan, StoreSource, Why};
 pub use refusal::Refusal;
 pub use restart::{ReadLog, StartLog, force_new_cluster, restart};
@@ -32,6 +32,9 @@ pub fn decide(found: &Found, config: &Config) -> Result<Plan, Refusal> {
         DataDir::Both => return Err(Refusal::MemberAndProxy),
         DataDir::Proxy => return Err(Refusal::Proxy),
         DataDir::Empty | DataDir::Member => {}
+    }
+    if let Some(file) = &found.etcd_file {
+        return Err(Refusal::EtcdDirectory(file.clone()));
     }
     found.access.data_dir.clone().map_err(Refusal::DataDir)?;
     found.access.member_dir.clone().map_err(Refusal::MemberDir)?;

@@ -21,6 +21,8 @@ pub enum Refusal {
     Downgrade(Version),
     /// Two places in the initial cluster have the same URL.
     DuplicateUrl(String),
+    /// The directory is an etcd's; the text names a file that shows it.
+    EtcdDirectory(String),
     /// The cluster runs a version this program cannot join.
     Incompatible,
     /// The initial cluster cannot be read.
@@ -28,7 +30,12 @@ pub enum Refusal {
     /// The log and the store contradict each other; the text says how.
     Inconsistent(String),
     /// There is applied state and no log that it came from.
-    LogMissing(&'static str),
+    LogMissing {
+        /// What there is.
+        what: &'static str,
+        /// Where the log should be.
+        path: String,
+    },
     /// The name of this member is not in the initial cluster.
     LocalNameMissing(String),
     /// Two founders would have the same id.
@@ -52,6 +59,15 @@ pub enum Refusal {
     Removed(MemberId),
     /// The applied state is gone and the log does not go back to the beginning.
     StoreMissing(String),
+    /// The applied state is damaged and cannot be made anew from the log.
+    TableDamaged {
+        /// Where it is.
+        path: String,
+        /// What is wrong with it.
+        cause: String,
+        /// Why it cannot be made anew.
+        obstacle: String,
+    },
     /// The cluster has more learners than it may.
     TooManyLearners,
     /// The write-ahead log cannot be written to.
@@ -72,10 +88,11 @@ impl Refusal {
             | Self::CannotFetchCluster(_)
             | Self::DataDir(_)
             | Self::DuplicateUrl(_)
+            | Self::EtcdDirectory(_)
             | Self::Incompatible
             | Self::InitialCluster(_)
             | Self::Inconsistent(_)
-            | Self::LogMissing(_)
+            | Self::LogMissing { .. }
             | Self::LocalNameMissing(_)
             | Self::MemberIdTwice(_)
             | Self::MemberAndProxy
@@ -83,6 +100,7 @@ impl Refusal {
             | Self::NoMemberId
             | Self::PeerUrls { .. }
             | Self::StoreMissing(_)
+            | Self::TableDamaged { .. }
             | Self::TooManyLearners
             | Self::WalDir(_)
             | Self::Wiped(_) => 1,
@@ -96,6 +114,7 @@ impl Refusal {
         match self {
             Self::MemberAndProxy | Self::Proxy | Self::Downgrade(_) => Notice::fatal(self.to_string()),
             Self::Removed(_) => Notice::warn(self.to_string()),
+            Self::EtcdDirectory(_) => Notice::fatal("failed to start etcd").with("error", self.to_string()),
             _ => Notice::fatal("discovery failed").with("error", self.to_string()),
         }
     }
@@ -114,14 +133,18 @@ impl fmt::Display for Refusal {
                 Version::own_minor()
             ),
             Self::DuplicateUrl(cluster) => write!(f, "initial cluster {cluster} has duplicate url"),
+            Self::EtcdDirectory(file) => write!(
+                f,
+                "{file} was written by etcd, whose data this version cannot take over; nothing was changed. Start etcd \
+                 on it again, or start this server with another --data-dir (and --wal-dir) and copy the keys from the \
+                 running etcd, for instance with `etcdctl make-mirror`"
+            ),
             Self::Incompatible => f.write_str("incompatible with current running cluster"),
             Self::InitialCluster(why) => write!(f, "error setting up initial cluster: {why}"),
-            Self::LogMissing(what) => {
-                write!(
-                    f,
-                    "found {what} but no write-ahead log; starting without it would lose what was promised"
-                )
-            }
+            Self::LogMissing { what, path } => write!(
+                f,
+                "found {what} but no write-ahead log in {path}; starting without it would lose what was promised"
+            ),
             Self::LocalNameMissing(name) => {
                 let name = crate::config::gotext::quote(name);
                 write!(
@@ -137,6 +160,11 @@ impl fmt::Display for Refusal {
             Self::Proxy => f.write_str("v2 http proxy has already been deprecated in 3.6"),
             Self::Removed(_) => f.write_str("the member has been permanently removed from the cluster"),
             Self::StoreMissing(path) => write!(f, "database file ({path}) of the backend is missing"),
+            Self::TableDamaged { path, cause, obstacle } => write!(
+                f,
+                "the table in {path} is damaged: {cause}. It cannot be made anew from the write-ahead log: {obstacle}. \
+                 Restore the data directory from a backup, or, in a cluster of several, remove this member and add it again"
+            ),
             Self::TooManyLearners => f.write_str("membership: too many learner members in cluster"),
             Self::WalDir(why) => write!(f, "cannot write to WAL directory: {why}"),
             Self::Wiped(member) => write!(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
 
-use crate::boot::found::{Found, SnapshotId, WalFound};
+use crate::boot::found::{Damage, Found, SnapshotId, WalFound};
 use crate::boot::fresh::{check_learners, conf_change_entry};
 use crate::boot::plan::{Plan, StoreSource};
 use crate::boot::refusal::Refusal;
@@ -31,6 +31,12 @@ pub struct ReadLog {
     pub entries: Vec<Entry>,
     /// The last entry whose effects the store holds.
     pub consistent_index: u64,
+    /// The term of that entry; 0 where the store does not say.
+    pub store_term: u64,
+    /// This member.
+    pub member: MemberId,
+    /// Whether the store knows this member as one.
+    pub is_known: bool,
 }
 
 /// What raft starts with.
@@ -50,10 +56,20 @@ pub(super) fn decide(found: &Found, wal: &WalFound, config: &Config) -> Result<P
     if wal.member == MemberId::NONE {
         return Err(Refusal::NoMemberId);
     }
-    let (snapshot, store) = beginning(found, wal, config)?;
+    let (snapshot, store) = match &found.damage {
+        Some(damage) => beginning_anew(found, damage, wal, config)?,
+        None => beginning(found, wal, config)?,
+    };
     if let Some(found) = &found.store {
         if found.removed.contains(&wal.member) {
             return Err(Refusal::Removed(wal.member));
+        }
+        if found.consistent_index > 0 && found.members.is_empty() {
+            return Err(Refusal::Inconsistent(format!(
+                "the table ({} index {}) knows no member of the cluster, and the first entry of every log adds one",
+                table_path(config),
+                found.consistent_index
+            )));
         }
         if let Some(cluster) = found.cluster_version.filter(|version| *version > Version::own_minor()) {
             return Err(Refusal::Downgrade(cluster));
@@ -93,16 +109,18 @@ fn beginning(found: &Found, wal: &WalFound, config: &Config) -> Result<(Option<S
     }
     let Some(newest) = usable.last().copied() else {
         return Err(Refusal::Inconsistent(format!(
-            "the write-ahead log begins after index {} and no readable snapshot reaches that far",
+            "the write-ahead log in {} begins after index {} and no readable snapshot reaches that far",
+            wal_path(config),
             wal.starts_after
         )));
     };
-    let path = || format!("{}/member/snap/fjall", config.data_dir);
+    let path = || table_path(config);
     let reached = found.store.as_ref().map_or(0, |store| store.consistent_index);
     if reached > wal.last_index {
         return Err(Refusal::Inconsistent(format!(
-            "database file ({} index {reached}) is ahead of the write-ahead log (index {}): the log has lost entries",
+            "database file ({} index {reached}) is ahead of the write-ahead log ({} index {}): the log has lost entries",
             path(),
+            wal_path(config),
             wal.last_index
         )));
     }
@@ -127,6 +145,49 @@ fn beginning(found: &Found, wal: &WalFound, config: &Config) -> Result<(Option<S
             newest.index
         ))),
     }
+}
+
+pub(super) fn wal_path(config: &Config) -> String {
+    match config.wal_dir.as_deref() {
+        None | Some("") => format!("{}/member/wal", config.data_dir),
+        Some(dir) => dir.to_owned(),
+    }
+}
+
+fn table_path(config: &Config) -> String {
+    format!("{}/member/snap/fjall", config.data_dir)
+}
+
+/// The same where the applied state is damaged: all of it is made anew, from the log or from what was received.
+fn beginning_anew(
+    found: &Found,
+    damage: &Damage,
+    wal: &WalFound,
+    config: &Config,
+) -> Result<(Option<SnapshotId>, StoreSource), Refusal> {
+    let refuse = |obstacle: String| Refusal::TableDamaged {
+        path: table_path(config),
+        cause: damage.cause.clone(),
+        obstacle,
+    };
+    if config.force_new_cluster {
+        // What was committed last is known from the applied state alone, and everything after it would be dropped.
+        return Err(refuse(
+            "--force-new-cluster has to know what was applied, so start without it first".to_owned(),
+        ));
+    }
+    if damage.index > wal.last_index {
+        return Err(refuse(format!(
+            "the log has lost entries, too: it ends at index {}, and index {} was applied",
+            wal.last_index, damage.index
+        )));
+    }
+    beginning(found, wal, config).map_err(|_| {
+        refuse(format!(
+            "it begins after index {}, and what is before is nowhere else",
+            wal.starts_after
+        ))
+    })
 }
 
 /// What raft starts with after an ordinary restart.
@@ -155,6 +216,7 @@ pub fn force_new_cluster(member: MemberId, log: ReadLog) -> Result<StartLog, Ref
         mut hard_state,
         mut entries,
         consistent_index,
+        ..
     } = log;
     // A commit index that only grew is not written at once, so the store may know better.
     hard_state.commit = hard_state.commit.max(consistent_index).max(snapshot.index);
@@ -216,6 +278,7 @@ fn check_whole(log: &ReadLog) -> Result<(), Refusal> {
         }
         last = entry.index;
     }
+    check_table(log, last)?;
     let promised = log.hard_state.commit.max(log.consistent_index);
     if promised > last {
         return Err(Refusal::Inconsistent(format!(
@@ -223,6 +286,49 @@ fn check_whole(log: &ReadLog) -> Result<(), Refusal> {
         )));
     }
     Ok(())
+}
+
+/// Whether the table can be of this log.
+fn check_table(log: &ReadLog, last: u64) -> Result<(), Refusal> {
+    let index = log.consistent_index;
+    let entry = log.entries.iter().find(|entry| entry.index == index);
+    let logged = match entry {
+        Some(entry) => Some(entry.term),
+        None => Some(log.snapshot.term).filter(|_| log.snapshot.index == index),
+    };
+    if let Some(term) = logged.filter(|term| log.store_term > 0 && index > 0 && *term != log.store_term) {
+        return Err(Refusal::Inconsistent(format!(
+            "the table holds entry {index} of term {}, and the write-ahead log has that entry in term {term}: they are \
+             not of one member",
+            log.store_term
+        )));
+    }
+    if index > 0 && index <= last && !log.is_known && was_member(log) {
+        return Err(Refusal::Inconsistent(format!(
+            "the table (index {index}) does not know this member ({}), and by the write-ahead log it was one before",
+            log.member
+        )));
+    }
+    Ok(())
+}
+
+/// Whether this member was one where the log begins: by its configuration there, or as one that founded the cluster. Who
+/// joins later may have applied entries from before.
+fn was_member(log: &ReadLog) -> bool {
+    if log.snapshot.index > 0 {
+        let ConfState { voters, learners, .. } = &log.conf_state;
+        return log.snapshot.index <= log.consistent_index
+            && voters.iter().chain(learners).any(|id| *id == log.member.0);
+    }
+    let is_change = |entry: &&Entry| entry.term == 1 && entry.entry_type == EntryType::EntryConfChange as i32;
+    let founding = log
+        .entries
+        .iter()
+        .take_while(is_change)
+        .take_while(|entry| entry.index <= log.consistent_index);
+    founding
+        .filter_map(|entry| ConfChange::decode(entry.data.clone()).ok())
+        .any(|change| change.change_type == ConfChangeType::AddNode as i32 && change.node_id == log.member.0)
 }
 
 #[derive(Clone, Copy)]

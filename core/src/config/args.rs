@@ -1,11 +1,13 @@
 //! The command line and the environment, read by the rules of Go's flag package and of etcd's variables.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 
 use super::flag::Flag;
-use super::gotext::quote;
+use super::gotext::{quote, quote_bytes};
 use super::notice::Notice;
 use super::settings::Settings;
+use super::suggest::closest;
 use super::table::{FLAGS, find};
 
 /// Why reading the command line ended early.
@@ -19,6 +21,9 @@ pub(super) enum Stop {
     Positional(String),
 }
 
+/// What every variable of etcd's begins with.
+const PREFIX: &[u8] = b"ETCD_";
+
 /// Variables with etcd's prefix that are no flags and mean something to etcd all the same.
 const OTHER_VARIABLES: [&str; 2] = ["ETCD_UNSUPPORTED_ARCH", "ETCD_VERIFY"];
 
@@ -26,17 +31,19 @@ const OTHER_VARIABLES: [&str; 2] = ["ETCD_UNSUPPORTED_ARCH", "ETCD_VERIFY"];
 const VERSION_VARIABLE: &str = "ETCD_VERSION";
 
 /// Reads the arguments after the program's name.
-pub(super) fn read_args(args: &[String]) -> Result<Settings, Stop> {
+pub(super) fn read_args(args: &[OsString]) -> Result<Settings, Stop> {
+    let args = args.iter().map(|arg| arg.to_str().ok_or_else(|| not_text(arg)));
+    let args = args.collect::<Result<Vec<&str>, _>>().map_err(Stop::Bad)?;
     let mut settings = Settings::default();
-    let mut rest = args.iter();
+    let mut rest = args.into_iter();
     while let Some(arg) = rest.next() {
         if arg.len() < 2 || !arg.starts_with('-') {
-            return Err(Stop::Positional(arg.clone()));
+            return Err(Stop::Positional(arg.to_owned()));
         }
         if arg == "--" {
             return rest
                 .next()
-                .map_or(Ok(settings), |arg| Err(Stop::Positional(arg.clone())));
+                .map_or(Ok(settings), |arg| Err(Stop::Positional(arg.to_owned())));
         }
         let body = arg.strip_prefix("--").unwrap_or(&arg[1..]);
         if body.starts_with(['-', '=']) {
@@ -48,35 +55,44 @@ pub(super) fn read_args(args: &[String]) -> Result<Settings, Stop> {
         };
         let Some(flag) = find(name) else {
             let help = matches!(name, "h" | "help");
-            return Err(if help {
-                Stop::Help
-            } else {
-                Stop::Bad(format!("flag provided but not defined: -{name}"))
-            });
+            return Err(if help { Stop::Help } else { Stop::Bad(unknown(name)) });
         };
         read_flag(flag, value, &mut rest, &mut settings).map_err(Stop::Bad)?;
     }
     Ok(settings)
 }
 
+/// etcd passes such bytes on to the system. Here names and paths are text, and a guess at them would be another name.
+fn not_text(arg: &OsStr) -> String {
+    format!("argument {} is not UTF-8", quote_bytes(arg.as_encoded_bytes()))
+}
+
+fn unknown(name: &str) -> String {
+    let unknown = format!("flag provided but not defined: -{name}");
+    match closest(name, FLAGS.iter().map(|flag| flag.name)) {
+        Some(known) => format!("{unknown}\nDid you mean --{known}?"),
+        None => unknown,
+    }
+}
+
 fn read_flag<'a>(
     flag: &'static Flag,
     value: Option<&'a str>,
-    rest: &mut impl Iterator<Item = &'a String>,
+    rest: &mut impl Iterator<Item = &'a str>,
     settings: &mut Settings,
 ) -> Result<(), String> {
     let name = flag.name;
     if flag.is_switch() {
         let value = value.unwrap_or("true");
-        let read = flag.parse(value);
+        let read = flag.parse(value, None);
         settings.set(
             flag,
             read.map_err(|e| format!("invalid boolean value {} for -{name}: {e}", quote(value)))?,
         );
     } else {
-        let value = value.or_else(|| rest.next().map(String::as_str));
+        let value = value.or_else(|| rest.next());
         let value = value.ok_or_else(|| format!("flag needs an argument: -{name}"))?;
-        let read = flag.parse(value);
+        let read = flag.parse(value, settings.given_value(name));
         settings.set(
             flag,
             read.map_err(|e| format!("invalid value {} for flag -{name}: {e}", quote(value)))?,
@@ -90,13 +106,13 @@ fn read_flag<'a>(
 /// # Errors
 /// The line the process ends with: a variable with a bad value, or one whose flag was given too.
 pub(super) fn read_env(
-    env: &BTreeMap<String, String>,
+    env: &BTreeMap<OsString, OsString>,
     settings: &mut Settings,
     notices: &mut Vec<Notice>,
 ) -> Result<(), EnvError> {
-    if let Some(value) = env.get(VERSION_VARIABLE).filter(|value| !value.is_empty()) {
+    if let Some(value) = variable(env, VERSION_VARIABLE) {
         let notice = Notice::warn("cannot set special environment variable");
-        notices.push(notice.with("key", VERSION_VARIABLE).with("value", value));
+        notices.push(notice.with("key", VERSION_VARIABLE).with("value", shown(value)));
     }
     let shadowed = settings
         .given()
@@ -108,35 +124,68 @@ pub(super) fn read_env(
     flags.sort_by_key(|flag| flag.name);
     for flag in flags {
         let key = flag.env_name();
-        let Some(value) = env.get(&key).filter(|value| !value.is_empty()) else {
+        let Some(value) = variable(env, &key) else {
             continue;
         };
         if key == VERSION_VARIABLE || shadowed.contains(&key) {
             continue;
         }
-        match flag.parse(value) {
-            Ok(read) => {
+        let read = match value.to_str() {
+            Some(text) => flag.parse(text, None).map(|read| (read, text)),
+            None => Err("not UTF-8".to_owned()),
+        };
+        match read {
+            Ok((read, text)) => {
                 settings.set(flag, read);
                 let notice = Notice::info("recognized and used environment variable");
-                notices.push(notice.with("variable-name", &key).with("variable-value", value));
+                notices.push(notice.with("variable-name", &key).with("variable-value", text));
             }
-            Err(e) => bad_value = Some(format!("invalid value {} for {key}: {e}", quote(value))),
+            Err(e) => {
+                let value = quote_bytes(value.as_encoded_bytes());
+                bad_value = Some(format!("invalid value {value} for {key}: {e}"));
+            }
         }
         used.insert(key);
     }
     for (key, value) in env {
-        if used.contains(key) || key == VERSION_VARIABLE || OTHER_VARIABLES.contains(&key.as_str()) {
+        if !key.as_encoded_bytes().starts_with(PREFIX) {
             continue;
         }
-        if shadowed.contains(key) {
-            return Err(EnvError::Shadowed(key.clone()));
+        let name = shown(key);
+        if used.contains(&name) || name == VERSION_VARIABLE || OTHER_VARIABLES.contains(&name.as_str()) {
+            continue;
         }
-        if key.starts_with("ETCD_") {
-            let notice = Notice::warn("unrecognized environment variable");
-            notices.push(notice.with("environment-variable", format!("{key}={value}")));
+        if shadowed.contains(&name) {
+            return Err(EnvError::Shadowed(name));
         }
+        notices.push(unrecognized(&name, &shown(value)));
     }
     bad_value.map_or(Ok(()), |error| Err(EnvError::BadValue(error)))
+}
+
+/// A variable that is set to something.
+pub(super) fn variable<'a>(env: &'a BTreeMap<OsString, OsString>, name: &str) -> Option<&'a OsStr> {
+    env.get(OsStr::new(name))
+        .map(OsString::as_os_str)
+        .filter(|value| !value.is_empty())
+}
+
+fn unrecognized(name: &str, value: &str) -> Notice {
+    let notice = Notice::warn("unrecognized environment variable");
+    let notice = notice.with("environment-variable", format!("{name}={value}"));
+    if FLAGS.iter().any(|flag| flag.env_name() == name) {
+        // The variable of a flag, set to nothing.
+        return notice;
+    }
+    let given = name.replace('_', "-");
+    match closest(&given["ETCD_".len()..], FLAGS.iter().map(|flag| flag.name)).and_then(find) {
+        Some(flag) => notice.with("did-you-mean", flag.env_name()),
+        None => notice,
+    }
+}
+
+fn shown(text: &OsStr) -> String {
+    text.to_string_lossy().into_owned()
 }
 
 /// Why the environment cannot be used.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::check;
 use super::flag::{Disposition, Value};
-use super::gates::Gate;
+use super::gates::{FeatureGates, Gate};
 use super::gotext::{format_duration, parse_duration, parse_int};
 use super::model::{AllowList, AutoCompaction, ClusterState, Config, Keepalive, Log, LogFormat, LogLevel, LogOutput};
 use super::notice::Notice;
@@ -116,8 +116,11 @@ pub(super) fn auto_compaction(s: &Settings) -> Result<AutoCompaction, String> {
     } else {
         None
     };
+    let no_mode = s.text("auto-compaction-mode").is_empty();
     let amount = match number {
         _ if text.is_empty() => 0,
+        // Without a mode nobody knows what the number counts, and etcd compacts nothing.
+        Some(_) if no_mode => 0,
         Some(revisions) if by_revision => revisions,
         Some(hours) => hours
             .checked_mul(NANOS_PER_HOUR)
@@ -125,8 +128,12 @@ pub(super) fn auto_compaction(s: &Settings) -> Result<AutoCompaction, String> {
             .ok_or_else(|| format!("error parsing CompactionRetention: {text} hours are too long"))?,
         None => {
             let nanos = parse_duration(&text).map_err(|e| format!("error parsing CompactionRetention: {e}"))?;
-            u64::try_from(nanos)
-                .map_err(|_| format!("--auto-compaction-retention must not be negative (set to {text})"))?
+            let nanos = u64::try_from(nanos)
+                .map_err(|_| format!("--auto-compaction-retention must not be negative (set to {text})"))?;
+            if no_mode && nanos > 0 {
+                return Err("unsupported compaction mode \"\": set --auto-compaction-mode".to_owned());
+            }
+            nanos
         }
     };
     Ok(match amount {
@@ -294,6 +301,14 @@ fn remark(s: &Settings, config: &Config, notices: &mut Vec<Notice>) {
         }
     }
     let gates = &config.feature_gates;
+    for gate in Gate::ALL {
+        if let Some(why) = gate.idle()
+            && gates.enabled(gate) != FeatureGates::default().enabled(gate)
+        {
+            let notice = Notice::warn(format!("--feature-gates={} {why}", gate.name()));
+            notices.push(notice.with("value", gates.enabled(gate)));
+        }
+    }
     if gates.enabled(Gate::LeaseCheckpoint) && !gates.enabled(Gate::LeaseCheckpointPersist) {
         notices.push(Notice::warn(
             "Detected that checkpointing is enabled without persistence. Consider enabling feature gate LeaseCheckpointPersist",

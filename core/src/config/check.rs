@@ -240,8 +240,7 @@ fn check_advertised(settings: &Settings) -> Result<(), String> {
 
 fn check_compaction(settings: &Settings) -> Result<(), String> {
     match settings.text("auto-compaction-mode").as_str() {
-        "periodic" | "revision" => {}
-        "" => return Err("undefined auto-compaction-mode".to_owned()),
+        "" | "periodic" | "revision" => {}
         other => return Err(format!("unknown auto-compaction-mode {}", quote(other))),
     }
     super::build::auto_compaction(settings).map(|_| ())

@@ -1,210 +1,258 @@
-//! `--config-file`: YAML or JSON text to settings.
+//! `--config-file`: YAML or JSON text to settings, by the rules of Go's JSON for etcd's structure.
 //!
-//! Keys are the flags' names, with a few groups and spellings of their own. Durations are nanoseconds, as etcd has
-//! them, or text such as `5m`. An unknown key, which etcd drops in silence, is reported.
+//! Keys are the flags' names, with a few groups and spellings of their own (`keys`). Types are strict: a number in
+//! quotes is no number, a duration is whole nanoseconds. An unknown key, which etcd drops in silence, is reported.
 
-use serde_norway::{Mapping, Value as Yaml};
+use serde_json::{Map, Number, Value as Json};
 
-use super::flag::{Disposition, Flag, Kind, Value};
+use super::flag::{Flag, Kind, Value};
 use super::gates::FeatureGates;
-use super::gotext::{parse_duration, quote};
+use super::keys::{self, Key};
 use super::notice::Notice;
 use super::settings::Settings;
-use super::table::find;
+use super::suggest::closest;
 use super::url::Url;
-use crate::limits::{MAX_CONFIG_FILE_BRACKETS, MAX_CONFIG_FILE_BYTES};
+use super::yaml;
+use crate::limits::MAX_CONFIG_FILE_BYTES;
 
-/// Reads the text of a configuration file.
+/// Reads the bytes of a configuration file.
 ///
 /// # Errors
-/// What is wrong and under which key.
-pub(super) fn read_file(text: &str, notices: &mut Vec<Notice>) -> Result<Settings, String> {
-    if text.len() > MAX_CONFIG_FILE_BYTES {
+/// What is wrong and under which key, in etcd's words where it has any.
+pub(super) fn read_file(bytes: &[u8], notices: &mut Vec<Notice>) -> Result<Settings, String> {
+    if bytes.len() > MAX_CONFIG_FILE_BYTES {
         return Err(format!(
             "the configuration file is longer than {MAX_CONFIG_FILE_BYTES} bytes"
         ));
     }
-    if text.bytes().filter(|b| matches!(b, b'[' | b'{')).count() > MAX_CONFIG_FILE_BRACKETS {
-        return Err(format!(
-            "the configuration file has more than {MAX_CONFIG_FILE_BRACKETS} brackets"
-        ));
-    }
-    let document: Yaml = serde_norway::from_str(text).map_err(|e| format!("error converting YAML to JSON: {e}"))?;
+    let document = yaml::to_json(bytes).map_err(|why| format!("error converting YAML to JSON: {why}"))?;
     let mut settings = Settings::of_file();
     match document {
-        Yaml::Null => {}
-        Yaml::Mapping(keys) => read_keys(&keys, "", &mut settings, notices)?,
-        _ => return Err("the configuration file is no list of keys with values".to_owned()),
+        Json::Null => {}
+        Json::Object(keys) => read_keys(&keys, "", &mut settings, notices)?,
+        other => {
+            return Err(cannot_decode(&format!(
+                "{} into Go value of type embed.configYAML",
+                kind_of(&other)
+            )));
+        }
     }
     Ok(settings)
 }
 
-fn read_keys(keys: &Mapping, group: &str, settings: &mut Settings, notices: &mut Vec<Notice>) -> Result<(), String> {
+/// Reads the keys of one group in the order in which Go's JSON has them, which is that of their bytes.
+fn read_keys(
+    keys: &Map<String, Json>,
+    group: &str,
+    settings: &mut Settings,
+    notices: &mut Vec<Notice>,
+) -> Result<(), String> {
     for (key, value) in keys {
-        let Some(key) = key.as_str() else {
-            let key = scalar(key).unwrap_or_else(|| "a list or keys with values".to_owned());
-            return Err(format!("the configuration file has a key that is no text: {key}"));
-        };
         let shown = if group.is_empty() {
-            key.to_owned()
+            key.clone()
         } else {
             format!("{group}.{key}")
         };
-        if is_group(group, key) {
-            match value {
-                Yaml::Null => {}
-                Yaml::Mapping(inner) => read_keys(inner, &shown, settings, notices)?,
-                _ if key.ends_with("-security") => return Err(format!("invalid {key}")),
-                other => return Err(wrong_type(&shown, "keys with values", other)),
-            }
-            continue;
+        if group.is_empty()
+            && let Some((name, go_type)) = keys::untagged(key)
+            && !matches!(value, Json::Null | Json::Object(_) | Json::Array(_))
+        {
+            return Err(wrong_type(kind_of(value), name, go_type));
         }
-        let Some(flag) = flag_of(group, key) else {
-            notices.push(Notice::warn("unknown key in the configuration file is ignored").with("key", shown));
-            continue;
-        };
-        if let Some(read) = read_value(flag, &shown, value)? {
-            settings.set(flag, read);
+        match keys::lookup(group, key) {
+            None => notices.push(unknown(group, key, shown)),
+            Some(Key::Group(_)) if value.is_null() => {}
+            Some(Key::Group(path)) => match value {
+                Json::Object(inner) => read_keys(inner, path, settings, notices)?,
+                other => return Err(wrong_type(kind_of(other), path, go_type_of_group(path))),
+            },
+            Some(Key::Flag(name, flag)) => {
+                let path = if group.is_empty() {
+                    name.to_owned()
+                } else {
+                    format!("{group}.{name}")
+                };
+                if let Some(read) = read_value(flag, &path, value)? {
+                    settings.set(flag, read);
+                }
+            }
         }
     }
     Ok(())
 }
 
-fn is_group(group: &str, key: &str) -> bool {
-    match group {
-        "" => {
-            matches!(
-                key,
-                "client-transport-security" | "peer-transport-security" | "socket-options" | "discovery-config"
-            )
-        }
-        "discovery-config" => matches!(key, "client" | "secure" | "auth"),
-        _ => false,
+fn unknown(group: &str, key: &str, shown: String) -> Notice {
+    let notice = Notice::warn("unknown key in the configuration file is ignored").with("key", shown);
+    match closest(key, keys::all(group).into_iter().map(|(name, _)| name)) {
+        Some(name) => notice.with("did-you-mean", name),
+        None => notice,
     }
 }
 
-/// The flag a key stands for. Some belong to the command line only, and long-gone ones are no keys.
-fn flag_of(group: &str, key: &str) -> Option<&'static Flag> {
-    let name = match (group, key) {
-        ("", "experimental-snapshot-catch-up-entries") => "experimental-snapshot-catchup-entries".to_owned(),
-        ("", "config-file" | "version") => return None,
-        ("", key) => key.to_owned(),
-        ("socket-options", key) => format!("socket-{key}"),
-        ("client-transport-security", "allowed-hostname" | "allowed-hostnames") => {
-            "client-cert-allowed-hostname".to_owned()
-        }
-        ("client-transport-security", key) => key.to_owned(),
-        ("peer-transport-security", "allowed-hostname" | "allowed-hostnames") => {
-            "peer-cert-allowed-hostname".to_owned()
-        }
-        ("peer-transport-security", "allowed-cn" | "allowed-cns") => "peer-cert-allowed-cn".to_owned(),
-        ("peer-transport-security", "skip-client-san-verification") => "peer-skip-client-san-verification".to_owned(),
-        ("peer-transport-security", key) => format!("peer-{key}"),
-        (_, "username") => "discovery-user".to_owned(),
-        (_, key) => format!("discovery-{key}"),
-    };
-    let in_tls_group = group == "client-transport-security";
-    find(&name)
-        .filter(|flag| flag.disposition != Disposition::Silent || flag.kind != Kind::Legacy)
-        .filter(|flag| {
-            !in_tls_group
-                || flag.name.contains("cert")
-                || matches!(
-                    flag.name,
-                    "key-file" | "client-key-file" | "trusted-ca-file" | "auto-tls" | "client-crl-file"
-                )
-        })
-}
-
-/// The value under a key, by the kind of its flag; `None` where nothing stands there.
-fn read_value(flag: &Flag, shown: &str, value: &Yaml) -> Result<Option<Value>, String> {
+/// The value under a key, by the kind of its flag; `None` where the default stays.
+fn read_value(flag: &Flag, path: &str, value: &Json) -> Result<Option<Value>, String> {
     if value.is_null() {
         return Ok(None);
     }
-    let wrong = |expected: &str| wrong_type(shown, expected, value);
-    let in_file = |e: String| format!("configuration file: {shown}: {e}");
+    let wrong = |what: &str| wrong_type(what, path, go_type(flag));
+    let number = |value: &Json| match value {
+        Json::Number(number) => Ok(digits(number)),
+        other => Err(wrong(kind_of(other))),
+    };
+    let text = |value: &Json| match value {
+        Json::String(text) => Ok(text.clone()),
+        other => Err(wrong(kind_of(other))),
+    };
+    let misfit = |digits: &str| wrong(&format!("number {digits}"));
     let read = match flag.kind {
-        Kind::Bool => Value::Bool(yaml_bool(value).ok_or_else(|| wrong("true or false"))?),
-        Kind::Duration => match value {
-            Yaml::String(text) => Value::Duration(parse_duration(text).map_err(in_file)?),
-            _ => Value::Duration(value.as_i64().ok_or_else(|| wrong("nanoseconds, or text such as 5m"))?),
-        },
-        Kind::Int => Value::Int(value.as_i64().ok_or_else(|| wrong("a whole number"))?),
-        Kind::Uint => Value::Uint(value.as_u64().ok_or_else(|| wrong("a whole number from 0 on"))?),
+        Kind::Bool => Value::Bool(value.as_bool().ok_or_else(|| wrong(kind_of(value)))?),
+        Kind::Duration => {
+            let digits = number(value).map_err(|why| format!("{why}; a duration is a whole number of nanoseconds"))?;
+            Value::Duration(digits.parse().map_err(|_| misfit(&digits))?)
+        }
+        Kind::Int => {
+            let digits = number(value)?;
+            Value::Int(digits.parse().map_err(|_| misfit(&digits))?)
+        }
+        Kind::Uint => {
+            let digits = number(value)?;
+            Value::Uint(digits.parse().map_err(|_| misfit(&digits))?)
+        }
         Kind::Uint32 => {
-            let fits = value.as_u64().filter(|number| *number <= u64::from(u32::MAX));
-            Value::Uint(fits.ok_or_else(|| wrong("a whole number from 0 to 4294967295"))?)
+            let digits = number(value)?;
+            Value::Uint(digits.parse::<u32>().map_err(|_| misfit(&digits))?.into())
         }
-        Kind::Gates => {
-            Value::Gates(FeatureGates::parse(&scalar(value).ok_or_else(|| wrong("text"))?).map_err(in_file)?)
+        Kind::Gates => Value::Gates(FeatureGates::parse(&text(value)?)?),
+        // These two are read into a structure of their own, where Go turns numbers and truth values into text.
+        Kind::OneOf(words) if matches!(flag.name, "discovery-fallback" | "proxy") => {
+            return one_of(flag, words, value).map(|word| word.map(Value::Text));
         }
-        Kind::Text | Kind::OneOf(_) | Kind::Legacy => Value::Text(scalar(value).ok_or_else(|| wrong("text"))?),
-        Kind::List | Kind::Set | Kind::SomeOf(_) => {
-            let pieces = pieces(value).ok_or_else(|| wrong("a list of texts"))?;
-            Value::List(pieces.into_iter().filter(|piece| !piece.is_empty()).collect())
-        }
-        Kind::Urls | Kind::UrlsOrAny => {
-            let text = pieces(value)
-                .ok_or_else(|| wrong("URLs with commas between"))?
-                .join(",");
-            return match text.as_str() {
-                "" => Ok(None),
-                "*" if flag.kind == Kind::UrlsOrAny => Ok(Some(Value::Urls(Vec::new()))),
-                _ => Url::parse_list(&text)
-                    .map(Value::Urls)
-                    .map(Some)
-                    .map_err(|e| unexpected(flag, &e)),
-            };
-        }
+        Kind::Text | Kind::OneOf(_) | Kind::SomeOf(_) | Kind::Legacy => Value::Text(text(value)?),
+        Kind::List | Kind::Set if flag.name == "host-whitelist" => match text(value)?.as_str() {
+            "" => return Ok(None),
+            names => flag.parse(names, None)?,
+        },
+        Kind::List | Kind::Set => match value {
+            Json::Array(items) => Value::List(
+                items
+                    .iter()
+                    .map(|item| item_text(item, path))
+                    .collect::<Result<_, _>>()?,
+            ),
+            other => return Err(format!("{}; write it as a list", wrong(kind_of(other)))),
+        },
+        Kind::Urls | Kind::UrlsOrAny => return urls(flag, &text(value)?),
     };
     Ok(Some(read))
 }
 
-/// etcd's words for a bad list of URLs in the file.
-fn unexpected(flag: &Flag, why: &str) -> String {
-    format!("unexpected error setting up {}: {why}", flag.name)
+fn urls(flag: &Flag, text: &str) -> Result<Option<Value>, String> {
+    match text {
+        "" => Ok(None),
+        "*" if flag.kind == Kind::UrlsOrAny => Ok(Some(Value::Urls(Vec::new()))),
+        _ => Url::parse_every(text)
+            .map(|urls| Some(Value::Urls(urls)))
+            .map_err(|why| format!("unexpected error setting up {}: {why}", flag.name)),
+    }
 }
 
-fn wrong_type(shown: &str, expected: &str, found: &Yaml) -> String {
-    let found = match found {
-        Yaml::Null => "nothing".to_owned(),
-        Yaml::Bool(on) => on.to_string(),
-        Yaml::Number(number) => number.to_string(),
-        Yaml::String(text) => format!("the text {}", quote(text)),
-        Yaml::Sequence(_) => "a list".to_owned(),
-        Yaml::Mapping(_) => "keys with values".to_owned(),
-        Yaml::Tagged(tagged) => format!("a value tagged {}", tagged.tag),
+fn one_of(flag: &Flag, words: &[&str], value: &Json) -> Result<Option<String>, String> {
+    let word = match value {
+        Json::String(text) => text.clone(),
+        Json::Bool(on) => on.to_string(),
+        Json::Number(number) => digits(number),
+        other => return Err(wrong_type(kind_of(other), flag.name, "string").replace("configYAML", "configProxy")),
     };
-    format!("configuration file: {shown}: expected {expected}, found {found}")
+    if word.is_empty() {
+        return Ok(None);
+    }
+    if words.contains(&word.as_str()) {
+        return Ok(Some(word));
+    }
+    let shown = if flag.name == "proxy" {
+        "proxyFlag"
+    } else {
+        "discovery-fallback flag"
+    };
+    Err(format!(
+        "unexpected error setting up {shown}: invalid value {word:?}; valid values are {words:?}"
+    ))
 }
 
-/// etcd's YAML is of the old kind, where `yes` and `on` are truth values.
-fn yaml_bool(value: &Yaml) -> Option<bool> {
-    match value {
-        Yaml::Bool(on) => Some(*on),
-        Yaml::String(text) => match text.to_ascii_lowercase().as_str() {
-            "yes" | "on" | "y" => Some(true),
-            "no" | "off" | "n" => Some(false),
-            _ => None,
-        },
-        _ => None,
+/// Go leaves an empty text where a list has nothing.
+fn item_text(item: &Json, path: &str) -> Result<String, String> {
+    match item {
+        Json::Null => Ok(String::new()),
+        Json::String(text) => Ok(text.clone()),
+        other => Err(wrong_type(kind_of(other), path, "string")),
     }
 }
 
-/// Where text is wanted a number or truth value is taken as it is written.
-fn scalar(value: &Yaml) -> Option<String> {
-    match value {
-        Yaml::String(text) => Some(text.clone()),
-        Yaml::Number(number) => Some(number.to_string()),
-        Yaml::Bool(on) => Some(on.to_string()),
-        _ => None,
+/// A number as Go writes it into JSON.
+fn digits(number: &Number) -> String {
+    const SHORTEST_WITHOUT_EXPONENT: f64 = 1e-6;
+    const LARGEST_WITHOUT_EXPONENT: f64 = 1e21;
+    let Some(float) = number.as_f64().filter(|_| number.is_f64()) else {
+        return number.to_string();
+    };
+    let magnitude = float.abs();
+    if magnitude == 0.0 || (SHORTEST_WITHOUT_EXPONENT..LARGEST_WITHOUT_EXPONENT).contains(&magnitude) {
+        float.to_string()
+    } else {
+        let text = format!("{float:e}");
+        match text.split_once('e') {
+            Some((mantissa, exponent)) if !exponent.starts_with('-') => format!("{mantissa}e+{exponent}"),
+            _ => text,
+        }
     }
 }
 
-/// A list may be written as one or as text with commas.
-fn pieces(value: &Yaml) -> Option<Vec<String>> {
+/// What Go's JSON calls a value.
+fn kind_of(value: &Json) -> &'static str {
     match value {
-        Yaml::Sequence(items) => items.iter().map(scalar).collect(),
-        _ => scalar(value).map(|text| text.split(',').map(str::to_owned).collect()),
+        Json::Null => "null",
+        Json::Bool(_) => "bool",
+        Json::Number(_) => "number",
+        Json::String(_) => "string",
+        Json::Array(_) => "array",
+        Json::Object(_) => "object",
+    }
+}
+
+fn wrong_type(what: &str, path: &str, go_type: &str) -> String {
+    cannot_decode(&format!(
+        "{what} into Go struct field configYAML.{path} of type {go_type}"
+    ))
+}
+
+fn cannot_decode(what: &str) -> String {
+    format!("error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {what}")
+}
+
+/// The type of a flag in etcd's structure.
+fn go_type(flag: &Flag) -> &'static str {
+    match flag.kind {
+        Kind::Bool => "bool",
+        Kind::Duration => "time.Duration",
+        Kind::Int if flag.name == "quota-backend-bytes" => "int64",
+        Kind::Int => "int",
+        Kind::Uint if flag.name.contains("snapshot-c") => "uint64",
+        Kind::Uint => "uint",
+        Kind::Uint32 => "uint32",
+        Kind::SomeOf(_) => "config.V2DeprecationEnum",
+        Kind::Set if flag.name == "host-whitelist" => "string",
+        Kind::List | Kind::Set => "[]string",
+        Kind::Gates | Kind::Legacy | Kind::OneOf(_) | Kind::Text | Kind::Urls | Kind::UrlsOrAny => "string",
+    }
+}
+
+fn go_type_of_group(path: &str) -> &'static str {
+    match path {
+        "socket-options" => "transport.SocketOpts",
+        "client-transport-security" | "peer-transport-security" => "embed.securityConfig",
+        "discovery-config" => "v3discovery.DiscoveryConfig",
+        "discovery-config.client" => "clientv3.ConfigSpec",
+        "discovery-config.client.auth" => "clientv3.AuthConfig",
+        _ => "clientv3.SecureConfig",
     }
 }

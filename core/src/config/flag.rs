@@ -26,7 +26,7 @@ pub struct Flag {
 pub enum Disposition {
     /// Its value reaches `Config`, or changes how configuration is read.
     Used,
-    /// Taken and not acted on, which does no harm; the reason is logged when the value is not the default.
+    /// Taken and not acted on, or not fully; what is missing and why is logged when the value is not the default.
     Accepted(&'static str),
     /// Taken without a word, as etcd does with flags of long ago.
     Silent,
@@ -94,7 +94,7 @@ pub enum Kind {
     Uint32,
     /// URLs separated by commas; empty leaves the default.
     Urls,
-    /// URLs separated by commas, or `*`, or nothing for the same as `*`.
+    /// URLs separated by commas, or `*`.
     UrlsOrAny,
 }
 
@@ -135,28 +135,35 @@ impl Flag {
     /// The value when nobody gives one.
     #[must_use]
     pub fn default_value(&self) -> Value {
+        match self.kind {
+            Kind::Urls if self.default.is_empty() => return Value::Urls(Vec::new()),
+            Kind::Set if self.default.is_empty() => return Value::List(Vec::new()),
+            _ => {}
+        }
         self.kind
-            .parse(self.default, Value::Urls(Vec::new()))
+            .parse(self.default)
             .expect("a test reads every default of the table")
     }
 
-    /// Reads a value given as text.
+    /// Reads a value given as text, after an earlier one if the flag was given before.
     ///
     /// # Errors
     /// What Go's flag package would say about it.
-    pub fn parse(&self, text: &str) -> Result<Value, String> {
-        // etcd keeps the URLs it had when a list of URLs is set to nothing.
-        let kept = if text.is_empty() && self.kind == Kind::Urls {
-            self.default_value()
-        } else {
-            Value::Urls(Vec::new())
-        };
-        self.kind.parse(text, kept)
+    pub fn parse(&self, text: &str, earlier: Option<&Value>) -> Result<Value, String> {
+        // etcd keeps the URLs it has when they are set to nothing, or to one of themselves.
+        if self.kind == Kind::Urls {
+            let held = earlier.cloned().unwrap_or_else(|| self.default_value());
+            let one_of_them = matches!(&held, Value::Urls(urls) if urls.iter().any(|url| url.to_string() == text));
+            if text.is_empty() || one_of_them {
+                return Ok(held);
+            }
+        }
+        self.kind.parse(text)
     }
 }
 
 impl Kind {
-    fn parse(self, text: &str, when_no_urls: Value) -> Result<Value, String> {
+    fn parse(self, text: &str) -> Result<Value, String> {
         match self {
             Self::Bool => parse_bool(text)
                 .map(Value::Bool)
@@ -175,7 +182,8 @@ impl Kind {
                 None => Ok(Value::List(pieces(text))),
             },
             Self::Set => {
-                let mut set = pieces(text);
+                // Nothing is one empty text here, as in etcd.
+                let mut set = text.split(',').map(str::to_owned).collect::<Vec<_>>();
                 set.sort();
                 set.dedup();
                 Ok(Value::List(set))
@@ -186,8 +194,7 @@ impl Kind {
                 Ok(_) | Err(NumberError::Range) => Err(uint32_error(text, "value out of range")),
                 Err(NumberError::Syntax) => Err(uint32_error(text, "invalid syntax")),
             },
-            Self::Urls if text.is_empty() => Ok(when_no_urls),
-            Self::UrlsOrAny if text.is_empty() || text == "*" => Ok(Value::Urls(Vec::new())),
+            Self::UrlsOrAny if text == "*" => Ok(Value::Urls(Vec::new())),
             Self::Urls | Self::UrlsOrAny => Url::parse_list(text).map(Value::Urls),
         }
     }
@@ -200,13 +207,7 @@ impl Value {
         match self {
             Self::Bool(on) => on.to_string(),
             Self::Duration(nanos) => format_duration(*nanos),
-            Self::Gates(gates) => {
-                let named = Gate::ALL.into_iter().filter(|gate| gates.names(*gate));
-                named
-                    .map(|gate| format!("{}={}", gate.name(), gates.enabled(gate)))
-                    .collect::<Vec<_>>()
-                    .join(",")
-            }
+            Self::Gates(gates) => gates.to_text(),
             Self::Int(number) => number.to_string(),
             Self::List(pieces) => pieces.join(","),
             Self::Text(text) => text.clone(),

@@ -81,6 +81,22 @@ impl Gate {
         }
     }
 
+    /// Why switching the gate changes nothing in this version, if it does not.
+    #[must_use]
+    pub fn idle(self) -> Option<&'static str> {
+        match self {
+            Self::LeaseCheckpoint | Self::LeaseCheckpointPersist => None,
+            Self::CompactHashCheck | Self::InitialCorruptCheck => {
+                Some("has no effect yet: members do not compare their data")
+            }
+            Self::FastLeaseKeepAlive => Some("has no effect: keep-alives never wait for the apply loop"),
+            Self::PriorityRequest => Some("has no effect yet: no request goes before others"),
+            Self::SetMemberLocalAddr => Some("has no effect yet: members do not connect to peers"),
+            Self::StopGRPCServiceOnDefrag => Some("has no effect: a defragmentation stops nothing"),
+            Self::TxnModeWriteWithSharedBuffer => Some("has no effect: there are no separate read and write buffers"),
+        }
+    }
+
     fn by_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|gate| gate.name() == name)
     }
@@ -118,6 +134,16 @@ impl FeatureGates {
             }
         }
         Ok(gates)
+    }
+
+    /// The gates that were named, as they would be written on the command line.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let named = Gate::ALL.into_iter().filter(|gate| self.names(*gate));
+        named
+            .map(|gate| format!("{}={}", gate.name(), self.enabled(gate)))
+            .collect::<Vec<_>>()
+            .join(",")
     }
 
     /// Switches one gate.

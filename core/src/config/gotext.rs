@@ -52,6 +52,21 @@ pub(crate) fn quote(text: &str) -> String {
     quoted
 }
 
+/// Go's `%q` of bytes that may not be text: those that are not are shown as `\xff`.
+pub(crate) fn quote_bytes(bytes: &[u8]) -> String {
+    let mut quoted = String::with_capacity(bytes.len() + 2);
+    quoted.push('"');
+    for chunk in bytes.utf8_chunks() {
+        let text = quote(chunk.valid());
+        quoted.push_str(&text[1..text.len() - 1]);
+        for byte in chunk.invalid() {
+            write!(quoted, "\\x{byte:02x}").expect("writing to a String cannot fail");
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
 /// Go's `strconv.ParseBool`.
 pub(crate) fn parse_bool(text: &str) -> Option<bool> {
     match text {

@@ -3,23 +3,38 @@
 use super::flag::{Disposition, Flag, Group};
 use super::gates::{Gate, Stage};
 use super::table::FLAGS;
+use crate::version::PRODUCT_VERSION;
 
-/// Printed on standard error whenever the command line is wrong, and before the help.
-pub(super) const USAGE: &str = "Usage:
+/// What stands before the flags, and on standard error whenever the command line is wrong.
+pub(super) fn usage(program: &str) -> String {
+    format!(
+        "Usage:
 
-  etcd [flags]
+  {program} [flags]
     Start a member.
 
-  etcd --version
+  {program} --version
     Show the version.
 
-  etcd -h | --help
+  {program} -h | --help
     Show this and every flag.
 
-  etcd --config-file
-    Read the configuration from a file; other flags and the environment are then ignored.
+  {program} --config-file FILE
+    Read the configuration from a YAML or JSON file; other flags and the environment are then ignored.
 
-";
+  Every flag can be set by a variable too: --data-dir by ETCD_DATA_DIR.
+"
+    )
+}
+
+/// All of `--help`.
+pub(super) fn text(program: &str) -> String {
+    format!(
+        "Quoin {PRODUCT_VERSION}: an etcd v3 server that takes etcd's flags, variables and configuration files.\n\n{}{}",
+        usage(program),
+        flags_text()
+    )
+}
 
 const CHAPTERS: [(Group, &str); 10] = [
     (Group::Member, "Member"),
@@ -35,7 +50,7 @@ const CHAPTERS: [(Group, &str); 10] = [
 ];
 
 /// Every flag by chapter.
-pub(super) fn flags_text() -> String {
+fn flags_text() -> String {
     let mut text = String::new();
     for (group, title) in CHAPTERS {
         text.push_str(&format!("\n{title}:\n"));
@@ -72,12 +87,16 @@ fn explanation(flag: &Flag) -> String {
 
 fn gates_text() -> String {
     let gates = Gate::ALL.into_iter().map(|gate| match gate.stage() {
-        Stage::Alpha => format!("{}=true|false (ALPHA - default=false)", gate.name()),
-        Stage::Beta => format!("{}=true|false (BETA - default=true)", gate.name()),
+        Stage::Alpha => format!("{}=true|false (ALPHA - default=false){}", gate.name(), idle(gate)),
+        Stage::Beta => format!("{}=true|false (BETA - default=true){}", gate.name(), idle(gate)),
     });
     let groups = ["AllAlpha=true|false", "AllBeta=true|false"].map(str::to_owned);
     format!(
         "Known are:\n    {}",
         groups.into_iter().chain(gates).collect::<Vec<_>>().join("\n    ")
     )
+}
+
+fn idle(gate: Gate) -> String {
+    gate.idle().map(|why| format!(", {why}")).unwrap_or_default()
 }

@@ -8,25 +8,30 @@ mod args;
 mod build;
 mod check;
 mod cluster;
+mod effective;
 mod file;
 pub mod flag;
 mod gates;
 pub(crate) mod gotext;
 mod help;
+mod keys;
 mod model;
 mod notice;
 mod settings;
+mod suggest;
 pub mod table;
 #[cfg(test)]
 mod tests;
 mod url;
+mod yaml;
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 
 pub use cluster::InitialCluster;
 pub use gates::{FeatureGates, Gate, Stage};
 pub use model::{AllowList, AutoCompaction, ClusterState, Config, Keepalive, Log, LogFormat, LogLevel, LogOutput};
-pub use notice::{Level, Notice};
+pub use notice::{Field, Level, Notice, Source};
 pub use url::{Scheme, Url, join as join_urls};
 
 use crate::version::{Build, version_text};
@@ -36,10 +41,12 @@ use settings::Settings;
 /// What the host saw when it was started.
 #[derive(Clone, Copy, Debug)]
 pub struct Invocation<'a> {
+    /// The name the program was started by.
+    pub program: &'a OsStr,
     /// The arguments after the program's name.
-    pub args: &'a [String],
-    /// The environment.
-    pub env: &'a BTreeMap<String, String>,
+    pub args: &'a [OsString],
+    /// The environment; of it, what begins with `ETCD_` is looked at.
+    pub env: &'a BTreeMap<OsString, OsString>,
     /// This machine's address on its default route, if it has one.
     pub default_host: Option<&'a str>,
     /// How the program was built, for `--version`.
@@ -69,6 +76,8 @@ pub enum Outcome {
         config: Box<Config>,
         /// What to log first.
         notices: Vec<Notice>,
+        /// The line with the effective settings, to be logged when the start begins.
+        starting: Box<Notice>,
     },
 }
 
@@ -98,7 +107,7 @@ impl Invocation<'_> {
     /// What the command line and the environment ask for.
     #[must_use]
     pub fn parse(&self) -> Outcome {
-        if let Some(command @ ("gateway" | "grpc-proxy")) = self.args.first().map(String::as_str) {
+        if let Some(command @ ("gateway" | "grpc-proxy")) = self.args.first().and_then(|arg| arg.to_str()) {
             let why = format!("the command {command} is not supported by this version");
             return refuse(vec![Notice::fatal(why)]);
         }
@@ -106,12 +115,12 @@ impl Invocation<'_> {
             Ok(settings) => settings,
             Err(Stop::Help) => {
                 return Outcome::Print {
-                    stdout: help::flags_text() + "\n",
-                    stderr: format!("{}\n", help::USAGE),
+                    stdout: help::text(&self.program_name()),
+                    stderr: String::new(),
                 };
             }
             Err(Stop::Bad(error)) => {
-                let stderr = format!("{error}\n{}\n", help::USAGE);
+                let stderr = format!("{error}\n{}", help::usage(&self.program_name()));
                 return Outcome::Refuse(Refusal {
                     exit: 2,
                     stderr,
@@ -119,7 +128,11 @@ impl Invocation<'_> {
                 });
             }
             Err(Stop::Positional(arg)) => {
-                return self.refuse_flags(Vec::new(), format!("{} is not a valid flag", gotext::quote(&arg)));
+                let hint = if arg == "help" { "; did you mean --help?" } else { "" };
+                return self.refuse_flags(
+                    Vec::new(),
+                    &format!("{} is not a valid flag{hint}", gotext::quote(&arg)),
+                );
             }
         };
         if settings.switch("version") {
@@ -129,18 +142,14 @@ impl Invocation<'_> {
             };
         }
         let flagged = Some(settings.text("config-file")).filter(|path| !path.is_empty());
-        if let Some(path) = flagged.or_else(|| {
-            self.env
-                .get("ETCD_CONFIG_FILE")
-                .filter(|path| !path.is_empty())
-                .cloned()
-        }) {
+        let named = args::variable(self.env, "ETCD_CONFIG_FILE").and_then(OsStr::to_str);
+        if let Some(path) = flagged.or_else(|| named.map(str::to_owned)) {
             return Outcome::NeedsFile { path };
         }
         let mut notices = Vec::new();
         match args::read_env(self.env, &mut settings, &mut notices) {
             Ok(()) => self.finish(&settings, notices),
-            Err(EnvError::BadValue(error)) => self.refuse_flags(notices, error),
+            Err(EnvError::BadValue(error)) => self.refuse_flags(notices, &error),
             Err(EnvError::Shadowed(variable)) => {
                 // The unbalanced bracket is etcd's; log searches have it.
                 let notice = Notice::fatal(
@@ -155,24 +164,25 @@ impl Invocation<'_> {
 
     /// What the configuration file asks for, once the host has read it; flags and environment no longer count.
     #[must_use]
-    pub fn with_file(&self, path: &str, text: &str) -> Outcome {
-        let mut notices = vec![
-            Notice::info(
-                "loaded server configuration, other configuration command line flags and environment variables will be \
-                 ignored if provided",
-            )
-            .with("path", path),
-        ];
-        match file::read_file(text, &mut notices) {
-            Ok(settings) => self.finish(&settings, notices),
-            Err(error) => self.refuse_flags(notices, error),
+    pub fn with_file(&self, path: &str, bytes: &[u8]) -> Outcome {
+        let mut notices = Vec::new();
+        match file::read_file(bytes, &mut notices) {
+            Ok(settings) => {
+                let loaded = Notice::info(
+                    "loaded server configuration, other configuration command line flags and environment variables \
+                     will be ignored if provided",
+                );
+                notices.insert(0, loaded.with("path", path));
+                self.finish(&settings, notices)
+            }
+            Err(error) => self.refuse_flags(notices, &error),
         }
     }
 
     /// The file that was to be read could not be; `why` is the host's text, e.g. `open x: no such file or directory`.
     #[must_use]
     pub fn without_file(&self, why: &str) -> Outcome {
-        self.refuse_flags(Vec::new(), why.to_owned())
+        self.refuse_flags(Vec::new(), why)
     }
 
     fn finish(&self, settings: &Settings, mut notices: Vec<Notice>) -> Outcome {
@@ -181,27 +191,35 @@ impl Invocation<'_> {
             Ok(config) => {
                 notices.push(self.running());
                 Outcome::Run {
+                    starting: Box::new(effective::starting(settings, &config, self.build)),
                     config: Box::new(config),
                     notices,
                 }
             }
-            Err(error) => self.refuse_flags(notices, error),
+            Err(error) => self.refuse_flags(notices, &error),
         }
     }
 
-    fn refuse_flags(&self, mut notices: Vec<Notice>, error: String) -> Outcome {
+    fn refuse_flags(&self, mut notices: Vec<Notice>, error: &str) -> Outcome {
         let unset = error == check::UNSET_ADVERTISE;
         notices.push(self.running());
-        notices.push(Notice::warn("failed to verify flags").with("error", &error));
+        notices.push(Notice::warn("failed to verify flags").with("error", error));
         if unset {
-            notices.push(Notice::warn("advertise client URLs are not set").with("error", &error));
+            notices.push(Notice::warn("advertise client URLs are not set").with("error", error));
         }
         refuse(notices)
     }
 
     fn running(&self) -> Notice {
-        let args = self.args.iter().map(|arg| gotext::quote(arg)).collect::<Vec<_>>();
-        Notice::info("Running: ").with("args", format!("[{}]", args.join(",")))
+        let args = std::iter::once(self.program).chain(self.args.iter().map(OsString::as_os_str));
+        let args = args.map(|arg| arg.to_string_lossy().into_owned());
+        Notice::info("Running: ").with("args", args.collect::<Vec<_>>())
+    }
+
+    /// The file name of the program, for help.
+    fn program_name(&self) -> String {
+        let name = self.program.to_string_lossy();
+        name.rsplit('/').next().unwrap_or_default().to_owned()
     }
 }
 

@@ -32,6 +32,11 @@ impl Settings {
         self.given.insert(flag.name, value);
     }
 
+    /// What was given under exactly this name so far.
+    pub(super) fn given_value(&self, name: &str) -> Option<&Value> {
+        self.given.get(name)
+    }
+
     /// True when exactly this spelling was given.
     pub(super) fn is_set(&self, name: &str) -> bool {
         self.given.contains_key(name)

@@ -13,12 +13,24 @@ use super::gates::Gate;
 
 const NO_TLS: &str = "TLS comes in a later version, and serving in plain text what was meant to be encrypted is unsafe";
 const NO_DISCOVERY: &str = "discovery comes in a later version; name the members with --initial-cluster";
-const NO_V2: &str = "the v2 API is gone";
+const NO_V2: &str = "has no effect: the v2 API is gone";
 const ONLY_WITH_TLS: &str = "has no effect without TLS";
 const ONLY_WITH_DISCOVERY: &str = "has no effect without discovery";
 const ONLY_WITH_PROXY: &str = "has no effect: the v2 proxy is gone";
 const NO_TRACING: &str = "has no effect: distributed tracing comes in a later version";
 const NO_BBOLT: &str = "has no effect: the store is not bbolt";
+const NO_BATCHES: &str = "has no effect: whatever waits is written to the store at once, and synced every second";
+const NO_PING_LIMIT: &str = "has no effect yet: clients that ping often are not disconnected";
+const NO_REUSE_PORT: &str = "has no effect yet: listeners do not share their ports";
+const ALWAYS_REUSE_ADDRESS: &str = "has no effect: listeners always set SO_REUSEADDR";
+const NO_GATEWAY: &str = "has no effect yet: the API is not served as JSON";
+const NO_PEERS: &str = "has no effect yet: members do not connect to peers";
+const NO_AUTH: &str = "has no effect yet: there are no users";
+const NO_COMPARISON: &str = "has no effect yet: members do not compare their data";
+const NO_DOWNGRADE: &str = "has no effect yet: clusters cannot be downgraded";
+const NO_DEFRAG_AT_START: &str = "has no effect yet: the store is not defragmented at the start";
+const NO_UNARY_WARNING: &str = "has no effect yet: --warning-apply-duration decides which reads are logged as slow";
+const READS_ONLY: &str = "is obeyed for reads only: slow writes are not logged yet";
 
 /// The default of `--log-rotation-config-json`.
 pub(super) const LOG_ROTATION: &str =
@@ -50,19 +62,19 @@ pub static FLAGS: &[Flag] = flags! {
         "memory-mlock" Bool, "false", Accepted("has no effect: memory is not locked"), "Keep the store's pages in memory.";
         "quota-backend-bytes" Int, "0", Used, "How many bytes the store may take before writes are refused (0: 2 GiB, negative: no limit).";
         "backend-bbolt-freelist-type" Text, "map", Accepted(NO_BBOLT), "How bbolt keeps its free list: array or map.";
-        "backend-batch-interval" Duration, "100ms", Used, "How long changes may wait before they are written to the store together.";
-        "backend-batch-limit" Int, "10000", Used, "How many changes may wait before they are written to the store together.";
+        "backend-batch-interval" Duration, "100ms", Accepted(NO_BATCHES), "How long changes may wait before they are written to the store together.";
+        "backend-batch-limit" Int, "10000", Accepted(NO_BATCHES), "How many changes may wait before they are written to the store together.";
         "max-txn-ops" Uint, "128", Used, "How many operations one transaction may have.";
         "max-request-bytes" Uint, "1572864", Used, "How many bytes one request may have.";
         "max-concurrent-streams" Uint32, "4294967295", Used, "How many streams one client connection may have open.";
-        "grpc-keepalive-min-time" Duration, "5s", Used, "A client that pings more often than this is disconnected.";
+        "grpc-keepalive-min-time" Duration, "5s", Accepted(NO_PING_LIMIT), "A client that pings more often than this is disconnected.";
         "grpc-keepalive-interval" Duration, "2h", Used, "How often to ping a silent client (0: never).";
         "grpc-keepalive-timeout" Duration, "20s", Used, "How long to wait for the answer to a ping before closing (0: no pings).";
-        "socket-reuse-port" Bool, "false", Used, "Listen with SO_REUSEPORT: several processes may share a port.";
-        "socket-reuse-address" Bool, "false", Used, "Listen with SO_REUSEADDR: an address in TIME_WAIT may be taken.";
-        "enable-grpc-gateway" Bool, "true", Used, "Serve the API as JSON over HTTP too.";
-        "raft-read-timeout" Duration, "5s", Used, "How long a peer connection may stay silent before it is given up (5s at least).";
-        "raft-write-timeout" Duration, "5s", Used, "How long a write to a peer may take before it is given up (5s at least).";
+        "socket-reuse-port" Bool, "false", Accepted(NO_REUSE_PORT), "Listen with SO_REUSEPORT: several processes may share a port.";
+        "socket-reuse-address" Bool, "false", Accepted(ALWAYS_REUSE_ADDRESS), "Listen with SO_REUSEADDR: an address in TIME_WAIT may be taken.";
+        "enable-grpc-gateway" Bool, "true", Accepted(NO_GATEWAY), "Serve the API as JSON over HTTP too.";
+        "raft-read-timeout" Duration, "5s", Accepted(NO_PEERS), "How long a peer connection may stay silent before it is given up (5s at least).";
+        "raft-write-timeout" Duration, "5s", Accepted(NO_PEERS), "How long a write to a peer may take before it is given up (5s at least).";
         "feature-gates" Gates, "", Used, "Features to switch, as Name=true,Other=false.";
         "config-file" Text, "", Used, "A YAML or JSON file with the configuration; every other flag and variable is then ignored.";
         "version" Bool, "false", Used, "Print the version and end.";
@@ -125,8 +137,8 @@ pub static FLAGS: &[Flag] = flags! {
     }
     Auth {
         "auth-token" Text, "simple", Used, "How tokens of users are made; 'simple' in this version.";
-        "bcrypt-cost" Uint, "10", Used, "The cost of hashing a password, from 4 to 31.";
-        "auth-token-ttl" Uint, "300", Used, "Seconds for which a token of a user is good.";
+        "bcrypt-cost" Uint, "10", Accepted(NO_AUTH), "The cost of hashing a password, from 4 to 31.";
+        "auth-token-ttl" Uint, "300", Accepted(NO_AUTH), "Seconds for which a token of a user is good.";
     }
     Monitoring {
         "enable-pprof" Bool, "false", Accepted("has no effect: there are no Go profiles to serve"), "Serve profiles under /debug/pprof/.";
@@ -140,7 +152,7 @@ pub static FLAGS: &[Flag] = flags! {
         "log-format" Text, "json", Used, "How to log: json or console.";
         "enable-log-rotation" Bool, "false", Accepted("has no effect: rotate the file from outside"), "Start a new log file when the old one is full.";
         "log-rotation-config-json" Text, LOG_ROTATION, Accepted("has no effect: rotate the file from outside"), "When a log file is full and how many to keep.";
-        "warning-unary-request-duration" Duration, "300ms", Used, "A request that takes longer is logged.";
+        "warning-unary-request-duration" Duration, "300ms", Accepted(NO_UNARY_WARNING), "A request that takes longer is logged.";
     }
     Tracing {
         "enable-distributed-tracing" Bool, "false", Accepted(NO_TRACING), "Send traces to an OpenTelemetry collector.";
@@ -150,15 +162,15 @@ pub static FLAGS: &[Flag] = flags! {
         "distributed-tracing-sampling-rate" Int, "0", Accepted(NO_TRACING), "How many of a million spans to send.";
     }
     Tuning {
-        "corrupt-check-time" Duration, "0s", Used, "How often the members' data is compared (0: never).";
-        "compact-hash-check-time" Duration, "1m", Used, "How often hashes made at compactions are compared.";
+        "corrupt-check-time" Duration, "0s", Accepted(NO_COMPARISON), "How often the members' data is compared (0: never).";
+        "compact-hash-check-time" Duration, "1m", Accepted(NO_COMPARISON), "How often hashes made at compactions are compared.";
         "compaction-batch-limit" Int, "1000", Used, "How many revisions a compaction removes at a time.";
         "compaction-sleep-interval" Duration, "10ms", Used, "How long a compaction rests between batches.";
         "watch-progress-notify-interval" Duration, "10m", Used, "How often a watcher without events is told the revision.";
-        "warning-apply-duration" Duration, "100ms", Used, "An entry that takes longer to apply is logged.";
-        "bootstrap-defrag-threshold-megabytes" Uint, "0", Used, "Defragment at the start if so many megabytes come free (0: never).";
+        "warning-apply-duration" Duration, "100ms", Accepted(READS_ONLY), "An entry that takes longer to apply is logged.";
+        "bootstrap-defrag-threshold-megabytes" Uint, "0", Accepted(NO_DEFRAG_AT_START), "Defragment at the start if so many megabytes come free (0: never).";
         "snapshot-catchup-entries" Uint, "5000", Used, "How many entries to keep in memory for followers behind.";
-        "downgrade-check-time" Duration, "5s", Used, "How often the state of a downgrade is looked at.";
+        "downgrade-check-time" Duration, "5s", Accepted(NO_DOWNGRADE), "How often the state of a downgrade is looked at.";
     }
     Unsafe {
         "unsafe-no-fsync" Bool, "false", Used, "Never wait for the disk: loses acknowledged data in a power failure.";
@@ -168,7 +180,7 @@ pub static FLAGS: &[Flag] = flags! {
         "debug" Bool, "false", Used, "3.4's spelling of --log-level=debug.";
         "discovery" Text, "", Refused(NO_DISCOVERY), "v2 discovery: the URL of the token.";
         "discovery-proxy" Text, "", Refused(NO_DISCOVERY), "v2 discovery: the HTTP proxy to use.";
-        "enable-v2" Bool, "false", Refused(NO_V2), "Serve the v2 API.";
+        "enable-v2" Bool, "false", Accepted(NO_V2), "Serve the v2 API.";
         "experimental-backend-bbolt-freelist-type" Text, "map", AliasOf("backend-bbolt-freelist-type"), "";
         "experimental-bootstrap-defrag-threshold-megabytes" Uint, "0", AliasOf("bootstrap-defrag-threshold-megabytes"), "";
         "experimental-compact-hash-check-enabled" Bool, "false", GateOf(Gate::CompactHashCheck), "";
@@ -184,7 +196,7 @@ pub static FLAGS: &[Flag] = flags! {
         "experimental-enable-distributed-tracing" Bool, "false", AliasOf("enable-distributed-tracing"), "";
         "experimental-enable-lease-checkpoint" Bool, "false", GateOf(Gate::LeaseCheckpoint), "";
         "experimental-enable-lease-checkpoint-persist" Bool, "false", GateOf(Gate::LeaseCheckpointPersist), "";
-        "experimental-enable-v2v3" Text, "", Refused(NO_V2), "Serve the v2 API from v3 data under this prefix.";
+        "experimental-enable-v2v3" Text, "", Accepted(NO_V2), "Serve the v2 API from v3 data under this prefix.";
         "experimental-initial-corrupt-check" Bool, "false", GateOf(Gate::InitialCorruptCheck), "";
         "experimental-memory-mlock" Bool, "false", AliasOf("memory-mlock"), "";
         "experimental-peer-skip-client-san-verification" Bool, "false", AliasOf("peer-skip-client-san-verification"), "";

@@ -77,14 +77,23 @@ impl Url {
         })
     }
 
-    /// Reads a comma-separated list: sorted by text and without repeats, as etcd keeps it.
+    /// Reads a comma-separated list: sorted by text and without repeats, as etcd keeps what a flag says.
     ///
     /// # Errors
     /// The first URL that is wrong, in etcd's words.
     pub fn parse_list(text: &str) -> Result<Vec<Self>, String> {
+        let mut urls = Self::parse_every(text)?;
+        urls.dedup();
+        Ok(urls)
+    }
+
+    /// Reads a comma-separated list: sorted by text, with repeats, as etcd keeps what a configuration file says.
+    ///
+    /// # Errors
+    /// The first URL that is wrong, in etcd's words.
+    pub fn parse_every(text: &str) -> Result<Vec<Self>, String> {
         let mut urls = text.split(',').map(Self::parse).collect::<Result<Vec<_>, _>>()?;
         urls.sort_by_cached_key(Self::to_string);
-        urls.dedup();
         Ok(urls)
     }
 

@@ -313,7 +313,8 @@ impl Member {
             return;
         }
         self.leader = leader;
-        self.reads.void();
+        self.reads_failed += u64::from(self.reads.void());
+        self.heartbeats.reset();
         if leader != MemberId::NONE {
             self.leader_since = Some(now);
             self.leader_changes += 1;

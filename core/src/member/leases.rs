@@ -9,7 +9,7 @@ use crate::limits::{LEASE_CHECKPOINT_BATCH_LEASES, LEASE_EXPIRE_BATCH_LEASES, LE
 use crate::proto::etcdserverpb::{InternalRaftRequest, LeaseCheckpoint, LeaseCheckpointRequest, LeaseRevokeRequest};
 use crate::time::Instant;
 
-use super::lessor::{EXPIRY_INTERVAL, Lessor, Renewal};
+use super::lessor::{EXPIRY_INTERVAL, LeaseTimes, Lessor, Renewal};
 use super::{Member, Origin, Reader, Timer, requests};
 
 impl Member {
@@ -34,9 +34,9 @@ impl Member {
         self.lessor = Lessor::new(leases, self.config.lease_checkpoint);
     }
 
-    /// The leases there are, those first that end first where this member counts time.
-    pub(crate) fn leases(&self) -> Vec<i64> {
-        self.lessor.by_expiry()
+    /// The leases there are, and when they end where this member counts time.
+    pub(crate) fn leases(&self) -> LeaseTimes {
+        self.lessor.times()
     }
 
     /// Keeps a lease alive. The caller has confirmed since the client asked that this member leads.

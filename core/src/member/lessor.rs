@@ -4,6 +4,7 @@
 //! expired before its whole time has passed by this member's clock since it was granted, renewed or promoted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::mutant;
@@ -67,6 +68,38 @@ pub(crate) enum Renewal {
     Renewed(i64),
     /// There is no such lease.
     Unknown,
+}
+
+/// The leases of a member at one moment, and when each ends. A clone shares them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LeaseTimes(Arc<[(Option<Instant>, i64)]>);
+
+impl LeaseTimes {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Their ids, those first that end first; by id where that is the same, or nobody counts time.
+    #[must_use]
+    pub fn by_expiry(&self) -> Vec<i64> {
+        let mut times = self.0.to_vec();
+        times.sort_unstable();
+        times.into_iter().map(|(_, id)| id).collect()
+    }
+}
+
+impl FromIterator<(Option<Instant>, i64)> for LeaseTimes {
+    fn from_iter<I: IntoIterator<Item = (Option<Instant>, i64)>>(times: I) -> Self {
+        Self(times.into_iter().collect())
+    }
 }
 
 /// All lease clocks of a member.
@@ -163,11 +196,9 @@ impl Lessor {
         }
     }
 
-    /// All leases, those first that end first; by id where that is the same, or nobody counts time.
-    pub(crate) fn by_expiry(&self) -> Vec<i64> {
-        let mut ids = self.ids();
-        ids.sort_by_key(|id| self.clocks.get(id).and_then(|clock| clock.expiry));
-        ids
+    /// All leases and when they end. Sorting them is not done here: the member has other things to do.
+    pub(crate) fn times(&self) -> LeaseTimes {
+        self.clocks.iter().map(|(id, clock)| (clock.expiry, *id)).collect()
     }
 
     /// Takes up to `limit` leases that have ended. Those still there after a while are found again.

@@ -1,16 +1,14 @@
 //! A member of the cluster: consensus (the `raft` crate's `RawNode`), proposals, linearizable reads, lease clocks,
-//! membership rules, and what of the log may be forgotten.
+//! membership rules, and what of the log may be forgotten. It never waits: time enters as arguments, randomness from one seed.
 //!
-//! It decides and never waits: causes come in by methods, consequences are appended to a lent buffer of [`Output`]s, and
-//! nothing it promises leaves before the disk has it. It does not know the applied state: whoever composes it with a
-//! store applies the entries [`Member::drain`] returns and reports back what the member must know of them. See
-//! [`crate::node`] for that composition.
-//!
-//! Time only enters as arguments, randomness only from one seed.
+//! Inputs are methods; [`Output`]s are appended to a buffer of the caller. No output that promises a batch of the log is
+//! made before that batch is durable. The member does not know the applied state: [`crate::node`] applies the entries that
+//! [`Member::drain`] returns, and reports back what the member must know of them.
 
 mod compactor;
 mod consensus;
 mod filter;
+mod heartbeats;
 mod leases;
 mod lessor;
 mod log;
@@ -40,6 +38,7 @@ use crate::random::Prng;
 use crate::time::Instant;
 
 pub use compactor::Retention;
+pub use lessor::LeaseTimes;
 pub use status::Status;
 pub use timers::Timer;
 
@@ -49,6 +48,7 @@ pub(crate) use proposals::Origin;
 pub(crate) use reads::Reader;
 pub(crate) use requests::Reconfiguration;
 
+use heartbeats::Heartbeats;
 use lessor::Lessor;
 use log::Log;
 use promises::Promises;
@@ -254,7 +254,11 @@ pub struct Member {
     transfers: Vec<Transfer>,
     /// A member that stops does not wait longer for an heir.
     stop_by: Option<Instant>,
+    /// Linearizable reads that ran out of time, in batches.
+    reads_slow: u64,
+    /// Batches of linearizable reads that a change of leader sent back to be asked again.
     reads_failed: u64,
+    heartbeats: Heartbeats,
     connected_since: BTreeMap<MemberId, Instant>,
     phase: Phase,
     published: bool,
@@ -328,7 +332,9 @@ impl Member {
             installation: None,
             transfers: Vec::new(),
             stop_by: None,
+            reads_slow: 0,
             reads_failed: 0,
+            heartbeats: Heartbeats::default(),
             connected_since: BTreeMap::new(),
             phase: Phase::Running,
             published: false,
@@ -398,7 +404,9 @@ impl Member {
             durable_index: self.durable_index(),
             proposals_pending: self.proposals.len() as u64,
             proposals_failed: self.proposals.failed(),
+            reads_slow: self.reads_slow,
             reads_failed: self.reads_failed,
+            is_installing: self.is_installing(),
             leader_changes: self.leader_changes,
         }
     }

@@ -152,11 +152,13 @@ impl Proposals {
         Some(flight)
     }
 
-    /// A client does not wait any more.
-    pub(crate) fn cancel(&mut self, token: Token) {
-        if let Some(id) = self.by_token.get(&token).copied() {
-            self.resolve(id);
-        }
+    /// Forgets a client's proposal, which may be applied all the same; false if it has none. As in etcd, it counts as one
+    /// that failed.
+    pub(crate) fn cancel(&mut self, token: Token) -> bool {
+        let id = self.by_token.get(&token).copied();
+        let is_cancelled = id.is_some_and(|id| self.resolve(id).is_some());
+        self.failed += u64::from(is_cancelled);
+        is_cancelled
     }
 
     /// Takes one proposal whose time is up.
@@ -185,7 +187,7 @@ impl Proposals {
         self.flights.len()
     }
 
-    /// How many ran out of time.
+    /// How many ran out of time, or were given up by their clients.
     pub(crate) fn failed(&self) -> u64 {
         self.failed
     }

@@ -4,6 +4,7 @@
 //! Every question carries an id that was never used before, also when it is asked again, and only answers to questions
 //! of the present batch count. A process that slept cannot take an old answer for a new one.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::mutant;
@@ -59,6 +60,8 @@ pub(crate) struct Reads {
     asking: Option<Batch>,
     /// Confirmed, but not yet applied so far; in order of their index.
     confirmed: Vec<(u64, Vec<Waiter>)>,
+    /// Clients that have gone, whose waiters are still among the others.
+    gone: BTreeSet<Token>,
     last_id: u64,
 }
 
@@ -97,11 +100,13 @@ impl Reads {
         Some(self.last_id)
     }
 
-    /// The leader changed, or began to serve its term: what was asked is void and is asked again at once.
-    pub(crate) fn void(&mut self) {
-        if let Some(batch) = &mut self.asking {
-            batch.asked.clear();
-        }
+    /// The leader changed, or began to serve its term: what was asked is void and is asked again at once. Whether anything
+    /// had been asked.
+    pub(crate) fn void(&mut self) -> bool {
+        let Some(batch) = &mut self.asking else { return false };
+        let had_asked = !batch.asked.is_empty();
+        batch.asked.clear();
+        had_asked
     }
 
     /// An answer came. Those to questions of another batch, or of another leader's time, are ignored.
@@ -114,6 +119,7 @@ impl Reads {
 
     /// Takes the readers whose index is applied.
     pub(crate) fn release(&mut self, applied: u64, out: &mut Vec<Reader>) {
+        let before = out.len();
         self.confirmed.retain_mut(|(index, waiters)| {
             if *index > applied {
                 return true;
@@ -121,21 +127,33 @@ impl Reads {
             out.extend(waiters.drain(..).map(|waiter| waiter.reader));
             false
         });
+        self.drop_gone(out, before);
     }
 
     /// Takes the readers whose time is up.
     pub(crate) fn expire(&mut self, now: Instant, out: &mut Vec<Reader>) {
+        let before = out.len();
         self.take_if(|waiter| waiter.deadline <= now, out);
+        self.drop_gone(out, before);
     }
 
-    /// Forgets a client's reader.
+    /// Forgets a client's reader, if it has one. The waiters are walked once for many such clients, so that a burst of them
+    /// costs no more than the burst of their requests did.
     pub(crate) fn cancel(&mut self, token: Token) {
-        self.take_if(|waiter| waiter.reader.token() == Some(token), &mut Vec::new());
+        self.gone.insert(token);
+        if self.gone.len() * 2 >= self.len() {
+            let gone = std::mem::take(&mut self.gone);
+            let is_gone = |waiter: &Waiter| waiter.reader.token().is_some_and(|token| gone.contains(&token));
+            self.take_if(is_gone, &mut Vec::new());
+        }
     }
 
     /// Takes every reader there is.
     pub(crate) fn drain(&mut self, out: &mut Vec<Reader>) {
+        let before = out.len();
         self.take_if(|_| true, out);
+        self.drop_gone(out, before);
+        self.gone.clear();
     }
 
     /// When to ask again or to give up on somebody.
@@ -147,6 +165,24 @@ impl Reads {
             .into_iter()
             .chain(retry)
             .min()
+    }
+
+    fn len(&self) -> usize {
+        let asking = self.asking.as_ref().map_or(0, |batch| batch.waiters.len());
+        let confirmed: usize = self.confirmed.iter().map(|(_, waiters)| waiters.len()).sum();
+        self.gathering.len() + asking + confirmed
+    }
+
+    /// Takes the readers of clients that have gone out of what was added to a list since it had this length.
+    fn drop_gone(&mut self, readers: &mut Vec<Reader>, since: usize) {
+        if self.gone.is_empty() {
+            return;
+        }
+        let mut at = 0;
+        readers.retain(|reader| {
+            at += 1;
+            at <= since || !reader.token().is_some_and(|token| self.gone.remove(&token))
+        });
     }
 
     fn waiters(&self) -> impl Iterator<Item = &Waiter> {
@@ -241,14 +277,39 @@ mod tests {
     #[test]
     fn a_leader_change_voids_what_was_asked() {
         let mut reads = Reads::new(0);
+        assert!(!reads.void(), "nothing was asked");
         reads.join(read(1), LATE);
         let old = reads.ask(at(0)).unwrap();
-        reads.void();
+        assert!(reads.void());
         let new = reads.ask(at(1)).expect("asked again at once");
         reads.confirm(old, 5);
         assert_eq!(released(&mut reads, 9), [], "the deposed leader's answer is not taken");
         reads.confirm(new, 7);
         assert_eq!(released(&mut reads, 9), [read(1)]);
+    }
+
+    #[test]
+    fn a_client_that_has_gone_is_not_released() {
+        let mut reads = Reads::new(0);
+        for token in 1..=9 {
+            reads.join(read(token), LATE);
+        }
+        let id = reads.ask(at(0)).unwrap();
+        reads.cancel(Token(2));
+        reads.cancel(Token(7));
+        reads.cancel(Token(70));
+        reads.confirm(id, 1);
+        let left: Vec<Reader> = [1, 3, 4, 5, 6, 8, 9].map(read).to_vec();
+        assert_eq!(released(&mut reads, 1), left);
+        for token in 10..=12 {
+            reads.join(read(token), at(50));
+        }
+        reads.cancel(Token(11));
+        let mut late = vec![read(11)];
+        reads.expire(at(50), &mut late);
+        assert_eq!(late, [read(11), read(10), read(12)], "what was in the list stays");
+        reads.cancel(Token(80));
+        assert!(reads.gone.is_empty(), "nothing is remembered where nobody waits");
     }
 
     #[test]

@@ -93,7 +93,9 @@ impl Member {
 
     /// A client does not wait any more. What it proposed may happen all the same.
     pub(crate) fn cancel(&mut self, token: super::Token) {
-        self.proposals.cancel(token);
+        if self.proposals.cancel(token) {
+            return;
+        }
         self.reads.cancel(token);
         self.transfers.retain(|transfer| transfer.token != token);
     }
@@ -159,7 +161,7 @@ impl Member {
     pub(crate) fn expire_reads(&mut self, now: Instant, out: &mut Vec<Output>) {
         let mut late = Vec::new();
         self.reads.expire(now, &mut late);
-        self.reads_failed += late.len() as u64;
+        self.reads_slow += u64::from(!late.is_empty());
         self.read_outcome(late, Err(Error::Timeout), out);
     }
 

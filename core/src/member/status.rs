@@ -27,10 +27,14 @@ pub struct Status {
     pub proposals_pending: u64,
     /// Proposals that ran out of time.
     pub proposals_failed: u64,
-    /// Linearizable reads that ran out of time.
+    /// How often linearizable reads ran out of time; those that gave up together count once.
+    pub reads_slow: u64,
+    /// How often a change of leader made void what linearizable reads had asked, so that they asked again.
     pub reads_failed: u64,
     /// How often a leader was seen that was not the one before.
     pub leader_changes: u64,
+    /// Whether a snapshot that a leader sent is about to replace the state.
+    pub is_installing: bool,
 }
 
 impl Status {
@@ -45,6 +49,7 @@ impl Status {
                 of.is_learner,
                 of.published,
                 of.applied_index,
+                of.is_installing,
             )
         };
         visible(self) != visible(before)

@@ -135,6 +135,7 @@ impl Mvcc {
     fn forget(&mut self, revision: Revision, ops: &mut Vec<TableOp>) {
         if let Some(record) = self.state.log.remove(&revision) {
             self.size_bytes -= record.size_bytes();
+            self.rows_sum.remove(record.digest());
             ops.push(TableOp::delete(Bucket::Key, revision.to_row_key(record.is_tombstone())));
         }
     }

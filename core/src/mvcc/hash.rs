@@ -8,12 +8,13 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use bytes::Bytes;
+
 use crate::error::Error;
 use crate::table::Bucket;
 
-use super::record::Record;
 use super::tree::Live;
-use super::{NEVER_COMPACTED, Revision, View};
+use super::{NEVER_COMPACTED, Revision, View, successor};
 
 /// How many hashes of compactions are remembered.
 const REMEMBERED_HASHES: usize = 10;
@@ -32,83 +33,150 @@ pub struct HashKv {
 impl View {
     /// Hashes every kept revision up to and including `revision`; 0 is now.
     pub fn hash_kv(&self, revision: i64) -> Result<HashKv, Error> {
-        if revision > self.revision {
-            return Err(Error::FutureRevision);
-        }
-        if revision > 0 && revision < self.compact_revision {
-            return Err(Error::Compacted);
-        }
-        let revision = if revision == 0 { self.revision } else { revision };
-        let kept = Kept::at(self, revision, |_| false);
-        Ok(self.hash_up_to(revision, &kept))
+        Ok(Hashing::new(self, revision)?.finish())
     }
 
     /// The hash etcd remembers for a compaction: asked of the view from just before it, at its revision.
     #[must_use]
     pub fn hash_compaction(&self, revision: i64) -> HashKv {
-        let kept = Kept::at(self, revision, |record| record.revision().main == revision);
-        self.hash_up_to(revision, &kept)
+        Hashing::of(self, revision, true).finish()
+    }
+}
+
+/// A hash that is computed in steps.
+pub struct Hashing {
+    view: View,
+    revision: i64,
+    /// It is made for a compaction at its revision, which keeps the tombstones of that revision.
+    compacts: bool,
+    stage: Stage,
+    /// What a compaction at its revision would keep: nothing at all, or else these of the revisions at or before the
+    /// view's compact revision, ascending once all are found.
+    keeps_nothing: bool,
+    kept: Vec<Revision>,
+    next_kept: usize,
+    crc: u32,
+}
+
+/// What a hash does next, and from where on.
+enum Stage {
+    /// Finds what a compaction would keep.
+    Keys(Bytes),
+    /// Hashes rows.
+    Rows(Revision),
+    Done,
+}
+
+impl Hashing {
+    /// Begins to hash every kept revision up to and including `revision`; 0 is now.
+    ///
+    /// # Errors
+    /// [`Error::Compacted`] or [`Error::FutureRevision`].
+    pub fn new(view: &View, revision: i64) -> Result<Self, Error> {
+        if revision > view.revision {
+            return Err(Error::FutureRevision);
+        }
+        if revision > 0 && revision < view.compact_revision {
+            return Err(Error::Compacted);
+        }
+        let revision = if revision == 0 { view.revision } else { revision };
+        Ok(Self::of(view, revision, false))
     }
 
-    fn hash_up_to(&self, revision: i64, kept: &Kept) -> HashKv {
-        let mut kept_revisions = kept.revisions.iter().peekable();
-        let mut crc = crc32c::crc32c(Bucket::Key.name().as_bytes());
-        for (_, record) in self.log.range(
-            &Revision::default(),
-            Some(&Revision::first_of(revision.saturating_add(1))),
-        ) {
+    fn of(view: &View, revision: i64, compacts: bool) -> Self {
+        let stage = if view.compact_revision == NEVER_COMPACTED {
+            Stage::Rows(Revision::default())
+        } else {
+            Stage::Keys(Bytes::new())
+        };
+        Self {
+            view: view.clone(),
+            revision,
+            compacts,
+            stage,
+            keeps_nothing: true,
+            kept: Vec::new(),
+            next_kept: 0,
+            crc: crc32c::crc32c(Bucket::Key.name().as_bytes()),
+        }
+    }
+
+    /// Goes on, past about so many rows at most; true once the hash is complete.
+    pub fn step(&mut self, rows: usize) -> bool {
+        let rows = rows.max(1);
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Keys(from) => self.find_kept(&from, rows),
+            Stage::Rows(from) => self.hash_rows(from, rows),
+            Stage::Done => Stage::Done,
+        };
+        matches!(self.stage, Stage::Done)
+    }
+
+    /// The complete hash.
+    #[must_use]
+    pub fn finish(mut self) -> HashKv {
+        while !self.step(usize::MAX) {}
+        HashKv {
+            hash: self.crc,
+            compact_revision: self.view.compact_revision,
+            hash_revision: self.revision,
+        }
+    }
+
+    /// Every record that a reader at the revision sees is kept, and for a compaction its tombstones.
+    fn find_kept(&mut self, from: &[u8], rows: usize) -> Stage {
+        let mut last = None;
+        for (key, entry) in self.view.keys.range(from, None).take(rows) {
+            last = Some(key);
+            let Some(record) = entry.record_at(self.revision, &self.view.log) else {
+                continue;
+            };
+            let main = record.revision().main;
+            if record.is_live() || (self.compacts && main == self.revision) {
+                self.keeps_nothing = false;
+                if main <= self.view.compact_revision {
+                    self.kept.push(record.revision());
+                }
+            }
+        }
+        match last {
+            Some(key) => Stage::Keys(successor(key)),
+            None => {
+                self.kept.sort_unstable();
+                Stage::Rows(Revision::default())
+            }
+        }
+    }
+
+    fn hash_rows(&mut self, from: Revision, rows: usize) -> Stage {
+        let end = Revision::first_of(self.revision.saturating_add(1));
+        let compacted = self.view.compact_revision;
+        let mut next = None;
+        for (_, record) in self.view.log.range(&from, Some(&end)).take(rows) {
             let at = record.revision();
-            if at.main <= self.compact_revision && !kept.nothing {
-                while kept_revisions.next_if(|kept| **kept < at).is_some() {}
-                if kept_revisions.peek() != Some(&&at) {
+            next = Some(Revision::new(at.main, at.sub + 1));
+            if at.main <= compacted && !self.keeps_nothing {
+                while self.kept.get(self.next_kept).is_some_and(|kept| *kept < at) {
+                    self.next_kept += 1;
+                }
+                if self.kept.get(self.next_kept) != Some(&at) {
                     continue;
                 }
             }
-            if at.main == self.compact_revision && record.is_tombstone() {
+            if at.main == compacted && record.is_tombstone() {
                 continue;
             }
-            crc = crc32c::crc32c_append(crc, record.block());
+            self.crc = crc32c::crc32c_append(self.crc, record.block());
         }
-        HashKv {
-            hash: crc,
-            compact_revision: self.compact_revision,
-            hash_revision: revision,
-        }
+        next.map_or(Stage::Done, Stage::Rows)
     }
 }
 
-/// What a compaction at some revision would keep.
-struct Kept {
-    /// Nothing at all.
-    nothing: bool,
-    /// The revisions at or before the view's compact revision, ascending.
-    revisions: Vec<Revision>,
-}
-
-impl Kept {
-    /// Every record that a reader at `revision` sees, and the tombstones that `keeps_tombstone`.
-    fn at(view: &View, revision: i64, keeps_tombstone: impl Fn(&Record) -> bool) -> Self {
-        let mut kept = Self {
-            nothing: true,
-            revisions: Vec::new(),
-        };
-        if view.compact_revision == NEVER_COMPACTED {
-            return kept;
-        }
-        for record in view
-            .keys
-            .iter()
-            .filter_map(|(_, entry)| entry.record_at(revision, &view.log))
-        {
-            if record.is_live() || keeps_tombstone(record) {
-                kept.nothing = false;
-                if record.revision().main <= view.compact_revision {
-                    kept.revisions.push(record.revision());
-                }
-            }
-        }
-        kept.revisions.sort_unstable();
-        kept
+impl fmt::Debug for Hashing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hashing")
+            .field("revision", &self.revision)
+            .finish_non_exhaustive()
     }
 }
 

@@ -16,6 +16,7 @@ mod range;
 mod record;
 mod restore;
 mod revision;
+mod scan;
 pub(crate) mod tree;
 mod view;
 mod write;
@@ -25,15 +26,19 @@ mod tests;
 
 use std::fmt;
 
+use bytes::Bytes;
+
 pub use compact::CompactProgress;
 pub use event::{Event, EventKind, EventRef};
-pub use hash::{CompactHashes, Compacted, HashKv};
+pub use hash::{CompactHashes, Compacted, HashKv, Hashing};
+pub use record::PairRef;
 pub use restore::MvccRestore;
 pub use revision::Revision;
+pub use scan::{Found, Scan};
 pub use view::View;
 pub use write::Write;
 
-use crate::table::TableOp;
+use crate::table::{RowSum, TableOp};
 
 use compact::Compaction;
 
@@ -52,6 +57,8 @@ pub struct Mvcc {
     state: View,
     /// Logical bytes of all kept rows.
     size_bytes: u64,
+    /// What the table's bucket `key` holds once all rows are written.
+    rows_sum: RowSum,
     /// The compaction under way.
     compaction: Option<Compaction>,
     /// Everything a compaction at this revision takes away is gone.
@@ -75,6 +82,7 @@ impl Mvcc {
         Self {
             state: View::empty(),
             size_bytes: 0,
+            rows_sum: RowSum::default(),
             compaction: None,
             swept_revision: 0,
             events: Vec::new(),
@@ -116,6 +124,17 @@ impl Mvcc {
     pub const fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
+
+    /// The rows of bucket `key` in a table that holds everything written so far.
+    #[must_use]
+    pub const fn rows_sum(&self) -> RowSum {
+        self.rows_sum
+    }
+}
+
+/// The key right after another.
+pub(crate) fn successor(key: &[u8]) -> Bytes {
+    [key, &[0]].concat().into()
 }
 
 impl fmt::Debug for Mvcc {

@@ -1,13 +1,14 @@
 //! What a range request answers, with every rule of limit, order, filters and count.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 
 use crate::error::Error;
 use crate::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use crate::proto::etcdserverpb::{RangeRequest, RangeResponse};
 
-use super::record::Record;
-use super::{Revision, View};
+use super::View;
+use super::record::{PairRef, Record};
+use super::scan::{Scan, limit_of};
 
 /// The keys a request is about.
 #[derive(Clone, Copy, Debug)]
@@ -27,140 +28,111 @@ impl<'a> Span<'a> {
             end => Self::Keys(key, Some(end)),
         }
     }
-
-    fn contains(self, key: &[u8]) -> bool {
-        match self {
-            Self::Key(only) => key == only,
-            Self::Keys(from, to) => from <= key && to.is_none_or(|to| key < to),
-        }
-    }
 }
 
 impl View {
     /// Answers a range request; the header is left to the caller.
     pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, Error> {
-        let order = Order::of(request)?;
+        if !request.range_end.is_empty() {
+            return Ok(Scan::new(self, request)?.finish().response());
+        }
+        Order::of(request)?;
         let revision = self.read_revision(request.revision)?;
-        let span = Span::new(&request.key, &request.range_end);
-        let mut response = RangeResponse::default();
-        if request.count_only {
-            response.count = self.count(span, revision);
-            return Ok(response);
-        }
-
-        let limit = usize::try_from(request.limit)
-            .ok()
-            .filter(|limit| *limit > 0)
-            .unwrap_or(usize::MAX);
-        let filtered = has_filters(request);
-        // One more than asked for tells whether there are more.
-        let fetch = if filtered || !order.limits_first() {
-            usize::MAX
-        } else {
-            limit.saturating_add(1)
+        let found = self.record(&request.key, revision);
+        let mut response = RangeResponse {
+            count: i64::from(found.is_some()),
+            ..RangeResponse::default()
         };
-        let mut found = self.visible(span, revision, fetch);
-        response.count = match span {
-            Span::Key(_) => found.len() as i64,
-            Span::Keys(..) => self.count(span, revision),
-        };
-        if filtered {
-            found.retain(|record| passes_filters(request, record));
-        }
-        order.sort(&mut found);
-        response.more = found.len() > limit;
-        found.truncate(limit);
+        let filters = Filters::of(request);
+        let answered = found.filter(|record| !request.count_only && filters.pass(record));
         let shape = if request.keys_only {
             Record::key_only
         } else {
             Record::key_value
         };
-        response.kvs = found.into_iter().map(shape).collect();
+        response.kvs.extend(answered.map(shape));
         Ok(response)
     }
 
-    /// The first `fetch` records of `span` that a reader at `revision` sees, in key order.
-    pub(super) fn visible(&self, span: Span<'_>, revision: i64, fetch: usize) -> Vec<&Record> {
-        match span {
-            Span::Key(key) => {
-                let found = self
-                    .keys
-                    .get(key)
-                    .and_then(|entry| entry.visible_at(revision, &self.log));
-                found.into_iter().take(fetch).collect()
-            }
-            Span::Keys(from, to) => {
-                let mut iter = self.keys.range(from, to);
-                let mut found = Vec::with_capacity(iter.size_hint().1.unwrap_or(0).min(fetch));
-                if revision == self.revision {
-                    let records = std::iter::from_fn(|| iter.next_live()).map(|(_, entry)| entry.newest());
-                    found.extend(records.take(fetch));
-                } else {
-                    let records = iter.filter_map(|(_, entry)| entry.visible_at(revision, &self.log));
-                    found.extend(records.take(fetch));
-                }
-                found
-            }
-        }
-    }
-
-    /// How many keys of `span` a reader at `revision` sees.
-    fn count(&self, span: Span<'_>, revision: i64) -> i64 {
-        let Span::Keys(from, to) = span else {
-            return self.visible(span, revision, 1).len() as i64;
+    /// How many rows a range may have to look at, found in the time of a few searches.
+    #[must_use]
+    pub fn rows_to_read(&self, request: &RangeRequest) -> usize {
+        let (from, to) = match Span::new(&request.key, &request.range_end) {
+            Span::Key(_) => return 1,
+            Span::Keys(from, to) => (from, to),
         };
-        if revision == self.revision {
-            return self.keys.count(from, to).live as i64;
+        let newest = request.revision <= 0 || request.revision == self.revision;
+        if newest && request.count_only {
+            return 1;
         }
-        // What there is, less what came since; or a walk, where that is shorter.
-        let since = Revision::first_of(revision + 1);
-        if self.log.entries_between(&since, None) < self.keys.entries_between(from, to) {
-            let later = self
-                .log
-                .range(&since, None)
-                .filter(|(_, record)| span.contains(record.key()));
-            self.keys.count(from, to).live as i64 - later.map(|(_, record)| record.live_change()).sum::<i64>()
+        let keys = self.keys.entries_between(from, to);
+        let limits_first = Order::of(request).is_ok_and(Order::limits_first) && Filters::of(request).is_none();
+        if newest && limits_first {
+            keys.min(limit_of(request).saturating_add(1))
         } else {
-            let entries = self.keys.range(from, to);
-            entries
-                .filter(|(_, entry)| entry.visible_at(revision, &self.log).is_some())
-                .count() as i64
+            keys
         }
+    }
+
+    /// What a reader at `revision` sees of one key.
+    fn record(&self, key: &[u8], revision: i64) -> Option<&Record> {
+        self.keys
+            .get(key)
+            .and_then(|entry| entry.visible_at(revision, &self.log))
+    }
+
+    /// The newest pairs of a range, given as in a range request, in the order of their keys.
+    pub fn pairs<'a>(&'a self, key: &'a [u8], range_end: &'a [u8]) -> impl Iterator<Item = PairRef<'a>> {
+        self.live_records(Span::new(key, range_end)).map(Record::pair_ref)
+    }
+
+    /// The newest records of a range that are no tombstones.
+    pub(super) fn live_records<'a>(&'a self, span: Span<'a>) -> impl Iterator<Item = &'a Record> {
+        let (only, mut iter) = match span {
+            Span::Key(key) => (self.record(key, self.revision), None),
+            Span::Keys(from, to) => (None, Some(self.keys.range(from, to))),
+        };
+        let next = move || iter.as_mut()?.next_live().map(|(_, entry)| entry.newest());
+        only.into_iter().chain(std::iter::from_fn(next))
     }
 }
 
-fn has_filters(request: &RangeRequest) -> bool {
-    let bounds = [
-        request.min_mod_revision,
-        request.max_mod_revision,
-        request.min_create_revision,
-        request.max_create_revision,
-    ];
-    bounds.iter().any(|bound| *bound != 0)
+/// Bounds on the revisions of what is answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Filters {
+    modified: (i64, i64),
+    created: (i64, i64),
 }
 
-fn passes_filters(request: &RangeRequest, record: &Record) -> bool {
-    let within = |revision: i64, min: i64, max: i64| (min == 0 || revision >= min) && (max == 0 || revision <= max);
-    within(
-        record.revision().main,
-        request.min_mod_revision,
-        request.max_mod_revision,
-    ) && within(
-        record.create_revision(),
-        request.min_create_revision,
-        request.max_create_revision,
-    )
+impl Filters {
+    pub(super) const fn of(request: &RangeRequest) -> Self {
+        Self {
+            modified: (request.min_mod_revision, request.max_mod_revision),
+            created: (request.min_create_revision, request.max_create_revision),
+        }
+    }
+
+    pub(super) fn is_none(self) -> bool {
+        self.modified == (0, 0) && self.created == (0, 0)
+    }
+
+    pub(super) fn pass(self, record: &Record) -> bool {
+        let within =
+            |revision: i64, (min, max): (i64, i64)| (min == 0 || revision >= min) && (max == 0 || revision <= max);
+        within(record.revision().main, self.modified)
+            && (self.created == (0, 0) || within(record.create_revision(), self.created))
+    }
 }
 
 /// The order a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Order {
+pub(super) struct Order {
     target: SortTarget,
     direction: SortOrder,
 }
 
 impl Order {
-    fn of(request: &RangeRequest) -> Result<Self, Error> {
+    pub(super) fn of(request: &RangeRequest) -> Result<Self, Error> {
         let direction = SortOrder::try_from(request.sort_order).map_err(|_| Error::InvalidSortOption)?;
         let target = SortTarget::try_from(request.sort_target).map_err(|_| Error::InvalidSortOption)?;
         Ok(Self { target, direction })
@@ -169,27 +141,54 @@ impl Order {
     /// Whether the limit is applied in key order, before sorting.
     ///
     /// So it is, as in etcd, also for a target without a direction: that sorts only what the limit let through.
-    fn limits_first(self) -> bool {
+    pub(super) fn limits_first(self) -> bool {
         self.direction == SortOrder::None || (self.direction == SortOrder::Ascend && self.target == SortTarget::Key)
     }
 
-    /// Sorts records that are in key order; equal ones stay in it.
-    fn sort(self, found: &mut [&Record]) {
+    /// Whether it is an order of keys, ascending or descending.
+    pub(super) fn is_by_key(self) -> bool {
+        self.target == SortTarget::Key
+    }
+
+    /// Whether it is the order in which keys are kept.
+    pub(super) fn is_of_keys(self) -> bool {
+        self.is_by_key() && self.direction != SortOrder::Descend
+    }
+
+    /// Sorts records that are in key order by another target; equal ones stay in it.
+    pub(super) fn sort(self, found: &mut [Record]) {
         match self.target {
-            SortTarget::Key if self.direction == SortOrder::Descend => found.reverse(),
             SortTarget::Key => {}
-            SortTarget::Version => self.sort_by(found, Record::version),
-            SortTarget::Create => self.sort_by(found, Record::create_revision),
-            SortTarget::Mod => self.sort_by(found, |record| record.revision().main),
-            SortTarget::Value => self.sort_by(found, Record::value),
+            SortTarget::Value => found.sort_by(|a, b| self.compare(a, b)),
+            SortTarget::Version | SortTarget::Create | SortTarget::Mod => {
+                // A record is read from its row: each once, and not for every comparison.
+                match self.direction {
+                    SortOrder::None | SortOrder::Ascend => found.sort_by_cached_key(|record| self.number(record)),
+                    SortOrder::Descend => found.sort_by_cached_key(|record| Reverse(self.number(record))),
+                }
+            }
         }
     }
 
-    /// A record is read from its row, so that each is asked once and not for every comparison.
-    fn sort_by<'a, T: Ord>(self, found: &mut [&'a Record], target: impl Fn(&'a Record) -> T) {
-        match self.direction {
-            SortOrder::None | SortOrder::Ascend => found.sort_by_cached_key(|record| target(record)),
-            SortOrder::Descend => found.sort_by_cached_key(|record| Reverse(target(record))),
+    /// Which of two records comes first, by another target than the key.
+    pub(super) fn compare(self, a: &Record, b: &Record) -> Ordering {
+        let ascending = match self.target {
+            SortTarget::Value => a.value().cmp(b.value()),
+            _ => self.number(a).cmp(&self.number(b)),
+        };
+        if self.direction == SortOrder::Descend {
+            ascending.reverse()
+        } else {
+            ascending
+        }
+    }
+
+    fn number(self, record: &Record) -> i64 {
+        match self.target {
+            SortTarget::Version => record.version(),
+            SortTarget::Create => record.create_revision(),
+            SortTarget::Mod => record.revision().main,
+            SortTarget::Key | SortTarget::Value => 0,
         }
     }
 }

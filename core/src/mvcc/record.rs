@@ -7,9 +7,13 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::proto::mvccpb::KeyValue;
+use crate::table::{Bucket, digest};
 
 use super::Revision;
 use super::tree::Live;
+
+/// Bytes of a record that counts as short.
+const SHORT_BYTES: usize = 512;
 
 /// A put or a tombstone; a clone shares the block.
 #[derive(Clone, Debug)]
@@ -32,8 +36,17 @@ impl Record {
 
     fn of(revision: Revision, tombstone: bool, kv: &KeyValue) -> Self {
         let row_key = revision.row_key(tombstone);
-        let mut block = Vec::with_capacity(row_key.as_slice().len() + kv.encoded_len());
-        block.extend_from_slice(row_key.as_slice());
+        let row_key = row_key.as_slice();
+        let length = row_key.len() + kv.encoded_len();
+        if let Some(block) = [0; SHORT_BYTES].get_mut(..length) {
+            // A short one is put together on the stack, so that it is allocated once.
+            block[..row_key.len()].copy_from_slice(row_key);
+            let mut row = &mut block[row_key.len()..];
+            kv.encode(&mut row).expect("the row has its length");
+            return Self(Arc::from(&*block));
+        }
+        let mut block = Vec::with_capacity(length);
+        block.extend_from_slice(row_key);
         kv.encode(&mut block).expect("a Vec grows as needed");
         Self(block.into())
     }
@@ -45,7 +58,7 @@ impl Record {
         if !tombstone && !kv.key.is_empty() && kv.mod_revision != revision.main {
             return Err(format!("has modification revision {}", kv.mod_revision));
         }
-        if Fields::read(row) != Fields::of(&kv) {
+        if PairRef::read(row) != PairRef::of(&kv) {
             return Err("does not hold its fields in order".to_owned());
         }
         Ok(Self([revision.row_key(tombstone).as_slice(), row].concat().into()))
@@ -72,6 +85,22 @@ impl Record {
         &self.0[self.row_at()..]
     }
 
+    /// The row, or what of it goes before and after the value.
+    pub(super) fn row_parts(&self, without_value: bool) -> (&[u8], &[u8]) {
+        let row = self.row();
+        if !without_value {
+            return (row, &[]);
+        }
+        let mut reader = Reader(row);
+        reader.bytes(KEY);
+        for number in [CREATE_REVISION, MOD_REVISION, VERSION] {
+            reader.number(number);
+        }
+        let before = row.len() - reader.0.len();
+        reader.bytes(VALUE);
+        (&row[..before], reader.0)
+    }
+
     /// Key and value of the table's row in one.
     pub(super) fn block(&self) -> &[u8] {
         &self.0
@@ -84,6 +113,11 @@ impl Record {
         (row_key, row)
     }
 
+    /// The digest of the table's row.
+    pub(super) fn digest(&self) -> u64 {
+        digest(Bucket::Key, self.row_at(), &self.0)
+    }
+
     /// Bytes of the table's row, its key included.
     pub(super) fn size_bytes(&self) -> u64 {
         self.0.len() as u64
@@ -94,19 +128,19 @@ impl Record {
     }
 
     pub(super) fn value(&self) -> &[u8] {
-        self.fields().value
+        self.pair_ref().value
     }
 
     pub(super) fn create_revision(&self) -> i64 {
-        self.fields().create_revision
+        self.pair_ref().create_revision
     }
 
     pub(super) fn version(&self) -> i64 {
-        self.fields().version
+        self.pair_ref().version
     }
 
     pub(super) fn lease(&self) -> i64 {
-        self.fields().lease
+        self.pair_ref().lease
     }
 
     /// The pair as clients see it; a tombstone's has key and modification revision.
@@ -128,13 +162,14 @@ impl Record {
         }
     }
 
-    fn fields(&self) -> Fields<'_> {
-        Fields::read(self.row())
+    /// The pair, read where it lies.
+    pub(super) fn pair_ref(&self) -> PairRef<'_> {
+        PairRef::read(self.row())
     }
 
     fn pair(&self, with_value: bool) -> KeyValue {
         let shared = self.shared();
-        let fields = self.fields();
+        let fields = self.pair_ref();
         KeyValue {
             key: shared.slice_ref(fields.key),
             create_revision: fields.create_revision,
@@ -169,18 +204,24 @@ const VERSION: u8 = 4 << 3;
 const VALUE: u8 = 5 << 3 | 2;
 const LEASE: u8 = 6 << 3;
 
-/// The fields of an encoded `mvccpb.KeyValue`.
-#[derive(PartialEq)]
-struct Fields<'a> {
-    key: &'a [u8],
-    create_revision: i64,
-    mod_revision: i64,
-    version: i64,
-    value: &'a [u8],
-    lease: i64,
+/// A pair that is read where it lies: the fields of an encoded `mvccpb.KeyValue`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PairRef<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// The revision that created it.
+    pub create_revision: i64,
+    /// The revision that wrote it last.
+    pub mod_revision: i64,
+    /// How often it was written since it was created.
+    pub version: i64,
+    /// The value.
+    pub value: &'a [u8],
+    /// The lease it is attached to; 0 is none.
+    pub lease: i64,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> PairRef<'a> {
     fn of(kv: &'a KeyValue) -> Self {
         Self {
             key: &kv.key,

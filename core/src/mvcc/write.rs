@@ -57,8 +57,10 @@ impl<'a> Write<'a> {
     /// Deletes every key of a range, given as in a range request; returns what the keys were, in key order.
     pub fn delete_range(&mut self, key: &[u8], range_end: &[u8]) -> Vec<KeyValue> {
         let state = &self.mvcc.state;
-        let doomed = state.visible(Span::new(key, range_end), state.revision(), usize::MAX);
-        let doomed: Vec<_> = doomed.into_iter().map(Record::key_value).collect();
+        let doomed: Vec<_> = state
+            .live_records(Span::new(key, range_end))
+            .map(Record::key_value)
+            .collect();
         for kv in &doomed {
             let revision = self.next_change();
             self.mvcc
@@ -110,6 +112,7 @@ impl Mvcc {
     /// Adds the newest record of all.
     fn append(&mut self, record: Record, prev_kv: Option<KeyValue>) {
         self.events.push(Event::new(&record, prev_kv));
+        self.rows_sum.add(record.digest());
         let (row_key, row) = record.to_row();
         self.ops.push(TableOp::put(Bucket::Key, row_key, row));
         self.insert(record);

@@ -1,7 +1,7 @@
 //! From committed entries to their consequences: answers, lease clocks, configuration, events, rows.
 
 use crate::error::Error;
-use crate::limits::MAX_BATCH_ENTRIES;
+use crate::limits::{APPLY_TURN_ROWS, MAX_BATCH_ENTRIES};
 use crate::member::{Origin, Reader, Renewal, Timer, Token};
 use crate::mutant;
 use crate::proto::etcdserverpb::alarm_request::AlarmAction;
@@ -9,29 +9,30 @@ use crate::proto::etcdserverpb::{
     AlarmRequest, AlarmType, InternalRaftRequest, LeaseCheckpoint, LeaseCheckpointRequest,
 };
 use crate::proto::raftpb::Entry;
-use crate::store::{self, ApplyContext, LeaseChange, MemberChange};
+use crate::store::{self, ApplyContext, LeaseChange, LeaseKeys, MemberChange};
 use crate::time::Instant;
 
 use super::{LateRenewal, Node, Response};
 
 impl Node {
-    /// Applies committed entries in order.
-    pub(super) fn apply(&mut self, now: Instant, entries: &[Entry]) {
-        for batch in entries.chunks(MAX_BATCH_ENTRIES) {
+    /// Applies committed entries in order, as many as fit into the turn.
+    pub(super) fn apply(&mut self, now: Instant) {
+        while self.rows_in_turn < APPLY_TURN_ROWS && !self.unapplied.is_empty() {
             let mut last = None;
-            for entry in batch {
-                if !self.apply_entry(now, entry) {
+            for _ in 0..MAX_BATCH_ENTRIES {
+                if self.rows_in_turn >= APPLY_TURN_ROWS {
+                    break;
+                }
+                let Some(entry) = self.unapplied.pop_front() else { break };
+                if !self.apply_entry(now, &entry) {
+                    self.unapplied.clear();
                     break;
                 }
                 last = Some(entry.index);
             }
-            self.applied_in_turn += batch.len();
             if let Some(index) = last {
                 self.consequences(now);
                 self.member.applied_to(now, index, &mut self.outputs);
-            }
-            if last != batch.last().map(|entry| entry.index) {
-                return;
             }
         }
     }
@@ -47,10 +48,12 @@ impl Node {
             quota_bytes: self.config.quota_bytes,
             wanted: &wanted,
         };
+        let changes = self.applied.events.len();
         if let Err(fault) = self.store.apply(entry, context, &mut self.applied) {
             self.member.fail(fault, &mut self.outputs);
             return false;
         }
+        self.rows_in_turn += 1 + (self.applied.events.len() - changes);
         self.member.applied(entry.index, entry.term);
         self.writes.add(1, entry.data.len());
         if mutant::is(32) && !self.ticked {
@@ -73,8 +76,12 @@ impl Node {
                 LeaseChange::Checkpointed { id, remaining_ttl } => {
                     self.member.lease_checkpointed(now, id, remaining_ttl);
                 }
-                LeaseChange::Granted { id, ttl } => self.member.lease_granted(now, id, ttl),
+                LeaseChange::Granted { id, ttl } => {
+                    self.tally.leases.granted.push(ttl);
+                    self.member.lease_granted(now, id, ttl);
+                }
                 LeaseChange::Revoked { id } => {
+                    self.tally.leases.revoked += 1;
                     self.member.lease_revoked(id);
                     self.answer_late_renewals(|renewal| renewal.lease == id, Ok(Response::Renewed { ttl: 0 }));
                 }
@@ -124,7 +131,10 @@ impl Node {
                 Ok(_) => self.renew(now, token, lease),
                 Err(error) => self.reply(token, Err(error)),
             },
-            Origin::Revoke(_) => self.member.propose_revocations(now),
+            Origin::Revoke(_) => {
+                self.tally.leases.expired += u64::from(result.is_ok());
+                self.member.propose_revocations(now);
+            }
             Origin::Version => self.version_proposed = false,
             Origin::Checkpoint | Origin::Publish => {}
         }
@@ -193,7 +203,10 @@ impl Node {
         match self.member.renew_lease(now, lease) {
             None => self.reply(token, Err(Error::NotLeader)),
             Some(Renewal::Unknown) => self.reply(token, Ok(Response::Renewed { ttl: 0 })),
-            Some(Renewal::Renewed(ttl)) => self.reply(token, Ok(Response::Renewed { ttl })),
+            Some(Renewal::Renewed(ttl)) => {
+                self.tally.leases.renewed += 1;
+                self.reply(token, Ok(Response::Renewed { ttl }));
+            }
             Some(Renewal::Expired) => self.late_renewals.push(LateRenewal { lease, token, deadline }),
             Some(Renewal::Checkpointed) => {
                 let checkpoints = vec![LeaseCheckpoint {
@@ -223,16 +236,13 @@ impl Node {
                 Ok(Response::TimeToLive {
                     ttl: -1,
                     granted_ttl: 0,
-                    keys: Vec::new(),
+                    keys: LeaseKeys::default(),
                 }),
             );
         };
         let wanted = self.keys_wanted.contains(&token);
         let leases = self.store.view().leases;
-        let keys = leases
-            .get(lease)
-            .filter(|_| wanted)
-            .map(|lease| lease.keys().cloned().collect());
+        let keys = leases.get(lease).filter(|_| wanted).map(|lease| lease.all_keys());
         self.reply(
             token,
             Ok(Response::TimeToLive {

@@ -3,17 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::error::{Error, Fault};
 use crate::id::MemberId;
-use crate::member::{BatchId, Halt, Status, Token};
+use crate::member::{BatchId, Halt, LeaseTimes, Status, Token};
 use crate::mvcc::{Compacted, Event};
 use crate::proto::etcdserverpb::{
     AlarmRequest, CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest, TxnRequest,
 };
 use crate::proto::raftpb;
-use crate::store;
+use crate::store::{self, LeaseKeys};
 use crate::table::TableOp;
 use crate::time::Instant;
 use crate::version::Version;
@@ -182,8 +180,8 @@ pub enum Response {
     Applied(store::Response),
     /// The leases there are.
     Leases {
-        /// Their ids: on the leader by when they end, the first to end first; by id where nobody counts time.
-        ids: Vec<i64>,
+        /// Their ids, and on the leader when they end.
+        leases: LeaseTimes,
     },
     /// Leadership moved.
     Moved,
@@ -200,8 +198,8 @@ pub enum Response {
         ttl: i64,
         /// Seconds granted; 0 where it has expired or never was.
         granted_ttl: i64,
-        /// Its keys in order, where they were asked for.
-        keys: Vec<Bytes>,
+        /// Its keys, where they were asked for.
+        keys: LeaseKeys,
     },
 }
 

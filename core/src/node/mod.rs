@@ -9,25 +9,28 @@ mod apply;
 mod line;
 mod requests;
 mod snapshot;
+mod tally;
 mod upkeep;
 mod writes;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::error::{Error, Fault};
 use crate::id::MemberId;
-use crate::limits::{APPLY_TURN_ENTRIES, COMPACTION_BATCH_REVISIONS};
+use crate::limits::{APPLY_TURN_ROWS, COMPACTION_BATCH_REVISIONS};
 use crate::member::{self, BatchId, Compactor, Halt, Member, Output, Recovered, Retention, Status, Timer, Token};
 use crate::mvcc::{Compacted, Event};
+use crate::proto::raftpb::Entry;
 use crate::store::{self, Applied, Store};
 use crate::time::Instant;
 use crate::version::Version;
 
 pub use line::{Done, Effect, Input, PeerEvent, Request, Response};
+pub use tally::{CompactionEnd, LateHeartbeat, LeaderChange, LeaseCounts, Tally};
 
 use writes::Writes;
 
@@ -76,6 +79,8 @@ struct LateRenewal {
 struct Compaction {
     /// The last revision whose superseded rows began to be deleted.
     revision: i64,
+    /// When that began, until it is done.
+    begun: Option<Instant>,
     waiting: Vec<(Token, store::Response)>,
     /// Done in memory; to be answered when this batch is written.
     written: Vec<(BatchId, Token, store::Response)>,
@@ -89,6 +94,8 @@ pub struct Node {
     writes: Writes,
     /// The state of a received snapshot, until the log goes on after it.
     received: Option<Box<Store>>,
+    /// Entries that are committed and not applied yet: a turn applies a bounded amount.
+    unapplied: VecDeque<Entry>,
     applied: Applied,
     compaction: Compaction,
     compactor: Option<Compactor>,
@@ -101,6 +108,8 @@ pub struct Node {
     published: Option<Status>,
     /// Counters are shown at every tick.
     ticked: bool,
+    /// What the turn under way, or the last one, did.
+    tally: Tally,
     // The turn under way.
     outputs: Vec<Output>,
     replies: Vec<(Token, Result<Response, Error>)>,
@@ -110,7 +119,8 @@ pub struct Node {
     /// A snapshot replaced the state.
     restored: bool,
     compacted: Vec<Compacted>,
-    applied_in_turn: usize,
+    /// Rows changed in the turn; an entry counts as one at least.
+    rows_in_turn: usize,
     halt: Option<Halt>,
     halted: bool,
 }
@@ -152,6 +162,7 @@ impl Node {
             store,
             writes: Writes::default(),
             received: None,
+            unapplied: VecDeque::new(),
             applied: Applied::default(),
             compaction: Compaction {
                 revision: view.kv.compact_revision(),
@@ -171,7 +182,8 @@ impl Node {
             events: Vec::new(),
             restored: false,
             compacted: Vec::new(),
-            applied_in_turn: 0,
+            rows_in_turn: 0,
+            tally: Tally::default(),
             halt: None,
             halted: false,
         })
@@ -179,6 +191,7 @@ impl Node {
 
     /// One turn: takes every cause, runs what is due, and appends every consequence.
     pub fn step(&mut self, now: Instant, inputs: impl IntoIterator<Item = Input>, out: &mut Vec<Effect>) {
+        self.tally = Tally::default();
         for input in inputs {
             self.take(now, input);
         }
@@ -187,7 +200,27 @@ impl Node {
             self.settle(now, out);
             self.schedule();
         }
+        self.finish_tally();
         self.emit(out);
+    }
+
+    /// What the last [`Node::step`] did, in numbers. A host that keeps metrics adds it to them before it carries out the
+    /// effects, so that a client finds its request counted once it is answered.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Adds to the tally what only the whole turn shows.
+    fn finish_tally(&mut self) {
+        self.tally.applied = std::mem::take(&mut self.applied.counts);
+        self.tally.version = self.applied.version_set.take();
+        let before = self.published.map_or(MemberId::NONE, |status| status.leader);
+        let to = self.member.leader();
+        self.tally.leader = (to != before).then(|| LeaderChange {
+            from: before,
+            to,
+            term: self.member.term(),
+        });
     }
 
     /// When to call [`Node::step`] at the latest, and why.
@@ -281,16 +314,17 @@ impl Node {
 
     /// Drives consensus and applies what it commits, until nothing moves any more or the turn is long enough.
     fn settle(&mut self, now: Instant, out: &mut Vec<Effect>) {
-        self.applied_in_turn = 0;
+        self.rows_in_turn = 0;
         loop {
-            let entries = self.member.drain(now, &mut self.outputs);
-            let is_quiet = self.outputs.is_empty() && entries.is_empty();
+            let committed = self.member.drain(now, &mut self.outputs);
+            self.unapplied.extend(committed);
+            let is_quiet = self.outputs.is_empty() && self.unapplied.is_empty();
             self.handle_outputs(now, out);
-            self.apply(now, &entries);
+            self.apply(now);
             if is_quiet || self.halted {
                 return;
             }
-            if self.applied_in_turn >= APPLY_TURN_ENTRIES {
+            if self.rows_in_turn >= APPLY_TURN_ROWS {
                 self.member.timers.set(Timer::Apply, now);
                 return self.handle_outputs(now, out);
             }
@@ -334,7 +368,7 @@ impl Node {
                     });
                 }
                 Output::Read(reader, outcome) => self.read_outcome(now, reader, outcome),
-                Output::Send { to, messages } => self.send(to, messages, out),
+                Output::Send { to, messages } => self.send(now, to, messages, out),
                 Output::Snapshot {
                     index,
                     term,
@@ -380,9 +414,13 @@ impl Node {
             });
             self.published = Some(status);
         }
-        for token in std::mem::take(&mut self.lists_wanted) {
-            let ids = self.member.leases();
-            self.reply(token, Ok(Response::Leases { ids }));
+        if !self.lists_wanted.is_empty() {
+            // One list for all who ask in one turn.
+            let leases = self.member.leases();
+            for token in std::mem::take(&mut self.lists_wanted) {
+                let leases = leases.clone();
+                self.reply(token, Ok(Response::Leases { leases }));
+            }
         }
         out.extend(
             self.replies
@@ -393,7 +431,7 @@ impl Node {
             let (index, term) = (self.store.consistent_index(), self.store.term());
             out.push(Effect::Store {
                 batch,
-                ops: self.applied.take_ops(),
+                ops: self.store.take_ops(&mut self.applied),
                 index,
                 term,
             });

@@ -7,7 +7,7 @@ use crate::proto::raftpb::{Message, MessageType, Snapshot, SnapshotMetadata};
 use crate::store::{Applied, Store};
 use crate::time::Instant;
 
-use super::{Effect, Node};
+use super::{Effect, LateHeartbeat, Node};
 
 impl Node {
     /// A snapshot of a peer, with its state. Who was removed from the cluster has no say in it any more.
@@ -23,7 +23,14 @@ impl Node {
 
     /// Sends messages; a snapshot with the state it is of, which is the newest: the one consensus had in mind may be older
     /// by entries applied since.
-    pub(super) fn send(&self, to: MemberId, mut messages: Vec<Message>, out: &mut Vec<Effect>) {
+    pub(super) fn send(&mut self, now: Instant, to: MemberId, mut messages: Vec<Message>, out: &mut Vec<Effect>) {
+        for message in &messages {
+            if message.get_msg_type() == MessageType::MsgHeartbeat
+                && let Some(exceeded) = self.member.heartbeat_sent(now, to)
+            {
+                self.tally.late_heartbeats.push(LateHeartbeat { to, exceeded });
+            }
+        }
         let is_snapshot = |message: &mut Message| message.get_msg_type() == MessageType::MsgSnapshot;
         let snapshots: Vec<Message> = messages.extract_if(.., is_snapshot).collect();
         if !messages.is_empty() {
@@ -53,11 +60,15 @@ impl Node {
             .expect("its state is kept while a snapshot is installed");
         let view = self.store.view();
         self.member.leases_restored(view.lease_clocks());
-        // Rows and news of the state before.
+        self.unapplied.retain(|entry| entry.index > view.applied_index);
+        // Rows and news of the state before; what was done to it still counts.
+        let counts = self.applied.counts;
         self.applied = Applied::default();
+        self.applied.counts = counts;
         self.events.clear();
         self.restored = true;
         self.compaction.revision = view.kv.compact_revision();
+        self.compaction.begun = None;
         self.member.timers.set(Timer::CompactStep, now);
         out.push(Effect::Replace {
             batch: self.writes.replace(),

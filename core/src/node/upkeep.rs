@@ -11,7 +11,7 @@ use crate::proto::membershippb::ClusterVersionSetRequest;
 use crate::time::Instant;
 use crate::version::Version;
 
-use super::{Node, Response};
+use super::{CompactionEnd, Node, Response};
 
 /// How often the leader compares the members' versions.
 const VERSION_INTERVAL: Duration = Duration::from_secs(4);
@@ -34,10 +34,18 @@ impl Node {
         match self.store.compact_step(limit, &mut self.applied) {
             CompactProgress::Idle => self.compaction_finished(),
             CompactProgress::More => {
+                self.tally.compaction_steps += 1;
+                self.compaction.begun.get_or_insert(now);
                 self.writes.add(limit, 0);
                 self.member.timers.set(Timer::CompactStep, next);
             }
-            CompactProgress::Finished(_) => {
+            CompactProgress::Finished(revision) => {
+                self.tally.compaction_steps += 1;
+                let begun = self.compaction.begun.take().unwrap_or(now);
+                self.tally.compacted = Some(CompactionEnd {
+                    revision,
+                    took: now.saturating_since(begun),
+                });
                 self.writes.add(limit, 0);
                 self.compaction_finished();
             }

@@ -11,7 +11,9 @@ use crate::proto::etcdserverpb::{
 };
 use crate::proto::raftpb::ConfChange;
 use crate::table::{Bucket, TableOp};
+use crate::version::Version;
 
+use super::counts::Counts;
 use super::rows;
 
 /// What routes a result back to who asked: the id in the proposal's header.
@@ -37,15 +39,19 @@ pub struct Applied {
     pub raise_no_space: bool,
     /// The cluster version went down: write a snapshot, so that older members need not read newer entries.
     pub version_lowered: bool,
+    /// The cluster version was set; the last time, if more than once.
+    pub version_set: Option<VersionChange>,
+    /// What was applied, in numbers.
+    pub counts: Counts,
     pub(super) ops: Vec<TableOp>,
     /// Index and term of the last entry applied.
     pub(super) progress: Option<(u64, u64)>,
 }
 
 impl Applied {
-    /// Takes the changes of rows collected so far, to be written as one atomic batch: every row once, with its last value,
-    /// by bucket and key, together with the consistent index that covers them.
-    pub fn take_ops(&mut self) -> Vec<TableOp> {
+    /// The changes of rows collected so far, every row once, with its last value, by bucket and key, together with the
+    /// consistent index that covers them.
+    pub(super) fn take_ops(&mut self) -> Vec<TableOp> {
         let compacts = || self.ops.iter().any(|op| op.bucket == Bucket::Key && op.value.is_none());
         if let Some((index, term)) = self.progress.take()
             && !(mutant::is(2) && compacts())
@@ -76,6 +82,8 @@ impl Applied {
             term_opened,
             raise_no_space,
             version_lowered,
+            version_set,
+            counts,
             ops,
             progress,
         } = self;
@@ -87,6 +95,8 @@ impl Applied {
         *term_opened = None;
         *raise_no_space = false;
         *version_lowered = false;
+        *version_set = None;
+        *counts = Counts::default();
         ops.clear();
         *progress = None;
     }
@@ -136,6 +146,15 @@ impl Response {
         };
         header.as_mut()
     }
+}
+
+/// The cluster version was set.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct VersionChange {
+    /// What it was, if it had been set before.
+    pub from: Option<Version>,
+    /// What it is.
+    pub to: Version,
 }
 
 /// What happened to a lease.

@@ -7,15 +7,16 @@ use std::sync::Arc;
 
 use prost::Message as _;
 
-use super::applied::{Applied, ConfOutcome, LeaseChange, MemberChange, RequestId, Response, header};
+use super::applied::{Applied, ConfOutcome, LeaseChange, MemberChange, RequestId, Response, VersionChange, header};
 use super::cluster::Downgrade;
 use super::content::Content;
+use super::counts::{KeyCounts, Op};
 use super::txn::{self, Plan};
 use super::{Store, check, legacy, rows};
 use crate::error::{Error, Fault};
 use crate::id::MemberId;
 use crate::mutant;
-use crate::mvcc::Compacted;
+use crate::mvcc::{Compacted, EventKind, Write};
 use crate::proto::etcdserverpb::alarm_request::AlarmAction;
 use crate::proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, CompactionRequest, CompactionResponse, DeleteRangeRequest,
@@ -91,6 +92,9 @@ impl Store {
         let id = if request.id == 0 { of_header } else { request.id };
         let wanted = (context.wanted)(id);
         let content = Content::of(request)?;
+        let op = Op::of(&content);
+        // As in etcd, a read that nobody on this member waits for is not done at all.
+        let is_counted = wanted || op != Op::Range;
         let answer = match content.forbidden_by(&self.alarms) {
             Some(error) => Err(error),
             None => {
@@ -105,6 +109,9 @@ impl Store {
                 }
             }
         };
+        if is_counted {
+            out.counts.add_request(op, &answer);
+        }
         if wanted {
             out.results.push((id, answer));
         }
@@ -123,7 +130,7 @@ impl Store {
             Content::MemberAttributes(request) => Ok(Ok(self.set_attributes(request, out))),
             Content::Nothing => Ok(Ok(Response::Empty)),
             Content::Put(request) => Ok(self.put(&request, out)),
-            Content::Range(request) if wanted => Ok(self.range(&request)),
+            Content::Range(request) if wanted => Ok(self.range(&request, out)),
             Content::Range(_) => Ok(Ok(Response::Empty)),
             Content::Txn(request) => self.txn(&request, wanted, out),
             Content::Version(request) => self.set_version(&request, out).map(Ok),
@@ -131,21 +138,26 @@ impl Store {
     }
 
     fn put(&mut self, request: &PutRequest, out: &mut Applied) -> Answer {
-        txn::check_put(&self.kv.view(), &self.leases, request)?;
+        let checked = txn::check_put(&self.kv.view(), &self.leases, request);
+        if checked == Err(Error::KeyNotFound) {
+            out.counts.keys.add_transaction(KeyCounts::RANGE);
+        }
+        checked?;
         let mut write = self.kv.begin();
         let response = txn::put(&mut write, &mut self.leases, request);
-        write.end(&mut out.events, &mut out.ops);
+        end(write, KeyCounts::of_put(request), out);
         Ok(Response::Put(response))
     }
 
     fn delete_range(&mut self, request: &DeleteRangeRequest, out: &mut Applied) -> Response {
         let mut write = self.kv.begin();
         let response = txn::delete_range(&mut write, &mut self.leases, request);
-        write.end(&mut out.events, &mut out.ops);
+        end(write, KeyCounts::of_delete(request), out);
         Response::DeleteRange(response)
     }
 
-    fn range(&self, request: &RangeRequest) -> Answer {
+    fn range(&self, request: &RangeRequest, out: &mut Applied) -> Answer {
+        out.counts.keys.add_transaction(KeyCounts::RANGE);
         let view = self.kv.view();
         let found = view.range(request)?;
         Ok(Response::Range(RangeResponse {
@@ -157,7 +169,13 @@ impl Store {
     fn txn(&mut self, request: &TxnRequest, wanted: bool, out: &mut Applied) -> Result<Answer, Fault> {
         let view = self.kv.view();
         let plan = Plan::decide(&view, request);
-        if let Err(error) = plan.check(&view, &self.leases) {
+        let mut before = KeyCounts {
+            ranges: plan.compared(),
+            ..KeyCounts::default()
+        };
+        let checked = plan.check(&view, &self.leases, &mut before.ranges);
+        out.counts.keys.add_transaction(before);
+        if let Err(error) = checked {
             return Ok(Err(error));
         }
         drop(view);
@@ -168,7 +186,7 @@ impl Store {
                 cause: format!("a transaction that was checked failed halfway: {error}"),
             })?;
         response.header = header(write.revision());
-        write.end(&mut out.events, &mut out.ops);
+        end(write, plan.counts(), out);
         if mutant::is(22) {
             out.events.extend(out.events.last().cloned());
         }
@@ -182,6 +200,8 @@ impl Store {
             let revision = request.revision;
             out.compacted.push(Compacted { before, revision });
         }
+        // As in etcd, which reads a key to learn the revision.
+        out.counts.keys.add_transaction(KeyCounts::RANGE);
         Ok(Response::Compact(CompactionResponse { header: self.header() }))
     }
 
@@ -204,10 +224,12 @@ impl Store {
     fn revoke_lease(&mut self, request: &LeaseRevokeRequest, out: &mut Applied) -> Answer {
         let lease = self.leases.revoke(request.id).ok_or(Error::LeaseNotFound)?;
         let mut write = self.kv.begin();
+        let mut counts = KeyCounts::default();
         for key in lease.keys() {
             write.delete_range(key, &[]);
+            counts.deletes += 1;
         }
-        write.end(&mut out.events, &mut out.ops);
+        end(write, counts, out);
         out.ops.push(rows::lease_gone(request.id));
         out.leases.push(LeaseChange::Revoked { id: request.id });
         Ok(Response::LeaseRevoke(LeaseRevokeResponse { header: self.header() }))
@@ -268,6 +290,10 @@ impl Store {
         let cluster = Arc::make_mut(&mut self.cluster);
         let before = cluster.version.replace(version);
         out.version_lowered |= before.is_some_and(|before| version < before);
+        out.version_set = Some(VersionChange {
+            from: before,
+            to: version,
+        });
         rows::cluster_version(version, &mut out.ops);
         Ok(Response::Empty)
     }
@@ -328,6 +354,18 @@ impl Store {
         out.conf_changes.push(ConfOutcome { index, change, effect });
         Ok(())
     }
+}
+
+/// Ends a write, and counts what it did.
+fn end(write: Write<'_>, counts: KeyCounts, out: &mut Applied) {
+    let before = out.events.len();
+    write.end(&mut out.events, &mut out.ops);
+    let puts = out.events[before..].iter().filter(|event| event.kind == EventKind::Put);
+    let put_bytes = puts.map(|event| (event.kv.key.len() + event.kv.value.len()) as u64);
+    out.counts.keys.add_transaction(KeyCounts {
+        put_bytes: put_bytes.sum(),
+        ..counts
+    });
 }
 
 /// Adds to a fault which entry it is about.

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::txn::successor;
 use crate::error::Error;
-use crate::limits::MAX_TXN_DEPTH;
+use crate::limits::{MAX_TXN_DEPTH, MAX_TXN_TOTAL_OPS};
+use crate::mvcc::successor;
 use crate::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use crate::proto::etcdserverpb::request_op::Request;
 use crate::proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest};
@@ -69,7 +69,8 @@ pub fn delete_range(request: &DeleteRangeRequest) -> Result<(), Error> {
 /// [`Error::TooManyOps`], [`Error::DuplicateKey`], [`Error::KeyNotFound`] for an operation that is not set, or the error
 /// of an operation.
 pub fn txn(request: &TxnRequest, max_ops: usize) -> Result<(), Error> {
-    operations(request, max_ops, MAX_TXN_DEPTH)?;
+    let mut all = max_ops.saturating_mul(3).max(MAX_TXN_TOTAL_OPS);
+    operations(request, max_ops, MAX_TXN_DEPTH, &mut all)?;
     // Only a transaction of bounded size is worth comparing all its keys.
     Writes::of(&request.success)?;
     Writes::of(&request.failure)?;
@@ -122,8 +123,9 @@ fn all_operations(request: &TxnRequest) -> impl Iterator<Item = &RequestOp> {
     request.success.iter().chain(&request.failure)
 }
 
-/// Checks the operations of a transaction; nested ones share what its longest list leaves over.
-fn operations(request: &TxnRequest, max_ops: usize, depth: usize) -> Result<(), Error> {
+/// Checks the operations of a transaction; nested ones share what its longest list leaves over. By that rule, etcd's, the
+/// lists multiply with every level, so that there is a bound for all levels together, too.
+fn operations(request: &TxnRequest, max_ops: usize, depth: usize, all: &mut usize) -> Result<(), Error> {
     let longest = request
         .compare
         .len()
@@ -132,6 +134,8 @@ fn operations(request: &TxnRequest, max_ops: usize, depth: usize) -> Result<(), 
     let Some(left) = max_ops.checked_sub(longest) else {
         return Err(Error::TooManyOps);
     };
+    let here = request.compare.len() + request.success.len() + request.failure.len();
+    *all = all.checked_sub(here).ok_or(Error::TooManyOps)?;
     if request.compare.iter().any(|compare| compare.key.is_empty()) {
         return Err(Error::EmptyKey);
     }
@@ -141,7 +145,7 @@ fn operations(request: &TxnRequest, max_ops: usize, depth: usize) -> Result<(), 
             Some(Request::RequestPut(request)) => put(request)?,
             Some(Request::RequestDeleteRange(request)) => delete_range(request)?,
             Some(Request::RequestTxn(_)) if depth == 0 => return Err(Error::TooManyOps),
-            Some(Request::RequestTxn(request)) => operations(request, left, depth - 1)?,
+            Some(Request::RequestTxn(request)) => operations(request, left, depth - 1, all)?,
             // etcd's answer to an operation that is none.
             None => return Err(Error::KeyNotFound),
         }
@@ -387,6 +391,19 @@ mod tests {
         for (request, expected) in table {
             assert_eq!(txn(&request, 4), expected, "{request:?}");
         }
+    }
+
+    #[test]
+    fn operations_of_all_levels_are_bounded_together() {
+        let puts = |outer: usize, number: usize| (0..number).map(|inner| put_op(&format!("{outer} {inner}"))).collect();
+        let of =
+            |outer: usize, inner: usize| txn_of((0..outer).map(|at| nested(puts(at, inner), vec![])).collect(), vec![]);
+        let most = (MAX_TXN_TOTAL_OPS - 64) / 64;
+        assert_eq!(txn(&of(64, most), MAX_TXN_OPS), Ok(()));
+        assert_eq!(txn(&of(64, most + 1), MAX_TXN_OPS), Err(Error::TooManyOps));
+        let (flat, wide) = (txn_of(puts(0, 10_000), vec![]), txn_of(puts(0, 10_001), vec![]));
+        assert_eq!(txn(&flat, 10_000), Ok(()), "what the flag allows is not taken back");
+        assert_eq!(txn(&wide, 10_000), Err(Error::TooManyOps));
     }
 
     #[test]

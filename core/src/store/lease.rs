@@ -44,10 +44,51 @@ impl Lease {
         self.keys.iter().map(|(key, ())| key)
     }
 
+    /// The attached keys as they are now; taking them costs nothing.
+    #[must_use]
+    pub fn all_keys(&self) -> LeaseKeys {
+        LeaseKeys(self.keys.clone())
+    }
+
     /// How many keys are attached.
     #[must_use]
     pub fn key_count(&self) -> usize {
         self.keys.size().entries
+    }
+}
+
+/// The keys that were attached to a lease at one moment. A clone is free.
+#[derive(Clone, Default)]
+pub struct LeaseKeys(Tree<Vec<Bytes>, ()>);
+
+impl LeaseKeys {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.size().entries
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The keys in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Bytes> {
+        self.0.iter().map(|(key, ())| key)
+    }
+}
+
+impl PartialEq for LeaseKeys {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl fmt::Debug for LeaseKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
     }
 }
 

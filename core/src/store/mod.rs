@@ -9,14 +9,18 @@
 mod alarm;
 mod applied;
 mod apply;
+pub mod auth;
 pub mod check;
 mod cluster;
 mod content;
+mod counts;
 mod image;
 mod lease;
 mod legacy;
+mod read;
 mod restore;
 mod rows;
+mod seal;
 mod txn;
 mod view;
 
@@ -25,17 +29,24 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use alarm::Alarms;
-pub use applied::{Applied, ConfOutcome, LeaseChange, MemberChange, RequestId, Response};
+pub use applied::{Applied, ConfOutcome, LeaseChange, MemberChange, RequestId, Response, VersionChange};
 pub use apply::ApplyContext;
 pub use cluster::{Cluster, Downgrade};
-pub use lease::{Lease, Leases};
-pub use restore::{Begin, KvDone, LeasesDone, Restore, Row};
+pub use counts::{Counts, KeyCounts, Op};
+pub use lease::{Lease, LeaseKeys, Leases};
+pub use read::{TxnFound, TxnScan};
+pub use restore::{Begin, KvDone, LeasesDone, Restore, Row, Unusable};
+pub use seal::{Seal, Sums};
 pub use view::View;
 
 use crate::limits::MAX_LEARNERS;
+use crate::mutant;
 use crate::mvcc::{CompactProgress, Mvcc};
 use crate::proto::etcdserverpb::ResponseHeader;
 use crate::proto::raftpb::ConfState;
+use crate::table::{Bucket, SEAL_ROW, TableOp};
+
+use seal::Account;
 
 /// The store. There is one, and only applying entries changes it.
 pub struct Store {
@@ -46,6 +57,8 @@ pub struct Store {
     cluster: Arc<Cluster>,
     consistent_index: u64,
     term: u64,
+    /// The rows of the table once everything applied so far is written.
+    account: Account,
 }
 
 /// What all members of a cluster should have set alike.
@@ -81,12 +94,33 @@ impl Store {
             cluster: Arc::default(),
             consistent_index: 0,
             term: 0,
+            account: Account::default(),
         }
+    }
+
+    /// Takes the changes of rows that applying entries led to since the last time, to be written as one atomic batch: every
+    /// row once, with its last value, by bucket and key, together with the consistent index that covers them and the seal.
+    pub fn take_ops(&mut self, applied: &mut Applied) -> Vec<TableOp> {
+        let mut ops = applied.take_ops();
+        if ops.is_empty() {
+            return ops;
+        }
+        let before = self.seal();
+        ops.iter().for_each(|op| self.account.note(op));
+        let seal = if mutant::is(36) { before } else { self.seal() };
+        let (key, value) = seal.to_row();
+        let place = ops.partition_point(|op| (op.bucket, &op.key[..]) < (Bucket::Meta, SEAL_ROW));
+        ops.insert(place, TableOp::put(Bucket::Meta, key, value));
+        ops
     }
 
     /// Frees the space of a compaction, at most so many revisions at a time. The rows to delete are appended.
     pub fn compact_step(&mut self, max_revisions: usize, out: &mut Applied) -> CompactProgress {
-        self.kv.compact_step(max_revisions, &mut out.ops)
+        let before = out.ops.len();
+        let progress = self.kv.compact_step(max_revisions, &mut out.ops);
+        let deleted = out.ops[before..].iter().filter(|op| op.value.is_none());
+        out.counts.compacted_revisions += deleted.count() as u64;
+        progress
     }
 
     /// The state as it is, for readers. Costs nothing and stays as it is.

@@ -25,11 +25,13 @@ use bytes::Bytes;
 use super::alarm::Alarms;
 use super::cluster::Cluster;
 use super::lease::{Lease, Leases};
+use super::seal::{Account, Seal, Sums};
 use super::{Store, StoreConfig, rows};
 use crate::error::Fault;
+use crate::mutant;
 use crate::mvcc::{FINISHED_COMPACT_ROW, Mvcc, SCHEDULED_COMPACT_ROW};
 use crate::proto::raftpb::ConfState;
-use crate::table::Bucket;
+use crate::table::{Bucket, SEAL_ROW};
 
 /// A row of a table: key and value.
 pub type Row = (Bytes, Bytes);
@@ -38,6 +40,7 @@ pub type Row = (Bytes, Bytes);
 pub struct Restore<Stage> {
     config: StoreConfig,
     meta: Meta,
+    account: Account,
     stage: Stage,
 }
 
@@ -63,6 +66,21 @@ struct Meta {
     conf_state: Option<ConfState>,
     scheduled_compact: Option<Bytes>,
     finished_compact: Option<Bytes>,
+    seal: Option<Seal>,
+}
+
+/// Why a table cannot be gone on with.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Unusable {
+    /// It is not as any batch left it.
+    Damaged {
+        /// What is wrong.
+        cause: String,
+        /// The consistent index that it speaks of, as far as that can be read; 0 otherwise.
+        index: u64,
+    },
+    /// It could not be read, or this version has no use for what is in it.
+    Fault(Fault),
 }
 
 impl Restore<Begin> {
@@ -71,10 +89,15 @@ impl Restore<Begin> {
     /// # Errors
     /// A [`Fault`] that names a broken row, or the one that `rows` gave.
     pub fn begin(config: StoreConfig, rows: impl IntoIterator<Item = Result<Row, Fault>>) -> Result<Self, Fault> {
-        let mut meta = Meta::default();
+        let (mut meta, mut account) = (Meta::default(), Account::default());
         for row in rows {
             let (key, value) = row?;
+            account.read(Bucket::Meta, &key, &value);
             match &key[..] {
+                SEAL_ROW => {
+                    let seal = Seal::from_row(&value);
+                    meta.seal = Some(seal.ok_or_else(|| rows::corrupt(Bucket::Meta, SEAL_ROW, "it is no seal"))?);
+                }
                 rows::CONSISTENT_INDEX => meta.consistent_index = rows::read_number(rows::CONSISTENT_INDEX, &value)?,
                 rows::TERM => meta.term = rows::read_number(rows::TERM, &value)?,
                 rows::CONF_STATE => meta.conf_state = Some(rows::read_conf_state(&value)?),
@@ -87,6 +110,7 @@ impl Restore<Begin> {
         Ok(Self {
             config,
             meta,
+            account,
             stage: Begin(()),
         })
     }
@@ -99,11 +123,13 @@ impl Restore<Begin> {
         let Self {
             config,
             meta,
+            mut account,
             stage: Begin(()),
         } = self;
         let mut leases = Leases::default();
         for row in rows {
             let (key, value) = row?;
+            account.read(Bucket::Lease, &key, &value);
             let (id, stored) = rows::read_lease(&key, value)?;
             let ttl = stored.ttl.max(config.min_lease_ttl_seconds);
             leases.restore(id, Lease::new(ttl, stored.remaining_ttl));
@@ -111,6 +137,7 @@ impl Restore<Begin> {
         Ok(Restore {
             config,
             meta,
+            account,
             stage: LeasesDone { leases },
         })
     }
@@ -123,12 +150,61 @@ impl Restore<Begin> {
     where
         Rows: IntoIterator<Item = Result<Row, Fault>>,
     {
-        let restore = Self::begin(config, scan(Bucket::Meta))?
-            .leases(scan(Bucket::Lease))?
-            .kv(scan(Bucket::Key))?;
+        let restore = Self::begin(config, scan(Bucket::Meta))?;
+        Self::stages(restore, scan)?.without_auth()
+    }
+
+    /// The same from a table that is to be gone on with: it must hold what its last batch says.
+    ///
+    /// Tables of versions that wrote no seals are taken as they are, and get one with the next batch. But rows without a
+    /// consistent index are what no batch leaves.
+    ///
+    /// # Errors
+    /// What is wrong with the table, or the fault that `scan` gave.
+    pub fn from_sealed_table<Rows>(config: StoreConfig, mut scan: impl FnMut(Bucket) -> Rows) -> Result<Store, Unusable>
+    where
+        Rows: IntoIterator<Item = Result<Row, Fault>>,
+    {
+        let unusable = |index| {
+            move |fault: Fault| match fault {
+                Fault::Disk { .. } | Fault::ThreadLost { .. } => Unusable::Fault(fault),
+                Fault::Corrupt { .. } | Fault::Inconsistent { .. } => Unusable::Damaged {
+                    cause: fault.to_string(),
+                    index,
+                },
+            }
+        };
+        let restore = Self::begin(config, scan(Bucket::Meta)).map_err(unusable(0))?;
+        let seal = restore.meta.seal;
+        // A seal has its own checksum, so its index is trusted before the row's.
+        let index = seal.map_or(restore.meta.consistent_index, |seal| seal.index);
+        let restored = Self::stages(restore, scan).map_err(unusable(index))?;
+        let found = restored.store.seal();
+        let cause = match seal {
+            Some(seal) => seal.contradiction(&found),
+            None if found.index == 0 && found.sums != Sums::default() => {
+                Some("it has rows and no consistent index".to_owned())
+            }
+            None => None,
+        };
+        if let Some(cause) = cause
+            && !mutant::is(35)
+        {
+            return Err(Unusable::Damaged { cause, index });
+        }
+        restored.without_auth().map_err(Unusable::Fault)
+    }
+
+    fn stages<Rows>(restore: Self, mut scan: impl FnMut(Bucket) -> Rows) -> Result<Restored, Fault>
+    where
+        Rows: IntoIterator<Item = Result<Row, Fault>>,
+    {
+        let restore = restore.leases(scan(Bucket::Lease))?.kv(scan(Bucket::Key))?;
         let small = [
             Bucket::Alarm,
             Bucket::Auth,
+            Bucket::AuthRoles,
+            Bucket::AuthUsers,
             Bucket::Cluster,
             Bucket::Members,
             Bucket::MembersRemoved,
@@ -138,7 +214,7 @@ impl Restore<Begin> {
                 .into_iter()
                 .map(move |row| row.map(|(key, value)| (bucket, key, value)))
         });
-        restore.finish(rows)
+        restore.settle(rows)
     }
 }
 
@@ -154,6 +230,7 @@ impl Restore<LeasesDone> {
         let Self {
             config,
             meta,
+            account,
             stage: LeasesDone { mut leases },
         } = self;
         let mut restore = Mvcc::restore();
@@ -169,6 +246,7 @@ impl Restore<LeasesDone> {
         Ok(Restore {
             config,
             meta,
+            account,
             stage: KvDone { leases, kv },
         })
     }
@@ -180,18 +258,26 @@ impl Restore<KvDone> {
     /// # Errors
     /// A [`Fault`] that names a broken row, the one that `rows` gave, or that auth is on, which this version does not have.
     pub fn finish(self, rows: impl IntoIterator<Item = Result<(Bucket, Bytes, Bytes), Fault>>) -> Result<Store, Fault> {
+        self.settle(rows)?.without_auth()
+    }
+
+    fn settle(self, rows: impl IntoIterator<Item = Result<(Bucket, Bytes, Bytes), Fault>>) -> Result<Restored, Fault> {
         let Self {
             config,
             meta,
+            mut account,
             stage: KvDone { leases, kv },
         } = self;
         let (mut alarms, mut cluster) = (Alarms::default(), Cluster::default());
+        let mut auth_is_on = false;
         for row in rows {
             let (bucket, key, value) = row?;
+            account.read(bucket, &key, &value);
+            auth_is_on |= bucket == Bucket::Auth && key == rows::AUTH_ENABLED && value[..] == [1];
             restore_row(&mut alarms, &mut cluster, bucket, key, &value)?;
         }
         cluster.conf_state = meta.conf_state.unwrap_or_else(|| conf_state_of(&cluster));
-        Ok(Store {
+        let store = Store {
             config,
             kv,
             leases,
@@ -199,7 +285,26 @@ impl Restore<KvDone> {
             cluster: Arc::new(cluster),
             consistent_index: meta.consistent_index,
             term: meta.term,
-        })
+            account,
+        };
+        Ok(Restored { store, auth_is_on })
+    }
+}
+
+/// A store that was read back, whether or not this version can go on with it.
+struct Restored {
+    store: Store,
+    auth_is_on: bool,
+}
+
+impl Restored {
+    /// The store, unless serving on without asking who is asking would open it to everyone.
+    fn without_auth(self) -> Result<Store, Fault> {
+        if self.auth_is_on {
+            let cause = "auth is on, and this version has no auth".to_owned();
+            return Err(Fault::Inconsistent { cause });
+        }
+        Ok(self.store)
     }
 }
 
@@ -213,11 +318,6 @@ fn restore_row(
     match bucket {
         Bucket::Alarm => {
             alarms.activate(&rows::read_alarm(key)?);
-        }
-        Bucket::Auth if key == rows::AUTH_ENABLED && value == [1] => {
-            // Serving on without asking who is asking would open the store to everyone.
-            let cause = "auth is on, and this version has no auth".to_owned();
-            return Err(Fault::Inconsistent { cause });
         }
         Bucket::Cluster if key == rows::CLUSTER_VERSION => cluster.version = Some(rows::read_cluster_version(value)?),
         Bucket::Cluster if key == rows::DOWNGRADE => cluster.downgrade = Some(rows::read_downgrade(value)?),

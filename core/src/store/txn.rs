@@ -6,14 +6,12 @@
 
 use std::cmp::Ordering;
 
-use bytes::Bytes;
-
 use super::applied::header;
+use super::counts::KeyCounts;
 use super::lease::Leases;
 use crate::error::Error;
-use crate::limits::COMPARE_PAGE_KEYS;
 use crate::mutant;
-use crate::mvcc::{View, Write};
+use crate::mvcc::{PairRef, View, Write};
 use crate::proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use crate::proto::etcdserverpb::request_op::Request;
 use crate::proto::etcdserverpb::response_op::Response;
@@ -21,12 +19,13 @@ use crate::proto::etcdserverpb::{
     Compare, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, RangeRequest, RangeResponse, RequestOp,
     ResponseHeader, ResponseOp, TxnRequest, TxnResponse,
 };
-use crate::proto::mvccpb::KeyValue;
 
 /// A transaction whose compares are decided.
 pub(super) struct Plan<'a> {
     succeeded: bool,
     steps: Vec<Step<'a>>,
+    /// Compares that were looked at, without those of nested transactions.
+    compared: u64,
 }
 
 /// One operation of the chosen branch.
@@ -42,29 +41,59 @@ enum Step<'a> {
 impl<'a> Plan<'a> {
     /// Decides the compares against the state before the transaction.
     pub(super) fn decide(view: &View, request: &'a TxnRequest) -> Self {
-        let succeeded = request.compare.iter().all(|compare| holds(view, compare));
+        let mut compared = 0;
+        let succeeded = request.compare.iter().all(|compare| {
+            compared += 1;
+            holds(view, compare)
+        });
         let branch = if succeeded { &request.success } else { &request.failure };
         Self {
             succeeded,
             steps: branch.iter().map(|op| Step::decide(view, op)).collect(),
+            compared,
         }
     }
 
+    /// How many compares were looked at.
+    pub(super) fn compared(&self) -> u64 {
+        let nested = self.steps.iter().map(|step| match step {
+            Step::Txn(nested) => nested.compared(),
+            Step::DeleteRange(_) | Step::Nothing | Step::Put(_) | Step::Range(_) => 0,
+        });
+        self.compared + nested.sum::<u64>()
+    }
+
+    /// What the chosen operations do to keys.
+    pub(super) fn counts(&self) -> KeyCounts {
+        let mut counts = KeyCounts::default();
+        for step in &self.steps {
+            counts.add(match step {
+                Step::DeleteRange(request) => KeyCounts::of_delete(request),
+                Step::Nothing => KeyCounts::default(),
+                Step::Put(request) => KeyCounts::of_put(request),
+                Step::Range(_) => KeyCounts::RANGE,
+                Step::Txn(nested) => nested.counts(),
+            });
+        }
+        counts
+    }
+
     /// Checks the chosen operations against the state before the transaction: all writes before all ranges, as etcd does,
-    /// so that of several faults the same one is told.
-    pub(super) fn check(&self, view: &View, leases: &Leases) -> Result<(), Error> {
-        self.check_puts(view, leases)?;
+    /// so that of several faults the same one is told. Reads that this takes are added to `ranges`.
+    pub(super) fn check(&self, view: &View, leases: &Leases, ranges: &mut u64) -> Result<(), Error> {
+        self.check_puts(view, leases, ranges)?;
         self.check_ranges(view)
     }
 
-    fn check_puts(&self, view: &View, leases: &Leases) -> Result<(), Error> {
+    fn check_puts(&self, view: &View, leases: &Leases, ranges: &mut u64) -> Result<(), Error> {
         self.steps.iter().try_for_each(|step| match step {
             Step::Put(put) => {
+                *ranges += u64::from(needs_key(put));
                 // A write of its own looks at the lease first.
                 check_key(view, put)?;
                 check_lease(leases, put)
             }
-            Step::Txn(nested) => nested.check_puts(view, leases),
+            Step::Txn(nested) => nested.check_puts(view, leases, ranges),
             Step::DeleteRange(_) | Step::Nothing | Step::Range(_) => Ok(()),
         })
     }
@@ -126,34 +155,6 @@ impl<'a> Step<'a> {
     }
 }
 
-/// Answers a transaction that only reads, from a view and without the log.
-///
-/// # Errors
-/// What a range finds wrong, or [`Error::KeyNotFound`] for an operation that is not a range.
-pub(super) fn read(view: &View, request: &TxnRequest) -> Result<TxnResponse, Error> {
-    let plan = Plan::decide(view, request);
-    plan.check(view, &Leases::default())?;
-    let read = |step: &Step<'_>| match step {
-        Step::Range(request) => {
-            let found = view.range(request)?;
-            let response = Response::ResponseRange(RangeResponse {
-                header: header(view.revision()),
-                ..found
-            });
-            Ok(ResponseOp {
-                response: Some(response),
-            })
-        }
-        Step::DeleteRange(_) | Step::Nothing | Step::Put(_) | Step::Txn(_) => Err(Error::KeyNotFound),
-    };
-    let responses = plan.steps.iter().map(read).collect::<Result<_, _>>()?;
-    Ok(TxnResponse {
-        header: header(view.revision()),
-        succeeded: plan.succeeded,
-        responses,
-    })
-}
-
 /// Checks a write against the state before it.
 pub(super) fn check_put(view: &View, leases: &Leases, request: &PutRequest) -> Result<(), Error> {
     check_lease(leases, request)?;
@@ -169,15 +170,20 @@ fn check_lease(leases: &Leases, request: &PutRequest) -> Result<(), Error> {
 
 /// A key of which something is to stay must be there.
 fn check_key(view: &View, request: &PutRequest) -> Result<(), Error> {
-    if (request.ignore_value || request.ignore_lease) && view.get(&request.key).is_none() {
+    if needs_key(request) && view.get(&request.key).is_none() {
         return Err(Error::KeyNotFound);
     }
     Ok(())
 }
 
+/// Whether a write keeps something of what is there.
+fn needs_key(request: &PutRequest) -> bool {
+    request.ignore_value || request.ignore_lease
+}
+
 /// Carries a checked write out.
 pub(super) fn put(write: &mut Write<'_>, leases: &mut Leases, request: &PutRequest) -> PutResponse {
-    let kept = if request.ignore_value || request.ignore_lease {
+    let kept = if needs_key(request) {
         write.get(&request.key)
     } else {
         None
@@ -221,7 +227,7 @@ pub(super) fn delete_range(
 
 /// Checks the revision a range asks for. A negative one means the current one, as long as history reaches so far back:
 /// to a transaction, unlike to a plain range, it is compacted away with the rest.
-fn check_range(view: &View, request: &RangeRequest) -> Result<(), Error> {
+pub(super) fn check_range(view: &View, request: &RangeRequest) -> Result<(), Error> {
     if request.revision == 0 {
         Ok(())
     } else if request.revision > view.revision() {
@@ -235,39 +241,21 @@ fn check_range(view: &View, request: &RangeRequest) -> Result<(), Error> {
 
 /// Whether a compare holds for every key of its range.
 fn holds(view: &View, compare: &Compare) -> bool {
-    if compare.range_end.is_empty() {
-        return holds_for(compare, view.get(&compare.key).as_ref());
-    }
-    let mut page = RangeRequest {
-        key: compare.key.clone(),
-        range_end: compare.range_end.clone(),
-        limit: COMPARE_PAGE_KEYS,
-        ..RangeRequest::default()
-    };
     let mut any = false;
-    loop {
-        let Ok(found) = view.range(&page) else { return false };
-        any |= !found.kvs.is_empty();
-        if !found.kvs.iter().all(|kv| holds_for(compare, Some(kv))) {
+    for pair in view.pairs(&compare.key, &compare.range_end) {
+        any = true;
+        if !holds_for(compare, Some(pair)) {
             return false;
         }
-        match found.kvs.last() {
-            Some(last) if found.more => page.key = successor(&last.key),
-            _ => return any || holds_for(compare, None),
-        }
     }
-}
-
-/// The key right after another.
-pub(super) fn successor(key: &[u8]) -> Bytes {
-    [key, &[0]].concat().into()
+    any || holds_for(compare, None)
 }
 
 /// Whether a compare holds for a key.
 ///
 /// A value compared with that of a missing key never holds, whatever the operator; anything else of it counts as 0. What
 /// to compare with counts as 0 or empty where it is not set, or set for another target. An unknown operator holds.
-fn holds_for(compare: &Compare, kv: Option<&KeyValue>) -> bool {
+pub(super) fn holds_for(compare: &Compare, kv: Option<PairRef<'_>>) -> bool {
     let union = compare.target_union.as_ref();
     let order = match CompareTarget::try_from(compare.target) {
         Ok(CompareTarget::Value) => {
@@ -277,7 +265,7 @@ fn holds_for(compare: &Compare, kv: Option<&KeyValue>) -> bool {
             } else {
                 &[]
             };
-            (*kv.value).cmp(wanted)
+            kv.value.cmp(wanted)
         }
         Ok(target) => {
             let (found, wanted) = numbers(target, kv, union);
@@ -295,7 +283,7 @@ fn holds_for(compare: &Compare, kv: Option<&KeyValue>) -> bool {
 }
 
 /// What a key has for a target that is a number, and what it is compared with.
-fn numbers(target: CompareTarget, kv: Option<&KeyValue>, union: Option<&TargetUnion>) -> (i64, i64) {
+fn numbers(target: CompareTarget, kv: Option<PairRef<'_>>, union: Option<&TargetUnion>) -> (i64, i64) {
     let found = kv.map_or(0, |kv| match target {
         CompareTarget::Create => kv.create_revision,
         CompareTarget::Lease => kv.lease,

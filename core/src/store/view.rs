@@ -6,10 +6,12 @@ use super::alarm::Alarms;
 use super::applied::header;
 use super::cluster::Cluster;
 use super::lease::{Lease, Leases};
-use super::txn;
+use super::read::{self, TxnScan};
 use crate::error::Error;
 use crate::mvcc;
-use crate::proto::etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader, TxnRequest, TxnResponse};
+use crate::proto::etcdserverpb::{
+    DeleteRangeRequest, RangeRequest, RangeResponse, ResponseHeader, TxnRequest, TxnResponse,
+};
 
 /// An immutable state. A clone is free.
 #[derive(Clone)]
@@ -63,7 +65,28 @@ impl View {
     /// # Errors
     /// What a range finds wrong.
     pub fn txn(&self, request: &TxnRequest) -> Result<TxnResponse, Error> {
-        txn::read(&self.kv, request)
+        let mut scan = TxnScan::new(self, request.clone());
+        while !scan.step(usize::MAX)? {}
+        Ok(scan.finish().response())
+    }
+
+    /// Checks how much a transaction that writes would read while it is applied, before it is proposed. Returns how many
+    /// rows it may touch at most.
+    ///
+    /// # Errors
+    /// [`Error::TooManyRows`].
+    pub fn check_txn(&self, request: &TxnRequest) -> Result<usize, Error> {
+        read::check_rows(&self.kv, request)
+    }
+
+    /// How many rows a deletion changes at most.
+    #[must_use]
+    pub fn rows_to_delete(&self, request: &DeleteRangeRequest) -> usize {
+        self.kv.rows_to_read(&RangeRequest {
+            key: request.key.clone(),
+            range_end: request.range_end.clone(),
+            ..RangeRequest::default()
+        })
     }
 }
 

@@ -225,6 +225,22 @@ fn put_varint(mut value: u64, out: &mut Vec<u8>) {
 /// Bytes of the data of a checksum record that opens a batch: the batch's length, little-endian.
 pub(super) const BATCH_LENGTH_BYTES: usize = 4;
 
+/// Bytes from the start of a segment that tell who began it.
+pub const HEAD_BYTES: usize = 64;
+
+/// Whether etcd began a segment whose first bytes are `head`. Both begin with a checksum; this writer's opens a batch, so
+/// it has data, and etcd's has none. What is no record at all was begun by neither.
+#[must_use]
+pub fn begun_by_etcd(head: &Bytes) -> bool {
+    let word = head.first_chunk().copied().map(u64::from_le_bytes);
+    let Some(extent) = word.and_then(Extent::parse) else {
+        return false;
+    };
+    let record = head.slice(WORD_BYTES as usize..);
+    let header = Header::parse(&record[..record.len().min(MAX_HEADER_BYTES as usize)], extent.record);
+    header.is_ok_and(|header| header.kind == Kind::Checksum && header.data_start as u64 == extent.record)
+}
+
 /// The length of the batch that a checksum record with these data opens; `None` for a checksum record as etcd writes it.
 pub(super) fn batch_length(data: &Bytes) -> Option<u64> {
     let bytes: [u8; BATCH_LENGTH_BYTES] = data[..].try_into().ok()?;

@@ -46,6 +46,7 @@ mod damage_tests;
 #[cfg(test)]
 mod tests;
 
+pub use frame::{HEAD_BYTES, begun_by_etcd};
 pub(crate) use name::parse_hex;
 pub use name::{SegmentName, select};
 pub use reader::{Segment, Source};

@@ -20,6 +20,23 @@ pub(super) struct Disk {
     pub(super) files: Vec<(SegmentName, Vec<u8>)>,
 }
 
+#[test]
+fn the_first_record_tells_who_began_a_segment() {
+    let mut ours = Vec::new();
+    let mut writer = Writer::create(IDENTITY, &mut ours);
+    let mut next = Vec::new();
+    writer.cut(&mut next);
+    let mut etcds = Vec::new();
+    Encoder::new(0).checksum_record(None, &mut etcds);
+    Encoder::new(0).record(Kind::Metadata, b"whoever", &mut etcds);
+    let is_etcds = |bytes: &[u8]| begun_by_etcd(&Bytes::copy_from_slice(&bytes[..bytes.len().min(HEAD_BYTES)]));
+    assert!(is_etcds(&etcds));
+    assert!(!is_etcds(&ours) && !is_etcds(&next));
+    for torn in [&b""[..], b"short", &[0; HEAD_BYTES], &etcds[..9]] {
+        assert!(!is_etcds(torn), "{torn:?}");
+    }
+}
+
 /// Zeros behind the end of the last segment.
 const PREALLOCATED: usize = 2048;
 

@@ -87,6 +87,9 @@ impl Hub {
             self.watchers[slot].next = next;
         } else if self.streams[stream].room() > 0 {
             self.watchers[slot].next = next;
+            if prev_kv {
+                self.ranges_total += encoder.changes(picks);
+            }
             self.send_events(slot, revision, encoder.encode(picks, prev_kv), out);
         }
         if self.watchers[slot].next <= revision {

@@ -33,6 +33,12 @@ impl<'a> Encoder<'a> {
         }
     }
 
+    /// How many of the events did not make their key, so that there may have been something before them.
+    pub(super) fn changes(&self, picks: &[u32]) -> u64 {
+        let changes = picks.iter().filter(|pick| !is_creation(&self.events[**pick as usize]));
+        changes.count() as u64
+    }
+
     /// The events whose indexes are `picks`.
     pub(super) fn encode(&mut self, picks: &[u32], prev_kv: bool) -> Events {
         let Self { view, events, .. } = *self;
@@ -71,18 +77,16 @@ impl Variant {
 
 /// What the key held before `event`, if it held anything and history still knows.
 fn previous(view: &View, event: &Event) -> Option<KeyValue> {
-    let KeyValue {
-        key,
-        create_revision,
-        mod_revision,
-        ..
-    } = &event.kv;
-    // True of creations only: a deletion has no creation revision.
-    if create_revision == mod_revision {
+    if is_creation(event) {
         None
     } else {
-        view.prev_kv(key, *mod_revision)
+        view.prev_kv(&event.kv.key, event.kv.mod_revision)
     }
+}
+
+/// Whether the event made its key. A deletion has no creation revision.
+fn is_creation(event: &Event) -> bool {
+    event.kv.create_revision == event.kv.mod_revision
 }
 
 fn message(event: &Event, prev_kv: Option<KeyValue>) -> mvccpb::Event {

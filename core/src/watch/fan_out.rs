@@ -53,6 +53,9 @@ impl Hub {
                 }
                 continue;
             }
+            if watcher.prev_kv {
+                self.ranges_total += encoder.changes(&picks);
+            }
             let list = encoder.encode(&picks, watcher.prev_kv);
             self.send_events(slot, revision, list, out);
         }

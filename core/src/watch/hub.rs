@@ -42,6 +42,7 @@ pub struct Hub {
     slow: usize,
     pending_events: usize,
     events_total: u64,
+    pub(super) ranges_total: u64,
     prng: Prng,
 }
 
@@ -70,6 +71,7 @@ impl Hub {
             slow: 0,
             pending_events: 0,
             events_total: 0,
+            ranges_total: 0,
             prng: Prng::new(config.seed).fork("watch"),
         }
     }
@@ -142,6 +144,7 @@ impl Hub {
             slow_watchers: self.slow,
             pending_events: self.pending_events,
             events_total: self.events_total,
+            ranges_total: self.ranges_total,
         }
     }
 

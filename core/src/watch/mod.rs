@@ -133,4 +133,6 @@ pub struct WatchCounts {
     pub pending_events: usize,
     /// Events sent since the start.
     pub events_total: u64,
+    /// Reads of what a key held before, for events that are sent with that: as in etcd, one for each event that made no key.
+    pub ranges_total: u64,
 }

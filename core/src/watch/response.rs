@@ -67,10 +67,15 @@ impl Response {
     /// Appends the encoded `etcdserverpb.WatchResponse` to `buf`, which grows or has room for
     /// [`Response::encoded_len`] bytes.
     pub fn encode(&self, origin: Origin, buf: &mut impl BufMut) {
-        self.head(origin).encode(buf).expect("the caller has made room");
-        for event in self.events.parts.iter() {
+        self.encode_head(origin, buf);
+        for event in self.events.parts() {
             buf.put_slice(event);
         }
+    }
+
+    /// Appends what goes before the events, which are [`Events::parts`].
+    pub fn encode_head(&self, origin: Origin, buf: &mut impl BufMut) {
+        self.head(origin).encode(buf).expect("the caller has made room");
     }
 
     /// Cuts the response between events so that every part but those of a single event encodes to less than
@@ -143,6 +148,12 @@ impl Events {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
+    }
+
+    /// Each as a field of an encoded `etcdserverpb.WatchResponse`, in order.
+    #[must_use]
+    pub fn parts(&self) -> &[Bytes] {
+        &self.parts
     }
 
     /// Bytes they take in a response.

@@ -8,8 +8,8 @@ use quoin_core::error::Fault;
 use quoin_core::mvcc::CompactProgress;
 use quoin_core::proto::etcdserverpb::{InternalRaftRequest, RangeRequest, RequestHeader};
 use quoin_core::proto::raftpb::{ConfChange, Entry, EntryType};
-use quoin_core::store::{Applied, ApplyContext, Restore, Store, StoreConfig};
-use quoin_core::table::{Bucket, TableOp};
+use quoin_core::store::{Applied, ApplyContext, Restore, Store, StoreConfig, Unusable};
+use quoin_core::table::{Bucket, TableOp, is_own};
 
 /// The term every entry has unless the story says otherwise.
 pub(crate) const TERM: u64 = 2;
@@ -80,8 +80,7 @@ impl Harness {
         };
         self.store.apply(&entry, context, &mut applied)?;
         self.log.push(entry);
-        let ops = applied.take_ops();
-        self.write(&ops);
+        let ops = self.take_ops(&mut applied);
         Ok((applied, ops))
     }
 
@@ -89,9 +88,16 @@ impl Harness {
     pub(crate) fn sweep(&mut self, max_revisions: usize) -> (CompactProgress, Vec<TableOp>) {
         let mut applied = Applied::default();
         let progress = self.store.compact_step(max_revisions, &mut applied);
-        let ops = applied.take_ops();
-        self.write(&ops);
+        let ops = self.take_ops(&mut applied);
         (progress, ops)
+    }
+
+    /// Writes the rows and returns etcd's among them.
+    pub(crate) fn take_ops(&mut self, applied: &mut Applied) -> Vec<TableOp> {
+        let mut ops = self.store.take_ops(applied);
+        self.write(&ops);
+        ops.retain(|op| !is_own(op.bucket, &op.key));
+        ops
     }
 
     fn write(&mut self, ops: &[TableOp]) {
@@ -106,9 +112,13 @@ impl Harness {
 
     /// The store that the rows so far give.
     pub(crate) fn restored(&self) -> Result<Store, Fault> {
-        Restore::from_table(self.config, |bucket| {
+        let restored = Restore::from_sealed_table(self.config, |bucket| {
             let rows = self.table.iter().filter(move |((of, _), _)| *of == bucket);
             rows.map(|((_, key), value)| Ok((key.clone(), value.clone())))
+        });
+        restored.map_err(|unusable| match unusable {
+            Unusable::Damaged { cause, .. } => Fault::Inconsistent { cause },
+            Unusable::Fault(fault) => fault,
         })
     }
 

@@ -1,5 +1,6 @@
 //! Runs of random entries: applied twice they give the same bytes, restored from rows they give the same state.
 
+use bytes::Bytes;
 use quoin_core::id::MemberId;
 use quoin_core::image;
 use quoin_core::membership::Member;
@@ -15,6 +16,7 @@ use quoin_core::proto::membershippb::ClusterVersionSetRequest;
 use quoin_core::proto::raftpb::{ConfChange, ConfChangeType};
 use quoin_core::random::Prng;
 use quoin_core::store::check;
+use quoin_core::table::{Bucket, is_own};
 
 use crate::harness::{Harness, fingerprint};
 
@@ -271,7 +273,7 @@ fn a_view_knows_the_rows_of_its_table_at_every_moment() {
             if step % 7 != 0 {
                 return;
             }
-            let table = harness.table.iter();
+            let table = harness.table.iter().filter(|((bucket, key), _)| !is_own(*bucket, key));
             let expected: Vec<_> = table
                 .map(|((bucket, key), value)| (*bucket, key.clone(), value.clone()))
                 .collect();
@@ -299,7 +301,9 @@ fn entries_applied_again_change_nothing() {
             let before = fingerprint(&harness.store);
             let count = (step as usize).min(harness.log.len());
             let mut applied = harness.replay(count);
-            assert!(applied.take_ops().is_empty() && applied.results.is_empty() && applied.events.is_empty());
+            assert!(
+                harness.take_ops(&mut applied).is_empty() && applied.results.is_empty() && applied.events.is_empty()
+            );
             assert_eq!(fingerprint(&harness.store), before, "seed {seed}, step {step}");
         });
     }
@@ -333,4 +337,61 @@ fn a_table_that_lags_catches_up_from_the_log() {
             }
         });
     }
+}
+
+#[test]
+fn a_table_that_is_not_as_a_batch_left_it_is_refused() {
+    let mut buckets = std::collections::BTreeSet::new();
+    for seed in SEEDS {
+        let mut random = Prng::new(seed ^ 0x5ea1);
+        play(seed, false, |step, harness, _| {
+            if step % 40 != 39 {
+                return;
+            }
+            harness
+                .restored()
+                .unwrap_or_else(|fault| panic!("seed {seed}, step {step}: {fault}"));
+            let sound = harness.table.clone();
+            for _ in 0..10 {
+                let at = random.below(sound.len() as u64) as usize;
+                let ((bucket, key), value) = sound
+                    .iter()
+                    .nth(at)
+                    .map(|(row, value)| (row.clone(), value.clone()))
+                    .unwrap();
+                let how = random.below(3);
+                match how {
+                    0 => drop(harness.table.remove(&(bucket, key.clone()))),
+                    1 if !value.is_empty() => {
+                        drop(harness.table.insert((bucket, key.clone()), flip(&value, &mut random)))
+                    }
+                    _ => {
+                        harness.table.remove(&(bucket, key.clone()));
+                        harness.table.insert((bucket, flip(&key, &mut random)), value);
+                    }
+                }
+                if harness.table != sound && must_be_seen(bucket, &key, how) {
+                    assert!(
+                        harness.restored().is_err(),
+                        "seed {seed}, step {step}: {bucket:?} {key:?}"
+                    );
+                    buckets.insert(bucket);
+                }
+                harness.table.clone_from(&sound);
+            }
+        });
+    }
+    assert!(buckets.len() >= 5, "rows of many buckets were damaged: {buckets:?}");
+}
+
+/// Whether damage of a row must be seen: a table without a seal is one of a version that wrote none.
+fn must_be_seen(bucket: Bucket, key: &[u8], how: u64) -> bool {
+    !is_own(bucket, key) || how == 1
+}
+
+fn flip(bytes: &Bytes, random: &mut Prng) -> Bytes {
+    let mut bytes = bytes.to_vec();
+    let at = random.below(bytes.len() as u64) as usize;
+    bytes[at] ^= 1 << random.below(8);
+    bytes.into()
 }

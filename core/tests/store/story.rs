@@ -189,7 +189,7 @@ impl Story {
         let before = fingerprint(&self.harness.store);
         let mut applied = self.harness.replay(count);
         assert_eq!(fingerprint(&self.harness.store), before);
-        let ops = applied.take_ops();
+        let ops = self.harness.take_ops(&mut applied);
         or_nothing(show::applied(&applied, &ops))
     }
 }

@@ -225,6 +225,12 @@ impl Checkers {
         self.truth.tampered(member);
     }
 
+    /// A member found its table damaged and makes it anew from its log: it comes back at an earlier entry than it had said to
+    /// have durably, and must have caught up before it serves. To be told before it starts.
+    pub fn remade(&mut self, member: MemberId) {
+        self.truth.remade(member);
+    }
+
     /// A member founds a cluster of its own (`--force-new-cluster`) of the first `kept` entries, which is what it knows to be
     /// committed; the other members are no part of it. To be told before it starts.
     pub fn refounded(&mut self, member: MemberId, kept: u64) {

@@ -286,6 +286,11 @@ impl Truth {
         facts.is_tampered = true;
     }
 
+    /// A member makes its table anew from its log: how far it was durable counts no more.
+    pub(super) fn remade(&mut self, member: MemberId) {
+        self.facts(member).status.durable_index = 0;
+    }
+
     /// `member` founds a cluster of its own with the first `kept` entries: what the others had beyond is given up.
     pub(super) fn refounded(&mut self, member: MemberId, kept: u64) {
         self.tampered(member);

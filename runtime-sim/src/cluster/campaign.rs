@@ -88,6 +88,10 @@ impl Observer for Checkers {
         Self::tampered(self, member);
     }
 
+    fn remade(&mut self, member: MemberId) {
+        Self::remade(self, member);
+    }
+
     fn refounded(&mut self, member: MemberId, kept: u64) {
         Self::refounded(self, member, kept);
     }

@@ -48,6 +48,9 @@ pub(super) fn draw_faults(seed: u64, plan: &Plan) -> Vec<Planned> {
             });
         }
     }
+    if !faults.is_empty() && plan.shape == Shape::Usual {
+        faults.append(&mut draw_table_damage(seed, plan));
+    }
     faults.sort_by_key(|planned| planned.at);
     faults
 }
@@ -198,10 +201,41 @@ fn draw_kinds(prng: &mut Prng) -> Vec<FaultKind> {
         0 | 1 => Vec::new(),
         2..7 => {
             let count = prng.range(2..5);
-            (0..count).map(|_| one_of(prng, FaultKind::ALL)).collect()
+            let all = all_kinds();
+            (0..count).map(|_| one_of(prng, &all)).collect()
         }
-        _ => FaultKind::ALL.to_vec(),
+        _ => all_kinds(),
     }
+}
+
+/// Every kind but those of the table, which are drawn apart.
+fn all_kinds() -> Vec<FaultKind> {
+    let kinds = FaultKind::ALL.iter().copied();
+    kinds.filter(|kind| !TABLE.contains(kind)).collect()
+}
+
+/// What may be damaged of a table.
+const TABLE: [FaultKind; 4] = [
+    FaultKind::DamagedRow,
+    FaultKind::LostRow,
+    FaultKind::LostBucket,
+    FaultKind::OldBucket,
+];
+
+/// Of the runs in which much goes wrong, one in six has damaged tables, too. They have a stream of their own.
+fn draw_table_damage(seed: u64, plan: &Plan) -> Vec<Planned> {
+    let mut prng = Prng::new(seed).fork("nemesis/table");
+    if prng.below(6) > 0 {
+        return Vec::new();
+    }
+    let (begin, end) = (millis(PEACE), millis(plan.heals_after));
+    let count = prng.range(1..4);
+    let drawn = (0..count).filter_map(|_| {
+        let kind = one_of(&mut prng, &TABLE);
+        let at = prng.range(begin..end);
+        planned(kind, &mut prng, at..at, plan)
+    });
+    drawn.collect()
 }
 
 fn who(prng: &mut Prng) -> Who {
@@ -251,7 +285,11 @@ fn draw(kind: FaultKind, prng: &mut Prng, lasts_ms: u64, election_ms: u64) -> Op
         | FaultKind::SlowDisk
         | FaultKind::StalledDisk
         | FaultKind::LostDisk
-        | FaultKind::OldBackup => Fault::Disk {
+        | FaultKind::OldBackup
+        | FaultKind::DamagedRow
+        | FaultKind::LostRow
+        | FaultKind::LostBucket
+        | FaultKind::OldBucket => Fault::Disk {
             who: someone,
             how: kind,
             amount: prng.below(1_000),

@@ -103,6 +103,11 @@ impl<'o> Eyes<'o> {
         self.observer.tampered(member);
     }
 
+    /// Tells the observer that a member makes its damaged table anew.
+    pub(super) fn remade(&mut self, member: MemberId) {
+        self.observer.remade(member);
+    }
+
     /// Tells the observer that a member founds a cluster of its own.
     pub(super) fn refounded(&mut self, member: MemberId, kept: u64) {
         self.observer.refounded(member, kept);

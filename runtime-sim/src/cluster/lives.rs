@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quoin_core::boot::{RemoteAnswer, Why};
+use quoin_core::boot::{Refusal, RemoteAnswer, Why};
 use quoin_core::error::Fault;
 use quoin_core::id::MemberId;
 use quoin_core::limits::GRPC_OVERHEAD_BYTES;
@@ -57,6 +57,24 @@ impl World<'_> {
                 };
                 at.id = process.member;
                 at.lives_begun += 1;
+                let is_damaged = std::mem::take(&mut at.table_is_damaged);
+                if let Some(damage) = &start.damage {
+                    let fault = Fault::Inconsistent {
+                        cause: damage.cause.clone(),
+                    };
+                    self.eyes
+                        .note(self.now, format_args!("{machine} makes its table anew: {fault}"));
+                    if !is_damaged {
+                        // A table that nothing happened to is as its last batch says.
+                        let seen = Observation::Faulted {
+                            member: at.id,
+                            fault: &fault,
+                            excused: false,
+                        };
+                        self.eyes.see(self.now, &seen)?;
+                    }
+                    self.eyes.remade(at.id);
+                }
                 let recovered = &start.recovered;
                 self.eyes.mix([
                     self.now.as_nanos(),
@@ -135,6 +153,20 @@ impl World<'_> {
         if at.site.fuse.blown() {
             return self.dies(machine);
         }
+        // Whatever else befell its disk: a table that nothing happened to is as its last batch says.
+        let is_innocent = !at.table_is_damaged;
+        if is_innocent && matches!(error, BootError::Refused(Refusal::TableDamaged { .. })) {
+            let fault = Fault::Inconsistent {
+                cause: error.to_string(),
+            };
+            let seen = Observation::Faulted {
+                member: id,
+                fault: &fault,
+                excused: false,
+            };
+            self.eyes.see(self.now, &seen)?;
+        }
+        let at = &self.machines[machine];
         let fault = match error {
             BootError::Fault(fault) => fault,
             // It refused: what it found out about its directories, a disk may have said that is well again soon.
@@ -172,7 +204,8 @@ impl World<'_> {
                 self.start_later(machine, after);
             }
             Fault::Disk { .. } | Fault::Corrupt { .. } | Fault::Inconsistent { .. } if excused => at.part = Part::Lost,
-            Fault::Disk { .. } | Fault::Corrupt { .. } | Fault::Inconsistent { .. } => {}
+            // A simulated life has no threads.
+            Fault::Disk { .. } | Fault::Corrupt { .. } | Fault::Inconsistent { .. } | Fault::ThreadLost { .. } => {}
         }
         Ok(())
     }

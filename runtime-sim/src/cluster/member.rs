@@ -63,6 +63,8 @@ pub(super) struct Machine {
     pub(super) prng: Prng,
     /// A fault of its disk struck that it need not survive.
     pub(super) is_excused: bool,
+    /// Rows of its table were damaged since it last started.
+    pub(super) table_is_damaged: bool,
     /// Its disk may leave sectors half written.
     pub(super) is_rough: bool,
     /// Its disk may have said that something is durable which is not.
@@ -218,6 +220,7 @@ impl Machine {
             disk_latency,
             prng,
             is_excused: false,
+            table_is_damaged: false,
             is_rough: false,
             is_deceived: false,
             repairs: 0,

@@ -25,6 +25,7 @@ mod operator;
 pub mod plan;
 pub mod ports;
 mod queue;
+mod ruin;
 mod run;
 mod serve;
 pub mod shrink;

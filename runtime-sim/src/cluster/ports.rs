@@ -19,6 +19,9 @@ pub trait Observer {
     /// what it had.
     fn tampered(&mut self, _member: MemberId) {}
 
+    /// A member found its table damaged and makes it anew from its log: it is not held to how far the table was durable.
+    fn remade(&mut self, _member: MemberId) {}
+
     /// A member is about to found a cluster of its own of the first `kept` entries.
     fn refounded(&mut self, _member: MemberId, _kept: u64) {}
 }

@@ -61,6 +61,10 @@ pub struct Summary {
     pub trace_hash: u128,
     /// How often each kind of fault struck.
     pub struck: Struck,
+    /// What happened last, where the run was traced.
+    pub last: Vec<String>,
+    /// What went wrong in it.
+    pub faults: Vec<Planned>,
 }
 
 /// A run that broke a promise.
@@ -151,6 +155,8 @@ impl Run {
                 simulated: world.now.saturating_since(Instant::ZERO),
                 trace_hash: world.eyes.hash.value(),
                 struck: world.struck.clone(),
+                last: world.eyes.take_lines(),
+                faults: world.plan.faults.clone(),
             }),
             Err(violation) => Err(Box::new(Failure {
                 seed,

@@ -181,9 +181,9 @@ pub(super) fn finish(
         (Err(Error::NotLeader), _) if is_leaders => Next::HandOn,
         (Err(error), _) => Next::Answer(Err(error)),
         (Ok(Response::Read), _) => read(call, life),
-        (Ok(Response::Leases { ids }), _) => Next::Answer(Ok(Answer::LeaseLeases(LeaseLeasesResponse {
+        (Ok(Response::Leases { leases }), _) => Next::Answer(Ok(Answer::LeaseLeases(LeaseLeasesResponse {
             header: Some(header(life, None)),
-            leases: ids.into_iter().map(|id| LeaseStatus { id }).collect(),
+            leases: leases.by_expiry().into_iter().map(|id| LeaseStatus { id }).collect(),
         }))),
         (Ok(Response::Moved), _) => Next::Answer(Ok(Answer::MoveLeader(MoveLeaderResponse {
             header: Some(header(life, None)),
@@ -201,7 +201,7 @@ pub(super) fn finish(
                 id: request.id,
                 ttl,
                 granted_ttl,
-                keys,
+                keys: keys.iter().cloned().collect(),
             })))
         }
         (Ok(Response::Applied(applied)), _) => Next::Answer(applied_answer(call, life, config, applied)),

@@ -327,6 +327,10 @@ impl World {
             Ok((process, start)) => {
                 self.trace.add(self.born, format_args!("started {:?}", start.recovered));
                 self.process = Some(process);
+                if let Some(damage) = &start.damage {
+                    // Nothing damages a table here but a disk that lies.
+                    return Err(Violation(format!("the table is damaged: {}", damage.cause)));
+                }
                 self.judge.started(&start)?;
                 self.note_findings();
                 Ok(None)

@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use quoin_runtime_smol::AsyncStdRuntime;
 
 fn main() -> ExitCode {
-    quoin_runtime::process::main(std::env::args().skip(1), std::env::vars(), AsyncStdRuntime::host)
+    quoin_runtime::process::main(std::env::args_os(), std::env::vars_os(), AsyncStdRuntime::host)
 }

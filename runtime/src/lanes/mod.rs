@@ -7,11 +7,16 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use quoin_core::error::Fault;
 use quoin_core::node::Done;
+
+use crate::clock::Time;
+use crate::pulse::Pulse;
+use crate::running::Ending;
+use crate::threads;
 
 pub mod table;
 pub mod wal;
@@ -27,7 +32,11 @@ pub type Observe = Arc<dyn Fn(Observation) + Send + Sync>;
 pub enum Observation {
     /// A snapshot file and its marker were written.
     SnapSave {
-        /// How long it took.
+        /// How long it took to make the file's bytes.
+        encoding: Duration,
+        /// How long it took to write the file and make it durable.
+        writing: Duration,
+        /// How long it took in all.
         took: Duration,
     },
     /// A batch was written to the table.
@@ -68,39 +77,67 @@ pub trait Lane: Send + 'static {
     /// The queue is closed and empty: make everything durable.
     fn close(&mut self) -> Result<(), Fault>;
 
+    /// Whether a job may take as long as it likes without the lane being stuck.
+    fn is_patient_with(_job: &Self::Job) -> bool {
+        false
+    }
+
     /// The lane is broken: nothing it was given after this is carried out.
     fn broke(&mut self, fault: Fault);
 }
 
-/// Starts a lane's thread. It ends when the sender is dropped, or at the first fault: after a failed write or sync
-/// nothing is tried again, because what is on the disk is no longer known.
-pub fn spawn<L: Lane>(name: &str, queue_jobs: usize, mut lane: L) -> io::Result<(SyncSender<L::Job>, JoinHandle<()>)> {
+/// What a lane's thread shows of itself.
+pub struct Signs {
+    /// Where its panic is announced.
+    pub ending: Ending,
+    /// Since when it has been at one piece of work.
+    pub pulse: Pulse,
+    /// The clock of the pulse.
+    pub clock: Arc<dyn Time>,
+}
+
+/// Starts a lane's thread, named as its pulse. It ends when the sender is dropped, or at the first fault: after a failed
+/// write or sync nothing is tried again, because what is on the disk is no longer known.
+pub fn spawn<L: Lane>(
+    queue_jobs: usize,
+    mut lane: L,
+    signs: Signs,
+) -> io::Result<(SyncSender<L::Job>, JoinHandle<()>)> {
     let (sender, receiver) = sync_channel(queue_jobs);
-    let thread = Builder::new().name(name.to_owned()).spawn(move || {
-        if let Err(fault) = drive(&mut lane, &receiver) {
+    let ending = signs.ending.clone();
+    let thread = threads::spawn_keeping(signs.pulse.thread(), &ending, receiver, move |receiver| {
+        if let Err(fault) = drive(&mut lane, receiver, &signs) {
+            // In the log even if the node has ended already and takes no reports.
+            tracing::error!(thread = signs.pulse.thread(), error = %fault, "a lane failed");
             lane.broke(fault);
         }
     })?;
     Ok((sender, thread))
 }
 
-fn drive<L: Lane>(lane: &mut L, receiver: &Receiver<L::Job>) -> Result<(), Fault> {
+fn drive<L: Lane>(lane: &mut L, receiver: &Receiver<L::Job>, signs: &Signs) -> Result<(), Fault> {
     let mut jobs = Vec::new();
     loop {
         let first = match lane.patience() {
             Some(patience) => receiver.recv_timeout(patience),
             None => receiver.recv().map_err(RecvTimeoutError::from),
         };
+        signs.pulse.begin(signs.clock.now());
         match first {
             Ok(job) => {
                 jobs.push(job);
                 jobs.extend(receiver.try_iter());
+                if jobs.iter().any(L::is_patient_with) {
+                    signs.pulse.rest();
+                }
+                tracing::trace!(jobs = jobs.len(), "a lane runs");
                 lane.run(&mut jobs)?;
                 jobs.clear();
             }
             Err(RecvTimeoutError::Timeout) => lane.rest()?,
             Err(RecvTimeoutError::Disconnected) => return lane.close(),
         }
+        signs.pulse.rest();
     }
 }
 
@@ -110,5 +147,70 @@ pub(crate) fn disk_fault(operation: &'static str, path: &Path, error: &io::Error
         operation,
         file: path.display().to_string(),
         cause: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quoin_core::error::Fault;
+
+    use super::*;
+    use crate::clock::Clock;
+
+    /// Fails at a job or at its end, and keeps the fault that it is told.
+    struct Failing {
+        at_job: bool,
+        told: SyncSender<Fault>,
+    }
+
+    fn fault() -> Fault {
+        disk_fault("sync", Path::new("0.wal"), &io::Error::other("on purpose"))
+    }
+
+    impl Lane for Failing {
+        type Job = ();
+
+        fn run(&mut self, _jobs: &mut Vec<()>) -> Result<(), Fault> {
+            if self.at_job { Err(fault()) } else { Ok(()) }
+        }
+
+        fn patience(&self) -> Option<Duration> {
+            None
+        }
+
+        fn rest(&mut self) -> Result<(), Fault> {
+            Ok(())
+        }
+
+        fn close(&mut self) -> Result<(), Fault> {
+            Err(fault())
+        }
+
+        fn broke(&mut self, fault: Fault) {
+            let _full = self.told.try_send(fault);
+        }
+    }
+
+    #[test]
+    fn a_lane_that_fails_says_so_at_a_job_and_at_its_end_and_takes_no_more() {
+        for at_job in [true, false] {
+            let (told, heard) = sync_channel(1);
+            let signs = Signs {
+                ending: Ending::default(),
+                pulse: Pulse::new("quoin-test"),
+                clock: Arc::new(Clock::new()),
+            };
+            let (jobs, thread) = spawn(4, Failing { at_job, told }, signs).unwrap();
+            jobs.send(()).unwrap();
+            if at_job {
+                assert_eq!(heard.recv(), Ok(fault()));
+                thread.join().unwrap();
+                assert!(jobs.send(()).is_err(), "a job for a lane that is gone is refused");
+            } else {
+                drop(jobs);
+                assert_eq!(heard.recv(), Ok(fault()));
+                thread.join().unwrap();
+            }
+        }
     }
 }

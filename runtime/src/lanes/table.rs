@@ -18,12 +18,13 @@ use quoin_core::table::{Bucket, TableOp};
 use quoin_core::time::Instant;
 
 use crate::clock::Time;
+use crate::datadir;
 use crate::disk::Disk;
 use crate::received;
 use crate::table::Table;
 
 use super::wal::Keep;
-use super::{Lane, Observation, Observe, Report};
+use super::{Lane, Observation, Observe, Report, disk_fault};
 
 /// The longest that written rows stay volatile.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
@@ -72,7 +73,7 @@ impl std::fmt::Debug for TableJob {
 pub struct Rows {
     table: Box<dyn Table>,
     disk: Arc<dyn Disk>,
-    /// Where received states wait.
+    /// Where received states wait, and the table lies.
     snap_dir: PathBuf,
     clock: Arc<dyn Time>,
     report: Report,
@@ -119,16 +120,13 @@ impl Rows {
         keep_last_change_of_each_row(&mut ops);
         if mutant::is(1) {
             let index: Vec<_> = ops.extract_if(.., |op| op.bucket == Bucket::Meta).collect();
-            self.table.write(&index).map_err(|error| table_fault("write", &error))?;
+            self.table.write(&index).map_err(|error| self.fault("write", &error))?;
         }
         if !ops.is_empty() {
-            self.table.write(&ops).map_err(|error| table_fault("write", &error))?;
+            self.table.write(&ops).map_err(|error| self.fault("write", &error))?;
         }
         self.last = Some(batch);
-        let bytes = self
-            .table
-            .size_bytes()
-            .map_err(|error| table_fault("measure", &error))?;
+        let bytes = self.table.size_bytes().map_err(|error| self.fault("measure", &error))?;
         (self.observe)(Observation::TableWrite {
             bytes,
             took: self.clock.now().saturating_since(begun),
@@ -142,7 +140,7 @@ impl Rows {
 
     /// Puts a received state in the place of what the table holds. Everything written before is part of it.
     fn replace(&mut self, batch: BatchId, index: u64, view: &View) -> Result<(), Fault> {
-        received::put_in_place(&mut *self.table, |bucket| view.rows(bucket))?;
+        received::put_in_place(&mut *self.table, &datadir::table(&self.snap_dir), view)?;
         self.last = Some(batch);
         self.written = self.written.max(index);
         if mutant::is(33) {
@@ -155,7 +153,7 @@ impl Rows {
     fn sync(&mut self) -> Result<(), Fault> {
         if self.durable < self.written {
             if !self.unsafe_no_fsync {
-                self.table.sync().map_err(|error| table_fault("sync", &error))?;
+                self.table.sync().map_err(|error| self.fault("sync", &error))?;
             }
             self.durable = self.written;
             if let Some(batch) = self.last {
@@ -167,6 +165,10 @@ impl Rows {
         }
         self.synced_at = self.clock.now();
         Ok(())
+    }
+
+    fn fault(&self, operation: &'static str, error: &io::Error) -> Fault {
+        disk_fault(operation, &datadir::table(&self.snap_dir), error)
     }
 }
 
@@ -227,6 +229,10 @@ impl Lane for Rows {
         self.sync()
     }
 
+    fn is_patient_with(job: &TableJob) -> bool {
+        matches!(job, TableJob::Defragment(_))
+    }
+
     fn broke(&mut self, fault: Fault) {
         (self.report)(Done::Failed(fault));
     }
@@ -243,12 +249,4 @@ fn keep_last_change_of_each_row(ops: &mut Vec<TableOp>) {
         }
         same
     });
-}
-
-fn table_fault(operation: &'static str, error: &io::Error) -> Fault {
-    Fault::Disk {
-        operation,
-        file: "the table".to_owned(),
-        cause: error.to_string(),
-    }
 }

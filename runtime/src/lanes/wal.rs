@@ -161,7 +161,9 @@ impl Source for FileSource {
 }
 
 impl Log {
-    /// Begins the log of a new member in `dir` with what it starts from. The log appears complete or not at all.
+    /// Begins the log of a new member in `dir` with what it starts from. The log appears complete or not at all: its first
+    /// segment gets its name last. Whatever else the directory holds, such as the `lost+found` of a file system of its
+    /// own, stays there.
     pub fn create(
         disk: Arc<dyn Disk>,
         dir: &Path,
@@ -169,23 +171,20 @@ impl Log {
         first: Save<'_>,
         keep: Keep,
     ) -> Result<Self, Fault> {
-        let beside = dir.with_extension("tmp");
         let fail = |operation| move |error: io::Error| disk_fault(operation, dir, &error);
-        disk.remove_dir(&beside).map_err(fail("clear the place of"))?;
-        disk.create_dir(&beside).map_err(fail("create"))?;
-        let mut head = Vec::new();
-        let mut writer = Writer::create(identity, &mut head).with_segment_bytes(keep.segment_bytes);
-        writer.write([first], &mut head);
-        let name = writer.name().to_string();
-        drop(prepare(&*disk, &beside, &name, keep.segment_bytes, &head)?);
-        disk.sync_dir(&beside).map_err(fail("sync"))?;
-        disk.rename(&beside, dir).map_err(fail("name"))?;
+        disk.create_dir(dir).map_err(fail("create"))?;
         if let Some(parent) = dir.parent() {
             disk.sync_dir(parent).map_err(fail("sync the parent of"))?;
         }
-        let path = dir.join(name);
-        let file = disk.open(&path).map_err(|error| disk_fault("open", &path, &error))?;
+        let mut head = Vec::new();
+        let mut writer = Writer::create(identity, &mut head).with_segment_bytes(keep.segment_bytes);
+        writer.write([first], &mut head);
+        let path = dir.join(writer.name().to_string());
+        let file = prepare(&*disk, dir, PREPARED, keep.segment_bytes, &head)?;
         lock(&*file, &path)?;
+        disk.rename(&dir.join(PREPARED), &path)
+            .map_err(|error| disk_fault("name", &path, &error))?;
+        disk.sync_dir(dir).map_err(fail("sync"))?;
         let mut log = Self {
             disk,
             dir: dir.to_owned(),
@@ -343,8 +342,10 @@ impl Log {
             metadata: Some(metadata),
             ..Snapshot::default()
         });
+        let encoded = self.keep.clock.now();
         write_atomically(&*self.disk, &self.keep.snap_dir, &name.to_string(), &bytes)
             .map_err(|error| disk_fault("write", &self.keep.snap_dir.join(name.to_string()), &error))?;
+        let written = self.keep.clock.now();
         let marker = Marker {
             index,
             term,
@@ -356,9 +357,11 @@ impl Log {
             state,
         }])?;
         (self.keep.observe)(Observation::SnapSave {
+            encoding: encoded.saturating_since(begun),
+            writing: written.saturating_since(encoded),
             took: self.keep.clock.now().saturating_since(begun),
         });
-        tracing::info!(snapshot_index = index, "saved snapshot to disk");
+        tracing::info!("snapshot-index" = index, "saved snapshot to disk");
         self.release(index)
     }
 

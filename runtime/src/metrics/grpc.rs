@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
 
-use prometheus::{CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts};
+use prometheus::{CounterVec, Histogram, IntCounter, IntCounterVec};
 
-use super::Make;
+use super::make::{Buckets, Make};
 use crate::serve::grpc::method::{Kind, Method};
 use crate::serve::grpc::status::CODE_NAMES;
 
@@ -15,35 +15,35 @@ const CLIENT_VERSIONS_MAX: usize = 64;
 
 /// Calls of clients.
 #[derive(Debug)]
-pub struct Grpc {
+pub(crate) struct Grpc {
     methods: Vec<MethodMetrics>,
     /// `etcd_network_client_grpc_received_bytes_total`
-    pub received_bytes: IntCounter,
+    pub(crate) received_bytes: IntCounter,
     /// `etcd_network_client_grpc_sent_bytes_total`
-    pub sent_bytes: IntCounter,
+    pub(crate) sent_bytes: IntCounter,
     /// `etcd_server_client_requests_total`
-    pub clients: Clients,
+    pub(crate) clients: Clients,
     stream_failures: CounterVec,
 }
 
 /// One method's counters.
 #[derive(Debug)]
-pub struct MethodMetrics {
+pub(crate) struct MethodMetrics {
     /// `grpc_server_started_total`
-    pub started: IntCounter,
+    pub(crate) started: IntCounter,
     /// `grpc_server_msg_received_total`
-    pub received: IntCounter,
+    pub(crate) received: IntCounter,
     /// `grpc_server_msg_sent_total`
-    pub sent: IntCounter,
+    pub(crate) sent: IntCounter,
     /// `grpc_server_handled_total`, by number of the code
-    pub handled: Vec<IntCounter>,
+    pub(crate) handled: Vec<IntCounter>,
     /// `grpc_server_handling_seconds`, with `--metrics=extensive`
-    pub seconds: Option<Histogram>,
+    pub(crate) seconds: Option<Histogram>,
 }
 
 /// `etcd_server_client_requests_total`, by kind of call and version of the client.
 #[derive(Debug)]
-pub struct Clients {
+pub(crate) struct Clients {
     vec: IntCounterVec,
     unknown: [IntCounter; 2],
     versions: RwLock<BTreeMap<String, [IntCounter; 2]>>,
@@ -52,18 +52,14 @@ pub struct Clients {
 impl Grpc {
     pub(super) fn new(make: &Make, extensive: bool) -> Self {
         let labels = ["grpc_service", "grpc_method", "grpc_type"];
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            let vec = IntCounterVec::new(Opts::new(name, help), labels).expect("valid names");
-            make.register(vec)
-        };
-        let started = counters("grpc_server_started_total", "Calls started.", &labels);
-        let received = counters("grpc_server_msg_received_total", "Messages received.", &labels);
-        let sent = counters("grpc_server_msg_sent_total", "Messages sent.", &labels);
+        let started = make.int_counters("grpc_server_started_total", "Calls started.", &labels);
+        let received = make.int_counters("grpc_server_msg_received_total", "Messages received.", &labels);
+        let sent = make.int_counters("grpc_server_msg_sent_total", "Messages sent.", &labels);
         let with_code = ["grpc_service", "grpc_method", "grpc_type", "grpc_code"];
-        let handled = counters("grpc_server_handled_total", "Calls ended, by code.", &with_code);
+        let handled = make.int_counters("grpc_server_handled_total", "Calls ended, by code.", &with_code);
         let seconds = extensive.then(|| {
-            let options = HistogramOpts::new("grpc_server_handling_seconds", "How long calls took.");
-            make.register(HistogramVec::new(options, &labels).expect("valid names"))
+            let name = "grpc_server_handling_seconds";
+            make.histograms(name, "How long calls took.", &labels, Buckets::Default)
         });
         let method_metrics = |method: &Method| {
             let (service, name, kind) = method.parts();
@@ -77,7 +73,7 @@ impl Grpc {
                 seconds: seconds.as_ref().map(|seconds| seconds.with_label_values(&labels)),
             }
         };
-        let vec = counters(
+        let vec = make.int_counters(
             "etcd_server_client_requests_total",
             "Requests of clients, by the version of their API.",
             &["type", "client_api_version"],
@@ -103,12 +99,12 @@ impl Grpc {
     }
 
     /// A method's counters.
-    pub fn method(&self, method: Method) -> &MethodMetrics {
+    pub(crate) fn method(&self, method: Method) -> &MethodMetrics {
         &self.methods[method as usize]
     }
 
     /// A stream broke while it was received from (`receive`) or sent to (`send`).
-    pub fn stream_failed(&self, direction: &str, api: &str) {
+    pub(crate) fn stream_failed(&self, direction: &str, api: &str) {
         self.stream_failures.with_label_values(&[direction, api]).inc();
     }
 }
@@ -127,12 +123,11 @@ impl Clients {
         ["unary", "stream"].map(|kind| vec.with_label_values(&[kind, version]))
     }
 
-    /// Counts a call of a client that says it has this version.
-    pub fn count(&self, kind: Kind, version: Option<&str>) {
+    /// Counts calls of this kind by clients that say they have this version.
+    pub(crate) fn of(&self, kind: Kind, version: Option<&str>) -> IntCounter {
         let index = usize::from(kind != Kind::Unary);
         let Some(version) = version else {
-            self.unknown[index].inc();
-            return;
+            return self.unknown[index].clone();
         };
         if let Some(pair) = self
             .versions
@@ -140,8 +135,7 @@ impl Clients {
             .unwrap_or_else(PoisonError::into_inner)
             .get(version)
         {
-            pair[index].inc();
-            return;
+            return pair[index].clone();
         }
         let mut versions = self.versions.write().unwrap_or_else(PoisonError::into_inner);
         let version = if versions.len() < CLIENT_VERSIONS_MAX {
@@ -152,7 +146,7 @@ impl Clients {
         versions
             .entry(version.to_owned())
             .or_insert_with(|| Self::pair(&self.vec, version))[index]
-            .inc();
+            .clone()
     }
 }
 
@@ -166,10 +160,10 @@ mod tests {
     fn versions_of_clients_are_counted_up_to_a_bound() {
         let metrics = Metrics::new(false, "3.6.9", "0");
         let clients = &metrics.grpc.clients;
-        clients.count(Kind::Unary, None);
-        clients.count(Kind::BidiStream, Some("3.5.0"));
+        clients.of(Kind::Unary, None).inc();
+        clients.of(Kind::BidiStream, Some("3.5.0")).inc();
         for number in 0..1000 {
-            clients.count(Kind::Unary, Some(&format!("v{number}")));
+            clients.of(Kind::Unary, Some(&format!("v{number}"))).inc();
         }
         let text = metrics.render(|_| ());
         let value = |labels: &str| {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use prometheus::{Counter, Gauge, IntCounter, IntGauge};
 
-use super::Make;
+use super::make::Make;
 
 /// Ticks of CPU time in a second, as Linux reports them to user space on every architecture.
 const TICKS_PER_SECOND: f64 = 100.0;

@@ -12,35 +12,20 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
+use quoin_core::limits::{
+    CONNECTION_WINDOW_BYTES, HEAD_PATIENCE_SECONDS, HEADER_LIST_BYTES, HTTP1_HEAD_BYTES, PROTOCOL_ERROR_STREAMS,
+    RESET_BEFORE_ACCEPT_STREAMS, STREAM_SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES,
+};
 
+use super::grpc::partial::Partials;
+use super::inbound::{Inbound, PREFACE};
 use super::stop::Stop;
 use super::wire::Wire;
 use super::{Context, Endpoint, respond};
 use crate::seam::{Executor, Socket, Timer};
 
-/// What every HTTP/2 connection starts with.
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
 /// How long a connection may take to say its first bytes, and an HTTP/1 request its head.
-const HEAD_PATIENCE: Duration = Duration::from_secs(30);
-
-/// Largest head of an HTTP/1 request, and with some slack its buffer.
-const HTTP1_BUFFER_BYTES: usize = 64 * 1024;
-
-/// Largest list of headers of an HTTP/2 request: room for tokens.
-const HEADER_LIST_BYTES_MAX: u32 = 64 * 1024;
-
-/// What a client may send on one stream before we have taken it.
-const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
-
-/// What a client may send on all streams of a connection before we have taken it.
-const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-
-/// What waits on one stream for a slow reader before its source is asked for more.
-const SEND_BUFFER_BYTES: usize = 256 * 1024;
-
-/// Streams of one connection at the same time, whatever the configuration allows: a bound on a client's hold.
-const STREAMS_MAX: u32 = 65_536;
+const HEAD_PATIENCE: Duration = Duration::from_secs(HEAD_PATIENCE_SECONDS);
 
 /// The two ends of a server: the one that is announced, and the one that is not waited for.
 struct Stops {
@@ -70,17 +55,21 @@ pub(crate) async fn serve(context: Arc<Context>, endpoint: Endpoint, mut socket:
     };
     drop(patience);
     let Some((is_http2, read)) = sniffed else { return };
-    let wire = Wire::new(socket, read);
+    let inbound = is_http2.then(Inbound::new);
+    let wire = Wire::new(socket, read, inbound);
     let io = wire.clone();
+    let partials = Partials::new(Arc::clone(&context.runtime));
+    let service_context = Arc::clone(&context);
+    let service = service_fn(move |request: Request<Incoming>| {
+        respond(Arc::clone(&service_context), endpoint, partials.clone(), request)
+    });
     if is_http2 {
-        let builder = http2_builder(&context, timer);
-        let service = service_fn(move |request: Request<Incoming>| respond(Arc::clone(&context), endpoint, request));
-        let connection = builder.serve_connection(io, service);
+        let connection = http2_builder(&context, timer).serve_connection(io, service);
+        drop(context);
         drive(connection, &wire, stops, |connection| connection.graceful_shutdown()).await;
     } else {
-        let builder = http1_builder(timer);
-        let service = service_fn(move |request: Request<Incoming>| respond(Arc::clone(&context), endpoint, request));
-        let connection = builder.serve_connection(io, service);
+        let connection = http1_builder(timer).serve_connection(io, service);
+        drop(context);
         drive(connection, &wire, stops, |connection| connection.graceful_shutdown()).await;
     }
 }
@@ -95,9 +84,11 @@ fn http2_builder(context: &Context, timer: Timer) -> http2::Builder<Executor> {
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .keep_alive_interval(settings.keepalive_interval)
         .keep_alive_timeout(settings.keepalive_timeout)
-        .max_concurrent_streams(settings.max_concurrent_streams.min(STREAMS_MAX))
-        .max_header_list_size(HEADER_LIST_BYTES_MAX)
-        .max_send_buf_size(SEND_BUFFER_BYTES);
+        .max_concurrent_streams(settings.max_concurrent_streams)
+        .max_pending_accept_reset_streams(RESET_BEFORE_ACCEPT_STREAMS)
+        .max_local_error_reset_streams(PROTOCOL_ERROR_STREAMS)
+        .max_header_list_size(HEADER_LIST_BYTES)
+        .max_send_buf_size(STREAM_SEND_BUFFER_BYTES);
     builder
 }
 
@@ -106,7 +97,7 @@ fn http1_builder(timer: Timer) -> http1::Builder {
     builder
         .timer(timer)
         .header_read_timeout(HEAD_PATIENCE)
-        .max_buf_size(HTTP1_BUFFER_BYTES);
+        .max_buf_size(HTTP1_HEAD_BYTES);
     builder
 }
 

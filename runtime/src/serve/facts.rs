@@ -1,14 +1,22 @@
 //! What is true of the member at this moment, as the services and the metrics tell it.
 
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
 use prometheus::IntCounter;
 use quoin_core::error::Error;
 use quoin_core::id::MemberId;
+use quoin_core::limits::NODE_REPLY_GRACE;
 use quoin_core::node::Request;
 use quoin_core::proto::etcdserverpb::{AlarmMember, AlarmType, RangeRequest, ResponseHeader};
 
 use super::Context;
 use crate::handle::Published;
 use crate::metrics::Metrics;
+use crate::pulse::Stuck;
 
 /// Whether this member knows a leader.
 pub(crate) fn has_leader(context: &Context) -> bool {
@@ -49,10 +57,25 @@ pub(crate) fn cluster_version(context: &Context) -> Option<String> {
         .map(|version| version.to_string())
 }
 
-/// Reads as a health check does, and says what went wrong.
+/// A thread of the member that has been at one piece of work for at least `limit`.
+pub(crate) fn stuck(context: &Context, limit: Duration) -> Option<Stuck> {
+    context.node.stuck(context.clock.now(), limit)
+}
+
+/// Reads as a health check does, and says what went wrong. It never waits for a node that does not keep its deadlines.
 pub(crate) async fn probe_read(context: &Context, serializable: bool) -> Result<(), Error> {
+    let began = context.clock.now();
     if !serializable {
-        confirm_read(context).await?;
+        let deadline = context.request_deadline() + NODE_REPLY_GRACE;
+        let mut timeout = context.runtime.sleep_until(deadline);
+        let mut confirmed = pin!(confirm_read(context));
+        let answer = poll_fn(|cx| {
+            if let Poll::Ready(answer) = confirmed.as_mut().poll(cx) {
+                return Poll::Ready(answer);
+            }
+            timeout.as_mut().poll(cx).map(|()| Err(Error::Timeout))
+        });
+        answer.await?;
     }
     let request = RangeRequest {
         key: vec![0].into(),
@@ -60,7 +83,26 @@ pub(crate) async fn probe_read(context: &Context, serializable: bool) -> Result<
         keys_only: true,
         ..RangeRequest::default()
     };
-    context.node.published().view.range(&request).map(|_| ())
+    context.metrics.mvcc.ranges.inc();
+    let result = context.node.published().view.range(&request).map(|_| ());
+    let took = context.clock.now().saturating_since(began);
+    note_if_slow(context, took, "read-only range ", format_args!("a health check"));
+    result
+}
+
+/// Counts and logs a read that took longer than `--warning-apply-duration`.
+pub(crate) fn note_if_slow(context: &Context, took: Duration, prefix: &str, request: fmt::Arguments<'_>) {
+    let expected = context.settings.warning_apply_duration;
+    if took > expected {
+        context.metrics.server.slow_applies.inc();
+        tracing::warn!(
+            ?took,
+            "expected-duration" = ?expected,
+            prefix,
+            request = %request,
+            "apply request took too long"
+        );
+    }
 }
 
 /// Waits until what this member has applied is as new as anything acknowledged before the call.
@@ -119,6 +161,8 @@ fn refresh(context: &Context, metrics: &Metrics) {
     server.proposals_pending.set(number(status.proposals_pending));
     catch_up(&server.proposals_failed, status.proposals_failed);
     catch_up(&server.read_indexes_failed, status.reads_failed);
+    catch_up(&server.slow_read_indexes, status.reads_slow);
+    server.snapshot_applies.set(i64::from(status.is_installing));
     catch_up(&server.leader_changes, status.leader_changes);
     server.proposals_committed.set(number(status.commit_index));
     server.proposals_applied.set(number(view.applied_index));

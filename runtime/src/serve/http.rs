@@ -5,18 +5,23 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HOST, ORIGIN};
+use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use quoin_core::config::AllowList;
+use quoin_core::error::Error;
+use quoin_core::limits::{STUCK_NOT_ALIVE, STUCK_NOT_READY};
 use quoin_core::proto::etcdserverpb::AlarmType;
 use quoin_core::version::SERVER_VERSION;
 
+use super::metrics_page::MetricsPage;
 use super::reply::Reply;
 use super::{Context, Endpoint, facts};
 use crate::metrics;
+use crate::pulse::Stuck;
 
 const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -42,7 +47,7 @@ pub(crate) async fn serve(context: Arc<Context>, endpoint: Endpoint, head: Parts
     response
 }
 
-async fn route(context: &Context, endpoint: Endpoint, head: &Parts) -> Response<Reply> {
+async fn route(context: &Arc<Context>, endpoint: Endpoint, head: &Parts) -> Response<Reply> {
     let path = head.uri.path();
     let query = Query(head.uri.query().unwrap_or_default());
     let is_client = !matches!(endpoint, Endpoint::Metrics | Endpoint::Peer);
@@ -50,8 +55,7 @@ async fn route(context: &Context, endpoint: Endpoint, head: &Parts) -> Response<
         return go_error(StatusCode::NOT_FOUND, "404 page not found");
     }
     if path == "/metrics" {
-        context.metrics.server.scrapes.with_label_values(&["200"]).inc();
-        return answer(StatusCode::OK, METRICS_TEXT, facts::metrics_text(context));
+        return metrics_page(context, &head.headers).await;
     }
     if is_client && path.starts_with("/v3/") {
         let body = r#"{"code":12,"message":"the JSON gateway is not implemented: use gRPC","details":[]}"#;
@@ -72,6 +76,35 @@ async fn route(context: &Context, endpoint: Endpoint, head: &Parts) -> Response<
         (_, Some(checks)) => run_checks(context, &checks, &query).await,
         _ => version(context),
     }
+}
+
+/// `/metrics`, compressed for those who take that.
+async fn metrics_page(context: &Arc<Context>, headers: &HeaderMap) -> Response<Reply> {
+    context.metrics.server.scrapes.with_label_values(&["200"]).inc();
+    let takes_gzip = accepts_gzip(headers);
+    match MetricsPage::get(context, takes_gzip).await {
+        Ok(page) => {
+            let mut response = answer(StatusCode::OK, METRICS_TEXT, page);
+            if takes_gzip {
+                let gzip = HeaderValue::from_static("gzip");
+                response.headers_mut().insert(CONTENT_ENCODING, gzip);
+            }
+            response
+        }
+        Err(error) => go_error(StatusCode::SERVICE_UNAVAILABLE, error.message()),
+    }
+}
+
+/// As Go's Prometheus client looks for it.
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(ACCEPT_ENCODING).iter();
+    let mut codings = accepted
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    codings.any(|coding| {
+        let coding = coding.trim();
+        coding == "gzip" || coding.starts_with("gzip;")
+    })
 }
 
 /// A request's query.
@@ -125,7 +158,8 @@ async fn health(context: &Context, query: &Query<'_>) -> Response<Reply> {
         answer(StatusCode::OK, PLAIN_TEXT, body)
     } else {
         server.health_failures.inc();
-        tracing::warn!(output = body, "serving /health false");
+        let code = StatusCode::SERVICE_UNAVAILABLE.as_u16();
+        tracing::warn!(output = body, "status-code" = code, "/health error");
         go_error(StatusCode::SERVICE_UNAVAILABLE, &body)
     }
 }
@@ -149,8 +183,19 @@ async fn health_failure(
     if !serializable && !facts::has_leader(context) {
         return Some("RAFT NO LEADER".into());
     }
-    let read = facts::probe_read(context, serializable).await;
+    let read = probe(context, serializable, STUCK_NOT_READY).await;
     read.err().map(|error| format!("RANGE ERROR:{error}").into())
+}
+
+/// Reads, unless a thread of the member has been stuck for `limit`: a read may not need that thread, but a write does.
+/// etcd, whose reads need it, says that they time out.
+async fn probe(context: &Context, serializable: bool, limit: Duration) -> Result<(), Cow<'static, str>> {
+    let text = |error: Error| Cow::Borrowed(error.message());
+    if let Some(Stuck { thread, duration }) = facts::stuck(context, limit) {
+        let seconds = duration.as_secs();
+        return Err(format!("{}: {thread} has been stuck for {seconds} s", Error::Timeout).into());
+    }
+    facts::probe_read(context, serializable).await.map_err(text)
 }
 
 /// One check of `/livez` or `/readyz`.
@@ -173,7 +218,6 @@ impl Check {
     }
 
     async fn run(self, context: &Context) -> Result<(), Cow<'static, str>> {
-        let text = |error: quoin_core::error::Error| error.message().into();
         match self {
             Self::DataCorruption => {
                 let corrupt = |alarm: &_| facts::is_alarm(alarm, AlarmType::Corrupt);
@@ -182,8 +226,8 @@ impl Check {
                 }
                 Ok(())
             }
-            Self::SerializableRead => facts::probe_read(context, true).await.map_err(text),
-            Self::LinearizableRead => facts::probe_read(context, false).await.map_err(text),
+            Self::SerializableRead => probe(context, true, STUCK_NOT_ALIVE).await,
+            Self::LinearizableRead => probe(context, false, STUCK_NOT_READY).await,
             Self::NonLearner if facts::is_learner(context) => Err("not supported for learner".into()),
             Self::NonLearner => Ok(()),
         }
@@ -258,7 +302,13 @@ async fn run_checks(context: &Context, checks: &Checks, query: &Query<'_>) -> Re
         }
     }
     if !healthy {
-        tracing::error!(path = checks.kind, reason = report, "Health check error");
+        let code = StatusCode::SERVICE_UNAVAILABLE.as_u16();
+        tracing::error!(
+            path = checks.kind,
+            reason = report,
+            "status-code" = code,
+            "Health check error"
+        );
         return go_error(StatusCode::SERVICE_UNAVAILABLE, &report);
     }
     if !query.has("verbose") {

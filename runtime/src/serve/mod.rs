@@ -8,9 +8,13 @@ mod connection;
 pub(crate) mod facts;
 pub(crate) mod grpc;
 mod http;
+mod inbound;
 pub(crate) mod listen;
+pub(crate) mod metrics_page;
+mod pieces;
 mod reply;
-mod services;
+mod room;
+pub(crate) mod services;
 pub(crate) mod stop;
 mod wire;
 
@@ -23,15 +27,20 @@ use ::http::{Method, Request, Response, StatusCode, Version};
 use async_channel::Sender;
 use hyper::body::Incoming;
 use quoin_core::config::{AllowList, Config};
-use quoin_core::limits::GRPC_OVERHEAD_BYTES;
+use quoin_core::limits::{CONNECTION_STREAMS, GRPC_OVERHEAD_BYTES};
 use quoin_core::time::Instant;
 
 use crate::clock::Clock;
 use crate::handle::NodeHandle;
 use crate::metrics::Metrics;
+use crate::running::Ending;
 use crate::seam::{BoxFuture, Runtime};
 use compute::Compute;
+use grpc::partial::Partials;
+use listen::Rooms;
+use metrics_page::MetricsPage;
 use reply::Reply;
+use services::Turns;
 use stop::Stop;
 
 /// What every request can reach.
@@ -40,8 +49,14 @@ pub(crate) struct Context {
     pub(crate) alive: Mutex<Option<Sender<Infallible>>>,
     pub(crate) clock: Clock,
     pub(crate) compute: Compute,
+    /// Where the end of the member is announced.
+    pub(crate) ending: Ending,
+    /// Who may propose a heavy write.
+    pub(crate) heavy_writes: Turns,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) metrics_page: MetricsPage,
     pub(crate) node: NodeHandle,
+    pub(crate) rooms: Rooms,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) settings: Settings,
     pub(crate) stop: Stop,
@@ -94,7 +109,7 @@ impl Settings {
             keepalive_timeout: config
                 .grpc_keepalive
                 .map_or(Duration::from_secs(20), |keepalive| keepalive.timeout),
-            max_concurrent_streams: config.max_concurrent_streams,
+            max_concurrent_streams: streams_allowed(config.max_concurrent_streams),
             max_receive_bytes: count(config.max_request_bytes).saturating_add(GRPC_OVERHEAD_BYTES),
             max_txn_ops: count(config.max_txn_ops),
             quota_bytes: config.quota_backend_bytes,
@@ -102,6 +117,14 @@ impl Settings {
             warning_apply_duration: config.warning_apply_duration,
         }
     }
+}
+
+/// The streams a connection may have at a time: 0 is no limit of the configuration's.
+fn streams_allowed(configured: u32) -> u32 {
+    if configured == 0 {
+        return CONNECTION_STREAMS;
+    }
+    configured.min(CONNECTION_STREAMS)
 }
 
 /// How long a request may wait for the cluster, and a stopping server for its requests.
@@ -125,14 +148,17 @@ impl Context {
 async fn respond(
     context: Arc<Context>,
     endpoint: Endpoint,
+    partials: Partials,
     request: Request<Incoming>,
 ) -> Result<Response<Reply>, Infallible> {
+    tracing::trace!(path = request.uri().path(), "a request");
     let serves_grpc = matches!(endpoint, Endpoint::Client | Endpoint::Grpc);
-    if serves_grpc && is_grpc(&request) {
-        return Ok(grpc::serve(context, request).await);
+    let is_http2 = request.version() == Version::HTTP_2;
+    if serves_grpc && is_http2 && request.headers().get(CONTENT_TYPE).is_some_and(grpc::is_grpc) {
+        return Ok(grpc::serve(context, partials, request).await);
     }
-    if serves_grpc && request.version() == Version::HTTP_2 && request.method() == Method::POST {
-        // Nothing but gRPC is posted by HTTP/2; etcd hands all of HTTP/2 to gRPC.
+    if serves_grpc && is_http2 && (request.method() == Method::POST || names_method(request.uri().path())) {
+        // etcd hands all of HTTP/2 to gRPC. Here its other paths are served like those of HTTP/1, to who asks for them.
         return Ok(grpc::wrong_content_type(request.headers().get(CONTENT_TYPE)));
     }
     if endpoint == Endpoint::Grpc {
@@ -145,10 +171,7 @@ async fn respond(
     Ok(answer.await)
 }
 
-fn is_grpc(request: &Request<Incoming>) -> bool {
-    request.version() == Version::HTTP_2
-        && request
-            .headers()
-            .get(CONTENT_TYPE)
-            .is_some_and(|content_type| content_type.as_bytes().starts_with(b"application/grpc"))
+/// Whether a path is that of a method of the API.
+fn names_method(path: &str) -> bool {
+    grpc::method::Method::find(path).is_some()
 }

@@ -9,10 +9,12 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf as _, Bytes, BytesMut};
 use hyper::rt::ReadBufCursor;
+use quoin_core::limits::TURN_READ_BYTES;
 
-use crate::seam::{Socket, read_into};
+use super::inbound::Inbound;
+use crate::seam::{Socket, read_with};
 
 /// Gathered bytes above which a write waits for the socket.
 const GATHERED_BYTES_MAX: usize = 128 * 1024;
@@ -29,26 +31,59 @@ pub(crate) struct Wire(Arc<Mutex<State>>);
 
 struct State {
     socket: Box<dyn Socket>,
-    /// Bytes that were read while finding out which protocol is spoken.
-    preface: Bytes,
+    incoming: Incoming,
     /// Bytes to be written, from `written` on.
     gathered: Vec<u8>,
     written: usize,
     /// Reads this turn may still make; none once the socket had nothing more.
     reads_left: u32,
+    /// Bytes this turn may still read.
+    bytes_left: usize,
     /// The socket said it has nothing more and will wake the task.
     drained: bool,
 }
 
+/// What came and is not with hyper yet.
+struct Incoming {
+    /// Looks at it, where HTTP/2 is spoken.
+    inbound: Option<Inbound>,
+    /// What was not looked at: it came while finding out which protocol is spoken, or after what ended the turn.
+    unseen: Bytes,
+    /// What hyper had no room for.
+    passed: BytesMut,
+}
+
+impl Incoming {
+    /// Passes on bytes in order, into hyper's buffer while there is room. Says how many; the turn ends where that is not
+    /// all of them.
+    fn pass_on(&mut self, came: &[u8], into: &mut ReadBufCursor<'_>) -> usize {
+        let Some(inbound) = &mut self.inbound else {
+            into.put_slice(came);
+            return came.len();
+        };
+        let passed = &mut self.passed;
+        inbound.take(came, |bytes| {
+            let (now, later) = bytes.split_at(bytes.len().min(into.remaining()));
+            into.put_slice(now);
+            passed.extend_from_slice(later);
+        })
+    }
+}
+
 impl Wire {
-    /// A wire over `socket`, from which `preface` was read already.
-    pub(crate) fn new(socket: Box<dyn Socket>, preface: Bytes) -> Self {
+    /// A wire over `socket`, from which `first` was read already. `inbound` looks at everything that comes.
+    pub(crate) fn new(socket: Box<dyn Socket>, first: Bytes, inbound: Option<Inbound>) -> Self {
         let state = State {
             socket,
-            preface,
+            incoming: Incoming {
+                inbound,
+                unseen: first,
+                passed: BytesMut::new(),
+            },
             gathered: Vec::new(),
             written: 0,
             reads_left: READS_PER_TURN,
+            bytes_left: TURN_READ_BYTES,
             drained: false,
         };
         Self(Arc::new(Mutex::new(state)))
@@ -58,6 +93,7 @@ impl Wire {
     pub(crate) fn begin_turn(&self) {
         let mut state = self.lock();
         state.reads_left = READS_PER_TURN;
+        state.bytes_left = TURN_READ_BYTES;
         state.drained = false;
     }
 
@@ -94,6 +130,40 @@ impl State {
         Poll::Ready(Ok(()))
     }
 
+    /// Reads once and passes on what came; the number of bytes, 0 at the end of the stream.
+    fn read(&mut self, cx: &mut Context<'_>, into: &mut ReadBufCursor<'_>) -> Poll<io::Result<usize>> {
+        if self.drained {
+            return Poll::Pending;
+        }
+        let incoming = &mut self.incoming;
+        let room = into.remaining().min(self.bytes_left);
+        let read = read_with(&mut *self.socket, cx, room, |came| {
+            let seen = incoming.pass_on(came, into);
+            incoming.unseen = Bytes::copy_from_slice(&came[seen..]);
+            (came.len(), seen < came.len())
+        });
+        let Poll::Ready(read) = read else {
+            self.drained = true;
+            return Poll::Pending;
+        };
+        let (length, turn_ended) = read?;
+        self.bytes_left -= length;
+        let turn_ended = turn_ended || self.bytes_left == 0;
+        self.reads_left = if turn_ended { 0 } else { self.reads_left - 1 };
+        Poll::Ready(Ok(length))
+    }
+
+    /// Passes on what came before.
+    fn pass_on_unseen(&mut self, into: &mut ReadBufCursor<'_>) {
+        let length = self.incoming.unseen.len().min(into.remaining());
+        let came = self.incoming.unseen.slice(..length);
+        let seen = self.incoming.pass_on(&came, into);
+        self.incoming.unseen.advance(seen);
+        if seen < length {
+            self.reads_left = 0;
+        }
+    }
+
     fn gather(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.gathered.len() >= GATHERED_BYTES_MAX {
             ready!(self.write_out(cx))?;
@@ -107,22 +177,21 @@ impl State {
 impl hyper::rt::Read for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let state = &mut *self.lock();
-        if state.preface.has_remaining() {
-            let length = state.preface.remaining().min(into.remaining());
-            into.put_slice(&state.preface.split_to(length));
-            return Poll::Ready(Ok(()));
-        }
-        if state.reads_left == 0 || state.drained {
-            return Poll::Pending;
-        }
-        match read_into(&mut *state.socket, cx, into) {
-            Poll::Pending => {
-                state.drained = true;
-                Poll::Pending
+        let room = into.remaining();
+        loop {
+            let passed = &mut state.incoming.passed;
+            let length = passed.len().min(into.remaining());
+            into.put_slice(&passed.split_to(length));
+            if into.remaining() < room {
+                return Poll::Ready(Ok(()));
             }
-            Poll::Ready(read) => {
-                state.reads_left -= 1;
-                Poll::Ready(read.map(|_| ()))
+            if state.reads_left == 0 {
+                return Poll::Pending;
+            }
+            if !state.incoming.unseen.is_empty() {
+                state.pass_on_unseen(&mut into);
+            } else if ready!(state.read(cx, &mut into))? == 0 {
+                return Poll::Ready(Ok(()));
             }
         }
     }
@@ -232,7 +301,7 @@ mod tests {
         let script = Script::default();
         script.acts().room = room;
         (
-            Wire::new(Box::new(script.clone()), Bytes::from_static(b"early")),
+            Wire::new(Box::new(script.clone()), Bytes::from_static(b"early"), None),
             script,
         )
     }

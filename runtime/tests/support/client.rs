@@ -60,7 +60,7 @@ impl hyper::rt::Write for Io {
     }
 }
 
-type RequestBody = StreamBody<Pin<Box<async_channel::Receiver<Result<Frame<Bytes>, io::Error>>>>>;
+pub(crate) type RequestBody = StreamBody<Pin<Box<async_channel::Receiver<Result<Frame<Bytes>, io::Error>>>>>;
 
 /// A gRPC connection.
 #[derive(Clone)]
@@ -114,6 +114,11 @@ impl Grpc {
                 buffer: BytesMut::new(),
             },
         )
+    }
+
+    /// Sends a request and takes the head of its answer.
+    pub(crate) async fn head(&self, request: Request<RequestBody>) -> http::response::Parts {
+        self.sender.clone().send_request(request).await.unwrap().into_parts().0
     }
 
     /// Makes a call with these bytes as its body.
@@ -274,7 +279,16 @@ pub(crate) async fn http(
     }
     let request = request.body(String::new()).unwrap();
     let (head, body) = sender.send_request(request).await.unwrap().into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
+    let mut body = body.collect().await.unwrap().to_bytes();
+    if head
+        .headers
+        .get("content-encoding")
+        .is_some_and(|coding| coding == "gzip")
+    {
+        let mut inflated = Vec::new();
+        io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&body[..]), &mut inflated).unwrap();
+        body = inflated.into();
+    }
     Page {
         status: head.status.as_u16(),
         headers: head.headers,

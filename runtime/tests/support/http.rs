@@ -5,8 +5,10 @@ use std::sync::Arc;
 use http::Method;
 use quoin_core::config::AllowList;
 use quoin_core::id::MemberId;
+use quoin_core::limits::{STUCK_NOT_ALIVE, STUCK_NOT_READY};
 use quoin_core::proto::etcdserverpb::alarm_request::AlarmAction;
 use quoin_core::proto::etcdserverpb::{AlarmRequest, AlarmResponse, AlarmType, PutRequest, PutResponse};
+use quoin_runtime::pulse::Stuck;
 use quoin_runtime::seam::Runtime;
 
 use super::client::{Grpc, http, run};
@@ -50,6 +52,39 @@ pub(crate) fn health_tells_what_is_wrong(runtime: Arc<dyn Runtime>) {
     let alarm = "{\"health\":\"false\",\"reason\":\"ALARM NOSPACE\"}\n";
     assert_eq!(get(&world, "/health?serializable=true"), (503, alarm.to_owned()));
     assert_eq!(get(&world, "/health?serializable=true&exclude=NOSPACE").0, 200);
+    world.handle.stop();
+}
+
+pub(crate) fn a_stuck_thread_shows_in_every_check(runtime: Arc<dyn Runtime>) {
+    let world = World::start(runtime);
+    let stick = |duration| {
+        let thread = "quoin-wal";
+        world.control.set_stuck_thread(Some(Stuck { thread, duration }));
+    };
+    let what = "etcdserver: request timed out: quoin-wal has been stuck for";
+    stick(STUCK_NOT_READY / 2);
+    for path in ["/health", "/livez", "/readyz"] {
+        assert_eq!(get(&world, path).0, 200, "{path}");
+    }
+    stick(STUCK_NOT_READY);
+    let health = format!("{{\"health\":\"false\",\"reason\":\"RANGE ERROR:{what} 5 s\"}}\n");
+    assert_eq!(get(&world, "/health"), (503, health));
+    let readyz = get(&world, "/readyz");
+    assert_eq!(readyz.0, 503);
+    assert!(
+        readyz.1.contains(&format!("[-]linearizable_read failed: {what} 5 s\n")),
+        "{}",
+        readyz.1
+    );
+    assert!(readyz.1.contains("[+]serializable_read ok\n"), "{}", readyz.1);
+    assert_eq!(get(&world, "/livez").0, 200, "slowness alone does not end a process");
+    stick(STUCK_NOT_ALIVE);
+    let livez = format!("[-]serializable_read failed: {what} 10 s\n\n");
+    assert_eq!(get(&world, "/livez"), (503, livez));
+    world.control.set_stuck_thread(None);
+    for path in ["/health", "/livez", "/readyz"] {
+        assert_eq!(get(&world, path).0, 200, "{path}");
+    }
     world.handle.stop();
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_channel::Sender;
@@ -12,15 +13,17 @@ use prost::Message as _;
 use quoin_core::error::Error;
 use quoin_core::id::MemberId;
 use quoin_core::limits::{GRPC_OVERHEAD_BYTES, MAX_REQUEST_BYTES};
-use quoin_core::member::Status;
+use quoin_core::member::{Status, Token};
 use quoin_core::node::{Request, Response};
 use quoin_core::proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
 use quoin_core::proto::raftpb::Entry;
-use quoin_core::store::{Applied, ApplyContext, Store, StoreConfig};
+use quoin_core::store::{Applied, ApplyContext, LeaseKeys, Store, StoreConfig};
+use quoin_core::time::Instant;
 use quoin_core::watch::{self, Hub, HubConfig, StreamId, WatchInput};
 use quoin_runtime::clock::Clock;
 use quoin_runtime::handle::{Call, NodeHandle, Published, Queues, WatchCall};
-use quoin_runtime::running::{Ended, Running};
+use quoin_runtime::pulse::Stuck;
+use quoin_runtime::running::{Ended, Ending, Running};
 
 /// The id of the member, and of its cluster plus one.
 pub(crate) const MEMBER: u64 = 0x8e9e_05c5_2164_694d;
@@ -38,9 +41,11 @@ struct Inline {
     streams: BTreeMap<u64, Sender<watch::Response>>,
     status: Status,
     published: Arc<ArcSwap<Published>>,
-    ended: Sender<Ended>,
+    ending: Ending,
     /// Requests are kept unanswered.
     stuck: bool,
+    /// The thread that is said to be stuck.
+    stuck_thread: Option<Stuck>,
     kept: Vec<Call>,
 }
 
@@ -65,7 +70,7 @@ pub(crate) fn start(clock: Clock) -> (Running, Control) {
         max_response_bytes: MAX_REQUEST_BYTES + GRPC_OVERHEAD_BYTES,
         seed: 1,
     };
-    let (ended, why) = async_channel::bounded(1);
+    let ending = Ending::default();
     let hub = Hub::new(config, store.view().kv);
     let inline = Inline {
         clock,
@@ -74,8 +79,9 @@ pub(crate) fn start(clock: Clock) -> (Running, Control) {
         streams: BTreeMap::new(),
         status,
         published: Arc::clone(&published),
-        ended,
+        ending: ending.clone(),
         stuck: false,
+        stuck_thread: None,
         kept: Vec::new(),
     };
     let control = Control {
@@ -83,8 +89,11 @@ pub(crate) fn start(clock: Clock) -> (Running, Control) {
     };
     let handle = NodeHandle::new(MEMBER + 1, MEMBER, published, Box::new(control.clone()));
     let stopping = control.clone();
-    let stop = move || stopping.with(|member| member.streams.clear());
-    (Running::new(handle, why, Box::new(stop)), control)
+    let stop = move |_| {
+        stopping.with(|member| member.streams.clear());
+        true
+    };
+    (Running::new(handle, ending, Box::new(stop)), control)
 }
 
 impl Control {
@@ -105,9 +114,29 @@ impl Control {
         self.with(|member| member.stuck = stuck);
     }
 
+    /// How many requests are kept unanswered.
+    pub(crate) fn waiting(&self) -> usize {
+        self.with(|member| member.kept.len())
+    }
+
+    /// From now on this thread is stuck, or none is.
+    pub(crate) fn set_stuck_thread(&self, stuck: Option<Stuck>) {
+        self.with(|member| member.stuck_thread = stuck);
+    }
+
+    /// Answers the requests that were kept, and tells how many they were.
+    pub(crate) fn answer_kept(&self) -> usize {
+        self.with(|member| {
+            let kept = std::mem::take(&mut member.kept);
+            let number = kept.len();
+            kept.into_iter().for_each(|call| member.call(call));
+            number
+        })
+    }
+
     /// Ends the member.
     pub(crate) fn end(&self, why: Ended) {
-        self.with(|member| member.ended.try_send(why).unwrap());
+        self.with(|member| member.ending.announce(why));
     }
 }
 
@@ -117,9 +146,17 @@ impl Queues for Control {
         Ok(())
     }
 
+    fn cancel(&self, token: Token) {
+        self.with(|member| member.kept.retain(|call| call.token != token));
+    }
+
     fn watch(&self, call: WatchCall) -> bool {
         self.with(|member| member.watch(call));
         true
+    }
+
+    fn stuck(&self, _: Instant, limit: Duration) -> Option<Stuck> {
+        self.with(|member| member.stuck_thread.filter(|stuck| stuck.duration >= limit))
     }
 
     fn defragment(&self, done: oneshot::Sender<Result<(), String>>) {
@@ -157,8 +194,8 @@ impl Inline {
             Request::Txn(request) => entry.txn = Some(request),
             Request::Read => return Ok(Response::Read),
             Request::LeaseLeases => {
-                let ids = self.store.view().leases.iter().map(|(id, _)| id).collect();
-                return Ok(Response::Leases { ids });
+                let leases = self.store.view().leases.iter().map(|(id, _)| (None, id)).collect();
+                return Ok(Response::Leases { leases });
             }
             Request::LeaseRenew { id } => {
                 let ttl = self.store.view().leases.get(id).map_or(0, |lease| lease.ttl());
@@ -170,14 +207,10 @@ impl Inline {
                     return Ok(Response::TimeToLive {
                         ttl: -1,
                         granted_ttl: 0,
-                        keys: Vec::new(),
+                        keys: LeaseKeys::default(),
                     });
                 };
-                let keys = if keys {
-                    lease.keys().cloned().collect()
-                } else {
-                    Vec::new()
-                };
+                let keys = if keys { lease.all_keys() } else { LeaseKeys::default() };
                 return Ok(Response::TimeToLive {
                     ttl: lease.ttl(),
                     granted_ttl: lease.ttl(),

@@ -4,10 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 pub(crate) mod client;
+pub(crate) mod fair;
 pub(crate) mod grpc;
+pub(crate) mod hostile;
 pub(crate) mod http;
 pub(crate) mod inline;
 pub(crate) mod member;
+pub(crate) mod raw;
 pub(crate) mod streams;
 
 use std::net::SocketAddr;
@@ -77,13 +80,23 @@ macro_rules! serving_tests {
                 a_long_range_reaches_a_slow_reader_whole, many_calls_share_a_connection,
                 a_range_of_many_keys_is_answered_like_any_other, the_member_is_described,
                 bytes_that_are_no_protocol_end_the_connection;
-            member: a_member_keeps_what_it_acknowledged;
-            http: health_tells_what_is_wrong, livez_and_readyz_run_their_checks, the_version_is_told,
+            fair: long_reads_leave_the_worker, a_txn_of_long_reads_leaves_the_worker_and_is_answered_whole,
+                a_txn_that_writes_is_refused_what_it_may_not_read, long_answers_to_writes_arrive_whole,
+                many_leases_and_keys_of_a_lease_leave_the_worker, heavy_writes_take_turns_and_lose_none,
+                a_long_watch_response_arrives_whole, metrics_are_rendered_once_for_all_who_ask;
+            hostile: odd_headers_are_served_as_by_etcd, bursts_of_cancelled_calls_leave_a_watch_alive,
+                a_flood_of_resets_ends_its_connection_only, what_a_connection_leaves_unfinished_is_bounded,
+                many_large_messages_at_once_all_arrive, no_limit_of_streams_is_no_limit,
+                a_call_that_is_given_up_gives_its_place_up, calls_that_are_none_get_etcds_codes,
+                refusals_have_http_statuses_too, auth_that_is_off_is_answered_as_by_etcd;
+            member: a_member_keeps_what_it_acknowledged, a_table_that_lost_a_bucket_is_made_anew_from_the_log;
+            http: health_tells_what_is_wrong, a_stuck_thread_shows_in_every_check, livez_and_readyz_run_their_checks, the_version_is_told,
                 other_paths_and_methods_are_refused, origins_and_hosts_are_checked, metrics_are_counted,
                 the_metrics_port_serves_nothing_else;
             streams: watchers_see_events_and_end, a_watch_survives_the_end_of_its_input, leases_are_kept_alive,
                 the_health_stream_tells_and_stays, a_stream_ends_when_the_leader_is_lost,
-                a_stopping_server_ends_streams_and_answers_calls, a_member_that_ends_is_reported;
+                a_stopping_server_ends_streams_and_answers_calls, a_member_that_ends_is_reported,
+                a_member_that_failed_is_not_waited_for;
         }
     };
     ($start:expr; $($module:ident: $($test:ident),*;)*) => {

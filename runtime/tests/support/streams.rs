@@ -193,6 +193,29 @@ pub(crate) fn a_stopping_server_ends_streams_and_answers_calls(runtime: Arc<dyn 
     );
 }
 
+pub(crate) fn a_member_that_failed_is_not_waited_for(runtime: Arc<dyn Runtime>) {
+    let world = World::start(runtime);
+    world.control.set_stuck(true);
+    let (runtime, address) = (Arc::clone(&world.runtime), world.client);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let client = Arc::clone(&runtime);
+    runtime.spawn(Box::pin(async move {
+        let grpc = Grpc::connect(&client, address, WINDOW).await;
+        let (call, mut answer) = grpc.begin(PUT, &[]).await;
+        call.send(&put("a", "1")).await;
+        sleep(&client, Duration::from_millis(50)).await;
+        ready.send(()).unwrap();
+        sender.send(answer.next().await.unwrap_err()).unwrap();
+    }));
+    is_ready.recv_timeout(Duration::from_secs(10)).unwrap();
+    world.control.end(Ended::Failed("the disk is gone".to_owned()));
+    // Its connection ends though nobody stops the server: less than the request timeout, for which nobody answers the call.
+    let (code, _) = receiver.recv_timeout(Duration::from_secs(5)).unwrap();
+    assert_ne!(code, 0);
+    world.handle.stop();
+}
+
 pub(crate) fn a_member_that_ends_is_reported(runtime: Arc<dyn Runtime>) {
     let world = World::start(runtime);
     world.control.end(Ended::Failed("the disk is gone".to_owned()));

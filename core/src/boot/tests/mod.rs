@@ -101,6 +101,7 @@ fn ran() -> Found {
         snapshot_files: BTreeSet::from([at(50)]),
         store: Some(StoreFound {
             consistent_index: 80,
+            members: cluster_of_three().1,
             ..StoreFound::default()
         }),
         ..Found::default()

@@ -53,6 +53,9 @@ fn log() -> ReadLog {
             change(55, ConfChangeType::AddNode, 0xe),
         ],
         consistent_index: 52,
+        store_term: 3,
+        member: ME,
+        is_known: true,
     }
 }
 
@@ -195,6 +198,78 @@ fn a_log_that_is_not_whole_is_refused() {
     }
 }
 
+/// A log from its beginning: this member founds a cluster with `b`, then two entries.
+fn young_log() -> ReadLog {
+    let founding = |index, node| Entry {
+        term: 1,
+        ..change(index, ConfChangeType::AddNode, node)
+    };
+    ReadLog {
+        snapshot: SnapshotId::default(),
+        conf_state: ConfState::default(),
+        entries: vec![founding(1, 0xa), founding(2, 0xb), normal(3), normal(4)],
+        hard_state: HardState {
+            term: 4,
+            vote: 0xb,
+            commit: 4,
+        },
+        consistent_index: 4,
+        ..log()
+    }
+}
+
+#[test]
+fn a_table_that_is_not_of_this_log_is_refused() {
+    let stranger = "by the write-ahead log it was one before";
+    let unknown = |log| ReadLog { is_known: false, ..log };
+    let of_term = |store_term, log| ReadLog { store_term, ..log };
+    let at_index = |consistent_index, log| ReadLog {
+        consistent_index,
+        ..log
+    };
+    for (log, why) in [
+        (log(), ""),
+        (young_log(), ""),
+        (of_term(0, log()), ""),
+        (
+            of_term(2, log()),
+            "the table holds entry 52 of term 2, and the write-ahead log has that entry in term 3: they are not of one member",
+        ),
+        (
+            of_term(3, at_index(50, log())),
+            "the table holds entry 50 of term 3, and the write-ahead log has that entry in term 2: they are not of one member",
+        ),
+        (of_term(1, at_index(1, young_log())), ""),
+        (of_term(2, at_index(1, young_log())), "entry 1 of term 2"),
+        (unknown(log()), stranger),
+        (unknown(young_log()), stranger),
+        (unknown(at_index(0, young_log())), ""),
+        // One that joined and is not there yet where the log begins, or has no entry but those of before it joined.
+        (
+            ReadLog {
+                member: MemberId(0xd),
+                ..unknown(log())
+            },
+            "",
+        ),
+        (
+            ReadLog {
+                member: MemberId(0xd),
+                ..unknown(young_log())
+            },
+            "",
+        ),
+    ] {
+        for refused in [restart(log.clone()), force_new_cluster(log.member, log)] {
+            let said = refused.err().map(|refusal| refusal.to_string()).unwrap_or_default();
+            assert!(
+                said.contains(why) && said.is_empty() == why.is_empty(),
+                "{said:?} is not {why:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn changes_that_etcd_does_not_make_are_refused() {
     let joint = Entry {
@@ -288,7 +363,7 @@ fn refusals_end_as_etcd_ends() {
         assert_eq!((refusal.exit(), refusal.notice().msg.as_str()), (exit, line));
     }
     assert_eq!(
-        Refusal::Incompatible.notice().fields[0].1,
+        Refusal::Incompatible.notice().fields[0].1.to_string(),
         "incompatible with current running cluster"
     );
 }

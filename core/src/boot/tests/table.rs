@@ -14,7 +14,12 @@ fn ran_but(change: fn(&mut Found)) -> Found {
 }
 
 fn disks() -> Vec<Case<Found>> {
-    [disks_with_a_usable_or_cut_log(), disks_with_something_wrong()].concat()
+    [
+        disks_with_a_usable_or_cut_log(),
+        disks_with_something_wrong(),
+        disks_with_a_damaged_store(),
+    ]
+    .concat()
 }
 
 fn disks_with_a_usable_or_cut_log() -> Vec<Case<Found>> {
@@ -90,6 +95,50 @@ fn disks_with_a_usable_or_cut_log() -> Vec<Case<Found>> {
     ]
 }
 
+fn damage(index: u64) -> Option<Damage> {
+    Some(Damage {
+        cause: "bucket key has lost rows".into(),
+        index,
+    })
+}
+
+fn disks_with_a_damaged_store() -> Vec<Case<Found>> {
+    let damaged = |index, starts_after| {
+        let mut found = ran();
+        (found.store, found.damage) = (None, damage(index));
+        found.wal.as_mut().unwrap().starts_after = starts_after;
+        found
+    };
+    let received = StoreFound {
+        received: BTreeSet::from([50]),
+        ..StoreFound::default()
+    };
+    vec![
+        ("damaged store", damaged(80, 0)),
+        ("damaged store, unreadable", damaged(0, 0)),
+        ("damaged store, cut log", damaged(80, 50)),
+        ("damaged store, log behind it", damaged(91, 0)),
+        (
+            "damaged store, another received",
+            Found {
+                store: Some(received),
+                ..damaged(10, 50)
+            },
+        ),
+        (
+            "damaged store only",
+            Found {
+                wal: None,
+                ..damaged(80, 0)
+            },
+        ),
+        (
+            "store without members",
+            ran_but(|found| found.store.as_mut().unwrap().members.clear()),
+        ),
+    ]
+}
+
 fn disks_with_something_wrong() -> Vec<Case<Found>> {
     vec![
         (
@@ -130,6 +179,13 @@ fn disks_with_something_wrong() -> Vec<Case<Found>> {
         (
             "dir read-only",
             ran_but(|found| found.access.member_dir = Err("permission denied".into())),
+        ),
+        (
+            "etcd's dir",
+            ran_but(|found| {
+                found.store = None;
+                found.etcd_file = Some("data/member/snap/db".into());
+            }),
         ),
     ]
 }

@@ -48,6 +48,7 @@ fn unknown_variables_are_reported() {
     let env = [
         ("ETCD_PORT", "tcp://10.0.0.1:2379"),
         ("ETCD_WAL_DIR", ""),
+        ("ETCD_WAL_DIRS", "x"),
         ("ETCDCTL_API", "3"),
         ("PATH", "/bin"),
     ];
@@ -62,6 +63,7 @@ fn unknown_variables_are_reported() {
         [
             "Warn unrecognized environment variable environment-variable=ETCD_PORT=tcp://10.0.0.1:2379",
             "Warn unrecognized environment variable environment-variable=ETCD_WAL_DIR=",
+            "Warn unrecognized environment variable environment-variable=ETCD_WAL_DIRS=x did-you-mean=ETCD_WAL_DIR",
         ]
     );
 }

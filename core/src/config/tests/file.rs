@@ -28,7 +28,8 @@ discovery-srv:
 initial-cluster: node1=http://10.0.0.1:2380
 initial-cluster-token: 'etcd-cluster'
 initial-cluster-state: 'existing'
-strict-reconfig-check: false
+strict-reconfig-check: no
+enable-v2: true
 enable-pprof: true
 proxy: 'off'
 proxy-failure-wait: 5000
@@ -51,10 +52,10 @@ logger: zap
 log-outputs: [stderr, etcd.log]
 force-new-cluster: false
 auto-compaction-mode: periodic
-auto-compaction-retention: 1
+auto-compaction-retention: '1'
 tls-min-version: 'TLS1.2'
-watch-progress-notify-interval: 60000000000
-grpc-keepalive-interval: 90s
+watch-progress-notify-interval: 60_000_000_000
+grpc-keepalive-interval: 90000000000
 experimental-snapshot-catch-up-entries: 77
 feature-gates: InitialCorruptCheck=true
 host-whitelist: example.com,localhost
@@ -92,8 +93,11 @@ fn the_sample_reads_as_it_was_meant() {
         warnings(&notices),
         [
             "--enable-pprof has no effect: there are no Go profiles to serve",
+            "--enable-v2 has no effect: the v2 API is gone",
             "--experimental-snapshot-catchup-entries is another spelling of --snapshot-catchup-entries; use \
              --snapshot-catchup-entries",
+            "--socket-reuse-port has no effect yet: listeners do not share their ports",
+            "--feature-gates=InitialCorruptCheck has no effect yet: members do not compare their data",
         ]
     );
     assert!(
@@ -115,33 +119,91 @@ fn json_is_yaml() {
 
 #[test]
 fn an_empty_file_is_the_defaults() {
-    for text in ["", "# nothing\n", "{}", "name:\n"] {
+    for text in [
+        "",
+        "# nothing\n",
+        "{}",
+        "name:\n",
+        "---\n---\nname: a\n",
+        "log-outputs: ~\n",
+        "peer-transport-security:\n",
+    ] {
         assert_eq!(accepted(&[], from_file(text)).0, Config::with_defaults(), "{text:?}");
     }
     // Moving the listener without the advertised URL is asked about on the command line only.
     accepted(&[], from_file("listen-client-urls: http://127.0.0.1:1"));
 }
 
+/// The same in the ways in which public reports wrote it.
+#[test]
+fn values_are_read_as_gos_yaml_reads_them() {
+    let gib8 = run(&["--quota-backend-bytes=8589934592"]).0;
+    for text in [
+        "quota-backend-bytes: 8589934592",
+        "quota-backend-bytes: 8.589934592e+09",
+        "quota-backend-bytes: 8589934592.0",
+        "quota-backend-bytes: 8_589_934_592",
+        "quota-backend-bytes: 0x200000000",
+        "quota-backend-bytes: 0o100000000000",
+        "quota-backend-bytes: 0100000000000",
+        "QUOTA-BACKEND-BYTES: 8589934592",
+        "quota-backend-bytes: 1\nquota-backend-bytes: 8589934592",
+        "Quota-Backend-Bytes: 1\nquota-backend-bytes: 8589934592",
+        "\u{feff}quota-backend-bytes: 8589934592\r\n",
+        "quota-backend-bytes: 8589934592\n---\nquota-backend-bytes: 1",
+        "quota-backend-bytes: !!int \"8589934592\"",
+        "x: &x {quota-backend-bytes: 8589934592}\n<<: *x",
+        "{\"quota-backend-bytes\":\t8589934592}",
+    ] {
+        assert_eq!(accepted(&[], from_file(text)).0, gib8, "{text}");
+    }
+    for (text, line) in [
+        ("auto-compaction-mode: \"\"", "--auto-compaction-mode="),
+        ("pre-vote: No", "--pre-vote=false"),
+        ("name: 'yes'", "--name=yes"),
+        ("name: 1:30", "--name=1:30"),
+        ("name: 2001-01-01", "--name=2001-01-01"),
+        ("corrupt-check-time: 1e9", "--corrupt-check-time=1s"),
+        ("log-outputs: [stdout, x]", "--log-outputs=stdout,x"),
+        ("host-whitelist: b,a", "--host-whitelist=a,b"),
+        ("heartbeat-interval: 08e1", "--heartbeat-interval=80"),
+    ] {
+        assert_eq!(accepted(&[], from_file(text)).0, run(&[line]).0, "{text}");
+    }
+    let utf16 = "\u{feff}name: a"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect::<Vec<_>>();
+    assert_eq!(accepted(&[], from_file(utf16)).0.name, "a");
+}
+
 #[test]
 fn unknown_keys_are_named() {
-    let text =
-        "nmae: a\nversion: true\nforce: 1\nclient-transport-security:\n  cert: x\n  name: y\nsocket-options:\n  x: 1\n";
+    let text = "nmae: a\nversion: true\nforce: 1\n5: x\nclient-transport-security:\n  cert: x\n  name: y\nsocket-options:\n  x: 1\n";
     let (config, notices) = accepted(&[], from_file(text));
     assert_eq!(config.name, "default");
     let keys = notices
         .iter()
         .filter(|notice| notice.msg == "unknown key in the configuration file is ignored")
-        .map(|notice| notice.fields[0].1.as_str())
+        .map(|notice| {
+            notice
+                .fields
+                .iter()
+                .map(|(_, value)| value.to_string())
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
         .collect::<Vec<_>>();
     assert_eq!(
         keys,
         [
-            "nmae",
-            "version",
-            "force",
+            "5",
             "client-transport-security.cert",
             "client-transport-security.name",
-            "socket-options.x"
+            "force",
+            "nmae name",
+            "socket-options.x",
+            "version",
         ]
     );
 }
@@ -158,12 +220,8 @@ fn groups_mean_their_flags() {
             "client-transport-security: {client-cert-auth: true}",
             "client-cert-auth",
         ),
-        ("peer-transport-security: {trusted-ca-file: c}", "peer-trusted-ca-file"),
-        ("peer-transport-security: {allowed-cns: [a, b]}", "peer-cert-allowed-cn"),
-        (
-            "peer-transport-security: {allowed-hostname: h}",
-            "peer-cert-allowed-hostname",
-        ),
+        ("Peer-Transport-Security: {Trusted-CA-File: c}", "peer-trusted-ca-file"),
+        ("peer-transport-security: {allowed-cn: [a, b]}", "peer-cert-allowed-cn"),
         ("peer-transport-security: {auto-tls: on}", "peer-auto-tls"),
         ("discovery: http://x", "discovery"),
     ] {
@@ -180,60 +238,108 @@ fn groups_mean_their_flags() {
 
 #[test]
 fn a_value_of_the_wrong_type_is_named_with_its_key() {
+    let decoding = "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal ";
     for (text, why) in [
         (
             "heartbeat-interval: fast",
-            "configuration file: heartbeat-interval: expected a whole number from 0 on, found the text \"fast\"",
+            "string into Go struct field configYAML.heartbeat-interval of type uint",
         ),
         (
-            "heartbeat-interval: -1",
-            "configuration file: heartbeat-interval: expected a whole number from 0 on, found -1",
+            "heartbeat-interval: \"100\"",
+            "string into Go struct field configYAML.heartbeat-interval of type uint",
+        ),
+        (
+            "Heartbeat-Interval: -1",
+            "number -1 into Go struct field configYAML.heartbeat-interval of type uint",
         ),
         (
             "quota-backend-bytes: 1.5",
-            "configuration file: quota-backend-bytes: expected a whole number, found 1.5",
+            "number 1.5 into Go struct field configYAML.quota-backend-bytes of type int64",
+        ),
+        (
+            "quota-backend-bytes: 1e21",
+            "number 1e+21 into Go struct field configYAML.quota-backend-bytes of type int64",
+        ),
+        (
+            "snapshot-count: -0.0",
+            "number -0 into Go struct field configYAML.snapshot-count of type uint64",
         ),
         (
             "pre-vote: 1",
-            "configuration file: pre-vote: expected true or false, found 1",
-        ),
-        ("name: [a]", "configuration file: name: expected text, found a list"),
-        (
-            "log-outputs: {a: b}",
-            "configuration file: log-outputs: expected a list of texts, found keys with values",
+            "number into Go struct field configYAML.pre-vote of type bool",
         ),
         (
-            "corrupt-check-time: 1.5",
-            "configuration file: corrupt-check-time: expected nanoseconds, or text such as 5m, found 1.5",
+            "pre-vote: 'true'",
+            "string into Go struct field configYAML.pre-vote of type bool",
+        ),
+        ("name: [a]", "array into Go struct field configYAML.name of type string"),
+        ("name: 5", "number into Go struct field configYAML.name of type string"),
+        (
+            "auto-compaction-retention: 1",
+            "number into Go struct field configYAML.auto-compaction-retention of type string",
         ),
         (
-            "corrupt-check-time: 5 minutes",
-            "configuration file: corrupt-check-time: time: unknown unit \" minutes\" in duration \"5 minutes\"",
+            "log-outputs: stderr",
+            "string into Go struct field configYAML.log-outputs of type []string; write it as a list",
+        ),
+        (
+            "log-outputs: [[a]]",
+            "array into Go struct field configYAML.log-outputs of type string",
+        ),
+        (
+            "corrupt-check-time: 5m",
+            "string into Go struct field configYAML.corrupt-check-time of type time.Duration; a duration is a whole \
+             number of nanoseconds",
         ),
         (
             "max-concurrent-streams: 4294967296",
-            "configuration file: max-concurrent-streams: expected a whole number from 0 to 4294967295, found 4294967296",
+            "number 4294967296 into Go struct field configYAML.max-concurrent-streams of type uint32",
         ),
         (
             "socket-options: {reuse-port: sometimes}",
-            "configuration file: socket-options.reuse-port: expected true or false, found the text \"sometimes\"",
+            "string into Go struct field configYAML.socket-options.reuse-port of type bool",
         ),
         (
             "socket-options: 5",
-            "configuration file: socket-options: expected keys with values, found 5",
+            "number into Go struct field configYAML.socket-options of type transport.SocketOpts",
         ),
-        ("peer-transport-security: x", "invalid peer-transport-security"),
         (
-            "feature-gates: Nope=true",
-            "configuration file: feature-gates: unrecognized feature gate: Nope",
+            "peer-transport-security: x",
+            "string into Go struct field configYAML.peer-transport-security of type embed.securityConfig",
         ),
+        (
+            "feature-gates: {A: true}",
+            "object into Go struct field configYAML.feature-gates of type string",
+        ),
+        (
+            "CORS: '*'",
+            "string into Go struct field configYAML.CORS of type map[string]struct {}",
+        ),
+        ("- a", "array into Go value of type embed.configYAML"),
+        ("text", "string into Go value of type embed.configYAML"),
+        // The first in the order of the keys' bytes is named.
+        (
+            "name: 5\nDATA-DIR: 5",
+            "number into Go struct field configYAML.data-dir of type string",
+        ),
+    ] {
+        assert_eq!(refused(from_file(text)), (1, format!("{decoding}{why}")), "{text}");
+    }
+}
+
+#[test]
+fn values_that_mean_nothing_are_refused() {
+    for (text, why) in [
+        ("feature-gates: Nope=true", "unrecognized feature gate: Nope"),
         (
             "listen-peer-urls: h:1",
             "unexpected error setting up listen-peer-urls: URL scheme must be http, https, unix, or unixs: h:1",
         ),
         ("initial-cluster-state: x", "unexpected clusterState \"x\""),
-        ("- a", "the configuration file is no list of keys with values"),
-        ("5: a", "the configuration file has a key that is no text: 5"),
+        (
+            "proxy: off",
+            "unexpected error setting up proxyFlag: invalid value \"false\"; valid values are [\"off\", \"readonly\", \"on\"]",
+        ),
     ] {
         assert_eq!(refused(from_file(text)), (1, why.to_owned()), "{text}");
     }
@@ -243,13 +349,16 @@ fn a_value_of_the_wrong_type_is_named_with_its_key() {
 fn what_is_no_yaml_at_all_is_refused() {
     let long = format!("name: {}", "a".repeat(crate::limits::MAX_CONFIG_FILE_BYTES));
     for text in [
-        "name: a\nname: b\n",
-        "a: [",
-        "a: b: c",
-        "\u{0}",
-        "&a [*a]",
-        long.as_str(),
+        b"a: [".as_slice(),
+        b"a: b: c",
+        b"\0",
+        b"name: \xff",
+        b"&a [*a]",
+        long.as_bytes(),
     ] {
-        assert_eq!(refused(from_file(text)).0, 1);
+        let (exit, why) = refused(from_file(text));
+        let told =
+            why.starts_with("error converting YAML to JSON: ") || why.starts_with("the configuration file is longer");
+        assert!(exit == 1 && told, "{why}");
     }
 }

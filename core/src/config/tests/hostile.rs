@@ -1,5 +1,7 @@
 //! Whatever is written on a command line, in the environment or in a file, there is an outcome and no panic.
 
+use std::ffi::{OsStr, OsString};
+
 use super::super::table::FLAGS;
 use super::super::{Invocation, Outcome};
 use super::{BUILD, from_file};
@@ -54,18 +56,19 @@ fn no_command_line_or_environment_panics() {
         for _ in 0..prng.below(4) {
             let (name, value) = (pick(&mut prng, &names), pick(&mut prng, &VALUES));
             match prng.below(6) {
-                0 => args.push(value.to_owned()),
-                1 => args.push(format!("-{name}")),
+                0 => args.push(OsString::from(value)),
+                1 => args.push(format!("-{name}").into()),
                 2 => {
                     env.insert(
-                        format!("ETCD_{}", name.to_uppercase().replace('-', "_")),
-                        value.to_owned(),
+                        format!("ETCD_{}", name.to_uppercase().replace('-', "_")).into(),
+                        value.into(),
                     );
                 }
-                _ => args.push(format!("--{name}={value}")),
+                _ => args.push(format!("--{name}={value}").into()),
             }
         }
         let invocation = Invocation {
+            program: OsStr::new("quoin"),
             args: &args,
             env: &env,
             default_host: Some("::1"),
@@ -124,6 +127,101 @@ fn no_file_panics() {
         (500..1_500).contains(&runs),
         "{runs} of 2000 start: the inputs are too tame or too wild"
     );
+}
+
+/// Pieces of YAML in any order, with bytes changed: the parser is a crate's, and its input comes from anywhere.
+#[test]
+fn no_bytes_of_a_file_panic() {
+    const PIECES: [&str; 48] = [
+        "name: a\n",
+        "- ",
+        "? ",
+        ": ",
+        "&a ",
+        "*a",
+        "!!str ",
+        "!!int 5\n",
+        "!<tag:x> ",
+        "! ",
+        "|\n  x\n",
+        "|\n  x",
+        ">-\n x\n",
+        "'q'",
+        "\"d\\x41\\u0041\\\n \"",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        "\n",
+        "  ",
+        "\t",
+        "#c\n",
+        "---\n",
+        "...\n",
+        "%YAML 1.1\n",
+        "%TAG ! x\n",
+        "<<: *a\n",
+        "\u{feff}",
+        "\u{85}",
+        "\u{2028}",
+        "\r\n",
+        "\r",
+        "@",
+        "`",
+        "\"",
+        "'",
+        "\\",
+        "\u{e9}",
+        "|1+\n",
+        "!e!x%41",
+        "%E9",
+        "~",
+        "0x",
+        "client-transport-security: ",
+        "\"\\uD83D\"",
+        "<<: [{a: 1}]\n",
+    ];
+    for seed in 0..5_000 {
+        let mut prng = Prng::new(seed);
+        let mut text = Vec::new();
+        for _ in 0..=prng.below(12) {
+            text.extend_from_slice(pick(&mut prng, &PIECES).as_bytes());
+        }
+        if prng.below(3) == 0 {
+            let at = usize::try_from(prng.below(text.len() as u64)).unwrap();
+            text[at] ^= 1 << prng.below(8);
+        }
+        let _outcome = from_file(text);
+    }
+}
+
+/// Arguments and variables are bytes to the system; some of them are no text.
+#[test]
+fn what_is_not_utf8_is_refused_or_passed_over() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let odd = || OsStr::from_bytes(b"a\xff").to_owned();
+    let none = super::variables(&[]);
+    for args in [
+        vec![odd()],
+        vec!["--name".into(), odd()],
+        vec![OsStr::from_bytes(b"--name=a\xff").to_owned()],
+    ] {
+        let (exit, why) = super::refused(super::outcome_of(&args, &none));
+        assert!(exit == 2 && why.ends_with("a\\xff\" is not UTF-8"), "{why}");
+    }
+    let env = |name: &OsStr| [(name.to_owned(), odd())].into();
+    let outcome = super::outcome_of(&[], &env(OsStr::new("ETCD_NAME")));
+    let why = "invalid value \"a\\xff\" for ETCD_NAME: not UTF-8";
+    assert_eq!(super::refused(outcome), (1, why.to_owned()));
+    for name in [
+        OsStr::new("LC_ALL"),
+        OsStr::from_bytes(b"\xfe"),
+        OsStr::new("ETCD_ODD"),
+        OsStr::from_bytes(b"ETCD_\xff"),
+    ] {
+        super::accepted(&[], super::outcome_of(&[], &env(name)));
+    }
 }
 
 #[test]

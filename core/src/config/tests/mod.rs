@@ -7,6 +7,7 @@ mod hostile;
 mod refusals;
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 
 use super::notice::{Level, Notice};
 use super::{Config, Invocation, Outcome, Refusal};
@@ -19,19 +20,24 @@ const BUILD: Build<'static> = Build {
 };
 
 /// Words of a command line.
-fn words(line: &[&str]) -> Vec<String> {
-    line.iter().map(ToString::to_string).collect()
+fn words(line: &[&str]) -> Vec<OsString> {
+    line.iter().map(OsString::from).collect()
 }
 
-fn variables(env: &[(&str, &str)]) -> BTreeMap<String, String> {
-    env.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()
+fn variables(env: &[(&str, &str)]) -> BTreeMap<OsString, OsString> {
+    env.iter().map(|(k, v)| (k.into(), v.into())).collect()
 }
 
 fn outcome(line: &[&str], env: &[(&str, &str)]) -> Outcome {
     let (args, env) = (words(line), variables(env));
+    outcome_of(&args, &env)
+}
+
+fn outcome_of(args: &[OsString], env: &BTreeMap<OsString, OsString>) -> Outcome {
     Invocation {
-        args: &args,
-        env: &env,
+        program: OsStr::new("/usr/bin/quoin"),
+        args,
+        env,
         default_host: None,
         build: BUILD,
     }
@@ -44,7 +50,7 @@ fn run(line: &[&str]) -> (Config, Vec<Notice>) {
 
 fn accepted(line: &[&str], outcome: Outcome) -> (Config, Vec<Notice>) {
     match outcome {
-        Outcome::Run { config, notices } => (*config, notices),
+        Outcome::Run { config, notices, .. } => (*config, notices),
         other => panic!("{line:?} should run: {other:?}"),
     }
 }
@@ -64,7 +70,7 @@ fn refused(outcome: Outcome) -> (u8, String) {
             assert_eq!(stderr, "");
             let failed = notices.iter().find(|notice| notice.msg == "failed to verify flags");
             match failed {
-                Some(notice) => (exit, notice.fields[0].1.clone()),
+                Some(notice) => (exit, notice.fields[0].1.to_string()),
                 None => (exit, notices.last().unwrap().msg.clone()),
             }
         }
@@ -73,15 +79,16 @@ fn refused(outcome: Outcome) -> (u8, String) {
 }
 
 /// A configuration file's outcome.
-fn from_file(text: &str) -> Outcome {
+fn from_file(text: impl AsRef<[u8]>) -> Outcome {
     let env = BTreeMap::new();
     Invocation {
+        program: OsStr::new("quoin"),
         args: &[],
         env: &env,
         default_host: None,
         build: BUILD,
     }
-    .with_file("etcd.yml", text)
+    .with_file("etcd.yml", text.as_ref())
 }
 
 fn warnings(notices: &[Notice]) -> Vec<String> {

@@ -57,7 +57,10 @@ fn mistakes_of_addresses_and_timing() {
 #[test]
 fn mistakes_of_compaction_checks_and_tls() {
     for (line, why) in [
-        (&["--auto-compaction-mode="][..], "undefined auto-compaction-mode"),
+        (
+            &["--auto-compaction-mode=", "--auto-compaction-retention=1h"][..],
+            "unsupported compaction mode \"\": set --auto-compaction-mode",
+        ),
         (
             &["--auto-compaction-mode=daily"],
             "unknown auto-compaction-mode \"daily\"",
@@ -279,10 +282,6 @@ fn what_would_be_unsafe_to_ignore_is_refused() {
             "--discovery-srv is not supported by this version: discovery comes in a later version; name the members \
              with --initial-cluster"
                 .to_owned(),
-        ),
-        (
-            &["--enable-v2"],
-            "--enable-v2 is not supported by this version: the v2 API is gone".to_owned(),
         ),
         (
             &["--proxy=on"],

@@ -2,6 +2,7 @@
 
 mod etcd;
 mod model;
+mod scan;
 mod story;
 mod tree;
 mod write;

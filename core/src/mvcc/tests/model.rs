@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::Table;
+use super::scan::{assert_hashes_agree, assert_steps_agree};
 use crate::error::Error;
 use crate::mvcc::{CompactProgress, Event, EventKind, Mvcc, View, Write};
 use crate::proto::etcdserverpb::{RangeRequest, RangeResponse};
@@ -178,6 +179,7 @@ fn assert_view_is(view: &View, model: &Model, random: &mut Prng) {
             ..RangeRequest::default()
         };
         assert_eq!(view.range(&request), model.range(&request), "{request:?}");
+        assert_steps_agree(view, &request, random);
     }
     let start = model
         .compact_revision
@@ -276,6 +278,11 @@ fn run(seed: u64, steps: usize) {
             table.check(&restored);
             assert_view_is(&restored.view(), &model, &mut random);
             assert_eq!(restored.view().hash_kv(0), mvcc.view().hash_kv(0));
+            assert_hashes_agree(
+                &mvcc.view(),
+                random.below(model.revision as u64 + 2) as i64,
+                &mut random,
+            );
             if random.below(4) == 0 {
                 mvcc = restored;
             }

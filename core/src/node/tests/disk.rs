@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::image::ImageRow;
+use crate::image::{self, ImageRow};
 use crate::member::Recovered;
 use crate::proto::raftpb::{Entry, HardState};
-use crate::store::{Restore, Store, StoreConfig};
+use crate::store::{Restore, Seal, Store, StoreConfig};
 use crate::table::{Bucket, TableOp};
 
 /// What a machine has durably.
@@ -90,12 +90,15 @@ impl Disk {
             let rows = self.rows.iter().filter(|((of, _), _)| *of == bucket);
             rows.map(|((_, key), value)| Ok((key.clone(), value.clone()))).collect()
         };
-        Restore::from_table(StoreConfig::default(), scan).unwrap()
+        Restore::from_sealed_table(StoreConfig::default(), scan).unwrap()
     }
 
     pub(super) fn replace(&mut self, rows: Vec<ImageRow>) {
-        self.rows = rows
-            .into_iter()
+        let view = image::restore(StoreConfig::default(), &rows).unwrap().view();
+        let (key, value) = Seal::of(&view).to_row();
+        self.rows = view
+            .all_rows()
+            .chain([(Bucket::Meta, key, value)])
             .map(|(bucket, key, value)| ((bucket, key), value))
             .collect();
     }

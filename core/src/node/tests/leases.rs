@@ -34,7 +34,7 @@ fn left(world: &mut World, id: MemberId, lease: i64) -> (i64, i64, Vec<Bytes>) {
         .call(id, Request::LeaseTimeToLive { id: lease, keys: true })
         .unwrap()
     {
-        Response::TimeToLive { ttl, granted_ttl, keys } => (ttl, granted_ttl, keys),
+        Response::TimeToLive { ttl, granted_ttl, keys } => (ttl, granted_ttl, keys.iter().cloned().collect()),
         other => panic!("{other:?}"),
     }
 }
@@ -82,7 +82,7 @@ fn leases_are_listed_by_when_they_end_where_time_is_counted() {
     }
     world.run(secs(1));
     let listed = |world: &mut World, id| match world.call(id, Request::LeaseLeases).unwrap() {
-        Response::Leases { ids } => ids,
+        Response::Leases { leases } => leases.by_expiry(),
         other => panic!("{other:?}"),
     };
     assert_eq!(listed(&mut world, leader), [2, 3, 1]);

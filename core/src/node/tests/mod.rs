@@ -8,6 +8,7 @@ mod repeat;
 mod rough;
 mod single;
 mod snapshot;
+mod tally;
 mod watching;
 mod world;
 

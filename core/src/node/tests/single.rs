@@ -7,9 +7,11 @@ use super::world::World;
 use super::{put, story, value};
 use crate::error::{Error, Fault};
 use crate::id::MemberId;
+use crate::limits::APPLY_TURN_ROWS;
 use crate::member::{BatchId, Halt, Recovered, Timer, Token};
 use crate::node::{Config, Done, Effect, Input, Node, Request, Response};
-use crate::proto::etcdserverpb::{AlarmType, CompactionRequest, PutRequest};
+use crate::proto::etcdserverpb::request_op::Request as Op;
+use crate::proto::etcdserverpb::{AlarmType, CompactionRequest, PutRequest, RequestOp, TxnRequest};
 use crate::store::{self, Store, StoreConfig};
 use crate::time::Instant;
 
@@ -72,14 +74,14 @@ fn a_cluster_of_one_is_ready_after_one_sync() {
         step(&mut node, at(0), vec![Input::Wake]),
         "persist 1 term=2 vote=1 commit=1 entries=2..=3 sync\n\
          publish revision=1 applied=1 events=0 leads\n\
-         store 1 rows=4 index=1\n",
+         store 1 rows=5 index=1\n",
         "it elects itself and publishes itself in the same batch"
     );
     assert_eq!(
         step(&mut node, at(1), vec![persisted(1)]),
         "persist 2 term=2 vote=1 commit=3 entries=4..=4 sync\n\
          publish revision=1 applied=3 events=0 leads published\n\
-         store 2 rows=3 index=3\n",
+         store 2 rows=4 index=3\n",
         "clients may come; the cluster version follows"
     );
     assert_eq!(
@@ -130,7 +132,7 @@ fn a_full_mailbox_is_one_batch_and_nothing_is_answered_before_it_is_durable() {
          reply 1 Put\n\
          reply 2 Put\n\
          reply 3 Put\n\
-         store 4 rows=5 index=7\n",
+         store 4 rows=6 index=7\n",
         "the view is published before the replies"
     );
     assert_eq!(value(&node.view(), "k"), Some("3".into()));
@@ -384,4 +386,54 @@ fn snapshots_follow_what_is_durable_and_free_the_log() {
     world.leader();
     assert_eq!(value(&world.node(ME).view(), "k"), Some("69".into()));
     world.call(ME, put("k", "new")).unwrap();
+}
+
+/// One turn; the batches of the log that it hands over with a sync, and the answers it gives.
+fn turn(node: &mut Node, now: Instant, inputs: Vec<Input>) -> (Vec<Input>, Vec<Token>) {
+    let mut effects = Vec::new();
+    node.step(now, inputs, &mut effects);
+    node.check();
+    let (mut written, mut answered) = (Vec::new(), Vec::new());
+    for effect in effects {
+        match effect {
+            Effect::Persist { batch, sync: true, .. } => written.push(Input::Done(Done::Persisted { batch })),
+            Effect::Reply { token, result } => {
+                result.unwrap();
+                answered.push(token);
+            }
+            _ => {}
+        }
+    }
+    (written, answered)
+}
+
+#[test]
+fn a_turn_applies_a_bounded_amount_and_the_next_is_due_at_once() {
+    let mut node = fresh();
+    let mut written = vec![Input::Wake];
+    while !written.is_empty() {
+        written = turn(&mut node, at(1), written).0;
+    }
+    let rows = APPLY_TURN_ROWS * 2 / 5;
+    let txn = |number: u64| {
+        let put = |key: usize| RequestOp {
+            request: Some(Op::RequestPut(PutRequest {
+                key: format!("{number} {key}").into(),
+                ..PutRequest::default()
+            })),
+        };
+        Request::Txn(TxnRequest {
+            success: (0..rows).map(put).collect(),
+            ..TxnRequest::default()
+        })
+    };
+    let asked = (1..=4).map(|number| request(number, txn(number))).collect();
+    let (written, _) = turn(&mut node, at(2), asked);
+    let (_, answered) = turn(&mut node, at(3), written);
+    assert_eq!(answered, [1, 2, 3].map(Token), "the third one fills the turn");
+    assert_eq!(node.deadline(), Some((at(3), Timer::Apply)));
+    assert_eq!(node.view().kv.key_count(), 3 * rows);
+    let (_, answered) = turn(&mut node, at(3), vec![Input::Wake]);
+    assert_eq!(answered, [Token(4)]);
+    assert_ne!(node.deadline().map(|(_, timer)| timer), Some(Timer::Apply));
 }

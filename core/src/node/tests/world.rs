@@ -14,7 +14,7 @@ use crate::id::MemberId;
 use crate::image::{self, ImageRow};
 use crate::member::{BatchId, Halt, Token};
 use crate::membership::Member as Peer;
-use crate::node::{Config, Done, Effect, Input, Node, PeerEvent, Request, Response};
+use crate::node::{Config, Done, Effect, Input, Node, PeerEvent, Request, Response, Tally};
 use crate::proto::etcdserverpb::RangeRequest;
 use crate::proto::raftpb::{ConfChange, ConfChangeType, Entry, EntryType, HardState, Message, MessageType};
 use crate::random::Prng;
@@ -45,6 +45,8 @@ pub(super) struct Machine {
     pub(super) installed: usize,
     /// Its watchers.
     pub(super) hub: Option<Watching>,
+    /// What its turns did.
+    pub(super) tallies: Vec<Tally>,
 }
 
 enum Mail {
@@ -183,6 +185,7 @@ impl World {
             dies_at: None,
             installed: 0,
             hub: None,
+            tallies: Vec::new(),
         };
         self.machines.insert(id, machine);
     }
@@ -465,6 +468,9 @@ impl World {
         let mut effects = Vec::new();
         node.step(now, machine.reports.drain(..).chain(inputs), &mut effects);
         node.check();
+        if !node.tally().is_empty() {
+            machine.tallies.push(node.tally().clone());
+        }
         if let Some(record) = &mut self.record {
             record.extend(effects.iter().map(|effect| format!("{now} {id} {effect:?}")));
         }

@@ -2,20 +2,23 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use http_body::Body;
+use prometheus::IntCounter;
 use prost::Message;
 use quoin_core::error::Error;
+use quoin_core::limits::READ_INLINE_ROWS;
 use quoin_core::time::Instant;
 use std::future::{Future, poll_fn};
 
 use super::super::{Context, facts};
 use super::message::{self, Encoding, Messages};
-use super::method::Method;
-use super::status::{CANCELED, INTERNAL, Status};
+use super::method::{Kind, Method};
+use super::status::{CANCELED, INTERNAL, Status, UNKNOWN};
 use crate::metrics::MethodMetrics;
 
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
@@ -23,12 +26,19 @@ const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const HAS_LEADER: HeaderName = HeaderName::from_static("hasleader");
 const CLIENT_API_VERSION: HeaderName = HeaderName::from_static("client-api-version");
 
+/// A timeout that has passed once the call's headers are read.
+const TIMEOUT_MIN: Duration = Duration::from_micros(1);
+
 /// A call under way.
 pub(crate) struct Call {
     pub(crate) context: Arc<Context>,
     method: Method,
     /// When it began, if that is measured.
     began: Option<Instant>,
+    /// Counts the client's version, if it is to be counted.
+    client: Option<IntCounter>,
+    /// It was counted as started.
+    counted: AtomicBool,
     over: bool,
 }
 
@@ -46,34 +56,58 @@ pub(crate) struct Wishes {
 impl Call {
     pub(crate) fn begin(context: Arc<Context>, method: Method) -> Self {
         let metrics = context.metrics.grpc.method(method);
-        metrics.started.inc();
         let began = metrics.seconds.is_some().then(|| context.clock.now());
         Self {
             context,
             method,
             began,
+            client: None,
+            counted: AtomicBool::new(false),
             over: false,
         }
     }
 
+    /// Counts the call as started, once. As in etcd, that is when its headers are there for a stream, and when its message
+    /// was read for a unary call: one whose message cannot be read is not counted at all.
+    fn count(&self) {
+        if !self.counted.swap(true, Ordering::Relaxed) {
+            self.metrics().started.inc();
+            self.client.iter().for_each(IntCounter::inc);
+        }
+    }
+
+    /// The call is refused for what its headers say, of which etcd looks only at the message's side.
+    fn refused(&self, error: Error) -> Status {
+        if self.method.parts().2 == Kind::Unary && !self.counted.load(Ordering::Relaxed) {
+            self.metrics().received.inc();
+        }
+        self.count();
+        error.into()
+    }
+
     /// Reads the headers, and refuses what etcd's interceptors refuse.
-    pub(crate) fn wishes(&self, headers: &HeaderMap) -> Result<Wishes, Status> {
+    pub(crate) fn wishes(&mut self, headers: &HeaderMap, timeout: Option<Duration>) -> Result<Wishes, Status> {
         let encoding = Encoding::parse(headers.get(GRPC_ENCODING).map(http::HeaderValue::as_bytes))?;
-        let deadline = match headers.get(GRPC_TIMEOUT) {
-            Some(timeout) => Some(self.context.clock.now() + parse_timeout(timeout.as_bytes())?),
-            None => None,
+        let deadline = match timeout {
+            // It is over before anything is read. As in etcd, such a call is not counted.
+            Some(timeout) if timeout < TIMEOUT_MIN => return Err(Status::deadline_exceeded()),
+            timeout => timeout.map(|timeout| self.context.clock.now() + timeout),
         };
         let version = match headers.get(CLIENT_API_VERSION) {
-            Some(version) => Some(std::str::from_utf8(version.as_bytes()).map_err(|_| Error::InvalidClientApiVersion)?),
+            Some(version) => match std::str::from_utf8(version.as_bytes()) {
+                Ok(version) => Some(version),
+                Err(_) => return Err(self.refused(Error::InvalidClientApiVersion)),
+            },
             None => None,
         };
         let (_, _, kind) = self.method.parts();
         let require_leader = headers.get(HAS_LEADER).is_some_and(|value| value == "true");
-        if self.method != Method::HealthCheck {
-            self.context.metrics.grpc.clients.count(kind, version);
+        self.client = Some(self.context.metrics.grpc.clients.of(kind, version));
+        if kind != Kind::Unary {
+            self.count();
         }
         if require_leader && !facts::has_leader(&self.context) {
-            return Err(Error::NoLeader.into());
+            return Err(self.refused(Error::NoLeader));
         }
         Ok(Wishes {
             encoding,
@@ -88,23 +122,64 @@ impl Call {
         M: Message + Default,
         B: Body<Data = Bytes> + Unpin,
     {
-        match poll_fn(|cx| messages.poll_next(cx)).await {
-            Some(message) => self.received(message?),
-            None => Err(Status::new(INTERNAL, "unexpected EOF")),
-        }
+        let request = message::decode(self.receive_bytes(messages).await?, self.method.parts().2)?;
+        self.count_request();
+        Ok(request)
     }
 
-    /// Decodes a message that was received.
-    pub(crate) fn received<M: Message + Default>(&self, message: Bytes) -> Result<M, Status> {
-        self.metrics().received.inc();
+    /// Receives the one request of a call and leaves it encoded. It does not count as received yet.
+    pub(crate) async fn receive_bytes<B>(&self, messages: &mut Messages<B>) -> Result<Bytes, Status>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let message = match poll_fn(|cx| messages.poll_next(cx)).await {
+            Some(Err(status)) if self.is_unary() && status.message == message::UNEXPECTED_END => {
+                return Err(Status::new(UNKNOWN, status.message));
+            }
+            Some(message) => message?,
+            None if self.is_unary() => return Err(Status::new(UNKNOWN, "EOF")),
+            None => {
+                let text = "cardinality violation: received no request message from non-client-streaming RPC";
+                return Err(Status::new(INTERNAL, text));
+            }
+        };
         self.context.metrics.grpc.received_bytes.inc_by(message.len() as u64);
-        message::decode(message)
+        Ok(message)
+    }
+
+    /// Counts the one request of a call as received: as in etcd, once it could be decoded.
+    pub(crate) fn count_request(&self) {
+        self.metrics().received.inc();
+        self.count();
+    }
+
+    fn is_unary(&self) -> bool {
+        self.method.parts().2 == Kind::Unary
     }
 
     /// Encodes a message that is to be sent.
     pub(crate) fn encode(&self, response: &impl Message, encoding: Encoding) -> Bytes {
         self.sent(response.encoded_len());
         message::encode(response, encoding)
+    }
+
+    /// Encodes a message with many items, elsewhere where they are too many for a worker.
+    pub(crate) async fn encode_many<M: Message>(
+        &self,
+        items: usize,
+        encoding: Encoding,
+        make: impl FnOnce() -> M + Send + 'static,
+    ) -> Result<Bytes, Status> {
+        if items <= READ_INLINE_ROWS {
+            return Ok(self.encode(&make(), encoding));
+        }
+        let work = move || {
+            let response = make();
+            (response.encoded_len(), message::encode(&response, encoding))
+        };
+        let (length, message) = self.context.compute.run(work).await?;
+        self.sent(length);
+        Ok(message)
     }
 
     /// Counts a message that is to be sent.
@@ -115,7 +190,7 @@ impl Call {
 
     /// The call is over.
     pub(crate) fn finish(&mut self, code: u8) {
-        if std::mem::replace(&mut self.over, true) {
+        if std::mem::replace(&mut self.over, true) || !self.counted.load(Ordering::Relaxed) {
             return;
         }
         let metrics = self.metrics();
@@ -159,30 +234,42 @@ pub(crate) async fn within<T>(
     .await
 }
 
-/// Reads `grpc-timeout`: at most eight digits and a unit.
-fn parse_timeout(value: &[u8]) -> Result<Duration, Status> {
-    let malformed = || {
-        Status::new(
-            INTERNAL,
-            format!("malformed grpc-timeout: {:?}", String::from_utf8_lossy(value)),
-        )
+/// How long the client waits, if its headers say so.
+pub(crate) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
+    let Some(value) = headers.get(GRPC_TIMEOUT) else {
+        return Ok(None);
     };
-    let (unit, digits) = value.split_last().ok_or_else(malformed)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(malformed());
+    let parsed = parse_timeout(value.as_bytes());
+    parsed
+        .map(Some)
+        .map_err(|why| Status::new(INTERNAL, format!("malformed grpc-timeout: {why}")))
+}
+
+/// Reads `grpc-timeout`: at most eight digits and a unit. What is wrong is said in grpc-go's words.
+fn parse_timeout(value: &[u8]) -> Result<Duration, String> {
+    let shown = String::from_utf8_lossy(value);
+    let (unit, digits) = match value {
+        [] | [_] => return Err(format!("transport: timeout string is too short: {shown:?}")),
+        [digits @ .., unit] if value.len() <= 9 => (unit, digits),
+        _ => return Err(format!("transport: timeout string is too long: {shown:?}")),
+    };
+    let one = match unit {
+        b'H' => Duration::from_secs(3600),
+        b'M' => Duration::from_secs(60),
+        b'S' => Duration::from_secs(1),
+        b'm' => Duration::from_millis(1),
+        b'u' => Duration::from_micros(1),
+        b'n' => Duration::from_nanos(1),
+        _ => return Err(format!("transport: timeout unit is not recognized: {shown:?}")),
+    };
+    if !digits.iter().all(u8::is_ascii_digit) {
+        let digits = String::from_utf8_lossy(digits);
+        return Err(format!("strconv.ParseUint: parsing {digits:?}: invalid syntax"));
     }
     let number = digits
         .iter()
-        .fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
-    Ok(match unit {
-        b'H' => Duration::from_secs(number * 3600),
-        b'M' => Duration::from_secs(number * 60),
-        b'S' => Duration::from_secs(number),
-        b'm' => Duration::from_millis(number),
-        b'u' => Duration::from_micros(number),
-        b'n' => Duration::from_nanos(number),
-        _ => return Err(malformed()),
-    })
+        .fold(0, |number, digit| number * 10 + u32::from(digit - b'0'));
+    Ok(one * number)
 }
 
 #[cfg(test)]
@@ -207,6 +294,20 @@ mod tests {
         ];
         for (text, expected) in table {
             assert_eq!(parse_timeout(text.as_bytes()).ok(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_timeout_is_said_in_the_words_of_grpc_go() {
+        let table = [
+            ("", "transport: timeout string is too short: \"\""),
+            ("5", "transport: timeout string is too short: \"5\""),
+            ("123456789S", "transport: timeout string is too long: \"123456789S\""),
+            ("5s", "transport: timeout unit is not recognized: \"5s\""),
+            ("-5S", "strconv.ParseUint: parsing \"-5\": invalid syntax"),
+        ];
+        for (text, why) in table {
+            assert_eq!(parse_timeout(text.as_bytes()).unwrap_err(), why, "{text:?}");
         }
     }
 }

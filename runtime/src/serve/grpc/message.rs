@@ -10,11 +10,17 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use http_body::Body;
 use prost::Message;
+use quoin_core::limits::MAX_COMPRESS_BYTES;
 
+use super::method::Kind;
+use super::partial::{Partial, Partials};
 use super::status::{INTERNAL, RESOURCE_EXHAUSTED, Status, UNIMPLEMENTED};
 
 /// One byte that says whether the message is compressed, and four of its length.
 const PREFIX_BYTES: usize = 5;
+
+/// What is said of a body that ends within a message.
+pub(crate) const UNEXPECTED_END: &str = "unexpected EOF";
 
 /// How a call's messages are compressed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -47,6 +53,9 @@ pub(crate) struct Messages<B> {
     encoding: Encoding,
     /// Largest message, compressed or not.
     limit: usize,
+    partials: Partials,
+    /// What is held of a message that has not come whole.
+    partial: Option<Partial>,
     ended: bool,
 }
 
@@ -57,12 +66,14 @@ enum Buffer {
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
-    pub(crate) fn new(body: B, encoding: Encoding, limit: usize) -> Self {
+    pub(crate) fn new(body: B, encoding: Encoding, limit: usize, partials: Partials) -> Self {
         Self {
             body,
             buffer: Buffer::Whole(Bytes::new()),
             encoding,
             limit,
+            partials,
+            partial: None,
             ended: false,
         }
     }
@@ -72,12 +83,16 @@ impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
         loop {
             match self.split_message() {
                 Ok(None) => {}
-                Ok(Some(message)) => return Poll::Ready(Some(Ok(message))),
+                Ok(Some(message)) => {
+                    self.partial = None;
+                    return Poll::Ready(Some(Ok(message)));
+                }
                 Err(status) => return Poll::Ready(Some(Err(status))),
             }
             if self.ended {
                 return Poll::Ready(self.leftover().map(Err));
             }
+            ready!(self.poll_room(cx))?;
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 None => self.ended = true,
                 Some(Ok(frame)) => {
@@ -94,11 +109,24 @@ impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
         }
     }
 
-    /// The bytes that a body cut short left behind.
+    /// Ready when the next part of a message may be read: what is held of it counts for the connection.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        let held = self.buffer.held_bytes();
+        if held == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        self.partial
+            .get_or_insert_with(|| self.partials.begin())
+            .poll_room(held, cx)
+    }
+
+    /// The error of a body that ends within a message. One that ends within a message's prefix has only ended, as with
+    /// grpc-go.
     fn leftover(&mut self) -> Option<Status> {
         let rest = self.buffer.len();
         self.buffer = Buffer::Whole(Bytes::new());
-        (rest > 0).then(|| Status::new(INTERNAL, "unexpected EOF"))
+        self.partial = None;
+        (rest >= PREFIX_BYTES).then(|| Status::new(INTERNAL, UNEXPECTED_END))
     }
 
     fn split_message(&mut self) -> Result<Option<Bytes>, Status> {
@@ -136,6 +164,14 @@ impl Buffer {
         match self {
             Self::Whole(bytes) => bytes.len(),
             Self::Parts(bytes) => bytes.len(),
+        }
+    }
+
+    /// The memory it takes.
+    fn held_bytes(&self) -> usize {
+        match self {
+            Self::Whole(bytes) => bytes.len(),
+            Self::Parts(bytes) => bytes.capacity(),
         }
     }
 
@@ -187,12 +223,7 @@ fn decompress(message: &[u8], limit: usize) -> Result<Bytes, Status> {
     GzDecoder::new(message)
         .take(limit as u64 + 1)
         .read_to_end(&mut inflated)
-        .map_err(|error| {
-            Status::new(
-                INTERNAL,
-                format!("grpc: failed to decompress the received message: {error}"),
-            )
-        })?;
+        .map_err(|error| Status::new(INTERNAL, format!("grpc: failed to decompress the message: {error}")))?;
     if inflated.len() > limit {
         let message = format!("grpc: received message after decompression larger than max {limit}");
         return Err(Status::new(RESOURCE_EXHAUSTED, message));
@@ -201,8 +232,14 @@ fn decompress(message: &[u8], limit: usize) -> Result<Bytes, Status> {
 }
 
 /// Decodes a request. Its byte strings share the message's memory.
-pub(crate) fn decode<M: Message + Default>(message: Bytes) -> Result<M, Status> {
-    M::decode(message).map_err(|error| Status::new(INTERNAL, format!("grpc: error unmarshalling request: {error}")))
+pub(crate) fn decode<M: Message + Default>(message: Bytes, kind: Kind) -> Result<M, Status> {
+    M::decode(message).map_err(|error| {
+        let what = match kind {
+            Kind::Unary => "grpc: error unmarshalling request",
+            Kind::ServerStream | Kind::BidiStream => "grpc: failed to unmarshal the received message",
+        };
+        Status::new(INTERNAL, format!("{what}: {error}"))
+    })
 }
 
 /// A response message with its prefix.
@@ -210,14 +247,15 @@ pub(crate) fn encode(message: &impl Message, encoding: Encoding) -> Bytes {
     frame(message.encoded_len(), encoding, |buffer| message.encode_raw(buffer))
 }
 
-/// A message of `length` bytes that `write` appends, with its prefix.
+/// A message of `length` bytes that `write` appends, with its prefix. A long one is not compressed, whatever is asked for:
+/// that takes long, and gRPC leaves it to the sender, message by message.
 pub(crate) fn frame(length: usize, encoding: Encoding, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     let mut buffer = Vec::with_capacity(PREFIX_BYTES + length);
     buffer.extend_from_slice(&prefix(0, length));
     write(&mut buffer);
     match encoding {
-        Encoding::Identity => buffer.into(),
-        Encoding::Gzip => compress(&buffer[PREFIX_BYTES..]),
+        Encoding::Gzip if length <= MAX_COMPRESS_BYTES => compress(&buffer[PREFIX_BYTES..]),
+        Encoding::Identity | Encoding::Gzip => buffer.into(),
     }
 }
 
@@ -268,7 +306,7 @@ mod tests {
     /// All messages of a body that arrives in pieces of `size`, or what was wrong with it.
     fn read(body: &[u8], size: usize, encoding: Encoding, limit: usize) -> Result<Vec<Bytes>, Status> {
         let pieces = Pieces(body.chunks(size).map(Bytes::copy_from_slice).collect());
-        let mut messages = Messages::new(pieces, encoding, limit);
+        let mut messages = Messages::new(pieces, encoding, limit, Partials::alone());
         let mut found = Vec::new();
         let mut cx = Context::from_waker(Waker::noop());
         while let Poll::Ready(Some(message)) = messages.poll_next(&mut cx) {
@@ -300,7 +338,7 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_frame_is_said_in_the_words_of_grpc_go() {
         let bomb = body_of(&[&[0; 100_000]], Encoding::Gzip);
-        let table: [(&[u8], Encoding, u8, &str); 6] = [
+        let table: [(&[u8], Encoding, u8, &str); 5] = [
             (
                 &[0, 0, 0, 4, 1],
                 Encoding::Identity,
@@ -314,7 +352,6 @@ mod tests {
                 "grpc: received unexpected payload format 2",
             ),
             (&[0, 0, 0, 0, 9, 1], Encoding::Identity, 13, "unexpected EOF"),
-            (&[0, 0], Encoding::Identity, 13, "unexpected EOF"),
             (
                 &[1, 0, 0, 0, 0],
                 Encoding::Identity,
@@ -331,14 +368,39 @@ mod tests {
         for (body, encoding, code, message) in table {
             assert_eq!(read(body, 64, encoding, 1024), Err(Status::new(code, message)));
         }
+        assert_eq!(
+            read(&[0, 0], 64, Encoding::Identity, 1024),
+            Ok(vec![]),
+            "cut within the prefix"
+        );
         let garbage = read(&[1, 0, 0, 0, 2, 9, 9], 64, Encoding::Gzip, 1024).unwrap_err();
         assert_eq!(garbage.code, INTERNAL);
     }
 
     #[test]
+    fn long_messages_are_not_compressed() {
+        let flag = |length| frame(length, Encoding::Gzip, |buffer| buffer.resize(PREFIX_BYTES + length, 7))[0];
+        assert_eq!(
+            (flag(10), flag(MAX_COMPRESS_BYTES), flag(MAX_COMPRESS_BYTES + 1)),
+            (1, 1, 0)
+        );
+        let long = vec![7; MAX_COMPRESS_BYTES + 1];
+        let body = body_of(&[&long, b"short"], Encoding::Gzip);
+        assert_eq!(
+            read(&body, 1 << 16, Encoding::Gzip, 1 << 20).unwrap(),
+            [&long[..], b"short"]
+        );
+    }
+
+    #[test]
     fn a_whole_frame_is_not_copied() {
         let frame = Bytes::from(body_of(&[b"payload"], Encoding::Identity));
-        let mut messages = Messages::new(Pieces([frame.clone()].into()), Encoding::Identity, 64);
+        let mut messages = Messages::new(
+            Pieces([frame.clone()].into()),
+            Encoding::Identity,
+            64,
+            Partials::alone(),
+        );
         let Poll::Ready(Some(Ok(message))) = messages.poll_next(&mut Context::from_waker(Waker::noop())) else {
             panic!("the message is there");
         };

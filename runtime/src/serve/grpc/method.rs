@@ -2,7 +2,7 @@
 
 /// How many messages flow in which direction.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// One request, one response.
     Unary,
     /// One request, many responses.
@@ -13,7 +13,7 @@ pub enum Kind {
 
 impl Kind {
     /// The kind as metrics label it.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Unary => "unary",
             Self::ServerStream => "server_stream",
@@ -27,7 +27,7 @@ macro_rules! methods {
     ($($service:literal { $($name:ident = $method:literal $kind:ident,)* })*) => {
         /// A method of the API.
         #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-        pub enum Method {
+        pub(crate) enum Method {
             $($(
                 #[doc = concat!("`", $service, "/", $method, "`")]
                 $name,
@@ -36,17 +36,17 @@ macro_rules! methods {
 
         impl Method {
             /// All methods, each at the index that is its discriminant.
-            pub const ALL: &[Self] = &[$($(Self::$name,)*)*];
+            pub(crate) const ALL: &[Self] = &[$($(Self::$name,)*)*];
 
             /// Its service, its name there, and its kind.
-            pub fn parts(self) -> (&'static str, &'static str, Kind) {
+            pub(crate) fn parts(self) -> (&'static str, &'static str, Kind) {
                 match self {
                     $($(Self::$name => ($service, $method, Kind::$kind),)*)*
                 }
             }
 
             /// The method of a request's path.
-            pub fn find(path: &str) -> Option<Self> {
+            pub(crate) fn find(path: &str) -> Option<Self> {
                 match path {
                     $($(concat!("/", $service, "/", $method) => Some(Self::$name),)*)*
                     _ => None,

@@ -12,15 +12,15 @@ use quoin_core::proto::etcdserverpb::{
     LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse, LeaseStatus, LeaseTimeToLiveRequest,
     LeaseTimeToLiveResponse,
 };
-use quoin_core::store::Response as Applied;
+use quoin_core::store::{Lease, Response as Applied};
 
 use super::kv::unexpected;
-use super::{ask, propose};
+use super::{ask, propose, propose_heavy};
 use crate::metrics::MethodMetrics;
 use crate::seam::BoxFuture;
 use crate::serve::grpc::call::Call;
 use crate::serve::grpc::message::{self, Encoding, Messages};
-use crate::serve::grpc::method::Method;
+use crate::serve::grpc::method::{Kind, Method};
 use crate::serve::grpc::status::{CANCELED, Status};
 use crate::serve::reply::Source;
 use crate::serve::{Context, facts};
@@ -30,9 +30,6 @@ pub(crate) async fn grant(context: &Context, request: LeaseGrantRequest) -> Resu
     // A time too long is refused when the grant is applied, as in etcd: alarms come before it.
     match propose(context, Request::LeaseGrant(request)).await? {
         Applied::LeaseGrant(mut response) => {
-            let lease = &context.metrics.lease;
-            lease.granted.inc();
-            lease.ttl_seconds.observe(response.ttl as f64);
             facts::complete(context, &mut response.header);
             Ok(response)
         }
@@ -42,9 +39,11 @@ pub(crate) async fn grant(context: &Context, request: LeaseGrantRequest) -> Resu
 
 /// Ends a lease and deletes its keys.
 pub(crate) async fn revoke(context: &Context, request: LeaseRevokeRequest) -> Result<LeaseRevokeResponse, Status> {
-    match propose(context, Request::LeaseRevoke(request)).await? {
+    let leases = context.node.published().view.leases.clone();
+    let rows = leases.get(request.id).map_or(0, Lease::key_count);
+    drop(leases);
+    match propose_heavy(context, rows, Request::LeaseRevoke(request)).await? {
         Applied::LeaseRevoke(mut response) => {
-            context.metrics.lease.revoked.inc();
             facts::complete(context, &mut response.header);
             Ok(response)
         }
@@ -54,9 +53,11 @@ pub(crate) async fn revoke(context: &Context, request: LeaseRevokeRequest) -> Re
 
 /// How long a lease has left, and which keys are attached to it. An unknown lease is no error.
 pub(crate) async fn time_to_live(
-    context: &Context,
+    call: &Call,
+    encoding: Encoding,
     request: LeaseTimeToLiveRequest,
-) -> Result<LeaseTimeToLiveResponse, Status> {
+) -> Result<Bytes, Status> {
+    let context = &*call.context;
     let mut header = None;
     facts::complete(context, &mut header);
     match ask(
@@ -68,25 +69,35 @@ pub(crate) async fn time_to_live(
     )
     .await?
     {
-        Response::TimeToLive { ttl, granted_ttl, keys } => Ok(LeaseTimeToLiveResponse {
-            header,
-            id: request.id,
-            ttl,
-            granted_ttl,
-            keys,
-        }),
+        Response::TimeToLive { ttl, granted_ttl, keys } => {
+            let count = keys.len();
+            let make = move || LeaseTimeToLiveResponse {
+                header,
+                id: request.id,
+                ttl,
+                granted_ttl,
+                keys: keys.iter().cloned().collect(),
+            };
+            call.encode_many(count, encoding, make).await
+        }
         other => Err(unexpected(&other)),
     }
 }
 
 /// All leases, as this member knows them; on the leader those first that end first.
-pub(crate) async fn leases(context: &Context, _: LeaseLeasesRequest) -> Result<LeaseLeasesResponse, Status> {
+pub(crate) async fn leases(call: &Call, encoding: Encoding, _: LeaseLeasesRequest) -> Result<Bytes, Status> {
+    let context = &*call.context;
     match ask(context, Request::LeaseLeases).await? {
-        Response::Leases { ids } => {
+        Response::Leases { leases } => {
             let mut header = None;
             facts::complete(context, &mut header);
-            let leases = ids.into_iter().map(|id| LeaseStatus { id }).collect();
-            Ok(LeaseLeasesResponse { header, leases })
+            let count = leases.len();
+            let make = move || {
+                let ids = leases.by_expiry().into_iter();
+                let leases = ids.map(|id| LeaseStatus { id }).collect();
+                LeaseLeasesResponse { header, leases }
+            };
+            call.encode_many(count, encoding, make).await
         }
         other => Err(unexpected(&other)),
     }
@@ -101,9 +112,6 @@ async fn renew(context: Arc<Context>, id: i64) -> Result<LeaseKeepAliveResponse,
         Response::Renewed { ttl } => ttl,
         other => return Err(unexpected(&other)),
     };
-    if ttl > 0 {
-        context.metrics.lease.renewed.inc();
-    }
     Ok(LeaseKeepAliveResponse { header, id, ttl })
 }
 
@@ -126,9 +134,10 @@ impl KeepAlive {
     }
 
     fn receive(&self, message: Bytes) -> Result<LeaseKeepAliveRequest, Status> {
-        self.metrics().received.inc();
         self.context.metrics.grpc.received_bytes.inc_by(message.len() as u64);
-        message::decode(message)
+        let request = message::decode(message, Kind::BidiStream)?;
+        self.metrics().received.inc();
+        Ok(request)
     }
 
     fn send(&self, response: &LeaseKeepAliveResponse) -> Bytes {

@@ -2,7 +2,10 @@
 //!
 //! Hashes walk the whole history, so they run on a lane of their own.
 
+use quoin_core::error::Error;
 use quoin_core::id::MemberId;
+use quoin_core::limits::READ_SLICE_ROWS;
+use quoin_core::mvcc::{HashKv, Hashing};
 use quoin_core::node::Request;
 use quoin_core::proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse, DowngradeInfo,
@@ -24,7 +27,7 @@ pub(crate) fn status(context: &Context, _: StatusRequest) -> StatusResponse {
     facts::complete_from(context, &published, &mut header);
     let mut errors = Vec::new();
     if status.leader == MemberId::NONE {
-        errors.push(quoin_core::error::Error::NoLeader.message().to_owned());
+        errors.push(Error::NoLeader.message().to_owned());
     }
     errors.extend(view.alarms.list(AlarmType::None).map(|alarm| alarm_text(&alarm)));
     let in_use = facts::in_use_bytes(&published);
@@ -81,14 +84,17 @@ pub(crate) async fn alarm(context: &Context, request: AlarmRequest) -> Result<Al
 
 /// A hash of the keys at a revision, equal on all members.
 pub(crate) async fn hash_kv(context: &Context, request: HashKvRequest) -> Result<HashKvResponse, Status> {
-    let began = context.clock.now();
     let view = context.node.published().view.kv.clone();
     let hash = match context.node.compact_hash(request.revision) {
         Some(remembered) => remembered,
-        None => context.compute.run(move || view.hash_kv(request.revision)).await??,
+        None => {
+            let began = context.clock.now();
+            let hash = hash_in_steps(context, Hashing::new(&view, request.revision)?).await?;
+            let took = context.clock.now().saturating_since(began);
+            context.metrics.mvcc.hash_revision_seconds.observe(took.as_secs_f64());
+            hash
+        }
     };
-    let took = context.clock.now().saturating_since(began);
-    context.metrics.mvcc.hash_revision_seconds.observe(took.as_secs_f64());
     let mut header = None;
     facts::complete(context, &mut header);
     Ok(HashKvResponse {
@@ -99,11 +105,25 @@ pub(crate) async fn hash_kv(context: &Context, request: HashKvRequest) -> Result
     })
 }
 
+/// Hashes in the lane for computations, in turns with others.
+async fn hash_in_steps(context: &Context, hashing: Hashing) -> Result<HashKv, Error> {
+    let mut hashing = Some(hashing);
+    let step = move || {
+        let is_over = hashing.as_mut().is_none_or(|hashing| hashing.step(READ_SLICE_ROWS));
+        if is_over {
+            hashing.take().map(Hashing::finish)
+        } else {
+            None
+        }
+    };
+    context.compute.steps(step).await
+}
+
 /// A hash of what is stored. etcd's covers the bytes of its file, which there are none of here: it covers the keys.
 pub(crate) async fn hash(context: &Context, _: HashRequest) -> Result<HashResponse, Status> {
     let began = context.clock.now();
     let view = context.node.published().view.kv.clone();
-    let hash = context.compute.run(move || view.hash_kv(0)).await??;
+    let hash = hash_in_steps(context, Hashing::new(&view, 0)?).await?;
     let took = context.clock.now().saturating_since(began);
     context.metrics.mvcc.hash_seconds.observe(took.as_secs_f64());
     let mut header = None;
@@ -117,6 +137,7 @@ pub(crate) async fn hash(context: &Context, _: HashRequest) -> Result<HashRespon
 /// Gives space back to the file system. Reads and writes go on meanwhile.
 pub(crate) async fn defragment(context: &Context, _: DefragmentRequest) -> Result<DefragmentResponse, Status> {
     let began = context.clock.now();
+    tracing::info!("starting defragment");
     let disk = &context.metrics.disk;
     disk.defrag_inflight.set(1);
     let result = context.node.defragment().await;
@@ -125,7 +146,13 @@ pub(crate) async fn defragment(context: &Context, _: DefragmentRequest) -> Resul
     disk.backend_defrag_seconds.observe(took.as_secs_f64());
     match result {
         Ok(()) => {
-            tracing::info!(took = ?took, "finished defragmenting directory");
+            let bytes = context.metrics.mvcc.db_bytes.get();
+            tracing::info!(
+                "current-db-size-bytes" = bytes,
+                ?took,
+                "finished defragmenting directory"
+            );
+            tracing::info!("finished defragment");
             Ok(DefragmentResponse::default())
         }
         Err(why) => Err(Status::new(UNKNOWN, why)),

@@ -7,16 +7,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::Incoming;
 use quoin_core::error::Error;
+use quoin_core::limits::{MESSAGE_PIECE_BYTES, WHOLE_MESSAGE_BYTES};
 use quoin_core::proto::etcdserverpb::WatchRequest;
-use quoin_core::watch::{Origin, Response};
+use quoin_core::watch::{Events, Origin, Response};
 
 use crate::handle::WatchStream;
 use crate::metrics::MethodMetrics;
 use crate::seam::Sleep;
 use crate::serve::Context;
 use crate::serve::grpc::call::Call;
-use crate::serve::grpc::message::{Encoding, Messages, frame};
-use crate::serve::grpc::method::Method;
+use crate::serve::grpc::message::{Encoding, Messages, frame, plain_prefix};
+use crate::serve::grpc::method::{Kind, Method};
 use crate::serve::grpc::status::{CANCELED, Status};
 use crate::serve::reply;
 
@@ -34,8 +35,29 @@ pub(crate) struct Source {
     stream: WatchStream,
     /// A request that the hub had no room for, and when to offer it again.
     refused: Option<(WatchRequest, Sleep)>,
+    /// What is still to be sent of a long response.
+    rest: Option<Rest>,
     /// The client has said everything; it may still be listening.
     input_ended: bool,
+}
+
+/// The events of a response from one of them on.
+struct Rest {
+    events: Events,
+    next: usize,
+}
+
+impl Rest {
+    /// Appends a piece; true if it was the last.
+    fn write(&mut self, piece: &mut Vec<u8>) -> bool {
+        while piece.len() < MESSAGE_PIECE_BYTES
+            && let Some(event) = self.events.parts().get(self.next)
+        {
+            piece.extend_from_slice(event);
+            self.next += 1;
+        }
+        self.next == self.events.len()
+    }
 }
 
 impl Source {
@@ -48,6 +70,7 @@ impl Source {
             messages,
             stream,
             refused: None,
+            rest: None,
             input_ended: false,
         }
     }
@@ -81,25 +104,47 @@ impl Source {
     }
 
     fn decode(&self, message: Result<Bytes, Status>) -> Result<WatchRequest, Status> {
-        let message = message.inspect_err(|status| {
-            if status.code != CANCELED {
-                self.context.metrics.grpc.stream_failed("receive", "watch");
-            }
+        let read = message.and_then(|message| {
+            self.context.metrics.grpc.received_bytes.inc_by(message.len() as u64);
+            crate::serve::grpc::message::decode(message, Kind::BidiStream)
         });
-        let message = match message {
-            Err(status) if status.code == CANCELED => return Err(Error::WatchCanceled.into()),
-            message => message?,
-        };
-        self.metrics().received.inc();
-        self.context.metrics.grpc.received_bytes.inc_by(message.len() as u64);
-        crate::serve::grpc::message::decode(message)
+        match read {
+            Ok(request) => {
+                self.metrics().received.inc();
+                Ok(request)
+            }
+            Err(status) if status.code == CANCELED => Err(Error::WatchCanceled.into()),
+            Err(status) => {
+                self.context.metrics.grpc.stream_failed("receive", "watch");
+                Err(status)
+            }
+        }
     }
 
-    fn encode(&self, response: &Response, origin: Origin) -> Bytes {
+    /// The response, or of a long one the first piece.
+    fn encode(&mut self, response: &Response, origin: Origin) -> Bytes {
         let length = response.encoded_len(origin);
         self.metrics().sent.inc();
         self.context.metrics.grpc.sent_bytes.inc_by(length as u64);
-        frame(length, self.encoding, |buffer| response.encode(origin, buffer))
+        if length <= WHOLE_MESSAGE_BYTES {
+            return frame(length, self.encoding, |buffer| response.encode(origin, buffer));
+        }
+        let mut piece = plain_prefix(length).to_vec();
+        response.encode_head(origin, &mut piece);
+        self.rest = Some(Rest {
+            events: response.events.clone(),
+            next: 0,
+        });
+        self.write_rest(&mut piece);
+        piece.into()
+    }
+
+    /// Appends a piece of what is still to be sent of a response.
+    fn write_rest(&mut self, piece: &mut Vec<u8>) {
+        let is_over = self.rest.as_mut().is_none_or(|rest| rest.write(piece));
+        if is_over {
+            self.rest = None;
+        }
     }
 
     fn origin(&self) -> Origin {
@@ -122,14 +167,19 @@ impl reply::Source for Source {
             return Poll::Ready(Some(Err(status)));
         }
         let mut burst = Vec::new();
+        if self.rest.is_some() {
+            self.write_rest(&mut burst);
+            return Poll::Ready(Some(Ok(burst.into())));
+        }
         let mut first = Bytes::new();
-        while burst.len() < BURST_BYTES {
+        while burst.len() < BURST_BYTES && self.rest.is_none() {
             let response = match self.stream.poll_recv(cx) {
                 Poll::Ready(Some(response)) => response,
                 Poll::Ready(None) if first.is_empty() => return Poll::Ready(Some(Err(Error::Stopped.into()))),
                 Poll::Ready(None) | Poll::Pending => break,
             };
-            let message = self.encode(&response, self.origin());
+            let origin = self.origin();
+            let message = self.encode(&response, origin);
             // A response alone, the usual case, is not copied once more.
             if first.is_empty() {
                 first = message;

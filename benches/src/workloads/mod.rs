@@ -1,0 +1,211 @@
+//! The workloads: what is asked of a fresh server, and what is measured while it answers.
+
+mod keys;
+mod leases;
+mod storage;
+mod watches;
+
+use std::time::Duration;
+
+use quoin_conformance::binaries::Profile;
+use quoin_conformance::usage::Usage;
+use quoin_conformance::{Kind, Launch, Server, Trouble};
+
+use crate::load::{Clients, Shape, Taken};
+use crate::requests;
+
+/// One workload: its names and what it measures. A further one is a row of [`ALL`].
+#[derive(Debug, Clone, Copy)]
+pub struct Workload {
+    /// How it is called on the command line.
+    pub name: &'static str,
+    /// How it is called in the report.
+    pub title: &'static str,
+    /// Whether a run takes minutes, so that one is made where nothing else is said.
+    pub is_long: bool,
+    /// Runs it against a server of this kind, with so much of each number of requests and keys.
+    pub measure: fn(Kind, f64) -> Result<Vec<Measured>, Trouble>,
+}
+
+/// Which numbers are the better ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Better {
+    /// Such as requests per second.
+    Higher,
+    /// Such as memory.
+    Lower,
+}
+
+/// One number that came out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// What it is.
+    pub what: &'static str,
+    /// Its unit.
+    pub unit: &'static str,
+    /// Which way is better.
+    pub better: Better,
+    /// Whether README shows it.
+    pub in_readme: bool,
+    /// The number.
+    pub number: f64,
+}
+
+/// All of them, in the order of the report.
+pub const ALL: [Workload; 10] = [
+    Workload {
+        name: "gets",
+        title: "serializable gets of one key of 256 B, 800 in flight",
+        is_long: false,
+        measure: keys::serializable_gets,
+    },
+    Workload {
+        name: "linearizable-gets",
+        title: "linearizable gets of the same",
+        is_long: false,
+        measure: keys::linearizable_gets,
+    },
+    Workload {
+        name: "puts",
+        title: "puts of 256 B from 1,000 clients",
+        is_long: false,
+        measure: keys::puts,
+    },
+    Workload {
+        name: "lists",
+        title: "lists of 10,000 keys of 1 KiB",
+        is_long: false,
+        measure: keys::lists,
+    },
+    Workload {
+        name: "keepalives",
+        title: "keepalives of 1,000 leases on 100 streams",
+        is_long: false,
+        measure: leases::keepalives,
+    },
+    Workload {
+        name: "watch",
+        title: "one put at a time, watched by 1,000 streams",
+        is_long: false,
+        measure: watches::one_by_one,
+    },
+    Workload {
+        name: "watch-throughput",
+        title: "8 puts in flight, watched by 2,500 streams",
+        is_long: false,
+        measure: watches::throughput,
+    },
+    Workload {
+        name: "start",
+        title: "start of a new member",
+        is_long: false,
+        measure: storage::start,
+    },
+    Workload {
+        name: "memory",
+        title: "300,000 keys of 256 B",
+        is_long: false,
+        measure: storage::small_keys,
+    },
+    Workload {
+        name: "million",
+        title: "1,000,000 keys of 1 KiB",
+        is_long: true,
+        measure: storage::million_keys,
+    },
+];
+
+const BYTES: usize = 256;
+const MIB: f64 = 1024.0 * 1024.0;
+const KIB_IN_MIB: f64 = 1024.0;
+/// Background work after a load is part of its price; so is memory given back.
+const SETTLE: Duration = Duration::from_secs(2);
+const PUTS_AT_ONCE: u64 = 100;
+const LOADERS: Shape = Shape {
+    connections: 4,
+    streams: 8,
+    requests: 0,
+};
+const ONCE: Shape = Shape {
+    connections: 1,
+    streams: 1,
+    requests: 1,
+};
+
+impl Measured {
+    fn new(what: &'static str, unit: &'static str, better: Better, number: f64) -> Self {
+        Self {
+            what,
+            unit,
+            better,
+            in_readme: false,
+            number,
+        }
+    }
+
+    /// README shows it.
+    fn in_readme(self) -> Self {
+        Self {
+            in_readme: true,
+            ..self
+        }
+    }
+}
+
+fn higher(what: &'static str, unit: &'static str, number: f64) -> Measured {
+    Measured::new(what, unit, Better::Higher, number)
+}
+
+fn lower(what: &'static str, unit: &'static str, number: f64) -> Measured {
+    Measured::new(what, unit, Better::Lower, number)
+}
+
+fn launch(kind: Kind) -> Result<Launch, Trouble> {
+    Ok(Launch::program(kind.name(), kind.program(Profile::Release)?))
+}
+
+fn scaled(number: u64, scale: f64) -> u64 {
+    ((number as f64 * scale) as u64).max(1)
+}
+
+/// How long the server is left alone after a load; shorter after a small one.
+fn settling(scale: f64) -> Duration {
+    SETTLE.mul_f64((scale * 10.0).min(1.0))
+}
+
+/// Processor seconds of the server between two looks.
+fn spent(before: Usage, after: Usage) -> f64 {
+    after.cpu_seconds - before.cpu_seconds
+}
+
+/// Processor time for each of so many, in microseconds.
+fn each(what: &'static str, cpu_seconds: f64, number: f64) -> Measured {
+    lower(what, "µs", cpu_seconds / number * 1e6)
+}
+
+fn latencies(taken: &Taken) -> [Measured; 2] {
+    [
+        lower("p50", "ms", taken.percentile(0.5)),
+        lower("p99", "ms", taken.percentile(0.99)),
+    ]
+}
+
+fn peak_memory(server: &Server) -> Result<Measured, Trouble> {
+    let peak = server.usage()?.peak_kib as f64 / KIB_IN_MIB;
+    Ok(lower("peak memory (RSS)", "MiB", peak))
+}
+
+/// Puts this many keys of this size, in transactions.
+async fn fill(clients: &Clients, keys: u64, bytes: usize) -> Result<Taken, Trouble> {
+    let value = requests::value(bytes);
+    let shape = Shape {
+        requests: keys.div_ceil(PUTS_AT_ONCE),
+        ..LOADERS
+    };
+    let many = move |number: u64| {
+        let from = number * PUTS_AT_ONCE;
+        let names = (from..(from + PUTS_AT_ONCE).min(keys)).map(|at| format!("key/{at:08}"));
+        requests::put_many(names, &value)
+    };
+    clients.drive(shape, requests::TXN, many).await
+}

@@ -1,0 +1,78 @@
+//! Every flag that is said to have an effect has one: the field of `Config` that it fills is read by the rest of the
+//! product, and no field is read whose flag is said to have none.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use quoin_core::config::flag::Disposition;
+use quoin_core::config::table::FLAGS;
+
+/// Flags whose field has another name.
+const OTHER_FIELDS: &[(&str, &str)] = &[
+    ("auto-compaction-mode", "auto_compaction"),
+    ("auto-compaction-retention", "auto_compaction"),
+    ("election-timeout", "election_ms"),
+    ("grpc-keepalive-interval", "grpc_keepalive"),
+    ("grpc-keepalive-timeout", "grpc_keepalive"),
+    ("heartbeat-interval", "heartbeat_ms"),
+    ("initial-advertise-peer-urls", "advertise_peer_urls"),
+    ("log-format", "log"),
+    ("log-level", "log"),
+    ("log-outputs", "log"),
+    ("metrics", "extensive_metrics"),
+];
+
+/// Flags that only decide how the configuration itself is read.
+const OF_READING: &[&str] = &["auth-token", "config-file", "debug", "logger", "version"];
+
+/// Product sources outside of the configuration, without tests.
+fn readers() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the crate stands in the workspace");
+    let mut texts = Vec::new();
+    let mut folders: Vec<PathBuf> = ["core/src", "runtime/src", "runtime-tokio/src", "runtime-smol/src"]
+        .map(|folder| root.join(folder))
+        .into();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the tree can be listed") {
+            let path = entry.expect("a folder of the tree can be listed").path();
+            let skipped = path.ends_with("core/src/config") || path.ends_with("tests") || path.ends_with("tests.rs");
+            if path.is_dir() && !skipped {
+                folders.push(path);
+            } else if !skipped && path.extension().is_some_and(|end| end == "rs") {
+                texts.push(fs::read_to_string(&path).expect("a source file is text"));
+            }
+        }
+    }
+    texts
+}
+
+/// `config.field`, and not a longer name.
+fn reads(text: &str, field: &str) -> bool {
+    let read = format!("config.{field}");
+    // rustfmt may break the line before the field.
+    let text = text.split_whitespace().collect::<String>();
+    text.match_indices(&read)
+        .any(|(at, _)| !text[at + read.len()..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
+}
+
+#[test]
+fn a_flag_has_an_effect_or_says_that_it_has_none() {
+    let readers = readers();
+    let mut breaches = Vec::new();
+    for flag in FLAGS.iter().filter(|flag| !OF_READING.contains(&flag.name)) {
+        let other = OTHER_FIELDS.iter().find(|(name, _)| *name == flag.name);
+        let field = other.map_or_else(|| flag.name.replace('-', "_"), |(_, field)| (*field).to_owned());
+        let is_read = readers.iter().any(|text| reads(text, &field));
+        let breach = match flag.disposition {
+            Disposition::Used if !is_read => "is said to have an effect, and nothing reads it",
+            Disposition::Accepted(why) if is_read && why.contains("has no effect") => {
+                "is said to have no effect, and is read"
+            }
+            _ => continue,
+        };
+        breaches.push(format!("--{} {breach}", flag.name));
+    }
+    assert!(breaches.is_empty(), "{}", breaches.join("\n"));
+}

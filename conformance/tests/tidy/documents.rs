@@ -1,0 +1,245 @@
+//! What documents say of the tree is true: links and paths lead somewhere, commands name what there is, and each fault in
+//! BUGS.md is shown by a test.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{assert_none, cargo, root, sources};
+
+/// Every document of the tree: its path and its lines with their numbers.
+fn documents() -> Vec<(String, Vec<(usize, String)>)> {
+    let listed = fs::read_dir(root())
+        .expect("the root can be listed")
+        .filter_map(Result::ok);
+    let mut folders: Vec<_> = listed.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    folders.push(root());
+    let mut documents = Vec::new();
+    for folder in folders {
+        for entry in fs::read_dir(&folder)
+            .expect("a folder can be listed")
+            .filter_map(Result::ok)
+        {
+            let path = entry.path();
+            let name = path
+                .strip_prefix(root())
+                .expect("it is in the tree")
+                .to_string_lossy()
+                .into_owned();
+            if !name.ends_with(".md") || name.starts_with("target") || name.starts_with('.') {
+                continue;
+            }
+            let text = fs::read_to_string(&path).expect("a document is text");
+            let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.to_owned()));
+            documents.push((name, lines.collect()));
+        }
+    }
+    documents.sort();
+    documents
+}
+
+/// What stands between single backticks in a line.
+fn quoted(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut broken = Vec::new();
+    for (document, lines) in documents() {
+        let here = root().join(&document);
+        for (number, line) in &lines {
+            for target in links(line).filter(|target| !target.contains("://") && !target.starts_with("mailto:")) {
+                let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+                let file = if file.is_empty() {
+                    here.clone()
+                } else {
+                    here.with_file_name(file)
+                };
+                let is_there = file.exists() && (anchor.is_empty() || has_anchor(&file, anchor));
+                if !is_there {
+                    broken.push(format!("{document}:{number}: {target}"));
+                }
+            }
+        }
+    }
+    assert_none("a link leads to a file of the tree, and to a title in it", &broken);
+}
+
+/// Where the links of a line lead.
+fn links(line: &str) -> impl Iterator<Item = &str> {
+    line.split("](").skip(1).filter_map(|rest| rest.split(')').next())
+}
+
+/// Whether a document has a title that is linked to by this name.
+fn has_anchor(file: &Path, anchor: &str) -> bool {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let titles = text.lines().filter(|line| line.starts_with('#'));
+    titles
+        .map(|title| slug(title.trim_start_matches('#').trim()))
+        .any(|slug| slug == anchor)
+}
+
+fn slug(title: &str) -> String {
+    let kept = title
+        .chars()
+        .filter(|char| char.is_alphanumeric() || *char == ' ' || *char == '-');
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+#[test]
+fn every_path_that_is_named_is_there() {
+    let mut missing = Vec::new();
+    for (document, lines) in documents() {
+        for (number, line) in &lines {
+            let paths = quoted(line).filter(|word| is_path(word));
+            let gone = paths.filter(|path| !root().join(path).exists());
+            missing.extend(gone.map(|path| format!("{document}:{number}: {path}")));
+            let modules = quoted(line).filter(|word| is_module(word));
+            let gone = modules.filter(|module| !module_exists(module));
+            missing.extend(gone.map(|module| format!("{document}:{number}: {module}")));
+        }
+    }
+    assert_none("a path or module that a document names is there", &missing);
+}
+
+/// Whether a word is a path of the tree: its first part is a folder at the root.
+fn is_path(word: &str) -> bool {
+    let is_plain = word
+        .chars()
+        .all(|char| char.is_ascii_alphanumeric() || "/._-".contains(char));
+    let first = word.split('/').next().unwrap_or_default();
+    is_plain && word.contains('/') && first != "target" && !first.is_empty() && root().join(first).is_dir()
+}
+
+/// Whether a word is a path in the code of a room, such as `core::boot::decide`.
+fn is_module(word: &str) -> bool {
+    let is_plain = word
+        .chars()
+        .all(|char| char.is_ascii_alphanumeric() || ":_".contains(char));
+    is_plain
+        && word
+            .split_once("::")
+            .is_some_and(|(room, _)| root().join(room).join("src").is_dir())
+}
+
+/// Whether the module exists, and the name in it if there is one: modules are files, anything else stands in their text.
+fn module_exists(word: &str) -> bool {
+    let mut parts = word.split("::");
+    let mut folder = root().join(parts.next().unwrap_or_default()).join("src");
+    let mut file = folder.join("lib.rs");
+    for part in parts {
+        let (plain, deep) = (folder.join(format!("{part}.rs")), folder.join(part).join("mod.rs"));
+        if plain.is_file() || deep.is_file() {
+            file = if plain.is_file() { plain } else { deep };
+            folder.push(part);
+        } else {
+            return fs::read_to_string(&file).is_ok_and(|text| text.contains(part));
+        }
+    }
+    true
+}
+
+#[test]
+fn every_command_names_what_there_is() {
+    let metadata: Value = serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--no-deps"])).unwrap();
+    let (mut packages, mut targets) = (BTreeSet::new(), BTreeSet::new());
+    for package in metadata["packages"].as_array().unwrap() {
+        packages.insert(package["name"].as_str().unwrap().to_owned());
+        for target in package["targets"].as_array().unwrap() {
+            targets.insert(target["name"].as_str().unwrap().to_owned());
+        }
+    }
+    let mut unknown = Vec::new();
+    for (document, lines) in documents() {
+        for (number, line) in lines.iter().filter(|(_, line)| line.contains("cargo ")) {
+            let mut words = line.split(|char: char| char.is_whitespace() || char == '`');
+            while let Some(word) = words.next() {
+                let known = match word {
+                    "-p" | "--package" => &packages,
+                    "--bin" | "--test" | "--example" | "--bench" => &targets,
+                    _ => continue,
+                };
+                let name = words.next().unwrap_or_default();
+                if !known.contains(name) {
+                    unknown.push(format!("{document}:{number}: {word} {name}"));
+                }
+            }
+        }
+    }
+    assert_none("a command names packages and targets of the workspace", &unknown);
+}
+
+#[test]
+fn every_fault_found_is_shown_by_a_test() {
+    let text = fs::read_to_string(root().join("BUGS.md")).expect("the faults are written down");
+    let rows: Vec<(usize, &str)> = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| line.starts_with("| ") && !line.starts_with("| fault |"))
+        .map(|(at, line)| (at + 1, line))
+        .collect();
+    assert!(rows.len() > 10, "the table was not found");
+    let functions: BTreeSet<String> = sources().iter().flat_map(|(_, text)| tests_of(text)).collect();
+    let mut breaches = Vec::new();
+    for (number, row) in rows {
+        let cells: Vec<&str> = row.trim().trim_matches('|').split(" | ").collect();
+        let [_, _, shown_by] = cells[..] else {
+            breaches.push(format!("line {number} has {} columns", cells.len()));
+            continue;
+        };
+        let mut named = quoted(shown_by).peekable();
+        if named.peek().is_none() {
+            breaches.push(format!("line {number} names no test"));
+        }
+        let wrong = named.filter(|name| !shows(name, &functions));
+        breaches.extend(wrong.map(|name| format!("line {number}: {name}")));
+    }
+    assert_none(
+        "a fault is shown by a file with tests, a script of tests, or a test's name",
+        &breaches,
+    );
+}
+
+/// Whether this is a file with tests in it, a script that tests play, or the name of a test.
+fn shows(name: &str, functions: &BTreeSet<String>) -> bool {
+    let path = root().join(name);
+    if !name.contains('/') {
+        return functions.contains(name);
+    }
+    if name.ends_with(".rs") {
+        // The stories of a file may be tests by a macro, or steps that a test elsewhere plays.
+        let is_played = name.contains("/tests/") || name.contains("conformance/src/diff/scripts/");
+        return path.is_file() && (is_played || fs::read_to_string(&path).is_ok_and(|text| text.contains("#[test]")));
+    }
+    path.is_file() && (name.contains("/tests/") || name.contains("/scripts/"))
+}
+
+/// The names of all functions that may be tests: those with the attribute, and stories that are given to a macro.
+fn tests_of(text: &str) -> Vec<String> {
+    let names = text
+        .lines()
+        .filter_map(|line| line.trim_start().split_once("fn ").map(|(_, rest)| rest));
+    names
+        .map(|rest| rest.split(['(', '<']).next().unwrap_or_default().to_owned())
+        .collect()
+}
+
+#[test]
+fn words_of_documents_are_read_as_they_are_meant() {
+    let line = "see [a](ARCHITECTURE.md#the-rooms), `core/src/limits.rs` and `core::boot::decide`, not `a/b` or `x::y`";
+    assert_eq!(links(line).collect::<Vec<_>>(), ["ARCHITECTURE.md#the-rooms"]);
+    assert_eq!(
+        quoted(line).filter(|word| is_path(word)).collect::<Vec<_>>(),
+        ["core/src/limits.rs"]
+    );
+    assert_eq!(
+        quoted(line).filter(|word| is_module(word)).collect::<Vec<_>>(),
+        ["core::boot::decide"]
+    );
+    assert!(module_exists("core::boot::decide") && !module_exists("core::boot::no_such_thing"));
+    assert_eq!(slug("A tour, with etcdctl"), "a-tour-with-etcdctl");
+    assert!(!shows("core/src/node/tests", &BTreeSet::new()), "a folder is no test");
+}

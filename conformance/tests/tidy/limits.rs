@@ -1,0 +1,85 @@
+//! Every limit limits something: a constant that no code reads is a promise that nothing keeps.
+
+use std::fs;
+
+use super::{assert_none, is_test, root, sources};
+
+const LIMITS: &str = "core/src/limits.rs";
+
+/// Limits of what is not built yet, each with the reason. One that is used must go from this list.
+const UNUSED: [(&str, &str); 12] = [
+    ("CANCELLED_CALL_BYTES", SUM),
+    ("MAX_PEER_MESSAGE_BYTES", PEERS),
+    ("MAX_PEER_POST_BYTES", PEERS),
+    ("MAX_SNAPSHOT_FILES", FLAG),
+    ("MAX_WAL_FILES", FLAG),
+    ("OTHER_DESCRIPTORS", SUM),
+    ("PASSWORD_LANE_QUEUE_JOBS", "passwords are not checked yet"),
+    ("PEER_PIPELINE_CONNECTIONS", PEERS),
+    ("PEER_PIPELINE_QUEUE_MESSAGES", PEERS),
+    ("PEER_RECEIVE_QUEUE_MESSAGES", PEERS),
+    ("PEER_STREAM_QUEUE_MESSAGES", PEERS),
+    ("SNAPSHOT_CHUNK_BYTES", "snapshots are not sent to clients yet"),
+];
+const SUM: &str = "a part of other limits, which an assert in their file adds up";
+const PEERS: &str = "peers are not connected yet";
+const FLAG: &str = "the default is text in the table of flags; a test of the configuration compares the two";
+
+#[test]
+fn every_limit_is_used_or_is_said_to_wait() {
+    let text = fs::read_to_string(root().join(LIMITS)).expect("there are limits");
+    let limits: Vec<&str> = text.lines().filter_map(declared).collect();
+    assert!(limits.len() > 30, "{limits:?}");
+    let product: Vec<(String, String)> = sources()
+        .into_iter()
+        .filter(|(path, _)| {
+            ["core/", "runtime/", "runtime-smol/", "runtime-tokio/"]
+                .iter()
+                .any(|room| path.starts_with(room))
+        })
+        .filter(|(path, _)| path != LIMITS && !is_test(path))
+        .collect();
+    let is_used = |limit: &str| product.iter().any(|(_, text)| has_name(text, limit));
+    let waits = |limit: &str| UNUSED.iter().any(|(name, _)| *name == limit);
+    let idle: Vec<_> = limits
+        .iter()
+        .filter(|limit| !is_used(limit) && !waits(limit))
+        .map(|limit| format!("{LIMITS}: {limit}"))
+        .collect();
+    assert_none("every limit is read by product code", &idle);
+    let stale: Vec<_> = UNUSED
+        .iter()
+        .filter(|(name, reason)| !limits.contains(name) || is_used(name) || reason.is_empty())
+        .map(|(name, _)| (*name).to_owned())
+        .collect();
+    assert_none("the list of limits that wait has no other", &stale);
+}
+
+/// The name of the constant that a line declares.
+fn declared(line: &str) -> Option<&str> {
+    line.strip_prefix("pub const ")?.split_once(':').map(|(name, _)| name)
+}
+
+/// Whether a name stands in code, outside of comments, and is not part of a longer one.
+fn has_name(text: &str, name: &str) -> bool {
+    let is_part = |char: char| char.is_ascii_alphanumeric() || char == '_';
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .any(|line| {
+            let found = line.match_indices(name);
+            let mut whole = found.filter(|(at, _)| {
+                let before = line[..*at].chars().next_back();
+                let after = line[at + name.len()..].chars().next();
+                !before.is_some_and(is_part) && !after.is_some_and(is_part)
+            });
+            whole.next().is_some()
+        })
+}
+
+#[test]
+fn a_name_is_used_where_it_stands_by_itself_in_code() {
+    assert_eq!(declared("pub const MAX_WALS: usize = 5;"), Some("MAX_WALS"));
+    assert_eq!(declared("const _: () = {"), None);
+    assert!(has_name("let a = limits::MAX_WALS;", "MAX_WALS"));
+    assert!(!has_name("let a = MAX_WALS_KEPT;\n// MAX_WALS", "MAX_WALS"));
+}

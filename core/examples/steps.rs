@@ -1,0 +1,124 @@
+//! A cluster of one, stepped by hand: all that a host has to do for a node, on a disk and a table that are done at once.
+//!
+//! `cargo run -p quoin-core --example steps`. A test traces it: between its first and its last line it makes no system call
+//! but for memory (`conformance/tests/tidy/purity.rs`).
+
+use std::time::Duration;
+
+use prost::Message as _;
+use quoin_core::id::MemberId;
+use quoin_core::member::{Recovered, Token};
+use quoin_core::membership::Member;
+use quoin_core::node::{Config, Done, Effect, Input, Node, Request};
+use quoin_core::proto::etcdserverpb::{CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, PutRequest};
+use quoin_core::proto::raftpb::{ConfChange, Entry, EntryType, HardState};
+use quoin_core::store::{Store, StoreConfig};
+use quoin_core::time::Instant;
+
+const ME: MemberId = MemberId(1);
+const TURNS: u64 = 2_000;
+/// Leases of two seconds end while the node is stepped.
+const TURN: Duration = Duration::from_millis(20);
+
+fn main() {
+    println!("stepping");
+    let mut node = founded();
+    let mut now = Instant::ZERO;
+    let mut answers = turn(&mut node, now, vec![Input::Wake]);
+    for number in 1..=TURNS {
+        now = now + TURN;
+        let request = Input::Request {
+            token: Token(number),
+            request: request(number),
+            deadline: now + Duration::from_secs(7),
+        };
+        answers += turn(&mut node, now, vec![request, Input::Wake]);
+    }
+    let revision = node.view().header().revision;
+    println!("stepped {TURNS} turns: {answers} answers, revision {revision}");
+    assert_eq!(answers, TURNS, "every request is answered in its own turn");
+}
+
+/// A node of a cluster that was founded a moment ago: the first entry of its log is the member itself.
+fn founded() -> Node {
+    let member = Member {
+        id: ME,
+        peer_urls: vec!["http://localhost:2380".into()],
+        ..Member::default()
+    };
+    let change = ConfChange {
+        node_id: ME.0,
+        context: member.to_json().into(),
+        ..ConfChange::default()
+    };
+    let entry = Entry {
+        entry_type: EntryType::EntryConfChange as i32,
+        term: 1,
+        index: 1,
+        data: change.encode_to_vec().into(),
+        ..Entry::default()
+    };
+    let recovered = Recovered {
+        hard_state: HardState {
+            term: 1,
+            vote: 0,
+            commit: 1,
+        },
+        entries: vec![entry],
+        ..Recovered::default()
+    };
+    let (seed, unix_ms) = (1, 1);
+    let store = Store::new(StoreConfig::default());
+    Node::start(Config::new(ME), recovered, store, seed, unix_ms, Instant::ZERO).expect("log and table are one entry")
+}
+
+/// Puts for the most part; now and then something else.
+fn request(number: u64) -> Request {
+    match number % 50 {
+        10 => Request::LeaseGrant(LeaseGrantRequest {
+            ttl: 2,
+            id: number as i64,
+        }),
+        20 => Request::DeleteRange(DeleteRangeRequest {
+            key: "key/00".into(),
+            range_end: "key/10".into(),
+            ..DeleteRangeRequest::default()
+        }),
+        30 => Request::Compact(CompactionRequest {
+            revision: number as i64 / 2,
+            physical: false,
+        }),
+        40 => Request::Read,
+        _ => Request::Put(PutRequest {
+            key: format!("key/{:02}", number % 37).into(),
+            value: vec![b'v'; 4_096].into(),
+            ..PutRequest::default()
+        }),
+    }
+}
+
+/// Hands inputs over and does what the node asks for, until it asks for nothing more; counts answers.
+fn turn(node: &mut Node, now: Instant, mut inputs: Vec<Input>) -> u64 {
+    let (mut effects, mut answers) = (Vec::new(), 0);
+    while !inputs.is_empty() {
+        node.step(now, inputs.drain(..), &mut effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Halt(halt) => panic!("the node ended: {halt:?}"),
+                Effect::Persist { batch, sync: true, .. } => inputs.push(Input::Done(Done::Persisted { batch })),
+                Effect::Reply { result, .. } => {
+                    result.expect("nothing is asked that is refused");
+                    answers += 1;
+                }
+                Effect::Snapshot { index, .. } => inputs.push(Input::Done(Done::SnapshotSaved { index })),
+                Effect::Store { batch, index, .. } => inputs.push(Input::Done(Done::Stored {
+                    batch,
+                    durable_index: index,
+                })),
+                // Readers take what is published. A cluster of one sends nothing and receives no snapshots.
+                _ => {}
+            }
+        }
+    }
+    answers
+}

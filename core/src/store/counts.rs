@@ -1,0 +1,213 @@
+//! What was applied and read, in numbers, counted as etcd's metrics count it.
+
+use crate::error::Error;
+use crate::proto::etcdserverpb::{DeleteRangeRequest, PutRequest};
+
+use super::content::Content;
+
+/// The kinds of request that the log holds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Op {
+    /// An alarm is listed, raised or disarmed.
+    Alarm,
+    /// A member publishes its name and client URLs.
+    ClusterMemberAttrSet,
+    /// The cluster version is set.
+    ClusterVersionSet,
+    /// A compaction.
+    Compaction,
+    /// A deletion of a range of keys.
+    DeleteRange,
+    /// A downgrade is allowed or no longer allowed.
+    DowngradeInfoSet,
+    /// A request that only etcd's own tests write.
+    DowngradeVersionTest,
+    /// Remaining times of leases are noted.
+    LeaseCheckpoint,
+    /// A lease is granted.
+    LeaseGrant,
+    /// A lease ends.
+    LeaseRevoke,
+    /// A key is written.
+    Put,
+    /// A read that goes through the log.
+    Range,
+    /// A transaction.
+    Txn,
+}
+
+impl Op {
+    /// Every kind.
+    pub const ALL: [Self; 13] = [
+        Self::Alarm,
+        Self::ClusterMemberAttrSet,
+        Self::ClusterVersionSet,
+        Self::Compaction,
+        Self::DeleteRange,
+        Self::DowngradeInfoSet,
+        Self::DowngradeVersionTest,
+        Self::LeaseCheckpoint,
+        Self::LeaseGrant,
+        Self::LeaseRevoke,
+        Self::Put,
+        Self::Range,
+        Self::Txn,
+    ];
+
+    /// The name that etcd's metrics give it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Alarm => "Alarm",
+            Self::ClusterMemberAttrSet => "ClusterMemberAttrSet",
+            Self::ClusterVersionSet => "ClusterVersionSet",
+            Self::Compaction => "Compaction",
+            Self::DeleteRange => "DeleteRange",
+            Self::DowngradeInfoSet => "DowngradeInfoSet",
+            Self::DowngradeVersionTest => "DowngradeVersionTest",
+            Self::LeaseCheckpoint => "LeaseCheckpoint",
+            Self::LeaseGrant => "LeaseGrant",
+            Self::LeaseRevoke => "LeaseRevoke",
+            Self::Put => "Put",
+            Self::Range => "Range",
+            Self::Txn => "Txn",
+        }
+    }
+
+    pub(super) const fn of(content: &Content) -> Self {
+        match content {
+            Content::Alarm(_) => Self::Alarm,
+            Content::Compaction(_) => Self::Compaction,
+            Content::DeleteRange(_) => Self::DeleteRange,
+            Content::Downgrade(_) => Self::DowngradeInfoSet,
+            Content::LeaseCheckpoint(_) => Self::LeaseCheckpoint,
+            Content::LeaseGrant(_) => Self::LeaseGrant,
+            Content::LeaseRevoke(_) => Self::LeaseRevoke,
+            Content::MemberAttributes(_) => Self::ClusterMemberAttrSet,
+            Content::Nothing => Self::DowngradeVersionTest,
+            Content::Put(_) => Self::Put,
+            Content::Range(_) => Self::Range,
+            Content::Txn(_) => Self::Txn,
+            Content::Version(_) => Self::ClusterVersionSet,
+        }
+    }
+}
+
+/// What applying entries came to.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counts {
+    /// Requests by kind: those that failed, those that succeeded.
+    requests: [[u32; 2]; Op::ALL.len()],
+    /// Operations on keys.
+    pub keys: KeyCounts,
+    /// Revisions of keys that compaction deleted.
+    pub compacted_revisions: u64,
+}
+
+impl Counts {
+    /// How many requests were applied, by kind and by whether they succeeded. Kinds without any are left out.
+    pub fn requests(&self) -> impl Iterator<Item = (Op, bool, u32)> {
+        let by_success = |op: Op| [(op, false), (op, true)];
+        let kinds = Op::ALL.into_iter().flat_map(by_success);
+        kinds
+            .map(|(op, success)| (op, success, self.requests[op as usize][usize::from(success)]))
+            .filter(|(_, _, count)| *count > 0)
+    }
+
+    /// A request was applied. As in etcd, one whose revision is compacted counts as a success.
+    pub(super) fn add_request<T>(&mut self, op: Op, result: &Result<T, Error>) {
+        let success = matches!(result, Ok(_) | Err(Error::Compacted));
+        self.requests[op as usize][usize::from(success)] += 1;
+    }
+}
+
+/// Operations on keys.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct KeyCounts {
+    /// Reads: of clients, of compares, and of what a write must know before.
+    pub ranges: u64,
+    /// Writes of a key.
+    pub puts: u64,
+    /// Deletions of a range, however many keys it has.
+    pub deletes: u64,
+    /// Transactions of more than one operation.
+    pub txns: u64,
+    /// Bytes of the keys and values written.
+    pub put_bytes: u64,
+}
+
+impl KeyCounts {
+    /// One read.
+    pub const RANGE: Self = Self {
+        ranges: 1,
+        puts: 0,
+        deletes: 0,
+        txns: 0,
+        put_bytes: 0,
+    };
+
+    /// Adds what one transaction of the key space did. As in etcd, it counts as a transaction if it did more than one thing.
+    pub fn add_transaction(&mut self, one: Self) {
+        self.add(one);
+        self.txns += u64::from(one.ranges + one.puts + one.deletes > 1);
+    }
+
+    /// Adds operations.
+    pub(super) fn add(&mut self, other: Self) {
+        self.ranges += other.ranges;
+        self.puts += other.puts;
+        self.deletes += other.deletes;
+        self.txns += other.txns;
+        self.put_bytes += other.put_bytes;
+    }
+
+    /// A write, and the read of what was there before if it needs that.
+    pub(super) fn of_put(request: &PutRequest) -> Self {
+        Self {
+            ranges: u64::from(request.ignore_value || request.ignore_lease || request.prev_kv),
+            puts: 1,
+            ..Self::default()
+        }
+    }
+
+    /// A deletion, and the read of what is deleted if it is asked for.
+    pub(super) fn of_delete(request: &DeleteRangeRequest) -> Self {
+        Self {
+            ranges: u64::from(request.prev_kv),
+            deletes: 1,
+            ..Self::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_is_one_that_does_more_than_one_thing() {
+        let mut counts = KeyCounts::default();
+        counts.add_transaction(KeyCounts::default());
+        counts.add_transaction(KeyCounts::RANGE);
+        assert_eq!((counts.ranges, counts.txns), (1, 0));
+        let put = PutRequest {
+            prev_kv: true,
+            ..PutRequest::default()
+        };
+        counts.add_transaction(KeyCounts::of_put(&put));
+        assert_eq!((counts.ranges, counts.puts, counts.txns), (2, 1, 1));
+    }
+
+    #[test]
+    fn every_kind_has_a_place_of_its_own() {
+        let mut counts = Counts::default();
+        for (place, op) in Op::ALL.into_iter().enumerate() {
+            assert_eq!(op as usize, place, "{}", op.name());
+            counts.add_request(op, &Ok(()));
+            counts.add_request(op, &Err::<(), _>(Error::FutureRevision));
+            counts.add_request(op, &Err::<(), _>(Error::Compacted));
+        }
+        let expected = Op::ALL.iter().flat_map(|op| [(*op, false, 1), (*op, true, 2)]);
+        assert!(counts.requests().eq(expected));
+    }
+}

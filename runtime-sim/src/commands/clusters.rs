@@ -1,0 +1,219 @@
+//! `run` and `replay`: whole clusters, one for each seed.
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
+use quoin_tools::{Progress, interrupt, note, say};
+
+use super::{cpu_time, faults, mutants, refused};
+use crate::check::Coverage;
+use crate::cluster::campaign::{Campaign, judge_of, judged, run_of};
+use crate::cluster::shrink::shrink;
+use crate::cluster::{Failure, Options, Tracing};
+
+/// Runs that cutting down a list of faults may take.
+const SHRINK_RUNS_MAX: u64 = 400;
+/// Seeds of a campaign that was given no number.
+const SEEDS: u64 = 100;
+
+/// What `run` is asked for.
+#[derive(Args, Clone, Debug)]
+pub struct Run {
+    /// How many clusters
+    #[arg(long, value_name = "N", default_value_t = SEEDS, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seeds: u64,
+    /// The first seed
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub from: u64,
+    /// Founding members of each cluster; drawn from the seed if this is not given
+    #[arg(long, value_name = "N", value_parser = members())]
+    pub members: Option<usize>,
+    /// Threads; as many as the machine has cores if this is not given
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    pub jobs: Option<usize>,
+    /// Puts in the known bug with this number; needs a build with the feature `mutants`
+    #[arg(long, value_name = "M")]
+    pub mutant: Option<u8>,
+    /// Lists how often each remarkable thing was met
+    #[arg(long)]
+    pub coverage: bool,
+    /// Cuts the faults of a failing run down to those it needs
+    #[arg(long)]
+    pub shrink: bool,
+}
+
+/// What `replay` is asked for.
+#[derive(Args, Clone, Debug)]
+pub struct Replay {
+    /// The seed
+    #[arg(value_name = "SEED")]
+    pub seed: u64,
+    /// Founding members; drawn from the seed if this is not given
+    #[arg(long, value_name = "N", value_parser = members())]
+    pub members: Option<usize>,
+    /// Puts in the known bug with this number; needs a build with the feature `mutants`
+    #[arg(long, value_name = "M")]
+    pub mutant: Option<u8>,
+    /// Writes every event to standard error, not only the last ones
+    #[arg(long)]
+    pub trace: bool,
+    /// Cuts the faults of a failing run down to those it needs
+    #[arg(long)]
+    pub shrink: bool,
+}
+
+fn members() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=5)
+}
+
+/// `run`: clusters by the thousand, one for each seed.
+#[must_use]
+pub fn run(asked: &Run) -> ExitCode {
+    if let Err(words) = mutants::put_in(asked.mutant) {
+        return refused(&words);
+    }
+    match many(asked) {
+        Ok(total) => {
+            faults::keep(&total.campaign.struck);
+            let (points, met) = total.coverage.met();
+            say(format_args!("{met} of {points} remarkable things were met"));
+            if asked.coverage {
+                say(total.coverage.table().trim_end());
+            }
+            ExitCode::SUCCESS
+        }
+        // Once more, with everything that helps to understand it.
+        Err(failure) => again(failure.seed, asked.members, Tracing::Kept, asked.shrink),
+    }
+}
+
+/// `replay`: the run of one seed again.
+#[must_use]
+pub fn replay(asked: &Replay) -> ExitCode {
+    if let Err(words) = mutants::put_in(asked.mutant) {
+        return refused(&words);
+    }
+    let tracing = if asked.trace { Tracing::Printed } else { Tracing::Kept };
+    again(asked.seed, asked.members, tracing, asked.shrink)
+}
+
+/// What a campaign amounts to so far.
+#[derive(Clone, Default)]
+struct Total {
+    campaign: Campaign,
+    coverage: Coverage,
+    cpu: Duration,
+}
+
+fn locked(total: &Mutex<Total>) -> MutexGuard<'_, Total> {
+    total.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes the runs that are asked for; the first failure ends them all, a signal shows what there is so far.
+fn many(asked: &Run) -> Result<Total, Box<Failure>> {
+    let (first, seeds) = (asked.from, asked.seeds);
+    let jobs = asked
+        .jobs
+        .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+    let coverage = Coverage::default();
+    let total = Arc::new(Mutex::new(Total {
+        coverage: coverage.clone(),
+        ..Total::default()
+    }));
+    let so_far = total.clone();
+    let handled = interrupt::on_signal(move |signal| {
+        let total = locked(&so_far);
+        let runs = total.campaign.runs;
+        faults::keep(&total.campaign.struck);
+        say(format_args!(
+            "{signal} after {runs} of {seeds} seeds, none of which failed"
+        ));
+        say(total.campaign.figures(total.cpu));
+    });
+    if let Err(error) = handled {
+        note(format_args!("a signal will end this run without a word: {error}"));
+    }
+    let progress = Progress::counted("simulated clusters", seeds);
+    let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let work = || -> Result<(), Box<Failure>> {
+        let mut spent = cpu_time();
+        while !stop.load(Ordering::Relaxed) {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(seed) = first.checked_add(number).filter(|_| number < seeds) else {
+                break;
+            };
+            let options = Options {
+                members: asked.members,
+                ..Options::default()
+            };
+            let summary = judged(seed, options, &coverage).inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
+            let mut total = locked(&total);
+            total.campaign.add(&summary);
+            let now = cpu_time();
+            total.cpu += now.saturating_sub(std::mem::replace(&mut spent, now));
+            progress.done();
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
+        // Of several failures that of the least seed, so that the command repeats.
+        let outcomes = threads
+            .into_iter()
+            .map(|thread| thread.join().expect("runs catch their panics"));
+        let failures = outcomes.filter_map(Result::err);
+        failures.min_by_key(|failure| failure.seed).map_or(Ok(()), Err)
+    })?;
+    drop(progress);
+    let total = locked(&total).clone();
+    say(total.campaign.figures(total.cpu));
+    Ok(total)
+}
+
+/// Makes one run again and shows its last events and its faults; those of a failure are cut down if that is asked for.
+fn again(seed: u64, members: Option<usize>, tracing: Tracing, shrinks: bool) -> ExitCode {
+    let options = Options {
+        members,
+        tracing,
+        ..Options::default()
+    };
+    let run = run_of(seed, options.clone());
+    let mut judge = judge_of(run.plan(), &Coverage::default());
+    match run.run(&mut judge) {
+        Ok(summary) => {
+            for line in &summary.last {
+                say(line);
+            }
+            for fault in &summary.faults {
+                say(format_args!("fault {fault}"));
+            }
+            say(format_args!(
+                "seed {seed}: {} events, {:?} simulated, trace hash {:032x}; every promise was kept",
+                summary.events, summary.simulated, summary.trace_hash
+            ));
+            ExitCode::SUCCESS
+        }
+        Err(failure) if shrinks => {
+            let before = failure.faults.len();
+            let (failure, runs) = {
+                let _shown = Progress::waiting(format!("cutting down {before} faults"));
+                shrink(failure, &options, SHRINK_RUNS_MAX)
+            };
+            note(&failure);
+            note(format_args!(
+                "{} of {before} faults are left after {runs} runs",
+                failure.faults.len()
+            ));
+            ExitCode::FAILURE
+        }
+        Err(failure) => {
+            note(failure);
+            ExitCode::FAILURE
+        }
+    }
+}

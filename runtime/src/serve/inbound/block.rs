@@ -1,0 +1,489 @@
+//! The header blocks of requests, so far changed that hyper takes what grpc-go takes: see the parent module.
+//!
+//! A block is walked instruction by instruction (RFC 7541). Whatever is changed keeps its length in the peer's dynamic
+//! table, so the tables of client and server stay equal entry by entry, and no other instruction needs to change.
+
+use std::collections::VecDeque;
+
+use http::uri::{Authority, PathAndQuery, Scheme};
+
+use super::huffman;
+
+/// Bytes of the dynamic table that we advertise by saying nothing of it.
+const TABLE_BYTES: usize = 4096;
+/// What an entry of the table counts for beside its name and value.
+const ENTRY_BYTES: usize = 32;
+/// The instruction for `:scheme: http` of the static table.
+const SCHEME_HTTP: u8 = 0x86;
+/// The instruction for the static table's `:authority`, whose value is empty.
+const AUTHORITY_EMPTY: usize = 1;
+/// The instruction for an authority that is not put into the table.
+const AUTHORITY_SOME: &[u8] = &[0x01, 0x01, b'-'];
+
+/// Headers of a connection rather than a request, which hyper refuses and grpc-go does not look at.
+const REFUSED: [&str; 4] = ["keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
+/// Where the static table has one of them.
+const TRANSFER_ENCODING: usize = 57;
+
+/// Lengths of the names of the static table.
+const STATIC_NAMES: [u8; 61] = [
+    10, 7, 7, 5, 5, 7, 7, 7, 7, 7, 7, 7, 7, 7, 14, 15, 15, 13, 6, 27, 3, 5, 13, 13, 19, 16, 16, 14, 16, 13, 12, 6, 4,
+    4, 6, 7, 4, 4, 8, 17, 13, 8, 19, 13, 4, 8, 12, 18, 19, 5, 7, 7, 11, 6, 10, 25, 17, 10, 4, 3, 16,
+];
+
+/// What a header is to us.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Field {
+    Authority,
+    Path,
+    Scheme,
+    Te,
+    /// Refused by hyper whatever its value is.
+    Refused(&'static str),
+    Other,
+}
+
+/// An entry of the dynamic table, as far as it matters.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    field: Field,
+    name: usize,
+    value: usize,
+}
+
+impl Entry {
+    fn bytes(self) -> usize {
+        self.name + self.value + ENTRY_BYTES
+    }
+}
+
+/// The state that the blocks of one direction of a connection share.
+#[derive(Debug)]
+pub(super) struct Blocks {
+    /// The newest entry first.
+    table: VecDeque<Entry>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+/// A block cannot be read: nothing is known of the table from then on.
+#[derive(Debug)]
+pub(super) struct Unreadable;
+
+/// A string in a block.
+#[derive(Clone, Copy)]
+struct Text<'a> {
+    is_coded: bool,
+    bytes: &'a [u8],
+}
+
+/// A header that is spelled out.
+struct Literal<'a> {
+    /// The bits that say how it is kept in the table, in front of a name that is spelled out.
+    kind: u8,
+    is_kept: bool,
+    field: Field,
+    name: usize,
+    value: Text<'a>,
+}
+
+impl Blocks {
+    pub(super) fn new() -> Self {
+        Self {
+            table: VecDeque::new(),
+            bytes: 0,
+            bytes_max: TABLE_BYTES,
+        }
+    }
+
+    /// Walks a block; gives what takes its place, if anything must.
+    pub(super) fn rewrite(&mut self, block: &[u8]) -> Result<Option<Vec<u8>>, Unreadable> {
+        let mut changed: Option<Vec<u8>> = None;
+        let mut copied = 0;
+        let (mut has_path, mut has_scheme) = (false, false);
+        let mut after_updates = 0;
+        let mut reader = Reader { block, at: 0 };
+        while let Some(first) = reader.peek() {
+            let start = reader.at;
+            let mut replacement = None;
+            let field = if first & 0x80 != 0 {
+                let index = reader.number(7)?;
+                if index == AUTHORITY_EMPTY {
+                    replacement = Some(AUTHORITY_SOME.to_vec());
+                }
+                self.entry(index)?.field
+            } else if first & 0xe0 == 0x20 {
+                self.resize(reader.number(5)?)?;
+                after_updates = reader.at;
+                continue;
+            } else {
+                let literal = self.literal(&mut reader, first)?;
+                let (field, value) = literal.replace(&mut replacement)?;
+                if literal.is_kept {
+                    self.insert(Entry {
+                        field,
+                        name: literal.name,
+                        value,
+                    });
+                }
+                field
+            };
+            has_path |= field == Field::Path;
+            has_scheme |= field == Field::Scheme;
+            if let Some(replacement) = replacement {
+                let changed = changed.get_or_insert_default();
+                changed.extend_from_slice(&block[copied..start]);
+                changed.extend_from_slice(&replacement);
+                copied = reader.at;
+            }
+        }
+        if has_path && !has_scheme {
+            // Nothing before the first header was changed.
+            let changed = changed.get_or_insert_default();
+            let rest = std::mem::take(changed);
+            changed.extend_from_slice(&block[..after_updates]);
+            changed.push(SCHEME_HTTP);
+            changed.extend_from_slice(rest.get(after_updates..).unwrap_or_default());
+            copied = copied.max(after_updates);
+        }
+        if let Some(changed) = &mut changed {
+            changed.extend_from_slice(&block[copied..]);
+        }
+        Ok(changed)
+    }
+
+    fn literal<'a>(&self, reader: &mut Reader<'a>, first: u8) -> Result<Literal<'a>, Unreadable> {
+        let is_kept = first & 0x40 != 0;
+        let (kind, prefix) = if is_kept { (0x40, 6) } else { (first & 0xf0, 4) };
+        let (field, name) = match reader.number(prefix)? {
+            0 => reader.text()?.as_name()?,
+            index => {
+                let entry = self.entry(index)?;
+                (entry.field, entry.name)
+            }
+        };
+        Ok(Literal {
+            kind,
+            is_kept,
+            field,
+            name,
+            value: reader.text()?,
+        })
+    }
+
+    fn entry(&self, index: usize) -> Result<Entry, Unreadable> {
+        let Some(at) = index.checked_sub(1) else {
+            return Err(Unreadable);
+        };
+        let Some(name) = STATIC_NAMES.get(at) else {
+            return self.table.get(at - STATIC_NAMES.len()).copied().ok_or(Unreadable);
+        };
+        let field = match index {
+            1 => Field::Authority,
+            4 | 5 => Field::Path,
+            6 | 7 => Field::Scheme,
+            TRANSFER_ENCODING => Field::Refused("transfer-encoding"),
+            _ => Field::Other,
+        };
+        // What a value counts for matters where an entry is made, which no reference to the static table does.
+        Ok(Entry {
+            field,
+            name: usize::from(*name),
+            value: 0,
+        })
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        self.bytes += entry.bytes();
+        self.table.push_front(entry);
+        self.evict();
+    }
+
+    fn resize(&mut self, bytes: usize) -> Result<(), Unreadable> {
+        if bytes > TABLE_BYTES {
+            return Err(Unreadable);
+        }
+        self.bytes_max = bytes;
+        self.evict();
+        Ok(())
+    }
+
+    fn evict(&mut self) {
+        while self.bytes > self.bytes_max {
+            let Some(oldest) = self.table.pop_back() else { return };
+            self.bytes -= oldest.bytes();
+        }
+    }
+}
+
+impl Literal<'_> {
+    /// What the header is to be taken for, and the length of its value; where another one must take its place, that.
+    fn replace(&self, replacement: &mut Option<Vec<u8>>) -> Result<(Field, usize), Unreadable> {
+        match self.field {
+            Field::Authority | Field::Scheme => {
+                let mut value = self.value.decoded()?;
+                let is_good = match self.field {
+                    Field::Authority => Authority::try_from(&value[..]).is_ok(),
+                    _ => Scheme::try_from(&value[..]).is_ok(),
+                };
+                if !is_good && value.is_empty() && self.field == Field::Authority && !self.is_kept {
+                    *replacement = Some(AUTHORITY_SOME.to_vec());
+                } else if !is_good {
+                    // Nothing of ours looks at it: what matters is that it is one, and as long.
+                    for byte in value.iter_mut().filter(|byte| !byte.is_ascii_alphanumeric()) {
+                        *byte = b'-';
+                    }
+                    let name = if self.field == Field::Authority {
+                        ":authority"
+                    } else {
+                        ":scheme"
+                    };
+                    *replacement = Some(spelled(self.kind, name, &value));
+                }
+                Ok((self.field, value.len()))
+            }
+            Field::Te => {
+                let value = self.value.decoded()?;
+                if value == b"trailers" {
+                    return Ok((Field::Te, value.len()));
+                }
+                *replacement = Some(renamed(self.kind, "te", &value));
+                Ok((Field::Other, value.len()))
+            }
+            Field::Refused(name) => {
+                let value = self.value.decoded()?;
+                *replacement = Some(renamed(self.kind, name, &value));
+                Ok((Field::Other, value.len()))
+            }
+            Field::Path => {
+                let mut value = self.value.decoded()?;
+                if !value.is_empty() && PathAndQuery::try_from(&value[..]).is_err() {
+                    // It names no method before nor after, and that is what the client is told.
+                    for byte in value
+                        .iter_mut()
+                        .filter(|byte| !byte.is_ascii_alphanumeric() && **byte != b'/')
+                    {
+                        *byte = b'-';
+                    }
+                    value[0] = b'/';
+                    *replacement = Some(spelled(self.kind, ":path", &value));
+                }
+                Ok((Field::Path, value.len()))
+            }
+            // Values that nobody keeps need no length.
+            Field::Other if !self.is_kept => Ok((Field::Other, 0)),
+            Field::Other => Ok((Field::Other, self.value.length()?)),
+        }
+    }
+}
+
+/// The same header under a name that means nothing.
+fn renamed(kind: u8, name: &str, value: &[u8]) -> Vec<u8> {
+    spelled(kind, &format!("x{}", &name[1..]), value)
+}
+
+/// A header that is spelled out, in so many bytes: its strings are shorter than 16 KiB, which a frame holds.
+fn spelled(kind: u8, name: &str, value: &[u8]) -> Vec<u8> {
+    let mut header = vec![kind];
+    for text in [name.as_bytes(), value] {
+        match text.len().checked_sub(0x7f) {
+            None => header.push(text.len() as u8),
+            Some(mut rest) => {
+                header.push(0x7f);
+                while rest >= 0x80 {
+                    header.push(rest as u8 | 0x80);
+                    rest >>= 7;
+                }
+                header.push(rest as u8);
+            }
+        }
+        header.extend_from_slice(text);
+    }
+    header
+}
+
+impl Text<'_> {
+    fn decoded(self) -> Result<Vec<u8>, Unreadable> {
+        if !self.is_coded {
+            return Ok(self.bytes.to_vec());
+        }
+        let mut text = Vec::with_capacity(2 * self.bytes.len());
+        huffman::decode(self.bytes, |byte| text.push(byte)).ok_or(Unreadable)?;
+        Ok(text)
+    }
+
+    fn length(self) -> Result<usize, Unreadable> {
+        if !self.is_coded {
+            return Ok(self.bytes.len());
+        }
+        let mut length = 0;
+        huffman::decode(self.bytes, |_| length += 1).ok_or(Unreadable)?;
+        Ok(length)
+    }
+
+    fn as_name(self) -> Result<(Field, usize), Unreadable> {
+        let name = self.decoded()?;
+        let field = match &name[..] {
+            b":authority" => Field::Authority,
+            b":path" => Field::Path,
+            b":scheme" => Field::Scheme,
+            b"te" => Field::Te,
+            name => {
+                let refused = REFUSED.into_iter().find(|refused| refused.as_bytes() == name);
+                refused.map_or(Field::Other, Field::Refused)
+            }
+        };
+        Ok((field, name.len()))
+    }
+}
+
+/// Reads a block from front to end.
+struct Reader<'a> {
+    block: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn peek(&self) -> Option<u8> {
+        self.block.get(self.at).copied()
+    }
+
+    fn byte(&mut self) -> Result<u8, Unreadable> {
+        let byte = self.peek().ok_or(Unreadable)?;
+        self.at += 1;
+        Ok(byte)
+    }
+
+    /// A number that begins in the last `bits` of a byte.
+    fn number(&mut self, bits: u32) -> Result<usize, Unreadable> {
+        let most = (1 << bits) - 1;
+        let mut number = usize::from(self.byte()?) & most;
+        if number < most {
+            return Ok(number);
+        }
+        // A block is shorter than 2^21 bytes.
+        for shift in [0, 7, 14] {
+            let byte = self.byte()?;
+            number += usize::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(Unreadable)
+    }
+
+    fn text(&mut self) -> Result<Text<'a>, Unreadable> {
+        let is_coded = self.peek().ok_or(Unreadable)? & 0x80 != 0;
+        let length = self.number(7)?;
+        let end = self.at.checked_add(length).ok_or(Unreadable)?;
+        let bytes = self.block.get(self.at..end).ok_or(Unreadable)?;
+        self.at = end;
+        Ok(Text { is_coded, bytes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A header that is spelled out and put into the table.
+    fn kept(name: &str, value: &str) -> Vec<u8> {
+        spelled(0x40, name, value.as_bytes())
+    }
+
+    fn rewritten(blocks: &mut Blocks, block: &[u8]) -> Vec<u8> {
+        blocks.rewrite(block).unwrap().unwrap_or_else(|| block.to_vec())
+    }
+
+    /// `:method: POST`, `:scheme: http`, `:path: /`.
+    const REQUEST: [u8; 3] = [0x83, 0x86, 0x84];
+
+    #[test]
+    fn a_good_request_stays_as_it_is() {
+        let mut blocks = Blocks::new();
+        let mut block = REQUEST.to_vec();
+        block.extend(kept(":authority", "127.0.0.1:2379"));
+        block.extend(kept("te", "trailers"));
+        block.extend(kept("content-type", "application/grpc"));
+        assert!(blocks.rewrite(&block).unwrap().is_none());
+        // The same again by reference, the newest first.
+        assert!(blocks.rewrite(&[0x83, 0x86, 0x84, 0xc0, 0xbf, 0xbe]).unwrap().is_none());
+        assert!(
+            blocks.rewrite(&[0x83, 0x86, 0x84, 0xc1]).is_err(),
+            "there is no fourth entry"
+        );
+    }
+
+    #[test]
+    fn a_bad_value_is_replaced_by_one_as_long() {
+        let table = [
+            (kept(":authority", "#a=[b]"), kept(":authority", "-a--b-")),
+            (kept(":authority", "/tmp/a.sock"), kept(":authority", "-tmp-a-sock")),
+            (kept(":path", "a b/c"), kept(":path", "/-b/c")),
+            (kept("te", "gzip"), kept("xe", "gzip")),
+            (kept("keep-alive", "5"), kept("xeep-alive", "5")),
+            (vec![0x81], vec![0x01, 0x01, b'-']),
+            // Names of the static table: 0x41 is its first, 0x0f 0x2a its fifty-seventh.
+            (vec![0x41, 0x01, b'#'], kept(":authority", "-")),
+            (vec![0x0f, 0x2a, 0x01, b'x'], spelled(0, "xransfer-encoding", b"x")),
+            // A value in Huffman's code: `a b`.
+            (vec![0x41, 0x83, 0x1a, 0x91, 0xff], kept(":authority", "a-b")),
+        ];
+        for (header, expected) in table {
+            let block = [&REQUEST[..], &header].concat();
+            let found = rewritten(&mut Blocks::new(), &block);
+            assert_eq!(found, [&REQUEST[..], &expected].concat(), "{header:02x?}");
+        }
+    }
+
+    #[test]
+    fn a_scheme_is_added_after_updates_of_the_table() {
+        let block = [0x20, 0x3f, 0xe1, 0x1f, 0x83, 0x84];
+        let expected = [0x20, 0x3f, 0xe1, 0x1f, SCHEME_HTTP, 0x83, 0x84];
+        assert_eq!(rewritten(&mut Blocks::new(), &block), expected);
+        let authority = kept(":authority", "#");
+        let changed = rewritten(&mut Blocks::new(), &[&block[..], &authority].concat());
+        assert_eq!(changed, [&expected[..], &kept(":authority", "-")].concat());
+        let trailers = kept("x-trailer", "y");
+        assert!(
+            Blocks::new().rewrite(&trailers).unwrap().is_none(),
+            "trailers have no scheme"
+        );
+    }
+
+    #[test]
+    fn the_table_evicts_as_the_standard_says() {
+        let mut blocks = Blocks::new();
+        let long = "v".repeat(2_000);
+        for name in ["a", "b", "c"] {
+            blocks.rewrite(&kept(name, &long)).unwrap();
+        }
+        assert_eq!((blocks.table.len(), blocks.bytes), (2, 2 * 2_033));
+        blocks.rewrite(&kept("d", &"v".repeat(5_000))).unwrap();
+        assert_eq!(
+            (blocks.table.len(), blocks.bytes),
+            (0, 0),
+            "an entry larger than the table empties it"
+        );
+        blocks.rewrite(&kept("e", "")).unwrap();
+        blocks.rewrite(&[0x20]).unwrap();
+        assert!(blocks.table.is_empty(), "a table of no size has no entries");
+        assert!(
+            blocks.rewrite(&[0x3f, 0xe2, 0x1f]).is_err(),
+            "4097 bytes were not allowed"
+        );
+    }
+
+    #[test]
+    fn what_is_cut_off_is_not_understood() {
+        let block = [&REQUEST[..], &kept(":authority", "#"), &[0x7f, 0x80, 0x01]].concat();
+        for end in REQUEST.len() + 1..block.len() {
+            if end != REQUEST.len() + kept(":authority", "#").len() {
+                assert!(Blocks::new().rewrite(&block[..end]).is_err(), "{end}");
+            }
+        }
+        for number in [[0xff, 0xff, 0xff, 0xff].as_slice(), &[0x80], &[0xff]] {
+            assert!(Blocks::new().rewrite(number).is_err());
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Threads and tasks under guard: a panic is caught where a thread or task begins, logged in one line, and costs what is
+//! written there.
+//!
+//! | a panic in | costs |
+//! |---|---|
+//! | node, log, table or watch thread, a worker's executor, an accept loop ([`spawn`], [`guard`]) | the member |
+//! | a connection, or a call on it ([`contained`]) | that connection or call |
+//! | a hash or another long computation ([`guarded`]) | that result |
+//! | a thread started by a library, such as the table's own ([`end_on_stray_panic`]) | the process |
+//!
+//! Where a panic happened is known to the panic hook alone. [`crate::process::main`] installs one; a program that embeds
+//! a server keeps its own, and its messages lack the place.
+
+use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
+use std::thread::{self, Builder, JoinHandle};
+
+use futures_channel::oneshot;
+
+use crate::running::{Ended, Ending};
+use crate::seam::BoxFuture;
+
+/// A panic, as its guard found it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Panic {
+    /// The thread's name.
+    pub thread: String,
+    /// What it said.
+    pub words: String,
+    /// File, line and column, where the hook is installed.
+    pub place: Option<String>,
+    /// The stack, where `RUST_BACKTRACE` asks for it.
+    stack: Option<String>,
+}
+
+thread_local! {
+    /// Guards on the calling thread's stack.
+    static GUARDS: Cell<usize> = const { Cell::new(0) };
+    /// What the hook saw of the panic that the innermost guard is about to catch.
+    static SEEN: RefCell<Option<Panic>> = const { RefCell::new(None) };
+}
+
+impl Panic {
+    fn here(payload: &dyn Any) -> Self {
+        let words = payload.downcast_ref::<&str>().copied();
+        let words = words.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        Self {
+            thread: thread::current().name().unwrap_or("without a name").to_owned(),
+            words: words.unwrap_or("no words").to_owned(),
+            ..Self::default()
+        }
+    }
+
+    fn seen(info: &PanicHookInfo<'_>) -> Self {
+        let stack = Backtrace::capture();
+        Self {
+            place: info.location().map(ToString::to_string),
+            stack: (stack.status() == BacktraceStatus::Captured).then(|| stack.to_string()),
+            ..Self::here(info.payload())
+        }
+    }
+
+    fn log(&self) {
+        let (place, stack) = (self.place.as_deref(), self.stack.as_deref());
+        tracing::error!(
+            thread = self.thread,
+            panic = self.words,
+            place,
+            stack,
+            "a thread panicked"
+        );
+    }
+}
+
+impl fmt::Display for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "thread {} panicked", self.thread)?;
+        if let Some(place) = &self.place {
+            write!(f, " at {place}")?;
+        }
+        write!(f, ": {}", self.words)
+    }
+}
+
+/// Runs `body`; a panic in it is logged and returned.
+pub fn guarded<T>(body: impl FnOnce() -> T) -> Result<T, Panic> {
+    GUARDS.set(GUARDS.get() + 1);
+    let result = catch_unwind(AssertUnwindSafe(body));
+    GUARDS.set(GUARDS.get() - 1);
+    result.map_err(|payload| {
+        let panic = SEEN.take().unwrap_or_else(|| Panic::here(&*payload));
+        panic.log();
+        panic
+    })
+}
+
+/// Starts a thread whose panic is the end of what `ending` stands for.
+pub fn spawn(name: &str, ending: &Ending, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    spawn_keeping(name, ending, (), move |()| body())
+}
+
+/// The same with something that lives until a panic has been announced: by the end of a queue, other threads see that this
+/// one is gone, and the panic is the reason that is to count.
+pub(crate) fn spawn_keeping<K: Send + 'static>(
+    name: &str,
+    ending: &Ending,
+    kept: K,
+    body: impl FnOnce(&K) + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let ending = ending.clone();
+    Builder::new().name(name.to_owned()).spawn(move || {
+        if let Err(panic) = guarded(|| body(&kept)) {
+            ending.announce(Ended::Failed(panic.to_string()));
+        }
+    })
+}
+
+/// Does blocking work on a thread of its own. Resolves with its result, or with its panic.
+pub(crate) fn apart<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<BoxFuture<Result<T, Panic>>> {
+    let (sender, result) = oneshot::channel();
+    Builder::new().name(name.to_owned()).spawn(move || {
+        // Who waited may have given up.
+        let _gone = sender.send(guarded(work));
+    })?;
+    Ok(Box::pin(async move {
+        result.await.unwrap_or_else(|_| Err(Panic::default()))
+    }))
+}
+
+/// A task whose panic ends that task alone.
+pub async fn contained(task: impl Future<Output = ()>) {
+    // The guard has logged it.
+    let _panic = caught(task).await;
+}
+
+/// A task whose panic is the end of what `ending` stands for.
+pub async fn guard(ending: Ending, task: impl Future<Output = ()>) {
+    if let Err(panic) = caught(task).await {
+        ending.announce(Ended::Failed(panic.to_string()));
+    }
+}
+
+async fn caught(task: impl Future<Output = ()>) -> Result<(), Panic> {
+    let mut task = pin!(task);
+    poll_fn(|cx| match guarded(|| task.as_mut().poll(cx)) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(())) => Poll::Ready(Ok(())),
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
+    .await
+}
+
+/// Installs the panic hook of a program that is nothing but a server: guards learn the place of a panic, and a panic
+/// that no guard will catch, of a thread that a library started, is announced as the end of the process.
+pub(crate) fn end_on_stray_panic() -> Ending {
+    let strays = Ending::default();
+    let end = strays.clone();
+    std::panic::set_hook(Box::new(move |info| {
+        let panic = Panic::seen(info);
+        if GUARDS.get() > 0 {
+            // Logged after unwinding: the panic may have come while a log output was locked.
+            SEEN.set(Some(panic));
+        } else {
+            end.announce(Ended::Failed(panic.to_string()));
+        }
+    }));
+    strays
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seam::block_on;
+
+    #[test]
+    fn a_panic_ends_what_the_thread_belongs_to() {
+        let ending = Ending::default();
+        let thread = spawn("quoin-test", &ending, || panic!("on {}", "purpose")).unwrap();
+        let Ended::Failed(why) = block_on(ending.reached()) else {
+            panic!("a panic is a failure")
+        };
+        assert!(
+            why.starts_with("thread quoin-test panicked") && why.ends_with(": on purpose"),
+            "{why}"
+        );
+        thread.join().expect("the guard has caught it");
+    }
+
+    #[test]
+    fn a_contained_panic_ends_its_task_alone() {
+        block_on(contained(async { panic!("on purpose") }));
+        let ending = Ending::default();
+        block_on(guard(ending.clone(), async { panic!("on purpose") }));
+        assert!(matches!(block_on(ending.reached()), Ended::Failed(_)));
+    }
+
+    #[test]
+    fn the_first_end_counts() {
+        let ending = Ending::default();
+        ending.announce(Ended::Removed);
+        ending.announce(Ended::Stopped);
+        assert_eq!(block_on(ending.reached()), Ended::Removed);
+        assert_eq!(block_on(ending.reached()), Ended::Removed, "everyone who asks is told");
+    }
+}

@@ -1,0 +1,11 @@
+//! What the command-line tools share: output that survives a closed pipe and shows progress ([`screen`]), a report that
+//! survives an interruption ([`interrupt`]), and what a report says of its own making ([`made`]).
+//!
+//! Arguments are read by clap in each tool: an unknown word is an error with a suggestion and exit code 2.
+
+pub mod interrupt;
+pub mod made;
+pub mod screen;
+
+pub use made::Made;
+pub use screen::{Progress, note, say};
