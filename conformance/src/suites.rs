@@ -21,7 +21,7 @@ const VERSION_LIMIT: Duration = Duration::from_secs(20);
 /// What there is to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Suite {
-    /// Scenarios of clients that nobody here wrote.
+    /// Scenarios of other people's clients.
     Clients,
     /// The same requests to a real etcd, to ours and to a model.
     Differential,

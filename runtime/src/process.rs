@@ -268,9 +268,9 @@ fn fail(why: &str) -> ExitCode {
 
 /// Has signals do nothing that end a process by default and that Go's runtime, and so etcd, catches and forgets.
 fn ignore_signals() -> io::Result<()> {
-    let nobody_looks = Arc::new(AtomicBool::new(false));
+    let unread = Arc::new(AtomicBool::new(false));
     for signal in IGNORED_SIGNALS.into_iter().chain(REAL_TIME_SIGNALS) {
-        signal_hook::flag::register(signal, Arc::clone(&nobody_looks))?;
+        signal_hook::flag::register(signal, Arc::clone(&unread))?;
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use quoin_core::limits::{TABLE_CLOSE_SECONDS, TABLE_OPEN_FILES, TABLE_OPEN_SECONDS};
 use quoin_core::table::{Bucket, TableOp};
 
-use crate::disk::{DIR_MODE, FILE_MODE};
+use crate::disk::{DIR_MODE, Disk as _, FILE_MODE, RealDisk};
 use crate::doubt::Doubt;
 use crate::inspect::Inspection;
 use crate::{libraries, threads};
@@ -100,7 +100,7 @@ impl FjallTable {
         };
         if table.unfinished().try_exists()? {
             // The mark goes before the first row comes, so there is nothing in it.
-            remove_dir(path)?;
+            RealDisk.remove_dir(path)?;
         } else if path.try_exists()? {
             let doubt = table.doubt()?;
             let inspection = table.inspection.insert(Inspection::begin(path)?);
@@ -146,13 +146,6 @@ impl FjallTable {
         std::fs::remove_file(&mark)?;
         File::open(parent)?.sync_all()?;
         Ok(opened)
-    }
-}
-
-fn remove_dir(path: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
     }
 }
 

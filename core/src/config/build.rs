@@ -119,7 +119,7 @@ pub(super) fn auto_compaction(s: &Settings) -> Result<AutoCompaction, String> {
     let no_mode = s.text("auto-compaction-mode").is_empty();
     let amount = match number {
         _ if text.is_empty() => 0,
-        // Without a mode nobody knows what the number counts, and etcd compacts nothing.
+        // Without a mode the number has no unit, and etcd compacts nothing.
         Some(_) if no_mode => 0,
         Some(revisions) if by_revision => revisions,
         Some(hours) => hours

@@ -87,7 +87,7 @@ impl LeaseTimes {
         self.0.is_empty()
     }
 
-    /// Their ids, those first that end first; by id where that is the same, or nobody counts time.
+    /// Their ids, those first that end first; by id where that is the same, or where this member does not count their time.
     #[must_use]
     pub fn by_expiry(&self) -> Vec<i64> {
         let mut times = self.0.to_vec();

@@ -309,7 +309,7 @@ mod tests {
         reads.expire(at(50), &mut late);
         assert_eq!(late, [read(11), read(10), read(12)], "what was in the list stays");
         reads.cancel(Token(80));
-        assert!(reads.gone.is_empty(), "nothing is remembered where nobody waits");
+        assert!(reads.gone.is_empty(), "no cancelled token is kept once no reader waits");
     }
 
     #[test]

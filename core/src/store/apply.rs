@@ -93,7 +93,7 @@ impl Store {
         let wanted = (context.wanted)(id);
         let content = Content::of(request)?;
         let op = Op::of(&content);
-        // As in etcd, a read that nobody on this member waits for is not done at all.
+        // As in etcd, a read is skipped if no client of this member waits for it.
         let is_counted = wanted || op != Op::Range;
         let answer = match content.forbidden_by(&self.alarms) {
             Some(error) => Err(error),

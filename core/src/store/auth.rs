@@ -7,7 +7,7 @@
 use crate::error::Error;
 use crate::proto::etcdserverpb::{AuthRoleAddRequest, AuthRoleGrantPermissionRequest, AuthUserAddRequest};
 
-/// The revision of a store of users that nobody has changed.
+/// The auth revision before the first change of a user or a role.
 pub const FIRST_REVISION: u64 = 1;
 
 /// Why auth cannot be turned on: there is no root user.
@@ -16,7 +16,7 @@ pub fn enable() -> Error {
     Error::RootUserNotExist
 }
 
-/// Why nobody gets a token.
+/// Why a request for a token is refused.
 #[must_use]
 pub fn authenticate() -> Error {
     Error::AuthNotEnabled

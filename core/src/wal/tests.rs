@@ -28,7 +28,7 @@ fn the_first_record_tells_who_began_a_segment() {
     writer.cut(&mut next);
     let mut etcds = Vec::new();
     Encoder::new(0).checksum_record(None, &mut etcds);
-    Encoder::new(0).record(Kind::Metadata, b"whoever", &mut etcds);
+    Encoder::new(0).record(Kind::Metadata, b"payload", &mut etcds);
     let is_etcds = |bytes: &[u8]| begun_by_etcd(&Bytes::copy_from_slice(&bytes[..bytes.len().min(HEAD_BYTES)]));
     assert!(is_etcds(&etcds));
     assert!(!is_etcds(&ours) && !is_etcds(&next));

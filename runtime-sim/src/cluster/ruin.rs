@@ -52,7 +52,7 @@ impl World<'_> {
             at.is_excused = true;
         }
         if hit.is_some_and(|hit| hit.at_tail) {
-            // What looks like a torn write may be gone without a word: nobody can find that out alone.
+            // What looks like a torn write may be gone without a word: one member alone cannot find that out.
             at.part = Part::Lost;
             self.eyes.tampered(at.id);
             self.start_copy(machine);

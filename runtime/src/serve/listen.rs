@@ -92,7 +92,7 @@ impl Rooms {
 pub(crate) fn serve(context: &Arc<Context>, bound: Bound) {
     let runtime = Arc::clone(&context.runtime);
     let context = Arc::clone(context);
-    // A member that accepts nobody any more does not do its work.
+    // A member that accepts no connections does not do its work.
     runtime.spawn(Box::pin(guard(context.ending.clone(), async move {
         match context.runtime.listen(bound.listener) {
             Ok(listener) => accept_all(&context, bound.endpoint, listener).await,

@@ -1,7 +1,7 @@
 //! The metrics page: rendered in the lane for computations, once for all who ask for it at about the same time, and
 //! compressed once for those of them who want that.
 //!
-//! Nobody gets a page from before the question: who asks soon after a rendering waits for the next one.
+//! A page is never older than its request: a request soon after a rendering waits for the next one.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
