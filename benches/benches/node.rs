@@ -5,13 +5,12 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
-use prost::Message as _;
+use quoin_core::boot::founding;
 use quoin_core::id::MemberId;
-use quoin_core::member::{Recovered, Token};
+use quoin_core::member::Token;
 use quoin_core::membership::Member;
 use quoin_core::node::{Config, Done, Effect, Input, Node, Request};
 use quoin_core::proto::etcdserverpb::PutRequest;
-use quoin_core::proto::raftpb::{ConfChange, Entry, EntryType, HardState};
 use quoin_core::store::{Store, StoreConfig, View};
 use quoin_core::time::Instant;
 
@@ -40,30 +39,9 @@ impl Host {
             peer_urls: vec!["http://localhost:2380".into()],
             ..Member::default()
         };
-        let founding = ConfChange {
-            node_id: ME.0,
-            context: peer.to_json().into(),
-            ..ConfChange::default()
-        };
-        let founding = Entry {
-            entry_type: EntryType::EntryConfChange as i32,
-            term: 1,
-            index: 1,
-            data: founding.encode_to_vec().into(),
-            ..Entry::default()
-        };
-        let recovered = Recovered {
-            hard_state: HardState {
-                term: 1,
-                vote: 0,
-                commit: 1,
-            },
-            entries: vec![founding],
-            ..Recovered::default()
-        };
         let store = Store::new(StoreConfig::default());
-        let node =
-            Node::start(Config::new(ME), recovered, store, 1, 1, Instant::ZERO).expect("log and table are one entry");
+        let node = Node::start(Config::new(ME), founding(&[peer]), store, 1, 1, Instant::ZERO)
+            .expect("an empty table and the log of a new cluster agree");
         let view = node.view();
         let mut host = Self {
             node,
@@ -104,20 +82,15 @@ impl Host {
             self.node.step(self.now, inputs.drain(..), &mut effects);
             for effect in effects.drain(..) {
                 match effect {
-                    Effect::Persist { batch, sync: true, .. } => inputs.push(Input::Done(Done::Persisted { batch })),
-                    Effect::Publish { view, .. } => self.view = view,
-                    Effect::Reply { result, .. } => answers += usize::from(result.is_ok()),
-                    Effect::Snapshot { index, .. } => inputs.push(Input::Done(Done::SnapshotSaved { index })),
-                    Effect::Store { batch, index, .. } => inputs.push(Input::Done(Done::Stored {
-                        batch,
-                        durable_index: index,
-                    })),
-                    Effect::Install { .. }
-                    | Effect::Persist { sync: false, .. }
-                    | Effect::Replace { .. }
-                    | Effect::Send { .. }
-                    | Effect::SendSnapshot { .. } => {}
                     Effect::Halt(halt) => panic!("the node ended: {halt:?}"),
+                    Effect::Log(job) if job.sync => inputs.push(Input::Done(Done::Persisted { batch: job.batch })),
+                    Effect::Log(_) | Effect::Peer(_) => {}
+                    Effect::Publish(publication) => self.view = publication.view,
+                    Effect::Reply { result, .. } => answers += usize::from(result.is_ok()),
+                    Effect::Table(job) => inputs.push(Input::Done(Done::Stored {
+                        batch: job.batch,
+                        durable_index: job.index,
+                    })),
                 }
             }
         }

@@ -18,14 +18,16 @@ fn encode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("wal/encode");
     for size in [1, 100] {
         let data = Bytes::from([data::key(1), data::value(ENTRY_BYTES)].concat()).slice(..ENTRY_BYTES);
-        let entries: Vec<Entry> = (1..=size)
-            .map(|index| Entry {
-                term: 2,
-                index,
-                data: data.clone(),
-                ..Entry::default()
-            })
-            .collect();
+        let entries = (1..=size).map(|index| Entry {
+            term: 2,
+            index,
+            data: data.clone(),
+            ..Entry::default()
+        });
+        let mut save = Save {
+            entries: entries.collect(),
+            ..Save::default()
+        };
         let identity = Identity {
             member: MemberId(1),
             cluster: ClusterId(1),
@@ -38,17 +40,12 @@ fn encode(criterion: &mut Criterion) {
             bencher.iter(|| {
                 commit += 1;
                 out.clear();
-                let state = Some(HardState {
+                save.state = Some(HardState {
                     term: 2,
                     vote: 1,
                     commit,
                 });
-                let save = Save {
-                    marker: None,
-                    entries: &entries,
-                    state,
-                };
-                writer.write([save], &mut out);
+                writer.write([&save], &mut out);
                 out.len()
             });
         });

@@ -33,6 +33,7 @@ impl World {
             progress_interval: quoin_core::watch::DEFAULT_PROGRESS_INTERVAL,
             max_response_bytes: 2 * 1024 * 1024,
             seed: 1,
+            ..HubConfig::default()
         };
         let hub = Hub::new(config, mvcc.view());
         let mut world = Self {

@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 
 use quoin_conformance::diff::{INTENDED, Parties, Report, Seeds, Sides, campaign, run};
 use quoin_conformance::{Kind, rng, wait};
-use quoin_runtime_sim::call::Answer;
+use quoin_model::call::Answer;
 
 #[test]
 fn quoin_tokio_answers_as_etcd_does() {

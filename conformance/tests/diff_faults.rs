@@ -7,7 +7,7 @@ use quoin_core::proto::etcdserverpb::watch_request::RequestUnion;
 use quoin_core::proto::etcdserverpb::{
     LeaseGrantRequest, LeaseTimeToLiveRequest, PutRequest, RangeRequest, TxnRequest, WatchCreateRequest, WatchRequest,
 };
-use quoin_runtime_sim::call::{Answer, Call, Refusal};
+use quoin_model::call::{Answer, Call, Refusal};
 
 /// What a server does that is as the model says.
 fn right(planned: &Planned) -> Seen {

@@ -45,6 +45,9 @@ fn readers() -> Vec<String> {
             }
         }
     }
+    // What the configuration is to the machines is decided beside it.
+    let machines = fs::read_to_string(root.join("core/src/config/machines.rs")).expect("a source file is text");
+    texts.push(machines.replace("self.", "config."));
     texts
 }
 

@@ -5,13 +5,12 @@
 
 use std::time::Duration;
 
-use prost::Message as _;
+use quoin_core::boot::founding;
 use quoin_core::id::MemberId;
-use quoin_core::member::{Recovered, Token};
+use quoin_core::member::Token;
 use quoin_core::membership::Member;
 use quoin_core::node::{Config, Done, Effect, Input, Node, Request};
 use quoin_core::proto::etcdserverpb::{CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, PutRequest};
-use quoin_core::proto::raftpb::{ConfChange, Entry, EntryType, HardState};
 use quoin_core::store::{Store, StoreConfig};
 use quoin_core::time::Instant;
 
@@ -39,37 +38,24 @@ fn main() {
     assert_eq!(answers, TURNS, "every request is answered in its own turn");
 }
 
-/// A node of a cluster that was founded a moment ago: the first entry of its log is the member itself.
+/// A node of a cluster of its own that was founded a moment ago.
 fn founded() -> Node {
     let member = Member {
         id: ME,
         peer_urls: vec!["http://localhost:2380".into()],
         ..Member::default()
     };
-    let change = ConfChange {
-        node_id: ME.0,
-        context: member.to_json().into(),
-        ..ConfChange::default()
-    };
-    let entry = Entry {
-        entry_type: EntryType::EntryConfChange as i32,
-        term: 1,
-        index: 1,
-        data: change.encode_to_vec().into(),
-        ..Entry::default()
-    };
-    let recovered = Recovered {
-        hard_state: HardState {
-            term: 1,
-            vote: 0,
-            commit: 1,
-        },
-        entries: vec![entry],
-        ..Recovered::default()
-    };
-    let (seed, unix_ms) = (1, 1);
     let store = Store::new(StoreConfig::default());
-    Node::start(Config::new(ME), recovered, store, seed, unix_ms, Instant::ZERO).expect("log and table are one entry")
+    let (seed, unix_ms) = (1, 1);
+    Node::start(
+        Config::new(ME),
+        founding(&[member]),
+        store,
+        seed,
+        unix_ms,
+        Instant::ZERO,
+    )
+    .expect("an empty table and the log of a new cluster agree")
 }
 
 /// Puts for the most part; now and then something else.
@@ -105,18 +91,17 @@ fn turn(node: &mut Node, now: Instant, mut inputs: Vec<Input>) -> u64 {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Halt(halt) => panic!("the node ended: {halt:?}"),
-                Effect::Persist { batch, sync: true, .. } => inputs.push(Input::Done(Done::Persisted { batch })),
+                Effect::Log(job) => inputs.push(Input::Done(Done::Persisted { batch: job.batch })),
                 Effect::Reply { result, .. } => {
                     result.expect("nothing is asked that is refused");
                     answers += 1;
                 }
-                Effect::Snapshot { index, .. } => inputs.push(Input::Done(Done::SnapshotSaved { index })),
-                Effect::Store { batch, index, .. } => inputs.push(Input::Done(Done::Stored {
-                    batch,
-                    durable_index: index,
+                Effect::Table(job) => inputs.push(Input::Done(Done::Stored {
+                    batch: job.batch,
+                    durable_index: job.index,
                 })),
-                // Readers take what is published. A cluster of one sends nothing and receives no snapshots.
-                _ => {}
+                // Readers take what is published. A cluster of one has no peers.
+                Effect::Peer(_) | Effect::Publish(_) => {}
             }
         }
     }

@@ -128,6 +128,9 @@ errors! {
     NotFound {
         LeaseNotFound => "etcdserver: requested lease not found",
         MemberNotFound => "etcdserver: member not found",
+        ///
+        /// Of the standard health service.
+        UnknownService => "unknown service",
     }
     PermissionDenied {
         PermissionDenied => "etcdserver: permission denied",

@@ -12,14 +12,15 @@
 //!   deterministic and cannot fail on good input.
 //! - the watch `Hub`: which watcher gets which event, once, in order, whole revisions at a time.
 //!
-//! Around them: the messages ([`proto`]), the bytes of log and snapshot files ([`wal`], [`snap`], [`image`]), the limits that
+//! Around them: the messages ([`proto`]), the bytes of log and snapshot files ([`wal`], [`snap`], [`snapshot`]), the limits that
 //! bound every queue ([`limits`]), and the two kinds of failure ([`error`]).
 
+pub mod api;
 pub mod boot;
 pub mod config;
 pub mod error;
 pub mod id;
-pub mod image;
+pub mod jobs;
 pub mod limits;
 pub mod member;
 pub mod membership;
@@ -29,6 +30,7 @@ pub mod node;
 pub mod proto;
 pub mod random;
 pub mod snap;
+pub mod snapshot;
 pub mod store;
 pub mod table;
 pub mod time;

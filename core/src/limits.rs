@@ -123,7 +123,7 @@ pub const SNAPSHOT_CATCHUP_ENTRIES: u64 = 5_000;
 pub const LOG_TAIL_BYTES: usize = 32 * 1024 * 1024;
 
 /// Bytes of one part of a snapshot sent to a client.
-pub const SNAPSHOT_CHUNK_BYTES: usize = 32 * 1024;
+pub const BACKUP_CHUNK_BYTES: usize = 32 * 1024;
 
 /// Entries proposed, appended or applied as one batch.
 pub const MAX_BATCH_ENTRIES: usize = 1_024;
@@ -176,6 +176,9 @@ pub const TABLE_OPEN_SECONDS: u64 = 900;
 
 /// Seconds that the engine of a damaged table may take to end its threads, before another table takes its place.
 pub const TABLE_CLOSE_SECONDS: u64 = 10;
+
+/// Rows of several jobs at which the store's lane writes them as one batch; the job that reaches it belongs to the batch.
+pub const TABLE_MERGE_ROWS: usize = 4_096;
 
 /// Jobs waiting for the store's lane.
 pub const STORE_LANE_QUEUE_JOBS: usize = 256;
@@ -232,6 +235,9 @@ pub const OTHER_DESCRIPTORS: usize = 64;
 /// Connections that the kernel keeps for a listener that has not accepted them yet; it takes its own bound
 /// (`net.core.somaxconn`) where that is lower.
 pub const LISTEN_BACKLOG_CONNECTIONS: i32 = 65_535;
+
+/// Bytes of a Unix socket's path, which the kernel keeps in 108 with a zero at the end.
+pub const UNIX_PATH_BYTES: usize = 107;
 
 /// Seconds without a byte after which the kernel asks whether a client is still there.
 pub const TCP_KEEPALIVE_IDLE_SECONDS: u64 = 30;

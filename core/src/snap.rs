@@ -1,7 +1,8 @@
-//! Snapshot files in etcd's format: their names and their bytes. Which one to start from is bootstrap's decision.
+//! Files beside the log, with etcd's names: the files of markers, in the format of etcd's snapshot files, and the names of
+//! files that hold received snapshots.
 //!
-//! A `.snap` file says what a snapshot covers (index, term, configuration); the applied state itself lives in the
-//! backing store. It is durable before the log gets a marker for it.
+//! A `.snap` file repeats a marker of the log (index, term, configuration) and is durable before it; the applied state itself
+//! is in the table. Which marker to start from is bootstrap's decision.
 
 use std::fmt;
 
@@ -12,17 +13,17 @@ use crate::error::Fault;
 use crate::proto::{raftpb, snappb};
 use crate::wal::parse_hex;
 
-/// The name of a snapshot file. It prints as `<term>-<index>.snap`, both in hex with sixteen digits.
+/// The name of a marker's file. It prints as `<term>-<index>.snap`, both in hex with sixteen digits.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct SnapshotName {
+pub struct MarkerName {
     /// The term of the last entry it covers.
     pub term: u64,
     /// The index of that entry. Names order by term first, which is also the order of their indexes.
     pub index: u64,
 }
 
-impl SnapshotName {
-    /// Reads a file's name; `None` for files that are no snapshots (databases, temporary, broken, somebody else's).
+impl MarkerName {
+    /// Reads a file's name; `None` for other files (databases, temporary, broken, unknown).
     #[must_use]
     pub fn parse(file: &str) -> Option<Self> {
         let (term, index) = file.strip_suffix(".snap")?.split_once('-')?;
@@ -33,7 +34,7 @@ impl SnapshotName {
     }
 }
 
-impl fmt::Display for SnapshotName {
+impl fmt::Display for MarkerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}-{:016x}.snap", self.term, self.index)
     }
@@ -101,13 +102,13 @@ mod tests {
 
     #[test]
     fn names_are_etcds() {
-        let name = SnapshotName { term: 2, index: 0x1f };
+        let name = MarkerName { term: 2, index: 0x1f };
         assert_eq!(name.to_string(), "0000000000000002-000000000000001f.snap");
-        assert_eq!(SnapshotName::parse(&name.to_string()), Some(name));
+        assert_eq!(MarkerName::parse(&name.to_string()), Some(name));
         assert_eq!(database_name(0x1f), "000000000000001f.snap.db");
         assert_eq!(parse_database_name("000000000000001f.snap.db"), Some(0x1f));
         for other in ["db", "000000000000001f.snap.db", "0-1.snap", "tmp123"] {
-            assert_eq!(SnapshotName::parse(other), None, "{other}");
+            assert_eq!(MarkerName::parse(other), None, "{other}");
         }
     }
 

@@ -53,6 +53,8 @@ kinds! {
         SplicedFrame "A frame is spliced from two.",
         StaleFrame "A frame of long ago arrives again.",
         MisaddressedFrame "A frame arrives at a member it was not sent to.",
+        LateAcks "Acknowledgements of heartbeats are late, and nothing else, while many read.",
+        MixedSnapshot "A snapshot arrives beside another state than its own.",
     "disk":
         LostSectors "A loss of power takes sectors that were not synced.",
         LostNames "A loss of power takes creations, renames and removals that were not synced.",
@@ -72,6 +74,7 @@ kinds! {
         StalledDisk "The disk stands still for a while.",
         LostDisk "A member comes back with an empty disk.",
         OldBackup "A member comes back with an older state of its disk.",
+        StalledTable "The table alone stands still for a while.",
     "process":
         Crash "A process dies between two of its outputs.",
         PowerLoss "A machine loses power: what was not synced may be gone.",
@@ -84,6 +87,7 @@ kinds! {
         Drift "A member's clock runs fast or slow.",
         WallJump "A member's wall clock jumps.",
         TickStarvation "A member is not woken for a while.",
+        ClockSetBack "A process dies and starts when the wall clock shows the time of its last start again.",
     "operation":
         AddVoter "A voter is added.",
         AddLearner "A learner is added.",
@@ -95,6 +99,9 @@ kinds! {
         Defragment "A member defragments.",
         ForceNewCluster "A member founds a cluster of its own with --force-new-cluster.",
         RollingRestart "The members are restarted one after another.",
+        QuotaRace "Writes that pass the quota together come at once.",
+        CompactPair "Two compactions at revisions of deletions are asked for within moments.",
+        Readd "A member is removed and added again at its address, with an empty disk or, at first, its old one.",
     "table":
         DamagedRow "A bit of a row of the table flips, and the table's engine does not see it.",
         LostRow "A row of the table is gone.",

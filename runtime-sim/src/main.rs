@@ -33,7 +33,7 @@ enum Command {
     /// Puts known bugs in, one after another, and says whether the checkers find each
     #[command(after_help = "Examples:
   quoin-runtime-sim mutants
-  quoin-runtime-sim mutants --only 7 --fresh --seconds 60
+  quoin-runtime-sim mutants --only RepeatsEvent --fresh --seconds 60
 
 A build without bugs in it builds itself anew with the feature `mutants`, which takes minutes.")]
     Mutants(Mutants),

@@ -10,7 +10,8 @@ use quoin_core::proto::etcdserverpb::{WatchRequest, WatchResponse};
 use quoin_core::proto::raftpb::{ConfState, Entry, HardState, Message};
 use quoin_core::store::View;
 
-use crate::call::{Answer, Call, Refusal};
+use crate::table::Content;
+use quoin_model::call::{Answer, Call, Refusal};
 
 /// A client's request, unique in a run.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -93,6 +94,33 @@ pub enum Observation<'a> {
         to: MemberId,
         /// What.
         message: &'a Message,
+    },
+    /// A message of a peer reached a member: its node will be given it next.
+    Received {
+        /// The member.
+        member: MemberId,
+        /// From whom.
+        from: MemberId,
+        /// What.
+        message: &'a Message,
+    },
+    /// A member's table was made to hold a received state; these are its rows now.
+    Replaced {
+        /// The member.
+        member: MemberId,
+        /// The state.
+        view: &'a View,
+        /// The table.
+        rows: &'a Content,
+    },
+    /// A member is about to answer that a compaction is done, its rows gone; this is how far its table says it is.
+    Swept {
+        /// The member.
+        member: MemberId,
+        /// The revision that was asked for.
+        asked: i64,
+        /// The last revision of which the table says that its compaction is finished; 0 where it does not say.
+        finished: i64,
     },
     /// Readers and watchers of a member see a new state.
     Published {

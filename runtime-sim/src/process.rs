@@ -10,18 +10,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use quoin_core::boot::Damage;
 use quoin_core::config::Config;
 use quoin_core::id::{ClusterId, MemberId};
+use quoin_core::jobs::{LogJob, TableJob, TableRows};
 use quoin_core::member::{BatchId, Recovered};
 use quoin_core::node::{Done, Effect, Input, Node};
 use quoin_core::store::View;
 use quoin_core::time::Instant;
-use quoin_runtime::assemble::{node_config, store_config};
 use quoin_runtime::boot::{self, BootError, Booted};
 use quoin_runtime::clock::Time as _;
 use quoin_runtime::datadir::DataDir;
 use quoin_runtime::disk::DiskFile;
 use quoin_runtime::lanes::Lane;
-use quoin_runtime::lanes::table::{Rows, TableJob};
-use quoin_runtime::lanes::wal::{Keep, Log, WalJob};
+use quoin_runtime::lanes::table::{Rows, TableTask};
+use quoin_runtime::lanes::wal::{LaneContext, Log};
 use quoin_runtime::progress::Progress;
 
 use crate::disk::SimDisk;
@@ -44,6 +44,8 @@ pub struct Site {
     pub config: Config,
     /// Length of its log files.
     pub segment_bytes: u64,
+    /// Bytes of entries in one append, at most, where they are fewer than usual.
+    pub append_bytes: Option<usize>,
 }
 
 impl Site {
@@ -60,6 +62,7 @@ impl Site {
             hand: Hand::default(),
             config,
             segment_bytes,
+            append_bytes: None,
         }
     }
 
@@ -76,6 +79,7 @@ impl Site {
             hand,
             config: self.config.clone(),
             segment_bytes: self.segment_bytes,
+            append_bytes: self.append_bytes,
         }
     }
 
@@ -210,7 +214,7 @@ impl Reports {
         let queue = self.lock();
         let batches = queue.iter().skip(from).filter_map(|done| match done {
             Done::Persisted { batch } => Some(*batch),
-            Done::Failed(_) | Done::SnapshotSaved { .. } | Done::Stored { .. } => None,
+            Done::Failed(_) | Done::Stored { .. } => None,
         });
         batches.max()
     }
@@ -271,7 +275,7 @@ impl Process {
             notify: &|_| {},
             progress: Progress::default(),
         };
-        let booted = boot::boot(&site.config, store_config(&site.config), keep.clone(), &world)?;
+        let booted = boot::boot(&site.config, site.config.store_config(), keep.clone(), &world)?;
         let Booted {
             member,
             recovered,
@@ -289,7 +293,10 @@ impl Process {
             damage,
         };
         let rows = Rows::new(Arc::new(site.disk.clone()), table, recovered.applied, &keep);
-        let config = node_config(&site.config, member);
+        let mut config = site.config.node_config(member);
+        if let Some(bytes) = site.append_bytes {
+            config.member.max_append_bytes = bytes;
+        }
         let node = Node::start(config, recovered, store, seed, unix_ms, site.hand.now())?;
         Ok((
             Self {
@@ -330,12 +337,7 @@ impl Process {
     #[must_use]
     pub fn last_synced(&self, count: usize) -> Option<BatchId> {
         let jobs = self.log.jobs.iter().take(count);
-        let synced = jobs.filter_map(|job| match job {
-            WalJob::Save { batch, sync, .. } => sync.then_some(*batch),
-            WalJob::Install { batch, .. } => Some(*batch),
-            WalJob::Snapshot { .. } => None,
-        });
-        synced.max()
+        jobs.filter(|job| job.sync).map(|job| job.batch).max()
     }
 
     /// Lets the log's lane go on as if nothing had failed; `batch` counts as durable. No host does that.
@@ -350,29 +352,37 @@ impl Process {
     /// The last batch among the first `count` jobs of the log.
     #[must_use]
     pub fn last_batch(&self, count: usize) -> Option<BatchId> {
-        let jobs = self.log.jobs.iter().take(count);
-        let batches = jobs.filter_map(|job| match job {
-            WalJob::Install { batch, .. } | WalJob::Save { batch, .. } => Some(*batch),
-            WalJob::Snapshot { .. } => None,
-        });
-        batches.max()
+        self.log.jobs.iter().take(count).map(|job| job.batch).max()
+    }
+
+    /// How many of the first `count` jobs of the table there are up to the first that puts a received state in its place,
+    /// and that state.
+    pub(crate) fn next_replace(&self, count: usize) -> Option<(usize, View)> {
+        let mut jobs = self.rows.jobs.iter().take(count).zip(1..);
+        jobs.find_map(|(task, number)| match task {
+            TableTask::Job(TableJob {
+                rows: TableRows::All(view),
+                ..
+            }) => Some((number, (**view).clone())),
+            TableTask::Job(_) | TableTask::Defragment(_) | TableTask::Sync => None,
+        })
     }
 
     /// Queues work for the log.
-    pub fn give_log(&mut self, job: WalJob) {
+    pub fn give_log(&mut self, job: LogJob) {
         self.log.give(job);
     }
 
     /// Queues work for the table.
-    pub fn give_rows(&mut self, job: TableJob) {
-        self.rows.give(job);
+    pub fn give_rows(&mut self, task: TableTask) {
+        self.rows.give(task);
     }
 }
 
-fn keep(site: &Site, reports: &Reports) -> Keep {
+fn keep(site: &Site, reports: &Reports) -> LaneContext {
     let reports = reports.clone();
     let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-    Keep {
+    LaneContext {
         snap_dir: site.dirs().snap(),
         max_wals: count(site.config.max_wals),
         max_snapshots: count(site.config.max_snapshots),

@@ -34,7 +34,8 @@ fn an_unknown_or_malformed_word_is_refused_with_a_suggestion() {
         (&["replay"], "<SEED>"),
         (&["crash", "--at", "3"], "--short"),
         (&["mutants", "--fresh", "--kept"], "cannot be used with"),
-        (&["mutants", "--only", "250"], "there is no mutant 250; there are 1, "),
+        (&["mutants", "--only", "250"], "[possible values: IndexBeforeRows, "),
+        (&["run", "--mutant", "RepeatEvent"], "'RepeatsEvent'"),
         (&[], "Usage: quoin-runtime-sim <COMMAND>"),
     ] {
         let (code, stdout, stderr) = output("refused", arguments);

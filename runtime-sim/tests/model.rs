@@ -22,8 +22,8 @@ use quoin_core::proto::raftpb::{ConfChange, ConfChangeType, Entry, EntryType};
 use quoin_core::random::Prng;
 use quoin_core::store::check as store_check;
 use quoin_core::store::{Applied, ApplyContext, Response, Store, StoreConfig, View};
-use quoin_runtime_sim::call::{Answer, Call, Refusal, is_read_only};
-use quoin_runtime_sim::model::{EventKind, Rules, State, check};
+use quoin_model::call::{Answer, Call, Refusal, is_read_only};
+use quoin_model::etcd::{EventKind, Rules, State, check};
 
 const SEEDS: std::ops::Range<u64> = 0..1000;
 const STEPS: u64 = 300;

@@ -5,12 +5,13 @@ use std::io;
 use bytes::Bytes;
 use prost::Message as _;
 use quoin_core::config::Config;
+use quoin_core::jobs::{LogJob, TableJob, TableRows};
 use quoin_core::member::BatchId;
 use quoin_core::membership::ConfChangeContext;
 use quoin_core::proto::raftpb::{ConfChange, Entry, HardState};
 use quoin_core::table::{Bucket, TableOp};
-use quoin_runtime::lanes::table::TableJob;
-use quoin_runtime::lanes::wal::WalJob;
+use quoin_core::wal::Save;
+use quoin_runtime::lanes::table::TableTask;
 use quoin_runtime_sim::fuse::{Strike, Touch};
 use quoin_runtime_sim::process::{Process, Site, Start};
 
@@ -50,14 +51,17 @@ fn append(process: &mut Process, index: u64) -> bool {
         data: Bytes::from(vec![7; 2_000]),
         ..Entry::default()
     };
-    process.give_log(WalJob::Save {
+    process.give_log(LogJob {
         batch: BatchId(index),
-        hard_state: Some(HardState {
-            term: 1,
-            vote: 0,
-            commit: index - 1,
-        }),
-        entries: vec![entry],
+        save: Save {
+            marker: None,
+            entries: vec![entry],
+            state: Some(HardState {
+                term: 1,
+                vote: 0,
+                commit: index - 1,
+            }),
+        },
         sync: true,
     });
     process.log.run(1)
@@ -124,14 +128,14 @@ fn what_a_killed_process_left_in_the_table_is_durable_once_it_was_read() {
         let founding = ConfChange::decode(started.recovered.entries[0].data.clone()).unwrap();
         let founder = ConfChangeContext::from_json(&founding.context).unwrap().member;
         let index = Bytes::copy_from_slice(&2_u64.to_be_bytes());
-        process.give_rows(TableJob::Write {
+        process.give_rows(TableTask::Job(TableJob {
             batch: BatchId(1),
             index: 2,
-            ops: vec![
+            rows: TableRows::Changed(vec![
                 TableOp::put(Bucket::Meta, "consistent_index", index),
                 TableOp::put(Bucket::Members, founder.id.to_string(), founder.to_json()),
-            ],
-        });
+            ]),
+        }));
         assert!(process.rows.run(1));
         end_process(&site);
         assert_eq!(start(&site).1.recovered.applied, 2);

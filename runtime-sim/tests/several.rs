@@ -12,19 +12,21 @@ use prost::Message as _;
 use quoin_core::boot::{RemoteAnswer, Why};
 use quoin_core::config::{ClusterState, Config};
 use quoin_core::id::{ClusterId, MemberId};
-use quoin_core::image;
+use quoin_core::jobs::{LogJob, TableJob, TableRows};
 use quoin_core::member::BatchId;
 use quoin_core::membership::Member;
 use quoin_core::node::Done;
 use quoin_core::proto::etcdserverpb::{InternalRaftRequest, PutRequest, RequestHeader};
 use quoin_core::proto::raftpb::{Entry, HardState};
 use quoin_core::random::Prng;
+use quoin_core::snapshot;
 use quoin_core::store::{Applied, ApplyContext, Store, StoreConfig, View};
+use quoin_core::wal::{Marker, Save};
 use quoin_runtime::boot::{self, Ask, BootError, Booted};
 use quoin_runtime::disk::Disk as _;
 use quoin_runtime::lanes::Lane as _;
-use quoin_runtime::lanes::table::{Rows, TableJob};
-use quoin_runtime::lanes::wal::{Keep, WalJob};
+use quoin_runtime::lanes::table::{Rows, TableTask};
+use quoin_runtime::lanes::wal::LaneContext;
 use quoin_runtime::progress::Progress;
 use quoin_runtime::received;
 use quoin_runtime_sim::process::Site;
@@ -70,9 +72,9 @@ fn silence(_: &[String], _: Why) -> BTreeMap<String, RemoteAnswer> {
 
 type Reports = Arc<Mutex<Vec<Done>>>;
 
-fn keep(site: &Site, reports: &Reports) -> Keep {
+fn keep(site: &Site, reports: &Reports) -> LaneContext {
     let reports = Arc::clone(reports);
-    Keep {
+    LaneContext {
         snap_dir: site.dirs().snap(),
         max_wals: 2,
         max_snapshots: 2,
@@ -144,7 +146,7 @@ fn install(site: &Site, booted: Booted, view: &View, reports: &Reports) -> Resul
         ..
     } = booted;
     let mut rows = Rows::new(Arc::new(site.disk.clone()), table, recovered.applied, &keep);
-    let bytes = Bytes::from(image::encode(view));
+    let bytes = Bytes::from(snapshot::encode(view));
     let store = received::save(
         &site.disk,
         &keep.snap_dir,
@@ -152,32 +154,46 @@ fn install(site: &Site, booted: Booted, view: &View, reports: &Reports) -> Resul
         view.applied_index,
         &bytes,
     )?;
-    log.run(&mut vec![WalJob::Install {
-        batch: BatchId(9),
-        index: view.applied_index,
-        term: view.term,
-        conf_state: store.conf_state().clone(),
-        hard_state: HardState {
-            term: 4,
-            vote: 2,
-            commit: view.applied_index,
-        },
-    }])?;
-    rows.run(&mut vec![TableJob::Replace {
+    log.run(&mut vec![installation(&store, 2)])?;
+    rows.run(&mut vec![TableTask::Job(TableJob {
         batch: BatchId(1),
         index: view.applied_index,
-        view: Box::new(view.clone()),
-    }])?;
-    log.run(&mut vec![WalJob::Save {
+        rows: TableRows::All(Box::new(view.clone())),
+    })])?;
+    log.run(&mut vec![LogJob {
         batch: BatchId(10),
-        hard_state: None,
-        entries: vec![Entry {
-            term: 4,
-            index: view.applied_index + 1,
-            ..Entry::default()
-        }],
+        save: Save {
+            entries: vec![Entry {
+                term: 4,
+                index: view.applied_index + 1,
+                ..Entry::default()
+            }],
+            ..Save::default()
+        },
         sync: true,
     }])
+}
+
+/// The job that makes a log go on after a snapshot with this state.
+fn installation(store: &Store, vote: u64) -> LogJob {
+    let index = store.consistent_index();
+    LogJob {
+        batch: BatchId(9),
+        save: Save {
+            marker: Some(Marker {
+                index,
+                term: store.term(),
+                conf_state: Some(store.conf_state().clone()),
+            }),
+            entries: Vec::new(),
+            state: Some(HardState {
+                term: 4,
+                vote,
+                commit: index,
+            }),
+        },
+        sync: true,
+    }
 }
 
 fn fall(site: &Site, power: bool) {
@@ -286,16 +302,11 @@ fn leaving_all_others_behind_begins_with_what_was_received() {
     let booted = start(&site, Some(&answer)).unwrap();
     // The log goes on after it, and it is not in the table.
     let keep = keep(&site, &Reports::default());
-    let bytes = Bytes::from(image::encode(&view));
+    let bytes = Bytes::from(snapshot::encode(&view));
     let index = view.applied_index;
     let store = received::save(&site.disk, &keep.snap_dir, StoreConfig::default(), index, &bytes).unwrap();
     let mut log = booted.log;
-    let state = HardState {
-        term: 4,
-        vote: 0,
-        commit: index,
-    };
-    log.snapshot(index, view.term, store.conf_state(), Some(state)).unwrap();
+    log.run(&mut vec![installation(&store, 0)]).unwrap();
     drop((log, booted.table, booted.lock));
     fall(&site, true);
     site.config.force_new_cluster = true;

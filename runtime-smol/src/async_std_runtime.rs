@@ -1,13 +1,12 @@
 //! Quoin on async-std: its executor, which has threads of its own, with the sockets and timers of smol's reactor.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 
 use quoin_core::time::Instant;
 use quoin_runtime::clock::Clock;
 use quoin_runtime::process::Host;
-use quoin_runtime::seam::{BoxFuture, Listener, Runtime, Serve, Sleep, Socket, Task};
+use quoin_runtime::seam::{Acceptor, Listener, Runtime, Serve, Sleep, Socket, Stream, Task};
 use quoin_runtime::threads;
 
 use crate::net;
@@ -51,17 +50,17 @@ impl Runtime for AsyncStdRuntime {
         drop(async_std::task::spawn(threads::contained(task)));
     }
 
-    fn listen(&self, listener: TcpListener) -> io::Result<Box<dyn Listener>> {
-        net::listen(listener)
+    fn listen(&self, acceptor: Acceptor) -> io::Result<Box<dyn Listener>> {
+        net::listen(acceptor)
     }
 
-    fn place(&self, connection: TcpStream, serve: Serve) {
+    fn attach(&self, stream: Stream) -> io::Result<Box<dyn Socket>> {
+        net::attach(stream)
+    }
+
+    fn place(&self, connection: Stream, serve: Serve) {
         drop(async_std::task::spawn(threads::contained(net::serve(
             connection, serve,
         ))));
-    }
-
-    fn connect(&self, address: SocketAddr) -> BoxFuture<io::Result<Box<dyn Socket>>> {
-        net::connect(address)
     }
 }

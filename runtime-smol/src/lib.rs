@@ -1,7 +1,8 @@
 //! Quoin on smol: one executor per worker, sockets and timers of its reactor. With the feature `async-std`, also on
 //! async-std's executor, which shares that reactor.
 //!
-//! Everything else is in `quoin-runtime`; the binary `quoin-smol` is `main.rs`.
+//! Everything else is in `quoin-runtime`; the binary `quoin-smol` is `main.rs`. A program that embeds a server needs only
+//! this crate: [`Server::builder`] makes one, and `examples/embed_smol.rs` shows it whole.
 
 #[cfg(feature = "async-std")]
 mod async_std_runtime;
@@ -9,7 +10,6 @@ mod net;
 
 use std::cell::Cell;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -19,30 +19,36 @@ use quoin_core::time::Instant;
 use quoin_runtime::clock::Clock;
 use quoin_runtime::process::Host;
 use quoin_runtime::running::Ending;
-use quoin_runtime::seam::{BoxFuture, Listener, Runtime, Serve, Sleep, Socket, Task};
+use quoin_runtime::seam::{Acceptor, Listener, Runtime, Serve, Sleep, Socket, Stream, Task};
 use quoin_runtime::threads;
 use smol::Executor;
 
 #[cfg(feature = "async-std")]
 pub use async_std_runtime::AsyncStdRuntime;
+pub use quoin_core::config;
+pub use quoin_runtime::server::{self, Server};
 
 thread_local! {
     /// Which worker the calling thread is.
     static WORKER: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// The workers. They end when the runtime is dropped.
+/// The workers: threads of its own, which end when the runtime is dropped, or the caller's executor.
 #[derive(Debug)]
 pub struct SmolRuntime {
     clock: Clock,
     ending: Ending,
     workers: Vec<Arc<Executor<'static>>>,
     next: AtomicUsize,
-    _stop: Sender<()>,
+    /// Dropped to end the threads.
+    _stop: Option<Sender<()>>,
 }
 
 impl SmolRuntime {
     /// Starts so many workers, each a thread.
+    ///
+    /// # Errors
+    /// A thread cannot be had.
     pub fn start(clock: Clock, workers: usize) -> io::Result<Arc<Self>> {
         let (sender, stopped) = async_channel::bounded::<()>(1);
         let ending = Ending::default();
@@ -63,8 +69,19 @@ impl SmolRuntime {
             ending,
             workers,
             next: AtomicUsize::new(0),
-            _stop: sender,
+            _stop: Some(sender),
         }))
+    }
+
+    /// Runs on the caller's executor, which the caller runs for as long as the server lives.
+    pub fn on(executor: Arc<Executor<'static>>) -> Arc<Self> {
+        Arc::new(Self {
+            clock: Clock::new(),
+            ending: Ending::default(),
+            workers: vec![executor],
+            next: AtomicUsize::new(0),
+            _stop: None,
+        })
     }
 
     /// Starts one worker per core, and listens for the signals that end the process.
@@ -104,17 +121,17 @@ impl Runtime for SmolRuntime {
         executor.spawn(threads::contained(task)).detach();
     }
 
-    fn listen(&self, listener: TcpListener) -> io::Result<Box<dyn Listener>> {
-        net::listen(listener)
+    fn listen(&self, acceptor: Acceptor) -> io::Result<Box<dyn Listener>> {
+        net::listen(acceptor)
     }
 
-    fn place(&self, connection: TcpStream, serve: Serve) {
+    fn attach(&self, stream: Stream) -> io::Result<Box<dyn Socket>> {
+        net::attach(stream)
+    }
+
+    fn place(&self, connection: Stream, serve: Serve) {
         self.turn()
             .spawn(threads::contained(net::serve(connection, serve)))
             .detach();
-    }
-
-    fn connect(&self, address: SocketAddr) -> BoxFuture<io::Result<Box<dyn Socket>>> {
-        net::connect(address)
     }
 }

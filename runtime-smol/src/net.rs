@@ -1,8 +1,7 @@
 //! Sockets, timers and signals of smol's reactor, whoever polls them.
 
 use std::future::poll_fn;
-use std::io::{self, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -11,7 +10,7 @@ use futures_core::Stream as _;
 use quoin_core::time::Instant;
 use quoin_runtime::clock::Clock;
 use quoin_runtime::process::Signal;
-use quoin_runtime::seam::{BoxFuture, Listener, Serve, Sleep, Socket};
+use quoin_runtime::seam::{Acceptor, BoxFuture, Listener, Serve, Sleep, Socket, Stream};
 use smol::{Async, Timer};
 
 /// Resolves at the moment.
@@ -22,26 +21,21 @@ pub(crate) fn sleep_until(clock: Clock, moment: Instant) -> Sleep {
     })
 }
 
-/// Accepts connections of a bound listener.
-pub(crate) fn listen(listener: TcpListener) -> io::Result<Box<dyn Listener>> {
-    Ok(Box::new(SmolListener(Async::new(listener)?)))
+/// Watches a bound listener.
+pub(crate) fn listen(acceptor: Acceptor) -> io::Result<Box<dyn Listener>> {
+    Ok(Box::new(Watched(Async::new_nonblocking(acceptor)?)))
+}
+
+/// Watches a connection.
+pub(crate) fn attach(stream: Stream) -> io::Result<Box<dyn Socket>> {
+    Ok(Box::new(Watched(Async::new_nonblocking(stream)?)))
 }
 
 /// Serves a connection on the executor that polls this.
-pub(crate) async fn serve(connection: TcpStream, serve: Serve) {
-    // A connection that the poller refuses is dropped, which its client sees.
-    if let Ok(socket) = Async::new(connection) {
-        serve(Box::new(SmolSocket(socket))).await;
+pub(crate) async fn serve(connection: Stream, serve: Serve) {
+    if let Ok(socket) = attach(connection) {
+        serve(socket).await;
     }
-}
-
-/// Opens a connection.
-pub(crate) fn connect(address: SocketAddr) -> BoxFuture<io::Result<Box<dyn Socket>>> {
-    Box::pin(async move {
-        let socket = Async::<TcpStream>::connect(address).await?;
-        socket.get_ref().set_nodelay(true)?;
-        Ok(Box::new(SmolSocket(socket)) as Box<dyn Socket>)
-    })
 }
 
 /// Resolves at the first signal that asks the process to end.
@@ -56,10 +50,11 @@ pub(crate) fn first_signal() -> io::Result<BoxFuture<Signal>> {
     })))
 }
 
-struct SmolListener(Async<TcpListener>);
+/// A socket that the reactor watches.
+struct Watched<T>(Async<T>);
 
-impl Listener for SmolListener {
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+impl Listener for Watched<Acceptor> {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
         loop {
             match self.0.get_ref().accept() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.0.poll_readable(cx))?,
@@ -69,9 +64,7 @@ impl Listener for SmolListener {
     }
 }
 
-struct SmolSocket(Async<TcpStream>);
-
-impl Socket for SmolSocket {
+impl Socket for Watched<Stream> {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
             match self.0.get_ref().read(buffer) {
@@ -93,6 +86,6 @@ impl Socket for SmolSocket {
     }
 
     fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.0.get_ref().shutdown(Shutdown::Write))
+        Poll::Ready(self.0.get_ref().shutdown())
     }
 }

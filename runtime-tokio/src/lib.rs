@@ -1,47 +1,70 @@
 //! Quoin on tokio: one current-thread runtime per worker, with its sockets, timers and signals.
 //!
-//! Everything else is in `quoin-runtime`; the binary `quoin-tokio` is `main.rs`.
+//! Everything else is in `quoin-runtime`; the binary `quoin-tokio` is `main.rs`. A program that embeds a server needs only
+//! this crate: [`Server::builder`] makes one, and `examples/embed_tokio.rs` shows it whole.
 
 use std::future::poll_fn;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::thread;
 
 use quoin_core::time::Instant;
 use quoin_runtime::clock::Clock;
 use quoin_runtime::process::{Host, Signal};
 use quoin_runtime::running::Ending;
-use quoin_runtime::seam::{BoxFuture, Listener, Runtime, Serve, Sleep, Socket, Task};
+use quoin_runtime::seam::{Acceptor, Listener, Runtime, Serve, Sleep, Socket, Stream, Task};
 use quoin_runtime::threads;
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net;
 use tokio::runtime::{Builder, Handle};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
-/// The workers. They run for the rest of the process.
+pub use quoin_core::config;
+pub use quoin_runtime::server::{self, Server};
+
+/// The workers: threads of its own, which end when the runtime is dropped, or the caller's tokio runtime.
 #[derive(Debug)]
 pub struct TokioRuntime {
     clock: Clock,
     ending: Ending,
     workers: Vec<Handle>,
     next: AtomicUsize,
+    /// Dropped to end the threads.
+    _stop: Vec<oneshot::Sender<()>>,
 }
 
 impl TokioRuntime {
     /// Starts so many workers, each a thread.
+    ///
+    /// # Errors
+    /// A thread or a poller cannot be had.
     pub fn start(clock: Clock, workers: usize) -> io::Result<Arc<Self>> {
         let ending = Ending::default();
         let start_worker = |number| start_worker(number, &ending);
-        let workers = (0..workers.max(1)).map(start_worker).collect::<io::Result<_>>()?;
+        let started = (0..workers.max(1)).map(start_worker).collect::<io::Result<Vec<_>>>()?;
+        let (workers, stop) = started.into_iter().unzip();
         Ok(Arc::new(Self {
             clock,
             ending,
             workers,
             next: AtomicUsize::new(0),
+            _stop: stop,
         }))
+    }
+
+    /// Runs on the caller's tokio runtime, which must have its I/O and time enabled and outlive the server.
+    pub fn on(handle: Handle) -> Arc<Self> {
+        Arc::new(Self {
+            clock: Clock::new(),
+            ending: Ending::default(),
+            workers: vec![handle],
+            next: AtomicUsize::new(0),
+            _stop: Vec::new(),
+        })
     }
 
     /// Starts one worker per core, and listens for the signals that end the process.
@@ -65,7 +88,9 @@ impl TokioRuntime {
 
     /// The calling worker, or the one whose turn it is.
     fn here(&self) -> Handle {
-        Handle::try_current().unwrap_or_else(|_| self.turn().clone())
+        let current = Handle::try_current().ok();
+        let ours = current.filter(|current| self.workers.iter().any(|worker| worker.id() == current.id()));
+        ours.unwrap_or_else(|| self.turn().clone())
     }
 
     fn turn(&self) -> &Handle {
@@ -73,22 +98,25 @@ impl TokioRuntime {
     }
 }
 
-fn start_worker(number: usize, ending: &Ending) -> io::Result<Handle> {
+fn start_worker(number: usize, ending: &Ending) -> io::Result<(Handle, oneshot::Sender<()>)> {
     let (sender, receiver) = mpsc::channel();
+    let (stop, stopped) = oneshot::channel();
     let work = move || match Builder::new_current_thread().enable_io().enable_time().build() {
         Ok(runtime) => {
             // The starter waits for it.
             let _ = sender.send(Ok(runtime.handle().clone()));
-            runtime.block_on(std::future::pending::<()>());
+            // Ends with an error when the sender is dropped.
+            let _ = runtime.block_on(stopped);
         }
         Err(error) => {
             let _ = sender.send(Err(error));
         }
     };
     threads::spawn(&format!("quoin-worker-{number}"), ending, work)?;
-    receiver
+    let started = receiver
         .recv()
-        .unwrap_or_else(|_| Err(io::Error::other("the worker died while it was starting")))
+        .unwrap_or_else(|_| Err(io::Error::other("the worker died while it was starting")));
+    started.map(|handle| (handle, stop))
 }
 
 impl Runtime for TokioRuntime {
@@ -114,48 +142,59 @@ impl Runtime for TokioRuntime {
         self.here().spawn(threads::contained(task));
     }
 
-    fn listen(&self, listener: TcpListener) -> io::Result<Box<dyn Listener>> {
+    fn listen(&self, acceptor: Acceptor) -> io::Result<Box<dyn Listener>> {
         let here = self.here();
         let _entered = here.enter();
-        Ok(Box::new(TokioListener(tokio::net::TcpListener::from_std(listener)?)))
+        Ok(match acceptor {
+            Acceptor::Tcp(listener) => Box::new(Watched(net::TcpListener::from_std(listener)?)),
+            Acceptor::Unix(listener) => Box::new(Watched(net::UnixListener::from_std(listener)?)),
+        })
     }
 
-    fn place(&self, connection: TcpStream, serve: Serve) {
+    fn attach(&self, stream: Stream) -> io::Result<Box<dyn Socket>> {
+        let here = self.here();
+        let _entered = here.enter();
+        attach(stream)
+    }
+
+    fn place(&self, connection: Stream, serve: Serve) {
         self.turn().spawn(threads::contained(async move {
-            // A connection that the poller refuses is dropped, which its client sees.
-            if let Ok(socket) = connection
-                .set_nonblocking(true)
-                .and_then(|()| tokio::net::TcpStream::from_std(connection))
-            {
-                serve(Box::new(TokioSocket(socket))).await;
+            if let Ok(socket) = attach(connection) {
+                serve(socket).await;
             }
         }));
     }
+}
 
-    fn connect(&self, address: SocketAddr) -> BoxFuture<io::Result<Box<dyn Socket>>> {
-        Box::pin(async move {
-            let socket = tokio::net::TcpStream::connect(address).await?;
-            socket.set_nodelay(true)?;
-            Ok(Box::new(TokioSocket(socket)) as Box<dyn Socket>)
-        })
+/// Watches a connection on the worker that polls this.
+fn attach(stream: Stream) -> io::Result<Box<dyn Socket>> {
+    Ok(match stream {
+        Stream::Tcp(stream) => Box::new(Watched(net::TcpStream::from_std(stream)?)),
+        Stream::Unix(stream) => Box::new(Watched(net::UnixStream::from_std(stream)?)),
+    })
+}
+
+/// A socket that tokio's poller watches.
+struct Watched<T>(T);
+
+impl Listener for Watched<net::TcpListener> {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        let accepted = ready!(self.0.poll_accept(cx))?;
+        Poll::Ready(accepted.0.into_std().map(Stream::Tcp))
     }
 }
 
-struct TokioListener(tokio::net::TcpListener);
-
-impl Listener for TokioListener {
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        let accepted = self.0.poll_accept(cx);
-        accepted.map(|accepted| accepted.and_then(|(socket, address)| Ok((socket.into_std()?, address))))
+impl Listener for Watched<net::UnixListener> {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        let accepted = ready!(self.0.poll_accept(cx))?;
+        Poll::Ready(accepted.0.into_std().map(Stream::Unix))
     }
 }
 
-struct TokioSocket(tokio::net::TcpStream);
-
-impl Socket for TokioSocket {
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Socket for Watched<T> {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(buffer);
-        let read = pin!(&mut self.0).poll_read(cx, &mut buffer);
+        let read = Pin::new(&mut self.0).poll_read(cx, &mut buffer);
         read.map_ok(|()| buffer.filled().len())
     }
 

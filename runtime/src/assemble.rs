@@ -10,17 +10,14 @@ use std::sync::mpsc::TrySendError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use futures_channel::oneshot;
-use quoin_core::config::{AutoCompaction, Config, Gate, Url};
+use quoin_core::config::{Config, Url};
 use quoin_core::error::Error;
-use quoin_core::id::MemberId;
+use quoin_core::jobs::PeerJob;
 use quoin_core::limits::{GRPC_OVERHEAD_BYTES, STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS, WAL_SEGMENT_BYTES};
-use quoin_core::member::{self, Halt, Retention, Status, Token};
+use quoin_core::member::{Halt, Status, Token};
 use quoin_core::mvcc::HashKv;
-use quoin_core::node::{self, Node, PeerEvent};
-use quoin_core::proto::raftpb::Message;
-use quoin_core::store::{StoreConfig, View};
+use quoin_core::node::{Node, PeerEvent};
 use quoin_core::time::Instant;
 use quoin_core::watch::HubConfig;
 
@@ -28,15 +25,16 @@ use crate::boot::{BootError, Booted, World, boot};
 use crate::clock::Clock;
 use crate::datadir::DataDir;
 use crate::disk::RealDisk;
-use crate::drive::{self, Hands, NodeQueue, OnEnd, TABLE_THREAD, WAL_THREAD};
-use crate::handle::{Call, NodeHandle, Published, Queues, WatchCall};
+use crate::drive::{self, NodeHost, NodeQueue, OnEnd, TABLE_THREAD, WAL_THREAD};
+use crate::handle::{Call, NodeHandle, Queues, WatchCall};
 use crate::hashes::{self, Hashes};
 use crate::hub::{self, HubQueue};
-use crate::lanes::table::{Rows, TableJob};
-use crate::lanes::wal::Keep;
+use crate::lanes::table::{Rows, TableTask};
+use crate::lanes::wal::LaneContext;
 use crate::lanes::{self, Signs};
 use crate::logs;
 use crate::metrics::{Metrics, sources};
+use crate::newest::{Newest, Published};
 use crate::parts::{Parts, SharedTable};
 use crate::progress::Progress;
 use crate::pulse::{Pulse, Stuck};
@@ -46,7 +44,7 @@ use crate::table::{FjallTable, Table};
 /// Why a member was not put together.
 pub type AssembleError = BootError;
 
-/// Starts a member as configured: reads back what is on disk, then starts its threads. `progress` is told how far that is.
+/// Starts a member as configured: reads back what is on disk, then starts its threads. `progress` shows how far that is.
 pub fn start(
     config: &Config,
     clock: Clock,
@@ -55,7 +53,7 @@ pub fn start(
 ) -> Result<Running, AssembleError> {
     let queue = NodeQueue::new();
     let reports = queue.clone();
-    let keep = Keep {
+    let context = LaneContext {
         snap_dir: DataDir::new(&config.data_dir, "").snap(),
         max_wals: count(config.max_wals),
         max_snapshots: count(config.max_snapshots),
@@ -74,15 +72,15 @@ pub fn start(
         notify: &logs::notice,
         progress: progress.clone(),
     };
-    let booted = boot(config, store_config(config), keep.clone(), &world)?;
-    assemble(config, clock, queue, &keep, metrics, booted).map_err(|error| thread_fault(&error))
+    let booted = boot(config, config.store_config(), context.clone(), &world)?;
+    assemble(config, clock, queue, &context, metrics, booted).map_err(|error| thread_fault(&error))
 }
 
 fn assemble(
     config: &Config,
     clock: Clock,
     queue: NodeQueue,
-    keep: &Keep,
+    context: &LaneContext,
     metrics: &Arc<Metrics>,
     booted: Booted,
 ) -> io::Result<Running> {
@@ -93,11 +91,11 @@ fn assemble(
         ..Status::default()
     };
     let view = booted.store.view();
-    let published = Arc::new(ArcSwap::from_pointee(Published { view, status }));
-    let rows = Rows::new(Arc::new(RealDisk), booted.table, booted.recovered.applied, keep);
+    let published = Newest::new(Published { view, status });
+    let rows = Rows::new(Arc::new(RealDisk), booted.table, booted.recovered.applied, context);
     let unix_ms = u64::try_from(clock.wall().as_millis()).unwrap_or(u64::MAX);
     let node = Node::start(
-        node_config(config, booted.member),
+        config.node_config(booted.member),
         booted.recovered,
         booted.store,
         seed,
@@ -107,7 +105,7 @@ fn assemble(
     .map_err(io::Error::other)?;
 
     let ending = Ending::default();
-    // In the order in which they are told of: a node that waits for a lane is stuck because the lane is.
+    // In the order in which they are named: a node that waits for a lane is stuck because the lane is.
     let pulses = [WAL_THREAD, TABLE_THREAD, "quoin-node", "quoin-watch"].map(Pulse::new);
     let [wal_pulse, table_pulse, node_pulse, hub_pulse] = pulses.clone();
     let signs = |pulse| Signs {
@@ -121,33 +119,24 @@ fn assemble(
         progress_interval: config.watch_progress_notify_interval,
         max_response_bytes: count(config.max_request_bytes).saturating_add(GRPC_OVERHEAD_BYTES),
         seed,
+        ..HubConfig::default()
     };
     let counting = Box::new(sources::count_watchers(metrics));
-    let (hub, hub_thread) = hub::start(hub_config, clock, Arc::clone(&published), counting, &ending, hub_pulse)?;
+    let (hub, hub_thread) = hub::start(hub_config, clock, published.clone(), counting, &ending, hub_pulse)?;
     let shared_table = Arc::new(Mutex::new(Some(table_jobs.clone())));
     let (compacted, hashes, hash_thread) = hashes::start(&ending)?;
     let identity = (booted.cluster, booted.member);
     let mut turns = sources::Turns::new(identity, Arc::clone(metrics), clock, config.warning_apply_duration);
-    let hands = Hands {
+    let host = NodeHost {
         compacted,
         wal: wal_jobs,
         table: table_jobs,
         hub: hub.clone(),
-        published: Arc::clone(&published),
+        published: published.clone(),
         observe: Box::new(move |tally, took| turns.add(tally, took)),
-        // There is nobody to send to in a cluster of one, and boot refuses any other.
-        send: Box::new(|to, _| tracing::warn!(%to, "dropped messages for a peer: peers are not connected")),
-        send_snapshot: lose_snapshots(queue.clone()),
+        send: lose_everything(queue.clone()),
     };
-    let node_thread = drive::start(
-        node,
-        queue.clone(),
-        hands,
-        clock,
-        tell_end(&ending),
-        &ending,
-        node_pulse,
-    )?;
+    let node_thread = drive::start(node, queue.clone(), host, clock, tell_end(&ending), &ending, node_pulse)?;
 
     let ways = Ways {
         node: queue.clone(),
@@ -157,7 +146,7 @@ fn assemble(
         pulses,
     };
     let (cluster, member) = (booted.cluster.0, booted.member.0);
-    let handle = NodeHandle::new(cluster, member, published, Box::new(ways));
+    let handle = NodeHandle::new(cluster, member, published, Arc::new(ways));
     let parts = Parts {
         node: queue,
         hub,
@@ -173,9 +162,17 @@ fn assemble(
     Ok(Running::new(handle, ending, Box::new(stop)))
 }
 
-/// What sends a snapshot to a peer while there is no way to one.
-fn lose_snapshots(queue: NodeQueue) -> Box<dyn FnMut(MemberId, Message, View) + Send> {
-    Box::new(move |to, _, _| queue.peer(PeerEvent::Snapshot { to, received: false }))
+/// Drops what is for a peer: a cluster of one has none, and boot refuses any other.
+fn lose_everything(queue: NodeQueue) -> Box<dyn FnMut(PeerJob) + Send> {
+    Box::new(move |job| match job {
+        PeerJob::Messages { to, .. } => {
+            tracing::warn!(%to, "dropped messages for a peer: peers are not connected");
+        }
+        PeerJob::Snapshot(job) => queue.peer(PeerEvent::Snapshot {
+            to: job.to,
+            received: false,
+        }),
+    })
 }
 
 /// Announces why the node has halted.
@@ -229,54 +226,10 @@ impl Queues for Ways {
 
     fn defragment(&self, done: oneshot::Sender<Result<(), String>>) {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let sent = table.as_ref().map(|table| table.try_send(TableJob::Defragment(done)));
+        let sent = table.as_ref().map(|table| table.try_send(TableTask::Defragment(done)));
         if let Some(Err(TrySendError::Full(_))) = sent {
             tracing::warn!("the table is too busy to be defragmented");
         }
-    }
-}
-
-/// The applied state's part of a configuration.
-#[must_use]
-pub fn store_config(config: &Config) -> StoreConfig {
-    StoreConfig {
-        min_lease_ttl_seconds: member_config(config, MemberId::NONE).min_lease_ttl_seconds(),
-        max_learners: count(config.max_learners),
-        persist_lease_checkpoints: config.feature_gates.enabled(Gate::LeaseCheckpointPersist),
-    }
-}
-
-fn member_config(config: &Config, member: MemberId) -> member::Config {
-    member::Config {
-        heartbeat_interval: Duration::from_millis(config.heartbeat_ms),
-        election_timeout: Duration::from_millis(config.election_ms),
-        initial_election_tick_advance: config.initial_election_tick_advance,
-        pre_vote: config.pre_vote,
-        strict_reconfig_check: config.strict_reconfig_check,
-        snapshot_count: config.snapshot_count,
-        snapshot_catchup_entries: config.snapshot_catchup_entries,
-        max_request_bytes: count(config.max_request_bytes),
-        lease_checkpoint: config.feature_gates.enabled(Gate::LeaseCheckpoint),
-        name: config.name.clone(),
-        client_urls: config.advertise_client_urls.iter().map(Url::to_string).collect(),
-        ..member::Config::new(member)
-    }
-}
-
-/// The node's part of a configuration.
-#[must_use]
-pub fn node_config(config: &Config, member: MemberId) -> node::Config {
-    node::Config {
-        member: member_config(config, member),
-        quota_bytes: config.quota_backend_bytes,
-        auto_compaction: match config.auto_compaction {
-            AutoCompaction::Off => None,
-            AutoCompaction::Periodic(period) => Some(Retention::Period(period)),
-            AutoCompaction::Revision(kept) => Some(Retention::Revisions(i64::try_from(kept).unwrap_or(i64::MAX))),
-        },
-        compaction_batch_limit: count(config.compaction_batch_limit),
-        compaction_sleep_interval: config.compaction_sleep_interval,
-        ..node::Config::new(member)
     }
 }
 

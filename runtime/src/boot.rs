@@ -11,17 +11,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quoin_core::boot::{
-    Damage, DataDir as DirKind, Found, Plan, ReadLog, Refusal, RemoteAnswer, SnapshotId, StartLog, StoreFound,
+    Damage, DataDir as DirKind, Found, MarkerId, Plan, ReadLog, Refusal, RemoteAnswer, StartLog, StoreFound,
     StoreSource, WalFound, Why, decide, force_new_cluster, remarks, restart,
 };
 use quoin_core::config::{Config, Notice, Url};
 use quoin_core::error::Fault;
 use quoin_core::id::{ClusterId, MemberId};
-use quoin_core::image;
 use quoin_core::member::Recovered;
 use quoin_core::membership::Member;
 use quoin_core::proto::raftpb::{ConfState, Entry, HardState};
 use quoin_core::snap;
+use quoin_core::snapshot;
 use quoin_core::store::{Restore, Store, StoreConfig, Unusable};
 use quoin_core::version::Version;
 use quoin_core::wal::{HEAD_BYTES, Identity, Marker, Save, begun_by_etcd, select, survey};
@@ -29,7 +29,7 @@ use quoin_core::wal::{HEAD_BYTES, Identity, Marker, Save, begun_by_etcd, select,
 use crate::datadir::{DataDir, ETCD_DATABASE};
 use crate::disk::{Disk, DiskFile, exists, read_all};
 use crate::lanes::disk_fault;
-use crate::lanes::wal::{Keep, Log, open, segments, snapshot_files};
+use crate::lanes::wal::{LaneContext, Log, marker_files, open, segments};
 use crate::progress::Progress;
 use crate::received;
 use crate::table::Table;
@@ -127,7 +127,12 @@ impl From<Refusal> for BootError {
 }
 
 /// Locks the data directory, decides and prepares. `keep.snap_dir` and the log's directory come from `config`.
-pub fn boot(config: &Config, store_config: StoreConfig, keep: Keep, world: &World<'_>) -> Result<Booted, BootError> {
+pub fn boot(
+    config: &Config,
+    store_config: StoreConfig,
+    context: LaneContext,
+    world: &World<'_>,
+) -> Result<Booted, BootError> {
     let dirs = DataDir::new(&config.data_dir, config.wal_dir.as_deref().unwrap_or_default());
     let disk = &*world.disk;
     let mut found = look_at_directories(&dirs, disk)?;
@@ -138,14 +143,14 @@ pub fn boot(config: &Config, store_config: StoreConfig, keep: Keep, world: &Worl
     for notice in remarks(&found, config) {
         (world.notify)(&notice);
     }
-    let lock = take_lock(&dirs, &keep, world)?;
+    let lock = take_lock(&dirs, &context, world)?;
     found.access.wal_dir = wal_access(&dirs, disk);
     found.wal = look_at_log(&dirs, disk, &world.progress)?;
-    found.snapshot_files = look_at_snapshots(&dirs, disk)?;
+    found.marker_files = look_at_snapshots(&dirs, disk)?;
     let site = Site {
         dirs: &dirs,
         store_config,
-        keep,
+        context,
         world,
     };
     let opened = match site.open_store() {
@@ -153,7 +158,7 @@ pub fn boot(config: &Config, store_config: StoreConfig, keep: Keep, world: &Worl
         Err(Unusable::Fault(fault)) => return Err(fault.into()),
         Err(Unusable::Damaged { cause, index }) => Err(Damage { cause, index }),
     };
-    let received = received::find(disk, &site.keep.snap_dir)?;
+    let received = received::find(disk, &site.context.snap_dir)?;
     found.store = describe(opened.as_ref().ok().map(|(_, store)| store), received);
     found.damage = opened.as_ref().err().cloned();
     let plan = settle(&mut found, config, world)?;
@@ -216,7 +221,7 @@ fn read_head(disk: &dyn Disk, path: &Path) -> io::Result<Bytes> {
     Ok(head.into())
 }
 
-fn take_lock(dirs: &DataDir, keep: &Keep, world: &World<'_>) -> Result<Box<dyn DiskFile>, BootError> {
+fn take_lock(dirs: &DataDir, context: &LaneContext, world: &World<'_>) -> Result<Box<dyn DiskFile>, BootError> {
     let disk = &*world.disk;
     dirs.create(disk)
         .map_err(|error| Refusal::DataDir(format!("{}: {error}", dirs.root.display())))?;
@@ -235,7 +240,7 @@ fn take_lock(dirs: &DataDir, keep: &Keep, world: &World<'_>) -> Result<Box<dyn D
     world
         .progress
         .begin("waiting for the data directory's lock", &dirs.member(), 0);
-    dirs.lock(disk, &*keep.clock, world.notify)
+    dirs.lock(disk, &*context.clock, world.notify)
         .map_err(|error| disk_fault("lock", &dirs.member(), &error).into())
 }
 
@@ -273,7 +278,7 @@ fn look_at_log(dirs: &DataDir, disk: &dyn Disk, progress: &Progress) -> Result<O
         markers: survey
             .markers
             .iter()
-            .map(|marker| SnapshotId {
+            .map(|marker| MarkerId {
                 index: marker.index,
                 term: marker.term,
             })
@@ -281,14 +286,14 @@ fn look_at_log(dirs: &DataDir, disk: &dyn Disk, progress: &Progress) -> Result<O
     }))
 }
 
-fn look_at_snapshots(dirs: &DataDir, disk: &dyn Disk) -> Result<BTreeSet<SnapshotId>, Fault> {
-    let names = snapshot_files(disk, &dirs.snap())?;
+fn look_at_snapshots(dirs: &DataDir, disk: &dyn Disk) -> Result<BTreeSet<MarkerId>, Fault> {
+    let names = marker_files(disk, &dirs.snap())?;
     // A file that cannot be read back is as good as none: the marker in the log has the configuration too.
     let sound = names
         .into_iter()
         .filter(|name| read_snapshot(dirs, disk, name.index, name.term).is_ok());
     Ok(sound
-        .map(|name| SnapshotId {
+        .map(|name| MarkerId {
             index: name.index,
             term: name.term,
         })
@@ -296,7 +301,7 @@ fn look_at_snapshots(dirs: &DataDir, disk: &dyn Disk) -> Result<BTreeSet<Snapsho
 }
 
 fn read_snapshot(dirs: &DataDir, disk: &dyn Disk, index: u64, term: u64) -> Result<ConfState, Fault> {
-    let file = snap::SnapshotName { term, index }.to_string();
+    let file = snap::MarkerName { term, index }.to_string();
     let path = dirs.snap().join(&file);
     let bytes = read_all(disk, &path).map_err(|error| disk_fault("read", &path, &error))?;
     let snapshot = snap::decode(&file, Bytes::from(bytes))?;
@@ -407,14 +412,14 @@ fn abandon(table: Box<dyn Table>, unusable: Unusable, path: &Path) -> Unusable {
 struct Site<'a> {
     dirs: &'a DataDir,
     store_config: StoreConfig,
-    keep: Keep,
+    context: LaneContext,
     world: &'a World<'a>,
 }
 
 fn carry_out(plan: Plan, opened: Opened, lock: Box<dyn DiskFile>, site: &Site<'_>) -> Result<Booted, BootError> {
     let (table, store) = site.put_in_place(&plan, opened)?;
     // Nothing refers to what else was received.
-    received::clear(&*site.world.disk, &site.keep.snap_dir)?;
+    received::clear(&*site.world.disk, &site.context.snap_dir)?;
     let known = store.view().cluster.members().cloned().collect();
     let (member, cluster, (recovered, log), peers) = match plan {
         Plan::StartNew {
@@ -436,22 +441,16 @@ fn carry_out(plan: Plan, opened: Opened, lock: Box<dyn DiskFile>, site: &Site<'_
             (member, cluster, begun, members)
         }
         Plan::Restart {
-            member,
-            cluster,
-            snapshot,
-            ..
+            member, cluster, from, ..
         } => {
             site.tell_restart(member, cluster);
-            (member, cluster, site.read_log(snapshot, member, false, &store)?, known)
+            (member, cluster, site.read_log(from, member, false, &store)?, known)
         }
         Plan::RestartForceNewCluster {
-            member,
-            cluster,
-            snapshot,
-            ..
+            member, cluster, from, ..
         } => {
             site.tell_restart(member, cluster);
-            (member, cluster, site.read_log(snapshot, member, true, &store)?, known)
+            (member, cluster, site.read_log(from, member, true, &store)?, known)
         }
         Plan::NeedAddresses { .. } | Plan::NeedRemoteAnswers { .. } => {
             unreachable!("facts are gathered before a plan is carried out")
@@ -486,7 +485,7 @@ impl Site<'_> {
         progress.begin("opening the table", &path, 0);
         let mut table = (self.world.open_table)(&path).map_err(|error| table_error("open", &path, &error))?;
         progress.begin("reading the table's rows", &path, 0);
-        if !self.keep.unsafe_no_fsync {
+        if !self.context.unsafe_no_fsync {
             // What a killed process wrote can be read and still be lost with the power: the log must not be cut by it before.
             table
                 .sync()
@@ -543,12 +542,12 @@ impl Site<'_> {
             check_reachable(plan, &store, self.world)?;
             return Ok((table, store));
         };
-        let rows = received::load(&*self.world.disk, &self.keep.snap_dir, *index)?;
-        let store = image::restore(self.store_config, &rows)?;
+        let rows = received::load(&*self.world.disk, &self.context.snap_dir, *index)?;
+        let store = snapshot::restore(self.store_config, &rows)?;
         check_reachable(plan, &store, self.world)?;
         let view = store.view();
         received::put_in_place(&mut *table, &self.dirs.table(), &view)?;
-        if !self.keep.unsafe_no_fsync {
+        if !self.context.unsafe_no_fsync {
             let path = self.dirs.table();
             table.sync().map_err(|error| disk_fault("sync", &path, &error))?;
         }
@@ -564,38 +563,38 @@ impl Site<'_> {
     ) -> Result<(Recovered, Log), BootError> {
         let first = Save {
             marker: None,
-            entries: &entries,
+            entries,
             state,
         };
         let disk = Arc::clone(&self.world.disk);
-        let log = Log::create(disk, &self.dirs.wal, identity, first, self.keep.clone())?;
+        let log = Log::create(disk, &self.dirs.wal, identity, &first, self.context.clone())?;
         let recovered = Recovered {
             hard_state: state.unwrap_or_default(),
-            entries,
+            entries: first.entries,
             ..Recovered::default()
         };
         Ok((recovered, log))
     }
 
-    /// Reads the log from `snapshot` on and opens it for appending; where `forced`, the member leaves all others behind.
+    /// Reads the log from the marker `from` on and opens it for appending; where `forced`, the member leaves all others behind.
     fn read_log(
         &self,
-        snapshot: Option<SnapshotId>,
+        from: Option<MarkerId>,
         member: MemberId,
         forced: bool,
         store: &Store,
     ) -> Result<(Recovered, Log), BootError> {
         let (dirs, disk) = (self.dirs, &*self.world.disk);
-        let snapshot = snapshot.unwrap_or_default();
-        let conf_state = if snapshot.index == 0 {
+        let from = from.unwrap_or_default();
+        let conf_state = if from.index == 0 {
             ConfState::default()
         } else {
-            read_snapshot(dirs, disk, snapshot.index, snapshot.term)?
+            read_snapshot(dirs, disk, from.index, from.term)?
         };
-        let names = select(segments(disk, &dirs.wal)?, snapshot.index)?;
+        let names = select(segments(disk, &dirs.wal)?, from.index)?;
         let marker = Marker {
-            index: snapshot.index,
-            term: snapshot.term,
+            index: from.index,
+            term: from.term,
             conf_state: None,
         };
         let segments =
@@ -604,7 +603,7 @@ impl Site<'_> {
                 .reading("reading the write-ahead log", &dirs.wal, open(disk, &dirs.wal, &names)?);
         let mut replay = quoin_core::wal::replay(segments, &marker)?;
         let read = ReadLog {
-            snapshot,
+            from,
             conf_state,
             hard_state: replay.hard_state,
             entries: std::mem::take(&mut replay.entries),
@@ -623,24 +622,24 @@ impl Site<'_> {
             restart(read)
         }
         .map_err(|refusal| naming(&dirs.wal, refusal))?;
-        let mut log = Log::resume(Arc::clone(&self.world.disk), &dirs.wal, &replay, self.keep.clone())?;
-        // The commit index is not written with every entry; whatever was applied was committed. Now it is written: a snapshot
+        let mut log = Log::resume(Arc::clone(&self.world.disk), &dirs.wal, &replay, self.context.clone())?;
+        // The commit index is not written with every entry; whatever was applied was committed. Now it is written: a marker
         // that is taken before anything else is committed counts only if the log says that it was.
         let applied = HardState {
             commit: hard_state.commit.max(store.consistent_index()),
             ..hard_state
         };
         if appended > 0 || applied.commit > hard_state.commit {
-            log.save([Save {
+            log.save([&Save {
                 marker: None,
-                entries: &entries[entries.len() - appended..],
+                entries: entries[entries.len() - appended..].to_vec(),
                 state: Some(applied),
             }])?;
         }
         let recovered = Recovered {
             hard_state: applied,
-            snapshot_index: snapshot.index,
-            snapshot_term: snapshot.term,
+            snapshot_index: from.index,
+            snapshot_term: from.term,
             entries,
             applied: store.consistent_index(),
             conf_state: store.conf_state().clone(),

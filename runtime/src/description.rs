@@ -7,6 +7,7 @@ use quoin_core::version::SERVER_VERSION;
 use crate::handle::NodeHandle;
 
 /// What of the configuration the first and last lines of the log tell.
+#[derive(Clone)]
 pub(crate) struct Description {
     name: String,
     data_dir: String,

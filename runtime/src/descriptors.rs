@@ -6,7 +6,7 @@ use quoin_core::limits::RESERVED_DESCRIPTORS;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Raises the process' soft limit of descriptors to its hard limit, as the Go runtime does for etcd.
-pub fn raise_limit() -> io::Result<()> {
+pub(crate) fn raise_limit() -> io::Result<()> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {
         return Ok(());

@@ -10,25 +10,22 @@ use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use futures_channel::oneshot;
 use quoin_core::error::{Error, Fault};
-use quoin_core::id::MemberId;
+use quoin_core::jobs::{LogJob, PeerJob};
 use quoin_core::limits::MEMBER_QUEUE_INPUTS;
 use quoin_core::member::{Halt, Token};
 use quoin_core::mvcc::Compacted;
-use quoin_core::node::{Done, Effect, Input, Node, PeerEvent, Request, Response, Tally};
-use quoin_core::proto::raftpb::Message;
-use quoin_core::store::View;
+use quoin_core::node::{Done, Effect, Input, Node, PeerEvent, Publication, Request, Response, Tally};
 use quoin_core::time::Instant;
 
 use crate::alarms;
 use crate::clock::Clock;
-use crate::handle::{Call, Published};
+use crate::handle::Call;
 use crate::hub::HubQueue;
-use crate::lanes::table::TableJob;
-use crate::lanes::wal::WalJob;
+use crate::lanes::table::TableTask;
 use crate::mailbox::{Mailbox, Refused};
+use crate::newest::{Newest, Published};
 use crate::pulse::Pulse;
 use crate::running::Ending;
 use crate::threads;
@@ -38,25 +35,25 @@ pub const WAL_THREAD: &str = "quoin-wal";
 /// The name of the thread that writes the table.
 pub const TABLE_THREAD: &str = "quoin-table";
 
-/// What the node's thread is told.
+/// What the node's mailbox takes.
 #[derive(Debug)]
-pub enum Letter {
-    /// By a service.
+pub enum NodeEvent {
+    /// A request of a service.
     Call(Call),
-    /// By a service whose caller does not wait any more.
+    /// The caller of a request does not wait any more.
     Cancel(Token),
-    /// By a lane.
+    /// A lane's report.
     Done(Done),
-    /// By whoever speaks with peers.
+    /// News of a peer.
     Peer(PeerEvent),
-    /// By whoever stops the server: hand over leadership if there is somebody to take it, then halt.
+    /// Hand over leadership if another member can take it, then halt.
     Stop,
 }
 
 /// The way into the node's thread; clones share it.
 #[derive(Clone, Debug)]
 pub struct NodeQueue {
-    mailbox: Arc<Mailbox<Letter>>,
+    mailbox: Arc<Mailbox<NodeEvent>>,
 }
 
 impl NodeQueue {
@@ -69,34 +66,36 @@ impl NodeQueue {
 
     /// Queues a service's request, or says why not.
     pub fn call(&self, call: Call) -> Result<(), Error> {
-        self.mailbox.offer(Letter::Call(call)).map_err(|refused| match refused {
-            Refused::Closed => Error::Stopped,
-            Refused::Full => Error::TooManyRequests,
-        })
+        self.mailbox
+            .offer(NodeEvent::Call(call))
+            .map_err(|refused| match refused {
+                Refused::Closed => Error::Stopped,
+                Refused::Full => Error::TooManyRequests,
+            })
     }
 
-    /// Tells that the caller of a request that was taken does not wait any more. There is at most one such letter for each
-    /// request, and requests are bounded.
+    /// Cancels a request whose caller does not wait any more. There is at most one such event for each request, and requests
+    /// are bounded.
     pub fn cancel(&self, token: Token) {
-        // A node that is gone has forgotten everybody.
-        let _closed = self.mailbox.report(Letter::Cancel(token));
+        // A node that is gone has dropped all requests.
+        let _closed = self.mailbox.report(NodeEvent::Cancel(token));
     }
 
     /// Queues what a lane has to report; the node bounds how much it has under way.
     pub fn report(&self, done: Done) {
         // A node that is gone needs no report.
-        let _closed = self.mailbox.report(Letter::Done(done));
+        let _closed = self.mailbox.report(NodeEvent::Done(done));
     }
 
     /// Queues news of a peer.
     pub fn peer(&self, event: PeerEvent) {
         // As above.
-        let _closed = self.mailbox.report(Letter::Peer(event));
+        let _closed = self.mailbox.report(NodeEvent::Peer(event));
     }
 
     /// Asks the node to stop.
     pub fn stop(&self) {
-        let _closed = self.mailbox.report(Letter::Stop);
+        let _closed = self.mailbox.report(NodeEvent::Stop);
     }
 }
 
@@ -106,61 +105,59 @@ impl Default for NodeQueue {
     }
 }
 
-/// Told what a turn did and how long it took.
+/// Called after each turn with what it did and how long it took.
 pub type Observe = Box<dyn FnMut(&Tally, Duration) + Send>;
 
-/// What carries out effects that are not answers.
-pub struct Hands {
+/// Where the effects of a node go, but for answers.
+pub struct NodeHost {
     /// The log's lane.
-    pub wal: SyncSender<WalJob>,
+    pub wal: SyncSender<LogJob>,
     /// The table's lane.
-    pub table: SyncSender<TableJob>,
+    pub table: SyncSender<TableTask>,
     /// The watch thread.
     pub hub: HubQueue,
     /// Takes compactions whose hash is to be remembered.
     pub compacted: SyncSender<Compacted>,
     /// Where readers find the newest state.
-    pub published: Arc<ArcSwap<Published>>,
-    /// Told of every turn, for metrics.
+    pub published: Newest,
+    /// Called after every turn, for metrics.
     pub observe: Observe,
-    /// Called with messages for a peer.
-    pub send: Box<dyn FnMut(MemberId, Vec<Message>) + Send>,
-    /// Called with a snapshot for a peer; what came of it is to be told to [`NodeQueue::peer`].
-    pub send_snapshot: Box<dyn FnMut(MemberId, Message, View) + Send>,
+    /// Sends to peers. What came of a snapshot is to be reported by [`NodeQueue::peer`].
+    pub send: Box<dyn FnMut(PeerJob) + Send>,
 }
 
-impl std::fmt::Debug for Hands {
+impl std::fmt::Debug for NodeHost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hands").finish_non_exhaustive()
+        f.debug_struct("NodeHost").finish_non_exhaustive()
     }
 }
 
-/// Told why the node's thread ended.
+/// Called with the reason why the node's thread ended.
 pub type OnEnd = Box<dyn FnOnce(Halt) + Send>;
 
 /// Starts the node's thread. `on_end` is called when the node halts; a panic is announced in `ending`.
 pub fn start(
     node: Node,
     queue: NodeQueue,
-    hands: Hands,
+    host: NodeHost,
     clock: Clock,
     on_end: OnEnd,
     ending: &Ending,
     pulse: Pulse,
 ) -> io::Result<JoinHandle<()>> {
-    let mut desk = Desk {
+    let mut thread = NodeThread {
         node,
         queue,
-        hands,
+        host,
         clock,
         callers: HashMap::new(),
         effects: Vec::new(),
         pulse,
         lost: None,
     };
-    threads::spawn(desk.pulse.thread(), ending, move || {
-        let halt = desk.run();
-        drop(desk);
+    threads::spawn(thread.pulse.thread(), ending, move || {
+        let halt = thread.run();
+        drop(thread);
         on_end(halt);
     })
 }
@@ -168,12 +165,12 @@ pub fn start(
 /// The number of the host's own request to stop; callers' begin with 1.
 const STOP: Token = Token(0);
 
-struct Desk {
+struct NodeThread {
     node: Node,
     queue: NodeQueue,
-    hands: Hands,
+    host: NodeHost,
     clock: Clock,
-    /// Who waits for which answer. Looked up by token only, never walked.
+    /// Where the answer of each request goes. Looked up by token only, never walked.
     callers: HashMap<Token, oneshot::Sender<Result<Response, Error>>>,
     effects: Vec<Effect>,
     pulse: Pulse,
@@ -181,7 +178,7 @@ struct Desk {
     lost: Option<&'static str>,
 }
 
-impl Drop for Desk {
+impl Drop for NodeThread {
     fn drop(&mut self) {
         // However the thread ends, callers are answered at once: those whose requests are queued by this, those that the
         // node knows by losing their channel.
@@ -189,9 +186,9 @@ impl Drop for Desk {
     }
 }
 
-impl Desk {
+impl NodeThread {
     fn run(&mut self) -> Halt {
-        let mut letters = Vec::new();
+        let mut events = Vec::new();
         let mut inputs = Vec::new();
         loop {
             let now = self.clock.now();
@@ -199,13 +196,13 @@ impl Desk {
             let lost = self.lost.take();
             let patience = if lost.is_some() { Some(Duration::ZERO) } else { patience };
             self.pulse.rest();
-            if !self.queue.mailbox.take(&mut letters, patience) {
+            if !self.queue.mailbox.take(&mut events, patience) {
                 return Halt::Stopped;
             }
             self.pulse.begin(self.clock.now());
-            tracing::trace!(letters = letters.len(), "the node takes a turn");
-            for letter in letters.drain(..) {
-                inputs.extend(self.open(letter));
+            tracing::trace!(events = events.len(), "the node takes a turn");
+            for event in events.drain(..) {
+                inputs.extend(self.open(event));
             }
             if inputs.is_empty() {
                 inputs.push(Input::Wake);
@@ -214,7 +211,7 @@ impl Desk {
             let begun = self.clock.now();
             self.node.step(begun, inputs.drain(..), &mut effects);
             let took = self.clock.now().saturating_since(begun);
-            (self.hands.observe)(self.node.tally(), took);
+            (self.host.observe)(self.node.tally(), took);
             for effect in effects.drain(..) {
                 if let Some(halt) = self.carry_out(effect) {
                     return halt;
@@ -228,9 +225,9 @@ impl Desk {
         }
     }
 
-    fn open(&mut self, letter: Letter) -> Option<Input> {
-        Some(match letter {
-            Letter::Call(call) => {
+    fn open(&mut self, event: NodeEvent) -> Option<Input> {
+        Some(match event {
+            NodeEvent::Call(call) => {
                 self.callers.insert(call.token, call.reply);
                 Input::Request {
                     token: call.token,
@@ -239,13 +236,13 @@ impl Desk {
                 }
             }
             // A request that was answered meanwhile is not known to the node any more.
-            Letter::Cancel(token) => {
+            NodeEvent::Cancel(token) => {
                 self.callers.remove(&token)?;
                 Input::Cancel(token)
             }
-            Letter::Done(done) => Input::Done(done),
-            Letter::Peer(event) => Input::Peer(event),
-            Letter::Stop => Input::Request {
+            NodeEvent::Done(done) => Input::Done(done),
+            NodeEvent::Peer(event) => Input::Peer(event),
+            NodeEvent::Stop => Input::Request {
                 token: STOP,
                 request: Request::Stop,
                 deadline: Instant::MAX,
@@ -257,92 +254,42 @@ impl Desk {
     fn carry_out(&mut self, effect: Effect) -> Option<Halt> {
         match effect {
             Effect::Halt(halt) => return Some(halt),
-            Effect::Install {
-                batch,
-                index,
-                term,
-                conf_state,
-                hard_state,
-            } => {
-                self.hand_over_log(WalJob::Install {
-                    batch,
-                    index,
-                    term,
-                    conf_state,
-                    hard_state,
-                });
-            }
-            Effect::Persist {
-                batch,
-                hard_state,
-                entries,
-                sync,
-            } => {
-                self.hand_over_log(WalJob::Save {
-                    batch,
-                    hard_state,
-                    entries,
-                    sync,
-                });
-            }
-            Effect::Publish {
-                view,
-                events,
-                restored,
-                compacted,
-                status,
-            } => {
-                for compaction in compacted {
-                    // A hash that is not remembered is made anew when it is asked for.
-                    let _busy = self.hands.compacted.try_send(compaction);
-                }
-                alarms::log_changes(&self.hands.published.load().view, &view);
-                let watched = view.kv.clone();
-                self.hands.published.store(Arc::new(Published { view, status }));
-                self.hands.hub.published(&watched, events, restored);
-            }
-            Effect::Replace { batch, view, index } => {
-                let view = Box::new(view);
-                self.hand_over_rows(TableJob::Replace { batch, index, view });
-            }
+            Effect::Log(job) => hand_over(&self.host.wal, job, WAL_THREAD, &mut self.lost),
+            Effect::Peer(job) => (self.host.send)(job),
+            Effect::Publish(publication) => self.publish(publication),
             Effect::Reply { token, result } => {
                 if let Some(caller) = self.callers.remove(&token) {
                     // A caller that has given up wants no answer.
                     let _gone = caller.send(result);
                 }
             }
-            Effect::Send { to, messages } => (self.hands.send)(to, messages),
-            Effect::SendSnapshot { to, message, view } => (self.hands.send_snapshot)(to, message, view),
-            Effect::Snapshot {
-                index,
-                term,
-                conf_state,
-            } => {
-                self.hand_over_log(WalJob::Snapshot {
-                    index,
-                    term,
-                    conf_state,
-                });
-            }
-            Effect::Store {
-                batch,
-                index,
-                ops,
-                term: _,
-            } => self.hand_over_rows(TableJob::Write { batch, index, ops }),
+            Effect::Table(job) => hand_over(&self.host.table, TableTask::Job(job), TABLE_THREAD, &mut self.lost),
         }
         None
     }
 
-    fn hand_over_rows(&mut self, job: TableJob) {
-        if self.hands.table.send(job).is_err() {
-            self.lost = Some(TABLE_THREAD);
+    fn publish(&self, publication: Publication) {
+        let Publication {
+            view,
+            events,
+            restored,
+            compacted,
+            status,
+        } = publication;
+        for compaction in compacted {
+            // A hash that is not remembered is made anew when it is asked for.
+            let _busy = self.host.compacted.try_send(compaction);
         }
+        alarms::log_changes(&self.host.published.load().view, &view);
+        let watched = view.kv.clone();
+        self.host.published.store(Published { view, status });
+        self.host.hub.published(&watched, events, restored);
     }
+}
 
-    fn hand_over_log(&mut self, job: WalJob) {
-        if self.hands.wal.send(job).is_err() {
-            self.lost = Some(WAL_THREAD);
-        }
+/// Gives a lane a job, or notes that the lane is gone.
+fn hand_over<T>(lane: &SyncSender<T>, job: T, name: &'static str, lost: &mut Option<&'static str>) {
+    if lane.send(job).is_err() {
+        *lost = Some(name);
     }
 }

@@ -10,32 +10,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use async_channel::{Receiver, Sender};
 use futures_channel::oneshot;
 use futures_core::Stream as _;
 use quoin_core::error::Error;
 use quoin_core::limits;
-use quoin_core::member::{Status, Token};
+use quoin_core::member::Token;
 use quoin_core::mvcc::HashKv;
 use quoin_core::node::{Request, Response};
 use quoin_core::proto::etcdserverpb::WatchRequest;
-use quoin_core::store::View;
 use quoin_core::time::Instant;
 use quoin_core::watch;
 
+use crate::newest::{Newest, Published};
 use crate::pulse::Stuck;
+use crate::seam::BoxFuture;
 
 /// Responses that may wait on a watch stream between the hub and the socket: the hub's credit for the stream.
 pub const WATCH_STREAM_RESPONSES: usize = limits::WATCH_STREAM_QUEUE_RESPONSES;
-
-/// What the member last published: the applied state and the consensus state that belong together.
-pub struct Published {
-    /// The applied state.
-    pub view: View,
-    /// Leader, term, indices and the like.
-    pub status: Status,
-}
 
 /// A request on its way to the node's thread.
 #[derive(Debug)]
@@ -58,7 +50,7 @@ pub enum WatchCall {
         /// Which stream.
         stream: u64,
     },
-    /// A new stream. `responses` has room for [`WATCH_STREAM_RESPONSES`], which is the hub's credit at the start.
+    /// A new stream. The hub puts at most [`WATCH_STREAM_RESPONSES`] into `responses` that were not taken.
     Open {
         /// Which stream.
         stream: u64,
@@ -110,21 +102,17 @@ pub trait Queues: Send + Sync {
 /// The services' hold on the running member; clones are cheap and share it.
 #[derive(Clone)]
 pub struct NodeHandle {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
     cluster_id: u64,
     member_id: u64,
-    next_stream: AtomicU64,
-    next_token: AtomicU64,
-    published: Arc<ArcSwap<Published>>,
-    queues: Box<dyn Queues>,
+    next_stream: Arc<AtomicU64>,
+    next_token: Arc<AtomicU64>,
+    newest: Newest,
+    queues: Arc<dyn Queues>,
 }
 
 /// A request that the node has taken. Dropped before its answer came, it is cancelled.
 struct Asked<'a> {
-    inner: &'a Inner,
+    queues: &'a dyn Queues,
     token: Token,
     answer: oneshot::Receiver<Result<Response, Error>>,
     is_over: bool,
@@ -144,64 +132,67 @@ impl Future for Asked<'_> {
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
         if !self.is_over {
-            self.inner.queues.cancel(self.token);
+            self.queues.cancel(self.token);
         }
     }
 }
 
 impl NodeHandle {
-    /// A handle on the member that stores what it publishes in `published` and is fed by `queues`.
-    pub fn new(cluster_id: u64, member_id: u64, published: Arc<ArcSwap<Published>>, queues: Box<dyn Queues>) -> Self {
-        let (next_stream, next_token) = (AtomicU64::new(1), AtomicU64::new(1));
+    /// A handle on the member that publishes in `newest` and is fed by `queues`.
+    pub fn new(cluster_id: u64, member_id: u64, newest: Newest, queues: Arc<dyn Queues>) -> Self {
+        let (next_stream, next_token) = (Arc::new(AtomicU64::new(1)), Arc::new(AtomicU64::new(1)));
         Self {
-            inner: Arc::new(Inner {
-                cluster_id,
-                member_id,
-                next_stream,
-                next_token,
-                published,
-                queues,
-            }),
+            cluster_id,
+            member_id,
+            next_stream,
+            next_token,
+            newest,
+            queues,
         }
     }
 
     /// The cluster's id.
     pub fn cluster_id(&self) -> u64 {
-        self.inner.cluster_id
+        self.cluster_id
     }
 
     /// This member's id.
     pub fn member_id(&self) -> u64 {
-        self.inner.member_id
+        self.member_id
     }
 
     /// The newest published state, borrowed for a moment: hold it for a read, not across a wait.
     pub fn published(&self) -> arc_swap::Guard<Arc<Published>> {
-        self.inner.published.load()
+        self.newest.load()
+    }
+
+    /// Resolves once the member has published its own name and client URLs, so that clients may be served.
+    pub fn serving(&self) -> BoxFuture<()> {
+        self.newest.serving()
     }
 
     /// The remembered hash of the compaction at exactly this revision.
     pub fn compact_hash(&self, revision: i64) -> Option<HashKv> {
-        self.inner.queues.compact_hash(revision)
+        self.queues.compact_hash(revision)
     }
 
     /// A thread of the member that has been at one piece of work for at least `limit`.
     pub fn stuck(&self, now: Instant, limit: Duration) -> Option<Stuck> {
-        self.inner.queues.stuck(now, limit)
+        self.queues.stuck(now, limit)
     }
 
     /// Asks the node and waits for its answer. A caller that stops waiting gives its place up.
     pub async fn request(&self, request: Request, deadline: Instant) -> Result<Response, Error> {
         let (reply, answer) = oneshot::channel();
-        let token = Token(self.inner.next_token.fetch_add(1, Ordering::Relaxed));
-        self.inner.queues.call(Call {
+        let token = Token(self.next_token.fetch_add(1, Ordering::Relaxed));
+        self.queues.call(Call {
             token,
             request,
             deadline,
             reply,
         })?;
         let asked = Asked {
-            inner: &self.inner,
+            queues: &*self.queues,
             token,
             answer,
             is_over: false,
@@ -212,16 +203,20 @@ impl NodeHandle {
     /// Has the table give space back to the file system, or says why that failed.
     pub async fn defragment(&self) -> Result<(), String> {
         let (sender, done) = oneshot::channel();
-        self.inner.queues.defragment(sender);
+        self.queues.defragment(sender);
         done.await
             .unwrap_or_else(|_| Err("the table is busy or closed".to_owned()))
     }
 
     /// Opens a watch stream.
     pub fn watch_stream(&self) -> WatchStream {
-        let stream = self.inner.next_stream.fetch_add(1, Ordering::Relaxed);
-        let (sender, responses) = async_channel::bounded(WATCH_STREAM_RESPONSES);
-        self.inner.queues.watch(WatchCall::Open {
+        let stream = self.next_stream.fetch_add(1, Ordering::Relaxed);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the hub bounds it; a bounded channel takes memory for all of it at once"
+        )]
+        let (sender, responses) = async_channel::unbounded();
+        self.queues.watch(WatchCall::Open {
             stream,
             responses: sender,
         });
@@ -237,7 +232,7 @@ impl NodeHandle {
 impl fmt::Debug for NodeHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NodeHandle")
-            .field("member_id", &self.inner.member_id)
+            .field("member_id", &self.member_id)
             .finish_non_exhaustive()
     }
 }
@@ -255,7 +250,7 @@ pub struct WatchStream {
 impl WatchStream {
     /// Passes on a message of the client; false when the hub has no room for it now.
     pub fn offer(&self, request: WatchRequest) -> bool {
-        self.handle.inner.queues.watch(WatchCall::Request {
+        self.handle.queues.watch(WatchCall::Request {
             stream: self.stream,
             request,
         })
@@ -271,7 +266,7 @@ impl WatchStream {
         // in bytes, would otherwise wait for a report that waits for the hub.
         if self.taken * 4 >= WATCH_STREAM_RESPONSES || (received.is_pending() && self.taken > 0) {
             let responses = std::mem::take(&mut self.taken);
-            self.handle.inner.queues.watch(WatchCall::Sent {
+            self.handle.queues.watch(WatchCall::Sent {
                 stream: self.stream,
                 responses,
             });
@@ -282,7 +277,7 @@ impl WatchStream {
 
 impl Drop for WatchStream {
     fn drop(&mut self) {
-        self.handle.inner.queues.watch(WatchCall::Close { stream: self.stream });
+        self.handle.queues.watch(WatchCall::Close { stream: self.stream });
     }
 }
 
@@ -291,6 +286,7 @@ mod tests {
     use std::sync::{Mutex, PoisonError};
     use std::task::Waker;
 
+    use quoin_core::member::Status;
     use quoin_core::store::{Store, StoreConfig};
 
     use super::*;
@@ -322,8 +318,7 @@ mod tests {
             view: Store::new(StoreConfig::default()).view(),
             status: Status::default(),
         };
-        let published = Arc::new(ArcSwap::from_pointee(published));
-        let mut stream = NodeHandle::new(1, 1, published, Box::new(told)).watch_stream();
+        let mut stream = NodeHandle::new(1, 1, Newest::new(published), Arc::new(told)).watch_stream();
         let Some(WatchCall::Open { responses, .. }) = calls.lock().unwrap().pop() else {
             panic!("the stream was not opened");
         };

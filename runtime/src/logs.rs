@@ -20,10 +20,10 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::clock::Clock;
 
 /// The target of lines that end the process: tracing has no level for them, and they are written as `fatal`.
-pub const FATAL: &str = "fatal";
+pub(crate) const FATAL: &str = "fatal";
 
 /// Opens the outputs and takes every event of the process from now on. A second call changes nothing.
-pub fn init(log: &Log, clock: Clock) -> io::Result<()> {
+pub(crate) fn init(log: &Log, clock: Clock) -> io::Result<()> {
     let lines = Lines::open(log, clock)?;
     // An embedder may have installed its own subscriber first; then the events are its.
     let _ = registry().with(lines).try_init();
@@ -31,7 +31,7 @@ pub fn init(log: &Log, clock: Clock) -> io::Result<()> {
 }
 
 /// Logs what core wants said, as said where core said it.
-pub fn notice(notice: &Notice) {
+pub(crate) fn notice(notice: &Notice) {
     let extra = Extra(notice);
     let origin = place(notice.source.0.file(), notice.source.0.line());
     let msg = notice.msg.as_str();

@@ -9,10 +9,10 @@ use crate::clock::Clock;
 use crate::disk::DiskFile;
 use crate::drive::NodeQueue;
 use crate::hub::HubQueue;
-use crate::lanes::table::TableJob;
+use crate::lanes::table::TableTask;
 
 /// The way into the table's lane for those who live longer than it.
-pub(crate) type SharedTable = Arc<Mutex<Option<SyncSender<TableJob>>>>;
+pub(crate) type SharedTable = Arc<Mutex<Option<SyncSender<TableTask>>>>;
 
 /// Everything to be taken apart again.
 pub(crate) struct Parts {

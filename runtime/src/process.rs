@@ -171,20 +171,16 @@ fn host(config: Config, starting: Notice, start: impl FnOnce() -> io::Result<Hos
     }
     logs::notice(&starting.with("runtime", runtime.name()));
     // A start may wait for another process' lock, or read for minutes: signals are obeyed meanwhile.
-    let starting = threads::apart("quoin-start", move || Server::start(&config, runtime));
-    let mut starting = match starting {
-        Ok(starting) => starting,
-        Err(error) => return fatal(&Notice::fatal("cannot start a thread").with("error", error.to_string())),
-    };
+    let mut starting: BoxFuture<_> = Box::pin(Server::start(config, runtime));
     let handle = match first(&mut signal, strays, &mut starting) {
         First::Signal(signal) => {
             tracing::info!(signal = signal.go_name(), "received signal; the start is given up");
             return die(signal);
         }
         First::Stray(ended) => return end(ended),
-        First::Done(Err(panic)) => return fail(&panic.to_string()),
-        First::Done(Ok(Err(error))) => return not_started(&error),
-        First::Done(Ok(Ok(handle))) => handle,
+        First::Done(Err(StartError::Panic(panic))) => return fail(&panic.to_string()),
+        First::Done(Err(error)) => return not_started(&error),
+        First::Done(Ok(handle)) => handle,
     };
     serve(handle, &mut signal, strays)
 }
@@ -196,7 +192,7 @@ fn serve(handle: Handle, signal: &mut BoxFuture<Signal>, strays: &Ending) -> Exi
             tracing::info!(signal = signal.go_name(), "received signal; shutting down");
             // Before it serves nothing has been acknowledged, and a log that is being replayed need not be waited for.
             if handle.is_ready() {
-                handle.stop();
+                block_on(handle.stop());
             } else {
                 leave(handle);
             }
@@ -207,7 +203,7 @@ fn serve(handle: Handle, signal: &mut BoxFuture<Signal>, strays: &Ending) -> Exi
             end(ended)
         }
         First::Done(ended) => {
-            handle.stop();
+            block_on(handle.stop());
             end(ended)
         }
     }

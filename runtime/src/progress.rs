@@ -57,11 +57,16 @@ impl Progress {
 
     /// Logs what is being done every [`START_REPORT_INTERVAL`], until the last clone is dropped.
     pub(crate) fn report_on(&self, runtime: &Arc<dyn Runtime>) {
-        let (shared, timer) = (Arc::downgrade(&self.0), Arc::clone(runtime));
+        let (shared, timer) = (Arc::downgrade(&self.0), Arc::downgrade(runtime));
         runtime.spawn(Box::pin(async move {
             let mut waited = Duration::ZERO;
             loop {
-                timer.sleep_until(timer.clock().now() + START_REPORT_INTERVAL).await;
+                // A report keeps no runtime alive.
+                let next = timer
+                    .upgrade()
+                    .map(|timer| timer.sleep_until(timer.clock().now() + START_REPORT_INTERVAL));
+                let Some(next) = next else { return };
+                next.await;
                 waited += START_REPORT_INTERVAL;
                 if !log(&shared, waited) {
                     return;

@@ -1,16 +1,17 @@
-//! States that came with a leader's snapshot, as they lie in the snapshot directory until they are in the table.
+//! Received snapshots, as they lie in the directory `snap` until their state is in the table.
 //!
 //! `<index>.snap.db` is written before the member is told of the snapshot, needed from when its log goes on after that index
-//! until the table holds the state, and worthless otherwise. Its bytes are core's [`image`].
+//! until the table holds the state, and worthless otherwise. Its bytes are those of core's [`snapshot`].
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
+use quoin_core::bug;
 use quoin_core::error::Fault;
-use quoin_core::image::{self, ImageRow};
 use quoin_core::snap::{database_name, parse_database_name};
+use quoin_core::snapshot::{self, SnapshotRow};
 use quoin_core::store::{Seal, Store, StoreConfig, View};
 use quoin_core::table::Bucket;
 
@@ -21,12 +22,12 @@ use crate::table::Table;
 /// How the name of a received state ends that was not written to its end.
 const UNFINISHED: &str = ".snap.db.tmp";
 
-/// Makes the bytes of a received image durable under the name for `index`, once they are known to be whole, and returns
+/// Makes the bytes of a received snapshot durable under the name for `index`, once they are known to be whole, and returns
 /// the state they hold: what the node is to be told of.
 pub fn save(disk: &dyn Disk, snap_dir: &Path, config: StoreConfig, index: u64, bytes: &Bytes) -> Result<Store, Fault> {
     let name = database_name(index);
-    let store = image::restore(config, &image::decode(&name, bytes)?)?;
-    if store.consistent_index() != index {
+    let store = snapshot::restore(config, &snapshot::decode(&name, bytes)?)?;
+    if store.consistent_index() != index && !bug!(TakesAnyState) {
         let cause = format!("{name} holds the state at index {}", store.consistent_index());
         return Err(Fault::Inconsistent { cause });
     }
@@ -38,7 +39,7 @@ pub fn save(disk: &dyn Disk, snap_dir: &Path, config: StoreConfig, index: u64, b
 /// The bytes to send for a view.
 #[must_use]
 pub fn bytes_of(view: &View) -> Bytes {
-    image::encode(view).into()
+    snapshot::encode(view).into()
 }
 
 /// The indexes of the received states that are there and whole.
@@ -48,11 +49,11 @@ pub fn find(disk: &dyn Disk, snap_dir: &Path) -> Result<BTreeSet<u64>, Fault> {
 }
 
 /// Reads a received state back.
-pub fn load(disk: &dyn Disk, snap_dir: &Path, index: u64) -> Result<Vec<ImageRow>, Fault> {
+pub fn load(disk: &dyn Disk, snap_dir: &Path, index: u64) -> Result<Vec<SnapshotRow>, Fault> {
     let name = database_name(index);
     let path = snap_dir.join(&name);
     let bytes = read_all(disk, &path).map_err(|error| disk_fault("read", &path, &error))?;
-    image::decode(&name, &Bytes::from(bytes))
+    snapshot::decode(&name, &Bytes::from(bytes))
 }
 
 /// Makes the table in the directory `path` hold exactly the rows of a view, as one batch.
@@ -64,8 +65,11 @@ pub fn put_in_place(table: &mut dyn Table, path: &Path, view: &View) -> Result<(
         // The seal comes before all other rows of its bucket.
         let own = (bucket == Bucket::Meta).then(|| seal.clone());
         let rows = own.into_iter().chain(view.rows(bucket));
-        let changed = image::difference(bucket, table.scan(bucket), rows);
+        let changed = snapshot::difference(bucket, table.scan(bucket), rows);
         ops.append(&mut changed.map_err(|error| fail("read", &error))?);
+    }
+    if bug!(ReplacesOverRows) {
+        ops.retain(|op| op.value.is_some());
     }
     if ops.is_empty() {
         return Ok(());

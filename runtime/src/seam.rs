@@ -1,12 +1,12 @@
-//! The seam between serving and an executor: what a runtime crate provides, and hyper's traits built on it once.
+//! The seam between serving and an executor: what a runtime crate provides, and hyper's traits built on it once. The
+//! sockets that pass through it, TCP and Unix, are in `sockets`.
 //!
 //! A runtime is a fixed set of workers, each a thread with a single-threaded executor. A connection lives on one
 //! worker for life, so its requests share no queue with other cores. Nothing generic spreads from here.
 
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -19,6 +19,8 @@ use quoin_core::time::Instant;
 use crate::clock::Clock;
 use crate::running::Ending;
 use crate::threads;
+
+pub use crate::sockets::{Acceptor, Address, Stream};
 
 /// A future that may move between threads.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -52,21 +54,27 @@ pub trait Runtime: Send + Sync + 'static {
     /// task alone ([`threads::contained`]).
     fn spawn(&self, task: Task);
 
-    /// Accepts connections of a bound listener, on the calling worker.
-    fn listen(&self, listener: TcpListener) -> io::Result<Box<dyn Listener>>;
+    /// Watches a bound listener, on the calling worker.
+    ///
+    /// # Errors
+    /// What the executor's poller says.
+    fn listen(&self, acceptor: Acceptor) -> io::Result<Box<dyn Listener>>;
+
+    /// Watches a connection, on the calling worker.
+    ///
+    /// # Errors
+    /// What the executor's poller says.
+    fn attach(&self, stream: Stream) -> io::Result<Box<dyn Socket>>;
 
     /// Gives a connection to the worker whose turn it is, and runs what serves it there. A panic ends that connection
-    /// alone.
-    fn place(&self, connection: TcpStream, serve: Serve);
-
-    /// Opens a connection that belongs to the calling worker.
-    fn connect(&self, address: SocketAddr) -> BoxFuture<io::Result<Box<dyn Socket>>>;
+    /// alone. A connection that the poller refuses is dropped, which its client sees.
+    fn place(&self, connection: Stream, serve: Serve);
 }
 
 /// A listening socket. Connections come out unattached, to be given to a worker with [`Runtime::place`].
 pub trait Listener: Send {
     /// The next connection.
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>>;
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>>;
 }
 
 /// A connected byte stream on its worker.
@@ -79,6 +87,17 @@ pub trait Socket: Send + Unpin + 'static {
 
     /// Ends the writing side.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// Opens a connection that belongs to the calling worker.
+///
+/// # Errors
+/// Why there is none, as the kernel says it.
+pub async fn connect(runtime: &Arc<dyn Runtime>, address: &Address) -> io::Result<Box<dyn Socket>> {
+    let mut socket = runtime.attach(Stream::begin(address)?)?;
+    // The kernel takes no bytes, not even none, until the connection is made, and then says why it could not be.
+    poll_fn(|cx| socket.poll_write(cx, &[])).await?;
+    Ok(socket)
 }
 
 /// Most bytes that one read takes from a socket.

@@ -6,19 +6,20 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
+use quoin_core::api::Limits;
 use quoin_core::config::{Config, Gate, Stage, Url};
 use quoin_core::id::{ClusterId, MemberId};
 use quoin_core::limits::{FAILED_STOP_PATIENCE, START_REPORT_INTERVAL, STOP_PATIENCE};
 use quoin_core::version::{PRODUCT_VERSION, SERVER_VERSION};
 
-use crate::assemble::{self, AssembleError};
+use crate::assemble;
+use crate::builder::Builder;
 use crate::clock::Clock;
 use crate::description::Description;
 use crate::descriptors;
@@ -26,59 +27,40 @@ use crate::handle::NodeHandle;
 use crate::metrics::Metrics;
 use crate::progress::Progress;
 use crate::running::{Ended, Ending, Running};
-use crate::seam::{BoxFuture, Runtime, block_on};
+use crate::seam::{Address, BoxFuture, Runtime};
+use crate::serve::bind::{Bound, SocketFile, bind};
 use crate::serve::compute::Compute;
-use crate::serve::listen::{Bound, Rooms, bind, serve};
+use crate::serve::listen::{Rooms, serve};
 use crate::serve::metrics_page::MetricsPage;
-use crate::serve::services::Turns;
 use crate::serve::stop::{Stopper, stop_signal};
-use crate::serve::{Context, Endpoint, Settings, request_timeout};
-use crate::threads::guard;
+use crate::serve::turns::Turns;
+use crate::serve::{Context, Endpoint, Settings};
+use crate::threads::{self, guard};
 
-/// How often to look whether the member has published itself.
-const PUBLISH_POLL: Duration = Duration::from_millis(5);
+pub use crate::start_error::StartError;
 
 /// The server.
 #[derive(Debug)]
 pub struct Server;
 
-/// Why a server did not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// A listener could not be opened.
-    Listen(String),
-    /// The member could not.
-    Boot(AssembleError),
-    /// A thread could not be started.
-    Thread(std::io::Error),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Listen(why) => f.write_str(why),
-            Self::Boot(error) => error.fmt(f),
-            Self::Thread(error) => write!(f, "cannot start a thread: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
-
-/// A running server. Dropping it without [`Handle::stop`] ends serving at once, and the member with the process.
+/// A running server. [`Handle::stop`] ends it in order. Dropping it ends it, too: connections are cut, and the calling
+/// thread waits until the files are closed, so that the data directory is free for another start.
 pub struct Handle {
-    addresses: Vec<(Role, SocketAddr)>,
+    addresses: Vec<(Role, Address)>,
     context: Arc<Context>,
     description: Description,
     request_timeout: Duration,
-    running: Running,
+    /// Taken when the end begins.
+    running: Option<Running>,
+    /// The files of Unix sockets, which go when nothing more is accepted.
+    sockets: Vec<SocketFile>,
     stoppers: Arc<Stoppers>,
     /// Closed when every connection is gone.
     drained: Receiver<Infallible>,
     ready: Receiver<Infallible>,
 }
 
-/// The two signals that end serving, given by whoever takes them out.
+/// The two signals that end serving. Each is given by dropping it.
 struct Stoppers {
     /// No more is accepted; what is under way may finish.
     stop: Mutex<Option<Stopper>>,
@@ -115,28 +97,47 @@ struct Publication {
 }
 
 impl Server {
-    /// Starts a member as configured and serves it on the runtime's workers. It waits for the disk, so it must not be
-    /// called on a worker. The handle comes back when the member runs; [`Handle::ready`] tells when it serves.
-    pub fn start(config: &Config, runtime: Arc<dyn Runtime>) -> Result<Handle, StartError> {
-        let progress = Progress::default();
-        progress.report_on(&runtime);
-        Self::start_with(config, runtime, |clock, metrics| {
-            assemble::start(config, clock, metrics, &progress).map_err(StartError::Boot)
-        })
+    /// A server to be embedded: a cluster of one member with its data in this directory.
+    pub fn builder(data_dir: impl Into<String>) -> Builder {
+        Builder::new(data_dir.into())
     }
 
-    /// The same with a member of the caller's making.
+    /// Starts a member as configured, on a thread of its own because it waits for the disk, and serves it on the runtime's
+    /// workers. The handle comes back when the member runs; [`Handle::ready`] tells when it serves. A caller that gives up
+    /// waiting ends the member.
+    ///
+    /// # Errors
+    /// Why it did not start.
+    pub async fn start(config: Config, runtime: Arc<dyn Runtime>) -> Result<Handle, StartError> {
+        let start = move || {
+            let progress = Progress::default();
+            progress.report_on(&runtime);
+            Self::start_with(config, runtime, |config, clock, metrics| {
+                assemble::start(config, clock, metrics, &progress).map_err(StartError::Boot)
+            })
+        };
+        let starting = threads::apart("quoin-start", start).map_err(StartError::Thread)?;
+        starting.await.map_err(StartError::Panic)?
+    }
+
+    /// The same with a member that the caller makes, on the calling thread.
+    #[doc(hidden)]
     pub fn start_with(
-        config: &Config,
+        mut config: Config,
         runtime: Arc<dyn Runtime>,
-        member: impl FnOnce(Clock, &Arc<Metrics>) -> Result<Running, StartError>,
+        member: impl FnOnce(&Config, Clock, &Arc<Metrics>) -> Result<Running, StartError>,
     ) -> Result<Handle, StartError> {
         let rooms = Rooms::new(descriptors::client_connections().map_err(StartError::Listen)?);
-        let bound = bind_all(config)?;
+        let bound = bind_all(&config)?;
+        let clients = bound
+            .iter()
+            .filter(|bound| matches!(bound.endpoint, Endpoint::Client | Endpoint::Grpc));
+        let ports = clients.filter_map(|bound| Some((&bound.url, bound.address.tcp()?.port())));
+        config.advertise_bound(&ports.collect::<Vec<_>>());
         let metrics = Arc::new(Metrics::new(config.extensive_metrics, SERVER_VERSION, PRODUCT_VERSION));
-        let running = member(runtime.clock(), &metrics)?;
+        let running = member(&config, runtime.clock(), &metrics)?;
         let compute = Compute::start(running.ending()).map_err(StartError::Thread)?;
-        Ok(Handle::new(config, runtime, (bound, rooms), metrics, running, compute))
+        Ok(Handle::new(&config, runtime, (bound, rooms), metrics, running, compute))
     }
 }
 
@@ -160,7 +161,7 @@ impl Handle {
     fn new(
         config: &Config,
         runtime: Arc<dyn Runtime>,
-        (bound, rooms): (Vec<Bound>, Rooms),
+        (mut bound, rooms): (Vec<Bound>, Rooms),
         metrics: Arc<Metrics>,
         running: Running,
         compute: Compute,
@@ -189,8 +190,9 @@ impl Handle {
         description.log_start(running.handle());
         let addresses = bound
             .iter()
-            .map(|bound| (role(bound.endpoint), bound.address))
+            .map(|bound| (role(bound.endpoint), bound.address.clone()))
             .collect();
+        let sockets = bound.iter_mut().filter_map(|bound| bound.file.take()).collect();
         let (early, late): (Vec<Bound>, Vec<Bound>) = bound
             .into_iter()
             .partition(|bound| matches!(bound.endpoint, Endpoint::Metrics | Endpoint::Peer));
@@ -203,7 +205,7 @@ impl Handle {
         description.log_serving(running.handle());
         let publication = Publication {
             attributes: description.attributes(),
-            timeout: request_timeout(config),
+            timeout: Limits::of(config).request_timeout,
         };
         let serving = serve_when_published(Arc::clone(&context), late, publication, serving);
         runtime.spawn(Box::pin(guard(context.ending.clone(), serving)));
@@ -217,35 +219,47 @@ impl Handle {
             addresses,
             context,
             description,
-            request_timeout: request_timeout(config),
-            running,
+            request_timeout: Limits::of(config).request_timeout,
+            running: Some(running),
+            sockets,
             stoppers,
             drained,
             ready,
         }
     }
 
+    /// The URL of the first client listener, for a client on this machine: `http://127.0.0.1:40123`, say, or
+    /// `unix:///run/quoin.sock`. Empty if there is none.
+    pub fn endpoint(&self) -> String {
+        self.addresses(Role::Client)
+            .next()
+            .map_or_else(String::new, Address::endpoint)
+    }
+
     /// The member.
+    #[doc(hidden)]
     pub fn node(&self) -> &NodeHandle {
-        self.running.handle()
+        &self.context.node
     }
 
     /// How many computations were too long for a worker and went to the lane for such.
+    #[doc(hidden)]
     pub fn computations(&self) -> u64 {
         self.context.compute.begun()
     }
 
     /// The metrics.
+    #[doc(hidden)]
     pub fn metrics(&self) -> &Metrics {
         &self.context.metrics
     }
 
     /// Where it listens; a configured port 0 is a real one here.
-    pub fn addresses(&self, role: Role) -> impl Iterator<Item = SocketAddr> {
+    pub fn addresses(&self, role: Role) -> impl Iterator<Item = &Address> {
         self.addresses
             .iter()
             .filter(move |(found, _)| *found == role)
-            .map(|(_, address)| *address)
+            .map(|(_, address)| address)
     }
 
     /// Resolves when client requests are answered. It never does if the member ends before.
@@ -268,7 +282,7 @@ impl Handle {
     }
 
     fn endings(&self) -> [Ending; 2] {
-        [self.running.ending().clone(), self.context.runtime.ending()]
+        [self.context.ending.clone(), self.context.runtime.ending()]
     }
 
     /// Whether the member cannot go on.
@@ -278,29 +292,46 @@ impl Handle {
         reasons.any(|why| matches!(why, Ended::Failed(_)))
     }
 
-    /// Stops: accepts no more, lets calls that wait for the cluster finish, hands over leadership, closes the store. It
-    /// waits for all of that, so it must not be called on a worker. A member that has failed ends within a second: no
-    /// call is waited for, and threads that hang are left behind.
-    pub fn stop(self) {
+    /// Stops: accepts no more, lets calls that wait for the cluster finish, hands over leadership, closes the store. A
+    /// member that has failed ends within a second: no call is waited for, and threads that hang are left behind.
+    pub async fn stop(mut self) {
         self.description.log_end("closing etcd server");
+        self.accept_no_more();
+        let is_drained = self.drain().await;
+        self.stoppers.abort();
+        if !is_drained && !self.has_failed() {
+            tracing::warn!("some connections were still open after the request timeout");
+        }
+        let Some(end) = self.end() else { return };
+        match threads::apart("quoin-end", end) {
+            // A panic there is logged, and nothing is left to be ended.
+            Ok(ending) => drop(ending.await),
+            Err(error) => tracing::error!(%error, "cannot start the thread that ends the member"),
+        }
+    }
+
+    fn accept_no_more(&mut self) {
         self.stoppers.stop();
+        self.sockets.clear();
         // From now on only connections hold it.
         self.context.alive.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let is_drained = block_on(self.drain());
-        self.stoppers.abort();
+    }
+
+    /// What ends the member and waits for that, once.
+    fn end(&mut self) -> Option<impl FnOnce() + Send + 'static> {
+        let running = self.running.take()?;
         let patience = if self.has_failed() {
             FAILED_STOP_PATIENCE
         } else {
-            if !is_drained {
-                tracing::warn!("some connections were still open after the request timeout");
-            }
             STOP_PATIENCE
         };
-        let ending = self.running.ending().clone();
-        if self.running.stop(patience) {
-            self.description.log_end("closed etcd server");
-        }
-        ending.announce(Ended::Stopped);
+        let (description, ending) = (self.description.clone(), self.context.ending.clone());
+        Some(move || {
+            if running.stop(patience) {
+                description.log_end("closed etcd server");
+            }
+            ending.announce(Ended::Stopped);
+        })
     }
 
     /// Waits until every connection is gone: true. False if the member fails meanwhile, or the request timeout passes.
@@ -339,6 +370,16 @@ async fn abort_when_failed(ended: BoxFuture<Ended>, stoppers: Arc<Stoppers>) {
     }
 }
 
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.accept_no_more();
+        self.stoppers.abort();
+        if let Some(end) = self.end() {
+            end();
+        }
+    }
+}
+
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle")
@@ -354,18 +395,8 @@ async fn serve_when_published(
     publication: Publication,
     serving: Sender<Infallible>,
 ) {
-    let begun = context.clock.now();
-    let mut report_at = begun + START_REPORT_INTERVAL;
-    while !context.node.published().status.published {
-        if context.stop.is_stopped() {
-            return;
-        }
-        let now = context.clock.now();
-        if now >= report_at {
-            report_at = now + START_REPORT_INTERVAL;
-            log_not_ready(&context, now.saturating_since(begun));
-        }
-        context.runtime.sleep_until(now + PUBLISH_POLL).await;
+    if !is_published_before_stop(&context).await {
+        return;
     }
     tracing::info!(
         "local-member-id" = %MemberId(context.node.member_id()),
@@ -393,6 +424,29 @@ async fn serve_when_published(
     match sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         Ok(()) => tracing::info!("successfully notified init daemon"),
         Err(error) => tracing::warn!(%error, "failed to notify systemd for readiness"),
+    }
+}
+
+/// Waits until the member has published itself, and says from time to time why it has not; false if serving ends first.
+async fn is_published_before_stop(context: &Context) -> bool {
+    let begun = context.clock.now();
+    let mut serving = context.node.serving();
+    let mut stop = context.stop.clone();
+    loop {
+        let mut report = context.runtime.sleep_until(context.clock.now() + START_REPORT_INTERVAL);
+        let outcome = poll_fn(|cx| {
+            if serving.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Some(true));
+            }
+            if stop.poll_stopped(cx).is_ready() {
+                return Poll::Ready(Some(false));
+            }
+            report.as_mut().poll(cx).map(|()| None)
+        });
+        if let Some(is_published) = outcome.await {
+            return is_published;
+        }
+        log_not_ready(context, context.clock.now().saturating_since(begun));
     }
 }
 

@@ -15,14 +15,15 @@ use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
-use std::pin::pin;
-use std::task::Poll;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::thread::{self, Builder, JoinHandle};
 
 use futures_channel::oneshot;
+use pin_project_lite::pin_project;
 
 use crate::running::{Ended, Ending};
 use crate::seam::BoxFuture;
@@ -137,27 +138,42 @@ pub(crate) fn apart<T: Send + 'static>(
     }))
 }
 
-/// A task whose panic ends that task alone.
-pub async fn contained(task: impl Future<Output = ()>) {
-    // The guard has logged it.
-    let _panic = caught(task).await;
-}
-
-/// A task whose panic is the end of what `ending` stands for.
-pub async fn guard(ending: Ending, task: impl Future<Output = ()>) {
-    if let Err(panic) = caught(task).await {
-        ending.announce(Ended::Failed(panic.to_string()));
+pin_project! {
+    /// A task under guard. It is a type and not an `async fn`, which would hold the task once as its argument and once more
+    /// as what it awaits: a call's task has kilobytes, and every call pays for them.
+    #[derive(Debug)]
+    pub struct UnderGuard<F> {
+        #[pin]
+        task: F,
+        ending: Option<Ending>,
     }
 }
 
-async fn caught(task: impl Future<Output = ()>) -> Result<(), Panic> {
-    let mut task = pin!(task);
-    poll_fn(|cx| match guarded(|| task.as_mut().poll(cx)) {
-        Ok(Poll::Pending) => Poll::Pending,
-        Ok(Poll::Ready(())) => Poll::Ready(Ok(())),
-        Err(panic) => Poll::Ready(Err(panic)),
-    })
-    .await
+/// A task whose panic ends that task alone.
+pub fn contained<F: Future<Output = ()>>(task: F) -> UnderGuard<F> {
+    UnderGuard { task, ending: None }
+}
+
+/// A task whose panic is the end of what `ending` stands for.
+pub fn guard<F: Future<Output = ()>>(ending: Ending, task: F) -> UnderGuard<F> {
+    let ending = Some(ending);
+    UnderGuard { task, ending }
+}
+
+impl<F: Future<Output = ()>> Future for UnderGuard<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let (task, ending) = (this.task, this.ending);
+        guarded(|| task.poll(cx)).unwrap_or_else(|panic| {
+            // The guard has logged it.
+            if let Some(ending) = ending.take() {
+                ending.announce(Ended::Failed(panic.to_string()));
+            }
+            Poll::Ready(())
+        })
+    }
 }
 
 /// Installs the panic hook of a program that is nothing but a server: guards learn the place of a panic, and a panic

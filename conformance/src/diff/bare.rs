@@ -4,7 +4,7 @@ use bytes::Bytes;
 use quoin_core::proto::etcdserverpb::{HashKvResponse, HashRequest, HashResponse, RangeRequest};
 use quoin_core::proto::health::health_check_response::ServingStatus;
 use quoin_core::proto::health::{HealthCheckRequest, HealthCheckResponse};
-use quoin_runtime_sim::call::Answer;
+use quoin_model::call::Answer;
 
 use super::player::Reply;
 use super::wire::{Exchange, NO_ANSWER, Wire, decoded, refusal};

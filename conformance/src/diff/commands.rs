@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use quoin_core::proto::etcdserverpb::watch_request::RequestUnion;
 use quoin_core::proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest, WatchCreateRequest};
-use quoin_runtime_sim::call::Call;
+use quoin_model::call::Call;
 
 use super::step::Step;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Debug, Write as _};
 
-use quoin_runtime_sim::call::Answer;
+use quoin_model::call::Answer;
 
 use super::intended::{level_progress, level_replies};
 use super::oracle::{Expected, Planned};

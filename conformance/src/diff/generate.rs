@@ -10,7 +10,7 @@ use quoin_core::proto::etcdserverpb::{
     LeaseTimeToLiveRequest, MemberListRequest, WatchCancelRequest, WatchCreateRequest, WatchProgressRequest,
     WatchRequest,
 };
-use quoin_runtime_sim::call::Call;
+use quoin_model::call::Call;
 
 use super::oracle::{Oracle, Planned, Settings};
 use super::requests::Draw;

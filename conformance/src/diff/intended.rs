@@ -5,7 +5,7 @@
 use quoin_core::proto::etcdserverpb::range_request::SortTarget;
 use quoin_core::proto::etcdserverpb::{RangeRequest, RangeResponse};
 use quoin_core::proto::mvccpb::KeyValue;
-use quoin_runtime_sim::call::{Answer, Call};
+use quoin_model::call::{Answer, Call};
 
 use super::compare::anonymous;
 use super::player::Reply;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use quoin_core::proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseLeasesRequest, StatusRequest};
-use quoin_runtime_sim::call::{Answer, Call, Refusal};
+use quoin_model::call::{Answer, Call, Refusal};
 
 use super::wire::{Exchange, Wire, decoded};
 

@@ -3,7 +3,7 @@
 use quoin_core::proto::etcdserverpb::{
     Member, ResponseHeader, ResponseOp, StatusResponse, response_op::Response as Done,
 };
-use quoin_runtime_sim::call::Answer;
+use quoin_model::call::Answer;
 
 use super::step::OWN_ID;
 

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use quoin_core::proto::etcdserverpb::{
     InternalRaftRequest, LeaseGrantRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, PutRequest, RequestHeader,
 };
-use quoin_runtime_sim::call::{Answer, Call, Refusal};
-use quoin_runtime_sim::model::{Rules, State, check};
+use quoin_model::call::{Answer, Call, Refusal};
+use quoin_model::etcd::{Rules, State, check};
 
 use prost::Message as _;
 

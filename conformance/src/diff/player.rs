@@ -12,7 +12,7 @@ use quoin_core::proto::etcdserverpb::{
     LeaseTimeToLiveRequest, RangeRequest, StatusRequest, StatusResponse, WatchCancelRequest, WatchCreateRequest,
     WatchRequest, WatchResponse,
 };
-use quoin_runtime_sim::call::{Answer, Call, Refusal};
+use quoin_model::call::{Answer, Call, Refusal};
 
 use super::methods;
 use super::normal::Identity;

@@ -3,7 +3,7 @@
 
 use quoin_core::proto::etcdserverpb::RequestOp;
 use quoin_core::proto::etcdserverpb::request_op::Request as Op;
-use quoin_runtime_sim::call::Call;
+use quoin_model::call::Call;
 
 use super::oracle::{Oracle, Planned, Settings};
 use super::step::{Moves, Step};

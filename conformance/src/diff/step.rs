@@ -8,7 +8,7 @@ use quoin_core::proto::etcdserverpb::compare::TargetUnion;
 use quoin_core::proto::etcdserverpb::request_op::Request as Op;
 use quoin_core::proto::etcdserverpb::watch_request::RequestUnion;
 use quoin_core::proto::etcdserverpb::{LeaseGrantRequest, RangeRequest, TxnRequest, WatchRequest};
-use quoin_runtime_sim::call::Call;
+use quoin_model::call::Call;
 
 use super::bare::Bare;
 

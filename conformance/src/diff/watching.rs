@@ -11,7 +11,7 @@ use quoin_core::proto::etcdserverpb::watch_create_request::FilterType;
 use quoin_core::proto::etcdserverpb::watch_request::RequestUnion;
 use quoin_core::proto::etcdserverpb::{ResponseHeader, WatchCreateRequest, WatchRequest, WatchResponse};
 use quoin_core::proto::mvccpb::{self, event::EventType};
-use quoin_runtime_sim::model::{Event, EventKind, State};
+use quoin_model::etcd::{Event, EventKind, State};
 
 /// What gRPC may take beyond a request, as etcd reckons.
 const OVERHEAD_BYTES: usize = 512 * 1024;

@@ -7,7 +7,7 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request};
 use prost::Message;
-use quoin_runtime_sim::call::Refusal;
+use quoin_model::call::Refusal;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 

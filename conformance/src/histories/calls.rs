@@ -11,8 +11,8 @@ use quoin_core::proto::etcdserverpb::{
     response_op, watch_request,
 };
 use quoin_core::proto::mvccpb;
-use quoin_runtime_sim::call::Refusal;
-use quoin_runtime_sim::linear::kv::{KeyValue, Op, OpReply, Reply, Request};
+use quoin_model::call::Refusal;
+use quoin_model::linear::kv::{KeyValue, Op, OpReply, Reply, Request};
 
 use crate::diff::wire::{Exchange, NO_ANSWER, Wire, decoded, refusal};
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use quoin_core::proto::etcdserverpb::WatchResponse;
 use quoin_core::proto::mvccpb::event::EventType;
-use quoin_runtime_sim::linear::kv::{Op, OpReply, Reply, Request};
+use quoin_model::linear::kv::{Op, OpReply, Reply, Request};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -206,7 +206,7 @@ fn all(key: &'static [u8], end: &'static [u8]) -> Request {
     })
 }
 
-fn keys_of(reply: &Reply) -> Option<&[quoin_runtime_sim::linear::kv::KeyValue]> {
+fn keys_of(reply: &Reply) -> Option<&[quoin_model::linear::kv::KeyValue]> {
     match reply {
         Reply::One {
             reply: OpReply::Range(keys),

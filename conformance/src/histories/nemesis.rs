@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quoin_runtime_sim::linear::kv::{OpReply, Reply};
+use quoin_model::linear::kv::{OpReply, Reply};
 
 use super::clients::Shared;
 use super::record::Moment;

@@ -1,7 +1,7 @@
 //! What clients saw of a server: requests with their times and replies, watch responses, leases. No judgement here.
 
 use bytes::Bytes;
-use quoin_runtime_sim::linear::kv::{KeyValue, Reply, Request};
+use quoin_model::linear::kv::{KeyValue, Reply, Request};
 
 /// Microseconds since the history began.
 pub type Moment = u64;

@@ -42,7 +42,7 @@ pub(super) async fn ask(wire: &Wire, path: &str, request: &impl Message) {
     }
 }
 
-pub(super) fn refused(refusal: quoin_runtime_sim::call::Refusal) -> Trouble {
+pub(super) fn refused(refusal: quoin_model::call::Refusal) -> Trouble {
     Trouble::new(format!("refused with {}: {}", refusal.code, refusal.message))
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quoin_runtime_sim::linear::kv::{Op, Request};
+use quoin_model::linear::kv::{Op, Request};
 use tokio::runtime::Runtime;
 
 use crate::histories::clients::{self, Shared};

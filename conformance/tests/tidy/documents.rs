@@ -91,12 +91,15 @@ fn slug(title: &str) -> String {
 
 #[test]
 fn every_path_that_is_named_is_there() {
+    let files = file_names();
     let mut missing = Vec::new();
     for (document, lines) in documents() {
         for (number, line) in &lines {
             let paths = quoted(line).filter(|word| is_path(word));
             let gone = paths.filter(|path| !root().join(path).exists());
             missing.extend(gone.map(|path| format!("{document}:{number}: {path}")));
+            let gone = quoted(line).filter(|word| is_file_name(word) && !files.contains(*word));
+            missing.extend(gone.map(|name| format!("{document}:{number}: {name}")));
             let modules = quoted(line).filter(|word| is_module(word));
             let gone = modules.filter(|module| !module_exists(module));
             missing.extend(gone.map(|module| format!("{document}:{number}: {module}")));
@@ -112,6 +115,37 @@ fn is_path(word: &str) -> bool {
         .all(|char| char.is_ascii_alphanumeric() || "/._-".contains(char));
     let first = word.split('/').next().unwrap_or_default();
     is_plain && word.contains('/') && first != "target" && !first.is_empty() && root().join(first).is_dir()
+}
+
+/// Whether a word is the name of a file that would be in the tree, without its folder.
+fn is_file_name(word: &str) -> bool {
+    let is_plain = word
+        .chars()
+        .all(|char| char.is_ascii_alphanumeric() || "._-".contains(char));
+    is_plain
+        && [".md", ".rs", ".service", ".toml"]
+            .iter()
+            .any(|end| word.len() > end.len() && word.ends_with(end))
+}
+
+/// The names of all files of the tree.
+fn file_names() -> BTreeSet<String> {
+    fn walk(folder: &Path, names: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(folder)
+            .expect("a folder can be listed")
+            .filter_map(Result::ok)
+        {
+            let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+            if path.is_dir() && name != "target" && name != ".git" {
+                walk(&path, names);
+            } else {
+                names.insert(name);
+            }
+        }
+    }
+    let mut names = BTreeSet::new();
+    walk(&root(), &mut names);
+    names
 }
 
 /// Whether a word is a path in the code of a room, such as `core::boot::decide`.
@@ -239,6 +273,7 @@ fn words_of_documents_are_read_as_they_are_meant() {
         quoted(line).filter(|word| is_module(word)).collect::<Vec<_>>(),
         ["core::boot::decide"]
     );
+    assert!(is_file_name("deny.toml") && !is_file_name("core/src/limits.rs") && !is_file_name(".rs"));
     assert!(module_exists("core::boot::decide") && !module_exists("core::boot::no_such_thing"));
     assert_eq!(slug("A tour, with etcdctl"), "a-tour-with-etcdctl");
     assert!(!shows("core/src/node/tests", &BTreeSet::new()), "a folder is no test");

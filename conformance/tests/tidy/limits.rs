@@ -19,7 +19,7 @@ const UNUSED: [(&str, &str); 12] = [
     ("PEER_PIPELINE_QUEUE_MESSAGES", PEERS),
     ("PEER_RECEIVE_QUEUE_MESSAGES", PEERS),
     ("PEER_STREAM_QUEUE_MESSAGES", PEERS),
-    ("SNAPSHOT_CHUNK_BYTES", "snapshots are not sent to clients yet"),
+    ("BACKUP_CHUNK_BYTES", "snapshots are not sent to clients yet"),
 ];
 const SUM: &str = "a part of other limits, which an assert in their file adds up";
 const PEERS: &str = "peers are not connected yet";

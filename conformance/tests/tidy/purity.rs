@@ -37,14 +37,15 @@ const IMPURE: &[&str] = &[
 
 /// System calls by which a program gets and returns memory.
 const MEMORY_CALLS: [&str; 6] = ["brk", "madvise", "mmap", "mprotect", "mremap", "munmap"];
-/// A call that another's code makes, how often at most, and why it may.
+/// A call that another crate makes, how often at most in a thread, and why it may.
 const EXCEPTION: (&str, usize, &str) = (
     "getrandom",
     2,
     "the raft crate seeds a generator once, for election timeouts; the member overwrites every one of them",
 );
-/// The example that is traced, and what it writes before and after the steps.
-const EXAMPLE: &str = "steps";
+/// The examples that are traced: a member stepped by hand, and three with their watchers through a long story. What both
+/// write before and after the steps.
+const EXAMPLES: [&str; 2] = ["steps", "story"];
 const MARKS: [&str; 2] = ["stepping", "stepped"];
 const TRACE_LIMIT: Duration = Duration::from_mins(2);
 
@@ -66,6 +67,28 @@ fn core_reaches_nothing_outside() {
     );
 }
 
+/// The model judges core, and `conformance` our programs: neither may share more with core than the messages.
+#[test]
+fn judges_take_only_messages_from_core() {
+    let mut breaches = Vec::new();
+    for (path, text) in sources()
+        .iter()
+        .filter(|(path, _)| {
+            ["model/src/", "conformance/src/"]
+                .iter()
+                .any(|room| path.starts_with(room))
+        })
+        .filter(|(path, _)| !is_test(path))
+    {
+        for (number, line) in product_lines(text) {
+            let parts = line.split("quoin_core::").skip(1);
+            let others = parts.filter(|part| !part.starts_with("proto"));
+            breaches.extend(others.map(|part| format!("{path}:{number}: quoin_core::{part}")));
+        }
+    }
+    assert_none("model and conformance take only messages from core", &breaches);
+}
+
 /// Whether a word stands in a line by itself: `rand::` does not in `operand::`.
 fn has_word(line: &str, word: &str) -> bool {
     let mut rest = line;
@@ -81,7 +104,7 @@ fn has_word(line: &str, word: &str) -> bool {
 
 /// The lines of formatted source that are compiled into the product, with their numbers and without comments: those of items
 /// under `#[cfg(test)]` are left out, wherever they stand.
-fn product_lines(text: &str) -> Vec<(usize, &str)> {
+pub(super) fn product_lines(text: &str) -> Vec<(usize, &str)> {
     let lines: Vec<&str> = text.lines().collect();
     let mut product = Vec::new();
     let mut at = 0;
@@ -167,9 +190,15 @@ fn m() {}
 }
 
 #[test]
-fn stepping_a_member_makes_no_system_call_but_for_memory() {
-    let program = binaries::example_of_core(EXAMPLE).expect("core's example builds");
-    let folder = paths::fresh("steps").expect("a folder");
+fn stepping_members_makes_no_system_call_but_for_memory() {
+    for example in EXAMPLES {
+        only_memory_is_called_for(example);
+    }
+}
+
+fn only_memory_is_called_for(example: &str) {
+    let program = binaries::example_of_core(example).expect("core's example builds");
+    let folder = paths::fresh(example).expect("a folder");
     let trace = folder.join("trace");
     let mut strace = Strace::find().expect("a strace").command();
     strace
@@ -190,7 +219,7 @@ fn stepping_a_member_makes_no_system_call_but_for_memory() {
         .iter()
         .filter(|(call, times)| !is_allowed(call, **times))
         .collect();
-    assert!(others.is_empty(), "core makes system calls: {others:?}");
+    assert!(others.is_empty(), "{example}: core makes system calls: {others:?}");
     // A trace in which nothing is seen shows nothing: the program's memory grows while it steps.
     assert!(!calls.is_empty(), "{traced}");
 }

@@ -20,8 +20,8 @@ pub struct Found {
     pub access: Access,
     /// The write-ahead log, if there is one.
     pub wal: Option<WalFound>,
-    /// The snapshot files that could be read.
-    pub snapshot_files: BTreeSet<SnapshotId>,
+    /// The files of markers that could be read.
+    pub marker_files: BTreeSet<MarkerId>,
     /// The applied state, if it was ever created. Of one that is damaged there is only what was received to replace it.
     pub store: Option<StoreFound>,
     /// What is wrong with the applied state, where it is not as any batch left it.
@@ -67,9 +67,9 @@ impl Default for Access {
     }
 }
 
-/// A point in the log that a snapshot covers; the later one is the greater one.
+/// The place of a marker in the log; the later one is the greater one.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
-pub struct SnapshotId {
+pub struct MarkerId {
     /// The last entry covered.
     pub index: u64,
     /// Its term.
@@ -89,8 +89,8 @@ pub struct WalFound {
     pub last_index: u64,
     /// The last commit index written.
     pub commit: u64,
-    /// The snapshots it marks, up to the commit index; the beginning of everything counts as one.
-    pub markers: BTreeSet<SnapshotId>,
+    /// Its markers up to the commit index; the beginning of the log counts as one.
+    pub markers: BTreeSet<MarkerId>,
 }
 
 /// An applied state that is not as any batch left it.

@@ -10,6 +10,7 @@ use crate::boot::refusal::Refusal;
 use crate::boot::restart::wal_path;
 use crate::config::{Config, InitialCluster, Url, join_urls};
 use crate::id::{ClusterId, MemberId};
+use crate::member::Recovered;
 use crate::membership::{ConfChangeContext, Member};
 use crate::proto::raftpb::{ConfChange, ConfChangeType, Entry, EntryType, HardState};
 use crate::version::{MIN_CLUSTER_VERSION, Version};
@@ -52,12 +53,9 @@ pub(super) fn found_cluster(found: &Found, config: &Config) -> Result<Plan, Refu
         return Err(Refusal::AlreadyBootstrapped(local));
     }
     let ids = members.iter().map(|member| member.id).collect::<Vec<_>>();
-    let entries = founding_entries(&members);
-    let hard_state = HardState {
-        term: FIRST_TERM,
-        vote: 0,
-        commit: entries.last().map_or(0, |entry| entry.index),
-    };
+    let Recovered {
+        entries, hard_state, ..
+    } = founding(&members);
     Ok(Plan::StartNew {
         member: local,
         cluster: ClusterId::compute(&ids),
@@ -135,7 +133,7 @@ fn check_nothing_lost(found: &Found, config: &Config) -> Result<(), Refusal> {
     {
         return Err(missing("a store with data"));
     }
-    if found.snapshot_files.is_empty() {
+    if found.marker_files.is_empty() {
         Ok(())
     } else {
         Err(missing("snapshot files"))
@@ -219,8 +217,10 @@ fn founders(cluster: &InitialCluster, token: &str) -> Result<Vec<Member>, Refusa
     }
 }
 
-/// Every founder writes the same entries, so that their logs agree before they have met.
-fn founding_entries(members: &[Member]) -> Vec<Entry> {
+/// The log that a new cluster of these members begins with: an entry that adds each, in the order given, all committed in
+/// term 1. Every founder writes the same entries, so their logs agree before they have met.
+#[must_use]
+pub fn founding(members: &[Member]) -> Recovered {
     let changes = members.iter().map(|member| ConfChange {
         id: 0,
         change_type: ConfChangeType::AddNode.into(),
@@ -232,10 +232,17 @@ fn founding_entries(members: &[Member]) -> Vec<Entry> {
         .to_json()
         .into(),
     });
-    (1..)
-        .zip(changes)
-        .map(|(index, change)| conf_change_entry(FIRST_TERM, index, &change))
-        .collect()
+    let entries = (1..).zip(changes);
+    let entries = entries.map(|(index, change)| conf_change_entry(FIRST_TERM, index, &change));
+    Recovered {
+        hard_state: HardState {
+            term: FIRST_TERM,
+            vote: 0,
+            commit: members.len() as u64,
+        },
+        entries: entries.collect(),
+        ..Recovered::default()
+    }
 }
 
 /// An entry with one change of the membership.

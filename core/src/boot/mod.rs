@@ -16,7 +16,8 @@ mod restart;
 #[cfg(test)]
 mod tests;
 
-pub use found::{Access, Damage, DataDir, Found, RemoteAnswer, SnapshotId, StoreFound, WalFound};
+pub use found::{Access, Damage, DataDir, Found, MarkerId, RemoteAnswer, StoreFound, WalFound};
+pub use fresh::founding;
 pub use plan::{Plan, StoreSource, Why};
 pub use refusal::Refusal;
 pub use restart::{ReadLog, StartLog, force_new_cluster, restart};

@@ -1,6 +1,6 @@
 //! The courses a start can take.
 
-use crate::boot::found::SnapshotId;
+use crate::boot::found::MarkerId;
 use crate::config::Url;
 use crate::id::{ClusterId, MemberId};
 use crate::membership::Member;
@@ -32,25 +32,25 @@ pub enum Plan {
         /// What for; it says how long to wait.
         why: Why,
     },
-    /// Read the log from this snapshot on and go on with [`restart`](crate::boot::restart).
+    /// Read the log from this marker on and go on with [`restart`](crate::boot::restart).
     Restart {
         /// This member.
         member: MemberId,
         /// Its cluster.
         cluster: ClusterId,
         /// Where to begin; `None` is the beginning of the log.
-        snapshot: Option<SnapshotId>,
+        from: Option<MarkerId>,
         /// Where the applied state is.
         store: StoreSource,
     },
-    /// Read the log from this snapshot on and go on with [`force_new_cluster`](crate::boot::force_new_cluster).
+    /// Read the log from this marker on and go on with [`force_new_cluster`](crate::boot::force_new_cluster).
     RestartForceNewCluster {
         /// This member.
         member: MemberId,
         /// Its cluster.
         cluster: ClusterId,
         /// Where to begin; `None` is the beginning of the log.
-        snapshot: Option<SnapshotId>,
+        from: Option<MarkerId>,
         /// Where the applied state is.
         store: StoreSource,
     },

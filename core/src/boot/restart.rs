@@ -4,30 +4,30 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
 
-use crate::boot::found::{Damage, Found, SnapshotId, WalFound};
+use crate::boot::found::{Damage, Found, MarkerId, WalFound};
 use crate::boot::fresh::{check_learners, conf_change_entry};
 use crate::boot::plan::{Plan, StoreSource};
 use crate::boot::refusal::Refusal;
+use crate::bug;
 use crate::config::Config;
 use crate::id::MemberId;
 use crate::membership::{ConfChangeContext, Member};
-use crate::mutant;
 use crate::proto::raftpb::{ConfChange, ConfChangeType, ConfState, Entry, EntryType, HardState};
 use crate::version::Version;
 
 /// The peer URL etcd gives a member that its own log does not know: operators correct it afterwards.
 const FORCED_PEER_URL: &str = "http://localhost:2380";
 
-/// What the log holds from the plan's snapshot on.
+/// What the log holds from the plan's marker on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReadLog {
-    /// The snapshot it was read from; zeros for the beginning.
-    pub snapshot: SnapshotId,
+    /// The marker it was read from; zeros for the beginning.
+    pub from: MarkerId,
     /// The membership at that point.
     pub conf_state: ConfState,
     /// The newest hard state.
     pub hard_state: HardState,
-    /// The entries after the snapshot.
+    /// The entries after the marker.
     pub entries: Vec<Entry>,
     /// The last entry whose effects the store holds.
     pub consistent_index: u64,
@@ -44,7 +44,7 @@ pub struct ReadLog {
 pub struct StartLog {
     /// The hard state, with everything known to be committed.
     pub hard_state: HardState,
-    /// The entries after the snapshot.
+    /// The entries after the marker.
     pub entries: Vec<Entry>,
     /// How many of the last entries are new: they and the hard state are made durable before raft starts.
     pub appended: usize,
@@ -56,7 +56,7 @@ pub(super) fn decide(found: &Found, wal: &WalFound, config: &Config) -> Result<P
     if wal.member == MemberId::NONE {
         return Err(Refusal::NoMemberId);
     }
-    let (snapshot, store) = match &found.damage {
+    let (from, store) = match &found.damage {
         Some(damage) => beginning_anew(found, damage, wal, config)?,
         None => beginning(found, wal, config)?,
     };
@@ -81,14 +81,14 @@ pub(super) fn decide(found: &Found, wal: &WalFound, config: &Config) -> Result<P
         Plan::RestartForceNewCluster {
             member,
             cluster,
-            snapshot,
+            from,
             store,
         }
     } else {
         Plan::Restart {
             member,
             cluster,
-            snapshot,
+            from,
             store,
         }
     })
@@ -96,16 +96,16 @@ pub(super) fn decide(found: &Found, wal: &WalFound, config: &Config) -> Result<P
 
 /// From where the log is read, and where the applied state is.
 ///
-/// A snapshot counts when there is a file, the log marks it (a file alone may be what a crash left behind) and the log
+/// A marker counts when there is a file, the log marks it (a file alone may be what a crash left behind) and the log
 /// goes on from there. The newest that the store has reached is taken: a store that is behind is caught up from the
 /// log, but it must not skip any of it, and what the log no longer has cannot have been applied.
-fn beginning(found: &Found, wal: &WalFound, config: &Config) -> Result<(Option<SnapshotId>, StoreSource), Refusal> {
-    let marked = found.snapshot_files.intersection(&wal.markers).copied();
+fn beginning(found: &Found, wal: &WalFound, config: &Config) -> Result<(Option<MarkerId>, StoreSource), Refusal> {
+    let marked = found.marker_files.intersection(&wal.markers).copied();
     let mut usable = marked
-        .filter(|snapshot| snapshot.index >= wal.starts_after)
+        .filter(|from| from.index >= wal.starts_after)
         .collect::<BTreeSet<_>>();
     if wal.starts_after == 0 {
-        usable.insert(SnapshotId::default());
+        usable.insert(MarkerId::default());
     }
     let Some(newest) = usable.last().copied() else {
         return Err(Refusal::Inconsistent(format!(
@@ -136,8 +136,8 @@ fn beginning(found: &Found, wal: &WalFound, config: &Config) -> Result<(Option<S
     } else {
         StoreSource::Empty
     };
-    match usable.into_iter().rfind(|snapshot| snapshot.index <= reached) {
-        Some(snapshot) => Ok((Some(snapshot).filter(|snapshot| snapshot.index > 0), source)),
+    match usable.into_iter().rfind(|from| from.index <= reached) {
+        Some(from) => Ok((Some(from).filter(|from| from.index > 0), source)),
         None if found.store.is_none() => Err(Refusal::StoreMissing(path())),
         None => Err(Refusal::Inconsistent(format!(
             "database file ({} index {reached}) does not match with snapshot (index {})",
@@ -164,7 +164,7 @@ fn beginning_anew(
     damage: &Damage,
     wal: &WalFound,
     config: &Config,
-) -> Result<(Option<SnapshotId>, StoreSource), Refusal> {
+) -> Result<(Option<MarkerId>, StoreSource), Refusal> {
     let refuse = |obstacle: String| Refusal::TableDamaged {
         path: table_path(config),
         cause: damage.cause.clone(),
@@ -211,7 +211,7 @@ pub fn restart(log: ReadLog) -> Result<StartLog, Refusal> {
 pub fn force_new_cluster(member: MemberId, log: ReadLog) -> Result<StartLog, Refusal> {
     check_whole(&log)?;
     let ReadLog {
-        snapshot,
+        from,
         conf_state,
         mut hard_state,
         mut entries,
@@ -219,7 +219,7 @@ pub fn force_new_cluster(member: MemberId, log: ReadLog) -> Result<StartLog, Ref
         ..
     } = log;
     // A commit index that only grew is not written at once, so the store may know better.
-    hard_state.commit = hard_state.commit.max(consistent_index).max(snapshot.index);
+    hard_state.commit = hard_state.commit.max(consistent_index).max(from.index);
     entries.retain(|entry| entry.index <= hard_state.commit);
     let present = members_after(&conf_state, &entries)?;
     let mut changes = Vec::new();
@@ -267,7 +267,7 @@ fn change(change_type: ConfChangeType, member: MemberId, context: Vec<u8>) -> Co
 
 /// Entries follow each other without a gap and reach as far as was committed and applied.
 fn check_whole(log: &ReadLog) -> Result<(), Refusal> {
-    let mut last = log.snapshot.index;
+    let mut last = log.from.index;
     for entry in &log.entries {
         if entry.index != last + 1 {
             return Err(Refusal::Inconsistent(format!(
@@ -294,7 +294,7 @@ fn check_table(log: &ReadLog, last: u64) -> Result<(), Refusal> {
     let entry = log.entries.iter().find(|entry| entry.index == index);
     let logged = match entry {
         Some(entry) => Some(entry.term),
-        None => Some(log.snapshot.term).filter(|_| log.snapshot.index == index),
+        None => Some(log.from.term).filter(|_| log.from.index == index),
     };
     if let Some(term) = logged.filter(|term| log.store_term > 0 && index > 0 && *term != log.store_term) {
         return Err(Refusal::Inconsistent(format!(
@@ -315,10 +315,9 @@ fn check_table(log: &ReadLog, last: u64) -> Result<(), Refusal> {
 /// Whether this member was one where the log begins: by its configuration there, or as one that founded the cluster. Who
 /// joins later may have applied entries from before.
 fn was_member(log: &ReadLog) -> bool {
-    if log.snapshot.index > 0 {
+    if log.from.index > 0 {
         let ConfState { voters, learners, .. } = &log.conf_state;
-        return log.snapshot.index <= log.consistent_index
-            && voters.iter().chain(learners).any(|id| *id == log.member.0);
+        return log.from.index <= log.consistent_index && voters.iter().chain(learners).any(|id| *id == log.member.0);
     }
     let is_change = |entry: &&Entry| entry.term == 1 && entry.entry_type == EntryType::EntryConfChange as i32;
     let founding = log
@@ -343,7 +342,7 @@ fn members_after(conf_state: &ConfState, entries: &[Entry]) -> Result<BTreeMap<M
     let learners = conf_state
         .learners
         .iter()
-        .filter(|_| !mutant::is(31))
+        .filter(|_| !bug!(ForgetsLearners))
         .map(|id| (MemberId(*id), Role::Learner));
     let mut members = voters.chain(learners).collect::<BTreeMap<_, _>>();
     for entry in entries {

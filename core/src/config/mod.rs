@@ -15,6 +15,7 @@ mod gates;
 pub(crate) mod gotext;
 mod help;
 mod keys;
+mod machines;
 mod model;
 mod notice;
 mod settings;

@@ -119,6 +119,24 @@ pub struct Config {
     pub unsafe_no_fsync: bool,
 }
 
+impl Config {
+    /// Gives each client URL that is advertised with port 0 the port that a listener got from the kernel: the listener at the
+    /// same host, or else the first. `clients` has the URL and the port of each TCP listener for clients. Peer URLs stay as
+    /// they are, because member ids are made of them.
+    pub fn advertise_bound(&mut self, clients: &[(&Url, u16)]) {
+        for url in self
+            .advertise_client_urls
+            .iter_mut()
+            .filter(|url| url.port() == Some(0))
+        {
+            let same_host = clients.iter().find(|(client, _)| client.host() == url.host());
+            if let Some((_, port)) = same_host.or(clients.first()) {
+                *url = url.with_port(*port);
+            }
+        }
+    }
+}
+
 /// Is a cluster founded or joined? Asked only when there is no data yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClusterState {

@@ -66,7 +66,7 @@ impl Url {
         match scheme {
             Scheme::Http | Scheme::Https => check_authority(text, rest)?,
             Scheme::Unix | Scheme::Unixs => {
-                if rest.trim_start_matches("//").is_empty() {
+                if unescape(socket_name(rest)).map_err(|why| refuse(&why))?.is_empty() {
                     return Err(format!("URL does not name a socket: {text}"));
                 }
             }
@@ -75,6 +75,30 @@ impl Url {
             scheme,
             rest: rest.to_owned(),
         })
+    }
+
+    /// A port of 127.0.0.1; 0 is any free one.
+    #[must_use]
+    pub fn loopback(port: u16) -> Self {
+        Self {
+            scheme: Scheme::Http,
+            rest: format!("//127.0.0.1:{port}"),
+        }
+    }
+
+    /// A Unix socket at this path.
+    #[must_use]
+    pub fn unix(path: &str) -> Self {
+        let mut rest = String::from("//");
+        for char in path.chars() {
+            if matches!(char, '%' | '?' | '#') || char.is_ascii_control() {
+                rest.push_str(&format!("%{:02X}", u32::from(char)));
+            } else {
+                rest.push(char);
+            }
+        }
+        let scheme = Scheme::Unix;
+        Self { scheme, rest }
     }
 
     /// Reads a comma-separated list: sorted by text and without repeats, as etcd keeps what a flag says.
@@ -109,11 +133,13 @@ impl Url {
         matches!(self.scheme, Scheme::Https | Scheme::Unixs)
     }
 
-    /// The path of the socket, for the Unix schemes.
+    /// The path of the socket, for the Unix schemes: host and path of the URL together, as etcd takes them, so that
+    /// `unix://localhost:2379` is a file of that name in the working directory.
     #[must_use]
-    pub fn socket_path(&self) -> Option<&str> {
+    pub fn socket_path(&self) -> Option<String> {
         match self.scheme {
-            Scheme::Unix | Scheme::Unixs => Some(self.rest.strip_prefix("//").unwrap_or(&self.rest)),
+            // The escapes were checked when the URL was read.
+            Scheme::Unix | Scheme::Unixs => unescape(socket_name(&self.rest)).ok(),
             Scheme::Http | Scheme::Https => None,
         }
     }
@@ -140,6 +166,13 @@ impl Url {
     pub fn port(&self) -> Option<u16> {
         let (_, port) = split_host_port(self.authority()?).ok()?;
         if port.is_empty() { Some(0) } else { port.parse().ok() }
+    }
+
+    /// The same URL at another port, for the TCP schemes.
+    #[must_use]
+    pub fn with_port(&self, port: u16) -> Self {
+        self.host()
+            .map_or_else(|| self.clone(), |host| self.with_host(host, port))
     }
 
     /// The same URL at another host.
@@ -239,6 +272,31 @@ fn check_authority(text: &str, rest: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Host and path of a Unix URL, from what follows its scheme.
+fn socket_name(rest: &str) -> &str {
+    let name = rest.strip_prefix("//").unwrap_or(rest);
+    name.split(['?', '#']).next().unwrap_or_default()
+}
+
+/// A text with its `%xx` read as bytes; they must make UTF-8.
+fn unescape(text: &str) -> Result<String, String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut parts = text.split('%');
+    bytes.extend(parts.next().unwrap_or_default().bytes());
+    for part in parts {
+        let digits = part
+            .get(..2)
+            .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let Some(byte) = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) else {
+            let shown: String = part.chars().take(2).collect();
+            return Err(format!("invalid URL escape {}", quote(&format!("%{shown}"))));
+        };
+        bytes.push(byte);
+        bytes.extend(part[2..].bytes());
+    }
+    String::from_utf8(bytes).map_err(|_| "the path is not UTF-8".to_owned())
+}
+
 /// Go's `net.SplitHostPort`: brackets around an IPv6 address are taken off.
 fn split_host_port(address: &str) -> Result<(&str, &str), &'static str> {
     const MISSING_PORT: &str = "missing port in address";
@@ -278,7 +336,25 @@ mod tests {
             assert_eq!((url.to_string().as_str(), url.host(), url.port()), (text, host, port));
         }
         assert_eq!(Url::parse(" HTTP://h:1 ").unwrap().to_string(), "http://h:1");
-        assert_eq!(Url::parse("unix:///run/s").unwrap().socket_path(), Some("/run/s"));
+        for (text, path) in [
+            ("unix:///run/s", "/run/s"),
+            ("unix:///run/a%20b?c#d", "/run/a b"),
+            ("unixs:run/s", "run/s"),
+            ("unix://localhost:2379", "localhost:2379"),
+            ("unix://run/s", "run/s"),
+        ] {
+            assert_eq!(Url::parse(text).unwrap().socket_path().as_deref(), Some(path));
+        }
+    }
+
+    #[test]
+    fn a_path_becomes_a_url_that_leads_to_it() {
+        for path in ["/run/s", "/a b/100%?#", "rel/s"] {
+            let url = Url::unix(path);
+            assert_eq!(Url::parse(&url.to_string()).as_ref(), Ok(&url));
+            assert_eq!(url.socket_path().as_deref(), Some(path));
+        }
+        assert_eq!(Url::parse("http://127.0.0.1:7"), Ok(Url::loopback(7)));
     }
 
     #[test]
@@ -318,6 +394,9 @@ mod tests {
                 "parse \"http://h:1\\x01\": net/url: invalid control character in URL",
             ),
             ("unix://", "URL does not name a socket: unix://"),
+            ("unix://?a", "URL does not name a socket: unix://?a"),
+            ("unix:///a%2", "parse \"unix:///a%2\": invalid URL escape \"%2\""),
+            ("unix:///a%zzb", "parse \"unix:///a%zzb\": invalid URL escape \"%zz\""),
         ] {
             assert_eq!(Url::parse(text), Err(error.to_owned()), "{text}");
         }

@@ -2,15 +2,15 @@
 
 use raft::StateRole;
 
+use crate::bug;
 use crate::error::Fault;
 use crate::id::MemberId;
 use crate::limits::LOG_TAIL_BYTES;
-use crate::mutant;
-use crate::proto::raftpb::{ConfChange, ConfState, Entry, HardState, Message};
+use crate::proto::raftpb::{ConfChange, ConfState, Entry, HardState, Message, MessageType};
 use crate::time::Instant;
 
 use super::filter::{self, Standing};
-use super::{BatchId, Halt, Member, Output, Phase, Timer};
+use super::{BatchId, Halt, Member, MemberTimer, Output, Phase};
 
 /// How long a member that starts may speed up its clock.
 const TICK_ADVANCE_WINDOW: std::time::Duration = std::time::Duration::from_secs(5);
@@ -22,28 +22,30 @@ const SLEEP_HEARTBEATS: u32 = 3;
 const FAREWELL: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Member {
+    /// Whether this member missed so many ticks that it may have been deposed without noticing.
+    pub(crate) fn overslept(&self, now: Instant) -> bool {
+        now.saturating_since(self.last_tick) > self.config.heartbeat_interval * SLEEP_HEARTBEATS
+    }
+
     /// One tick of consensus.
-    pub(crate) fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
+    pub(super) fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
         let interval = self.config.heartbeat_interval;
         // Ticks stay in step, unless this member overslept: what it missed is not made up for.
         let in_step = self.tick_due + interval;
         self.tick_due = if in_step > now { in_step } else { now + interval };
-        self.timers.set(Timer::Tick, self.tick_due);
-        if now.saturating_since(self.last_tick) > interval * SLEEP_HEARTBEATS {
-            self.revocations.slept = !mutant::is(26);
-        }
+        self.timers.set(MemberTimer::Tick, self.tick_due);
         self.last_tick = now;
         if self.phase == Phase::Removed {
             self.raft.ping();
         } else if self.is_installing() {
-            // Whoever has no log to stand on does not ask for votes.
+            // A member whose log is being replaced does not campaign.
         } else if !self.is_sole_voter() || self.all_persisted() {
             // A sole voter elects itself on the spot, for which its whole log must be on disk.
             self.raft.tick();
         }
         self.observe(now, out);
         self.persist_commit(out);
-        self.snapshot_if_due(out);
+        self.mark_if_due(out);
     }
 
     /// A message of a peer.
@@ -53,6 +55,10 @@ impl Member {
         }
         match filter::admit(&mut message, from, self.standing()) {
             Ok(true) => {
+                let votes = [MessageType::MsgRequestVote, MessageType::MsgRequestPreVote];
+                if bug!(VotesWithinLease) && votes.contains(&message.get_msg_type()) {
+                    message.context = bytes::Bytes::from_static(b"CampaignTransfer");
+                }
                 // What consensus refuses is as good as lost on the way.
                 let _refused = self.raft.step(message);
                 self.observe(now, out);
@@ -68,6 +74,9 @@ impl Member {
             return;
         }
         self.installation_persisted(batch);
+        if self.markers.persisted(batch) {
+            self.mark_if_due(out);
+        }
         if let Some(ready) = self.promises.persisted(batch, out)
             && self.phase != Phase::Removed
         {
@@ -109,8 +118,9 @@ impl Member {
             if is_snapshot {
                 self.installed(out);
             }
-            // A removed member is not among those whose progress consensus keeps, and it must not be told of any.
-            let is_durable = !handed_over && self.promises.outstanding() == 0 || mutant::is(3) && self.is_sole_voter();
+            // Consensus keeps no progress of a removed member, and panics at a report of some.
+            let is_durable =
+                !handed_over && self.promises.outstanding() == 0 || bug!(CommitsBeforeSync) && self.is_sole_voter();
             if is_durable && self.phase < Phase::Removed {
                 self.raft.on_persist_ready(number);
             }
@@ -124,7 +134,7 @@ impl Member {
         match self.raft.apply_conf_change(change) {
             Ok(conf_state) => {
                 let conf_state = sorted(conf_state);
-                self.snapshots.configured(index, conf_state.clone());
+                self.markers.configured(index, conf_state.clone());
                 self.raft.mut_store().set_conf_state(conf_state);
                 self.observe(now, out);
             }
@@ -137,7 +147,7 @@ impl Member {
 
     /// The entry at `index` was applied; [`Member::applied_to`] follows once for many.
     pub(crate) fn applied(&mut self, index: u64, term: u64) {
-        self.snapshots.applied(index, term);
+        self.markers.applied(index, term);
     }
 
     /// Everything up to `index` is applied.
@@ -151,23 +161,22 @@ impl Member {
         self.observe(now, out);
     }
 
-    /// The opening entry of `term` was applied: whoever leads that term now knows everything committed before it.
-    pub(crate) fn term_opened(&mut self, now: Instant, term: u64) {
+    /// The opening entry of `term` was applied. Whether this member leads that term, and so knows from here on everything
+    /// that was committed before it.
+    pub(crate) fn term_opened(&mut self, term: u64) -> bool {
         self.reads.void();
-        if self.leads() && term == self.term() {
-            self.promote_lessor(now);
-        }
+        self.leads() && term == self.term()
     }
 
-    /// This member is no longer part of the cluster. The others are told what is committed for a moment more.
+    /// This member is no longer part of the cluster. For a moment more it tells the others what is committed, so that they
+    /// learn of its removal.
     pub(crate) fn removed(&mut self, now: Instant) {
         if self.phase < Phase::Removed {
             self.phase = Phase::Removed;
-            self.lessor.demote();
             if self.leads() {
                 self.raft.raft.bcast_append();
             }
-            self.timers.set(Timer::Removed, now + FAREWELL);
+            self.timers.set(MemberTimer::Removed, now + FAREWELL);
         }
     }
 
@@ -187,30 +196,23 @@ impl Member {
         self.answer_all_stopped(out);
         self.phase = Phase::Halted;
         self.timers = super::Timers::default();
-        self.lessor.demote();
         out.push(Output::Halt(halt));
     }
 
-    /// Everything up to `index` is durable in the table, which may make a snapshot due.
+    /// Everything up to `index` is durable in the table, which may make a marker due.
     pub(crate) fn durable_to(&mut self, index: u64, out: &mut Vec<Output>) {
-        self.snapshots.durable_to(index);
-        self.snapshot_if_due(out);
+        self.markers.durable_to(index);
+        self.mark_if_due(out);
     }
 
-    /// The snapshot at `index` is on disk.
-    pub(crate) fn snapshot_saved(&mut self, index: u64, out: &mut Vec<Output>) {
-        self.snapshots.saved(index);
-        self.snapshot_if_due(out);
-    }
-
-    /// A snapshot is wanted at the last applied entry, as soon as that is durable.
-    pub(crate) fn request_snapshot(&mut self) {
-        self.snapshots.request(self.applied_index());
+    /// A marker is wanted at the last applied entry, as soon as that is durable.
+    pub(crate) fn request_marker(&mut self) {
+        self.markers.request(self.applied_index());
     }
 
     /// Everything up to here is durable in the table.
     pub(crate) fn durable_index(&self) -> u64 {
-        self.snapshots.durable()
+        self.markers.durable()
     }
 
     /// A connection to a peer stands.
@@ -236,6 +238,16 @@ impl Member {
     pub(crate) fn peer_unreachable(&mut self, id: MemberId) {
         if self.phase < Phase::Removed {
             self.raft.report_unreachable(id.0);
+            let first = self.raft.store().first_index();
+            if let Some(progress) = self
+                .raft
+                .raft
+                .mut_prs()
+                .get_mut(id.0)
+                .filter(|_| bug!(AppendsFromBelow))
+            {
+                progress.next_idx = first.max(2);
+            }
         }
     }
 
@@ -263,20 +275,17 @@ impl Member {
         self.promises.persist_commit(HardState { commit, ..hard_state }, out)
     }
 
-    /// Takes a snapshot of the log's state, if it is time.
-    fn snapshot_if_due(&mut self, out: &mut Vec<Output>) {
-        if self.phase == Phase::Halted || !self.snapshots.is_due() {
+    /// Marks in the log how far the table is durable, if that is due.
+    fn mark_if_due(&mut self, out: &mut Vec<Output>) {
+        if self.phase == Phase::Halted || !self.markers.is_due() {
             return;
         }
-        // A snapshot only counts at boot if the log says that its index was committed.
+        // A marker only counts at boot if the log says that its index was committed.
         if self.persist_commit(out)
-            && let Some((index, term, conf_state)) = self.snapshots.take_due()
+            && let Some(marker) = self.markers.take_due()
         {
-            out.push(Output::Snapshot {
-                index,
-                term,
-                conf_state,
-            });
+            let batch = self.promises.mark(marker, out);
+            self.markers.handed_over(batch);
         }
     }
 
@@ -305,10 +314,11 @@ impl Member {
     /// Takes notice of what consensus did: every call into it that may change role, term or leader is followed by this.
     pub(super) fn observe(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.draw_election_timeout();
-        let leader = MemberId(self.raft.raft.leader_id);
-        if !self.leads() && self.lessor.is_primary() && !mutant::is(26) {
-            self.demote_lessor();
+        if bug!(CommitsOlderTerms) && self.leads() {
+            let (counted, _) = self.raft.raft.mut_prs().maximal_committed_index();
+            self.raft.raft.raft_log.commit_to(counted);
         }
+        let leader = MemberId(self.raft.raft.leader_id);
         if leader == self.leader {
             return;
         }

@@ -1,6 +1,6 @@
 //! The log as consensus reads it: a tail of entries in memory, the configuration, and where the tail begins.
 //!
-//! It writes nothing: durability is the host's, who is told by `Persist` effects. Entries that were compacted away here
+//! It writes nothing: the host does, by [`LogJob`](crate::jobs::LogJob)s. Entries that were compacted away here
 //! may still stand in the write-ahead log on disk. Cloning an entry copies no payload, because its data is `Bytes`.
 
 use std::collections::VecDeque;
@@ -16,7 +16,7 @@ const ENTRY_OVERHEAD_BYTES: usize = size_of::<Entry>();
 
 /// The tail of the log, and what consensus needs to begin with.
 #[derive(Debug)]
-pub(crate) struct Log {
+pub(crate) struct LogTail {
     /// Entries after `compacted`, without gaps.
     entries: VecDeque<Entry>,
     /// Index and term of the last entry that is no longer here.
@@ -29,7 +29,7 @@ pub(crate) struct Log {
     conf_state: ConfState,
 }
 
-impl Log {
+impl LogTail {
     /// The log as read back: `entries` follow the snapshot at `snapshot` (index, term); the table holds everything up
     /// to `applied`, with `conf_state` as of that index.
     pub(crate) fn new(
@@ -148,7 +148,7 @@ impl Log {
     }
 }
 
-impl Storage for Log {
+impl Storage for LogTail {
     fn initial_state(&self) -> raft::Result<RaftState> {
         Ok(RaftState {
             hard_state: self.hard_state,
@@ -238,14 +238,14 @@ mod tests {
         }
     }
 
-    fn log(from: u64, to: u64, applied: u64) -> Log {
+    fn log(from: u64, to: u64, applied: u64) -> LogTail {
         let hard_state = HardState {
             term: 1,
             vote: 0,
             commit: applied,
         };
         let entries = (from..=to).map(|index| entry(index, 1)).collect();
-        Log::new(
+        LogTail::new(
             (from - 1, 1),
             entries,
             hard_state,
@@ -260,27 +260,36 @@ mod tests {
         let conf = ConfState::default;
         let hard = |term, commit| HardState { term, vote: 0, commit };
         let two = || vec![entry(1, 1), entry(2, 2)];
-        let table: Vec<(&str, Result<Log, Fault>)> = vec![
+        let table: Vec<(&str, Result<LogTail, Fault>)> = vec![
             (
                 "gap",
-                Log::new((0, 0), vec![entry(1, 1), entry(3, 1)], hard(1, 1), 0, conf()),
+                LogTail::new((0, 0), vec![entry(1, 1), entry(3, 1)], hard(1, 1), 0, conf()),
             ),
             (
                 "term goes back",
-                Log::new((0, 0), vec![entry(1, 2), entry(2, 1)], hard(2, 1), 0, conf()),
+                LogTail::new((0, 0), vec![entry(1, 2), entry(2, 1)], hard(2, 1), 0, conf()),
             ),
-            ("applied past the end", Log::new((0, 0), two(), hard(2, 2), 3, conf())),
+            (
+                "applied past the end",
+                LogTail::new((0, 0), two(), hard(2, 2), 3, conf()),
+            ),
             (
                 "applied before the snapshot",
-                Log::new((5, 1), vec![], hard(1, 5), 4, conf()),
+                LogTail::new((5, 1), vec![], hard(1, 5), 4, conf()),
             ),
-            ("commit past the end", Log::new((0, 0), two(), hard(2, 3), 0, conf())),
-            ("term behind the log", Log::new((0, 0), two(), hard(1, 2), 0, conf())),
+            (
+                "commit past the end",
+                LogTail::new((0, 0), two(), hard(2, 3), 0, conf()),
+            ),
+            (
+                "term behind the log",
+                LogTail::new((0, 0), two(), hard(1, 2), 0, conf()),
+            ),
         ];
         for (what, result) in table {
             assert!(result.is_err(), "{what} must be refused");
         }
-        let healed = Log::new((0, 0), two(), hard(2, 0), 2, conf()).unwrap();
+        let healed = LogTail::new((0, 0), two(), hard(2, 0), 2, conf()).unwrap();
         assert_eq!(healed.hard_state.commit, 2, "what was applied was committed");
     }
 
@@ -338,7 +347,7 @@ mod tests {
     #[test]
     fn a_snapshot_covers_what_is_applied() {
         let mut log = log(4, 10, 8);
-        let metadata = |log: &Log| Storage::snapshot(log, 0, 2).unwrap().take_metadata();
+        let metadata = |log: &LogTail| Storage::snapshot(log, 0, 2).unwrap().take_metadata();
         assert_eq!((metadata(&log).index, metadata(&log).term), (8, 1));
         log.applied_to(9);
         log.set_conf_state(ConfState::from((vec![1, 2], vec![])));

@@ -1,68 +1,62 @@
-//! A member of the cluster: consensus (the `raft` crate's `RawNode`), proposals, linearizable reads, lease clocks,
-//! membership rules, and what of the log may be forgotten. It never waits: time enters as arguments, randomness from one seed.
+//! A member of the cluster: consensus (the `raft` crate's `RawNode`) with its membership rules, proposals, linearizable
+//! reads, and the log. It never waits: time enters as arguments, randomness from one seed.
 //!
 //! Inputs are methods; [`Output`]s are appended to a buffer of the caller. No output that promises a batch of the log is
 //! made before that batch is durable. The member does not know the applied state: [`crate::node`] applies the entries that
 //! [`Member::drain`] returns, and reports back what the member must know of them.
 
-mod compactor;
+mod config;
 mod consensus;
 mod filter;
 mod heartbeats;
-mod leases;
-mod lessor;
+mod installation;
 mod log;
+mod markers;
 mod promises;
 mod proposals;
 mod reads;
 mod reconfig;
 mod requests;
-mod retention;
-mod snapshot;
 mod status;
 mod timers;
+mod transfer;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use raft::{RawNode, StateRole};
 
+use crate::bug;
 use crate::error::{Error, Fault};
 use crate::id::{MemberId, RequestIdGenerator};
-use crate::limits::{
-    MAX_APPEND_BYTES, MAX_INFLIGHT_APPENDS, MAX_REQUEST_BYTES, MAX_UNCOMMITTED_BYTES, SNAPSHOT_CATCHUP_ENTRIES,
-    SNAPSHOT_COUNT_ENTRIES,
-};
+use crate::jobs::LogJob;
+use crate::limits::{MAX_APPEND_BYTES, MAX_INFLIGHT_APPENDS, MAX_UNCOMMITTED_BYTES};
 use crate::proto::raftpb::{ConfState, Entry, HardState, Message};
 use crate::random::Prng;
 use crate::time::Instant;
 
-pub use compactor::Retention;
-pub use lessor::LeaseTimes;
+pub use config::Config;
 pub use status::Status;
-pub use timers::Timer;
+pub use timers::MemberTimer;
 
-pub(crate) use compactor::Compactor;
-pub(crate) use lessor::Renewal;
 pub(crate) use proposals::Origin;
 pub(crate) use reads::Reader;
 pub(crate) use requests::Reconfiguration;
 
 use heartbeats::Heartbeats;
-use lessor::Lessor;
-use log::Log;
+use installation::Installation;
+use log::LogTail;
+use markers::Markers;
 use promises::Promises;
 use proposals::Proposals;
 use reads::Reads;
-use retention::Snapshots;
-use snapshot::Installation;
 use timers::Timers;
+use transfer::Transfer;
 
 /// A request of a client, as its host calls it.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Token(pub u64);
 
-/// Something handed to a lane of the disk. Numbers of a kind only grow.
+/// The number of a job of the log or of the table. Each of the two counts on its own, upwards from 1.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct BatchId(pub u64);
 
@@ -75,77 +69,6 @@ pub enum Halt {
     Removed,
     /// It was asked to stop.
     Stopped,
-}
-
-/// How a member behaves.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Which member this is.
-    pub id: MemberId,
-    /// `--heartbeat-interval`: one tick of consensus.
-    pub heartbeat_interval: Duration,
-    /// `--election-timeout`.
-    pub election_timeout: Duration,
-    /// `--initial-election-tick-advance`.
-    pub initial_election_tick_advance: bool,
-    /// `--pre-vote`.
-    pub pre_vote: bool,
-    /// `--strict-reconfig-check`.
-    pub strict_reconfig_check: bool,
-    /// `--snapshot-count`.
-    pub snapshot_count: u64,
-    /// `--snapshot-catchup-entries`.
-    pub snapshot_catchup_entries: u64,
-    /// `--max-request-bytes`.
-    pub max_request_bytes: usize,
-    /// Feature gate `LeaseCheckpoint`.
-    pub lease_checkpoint: bool,
-    /// `--name`, as published.
-    pub name: String,
-    /// `--advertise-client-urls`, as published.
-    pub client_urls: Vec<String>,
-}
-
-impl Config {
-    /// etcd's defaults for the member `id`.
-    #[must_use]
-    pub fn new(id: MemberId) -> Self {
-        Self {
-            id,
-            heartbeat_interval: Duration::from_millis(100),
-            election_timeout: Duration::from_millis(1000),
-            initial_election_tick_advance: true,
-            pre_vote: true,
-            strict_reconfig_check: true,
-            snapshot_count: SNAPSHOT_COUNT_ENTRIES,
-            snapshot_catchup_entries: SNAPSHOT_CATCHUP_ENTRIES,
-            max_request_bytes: MAX_REQUEST_BYTES,
-            lease_checkpoint: false,
-            name: "default".to_owned(),
-            client_urls: Vec::new(),
-        }
-    }
-
-    /// How long a request may take, unless its client has less patience.
-    #[must_use]
-    pub fn request_timeout(&self) -> Duration {
-        Duration::from_secs(5) + self.election_timeout * 2
-    }
-
-    /// The shortest lease: one and a half election timeouts, in whole seconds.
-    #[must_use]
-    pub fn min_lease_ttl_seconds(&self) -> i64 {
-        let seconds = (self.election_timeout * 3 / 2).as_millis().div_ceil(1000);
-        i64::try_from(seconds).unwrap_or(i64::MAX)
-    }
-
-    /// Ticks of an election timeout.
-    fn election_ticks(&self) -> usize {
-        let tick = self.heartbeat_interval.as_nanos().max(1);
-        usize::try_from(self.election_timeout.as_nanos() / tick)
-            .unwrap_or(usize::MAX / 4)
-            .clamp(2, usize::MAX / 4)
-    }
 }
 
 /// What was read back of the log, and how far the table had followed it.
@@ -172,56 +95,16 @@ pub(crate) enum Output {
     Failed(Origin, Error),
     /// The end.
     Halt(Halt),
-    /// The log is to go on after a received snapshot; to be reported by [`Member::persisted`].
-    Install {
-        batch: BatchId,
-        index: u64,
-        term: u64,
-        conf_state: ConfState,
-        hard_state: HardState,
-    },
     /// The log goes on after the received snapshot: its state is now the applied one.
     Installed,
-    /// To be appended to the log on disk, and reported by [`Member::persisted`] if `sync` is set.
-    Persist {
-        batch: BatchId,
-        hard_state: Option<HardState>,
-        entries: Vec<Entry>,
-        sync: bool,
-    },
+    /// To be appended to the log on disk, and reported by [`Member::persisted`] if it is synced.
+    Log(LogJob),
     /// A linearizable read may go on, or may not.
     Read(Reader, Result<(), Error>),
     /// To be sent to a peer; losing it is allowed.
     Send { to: MemberId, messages: Vec<Message> },
-    /// A snapshot of the log's state up to `index`, to be reported by [`Member::snapshot_saved`].
-    Snapshot {
-        index: u64,
-        term: u64,
-        conf_state: ConfState,
-    },
     /// Leadership moved as asked, or did not in time.
     Transferred(Token, Result<(), Error>),
-}
-
-/// Leadership to be moved, and who asked for it.
-#[derive(Clone, Copy, Debug)]
-struct Transfer {
-    token: Token,
-    to: MemberId,
-    deadline: Instant,
-}
-
-/// Revocations of expired leases.
-#[derive(Debug, Default)]
-struct Revocations {
-    /// Expired and not proposed yet.
-    waiting: VecDeque<i64>,
-    /// Proposed and not applied yet.
-    proposed: usize,
-    /// This member missed ticks, so that leadership is to be confirmed before anything is revoked.
-    slept: bool,
-    /// It is being confirmed.
-    confirming: bool,
 }
 
 /// How far a member is on its way out.
@@ -239,16 +122,14 @@ enum Phase {
 /// The machine.
 pub struct Member {
     config: Config,
-    raft: RawNode<Log>,
+    raft: RawNode<LogTail>,
     prng: Prng,
     ids: RequestIdGenerator,
-    pub(crate) timers: Timers,
+    timers: Timers,
     promises: Promises,
     proposals: Proposals,
     reads: Reads,
-    lessor: Lessor,
-    revocations: Revocations,
-    snapshots: Snapshots,
+    markers: Markers,
     /// A received snapshot on its way to the disk.
     installation: Option<Installation>,
     transfers: Vec<Transfer>,
@@ -274,34 +155,27 @@ pub struct Member {
 }
 
 impl Member {
-    /// A member that continues where what was read back ends. `leases` are id, seconds granted and seconds left at the
-    /// last checkpoint; `unix_ms` is the wall clock, for ids that no earlier run used.
+    /// A member that continues where what was read back ends. `unix_ms` is the wall clock, in milliseconds since 1970, for
+    /// ids that no earlier run used.
     ///
     /// # Errors
     /// A fault where the parts that were read back contradict each other.
-    pub fn start(
-        config: Config,
-        recovered: Recovered,
-        leases: impl IntoIterator<Item = (i64, i64, i64)>,
-        seed: u64,
-        unix_ms: u64,
-        now: Instant,
-    ) -> Result<Self, Fault> {
+    pub fn start(config: Config, recovered: Recovered, seed: u64, unix_ms: u64, now: Instant) -> Result<Self, Fault> {
         check_configuration(&config, &recovered.conf_state)?;
         let snapshot = (recovered.snapshot_index, recovered.snapshot_term);
-        let applied = recovered.applied;
-        let conf_state = recovered.conf_state.clone();
+        let (applied, conf_state) = (recovered.applied, recovered.conf_state.clone());
         let promises = Promises::new(recovered.hard_state);
         let mut ids = RequestIdGenerator::new(config.id, unix_ms);
         // An answer to a request of an earlier run must never be taken for one to a request of this run.
         let mut is_behind = false;
-        for id in recovered.entries.iter().filter_map(requests::id_of) {
+        let known = recovered.entries.iter().filter_map(requests::id_of);
+        for id in known.filter(|_| !bug!(CountsIdsAnew)) {
             is_behind |= ids.skip(id);
         }
         if is_behind {
             ids.leap(Prng::new(seed).fork("ids").next_u64());
         }
-        let log = Log::new(
+        let log = LogTail::new(
             snapshot,
             recovered.entries,
             recovered.hard_state,
@@ -309,7 +183,7 @@ impl Member {
             recovered.conf_state,
         )?;
         let durable = (applied, log.term_at(applied).unwrap_or(0));
-        let snapshots = Snapshots::new(config.snapshot_count, snapshot.0, durable, conf_state);
+        let markers = Markers::new(config.snapshot_count, snapshot.0, durable, conf_state);
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let raft = RawNode::new(&raft_config(&config, applied), log, &logger).map_err(|error| Fault::Inconsistent {
             cause: format!("consensus cannot start: {error}"),
@@ -317,7 +191,6 @@ impl Member {
         let mut member = Self {
             prng: Prng::new(seed).fork("election"),
             reads: Reads::new(ids.next_id() ^ READ_ID_MARK),
-            lessor: Lessor::new(leases, config.lease_checkpoint),
             drawn_at: (u64::MAX, StateRole::Leader),
             last_tick: now,
             tick_due: now + config.heartbeat_interval,
@@ -327,8 +200,7 @@ impl Member {
             timers: Timers::default(),
             promises,
             proposals: Proposals::default(),
-            revocations: Revocations::default(),
-            snapshots,
+            markers,
             installation: None,
             transfers: Vec::new(),
             stop_by: None,
@@ -345,8 +217,8 @@ impl Member {
             leader_changes: 0,
         };
         member.draw_election_timeout();
-        member.timers.set(Timer::Tick, member.tick_due);
-        member.timers.set(Timer::Publish, now);
+        member.timers.set(MemberTimer::Tick, member.tick_due);
+        member.timers.set(MemberTimer::Publish, now);
         Ok(member)
     }
 
@@ -411,14 +283,31 @@ impl Member {
         }
     }
 
+    /// When to call [`Member::wake`] at the latest, and why.
+    pub(crate) fn deadline(&self) -> Option<(Instant, MemberTimer)> {
+        self.timers.deadline()
+    }
+
+    /// Does what is due first, if anything is.
+    pub(crate) fn wake(&mut self, now: Instant, out: &mut Vec<Output>) {
+        match self.timers.pop_due(now) {
+            None => {}
+            Some(MemberTimer::Deadline) => self.expire_requests(now, out),
+            Some(MemberTimer::Publish) => self.publish(now),
+            Some(MemberTimer::Read) => self.expire_reads(now, out),
+            Some(MemberTimer::Removed) => self.halt(Halt::Removed, out),
+            Some(MemberTimer::Tick) => self.tick(now, out),
+        }
+    }
+
+    /// Whether this member has ended: nothing is due any more.
+    pub(crate) fn has_halted(&self) -> bool {
+        self.phase == Phase::Halted
+    }
+
     /// Whether this member is removed or halted, so that nothing is applied any more.
     pub(crate) fn is_leaving(&self) -> bool {
         self.phase >= Phase::Removed
-    }
-
-    /// The leases that have a clock, in order.
-    pub(crate) fn lease_ids(&self) -> Vec<i64> {
-        self.lessor.ids()
     }
 
     /// Asserts, in this order:
@@ -426,8 +315,7 @@ impl Member {
     /// - only what is committed, and on this member's own disk, is applied;
     /// - the log in memory reaches from at most the last applied entry to the end;
     /// - what is not on disk was handed to it;
-    /// - proposals, their deadlines and their clients agree;
-    /// - lease clocks run exactly on a leader that has opened its term.
+    /// - proposals, their deadlines and their clients agree.
     pub fn check(&self) {
         let log = &self.raft.raft.raft_log;
         assert!(log.applied <= log.committed, "only what is committed is applied");
@@ -449,11 +337,6 @@ impl Member {
             "what is not on disk was handed to it"
         );
         self.proposals.check();
-        self.lessor.check();
-        assert!(
-            !self.lessor.is_primary() || self.leads(),
-            "a deposed leader counts no lease's time"
-        );
     }
 }
 
@@ -467,9 +350,9 @@ fn raft_config(config: &Config, applied: u64) -> raft::Config {
         election_tick: config.election_ticks(),
         heartbeat_tick: 1,
         applied,
-        max_size_per_msg: MAX_APPEND_BYTES as u64,
+        max_size_per_msg: config.max_append_bytes as u64,
         max_inflight_msgs: MAX_INFLIGHT_APPENDS,
-        check_quorum: true,
+        check_quorum: !crate::bug!(LeadsWithoutQuorum),
         pre_vote: config.pre_vote,
         max_uncommitted_size: MAX_UNCOMMITTED_BYTES as u64,
         max_committed_size_per_ready: MAX_APPEND_BYTES as u64,

@@ -1,20 +1,22 @@
 //! What was handed to the disk and is not durable yet, and the messages withheld until it is.
 //!
-//! A message leaves this machine only once everything it promises is on disk, so that whoever carries out effects
-//! cannot send too early: it does not have the message yet. A leader's appends promise nothing but its term, and leave
+//! A message leaves this machine only once everything it promises is on disk, so the host cannot send it too early: it
+//! does not have the message yet. A leader's appends promise nothing but its term, and leave
 //! while its own entries are still being written.
 
 use std::collections::VecDeque;
 
+use crate::bug;
 use crate::id::MemberId;
-use crate::mutant;
+use crate::jobs::LogJob;
 use crate::proto::raftpb::{Entry, HardState, Message, MessageType};
+use crate::wal::{Marker, Save};
 
 use super::{BatchId, Output};
 
 /// Handed to the disk, in order, and not reported yet.
 #[derive(Debug)]
-struct Batch {
+struct LogBatch {
     id: BatchId,
     /// The number under which consensus knows it; an installation has none.
     ready: Option<u64>,
@@ -25,7 +27,7 @@ struct Batch {
 /// The batches and what waits for them.
 #[derive(Debug)]
 pub(crate) struct Promises {
-    batches: VecDeque<Batch>,
+    batches: VecDeque<LogBatch>,
     last_id: u64,
     /// The last hard state handed to the disk.
     written: HardState,
@@ -57,33 +59,36 @@ impl Promises {
         if entries.is_empty() && !voted {
             return false;
         }
-        let id = self.next_id();
-        self.batches.push_back(Batch {
-            id,
-            ready: Some(ready),
-            term: hard_state.term,
-            withheld: Vec::new(),
-        });
-        out.push(Output::Persist {
-            batch: id,
-            hard_state: self.write(hard_state),
+        let save = Save {
+            marker: None,
             entries,
-            sync: true,
-        });
+            state: self.write(hard_state),
+        };
+        let id = self.hand_over(save, true, out);
+        self.await_report(id, Some(ready), hard_state.term);
         true
     }
 
-    /// Notes that a received snapshot goes to the disk with this hard state.
-    pub(crate) fn install(&mut self, hard_state: HardState) -> BatchId {
-        let id = self.next_id();
-        self.batches.push_back(Batch {
-            id,
-            ready: None,
-            term: hard_state.term,
-            withheld: Vec::new(),
-        });
+    /// Makes the log on disk go on after a received snapshot.
+    pub(crate) fn install(&mut self, marker: Marker, hard_state: HardState, out: &mut Vec<Output>) -> BatchId {
         self.written = hard_state;
+        let save = Save {
+            marker: Some(marker),
+            entries: Vec::new(),
+            state: Some(hard_state),
+        };
+        let id = self.hand_over(save, true, out);
+        self.await_report(id, None, hard_state.term);
         id
+    }
+
+    /// Marks in the log how far the table is durable. No message waits for it.
+    pub(crate) fn mark(&mut self, marker: Marker, out: &mut Vec<Output>) -> BatchId {
+        let save = Save {
+            marker: Some(marker),
+            ..Save::default()
+        };
+        self.hand_over(save, true, out)
     }
 
     /// Hands the commit index to the disk, where it lags behind. Nothing waits for it. False where a new term or vote has
@@ -91,13 +96,11 @@ impl Promises {
     pub(crate) fn persist_commit(&mut self, hard_state: HardState, out: &mut Vec<Output>) -> bool {
         let voted = (hard_state.term, hard_state.vote) != (self.written.term, self.written.vote);
         if !voted && let Some(hard_state) = self.write(hard_state) {
-            let batch = self.next_id();
-            out.push(Output::Persist {
-                batch,
-                hard_state: Some(hard_state),
-                entries: Vec::new(),
-                sync: false,
-            });
+            let save = Save {
+                state: Some(hard_state),
+                ..Save::default()
+            };
+            self.hand_over(save, false, out);
         }
         !voted
     }
@@ -118,7 +121,7 @@ impl Promises {
         }
     }
 
-    /// `id` and every batch before it are durable. Returns the number consensus is to be told, if it is news.
+    /// `id` and every batch before it are durable. Returns the number to report to consensus, if that is news.
     pub(crate) fn persisted(&mut self, id: BatchId, out: &mut Vec<Output>) -> Option<u64> {
         let mut ready = None;
         while let Some(batch) = self.batches.pop_front_if(|batch| batch.id <= id) {
@@ -138,8 +141,8 @@ impl Promises {
     fn promises_nothing(&self, message: &Message, leads: bool) -> bool {
         match message.get_msg_type() {
             MessageType::MsgPropose | MessageType::MsgReadIndex => true,
-            MessageType::MsgAppendResponse if mutant::is(4) => true,
-            MessageType::MsgRequestVote | MessageType::MsgRequestVoteResponse if mutant::is(5) => true,
+            MessageType::MsgAppendResponse if bug!(AcceptsBeforeDurable) => true,
+            MessageType::MsgRequestVote | MessageType::MsgRequestVoteResponse if bug!(VotesBeforeDurable) => true,
             _ => leads && message.term <= self.durable_term,
         }
     }
@@ -150,9 +153,20 @@ impl Promises {
         news.then_some(hard_state)
     }
 
-    fn next_id(&mut self) -> BatchId {
+    fn hand_over(&mut self, save: Save, sync: bool, out: &mut Vec<Output>) -> BatchId {
         self.last_id += 1;
-        BatchId(self.last_id)
+        let batch = BatchId(self.last_id);
+        out.push(Output::Log(LogJob { batch, save, sync }));
+        batch
+    }
+
+    fn await_report(&mut self, id: BatchId, ready: Option<u64>, term: u64) {
+        self.batches.push_back(LogBatch {
+            id,
+            ready,
+            term,
+            withheld: Vec::new(),
+        });
     }
 }
 
@@ -202,9 +216,7 @@ mod tests {
     fn said(out: &mut Vec<Output>) -> Vec<String> {
         out.drain(..)
             .map(|output| match output {
-                Output::Persist {
-                    batch, entries, sync, ..
-                } => format!("persist {} {} {sync}", batch.0, entries.len()),
+                Output::Log(job) => format!("persist {} {} {}", job.batch.0, job.save.entries.len(), job.sync),
                 Output::Send { to, messages } => {
                     let kinds: Vec<_> = messages
                         .iter()
@@ -274,13 +286,10 @@ mod tests {
         promises.persist_commit(hard(1, 1, 5), &mut out);
         assert_eq!(said(&mut out), ["persist 1 0 false"], "once, and without a sync");
         assert!(promises.persist(2, hard(1, 1, 6), vec![Entry::default()], &mut out));
-        assert!(matches!(
-            &out[..],
-            [Output::Persist {
-                hard_state: Some(HardState { commit: 6, .. }),
-                ..
-            }]
-        ));
+        let [Output::Log(job)] = &out[..] else {
+            panic!("one job: {out:?}")
+        };
+        assert_eq!(job.save.state, Some(hard(1, 1, 6)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Proposals under way: who waits for which request id, until when, and what could not be handed to a leader yet.
 //!
-//! An entry may be applied although its proposer gave up; then nobody is answered. While there is no leader, proposals
+//! An entry may be applied although its proposer gave up; then there is no answer. While there is no leader, proposals
 //! wait here, as they do in etcd, until there is one or their time is up.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,7 +19,7 @@ pub(crate) enum Origin {
     Alarm(Option<Token>),
     /// The auto-compactor.
     AutoCompact,
-    /// The lessor writes down what is left of leases.
+    /// The lessor checkpoints what is left of leases.
     Checkpoint,
     /// A client, who gets the answer.
     Client(Token),
@@ -29,7 +29,7 @@ pub(crate) enum Origin {
     Publish,
     /// A client keeps alive a lease whose checkpoint must be taken back first.
     Renew(Token, i64),
-    /// The lessor ends an expired lease.
+    /// The lessor revokes an expired lease.
     Revoke(i64),
     /// The leader sets the cluster version.
     Version,
@@ -142,7 +142,7 @@ impl Proposals {
         !self.unsent.is_empty()
     }
 
-    /// The outcome of a proposal is known: takes it, if somebody here waits for it.
+    /// The outcome of a proposal is known: takes it, if it was made here and not given up.
     pub(crate) fn resolve(&mut self, id: u64) -> Option<Flight> {
         let flight = self.flights.remove(&id)?;
         self.deadlines.remove(&(flight.deadline, id));

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::mutant;
+use crate::bug;
 use crate::time::Instant;
 
 use super::Token;
@@ -15,7 +15,7 @@ use super::Token;
 /// How long a question may stay unanswered before it is asked again.
 pub(crate) const RETRY: Duration = Duration::from_millis(500);
 
-/// Whoever waits for a confirmed read index, and what is to be done then.
+/// What waits for a confirmed read index, and is to be done then.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Reader {
     /// The member itself, before it revokes expired leases after it has slept.
@@ -25,7 +25,12 @@ pub(crate) enum Reader {
     /// A client that keeps a lease alive.
     Renew(Token, i64),
     /// A client that asks what is left of a lease.
-    TimeToLive(Token, i64),
+    TimeToLive {
+        token: Token,
+        lease: i64,
+        /// Whether its keys are wanted too.
+        keys: bool,
+    },
 }
 
 impl Reader {
@@ -33,7 +38,7 @@ impl Reader {
     pub(crate) fn token(self) -> Option<Token> {
         match self {
             Self::Expiry => None,
-            Self::Read(token) | Self::Renew(token, _) | Self::TimeToLive(token, _) => Some(token),
+            Self::Read(token) | Self::Renew(token, _) | Self::TimeToLive { token, .. } => Some(token),
         }
     }
 }
@@ -47,7 +52,7 @@ struct Waiter {
 
 /// Waiters that share one question, and the ids under which it was asked since the leader last changed.
 #[derive(Debug, Default)]
-struct Batch {
+struct ReadBatch {
     waiters: Vec<Waiter>,
     asked: Vec<u64>,
     asked_at: Instant,
@@ -57,7 +62,7 @@ struct Batch {
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
     gathering: Vec<Waiter>,
-    asking: Option<Batch>,
+    asking: Option<ReadBatch>,
     /// Confirmed, but not yet applied so far; in order of their index.
     confirmed: Vec<(u64, Vec<Waiter>)>,
     /// Clients that have gone, whose waiters are still among the others.
@@ -85,15 +90,15 @@ impl Reads {
             None if self.gathering.is_empty() => return None,
             None => {
                 let waiters = std::mem::take(&mut self.gathering);
-                self.asking = Some(Batch {
+                self.asking = Some(ReadBatch {
                     waiters,
-                    ..Batch::default()
+                    ..ReadBatch::default()
                 });
             }
             Some(batch) if !batch.asked.is_empty() && now < batch.asked_at + RETRY => return None,
             Some(_) => {}
         }
-        self.last_id += u64::from(!mutant::is(23));
+        self.last_id += u64::from(!bug!(ReusesReadId));
         let batch = self.asking.as_mut().expect("a batch was just seen or made");
         batch.asked.push(self.last_id);
         batch.asked_at = now;
@@ -156,7 +161,7 @@ impl Reads {
         self.gone.clear();
     }
 
-    /// When to ask again or to give up on somebody.
+    /// When to ask again, or when the first reader's time is up.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let retry = self.asking.as_ref().map(|batch| batch.asked_at + RETRY);
         self.waiters()

@@ -1,44 +1,71 @@
-//! What others ask of the member: proposals, linearizable reads, leadership, stopping; and what they are told when their
-//! time is up.
+//! What is asked of the member: proposals and linearizable reads; and what is answered when their deadline has passed.
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use prost::Message as _;
+use raft::GetEntriesContext;
 
+use crate::bug;
 use crate::error::Error;
 use crate::id::MemberId;
 use crate::limits::{APPLY_GAP_MAX_ENTRIES, MAX_APPEND_BYTES, MAX_UNCOMMITTED_BYTES};
 use crate::membership::Member as Peer;
-use crate::mutant;
-use crate::proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
+use crate::proto::etcdserverpb::InternalRaftRequest;
 use crate::proto::membershippb::{Attributes, ClusterMemberAttrSetRequest};
 use crate::proto::raftpb::{ConfChange, Entry, EntryType, Message, MessageType};
+use crate::store::Content;
 use crate::time::Instant;
 
 use super::proposals::{self, Circumstances, Flight};
 use super::reconfig::{self, Roster};
-use super::{Halt, Member, Origin, Output, Phase, Reader, Timer, Transfer};
+use super::{Halt, Member, MemberTimer, Origin, Output, Phase, Reader};
 
 /// The log of a learner must reach so far, in percent of the leader's, before it is made a voter.
 const LEARNER_READY_PERCENT: u64 = 90;
 
 impl Member {
-    /// Proposes `request` for a client, or for the member itself, to be answered when it is applied.
+    /// Proposes `content` for a client, or for the member itself, to be answered when it is applied.
     pub(crate) fn propose(
         &mut self,
         now: Instant,
         origin: Origin,
         deadline: Instant,
-        mut request: InternalRaftRequest,
+        content: Content,
     ) -> Result<(), Error> {
         self.admit(origin)?;
         let id = self.ids.next_id();
-        request.header.get_or_insert_with(RequestHeader::default).id = id;
-        let data = request.encode_to_vec();
+        let data = content.into_request(id).encode_to_vec();
         if data.len() > self.config.max_request_bytes {
             return Err(Error::RequestTooLarge);
         }
         self.submit(now, id, origin, deadline, EntryType::EntryNormal, data);
         Ok(())
+    }
+
+    /// Proposes what this member itself wants; it waits for the outcome as long as for a client's.
+    pub(crate) fn propose_own(&mut self, now: Instant, origin: Origin, content: Content) -> Result<(), Error> {
+        self.propose(now, origin, self.own_deadline(now), content)
+    }
+
+    /// How long the outcome of something begun now is waited for.
+    pub(crate) fn own_deadline(&self, now: Instant) -> Instant {
+        now + self.config.request_timeout()
+    }
+
+    /// Gives up proposals that were not handed to a leader yet. Returns on whose behalf they were made.
+    pub(crate) fn withdraw(&mut self, is_void: impl Fn(Origin) -> bool) -> Vec<Origin> {
+        self.proposals.withdraw(is_void)
+    }
+
+    /// The leases whose end is in the log, or on its way there, and not applied. Behind it there may be a new lease of the
+    /// same id, which a second revocation would end: a leader whose own disk is slow lags behind what the others commit.
+    pub(crate) fn leases_ending(&self) -> BTreeSet<i64> {
+        let log = &self.raft.raft.raft_log;
+        let unapplied = log.entries(log.applied + 1, None, GetEntriesContext::empty(false));
+        let unapplied = unapplied.unwrap_or_default();
+        let entries = unapplied.iter().chain(self.proposals.unsent());
+        entries.filter_map(lease_ended_by).collect()
     }
 
     /// Proposes a change of membership. One change is under way at a time; others wait for it.
@@ -72,7 +99,7 @@ impl Member {
         }
     }
 
-    /// Whether anybody here waits for the outcome of a proposal.
+    /// Whether a request of this member waits for the outcome of a proposal.
     pub(crate) fn awaits(&self, id: u64) -> bool {
         self.proposals.contains(id)
     }
@@ -100,29 +127,6 @@ impl Member {
         self.transfers.retain(|transfer| transfer.token != token);
     }
 
-    /// Hands leadership to `to`; answered when it has it.
-    pub(crate) fn move_leader(&mut self, token: super::Token, to: MemberId, deadline: Instant, out: &mut Vec<Output>) {
-        if let Err(error) = self.may_move_leader(to) {
-            return out.push(Output::Transferred(token, Err(error)));
-        }
-        self.transfers.push(Transfer { token, to, deadline });
-        self.raft.transfer_leader(to.0);
-        self.leadership_moved(out);
-    }
-
-    /// Stops: a leader hands its leadership over first, if there is anybody to hand it to.
-    pub(crate) fn stop(&mut self, now: Instant, out: &mut Vec<Output>) {
-        if self.phase >= Phase::Stopping {
-            return;
-        }
-        let Some(heir) = self.heir().filter(|_| self.leads()) else {
-            return self.halt(Halt::Stopped, out);
-        };
-        self.phase = Phase::Stopping;
-        self.raft.transfer_leader(heir.0);
-        self.stop_by = Some(now + self.config.request_timeout());
-    }
-
     /// Whether a change of membership may be proposed, by the rules for cautious operators and by those that always hold.
     pub(crate) fn may_reconfigure(&self, now: Instant, change: Reconfiguration, members: &[Peer]) -> Result<(), Error> {
         let roster = Roster {
@@ -143,8 +147,8 @@ impl Member {
         }
     }
 
-    /// Answers everybody whose time is up.
-    pub(crate) fn expire_requests(&mut self, now: Instant, out: &mut Vec<Output>) {
+    /// Answers requests whose deadline has passed.
+    pub(super) fn expire_requests(&mut self, now: Instant, out: &mut Vec<Output>) {
         while let Some(flight) = self.proposals.pop_late(now) {
             let error = self.timeout_error(flight);
             self.settle(flight.origin, false);
@@ -158,15 +162,15 @@ impl Member {
     }
 
     /// Answers reads whose time is up; the others are asked again when consensus is drained.
-    pub(crate) fn expire_reads(&mut self, now: Instant, out: &mut Vec<Output>) {
+    pub(super) fn expire_reads(&mut self, now: Instant, out: &mut Vec<Output>) {
         let mut late = Vec::new();
         self.reads.expire(now, &mut late);
         self.reads_slow += u64::from(!late.is_empty());
-        self.read_outcome(late, Err(Error::Timeout), out);
+        out.extend(read_outcomes(late, Err(Error::Timeout)));
     }
 
     /// Publishes name and client URLs, until that is applied.
-    pub(crate) fn publish(&mut self, now: Instant) {
+    pub(super) fn publish(&mut self, now: Instant) {
         if self.published || self.phase != Phase::Running {
             return;
         }
@@ -174,17 +178,12 @@ impl Member {
             name: self.config.name.clone(),
             client_urls: self.config.client_urls.clone(),
         };
-        let request = ClusterMemberAttrSetRequest {
+        let attributes = Content::MemberAttributes(ClusterMemberAttrSetRequest {
             member_id: self.config.id.0,
             member_attributes: Some(attributes),
-        };
-        let request = InternalRaftRequest {
-            cluster_member_attr_set: Some(request),
-            ..InternalRaftRequest::default()
-        };
-        let deadline = now + self.config.request_timeout();
-        if self.propose(now, Origin::Publish, deadline, request).is_err() {
-            self.timers.set(Timer::Publish, deadline);
+        });
+        if self.propose_own(now, Origin::Publish, attributes).is_err() {
+            self.timers.set(MemberTimer::Publish, self.own_deadline(now));
         }
     }
 
@@ -201,9 +200,9 @@ impl Member {
             .chain(transfers)
             .chain(self.stop_by)
             .min();
-        self.timers.put(Timer::Deadline, deadline);
+        self.timers.put(MemberTimer::Deadline, deadline);
         let reads = self.reads.deadline().filter(|_| self.phase < Phase::Removed);
-        self.timers.put(Timer::Read, reads);
+        self.timers.put(MemberTimer::Read, reads);
     }
 
     /// Hands proposals to the leader, while there is one that takes them.
@@ -231,7 +230,8 @@ impl Member {
         if self.phase < Phase::Removed
             && let Some(id) = self.reads.ask(now)
         {
-            let knows_enough = mutant::is(25) || mutant::is(24) && !self.raft.raft.commit_to_current_term();
+            let knows_enough =
+                bug!(ReadsUnconfirmed) || bug!(ReadsBeforeCommit) && !self.raft.raft.commit_to_current_term();
             if knows_enough && self.leads() {
                 return self.reads.confirm(id, self.commit_index());
             }
@@ -243,27 +243,17 @@ impl Member {
     pub(super) fn release_reads(&mut self, out: &mut Vec<Output>) {
         let mut ready = Vec::new();
         self.reads.release(self.raft.raft.raft_log.applied, &mut ready);
-        self.read_outcome(ready, Ok(()), out);
+        out.extend(read_outcomes(ready, Ok(())));
     }
 
-    /// Answers whoever waits for leadership to move.
-    pub(super) fn leadership_moved(&mut self, out: &mut Vec<Output>) {
-        let leader = self.leader;
-        let arrived = self.transfers.extract_if(.., |transfer| transfer.to == leader);
-        out.extend(arrived.map(|transfer| Output::Transferred(transfer.token, Ok(()))));
-        if self.phase == Phase::Stopping && !self.leads() {
-            self.halt(Halt::Stopped, out);
-        }
-    }
-
-    /// Tells everybody that this member stops.
+    /// Answers all requests: this member stops.
     pub(super) fn answer_all_stopped(&mut self, out: &mut Vec<Output>) {
         while let Some(flight) = self.proposals.pop_any() {
             out.push(Output::Failed(flight.origin, Error::Stopped));
         }
         let mut readers = Vec::new();
         self.reads.drain(&mut readers);
-        self.read_outcome(readers, Err(Error::Stopped), out);
+        out.extend(read_outcomes(readers, Err(Error::Stopped)));
         out.extend(
             self.transfers
                 .drain(..)
@@ -281,7 +271,7 @@ impl Member {
         Ok(())
     }
 
-    fn running(&self) -> Result<(), Error> {
+    pub(super) fn running(&self) -> Result<(), Error> {
         if self.phase == Phase::Running {
             Ok(())
         } else {
@@ -307,27 +297,18 @@ impl Member {
     }
 
     /// What the end of a proposal means to the member itself.
-    pub(super) fn settle(&mut self, origin: Origin, applied: bool) {
+    fn settle(&mut self, origin: Origin, applied: bool) {
         match origin {
             Origin::Publish if applied => self.published = true,
-            Origin::Publish => self.timers.set(Timer::Publish, Instant::ZERO),
-            Origin::Revoke(_) => self.revocations.proposed = self.revocations.proposed.saturating_sub(1),
+            Origin::Publish => self.timers.set(MemberTimer::Publish, Instant::ZERO),
             Origin::Alarm(_)
             | Origin::AutoCompact
             | Origin::Checkpoint
             | Origin::Client(_)
             | Origin::Compact(_)
             | Origin::Renew(..)
+            | Origin::Revoke(_)
             | Origin::Version => {}
-        }
-    }
-
-    fn read_outcome(&mut self, readers: Vec<Reader>, outcome: Result<(), Error>, out: &mut Vec<Output>) {
-        for reader in readers {
-            if reader == Reader::Expiry {
-                self.leadership_confirmed(outcome.is_ok());
-            }
-            out.push(Output::Read(reader, outcome));
         }
     }
 
@@ -362,28 +343,6 @@ impl Member {
         }
     }
 
-    fn may_move_leader(&self, to: MemberId) -> Result<(), Error> {
-        self.running()?;
-        if !self.leads() {
-            return Err(Error::NotLeader);
-        }
-        if !self.conf_state().voters.contains(&to.0) {
-            return Err(Error::BadLeaderTransferee);
-        }
-        Ok(())
-    }
-
-    /// The voter to leave leadership to: of those heard of lately the one with the longest log.
-    fn heir(&self) -> Option<MemberId> {
-        let progress = self.raft.raft.prs();
-        let others = self.conf_state().voters.iter().filter(|id| **id != self.config.id.0);
-        let followers = others.filter_map(|id| progress.get(*id).map(|of| (of.recent_active, of.matched, *id)));
-        followers
-            .max()
-            .filter(|(is_active, _, _)| *is_active)
-            .map(|(_, _, id)| MemberId(id))
-    }
-
     fn learner_is_ready(&self, id: MemberId) -> Result<(), Error> {
         if !self.leads() {
             return Err(Error::NotLeader);
@@ -391,16 +350,23 @@ impl Member {
         let matched = |id: u64| self.raft.raft.prs().get(id).map(|progress| progress.matched);
         let learner = matched(id.0).ok_or(Error::MemberNotFound)?;
         let leader = matched(self.config.id.0).unwrap_or(0);
-        if u128::from(learner) * 100 < u128::from(leader) * u128::from(LEARNER_READY_PERCENT) {
+        if !bug!(PromotesUnready) && u128::from(learner) * 100 < u128::from(leader) * u128::from(LEARNER_READY_PERCENT)
+        {
             return Err(Error::LearnerNotReady);
         }
         Ok(())
     }
 }
 
+fn read_outcomes(readers: Vec<Reader>, outcome: Result<(), Error>) -> impl Iterator<Item = Output> {
+    readers.into_iter().map(move |reader| Output::Read(reader, outcome))
+}
+
 /// The id of the request that an entry holds.
 pub(super) fn id_of(entry: &Entry) -> Option<u64> {
-    if entry.entry_type == EntryType::EntryNormal as i32 {
+    if bug!(CountsIdsAnew) {
+        None
+    } else if entry.entry_type == EntryType::EntryNormal as i32 {
         let request = InternalRaftRequest::decode(entry.data.clone()).ok()?;
         request.header.map(|header| header.id)
     } else {
@@ -409,7 +375,7 @@ pub(super) fn id_of(entry: &Entry) -> Option<u64> {
 }
 
 /// The lease that an entry ends, if it ends one.
-pub(super) fn lease_ended_by(entry: &Entry) -> Option<i64> {
+fn lease_ended_by(entry: &Entry) -> Option<i64> {
     if entry.entry_type != EntryType::EntryNormal as i32 {
         return None;
     }

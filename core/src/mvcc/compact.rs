@@ -6,8 +6,8 @@
 
 use bytes::Bytes;
 
+use crate::bug;
 use crate::error::Error;
-use crate::mutant;
 use crate::table::{Bucket, TableOp};
 
 use super::record::Record;
@@ -53,6 +53,7 @@ impl Mvcc {
         let cursor = match self.compaction {
             None => Revision::first_of(self.swept_revision),
             // Tombstones that were spared for being at the former target are looked at again.
+            Some(former) if bug!(ForgetsSparedTombstones) => former.cursor,
             Some(former) => former.cursor.min(Revision::first_of(former.target)),
         };
         self.compaction = Some(Compaction {
@@ -80,13 +81,13 @@ impl Mvcc {
                 .map(|(_, record)| record.clone())
                 .collect()
         };
-        for record in &batch {
+        for record in batch.iter().skip(usize::from(bug!(SweepsPastRows))) {
             self.sweep(record, target, ops);
         }
         if let Some(last) = batch.last()
             && batch.len() >= max_revisions
         {
-            if mutant::is(20) {
+            if bug!(FinishesCompactionEarly) {
                 ops.push(mark(FINISHED_COMPACT_ROW, target));
             }
             let Revision { main, sub } = last.revision();
@@ -106,7 +107,7 @@ impl Mvcc {
     /// Removes what `record` superseded, and the record itself if nobody may see it.
     fn sweep(&mut self, record: &Record, target: i64, ops: &mut Vec<TableOp>) {
         let Revision { main, sub } = record.revision();
-        let spent = record.is_tombstone() && (main < target || mutant::is(18));
+        let spent = record.is_tombstone() && (main < target || bug!(CompactsTombstone));
         let limit = if spent {
             Revision::new(main, sub + 1)
         } else {

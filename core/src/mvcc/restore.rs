@@ -1,7 +1,7 @@
 //! Building the key space from the rows of its table.
 
+use crate::bug;
 use crate::error::Fault;
-use crate::mutant;
 use crate::table::Bucket;
 
 use super::record::Record;
@@ -45,7 +45,7 @@ impl MvccRestore {
             Record::from_row(revision, tombstone, row).map_err(|cause| fault(&format!("the value {cause}")))?;
         self.last = Some(revision);
         self.mvcc.rows_sum.add(record.digest());
-        if mutant::is(19) && tombstone && self.mvcc.state.keys.get(record.key()).is_none() {
+        if bug!(SkipsTombstone) && tombstone && self.mvcc.state.keys.get(record.key()).is_none() {
             return Ok(());
         }
         self.mvcc.insert(record);

@@ -1,18 +1,16 @@
 //! From committed entries to their consequences: answers, lease clocks, configuration, events, rows.
 
+use crate::bug;
 use crate::error::Error;
 use crate::limits::{APPLY_TURN_ROWS, MAX_BATCH_ENTRIES};
-use crate::member::{Origin, Reader, Renewal, Timer, Token};
-use crate::mutant;
+use crate::member::{Origin, Reader, Token};
 use crate::proto::etcdserverpb::alarm_request::AlarmAction;
-use crate::proto::etcdserverpb::{
-    AlarmRequest, AlarmType, InternalRaftRequest, LeaseCheckpoint, LeaseCheckpointRequest,
-};
+use crate::proto::etcdserverpb::{AlarmRequest, AlarmType};
 use crate::proto::raftpb::Entry;
-use crate::store::{self, ApplyContext, LeaseChange, LeaseKeys, MemberChange};
+use crate::store::{self, ApplyContext, Content, LeaseKeys, MemberChange};
 use crate::time::Instant;
 
-use super::{LateRenewal, Node, Response};
+use super::{Node, Response};
 
 impl Node {
     /// Applies committed entries in order, as many as fit into the turn.
@@ -33,6 +31,7 @@ impl Node {
             if let Some(index) = last {
                 self.consequences(now);
                 self.member.applied_to(now, index, &mut self.outputs);
+                self.follow_leadership();
             }
         }
     }
@@ -56,7 +55,7 @@ impl Node {
         self.rows_in_turn += 1 + (self.applied.events.len() - changes);
         self.member.applied(entry.index, entry.term);
         self.writes.add(1, entry.data.len());
-        if mutant::is(32) && !self.ticked {
+        if bug!(ReconfiguresLate) && !self.ticked {
             return true;
         }
         for outcome in std::mem::take(&mut self.applied.conf_changes) {
@@ -64,7 +63,9 @@ impl Node {
                 .apply_conf_change(now, outcome.index, &outcome.change, &mut self.outputs);
             if outcome.effect == MemberChange::Removed(self.member.id()) {
                 self.member.removed(now);
+                self.lessor.follow(&mut self.member);
             }
+            self.follow_leadership();
         }
         true
     }
@@ -72,32 +73,23 @@ impl Node {
     /// What applying led to, but for rows, which are written later.
     fn consequences(&mut self, now: Instant) {
         for change in std::mem::take(&mut self.applied.leases) {
-            match change {
-                LeaseChange::Checkpointed { id, remaining_ttl } => {
-                    self.member.lease_checkpointed(now, id, remaining_ttl);
-                }
-                LeaseChange::Granted { id, ttl } => {
-                    self.tally.leases.granted.push(ttl);
-                    self.member.lease_granted(now, id, ttl);
-                }
-                LeaseChange::Revoked { id } => {
-                    self.tally.leases.revoked += 1;
-                    self.member.lease_revoked(id);
-                    self.answer_late_renewals(|renewal| renewal.lease == id, Ok(Response::Renewed { ttl: 0 }));
-                }
-            }
+            self.lessor
+                .changed(now, change, &mut self.tally.leases, &mut self.replies);
         }
         if let Some(term) = self.applied.term_opened.take() {
-            self.member.term_opened(now, term);
-            self.decide_version(now);
+            if self.member.term_opened(term) {
+                self.lessor.lead(now, self.config.member.election_timeout);
+            }
+            self.look_at_versions(now);
         }
         if std::mem::take(&mut self.applied.raise_no_space) {
             self.raise_no_space(now, None);
         }
         if std::mem::take(&mut self.applied.version_lowered) {
-            self.member.request_snapshot();
+            self.member.request_marker();
         }
-        self.start_compaction(now);
+        let compact_revision = self.store.view().kv.compact_revision();
+        self.compaction.compacted_to(now, compact_revision);
         self.events.append(&mut self.applied.events);
         self.compacted.append(&mut self.applied.compacted);
         for (id, result) in std::mem::take(&mut self.applied.results) {
@@ -124,7 +116,7 @@ impl Node {
             }
             Origin::Client(token) => self.reply(token, result.map(Response::Applied)),
             Origin::Compact(token) => match result {
-                Ok(response) => self.compaction.waiting.push((token, response)),
+                Ok(response) => self.compaction.wait(token, response),
                 Err(error) => self.reply(token, Err(error)),
             },
             Origin::Renew(token, lease) => match result {
@@ -133,9 +125,10 @@ impl Node {
             },
             Origin::Revoke(_) => {
                 self.tally.leases.expired += u64::from(result.is_ok());
-                self.member.propose_revocations(now);
+                self.lessor.revocation_ended();
+                self.lessor.propose_revocations(now, &mut self.member);
             }
-            Origin::Version => self.version_proposed = false,
+            Origin::Version => self.versions.settled(),
             Origin::Checkpoint | Origin::Publish => {}
         }
     }
@@ -143,26 +136,14 @@ impl Node {
     /// A linearizable read was confirmed, or was not in time.
     pub(super) fn read_outcome(&mut self, now: Instant, reader: Reader, outcome: Result<(), Error>) {
         match (reader, outcome) {
-            (Reader::Expiry, _) => self.member.propose_revocations(now),
+            (Reader::Expiry, outcome) => {
+                self.lessor.confirmed(outcome.is_ok());
+                self.lessor.propose_revocations(now, &mut self.member);
+            }
             (Reader::Read(token), outcome) => self.reply(token, outcome.map(|()| Response::Read)),
             (Reader::Renew(token, lease), Ok(())) => self.renew(now, token, lease),
-            (Reader::TimeToLive(token, lease), Ok(())) => self.time_to_live(now, token, lease),
-            (Reader::Renew(token, _) | Reader::TimeToLive(token, _), Err(error)) => self.reply(token, Err(error)),
-        }
-    }
-
-    /// Answers renewals that waited for the end of their leases.
-    pub(super) fn answer_late_renewals(
-        &mut self,
-        mut is_decided: impl FnMut(&LateRenewal) -> bool,
-        result: Result<Response, Error>,
-    ) {
-        let decided: Vec<_> = self
-            .late_renewals
-            .extract_if(.., |renewal| is_decided(renewal))
-            .collect();
-        for renewal in decided {
-            self.reply(renewal.token, result.clone());
+            (Reader::TimeToLive { token, lease, keys }, Ok(())) => self.time_to_live(now, token, lease, keys),
+            (Reader::Renew(token, _) | Reader::TimeToLive { token, .. }, Err(error)) => self.reply(token, Err(error)),
         }
     }
 
@@ -187,47 +168,22 @@ impl Node {
             member_id: self.member.id().0,
             alarm: AlarmType::Nospace as i32,
         };
-        let request = InternalRaftRequest {
-            alarm: Some(alarm),
-            ..InternalRaftRequest::default()
-        };
-        let deadline = now + self.config.member.request_timeout();
-        self.member.propose(now, Origin::Alarm(token), deadline, request)?;
+        self.member
+            .propose_own(now, Origin::Alarm(token), Content::Alarm(alarm))?;
         self.alarm_proposed = true;
         Ok(())
     }
 
     /// The member confirmed that it leads: keeps a lease alive.
     fn renew(&mut self, now: Instant, token: Token, lease: i64) {
-        let deadline = now + self.config.member.request_timeout();
-        match self.member.renew_lease(now, lease) {
-            None => self.reply(token, Err(Error::NotLeader)),
-            Some(Renewal::Unknown) => self.reply(token, Ok(Response::Renewed { ttl: 0 })),
-            Some(Renewal::Renewed(ttl)) => {
-                self.tally.leases.renewed += 1;
-                self.reply(token, Ok(Response::Renewed { ttl }));
-            }
-            Some(Renewal::Expired) => self.late_renewals.push(LateRenewal { lease, token, deadline }),
-            Some(Renewal::Checkpointed) => {
-                let checkpoints = vec![LeaseCheckpoint {
-                    id: lease,
-                    remaining_ttl: 0,
-                }];
-                let checkpoint = LeaseCheckpointRequest { checkpoints };
-                let request = InternalRaftRequest {
-                    lease_checkpoint: Some(checkpoint),
-                    ..InternalRaftRequest::default()
-                };
-                if let Err(error) = self.member.propose(now, Origin::Renew(token, lease), deadline, request) {
-                    self.reply(token, Err(error));
-                }
-            }
-        }
+        let counts = &mut self.tally.leases;
+        self.lessor
+            .renew(now, token, lease, &mut self.member, counts, &mut self.replies);
     }
 
-    /// The member confirmed that it leads: tells what is left of a lease.
-    fn time_to_live(&mut self, now: Instant, token: Token, lease: i64) {
-        let Some(time_left) = self.member.lease_time_left(now, lease) else {
+    /// The member confirmed that it leads: answers what is left of a lease, and which keys are attached to it.
+    fn time_to_live(&mut self, now: Instant, token: Token, lease: i64, keys: bool) {
+        let Some(time_left) = self.lessor.time_left(now, lease) else {
             return self.reply(token, Err(Error::LeaderChanged));
         };
         let Some((ttl, granted_ttl)) = time_left else {
@@ -240,9 +196,8 @@ impl Node {
                 }),
             );
         };
-        let wanted = self.keys_wanted.contains(&token);
         let leases = self.store.view().leases;
-        let keys = leases.get(lease).filter(|_| wanted).map(|lease| lease.all_keys());
+        let keys = leases.get(lease).filter(|_| keys).map(|lease| lease.all_keys());
         self.reply(
             token,
             Ok(Response::TimeToLive {
@@ -251,14 +206,5 @@ impl Node {
                 keys: keys.unwrap_or_default(),
             }),
         );
-    }
-
-    /// Starts to free space where a compaction was applied.
-    fn start_compaction(&mut self, now: Instant) {
-        let revision = self.store.view().kv.compact_revision();
-        if revision != self.compaction.revision {
-            self.compaction.revision = revision;
-            self.member.timers.set(Timer::CompactStep, now);
-        }
     }
 }

@@ -1,89 +1,70 @@
-//! The node: a [`Member`] and a [`Store`], composed. Committed entries go from the member into the store; what applying
-//! them leads to goes back to the member, to clients, readers and the disk.
+//! The node: a [`Member`] (consensus, reads, log) and a [`Store`] (the applied state), and beside them the lessor, the
+//! compactor and the keeper of the cluster version. Committed entries go from the member into the store; what applying
+//! them leads to goes to the others, to clients, readers and the disk.
 //!
-//! One turn takes any number of causes and appends every consequence to a buffer the host lends; nothing stays pending
-//! that time alone, or a report of the host, would not bring about. Within a turn consensus is driven once all causes are
-//! in, so that a full mailbox becomes one batch for the disk.
+//! One turn takes any number of inputs and appends all effects to a buffer of the host. Within a turn consensus is driven
+//! once all inputs are in, so that a full mailbox becomes one batch for the disk. What is still to come afterwards needs an
+//! input, or time: each machine says when it wants to be woken, and the node's [`Timer`] is the first of them.
 
 mod apply;
+mod clocks;
+mod cluster_version;
+mod compaction;
+mod compactor;
+mod config;
+mod lessor;
 mod line;
 mod requests;
 mod snapshot;
 mod tally;
-mod upkeep;
 mod writes;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
+use std::collections::VecDeque;
 
+use crate::bug;
 use crate::error::{Error, Fault};
 use crate::id::MemberId;
-use crate::limits::{APPLY_TURN_ROWS, COMPACTION_BATCH_REVISIONS};
-use crate::member::{self, BatchId, Compactor, Halt, Member, Output, Recovered, Retention, Status, Timer, Token};
+use crate::jobs::{TableJob, TableRows};
+use crate::limits::APPLY_TURN_ROWS;
+use crate::member::{Halt, Member, MemberTimer, Output, Recovered, Status, Token};
 use crate::mvcc::{Compacted, Event};
 use crate::proto::raftpb::Entry;
 use crate::store::{self, Applied, Store};
 use crate::time::Instant;
-use crate::version::Version;
 
-pub use line::{Done, Effect, Input, PeerEvent, Request, Response};
+pub use clocks::LeaseTimes;
+pub use compactor::Retention;
+pub use config::Config;
+pub use line::{Done, Effect, Input, PeerEvent, Publication, Request, Response};
 pub use tally::{CompactionEnd, LateHeartbeat, LeaderChange, LeaseCounts, Tally};
 
+use cluster_version::VersionKeeper;
+use compaction::SpaceRelease;
+use compactor::Compactor;
+use lessor::Lessor;
 use writes::Writes;
 
-/// How a node behaves.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The member's part.
-    pub member: member::Config,
-    /// `--quota-backend-bytes`; `None` is without bound.
-    pub quota_bytes: Option<u64>,
-    /// `--auto-compaction-mode` and `--auto-compaction-retention`.
-    pub auto_compaction: Option<Retention>,
-    /// `--compaction-batch-limit`.
-    pub compaction_batch_limit: usize,
-    /// `--compaction-sleep-interval`.
-    pub compaction_sleep_interval: Duration,
-    /// The version this member runs, of which the cluster's is the least.
-    pub server_version: Version,
-}
+/// Answers to requests.
+type Replies = Vec<(Token, Result<Response, Error>)>;
 
-impl Config {
-    /// etcd's defaults for the member `id`.
-    #[must_use]
-    pub fn new(id: MemberId) -> Self {
-        Self {
-            member: member::Config::new(id),
-            quota_bytes: Some(2 * 1024 * 1024 * 1024),
-            auto_compaction: None,
-            compaction_batch_limit: COMPACTION_BATCH_REVISIONS,
-            compaction_sleep_interval: Duration::from_millis(10),
-            server_version: Version::V3_6,
-        }
-    }
-}
-
-/// A client that keeps alive a lease whose end is being decided.
-#[derive(Clone, Copy, Debug)]
-struct LateRenewal {
-    lease: i64,
-    token: Token,
-    deadline: Instant,
-}
-
-/// The physical part of compaction, and who waits for it.
-#[derive(Debug, Default)]
-struct Compaction {
-    /// The last revision whose superseded rows began to be deleted.
-    revision: i64,
-    /// When that began, until it is done.
-    begun: Option<Instant>,
-    waiting: Vec<(Token, store::Response)>,
-    /// Done in memory; to be answered when this batch is written.
-    written: Vec<(BatchId, Token, store::Response)>,
+/// Why a node wants to be woken.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Timer {
+    /// Committed entries wait for the next turn, because this one was long enough.
+    Apply,
+    /// The auto-compactor looks whether to compact.
+    AutoCompact,
+    /// The next step of freeing a compaction's space.
+    CompactStep,
+    /// The lessor looks for expired leases, or a client has waited long enough for the end of one.
+    Lessor,
+    /// The member: consensus, proposals or reads.
+    Member(MemberTimer),
+    /// The members' versions are compared.
+    Version,
 }
 
 /// The machine.
@@ -91,19 +72,19 @@ pub struct Node {
     config: Config,
     member: Member,
     store: Store,
+    lessor: Lessor,
+    compactor: Option<Compactor>,
+    compaction: SpaceRelease,
+    versions: VersionKeeper,
     writes: Writes,
     /// The state of a received snapshot, until the log goes on after it.
     received: Option<Box<Store>>,
     /// Entries that are committed and not applied yet: a turn applies a bounded amount.
     unapplied: VecDeque<Entry>,
+    /// When to go on applying them.
+    apply_at: Option<Instant>,
     applied: Applied,
-    compaction: Compaction,
-    compactor: Option<Compactor>,
-    late_renewals: Vec<LateRenewal>,
-    /// Clients that want the keys of the lease they asked about.
-    keys_wanted: BTreeSet<Token>,
-    peer_versions: BTreeMap<MemberId, Version>,
-    version_proposed: bool,
+    /// The NOSPACE alarm is proposed, and the outcome not known.
     alarm_proposed: bool,
     published: Option<Status>,
     /// Counters are shown at every tick.
@@ -112,8 +93,8 @@ pub struct Node {
     tally: Tally,
     // The turn under way.
     outputs: Vec<Output>,
-    replies: Vec<(Token, Result<Response, Error>)>,
-    /// Clients that get the leases as they are when the turn ends: the list is of the moment of the view published with it.
+    replies: Replies,
+    /// Clients that get the list of leases. It is read at the end of the turn, so that it matches the view published with it.
     lists_wanted: Vec<Token>,
     events: Vec<Event>,
     /// A snapshot replaced the state.
@@ -146,33 +127,20 @@ impl Node {
             conf_state: store.conf_state().clone(),
             ..recovered
         };
-        let leases = view.lease_clocks();
-        let mut member = Member::start(config.member.clone(), recovered, leases, seed, unix_ms, now)?;
-        let compactor = config
-            .auto_compaction
-            .map(|retention| Compactor::new(retention, now, view.kv.revision()));
-        if let Some(compactor) = &compactor {
-            member.timers.set(Timer::AutoCompact, now + compactor.interval());
-        }
-        // A compaction that a restart interrupted goes on.
-        member.timers.set(Timer::CompactStep, now);
+        let auto_compactor = |retention| Compactor::new(retention, now, view.kv.revision());
         Ok(Self {
+            member: Member::start(config.member.clone(), recovered, seed, unix_ms, now)?,
+            lessor: Lessor::new(view.lease_clocks(), config.member.lease_checkpoint),
+            compactor: config.auto_compaction.map(auto_compactor),
+            compaction: SpaceRelease::new(view.kv.compact_revision(), now),
+            versions: VersionKeeper::new(config.server_version),
             config,
-            member,
             store,
             writes: Writes::default(),
             received: None,
             unapplied: VecDeque::new(),
+            apply_at: None,
             applied: Applied::default(),
-            compaction: Compaction {
-                revision: view.kv.compact_revision(),
-                ..Compaction::default()
-            },
-            compactor,
-            late_renewals: Vec::new(),
-            keys_wanted: BTreeSet::new(),
-            peer_versions: BTreeMap::new(),
-            version_proposed: false,
             alarm_proposed: false,
             published: None,
             ticked: false,
@@ -189,7 +157,7 @@ impl Node {
         })
     }
 
-    /// One turn: takes every cause, runs what is due, and appends every consequence.
+    /// One turn: takes every input, does what is due, and appends all effects.
     pub fn step(&mut self, now: Instant, inputs: impl IntoIterator<Item = Input>, out: &mut Vec<Effect>) {
         self.tally = Tally::default();
         for input in inputs {
@@ -198,7 +166,7 @@ impl Node {
         if !self.halted {
             self.wake(now);
             self.settle(now, out);
-            self.schedule();
+            self.member.schedule_requests();
         }
         self.finish_tally();
         self.emit(out);
@@ -225,7 +193,19 @@ impl Node {
 
     /// When to call [`Node::step`] at the latest, and why.
     pub fn deadline(&self) -> Option<(Instant, Timer)> {
-        self.member.timers.deadline()
+        if self.member.has_halted() {
+            return None;
+        }
+        let own = [
+            (self.apply_at, Timer::Apply),
+            (self.compactor.as_ref().map(Compactor::deadline), Timer::AutoCompact),
+            (self.compaction.deadline(), Timer::CompactStep),
+            (self.lessor.deadline(), Timer::Lessor),
+            (self.versions.deadline(), Timer::Version),
+        ];
+        let own = own.into_iter().filter_map(|(at, timer)| Some((at?, timer)));
+        let member = self.member.deadline().map(|(at, timer)| (at, Timer::Member(timer)));
+        own.chain(member).min()
     }
 
     /// The applied state.
@@ -241,7 +221,7 @@ impl Node {
     /// Asserts, in this order, besides what [`Member::check`] asserts:
     ///
     /// - member and store have applied the same entries, under the same configuration;
-    /// - every lease has a clock, and only leases have;
+    /// - every lease has a clock, and only leases have; they run only on a leader;
     /// - nothing is left of the turn.
     pub fn check(&self) {
         self.member.check();
@@ -258,11 +238,10 @@ impl Node {
                 "member and store have the same configuration"
             );
         }
-        let leases: Vec<i64> = self.store.view().leases.iter().map(|(id, _)| id).collect();
-        assert_eq!(
-            self.member.lease_ids(),
-            leases,
-            "every lease has a clock, and only leases have"
+        self.lessor.check(self.store.view().leases.iter().map(|(id, _)| id));
+        assert!(
+            !self.lessor.is_primary() || self.member.leads(),
+            "a deposed leader counts no lease's time"
         );
         assert!(
             self.outputs.is_empty()
@@ -273,7 +252,7 @@ impl Node {
         );
     }
 
-    /// One cause.
+    /// One input.
     fn take(&mut self, now: Instant, input: Input) {
         match input {
             Input::Cancel(token) => self.cancel(token),
@@ -288,28 +267,46 @@ impl Node {
             Input::Snapshot { from, message, store } => self.snapshot(now, from, message, store),
             Input::Wake => {}
         }
+        self.follow_leadership();
     }
 
-    /// Runs every timer that is due.
+    /// Every call that may have cost this member its leadership is followed by this.
+    fn follow_leadership(&mut self) {
+        if self.lessor.is_primary() && !self.member.leads() && !bug!(RevokesWhileDeposed) {
+            self.lessor.follow(&mut self.member);
+        }
+    }
+
+    /// Lets every machine do what is due.
     fn wake(&mut self, now: Instant) {
-        while let Some(timer) = self.member.timers.pop_due(now) {
+        if self.member.overslept(now) && !bug!(RevokesWhileDeposed) {
+            self.lessor.slept();
+        }
+        while let Some((_, timer)) = self.deadline().filter(|(at, _)| *at <= now) {
             match timer {
-                // Being awake is all these are for: their work is done in every turn.
-                Timer::Apply => {}
-                Timer::AutoCompact => self.auto_compact(now),
-                Timer::CompactStep => self.compact_step(now),
-                Timer::Deadline => self.expire_requests(now),
-                Timer::Expiry => self.member.expire_leases(now),
-                Timer::Publish => self.member.publish(now),
-                Timer::Read => self.member.expire_reads(now, &mut self.outputs),
-                Timer::Removed => self.member.halt(Halt::Removed, &mut self.outputs),
-                Timer::Tick => {
-                    self.ticked = true;
-                    self.member.tick(now, &mut self.outputs);
+                // Being awake is enough: entries are applied in every turn.
+                Timer::Apply => self.apply_at = None,
+                Timer::AutoCompact => {
+                    let revision = self.store.view().kv.revision();
+                    if let Some(compactor) = &mut self.compactor {
+                        compactor.wake(now, revision, &mut self.member);
+                    }
                 }
-                Timer::Version => self.decide_version(now),
+                Timer::CompactStep => self.compact_step(now),
+                Timer::Lessor => self.lessor.wake(now, &mut self.member, &mut self.replies),
+                Timer::Member(timer) => {
+                    self.ticked |= timer == MemberTimer::Tick;
+                    self.member.wake(now, &mut self.outputs);
+                    self.follow_leadership();
+                }
+                Timer::Version => self.look_at_versions(now),
             }
         }
+    }
+
+    fn look_at_versions(&mut self, now: Instant) {
+        let cluster = self.store.view().cluster;
+        self.versions.look(now, &mut self.member, &cluster);
     }
 
     /// Drives consensus and applies what it commits, until nothing moves any more or the turn is long enough.
@@ -317,6 +314,7 @@ impl Node {
         self.rows_in_turn = 0;
         loop {
             let committed = self.member.drain(now, &mut self.outputs);
+            self.follow_leadership();
             self.unapplied.extend(committed);
             let is_quiet = self.outputs.is_empty() && self.unapplied.is_empty();
             self.handle_outputs(now, out);
@@ -325,7 +323,7 @@ impl Node {
                 return;
             }
             if self.rows_in_turn >= APPLY_TURN_ROWS {
-                self.member.timers.set(Timer::Apply, now);
+                self.apply_at = Some(now);
                 return self.handle_outputs(now, out);
             }
         }
@@ -337,47 +335,14 @@ impl Node {
             match output {
                 Output::Failed(origin, error) => self.outcome(now, origin, Err(error)),
                 Output::Halt(halt) => {
+                    self.lessor.follow(&mut self.member);
                     self.halted = true;
                     self.halt = Some(halt);
                 }
-                Output::Install {
-                    batch,
-                    index,
-                    term,
-                    conf_state,
-                    hard_state,
-                } => out.push(Effect::Install {
-                    batch,
-                    index,
-                    term,
-                    conf_state,
-                    hard_state,
-                }),
                 Output::Installed => self.adopt(now, out),
-                Output::Persist {
-                    batch,
-                    hard_state,
-                    entries,
-                    sync,
-                } => {
-                    out.push(Effect::Persist {
-                        batch,
-                        hard_state,
-                        entries,
-                        sync,
-                    });
-                }
+                Output::Log(job) => out.push(Effect::Log(job)),
                 Output::Read(reader, outcome) => self.read_outcome(now, reader, outcome),
                 Output::Send { to, messages } => self.send(now, to, messages, out),
-                Output::Snapshot {
-                    index,
-                    term,
-                    conf_state,
-                } => out.push(Effect::Snapshot {
-                    index,
-                    term,
-                    conf_state,
-                }),
                 Output::Transferred(token, outcome) => self.reply(token, outcome.map(|()| Response::Moved)),
             }
         }
@@ -386,13 +351,8 @@ impl Node {
     /// Ends the turn: what readers see, then answers, then rows to write, then the end if this is it.
     fn emit(&mut self, out: &mut Vec<Effect>) {
         if self.halted {
-            self.answer_late_renewals(|_| true, Err(Error::Stopped));
-            for (token, _) in std::mem::take(&mut self.compaction.waiting) {
-                self.reply(token, Err(Error::Stopped));
-            }
-            for (_, token, _) in std::mem::take(&mut self.compaction.written) {
-                self.reply(token, Err(Error::Stopped));
-            }
+            self.lessor.stop(&mut self.replies);
+            self.compaction.stop(&mut self.replies);
         }
         let (status, ticked) = (self.status(), std::mem::take(&mut self.ticked));
         let is_news = match &self.published {
@@ -405,18 +365,18 @@ impl Node {
                 self.events.clear();
             }
             let events = self.events.drain(..).collect();
-            out.push(Effect::Publish {
+            out.push(Effect::Publish(Publication {
                 view: self.store.view(),
                 events,
                 restored,
                 compacted: std::mem::take(&mut self.compacted),
                 status,
-            });
+            }));
             self.published = Some(status);
         }
         if !self.lists_wanted.is_empty() {
             // One list for all who ask in one turn.
-            let leases = self.member.leases();
+            let leases = self.lessor.times();
             for token in std::mem::take(&mut self.lists_wanted) {
                 let leases = leases.clone();
                 self.reply(token, Ok(Response::Leases { leases }));
@@ -428,29 +388,16 @@ impl Node {
                 .map(|(token, result)| Effect::Reply { token, result }),
         );
         if let Some(batch) = self.writes.begin() {
-            let (index, term) = (self.store.consistent_index(), self.store.term());
-            out.push(Effect::Store {
+            out.push(Effect::Table(TableJob {
                 batch,
-                ops: self.store.take_ops(&mut self.applied),
-                index,
-                term,
-            });
+                index: self.store.consistent_index(),
+                rows: TableRows::Changed(self.store.take_ops(&mut self.applied)),
+            }));
         }
         out.extend(self.halt.take().map(Effect::Halt));
     }
 
-    /// Starts the timers that follow from who waits for what.
-    fn schedule(&mut self) {
-        self.member.schedule_requests();
-        let late = self.late_renewals.iter().map(|renewal| renewal.deadline).min();
-        let deadline = self.member.timers.at(Timer::Deadline).into_iter().chain(late).min();
-        if !self.halted {
-            self.member.timers.put(Timer::Deadline, deadline);
-        }
-    }
-
     fn reply(&mut self, token: Token, result: Result<Response, Error>) {
-        self.keys_wanted.remove(&token);
         self.replies.push((token, result));
     }
 }

@@ -5,12 +5,9 @@ use crate::error::Error;
 use crate::id::MemberId;
 use crate::member::{Halt, Origin, Reader, Reconfiguration, Token};
 use crate::membership::{ConfChangeContext, Member as Peer};
-use crate::proto::etcdserverpb::{
-    AlarmRequest, CompactionRequest, DeleteRangeRequest, InternalRaftRequest, LeaseGrantRequest, LeaseRevokeRequest,
-    PutRequest, TxnRequest,
-};
+use crate::proto::etcdserverpb::{CompactionRequest, LeaseGrantRequest};
 use crate::proto::raftpb::{ConfChange, ConfChangeType, Message};
-use crate::store::check;
+use crate::store::{Content, check};
 use crate::time::Instant;
 
 use super::{Done, Node, PeerEvent, Request};
@@ -30,17 +27,19 @@ impl Node {
         let caller = Caller { token, now, deadline };
         let accepted = match request {
             _ if self.halted => Err(Error::Stopped),
-            Request::Alarm(request) => self.alarm(caller, request),
+            Request::Alarm(request) => self.propose(caller, Content::Alarm(request)),
             Request::Compact(request) => self.compact(caller, request),
-            Request::DeleteRange(request) => self.delete_range(caller, request),
+            Request::DeleteRange(request) => self.propose(caller, Content::DeleteRange(request)),
             Request::LeaseGrant(request) => self.lease_grant(caller, request),
             Request::LeaseLeases => {
                 self.lists_wanted.push(token);
                 Ok(())
             }
             Request::LeaseRenew { id } => self.ask_leader(caller, Reader::Renew(token, id)),
-            Request::LeaseRevoke(request) => self.lease_revoke(caller, request),
-            Request::LeaseTimeToLive { id, keys } => self.lease_time_to_live(caller, id, keys),
+            Request::LeaseRevoke(request) => self.propose(caller, Content::LeaseRevoke(request)),
+            Request::LeaseTimeToLive { id, keys } => {
+                self.ask_leader(caller, Reader::TimeToLive { token, lease: id, keys })
+            }
             Request::MemberAdd {
                 peer_urls,
                 is_learner,
@@ -50,17 +49,17 @@ impl Node {
             Request::MemberRemove { id } => self.member_remove(caller, id),
             Request::MemberUpdate { id, peer_urls } => self.member_update(caller, id, peer_urls),
             Request::MoveLeader { to } => self.move_leader(caller, to),
-            Request::Put(request) => self.put(caller, request),
+            Request::Put(request) => self.propose(caller, Content::Put(request)),
             Request::Read => self.member.read(Reader::Read(token), deadline),
             Request::Stop => self.stop(caller),
-            Request::Txn(request) => self.txn(caller, request),
+            Request::Txn(request) => self.propose(caller, Content::Txn(request)),
         };
         if let Err(error) = accepted {
             self.reply(token, Err(error));
         }
     }
 
-    /// A message of a peer. Who was removed from the cluster has no say in it any more.
+    /// A message of a peer. A removed member's are ignored.
     pub(super) fn message(&mut self, now: Instant, from: MemberId, message: Message) {
         if !self.store.view().cluster.is_removed(from) {
             self.member.message(now, from, message, &mut self.outputs);
@@ -70,10 +69,8 @@ impl Node {
     /// A client does not wait any more.
     pub(super) fn cancel(&mut self, token: Token) {
         self.member.cancel(token);
-        self.late_renewals.retain(|renewal| renewal.token != token);
-        self.compaction.waiting.retain(|(waiting, _)| *waiting != token);
-        self.compaction.written.retain(|(_, waiting, _)| *waiting != token);
-        self.keys_wanted.remove(&token);
+        self.lessor.cancel(token);
+        self.compaction.cancel(token);
     }
 
     /// A report of the host.
@@ -81,11 +78,10 @@ impl Node {
         match done {
             Done::Failed(fault) => self.member.fail(fault, &mut self.outputs),
             Done::Persisted { batch } => self.member.persisted(now, batch, &mut self.outputs),
-            Done::SnapshotSaved { index } => self.member.snapshot_saved(index, &mut self.outputs),
             Done::Stored { batch, durable_index } => {
                 self.writes.stored(batch);
                 self.member.durable_to(durable_index, &mut self.outputs);
-                self.answer_compactions(batch);
+                self.compaction.stored(batch, &mut self.replies);
             }
         }
     }
@@ -98,20 +94,8 @@ impl Node {
             PeerEvent::RemovedUs => self.member.halt(Halt::Removed, &mut self.outputs),
             PeerEvent::Snapshot { to, received } => self.member.peer_snapshot(to, received),
             PeerEvent::Unreachable(id) => self.member.peer_unreachable(id),
-            PeerEvent::Version(id, version) => {
-                self.peer_versions.insert(id, version);
-            }
+            PeerEvent::Version(id, version) => self.versions.heard(id, version),
         }
-    }
-
-    fn alarm(&mut self, caller: Caller, request: AlarmRequest) -> Result<(), Error> {
-        self.propose(
-            caller,
-            InternalRaftRequest {
-                alarm: Some(request),
-                ..InternalRaftRequest::default()
-            },
-        )
     }
 
     fn compact(&mut self, caller: Caller, request: CompactionRequest) -> Result<(), Error> {
@@ -122,50 +106,14 @@ impl Node {
             Origin::Client(token)
         };
         self.has_room()?;
-        let request = InternalRaftRequest {
-            compaction: Some(request),
-            ..InternalRaftRequest::default()
-        };
-        self.member.propose(now, origin, deadline, request)
-    }
-
-    fn delete_range(&mut self, caller: Caller, request: DeleteRangeRequest) -> Result<(), Error> {
-        self.propose(
-            caller,
-            InternalRaftRequest {
-                delete_range: Some(request),
-                ..InternalRaftRequest::default()
-            },
-        )
+        self.member.propose(now, origin, deadline, Content::Compaction(request))
     }
 
     fn lease_grant(&mut self, caller: Caller, mut request: LeaseGrantRequest) -> Result<(), Error> {
         if request.id == 0 {
             request.id = self.member.lease_id();
         }
-        let request = InternalRaftRequest {
-            lease_grant: Some(request),
-            ..InternalRaftRequest::default()
-        };
-        self.propose_within_quota(caller, check::LEASE_COST_BYTES, request)
-    }
-
-    fn lease_revoke(&mut self, caller: Caller, request: LeaseRevokeRequest) -> Result<(), Error> {
-        self.propose(
-            caller,
-            InternalRaftRequest {
-                lease_revoke: Some(request),
-                ..InternalRaftRequest::default()
-            },
-        )
-    }
-
-    fn lease_time_to_live(&mut self, caller: Caller, id: i64, keys: bool) -> Result<(), Error> {
-        self.ask_leader(caller, Reader::TimeToLive(caller.token, id))?;
-        if keys {
-            self.keys_wanted.insert(caller.token);
-        }
-        Ok(())
+        self.propose(caller, Content::LeaseGrant(request))
     }
 
     /// What only a leader can answer, once it is sure that it still is one.
@@ -231,41 +179,21 @@ impl Node {
         Ok(())
     }
 
-    fn put(&mut self, caller: Caller, request: PutRequest) -> Result<(), Error> {
-        let cost = check::put_cost(&request);
-        let request = InternalRaftRequest {
-            put: Some(request),
-            ..InternalRaftRequest::default()
-        };
-        self.propose_within_quota(caller, cost, request)
-    }
-
     fn stop(&mut self, caller: Caller) -> Result<(), Error> {
         self.member.stop(caller.now, &mut self.outputs);
         Ok(())
     }
 
-    fn txn(&mut self, caller: Caller, request: TxnRequest) -> Result<(), Error> {
-        let cost = check::txn_cost(&request);
-        let request = InternalRaftRequest {
-            txn: Some(request),
-            ..InternalRaftRequest::default()
-        };
-        self.propose_within_quota(caller, cost, request)
-    }
-
-    fn propose_within_quota(&mut self, caller: Caller, cost: u64, request: InternalRaftRequest) -> Result<(), Error> {
+    /// Proposes what a client asks for. Where it costs more than the quota leaves, the alarm is raised instead.
+    fn propose(&mut self, caller: Caller, content: Content) -> Result<(), Error> {
+        let Caller { token, now, deadline } = caller;
+        let cost = content.cost();
         if !check::fits_quota(cost, self.store.size_bytes(), self.config.quota_bytes) {
-            self.raise_no_space(caller.now, Some(caller.token));
+            self.raise_no_space(now, Some(token));
             return Ok(());
         }
-        self.propose(caller, request)
-    }
-
-    fn propose(&mut self, caller: Caller, request: InternalRaftRequest) -> Result<(), Error> {
         self.has_room()?;
-        self.member
-            .propose(caller.now, Origin::Client(caller.token), caller.deadline, request)
+        self.member.propose(now, Origin::Client(token), deadline, content)
     }
 
     /// The table must not fall behind without bound.

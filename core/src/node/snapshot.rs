@@ -1,8 +1,10 @@
 //! Snapshots between members: a leader's state on its way to a follower that is far behind, and a follower's state
 //! replaced by it.
 
+use crate::bug;
 use crate::id::MemberId;
-use crate::member::Timer;
+use crate::jobs::{PeerJob, SnapshotJob, TableJob, TableRows};
+
 use crate::proto::raftpb::{Message, MessageType, Snapshot, SnapshotMetadata};
 use crate::store::{Applied, Store};
 use crate::time::Instant;
@@ -10,7 +12,7 @@ use crate::time::Instant;
 use super::{Effect, LateHeartbeat, Node};
 
 impl Node {
-    /// A snapshot of a peer, with its state. Who was removed from the cluster has no say in it any more.
+    /// A snapshot of a peer, with its state. A removed member's is ignored.
     pub(super) fn snapshot(&mut self, now: Instant, from: MemberId, message: Message, store: Box<Store>) {
         let is_removed = self.store.view().cluster.is_removed(from);
         if is_removed || !is_of(&store, message.get_snapshot().get_metadata()) {
@@ -33,8 +35,15 @@ impl Node {
         }
         let is_snapshot = |message: &mut Message| message.get_msg_type() == MessageType::MsgSnapshot;
         let snapshots: Vec<Message> = messages.extract_if(.., is_snapshot).collect();
+        if bug!(WritesToRemoved)
+            && self.member.leads()
+            && let Some(to) = self.store.view().cluster.removed().next()
+        {
+            let messages = messages.clone();
+            out.push(Effect::Peer(PeerJob::Messages { to, messages }));
+        }
         if !messages.is_empty() {
-            out.push(Effect::Send { to, messages });
+            out.push(Effect::Peer(PeerJob::Messages { to, messages }));
         }
         for mut message in snapshots {
             let view = self.store.view();
@@ -47,39 +56,43 @@ impl Node {
                 metadata: Some(metadata),
                 ..Snapshot::default()
             });
-            out.push(Effect::SendSnapshot { to, message, view });
+            out.push(Effect::Peer(PeerJob::Snapshot(Box::new(SnapshotJob {
+                to,
+                message,
+                view,
+            }))));
         }
     }
 
-    /// The log goes on after the received snapshot: its state takes the place of this member's. Who waits for a proposal
-    /// that it covers is never told what came of it, as in etcd, and gives up in time.
+    /// The log goes on after the received snapshot: its state takes the place of this member's. A proposal that it covers is
+    /// never answered, as in etcd, and runs into its deadline.
     pub(super) fn adopt(&mut self, now: Instant, out: &mut Vec<Effect>) {
         self.store = *self
             .received
             .take()
             .expect("its state is kept while a snapshot is installed");
         let view = self.store.view();
-        self.member.leases_restored(view.lease_clocks());
+        self.lessor.restored(view.lease_clocks());
         self.unapplied.retain(|entry| entry.index > view.applied_index);
         // Rows and news of the state before; what was done to it still counts.
         let counts = self.applied.counts;
-        self.applied = Applied::default();
+        if !bug!(WritesOldRowsLater) {
+            self.applied = Applied::default();
+        }
         self.applied.counts = counts;
         self.events.clear();
         self.restored = true;
-        self.compaction.revision = view.kv.compact_revision();
-        self.compaction.begun = None;
-        self.member.timers.set(Timer::CompactStep, now);
-        out.push(Effect::Replace {
+        self.compaction.restored(now, view.kv.compact_revision());
+        out.push(Effect::Table(TableJob {
             batch: self.writes.replace(),
             index: view.applied_index,
-            view,
-        });
+            rows: TableRows::All(Box::new(view)),
+        }));
     }
 }
 
 /// Whether the state is the one a snapshot is of.
 fn is_of(store: &Store, snapshot: &SnapshotMetadata) -> bool {
     let state = (store.consistent_index(), store.term(), Some(store.conf_state()));
-    state == (snapshot.index, snapshot.term, snapshot.conf_state.as_ref())
+    bug!(TakesAnyState) || state == (snapshot.index, snapshot.term, snapshot.conf_state.as_ref())
 }

@@ -1,9 +1,9 @@
 //! What applying entries leads to: answers, events, rows, and news for the member.
 
+use crate::bug;
 use crate::error::Error;
 use crate::id::MemberId;
 use crate::membership::Member;
-use crate::mutant;
 use crate::mvcc::{Compacted, Event};
 use crate::proto::etcdserverpb::{
     AlarmResponse, CompactionResponse, DeleteRangeResponse, LeaseCheckpointResponse, LeaseGrantResponse,
@@ -54,7 +54,7 @@ impl Applied {
     pub(super) fn take_ops(&mut self) -> Vec<TableOp> {
         let compacts = || self.ops.iter().any(|op| op.bucket == Bucket::Key && op.value.is_none());
         if let Some((index, term)) = self.progress.take()
-            && !(mutant::is(2) && compacts())
+            && !(bug!(CompactsWithoutIndex) && compacts())
         {
             rows::progress(index, term, &mut self.ops);
         }

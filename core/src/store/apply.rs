@@ -13,9 +13,9 @@ use super::content::Content;
 use super::counts::{KeyCounts, Op};
 use super::txn::{self, Plan};
 use super::{Store, check, legacy, rows};
+use crate::bug;
 use crate::error::{Error, Fault};
 use crate::id::MemberId;
-use crate::mutant;
 use crate::mvcc::{Compacted, EventKind, Write};
 use crate::proto::etcdserverpb::alarm_request::AlarmAction;
 use crate::proto::etcdserverpb::{
@@ -104,7 +104,7 @@ impl Store {
                     answer
                 } else {
                     // It is done all the same, because other members may have had room for it.
-                    out.raise_no_space = true;
+                    out.raise_no_space = !bug!(PassesQuotaSilently);
                     Err(Error::NoSpace)
                 }
             }
@@ -187,7 +187,7 @@ impl Store {
             })?;
         response.header = header(write.revision());
         end(write, plan.counts(), out);
-        if mutant::is(22) {
+        if bug!(RepeatsEvent) {
             out.events.extend(out.events.last().cloned());
         }
         Ok(Ok(Response::Txn(response)))

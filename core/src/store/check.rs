@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::error::Error;
-use crate::limits::{MAX_TXN_DEPTH, MAX_TXN_TOTAL_OPS};
+use crate::limits::{MAX_LEASE_TTL_SECONDS, MAX_TXN_DEPTH, MAX_TXN_TOTAL_OPS};
 use crate::mvcc::successor;
 use crate::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use crate::proto::etcdserverpb::request_op::Request;
@@ -74,6 +74,18 @@ pub fn txn(request: &TxnRequest, max_ops: usize) -> Result<(), Error> {
     // Only a transaction of bounded size is worth comparing all its keys.
     Writes::of(&request.success)?;
     Writes::of(&request.failure)?;
+    Ok(())
+}
+
+/// Checks the time of a lease, in seconds. It is asked when a grant is applied, not before, as in etcd: alarms come before
+/// it, and a lease without an id is refused before it. This is the only place of the rule.
+///
+/// # Errors
+/// [`Error::LeaseTtlTooLarge`].
+pub fn lease_ttl(seconds: i64) -> Result<(), Error> {
+    if seconds > MAX_LEASE_TTL_SECONDS {
+        return Err(Error::LeaseTtlTooLarge);
+    }
     Ok(())
 }
 

@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::bug;
 use crate::error::{Error, Fault};
 use crate::id::MemberId;
 use crate::membership::{ConfChangeContext, Member};
-use crate::mutant;
 use crate::proto::raftpb::{ConfChange, ConfChangeType, ConfState};
 use crate::version::Version;
 
@@ -140,7 +140,7 @@ impl Cluster {
         }
         MemberChange::Updated(Member {
             peer_urls: update.peer_urls,
-            is_learner: member.is_learner && !mutant::is(30),
+            is_learner: member.is_learner && !bug!(UpdatePromotes),
             ..member.clone()
         })
     }
@@ -163,7 +163,7 @@ impl Cluster {
             }
             MemberChange::Promoted(promoted) => {
                 if let Some(member) = self.members.get_mut(promoted) {
-                    member.is_learner = mutant::is(29);
+                    member.is_learner = bug!(PromotesInRaftAlone);
                 }
                 set(&mut self.conf_state.voters, id, true);
                 set(&mut self.conf_state.learners, id, false);

@@ -1,9 +1,9 @@
-//! What one proposal asks for, as a closed list: the log's message has a field for each, of which one is set.
+//! What can be proposed, as a closed list. The log's message has a field for each kind, of which one is set.
 
 use crate::error::{Error, Fault};
 use crate::proto::etcdserverpb::{
-    AlarmRequest, AlarmType, CompactionRequest, DeleteRangeRequest, InternalRaftRequest, LeaseCheckpointRequest,
-    LeaseGrantRequest, LeaseRevokeRequest, PutRequest, RangeRequest, TxnRequest,
+    AlarmRequest, AlarmType, CompactionRequest, DeleteRangeRequest, DowngradeVersionTestRequest, InternalRaftRequest,
+    LeaseCheckpointRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest, RangeRequest, RequestHeader, TxnRequest,
 };
 use crate::proto::membershippb::{ClusterMemberAttrSetRequest, ClusterVersionSetRequest, DowngradeInfoSetRequest};
 
@@ -11,7 +11,7 @@ use super::alarm::Alarms;
 use super::check;
 
 /// A request of the log.
-pub(super) enum Content {
+pub(crate) enum Content {
     Alarm(AlarmRequest),
     Compaction(CompactionRequest),
     DeleteRange(DeleteRangeRequest),
@@ -56,6 +56,33 @@ impl Content {
         }
     }
 
+    /// The message of the log that asks for it, under the proposal's id.
+    pub(crate) fn into_request(self, id: u64) -> InternalRaftRequest {
+        let mut request = InternalRaftRequest {
+            header: Some(RequestHeader {
+                id,
+                ..RequestHeader::default()
+            }),
+            ..InternalRaftRequest::default()
+        };
+        match self {
+            Self::Alarm(of) => request.alarm = Some(of),
+            Self::Compaction(of) => request.compaction = Some(of),
+            Self::DeleteRange(of) => request.delete_range = Some(of),
+            Self::Downgrade(of) => request.downgrade_info_set = Some(of),
+            Self::LeaseCheckpoint(of) => request.lease_checkpoint = Some(of),
+            Self::LeaseGrant(of) => request.lease_grant = Some(of),
+            Self::LeaseRevoke(of) => request.lease_revoke = Some(of),
+            Self::MemberAttributes(of) => request.cluster_member_attr_set = Some(of),
+            Self::Nothing => request.downgrade_version_test = Some(DowngradeVersionTestRequest::default()),
+            Self::Put(of) => request.put = Some(of),
+            Self::Range(of) => request.range = Some(of),
+            Self::Txn(of) => request.txn = Some(of),
+            Self::Version(of) => request.cluster_version_set = Some(of),
+        }
+        request
+    }
+
     /// Why the alarms that are on forbid it.
     pub(super) fn forbidden_by(&self, alarms: &Alarms) -> Option<Error> {
         let (corrupt, no_space) = match self {
@@ -78,8 +105,8 @@ impl Content {
         }
     }
 
-    /// What it costs against the quota.
-    pub(super) fn cost(&self) -> u64 {
+    /// What it costs against the quota, in bytes.
+    pub(crate) fn cost(&self) -> u64 {
         match self {
             Self::LeaseGrant(_) => check::LEASE_COST_BYTES,
             Self::Put(put) => check::put_cost(put),

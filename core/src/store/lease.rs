@@ -5,8 +5,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::check;
 use crate::error::Error;
-use crate::limits::MAX_LEASE_TTL_SECONDS;
 use crate::mvcc::tree::{Live, Tree};
 
 /// One lease. A clone is free.
@@ -129,9 +129,7 @@ impl Leases {
         if id == 0 {
             return Err(Error::LeaseNotFound);
         }
-        if ttl > MAX_LEASE_TTL_SECONDS {
-            return Err(Error::LeaseTtlTooLarge);
-        }
+        check::lease_ttl(ttl)?;
         if self.get(id).is_some() {
             return Err(Error::LeaseExists);
         }
@@ -204,6 +202,7 @@ impl Live for Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MAX_LEASE_TTL_SECONDS;
 
     fn keys(leases: &Leases, id: i64) -> Vec<&[u8]> {
         leases.get(id).unwrap().keys().map(|key| &key[..]).collect()

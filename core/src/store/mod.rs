@@ -14,7 +14,6 @@ pub mod check;
 mod cluster;
 mod content;
 mod counts;
-mod image;
 mod lease;
 mod legacy;
 mod read;
@@ -23,10 +22,13 @@ mod rows;
 mod seal;
 mod txn;
 mod view;
+mod view_rows;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+
+pub(crate) use content::Content;
 
 pub use alarm::Alarms;
 pub use applied::{Applied, ConfOutcome, LeaseChange, MemberChange, RequestId, Response, VersionChange};
@@ -39,8 +41,8 @@ pub use restore::{Begin, KvDone, LeasesDone, Restore, Row, Unusable};
 pub use seal::{Seal, Sums};
 pub use view::View;
 
+use crate::bug;
 use crate::limits::MAX_LEARNERS;
-use crate::mutant;
 use crate::mvcc::{CompactProgress, Mvcc};
 use crate::proto::etcdserverpb::ResponseHeader;
 use crate::proto::raftpb::ConfState;
@@ -107,7 +109,7 @@ impl Store {
         }
         let before = self.seal();
         ops.iter().for_each(|op| self.account.note(op));
-        let seal = if mutant::is(36) { before } else { self.seal() };
+        let seal = if bug!(SealsStateBefore) { before } else { self.seal() };
         let (key, value) = seal.to_row();
         let place = ops.partition_point(|op| (op.bucket, &op.key[..]) < (Bucket::Meta, SEAL_ROW));
         ops.insert(place, TableOp::put(Bucket::Meta, key, value));

@@ -27,8 +27,8 @@ use super::cluster::Cluster;
 use super::lease::{Lease, Leases};
 use super::seal::{Account, Seal, Sums};
 use super::{Store, StoreConfig, rows};
+use crate::bug;
 use crate::error::Fault;
-use crate::mutant;
 use crate::mvcc::{FINISHED_COMPACT_ROW, Mvcc, SCHEDULED_COMPACT_ROW};
 use crate::proto::raftpb::ConfState;
 use crate::table::{Bucket, SEAL_ROW};
@@ -188,7 +188,7 @@ impl Restore<Begin> {
             None => None,
         };
         if let Some(cause) = cause
-            && !mutant::is(35)
+            && !bug!(IgnoresSeal)
         {
             return Err(Unusable::Damaged { cause, index });
         }

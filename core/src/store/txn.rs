@@ -9,8 +9,8 @@ use std::cmp::Ordering;
 use super::applied::header;
 use super::counts::KeyCounts;
 use super::lease::Leases;
+use crate::bug;
 use crate::error::Error;
-use crate::mutant;
 use crate::mvcc::{PairRef, View, Write};
 use crate::proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use crate::proto::etcdserverpb::request_op::Request;
@@ -141,7 +141,7 @@ impl<'a> Step<'a> {
             Self::Put(request) => Response::ResponsePut(put(write, leases, request)),
             Self::Range(request) if answer => {
                 let found = match write.range(request) {
-                    Err(Error::Compacted) if mutant::is(21) => RangeResponse::default(),
+                    Err(Error::Compacted) if bug!(ReadsCompacted) => RangeResponse::default(),
                     found => found?,
                 };
                 Response::ResponseRange(RangeResponse {
@@ -232,7 +232,7 @@ pub(super) fn check_range(view: &View, request: &RangeRequest) -> Result<(), Err
         Ok(())
     } else if request.revision > view.revision() {
         Err(Error::FutureRevision)
-    } else if request.revision < view.compact_revision() && !mutant::is(21) {
+    } else if request.revision < view.compact_revision() && !bug!(ReadsCompacted) {
         Err(Error::Compacted)
     } else {
         Ok(())

@@ -1,5 +1,6 @@
 //! The applied state as it was after some entry: what readers on any thread read.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::alarm::Alarms;
@@ -87,6 +88,15 @@ impl View {
             range_end: request.range_end.clone(),
             ..RangeRequest::default()
         })
+    }
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View")
+            .field("revision", &self.kv.revision())
+            .field("applied_index", &self.applied_index)
+            .finish_non_exhaustive()
     }
 }
 

@@ -5,9 +5,9 @@ use bytes::{Bytes, BytesMut};
 use super::frame::{Extent, Header, Kind, MAX_HEADER_BYTES, WORD_BYTES, batch_length};
 use super::name::SegmentName;
 use super::tail::{Context, Damage, judge};
+use crate::bug;
 use crate::error::Fault;
 use crate::limits::MAX_WAL_RECORD_BYTES;
-use crate::mutant;
 
 /// The bytes of a file, read piece by piece.
 pub trait Source {
@@ -244,7 +244,7 @@ impl SegmentReader {
             batch_end: self.batch_end,
         };
         let verdict = judge(&mut self.window, context, damage)?;
-        if self.is_last && self.head_read && (verdict.is_torn || mutant::is(8)) {
+        if self.is_last && self.head_read && (verdict.is_torn || bug!(TakesRotForTorn)) {
             self.torn = Some(verdict.cause);
             return Ok(None);
         }

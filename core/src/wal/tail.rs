@@ -2,8 +2,8 @@
 
 use super::frame::{BATCH_LENGTH_BYTES, Extent, Header, HeaderError, Kind, MAX_HEADER_BYTES, SECTOR_BYTES, WORD_BYTES};
 use super::reader::Window;
+use crate::bug;
 use crate::error::Fault;
-use crate::mutant;
 
 /// Bytes of the frame of an opening record, whatever its checksum.
 const OPENING_FRAME_BYTES: u64 = WORD_BYTES + 16;
@@ -110,7 +110,7 @@ fn first_lost_sector(window: &mut Window, start: u64, extent: Extent) -> Result<
     let end = start + WORD_BYTES + extent.record;
     // The first sector holds the length word, which is there.
     let mut sector = (start / SECTOR_BYTES + 1) * SECTOR_BYTES;
-    if mutant::is(9) {
+    if bug!(LooksAtLastSector) {
         sector = sector.max((end - 1) / SECTOR_BYTES * SECTOR_BYTES);
     }
     while sector < end {

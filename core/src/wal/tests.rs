@@ -93,16 +93,16 @@ impl Log {
         Self { writer, disk }
     }
 
-    fn write(&mut self, saves: &[Save<'_>]) {
+    fn write(&mut self, saves: &[Save]) {
         let mut bytes = Vec::new();
         let offset = self.writer.offset();
-        self.writer.write(saves.iter().copied(), &mut bytes);
+        self.writer.write(saves, &mut bytes);
         self.disk.append(offset, &bytes);
     }
 
     pub(super) fn save(&mut self, entries: &[Entry], state: HardState) {
         self.write(&[Save {
-            entries,
+            entries: entries.to_vec(),
             state: Some(state),
             ..Save::default()
         }]);
@@ -254,12 +254,12 @@ fn snapshots_to_start_from_are_the_committed_ones() {
     let mut log = Log::create();
     log.save(&[entry(1, 1, 1), entry(1, 2, 1)], state(1, 2));
     log.write(&[Save {
-        marker: Some(&marker(2)),
+        marker: Some(marker(2)),
         ..Save::default()
     }]);
     log.save(&[entry(1, 3, 1), entry(1, 4, 1)], state(1, 2));
     log.write(&[Save {
-        marker: Some(&marker(4)),
+        marker: Some(marker(4)),
         ..Save::default()
     }]);
     let survey = survey(log.disk.segments()).unwrap();
@@ -420,7 +420,7 @@ fn replaced() -> (Log, Marker) {
         conf_state: None,
     };
     log.write(&[Save {
-        marker: Some(&marker),
+        marker: Some(marker.clone()),
         state: Some(state(3, 3)),
         ..Save::default()
     }]);
@@ -447,7 +447,7 @@ fn a_snapshot_of_ones_own_leaves_what_follows_it() {
         conf_state: None,
     };
     log.write(&[Save {
-        marker: Some(&marker),
+        marker: Some(marker.clone()),
         ..Save::default()
     }]);
     assert_eq!(replay(log.disk.segments(), &marker).unwrap().entries, entries[2..]);
@@ -478,7 +478,7 @@ fn a_snapshot_whose_installation_was_not_finished_does_not_count() {
         conf_state: None,
     };
     log.write(&[Save {
-        marker: Some(&marker),
+        marker: Some(marker.clone()),
         ..Save::default()
     }]);
     assert_eq!(log.disk.replay().unwrap().entries.len(), 3, "commit does not reach it");

@@ -32,13 +32,13 @@ impl Marker {
     }
 }
 
-/// What one step of a member must not forget.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Save<'a> {
-    /// A snapshot just installed or taken; its own file is durable already.
-    pub marker: Option<&'a Marker>,
+/// What is to be appended to the log: the marker first, then the entries, then the hard state, which may speak of both.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Save {
+    /// Where a start may begin to read; the marker's own file is durable already.
+    pub marker: Option<Marker>,
     /// Entries to append; one with an index already in the log replaces it and all after it.
-    pub entries: &'a [Entry],
+    pub entries: Vec<Entry>,
     /// The hard state, where it changed.
     pub state: Option<HardState>,
 }
@@ -128,7 +128,7 @@ impl Writer {
     /// Appends `saves` to `out` as one batch; nothing, if no sync is needed for them.
     ///
     /// A change of the commit index alone waits for the next batch, because members find it out again by themselves.
-    pub fn write<'a>(&mut self, saves: impl IntoIterator<Item = Save<'a>>, out: &mut Vec<u8>) {
+    pub fn write<'a>(&mut self, saves: impl IntoIterator<Item = &'a Save>, out: &mut Vec<u8>) {
         let mut saves = saves.into_iter().peekable();
         while let Some(save) = saves.peek() {
             if save.marker.is_some() || !save.entries.is_empty() {
@@ -143,7 +143,7 @@ impl Writer {
         }
         self.batch(out, |writer, out| {
             for save in saves {
-                writer.records(&save, out);
+                writer.records(save, out);
             }
             writer.write_state(out);
         });
@@ -212,12 +212,12 @@ impl Writer {
     }
 
     /// Appends the records of one save but for its state, which the batch ends with.
-    fn records(&mut self, save: &Save<'_>, out: &mut Vec<u8>) {
-        if let Some(marker) = save.marker {
+    fn records(&mut self, save: &Save, out: &mut Vec<u8>) {
+        if let Some(marker) = &save.marker {
             self.encoder.record(Kind::Snapshot, &marker.encode(), out);
             self.last_index = self.last_index.max(marker.index);
         }
-        for entry in save.entries {
+        for entry in &save.entries {
             self.scratch.clear();
             entry.encode(&mut self.scratch).expect("a Vec grows as needed");
             self.encoder.record(Kind::Entry, &self.scratch, out);

@@ -4,17 +4,15 @@
 //! all of them, and sends each at most one response. Passes take the watchers with the least left and those with the
 //! most left in turn: the former are done soon, the latter gather into one group on their way.
 
-use super::WatchOutput;
 use super::encoder::Encoder;
 use super::hub::Hub;
 use super::matcher::Matcher;
 use super::response::Response;
 use super::slab::Slab;
 use super::stream::Watcher;
-use crate::limits::{
-    WATCH_CATCHUP_BYTES, WATCH_CATCHUP_REVISIONS, WATCH_PASS_BYTES, WATCH_PASS_DELIVERIES, WATCH_PASS_REVISIONS,
-    WATCH_SYNC_BATCH_WATCHERS,
-};
+use super::{HubConfig, WatchOutput};
+use crate::bug;
+use crate::limits::{WATCH_CATCHUP_BYTES, WATCH_PASS_BYTES, WATCH_PASS_DELIVERIES, WATCH_SYNC_BATCH_WATCHERS};
 use crate::mvcc::{Event, EventRef, View};
 
 /// A slow watcher: the revision it needs next, and its slot.
@@ -34,10 +32,14 @@ impl Hub {
             return;
         }
         let view = self.view.clone();
-        let stretch = Stretch::read(&view, &self.watchers, &members);
+        let stretch = Stretch::read(&view, &self.watchers, &members, &self.config);
         let mut encoder = Encoder::new(&view, &stretch.events);
         for ((next, slot), batch) in members.into_iter().zip(&stretch.batches) {
-            let next = batch.more.unwrap_or(stretch.end + 1).max(next);
+            let next = batch
+                .more
+                .filter(|_| !bug!(ForgetsCutPass))
+                .unwrap_or(stretch.end + 1)
+                .max(next);
             self.advance(slot, next, &batch.picks, &mut encoder, out);
         }
     }
@@ -45,7 +47,7 @@ impl Hub {
     /// The watchers of the next pass, the oldest first. None needs history more than a stretch away from the others.
     fn choose(&mut self) -> Vec<Place> {
         self.newest_first = !self.newest_first;
-        let stretch = WATCH_PASS_REVISIONS as i64;
+        let stretch = i64::try_from(self.config.pass_revisions).unwrap_or(i64::MAX);
         let (Some(&(oldest, _)), Some(&(newest, _))) = (self.ready.first(), self.ready.last()) else {
             return Vec::new();
         };
@@ -114,6 +116,8 @@ struct Stretch {
     deliveries: usize,
     /// How many members take no more.
     full: usize,
+    /// Revisions a member takes at most.
+    response_revisions: usize,
 }
 
 /// What one watcher gets of a stretch.
@@ -130,18 +134,19 @@ struct Batch {
 
 impl Stretch {
     /// Reads for `members`, which are in order, as far as the bounds of a pass allow.
-    fn read(view: &View, watchers: &Slab<Watcher>, members: &[Place]) -> Self {
+    fn read(view: &View, watchers: &Slab<Watcher>, members: &[Place], config: &HubConfig) -> Self {
         let mut group = Matcher::default();
         for (member, (_, slot)) in (0..).zip(members) {
             group.insert(&watchers[*slot].range, member);
         }
         let mut stretch = Self {
             batches: members.iter().map(|_| Batch::default()).collect(),
+            response_revisions: config.response_revisions,
             ..Self::default()
         };
         let mut revisions = 0;
         let mut takers: Vec<(u32, bool)> = Vec::new();
-        for event in view.events_since(members[0].0, WATCH_PASS_REVISIONS) {
+        for event in view.events_since(members[0].0, config.pass_revisions) {
             let revision = event.revision().main;
             if revision != stretch.end {
                 if stretch.is_full() {
@@ -162,7 +167,7 @@ impl Stretch {
                 takers.clear();
             }
         }
-        if revisions < WATCH_PASS_REVISIONS {
+        if revisions < config.pass_revisions {
             stretch.end = view.revision();
         }
         stretch
@@ -180,7 +185,8 @@ impl Stretch {
         let index = u32::try_from(self.events.len()).expect("a stretch is short");
         let before = self.deliveries;
         for &(taker, wanted) in takers {
-            if self.batches[taker as usize].take(wanted.then_some(index), kv.mod_revision, size) {
+            let most = self.response_revisions;
+            if self.batches[taker as usize].take(wanted.then_some(index), kv.mod_revision, size, most) {
                 self.deliveries += usize::from(wanted);
             } else {
                 self.full += 1;
@@ -198,11 +204,11 @@ impl Stretch {
 }
 
 impl Batch {
-    /// Takes an event unless it begins a revision and there have been enough. As in etcd, where filters look at whole
+    /// Takes an event unless it begins a revision and there have been `most` or bytes enough. As in etcd, where filters look at whole
     /// responses, the revision of an event that is not wanted counts too.
-    fn take(&mut self, index: Option<u32>, revision: i64, size: usize) -> bool {
+    fn take(&mut self, index: Option<u32>, revision: i64, size: usize, most: usize) -> bool {
         if revision != self.last {
-            if self.revisions == WATCH_CATCHUP_REVISIONS || self.bytes >= WATCH_CATCHUP_BYTES {
+            if self.revisions == most || self.bytes >= WATCH_CATCHUP_BYTES {
                 self.more = Some(revision);
                 return false;
             }

@@ -7,12 +7,16 @@ use super::encoder::Encoder;
 use super::hub::Hub;
 use super::response::{Events, Response};
 use super::stream::Progress;
-use crate::mutant;
+use crate::bug;
 use crate::mvcc::{Event, View};
 
 impl Hub {
-    /// Moves on to `view`, giving `events` to the watchers they are for.
+    /// Moves on to `view`, giving `events` to the watchers they are for. A view from before the hub's was under way when a
+    /// stream brought a newer one.
     pub(super) fn apply(&mut self, view: View, events: &[Event], out: &mut Vec<WatchOutput>) {
+        if view.revision() < self.view.revision() {
+            return;
+        }
         if !leads_from_to(events, self.view.revision(), view.revision()) {
             self.move_to(view);
             return;
@@ -47,7 +51,7 @@ impl Hub {
                 continue;
             }
             if self.streams[watcher.stream].room() == 0 {
-                if !mutant::is(17) {
+                if !bug!(DropsEvents) {
                     self.watchers[slot].next = revision;
                     self.enter_slow(slot);
                 }

@@ -11,8 +11,8 @@ use super::stream::{Progress, Stream, Watcher};
 use super::{
     DEFAULT_PROGRESS_INTERVAL, HubConfig, MIN_PROGRESS_INTERVAL, StreamId, WatchCounts, WatchInput, WatchOutput,
 };
+use crate::bug;
 use crate::limits::WATCH_PATIENCE_INPUTS;
-use crate::mutant;
 use crate::mvcc::View;
 use crate::random::Prng;
 use crate::time::Instant;
@@ -76,35 +76,33 @@ impl Hub {
         }
     }
 
-    /// One cause in; consequences are appended to `out`. Within a stream their order is the order of sending.
+    /// One input; what follows from it is appended to `out`. Within a stream the order is that of sending.
     ///
-    /// The host hands a request over only while fewer than [`crate::limits::WATCH_STREAM_QUEUE_RESPONSES`] of the
-    /// stream's responses are unsent: requests are always answered, so nothing else bounds the queue of a client that
-    /// asks and does not read.
+    /// The host's queue for a stream needs room for [`crate::limits::WATCH_STREAM_QUEUE_RESPONSES`]: no more are handed out
+    /// and not reported as sent. While it is full the stream's requests are held back. The host bounds how many those are:
+    /// it reads no requests of a client that reads no responses.
     pub fn step(&mut self, now: Instant, input: WatchInput, out: &mut Vec<WatchOutput>) {
         self.now = self.now.max(now);
         let woken = matches!(input, WatchInput::Wake);
         match input {
             WatchInput::Applied { view, events } => self.apply(view, &events, out),
             WatchInput::Close { stream } => self.close(stream),
-            WatchInput::Deny { stream, request, error } => {
+            WatchInput::Deny { stream, .. } | WatchInput::Request { stream, .. } => {
                 if let Some(slot) = self.stream(stream) {
-                    self.deny(slot, &request, error, out);
+                    self.streams[slot].held.push_back(input);
+                    self.take_up(slot, usize::MAX, out);
                 }
             }
             WatchInput::Open { stream } => self.open(stream),
-            WatchInput::Request { stream, request } => {
-                if let Some(slot) = self.stream(stream) {
-                    self.request(slot, request, out);
-                }
-            }
             WatchInput::Restored { view } => {
-                self.forget_places();
-                self.move_to(view);
+                if view.revision() >= self.view.revision() {
+                    self.forget_places();
+                    self.move_to(view);
+                }
             }
             WatchInput::Sent { stream, responses } => {
                 if let Some(slot) = self.stream(stream) {
-                    self.sent(slot, responses);
+                    self.sent(slot, responses, out);
                 }
             }
             WatchInput::Wake => {}
@@ -154,6 +152,7 @@ impl Hub {
     /// - a watcher is slow exactly if it is ready or waits for room, and then history holds news for it;
     /// - nobody waits where there is room;
     /// - a stream is due a tick exactly while a watcher of it wants one;
+    /// - a response waits, and a request is held back, only while the host's queue is full;
     /// - the counts agree with what they count.
     pub fn check(&self) {
         let mut slow = 0;
@@ -170,6 +169,7 @@ impl Hub {
         }
         let (mut waiting, mut admitted, mut watchers, mut events, mut ticks) = (0, 0, 0, 0, 0);
         for (slot, stream) in self.streams.iter() {
+            stream.check();
             assert_eq!(self.names.get(&stream.id), Some(&slot));
             assert!(stream.waiting.is_empty() || stream.admitted >= stream.room());
             assert_eq!(stream.tick.is_some(), stream.notifying > 0);
@@ -215,11 +215,28 @@ impl Hub {
         self.pending_events -= self.streams.remove(slot).unsent_events();
     }
 
-    fn sent(&mut self, stream: u32, responses: usize) {
-        let events = self.streams[stream].sent(responses);
+    fn sent(&mut self, stream: u32, responses: usize, out: &mut Vec<WatchOutput>) {
+        let events = self.streams[stream].sent(responses, out);
         self.pending_events -= events;
         self.events_total += events as u64;
         self.admit(stream);
+        // Mutant 39, "takes up one held request".
+        let requests = if bug!(TakesUpOneHeldRequest) { 1 } else { usize::MAX };
+        self.take_up(stream, requests, out);
+    }
+
+    /// Answers up to so many of the stream's requests, as long as the host's queue has room.
+    fn take_up(&mut self, stream: u32, requests: usize, out: &mut Vec<WatchOutput>) {
+        for _ in 0..requests {
+            if self.streams[stream].is_full() {
+                return;
+            }
+            match self.streams[stream].held.pop_front() {
+                Some(WatchInput::Deny { request, error, .. }) => self.deny(stream, &request, error, out),
+                Some(WatchInput::Request { request, .. }) => self.request(stream, request, out),
+                Some(_) | None => return,
+            }
+        }
     }
 
     /// Puts `response` at the end of a stream's queue.
@@ -304,12 +321,12 @@ impl Hub {
         }
     }
 
-    /// What a restored state must not do: M15 and M16.
+    /// What a restored state must not do to watchers, done on purpose.
     fn forget_places(&mut self) {
-        if mutant::is(15) || mutant::is(16) {
+        if bug!(RewindsWatchers) || bug!(HastensWatchers) {
             let synced = self.watchers.iter().filter(|(_, watcher)| !watcher.slow);
             for slot in synced.map(|(slot, _)| slot).collect::<Vec<_>>() {
-                self.watchers[slot].next = if mutant::is(15) { 1 } else { 0 };
+                self.watchers[slot].next = if bug!(RewindsWatchers) { 1 } else { 0 };
             }
         }
     }
@@ -355,7 +372,9 @@ impl Hub {
                 continue;
             }
             watcher.progress = Progress::Due;
-            if was == Progress::Due && (watcher.has_all(revision) || mutant::is(14)) && self.streams[stream].room() > 0
+            if was == Progress::Due
+                && (watcher.has_all(revision) || bug!(ProgressWhileBehind))
+                && self.streams[stream].room() > 0
             {
                 let watch_id = watcher.id;
                 self.send(

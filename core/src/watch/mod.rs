@@ -1,8 +1,9 @@
 //! Watches: which watcher gets which event, once, in order, whole revisions at a time, or is told that it cannot.
 //!
 //! [`Hub`] is a pure machine beside the store. The host feeds it what was applied, what the streams of clients ask and
-//! how much of what they are owed has left the process; it answers with [`Response`]s in the order of sending. It
-//! writes nothing, reads history from the newest [`View`] only and knows neither sockets nor permissions.
+//! how many of their responses have left the process; it answers with [`Response`]s in the order of sending. It decides how
+//! many responses may be under way to a stream, and holds back the requests of one that is full. It writes nothing, reads
+//! history from the newest [`View`] only and knows neither sockets nor permissions.
 //!
 //! A watcher is either *synced*, then it gets every new event at once, one revision per response, or *slow*, then it
 //! catches up from the history at its next revision. A client that does not read turns its watchers slow, never the
@@ -31,6 +32,7 @@ pub use hub::Hub;
 pub use response::{Events, Origin, Response};
 
 use crate::error::Error;
+use crate::limits::{GRPC_OVERHEAD_BYTES, MAX_REQUEST_BYTES, WATCH_CATCHUP_REVISIONS, WATCH_PASS_REVISIONS};
 use crate::mvcc::{Event, View};
 use crate::proto::etcdserverpb::{WatchCreateRequest, WatchRequest};
 
@@ -49,8 +51,24 @@ pub struct HubConfig {
     /// Encoded size from which a response is cut for a watcher that takes fragments: the largest request received,
     /// `--max-request-bytes` and the gRPC overhead together.
     pub max_response_bytes: usize,
+    /// Revisions in one response to a watcher that catches up, at most.
+    pub response_revisions: usize,
+    /// Revisions read in one pass for watchers that catch up, at most.
+    pub pass_revisions: usize,
     /// Spreads the progress of streams in time.
     pub seed: u64,
+}
+
+impl Default for HubConfig {
+    fn default() -> Self {
+        Self {
+            progress_interval: DEFAULT_PROGRESS_INTERVAL,
+            max_response_bytes: MAX_REQUEST_BYTES + GRPC_OVERHEAD_BYTES,
+            response_revisions: WATCH_CATCHUP_REVISIONS,
+            pass_revisions: WATCH_PASS_REVISIONS,
+            seed: 0,
+        }
+    }
 }
 
 /// A client's stream, named by the host; no two open ones share a name.
@@ -60,7 +78,8 @@ pub struct StreamId(pub u64);
 /// What can happen to a hub. What concerns a stream that is not open is ignored: it may have been under way.
 #[derive(Clone, Debug)]
 pub enum WatchInput {
-    /// The store has moved on.
+    /// The store has moved on, or a stream is about to be opened: while there is none, nothing need be reported. A view older
+    /// than the hub's is ignored.
     Applied {
         /// The store as it is now.
         view: View,
@@ -99,8 +118,8 @@ pub enum WatchInput {
         /// The store as it is now.
         view: View,
     },
-    /// Responses have left the host's queue, in order. The host may report them in lots, but leaves none unreported
-    /// once the queue is empty: room is counted in bytes too, so a watcher may be waiting for one large response.
+    /// The client has taken responses out of the host's queue, in order. The host may report several at once, but leaves none
+    /// unreported once the queue is empty: room is counted in bytes too, so a watcher may be waiting for one large response.
     Sent {
         /// Whose.
         stream: StreamId,

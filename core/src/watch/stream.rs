@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::range::KeyRange;
 use super::response::Response;
-use super::{StreamId, WatchOutput};
+use super::{StreamId, WatchInput, WatchOutput};
 use crate::limits::{WATCH_STREAM_QUEUE_BYTES, WATCH_STREAM_QUEUE_RESPONSES};
 use crate::mvcc::EventKind;
 use crate::time::Instant;
@@ -30,11 +30,17 @@ pub(super) struct Stream {
     pub(super) tick: Option<Instant>,
     opened: Instant,
     period: Duration,
+    /// Responses that the client has not taken, in order: those in the host's queue, then the backlog.
     unsent: VecDeque<Unsent>,
     unsent_bytes: usize,
+    /// Responses that the host's queue has no room for. Only requests that are already taken up add to it: their answers,
+    /// the fragments of one large answer, and the ends of watchers, of each of which there are few.
+    backlog: VecDeque<Response>,
+    /// Requests that wait until the host's queue has room, because each may be answered.
+    pub(super) held: VecDeque<WatchInput>,
 }
 
-/// A response in the host's queue.
+/// A response that the client has not taken.
 #[derive(Clone, Copy, Debug)]
 struct Unsent {
     bytes: usize,
@@ -57,35 +63,78 @@ impl Stream {
             period,
             unsent: VecDeque::new(),
             unsent_bytes: 0,
+            backlog: VecDeque::new(),
+            held: VecDeque::new(),
         }
     }
 
     /// Queues `response`.
     pub(super) fn send(&mut self, response: Response, out: &mut Vec<WatchOutput>) {
         let bytes = response.events.encoded_len();
+        let is_full = self.is_full();
         self.unsent.push_back(Unsent {
             bytes,
             events: response.events.len(),
         });
         self.unsent_bytes += bytes;
+        if is_full {
+            self.backlog.push_back(response);
+        } else {
+            self.hand_out(response, out);
+        }
+    }
+
+    fn hand_out(&self, response: Response, out: &mut Vec<WatchOutput>) {
         out.push(WatchOutput {
             stream: self.id,
             response,
         });
     }
 
-    /// Forgets the first `responses` of the queue; how many events were in them.
-    pub(super) fn sent(&mut self, responses: usize) -> usize {
-        let responses = responses.min(self.unsent.len());
+    /// Forgets the first `responses` of the host's queue and hands out what waited for their room; how many events were in
+    /// them.
+    pub(super) fn sent(&mut self, responses: usize, out: &mut Vec<WatchOutput>) -> usize {
+        let responses = responses.min(self.queued());
         let gone = self.unsent.drain(..responses);
         let (bytes, events) = gone.fold((0, 0), |(bytes, events), unsent| {
             (bytes + unsent.bytes, events + unsent.events)
         });
         self.unsent_bytes -= bytes;
+        while self.queued() < WATCH_STREAM_QUEUE_RESPONSES
+            && let Some(response) = self.backlog.pop_front()
+        {
+            self.hand_out(response, out);
+        }
         events
     }
 
-    /// How many responses with events the queue has room for.
+    /// Responses in the host's queue.
+    fn queued(&self) -> usize {
+        self.unsent.len() - self.backlog.len()
+    }
+
+    /// Whether the host's queue has no room, so that requests are held back.
+    pub(super) fn is_full(&self) -> bool {
+        self.unsent.len() >= WATCH_STREAM_QUEUE_RESPONSES
+    }
+
+    /// Asserts that a response waits, and a request is held back, only while the host's queue is full.
+    pub(super) fn check(&self) {
+        assert!(
+            self.queued() <= WATCH_STREAM_QUEUE_RESPONSES,
+            "the host's queue has room for what it is given"
+        );
+        assert!(
+            self.backlog.is_empty() || self.queued() == WATCH_STREAM_QUEUE_RESPONSES,
+            "a response waits only for room"
+        );
+        assert!(
+            self.held.is_empty() || self.is_full(),
+            "a request is held back only for want of room"
+        );
+    }
+
+    /// How many responses with events the host's queue has room for.
     pub(super) fn room(&self) -> usize {
         if self.unsent_bytes < WATCH_STREAM_QUEUE_BYTES {
             WATCH_STREAM_QUEUE_RESPONSES.saturating_sub(self.unsent.len())
@@ -94,7 +143,7 @@ impl Stream {
         }
     }
 
-    /// Events in the queue.
+    /// Events that the client has not taken.
     pub(super) fn unsent_events(&self) -> usize {
         self.unsent.iter().map(|unsent| unsent.events).sum()
     }
@@ -189,6 +238,36 @@ mod tests {
         stream.watchers.remove(&2);
         stream.compacted.insert(2);
         assert_eq!(stream.take_id(2), None, "until the client has cancelled it");
+    }
+
+    fn numbered(watch_id: i64) -> Response {
+        Response {
+            watch_id,
+            ..Response::default()
+        }
+    }
+
+    #[test]
+    fn what_the_hosts_queue_has_no_room_for_follows_in_order() {
+        let mut stream = Stream::new(StreamId(1), Instant::ZERO, Duration::from_secs(1));
+        let (all, mut out) = (WATCH_STREAM_QUEUE_RESPONSES as i64 + 3, Vec::new());
+        for number in 0..all {
+            stream.send(numbered(number), &mut out);
+            stream.check();
+        }
+        assert_eq!(out.len(), WATCH_STREAM_QUEUE_RESPONSES);
+        stream.sent(2, &mut out);
+        stream.check();
+        assert!(
+            stream.is_full(),
+            "one still waits, and is before the answer to any request"
+        );
+        stream.send(numbered(all), &mut out);
+        stream.sent(usize::MAX, &mut out);
+        stream.check();
+        let ids: Vec<i64> = out.iter().map(|output| output.response.watch_id).collect();
+        assert_eq!(ids, (0..=all).collect::<Vec<_>>());
+        assert!(!stream.is_full());
     }
 
     #[test]

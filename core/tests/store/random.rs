@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use quoin_core::id::MemberId;
-use quoin_core::image;
 use quoin_core::membership::Member;
 use quoin_core::mvcc::CompactProgress;
 use quoin_core::proto::etcdserverpb::alarm_request::AlarmAction;
@@ -15,6 +14,7 @@ use quoin_core::proto::etcdserverpb::{
 use quoin_core::proto::membershippb::ClusterVersionSetRequest;
 use quoin_core::proto::raftpb::{ConfChange, ConfChangeType};
 use quoin_core::random::Prng;
+use quoin_core::snapshot;
 use quoin_core::store::check;
 use quoin_core::table::{Bucket, is_own};
 
@@ -283,8 +283,8 @@ fn a_view_knows_the_rows_of_its_table_at_every_moment() {
                 expected,
                 "seed {seed}, step {step}"
             );
-            let rows = image::decode("image", &image::encode(&view).into()).unwrap();
-            let restored = image::restore(harness.config, &rows).unwrap();
+            let rows = snapshot::decode("image", &snapshot::encode(&view).into()).unwrap();
+            let restored = snapshot::restore(harness.config, &rows).unwrap();
             assert_eq!(
                 fingerprint(&restored),
                 fingerprint(&harness.store),

@@ -51,6 +51,7 @@ impl World {
             progress_interval: Duration::from_secs(600),
             max_response_bytes,
             seed,
+            ..HubConfig::default()
         };
         let hub = Hub::new(config, mvcc.view());
         Self {
@@ -82,12 +83,7 @@ impl World {
             let header = message.header.expect("every response has a header");
             assert_eq!((header.cluster_id, header.member_id, header.raft_term), (1, 2, 3));
             let queue = self.queues.entry(stream).or_default();
-            let is_control = message.created || message.canceled && message.compact_revision == 0;
-            let continues = queue.back().is_some_and(|last| last.fragment);
-            assert!(
-                is_control || continues || queue.len() < WATCH_STREAM_QUEUE_RESPONSES,
-                "the queue has a bound"
-            );
+            assert!(queue.len() < WATCH_STREAM_QUEUE_RESPONSES, "the queue has a bound");
             queue.push_back(message.clone());
             self.fresh.push((stream, message));
         }
@@ -177,6 +173,12 @@ impl World {
             request_union: Some(union),
         };
         self.step(WatchInput::Request { stream, request });
+    }
+
+    /// Whether the stream's queue has no room, so that its requests wait.
+    pub(crate) fn is_full(&self, stream: StreamId) -> bool {
+        let queue = self.queues.get(&stream);
+        queue.is_some_and(|queue| queue.len() >= WATCH_STREAM_QUEUE_RESPONSES)
     }
 
     pub(crate) fn close(&mut self, stream: StreamId) {

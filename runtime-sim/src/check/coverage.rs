@@ -19,8 +19,8 @@ use quoin_core::proto::raftpb::{ConfChange, ConfChangeType, Message, MessageType
 use quoin_core::time::Instant;
 
 use super::{Asked, Checker, Committed, Op, Truth, header};
-use crate::call::{Answer, Call, Refusal};
 use crate::observe::{Observation, OpId, StreamId, Verdict};
+use quoin_model::call::{Answer, Call, Refusal};
 
 macro_rules! points {
     ($($name:ident $words:literal,)*) => {
@@ -302,7 +302,11 @@ impl Checker for Observer {
             Observation::Healed { core, .. } => {
                 note_if(core.len() < truth.members().count(), Point::HealedWithoutAll, truth);
             }
-            Observation::Durable { .. } | Observation::Finished => {}
+            Observation::Durable { .. }
+            | Observation::Received { .. }
+            | Observation::Replaced { .. }
+            | Observation::Swept { .. }
+            | Observation::Finished => {}
         }
         Ok(())
     }

@@ -13,10 +13,10 @@ use quoin_core::time::Instant;
 use super::reads::is_serializable;
 use super::replay::{bare, is_about_keys, is_certain};
 use super::{Asked, Checker, Point, Truth, header};
-use crate::call::{Answer, Call, Refusal};
-use crate::linear::{self, Operation, OperationOf, Spec};
-use crate::model::State;
 use crate::observe::{Observation, OpId, Verdict, ensure};
+use quoin_model::call::{Answer, Call, Refusal};
+use quoin_model::etcd::State;
+use quoin_model::linear::{self, Operation, OperationOf, Spec};
 
 /// Requests in a history, at most.
 const OPERATIONS_MAX: usize = 400;

@@ -1,4 +1,4 @@
-//! Locks (M34): who writes under a lock holds it. The lock is etcd's recipe: a key of the lock's name, a slash and the
+//! Locks: who writes under a lock holds it. The lock is etcd's recipe: a key of the lock's name, a slash and the
 //! session's lease in hex, and the lowest creation revision among them holds; a guarded write compares its creation
 //! revision. Whether a critical section without such a guard is safe is not asked: it is not.
 
@@ -10,11 +10,11 @@ use quoin_core::time::Instant;
 use std::collections::BTreeMap;
 
 use super::{Asked, Checker, Truth};
-use crate::model::State;
 use crate::observe::{Observation, Verdict, ensure};
+use quoin_model::etcd::State;
 
 /// The name of this checker in violations.
-const LOCK: &str = "M34";
+const LOCK: &str = "LOCK";
 
 /// Where the keys of locks are, unless said otherwise.
 const PREFIX: &[u8] = b"lock/";
@@ -217,22 +217,16 @@ mod tests {
     #[test]
     fn who_still_waits_does_not_write() {
         let mut story = story();
-        assert_eq!(broken(&story.commit(txn(guarded("lock/x/2", 3)))), Some("M34"));
+        assert_eq!(broken(&story.commit(txn(guarded("lock/x/2", 3)))), Some(LOCK));
     }
 
     #[test]
     fn a_lock_is_given_to_a_key_that_is_there_and_comes_first() {
         let mut story = story();
         assert_eq!(story.checker.granted(b"lock/x/1", 3, &story.truth), Ok(()));
-        assert_eq!(
-            broken(&story.checker.granted(b"lock/x/2", 3, &story.truth)),
-            Some("M34")
-        );
+        assert_eq!(broken(&story.checker.granted(b"lock/x/2", 3, &story.truth)), Some(LOCK));
         story.commit(revoke(1)).expect("no write");
-        assert_eq!(
-            broken(&story.checker.granted(b"lock/x/1", 4, &story.truth)),
-            Some("M34")
-        );
+        assert_eq!(broken(&story.checker.granted(b"lock/x/1", 4, &story.truth)), Some(LOCK));
         assert_eq!(story.checker.granted(b"lock/x/2", 4, &story.truth), Ok(()));
     }
 }

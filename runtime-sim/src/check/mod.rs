@@ -11,6 +11,7 @@ mod liveness;
 pub mod lock;
 mod raft;
 mod reads;
+mod reign;
 mod replay;
 pub mod sometimes;
 mod state;
@@ -20,17 +21,20 @@ mod story;
 #[cfg(test)]
 mod tests;
 mod truth;
+mod upkeep;
 pub mod watch;
 
 pub use coverage::{Coverage, Point};
 pub use durable::Durable;
 pub use truth::{Asked, Committed, Healed, Log, MemberFacts, Op, Past, Truth, header};
 
+use quoin_core::config::AutoCompaction;
 use quoin_core::id::MemberId;
+use quoin_core::store::View;
 use quoin_core::time::Instant;
 
-use crate::model::Rules;
 use crate::observe::{Observation, Verdict};
+use quoin_model::etcd::Rules;
 
 /// One checker: sees everything in order, and says at once when a promise is broken.
 pub trait Checker {
@@ -39,6 +43,13 @@ pub trait Checker {
     /// # Errors
     /// The promise that is broken.
     fn see(&mut self, at: Instant, seen: &Observation<'_>, truth: &Truth) -> Verdict;
+}
+
+/// How many publications of a member lie between two looks at its whole history: `least`, or an eighth of the revisions it
+/// has, so that a long run does not spend its time on looking.
+fn pause(least: u64, view: &View) -> u64 {
+    let history = view.kv.revision() - view.kv.compact_revision();
+    least.max(history.unsigned_abs() / 8)
 }
 
 /// Every promise that is checked: its number and what it says.
@@ -156,6 +167,35 @@ pub const LIST: &[(&str, &str)] = &[
     ("C47", "Queues are bounded and nothing panics."),
     ("C48", "Assertions stay on."),
     (
+        "C49",
+        "A leader's commit index rises only to entries of its own term, and to what comes before those.",
+    ),
+    (
+        "C50",
+        "A physical compaction is answered once the table says that it is finished.",
+    ),
+    (
+        "C51",
+        "A compaction that no client asked for leaves so many revisions, or what was current a period ago.",
+    ),
+    (
+        "C52",
+        "A leader that passes its quota when it applies a write proposes its alarm, whether or not anything follows.",
+    ),
+    (
+        "C53",
+        "A leader appends nothing below what the follower acknowledged in that term.",
+    ),
+    (
+        "C54",
+        "A follower that hears its leader votes for nobody else, unless that leader wants it.",
+    ),
+    ("C55", "Nobody writes to a member whose removal it applied."),
+    (
+        "C56",
+        "A learner is promoted only with most of what was committed when that was asked, on its disk.",
+    ),
+    (
         "L1",
         "After healing there is a leader within five election timeouts, and two more for every election that decided nothing.",
     ),
@@ -171,7 +211,37 @@ pub const LIST: &[(&str, &str)] = &[
         "L4",
         "After healing terms grow by at most six; without pre-vote by what chance allows.",
     ),
+    (
+        "LOCK",
+        "A client that writes under a lock holds it, and one at a time does.",
+    ),
+    (
+        "L5",
+        "A leader that hears nothing of a quorum for long steps down, healed or not.",
+    ),
 ];
+
+/// What checkers must know of how members are started, beyond what concerns the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Ticks of the longest election timeout there is; none is shorter by more than a tenth.
+    pub election_ticks: u32,
+    /// `--quota-backend-bytes` of all members; nothing where there is none, or it differs.
+    pub quota: Option<u64>,
+    /// What all members keep when they compact by themselves; nothing where it differs.
+    pub retention: Option<AutoCompaction>,
+}
+
+impl Bounds {
+    /// The time within which a follower that heard its leader does not believe it gone, by any clock that is not off by more
+    /// than a twentieth; ticks may come two early.
+    fn lease(&self) -> std::time::Duration {
+        std::time::Duration::from_millis(u64::from(self.election_ticks) * 85).saturating_sub(TWO_TICKS)
+    }
+}
+
+/// Two ticks and a half.
+const TWO_TICKS: std::time::Duration = std::time::Duration::from_millis(250);
 
 /// All checkers, and the truth they judge by.
 pub struct Checkers {
@@ -197,6 +267,14 @@ impl Checkers {
                 Box::new(coverage::Observer::default()),
             ],
         }
+    }
+
+    /// Judges also what needs to know how members are started.
+    #[must_use]
+    pub fn within(mut self, bounds: Bounds) -> Self {
+        self.checkers.push(Box::new(reign::Reigns::new(bounds)));
+        self.checkers.push(Box::new(upkeep::Upkeep::new(bounds)));
+        self
     }
 
     /// Records the history of keys as well, and puts it to a checker that sees no log at the end (C8). It is for short runs,

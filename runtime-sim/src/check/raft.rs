@@ -13,8 +13,8 @@ use quoin_core::store::{Cluster, View};
 use quoin_core::time::Instant;
 
 use super::{Checker, MemberFacts, Truth, header, state};
-use crate::call::{Answer, Refusal};
 use crate::observe::{Observation, OpId, Verdict, Violation, ensure};
+use quoin_model::call::{Answer, Refusal};
 
 /// What this checker keeps of a member.
 #[derive(Default)]
@@ -138,6 +138,9 @@ impl Checker for Raft {
             Observation::Faulted { .. }
             | Observation::Ended { .. }
             | Observation::Durable { .. }
+            | Observation::Received { .. }
+            | Observation::Replaced { .. }
+            | Observation::Swept { .. }
             | Observation::Invoked { .. }
             | Observation::Returned { .. }
             | Observation::StreamOpened { .. }

@@ -11,8 +11,8 @@ use quoin_core::time::Instant;
 
 use super::replay::bare;
 use super::{Checker, Op, Truth, header};
-use crate::call::{Answer, Call, Refusal};
 use crate::observe::{Observation, Verdict, Violation, ensure};
+use quoin_model::call::{Answer, Call, Refusal};
 
 /// Moments that are tried at most for reads whose answers do not name a revision.
 const TRIED_MAX: u64 = 1_000;

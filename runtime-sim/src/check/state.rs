@@ -6,7 +6,7 @@ use quoin_core::store::View;
 use quoin_core::version::Version;
 
 use super::Truth;
-use crate::model;
+use quoin_model::etcd;
 
 /// What is wrong with a member's state, if anything is.
 pub(super) fn compare(view: &View, truth: &Truth) -> Result<(), String> {
@@ -45,7 +45,7 @@ pub(super) fn compacted(view: &View, truth: &Truth) -> Result<(), String> {
             .all(|event| event.kv.key != at_compaction[place].kv.key)
     };
     let deletions = (0..at_compaction.len())
-        .filter(|place| at_compaction[*place].kind == model::EventKind::Delete && is_last(*place))
+        .filter(|place| at_compaction[*place].kind == etcd::EventKind::Delete && is_last(*place))
         .count();
     let expected = model.live(compacted).count() + deletions + model.events(compacted + 1, kv.revision()).len();
     let found = kv.revision_count();
@@ -154,14 +154,14 @@ pub(super) fn cluster(view: &View, truth: &Truth) -> Result<(), String> {
 }
 
 /// Whether an event is the model's.
-pub(super) fn is_same(found: &mvcc::Event, known: &model::Event) -> bool {
+pub(super) fn is_same(found: &mvcc::Event, known: &etcd::Event) -> bool {
     // What was there before is told to watchers by another rule, which is theirs to check (C16).
     is_kind(found.kind, known.kind) && found.kv == known.kv
 }
 
-fn is_kind(found: EventKind, known: model::EventKind) -> bool {
+fn is_kind(found: EventKind, known: etcd::EventKind) -> bool {
     match found {
-        EventKind::Put => known == model::EventKind::Put,
-        EventKind::Delete => known == model::EventKind::Delete,
+        EventKind::Put => known == etcd::EventKind::Put,
+        EventKind::Delete => known == etcd::EventKind::Delete,
     }
 }

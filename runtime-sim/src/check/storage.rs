@@ -7,17 +7,17 @@ use quoin_core::id::MemberId;
 use quoin_core::limits::{MAX_APPEND_BYTES, MAX_INFLIGHT_REQUESTS, MAX_REQUEST_BYTES};
 use quoin_core::member::{Recovered, Status};
 use quoin_core::mvcc::HashKv;
-use quoin_core::proto::etcdserverpb::HashKvResponse;
+use quoin_core::proto::etcdserverpb::{HashKvRequest, HashKvResponse};
 use quoin_core::proto::raftpb::{Message, MessageType};
 use quoin_core::store::View;
 use quoin_core::time::Instant;
 
 use super::raft::configuration;
-use super::{Checker, MemberFacts, Truth, state};
-use crate::call::Answer;
+use super::{Checker, MemberFacts, Truth, pause, state};
 use crate::observe::{Observation, Verdict, Violation, ensure};
+use quoin_model::call::{Answer, Call};
 
-/// A hash is made at every so many publications of a member: it walks the whole history.
+/// A hash is made at most at every so many publications of a member.
 const HASH_EVERY: u64 = 64;
 
 /// Proposals a member makes for itself, at most.
@@ -30,10 +30,13 @@ type Digest = (i64, i64, u64, usize, usize);
 #[derive(Clone, Copy, Debug, Default)]
 struct Last {
     publications: u64,
+    /// The publication at which a hash is made next.
+    hash_due: u64,
     applied: u64,
     revision: i64,
     /// One more than the compact revision, which is -1 before the first.
     compacted: u64,
+    finished: i64,
     term: u64,
     commit: u64,
     durable: u64,
@@ -81,6 +84,9 @@ impl Checker for Storage {
             Observation::Ended { .. }
             | Observation::Handed { .. }
             | Observation::Durable { .. }
+            | Observation::Received { .. }
+            | Observation::Replaced { .. }
+            | Observation::Swept { .. }
             | Observation::Installed { .. }
             | Observation::Invoked { .. }
             | Observation::Replied { .. }
@@ -155,11 +161,19 @@ impl Storage {
         let last = self.members.entry(member).or_default();
         forward(member, last, view, status)?;
         let publications = last.publications + 1;
+        let is_swept = view.kv.finished_compact() != last.finished;
+        let is_hashed = publications >= last.hash_due.max(HASH_EVERY);
         *last = Last {
             publications,
+            hash_due: if is_hashed {
+                publications + pause(HASH_EVERY, view)
+            } else {
+                last.hash_due
+            },
             applied: view.applied_index,
             revision: view.kv.revision(),
             compacted: compacted(view),
+            finished: view.kv.finished_compact(),
             term: status.term,
             commit: status.commit_index,
             durable: status.durable_index,
@@ -183,7 +197,10 @@ impl Storage {
             )
         })?;
         self.digest(member, view)?;
-        if publications.is_multiple_of(HASH_EVERY) {
+        if is_swept {
+            swept(member, view, truth)?;
+        }
+        if is_hashed {
             return self.hash(member, view, truth);
         }
         Ok(())
@@ -207,14 +224,11 @@ impl Storage {
 
     /// C43: now, and at a revision of the past.
     fn hash(&mut self, member: MemberId, view: &View, truth: &Truth) -> Verdict {
-        state::compacted(view, truth).map_err(|words| Violation {
-            checker: "C43",
-            words: format!("member {member}: {words}"),
-        })?;
+        swept(member, view, truth)?;
         let (from, to) = (view.kv.compact_revision().max(1), view.kv.revision());
         for revision in [to, from + (to - from) / 2] {
             match view.kv.hash_kv(revision) {
-                Ok(hash) => self.compare_hash(member, hash, truth)?,
+                Ok(hash) => self.compare_hash(member, hash, view.applied_index, truth)?,
                 Err(error) => {
                     let words = format!("member {member} cannot hash revision {revision}: {error}");
                     return Err(Violation { checker: "C43", words });
@@ -230,15 +244,32 @@ impl Storage {
             compact_revision: response.compact_revision,
             hash_revision: response.hash_revision,
         };
-        self.compare_hash(member, hash, truth)
+        let applied = truth.member(member).map_or(0, |facts| facts.applied);
+        self.compare_hash(member, hash, applied, truth)
     }
 
     /// Where no key is left, etcd hashes what compaction has not removed yet, on which members need not agree.
-    fn compare_hash(&mut self, member: MemberId, hash: HashKv, truth: &Truth) -> Verdict {
+    ///
+    /// All members may be wrong alike, so that the first hash is compared with the model's, if that was compacted as far.
+    fn compare_hash(&mut self, member: MemberId, hash: HashKv, applied: u64, truth: &Truth) -> Verdict {
         if truth.model().live(hash.hash_revision).next().is_none() {
             return Ok(());
         }
         let covers = (hash.hash_revision, hash.compact_revision);
+        let model = truth.model();
+        if !self.hashes.contains_key(&covers) && model.compact_revision_at(applied) == hash.compact_revision {
+            let revision = hash.hash_revision;
+            let expected = match model.answer(&Call::HashKv(HashKvRequest { revision }), applied) {
+                Ok(Answer::HashKv(expected)) => expected.hash,
+                Ok(_) | Err(_) => hash.hash,
+            };
+            ensure(hash.hash == expected, "C43", || {
+                let found = hash.hash;
+                format!(
+                    "the hash of (revision, compacted) {covers:?} is {found:x} at {member} and should be {expected:x}"
+                )
+            })?;
+        }
         let (known, by) = *self.hashes.entry(covers).or_insert((hash.hash, member));
         ensure(known == hash.hash, "C43", || {
             let (revision, compacted) = covers;
@@ -304,6 +335,14 @@ fn honest(member: MemberId, view: &View, status: &Status) -> Verdict {
     let limit = MAX_INFLIGHT_REQUESTS as u64 + OWN_PROPOSALS_MAX;
     ensure(status.proposals_pending <= limit, "C47", || {
         format!("member {member} has {} proposals under way", status.proposals_pending)
+    })
+}
+
+/// C43: what a finished compaction left.
+fn swept(member: MemberId, view: &View, truth: &Truth) -> Verdict {
+    state::compacted(view, truth).map_err(|words| Violation {
+        checker: "C43",
+        words: format!("member {member}: {words}"),
     })
 }
 

@@ -15,9 +15,9 @@ use quoin_core::store::{Applied, ApplyContext, Store, StoreConfig, View};
 use quoin_core::time::Instant;
 
 use super::{Checker, Coverage, Truth};
-use crate::call::{Answer, Call, Refusal};
-use crate::model::Rules;
 use crate::observe::{ClientId, Observation, OpId, Verdict};
+use quoin_model::call::{Answer, Call, Refusal};
+use quoin_model::etcd::Rules;
 
 /// The first leader of all stories.
 pub(super) const FIRST: MemberId = MemberId(1);

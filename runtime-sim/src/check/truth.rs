@@ -14,9 +14,9 @@ use quoin_core::store::View;
 use quoin_core::time::Instant;
 
 use super::{Coverage, Durable, Point};
-use crate::call::{Answer, Call, Refusal};
-use crate::model::{Outcome, Rules, State};
 use crate::observe::{ClientId, Observation, OpId, Verdict, Violation, ensure};
+use quoin_model::call::{Answer, Call, Refusal};
+use quoin_model::etcd::{Outcome, Rules, State};
 
 /// What an entry asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -491,13 +491,7 @@ impl Truth {
                 self.facts(member).disk.durable(batch);
                 Ok(())
             }
-            Observation::Faulted { .. }
-            | Observation::Sent { .. }
-            | Observation::StreamOpened { .. }
-            | Observation::WatchRequested { .. }
-            | Observation::Watched { .. }
-            | Observation::StreamClosed { .. }
-            | Observation::Finished => Ok(()),
+            _ => Ok(()),
         }
     }
 

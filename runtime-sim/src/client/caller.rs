@@ -10,9 +10,9 @@ use quoin_core::time::Instant;
 use super::line::{Desk, Line, Rota};
 use super::plan::{Feature, Plan};
 use super::{Client, earliest};
-use crate::call::Call;
 use crate::cluster::ports::Returned;
 use crate::observe::OpId;
+use quoin_model::call::Call;
 
 /// Pause between requests of a gentle client, of which one is a put and the next a get.
 const GENTLE_PAUSE: Duration = Duration::from_millis(500);

@@ -13,9 +13,9 @@ use quoin_core::random::Prng;
 
 use super::mind::Mind;
 use super::plan::{Feature, Kind, Plan};
-use crate::call::Call;
 use crate::cluster::ports::Endpoints;
 use crate::swarm::{one_of, weighted};
+use quoin_model::call::Call;
 
 /// Leases whose ids clients choose.
 const LEASES: std::ops::Range<u64> = 1..9;

@@ -10,10 +10,10 @@ use quoin_core::time::Instant;
 use super::line::{Desk, Line, Outcome, Rota};
 use super::plan::Plan;
 use super::{Client, earliest};
-use crate::call::{Answer, Call};
 use crate::cluster::ports::Returned;
 use crate::observe::OpId;
 use crate::swarm::one_of;
+use quoin_model::call::{Answer, Call};
 
 /// How long the client library waits before it tries a lost keep-alive stream again.
 const RECONNECT: Duration = Duration::from_millis(500);

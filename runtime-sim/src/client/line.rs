@@ -11,9 +11,9 @@ use quoin_core::time::Instant;
 use super::draw::Draw;
 use super::mind::Mind;
 use super::plan::Plan;
-use crate::call::{Answer, Call, Refusal};
 use crate::cluster::ports::{Act, Endpoints, Returned};
 use crate::observe::{ClientId, OpId, StreamId};
+use quoin_model::call::{Answer, Call, Refusal};
 
 /// gRPC's code for a member that cannot answer at the moment.
 const UNAVAILABLE: i32 = 14;

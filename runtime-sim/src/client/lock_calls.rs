@@ -12,7 +12,7 @@ use quoin_core::proto::etcdserverpb::{
 
 use super::keys::prefix_end;
 use super::txn::op;
-use crate::call::Call;
+use quoin_model::call::Call;
 
 /// The contender's key.
 pub(super) fn own_key(prefix: &Bytes, lease: i64) -> Bytes {

@@ -16,10 +16,10 @@ use super::line::{Desk, Line, Outcome, Rota};
 use super::plan::Plan;
 use super::watcher::create_request;
 use super::{Client, earliest, lock_calls};
-use crate::call::{Answer, Call, Refusal};
 use crate::cluster::ports::Returned;
 use crate::observe::{OpId, StreamId};
 use crate::swarm::one_of;
+use quoin_model::call::{Answer, Call, Refusal};
 
 /// Pause before something that failed is tried again.
 const AGAIN: Duration = Duration::from_millis(100);

@@ -11,8 +11,8 @@ use quoin_core::proto::mvccpb::{Event, KeyValue};
 use quoin_core::random::Prng;
 use quoin_core::time::Instant;
 
-use crate::call::{Answer, Call};
 use crate::swarm::one_of;
+use quoin_model::call::{Answer, Call};
 
 /// How much of a long answer is remembered.
 const GLANCE: usize = 8;

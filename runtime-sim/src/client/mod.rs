@@ -2,7 +2,7 @@
 //! behave under failures as clients with etcd's library do. What they are told is judged elsewhere.
 //!
 //! [`Crowd`] is all of them. What a seed's clients are like is drawn in [`plan`]; what they know between them is in
-//! [`mind`]; single requests are drawn in [`draw`] and `txn`; when a request is asked again is [`line`]'s business. The
+//! [`mind`]; single requests are drawn in [`draw`] and `txn`; when a request is asked again is [`mod@line`]'s business. The
 //! characters are `caller`, `watcher`, `leaseholder` and `locker`, each with a stream of random numbers of its own.
 //!
 //! Every value that is written is written once in a run, except the empty one.

@@ -19,10 +19,10 @@ use super::line::{Desk, Line, Outcome, Rota};
 use super::plan::{Feature, Plan};
 use super::watch::{State, Told, Watch};
 use super::{Client, earliest};
-use crate::call::{Answer, Call};
 use crate::cluster::ports::Returned;
 use crate::observe::{OpId, StreamId};
 use crate::swarm::one_of;
+use quoin_model::call::{Answer, Call};
 
 /// How long a client waits before it opens a stream again.
 const REOPEN: Duration = Duration::from_millis(50);

@@ -2,28 +2,34 @@
 
 use std::time::Duration;
 
+use quoin_core::api::{Computation, Read, Step, Then};
 use quoin_core::error::Error;
 use quoin_core::id::MemberId;
 use quoin_core::limits::MEMBER_QUEUE_INPUTS;
 use quoin_core::member::Token;
+use quoin_core::mvcc::FINISHED_COMPACT_ROW;
 use quoin_core::node::{Input, Request, Response};
-use quoin_core::proto::etcdserverpb::ResponseHeader;
+use quoin_core::proto::etcdserverpb::CompactionRequest;
+use quoin_core::table::Bucket;
 use quoin_core::time::Instant;
 
 use super::World;
+use super::codec::{self, refusal};
 use super::member::Caller;
 use super::ports::{Act, Returned};
 use super::queue::What;
-use super::serve::{self, Next, begin, finish, refusal};
-use crate::call::{Answer, Call, Refusal};
 use crate::faults::FaultKind;
 use crate::observe::{ClientId, Observation, OpId, Verdict};
+use quoin_model::call::{Answer, Call, Refusal};
 
 /// What a member waits before it asks the leader again.
 const HOP_PAUSE: Duration = Duration::from_millis(50);
 
+/// Rows that a member looks at in one step of a read: few, so that reads take several steps.
+const STEP_ROWS: usize = 3;
+
 /// A client's request under way.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Op {
     pub(super) client: ClientId,
     pub(super) machine: usize,
@@ -32,8 +38,10 @@ pub(super) struct Op {
     call: Call,
     /// What the node calls it.
     token: Option<Token>,
-    /// A header made when it arrived.
-    early: ResponseHeader,
+    /// What to finish with once the node, or the leader's, has answered.
+    then: Option<Then>,
+    /// What the leader is asked, where only a leader can answer.
+    for_leader: Option<Request>,
     /// When the member gives up.
     gives_up_at: Instant,
     result: Option<Result<Answer, Refusal>>,
@@ -139,7 +147,8 @@ impl World<'_> {
             life: 0,
             call,
             token: None,
-            early: ResponseHeader::default(),
+            then: None,
+            for_leader: None,
             gives_up_at: Instant::MAX,
             result: None,
             is_over: false,
@@ -166,20 +175,55 @@ impl World<'_> {
     pub(super) fn call_arrives(&mut self, id: OpId) -> Verdict {
         let now = self.now;
         let Some(op) = self.ops.get_mut(&id) else { return Ok(()) };
-        let machine = &mut self.machines[op.machine];
-        let Some(life) = &mut machine.life else {
+        let machine = &self.machines[op.machine];
+        let Some(life) = &machine.life else {
             // The connection is refused.
             return self.lose(id);
         };
         op.life = life.number;
-        op.early = serve::header(life, None);
-        op.gives_up_at = now + serve::request_timeout(&machine.site.config);
-        let unix_seconds = machine.clock.wall_ms(now) / 1_000;
-        match begin(&op.call, life, &machine.site.config, unix_seconds) {
-            Next::Answer(result) => self.respond(id, result),
-            Next::Ask(request) => self.ask_node(id, request),
-            Next::HandOn => self.ask_leader(id),
+        op.gives_up_at = now + machine.limits().request_timeout;
+        let call = codec::call(&op.call);
+        let step = machine.server(now, |server| server.begin(call));
+        step.map_or(Ok(()), |step| self.follow(id, step))
+    }
+
+    /// Does what a request needs next.
+    fn follow(&mut self, id: OpId, step: Result<Step, Error>) -> Verdict {
+        let Some(op) = self.ops.get_mut(&id) else { return Ok(()) };
+        match step {
+            Err(error) => self.respond(id, Err(error)),
+            Ok(Step::Answer(answer)) => self.respond(id, Ok(codec::answer(answer))),
+            Ok(Step::Ask { request, then, .. }) => {
+                op.then = Some(then);
+                self.ask_node(id, request)
+            }
+            Ok(Step::Compute(computation)) => self.compute(id, computation),
+            Ok(Step::Fetch(read)) => self.fetch(id, read),
+            Ok(Step::Forward { request, then }) => {
+                op.then = Some(then);
+                op.for_leader = Some(request);
+                self.queue.push(self.now, What::Retry(id));
+                Ok(())
+            }
+            Ok(step @ (Step::Defragment | Step::Unserved)) => unreachable!("no client asks for {step:?}"),
         }
+    }
+
+    fn compute(&mut self, id: OpId, mut computation: Computation) -> Verdict {
+        let Some(op) = self.ops.get(&id) else { return Ok(()) };
+        while !computation.step(STEP_ROWS) {}
+        let answer = self.machines[op.machine].server(self.now, |server| computation.answer(server));
+        answer.map_or(Ok(()), |answer| self.respond(id, Ok(codec::answer(answer))))
+    }
+
+    fn fetch(&mut self, id: OpId, read: Read) -> Verdict {
+        let Some(op) = self.ops.get(&id) else { return Ok(()) };
+        let result = self.machines[op.machine].server(self.now, |server| {
+            let mut fetch = read.plan(server.view);
+            while !fetch.step(STEP_ROWS) {}
+            fetch.answer(server)
+        });
+        result.map_or(Ok(()), |result| self.respond(id, result.map(codec::answer)))
     }
 
     fn ask_node(&mut self, id: OpId, request: Request) -> Verdict {
@@ -187,13 +231,14 @@ impl World<'_> {
         let Some(op) = self.ops.get_mut(&id) else { return Ok(()) };
         let index = op.machine;
         let machine = &mut self.machines[index];
+        let timeout = machine.limits().request_timeout;
         let Some(life) = &mut machine.life else { return Ok(()) };
         if life.inbox.len() >= MEMBER_QUEUE_INPUTS {
             return self.respond(id, Err(Error::TooManyRequests));
         }
         let token = life.token(Caller::Op(id));
         op.token = Some(token);
-        let deadline = machine.clock.now(now) + serve::request_timeout(&machine.site.config);
+        let deadline = machine.clock.now(now) + timeout;
         life.inbox.push(Input::Request {
             token,
             request,
@@ -222,18 +267,11 @@ impl World<'_> {
     }
 
     fn node_answered(&mut self, id: OpId, result: Result<Response, Error>) -> Verdict {
-        let Some(op) = self.ops.get(&id) else { return Ok(()) };
-        let machine = &self.machines[op.machine];
-        let Some(life) = &machine.life else { return Ok(()) };
-        match finish(&op.call, life, &machine.site.config, op.early, result) {
-            Next::Answer(result) => self.respond(id, result),
-            Next::Ask(request) => self.ask_node(id, request),
-            Next::HandOn => {
-                let at = self.now;
-                self.queue.push(at, What::Retry(id));
-                Ok(())
-            }
-        }
+        let now = self.now;
+        let Some(op) = self.ops.get_mut(&id) else { return Ok(()) };
+        let Some(then) = op.then.take() else { return Ok(()) };
+        let step = self.machines[op.machine].server(now, |server| server.finish(then, result));
+        step.map_or(Ok(()), |step| self.follow(id, step))
     }
 
     /// A member hands a request on to whoever leads, or waits until somebody does.
@@ -249,7 +287,7 @@ impl World<'_> {
             return Ok(());
         };
         let (leader, leads) = (life.status.leader, life.status.leads);
-        if leads && let Some(request) = leaders_request(&op.call) {
+        if leads && let Some(request) = op.for_leader.clone() {
             return self.ask_node(id, request);
         }
         match self
@@ -292,15 +330,16 @@ impl World<'_> {
             Some(result) if op.is_served() => self.node_answered(hop.op, result),
             Some(_) => Ok(()),
             None => {
-                let (id, to, request) = (hop.op, hop.to, leaders_request(&op.call));
+                let (id, to, request) = (hop.op, hop.to, op.for_leader.clone());
                 let machine = &mut self.machines[to];
+                let timeout = machine.limits().request_timeout;
                 let (Some(life), Some(request)) = (machine.life.as_mut(), request) else {
                     self.queue.push(self.now + HOP_PAUSE, What::Retry(id));
                     return Ok(());
                 };
                 let place = self.hops.put(hop);
                 let token = life.token(Caller::Hop(place));
-                let deadline = machine.clock.now(self.now) + serve::request_timeout(&machine.site.config);
+                let deadline = machine.clock.now(self.now) + timeout;
                 life.inbox.push(Input::Request {
                     token,
                     request,
@@ -318,9 +357,29 @@ impl World<'_> {
         if self.eyes.traces() {
             self.eyes.note(self.now, format_args!("answer to {}: {result:?}", id.0));
         }
+        let at = &self.machines[op.machine];
+        if let Call::Compact(CompactionRequest {
+            revision,
+            physical: true,
+        }) = op.call
+            && result.is_ok()
+        {
+            let row = at
+                .site
+                .table
+                .content()
+                .remove(&(Bucket::Meta, FINISHED_COMPACT_ROW.into()));
+            let main = row.and_then(|row| row.first_chunk().map(|main| i64::from_be_bytes(*main)));
+            let seen = Observation::Swept {
+                member: at.id,
+                asked: revision,
+                finished: main.unwrap_or(0),
+            };
+            self.eyes.see(self.now, &seen)?;
+        }
         let seen = Observation::Replied {
             op: id,
-            member: self.machines[op.machine].id,
+            member: at.id,
             result: result.as_ref(),
         };
         self.eyes.mix([self.now.as_nanos(), id.0, u64::from(result.is_ok())]);
@@ -418,20 +477,5 @@ impl World<'_> {
         self.clients.returned(self.now, id, result, &mut acts);
         self.acts = acts;
         self.act()
-    }
-}
-
-/// What a leader is asked on behalf of another member's client.
-fn leaders_request(call: &Call) -> Option<Request> {
-    match call {
-        Call::LeaseKeepAlive { id } => Some(Request::LeaseRenew { id: *id }),
-        Call::LeaseTimeToLive(request) => Some(Request::LeaseTimeToLive {
-            id: request.id,
-            keys: request.keys,
-        }),
-        Call::MemberPromote(request) => Some(Request::MemberPromote {
-            id: MemberId(request.id),
-        }),
-        _ => None,
     }
 }

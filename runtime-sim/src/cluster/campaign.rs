@@ -37,7 +37,7 @@ pub fn run_of(seed: u64, options: Options) -> Run {
 /// All checkers, as a run needs them.
 #[must_use]
 pub fn judge_of(plan: &Plan, coverage: &Coverage) -> Checkers {
-    let checkers = Checkers::new(coverage.clone(), plan.rules());
+    let checkers = Checkers::new(coverage.clone(), plan.rules()).within(plan.bounds());
     match plan.shape {
         Shape::Short => checkers.with_history(),
         Shape::Long | Shape::Usual => checkers,

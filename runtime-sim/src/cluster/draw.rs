@@ -10,12 +10,13 @@ use quoin_core::time::Instant;
 
 use super::nemesis::{Fault, Flags, Planned, Who};
 use super::plan::{Plan, SNAPSHOT_COUNTS, Shape};
+use super::stories::{STORIES, draw_story};
 use crate::faults::FaultKind;
 use crate::fuse::Touch;
 use crate::swarm::one_of;
 
 /// Nothing goes wrong before: a cluster must have come into being.
-const PEACE: Duration = Duration::from_secs(4);
+pub(super) const PEACE: Duration = Duration::from_secs(4);
 /// Some processes die earlier all the same, in milliseconds.
 const EARLY: Range<u64> = 20..500;
 /// A year.
@@ -50,6 +51,7 @@ pub(super) fn draw_faults(seed: u64, plan: &Plan) -> Vec<Planned> {
     }
     if !faults.is_empty() && plan.shape == Shape::Usual {
         faults.append(&mut draw_table_damage(seed, plan));
+        faults.append(&mut draw_story(seed, plan));
     }
     faults.sort_by_key(|planned| planned.at);
     faults
@@ -181,7 +183,7 @@ fn absence(prng: &mut Prng, before: Planned) -> Planned {
     }
 }
 
-fn millis(time: Duration) -> u64 {
+pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -208,10 +210,12 @@ fn draw_kinds(prng: &mut Prng) -> Vec<FaultKind> {
     }
 }
 
-/// Every kind but those of the table, which are drawn apart.
+/// Every kind but those of the table and those that are only met in stories, which are drawn apart.
 fn all_kinds() -> Vec<FaultKind> {
     let kinds = FaultKind::ALL.iter().copied();
-    kinds.filter(|kind| !TABLE.contains(kind)).collect()
+    kinds
+        .filter(|kind| !TABLE.contains(kind) && !STORIES.contains(kind))
+        .collect()
 }
 
 /// What may be damaged of a table.
@@ -335,7 +339,7 @@ fn draw(kind: FaultKind, prng: &mut Prng, lasts_ms: u64, election_ms: u64) -> Op
         FaultKind::MoveLeader => Fault::MoveLeader { who: someone },
         FaultKind::Defragment => Fault::Defragment { who: someone },
         FaultKind::RollingRestart if lasts_ms > 500 => Fault::RollingRestart,
-        FaultKind::RollingRestart | FaultKind::ForceNewCluster => return None,
+        _ => return None,
     })
 }
 

@@ -5,18 +5,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quoin_core::id::MemberId;
-use quoin_core::member::{BatchId, Status};
-use quoin_core::mvcc::Event;
-use quoin_core::node::{Done, Effect, Input, PeerEvent};
-use quoin_core::proto::raftpb::{ConfState, Entry, HardState, Message};
-use quoin_core::store::View;
-use quoin_runtime::assemble::store_config;
-use quoin_runtime::lanes::table::TableJob;
-use quoin_runtime::lanes::wal::WalJob;
+use quoin_core::jobs::{LogJob, PeerJob, SnapshotJob, TableJob, TableRows};
+use quoin_core::member::BatchId;
+use quoin_core::node::{Done, Effect, Input, PeerEvent, Publication};
+use quoin_core::proto::raftpb::Message;
+use quoin_core::wal::Save;
+use quoin_core::watch::WatchInput;
+use quoin_runtime::lanes::table::TableTask;
 use quoin_runtime::received;
 
 use super::World;
-use super::member::{HubMail, Part};
+use super::member::{Life, Part};
 use super::net::{Arrived, Delivery, Posted};
 use super::queue::What;
 use crate::observe::{Observation, Verdict};
@@ -104,152 +103,89 @@ impl World<'_> {
 
     fn carry_out(&mut self, machine: usize, effect: Effect) -> Verdict {
         match effect {
-            Effect::Halt(halt) => {
-                if let Some(life) = &mut self.machines[machine].life {
-                    life.halt = Some(halt);
-                }
-                Ok(())
-            }
-            Effect::Install {
-                batch,
-                index,
-                term,
-                conf_state,
-                hard_state,
-            } => self.install(machine, batch, (index, term), conf_state, hard_state),
-            Effect::Persist {
-                batch,
-                hard_state,
-                entries,
-                sync,
-            } => self.persist(machine, batch, hard_state, entries, sync),
-            Effect::Publish {
-                view,
-                events,
-                restored,
-                compacted,
-                status,
-            } => {
-                for compaction in compacted {
-                    if let Some(life) = &mut self.machines[machine].life {
-                        life.hashes.remember(compaction.hash());
-                    }
-                }
-                self.publish(machine, view, events, restored, status)
-            }
-            Effect::Replace { batch, view, index } => {
-                self.eyes.mix([batch.0, index, 0x4e9]);
-                self.takes_over(machine, 1);
-                if let Some(life) = &mut self.machines[machine].life {
-                    life.process.give_rows(TableJob::Replace {
-                        batch,
-                        index,
-                        view: Box::new(view),
-                    });
-                }
-                Ok(())
-            }
+            Effect::Halt(halt) => self.with_life(machine, |life| life.halt = Some(halt)),
+            Effect::Log(job) => self.give_log(machine, job),
+            Effect::Peer(PeerJob::Messages { to, messages }) => self.send(machine, to, messages),
+            Effect::Peer(PeerJob::Snapshot(job)) => self.send_snapshot(machine, *job),
+            Effect::Publish(publication) => self.publish(machine, publication),
             Effect::Reply { token, result } => self.reply(machine, token, result),
-            Effect::Send { to, messages } => self.send(machine, to, messages),
-            Effect::SendSnapshot { to, message, view } => self.send_snapshot(machine, to, message, &view),
-            Effect::Snapshot {
-                index,
-                term,
-                conf_state,
-            } => {
-                self.eyes.mix([index, term, 0x5a]);
-                if let Some(life) = &mut self.machines[machine].life {
-                    life.process.give_log(WalJob::Snapshot {
-                        index,
-                        term,
-                        conf_state,
-                    });
-                }
-                Ok(())
-            }
-            Effect::Store {
-                batch,
-                ops,
-                index,
-                term: _,
-            } => {
-                self.eyes.mix([batch.0, index, ops.len() as u64]);
-                if let Some(life) = &mut self.machines[machine].life {
-                    life.process.give_rows(TableJob::Write { batch, index, ops });
-                }
-                Ok(())
-            }
+            Effect::Table(job) => self.give_rows(machine, job),
         }
     }
 
-    fn install(
-        &mut self,
-        machine: usize,
-        batch: BatchId,
-        (index, term): (u64, u64),
-        conf_state: ConfState,
-        hard_state: HardState,
-    ) -> Verdict {
-        let at = &mut self.machines[machine];
-        self.eyes.mix([batch.0, index, term, 0x125]);
-        let seen = Observation::Installed {
-            member: at.id,
-            batch,
-            hard_state: Some(&hard_state),
-            index,
-            term,
-            conf_state: &conf_state,
-        };
-        self.eyes.see(self.now, &seen)?;
-        self.takes_over(machine, 0);
+    fn with_life(&mut self, machine: usize, act: impl FnOnce(&mut Life)) -> Verdict {
         if let Some(life) = &mut self.machines[machine].life {
-            life.process.give_log(WalJob::Install {
-                batch,
-                index,
-                term,
-                conf_state,
-                hard_state,
-            });
+            act(life);
         }
         Ok(())
     }
 
-    fn persist(
-        &mut self,
-        machine: usize,
-        batch: BatchId,
-        hard_state: Option<HardState>,
-        entries: Vec<Entry>,
-        sync: bool,
-    ) -> Verdict {
-        let at = &mut self.machines[machine];
-        let state = hard_state.unwrap_or_default();
-        self.eyes.mix([batch.0, state.term, state.vote, state.commit]);
-        for entry in &entries {
+    fn give_log(&mut self, machine: usize, job: LogJob) -> Verdict {
+        let member = self.machines[machine].id;
+        let (batch, Save { marker, entries, state }) = (job.batch, &job.save);
+        let hard_state = state.unwrap_or_default();
+        self.eyes
+            .mix([batch.0, hard_state.term, hard_state.vote, hard_state.commit]);
+        for entry in entries {
             self.eyes.mix([entry.index, entry.term]);
             self.eyes.hash.add_bytes(&entry.data);
         }
-        let seen = Observation::Handed {
-            member: at.id,
-            batch,
-            hard_state: hard_state.as_ref(),
-            entries: &entries,
-        };
-        self.eyes.see(self.now, &seen)?;
-        if let Some(life) = &mut at.life {
-            life.process.give_log(WalJob::Save {
-                batch,
-                hard_state,
-                entries,
-                sync,
-            });
+        if let Some(marker) = marker {
+            self.eyes.mix([marker.index, marker.term]);
         }
-        Ok(())
+        match (marker, state) {
+            (None, _) => {
+                let seen = Observation::Handed {
+                    member,
+                    batch,
+                    hard_state: state.as_ref(),
+                    entries,
+                };
+                self.eyes.see(self.now, &seen)?;
+            }
+            // Only an installed snapshot comes with a hard state; this marker is of the member's own state.
+            (Some(_), None) => {}
+            (Some(marker), Some(_)) => {
+                let seen = Observation::Installed {
+                    member,
+                    batch,
+                    hard_state: state.as_ref(),
+                    index: marker.index,
+                    term: marker.term,
+                    conf_state: &marker.conf_state.clone().unwrap_or_default(),
+                };
+                self.eyes.see(self.now, &seen)?;
+                self.takes_over(machine, 0);
+            }
+        }
+        self.with_life(machine, |life| life.process.give_log(job))
     }
 
-    fn publish(&mut self, machine: usize, view: View, events: Arc<[Event]>, restored: bool, status: Status) -> Verdict {
+    fn give_rows(&mut self, machine: usize, job: TableJob) -> Verdict {
+        let rows = match &job.rows {
+            TableRows::Changed(ops) => ops.len() as u64,
+            TableRows::All(_) => {
+                self.takes_over(machine, 1);
+                u64::MAX
+            }
+        };
+        self.eyes.mix([job.batch.0, job.index, rows]);
+        self.with_life(machine, |life| life.process.give_rows(TableTask::Job(job)))
+    }
+
+    fn publish(&mut self, machine: usize, publication: Publication) -> Verdict {
+        let Publication {
+            view,
+            events,
+            restored,
+            compacted,
+            status,
+        } = publication;
         let at = &mut self.machines[machine];
         let Some(life) = &mut at.life else { return Ok(()) };
+        for compaction in compacted {
+            life.hashes.remember(compaction.hash());
+        }
         self.eyes.mix([
             view.applied_index,
             view.kv.revision() as u64,
@@ -268,9 +204,9 @@ impl World<'_> {
         if !life.streams.is_empty() {
             let view = view.kv.clone();
             life.hub_mail.push_back(if restored {
-                HubMail::Restored(view)
+                WatchInput::Restored { view }
             } else {
-                HubMail::Applied(view, events)
+                WatchInput::Applied { view, events }
             });
             self.plan_hub(machine);
         }
@@ -322,7 +258,8 @@ impl World<'_> {
     }
 
     /// A snapshot goes to a peer, the state beside the message.
-    fn send_snapshot(&mut self, from: usize, to: MemberId, message: Message, view: &View) -> Verdict {
+    fn send_snapshot(&mut self, from: usize, job: SnapshotJob) -> Verdict {
+        let SnapshotJob { to, message, view } = job;
         self.eyes.mix([to.0, message.term, view.applied_index, 0x5e4d]);
         let seen = Observation::Sent {
             member: self.machines[from].id,
@@ -333,7 +270,7 @@ impl World<'_> {
         let target = self.find(to).filter(|target| self.machines[from].connected[*target]);
         let posted = match target {
             Some(target) => {
-                let image = received::bytes_of(view);
+                let image = received::bytes_of(&view);
                 self.net
                     .post_snapshot(self.now, from, target, message, image, &mut self.queue)
             }
@@ -371,7 +308,7 @@ impl World<'_> {
         };
         let number = life.number;
         let index = message.get_snapshot().get_metadata().index;
-        let config = store_config(&at.site.config);
+        let config = at.site.config.store_config();
         let saved = received::save(&at.site.disk, &at.site.dirs().snap(), config, index, image);
         if at.site.fuse.blown() {
             self.tell_snapshot(from, receiver, false);
@@ -433,6 +370,14 @@ impl World<'_> {
             return self.tell_removed(from);
         }
         let number = life.number;
+        self.eyes.see(
+            self.now,
+            &Observation::Received {
+                member: self.machines[to].id,
+                from: sender,
+                message: &message,
+            },
+        )?;
         self.tell_node(to, number, Input::Message { from: sender, message })
     }
 
@@ -530,7 +475,17 @@ impl World<'_> {
         let Some(current) = at.life.as_mut().filter(|current| current.number == life) else {
             return Ok(());
         };
-        current.process.rows.run(current.rows_jobs);
+        let mut jobs = current.rows_jobs;
+        while let Some((first, view)) = current.process.next_replace(jobs) {
+            jobs -= first;
+            if !current.process.rows.run(first) || at.site.fuse.blown() {
+                break;
+            }
+            let (member, rows) = (at.id, &at.site.table.content());
+            let view = &view;
+            self.eyes.see(self.now, &Observation::Replaced { member, view, rows })?;
+        }
+        current.process.rows.run(jobs);
         self.rows_worked(machine)
     }
 
@@ -574,6 +529,6 @@ impl World<'_> {
 const fn persisted(done: &Done) -> Option<BatchId> {
     match done {
         Done::Persisted { batch } => Some(*batch),
-        Done::Failed(_) | Done::SnapshotSaved { .. } | Done::Stored { .. } => None,
+        Done::Failed(_) | Done::Stored { .. } => None,
     }
 }

@@ -22,15 +22,21 @@ pub struct Hunt {
     pub cpu: Duration,
 }
 
-/// The seeds by which mutants were caught first, kept to be tried first: number, seed.
+/// The seeds by which mutants were caught first, kept to be tried first.
 #[must_use]
-pub fn kept() -> Vec<(u8, u64)> {
+pub fn kept() -> Vec<(Mutant, u64)> {
     let line = |line: &str| {
         let mut words = line.split_whitespace();
-        let number = words.next()?.strip_prefix('M')?.parse().ok()?;
-        Some((number, words.next()?.parse().ok()?))
+        let name = words.next().expect("a line has a name");
+        let mutant = Mutant::ALL.iter().find(|mutant| mutant.name() == name);
+        let seed = words.next().and_then(|seed| seed.parse().ok());
+        (
+            *mutant.expect("the name is one of the list"),
+            seed.expect("a seed follows the name"),
+        )
     };
-    include_str!("../../mutants.txt").lines().filter_map(line).collect()
+    let lines = include_str!("../../mutants.txt").lines();
+    lines.filter(|line| !line.starts_with('#')).map(line).collect()
 }
 
 /// Looks for a seed that catches `mutant`, for at most `limit` of this thread's time as `cpu_time` tells it.
@@ -48,7 +54,7 @@ pub fn hunt(
         runs: 0,
         cpu: Duration::ZERO,
     };
-    mutant::choose(mutant.number);
+    mutant::choose(Some(mutant));
     for seed in seeds {
         if hunt.cpu >= limit || hunt.caught.is_some() {
             break;
@@ -57,15 +63,15 @@ pub fn hunt(
         hunt.caught = checker_that_fires(seed).map(|checker| (seed, checker));
         if hunt.caught.is_some() {
             // What fails without the mutant, too, is not its doing.
-            mutant::choose(0);
+            mutant::choose(None);
             if checker_that_fires(seed).is_some() {
                 hunt.caught = None;
             }
-            mutant::choose(mutant.number);
+            mutant::choose(Some(mutant));
         }
         hunt.cpu = cpu_time().saturating_sub(begun);
     }
-    mutant::choose(0);
+    mutant::choose(None);
     hunt
 }
 

@@ -44,17 +44,22 @@ impl World<'_> {
         at.lives += 1;
         let local = at.look_at_clock(self.now);
         let unix_ms = at.clock.wall_ms(self.now);
+        at.woke_ms = unix_ms;
         let seed = self.seeds.next_u64();
         match Process::boot_among(&at.site, unix_ms, seed, Some(&ask)) {
             Ok((process, start)) => {
                 let config = &at.site.config;
-                let hub = HubConfig {
+                let mut hub = HubConfig {
                     progress_interval: config.watch_progress_notify_interval,
                     max_response_bytes: usize::try_from(config.max_request_bytes)
                         .unwrap_or(usize::MAX)
                         .saturating_add(GRPC_OVERHEAD_BYTES),
                     seed,
+                    ..HubConfig::default()
                 };
+                if let Some((bytes, revisions, pass)) = self.plan.hub {
+                    (hub.max_response_bytes, hub.response_revisions, hub.pass_revisions) = (bytes, revisions, pass);
+                }
                 at.id = process.member;
                 at.lives_begun += 1;
                 let is_damaged = std::mem::take(&mut at.table_is_damaged);

@@ -2,19 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use quoin_core::id::MemberId;
 use quoin_core::limits::{STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS};
 use quoin_core::member::{Halt, Status, Token};
-use quoin_core::mvcc::{self, CompactHashes, Event};
+use quoin_core::mvcc::CompactHashes;
 use quoin_core::node::{Done, Input};
-use quoin_core::proto::etcdserverpb::WatchRequest;
 use quoin_core::random::Prng;
 use quoin_core::store::View;
 use quoin_core::time::Instant;
-use quoin_core::watch::{Hub, HubConfig};
+use quoin_core::watch::{Hub, HubConfig, WatchInput};
 
 use super::clock::MachineClock;
 use super::net::MACHINES_MAX;
@@ -44,6 +42,8 @@ pub(super) struct Machine {
     /// The member's id, once it is known.
     pub(super) id: MemberId,
     pub(super) part: Part,
+    /// What the wall clock showed when its process last started.
+    pub(super) woke_ms: u64,
     /// Processes so far.
     pub(super) lives: u64,
     pub(super) life: Option<Life>,
@@ -105,16 +105,6 @@ pub(super) enum Caller {
     Nobody,
 }
 
-/// What the watch hub has not heard yet.
-pub(super) enum HubMail {
-    Applied(mvcc::View, Arc<[Event]>),
-    Close(StreamId),
-    Open(StreamId),
-    Request(StreamId, WatchRequest),
-    Restored(mvcc::View),
-    Sent(StreamId, usize),
-}
-
 /// One life of a process.
 pub(super) struct Life {
     pub(super) number: u64,
@@ -123,7 +113,8 @@ pub(super) struct Life {
     pub(super) status: Status,
     pub(super) hashes: CompactHashes,
     pub(super) hub: Hub,
-    pub(super) hub_mail: VecDeque<HubMail>,
+    /// What the watch hub has not been given yet.
+    pub(super) hub_mail: VecDeque<WatchInput>,
     pub(super) hub_is_due: bool,
     pub(super) streams: BTreeSet<StreamId>,
     /// What the node has not been given yet.
@@ -210,6 +201,7 @@ impl Machine {
             clock,
             id,
             part: Part::Member,
+            woke_ms: 0,
             lives: 0,
             life: None,
             lives_begun: 0,

@@ -1,20 +1,22 @@
 //! A whole cluster in one thread of virtual time: real members on simulated machines, a network, clients, and everything
 //! that can go wrong with them, all from one seed.
 //!
-//! - [`plan`] is what a seed is like, [`nemesis`] what goes wrong in it, as a list; `draw` draws the list and `strike` carries
+//! - [`plan`] is what a seed is like, [`nemesis`] what goes wrong in it, as a list; `draw` and `stories` draw the list and `strike` carries
 //!   it out; `operator` changes the membership as people do;
 //! - `queue` holds what is to happen, `clock` what machines take for the time;
 //! - `member` is a machine, `lives` starts and ends its processes, `effects` carries out what its node decides;
-//! - `net` is the network between members, `calls` brings requests of clients to members and answers back, `serve` is what a
-//!   member's services do with them, `streams` are watch streams;
+//! - `net` is the network between members, `calls` brings requests of clients to members and answers back, through `codec`
+//!   and the functions of `core::api`, `streams` are watch streams;
 //! - [`ports`] is what plugs in: clients and an observer. The world reports everything and judges nothing.
 
 mod calls;
 pub mod campaign;
 mod clock;
+mod codec;
 mod draw;
 mod effects;
 mod eyes;
+mod heal;
 #[cfg(feature = "mutants")]
 pub mod hunt;
 mod lives;
@@ -27,12 +29,14 @@ pub mod ports;
 mod queue;
 mod ruin;
 mod run;
-mod serve;
 pub mod shrink;
+mod stories;
 mod streams;
 mod strike;
 pub mod tiny;
 
+#[cfg(test)]
+mod door_tests;
 #[cfg(test)]
 mod tests;
 

@@ -30,6 +30,8 @@ pub enum Who {
     Leader,
     /// Of those who do not lead, the one with this number.
     Follower(usize),
+    /// The machine that came last.
+    Newest,
 }
 
 /// Flags that a member starts with from then on.
@@ -262,6 +264,42 @@ pub enum Fault {
     },
     /// Each is stopped and started in turn.
     RollingRestart,
+    /// Acknowledgements of heartbeats are late, while all members are read from.
+    LateAcks {
+        /// Milliseconds at most.
+        most_ms: u64,
+    },
+    /// Of a thousand snapshots so many arrive beside another state than their own.
+    MixedSnapshot {
+        /// How many.
+        permille: u64,
+    },
+    /// Its table stands still.
+    StalledTable {
+        /// Who.
+        who: Who,
+    },
+    /// It dies, and starts when its wall clock shows the time of its last start, or a little less.
+    ClockSetBack {
+        /// Who.
+        who: Who,
+        /// Milliseconds less.
+        back_ms: u64,
+    },
+    /// Writes that fit the quota one by one reach different members at once.
+    QuotaRace,
+    /// Compactions at the revisions of two deletions.
+    CompactPair {
+        /// Milliseconds between them.
+        apart_ms: u64,
+    },
+    /// It is removed and added again at its address.
+    Readd {
+        /// Who.
+        who: Who,
+        /// Whether its operator forgets to empty its disk, at first.
+        old_disk: bool,
+    },
     /// It founds a cluster of its own, and the others are given up.
     ForceNewCluster {
         /// Who.
@@ -310,6 +348,13 @@ impl Fault {
             Self::MoveLeader { .. } => FaultKind::MoveLeader,
             Self::Defragment { .. } => FaultKind::Defragment,
             Self::RollingRestart => FaultKind::RollingRestart,
+            Self::LateAcks { .. } => FaultKind::LateAcks,
+            Self::MixedSnapshot { .. } => FaultKind::MixedSnapshot,
+            Self::StalledTable { .. } => FaultKind::StalledTable,
+            Self::ClockSetBack { .. } => FaultKind::ClockSetBack,
+            Self::QuotaRace => FaultKind::QuotaRace,
+            Self::CompactPair { .. } => FaultKind::CompactPair,
+            Self::Readd { .. } => FaultKind::Readd,
             Self::ForceNewCluster { .. } => FaultKind::ForceNewCluster,
         }
     }

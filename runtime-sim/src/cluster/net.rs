@@ -18,9 +18,12 @@
 //!   neither panic nor act. A message that is well-formed, rightly addressed and false is beyond this model.
 //! - **StaleFrame**: a frame of long ago arrives again, perhaps after restarts and in later terms.
 //! - **MisaddressedFrame**: a frame reaches a member that it does not name.
+//! - **LateAcks**: acknowledgements of heartbeats are late and so overtaken, and nothing else.
+//! - **MixedSnapshot**: a snapshot's message arrives beside the state of an earlier snapshot.
 //!
 //! Clients have links of their own, which only **ClientCut** and **Reset** concern.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
@@ -37,6 +40,8 @@ use crate::faults::{FaultKind, Struck};
 pub(super) const MACHINES_MAX: usize = 16;
 /// Old frames kept to be sent again.
 const STALE_FRAMES_MAX: usize = 32;
+/// States kept to arrive beside another snapshot.
+const IMAGES_MAX: usize = 2;
 /// Bytes that may wait for a slow link.
 const SLOW_QUEUE_BYTES: u64 = 256 * 1024;
 
@@ -51,6 +56,10 @@ pub(super) struct Condition {
     pub(super) duplicate_permille: u64,
     /// Mean of the time by which frames are late.
     pub(super) delay: Duration,
+    /// Acknowledgements of heartbeats are late by this at most.
+    pub(super) late_acks: Duration,
+    /// Of a thousand snapshots, so many arrive beside another state than their own.
+    pub(super) mixed_permille: u64,
     /// Frames are held back.
     pub(super) is_clogged: bool,
     /// Bytes that pass in a second; 0 is no bound.
@@ -130,6 +139,8 @@ pub(super) struct Net {
     /// Frames so far.
     numbers: u32,
     stale: Vec<(usize, Message)>,
+    /// States that went beside the last snapshots.
+    images: VecDeque<Bytes>,
     cluster: u64,
     latency: Duration,
     posted: u64,
@@ -147,6 +158,7 @@ impl Net {
             frames: Shelf::default(),
             numbers: 0,
             stale: Vec::new(),
+            images: VecDeque::new(),
             cluster,
             latency,
             posted: 0,
@@ -332,6 +344,18 @@ impl Net {
             self.struck.note(kind);
             image = damaged.into();
         }
+        if condition.mixed_permille > 0
+            && let Some(other) = self.images.front().filter(|other| **other != image).cloned()
+            && self.prng.below(1_000) < condition.mixed_permille
+        {
+            self.struck.note(FaultKind::MixedSnapshot);
+            image = other;
+        } else {
+            self.images.push_back(image.clone());
+        }
+        if self.images.len() > IMAGES_MAX {
+            self.images.pop_front();
+        }
         self.dispatch(now, from, to, Parcel::Snapshot(message, image), queue);
         Posted::Gone
     }
@@ -361,6 +385,7 @@ impl Net {
             self.struck.note(FaultKind::Delay);
             exponential(&mut self.prng, condition.delay)
         };
+        let late = late + self.late_ack(&condition, &parcel);
         let link = self.link(from, to);
         let mut at = now.max(link.free_at) + latency + late;
         if late.is_zero() {
@@ -369,6 +394,18 @@ impl Net {
         }
         let epoch = Some(link.epoch);
         self.put(at, from, to, epoch, parcel, queue);
+    }
+
+    /// By how much an acknowledgement of a heartbeat is late.
+    fn late_ack(&mut self, condition: &Condition, parcel: &Parcel) -> Duration {
+        let is_ack =
+            matches!(parcel, Parcel::Message(message) if message.get_msg_type() == MessageType::MsgHeartbeatResponse);
+        if condition.late_acks.is_zero() || !is_ack {
+            return Duration::ZERO;
+        }
+        self.struck.note(FaultKind::LateAcks);
+        let most = u64::try_from(condition.late_acks.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(self.prng.below(most))
     }
 
     fn keep_stale(&mut self, from: usize, message: &Message) {

@@ -11,7 +11,7 @@ use quoin_core::proto::etcdserverpb::{
 };
 use quoin_core::random::Prng;
 use quoin_core::time::Instant;
-use quoin_runtime::lanes::table::TableJob;
+use quoin_runtime::lanes::table::TableTask;
 
 use super::World;
 use super::member::{Caller, Part};
@@ -20,9 +20,9 @@ use super::net::MACHINES_MAX;
 use super::plan::peer_url;
 use super::queue::What;
 use super::run::machine as new_machine;
-use crate::call::Call;
 use crate::faults::FaultKind;
 use crate::observe::{ClientId, OpId, Verdict};
+use quoin_model::call::Call;
 
 /// Who the operator is among clients.
 pub(super) const OPERATOR: ClientId = ClientId(u64::MAX);
@@ -52,6 +52,8 @@ enum Task {
     Update { machine: usize, port: u16 },
     /// Moves leadership.
     Move { machine: usize },
+    /// Prepares the machine of a removed member for being one again.
+    Renew { machine: usize, old_disk: bool },
     /// Restarts the machines from this one on.
     Roll { machine: usize, stage: Stage },
 }
@@ -68,8 +70,10 @@ enum Stage {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Operator {
     tasks: Vec<(Task, u32)>,
-    asked: u64,
+    pub(super) asked: u64,
     is_awake: bool,
+    /// The last revision he asked to compact at.
+    pub(super) compacted: i64,
     changed_at: Option<Instant>,
 }
 
@@ -91,6 +95,28 @@ impl World<'_> {
             Fault::Remove { who } | Fault::Replace { who } => {
                 let (machine, replaced) = (self.resolve(who), matches!(fault, Fault::Replace { .. }));
                 Some(Task::Remove { machine, replaced })
+            }
+            Fault::Readd { who, old_disk } => {
+                let machine = self.resolve(who);
+                let add = Task::Add {
+                    machine,
+                    is_learner: false,
+                };
+                let tasks = [
+                    Task::Remove {
+                        machine,
+                        replaced: false,
+                    },
+                    Task::Renew { machine, old_disk },
+                    add,
+                ];
+                self.operator.tasks.extend(tasks.map(|task| (task, 0)));
+                let again = Task::Renew {
+                    machine,
+                    old_disk: false,
+                };
+                old_disk.then(|| self.operator.tasks.push((again, 0)));
+                old_disk.then_some(add)
             }
             Fault::UpdateUrls { who } => Some(Task::Update {
                 machine: self.resolve(who),
@@ -119,7 +145,7 @@ impl World<'_> {
         if let Some(life) = &mut self.machines[machine].life {
             // Nobody waits for the answer.
             let (done, _) = futures_channel::oneshot::channel();
-            life.process.give_rows(TableJob::Defragment(done));
+            life.process.give_rows(TableTask::Defragment(done));
             self.struck.note(FaultKind::Defragment);
             self.start_rows(machine);
         }
@@ -195,6 +221,7 @@ impl World<'_> {
                 self.ask_somebody(Call::MoveLeader(MoveLeaderRequest { target_id }), true)?;
                 Ok(Some((task, tries + 1)))
             }
+            Task::Renew { machine, old_disk } => self.renew(machine, old_disk, tries),
             Task::Roll { machine, stage } => self.roll(machine, stage, tries),
         }
     }
@@ -361,6 +388,36 @@ impl World<'_> {
         Ok(Some((Task::Update { machine, port }, tries + 1)))
     }
 
+    /// A machine whose member was removed is to become a member again, at the same address.
+    fn renew(
+        &mut self,
+        machine: usize,
+        old_disk: bool,
+        tries: u32,
+    ) -> Result<Option<(Task, u32)>, crate::observe::Violation> {
+        if self.machines[machine].part != Part::Removed {
+            // It may find out yet that it was.
+            let task = Task::Renew { machine, old_disk };
+            if tries >= TRIES_MAX {
+                self.operator.tasks.truncate(1);
+            }
+            return Ok(Some((task, tries + 1)));
+        }
+        if self.machines[machine].is_up() {
+            self.end(machine, false)?;
+        }
+        self.struck.note(FaultKind::Readd);
+        let config = self.plan.config_of(machine, "", ClusterState::Existing);
+        let at = &mut self.machines[machine];
+        if !old_disk {
+            at.site.disk.wipe();
+        }
+        at.site.config = config;
+        at.part = Part::Member;
+        (at.id, at.is_unborn, at.lives_begun) = (MemberId::NONE, true, 0);
+        Ok(None)
+    }
+
     fn roll(
         &mut self,
         machine: usize,
@@ -413,7 +470,7 @@ impl World<'_> {
     }
 
     /// Asks whoever leads, or anybody.
-    fn ask_somebody(&mut self, call: Call, leader: bool) -> Verdict {
+    pub(super) fn ask_somebody(&mut self, call: Call, leader: bool) -> Verdict {
         let up: Vec<&super::member::Machine> = self.machines.iter().filter(|machine| machine.is_up()).collect();
         let leads = |machine: &&&super::member::Machine| machine.life.as_ref().is_some_and(|life| life.status.leads);
         let chosen = if leader {
@@ -421,9 +478,13 @@ impl World<'_> {
         } else {
             up.get(self.prng.below(up.len() as u64) as usize)
         };
-        let Some(member) = chosen.map(|machine| machine.id) else {
-            return Ok(());
-        };
+        match chosen.map(|machine| machine.id) {
+            Some(member) => self.ask_one(member, call),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn ask_one(&mut self, member: MemberId, call: Call) -> Verdict {
         self.operator.asked += 1;
         let op = OpId(OPERATOR_OPS + self.operator.asked);
         self.ask(op, OPERATOR, member, call, self.now + PATIENCE)

@@ -5,12 +5,13 @@ use std::time::Duration;
 use quoin_core::config::{AutoCompaction, ClusterState, Config, Gate, Url};
 use quoin_core::id::MemberId;
 use quoin_core::random::Prng;
-use quoin_runtime::assemble::store_config;
 
 use super::draw::draw_faults;
 use super::nemesis::{Fault, Planned};
-use crate::model::Rules;
+use crate::check::Bounds;
+use crate::faults::FaultKind;
 use crate::swarm::one_of;
+use quoin_model::etcd::Rules;
 
 /// How long a run is, and how much happens in it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,9 +25,12 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// The shape of `seed`: one in forty is long, one in a hundred short.
+    /// The shape of `seed`: one in twenty is long, one in a hundred short.
     #[must_use]
     pub fn draw(seed: u64) -> Self {
+        if Prng::new(seed).fork("shape/long").below(40) == 0 {
+            return Self::Long;
+        }
         match Prng::new(seed).fork("shape").below(200) {
             0..5 => Self::Long,
             5 | 6 => Self::Short,
@@ -56,6 +60,10 @@ pub struct Plan {
     pub turn_takes: Duration,
     /// What the watch hub lags behind.
     pub hub_lag: Duration,
+    /// Bytes of a watch response, its revisions and those of a pass, at most, where they are fewer than usual.
+    pub hub: Option<(usize, usize, usize)>,
+    /// Bytes of entries in one append, at most, where they are fewer than usual.
+    pub append_bytes: Option<usize>,
     /// From when on nothing is disturbed any more.
     pub heals_after: Duration,
     /// How long the run goes on after that.
@@ -72,10 +80,15 @@ impl Plan {
     /// The plan of `seed`, with so many members if that is not left to it.
     #[must_use]
     pub fn draw(seed: u64, members: Option<usize>) -> Self {
+        Self::draw_as(seed, members, Shape::draw(seed))
+    }
+
+    /// The plan of `seed` as a run of this shape.
+    #[must_use]
+    pub fn draw_as(seed: u64, members: Option<usize>, shape: Shape) -> Self {
         let mut prng = Prng::new(seed).fork("plan");
         let drawn = one_of(&mut prng, &[1, 2, 3, 3, 3, 3, 4, 5, 5]);
         let members = members.unwrap_or(drawn).clamp(1, 5);
-        let shape = Shape::draw(seed);
         let (heals_after, calm) = match shape {
             Shape::Long => (prng.range(700..2_500), 40),
             Shape::Short => (prng.range(10..20), 15),
@@ -92,6 +105,8 @@ impl Plan {
             disk_latency: Duration::from_micros(one_of(&mut prng, &[10, 100, 1_000, 5_000])),
             turn_takes: Duration::from_micros(one_of(&mut prng, &[0, 0, 100, 2_000])),
             hub_lag: Duration::from_micros(one_of(&mut prng, &[0, 100, 5_000])),
+            hub: None,
+            append_bytes: None,
             heals_after,
             calm: Duration::from_secs(calm),
             minority_dies: prng.below(3) == 0,
@@ -101,8 +116,34 @@ impl Plan {
         if Prng::new(seed).fork("plan/requests").below(3) == 0 {
             plan.config.max_request_bytes = SMALL_REQUEST_BYTES;
         }
+        let mut small = Prng::new(seed).fork("plan/small");
+        if shape == Shape::Usual && small.below(8) == 0 {
+            let period = Duration::from_secs(one_of(&mut small, &[2, 10, 30]));
+            plan.config.auto_compaction = AutoCompaction::Periodic(period);
+        }
+        plan.hub = (small.below(4) == 0).then_some((700, 8, 16));
+        plan.append_bytes = (small.below(4) == 0).then_some(400);
         plan.faults = draw_faults(seed, &plan);
+        plan.fit_to_stories();
         plan
+    }
+
+    /// Some stories are told in vain to members that keep much of their log, or compact at once.
+    fn fit_to_stories(&mut self) {
+        let has = |kind| self.faults.iter().any(|planned| planned.fault.kind() == kind);
+        if has(FaultKind::MixedSnapshot) || has(FaultKind::StalledTable) {
+            self.config.snapshot_count = self.config.snapshot_count.min(10);
+            self.config.snapshot_catchup_entries = self.config.snapshot_catchup_entries.min(3);
+        }
+        if has(FaultKind::QuotaRace) {
+            self.config.quota_backend_bytes = Some(100_000);
+            self.config.max_request_bytes = self.config.max_request_bytes.max(200_000);
+        }
+        if has(FaultKind::CompactPair) {
+            self.config.compaction_batch_limit = self.config.compaction_batch_limit.min(2);
+            self.config.compaction_sleep_interval =
+                self.config.compaction_sleep_interval.max(Duration::from_millis(10));
+        }
     }
 
     /// The configuration of the machine with this number; `cluster` is `--initial-cluster`.
@@ -122,7 +163,7 @@ impl Plan {
     /// What checkers must know of the configuration.
     #[must_use]
     pub fn rules(&self) -> Rules {
-        let config = store_config(&self.config);
+        let config = self.config.store_config();
         Rules {
             min_lease_ttl: config.min_lease_ttl_seconds,
             max_learners: config.max_learners,
@@ -130,11 +171,26 @@ impl Plan {
         }
     }
 
+    /// What checkers must know beyond that.
+    #[must_use]
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            election_ticks: u32::try_from(self.config.election_ms / self.config.heartbeat_ms).unwrap_or(u32::MAX),
+            quota: self.config.quota_backend_bytes.filter(|_| self.is_lasting()),
+            retention: self.is_lasting().then_some(self.config.auto_compaction),
+        }
+    }
+
+    /// Whether no member is ever started with other flags.
+    fn is_lasting(&self) -> bool {
+        let is_change = |planned: &Planned| matches!(planned.fault, Fault::FlagChange { .. });
+        !self.faults.iter().any(is_change)
+    }
+
     /// Whether leaders write down what is left of long leases; nothing where members differ in that.
     fn checkpoints(&self) -> Option<bool> {
-        let is_change = |planned: &Planned| matches!(planned.fault, Fault::FlagChange { .. });
-        let is_lasting = !self.faults.iter().any(is_change);
-        is_lasting.then(|| self.config.feature_gates.enabled(Gate::LeaseCheckpoint))
+        self.is_lasting()
+            .then(|| self.config.feature_gates.enabled(Gate::LeaseCheckpoint))
     }
 
     /// `--initial-cluster` of the founders.

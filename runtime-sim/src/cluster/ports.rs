@@ -4,8 +4,8 @@ use quoin_core::id::MemberId;
 use quoin_core::proto::etcdserverpb::{WatchRequest, WatchResponse};
 use quoin_core::time::Instant;
 
-use crate::call::{Answer, Call, Refusal};
 use crate::observe::{ClientId, Observation, OpId, StreamId, Verdict};
+use quoin_model::call::{Answer, Call, Refusal};
 
 /// Sees everything that happens, and judges.
 pub trait Observer {

@@ -17,7 +17,7 @@ use super::member::Machine;
 use super::nemesis::Planned;
 use super::net::{MACHINES_MAX, Net};
 use super::operator::Operator;
-use super::plan::Plan;
+use super::plan::{Plan, Shape};
 use super::ports::{Clients, Endpoints, Observer};
 use super::queue::{Queue, Shelf, What};
 use crate::disk::{Blocks, DiskModel};
@@ -34,6 +34,8 @@ const WALL_MS: u64 = 1_720_000_000_000;
 pub struct Options {
     /// So many founders.
     pub members: Option<usize>,
+    /// Of this shape.
+    pub shape: Option<Shape>,
     /// These faults, and no others.
     pub faults: Option<Vec<Planned>>,
     /// What is kept as text; every turn is checked then, too.
@@ -74,6 +76,8 @@ pub struct Failure {
     pub seed: u64,
     /// So many members, if not as many as the seed says.
     pub members: Option<usize>,
+    /// Whether it was long, whatever its seed says.
+    pub is_long: bool,
     /// What was broken.
     pub violation: Violation,
     /// When.
@@ -103,6 +107,9 @@ impl fmt::Display for Failure {
             "rerun: cargo run --release -p quoin-runtime-sim -- replay {}",
             self.seed
         )?;
+        if self.is_long {
+            write!(f, " --long")?;
+        }
         self.members.map_or(Ok(()), |members| write!(f, " --members {members}"))
     }
 }
@@ -110,7 +117,8 @@ impl fmt::Display for Failure {
 impl Run {
     /// The run of `seed`; `clients` makes who asks.
     pub fn new(seed: u64, options: Options, clients: impl FnOnce(u64, &Plan) -> Box<dyn Clients>) -> Self {
-        let mut plan = Plan::draw(seed, options.members);
+        let shape = options.shape.unwrap_or_else(|| Shape::draw(seed));
+        let mut plan = Plan::draw_as(seed, options.members, shape);
         if let Some(faults) = &options.faults {
             plan.faults.clone_from(faults);
         }
@@ -161,6 +169,7 @@ impl Run {
             Err(violation) => Err(Box::new(Failure {
                 seed,
                 members: options.members,
+                is_long: options.shape == Some(Shape::Long),
                 violation,
                 at: world.now,
                 machines: world.status_lines(),
@@ -258,7 +267,8 @@ pub(super) fn machine(
     struck: &Struck,
 ) -> Machine {
     let mut seeds = prng.fork(&format!("machine-{number}"));
-    let site = Site::new(seeds.next_u64(), config, plan.segment_bytes);
+    let mut site = Site::new(seeds.next_u64(), config, plan.segment_bytes);
+    site.append_bytes = plan.append_bytes;
     // What a half-written sector leaves may look like rot, and be refused: only a minority may have such disks.
     let is_rough = plan.rough_disks && number < plan.members.saturating_sub(1) / 2;
     site.disk.set_model(DiskModel {

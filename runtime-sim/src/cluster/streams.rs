@@ -8,13 +8,12 @@ use std::time::Duration;
 use bytes::BytesMut;
 use prost::Message as _;
 use quoin_core::id::MemberId;
-use quoin_core::limits::WATCH_STREAM_QUEUE_RESPONSES;
 use quoin_core::proto::etcdserverpb::{WatchRequest, WatchResponse};
 use quoin_core::time::Instant;
 use quoin_core::watch::{self, Origin, Response, WatchInput, WatchOutput};
 
 use super::World;
-use super::member::{HubMail, Life};
+use super::member::Life;
 use super::queue::What;
 use crate::observe::{ClientId, Observation, StreamId, Verdict};
 
@@ -27,8 +26,6 @@ pub(super) struct Stream {
     /// Requests on their way, and when each arrives.
     asked: VecDeque<WatchRequest>,
     last_request_at: Instant,
-    /// Requests that wait until fewer responses are unsent.
-    held: VecDeque<WatchRequest>,
     /// Responses the client has not taken.
     unsent: VecDeque<Response>,
     is_taking: bool,
@@ -82,7 +79,6 @@ impl World<'_> {
             life: 0,
             asked: VecDeque::new(),
             last_request_at: at,
-            held: VecDeque::new(),
             unsent: VecDeque::new(),
             is_taking: false,
             travelling: VecDeque::new(),
@@ -106,19 +102,21 @@ impl World<'_> {
             return Ok(());
         };
         let machine = stream.machine;
-        let Some(life) = self.machines[machine]
-            .life
-            .as_mut()
-            .filter(|life| !life.status.is_learner)
-        else {
+        let admitted = self.machines[machine].server(self.now, |server| server.admit_stream());
+        let Some(life) = &mut self.machines[machine].life else {
             return self.end_stream(id);
         };
+        if admitted != Some(Ok(())) {
+            return self.end_stream(id);
+        }
         stream.life = life.number;
         // What was published while nobody watched was not reported.
         life.streams.insert(id);
-        life.hub_mail
-            .push_back(HubMail::Applied(life.view.kv.clone(), Arc::default()));
-        life.hub_mail.push_back(HubMail::Open(id));
+        life.hub_mail.push_back(WatchInput::Applied {
+            view: life.view.kv.clone(),
+            events: Arc::default(),
+        });
+        life.hub_mail.push_back(WatchInput::Open { stream: name(id) });
         self.plan_hub(machine);
         Ok(())
     }
@@ -156,7 +154,10 @@ impl World<'_> {
             self.eyes.note(self.now, format_args!("stream {}: {request:?}", id.0));
         }
         if let Some(life) = &mut self.machines[machine].life {
-            life.hub_mail.push_back(HubMail::Request(id, request));
+            life.hub_mail.push_back(WatchInput::Request {
+                stream: name(id),
+                request,
+            });
         }
         self.plan_hub(machine);
         Ok(())
@@ -184,73 +185,8 @@ impl World<'_> {
         };
         current.hub_is_due = false;
         let mut outputs = std::mem::take(&mut self.outputs);
-        while let Some(mail) = current.hub_mail.pop_front() {
-            match mail {
-                HubMail::Applied(view, events) => {
-                    // A view taken when a stream was opened may be newer than what was published before it.
-                    let events = if view.revision() > current.hub.revision() {
-                        events
-                    } else {
-                        Arc::default()
-                    };
-                    if view.revision() >= current.hub.revision() {
-                        current
-                            .hub
-                            .step(now, WatchInput::Applied { view, events }, &mut outputs);
-                    }
-                }
-                HubMail::Close(id) => {
-                    if current.streams.remove(&id) {
-                        let stream = watch::StreamId(id.0);
-                        current.hub.step(now, WatchInput::Close { stream }, &mut outputs);
-                    }
-                }
-                HubMail::Open(id) => {
-                    let stream = watch::StreamId(id.0);
-                    current.hub.step(now, WatchInput::Open { stream }, &mut outputs);
-                }
-                HubMail::Request(id, request) => {
-                    let unsent = outputs.iter().filter(|output| output.stream.0 == id.0).count();
-                    match self.streams.get_mut(&id) {
-                        Some(stream)
-                            if stream.unsent.len() + unsent >= WATCH_STREAM_QUEUE_RESPONSES
-                                || !stream.held.is_empty() =>
-                        {
-                            stream.held.push_back(request);
-                        }
-                        Some(_) => {
-                            let stream = watch::StreamId(id.0);
-                            current
-                                .hub
-                                .step(now, WatchInput::Request { stream, request }, &mut outputs);
-                        }
-                        None => {}
-                    }
-                }
-                HubMail::Restored(view) => {
-                    if view.revision() >= current.hub.revision() {
-                        current.hub.step(now, WatchInput::Restored { view }, &mut outputs);
-                    }
-                }
-                HubMail::Sent(id, responses) => {
-                    let stream = watch::StreamId(id.0);
-                    current
-                        .hub
-                        .step(now, WatchInput::Sent { stream, responses }, &mut outputs);
-                    let Some(port) = self.streams.get_mut(&id) else {
-                        continue;
-                    };
-                    // Not every request has a response, after which this would be looked at again.
-                    while port.unsent.len() + outputs.iter().filter(|output| output.stream == stream).count()
-                        < WATCH_STREAM_QUEUE_RESPONSES
-                        && let Some(request) = port.held.pop_front()
-                    {
-                        current
-                            .hub
-                            .step(now, WatchInput::Request { stream, request }, &mut outputs);
-                    }
-                }
-            }
+        while let Some(input) = current.hub_mail.pop_front() {
+            current.hub.step(now, input, &mut outputs);
         }
         if current.hub.deadline().is_some_and(|at| at <= now) {
             current.hub.step(now, WatchInput::Wake, &mut outputs);
@@ -265,8 +201,8 @@ impl World<'_> {
 
     /// Responses wait for their clients to take them.
     fn hand_out(&mut self, mut outputs: Vec<WatchOutput>) {
-        for WatchOutput { stream: name, response } in outputs.drain(..) {
-            let id = StreamId(name.0);
+        for WatchOutput { stream, response } in outputs.drain(..) {
+            let id = StreamId(stream.0);
             let Some(stream) = self.streams.get_mut(&id) else {
                 continue;
             };
@@ -345,7 +281,10 @@ impl World<'_> {
             self.eyes.see(self.now, &seen)?;
             responses.push(response);
         }
-        life.hub_mail.push_back(HubMail::Sent(id, count));
+        life.hub_mail.push_back(WatchInput::Sent {
+            stream: name(id),
+            responses: count,
+        });
         let at = stream
             .travelling
             .back()
@@ -398,8 +337,9 @@ impl World<'_> {
     fn close_at_hub(&mut self, id: StreamId, machine: usize, life: u64) {
         if let Some(current) = &mut self.machines[machine].life
             && current.number == life
+            && current.streams.remove(&id)
         {
-            current.hub_mail.push_back(HubMail::Close(id));
+            current.hub_mail.push_back(WatchInput::Close { stream: name(id) });
             self.plan_hub(machine);
         }
     }
@@ -443,6 +383,11 @@ impl World<'_> {
         let ids: Vec<_> = streams.map(|(id, _)| *id).collect();
         ids.into_iter().try_for_each(|id| self.end_stream(id))
     }
+}
+
+/// What the hub calls a stream.
+fn name(id: StreamId) -> watch::StreamId {
+    watch::StreamId(id.0)
 }
 
 fn origin(life: &Life) -> Origin {

@@ -13,14 +13,12 @@ use super::net::{Condition, MACHINES_MAX};
 use super::queue::What;
 use crate::faults::FaultKind;
 use crate::fuse::{Failure, Says, Touch};
-use crate::observe::{Observation, Verdict};
+use crate::observe::Verdict;
 
-/// After so long whoever is needed has started and found the others, or will soon.
-const SETTLES: Duration = Duration::from_secs(3);
-/// Then that is looked at again so often.
-const LOOKS_AGAIN: Duration = Duration::from_millis(500);
+/// So often members are read from whose acknowledgements are late.
+const READS_EVERY_MS: u64 = 40;
 /// A clock that runs right.
-const RIGHT: u64 = 1_000_000;
+pub(super) const RIGHT: u64 = 1_000_000;
 
 /// A fault of the network under way, with whom it befalls.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +49,12 @@ impl World<'_> {
             | Fault::KindLost { .. }
             | Fault::Damage { .. }
             | Fault::Ring => self.activate(planned, 0, 0),
+            Fault::LateAcks { .. }
+            | Fault::MixedSnapshot { .. }
+            | Fault::QuotaRace
+            | Fault::CompactPair { .. }
+            | Fault::StalledTable { .. }
+            | Fault::ClockSetBack { .. } => self.story_begins(planned, fault)?,
             Fault::Clog { who }
             | Fault::Isolate { who }
             | Fault::Deaf { who }
@@ -114,6 +118,7 @@ impl World<'_> {
             | Fault::UpdateUrls { .. }
             | Fault::MoveLeader { .. }
             | Fault::Defragment { .. }
+            | Fault::Readd { .. }
             | Fault::RollingRestart => self.operate(fault)?,
             Fault::ForceNewCluster { .. } | Fault::TakeoverCrash { .. } => {}
         }
@@ -173,6 +178,14 @@ impl World<'_> {
                 self.condition_links();
                 self.flap_later(planned, every_ms);
             }
+            Fault::LateAcks { .. } => {
+                self.ask_everybody()?;
+                self.flap_later(planned, READS_EVERY_MS);
+            }
+            Fault::CompactPair { .. } => {
+                self.struck.note(FaultKind::CompactPair);
+                self.compact_at_deletion()?;
+            }
             Fault::Stale { frames } => {
                 let machines = &self.machines;
                 let find = |id| machines.iter().position(|machine| machine.id == MemberId(id));
@@ -185,12 +198,12 @@ impl World<'_> {
         Ok(())
     }
 
-    fn flap_later(&mut self, planned: usize, ms: u64) {
+    pub(super) fn flap_later(&mut self, planned: usize, ms: u64) {
         self.queue
             .push(self.now + Duration::from_millis(ms), What::FaultFlaps(planned));
     }
 
-    fn activate(&mut self, planned: usize, a: usize, b: usize) {
+    pub(super) fn activate(&mut self, planned: usize, a: usize, b: usize) {
         let fault = self.plan.faults[planned].fault;
         self.active.push(Active {
             planned,
@@ -214,6 +227,7 @@ impl World<'_> {
         let nth = |of: &[usize], number: usize| of.get(number % of.len().max(1)).copied();
         let found = match who {
             Who::Machine(number) => nth(&members, number),
+            Who::Newest => members.last().copied(),
             Who::Leader => members.iter().copied().find(|machine| leads(machine)),
             Who::Follower(number) => {
                 let followers: Vec<usize> = members.iter().copied().filter(|machine| !leads(machine)).collect();
@@ -482,165 +496,13 @@ impl World<'_> {
         self.queue.push(self.now + after, What::Start { machine, power });
     }
 
-    fn set_rate(&mut self, machine: usize, rate: u64) {
+    pub(super) fn set_rate(&mut self, machine: usize, rate: u64) {
         let at = &mut self.machines[machine];
         at.clock.set_rate(self.now, rate);
         if let Some(life) = &mut at.life {
             life.wakes_at = None;
         }
         self.plan_wake(machine);
-    }
-
-    /// From here on nothing is disturbed any more: a quorum goes on, the rest may be dead.
-    pub(super) fn heal(&mut self) -> Verdict {
-        self.healed = true;
-        self.active.clear();
-        let changing = self.membership_is_changing();
-        self.eyes.note(self.now, format_args!("healed"));
-        for machine in 0..self.machines.len() {
-            let at = &mut self.machines[machine];
-            at.paused_until = self.now;
-            at.starved_until = self.now;
-            at.quicken();
-            at.site.fuse.mend();
-            at.site.fuse.renew();
-            at.doom = None;
-            if let Some(life) = &mut at.life {
-                // What a slow disk kept it from is done.
-                life.busy_until = self.now;
-                life.turn_is_due = false;
-            }
-            self.set_rate(machine, RIGHT);
-            // Whoever would have started it again does not look any more.
-            if self.machines[machine]
-                .life
-                .as_ref()
-                .is_some_and(|life| life.is_stopping)
-            {
-                self.end(machine, false)?;
-            }
-            self.turn(machine)?;
-        }
-        self.clients.quiet();
-        self.hasten_readers();
-        // Nothing to do yet, but maybe sooner than was planned.
-        self.act()?;
-        let forced = self
-            .plan
-            .faults
-            .iter()
-            .any(|planned| matches!(planned.fault, Fault::ForceNewCluster { .. }));
-        let core = if forced && let Some(machine) = self.force_new_cluster()? {
-            vec![machine]
-        } else {
-            self.choose_core(changing)?
-        };
-        self.condition_links();
-        for machine in &core {
-            if !self.machines[*machine].is_up() {
-                let after = Duration::from_millis(self.prng.below(2_000));
-                self.start_later(*machine, after);
-            }
-        }
-        self.core = core;
-        self.queue.push(self.now, What::Operator);
-        self.queue.push(self.now + SETTLES, What::Healed);
-        Ok(())
-    }
-
-    /// The quorum that goes on is up and connected: from here on promises have deadlines.
-    pub(super) fn is_healed(&mut self) -> Verdict {
-        let core = std::mem::take(&mut self.core);
-        let is_whole = |machine: &usize| {
-            let (from, mut others) = (&self.machines[*machine], core.iter());
-            // Who began to start while its disk was slow may still read.
-            let has_started = from
-                .life
-                .as_ref()
-                .is_some_and(|life| life.busy_until <= self.now + self.plan.turn_takes);
-            has_started && others.all(|other| other == machine || from.connected[*other])
-        };
-        if !core.iter().all(is_whole) {
-            self.core = core;
-            self.queue.push(self.now + LOOKS_AGAIN, What::Healed);
-            return Ok(());
-        }
-        let election_ms = core
-            .iter()
-            .map(|machine| self.machines[*machine].site.config.election_ms);
-        let election_timeout = Duration::from_millis(election_ms.max().unwrap_or(1_000));
-        let ids: Vec<MemberId> = core.iter().map(|machine| self.machines[*machine].id).collect();
-        if ids.is_empty() {
-            return Ok(());
-        }
-        let seen = Observation::Healed {
-            core: &ids,
-            election_timeout,
-            pre_vote: core.iter().all(|machine| self.machines[*machine].site.config.pre_vote),
-        };
-        self.eyes.see(self.now, &seen)
-    }
-
-    /// A quorum of the members, or all of them; the others die or are cut off for ever.
-    fn choose_core(&mut self, changing: bool) -> Result<Vec<usize>, crate::observe::Violation> {
-        let Some(view) = self.newest_view() else {
-            return Ok((0..self.machines.len()).collect());
-        };
-        let conf = view.cluster.conf_state().clone();
-        let usable = |id: &u64| {
-            let found = self.find(MemberId(*id))?;
-            (self.machines[found].part == Part::Member).then_some(found)
-        };
-        let mut core: Vec<usize> = conf.voters.iter().filter_map(usable).collect();
-        let quorum = conf.voters.len() / 2 + 1;
-        if core.len() < quorum {
-            return Ok(Vec::new());
-        }
-        if changing || !self.plan.minority_dies {
-            core.extend(conf.learners.iter().filter_map(usable));
-            return Ok(core);
-        }
-        while core.len() > quorum {
-            let unlucky = core.remove(self.prng.below(core.len() as u64) as usize);
-            if self.prng.below(2) == 0 {
-                self.cut_for_ever[unlucky] = true;
-            } else if self.machines[unlucky].is_up() {
-                self.end(unlucky, false)?;
-            } else {
-                self.machines[unlucky].power += 1;
-            }
-        }
-        Ok(core)
-    }
-
-    /// All but the leader are given up, and it founds a cluster of its own.
-    fn force_new_cluster(&mut self) -> Result<Option<usize>, crate::observe::Violation> {
-        let machine = self.resolve(Who::Leader);
-        let newest = self.newest_view().map(|view| view.applied_index);
-        let at = &self.machines[machine];
-        let is_newest = at
-            .life
-            .as_ref()
-            .is_some_and(|life| Some(life.view.applied_index) == newest);
-        let leads = at.life.as_ref().is_some_and(|life| life.status.leads);
-        if !is_newest || !leads {
-            return Ok(None);
-        }
-        self.struck.note(FaultKind::ForceNewCluster);
-        for other in (0..self.machines.len()).filter(|other| *other != machine) {
-            self.machines[other].part = Part::Abandoned;
-            self.machines[other].power += 1;
-            if self.machines[other].is_up() {
-                self.end(other, false)?;
-            }
-        }
-        let at = &self.machines[machine];
-        let kept = at.life.as_ref().map_or(0, |life| life.status.commit_index);
-        self.eyes.refounded(at.id, kept);
-        // It is stopped in good order, so that everything it knows to be committed is written.
-        self.halted(machine, quoin_core::member::Halt::Stopped)?;
-        self.machines[machine].site.config.force_new_cluster = true;
-        Ok(Some(machine))
     }
 }
 
@@ -673,6 +535,14 @@ fn impair(condition: &mut Condition, active: &Active, from: usize, to: usize, co
         }
         Fault::KindLost { kind } => {
             condition.lost_kind = Some(kind);
+            false
+        }
+        Fault::LateAcks { most_ms } => {
+            condition.late_acks = Duration::from_millis(most_ms);
+            false
+        }
+        Fault::MixedSnapshot { permille } => {
+            condition.mixed_permille = permille;
             false
         }
         Fault::Damage { how, permille } => {

@@ -9,8 +9,8 @@ use quoin_core::random::Prng;
 use quoin_core::time::Instant;
 
 use super::ports::{Act, Clients, Endpoints, Returned};
-use crate::call::Call;
 use crate::observe::{ClientId, OpId, StreamId};
+use quoin_model::call::Call;
 
 /// What a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);

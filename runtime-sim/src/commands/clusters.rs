@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
+use quoin_core::mutant::Mutant;
 use quoin_tools::{Progress, interrupt, note, say};
 
 use super::{cpu_time, faults, mutants, refused};
 use crate::check::Coverage;
 use crate::cluster::campaign::{Campaign, judge_of, judged, run_of};
+use crate::cluster::plan::Shape;
 use crate::cluster::shrink::shrink;
 use crate::cluster::{Failure, Options, Tracing};
 
@@ -33,12 +35,15 @@ pub struct Run {
     /// Founding members of each cluster; drawn from the seed if this is not given
     #[arg(long, value_name = "N", value_parser = members())]
     pub members: Option<usize>,
+    /// Long runs only, in which what takes minutes has its time
+    #[arg(long)]
+    pub long: bool,
     /// Threads; as many as the machine has cores if this is not given
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub jobs: Option<usize>,
-    /// Puts in the known bug with this number; needs a build with the feature `mutants`
-    #[arg(long, value_name = "M")]
-    pub mutant: Option<u8>,
+    /// Puts in the known bug of this name; needs a build with the feature `mutants`
+    #[arg(long, value_name = "NAME", value_parser = mutants::names(), hide_possible_values = true)]
+    pub mutant: Option<Mutant>,
     /// Lists how often each remarkable thing was met
     #[arg(long)]
     pub coverage: bool,
@@ -56,9 +61,12 @@ pub struct Replay {
     /// Founding members; drawn from the seed if this is not given
     #[arg(long, value_name = "N", value_parser = members())]
     pub members: Option<usize>,
-    /// Puts in the known bug with this number; needs a build with the feature `mutants`
-    #[arg(long, value_name = "M")]
-    pub mutant: Option<u8>,
+    /// Long runs only, in which what takes minutes has its time
+    #[arg(long)]
+    pub long: bool,
+    /// Puts in the known bug of this name; needs a build with the feature `mutants`
+    #[arg(long, value_name = "NAME", value_parser = mutants::names(), hide_possible_values = true)]
+    pub mutant: Option<Mutant>,
     /// Writes every event to standard error, not only the last ones
     #[arg(long)]
     pub trace: bool,
@@ -88,7 +96,10 @@ pub fn run(asked: &Run) -> ExitCode {
             ExitCode::SUCCESS
         }
         // Once more, with everything that helps to understand it.
-        Err(failure) => again(failure.seed, asked.members, Tracing::Kept, asked.shrink),
+        Err(failure) => {
+            let options = options(asked.members, asked.long, Tracing::Kept);
+            again(failure.seed, options, asked.shrink)
+        }
     }
 }
 
@@ -99,7 +110,7 @@ pub fn replay(asked: &Replay) -> ExitCode {
         return refused(&words);
     }
     let tracing = if asked.trace { Tracing::Printed } else { Tracing::Kept };
-    again(asked.seed, asked.members, tracing, asked.shrink)
+    again(asked.seed, options(asked.members, asked.long, tracing), asked.shrink)
 }
 
 /// What a campaign amounts to so far.
@@ -147,10 +158,7 @@ fn many(asked: &Run) -> Result<Total, Box<Failure>> {
             let Some(seed) = first.checked_add(number).filter(|_| number < seeds) else {
                 break;
             };
-            let options = Options {
-                members: asked.members,
-                ..Options::default()
-            };
+            let options = options(asked.members, asked.long, Tracing::Off);
             let summary = judged(seed, options, &coverage).inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
             let mut total = locked(&total);
             total.campaign.add(&summary);
@@ -175,13 +183,17 @@ fn many(asked: &Run) -> Result<Total, Box<Failure>> {
     Ok(total)
 }
 
-/// Makes one run again and shows its last events and its faults; those of a failure are cut down if that is asked for.
-fn again(seed: u64, members: Option<usize>, tracing: Tracing, shrinks: bool) -> ExitCode {
-    let options = Options {
+fn options(members: Option<usize>, long: bool, tracing: Tracing) -> Options {
+    Options {
         members,
         tracing,
+        shape: long.then_some(Shape::Long),
         ..Options::default()
-    };
+    }
+}
+
+/// Makes one run again and shows its last events and its faults; those of a failure are cut down if that is asked for.
+fn again(seed: u64, options: Options, shrinks: bool) -> ExitCode {
     let run = run_of(seed, options.clone());
     let mut judge = judge_of(run.plan(), &Coverage::default());
     match run.run(&mut judge) {

@@ -34,6 +34,7 @@ pub fn faults(asked: &Faults) -> ExitCode {
             from: asked.from,
             members: None,
             jobs: None,
+            long: false,
             mutant: None,
             coverage: false,
             shrink: false,

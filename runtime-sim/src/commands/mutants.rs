@@ -3,13 +3,15 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use quoin_core::mutant::Mutant;
 
 /// What `mutants` is asked for.
 #[derive(Args, Clone, Debug)]
 pub struct Mutants {
-    /// Only the bug with this number
-    #[arg(long, value_name = "M")]
-    pub only: Option<u8>,
+    /// Only this bug
+    #[arg(long, value_name = "NAME", value_parser = names())]
+    pub only: Option<Mutant>,
     /// The first seed after the kept ones
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub from: u64,
@@ -24,34 +26,30 @@ pub struct Mutants {
     pub seconds: u64,
 }
 
-/// Puts the bug with this number in, if there is to be one.
-pub(super) fn put_in(number: Option<u8>) -> Result<(), String> {
-    let Some(number) = number else { return Ok(()) };
-    known(number)?;
-    choose(number)
+/// A bug by its name; help says what each does wrong.
+pub(super) fn names() -> impl TypedValueParser<Value = Mutant> {
+    let all = Mutant::ALL.iter();
+    let values = all.map(|mutant| PossibleValue::new(mutant.name()).help(mutant.words()));
+    PossibleValuesParser::new(values).map(|name| {
+        let named = Mutant::ALL.iter().find(|mutant| mutant.name() == name);
+        *named.expect("only names of the list are possible")
+    })
 }
 
-/// That there is a bug with this number.
-fn known(number: u8) -> Result<(), String> {
-    let numbers = quoin_core::mutant::ALL.iter().map(|mutant| mutant.number);
-    if numbers.clone().any(|known| known == number) {
-        return Ok(());
-    }
-    let all: Vec<String> = numbers.map(|number| number.to_string()).collect();
-    Err(format!("there is no mutant {number}; there are {}", all.join(", ")))
-}
-
+/// Puts a bug in, if there is to be one.
 #[cfg(feature = "mutants")]
-fn choose(number: u8) -> Result<(), String> {
-    quoin_core::mutant::choose(number);
+pub(super) fn put_in(mutant: Option<Mutant>) -> Result<(), String> {
+    quoin_core::mutant::choose(mutant);
     Ok(())
 }
 
+/// Puts a bug in, if there is to be one: this build has none.
 #[cfg(not(feature = "mutants"))]
-fn choose(number: u8) -> Result<(), String> {
-    Err(format!(
-        "this build has no mutant {number} in it: it needs --features mutants"
-    ))
+pub(super) fn put_in(mutant: Option<Mutant>) -> Result<(), String> {
+    mutant.map_or(Ok(()), |mutant| {
+        let name = mutant.name();
+        Err(format!("this build has no {name} in it: it needs --features mutants"))
+    })
 }
 
 /// `mutants`: whether each bug that was put in on purpose is found, and by which seed and checker.
@@ -64,41 +62,35 @@ pub fn mutants(asked: &Mutants) -> ExitCode {
 
     use crate::cluster::hunt::{hunt, kept};
 
-    if let Some(Err(words)) = asked.only.map(known) {
-        return super::refused(&words);
-    }
     // What is caught by an assertion is no news.
     std::panic::set_hook(Box::new(|_| {}));
     let limit = Duration::from_secs(asked.seconds);
     let seeds_kept = kept();
-    let wanted = |number: u8| {
-        let is_kept = seeds_kept.iter().any(|(kept, _)| *kept == number);
-        asked.only.is_none_or(|only| only == number) && (!asked.kept || is_kept)
+    let wanted = |mutant: Mutant| {
+        let is_kept = seeds_kept.iter().any(|(kept, _)| *kept == mutant);
+        asked.only.is_none_or(|only| only == mutant) && (!asked.kept || is_kept)
     };
-    let all: Vec<_> = quoin_core::mutant::ALL
-        .iter()
-        .filter(|mutant| wanted(mutant.number))
-        .collect();
+    let all: Vec<Mutant> = Mutant::ALL.iter().copied().filter(|mutant| wanted(*mutant)).collect();
     let mut caught = 0;
-    say("mutant  checker  seed      runs  CPU-seconds  what it does wrong");
+    say("mutant                   checker  seed      runs  CPU-seconds  what it does wrong");
     let progress = Progress::counted("mutants", all.len() as u64);
-    for mutant in &all {
-        progress.doing(format!("M{:02}", mutant.number));
-        let of_it = seeds_kept.iter().filter(|(number, _)| *number == mutant.number);
+    for &mutant in &all {
+        progress.doing(mutant.name());
+        let of_it = seeds_kept.iter().filter(|(kept, _)| *kept == mutant);
         let first: Vec<u64> = of_it.map(|(_, seed)| *seed).filter(|_| !asked.fresh).collect();
-        let found = hunt(**mutant, first.into_iter().chain(asked.from..), limit, super::cpu_time);
+        let found = hunt(mutant, first.into_iter().chain(asked.from..), limit, super::cpu_time);
         let (seed, checker) = found.caught.map_or_else(
             || (String::from("-"), "NONE"),
             |(seed, checker)| (seed.to_string(), checker),
         );
         progress.done();
         say(format_args!(
-            "M{:02}     {checker:7}  {seed:8}  {:4}  {:11.1}  {} ({})",
-            mutant.number,
+            "{:23}  {checker:7}  {seed:8}  {:4}  {:11.1}  {} ({})",
+            mutant.name(),
             found.runs,
             found.cpu.as_secs_f64(),
-            mutant.words,
-            mutant.origin,
+            mutant.words(),
+            mutant.origin(),
         ));
         caught += usize::from(found.caught.is_some());
     }
@@ -114,12 +106,9 @@ pub fn mutants(asked: &Mutants) -> ExitCode {
 /// `mutants`: this build has none in it, so it has one made that does.
 #[must_use]
 #[cfg(not(feature = "mutants"))]
-pub fn mutants(asked: &Mutants) -> ExitCode {
+pub fn mutants(_: &Mutants) -> ExitCode {
     use quoin_tools::note;
 
-    if let Some(Err(words)) = asked.only.map(known) {
-        return super::refused(&words);
-    }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let build = [
         "run",

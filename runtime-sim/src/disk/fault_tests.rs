@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quoin_core::id::{ClusterId, MemberId};
+use quoin_core::jobs::LogJob;
+use quoin_core::member::BatchId;
 use quoin_core::node::Done;
 use quoin_core::proto::raftpb::{ConfState, Entry, HardState};
 use quoin_core::table::{Bucket, TableOp};
 use quoin_core::wal::{Identity, Marker, Save, replay, survey};
 use quoin_runtime::disk::{read_all, write_atomically};
-use quoin_runtime::lanes::wal::{Keep, Log, open, segments};
+use quoin_runtime::lanes::Lane as _;
+use quoin_runtime::lanes::wal::{LaneContext, Log, open, segments};
 
 use super::*;
 use crate::fuse::Says;
@@ -545,7 +548,7 @@ fn log(seed: u64) -> (SimDisk, Log, Struck) {
     for dir in ["/", "/m"] {
         disk.sync_dir(Path::new(dir)).unwrap();
     }
-    let keep = Keep {
+    let keep = LaneContext {
         snap_dir: "/m/snap".into(),
         max_wals: 0,
         max_snapshots: 0,
@@ -560,11 +563,21 @@ fn log(seed: u64) -> (SimDisk, Log, Struck) {
         cluster: ClusterId(2),
     };
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let mut log = Log::create(shared, Path::new("/m/wal"), identity, Save::default(), keep).unwrap();
+    let mut log = Log::create(shared, Path::new("/m/wal"), identity, &Save::default(), keep).unwrap();
     for index in 1..30 {
         save(&mut log, index);
     }
-    log.snapshot(20, 1, &ConfState::default(), None).unwrap();
+    let marker = Marker {
+        index: 20,
+        term: 1,
+        conf_state: Some(ConfState::default()),
+    };
+    let save = Save {
+        marker: Some(marker),
+        ..Save::default()
+    };
+    let (batch, sync) = (BatchId(1), true);
+    log.run(&mut vec![LogJob { batch, save, sync }]).unwrap();
     (disk, log, struck)
 }
 
@@ -580,9 +593,9 @@ fn save(log: &mut Log, index: u64) {
         vote: 1,
         commit: index - 1,
     };
-    log.save([Save {
+    log.save([&Save {
         marker: None,
-        entries: std::slice::from_ref(&entry),
+        entries: vec![entry],
         state: Some(state),
     }])
     .unwrap();

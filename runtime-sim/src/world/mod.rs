@@ -16,7 +16,6 @@ use quoin_core::node::{Input, Request, Response};
 use quoin_core::random::Prng;
 use quoin_core::store::View;
 use quoin_core::time::Instant;
-use quoin_runtime::assemble::store_config;
 use quoin_runtime::boot::BootError;
 use quoin_runtime::clock::Time as _;
 
@@ -165,7 +164,7 @@ impl World {
         site.table.set_model(lies.table);
         let prng = Prng::new(seed);
         // In a world that lies the judge is to find out by what clients see.
-        let judge = Judge::new(store_config(&swarm.config), !lies.any());
+        let judge = Judge::new(swarm.config.store_config(), !lies.any());
         Self {
             judge,
             workload: Workload::new(seed, &swarm),

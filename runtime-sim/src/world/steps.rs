@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use quoin_core::member::{Halt, Token};
-use quoin_core::node::{Done, Effect, Input, Request};
+use quoin_core::node::{Done, Effect, Input, Publication, Request};
 use quoin_core::proto::etcdserverpb::alarm_request::AlarmAction;
 use quoin_core::proto::etcdserverpb::{AlarmRequest, AlarmType, DeleteRangeRequest};
 use quoin_core::store::View;
 use quoin_runtime::clock::Time as _;
-use quoin_runtime::lanes::table::TableJob;
-use quoin_runtime::lanes::wal::WalJob;
+use quoin_runtime::lanes::table::TableTask;
 
 use super::{ANSWER_MAX, START_MAX, World};
 use crate::judge::{Verdict, ensure};
@@ -204,30 +203,21 @@ impl World {
                 })?;
                 self.halted = Some(halt);
             }
-            Effect::Persist {
-                batch,
-                hard_state,
-                entries,
-                sync,
-            } => {
-                self.judge.handed(batch, hard_state, &entries, now)?;
-                process.give_log(WalJob::Save {
-                    batch,
-                    hard_state,
-                    entries,
-                    sync,
-                });
-                if sync && self.lies.reports_early {
-                    process.reports.push(Done::Persisted { batch });
+            Effect::Log(job) => {
+                let save = &job.save;
+                if save.marker.is_some() {
+                    self.tally.note("snapshot");
+                } else {
+                    self.judge.handed(job.batch, save.state, &save.entries, now)?;
+                    if job.sync && self.lies.reports_early {
+                        process.reports.push(Done::Persisted { batch: job.batch });
+                    }
                 }
+                process.give_log(job);
             }
-            Effect::Publish {
-                view,
-                events,
-                status,
-                restored: _,
-                compacted: _,
-            } => {
+            Effect::Publish(Publication {
+                view, events, status, ..
+            }) => {
                 self.judge.published(&view, &events, status)?;
                 self.serving = status.published;
                 if let Some(twin) = self.twin.take_if(|_| status.published) {
@@ -239,26 +229,9 @@ impl World {
                 self.unanswered.remove(&token);
                 self.answers.push_back((token, result));
             }
-            // There is nobody else.
-            Effect::Install { .. } | Effect::Replace { .. } | Effect::Send { .. } | Effect::SendSnapshot { .. } => {}
-            Effect::Snapshot {
-                index,
-                term,
-                conf_state,
-            } => {
-                process.give_log(WalJob::Snapshot {
-                    index,
-                    term,
-                    conf_state,
-                });
-                self.tally.note("snapshot");
-            }
-            Effect::Store {
-                batch,
-                ops,
-                index,
-                term: _,
-            } => process.give_rows(TableJob::Write { batch, index, ops }),
+            // There are no peers.
+            Effect::Peer(_) => {}
+            Effect::Table(job) => process.give_rows(TableTask::Job(job)),
         }
         Ok(())
     }
@@ -297,7 +270,7 @@ impl World {
         } else {
             let count = 1 + self.schedule.below(waiting);
             if self.schedule.below(16) == 0 {
-                process.give_rows(TableJob::Sync);
+                process.give_rows(TableTask::Sync);
             }
             process.rows.run(usize::try_from(count).unwrap_or(usize::MAX));
         }
@@ -337,47 +310,13 @@ impl World {
 pub(super) fn carry_out_alone(process: &mut Process, effect: Effect, seen: &mut View) -> Option<bool> {
     match effect {
         Effect::Halt(_) => return Some(false),
-        Effect::Persist {
-            batch,
-            hard_state,
-            entries,
-            sync,
-        } => {
-            process.give_log(WalJob::Save {
-                batch,
-                hard_state,
-                entries,
-                sync,
-            });
-        }
-        Effect::Publish {
-            view,
-            status,
-            events: _,
-            restored: _,
-            compacted: _,
-        } => {
+        Effect::Log(job) => process.give_log(job),
+        Effect::Publish(Publication { view, status, .. }) => {
             *seen = view;
             return status.published.then_some(true);
         }
-        Effect::Reply { .. } | Effect::Send { .. } => {}
-        // There is nobody to send a snapshot, or to get one from.
-        Effect::Install { .. } | Effect::Replace { .. } | Effect::SendSnapshot { .. } => {}
-        Effect::Snapshot {
-            index,
-            term,
-            conf_state,
-        } => process.give_log(WalJob::Snapshot {
-            index,
-            term,
-            conf_state,
-        }),
-        Effect::Store {
-            batch,
-            ops,
-            index,
-            term: _,
-        } => process.give_rows(TableJob::Write { batch, index, ops }),
+        Effect::Peer(_) | Effect::Reply { .. } => {}
+        Effect::Table(job) => process.give_rows(TableTask::Job(job)),
     }
     None
 }

@@ -9,9 +9,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use quoin_core::bug;
 use quoin_core::error::Fault;
+use quoin_core::jobs::{TableJob, TableRows};
+use quoin_core::limits::TABLE_MERGE_ROWS;
 use quoin_core::member::BatchId;
-use quoin_core::mutant;
 use quoin_core::node::Done;
 use quoin_core::store::View;
 use quoin_core::table::{Bucket, TableOp};
@@ -23,50 +25,28 @@ use crate::disk::Disk;
 use crate::received;
 use crate::table::Table;
 
-use super::wal::Keep;
+use super::wal::LaneContext;
 use super::{Lane, Observation, Observe, Report, disk_fault};
 
 /// The longest that written rows stay volatile.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
-/// Rows that jobs may have together to be written as one batch.
-const MERGE_OPS_MAX: usize = 4096;
 
-/// Work for the table.
-pub enum TableJob {
+/// What the lane is asked to do.
+#[derive(Debug)]
+pub enum TableTask {
     /// Rewrite the table without superseded rows; the reply says whether it went well.
     Defragment(futures_channel::oneshot::Sender<Result<(), String>>),
-    /// Make the table hold exactly a view's rows, durably; what was received up to its index may then go.
-    Replace {
-        /// The batch's number.
-        batch: BatchId,
-        /// Index of the newest entry whose effects the view holds.
-        index: u64,
-        /// The state.
-        view: Box<View>,
-    },
+    /// Write what the node has for the table.
+    Job(TableJob),
     /// Make everything written durable now.
     Sync,
-    /// Write a batch.
-    Write {
-        /// The batch's number.
-        batch: BatchId,
-        /// Index of the newest entry whose effects it holds.
-        index: u64,
-        /// Its rows.
-        ops: Vec<TableOp>,
-    },
 }
 
-impl std::fmt::Debug for TableJob {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (name, index) = match self {
-            Self::Defragment(_) => ("Defragment", None),
-            Self::Replace { index, .. } => ("Replace", Some(index)),
-            Self::Sync => ("Sync", None),
-            Self::Write { index, .. } => ("Write", Some(index)),
-        };
-        f.debug_struct(name).field("index", &index).finish_non_exhaustive()
-    }
+/// The rows of several jobs, to be written as one batch.
+#[derive(Default)]
+struct Merged {
+    ops: Vec<TableOp>,
+    last: Option<BatchId>,
 }
 
 /// The table with what is known of its durability.
@@ -98,27 +78,29 @@ impl std::fmt::Debug for Rows {
 
 impl Rows {
     /// A lane over `table`, whose content was found to cover the log up to `index` and synced since.
-    pub fn new(disk: Arc<dyn Disk>, table: Box<dyn Table>, index: u64, keep: &Keep) -> Self {
+    pub fn new(disk: Arc<dyn Disk>, table: Box<dyn Table>, index: u64, context: &LaneContext) -> Self {
         Self {
             table,
             disk,
-            snap_dir: keep.snap_dir.clone(),
-            clock: Arc::clone(&keep.clock),
-            report: Arc::clone(&keep.report),
-            observe: Arc::clone(&keep.observe),
+            snap_dir: context.snap_dir.clone(),
+            clock: Arc::clone(&context.clock),
+            report: Arc::clone(&context.report),
+            observe: Arc::clone(&context.observe),
             last: None,
             written: index,
             durable: index,
-            synced_at: keep.clock.now(),
-            unsafe_no_fsync: keep.unsafe_no_fsync,
+            synced_at: context.clock.now(),
+            unsafe_no_fsync: context.unsafe_no_fsync,
         }
     }
 
-    /// Writes the rows of one or several batches, the last of which is `batch`, and reports it.
-    fn write(&mut self, batch: BatchId, mut ops: Vec<TableOp>) -> Result<(), Fault> {
+    /// Writes the rows of merged jobs, if there are any, and reports the last of them.
+    fn write(&mut self, merged: &mut Merged) -> Result<(), Fault> {
+        let Some(batch) = merged.last.take() else { return Ok(()) };
+        let mut ops = std::mem::take(&mut merged.ops);
         let begun = self.clock.now();
         keep_last_change_of_each_row(&mut ops);
-        if mutant::is(1) {
+        if bug!(IndexBeforeRows) {
             let index: Vec<_> = ops.extract_if(.., |op| op.bucket == Bucket::Meta).collect();
             self.table.write(&index).map_err(|error| self.fault("write", &error))?;
         }
@@ -143,7 +125,7 @@ impl Rows {
         received::put_in_place(&mut *self.table, &datadir::table(&self.snap_dir), view)?;
         self.last = Some(batch);
         self.written = self.written.max(index);
-        if mutant::is(33) {
+        if bug!(RemovesSnapshotEarly) {
             received::remove(&*self.disk, &self.snap_dir, |received| received <= index)?;
         }
         self.sync()?;
@@ -173,43 +155,37 @@ impl Rows {
 }
 
 impl Lane for Rows {
-    type Job = TableJob;
+    type Job = TableTask;
 
-    fn run(&mut self, jobs: &mut Vec<TableJob>) -> Result<(), Fault> {
-        let mut merged = Vec::new();
-        let mut last = None;
-        for job in jobs.drain(..) {
-            match job {
-                TableJob::Write { batch, index, ops } => {
-                    merged.extend(ops);
-                    self.written = self.written.max(index);
-                    last = Some(batch);
-                    if merged.len() >= MERGE_OPS_MAX {
-                        self.write(batch, std::mem::take(&mut merged))?;
-                        last = None;
+    fn run(&mut self, jobs: &mut Vec<TableTask>) -> Result<(), Fault> {
+        let mut merged = Merged::default();
+        for task in jobs.drain(..) {
+            match task {
+                TableTask::Job(TableJob { batch, index, rows }) => match rows {
+                    TableRows::Changed(ops) => {
+                        merged.ops.extend(ops);
+                        merged.last = Some(batch);
+                        self.written = self.written.max(index);
+                        if merged.ops.len() >= TABLE_MERGE_ROWS {
+                            self.write(&mut merged)?;
+                        }
                     }
-                }
-                TableJob::Replace { batch, index, view } => {
-                    if let Some(batch) = last.take() {
-                        self.write(batch, std::mem::take(&mut merged))?;
+                    TableRows::All(view) => {
+                        self.write(&mut merged)?;
+                        self.replace(batch, index, &view)?;
                     }
-                    self.replace(batch, index, &view)?;
-                }
-                TableJob::Sync => {
-                    if let Some(batch) = last.take() {
-                        self.write(batch, std::mem::take(&mut merged))?;
-                    }
+                },
+                TableTask::Sync => {
+                    self.write(&mut merged)?;
                     self.sync()?;
                 }
-                TableJob::Defragment(reply) => {
+                TableTask::Defragment(reply) => {
                     // The caller may have given up; the table is rewritten all the same.
                     let _gone = reply.send(self.table.defragment().map_err(|error| error.to_string()));
                 }
             }
         }
-        if let Some(batch) = last {
-            self.write(batch, merged)?;
-        }
+        self.write(&mut merged)?;
         if self.clock.now().saturating_since(self.synced_at) >= SYNC_INTERVAL {
             self.sync()?;
         }
@@ -229,8 +205,8 @@ impl Lane for Rows {
         self.sync()
     }
 
-    fn is_patient_with(job: &TableJob) -> bool {
-        matches!(job, TableJob::Defragment(_))
+    fn is_patient_with(task: &TableTask) -> bool {
+        matches!(task, TableTask::Defragment(_))
     }
 
     fn broke(&mut self, fault: Fault) {

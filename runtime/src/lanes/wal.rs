@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use quoin_core::bug;
 use quoin_core::error::Fault;
-use quoin_core::member::BatchId;
-use quoin_core::mutant;
+use quoin_core::jobs::LogJob;
 use quoin_core::node::Done;
-use quoin_core::proto::raftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata};
-use quoin_core::snap::{self, SnapshotName};
+use quoin_core::proto::raftpb::{Snapshot, SnapshotMetadata};
+use quoin_core::snap::{self, MarkerName};
 use quoin_core::time::Instant;
 use quoin_core::wal::{Identity, Marker, Replay, Save, Segment, SegmentName, Source, Writer, select};
 
@@ -29,47 +29,9 @@ const PREPARED: &str = "next.tmp";
 /// A sync that takes longer is worth a line in the log; etcd's bound.
 const SLOW_SYNC: Duration = Duration::from_secs(1);
 
-/// Work for the log.
-#[derive(Debug)]
-pub enum WalJob {
-    /// Go on after a received snapshot: write its file, then mark it in the log together with the hard state.
-    Install {
-        /// The batch's number.
-        batch: BatchId,
-        /// The last index it covers.
-        index: u64,
-        /// The term of that index.
-        term: u64,
-        /// The configuration as of that index.
-        conf_state: ConfState,
-        /// The hard state, which says that the index is committed.
-        hard_state: HardState,
-    },
-    /// Append a batch.
-    Save {
-        /// The batch's number.
-        batch: BatchId,
-        /// The hard state, where it changed.
-        hard_state: Option<HardState>,
-        /// Entries to append.
-        entries: Vec<Entry>,
-        /// Whether something waits for the batch to be durable.
-        sync: bool,
-    },
-    /// Write a snapshot file and mark it in the log; what of the log lies before it may go.
-    Snapshot {
-        /// The last index it covers.
-        index: u64,
-        /// The term of that index.
-        term: u64,
-        /// The configuration as of that index.
-        conf_state: ConfState,
-    },
-}
-
 /// How a log is kept.
 #[derive(Clone)]
-pub struct Keep {
+pub struct LaneContext {
     /// Where `*.snap` files go.
     pub snap_dir: PathBuf,
     /// `--max-wals`; 0 keeps all.
@@ -92,7 +54,7 @@ pub struct Keep {
 pub struct Log {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    keep: Keep,
+    context: LaneContext,
     writer: Writer,
     file: Box<dyn DiskFile>,
     /// Earlier segments, oldest first, locked as long as they are needed.
@@ -118,7 +80,7 @@ pub fn segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<SegmentName>, Fault> 
 }
 
 /// Opens segments for reading and locks them. A segment that another process holds is an error, not a wait: the data
-/// directory's own lock has been taken, so somebody works around it.
+/// directory's own lock has been taken, so that process ignored it.
 pub fn open(disk: &dyn Disk, dir: &Path, names: &[SegmentName]) -> Result<Vec<Segment>, Fault> {
     let mut opened = Vec::new();
     for name in names {
@@ -168,8 +130,8 @@ impl Log {
         disk: Arc<dyn Disk>,
         dir: &Path,
         identity: Identity,
-        first: Save<'_>,
-        keep: Keep,
+        first: &Save,
+        context: LaneContext,
     ) -> Result<Self, Fault> {
         let fail = |operation| move |error: io::Error| disk_fault(operation, dir, &error);
         disk.create_dir(dir).map_err(fail("create"))?;
@@ -177,10 +139,10 @@ impl Log {
             disk.sync_dir(parent).map_err(fail("sync the parent of"))?;
         }
         let mut head = Vec::new();
-        let mut writer = Writer::create(identity, &mut head).with_segment_bytes(keep.segment_bytes);
+        let mut writer = Writer::create(identity, &mut head).with_segment_bytes(context.segment_bytes);
         writer.write([first], &mut head);
         let path = dir.join(writer.name().to_string());
-        let file = prepare(&*disk, dir, PREPARED, keep.segment_bytes, &head)?;
+        let file = prepare(&*disk, dir, PREPARED, context.segment_bytes, &head)?;
         lock(&*file, &path)?;
         disk.rename(&dir.join(PREPARED), &path)
             .map_err(|error| disk_fault("name", &path, &error))?;
@@ -188,7 +150,7 @@ impl Log {
         let mut log = Self {
             disk,
             dir: dir.to_owned(),
-            keep,
+            context,
             writer,
             file,
             older: Vec::new(),
@@ -200,7 +162,7 @@ impl Log {
 
     /// Goes on with a log that was read back. A torn tail is put aside and cut off first. Whatever was read becomes durable,
     /// because an earlier process may have died before it synced, or of a sync that failed.
-    pub fn resume(disk: Arc<dyn Disk>, dir: &Path, replay: &Replay, keep: Keep) -> Result<Self, Fault> {
+    pub fn resume(disk: Arc<dyn Disk>, dir: &Path, replay: &Replay, context: LaneContext) -> Result<Self, Fault> {
         disk.sync_dir(dir).map_err(|error| disk_fault("sync", dir, &error))?;
         let mut names = segments(&*disk, dir)?;
         names.sort_unstable();
@@ -228,15 +190,15 @@ impl Log {
         file.write_at(replay.tail.unsettled, &unsettled)
             .map_err(fail("write"))?;
         file.truncate(replay.tail.offset).map_err(fail("truncate"))?;
-        file.preallocate(keep.segment_bytes.max(replay.tail.offset))
+        file.preallocate(context.segment_bytes.max(replay.tail.offset))
             .map_err(fail("preallocate"))?;
         file.sync_data().map_err(fail("sync"))?;
         let mut buffer = Vec::new();
-        let writer = Writer::resume(replay, &mut buffer).with_segment_bytes(keep.segment_bytes);
+        let writer = Writer::resume(replay, &mut buffer).with_segment_bytes(context.segment_bytes);
         let mut log = Self {
             disk,
             dir: dir.to_owned(),
-            keep,
+            context,
             writer,
             file,
             older,
@@ -248,7 +210,7 @@ impl Log {
     }
 
     /// Appends `saves` as one batch and makes it durable.
-    pub fn save<'a>(&mut self, saves: impl IntoIterator<Item = Save<'a>>) -> Result<(), Fault> {
+    pub fn save<'a>(&mut self, saves: impl IntoIterator<Item = &'a Save>) -> Result<(), Fault> {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         let offset = self.writer.offset();
@@ -263,12 +225,12 @@ impl Log {
         if bytes.is_empty() {
             return Ok(());
         }
-        let begun = self.keep.clock.now();
+        let begun = self.context.clock.now();
         self.file
             .write_at(offset, bytes)
             .map_err(|error| self.fault("append to", &error))?;
-        let written = self.keep.clock.now();
-        (self.keep.observe)(Observation::WalWrite {
+        let written = self.context.clock.now();
+        (self.context.observe)(Observation::WalWrite {
             bytes: bytes.len(),
             took: written.saturating_since(begun),
         });
@@ -276,20 +238,20 @@ impl Log {
     }
 
     fn sync(&mut self, begun: Instant) -> Result<(), Fault> {
-        if self.keep.unsafe_no_fsync {
+        if self.context.unsafe_no_fsync {
             return Ok(());
         }
         if let Err(error) = self.file.sync_data() {
-            if !mutant::is(6) {
+            if !bug!(RetriesSync) {
                 return Err(self.fault("sync", &error));
             }
             self.file.sync_data().map_err(|error| self.fault("sync", &error))?;
         }
-        let took = self.keep.clock.now().saturating_since(begun);
+        let took = self.context.clock.now().saturating_since(begun);
         if took >= SLOW_SYNC {
             tracing::warn!(took = ?took, "expected-duration" = ?SLOW_SYNC, "slow fdatasync");
         }
-        (self.keep.observe)(Observation::WalSync { took });
+        (self.context.observe)(Observation::WalSync { took });
         Ok(())
     }
 
@@ -306,13 +268,13 @@ impl Log {
         };
         self.file.truncate(cut.closed_bytes).map_err(fail("truncate"))?;
         self.file.sync_data().map_err(fail("sync"))?;
-        let next = prepare(&*self.disk, &self.dir, PREPARED, self.keep.segment_bytes, &head)?;
+        let next = prepare(&*self.disk, &self.dir, PREPARED, self.context.segment_bytes, &head)?;
         let path = self.dir.join(cut.opened.to_string());
         lock(&*next, &path)?;
         self.disk
             .rename(&self.dir.join(PREPARED), &path)
             .map_err(|error| disk_fault("name", &path, &error))?;
-        if !mutant::is(7) {
+        if !bug!(ForgetsSegmentName) {
             self.disk
                 .sync_dir(&self.dir)
                 .map_err(|error| disk_fault("sync", &self.dir, &error))?;
@@ -323,18 +285,13 @@ impl Log {
         Ok(())
     }
 
-    /// Writes the snapshot's file, then its marker with the hard state, if that changed, and lets go of what lies before it.
-    pub fn snapshot(
-        &mut self,
-        index: u64,
-        term: u64,
-        conf_state: &ConfState,
-        state: Option<HardState>,
-    ) -> Result<(), Fault> {
-        let begun = self.keep.clock.now();
-        let name = SnapshotName { term, index };
+    /// Writes the file of the save's marker, then appends the save, and lets go of what lies before the marker.
+    fn mark(&mut self, marker: &Marker, save: &Save) -> Result<(), Fault> {
+        let begun = self.context.clock.now();
+        let (index, term) = (marker.index, marker.term);
+        let name = MarkerName { term, index };
         let metadata = SnapshotMetadata {
-            conf_state: Some(conf_state.clone()),
+            conf_state: marker.conf_state.clone(),
             index,
             term,
         };
@@ -342,24 +299,15 @@ impl Log {
             metadata: Some(metadata),
             ..Snapshot::default()
         });
-        let encoded = self.keep.clock.now();
-        write_atomically(&*self.disk, &self.keep.snap_dir, &name.to_string(), &bytes)
-            .map_err(|error| disk_fault("write", &self.keep.snap_dir.join(name.to_string()), &error))?;
-        let written = self.keep.clock.now();
-        let marker = Marker {
-            index,
-            term,
-            conf_state: Some(conf_state.clone()),
-        };
-        self.save([Save {
-            marker: Some(&marker),
-            entries: &[],
-            state,
-        }])?;
-        (self.keep.observe)(Observation::SnapSave {
+        let encoded = self.context.clock.now();
+        write_atomically(&*self.disk, &self.context.snap_dir, &name.to_string(), &bytes)
+            .map_err(|error| disk_fault("write", &self.context.snap_dir.join(name.to_string()), &error))?;
+        let written = self.context.clock.now();
+        self.save([save])?;
+        (self.context.observe)(Observation::SnapSave {
             encoding: encoded.saturating_since(begun),
             writing: written.saturating_since(encoded),
-            took: self.keep.clock.now().saturating_since(begun),
+            took: self.context.clock.now().saturating_since(begun),
         });
         tracing::info!("snapshot-index" = index, "saved snapshot to disk");
         self.release(index)
@@ -372,10 +320,10 @@ impl Log {
         names.push(self.writer.name());
         let needed = select(names.clone(), index)?.len();
         let released = names.len() - needed;
-        let surplus = if self.keep.max_wals == 0 {
+        let surplus = if self.context.max_wals == 0 {
             0
         } else {
-            names.len().saturating_sub(self.keep.max_wals)
+            names.len().saturating_sub(self.context.max_wals)
         };
         for (name, _) in self.older.drain(..released.min(surplus)) {
             let path = self.dir.join(name.to_string());
@@ -384,13 +332,13 @@ impl Log {
                 .map_err(|error| disk_fault("remove", &path, &error))?;
             tracing::info!(path = %path.display(), "purged");
         }
-        received::remove(&*self.disk, &self.keep.snap_dir, |received| received < index)?;
-        if self.keep.max_snapshots == 0 {
+        received::remove(&*self.disk, &self.context.snap_dir, |received| received < index)?;
+        if self.context.max_snapshots == 0 {
             return Ok(());
         }
-        let snapshots = snapshot_files(&*self.disk, &self.keep.snap_dir)?;
-        for name in snapshots.iter().rev().skip(self.keep.max_snapshots) {
-            let path = self.keep.snap_dir.join(name.to_string());
+        let snapshots = marker_files(&*self.disk, &self.context.snap_dir)?;
+        for name in snapshots.iter().rev().skip(self.context.max_snapshots) {
+            let path = self.context.snap_dir.join(name.to_string());
             self.disk
                 .remove(&path)
                 .map_err(|error| disk_fault("remove", &path, &error))?;
@@ -409,58 +357,28 @@ impl Log {
         disk_fault(operation, &self.dir.join(self.writer.name().to_string()), error)
     }
 
-    fn save_batches(&mut self, batches: &[WalJob]) -> Result<(), Fault> {
-        let saves = batches.iter().filter_map(|job| match job {
-            WalJob::Save {
-                hard_state, entries, ..
-            } => Some(Save {
-                marker: None,
-                entries,
-                state: *hard_state,
-            }),
-            WalJob::Install { .. } | WalJob::Snapshot { .. } => None,
-        });
-        self.save(saves)?;
-        let durable = batches.iter().rev().find_map(|job| match job {
-            WalJob::Save { batch, sync: true, .. } => Some(*batch),
-            _ => None,
-        });
-        if let Some(batch) = durable {
-            (self.keep.report)(Done::Persisted { batch });
+    /// Appends the saves of jobs without markers as one batch, and reports the last that something waits for.
+    fn save_jobs(&mut self, jobs: &[LogJob]) -> Result<(), Fault> {
+        self.save(jobs.iter().map(|job| &job.save))?;
+        if let Some(job) = jobs.iter().rev().find(|job| job.sync) {
+            (self.context.report)(Done::Persisted { batch: job.batch });
         }
         Ok(())
     }
 }
 
 impl Lane for Log {
-    type Job = WalJob;
+    type Job = LogJob;
 
-    fn run(&mut self, jobs: &mut Vec<WalJob>) -> Result<(), Fault> {
-        for group in jobs.chunk_by(|a, b| matches!((a, b), (WalJob::Save { .. }, WalJob::Save { .. }))) {
-            match group {
-                [
-                    WalJob::Snapshot {
-                        index,
-                        term,
-                        conf_state,
-                    },
-                ] => {
-                    self.snapshot(*index, *term, conf_state, None)?;
-                    (self.keep.report)(Done::SnapshotSaved { index: *index });
-                }
-                [
-                    WalJob::Install {
-                        batch,
-                        index,
-                        term,
-                        conf_state,
-                        hard_state,
-                    },
-                ] => {
-                    self.snapshot(*index, *term, conf_state, Some(*hard_state))?;
-                    (self.keep.report)(Done::Persisted { batch: *batch });
-                }
-                batches => self.save_batches(batches)?,
+    fn run(&mut self, jobs: &mut Vec<LogJob>) -> Result<(), Fault> {
+        for group in jobs.chunk_by(|a, b| a.save.marker.is_none() && b.save.marker.is_none()) {
+            if let [job] = group
+                && let Some(marker) = &job.save.marker
+            {
+                self.mark(marker, &job.save)?;
+                (self.context.report)(Done::Persisted { batch: job.batch });
+            } else {
+                self.save_jobs(group)?;
             }
         }
         Ok(())
@@ -479,14 +397,14 @@ impl Lane for Log {
     }
 
     fn broke(&mut self, fault: Fault) {
-        (self.keep.report)(Done::Failed(fault));
+        (self.context.report)(Done::Failed(fault));
     }
 }
 
 /// The names of the snapshot files in `dir`, oldest first.
-pub fn snapshot_files(disk: &dyn Disk, dir: &Path) -> Result<Vec<SnapshotName>, Fault> {
+pub fn marker_files(disk: &dyn Disk, dir: &Path) -> Result<Vec<MarkerName>, Fault> {
     let names = disk.list(dir).map_err(|error| disk_fault("list", dir, &error))?;
-    let mut snapshots: Vec<_> = names.iter().filter_map(|name| SnapshotName::parse(name)).collect();
+    let mut snapshots: Vec<_> = names.iter().filter_map(|name| MarkerName::parse(name)).collect();
     snapshots.sort_unstable_by_key(|name| (name.index, name.term));
     Ok(snapshots)
 }
@@ -522,7 +440,7 @@ fn lock(file: &dyn DiskFile, path: &Path) -> Result<(), Fault> {
     }
 }
 
-/// Keeps what is about to be cut off a torn segment in a file of its own, for whoever wants to look.
+/// Keeps a copy of what is about to be cut off a torn segment, for an operator to look at.
 fn set_aside(disk: &dyn Disk, dir: &Path, name: SegmentName, file: &dyn DiskFile, offset: u64) -> Result<(), Fault> {
     let path = dir.join(format!("{name}.broken"));
     let fail = |error: io::Error| disk_fault("write", &path, &error);

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
 
 use prometheus::{CounterVec, Histogram, IntCounter, IntCounterVec};
+use quoin_core::api::{Kind, Method};
 
 use super::make::{Buckets, Make};
-use crate::serve::grpc::method::{Kind, Method};
 use crate::serve::grpc::status::CODE_NAMES;
 
 /// Versions of clients that are counted by themselves. The header is the client's to write, so without a bound it could

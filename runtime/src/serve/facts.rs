@@ -7,14 +7,15 @@ use std::task::Poll;
 use std::time::Duration;
 
 use prometheus::IntCounter;
+use quoin_core::api::{Server, Step, in_use_bytes};
 use quoin_core::error::Error;
 use quoin_core::id::MemberId;
-use quoin_core::limits::NODE_REPLY_GRACE;
-use quoin_core::node::Request;
-use quoin_core::proto::etcdserverpb::{AlarmMember, AlarmType, RangeRequest, ResponseHeader};
+use quoin_core::limits::{NODE_REPLY_GRACE, READ_INLINE_ROWS};
+use quoin_core::node::{Request, Response};
+use quoin_core::proto::etcdserverpb::{AlarmMember, AlarmType};
 
 use super::Context;
-use crate::handle::Published;
+use super::calls::ask;
 use crate::metrics::Metrics;
 use crate::pulse::Stuck;
 
@@ -31,14 +32,6 @@ pub(crate) fn is_learner(context: &Context) -> bool {
 /// The alarms that are on.
 pub(crate) fn alarms(context: &Context) -> Vec<AlarmMember> {
     context.node.published().view.alarms.list(AlarmType::None).collect()
-}
-
-/// What members, leases and the store's own notes take, roughly: a page, as the least that etcd reports.
-const NOTES_BYTES: u64 = 4096;
-
-/// Bytes of the backing store that hold data.
-pub(crate) fn in_use_bytes(published: &Published) -> i64 {
-    i64::try_from(published.view.size_bytes.saturating_add(NOTES_BYTES)).unwrap_or(i64::MAX)
 }
 
 /// Whether an alarm is of this kind.
@@ -65,29 +58,39 @@ pub(crate) fn stuck(context: &Context, limit: Duration) -> Option<Stuck> {
 /// Reads as a health check does, and says what went wrong. It never waits for a node that does not keep its deadlines.
 pub(crate) async fn probe_read(context: &Context, serializable: bool) -> Result<(), Error> {
     let began = context.clock.now();
-    if !serializable {
-        let deadline = context.request_deadline() + NODE_REPLY_GRACE;
-        let mut timeout = context.runtime.sleep_until(deadline);
-        let mut confirmed = pin!(confirm_read(context));
-        let answer = poll_fn(|cx| {
-            if let Poll::Ready(answer) = confirmed.as_mut().poll(cx) {
-                return Poll::Ready(answer);
-            }
-            timeout.as_mut().poll(cx).map(|()| Err(Error::Timeout))
-        });
-        answer.await?;
-    }
-    let request = RangeRequest {
-        key: vec![0].into(),
-        limit: 1,
-        keys_only: true,
-        ..RangeRequest::default()
+    let step = match Server::probe(serializable) {
+        Step::Ask { request, then, .. } => {
+            let result = ask_within(context, request).await;
+            context.server(|server| server.finish(then, result))?
+        }
+        step => step,
     };
-    context.metrics.mvcc.ranges.inc();
-    let result = context.node.published().view.range(&request).map(|_| ());
+    let Step::Fetch(read) = step else {
+        unreachable!("a health check reads")
+    };
+    let result = context.server(|server| {
+        let mut fetch = read.plan(server.view);
+        while !fetch.step(READ_INLINE_ROWS) {}
+        context.metrics.count_keys(fetch.counts());
+        fetch.answer(server)
+    });
     let took = context.clock.now().saturating_since(began);
     note_if_slow(context, took, "read-only range ", format_args!("a health check"));
-    result
+    result.map(drop)
+}
+
+/// Asks the node, and waits a little longer than it may take.
+async fn ask_within(context: &Context, request: Request) -> Result<Response, Error> {
+    let deadline = context.request_deadline() + NODE_REPLY_GRACE;
+    let mut timeout = context.runtime.sleep_until(deadline);
+    let mut asked = pin!(ask(context, request));
+    poll_fn(|cx| {
+        if let Poll::Ready(answer) = asked.as_mut().poll(cx) {
+            return Poll::Ready(answer);
+        }
+        timeout.as_mut().poll(cx).map(|()| Err(Error::Timeout))
+    })
+    .await
 }
 
 /// Counts and logs a read that took longer than `--warning-apply-duration`.
@@ -102,41 +105,6 @@ pub(crate) fn note_if_slow(context: &Context, took: Duration, prefix: &str, requ
             request = %request,
             "apply request took too long"
         );
-    }
-}
-
-/// Waits until what this member has applied is as new as anything acknowledged before the call.
-pub(crate) async fn confirm_read(context: &Context) -> Result<(), Error> {
-    context
-        .node
-        .request(Request::Read, context.request_deadline())
-        .await
-        .map(|_| ())
-}
-
-/// Adds to a header what only the member knows; the revision is the store's unless the answer has its own.
-pub(crate) fn complete(context: &Context, header: &mut Option<ResponseHeader>) {
-    complete_from(context, &context.node.published(), header);
-}
-
-/// The same, where the published state is at hand.
-pub(crate) fn complete_from(context: &Context, published: &Published, header: &mut Option<ResponseHeader>) {
-    let header = header.get_or_insert_default();
-    header.cluster_id = context.node.cluster_id();
-    header.member_id = context.node.member_id();
-    header.raft_term = published.status.term;
-    if header.revision == 0 {
-        header.revision = published.view.kv.revision();
-    }
-}
-
-/// A header without a revision, as the cluster's service gives it.
-pub(crate) fn header_without_revision(context: &Context) -> ResponseHeader {
-    ResponseHeader {
-        cluster_id: context.node.cluster_id(),
-        member_id: context.node.member_id(),
-        raft_term: context.node.published().status.term,
-        revision: 0,
     }
 }
 
@@ -166,7 +134,9 @@ fn refresh(context: &Context, metrics: &Metrics) {
     catch_up(&server.leader_changes, status.leader_changes);
     server.proposals_committed.set(number(status.commit_index));
     server.proposals_applied.set(number(view.applied_index));
-    server.quota_bytes.set(context.settings.quota_bytes.map_or(0, number));
+    server
+        .quota_bytes
+        .set(context.settings.limits.quota_bytes.map_or(0, number));
     server.alarms.reset();
     for alarm in view.alarms.list(AlarmType::None) {
         let member = MemberId(alarm.member_id).to_string();
@@ -183,7 +153,7 @@ fn refresh(context: &Context, metrics: &Metrics) {
     let mvcc = &metrics.mvcc;
     mvcc.current_revision.set(view.kv.revision());
     mvcc.compact_revision.set(view.kv.compact_revision());
-    let in_use = in_use_bytes(&published);
+    let in_use = in_use_bytes(view);
     mvcc.db_in_use_bytes.set(in_use);
     // What was written last is not in the table yet.
     mvcc.db_bytes.set(mvcc.db_bytes.get().max(in_use));

@@ -322,12 +322,14 @@ async fn run_checks(context: &Context, checks: &Checks, query: &Query<'_>) -> Re
 /// `/version`: what this member is and what the cluster has agreed on.
 fn version(context: &Context) -> Response<Reply> {
     let cluster = facts::cluster_version(context);
-    let storage = cluster.as_deref().unwrap_or("unknown");
-    let body = format!(
-        r#"{{"etcdserver":"{SERVER_VERSION}","etcdcluster":"{}","storage":"{storage}"}}"#,
-        cluster.as_deref().unwrap_or("not_decided"),
-    );
-    answer(StatusCode::OK, JSON, body)
+    answer(StatusCode::OK, JSON, versions(cluster.as_deref()))
+}
+
+/// What is said of versions where the cluster has agreed on one, or not yet.
+fn versions(cluster: Option<&str>) -> String {
+    let storage = cluster.unwrap_or("unknown");
+    let cluster = cluster.unwrap_or("not_decided");
+    format!(r#"{{"etcdserver":"{SERVER_VERSION}","etcdcluster":"{cluster}","storage":"{storage}"}}"#)
 }
 
 /// The host a request was sent to, without its port.
@@ -401,6 +403,15 @@ mod tests {
     use http::Request;
 
     use super::*;
+
+    #[test]
+    fn a_cluster_that_has_agreed_on_no_version_says_so() {
+        let own = format!(r#"{{"etcdserver":"{SERVER_VERSION}""#);
+        let before = r#","etcdcluster":"not_decided","storage":"unknown"}"#;
+        let after = r#","etcdcluster":"3.6.0","storage":"3.6.0"}"#;
+        assert_eq!(versions(None), own.clone() + before);
+        assert_eq!(versions(Some("3.6.0")), own + after);
+    }
 
     #[test]
     fn a_query_is_decoded() {

@@ -1,65 +1,21 @@
-//! Listeners: bound before the member starts, accepting when it may be served.
+//! Listeners that were bound before the member started accept connections, each as long as it has room.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use quoin_core::config::Url;
-use quoin_core::limits::{
-    LISTEN_BACKLOG_CONNECTIONS, METRICS_CONNECTIONS, PEER_CONNECTIONS, TCP_KEEPALIVE_IDLE_SECONDS,
-    TCP_KEEPALIVE_INTERVAL_SECONDS, TCP_KEEPALIVE_PROBES,
-};
-use rustix::net::sockopt::{set_socket_keepalive, set_tcp_keepcnt, set_tcp_keepidle, set_tcp_keepintvl};
+use quoin_core::limits::{METRICS_CONNECTIONS, PEER_CONNECTIONS};
 
+use super::bind::Bound;
 use super::room::Room;
 use super::{Context, Endpoint, connection};
 use crate::running::Ended;
-use crate::seam::{Listener, Task};
+use crate::seam::{Listener, Stream, Task};
 use crate::threads::guard;
 
 /// How long to wait when the process has no descriptor left for another connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
-
-/// A listener that nobody is answered on yet: clients can connect and wait.
-#[derive(Debug)]
-pub(crate) struct Bound {
-    pub(crate) endpoint: Endpoint,
-    pub(crate) address: SocketAddr,
-    listener: TcpListener,
-}
-
-/// Binds a URL.
-pub(crate) fn bind(endpoint: Endpoint, url: &Url) -> Result<Bound, String> {
-    let refuse = |why: String| format!("listen {url}: {why}");
-    if url.is_tls() {
-        return Err(refuse("TLS is not supported by this version".to_owned()));
-    }
-    let (Some(host), Some(port)) = (url.host(), url.port()) else {
-        return Err(refuse("Unix sockets are not supported by this version".to_owned()));
-    };
-    // No host is every address, as in Go.
-    let host = if host.is_empty() { "::" } else { host };
-    let addresses = (host, port)
-        .to_socket_addrs()
-        .map_err(|error| refuse(error.to_string()))?;
-    // One port on the address families that `localhost` may have: IPv4 is what etcd ends up with.
-    let mut addresses: Vec<SocketAddr> = addresses.collect();
-    addresses.sort_by_key(SocketAddr::is_ipv6);
-    let listener = TcpListener::bind(&addresses[..]).map_err(|error| refuse(error.to_string()))?;
-    listener
-        .set_nonblocking(true)
-        .map_err(|error| refuse(error.to_string()))?;
-    // The standard library asks for a short queue; asking again lengthens it.
-    rustix::net::listen(&listener, LISTEN_BACKLOG_CONNECTIONS).map_err(|error| refuse(error.to_string()))?;
-    let address = listener.local_addr().map_err(|error| refuse(error.to_string()))?;
-    Ok(Bound {
-        endpoint,
-        address,
-        listener,
-    })
-}
 
 /// How many connections may be open at a time, by what their listeners serve.
 #[derive(Debug)]
@@ -94,7 +50,7 @@ pub(crate) fn serve(context: &Arc<Context>, bound: Bound) {
     let context = Arc::clone(context);
     // A member that accepts no connections does not do its work.
     runtime.spawn(Box::pin(guard(context.ending.clone(), async move {
-        match context.runtime.listen(bound.listener) {
+        match context.runtime.listen(bound.acceptor) {
             Ok(listener) => accept_all(&context, bound.endpoint, listener).await,
             Err(error) => {
                 let why = format!("cannot accept connections at {}: {error}", bound.address);
@@ -118,7 +74,7 @@ async fn accept_all(context: &Arc<Context>, endpoint: Endpoint, mut listener: Bo
         .await;
         match accepted {
             None => return,
-            Some(Ok((connection, _))) => place(context, endpoint, connection),
+            Some(Ok(connection)) => place(context, endpoint, connection),
             Some(Err(error)) if is_lost_connection(&error) => {}
             Some(Err(error)) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -128,11 +84,9 @@ async fn accept_all(context: &Arc<Context>, endpoint: Endpoint, mut listener: Bo
     }
 }
 
-fn place(context: &Arc<Context>, endpoint: Endpoint, connection: std::net::TcpStream) {
-    // Answers leave in one write already; waiting for more would only delay them.
-    let _ = connection.set_nodelay(true);
-    // A client that is gone without a word is found out; where the kernel cannot, HTTP/2's own pings do.
-    let _ = keep_alive(&connection);
+fn place(context: &Arc<Context>, endpoint: Endpoint, connection: Stream) {
+    // A connection that cannot be tuned is slower, or is found dead later.
+    let _ = connection.tune();
     let Some(alive) = context.hold_open() else { return };
     let place = context.rooms.of(endpoint).take();
     let serving = Arc::clone(context);
@@ -145,52 +99,10 @@ fn place(context: &Arc<Context>, endpoint: Endpoint, connection: std::net::TcpSt
     context.runtime.place(connection, Box::new(serve));
 }
 
-fn keep_alive(connection: &std::net::TcpStream) -> rustix::io::Result<()> {
-    set_socket_keepalive(connection, true)?;
-    set_tcp_keepidle(connection, Duration::from_secs(TCP_KEEPALIVE_IDLE_SECONDS))?;
-    set_tcp_keepintvl(connection, Duration::from_secs(TCP_KEEPALIVE_INTERVAL_SECONDS))?;
-    set_tcp_keepcnt(connection, TCP_KEEPALIVE_PROBES)
-}
-
 /// Errors of one connection that was given up before it was accepted.
 fn is_lost_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::TcpStream;
-
-    use rustix::net::sockopt::{socket_keepalive, tcp_keepcnt, tcp_keepidle, tcp_keepintvl};
-
-    use super::*;
-
-    fn bound() -> Bound {
-        let urls = Url::parse_list("http://127.0.0.1:0").unwrap();
-        bind(Endpoint::Client, &urls[0]).unwrap()
-    }
-
-    #[test]
-    fn a_burst_of_connections_waits_to_be_accepted() {
-        let bound = bound();
-        let connect = |_| TcpStream::connect_timeout(&bound.address, Duration::from_millis(900));
-        let connections: Vec<TcpStream> = (0..200).map(|at| connect(at).unwrap()).collect();
-        assert_eq!(connections.len(), 200);
-    }
-
-    #[test]
-    fn the_kernel_looks_after_accepted_connections() {
-        let bound = bound();
-        let _client = TcpStream::connect(bound.address).unwrap();
-        bound.listener.set_nonblocking(false).unwrap();
-        let (connection, _) = bound.listener.accept().unwrap();
-        keep_alive(&connection).unwrap();
-        assert!(socket_keepalive(&connection).unwrap());
-        let times = (tcp_keepidle(&connection).unwrap(), tcp_keepintvl(&connection).unwrap());
-        assert_eq!(times, (Duration::from_secs(30), Duration::from_secs(15)));
-        assert_eq!(tcp_keepcnt(&connection).unwrap(), 9);
-    }
 }

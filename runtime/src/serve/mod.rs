@@ -3,6 +3,8 @@
 //! A request runs on the worker that owns its connection. Reads are answered there from the newest published view;
 //! only what must be agreed on travels to the node's thread and back. Opening and closing listeners is `server`'s.
 
+pub(crate) mod bind;
+mod calls;
 pub(crate) mod compute;
 mod connection;
 pub(crate) mod facts;
@@ -14,8 +16,9 @@ pub(crate) mod metrics_page;
 mod pieces;
 mod reply;
 mod room;
-pub(crate) mod services;
 pub(crate) mod stop;
+mod streams;
+pub(crate) mod turns;
 mod wire;
 
 use std::convert::Infallible;
@@ -26,6 +29,7 @@ use ::http::header::CONTENT_TYPE;
 use ::http::{Method, Request, Response, StatusCode, Version};
 use async_channel::Sender;
 use hyper::body::Incoming;
+use quoin_core::api::Limits;
 use quoin_core::config::{AllowList, Config};
 use quoin_core::limits::{CONNECTION_STREAMS, GRPC_OVERHEAD_BYTES};
 use quoin_core::time::Instant;
@@ -40,8 +44,8 @@ use grpc::partial::Partials;
 use listen::Rooms;
 use metrics_page::MetricsPage;
 use reply::Reply;
-use services::Turns;
 use stop::Stop;
+use turns::Turns;
 
 /// What every request can reach.
 pub(crate) struct Context {
@@ -75,10 +79,8 @@ pub(crate) struct Settings {
     pub(crate) max_concurrent_streams: u32,
     /// Largest message received.
     pub(crate) max_receive_bytes: usize,
-    pub(crate) max_txn_ops: usize,
-    pub(crate) quota_bytes: Option<u64>,
-    /// How long a request may wait for the cluster.
-    pub(crate) request_timeout: Duration,
+    /// What the rules about requests look at.
+    pub(crate) limits: Limits,
     pub(crate) warning_apply_duration: Duration,
 }
 
@@ -111,9 +113,7 @@ impl Settings {
                 .map_or(Duration::from_secs(20), |keepalive| keepalive.timeout),
             max_concurrent_streams: streams_allowed(config.max_concurrent_streams),
             max_receive_bytes: count(config.max_request_bytes).saturating_add(GRPC_OVERHEAD_BYTES),
-            max_txn_ops: count(config.max_txn_ops),
-            quota_bytes: config.quota_backend_bytes,
-            request_timeout: request_timeout(config),
+            limits: Limits::of(config),
             warning_apply_duration: config.warning_apply_duration,
         }
     }
@@ -127,11 +127,6 @@ fn streams_allowed(configured: u32) -> u32 {
     configured.min(CONNECTION_STREAMS)
 }
 
-/// How long a request may wait for the cluster, and a stopping server for its requests.
-pub(crate) fn request_timeout(config: &Config) -> Duration {
-    Duration::from_secs(5) + 2 * Duration::from_millis(config.election_ms)
-}
-
 impl Context {
     /// Keeps a stopping server from ending while it is held; `None` once the server stops.
     pub(crate) fn hold_open(&self) -> Option<Sender<Infallible>> {
@@ -140,7 +135,7 @@ impl Context {
 
     /// When a request that begins now is given up.
     pub(crate) fn request_deadline(&self) -> Instant {
-        self.clock.now() + self.settings.request_timeout
+        self.clock.now() + self.settings.limits.request_timeout
     }
 }
 
@@ -173,5 +168,5 @@ async fn respond(
 
 /// Whether a path is that of a method of the API.
 fn names_method(path: &str) -> bool {
-    grpc::method::Method::find(path).is_some()
+    quoin_core::api::Method::find(path).is_some()
 }

@@ -16,8 +16,7 @@ use quoin_core::proto::etcdserverpb::{DeleteRangeResponse, RangeResponse, Respon
 use quoin_core::proto::mvccpb::KeyValue;
 use quoin_core::store::TxnFound;
 
-use super::grpc::Answer;
-use super::grpc::call::Call;
+use super::grpc::Payload;
 use super::grpc::message::{Encoding, frame, plain_prefix};
 use super::grpc::status::{RESOURCE_EXHAUSTED, Status};
 use super::reply::Source;
@@ -132,23 +131,22 @@ impl Parts {
         parts
     }
 
-    /// The call's answer: one message, or one that is made as the client takes it.
+    /// The body of the answer: one message, or one that is made as the client takes it; and its length without a prefix.
     ///
     /// # Errors
     /// Where the message is longer than gRPC allows, in the words of grpc-go.
-    pub(crate) fn answer(mut self, call: &Call, encoding: Encoding) -> Result<Answer, Status> {
+    pub(crate) fn payload(mut self, encoding: Encoding) -> Result<(usize, Payload), Status> {
         let length = self.length;
         if length > MAX_SEND_BYTES {
             let message = format!("trying to send message larger than max ({length} vs. {MAX_SEND_BYTES})");
             return Err(Status::new(RESOURCE_EXHAUSTED, message));
         }
-        call.sent(length);
         if length <= WHOLE_MESSAGE_BYTES {
             let write = |buffer: &mut Vec<u8>| while !self.write(buffer, usize::MAX) {};
-            return Ok(Answer::Message(frame(length, encoding, write)));
+            return Ok((length, Payload::Message(frame(length, encoding, write))));
         }
         self.list.push_front(Part::Bytes(plain_prefix(length).to_vec()));
-        Ok(Answer::Finite(Box::new(Pieces(self))))
+        Ok((length, Payload::Finite(Box::new(Pieces(self)))))
     }
 
     /// Appends fields.

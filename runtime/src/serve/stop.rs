@@ -28,11 +28,6 @@ impl Stop {
     pub(crate) fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.0.as_mut().poll_next(cx).map(|_: Option<Infallible>| ())
     }
-
-    /// Whether the signal was given.
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.0.is_closed()
-    }
 }
 
 #[cfg(test)]
@@ -47,10 +42,8 @@ mod tests {
         let mut other = stop.clone();
         let mut cx = Context::from_waker(Waker::noop());
         assert!(stop.poll_stopped(&mut cx).is_pending());
-        assert!(!other.is_stopped());
         drop(stopper);
         assert!(stop.poll_stopped(&mut cx).is_ready());
         assert!(other.poll_stopped(&mut cx).is_ready());
-        assert!(other.is_stopped());
     }
 }

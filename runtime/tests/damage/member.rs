@@ -16,13 +16,12 @@ use quoin_core::node::{Done, Effect, Input, Node, Request, Response};
 use quoin_core::store::View;
 use quoin_core::table::Bucket;
 use quoin_core::time::Instant;
-use quoin_runtime::assemble::{node_config, store_config};
 use quoin_runtime::boot::{BootError, Booted, World, boot};
 use quoin_runtime::clock::Time;
 use quoin_runtime::disk::{DiskFile, RealDisk};
 use quoin_runtime::lanes::Lane as _;
-use quoin_runtime::lanes::table::{Rows, TableJob};
-use quoin_runtime::lanes::wal::{Keep, Log, WalJob};
+use quoin_runtime::lanes::table::{Rows, TableTask};
+use quoin_runtime::lanes::wal::{LaneContext, Log};
 use quoin_runtime::progress::Progress;
 use quoin_runtime::table::{FjallTable, Table};
 
@@ -88,7 +87,7 @@ impl Member {
             ..Config::with_defaults()
         };
         let sink = Arc::clone(&reports);
-        let keep = Keep {
+        let keep = LaneContext {
             snap_dir: dir.join("member").join("snap"),
             max_wals: if keeps == Keeps::Little { 2 } else { 0 },
             max_snapshots: 3,
@@ -106,7 +105,7 @@ impl Member {
             notify: &|_| {},
             progress: Progress::default(),
         };
-        let booted = boot(&config, store_config(&config), keep.clone(), &world)?;
+        let booted = boot(&config, config.store_config(), keep.clone(), &world)?;
         let Booted {
             member,
             recovered,
@@ -122,7 +121,7 @@ impl Member {
             .last()
             .map_or(recovered.snapshot_index, |entry| entry.index);
         let rows = Rows::new(Arc::new(RealDisk), table, recovered.applied, &keep);
-        let node = Node::start(node_config(&config, member), recovered, store, 1, 0, hand.now())?;
+        let node = Node::start(config.node_config(member), recovered, store, 1, 0, hand.now())?;
         let mut member = Self {
             node,
             log,
@@ -178,7 +177,7 @@ impl Member {
     /// Rewrites the table.
     pub(crate) fn defragment(&mut self) {
         let (sender, mut receiver) = futures_channel::oneshot::channel();
-        self.rows.run(&mut vec![TableJob::Defragment(sender)]).unwrap();
+        self.rows.run(&mut vec![TableTask::Defragment(sender)]).unwrap();
         assert_eq!(receiver.try_recv(), Ok(Some(Ok(()))));
     }
 
@@ -231,30 +230,11 @@ impl Member {
         for effect in effects {
             match effect {
                 Effect::Halt(halt) => self.halt = Some(halt),
-                Effect::Persist {
-                    batch,
-                    hard_state,
-                    entries,
-                    sync,
-                } => log_jobs.push(WalJob::Save {
-                    batch,
-                    hard_state,
-                    entries,
-                    sync,
-                }),
-                Effect::Snapshot {
-                    index,
-                    term,
-                    conf_state,
-                } => log_jobs.push(WalJob::Snapshot {
-                    index,
-                    term,
-                    conf_state,
-                }),
-                Effect::Store { batch, ops, index, .. } => rows_jobs.push(TableJob::Write { batch, index, ops }),
+                Effect::Log(job) => log_jobs.push(job),
                 Effect::Reply { token, result } => drop(self.answers.insert(token, result)),
-                Effect::Publish { .. } => {}
-                other => panic!("a cluster of one has no use for {other:?}"),
+                Effect::Publish(_) => {}
+                Effect::Table(job) => rows_jobs.push(TableTask::Job(job)),
+                Effect::Peer(job) => panic!("a cluster of one has no use for {job:?}"),
             }
         }
         assert!(self.halt.is_none(), "{:?}", self.halt);

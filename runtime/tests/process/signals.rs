@@ -13,7 +13,7 @@ use quoin_core::proto::raftpb::{Entry, HardState};
 use quoin_core::wal::{Marker, Save, replay};
 use quoin_runtime::clock::Clock;
 use quoin_runtime::disk::RealDisk;
-use quoin_runtime::lanes::wal::{Keep, Log, open, segments};
+use quoin_runtime::lanes::wal::{LaneContext, Log, open, segments};
 use quoin_runtime::seam::Runtime;
 
 use super::member::{Folder, Member, SOON};
@@ -106,7 +106,7 @@ fn append_puts(dir: &Path) {
     let last = replay.entries.last().unwrap();
     let (first, term) = (last.index + 1, last.term);
     let state = replay.hard_state;
-    let keep = Keep {
+    let keep = LaneContext {
         snap_dir: dir.with_file_name("snap"),
         max_wals: 0,
         max_snapshots: 0,
@@ -126,10 +126,10 @@ fn append_puts(dir: &Path) {
         };
         let save = Save {
             marker: None,
-            entries: &entries,
+            entries,
             state: Some(state),
         };
-        log.save([save]).unwrap();
+        log.save([&save]).unwrap();
     }
 }
 

@@ -15,7 +15,7 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use prost::Message;
-use quoin_runtime::seam::{Executor, Runtime, Socket, read_into};
+use quoin_runtime::seam::{Address, Executor, Runtime, Socket, connect, read_into};
 
 /// Runs a test's client on a worker and waits for it.
 pub(crate) fn run<T: Send + 'static>(runtime: &Arc<dyn Runtime>, work: impl Future<Output = T> + Send + 'static) -> T {
@@ -82,8 +82,8 @@ pub(crate) type Extra = &'static [(&'static str, &'static str)];
 
 impl Grpc {
     /// Connects. The window is small where a test wants a slow reader.
-    pub(crate) async fn connect(runtime: &Arc<dyn Runtime>, address: SocketAddr, window: u32) -> Self {
-        let socket = runtime.connect(address).await.unwrap();
+    pub(crate) async fn connect(runtime: &Arc<dyn Runtime>, address: impl Into<Address>, window: u32) -> Self {
+        let socket = connect(runtime, &address.into()).await.unwrap();
         let mut builder = http2::Builder::new(Executor(Arc::clone(runtime)));
         builder
             .initial_stream_window_size(window)
@@ -260,19 +260,23 @@ pub(crate) struct Page {
 /// Makes a plain HTTP/1.1 request.
 pub(crate) async fn http(
     runtime: &Arc<dyn Runtime>,
-    address: SocketAddr,
+    address: impl Into<Address>,
     method: Method,
     path: &str,
     headers: &[(&str, &str)],
 ) -> Page {
-    let socket = runtime.connect(address).await.unwrap();
+    let address = address.into();
+    let socket = connect(runtime, &address).await.unwrap();
     let (mut sender, connection) = http1::handshake(Io(socket)).await.unwrap();
     runtime.spawn(Box::pin(async move {
         let _ = connection.await;
     }));
     let mut request = Request::builder().method(method).uri(path);
     if !headers.iter().any(|(name, _)| *name == "host") {
-        request = request.header("host", address.to_string());
+        let host = address
+            .tcp()
+            .map_or_else(|| "localhost".to_owned(), |address| address.to_string());
+        request = request.header("host", host);
     }
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -298,7 +302,7 @@ pub(crate) async fn http(
 
 /// Sends raw bytes on a connection of their own, and what comes back until the server closes it.
 pub(crate) async fn raw(runtime: &Arc<dyn Runtime>, address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
-    let mut socket = runtime.connect(address).await.unwrap();
+    let mut socket = connect(runtime, &address.into()).await.unwrap();
     let mut written = 0;
     while written < bytes.len() {
         match poll_fn(|cx| socket.poll_write(cx, &bytes[written..])).await {

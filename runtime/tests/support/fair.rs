@@ -165,7 +165,7 @@ pub(crate) fn long_reads_leave_the_worker(runtime: Arc<dyn Runtime>) {
         grpc.ok::<HashKvResponse>(path, &HashKvRequest::default()).await
     });
     assert_eq!(jobs, 1);
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn a_txn_of_long_reads_leaves_the_worker_and_is_answered_whole(runtime: Arc<dyn Runtime>) {
@@ -191,7 +191,7 @@ pub(crate) fn a_txn_of_long_reads_leaves_the_worker_and_is_answered_whole(runtim
             assert_eq!(range.header.unwrap().revision, 32);
         }
     }
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn a_txn_that_writes_is_refused_what_it_may_not_read(runtime: Arc<dyn Runtime>) {
@@ -235,7 +235,7 @@ pub(crate) fn a_txn_that_writes_is_refused_what_it_may_not_read(runtime: Arc<dyn
             .await;
         assert_eq!(found.kvs[0].version, 1, "what was refused wrote nothing");
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn long_answers_to_writes_arrive_whole(runtime: Arc<dyn Runtime>) {
@@ -289,7 +289,7 @@ pub(crate) fn long_answers_to_writes_arrive_whole(runtime: Arc<dyn Runtime>) {
     });
     assert_eq!((jobs, deleted.deleted), (1, KEYS as i64 - 10));
     assert!(deleted.prev_kvs == before.kvs[10..]);
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn many_leases_and_keys_of_a_lease_leave_the_worker(runtime: Arc<dyn Runtime>) {
@@ -331,7 +331,7 @@ pub(crate) fn many_leases_and_keys_of_a_lease_leave_the_worker(runtime: Arc<dyn 
             .await;
         assert_eq!(left.count, 0);
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn heavy_writes_take_turns_and_lose_none(runtime: Arc<dyn Runtime>) {
@@ -372,7 +372,7 @@ pub(crate) fn heavy_writes_take_turns_and_lose_none(runtime: Arc<dyn Runtime>) {
         let deleted: DeleteRangeResponse = grpc.ok(DELETE, &all).await;
         assert_eq!(deleted.deleted, KEYS as i64, "the turn was given back");
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn a_long_watch_response_arrives_whole(runtime: Arc<dyn Runtime>) {
@@ -402,7 +402,7 @@ pub(crate) fn a_long_watch_response_arrives_whole(runtime: Arc<dyn Runtime>) {
     });
     let keys = events.into_iter().map(|event| event.kv.unwrap().key);
     assert!(keys.eq((0..KEYS).map(|key| format!("k{key:06}"))));
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn metrics_are_rendered_once_for_all_who_ask(runtime: Arc<dyn Runtime>) {
@@ -469,5 +469,5 @@ pub(crate) fn metrics_are_rendered_once_for_all_who_ask(runtime: Arc<dyn Runtime
         let line = format!("etcd_debugging_mvcc_current_revision {}", 1 + writes);
         assert!(page.body.lines().any(|found| found == line), "{line}");
     }
-    world.handle.stop();
+    world.stop();
 }

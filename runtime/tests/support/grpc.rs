@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use quoin_core::id::MemberId;
 use quoin_core::limits::{GRPC_OVERHEAD_BYTES, MAX_REQUEST_BYTES};
+use quoin_core::proto::etcdserverpb::alarm_request::AlarmAction;
 use quoin_core::proto::etcdserverpb::{
-    CompactionRequest, CompactionResponse, Compare, DefragmentRequest, DefragmentResponse, DeleteRangeRequest,
-    DeleteRangeResponse, HashKvRequest, HashKvResponse, LeaseGrantRequest, LeaseGrantResponse, LeaseLeasesRequest,
-    LeaseLeasesResponse, LeaseRevokeRequest, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, MemberListRequest,
-    MemberListResponse, PutRequest, PutResponse, RangeRequest, RangeResponse, RequestOp, StatusRequest, StatusResponse,
-    TxnRequest, TxnResponse, compare, request_op,
+    AlarmRequest, AlarmResponse, AlarmType, CompactionRequest, CompactionResponse, Compare, DefragmentRequest,
+    DefragmentResponse, DeleteRangeRequest, DeleteRangeResponse, HashKvRequest, HashKvResponse, LeaseGrantRequest,
+    LeaseGrantResponse, LeaseLeasesRequest, LeaseLeasesResponse, LeaseRevokeRequest, LeaseTimeToLiveRequest,
+    LeaseTimeToLiveResponse, MemberListRequest, MemberListResponse, PutRequest, PutResponse, RangeRequest,
+    RangeResponse, RequestOp, StatusRequest, StatusResponse, TxnRequest, TxnResponse, compare, request_op,
 };
 use quoin_core::proto::health::{HealthCheckRequest, HealthCheckResponse};
-use quoin_runtime::seam::Runtime;
+use quoin_runtime::seam::{Runtime, connect};
 
 use super::client::{Grpc, Outcome, frame, prefixed, raw, run, sleep};
 use super::{World, inline};
@@ -125,16 +126,13 @@ pub(crate) fn keys_are_written_read_compared_and_deleted(runtime: Arc<dyn Runtim
         let gone: DeleteRangeResponse = grpc.ok("/etcdserverpb.KV/DeleteRange", &all).await;
         assert_eq!(gone.deleted, 2);
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn headers_say_who_answered_and_when(runtime: Arc<dyn Runtime>) {
     let (world, ()) = with_grpc(runtime, async |grpc| {
         let header = grpc.ok::<PutResponse>(PUT, &put("a", "1")).await.header.unwrap();
-        assert_eq!(
-            (header.cluster_id, header.member_id),
-            (inline::MEMBER + 1, inline::MEMBER)
-        );
+        assert_eq!((header.cluster_id, header.member_id), (inline::CLUSTER, inline::MEMBER));
         assert_eq!((header.raft_term, header.revision), (2, 2));
         let header = grpc.ok::<RangeResponse>(RANGE, &get("b")).await.header.unwrap();
         assert_eq!((header.member_id, header.revision), (inline::MEMBER, 2));
@@ -158,7 +156,7 @@ pub(crate) fn headers_say_who_answered_and_when(runtime: Arc<dyn Runtime>) {
             .await;
         assert_eq!(none.header, None);
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn errors_have_etcds_code_and_text(runtime: Arc<dyn Runtime>) {
@@ -200,7 +198,31 @@ pub(crate) fn errors_have_etcds_code_and_text(runtime: Arc<dyn Runtime>) {
         let outcome = grpc.call("/etcdserverpb.Lease/LeaseGrant", &[], &grant).await;
         assert_eq!(refused(&outcome), (11, "etcdserver: too large lease TTL"));
     });
-    world.handle.stop();
+    world.stop();
+}
+
+pub(crate) fn a_lease_time_is_too_long_only_once_alarms_have_been_looked_at(runtime: Arc<dyn Runtime>) {
+    let (world, ()) = with_grpc(runtime, async |grpc| {
+        let grant = |ttl| LeaseGrantRequest { ttl, id: 8 };
+        let too_long = grant(9_000_000_001);
+        let alarm = |action: AlarmAction| AlarmRequest {
+            action: action.into(),
+            member_id: inline::MEMBER,
+            alarm: AlarmType::Nospace.into(),
+        };
+        let raised = alarm(AlarmAction::Activate);
+        let _: AlarmResponse = grpc.ok("/etcdserverpb.Maintenance/Alarm", &raised).await;
+        let outcome = grpc.call("/etcdserverpb.Lease/LeaseGrant", &[], &too_long).await;
+        assert_eq!(refused(&outcome), (8, "etcdserver: mvcc: database space exceeded"));
+        let cleared = alarm(AlarmAction::Deactivate);
+        let _: AlarmResponse = grpc.ok("/etcdserverpb.Maintenance/Alarm", &cleared).await;
+        let outcome = grpc.call("/etcdserverpb.Lease/LeaseGrant", &[], &too_long).await;
+        assert_eq!(refused(&outcome), (11, "etcdserver: too large lease TTL"));
+        let longest = grant(9_000_000_000);
+        let granted: LeaseGrantResponse = grpc.ok("/etcdserverpb.Lease/LeaseGrant", &longest).await;
+        assert_eq!(granted.ttl, 9_000_000_000);
+    });
+    world.stop();
 }
 
 pub(crate) fn unknown_methods_are_refused(runtime: Arc<dyn Runtime>) {
@@ -226,7 +248,7 @@ pub(crate) fn unknown_methods_are_refused(runtime: Arc<dyn Runtime>) {
         let message = "grpc: Decompressor is not installed for grpc-encoding \"snappy\"";
         assert_eq!(refused(&outcome), (12, message));
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn frames_that_make_no_sense_are_refused(runtime: Arc<dyn Runtime>) {
@@ -249,7 +271,7 @@ pub(crate) fn frames_that_make_no_sense_are_refused(runtime: Arc<dyn Runtime>) {
         );
         let _: RangeResponse = grpc.ok(RANGE, &get("a")).await;
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn too_large_messages_are_refused(runtime: Arc<dyn Runtime>) {
@@ -260,7 +282,9 @@ pub(crate) fn too_large_messages_are_refused(runtime: Arc<dyn Runtime>) {
             ..put("a", "")
         };
         assert_eq!(frame(&exact).len(), limit + 5);
-        let _: PutResponse = grpc.ok(PUT, &exact).await;
+        // The message is not too large, the proposal is.
+        let outcome = grpc.call(PUT, &[], &exact).await;
+        assert_eq!(refused(&outcome), (3, "etcdserver: request is too large"));
         let outcome = grpc.raw(PUT, &[], prefixed(0, &vec![0; limit + 1])).await;
         let message = format!("grpc: received message larger than max ({} vs. {limit})", limit + 1);
         assert_eq!(refused(&outcome), (8, message.as_str()));
@@ -272,7 +296,7 @@ pub(crate) fn too_large_messages_are_refused(runtime: Arc<dyn Runtime>) {
         let message = format!("grpc: received message after decompression larger than max {limit}");
         assert_eq!(refused(&outcome), (8, message.as_str()));
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn compression_is_answered_with_compression(runtime: Arc<dyn Runtime>) {
@@ -287,7 +311,7 @@ pub(crate) fn compression_is_answered_with_compression(runtime: Arc<dyn Runtime>
         let found: RangeResponse = prost::Message::decode(outcome.message).unwrap();
         assert_eq!(found.kvs[0].value.len(), 1000);
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn a_deadline_is_kept(runtime: Arc<dyn Runtime>) {
@@ -311,7 +335,7 @@ pub(crate) fn a_deadline_is_kept(runtime: Arc<dyn Runtime>) {
         let outcome = grpc.call(PUT, &[("grpc-timeout", "10S")], &put("a", "1")).await;
         assert_eq!(outcome.status.0, 0);
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn a_call_that_needs_a_leader_fails_without(runtime: Arc<dyn Runtime>) {
@@ -333,7 +357,7 @@ pub(crate) fn a_call_that_needs_a_leader_fails_without(runtime: Arc<dyn Runtime>
             (0, vec!["etcdserver: no leader".to_owned()])
         );
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn a_learner_serves_little(runtime: Arc<dyn Runtime>) {
@@ -361,7 +385,7 @@ pub(crate) fn a_learner_serves_little(runtime: Arc<dyn Runtime>) {
             .await;
         assert!(status.is_learner);
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn a_long_range_reaches_a_slow_reader_whole(runtime: Arc<dyn Runtime>) {
@@ -400,7 +424,7 @@ pub(crate) fn a_long_range_reaches_a_slow_reader_whole(runtime: Arc<dyn Runtime>
         assert!(found.kvs.iter().all(|kv| kv.value.len() == 16 * 1024));
         assert_eq!(stream.next().await.unwrap_err().0, 0);
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn a_range_of_many_keys_is_answered_like_any_other(runtime: Arc<dyn Runtime>) {
@@ -440,7 +464,7 @@ pub(crate) fn a_range_of_many_keys_is_answered_like_any_other(runtime: Arc<dyn R
         let outcome = grpc.call(RANGE, &[], &RangeRequest { revision: 99, ..all }).await;
         assert_eq!(refused(&outcome).0, 11);
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn many_calls_share_a_connection(runtime: Arc<dyn Runtime>) {
@@ -461,7 +485,7 @@ pub(crate) fn many_calls_share_a_connection(runtime: Arc<dyn Runtime>) {
             assert_eq!(receiver.recv().await.unwrap(), 1);
         }
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn the_member_is_described(runtime: Arc<dyn Runtime>) {
@@ -501,7 +525,7 @@ pub(crate) fn the_member_is_described(runtime: Arc<dyn Runtime>) {
         let outcome = grpc.call("/grpc.health.v1.Health/Check", &[], &other).await;
         assert_eq!(refused(&outcome), (5, "unknown service"));
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn bytes_that_are_no_protocol_end_the_connection(runtime: Arc<dyn Runtime>) {
@@ -521,7 +545,7 @@ pub(crate) fn bytes_that_are_no_protocol_end_the_connection(runtime: Arc<dyn Run
         let answer = raw(&runtime, address, &bytes).await;
         assert!(answer.len() < 1024, "settings and a farewell");
         // Fewer bytes than it takes to know, and then none.
-        let mut socket = runtime.connect(address).await.unwrap();
+        let mut socket = connect(&runtime, &address.into()).await.unwrap();
         std::future::poll_fn(|cx| socket.poll_write(cx, b"PRI * HT"))
             .await
             .unwrap();
@@ -529,5 +553,5 @@ pub(crate) fn bytes_that_are_no_protocol_end_the_connection(runtime: Arc<dyn Run
         let grpc = Grpc::connect(&runtime, address, WINDOW).await;
         let _the_server_goes_on: RangeResponse = grpc.ok(RANGE, &get("a")).await;
     });
-    world.handle.stop();
+    world.stop();
 }

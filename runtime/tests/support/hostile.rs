@@ -126,7 +126,7 @@ pub(crate) fn odd_headers_are_served_as_by_etcd(runtime: Arc<dyn Runtime>) {
         raw.send(&call(1, &block, &message(&get("a")))).await;
         assert!(is_served(&mut raw, 1).await, "an empty authority");
     });
-    world.handle.stop();
+    world.stop();
 }
 
 /// The table after [`opened`]: content type, authority, path, scheme, method.
@@ -183,7 +183,7 @@ pub(crate) fn bursts_of_cancelled_calls_leave_a_watch_alive(runtime: Arc<dyn Run
         raw.send(&call(stream, &again, &body)).await;
         assert!(is_served(&mut raw, stream).await, "and so do other calls");
     });
-    world.handle.stop();
+    world.stop();
 }
 
 fn watch_response(frame: &Frame, stream: u32) -> Option<WatchResponse> {
@@ -216,7 +216,7 @@ pub(crate) fn a_flood_of_resets_ends_its_connection_only(runtime: Arc<dyn Runtim
         assert!(!is_open, "two million resets were taken");
         let _: RangeResponse = other.ok(RANGE, &get("a")).await;
     });
-    world.handle.stop();
+    world.stop();
 }
 
 /// What a client may send, as the server's frames say.
@@ -299,7 +299,7 @@ pub(crate) fn what_a_connection_leaves_unfinished_is_bounded(runtime: Arc<dyn Ru
         }
         sent.iter().sum::<usize>()
     });
-    world.handle.stop();
+    world.stop();
     // What is held, what lies in the windows, once more where a window was given back before the bound was met, and the one
     // call that reads on.
     let bound = CONNECTION_PARTIAL_BYTES + 2 * STREAMS * STREAM_WINDOW_BYTES as usize + 2 * MESSAGE_BYTES;
@@ -331,7 +331,7 @@ pub(crate) fn many_large_messages_at_once_all_arrive(runtime: Arc<dyn Runtime>) 
         }
         assert_eq!(answers, 24);
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn no_limit_of_streams_is_no_limit(runtime: Arc<dyn Runtime>) {
@@ -347,7 +347,7 @@ pub(crate) fn no_limit_of_streams_is_no_limit(runtime: Arc<dyn Runtime>) {
         }
         let _: RangeResponse = grpc.ok(RANGE, &get("a")).await;
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn a_call_that_is_given_up_gives_its_place_up(runtime: Arc<dyn Runtime>) {
@@ -378,7 +378,7 @@ pub(crate) fn a_call_that_is_given_up_gives_its_place_up(runtime: Arc<dyn Runtim
         let outcome = grpc.call(RANGE, &[("grpc-timeout", "0S")], &get("k")).await;
         assert_eq!(outcome.status, (4, "context deadline exceeded".to_owned()));
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn calls_that_are_none_get_etcds_codes(runtime: Arc<dyn Runtime>) {
@@ -418,7 +418,7 @@ pub(crate) fn calls_that_are_none_get_etcds_codes(runtime: Arc<dyn Runtime>) {
             garbage.1
         );
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn refusals_have_http_statuses_too(runtime: Arc<dyn Runtime>) {
@@ -502,7 +502,7 @@ pub(crate) fn refusals_have_http_statuses_too(runtime: Arc<dyn Runtime>) {
             assert_eq!((header("grpc-status"), header("grpc-message")), (code, text));
         }
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn auth_that_is_off_is_answered_as_by_etcd(runtime: Arc<dyn Runtime>) {
@@ -560,5 +560,5 @@ pub(crate) fn auth_that_is_off_is_answered_as_by_etcd(runtime: Arc<dyn Runtime>)
             assert_eq!(outcome.status, (code, text.to_owned()), "{method}");
         }
     });
-    world.handle.stop();
+    world.stop();
 }

@@ -52,7 +52,7 @@ pub(crate) fn health_tells_what_is_wrong(runtime: Arc<dyn Runtime>) {
     let alarm = "{\"health\":\"false\",\"reason\":\"ALARM NOSPACE\"}\n";
     assert_eq!(get(&world, "/health?serializable=true"), (503, alarm.to_owned()));
     assert_eq!(get(&world, "/health?serializable=true&exclude=NOSPACE").0, 200);
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn a_stuck_thread_shows_in_every_check(runtime: Arc<dyn Runtime>) {
@@ -85,7 +85,7 @@ pub(crate) fn a_stuck_thread_shows_in_every_check(runtime: Arc<dyn Runtime>) {
     for path in ["/health", "/livez", "/readyz"] {
         assert_eq!(get(&world, path).0, 200, "{path}");
     }
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn livez_and_readyz_run_their_checks(runtime: Arc<dyn Runtime>) {
@@ -109,15 +109,15 @@ pub(crate) fn livez_and_readyz_run_their_checks(runtime: Arc<dyn Runtime>) {
     assert_eq!(get(&world, "/readyz/data_corruption"), (503, corrupt.to_owned()));
     assert_eq!(get(&world, "/livez").0, 200);
     assert_eq!(get(&world, "/livez/data_corruption").0, 404);
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn the_version_is_told(runtime: Arc<dyn Runtime>) {
     let world = World::start(runtime);
     let version = quoin_core::version::SERVER_VERSION;
-    let body = format!(r#"{{"etcdserver":"{version}","etcdcluster":"not_decided","storage":"unknown"}}"#);
+    let body = format!(r#"{{"etcdserver":"{version}","etcdcluster":"3.6.0","storage":"3.6.0"}}"#);
     assert_eq!(get(&world, "/version"), (200, body));
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn other_paths_and_methods_are_refused(runtime: Arc<dyn Runtime>) {
@@ -143,7 +143,7 @@ pub(crate) fn other_paths_and_methods_are_refused(runtime: Arc<dyn Runtime>) {
         let page = http(&runtime, address, Method::GET, "/nothing", &[]).await;
         assert_eq!(page.headers["x-content-type-options"], "nosniff");
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn origins_and_hosts_are_checked(runtime: Arc<dyn Runtime>) {
@@ -177,7 +177,7 @@ pub(crate) fn origins_and_hosts_are_checked(runtime: Arc<dyn Runtime>) {
             "accept, content-type, authorization"
         );
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn metrics_are_counted(runtime: Arc<dyn Runtime>) {
@@ -217,7 +217,7 @@ pub(crate) fn metrics_are_counted(runtime: Arc<dyn Runtime>) {
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\nis missing in\n{text}");
     }
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn the_metrics_port_serves_nothing_else(runtime: Arc<dyn Runtime>) {
@@ -229,5 +229,5 @@ pub(crate) fn the_metrics_port_serves_nothing_else(runtime: Arc<dyn Runtime>) {
     for path in ["/version", "/v3/kv/range", "/debug/vars"] {
         assert_eq!(get(&world, path).0, 404, "{path}");
     }
-    world.handle.stop();
+    world.stop();
 }

@@ -1,32 +1,31 @@
-//! A member without consensus, disk or threads: requests are applied where they are made. For tests of serving, which
-//! can put it into any state.
+//! A member without disk or threads: core's real node and its real watch hub, stepped where a request is made, on a log and a
+//! table that are written at once. For tests of serving, which can put it into any state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use async_channel::Sender;
-use bytes::Bytes;
 use futures_channel::oneshot;
-use prost::Message as _;
+use quoin_core::boot;
+use quoin_core::config;
 use quoin_core::error::Error;
-use quoin_core::id::MemberId;
+use quoin_core::jobs::{LogJob, TableJob};
 use quoin_core::limits::{GRPC_OVERHEAD_BYTES, MAX_REQUEST_BYTES};
-use quoin_core::member::{Status, Token};
-use quoin_core::node::{Request, Response};
-use quoin_core::proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
-use quoin_core::proto::raftpb::Entry;
-use quoin_core::store::{Applied, ApplyContext, LeaseKeys, Store, StoreConfig};
+use quoin_core::member::{Recovered, Status, Token};
+use quoin_core::node::{Config, Done, Effect, Input, Node, Publication, Response};
+use quoin_core::store::{Store, StoreConfig, View};
 use quoin_core::time::Instant;
 use quoin_core::watch::{self, Hub, HubConfig, StreamId, WatchInput};
 use quoin_runtime::clock::Clock;
-use quoin_runtime::handle::{Call, NodeHandle, Published, Queues, WatchCall};
+use quoin_runtime::handle::{Call, NodeHandle, Queues, WatchCall};
+use quoin_runtime::newest::{Newest, Published};
 use quoin_runtime::pulse::Stuck;
 use quoin_runtime::running::{Ended, Ending, Running};
 
-/// The id of the member, and of its cluster plus one.
+/// The ids that a member and its cluster get where nothing is configured.
 pub(crate) const MEMBER: u64 = 0x8e9e_05c5_2164_694d;
+pub(crate) const CLUSTER: u64 = 0xcdf8_1819_4e3a_8c32;
 
 /// What a test may change while the member runs.
 #[derive(Clone)]
@@ -36,11 +35,13 @@ pub(crate) struct Control {
 
 struct Inline {
     clock: Clock,
-    store: Store,
+    node: Node,
+    callers: HashMap<Token, oneshot::Sender<Result<Response, Error>>>,
     hub: Hub,
-    streams: BTreeMap<u64, Sender<watch::Response>>,
-    status: Status,
-    published: Arc<ArcSwap<Published>>,
+    streams: BTreeMap<StreamId, Sender<watch::Response>>,
+    /// What a test has the member say of itself from now on.
+    pretended: Option<Status>,
+    published: Newest,
     ending: Ending,
     /// Requests are kept unanswered.
     stuck: bool,
@@ -49,45 +50,59 @@ struct Inline {
     kept: Vec<Call>,
 }
 
+/// A node of a cluster that is founded now, as configured by default.
+fn founded(now: Instant) -> Node {
+    let plan = boot::decide(&boot::Found::default(), &config::Config::with_defaults());
+    let Ok(boot::Plan::StartNew {
+        member,
+        entries,
+        hard_state,
+        ..
+    }) = plan
+    else {
+        panic!("the defaults found a cluster: {plan:?}")
+    };
+    let recovered = Recovered {
+        hard_state,
+        entries,
+        ..Recovered::default()
+    };
+    let store = Store::new(StoreConfig::default());
+    Node::start(Config::new(member), recovered, store, 1, 1, now).unwrap()
+}
+
 /// Makes a member, leader of itself.
 pub(crate) fn start(clock: Clock) -> (Running, Control) {
-    let store = Store::new(StoreConfig::default());
-    let member = MemberId(MEMBER);
-    let status = Status {
-        member,
-        leader: member,
-        term: 2,
-        leads: true,
-        published: true,
-        ..Status::default()
-    };
-    let published = Arc::new(ArcSwap::from_pointee(Published {
-        view: store.view(),
-        status,
-    }));
+    let node = founded(clock.now());
+    let published = Newest::new(Published {
+        view: node.view(),
+        status: node.status(),
+    });
     let config = HubConfig {
         progress_interval: watch::DEFAULT_PROGRESS_INTERVAL,
         max_response_bytes: MAX_REQUEST_BYTES + GRPC_OVERHEAD_BYTES,
         seed: 1,
+        ..HubConfig::default()
     };
     let ending = Ending::default();
-    let hub = Hub::new(config, store.view().kv);
-    let inline = Inline {
+    let mut inline = Inline {
         clock,
-        store,
-        hub,
+        hub: Hub::new(config, node.view().kv),
+        node,
+        callers: HashMap::new(),
         streams: BTreeMap::new(),
-        status,
-        published: Arc::clone(&published),
+        pretended: None,
+        published: published.clone(),
         ending: ending.clone(),
         stuck: false,
         stuck_thread: None,
         kept: Vec::new(),
     };
+    inline.turn(Input::Wake);
     let control = Control {
         member: Arc::new(Mutex::new(inline)),
     };
-    let handle = NodeHandle::new(MEMBER + 1, MEMBER, published, Box::new(control.clone()));
+    let handle = NodeHandle::new(CLUSTER, MEMBER, published, Arc::new(control.clone()));
     let stopping = control.clone();
     let stop = move |_| {
         stopping.with(|member| member.streams.clear());
@@ -101,11 +116,13 @@ impl Control {
         work(&mut self.member.lock().unwrap())
     }
 
-    /// Changes what the member says of itself.
+    /// Changes what the member says of itself, whatever it is.
     pub(crate) fn set_status(&self, change: impl FnOnce(&mut Status)) {
         self.with(|member| {
-            change(&mut member.status);
-            member.publish();
+            let mut status = member.pretended.unwrap_or(member.node.status());
+            change(&mut status);
+            member.pretended = Some(status);
+            member.publish(member.node.view(), member.node.status());
         });
     }
 
@@ -165,12 +182,13 @@ impl Queues for Control {
 }
 
 impl Inline {
-    fn publish(&self) {
-        let published = Published {
-            view: self.store.view(),
-            status: self.status,
-        };
-        self.published.store(Arc::new(published));
+    fn publish(&self, view: View, status: Status) {
+        let status = self.pretended.map_or(status, |pretended| Status {
+            leader: pretended.leader,
+            is_learner: pretended.is_learner,
+            ..status
+        });
+        self.published.store(Published { view, status });
     }
 
     fn call(&mut self, call: Call) {
@@ -178,92 +196,58 @@ impl Inline {
             self.kept.push(call);
             return;
         }
-        let result = self.answer(call.request);
-        let _ = call.reply.send(result);
+        self.callers.insert(call.token, call.reply);
+        self.turn(Input::Request {
+            token: call.token,
+            request: call.request,
+            deadline: call.deadline,
+        });
     }
 
-    fn answer(&mut self, request: Request) -> Result<Response, Error> {
-        let mut entry = InternalRaftRequest::default();
-        match request {
-            Request::Alarm(request) => entry.alarm = Some(request),
-            Request::Compact(request) => entry.compaction = Some(request),
-            Request::DeleteRange(request) => entry.delete_range = Some(request),
-            Request::LeaseGrant(request) => entry.lease_grant = Some(request),
-            Request::LeaseRevoke(request) => entry.lease_revoke = Some(request),
-            Request::Put(request) => entry.put = Some(request),
-            Request::Txn(request) => entry.txn = Some(request),
-            Request::Read => return Ok(Response::Read),
-            Request::LeaseLeases => {
-                let leases = self.store.view().leases.iter().map(|(id, _)| (None, id)).collect();
-                return Ok(Response::Leases { leases });
+    /// Gives an input to the node, and does what it asks for until it asks for nothing more.
+    fn turn(&mut self, input: Input) {
+        let (mut inputs, mut effects) = (vec![input], Vec::new());
+        while !inputs.is_empty() {
+            self.node.step(self.clock.now(), inputs.drain(..), &mut effects);
+            for effect in effects.drain(..) {
+                match effect {
+                    Effect::Log(LogJob { batch, sync: true, .. }) => {
+                        inputs.push(Input::Done(Done::Persisted { batch }));
+                    }
+                    Effect::Table(TableJob { batch, index, .. }) => inputs.push(Input::Done(Done::Stored {
+                        batch,
+                        durable_index: index,
+                    })),
+                    Effect::Publish(publication) => {
+                        let Publication {
+                            view, events, status, ..
+                        } = publication;
+                        self.publish(view.clone(), status);
+                        self.step_hub(WatchInput::Applied { view: view.kv, events });
+                    }
+                    Effect::Reply { token, result } => {
+                        if let Some(reply) = self.callers.remove(&token) {
+                            let _ = reply.send(result);
+                        }
+                    }
+                    Effect::Log(_) => {}
+                    other => panic!("no test leads to {other:?}"),
+                }
             }
-            Request::LeaseRenew { id } => {
-                let ttl = self.store.view().leases.get(id).map_or(0, |lease| lease.ttl());
-                return Ok(Response::Renewed { ttl });
-            }
-            Request::LeaseTimeToLive { id, keys } => {
-                let view = self.store.view();
-                let Some(lease) = view.leases.get(id) else {
-                    return Ok(Response::TimeToLive {
-                        ttl: -1,
-                        granted_ttl: 0,
-                        keys: LeaseKeys::default(),
-                    });
-                };
-                let keys = if keys { lease.all_keys() } else { LeaseKeys::default() };
-                return Ok(Response::TimeToLive {
-                    ttl: lease.ttl(),
-                    granted_ttl: lease.ttl(),
-                    keys,
-                });
-            }
-            other => panic!("no test asks {other:?}"),
         }
-        self.apply(entry)
-    }
-
-    fn apply(&mut self, mut request: InternalRaftRequest) -> Result<Response, Error> {
-        let index = self.store.consistent_index() + 1;
-        request.header = Some(RequestHeader {
-            id: index,
-            ..RequestHeader::default()
-        });
-        let data = Bytes::from(request.encode_to_vec());
-        let entry = Entry {
-            index,
-            term: 2,
-            data,
-            ..Entry::default()
-        };
-        let mut applied = Applied::default();
-        let context = ApplyContext {
-            quota_bytes: None,
-            wanted: &|_| true,
-        };
-        self.store.apply(&entry, context, &mut applied).expect("a good entry");
-        self.publish();
-        let events = std::mem::take(&mut applied.events).into();
-        self.hub_step(WatchInput::Applied {
-            view: self.store.view().kv,
-            events,
-        });
-        let (_, result) = applied.results.pop().expect("a result for every request");
-        result.map(Response::Applied)
     }
 
     fn watch(&mut self, call: WatchCall) {
         let input = match call {
             WatchCall::Close { stream } => {
+                let stream = StreamId(stream);
                 self.streams.remove(&stream);
-                WatchInput::Close {
-                    stream: StreamId(stream),
-                }
+                WatchInput::Close { stream }
             }
             WatchCall::Open { stream, responses } => {
+                let stream = StreamId(stream);
                 self.streams.insert(stream, responses);
-                WatchInput::Open {
-                    stream: StreamId(stream),
-                }
+                WatchInput::Open { stream }
             }
             WatchCall::Request { stream, request } => WatchInput::Request {
                 stream: StreamId(stream),
@@ -274,10 +258,10 @@ impl Inline {
                 responses,
             },
         };
-        self.hub_step(input);
+        self.step_hub(input);
     }
 
-    fn hub_step(&mut self, input: WatchInput) {
+    fn step_hub(&mut self, input: WatchInput) {
         let mut outputs = Vec::new();
         self.hub.step(self.clock.now(), input, &mut outputs);
         // Watchers that catch up need more turns.
@@ -288,7 +272,7 @@ impl Inline {
             self.hub.step(self.clock.now(), WatchInput::Wake, &mut outputs);
         }
         for output in outputs {
-            if let Some(responses) = self.streams.get(&output.stream.0) {
+            if let Some(responses) = self.streams.get(&output.stream) {
                 responses
                     .try_send(output.response)
                     .expect("the hub keeps to its credit");

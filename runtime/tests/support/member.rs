@@ -38,7 +38,7 @@ impl Drop for Folder {
 }
 
 fn start(runtime: &Arc<dyn Runtime>, config: &Config) -> Handle {
-    let handle = Server::start(config, Arc::clone(runtime)).unwrap();
+    let handle = block_on(Server::start(config.clone(), Arc::clone(runtime))).unwrap();
     block_on(handle.ready());
     handle
 }
@@ -51,7 +51,7 @@ pub(crate) fn a_member_keeps_what_it_acknowledged(runtime: Arc<dyn Runtime>) {
     };
     for round in 0..3 {
         let handle = start(&runtime, &config);
-        let address = handle.addresses(Role::Client).next().unwrap();
+        let address = handle.addresses(Role::Client).next().unwrap().clone();
         let client = Arc::clone(&runtime);
         run(&runtime, async move {
             let grpc = Grpc::connect(&client, address, 1 << 20).await;
@@ -78,7 +78,7 @@ pub(crate) fn a_member_keeps_what_it_acknowledged(runtime: Arc<dyn Runtime>) {
             assert_eq!(leases, (100..=100 + round).collect::<Vec<_>>());
             assert_eq!(found.header.unwrap().revision, round + 2);
         });
-        handle.stop();
+        block_on(handle.stop());
     }
 }
 
@@ -97,7 +97,7 @@ pub(crate) fn a_table_that_lost_a_bucket_is_made_anew_from_the_log(runtime: Arc<
             std::fs::remove_file(&current).unwrap();
         }
         let handle = start(&runtime, &config);
-        let address = handle.addresses(Role::Client).next().unwrap();
+        let address = handle.addresses(Role::Client).next().unwrap().clone();
         let client = Arc::clone(&runtime);
         let (sender, written) = std::sync::mpsc::channel();
         run(&runtime, async move {
@@ -122,7 +122,7 @@ pub(crate) fn a_table_that_lost_a_bucket_is_made_anew_from_the_log(runtime: Arc<
             sender.send(put.header.unwrap().revision).unwrap();
         });
         revision = written.recv().unwrap();
-        handle.stop();
+        block_on(handle.stop());
     }
     assert!(
         folder.0.join("member/snap/fjall.damaged").exists(),

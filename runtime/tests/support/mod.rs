@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 pub(crate) mod client;
+pub(crate) mod embedding;
 pub(crate) mod fair;
 pub(crate) mod grpc;
 pub(crate) mod hostile;
@@ -17,7 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quoin_core::config::{Config, Url};
-use quoin_runtime::seam::{Runtime, block_on};
+use quoin_runtime::seam::{Address, Runtime, block_on};
 use quoin_runtime::server::{Handle, Role, Server};
 
 /// A server with an inline member.
@@ -48,15 +49,21 @@ impl World {
 
     /// The same, configured.
     pub(crate) fn start_with(runtime: Arc<dyn Runtime>, config: &Config) -> Self {
+        Self::start_on(runtime, config, |_| {})
+    }
+
+    /// The same; `look` sees the handle before anything is asked.
+    pub(crate) fn start_on(runtime: Arc<dyn Runtime>, config: &Config, look: impl FnOnce(&Handle)) -> Self {
         let mut control = None;
-        let member = |clock, _: &_| {
+        let member = |_: &_, clock, _: &_| {
             let (running, inline) = inline::start(clock);
             control = Some(inline);
             Ok(running)
         };
-        let handle = Server::start_with(config, Arc::clone(&runtime), member).unwrap();
+        let handle = Server::start_with(config.clone(), Arc::clone(&runtime), member).unwrap();
         block_on(handle.ready());
-        let address = |role| handle.addresses(role).next().unwrap();
+        look(&handle);
+        let address = |role| handle.addresses(role).find_map(Address::tcp).unwrap();
         let (client, metrics) = (address(Role::Client), address(Role::Metrics));
         Self {
             runtime,
@@ -66,6 +73,11 @@ impl World {
             handle,
         }
     }
+
+    /// Stops the server and waits for that.
+    pub(crate) fn stop(self) {
+        block_on(self.handle.stop());
+    }
 }
 
 /// Declares every test of serving for a runtime that `$start` gives.
@@ -74,7 +86,8 @@ macro_rules! serving_tests {
     ($start:expr) => {
         $crate::serving_tests! { $start;
             grpc: keys_are_written_read_compared_and_deleted, headers_say_who_answered_and_when,
-                errors_have_etcds_code_and_text, unknown_methods_are_refused, frames_that_make_no_sense_are_refused,
+                errors_have_etcds_code_and_text,
+                a_lease_time_is_too_long_only_once_alarms_have_been_looked_at, unknown_methods_are_refused, frames_that_make_no_sense_are_refused,
                 too_large_messages_are_refused, compression_is_answered_with_compression, a_deadline_is_kept,
                 a_call_that_needs_a_leader_fails_without, a_learner_serves_little,
                 a_long_range_reaches_a_slow_reader_whole, many_calls_share_a_connection,
@@ -89,6 +102,8 @@ macro_rules! serving_tests {
                 many_large_messages_at_once_all_arrive, no_limit_of_streams_is_no_limit,
                 a_call_that_is_given_up_gives_its_place_up, calls_that_are_none_get_etcds_codes,
                 refusals_have_http_statuses_too, auth_that_is_off_is_answered_as_by_etcd;
+            embedding: unix_sockets_serve_like_ports, a_start_that_fails_leaves_no_socket,
+                a_free_port_is_advertised_as_it_was_bound, a_handle_that_is_dropped_ends_its_member;
             member: a_member_keeps_what_it_acknowledged, a_table_that_lost_a_bucket_is_made_anew_from_the_log;
             http: health_tells_what_is_wrong, a_stuck_thread_shows_in_every_check, livez_and_readyz_run_their_checks, the_version_is_told,
                 other_paths_and_methods_are_refused, origins_and_hosts_are_checked, metrics_are_counted,

@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
-use quoin_runtime::seam::{Runtime, Socket};
+use quoin_runtime::seam::{Runtime, Socket, connect};
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
@@ -42,7 +42,7 @@ impl Raw {
     /// Connects and says what every client says first.
     pub(crate) async fn connect(runtime: &Arc<dyn Runtime>, address: SocketAddr) -> Self {
         let mut raw = Self {
-            socket: runtime.connect(address).await.unwrap(),
+            socket: connect(runtime, &address.into()).await.unwrap(),
             came: BytesMut::new(),
         };
         raw.send(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await;

@@ -80,7 +80,7 @@ pub(crate) fn watchers_see_events_and_end(runtime: Arc<dyn Runtime>) {
         let canceled: WatchResponse = responses.message().await;
         assert!(canceled.canceled && canceled.watch_id == 0);
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn a_watch_survives_the_end_of_its_input(runtime: Arc<dyn Runtime>) {
@@ -97,7 +97,7 @@ pub(crate) fn a_watch_survives_the_end_of_its_input(runtime: Arc<dyn Runtime>) {
         let event: WatchResponse = responses.message().await;
         assert_eq!(event.events.len(), 1);
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn leases_are_kept_alive(runtime: Arc<dyn Runtime>) {
@@ -120,7 +120,7 @@ pub(crate) fn leases_are_kept_alive(runtime: Arc<dyn Runtime>) {
             "the stream ends with its input"
         );
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn the_health_stream_tells_and_stays(runtime: Arc<dyn Runtime>) {
@@ -138,7 +138,7 @@ pub(crate) fn the_health_stream_tells_and_stays(runtime: Arc<dyn Runtime>) {
         let (code, message) = responses.next().await.unwrap_err();
         assert_eq!((code, message.as_str()), (4, "context deadline exceeded"));
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn a_stream_ends_when_the_leader_is_lost(runtime: Arc<dyn Runtime>) {
@@ -157,7 +157,7 @@ pub(crate) fn a_stream_ends_when_the_leader_is_lost(runtime: Arc<dyn Runtime>) {
         let (code, message) = responses.next().await.unwrap_err();
         assert_eq!((code, message.as_str()), (14, "etcdserver: no leader"));
     });
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn a_stopping_server_ends_streams_and_answers_calls(runtime: Arc<dyn Runtime>) {
@@ -183,7 +183,7 @@ pub(crate) fn a_stopping_server_ends_streams_and_answers_calls(runtime: Arc<dyn 
         sender.send((watch_end, answer.next().await.unwrap_err())).unwrap();
     }));
     is_ready.recv_timeout(Duration::from_secs(10)).unwrap();
-    world.handle.stop();
+    world.stop();
     let (watch_end, put_end) = receiver.recv_timeout(Duration::from_secs(10)).unwrap();
     assert_eq!(watch_end, (14, "etcdserver: server stopped".to_owned()));
     assert_eq!(put_end, (4, "context deadline exceeded".to_owned()));
@@ -213,7 +213,7 @@ pub(crate) fn a_member_that_failed_is_not_waited_for(runtime: Arc<dyn Runtime>) 
     // Its connection ends though nobody stops the server: less than the request timeout, for which nobody answers the call.
     let (code, _) = receiver.recv_timeout(Duration::from_secs(5)).unwrap();
     assert_ne!(code, 0);
-    world.handle.stop();
+    world.stop();
 }
 
 pub(crate) fn a_member_that_ends_is_reported(runtime: Arc<dyn Runtime>) {
@@ -223,5 +223,5 @@ pub(crate) fn a_member_that_ends_is_reported(runtime: Arc<dyn Runtime>) {
         block_on(world.handle.ended()),
         Ended::Failed("the disk is gone".to_owned())
     );
-    world.handle.stop();
+    world.stop();
 }

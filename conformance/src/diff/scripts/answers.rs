@@ -7,7 +7,7 @@ use quoin_core::proto::etcdserverpb::{
     AlarmType, Compare, LeaseTimeToLiveRequest, MemberListRequest, PutRequest, TxnRequest, WatchCancelRequest,
     WatchCreateRequest,
 };
-use quoin_runtime_sim::call::Call;
+use quoin_model::call::Call;
 
 use super::{
     Named, alarm, ask, compact, delete, delete_request, grant, hash_kv, leased, progress, put, put_request, range,

@@ -3,7 +3,7 @@
 use quoin_core::proto::etcdserverpb::alarm_request::AlarmAction;
 use quoin_core::proto::etcdserverpb::request_op::Request as Op;
 use quoin_core::proto::etcdserverpb::{AlarmType, PutRequest, RangeRequest};
-use quoin_runtime_sim::call::Call;
+use quoin_model::call::Call;
 
 use super::{
     Named, alarm, ask, compact, delete_request, hash_kv, put, put_request, range, range_request, txn, txn_request,

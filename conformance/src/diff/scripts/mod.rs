@@ -12,7 +12,7 @@ use quoin_core::proto::etcdserverpb::{
     LeaseRevokeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest, WatchCreateRequest, WatchProgressRequest,
     WatchRequest,
 };
-use quoin_runtime_sim::call::Call;
+use quoin_model::call::Call;
 
 use super::step::{OWN_ID, Step};
 

@@ -1,7 +1,7 @@
 //! One order of all requests: what the simulator's black-box checker says, told what the watch knows.
 
-use quoin_runtime_sim::linear::kv::{Kv, Op, OpReply, Reply, Request};
-use quoin_runtime_sim::linear::{self, Operation, OperationOf, Verdict, explain};
+use quoin_model::linear::kv::{Kv, Op, OpReply, Reply, Request};
+use quoin_model::linear::{self, Operation, OperationOf, Verdict, explain};
 
 use super::past::Group;
 use super::writes::Claims;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use bytes::Bytes;
-use quoin_runtime_sim::linear::kv::KeyValue;
+use quoin_model::linear::kv::KeyValue;
 
 use super::Violation;
 use crate::histories::record::{Event, History, Moment, Watched};

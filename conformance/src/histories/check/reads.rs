@@ -1,6 +1,6 @@
 //! Serializable reads are of a past that there was, and no revision is seen that is older than one seen before.
 
-use quoin_runtime_sim::linear::kv::{Op, OpReply, Reply, Request};
+use quoin_model::linear::kv::{Op, OpReply, Reply, Request};
 
 use super::writes::Claims;
 use super::{Past, Violation};

@@ -1,7 +1,7 @@
 //! Small histories, made by hand: one that is well, and for each rule one that breaks it.
 
 use bytes::Bytes;
-use quoin_runtime_sim::linear::kv::{KeyValue, Op, OpReply, Reply, Request};
+use quoin_model::linear::kv::{KeyValue, Op, OpReply, Reply, Request};
 
 use super::super::record::{End, Event, History, Kept, Lease, Moment, Recorded, Watched};
 use super::{Summary, Violation, all, tell};

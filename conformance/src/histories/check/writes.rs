@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use quoin_runtime_sim::linear::kv::{Op, OpReply, Reply, Request};
+use quoin_model::linear::kv::{Op, OpReply, Reply, Request};
 
 use super::{Past, Violation};
 use crate::histories::clients::LEASE_KEYS;

@@ -82,8 +82,8 @@ fn numeric(ports: &[u16]) -> BTreeMap<Url, Result<String, String>> {
         .collect()
 }
 
-fn at(index: u64) -> SnapshotId {
-    SnapshotId { index, term: 2 }
+fn at(index: u64) -> MarkerId {
+    MarkerId { index, term: 2 }
 }
 
 /// A member that ran: 90 entries, a snapshot at 50, the store a little behind the log.
@@ -96,9 +96,9 @@ fn ran() -> Found {
             starts_after: 0,
             last_index: 90,
             commit: 85,
-            markers: BTreeSet::from([SnapshotId::default(), at(50)]),
+            markers: BTreeSet::from([MarkerId::default(), at(50)]),
         }),
-        snapshot_files: BTreeSet::from([at(50)]),
+        marker_files: BTreeSet::from([at(50)]),
         store: Some(StoreFound {
             consistent_index: 80,
             members: cluster_of_three().1,

@@ -35,7 +35,7 @@ fn change(index: u64, change_type: ConfChangeType, node_id: u64) -> Entry {
 /// A log from snapshot 50 on: voters a, b, c; c left and d came as a learner; then two entries nobody committed.
 fn log() -> ReadLog {
     ReadLog {
-        snapshot: at(50),
+        from: at(50),
         conf_state: ConfState {
             voters: vec![0xa, 0xb, 0xc],
             ..ConfState::default()
@@ -205,7 +205,7 @@ fn young_log() -> ReadLog {
         ..change(index, ConfChangeType::AddNode, node)
     };
     ReadLog {
-        snapshot: SnapshotId::default(),
+        from: MarkerId::default(),
         conf_state: ConfState::default(),
         entries: vec![founding(1, 0xa), founding(2, 0xb), normal(3), normal(4)],
         hard_state: HardState {

@@ -49,11 +49,11 @@ fn disks_with_a_usable_or_cut_log() -> Vec<Case<Found>> {
             },
         ),
         ("log+store", ran()),
-        ("log+store, no snapshot", ran_but(|found| found.snapshot_files.clear())),
+        ("log+store, no snapshot", ran_but(|found| found.marker_files.clear())),
         (
             "log only",
             ran_but(|found| {
-                found.snapshot_files.clear();
+                found.marker_files.clear();
                 found.store = None;
             }),
         ),
@@ -75,7 +75,7 @@ fn disks_with_a_usable_or_cut_log() -> Vec<Case<Found>> {
         (
             "cut log, older snapshot",
             ran_but(|found| {
-                found.snapshot_files = BTreeSet::from([at(30), at(50)]);
+                found.marker_files = BTreeSet::from([at(30), at(50)]);
                 found.store.as_mut().unwrap().consistent_index = 49;
                 let wal = found.wal.as_mut().unwrap();
                 (wal.starts_after, wal.markers) = (20, BTreeSet::from([at(30), at(50)]));
@@ -84,13 +84,13 @@ fn disks_with_a_usable_or_cut_log() -> Vec<Case<Found>> {
         (
             "cut log only",
             ran_but(|found| {
-                found.snapshot_files.clear();
+                found.marker_files.clear();
                 found.wal.as_mut().unwrap().starts_after = 50;
             }),
         ),
         (
             "unmarked snapshot",
-            ran_but(|found| found.snapshot_files = BTreeSet::from([at(50), at(70)])),
+            ran_but(|found| found.marker_files = BTreeSet::from([at(50), at(70)])),
         ),
     ]
 }
@@ -147,7 +147,7 @@ fn disks_with_something_wrong() -> Vec<Case<Found>> {
         ),
         (
             "store only",
-            ran_but(|found| (found.wal, found.snapshot_files) = (None, BTreeSet::new())),
+            ran_but(|found| (found.wal, found.marker_files) = (None, BTreeSet::new())),
         ),
         (
             "store behind",
@@ -264,23 +264,19 @@ fn outcome(found: &Found, config: &Config) -> String {
         Ok(Plan::Restart {
             member,
             cluster,
-            snapshot,
+            from,
             store,
         }) => {
-            let from = snapshot.map_or("the beginning".to_owned(), |snapshot| {
-                format!("snapshot {}", snapshot.index)
-            });
+            let from = from.map_or("the beginning".to_owned(), |from| format!("snapshot {}", from.index));
             format!("restart {member} of {cluster} from {from}, store {store:?}")
         }
         Ok(Plan::RestartForceNewCluster {
             member,
             cluster,
-            snapshot,
+            from,
             store,
         }) => {
-            let from = snapshot.map_or("the beginning".to_owned(), |snapshot| {
-                format!("snapshot {}", snapshot.index)
-            });
+            let from = from.map_or("the beginning".to_owned(), |from| format!("snapshot {}", from.index));
             format!("force new cluster: restart {member} of {cluster} from {from}, store {store:?}")
         }
         Ok(Plan::StartNew {

@@ -1,5 +1,6 @@
 //! Tables of what is asked for and what comes out: the command line, the environment, refusals, the file.
 
+mod advertised;
 mod environment;
 mod file;
 mod flags;

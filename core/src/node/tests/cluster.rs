@@ -9,6 +9,7 @@ use super::world::World;
 use super::{put, value};
 use crate::error::Error;
 use crate::id::MemberId;
+use crate::jobs::PeerJob;
 use crate::member::Token;
 use crate::node::{Effect, Input, Node, Request, Response};
 use crate::proto::etcdserverpb::{CompactionRequest, InternalRaftRequest};
@@ -91,7 +92,7 @@ fn a_member_whose_clock_was_set_back_does_not_repeat_the_ids_of_a_life_that_left
         };
         node.step(now, [heard, ask], &mut effects);
         let mut sent = effects.iter().filter_map(|effect| match effect {
-            Effect::Send { messages, .. } => Some(messages),
+            Effect::Peer(PeerJob::Messages { messages, .. }) => Some(messages),
             _ => None,
         });
         let is_handed_on = |message: &&Message| message.msg_type == MessageType::MsgPropose as i32;

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::image::{self, ImageRow};
 use crate::member::Recovered;
 use crate::proto::raftpb::{Entry, HardState};
-use crate::store::{Restore, Seal, Store, StoreConfig};
+use crate::snapshot::{self, SnapshotRow};
+use crate::store::{Restore, Seal, Store, StoreConfig, View};
 use crate::table::{Bucket, TableOp};
+use crate::wal::Save;
 
 /// What a machine has durably.
 #[derive(Clone, Default)]
@@ -18,7 +19,7 @@ pub(super) struct Disk {
     pub(super) snapshot: (u64, u64),
     pub(super) rows: BTreeMap<(Bucket, Bytes), Bytes>,
     /// States that came with snapshots, by index.
-    pub(super) received: BTreeMap<u64, Vec<ImageRow>>,
+    pub(super) received: BTreeMap<u64, Vec<SnapshotRow>>,
 }
 
 /// Where a machine may die while it installs a snapshot.
@@ -37,12 +38,30 @@ pub(super) enum Step {
 }
 
 impl Disk {
-    pub(super) fn persist(&mut self, hard_state: Option<HardState>, entries: Vec<Entry>) {
+    /// Appends to the log. Whether that made it go on after a received snapshot.
+    pub(super) fn save(&mut self, save: Save) -> bool {
+        let Save { marker, entries, state } = save;
+        let installs = marker.is_some() && state.is_some();
         if let Some(first) = entries.first() {
             self.entries.retain(|entry| entry.index < first.index);
         }
         self.entries.extend(entries);
-        self.hard_state = hard_state.unwrap_or(self.hard_state);
+        if let Some(marker) = marker {
+            self.snapshot = (marker.index, marker.term);
+            self.entries.retain(|entry| entry.index > marker.index && !installs);
+        }
+        if installs {
+            assert!(
+                self.received.contains_key(&self.snapshot.0),
+                "what the log goes on after is there"
+            );
+        }
+        self.hard_state = state.unwrap_or(self.hard_state);
+        assert!(
+            (self.snapshot.0..=self.last_index()).contains(&self.hard_state.commit),
+            "what is marked is committed, and what is committed is in the log"
+        );
+        installs
     }
 
     pub(super) fn store(&mut self, ops: Vec<TableOp>) {
@@ -52,21 +71,6 @@ impl Disk {
                 None => self.rows.remove(&(bucket, key)),
             };
         }
-    }
-
-    /// The log goes on after a received snapshot, the state of which is there.
-    pub(super) fn install(&mut self, index: u64, term: u64, hard_state: HardState) {
-        assert!(
-            self.received.contains_key(&index),
-            "what the log goes on after is there"
-        );
-        assert_eq!(
-            hard_state.commit, index,
-            "a snapshot counts only if its index was committed"
-        );
-        self.entries.clear();
-        self.snapshot = (index, term);
-        self.hard_state = hard_state;
     }
 
     /// How many revisions of keys there are.
@@ -93,9 +97,8 @@ impl Disk {
         Restore::from_sealed_table(StoreConfig::default(), scan).unwrap()
     }
 
-    pub(super) fn replace(&mut self, rows: Vec<ImageRow>) {
-        let view = image::restore(StoreConfig::default(), &rows).unwrap().view();
-        let (key, value) = Seal::of(&view).to_row();
+    pub(super) fn replace(&mut self, view: &View) {
+        let (key, value) = Seal::of(view).to_row();
         self.rows = view
             .all_rows()
             .chain([(Bucket::Meta, key, value)])
@@ -106,8 +109,10 @@ impl Disk {
     /// As boot decides: a log that goes on after a snapshot whose state is not in the table yet has it as it was received.
     pub(super) fn restore(&mut self) -> (Recovered, Store) {
         if self.table().consistent_index() < self.snapshot.0 {
-            let rows = self.received.get(&self.snapshot.0).cloned();
-            self.replace(rows.expect("what the log goes on after is in the table, or was received"));
+            let rows = self.received.get(&self.snapshot.0);
+            let rows = rows.expect("what the log goes on after is in the table, or was received");
+            let view = snapshot::restore(StoreConfig::default(), rows).unwrap().view();
+            self.replace(&view);
         }
         self.received.clear();
         let store = self.table();

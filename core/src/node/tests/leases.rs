@@ -178,8 +178,6 @@ fn a_deposed_leader_revokes_nothing() {
     world.isolate(old);
     assert!(world.node(old).status().leads, "it does not know yet");
     world.run(Duration::from_millis(900));
-    let revokes =
-        |entry: &Entry| InternalRaftRequest::decode(entry.data.clone()).is_ok_and(|of| of.lease_revoke.is_some());
     assert!(
         !world.machines[&old].disk.entries.iter().any(revokes),
         "it proposed nothing it could not know"
@@ -194,6 +192,29 @@ fn a_deposed_leader_revokes_nothing() {
     }
     assert_eq!(value(&world.node(new).view(), "k"), Some("v".into()));
     assert_eq!(value(&world.node(old).view(), "k"), Some("v".into()));
+}
+
+#[test]
+fn a_leader_that_slept_confirms_that_it_leads_before_it_revokes_whenever_it_fell_asleep() {
+    // Looks for expired leases and ticks have phases of their own: either may be due first when the leader wakes.
+    for phase in 0..20 {
+        let mut world = World::new(3, 9);
+        let old = world.leader();
+        world.call(old, grant(7, 3)).unwrap();
+        world.run(Duration::from_millis(25 * phase));
+        let asleep = world.machine(old).node.take();
+        world.run(secs(4));
+        world.machine(old).node = asleep;
+        world.isolate(old);
+        world.run(Duration::from_millis(900));
+        let entries = &world.machines[&old].disk.entries;
+        assert!(!entries.iter().any(revokes), "phase {phase}: it does not lead any more");
+    }
+}
+
+/// Whether an entry revokes a lease.
+fn revokes(entry: &Entry) -> bool {
+    InternalRaftRequest::decode(entry.data.clone()).is_ok_and(|request| request.lease_revoke.is_some())
 }
 
 #[test]

@@ -14,9 +14,11 @@ mod world;
 
 use std::fmt::Write as _;
 
-use super::{Effect, Response};
+use super::{Effect, Publication, Response};
+use crate::jobs::{LogJob, PeerJob, TableJob, TableRows};
 use crate::proto::etcdserverpb::{PutRequest, RangeRequest};
 use crate::store;
+use crate::wal::Save;
 
 /// A write.
 fn put(key: &str, value: &str) -> super::Request {
@@ -49,38 +51,25 @@ fn story(effects: &[Effect]) -> String {
 fn brief(effect: &Effect) -> String {
     match effect {
         Effect::Halt(halt) => format!("halt {halt:?}"),
-        Effect::Install {
-            batch,
-            index,
-            term,
-            hard_state,
-            ..
-        } => {
-            let commit = hard_state.commit;
-            format!("install {} index={index} term={term} commit={commit}", batch.0)
+        Effect::Log(job) => brief_log(job),
+        Effect::Peer(PeerJob::Messages { to, messages }) => {
+            let kinds: Vec<_> = messages
+                .iter()
+                .map(|message| format!("{:?}", message.get_msg_type()))
+                .collect();
+            format!("send {to} {}", kinds.join(" "))
         }
-        Effect::Persist {
-            batch,
-            hard_state,
-            entries,
-            sync,
-        } => {
-            let mut text = format!("persist {}", batch.0);
-            if let Some(hard) = hard_state {
-                write!(text, " term={} vote={} commit={}", hard.term, hard.vote, hard.commit).unwrap();
-            }
-            if let (Some(first), Some(last)) = (entries.first(), entries.last()) {
-                write!(text, " entries={}..={}", first.index, last.index).unwrap();
-            }
-            text + if *sync { " sync" } else { "" }
+        Effect::Peer(PeerJob::Snapshot(job)) => {
+            let index = job.message.get_snapshot().get_metadata().index;
+            format!("send {} a snapshot of {index}", job.to)
         }
-        Effect::Publish {
+        Effect::Publish(Publication {
             view,
             events,
             restored,
             status,
             ..
-        } => format!(
+        }) => format!(
             "publish revision={} applied={} events={}{}{}{}",
             view.kv.revision(),
             status.applied_index,
@@ -97,27 +86,29 @@ fn brief(effect: &Effect) -> String {
             Ok(other) => format!("reply {} {other:?}", token.0),
             Err(error) => format!("reply {} {error:?}", token.0),
         },
-        Effect::Send { to, messages } => {
-            let kinds: Vec<_> = messages
-                .iter()
-                .map(|message| format!("{:?}", message.get_msg_type()))
-                .collect();
-            format!("send {to} {}", kinds.join(" "))
-        }
-        Effect::Replace { batch, index, .. } => format!("replace {} index={index}", batch.0),
-        Effect::SendSnapshot { to, message, .. } => {
-            format!(
-                "send {to} a snapshot of {}",
-                message.get_snapshot().get_metadata().index
-            )
-        }
-        Effect::Snapshot {
-            index,
-            term,
-            conf_state,
-        } => {
-            format!("snapshot index={index} term={term} voters={:?}", conf_state.voters)
-        }
-        Effect::Store { batch, ops, index, .. } => format!("store {} rows={} index={index}", batch.0, ops.len()),
+        Effect::Table(TableJob { batch, index, rows }) => match rows {
+            TableRows::Changed(ops) => format!("store {} rows={} index={index}", batch.0, ops.len()),
+            TableRows::All(_) => format!("replace {} index={index}", batch.0),
+        },
     }
+}
+
+fn brief_log(job: &LogJob) -> String {
+    let Save { marker, entries, state } = &job.save;
+    let mut text = match (marker, state) {
+        (None, _) => format!("persist {}", job.batch.0),
+        (Some(_), None) => format!("mark {}", job.batch.0),
+        (Some(_), Some(_)) => format!("install {}", job.batch.0),
+    };
+    if let Some(marker) = marker {
+        let voters = &marker.conf_state.as_ref().unwrap().voters;
+        write!(text, " index={} term={} voters={voters:?}", marker.index, marker.term).unwrap();
+    }
+    if let Some(hard) = state {
+        write!(text, " term={} vote={} commit={}", hard.term, hard.vote, hard.commit).unwrap();
+    }
+    if let (Some(first), Some(last)) = (entries.first(), entries.last()) {
+        write!(text, " entries={}..={}", first.index, last.index).unwrap();
+    }
+    text + if job.sync { " sync" } else { "" }
 }

@@ -8,8 +8,8 @@ use super::{put, story, value};
 use crate::error::{Error, Fault};
 use crate::id::MemberId;
 use crate::limits::APPLY_TURN_ROWS;
-use crate::member::{BatchId, Halt, Recovered, Timer, Token};
-use crate::node::{Config, Done, Effect, Input, Node, Request, Response};
+use crate::member::{BatchId, Halt, MemberTimer, Recovered, Token};
+use crate::node::{Config, Done, Effect, Input, Node, Request, Response, Retention, Timer};
 use crate::proto::etcdserverpb::request_op::Request as Op;
 use crate::proto::etcdserverpb::{AlarmType, CompactionRequest, PutRequest, RequestOp, TxnRequest};
 use crate::store::{self, Store, StoreConfig};
@@ -90,7 +90,7 @@ fn a_cluster_of_one_is_ready_after_one_sync() {
         "the table is busy with two batches, the third waits"
     );
     assert_eq!(node.view().cluster.version().unwrap().to_string(), "3.6.0");
-    assert_eq!(node.deadline(), Some((at(100), Timer::Tick)));
+    assert_eq!(node.deadline(), Some((at(100), Timer::Member(MemberTimer::Tick))));
 }
 
 /// A node that leads, with nothing outstanding.
@@ -316,7 +316,7 @@ fn an_interrupted_compaction_goes_on_after_a_restart() {
 
 #[test]
 fn the_leader_compacts_by_its_retention() {
-    let retention = crate::member::Retention::Period(Duration::from_secs(600));
+    let retention = Retention::Period(Duration::from_secs(600));
     let mut world = World::with(1, 1, |config| config.auto_compaction = Some(retention));
     world.leader();
     for round in 0..5 {
@@ -396,7 +396,7 @@ fn turn(node: &mut Node, now: Instant, inputs: Vec<Input>) -> (Vec<Input>, Vec<T
     let (mut written, mut answered) = (Vec::new(), Vec::new());
     for effect in effects {
         match effect {
-            Effect::Persist { batch, sync: true, .. } => written.push(Input::Done(Done::Persisted { batch })),
+            Effect::Log(job) if job.sync => written.push(Input::Done(Done::Persisted { batch: job.batch })),
             Effect::Reply { token, result } => {
                 result.unwrap();
                 answered.push(token);

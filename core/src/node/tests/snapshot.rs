@@ -7,8 +7,9 @@ use super::watching::{Watching, history};
 use super::world::World;
 use super::{put, value};
 use crate::id::MemberId;
-use crate::node::Request;
+use crate::node::{Input, Request};
 use crate::proto::etcdserverpb::{CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, PutRequest};
+use crate::proto::raftpb::{Message, MessageType, Snapshot, SnapshotMetadata};
 use crate::store;
 
 /// Members that keep hardly any of the log.
@@ -55,7 +56,7 @@ fn compact(world: &mut World, id: MemberId, revision: i64) {
     world.call(id, Request::Compact(request)).unwrap();
 }
 
-fn rows(view: &store::View) -> Vec<crate::image::ImageRow> {
+fn rows(view: &store::View) -> Vec<crate::snapshot::SnapshotRow> {
     view.all_rows().collect()
 }
 
@@ -116,6 +117,105 @@ fn a_compaction_under_way_travels_with_the_snapshot() {
     assert_alike(&mut world);
     assert_eq!(world.machines[&behind].installed, 1);
     assert_eq!(world.node(behind).view().kv.compact_revision(), revision - 2);
+}
+
+#[test]
+fn a_snapshot_beside_a_state_it_is_not_of_is_refused() {
+    let (mut world, behind) = left_behind(9);
+    let leader = world.leader();
+    let older = world.node(leader).view();
+    write(&mut world, leader, 40..45);
+    let newer = world.node(leader).view();
+    let conf_state = newer.cluster.conf_state().clone();
+    let metadata = SnapshotMetadata {
+        conf_state: Some(conf_state.clone()),
+        index: newer.applied_index,
+        term: newer.term,
+    };
+    let mut other_voters = conf_state;
+    other_voters.voters.pop();
+    let wrong = [
+        ("an older state", metadata.clone(), &older),
+        (
+            "another term",
+            SnapshotMetadata {
+                term: metadata.term - 1,
+                ..metadata.clone()
+            },
+            &newer,
+        ),
+        (
+            "another configuration",
+            SnapshotMetadata {
+                conf_state: Some(other_voters),
+                ..metadata.clone()
+            },
+            &newer,
+        ),
+        (
+            "a later index",
+            SnapshotMetadata {
+                index: metadata.index + 1,
+                ..metadata.clone()
+            },
+            &newer,
+        ),
+    ];
+    let (term, before) = (
+        world.node(leader).status().term,
+        world.node(behind).view().applied_index,
+    );
+    let mut is_taken = |metadata: SnapshotMetadata, view: &store::View| {
+        let snapshot = Snapshot {
+            metadata: Some(metadata),
+            ..Snapshot::default()
+        };
+        let message = Message {
+            msg_type: MessageType::MsgSnapshot as i32,
+            from: leader.0,
+            to: behind.0,
+            term,
+            snapshot: Some(snapshot),
+            ..Message::default()
+        };
+        let rows = rows(view);
+        let store = Box::new(crate::snapshot::restore(store::StoreConfig::default(), &rows).unwrap());
+        world.machine(behind).disk.received.insert(view.applied_index, rows);
+        let from = leader;
+        world.step(behind, vec![Input::Snapshot { from, message, store }]);
+        world.node(behind).status().is_installing
+    };
+    for (what, metadata, view) in wrong {
+        assert!(!is_taken(metadata, view), "{what}");
+    }
+    assert!(is_taken(metadata, &newer), "its own state is taken");
+    assert!(before < newer.applied_index);
+}
+
+#[test]
+fn rows_that_wait_for_the_table_are_not_written_over_an_installed_state() {
+    let mut world = world(3, 19);
+    let behind = world.followers()[1];
+    let leader = world.leader();
+    // More batches wait than the lane takes when the member is cut off.
+    world.machine(behind).table_takes = secs(20);
+    for round in 0..12 {
+        write(&mut world, leader, round..round + 1);
+        world.run(Duration::from_millis(200));
+    }
+    world.isolate(behind);
+    write(&mut world, leader, 12..60);
+    let revision = world.node(leader).view().kv.revision();
+    compact(&mut world, leader, revision - 1);
+    world.heal();
+    assert_alike(&mut world);
+    assert_eq!(world.machines[&behind].installed, 1);
+    world.machine(behind).table_takes = Duration::from_millis(5);
+    write(&mut world, leader, 60..62);
+    world.run(secs(120));
+    assert_alike(&mut world);
+    let found: Vec<_> = world.machines[&behind].disk.table().view().all_rows().collect();
+    assert_eq!(found, rows(&world.node(leader).view()));
 }
 
 #[test]

@@ -32,6 +32,7 @@ impl Watching {
             progress_interval: std::time::Duration::ZERO,
             max_response_bytes: 1 << 20,
             seed: 1,
+            ..HubConfig::default()
         };
         let mut watching = Self {
             hub: Hub::new(config, view),

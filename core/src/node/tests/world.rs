@@ -9,17 +9,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 
+use crate::boot::founding;
 use crate::error::Error;
 use crate::id::MemberId;
-use crate::image::{self, ImageRow};
-use crate::member::{BatchId, Halt, Token};
+use crate::jobs::{LogJob, PeerJob, SnapshotJob, TableJob, TableRows};
+use crate::member::{Halt, Token};
 use crate::membership::Member as Peer;
-use crate::node::{Config, Done, Effect, Input, Node, PeerEvent, Request, Response, Tally};
+use crate::node::{Config, Done, Effect, Input, Node, PeerEvent, Publication, Request, Response, Tally};
 use crate::proto::etcdserverpb::RangeRequest;
-use crate::proto::raftpb::{ConfChange, ConfChangeType, Entry, EntryType, HardState, Message, MessageType};
+use crate::proto::raftpb::{Entry, EntryType, HardState, Message, MessageType};
 use crate::random::Prng;
-use crate::store::{self, StoreConfig};
-use crate::table::TableOp;
+use crate::snapshot;
+use crate::store::StoreConfig;
 use crate::time::Instant;
 
 use super::disk::{Disk, Step};
@@ -39,6 +40,8 @@ pub(super) struct Machine {
     pub(super) halt: Option<Halt>,
     /// Batches of the log take so long.
     pub(super) sync_takes: Duration,
+    /// Batches of the table take so long.
+    pub(super) table_takes: Duration,
     /// The machine dies when it gets there.
     pub(super) dies_at: Option<Step>,
     /// Snapshots that it installed.
@@ -50,11 +53,8 @@ pub(super) struct Machine {
 }
 
 enum Mail {
-    Disk {
-        member: MemberId,
-        boot: u64,
-        job: Job,
-    },
+    /// A machine's disk has done what its node asked for.
+    Disk { member: MemberId, boot: u64, job: Job },
     Message {
         from: MemberId,
         to: MemberId,
@@ -75,32 +75,8 @@ enum Mail {
 }
 
 enum Job {
-    Install {
-        batch: BatchId,
-        index: u64,
-        term: u64,
-        hard_state: HardState,
-    },
-    Persist {
-        batch: BatchId,
-        hard_state: Option<HardState>,
-        entries: Vec<Entry>,
-        sync: bool,
-    },
-    Replace {
-        batch: BatchId,
-        index: u64,
-        rows: Vec<ImageRow>,
-    },
-    Snapshot {
-        index: u64,
-        term: u64,
-    },
-    Store {
-        batch: BatchId,
-        ops: Vec<TableOp>,
-        index: u64,
-    },
+    Log(LogJob),
+    Table(TableJob),
 }
 
 pub(super) struct World {
@@ -145,14 +121,16 @@ impl World {
             states: BTreeMap::new(),
             record: None,
         };
+        let member = |id: &MemberId| Peer {
+            id: *id,
+            peer_urls: vec![format!("http://p{id}:1")],
+            ..Peer::default()
+        };
+        let log = founding(&founders.iter().map(member).collect::<Vec<_>>());
         for id in &founders {
             let disk = Disk {
-                hard_state: HardState {
-                    term: 1,
-                    vote: 0,
-                    commit: size,
-                },
-                entries: founders.iter().map(|founder| founding(*founder)).collect(),
+                hard_state: log.hard_state,
+                entries: log.entries.clone(),
                 ..Disk::default()
             };
             world.add_machine(*id, disk, &change);
@@ -182,6 +160,7 @@ impl World {
             reports: Vec::new(),
             halt: None,
             sync_takes: Duration::from_millis(1),
+            table_takes: Duration::from_millis(5),
             dies_at: None,
             installed: 0,
             hub: None,
@@ -360,72 +339,48 @@ impl World {
     }
 
     fn disk_done(&mut self, id: MemberId, job: Job) {
-        let machine = self.machine(id);
         let done = match job {
-            Job::Persist {
-                batch,
-                hard_state,
-                entries,
-                sync,
-            } => {
-                let last = entries.last().map_or(machine.disk.last_index(), |entry| entry.index);
-                assert!(
-                    hard_state.is_none_or(|state| state.commit <= last),
-                    "{id} writes that entries are committed before it writes them"
-                );
-                machine.disk.persist(hard_state, entries);
-                if !sync {
-                    return;
-                }
-                Done::Persisted { batch }
+            Job::Log(job) => self.log_done(id, job),
+            Job::Table(job) => self.table_done(id, job),
+        };
+        if let Some(done) = done {
+            self.machine(id).reports.push(Input::Done(done));
+            self.step(id, Vec::new());
+        }
+    }
+
+    /// What the log's lane reports; nothing if the machine dies first.
+    fn log_done(&mut self, id: MemberId, job: LogJob) -> Option<Done> {
+        let machine = self.machine(id);
+        if machine.disk.save(job.save) {
+            machine.installed += 1;
+            if self.dies(id, Step::Installed) {
+                return None;
             }
-            Job::Install {
-                batch,
-                index,
-                term,
-                hard_state,
-            } => {
-                machine.disk.install(index, term, hard_state);
-                machine.installed += 1;
-                if self.dies(id, Step::Installed) {
-                    return;
-                }
-                Done::Persisted { batch }
-            }
-            Job::Replace { batch, index, rows } => {
-                machine.disk.replace(rows);
-                assert_eq!(machine.disk.table().consistent_index(), index);
+        }
+        job.sync.then_some(Done::Persisted { batch: job.batch })
+    }
+
+    /// What the table's lane reports; nothing if the machine dies first.
+    fn table_done(&mut self, id: MemberId, job: TableJob) -> Option<Done> {
+        let TableJob { batch, index, rows } = job;
+        let disk = &mut self.machine(id).disk;
+        match rows {
+            TableRows::Changed(ops) => disk.store(ops),
+            TableRows::All(view) => {
+                disk.replace(&view);
+                assert_eq!(disk.table().consistent_index(), index);
                 if self.dies(id, Step::Replaced) {
-                    return;
+                    return None;
                 }
                 self.machine(id).disk.received.retain(|received, _| *received > index);
                 if self.dies(id, Step::Cleared) {
-                    return;
-                }
-                Done::Stored {
-                    batch,
-                    durable_index: index,
+                    return None;
                 }
             }
-            Job::Snapshot { index, term } => {
-                machine.disk.snapshot = (index, term);
-                machine.disk.entries.retain(|entry| entry.index > index);
-                assert!(
-                    machine.disk.hard_state.commit >= index,
-                    "a snapshot counts only if its index was committed"
-                );
-                Done::SnapshotSaved { index }
-            }
-            Job::Store { batch, ops, index } => {
-                machine.disk.store(ops);
-                Done::Stored {
-                    batch,
-                    durable_index: index,
-                }
-            }
-        };
-        self.machine(id).reports.push(Input::Done(done));
-        self.step(id, Vec::new());
+        }
+        let durable_index = index;
+        Some(Done::Stored { batch, durable_index })
     }
 
     /// A snapshot is made durable before its receiver is told of it.
@@ -433,8 +388,8 @@ impl World {
         let is_up = self.machines.get(&to).is_some_and(|machine| machine.node.is_some());
         if is_up {
             let index = message.get_snapshot().get_metadata().index;
-            let rows = image::decode("received", bytes).unwrap();
-            let store = Box::new(image::restore(StoreConfig::default(), &rows).unwrap());
+            let rows = snapshot::decode("received", bytes).unwrap();
+            let store = Box::new(snapshot::restore(StoreConfig::default(), &rows).unwrap());
             self.machine(to).disk.received.insert(index, rows);
             if !self.dies(to, Step::Received) {
                 self.step(to, vec![Input::Snapshot { from, message, store }]);
@@ -483,44 +438,25 @@ impl World {
     fn carry_out(&mut self, id: MemberId, effect: Effect) {
         match effect {
             Effect::Halt(halt) => self.machine(id).halt = Some(halt),
-            Effect::Install {
-                batch,
-                index,
-                term,
-                conf_state: _,
-                hard_state,
-            } => {
-                let takes = self.machine(id).sync_takes;
-                let job = Job::Install {
-                    batch,
-                    index,
-                    term,
-                    hard_state,
+            Effect::Log(job) => {
+                let writes = job.save.marker.is_none() || job.save.state.is_some();
+                let takes = if job.sync && writes {
+                    self.machine(id).sync_takes
+                } else {
+                    Duration::ZERO
                 };
-                self.queue(id, takes, job);
+                self.queue(id, takes, Job::Log(job));
             }
-            Effect::Persist {
-                batch,
-                hard_state,
-                entries,
-                sync,
-            } => {
-                let machine = self.machine(id);
-                let takes = if sync { machine.sync_takes } else { Duration::ZERO };
-                self.queue(
-                    id,
-                    takes,
-                    Job::Persist {
-                        batch,
-                        hard_state,
-                        entries,
-                        sync,
-                    },
-                );
+            Effect::Peer(PeerJob::Messages { to, messages }) => {
+                for message in messages {
+                    self.check_promise(id, &message);
+                    self.send(id, to, message);
+                }
             }
-            Effect::Publish {
+            Effect::Peer(PeerJob::Snapshot(job)) => self.send_snapshot(id, *job),
+            Effect::Publish(Publication {
                 view, events, restored, ..
-            } => {
+            }) => {
                 let now = self.now;
                 if let Some(hub) = &mut self.machine(id).hub {
                     hub.published(now, &view.kv, events, restored);
@@ -542,21 +478,7 @@ impl World {
                     token.0
                 );
             }
-            Effect::Send { to, messages } => {
-                for message in messages {
-                    self.check_promise(id, &message);
-                    self.send(id, to, message);
-                }
-            }
-            Effect::Replace { batch, view, index } => {
-                let rows = view.all_rows().collect();
-                self.queue(id, Duration::from_millis(5), Job::Replace { batch, index, rows });
-            }
-            Effect::SendSnapshot { to, message, view } => self.send_snapshot(id, to, message, &view),
-            Effect::Snapshot { index, term, .. } => self.queue(id, Duration::ZERO, Job::Snapshot { index, term }),
-            Effect::Store { batch, ops, index, .. } => {
-                self.queue(id, Duration::from_millis(5), Job::Store { batch, ops, index });
-            }
+            Effect::Table(job) => self.queue(id, self.machines[&id].table_takes, Job::Table(job)),
         }
     }
 
@@ -564,10 +486,9 @@ impl World {
     fn queue(&mut self, id: MemberId, takes: Duration, job: Job) {
         let now = self.now;
         let machine = self.machine(id);
-        let free = if let Job::Store { .. } | Job::Replace { .. } = job {
-            &mut machine.table_free
-        } else {
-            &mut machine.wal_free
+        let free = match job {
+            Job::Log(_) => &mut machine.wal_free,
+            Job::Table(_) => &mut machine.table_free,
         };
         *free = (*free).max(now) + takes;
         let (at, boot) = (*free, machine.boot);
@@ -582,7 +503,8 @@ impl World {
         self.post(self.now + delay, Mail::Message { from, to, message });
     }
 
-    fn send_snapshot(&mut self, from: MemberId, to: MemberId, message: Message, view: &store::View) {
+    fn send_snapshot(&mut self, from: MemberId, job: SnapshotJob) {
+        let SnapshotJob { to, message, view } = job;
         self.check_promise(from, &message);
         let metadata = message.get_snapshot().get_metadata();
         assert_eq!((metadata.index, metadata.term), (view.applied_index, view.term));
@@ -599,7 +521,7 @@ impl World {
             from,
             to,
             message,
-            bytes: image::encode(view).into(),
+            bytes: snapshot::encode(&view).into(),
         };
         self.post(self.now + delay, mail);
     }
@@ -663,28 +585,5 @@ impl World {
                 "entry {index} is applied and only {holders} voters have it"
             );
         }
-    }
-}
-
-/// The entry by which a founder joins.
-fn founding(id: MemberId) -> Entry {
-    let peer = Peer {
-        id,
-        peer_urls: vec![format!("http://p{id}:1")],
-        ..Peer::default()
-    };
-    let change = ConfChange {
-        id: 0,
-        change_type: ConfChangeType::AddNode as i32,
-        node_id: id.0,
-        context: peer.to_json().into(),
-    };
-    let data = change.encode_to_vec().into();
-    Entry {
-        entry_type: EntryType::EntryConfChange as i32,
-        term: 1,
-        index: id.0,
-        data,
-        ..Entry::default()
     }
 }

@@ -7,9 +7,9 @@ use quoin_core::proto::etcdserverpb::{
 use quoin_core::time::Instant;
 
 use super::{LeaseChecker, Life, Point};
-use crate::call::{Answer, Call, Refusal};
 use crate::check::Truth;
 use crate::observe::{OpId, Verdict, ensure};
+use quoin_model::call::{Answer, Call, Refusal};
 
 /// The longest TTL that is granted, in seconds.
 const MAX_TTL_SECONDS: i64 = 9_000_000_000;
@@ -104,6 +104,7 @@ impl LeaseChecker {
                 format!("member {member} says {ttl} of lease {id}, which was there all the time")
             });
         }
+        self.not_ending("C25", question)?;
         if let Some(status) = truth.member(member).map(|facts| facts.status) {
             ensure(!status.leads || status.term >= question.term, "C25", || {
                 let (term, newer) = (status.term, question.term);
@@ -139,6 +140,22 @@ impl LeaseChecker {
         })?;
         ensure(self.lives.was_since(id, question.committed), "C29", || {
             format!("{request:?} is said to be granted as {id}, and no entry grants it")
+        })
+    }
+
+    /// A lease whose end its leader has handed to the log lives no more for who asks after that, as long as that leader
+    /// leads.
+    fn not_ending(&self, checker: &'static str, question: &Question) -> Verdict {
+        let id = question.lease;
+        let newest = self.reigns.last_key_value().map_or(0, |(term, _)| *term);
+        let same = self
+            .lives
+            .live(id)
+            .filter(|life| Some(life.granted) == question.granted);
+        let ending = same.and_then(|life| life.ending);
+        let ended = ending.filter(|(since, term)| *term == newest && *since < question.at);
+        ensure(ended.is_none(), checker, || {
+            format!("lease {id} is said to live; its end was in the log before that was asked: {ended:?} (since, term)")
         })
     }
 
@@ -199,6 +216,9 @@ impl LeaseChecker {
             let lives: Vec<_> = self.lives.since(id, question.committed).collect();
             return ensure(false, "C27", || format!("{response:?} of a lease that was {lives:?}"));
         };
+        if ttl > 0 {
+            self.not_ending("C27", question)?;
+        }
         if let Some(most) = self.checkpoints.most(question.at, id) {
             ensure(ttl <= most, "C27", || {
                 format!("{response:?} at {at}, where a checkpoint left {most} s at most: {life:?}")

@@ -26,6 +26,10 @@ pub(super) struct Life {
     pub(super) since: Instant,
     /// The fewest seconds a checkpoint said are left.
     pub(super) checkpoint: Option<i64>,
+    /// In which term the newest leader began, and how many seconds the log left it there.
+    pub(super) inherited: Option<(u64, i64)>,
+    /// When its end was first handed to the log of a leader that found its time over, and in which term.
+    pub(super) ending: Option<(Instant, u64)>,
     /// When a client asked last that it be kept alive.
     pub(super) asked: Option<Instant>,
     /// When a client asked that was told that it is kept alive.
@@ -49,7 +53,11 @@ impl Life {
         } else {
             Duration::ZERO
         };
-        let left = self.checkpoint.map_or(ttl, seconds).min(ttl);
+        let left = match self.inherited {
+            Some((term, left)) if term == reign.term => seconds(left),
+            // Not known yet: whatever was ever written down may count.
+            _ => self.checkpoint.map_or(ttl, seconds).min(ttl),
+        };
         let promoted = (!is_own).then_some((reign.since, left.saturating_add(extended)));
         let renewed = self
             .renewed
@@ -71,6 +79,8 @@ pub(super) struct Reign {
     pub(super) leader: MemberId,
     /// When its first entry was handed to the leader's log.
     pub(super) since: Instant,
+    /// That entry.
+    pub(super) first: u64,
 }
 
 /// All leases there ever were.
@@ -107,6 +117,18 @@ impl Lives {
     pub(super) fn live_mut(&mut self, id: i64) -> Option<&mut Life> {
         let last = self.by_id.get_mut(&id)?.last_mut();
         last.filter(|life| life.revoked.is_none())
+    }
+
+    /// The entry at `index` opens `term`: its leader gives every lease what the log left it, which a checkpoint may have
+    /// taken back.
+    pub(super) fn open(&mut self, term: u64, left: impl Fn(i64) -> i64) {
+        for (id, lives) in &mut self.by_id {
+            if let Some(life) = lives.last_mut().filter(|life| life.revoked.is_none()) {
+                let remaining = left(*id);
+                let whole = if remaining > 0 { remaining } else { life.ttl };
+                life.inherited = Some((term, whole.min(life.ttl)));
+            }
+        }
     }
 
     /// All leases the committed log has.

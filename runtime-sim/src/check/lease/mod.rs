@@ -37,9 +37,9 @@ use self::checkpoints::Checkpoints;
 use self::lives::{Life, Lives, Reign, seconds};
 use super::sometimes::Sometimes;
 use super::{Asked, Checker, Truth};
-use crate::call::Call;
-use crate::model::Rules;
 use crate::observe::{Observation, OpId, Verdict, ensure};
+use quoin_model::call::Call;
+use quoin_model::etcd::Rules;
 
 /// After so many election timeouts without disturbance there is a leader that counts time.
 const SETTLING_ELECTIONS: u32 = 10;
@@ -210,6 +210,9 @@ impl Checker for LeaseChecker {
             Observation::Faulted { .. }
             | Observation::Ended { .. }
             | Observation::Durable { .. }
+            | Observation::Received { .. }
+            | Observation::Replaced { .. }
+            | Observation::Swept { .. }
             | Observation::Installed { .. }
             | Observation::Returned { .. }
             | Observation::StreamOpened { .. }
@@ -271,10 +274,14 @@ impl LeaseChecker {
             let Some(committed) = truth.entry(self.looked) else {
                 return;
             };
+            let (index, term) = (self.looked, committed.entry.term);
+            if self.reigns.get(&term).is_some_and(|reign| reign.first == index) {
+                let left = |id| truth.model().lease_at(id, index).map_or(0, |lease| lease.remaining_ttl);
+                self.lives.open(term, left);
+            }
             let Asked::Request(request) = &committed.asked else {
                 continue;
             };
-            let (index, term) = (self.looked, committed.entry.term);
             if let Some(grant) = &request.lease_grant {
                 self.granted(at, grant.id, index, term, truth);
             }
@@ -307,6 +314,8 @@ impl LeaseChecker {
             ttl: lease.granted_ttl,
             since: self.grants.get(&id).copied().unwrap_or(at),
             checkpoint: None,
+            inherited: None,
+            ending: None,
             asked: self.asked.get(&id).copied(),
             renewed: None,
         };
@@ -326,6 +335,7 @@ impl LeaseChecker {
                     term: entry.term,
                     leader: member,
                     since: at,
+                    first: entry.index,
                 };
                 self.reigns.insert(entry.term, reign);
                 self.checkpoints.reign(entry.term, member, entry.index);
@@ -442,6 +452,12 @@ impl LeaseChecker {
             })?;
         }
         let is_later = life.term != reign.term;
+        if let Some(life) = self.lives.live_mut(id) {
+            life.ending = life
+                .ending
+                .filter(|(_, term)| *term == reign.term)
+                .or(Some((at, reign.term)));
+        }
         self.note(Point::Expired);
         if is_later {
             self.note(Point::ExpiredLater);

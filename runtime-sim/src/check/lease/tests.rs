@@ -8,7 +8,7 @@ use quoin_core::proto::etcdserverpb::{
 
 use super::super::story::{self, FIRST, SECOND, grant, put, revoke};
 use super::*;
-use crate::call::{Answer, Refusal};
+use quoin_model::call::{Answer, Refusal};
 
 type Story = story::Story<LeaseChecker>;
 

@@ -21,9 +21,9 @@ use quoin_core::store::{Applied, ApplyContext, Store, StoreConfig, View};
 use quoin_core::time::Instant;
 
 use super::{Checkers, Coverage, LIST};
-use crate::call::{Answer, Call, Refusal};
-use crate::model::Rules;
 use crate::observe::{ClientId, Observation, OpId, Violation};
+use quoin_model::call::{Answer, Call, Refusal};
+use quoin_model::etcd::Rules;
 
 const CLUSTER: u64 = 0xc1;
 const TIMEOUT: Duration = Duration::from_secs(1);

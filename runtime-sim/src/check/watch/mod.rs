@@ -36,8 +36,8 @@ use quoin_core::time::Instant;
 use self::stream::Stream;
 use super::sometimes::Sometimes;
 use super::{Checker, Truth};
-use crate::model::State;
 use crate::observe::{Observation, StreamId, Verdict, ensure};
+use quoin_model::etcd::State;
 
 /// After so many election timeouts without disturbance every watch has what it is owed.
 const PATIENCE_ELECTIONS: u32 = 10;
@@ -232,14 +232,7 @@ impl WatchChecker {
                 });
                 self.owe(at, model);
             }
-            Observation::Handed { .. }
-            | Observation::Durable { .. }
-            | Observation::Installed { .. }
-            | Observation::Sent { .. }
-            | Observation::Invoked { .. }
-            | Observation::Replied { .. }
-            | Observation::Returned { .. }
-            | Observation::Finished => {}
+            _ => {}
         }
         Ok(())
     }

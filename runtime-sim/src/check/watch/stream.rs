@@ -9,8 +9,8 @@ use quoin_core::time::Instant;
 
 use super::watcher::{KeyRange, Watcher};
 use super::{Point, Site};
-use crate::model::State;
 use crate::observe::{Verdict, Violation, ensure};
+use quoin_model::etcd::State;
 
 /// Watch id of what concerns no watch or all of them.
 const NO_WATCH: i64 = -1;

@@ -9,8 +9,8 @@ use quoin_core::time::Instant;
 
 use super::stream::broken;
 use super::{Point, Site};
-use crate::model::{Event, EventKind, State};
 use crate::observe::{Verdict, Violation, ensure};
+use quoin_model::etcd::{Event, EventKind, State};
 
 /// Keys that are watched.
 #[derive(Clone, Debug)]

@@ -15,10 +15,10 @@ use quoin_core::proto::etcdserverpb::{
 use quoin_core::store::check;
 
 use super::bench::Bench;
-use crate::call::Call;
 use crate::client::keys::LONGEST_KEY_BYTES;
 use crate::client::plan::Plan;
 use crate::cluster::ports::Act;
+use quoin_model::call::Call;
 
 /// Everything that must be met.
 const EXPECTED: &str = "

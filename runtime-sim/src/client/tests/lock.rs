@@ -10,9 +10,9 @@ use quoin_core::proto::etcdserverpb::request_op::Request as Op;
 use quoin_core::proto::mvccpb::event::EventType;
 
 use super::bench::Bench;
-use crate::call::Call;
 use crate::client::plan::Plan;
 use crate::cluster::ports::Act;
+use quoin_model::call::Call;
 
 /// Only clients that want locks.
 fn lockers(seed: u64, lockers: u64) -> Bench {

@@ -21,7 +21,7 @@ use quoin_core::proto::mvccpb::{Event, KeyValue};
 use quoin_core::store::check;
 use quoin_core::time::Instant;
 
-use crate::call::{Answer, Call, Refusal};
+use quoin_model::call::{Answer, Call, Refusal};
 
 /// The store.
 #[derive(Debug, Default)]

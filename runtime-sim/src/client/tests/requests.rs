@@ -12,12 +12,12 @@ use quoin_core::time::Instant;
 
 use super::bench::Bench;
 use super::mock::refuse;
-use crate::call::{Answer, Call};
 use crate::client::line::{Desk, Line, Names, Outcome, Rota};
 use crate::client::mind::Mind;
 use crate::client::plan::Plan;
 use crate::cluster::ports::{Act, Clients as _, Endpoint, Endpoints, Returned};
 use crate::observe::ClientId;
+use quoin_model::call::{Answer, Call};
 
 /// Asks once, is told `results` one after another, and gives back who was asked when, and the end.
 fn story(call: &Call, results: &[Returned]) -> String {

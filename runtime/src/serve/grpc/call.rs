@@ -1,6 +1,6 @@
 //! One call: what its headers ask for, and its metrics, which must come out even however it ends.
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,15 +9,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use http_body::Body;
 use prometheus::IntCounter;
-use prost::Message;
+use quoin_core::api::{Kind, Method};
 use quoin_core::error::Error;
-use quoin_core::limits::READ_INLINE_ROWS;
 use quoin_core::time::Instant;
 use std::future::{Future, poll_fn};
 
 use super::super::{Context, facts};
 use super::message::{self, Encoding, Messages};
-use super::method::{Kind, Method};
 use super::status::{CANCELED, INTERNAL, Status, UNKNOWN};
 use crate::metrics::MethodMetrics;
 
@@ -32,7 +30,7 @@ const TIMEOUT_MIN: Duration = Duration::from_micros(1);
 /// A call under way.
 pub(crate) struct Call {
     pub(crate) context: Arc<Context>,
-    method: Method,
+    pub(crate) method: Method,
     /// When it began, if that is measured.
     began: Option<Instant>,
     /// Counts the client's version, if it is to be counted.
@@ -116,18 +114,7 @@ impl Call {
         })
     }
 
-    /// Receives the one request of a call.
-    pub(crate) async fn receive<M, B>(&self, messages: &mut Messages<B>) -> Result<M, Status>
-    where
-        M: Message + Default,
-        B: Body<Data = Bytes> + Unpin,
-    {
-        let request = message::decode(self.receive_bytes(messages).await?, self.method.parts().2)?;
-        self.count_request();
-        Ok(request)
-    }
-
-    /// Receives the one request of a call and leaves it encoded. It does not count as received yet.
+    /// Receives the one request of a call. It does not count as received before it is decoded.
     pub(crate) async fn receive_bytes<B>(&self, messages: &mut Messages<B>) -> Result<Bytes, Status>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -155,31 +142,6 @@ impl Call {
 
     fn is_unary(&self) -> bool {
         self.method.parts().2 == Kind::Unary
-    }
-
-    /// Encodes a message that is to be sent.
-    pub(crate) fn encode(&self, response: &impl Message, encoding: Encoding) -> Bytes {
-        self.sent(response.encoded_len());
-        message::encode(response, encoding)
-    }
-
-    /// Encodes a message with many items, elsewhere where they are too many for a worker.
-    pub(crate) async fn encode_many<M: Message>(
-        &self,
-        items: usize,
-        encoding: Encoding,
-        make: impl FnOnce() -> M + Send + 'static,
-    ) -> Result<Bytes, Status> {
-        if items <= READ_INLINE_ROWS {
-            return Ok(self.encode(&make(), encoding));
-        }
-        let work = move || {
-            let response = make();
-            (response.encoded_len(), message::encode(&response, encoding))
-        };
-        let (length, message) = self.context.compute.run(work).await?;
-        self.sent(length);
-        Ok(message)
     }
 
     /// Counts a message that is to be sent.
@@ -218,10 +180,9 @@ impl Drop for Call {
 pub(crate) async fn within<T>(
     context: &Context,
     deadline: Option<Instant>,
-    work: impl Future<Output = Result<T, Status>>,
+    mut work: Pin<&mut impl Future<Output = Result<T, Status>>>,
 ) -> Result<T, Status> {
     let Some(deadline) = deadline else { return work.await };
-    let mut work = pin!(work);
     let mut sleep = None;
     poll_fn(|cx| {
         let result = work.as_mut().poll(cx);

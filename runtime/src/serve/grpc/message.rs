@@ -9,10 +9,10 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use http_body::Body;
-use prost::Message;
+use prost::{DecodeError, Message};
+use quoin_core::api::Kind;
 use quoin_core::limits::MAX_COMPRESS_BYTES;
 
-use super::method::Kind;
 use super::partial::{Partial, Partials};
 use super::status::{INTERNAL, RESOURCE_EXHAUSTED, Status, UNIMPLEMENTED};
 
@@ -233,13 +233,16 @@ fn decompress(message: &[u8], limit: usize) -> Result<Bytes, Status> {
 
 /// Decodes a request. Its byte strings share the message's memory.
 pub(crate) fn decode<M: Message + Default>(message: Bytes, kind: Kind) -> Result<M, Status> {
-    M::decode(message).map_err(|error| {
-        let what = match kind {
-            Kind::Unary => "grpc: error unmarshalling request",
-            Kind::ServerStream | Kind::BidiStream => "grpc: failed to unmarshal the received message",
-        };
-        Status::new(INTERNAL, format!("{what}: {error}"))
-    })
+    M::decode(message).map_err(|error| undecodable(&error, kind))
+}
+
+/// Says that a message makes no sense, in grpc-go's words.
+pub(crate) fn undecodable(error: &DecodeError, kind: Kind) -> Status {
+    let what = match kind {
+        Kind::Unary => "grpc: error unmarshalling request",
+        Kind::ServerStream | Kind::BidiStream => "grpc: failed to unmarshal the received message",
+    };
+    Status::new(INTERNAL, format!("{what}: {error}"))
 }
 
 /// A response message with its prefix.

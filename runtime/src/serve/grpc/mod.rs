@@ -3,12 +3,14 @@
 //! This is written out rather than generated: nothing is boxed on the way of a unary call, limits speak in grpc-go's
 //! words, and a watch response that is encoded already is sent as it is.
 
+mod answer;
 pub(crate) mod call;
 pub(crate) mod message;
-pub(crate) mod method;
 pub(crate) mod partial;
 pub(crate) mod status;
+pub(crate) mod unknown;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,21 +19,26 @@ use http::header::CONTENT_TYPE;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method as HttpMethod, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use quoin_core::api;
+use quoin_core::api::{Kind, Method, Step};
 use quoin_core::error::Error;
 
 use self::call::{Call, Wishes, within};
-use self::message::{Encoding, Messages};
-use self::method::Method;
+use self::message::{Encoding, Messages, undecodable};
 use self::partial::Partials;
-use self::status::{INTERNAL, INVALID_ARGUMENT, OK, Status, UNIMPLEMENTED};
+use self::status::{INTERNAL, INVALID_ARGUMENT, OK, Status};
+use super::Context;
+use super::calls::carry_out;
 use super::reply::{LeaderWatch, Reply, Source, Stream};
-use super::services::{auth, cluster, health, kv, lease, maintenance, watch};
-use super::{Context, facts};
+use super::streams::{Once, keep_alive, watch};
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
-/// How a call is answered.
-pub(crate) enum Answer {
+/// Bytes of a transaction from which it is decoded and checked in the lane: it may be made of very many operations.
+const LONG_TXN_BYTES: usize = 64 * 1024;
+
+/// The body of a call's answer.
+pub(crate) enum Payload {
     /// With one message, framed.
     Message(Bytes),
     /// With a source, which ends itself; it need not end with the server.
@@ -70,7 +77,7 @@ async fn respond(
     // gRPC knows no queries: all of it is the method's name.
     let path = uri.path_and_query().map_or_else(|| uri.path(), PathAndQuery::as_str);
     let Some(method) = Method::find(path) else {
-        return failed(&Status::new(UNIMPLEMENTED, method::unknown(path)));
+        return failed(&unknown::path(path));
     };
     let mut call = Call::begin(context, method);
     let (head, body) = request.into_parts();
@@ -89,14 +96,17 @@ async fn respond(
     }
     let limit = call.context.settings.max_receive_bytes;
     let messages = Messages::new(body, wishes.encoding, limit, partials);
-    let answered = within(&call.context, wishes.deadline, answer(&call, method, &wishes, messages)).await;
+    let answered = {
+        let work = pin!(answer(&call, method, &wishes, messages));
+        within(&call.context, wishes.deadline, work).await
+    };
     match answered {
-        Ok(Answer::Message(message)) => {
+        Ok(Payload::Message(message)) => {
             call.finish(OK);
             succeeded(Reply::Message(message), wishes.encoding)
         }
-        Ok(Answer::Finite(source)) => stream(call, source, &wishes, false),
-        Ok(Answer::Endless(source)) => stream(call, source, &wishes, true),
+        Ok(Payload::Finite(source)) => stream(call, source, &wishes, false),
+        Ok(Payload::Endless(source)) => stream(call, source, &wishes, true),
         Err(status) => {
             call.finish(status.code);
             failed(&status)
@@ -109,74 +119,47 @@ async fn answer(
     method: Method,
     wishes: &Wishes,
     mut messages: Messages<Incoming>,
-) -> Result<Answer, Status> {
-    let context = &*call.context;
-    if facts::is_learner(context) && !matches!(method, Method::Range | Method::Snapshot | Method::Status) {
-        return Err(Error::NotSupportedForLearner.into());
-    }
+) -> Result<Payload, Status> {
     let encoding = wishes.encoding;
-    let body = &mut messages;
-    let message = match method {
-        Method::Range => return kv::range(call, encoding, call.receive(body).await?).await,
-        Method::Put => call.encode(&kv::put(context, call.receive(body).await?).await?, encoding),
-        Method::DeleteRange => return kv::delete_range(call, encoding, call.receive(body).await?).await,
-        Method::Txn => return kv::txn(call, encoding, body).await,
-        Method::Compact => call.encode(&kv::compact(context, call.receive(body).await?).await?, encoding),
-        Method::Watch => return Ok(Answer::Endless(Box::new(watch::Source::new(call, encoding, messages)))),
-        Method::LeaseKeepAlive => {
-            return Ok(Answer::Endless(Box::new(lease::KeepAlive::new(
-                call, encoding, messages,
-            ))));
+    if !unknown::is_served(method) {
+        return Err(unknown::unserved(method));
+    }
+    if let Method::Watch | Method::LeaseKeepAlive = method {
+        call.context.server(|server| server.admit_stream())?;
+        return Ok(Payload::Endless(match method {
+            Method::Watch => Box::new(watch::Source::new(call, encoding, messages)),
+            _ => Box::new(keep_alive::KeepAlive::new(call, encoding, messages)),
+        }));
+    }
+    let step = begin(call, method, call.receive_bytes(&mut messages).await?).await?;
+    let answer = carry_out(&call.context, method, step).await?;
+    match answer::write(call, encoding, answer).await? {
+        // The state now and at every change, of which there is none.
+        Payload::Message(message) if method.parts().2 == Kind::ServerStream => {
+            Ok(Payload::Endless(Box::new(Once(Some(message)))))
         }
-        Method::HealthWatch => return health::watch(call, encoding, &call.receive(body).await?),
-        _ => return seldom(call, method, encoding, body).await.map(Answer::Message),
+        payload => Ok(payload),
+    }
+}
+
+/// Decodes a request and begins with it, in the lane if it is long.
+async fn begin(call: &Call, method: Method, message: Bytes) -> Result<Step, Status> {
+    let begun = if method == Method::Txn && message.len() > LONG_TXN_BYTES {
+        let context = Arc::clone(&call.context);
+        let work = move || decode_and_begin(&context, method, message);
+        Box::pin(call.context.compute.run(work)).await??
+    } else {
+        decode_and_begin(&call.context, method, message)?
     };
-    Ok(Answer::Message(message))
+    // As in etcd, once it could be decoded.
+    call.count_request();
+    Ok(begun?)
 }
 
-/// The calls that are not made all the time. Their future is boxed, so that the others' need not carry its size.
-fn seldom<'a>(
-    call: &'a Call,
-    method: Method,
-    encoding: Encoding,
-    body: &'a mut Messages<Incoming>,
-) -> std::pin::Pin<Box<dyn Future<Output = Result<Bytes, Status>> + Send + 'a>> {
-    Box::pin(async move {
-        let context = &*call.context;
-        Ok(match method {
-            Method::LeaseGrant => call.encode(&lease::grant(context, call.receive(body).await?).await?, encoding),
-            Method::LeaseRevoke => call.encode(&lease::revoke(context, call.receive(body).await?).await?, encoding),
-            Method::LeaseTimeToLive => lease::time_to_live(call, encoding, call.receive(body).await?).await?,
-            Method::LeaseLeases => lease::leases(call, encoding, call.receive(body).await?).await?,
-            Method::MemberList => call.encode(
-                &cluster::member_list(context, call.receive(body).await?).await?,
-                encoding,
-            ),
-            Method::Alarm => call.encode(&maintenance::alarm(context, call.receive(body).await?).await?, encoding),
-            Method::Status => call.encode(&maintenance::status(context, call.receive(body).await?), encoding),
-            Method::Hash => call.encode(&maintenance::hash(context, call.receive(body).await?).await?, encoding),
-            Method::HashKv => call.encode(
-                &maintenance::hash_kv(context, call.receive(body).await?).await?,
-                encoding,
-            ),
-            Method::Defragment => call.encode(
-                &maintenance::defragment(context, call.receive(body).await?).await?,
-                encoding,
-            ),
-            Method::HealthCheck => call.encode(&health::check(&call.receive(body).await?)?, encoding),
-            _ if method.parts().0 == "etcdserverpb.Auth" => auth::answer(call, method, encoding, body).await?,
-            _ => return Err(unimplemented(method)),
-        })
-    })
-}
-
-/// Says that a method is known and not served.
-pub(crate) fn unimplemented(method: Method) -> Status {
-    let (service, name, _) = method.parts();
-    Status::new(
-        UNIMPLEMENTED,
-        format!("{service}/{name} is not implemented by this server"),
-    )
+fn decode_and_begin(context: &Context, method: Method, message: Bytes) -> Result<Result<Step, Error>, Status> {
+    let request = api::Call::decode(method, message).map_err(|error| undecodable(&error, method.parts().2))?;
+    let request = request.ok_or_else(|| unknown::unserved(method))?;
+    Ok(context.server(|server| server.begin(request)))
 }
 
 /// Answers a call that is posted as something else than gRPC, in grpc-go's words.

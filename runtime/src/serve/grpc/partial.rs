@@ -126,14 +126,12 @@ impl fmt::Debug for Partials {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::io;
-    use std::net::{SocketAddr, TcpListener, TcpStream};
-
     use quoin_core::time::Instant;
+    use std::io;
 
     use super::*;
     use crate::clock::Clock;
-    use crate::seam::{BoxFuture, Listener, Serve, Socket, Task};
+    use crate::seam::{Acceptor, Listener, Serve, Socket, Stream, Task};
 
     /// A runtime whose timers are never due, and which does nothing else.
     struct NoRuntime(Clock);
@@ -153,15 +151,15 @@ pub(crate) mod tests {
 
         fn spawn(&self, _: Task) {}
 
-        fn listen(&self, _: TcpListener) -> io::Result<Box<dyn Listener>> {
+        fn listen(&self, _: Acceptor) -> io::Result<Box<dyn Listener>> {
             Err(io::ErrorKind::Unsupported.into())
         }
 
-        fn place(&self, _: TcpStream, _: Serve) {}
-
-        fn connect(&self, _: SocketAddr) -> BoxFuture<io::Result<Box<dyn Socket>>> {
-            Box::pin(std::future::ready(Err(io::ErrorKind::Unsupported.into())))
+        fn attach(&self, _: Stream) -> io::Result<Box<dyn Socket>> {
+            Err(io::ErrorKind::Unsupported.into())
         }
+
+        fn place(&self, _: Stream, _: Serve) {}
     }
 
     impl Partials {

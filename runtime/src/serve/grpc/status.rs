@@ -36,8 +36,6 @@ pub(crate) const UNKNOWN: u8 = 2;
 pub(crate) const INVALID_ARGUMENT: u8 = 3;
 /// The client's deadline passed.
 pub(crate) const DEADLINE_EXCEEDED: u8 = 4;
-/// There is no such thing.
-pub(crate) const NOT_FOUND: u8 = 5;
 /// Too large or too many.
 pub(crate) const RESOURCE_EXHAUSTED: u8 = 8;
 /// No such method here.

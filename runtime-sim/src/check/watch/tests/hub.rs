@@ -49,6 +49,7 @@ impl Run {
             progress_interval: Duration::from_secs(1),
             max_response_bytes: 400,
             seed,
+            ..HubConfig::default()
         };
         let hub = Hub::new(config, story.mvcc.view());
         let mut run = Self {

@@ -20,9 +20,9 @@ use quoin_core::store::{Store, StoreConfig, View};
 use quoin_core::time::Instant;
 
 use super::WatchChecker;
-use crate::call::Call;
-use crate::model::{Event, EventKind, State};
 use crate::observe::{ClientId, Observation, StreamId, Verdict};
+use quoin_model::call::Call;
+use quoin_model::etcd::{Event, EventKind, State};
 
 /// The member of all stories.
 const MEMBER: MemberId = MemberId(7);

@@ -1,0 +1,171 @@
+//! What calls are answered with, as a closed list. Answers that may be long share rows with the view they were read from
+//! until a codec writes them.
+
+use super::{Server, Then, cluster};
+use crate::mvcc::Found;
+use crate::node::LeaseTimes;
+use crate::proto::etcdserverpb::response_op::Response as OpResponse;
+use crate::proto::etcdserverpb::{
+    AlarmResponse, AuthDisableResponse, AuthRoleListResponse, AuthStatusResponse, AuthUserListResponse,
+    CompactionResponse, DefragmentResponse, DeleteRangeResponse, HashKvResponse, HashResponse, LeaseGrantResponse,
+    LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseRevokeResponse, LeaseStatus, LeaseTimeToLiveResponse,
+    MemberAddResponse, MemberListResponse, MemberPromoteResponse, MemberRemoveResponse, MemberUpdateResponse,
+    MoveLeaderResponse, PutResponse, RangeResponse, ResponseHeader, StatusResponse, TxnResponse,
+};
+use crate::proto::health::HealthCheckResponse;
+use crate::store::{LeaseKeys, Response as Applied, TxnFound};
+
+/// The answer to a [`Call`](super::Call). Variants are named after their messages; one that is not is a longer answer's form,
+/// whose message [`Answer::whole`] makes.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "each variant is its message")]
+pub enum Answer {
+    Alarm(AlarmResponse),
+    AuthDisable(AuthDisableResponse),
+    AuthStatus(AuthStatusResponse),
+    Compact(CompactionResponse),
+    Defragment(DefragmentResponse),
+    DeleteRange(DeleteRangeResponse),
+    Hash(HashResponse),
+    HashKv(HashKvResponse),
+    Health(HealthCheckResponse),
+    LeaseGrant(LeaseGrantResponse),
+    LeaseKeepAlive(LeaseKeepAliveResponse),
+    /// A lease's time and keys.
+    LeaseKeys {
+        header: ResponseHeader,
+        id: i64,
+        ttl: i64,
+        granted_ttl: i64,
+        keys: LeaseKeys,
+    },
+    LeaseLeases(LeaseLeasesResponse),
+    /// All leases.
+    LeaseList {
+        header: ResponseHeader,
+        leases: LeaseTimes,
+    },
+    LeaseRevoke(LeaseRevokeResponse),
+    LeaseTimeToLive(LeaseTimeToLiveResponse),
+    MemberAdd(MemberAddResponse),
+    MemberList(MemberListResponse),
+    MemberPromote(MemberPromoteResponse),
+    MemberRemove(MemberRemoveResponse),
+    MemberUpdate(MemberUpdateResponse),
+    MoveLeader(MoveLeaderResponse),
+    Put(PutResponse),
+    Range(RangeResponse),
+    RoleList(AuthRoleListResponse),
+    /// What a range of several keys has found.
+    Rows {
+        header: ResponseHeader,
+        found: Found,
+    },
+    Status(StatusResponse),
+    Txn(TxnResponse),
+    /// What a transaction that only reads has found.
+    TxnRows {
+        header: ResponseHeader,
+        found: TxnFound,
+    },
+    UserList(AuthUserListResponse),
+}
+
+impl Answer {
+    /// Keys, pairs, leases and operations that writing it has to walk, but for those that a codec can write piece by piece.
+    #[must_use]
+    pub fn items(&self) -> usize {
+        match self {
+            Self::DeleteRange(response) => response.prev_kvs.len(),
+            Self::LeaseKeys { keys, .. } => keys.len(),
+            Self::LeaseList { leases, .. } => leases.len(),
+            Self::Txn(response) => items_of(response),
+            _ => 0,
+        }
+    }
+
+    /// The answer as its message alone.
+    #[must_use]
+    pub fn whole(self) -> Self {
+        match self {
+            Self::LeaseKeys {
+                header,
+                id,
+                ttl,
+                granted_ttl,
+                keys,
+            } => Self::LeaseTimeToLive(LeaseTimeToLiveResponse {
+                header: Some(header),
+                id,
+                ttl,
+                granted_ttl,
+                keys: keys.iter().cloned().collect(),
+            }),
+            Self::LeaseList { header, leases } => Self::LeaseLeases(LeaseLeasesResponse {
+                header: Some(header),
+                leases: leases.by_expiry().into_iter().map(|id| LeaseStatus { id }).collect(),
+            }),
+            Self::Rows { header, found } => Self::Range(RangeResponse {
+                header: Some(header),
+                ..found.response()
+            }),
+            Self::TxnRows { header, found } => Self::Txn(TxnResponse {
+                header: Some(header),
+                ..found.response()
+            }),
+            whole => whole,
+        }
+    }
+}
+
+/// Pairs and operations of a transaction's response.
+fn items_of(response: &TxnResponse) -> usize {
+    let of = |op: &Option<OpResponse>| match op {
+        Some(OpResponse::ResponseRange(range)) => range.kvs.len(),
+        Some(OpResponse::ResponseDeleteRange(deleted)) => deleted.prev_kvs.len(),
+        Some(OpResponse::ResponseTxn(nested)) => items_of(nested),
+        Some(OpResponse::ResponsePut(_)) | None => 0,
+    };
+    response.responses.iter().map(|op| 1 + of(&op.response)).sum()
+}
+
+impl Server<'_> {
+    /// The answer to a request that was applied.
+    pub(super) fn applied(&self, applied: Applied, then: &Then) -> Answer {
+        match applied {
+            Applied::Alarm(mut response) => {
+                self.complete(&mut response.header);
+                Answer::Alarm(response)
+            }
+            Applied::Compact(mut response) => {
+                // The revision after the wait, as in etcd.
+                response.header = Some(self.header());
+                Answer::Compact(response)
+            }
+            Applied::DeleteRange(mut response) => {
+                self.complete(&mut response.header);
+                Answer::DeleteRange(response)
+            }
+            Applied::LeaseGrant(mut response) => {
+                self.complete(&mut response.header);
+                Answer::LeaseGrant(response)
+            }
+            Applied::LeaseRevoke(mut response) => {
+                self.complete(&mut response.header);
+                Answer::LeaseRevoke(response)
+            }
+            Applied::Members(members) => cluster::changed(self, then, &members),
+            Applied::Put(mut response) => {
+                self.complete(&mut response.header);
+                Answer::Put(response)
+            }
+            Applied::Txn(mut response) => {
+                self.complete(&mut response.header);
+                Answer::Txn(response)
+            }
+            Applied::Empty | Applied::LeaseCheckpoint(_) | Applied::Range(_) => {
+                unreachable!("no call leads to {applied:?}")
+            }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The auth service while auth is off and has never been used: see [`crate::store::auth`] for the rules. Whatever the
+//! answer is, it is given once this member knows that it is up to date.
+
+use super::{Answer, Call, Server, Step};
+use crate::error::Error;
+use crate::proto::etcdserverpb::{
+    AuthDisableResponse, AuthRoleAddRequest, AuthRoleListResponse, AuthStatusResponse, AuthUserAddRequest,
+    AuthUserListResponse,
+};
+use crate::store::auth;
+
+/// Adds a user: what is wrong with the request is said, and nothing else is there yet.
+pub(super) fn user_add(request: &AuthUserAddRequest) -> Result<Step, Error> {
+    auth::check_user_add(request).map(|()| Step::Unserved)
+}
+
+/// Adds a role: as above.
+pub(super) fn role_add(request: &AuthRoleAddRequest) -> Result<Step, Error> {
+    auth::check_role_add(request).map(|()| Step::Unserved)
+}
+
+/// The answers where there are no users and no roles.
+pub(super) fn answer(server: &Server<'_>, call: &Call) -> Result<Answer, Error> {
+    let header = Some(server.header());
+    Ok(match call {
+        Call::AuthStatus(_) => Answer::AuthStatus(AuthStatusResponse {
+            header,
+            enabled: false,
+            auth_revision: auth::FIRST_REVISION,
+        }),
+        Call::AuthDisable(_) => Answer::AuthDisable(AuthDisableResponse { header }),
+        Call::UserList(_) => Answer::UserList(AuthUserListResponse {
+            header,
+            ..AuthUserListResponse::default()
+        }),
+        Call::RoleList(_) => Answer::RoleList(AuthRoleListResponse {
+            header,
+            ..AuthRoleListResponse::default()
+        }),
+        Call::AuthEnable(_) => return Err(auth::enable()),
+        Call::Authenticate(_) => return Err(auth::authenticate()),
+        Call::RoleGrantPermission(request) => return Err(auth::role_grant_permission(request)),
+        Call::RoleDelete(_) | Call::RoleGet(_) | Call::RoleRevokePermission(_) => return Err(auth::role()),
+        Call::UserChangePassword(_)
+        | Call::UserDelete(_)
+        | Call::UserGet(_)
+        | Call::UserGrantRole(_)
+        | Call::UserRevokeRole(_) => return Err(auth::user()),
+        other => unreachable!("{other:?} is not answered here"),
+    })
+}

@@ -1,0 +1,82 @@
+//! The cluster service: who takes part.
+
+use super::{Answer, Call, Server, Step, Then};
+use crate::id::MemberId;
+use crate::membership;
+use crate::node::Request;
+use crate::proto::etcdserverpb::{
+    Member, MemberAddRequest, MemberAddResponse, MemberListResponse, MemberPromoteRequest, MemberPromoteResponse,
+    MemberRemoveRequest, MemberRemoveResponse, MemberUpdateRequest, MemberUpdateResponse,
+};
+
+/// All members by id.
+pub(super) fn list(server: &Server<'_>) -> Answer {
+    Answer::MemberList(MemberListResponse {
+        header: Some(server.header_without_revision()),
+        members: server.view.cluster.members().map(member).collect(),
+    })
+}
+
+/// Adds a member.
+pub(super) fn add(server: &Server<'_>, request: MemberAddRequest) -> Step {
+    let asked = Request::MemberAdd {
+        peer_urls: request.peer_urls.clone(),
+        is_learner: request.is_learner,
+        unix_seconds: server.facts.unix_seconds(),
+    };
+    Step::ask(asked, Then::Change(Call::MemberAdd(request)))
+}
+
+/// Makes a learner a voter.
+pub(super) fn promote(request: MemberPromoteRequest) -> Step {
+    let id = MemberId(request.id);
+    Step::ask(
+        Request::MemberPromote { id },
+        Then::Change(Call::MemberPromote(request)),
+    )
+}
+
+/// Removes a member for good.
+pub(super) fn remove(request: MemberRemoveRequest) -> Step {
+    let id = MemberId(request.id);
+    Step::ask(Request::MemberRemove { id }, Then::Change(Call::MemberRemove(request)))
+}
+
+/// Changes where the others reach a member.
+pub(super) fn update(request: MemberUpdateRequest) -> Step {
+    let asked = Request::MemberUpdate {
+        id: MemberId(request.id),
+        peer_urls: request.peer_urls.clone(),
+    };
+    Step::ask(asked, Then::Change(Call::MemberUpdate(request)))
+}
+
+/// A change was applied; `all` are the members after it.
+pub(super) fn changed(server: &Server<'_>, then: &Then, all: &[membership::Member]) -> Answer {
+    let header = Some(server.header_without_revision());
+    let members = all.iter().map(member).collect();
+    match then {
+        Then::Change(Call::MemberAdd(request)) => {
+            let mut urls = request.peer_urls.clone();
+            urls.sort_unstable();
+            Answer::MemberAdd(MemberAddResponse {
+                header,
+                member: all.iter().find(|found| found.peer_urls == urls).map(member),
+                members,
+            })
+        }
+        Then::Change(Call::MemberPromote(_)) => Answer::MemberPromote(MemberPromoteResponse { header, members }),
+        Then::Change(Call::MemberRemove(_)) => Answer::MemberRemove(MemberRemoveResponse { header, members }),
+        _ => Answer::MemberUpdate(MemberUpdateResponse { header, members }),
+    }
+}
+
+fn member(member: &membership::Member) -> Member {
+    Member {
+        id: member.id.0,
+        name: member.name.clone(),
+        peer_urls: member.peer_urls.clone(),
+        client_urls: member.client_urls.clone(),
+        is_learner: member.is_learner,
+    }
+}

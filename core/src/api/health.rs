@@ -1,0 +1,46 @@
+//! The standard health service: the server as a whole serves, whatever the cluster does. And the read of health checks.
+
+use super::read::Read;
+use super::{Answer, Call, Step, confirmed};
+use crate::error::Error;
+use crate::proto::etcdserverpb::RangeRequest;
+use crate::proto::health::health_check_response::ServingStatus;
+use crate::proto::health::{HealthCheckRequest, HealthCheckResponse};
+
+/// The state at this moment.
+pub(super) fn check(request: &HealthCheckRequest) -> Result<Step, Error> {
+    if request.service.is_empty() {
+        Ok(status(ServingStatus::Serving))
+    } else {
+        Err(Error::UnknownService)
+    }
+}
+
+/// The state now and at every change. There is no change but the end of the server, which ends the stream.
+pub(super) fn watch(request: &HealthCheckRequest) -> Step {
+    status(if request.service.is_empty() {
+        ServingStatus::Serving
+    } else {
+        ServingStatus::ServiceUnknown
+    })
+}
+
+fn status(status: ServingStatus) -> Step {
+    Step::Answer(Answer::Health(HealthCheckResponse { status: status.into() }))
+}
+
+/// Reads a key, as etcd's health checks do.
+pub(super) fn probe(serializable: bool) -> Step {
+    let request = RangeRequest {
+        key: vec![0].into(),
+        limit: 1,
+        keys_only: true,
+        serializable,
+        ..RangeRequest::default()
+    };
+    if serializable {
+        Step::Fetch(Read::Range(request))
+    } else {
+        confirmed(Call::Range(request))
+    }
+}

@@ -1,0 +1,69 @@
+//! The lease service.
+
+use super::kv::heavy;
+use super::{Answer, Server, Step, Then};
+use crate::bug;
+use crate::node::LeaseTimes;
+use crate::node::Request;
+use crate::proto::etcdserverpb::{
+    LeaseGrantRequest, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseRevokeRequest, LeaseTimeToLiveRequest,
+    ResponseHeader,
+};
+use crate::store::Lease;
+
+/// Makes a lease. A time that is too long is refused when the grant is applied
+/// ([`check::lease_ttl`](crate::store::check::lease_ttl)), because alarms come before it.
+pub(super) fn grant(request: LeaseGrantRequest) -> Step {
+    Step::ask(Request::LeaseGrant(request), Then::Answer)
+}
+
+/// Keeps a lease alive, once. The header is made before, as in etcd: its revision is one at which the lease still was.
+pub(super) fn keep_alive(server: &Server<'_>, request: LeaseKeepAliveRequest) -> Step {
+    let (id, header) = (request.id, server.header());
+    // Mutant 38, "renews where it does not lead": a member answers from the leases it has applied, without the leader.
+    if bug!(RenewsWhereItDoesNotLead)
+        && !server.status.leads
+        && let Some(lease) = server.view.leases.get(id)
+    {
+        return Step::Answer(renewed(header, id, lease.ttl()));
+    }
+    Step::ask(Request::LeaseRenew { id }, Then::Renew { id, header })
+}
+
+/// A lease was renewed. An unknown one is answered with no time left.
+pub(super) fn renewed(header: ResponseHeader, id: i64, ttl: i64) -> Answer {
+    Answer::LeaseKeepAlive(LeaseKeepAliveResponse {
+        header: Some(header),
+        id,
+        ttl,
+    })
+}
+
+/// All leases, as this member knows them; on the leader those first that end first.
+pub(super) fn leases() -> Step {
+    Step::ask(Request::LeaseLeases, Then::Answer)
+}
+
+/// The list of leases, which the node made.
+pub(super) fn list(server: &Server<'_>, leases: LeaseTimes) -> Answer {
+    Answer::LeaseList {
+        header: server.header(),
+        leases,
+    }
+}
+
+/// Ends a lease and deletes its keys.
+pub(super) fn revoke(server: &Server<'_>, request: LeaseRevokeRequest) -> Step {
+    let rows = server.view.leases.get(request.id).map_or(0, Lease::key_count);
+    heavy(Request::LeaseRevoke(request), rows)
+}
+
+/// How long a lease has left, and which keys are attached to it. An unknown lease is no error.
+pub(super) fn time_to_live(server: &Server<'_>, request: LeaseTimeToLiveRequest) -> Step {
+    let LeaseTimeToLiveRequest { id, keys } = request;
+    let header = server.header();
+    Step::ask(
+        Request::LeaseTimeToLive { id, keys },
+        Then::TimeToLive { id, keys, header },
+    )
+}

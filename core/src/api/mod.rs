@@ -1,0 +1,333 @@
+//! The front door: what a client may ask of a member and what it is answered, as pure functions.
+//!
+//! A codec (gRPC, the simulator's clients) turns what its client sent into a [`Call`] and an [`Answer`] into what its client
+//! reads. In between it follows [`Step`]s: [`Server::begin`] says what a call needs first, and [`Server::finish`] goes on
+//! once the node has answered. A rule about a request is in one of these functions, in
+//! [`store::check`](crate::store::check), which they call, or in the store, where the rule depends on what was applied
+//! before; it is in no codec.
+//!
+//! - [`method`] is the table of methods, with their requests;
+//! - [`kv`], [`lease`], [`cluster`], [`maintenance`], [`auth`], [`health`] have one function for each method of a service;
+//! - [`read`] carries out reads of rows: plan, fetch, answer;
+//! - [`answer`] is the closed list of answers.
+
+mod answer;
+mod auth;
+mod cluster;
+mod health;
+mod kv;
+mod lease;
+mod maintenance;
+mod method;
+mod read;
+#[cfg(test)]
+mod tests;
+
+pub use answer::Answer;
+pub use maintenance::{Computation, in_use_bytes};
+pub use method::{Call, Kind, Method, SERVICES};
+pub use read::{Fetch, Read};
+
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::id::{ClusterId, MemberId};
+use crate::member::Status;
+use crate::mvcc::HashKv;
+use crate::node::{Request, Response};
+use crate::proto::etcdserverpb::ResponseHeader;
+use crate::store::View;
+
+/// The member as a call finds it: what it published last, and what it was configured with.
+#[derive(Clone, Copy)]
+pub struct Server<'a> {
+    /// The cluster's id.
+    pub cluster: ClusterId,
+    /// The applied state.
+    pub view: &'a View,
+    /// The state of consensus that belongs to it.
+    pub status: &'a Status,
+    /// What was configured.
+    pub limits: Limits,
+    /// What else the host knows.
+    pub facts: &'a dyn Facts,
+}
+
+/// What of the configuration the rules look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The largest number of operations at one level of a transaction (`--max-txn-ops`).
+    pub max_txn_ops: usize,
+    /// Bytes that may be stored (`--quota-backend-bytes`); `None` is no limit.
+    pub quota_bytes: Option<u64>,
+    /// How long a call may wait for the cluster.
+    pub request_timeout: Duration,
+}
+
+impl Limits {
+    /// Those that a configuration sets.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        Self {
+            max_txn_ops: usize::try_from(config.max_txn_ops).unwrap_or(usize::MAX),
+            quota_bytes: config.quota_backend_bytes,
+            request_timeout: Duration::from_secs(5) + 2 * Duration::from_millis(config.election_ms),
+        }
+    }
+}
+
+/// What only the host knows, asked for by the few calls that need it.
+pub trait Facts {
+    /// The remembered hash of the compaction at exactly this revision.
+    fn compact_hash(&self, revision: i64) -> Option<HashKv>;
+
+    /// Bytes of the table's files; 0 where that is not known.
+    fn table_bytes(&self) -> i64;
+
+    /// The wall clock, in seconds since 1970.
+    fn unix_seconds(&self) -> u64;
+}
+
+/// What is to be done next for a call.
+#[derive(Debug)]
+pub enum Step {
+    /// Nothing: this is the answer.
+    Answer(Answer),
+    /// Ask the node, then go on with [`Server::finish`].
+    Ask {
+        /// What to ask.
+        request: Request,
+        /// Applying it may take so long that requests like it are proposed one at a time, so that others come in between.
+        is_heavy: bool,
+        /// What to finish with.
+        then: Then,
+    },
+    /// Compute for as long as [`Computation::step`] wants, then answer with [`Computation::answer`].
+    Compute(Computation),
+    /// Have the table give space back, then answer with [`Answer::Defragment`].
+    Defragment,
+    /// Read rows: see [`Read`].
+    Fetch(Read),
+    /// Ask the leader what this member's node would have been asked, then go on with [`Server::finish`].
+    Forward {
+        /// What to ask.
+        request: Request,
+        /// What to finish with.
+        then: Then,
+    },
+    /// Refuse: this version has the checks of the method and not the method.
+    Unserved,
+}
+
+/// What is kept of a call until the node has answered.
+#[derive(Clone, Debug)]
+pub enum Then {
+    /// The node's response is all of the answer.
+    Answer,
+    /// A change of the members.
+    Change(Call),
+    /// A read that waits until this member is sure to be up to date.
+    Read(Call),
+    /// A renewal of a lease.
+    Renew {
+        /// The lease.
+        id: i64,
+        /// Of the answer.
+        header: ResponseHeader,
+    },
+    /// A question after a lease.
+    TimeToLive {
+        /// The lease.
+        id: i64,
+        /// Whether its keys are wanted.
+        keys: bool,
+        /// Of the answer.
+        header: ResponseHeader,
+    },
+}
+
+impl Step {
+    fn ask(request: Request, then: Then) -> Self {
+        Self::Ask {
+            request,
+            is_heavy: false,
+            then,
+        }
+    }
+}
+
+impl Then {
+    /// What the leader is asked, if only a leader can answer.
+    fn for_leader(&self) -> Option<Request> {
+        match self {
+            Self::Renew { id, .. } => Some(Request::LeaseRenew { id: *id }),
+            Self::TimeToLive { id, keys, .. } => Some(Request::LeaseTimeToLive { id: *id, keys: *keys }),
+            Self::Change(Call::MemberPromote(request)) => Some(Request::MemberPromote {
+                id: MemberId(request.id),
+            }),
+            Self::Answer | Self::Change(_) | Self::Read(_) => None,
+        }
+    }
+}
+
+impl Server<'_> {
+    /// A call has arrived. Every call passes here first, so this is where it is decided who may make it.
+    ///
+    /// # Errors
+    /// What the request alone, or with what was published, shows to be wrong.
+    pub fn begin(&self, call: Call) -> Result<Step, Error> {
+        self.admit(&call)?;
+        self.start(call)
+    }
+
+    /// A stream is opened whose messages are no calls of their own, or are not there yet.
+    ///
+    /// # Errors
+    /// [`Error::NotSupportedForLearner`].
+    pub fn admit_stream(&self) -> Result<(), Error> {
+        if self.status.is_learner {
+            return Err(Error::NotSupportedForLearner);
+        }
+        Ok(())
+    }
+
+    /// A learner answers only what needs no vote and may be old.
+    fn admit(&self, call: &Call) -> Result<(), Error> {
+        let may_be_old = match call {
+            Call::Range(request) => request.serializable,
+            Call::Status(_) => true,
+            _ => false,
+        };
+        if may_be_old { Ok(()) } else { self.admit_stream() }
+    }
+
+    /// One function for each method.
+    fn start(&self, call: Call) -> Result<Step, Error> {
+        match call {
+            Call::Alarm(request) => Ok(maintenance::alarm(request)),
+            Call::AuthDisable(_)
+            | Call::AuthEnable(_)
+            | Call::AuthStatus(_)
+            | Call::Authenticate(_)
+            | Call::RoleDelete(_)
+            | Call::RoleGet(_)
+            | Call::RoleGrantPermission(_)
+            | Call::RoleList(_)
+            | Call::RoleRevokePermission(_)
+            | Call::UserChangePassword(_)
+            | Call::UserDelete(_)
+            | Call::UserGet(_)
+            | Call::UserGrantRole(_)
+            | Call::UserList(_)
+            | Call::UserRevokeRole(_) => Ok(confirmed(call)),
+            Call::Compact(request) => Ok(kv::compact(request)),
+            Call::Defragment(_) => Ok(Step::Defragment),
+            Call::DeleteRange(request) => kv::delete_range(self, request),
+            Call::Hash(_) => maintenance::hash(self),
+            Call::HashKv(request) => maintenance::hash_kv(self, request),
+            Call::HealthCheck(request) => health::check(&request),
+            Call::HealthWatch(request) => Ok(health::watch(&request)),
+            Call::LeaseGrant(request) => Ok(lease::grant(request)),
+            Call::LeaseKeepAlive(request) => Ok(lease::keep_alive(self, request)),
+            Call::LeaseLeases(_) => Ok(lease::leases()),
+            Call::LeaseRevoke(request) => Ok(lease::revoke(self, request)),
+            Call::LeaseTimeToLive(request) => Ok(lease::time_to_live(self, request)),
+            Call::MemberAdd(request) => Ok(cluster::add(self, request)),
+            Call::MemberList(request) if request.linearizable => Ok(confirmed(call)),
+            Call::MemberList(_) => self.read(call),
+            Call::MemberPromote(request) => Ok(cluster::promote(request)),
+            Call::MemberRemove(request) => Ok(cluster::remove(request)),
+            Call::MemberUpdate(request) => Ok(cluster::update(request)),
+            Call::MoveLeader(request) => maintenance::move_leader(self, request),
+            Call::Put(request) => kv::put(request),
+            Call::Range(request) => kv::range(request),
+            Call::RoleAdd(request) => auth::role_add(&request),
+            Call::Status(_) => Ok(maintenance::status(self)),
+            Call::Txn(request) => kv::txn(self, request),
+            Call::UserAdd(request) => auth::user_add(&request),
+        }
+    }
+
+    /// The read that a health check makes. It is not a call: it is made of learners, too.
+    #[must_use]
+    pub fn probe(serializable: bool) -> Step {
+        health::probe(serializable)
+    }
+
+    /// The node, or the leader's, has answered.
+    ///
+    /// # Errors
+    /// The node's, or what the answer's view shows to be wrong.
+    ///
+    /// # Panics
+    /// Where the response is to another request.
+    pub fn finish(&self, then: Then, result: Result<Response, Error>) -> Result<Step, Error> {
+        if result == Err(Error::NotLeader)
+            && let Some(request) = then.for_leader()
+        {
+            return Ok(Step::Forward { request, then });
+        }
+        let answer = match (result?, then) {
+            (Response::Read, Then::Read(call)) => return self.read(call),
+            (Response::Applied(applied), then) => self.applied(applied, &then),
+            (Response::Leases { leases }, _) => lease::list(self, leases),
+            (Response::Moved, _) => maintenance::moved(self),
+            (Response::Renewed { ttl }, Then::Renew { id, header }) => lease::renewed(header, id, ttl),
+            (Response::TimeToLive { ttl, granted_ttl, keys }, Then::TimeToLive { id, header, .. }) => {
+                Answer::LeaseKeys {
+                    header,
+                    id,
+                    ttl,
+                    granted_ttl,
+                    keys,
+                }
+            }
+            (response, then) => unreachable!("{response:?} is no answer for {then:?}"),
+        };
+        Ok(Step::Answer(answer))
+    }
+
+    /// This member is as up to date as the call wants it to be.
+    fn read(&self, call: Call) -> Result<Step, Error> {
+        Ok(match call {
+            Call::Range(request) => Step::Fetch(Read::Range(request)),
+            Call::Txn(request) => Step::Fetch(Read::Txn(request)),
+            Call::MemberList(_) => Step::Answer(cluster::list(self)),
+            other => Step::Answer(auth::answer(self, &other)?),
+        })
+    }
+
+    /// A header as of now.
+    fn header(&self) -> ResponseHeader {
+        ResponseHeader {
+            revision: self.view.kv.revision(),
+            ..self.header_without_revision()
+        }
+    }
+
+    /// A header without a revision, as the cluster's service gives it.
+    fn header_without_revision(&self) -> ResponseHeader {
+        ResponseHeader {
+            cluster_id: self.cluster.0,
+            member_id: self.status.member.0,
+            raft_term: self.status.term,
+            revision: 0,
+        }
+    }
+
+    /// Adds to a header what only the member knows; the revision is the store's unless the answer has its own.
+    fn complete(&self, header: &mut Option<ResponseHeader>) {
+        let own = header.as_ref().map_or(0, |header| header.revision);
+        let mut complete = self.header();
+        if own != 0 {
+            complete.revision = own;
+        }
+        *header = Some(complete);
+    }
+}
+
+/// A call that is answered once this member is sure to be as new as anything acknowledged before the call.
+fn confirmed(call: Call) -> Step {
+    Step::ask(Request::Read, Then::Read(call))
+}

@@ -1,0 +1,168 @@
+//! Reads of rows: plan, fetch, answer.
+//!
+//! [`Read::plan`] takes a view and says what it has to look at. [`Fetch::step`] fetches, a bounded number of rows at a time,
+//! so that a host runs a long fetch where it delays nothing. [`Fetch::answer`] answers from what was fetched. Every row is in
+//! the view, so that a fetch always succeeds from memory; rows that are not will come to it between its steps.
+
+use std::fmt;
+
+use super::{Answer, Server};
+use crate::bug;
+use crate::error::Error;
+use crate::mvcc::Scan;
+use crate::proto::etcdserverpb::{RangeRequest, RangeResponse, TxnRequest};
+use crate::store::{KeyCounts, TxnScan, View};
+
+/// A read whose view is not taken yet.
+#[derive(Debug)]
+pub enum Read {
+    /// Of keys.
+    Range(RangeRequest),
+    /// By a transaction that only reads.
+    Txn(TxnRequest),
+}
+
+/// A read that is being carried out.
+pub struct Fetch {
+    request: Request,
+    /// Of the view that is read.
+    revision: i64,
+    /// What was read by the time it failed, or by a range.
+    counts: KeyCounts,
+    stage: Stage,
+}
+
+/// What is kept of a request, to tell of it.
+enum Request {
+    Range(RangeRequest),
+    Txn { compares: usize },
+}
+
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would be one more allocation for each short list"
+)]
+enum Stage {
+    Failed(Error),
+    /// One key, which was found or not.
+    Key(RangeResponse),
+    Keys(Scan),
+    Txn(TxnScan),
+}
+
+impl Read {
+    /// Takes a view. One key is looked up at once.
+    #[must_use]
+    pub fn plan(self, view: &View) -> Fetch {
+        let (request, stage) = match self {
+            Self::Range(request) => {
+                let stage = if request.range_end.is_empty() {
+                    view.range(&request).map_or_else(Stage::Failed, Stage::Key)
+                } else {
+                    Scan::new(&view.kv, &request).map_or_else(Stage::Failed, Stage::Keys)
+                };
+                (Request::Range(request), stage)
+            }
+            Self::Txn(request) => {
+                let compares = request.compare.len();
+                (Request::Txn { compares }, Stage::Txn(TxnScan::new(view, request)))
+            }
+        };
+        Fetch {
+            request,
+            revision: view.kv.revision(),
+            counts: KeyCounts::RANGE,
+            stage,
+        }
+    }
+}
+
+impl Fetch {
+    /// Goes on, past about so many rows at most; true once the fetch is over.
+    pub fn step(&mut self, rows: usize) -> bool {
+        let error = match &mut self.stage {
+            Stage::Failed(_) | Stage::Key(_) => return true,
+            Stage::Keys(scan) => return scan.step(rows),
+            Stage::Txn(scan) => match scan.step(rows) {
+                Ok(false) => return false,
+                ended => {
+                    self.counts = KeyCounts::default();
+                    self.counts.add_transaction(scan.counts());
+                    let Err(error) = ended else { return true };
+                    error
+                }
+            },
+        };
+        self.stage = Stage::Failed(error);
+        true
+    }
+
+    /// What was read once it is over, as etcd's metrics count it.
+    #[must_use]
+    pub fn counts(&self) -> &KeyCounts {
+        &self.counts
+    }
+
+    /// Whether it is a range, not a transaction: etcd measures those by themselves.
+    #[must_use]
+    pub fn is_range(&self) -> bool {
+        matches!(self.request, Request::Range(_))
+    }
+
+    /// Whether nothing was found wrong.
+    #[must_use]
+    pub fn succeeded(&self) -> bool {
+        !matches!(self.stage, Stage::Failed(_))
+    }
+
+    /// Answers from what was fetched; `server` is the member as it is now.
+    ///
+    /// # Errors
+    /// What the fetch found wrong: [`Error::Compacted`], [`Error::FutureRevision`] and the like.
+    pub fn answer(self, server: &Server<'_>) -> Result<Answer, Error> {
+        let mut header = server.header();
+        header.revision = self.revision;
+        Ok(match self.stage {
+            Stage::Failed(error) => return Err(error),
+            Stage::Key(mut response) => {
+                response.header = Some(header);
+                response.more = more(response.more, response.count, &self.request);
+                Answer::Range(response)
+            }
+            Stage::Keys(scan) => {
+                let mut found = scan.finish();
+                found.more = more(found.more, found.count, &self.request);
+                Answer::Rows { header, found }
+            }
+            Stage::Txn(scan) => Answer::TxnRows {
+                header,
+                found: scan.finish(),
+            },
+        })
+    }
+}
+
+/// Whether the limit cut an answer short. Mutant 37, "says more by the count": the number of all keys is compared with the
+/// limit, although filters leave some of them out.
+fn more(found: bool, count: i64, request: &Request) -> bool {
+    match request {
+        Request::Range(request) if bug!(SaysMoreByTheCount) => request.limit > 0 && count > request.limit,
+        _ => found,
+    }
+}
+
+/// The request, for the log of slow reads.
+impl fmt::Display for Fetch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.request {
+            Request::Range(request) => write!(
+                f,
+                "key:\"{}\" range_end:\"{}\" limit:{}",
+                request.key.escape_ascii(),
+                request.range_end.escape_ascii(),
+                request.limit
+            ),
+            Request::Txn { compares } => write!(f, "compares:{compares}"),
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! What the front door says to each kind of call, over a real store.
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::{Answer, Call, Facts, Limits, Server, Step, Then};
+use crate::config::Config;
+use crate::error::Error;
+use crate::id::{ClusterId, MemberId};
+use crate::limits::{HEAVY_WRITE_ROWS, MAX_LEASE_TTL_SECONDS};
+use crate::member::Status;
+use crate::mvcc::HashKv;
+use crate::node::{Request, Response};
+use crate::proto::etcdserverpb::alarm_request::AlarmAction;
+use crate::proto::etcdserverpb::request_op::Request as Op;
+use crate::proto::etcdserverpb::{
+    AlarmRequest, AlarmType, AuthEnableRequest, AuthUserAddRequest, DeleteRangeRequest, HashKvRequest,
+    InternalRaftRequest, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseTimeToLiveRequest, MemberListRequest,
+    MemberPromoteRequest, MoveLeaderRequest, PutRequest, RangeRequest, RequestHeader, RequestOp, StatusRequest,
+    TxnRequest,
+};
+use crate::proto::health::HealthCheckRequest;
+use crate::proto::raftpb::Entry;
+use crate::store::{self, Applied, ApplyContext, LeaseKeys, Store, StoreConfig};
+
+/// A member: a store, and what it says of itself.
+struct World {
+    store: Store,
+    status: Status,
+    remembered: Option<HashKv>,
+}
+
+impl Facts for World {
+    fn compact_hash(&self, revision: i64) -> Option<HashKv> {
+        self.remembered.filter(|hash| hash.hash_revision == revision)
+    }
+
+    fn table_bytes(&self) -> i64 {
+        123_456_789
+    }
+
+    fn unix_seconds(&self) -> u64 {
+        7
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        let member = MemberId(5);
+        Self {
+            store: Store::new(StoreConfig::default()),
+            status: Status {
+                member,
+                leader: member,
+                term: 3,
+                leads: true,
+                ..Status::default()
+            },
+            remembered: None,
+        }
+    }
+
+    fn ask<T>(&self, look: impl FnOnce(&Server<'_>) -> T) -> T {
+        look(&Server {
+            cluster: ClusterId(6),
+            view: &self.store.view(),
+            status: &self.status,
+            limits: Limits::of(&Config::with_defaults()),
+            facts: self,
+        })
+    }
+
+    fn begin(&self, call: Call) -> Result<Step, Error> {
+        self.ask(|server| server.begin(call))
+    }
+
+    /// Carries a call out, as the node of a member of one would.
+    fn call(&mut self, call: Call) -> Result<Answer, Error> {
+        let mut step = self.begin(call)?;
+        loop {
+            step = match step {
+                Step::Answer(answer) => return Ok(answer.whole()),
+                Step::Ask { request, then, .. } => {
+                    let result = self.node(request);
+                    self.ask(|server| server.finish(then, result))?
+                }
+                Step::Fetch(read) => {
+                    return self.ask(|server| {
+                        let mut fetch = read.plan(server.view);
+                        while !fetch.step(2) {}
+                        fetch.answer(server).map(Answer::whole)
+                    });
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn node(&mut self, request: Request) -> Result<Response, Error> {
+        let mut entry = InternalRaftRequest::default();
+        match request {
+            Request::Alarm(request) => entry.alarm = Some(request),
+            Request::LeaseGrant(request) => entry.lease_grant = Some(request),
+            Request::Put(request) => entry.put = Some(request),
+            Request::Txn(request) => entry.txn = Some(request),
+            Request::Read => return Ok(Response::Read),
+            other => panic!("{other:?}"),
+        }
+        let index = self.store.consistent_index() + 1;
+        entry.header = Some(RequestHeader {
+            id: index,
+            ..RequestHeader::default()
+        });
+        let entry = Entry {
+            index,
+            term: 2,
+            data: Bytes::from(entry.encode_to_vec()),
+            ..Entry::default()
+        };
+        let mut applied = Applied::default();
+        let context = ApplyContext {
+            quota_bytes: None,
+            wanted: &|_| true,
+        };
+        self.store.apply(&entry, context, &mut applied).unwrap();
+        let (_, result) = applied.results.pop().unwrap();
+        result.map(Response::Applied)
+    }
+
+    fn put(&mut self, key: &str) {
+        self.call(Call::Put(put(key))).unwrap();
+    }
+}
+
+fn put(key: &str) -> PutRequest {
+    PutRequest {
+        key: key.to_owned().into(),
+        ..PutRequest::default()
+    }
+}
+
+fn range(key: &str, range_end: &str) -> RangeRequest {
+    RangeRequest {
+        key: key.to_owned().into(),
+        range_end: range_end.to_owned().into(),
+        ..RangeRequest::default()
+    }
+}
+
+fn txn(op: Op) -> TxnRequest {
+    TxnRequest {
+        success: vec![RequestOp { request: Some(op) }],
+        ..TxnRequest::default()
+    }
+}
+
+fn grant(ttl: i64) -> Call {
+    Call::LeaseGrant(LeaseGrantRequest { id: 7, ttl })
+}
+
+#[test]
+fn a_lease_time_is_too_long_only_once_alarms_have_been_looked_at() {
+    let mut world = World::new();
+    let too_long = grant(MAX_LEASE_TTL_SECONDS + 1);
+    assert_eq!(world.call(too_long.clone()).unwrap_err(), Error::LeaseTtlTooLarge);
+    let alarm = AlarmRequest {
+        action: AlarmAction::Activate.into(),
+        member_id: 5,
+        alarm: AlarmType::Nospace.into(),
+    };
+    world.call(Call::Alarm(alarm)).unwrap();
+    assert_eq!(world.call(too_long).unwrap_err(), Error::NoSpace);
+    let alarm = AlarmRequest {
+        action: AlarmAction::Deactivate.into(),
+        ..alarm
+    };
+    world.call(Call::Alarm(alarm)).unwrap();
+    world.call(grant(MAX_LEASE_TTL_SECONDS)).unwrap();
+}
+
+#[test]
+fn what_a_request_alone_shows_is_refused_before_anything_is_asked() {
+    let world = World::new();
+    let many = TxnRequest {
+        success: vec![RequestOp { request: None }; 129],
+        ..TxnRequest::default()
+    };
+    let user = AuthUserAddRequest::default();
+    let health = HealthCheckRequest {
+        service: "etcdserverpb.KV".to_owned(),
+    };
+    for (call, error) in [
+        (Call::Put(put("")), Error::EmptyKey),
+        (Call::Range(range("", "")), Error::EmptyKey),
+        (Call::DeleteRange(DeleteRangeRequest::default()), Error::EmptyKey),
+        (Call::Txn(many), Error::TooManyOps),
+        (Call::UserAdd(user), Error::UserEmpty),
+        (Call::HealthCheck(health), Error::UnknownService),
+    ] {
+        assert_eq!(world.begin(call.clone()).unwrap_err(), error, "{call:?}");
+    }
+}
+
+#[test]
+fn reads_wait_until_the_member_is_up_to_date_unless_they_may_be_old() {
+    let world = World::new();
+    let old = RangeRequest {
+        serializable: true,
+        ..range("a", "")
+    };
+    let confirms = |call| {
+        let step = world.begin(call);
+        matches!(
+            step,
+            Ok(Step::Ask {
+                request: Request::Read,
+                then: Then::Read(_),
+                ..
+            })
+        )
+    };
+    assert!(confirms(Call::Range(range("a", ""))) && !confirms(Call::Range(old.clone())));
+    assert!(confirms(Call::Txn(txn(Op::RequestRange(range("a", ""))))));
+    assert!(!confirms(Call::Txn(txn(Op::RequestRange(old)))));
+    for linearizable in [true, false] {
+        assert_eq!(
+            confirms(Call::MemberList(MemberListRequest { linearizable })),
+            linearizable
+        );
+    }
+    assert!(confirms(Call::AuthEnable(AuthEnableRequest {})));
+}
+
+#[test]
+fn a_learner_answers_what_needs_no_vote() {
+    let mut world = World::new();
+    world.status.is_learner = true;
+    let old = RangeRequest {
+        serializable: true,
+        ..range("a", "")
+    };
+    let refused = Error::NotSupportedForLearner;
+    world.call(Call::Range(old)).unwrap();
+    world.call(Call::Status(StatusRequest {})).unwrap();
+    for call in [
+        Call::Range(range("a", "")),
+        Call::Put(put("a")),
+        grant(7),
+        Call::MemberList(MemberListRequest::default()),
+    ] {
+        assert_eq!(world.begin(call).unwrap_err(), refused);
+    }
+    assert_eq!(world.ask(|server| server.admit_stream()), Err(refused));
+    assert!(
+        matches!(Server::probe(true), Step::Fetch(_)),
+        "a health check reads of a learner, too"
+    );
+}
+
+#[test]
+fn what_only_a_leader_answers_is_forwarded_with_the_header_of_its_arrival() {
+    let mut world = World::new();
+    let promote = MemberPromoteRequest { id: 9 };
+    let ask = LeaseTimeToLiveRequest { id: 7, keys: true };
+    for (call, request) in [
+        (
+            Call::LeaseKeepAlive(LeaseKeepAliveRequest { id: 7 }),
+            Request::LeaseRenew { id: 7 },
+        ),
+        (
+            Call::LeaseTimeToLive(ask),
+            Request::LeaseTimeToLive { id: 7, keys: true },
+        ),
+        (Call::MemberPromote(promote), Request::MemberPromote { id: MemberId(9) }),
+    ] {
+        let Ok(Step::Ask {
+            request: asked, then, ..
+        }) = world.begin(call)
+        else {
+            panic!("the node is asked")
+        };
+        assert_eq!(asked, request);
+        let step = world.ask(|server| server.finish(then, Err(Error::NotLeader)));
+        let Ok(Step::Forward { request: forwarded, .. }) = step else {
+            panic!("{step:?}")
+        };
+        assert_eq!(forwarded, request);
+    }
+    let begun = world.begin(Call::LeaseTimeToLive(ask));
+    let Ok(Step::Ask { then, .. }) = begun else {
+        panic!("the node is asked")
+    };
+    world.put("a");
+    world.status.term = 4;
+    let response = Response::TimeToLive {
+        ttl: -1,
+        granted_ttl: 0,
+        keys: LeaseKeys::default(),
+    };
+    let Ok(Step::Answer(answer)) = world.ask(|server| server.finish(then, Ok(response))) else {
+        panic!("it is the answer")
+    };
+    let Answer::LeaseTimeToLive(answer) = answer.whole() else {
+        panic!("of the call")
+    };
+    let header = answer.header.unwrap();
+    assert_eq!((header.revision, header.raft_term), (1, 3));
+    world.status.leads = false;
+    let moved = world.begin(Call::MoveLeader(MoveLeaderRequest { target_id: 9 }));
+    assert_eq!(
+        moved.unwrap_err(),
+        Error::NotLeader,
+        "a move of the leader is not forwarded"
+    );
+}
+
+#[test]
+fn headers_say_who_answers_and_of_which_revision() {
+    let mut world = World::new();
+    let Ok(Answer::Put(response)) = world.call(Call::Put(put("a"))) else {
+        panic!("a put is answered")
+    };
+    let header = response.header.unwrap();
+    assert_eq!((header.cluster_id, header.member_id), (6, 5));
+    assert_eq!((header.raft_term, header.revision), (3, 2));
+    world.put("b");
+    let Ok(Step::Fetch(read)) = world.begin(Call::Range(RangeRequest {
+        serializable: true,
+        ..range("a", "c")
+    })) else {
+        panic!("an old read is made at once")
+    };
+    let fetch = read.plan(&world.store.view());
+    world.put("c");
+    let answer = world.ask(|server| fetch.answer(server)).unwrap().whole();
+    let Answer::Range(answer) = answer else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(answer.header.unwrap().revision, 3, "that of the view that was read");
+    assert_eq!((answer.count, answer.more), (2, false));
+    let list = world.call(Call::MemberList(MemberListRequest::default()));
+    let Ok(Answer::MemberList(list)) = list else {
+        panic!("{list:?}")
+    };
+    assert_eq!(list.header.unwrap().revision, 0);
+}
+
+#[test]
+fn a_read_in_steps_says_whether_there_is_more_of_what_it_looks_for() {
+    let mut world = World::new();
+    for key in ["a", "b", "c", "d", "e"] {
+        world.put(key);
+    }
+    let filtered = RangeRequest {
+        min_mod_revision: 5,
+        ..range("a", "z")
+    };
+    for (limit, request, keys, more) in [
+        (0, range("a", "z"), 5, false),
+        (4, range("a", "z"), 4, true),
+        (5, range("a", "z"), 5, false),
+        (1, range("a", ""), 1, false),
+        (2, filtered.clone(), 2, false),
+        (1, filtered, 1, true),
+    ] {
+        let call = Call::Range(RangeRequest { limit, ..request });
+        let answer = world.call(call.clone()).unwrap();
+        let Answer::Range(answer) = answer else {
+            panic!("{answer:?}")
+        };
+        assert_eq!((answer.kvs.len(), answer.more), (keys, more), "{call:?}");
+    }
+    let future = Call::Range(RangeRequest {
+        revision: 99,
+        ..range("a", "z")
+    });
+    assert_eq!(world.call(future).unwrap_err(), Error::FutureRevision);
+}
+
+#[test]
+fn writes_that_may_touch_many_rows_are_heavy() {
+    let mut world = World::new();
+    for number in 0..HEAVY_WRITE_ROWS {
+        world.put(&format!("k{number:05}"));
+    }
+    let delete = |range_end: &'static str| {
+        Call::DeleteRange(DeleteRangeRequest {
+            key: "k".into(),
+            range_end: range_end.into(),
+            ..DeleteRangeRequest::default()
+        })
+    };
+    for (call, heavy) in [
+        (delete("l"), true),
+        (delete("k00100"), false),
+        (Call::Put(put("k")), false),
+    ] {
+        let step = world.begin(call);
+        let Ok(Step::Ask { is_heavy, .. }) = step else {
+            panic!("{step:?}")
+        };
+        assert_eq!(is_heavy, heavy);
+    }
+}
+
+#[test]
+fn a_hash_that_is_remembered_is_not_made_again() {
+    let mut world = World::new();
+    world.put("a");
+    let call = Call::HashKv(HashKvRequest { revision: 2 });
+    assert!(matches!(world.begin(call.clone()), Ok(Step::Compute(_))));
+    world.remembered = Some(HashKv {
+        hash: 99,
+        compact_revision: -1,
+        hash_revision: 2,
+    });
+    let Ok(Step::Answer(Answer::HashKv(answer))) = world.begin(call) else {
+        panic!("it is the answer")
+    };
+    assert_eq!((answer.hash, answer.hash_revision), (99, 2));
+}
+
+#[test]
+fn a_response_that_only_the_log_has_leads_to_no_answer() {
+    let world = World::new();
+    let response = Response::Applied(store::Response::Empty);
+    let finish = || world.ask(|server| server.finish(Then::Answer, Ok(response)));
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(finish));
+    assert!(caught.is_err(), "a wrong answer must not reach a client");
+}

@@ -1,0 +1,72 @@
+//! Work that leaves the core: for the log on disk, for the table, for peers. Each kind is one type from where it is decided
+//! to where it is done. A host forwards a job to its lane without opening it, in order, and the lane reports by
+//! [`Done`](crate::node::Done).
+
+use crate::id::MemberId;
+use crate::member::BatchId;
+use crate::proto::raftpb::Message;
+use crate::store::View;
+use crate::table::TableOp;
+use crate::wal::Save;
+
+/// Append to the log on disk. A job with `sync` is reported as [`Done::Persisted`](crate::node::Done::Persisted) once it, and
+/// every job before it, is durable.
+///
+/// Where the save has a marker, the marker's own file (`*.snap`) is written and made durable first. After that, segments
+/// and files that no start needs any more may be removed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogJob {
+    /// Its number.
+    pub batch: BatchId,
+    /// What to append.
+    pub save: Save,
+    /// Whether anything waits for it to be durable.
+    pub sync: bool,
+}
+
+/// Write rows to the table as one atomic batch, and report it as [`Done::Stored`](crate::node::Done::Stored).
+#[derive(Clone, Debug)]
+pub struct TableJob {
+    /// Its number.
+    pub batch: BatchId,
+    /// The last log entry whose effects the table holds afterwards.
+    pub index: u64,
+    /// What to write.
+    pub rows: TableRows,
+}
+
+/// What a batch of the table writes.
+#[derive(Clone, Debug)]
+pub enum TableRows {
+    /// These rows. They need not be durable yet.
+    Changed(Vec<TableOp>),
+    /// Exactly the rows of this view ([`View::rows`]) in the place of all others, durable before it is reported. Received
+    /// snapshots up to the job's index may be removed afterwards.
+    All(Box<View>),
+}
+
+/// Send to a peer.
+#[derive(Clone, Debug)]
+pub enum PeerJob {
+    /// Messages, in order. They may be lost.
+    Messages {
+        /// The peer.
+        to: MemberId,
+        /// The messages.
+        messages: Vec<Message>,
+    },
+    /// A snapshot.
+    Snapshot(Box<SnapshotJob>),
+}
+
+/// Send a snapshot to a peer: the message, and beside it the rows of the view ([`View::rows`]). What came of it is reported
+/// once, by [`PeerEvent::Snapshot`](crate::node::PeerEvent::Snapshot).
+#[derive(Clone, Debug)]
+pub struct SnapshotJob {
+    /// The peer.
+    pub to: MemberId,
+    /// The `MsgSnapshot`, without data. Its index, term and configuration are exactly the view's.
+    pub message: Message,
+    /// The state.
+    pub view: View,
+}

@@ -1,0 +1,480 @@
+//! Lease clocks: when each lease ends. Only the leader counts time; on other members a lease never expires.
+//!
+//! A lease is never found expired before its whole time has passed by this member's clock since it was granted or renewed,
+//! or since the member became leader.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::bug;
+use crate::time::Instant;
+
+/// How long a revocation may take before the lease counts as due again.
+const REVOKE_RETRY: Duration = Duration::from_secs(3);
+
+/// How often what is left of a long lease is written to the log.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5 * 60);
+
+/// So many leases may end within a second after a change of leader; more are spread out.
+const EXPIRIES_PER_SECOND: u32 = 750;
+
+/// Fewer leases than this are not spread out.
+const SPREAD_MIN_LEASES: usize = 1_000;
+
+/// One lease's clock.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    ttl: i64,
+    /// What was left at the last checkpoint; 0 is everything.
+    remaining: i64,
+    /// When it ends; never, while this member does not count time.
+    expiry: Option<Instant>,
+    /// Its place in the queue: its end, or when its revocation is tried again.
+    due: Option<Instant>,
+    /// Its place among the checkpoints.
+    checkpoint: Option<Instant>,
+}
+
+impl Clock {
+    /// The clock of a lease on a member that does not count time.
+    fn stopped(ttl: i64, remaining: i64) -> Self {
+        Self {
+            ttl,
+            remaining,
+            expiry: None,
+            due: None,
+            checkpoint: None,
+        }
+    }
+
+    /// The seconds it gets when it starts.
+    fn seconds(&self) -> i64 {
+        if self.remaining > 0 { self.remaining } else { self.ttl }
+    }
+}
+
+/// What came of keeping a lease alive.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Renewal {
+    /// The log says that less is left of it, which must be taken back there first, lest a new leader believes it.
+    Checkpointed,
+    /// It has expired, and its revocation decides.
+    Expired,
+    /// It has so many seconds again.
+    Renewed(i64),
+    /// There is no such lease.
+    Unknown,
+}
+
+/// The leases of a member at one moment, and when each ends. A clone shares them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LeaseTimes(Arc<[(Option<Instant>, i64)]>);
+
+impl LeaseTimes {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Their ids, those first that end first; by id where that is the same, or where this member does not count their time.
+    #[must_use]
+    pub fn by_expiry(&self) -> Vec<i64> {
+        let mut times = self.0.to_vec();
+        times.sort_unstable();
+        times.into_iter().map(|(_, id)| id).collect()
+    }
+}
+
+impl FromIterator<(Option<Instant>, i64)> for LeaseTimes {
+    fn from_iter<I: IntoIterator<Item = (Option<Instant>, i64)>>(times: I) -> Self {
+        Self(times.into_iter().collect())
+    }
+}
+
+/// All lease clocks of a member.
+#[derive(Debug, Default)]
+pub(super) struct Clocks {
+    clocks: BTreeMap<i64, Clock>,
+    /// What ends when; empty unless this member counts time.
+    queue: BTreeSet<(Instant, i64)>,
+    /// What is checkpointed when; empty unless this member counts time and checkpoints.
+    checkpoints: BTreeSet<(Instant, i64)>,
+    primary: bool,
+    checkpointing: bool,
+}
+
+impl Clocks {
+    /// The clocks of the leases read back: id, seconds granted, seconds left at the last checkpoint.
+    pub(super) fn new(leases: impl IntoIterator<Item = (i64, i64, i64)>, checkpointing: bool) -> Self {
+        let clock = |(id, ttl, remaining)| (id, Clock::stopped(ttl, remaining));
+        Self {
+            clocks: leases.into_iter().map(clock).collect(),
+            checkpointing,
+            ..Self::default()
+        }
+    }
+
+    /// A lease was granted.
+    pub(super) fn granted(&mut self, now: Instant, id: i64, ttl: i64) {
+        self.revoked(id);
+        self.clocks.insert(id, Clock::stopped(ttl, 0));
+        if self.primary {
+            self.refresh(now, id, Duration::ZERO);
+        }
+    }
+
+    /// The log says how much is left of a lease.
+    pub(super) fn checkpointed(&mut self, now: Instant, id: i64, remaining: i64) {
+        let Some(clock) = self.clocks.get_mut(&id) else { return };
+        if bug!(TakesNoCheckpointBack) && remaining == 0 && !self.primary {
+            return;
+        }
+        clock.remaining = remaining;
+        if self.primary {
+            self.schedule_checkpoint(now, id);
+        }
+    }
+
+    /// A lease is gone.
+    pub(super) fn revoked(&mut self, id: i64) {
+        let Some(clock) = self.clocks.remove(&id) else { return };
+        clock.due.map(|due| self.queue.remove(&(due, id)));
+        clock.checkpoint.map(|at| self.checkpoints.remove(&(at, id)));
+    }
+
+    /// A client keeps a lease alive. The caller has made sure that this member still leads.
+    pub(super) fn renew(&mut self, now: Instant, id: i64) -> Renewal {
+        let Some(clock) = self.clocks.get(&id).copied() else {
+            return Renewal::Unknown;
+        };
+        if clock.expiry.is_some_and(|expiry| expiry <= now) && !bug!(RenewsEndedLease) {
+            return Renewal::Expired;
+        }
+        if clock.remaining > 0 {
+            return Renewal::Checkpointed;
+        }
+        self.refresh(now, id, Duration::ZERO);
+        Renewal::Renewed(clock.ttl)
+    }
+
+    /// This member begins to count time: every lease gets what was left of it, and `extend` more.
+    pub(super) fn promote(&mut self, now: Instant, extend: Duration) {
+        self.primary = true;
+        for id in self.ids().collect::<Vec<_>>() {
+            self.refresh(now, id, extend);
+            if bug!(ExpiresAtOnce)
+                && let Some(clock) = self.clocks.get_mut(&id)
+            {
+                clock.expiry = Some(now);
+                self.enqueue(id, now);
+            }
+        }
+        if bug!(SkipsCheckpoints) {
+            self.checkpoints.clear();
+            self.clocks.values_mut().for_each(|clock| clock.checkpoint = None);
+        }
+        if self.clocks.len() >= SPREAD_MIN_LEASES {
+            self.spread(now);
+        }
+    }
+
+    /// This member stops counting time.
+    pub(super) fn demote(&mut self) {
+        self.primary = false;
+        self.queue.clear();
+        self.checkpoints.clear();
+        for clock in self.clocks.values_mut() {
+            *clock = Clock::stopped(clock.ttl, clock.remaining);
+        }
+    }
+
+    /// All leases and when they end. Sorting them is not done here: the member has other things to do.
+    pub(super) fn times(&self) -> LeaseTimes {
+        self.clocks.iter().map(|(id, clock)| (clock.expiry, *id)).collect()
+    }
+
+    /// Takes up to `limit` leases that have ended. Those still there after a while are found again.
+    pub(super) fn take_expired(&mut self, now: Instant, limit: usize) -> Vec<i64> {
+        let due: Vec<_> = self
+            .queue
+            .iter()
+            .take_while(|(due, _)| *due <= now)
+            .take(limit)
+            .map(|(_, id)| *id)
+            .collect();
+        for &id in &due {
+            self.enqueue(id, now + REVOKE_RETRY);
+        }
+        due
+    }
+
+    /// Whether a lease has ended by this member's clock.
+    pub(super) fn is_expired(&self, now: Instant, id: i64) -> bool {
+        self.clocks
+            .get(&id)
+            .and_then(|clock| clock.expiry)
+            .is_some_and(|expiry| expiry <= now)
+    }
+
+    /// Takes up to `limit` leases whose time is to be written to the log, with the seconds left.
+    pub(super) fn take_checkpoints(&mut self, now: Instant, limit: usize) -> Vec<(i64, i64)> {
+        let mut found = Vec::new();
+        while found.len() < limit
+            && let Some(&(at, id)) = self.checkpoints.first()
+            && at <= now
+        {
+            self.checkpoints.pop_first();
+            let Some(clock) = self.clocks.get_mut(&id) else {
+                continue;
+            };
+            clock.checkpoint = None;
+            let Some(expiry) = clock.expiry.filter(|expiry| *expiry > now) else {
+                continue;
+            };
+            let left = expiry.saturating_since(now);
+            let left = i64::try_from(left.as_secs()).unwrap_or(i64::MAX) + i64::from(left.subsec_nanos() > 0);
+            if left < clock.ttl {
+                found.push((id, left));
+            }
+        }
+        found
+    }
+
+    /// The whole seconds left of a lease and the seconds granted, while this member counts time and the lease lives.
+    pub(super) fn time_left(&self, now: Instant, id: i64) -> Option<(i64, i64)> {
+        let clock = self.clocks.get(&id)?;
+        let expiry = clock.expiry.filter(|expiry| *expiry > now)?;
+        Some((
+            i64::try_from(expiry.saturating_since(now).as_secs()).unwrap_or(i64::MAX),
+            clock.ttl,
+        ))
+    }
+
+    /// Whether this member counts time.
+    pub(super) fn is_primary(&self) -> bool {
+        self.primary
+    }
+
+    /// The leases that have a clock, in the order of their ids.
+    pub(super) fn ids(&self) -> impl Iterator<Item = i64> {
+        self.clocks.keys().copied()
+    }
+
+    /// Asserts that the queue and the clocks agree, and that clocks run only where this member counts time.
+    pub(super) fn check(&self) {
+        let due = self.clocks.values().filter(|clock| clock.due.is_some()).count();
+        assert_eq!(
+            due,
+            self.queue.len(),
+            "every clock that counts stands in the queue once"
+        );
+        let checkpoints = self.clocks.values().filter(|clock| clock.checkpoint.is_some()).count();
+        assert_eq!(
+            checkpoints,
+            self.checkpoints.len(),
+            "a lease has one next checkpoint at most"
+        );
+        assert!(self.primary || checkpoints == 0, "only the leader checkpoints");
+        for (id, clock) in &self.clocks {
+            assert_eq!(
+                clock.expiry.is_some(),
+                self.primary,
+                "lease {id} counts time exactly on the leader"
+            );
+            assert!(clock.due >= clock.expiry, "lease {id} is not due before it ends");
+        }
+    }
+
+    /// Gives a lease what is left of it, counted from `now`, and `extend` more.
+    fn refresh(&mut self, now: Instant, id: i64, extend: Duration) {
+        let Some(clock) = self.clocks.get_mut(&id) else { return };
+        let expiry = now + extend + Duration::from_secs(u64::try_from(clock.seconds()).unwrap_or(0));
+        clock.expiry = Some(expiry);
+        self.enqueue(id, expiry);
+        self.schedule_checkpoint(now, id);
+    }
+
+    fn enqueue(&mut self, id: i64, due: Instant) {
+        let Some(clock) = self.clocks.get_mut(&id) else { return };
+        if let Some(before) = clock.due.replace(due) {
+            self.queue.remove(&(before, id));
+        }
+        self.queue.insert((due, id));
+    }
+
+    fn schedule_checkpoint(&mut self, now: Instant, id: i64) {
+        let Some(clock) = self.clocks.get_mut(&id) else { return };
+        let worth_it = self.checkpointing && clock.seconds() > CHECKPOINT_INTERVAL.as_secs() as i64;
+        let next = worth_it.then(|| now + CHECKPOINT_INTERVAL);
+        if let Some(before) = std::mem::replace(&mut clock.checkpoint, next) {
+            self.checkpoints.remove(&(before, id));
+        }
+        self.checkpoints.extend(next.map(|at| (at, id)));
+    }
+
+    /// Moves ends apart where too many leases end within the same second. No end moves earlier.
+    fn spread(&mut self, now: Instant) {
+        let second = Duration::from_secs(1);
+        let order: Vec<_> = self.queue.iter().copied().collect();
+        let Some(&(first, _)) = order.first() else { return };
+        let (mut base, mut next, mut count) = (first, first + second, 0);
+        for (expiry, id) in order {
+            if expiry > next {
+                (base, next, count) = (expiry, expiry + second, 1);
+                continue;
+            }
+            count += 1;
+            if count <= EXPIRIES_PER_SECOND {
+                continue;
+            }
+            let window = second * count / EXPIRIES_PER_SECOND;
+            let delay = window.saturating_sub(expiry.saturating_since(base));
+            next = base + delay;
+            let Some(clock) = self.clocks.get_mut(&id) else {
+                continue;
+            };
+            clock.expiry = Some(expiry + delay);
+            self.enqueue(id, expiry + delay);
+            self.schedule_checkpoint(now, id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: [i64; 0] = [];
+
+    fn secs(seconds: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(seconds)
+    }
+
+    fn leader(leases: &[(i64, i64, i64)]) -> Clocks {
+        let mut clocks = Clocks::new(leases.iter().copied(), true);
+        clocks.promote(Instant::ZERO, Duration::from_secs(1));
+        clocks.check();
+        clocks
+    }
+
+    #[test]
+    fn a_lease_never_ends_early() {
+        let mut clocks = leader(&[]);
+        clocks.granted(secs(1), 7, 10);
+        assert_eq!(
+            clocks.take_expired(Instant::from_nanos(secs(11).as_nanos() - 1), 9),
+            NONE
+        );
+        assert_eq!(clocks.time_left(secs(3), 7), Some((8, 10)));
+        assert_eq!(clocks.renew(secs(9), 7), Renewal::Renewed(10));
+        assert_eq!(clocks.take_expired(secs(18), 9), NONE);
+        assert_eq!(clocks.take_expired(secs(19), 9), [7]);
+        assert_eq!(clocks.take_expired(secs(19), 9), NONE, "its revocation is under way");
+        assert_eq!(clocks.renew(secs(20), 7), Renewal::Expired);
+        assert_eq!(clocks.time_left(secs(20), 7), None);
+        assert_eq!(clocks.take_expired(secs(22), 9), [7], "still there after three seconds");
+        clocks.revoked(7);
+        clocks.check();
+        assert_eq!(clocks.renew(secs(23), 7), Renewal::Unknown);
+    }
+
+    #[test]
+    fn a_new_leader_gives_every_lease_its_time_again_and_a_deposed_one_counts_nothing() {
+        let mut clocks = Clocks::new([(1, 10, 0), (2, 600, 4)], false);
+        assert_eq!(
+            clocks.take_expired(Instant::MAX, 9),
+            NONE,
+            "a follower finds nothing expired"
+        );
+        clocks.promote(secs(100), Duration::from_secs(1));
+        assert_eq!(
+            clocks.time_left(secs(100), 1),
+            Some((11, 10)),
+            "all of it and an election more"
+        );
+        assert_eq!(
+            clocks.time_left(secs(100), 2),
+            Some((5, 600)),
+            "what the checkpoint left, and an election more"
+        );
+        clocks.demote();
+        clocks.check();
+        assert_eq!(clocks.take_expired(Instant::MAX, 9), NONE);
+        assert_eq!(clocks.time_left(secs(100), 1), None);
+    }
+
+    #[test]
+    fn expired_leases_come_in_batches_oldest_first() {
+        let mut clocks = leader(&[(3, 5, 0), (1, 6, 0), (2, 7, 0)]);
+        assert_eq!(clocks.take_expired(secs(60), 2), [3, 1]);
+        assert_eq!(clocks.take_expired(secs(60), 2), [2]);
+    }
+
+    #[test]
+    fn long_leases_are_checkpointed_until_they_are_renewed() {
+        let mut clocks = leader(&[(1, 1_000, 0), (2, 100, 0)]);
+        assert_eq!(clocks.take_checkpoints(secs(299), 9), []);
+        assert_eq!(
+            clocks.take_checkpoints(secs(300), 9),
+            [(1, 701)],
+            "the short one is not worth it"
+        );
+        clocks.checkpointed(secs(300), 1, 701);
+        assert_eq!(clocks.take_checkpoints(secs(600), 9), [(1, 401)]);
+        clocks.checkpointed(secs(600), 1, 401);
+        assert_eq!(clocks.renew(secs(601), 1), Renewal::Checkpointed);
+        clocks.checkpointed(secs(602), 1, 0);
+        assert_eq!(clocks.renew(secs(602), 1), Renewal::Renewed(1_000));
+        assert_eq!(clocks.time_left(secs(602), 1), Some((1_000, 1_000)));
+        clocks.check();
+    }
+
+    #[test]
+    fn a_follower_hears_that_a_checkpoint_is_taken_back() {
+        let mut clocks = Clocks::new([(1, 1_000, 0)], true);
+        clocks.checkpointed(secs(1), 1, 701);
+        clocks.checkpointed(secs(2), 1, 0);
+        clocks.promote(secs(3), Duration::from_secs(1));
+        assert_eq!(clocks.time_left(secs(3), 1), Some((1_001, 1_000)));
+    }
+
+    #[test]
+    fn many_ends_are_spread_out_and_none_moves_earlier() {
+        let leases: Vec<_> = (1..=3_000).map(|id| (id, 10, 0)).collect();
+        let mut clocks = leader(&leases);
+        clocks.check();
+        let by = |clocks: &mut Clocks, at: u64| {
+            let ended = clocks.take_expired(secs(at), usize::MAX);
+            ended.iter().for_each(|id| clocks.revoked(*id));
+            ended.len()
+        };
+        assert_eq!(by(&mut clocks, 10), 0);
+        let (first, all) = (by(&mut clocks, 11), 3_000);
+        assert!((700..=800).contains(&first), "{first} in the first second");
+        let rest: Vec<_> = (12..=15).map(|at| by(&mut clocks, at)).collect();
+        assert_eq!(
+            first + rest.iter().sum::<usize>(),
+            all,
+            "{rest:?}: three thousand take four seconds"
+        );
+        assert!(rest.iter().all(|count| *count <= 800), "{rest:?}");
+    }
+
+    #[test]
+    fn huge_and_odd_times_are_bounded() {
+        let mut clocks = leader(&[(i64::MIN, 9_000_000_000, 0), (-1, -5, 0)]);
+        assert_eq!(clocks.take_expired(secs(1), 9), [-1], "a negative time is none");
+        assert_eq!(
+            clocks.time_left(secs(0), i64::MIN),
+            Some((9_000_000_001, 9_000_000_000))
+        );
+    }
+}

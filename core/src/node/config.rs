@@ -1,0 +1,42 @@
+//! How a node is configured.
+
+use std::time::Duration;
+
+use crate::id::MemberId;
+use crate::limits::COMPACTION_BATCH_REVISIONS;
+use crate::member;
+use crate::version::Version;
+
+use super::Retention;
+
+/// How a node behaves.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The member's part.
+    pub member: member::Config,
+    /// `--quota-backend-bytes`; `None` is without bound.
+    pub quota_bytes: Option<u64>,
+    /// `--auto-compaction-mode` and `--auto-compaction-retention`.
+    pub auto_compaction: Option<Retention>,
+    /// `--compaction-batch-limit`.
+    pub compaction_batch_limit: usize,
+    /// `--compaction-sleep-interval`.
+    pub compaction_sleep_interval: Duration,
+    /// The version this member runs, of which the cluster's is the least.
+    pub server_version: Version,
+}
+
+impl Config {
+    /// etcd's defaults for the member `id`.
+    #[must_use]
+    pub fn new(id: MemberId) -> Self {
+        Self {
+            member: member::Config::new(id),
+            quota_bytes: Some(2 * 1024 * 1024 * 1024),
+            auto_compaction: None,
+            compaction_batch_limit: COMPACTION_BATCH_REVISIONS,
+            compaction_sleep_interval: Duration::from_millis(10),
+            server_version: Version::V3_6,
+        }
+    }
+}

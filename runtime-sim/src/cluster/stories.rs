@@ -1,0 +1,256 @@
+//! Faults that do something only together: a quarter of the usual runs in which anything goes wrong has one such story, told
+//! once or several times. They have a stream of their own.
+
+use std::time::Duration;
+
+use quoin_core::id::MemberId;
+use quoin_core::mvcc::EventKind;
+use quoin_core::proto::etcdserverpb::{CompactionRequest, PutRequest, RangeRequest};
+use quoin_core::random::Prng;
+use quoin_core::time::Instant;
+
+use super::World;
+use super::draw::{PEACE, millis};
+use super::nemesis::{Fault, Planned, Who};
+use super::plan::Plan;
+use crate::faults::FaultKind;
+use crate::observe::Verdict;
+use crate::swarm::one_of;
+use quoin_model::call::Call;
+
+/// Kinds of faults that are met in stories only.
+pub(super) const STORIES: [FaultKind; 7] = [
+    FaultKind::LateAcks,
+    FaultKind::MixedSnapshot,
+    FaultKind::StalledTable,
+    FaultKind::ClockSetBack,
+    FaultKind::QuotaRace,
+    FaultKind::CompactPair,
+    FaultKind::Readd,
+];
+
+/// A story.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Story {
+    /// What a deposed leader is told late is of a time when it led.
+    LateAcks,
+    /// Members that were away are sent snapshots, some beside the state of another.
+    MixedSnapshots,
+    /// A member whose table stands still is away until it needs a snapshot.
+    StalledTable,
+    /// Processes start at the time of an earlier start.
+    ClockSetBack,
+    /// Compactions follow each other closely.
+    CompactPairs,
+    /// A member comes again.
+    Readd,
+    /// A learner is to be promoted that nobody has reached yet.
+    EarlyPromotion,
+    /// The quota is passed where each write alone would fit.
+    QuotaRace,
+}
+
+const ALL: [Story; 8] = [
+    Story::LateAcks,
+    Story::MixedSnapshots,
+    Story::StalledTable,
+    Story::ClockSetBack,
+    Story::CompactPairs,
+    Story::Readd,
+    Story::EarlyPromotion,
+    Story::QuotaRace,
+];
+
+/// The story of `seed`, if it has one.
+pub(super) fn draw_story(seed: u64, plan: &Plan) -> Vec<Planned> {
+    let mut prng = Prng::new(seed).fork("nemesis/story");
+    let (begin, end) = (millis(PEACE), millis(plan.heals_after).saturating_sub(8_000));
+    if prng.below(4) > 0 || begin >= end {
+        return Vec::new();
+    }
+    let story = one_of(&mut prng, &ALL);
+    let times = match story {
+        Story::LateAcks | Story::ClockSetBack => prng.range(2..6),
+        Story::CompactPairs => prng.range(4..20),
+        Story::Readd | Story::QuotaRace => 1,
+        Story::MixedSnapshots | Story::StalledTable | Story::EarlyPromotion => prng.range(1..3),
+    };
+    let mut faults = Vec::new();
+    for _ in 0..times {
+        let at = prng.range(begin..end);
+        tell(story, at, &mut prng, plan, &mut faults);
+    }
+    faults
+}
+
+/// Tells a story from this moment on, in milliseconds.
+fn tell(story: Story, at: u64, prng: &mut Prng, plan: &Plan, faults: &mut Vec<Planned>) {
+    let election = plan.config.election_ms;
+    let time = |ms: u64| Instant::ZERO + Duration::from_millis(ms);
+    let mut plan = |at: u64, lasts: u64, fault: Fault| {
+        faults.push(Planned {
+            at: time(at),
+            until: time(at + lasts),
+            fault,
+        });
+    };
+    let follower = Who::Follower(prng.below(4) as usize);
+    let machine = Who::Machine(prng.below(5) as usize);
+    match story {
+        Story::LateAcks => {
+            let most_ms = election / 2 + prng.below(election * 3 / 2);
+            plan(at, election * 5, Fault::LateAcks { most_ms });
+            let away = at + prng.below(election);
+            plan(away, election * 4, Fault::Isolate { who: Who::Leader });
+        }
+        Story::MixedSnapshots => {
+            plan(at, 25_000, Fault::MixedSnapshot { permille: 500 });
+            for round in 0..3 {
+                plan(at + round * 6_000, 3_000, Fault::Isolate { who: follower });
+            }
+        }
+        Story::StalledTable => {
+            plan(at, 5_000 + prng.below(3_000), Fault::StalledTable { who: machine });
+            // It has more writes to do than its lane takes when it is cut off; then what they wrote is compacted.
+            plan(at + 50, 1_200, Fault::LateAcks { most_ms: 1 });
+            plan(at + 1_250, 2_000 + prng.below(1_000), Fault::Isolate { who: machine });
+            for later in [1_900, 2_200] {
+                plan(at + later, 1_000, Fault::CompactPair { apart_ms: 30 });
+            }
+            let again = Fault::Crash {
+                who: machine,
+                points: 1,
+                at: None,
+                power: false,
+                away_ms: 100,
+            };
+            plan(at + 9_500, 1_000, again);
+        }
+        Story::ClockSetBack => {
+            let back_ms = one_of(prng, &[0, 0, 1, 2, 20, 50]);
+            plan(at, 0, Fault::ClockSetBack { who: machine, back_ms });
+        }
+        Story::CompactPairs => {
+            let apart_ms = one_of(prng, &[1, 5, 30, 200]);
+            plan(at, 1_000, Fault::CompactPair { apart_ms });
+        }
+        Story::QuotaRace => plan(at, 0, Fault::QuotaRace),
+        Story::Readd => {
+            let old_disk = prng.below(2) == 0;
+            plan(at, 0, Fault::Readd { who: machine, old_disk });
+        }
+        Story::EarlyPromotion => {
+            plan(at, 0, Fault::AddLearner);
+            plan(at + 50, 8_000, Fault::Isolate { who: Who::Newest });
+            for later in [100, 2_000, 4_000] {
+                plan(at + later, 0, Fault::Promote);
+            }
+        }
+    }
+}
+
+impl World<'_> {
+    /// A fault that is met in stories only begins.
+    pub(super) fn story_begins(&mut self, planned: usize, fault: Fault) -> Verdict {
+        match fault {
+            Fault::LateAcks { .. } => {
+                self.activate(planned, 0, 0);
+                self.fault_flaps(planned)
+            }
+            Fault::CompactPair { apart_ms } => {
+                self.compact_at_deletion()?;
+                self.flap_later(planned, apart_ms);
+                Ok(())
+            }
+            Fault::StalledTable { who } => {
+                let machine = self.resolve(who);
+                self.struck.note(FaultKind::StalledTable);
+                let until = self.plan.faults[planned].until;
+                self.machines[machine].site.table.set_stall(until);
+                Ok(())
+            }
+            Fault::ClockSetBack { who, back_ms } => {
+                let machine = self.resolve(who);
+                self.set_clock_back(machine, back_ms)
+            }
+            Fault::QuotaRace => self.race_for_quota(),
+            _ => {
+                self.activate(planned, 0, 0);
+                Ok(())
+            }
+        }
+    }
+
+    /// Asks every member for a key and one of them for a write, for whatever is late.
+    pub(super) fn ask_everybody(&mut self) -> Verdict {
+        let ups = self.machines.iter().filter(|machine| machine.is_up());
+        let members: Vec<MemberId> = ups.map(|machine| machine.id).collect();
+        for member in members {
+            let range = RangeRequest {
+                key: "b".into(),
+                ..RangeRequest::default()
+            };
+            self.ask_one(member, Call::Range(range))?;
+        }
+        let put = PutRequest {
+            key: "b".into(),
+            value: format!("o{}", self.operator.asked).into(),
+            ..PutRequest::default()
+        };
+        self.ask_somebody(Call::Put(put), false)
+    }
+
+    /// Asks every member for a write that fits what is left of the quota; two of them do not.
+    pub(super) fn race_for_quota(&mut self) -> Verdict {
+        let size = self.newest_view().map_or(u64::MAX, |view| view.size_bytes);
+        let quota = self.plan.config.quota_backend_bytes.unwrap_or(0);
+        let value_bytes = usize::try_from(quota.saturating_sub(size) * 6 / 10).unwrap_or(0);
+        let ups = self.machines.iter().filter(|machine| machine.is_up());
+        let members: Vec<MemberId> = ups.map(|machine| machine.id).collect();
+        if value_bytes > 1_000 {
+            self.struck.note(FaultKind::QuotaRace);
+            for member in members {
+                let mut value = format!("o{}.", self.operator.asked).into_bytes();
+                value.resize(value_bytes, b'.');
+                let put = PutRequest {
+                    key: "b".into(),
+                    value: value.into(),
+                    ..PutRequest::default()
+                };
+                self.ask_one(member, Call::Put(put))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for a compaction at the revision of a deletion, past the last one, or, if there is none, just behind the newest.
+    pub(super) fn compact_at_deletion(&mut self) -> Verdict {
+        let Some(view) = self.newest_view() else { return Ok(()) };
+        let newest = view.kv.revision();
+        let from = view.kv.compact_revision().max(self.operator.compacted) + 1;
+        let history = view.kv.events_since(from, usize::MAX);
+        let deletions = history.filter(|event| event.kind() == EventKind::Delete);
+        let mut revisions: Vec<i64> = deletions.map(|event| event.revision().main).collect();
+        revisions.dedup();
+        // Not the last one yet: another compaction is to find one.
+        let at = self.prng.below(revisions.len().div_ceil(2).max(1) as u64);
+        let revision = revisions.get(at as usize).copied().unwrap_or(newest - 1);
+        self.operator.compacted = revision;
+        let physical = self.prng.below(2) == 0;
+        self.ask_somebody(Call::Compact(CompactionRequest { revision, physical }), false)
+    }
+
+    /// A process dies and starts at the wall time of its last start, or a little less.
+    pub(super) fn set_clock_back(&mut self, machine: usize, back_ms: u64) -> Verdict {
+        let now = self.now;
+        let at = &mut self.machines[machine];
+        if !at.is_up() {
+            return Ok(());
+        }
+        self.struck.note(FaultKind::ClockSetBack);
+        let away = Duration::from_millis(1);
+        let by = (at.clock.wall_ms(now + away) + back_ms).saturating_sub(at.woke_ms);
+        at.clock.jump(-i64::try_from(by).unwrap_or(0));
+        self.down_for(machine, false, away)
+    }
+}

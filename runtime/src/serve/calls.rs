@@ -1,0 +1,166 @@
+//! Carries calls out: follows the steps that [`quoin_core::api`] says, on the caller's task or in the lane for computations,
+//! and measures them. No rule about a request is here, and nothing of a protocol.
+
+use std::pin::pin;
+
+use futures_channel::oneshot;
+use quoin_core::api::{Answer, Computation, Facts, Fetch, Method, Read, Server, Step};
+use quoin_core::error::Error;
+use quoin_core::id::ClusterId;
+use quoin_core::limits::{READ_INLINE_ROWS, READ_SLICE_ROWS};
+use quoin_core::mvcc::HashKv;
+use quoin_core::node::{Request, Response};
+use quoin_core::proto::etcdserverpb::DefragmentResponse;
+use std::time::Duration;
+
+use super::grpc::call::within;
+use super::grpc::status::{Status, UNKNOWN};
+use super::grpc::unknown::unserved;
+use super::{Context, facts};
+
+impl Context {
+    /// Shows the member as a call finds it now.
+    pub(crate) fn server<T>(&self, look: impl FnOnce(&Server<'_>) -> T) -> T {
+        let published = self.node.published();
+        look(&Server {
+            cluster: ClusterId(self.node.cluster_id()),
+            view: &published.view,
+            status: &published.status,
+            limits: self.settings.limits,
+            facts: self,
+        })
+    }
+}
+
+impl Facts for Context {
+    fn compact_hash(&self, revision: i64) -> Option<HashKv> {
+        self.node.compact_hash(revision)
+    }
+
+    fn table_bytes(&self) -> i64 {
+        self.metrics.mvcc.db_bytes.get()
+    }
+
+    fn unix_seconds(&self) -> u64 {
+        self.clock.wall().as_secs()
+    }
+}
+
+/// Goes on with a call of `method` from a step to its answer.
+pub(crate) async fn carry_out(context: &Context, method: Method, mut step: Step) -> Result<Answer, Status> {
+    loop {
+        step = match step {
+            Step::Answer(answer) => return Ok(answer),
+            Step::Ask {
+                request,
+                is_heavy: false,
+                then,
+            } => {
+                let result = ask(context, request).await;
+                context.server(|server| server.finish(then, result))?
+            }
+            Step::Ask { request, then, .. } => {
+                let result = Box::pin(ask_in_turn(context, request)).await;
+                context.server(|server| server.finish(then, result))?
+            }
+            Step::Compute(computation) => return Ok(Box::pin(compute(context, computation)).await?),
+            Step::Defragment => return Box::pin(defragment(context)).await,
+            Step::Fetch(read) => return Ok(fetch(context, read).await?),
+            // There is no way to another member in this version.
+            Step::Forward { .. } => return Err(Error::NotLeader.into()),
+            Step::Unserved => return Err(unserved(method)),
+        }
+    }
+}
+
+/// Asks the node, for as long as requests may take.
+pub(crate) async fn ask(context: &Context, request: Request) -> Result<Response, Error> {
+    context.node.request(request, context.request_deadline()).await
+}
+
+/// Asks the node for a heavy write, when the one before it was applied.
+async fn ask_in_turn(context: &Context, request: Request) -> Result<Response, Error> {
+    let deadline = context.request_deadline();
+    let turn = pin!(async { Ok(context.heavy_writes.turn().await) });
+    let turn = within(context, Some(deadline), turn).await;
+    let turn = turn.map_err(|_| Error::Timeout)?;
+    let (reply, answer) = oneshot::channel();
+    let node = context.node.clone();
+    // On a task of its own: a client that goes away does not give its turn to the next while its request is applied.
+    context.runtime.spawn(Box::pin(async move {
+        let result = node.request(request, deadline).await;
+        drop(turn);
+        // A caller that has gone wants no answer.
+        let _gone = reply.send(result);
+    }));
+    answer.await.unwrap_or(Err(Error::Stopped))
+}
+
+/// Reads the newest view: the first rows here, the others in the lane for computations.
+async fn fetch(context: &Context, read: Read) -> Result<Answer, Error> {
+    let began = context.clock.now();
+    let (mut fetch, is_over) = context.server(|server| {
+        let mut fetch = read.plan(server.view);
+        let is_over = fetch.step(READ_INLINE_ROWS);
+        (fetch, is_over)
+    });
+    if !is_over {
+        let mut rest = Some(fetch);
+        let step = move || {
+            let is_over = rest.as_mut().is_none_or(|fetch| fetch.step(READ_SLICE_ROWS));
+            if is_over { rest.take() } else { None }
+        };
+        fetch = context.compute.steps(step).await?;
+    }
+    measure(context, &fetch, context.clock.now().saturating_since(began));
+    context.server(|server| fetch.answer(server))
+}
+
+fn measure(context: &Context, fetch: &Fetch, took: Duration) {
+    context.metrics.count_keys(fetch.counts());
+    if fetch.is_range() {
+        context.metrics.range_took(took, fetch.succeeded());
+        facts::note_if_slow(context, took, "read-only range ", format_args!("{fetch}"));
+    } else {
+        facts::note_if_slow(context, took, "read-only txn ", format_args!("{fetch}"));
+    }
+}
+
+/// Hashes in the lane for computations, in turns with others.
+async fn compute(context: &Context, computation: Computation) -> Result<Answer, Error> {
+    let began = context.clock.now();
+    let mvcc = &context.metrics.mvcc;
+    let seconds = match &computation {
+        Computation::Hash(_) => &mvcc.hash_seconds,
+        Computation::HashKv(_) => &mvcc.hash_revision_seconds,
+    };
+    let mut running = Some(computation);
+    let step = move || {
+        let is_over = running.as_mut().is_none_or(|running| running.step(READ_SLICE_ROWS));
+        if is_over { running.take() } else { None }
+    };
+    let computed = context.compute.steps(step).await?;
+    seconds.observe(context.clock.now().saturating_since(began).as_secs_f64());
+    Ok(context.server(|server| computed.answer(server)))
+}
+
+/// Gives space back to the file system. Reads and writes go on meanwhile.
+async fn defragment(context: &Context) -> Result<Answer, Status> {
+    let began = context.clock.now();
+    tracing::info!("starting defragment");
+    let disk = &context.metrics.disk;
+    disk.defrag_inflight.set(1);
+    let result = context.node.defragment().await;
+    disk.defrag_inflight.set(0);
+    let took = context.clock.now().saturating_since(began);
+    disk.backend_defrag_seconds.observe(took.as_secs_f64());
+    result.map_err(|why| Status::new(UNKNOWN, why))?;
+    let bytes = context.metrics.mvcc.db_bytes.get();
+    tracing::info!(
+        "current-db-size-bytes" = bytes,
+        ?took,
+        "finished defragmenting directory"
+    );
+    tracing::info!("finished defragment");
+    Ok(Answer::Defragment(DefragmentResponse::default()))
+}

@@ -1,0 +1,68 @@
+//! What is said of methods that are not there.
+
+use quoin_core::api::{Method, SERVICES};
+
+use super::status::{Status, UNIMPLEMENTED};
+
+/// What grpc-go says of a path that names no method.
+pub(crate) fn path(path: &str) -> Status {
+    let text = match path.strip_prefix('/').and_then(|rest| rest.rsplit_once('/')) {
+        Some((service, method)) if SERVICES.contains(&service) => {
+            format!("unknown method {method} for service {service}")
+        }
+        Some((service, _)) => format!("unknown service {service}"),
+        None => format!("malformed method name: {path:?}"),
+    };
+    Status::new(UNIMPLEMENTED, text)
+}
+
+/// Says that a method is known and not served.
+pub(crate) fn unserved(method: Method) -> Status {
+    let (service, name, _) = method.parts();
+    Status::new(
+        UNIMPLEMENTED,
+        format!("{service}/{name} is not implemented by this server"),
+    )
+}
+
+/// Whether this version serves a method. What changes members or the leader comes with connections to peers.
+pub(crate) fn is_served(method: Method) -> bool {
+    !matches!(
+        method,
+        Method::Campaign
+            | Method::Downgrade
+            | Method::Leader
+            | Method::Lock
+            | Method::MemberAdd
+            | Method::MemberPromote
+            | Method::MemberRemove
+            | Method::MemberUpdate
+            | Method::MoveLeader
+            | Method::Observe
+            | Method::Proclaim
+            | Method::RangeStream
+            | Method::Resign
+            | Method::Snapshot
+            | Method::Unlock
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_paths_are_refused_in_the_words_of_grpc_go() {
+        let table = [
+            (
+                "/etcdserverpb.KV/Scan",
+                "unknown method Scan for service etcdserverpb.KV",
+            ),
+            ("/etcdserverpb.Kv/Range", "unknown service etcdserverpb.Kv"),
+            ("/Range", "malformed method name: \"/Range\""),
+        ];
+        for (given, message) in table {
+            assert_eq!(path(given).message, message);
+        }
+    }
+}

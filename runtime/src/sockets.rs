@@ -1,0 +1,234 @@
+//! Sockets of the seam: TCP and Unix sockets under one type each for listening, connecting and connected.
+//!
+//! All of them are non-blocking from the start. A runtime crate watches their descriptors and never asks which kind it has.
+
+use std::fmt;
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use quoin_core::limits::{TCP_KEEPALIVE_IDLE_SECONDS, TCP_KEEPALIVE_INTERVAL_SECONDS, TCP_KEEPALIVE_PROBES};
+use rustix::io::Errno;
+use rustix::net::sockopt::{
+    set_socket_keepalive, set_tcp_keepcnt, set_tcp_keepidle, set_tcp_keepintvl, set_tcp_nodelay,
+};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
+
+/// Where a server listens, or a connection goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// An IP address and a port.
+    Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// The IP address and port, if this is one.
+    #[must_use]
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The URL by which a client on this machine gets here. A server that listens on every address is found on loopback.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        match self {
+            Self::Tcp(address) => {
+                let mut address = *address;
+                match address.ip() {
+                    IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+                    IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+                    IpAddr::V4(_) | IpAddr::V6(_) => {}
+                }
+                format!("http://{address}")
+            }
+            Self::Unix(path) => {
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                format!("unix://{}", path.display())
+            }
+        }
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// A connected socket.
+#[derive(Debug)]
+pub enum Stream {
+    /// Over TCP.
+    Tcp(TcpStream),
+    /// Over a Unix socket.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// Reads into `buffer`; 0 is the end.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing has arrived, and what the kernel says.
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => (&*stream).read(buffer),
+            Self::Unix(stream) => (&*stream).read(buffer),
+        }
+    }
+
+    /// Writes from `bytes`; how many were taken.
+    ///
+    /// # Errors
+    /// `WouldBlock` when the kernel takes none now, and what the kernel says.
+    pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => (&*stream).write(bytes),
+            Self::Unix(stream) => (&*stream).write(bytes),
+        }
+    }
+
+    /// Ends the writing side.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn shutdown(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+
+    /// Begins a connection. It is made, or has failed, once a write no longer blocks.
+    pub(crate) fn begin(address: &Address) -> io::Result<Self> {
+        let (stream, begun) = match address {
+            Address::Tcp(address) => {
+                let family = if address.is_ipv4() {
+                    AddressFamily::INET
+                } else {
+                    AddressFamily::INET6
+                };
+                let stream = Self::Tcp(socket(family, SocketType::STREAM, None)?.into());
+                stream.set_nonblocking()?;
+                let begun = connect(&stream, address);
+                (stream, begun)
+            }
+            Address::Unix(path) => {
+                let stream = Self::Unix(socket(AddressFamily::UNIX, SocketType::STREAM, None)?.into());
+                stream.set_nonblocking()?;
+                let begun = connect(&stream, &SocketAddrUnix::new(path.as_path())?);
+                (stream, begun)
+            }
+        };
+        stream.tune()?;
+        match begun {
+            Ok(()) | Err(Errno::INPROGRESS) => Ok(stream),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Prepares a connection for calls: answers leave in one write already, and waiting for more would only delay them. A
+    /// TCP peer that is gone without a word is found out; where the kernel cannot, HTTP/2's own pings do.
+    pub(crate) fn tune(&self) -> io::Result<()> {
+        if let Self::Tcp(stream) = self {
+            set_tcp_nodelay(stream, true)?;
+            set_socket_keepalive(stream, true)?;
+            set_tcp_keepidle(stream, Duration::from_secs(TCP_KEEPALIVE_IDLE_SECONDS))?;
+            set_tcp_keepintvl(stream, Duration::from_secs(TCP_KEEPALIVE_INTERVAL_SECONDS))?;
+            set_tcp_keepcnt(stream, TCP_KEEPALIVE_PROBES)?;
+        }
+        Ok(())
+    }
+
+    fn set_nonblocking(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_nonblocking(true),
+            Self::Unix(stream) => stream.set_nonblocking(true),
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+/// A bound socket that listens: clients can connect and wait.
+#[derive(Debug)]
+pub enum Acceptor {
+    /// On a TCP port.
+    Tcp(TcpListener),
+    /// On a Unix socket.
+    Unix(UnixListener),
+}
+
+impl Acceptor {
+    /// The next connection.
+    ///
+    /// # Errors
+    /// `WouldBlock` when none waits, and what the kernel says.
+    pub fn accept(&self) -> io::Result<Stream> {
+        let stream = match self {
+            Self::Tcp(listener) => Stream::Tcp(listener.accept()?.0),
+            Self::Unix(listener) => Stream::Unix(listener.accept()?.0),
+        };
+        stream.set_nonblocking()?;
+        Ok(stream)
+    }
+
+    pub(crate) fn set_nonblocking(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => listener.set_nonblocking(true),
+            Self::Unix(listener) => listener.set_nonblocking(true),
+        }
+    }
+}
+
+impl AsFd for Acceptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::sockopt::{socket_keepalive, tcp_keepcnt, tcp_keepidle, tcp_keepintvl, tcp_nodelay};
+
+    use super::*;
+
+    #[test]
+    fn the_kernel_looks_after_accepted_connections() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let _client = TcpStream::connect(address).unwrap();
+        let connection = Acceptor::Tcp(listener).accept().unwrap();
+        connection.tune().unwrap();
+        assert!(socket_keepalive(&connection).unwrap() && tcp_nodelay(&connection).unwrap());
+        let times = (tcp_keepidle(&connection).unwrap(), tcp_keepintvl(&connection).unwrap());
+        assert_eq!(times, (Duration::from_secs(30), Duration::from_secs(15)));
+        assert_eq!(tcp_keepcnt(&connection).unwrap(), 9);
+    }
+}
