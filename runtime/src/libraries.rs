@@ -54,8 +54,8 @@ pub(crate) fn log_records() {
     }
 }
 
-/// The error behind "poisoned", for a table in the directory `dir`: the first one that was logged or, where nobody took
-/// that, what the disk says now.
+/// The error behind "poisoned", for a table in the directory `dir`: the first one that was logged or, where none was, what
+/// the disk says now.
 pub(crate) fn earlier_error(dir: &Path) -> io::Error {
     let why = match (FIRST_ERROR.get(), probe(dir)) {
         (Some(first), _) => first.clone(),

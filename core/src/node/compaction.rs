@@ -82,7 +82,7 @@ impl SpaceRelease {
         replies.extend(tokens.map(|token| (token, Err(Error::Stopped))));
     }
 
-    /// There is no space left to free: clients are answered once the table has been told of all.
+    /// No space is left to free: clients are answered once the table has written every row that was freed.
     fn finished(&mut self, writes: &Writes, replies: &mut Replies) {
         let last = if writes.has_pending() {
             writes.next()

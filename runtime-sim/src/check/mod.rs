@@ -188,9 +188,12 @@ pub const LIST: &[(&str, &str)] = &[
     ),
     (
         "C54",
-        "A follower that hears its leader votes for nobody else, unless that leader wants it.",
+        "A follower that heard its leader within an election timeout grants no other member its vote, unless the leader hands over.",
     ),
-    ("C55", "Nobody writes to a member whose removal it applied."),
+    (
+        "C55",
+        "Five seconds after a member applied the removal of another it sends it nothing more.",
+    ),
     (
         "C56",
         "A learner is promoted only with most of what was committed when that was asked, on its disk.",

@@ -24,7 +24,7 @@ const SILENT_TICKS_MIN: u32 = 30;
 const YOUNG: Duration = Duration::from_secs(7);
 /// So long after a removal was applied what was on its way may still leave.
 const GRACE: Duration = Duration::from_secs(5);
-/// Nobody waits longer for a promotion to be proposed.
+/// The longest that a promotion waits until it is proposed.
 const PROMOTION_WITHIN: Duration = Duration::from_secs(15);
 /// How much of the log a learner must have, in percent.
 const READY_PERCENT: u64 = 90;
@@ -217,7 +217,7 @@ impl Reigns {
         )
     }
 
-    /// C54: who hears its leader votes for nobody else, unless that leader wants it.
+    /// C54: a follower that hears its leader grants no other member its vote, unless the leader hands over.
     fn voted(&mut self, at: Instant, member: MemberId, state: HardState) -> Verdict {
         let peer = self.peers.entry(member).or_default();
         let before = std::mem::replace(&mut peer.hard_state, state);

@@ -38,7 +38,7 @@ impl World<'_> {
                 life.turn_is_due = false;
             }
             self.set_rate(machine, RIGHT);
-            // Whoever would have started it again does not look any more.
+            // The operator that would have started it again has stopped looking.
             if self.machines[machine]
                 .life
                 .as_ref()

@@ -15,7 +15,7 @@ use crate::process::Process;
 
 impl World<'_> {
     /// A machine loses its disk, or gets an old one back. Under its name it must not come back: what it makes of what it
-    /// finds is seen on a copy that speaks to nobody.
+    /// finds is seen on a copy that no other member hears.
     pub(super) fn lose_disk(&mut self, machine: usize, how: FaultKind) -> Verdict {
         self.struck.note(how);
         let at = &mut self.machines[machine];
@@ -80,7 +80,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Starts a copy of a machine, which speaks to nobody: it must neither panic nor hang, whatever it finds.
+    /// Starts a copy of a machine that no other member hears: it must neither panic nor hang, whatever it finds.
     fn start_copy(&mut self, machine: usize) {
         let at = &self.machines[machine];
         let started = Process::boot_among(

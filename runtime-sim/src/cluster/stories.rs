@@ -44,7 +44,7 @@ enum Story {
     CompactPairs,
     /// A member comes again.
     Readd,
-    /// A learner is to be promoted that nobody has reached yet.
+    /// A learner that no member has reached yet is to be promoted.
     EarlyPromotion,
     /// The quota is passed where each write alone would fit.
     QuotaRace,
