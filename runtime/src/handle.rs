@@ -110,11 +110,13 @@ pub struct NodeHandle {
     queues: Arc<dyn Queues>,
 }
 
-/// A request that the node has taken. Dropped before its answer came, it is cancelled.
-struct Asked<'a> {
+/// The answer to a request, once it comes. Dropped before, it cancels the request.
+#[must_use = "a request whose answer is dropped is cancelled"]
+pub struct Asked<'a> {
     queues: &'a dyn Queues,
     token: Token,
-    answer: oneshot::Receiver<Result<Response, Error>>,
+    /// Where it comes, or why the request was not taken.
+    answer: Result<oneshot::Receiver<Result<Response, Error>>, Error>,
     is_over: bool,
 }
 
@@ -122,10 +124,13 @@ impl Future for Asked<'_> {
     type Output = Result<Response, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = ready!(Pin::new(&mut self.answer).poll(cx));
+        let answer = match &mut self.answer {
+            // A node that stops drops what it has not answered.
+            Ok(answer) => ready!(Pin::new(answer).poll(cx)).unwrap_or(Err(Error::Stopped)),
+            Err(refused) => Err(*refused),
+        };
         self.is_over = true;
-        // A node that stops drops what it has not answered.
-        Poll::Ready(answer.unwrap_or(Err(Error::Stopped)))
+        Poll::Ready(answer)
     }
 }
 
@@ -181,23 +186,22 @@ impl NodeHandle {
         self.queues.stuck(now, limit)
     }
 
-    /// Asks the node and waits for its answer. A caller that stops waiting gives its place up.
-    pub async fn request(&self, request: Request, deadline: Instant) -> Result<Response, Error> {
+    /// Asks the node. A caller that stops waiting for the answer gives its place up.
+    pub fn request(&self, request: Request, deadline: Instant) -> Asked<'_> {
         let (reply, answer) = oneshot::channel();
         let token = Token(self.next_token.fetch_add(1, Ordering::Relaxed));
-        self.queues.call(Call {
+        let taken = self.queues.call(Call {
             token,
             request,
             deadline,
             reply,
-        })?;
-        let asked = Asked {
+        });
+        Asked {
             queues: &*self.queues,
             token,
-            answer,
-            is_over: false,
-        };
-        asked.await
+            is_over: taken.is_err(),
+            answer: taken.map(|()| answer),
+        }
     }
 
     /// Has the table give space back to the file system, or says why that failed.

@@ -1,7 +1,10 @@
 //! Carries calls out: follows the steps that [`quoin_core::api`] says, on the caller's task or in the lane for computations,
 //! and measures them. No rule about a request is here, and nothing of a protocol.
 
-use std::pin::pin;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::{self, Poll};
+use std::time::Duration;
 
 use futures_channel::oneshot;
 use quoin_core::api::{Answer, Computation, Facts, Fetch, Method, Read, Server, Step};
@@ -11,12 +14,13 @@ use quoin_core::limits::{READ_INLINE_ROWS, READ_SLICE_ROWS};
 use quoin_core::mvcc::HashKv;
 use quoin_core::node::{Request, Response};
 use quoin_core::proto::etcdserverpb::DefragmentResponse;
-use std::time::Duration;
+use quoin_core::time::Instant;
 
 use super::grpc::call::within;
 use super::grpc::status::{Status, UNKNOWN};
 use super::grpc::unknown::unserved;
 use super::{Context, facts};
+use crate::handle::Asked;
 
 impl Context {
     /// Shows the member as a call finds it now.
@@ -46,36 +50,60 @@ impl Facts for Context {
     }
 }
 
-/// Goes on with a call of `method` from a step to its answer.
-pub(crate) async fn carry_out(context: &Context, method: Method, mut step: Step) -> Result<Answer, Status> {
-    loop {
-        step = match step {
-            Step::Answer(answer) => return Ok(answer),
-            Step::Ask {
-                request,
-                is_heavy: false,
-                then,
-            } => {
-                let result = ask(context, request).await;
-                context.server(|server| server.finish(then, result))?
-            }
-            Step::Ask { request, then, .. } => {
-                let result = Box::pin(ask_in_turn(context, request)).await;
-                context.server(|server| server.finish(then, result))?
-            }
-            Step::Compute(computation) => return Ok(Box::pin(compute(context, computation)).await?),
-            Step::Defragment => return Box::pin(defragment(context)).await,
-            Step::Fetch(read) => return Ok(fetch(context, read).await?),
-            // There is no way to another member in this version.
-            Step::Forward { .. } => return Err(Error::NotLeader.into()),
-            Step::Unserved => return Err(unserved(method)),
+/// The answer that a step comes to.
+pub(crate) enum Taken<'a> {
+    /// At once; nothing after that.
+    Now(Option<Result<Answer, Status>>),
+    /// Once this has ended. It is boxed: most calls have none, and every call's task would have room for it.
+    Later(Pin<Box<dyn Future<Output = Result<Answer, Status>> + Send + 'a>>),
+}
+
+impl Taken<'_> {
+    fn now(answer: Result<Answer, Status>) -> Self {
+        Self::Now(Some(answer))
+    }
+}
+
+impl Future for Taken<'_> {
+    type Output = Result<Answer, Status>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Now(answer) => answer.take().map_or(Poll::Pending, Poll::Ready),
+            Self::Later(answer) => answer.as_mut().poll(cx),
         }
     }
 }
 
+/// Goes on with a call of `method` from a step to its answer.
+pub(crate) fn take(context: &Context, method: Method, step: Step) -> Taken<'_> {
+    match step {
+        Step::Answer(answer) => Taken::now(Ok(answer)),
+        Step::Ask {
+            request,
+            is_heavy,
+            then,
+        } => Taken::Later(Box::pin(async move {
+            let result = if is_heavy {
+                ask_in_turn(context, request).await
+            } else {
+                ask(context, request).await
+            };
+            let step = context.server(|server| server.finish(then, result))?;
+            take(context, method, step).await
+        })),
+        Step::Compute(computation) => Taken::Later(Box::pin(async { Ok(compute(context, computation).await?) })),
+        Step::Defragment => Taken::Later(Box::pin(defragment(context))),
+        Step::Fetch(read) => fetch(context, read),
+        // There is no way to another member in this version.
+        Step::Forward { .. } => Taken::now(Err(Error::NotLeader.into())),
+        Step::Unserved => Taken::now(Err(unserved(method))),
+    }
+}
+
 /// Asks the node, for as long as requests may take.
-pub(crate) async fn ask(context: &Context, request: Request) -> Result<Response, Error> {
-    context.node.request(request, context.request_deadline()).await
+pub(crate) fn ask(context: &Context, request: Request) -> Asked<'_> {
+    context.node.request(request, context.request_deadline())
 }
 
 /// Asks the node for a heavy write, when the one before it was applied.
@@ -97,23 +125,31 @@ async fn ask_in_turn(context: &Context, request: Request) -> Result<Response, Er
 }
 
 /// Reads the newest view: the first rows here, the others in the lane for computations.
-async fn fetch(context: &Context, read: Read) -> Result<Answer, Error> {
+fn fetch(context: &Context, read: Read) -> Taken<'_> {
     let began = context.clock.now();
-    let (mut fetch, is_over) = context.server(|server| {
+    let (fetch, is_over) = context.server(|server| {
         let mut fetch = read.plan(server.view);
         let is_over = fetch.step(READ_INLINE_ROWS);
         (fetch, is_over)
     });
-    if !is_over {
+    if is_over {
+        return Taken::now(fetched(context, fetch, began));
+    }
+    Taken::Later(Box::pin(async move {
         let mut rest = Some(fetch);
         let step = move || {
             let is_over = rest.as_mut().is_none_or(|fetch| fetch.step(READ_SLICE_ROWS));
             if is_over { rest.take() } else { None }
         };
-        fetch = context.compute.steps(step).await?;
-    }
+        let fetch = context.compute.steps(step).await?;
+        fetched(context, fetch, began)
+    }))
+}
+
+/// The answer of a read that has all its rows.
+fn fetched(context: &Context, fetch: Fetch, began: Instant) -> Result<Answer, Status> {
     measure(context, &fetch, context.clock.now().saturating_since(began));
-    context.server(|server| fetch.answer(server))
+    Ok(context.server(|server| fetch.answer(server))?)
 }
 
 fn measure(context: &Context, fetch: &Fetch, took: Duration) {

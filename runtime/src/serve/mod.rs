@@ -22,6 +22,7 @@ pub(crate) mod turns;
 mod wire;
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ use crate::metrics::Metrics;
 use crate::running::Ending;
 use crate::seam::{BoxFuture, Runtime};
 use compute::Compute;
+use grpc::Opened;
 use grpc::partial::Partials;
 use listen::Rooms;
 use metrics_page::MetricsPage;
@@ -139,31 +141,39 @@ impl Context {
     }
 }
 
-/// Answers one request of a connection.
-async fn respond(
+/// Answers one request of a connection. It is no `async fn`, which would hold the request twice: every call pays for it.
+fn respond(
     context: Arc<Context>,
     endpoint: Endpoint,
     partials: Partials,
     request: Request<Incoming>,
-) -> Result<Response<Reply>, Infallible> {
+) -> impl Future<Output = Result<Response<Reply>, Infallible>> {
     tracing::trace!(path = request.uri().path(), "a request");
     let serves_grpc = matches!(endpoint, Endpoint::Client | Endpoint::Grpc);
     let is_http2 = request.version() == Version::HTTP_2;
-    if serves_grpc && is_http2 && request.headers().get(CONTENT_TYPE).is_some_and(grpc::is_grpc) {
-        return Ok(grpc::serve(context, partials, request).await);
+    async move {
+        if serves_grpc && is_http2 && request.headers().get(CONTENT_TYPE).is_some_and(grpc::is_grpc) {
+            return Ok(match grpc::open(context, partials, request) {
+                Opened::Answered(response) => response,
+                Opened::Unary(mut call) => {
+                    let answered = call.answered().await;
+                    call.finish(answered)
+                }
+            });
+        }
+        if serves_grpc && is_http2 && (request.method() == Method::POST || names_method(request.uri().path())) {
+            // etcd hands all of HTTP/2 to gRPC. Here its other paths are served like those of HTTP/1, to who asks for them.
+            return Ok(grpc::wrong_content_type(request.headers().get(CONTENT_TYPE)));
+        }
+        if endpoint == Endpoint::Grpc {
+            let text = "this port serves gRPC only";
+            return Ok(http::go_error(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+        }
+        let (head, _) = request.into_parts();
+        // Boxed, so that gRPC's futures, of which there are many, do not carry its size.
+        let answer: BoxFuture<Response<Reply>> = Box::pin(http::serve(context, endpoint, head));
+        Ok(answer.await)
     }
-    if serves_grpc && is_http2 && (request.method() == Method::POST || names_method(request.uri().path())) {
-        // etcd hands all of HTTP/2 to gRPC. Here its other paths are served like those of HTTP/1, to who asks for them.
-        return Ok(grpc::wrong_content_type(request.headers().get(CONTENT_TYPE)));
-    }
-    if endpoint == Endpoint::Grpc {
-        let text = "this port serves gRPC only";
-        return Ok(http::go_error(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
-    }
-    let (head, _) = request.into_parts();
-    // Boxed, so that gRPC's futures, of which there are many, do not carry its size.
-    let answer: BoxFuture<Response<Reply>> = Box::pin(http::serve(context, endpoint, head));
-    Ok(answer.await)
 }
 
 /// Whether a path is that of a method of the API.

@@ -3,7 +3,6 @@
 
 use prost::Message;
 use quoin_core::api::Answer;
-use quoin_core::limits::READ_INLINE_ROWS;
 
 use super::super::pieces::Parts;
 use super::Payload;
@@ -14,19 +13,13 @@ use super::status::Status;
 /// The body of a call's answer, and how long its message is without a prefix.
 type Written = Result<(usize, Payload), Status>;
 
-/// Writes the answer of a call.
-pub(crate) async fn write(call: &Call, encoding: Encoding, answer: Answer) -> Result<Payload, Status> {
-    let (length, payload) = if answer.items() > READ_INLINE_ROWS {
-        let work = move || written(answer, encoding);
-        Box::pin(call.context.compute.run(work)).await??
-    } else {
-        written(answer, encoding)?
-    };
-    call.sent(length);
-    Ok(payload)
+/// Writes an answer of many items in the lane for computations.
+pub(crate) async fn written_apart(call: &Call, encoding: Encoding, answer: Answer) -> Written {
+    call.context.compute.run(move || written(answer, encoding)).await?
 }
 
-fn written(answer: Answer, encoding: Encoding) -> Written {
+/// Writes an answer.
+pub(crate) fn written(answer: Answer, encoding: Encoding) -> Written {
     match answer {
         Answer::Alarm(response) => whole(&response, encoding),
         Answer::AuthDisable(response) => whole(&response, encoding),

@@ -22,13 +22,14 @@ use hyper::body::Incoming;
 use quoin_core::api;
 use quoin_core::api::{Kind, Method, Step};
 use quoin_core::error::Error;
+use quoin_core::limits::READ_INLINE_ROWS;
 
 use self::call::{Call, Wishes, within};
 use self::message::{Encoding, Messages, undecodable};
 use self::partial::Partials;
 use self::status::{INTERNAL, INVALID_ARGUMENT, OK, Status};
 use super::Context;
-use super::calls::carry_out;
+use super::calls::take;
 use super::reply::{LeaderWatch, Reply, Source, Stream};
 use super::streams::{Once, keep_alive, watch};
 
@@ -47,95 +48,123 @@ pub(crate) enum Payload {
     Endless(Box<dyn Source>),
 }
 
-/// Serves one call.
-pub(crate) async fn serve(context: Arc<Context>, partials: Partials, request: Request<Incoming>) -> Response<Reply> {
+/// A call whose headers were read.
+pub(crate) enum Opened {
+    /// It waits for nothing more: it was refused, or is a stream, which begins at once.
+    Answered(Response<Reply>),
+    /// It has one request, which is to be received.
+    Unary(Unary),
+}
+
+/// A call with one request. Its future is small: every call pays for its size.
+pub(crate) struct Unary {
+    call: Call,
+    wishes: Wishes,
+    messages: Messages<Incoming>,
+    content_type: HeaderValue,
+}
+
+/// Reads the headers of a call.
+pub(crate) fn open(context: Arc<Context>, partials: Partials, request: Request<Incoming>) -> Opened {
     if request.method() != HttpMethod::POST {
         let text = format!(
             "Received a HEADERS frame with :method {:?} which should be POST",
             request.method().as_str()
         );
-        return refused(StatusCode::METHOD_NOT_ALLOWED, &Status::new(INTERNAL, text));
+        let status = Status::new(INTERNAL, text);
+        return Opened::Answered(refused(StatusCode::METHOD_NOT_ALLOWED, &status));
     }
     let timeout = match call::timeout(request.headers()) {
         Ok(timeout) => timeout,
-        Err(status) => return refused(StatusCode::BAD_REQUEST, &status),
+        Err(status) => return Opened::Answered(refused(StatusCode::BAD_REQUEST, &status)),
     };
     let content_type = echoed(request.headers().get(CONTENT_TYPE));
-    let mut response = respond(context, partials, timeout, request).await;
-    response.headers_mut().insert(CONTENT_TYPE, content_type);
-    response
-}
-
-/// Serves a call whose headers are understood.
-async fn respond(
-    context: Arc<Context>,
-    partials: Partials,
-    timeout: Option<Duration>,
-    request: Request<Incoming>,
-) -> Response<Reply> {
     let uri = request.uri();
     // gRPC knows no queries: all of it is the method's name.
     let path = uri.path_and_query().map_or_else(|| uri.path(), PathAndQuery::as_str);
     let Some(method) = Method::find(path) else {
-        return failed(&unknown::path(path));
+        return Opened::Answered(typed(failed(&unknown::path(path)), content_type));
     };
     let mut call = Call::begin(context, method);
-    let (head, body) = request.into_parts();
-    let wishes = match call.wishes(&head.headers, timeout) {
+    let wishes = match admit(&mut call, &request, timeout) {
         Ok(wishes) => wishes,
         Err(status) => {
             call.finish(status.code);
-            return failed(&status);
+            return Opened::Answered(typed(failed(&status), content_type));
         }
     };
-    drop(head);
-    if timeout == Some(Duration::ZERO) {
-        let status = Status::deadline_exceeded();
-        call.finish(status.code);
-        return failed(&status);
-    }
     let limit = call.context.settings.max_receive_bytes;
-    let messages = Messages::new(body, wishes.encoding, limit, partials);
-    let answered = {
-        let work = pin!(answer(&call, method, &wishes, messages));
+    let messages = Messages::new(request.into_body(), wishes.encoding, limit, partials);
+    if let Method::Watch | Method::LeaseKeepAlive = method {
+        let source: Box<dyn Source> = match method {
+            Method::Watch => Box::new(watch::Source::new(&call, wishes.encoding, messages)),
+            _ => Box::new(keep_alive::KeepAlive::new(&call, wishes.encoding, messages)),
+        };
+        return Opened::Answered(typed(stream(call, source, &wishes, true), content_type));
+    }
+    Opened::Unary(Unary {
+        call,
+        wishes,
+        messages,
+        content_type,
+    })
+}
+
+/// Refuses what is refused for a call's headers alone, whatever its request says.
+fn admit(call: &mut Call, request: &Request<Incoming>, timeout: Option<Duration>) -> Result<Wishes, Status> {
+    let wishes = call.wishes(request.headers(), timeout)?;
+    if timeout == Some(Duration::ZERO) {
+        return Err(Status::deadline_exceeded());
+    }
+    if !unknown::is_served(call.method) {
+        return Err(unknown::unserved(call.method));
+    }
+    if let Method::Watch | Method::LeaseKeepAlive = call.method {
+        call.context.server(|server| server.admit_stream())?;
+    }
+    Ok(wishes)
+}
+
+impl Unary {
+    /// Receives the request and answers it, before the client's deadline.
+    pub(crate) async fn answered(&mut self) -> Result<Payload, Status> {
+        let Self {
+            call, wishes, messages, ..
+        } = self;
+        let work = pin!(answer(call, wishes.encoding, messages));
         within(&call.context, wishes.deadline, work).await
-    };
-    match answered {
-        Ok(Payload::Message(message)) => {
-            call.finish(OK);
-            succeeded(Reply::Message(message), wishes.encoding)
-        }
-        Ok(Payload::Finite(source)) => stream(call, source, &wishes, false),
-        Ok(Payload::Endless(source)) => stream(call, source, &wishes, true),
-        Err(status) => {
-            call.finish(status.code);
-            failed(&status)
-        }
+    }
+
+    /// The response to the call.
+    pub(crate) fn finish(mut self, answered: Result<Payload, Status>) -> Response<Reply> {
+        let response = match answered {
+            Ok(Payload::Message(message)) => {
+                self.call.finish(OK);
+                succeeded(Reply::Message(message), self.wishes.encoding)
+            }
+            Ok(Payload::Finite(source)) => stream(self.call, source, &self.wishes, false),
+            Ok(Payload::Endless(source)) => stream(self.call, source, &self.wishes, true),
+            Err(status) => {
+                self.call.finish(status.code);
+                failed(&status)
+            }
+        };
+        typed(response, self.content_type)
     }
 }
 
-async fn answer(
-    call: &Call,
-    method: Method,
-    wishes: &Wishes,
-    mut messages: Messages<Incoming>,
-) -> Result<Payload, Status> {
-    let encoding = wishes.encoding;
-    if !unknown::is_served(method) {
-        return Err(unknown::unserved(method));
-    }
-    if let Method::Watch | Method::LeaseKeepAlive = method {
-        call.context.server(|server| server.admit_stream())?;
-        return Ok(Payload::Endless(match method {
-            Method::Watch => Box::new(watch::Source::new(call, encoding, messages)),
-            _ => Box::new(keep_alive::KeepAlive::new(call, encoding, messages)),
-        }));
-    }
-    let step = begin(call, method, call.receive_bytes(&mut messages).await?).await?;
-    let answer = carry_out(&call.context, method, step).await?;
-    match answer::write(call, encoding, answer).await? {
+async fn answer(call: &Call, encoding: Encoding, messages: &mut Messages<Incoming>) -> Result<Payload, Status> {
+    let step = begin(call, call.receive_bytes(messages).await?).await?;
+    let answer = take(&call.context, call.method, step).await?;
+    let (length, payload) = if answer.items() > READ_INLINE_ROWS {
+        Box::pin(answer::written_apart(call, encoding, answer)).await?
+    } else {
+        answer::written(answer, encoding)?
+    };
+    call.sent(length);
+    match payload {
         // The state now and at every change, of which there is none.
-        Payload::Message(message) if method.parts().2 == Kind::ServerStream => {
+        Payload::Message(message) if call.method.parts().2 == Kind::ServerStream => {
             Ok(Payload::Endless(Box::new(Once(Some(message)))))
         }
         payload => Ok(payload),
@@ -143,7 +172,8 @@ async fn answer(
 }
 
 /// Decodes a request and begins with it, in the lane if it is long.
-async fn begin(call: &Call, method: Method, message: Bytes) -> Result<Step, Status> {
+async fn begin(call: &Call, message: Bytes) -> Result<Step, Status> {
+    let method = call.method;
     let begun = if method == Method::Txn && message.len() > LONG_TXN_BYTES {
         let context = Arc::clone(&call.context);
         let work = move || decode_and_begin(&context, method, message);
@@ -226,6 +256,12 @@ fn succeeded(reply: Reply, encoding: Encoding) -> Response<Reply> {
 fn failed(status: &Status) -> Response<Reply> {
     let mut response = response(Reply::Ended);
     status.write(response.headers_mut());
+    response
+}
+
+/// A response to a request of this content type.
+fn typed(mut response: Response<Reply>, content_type: HeaderValue) -> Response<Reply> {
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
 }
 

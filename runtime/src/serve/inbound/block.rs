@@ -13,6 +13,10 @@ use super::huffman;
 const TABLE_BYTES: usize = 4096;
 /// What an entry of the table counts for beside its name and value.
 const ENTRY_BYTES: usize = 32;
+/// Paths that a connection remembers as good.
+const GOOD_PATHS: usize = 4;
+/// The longest of them, which is longer than the path of any method.
+const GOOD_PATH_BYTES: usize = 64;
 /// The instruction for `:scheme: http` of the static table.
 const SCHEME_HTTP: u8 = 0x86;
 /// The instruction for the static table's `:authority`, whose value is empty.
@@ -64,6 +68,11 @@ pub(super) struct Blocks {
     table: VecDeque<Entry>,
     bytes: usize,
     bytes_max: usize,
+    /// The newest paths that were found good and are not kept in the table, as they came: a client sends few, and each
+    /// of them with every request.
+    good_paths: [Box<[u8]>; GOOD_PATHS],
+    /// Which of them is replaced next.
+    oldest_path: usize,
 }
 
 /// A block cannot be read: nothing is known of the table from then on.
@@ -75,6 +84,8 @@ pub(super) struct Unreadable;
 struct Text<'a> {
     is_coded: bool,
     bytes: &'a [u8],
+    /// All of it as it came, with the length and how it is coded in front.
+    coded: &'a [u8],
 }
 
 /// A header that is spelled out.
@@ -93,6 +104,8 @@ impl Blocks {
             table: VecDeque::new(),
             bytes: 0,
             bytes_max: TABLE_BYTES,
+            good_paths: Default::default(),
+            oldest_path: 0,
         }
     }
 
@@ -118,15 +131,18 @@ impl Blocks {
                 continue;
             } else {
                 let literal = self.literal(&mut reader, first)?;
-                let (field, value) = literal.replace(&mut replacement)?;
-                if literal.is_kept {
-                    self.insert(Entry {
-                        field,
-                        name: literal.name,
-                        value,
-                    });
+                if self.is_good_path(&literal) {
+                    Field::Path
+                } else {
+                    let (field, value) = literal.replace(&mut replacement)?;
+                    if literal.is_kept {
+                        let name = literal.name;
+                        self.insert(Entry { field, name, value });
+                    } else if replacement.is_none() {
+                        self.remember_good_path(&literal);
+                    }
+                    field
                 }
-                field
             };
             has_path |= field == Field::Path;
             has_scheme |= field == Field::Scheme;
@@ -169,6 +185,19 @@ impl Blocks {
             name,
             value: reader.text()?,
         })
+    }
+
+    /// Whether this is a path that was found good before. No length of its value is needed, as it is not kept in the table.
+    fn is_good_path(&self, literal: &Literal<'_>) -> bool {
+        let seen = || self.good_paths.iter().any(|path| **path == *literal.value.coded);
+        literal.field == Field::Path && !literal.is_kept && seen()
+    }
+
+    fn remember_good_path(&mut self, literal: &Literal<'_>) {
+        if literal.field == Field::Path && literal.value.coded.len() <= GOOD_PATH_BYTES {
+            self.good_paths[self.oldest_path] = literal.value.coded.into();
+            self.oldest_path = (self.oldest_path + 1) % GOOD_PATHS;
+        }
     }
 
     fn entry(&self, index: usize) -> Result<Entry, Unreadable> {
@@ -373,12 +402,14 @@ impl<'a> Reader<'a> {
     }
 
     fn text(&mut self) -> Result<Text<'a>, Unreadable> {
+        let start = self.at;
         let is_coded = self.peek().ok_or(Unreadable)? & 0x80 != 0;
         let length = self.number(7)?;
         let end = self.at.checked_add(length).ok_or(Unreadable)?;
         let bytes = self.block.get(self.at..end).ok_or(Unreadable)?;
         self.at = end;
-        Ok(Text { is_coded, bytes })
+        let coded = &self.block[start..end];
+        Ok(Text { is_coded, bytes, coded })
     }
 }
 
@@ -434,6 +465,30 @@ mod tests {
             let found = rewritten(&mut Blocks::new(), &block);
             assert_eq!(found, [&REQUEST[..], &expected].concat(), "{header:02x?}");
         }
+    }
+
+    #[test]
+    fn a_path_seen_before_is_judged_as_before() {
+        let path = |value: &str| [&[0x83, 0x86][..], &spelled(0, ":path", value.as_bytes())].concat();
+        let mut blocks = Blocks::new();
+        for round in 0..3 {
+            for number in 0..GOOD_PATHS + 1 {
+                let good = path(&format!("/etcdserverpb.KV/{number}"));
+                assert!(blocks.rewrite(&good).unwrap().is_none(), "{round} {number}");
+                assert_eq!(rewritten(&mut blocks, &path("a b")), path("/-b"), "{round} {number}");
+            }
+        }
+        let long = path(&format!("/{}", "p".repeat(GOOD_PATH_BYTES)));
+        assert!(blocks.rewrite(&long).unwrap().is_none());
+        let remembered = blocks.good_paths.iter().map(|path| path.len()).max();
+        assert!(remembered <= Some(GOOD_PATH_BYTES));
+        // The name, not the value, makes it a path.
+        assert!(blocks.rewrite(&path("/a")).unwrap().is_none());
+        let scheme = [&[0x83][..], &spelled(0, ":scheme", b"/a")].concat();
+        assert_eq!(
+            rewritten(&mut blocks, &scheme),
+            [&[0x83][..], &spelled(0, ":scheme", b"-a")].concat()
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use quoin_core::proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseKeepAliveRespo
 use crate::metrics::MethodMetrics;
 use crate::seam::BoxFuture;
 use crate::serve::Context;
-use crate::serve::calls::carry_out;
+use crate::serve::calls::take;
 use crate::serve::grpc::call::Call;
 use crate::serve::grpc::message::{self, Encoding, Messages};
 use crate::serve::grpc::status::{CANCELED, Status};
@@ -22,7 +22,7 @@ use crate::serve::reply::Source;
 /// Renews a lease.
 async fn renew(context: Arc<Context>, request: LeaseKeepAliveRequest) -> Result<LeaseKeepAliveResponse, Status> {
     let step = context.server(|server| server.begin(api::Call::LeaseKeepAlive(request)))?;
-    match carry_out(&context, Method::LeaseKeepAlive, step).await? {
+    match take(&context, Method::LeaseKeepAlive, step).await? {
         Answer::LeaseKeepAlive(response) => Ok(response),
         other => unreachable!("{other:?} is no answer to a renewal"),
     }
