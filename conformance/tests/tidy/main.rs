@@ -6,6 +6,7 @@ mod edges;
 mod limits;
 mod purity;
 mod sizes;
+mod twice;
 
 use std::fs;
 use std::path::{Path, PathBuf};
