@@ -22,7 +22,7 @@ use crate::table::{Bucket, TableOp};
 
 /// What every file begins with.
 const MAGIC: &[u8; 8] = b"QuoinIm1";
-/// Stands where the next row's bucket would.
+/// The byte in place of the next row's bucket.
 const END: u8 = 0;
 /// Number of rows and checksum.
 const TRAILER_BYTES: usize = 12;
@@ -55,7 +55,7 @@ pub fn encode(view: &View) -> Vec<u8> {
 /// Reads the bytes of the file named `name`.
 ///
 /// # Errors
-/// If they are not what was written, to the last bit.
+/// If they are not exactly the bytes that were written.
 pub fn decode(name: &str, bytes: &Bytes) -> Result<Vec<SnapshotRow>, Fault> {
     let corrupt = |rest: &Bytes, cause: &str| Fault::Corrupt {
         file: name.to_owned(),
@@ -99,18 +99,18 @@ fn read_row(number: u8, rest: &mut Bytes) -> Option<SnapshotRow> {
 /// The state these rows hold. They must be in the order in which [`encode`] writes them.
 ///
 /// # Errors
-/// A fault that names a row which does not belong.
+/// A fault that names a row which is out of place.
 pub fn restore(config: StoreConfig, rows: &[SnapshotRow]) -> Result<Store, Fault> {
     let mut store = Restore::from_table(config, |wanted| {
         let of_bucket = rows.iter().filter(move |(bucket, ..)| *bucket == wanted);
         of_bucket.map(|(_, key, value)| Ok((key.clone(), value.clone())))
     })?;
-    // The table gets the rows of this store's view, which may differ: leases last as long as this member wants at least.
+    // The table gets the rows of this store's view, which may differ: this member's minimum TTL may prolong leases.
     store.recount();
     Ok(store)
 }
 
-/// What must change in one bucket of a table that holds `old` so that it holds `new`; both are in the order of their keys.
+/// What must change in a bucket of a table from `old` to `new`; both are in the order of their keys.
 ///
 /// # Errors
 /// The one that `old` gave.
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_of_nothing_is_head_and_end() {
+    fn a_file_without_rows_is_head_and_end() {
         let mut expected = b"QuoinIm1\0\0\0\0\0\0\0\0\0".to_vec();
         let checksum = crc32c::crc32c(&expected);
         expected.extend_from_slice(&checksum.to_le_bytes());
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_and_every_cut_is_seen() {
+    fn every_flipped_bit_and_every_cut_is_an_error() {
         let good = sealed(file_of(&[row(Bucket::Key, "k", "v")]), 1);
         for bit in 0..good.len() * 8 {
             let mut damaged = good.to_vec();
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_writes_is_refused_by_name_and_place() {
+    fn a_malformed_file_is_refused_with_its_name_and_offset() {
         let rows = [row(Bucket::Key, "k", "v")];
         let unknown = [MAGIC.as_slice(), &[11, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
         let beyond = [MAGIC.as_slice(), &[1, 255, 255, 255, 255, 255, 255, 255, 255]].concat();
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_changes_what_differs_and_nothing_else() {
+    fn a_difference_changes_exactly_the_rows_that_differ() {
         let rows = |text: &str| -> Vec<(Bytes, Bytes)> {
             let rows = text.split_whitespace().map(|row| row.split_once('=').unwrap());
             rows.map(|(key, value)| (Bytes::from(key.to_owned()), Bytes::from(value.to_owned())))
