@@ -1,4 +1,4 @@
-//! One call: what its headers ask for, and its metrics, which must come out even however it ends.
+//! One call: the demands of its headers, and its metrics, which are counted however it ends.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,30 +24,30 @@ const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const HAS_LEADER: HeaderName = HeaderName::from_static("hasleader");
 const CLIENT_API_VERSION: HeaderName = HeaderName::from_static("client-api-version");
 
-/// A timeout that has passed once the call's headers are read.
+/// A shorter timeout has passed once the call's headers are read.
 const TIMEOUT_MIN: Duration = Duration::from_micros(1);
 
-/// A call under way.
+/// A call in progress.
 pub(crate) struct Call {
     pub(crate) context: Arc<Context>,
     pub(crate) method: Method,
-    /// When it began, if that is measured.
+    /// When it began, if its duration is measured.
     began: Option<Instant>,
-    /// Counts the client's version, if it is to be counted.
+    /// The counter of the client's version, if it must be counted.
     client: Option<IntCounter>,
-    /// It was counted as started.
+    /// Whether it was counted as started.
     counted: AtomicBool,
     over: bool,
 }
 
-/// What a call's headers ask for.
+/// The demands of a call's headers.
 #[derive(Debug)]
 pub(crate) struct Wishes {
     /// How messages are compressed, in both directions.
     pub(crate) encoding: Encoding,
-    /// When the client stops waiting.
+    /// The client's deadline.
     pub(crate) deadline: Option<Instant>,
-    /// The call is of no use without a leader.
+    /// The call must fail without a leader.
     pub(crate) require_leader: bool,
 }
 
@@ -65,8 +65,8 @@ impl Call {
         }
     }
 
-    /// Counts the call as started, once. As in etcd, that is when its headers are there for a stream, and when its message
-    /// was read for a unary call: one whose message cannot be read is not counted at all.
+    /// Counts the call as started, once. As in etcd, a stream is counted when its headers are there, and a unary call
+    /// when its message was read: one whose message cannot be read is not counted.
     fn count(&self) {
         if !self.counted.swap(true, Ordering::Relaxed) {
             self.metrics().started.inc();
@@ -74,7 +74,7 @@ impl Call {
         }
     }
 
-    /// The call is refused for what its headers say, of which etcd looks only at the message's side.
+    /// Counts a call that is refused for its headers; etcd counts only one direction of its message.
     fn refused(&self, error: Error) -> Status {
         if self.method.parts().2 == Kind::Unary && !self.counted.load(Ordering::Relaxed) {
             self.metrics().received.inc();
@@ -87,7 +87,7 @@ impl Call {
     pub(crate) fn wishes(&mut self, headers: &HeaderMap, timeout: Option<Duration>) -> Result<Wishes, Status> {
         let encoding = Encoding::parse(headers.get(GRPC_ENCODING).map(http::HeaderValue::as_bytes))?;
         let deadline = match timeout {
-            // It is over before anything is read. As in etcd, such a call is not counted.
+            // It ends before its message is read. As in etcd, such a call is not counted.
             Some(timeout) if timeout < TIMEOUT_MIN => return Err(Status::deadline_exceeded()),
             timeout => timeout.map(|timeout| self.context.clock.now() + timeout),
         };
@@ -114,7 +114,7 @@ impl Call {
         })
     }
 
-    /// Receives the one request of a call. It does not count as received before it is decoded.
+    /// Receives the request of a unary call. It counts as received only once it is decoded.
     pub(crate) async fn receive_bytes<B>(&self, messages: &mut Messages<B>) -> Result<Bytes, Status>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -134,7 +134,7 @@ impl Call {
         Ok(message)
     }
 
-    /// Counts the one request of a call as received: as in etcd, once it could be decoded.
+    /// Counts the request of a unary call as received: as in etcd, once it is decoded.
     pub(crate) fn count_request(&self) {
         self.metrics().received.inc();
         self.count();
@@ -144,13 +144,13 @@ impl Call {
         self.method.parts().2 == Kind::Unary
     }
 
-    /// Counts a message that is to be sent.
+    /// Counts a message to be sent.
     pub(crate) fn sent(&self, length: usize) {
         self.metrics().sent.inc();
         self.context.metrics.grpc.sent_bytes.inc_by(length as u64);
     }
 
-    /// The call is over.
+    /// Counts the end of the call.
     pub(crate) fn finish(&mut self, code: u8) {
         if std::mem::replace(&mut self.over, true) || !self.counted.load(Ordering::Relaxed) {
             return;
@@ -171,12 +171,12 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        // Nobody waited for the end.
+        // The call was dropped before its end.
         self.finish(CANCELED);
     }
 }
 
-/// Gives `work` until the client's deadline. Work that needs no waiting costs no timer.
+/// Runs `work` until the client's deadline. Work that is ready at once needs no timer.
 pub(crate) async fn within<T>(
     context: &Context,
     deadline: Option<Instant>,
@@ -195,7 +195,7 @@ pub(crate) async fn within<T>(
     .await
 }
 
-/// How long the client waits, if its headers say so.
+/// The client's timeout, if its headers have one.
 pub(crate) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
     let Some(value) = headers.get(GRPC_TIMEOUT) else {
         return Ok(None);
@@ -206,7 +206,7 @@ pub(crate) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
         .map_err(|why| Status::new(INTERNAL, format!("malformed grpc-timeout: {why}")))
 }
 
-/// Reads `grpc-timeout`: at most eight digits and a unit. What is wrong is said in grpc-go's words.
+/// Reads `grpc-timeout`: at most eight digits and a unit. Errors are in grpc-go's words.
 fn parse_timeout(value: &[u8]) -> Result<Duration, String> {
     let shown = String::from_utf8_lossy(value);
     let (unit, digits) = match value {
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_timeout_is_said_in_the_words_of_grpc_go() {
+    fn errors_of_a_timeout_are_in_grpc_gos_words() {
         let table = [
             ("", "transport: timeout string is too short: \"\""),
             ("5", "transport: timeout string is too short: \"5\""),

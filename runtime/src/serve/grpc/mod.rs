@@ -1,7 +1,7 @@
 //! gRPC over hyper: from a request's path to its service, and from the answer to headers, messages and trailers.
 //!
-//! This is written out rather than generated: nothing is boxed on the way of a unary call, limits speak in grpc-go's
-//! words, and a watch response that is encoded already is sent as it is.
+//! This is hand-written, not generated: a unary call boxes nothing, errors of limits have grpc-go's words, and an
+//! encoded watch response is sent without another copy.
 
 mod answer;
 pub(crate) mod call;
@@ -35,24 +35,24 @@ use super::streams::{Once, keep_alive, watch};
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
-/// Bytes of a transaction from which it is decoded and checked in the lane: it may be made of very many operations.
+/// Bytes of a transaction at which it is decoded and checked on the compute thread: it may have very many operations.
 const LONG_TXN_BYTES: usize = 64 * 1024;
 
 /// The body of a call's answer.
 pub(crate) enum Payload {
-    /// With one message, framed.
+    /// One framed message.
     Message(Bytes),
-    /// With a source, which ends itself; it need not end with the server.
+    /// A source that ends by itself, so it is not cut when the server stops.
     Finite(Box<dyn Source>),
-    /// With a source that would go on for ever.
+    /// A source that would never end by itself.
     Endless(Box<dyn Source>),
 }
 
-/// A call whose headers were read.
+/// A call whose headers are read.
 pub(crate) enum Opened {
     /// It waits for nothing more: it was refused, or is a stream, which begins at once.
     Answered(Response<Reply>),
-    /// It has one request, which is to be received.
+    /// It has one request, which must be received.
     Unary(Unary),
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn open(context: Arc<Context>, partials: Partials, request: Request<I
     };
     let content_type = echoed(request.headers().get(CONTENT_TYPE));
     let uri = request.uri();
-    // gRPC knows no queries: all of it is the method's name.
+    // gRPC has no queries: the whole of it is the method's name.
     let path = uri.path_and_query().map_or_else(|| uri.path(), PathAndQuery::as_str);
     let Some(method) = Method::find(path) else {
         return Opened::Answered(typed(failed(&unknown::path(path)), content_type));
@@ -110,7 +110,7 @@ pub(crate) fn open(context: Arc<Context>, partials: Partials, request: Request<I
     })
 }
 
-/// Refuses what is refused for a call's headers alone, whatever its request says.
+/// Refuses calls by their headers alone.
 fn admit(call: &mut Call, request: &Request<Incoming>, timeout: Option<Duration>) -> Result<Wishes, Status> {
     let wishes = call.wishes(request.headers(), timeout)?;
     if timeout == Some(Duration::ZERO) {
@@ -126,7 +126,7 @@ fn admit(call: &mut Call, request: &Request<Incoming>, timeout: Option<Duration>
 }
 
 impl Unary {
-    /// Receives the request and answers it, before the client's deadline.
+    /// Receives the request and answers it, within the client's deadline.
     pub(crate) async fn answered(&mut self) -> Result<Payload, Status> {
         let Self {
             call, wishes, messages, ..
@@ -135,7 +135,7 @@ impl Unary {
         within(&call.context, wishes.deadline, work).await
     }
 
-    /// The response to the call.
+    /// The response of the call.
     pub(crate) fn finish(mut self, answered: Result<Payload, Status>) -> Response<Reply> {
         let response = match answered {
             Ok(Payload::Message(message)) => {
@@ -163,7 +163,7 @@ async fn answer(call: &Call, encoding: Encoding, messages: &mut Messages<Incomin
     };
     call.sent(length);
     match payload {
-        // The state now and at every change, of which there is none.
+        // The present state and every change of it; there is no change.
         Payload::Message(message) if call.method.parts().2 == Kind::ServerStream => {
             Ok(Payload::Endless(Box::new(Once(Some(message)))))
         }
@@ -171,7 +171,7 @@ async fn answer(call: &Call, encoding: Encoding, messages: &mut Messages<Incomin
     }
 }
 
-/// Decodes a request and begins with it, in the lane if it is long.
+/// Decodes a request and begins its call, on the compute thread if the request is long.
 async fn begin(call: &Call, message: Bytes) -> Result<Step, Status> {
     let method = call.method;
     let begun = if method == Method::Txn && message.len() > LONG_TXN_BYTES {
@@ -181,7 +181,7 @@ async fn begin(call: &Call, message: Bytes) -> Result<Step, Status> {
     } else {
         decode_and_begin(&call.context, method, message)?
     };
-    // As in etcd, once it could be decoded.
+    // As in etcd, it counts once it is decoded.
     call.count_request();
     Ok(begun?)
 }
@@ -192,7 +192,7 @@ fn decode_and_begin(context: &Context, method: Method, message: Bytes) -> Result
     Ok(context.server(|server| server.begin(request)))
 }
 
-/// Answers a call that is posted as something else than gRPC, in grpc-go's words.
+/// Refuses a call whose content type is not gRPC's, in grpc-go's words.
 pub(crate) fn wrong_content_type(found: Option<&HeaderValue>) -> Response<Reply> {
     let found = found.map_or_else(String::new, |value| {
         String::from_utf8_lossy(value.as_bytes()).into_owned()
@@ -201,13 +201,13 @@ pub(crate) fn wrong_content_type(found: Option<&HeaderValue>) -> Response<Reply>
     refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, &Status::new(INVALID_ARGUMENT, text))
 }
 
-/// Whether a content type is gRPC's: its name alone, or with what encodes messages, which grpc-go does not look at.
+/// Whether a content type is gRPC's: its name alone, or with a message encoding, which grpc-go does not check.
 pub(crate) fn is_grpc(content_type: &HeaderValue) -> bool {
     let rest = content_type.as_bytes().strip_prefix(GRPC.as_bytes());
     matches!(rest, Some([] | [b'+' | b';', ..]))
 }
 
-/// The content type of the answer to a request of this one.
+/// The content type of the answer to a request with this one.
 fn echoed(content_type: Option<&HeaderValue>) -> HeaderValue {
     let asked = content_type.map_or(&[][..], HeaderValue::as_bytes);
     let Some([b'+' | b';', subtype @ ..]) = asked.strip_prefix(GRPC.as_bytes()) else {
@@ -219,7 +219,7 @@ fn echoed(content_type: Option<&HeaderValue>) -> HeaderValue {
     HeaderValue::from_bytes(&[GRPC.as_bytes(), b"+", subtype].concat()).unwrap_or(GRPC)
 }
 
-/// A call that grpc-go refuses before it is one: with a status of HTTP's, too.
+/// A call that grpc-go refuses with an HTTP status, too.
 fn refused(code: StatusCode, status: &Status) -> Response<Reply> {
     let mut response = failed(status);
     *response.status_mut() = code;
@@ -252,7 +252,7 @@ fn succeeded(reply: Reply, encoding: Encoding) -> Response<Reply> {
     response
 }
 
-/// A call that failed before anything was sent: its headers are its trailers.
+/// A call that failed before any message was sent: its headers are its trailers.
 fn failed(status: &Status) -> Response<Reply> {
     let mut response = response(Reply::Ended);
     status.write(response.headers_mut());
