@@ -65,6 +65,7 @@ pub fn encode(snapshot: &raftpb::Snapshot) -> Vec<u8> {
 
 /// Reads the bytes of the file named `file`.
 ///
+/// # Errors
 /// If they are not the bytes that were written. A member can then start from an older snapshot that its log still
 /// covers.
 pub fn decode(file: &str, bytes: Bytes) -> Result<raftpb::Snapshot, Fault> {
