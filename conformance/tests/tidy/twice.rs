@@ -9,9 +9,11 @@ use super::{assert_none, is_test, sources};
 const EQUAL_LINES: usize = 12;
 
 /// Where each host matches on what the node asks of it.
-const HOSTS: [(&str, &str); 2] = [
+const HOSTS: [(&str, &str); 4] = [
+    ("benches", "benches/benches/node.rs"),
     ("runtime", "runtime/src/drive.rs"),
     ("runtime-sim", "runtime-sim/src/cluster/effects.rs"),
+    ("runtime-sim", "runtime-sim/src/world/steps.rs"),
 ];
 
 #[test]

@@ -14,7 +14,8 @@ use super::status::Status;
 type Written = Result<(usize, Payload), Status>;
 
 /// Writes an answer of many items in the lane for computations.
-pub(crate) async fn written_apart(call: &Call, encoding: Encoding, answer: Answer) -> Written {
+pub(crate) async fn written_apart(call: &Call, answer: Answer) -> Written {
+    let encoding = call.encoding;
     call.context.compute.run(move || written(answer, encoding)).await?
 }
 
