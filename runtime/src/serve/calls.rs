@@ -63,6 +63,7 @@ pub(crate) async fn carry_out(context: &Context, method: Method, mut step: Step)
                 let result = Box::pin(ask_in_turn(context, request)).await;
                 context.server(|server| server.finish(then, result))?
             }
+            Step::Backup(_) => unreachable!("a backup is answered with a stream"),
             Step::Compute(computation) => return Ok(Box::pin(compute(context, computation)).await?),
             Step::Defragment => return Box::pin(defragment(context)).await,
             Step::Fetch(read) => return Ok(fetch(context, read).await?),

@@ -30,7 +30,7 @@ use self::status::{INTERNAL, INVALID_ARGUMENT, OK, Status};
 use super::Context;
 use super::calls::carry_out;
 use super::reply::{LeaderWatch, Reply, Source, Stream};
-use super::streams::{Once, keep_alive, watch};
+use super::streams::{Once, backup, keep_alive, watch};
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
@@ -132,6 +132,9 @@ async fn answer(
         }));
     }
     let step = begin(call, method, call.receive_bytes(&mut messages).await?).await?;
+    if let Step::Backup(backup) = step {
+        return Ok(Payload::Finite(Box::new(backup::Source::new(call, encoding, backup))));
+    }
     let answer = carry_out(&call.context, method, step).await?;
     match answer::write(call, encoding, answer).await? {
         // The state now and at every change, of which there is none.
