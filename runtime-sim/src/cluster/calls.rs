@@ -205,7 +205,9 @@ impl World<'_> {
                 self.queue.push(self.now, What::Retry(id));
                 Ok(())
             }
-            Ok(step @ (Step::Defragment | Step::Unserved)) => unreachable!("no client asks for {step:?}"),
+            Ok(step @ (Step::Backup(_) | Step::Defragment | Step::Unserved)) => {
+                unreachable!("no client asks for {step:?}")
+            }
         }
     }
 

@@ -91,7 +91,7 @@ macro_rules! serving_tests {
                 too_large_messages_are_refused, compression_is_answered_with_compression, a_deadline_is_kept,
                 a_call_that_needs_a_leader_fails_without, a_learner_serves_little,
                 a_long_range_reaches_a_slow_reader_whole, many_calls_share_a_connection,
-                a_range_of_many_keys_is_answered_like_any_other, the_member_is_described,
+                a_range_of_many_keys_is_answered_like_any_other, a_backup_reaches_a_slow_reader_whole, the_member_is_described,
                 bytes_that_are_no_protocol_end_the_connection;
             fair: long_reads_leave_the_worker, a_txn_of_long_reads_leaves_the_worker_and_is_answered_whole,
                 a_txn_that_writes_is_refused_what_it_may_not_read, long_answers_to_writes_arrive_whole,

@@ -32,7 +32,7 @@ use self::status::{INTERNAL, INVALID_ARGUMENT, OK, Status};
 use super::Context;
 use super::calls::take;
 use super::reply::{LeaderWatch, Reply, Source, Stream};
-use super::streams::{Once, keep_alive, watch};
+use super::streams::{Once, backup, keep_alive, watch};
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
@@ -109,6 +109,9 @@ pub(crate) async fn answer(call: &Call, messages: &mut Messages<Incoming>) -> Re
 
 async fn answer_in_time(call: &Call, messages: &mut Messages<Incoming>) -> Result<Payload, Status> {
     let step = begin(call, call.receive_bytes(messages).await?).await?;
+    if let Step::Backup(backup) = step {
+        return Ok(Payload::Finite(Box::new(backup::Source::new(call, backup))));
+    }
     let answer = take(&call.context, call.method, step).await?;
     let (length, payload) = if answer.items() > READ_INLINE_ROWS {
         Box::pin(answer::written_apart(call, answer)).await?

@@ -1,5 +1,6 @@
 //! The calls that are streams, one file each: what the client says on the way in, what it is sent on the way out.
 
+pub(crate) mod backup;
 pub(crate) mod keep_alive;
 pub(crate) mod watch;
 
