@@ -184,18 +184,6 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.lock().len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Adds one.
     pub fn push(&self, done: Done) {
         self.lock().push_back(done);
@@ -206,17 +194,6 @@ impl Reports {
         let mut queue = self.lock();
         let count = count.min(queue.len());
         queue.drain(..count).collect()
-    }
-
-    /// The last batch of the log that is reported durable from the `from`-th report on.
-    #[must_use]
-    pub fn persisted_since(&self, from: usize) -> Option<BatchId> {
-        let queue = self.lock();
-        let batches = queue.iter().skip(from).filter_map(|done| match done {
-            Done::Persisted { batch } => Some(*batch),
-            Done::Failed(_) | Done::Stored { .. } => None,
-        });
-        batches.max()
     }
 
     fn forget_failures(&self) {
@@ -310,12 +287,6 @@ impl Process {
             },
             start,
         ))
-    }
-
-    /// One turn of the node, checked.
-    pub fn turn(&mut self, now: Instant, inputs: Vec<Input>, effects: &mut Vec<Effect>) {
-        self.step(now, inputs, effects);
-        self.check();
     }
 
     /// One turn of the node.

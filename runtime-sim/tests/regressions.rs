@@ -12,7 +12,7 @@ use quoin_core::proto::raftpb::{ConfChange, Entry, HardState};
 use quoin_core::table::{Bucket, TableOp};
 use quoin_core::wal::Save;
 use quoin_runtime::lanes::table::TableTask;
-use quoin_runtime_sim::fuse::{Strike, Touch};
+use quoin_runtime_sim::fuse::{Failure, Says, Touch};
 use quoin_runtime_sim::process::{Process, Site, Start};
 
 /// Worlds tried of each story: what a loss of power leaves differs.
@@ -149,11 +149,11 @@ fn what_a_failed_sync_left_is_durable_once_it_was_read() {
     for seed in SEEDS {
         let site = site(seed);
         let (mut process, _) = start(&site);
-        site.fuse.strike(Strike {
+        site.fuse.fail(Failure {
             touch: Touch::Sync,
             spared: 0,
-            kind: io::ErrorKind::Other,
-            lasts: false,
+            times: Some(1),
+            says: Says::Error(io::ErrorKind::Other),
         });
         assert!(!append(&mut process, 2), "the lane breaks");
         end_process(&site);

@@ -12,7 +12,7 @@ use quoin_core::proto::raftpb::{
 use quoin_core::store::{Cluster, View};
 use quoin_core::time::Instant;
 
-use super::{Checker, MemberFacts, Truth, header, state};
+use super::{Checker, MemberFacts, Truth, state};
 use crate::observe::{Observation, OpId, Verdict, Violation, ensure};
 use quoin_model::call::{Answer, Refusal};
 
@@ -135,27 +135,14 @@ impl Checker for Raft {
                 )
             }
             Observation::Replied { op, result, .. } => self.replied(op, result, truth),
-            Observation::Faulted { .. }
-            | Observation::Ended { .. }
-            | Observation::Durable { .. }
-            | Observation::Received { .. }
-            | Observation::Replaced { .. }
-            | Observation::Swept { .. }
-            | Observation::Invoked { .. }
-            | Observation::Returned { .. }
-            | Observation::StreamOpened { .. }
-            | Observation::WatchRequested { .. }
-            | Observation::Watched { .. }
-            | Observation::StreamClosed { .. }
-            | Observation::Healed { .. }
-            | Observation::Finished => Ok(()),
+            _ => Ok(()),
         }
     }
 }
 
 impl Raft {
     fn replied(&mut self, op: OpId, result: Result<&Answer, &Refusal>, truth: &Truth) -> Verdict {
-        let (Some(header), Some(op)) = (result.ok().and_then(header), truth.op(op)) else {
+        let (Some(header), Some(op)) = (result.ok().and_then(Answer::header), truth.op(op)) else {
             return Ok(());
         };
         if header.cluster_id == 0 {

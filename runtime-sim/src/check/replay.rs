@@ -15,7 +15,7 @@ use quoin_core::proto::raftpb::{ConfChange, ConfChangeType};
 use quoin_core::store::View;
 use quoin_core::time::Instant;
 
-use super::{Asked, Checker, Committed, Op, Truth, header, pause, state};
+use super::{Asked, Checker, Committed, Op, Truth, pause, state};
 use crate::observe::{Observation, OpId, Verdict, Violation, ensure};
 use quoin_model::call::{Answer, Call, Refusal};
 use quoin_model::etcd;
@@ -94,20 +94,7 @@ impl Checker for Replay {
                 }
                 Ok(())
             }
-            Observation::Faulted { .. }
-            | Observation::Ended { .. }
-            | Observation::Handed { .. }
-            | Observation::Durable { .. }
-            | Observation::Received { .. }
-            | Observation::Replaced { .. }
-            | Observation::Swept { .. }
-            | Observation::Sent { .. }
-            | Observation::Returned { .. }
-            | Observation::StreamOpened { .. }
-            | Observation::WatchRequested { .. }
-            | Observation::Watched { .. }
-            | Observation::StreamClosed { .. }
-            | Observation::Healed { .. } => Ok(()),
+            _ => Ok(()),
         }
     }
 }
@@ -341,18 +328,7 @@ fn asks(asked: &Asked, call: &Call) -> bool {
             Call::LeaseRevoke(call) => request.lease_revoke.as_ref() == Some(call),
             Call::Put(call) => request.put.as_ref() == Some(call),
             Call::Txn(call) => request.txn.as_ref() == Some(call),
-            Call::HashKv(_)
-            | Call::LeaseKeepAlive { .. }
-            | Call::LeaseLeases
-            | Call::LeaseTimeToLive(_)
-            | Call::MemberAdd(_)
-            | Call::MemberList(_)
-            | Call::MemberPromote(_)
-            | Call::MemberRemove(_)
-            | Call::MemberUpdate(_)
-            | Call::MoveLeader(_)
-            | Call::Range(_)
-            | Call::Status => false,
+            _ => false,
         },
     }
 }
@@ -389,35 +365,25 @@ fn changes(change: &ConfChange, call: &Call) -> bool {
 
 /// An answer with what is the log's to say, and not the member's.
 pub(super) fn bare(answer: &Answer) -> Answer {
-    let revision = header(answer).map_or(0, |header| header.revision);
-    let kept = || {
-        Some(ResponseHeader {
-            revision,
-            ..ResponseHeader::default()
-        })
-    };
+    let is_of_log = matches!(
+        answer,
+        Answer::Alarm(_)
+            | Answer::DeleteRange(_)
+            | Answer::LeaseGrant(_)
+            | Answer::LeaseLeases(_)
+            | Answer::LeaseRevoke(_)
+            | Answer::Put(_)
+            | Answer::Range(_)
+            | Answer::Status(_)
+            | Answer::Txn(_)
+    );
+    let kept = is_of_log.then(|| ResponseHeader {
+        revision: answer.revision(),
+        ..ResponseHeader::default()
+    });
     let mut answer = answer.clone();
-    match &mut answer {
-        Answer::Alarm(response) => response.header = kept(),
-        Answer::Compact(response) => response.header = None,
-        Answer::DeleteRange(response) => response.header = kept(),
-        Answer::HashKv(response) => response.header = None,
-        Answer::Internal => {}
-        Answer::LeaseGrant(response) => response.header = kept(),
-        Answer::LeaseKeepAlive(response) => response.header = None,
-        Answer::LeaseLeases(response) => response.header = kept(),
-        Answer::LeaseRevoke(response) => response.header = kept(),
-        Answer::LeaseTimeToLive(response) => response.header = None,
-        Answer::MemberAdd(response) => response.header = None,
-        Answer::MemberList(response) => response.header = None,
-        Answer::MemberPromote(response) => response.header = None,
-        Answer::MemberRemove(response) => response.header = None,
-        Answer::MemberUpdate(response) => response.header = None,
-        Answer::MoveLeader(response) => response.header = None,
-        Answer::Put(response) => response.header = kept(),
-        Answer::Range(response) => response.header = kept(),
-        Answer::Status(response) => response.header = kept(),
-        Answer::Txn(response) => response.header = kept(),
+    if let Some(header) = answer.header_place() {
+        *header = kept;
     }
     answer
 }

@@ -11,7 +11,7 @@ use quoin_core::proto::mvccpb::{Event, KeyValue};
 use quoin_core::random::Prng;
 use quoin_core::time::Instant;
 
-use crate::swarm::one_of;
+use crate::choose::one_of;
 use quoin_model::call::{Answer, Call};
 
 /// How much of a long answer is remembered.

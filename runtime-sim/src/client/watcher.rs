@@ -19,9 +19,9 @@ use super::line::{Desk, Line, Outcome, Rota};
 use super::plan::{Feature, Plan};
 use super::watch::{State, Told, Watch};
 use super::{Client, earliest};
+use crate::choose::one_of;
 use crate::cluster::ports::Returned;
 use crate::observe::{OpId, StreamId};
-use crate::swarm::one_of;
 use quoin_model::call::{Answer, Call};
 
 /// How long a client waits before it opens a stream again.

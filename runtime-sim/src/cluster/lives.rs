@@ -14,6 +14,7 @@ use quoin_core::watch::HubConfig;
 use quoin_runtime::boot::BootError;
 
 use super::World;
+use super::deaths::End;
 use super::member::{Caller, Doom, Life, Part};
 use super::queue::What;
 use crate::faults::FaultKind;
@@ -35,6 +36,7 @@ impl World<'_> {
         if at.power != power || at.is_up() || at.part != Part::Member {
             return Ok(());
         }
+        self.before_start();
         let answers = self.peers_answers(machine);
         let ask = |urls: &[String], _: Why| {
             let asked = answers.iter().filter(|(url, _)| urls.contains(url));
@@ -78,7 +80,7 @@ impl World<'_> {
                         };
                         self.eyes.see(self.now, &seen)?;
                     }
-                    self.eyes.remade(at.id);
+                    self.eyes.see(self.now, &Observation::Remade { member: at.id })?;
                 }
                 let recovered = &start.recovered;
                 self.eyes.mix([
@@ -110,6 +112,7 @@ impl World<'_> {
                     view: &start.view,
                 };
                 self.eyes.see(self.now, &seen)?;
+                self.note_findings();
                 self.is_started(machine)
             }
             Err(error) => self.failed_to_start(machine, error),
@@ -158,6 +161,9 @@ impl World<'_> {
         if at.site.fuse.blown() {
             return self.dies(machine);
         }
+        if self.deaths.is_some() {
+            return self.does_not_start(&error);
+        }
         // Whatever else befell its disk: a table that nothing happened to is as its last batch says.
         let is_innocent = !at.table_is_damaged;
         if is_innocent && matches!(error, BootError::Refused(Refusal::TableDamaged { .. })) {
@@ -192,13 +198,16 @@ impl World<'_> {
 
     /// A member gave up because of a fault. Where its disk is to blame, it is started again.
     fn faulted(&mut self, machine: usize, id: MemberId, fault: &Fault) -> Verdict {
-        let excused = self.machines[machine].is_excused;
+        let excused = self.machines[machine].is_excused || self.is_struck();
         let seen = Observation::Faulted {
             member: id,
             fault,
             excused,
         };
         self.eyes.see(self.now, &seen)?;
+        if self.deaths.is_some() {
+            return self.life_over(End::Faulted);
+        }
         self.end(machine, false)?;
         let at = &mut self.machines[machine];
         match fault {
@@ -217,6 +226,9 @@ impl World<'_> {
 
     /// What follows a blown fuse: the process is gone, as it was planned.
     pub(super) fn dies(&mut self, machine: usize) -> Verdict {
+        if self.deaths.is_some() {
+            return self.life_over(End::Crashed);
+        }
         let at = &mut self.machines[machine];
         let Some(doom) = at.doom.take() else {
             return self.end(machine, false);
@@ -247,7 +259,7 @@ impl World<'_> {
             if at.is_deceived && !(at.site.disk.is_durable(&wal) && at.site.table.is_durable()) {
                 // Its disk said that it had what it now loses: nobody can survive that under his name.
                 at.part = Part::Lost;
-                self.eyes.tampered(at.id);
+                self.eyes.see(self.now, &Observation::Tampered { member: at.id })?;
             }
             at.is_deceived &= at
                 .site
@@ -317,7 +329,12 @@ impl World<'_> {
     pub(super) fn halted(&mut self, machine: usize, halt: Halt) -> Verdict {
         let at = &mut self.machines[machine];
         at.look_at_clock(self.now);
+        self.doing = "close";
+        let table_first = self.deaths.as_mut().is_some_and(|deaths| deaths.closes_table_first());
         if let Some(life) = &mut at.life {
+            if table_first {
+                life.process.rows.close();
+            }
             life.process.log.close();
             life.process.rows.close();
         }
@@ -332,6 +349,7 @@ impl World<'_> {
                 at.part = Part::Removed;
                 self.end(machine, false)
             }
+            Halt::Stopped if self.deaths.is_some() => self.life_over(End::Stopped),
             Halt::Stopped => {
                 self.end(machine, false)?;
                 if self.healed {

@@ -9,8 +9,8 @@ use quoin_core::random::Prng;
 use super::draw::draw_faults;
 use super::nemesis::{Fault, Planned};
 use crate::check::Bounds;
+use crate::choose::one_of;
 use crate::faults::FaultKind;
-use crate::swarm::one_of;
 use quoin_model::etcd::Rules;
 
 /// How long a run is, and how much happens in it.

@@ -13,9 +13,9 @@ use super::World;
 use super::draw::{PEACE, millis};
 use super::nemesis::{Fault, Planned, Who};
 use super::plan::Plan;
+use crate::choose::one_of;
 use crate::faults::FaultKind;
 use crate::observe::Verdict;
-use crate::swarm::one_of;
 use quoin_model::call::Call;
 
 /// Kinds of faults that are met in stories only.
@@ -101,19 +101,27 @@ fn tell(story: Story, at: u64, prng: &mut Prng, plan: &Plan, faults: &mut Vec<Pl
             let most_ms = election / 2 + prng.below(election * 3 / 2);
             plan(at, election * 5, Fault::LateAcks { most_ms });
             let away = at + prng.below(election);
-            plan(away, election * 4, Fault::Isolate { who: Who::Leader });
+            plan(away, election * 4, Fault::One(FaultKind::Isolate, Who::Leader));
         }
         Story::MixedSnapshots => {
             plan(at, 25_000, Fault::MixedSnapshot { permille: 500 });
             for round in 0..3 {
-                plan(at + round * 6_000, 3_000, Fault::Isolate { who: follower });
+                plan(at + round * 6_000, 3_000, Fault::One(FaultKind::Isolate, follower));
             }
         }
         Story::StalledTable => {
-            plan(at, 5_000 + prng.below(3_000), Fault::StalledTable { who: machine });
+            plan(
+                at,
+                5_000 + prng.below(3_000),
+                Fault::One(FaultKind::StalledTable, machine),
+            );
             // It has more writes to do than its lane takes when it is cut off; then what they wrote is compacted.
             plan(at + 50, 1_200, Fault::LateAcks { most_ms: 1 });
-            plan(at + 1_250, 2_000 + prng.below(1_000), Fault::Isolate { who: machine });
+            plan(
+                at + 1_250,
+                2_000 + prng.below(1_000),
+                Fault::One(FaultKind::Isolate, machine),
+            );
             for later in [1_900, 2_200] {
                 plan(at + later, 1_000, Fault::CompactPair { apart_ms: 30 });
             }
@@ -134,16 +142,16 @@ fn tell(story: Story, at: u64, prng: &mut Prng, plan: &Plan, faults: &mut Vec<Pl
             let apart_ms = one_of(prng, &[1, 5, 30, 200]);
             plan(at, 1_000, Fault::CompactPair { apart_ms });
         }
-        Story::QuotaRace => plan(at, 0, Fault::QuotaRace),
+        Story::QuotaRace => plan(at, 0, Fault::All(FaultKind::QuotaRace)),
         Story::Readd => {
             let old_disk = prng.below(2) == 0;
             plan(at, 0, Fault::Readd { who: machine, old_disk });
         }
         Story::EarlyPromotion => {
-            plan(at, 0, Fault::AddLearner);
-            plan(at + 50, 8_000, Fault::Isolate { who: Who::Newest });
+            plan(at, 0, Fault::All(FaultKind::AddLearner));
+            plan(at + 50, 8_000, Fault::One(FaultKind::Isolate, Who::Newest));
             for later in [100, 2_000, 4_000] {
-                plan(at + later, 0, Fault::Promote);
+                plan(at + later, 0, Fault::All(FaultKind::Promote));
             }
         }
     }
@@ -162,7 +170,7 @@ impl World<'_> {
                 self.flap_later(planned, apart_ms);
                 Ok(())
             }
-            Fault::StalledTable { who } => {
+            Fault::One(FaultKind::StalledTable, who) => {
                 let machine = self.resolve(who);
                 self.struck.note(FaultKind::StalledTable);
                 let until = self.plan.faults[planned].until;
@@ -173,7 +181,7 @@ impl World<'_> {
                 let machine = self.resolve(who);
                 self.set_clock_back(machine, back_ms)
             }
-            Fault::QuotaRace => self.race_for_quota(),
+            Fault::All(FaultKind::QuotaRace) => self.race_for_quota(),
             _ => {
                 self.activate(planned, 0, 0);
                 Ok(())

@@ -315,7 +315,7 @@ fn snapshots_and_identities_that_are_wrong() {
             story.answer(op, 1, Ok(&Answer::Range(response)));
         }),
         ("C44", "a member that lost its disk votes", |story| {
-            story.checkers.tampered(MemberId(3));
+            story.see(&Observation::Tampered { member: MemberId(3) });
             story.stores.insert(3, Store::new(StoreConfig::default()));
             story.start(3, 0, 0, 0);
             story.hand(3, Some(hard_state(4, 2, 0)), &[]);
@@ -503,7 +503,10 @@ fn a_cluster_founded_anew_gives_up_what_it_had_not() {
         let (member, lost_power) = (MemberId(id), false);
         story.see(&Observation::Ended { member, lost_power });
     }
-    story.checkers.refounded(MemberId(1), kept);
+    story.see(&Observation::Refounded {
+        member: MemberId(1),
+        kept,
+    });
     assert_eq!(story.checkers.truth().committed(), kept);
     story.log.truncate(5);
     story.stores.insert(1, Store::new(StoreConfig::default()));
