@@ -156,7 +156,7 @@ impl Deaths {
 
     /// Decides what will happen to the next life of a long run; returns how many answers it is to give.
     fn plan(&mut self, site: &Site) -> u64 {
-        let script = self.fate.range(1..60);
+        let script = self.fate.range(1..30);
         if self.fate.below(100) < self.errors_percent {
             let touch = one_of(&mut self.fate, &Touch::FALLIBLE);
             let spared = one_of(&mut self.fate, &[1, 4, 20, 100]);
@@ -218,7 +218,7 @@ impl World<'_> {
             }
             Case::Short { at, .. } => {
                 at.inspect(|at| site.fuse.set(*at));
-                deaths.script = deaths.schedule.range(4..24);
+                deaths.script = deaths.schedule.range(4..16);
             }
         }
     }
@@ -342,7 +342,7 @@ impl World<'_> {
         let Some(deaths) = self.deaths.as_mut().filter(|deaths| deaths.script == 0) else {
             return;
         };
-        let soon = Duration::from_micros(deaths.schedule.below(30_000));
+        let soon = Duration::from_micros(deaths.schedule.below(10_000));
         let life = self.machines[ALONE].lives;
         self.queue.push(self.now + soon, What::LifeEnds(life));
     }
@@ -382,7 +382,9 @@ impl World<'_> {
     /// A life has lasted long enough.
     pub(super) fn life_ends(&mut self, life: u64) -> Verdict {
         let now = self.now;
-        let Some(deaths) = self.deaths.as_mut().filter(|_| self.machines[ALONE].lives == life) else {
+        let at = &self.machines[ALONE];
+        let is_over = !at.is_up() || at.lives != life;
+        let Some(deaths) = self.deaths.as_mut().filter(|_| !is_over) else {
             return Ok(());
         };
         ensure(deaths.serves, "L1", || {

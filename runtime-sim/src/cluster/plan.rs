@@ -1,5 +1,6 @@
 //! What a run is like: every seed draws its own cluster, pace and faults, so that over many seeds every combination is met.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use quoin_core::config::{AutoCompaction, ClusterState, Config, Gate, Url};
@@ -215,7 +216,9 @@ pub(super) fn peer_url(machine: usize) -> String {
 }
 
 fn config(prng: &mut Prng, shape: Shape) -> Config {
-    let mut config = Config::with_defaults();
+    /// They take long to make, for a run that is short.
+    static DEFAULTS: LazyLock<Config> = LazyLock::new(Config::with_defaults);
+    let mut config = DEFAULTS.clone();
     config.heartbeat_ms = 100;
     config.election_ms = one_of(prng, &[500, 1_000, 1_000, 2_000]);
     config.pre_vote = prng.below(4) > 0;
