@@ -1,6 +1,7 @@
 //! What comes in: one method per kind of request, report and news. Requests that are wrong by themselves were refused
 //! before, on their callers' tasks, by [`crate::store::check`].
 
+use crate::bug;
 use crate::error::Error;
 use crate::id::MemberId;
 use crate::member::{Halt, Origin, Reader, Reconfiguration, Token};
@@ -133,7 +134,8 @@ impl Node {
     ) -> Result<(), Error> {
         self.may_reconfigure(caller, Reconfiguration::Add { is_learner })?;
         peer_urls.sort_unstable();
-        let id = MemberId::compute(&peer_urls, "", Some(unix_seconds));
+        let added = (!bug!(AddsByAddressAlone)).then_some(unix_seconds);
+        let id = MemberId::compute(&peer_urls, "", added);
         let change_type = if is_learner {
             ConfChangeType::AddLearnerNode
         } else {

@@ -97,7 +97,7 @@ promises! {
     C38 "Term, commit, applied index, revision and compact revision never go back, not even by a restart.",
     C39 "What was acknowledged or durable is still there.",
     C40 "After a restart state and applied index belong together.",
-    C41 "Configuration of consensus, member table and model agree; changes come one at a time; no campaign passes over one.",
+    C41 "Configuration of consensus, member table and model agree; changes come one at a time; no campaign passes over one; no member comes again under the id of one that was.",
     C42 "A snapshot is installed whole.",
     C43 "Members agree in the hash of every revision they can serve.",
     C44 "A cluster's id has one history, and a member that lost its disk does not vote under its old id.",

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use prost::Message as _;
 use quoin_core::id::MemberId;
 use quoin_core::member::Recovered;
+use quoin_core::membership::ConfChangeContext;
 use quoin_core::proto::raftpb::{
     ConfChange, ConfChangeType, ConfState, Entry, EntryType, HardState, Message, MessageType,
 };
@@ -265,6 +266,11 @@ impl Raft {
             if index > commit {
                 peer.changes.push(index);
             }
+            let entry = entries.iter().find(|entry| entry.index == index);
+            if let Some(id) = entry.filter(|_| is_own).and_then(|entry| added_again(entry, truth)) {
+                let words = format!("leader {member} adds member {id:x} in entry {index}, which there was before");
+                return Err(Violation { checker: "C41", words });
+            }
         }
         entries.iter().try_for_each(|entry| self.matches(member, entry, facts))
     }
@@ -375,6 +381,17 @@ fn sorted(ids: &[u64]) -> Vec<u64> {
     let mut ids = ids.to_vec();
     ids.sort_unstable();
     ids
+}
+
+/// The member that an entry adds, if there is or was a member of that id.
+fn added_again(entry: &Entry, truth: &Truth) -> Option<u64> {
+    let change = ConfChange::decode(entry.data.clone()).ok()?;
+    let kind = ConfChangeType::try_from(change.change_type).ok()?;
+    let context = ConfChangeContext::from_json(&change.context).ok()?;
+    let adds = kind != ConfChangeType::RemoveNode && !context.is_promote;
+    let cluster = truth.model().cluster_at(truth.committed());
+    let id = change.node_id;
+    (adds && (cluster.members.contains_key(&id) || cluster.removed.contains(&id))).then_some(id)
 }
 
 /// The membership changes among entries.

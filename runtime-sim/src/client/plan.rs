@@ -66,23 +66,15 @@ impl Kind {
 
     /// Whether nothing happens later because of it.
     const fn is_without_time(self) -> bool {
-        match self {
+        !matches!(
+            self,
             Self::Alarm
-            | Self::LeaseGrant
-            | Self::LeaseKeepAlive
-            | Self::LeaseLeases
-            | Self::LeaseRevoke
-            | Self::LeaseTimeToLive => false,
-            Self::Compact
-            | Self::DeleteRange
-            | Self::HashKv
-            | Self::MemberList
-            | Self::MoveLeader
-            | Self::Put
-            | Self::Range
-            | Self::Status
-            | Self::Txn => true,
-        }
+                | Self::LeaseGrant
+                | Self::LeaseKeepAlive
+                | Self::LeaseLeases
+                | Self::LeaseRevoke
+                | Self::LeaseTimeToLive
+        )
     }
 
     /// How often it is asked, compared with others, where a seed does not stress it.

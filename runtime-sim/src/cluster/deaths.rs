@@ -67,7 +67,7 @@ pub(super) enum End {
 /// What is decided of the lives of a run.
 pub(super) struct Deaths {
     case: Case,
-    lies: Lies,
+    pub(super) lies: Lies,
     /// Of a hundred ends, how many are of the process alone.
     kills_percent: u64,
     /// Of a hundred lives, in how many the disk fails.
@@ -80,7 +80,7 @@ pub(super) struct Deaths {
     /// Whether clients are served.
     pub(super) serves: bool,
     /// Whether a lane of this life has failed.
-    has_failed: bool,
+    pub(super) has_failed: bool,
     /// Answers that clients still want to have in this life.
     script: u64,
     /// Lives to come before the last one.
@@ -142,16 +142,6 @@ impl Deaths {
     /// Whether the table is closed before the log.
     pub(super) fn closes_table_first(&mut self) -> bool {
         self.fate.below(2) == 0
-    }
-
-    /// Whether checkers are told what the lanes say of the disk, in place of what is so.
-    pub(super) const fn are_lied_to(&self) -> bool {
-        self.lies.any()
-    }
-
-    /// Whether a failure of the log is hidden.
-    pub(super) const fn hides_faults(&self) -> bool {
-        self.lies.hides_faults
     }
 
     /// Decides what will happen to the next life of a long run; returns how many answers it is to give.
@@ -294,13 +284,6 @@ impl World<'_> {
         has_failed && self.machines[ALONE].site.fuse.struck().is_some()
     }
 
-    /// A lane has failed, and the node is about to hear of it.
-    pub(super) fn lane_failed(&mut self) {
-        if let Some(deaths) = &mut self.deaths {
-            deaths.has_failed = true;
-        }
-    }
-
     /// A batch was handed to the log of a host that says at once that it is durable.
     pub(super) fn report_early(&mut self, batch: BatchId) -> Verdict {
         let (now, at) = (self.now, &mut self.machines[ALONE]);
@@ -309,11 +292,6 @@ impl World<'_> {
         let (machine, life) = (ALONE, life.number);
         self.queue.push(now, What::Turn { machine, life });
         self.eyes.see(now, &Observation::Durable { member: at.id, batch })
-    }
-
-    /// Whether batches are reported before they are durable.
-    pub(super) fn reports_early(&self) -> bool {
-        self.deaths.as_ref().is_some_and(|deaths| deaths.lies.reports_early)
     }
 
     /// Readers see a new state: once the member has published itself, clients are served.

@@ -15,6 +15,7 @@ use quoin_runtime::lanes::table::TableTask;
 use quoin_runtime::received;
 
 use super::World;
+use super::crash::Lies;
 use super::member::{Life, Part};
 use super::net::{Arrived, Delivery, Posted};
 use super::queue::What;
@@ -91,8 +92,8 @@ impl World<'_> {
 
     /// C47: nothing follows the end of a node, and a failed lane is the end.
     fn look_at_halt(&mut self, machine: usize, has_failed: bool, effects: &[Effect]) -> Verdict {
-        if has_failed {
-            self.lane_failed();
+        if let Some(deaths) = &mut self.deaths {
+            deaths.has_failed |= has_failed;
         }
         let id = self.machines[machine].id;
         let halts = effects.iter().position(|effect| matches!(effect, Effect::Halt(_)));
@@ -179,9 +180,10 @@ impl World<'_> {
         if let Some(deaths) = self.deaths.as_mut().filter(|_| job.save.marker.is_some()) {
             deaths.tally.note("snapshot");
         }
-        let early = (job.sync && job.save.marker.is_none() && self.reports_early()).then_some(batch);
+        let reports_early = self.deaths.as_ref().is_some_and(|deaths| deaths.lies.reports_early);
+        let is_early = job.sync && job.save.marker.is_none() && reports_early;
         self.with_life(machine, |life| life.process.give_log(job))?;
-        early.map_or(Ok(()), |batch| self.report_early(batch))
+        if is_early { self.report_early(batch) } else { Ok(()) }
     }
 
     fn give_rows(&mut self, machine: usize, job: TableJob) -> Verdict {
@@ -444,20 +446,20 @@ impl World<'_> {
         };
         let count = current.log_jobs;
         let (last, synced) = (current.process.last_batch(count), current.process.last_synced(count));
-        let lies = self.deaths.as_ref().is_some_and(|deaths| deaths.are_lied_to());
+        let lies = self.deaths.as_ref().map_or_else(Lies::default, |deaths| deaths.lies);
         self.doing = "log";
         let works = current.process.log.run(count);
         if at.site.fuse.blown() {
             return self.dies(machine);
         }
-        if !works && self.deaths.as_ref().is_some_and(|deaths| deaths.hides_faults()) {
+        if !works && lies.hides_faults {
             current.process.hide_fault(synced);
         }
         current.log_reports.extend(current.process.reports.take(usize::MAX));
         // Where a disk deceives, its member is one that may lose what it has.
         let durable = match synced {
             // Where the world lies, checkers are to find it out by what is lost.
-            _ if lies => current.log_reports.iter().filter_map(persisted).max(),
+            _ if lies.any() => current.log_reports.iter().filter_map(persisted).max(),
             Some(_) if works && at.site.disk.is_durable(&at.wal) => last,
             Some(_) if works && at.is_deceived => synced,
             // A later job failed, which leaves the disk unsettled; what was synced before it is there.

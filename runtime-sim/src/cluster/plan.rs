@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use quoin_core::config::{AutoCompaction, ClusterState, Config, Gate, Url};
 use quoin_core::id::MemberId;
+use quoin_core::limits::GRPC_OVERHEAD_BYTES;
 use quoin_core::random::Prng;
+use quoin_core::watch::HubConfig;
 
 use super::draw::draw_faults;
 use super::nemesis::{Fault, Planned};
@@ -159,6 +161,21 @@ impl Plan {
         config.initial_cluster_state = state;
         config.data_dir = "/data".to_owned();
         config
+    }
+
+    /// How a member with this configuration serves watches.
+    pub(super) fn hub_config(&self, config: &Config, seed: u64) -> HubConfig {
+        let request_bytes = usize::try_from(config.max_request_bytes).unwrap_or(usize::MAX);
+        let mut hub = HubConfig {
+            progress_interval: config.watch_progress_notify_interval,
+            max_response_bytes: request_bytes.saturating_add(GRPC_OVERHEAD_BYTES),
+            seed,
+            ..HubConfig::default()
+        };
+        if let Some((bytes, revisions, pass)) = self.hub {
+            (hub.max_response_bytes, hub.response_revisions, hub.pass_revisions) = (bytes, revisions, pass);
+        }
+        hub
     }
 
     /// What checkers must know of the configuration.

@@ -51,7 +51,7 @@ impl World<'_> {
             | Fault::All(FaultKind::Ring) => self.activate(planned, 0, 0),
             Fault::LateAcks { .. }
             | Fault::MixedSnapshot { .. }
-            | Fault::All(FaultKind::QuotaRace)
+            | Fault::All(FaultKind::QuotaRace | FaultKind::CompactPair)
             | Fault::CompactPair { .. }
             | Fault::One(FaultKind::StalledTable, _)
             | Fault::ClockSetBack { .. } => self.story_begins(planned, fault)?,
@@ -170,10 +170,7 @@ impl World<'_> {
                 self.ask_everybody()?;
                 self.flap_later(planned, READS_EVERY_MS);
             }
-            Fault::CompactPair { .. } => {
-                self.struck.note(FaultKind::CompactPair);
-                self.compact_at_deletion()?;
-            }
+            Fault::CompactPair { .. } => self.pair_goes_on(planned)?,
             Fault::Stale { frames } => {
                 let machines = &self.machines;
                 let find = |id| machines.iter().position(|machine| machine.id == MemberId(id));
