@@ -223,24 +223,11 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts the member; `unix_ms` is the wall clock.
+    /// Starts the member, who may `ask` others; `unix_ms` is the wall clock.
     ///
     /// # Errors
     /// Why it does not start.
-    pub fn boot(site: &Site, unix_ms: u64, seed: u64) -> Result<(Self, Start), BootError> {
-        Self::boot_among(site, unix_ms, seed, None)
-    }
-
-    /// Starts the member, who may `ask` others.
-    ///
-    /// # Errors
-    /// Why it does not start.
-    pub fn boot_among(
-        site: &Site,
-        unix_ms: u64,
-        seed: u64,
-        ask: Option<&boot::Ask<'_>>,
-    ) -> Result<(Self, Start), BootError> {
+    pub fn boot(site: &Site, unix_ms: u64, seed: u64, ask: Option<&boot::Ask<'_>>) -> Result<(Self, Start), BootError> {
         let reports = Reports::default();
         let keep = keep(site, &reports);
         let world = boot::World {

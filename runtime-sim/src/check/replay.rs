@@ -40,6 +40,8 @@ pub(super) struct Replay {
     members: BTreeMap<MemberId, Seen>,
     /// Committed entries looked at.
     committed: u64,
+    /// The last entry with each request id.
+    ids: BTreeMap<u64, u64>,
     /// Entries that an answer was given for.
     claimed: BTreeSet<u64>,
     answered: BTreeSet<OpId>,
@@ -141,18 +143,14 @@ impl Replay {
             self.founded = founded;
             self.committed = self.committed.min(kept);
             self.claimed.retain(|index| *index <= kept);
+            self.ids.retain(|_, index| *index <= kept);
         }
         while let Some(known) = truth.entry(self.committed + 1) {
             self.committed += 1;
             let (id, index) = (known.asked.id(), known.entry.index);
-            // What the state covers that its proposer started from never comes again, and cannot be taken for the later one.
-            let is_past = |first: u64| {
-                let mut members = truth.members().filter(|(member, _)| member.0 & 0xffff == id >> 48);
-                members.any(|(_, facts)| facts.log.base_index >= first)
-            };
-            let first = truth.index_of(id).filter(|first| *first != index && !is_past(*first));
-            if let Some(first) = first {
-                return fail("C6", format!("request {id:x} is in entries {first} and {index}"));
+            let before = self.ids.insert(id, index).filter(|_| id != 0);
+            if let Some(before) = before.filter(|before| !may_share_id(*before, known, truth)) {
+                return fail("C6", format!("request {id:x} is in entries {before} and {index}"));
             }
             if self.refused.is_empty() || known.outcome.result.is_err() {
                 continue;
@@ -281,6 +279,26 @@ impl Replay {
         };
         (first..=truth.committed()).filter(fits).collect()
     }
+}
+
+/// Whether an entry may have the request id of the one at `before`.
+///
+/// A member whose wall clock was set back draws the ids of an earlier life again, but for those that it finds in its log. If
+/// the state that it began with covers `before`, it cannot know, as no member of etcd can; and no harm is done, because that
+/// entry is never applied again in this life, and so its outcome never answers the later request. A write that is carried out
+/// twice is another matter, whatever its proposer began with, and is told by its value, which no other write has. What a
+/// member proposes at every start looks the same each time.
+fn may_share_id(before: u64, known: &Committed, truth: &Truth) -> bool {
+    let proposer = known.asked.id() >> 48;
+    let mut proposers = truth.members().filter(|(id, _)| id.0 & 0xffff == proposer);
+    let is_same = truth
+        .entry(before)
+        .is_some_and(|first| first.entry.data == known.entry.data);
+    let is_unlike_others = match &known.asked {
+        Asked::Request(request) => values_of(request).iter().any(|value| !value.is_empty()),
+        Asked::Change(_) | Asked::Nothing => false,
+    };
+    !(is_same && is_unlike_others) && proposers.any(|(_, facts)| facts.log.base_index >= before)
 }
 
 fn fail(checker: &'static str, words: String) -> Verdict {

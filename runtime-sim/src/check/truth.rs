@@ -237,7 +237,6 @@ pub struct Truth {
     model: State,
     members: BTreeMap<MemberId, MemberFacts>,
     committed: Vec<Committed>,
-    by_id: BTreeMap<u64, u64>,
     ops: BTreeMap<OpId, Op>,
     acked_revision: i64,
     healed: Option<Healed>,
@@ -261,7 +260,6 @@ impl Truth {
             model: State::with_rules(rules),
             members: BTreeMap::new(),
             committed: Vec::new(),
-            by_id: BTreeMap::new(),
             ops: BTreeMap::new(),
             acked_revision: 1,
             healed: None,
@@ -295,14 +293,9 @@ impl Truth {
         self.healed = None;
         let kept = usize::try_from(kept).unwrap_or(usize::MAX);
         self.model = State::with_rules(self.rules);
-        self.by_id.clear();
         self.committed.truncate(kept);
         for known in &self.committed {
             self.model.apply(&known.entry);
-            let id = known.asked.id();
-            if id != 0 {
-                self.by_id.entry(id).or_insert(known.entry.index);
-            }
         }
         self.acked_revision = self.model.revision();
     }
@@ -340,12 +333,6 @@ impl Truth {
     pub fn entry(&self, index: u64) -> Option<&Committed> {
         let place = index.checked_sub(1)?;
         self.committed.get(usize::try_from(place).ok()?)
-    }
-
-    /// The first committed entry with this request id.
-    #[must_use]
-    pub fn index_of(&self, request: u64) -> Option<u64> {
-        self.by_id.get(&request).copied()
     }
 
     /// A client's request.
@@ -585,10 +572,6 @@ impl Truth {
 
     fn commit(&mut self, at: Instant, by: MemberId, entry: Entry) {
         let asked = Asked::of(&entry);
-        let id = asked.id();
-        if id != 0 {
-            self.by_id.entry(id).or_insert(entry.index);
-        }
         let outcome = self.model.apply(&entry);
         let seen_in = self.members.get(&by).map_or(0, |facts| facts.status.term);
         self.committed.push(Committed {

@@ -83,7 +83,7 @@ impl World<'_> {
     /// Starts a copy of a machine that no other member hears: it must neither panic nor hang, whatever it finds.
     fn start_copy(&mut self, machine: usize) {
         let at = &self.machines[machine];
-        let started = Process::boot_among(
+        let started = Process::boot(
             &at.site.fork(),
             at.clock.wall_ms(self.now),
             0,

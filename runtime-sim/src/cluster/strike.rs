@@ -83,18 +83,17 @@ impl World<'_> {
             | Fault::RoomPowerLoss { .. }
             | Fault::LongOutage { .. }
             | Fault::FlagChange { .. } => self.process_fault(fault)?,
-            Fault::One(FaultKind::Pause, who) => {
+            Fault::One(kind @ (FaultKind::Pause | FaultKind::TickStarvation), who) => {
                 let machine = self.resolve(who);
-                if self.machines[machine].is_up() {
-                    self.struck.note(FaultKind::Pause);
-                    self.machines[machine].paused_until = self.plan.faults[planned].until;
-                }
-            }
-            Fault::One(FaultKind::TickStarvation, who) => {
-                let machine = self.resolve(who);
-                if self.machines[machine].is_up() {
-                    self.struck.note(FaultKind::TickStarvation);
-                    self.machines[machine].starved_until = self.plan.faults[planned].until;
+                let at = &mut self.machines[machine];
+                if at.is_up() {
+                    self.struck.note(kind);
+                    let until = if kind == FaultKind::Pause {
+                        &mut at.paused_until
+                    } else {
+                        &mut at.starved_until
+                    };
+                    *until = self.plan.faults[planned].until;
                 }
             }
             Fault::Drift { who, rate } => {

@@ -13,7 +13,7 @@ use crate::process::{Process, Site};
 /// What a second start from the same disk comes to, left alone until it serves.
 pub(super) fn run(site: &Site, unix_ms: u64) -> Option<View> {
     let site = site.fork();
-    let (mut process, _) = Process::boot(&site, unix_ms, !0).ok()?;
+    let (mut process, _) = Process::boot(&site, unix_ms, !0, None).ok()?;
     let mut effects = Vec::new();
     for _ in 0..200 {
         process.log.run(usize::MAX);

@@ -614,20 +614,7 @@ impl LeaseChecker {
             Call::LeaseTimeToLive(request) => self.ask(op, at, request.id, truth),
             Call::Put(put) if put.lease != 0 => self.ask(op, at, put.lease, truth),
             Call::LeaseLeases => self.ask(op, at, 0, truth),
-            Call::Alarm(_)
-            | Call::Compact(_)
-            | Call::DeleteRange(_)
-            | Call::HashKv(_)
-            | Call::MemberAdd(_)
-            | Call::MemberList(_)
-            | Call::MemberPromote(_)
-            | Call::MemberRemove(_)
-            | Call::MemberUpdate(_)
-            | Call::MoveLeader(_)
-            | Call::Put(_)
-            | Call::Range(_)
-            | Call::Status
-            | Call::Txn(_) => {}
+            _ => {}
         }
     }
 }

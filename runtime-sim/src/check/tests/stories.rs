@@ -110,6 +110,26 @@ fn answers_that_are_wrong() {
         ("C6", "a request happens twice", |story| {
             story.commit(request(2, "b"));
         }),
+        (
+            "C6",
+            "a write happens twice, and the state of its proposer covers the first",
+            |story| {
+                let index = story.log.len() as u64;
+                let term = story.log.last().map_or(0, |entry| entry.term);
+                story.see(&Observation::Installed {
+                    member: MemberId(1),
+                    batch: BatchId(1),
+                    hard_state: None,
+                    index,
+                    term,
+                    conf_state: &ConfState {
+                        voters: vec![1, 2, 3],
+                        ..ConfState::default()
+                    },
+                });
+                story.commit(request(2, "b"));
+            },
+        ),
         ("C6", "a request is refused and happens", |story| {
             let op = story.ask(1, &Call::Put(put("c")));
             story.answer(op, 1, Err(&refusal(Error::TooManyRequests)));
