@@ -134,8 +134,11 @@ impl Node {
     ) -> Result<(), Error> {
         self.may_reconfigure(caller, Reconfiguration::Add { is_learner })?;
         peer_urls.sort_unstable();
-        let added = (!bug!(AddsByAddressAlone)).then_some(unix_seconds);
-        let id = MemberId::compute(&peer_urls, "", added);
+        let id = if bug!(AddsByAddressAlone) {
+            MemberId::compute(&peer_urls, "etcd-cluster", None)
+        } else {
+            MemberId::compute(&peer_urls, "", Some(unix_seconds))
+        };
         let change_type = if is_learner {
             ConfChangeType::AddLearnerNode
         } else {

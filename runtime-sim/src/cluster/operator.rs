@@ -114,18 +114,12 @@ impl World<'_> {
                     add,
                 ];
                 self.operator.tasks.extend(tasks.map(|task| (task, 0)));
-                let emptied = Task::Renew {
+                let again = Task::Renew {
                     machine,
                     old_disk: false,
                 };
-                // Forgotten at first, its disk is emptied after all; otherwise the member is removed once more.
-                let again = if old_disk {
-                    [emptied, add].to_vec()
-                } else {
-                    [tasks[0], emptied, add].to_vec()
-                };
-                self.operator.tasks.extend(again.into_iter().map(|task| (task, 0)));
-                None
+                old_disk.then(|| self.operator.tasks.push((again, 0)));
+                old_disk.then_some(add)
             }
             Fault::One(FaultKind::UpdateUrls, who) => Some(Task::Update {
                 machine: self.resolve(who),

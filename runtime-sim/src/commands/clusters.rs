@@ -49,9 +49,8 @@ pub struct Run {
     /// The first seed
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub from: u64,
-    /// Which runs, and what of them
     #[command(flatten)]
-    pub of: Which,
+    pub(super) of: Which,
     /// Threads; as many as the machine has cores if this is not given
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub jobs: Option<usize>,
@@ -66,9 +65,8 @@ pub struct Replay {
     /// The seed
     #[arg(value_name = "SEED")]
     pub seed: u64,
-    /// Which runs, and what of them
     #[command(flatten)]
-    pub of: Which,
+    pub(super) of: Which,
     /// Writes every event to standard error, not only the last ones
     #[arg(long)]
     pub trace: bool,
