@@ -9,11 +9,10 @@ use super::{assert_none, is_test, sources};
 const EQUAL_LINES: usize = 12;
 
 /// Where each host matches on what the node asks of it.
-const HOSTS: [(&str, &str); 4] = [
+const HOSTS: [(&str, &str); 3] = [
     ("benches", "benches/benches/node.rs"),
     ("runtime", "runtime/src/drive.rs"),
     ("runtime-sim", "runtime-sim/src/cluster/effects.rs"),
-    ("runtime-sim", "runtime-sim/src/world/steps.rs"),
 ];
 
 #[test]
