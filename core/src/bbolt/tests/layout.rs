@@ -28,7 +28,7 @@ fn a_file_of_nothing_has_two_meta_pages_an_empty_root_and_an_empty_free_list() {
 #[test]
 fn meta_pages_say_where_all_is_and_the_first_is_newer() {
     let file = file_of(&one_bucket(rows(2, 3, 600)));
-    let newer = 0x51_756f_696e_00;
+    let newer = 0x5175_6f69_6e00;
     for (page, transaction) in [(0, newer), (1, newer - 1)] {
         let meta = &file[page * 4_096 + 16..][..64];
         assert_eq!(meta[..4], 0xED0C_DAED_u32.to_le_bytes());

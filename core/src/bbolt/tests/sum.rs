@@ -43,7 +43,7 @@ fn a_file_that_bbolt_went_on_with_has_no_checksum() {
     let mut file = file_of(&one_bucket(rows(3, 1_300, 100)));
     let pages = (file.len() / PAGE_BYTES) as u64;
     let root = pages - 2;
-    foreign::set_meta(&mut file, 1, 4_096, root, pages, 0x51_756f_696e_01);
+    foreign::set_meta(&mut file, 1, 4_096, root, pages, 0x5175_6f69_6e01);
     file[3 * PAGE_BYTES - 1] ^= 1;
     assert_eq!(sum(&file, 4_096), Ok(false));
     assert_eq!(sum(b"", 1), Ok(false));
