@@ -21,7 +21,7 @@ on_every_server!(agrees_with_the_scripts);
 /// What ours does not serve yet is played with the real etcd only, so that the scripts are proven when their time comes.
 #[test]
 fn real_etcd_agrees_with_the_later_scripts() {
-    play(Kind::Etcd, "later", || scripts("later", 3));
+    play(Kind::Etcd, "later", || scripts("later", 2));
 }
 
 /// Until then ours says so, call by call, and does nothing else.

@@ -16,6 +16,7 @@
 //! bound every queue ([`limits`]), and the two kinds of failure ([`error`]).
 
 pub mod api;
+pub mod bbolt;
 pub mod boot;
 pub mod config;
 pub mod error;

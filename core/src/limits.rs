@@ -123,6 +123,18 @@ pub const SNAPSHOT_CATCHUP_ENTRIES: u64 = 5_000;
 /// Bytes of applied entries kept in memory for slow followers, whatever the number of entries.
 pub const LOG_TAIL_BYTES: usize = 32 * 1024 * 1024;
 
+/// Buckets of a database file that is read; etcd has ten.
+pub const MAX_DATABASE_BUCKETS: usize = 1_024;
+
+/// Levels of a tree of a database file that is read. One of 32 levels has billions of pages.
+pub const MAX_DATABASE_DEPTH: usize = 32;
+
+/// Bytes of a node of a database file that is read: two of the largest rows, which are no larger than a record of the log.
+pub const MAX_DATABASE_NODE_BYTES: usize = 1024 * 1024 * 1024;
+
+/// Bytes of a snapshot that are made in one step, but for the last row in them.
+pub const SNAPSHOT_STEP_BYTES: usize = 256 * 1024;
+
 /// Bytes of one part of a snapshot sent to a client.
 pub const BACKUP_CHUNK_BYTES: usize = 32 * 1024;
 
@@ -319,6 +331,10 @@ const _: () = {
         "a few large requests do not make the leader refuse more"
     );
     assert!(SNAPSHOT_CATCHUP_ENTRIES <= SNAPSHOT_COUNT_ENTRIES);
+    assert!(
+        MAX_DATABASE_NODE_BYTES as u64 >= 2 * MAX_WAL_RECORD_BYTES,
+        "a database that was written can be read"
+    );
     assert!(
         APPLY_GAP_MAX_ENTRIES >= MAX_BATCH_ENTRIES as u64,
         "one batch alone is no overload"

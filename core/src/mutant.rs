@@ -100,6 +100,7 @@ mutants! {
     CountsIdsAnew: "review of the simulator", "a member that starts does not look which request ids its log has";
     ForgetsSparedTombstones: "review of the simulator", "a compaction does not look again at what the one under way has spared";
     WritesOldRowsLater: "review of the simulator", "rows from before a received snapshot are written after it";
+    AddsByAddressAlone: "etcd's member ids", "an added member's id is made as a founder's, so that a founder that was removed comes again under its id";
     SaysMoreByTheCount: "front door", "a range with filters says that there is more where only the count is above the limit";
     RenewsWhereItDoesNotLead: "front door", "a member that does not lead answers a renewal from the leases it has applied";
     TakesUpOneHeldRequest: "front door", "of the requests that a full watch stream holds back, only one is taken up for each report of room";

@@ -1,102 +1,229 @@
-//! The bytes of a snapshot, the state that one member sends another: rows written one after another, followed by a checksum
-//! of them all. The receiver keeps them in a file named by [`crate::snap::database_name`] until they are in its table. The
-//! format is Quoin's own, and only members of this version exchange it.
+//! The bytes of a snapshot, the state that one member sends another, and of the backup that a client downloads: a database
+//! file as etcd's own ([`crate::bbolt`]), with a bucket for each of the table's and etcd's rows in them. The receiver of a
+//! snapshot keeps it in a file named by [`crate::snap::database_name`] until its rows are in its table.
 //!
-//! ```text
-//! magic    8 bytes   "QuoinIm1"
-//! row      1 byte    number of the bucket in `Bucket::ALL`, from 1
-//!          4 bytes   length of the key, little endian
-//!          4 bytes   length of the value
-//!          key, value
-//! ...
-//! end      1 byte    0
-//!          8 bytes   how many rows there are
-//!          4 bytes   CRC-32C of everything before
-//! ```
+//! A file is made from a view in two walks over the same rows: [`SnapshotCount`] finds its length, and [`SnapshotBytes`] makes
+//! it piece by piece. [`SnapshotFile`] reads the rows of a file that is given part by part. Neither holds more than a few
+//! pages and the largest row.
 
-use bytes::{Buf, Bytes};
+use std::cell::RefCell;
 
+use bytes::Bytes;
+
+use crate::bbolt::{FileDamage, FilePart, FilePlan, FileReader, FileStep, FileSum, FileWriter};
 use crate::error::Fault;
-use crate::store::{Restore, Store, StoreConfig, View};
+use crate::limits::SNAPSHOT_STEP_BYTES;
+use crate::store::{Restore, Row, Store, StoreConfig, View};
 use crate::table::{Bucket, TableOp};
-
-/// What every file begins with.
-const MAGIC: &[u8; 8] = b"QuoinIm1";
-/// The byte in place of the next row's bucket.
-const END: u8 = 0;
-/// Number of rows and checksum.
-const TRAILER_BYTES: usize = 12;
 
 /// A row of the table.
 pub type SnapshotRow = (Bucket, Bytes, Bytes);
 
-/// The snapshot of a view.
+/// The first walk over the rows of a view: finds the length of its file.
+#[derive(Debug)]
+pub struct SnapshotCount {
+    walk: RowWalk,
+    writer: FileWriter,
+}
+
+impl SnapshotCount {
+    /// A walk that is at its beginning.
+    #[must_use]
+    pub fn new(view: View) -> Self {
+        Self {
+            walk: RowWalk::new(view),
+            writer: FileWriter::counting(),
+        }
+    }
+
+    /// Goes on past so many rows at most. Returns the second walk once this one is complete.
+    ///
+    /// # Errors
+    /// A fault that names a row which no file can hold.
+    pub fn step(&mut self, rows: usize) -> Result<Option<SnapshotBytes>, Fault> {
+        if !self.walk.step(&mut self.writer, rows)? {
+            return Ok(None);
+        }
+        let plan = self.writer.finish()?;
+        Ok(Some(SnapshotBytes {
+            walk: RowWalk::new(self.walk.view.clone()),
+            writer: FileWriter::following(plan),
+            plan,
+            is_over: false,
+        }))
+    }
+}
+
+/// The second walk over the rows of a view: makes its file.
+#[derive(Debug)]
+pub struct SnapshotBytes {
+    walk: RowWalk,
+    writer: FileWriter,
+    plan: FilePlan,
+    is_over: bool,
+}
+
+impl SnapshotBytes {
+    /// The length of the whole file.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.plan.bytes()
+    }
+
+    /// The next bytes of the file, past so many rows at most; there may be none yet. `None` at the end of the file.
+    ///
+    /// # Errors
+    /// A fault, if the rows are not those that were counted.
+    pub fn step(&mut self, rows: usize) -> Result<Option<Vec<Bytes>>, Fault> {
+        if self.is_over {
+            return Ok(None);
+        }
+        if self.walk.step(&mut self.writer, rows)? {
+            self.writer.finish()?;
+            self.is_over = true;
+        }
+        Ok(Some(self.writer.take()))
+    }
+}
+
+/// A walk over the rows of a view, which goes on where it stopped.
+#[derive(Debug)]
+struct RowWalk {
+    view: View,
+    /// The place in [`Bucket::ALL`], which is in the order of the buckets' names.
+    bucket: usize,
+    /// The key of the last row of that bucket; `None` before the first.
+    last: Option<Bytes>,
+}
+
+impl RowWalk {
+    fn new(view: View) -> Self {
+        let (bucket, last) = (0, None);
+        Self { view, bucket, last }
+    }
+
+    /// Gives the next rows to a writer, until there are so many of them, or enough bytes. Returns whether these were the last.
+    fn step(&mut self, writer: &mut FileWriter, rows: usize) -> Result<bool, Fault> {
+        let mut left = rows;
+        while let Some(bucket) = Bucket::ALL.get(self.bucket) {
+            if self.last.is_none() {
+                writer.bucket(Bytes::from_static(bucket.name().as_bytes()))?;
+            }
+            for (key, value) in self.view.rows_after(*bucket, self.last.as_deref()) {
+                self.last = Some(key.clone());
+                writer.row(key, value)?;
+                left = left.saturating_sub(1);
+                if left == 0 || writer.made_bytes() >= SNAPSHOT_STEP_BYTES {
+                    return Ok(false);
+                }
+            }
+            self.bucket += 1;
+            self.last = None;
+        }
+        Ok(true)
+    }
+}
+
+/// The whole snapshot of a view.
+///
+/// # Panics
+/// Where the view has rows that no file can hold: a key without a byte, or 2 GiB of one. No request makes one.
 #[must_use]
 pub fn encode(view: &View) -> Vec<u8> {
-    let mut file = MAGIC.to_vec();
-    let mut count = 0_u64;
-    for (bucket, key, value) in view.all_rows() {
-        file.push(bucket as u8 + 1);
-        for part in [&key, &value] {
-            let length = u32::try_from(part.len()).expect("a row is smaller than a request");
-            file.extend_from_slice(&length.to_le_bytes());
+    let pieces = SnapshotCount::new(view.clone()).step(usize::MAX).and_then(|walk| {
+        let mut walk = walk.expect("it looked at all rows");
+        let mut file = Vec::with_capacity(usize::try_from(walk.total()).unwrap_or_default());
+        while let Some(pieces) = walk.step(usize::MAX)? {
+            pieces.iter().for_each(|piece| file.extend_from_slice(piece));
         }
-        file.extend_from_slice(&key);
-        file.extend_from_slice(&value);
-        count += 1;
+        Ok(file)
+    });
+    pieces.expect("a view has rows that a file can hold")
+}
+
+/// A file whose rows are read, with what reads a part of it.
+#[derive(Debug)]
+pub struct SnapshotFile<R> {
+    name: String,
+    /// Iterators over rows share it. One is in use at a time.
+    source: RefCell<(FileReader, R)>,
+}
+
+impl<R: FnMut(FilePart) -> Result<Bytes, Fault>> SnapshotFile<R> {
+    /// Opens the file named `name`, which has so many bytes. `read` gives a part of it, or a shorter one where it ends.
+    ///
+    /// # Errors
+    /// If it is no database file, or the fault that `read` gave.
+    pub fn open(name: &str, bytes: u64, read: R) -> Result<Self, Fault> {
+        let source = RefCell::new((FileReader::new(bytes), read));
+        let name = name.to_owned();
+        let file = Self { name, source };
+        file.next()?;
+        Ok(file)
     }
-    file.push(END);
-    file.extend_from_slice(&count.to_le_bytes());
-    let checksum = crc32c::crc32c(&file);
-    file.extend_from_slice(&checksum.to_le_bytes());
-    file
+
+    /// The rows of a bucket in the order of their keys: none where the file has no such bucket. Each bucket can be read once,
+    /// and to its end before the next.
+    pub fn rows(&self, bucket: Bucket) -> impl Iterator<Item = Result<Row, Fault>> {
+        let mut is_over = !self.source.borrow_mut().0.enter(bucket.name().as_bytes());
+        std::iter::from_fn(move || {
+            if is_over {
+                return None;
+            }
+            let row = self.next().transpose();
+            is_over = !matches!(row, Some(Ok(_)));
+            row
+        })
+    }
+
+    /// The state that the rows hold.
+    ///
+    /// # Errors
+    /// A fault that says what is wrong with the file, or which of its rows does not belong.
+    pub fn restore(&self, config: StoreConfig) -> Result<Store, Fault> {
+        let mut store = Restore::from_table(config, |bucket| self.rows(bucket))?;
+        // The table gets the rows of this store's view, which may differ: leases last as long as this member wants at least.
+        store.recount();
+        Ok(store)
+    }
+
+    fn next(&self) -> Result<Option<Row>, Fault> {
+        let (reader, read) = &mut *self.source.borrow_mut();
+        loop {
+            match reader.step().map_err(|damage| damage.of_file(&self.name))? {
+                FileStep::Read(extent) => reader.feed(read(extent)?),
+                FileStep::Row(key, value) => return Ok(Some((key, value))),
+                FileStep::Done => return Ok(None),
+            }
+        }
+    }
 }
 
 /// Reads the bytes of the file named `name`.
 ///
 /// # Errors
-/// If they are not exactly the bytes that were written.
+/// If they are no database file, or have a checksum that does not match.
 pub fn decode(name: &str, bytes: &Bytes) -> Result<Vec<SnapshotRow>, Fault> {
-    let corrupt = |rest: &Bytes, cause: &str| Fault::Corrupt {
-        file: name.to_owned(),
-        offset: (bytes.len() - rest.len()) as u64,
-        cause: cause.to_owned(),
+    let mut sum = FileSum::default();
+    sum.feed(bytes);
+    sum.finish().map_err(|damage: FileDamage| damage.of_file(name))?;
+    let part = |extent: FilePart| {
+        let start = usize::try_from(extent.offset).unwrap_or(usize::MAX).min(bytes.len());
+        let end = start.saturating_add(extent.bytes).min(bytes.len());
+        Ok(bytes.slice(start..end))
     };
-    let Some(end) = bytes.len().checked_sub(4).filter(|_| bytes.starts_with(MAGIC)) else {
-        return Err(corrupt(bytes, "it is no snapshot of this version"));
-    };
-    if bytes[end..] != crc32c::crc32c(&bytes[..end]).to_le_bytes() {
-        return Err(corrupt(bytes, "its checksum does not match"));
-    }
-    let mut rest = bytes.slice(MAGIC.len()..);
+    let file = SnapshotFile::open(name, bytes.len() as u64, part)?;
     let mut rows = Vec::new();
-    loop {
-        let at = rest.clone();
-        match rest.try_get_u8() {
-            Ok(END) => break,
-            Ok(number) => {
-                rows.push(read_row(number, &mut rest).ok_or_else(|| corrupt(&at, "a row is not whole"))?);
-            }
-            Err(_) => return Err(corrupt(&at, "it has no end")),
+    for bucket in Bucket::ALL {
+        for row in file.rows(bucket) {
+            let (key, value) = row?;
+            rows.push((bucket, key, value));
         }
-    }
-    if rest.len() != TRAILER_BYTES || rest.get_u64_le() != rows.len() as u64 {
-        return Err(corrupt(&rest, "it does not hold as many rows as it says"));
     }
     Ok(rows)
 }
 
-fn read_row(number: u8, rest: &mut Bytes) -> Option<SnapshotRow> {
-    let bucket = *Bucket::ALL.get(usize::from(number).checked_sub(1)?)?;
-    let mut length = || usize::try_from(rest.try_get_u32_le().ok()?).ok();
-    let (key, value) = (length()?, length()?);
-    if rest.len() < key.checked_add(value)? {
-        return None;
-    }
-    Some((bucket, rest.split_to(key), rest.split_to(value)))
-}
-
-/// The state these rows hold. They must be in the order in which [`encode`] writes them.
+/// The state these rows hold. They must be in the order in which [`decode`] gives them.
 ///
 /// # Errors
 /// A fault that names a row which is out of place.
@@ -105,7 +232,7 @@ pub fn restore(config: StoreConfig, rows: &[SnapshotRow]) -> Result<Store, Fault
         let of_bucket = rows.iter().filter(move |(bucket, ..)| *bucket == wanted);
         of_bucket.map(|(_, key, value)| Ok((key.clone(), value.clone())))
     })?;
-    // The table gets the rows of this store's view, which may differ: this member's minimum TTL may prolong leases.
+    // As for a file.
     store.recount();
     Ok(store)
 }
@@ -138,94 +265,155 @@ pub fn difference<E>(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use prost::Message as _;
 
-    fn row(bucket: Bucket, key: &'static str, value: &'static str) -> SnapshotRow {
+    use super::*;
+    use crate::mvcc::Revision;
+    use crate::proto::leasepb;
+    use crate::proto::mvccpb::KeyValue;
+
+    fn row(bucket: Bucket, key: impl Into<Bytes>, value: impl Into<Bytes>) -> SnapshotRow {
         (bucket, key.into(), value.into())
     }
 
-    fn file() -> Bytes {
-        let restored = restore(StoreConfig::default(), &[]).unwrap();
-        encode(&restored.view()).into()
+    fn lease_row(id: i64) -> SnapshotRow {
+        let lease = leasepb::Lease {
+            id,
+            ttl: 60,
+            remaining_ttl: 0,
+        };
+        row(Bucket::Lease, id.to_be_bytes().to_vec(), lease.encode_to_vec())
     }
 
-    /// A file with these rows, as [`encode`] makes them.
-    fn file_of(rows: &[SnapshotRow]) -> Vec<u8> {
-        let mut file = MAGIC.to_vec();
-        for (bucket, key, value) in rows {
-            file.push(*bucket as u8 + 1);
-            file.extend_from_slice(&u32::try_from(key.len()).unwrap().to_le_bytes());
-            file.extend_from_slice(&u32::try_from(value.len()).unwrap().to_le_bytes());
-            file.extend_from_slice(key);
-            file.extend_from_slice(value);
+    fn key_row(revision: i64, value: Vec<u8>) -> SnapshotRow {
+        let kv = KeyValue {
+            key: format!("k{revision}").into(),
+            create_revision: revision,
+            mod_revision: revision,
+            version: 1,
+            value: value.into(),
+            lease: 0,
+        };
+        let row_key = Revision::new(revision, 0).to_row_key(false);
+        row(Bucket::Key, row_key, kv.encode_to_vec())
+    }
+
+    /// Rows of several buckets, in order: keys of several pages, a large one, and leases on both sides of zero.
+    fn rows() -> Vec<SnapshotRow> {
+        let mut rows: Vec<_> = (2..300).map(|revision| key_row(revision, vec![7; 100])).collect();
+        rows.push(key_row(300, vec![9; 1_500_000]));
+        rows.extend([1, 77, i64::MAX, i64::MIN, -1].map(lease_row));
+        let member = r#"{"id":10,"peerURLs":["http://a:1"],"name":"a"}"#;
+        rows.push(row(Bucket::Members, "a", member));
+        rows.push(row(Bucket::MembersRemoved, "b", "removed"));
+        let conf_state = r#"{"voters":[10],"auto_leave":false}"#;
+        rows.push(row(Bucket::Meta, "confState", conf_state));
+        rows.push(row(Bucket::Meta, "consistent_index", 9_u64.to_be_bytes().to_vec()));
+        rows.push(row(Bucket::Meta, "term", 2_u64.to_be_bytes().to_vec()));
+        rows
+    }
+
+    fn view_of(rows: &[SnapshotRow]) -> View {
+        restore(StoreConfig::default(), rows).unwrap().view()
+    }
+
+    #[test]
+    fn a_snapshot_holds_the_rows_of_its_view() {
+        let view = view_of(&rows());
+        let bytes = Bytes::from(encode(&view));
+        assert_eq!(bytes.len() % 4_096, 0);
+        let read = decode("a", &bytes).unwrap();
+        assert!(read == rows());
+        assert!(view_of(&read).all_rows().eq(view.all_rows()));
+    }
+
+    #[test]
+    fn a_snapshot_of_nothing_has_all_buckets() {
+        let bytes = Bytes::from(encode(&view_of(&[])));
+        assert_eq!(decode("a", &bytes), Ok(vec![]));
+        let mut reader = FileReader::new(bytes.len() as u64);
+        while let FileStep::Read(extent) = reader.step().unwrap() {
+            let start = usize::try_from(extent.offset).unwrap();
+            reader.feed(bytes.slice(start..start + extent.bytes));
         }
-        file
-    }
-
-    fn sealed(mut file: Vec<u8>, count: u64) -> Bytes {
-        file.push(END);
-        file.extend_from_slice(&count.to_le_bytes());
-        let checksum = crc32c::crc32c(&file);
-        file.extend_from_slice(&checksum.to_le_bytes());
-        file.into()
+        assert!(reader.buckets().eq(Bucket::ALL.map(|bucket| bucket.name()).iter()));
     }
 
     #[test]
-    fn a_file_without_rows_is_head_and_end() {
-        let mut expected = b"QuoinIm1\0\0\0\0\0\0\0\0\0".to_vec();
-        let checksum = crc32c::crc32c(&expected);
-        expected.extend_from_slice(&checksum.to_le_bytes());
-        assert_eq!(file(), expected);
-        assert_eq!(decode("a", &file()), Ok(vec![]));
+    fn steps_of_any_size_make_the_same_file() {
+        let view = view_of(&rows());
+        let whole = encode(&view);
+        for step in [1, 7, 4_096] {
+            let mut count = SnapshotCount::new(view.clone());
+            let mut walk = loop {
+                if let Some(walk) = count.step(step).unwrap() {
+                    break walk;
+                }
+            };
+            assert_eq!(walk.total(), whole.len() as u64);
+            let mut file = Vec::new();
+            while let Some(pieces) = walk.step(step).unwrap() {
+                let made: usize = pieces.iter().map(Bytes::len).sum();
+                assert!(made < SNAPSHOT_STEP_BYTES + 1_600_000, "a step makes {made} bytes");
+                pieces.iter().for_each(|piece| file.extend_from_slice(piece));
+            }
+            assert!(file == whole, "steps of {step} rows");
+        }
     }
 
     #[test]
-    fn rows_read_back() {
-        let rows = vec![
-            row(Bucket::Alarm, "a", ""),
-            row(Bucket::Key, "k", "value"),
-            row(Bucket::Meta, "m", "v"),
-        ];
-        assert_eq!(decode("a", &sealed(file_of(&rows), 3)), Ok(rows));
-    }
-
-    #[test]
-    fn every_flipped_bit_and_every_cut_is_an_error() {
-        let good = sealed(file_of(&[row(Bucket::Key, "k", "v")]), 1);
-        for bit in 0..good.len() * 8 {
+    fn flipped_bits_and_cuts_are_seen() {
+        let good = Bytes::from(encode(&view_of(&rows()[290..])));
+        for bit in (0..good.len() * 8).step_by(100_003) {
             let mut damaged = good.to_vec();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(decode("a", &damaged.into()).is_err(), "bit {bit}");
+            let fault = decode("1.snap.db", &damaged.into()).unwrap_err().to_string();
+            assert!(
+                fault.ends_with("the checksum of the file does not match"),
+                "bit {bit}: {fault}"
+            );
         }
-        for length in 0..good.len() {
+        for length in (0..good.len()).step_by(40_009) {
             assert!(decode("a", &good.slice(..length)).is_err(), "cut at {length}");
         }
     }
 
     #[test]
-    fn a_malformed_file_is_refused_with_its_name_and_offset() {
-        let rows = [row(Bucket::Key, "k", "v")];
-        let unknown = [MAGIC.as_slice(), &[11, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
-        let beyond = [MAGIC.as_slice(), &[1, 255, 255, 255, 255, 255, 255, 255, 255]].concat();
-        let table = [
-            (
-                Bytes::from_static(b"SQLite format 3"),
-                0,
-                "it is no snapshot of this version",
-            ),
-            (file().slice(..9), 0, "its checksum does not match"),
-            (sealed(unknown, 1), 8, "a row is not whole"),
-            (sealed(beyond, 1), 8, "a row is not whole"),
-            (
-                sealed(file_of(&rows), 2),
-                28,
-                "it does not hold as many rows as it says",
-            ),
-        ];
-        for (bytes, offset, cause) in table {
-            let fault = decode("1.snap.db", &bytes).unwrap_err().to_string();
-            assert_eq!(fault, format!("1.snap.db is corrupt at offset {offset}: {cause}"));
-        }
+    fn what_is_no_database_is_refused_by_name() {
+        let fault = decode("1.snap.db", &b"SQLite format 3".repeat(9).into()).unwrap_err();
+        assert_eq!(
+            fault.to_string(),
+            "1.snap.db is corrupt at offset 0: page 0: it is no meta page of bbolt"
+        );
+    }
+
+    #[test]
+    fn a_file_is_restored_part_by_part() {
+        let view = view_of(&rows());
+        let bytes = encode(&view);
+        let mut largest = 0;
+        let read = |extent: FilePart| {
+            largest = largest.max(extent.bytes);
+            let start = usize::try_from(extent.offset).unwrap();
+            Ok(Bytes::copy_from_slice(&bytes[start..start + extent.bytes]))
+        };
+        let file = SnapshotFile::open("a", bytes.len() as u64, read).unwrap();
+        let store = file.restore(StoreConfig::default()).unwrap();
+        assert!(store.view().all_rows().eq(view.all_rows()));
+        drop(file);
+        assert!(
+            (1_490_000..1_510_000).contains(&largest),
+            "the largest part is that of the largest row: {largest}"
+        );
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_the_readers_fault() {
+        let fault = Fault::Inconsistent {
+            cause: "unreadable".into(),
+        };
+        let opened = SnapshotFile::open("a", 99_999, |_| Err(fault.clone()));
+        assert_eq!(opened.err(), Some(fault));
     }
 
     #[test]

@@ -165,32 +165,39 @@ pub enum Answer {
     Txn(TxnResponse),
 }
 
+/// Looks into the response that an answer holds; nothing where it holds none.
+macro_rules! of_response {
+    ($answer:expr, $response:ident => $look:expr) => {
+        match $answer {
+            Answer::Alarm($response) => $look,
+            Answer::Compact($response) => $look,
+            Answer::DeleteRange($response) => $look,
+            Answer::HashKv($response) => $look,
+            Answer::LeaseGrant($response) => $look,
+            Answer::LeaseKeepAlive($response) => $look,
+            Answer::LeaseLeases($response) => $look,
+            Answer::LeaseRevoke($response) => $look,
+            Answer::LeaseTimeToLive($response) => $look,
+            Answer::MemberAdd($response) => $look,
+            Answer::MemberList($response) => $look,
+            Answer::MemberPromote($response) => $look,
+            Answer::MemberRemove($response) => $look,
+            Answer::MemberUpdate($response) => $look,
+            Answer::MoveLeader($response) => $look,
+            Answer::Put($response) => $look,
+            Answer::Range($response) => $look,
+            Answer::Status($response) => $look,
+            Answer::Txn($response) => $look,
+            Answer::Internal => None,
+        }
+    };
+}
+
 impl Answer {
     /// The header, if it has one.
     #[must_use]
     pub fn header(&self) -> Option<&ResponseHeader> {
-        match self {
-            Self::Alarm(response) => response.header.as_ref(),
-            Self::Compact(response) => response.header.as_ref(),
-            Self::DeleteRange(response) => response.header.as_ref(),
-            Self::HashKv(response) => response.header.as_ref(),
-            Self::LeaseGrant(response) => response.header.as_ref(),
-            Self::LeaseKeepAlive(response) => response.header.as_ref(),
-            Self::LeaseLeases(response) => response.header.as_ref(),
-            Self::LeaseRevoke(response) => response.header.as_ref(),
-            Self::LeaseTimeToLive(response) => response.header.as_ref(),
-            Self::MemberAdd(response) => response.header.as_ref(),
-            Self::MemberList(response) => response.header.as_ref(),
-            Self::MemberPromote(response) => response.header.as_ref(),
-            Self::MemberRemove(response) => response.header.as_ref(),
-            Self::MemberUpdate(response) => response.header.as_ref(),
-            Self::MoveLeader(response) => response.header.as_ref(),
-            Self::Put(response) => response.header.as_ref(),
-            Self::Range(response) => response.header.as_ref(),
-            Self::Status(response) => response.header.as_ref(),
-            Self::Txn(response) => response.header.as_ref(),
-            Self::Internal => None,
-        }
+        of_response!(self, response => response.header.as_ref())
     }
 
     /// The revision in the header; 0 if there is none, as in answers about members.
@@ -201,28 +208,12 @@ impl Answer {
 
     /// The header, if it has one, to be changed.
     pub fn header_mut(&mut self) -> Option<&mut ResponseHeader> {
-        match self {
-            Self::Alarm(response) => response.header.as_mut(),
-            Self::Compact(response) => response.header.as_mut(),
-            Self::DeleteRange(response) => response.header.as_mut(),
-            Self::HashKv(response) => response.header.as_mut(),
-            Self::LeaseGrant(response) => response.header.as_mut(),
-            Self::LeaseKeepAlive(response) => response.header.as_mut(),
-            Self::LeaseLeases(response) => response.header.as_mut(),
-            Self::LeaseRevoke(response) => response.header.as_mut(),
-            Self::LeaseTimeToLive(response) => response.header.as_mut(),
-            Self::MemberAdd(response) => response.header.as_mut(),
-            Self::MemberList(response) => response.header.as_mut(),
-            Self::MemberPromote(response) => response.header.as_mut(),
-            Self::MemberRemove(response) => response.header.as_mut(),
-            Self::MemberUpdate(response) => response.header.as_mut(),
-            Self::MoveLeader(response) => response.header.as_mut(),
-            Self::Put(response) => response.header.as_mut(),
-            Self::Range(response) => response.header.as_mut(),
-            Self::Status(response) => response.header.as_mut(),
-            Self::Txn(response) => response.header.as_mut(),
-            Self::Internal => None,
-        }
+        of_response!(self, response => response.header.as_mut())
+    }
+
+    /// The place for a header, in an answer that can have one.
+    pub fn header_place(&mut self) -> Option<&mut Option<ResponseHeader>> {
+        of_response!(self, response => Some(&mut response.header))
     }
 
     /// What stays when a member's own marks are taken out of the header: cluster, member and term.

@@ -3,8 +3,8 @@
 //!
 //! A point is a call to the disk or the table, or a place where something leaves the member. When the fuse blows at a
 //! point, nothing there or after it has any effect until [`Fuse::renew`]. An error instead strikes calls of one kind and
-//! leaves the process alive, to show what it makes of it: a [`Strike`] for one life of the process, a [`Failure`] for as
-//! long as the disk has it. What an error leaves on the disk is the disk's affair.
+//! leaves the process alive, to show what it makes of it: a [`Failure`], for as long as the disk has it. What an error
+//! leaves on the disk is the disk's affair.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -84,19 +84,6 @@ fn full_or_broken(error: io::ErrorKind) -> FaultKind {
     }
 }
 
-/// An error to come.
-#[derive(Clone, Copy, Debug)]
-pub struct Strike {
-    /// What it strikes.
-    pub touch: Touch,
-    /// How many calls of that kind it spares first.
-    pub spared: u64,
-    /// The error.
-    pub kind: io::ErrorKind,
-    /// Whether it strikes all later calls of that kind too, until the fuse is renewed.
-    pub lasts: bool,
-}
-
 /// An error of the disk, which outlasts the process it strikes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Failure {
@@ -139,7 +126,7 @@ struct State {
     /// The kind of call to blow at, and how many of them are spared first.
     blows_on: Option<(Touch, u64)>,
     blown: bool,
-    strike: Option<Strike>,
+    /// What an error struck last, since the fuse was renewed.
     struck: Option<Touch>,
     /// Errors of the disk, in the order in which they were planned: of those for a kind of call, the first is next.
     failures: Vec<Failure>,
@@ -181,13 +168,7 @@ impl Fuse {
         self.lock().blows_on = Some((touch, spared));
     }
 
-    /// Plans an error.
-    pub fn strike(&self, strike: Strike) {
-        self.lock().strike = Some(strike);
-    }
-
-    /// A new fuse in place of the old one, whether or not it has blown; a planned strike is off, failures of the disk are
-    /// not. Points count on.
+    /// A new fuse in place of the old one, whether or not it has blown. Failures of the disk stay, and points count on.
     pub fn renew(&self) {
         let mut state = self.lock();
         *state = State {
@@ -220,10 +201,10 @@ impl Fuse {
         }
         let error = match state.failing(touch) {
             Some(Says::Nothing) => return Ok(Passage::FailsSilently),
-            Some(Says::Error(error)) => Some(error),
-            None => state.struck(touch),
+            Some(Says::Error(error)) => error,
+            None => return Ok(Passage::Works),
         };
-        let Some(error) = error else { return Ok(Passage::Works) };
+        state.struck = Some(touch);
         state.counts.note(touch.fault(error));
         Err(io::Error::new(error, "injected disk error"))
     }
@@ -234,7 +215,7 @@ impl Fuse {
         self.lock().blown
     }
 
-    /// What the planned error has struck, if it has.
+    /// What kind of call an error struck last, if one did since the fuse was renewed.
     #[must_use]
     pub fn struck(&self) -> Option<Touch> {
         self.lock().struck
@@ -280,21 +261,6 @@ impl State {
         Some(says)
     }
 
-    /// What the planned strike makes of a call.
-    fn struck(&mut self, touch: Touch) -> Option<io::ErrorKind> {
-        let strike = self.strike.as_mut().filter(|strike| strike.touch == touch)?;
-        if let Some(spared) = strike.spared.checked_sub(1) {
-            strike.spared = spared;
-            return None;
-        }
-        let Strike { kind, lasts, .. } = *strike;
-        self.struck = Some(touch);
-        if !lasts {
-            self.strike = None;
-        }
-        Some(kind)
-    }
-
     fn pass(&mut self) -> bool {
         if self.blown {
             return false;
@@ -336,25 +302,27 @@ mod tests {
     #[test]
     fn an_error_strikes_calls_of_its_kind_only() {
         let fuse = Fuse::default();
-        let strike = Strike {
+        let failure = Failure {
             touch: Touch::Sync,
             spared: 1,
-            kind: io::ErrorKind::StorageFull,
-            lasts: false,
+            times: Some(1),
+            says: Says::Error(io::ErrorKind::StorageFull),
         };
-        fuse.strike(strike);
+        fuse.fail(failure);
         fuse.call(Touch::Write).unwrap();
         fuse.call(Touch::Sync).unwrap();
         assert_eq!(fuse.struck(), None);
         assert_eq!(fuse.call(Touch::Sync).unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert_eq!(fuse.struck(), Some(Touch::Sync));
         fuse.call(Touch::Sync).unwrap();
-        fuse.strike(Strike {
-            lasts: true,
+        fuse.fail(Failure {
+            times: None,
             spared: 0,
-            ..strike
+            ..failure
         });
         fuse.call(Touch::Sync).unwrap_err();
         fuse.call(Touch::Sync).unwrap_err();
+        fuse.mend();
+        fuse.call(Touch::Sync).unwrap();
     }
 }

@@ -28,6 +28,26 @@ pub struct StreamId(pub u64);
 /// Something that happened.
 #[derive(Clone, Copy)]
 pub enum Observation<'a> {
+    /// A member's disk was exchanged for another or an older one, or damaged beyond what it must survive: from here on it is
+    /// not held to what it had. Comes before it starts again.
+    Tampered {
+        /// The member.
+        member: MemberId,
+    },
+    /// A member found its table damaged and makes it anew from its log: it comes back at an earlier entry than it had said to
+    /// have durably, and must have caught up before it serves. Comes before it starts.
+    Remade {
+        /// The member.
+        member: MemberId,
+    },
+    /// A member is about to found a cluster of its own (`--force-new-cluster`); the other members are no part of it. Comes
+    /// before it starts.
+    Refounded {
+        /// The member.
+        member: MemberId,
+        /// So many entries are kept, which is what it knows to be committed.
+        kept: u64,
+    },
     /// A member's process has started; this is what it read back.
     Started {
         /// The member.

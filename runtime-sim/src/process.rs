@@ -184,18 +184,6 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.lock().len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Adds one.
     pub fn push(&self, done: Done) {
         self.lock().push_back(done);
@@ -206,17 +194,6 @@ impl Reports {
         let mut queue = self.lock();
         let count = count.min(queue.len());
         queue.drain(..count).collect()
-    }
-
-    /// The last batch of the log that is reported durable from the `from`-th report on.
-    #[must_use]
-    pub fn persisted_since(&self, from: usize) -> Option<BatchId> {
-        let queue = self.lock();
-        let batches = queue.iter().skip(from).filter_map(|done| match done {
-            Done::Persisted { batch } => Some(*batch),
-            Done::Failed(_) | Done::Stored { .. } => None,
-        });
-        batches.max()
     }
 
     fn forget_failures(&self) {
@@ -246,24 +223,11 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts the member; `unix_ms` is the wall clock.
+    /// Starts the member, who may `ask` others; `unix_ms` is the wall clock.
     ///
     /// # Errors
     /// Why it does not start.
-    pub fn boot(site: &Site, unix_ms: u64, seed: u64) -> Result<(Self, Start), BootError> {
-        Self::boot_among(site, unix_ms, seed, None)
-    }
-
-    /// Starts the member, who may `ask` others.
-    ///
-    /// # Errors
-    /// Why it does not start.
-    pub fn boot_among(
-        site: &Site,
-        unix_ms: u64,
-        seed: u64,
-        ask: Option<&boot::Ask<'_>>,
-    ) -> Result<(Self, Start), BootError> {
+    pub fn boot(site: &Site, unix_ms: u64, seed: u64, ask: Option<&boot::Ask<'_>>) -> Result<(Self, Start), BootError> {
         let reports = Reports::default();
         let keep = keep(site, &reports);
         let world = boot::World {
@@ -310,12 +274,6 @@ impl Process {
             },
             start,
         ))
-    }
-
-    /// One turn of the node, checked.
-    pub fn turn(&mut self, now: Instant, inputs: Vec<Input>, effects: &mut Vec<Effect>) {
-        self.step(now, inputs, effects);
-        self.check();
     }
 
     /// One turn of the node.

@@ -1,11 +1,10 @@
 //! A member that dies at every point, thousands of times, loses nothing it acknowledged; and a world that lies is found
 //! out.
 
-use quoin_runtime_sim::campaign::{Campaign, Case, Failure, campaign, run};
+use quoin_runtime_sim::cluster::Tracing;
+use quoin_runtime_sim::cluster::crash::{Campaign, Case, Failure, Lies, Tally, Trace, campaign, run};
 use quoin_runtime_sim::disk::DiskModel;
 use quoin_runtime_sim::table::TableModel;
-use quoin_runtime_sim::trace::Trace;
-use quoin_runtime_sim::world::{Lies, Tally};
 
 /// Crashes of a run for every change; `QUOIN_SIM_CRASHES` asks for more or less.
 const CRASHES: u64 = 60_000;
@@ -69,8 +68,20 @@ fn ten_thousand_crashes_lose_nothing() {
     }
 }
 
+/// The run that finds a lie out. It says how to make it again, and made again it finds the same.
 fn found_out(lies: Lies) -> Failure {
-    campaign(SEED, LIE_CRASHES, lies).expect_err("the lie is found out")
+    let failure = campaign(SEED, LIE_CRASHES, lies).expect_err("the lie is found out");
+    let words = match failure.case {
+        Case::Long { seed } => format!("--long {seed}"),
+        Case::Short { seed, at: None } => format!("--short {seed}"),
+        Case::Short { seed, at: Some(at) } => format!("--short {seed} --at {at}"),
+    };
+    let told = failure.to_string();
+    let rerun = format!("rerun: cargo run --release -p quoin-runtime-sim -- crash {words}");
+    assert!(told.ends_with(&rerun), "{told}");
+    let (_, _, again) = run(failure.case, lies, Tracing::Off);
+    assert_eq!(again.expect_err("it is found out again").violation, failure.violation);
+    failure
 }
 
 #[test]
@@ -175,9 +186,9 @@ fn a_half_written_sector_is_never_misread() {
 #[test]
 fn a_run_repeats_byte_for_byte() {
     let traced = |case| {
-        let (tally, trace, judged) = run(case, Lies::default(), Trace::hashed());
+        let (tally, trace, judged) = run(case, Lies::default(), Tracing::Off);
         judged.unwrap_or_else(|failure| panic!("{failure}"));
-        (tally, trace.result())
+        (tally, trace)
     };
     let mut hashes = std::collections::BTreeSet::new();
     let longs = (0..12).map(|seed| Case::Long { seed });
@@ -186,10 +197,10 @@ fn a_run_repeats_byte_for_byte() {
         at: Some(100 + seed),
     });
     for case in longs.chain(shorts) {
-        let first: (Tally, (u64, u64)) = traced(case);
+        let first: (Tally, Trace) = traced(case);
         assert_eq!(first, traced(case), "{case:?}");
-        assert!(first.1.1 > 10, "{case:?} is no run: {first:?}");
-        hashes.insert(first.1.0);
+        assert!(first.1.events > 10, "{case:?} is no run: {first:?}");
+        hashes.insert(first.1.hash);
     }
     assert_eq!(hashes.len(), 24, "other seeds are other runs");
 }

@@ -12,7 +12,7 @@ use quoin_core::proto::raftpb::{ConfChange, Entry, HardState};
 use quoin_core::table::{Bucket, TableOp};
 use quoin_core::wal::Save;
 use quoin_runtime::lanes::table::TableTask;
-use quoin_runtime_sim::fuse::{Strike, Touch};
+use quoin_runtime_sim::fuse::{Failure, Says, Touch};
 use quoin_runtime_sim::process::{Process, Site, Start};
 
 /// Worlds tried of each story: what a loss of power leaves differs.
@@ -31,7 +31,7 @@ fn site(seed: u64) -> Site {
 /// Starts a member on a site where nothing stands in its way.
 fn start(site: &Site) -> (Process, Start) {
     site.fuse.renew();
-    Process::boot(site, 1, 1).unwrap_or_else(|error| panic!("{error}"))
+    Process::boot(site, 1, 1, None).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn lose_power(site: &Site) {
@@ -102,7 +102,7 @@ fn lose_power_or_end(site: &Site, seed: u64) {
 #[test]
 fn a_new_member_is_founded_or_not_there_at_all() {
     for seed in SEEDS {
-        let points = at_every_point(seed, |site| drop(Process::boot(site, 1, 1)));
+        let points = at_every_point(seed, |site| drop(Process::boot(site, 1, 1, None)));
         assert!(points > 20, "{points} points");
     }
 }
@@ -111,7 +111,7 @@ fn a_new_member_is_founded_or_not_there_at_all() {
 fn what_an_interrupted_process_left_in_the_log_is_durable_once_it_was_read() {
     for seed in SEEDS {
         let points = at_every_point(seed, |site| {
-            if let Ok((mut process, _)) = Process::boot(site, 1, 1) {
+            if let Ok((mut process, _)) = Process::boot(site, 1, 1, None) {
                 let _all = (2..5).all(|index| append(&mut process, index));
             }
         });
@@ -149,11 +149,11 @@ fn what_a_failed_sync_left_is_durable_once_it_was_read() {
     for seed in SEEDS {
         let site = site(seed);
         let (mut process, _) = start(&site);
-        site.fuse.strike(Strike {
+        site.fuse.fail(Failure {
             touch: Touch::Sync,
             spared: 0,
-            kind: io::ErrorKind::Other,
-            lasts: false,
+            times: Some(1),
+            says: Says::Error(io::ErrorKind::Other),
         });
         assert!(!append(&mut process, 2), "the lane breaks");
         end_process(&site);

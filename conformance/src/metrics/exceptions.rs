@@ -23,10 +23,6 @@ pub const MISSING: &[Exception] = &[
     ),
     ("etcd_debugging_store_*", "the store of API v2, which is not served"),
     (
-        "etcd_disk_backend_snapshot_duration_seconds",
-        "the Snapshot call is not served yet",
-    ),
-    (
         "etcd_grpc_proxy_*",
         "a proxy of its own, which is no part of the server",
     ),

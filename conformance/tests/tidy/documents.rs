@@ -278,3 +278,54 @@ fn words_of_documents_are_read_as_they_are_meant() {
     assert_eq!(slug("A tour, with etcdctl"), "a-tour-with-etcdctl");
     assert!(!shows("core/src/node/tests", &BTreeSet::new()), "a folder is no test");
 }
+
+/// Types of ours that a put may meet from socket to reply. Change it only to a lower figure.
+const TYPES_OF_A_PUT: usize = 58;
+
+#[test]
+fn the_types_that_a_put_meets_are_where_architecture_says() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("there is an ARCHITECTURE.md");
+    let table = text
+        .split("### The types that a put meets")
+        .nth(1)
+        .expect("it lists them");
+    let rows = table.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    let (mut breaches, mut total) = (Vec::new(), 0);
+    for row in rows.take_while(|line| line.starts_with('|')) {
+        let [_, files, types, number, _] = row.split('|').collect::<Vec<_>>()[..] else {
+            panic!("a row has three columns: {row}");
+        };
+        let named = |cell: &str| -> Vec<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+        let texts: Vec<String> = named(files)
+            .iter()
+            .map(|file| fs::read_to_string(root().join(file)).unwrap_or_default())
+            .collect();
+        let types = named(types);
+        for name in &types {
+            if !texts.iter().any(|text| defines(text, name)) {
+                breaches.push(format!("{name} is not defined in {}", files.trim()));
+            }
+        }
+        if number.trim().parse() != Ok(types.len()) {
+            breaches.push(format!("{} types are not {}: {row}", types.len(), number.trim()));
+        }
+        total += types.len();
+    }
+    assert_none("ARCHITECTURE's table of a put's types is true", &breaches);
+    assert_eq!(total, TYPES_OF_A_PUT, "the figure only falls");
+    assert!(
+        table.contains(&format!("These are {total}.")),
+        "the sum below the table is {total}"
+    );
+}
+
+/// Whether a source defines a struct, an enum or a trait of a name.
+fn defines(text: &str, name: &str) -> bool {
+    text.lines().any(|line| {
+        let words: Vec<&str> = line
+            .split(|char: char| !char.is_alphanumeric() && char != '_')
+            .collect();
+        let is_definition = |pair: &[&str]| matches!(pair[0], "struct" | "enum" | "trait") && pair[1] == name;
+        words.windows(2).any(is_definition)
+    })
+}

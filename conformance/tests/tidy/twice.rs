@@ -9,7 +9,8 @@ use super::{assert_none, is_test, sources};
 const EQUAL_LINES: usize = 12;
 
 /// Where each host matches on what the node asks of it.
-const HOSTS: [(&str, &str); 2] = [
+const HOSTS: [(&str, &str); 3] = [
+    ("benches", "benches/benches/node.rs"),
     ("runtime", "runtime/src/drive.rs"),
     ("runtime-sim", "runtime-sim/src/cluster/effects.rs"),
 ];

@@ -12,7 +12,7 @@ use crate::proto::etcdserverpb::{
     DefragmentRequest, DeleteRangeRequest, HashKvRequest, HashRequest, LeaseGrantRequest, LeaseKeepAliveRequest,
     LeaseLeasesRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, MemberAddRequest, MemberListRequest,
     MemberPromoteRequest, MemberRemoveRequest, MemberUpdateRequest, MoveLeaderRequest, PutRequest, RangeRequest,
-    StatusRequest, TxnRequest,
+    SnapshotRequest, StatusRequest, TxnRequest,
 };
 use crate::proto::health::HealthCheckRequest;
 
@@ -161,8 +161,8 @@ methods! {
         Hash(HashRequest) = "Hash" Unary,
         HashKv(HashKvRequest) = "HashKV" Unary,
         MoveLeader(MoveLeaderRequest) = "MoveLeader" Unary,
+        Snapshot(SnapshotRequest) = "Snapshot" ServerStream,
         ;
-        Snapshot = "Snapshot" ServerStream,
         Downgrade = "Downgrade" Unary,
     }
     "etcdserverpb.Auth" {

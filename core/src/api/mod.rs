@@ -9,10 +9,12 @@
 //! - [`method`] is the table of methods, with their requests;
 //! - [`kv`], [`lease`], [`cluster`], [`maintenance`], [`auth`], [`health`] have one function for each method of a service;
 //! - [`read`] carries out reads of rows: plan, fetch, answer;
+//! - [`backup`] makes the answer to `Snapshot`, which is a stream;
 //! - [`answer`] is the closed list of answers.
 
 mod answer;
 mod auth;
+mod backup;
 mod cluster;
 mod health;
 mod kv;
@@ -24,6 +26,7 @@ mod read;
 mod tests;
 
 pub use answer::Answer;
+pub use backup::Backup;
 pub use maintenance::{Computation, in_use_bytes};
 pub use method::{Call, Kind, Method, SERVICES};
 pub use read::{Fetch, Read};
@@ -103,7 +106,9 @@ pub enum Step {
         /// The argument for [`Server::finish`].
         then: Then,
     },
-    /// Call [`Computation::step`] until it is complete, then answer with [`Computation::answer`].
+    /// Send the messages that [`Backup::step`] makes.
+    Backup(Box<Backup>),
+    /// Compute for as long as [`Computation::step`] wants, then answer with [`Computation::answer`].
     Compute(Computation),
     /// Compact the table's files, then answer with [`Answer::Defragment`].
     Defragment,
@@ -196,7 +201,7 @@ impl Server<'_> {
     fn admit(&self, call: &Call) -> Result<(), Error> {
         let may_be_old = match call {
             Call::Range(request) => request.serializable,
-            Call::Status(_) => true,
+            Call::Snapshot(_) | Call::Status(_) => true,
             _ => false,
         };
         if may_be_old { Ok(()) } else { self.admit_stream() }
@@ -243,6 +248,7 @@ impl Server<'_> {
             Call::Put(request) => kv::put(request),
             Call::Range(request) => kv::range(request),
             Call::RoleAdd(request) => auth::role_add(&request),
+            Call::Snapshot(_) => Ok(Step::Backup(Box::new(Backup::new(self.view)))),
             Call::Status(_) => Ok(maintenance::status(self)),
             Call::Txn(request) => kv::txn(self, request),
             Call::UserAdd(request) => auth::user_add(&request),

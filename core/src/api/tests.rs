@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message as _;
+use sha2::{Digest as _, Sha256};
 
 use super::{Answer, Call, Facts, Limits, Server, Step, Then};
 use crate::config::Config;
@@ -16,11 +17,12 @@ use crate::proto::etcdserverpb::request_op::Request as Op;
 use crate::proto::etcdserverpb::{
     AlarmRequest, AlarmType, AuthEnableRequest, AuthUserAddRequest, DeleteRangeRequest, HashKvRequest,
     InternalRaftRequest, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseTimeToLiveRequest, MemberListRequest,
-    MemberPromoteRequest, MoveLeaderRequest, PutRequest, RangeRequest, RequestHeader, RequestOp, StatusRequest,
-    TxnRequest,
+    MemberPromoteRequest, MoveLeaderRequest, PutRequest, RangeRequest, RequestHeader, RequestOp, SnapshotRequest,
+    SnapshotResponse, StatusRequest, TxnRequest,
 };
 use crate::proto::health::HealthCheckRequest;
 use crate::proto::raftpb::Entry;
+use crate::snapshot;
 use crate::store::{self, Applied, ApplyContext, LeaseKeys, Store, StoreConfig};
 
 /// A member: a store and its status.
@@ -242,6 +244,10 @@ fn a_learner_serves_only_calls_that_need_no_vote() {
     let refused = Error::NotSupportedForLearner;
     world.call(Call::Range(old)).unwrap();
     world.call(Call::Status(StatusRequest {})).unwrap();
+    assert!(matches!(
+        world.begin(Call::Snapshot(SnapshotRequest {})),
+        Ok(Step::Backup(_))
+    ));
     for call in [
         Call::Range(range("a", "")),
         Call::Put(put("a")),
@@ -422,6 +428,43 @@ fn a_remembered_hash_is_not_computed_again() {
         panic!("it is the answer")
     };
     assert_eq!((answer.hash, answer.hash_revision), (99, 2));
+}
+
+/// All messages of a backup, made past so many rows at a time.
+fn backup(world: &World, rows: usize) -> Vec<SnapshotResponse> {
+    let Ok(Step::Backup(mut backup)) = world.begin(Call::Snapshot(SnapshotRequest {})) else {
+        panic!("it is a stream")
+    };
+    let messages: Vec<_> = std::iter::from_fn(|| backup.step(rows)).flatten().collect();
+    assert!(backup.step(rows).is_none(), "it stays over");
+    messages
+}
+
+#[test]
+fn a_backup_is_the_file_in_parts_and_then_its_sha_256() {
+    let mut world = World::new();
+    for key in ["a", "b", "c"] {
+        let put = PutRequest {
+            value: vec![7; 100_000].into(),
+            ..put(key)
+        };
+        world.call(Call::Put(put)).unwrap();
+    }
+    let file = snapshot::encode(&world.store.view());
+    for rows in [1, usize::MAX] {
+        let messages = backup(&world, rows);
+        let (sum, parts) = messages.split_last().unwrap();
+        assert_eq!(sum.blob, Sha256::digest(&file)[..]);
+        let mut left = file.len() as u64;
+        for (index, part) in parts.iter().enumerate() {
+            left -= part.blob.len() as u64;
+            assert_eq!((part.remaining_bytes, &part.header), (left, &None));
+            assert!(part.blob.len() == 32 * 1024 || index + 1 == parts.len());
+        }
+        assert_eq!((left, sum.remaining_bytes), (0, 0));
+        let blobs: Vec<u8> = parts.iter().flat_map(|part| part.blob.clone()).collect();
+        assert!(blobs == file);
+    }
 }
 
 #[test]

@@ -57,6 +57,11 @@ impl View {
         self.log.iter().map(|(_, record)| record.to_row())
     }
 
+    /// The same from a revision on.
+    pub fn rows_from(&self, from: Revision) -> impl Iterator<Item = (Bytes, Bytes)> {
+        self.log.range(&from, None).map(|(_, record)| record.to_row())
+    }
+
     /// The rows of bucket `meta` that say how far compaction is, in such a table.
     pub fn compaction_rows(&self) -> impl Iterator<Item = (Bytes, Bytes)> {
         let marks = [

@@ -110,6 +110,18 @@ impl Leases {
         self.by_id.iter().map(|(id, lease)| (*id, lease))
     }
 
+    /// The leases in the order of their rows, which is that of unsigned ids: from one on, and then those below zero.
+    pub(super) fn iter_as_rows(&self, from: u64) -> impl Iterator<Item = (i64, &Lease)> {
+        let from = from.cast_signed();
+        let positive = (from >= 0).then(|| self.by_id.range(&from, None));
+        let negative = self.by_id.range(if from < 0 { &from } else { &i64::MIN }, Some(&0));
+        positive
+            .into_iter()
+            .flatten()
+            .chain(negative)
+            .map(|(id, lease)| (*id, lease))
+    }
+
     /// How many leases there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 use super::{Row, View, rows};
+use crate::mvcc::Revision;
 use crate::proto::etcdserverpb::AlarmType;
 use crate::table::{Bucket, TableOp};
 
@@ -14,13 +15,13 @@ impl View {
     pub fn rows(&self, bucket: Bucket) -> Box<dyn Iterator<Item = Row> + '_> {
         let ops = match bucket {
             Bucket::Key => return Box::new(self.kv.rows()),
+            Bucket::Lease => return Box::new(self.lease_rows(0)),
             Bucket::Meta => return Box::new(self.meta_rows().into_iter()),
             Bucket::Alarm => {
                 let alarms = self.alarms.list(AlarmType::None);
                 alarms.map(|alarm| rows::alarm(&alarm, true)).collect()
             }
             Bucket::Cluster => self.cluster_ops(),
-            Bucket::Lease => self.leases.iter().map(|(id, lease)| rows::lease(id, lease)).collect(),
             Bucket::Members => self.cluster.members().map(rows::member).collect(),
             Bucket::MembersRemoved => {
                 let mut ops = Vec::new();
@@ -30,6 +31,37 @@ impl View {
             Bucket::Auth | Bucket::AuthRoles | Bucket::AuthUsers => Vec::new(),
         };
         Box::new(sorted_rows(ops, bucket).into_iter())
+    }
+
+    /// The rows of one bucket behind the row with the key `after`, which is one of them; all of them where there is none.
+    pub fn rows_after(&self, bucket: Bucket, after: Option<&[u8]>) -> Box<dyn Iterator<Item = Row> + '_> {
+        let Some(after) = after else {
+            return self.rows(bucket);
+        };
+        match bucket {
+            Bucket::Key => {
+                let (last, _) = Revision::from_row_key(after).expect("rows of this bucket have revisions for keys");
+                Box::new(self.kv.rows_from(Revision::new(last.main, last.sub + 1)))
+            }
+            Bucket::Lease => {
+                let last = after.try_into().map(u64::from_be_bytes);
+                let next = last.expect("rows of this bucket have ids for keys").checked_add(1);
+                Box::new(next.into_iter().flat_map(|next| self.lease_rows(next)))
+            }
+            _ => {
+                let after = Bytes::copy_from_slice(after);
+                Box::new(self.rows(bucket).skip_while(move |(key, _)| *key <= after))
+            }
+        }
+    }
+
+    /// The rows of leases from an id on. The order of rows is that of unsigned numbers.
+    fn lease_rows(&self, from: u64) -> impl Iterator<Item = Row> {
+        let leases = self.leases.iter_as_rows(from);
+        leases.filter_map(|(id, lease)| {
+            let op = rows::lease(id, lease);
+            Some((op.key, op.value?))
+        })
     }
 
     /// The rows of all buckets, bucket by bucket.

@@ -65,49 +65,23 @@ fn member(member_id: u64, alarm: i32) -> AlarmMember {
 }
 
 fn about_keys(call: &Call) -> bool {
-    match call {
+    matches!(
+        call,
         Call::Compact(_)
-        | Call::DeleteRange(_)
-        | Call::LeaseGrant(_)
-        | Call::LeaseRevoke(_)
-        | Call::Put(_)
-        | Call::Range(_)
-        | Call::Txn(_) => true,
-        Call::Alarm(_)
-        | Call::HashKv(_)
-        | Call::LeaseKeepAlive { .. }
-        | Call::LeaseLeases
-        | Call::LeaseTimeToLive(_)
-        | Call::MemberAdd(_)
-        | Call::MemberList(_)
-        | Call::MemberPromote(_)
-        | Call::MemberRemove(_)
-        | Call::MemberUpdate(_)
-        | Call::MoveLeader(_)
-        | Call::Status => false,
-    }
+            | Call::DeleteRange(_)
+            | Call::LeaseGrant(_)
+            | Call::LeaseRevoke(_)
+            | Call::Put(_)
+            | Call::Range(_)
+            | Call::Txn(_)
+    )
 }
 
 fn takes_space(call: &Call) -> bool {
     match call {
         Call::LeaseGrant(_) | Call::Put(_) => true,
         Call::Txn(txn) => puts(txn),
-        Call::Alarm(_)
-        | Call::Compact(_)
-        | Call::DeleteRange(_)
-        | Call::HashKv(_)
-        | Call::LeaseKeepAlive { .. }
-        | Call::LeaseLeases
-        | Call::LeaseRevoke(_)
-        | Call::LeaseTimeToLive(_)
-        | Call::MemberAdd(_)
-        | Call::MemberList(_)
-        | Call::MemberPromote(_)
-        | Call::MemberRemove(_)
-        | Call::MemberUpdate(_)
-        | Call::MoveLeader(_)
-        | Call::Range(_)
-        | Call::Status => false,
+        _ => false,
     }
 }
 

@@ -108,16 +108,7 @@ impl State {
                 ..StatusResponse::default()
             }),
             Call::Txn(request) => Answer::Txn(self.txn_read_only(request, index)?),
-            Call::Alarm(_)
-            | Call::Compact(_)
-            | Call::DeleteRange(_)
-            | Call::LeaseGrant(_)
-            | Call::LeaseRevoke(_)
-            | Call::MemberAdd(_)
-            | Call::MemberPromote(_)
-            | Call::MemberRemove(_)
-            | Call::MemberUpdate(_)
-            | Call::Put(_) => return Err(NOT_MODELLED.into()),
+            _ => return Err(NOT_MODELLED.into()),
         })
     }
 

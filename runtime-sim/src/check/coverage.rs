@@ -18,7 +18,7 @@ use quoin_core::proto::etcdserverpb::{InternalRaftRequest, TxnRequest, WatchRequ
 use quoin_core::proto::raftpb::{ConfChange, ConfChangeType, Message, MessageType};
 use quoin_core::time::Instant;
 
-use super::{Asked, Checker, Committed, Op, Truth, header};
+use super::{Asked, Checker, Committed, Op, Truth};
 use crate::observe::{Observation, OpId, StreamId, Verdict};
 use quoin_model::call::{Answer, Call, Refusal};
 
@@ -302,11 +302,7 @@ impl Checker for Observer {
             Observation::Healed { core, .. } => {
                 note_if(core.len() < truth.members().count(), Point::HealedWithoutAll, truth);
             }
-            Observation::Durable { .. }
-            | Observation::Received { .. }
-            | Observation::Replaced { .. }
-            | Observation::Swept { .. }
-            | Observation::Finished => {}
+            _ => {}
         }
         Ok(())
     }
@@ -620,7 +616,7 @@ fn watched(response: &WatchResponse, truth: &Truth) {
 fn header_revision(op: &Op, result: Result<&Answer, &Refusal>) -> i64 {
     result
         .ok()
-        .and_then(header)
+        .and_then(Answer::header)
         .map_or(op.acked_revision, |header| header.revision)
 }
 

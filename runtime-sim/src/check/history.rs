@@ -12,7 +12,7 @@ use quoin_core::time::Instant;
 
 use super::reads::is_serializable;
 use super::replay::{bare, is_about_keys, is_certain};
-use super::{Asked, Checker, Point, Truth, header};
+use super::{Asked, Checker, Point, Truth};
 use crate::observe::{Observation, OpId, Verdict, ensure};
 use quoin_model::call::{Answer, Call, Refusal};
 use quoin_model::etcd::State;
@@ -59,7 +59,7 @@ impl Spec for Sequential {
     }
 
     fn hint(&self, _input: &Call, output: &Self::Output) -> Option<i64> {
-        let revision = output.as_ref().ok().and_then(header)?.revision;
+        let revision = output.as_ref().ok().and_then(Answer::header)?.revision;
         (revision > 0).then_some(revision)
     }
 

@@ -163,7 +163,7 @@ fn text(key: &[u8]) -> String {
 mod tests {
     use quoin_core::proto::etcdserverpb::{PutRequest, RequestOp};
 
-    use super::super::story::{self, grant, put, revoke, txn};
+    use super::super::tests::story::{self, grant, put, revoke, txn};
     use super::*;
 
     type Story = story::Story<LockChecker>;

@@ -17,8 +17,6 @@ pub mod sometimes;
 mod state;
 mod storage;
 #[cfg(test)]
-mod story;
-#[cfg(test)]
 mod tests;
 mod truth;
 mod upkeep;
@@ -26,10 +24,9 @@ pub mod watch;
 
 pub use coverage::{Coverage, Point};
 pub use durable::Durable;
-pub use truth::{Asked, Committed, Healed, Log, MemberFacts, Op, Past, Truth, header};
+pub use truth::{Asked, Committed, Healed, Log, MemberFacts, Op, Past, Truth};
 
 use quoin_core::config::AutoCompaction;
-use quoin_core::id::MemberId;
 use quoin_core::store::View;
 use quoin_core::time::Instant;
 
@@ -52,177 +49,75 @@ fn pause(least: u64, view: &View) -> u64 {
     least.max(history.unsigned_abs() / 8)
 }
 
-/// Every promise that is checked: its number and what it says.
-pub const LIST: &[(&str, &str)] = &[
-    (
-        "C1",
-        "Every member's state, events and answers are those of an independent model fed with the committed log.",
-    ),
-    (
-        "C2",
-        "A write that is answered before another is asked for comes before it in the log.",
-    ),
-    (
-        "C3",
-        "A linearizable read shows nothing older than what was committed when it was asked for.",
-    ),
-    (
-        "C4",
-        "A serializable read shows a state the member had, and never an older one than before in the same life.",
-    ),
-    (
-        "C5",
-        "A read of the past is exact, and refused exactly where it is compacted or in the future.",
-    ),
-    (
-        "C6",
-        "A request is carried out once, never without an answer's entry, and never when it was refused for certain.",
-    ),
-    (
-        "C7",
-        "Revisions have no gap, transactions are one revision, and what changes nothing makes none.",
-    ),
-    (
-        "C8",
-        "A checker that sees no log finds short histories linearizable, too.",
-    ),
-    ("C9", "A watcher gets what it asked for and nothing else."),
-    ("C10", "A watcher gets events in the order of revisions."),
-    ("C11", "A watcher gets no event twice."),
-    ("C12", "A revision comes whole, or in fragments that say so."),
-    ("C13", "A watcher misses no event."),
-    (
-        "C14",
-        "A watcher that comes back goes on where it was, or is told that it cannot.",
-    ),
-    (
-        "C15",
-        "A progress notification is true: nothing at or before its revision is still to come.",
-    ),
-    (
-        "C16",
-        "The previous pair is there exactly if it existed and is not compacted.",
-    ),
-    ("C17", "Creation and version of an event's pair are right."),
-    ("C18", "A watcher of the future gets nothing of the past."),
-    ("C19", "No watcher stalls without being told."),
-    ("C20", "Headers are sane, creation comes first and cancellation last."),
-    ("C21", "A slow watcher may be cancelled and never skips."),
-    ("C22", "Compaction breaks no watcher silently."),
-    (
-        "C23",
-        "A watcher that requires a leader is cancelled where there is none.",
-    ),
-    (
-        "C24",
-        "No lease ends before its time by its leader's clock, and only a leader ends one.",
-    ),
-    ("C25", "Who keeps a lease alive was leader after it was asked to."),
-    (
-        "C26",
-        "All keys of a lease that ends go in one revision, and no others.",
-    ),
-    (
-        "C27",
-        "After a change of leader a lease has no more than was granted and no less than was left.",
-    ),
-    ("C28", "A lease ends eventually."),
-    ("C29", "Lease ids and times to live are refused as etcd refuses them."),
-    ("C30", "A write to a lease that does not exist has no effect."),
-    ("C31", "Members have the same leases after the same entry."),
-    ("C32", "A term has at most one leader."),
-    (
-        "C33",
-        "Logs that agree in an entry's index and term agree in everything up to it.",
-    ),
-    ("C34", "A leader has every entry that was committed before."),
-    (
-        "C35",
-        "Members that applied the same number of entries applied the same entries and have the same state.",
-    ),
-    (
-        "C36",
-        "A member votes once a term, and its vote is on disk before it leaves, whatever crashes.",
-    ),
-    (
-        "C37",
-        "What is applied or acknowledged is on the disks of a majority of the voters, and no member claims what it lacks.",
-    ),
-    (
-        "C38",
-        "Term, commit, applied index, revision and compact revision never go back, not even by a restart.",
-    ),
-    ("C39", "What was acknowledged or durable is still there."),
-    ("C40", "After a restart state and applied index belong together."),
-    (
-        "C41",
-        "Configuration of consensus, member table and model agree; changes come one at a time; no campaign passes over one.",
-    ),
-    ("C42", "A snapshot is installed whole."),
-    ("C43", "Members agree in the hash of every revision they can serve."),
-    (
-        "C44",
-        "A cluster's id has one history, and a member that lost its disk does not vote under its old id.",
-    ),
-    ("C47", "Queues are bounded and nothing panics."),
-    ("C48", "Assertions stay on."),
-    (
-        "C49",
-        "A leader's commit index rises only to entries of its own term, and to what comes before those.",
-    ),
-    (
-        "C50",
-        "A physical compaction is answered once the table says that it is finished.",
-    ),
-    (
-        "C51",
-        "A compaction that no client asked for leaves so many revisions, or what was current a period ago.",
-    ),
-    (
-        "C52",
-        "A leader that passes its quota when it applies a write proposes its alarm, whether or not anything follows.",
-    ),
-    (
-        "C53",
-        "A leader appends nothing below what the follower acknowledged in that term.",
-    ),
-    (
-        "C54",
-        "A follower that heard its leader within an election timeout grants no other member its vote, unless the leader hands over.",
-    ),
-    (
-        "C55",
-        "Five seconds after a member applied the removal of another it sends it nothing more.",
-    ),
-    (
-        "C56",
-        "A learner is promoted only with most of what was committed when that was asked, on its disk.",
-    ),
-    (
-        "L1",
-        "After healing there is a leader within five election timeouts, and two more for every election that decided nothing.",
-    ),
-    (
-        "L2",
-        "After healing a write that is asked for is answered within six election timeouts, and as many more as the leader took.",
-    ),
-    (
-        "L3",
-        "After healing every member catches up within twenty election timeouts, and as many more as the leader took.",
-    ),
-    (
-        "L4",
-        "After healing terms grow by at most six; without pre-vote by what chance allows.",
-    ),
-    (
-        "LOCK",
-        "A client that writes under a lock holds it, and one at a time does.",
-    ),
-    (
-        "L5",
-        "A leader that hears nothing of a quorum for long steps down, healed or not.",
-    ),
-];
+macro_rules! promises {
+    ($($number:ident $sentence:literal,)*) => {
+        /// Every promise that is checked: its number and what it says.
+        pub const LIST: &[(&str, &str)] = &[$((stringify!($number), $sentence),)*];
+    };
+}
+
+promises! {
+    C1 "Every member's state, events and answers are those of an independent model fed with the committed log.",
+    C2 "A write that is answered before another is asked for comes before it in the log.",
+    C3 "A linearizable read shows nothing older than what was committed when it was asked for.",
+    C4 "A serializable read shows a state the member had, and never an older one than before in the same life.",
+    C5 "A read of the past is exact, and refused exactly where it is compacted or in the future.",
+    C6 "A request is carried out once, never without an answer's entry, and never when it was refused for certain.",
+    C7 "Revisions have no gap, transactions are one revision, and what changes nothing makes none.",
+    C8 "A checker that sees no log finds short histories linearizable, too.",
+    C9 "A watcher gets what it asked for and nothing else.",
+    C10 "A watcher gets events in the order of revisions.",
+    C11 "A watcher gets no event twice.",
+    C12 "A revision comes whole, or in fragments that say so.",
+    C13 "A watcher misses no event.",
+    C14 "A watcher that comes back goes on where it was, or is told that it cannot.",
+    C15 "A progress notification is true: nothing at or before its revision is still to come.",
+    C16 "The previous pair is there exactly if it existed and is not compacted.",
+    C17 "Creation and version of an event's pair are right.",
+    C18 "A watcher of the future gets nothing of the past.",
+    C19 "No watcher stalls without being told.",
+    C20 "Headers are sane, creation comes first and cancellation last.",
+    C21 "A slow watcher may be cancelled and never skips.",
+    C22 "Compaction breaks no watcher silently.",
+    C23 "A watcher that requires a leader is cancelled where there is none.",
+    C24 "No lease ends before its time by its leader's clock, and only a leader ends one.",
+    C25 "Who keeps a lease alive was leader after it was asked to.",
+    C26 "All keys of a lease that ends go in one revision, and no others.",
+    C27 "After a change of leader a lease has no more than was granted and no less than was left.",
+    C28 "A lease ends eventually.",
+    C29 "Lease ids and times to live are refused as etcd refuses them.",
+    C30 "A write to a lease that does not exist has no effect.",
+    C31 "Members have the same leases after the same entry.",
+    C32 "A term has at most one leader.",
+    C33 "Logs that agree in an entry's index and term agree in everything up to it.",
+    C34 "A leader has every entry that was committed before.",
+    C35 "Members that applied the same number of entries applied the same entries and have the same state.",
+    C36 "A member votes once a term, and its vote is on disk before it leaves, whatever crashes.",
+    C37 "What is applied or acknowledged is on the disks of a majority of the voters, and no member claims what it lacks.",
+    C38 "Term, commit, applied index, revision and compact revision never go back, not even by a restart.",
+    C39 "What was acknowledged or durable is still there.",
+    C40 "After a restart state and applied index belong together.",
+    C41 "Configuration of consensus, member table and model agree; changes come one at a time; no campaign passes over one; no member comes again under the id of one that was.",
+    C42 "A snapshot is installed whole.",
+    C43 "Members agree in the hash of every revision they can serve.",
+    C44 "A cluster's id has one history, and a member that lost its disk does not vote under its old id.",
+    C47 "Queues are bounded and nothing panics.",
+    C48 "Assertions stay on.",
+    C49 "A leader's commit index rises only to entries of its own term, and to what comes before those.",
+    C50 "A physical compaction is answered once the table says that it is finished.",
+    C51 "A compaction that no client asked for leaves so many revisions, or what was current a period ago.",
+    C52 "A leader that passes its quota when it applies a write proposes its alarm, whether or not anything follows.",
+    C53 "A leader appends nothing below what the follower acknowledged in that term.",
+    C54 "A follower that heard its leader within an election timeout grants no other member its vote, unless the leader hands over.",
+    C55 "Five seconds after a member applied the removal of another it sends it nothing more.",
+    C56 "A learner is promoted only with most of what was committed when that was asked, on its disk.",
+    L1 "After healing there is a leader within five election timeouts, and two more for every election that decided nothing.",
+    L2 "After healing a write that is asked for is answered within six election timeouts, and as many more as the leader took.",
+    L3 "After healing every member catches up within twenty election timeouts, and as many more as the leader took.",
+    L4 "After healing terms grow by at most six; without pre-vote by what chance allows.",
+    LOCK "A client that writes under a lock holds it, and one at a time does.",
+    L5 "A leader that hears nothing of a quorum for long steps down, healed or not.",
+}
 
 /// What checkers must know of how members are started, beyond what concerns the log.
 #[derive(Clone, Copy, Debug)]
@@ -298,24 +193,6 @@ impl Checkers {
             checker.see(at, seen, &self.truth)?;
         }
         Ok(())
-    }
-
-    /// A member's disk was exchanged for another or an older one, or damaged beyond what it must survive: from here on it
-    /// is not held to what it had. To be told before it starts again.
-    pub fn tampered(&mut self, member: MemberId) {
-        self.truth.tampered(member);
-    }
-
-    /// A member found its table damaged and makes it anew from its log: it comes back at an earlier entry than it had said to
-    /// have durably, and must have caught up before it serves. To be told before it starts.
-    pub fn remade(&mut self, member: MemberId) {
-        self.truth.remade(member);
-    }
-
-    /// A member founds a cluster of its own (`--force-new-cluster`) of the first `kept` entries, which is what it knows to be
-    /// committed; the other members are no part of it. To be told before it starts.
-    pub fn refounded(&mut self, member: MemberId, kept: u64) {
-        self.truth.refounded(member, kept);
     }
 
     /// What is known of the cluster.

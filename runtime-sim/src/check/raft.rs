@@ -6,13 +6,14 @@ use std::sync::Arc;
 use prost::Message as _;
 use quoin_core::id::MemberId;
 use quoin_core::member::Recovered;
+use quoin_core::membership::ConfChangeContext;
 use quoin_core::proto::raftpb::{
     ConfChange, ConfChangeType, ConfState, Entry, EntryType, HardState, Message, MessageType,
 };
 use quoin_core::store::{Cluster, View};
 use quoin_core::time::Instant;
 
-use super::{Checker, MemberFacts, Truth, header, state};
+use super::{Checker, MemberFacts, Truth, state};
 use crate::observe::{Observation, OpId, Verdict, Violation, ensure};
 use quoin_model::call::{Answer, Refusal};
 
@@ -135,27 +136,14 @@ impl Checker for Raft {
                 )
             }
             Observation::Replied { op, result, .. } => self.replied(op, result, truth),
-            Observation::Faulted { .. }
-            | Observation::Ended { .. }
-            | Observation::Durable { .. }
-            | Observation::Received { .. }
-            | Observation::Replaced { .. }
-            | Observation::Swept { .. }
-            | Observation::Invoked { .. }
-            | Observation::Returned { .. }
-            | Observation::StreamOpened { .. }
-            | Observation::WatchRequested { .. }
-            | Observation::Watched { .. }
-            | Observation::StreamClosed { .. }
-            | Observation::Healed { .. }
-            | Observation::Finished => Ok(()),
+            _ => Ok(()),
         }
     }
 }
 
 impl Raft {
     fn replied(&mut self, op: OpId, result: Result<&Answer, &Refusal>, truth: &Truth) -> Verdict {
-        let (Some(header), Some(op)) = (result.ok().and_then(header), truth.op(op)) else {
+        let (Some(header), Some(op)) = (result.ok().and_then(Answer::header), truth.op(op)) else {
             return Ok(());
         };
         if header.cluster_id == 0 {
@@ -278,6 +266,11 @@ impl Raft {
             if index > commit {
                 peer.changes.push(index);
             }
+            let entry = entries.iter().find(|entry| entry.index == index);
+            if let Some(id) = entry.filter(|_| is_own).and_then(|entry| added_again(entry, truth)) {
+                let words = format!("leader {member} adds member {id:x} in entry {index}, which there was before");
+                return Err(Violation { checker: "C41", words });
+            }
         }
         entries.iter().try_for_each(|entry| self.matches(member, entry, facts))
     }
@@ -388,6 +381,17 @@ fn sorted(ids: &[u64]) -> Vec<u64> {
     let mut ids = ids.to_vec();
     ids.sort_unstable();
     ids
+}
+
+/// The member that an entry adds, if there is or was a member of that id.
+fn added_again(entry: &Entry, truth: &Truth) -> Option<u64> {
+    let change = ConfChange::decode(entry.data.clone()).ok()?;
+    let kind = ConfChangeType::try_from(change.change_type).ok()?;
+    let context = ConfChangeContext::from_json(&change.context).ok()?;
+    let adds = kind != ConfChangeType::RemoveNode && !context.is_promote;
+    let cluster = truth.model().cluster_at(truth.committed());
+    let id = change.node_id;
+    (adds && (cluster.members.contains_key(&id) || cluster.removed.contains(&id))).then_some(id)
 }
 
 /// The membership changes among entries.

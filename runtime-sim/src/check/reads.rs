@@ -10,7 +10,7 @@ use quoin_core::proto::etcdserverpb::{LeaseTimeToLiveResponse, RangeRequest, Txn
 use quoin_core::time::Instant;
 
 use super::replay::bare;
-use super::{Checker, Op, Truth, header};
+use super::{Checker, Op, Truth};
 use crate::observe::{Observation, Verdict, Violation, ensure};
 use quoin_model::call::{Answer, Call, Refusal};
 
@@ -51,20 +51,7 @@ impl Checker for Reads {
                 any_moment(window, op, result, truth)
             }
             Call::Status => status(op, result, truth),
-            Call::Alarm(_)
-            | Call::Compact(_)
-            | Call::DeleteRange(_)
-            | Call::HashKv(_)
-            | Call::LeaseGrant(_)
-            | Call::LeaseKeepAlive { .. }
-            | Call::LeaseRevoke(_)
-            | Call::MemberAdd(_)
-            | Call::MemberPromote(_)
-            | Call::MemberRemove(_)
-            | Call::MemberUpdate(_)
-            | Call::MoveLeader(_)
-            | Call::Put(_)
-            | Call::Txn(_) => Ok(()),
+            _ => Ok(()),
         }
     }
 }
@@ -170,7 +157,7 @@ fn read_txn(op: &Op, request: &TxnRequest, result: Result<&Answer, &Refusal>, tr
             truth,
         );
     }
-    let revision = result.ok().and_then(header).map_or(0, |header| header.revision);
+    let revision = result.ok().and_then(Answer::header).map_or(0, |header| header.revision);
     any_moment(window.at_revision(op, revision, truth)?, op, result, truth)
 }
 

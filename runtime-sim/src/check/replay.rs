@@ -15,7 +15,7 @@ use quoin_core::proto::raftpb::{ConfChange, ConfChangeType};
 use quoin_core::store::View;
 use quoin_core::time::Instant;
 
-use super::{Asked, Checker, Committed, Op, Truth, header, pause, state};
+use super::{Asked, Checker, Committed, Op, Truth, pause, state};
 use crate::observe::{Observation, OpId, Verdict, Violation, ensure};
 use quoin_model::call::{Answer, Call, Refusal};
 use quoin_model::etcd;
@@ -40,6 +40,8 @@ pub(super) struct Replay {
     members: BTreeMap<MemberId, Seen>,
     /// Committed entries looked at.
     committed: u64,
+    /// The last entry with each request id.
+    ids: BTreeMap<u64, u64>,
     /// Entries that an answer was given for.
     claimed: BTreeSet<u64>,
     answered: BTreeSet<OpId>,
@@ -94,20 +96,7 @@ impl Checker for Replay {
                 }
                 Ok(())
             }
-            Observation::Faulted { .. }
-            | Observation::Ended { .. }
-            | Observation::Handed { .. }
-            | Observation::Durable { .. }
-            | Observation::Received { .. }
-            | Observation::Replaced { .. }
-            | Observation::Swept { .. }
-            | Observation::Sent { .. }
-            | Observation::Returned { .. }
-            | Observation::StreamOpened { .. }
-            | Observation::WatchRequested { .. }
-            | Observation::Watched { .. }
-            | Observation::StreamClosed { .. }
-            | Observation::Healed { .. } => Ok(()),
+            _ => Ok(()),
         }
     }
 }
@@ -154,18 +143,14 @@ impl Replay {
             self.founded = founded;
             self.committed = self.committed.min(kept);
             self.claimed.retain(|index| *index <= kept);
+            self.ids.retain(|_, index| *index <= kept);
         }
         while let Some(known) = truth.entry(self.committed + 1) {
             self.committed += 1;
             let (id, index) = (known.asked.id(), known.entry.index);
-            // What the state covers that its proposer started from never comes again, and cannot be taken for the later one.
-            let is_past = |first: u64| {
-                let mut members = truth.members().filter(|(member, _)| member.0 & 0xffff == id >> 48);
-                members.any(|(_, facts)| facts.log.base_index >= first)
-            };
-            let first = truth.index_of(id).filter(|first| *first != index && !is_past(*first));
-            if let Some(first) = first {
-                return fail("C6", format!("request {id:x} is in entries {first} and {index}"));
+            let before = self.ids.insert(id, index).filter(|_| id != 0);
+            if let Some(before) = before.filter(|before| !may_share_id(*before, known, truth)) {
+                return fail("C6", format!("request {id:x} is in entries {before} and {index}"));
             }
             if self.refused.is_empty() || known.outcome.result.is_err() {
                 continue;
@@ -296,6 +281,26 @@ impl Replay {
     }
 }
 
+/// Whether an entry may have the request id of the one at `before`.
+///
+/// A member whose wall clock was set back draws the ids of an earlier life again, but for those that it finds in its log. If
+/// the state that it began with covers `before`, it cannot know, as no member of etcd can; and no harm is done, because that
+/// entry is never applied again in this life, and so its outcome never answers the later request. A write that is carried out
+/// twice is another matter, whatever its proposer began with, and is told by its value, which no other write has. What a
+/// member proposes at every start looks the same each time.
+fn may_share_id(before: u64, known: &Committed, truth: &Truth) -> bool {
+    let proposer = known.asked.id() >> 48;
+    let mut proposers = truth.members().filter(|(id, _)| id.0 & 0xffff == proposer);
+    let is_same = truth
+        .entry(before)
+        .is_some_and(|first| first.entry.data == known.entry.data);
+    let is_unlike_others = match &known.asked {
+        Asked::Request(request) => values_of(request).iter().any(|value| !value.is_empty()),
+        Asked::Change(_) | Asked::Nothing => false,
+    };
+    !(is_same && is_unlike_others) && proposers.any(|(_, facts)| facts.log.base_index >= before)
+}
+
 fn fail(checker: &'static str, words: String) -> Verdict {
     Err(Violation { checker, words })
 }
@@ -341,18 +346,7 @@ fn asks(asked: &Asked, call: &Call) -> bool {
             Call::LeaseRevoke(call) => request.lease_revoke.as_ref() == Some(call),
             Call::Put(call) => request.put.as_ref() == Some(call),
             Call::Txn(call) => request.txn.as_ref() == Some(call),
-            Call::HashKv(_)
-            | Call::LeaseKeepAlive { .. }
-            | Call::LeaseLeases
-            | Call::LeaseTimeToLive(_)
-            | Call::MemberAdd(_)
-            | Call::MemberList(_)
-            | Call::MemberPromote(_)
-            | Call::MemberRemove(_)
-            | Call::MemberUpdate(_)
-            | Call::MoveLeader(_)
-            | Call::Range(_)
-            | Call::Status => false,
+            _ => false,
         },
     }
 }
@@ -389,35 +383,25 @@ fn changes(change: &ConfChange, call: &Call) -> bool {
 
 /// An answer with what is the log's to say, and not the member's.
 pub(super) fn bare(answer: &Answer) -> Answer {
-    let revision = header(answer).map_or(0, |header| header.revision);
-    let kept = || {
-        Some(ResponseHeader {
-            revision,
-            ..ResponseHeader::default()
-        })
-    };
+    let is_of_log = matches!(
+        answer,
+        Answer::Alarm(_)
+            | Answer::DeleteRange(_)
+            | Answer::LeaseGrant(_)
+            | Answer::LeaseLeases(_)
+            | Answer::LeaseRevoke(_)
+            | Answer::Put(_)
+            | Answer::Range(_)
+            | Answer::Status(_)
+            | Answer::Txn(_)
+    );
+    let kept = is_of_log.then(|| ResponseHeader {
+        revision: answer.revision(),
+        ..ResponseHeader::default()
+    });
     let mut answer = answer.clone();
-    match &mut answer {
-        Answer::Alarm(response) => response.header = kept(),
-        Answer::Compact(response) => response.header = None,
-        Answer::DeleteRange(response) => response.header = kept(),
-        Answer::HashKv(response) => response.header = None,
-        Answer::Internal => {}
-        Answer::LeaseGrant(response) => response.header = kept(),
-        Answer::LeaseKeepAlive(response) => response.header = None,
-        Answer::LeaseLeases(response) => response.header = kept(),
-        Answer::LeaseRevoke(response) => response.header = kept(),
-        Answer::LeaseTimeToLive(response) => response.header = None,
-        Answer::MemberAdd(response) => response.header = None,
-        Answer::MemberList(response) => response.header = None,
-        Answer::MemberPromote(response) => response.header = None,
-        Answer::MemberRemove(response) => response.header = None,
-        Answer::MemberUpdate(response) => response.header = None,
-        Answer::MoveLeader(response) => response.header = None,
-        Answer::Put(response) => response.header = kept(),
-        Answer::Range(response) => response.header = kept(),
-        Answer::Status(response) => response.header = kept(),
-        Answer::Txn(response) => response.header = kept(),
+    if let Some(header) = answer.header_place() {
+        *header = kept;
     }
     answer
 }

@@ -1,5 +1,17 @@
 //! How often a checker met each of the rare situations it is there for: a checker that never met one has proved nothing of it.
 
+/// A checker's list of situations: an enum `Point`, and the words for each in `POINTS`.
+macro_rules! situations {
+    ($($name:ident $words:literal,)*) => {
+        /// A situation, by its place in the list.
+        #[derive(Clone, Copy, Debug)]
+        enum Point { $($name,)* }
+
+        const POINTS: &[&str] = &[$($words,)*];
+    };
+}
+pub(super) use situations;
+
 /// Counts of named situations.
 #[derive(Clone, Debug)]
 pub struct Sometimes {

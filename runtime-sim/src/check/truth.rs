@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use prost::Message as _;
 use quoin_core::id::MemberId;
 use quoin_core::member::{Recovered, Status};
-use quoin_core::proto::etcdserverpb::{InternalRaftRequest, ResponseHeader};
+use quoin_core::proto::etcdserverpb::InternalRaftRequest;
 use quoin_core::proto::raftpb::{ConfChange, Entry, EntryType};
 use quoin_core::store::View;
 use quoin_core::time::Instant;
@@ -237,7 +237,6 @@ pub struct Truth {
     model: State,
     members: BTreeMap<MemberId, MemberFacts>,
     committed: Vec<Committed>,
-    by_id: BTreeMap<u64, u64>,
     ops: BTreeMap<OpId, Op>,
     acked_revision: i64,
     healed: Option<Healed>,
@@ -261,7 +260,6 @@ impl Truth {
             model: State::with_rules(rules),
             members: BTreeMap::new(),
             committed: Vec::new(),
-            by_id: BTreeMap::new(),
             ops: BTreeMap::new(),
             acked_revision: 1,
             healed: None,
@@ -278,7 +276,7 @@ impl Truth {
     }
 
     /// A member's disk was exchanged for another or an older one, or damaged: it is not held to what it had.
-    pub(super) fn tampered(&mut self, member: MemberId) {
+    fn tampered(&mut self, member: MemberId) {
         let facts = self.facts(member);
         facts.lost = std::mem::take(&mut facts.disk);
         facts.status = Status::default();
@@ -286,13 +284,8 @@ impl Truth {
         facts.is_tampered = true;
     }
 
-    /// A member makes its table anew from its log: how far it was durable counts no more.
-    pub(super) fn remade(&mut self, member: MemberId) {
-        self.facts(member).status.durable_index = 0;
-    }
-
     /// `member` founds a cluster of its own with the first `kept` entries: what the others had beyond is given up.
-    pub(super) fn refounded(&mut self, member: MemberId, kept: u64) {
+    fn refounded(&mut self, member: MemberId, kept: u64) {
         self.tampered(member);
         self.facts(member).lost = Durable::default();
         self.founder = Some(member);
@@ -300,14 +293,9 @@ impl Truth {
         self.healed = None;
         let kept = usize::try_from(kept).unwrap_or(usize::MAX);
         self.model = State::with_rules(self.rules);
-        self.by_id.clear();
         self.committed.truncate(kept);
         for known in &self.committed {
             self.model.apply(&known.entry);
-            let id = known.asked.id();
-            if id != 0 {
-                self.by_id.entry(id).or_insert(known.entry.index);
-            }
         }
         self.acked_revision = self.model.revision();
     }
@@ -345,12 +333,6 @@ impl Truth {
     pub fn entry(&self, index: u64) -> Option<&Committed> {
         let place = index.checked_sub(1)?;
         self.committed.get(usize::try_from(place).ok()?)
-    }
-
-    /// The first committed entry with this request id.
-    #[must_use]
-    pub fn index_of(&self, request: u64) -> Option<u64> {
-        self.by_id.get(&request).copied()
     }
 
     /// A client's request.
@@ -404,6 +386,19 @@ impl Truth {
     /// Where what is observed cannot be: an entry is applied that no log has.
     pub fn see(&mut self, at: Instant, seen: &Observation<'_>) -> Verdict {
         match *seen {
+            Observation::Tampered { member } => {
+                self.tampered(member);
+                Ok(())
+            }
+            // How far its table was durable counts no more.
+            Observation::Remade { member } => {
+                self.facts(member).status.durable_index = 0;
+                Ok(())
+            }
+            Observation::Refounded { member, kept } => {
+                self.refounded(member, kept);
+                Ok(())
+            }
             Observation::Started {
                 member,
                 recovered,
@@ -577,10 +572,6 @@ impl Truth {
 
     fn commit(&mut self, at: Instant, by: MemberId, entry: Entry) {
         let asked = Asked::of(&entry);
-        let id = asked.id();
-        if id != 0 {
-            self.by_id.entry(id).or_insert(entry.index);
-        }
         let outcome = self.model.apply(&entry);
         let seen_in = self.members.get(&by).map_or(0, |facts| facts.status.term);
         self.committed.push(Committed {
@@ -617,35 +608,8 @@ impl Truth {
         if let Some(op) = self.ops.get_mut(&op) {
             op.replied = Some(at);
         }
-        if let Some(header) = result.ok().and_then(header) {
+        if let Some(header) = result.ok().and_then(Answer::header) {
             self.acked_revision = self.acked_revision.max(header.revision);
         }
-    }
-}
-
-/// An answer's header.
-#[must_use]
-pub fn header(answer: &Answer) -> Option<&ResponseHeader> {
-    match answer {
-        Answer::Alarm(response) => response.header.as_ref(),
-        Answer::Compact(response) => response.header.as_ref(),
-        Answer::DeleteRange(response) => response.header.as_ref(),
-        Answer::HashKv(response) => response.header.as_ref(),
-        Answer::Internal => None,
-        Answer::LeaseGrant(response) => response.header.as_ref(),
-        Answer::LeaseKeepAlive(response) => response.header.as_ref(),
-        Answer::LeaseLeases(response) => response.header.as_ref(),
-        Answer::LeaseRevoke(response) => response.header.as_ref(),
-        Answer::LeaseTimeToLive(response) => response.header.as_ref(),
-        Answer::MemberAdd(response) => response.header.as_ref(),
-        Answer::MemberList(response) => response.header.as_ref(),
-        Answer::MemberPromote(response) => response.header.as_ref(),
-        Answer::MemberRemove(response) => response.header.as_ref(),
-        Answer::MemberUpdate(response) => response.header.as_ref(),
-        Answer::MoveLeader(response) => response.header.as_ref(),
-        Answer::Put(response) => response.header.as_ref(),
-        Answer::Range(response) => response.header.as_ref(),
-        Answer::Status(response) => response.header.as_ref(),
-        Answer::Txn(response) => response.header.as_ref(),
     }
 }

@@ -13,8 +13,8 @@ use quoin_core::random::Prng;
 
 use super::mind::Mind;
 use super::plan::{Feature, Kind, Plan};
+use crate::choose::{one_of, weighted};
 use crate::cluster::ports::Endpoints;
-use crate::swarm::{one_of, weighted};
 use quoin_model::call::Call;
 
 /// Leases whose ids clients choose.

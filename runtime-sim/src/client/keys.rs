@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use quoin_core::random::Prng;
 
-use crate::swarm::one_of;
+use crate::choose::one_of;
 
 /// "From the key on" as a range's end, and the first key of all.
 pub const ZERO: Bytes = Bytes::from_static(b"\0");

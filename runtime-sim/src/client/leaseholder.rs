@@ -10,9 +10,9 @@ use quoin_core::time::Instant;
 use super::line::{Desk, Line, Outcome, Rota};
 use super::plan::Plan;
 use super::{Client, earliest};
+use crate::choose::one_of;
 use crate::cluster::ports::Returned;
 use crate::observe::OpId;
-use crate::swarm::one_of;
 use quoin_model::call::{Answer, Call};
 
 /// How long the client library waits before it tries a lost keep-alive stream again.

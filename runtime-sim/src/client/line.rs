@@ -282,31 +282,15 @@ impl Line {
 
 /// Whether etcd's client library asks this again by itself while members are unavailable. It does so with leases, too:
 /// ending one twice does no harm, and one granted twice ends by itself.
-pub const fn is_repeatable(call: &Call) -> bool {
+pub fn is_repeatable(call: &Call) -> bool {
     match call {
-        Call::Alarm(_)
-        | Call::HashKv(_)
-        | Call::LeaseGrant(_)
-        | Call::LeaseKeepAlive { .. }
-        | Call::LeaseLeases
-        | Call::LeaseRevoke(_)
-        | Call::LeaseTimeToLive(_)
-        | Call::MemberList(_)
-        | Call::MoveLeader(_)
-        | Call::Range(_)
-        | Call::Status => true,
-        Call::Compact(_)
-        | Call::DeleteRange(_)
-        | Call::MemberAdd(_)
-        | Call::MemberPromote(_)
-        | Call::MemberRemove(_)
-        | Call::MemberUpdate(_)
-        | Call::Put(_)
-        | Call::Txn(_) => false,
+        Call::Alarm(_) | Call::LeaseGrant(_) | Call::LeaseRevoke(_) => true,
+        Call::Txn(_) => false,
+        other => other.is_read(),
     }
 }
 
 /// Whether the request is remembered: to be asked again, or to make sense of its answer.
-const fn is_kept(call: &Call) -> bool {
+fn is_kept(call: &Call) -> bool {
     is_repeatable(call) || matches!(call, Call::Compact(_) | Call::DeleteRange(_) | Call::Put(_))
 }

@@ -16,9 +16,9 @@ use super::line::{Desk, Line, Outcome, Rota};
 use super::plan::Plan;
 use super::watcher::create_request;
 use super::{Client, earliest, lock_calls};
+use crate::choose::one_of;
 use crate::cluster::ports::Returned;
 use crate::observe::{OpId, StreamId};
-use crate::swarm::one_of;
 use quoin_model::call::{Answer, Call, Refusal};
 
 /// Pause before something that failed is tried again.

@@ -11,7 +11,7 @@ use quoin_core::proto::mvccpb::{Event, KeyValue};
 use quoin_core::random::Prng;
 use quoin_core::time::Instant;
 
-use crate::swarm::one_of;
+use crate::choose::one_of;
 use quoin_model::call::{Answer, Call};
 
 /// How much of a long answer is remembered.
@@ -105,58 +105,29 @@ impl Mind {
 
     /// Takes note of an answer, and of what was asked if that is still known.
     pub fn learn(&mut self, now: Instant, call: Option<&Call>, answer: &Answer) {
-        match answer {
-            Answer::Alarm(response) => self.header(response.header.as_ref()),
-            Answer::Compact(response) => {
-                self.header(response.header.as_ref());
-                if let Some(Call::Compact(request)) = call {
-                    self.compacted = self.compacted.max(request.revision);
+        self.header(answer.header());
+        match (answer, call) {
+            (Answer::Compact(_), Some(Call::Compact(request))) => self.compacted = self.compacted.max(request.revision),
+            (Answer::DeleteRange(_), Some(Call::DeleteRange(request))) => drop(self.facts.remove(&request.key)),
+            (Answer::HashKv(response), _) => self.compacted = self.compacted.max(response.compact_revision),
+            (Answer::LeaseGrant(response), _) => self.lease_seen(now, response.id, response.ttl),
+            (Answer::LeaseKeepAlive(response), _) => self.lease_seen(now, response.id, response.ttl),
+            (Answer::LeaseRevoke(_), Some(Call::LeaseRevoke(request))) => self.lease_seen(now, request.id, 0),
+            (Answer::LeaseTimeToLive(response), _) => self.lease_seen(now, response.id, response.ttl),
+            (Answer::Put(_), Some(Call::Put(request))) => {
+                let revision = answer.revision();
+                let fact = self.facts.entry(request.key.clone()).or_default();
+                fact.mod_revision = revision;
+                fact.version += 1;
+                fact.lease = request.lease;
+                fact.value = request.value.clone();
+                if fact.create_revision == 0 {
+                    fact.create_revision = revision;
                 }
             }
-            Answer::DeleteRange(response) => {
-                self.header(response.header.as_ref());
-                if let Some(Call::DeleteRange(request)) = call {
-                    self.facts.remove(&request.key);
-                }
-            }
-            Answer::HashKv(response) => {
-                self.header(response.header.as_ref());
-                self.compacted = self.compacted.max(response.compact_revision);
-            }
-            Answer::LeaseGrant(response) => self.lease_seen(now, response.id, response.ttl),
-            Answer::LeaseKeepAlive(response) => self.lease_seen(now, response.id, response.ttl),
-            Answer::LeaseLeases(response) => self.header(response.header.as_ref()),
-            Answer::LeaseRevoke(response) => {
-                self.header(response.header.as_ref());
-                if let Some(Call::LeaseRevoke(request)) = call {
-                    self.lease_seen(now, request.id, 0);
-                }
-            }
-            Answer::LeaseTimeToLive(response) => self.lease_seen(now, response.id, response.ttl),
-            Answer::Put(response) => {
-                self.header(response.header.as_ref());
-                if let Some(Call::Put(request)) = call {
-                    let revision = response.header.as_ref().map_or(0, |header| header.revision);
-                    let fact = self.facts.entry(request.key.clone()).or_default();
-                    fact.mod_revision = revision;
-                    fact.version += 1;
-                    fact.lease = request.lease;
-                    fact.value = request.value.clone();
-                    if fact.create_revision == 0 {
-                        fact.create_revision = revision;
-                    }
-                }
-            }
-            Answer::Range(response) => self.range(response),
-            Answer::Status(response) => self.header(response.header.as_ref()),
-            Answer::Txn(response) => self.txn(response),
-            Answer::MemberAdd(_)
-            | Answer::MemberList(_)
-            | Answer::MemberPromote(_)
-            | Answer::MemberRemove(_)
-            | Answer::MemberUpdate(_)
-            | Answer::MoveLeader(_)
-            | Answer::Internal => {}
+            (Answer::Range(response), _) => self.range(response),
+            (Answer::Txn(response), _) => self.txn(response),
+            _ => {}
         }
     }
 

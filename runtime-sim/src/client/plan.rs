@@ -6,8 +6,8 @@ use std::time::Duration;
 use quoin_core::random::Prng;
 
 use super::keys::Keys;
+use crate::choose::one_of;
 use crate::cluster::plan::Shape;
-use crate::swarm::one_of;
 
 /// Kinds of calls that clients choose among; membership is the operators' business.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -66,23 +66,15 @@ impl Kind {
 
     /// Whether nothing happens later because of it.
     const fn is_without_time(self) -> bool {
-        match self {
+        !matches!(
+            self,
             Self::Alarm
-            | Self::LeaseGrant
-            | Self::LeaseKeepAlive
-            | Self::LeaseLeases
-            | Self::LeaseRevoke
-            | Self::LeaseTimeToLive => false,
-            Self::Compact
-            | Self::DeleteRange
-            | Self::HashKv
-            | Self::MemberList
-            | Self::MoveLeader
-            | Self::Put
-            | Self::Range
-            | Self::Status
-            | Self::Txn => true,
-        }
+                | Self::LeaseGrant
+                | Self::LeaseKeepAlive
+                | Self::LeaseLeases
+                | Self::LeaseRevoke
+                | Self::LeaseTimeToLive
+        )
     }
 
     /// How often it is asked, compared with others, where a seed does not stress it.
@@ -186,7 +178,7 @@ pub struct Plan {
     pub timeouts: [Duration; 2],
     /// Whether each request goes to the next endpoint; otherwise a client stays with one until it fails.
     pub round_robin: bool,
-    features: u32,
+    pub(crate) features: u32,
 }
 
 /// How long clients wait, in milliseconds.

@@ -13,7 +13,7 @@ use super::draw::Draw;
 use super::keys::ZERO;
 use super::mind::Fact;
 use super::plan::Feature;
-use crate::swarm::one_of;
+use crate::choose::one_of;
 
 /// Levels of transactions in transactions.
 const NESTED_MAX: u64 = 3;

@@ -19,9 +19,9 @@ use super::line::{Desk, Line, Outcome, Rota};
 use super::plan::{Feature, Plan};
 use super::watch::{State, Told, Watch};
 use super::{Client, earliest};
+use crate::choose::one_of;
 use crate::cluster::ports::Returned;
 use crate::observe::{OpId, StreamId};
-use crate::swarm::one_of;
 use quoin_model::call::{Answer, Call};
 
 /// How long a client waits before it opens a stream again.
@@ -45,7 +45,7 @@ pub(super) struct Watcher {
     /// Which watch is listed for.
     lists_for: Option<usize>,
     next_at: Instant,
-    /// It reads nothing before, and does nothing on its stream.
+    /// It reads nothing before, and creates nothing on its stream.
     reads_at: Instant,
     quiet: bool,
 }
@@ -69,6 +69,9 @@ impl Watcher {
 
     /// The next whim: a new watch, the end of one, a question for progress, another stream.
     fn next(&mut self, desk: &mut Desk<'_>) {
+        if self.reads_at > desk.now {
+            return self.ask_unheard(desk);
+        }
         let full = self.watches.len() as u64 >= desk.plan.watches;
         if self.watches.is_empty() || (!full && self.prng.below(3) == 0) {
             let watch = Watch::new(self.draw(desk));
@@ -136,6 +139,25 @@ impl Watcher {
             self.reads_at = desk.now + Duration::from_millis(one_of(&mut self.prng, &[1_000, 5_000, 15_000, 40_000]));
             let sips = one_of(&mut self.prng, &[1, 10, usize::MAX, usize::MAX]);
             desk.pause(stream, self.reads_at, sips);
+        }
+    }
+
+    /// Asks several things at once while it does not read; where its stream is full, they are held back until it does.
+    fn ask_unheard(&mut self, desk: &mut Desk<'_>) {
+        let Some(stream) = self.stream else { return };
+        for _ in 0..self.prng.range(1..30) {
+            let is_progress = self.prng.below(4) == 0;
+            desk.watch(
+                stream,
+                if is_progress {
+                    progress_request()
+                } else {
+                    cancel_request(99)
+                },
+            );
+        }
+        if self.watches.len() > 1 && self.prng.below(2) == 0 {
+            self.cancel(desk, stream);
         }
     }
 
@@ -248,7 +270,7 @@ impl Client for Watcher {
             self.next(desk);
             let mean_ms = one_of(&mut self.prng, &[20, 300, 3_000]);
             let pause = Duration::from_millis(1 + self.prng.below(2 * mean_ms)) * desk.plan.ease;
-            self.next_at = (desk.now + pause).max(self.reads_at);
+            self.next_at = desk.now + pause;
         }
         // Places move when ended watches go, so they stay while one is listed for.
         if self.lists_for.is_none() {

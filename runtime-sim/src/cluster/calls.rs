@@ -50,6 +50,11 @@ pub(super) struct Op {
 }
 
 impl Op {
+    /// When the member gives up.
+    pub(super) const fn gives_up_at(&self) -> Instant {
+        self.gives_up_at
+    }
+
     /// Whether it has reached the member and is not answered.
     pub(super) fn is_served(&self) -> bool {
         self.life > 0 && self.result.is_none()
@@ -79,6 +84,9 @@ impl World<'_> {
             return Ok(());
         }
         self.clients_wake_at = None;
+        if self.deaths.as_ref().is_some_and(|deaths| !deaths.serves) {
+            return Ok(());
+        }
         if self.clients.wakes_at().is_some_and(|at| at <= self.now) {
             let mut acts = std::mem::take(&mut self.acts);
             self.clients.wake(self.now, &self.endpoints, &mut acts);
@@ -205,7 +213,9 @@ impl World<'_> {
                 self.queue.push(self.now, What::Retry(id));
                 Ok(())
             }
-            Ok(step @ (Step::Defragment | Step::Unserved)) => unreachable!("no client asks for {step:?}"),
+            Ok(step @ (Step::Backup(_) | Step::Defragment | Step::Unserved)) => {
+                unreachable!("no client asks for {step:?}")
+            }
         }
     }
 
@@ -401,8 +411,12 @@ impl World<'_> {
     pub(super) fn answer_arrives(&mut self, id: OpId) -> Verdict {
         match self.ops.get_mut(&id).and_then(|op| op.result.take()) {
             Some(result) => {
+                if !self.passes_answer()? {
+                    return self.lose(id);
+                }
                 let client = self.ops.remove(&id).map(|op| op.client);
-                self.returns(id, client, Some(result))
+                self.returns(id, client, Some(result))?;
+                self.passes_answer().map(drop)
             }
             None => Ok(()),
         }
@@ -470,6 +484,7 @@ impl World<'_> {
                 format_args!("{} returns, answered: {}", id.0, result.is_some()),
             );
         }
+        self.has_returned(id, &result)?;
         if client.is_none() {
             return Ok(());
         }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use quoin_core::id::MemberId;
 use quoin_core::time::Instant;
 
 use super::plan::{Plan, Shape};
@@ -82,17 +81,5 @@ impl Campaign {
 impl Observer for Checkers {
     fn see(&mut self, at: Instant, seen: &Observation<'_>) -> Verdict {
         Self::see(self, at, seen)
-    }
-
-    fn tampered(&mut self, member: MemberId) {
-        Self::tampered(self, member);
-    }
-
-    fn remade(&mut self, member: MemberId) {
-        Self::remade(self, member);
-    }
-
-    fn refounded(&mut self, member: MemberId, kept: u64) {
-        Self::refounded(self, member, kept);
     }
 }

@@ -11,9 +11,9 @@ use quoin_core::time::Instant;
 use super::nemesis::{Fault, Flags, Planned, Who};
 use super::plan::{Plan, SNAPSHOT_COUNTS, Shape};
 use super::stories::{STORIES, draw_story};
+use crate::choose::one_of;
 use crate::faults::FaultKind;
 use crate::fuse::Touch;
-use crate::swarm::one_of;
 
 /// Nothing goes wrong before: a cluster must have come into being.
 pub(super) const PEACE: Duration = Duration::from_secs(4);
@@ -37,7 +37,7 @@ pub(super) fn draw_faults(seed: u64, plan: &Plan) -> Vec<Planned> {
         faults.push(Planned {
             at,
             until: at,
-            fault: Fault::ForceNewCluster { who },
+            fault: Fault::One(FaultKind::ForceNewCluster, who),
         });
         if prng.below(2) == 0 {
             // A learner that there is then is to be gone afterwards.
@@ -45,7 +45,7 @@ pub(super) fn draw_faults(seed: u64, plan: &Plan) -> Vec<Planned> {
             faults.push(Planned {
                 at: Instant::ZERO + plan.heals_after.saturating_sub(before),
                 until: at,
-                fault: Fault::AddLearner,
+                fault: Fault::All(FaultKind::AddLearner),
             });
         }
     }
@@ -177,9 +177,7 @@ fn absence(prng: &mut Prng, before: Planned) -> Planned {
     Planned {
         at: Instant::ZERO + before.at.saturating_since(Instant::ZERO + away),
         until: before.at,
-        fault: Fault::Isolate {
-            who: Who::Follower(prng.below(4) as usize),
-        },
+        fault: Fault::One(FaultKind::Isolate, Who::Follower(prng.below(4) as usize)),
     }
 }
 
@@ -253,47 +251,11 @@ fn who(prng: &mut Prng) -> Who {
 fn draw(kind: FaultKind, prng: &mut Prng, lasts_ms: u64, election_ms: u64) -> Option<Fault> {
     let someone = who(prng);
     Some(match kind {
-        FaultKind::Drop
-        | FaultKind::Duplicate
-        | FaultKind::Delay
-        | FaultKind::Clog
-        | FaultKind::Bandwidth
-        | FaultKind::Isolate
-        | FaultKind::Split
-        | FaultKind::Bridge
-        | FaultKind::Ring
-        | FaultKind::OneWay
-        | FaultKind::Deaf
-        | FaultKind::ClientCut
-        | FaultKind::Flap
-        | FaultKind::KindLost
-        | FaultKind::Reset
-        | FaultKind::FlippedFrame
-        | FaultKind::CutFrame
-        | FaultKind::SplicedFrame
-        | FaultKind::StaleFrame
-        | FaultKind::MisaddressedFrame => draw_network(kind, prng, someone),
         FaultKind::LostSectors | FaultKind::LostNames | FaultKind::TornSector | FaultKind::ZeroTail => {
             draw_loss(kind, prng, someone)
         }
-        FaultKind::SyncError
-        | FaultKind::SilentSyncError
-        | FaultKind::WriteError
-        | FaultKind::ReadError
-        | FaultKind::RottenBit
-        | FaultKind::SmearedBytes
-        | FaultKind::ZeroedSector
-        | FaultKind::StaleSector
-        | FaultKind::SwappedSectors
-        | FaultKind::NoSpace
-        | FaultKind::SlowDisk
-        | FaultKind::StalledDisk
-        | FaultKind::LostDisk
-        | FaultKind::OldBackup
-        | FaultKind::DamagedRow
-        | FaultKind::LostRow
-        | FaultKind::LostBucket
-        | FaultKind::OldBucket => Fault::Disk {
+        _ if kind.family() == "network" => draw_network(kind, prng, someone),
+        _ if matches!(kind.family(), "disk" | "table") => Fault::Disk {
             who: someone,
             how: kind,
             amount: prng.below(1_000),
@@ -319,7 +281,6 @@ fn draw(kind: FaultKind, prng: &mut Prng, lasts_ms: u64, election_ms: u64) -> Op
             who: someone,
             minutes: prng.range(60..2_000),
         },
-        FaultKind::Pause => Fault::Pause { who: someone },
         FaultKind::FlagChange => Fault::FlagChange {
             who: someone,
             flags: draw_flags(prng, election_ms),
@@ -329,17 +290,12 @@ fn draw(kind: FaultKind, prng: &mut Prng, lasts_ms: u64, election_ms: u64) -> Op
             rate: 950_000 + prng.below(100_001),
         },
         FaultKind::WallJump => draw_wall_jump(prng, someone),
-        FaultKind::TickStarvation => Fault::TickStarvation { who: someone },
-        FaultKind::AddVoter => Fault::AddVoter,
-        FaultKind::AddLearner => Fault::AddLearner,
-        FaultKind::Promote => Fault::Promote,
-        FaultKind::Remove => Fault::Remove { who: someone },
-        FaultKind::Replace => Fault::Replace { who: someone },
-        FaultKind::UpdateUrls => Fault::UpdateUrls { who: someone },
-        FaultKind::MoveLeader => Fault::MoveLeader { who: someone },
-        FaultKind::Defragment => Fault::Defragment { who: someone },
-        FaultKind::RollingRestart if lasts_ms > 500 => Fault::RollingRestart,
-        _ => return None,
+        FaultKind::RollingRestart if lasts_ms <= 500 => return None,
+        FaultKind::ForceNewCluster => return None,
+        FaultKind::AddVoter | FaultKind::AddLearner | FaultKind::Promote | FaultKind::RollingRestart => {
+            Fault::All(kind)
+        }
+        _ => Fault::One(kind, someone),
     })
 }
 
@@ -382,11 +338,9 @@ fn draw_network(kind: FaultKind, prng: &mut Prng, someone: Who) -> Fault {
         FaultKind::Delay => Fault::Delay {
             mean_ms: one_of(prng, &[1, 10, 100, 1_000]),
         },
-        FaultKind::Clog => Fault::Clog { who: someone },
         FaultKind::Bandwidth => Fault::Bandwidth {
             bytes_per_second: one_of(prng, &[500, 5_000, 50_000]),
         },
-        FaultKind::Isolate => Fault::Isolate { who: someone },
         FaultKind::Split => Fault::Split {
             left: prng.range(1..31),
         },
@@ -394,13 +348,10 @@ fn draw_network(kind: FaultKind, prng: &mut Prng, someone: Who) -> Fault {
             left: prng.range(1..31),
             bridge: someone,
         },
-        FaultKind::Ring => Fault::Ring,
         FaultKind::OneWay => Fault::OneWay {
             from: someone,
             to: who(prng),
         },
-        FaultKind::Deaf => Fault::Deaf { who: someone },
-        FaultKind::ClientCut => Fault::ClientCut { who: someone },
         FaultKind::Flap => Fault::Flap {
             who: someone,
             every_ms: one_of(prng, &[50, 300, 1_500]),
@@ -423,10 +374,13 @@ fn draw_network(kind: FaultKind, prng: &mut Prng, someone: Who) -> Fault {
                 kind: one_of(prng, &kinds) as i32,
             }
         }
-        FaultKind::Reset => Fault::Reset { who: someone },
         FaultKind::StaleFrame => Fault::Stale {
             frames: prng.range(1..30),
         },
+        FaultKind::Clog | FaultKind::Isolate | FaultKind::Deaf | FaultKind::ClientCut | FaultKind::Reset => {
+            Fault::One(kind, someone)
+        }
+        FaultKind::Ring => Fault::All(kind),
         how => Fault::Damage {
             how,
             permille: one_of(prng, &[5, 50, 300]),

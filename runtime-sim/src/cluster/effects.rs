@@ -15,10 +15,11 @@ use quoin_runtime::lanes::table::TableTask;
 use quoin_runtime::received;
 
 use super::World;
+use super::crash::Lies;
 use super::member::{Life, Part};
 use super::net::{Arrived, Delivery, Posted};
 use super::queue::What;
-use crate::observe::{Observation, Verdict};
+use crate::observe::{Observation, Verdict, ensure};
 
 /// A node is checked in every so manieth turn.
 const CHECKED_TURNS: u64 = 16;
@@ -51,6 +52,7 @@ impl World<'_> {
         if !life.has_room() {
             return Ok(());
         }
+        self.doing = "turn";
         if !at.site.fuse.pass() {
             return self.dies(machine);
         }
@@ -63,6 +65,7 @@ impl World<'_> {
         }
         self.eyes.hash.add(now.as_nanos());
         self.eyes.hash.add((machine as u64) << 32 | inputs.len() as u64);
+        let has_failed = inputs.iter().any(|input| matches!(input, Input::Done(Done::Failed(_))));
         let mut effects = std::mem::take(&mut self.effects);
         life.process.step(shown, inputs.drain(..), &mut effects);
         self.inputs = inputs;
@@ -73,6 +76,7 @@ impl World<'_> {
         if !self.plan.turn_takes.is_zero() {
             life.busy_until = now + self.plan.turn_takes;
         }
+        self.look_at_halt(machine, has_failed, &effects)?;
         for effect in effects.drain(..) {
             if !self.machines[machine].site.fuse.pass() {
                 break;
@@ -84,6 +88,21 @@ impl World<'_> {
         }
         self.effects = effects;
         self.after_turn(machine)
+    }
+
+    /// C47: nothing follows the end of a node, and a failed lane is the end.
+    fn look_at_halt(&mut self, machine: usize, has_failed: bool, effects: &[Effect]) -> Verdict {
+        if let Some(deaths) = &mut self.deaths {
+            deaths.has_failed |= has_failed;
+        }
+        let id = self.machines[machine].id;
+        let halts = effects.iter().position(|effect| matches!(effect, Effect::Halt(_)));
+        ensure(halts.is_none_or(|at| at + 1 == effects.len()), "C47", || {
+            format!("member {id}: something follows the end")
+        })?;
+        ensure(!has_failed || halts.is_some(), "C47", || {
+            format!("member {id}: a lane has failed and the member goes on")
+        })
     }
 
     fn after_turn(&mut self, machine: usize) -> Verdict {
@@ -158,7 +177,13 @@ impl World<'_> {
                 self.takes_over(machine, 0);
             }
         }
-        self.with_life(machine, |life| life.process.give_log(job))
+        if let Some(deaths) = self.deaths.as_mut().filter(|_| job.save.marker.is_some()) {
+            deaths.tally.note("snapshot");
+        }
+        let reports_early = self.deaths.as_ref().is_some_and(|deaths| deaths.lies.reports_early);
+        let is_early = job.sync && job.save.marker.is_none() && reports_early;
+        self.with_life(machine, |life| life.process.give_log(job))?;
+        if is_early { self.report_early(batch) } else { Ok(()) }
     }
 
     fn give_rows(&mut self, machine: usize, job: TableJob) -> Verdict {
@@ -201,6 +226,7 @@ impl World<'_> {
         };
         self.eyes.see(self.now, &seen)?;
         let changed = !Arc::ptr_eq(&life.view.cluster, &view.cluster);
+        let shown = self.deaths.is_some().then(|| view.clone());
         if !life.streams.is_empty() {
             let view = view.kv.clone();
             life.hub_mail.push_back(if restored {
@@ -218,7 +244,7 @@ impl World<'_> {
         if changed {
             self.membership_changed(machine);
         }
-        Ok(())
+        shown.map_or(Ok(()), |view| self.shows(&view, status.published))
     }
 
     /// A member applied a change of the membership: it connects to whoever is new, and leaves who is not there any more.
@@ -404,7 +430,7 @@ impl World<'_> {
         if life.log_jobs > 0 || waiting == 0 {
             return;
         }
-        life.log_jobs = waiting;
+        life.log_jobs = self.deaths.as_mut().map_or(waiting, |deaths| deaths.share(waiting));
         let life = life.number;
         let done = self.now + at.disk_takes();
         self.queue.push(done, What::Log { machine, life });
@@ -420,13 +446,20 @@ impl World<'_> {
         };
         let count = current.log_jobs;
         let (last, synced) = (current.process.last_batch(count), current.process.last_synced(count));
+        let lies = self.deaths.as_ref().map_or_else(Lies::default, |deaths| deaths.lies);
+        self.doing = "log";
         let works = current.process.log.run(count);
         if at.site.fuse.blown() {
             return self.dies(machine);
         }
+        if !works && lies.hides_faults {
+            current.process.hide_fault(synced);
+        }
         current.log_reports.extend(current.process.reports.take(usize::MAX));
         // Where a disk deceives, its member is one that may lose what it has.
         let durable = match synced {
+            // Where the world lies, checkers are to find it out by what is lost.
+            _ if lies.any() => current.log_reports.iter().filter_map(persisted).max(),
             Some(_) if works && at.site.disk.is_durable(&at.wal) => last,
             Some(_) if works && at.is_deceived => synced,
             // A later job failed, which leaves the disk unsettled; what was synced before it is there.
@@ -462,7 +495,14 @@ impl World<'_> {
         if life.rows_jobs > 0 || waiting == 0 {
             return;
         }
-        life.rows_jobs = waiting;
+        if let Some(deaths) = &mut self.deaths {
+            life.rows_jobs = deaths.share(waiting);
+            if deaths.syncs() {
+                life.process.give_rows(TableTask::Sync);
+            }
+        } else {
+            life.rows_jobs = waiting;
+        }
         let life = life.number;
         let done = self.now + at.disk_takes();
         self.queue.push(done, What::Rows { machine, life });
@@ -475,6 +515,7 @@ impl World<'_> {
         let Some(current) = at.life.as_mut().filter(|current| current.number == life) else {
             return Ok(());
         };
+        self.doing = "rows";
         let mut jobs = current.rows_jobs;
         while let Some((first, view)) = current.process.next_replace(jobs) {
             jobs -= first;
@@ -491,6 +532,7 @@ impl World<'_> {
 
     /// The table's lane does its own work.
     pub(super) fn rows_rest(&mut self, machine: usize) -> Verdict {
+        self.doing = "rows";
         if let Some(life) = &mut self.machines[machine].life {
             life.process.rows.rest();
         }

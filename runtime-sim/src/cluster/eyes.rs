@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::Write as _;
 
-use quoin_core::id::MemberId;
 use quoin_core::time::Instant;
 
 use super::ports::Observer;
@@ -96,21 +95,6 @@ impl<'o> Eyes<'o> {
     pub(super) fn see(&mut self, at: Instant, seen: &Observation<'_>) -> Verdict {
         self.observed += 1;
         self.observer.see(at, seen)
-    }
-
-    /// Tells the observer that a member lost what it had.
-    pub(super) fn tampered(&mut self, member: MemberId) {
-        self.observer.tampered(member);
-    }
-
-    /// Tells the observer that a member makes its damaged table anew.
-    pub(super) fn remade(&mut self, member: MemberId) {
-        self.observer.remade(member);
-    }
-
-    /// Tells the observer that a member founds a cluster of its own.
-    pub(super) fn refounded(&mut self, member: MemberId, kept: u64) {
-        self.observer.refounded(member, kept);
     }
 
     /// Adds to the hash.

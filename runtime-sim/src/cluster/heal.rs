@@ -56,7 +56,7 @@ impl World<'_> {
             .plan
             .faults
             .iter()
-            .any(|planned| matches!(planned.fault, Fault::ForceNewCluster { .. }));
+            .any(|planned| matches!(planned.fault, Fault::One(FaultKind::ForceNewCluster, _)));
         let core = if forced && let Some(machine) = self.force_new_cluster()? {
             vec![machine]
         } else {
@@ -163,7 +163,8 @@ impl World<'_> {
         }
         let at = &self.machines[machine];
         let kept = at.life.as_ref().map_or(0, |life| life.status.commit_index);
-        self.eyes.refounded(at.id, kept);
+        self.eyes
+            .see(self.now, &Observation::Refounded { member: at.id, kept })?;
         // It is stopped in good order, so that everything it knows to be committed is written.
         self.halted(machine, quoin_core::member::Halt::Stopped)?;
         self.machines[machine].site.config.force_new_cluster = true;

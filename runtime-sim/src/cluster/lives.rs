@@ -6,20 +6,20 @@ use std::time::Duration;
 use quoin_core::boot::{Refusal, RemoteAnswer, Why};
 use quoin_core::error::Fault;
 use quoin_core::id::MemberId;
-use quoin_core::limits::GRPC_OVERHEAD_BYTES;
-use quoin_core::member::Halt;
+use quoin_core::member::{Halt, Recovered};
 use quoin_core::node::{Input, PeerEvent};
+use quoin_core::time::Instant;
 use quoin_core::version::Version;
-use quoin_core::watch::HubConfig;
 use quoin_runtime::boot::BootError;
 
 use super::World;
+use super::deaths::End;
 use super::member::{Caller, Doom, Life, Part};
 use super::queue::What;
 use crate::faults::FaultKind;
 use crate::fuse::Says;
 use crate::observe::{Observation, Verdict};
-use crate::process::Process;
+use crate::process::{Process, Start};
 
 /// No start takes longer than that.
 const START_MAX: Duration = Duration::from_secs(20);
@@ -35,6 +35,7 @@ impl World<'_> {
         if at.power != power || at.is_up() || at.part != Part::Member {
             return Ok(());
         }
+        self.before_start();
         let answers = self.peers_answers(machine);
         let ask = |urls: &[String], _: Why| {
             let asked = answers.iter().filter(|(url, _)| urls.contains(url));
@@ -46,74 +47,70 @@ impl World<'_> {
         let unix_ms = at.clock.wall_ms(self.now);
         at.woke_ms = unix_ms;
         let seed = self.seeds.next_u64();
-        match Process::boot_among(&at.site, unix_ms, seed, Some(&ask)) {
-            Ok((process, start)) => {
-                let config = &at.site.config;
-                let mut hub = HubConfig {
-                    progress_interval: config.watch_progress_notify_interval,
-                    max_response_bytes: usize::try_from(config.max_request_bytes)
-                        .unwrap_or(usize::MAX)
-                        .saturating_add(GRPC_OVERHEAD_BYTES),
-                    seed,
-                    ..HubConfig::default()
-                };
-                if let Some((bytes, revisions, pass)) = self.plan.hub {
-                    (hub.max_response_bytes, hub.response_revisions, hub.pass_revisions) = (bytes, revisions, pass);
-                }
-                at.id = process.member;
-                at.lives_begun += 1;
-                let is_damaged = std::mem::take(&mut at.table_is_damaged);
-                if let Some(damage) = &start.damage {
-                    let fault = Fault::Inconsistent {
-                        cause: damage.cause.clone(),
-                    };
-                    self.eyes
-                        .note(self.now, format_args!("{machine} makes its table anew: {fault}"));
-                    if !is_damaged {
-                        // A table that nothing happened to is as its last batch says.
-                        let seen = Observation::Faulted {
-                            member: at.id,
-                            fault: &fault,
-                            excused: false,
-                        };
-                        self.eyes.see(self.now, &seen)?;
-                    }
-                    self.eyes.remade(at.id);
-                }
-                let recovered = &start.recovered;
-                self.eyes.mix([
-                    self.now.as_nanos(),
-                    at.id.0,
-                    recovered.hard_state.term,
-                    recovered.entries.len() as u64,
-                    recovered.applied,
-                ]);
-                self.eyes.note(
-                    self.now,
-                    format_args!(
-                        "{machine} started at {local}: {:?} snapshot {} entries {} applied {}",
-                        recovered.hard_state,
-                        recovered.snapshot_index,
-                        recovered.entries.len(),
-                        recovered.applied
-                    ),
-                );
-                let mut life = Life::new(at.lives, process, &start, hub);
-                // Reading everything back took its time, the table after the log: a stall holds both up once.
-                let log_took = at.site.disk.take_cost(self.now);
-                let took = log_took + at.site.table.take_cost(self.now + log_took);
-                life.busy_until = self.now + took.min(START_MAX);
-                at.life = Some(life);
-                let seen = Observation::Started {
-                    member: at.id,
-                    recovered,
-                    view: &start.view,
-                };
-                self.eyes.see(self.now, &seen)?;
-                self.is_started(machine)
-            }
+        match Process::boot(&at.site, unix_ms, seed, Some(&ask)) {
+            Ok((process, start)) => self.has_booted(machine, process, &start, seed, local),
             Err(error) => self.failed_to_start(machine, error),
         }
+    }
+
+    /// A process is up: this is what it read back.
+    fn has_booted(&mut self, machine: usize, process: Process, start: &Start, seed: u64, local: Instant) -> Verdict {
+        let at = &mut self.machines[machine];
+        let id = process.member;
+        at.id = id;
+        at.lives_begun += 1;
+        let is_innocent = !std::mem::take(&mut at.table_is_damaged);
+        if let Some(damage) = &start.damage {
+            let cause = &damage.cause;
+            self.eyes
+                .note(self.now, format_args!("{machine} makes its table anew: {cause}"));
+            if is_innocent {
+                self.blame_table(id, cause.clone())?;
+            }
+            self.eyes.see(self.now, &Observation::Remade { member: id })?;
+        }
+        let Recovered {
+            hard_state,
+            snapshot_index,
+            entries,
+            applied,
+            ..
+        } = &start.recovered;
+        let count = entries.len();
+        self.eyes
+            .mix([self.now.as_nanos(), id.0, hard_state.term, count as u64, *applied]);
+        self.eyes.note(
+            self.now,
+            format_args!(
+                "{machine} started at {local}: {hard_state:?} snapshot {snapshot_index} entries {count} applied {applied}"
+            ),
+        );
+        let at = &mut self.machines[machine];
+        let mut life = Life::new(at.lives, process, start, self.plan.hub_config(&at.site.config, seed));
+        // Reading everything back took its time, the table after the log: a stall holds both up once.
+        let log_took = at.site.disk.take_cost(self.now);
+        let took = log_took + at.site.table.take_cost(self.now + log_took);
+        life.busy_until = self.now + took.min(START_MAX);
+        at.life = Some(life);
+        let seen = Observation::Started {
+            member: id,
+            recovered: &start.recovered,
+            view: &start.view,
+        };
+        self.eyes.see(self.now, &seen)?;
+        self.note_findings();
+        self.is_started(machine)
+    }
+
+    /// A table that nothing happened to is as its last batch says, whatever else befell its disk.
+    fn blame_table(&mut self, member: MemberId, cause: String) -> Verdict {
+        let fault = Fault::Inconsistent { cause };
+        let seen = Observation::Faulted {
+            member,
+            fault: &fault,
+            excused: false,
+        };
+        self.eyes.see(self.now, &seen)
     }
 
     /// What the peers that can be reached answer to a machine that starts, by their URLs.
@@ -158,18 +155,12 @@ impl World<'_> {
         if at.site.fuse.blown() {
             return self.dies(machine);
         }
-        // Whatever else befell its disk: a table that nothing happened to is as its last batch says.
+        if self.deaths.is_some() {
+            return self.does_not_start(&error);
+        }
         let is_innocent = !at.table_is_damaged;
         if is_innocent && matches!(error, BootError::Refused(Refusal::TableDamaged { .. })) {
-            let fault = Fault::Inconsistent {
-                cause: error.to_string(),
-            };
-            let seen = Observation::Faulted {
-                member: id,
-                fault: &fault,
-                excused: false,
-            };
-            self.eyes.see(self.now, &seen)?;
+            self.blame_table(id, error.to_string())?;
         }
         let at = &self.machines[machine];
         let fault = match error {
@@ -192,13 +183,16 @@ impl World<'_> {
 
     /// A member gave up because of a fault. Where its disk is to blame, it is started again.
     fn faulted(&mut self, machine: usize, id: MemberId, fault: &Fault) -> Verdict {
-        let excused = self.machines[machine].is_excused;
+        let excused = self.machines[machine].is_excused || self.is_struck();
         let seen = Observation::Faulted {
             member: id,
             fault,
             excused,
         };
         self.eyes.see(self.now, &seen)?;
+        if self.deaths.is_some() {
+            return self.life_over(End::Faulted);
+        }
         self.end(machine, false)?;
         let at = &mut self.machines[machine];
         match fault {
@@ -217,6 +211,9 @@ impl World<'_> {
 
     /// What follows a blown fuse: the process is gone, as it was planned.
     pub(super) fn dies(&mut self, machine: usize) -> Verdict {
+        if self.deaths.is_some() {
+            return self.life_over(End::Crashed);
+        }
         let at = &mut self.machines[machine];
         let Some(doom) = at.doom.take() else {
             return self.end(machine, false);
@@ -247,7 +244,7 @@ impl World<'_> {
             if at.is_deceived && !(at.site.disk.is_durable(&wal) && at.site.table.is_durable()) {
                 // Its disk said that it had what it now loses: nobody can survive that under his name.
                 at.part = Part::Lost;
-                self.eyes.tampered(at.id);
+                self.eyes.see(self.now, &Observation::Tampered { member: at.id })?;
             }
             at.is_deceived &= at
                 .site
@@ -317,7 +314,12 @@ impl World<'_> {
     pub(super) fn halted(&mut self, machine: usize, halt: Halt) -> Verdict {
         let at = &mut self.machines[machine];
         at.look_at_clock(self.now);
+        self.doing = "close";
+        let table_first = self.deaths.as_mut().is_some_and(|deaths| deaths.closes_table_first());
         if let Some(life) = &mut at.life {
+            if table_first {
+                life.process.rows.close();
+            }
             life.process.log.close();
             life.process.rows.close();
         }
@@ -332,6 +334,7 @@ impl World<'_> {
                 at.part = Part::Removed;
                 self.end(machine, false)
             }
+            Halt::Stopped if self.deaths.is_some() => self.life_over(End::Stopped),
             Halt::Stopped => {
                 self.end(machine, false)?;
                 if self.healed {

@@ -13,6 +13,8 @@ mod calls;
 pub mod campaign;
 mod clock;
 mod codec;
+pub mod crash;
+mod deaths;
 mod draw;
 mod effects;
 mod eyes;
@@ -33,7 +35,7 @@ pub mod shrink;
 mod stories;
 mod streams;
 mod strike;
-pub mod tiny;
+mod twin;
 
 #[cfg(test)]
 mod door_tests;
@@ -52,6 +54,7 @@ use quoin_core::watch::WatchOutput;
 use crate::faults::Struck;
 use crate::observe::{Observation, OpId, StreamId, Verdict, ensure};
 use calls::{Hop, Op};
+use deaths::Deaths;
 use eyes::Eyes;
 use member::{Machine, Part};
 use net::{MACHINES_MAX, Net};
@@ -91,6 +94,10 @@ struct World<'o> {
     /// Who goes on after that.
     core: Vec<usize>,
     operator: Operator,
+    /// What is decided of the one member that is to die again and again, in a run that is about that.
+    deaths: Option<Box<Deaths>>,
+    /// What a machine is doing, for the tally of deaths.
+    doing: &'static str,
     eyes: Eyes<'o>,
     struck: Struck,
     /// What of timing is nobody else's: latencies of clients, schedules.
@@ -153,6 +160,7 @@ impl World<'_> {
             What::Healed => self.is_healed(),
             What::Hop(place) => self.hop_arrives(place),
             What::Hub { machine, life } => self.hub_turn(machine, life),
+            What::LifeEnds(life) => self.life_ends(life),
             What::Log { machine, life } => self.log_works(machine, life),
             What::LogReports { machine, life } => self.log_reports(machine, life),
             What::Operator => self.operator_looks(),
@@ -188,20 +196,7 @@ impl World<'_> {
             | What::RowsReports { machine, .. }
             | What::Turn { machine, .. }
             | What::Wake { machine, .. } => Some(*machine),
-            What::Answer(_)
-            | What::Clients
-            | What::Contact { .. }
-            | What::Deadline(_)
-            | What::FaultBegins(_)
-            | What::FaultEnds(_)
-            | What::FaultFlaps(_)
-            | What::Finish
-            | What::Heal
-            | What::Healed
-            | What::Operator
-            | What::Start { .. }
-            | What::StreamArrive(_)
-            | What::StreamEnd(_) => None,
+            _ => None,
         }
     }
 

@@ -54,6 +54,10 @@ pub struct Flags {
 /// A fault with everything that decides what it does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
+    /// One machine is befallen by what its kind says.
+    One(FaultKind, Who),
+    /// All are, or it is decided when it begins who is.
+    All(FaultKind),
     /// Of a thousand frames so many are lost.
     Drop {
         /// How many.
@@ -69,20 +73,10 @@ pub enum Fault {
         /// Milliseconds.
         mean_ms: u64,
     },
-    /// A machine's links stall.
-    Clog {
-        /// Who.
-        who: Who,
-    },
     /// All links are slow.
     Bandwidth {
         /// Bytes in a second.
         bytes_per_second: u64,
-    },
-    /// One against all.
-    Isolate {
-        /// Who.
-        who: Who,
     },
     /// Those whose bit is set against the others.
     Split {
@@ -96,24 +90,12 @@ pub enum Fault {
         /// The one.
         bridge: Who,
     },
-    /// Neighbours only.
-    Ring,
     /// Nothing passes from one to the other.
     OneWay {
         /// From whom.
         from: Who,
         /// To whom.
         to: Who,
-    },
-    /// It hears nobody.
-    Deaf {
-        /// Who.
-        who: Who,
-    },
-    /// Clients do not reach it.
-    ClientCut {
-        /// Who.
-        who: Who,
     },
     /// It is isolated, and not, in turns.
     Flap {
@@ -126,11 +108,6 @@ pub enum Fault {
     KindLost {
         /// The type.
         kind: i32,
-    },
-    /// Its connections are reset, those of clients too.
-    Reset {
-        /// Who.
-        who: Who,
     },
     /// Of a thousand frames so many are damaged in this way.
     Damage {
@@ -200,11 +177,6 @@ pub enum Fault {
         /// Minutes that pass on its clocks.
         minutes: u64,
     },
-    /// It stands still.
-    Pause {
-        /// Who.
-        who: Who,
-    },
     /// It is restarted with other flags.
     FlagChange {
         /// Who.
@@ -226,44 +198,6 @@ pub enum Fault {
         /// Milliseconds, forwards or back.
         by_ms: i64,
     },
-    /// Its node is not woken.
-    TickStarvation {
-        /// Who.
-        who: Who,
-    },
-    /// A voter is added.
-    AddVoter,
-    /// A learner is added.
-    AddLearner,
-    /// The learner, if there is one, is promoted.
-    Promote,
-    /// It is removed.
-    Remove {
-        /// Who.
-        who: Who,
-    },
-    /// It is removed, and another is added; its disk may be lost before that.
-    Replace {
-        /// Who.
-        who: Who,
-    },
-    /// Its peer URLs change.
-    UpdateUrls {
-        /// Who.
-        who: Who,
-    },
-    /// Leadership is moved to it.
-    MoveLeader {
-        /// Who.
-        who: Who,
-    },
-    /// It defragments.
-    Defragment {
-        /// Who.
-        who: Who,
-    },
-    /// Each is stopped and started in turn.
-    RollingRestart,
     /// Acknowledgements of heartbeats are late, while all members are read from.
     LateAcks {
         /// Milliseconds at most.
@@ -274,11 +208,6 @@ pub enum Fault {
         /// How many.
         permille: u64,
     },
-    /// Its table stands still.
-    StalledTable {
-        /// Who.
-        who: Who,
-    },
     /// It dies, and starts when its wall clock shows the time of its last start, or a little less.
     ClockSetBack {
         /// Who.
@@ -286,8 +215,6 @@ pub enum Fault {
         /// Milliseconds less.
         back_ms: u64,
     },
-    /// Writes that fit the quota one by one reach different members at once.
-    QuotaRace,
     /// Compactions at the revisions of two deletions.
     CompactPair {
         /// Milliseconds between them.
@@ -300,11 +227,6 @@ pub enum Fault {
         /// Whether its operator forgets to empty its disk, at first.
         old_disk: bool,
     },
-    /// It founds a cluster of its own, and the others are given up.
-    ForceNewCluster {
-        /// Who.
-        who: Who,
-    },
 }
 
 impl Fault {
@@ -312,21 +234,16 @@ impl Fault {
     #[must_use]
     pub fn kind(&self) -> FaultKind {
         match self {
+            Self::One(kind, _) | Self::All(kind) => *kind,
             Self::Drop { .. } => FaultKind::Drop,
             Self::Duplicate { .. } => FaultKind::Duplicate,
             Self::Delay { .. } => FaultKind::Delay,
-            Self::Clog { .. } => FaultKind::Clog,
             Self::Bandwidth { .. } => FaultKind::Bandwidth,
-            Self::Isolate { .. } => FaultKind::Isolate,
             Self::Split { .. } => FaultKind::Split,
             Self::Bridge { .. } => FaultKind::Bridge,
-            Self::Ring => FaultKind::Ring,
             Self::OneWay { .. } => FaultKind::OneWay,
-            Self::Deaf { .. } => FaultKind::Deaf,
-            Self::ClientCut { .. } => FaultKind::ClientCut,
             Self::Flap { .. } => FaultKind::Flap,
             Self::KindLost { .. } => FaultKind::KindLost,
-            Self::Reset { .. } => FaultKind::Reset,
             Self::Damage { how, .. } | Self::Disk { how, .. } => *how,
             Self::Stale { .. } => FaultKind::StaleFrame,
             Self::Crash { power: false, .. } | Self::TakeoverCrash { power: false, .. } => FaultKind::Crash,
@@ -334,28 +251,14 @@ impl Fault {
             Self::RecoveryCrash { .. } => FaultKind::RecoveryCrash,
             Self::RoomPowerLoss { .. } => FaultKind::RoomPowerLoss,
             Self::LongOutage { .. } => FaultKind::LongOutage,
-            Self::Pause { .. } => FaultKind::Pause,
             Self::FlagChange { .. } => FaultKind::FlagChange,
             Self::Drift { .. } => FaultKind::Drift,
             Self::WallJump { .. } => FaultKind::WallJump,
-            Self::TickStarvation { .. } => FaultKind::TickStarvation,
-            Self::AddVoter => FaultKind::AddVoter,
-            Self::AddLearner => FaultKind::AddLearner,
-            Self::Promote => FaultKind::Promote,
-            Self::Remove { .. } => FaultKind::Remove,
-            Self::Replace { .. } => FaultKind::Replace,
-            Self::UpdateUrls { .. } => FaultKind::UpdateUrls,
-            Self::MoveLeader { .. } => FaultKind::MoveLeader,
-            Self::Defragment { .. } => FaultKind::Defragment,
-            Self::RollingRestart => FaultKind::RollingRestart,
             Self::LateAcks { .. } => FaultKind::LateAcks,
             Self::MixedSnapshot { .. } => FaultKind::MixedSnapshot,
-            Self::StalledTable { .. } => FaultKind::StalledTable,
             Self::ClockSetBack { .. } => FaultKind::ClockSetBack,
-            Self::QuotaRace => FaultKind::QuotaRace,
             Self::CompactPair { .. } => FaultKind::CompactPair,
             Self::Readd { .. } => FaultKind::Readd,
-            Self::ForceNewCluster { .. } => FaultKind::ForceNewCluster,
         }
     }
 }

@@ -21,7 +21,7 @@ use super::plan::peer_url;
 use super::queue::What;
 use super::run::machine as new_machine;
 use crate::faults::FaultKind;
-use crate::observe::{ClientId, OpId, Verdict};
+use crate::observe::{ClientId, OpId, Verdict, Violation};
 use quoin_model::call::Call;
 
 /// Who the operator is among clients.
@@ -58,6 +58,9 @@ enum Task {
     Roll { machine: usize, stage: Stage },
 }
 
+/// What is left of a task after a step, and how often it was tried.
+type Next = Result<Option<(Task, u32)>, Violation>;
+
 /// How far the restart of a machine is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stage {
@@ -87,13 +90,13 @@ impl World<'_> {
     /// An operator has something to do.
     pub(super) fn operate(&mut self, fault: Fault) -> Verdict {
         let task = match fault {
-            Fault::AddVoter | Fault::AddLearner => {
-                let is_learner = fault == Fault::AddLearner;
+            Fault::All(FaultKind::AddVoter | FaultKind::AddLearner) => {
+                let is_learner = fault == Fault::All(FaultKind::AddLearner);
                 self.new_member(is_learner)
             }
-            Fault::Promote => Some(Task::Promote),
-            Fault::Remove { who } | Fault::Replace { who } => {
-                let (machine, replaced) = (self.resolve(who), matches!(fault, Fault::Replace { .. }));
+            Fault::All(FaultKind::Promote) => Some(Task::Promote),
+            Fault::One(kind @ (FaultKind::Remove | FaultKind::Replace), who) => {
+                let (machine, replaced) = (self.resolve(who), kind == FaultKind::Replace);
                 Some(Task::Remove { machine, replaced })
             }
             Fault::Readd { who, old_disk } => {
@@ -118,18 +121,18 @@ impl World<'_> {
                 old_disk.then(|| self.operator.tasks.push((again, 0)));
                 old_disk.then_some(add)
             }
-            Fault::UpdateUrls { who } => Some(Task::Update {
+            Fault::One(FaultKind::UpdateUrls, who) => Some(Task::Update {
                 machine: self.resolve(who),
                 port: 2_381 + u16::try_from(self.prng.below(100)).unwrap_or(0),
             }),
-            Fault::MoveLeader { who } => Some(Task::Move {
+            Fault::One(FaultKind::MoveLeader, who) => Some(Task::Move {
                 machine: self.resolve(who),
             }),
-            Fault::Defragment { who } => {
+            Fault::One(FaultKind::Defragment, who) => {
                 self.defragment(who);
                 None
             }
-            Fault::RollingRestart => Some(Task::Roll {
+            Fault::All(FaultKind::RollingRestart) => Some(Task::Roll {
                 machine: 0,
                 stage: Stage::Next,
             }),
@@ -200,7 +203,7 @@ impl World<'_> {
     }
 
     /// One step of a task; what is left of it, if anything.
-    fn work_on(&mut self, task: Task, tries: u32) -> Result<Option<(Task, u32)>, crate::observe::Violation> {
+    fn work_on(&mut self, task: Task, tries: u32) -> Next {
         match task {
             Task::Add { machine, is_learner } => self.add(machine, is_learner, tries),
             Task::Promote => self.promote(tries),
@@ -226,12 +229,7 @@ impl World<'_> {
         }
     }
 
-    fn add(
-        &mut self,
-        machine: usize,
-        is_learner: bool,
-        tries: u32,
-    ) -> Result<Option<(Task, u32)>, crate::observe::Violation> {
+    fn add(&mut self, machine: usize, is_learner: bool, tries: u32) -> Next {
         if self.adopt(machine) {
             let kind = if is_learner {
                 FaultKind::AddLearner
@@ -296,7 +294,7 @@ impl World<'_> {
         Ok(())
     }
 
-    fn promote(&mut self, tries: u32) -> Result<Option<(Task, u32)>, crate::observe::Violation> {
+    fn promote(&mut self, tries: u32) -> Next {
         let learner = self.newest_view().and_then(|view| {
             let mut members = view.cluster.members();
             members.find(|member| member.is_learner).map(|member| member.id)
@@ -312,12 +310,7 @@ impl World<'_> {
         Ok(Some((Task::Promote, tries + 1)))
     }
 
-    fn remove(
-        &mut self,
-        machine: usize,
-        replaced: bool,
-        tries: u32,
-    ) -> Result<Option<(Task, u32)>, crate::observe::Violation> {
+    fn remove(&mut self, machine: usize, replaced: bool, tries: u32) -> Next {
         let id = self.machines[machine].id;
         let Some(view) = self.newest_view() else {
             return Ok(None);
@@ -356,12 +349,7 @@ impl World<'_> {
         task
     }
 
-    fn update(
-        &mut self,
-        machine: usize,
-        port: u16,
-        tries: u32,
-    ) -> Result<Option<(Task, u32)>, crate::observe::Violation> {
+    fn update(&mut self, machine: usize, port: u16, tries: u32) -> Next {
         let id = self.machines[machine].id;
         let url = peer_url(machine).replace("2380", &port.to_string());
         let Some(view) = self.newest_view() else {
@@ -389,12 +377,7 @@ impl World<'_> {
     }
 
     /// A machine whose member was removed is to become a member again, at the same address.
-    fn renew(
-        &mut self,
-        machine: usize,
-        old_disk: bool,
-        tries: u32,
-    ) -> Result<Option<(Task, u32)>, crate::observe::Violation> {
+    fn renew(&mut self, machine: usize, old_disk: bool, tries: u32) -> Next {
         if self.machines[machine].part != Part::Removed {
             // It may find out yet that it was.
             let task = Task::Renew { machine, old_disk };
@@ -418,12 +401,7 @@ impl World<'_> {
         Ok(None)
     }
 
-    fn roll(
-        &mut self,
-        machine: usize,
-        stage: Stage,
-        tries: u32,
-    ) -> Result<Option<(Task, u32)>, crate::observe::Violation> {
+    fn roll(&mut self, machine: usize, stage: Stage, tries: u32) -> Next {
         let Some(at) = self.machines.get(machine) else {
             self.struck.note(FaultKind::RollingRestart);
             return Ok(None);
@@ -446,7 +424,7 @@ impl World<'_> {
     }
 
     /// Asks a process to stop in good order.
-    fn stop(&mut self, machine: usize) -> Verdict {
+    pub(super) fn stop(&mut self, machine: usize) -> Verdict {
         let Some(life) = &mut self.machines[machine].life else {
             return Ok(());
         };

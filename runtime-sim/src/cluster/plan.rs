@@ -1,16 +1,19 @@
 //! What a run is like: every seed draws its own cluster, pace and faults, so that over many seeds every combination is met.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use quoin_core::config::{AutoCompaction, ClusterState, Config, Gate, Url};
 use quoin_core::id::MemberId;
+use quoin_core::limits::GRPC_OVERHEAD_BYTES;
 use quoin_core::random::Prng;
+use quoin_core::watch::HubConfig;
 
 use super::draw::draw_faults;
 use super::nemesis::{Fault, Planned};
 use crate::check::Bounds;
+use crate::choose::one_of;
 use crate::faults::FaultKind;
-use crate::swarm::one_of;
 use quoin_model::etcd::Rules;
 
 /// How long a run is, and how much happens in it.
@@ -160,6 +163,21 @@ impl Plan {
         config
     }
 
+    /// How a member with this configuration serves watches.
+    pub(super) fn hub_config(&self, config: &Config, seed: u64) -> HubConfig {
+        let request_bytes = usize::try_from(config.max_request_bytes).unwrap_or(usize::MAX);
+        let mut hub = HubConfig {
+            progress_interval: config.watch_progress_notify_interval,
+            max_response_bytes: request_bytes.saturating_add(GRPC_OVERHEAD_BYTES),
+            seed,
+            ..HubConfig::default()
+        };
+        if let Some((bytes, revisions, pass)) = self.hub {
+            (hub.max_response_bytes, hub.response_revisions, hub.pass_revisions) = (bytes, revisions, pass);
+        }
+        hub
+    }
+
     /// What checkers must know of the configuration.
     #[must_use]
     pub fn rules(&self) -> Rules {
@@ -215,7 +233,9 @@ pub(super) fn peer_url(machine: usize) -> String {
 }
 
 fn config(prng: &mut Prng, shape: Shape) -> Config {
-    let mut config = Config::with_defaults();
+    /// They take long to make, for a run that is short.
+    static DEFAULTS: LazyLock<Config> = LazyLock::new(Config::with_defaults);
+    let mut config = DEFAULTS.clone();
     config.heartbeat_ms = 100;
     config.election_ms = one_of(prng, &[500, 1_000, 1_000, 2_000]);
     config.pre_vote = prng.below(4) > 0;

@@ -14,16 +14,6 @@ pub trait Observer {
     /// # Errors
     /// A promise that was broken.
     fn see(&mut self, at: Instant, seen: &Observation<'_>) -> Verdict;
-
-    /// A member's disk was exchanged for another or an older one, or damaged beyond what it must survive: it is not held to
-    /// what it had.
-    fn tampered(&mut self, _member: MemberId) {}
-
-    /// A member found its table damaged and makes it anew from its log: it is not held to how far the table was durable.
-    fn remade(&mut self, _member: MemberId) {}
-
-    /// A member is about to found a cluster of its own of the first `kept` entries.
-    fn refounded(&mut self, _member: MemberId, _kept: u64) {}
 }
 
 /// A member, as clients know it.

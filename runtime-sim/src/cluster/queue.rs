@@ -49,6 +49,8 @@ pub(super) enum What {
     Hop(u32),
     /// The watch hub has mail.
     Hub { machine: usize, life: u64 },
+    /// A life of the member that is to die has lasted long enough.
+    LifeEnds(u64),
     /// The log's lane is done with its jobs.
     Log { machine: usize, life: u64 },
     /// What the log's lane did has taken long enough.

@@ -10,7 +10,7 @@ use super::World;
 use super::member::Part;
 use crate::disk::{Backup, Rot, Target};
 use crate::faults::FaultKind;
-use crate::observe::Verdict;
+use crate::observe::{Observation, Verdict};
 use crate::process::Process;
 
 impl World<'_> {
@@ -21,7 +21,7 @@ impl World<'_> {
         let at = &mut self.machines[machine];
         at.part = Part::Lost;
         at.is_excused = true;
-        self.eyes.tampered(at.id);
+        self.eyes.see(self.now, &Observation::Tampered { member: at.id })?;
         let backup = Backup::take(&at.site.disk, &at.site.table);
         self.end(machine, true)?;
         let at = &self.machines[machine];
@@ -54,7 +54,7 @@ impl World<'_> {
         if hit.is_some_and(|hit| hit.at_tail) {
             // What looks like a torn write may be gone without a word: one member alone cannot find that out.
             at.part = Part::Lost;
-            self.eyes.tampered(at.id);
+            self.eyes.see(self.now, &Observation::Tampered { member: at.id })?;
             self.start_copy(machine);
         } else if was_up {
             self.start_later(machine, Duration::from_millis(200));
@@ -83,7 +83,7 @@ impl World<'_> {
     /// Starts a copy of a machine that no other member hears: it must neither panic nor hang, whatever it finds.
     fn start_copy(&mut self, machine: usize) {
         let at = &self.machines[machine];
-        let started = Process::boot_among(
+        let started = Process::boot(
             &at.site.fork(),
             at.clock.wall_ms(self.now),
             0,

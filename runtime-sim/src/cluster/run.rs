@@ -22,7 +22,7 @@ use super::ports::{Clients, Endpoints, Observer};
 use super::queue::{Queue, Shelf, What};
 use crate::disk::{Blocks, DiskModel};
 use crate::faults::Struck;
-use crate::observe::Violation;
+use crate::observe::{Verdict, Violation};
 use crate::process::Site;
 use crate::table::TableModel;
 
@@ -149,14 +149,7 @@ impl Run {
             clients,
         } = self;
         let mut world = build(seed, plan, clients, Eyes::new(observer, options.tracing));
-        let judged = catch_unwind(AssertUnwindSafe(|| world.run()));
-        let judged = judged.unwrap_or_else(|panic| {
-            Err(Violation {
-                checker: "panic",
-                words: words_of(&*panic),
-            })
-        });
-        match judged {
+        match world.run_caught() {
             Ok(()) => Ok(Summary {
                 events: world.events,
                 observed: world.eyes.observed,
@@ -180,6 +173,20 @@ impl Run {
     }
 }
 
+impl World<'_> {
+    /// Lets everything happen until the run is over; a panic is a broken promise.
+    pub(super) fn run_caught(&mut self) -> Verdict {
+        let judged = catch_unwind(AssertUnwindSafe(|| self.run()));
+        judged.unwrap_or_else(|panic| {
+            let words = words_of(&*panic);
+            Err(Violation {
+                checker: "panic",
+                words,
+            })
+        })
+    }
+}
+
 /// The words of a panic.
 fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
     let words = panic.downcast_ref::<String>().cloned();
@@ -188,7 +195,8 @@ fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
         .unwrap_or_default()
 }
 
-fn build(seed: u64, plan: Plan, clients: Box<dyn Clients>, eyes: Eyes<'_>) -> World<'_> {
+/// Everything there is at the beginning of a run.
+pub(super) fn build(seed: u64, plan: Plan, clients: Box<dyn Clients>, eyes: Eyes<'_>) -> World<'_> {
     let prng = Prng::new(seed);
     let founders: Vec<_> = (0..plan.members).map(|machine| plan.founder(machine)).collect();
     let struck = Struck::default();
@@ -242,6 +250,8 @@ fn build(seed: u64, plan: Plan, clients: Box<dyn Clients>, eyes: Eyes<'_>) -> Wo
         healed: false,
         core: Vec::new(),
         operator: Operator::default(),
+        deaths: None,
+        doing: "boot",
         checks_all: eyes.traces(),
         eyes,
         struck,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quoin_core::id::MemberId;
 use quoin_core::mvcc::EventKind;
-use quoin_core::proto::etcdserverpb::{CompactionRequest, PutRequest, RangeRequest};
+use quoin_core::proto::etcdserverpb::{CompactionRequest, DeleteRangeRequest, PutRequest, RangeRequest};
 use quoin_core::random::Prng;
 use quoin_core::time::Instant;
 
@@ -13,9 +13,9 @@ use super::World;
 use super::draw::{PEACE, millis};
 use super::nemesis::{Fault, Planned, Who};
 use super::plan::Plan;
+use crate::choose::one_of;
 use crate::faults::FaultKind;
 use crate::observe::Verdict;
-use crate::swarm::one_of;
 use quoin_model::call::Call;
 
 /// Kinds of faults that are met in stories only.
@@ -28,6 +28,9 @@ pub(super) const STORIES: [FaultKind; 7] = [
     FaultKind::CompactPair,
     FaultKind::Readd,
 ];
+
+/// Milliseconds between the steps that lead to a pair of compactions.
+const PAIR_STEP_MS: u64 = 300;
 
 /// A story.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -101,21 +104,31 @@ fn tell(story: Story, at: u64, prng: &mut Prng, plan: &Plan, faults: &mut Vec<Pl
             let most_ms = election / 2 + prng.below(election * 3 / 2);
             plan(at, election * 5, Fault::LateAcks { most_ms });
             let away = at + prng.below(election);
-            plan(away, election * 4, Fault::Isolate { who: Who::Leader });
+            plan(away, election * 4, Fault::One(FaultKind::Isolate, Who::Leader));
         }
         Story::MixedSnapshots => {
             plan(at, 25_000, Fault::MixedSnapshot { permille: 500 });
             for round in 0..3 {
-                plan(at + round * 6_000, 3_000, Fault::Isolate { who: follower });
+                plan(at + round * 6_000, 3_000, Fault::One(FaultKind::Isolate, follower));
             }
         }
         Story::StalledTable => {
-            plan(at, 5_000 + prng.below(3_000), Fault::StalledTable { who: machine });
-            // It has more writes to do than its lane takes when it is cut off; then what they wrote is compacted.
+            plan(
+                at,
+                5_000 + prng.below(3_000),
+                Fault::One(FaultKind::StalledTable, machine),
+            );
+            // It has more writes to do than its lane takes when it is cut off; the others go on until their logs do not reach
+            // back to it, and what it has not written is compacted.
             plan(at + 50, 1_200, Fault::LateAcks { most_ms: 1 });
-            plan(at + 1_250, 2_000 + prng.below(1_000), Fault::Isolate { who: machine });
-            for later in [1_900, 2_200] {
-                plan(at + later, 1_000, Fault::CompactPair { apart_ms: 30 });
+            plan(at + 1_300, 1_600, Fault::LateAcks { most_ms: 1 });
+            plan(
+                at + 1_250,
+                2_000 + prng.below(1_000),
+                Fault::One(FaultKind::Isolate, machine),
+            );
+            for later in [2_200, 2_900] {
+                plan(at + later, 0, Fault::All(FaultKind::CompactPair));
             }
             let again = Fault::Crash {
                 who: machine,
@@ -131,19 +144,19 @@ fn tell(story: Story, at: u64, prng: &mut Prng, plan: &Plan, faults: &mut Vec<Pl
             plan(at, 0, Fault::ClockSetBack { who: machine, back_ms });
         }
         Story::CompactPairs => {
-            let apart_ms = one_of(prng, &[1, 5, 30, 200]);
-            plan(at, 1_000, Fault::CompactPair { apart_ms });
+            let apart_ms = one_of(prng, &[1, 5, 15, 40, 200]);
+            plan(at, 1_500, Fault::CompactPair { apart_ms });
         }
-        Story::QuotaRace => plan(at, 0, Fault::QuotaRace),
+        Story::QuotaRace => plan(at, 0, Fault::All(FaultKind::QuotaRace)),
         Story::Readd => {
             let old_disk = prng.below(2) == 0;
             plan(at, 0, Fault::Readd { who: machine, old_disk });
         }
         Story::EarlyPromotion => {
-            plan(at, 0, Fault::AddLearner);
-            plan(at + 50, 8_000, Fault::Isolate { who: Who::Newest });
+            plan(at, 0, Fault::All(FaultKind::AddLearner));
+            plan(at + 50, 8_000, Fault::One(FaultKind::Isolate, Who::Newest));
             for later in [100, 2_000, 4_000] {
-                plan(at + later, 0, Fault::Promote);
+                plan(at + later, 0, Fault::All(FaultKind::Promote));
             }
         }
     }
@@ -157,12 +170,9 @@ impl World<'_> {
                 self.activate(planned, 0, 0);
                 self.fault_flaps(planned)
             }
-            Fault::CompactPair { apart_ms } => {
-                self.compact_at_deletion()?;
-                self.flap_later(planned, apart_ms);
-                Ok(())
-            }
-            Fault::StalledTable { who } => {
+            Fault::CompactPair { .. } => self.pair_goes_on(planned),
+            Fault::All(FaultKind::CompactPair) => self.compact_all(),
+            Fault::One(FaultKind::StalledTable, who) => {
                 let machine = self.resolve(who);
                 self.struck.note(FaultKind::StalledTable);
                 let until = self.plan.faults[planned].until;
@@ -173,7 +183,7 @@ impl World<'_> {
                 let machine = self.resolve(who);
                 self.set_clock_back(machine, back_ms)
             }
-            Fault::QuotaRace => self.race_for_quota(),
+            Fault::All(FaultKind::QuotaRace) => self.race_for_quota(),
             _ => {
                 self.activate(planned, 0, 0);
                 Ok(())
@@ -223,7 +233,61 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Asks for a compaction at the revision of a deletion, past the last one, or, if there is none, just behind the newest.
+    /// The next step of a pair of compactions: of all there is, so that the two are short; writes of two keys; the deletion of
+    /// each; a compaction at the last deletion but one and, soon after, at the last.
+    pub(super) fn pair_goes_on(&mut self, planned: usize) -> Verdict {
+        let it = self.plan.faults[planned];
+        let Fault::CompactPair { apart_ms } = it.fault else {
+            return Ok(());
+        };
+        let delete = |key: &'static str| {
+            Call::DeleteRange(DeleteRangeRequest {
+                key: key.into(),
+                ..DeleteRangeRequest::default()
+            })
+        };
+        let step = self.now.saturating_since(it.at).as_millis() / u128::from(PAIR_STEP_MS);
+        let next = match step {
+            0 => {
+                self.compact_all()?;
+                for key in ["y", "z"] {
+                    let value = format!("o{}", self.operator.asked).into();
+                    let key = key.into();
+                    let put = PutRequest {
+                        key,
+                        value,
+                        ..PutRequest::default()
+                    };
+                    self.ask_somebody(Call::Put(put), true)?;
+                }
+                PAIR_STEP_MS
+            }
+            1 | 2 => {
+                self.ask_somebody(delete(if step == 1 { "y" } else { "z" }), true)?;
+                PAIR_STEP_MS
+            }
+            _ => {
+                self.struck.note(FaultKind::CompactPair);
+                self.compact_at_deletion()?;
+                apart_ms
+            }
+        };
+        if step < 3 || self.now == it.at + Duration::from_millis(3 * PAIR_STEP_MS) {
+            self.flap_later(planned, next);
+        }
+        Ok(())
+    }
+
+    /// Asks for a compaction of all that is superseded.
+    fn compact_all(&mut self) -> Verdict {
+        let newest = self.newest_view().map_or(0, |view| view.kv.revision());
+        self.operator.compacted = newest - 1;
+        let (revision, physical) = (newest - 1, false);
+        self.ask_somebody(Call::Compact(CompactionRequest { revision, physical }), false)
+    }
+
+    /// Asks for a compaction at the revision of the last deletion but one, or the last, past the last compaction; if there is
+    /// none, just behind the newest.
     pub(super) fn compact_at_deletion(&mut self) -> Verdict {
         let Some(view) = self.newest_view() else { return Ok(()) };
         let newest = view.kv.revision();
@@ -232,9 +296,8 @@ impl World<'_> {
         let deletions = history.filter(|event| event.kind() == EventKind::Delete);
         let mut revisions: Vec<i64> = deletions.map(|event| event.revision().main).collect();
         revisions.dedup();
-        // Not the last one yet: another compaction is to find one.
-        let at = self.prng.below(revisions.len().div_ceil(2).max(1) as u64);
-        let revision = revisions.get(at as usize).copied().unwrap_or(newest - 1);
+        let revision = revisions.iter().rev().take(2).next_back().copied();
+        let revision = revision.unwrap_or(newest - 1);
         self.operator.compacted = revision;
         let physical = self.prng.below(2) == 0;
         self.ask_somebody(Call::Compact(CompactionRequest { revision, physical }), false)

@@ -48,17 +48,14 @@ impl World<'_> {
             | Fault::Split { .. }
             | Fault::KindLost { .. }
             | Fault::Damage { .. }
-            | Fault::Ring => self.activate(planned, 0, 0),
+            | Fault::All(FaultKind::Ring) => self.activate(planned, 0, 0),
             Fault::LateAcks { .. }
             | Fault::MixedSnapshot { .. }
-            | Fault::QuotaRace
+            | Fault::All(FaultKind::QuotaRace | FaultKind::CompactPair)
             | Fault::CompactPair { .. }
-            | Fault::StalledTable { .. }
+            | Fault::One(FaultKind::StalledTable, _)
             | Fault::ClockSetBack { .. } => self.story_begins(planned, fault)?,
-            Fault::Clog { who }
-            | Fault::Isolate { who }
-            | Fault::Deaf { who }
-            | Fault::ClientCut { who }
+            Fault::One(FaultKind::Clog | FaultKind::Isolate | FaultKind::Deaf | FaultKind::ClientCut, who)
             | Fault::Bridge { bridge: who, .. } => {
                 let a = self.resolve(who);
                 self.activate(planned, a, a);
@@ -73,7 +70,7 @@ impl World<'_> {
                 self.flap_later(planned, every_ms);
             }
             Fault::Stale { .. } => self.fault_flaps(planned)?,
-            Fault::Reset { who } => {
+            Fault::One(FaultKind::Reset, who) => {
                 let machine = self.resolve(who);
                 self.reset_connections(machine)?;
             }
@@ -86,18 +83,17 @@ impl World<'_> {
             | Fault::RoomPowerLoss { .. }
             | Fault::LongOutage { .. }
             | Fault::FlagChange { .. } => self.process_fault(fault)?,
-            Fault::Pause { who } => {
+            Fault::One(kind @ (FaultKind::Pause | FaultKind::TickStarvation), who) => {
                 let machine = self.resolve(who);
-                if self.machines[machine].is_up() {
-                    self.struck.note(FaultKind::Pause);
-                    self.machines[machine].paused_until = self.plan.faults[planned].until;
-                }
-            }
-            Fault::TickStarvation { who } => {
-                let machine = self.resolve(who);
-                if self.machines[machine].is_up() {
-                    self.struck.note(FaultKind::TickStarvation);
-                    self.machines[machine].starved_until = self.plan.faults[planned].until;
+                let at = &mut self.machines[machine];
+                if at.is_up() {
+                    self.struck.note(kind);
+                    let until = if kind == FaultKind::Pause {
+                        &mut at.paused_until
+                    } else {
+                        &mut at.starved_until
+                    };
+                    *until = self.plan.faults[planned].until;
                 }
             }
             Fault::Drift { who, rate } => {
@@ -110,17 +106,8 @@ impl World<'_> {
                 self.struck.note(FaultKind::WallJump);
                 self.machines[machine].clock.jump(by_ms);
             }
-            Fault::AddVoter
-            | Fault::AddLearner
-            | Fault::Promote
-            | Fault::Remove { .. }
-            | Fault::Replace { .. }
-            | Fault::UpdateUrls { .. }
-            | Fault::MoveLeader { .. }
-            | Fault::Defragment { .. }
-            | Fault::Readd { .. }
-            | Fault::RollingRestart => self.operate(fault)?,
-            Fault::ForceNewCluster { .. } | Fault::TakeoverCrash { .. } => {}
+            Fault::One(FaultKind::ForceNewCluster, _) | Fault::TakeoverCrash { .. } => {}
+            Fault::All(_) | Fault::One(..) | Fault::Readd { .. } => self.operate(fault)?,
         }
         self.queue
             .push(self.plan.faults[planned].until, What::FaultEnds(planned));
@@ -182,10 +169,7 @@ impl World<'_> {
                 self.ask_everybody()?;
                 self.flap_later(planned, READS_EVERY_MS);
             }
-            Fault::CompactPair { .. } => {
-                self.struck.note(FaultKind::CompactPair);
-                self.compact_at_deletion()?;
-            }
+            Fault::CompactPair { .. } => self.pair_goes_on(planned)?,
             Fault::Stale { frames } => {
                 let machines = &self.machines;
                 let find = |id| machines.iter().position(|machine| machine.id == MemberId(id));
@@ -525,7 +509,7 @@ fn impair(condition: &mut Condition, active: &Active, from: usize, to: usize, co
             condition.delay = Duration::from_millis(mean_ms);
             false
         }
-        Fault::Clog { .. } => {
+        Fault::One(FaultKind::Clog, _) => {
             condition.is_clogged |= concerns(active.a);
             false
         }
@@ -549,15 +533,15 @@ fn impair(condition: &mut Condition, active: &Active, from: usize, to: usize, co
             condition.damage = Some((how, permille));
             false
         }
-        Fault::Isolate { .. } | Fault::Flap { .. } => concerns(active.a),
+        Fault::One(FaultKind::Isolate, _) | Fault::Flap { .. } => concerns(active.a),
         Fault::Split { left: mask } => peers && left(mask, from) != left(mask, to),
         Fault::Bridge { left: mask, .. } => {
             peers && left(mask, from) != left(mask, to) && from != active.a && to != active.a
         }
-        Fault::Ring => peers && (from + 1) % count != to && (to + 1) % count != from,
+        Fault::All(FaultKind::Ring) => peers && (from + 1) % count != to && (to + 1) % count != from,
         Fault::OneWay { .. } => peers && from == active.a && to == active.b,
-        Fault::Deaf { .. } => peers && to == active.a,
-        Fault::ClientCut { .. } => from == to && from == active.a,
+        Fault::One(FaultKind::Deaf, _) => peers && to == active.a,
+        Fault::One(FaultKind::ClientCut, _) => from == to && from == active.a,
         _ => false,
     };
     if cuts {

@@ -1,5 +1,7 @@
 //! What a simulated cluster does, seen by its simplest clients.
 
+mod tiny;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -8,12 +10,12 @@ use std::time::Duration;
 use quoin_core::proto::etcdserverpb::WatchResponse;
 use quoin_core::time::Instant;
 
+use self::tiny::Tiny;
 use super::campaign::{Campaign, judge_of, judged};
 use super::nemesis::{Fault, Planned, Who};
 use super::plan::{Plan, Shape};
 use super::ports::{Act, Clients, Endpoints, Observer, Returned};
 use super::shrink::cut_down;
-use super::tiny::Tiny;
 use super::{Failure, Options, Run, Summary};
 use crate::check::{Coverage, Point};
 use crate::faults::FaultKind;
@@ -26,6 +28,9 @@ struct Count(BTreeMap<&'static str, u64>);
 impl Observer for Count {
     fn see(&mut self, _: Instant, seen: &Observation<'_>) -> Verdict {
         let name = match seen {
+            Observation::Tampered { .. } => "tampered",
+            Observation::Remade { .. } => "remade",
+            Observation::Refounded { .. } => "refounded",
             Observation::Started { .. } => "started",
             Observation::Faulted { .. } => "faulted",
             Observation::Ended { .. } => "ended",
@@ -267,7 +272,7 @@ fn a_member_that_hears_nobody_starts_again_and_again() {
         let alone = Planned {
             at: time(begin),
             until: time(20_000),
-            fault: Fault::Isolate { who },
+            fault: Fault::One(FaultKind::Isolate, who),
         };
         let options = Options {
             members: Some(3),

@@ -23,6 +23,23 @@ const SHRINK_RUNS_MAX: u64 = 400;
 /// Seeds of a campaign that was given no number.
 const SEEDS: u64 = 100;
 
+/// Which runs of a seed, and what of them.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Which {
+    /// Founding members of each cluster; drawn from the seed if this is not given
+    #[arg(long, value_name = "N", value_parser = members())]
+    pub members: Option<usize>,
+    /// Long runs only, in which what takes minutes has its time
+    #[arg(long)]
+    pub long: bool,
+    /// Puts in the known bug of this name; needs a build with the feature `mutants`
+    #[arg(long, value_name = "NAME", value_parser = mutants::names(), hide_possible_values = true)]
+    pub mutant: Option<Mutant>,
+    /// Cuts the faults of a failing run down to those it needs
+    #[arg(long)]
+    pub shrink: bool,
+}
+
 /// What `run` is asked for.
 #[derive(Args, Clone, Debug)]
 pub struct Run {
@@ -32,24 +49,14 @@ pub struct Run {
     /// The first seed
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub from: u64,
-    /// Founding members of each cluster; drawn from the seed if this is not given
-    #[arg(long, value_name = "N", value_parser = members())]
-    pub members: Option<usize>,
-    /// Long runs only, in which what takes minutes has its time
-    #[arg(long)]
-    pub long: bool,
+    #[command(flatten)]
+    pub(super) of: Which,
     /// Threads; as many as the machine has cores if this is not given
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub jobs: Option<usize>,
-    /// Puts in the known bug of this name; needs a build with the feature `mutants`
-    #[arg(long, value_name = "NAME", value_parser = mutants::names(), hide_possible_values = true)]
-    pub mutant: Option<Mutant>,
     /// Lists how often each remarkable thing was met
     #[arg(long)]
     pub coverage: bool,
-    /// Cuts the faults of a failing run down to those it needs
-    #[arg(long)]
-    pub shrink: bool,
 }
 
 /// What `replay` is asked for.
@@ -58,21 +65,11 @@ pub struct Replay {
     /// The seed
     #[arg(value_name = "SEED")]
     pub seed: u64,
-    /// Founding members; drawn from the seed if this is not given
-    #[arg(long, value_name = "N", value_parser = members())]
-    pub members: Option<usize>,
-    /// Long runs only, in which what takes minutes has its time
-    #[arg(long)]
-    pub long: bool,
-    /// Puts in the known bug of this name; needs a build with the feature `mutants`
-    #[arg(long, value_name = "NAME", value_parser = mutants::names(), hide_possible_values = true)]
-    pub mutant: Option<Mutant>,
+    #[command(flatten)]
+    pub(super) of: Which,
     /// Writes every event to standard error, not only the last ones
     #[arg(long)]
     pub trace: bool,
-    /// Cuts the faults of a failing run down to those it needs
-    #[arg(long)]
-    pub shrink: bool,
 }
 
 fn members() -> RangedU64ValueParser<usize> {
@@ -82,7 +79,7 @@ fn members() -> RangedU64ValueParser<usize> {
 /// `run`: clusters by the thousand, one for each seed.
 #[must_use]
 pub fn run(asked: &Run) -> ExitCode {
-    if let Err(words) = mutants::put_in(asked.mutant) {
+    if let Err(words) = mutants::put_in(asked.of.mutant) {
         return refused(&words);
     }
     match many(asked) {
@@ -97,8 +94,8 @@ pub fn run(asked: &Run) -> ExitCode {
         }
         // Once more, with everything that helps to understand it.
         Err(failure) => {
-            let options = options(asked.members, asked.long, Tracing::Kept);
-            again(failure.seed, options, asked.shrink)
+            let options = options(&asked.of, Tracing::Kept);
+            again(failure.seed, options, asked.of.shrink)
         }
     }
 }
@@ -106,11 +103,11 @@ pub fn run(asked: &Run) -> ExitCode {
 /// `replay`: the run of one seed again.
 #[must_use]
 pub fn replay(asked: &Replay) -> ExitCode {
-    if let Err(words) = mutants::put_in(asked.mutant) {
+    if let Err(words) = mutants::put_in(asked.of.mutant) {
         return refused(&words);
     }
     let tracing = if asked.trace { Tracing::Printed } else { Tracing::Kept };
-    again(asked.seed, options(asked.members, asked.long, tracing), asked.shrink)
+    again(asked.seed, options(&asked.of, tracing), asked.of.shrink)
 }
 
 /// What a campaign amounts to so far.
@@ -158,7 +155,7 @@ fn many(asked: &Run) -> Result<Total, Box<Failure>> {
             let Some(seed) = first.checked_add(number).filter(|_| number < seeds) else {
                 break;
             };
-            let options = options(asked.members, asked.long, Tracing::Off);
+            let options = options(&asked.of, Tracing::Off);
             let summary = judged(seed, options, &coverage).inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
             let mut total = locked(&total);
             total.campaign.add(&summary);
@@ -183,11 +180,11 @@ fn many(asked: &Run) -> Result<Total, Box<Failure>> {
     Ok(total)
 }
 
-fn options(members: Option<usize>, long: bool, tracing: Tracing) -> Options {
+fn options(of: &Which, tracing: Tracing) -> Options {
     Options {
-        members,
+        members: of.members,
         tracing,
-        shape: long.then_some(Shape::Long),
+        shape: of.long.then_some(Shape::Long),
         ..Options::default()
     }
 }

@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::Args;
 use quoin_tools::{Progress, interrupt, note, say};
 
-use crate::campaign::{Campaign, Case, run};
-use crate::trace::Trace;
-use crate::world::Lies;
+use crate::cluster::Tracing;
+use crate::cluster::crash::{Campaign, Case, Failure, Lies, run};
 
 /// What `crash` is asked for: a campaign, or one of its runs.
 #[derive(Args, Clone, Debug)]
@@ -40,12 +39,8 @@ pub fn crash(asked: &Crash) -> ExitCode {
     let short = asked.short.map(|seed| Case::Short { seed, at: asked.at });
     let judged = match long.or(short) {
         Some(case) => {
-            let trace = if asked.trace {
-                Trace::printed()
-            } else {
-                Trace::default()
-            };
-            let (tally, _, judged) = run(case, Lies::default(), trace);
+            let tracing = if asked.trace { Tracing::Printed } else { Tracing::Off };
+            let (tally, _, judged) = run(case, Lies::default(), tracing);
             say(format_args!("{tally:#?}"));
             judged
         }
@@ -60,7 +55,7 @@ pub fn crash(asked: &Crash) -> ExitCode {
     }
 }
 
-fn campaign(crashes: u64, seed: u64) -> Result<(), crate::campaign::Failure> {
+fn campaign(crashes: u64, seed: u64) -> Result<(), Failure> {
     say(format_args!("seed {seed}, {crashes} crashes"));
     let so_far = Arc::new(Mutex::new(String::from("0 runs")));
     let shown = so_far.clone();

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Args;
 use quoin_tools::{note, say};
 
-use super::clusters::{Run, run};
+use super::clusters::{Run, Which, run};
 use crate::faults::{FaultKind, Struck};
 
 /// Where the counts of the last campaign are kept.
@@ -32,12 +32,9 @@ pub fn faults(asked: &Faults) -> ExitCode {
         let campaign = Run {
             seeds,
             from: asked.from,
-            members: None,
+            of: Which::default(),
             jobs: None,
-            long: false,
-            mutant: None,
             coverage: false,
-            shrink: false,
         };
         if run(&campaign) != ExitCode::SUCCESS {
             return ExitCode::FAILURE;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use quoin_tools::{note, say};
 
-pub use clusters::{Replay, Run, replay, run};
+pub use clusters::{Replay, Run, Which, replay, run};
 pub use crash::{Crash, crash};
 pub use faults::{Faults, faults};
 pub use mutants::{Mutants, mutants};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use quoin_runtime::disk::read_all;
 
 use super::*;
-use crate::fuse::Strike;
+use crate::fuse::{Failure, Says};
 
 fn disk_with_file(seed: u64) -> (SimDisk, Box<dyn DiskFile>) {
     let disk = SimDisk::new(seed, Fuse::default());
@@ -137,12 +137,11 @@ fn after_a_failed_sync_a_second_one_promises_what_is_not_there() {
             file.preallocate(512).unwrap();
             file.sync_data().unwrap();
             file.write_at(0, &[7; 512]).unwrap();
-            let kind = io::ErrorKind::Other;
-            disk.fuse.strike(Strike {
+            disk.fuse.fail(Failure {
                 touch: Touch::Sync,
                 spared: 0,
-                kind,
-                lasts: false,
+                times: Some(1),
+                says: Says::Error(io::ErrorKind::Other),
             });
             file.sync_data().unwrap_err();
             file.sync_data().unwrap();
@@ -160,11 +159,11 @@ fn a_struck_write_may_have_written_a_part() {
         .map(|seed| {
             let (disk, mut file) = disk_with_file(seed);
             let kind = io::ErrorKind::StorageFull;
-            disk.fuse.strike(Strike {
+            disk.fuse.fail(Failure {
                 touch: Touch::Write,
                 spared: 0,
-                kind,
-                lasts: true,
+                times: None,
+                says: Says::Error(kind),
             });
             assert_eq!(file.write_at(500, &[7; 600]).unwrap_err().kind(), kind);
             sevens(&disk).unwrap()

@@ -61,6 +61,11 @@ group! {
             "How long defragmentations took.",
             Buckets::Doubling(0.1, 13),
         );
+        backend_snapshot_seconds: Histogram = histogram(
+            "etcd_disk_backend_snapshot_duration_seconds",
+            "How long sending backups took.",
+            Buckets::Doubling(0.01, 17),
+        );
         defrag_inflight: IntGauge = gauge("etcd_disk_defrag_inflight", "Whether a defragmentation runs.");
         snap_fsync_seconds: Histogram = histogram(
             "etcd_snap_fsync_duration_seconds",

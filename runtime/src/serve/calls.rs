@@ -92,6 +92,7 @@ pub(crate) fn take(context: &Context, method: Method, step: Step) -> Taken<'_> {
             let step = context.server(|server| server.finish(then, result))?;
             take(context, method, step).await
         })),
+        Step::Backup(_) => unreachable!("a backup is answered with a stream"),
         Step::Compute(computation) => Taken::Later(Box::pin(async { Ok(compute(context, computation).await?) })),
         Step::Defragment => Taken::Later(Box::pin(defragment(context))),
         Step::Fetch(read) => fetch(context, read),

@@ -23,6 +23,7 @@ mod wire;
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,7 +42,6 @@ use crate::metrics::Metrics;
 use crate::running::Ending;
 use crate::seam::{BoxFuture, Runtime};
 use compute::Compute;
-use grpc::Opened;
 use grpc::partial::Partials;
 use listen::Rooms;
 use metrics_page::MetricsPage;
@@ -154,11 +154,11 @@ fn respond(
     async move {
         if serves_grpc && is_http2 && request.headers().get(CONTENT_TYPE).is_some_and(grpc::is_grpc) {
             return Ok(match grpc::open(context, partials, request) {
-                Opened::Answered(response) => response,
-                Opened::Unary(mut call) => {
-                    let answered = call.answered().await;
-                    call.finish(answered)
+                ControlFlow::Continue((call, mut messages)) => {
+                    let answered = grpc::answer(&call, &mut messages).await;
+                    grpc::finish(call, answered)
                 }
+                ControlFlow::Break(response) => response,
             });
         }
         if serves_grpc && is_http2 && (request.method() == Method::POST || names_method(request.uri().path())) {

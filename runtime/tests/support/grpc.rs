@@ -12,9 +12,12 @@ use quoin_core::proto::etcdserverpb::{
     DefragmentResponse, DeleteRangeRequest, DeleteRangeResponse, HashKvRequest, HashKvResponse, LeaseGrantRequest,
     LeaseGrantResponse, LeaseLeasesRequest, LeaseLeasesResponse, LeaseRevokeRequest, LeaseTimeToLiveRequest,
     LeaseTimeToLiveResponse, MemberListRequest, MemberListResponse, PutRequest, PutResponse, RangeRequest,
-    RangeResponse, RequestOp, StatusRequest, StatusResponse, TxnRequest, TxnResponse, compare, request_op,
+    RangeResponse, RequestOp, SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse, TxnRequest,
+    TxnResponse, compare, request_op,
 };
 use quoin_core::proto::health::{HealthCheckRequest, HealthCheckResponse};
+use quoin_core::snapshot;
+use quoin_core::table::Bucket;
 use quoin_runtime::seam::{Runtime, connect};
 
 use super::client::{Grpc, Outcome, frame, prefixed, raw, run, sleep};
@@ -424,6 +427,48 @@ pub(crate) fn a_long_range_arrives_whole_at_a_slow_reader(runtime: Arc<dyn Runti
         assert!(found.kvs.iter().all(|kv| kv.value.len() == 16 * 1024));
         assert_eq!(stream.next().await.unwrap_err().0, 0);
     });
+    world.stop();
+}
+
+/// The file is made while it is taken, and writes meanwhile do not show in it.
+pub(crate) fn a_backup_reaches_a_slow_reader_whole(runtime: Arc<dyn Runtime>) {
+    const VALUES: usize = 100;
+    const VALUE_BYTES: usize = 64 * 1024;
+    let (world, ()) = with_grpc(runtime, async |grpc| {
+        for number in 0..VALUES {
+            let put = PutRequest {
+                value: vec![b'v'; VALUE_BYTES].into(),
+                ..put(&format!("key{number:03}"), "")
+            };
+            let _: PutResponse = grpc.ok(PUT, &put).await;
+        }
+    });
+    let (runtime, address) = (Arc::clone(&world.runtime), world.client);
+    let file = run(&world.runtime, async move {
+        let grpc = Grpc::connect(&runtime, address, 65_535).await;
+        let (messages, mut stream) = grpc.begin("/etcdserverpb.Maintenance/Snapshot", &[]).await;
+        messages.send(&SnapshotRequest {}).await;
+        drop(messages);
+        let first: SnapshotResponse = stream.message().await;
+        let mut left = first.remaining_bytes;
+        assert!(left > (VALUES * VALUE_BYTES) as u64);
+        let writer = Grpc::connect(&runtime, address, WINDOW).await;
+        let _: PutResponse = writer.ok(PUT, &put("later", "1")).await;
+        let mut file = first.blob.to_vec();
+        while left > 0 {
+            let part: SnapshotResponse = stream.message().await;
+            left -= part.blob.len() as u64;
+            assert_eq!(part.remaining_bytes, left);
+            file.extend_from_slice(&part.blob);
+        }
+        let sum: SnapshotResponse = stream.message().await;
+        assert_eq!((sum.blob.len(), sum.remaining_bytes), (32, 0));
+        assert_eq!(stream.next().await.unwrap_err(), (0, String::new()));
+        file
+    });
+    let rows = snapshot::decode("backup", &file.into()).unwrap();
+    let keys = rows.iter().filter(|(bucket, ..)| *bucket == Bucket::Key);
+    assert_eq!(keys.count(), VALUES, "not the later one");
     world.stop();
 }
 

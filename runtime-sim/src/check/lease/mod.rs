@@ -35,7 +35,7 @@ use quoin_core::time::Instant;
 use self::answers::Question;
 use self::checkpoints::Checkpoints;
 use self::lives::{Life, Lives, Reign, seconds};
-use super::sometimes::Sometimes;
+use super::sometimes::{Sometimes, situations};
 use super::{Asked, Checker, Truth};
 use crate::observe::{Observation, OpId, Verdict, ensure};
 use quoin_model::call::Call;
@@ -48,40 +48,21 @@ const SETTLING_ELECTIONS: u32 = 10;
 /// and proposes again after seconds.
 const REVOCATION: Duration = Duration::from_secs(10);
 
-const POINTS: &[&str] = &[
-    "a lease is granted",
-    "a lease is refused",
-    "a lease expires",
-    "a lease expires under a later leader than it was granted by",
-    "a lease expires with keys",
-    "a lease is checkpointed",
-    "a lease is kept alive",
-    "a lease that is gone is not kept alive",
-    "what is left of a lease is told",
-    "what is left of a lease is told after a change of leader",
-    "a lease is compared after a restart",
-    "a lease is compared after a snapshot",
-    "a lease expires in time after healing",
-    "a put names a lease that never was",
-];
-
-/// A situation, by its place in the list.
-#[derive(Clone, Copy, Debug)]
-enum Point {
-    Granted,
-    Refused,
-    Expired,
-    ExpiredLater,
-    ExpiredWithKeys,
-    Checkpointed,
-    KeptAlive,
-    GoneNotKept,
-    TimeTold,
-    TimeToldLater,
-    Restarted,
-    Restored,
-    InTime,
-    UnknownLease,
+situations! {
+    Granted "a lease is granted",
+    Refused "a lease is refused",
+    Expired "a lease expires",
+    ExpiredLater "a lease expires under a later leader than it was granted by",
+    ExpiredWithKeys "a lease expires with keys",
+    Checkpointed "a lease is checkpointed",
+    KeptAlive "a lease is kept alive",
+    GoneNotKept "a lease that is gone is not kept alive",
+    TimeTold "what is left of a lease is told",
+    TimeToldLater "what is left of a lease is told after a change of leader",
+    Restarted "a lease is compared after a restart",
+    Restored "a lease is compared after a snapshot",
+    InTime "a lease expires in time after healing",
+    UnknownLease "a put names a lease that never was",
 }
 
 /// What clocks may do, and what members are started with.
@@ -207,18 +188,7 @@ impl Checker for LeaseChecker {
                 Ok(())
             }
             Observation::Finished => self.finished(truth),
-            Observation::Faulted { .. }
-            | Observation::Ended { .. }
-            | Observation::Durable { .. }
-            | Observation::Received { .. }
-            | Observation::Replaced { .. }
-            | Observation::Swept { .. }
-            | Observation::Installed { .. }
-            | Observation::Returned { .. }
-            | Observation::StreamOpened { .. }
-            | Observation::WatchRequested { .. }
-            | Observation::Watched { .. }
-            | Observation::StreamClosed { .. } => Ok(()),
+            _ => Ok(()),
         }
     }
 }
@@ -644,20 +614,7 @@ impl LeaseChecker {
             Call::LeaseTimeToLive(request) => self.ask(op, at, request.id, truth),
             Call::Put(put) if put.lease != 0 => self.ask(op, at, put.lease, truth),
             Call::LeaseLeases => self.ask(op, at, 0, truth),
-            Call::Alarm(_)
-            | Call::Compact(_)
-            | Call::DeleteRange(_)
-            | Call::HashKv(_)
-            | Call::MemberAdd(_)
-            | Call::MemberList(_)
-            | Call::MemberPromote(_)
-            | Call::MemberRemove(_)
-            | Call::MemberUpdate(_)
-            | Call::MoveLeader(_)
-            | Call::Put(_)
-            | Call::Range(_)
-            | Call::Status
-            | Call::Txn(_) => {}
+            _ => {}
         }
     }
 }

@@ -6,7 +6,7 @@ use quoin_core::proto::etcdserverpb::{
     PutResponse,
 };
 
-use super::super::story::{self, FIRST, SECOND, grant, put, revoke};
+use super::super::tests::story::{self, FIRST, SECOND, grant, put, revoke};
 use super::*;
 use quoin_model::call::{Answer, Refusal};
 

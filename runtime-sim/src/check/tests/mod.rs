@@ -1,6 +1,7 @@
 //! A cluster of three whose story is told by hand, one observation after the other.
 
 mod stories;
+pub(crate) mod story;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -110,6 +110,26 @@ fn answers_that_are_wrong() {
         ("C6", "a request happens twice", |story| {
             story.commit(request(2, "b"));
         }),
+        (
+            "C6",
+            "a write happens twice, and the state of its proposer covers the first",
+            |story| {
+                let index = story.log.len() as u64;
+                let term = story.log.last().map_or(0, |entry| entry.term);
+                story.see(&Observation::Installed {
+                    member: MemberId(1),
+                    batch: BatchId(1),
+                    hard_state: None,
+                    index,
+                    term,
+                    conf_state: &ConfState {
+                        voters: vec![1, 2, 3],
+                        ..ConfState::default()
+                    },
+                });
+                story.commit(request(2, "b"));
+            },
+        ),
         ("C6", "a request is refused and happens", |story| {
             let op = story.ask(1, &Call::Put(put("c")));
             story.answer(op, 1, Err(&refusal(Error::TooManyRequests)));
@@ -315,7 +335,7 @@ fn snapshots_and_identities_that_are_wrong() {
             story.answer(op, 1, Ok(&Answer::Range(response)));
         }),
         ("C44", "a member that lost its disk votes", |story| {
-            story.checkers.tampered(MemberId(3));
+            story.see(&Observation::Tampered { member: MemberId(3) });
             story.stores.insert(3, Store::new(StoreConfig::default()));
             story.start(3, 0, 0, 0);
             story.hand(3, Some(hard_state(4, 2, 0)), &[]);
@@ -503,7 +523,10 @@ fn a_cluster_founded_anew_gives_up_what_it_had_not() {
         let (member, lost_power) = (MemberId(id), false);
         story.see(&Observation::Ended { member, lost_power });
     }
-    story.checkers.refounded(MemberId(1), kept);
+    story.see(&Observation::Refounded {
+        member: MemberId(1),
+        kept,
+    });
     assert_eq!(story.checkers.truth().committed(), kept);
     story.log.truncate(5);
     story.stores.insert(1, Store::new(StoreConfig::default()));

@@ -34,7 +34,7 @@ use quoin_core::store::View;
 use quoin_core::time::Instant;
 
 use self::stream::Stream;
-use super::sometimes::Sometimes;
+use super::sometimes::{Sometimes, situations};
 use super::{Checker, Truth};
 use crate::observe::{Observation, StreamId, Verdict, ensure};
 use quoin_model::etcd::State;
@@ -42,53 +42,27 @@ use quoin_model::etcd::State;
 /// After so many election timeouts without disturbance every watch has what it is owed.
 const PATIENCE_ELECTIONS: u32 = 10;
 
-/// The situations that watches are to meet, in the order of [`Point`].
-const POINTS: &[&str] = &[
-    "a watch is created",
-    "a watch of the past catches up",
-    "a watch of the future gets its first event",
-    "a watch starts at the compacted revision",
-    "a watch is told that its start is compacted",
-    "a watch is told of compaction after it got events",
-    "a response holds several revisions",
-    "a response comes in fragments",
-    "a watch hears of its own progress",
-    "a stream hears of progress",
-    "a previous value is given",
-    "a previous value is compacted",
-    "a watch of no keys is refused",
-    "a watch id is refused",
-    "a watch of a negative revision is refused",
-    "a watch is cancelled by its client",
-    "a snapshot is installed while watches are open",
-    "a watch of the future sees a snapshot installed",
-    "a member ends with watches open",
-    "a watch has everything in time after healing",
-];
-
-/// A situation, by its place in the list.
-#[derive(Clone, Copy, Debug)]
-enum Point {
-    Created,
-    CaughtUp,
-    FutureFired,
-    StartsAtCompacted,
-    CompactedAtStart,
-    CompactedLater,
-    Batch,
-    Fragment,
-    Progress,
-    StreamProgress,
-    PrevKv,
-    PrevKvCompacted,
-    RangeRefused,
-    IdRefused,
-    RevisionRefused,
-    Cancelled,
-    Restored,
-    RestoredBeforeFuture,
-    EndedWatched,
-    InTime,
+situations! {
+    Created "a watch is created",
+    CaughtUp "a watch of the past catches up",
+    FutureFired "a watch of the future gets its first event",
+    StartsAtCompacted "a watch starts at the compacted revision",
+    CompactedAtStart "a watch is told that its start is compacted",
+    CompactedLater "a watch is told of compaction after it got events",
+    Batch "a response holds several revisions",
+    Fragment "a response comes in fragments",
+    Progress "a watch hears of its own progress",
+    StreamProgress "a stream hears of progress",
+    PrevKv "a previous value is given",
+    PrevKvCompacted "a previous value is compacted",
+    RangeRefused "a watch of no keys is refused",
+    IdRefused "a watch id is refused",
+    RevisionRefused "a watch of a negative revision is refused",
+    Cancelled "a watch is cancelled by its client",
+    Restored "a snapshot is installed while watches are open",
+    RestoredBeforeFuture "a watch of the future sees a snapshot installed",
+    EndedWatched "a member ends with watches open",
+    InTime "a watch has everything in time after healing",
 }
 
 /// What is known of a member that is running.

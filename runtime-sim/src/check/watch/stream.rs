@@ -27,10 +27,10 @@ const DUPLICATE_ID: &str = "mvcc: duplicate watch ID provided on the WatchStream
 /// How the reason begins where permission is refused.
 const DENIED: &str = "rpc error: code = ";
 
-/// Something asked and not answered; cancellations of unknown watches and progress need no answer.
+/// Something asked and not answered, and when; cancellations of unknown watches and progress need no answer.
 #[derive(Clone, Debug)]
 enum Asked {
-    Cancel(i64),
+    Cancel(Instant, i64),
     Create(Instant, WatchCreateRequest),
     Progress,
 }
@@ -75,7 +75,7 @@ impl Stream {
     pub(super) fn asked(&mut self, at: Instant, request: &WatchRequest) {
         let asked = match &request.request_union {
             Some(RequestUnion::CreateRequest(create)) => Asked::Create(at, create.clone()),
-            Some(RequestUnion::CancelRequest(cancel)) => Asked::Cancel(cancel.watch_id),
+            Some(RequestUnion::CancelRequest(cancel)) => Asked::Cancel(at, cancel.watch_id),
             Some(RequestUnion::ProgressRequest(_)) => Asked::Progress,
             None => return,
         };
@@ -117,7 +117,10 @@ impl Stream {
     pub(super) fn stalled(&self, since: Instant, revision: i64, model: &State) -> Option<(String, String)> {
         let unanswered = self.asked.iter().find_map(|asked| match asked {
             Asked::Create(at, request) if *at <= since => Some(("a request".to_owned(), format!("{request:?}"))),
-            Asked::Cancel(_) | Asked::Create(..) | Asked::Progress => None,
+            Asked::Cancel(at, id) if *at <= since && self.is_taken(*id) => {
+                Some(("a request".to_owned(), format!("the end of watch {id}")))
+            }
+            Asked::Cancel(..) | Asked::Create(..) | Asked::Progress => None,
         });
         unanswered.or_else(|| {
             self.watchers.iter().find_map(|(id, watcher)| {
@@ -169,7 +172,7 @@ impl Stream {
         let request = loop {
             match self.asked.pop_front() {
                 Some(Asked::Create(_, request)) => break request,
-                Some(Asked::Cancel(id)) => ensure(!self.is_taken(id), "C20", || {
+                Some(Asked::Cancel(_, id)) => ensure(!self.is_taken(id), "C20", || {
                     format!("the cancellation of watch {id} got no answer before that to a later request")
                 })?,
                 Some(Asked::Progress) => {}
@@ -283,8 +286,8 @@ impl Stream {
     fn answer_cancel(&mut self, id: i64) -> Verdict {
         loop {
             match self.asked.pop_front() {
-                Some(Asked::Cancel(asked)) if asked == id => return Ok(()),
-                Some(Asked::Cancel(other)) => ensure(!self.is_taken(other), "C20", || {
+                Some(Asked::Cancel(_, asked)) if asked == id => return Ok(()),
+                Some(Asked::Cancel(_, other)) => ensure(!self.is_taken(other), "C20", || {
                     format!("the cancellation of watch {other} got no answer before that of {id}")
                 })?,
                 Some(Asked::Create(_, request)) => {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Body;
 use prometheus::IntCounter;
 use quoin_core::api::{Kind, Method};
@@ -31,7 +31,15 @@ const TIMEOUT_MIN: Duration = Duration::from_micros(1);
 pub(crate) struct Call {
     pub(crate) context: Arc<Context>,
     pub(crate) method: Method,
-    /// When it began, if its duration is measured.
+    /// That of the response.
+    pub(crate) content_type: HeaderValue,
+    /// How its messages are compressed, in both directions.
+    pub(crate) encoding: Encoding,
+    /// When the client stops waiting.
+    pub(crate) deadline: Option<Instant>,
+    /// It is of no use without a leader.
+    pub(crate) require_leader: bool,
+    /// When it began, if that is measured.
     began: Option<Instant>,
     /// The counter of the client's version, if it must be counted.
     client: Option<IntCounter>,
@@ -40,24 +48,17 @@ pub(crate) struct Call {
     over: bool,
 }
 
-/// The demands of a call's headers.
-#[derive(Debug)]
-pub(crate) struct Wishes {
-    /// How messages are compressed, in both directions.
-    pub(crate) encoding: Encoding,
-    /// The client's deadline.
-    pub(crate) deadline: Option<Instant>,
-    /// The call must fail without a leader.
-    pub(crate) require_leader: bool,
-}
-
 impl Call {
-    pub(crate) fn begin(context: Arc<Context>, method: Method) -> Self {
+    pub(crate) fn begin(context: Arc<Context>, method: Method, content_type: HeaderValue) -> Self {
         let metrics = context.metrics.grpc.method(method);
         let began = metrics.seconds.is_some().then(|| context.clock.now());
         Self {
             context,
             method,
+            content_type,
+            encoding: Encoding::Identity,
+            deadline: None,
+            require_leader: false,
             began,
             client: None,
             counted: AtomicBool::new(false),
@@ -84,10 +85,10 @@ impl Call {
     }
 
     /// Reads the headers, and refuses what etcd's interceptors refuse.
-    pub(crate) fn wishes(&mut self, headers: &HeaderMap, timeout: Option<Duration>) -> Result<Wishes, Status> {
-        let encoding = Encoding::parse(headers.get(GRPC_ENCODING).map(http::HeaderValue::as_bytes))?;
-        let deadline = match timeout {
-            // It ends before its message is read. As in etcd, such a call is not counted.
+    pub(crate) fn read_headers(&mut self, headers: &HeaderMap, timeout: Option<Duration>) -> Result<(), Status> {
+        self.encoding = Encoding::parse(headers.get(GRPC_ENCODING).map(HeaderValue::as_bytes))?;
+        self.deadline = match timeout {
+            // It is over before anything is read. As in etcd, such a call is not counted.
             Some(timeout) if timeout < TIMEOUT_MIN => return Err(Status::deadline_exceeded()),
             timeout => timeout.map(|timeout| self.context.clock.now() + timeout),
         };
@@ -99,19 +100,15 @@ impl Call {
             None => None,
         };
         let (_, _, kind) = self.method.parts();
-        let require_leader = headers.get(HAS_LEADER).is_some_and(|value| value == "true");
+        self.require_leader = headers.get(HAS_LEADER).is_some_and(|value| value == "true");
         self.client = Some(self.context.metrics.grpc.clients.of(kind, version));
         if kind != Kind::Unary {
             self.count();
         }
-        if require_leader && !facts::has_leader(&self.context) {
+        if self.require_leader && !facts::has_leader(&self.context) {
             return Err(self.refused(Error::NoLeader));
         }
-        Ok(Wishes {
-            encoding,
-            deadline,
-            require_leader,
-        })
+        Ok(())
     }
 
     /// Receives the request of a unary call. It counts as received only once it is decoded.

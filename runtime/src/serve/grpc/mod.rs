@@ -10,6 +10,7 @@ pub(crate) mod partial;
 pub(crate) mod status;
 pub(crate) mod unknown;
 
+use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,14 +25,14 @@ use quoin_core::api::{Kind, Method, Step};
 use quoin_core::error::Error;
 use quoin_core::limits::READ_INLINE_ROWS;
 
-use self::call::{Call, Wishes, within};
+use self::call::{Call, within};
 use self::message::{Encoding, Messages, undecodable};
 use self::partial::Partials;
 use self::status::{INTERNAL, INVALID_ARGUMENT, OK, Status};
 use super::Context;
 use super::calls::take;
 use super::reply::{LeaderWatch, Reply, Source, Stream};
-use super::streams::{Once, keep_alive, watch};
+use super::streams::{Once, backup, keep_alive, watch};
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
@@ -48,118 +49,74 @@ pub(crate) enum Payload {
     Endless(Box<dyn Source>),
 }
 
-/// A call whose headers are read.
-pub(crate) enum Opened {
-    /// It waits for nothing more: it was refused, or is a stream, which begins at once.
-    Answered(Response<Reply>),
-    /// It has one request, which must be received.
-    Unary(Unary),
-}
-
-/// A call with one request. Its future is small: every call pays for its size.
-pub(crate) struct Unary {
-    call: Call,
-    wishes: Wishes,
-    messages: Messages<Incoming>,
-    content_type: HeaderValue,
-}
-
-/// Reads the headers of a call.
-pub(crate) fn open(context: Arc<Context>, partials: Partials, request: Request<Incoming>) -> Opened {
+/// Reads the headers of a call with one request, which is to be received. `Break` has the response to a call that waits
+/// for nothing more: it was refused, or is a stream, which begins at once.
+pub(crate) fn open(
+    context: Arc<Context>,
+    partials: Partials,
+    request: Request<Incoming>,
+) -> ControlFlow<Response<Reply>, (Call, Messages<Incoming>)> {
     if request.method() != HttpMethod::POST {
         let text = format!(
             "Received a HEADERS frame with :method {:?} which should be POST",
             request.method().as_str()
         );
         let status = Status::new(INTERNAL, text);
-        return Opened::Answered(refused(StatusCode::METHOD_NOT_ALLOWED, &status));
+        return ControlFlow::Break(refused(StatusCode::METHOD_NOT_ALLOWED, &status));
     }
     let timeout = match call::timeout(request.headers()) {
         Ok(timeout) => timeout,
-        Err(status) => return Opened::Answered(refused(StatusCode::BAD_REQUEST, &status)),
+        Err(status) => return ControlFlow::Break(refused(StatusCode::BAD_REQUEST, &status)),
     };
     let content_type = echoed(request.headers().get(CONTENT_TYPE));
     let uri = request.uri();
     // gRPC has no queries: the whole of it is the method's name.
     let path = uri.path_and_query().map_or_else(|| uri.path(), PathAndQuery::as_str);
     let Some(method) = Method::find(path) else {
-        return Opened::Answered(typed(failed(&unknown::path(path)), content_type));
+        return ControlFlow::Break(typed(failed(&unknown::path(path)), content_type));
     };
-    let mut call = Call::begin(context, method);
-    let wishes = match admit(&mut call, &request, timeout) {
-        Ok(wishes) => wishes,
-        Err(status) => {
-            call.finish(status.code);
-            return Opened::Answered(typed(failed(&status), content_type));
-        }
-    };
-    let limit = call.context.settings.max_receive_bytes;
-    let messages = Messages::new(request.into_body(), wishes.encoding, limit, partials);
-    if let Method::Watch | Method::LeaseKeepAlive = method {
-        let source: Box<dyn Source> = match method {
-            Method::Watch => Box::new(watch::Source::new(&call, wishes.encoding, messages)),
-            _ => Box::new(keep_alive::KeepAlive::new(&call, wishes.encoding, messages)),
-        };
-        return Opened::Answered(typed(stream(call, source, &wishes, true), content_type));
+    let mut call = Call::begin(context, method, content_type);
+    if let Err(status) = admit(&mut call, &request, timeout) {
+        return ControlFlow::Break(finish(call, Err(status)));
     }
-    Opened::Unary(Unary {
-        call,
-        wishes,
-        messages,
-        content_type,
-    })
+    let limit = call.context.settings.max_receive_bytes;
+    let messages = Messages::new(request.into_body(), call.encoding, limit, partials);
+    let source: Box<dyn Source> = match method {
+        Method::Watch => Box::new(watch::Source::new(&call, messages)),
+        Method::LeaseKeepAlive => Box::new(keep_alive::KeepAlive::new(&call, messages)),
+        _ => return ControlFlow::Continue((call, messages)),
+    };
+    ControlFlow::Break(finish(call, Ok(Payload::Endless(source))))
 }
 
-/// Refuses calls by their headers alone.
-fn admit(call: &mut Call, request: &Request<Incoming>, timeout: Option<Duration>) -> Result<Wishes, Status> {
-    let wishes = call.wishes(request.headers(), timeout)?;
-    if timeout == Some(Duration::ZERO) {
-        return Err(Status::deadline_exceeded());
-    }
+/// Refuses what is refused for a call's headers alone, whatever its request says.
+fn admit(call: &mut Call, request: &Request<Incoming>, timeout: Option<Duration>) -> Result<(), Status> {
+    call.read_headers(request.headers(), timeout)?;
     if !unknown::is_served(call.method) {
         return Err(unknown::unserved(call.method));
     }
     if let Method::Watch | Method::LeaseKeepAlive = call.method {
         call.context.server(|server| server.admit_stream())?;
     }
-    Ok(wishes)
+    Ok(())
 }
 
-impl Unary {
-    /// Receives the request and answers it, within the client's deadline.
-    pub(crate) async fn answered(&mut self) -> Result<Payload, Status> {
-        let Self {
-            call, wishes, messages, ..
-        } = self;
-        let work = pin!(answer(call, wishes.encoding, messages));
-        within(&call.context, wishes.deadline, work).await
-    }
-
-    /// The response of the call.
-    pub(crate) fn finish(mut self, answered: Result<Payload, Status>) -> Response<Reply> {
-        let response = match answered {
-            Ok(Payload::Message(message)) => {
-                self.call.finish(OK);
-                succeeded(Reply::Message(message), self.wishes.encoding)
-            }
-            Ok(Payload::Finite(source)) => stream(self.call, source, &self.wishes, false),
-            Ok(Payload::Endless(source)) => stream(self.call, source, &self.wishes, true),
-            Err(status) => {
-                self.call.finish(status.code);
-                failed(&status)
-            }
-        };
-        typed(response, self.content_type)
-    }
+/// Receives the request of a call and answers it, before the client's deadline.
+pub(crate) async fn answer(call: &Call, messages: &mut Messages<Incoming>) -> Result<Payload, Status> {
+    let work = pin!(answer_in_time(call, messages));
+    within(&call.context, call.deadline, work).await
 }
 
-async fn answer(call: &Call, encoding: Encoding, messages: &mut Messages<Incoming>) -> Result<Payload, Status> {
+async fn answer_in_time(call: &Call, messages: &mut Messages<Incoming>) -> Result<Payload, Status> {
     let step = begin(call, call.receive_bytes(messages).await?).await?;
+    if let Step::Backup(backup) = step {
+        return Ok(Payload::Finite(Box::new(backup::Source::new(call, *backup))));
+    }
     let answer = take(&call.context, call.method, step).await?;
     let (length, payload) = if answer.items() > READ_INLINE_ROWS {
-        Box::pin(answer::written_apart(call, encoding, answer)).await?
+        Box::pin(answer::written_apart(call, answer)).await?
     } else {
-        answer::written(answer, encoding)?
+        answer::written(answer, call.encoding)?
     };
     call.sent(length);
     match payload {
@@ -171,7 +128,25 @@ async fn answer(call: &Call, encoding: Encoding, messages: &mut Messages<Incomin
     }
 }
 
-/// Decodes a request and begins its call, on the compute thread if the request is long.
+/// The response to a call.
+pub(crate) fn finish(mut call: Call, answered: Result<Payload, Status>) -> Response<Reply> {
+    let (encoding, content_type) = (call.encoding, call.content_type.clone());
+    let response = match answered {
+        Ok(Payload::Message(message)) => {
+            call.finish(OK);
+            succeeded(Reply::Message(message), encoding)
+        }
+        Ok(Payload::Finite(source)) => succeeded(stream(call, source, false), encoding),
+        Ok(Payload::Endless(source)) => succeeded(stream(call, source, true), encoding),
+        Err(status) => {
+            call.finish(status.code);
+            failed(&status)
+        }
+    };
+    typed(response, content_type)
+}
+
+/// Decodes a request and begins with it, in the lane if it is long.
 async fn begin(call: &Call, message: Bytes) -> Result<Step, Status> {
     let method = call.method;
     let begun = if method == Method::Txn && message.len() > LONG_TXN_BYTES {
@@ -226,21 +201,18 @@ fn refused(code: StatusCode, status: &Status) -> Response<Reply> {
     response
 }
 
-fn stream(call: Call, source: Box<dyn Source>, wishes: &Wishes, endless: bool) -> Response<Reply> {
+fn stream(call: Call, source: Box<dyn Source>, endless: bool) -> Reply {
     let context = &call.context;
-    let deadline = wishes.deadline.map(|deadline| context.runtime.sleep_until(deadline));
+    let deadline = call.deadline.map(|deadline| context.runtime.sleep_until(deadline));
     let stop = endless.then(|| context.stop.clone());
-    let leader = (endless && wishes.require_leader).then(|| LeaderWatch::new(context));
-    succeeded(
-        Reply::Stream(Box::new(Stream {
-            source,
-            call,
-            deadline,
-            stop,
-            leader,
-        })),
-        wishes.encoding,
-    )
+    let leader = (endless && call.require_leader).then(|| LeaderWatch::new(context));
+    Reply::Stream(Box::new(Stream {
+        source,
+        call,
+        deadline,
+        stop,
+        leader,
+    }))
 }
 
 fn succeeded(reply: Reply, encoding: Encoding) -> Response<Reply> {

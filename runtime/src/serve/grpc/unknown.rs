@@ -42,7 +42,6 @@ pub(crate) fn is_served(method: Method) -> bool {
             | Method::Proclaim
             | Method::RangeStream
             | Method::Resign
-            | Method::Snapshot
             | Method::Unlock
     )
 }

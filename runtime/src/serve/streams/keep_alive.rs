@@ -37,10 +37,10 @@ pub(crate) struct KeepAlive {
 }
 
 impl KeepAlive {
-    pub(crate) fn new(call: &Call, encoding: Encoding, messages: Messages<Incoming>) -> Self {
+    pub(crate) fn new(call: &Call, messages: Messages<Incoming>) -> Self {
         Self {
             context: Arc::clone(&call.context),
-            encoding,
+            encoding: call.encoding,
             messages,
             renewing: None,
         }

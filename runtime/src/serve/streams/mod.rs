@@ -1,5 +1,6 @@
 //! The calls that are streams, one file each: the client's messages and the responses to them.
 
+pub(crate) mod backup;
 pub(crate) mod keep_alive;
 pub(crate) mod watch;
 

@@ -61,12 +61,12 @@ impl Rest {
 }
 
 impl Source {
-    pub(crate) fn new(call: &Call, encoding: Encoding, messages: Messages<Incoming>) -> Self {
+    pub(crate) fn new(call: &Call, messages: Messages<Incoming>) -> Self {
         let context = Arc::clone(&call.context);
         let stream = context.node.watch_stream();
         Self {
             context,
-            encoding,
+            encoding: call.encoding,
             messages,
             stream,
             refused: None,

@@ -8,7 +8,7 @@ use quoin_core::proto::etcdserverpb::{PutRequest, RangeRequest, WatchCreateReque
 use quoin_core::random::Prng;
 use quoin_core::time::Instant;
 
-use super::ports::{Act, Clients, Endpoints, Returned};
+use crate::cluster::ports::{Act, Clients, Endpoints, Returned};
 use crate::observe::{ClientId, OpId, StreamId};
 use quoin_model::call::Call;
 
@@ -17,14 +17,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The clients.
 #[derive(Clone, Debug)]
-pub struct Tiny {
+pub(super) struct Tiny {
     prng: Prng,
     next: Instant,
     pause: Duration,
     /// Requests made, and those that were answered well.
-    pub asked: u64,
+    pub(super) asked: u64,
     /// Requests answered well.
-    pub answered: u64,
+    pub(super) answered: u64,
     stream: Option<StreamId>,
     streams: u64,
     quiet: bool,
@@ -33,7 +33,7 @@ pub struct Tiny {
 impl Tiny {
     /// Clients of a run.
     #[must_use]
-    pub fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self {
             prng: Prng::new(seed).fork("clients"),
             next: Instant::ZERO + Duration::from_millis(50),

@@ -14,22 +14,22 @@ use quoin_core::proto::raftpb::{Entry, Message, MessageType};
 use quoin_core::store::{Applied, ApplyContext, Store, StoreConfig, View};
 use quoin_core::time::Instant;
 
-use super::{Checker, Coverage, Truth};
+use crate::check::{Checker, Coverage, Truth};
 use crate::observe::{ClientId, Observation, OpId, Verdict};
 use quoin_model::call::{Answer, Call, Refusal};
 use quoin_model::etcd::Rules;
 
 /// The first leader of all stories.
-pub(super) const FIRST: MemberId = MemberId(1);
+pub(crate) const FIRST: MemberId = MemberId(1);
 
 /// The second.
-pub(super) const SECOND: MemberId = MemberId(2);
+pub(crate) const SECOND: MemberId = MemberId(2);
 
 /// A cluster by its log, and a checker that watches.
-pub(super) struct Story<C> {
-    pub(super) checker: C,
-    pub(super) truth: Truth,
-    pub(super) at: Instant,
+pub(crate) struct Story<C> {
+    pub(crate) checker: C,
+    pub(crate) truth: Truth,
+    pub(crate) at: Instant,
     store: Store,
     log: Vec<Entry>,
     /// How much of the log each member was handed.
@@ -42,7 +42,7 @@ pub(super) struct Story<C> {
 
 impl<C: Checker> Story<C> {
     /// A cluster whose first member leads term 1.
-    pub(super) fn new(checker: C) -> Self {
+    pub(crate) fn new(checker: C) -> Self {
         let mut story = Self {
             checker,
             truth: Truth::new(Coverage::default(), Rules::default()),
@@ -59,18 +59,18 @@ impl<C: Checker> Story<C> {
         story
     }
 
-    pub(super) fn see(&mut self, seen: &Observation<'_>) -> Verdict {
+    pub(crate) fn see(&mut self, seen: &Observation<'_>) -> Verdict {
         self.at = self.at + Duration::from_micros(1);
         self.truth.see(self.at, seen).expect("the story makes sense");
         self.checker.see(self.at, seen, &self.truth)
     }
 
-    pub(super) fn wait(&mut self, seconds: u64) {
+    pub(crate) fn wait(&mut self, seconds: u64) {
         self.at = self.at + Duration::from_secs(seconds);
     }
 
     /// A member leads the next term and has committed its first entry.
-    pub(super) fn lead(&mut self, member: MemberId) -> Verdict {
+    pub(crate) fn lead(&mut self, member: MemberId) -> Verdict {
         self.term += 1;
         self.leader = member;
         self.append(Vec::new())?;
@@ -78,19 +78,19 @@ impl<C: Checker> Story<C> {
     }
 
     /// The leader proposes and commits.
-    pub(super) fn commit(&mut self, request: InternalRaftRequest) -> Verdict {
+    pub(crate) fn commit(&mut self, request: InternalRaftRequest) -> Verdict {
         self.propose(self.leader, request)?;
         self.publish()
     }
 
     /// Something that `proposer` has proposed is handed to the leader's log.
-    pub(super) fn propose(&mut self, proposer: MemberId, request: InternalRaftRequest) -> Verdict {
+    pub(crate) fn propose(&mut self, proposer: MemberId, request: InternalRaftRequest) -> Verdict {
         let data = self.encode(proposer, request);
         self.append(data)
     }
 
     /// A member that led `term` and does not know better appends something to its own log, behind what it was handed.
-    pub(super) fn append_alone(&mut self, member: MemberId, term: u64, request: InternalRaftRequest) -> Verdict {
+    pub(crate) fn append_alone(&mut self, member: MemberId, term: u64, request: InternalRaftRequest) -> Verdict {
         let data = self.encode(member, request).into();
         let index = self.handed.get(&member).map_or(0, |handed| *handed as u64) + 1;
         let entry = Entry {
@@ -108,7 +108,7 @@ impl<C: Checker> Story<C> {
     }
 
     /// A member hands a proposal on to the leader.
-    pub(super) fn forward(&mut self, member: MemberId, request: InternalRaftRequest) -> Verdict {
+    pub(crate) fn forward(&mut self, member: MemberId, request: InternalRaftRequest) -> Verdict {
         let data = self.encode(member, request);
         let message = Message {
             msg_type: MessageType::MsgPropose as i32,
@@ -155,26 +155,26 @@ impl<C: Checker> Story<C> {
     }
 
     /// The leader has applied everything.
-    pub(super) fn publish(&mut self) -> Verdict {
+    pub(crate) fn publish(&mut self) -> Verdict {
         let events = self.apply();
         self.publish_with(&events)
     }
 
     /// Applies everything; what changed.
-    pub(super) fn apply(&mut self) -> Vec<Event> {
+    pub(crate) fn apply(&mut self) -> Vec<Event> {
         let mut applied = Applied::default();
         apply_all(&mut self.store, &self.log, &mut applied);
         applied.events
     }
 
     /// The leader has applied everything and says that this changed.
-    pub(super) fn publish_with(&mut self, events: &[Event]) -> Verdict {
+    pub(crate) fn publish_with(&mut self, events: &[Event]) -> Verdict {
         let view = self.view();
         self.publish_as(self.leader, &view, events)
     }
 
     /// A member publishes a state, whatever it is.
-    pub(super) fn publish_as(&mut self, member: MemberId, view: &View, events: &[Event]) -> Verdict {
+    pub(crate) fn publish_as(&mut self, member: MemberId, view: &View, events: &[Event]) -> Verdict {
         let status = Status {
             member,
             leader: self.leader,
@@ -191,12 +191,12 @@ impl<C: Checker> Story<C> {
         })
     }
 
-    pub(super) fn view(&self) -> View {
+    pub(crate) fn view(&self) -> View {
         self.store.view()
     }
 
     /// The state as of a log in which something else stands at `index`.
-    pub(super) fn other_view(&self, index: u64, request: InternalRaftRequest) -> View {
+    pub(crate) fn other_view(&self, index: u64, request: InternalRaftRequest) -> View {
         let mut log = self.log.clone();
         log[index as usize - 1].data = request.encode_to_vec().into();
         let mut store = Store::new(StoreConfig::default());
@@ -205,7 +205,7 @@ impl<C: Checker> Story<C> {
     }
 
     /// A member starts with the whole log and this state.
-    pub(super) fn start(&mut self, member: MemberId, view: &View) -> Verdict {
+    pub(crate) fn start(&mut self, member: MemberId, view: &View) -> Verdict {
         let recovered = Recovered {
             hard_state: Default::default(),
             snapshot_index: 0,
@@ -222,7 +222,7 @@ impl<C: Checker> Story<C> {
     }
 
     /// A client asks a member.
-    pub(super) fn invoke(&mut self, member: MemberId, call: &Call) -> OpId {
+    pub(crate) fn invoke(&mut self, member: MemberId, call: &Call) -> OpId {
         self.ops += 1;
         let op = OpId(self.ops);
         let invoked = Observation::Invoked {
@@ -236,12 +236,12 @@ impl<C: Checker> Story<C> {
     }
 
     /// A member answers.
-    pub(super) fn reply(&mut self, op: OpId, member: MemberId, result: Result<&Answer, &Refusal>) -> Verdict {
+    pub(crate) fn reply(&mut self, op: OpId, member: MemberId, result: Result<&Answer, &Refusal>) -> Verdict {
         self.see(&Observation::Replied { op, member, result })
     }
 
     /// A client asks a member, which answers at once.
-    pub(super) fn call(&mut self, member: MemberId, call: &Call, answer: &Answer) -> Verdict {
+    pub(crate) fn call(&mut self, member: MemberId, call: &Call, answer: &Answer) -> Verdict {
         let op = self.invoke(member, call);
         self.reply(op, member, Ok(answer))
     }
@@ -259,7 +259,7 @@ fn apply_all(store: &mut Store, log: &[Entry], applied: &mut Applied) {
     }
 }
 
-pub(super) fn put(key: &'static str, lease: i64) -> InternalRaftRequest {
+pub(crate) fn put(key: &'static str, lease: i64) -> InternalRaftRequest {
     InternalRaftRequest {
         put: Some(PutRequest {
             key: key.into(),
@@ -271,21 +271,21 @@ pub(super) fn put(key: &'static str, lease: i64) -> InternalRaftRequest {
     }
 }
 
-pub(super) fn txn(request: TxnRequest) -> InternalRaftRequest {
+pub(crate) fn txn(request: TxnRequest) -> InternalRaftRequest {
     InternalRaftRequest {
         txn: Some(request),
         ..InternalRaftRequest::default()
     }
 }
 
-pub(super) fn grant(id: i64, ttl: i64) -> InternalRaftRequest {
+pub(crate) fn grant(id: i64, ttl: i64) -> InternalRaftRequest {
     InternalRaftRequest {
         lease_grant: Some(LeaseGrantRequest { id, ttl }),
         ..InternalRaftRequest::default()
     }
 }
 
-pub(super) fn revoke(id: i64) -> InternalRaftRequest {
+pub(crate) fn revoke(id: i64) -> InternalRaftRequest {
     InternalRaftRequest {
         lease_revoke: Some(LeaseRevokeRequest { id }),
         ..InternalRaftRequest::default()
