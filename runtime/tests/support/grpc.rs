@@ -431,7 +431,7 @@ pub(crate) fn a_long_range_arrives_whole_at_a_slow_reader(runtime: Arc<dyn Runti
 }
 
 /// The file is made while it is taken, and writes meanwhile do not show in it.
-pub(crate) fn a_backup_reaches_a_slow_reader_whole(runtime: Arc<dyn Runtime>) {
+pub(crate) fn a_backup_arrives_whole_at_a_slow_reader(runtime: Arc<dyn Runtime>) {
     const VALUES: usize = 100;
     const VALUE_BYTES: usize = 64 * 1024;
     let (world, ()) = with_grpc(runtime, async |grpc| {

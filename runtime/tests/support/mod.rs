@@ -89,10 +89,10 @@ macro_rules! serving_tests {
                 errors_have_etcds_code_and_text,
                 a_lease_time_is_too_long_only_once_alarms_have_been_looked_at, unknown_methods_are_refused, malformed_frames_are_refused,
                 too_large_messages_are_refused, compression_is_answered_with_compression, a_deadline_is_kept,
-                a_call_that_needs_a_leader_fails_without, a_learner_serves_little,
-                a_long_range_reaches_a_slow_reader_whole, many_calls_share_a_connection,
-                a_range_of_many_keys_is_answered_like_any_other, a_backup_reaches_a_slow_reader_whole, the_member_is_described,
-                bytes_that_are_no_protocol_end_the_connection;
+                a_call_that_requires_a_leader_fails_without_one, a_learner_serves_only_serializable_reads_and_status,
+                a_long_range_arrives_whole_at_a_slow_reader, many_calls_share_a_connection,
+                a_range_of_many_keys_is_answered_like_any_other, a_backup_arrives_whole_at_a_slow_reader, status_and_member_list_describe_the_member,
+                bytes_of_no_protocol_end_the_connection;
             fair: long_reads_leave_the_worker, a_txn_of_long_reads_leaves_the_worker_and_is_answered_whole,
                 a_writing_txn_that_would_read_too_much_is_refused, long_answers_to_writes_arrive_whole,
                 many_leases_and_keys_of_a_lease_leave_the_worker, heavy_writes_take_turns_and_lose_none,
