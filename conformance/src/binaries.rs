@@ -1,7 +1,7 @@
-//! The servers under comparison: which there are, and how each program comes to be.
+//! The servers under comparison, and how their programs are found or built.
 //!
-//! A test of this crate cannot name the binaries of another. A test run of the whole workspace has them built; where they are
-//! not there, or older than their sources, they are built here by cargo itself, each by a call of its own.
+//! A test of this crate cannot refer to the binaries of another crate. A test run of the whole workspace builds them;
+//! if they are missing, or older than their sources, they are built here by cargo itself, one call each.
 
 use std::{
     fs,
@@ -24,7 +24,7 @@ const BUILD_LIMIT: Duration = Duration::from_mins(20);
 /// The servers that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// The real etcd, which says what is right.
+    /// The real etcd, the reference.
     Etcd,
     /// Ours on tokio.
     QuoinTokio,
@@ -34,16 +34,16 @@ pub enum Kind {
     QuoinAsyncStd,
 }
 
-/// How a build is made.
+/// The profile of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// As the tests are built.
+    /// That of the tests.
     Dev,
-    /// As users run it.
+    /// That of users.
     Release,
 }
 
-/// What cargo is told in order to build one of ours.
+/// cargo's arguments for building one of ours.
 struct Recipe {
     package: &'static str,
     binary: &'static str,
@@ -71,11 +71,11 @@ impl Kind {
         name.strip_prefix("quoin-").unwrap_or(name)
     }
 
-    /// Its program, fetched or built if need be. An environment variable `QUOIN_BIN_TOKIO` (`_SMOL`, `_ASYNC_STD`, `_ETCD`)
-    /// names one that is there already.
+    /// Its program, downloaded or built if necessary. An environment variable `QUOIN_BIN_TOKIO` (`_SMOL`, `_ASYNC_STD`,
+    /// `_ETCD`) names an existing one.
     ///
     /// # Errors
-    /// When it cannot be fetched or built.
+    /// If it cannot be downloaded or built.
     pub fn program(self, profile: Profile) -> Result<PathBuf, Trouble> {
         let Some(recipe) = self.recipe() else {
             return Ok(fetch::etcd()?.etcd);
@@ -127,7 +127,7 @@ impl Profile {
     }
 }
 
-/// Builds once a process; a failed build is not tried again by the next test.
+/// Builds once per process; a failed build is not tried again by the next test.
 fn built(kind: Kind, recipe: &Recipe, profile: Profile) -> Result<PathBuf, Trouble> {
     type Done = Vec<((Kind, Profile), Result<PathBuf, String>)>;
     static DONE: Mutex<Done> = Mutex::new(Vec::new());
@@ -143,9 +143,9 @@ fn built(kind: Kind, recipe: &Recipe, profile: Profile) -> Result<PathBuf, Troub
     result
 }
 
-/// Builds in the target directory that the tests came from, so that dependencies are shared; cargo has let go of its own lock
-/// there by the time tests run. A test run of the whole workspace has built every program before the first test starts: built
-/// again by itself, each takes minutes, since cargo then gives the libraries under it other features.
+/// Builds in the target directory of the tests, so that dependencies are shared; cargo has released its lock by the
+/// time tests run. A test run of the whole workspace has built every program before the first test starts. Built
+/// separately, each takes minutes, because cargo then gives the libraries under it other features.
 fn build(recipe: &Recipe, profile: Profile) -> Result<PathBuf, Trouble> {
     let _lock = paths::lock("build")?;
     let program = paths::target().join(profile.folder()).join(recipe.binary);
@@ -170,10 +170,10 @@ fn build(recipe: &Recipe, profile: Profile) -> Result<PathBuf, Trouble> {
     keep(&program, profile)
 }
 
-/// A program in core's `examples`, as the tests are built: a test run of the whole workspace has built it.
+/// A program in core's `examples`, with the tests' profile: a test run of the whole workspace has built it.
 ///
 /// # Errors
-/// When it cannot be built.
+/// If it cannot be built.
 pub fn example_of_core(name: &str) -> Result<PathBuf, Trouble> {
     let _lock = paths::lock("build")?;
     let program = paths::target().join(Profile::Dev.folder()).join("examples").join(name);
@@ -196,11 +196,11 @@ fn cargo() -> Command {
     cargo
 }
 
-/// The crates that a program is made of, and what of each. A test run leaves no note of its own beside the program.
+/// The crates that a program is built from, and their parts. A test run leaves no dependency file beside the program.
 const CRATES: [&str; 5] = ["core", "raft-proto", "runtime", "runtime-smol", "runtime-tokio"];
 const PARTS: [&str; 4] = ["Cargo.toml", "build.rs", "proto", "src"];
 
-/// Those that are there, in the workspace.
+/// Those that exist in the workspace.
 fn made_of(workspace: &Path) -> Vec<PathBuf> {
     let parts = CRATES
         .iter()
@@ -209,7 +209,7 @@ fn made_of(workspace: &Path) -> Vec<PathBuf> {
     parts.chain(shared).filter(|path| path.exists()).collect()
 }
 
-/// Whether a program is newer than everything it is made of, folders too: what is gone from one has changed it.
+/// Whether a program is newer than all its sources and their folders: a removed file changes its folder.
 fn is_fresh(program: &Path, made_of: impl IntoIterator<Item = PathBuf>) -> std::io::Result<bool> {
     let built = fs::metadata(program)?.modified()?;
     let mut rest: Vec<PathBuf> = made_of.into_iter().collect();
@@ -227,7 +227,7 @@ fn is_fresh(program: &Path, made_of: impl IntoIterator<Item = PathBuf>) -> std::
     Ok(true)
 }
 
-/// Gives the program a name of its own: other builds, with other features or from another work tree, use cargo's.
+/// Copies the program to its own name: other builds, with other features or from another work tree, use cargo's.
 fn keep(program: &Path, profile: Profile) -> Result<PathBuf, Trouble> {
     let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let tree = paths::workspace().to_string_lossy().replace('/', "_");
@@ -264,14 +264,14 @@ mod tests {
     }
 
     #[test]
-    fn a_program_is_fresh_while_nothing_it_is_made_of_is_newer() {
+    fn a_program_is_fresh_until_a_source_changes() {
         let folder = paths::own().unwrap().join(format!("fresh-{}", std::process::id()));
         let (program, sources) = (folder.join("program"), folder.join("src"));
         let source = sources.join("deep").join("a.rs");
         fs::create_dir_all(sources.join("deep")).unwrap();
         fs::write(&source, "").unwrap();
         let fresh = || is_fresh(&program, [sources.clone()]);
-        assert!(fresh().is_err(), "it is not there");
+        assert!(fresh().is_err(), "the program does not exist");
         fs::write(&program, "").unwrap();
         let written = fs::metadata(&program).unwrap().modified().unwrap();
         let touch = |path: &Path, seconds| {
@@ -286,13 +286,13 @@ mod tests {
         assert!(fresh().unwrap());
         fs::remove_file(&source).unwrap();
         touch(&sources.join("deep"), 120);
-        assert!(!fresh().unwrap(), "a source is gone");
-        assert!(is_fresh(&program, [source]).is_err(), "a source is not there");
+        assert!(!fresh().unwrap(), "a source was removed");
+        assert!(is_fresh(&program, [source]).is_err(), "a source does not exist");
         fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
-    fn a_build_that_fails_says_what_cargo_said() {
+    fn a_failed_build_shows_cargos_message() {
         let recipe = Recipe {
             package: "quoin-conformance",
             binary: "no-such",

@@ -1,4 +1,4 @@
-//! The processes that this one has started and not yet seen end, so that an interrupted run leaves none behind.
+//! The child processes that have not ended yet, so that an interrupted run leaves none behind.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,14 +12,14 @@ use crate::wait;
 const REMOVE_LIMIT: Duration = Duration::from_secs(2);
 const REMOVE_STEP: Duration = Duration::from_millis(20);
 
-/// By process id: the folder that goes with the process, if there is one.
+/// By process id: the folder of the process, if there is one.
 static LIVE: Mutex<BTreeMap<u32, Option<PathBuf>>> = Mutex::new(BTreeMap::new());
 
 /// A process that is ended by [`end_all`] for as long as this is kept.
 #[derive(Debug)]
 pub(crate) struct Registered(u32);
 
-/// Registers a process, with the folder that is of no use without it.
+/// Registers a process, with the folder to remove with it.
 pub(crate) fn register(pid: u32, folder: Option<&Path>) -> Registered {
     live().insert(pid, folder.map(Path::to_path_buf));
     Registered(pid)
@@ -31,8 +31,8 @@ impl Drop for Registered {
     }
 }
 
-/// Kills what is still running and removes its folders; for a process that is about to end. The registry stays locked
-/// until then, so that nothing new is started.
+/// Kills all running children and removes their folders; for a process that is about to end. The registry stays locked
+/// until then, so that no new child is started.
 pub fn end_all() {
     let live = live();
     if !live.is_empty() {
@@ -42,7 +42,7 @@ pub fn end_all() {
         let _ = kill.stdout(Stdio::null()).stderr(Stdio::null()).status();
     }
     for folder in live.values().flatten() {
-        // A process that is still dying may write for a moment.
+        // A dying process may still write for a moment.
         wait::until(REMOVE_LIMIT, REMOVE_STEP, || {
             let _ = fs::remove_dir_all(folder);
             (!folder.exists()).then_some(())

@@ -1,4 +1,4 @@
-//! Running programs: to their end, but never longer than they may take, or beside us, line by line.
+//! Runs programs: to their end within a limit, or in the background, line by line.
 
 use std::{
     ffi::OsStr,
@@ -15,14 +15,14 @@ use crate::{
     wait,
 };
 
-/// How a program ended.
+/// The result of a program.
 #[derive(Debug, Clone)]
 pub struct Finished {
-    /// Its exit code; `None` when a signal ended it.
+    /// Its exit code; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// What it wrote, as text.
+    /// Its standard output, as text.
     pub stdout: String,
-    /// What it complained, as text.
+    /// Its standard error, as text.
     pub stderr: String,
 }
 
@@ -30,7 +30,7 @@ impl Finished {
     /// Standard output of a program that succeeded.
     ///
     /// # Errors
-    /// When it ended otherwise: its code and what it complained.
+    /// If it failed: its code and standard error.
     pub fn success(self, doing: &str) -> Result<String, Trouble> {
         if self.code == Some(0) {
             return Ok(self.stdout);
@@ -45,7 +45,7 @@ impl Finished {
     }
 }
 
-/// A program to which the settings of whoever runs the tests do not come through: etcd's and its clients' variables.
+/// A program that does not inherit the settings of the user's shell: etcd's and its clients' variables.
 #[must_use]
 pub fn untouched(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
@@ -58,7 +58,7 @@ pub fn untouched(program: impl AsRef<OsStr>) -> Command {
 /// The lines of a program as it prints them.
 ///
 /// # Errors
-/// When its output was not asked for, or has been taken.
+/// If its output is not piped, or was taken before.
 pub fn lines(child: &mut Child) -> Result<Receiver<String>, Trouble> {
     let stdout: Option<ChildStdout> = child.stdout.take();
     let stdout = stdout.ok_or_else(|| Trouble::new("a program without output"))?;
@@ -76,7 +76,7 @@ pub fn lines(child: &mut Child) -> Result<Receiver<String>, Trouble> {
 /// Runs a program with this standard input, and kills it when the limit passes.
 ///
 /// # Errors
-/// When it cannot be started or did not end in time.
+/// If it cannot be started or did not end in time.
 pub fn run(command: &mut Command, input: &[u8], limit: Duration) -> Result<Finished, Trouble> {
     let name = format!("{command:?}");
     let mut child = command
@@ -109,19 +109,19 @@ pub fn run(command: &mut Command, input: &[u8], limit: Duration) -> Result<Finis
 /// Sends a signal by its name, such as `TERM`, through the shell: the standard library itself only kills.
 ///
 /// # Errors
-/// When the shell cannot be run or the process is gone.
+/// If the shell cannot be run or the process has ended.
 pub fn signal(pid: u32, signal: &str) -> Result<(), Trouble> {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("kill -{signal} {pid}")]);
     run(&mut shell, b"", Duration::from_secs(5))?.success("kill").map(drop)
 }
 
-/// Writes on a thread of its own, so that a program that answers before it has read everything cannot block us both.
+/// Writes on a separate thread, so that a program that answers before it has read everything cannot block both sides.
 fn feed(child: &mut Child, input: &[u8]) {
     if let Some(mut stdin) = child.stdin.take() {
         let input = input.to_vec();
         thread::spawn(move || {
-            // A program that ends without reading its input is no failure of ours.
+            // A program that ends without reading its input has not failed.
             let _ = stdin.write_all(&input);
         });
     }
@@ -139,7 +139,7 @@ fn drain(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
     receiver
 }
 
-/// What the pipe held; nothing when a grandchild still keeps it open.
+/// The contents of the pipe; empty if a grandchild still keeps it open.
 fn collect(pipe: &Receiver<Vec<u8>>) -> String {
     let bytes = pipe.recv_timeout(Duration::from_secs(2)).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn input_output_and_code_are_carried() {
+    fn input_output_and_exit_code_are_passed_through() {
         let finished = run(&mut shell("cat; echo no >&2; exit 3"), b"yes", Duration::from_secs(10)).unwrap();
         assert_eq!(
             (finished.code, finished.stdout.as_str(), finished.stderr.as_str()),

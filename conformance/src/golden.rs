@@ -1,6 +1,6 @@
-//! Compares what was seen with what is written down, and says where they part.
+//! Compares results with recorded ones, and shows the first difference.
 //!
-//! `UPDATE=1` writes down anew, but only what the real etcd did: our servers are measured, they never hold the ruler.
+//! `UPDATE=1` records again, but only the results of the real etcd: ours are compared, they are never the reference.
 
 use std::{fs, path::Path};
 
@@ -9,7 +9,7 @@ use crate::{
     trouble::{During, Trouble},
 };
 
-/// Whether this run writes the expectations.
+/// Whether this run records.
 #[must_use]
 pub fn updating(kind: Kind) -> bool {
     kind == Kind::Etcd && std::env::var_os("UPDATE").is_some_and(|value| value == "1")
@@ -18,7 +18,7 @@ pub fn updating(kind: Kind) -> bool {
 /// Compares with the file, or writes it when [`updating`].
 ///
 /// # Errors
-/// When they differ, showing where; or the file cannot be read or written.
+/// If they differ, with the place; or if the file cannot be read or written.
 pub fn check(file: &Path, kind: Kind, seen: &str) -> Result<(), Trouble> {
     if updating(kind) {
         return fs::write(file, seen).during(format_args!("writing {}", file.display()));
@@ -34,10 +34,10 @@ pub fn check(file: &Path, kind: Kind, seen: &str) -> Result<(), Trouble> {
     }
 }
 
-/// Lines shown before and after the place where two texts part.
+/// Lines shown before and after the first difference.
 const AROUND: usize = 6;
 
-/// Where two texts part, with both sides; `None` when they are equal.
+/// The first difference, with both sides; `None` if the texts are equal.
 #[must_use]
 pub fn difference(expected: &str, seen: &str) -> Option<String> {
     let (wanted, got): (Vec<&str>, Vec<&str>) = (expected.lines().collect(), seen.lines().collect());

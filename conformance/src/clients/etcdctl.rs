@@ -1,8 +1,8 @@
-//! etcdctl of any version: the scripts of `conformance/scripts`, and what a script cannot do: a server that goes away, many
-//! etcdctls at once, much input.
+//! etcdctl of any version: the scripts of `conformance/scripts`, and scenarios that a script cannot express: a server
+//! that goes away, many etcdctls at once, large input.
 //!
-//! An older etcdctl prints some things otherwise, so what it prints with a real etcd is written down first and ours is compared
-//! with that; it is one of the outcomes of playing against the real one.
+//! An older etcdctl prints some things differently. So its output with a real etcd is recorded first, and ours is
+//! compared with that; playing with the real one is itself one of the outcomes.
 
 use std::{
     collections::BTreeMap,
@@ -35,11 +35,11 @@ const LINE_LIMIT: Duration = Duration::from_secs(20);
 pub(super) struct Etcdctl {
     programs: Etcd,
     scripts: BTreeMap<String, PathBuf>,
-    /// By script: itself with what is printed when it is played with a real etcd.
+    /// Each script, with the output of playing it with a real etcd.
     printed: Mutex<BTreeMap<String, String>>,
 }
 
-/// Tells a wrong answer from a right one.
+/// Compares an answer with the expected one.
 type Play = fn(&mut Stage<'_>) -> Result<(), Trouble>;
 
 /// The scenarios that are no scripts: name, API method, whether they are fast.
@@ -69,7 +69,7 @@ impl Etcdctl {
     /// The etcdctl among these programs.
     ///
     /// # Errors
-    /// When the scripts cannot be listed.
+    /// If the scripts cannot be listed.
     pub(super) fn new(programs: Etcd) -> Result<Self, Trouble> {
         let folder = paths::scripts();
         let mut scripts = BTreeMap::new();
@@ -87,10 +87,10 @@ impl Etcdctl {
         })
     }
 
-    /// Everything it is put through.
+    /// All its scenarios.
     pub(super) fn scenarios(&self) -> Vec<Scenario> {
         let plays = PLAYS.iter().map(|(name, method, fast, _)| (*name, *method, *fast));
-        // The newer one plays the scripts in a test of its own; the report has them all the same.
+        // The newer etcdctl plays the scripts in a separate test; the report includes them all the same.
         let scripts = self.scripts.keys().map(|name| (name.as_str(), method(name), false));
         plays
             .chain(scripts)
@@ -102,10 +102,10 @@ impl Etcdctl {
             .collect()
     }
 
-    /// Plays scenarios, each against a fresh server, and says how each went.
+    /// Plays scenarios, each against a fresh server, and returns the outcome of each.
     ///
     /// # Errors
-    /// When a server does not start.
+    /// If a server does not start.
     pub(super) fn play(
         &self,
         kind: Kind,
@@ -131,7 +131,7 @@ impl Etcdctl {
         let seen = text.and_then(|text| Ok((scene::seen(&text, kind, self.programs.clone())?, text)));
         match seen {
             Err(trouble) => Verdict::Failed(trouble.to_string()),
-            // What a real etcd answers is right by being its answer.
+            // A real etcd's answer is right by definition.
             Ok((seen, _)) if kind == Kind::Etcd => {
                 self.printed().insert(name.to_owned(), seen);
                 Verdict::Passed
@@ -165,7 +165,7 @@ impl Etcdctl {
     }
 }
 
-/// The API method that a script is about most.
+/// The main API method of a script.
 fn method(script: &str) -> &'static str {
     match script {
         "script_cluster" => "Cluster.MemberList",
@@ -182,7 +182,7 @@ fn method(script: &str) -> &'static str {
     }
 }
 
-/// A server and an etcdctl that talks to it.
+/// A server and its etcdctl.
 struct Stage<'a> {
     program: PathBuf,
     server: &'a mut Server,
@@ -197,7 +197,7 @@ impl Stage<'_> {
         command
     }
 
-    /// What it prints, given this input.
+    /// Its output for this input.
     fn run_with(&self, arguments: &[&str], input: &[u8]) -> Result<String, Trouble> {
         command::run(&mut self.command(arguments), input, COMMAND_LIMIT)?.success(&format!("etcdctl {arguments:?}"))
     }
@@ -223,7 +223,7 @@ impl Stage<'_> {
         self.server.restart()
     }
 
-    /// Until it prints this: what is in the background takes a while to be known.
+    /// Repeats until it prints this: background commands take a while to show.
     fn until(&self, arguments: &[&str], expected: &str) -> Result<(), Trouble> {
         let mut seen = String::new();
         let found = wait::until(LINE_LIMIT, Duration::from_millis(50), || {
@@ -418,7 +418,7 @@ fn elections(stage: &mut Stage<'_>) -> Result<(), Trouble> {
     let observer = stage.begin(&["elect", "-l", "e"])?;
     equal(&observer.line()?, &key, "the leader's key")?;
     equal(&observer.line()?, "one", "the leader")?;
-    // Both are there before it goes away: a campaign that is only being made is not made again.
+    // Both campaigns are established before the server goes away: an unfinished one is not repeated.
     let campaigns = [
         "get",
         "e/",

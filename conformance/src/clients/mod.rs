@@ -1,8 +1,9 @@
-//! Clients that nobody here wrote, each through a list of scenarios as large as its API: against a real etcd first, so that a
-//! scenario is proven, then against ours.
+//! Clients written by others, each with a list of scenarios as large as its API: played against a real etcd first, to
+//! prove the scenario, then against ours.
 //!
-//! The scenarios of the libraries are programs in their own languages, in `conformance/clients`; those of etcdctl are the
-//! scripts of `conformance/scripts` and [`etcdctl`]. The stories of `tests/client` are Rust's etcd-client, told by [`stories`].
+//! The scenarios of libraries are programs in their own languages, in `conformance/clients`; those of etcdctl are the
+//! scripts of `conformance/scripts` and [`etcdctl`]. The stories of `tests/client` use Rust's etcd-client; [`stories`]
+//! plays them.
 
 mod etcdctl;
 mod program;
@@ -27,7 +28,7 @@ use etcdctl::Etcdctl;
 use program::{Program, Scenario};
 
 const SUITE: &str = "clients";
-/// Scenarios mostly wait, for processes, disks and time to pass.
+/// Scenarios mostly wait for processes, disks and time.
 const AT_ONCE: usize = 4;
 
 /// A client with its scenarios.
@@ -46,11 +47,11 @@ enum Player {
 /// How many scenarios are played against a server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Depth {
-    /// Every one.
+    /// All.
     Whole,
-    /// Those that take no more than a few seconds.
+    /// Those that take at most a few seconds.
     Fast,
-    /// Of those the first for each API method.
+    /// Of those, the first for each API method.
     Smoke,
 }
 
@@ -69,7 +70,7 @@ impl Depth {
 /// Every scenario of every client, against a real etcd and then against these servers.
 ///
 /// # Errors
-/// When a client or a server cannot be had; that one of them does wrong is an outcome.
+/// If a client or a server cannot be found or built. A wrong result is an outcome.
 pub fn run(kinds: &[Kind], tell: &mut Tell<'_>) -> Result<(), Trouble> {
     let plan: Vec<(Kind, Depth)> = kinds.iter().map(|kind| (*kind, Depth::Whole)).collect();
     play(&plan, tell)?;
@@ -79,7 +80,7 @@ pub fn run(kinds: &[Kind], tell: &mut Tell<'_>) -> Result<(), Trouble> {
 /// Part of the scenarios of every client, against a real etcd and then against these servers.
 ///
 /// # Errors
-/// When a client or a server cannot be had; that one of them does wrong is an outcome.
+/// If a client or a server cannot be found or built. A wrong result is an outcome.
 pub fn fast(plan: &[(Kind, Depth)], tell: &mut Tell<'_>) -> Result<(), Trouble> {
     play(plan, tell)
 }
@@ -174,7 +175,7 @@ fn play(plan: &[(Kind, Depth)], tell: &mut Tell<'_>) -> Result<(), Trouble> {
     play_jobs(jobs, &proven, tell).map(drop)
 }
 
-/// Plays a few jobs at a time, tells what came of each scenario as it comes, and gathers it by client.
+/// Plays a few jobs at a time, reports the outcome of each scenario at once, and collects them by client.
 fn play_jobs(
     jobs: Vec<Job<'_>>,
     proven: &BTreeMap<String, Outcomes>,
@@ -224,7 +225,7 @@ fn outcome(job: &Job<'_>, scenario: &str, verdict: Verdict) -> Outcome {
     }
 }
 
-/// A failure beside a real etcd's: what it fails too is said with it.
+/// Compares a failure with a real etcd's: if that fails too, the failure says so.
 fn beside(verdict: Verdict, etcd: Option<&Verdict>) -> Verdict {
     match (verdict, etcd) {
         (Verdict::Failed(reason), Some(Verdict::Failed(theirs) | Verdict::Differs(theirs))) => {
@@ -259,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_real_etcd_fails_too_is_said() {
+    fn a_failure_of_a_real_etcd_too_is_mentioned() {
         let failed = |why: &str| Verdict::Failed(why.to_owned());
         assert_eq!(beside(Verdict::Passed, Some(&failed("x"))), Verdict::Passed);
         assert_eq!(beside(failed("y"), Some(&Verdict::Passed)), failed("y"));

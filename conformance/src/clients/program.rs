@@ -1,6 +1,7 @@
-//! Plays the scenarios of a program in the client's own language, and steers the server for it.
+//! Plays the scenarios of a program in the client's own language, and controls the server for it.
 //!
-//! What is spoken is described in `clients/python/harness.py`: lists, outcomes, and wishes about the server, a JSON line each.
+//! `clients/python/harness.py` describes the protocol: lists, outcomes, and commands for the server, one JSON line
+//! each.
 
 use std::{
     fs::{self, File},
@@ -22,19 +23,19 @@ use crate::{
     trouble::{During, Trouble},
 };
 
-/// Longer than a program gives one scenario.
+/// Longer than a program's own limit for a scenario.
 const SCENARIO_LIMIT: Duration = Duration::from_secs(110);
 const LIST_LIMIT: Duration = Duration::from_secs(60);
 const COMPLAINT_TAIL: usize = 600;
 
-/// A program that knows scenarios.
+/// A program with scenarios.
 #[derive(Clone, Debug)]
 pub(super) struct Program {
-    /// What is run.
+    /// The command.
     pub(super) program: PathBuf,
     /// Its arguments before those of ours.
     pub(super) arguments: Vec<PathBuf>,
-    /// Where it finds its packages.
+    /// The path of its packages.
     pub(super) variables: Vec<(&'static str, PathBuf)>,
 }
 
@@ -43,17 +44,17 @@ pub(super) struct Program {
 pub(super) struct Scenario {
     /// Its name.
     pub(super) name: String,
-    /// The API method that it is about most.
+    /// Its main API method.
     pub(super) method: String,
     /// Whether it is part of every test run.
     pub(super) fast: bool,
 }
 
-/// What a program says.
+/// The lines of a program.
 enum Said {
     Ask(String),
     Ended(String, Verdict),
-    /// It ended, or was silent for too long.
+    /// It ended, or printed nothing for too long.
     Nothing(String),
 }
 
@@ -63,15 +64,15 @@ impl Program {
         command
             .args(&self.arguments)
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
-            // Nothing is written into the tree.
+            // No file may be written into the tree.
             .env("PYTHONDONTWRITEBYTECODE", "1");
         command
     }
 
-    /// The scenarios that it knows.
+    /// Its scenarios.
     ///
     /// # Errors
-    /// When it does not start, or says something else.
+    /// If it does not start, or prints something else.
     pub(super) fn scenarios(&self) -> Result<Vec<Scenario>, Trouble> {
         let said = command::run(self.command().arg("list"), b"", LIST_LIMIT)?.success("listing scenarios")?;
         let known = |line: &str| {
@@ -87,10 +88,10 @@ impl Program {
             .ok_or_else(|| Trouble::new(format!("{} lists no scenarios: {said}", self.program.display())))
     }
 
-    /// Plays scenarios one after the other against one fresh server, and says how each went.
+    /// Plays scenarios one after the other against one fresh server, and returns the outcome of each.
     ///
     /// # Errors
-    /// When the server does not start.
+    /// If the server does not start.
     pub(super) fn play(
         &self,
         kind: Kind,
@@ -110,7 +111,7 @@ impl Program {
         Ok(())
     }
 
-    /// One run of the program: until nothing is left, or it says nothing more about the first that is.
+    /// One run of the program: until all are played, or it prints nothing more about the next one.
     fn play_some(
         &self,
         server: &mut Server,
@@ -127,7 +128,7 @@ impl Program {
                 Said::Ended(name, verdict) => {
                     left.retain(|one| *one != name);
                     say(&name, verdict);
-                    // A scenario that failed half way may leave it down.
+                    // A scenario that failed half way may have left the server stopped.
                     if server.pid().is_err() {
                         server.restart().map_err(|trouble| trouble.to_string())?;
                     }
@@ -139,7 +140,7 @@ impl Program {
     }
 }
 
-/// Does to the server what a scenario wishes.
+/// Carries out a scenario's command for the server.
 fn steer(server: &mut Server, wish: &str) -> Result<(), Trouble> {
     match wish {
         "kill" => server.kill(),
@@ -191,7 +192,7 @@ impl Run {
                     return Said::Nothing(format!("the program says nothing more ({error}): {}", self.tail()));
                 }
             };
-            // Anything else is a client's own chatter.
+            // All other lines are the client's own output.
             let Ok(said) = serde_json::from_str::<Value>(&line) else {
                 continue;
             };

@@ -1,4 +1,4 @@
-//! Rust's etcd-client: the stories of `tests/client`, played as the tests they are and told as outcomes.
+//! Rust's etcd-client: the stories of `tests/client`, run as tests, and their results as outcomes.
 
 use std::{process::Command, time::Duration};
 
@@ -12,14 +12,14 @@ use crate::{
     trouble::Trouble,
 };
 
-/// With a cold build of the tests before it.
+/// Includes a cold build of the tests.
 const LIMIT: Duration = Duration::from_mins(20);
 const CLIENT: &str = "Rust etcd-client, and raw HTTP/2";
 
 /// Every story for a real etcd and these servers.
 ///
 /// # Errors
-/// When the tests cannot be built or run.
+/// If the tests cannot be built or run.
 pub(super) fn play(kinds: &[Kind], tell: &mut Tell<'_>) -> Result<(), Trouble> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
@@ -43,7 +43,7 @@ pub(super) fn play(kinds: &[Kind], tell: &mut Tell<'_>) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// What the test runner printed, as outcomes.
+/// The test runner's output as outcomes.
 fn outcomes(printed: &str) -> Vec<Outcome> {
     let told = printed.lines().filter_map(|line| {
         let (test, ended) = line.strip_prefix("test ")?.split_once(" ... ")?;
@@ -73,14 +73,14 @@ fn server(module: &str) -> Option<Kind> {
     })
 }
 
-/// What a failed test printed.
+/// The output of a failed test.
 fn complaint(printed: &str, test: &str) -> String {
     let begun = printed.split_once(&format!("---- {test} stdout ----\n"));
     let said = begun.map_or("it failed", |(_, said)| said.split("\n---- ").next().unwrap_or(said));
     said.trim().to_owned()
 }
 
-/// The API method that a story is about most; empty where it is about many.
+/// The main API method of a story; empty if there are many.
 fn method(story: &str) -> &'static str {
     match story {
         "puts" | "big_values" => "KV.Put",

@@ -1,7 +1,8 @@
-//! Brings the clients: each once, in exact versions, kept under the target directory; loud when one cannot be had.
+//! Downloads the clients: each once, in exact versions, kept under the target directory; an error if that is not
+//! possible.
 //!
-//! Python and Node packages come through the machine's own pip and npm, Go's clientv3 and the older etcdctl from Debian, from
-//! whatever mirror its apt is set up for. Nothing is installed into the machine.
+//! Python and Node packages come through the machine's own pip and npm, Go's clientv3 and the older etcdctl from
+//! Debian, from the mirror that the machine's apt uses. Nothing is installed on the machine.
 
 use std::{
     fs,
@@ -17,12 +18,12 @@ use crate::{
     trouble::{During, Trouble},
 };
 
-/// The Debian suite that carries etcdctl 3.4, and a Go with the clientv3 of the same version.
+/// The Debian suite with etcdctl 3.4, and a Go with the clientv3 of the same version.
 const DEBIAN_SUITE: &str = "bookworm";
 const INSTALL_LIMIT: Duration = Duration::from_mins(5);
 const BUILD_LIMIT: Duration = Duration::from_mins(10);
 const UNPACK_LIMIT: Duration = Duration::from_secs(60);
-/// Debian's Go compiler, its clientv3, and what that one is made of.
+/// Debian's Go compiler, its clientv3, and their dependencies.
 const GO_PACKAGES: [&str; 18] = [
     "golang-1.19-go",
     "golang-1.19-src",
@@ -43,7 +44,7 @@ const GO_PACKAGES: [&str; 18] = [
     "golang-google-grpc-dev",
     "golang-goprotobuf-dev",
 ];
-/// In the folder of a tool, once it is complete: what it was made from.
+/// A file in the folder of a complete tool: the inputs it was made from.
 const MARK: &str = "made-from";
 
 /// The folder of the scenario programs.
@@ -55,7 +56,7 @@ pub(super) fn sources() -> PathBuf {
 /// A folder with the Python packages that `clients/python/<name>.txt` pins.
 ///
 /// # Errors
-/// When there is no Python with pip, or it cannot install them.
+/// If there is no Python with pip, or it cannot install them.
 pub(super) fn python(name: &str) -> Result<PathBuf, Trouble> {
     let list = sources().join("python").join(format!("{name}.txt"));
     let pins = fs::read_to_string(&list).during(format_args!("reading {}", list.display()))?;
@@ -76,7 +77,7 @@ pub(super) fn python(name: &str) -> Result<PathBuf, Trouble> {
 /// A folder `node_modules` with the Node packages that `clients/node/package-lock.json` pins.
 ///
 /// # Errors
-/// When there is no Node with npm, or it cannot install them.
+/// If there is no Node with npm, or it cannot install them.
 pub(super) fn node() -> Result<PathBuf, Trouble> {
     let from = sources().join("node");
     let lock = from.join("package-lock.json");
@@ -99,7 +100,7 @@ pub(super) fn node() -> Result<PathBuf, Trouble> {
 /// The scenario program in Go, built with Debian's compiler and its clientv3.
 ///
 /// # Errors
-/// When they cannot be fetched, or it does not build.
+/// If they cannot be downloaded, or it does not build.
 pub(super) fn go() -> Result<PathBuf, Trouble> {
     let mut made_from = String::new();
     let files = ["harness.go", "scenarios.go"].map(|name| sources().join("go").join(name));
@@ -133,7 +134,7 @@ pub(super) fn go() -> Result<PathBuf, Trouble> {
 /// The older etcdctl.
 ///
 /// # Errors
-/// When it cannot be fetched or does not start.
+/// If it cannot be downloaded or does not start.
 pub(super) fn etcdctl_34() -> Result<PathBuf, Trouble> {
     let place = kept("etcdctl-3.4", DEBIAN_SUITE, |place| {
         let root = debian(place, &["etcd-client"])?;
@@ -148,10 +149,10 @@ pub(super) fn etcdctl_34() -> Result<PathBuf, Trouble> {
     Ok(place.join("etcdctl"))
 }
 
-/// What version an etcdctl says it has.
+/// The version that an etcdctl prints.
 ///
 /// # Errors
-/// When it does not start or says none.
+/// If it does not start or prints none.
 pub(super) fn version(etcdctl: &Path) -> Result<String, Trouble> {
     let said = command::run(Command::new(etcdctl).arg("version"), b"", UNPACK_LIMIT)?.success("etcdctl version")?;
     let version = said.lines().find_map(|line| line.strip_prefix("etcdctl version: "));
@@ -160,8 +161,8 @@ pub(super) fn version(etcdctl: &Path) -> Result<String, Trouble> {
         .ok_or_else(|| Trouble::new(format!("etcdctl says no version: {said}")))
 }
 
-/// The folder of a tool: kept from an earlier run that made it from the same, or made now beside it and renamed, so that what
-/// is kept is always complete.
+/// The folder of a tool: kept from an earlier run with the same inputs, or made beside it now and renamed, so that a
+/// kept folder is always complete.
 fn kept(name: &str, made_from: &str, make: impl FnOnce(&Path) -> Result<(), Trouble>) -> Result<PathBuf, Trouble> {
     let kept = paths::own()?.join("clients").join(name);
     let _lock = paths::lock(&format!("client-{name}"))?;

@@ -1,4 +1,5 @@
-//! Requests that no call of the simulator is: the hash of a member's whole file, its health, and what no client library sends.
+//! Requests that are no calls of the simulator: the hash of a member's whole file, its health, and requests no client
+//! library makes.
 
 use bytes::Bytes;
 use quoin_core::proto::etcdserverpb::{HashKvResponse, HashRequest, HashResponse, RangeRequest};
@@ -11,25 +12,25 @@ use super::wire::{Exchange, NO_ANSWER, Wire, decoded, refusal};
 
 const RANGE: &str = "/etcdserverpb.KV/Range";
 
-/// One of them.
+/// The kinds of such requests.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Bare {
-    /// A hash of all the member keeps.
+    /// A hash of everything the member stores.
     Hash,
     /// The health of a service; "" is the whole server.
     Health(&'static str),
-    /// The health of a service and what becomes of it; broken off after the first answer.
+    /// A watch of the health of a service; cancelled after the first answer.
     HealthWatch(&'static str),
-    /// A range with a key of so many bytes.
+    /// A range with a key of this many bytes.
     Oversized(usize),
-    /// A range, asked of a method by another name.
+    /// A range, under the name of another method.
     Unknown(&'static str),
-    /// A range whose client says which version of the API it speaks.
+    /// A range with the header for the version of the client's API.
     Version(&'static [u8]),
 }
 
 impl Bare {
-    /// What it is counted under.
+    /// The kind in the counts.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -40,8 +41,8 @@ impl Bare {
         }
     }
 
-    /// Asks, and makes of the answer what can be compared. A hash becomes that of keys, which has the same parts; its value
-    /// is of each server's own file.
+    /// Makes the request, and normalises the answer for comparison. A hash becomes that of keys, which has the same
+    /// parts; its value depends on each server's own file.
     pub(super) async fn ask(self, wire: &Wire) -> Reply {
         let key_a = || range(Bytes::from_static(b"a"));
         match self {
@@ -90,7 +91,7 @@ async fn health(wire: &Wire, path: &str, service: &str) -> Reply {
     }
 }
 
-/// An answer of which only matters whether it is a refusal.
+/// An answer of which only the success or refusal is compared.
 async fn ignored(exchange: Exchange) -> Reply {
     exchange.only().await.map(|_| Answer::Internal)
 }

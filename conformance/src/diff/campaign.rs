@@ -1,4 +1,4 @@
-//! Many seeds against one of ours, several at the same time, and what they come to together.
+//! Runs many seeds against one of ours, several at the same time, and sums the results.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -8,10 +8,10 @@ use std::thread;
 use super::{Report, Sides, run};
 use crate::trouble::Trouble;
 
-/// Differing scripts kept; more would be read by nobody, and every one takes minutes to shrink.
+/// Most differing scripts that are kept, because each takes minutes to shrink.
 const MOST_SHOWN: usize = 5;
 
-/// Which seeds.
+/// The seeds of a campaign.
 #[derive(Clone, Copy, Debug)]
 pub struct Seeds {
     /// The first.
@@ -24,10 +24,10 @@ pub struct Seeds {
     pub jobs: u64,
 }
 
-/// What they came to.
+/// The results.
 #[derive(Clone, Debug)]
 pub struct Campaign {
-    /// All of them added up.
+    /// The sums over all seeds.
     pub total: Report,
     /// The seeds that were run: after a few that differ no more are begun.
     pub ran: BTreeSet<u64>,
@@ -35,10 +35,10 @@ pub struct Campaign {
     pub divergences: BTreeMap<u64, String>,
 }
 
-/// Runs them; `progress` is told of every seed when it is done.
+/// Runs them; `progress` is called for every finished seed.
 ///
 /// # Errors
-/// When a server cannot be started or reached.
+/// If a server cannot be started or reached.
 ///
 /// # Panics
 /// If there are no seeds.

@@ -1,4 +1,4 @@
-//! A script as commands for etcdctl, where it can say it, and as the requests where it cannot.
+//! A script as commands for etcdctl, or as requests if etcdctl cannot express a step.
 
 use bytes::Bytes;
 use quoin_core::proto::etcdserverpb::watch_request::RequestUnion;
@@ -41,7 +41,7 @@ fn ask(call: &Call) -> Option<String> {
         Call::Put(request) => put(request),
         Call::Range(request) => range(request),
         Call::Status => Some("endpoint status".to_owned()),
-        // Their ids, revisions or nesting cannot be said.
+        // etcdctl cannot express their ids, revisions or nesting.
         Call::Alarm(_)
         | Call::HashKv(_)
         | Call::LeaseGrant(_)
@@ -84,7 +84,7 @@ fn range(request: &RangeRequest) -> Option<String> {
         request.min_create_revision,
         request.max_create_revision,
     ];
-    // etcdctl sorts in ascending order if told nothing, and takes no filters.
+    // etcdctl sorts in ascending order by default, and has no filters.
     if filters != [0; 4] || request.sort_order == 0 && request.sort_target != 0 {
         return None;
     }
@@ -137,7 +137,7 @@ fn key_range(words: &mut Vec<String>, key: &Bytes, range_end: &Bytes) -> Option<
     Some(())
 }
 
-/// A word as bash reads it; none has a zero byte, and nobody types kilobytes.
+/// A word in bash's syntax; words with a zero byte or of kilobytes are not written.
 fn quoted(bytes: &Bytes) -> Option<String> {
     if bytes.contains(&0) || bytes.len() > 200 {
         return None;

@@ -1,4 +1,4 @@
-//! Lays what two servers did beside each other, and beside what the model says.
+//! Compares the answers of two servers with each other and with the model's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Debug, Write as _};
@@ -11,33 +11,33 @@ use super::player::{Reply, Seen};
 use super::step::Step;
 use super::watching::{Delivered, Deliveries, Due};
 
-/// Lines shown around one that differs.
+/// Lines shown around a differing one.
 const CONTEXT: usize = 3;
-/// Nobody reads more.
+/// Most lines shown.
 const MOST_LINES: usize = 60;
 /// A longer line is cut.
 const LONGEST_LINE: usize = 200;
 
-/// How often each intended difference was met.
+/// How often each intended difference occurred.
 pub type Met = BTreeMap<&'static str, u64>;
 
-/// Who disagrees.
+/// The two sides of a difference.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Parties {
-    /// The server under test does otherwise than etcd.
+    /// The server under test differs from etcd.
     EtcdAndOurs,
-    /// Both servers do alike, and the model says otherwise.
+    /// Both servers agree, and the model differs.
     EtcdAndModel,
 }
 
 /// One difference.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
-    /// Who disagrees.
+    /// The two sides.
     pub between: Parties,
-    /// About what: a request by its name, or a watch.
+    /// The subject: a request by its name, or a watch.
     pub about: String,
-    /// What differs, as lines: `-` is etcd's, `+` the other's.
+    /// The difference in lines: `-` is etcd's, `+` the other's.
     pub shown: String,
 }
 
@@ -103,7 +103,7 @@ fn alike(step: &Step, real: &Reply, other: &Reply, met: impl FnMut(&'static str)
     real == other
 }
 
-/// Whether the model says so too, or says nothing. It knows nothing of senders.
+/// Whether the model's answer agrees, or the model has none. The model has no members in headers.
 fn is_expected(planned: &Planned, at: usize, real: &Reply) -> bool {
     match planned.replies.get(at) {
         Some(Expected::Silent) => true,
@@ -115,9 +115,9 @@ fn is_expected(planned: &Planned, at: usize, real: &Reply) -> bool {
 fn nameless(reply: &Reply) -> Reply {
     let mut reply = reply.clone().map(Answer::anonymous);
     match &mut reply {
-        // It knows no times either, by which they are listed.
+        // The model has no times either, which determine the order of the list.
         Ok(Answer::LeaseLeases(response)) => response.leases.sort_by_key(|lease| lease.id),
-        // Nor what only later versions tell.
+        // Nor has it fields of later versions.
         Ok(Answer::HashKv(response)) => response.hash_revision = 0,
         _ => {}
     }
@@ -163,7 +163,7 @@ fn shown(real: &impl Debug, other: &impl Debug) -> String {
     unified(&format!("{real:#?}"), &format!("{other:#?}"))
 }
 
-/// Two texts as one, with the lines that only one of them has marked, and little around them.
+/// Two texts merged, with marks on lines of only one of them, and a few lines of context.
 fn unified(real: &str, other: &str) -> String {
     let (real, other): (Vec<&str>, Vec<&str>) = (real.lines().collect(), other.lines().collect());
     let mut lines: Vec<(char, &str)> = Vec::new();
@@ -190,7 +190,7 @@ fn unified(real: &str, other: &str) -> String {
     text
 }
 
-/// How many lines of each have to be passed over until both go on alike.
+/// How many lines of each must be skipped until both continue alike.
 fn next_meeting(real: &[&str], other: &[&str]) -> (usize, usize) {
     let furthest = (real.len() + other.len()).min(400);
     for distance in 1..furthest {
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_differs_is_shown_and_a_little_around_it() {
+    fn only_differing_lines_and_some_context_are_shown() {
         let real = "a\nb\nc\nd\ne\nf\ng";
         let other = "a\nb\nc\nd\nE\nf\ng\nh";
         assert_eq!(unified(real, other), "  b\n  c\n  d\n- e\n+ E\n  f\n  g\n+ h\n");

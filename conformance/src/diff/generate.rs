@@ -1,4 +1,5 @@
-//! Draws scripts from seeds. The model runs along, so that revisions, leases and watches can be drawn near those there are.
+//! Draws scripts from seeds. The model is stepped along, so that revisions, leases and watches are drawn near existing
+//! ones.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -17,7 +18,7 @@ use super::requests::Draw;
 use super::step::{OWN_ID, Step};
 use crate::rng::Rng;
 
-/// What can be drawn.
+/// The kinds of steps.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Kind {
     Alarm,
@@ -43,7 +44,7 @@ enum Kind {
     Watch,
 }
 
-/// How often each is drawn, of all that is drawn.
+/// The relative frequency of each.
 const MIX: [(Kind, u64); 21] = [
     (Kind::Put, 2_200),
     (Kind::Range, 2_000),
@@ -72,11 +73,11 @@ const MIX: [(Kind, u64); 21] = [
 const STREAMS: u64 = 4;
 /// A stream with this many watches gets no more.
 const MOST_WATCHES: usize = 10;
-/// Watches made in one go: those from the past catch up together, which takes etcd a tenth of a second.
+/// Watches created together: those that start in the past catch up together, which takes etcd a tenth of a second.
 const MOST_AT_ONCE: u64 = 8;
-/// The longest time there is, in seconds, for a lease.
+/// The longest TTL, in seconds.
 const MAX_TTL: i64 = 9_000_000_000;
-/// Times of leases that outlive every run.
+/// TTLs of leases that outlive every run.
 const TTLS: [i64; 6] = [100_000, 200_000, 300_000, 1_000_000, 400_000_000, MAX_TTL];
 const ODD_TTLS: [i64; 7] = [0, 1, -1, i64::MIN, MAX_TTL + 1, i64::MAX, 3];
 const LEASES: [i64; 9] = [1, 2, 3, 4, 5, 6, 7, -3, i64::MAX];
@@ -92,7 +93,7 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// The script of a seed, with the settings of the servers it is for. Each seed leaves some kinds of requests out.
+    /// The script of a seed, with its servers' settings. Each seed leaves out some kinds of requests.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
@@ -118,13 +119,13 @@ impl Generator {
         }
     }
 
-    /// What the servers must be started with.
+    /// The settings of the servers.
     #[must_use]
     pub fn settings(&self) -> Settings {
         self.oracle.settings()
     }
 
-    /// The model, as far as the script was drawn.
+    /// The model's state after the drawn part of the script.
     pub fn oracle(&mut self) -> &mut Oracle {
         &mut self.oracle
     }
@@ -142,7 +143,7 @@ impl Generator {
             self.draw.around = around;
             self.refill();
         }
-        let step = self.queue.pop_front().expect("something was drawn");
+        let step = self.queue.pop_front().expect("the queue was filled");
         self.oracle.plan(step)
     }
 
@@ -162,7 +163,7 @@ impl Generator {
         let mut drawn = self.draw.rng.below(total);
         let mut mix = self.mix.iter();
         let kind = loop {
-            let (kind, weight) = *mix.next().expect("what was drawn is below the sum");
+            let (kind, weight) = *mix.next().expect("the number is below the sum");
             if drawn < weight {
                 break kind;
             }
@@ -221,7 +222,7 @@ impl Generator {
         self.draw.rng.below(STREAMS) as u8
     }
 
-    /// One of those that may be there, or rarely one that is never.
+    /// The id of a lease that may exist, or rarely of one that never does.
     fn lease(&mut self) -> i64 {
         if self.draw.rng.once_in(20) {
             *self.draw.rng.pick(&NO_LEASES)
@@ -240,7 +241,7 @@ impl Generator {
         Step::Ask(Call::LeaseGrant(LeaseGrantRequest { ttl, id }))
     }
 
-    /// Not while alarms forbid what it needs.
+    /// Draws no such step while alarms refuse the writes it needs.
     fn expire(&mut self) -> Step {
         if !self.oracle.state().alarms_at(u64::MAX).is_empty() {
             return Step::Ask(Call::LeaseLeases);

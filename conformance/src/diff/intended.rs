@@ -1,6 +1,6 @@
-//! Where Quoin is meant to answer otherwise than etcd 3.5, with the reason, and where etcd's answer is not its own choice.
+//! Intended differences from etcd 3.5, with reasons, and answers of etcd that are undetermined.
 //!
-//! An entry takes its own difference out of two answers and leaves every other; what then still differs is a difference.
+//! An entry levels its own difference in two answers and leaves every other; a difference that remains is reported.
 
 use quoin_core::proto::etcdserverpb::range_request::SortTarget;
 use quoin_core::proto::etcdserverpb::{RangeRequest, RangeResponse};
@@ -15,14 +15,14 @@ use super::watching::{Delivered, Due};
 /// An entry of the list.
 #[derive(Debug)]
 pub struct Intended {
-    /// What it is called in reports.
+    /// Its name in reports.
     pub name: &'static str,
-    /// Why it is no fault.
+    /// Why it is no bug.
     pub reason: &'static str,
     level: Level,
 }
 
-/// Takes the difference out of etcd's answer and another; says whether it was there.
+/// Levels the difference between etcd's answer and another; returns whether it was there.
 #[derive(Debug)]
 enum Level {
     Progress,
@@ -60,8 +60,8 @@ pub const INTENDED: &[Intended] = &[
     },
 ];
 
-/// What no script asks of etcd, since 3.5 does not live to answer it or is then in another state for good: what, and why. Ours
-/// is asked alone, and compared with the model.
+/// Requests that no script sends to etcd, because 3.5 crashes or is left in another state, with the reason. Only ours
+/// gets them, and is compared with the model.
 pub const LEFT_OUT: &[(&str, &str)] = &[
     (
         "a transaction that deletes up to the end of all keys and then keeps the value or lease of a deleted key",
@@ -97,7 +97,7 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
 
 const PROGRESS_AFTER_COMPACTION: &str = "progress after compaction";
 
-/// Levels all intended differences between two replies to a step, and tells which were there.
+/// Levels all intended differences between two replies to a step, and returns which were there.
 pub(super) fn level_replies(step: &Step, real: &mut Reply, other: &mut Reply, mut met: impl FnMut(&'static str)) {
     for entry in INTENDED {
         if let Level::Reply(level) = entry.level
@@ -108,7 +108,7 @@ pub(super) fn level_replies(step: &Step, real: &mut Reply, other: &mut Reply, mu
     }
 }
 
-/// Levels an answer on a stream that only ours gives, and tells if it was there.
+/// Levels an answer that only ours gives on a stream; returns whether it was there.
 pub(super) fn level_progress(
     due: &Due,
     (stream, id): (u8, i64),
@@ -159,7 +159,7 @@ fn status_version(_: &Step, real: &mut Reply, other: &mut Reply) -> bool {
     differs
 }
 
-/// In answers to sorted ranges, alone or in transactions.
+/// In answers to sorted ranges, also in transactions.
 fn order_of_equals(step: &Step, real: &mut Reply, other: &mut Reply) -> bool {
     use quoin_core::proto::etcdserverpb::request_op::Request as Op;
     use quoin_core::proto::etcdserverpb::response_op::Response as Done;
@@ -197,7 +197,7 @@ fn order_of_equals(step: &Step, real: &mut Reply, other: &mut Reply) -> bool {
     }
 }
 
-/// Up to this many, Go's sort keeps equals in order.
+/// Up to this many elements, Go's sort keeps equal ones in order.
 const STABLE: i64 = 12;
 
 fn equals(request: &RangeRequest, real: &mut RangeResponse, other: &mut RangeResponse) -> bool {
@@ -211,7 +211,7 @@ fn equals(request: &RangeRequest, real: &mut RangeResponse, other: &mut RangeRes
     if real == other || real.count <= STABLE || !real.kvs.iter().map(rank).eq(other.kvs.iter().map(rank)) {
         return false;
     }
-    // Of the last equals, a limit may show some and not others: which, is as open as their order.
+    // A limit may cut off some of the last equal elements: which, is as undetermined as their order.
     let cut = real.kvs.last().map(rank).filter(|_| real.more);
     for kvs in [&mut real.kvs, &mut other.kvs] {
         kvs.sort_by(|a, b| a.key.cmp(&b.key));
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn equals_may_come_in_any_order_and_nothing_else_may() {
+    fn only_equal_elements_may_come_in_any_order() {
         let request = RangeRequest {
             sort_target: SortTarget::Version as i32,
             ..RangeRequest::default()
@@ -264,6 +264,9 @@ mod tests {
         let (mut real, mut other) = (sorted(), sorted());
         other.kvs.swap(2, 5);
         (real.count, other.count) = (12, 12);
-        assert!(!equals(&request, &mut real, &mut other), "few enough to have an order");
+        assert!(
+            !equals(&request, &mut real, &mut other),
+            "so few that their order is determined"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Which method of the API a call is, and which message answers it.
+//! The API method of each call, and the message of its answer.
 
 use bytes::Bytes;
 use quoin_core::proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseLeasesRequest, StatusRequest};

@@ -1,9 +1,10 @@
-//! The differential engine: the same script to a real etcd, to one of ours and to the simulator's model, every answer compared.
+//! The differential engine: plays the same script to a real etcd, to one of ours and to the simulator's model, and
+//! compares every answer.
 //!
-//! [`generate`] draws a script from a seed while the model runs along ([`oracle`], [`watching`]); [`player`] plays it to a
-//! server over bare gRPC ([`wire`], [`methods`]) and makes answers comparable ([`normal`]); [`compare`] lays them beside
-//! each other; [`intended`] is the list of differences that are meant. Where two disagree otherwise, [`shrink`] finds a short
-//! script that shows it, and [`commands`] writes it for etcdctl. [`scripts`] are those that chance need not find.
+//! [`generate`] draws a script from a seed with the help of the model ([`oracle`], [`watching`]); [`player`] plays it
+//! to a server over plain gRPC ([`wire`], [`methods`]) and normalises the answers ([`normal`]); [`compare`] compares
+//! them; [`intended`] lists the intended differences. For any other difference, [`shrink`] finds a short script that
+//! shows it, and [`commands`] writes it for etcdctl. [`scripts`] has hand-written scripts for rare cases.
 
 mod bare;
 mod campaign;
@@ -47,12 +48,12 @@ use crate::server::{Launch, Server};
 use crate::trouble::Trouble;
 use crate::wait::{self, Deadline};
 
-/// Steps that go to the servers at once; so many are drawn while the last lot is played.
+/// Steps that are sent to the servers at once; as many are drawn while the previous ones are played.
 const LOT: usize = 200;
-/// Tries to shrink a script stop after this long.
+/// Shrinking a script stops after this long.
 const SHRINK_LIMIT: Duration = Duration::from_mins(3);
 
-/// Changes what was seen of our server, as a fault in it would; for showing that faults are found.
+/// Changes the recorded answers of our server, as a bug in it would, to show that bugs are found.
 pub type Distort = fn(&Planned, &mut Seen);
 
 /// The servers that are compared.
@@ -62,18 +63,18 @@ pub struct Sides {
     pub real: Launch,
     /// One of ours.
     pub ours: Launch,
-    /// A fault that ours is made to seem to have.
+    /// The bug to simulate in ours.
     pub distort: Option<Distort>,
-    /// Told of a difference when it is found, since shrinking takes its time.
+    /// Called with a difference when it is found, because shrinking takes long.
     pub found: fn(seed: u64, &Difference),
 }
 
 impl Sides {
-    /// A real etcd and one of ours, as they are started everywhere. Without fsync nothing that clients see changes, and etcd
+    /// A real etcd and one of ours, with the usual settings. They run without fsync: that changes no answer, and etcd
     /// takes a tenth of the time. A difference is shown when it is found, before it is shrunk.
     ///
     /// # Errors
-    /// When a program cannot be fetched or built.
+    /// If a program cannot be downloaded or built.
     pub fn of(ours: Kind) -> Result<Self, Trouble> {
         let launch = |kind| {
             let launch = Launch::of(kind)?;
@@ -93,35 +94,35 @@ impl Sides {
     }
 }
 
-/// What came of a seed.
+/// The result of a seed.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// The seed; 0 of a script that none drew.
+    /// The seed; 0 for a hand-written script.
     pub seed: u64,
     /// How many steps of the script were played.
     pub played: usize,
     /// How many requests each server answered.
     pub requests: u64,
-    /// How long that took, shrinking left out.
+    /// How long that took, without shrinking.
     pub took: Duration,
-    /// What was answered, by kind of request: `ok` or an error with its code.
+    /// The answers, by kind of request: `ok` or an error with its code.
     pub answered: BTreeMap<(&'static str, String), u64>,
-    /// How many responses watches got.
+    /// How many responses watches received.
     pub watched: u64,
-    /// The intended differences that were met.
+    /// The intended differences that occurred.
     pub met: Met,
-    /// The first difference that is not meant, where the script ended.
+    /// The first other difference, at which the script ended.
     pub divergence: Option<Divergence>,
 }
 
-/// A difference that is not meant, and how to see it.
+/// An unintended difference, and how to reproduce it.
 #[derive(Clone, Debug)]
 pub struct Divergence {
     /// The servers' settings.
     pub settings: Settings,
-    /// As the seed found it.
+    /// As the seed's script shows it.
     pub found: Difference,
-    /// As the shrunk script shows it; nothing if that script shows it only sometimes.
+    /// As the shrunk script shows it; `None` if that script shows it only sometimes.
     pub shrunk: Option<Difference>,
     /// The shrunk script.
     pub script: Vec<Step>,
@@ -145,10 +146,10 @@ impl fmt::Display for Divergence {
     }
 }
 
-/// Plays `requests` random requests of a seed to both servers, fresh ones, or as many as there are before the first difference.
+/// Plays `requests` random requests of a seed to fresh servers, or fewer if a difference is found.
 ///
 /// # Errors
-/// When a server cannot be started or reached.
+/// If a server cannot be started or reached.
 pub fn run(seed: u64, requests: u64, sides: &Sides) -> Result<Report, Trouble> {
     let mut generator = Generator::new(seed);
     let settings = generator.settings();
@@ -188,10 +189,10 @@ pub fn run(seed: u64, requests: u64, sides: &Sides) -> Result<Report, Trouble> {
     Ok(report)
 }
 
-/// Plays a script that was written by hand to fresh servers.
+/// Plays a hand-written script to fresh servers.
 ///
 /// # Errors
-/// When a server cannot be started or reached.
+/// If a server cannot be started or reached.
 pub fn scripted(script: &Script, sides: &Sides) -> Result<Report, Trouble> {
     let mut sides = sides.clone();
     if script.is_ours_alone {
@@ -211,7 +212,7 @@ pub fn scripted(script: &Script, sides: &Sides) -> Result<Report, Trouble> {
     Ok(report)
 }
 
-/// The next lot of a script, and after the last request what must have arrived by then.
+/// The next steps of a script, and after the last request the events that must have arrived by then.
 fn draw(generator: &mut Generator, drawn: &mut u64, requests: u64) -> Option<Arc<Vec<Planned>>> {
     if *drawn >= requests {
         return None;
@@ -248,7 +249,7 @@ fn diverge(settings: Settings, steps: Vec<Step>, found: Difference, sides: &Side
 }
 
 impl Report {
-    /// Plays a whole script to fresh servers; tells how many steps there were until the first difference.
+    /// Plays a whole script to fresh servers; returns the number of steps until the first difference.
     fn play(
         &mut self,
         settings: Settings,
@@ -264,7 +265,7 @@ impl Report {
         Ok(self.take(&script, &seen))
     }
 
-    /// Compares a lot that was played; tells how many steps there were until the first difference.
+    /// Compares the steps that were played; returns their number until the first difference.
     fn take(&mut self, lot: &[Planned], [real, ours]: &[Vec<Seen>; 2]) -> Option<(usize, Difference)> {
         for (planned, (real, ours)) in lot.iter().zip(real.iter().zip(ours)) {
             self.played += 1;
@@ -293,7 +294,7 @@ impl Report {
         }
     }
 
-    /// Adds what another seed came to.
+    /// Adds the results of another seed.
     pub fn add(&mut self, other: &Self) {
         self.requests += other.requests;
         self.watched += other.watched;
@@ -320,7 +321,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Both servers, each with its client on a thread.
+/// Both servers, each with its client on a separate thread.
 struct Pair {
     lanes: [Lane; 2],
 }
@@ -356,7 +357,7 @@ impl Pair {
 
     fn send(&self, lot: &Arc<Vec<Planned>>) {
         for lane in &self.lanes {
-            // A lane that has ended says why when it is asked for what it saw.
+            // A client thread that has ended has its error as its result.
             let _ = lane.lots.send(Arc::clone(lot));
         }
     }
@@ -370,7 +371,7 @@ impl Pair {
     }
 }
 
-/// Plays lot after lot until no more come.
+/// Plays steps until no more come.
 fn serve(
     server: &Server,
     lots: &Receiver<Arc<Vec<Planned>>>,

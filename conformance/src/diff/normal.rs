@@ -1,4 +1,4 @@
-//! Takes out of answers what must differ between two servers: who they are, how big their files are, what time it is.
+//! Normalises answers: removes what must differ between two servers, such as ids, file sizes and times.
 
 use quoin_core::proto::etcdserverpb::{
     Member, ResponseHeader, ResponseOp, StatusResponse, response_op::Response as Done,
@@ -7,12 +7,12 @@ use quoin_model::call::Answer;
 
 use super::step::OWN_ID;
 
-/// What a header says of its sender, where it says what it should.
+/// The text in place of a header's ids, if they are the expected ones.
 const SENDER: u64 = 1;
-/// Seconds by which what is left of a lease may be less than what was granted less what has passed.
+/// By how many seconds the remaining time of a lease may be less than its TTL minus the elapsed time.
 const ROUNDING: i64 = 3;
 
-/// Who a server is.
+/// The identity of a server.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Identity {
     pub(super) cluster: u64,
@@ -23,7 +23,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// An answer that equals any other server's, `lapse` seconds after the first lease was granted at the earliest.
+    /// The normalised answer, at least `lapse` seconds after the first lease was granted.
     pub(super) fn normal(&self, mut answer: Answer, lapse: i64) -> Answer {
         self.header(answer.header_mut());
         match &mut answer {
@@ -31,7 +31,7 @@ impl Identity {
                 for alarm in &mut response.alarms {
                     alarm.member_id = self.own(alarm.member_id);
                 }
-                // etcd keeps them in no order.
+                // etcd lists them in no fixed order.
                 response.alarms.sort_by_key(|alarm| (alarm.alarm, alarm.member_id));
             }
             Answer::LeaseTimeToLive(response) => {
@@ -39,7 +39,7 @@ impl Identity {
                 if response.granted_ttl > 0 && (least..=response.granted_ttl).contains(&response.ttl) {
                     response.ttl = response.granted_ttl;
                 }
-                // In no order either.
+                // No fixed order either.
                 response.keys.sort();
             }
             Answer::MemberList(response) => response.members.iter_mut().for_each(|member| self.member(member)),
@@ -64,7 +64,7 @@ impl Identity {
         answer
     }
 
-    /// Makes the sender's marks the same for every server; others stay as they are.
+    /// Replaces the ids of the answering member; other ids stay.
     pub(super) fn header(&self, header: Option<&mut ResponseHeader>) {
         if let Some(header) = header
             && (header.cluster_id, header.member_id, header.raft_term) == (self.cluster, self.member, self.term)
@@ -102,7 +102,7 @@ impl Identity {
         if status.raft_term == self.term {
             status.raft_term = SENDER;
         }
-        // Sizes and the length of the log are each server's own, but there must be some.
+        // Sizes and the length of the log differ between servers, but must not be zero.
         for size in [&mut status.db_size, &mut status.db_size_in_use] {
             *size = (*size).signum();
         }

@@ -1,7 +1,9 @@
-//! What the simulator's reference model says every step of a script must be answered, and what watches must deliver.
+//! The expected answer of every step of a script, and the expected events of watches, by the simulator's reference
+//! model.
 //!
-//! A planned script also says where a client has to wait until all events have arrived, since how etcd groups them into
-//! responses depends on time otherwise: before watches change, after watches from the past, and when many are under way.
+//! A planned script also says where a client must wait until all events have arrived, because otherwise etcd's grouping
+//! of events into responses depends on time: before watches change, after watches that start in the past, and when many
+//! events are due.
 
 use std::collections::BTreeSet;
 
@@ -16,14 +18,14 @@ use prost::Message as _;
 use super::step::Step;
 use super::watching::{Due, Watching};
 
-/// More than this many responses are never let wait on a stream: etcd queues 128, and groups what does not fit otherwise.
+/// Most responses that may be due on a stream: etcd queues 128, and groups further ones differently.
 const MOST_UNDER_WAY: usize = 60;
 /// One and a half election timeouts, in whole seconds.
 const MIN_TTL: i64 = 1;
-/// The id the model gives a lease whose id the server chooses.
+/// The model's id for a lease whose id the server chooses.
 const CHOSEN_ID: i64 = 0x6c65_6173_6521;
 
-/// What both servers are started with, and the model must know.
+/// The settings of both servers, which the model needs too.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Settings {
     /// `--max-txn-ops`.
@@ -33,7 +35,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// As flags. A short election lets servers start at once and leases end soon.
+    /// As flags. A short election lets servers start at once and leases expire soon.
     #[must_use]
     pub fn flags(&self) -> [String; 4] {
         [
@@ -54,12 +56,12 @@ impl Default for Settings {
     }
 }
 
-/// What the model says of an answer.
+/// The model's expectation of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expected {
-    /// This is the answer, whoever answers.
+    /// Exactly this answer.
     Known(Box<Result<Answer, Refusal>>),
-    /// It does not know: the servers must agree all the same.
+    /// The model has no answer, but the servers must agree.
     Silent,
 }
 
@@ -69,24 +71,24 @@ impl Expected {
     }
 }
 
-/// A step, what is waited for before it, and what must be answered.
+/// A step, the events to wait for before it, and the expected answers.
 #[derive(Clone, Debug)]
 pub struct Planned {
     /// The step.
     pub step: Step,
-    /// What must have arrived on watch streams before it, if it is time to look.
+    /// The events that must have arrived on watch streams before it, if they are to be checked.
     pub due: Option<Due>,
     /// One for each answer.
     pub replies: Vec<Expected>,
 }
 
-/// The model with what it does not know by itself: watches and sizes.
+/// The model, with watches and sizes, which it lacks.
 #[derive(Clone, Debug)]
 pub struct Oracle {
     settings: Settings,
     state: State,
     watching: Watching,
-    /// Where was compacted: the hash at such a revision is the one remembered from then, of which the model knows nothing.
+    /// The revisions of compactions: there etcd answers with the remembered hash, which the model does not have.
     remembered: BTreeSet<i64>,
 }
 
@@ -129,7 +131,7 @@ impl Oracle {
         self.watching.ids(stream)
     }
 
-    /// Does the next step of a script.
+    /// Steps through the next step of a script.
     pub fn plan(&mut self, step: Step) -> Planned {
         let due = self.must_settle(&step).then(|| self.take_due());
         let before = self.state.revision();
@@ -140,7 +142,7 @@ impl Oracle {
         Planned { step, due, replies }
     }
 
-    /// What must have arrived when the script is over.
+    /// The events that must have arrived when the script has ended.
     pub fn finish(&mut self) -> Due {
         let mut due = self.take_due();
         due.is_last = true;
@@ -159,7 +161,7 @@ impl Oracle {
             return true;
         }
         match step {
-            // Several watches may be made at once, but none while events are under way.
+            // Several watches may be created together, but none while events are due.
             Step::Watch(_, request) if is_create(request) => watching.has_events_due(),
             Step::Watch(..) | Step::Reset(_) | Step::Expire { .. } | Step::Ask(Call::Compact(_)) => {
                 watching.is_unsettled()
@@ -196,7 +198,7 @@ impl Oracle {
         }
         let mut answer = self.state.execute(call)?;
         match (call, &mut answer) {
-            // etcd 3.5 does not tell.
+            // etcd 3.5 does not have this field.
             (_, Answer::HashKv(response)) => response.hash_revision = 0,
             (Call::Compact(request), _) => {
                 self.remembered.insert(request.revision);
@@ -221,7 +223,7 @@ impl Oracle {
         replies
     }
 
-    /// The lease, its keys, that it lasted as long as it should, and that it is gone.
+    /// The lease and its keys; that it lived for its TTL, and that it is gone.
     fn expire(&mut self, id: i64, ttl: i64, keys: &[bytes::Bytes]) -> Vec<Expected> {
         let mut replies = vec![self.ask(&Call::LeaseGrant(LeaseGrantRequest { ttl, id }))];
         for key in keys {
@@ -239,7 +241,7 @@ fn is_create(request: &quoin_core::proto::etcdserverpb::WatchRequest) -> bool {
     matches!(request.request_union, Some(RequestUnion::CreateRequest(_)))
 }
 
-/// A write with a lease that will end by itself.
+/// A write with a lease that will expire.
 pub(super) fn expiring_put(lease: i64, key: &bytes::Bytes) -> PutRequest {
     PutRequest {
         key: key.clone(),
@@ -249,7 +251,7 @@ pub(super) fn expiring_put(lease: i64, key: &bytes::Bytes) -> PutRequest {
     }
 }
 
-/// How many bytes the log would hold for a call, or a few more; reads take none.
+/// The size of a call's entry in the log, or a few bytes more; 0 for reads.
 fn proposal_bytes(call: &Call) -> usize {
     if call.is_read() {
         return 0;

@@ -1,6 +1,6 @@
-//! Plays a planned script to one server, and writes down what it answered and what arrived on its watch streams.
+//! Plays a planned script to one server, and records its answers and the events on its watch streams.
 //!
-//! Requests that change anything go one after the other; reads between them go together, on one connection.
+//! Writes are sent one after the other; the reads between them are sent together, on one connection.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -25,27 +25,27 @@ use crate::trouble::{During as _, Trouble};
 use crate::wait;
 
 const WATCH: &str = "/etcdserverpb.Watch/Watch";
-/// Reads under way at the same time.
+/// Reads in flight at the same time.
 const MOST_TOGETHER: usize = 16;
-/// Events that have not come by then are lost.
+/// Events that have not come by then count as lost.
 const EVENTS_LIMIT: Duration = Duration::from_secs(10);
-/// How long nothing has to come for a stream to be silent.
+/// How long a stream must be silent to count as silent.
 const SILENCE: Duration = Duration::from_millis(150);
-/// Longer than a compaction of so few keys is at work, and than a pass of etcd over watches that catch up.
+/// Longer than a compaction of so few keys takes, and than a pass of etcd over watches that catch up.
 const PAUSE: Duration = Duration::from_millis(250);
-/// How long a lease may outlive its time: the server looks every half second, on a machine that may be busy.
+/// How long a lease may outlive its TTL: the server checks every half second, on a machine that may be busy.
 const LATE: Duration = Duration::from_secs(20);
 const STEP: Duration = Duration::from_millis(20);
-/// The stream of the watch that tells whether others have caught up.
+/// The stream of the watch that shows whether others have caught up.
 const CANARY: u8 = u8::MAX;
 
-/// What came back, with nothing in it that differs from server to server.
+/// An answer, normalised.
 pub type Reply = Result<Answer, Refusal>;
 
-/// What was seen at one step.
+/// The record of one step.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// What had arrived before it, if it was time to look.
+    /// The events that had arrived before it, if they were to be checked.
     pub arrived: Option<Deliveries>,
     /// The answers.
     pub replies: Vec<Reply>,
@@ -57,16 +57,16 @@ pub(super) struct Player {
     identity: Identity,
     streams: BTreeMap<u8, Stream>,
     began: Instant,
-    /// The seconds that each lease was granted.
+    /// The TTL of each lease.
     granted: BTreeMap<i64, i64>,
-    /// A compaction may still be at work.
+    /// A compaction may still be running.
     is_freeing: bool,
 }
 
 /// A watch stream.
 struct Stream {
     exchange: Exchange,
-    /// The pieces so far of a response in pieces.
+    /// The fragments so far of a fragmented response.
     partial: Option<Delivered>,
     arrived: BTreeMap<i64, Vec<Delivered>>,
     whole: usize,
@@ -132,7 +132,7 @@ impl Player {
         seen
     }
 
-    /// Sends questions, all before it waits for the first answer.
+    /// Sends requests, all before it waits for the first answer.
     async fn together(&self, script: &[Planned]) -> Vec<Seen> {
         let mut under_way = Vec::with_capacity(script.len());
         for planned in script {
@@ -190,7 +190,8 @@ impl Player {
         }
     }
 
-    /// Hashes depend on whether a compaction is done, and etcd remembers that of a compaction only if the one before is.
+    /// Hashes depend on whether a compaction has finished, and etcd remembers that of a compaction only if the previous
+    /// one has.
     async fn let_compactions_end(&mut self, call: &Call) {
         if matches!(call, Call::Compact(_) | Call::HashKv(_)) && std::mem::take(&mut self.is_freeing) {
             tokio::time::sleep(PAUSE).await;
@@ -228,8 +229,8 @@ impl Player {
         Ok(answer)
     }
 
-    /// Puts leases that were granted the same time, and stand together, in the order of their ids. By when they end they are
-    /// moments apart, and etcd, which reads the clock anew for each side of a comparison, confuses them on a busy machine.
+    /// Sorts leases of equal TTL that are adjacent in the list by id. Their ends are moments apart, and etcd, which
+    /// reads the clock for each side of a comparison, may swap them on a busy machine.
     fn order(&self, leases: &mut [LeaseStatus]) {
         let granted = |lease: &LeaseStatus| self.granted.get(&lease.id);
         for equals in leases.chunk_by_mut(|a, b| granted(a) == granted(b)) {
@@ -243,7 +244,7 @@ impl Player {
         if let Ok(Answer::LeaseGrant(response)) = &mut grant {
             let id = response.id;
             revoke = Some(self.ask(&Call::LeaseRevoke(LeaseRevokeRequest { id })).await);
-            // What the server chose is its affair, as long as it is one that servers choose.
+            // The id that the server chose does not matter, if it is in the range of such ids.
             if request.id == 0 && id > 0 {
                 response.id = 0;
             }
@@ -303,7 +304,7 @@ impl Player {
         }
     }
 
-    /// Waits until as many responses have arrived as must have, and takes all there are.
+    /// Waits until the expected responses have arrived, and takes all that are there.
     async fn settle(&mut self, due: &Due) -> Deliveries {
         let mut counts: BTreeMap<u8, usize> = BTreeMap::new();
         for ((stream, _), responses) in &due.deliveries {
@@ -332,7 +333,7 @@ impl Player {
         all
     }
 
-    /// Makes a watch that has to catch up, and waits until it has: those made before it have too.
+    /// Creates a watch that has to catch up, and waits until it has: then earlier ones have too.
     async fn await_canary(&mut self, revision: i64) {
         if revision <= 1 {
             // There is no event it could wait for.
@@ -373,7 +374,7 @@ impl Stream {
         }
     }
 
-    /// Waits until so many whole responses have arrived, or none has for too long.
+    /// Waits until so many whole responses have arrived, or no more came for too long.
     async fn receive(&mut self, count: usize, patience: Duration) {
         while self.whole < count {
             let message = match tokio::time::timeout(patience, self.exchange.receive()).await {
@@ -410,7 +411,7 @@ impl Stream {
         }
     }
 
-    /// Of a response that was never finished, the mark stays that says so.
+    /// An incomplete response keeps the mark that says so.
     fn keep(&mut self, mut delivered: Delivered) {
         if delivered.pieces > 1 {
             delivered.response.fragment = false;
@@ -420,7 +421,7 @@ impl Stream {
         of_watch.push(delivered);
     }
 
-    /// Notes that nothing more can come, once.
+    /// Records once that the stream has ended.
     fn end(&mut self, refusal: &Refusal) {
         let over = WatchResponse {
             watch_id: i64::MIN,
@@ -437,7 +438,7 @@ impl Stream {
     }
 }
 
-/// Plays on a thread and a runtime of its own, chunk by chunk.
+/// Plays on a separate thread and runtime, chunk by chunk.
 pub(super) fn perform<F, T>(server: &Server, play: F) -> Result<T, Trouble>
 where
     F: AsyncFnOnce(Player) -> T,

@@ -1,4 +1,4 @@
-//! Draws requests about keys, near the edges of what they can ask for.
+//! Draws requests about keys, including edge cases.
 
 use bytes::Bytes;
 use quoin_core::proto::etcdserverpb::compare::TargetUnion;
@@ -7,7 +7,7 @@ use quoin_core::proto::etcdserverpb::{Compare, DeleteRangeRequest, PutRequest, R
 
 use crate::rng::Rng;
 
-/// Keys that are neighbours, prefixes of each other, binary, or an end of the key space.
+/// Keys that are adjacent, prefixes of each other, binary, or at an end of the key space.
 const KEYS: [&[u8]; 16] = [
     b"a",
     b"a\0",
@@ -27,14 +27,14 @@ const KEYS: [&[u8]; 16] = [
     "schl\u{fc}ssel".as_bytes(),
 ];
 
-/// What the server is like when a request is drawn.
+/// The state of the server when a request is drawn.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Around {
     pub(super) revision: i64,
     pub(super) compacted: i64,
     pub(super) max_txn_ops: usize,
     pub(super) max_request_bytes: usize,
-    /// An alarm forbids what takes space.
+    /// An alarm refuses requests that take space.
     pub(super) is_full: bool,
 }
 
@@ -45,9 +45,9 @@ pub(super) struct Draw {
     pub(super) around: Around,
     keys: Vec<&'static [u8]>,
     written: u64,
-    /// Transactions delete and write again what they deleted, which only some seeds do.
+    /// Transactions may delete keys and write them again; only some seeds have such.
     recreates: bool,
-    /// Many values are big, which makes responses come in pieces.
+    /// Many values are large, which makes fragmented responses.
     is_big: bool,
 }
 
@@ -70,7 +70,7 @@ impl Draw {
         }
     }
 
-    /// One that can be written.
+    /// A key that can be written.
     pub(super) fn plain_key(&mut self) -> Bytes {
         Bytes::from_static(self.rng.pick::<&'static [u8]>(&self.keys))
     }
@@ -102,7 +102,7 @@ impl Draw {
         (key, end)
     }
 
-    /// A revision to read at: now, one that is kept, or one at an edge.
+    /// A revision to read at: the newest, a kept one, or an edge.
     pub(super) fn revision(&mut self) -> i64 {
         let Around {
             revision, compacted, ..
@@ -116,7 +116,7 @@ impl Draw {
         }
     }
 
-    /// Mostly in the newer half of what is kept, so that history is left.
+    /// Mostly in the newer half of the history, so that some is left.
     pub(super) fn compact_revision(&mut self) -> i64 {
         let Around {
             revision, compacted, ..
@@ -182,7 +182,7 @@ impl Draw {
 
     pub(super) fn delete(&mut self) -> DeleteRangeRequest {
         let (key, mut range_end) = self.key_range();
-        // Deleting everything all the time would leave little to see.
+        // Frequent deletion of everything would leave few keys.
         if range_end[..] == b"\0"[..] && !self.rng.once_in(5) {
             range_end.clear();
         }
@@ -270,7 +270,7 @@ impl Draw {
         Bytes::from(format!("lot of {}", self.written))
     }
 
-    /// Deletes without an end and writes after it: only so does a transaction touch a key twice.
+    /// Deletions without an end, and writes after them: only in this way may a transaction touch a key twice.
     fn recreation(&mut self) -> TxnRequest {
         let key = self.plain_key();
         let delete = Op::RequestDeleteRange(DeleteRangeRequest {
@@ -326,7 +326,7 @@ impl Draw {
         let number = *self.rng.pick(&[0, 1, 2, 3, -1]);
         let revision = self.revision();
         let target = self.rng.below(5) as i32;
-        // Mostly what the target is compared with; sometimes of another, or nothing.
+        // Mostly the value of the compare's target; sometimes of another, or none.
         let given = match self.rng.below(20) {
             0 => self.rng.below(6) as i32,
             _ => target,
@@ -361,7 +361,7 @@ impl Draw {
     }
 }
 
-/// Whether a transaction deletes without an end anywhere. etcd does not see then that a write meets the deletion.
+/// Whether a transaction deletes without an end anywhere. etcd then misses that a write overlaps the deletion.
 fn deletes_to_the_end(txn: &TxnRequest) -> bool {
     let mut ops = txn.success.iter().chain(&txn.failure);
     ops.any(|op| match &op.request {
@@ -371,7 +371,7 @@ fn deletes_to_the_end(txn: &TxnRequest) -> bool {
     })
 }
 
-/// Lets no write keep anything of its key: etcd ends itself if the transaction deleted it before.
+/// Removes `ignore_value` and `ignore_lease` from all writes: etcd crashes if the transaction deleted the key before.
 fn keep_nothing(txn: &mut TxnRequest) {
     for op in txn.success.iter_mut().chain(&mut txn.failure) {
         match &mut op.request {

@@ -1,5 +1,5 @@
-//! Makes a script that shows a difference as short as it can: leaves out halves, quarters and so on down to single steps,
-//! then parts of steps, as long as a difference is left.
+//! Shortens a script that shows a difference: it leaves out halves, quarters and so on down to single steps, then parts
+//! of steps, as long as a difference remains.
 
 use quoin_core::proto::etcdserverpb::RequestOp;
 use quoin_core::proto::etcdserverpb::request_op::Request as Op;
@@ -10,7 +10,7 @@ use super::step::{Moves, Step};
 use crate::trouble::Trouble;
 use crate::wait::Deadline;
 
-/// A script as servers can play it.
+/// The script, planned for servers.
 pub(super) fn planned(settings: Settings, steps: &[Step]) -> Vec<Planned> {
     let mut oracle = Oracle::new(settings);
     let mut planned: Vec<_> = steps.iter().map(|step| oracle.plan(step.clone())).collect();
@@ -18,7 +18,7 @@ pub(super) fn planned(settings: Settings, steps: &[Step]) -> Vec<Planned> {
     planned
 }
 
-/// The end of every script: everything that must arrive has, and nothing else.
+/// The end of every script: all expected events have arrived, and no other.
 pub(super) fn closing(oracle: &mut Oracle) -> Planned {
     Planned {
         step: Step::Pause,
@@ -27,10 +27,10 @@ pub(super) fn closing(oracle: &mut Oracle) -> Planned {
     }
 }
 
-/// The shortest script found for which `differs` says that it does.
+/// The shortest script found for which `differs` is true.
 ///
 /// # Errors
-/// If `differs` cannot tell.
+/// If `differs` fails.
 pub(super) fn shrink(
     settings: Settings,
     mut steps: Vec<Step>,
@@ -80,7 +80,7 @@ fn without(settings: Settings, steps: &[Step], is_left_out: impl Fn(usize) -> bo
     kept
 }
 
-/// Takes parts out of steps.
+/// Removes parts of steps.
 fn simplify(
     mut steps: Vec<Step>,
     deadline: Deadline,
@@ -103,7 +103,7 @@ fn simplify(
     Ok(steps)
 }
 
-/// Makes the `nth` part of a step simpler; says whether there is one.
+/// Simplifies the `nth` part of a step; returns whether there is one.
 fn simplify_step(step: &mut Step, nth: usize) -> bool {
     match step {
         Step::Ask(Call::Txn(txn)) => {
@@ -155,7 +155,7 @@ fn simplify_ops(ops: &mut Vec<RequestOp>, nth: usize) -> bool {
     if nth >= ops.len() {
         return false;
     }
-    // What is in a nested transaction may do without the rest of it.
+    // The rest of a transaction may be superfluous beside what is nested in it.
     if let Some(Op::RequestTxn(nested)) = &ops[nth].request
         && nested.compare.is_empty()
         && !nested.success.is_empty()
@@ -184,9 +184,9 @@ mod tests {
     }
 
     #[test]
-    fn a_script_shrinks_to_what_matters_and_its_revisions_follow() {
+    fn a_script_shrinks_to_the_relevant_steps_and_adjusts_revisions() {
         let mut steps: Vec<Step> = (0..40).map(|at| put(format!("{at}"))).collect();
-        // Reads what step 17 wrote, at the revision of that write.
+        // Reads the write of step 17, at its revision.
         steps.push(Step::Ask(Call::Range(RangeRequest {
             key: "17".into(),
             revision: 19,

@@ -1,5 +1,5 @@
-//! What a script is made of. A step means the same on every server, and can be taken out of a script: the revisions it names
-//! move with the writes that made them.
+//! The steps of a script. A step means the same on every server, and can be removed from a script: the revisions it
+//! names are adjusted with the writes that made them.
 
 use std::collections::BTreeMap;
 
@@ -12,39 +12,39 @@ use quoin_model::call::Call;
 
 use super::bare::Bare;
 
-/// Stands for the member's own id, which no two servers share, in requests and in what is made of answers.
+/// Stands for the member's own id, which differs between servers, in requests and in normalised answers.
 pub const OWN_ID: u64 = 0xdecade;
 
-/// One thing a client does.
+/// One action of a client.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// Asks something and waits for the answer.
+    /// Makes a request and waits for the answer.
     Ask(Call),
-    /// Asks what is no call of the simulator's.
+    /// Makes a request that is no call of the simulator.
     Bare(Bare),
-    /// Asks for a lease and, if it gets one, gives it back. Only here may the server choose the id, or the time be short.
+    /// Grants a lease and, if that succeeds, revokes it. Only here may the server choose the id, or the TTL be short.
     Brief(LeaseGrantRequest),
-    /// Asks the member to tidy its files.
+    /// Defragments.
     Defragment,
-    /// Makes a lease that is short, writes keys with it, and waits until they are gone.
+    /// Grants a lease with a short TTL, writes keys with it, and waits until they are gone.
     Expire {
         /// The lease.
         id: i64,
-        /// Its time in seconds.
+        /// Its TTL in seconds.
         ttl: i64,
-        /// What is written with it; at least one key.
+        /// The writes with it; at least one key.
         keys: Vec<Bytes>,
     },
-    /// Waits a moment; so every script ends.
+    /// Waits a moment; every script ends with this.
     Pause,
-    /// Breaks off a watch stream; the next request on it opens another.
+    /// Cancels a watch stream; the next request on it opens another.
     Reset(u8),
-    /// Says something on a watch stream, opened if need be.
+    /// Sends a request on a watch stream, which is opened if necessary.
     Watch(u8, WatchRequest),
 }
 
 impl Step {
-    /// The name it is counted under: that of the method in etcd's API, mostly.
+    /// The name in the counts: usually the method in etcd's API.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -75,11 +75,11 @@ impl Step {
         }
     }
 
-    /// Whether it may be under way together with others of its kind: nothing anybody could tell depends on their order.
+    /// Whether it may be in flight together with others of its kind, because no answer depends on their order.
     #[must_use]
     pub fn goes_together(&self) -> bool {
         match self {
-            // It may have to wait for a compaction, and leases are listed in the order in which they were kept alive.
+            // It may have to wait for a compaction, and the list of leases is in the order of their renewals.
             Self::Ask(Call::HashKv(_) | Call::LeaseKeepAlive { .. }) => false,
             Self::Ask(call) => call.is_read(),
             Self::Bare(_)
@@ -92,7 +92,7 @@ impl Step {
         }
     }
 
-    /// Every revision the step names.
+    /// All revisions that the step names.
     pub fn revisions(&mut self, visit: &mut impl FnMut(&mut i64)) {
         match self {
             Self::Ask(Call::Compact(request)) => visit(&mut request.revision),
@@ -140,21 +140,21 @@ fn txn(request: &mut TxnRequest, visit: &mut impl FnMut(&mut i64)) {
     }
 }
 
-/// What became of the revisions of a script in which steps were left out.
+/// How the revisions of a script change when steps are left out.
 #[derive(Debug, Default)]
 pub(super) struct Moves {
-    /// The revision that is now where each one was, for those that a kept step or the end of the history had.
+    /// The present revision for each original one, as far as a kept step or the end of the history had it.
     to: BTreeMap<i64, i64>,
 }
 
 impl Moves {
-    /// Notes that after some step the revision was `before` in the whole script and is `now` in what is left of it.
+    /// Records that after some step the revision was `before` in the whole script and is `now` in the rest of it.
     pub(super) fn note(&mut self, before: i64, now: i64) {
         self.to.insert(before, now);
     }
 
-    /// Makes a step name the revisions that are now where those were that it named. Such as lie before all history, or are
-    /// still to come, stay as far from it as they were.
+    /// Adjusts the revisions that a step names. Revisions before all history, or in the future, keep their distance
+    /// from it.
     pub(super) fn apply(&self, step: &mut Step) {
         step.revisions(&mut |revision| {
             if *revision > 0
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn revisions_move_with_the_writes_that_made_them() {
+    fn revisions_are_adjusted_with_the_writes_that_made_them() {
         let mut moves = Moves::default();
         // Revisions 3 and 4 are made by a step that was left out.
         for (before, now) in [(1, 1), (2, 2), (4, 2), (5, 3)] {

@@ -1,7 +1,7 @@
-//! The reference model of watches (etcd-surface a.9): what arrives on each stream for each watch, response by response.
+//! The reference model of watches: what arrives on each stream for each watch, response by response.
 //!
-//! It is as sequential as the model of the store: nothing changes while watches catch up, as the plan of a script takes care
-//! of. Headers carry nothing but revisions.
+//! It is sequential, like the model of the store: the plan of a script makes sure that nothing changes while watches
+//! catch up. Headers have only revisions.
 
 use std::collections::BTreeMap;
 
@@ -13,26 +13,26 @@ use quoin_core::proto::etcdserverpb::{ResponseHeader, WatchCreateRequest, WatchR
 use quoin_core::proto::mvccpb::{self, event::EventType};
 use quoin_model::etcd::{Event, EventKind, State};
 
-/// What gRPC may take beyond a request, as etcd reckons.
+/// gRPC's overhead of a request, as etcd computes it.
 const OVERHEAD_BYTES: usize = 512 * 1024;
 /// Cluster, member and term in a header; the ids have nine or ten bytes each.
 const IDENTITY_BYTES: usize = 24;
-/// A watch that catches up gets no more revisions at once.
+/// Most revisions in a response to a watch that catches up.
 const MOST_REVISIONS: usize = 1000;
-/// The id in answers about no watch.
+/// The id in answers that belong to no watch.
 const NO_WATCH: i64 = -1;
 
-/// A response, put together again if it came in pieces.
+/// A response, assembled if it came in fragments.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delivered {
     /// The whole of it.
     pub response: WatchResponse,
-    /// In how many pieces it came.
+    /// The number of its fragments.
     pub pieces: usize,
 }
 
 impl Delivered {
-    /// What it is counted under: what it answers, and what it says.
+    /// Its kind in the counts: what it answers, and with what result.
     #[must_use]
     pub fn told(&self) -> (&'static str, String) {
         let response = &self.response;
@@ -49,19 +49,19 @@ impl Delivered {
     }
 }
 
-/// What arrives, by stream and watch id, in order. What comes between two watches of a stream is nobody's promise.
+/// The responses by stream and watch id, in order. The order between two watches of a stream is undetermined.
 pub type Deliveries = BTreeMap<(u8, i64), Vec<Delivered>>;
 
-/// What must have arrived at some point of a script.
+/// The responses that must have arrived at some point of a script.
 #[derive(Clone, Debug, Default)]
 pub struct Due {
     /// By stream and watch.
     pub deliveries: Deliveries,
-    /// By stream, an answer that etcd never gives though it could.
+    /// By stream, an answer that etcd may leave out.
     pub excused: BTreeMap<u8, WatchResponse>,
-    /// Some watch has to catch up and nothing shows when it has: a watch made after it must tell.
+    /// Some watch has to catch up without a visible end: a watch created after it must show it.
     pub needs_canary: bool,
-    /// Nothing more may come, ever.
+    /// No further response may come.
     pub is_last: bool,
     /// The revision at that point.
     pub revision: i64,
@@ -73,7 +73,7 @@ pub(super) struct Watching {
     fragment_bytes: usize,
     streams: BTreeMap<u8, Stream>,
     due: Due,
-    /// Watches are being made or ended, or have to catch up.
+    /// Watches are being created or cancelled, or have to catch up.
     changing: bool,
     events_due: bool,
 }
@@ -89,15 +89,15 @@ struct Stream {
 struct Watcher {
     key: Bytes,
     end: End,
-    /// Where it was asked to start; 0 is from now on.
+    /// The start revision of the request; 0 means from now on.
     start: i64,
-    /// No event before this revision is for it.
+    /// Events before this revision are not for it.
     from: i64,
     no_put: bool,
     no_delete: bool,
     prev_kv: bool,
     fragment: bool,
-    /// Ended by a compaction, its id is still taken.
+    /// It was cancelled by a compaction; its id is still used.
     is_compacted: bool,
 }
 
@@ -122,27 +122,27 @@ impl Watching {
         stream.map_or_else(Vec::new, |stream| stream.watchers.keys().copied().collect())
     }
 
-    /// How many responses are under way on the stream that has most.
+    /// The most responses that are due on one stream.
     pub(super) fn most_due(&self) -> usize {
         self.streams.values().map(|stream| stream.due).max().unwrap_or(0)
     }
 
-    /// Whether anything is under way.
+    /// Whether any response is due.
     pub(super) fn is_unsettled(&self) -> bool {
         self.changing || !self.due.deliveries.is_empty()
     }
 
-    /// Whether events that happened since their watch was made are under way.
+    /// Whether events from after the creation of their watch are due.
     pub(super) fn has_events_due(&self) -> bool {
         self.events_due
     }
 
-    /// Whether watches are being made or ended, or a watch from the past may not have got to the present yet.
+    /// Whether watches are being created or cancelled, or a watch that started in the past may not be synced yet.
     pub(super) fn is_changing(&self) -> bool {
         self.changing
     }
 
-    /// Takes what must have arrived by now.
+    /// Takes the responses that must have arrived by now.
     pub(super) fn take_due(&mut self) -> Due {
         for stream in self.streams.values_mut() {
             stream.due = 0;
@@ -211,7 +211,7 @@ impl Watching {
         }
     }
 
-    /// Everything from the start of a watch until now, or the end of it if that is compacted.
+    /// All events from the start of a watch until now, or its cancellation if the start is compacted.
     fn catch_up(&mut self, state: &State, stream: u8, id: i64) {
         let Some(watcher) = self
             .streams
@@ -244,7 +244,7 @@ impl Watching {
         self.due.needs_canary |= is_silent;
     }
 
-    /// Tells every watch of a revision that was just made.
+    /// Sends a new revision to every watch.
     pub(super) fn happen(&mut self, state: &State, revision: i64) {
         let compacted = state.compact_revision_at(state.applied_index());
         let mut told = Vec::new();
@@ -291,7 +291,7 @@ impl Watching {
 }
 
 impl Stream {
-    /// Makes a watch and returns its id, or why there is none.
+    /// Creates a watch and returns its id, or the reason of its refusal.
     fn insert(&mut self, state: &State, request: &WatchCreateRequest) -> Result<i64, &'static str> {
         if request.start_revision < 0 {
             return Err("etcdserver: mvcc: required revision has been compacted");
@@ -348,7 +348,7 @@ impl Watcher {
         }
     }
 
-    /// Events as this watch is told of them, without those it does not want.
+    /// Events as this watch gets them, after its filters.
     fn wanted(&self, events: &[&Event], compacted: i64) -> Vec<mvccpb::Event> {
         let wanted = events.iter().filter(|event| match event.kind {
             EventKind::Delete => !self.no_delete,
@@ -369,7 +369,7 @@ impl Watcher {
     }
 }
 
-/// A response with nothing but a revision.
+/// A response with only a revision.
 fn answer(revision: i64, watch_id: i64) -> WatchResponse {
     WatchResponse {
         header: Some(ResponseHeader {
@@ -381,7 +381,7 @@ fn answer(revision: i64, watch_id: i64) -> WatchResponse {
     }
 }
 
-/// Events cut into lots of whole revisions, as many as are told at once.
+/// Events in batches of whole revisions, as large as one response may be.
 fn batches<'a, 'b>(events: &'a [&'b Event]) -> Vec<&'a [&'b Event]> {
     let mut revisions = 0;
     let mut last = 0;
@@ -400,7 +400,7 @@ fn batches<'a, 'b>(events: &'a [&'b Event]) -> Vec<&'a [&'b Event]> {
     cuts.windows(2).map(|cut| &events[cut[0]..cut[1]]).collect()
 }
 
-/// In how many pieces a response goes that may be cut: each as full as it can be, of one event at least.
+/// The number of fragments of a response: each is as full as possible, with at least one event.
 fn pieces(response: &WatchResponse, limit: usize) -> usize {
     let mut rest = &response.events[..];
     let bare = |events: &[mvccpb::Event], fragment| WatchResponse {

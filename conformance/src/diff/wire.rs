@@ -1,4 +1,4 @@
-//! gRPC over bare HTTP/2: one connection, any number of calls on it, and not a word of a library's between us and the server.
+//! gRPC over plain HTTP/2: one connection with any number of calls, without a gRPC library.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use tokio::task::JoinSet;
 
 use crate::trouble::{During as _, Trouble};
 
-/// The code in refusals that no server sent: the connection broke, or nothing came.
+/// The code in refusals that no server sent: the connection broke, or no answer came.
 pub(crate) const NO_ANSWER: i32 = -1;
-/// Whoever does not answer for so long will not.
+/// A server that has not answered by then counts as silent.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
-/// No answer here is so big that it would have to wait for credit.
+/// No answer here is so large that it would have to wait for flow control.
 const WINDOW_BYTES: u32 = 64 << 20;
-/// Of flags and length before each message.
+/// Flags and length before each message.
 const FRAME_BYTES: usize = 5;
 
 /// A connection.
@@ -30,13 +30,13 @@ pub(crate) struct Wire {
     _driver: JoinSet<()>,
 }
 
-/// A call under way.
+/// A call in progress.
 pub(crate) struct Exchange {
     response: Option<ResponseFuture>,
     receiving: Option<RecvStream>,
     sending: SendStream<Bytes>,
     buffer: BytesMut,
-    /// Status in the headers, of answers that are nothing else.
+    /// The status in the headers, for answers without a body.
     early: Option<Result<(), Refusal>>,
 }
 
@@ -45,7 +45,7 @@ impl Wire {
         Self::connect_narrow(address, WINDOW_BYTES).await
     }
 
-    /// As [`Wire::connect`], with windows of so many bytes: that much the server may send before anything is read.
+    /// As [`Wire::connect`], with windows of so many bytes: the server may send that much before the client reads.
     pub(crate) async fn connect_narrow(address: std::net::SocketAddr, window_bytes: u32) -> Result<Self, Trouble> {
         let stream = TcpStream::connect(address).await.during("connecting")?;
         stream.set_nodelay(true).during("connecting")?;
@@ -57,7 +57,7 @@ impl Wire {
         let (requests, connection) = builder.handshake(stream).await.during("greeting")?;
         let mut driver = JoinSet::new();
         driver.spawn(async move {
-            // A connection that the server ends is seen by the requests on it.
+            // The requests on a connection that the server ends fail too.
             let _ = connection.await;
         });
         Ok(Self {
@@ -67,7 +67,7 @@ impl Wire {
         })
     }
 
-    /// Sends the first message of a call, and says that it is the last if `ends`.
+    /// Sends the first message of a call; it is the last one if `ends`.
     pub(crate) async fn call(&self, path: &str, message: &impl Message, ends: bool) -> Result<Exchange, Refusal> {
         self.call_with(path, message, ends, None).await
     }
@@ -115,13 +115,13 @@ impl Exchange {
             .map_err(|error| broken(&error))
     }
 
-    /// Says that no message follows.
+    /// Ends the client's side.
     pub(crate) fn end(&mut self) {
-        // A call that is over needs no end.
+        // A call that has ended needs no end.
         let _over = self.sending.send_data(Bytes::new(), true);
     }
 
-    /// The next message; nothing if the server ended the call well.
+    /// The next message; `None` if the call ended with status OK.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
         match tokio::time::timeout(ANSWER_LIMIT, self.receive()).await {
             Ok(received) => received,
@@ -129,7 +129,7 @@ impl Exchange {
         }
     }
 
-    /// The only message there is.
+    /// The only message of a call.
     pub(crate) async fn only(mut self) -> Result<Bytes, Refusal> {
         let message = self.next().await?;
         match (message, self.next().await?) {
@@ -139,9 +139,9 @@ impl Exchange {
         }
     }
 
-    /// The next message, however long it takes.
+    /// The next message, without a limit of time.
     pub(crate) async fn receive(&mut self) -> Result<Option<Bytes>, Refusal> {
-        // Whoever waits may stop waiting at any point and come back: nothing is taken before it is there.
+        // The caller may drop this future at any point and call again: a message is taken only when it is complete.
         if let Some(response) = &mut self.response {
             let response = response.await.map_err(|error| broken(&error))?;
             self.response = None;
@@ -192,7 +192,7 @@ impl Exchange {
     }
 }
 
-/// A message of a type. Whatever the type does not know would go unseen, so there must be nothing of the kind.
+/// A message of a type. Fields unknown to the type would be missed, so there must be none.
 pub(crate) fn decoded<M: Message + Default>(bytes: Bytes) -> Result<M, Refusal> {
     let length = bytes.len();
     let message = M::decode(bytes).map_err(|error| refusal(NO_ANSWER, &format!("cannot be read: {error}")))?;

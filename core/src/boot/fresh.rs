@@ -79,8 +79,8 @@ pub(super) fn join_cluster(found: &Found, config: &Config) -> Result<Plan, Refus
         });
     }
     let mut clusters = others.iter().filter_map(|url| found.answers.get(url)?.cluster.as_ref());
-    let nobody = Refusal::CannotFetchCluster("could not retrieve cluster information from the given URLs");
-    let (cluster_id, remote) = clusters.next().ok_or(nobody)?;
+    let none = Refusal::CannotFetchCluster("could not retrieve cluster information from the given URLs");
+    let (cluster_id, remote) = clusters.next().ok_or(none)?;
     if remote.is_empty() {
         return Err(Refusal::CannotFetchCluster(
             "failed to get raft cluster member(s) from the given URLs",

@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn readers_share_a_question_and_wait_for_the_index() {
         let mut reads = Reads::new(0);
-        assert_eq!(reads.ask(at(0)), None, "nobody reads");
+        assert_eq!(reads.ask(at(0)), None, "there are no readers");
         reads.join(read(1), LATE);
         reads.join(read(2), LATE);
         let first = reads.ask(at(0)).unwrap();
@@ -250,7 +250,7 @@ mod tests {
         let second = reads.ask(at(1)).unwrap();
         reads.confirm(second, 10);
         assert_eq!(released(&mut reads, 10), [read(3)]);
-        assert_eq!(reads.deadline(), None, "nobody waits");
+        assert_eq!(reads.deadline(), None, "no reader waits");
     }
 
     #[test]
@@ -331,6 +331,6 @@ mod tests {
         reads.cancel(Token(2));
         assert!(reads.asking.is_none(), "an empty batch is not asked");
         reads.cancel(Token(3));
-        assert_eq!(reads.deadline(), None, "nobody waits");
+        assert_eq!(reads.deadline(), None, "no reader waits");
     }
 }

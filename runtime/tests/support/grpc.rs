@@ -323,7 +323,7 @@ pub(crate) fn a_deadline_is_kept(runtime: Arc<dyn Runtime>) {
     again(&world, async |grpc| {
         let outcome = grpc.call(PUT, &[("grpc-timeout", "50m")], &put("a", "1")).await;
         assert_eq!(refused(&outcome), (4, "context deadline exceeded"));
-        let _serializable_reads_wait_for_nobody: RangeResponse = grpc
+        let _serializable_reads_do_not_wait: RangeResponse = grpc
             .ok(
                 RANGE,
                 &RangeRequest {

@@ -1,4 +1,4 @@
-//! Every method of one member with success and with every error it has.
+//! Every method that one member serves, with success and with each of its errors.
 
 use quoin_core::proto::etcdserverpb::alarm_request::AlarmAction;
 use quoin_core::proto::etcdserverpb::request_op::Request as Op;
@@ -16,11 +16,11 @@ use super::{
 use crate::diff::bare::Bare;
 use crate::diff::step::Step;
 
-/// More than the largest request of a script's servers.
+/// Larger than the largest request of a script's servers.
 const LARGE_BYTES: usize = 70_000;
-/// More than the largest operations of a transaction.
+/// More operations than a transaction may have.
 const MANY: usize = 129;
-/// More than the longest time of a lease, in seconds.
+/// Longer than the longest TTL of a lease, in seconds.
 const LONG_TTL: i64 = 9_000_000_001;
 
 pub(super) fn all() -> Vec<Named> {
@@ -44,7 +44,7 @@ fn large() -> PutRequest {
     }
 }
 
-/// A put and what is wrong with it.
+/// Puts with an error each.
 fn bad_puts() -> [PutRequest; 5] {
     [
         put_request(""),

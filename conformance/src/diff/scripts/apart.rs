@@ -1,4 +1,5 @@
-//! What is left out of scripts for etcd 3.5 ([`super::super::intended::LEFT_OUT`]): ours alone answers, as the model says.
+//! Requests that scripts leave out for etcd 3.5 ([`super::super::intended::LEFT_OUT`]): only ours answers, and is
+//! compared with the model.
 
 use quoin_core::proto::etcdserverpb::alarm_request::AlarmAction;
 use quoin_core::proto::etcdserverpb::request_op::Request as Op;

@@ -1,4 +1,4 @@
-//! Scripts written by hand: every answer there is to every method once, and what chance would seldom meet or once met.
+//! Hand-written scripts: every possible answer of every method once, and cases that are rare or were once found.
 
 mod answers;
 mod apart;
@@ -19,15 +19,15 @@ use super::step::{OWN_ID, Step};
 /// A script.
 #[derive(Clone, Debug)]
 pub struct Script {
-    /// What it is about.
+    /// Its subject.
     pub name: &'static str,
-    /// What is done.
+    /// Its steps.
     pub steps: Vec<Step>,
-    /// Ours is asked alone, and compared with the model: etcd 3.5 does not live to answer, or is meant to do otherwise.
+    /// Only ours is asked, and compared with the model: etcd 3.5 crashes, or differs on purpose.
     pub is_ours_alone: bool,
 }
 
-/// All of them.
+/// All scripts.
 #[must_use]
 pub fn all() -> Vec<Script> {
     let with_etcd = answers::all().into_iter().chain(tales::all());

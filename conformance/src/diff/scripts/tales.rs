@@ -1,4 +1,4 @@
-//! Stories that once showed a difference, or that chance would seldom meet.
+//! Scripts that once showed a difference, or that are rarely drawn.
 
 use quoin_core::proto::etcdserverpb::alarm_request::AlarmAction;
 use quoin_core::proto::etcdserverpb::request_op::Request as Op;
@@ -25,7 +25,7 @@ pub(super) fn all() -> Vec<Named> {
     ]
 }
 
-/// Of several faults in a transaction, which is told.
+/// Which of several errors of a transaction is returned.
 fn faults_in_a_transaction() -> Vec<Step> {
     let bad_lease = PutRequest {
         lease: 9,
@@ -48,7 +48,7 @@ fn faults_in_a_transaction() -> Vec<Step> {
     ]
 }
 
-/// What alarms forbid, and which fault is told of a request that has others too.
+/// Requests that alarms refuse, and the precedence of a request's other errors.
 fn alarms() -> Vec<Step> {
     let mut steps = vec![put("a")];
     for kind in [AlarmType::Nospace, AlarmType::Corrupt] {
@@ -98,7 +98,7 @@ fn deletes_and_writes_again() -> Vec<Step> {
     ]
 }
 
-/// Watches from before, at and after a compaction, with their ids taken and free again.
+/// Watches from before, at and after a compaction, with their ids in use and free again.
 fn watches_over_compactions() -> Vec<Step> {
     let cancel = |watch_id| say(RequestUnion::CancelRequest(WatchCancelRequest { watch_id }));
     let with_id = |watch_id| {
@@ -132,7 +132,7 @@ fn watches_over_compactions() -> Vec<Step> {
     ]
 }
 
-/// A lease that ends with keys it has, lost and got.
+/// A lease that expires, with keys attached, detached and attached again.
 fn leases_that_end() -> Vec<Step> {
     vec![
         watch_from(0),
@@ -149,7 +149,7 @@ fn leases_that_end() -> Vec<Step> {
     ]
 }
 
-/// Responses of more than a message may hold.
+/// Responses larger than a message may be.
 fn fragments() -> Vec<Step> {
     let big = |key: &'static str| {
         ask(Call::Put(PutRequest {

@@ -45,7 +45,7 @@ impl Life {
     }
 
     /// Any member that was not removed.
-    fn anyone(&mut self) -> MemberId {
+    fn any_member(&mut self) -> MemberId {
         let members = self.world.machines.keys().filter(|id| !self.removed.contains(id));
         let members: Vec<MemberId> = members.copied().collect();
         let place = self.world.prng.below(members.len() as u64);
@@ -74,7 +74,7 @@ impl Life {
 
     /// One request or one fault.
     fn live(&mut self, round: u64) {
-        let id = self.anyone();
+        let id = self.any_member();
         if self.world.machines[&id].node.is_none() {
             return self.revive(id);
         }
@@ -88,16 +88,16 @@ impl Life {
             6 => self.ask(id, Request::LeaseRenew { id: 7 }),
             7 => self.compact(id),
             8 => {
-                let to = self.anyone();
+                let to = self.any_member();
                 self.ask(id, Request::MoveLeader { to });
             }
             9 => self.grow(id, round),
             10 if self.world.machines.len() > 2 => {
-                let gone = self.anyone();
+                let gone = self.any_member();
                 self.ask(id, Request::MemberRemove { id: gone });
             }
             11 => {
-                let learner = self.anyone();
+                let learner = self.any_member();
                 self.ask(id, Request::MemberPromote { id: learner });
             }
             12 => self.ask(id, Request::Read),

@@ -98,7 +98,7 @@ fn a_follower_far_behind_is_sent_a_snapshot_and_goes_on_from_there() {
     write(&mut world, leader, 40..60);
     assert_alike(&mut world);
     assert_eq!(world.machines[&behind].installed, 1, "the log suffices from there on");
-    world.call(behind, put("k", "through who was behind")).unwrap();
+    world.call(behind, put("k", "through the lagging follower")).unwrap();
 }
 
 #[test]
