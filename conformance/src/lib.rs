@@ -1,9 +1,10 @@
-//! Real etcd clients and a real etcd beside ours: everything the suites share.
+//! Compares Quoin with a real etcd through real clients: the shared code of the suites.
 //!
-//! [`fetch`] brings a real etcd, [`binaries`] builds ours, [`server`] runs either on loopback, [`script`] and [`scene`] play
-//! etcdctl scripts, [`golden`] compares what was seen with what is written down, [`histories`] and [`sweep`] disturb and kill
-//! servers and judge what clients saw; [`suites`] runs them one after another and writes the [`report`]. Nothing here knows which server it talks to, beyond its name: that is the point. The
-//! suites themselves are in `tests/`, what they expect in `scripts/`.
+//! [`fetch`] downloads a real etcd, [`binaries`] builds ours, [`server`] runs either on loopback, [`script`] and
+//! [`scene`] play etcdctl scripts, [`golden`] compares results with recorded ones, [`histories`] and [`sweep`] disturb
+//! and kill servers and check the observations of clients; [`suites`] runs them one after another and writes the
+//! [`report`]. Apart from its name, this code treats every server alike. The suites themselves are in `tests/`, their
+//! expected results in `scripts/`.
 
 pub mod binaries;
 pub mod children;

@@ -1,4 +1,4 @@
-//! The judge: does the same to a real etcd and to ours, and writes down what came of it.
+//! The program that runs the suites against a real etcd and ours, and writes a report.
 //!
 //! `cargo run --release -p quoin-conformance -- --help` names the options. Progress goes to standard error; the report is one
 //! page of HTML and the same in Markdown, written after each part and when the run is interrupted.
@@ -33,7 +33,7 @@ struct Line {
     command: Option<Command>,
 }
 
-/// Anything but running the suites. A further command is a variant here and an arm in `main`.
+/// The other commands. A new command is a variant here and an arm in `main`.
 #[derive(Subcommand)]
 enum Command {
     /// Calls every method of etcd's API once and lists those that a server does not implement
@@ -159,7 +159,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs what was asked for; whether everything passes.
+/// Runs the selected suites; returns whether all pass.
 fn judge(asked: &Asked) -> Result<bool, Trouble> {
     let report = suites::run(asked)?;
     for failure in report.failures() {

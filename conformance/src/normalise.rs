@@ -1,20 +1,20 @@
-//! Gives names to what differs from run to run: ids, addresses, terms, sizes, times.
+//! Replaces values that differ from run to run by names: ids, addresses, terms, sizes, times.
 //!
-//! Everything else in an output is compared as it is. A name works in both directions: a script's `<lease1>` is filled in
-//! before a command runs, and hidden again in what it prints.
+//! All other output is compared unchanged. A name works in both directions: a script's `<lease1>` is replaced by the
+//! value before a command runs, and the value by the name in its output.
 
 /// The names of one run.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
-    /// Name and value, to fill in.
+    /// Name and value, for commands.
     values: Vec<(String, String)>,
-    /// Name and every spelling of its value that is printed, the longest first: one may be part of another.
+    /// Name and every printed spelling of its value, the longest first, because one may be part of another.
     spellings: Vec<(String, String)>,
     leases: usize,
     members: usize,
 }
 
-/// What follows one of these, while it is made of the given characters, is replaced by the name.
+/// The characters after one of these, as long as they are of the given set, are replaced by the name.
 const FIELDS: &[(&str, Chars, &str)] = &[
     ("\"raft_term\":", Chars::Digits, "<term>"),
     ("\"raftTerm\":", Chars::Digits, "<term>"),
@@ -54,7 +54,7 @@ impl Chars {
 }
 
 impl Names {
-    /// Calls a number by this name, in decimal as `<name:dec>` and in hexadecimal as `<name>`.
+    /// Names a number: `<name:dec>` in decimal and `<name>` in hexadecimal.
     pub fn number(&mut self, name: &str, number: u64) {
         self.text(&format!("<{name}>"), format!("{number:x}"));
         self.text(&format!("<{name}:dec>"), number.to_string());
@@ -63,7 +63,7 @@ impl Names {
         self.spell(&format!("<{name}>"), format!("{number:016x}"));
     }
 
-    /// Calls a text by this name.
+    /// Names a text.
     pub fn text(&mut self, name: &str, value: impl Into<String>) {
         let value = value.into();
         self.values.push((name.to_owned(), value.clone()));
@@ -76,27 +76,27 @@ impl Names {
             .sort_by_key(|(_, spelling)| std::cmp::Reverse(spelling.len()));
     }
 
-    /// Says how many members there are already, so that the next one is numbered after them.
+    /// Sets how many members exist already, so that the next one is numbered after them.
     pub fn members_there(&mut self, count: usize) {
         self.members = count;
     }
 
-    /// Learns the leases and members that an output tells of: `<lease1>` is the first lease of the run, `<member2>` the first
-    /// member added to the one that was there.
+    /// Names the leases and members that appear in an output: `<lease1>` is the first lease of the run, `<member2>` the
+    /// first member added to the initial one.
     pub fn learn(&mut self, output: &str) {
         for line in output.lines() {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words.as_slice() {
                 ["lease", id, "granted", ..] => self.meet("lease", id),
                 ["Member", id, "added", ..] => self.meet("member", id),
-                // The recipes' keys end with the lease that holds them.
+                // The keys of locks and elections end with the id of their lease.
                 [key] if line.contains('/') => self.meet("lease", key.rsplit('/').next().unwrap_or_default()),
                 _ => {}
             }
         }
     }
 
-    /// Names an id at first sight. Shorter words are keys of the script's own making.
+    /// Names an id at its first appearance. Shorter words are keys that the script itself made.
     fn meet(&mut self, what: &str, id: &str) {
         let hex = id.len() >= 13 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
         let Some(number) = u64::from_str_radix(id, 16).ok().filter(|_| hex) else {
@@ -115,7 +115,7 @@ impl Names {
         self.number(&name, number);
     }
 
-    /// Puts values in place of names.
+    /// Replaces names by values.
     #[must_use]
     pub fn fill(&self, text: &str) -> String {
         let mut text = text.to_owned();
@@ -125,7 +125,7 @@ impl Names {
         fill_bytes(&text)
     }
 
-    /// Puts names in place of values.
+    /// Replaces values by names.
     #[must_use]
     pub fn hide(&self, text: &str) -> String {
         let mut text = text.to_owned();
@@ -154,7 +154,7 @@ fn hide_after(text: &str, before: &str, chars: Chars, name: &str) -> String {
     hidden
 }
 
-/// `<bytes:N>` becomes N letters: big values need not stand in a script.
+/// Replaces `<bytes:N>` by N letters, so that large values need not be in a script.
 fn fill_bytes(text: &str) -> String {
     let Some((before, rest)) = text.split_once("<bytes:") else {
         return text.to_owned();
@@ -166,7 +166,7 @@ fn fill_bytes(text: &str) -> String {
     format!("{before}{}{}", "x".repeat(count), fill_bytes(after))
 }
 
-/// The number that follows a JSON key, for the few that a run has to know.
+/// The number after a JSON key, for the few numbers that are needed.
 #[must_use]
 pub fn json_number(json: &str, key: &str) -> Option<u64> {
     let (_, rest) = json.split_once(&format!("\"{key}\":"))?;
@@ -174,7 +174,7 @@ pub fn json_number(json: &str, key: &str) -> Option<u64> {
     rest[..digits].parse().ok()
 }
 
-/// The text that follows a JSON key; none of those we read holds an escape.
+/// The text after a JSON key; the needed texts contain no escapes.
 #[must_use]
 pub fn json_text(json: &str, key: &str) -> Option<String> {
     let (_, rest) = json.split_once(&format!("\"{key}\":\""))?;
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_varies_gets_a_name_and_the_name_its_value_back() {
+    fn values_become_names_and_names_values() {
         let mut names = Names::default();
         names.number("member", 0x1f);
         names.text("<client>", "127.0.0.1:1234");

@@ -1,51 +1,50 @@
-//! What came of one thing that was tried with one server: the rows of the report.
+//! The outcome of one scenario on one server: a row of the report.
 //!
-//! Every suite (client scenarios, differential requests, histories, crash points) tells through [`Tell`] how much there is to
-//! do and what is done, step by step, so that progress shows while it runs. The report is made of its outcomes and nothing
-//! else.
+//! Every suite (client scenarios, differential requests, histories, crash points) reports its amount of work and every
+//! finished step through [`Tell`], so that progress is visible while it runs. The report consists only of its outcomes.
 
 use crate::binaries::Kind;
 
-/// How it went.
+/// The verdict.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Verdict {
-    /// As it should.
+    /// It passed.
     Passed,
-    /// It did not work; in words.
+    /// It failed; the reason in words.
     Failed(String),
-    /// It worked otherwise than with a real etcd; the shortest script that shows it.
+    /// The result differs from a real etcd's; the shortest script that shows it.
     Differs(String),
 }
 
 /// One row.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Outcome {
-    /// Which suite: `clients`, `differential`, `histories`, `crash-points`.
+    /// The suite: `clients`, `differential`, `histories`, `crash-points`.
     pub suite: &'static str,
-    /// With which client, in which language; empty where the suite has no such thing.
+    /// The client and its language; empty if the suite has no clients.
     pub client: String,
-    /// The API method that this is about most, `KV.Put` say; empty where it is about many.
+    /// The main API method, such as `KV.Put`; empty if there are many.
     pub method: String,
     /// The scenario.
     pub scenario: String,
-    /// Against which server.
+    /// The server.
     pub server: Kind,
-    /// How it went.
+    /// The verdict.
     pub verdict: Verdict,
 }
 
-/// What a suite tells while it runs.
+/// The reports of a suite while it runs.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Told {
-    /// So many more steps there are.
+    /// There are so many more steps.
     Planned(u64),
-    /// One of them is done; in words.
+    /// A step is finished; in words.
     Step(String),
-    /// What came of something.
+    /// An outcome.
     Outcome(Outcome),
 }
 
-/// Takes what is told as it comes.
+/// Takes the reports as they come.
 pub type Tell<'a> = dyn FnMut(Told) + 'a;
 
 impl Told {
@@ -66,7 +65,7 @@ impl Outcome {
         vec![self.suite.to_owned(), self.client.clone()]
     }
 
-    /// Whether it is as it should be.
+    /// Whether it passed.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.verdict == Verdict::Passed

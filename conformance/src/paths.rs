@@ -1,4 +1,4 @@
-//! Where things are kept: under cargo's target directory, so that nothing outside the tree's own output is touched.
+//! Where files are kept: under cargo's target directory, so that only the tree's own output is written.
 
 use std::{
     fs::{self, File},
@@ -16,12 +16,13 @@ pub fn target() -> PathBuf {
         return if set.is_absolute() { set } else { workspace().join(set) };
     }
     let running = std::env::current_exe().unwrap_or_default();
-    // Cargo marks the target directory itself with this file.
+    // Cargo marks the target directory with this file.
     let marked = running.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file());
     marked.map_or_else(|| workspace().join("target"), Path::to_path_buf)
 }
 
-/// The workspace's root: of the package that cargo runs right now, since a target directory may serve several work trees.
+/// The workspace's root: that of the package that cargo is running, because a target directory may serve several work
+/// trees.
 #[must_use]
 pub fn workspace() -> PathBuf {
     let running = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
@@ -39,10 +40,10 @@ pub fn scripts() -> PathBuf {
     workspace().join("conformance/scripts")
 }
 
-/// Our own folder in the target directory, made if need be.
+/// This crate's folder in the target directory, created if necessary.
 ///
 /// # Errors
-/// When it cannot be made.
+/// If it cannot be created.
 pub fn own() -> Result<PathBuf, Trouble> {
     let own = target().join("conformance");
     fs::create_dir_all(&own).during(format_args!("making {}", own.display()))?;
@@ -52,23 +53,23 @@ pub fn own() -> Result<PathBuf, Trouble> {
 /// A new empty folder for one server or one download.
 ///
 /// # Errors
-/// When it cannot be made.
+/// If it cannot be created.
 pub fn fresh(purpose: &str) -> Result<PathBuf, Trouble> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let dir = own()?
         .join("run")
         .join(format!("{purpose}-{}-{count}", std::process::id()));
-    // Left over from an earlier process that had this id.
+    // Left by an earlier process with this id.
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(&dir).during(format_args!("making {}", dir.display()))?;
     Ok(dir)
 }
 
-/// Holds a lock that other test processes respect, until the file is dropped.
+/// Takes a lock that other test processes respect, until the file is dropped.
 ///
 /// # Errors
-/// When the lock file cannot be made or locked.
+/// If the lock file cannot be created or locked.
 pub fn lock(name: &str) -> Result<File, Trouble> {
     let path = own()?.join(format!("{name}.lock"));
     let file = File::create(&path).during(format_args!("making {}", path.display()))?;

@@ -1,11 +1,11 @@
-//! A small seeded generator, so that a failing run can be repeated from the seed it printed.
+//! A small seeded generator, so that a failing run can be repeated from its printed seed.
 
 /// `SplitMix64`: one word of state, good enough to choose test inputs.
 #[derive(Debug, Clone)]
 pub struct Rng(u64);
 
 impl Rng {
-    /// The sequence that belongs to a seed.
+    /// The sequence of a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(seed)
@@ -45,10 +45,10 @@ pub fn seed() -> u64 {
     })
 }
 
-/// A number from the environment, such as how many rounds to run.
+/// A number from the environment, for example of rounds.
 ///
 /// # Panics
-/// When the variable is set to something else: a run that silently ignored its setting would mislead.
+/// If the variable is set to something else, because ignoring the setting would mislead.
 #[must_use]
 pub fn number_from_env(name: &str) -> Option<u64> {
     let text = std::env::var_os(name)?;

@@ -29,16 +29,16 @@ const LINE_LIMIT: Duration = Duration::from_secs(15);
 /// Plays the script in a file against a fresh server and compares every output.
 ///
 /// # Errors
-/// When an output differs, or a step could not be done.
+/// If an output differs, or a step fails.
 pub fn play(file: &Path, kind: Kind) -> Result<(), Trouble> {
     let text = std::fs::read_to_string(file).during(format_args!("reading {}", file.display()))?;
     golden::check(file, kind, &seen(&text, kind, fetch::etcd()?).during(file.display())?)
 }
 
-/// A script with what these programs print when it is played against a fresh server.
+/// A script with the output of these programs when it is played against a fresh server.
 ///
 /// # Errors
-/// When it makes no sense, or a step could not be done.
+/// If it is invalid, or a step fails.
 pub fn seen(text: &str, kind: Kind, programs: Etcd) -> Result<String, Trouble> {
     let script = Script::parse(text)?;
     let mut launch = Launch::of(kind)?;
@@ -55,7 +55,7 @@ pub fn seen(text: &str, kind: Kind, programs: Etcd) -> Result<String, Trouble> {
     Ok(script.with_outputs(&outputs))
 }
 
-/// A server, an etcdctl that talks to it, and what runs in the background.
+/// A server, its etcdctl, and the background commands.
 struct Scene {
     programs: Etcd,
     endpoint: String,
@@ -64,7 +64,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// Asks the server who it is, so that its ids have names.
+    /// Asks the server for its ids, so that they get names.
     fn open(server: &Server, programs: Etcd) -> Result<Self, Trouble> {
         let endpoint = server.address().to_string();
         let mut scene = Self {
@@ -136,7 +136,7 @@ impl Scene {
         self.names.learn(&finished.stdout);
         let printed: Vec<String> = finished.stdout.lines().map(str::to_owned).collect();
         let mut lines = filtered(self.shown(&printed).lines().map(str::to_owned).collect(), filter)?;
-        // etcdctl's own log of retries has times in it and says nothing that the error does not.
+        // etcdctl's log of retries contains times, and adds nothing to the error.
         let errors = finished.stderr.lines().filter(|line| !line.starts_with("{\"level\""));
         lines.extend(errors.map(|line| format!("! {line}")));
         match finished.code {
@@ -171,7 +171,7 @@ impl Scene {
     }
 }
 
-/// Lines sorted, or the first few of them: for what comes in no fixed order.
+/// Sorted lines, or the first few of them: for output without a fixed order.
 fn filtered(mut lines: Vec<String>, filter: &str) -> Result<Vec<String>, Trouble> {
     match filter.split_once(' ').unwrap_or((filter, "")) {
         ("", _) => {}
@@ -186,7 +186,7 @@ fn nobody(name: &str) -> Trouble {
     Trouble::new(format!("nothing runs in the background as {name}"))
 }
 
-/// A command in the background, whose lines arrive as it prints them.
+/// A background command, whose lines arrive as it prints them.
 struct Background {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -221,7 +221,7 @@ impl Background {
         while lines.len() < count {
             match self.printed.recv_timeout(deadline.left()) {
                 Ok(line) => lines.push(line),
-                // Too few lines are seen as a difference, with those that came.
+                // Missing lines appear as a difference from the lines that came.
                 Err(error) => {
                     lines.push(format!("[no further line: {error}]"));
                     break;
@@ -232,7 +232,7 @@ impl Background {
     }
 
     fn stop(mut self) -> Result<Vec<String>, Trouble> {
-        // Not INT: whoever runs the tests in the background has it ignored, and so have we and etcdctl.
+        // Not INT: a shell starts background processes with INT ignored, and etcdctl inherits that.
         command::signal(self.child.id(), "TERM")?;
         let ended = wait::until(COMMAND_LIMIT, Duration::from_millis(5), || {
             self.child.try_wait().ok().flatten()

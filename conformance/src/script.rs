@@ -1,4 +1,4 @@
-//! The form of an etcdctl script: commands, what they read, what they are expected to print.
+//! The format of an etcdctl script: commands, their input, their expected output.
 //!
 //! ```text
 //! # Comments explain; they belong to the step that follows.
@@ -29,29 +29,29 @@ pub struct Script {
     pub steps: Vec<Step>,
 }
 
-/// One step.
+/// A step of a script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// The comment lines before it, as written.
     pub comment: Vec<String>,
-    /// What is done.
+    /// The action.
     pub action: Action,
-    /// What is expected to be printed, without blank lines at its end.
+    /// The expected output, without blank lines at its end.
     pub expected: String,
 }
 
-/// What a step does.
+/// The kinds of steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Starts a command in the background, under a name.
     Begin(String, String),
-    /// Takes the next lines a background command prints.
+    /// Takes the next lines of a background command's output.
     Lines(String, usize),
     /// Runs a command with these lines of input.
     Run(String, Vec<String>),
     /// Gives a line to a background command.
     Say(String, String),
-    /// Ends a background command.
+    /// Stops a background command.
     Stop(String),
     /// Repeats a command with these lines of input until the output is as expected.
     Until(String, Vec<String>),
@@ -61,7 +61,7 @@ impl Script {
     /// Reads a script.
     ///
     /// # Errors
-    /// When a line makes no sense where it stands.
+    /// If a line is invalid at its place.
     pub fn parse(text: &str) -> Result<Self, Trouble> {
         let mut script = Self::default();
         let mut comment = Vec::new();
@@ -121,7 +121,7 @@ impl Script {
         }
     }
 
-    /// Writes the script with these outputs in place of the expected ones.
+    /// Writes the script with these outputs instead of the expected ones.
     #[must_use]
     pub fn with_outputs(&self, outputs: &[String]) -> String {
         let mut text = String::new();
@@ -143,7 +143,7 @@ impl Script {
         text
     }
 
-    /// The script as it is expected to come out.
+    /// The script with its expected output.
     #[must_use]
     pub fn expected(&self) -> String {
         let expected: Vec<String> = self.steps.iter().map(|step| step.expected.clone()).collect();

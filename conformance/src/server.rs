@@ -1,7 +1,7 @@
-//! Starts and stops a server program on loopback, in a folder of its own.
+//! Starts and stops a server program on loopback, in a separate folder.
 //!
-//! The same for every program: etcd's flags go in, `/health` says when it serves. A server that is dropped is killed and its
-//! folder removed, unless the test is failing: then the folder stays, with the log in it.
+//! It treats every program alike: etcd's flags go in, `/health` shows when it serves. A dropped server is killed and
+//! its folder removed, unless the test is failing: then the folder stays, with the log in it.
 
 use std::{
     ffi::OsString,
@@ -29,12 +29,12 @@ pub const HEALTH_LIMIT: Duration = Duration::from_secs(60);
 const HEALTH_STEP: Duration = Duration::from_millis(10);
 const ASK_LIMIT: Duration = Duration::from_secs(5);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
-/// What is written for the data directory in a wrapper: it has no name before the server is started.
+/// The placeholder for the data directory in a wrapper command: its name is known only when the server is started.
 pub(crate) const DATA_DIR: &str = "{data-dir}";
-/// Below the range that outgoing connections draw their ports from.
+/// Below the range from which the system takes ports for outgoing connections.
 const FIRST_PORT: u16 = 20_000;
 const PORTS: u16 = 12_000;
-/// A port found free may be taken before the server binds it: then it is started anew on others.
+/// A free port may be taken before the server binds it; then it is started again on others.
 const START_TRIES: u32 = 5;
 const LOG_TAIL: usize = 4000;
 
@@ -44,7 +44,7 @@ pub struct Launch {
     name: String,
     program: PathBuf,
     flags: Vec<String>,
-    /// What stands before the program on the command line; it must become the program, as `strace -D` does.
+    /// A command before the program on the command line; it must become the program, as `strace -D` does.
     wrapper: Vec<OsString>,
 }
 
@@ -56,15 +56,15 @@ pub struct Server {
     client: SocketAddr,
     peer: SocketAddr,
     child: Option<Child>,
-    /// For as long as the child runs.
+    /// Registered as long as the child runs.
     registered: Option<Registered>,
 }
 
 impl Launch {
-    /// One of the compared servers, built as this crate is: for tests as they are, for the report as users run it.
+    /// One of the compared servers, in this crate's profile: tests use the dev profile, the report uses release.
     ///
     /// # Errors
-    /// When its program cannot be fetched or built.
+    /// If its program cannot be downloaded or built.
     pub fn of(kind: Kind) -> Result<Self, Trouble> {
         let profile = if cfg!(debug_assertions) {
             Profile::Dev
@@ -84,7 +84,7 @@ impl Launch {
         }
     }
 
-    /// Starts the program through another that becomes it in the same process, as `strace -D ...` does.
+    /// Starts the program through another one that becomes it in the same process, as `strace -D ...` does.
     #[must_use]
     pub fn under(mut self, wrapper: Vec<OsString>) -> Self {
         self.wrapper = wrapper;
@@ -107,7 +107,7 @@ impl Launch {
     /// Starts it on an empty data directory and waits until it is healthy.
     ///
     /// # Errors
-    /// When it does not become healthy; the end of its log is part of the message.
+    /// If it does not become healthy; the message has the end of its log.
     pub fn start(self) -> Result<Server, Trouble> {
         let mut tries = 1;
         loop {
@@ -122,10 +122,10 @@ impl Launch {
         }
     }
 
-    /// Starts it on an empty data directory without waiting for anything.
+    /// Starts it on an empty data directory without waiting.
     ///
     /// # Errors
-    /// When the process cannot be started.
+    /// If the process cannot be started.
     pub fn spawn(self) -> Result<Server, Trouble> {
         let home = paths::fresh(&self.name)?;
         let mut server = Server {
@@ -145,13 +145,13 @@ impl Server {
     /// Starts the stopped process again on the same folder and ports, and waits until it is healthy.
     ///
     /// # Errors
-    /// When it does not become healthy.
+    /// If it does not become healthy.
     pub fn restart(&mut self) -> Result<(), Trouble> {
         self.spawn()?;
         self.wait_healthy(HEALTH_LIMIT, HEALTH_STEP)
     }
 
-    /// The next start is of the program itself, whatever it was started under before.
+    /// Starts the program itself next time, without its wrapper.
     pub fn unwrap_program(&mut self) {
         self.launch.wrapper.clear();
     }
@@ -159,7 +159,7 @@ impl Server {
     /// Starts the stopped process again without waiting.
     ///
     /// # Errors
-    /// When the process cannot be started.
+    /// If the process cannot be started.
     pub fn spawn(&mut self) -> Result<(), Trouble> {
         let log = File::options()
             .create(true)
@@ -200,10 +200,10 @@ impl Server {
         Ok(())
     }
 
-    /// Waits until `/health` answers that it is well.
+    /// Waits until `/health` succeeds.
     ///
     /// # Errors
-    /// When it ends instead, or the limit passes; with the end of its log.
+    /// If it ends instead, or the limit passes; the message has the end of its log.
     pub fn wait_healthy(&mut self, limit: Duration, step: Duration) -> Result<(), Trouble> {
         let healthy = wait::until(limit, step, || match self.exited() {
             Some(status) => Some(Err(format!("ended ({status}) before it was healthy"))),
@@ -213,7 +213,7 @@ impl Server {
         result.map_err(|what| self.complaint(&what))
     }
 
-    /// Whether `/health` answers that it is well, at this moment.
+    /// Whether `/health` succeeds at this moment.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.http("/health")
@@ -223,7 +223,7 @@ impl Server {
     /// The whole HTTP/1.1 answer to a GET.
     ///
     /// # Errors
-    /// When the connection fails or is silent.
+    /// If the connection fails or no answer comes.
     pub fn http(&self, path: &str) -> io::Result<String> {
         self.ask(&format!("GET {path}"), "")
     }
@@ -231,7 +231,7 @@ impl Server {
     /// The whole HTTP/1.1 answer to a POST.
     ///
     /// # Errors
-    /// When the connection fails or is silent.
+    /// If the connection fails or no answer comes.
     pub fn post(&self, path: &str, body: &str) -> io::Result<String> {
         self.ask(&format!("POST {path}"), body)
     }
@@ -250,10 +250,10 @@ impl Server {
         Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
-    /// Ends it as a power cut would, as far as the process can tell.
+    /// Kills it by SIGKILL.
     ///
     /// # Errors
-    /// When it is not running.
+    /// If it is not running.
     pub fn kill(&mut self) -> Result<(), Trouble> {
         let mut child = self
             .child
@@ -268,7 +268,7 @@ impl Server {
     /// Asks it to end (SIGTERM) and waits until it has.
     ///
     /// # Errors
-    /// When it does not end in time; it is killed then.
+    /// If it does not end in time; it is killed then.
     pub fn terminate(&mut self) -> Result<ExitStatus, Trouble> {
         command::signal(self.pid()?, "TERM")?;
         match wait::until(STOP_LIMIT, HEALTH_STEP, || self.exited()) {
@@ -288,10 +288,10 @@ impl Server {
         self.child.as_mut()?.try_wait().ok().flatten()
     }
 
-    /// What it has used so far.
+    /// Its resource usage so far.
     ///
     /// # Errors
-    /// When it is not running.
+    /// If it is not running.
     pub fn usage(&self) -> Result<Usage, Trouble> {
         usage::of(self.pid()?)
     }
@@ -299,7 +299,7 @@ impl Server {
     /// Its process id.
     ///
     /// # Errors
-    /// When it is not running.
+    /// If it is not running.
     pub fn pid(&self) -> Result<u32, Trouble> {
         self.child
             .as_ref()
@@ -313,13 +313,13 @@ impl Server {
         &self.launch.name
     }
 
-    /// Where it serves clients: host and port.
+    /// Its address for clients: host and port.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.client
     }
 
-    /// Where it serves peers: host and port.
+    /// Its address for peers: host and port.
     #[must_use]
     pub fn peer_address(&self) -> SocketAddr {
         self.peer
@@ -331,13 +331,13 @@ impl Server {
         self.home.join("data")
     }
 
-    /// The folder made for it, which goes when it goes; a test may keep files of its own there.
+    /// Its folder, which is removed with it; a test may keep files there.
     #[must_use]
     pub fn home(&self) -> &Path {
         &self.home
     }
 
-    /// Everything it has logged.
+    /// Its whole log.
     #[must_use]
     pub fn log(&self) -> String {
         let bytes = fs::read(self.log_path()).unwrap_or_default();
@@ -374,15 +374,15 @@ impl Drop for Server {
     }
 }
 
-/// What cannot be removed is only in the way of nobody.
+/// A folder that cannot be removed does no harm.
 fn remove(home: &Path) {
     let _ = fs::remove_dir_all(home);
 }
 
-/// An address that is free right now; each call of this process tries another.
+/// An address that is free now; each call of this process tries another.
 fn free_address() -> Result<SocketAddr, Trouble> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Processes that run at the same time, with numbers that follow each other, start far apart.
+    // Processes that run at the same time have adjacent ids; they start at distant ports.
     let start = (std::process::id().wrapping_mul(1_009) % u32::from(PORTS)) as u16;
     for _ in 0..PORTS {
         let step = NEXT.fetch_add(1, Ordering::Relaxed) % PORTS;

@@ -1,4 +1,4 @@
-//! The suites, and how a run of some of them becomes a report: also one that is interrupted.
+//! The suites, and how a run of some of them becomes a report, even if it is interrupted.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,10 +15,10 @@ use crate::report::{Part, Report, html, markdown};
 use crate::trouble::During as _;
 use crate::{Kind, Launch, Trouble, children, clients, command, histories, paths, sweep, unserved, wait};
 
-/// A version is told at once.
+/// A program must print its version within this time.
 const VERSION_LIMIT: Duration = Duration::from_secs(20);
 
-/// What there is to run.
+/// The suites.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Suite {
     /// Scenarios of other people's clients.
@@ -32,7 +32,7 @@ pub enum Suite {
 }
 
 impl Suite {
-    /// All of them, in the order in which they run.
+    /// All suites, in the order in which they run.
     pub const ALL: [Self; 4] = [Self::Clients, Self::Differential, Self::Histories, Self::CrashPoints];
 
     /// Its name on the command line and in the report.
@@ -47,12 +47,12 @@ impl Suite {
     }
 }
 
-/// What was asked for.
+/// The options of a run.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// These suites.
+    /// The suites.
     pub suites: Vec<Suite>,
-    /// On these servers.
+    /// The servers.
     pub servers: Vec<Kind>,
     /// Seeds of differential requests for each server.
     pub seeds: Seeds,
@@ -60,17 +60,17 @@ pub struct Asked {
     pub rounds: u64,
     /// Crash points for each server.
     pub points: usize,
-    /// Where the report goes; under the target directory if it is not said.
+    /// Where the report is written; by default under the target directory.
     pub out: Option<PathBuf>,
-    /// As it was written on the command line.
+    /// The command line.
     pub options: String,
 }
 
-/// Runs what is asked for and writes the report, again after each part and when a signal or a trouble ends the run; the
-/// report as it is at the end.
+/// Runs the selected suites and writes the report, again after each part and when a signal or an error ends the run.
+/// Returns the report at the end.
 ///
 /// # Errors
-/// When a program cannot be had or started; the report until then is written.
+/// If a program cannot be found, built or started; the report so far is written.
 pub fn run(asked: &Asked) -> Result<Report, Trouble> {
     let out = match &asked.out {
         Some(out) => out.clone(),
@@ -92,7 +92,7 @@ pub fn run(asked: &Asked) -> Result<Report, Trouble> {
     });
     let interrupted = run.clone();
     interrupt::on_signal(move |signal| {
-        // Nothing is added any more: what fails from now on fails because of the signal.
+        // No result is added any more: later failures come from the signal.
         let mut report = interrupted.report();
         report.ended = Some(signal.to_owned());
         let written = interrupted.write(&mut report);
@@ -115,7 +115,7 @@ pub fn run(asked: &Asked) -> Result<Report, Trouble> {
     played.map(|()| report.clone())
 }
 
-/// A run under way.
+/// A run in progress.
 struct Run {
     began: Instant,
     out: PathBuf,
@@ -143,14 +143,14 @@ impl Run {
             Verdict::Differs(_) => "DIFFERS",
         };
         let (client, scenario, server) = (&outcome.client, &outcome.scenario, outcome.server.name());
-        // An interrupted run ends while this waits.
+        // After an interruption this blocks until the process ends.
         let mut report = self.report();
         note(format_args!("{word:8}{server:16} {client} {scenario}"));
         report.outcomes.push(outcome);
     }
 }
 
-/// Writes beside the file and renames: a second signal leaves the old one whole.
+/// Writes beside the file and renames: a second signal leaves the old file intact.
 fn replace(path: &Path, text: &str) -> Result<(), Trouble> {
     let new = path.with_extension("new");
     fs::write(&new, text)
@@ -158,7 +158,7 @@ fn replace(path: &Path, text: &str) -> Result<(), Trouble> {
         .during(format!("write {}", path.display()))
 }
 
-/// Each suite on each server, but clients, which play all servers at once.
+/// Each suite on each server, except `clients`, which plays all servers together.
 fn parts(asked: &Asked) -> Vec<Part> {
     let part = |suite, server| Part {
         suite,
@@ -226,7 +226,7 @@ fn shown(figures: Vec<impl ToString>) -> Vec<String> {
     figures.iter().map(ToString::to_string).collect()
 }
 
-/// Scripts, written and random, to a real etcd, to one of ours and to the model.
+/// Hand-written and random scripts, to a real etcd, to one of ours and to the model.
 fn differential(kind: Kind, seeds: Seeds, run: &Run, progress: &Progress) -> Result<(), Trouble> {
     let sides = Sides::of(kind)?;
     let outcome = |scenario: String, script: Option<String>| Outcome {
@@ -269,7 +269,7 @@ fn add<K: Ord>(counts: &mut BTreeMap<K, u64>, more: BTreeMap<K, u64>) {
     }
 }
 
-/// The version that each program tells of itself.
+/// The version that each program prints.
 fn versions(servers: &[Kind]) -> Result<Vec<(String, String)>, Trouble> {
     let of = |kind: Kind| {
         let launch = Launch::of(kind)?;

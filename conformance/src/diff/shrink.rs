@@ -62,7 +62,7 @@ pub(super) fn shrink(
     simplify(steps, deadline, differs)
 }
 
-/// The script without some steps; the revisions that the others name move along.
+/// The script without some steps; revisions named by the others are adjusted.
 fn without(settings: Settings, steps: &[Step], is_left_out: impl Fn(usize) -> bool) -> Vec<Step> {
     let (mut whole, mut rest) = (Oracle::new(settings), Oracle::new(settings));
     let mut moves = Moves::default();

@@ -1,4 +1,4 @@
-//! The checker's requests and replies as messages on the wire, and back.
+//! Converts the checker's requests and replies to messages on the wire, and back.
 
 use std::net::SocketAddr;
 
@@ -19,7 +19,7 @@ use crate::diff::wire::{Exchange, NO_ANSWER, Wire, decoded, refusal};
 const KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
 const WATCH: &str = "/etcdserverpb.Watch/Watch";
 
-/// A connection that speaks in the checker's terms.
+/// A connection that takes the checker's requests.
 pub(crate) struct Caller(Wire);
 
 impl Caller {
@@ -28,7 +28,7 @@ impl Caller {
         wire.map(Self).map_err(|error| refusal(NO_ANSWER, &error.to_string()))
     }
 
-    /// Asks about keys; a put may be on a lease, a read may be of the past.
+    /// Sends a request about keys; a put may have a lease, a read may be of an old revision.
     pub(crate) async fn ask(&self, request: &Request, lease: i64, serializable: bool) -> Result<Reply, Refusal> {
         match request {
             Request::Compact { .. } => Err(refusal(NO_ANSWER, "histories compact nothing")),
@@ -79,7 +79,7 @@ impl Caller {
         }
     }
 
-    /// Makes a lease and says how long it lives.
+    /// Grants a lease and returns its TTL.
     pub(crate) async fn grant(&self, id: i64, ttl: i64) -> Result<i64, Refusal> {
         let request = LeaseGrantRequest { ttl, id };
         let answer: LeaseGrantResponse = self.0.ask("/etcdserverpb.Lease/LeaseGrant", &request).await?;
@@ -92,7 +92,7 @@ impl Caller {
         Ok(answer.ttl)
     }
 
-    /// Keeps a lease alive and says how long it lives from now; 0 if there is no such lease.
+    /// Renews a lease and returns its TTL from now; 0 if there is no such lease.
     pub(crate) async fn keep_alive(&self, id: i64) -> Result<i64, Refusal> {
         let mut exchange = self.0.call(KEEP_ALIVE, &LeaseKeepAliveRequest { id }, false).await?;
         let message = exchange.next().await?;
@@ -108,7 +108,7 @@ impl Caller {
         Ok(answer.leases.into_iter().map(|lease| lease.id).collect())
     }
 
-    /// Follows every key from a revision on.
+    /// Watches every key from a revision on.
     pub(crate) async fn watch(&self, start_revision: i64) -> Result<Exchange, Refusal> {
         let create = WatchCreateRequest {
             key: Bytes::from_static(b"\0"),
@@ -206,7 +206,7 @@ fn op_reply(response: Option<response_op::Response>) -> Result<OpReply, Refusal>
     }
 }
 
-/// A key in the checker's terms.
+/// A pair in the checker's type.
 pub(super) fn key_value(kv: mvccpb::KeyValue) -> KeyValue {
     KeyValue {
         key: kv.key,

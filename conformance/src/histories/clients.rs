@@ -1,6 +1,7 @@
-//! Clients that load a server and write down what they see: writers and readers of a few keys, holders of leases, a watcher.
+//! Clients that load a server and record their observations: writers and readers of a few keys, holders of leases, a
+//! watcher.
 //!
-//! All of them live on one thread. A request whose answer does not come, or is an error, is of unknown outcome.
+//! All run on one thread. A request without an answer, or with an error, has an unknown outcome.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -21,34 +22,34 @@ use crate::diff::wire::{Exchange, decoded};
 use crate::rng::Rng;
 use crate::wait::{self, Deadline};
 
-/// How the keys of leases begin; whatever else begins so is no key of theirs.
+/// The prefix of the keys of leases; no other key has it.
 pub(super) const LEASE_KEYS: &[u8] = b"lease/";
 const LEASE_KEYS_END: &[u8] = b"lease0";
 const CLIENTS: u64 = 6;
 const HOLDERS: u64 = 2;
 const KEYS: u64 = 5;
-/// The shortest that a server with default timing grants.
+/// The shortest TTL that a server with default timing grants.
 const TTL_SECONDS: i64 = 2;
-/// Who has no answer by then lets it be.
+/// A request without an answer by then is abandoned.
 const ANSWER_LIMIT: Duration = Duration::from_secs(4);
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(15);
-/// A client rests for less than this between two requests, so that a history stays short enough to be judged.
+/// Upper bound of a client's pause between two requests, so that a history stays short enough to be checked.
 const REST_MICROS: u64 = 25_000;
-/// The watcher looks up from its stream this often.
+/// How often the watcher checks for its end.
 const LOOK_UP: Duration = Duration::from_millis(50);
-/// Once in so many looks and responses it cuts its stream itself.
+/// The watcher cuts its stream once in so many checks and responses.
 const CUT_ONCE_IN: u64 = 80;
-/// After the load: for leases to end, for the last read, for the watch to come up to it.
+/// Time after the load: for leases to expire, for the last read, for the watch to catch up with it.
 const SETTLE_LIMIT: Duration = Duration::from_secs(15);
 
-/// What the clients of one server share.
+/// The shared state of one server's clients.
 pub(crate) struct Shared {
     address: SocketAddr,
     began: Instant,
     history: Mutex<History>,
     stop: AtomicBool,
-    /// The revision up to which the watcher has to come; 0 while that is not known.
+    /// The revision that the watcher must reach; 0 while that is not known.
     target: AtomicI64,
 }
 
@@ -83,7 +84,7 @@ impl Shared {
         self.history().faults.push(words);
     }
 
-    /// Writes down that a request is about to be sent.
+    /// Records that a request is about to be sent.
     fn invoked(&self, client: u64, request: &Request, serializable: bool) -> usize {
         let mut history = self.history();
         history.operations.push(Recorded {
@@ -104,7 +105,7 @@ impl Shared {
         operation.reply = Some(reply);
     }
 
-    /// A new connection, or none after a while.
+    /// A new connection, or `None` after a while.
     pub(crate) async fn connect(&self) -> Option<Caller> {
         match timeout(CONNECT_LIMIT, Caller::connect(self.address)).await {
             Ok(Ok(caller)) => Some(caller),
@@ -115,7 +116,7 @@ impl Shared {
         }
     }
 
-    /// Asks and writes down what came of it. Without an answer the connection is given up.
+    /// Makes a request and records the outcome. Without an answer the connection is dropped.
     pub(crate) async fn ask(
         &self,
         caller: &mut Option<Caller>,
@@ -139,7 +140,7 @@ impl Shared {
     }
 }
 
-/// Loads the server until told to stop, then waits for what is still to come.
+/// Loads the server until stopped, then waits for outstanding events.
 pub(super) async fn load(shared: Arc<Shared>, mut rng: Rng) {
     let mut watcher = JoinSet::new();
     watcher.spawn(watch(shared.clone(), Rng::new(rng.bits())));
@@ -155,7 +156,7 @@ pub(super) async fn load(shared: Arc<Shared>, mut rng: Rng) {
     while watcher.join_next().await.is_some() {}
 }
 
-/// Reads the last state once no lease is left, and has the watcher come up to it.
+/// Reads the last state once no lease is left, and lets the watcher catch up with it.
 pub(super) async fn settle(shared: &Arc<Shared>, limit: Duration) {
     let deadline = Deadline::after(limit);
     let mut caller = None;
@@ -173,14 +174,14 @@ pub(super) async fn settle(shared: &Arc<Shared>, limit: Duration) {
             return;
         }
     }
-    // Leases that do not end are for the check to find; it needs the last state all the same.
+    // The check reports leases that do not expire; it needs the last state in any case.
     if !end(shared, &mut caller).await {
         shared.fault("the server does not answer when all is over".to_owned());
         shared.target.store(i64::MAX, Ordering::Relaxed);
     }
 }
 
-/// Reads the last state, up to which the watcher has to come.
+/// Reads the last state, which the watcher must reach.
 pub(crate) async fn end(shared: &Shared, caller: &mut Option<Caller>) -> bool {
     let everything = all(b"\0", b"\0");
     let reply = shared.ask(caller, CLIENTS + HOLDERS, &everything, (0, false)).await;
@@ -216,7 +217,7 @@ fn keys_of(reply: &Reply) -> Option<&[quoin_model::linear::kv::KeyValue]> {
     }
 }
 
-/// Puts, reads, deletes, and swaps what it last knew of a key.
+/// Puts, reads, deletes, and compare-and-swaps with the last known revision of a key.
 async fn use_keys(shared: Arc<Shared>, client: u64, mut rng: Rng) {
     let mut caller = None;
     let mut known = vec![0; KEYS as usize];
@@ -238,7 +239,7 @@ async fn use_keys(shared: Arc<Shared>, client: u64, mut rng: Rng) {
     }
 }
 
-/// A request about a key, whose mod revision was last known to be this.
+/// A request about a key with this last known mod revision.
 fn draw(rng: &mut Rng, at: u64, known: i64, value: String) -> (Request, bool) {
     let key = Bytes::from(format!("k/{at}"));
     let value = Bytes::from(value);
@@ -268,7 +269,7 @@ fn draw(rng: &mut Rng, at: u64, known: i64, value: String) -> (Request, bool) {
     }
 }
 
-/// What a reply says about the mod revision of the one key it is about.
+/// The mod revision of the reply's only key.
 fn mod_revision(reply: &Reply) -> Option<i64> {
     let (revision, reply) = match reply {
         Reply::One { revision, reply } => (*revision, reply),
@@ -283,7 +284,7 @@ fn mod_revision(reply: &Reply) -> Option<i64> {
     }
 }
 
-/// Grants a lease, puts a key on it, keeps it alive for a while, and lets it be; again and again.
+/// Grants a lease, puts a key with it, renews it for a while, and lets it expire; again and again.
 async fn hold_leases(shared: Arc<Shared>, holder: u64, mut rng: Rng) {
     let mut caller = None;
     let mut number = 0;
@@ -320,7 +321,7 @@ async fn hold_leases(shared: Arc<Shared>, holder: u64, mut rng: Rng) {
     }
 }
 
-/// Keeps a lease alive for some time of the seed's choosing, over broken connections too.
+/// Renews a lease for a random time, also over broken connections.
 async fn keep(shared: &Shared, caller: &mut Option<Caller>, (lease, id): (usize, i64), rng: &mut Rng) {
     for _ in 0..rng.below(8) {
         sleep(Duration::from_millis(50 + rng.below(400))).await;
@@ -345,7 +346,7 @@ async fn keep(shared: &Shared, caller: &mut Option<Caller>, (lease, id): (usize,
     }
 }
 
-/// Follows every key from the store's beginning, on one stream after another, each from where the last one ended.
+/// Watches every key from the store's beginning, on successive streams, each from where the previous one ended.
 pub(crate) async fn watch(shared: Arc<Shared>, mut rng: Rng) {
     let mut last = FIRST_REVISION;
     let mut deadline = None;
@@ -381,7 +382,7 @@ pub(crate) async fn watch(shared: Arc<Shared>, mut rng: Rng) {
     }
 }
 
-/// What came of a look at a stream.
+/// The result of polling a stream.
 enum Followed {
     Cut,
     Nothing,
@@ -426,13 +427,13 @@ async fn follow(shared: &Shared, exchange: &mut Exchange, stream: u64) -> Follow
     Followed::To(last)
 }
 
-/// Whether the watcher has seen all there is, or should have.
+/// Whether the watcher has seen everything, or should have.
 fn is_over(shared: &Shared, last: i64, deadline: &mut Option<Deadline>) -> bool {
     let target = shared.target.load(Ordering::Relaxed);
     if target == 0 {
         return false;
     }
     let deadline = deadline.get_or_insert_with(|| Deadline::after(SETTLE_LIMIT));
-    // What is missing then is for the check to find.
+    // The check reports what is missing then.
     last >= target || target == i64::MAX || deadline.passed()
 }

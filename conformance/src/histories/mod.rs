@@ -1,7 +1,8 @@
-//! Recorded histories of concurrent clients on real server programs that are killed, stopped, and given bad disks.
+//! Recorded histories of concurrent clients on real server programs that are killed, stopped, and given full or slow
+//! disks.
 //!
-//! [`clients`] load a server and record what they see ([`record`]) while [`nemesis`] disturbs it; [`check`] judges the
-//! history as a black box: nothing is known of the server but what it told its clients.
+//! [`clients`] load a server and record their observations ([`record`]) while [`nemesis`] disturbs it; [`check`] checks
+//! the history as a black box: only the observations of clients are used.
 
 pub(crate) mod calls;
 pub mod check;

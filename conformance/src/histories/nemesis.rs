@@ -1,4 +1,4 @@
-//! What is done to a server while clients use it: it is killed, stopped, its disk is full, its disk is slow.
+//! The disturbances of a server while clients use it: it is killed or stopped, or its disk is full or slow.
 
 use std::time::Duration;
 
@@ -13,27 +13,27 @@ use crate::sweep::strace::{Attached, Strace};
 use crate::trouble::Trouble;
 use crate::wait;
 
-/// What the threads are called that write to the disk.
+/// The names of the threads that write to the disk.
 const DISK_THREADS: [&str; 3] = ["quoin-wal", "quoin-table", "fjall:worker"];
-/// Those of them that do not write the log: with `--wal-dir` the disks may be two, and one full.
+/// Those of them that do not write the log: with `--wal-dir` there may be two disks, one of them full.
 const TABLE_THREADS: [&str; 2] = ["quoin-table", "fjall:worker"];
-/// Once in so many the log's disk has room.
+/// The log's disk has room once in so many runs.
 const LOG_HAS_ROOM_ONCE_IN: u64 = 3;
-/// Calls that need room. Those threads write to nothing but the disk and the log.
+/// Calls that need room. Those threads write only to the disk and the log.
 const FULL: &str = "inject=write,writev,pwrite64,pwritev,pwritev2,fallocate:error=ENOSPC";
-/// What was under way when the disk became full may still be acknowledged.
+/// Writes in flight when the disk became full may still be acknowledged.
 const UNDER_WAY: Moment = 200_000;
-/// Once in so many a server that was killed is killed again while it starts.
+/// A killed server is killed again during its start once in so many runs.
 const KILLED_STARTING_ONCE_IN: u64 = 3;
-/// Who halts says why by then.
+/// A server that halts logs the reason within this time.
 const HALT_LIMIT: Duration = Duration::from_secs(5);
 
 /// A disturbance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nemesis {
-    /// No room on the disk for a while, then a start with room.
+    /// The disk is full for a while, then the server is started with room.
     FullDisk,
-    /// SIGKILL and a start on the same data directory.
+    /// SIGKILL and a restart on the same data directory.
     Kill,
     /// Every sync of a file takes long.
     SlowDisk,
@@ -42,10 +42,10 @@ pub enum Nemesis {
 }
 
 impl Nemesis {
-    /// Every one.
+    /// All disturbances.
     pub const ALL: [Self; 4] = [Self::Kill, Self::Stop, Self::FullDisk, Self::SlowDisk];
 
-    /// In words.
+    /// The name in words.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -56,7 +56,7 @@ impl Nemesis {
         }
     }
 
-    /// Disturbs the server for some seconds; it is well again when this returns.
+    /// Disturbs the server for some seconds; when this returns, the server is healthy again.
     pub(super) fn disturb(self, server: &mut Server, shared: &Shared, rng: &mut Rng) -> Result<(), Trouble> {
         let times = match self {
             Self::FullDisk | Self::SlowDisk => 1,
@@ -140,7 +140,7 @@ fn full(server: &mut Server, shared: &Shared, rng: &mut Rng) -> Result<(), Troub
     server.restart()
 }
 
-/// Whether a write was asked for and acknowledged in this time.
+/// Whether a write was requested and acknowledged in this time.
 fn is_acknowledging(shared: &Shared, from: Moment, until: Moment) -> bool {
     let wrote = |reply: &OpReply| !matches!(reply, OpReply::Range(_) | OpReply::Deleted(0));
     shared.history().operations.iter().any(|one| {

@@ -1,4 +1,5 @@
-//! What clients saw of a server: requests with their times and replies, watch responses, leases. No judgement here.
+//! The observations of a server's clients: requests with their times and replies, watch responses, leases. Nothing is
+//! checked here.
 
 use bytes::Bytes;
 use quoin_model::linear::kv::{KeyValue, Reply, Request};
@@ -6,35 +7,35 @@ use quoin_model::linear::kv::{KeyValue, Reply, Request};
 /// Microseconds since the history began.
 pub type Moment = u64;
 
-/// All that was seen of one server on one data directory.
+/// All observations of one server on one data directory.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     /// Requests about keys, in the order in which they were invoked.
     pub operations: Vec<Recorded>,
-    /// Watch responses with events, in the order in which they arrived, over all streams that followed one another.
+    /// Watch responses with events, in the order in which they arrived, over all successive streams.
     pub watched: Vec<Watched>,
     /// Leases.
     pub leases: Vec<Lease>,
-    /// When the server was disturbed, and until when it or its clients may have suffered from that.
+    /// When the server was disturbed, and until when it or its clients may have been affected.
     pub disturbed: Vec<(Moment, Moment)>,
-    /// What went wrong in a way that no check need work out.
+    /// Violations that are evident without a check.
     pub faults: Vec<String>,
-    /// The last state, read when all was over.
+    /// The last state, read at the end.
     pub end: Option<End>,
 }
 
 /// A request about keys.
 #[derive(Clone, Debug)]
 pub struct Recorded {
-    /// Who asked.
+    /// The client.
     pub client: u64,
-    /// When it was asked.
+    /// When it was sent.
     pub invoked: Moment,
-    /// When the answer was there; `None` if none came, or one that leaves open whether it was done.
+    /// When the answer came; `None` if none came, or one that leaves the outcome open.
     pub returned: Option<Moment>,
-    /// What was asked.
+    /// The request.
     pub request: Request,
-    /// Whether it is a read that may be of the past.
+    /// Whether it is a serializable read.
     pub serializable: bool,
     /// The answer.
     pub reply: Option<Reply>,
@@ -45,7 +46,7 @@ pub struct Recorded {
 pub struct Watched {
     /// When it arrived.
     pub at: Moment,
-    /// The how manieth stream this was.
+    /// The number of the stream.
     pub stream: u64,
     /// Its events.
     pub events: Vec<Event>,
@@ -58,7 +59,7 @@ pub struct Event {
     pub revision: i64,
     /// The key.
     pub key: Bytes,
-    /// What it became; nothing if it was deleted.
+    /// The new value; `None` if it was deleted.
     pub set: Option<KeyValue>,
 }
 
@@ -67,22 +68,22 @@ pub struct Event {
 pub struct Lease {
     /// Its id.
     pub id: i64,
-    /// The one key that was put on it; a lease never shares its key.
+    /// The only key attached to it.
     pub key: Bytes,
-    /// When it was asked for.
+    /// When it was requested.
     pub invoked: Moment,
-    /// When it was there, and the seconds it was given.
+    /// When the grant was answered, and the TTL.
     pub granted: Option<(Moment, i64)>,
-    /// Attempts to keep it alive.
+    /// Attempts to renew it.
     pub kept: Vec<Kept>,
 }
 
-/// An attempt to keep a lease alive.
+/// An attempt to renew a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kept {
     /// When it was sent.
     pub invoked: Moment,
-    /// When it was answered, and the seconds it has then; 0 if there is no such lease.
+    /// When it was answered, and the TTL in the answer; 0 if there is no such lease.
     pub answered: Option<(Moment, i64)>,
 }
 

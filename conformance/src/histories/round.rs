@@ -1,4 +1,4 @@
-//! Rounds: a fresh server, clients, one disturbance, and the judgement.
+//! Rounds: a fresh server, clients, one disturbance, and the check.
 
 use std::{fmt, thread};
 
@@ -11,19 +11,19 @@ use crate::rng::Rng;
 use crate::server::Launch;
 use crate::trouble::{During as _, Trouble};
 
-/// A history with fewer acknowledged requests says nothing.
+/// A history with fewer acknowledged requests is too short to count.
 const ACKNOWLEDGED_MIN: usize = 100;
 
-/// What the rounds of one disturbance on one server consisted of.
+/// The rounds of one disturbance on one server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Figures {
     /// The server.
     pub kind: Kind,
     /// The disturbance.
     pub nemesis: Nemesis,
-    /// Rounds that were well.
+    /// Rounds without a violation.
     pub rounds: u64,
-    /// All their histories together.
+    /// The sum of all their histories.
     pub total: Summary,
 }
 
@@ -34,10 +34,10 @@ impl fmt::Display for Figures {
     }
 }
 
-/// Plays `rounds` rounds of every disturbance on every server, and tells one outcome for each pair.
+/// Plays `rounds` rounds of every disturbance on every server, and reports one outcome for each pair.
 ///
 /// # Errors
-/// When a server cannot be started or disturbed at all; a broken promise is an outcome.
+/// If a server cannot be started or disturbed. A violation is an outcome.
 pub fn run(kinds: &[Kind], rounds: u64, seed: u64, tell: &mut Tell<'_>) -> Result<Vec<Figures>, Trouble> {
     let mut all = Vec::new();
     tell(Told::Planned(kinds.len() as u64 * Nemesis::ALL.len() as u64 * rounds));
@@ -84,10 +84,10 @@ fn play(
     Ok((figures, Verdict::Passed))
 }
 
-/// Plays one round: what the history consists of, or the promise it breaks, in words.
+/// Plays one round; returns the counts of the history, or the violation in words.
 ///
 /// # Errors
-/// When the server cannot be started or disturbed.
+/// If the server cannot be started or disturbed.
 pub fn round(kind: Kind, nemesis: Nemesis, seed: u64) -> Result<Result<Summary, String>, Trouble> {
     let mut rng = Rng::new(seed);
     let mut server = Launch::of(kind)?.start()?;

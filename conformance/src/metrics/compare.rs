@@ -1,4 +1,4 @@
-//! What moved, by how much, and whether that is what etcd's metrics did.
+//! Compares the changes of metrics with etcd's.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,25 +7,25 @@ use super::exceptions::{DIFFERS, Exception, MISSING, VARIES};
 use super::exposition::{Exposition, Kind};
 use super::workload::{Moment, Played};
 
-/// Something that is not as it should be.
+/// A deviation.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Difference {
     /// A series does not have etcd's value.
     Amount {
-        /// When.
+        /// The moment.
         moment: Moment,
-        /// Which.
+        /// The series.
         series: String,
         /// etcd's value and ours, as text.
         values: (String, String),
     },
-    /// A family is of another kind or has other buckets.
+    /// A family has another kind or other buckets.
     Kind(String),
-    /// A family that etcd has is not there, and no exception says why.
+    /// A family of etcd's is missing, without an exception.
     Missing(String),
-    /// An exception that is none any more.
+    /// An exception that does not apply any more.
     Stale(Exception),
-    /// A metric that etcd moves stays where it was.
+    /// A metric that etcd changes stays unchanged.
     Unmoved(String),
 }
 
@@ -45,7 +45,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Everything that differs without an exception, and every exception that does not.
+/// All deviations without an exception, and all exceptions that do not apply.
 #[must_use]
 pub fn compare(etcd: &Played, ours: &Played) -> Vec<Difference> {
     let mut differences = families(etcd.end(), ours.end());
@@ -79,7 +79,7 @@ pub fn compare(etcd: &Played, ours: &Played) -> Vec<Difference> {
     differences
 }
 
-/// Families that are missing or of another kind, and exceptions for missing ones that are none.
+/// Families that are missing or of another kind, and exceptions for missing ones that exist.
 #[must_use]
 pub fn families(etcd: &Exposition, ours: &Exposition) -> Vec<Difference> {
     let mut differences = Vec::new();
@@ -103,7 +103,7 @@ pub fn families(etcd: &Exposition, ours: &Exposition) -> Vec<Difference> {
     differences
 }
 
-/// Series of ours that etcd does not have, and that moved.
+/// Series that changed and that etcd does not have.
 fn extra(
     expected: &Exposition,
     found: &Exposition,
@@ -132,7 +132,7 @@ fn extra(
     }
 }
 
-/// Metrics whose amount is not compared must move all the same.
+/// Metrics whose amount is not compared must change too.
 fn unmoved(etcd: &Played, ours: &Played) -> Vec<Difference> {
     let mut differences = Vec::new();
     for exception in VARIES {
@@ -155,7 +155,7 @@ fn unmoved(etcd: &Played, ours: &Played) -> Vec<Difference> {
     differences
 }
 
-/// Whether a sample says how often or how much, rather than how long it took.
+/// Whether a sample counts events or amounts, rather than time.
 fn is_compared(series: &str, kind: Kind) -> bool {
     let name = series.split('{').next().unwrap_or(series);
     match kind {
@@ -165,7 +165,7 @@ fn is_compared(series: &str, kind: Kind) -> bool {
     }
 }
 
-/// Where the buckets of a histogram end; numbers may be written in several ways.
+/// The bounds of a histogram's buckets; numbers may be written in several ways.
 fn buckets(of: &Exposition, family: &str) -> BTreeSet<String> {
     let start = format!("{family}_bucket{{");
     let bound = |series: &String| {
@@ -180,7 +180,7 @@ fn excepted(list: &'static [Exception], family: &str) -> Option<Exception> {
     list.iter().find(|(pattern, _)| matches(pattern, family)).copied()
 }
 
-/// A pattern is a name, or the beginning of some with a `*` behind it.
+/// A pattern is a name, or the beginning of several names followed by `*`.
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(start) => name.starts_with(start),

@@ -1,11 +1,11 @@
-//! Prometheus' text format, as far as etcd writes it.
+//! Prometheus' text format, as far as etcd uses it.
 
 use std::collections::BTreeMap;
 
 use crate::server::Server;
 use crate::trouble::{During as _, Trouble};
 
-/// What a family is, as it says itself.
+/// The kind of a family.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
     /// Only grows.
@@ -18,23 +18,23 @@ pub enum Kind {
     Summary,
 }
 
-/// Everything that `/metrics` said at one moment.
+/// Everything on `/metrics` at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Exposition {
     /// The families by name.
     pub families: BTreeMap<String, Kind>,
-    /// Every sample by name and labels; of a histogram those that end in `_count`, `_sum` and `_bucket`.
+    /// Every sample by name and labels; histograms have those that end in `_count`, `_sum` and `_bucket`.
     pub samples: BTreeMap<String, f64>,
 }
 
-/// Labels whose values are of each server's own, and what is compared in their place.
+/// Labels whose values differ between servers, and what is compared instead.
 const OWN_VALUES: [&str; 3] = ["server_id", "server_version", "cluster_version"];
 
 impl Exposition {
-    /// Asks a server.
+    /// Scrapes a server.
     ///
     /// # Errors
-    /// When it does not answer, or not in this format.
+    /// If it does not answer, or not in this format.
     pub fn of(server: &Server) -> Result<Self, Trouble> {
         let answer = server.http("/metrics").during("asking for metrics")?;
         let (head, body) = answer
@@ -48,7 +48,7 @@ impl Exposition {
     /// Reads the text.
     ///
     /// # Errors
-    /// At the first line that makes no sense.
+    /// The first line that is invalid.
     pub fn parse(text: &str) -> Result<Self, Trouble> {
         let mut read = Self::default();
         for line in text.lines().filter(|line| !line.is_empty()) {
@@ -72,7 +72,7 @@ impl Exposition {
         Ok(read)
     }
 
-    /// A sample; 0 where there is none, as a counter has that nothing has moved yet.
+    /// A sample; 0 if there is none, as for a counter that was never increased.
     #[must_use]
     pub fn value(&self, series: &str) -> f64 {
         self.samples.get(series).copied().unwrap_or(0.0)
@@ -91,7 +91,7 @@ impl Exposition {
     }
 }
 
-/// A series with its labels in order, and without the values that are of each server's own.
+/// A series with sorted labels, without values that differ between servers.
 fn comparable(series: &str) -> Option<String> {
     let Some((name, labels)) = series.split_once('{') else {
         return Some(series.to_owned());
@@ -114,7 +114,7 @@ fn comparable(series: &str) -> Option<String> {
     Some(format!("{name}{{{}}}", pairs.join(",")))
 }
 
-/// The body of an answer that came in chunks.
+/// The body of a chunked answer.
 fn unchunked(mut rest: &str) -> Result<String, Trouble> {
     let mut body = String::new();
     loop {

@@ -1,8 +1,8 @@
-//! Metrics beside etcd's: one workload is played to a real etcd and to one of ours, and what each metric did is compared.
+//! Metrics compared with etcd's: one workload is played to a real etcd and to one of ours, and the changes of each
+//! metric are compared.
 //!
-//! [`exposition`] reads what `/metrics` says, [`workload`] does everything that moves a metric by the [`requests`] there are,
-//! [`compare`] lays the two beside each other, and [`exceptions`] is the list of differences that are meant, each with its
-//! reason.
+//! [`exposition`] reads `/metrics`, [`workload`] changes every metric by the requests in [`requests`], [`compare`]
+//! compares the two servers, and [`exceptions`] lists the intended differences, each with its reason.
 
 mod compare;
 mod exceptions;

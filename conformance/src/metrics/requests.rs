@@ -1,4 +1,4 @@
-//! What the workload asks, request by request.
+//! The requests of the workload.
 
 use bytes::Bytes;
 use prost::Message;
@@ -17,7 +17,7 @@ use quoin_core::proto::health::HealthCheckRequest;
 use crate::diff::wire::{Exchange, Wire};
 use crate::trouble::Trouble;
 
-/// More than gRPC takes.
+/// More bytes than gRPC accepts.
 const TOO_BIG_BYTES: usize = 3_000_000;
 
 pub(super) const PUT: &str = "/etcdserverpb.KV/Put";
@@ -35,7 +35,7 @@ pub(super) const ALARM: &str = "/etcdserverpb.Maintenance/Alarm";
 pub(super) const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
 pub(super) const COMPACTED: &str = "etcd_debugging_mvcc_db_compaction_total_duration_milliseconds_count";
 
-/// Asks and waits for the end; a refusal is an answer like any other.
+/// Makes a request and waits for the end; a refusal is an answer like any other.
 pub(super) async fn ask(wire: &Wire, path: &str, request: &impl Message) {
     if let Ok(mut exchange) = wire.call(path, request, true).await {
         while let Ok(Some(_)) = exchange.next().await {}
@@ -74,7 +74,7 @@ pub(super) fn delete(key: &str, end: &str, prev_kv: bool) -> DeleteRangeRequest 
     }
 }
 
-/// Holds of a key that has been written so often.
+/// A compare that holds for a key written that many times.
 pub(super) fn version(key: &str, version: i64) -> Compare {
     Compare {
         result: CompareResult::Equal as i32,
@@ -112,7 +112,7 @@ pub(super) fn create(request: WatchCreateRequest) -> WatchRequest {
     }
 }
 
-/// Streams with watches of every kind, made before anything happens.
+/// Streams with watches of every kind, created before all other requests.
 pub(super) async fn watches(wire: &Wire) -> Result<Vec<Exchange>, Trouble> {
     let mut first = wire
         .call(WATCH, &create(watch("keys/", "keys0")), false)
@@ -135,7 +135,7 @@ pub(super) async fn watches(wire: &Wire) -> Result<Vec<Exchange>, Trouble> {
             watch_id: 50,
             ..watch("leased/c", "")
         },
-        // Refused: the id is taken, the range is empty, the revision never was.
+        // Refused: the id is used, the range is empty, the revision is invalid.
         WatchCreateRequest {
             watch_id: 50,
             ..watch("leased/c", "")
@@ -160,7 +160,7 @@ pub(super) async fn watches(wire: &Wire) -> Result<Vec<Exchange>, Trouble> {
     Ok(vec![first, second])
 }
 
-/// Watches that start in the past, one of them before what compaction left, and a question about progress.
+/// Watches that start in the past, one of them at a compacted revision, and a request for progress.
 pub(super) async fn past_watches(wire: &Wire, streams: &mut Vec<Exchange>) -> Result<(), Trouble> {
     let from = |start_revision| WatchCreateRequest {
         start_revision,
@@ -173,7 +173,7 @@ pub(super) async fn past_watches(wire: &Wire, streams: &mut Vec<Exchange>) -> Re
     stream.send(&create(from(3))).map_err(refused)?;
     stream.next().await.map_err(refused)?;
     stream.next().await.map_err(refused)?;
-    // To etcd a watch is there until it is cancelled, though compaction has ended it.
+    // In etcd a watch exists until it is cancelled, even after a compaction ended it.
     let cancel = WatchRequest {
         request_union: Some(RequestUnion::CancelRequest(WatchCancelRequest { watch_id: 1 })),
     };
@@ -188,7 +188,7 @@ pub(super) async fn past_watches(wire: &Wire, streams: &mut Vec<Exchange>) -> Re
     Ok(())
 }
 
-/// One watch is cancelled, one stream closed by the client, and all are broken off.
+/// Cancels one watch, closes one stream from the client's side, and breaks all of them off.
 pub(super) async fn end_watches(mut streams: Vec<Exchange>) -> Result<(), Trouble> {
     for watch_id in [0, 49] {
         let cancel = WatchRequest {
@@ -197,13 +197,13 @@ pub(super) async fn end_watches(mut streams: Vec<Exchange>) -> Result<(), Troubl
         streams[1].send(&cancel).map_err(refused)?;
     }
     streams[1].next().await.map_err(refused)?;
-    // As far as etcd is concerned, a client that has nothing more to ask may still want to hear.
+    // In etcd, a client that has ended its side may still read.
     streams[1].end();
     drop(streams);
     Ok(())
 }
 
-/// Writes, reads and deletions that go well and that do not.
+/// Writes, reads and deletions that succeed and that fail.
 pub(super) async fn keys(wire: &Wire) {
     writes(wire).await;
     reads(wire).await;
@@ -367,7 +367,7 @@ pub(super) async fn transactions(wire: &Wire) {
     }
 }
 
-/// What operators ask.
+/// Requests of operators.
 pub(super) async fn maintenance(wire: &Wire) {
     ask(wire, "/etcdserverpb.Maintenance/Defragment", &DefragmentRequest {}).await;
     ask(wire, "/etcdserverpb.Maintenance/Status", &StatusRequest {}).await;
@@ -396,7 +396,7 @@ pub(super) async fn refusals(wire: &Wire) {
     ask(wire, "/etcdserverpb.KV/Nothing", &get).await;
     ask(wire, "/nothing.Nothing/Range", &get).await;
     ask(wire, PUT, &put("keys/a", &"v".repeat(TOO_BIG_BYTES))).await;
-    // Of more bytes than a request may have, of fewer than a message may.
+    // Larger than a request may be, smaller than a message may be.
     ask(wire, PUT, &put("keys/a", &"v".repeat(1_600_000))).await;
     let headers: [(&str, &[u8]); 4] = [
         ("client-api-version", b"3.5.0"),
@@ -409,7 +409,7 @@ pub(super) async fn refusals(wire: &Wire) {
             while let Ok(Some(_)) = exchange.next().await {}
         }
     }
-    // A key that claims to be longer than the message.
+    // A key whose length exceeds the message.
     ask(wire, RANGE, &Nonsense).await;
 }
 
@@ -419,12 +419,12 @@ pub(super) async fn disarm(wire: &Wire) {
         alarm: AlarmType::Nospace as i32,
         ..AlarmRequest::default()
     };
-    // Of no member: nothing to disarm.
+    // Of no member: there is no alarm to disarm.
     ask(wire, ALARM, &disarm).await;
     ask(wire, ALARM, &AlarmRequest::default()).await;
 }
 
-/// Bytes that are no message: a field of length 100 with nothing behind it.
+/// Bytes that are no message: a field of length 100 with no bytes after it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Nonsense;
 

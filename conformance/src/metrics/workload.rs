@@ -1,5 +1,5 @@
-//! One workload that moves every metric that a client of a single member can move, in an order and number that are the same
-//! for every server: nothing is asked again, and what takes time is waited for by reading metrics only.
+//! One workload that changes every metric that a client of a single member can change, with the same order and number
+//! of requests for every server: no request is repeated, and waiting for slow work uses only metrics.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -24,39 +24,39 @@ use crate::server::{Launch, Server};
 use crate::trouble::{During as _, Trouble};
 use crate::wait;
 
-/// What takes time (an expiry, a compaction, a scrape that settles) is given this long on a busy machine.
+/// The limit for slow work (an expiry, a compaction, a scrape that settles) on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(50);
-/// Nothing moves any more once two scrapes so far apart say the same.
+/// The metrics are at rest once two scrapes at this distance are equal.
 const SETTLED: Duration = Duration::from_millis(300);
-/// Two of the big values are more than the quota, one and all the rest are less, whatever each of them takes on disk.
+/// Two of the large values exceed the quota, one and all other data do not, whatever they take on disk.
 const QUOTA_BYTES: usize = 2_600_000;
 const BIG_VALUE_BYTES: usize = 1_400_000;
-/// More and bigger events than a stream's queue and the buffers under it hold.
+/// More and larger events than a stream's queue and the buffers below it hold.
 const SLOW_EVENTS: usize = 220;
 const SLOW_EVENT_BYTES: usize = 8 * 1024;
 const SLOW_WINDOW_BYTES: u32 = 64 * 1024;
 
-/// When metrics are compared.
+/// The moments of comparison.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Moment {
-    /// Before anything was asked.
+    /// Before all requests.
     Start,
-    /// While watches are open and everything was sent.
+    /// While watches are open and all events were sent.
     Watching,
     /// While the member has an alarm.
     Alarmed,
-    /// After all of it.
+    /// At the end.
     End,
     /// While a client does not read its watch.
     Slow,
-    /// After that client has gone.
+    /// After that client was closed.
     Gone,
 }
 
 impl Moment {
-    /// Whether what is true at this moment is the same for every server: how many events wait or were sent to a client
-    /// that does not read depends on buffers.
+    /// Whether the value at this moment is the same for every server: how many events wait for, or were sent to, a
+    /// client that does not read depends on buffers.
     pub(super) fn shows(self, series: &str) -> bool {
         match self {
             Self::Slow => [
@@ -75,7 +75,7 @@ impl Moment {
     }
 }
 
-/// What a server's metrics said when.
+/// The metrics of a server at each moment.
 #[derive(Clone, Debug, Default)]
 pub struct Played {
     /// By moment.
@@ -87,12 +87,12 @@ impl Played {
         self.moments.get(&moment)
     }
 
-    /// The last moment at which everything can be compared.
+    /// The last moment at which everything is comparable.
     pub(super) fn end(&self) -> &Exposition {
         &self.moments[&Moment::End]
     }
 
-    /// What a series is at a moment: of what only grows, how much more than at the start.
+    /// The value of a series at a moment; for counters, its growth since the start.
     pub(super) fn moved(&self, moment: Moment, series: &str, kind: Kind) -> f64 {
         let at = |moment| self.at(moment).map_or(0.0, |found| found.value(series));
         let grows = kind != Kind::Gauge || GROWING_GAUGES.contains(&series);
@@ -106,22 +106,22 @@ impl Played {
     }
 }
 
-/// Gauges by name and kind that only grow, by history.
+/// Gauges that, despite their kind, only grow.
 const GROWING_GAUGES: [&str; 3] = [
     "etcd_debugging_mvcc_total_put_size_in_bytes",
     "etcd_server_proposals_applied_total",
     "etcd_server_proposals_committed_total",
 ];
 
-/// Starts a server, plays everything to it and stops it.
+/// Starts a server, plays the whole workload to it and stops it.
 ///
 /// # Errors
-/// When the server does not start, answers nothing, or never does what is waited for.
+/// If the server does not start or answer, or slow work does not finish.
 pub fn play(launch: Launch) -> Result<Played, Trouble> {
     let launch = launch
         .flag("--metrics=extensive")
         .flag("--snapshot-count=30")
-        // Everything is slow, so that what is counted does not depend on how busy the machine is.
+        // Everything counts as slow, so that the counts do not depend on the machine's load.
         .flag("--experimental-warning-apply-duration=1ns")
         .flag(format!("--quota-backend-bytes={QUOTA_BYTES}"));
     let server = launch.start()?;
@@ -165,7 +165,7 @@ impl Stage<'_> {
         self.slow(&wire).await.during("a slow client")
     }
 
-    /// Waits until nothing moves any more, and notes what metrics say then.
+    /// Waits until the metrics are at rest, and records them.
     fn look(&mut self, moment: Moment) -> Result<(), Trouble> {
         let varies = |series: &String| {
             let starts = |pattern: &str| series.starts_with(pattern.trim_end_matches('*'));
@@ -181,7 +181,7 @@ impl Stage<'_> {
             wait::pause(SETTLED);
             let now = Exposition::of(self.server)?;
             let is_quiet = shown(&now).iter().zip(shown(&before).iter()).all(|(now, before)| {
-                // Go's histograms of commits and the like go on by themselves.
+                // Go's histograms of commits and the like change without requests.
                 now == before || now.0.contains("_bucket") || now.0.contains("_disk_")
             });
             if is_quiet {
@@ -197,7 +197,7 @@ impl Stage<'_> {
         }
     }
 
-    /// Waits until a series has moved so far.
+    /// Waits until a series has grown to this value.
     fn until(&self, series: &str, reached: f64) -> Result<(), Trouble> {
         let start = self.played.at(Moment::Start).map_or(0.0, |start| start.value(series));
         let found = wait::until(PATIENCE, STEP, || {
@@ -207,7 +207,7 @@ impl Stage<'_> {
         found.ok_or_else(|| Trouble::new(format!("{series} did not grow by {reached} within {PATIENCE:?}")))
     }
 
-    /// Leases granted, kept alive, revoked and left to expire.
+    /// Leases that are granted, renewed, revoked and left to expire.
     async fn leases(&self, wire: &Wire) -> Result<(), Trouble> {
         for (id, ttl) in [
             (71, 600),
@@ -243,11 +243,11 @@ impl Stage<'_> {
             ask(wire, LEASE_REVOKE, &LeaseRevokeRequest { id }).await;
         }
         self.until("etcd_debugging_server_lease_expired_total", 3.0)?;
-        // By now there are more entries than a snapshot waits for.
+        // By now there are enough entries for a snapshot.
         self.until("etcd_debugging_snap_save_total_duration_seconds_count", 1.0)
     }
 
-    /// Compactions, of which each is waited for: etcd carries one out after the other.
+    /// Compactions, each awaited: etcd runs one after the other.
     async fn compactions(&self, wire: &Wire) -> Result<(), Trouble> {
         let compact = |revision, physical| CompactionRequest { revision, physical };
         ask(wire, COMPACT, &compact(5, false)).await;
@@ -266,7 +266,7 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// What a supervisor asks over HTTP.
+    /// The requests of a supervisor over HTTP.
     fn probes(&self) -> Result<(), Trouble> {
         for path in [
             "/health",
@@ -287,7 +287,7 @@ impl Stage<'_> {
         self.posted("/health")
     }
 
-    /// Posts where nothing is to be posted.
+    /// POST requests to paths without that method.
     fn posted(&self, path: &str) -> Result<(), Trouble> {
         let mut stream = TcpStream::connect(self.server.address()).during("connecting")?;
         stream.set_read_timeout(Some(PATIENCE)).during("connecting")?;
@@ -299,8 +299,8 @@ impl Stage<'_> {
         stream.read_to_end(&mut Vec::new()).during(path).map(drop)
     }
 
-    /// Fills the member up until it raises its alarm, and asks what is refused then. etcd sees what a write takes once it is
-    /// committed to its file.
+    /// Fills the member until it raises its alarm, and makes requests that are refused then. etcd notices the size of a
+    /// write once it is committed to its file.
     async fn alarms(&self, wire: &Wire) -> Result<(), Trouble> {
         let big = "v".repeat(BIG_VALUE_BYTES);
         ask(wire, PUT, &put("big/1", &big)).await;
@@ -313,7 +313,7 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// A client that does not read its watch, and goes.
+    /// A client that does not read its watch, and then closes it.
     async fn slow(&mut self, wire: &Wire) -> Result<(), Trouble> {
         let silent = Wire::connect_narrow(self.server.address(), SLOW_WINDOW_BYTES).await?;
         let mut stream = silent

@@ -1,4 +1,4 @@
-//! The report as a list of blocks, from which both HTML and Markdown are written: neither can say more than the other.
+//! The report as a list of blocks, from which both HTML and Markdown are written, so that both have the same content.
 
 use quoin_tools::screen::words as time;
 
@@ -10,40 +10,40 @@ use crate::outcome::Outcome;
 /// A part of the page.
 #[derive(Clone, Debug)]
 pub(super) enum Block {
-    /// Something to be unfolded: its title and what is in it.
+    /// A part that can be unfolded: its title and content.
     Details(String, Vec<Self>),
     /// A title.
     Heading(&'static str),
-    /// Things with what there is to say of each.
+    /// A list of things, each with a text.
     Items(Vec<(String, String)>),
     /// A paragraph.
     Note(String),
-    /// Text as it is.
+    /// Preformatted text.
     Pre(String),
-    /// Titles of the columns, those of the names first, and rows.
+    /// Titles of the columns, first those of the names, and rows.
     Table(Vec<Cell>, Vec<Vec<Cell>>),
 }
 
-/// One field of a table.
+/// One cell of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Cell {
-    /// Something that is not as it should be.
+    /// A failure.
     Bad(String),
-    /// Something that is as it should be.
+    /// A success.
     Good(String),
-    /// A number, or what stands for one.
+    /// A number, or a placeholder for one.
     Number(String),
     /// Text.
     Text(String),
 }
 
-/// Lists of what is not to be found here, each thing with its reason: by the list's title.
+/// Lists of what the report leaves out, each with the reason: by the list's title.
 const NOT_HERE: [(&str, &[(&str, &str)]); 2] = [
     ("Never asked of etcd, but of ours", LEFT_OUT),
     ("Errors not asked for", ELSEWHERE),
 ];
 
-/// Everything below the headline.
+/// Everything after the headline.
 pub(super) fn document(report: &Report) -> Vec<Block> {
     let mut blocks = vec![Block::Items(facts(report))];
     blocks.push(matrix(report, &["suite", "client"], &report.lines()));

@@ -1,5 +1,5 @@
-//! The report as one page of HTML: no script, no font, no picture from anywhere; light and dark as the reader's system is;
-//! wide tables scroll in themselves on a narrow screen.
+//! The report as one page of HTML: no script, font or picture from elsewhere; light or dark like the reader's system;
+//! wide tables scroll on a narrow screen.
 
 use std::fmt::Write as _;
 

@@ -59,7 +59,7 @@ fn row(out: &mut String, cells: &[Cell]) -> std::fmt::Result {
     writeln!(out)
 }
 
-/// What would be read as a table's line, as HTML or as a new line.
+/// Escapes characters that Markdown would read as a table's line, as HTML or as a new line.
 fn escaped(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;");
     text.replace('|', "\\|").replace('\n', " ")

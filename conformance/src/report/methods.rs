@@ -1,22 +1,22 @@
-//! What a method of the API must have been seen to answer: success, and each error that etcd gives it where one member serves
-//! without auth and without TLS.
+//! The expected answers of each API method: success, and each error that etcd gives for a single member without auth
+//! and without TLS.
 //!
-//! The codes and texts are those of etcd's error table; which method gives which is etcd's own check and apply code, as a
-//! running etcd shows it. What needs several members, users, or a server that is ending is not here.
+//! The codes and texts are those of etcd's error table. Which method gives which follows from etcd's check and apply
+//! code, and from a running etcd. Errors that need several members, users, or a stopping server are not listed here.
 
 use std::collections::BTreeMap;
 
-/// Answers counted, by method and text: `ok`, or the code of an error and its message.
+/// Counts of answers, by method and text: `ok`, or the code of an error and its message.
 pub type Answered = BTreeMap<(&'static str, String), u64>;
 
-/// A method by the name that the differential engine counts it under, its full name, and its errors.
+/// A method by its name in the differential engine, its full name, and its errors.
 #[derive(Clone, Copy, Debug)]
 pub struct Method {
-    /// In [`Answered`].
+    /// The name in [`Answered`].
     pub counted: &'static str,
-    /// As the API has it.
+    /// The name in the API.
     pub name: &'static str,
-    /// Beside success.
+    /// The answers besides success.
     pub errors: &'static [&'static str],
 }
 
@@ -122,7 +122,7 @@ pub const METHODS: &[Method] = &[
     ),
 ];
 
-/// Errors of the API that no method here is seen to give, and why.
+/// Errors of the API that no listed method gives, and why.
 pub const ELSEWHERE: &[(&str, &str)] = &[
     (
         "no leader, leader changed, not leader, unhealthy cluster, and all about members and learners",

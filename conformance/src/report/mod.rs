@@ -1,5 +1,5 @@
-//! The report that a person reads: what each client and each suite came to on each server, and how often each method of the
-//! API was seen to answer what. One page of HTML that needs nothing else, and the same in Markdown.
+//! The report for people: the results of each client and each suite on each server, and how often each API method gave
+//! which answer. One self-contained page of HTML, and the same in Markdown.
 
 mod document;
 mod html;
@@ -20,28 +20,28 @@ use crate::diff::INTENDED;
 use crate::outcome::{Outcome, Verdict};
 use crate::suites::Suite;
 
-/// All there is to tell.
+/// The contents of the report.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// What the servers are: name and version.
+    /// The servers: name and version.
     pub versions: Vec<(String, String)>,
     /// When, from which commit, on which machine.
     pub made: Made,
-    /// With which options.
+    /// The options of the run.
     pub options: String,
-    /// How long it took so far.
+    /// How long the run took so far.
     pub took: Duration,
-    /// Why it ended before everything that was asked for was done.
+    /// Why it ended early.
     pub ended: Option<String>,
-    /// What was asked for, in the order in which it runs.
+    /// The requested parts, in the order in which they run.
     pub parts: Vec<Part>,
     /// The methods that a server does not implement.
     pub unserved: Vec<(Kind, Vec<String>)>,
-    /// Everything that was tried.
+    /// All outcomes.
     pub outcomes: Vec<Outcome>,
-    /// Answers of the differential runs, which were the same on both sides but for intended differences.
+    /// Answers of the differential runs, which were equal on both sides except for intended differences.
     pub answered: Answered,
-    /// How often each intended difference was met, by name.
+    /// How often each intended difference occurred, by name.
     pub met: BTreeMap<&'static str, u64>,
 }
 
@@ -50,20 +50,20 @@ pub struct Report {
 pub struct Part {
     /// The suite.
     pub suite: Suite,
-    /// The server; nothing where the suite plays all of them at once.
+    /// The server; `None` if the suite plays all servers together.
     pub server: Option<Kind>,
-    /// How long it took so far; nothing before it has begun.
+    /// How long it took so far; `None` before it has begun.
     pub took: Option<Duration>,
-    /// Whether it came to its end.
+    /// Whether it finished.
     pub is_done: bool,
 }
 
-/// How many of something passed.
+/// How many of a group passed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Score {
-    /// As it should be.
+    /// Passed.
     pub passed: usize,
-    /// All.
+    /// In total.
     pub tried: usize,
 }
 
@@ -77,7 +77,7 @@ impl Score {
         score
     }
 
-    /// Whether anything was tried, and all of it passed.
+    /// Whether there was at least one, and all passed.
     #[must_use]
     pub fn is_full(self) -> bool {
         self.tried > 0 && self.passed == self.tried
@@ -87,20 +87,20 @@ impl Score {
 /// One line of a matrix.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Line {
-    /// What its outcomes have in common: the suite and the client, or the method of the API.
+    /// The common property of its outcomes: the suite and the client, or the API method.
     pub names: Vec<String>,
     /// Per server of [`Kind::ALL`].
     pub scores: Vec<Score>,
 }
 
 impl Report {
-    /// The matrix: suites in the order in which they ran, their clients below each other.
+    /// The matrix: suites in the order in which they ran, each followed by its clients.
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
         self.grouped(Outcome::origin)
     }
 
-    /// The scenarios of clients by the method of the API that they are about.
+    /// The scenarios of clients by their API method.
     #[must_use]
     pub fn methods(&self) -> Vec<Line> {
         let mut lines = self.grouped(|outcome| vec![outcome.method.clone()]);
@@ -128,7 +128,7 @@ impl Report {
         order.into_iter().map(line).collect()
     }
 
-    /// What did not pass on one of ours although a real etcd passes it, or where there is no real etcd to compare with.
+    /// Failures on one of ours that a real etcd passes, or for which there is no real etcd to compare with.
     #[must_use]
     pub fn failures(&self) -> Vec<&Outcome> {
         let etcd_fails = |outcome: &Outcome| {
@@ -146,14 +146,14 @@ impl Report {
         self.outcomes.iter().filter(is_failure).collect()
     }
 
-    /// What a real etcd itself does not pass.
+    /// Failures on a real etcd.
     #[must_use]
     pub fn failures_of_etcd(&self) -> Vec<&Outcome> {
         let fails = |outcome: &&Outcome| outcome.server == Kind::Etcd && !outcome.passed();
         self.outcomes.iter().filter(fails).collect()
     }
 
-    /// Methods and answers that must be seen and were not: of a report whose differential suite came to its end.
+    /// Methods and answers that should have occurred but did not, in a report whose differential suite finished.
     #[must_use]
     pub fn unseen(&self) -> Vec<String> {
         if !self.is_whole(Suite::Differential) {
@@ -170,7 +170,7 @@ impl Report {
         unseen
     }
 
-    /// Whether a suite was asked for and every part of it came to its end.
+    /// Whether a suite was requested and every part of it finished.
     fn is_whole(&self, suite: Suite) -> bool {
         let mut parts = self.parts.iter().filter(|part| part.suite == suite).peekable();
         parts.peek().is_some() && parts.all(|part| part.is_done)
@@ -181,7 +181,7 @@ impl Report {
         self.outcomes.iter().any(|outcome| outcome.server == kind)
     }
 
-    /// What the report is about and what came of it, in one line.
+    /// The subject of the report and its result, in one line.
     #[must_use]
     pub fn headline(&self) -> String {
         let suites = Suite::ALL.iter().filter(|suite| self.is_whole(**suite)).count();
@@ -210,7 +210,7 @@ impl Report {
         )
     }
 
-    /// Suites, servers and parts that were not run or not to their end, each with the reason.
+    /// Suites, servers and parts that did not run, or did not finish, each with the reason.
     fn not_run(&self) -> Vec<(String, String)> {
         let mut missing = Vec::new();
         for suite in Suite::ALL {
@@ -246,13 +246,13 @@ impl Report {
         self.answered.get(&key).copied().unwrap_or(0)
     }
 
-    /// Whether something was tried, and everything is as it should be.
+    /// Whether there are outcomes, and all of them passed.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.ended.is_none() && !self.outcomes.is_empty() && self.failures().is_empty() && self.unseen().is_empty()
     }
 
-    /// Intended differences: name, reason, how often met.
+    /// Intended differences: name, reason, number of occurrences.
     fn intended(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
         INTENDED.iter().map(|entry| {
             let met = self.met.get(entry.name).copied().unwrap_or(0);
@@ -261,7 +261,7 @@ impl Report {
     }
 }
 
-/// What there is to say of an outcome that did not pass.
+/// The text for an outcome that did not pass.
 fn words(outcome: &Outcome) -> &str {
     match &outcome.verdict {
         Verdict::Passed => "",
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_etcd_fails_is_no_failure_of_ours() {
+    fn a_failure_of_etcd_is_not_counted_for_ours() {
         let report = report();
         let failures: Vec<_> = report.failures().iter().map(|outcome| &outcome.scenario).collect();
         assert_eq!(failures, ["put"]);
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn the_headline_counts_what_was_run_of_all_there_is() {
+    fn the_headline_counts_the_suites_and_servers_that_ran() {
         let mut report = Report {
             parts: vec![part(Suite::Clients, None, true)],
             ..report()
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_run_is_said_with_the_reason() {
+    fn parts_that_did_not_run_are_listed_with_the_reason() {
         let report = Report {
             versions: vec![("quoin-tokio".to_owned(), "1".to_owned())],
             parts: vec![

@@ -1,11 +1,11 @@
-//! Kills a real server at each of its first calls that touch the disk, and looks at what is left.
+//! Kills a real server at each of its first calls that touch the disk, and checks what it has after a restart.
 //!
-//! A run under strace without any kill shows which calls there are, in which order ([`plan`]). Then there is one run for
-//! each: strace kills the process as it enters the call, the server is started anew without strace, and every write that
-//! was acknowledged has to be there, at its revision ([`strike`]).
+//! A run under strace without a kill shows the calls and their order ([`plan`]). Then there is one run for each: strace
+//! kills the process as it enters the call, the server is restarted without strace, and every acknowledged write must
+//! be there, at its revision ([`strike`]).
 //!
-//! strace counts the calls of each thread for itself, of those about one file if it is told to, and kills at the first thread
-//! that comes to the number. So a point is a call, a file and a number: hardly ever do two threads write to one file.
+//! strace counts calls per thread, optionally only those on one file, and kills when the first thread reaches the
+//! number. So a point is a call, a file and a number; two threads rarely write to one file.
 
 mod plan;
 mod series;
@@ -24,25 +24,25 @@ use crate::binaries::Kind;
 use crate::outcome::{Outcome, Tell, Told, Verdict};
 use crate::trouble::Trouble;
 
-/// The points are the first so many.
+/// Only the first so many points are used.
 pub const FIRST: usize = 500;
-/// Runs at a time.
+/// Runs at the same time.
 const WORKERS: usize = 2;
-/// Threads race, so that a number may not be reached in a run; more than so many in a hundred would be another cause.
+/// Threads race, so a run may not reach its number; more than this percentage must have another cause.
 const MISSED_MAX_PERCENT: usize = 5;
 
-/// What came of the points of one server.
+/// The results for one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Figures {
     /// The server.
     pub kind: Kind,
     /// Points that were tried.
     pub tried: usize,
-    /// Where the process was killed and nothing was lost: how often, by call.
+    /// How often, by call, the process was killed without loss.
     pub hit: BTreeMap<String, usize>,
-    /// Points that the run did not come to.
+    /// Points that their run did not reach.
     pub missed: Vec<Point>,
-    /// Points at which something was lost.
+    /// Points with a loss.
     pub failed: usize,
 }
 
@@ -60,11 +60,11 @@ impl fmt::Display for Figures {
     }
 }
 
-/// Kills every server at `points` points spread over its first [`FIRST`], and tells one outcome for each server and one
-/// more for each point that something was lost at.
+/// Kills every server at `points` points spread over its first [`FIRST`], and reports one outcome for each server and
+/// one more for each point with a loss.
 ///
 /// # Errors
-/// When a server or strace cannot be started at all.
+/// If a server or strace cannot be started.
 pub fn run(kinds: &[Kind], points: usize, tell: &mut Tell<'_>) -> Result<Vec<Figures>, Trouble> {
     let mut all = Vec::new();
     for kind in kinds {

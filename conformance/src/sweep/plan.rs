@@ -1,4 +1,4 @@
-//! Which calls there are to be killed at: what strace writes of a run, read.
+//! The calls at which to kill, from strace's output of one run.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -17,23 +17,23 @@ use crate::{paths, wait};
 /// Writes, syncs, renames, and changes of a file's length.
 const CALLS: &str = "write,writev,pwrite64,pwritev,pwritev2,fsync,fdatasync,sync_file_range,rename,renameat,renameat2,\
                      truncate,ftruncate,fallocate,unlink,unlinkat";
-/// So that within the series the log is cut, the table written out, and old files removed.
+/// So small that within the series the log is cut, the table flushed, and old files removed.
 const FLAGS: [&str; 1] = ["--snapshot-count=25"];
-/// What the names of files for the time being contain.
+/// Parts of the names of temporary files.
 const RANDOM_NAME: &str = ".tmp";
-/// `/health` is asked this often.
+/// How often `/health` is polled.
 pub(super) const STEP: Duration = Duration::from_millis(5);
-/// What is written behind is written by then.
+/// By then rows written behind are written.
 const REST: Duration = Duration::from_millis(300);
 
-/// The moment when some thread is the first to make a call about a file for the n-th time.
+/// The moment when the first thread makes its n-th call on a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Point {
     /// The call.
     pub call: String,
-    /// The file in the data directory that it is about, of two the second; nothing where the call is counted over all files.
+    /// The file in the data directory, for two files the second; `None` if the call is counted over all files.
     pub file: Option<String>,
-    /// For the how manieth time.
+    /// The number of the call.
     pub nth: usize,
 }
 
@@ -44,10 +44,10 @@ impl fmt::Display for Point {
     }
 }
 
-/// Runs a server and the series of requests once, and says at which points it can be killed, in their order.
+/// Runs a server and the series of requests once, and returns the points at which it can be killed, in order.
 ///
 /// # Errors
-/// When the server or strace does not run, or the series does not succeed.
+/// If the server or strace does not run, or the series fails.
 pub fn plan(kind: Kind) -> Result<Vec<Point>, Trouble> {
     let folder = paths::fresh("sweep-plan")?;
     let trace = folder.join("trace");
@@ -65,9 +65,9 @@ pub fn plan(kind: Kind) -> Result<Vec<Point>, Trouble> {
     Ok(points(&String::from_utf8_lossy(&text), &data.to_string_lossy()))
 }
 
-/// A server under strace, which is to kill it at a point.
+/// A server under strace, which kills it at a point.
 pub(super) fn launch(kind: Kind, trace: &Path, point: Option<&Point>) -> Result<Launch, Trouble> {
-    // Not with `--seccomp-bpf`: a call that is stopped at by that way takes no signal.
+    // Without `--seccomp-bpf`: with it, no signal can be sent at a call.
     let mut args: Vec<OsString> = ["-f", "-qq", "-y", "-s", "0", "-e"].map(OsString::from).to_vec();
     match point {
         None => args.push(format!("trace={CALLS}").into()),
@@ -76,9 +76,9 @@ pub(super) fn launch(kind: Kind, trace: &Path, point: Option<&Point>) -> Result<
             args.extend([format!("trace={call}").into(), "-e".into()]);
             args.push(format!("inject={call}:signal=SIGKILL:when={nth}").into());
             if let Some(file) = &point.file {
-                // strace counts only calls about this file then.
+                // Then strace counts only calls on this file.
                 let path = format!("{DATA_DIR}/{file}");
-                // The data directory itself has no slash behind it.
+                // The data directory itself has no slash after it.
                 args.extend(["-P".into(), path.trim_end_matches('/').into()]);
             }
         }
@@ -89,7 +89,7 @@ pub(super) fn launch(kind: Kind, trace: &Path, point: Option<&Point>) -> Result<
     Ok(launch.under(wrapper))
 }
 
-/// The points in what strace wrote that are about files in a folder.
+/// The points in strace's output that concern files in a folder.
 fn points(trace: &str, data: &str) -> Vec<Point> {
     let mut counts: BTreeMap<(&str, &str, Option<&str>), usize> = BTreeMap::new();
     let mut furthest: BTreeMap<(&str, Option<&str>), usize> = BTreeMap::new();
@@ -102,7 +102,7 @@ fn points(trace: &str, data: &str) -> Vec<Point> {
             let file = inside.split(['>', '"']).next().unwrap_or_default();
             file.trim_start_matches('/')
         });
-        // Each call is counted for its file, and for any file.
+        // Each call is counted for its file, and over all files.
         for of in [file, None] {
             let count = counts.entry((thread, call, of)).or_default();
             *count += 1;
@@ -124,14 +124,14 @@ fn points(trace: &str, data: &str) -> Vec<Point> {
     points
 }
 
-/// Whether a call is counted over all files: its file has another name in every run, or strace does not look at the second of
-/// two names.
+/// Whether a call is counted over all files: because its file has another name in every run, or because strace ignores
+/// the second of two names.
 fn is_for_all_files(call: &str, file: &str) -> bool {
     call == "rename" || file.contains(RANDOM_NAME)
 }
 
-/// The thread, the call and the arguments, of a line that tells of a call's beginning: neither the second half of one that
-/// was interrupted by another thread's line, nor signals and exits.
+/// The thread, the call and the arguments of a line about the beginning of a call. Second halves of interrupted lines,
+/// signals and exits are ignored.
 fn entered(line: &str) -> Option<(&str, &str, &str)> {
     let (thread, rest) = line.split_once(char::is_whitespace)?;
     let (call, arguments) = rest.trim_start().split_once('(')?;
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_point_is_where_some_thread_is_the_first_to_come_that_far() {
+    fn a_point_is_the_first_threads_nth_call() {
         let trace = "\
 7 write(2</run/server.log>, \"\"..., 9) = 9
 7 write(5</run/data/a>, \"\"..., 9) = 9

@@ -15,12 +15,12 @@ const REQUESTS: u64 = 120;
 const CLIENT: u64 = 0;
 /// Long enough to outlive every run.
 const TTL_SECONDS: i64 = 5000;
-/// Leases have ids from here on.
+/// The first id of the leases.
 const FIRST_LEASE: u64 = 7000;
-/// One value in the series is so long that it takes pages of its own.
+/// One value in the series is so long that it has its own pages.
 const LONG_BYTES: usize = 20_000;
 
-/// What was asked so far.
+/// The requests so far.
 pub(super) struct Played {
     pub(super) shared: Arc<Shared>,
     /// Leases that were granted.
@@ -30,7 +30,7 @@ pub(super) struct Played {
     runtime: Runtime,
 }
 
-/// Plays the series to a server until it is through or the server does not answer.
+/// Plays the series to a server until its end, or until the server does not answer.
 pub(super) fn play(address: SocketAddr) -> Result<Played, Trouble> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -47,7 +47,7 @@ pub(super) fn play(address: SocketAddr) -> Result<Played, Trouble> {
     })
 }
 
-/// Nothing was asked: the server died before it served.
+/// The empty series: the server died before it served.
 pub(super) fn nothing(address: SocketAddr) -> Result<Played, Trouble> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -123,7 +123,7 @@ fn request(number: u64) -> Request {
 }
 
 impl Played {
-    /// With the server started anew: one more write, the last state, and the watch of everything from the beginning.
+    /// After the restart: one more write, the last state, and the watch of everything from the beginning.
     pub(super) fn finish(&self) -> Result<(), Trouble> {
         self.runtime.block_on(async {
             let mut caller = self.shared.connect().await;

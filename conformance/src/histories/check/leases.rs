@@ -1,14 +1,14 @@
-//! A lease lives as long as it was promised, and not much longer.
+//! A lease lives for its whole TTL, and not much longer.
 
 use super::{Past, Violation};
 use crate::histories::record::{History, Lease, Moment};
 
 const SECOND: Moment = 1_000_000;
-/// A lease that is due is ended within so long: it is looked for twice a second, and its end is a write like any other, on a
-/// machine that does much else.
+/// An expired lease is revoked within this time: it is found twice a second, and its revocation is a write like any
+/// other, on a busy machine.
 const GRACE_SECONDS: Moment = 6;
 
-/// How many leases were seen to end.
+/// Returns how many leases were seen to expire.
 pub(super) fn check(history: &History, past: &Past) -> Result<usize, Violation> {
     let mut expired = 0;
     for lease in &history.leases {
@@ -29,7 +29,7 @@ fn one(lease: &Lease, history: &History, past: &Past) -> Result<bool, Violation>
     let gone = deleted.map(|(_, at)| at).into_iter().chain(denied).min();
     let revision = deleted.map(|(revision, _)| revision);
 
-    // The promise counts from when the answer was made, which is not before the request was.
+    // The TTL counts from when the answer was made, which is not before the request was.
     let promised = lease.kept.iter().filter_map(|kept| match kept.answered {
         Some((_, seconds)) if seconds > 0 => Some(kept.invoked + seconds as Moment * SECOND),
         Some(_) | None => None,
@@ -51,7 +51,7 @@ fn one(lease: &Lease, history: &History, past: &Past) -> Result<bool, Violation>
     let rest = (granted as Moment + GRACE_SECONDS) * SECOND;
     let mut deadline = last_sign + rest;
     for (from, until) in &history.disturbed {
-        // A server that starts again gives every lease its whole time anew.
+        // A restarted server starts every lease's time anew.
         if *from <= deadline {
             deadline = deadline.max(until + rest);
         }

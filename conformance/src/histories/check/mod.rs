@@ -1,8 +1,8 @@
-//! Judges a recorded history: the watch, the writes, the reads, the leases, and whether there is one order of it all.
+//! Checks a recorded history: the watch, the writes, the reads, the leases, and linearizability.
 //!
-//! The watch comes first ([`past`]): what it told is the store's past, and whole. The rest is held against that past, and
-//! at last the simulator's linearizability checker gets the requests, with what the watch knows of those whose answer never
-//! came.
+//! The watch comes first ([`past`]): its events are the store's whole history. The other checks compare with it, and
+//! finally the simulator's linearizability checker gets the requests, with the outcomes that the watch shows for those
+//! without an answer.
 
 mod leases;
 mod order;
@@ -23,29 +23,29 @@ const SHOWN_LINES: usize = 24;
 const SHOWN_REVISIONS: i64 = 3;
 const WORDS_MAX: usize = 4000;
 
-/// A broken promise.
+/// A violated rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// The rule.
     pub rule: &'static str,
-    /// What was seen, and what should have been.
+    /// What was seen, and what was expected.
     pub words: String,
-    /// Where in the store's past.
+    /// The revision.
     pub revision: Option<i64>,
 }
 
-/// What a history that is well consists of.
+/// The counts of a valid history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Requests about keys.
     pub operations: usize,
-    /// Of them, those whose outcome was never told.
+    /// Those without a known outcome.
     pub unknown: usize,
     /// Revisions the store went through.
     pub revisions: usize,
-    /// Watch streams that followed one another.
+    /// Successive watch streams.
     pub streams: usize,
-    /// Leases whose end was seen.
+    /// Leases that were seen to end.
     pub expired: usize,
 }
 
@@ -60,7 +60,7 @@ impl fmt::Display for Summary {
 }
 
 impl Summary {
-    /// Adds what another history consists of.
+    /// Adds the counts of another history.
     pub fn add(&mut self, other: Self) {
         self.operations += other.operations;
         self.unknown += other.unknown;
@@ -80,10 +80,10 @@ impl Violation {
     }
 }
 
-/// Whether the history keeps every promise.
+/// Checks a history.
 ///
 /// # Errors
-/// The first one that it breaks.
+/// The first violation.
 pub fn all(history: &History) -> Result<Summary, Violation> {
     if let Some(fault) = history.faults.first() {
         return Err(Violation::new("no faults", None, fault.clone()));

@@ -1,4 +1,4 @@
-//! One order of all requests: what the simulator's black-box checker says, told what the watch knows.
+//! Linearizability of all requests, by the simulator's black-box checker, with the knowledge of the watch.
 
 use quoin_model::linear::kv::{Kv, Op, OpReply, Reply, Request};
 use quoin_model::linear::{self, Operation, OperationOf, Verdict, explain};
@@ -11,7 +11,7 @@ use crate::histories::record::{History, Recorded};
 const RULE: &str = "linearizable";
 /// Steps of the search. A history of some thousand requests takes about one each.
 const NODES_MAX: u64 = 2_000_000;
-/// The client that leases end by.
+/// The client that stands for the expiry of leases.
 const NOBODY: u64 = u64::MAX;
 
 pub(super) fn check(history: &History, past: &Past, claims: &Claims) -> Result<(), Violation> {
@@ -63,14 +63,14 @@ fn operations(history: &History, past: &Past, claims: &Claims) -> Vec<OperationO
     operations
 }
 
-/// What a request without an answer must have been answered, where that is plain from the revision it had.
+/// The answer of a request without one, if it follows from the request's revision.
 fn happened(operation: &Recorded, revision: i64) -> Option<Reply> {
     match &operation.request {
         Request::One(Op::Put { .. }) => Some(Reply::One {
             revision,
             reply: OpReply::Put,
         }),
-        // Only the branch that writes can have had a revision.
+        // Only the writing branch can have had a revision.
         Request::Txn { success, failure, .. } if failure.iter().all(is_range) => {
             let is_put = |op: &Op| matches!(op, Op::Put { .. });
             success.iter().all(is_put).then(|| Reply::Txn {

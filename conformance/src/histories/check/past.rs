@@ -1,5 +1,5 @@
-//! The store's past as the watcher was told: whole revisions, in order, none lost, none twice, and nothing in them that does
-//! not follow from what was before.
+//! The store's history as the watcher received it: whole revisions, in order, none lost, none twice, and every event
+//! follows from the state before.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -10,7 +10,7 @@ use quoin_model::linear::kv::KeyValue;
 use super::Violation;
 use crate::histories::record::{Event, History, Moment, Watched};
 
-/// An empty store has this revision.
+/// The revision of an empty store.
 pub(in crate::histories) const FIRST_REVISION: i64 = 1;
 const RULE: &str = "watch";
 
@@ -18,21 +18,21 @@ const RULE: &str = "watch";
 #[derive(Debug, Default)]
 pub(in crate::histories) struct Past {
     groups: BTreeMap<i64, Group>,
-    /// Oldest first; without a value the key was deleted.
+    /// Oldest first; `None` means deletion.
     versions: BTreeMap<Bytes, Vec<(i64, Option<KeyValue>)>>,
 }
 
-/// What one revision changed.
+/// The changes of one revision.
 #[derive(Debug)]
 pub(in crate::histories) struct Group {
-    /// When the watcher had it.
+    /// When the watcher received it.
     pub(in crate::histories) at: Moment,
     /// The changes, in their order.
     pub(in crate::histories) events: Vec<Event>,
 }
 
 impl Past {
-    /// The past that a history's watcher saw, up to the history's end.
+    /// The history that the watcher received, up to its end.
     pub(in crate::histories) fn of(history: &History) -> Result<Self, Violation> {
         let mut past = Self::default();
         for response in &history.watched {
@@ -54,7 +54,7 @@ impl Past {
     }
 
     fn take(&mut self, response: &Watched) -> Result<(), Violation> {
-        // A response before this one may have held an earlier part of a revision, which is as wrong as the whole twice.
+        // The response before may have had an earlier part of a revision; splitting one is as wrong as repeating it.
         let before = self.last();
         for event in &response.events {
             let revision = event.revision;
@@ -98,7 +98,7 @@ impl Past {
         Ok(())
     }
 
-    /// Adds an event that follows from what was before.
+    /// Adds an event that follows from the state before.
     fn change(&mut self, event: &Event) -> Result<(), Violation> {
         let revision = event.revision;
         let before = self.at(&event.key, revision - 1);
@@ -123,7 +123,7 @@ impl Past {
         Ok(())
     }
 
-    /// How many revisions there were.
+    /// The number of revisions.
     pub(super) fn len(&self) -> usize {
         self.groups.len()
     }
@@ -135,7 +135,7 @@ impl Past {
             .map_or(FIRST_REVISION, |(revision, _)| *revision)
     }
 
-    /// What a revision changed.
+    /// The changes of a revision.
     pub(super) fn group(&self, revision: i64) -> Option<&Group> {
         self.groups.get(&revision)
     }

@@ -1,4 +1,4 @@
-//! Serializable reads are of a past that there was, and no revision is seen that is older than one seen before.
+//! Serializable reads return a state that existed, and no read returns an older revision than one seen before it.
 
 use quoin_model::linear::kv::{Op, OpReply, Reply, Request};
 
@@ -42,7 +42,7 @@ fn of_the_past(read: &Recorded, history: &History, past: &Past, claims: &Claims)
     Ok(())
 }
 
-/// Whoever asks after a revision was seen is answered from that revision or a later one; stale reads may lag.
+/// A request made after a revision was seen is answered from that revision or a later one; serializable reads may lag.
 fn never_back(history: &History, past: &Past) -> Result<(), Violation> {
     let answered = history
         .operations

@@ -1,4 +1,4 @@
-//! Small histories, made by hand: one that is well, and for each rule one that breaks it.
+//! Small hand-made histories: a valid one, and one that violates each rule.
 
 use bytes::Bytes;
 use quoin_model::linear::kv::{KeyValue, Op, OpReply, Reply, Request};
@@ -72,7 +72,8 @@ fn response(at: Moment, stream: u64, events: Vec<Event>) -> Watched {
     Watched { at, stream, events }
 }
 
-/// Two puts, a transaction of two keys, a put whose answer was lost, reads, and a lease that ends; a watch that is cut once.
+/// Two puts, a transaction of two keys, a put whose answer was lost, reads, and a lease that expires; a watch that is
+/// cut once.
 fn well() -> History {
     let (first, second) = (value("a", "1", (2, 2, 1)), value("a", "2", (2, 3, 2)));
     let (third, fourth) = (value("a", "3", (2, 4, 3)), value("b", "3", (4, 4, 1)));
@@ -128,7 +129,7 @@ fn well() -> History {
     }
 }
 
-/// The rule that a history breaks.
+/// The rule that a history violates.
 fn broken(change: impl FnOnce(&mut History)) -> Violation {
     let mut history = well();
     change(&mut history);
@@ -139,7 +140,7 @@ fn broken(change: impl FnOnce(&mut History)) -> Violation {
 }
 
 #[test]
-fn a_history_without_fault_is_well() {
+fn a_valid_history_has_no_violation() {
     let expected = Summary {
         operations: 7,
         unknown: 1,
@@ -152,7 +153,7 @@ fn a_history_without_fault_is_well() {
 
 #[test]
 fn an_acknowledged_write_that_is_lost_is_found() {
-    // The last write was acknowledged, and a restart went back to before it.
+    // The last write was acknowledged, and a restart lost it.
     let violation = broken(|history| {
         let reply = one(8, OpReply::Put);
         history
@@ -163,7 +164,7 @@ fn an_acknowledged_write_that_is_lost_is_found() {
         (violation.rule, violation.revision),
         ("no acknowledged write lost", Some(8))
     );
-    // Its revision went to another write.
+    // Another write got its revision.
     let violation = broken(|history| {
         history.operations[1].request = Request::One(put("a", "other"));
     });
@@ -177,7 +178,7 @@ fn an_acknowledged_write_that_is_lost_is_found() {
 fn a_watch_event_that_is_missing_is_found() {
     let violation = broken(|history| drop(history.watched.remove(1)));
     assert_eq!(violation.rule, "watch: none lost");
-    // The last one, after which nothing comes.
+    // The last event, after which none follows.
     let violation = broken(|history| drop(history.watched.pop()));
     assert_eq!(violation.rule, "watch: none lost");
     // One of two of a revision.
@@ -187,7 +188,7 @@ fn a_watch_event_that_is_missing_is_found() {
 
 #[test]
 fn an_event_that_comes_twice_is_found() {
-    // A stream that begins with what the one before had told already.
+    // A stream that begins with events that the previous one had sent.
     let violation = broken(|history| {
         let again = history.watched[1].events[0].clone();
         history.watched[2].events.insert(0, again);
@@ -216,7 +217,7 @@ fn an_event_out_of_order_is_found() {
 }
 
 #[test]
-fn a_write_that_is_there_by_half_is_found() {
+fn a_partial_write_is_found() {
     let violation = broken(|history| {
         history.operations[3].reply = None;
         history.operations[3].returned = None;
@@ -232,14 +233,14 @@ fn a_write_that_is_there_by_half_is_found() {
 }
 
 #[test]
-fn a_write_that_nobody_tried_is_found() {
+fn a_write_without_a_request_is_found() {
     let violation = broken(|history| drop(history.operations.remove(4)));
     assert_eq!((violation.rule, violation.revision), ("all or nothing", Some(5)));
 }
 
 #[test]
-fn a_lease_that_is_gone_early_is_found() {
-    // Kept alive at half a second, for two seconds.
+fn a_lease_that_ends_early_is_found() {
+    // Renewed at half a second, for two seconds.
     let violation = broken(|history| history.watched[4].at = 2 * SECOND);
     assert_eq!((violation.rule, violation.revision), ("no lease ends early", Some(7)));
     let violation = broken(|history| {
@@ -253,7 +254,7 @@ fn a_lease_that_is_gone_early_is_found() {
 }
 
 #[test]
-fn a_lease_that_stays_is_found() {
+fn a_lease_that_never_expires_is_found() {
     let violation = broken(|history| history.watched[4].at = 60 * SECOND);
     assert_eq!(violation.rule, "a lease that nobody keeps ends");
     let violation = broken(|history| {
@@ -265,7 +266,7 @@ fn a_lease_that_stays_is_found() {
 
 #[test]
 fn a_linearizable_read_that_is_stale_is_found() {
-    // Its revision tells.
+    // Its revision shows it.
     let violation = broken(|history| {
         let old = value("a", "1", (2, 2, 1));
         history.operations[2].reply = one(2, OpReply::Range(vec![old]));
@@ -274,7 +275,7 @@ fn a_linearizable_read_that_is_stale_is_found() {
         (violation.rule, violation.revision),
         ("revisions never go back", Some(2))
     );
-    // Only its content tells.
+    // Only its content shows it.
     let violation = broken(|history| {
         let old = value("a", "1", (2, 2, 1));
         history.operations[2].reply = one(3, OpReply::Range(vec![old]));
@@ -283,10 +284,10 @@ fn a_linearizable_read_that_is_stale_is_found() {
 }
 
 #[test]
-fn a_serializable_read_of_what_never_was_is_found() {
+fn a_serializable_read_of_a_state_that_never_existed_is_found() {
     let violation = broken(|history| history.operations[6].reply = one(3, OpReply::Range(Vec::new())));
     assert_eq!(violation.rule, "serializable reads are of the past");
-    // Or of what was still to come.
+    // Or of a future state.
     let violation = broken(|history| {
         let read = &mut history.operations[6];
         read.reply = one(4, OpReply::Range(vec![value("a", "3", (2, 4, 3))]));

@@ -1,5 +1,5 @@
-//! Whose each revision was: every acknowledged write is the whole of the revision it was told, and every revision is the
-//! whole of a write that somebody tried, or the end of leases.
+//! The write behind each revision: every acknowledged write is the whole of its revision, and every revision is the
+//! whole of a requested write, or the expiry of leases.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,10 +10,10 @@ use super::{Past, Violation};
 use crate::histories::clients::LEASE_KEYS;
 use crate::histories::record::{Event, History, Recorded};
 
-/// Whose revisions are: the index of an operation, or nothing for the end of leases.
+/// For each revision the index of its operation, or `None` for the expiry of leases.
 pub(super) type Claims = BTreeMap<i64, Option<usize>>;
 
-/// A key and what it became.
+/// A key and its new value.
 type Change = (Bytes, Option<Bytes>);
 
 pub(super) fn check(history: &History, past: &Past) -> Result<Claims, Violation> {
@@ -43,7 +43,7 @@ pub(super) fn check(history: &History, past: &Past) -> Result<Claims, Violation>
     Ok(claims)
 }
 
-/// The revisions that nobody was told of: of writes without an answer, or of leases that ended.
+/// The revisions that no answer has: of writes without an answer, or of expired leases.
 fn claim_the_rest(history: &History, past: &Past, claims: &mut Claims) -> Result<(), Violation> {
     let mut open: BTreeSet<usize> = (0..history.operations.len())
         .filter(|index| history.operations[*index].reply.is_none())
@@ -69,7 +69,7 @@ fn claim_the_rest(history: &History, past: &Past, claims: &mut Claims) -> Result
     Ok(())
 }
 
-/// The revision of an acknowledged write, and what was done at it.
+/// The revision of an acknowledged write, and its changes.
 fn told(operation: &Recorded) -> Option<(i64, &[Op])> {
     let wrote = |reply: &OpReply| !matches!(reply, OpReply::Range(_) | OpReply::Deleted(0));
     match (operation.reply.as_ref()?, &operation.request) {
@@ -88,7 +88,7 @@ fn told(operation: &Recorded) -> Option<(i64, &[Op])> {
     }
 }
 
-/// What a request may come to, depending on comparisons.
+/// The possible operations of a request, depending on its compares.
 pub(super) fn branches(request: &Request) -> impl Iterator<Item = &[Op]> {
     let (one, other): (Option<&[Op]>, Option<&[Op]>) = match request {
         Request::Compact { .. } => (None, None),
@@ -98,7 +98,7 @@ pub(super) fn branches(request: &Request) -> impl Iterator<Item = &[Op]> {
     one.into_iter().chain(other)
 }
 
-/// What doing this at a revision changes.
+/// The changes of these operations at a revision.
 fn effect(ops: &[Op], past: &Past, revision: i64) -> Vec<Change> {
     let change = |op: &Op| match op {
         Op::DeleteRange { key, end } => {
