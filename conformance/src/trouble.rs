@@ -1,12 +1,12 @@
-//! The one error type here: a sentence for the person who reads the failed test.
+//! The error type of this crate: a sentence for the reader of a failed test.
 
 use std::{error::Error, fmt};
 
-/// What went wrong, in words, with what was being done.
+/// An error in words, with the action that failed.
 pub struct Trouble(String);
 
 impl Trouble {
-    /// A failure described by its own sentence.
+    /// An error with its own sentence.
     pub fn new(what: impl Into<String>) -> Self {
         Self(what.into())
     }
@@ -18,7 +18,7 @@ impl fmt::Display for Trouble {
     }
 }
 
-// A failed `expect` prints Debug: the sentence reads better bare than quoted and escaped.
+// A failed `expect` prints Debug, so Debug is the sentence without quotes and escapes.
 impl fmt::Debug for Trouble {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.0)
@@ -27,9 +27,9 @@ impl fmt::Debug for Trouble {
 
 impl Error for Trouble {}
 
-/// Says what was being done when an error arose.
+/// Adds the failed action to an error.
 pub trait During<T> {
-    /// Turns the error into [`Trouble`] that names the doing.
+    /// Converts the error into [`Trouble`] that names the action.
     ///
     /// # Errors
     /// The same error, described.

@@ -1,4 +1,4 @@
-//! What a server does not implement: every method of etcd's API is called once on it, and so is the JSON gateway.
+//! Methods that a server does not implement: every method of etcd's API is called once, and so is the JSON gateway.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,16 +13,16 @@ use crate::{Kind, Launch, Server, Trouble};
 
 /// gRPC's UNIMPLEMENTED.
 const UNIMPLEMENTED: i32 = 12;
-/// A method that waits for something is implemented.
+/// A method that does not answer within this time is waiting, so it is implemented.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
-/// A path of the JSON gateway that every etcd with one serves, and a request to it.
+/// A path of the JSON gateway that every etcd with a gateway serves, and a request for it.
 const GATEWAY: &str = "/v3/kv/range";
 const ANY_KEY: &str = r#"{"key": "YQ=="}"#;
 
 /// The methods that each of these servers does not implement.
 ///
 /// # Errors
-/// When a server cannot be started or connected to.
+/// If a server cannot be started or connected to.
 pub fn of(servers: &[Kind]) -> Result<Vec<(Kind, Vec<String>)>, Trouble> {
     let methods = methods()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -66,7 +66,7 @@ fn methods() -> Result<Vec<(String, String)>, Trouble> {
     Ok(files.file.iter().flat_map(of_file).collect())
 }
 
-/// Sends an empty message on a connection of its own: what it does to the server is to be refused or to read.
+/// Sends an empty message on a separate connection: the method refuses it or only reads.
 async fn is_served(address: SocketAddr, path: &str) -> Result<bool, Trouble> {
     let wire = Wire::connect(address).await?;
     let answer = async { wire.call(path, &(), true).await?.only().await };
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_real_etcd_serves_all_but_streamed_ranges_and_ours_says_what_it_does_not() {
+    fn a_real_etcd_serves_all_but_streamed_ranges_and_ours_lists_what_it_does_not() {
         let unserved = of(&[Kind::Etcd, Kind::QuoinTokio]).expect("servers that can be reached");
         assert_eq!(unserved[0].1, ["KV.RangeStream"], "a real etcd 3.5");
         let ours = &unserved[1].1;

@@ -1,4 +1,4 @@
-//! What a process has used, as the kernel counts it.
+//! The resource usage of a process, as the kernel counts it.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -9,7 +9,7 @@ use crate::trouble::{During, Trouble};
 /// Ticks a second in `/proc/<pid>/stat`; the kernel promises user space this number.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// The unit in which the size of a file on the disk is told.
+/// The unit in which the kernel gives the disk usage of a file.
 const BLOCK_BYTES: u64 = 512;
 
 /// Processor time and memory of one process.
@@ -17,16 +17,16 @@ const BLOCK_BYTES: u64 = 512;
 pub struct Usage {
     /// User and system time of all its threads.
     pub cpu_seconds: f64,
-    /// Resident memory at this moment.
+    /// Resident memory now.
     pub resident_kib: u64,
-    /// The most it was ever resident.
+    /// Peak resident memory.
     pub peak_kib: u64,
 }
 
 /// Reads the numbers of a live process.
 ///
 /// # Errors
-/// When it is gone, or this is not Linux.
+/// If it has ended, or this is not Linux.
 pub fn of(pid: u32) -> Result<Usage, Trouble> {
     let read = |file: &str| {
         fs::read_to_string(format!("/proc/{pid}/{file}")).during(format_args!("reading {file} of process {pid}"))
@@ -35,7 +35,7 @@ pub fn of(pid: u32) -> Result<Usage, Trouble> {
     parse(&stat, &status).ok_or_else(|| Trouble::new(format!("process {pid} has ended: its memory is not listed")))
 }
 
-/// Bytes that a live process has caused to be written to disks; nothing where the kernel does not say.
+/// Bytes that a live process has caused to be written to disks; `None` if the kernel does not count them.
 #[must_use]
 pub fn written(pid: u32) -> Option<u64> {
     let io = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
@@ -43,10 +43,10 @@ pub fn written(pid: u32) -> Option<u64> {
     line.trim().parse().ok()
 }
 
-/// Bytes that a folder takes on the disk, with everything in it.
+/// Disk usage of a folder with everything in it.
 ///
 /// # Errors
-/// When it cannot be listed. A file that goes away meanwhile is not counted.
+/// If it cannot be listed. A file that is removed meanwhile is not counted.
 pub fn on_disk(folder: &Path) -> Result<u64, Trouble> {
     let mut bytes = 0;
     let mut folders = vec![folder.to_path_buf()];
@@ -64,7 +64,7 @@ pub fn on_disk(folder: &Path) -> Result<u64, Trouble> {
 }
 
 fn parse(stat: &str, status: &str) -> Option<Usage> {
-    // The program's name may hold spaces and brackets; the fields after its last bracket start with field 3.
+    // The program's name may contain spaces and brackets; after its last bracket comes field 3.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
     let ticks = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
     Some(Usage {

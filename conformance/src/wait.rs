@@ -1,25 +1,25 @@
-//! Bounded waiting: every loop in the suites ends by one of these.
+//! Bounded waiting: every loop in the suites uses one of these.
 
 use std::time::{Duration, Instant};
 
-/// A moment by which something must have happened.
+/// A deadline.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline(Instant);
 
 impl Deadline {
-    /// The moment this long from now.
+    /// The deadline after this long.
     #[must_use]
     pub fn after(limit: Duration) -> Self {
         Self(now() + limit)
     }
 
-    /// Whether it has come.
+    /// Whether it has passed.
     #[must_use]
     pub fn passed(&self) -> bool {
         now() >= self.0
     }
 
-    /// How long until it comes; zero once it has.
+    /// The time until it; zero once it has passed.
     #[must_use]
     pub fn left(&self) -> Duration {
         self.0.saturating_duration_since(now())
@@ -45,7 +45,7 @@ pub fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// Asks again every `step` until there is an answer; `None` once `limit` has passed without one.
+/// Polls every `step` until there is an answer; `None` once `limit` has passed without one.
 pub fn until<T>(limit: Duration, step: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Deadline::after(limit);
     loop {

@@ -1,4 +1,4 @@
-//! The command line: what is refused and how, help, and an interruption that leaves a report and no servers.
+//! The command line: refusals, help, and an interruption that leaves a report and no servers.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -50,7 +50,7 @@ fn help_shows_examples() {
 
 #[test]
 fn an_interrupted_run_leaves_its_report_and_no_server() {
-    // So that the run below begins at once.
+    // The servers are built first, so that the run below begins at once.
     fetch::etcd().unwrap();
     Kind::QuoinTokio.program(Profile::Dev).unwrap();
     let folder = paths::fresh("cli").unwrap();
@@ -100,7 +100,8 @@ fn an_interrupted_run_leaves_its_report_and_no_server() {
             .contains("ended early")
     );
     assert!(said.contains("SIGINT: 0 of 4 suites"), "{said}");
-    // The folder of a server has the number of the process that started it in its name, and is on its command line.
+    // The folder of a server has the id of the process that started it in its name, and is on the server's command
+    // line.
     let left = wait::until(LIMIT, STEP, || servers_of(pid).is_empty().then_some(()));
     assert!(left.is_some(), "{:?}", servers_of(pid));
     fs::remove_dir_all(folder).unwrap();

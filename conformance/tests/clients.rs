@@ -1,5 +1,5 @@
-//! Clients that nobody here wrote, through the faster part of their scenarios: with a real etcd and ours on tokio, and some of
-//! them with ours on the others. `-- --ignored --nocapture` plays every scenario with every server.
+//! Clients written by others, with the fast ones of their scenarios: on a real etcd and ours on tokio, some of them on
+//! our other servers too. `-- --ignored --nocapture` plays every scenario on every server.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use quoin_conformance::{
     wait,
 };
 
-/// How many scenarios each client has at least, by its name's first words.
+/// The least number of scenarios of each client, by the first words of its name.
 const LEAST: [(&str, usize); 6] = [
     ("etcdctl 3.4", 6),
     ("etcdctl 3.5", 6),
@@ -21,7 +21,7 @@ const LEAST: [(&str, usize); 6] = [
 ];
 
 #[test]
-fn what_a_client_does_with_a_real_etcd_it_does_with_ours() {
+fn clients_work_with_ours_as_with_a_real_etcd() {
     let plan = [
         (Kind::QuoinTokio, Depth::Fast),
         (Kind::QuoinSmol, Depth::Smoke),

@@ -1,8 +1,8 @@
-//! Clients that open more connections than the server has descriptors for: it goes on writing, its metrics port answers,
-//! and once they are gone everybody is served.
+//! Clients open more connections than the server has descriptors: writes continue, the metrics port answers, and once
+//! the connections are closed every client is served.
 //!
-//! `-- --ignored --nocapture` opens twenty thousand, or as many as this process may, and measures what an idle connection
-//! costs beside a real etcd's. Raise the limit of this process before: `ulimit -n $(ulimit -Hn)`.
+//! `-- --ignored --nocapture` opens twenty thousand connections, or as many as this process may, and compares the
+//! memory of an idle connection with a real etcd's. First raise the limit of this process: `ulimit -n $(ulimit -Hn)`.
 
 use std::{
     ffi::OsString,
@@ -15,9 +15,9 @@ use std::{
 use etcd_client::Client;
 use quoin_conformance::{Kind, Launch, Server, wait};
 
-/// What every HTTP/2 client says first: the preface and empty settings.
+/// The first bytes of every HTTP/2 client: the preface and empty SETTINGS.
 const OPENING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-/// Connections beyond what the machine takes must not hang the test.
+/// Connections that exceed the machine's limits must not hang the test.
 const CONNECT_LIMIT: Duration = Duration::from_millis(250);
 const STEP_LIMIT: Duration = Duration::from_secs(60);
 const WRITES: usize = 60;
@@ -103,11 +103,11 @@ fn flood(kind: Kind, limits: (usize, usize), connections: usize) {
     wait::until(STEP_LIMIT, Duration::from_millis(50), || {
         server.is_healthy().then_some(())
     })
-    .expect("everybody is served");
+    .expect("every client is served");
     assert!(server.exited().is_none(), "the server is still there");
 }
 
-/// Opens idle connections, every other one of them without a word, as far as the machine takes them.
+/// Opens idle connections, every other one without sending a byte, as far as the machine allows.
 fn open(address: SocketAddr, connections: usize) -> Vec<TcpStream> {
     let mut open = Vec::new();
     let mut refused = 0;
@@ -115,7 +115,7 @@ fn open(address: SocketAddr, connections: usize) -> Vec<TcpStream> {
         match TcpStream::connect_timeout(&address, CONNECT_LIMIT) {
             Ok(mut stream) => {
                 if open.len() % 2 == 0 {
-                    // A connection that waits to be accepted takes what is sent to it all the same.
+                    // The kernel takes bytes for a connection that is not accepted yet.
                     let _ = stream.write_all(OPENING);
                 }
                 open.push(stream);
@@ -126,7 +126,7 @@ fn open(address: SocketAddr, connections: usize) -> Vec<TcpStream> {
     open
 }
 
-/// A step of a client that must end well.
+/// A client's step, which must succeed in time.
 async fn within<T, E: std::fmt::Debug>(step: impl Future<Output = Result<T, E>>) -> T {
     let done = tokio::time::timeout(STEP_LIMIT, step).await;
     done.expect("a step ends in time").expect("a step succeeds")
@@ -144,7 +144,7 @@ fn scrape(address: SocketAddr) -> String {
     answer
 }
 
-/// Resident bytes for each connection that has said what HTTP/2 clients say first, and has heard the answer.
+/// Resident bytes per connection that has sent its first bytes and received the answer.
 fn idle_bytes(kind: Kind, connections: usize) -> u64 {
     let server = Launch::of(kind).and_then(Launch::start).expect("a healthy server");
     let resident = || server.usage().expect("the server runs").resident_kib * 1024;

@@ -1,7 +1,7 @@
-//! Random scripts to a real etcd, to ours and to the simulator's model: every answer and every event alike.
+//! Random scripts on a real etcd, on ours and on the simulator's model: all answers and events must be equal.
 //!
-//! `QUOIN_SEED` takes other seeds than those every run of the tests takes. `QUOIN_DIFF_SEEDS`, `QUOIN_DIFF_REQUESTS` and
-//! `QUOIN_DIFF_JOBS` make it a long one: so many seeds from there on, so many requests each, so many at the same time.
+//! `QUOIN_SEED` sets other seeds than those of every run of the tests. `QUOIN_DIFF_SEEDS`, `QUOIN_DIFF_REQUESTS` and
+//! `QUOIN_DIFF_JOBS` set the number of seeds, of requests per seed, and of seeds at the same time.
 
 use std::io::{self, Write as _};
 
@@ -24,12 +24,12 @@ fn quoin_async_std_answers_as_etcd_does() {
     compare(Kind::QuoinAsyncStd, 1, 2_500);
 }
 
-/// Runs long enough to meet every intended difference.
+/// Long enough to meet every intended difference.
 const LONG: u64 = 500_000;
-/// The seeds of a run of the tests begin here, always: fresh ones are for long runs.
+/// The first seed of every run of the tests; new seeds are for long runs.
 const FIRST_SEED: u64 = 1_000;
 
-/// Runs seeds and shows each as it is done, whatever the test harness captures.
+/// Runs seeds and shows each when it is finished, even if the test harness captures output.
 fn compare(kind: Kind, seeds: u64, requests: u64) {
     let seeds = Seeds {
         first: rng::number_from_env("QUOIN_SEED").unwrap_or(FIRST_SEED),
@@ -71,7 +71,7 @@ fn progress(kind: Kind, report: &Report, seconds: u64) {
     } else {
         "alike"
     };
-    // Past the harness, which would show it only at the end.
+    // Bypasses the harness, which would show it only at the end.
     let _ = writeln!(
         io::stderr(),
         "{seconds:>5} s: {} seed {seed}: {requests} requests in {:.1} s, {end}",
@@ -80,7 +80,7 @@ fn progress(kind: Kind, report: &Report, seconds: u64) {
     );
 }
 
-/// A fault from start to end: it is met by chance, and the script that shows it is short.
+/// A simulated bug: the engine finds it, and the shrunk script is short.
 #[test]
 fn a_fault_is_found_and_its_script_shrunk() {
     let mut sides = Sides::of(Kind::QuoinTokio).expect("the programs");

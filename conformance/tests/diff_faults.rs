@@ -1,4 +1,4 @@
-//! Faults that ours is made to seem to have: the comparison finds each. No server is needed, since the model answers for both.
+//! Simulated bugs of ours: the comparison finds each. No server is needed, because the model answers for both.
 
 use quoin_conformance::diff::{
     Delivered, Difference, Expected, Generator, Met, Oracle, Parties, Planned, Seen, Settings, Step, compare,
@@ -9,7 +9,7 @@ use quoin_core::proto::etcdserverpb::{
 };
 use quoin_model::call::{Answer, Call, Refusal};
 
-/// What a server does that is as the model says.
+/// The answers of a server that behaves like the model.
 fn right(planned: &Planned) -> Seen {
     let reply = |expected: &Expected| match expected {
         Expected::Known(reply) => (**reply).clone(),
@@ -21,7 +21,7 @@ fn right(planned: &Planned) -> Seen {
     }
 }
 
-/// The first difference that a fault of ours makes in a script.
+/// The first difference that a simulated bug causes in a script.
 fn found(planned: &[Planned], fault: impl Fn(&Planned, &mut Seen)) -> Option<Difference> {
     let mut differences = planned.iter().filter_map(|planned| {
         let real = right(planned);
@@ -156,7 +156,7 @@ fn a_lost_watch_event() {
 }
 
 #[test]
-fn an_event_told_twice() {
+fn an_event_sent_twice() {
     assert_found("watch 0 on stream 0", |_, seen| {
         deliveries(seen, |responses| responses.extend(responses.last().cloned()));
     });
@@ -179,7 +179,7 @@ fn an_event_split_from_its_revision() {
 
 #[test]
 fn a_lease_that_expires_early() {
-    // It is gone when it is asked for.
+    // It is gone when the client asks for it.
     assert_found("LeaseTimeToLive", |planned, seen| {
         if matches!(planned.step, Step::Ask(Call::LeaseTimeToLive(_))) {
             for reply in &mut seen.replies {
@@ -189,7 +189,7 @@ fn a_lease_that_expires_early() {
             }
         }
     });
-    // Its keys were gone before its time, as the client measured.
+    // Its keys were gone before its TTL had passed, by the client's clock.
     assert_found("lease expiry", |planned, seen| {
         if matches!(planned.step, Step::Expire { .. }) {
             let measured = seen.replies.iter_mut().find(|reply| **reply == Ok(Answer::Internal));

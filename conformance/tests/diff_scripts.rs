@@ -1,4 +1,4 @@
-//! The scripts written by hand, to a real etcd, to ours and to the model.
+//! The hand-written scripts, on a real etcd, on ours and on the model.
 
 use quoin_conformance::Kind;
 use quoin_conformance::diff::{Sides, scripted, scripts};

@@ -1,5 +1,4 @@
-//! Directories of a real etcd are refused with words that say what can be done, and are not changed by a byte: the etcd
-//! starts on them again.
+//! Directories of a real etcd are refused with a hint, and are not changed by a byte: the etcd starts on them again.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,11 +9,11 @@ use std::time::Duration;
 
 use quoin_conformance::{Kind, Launch, Server, command, fetch};
 
-/// For a refusal, which waits for nothing, on a busy machine.
+/// The limit for a refusal, which waits for nothing, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
 const WORDS: &str = "was written by etcd, whose data this version cannot take over; nothing was changed";
 
-/// What can be seen of a file but its times of access: kind and permissions, owner, time of change, length and a hash of its
+/// The state of a file without its access time: kind and permissions, owner, time of change, length and a hash of its
 /// content.
 type File = (u32, u32, i64, i64, usize, u64);
 
@@ -46,7 +45,7 @@ fn picture(directories: &[&Path]) -> BTreeMap<PathBuf, File> {
     files
 }
 
-/// Each of ours refuses the directories with these words, and changes nothing.
+/// Each of ours refuses the directories with these words, and changes no file.
 fn refused_by_ours(data_dir: &Path, wal_dir: Option<&Path>, words: &[&str]) {
     let mut directories = vec![data_dir];
     directories.extend(wal_dir);
@@ -94,7 +93,7 @@ fn etcdctl(server: &Server, input: &[u8], arguments: &[&str]) -> String {
     finished.success("etcdctl").expect("etcdctl succeeds")
 }
 
-/// Ours refuse the directory of a stopped etcd; then it starts there again, and has what it had.
+/// Ours refuse the directory of a stopped etcd; then the etcd starts there again, with its data.
 fn refused_then_started_again(mut server: Server, wal_dir: Option<&Path>) {
     let database = server.data_dir().join("member").join("snap").join("db");
     refused_by_ours(
@@ -124,7 +123,7 @@ fn a_directory_of_an_etcd_that_was_killed_or_still_runs() {
     refused_then_started_again(server, None);
 }
 
-/// Ours refuse the directory of an etcd that runs at once, too; what that etcd itself changes meanwhile is its own.
+/// Ours refuse the directory of a running etcd at once, too; that etcd itself may change files meanwhile.
 fn refused_then_started_again_running(server: &mut Server, database: &Path) {
     server.restart().expect("the etcd starts again");
     let mut program = command::untouched(Launch::of(Kind::QuoinTokio).expect("a program").executable());
@@ -171,7 +170,7 @@ fn a_directory_whose_log_was_purged() {
         etcdctl(&server, &large, &["put", &format!("k{}", number % 4)]);
     }
     server.terminate().expect("it stops");
-    // What etcd itself does every 30 seconds: the oldest segment goes, which a snapshot covers.
+    // etcd removes old segments every 30 seconds: here the oldest one, which a snapshot covers.
     let wal = server.data_dir().join("member").join("wal");
     let names = fs::read_dir(&wal)
         .expect("a log")
@@ -192,7 +191,7 @@ fn a_log_elsewhere() {
     let mut server = etcd(&[&format!("--wal-dir={}", wal_dir.display())]);
     etcdctl(&server, b"value", &["put", "kept"]);
     server.terminate().expect("it stops");
-    // With another data directory only the log shows whose it is.
+    // With another data directory only the log shows that it is etcd's.
     let empty = elsewhere.path().join("data");
     let segment = wal_dir.join("0000000000000000-0000000000000000.wal");
     refused_by_ours(&empty, Some(&wal_dir), &[WORDS, &segment.display().to_string()]);
@@ -225,7 +224,7 @@ fn a_proxy() {
     refused_by_ours(folder.path(), None, &[PROXY]);
 }
 
-/// What is no log does not keep a member from starting, and stays where it is.
+/// Other files in the log's directory do not prevent a start, and stay there.
 #[test]
 fn a_log_directory_with_other_files() {
     for kind in Kind::OURS {

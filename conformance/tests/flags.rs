@@ -1,5 +1,5 @@
-//! Every flag that is said to have an effect has one: the field of `Config` that it fills is read by the rest of the
-//! product, and no field is read whose flag is said to have none.
+//! Every flag with an effect in the table has one: its field of `Config` is read by the rest of the product. No field
+//! is read whose flag has no effect in the table.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ const OTHER_FIELDS: &[(&str, &str)] = &[
     ("metrics", "extensive_metrics"),
 ];
 
-/// Flags that only decide how the configuration itself is read.
+/// Flags that only determine how the configuration is read.
 const OF_READING: &[&str] = &["auth-token", "config-file", "debug", "logger", "version"];
 
 /// Product sources outside of the configuration, without tests.
@@ -45,7 +45,7 @@ fn readers() -> Vec<String> {
             }
         }
     }
-    // What the configuration is to the machines is decided beside it.
+    // Beside the configuration is the code that derives the machines' settings from it.
     let machines = fs::read_to_string(root.join("core/src/config/machines.rs")).expect("a source file is text");
     texts.push(machines.replace("self.", "config."));
     texts
@@ -61,7 +61,7 @@ fn reads(text: &str, field: &str) -> bool {
 }
 
 #[test]
-fn a_flag_has_an_effect_or_says_that_it_has_none() {
+fn a_flag_has_the_effect_that_its_row_states() {
     let readers = readers();
     let mut breaches = Vec::new();
     for flag in FLAGS.iter().filter(|flag| !OF_READING.contains(&flag.name)) {

@@ -1,5 +1,5 @@
-//! The same random history into the real etcd and into ours: every answer alike, and HashKV alike at many revisions, after a
-//! restart too.
+//! One random history on the real etcd and on ours: all answers are equal, and HashKV is equal at many revisions, also
+//! after a restart.
 //!
 //! `QUOIN_HASH_OPS` sets the number of operations, `QUOIN_SEED` repeats a run.
 
@@ -27,17 +27,17 @@ const BETWEEN_HASHES: u64 = 250;
 /// Older revisions hashed each time, besides the newest.
 const OLDER_HASHES: u64 = 3;
 const KEYS: u64 = 200;
-/// Far longer than any run: a lease that ends by itself would end at different revisions.
+/// Longer than any run: an expiry would come at different revisions.
 const LIFE: i64 = 1_000_000;
 const COMPACTION_PAUSE: Duration = Duration::from_millis(100);
-/// Differences shown; the later ones often follow from the first.
+/// Most differences shown; later ones often follow from the first.
 const SHOWN: usize = 5;
 const RUN_LIMIT: Duration = Duration::from_mins(20);
 
-/// What was done and what was answered.
+/// The requests and their answers.
 type Record = Vec<(String, String)>;
 
-/// The story's name only; both sides of the comparison are in `play`.
+/// Only the story's name; `play` has both sides of the comparison.
 fn random_history() {}
 
 fn play(kind: Kind, _name: &str, _story: fn()) {
@@ -46,7 +46,7 @@ fn play(kind: Kind, _name: &str, _story: fn()) {
     let seed = *SEED.get_or_init(rng::seed);
     println!("QUOIN_SEED={seed}");
     let real = REAL.get_or_init(|| run(Kind::Etcd, seed));
-    // For the real etcd's own row this is a second run: it shows that nothing but the seed decides.
+    // For the real etcd this is a second run: it shows that the answers depend only on the seed.
     let ours = run(kind, seed);
     let steps = real.iter().zip(&ours).enumerate();
     let differing: Vec<_> = steps.filter(|(_, (expected, seen))| expected != seen).collect();
@@ -89,7 +89,7 @@ async fn connect(server: &Server) -> (Client, Identity) {
     (client, Identity::of(status.header().expect("a status has a header")))
 }
 
-/// One run: what was chosen depends on the seed and on nothing the server says, save for its revision, which is compared.
+/// One run: choices depend on the seed, and on no answer except the revision, which is compared.
 struct History {
     client: Client,
     identity: Identity,
@@ -136,7 +136,7 @@ impl History {
         }
     }
 
-    /// Writes down an answer; the revision it tells of is where the next choices start from.
+    /// Records an answer; its revision is the basis of the next choices.
     fn note<R: Shown>(&mut self, asked: String, answer: Result<R, Error>) {
         let mut lines = Vec::new();
         match answer {
@@ -164,7 +164,7 @@ impl History {
         (0..length).map(|_| self.rng.bits() as u8).collect()
     }
 
-    /// A live lease mostly, now and then one that is not there, or none.
+    /// Mostly a live lease, sometimes one that does not exist, or none.
     fn lease(&mut self) -> i64 {
         let live: Vec<i64> = self.leases.iter().copied().collect();
         match self.rng.below(10) {
@@ -294,11 +294,11 @@ impl History {
         self.note(format!("revoke {id}"), answer);
     }
 
-    /// Mostly somewhere in what is left of history, rarely where it is gone.
+    /// Mostly within the kept history, rarely before it.
     async fn compact(&mut self) {
         let left = (self.revision - self.compacted).unsigned_abs();
         let revision = self.compacted + self.rng.below(left / 2 + 1) as i64;
-        // HashKV at a compacted revision is answered from what the compaction stored, so every compaction is let finish.
+        // HashKV at a compacted revision is the hash stored by the compaction, so every compaction is awaited.
         let physical = self.rng.once_in(2).then(|| CompactionOptions::new().with_physical());
         let pause = if physical.is_none() {
             COMPACTION_PAUSE
@@ -325,7 +325,7 @@ impl History {
         self.note(asked, answer);
     }
 
-    /// The hash at the newest revision and at some older ones, everything that is there, and what each lease holds.
+    /// The hash at the newest and at some older revisions, all keys, and the keys of each lease.
     async fn look(&mut self) {
         let mut revisions = vec![0, self.revision, self.compacted.max(1)];
         let left = (self.revision - self.compacted).unsigned_abs();

@@ -1,4 +1,5 @@
-//! Histories of concurrent clients on real servers that are killed, stopped, and given bad disks: a short round of each.
+//! Histories of concurrent clients on real servers that are killed, stopped, or given full or slow disks: a short round
+//! of each.
 //!
 //! `QUOIN_SEED` repeats the choices (not the timing) of a run, `QUOIN_HISTORY_ROUNDS` sets the number of rounds.
 
@@ -30,7 +31,7 @@ fn a_history_with_kills_is_linearizable_on_smol() {
     play(Kind::QuoinSmol, Nemesis::Kill);
 }
 
-/// The rules are etcd's: it keeps them itself.
+/// The rules are etcd's, so etcd itself must keep them.
 #[test]
 fn a_history_with_kills_is_linearizable_on_a_real_etcd() {
     play(Kind::Etcd, Nemesis::Kill);

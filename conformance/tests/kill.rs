@@ -1,4 +1,4 @@
-//! Kill -9 under load, again and again: what was acknowledged is there, once, at the revision that was told.
+//! Repeated kill -9 under load: every acknowledged write is there, once, at the revision of its answer.
 //!
 //! `QUOIN_KILL_ROUNDS` sets the number of rounds, `QUOIN_SEED` repeats the choices (not the timing) of a run.
 
@@ -22,26 +22,26 @@ on_every_server!(acknowledged_writes_survive);
 
 const ROUNDS: u64 = 12;
 const WRITERS: u64 = 16;
-/// A round lives at most this long before the kill.
+/// The longest time before the kill of a round.
 const LONGEST_LIFE: Duration = Duration::from_millis(400);
-/// One round in so many is also killed while it starts.
+/// In one round out of so many the server is also killed while it starts.
 const KILLED_STARTING: u64 = 4;
 const STEP_LIMIT: Duration = Duration::from_secs(60);
 
-/// What one revision changed: keys with their new values, or without when deleted, in key order.
+/// The changes of one revision: keys with their new values, or `None` if deleted, in key order.
 type Change = BTreeMap<String, Option<String>>;
 
-/// What every writer has been told, and how far it has tried to get.
+/// The answers of every writer, and its last attempt.
 #[derive(Debug, Default)]
 struct Told {
-    /// The newest revision when the writers of this round began: theirs are all above it.
+    /// The newest revision before the writers of this round: theirs are all higher.
     floor: i64,
     acknowledged: BTreeMap<i64, Change>,
     tried: BTreeMap<u64, u64>,
     faults: Vec<String>,
 }
 
-/// The story's name only: it is the whole of this file.
+/// Only the story's name: this file has the whole of it.
 fn acknowledged_writes_survive() {}
 
 fn play(kind: Kind, _name: &str, _story: fn()) {
@@ -70,7 +70,7 @@ fn play(kind: Kind, _name: &str, _story: fn()) {
     println!("{} revisions survived {rounds} kills", trial.history.len());
 }
 
-/// A server on trial, and all that is known of its past.
+/// A server under test, and its known history.
 struct Trial {
     server: Server,
     rng: Rng,
@@ -81,7 +81,7 @@ struct Trial {
 }
 
 impl Trial {
-    /// Lets writers write until a moment of the seed's choosing.
+    /// Lets writers write until a moment that the seed chooses.
     async fn load_and_kill(&mut self, round: u64) {
         let stop = Arc::new(AtomicBool::new(false));
         lock(&self.told).floor = self.newest;
@@ -112,7 +112,7 @@ impl Trial {
             .unwrap_or_else(|_| panic!("round {round}: writers end once their server is gone"));
     }
 
-    /// Starts the server, now and then killing it once while it starts.
+    /// Starts the server, and sometimes kills it once while it starts.
     fn start_again(&mut self) {
         if self.rng.once_in(KILLED_STARTING) {
             self.server.spawn().expect("a process");
@@ -122,7 +122,7 @@ impl Trial {
         self.server.restart().expect("a server that was killed starts again");
     }
 
-    /// Reads what happened since the last check and holds it against what was told.
+    /// Reads the revisions since the last check and compares them with the answers.
     async fn check(&mut self, round: u64) {
         let mut client = connect(&self.server).await;
         let now = revision(&mut client).await;
@@ -147,7 +147,7 @@ impl Trial {
         self.check_state(&mut client, round).await;
     }
 
-    /// What was acknowledged since the last check is in history, as it was acknowledged.
+    /// The acknowledged writes since the last check are in the history, as acknowledged.
     fn check_acknowledged(&self, fresh: &BTreeMap<i64, Change>, round: u64) {
         let told = lock(&self.told);
         assert!(told.faults.is_empty(), "round {round}: {:?}", told.faults);
@@ -160,7 +160,7 @@ impl Trial {
         }
     }
 
-    /// Nothing was done twice, and nothing that nobody tried.
+    /// No write was applied twice, and none without a request.
     fn check_once(&self, round: u64) {
         let told = lock(&self.told);
         let mut seen = BTreeMap::new();
@@ -184,7 +184,7 @@ impl Trial {
         }
     }
 
-    /// What is there is what history leads to.
+    /// The state follows from the history.
     async fn check_state(&self, client: &mut Client, round: u64) {
         let mut expected = Change::new();
         for change in self.history.values() {
@@ -205,10 +205,10 @@ impl Trial {
             .iter()
             .map(|kv| (text(kv.key()), Some(text(kv.value()))))
             .collect();
-        assert_eq!(expected, there, "round {round}: the keys are what history made them");
+        assert_eq!(expected, there, "round {round}: the keys follow from the history");
     }
 
-    /// The whole history once more, from its beginning: no revision changed after it was first seen.
+    /// Checks the whole history again from its beginning: no revision changed after it was first seen.
     async fn check_all(&self) {
         let mut client = connect(&self.server).await;
         let again = replay(&mut client, 2, self.newest).await;
@@ -221,11 +221,11 @@ impl Trial {
     }
 }
 
-/// Puts numbered values until its server is gone.
+/// Puts numbered values until its server has ended.
 struct Writer {
     writer: u64,
     number: u64,
-    /// The key it last stepped to, and certainly stands on.
+    /// The key of its last confirmed step.
     stood: Option<String>,
     rng: Rng,
     client: Client,
@@ -241,7 +241,7 @@ impl Writer {
             let change = self.change();
             match tokio::time::timeout(STEP_LIMIT, self.send(&change)).await {
                 Ok(Ok(revision)) => self.acknowledged(revision, change),
-                // Whether it was done is not known; the next round goes on with the next number.
+                // Its outcome is unknown; the next round continues with the next number.
                 Ok(Err(_)) | Err(_) => return,
             }
         }
@@ -313,7 +313,7 @@ async fn revision(client: &mut Client) -> i64 {
     answer.header().expect("an answer has a header").revision()
 }
 
-/// Every change from one revision to another, as a watch tells it; each revision must have changed something.
+/// Every change between two revisions, by a watch; each revision must have changed something.
 async fn replay(client: &mut Client, from: i64, to: i64) -> BTreeMap<i64, Change> {
     let mut history: BTreeMap<i64, Change> = BTreeMap::new();
     if from > to {

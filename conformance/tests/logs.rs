@@ -1,7 +1,7 @@
-//! What an operator sees in the log, beside etcd's: a program that reads etcd's lines can read ours.
+//! The log, compared with etcd's: a program that reads etcd's lines can read ours.
 //!
-//! Both servers start, serve a little, and are asked to end. Where both say the same message, level, names, types and order of
-//! fields are the same; what etcd has beyond that is listed with a reason.
+//! Both servers start, serve briefly, and are stopped. Messages of both must have the same level, names, types and
+//! order of fields; missing fields of etcd's are listed with a reason.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 const COMMAND_LIMIT: Duration = Duration::from_secs(20);
 
-/// Messages that must be there: programs and people wait for them.
+/// Messages that must be there, because programs and people wait for them.
 const WANTED: [&str; 19] = [
     "Running: ",
     "starting an etcd server",
@@ -90,10 +90,10 @@ const ABSENT: [(&str, &str, &str); 11] = [
     ),
 ];
 
-/// Its fields are the whole configuration, which is compared with etcd's by a test of its own.
+/// Its fields are the whole configuration, which another test compares with etcd's.
 const CONFIGURATION: &str = "starting an etcd server";
 
-/// A line, and as what it was written.
+/// A line, parsed and as text.
 struct Line {
     text: String,
     fields: Map<String, Value>,
@@ -104,7 +104,7 @@ impl Line {
         self.fields[name].as_str().unwrap_or_default()
     }
 
-    /// Where a field is written.
+    /// The position of a field.
     fn place(&self, name: &str) -> usize {
         self.text.find(&format!("\"{name}\":")).expect("it is there")
     }
@@ -140,7 +140,7 @@ fn by_message(lines: &[Line]) -> BTreeMap<&str, &Line> {
     lines.iter().rev().map(|line| (line.text_of("msg"), line)).collect()
 }
 
-/// Every line is zap's, and names the file and line that say it.
+/// Every line has zap's format, and names its file and line.
 fn check_form(line: &Line) {
     let places = ["level", "ts", "caller", "msg"].map(|name| line.place(name));
     assert!(
@@ -159,7 +159,7 @@ fn check_form(line: &Line) {
     assert!(is_place && file != "runtime/logs.rs", "{}", line.text);
 }
 
-/// A line of ours beside etcd's of the same message; what of etcd's fields it lacks is returned.
+/// Compares a line of ours with etcd's of the same message; returns the fields of etcd's that it lacks.
 fn check_fields<'a>(etcds: &'a Line, ours: &Line) -> Vec<&'a str> {
     assert_eq!(etcds.text_of("level"), ours.text_of("level"), "{}", ours.text);
     let shared: Vec<&str> = etcds.fields.keys().map(String::as_str).collect();

@@ -1,4 +1,5 @@
-//! Every metric that etcd moves, moved by the same workload on ours: by the same amount, or for a reason that is written down.
+//! Every metric that etcd changes changes in ours by the same workload: by the same amount, or with a documented
+//! reason.
 
 use std::thread;
 use std::time::Duration;
@@ -41,7 +42,7 @@ fn the_basic_families_are_etcds() {
             assert_eq!((handling(&etcd), handling(&ours)), (false, false));
             Ok(families(&etcd, &ours).iter().map(ToString::to_string).collect())
         };
-        // Some are there once the cluster has agreed on its version, a moment after it serves.
+        // Some appear once the cluster has agreed on its version, shortly after it serves.
         let same = wait::until(PATIENCE, STEP, || compared().expect("metrics").is_empty().then_some(()));
         assert!(
             same.is_some(),

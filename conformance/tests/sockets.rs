@@ -1,4 +1,4 @@
-//! Clients and probes at Unix sockets, with a real etcdctl: served as by the real etcd, across kills and stops.
+//! Clients and probes at Unix sockets, with a real etcdctl: served as in the real etcd, across kills and stops.
 
 use std::fs;
 use std::path::Path;
@@ -61,7 +61,7 @@ fn etcdctl_is_served_at_a_unix_socket(kind: Kind) {
         "the umask decides who may connect"
     );
     server.terminate().expect("it ends");
-    assert!(!socket.exists(), "the socket goes with its server");
+    assert!(!socket.exists(), "the socket is removed with its server");
 }
 
 /// A socket that this process makes without setting its permissions.

@@ -1,4 +1,4 @@
-//! A server killed by strace as it enters a call that touches the disk: a few points of the first five hundred.
+//! Kills a server by strace as it enters a call that touches the disk: a few points of the first five hundred.
 //!
 //! `QUOIN_SWEEP_POINTS` sets the number of points.
 
@@ -22,7 +22,7 @@ fn play(kinds: &[Kind], points: u64) {
 }
 
 #[test]
-fn what_was_acknowledged_is_there_after_a_kill_at_any_call() {
+fn acknowledged_writes_survive_a_kill_at_any_call() {
     let points = rng::number_from_env("QUOIN_SWEEP_POINTS").unwrap_or(POINTS);
     play(&[Kind::QuoinTokio], points);
 }

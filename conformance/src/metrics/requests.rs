@@ -296,7 +296,7 @@ async fn reads(wire: &Wire) {
     }
 }
 
-/// Transactions that read, write, are refused, and contain others.
+/// Transactions that read, write, are refused, and are nested.
 pub(super) async fn transactions(wire: &Wire) {
     let reads = |key| Op::RequestRange(range(key, ""));
     let writes = |key| Op::RequestPut(put(key, "v"));

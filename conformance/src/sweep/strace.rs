@@ -1,4 +1,4 @@
-//! The tracer that makes system calls fail, wait or kill: found on the machine or fetched, attached and detached.
+//! The tracer that makes system calls fail, wait or kill: found on the machine or downloaded, attached and detached.
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,25 +16,25 @@ const STEP: Duration = Duration::from_millis(2);
 const START_LIMIT: Duration = Duration::from_secs(10);
 const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
 
-/// A strace that runs here.
+/// A strace that starts on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Strace {
     program: PathBuf,
-    /// Where the libraries are that were fetched with it.
+    /// The folder of the libraries downloaded with it.
     libraries: Option<OsString>,
 }
 
-/// A strace at work on a running process; it lets go when dropped.
+/// A strace attached to a running process; it detaches when dropped.
 #[derive(Debug)]
 pub struct Attached {
     strace: Option<Child>,
 }
 
 impl Strace {
-    /// The one named by `QUOIN_BIN_STRACE`, or the machine's, or one kept from an earlier run, or fetched now.
+    /// The one named by `QUOIN_BIN_STRACE`, or the machine's, or one kept from an earlier run, or downloaded now.
     ///
     /// # Errors
-    /// When there is none to be had.
+    /// If there is none.
     pub fn find() -> Result<Self, Trouble> {
         static FOUND: OnceLock<Result<Strace, String>> = OnceLock::new();
         let found = FOUND.get_or_init(|| {
@@ -84,7 +84,7 @@ impl Strace {
             .map(drop)
     }
 
-    /// strace itself, with where its libraries are.
+    /// strace itself, and the folder of its libraries.
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
@@ -94,7 +94,7 @@ impl Strace {
         command
     }
 
-    /// What to put before a program, so that it runs traced in the process that this was started as.
+    /// The command before a program, so that it runs traced in the process that was started.
     #[must_use]
     pub fn wrapper(&self, args: &[OsString]) -> Vec<OsString> {
         let mut line: Vec<OsString> = Vec::new();
@@ -105,7 +105,7 @@ impl Strace {
         }
         line.extend([self.program.clone().into(), "-D".into()]);
         if self.libraries.is_some() {
-            // They are strace's, not the program's.
+            // The libraries are for strace, not for the program.
             line.extend(["-E".into(), LIBRARY_PATH.into()]);
         }
         line.extend_from_slice(args);
@@ -114,10 +114,10 @@ impl Strace {
 }
 
 impl Attached {
-    /// Attaches to the threads of a process that have such names, and is at work when this returns.
+    /// Attaches to the threads of a process that have these names; it is active when this returns.
     ///
     /// # Errors
-    /// When there is no such thread, or strace may not attach.
+    /// If there is no such thread, or strace is not permitted to attach.
     pub fn new(strace: &Strace, pid: u32, inject: &str, is_meant: impl Fn(&str) -> bool) -> Result<Self, Trouble> {
         let threads: Vec<String> = threads(pid)?
             .into_iter()
@@ -147,7 +147,7 @@ impl Attached {
         let is_traced = |thread: &String| {
             let status = fs::read_to_string(format!("/proc/{pid}/task/{thread}/status")).unwrap_or_default();
             let of = status.lines().find_map(|line| line.strip_prefix("TracerPid:"));
-            // A thread that is gone needs no tracing.
+            // A thread that has ended need not be traced.
             of.is_none_or(|of| of.trim() == tracer)
         };
         wait::until(ATTACH_LIMIT, STEP, || threads.iter().all(is_traced).then_some(()))
@@ -155,10 +155,10 @@ impl Attached {
         Ok(attached)
     }
 
-    /// Lets the process run on as it likes.
+    /// Detaches, so that the process runs on undisturbed.
     ///
     /// # Errors
-    /// When strace does not let go; it is killed then.
+    /// If strace does not detach; it is killed then.
     pub fn detach(mut self) -> Result<(), Trouble> {
         self.let_go()
     }
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sleeping_program_is_attached_to_and_let_go() {
+    fn strace_attaches_to_a_sleeping_program_and_detaches() {
         let mut sleeper = Command::new("sleep").arg("60").spawn().expect("sleep starts");
         let strace = Strace::find().expect("a strace");
         let inject = "inject=write:error=ENOSPC";

@@ -1,4 +1,4 @@
-//! One run: a server that is killed at a point, started anew, and looked at.
+//! One run: a server is killed at a point, restarted, and checked.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
@@ -12,13 +12,13 @@ use crate::server::{HEALTH_LIMIT, Server};
 use crate::trouble::Trouble;
 use crate::{paths, wait};
 
-/// A connection that broke is followed by the end of the process.
+/// After a broken connection the process must have ended within this time.
 const END_LIMIT: Duration = Duration::from_secs(5);
-/// What is written behind may still come to the point.
+/// Rows written behind may still lead to the point.
 const REST: Duration = Duration::from_millis(300);
 const SIGKILL: i32 = 9;
 
-/// What came of a run in which nothing was lost.
+/// The result of a run without loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Struck {
     /// Whether the process was killed at the point.
@@ -27,10 +27,10 @@ pub struct Struck {
     pub acknowledged: usize,
 }
 
-/// Kills a server at a point and looks at what is left.
+/// Kills a server at a point, restarts it and checks it.
 ///
 /// # Errors
-/// When it does not start again, or something acknowledged is lost, or something is there by half.
+/// If it does not start again, or an acknowledged write is lost, or a write is there partially.
 pub fn strike(kind: Kind, point: &Point) -> Result<Struck, Trouble> {
     let folder = paths::fresh("sweep")?;
     let mut server = launch(kind, &folder.join("trace"), Some(point))?.spawn()?;
@@ -73,7 +73,7 @@ mod tests {
     use crate::server::Launch;
 
     #[test]
-    fn a_server_that_lost_what_it_acknowledged_is_found() {
+    fn a_server_that_lost_acknowledged_writes_is_found() {
         let mut server = Launch::of(Kind::QuoinTokio)
             .and_then(Launch::start)
             .expect("a healthy server");

@@ -1,4 +1,4 @@
-//! What is refused, with which code and which exact words: clients match on both.
+//! Refusals, with their code and exact words: clients match on both.
 
 use etcd_client::{
     CompactionOptions, Compare, CompareOp, DeleteOptions, GetOptions, LeaseGrantOptions, LeaseTimeToLiveOptions, Txn,
@@ -7,7 +7,7 @@ use etcd_client::{
 
 use crate::tale::Tale;
 
-/// Requests that make no sense.
+/// Invalid requests.
 pub(crate) async fn bad_requests(tale: &mut Tale) {
     let mut client = tale.client();
     tale.tell("put of an empty key", client.put("", "x", None).await);
@@ -79,7 +79,7 @@ pub(crate) async fn refused_leases(tale: &mut Tale) {
             }
             other => tale.line(format_args!("keep an unknown one alive\n  {other:?}")),
         },
-        // The crate sends the first request itself, and takes a life of zero for an error.
+        // The crate sends the first request itself, and takes a TTL of zero for an error.
         Err(error) => tale.line(format_args!(
             "keep an unknown one alive\n  {}",
             crate::tale::shown_error(&error)
@@ -88,7 +88,7 @@ pub(crate) async fn refused_leases(tale: &mut Tale) {
     tale.tell("revoke the negative one", client.lease_revoke(-7).await);
 }
 
-/// History that is gone, and history to come.
+/// Compacted and future revisions.
 pub(crate) async fn compacted_and_future_revisions(tale: &mut Tale) {
     let mut client = tale.client();
     for value in ["1", "2", "3", "4"] {

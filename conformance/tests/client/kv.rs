@@ -4,7 +4,7 @@ use etcd_client::{DeleteOptions, GetOptions, LeaseGrantOptions, PutOptions, Sort
 
 use crate::tale::Tale;
 
-/// What a put answers, and what it makes of key, lease and value.
+/// The answer to a put, and its effect on key, lease and value.
 pub(crate) async fn puts(tale: &mut Tale) {
     let mut client = tale.client();
     let options = PutOptions::new;
@@ -74,7 +74,7 @@ pub(crate) async fn puts(tale: &mut Tale) {
     tale.tell("get a", client.get("a", None).await);
 }
 
-/// What a range answers under every option.
+/// The answer to a range with every option.
 pub(crate) async fn gets(tale: &mut Tale) {
     let mut client = tale.client();
     for (key, value) in [
@@ -160,7 +160,7 @@ pub(crate) async fn gets(tale: &mut Tale) {
     );
 }
 
-/// What a delete answers, and what it leaves.
+/// The answer to a delete, and its effect.
 pub(crate) async fn deletes(tale: &mut Tale) {
     let mut client = tale.client();
     for key in ["a", "b", "c", "d/1", "d/2", "e"] {

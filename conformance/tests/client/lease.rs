@@ -1,4 +1,4 @@
-//! Leases: ids, lives, keys, and the keep-alive stream.
+//! Leases: ids, TTLs, keys, and the keep-alive stream.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ pub(crate) async fn leases_and_their_keys(tale: &mut Tale) {
     tale.tell("it has no keys", client.lease_time_to_live(1, keys()).await);
 }
 
-/// Keeping alive, and ending without it.
+/// Renewal, and expiry without it.
 pub(crate) async fn lease_lives_and_ends(tale: &mut Tale) {
     let mut client = tale.client();
     tale.tell(
@@ -78,7 +78,8 @@ pub(crate) async fn lease_lives_and_ends(tale: &mut Tale) {
     tale.next("watch everything", &mut watch).await;
 
     let (mut keeper, mut answers) = client.lease_keep_alive(6).await.expect("a keep-alive stream");
-    // 6 would have ended after 3 seconds, 5 ends after 2: it is the first to go only if keeping alive works.
+    // Without renewal 6 would expire after 3 seconds; 5 expires after 2, so it is the first to end only if the renewal
+    // works.
     for beat in 0..8 {
         keeper.keep_alive().await.expect("the stream is open");
         let answer = answers.message().await.expect("an answer").expect("the stream is open");

@@ -1,4 +1,4 @@
-//! Sizes: what is still taken, and what is not.
+//! Sizes that are accepted, and sizes that are not.
 
 use etcd_client::{DeleteOptions, GetOptions, SortOrder, SortTarget, Txn, TxnOp};
 

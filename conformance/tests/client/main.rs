@@ -1,7 +1,7 @@
-//! Stories told through the `etcd-client` crate and through raw HTTP/2, the same for every server.
+//! Stories played with the `etcd-client` crate and with raw HTTP/2, the same for every server.
 //!
-//! A story calls the server and writes down what it answered, field by field; `scripts/client/<story>.txt` holds what the
-//! real etcd answered. `UPDATE=1 cargo test -p quoin-conformance --test client real_etcd` writes that anew.
+//! A story calls the server and records its answers, field by field; `scripts/client/<story>.txt` has the answers of a
+//! real etcd. `UPDATE=1 cargo test -p quoin-conformance --test client real_etcd` records them again.
 
 mod errors;
 mod kv;
@@ -58,14 +58,14 @@ on_every_server!(
     wrong_http,
 );
 
-/// Told by ours alone: the real one does otherwise, or does not live to tell.
+/// Played with ours only: the real etcd answers differently, or crashes.
 mod ours_alone {
     use super::{play, unknown_sorts};
 
     quoin_conformance::on_every_server!(@ours unknown_sorts);
 }
 
-/// No story takes this long, on a busy machine either.
+/// Longer than any story takes, even on a busy machine.
 const STORY_LIMIT: Duration = Duration::from_mins(2);
 
 fn play(kind: Kind, name: &str, story: impl AsyncFn(&mut Tale)) {

@@ -1,6 +1,6 @@
-//! What no well-behaved client sends, over bare HTTP/2 and HTTP/1.1.
+//! Requests that no correct client sends, over plain HTTP/2 and HTTP/1.1.
 //!
-//! The words of a transport-level refusal are the gRPC library's own, so only its code is compared; etcd's own refusals are
+//! The words of a transport-level refusal are the gRPC library's, so only its code is compared; etcd's own refusals are
 //! compared with their words.
 
 use std::time::Duration;
@@ -26,7 +26,7 @@ struct Wire {
     authority: String,
 }
 
-/// What came back: everything the peer said until it ended the stream.
+/// The answer: everything the server sent until it ended the stream.
 #[derive(Debug, Default)]
 struct Answer {
     http: u16,
@@ -42,7 +42,7 @@ impl Wire {
         let (requests, connection) = h2::client::handshake(stream).await.expect("an HTTP/2 handshake");
         let mut driver = JoinSet::new();
         driver.spawn(async move {
-            // A connection that the server ends is seen by the requests on it.
+            // The requests on a connection that the server ends fail too.
             let _ = connection.await;
         });
         Self {
@@ -58,7 +58,7 @@ impl Wire {
             .header("te", "trailers")
     }
 
-    /// Sends a request with this body; the stream is ended after it unless `open`.
+    /// Sends a request with this body; unless `open`, the stream is ended after it.
     async fn send(&self, request: http::request::Builder, body: Bytes, open: bool) -> Answer {
         let mut answer = Answer::default();
         match tokio::time::timeout(ANSWER_LIMIT, self.exchange(request, body, open, &mut answer)).await {
@@ -127,7 +127,7 @@ impl Answer {
         format!("http {} grpc {code}{words}, {} messages", self.http, self.messages())
     }
 
-    /// As [`Answer::shown`], but for how a library refuses what it cannot read: each has its own code for that.
+    /// As [`Answer::shown`], without the refusals of unreadable requests: each library has its own code for those.
     fn taken_or_refused(&self) -> String {
         let own_words = self.message.starts_with("etcdserver");
         match self.grpc.as_deref() {
@@ -137,7 +137,7 @@ impl Answer {
         }
     }
 
-    /// How many whole messages the body holds.
+    /// The number of complete messages in the body.
     fn messages(&self) -> usize {
         let (mut rest, mut count) = (&self.body[..], 0);
         while let [_, a, b, c, d, tail @ ..] = rest {
@@ -149,7 +149,7 @@ impl Answer {
     }
 }
 
-/// A message as gRPC frames it.
+/// A framed gRPC message.
 fn framed(message: &[u8]) -> Bytes {
     let mut frame = BytesMut::new();
     frame.put_u8(0);
@@ -163,7 +163,7 @@ const PUT: &str = "/etcdserverpb.KV/Put";
 /// Field 1, a key of one byte.
 const KEY_A: &[u8] = b"\x0a\x01a";
 
-/// Paths that lead nowhere.
+/// Paths that do not exist.
 pub(crate) async fn unknown_methods(tale: &mut Tale) {
     let wire = Wire::connect(tale.address()).await;
     for path in [
@@ -182,7 +182,7 @@ pub(crate) async fn unknown_methods(tale: &mut Tale) {
     tale.line(format_args!("the connection still serves\n  {}", answer.shown()));
 }
 
-/// Bodies that are no message, or a strange one.
+/// Bodies that are no message, or an unusual one.
 pub(crate) async fn malformed_messages(tale: &mut Tale) {
     let mut wire = Wire::connect(tale.address()).await;
     let with_flag = |flag: u8| {
@@ -253,7 +253,7 @@ pub(crate) async fn malformed_messages(tale: &mut Tale) {
     tale.tell("only the last one put anything", client.get("a", None).await);
 }
 
-/// What the real etcd 3.5 lets pass, or dies of; later ones refuse it.
+/// Requests that a real etcd 3.5 accepts, or crashes on; later versions refuse them.
 pub(crate) async fn unknown_sorts(tale: &mut Tale) {
     let wire = Wire::connect(tale.address()).await;
     for (what, body) in [
@@ -269,10 +269,10 @@ pub(crate) async fn unknown_sorts(tale: &mut Tale) {
     }
 }
 
-/// A client that says how long it will wait.
+/// A client that sends a timeout.
 pub(crate) async fn deadlines(tale: &mut Tale) {
     let wire = Wire::connect(tale.address()).await;
-    // A watch of a; nothing will happen on it.
+    // A watch of a; no event will happen on it.
     let create = framed(b"\x0a\x03\x0a\x01a");
     for (what, timeout, path, body) in [
         ("an hour for a get", "1H", RANGE, framed(KEY_A)),
@@ -292,7 +292,7 @@ pub(crate) async fn deadlines(tale: &mut Tale) {
     ] {
         let request = wire.request(path).header("grpc-timeout", timeout);
         let answer = wire.send(request, body, true).await;
-        // Status and reset race each other; either way the client is told in time.
+        // Status and reset race each other; either way the client learns of the end in time.
         let ended = answer.grpc.as_deref() == Some("4") || answer.reset.as_deref() == Some("CANCEL");
         let shown = if ended {
             "the deadline ended it".to_owned()
@@ -328,7 +328,7 @@ pub(crate) async fn wrong_http(tale: &mut Tale) {
         ("no HTTP", "\0\0\0\0\0\0\0\0\r\n\r\n"),
     ] {
         let mut line = first_line(tale.address(), bytes).await;
-        // etcd's multiplexer closes without a word; a server that says why before it closes does no harm.
+        // etcd's multiplexer closes without an answer; a server may send the reason before it closes.
         if what == "no HTTP" && line == "HTTP/1.1 400 Bad Request" {
             line = CLOSED.to_owned();
         }
@@ -336,10 +336,10 @@ pub(crate) async fn wrong_http(tale: &mut Tale) {
     }
 }
 
-/// What is said of a connection that ends without an answer.
+/// The text for a connection that ends without an answer.
 const CLOSED: &str = "the connection is closed";
 
-/// The first line of what is answered to bytes on a fresh connection.
+/// The first line of the answer to bytes on a fresh connection.
 async fn first_line(address: &str, bytes: &str) -> String {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;

@@ -1,4 +1,4 @@
-//! A story as it is told: what was asked, and below it what was answered.
+//! The record of a story: each request, and below it its answer.
 
 use std::{fmt::Display, time::Duration};
 
@@ -7,12 +7,12 @@ use quoin_conformance::Server;
 
 use crate::shown::{Identity, Shown};
 
-/// How long an answer that must come may take.
+/// The limit for an answer that must come.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
-/// How long silence has to last to count as silence.
+/// How long a stream must be silent to count as silent.
 const SILENCE: Duration = Duration::from_millis(400);
 
-/// The text so far, and whom it is told about.
+/// The text so far, and the server's identity.
 pub(crate) struct Tale {
     client: Client,
     address: String,
@@ -21,7 +21,7 @@ pub(crate) struct Tale {
 }
 
 impl Tale {
-    /// Connects to a server and learns who answers there.
+    /// Connects to a server and asks for its identity.
     pub(crate) async fn begin(server: &Server) -> Self {
         let address = server.address().to_string();
         let mut client = Client::connect([&address], None)
@@ -47,12 +47,12 @@ impl Tale {
         self.client.clone()
     }
 
-    /// Where the server listens.
+    /// The server's address.
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
-    /// Writes down what was asked and what was answered, and hands the answer on.
+    /// Records a request and its answer, and returns the answer.
     pub(crate) fn tell<R: Shown>(&mut self, asked: &str, answer: Result<R, Error>) -> Option<R> {
         self.line(asked);
         match answer {
@@ -71,7 +71,7 @@ impl Tale {
         }
     }
 
-    /// Writes down a line.
+    /// Records a line.
     pub(crate) fn line(&mut self, line: impl Display) {
         self.text.push_str(&format!("{line}\n"));
     }
@@ -88,7 +88,7 @@ impl Tale {
         }
     }
 
-    /// One or the other, as expected.
+    /// The value or the error, as expected.
     pub(crate) async fn silence_or_next(&mut self, silence: bool, stream: &mut WatchStream) {
         if silence {
             self.silence("nothing is left", stream).await;
@@ -97,7 +97,7 @@ impl Tale {
         }
     }
 
-    /// Waits a while in which a watch stream must say nothing.
+    /// Waits for a while, during which no response may come on a watch stream.
     pub(crate) async fn silence(&mut self, expected: &str, stream: &mut WatchStream) {
         match tokio::time::timeout(SILENCE, stream.message()).await {
             Err(_) => self.line(format_args!("{expected}\n  nothing came")),

@@ -1,10 +1,10 @@
-//! Transactions: what is compared, what is seen inside, what is refused.
+//! Transactions: compares, reads inside them, refusals.
 
 use etcd_client::{Compare, CompareOp, DeleteOptions, GetOptions, LeaseGrantOptions, PutOptions, Txn, TxnOp};
 
 use crate::tale::Tale;
 
-/// Whether a compare held, told without any writes.
+/// Whether a compare holds, found without writes.
 fn only(compare: Compare) -> Txn {
     Txn::new().when([compare])
 }
@@ -21,7 +21,7 @@ fn delete(key: &str) -> TxnOp {
     TxnOp::delete(key, None)
 }
 
-/// Every target with every operator, on keys that are there and that are not.
+/// Every target with every operator, on keys that exist and that do not.
 pub(crate) async fn compares(tale: &mut Tale) {
     let mut client = tale.client();
     tale.tell(
@@ -118,7 +118,7 @@ pub(crate) async fn range_compares(tale: &mut Tale) {
     }
 }
 
-/// Branches, one revision for all writes, and what operations see of each other.
+/// Branches, the one revision of all writes, and reads of earlier operations.
 pub(crate) async fn transactions(tale: &mut Tale) {
     let mut client = tale.client();
     tale.tell("put a=1", client.put("a", "1", None).await);
@@ -172,7 +172,7 @@ pub(crate) async fn transactions(tale: &mut Tale) {
     tale.tell("deletes may overlap", client.txn(Txn::new().and_then(ranges)).await);
 }
 
-/// Transactions that are refused, and whether the branch not taken matters.
+/// Transactions that are refused, and whether errors in the branch not taken matter.
 pub(crate) async fn refused_transactions(tale: &mut Tale) {
     let mut client = tale.client();
     tale.tell("put c", client.put("c", "1", None).await);

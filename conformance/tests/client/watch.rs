@@ -1,4 +1,4 @@
-//! Watches: what is delivered, in which pieces, and how they end.
+//! Watches: the events, their responses, and the end of a watch.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use etcd_client::{LeaseGrantOptions, PutOptions, Txn, TxnOp, WatchFilterType, Wa
 
 use crate::tale::Tale;
 
-/// Events as they happen: one response a revision.
+/// New events: one response per revision.
 pub(crate) async fn live_events(tale: &mut Tale) {
     let mut client = tale.client();
     tale.tell(
@@ -46,7 +46,7 @@ pub(crate) async fn live_events(tale: &mut Tale) {
     tale.next("on everything: a creation has no previous", &mut all).await;
 }
 
-/// Events from before the watch, and then those that come.
+/// Past events, followed by new ones.
 pub(crate) async fn past_events(tale: &mut Tale) {
     let mut client = tale.client();
     for at in 0..5 {
@@ -109,7 +109,7 @@ pub(crate) async fn past_events(tale: &mut Tale) {
     }
 }
 
-/// Puts or deletes left out.
+/// Filters for puts or deletions.
 pub(crate) async fn filters(tale: &mut Tale) {
     let mut client = tale.client();
     for (what, left_out) in [
@@ -131,7 +131,7 @@ pub(crate) async fn filters(tale: &mut Tale) {
     }
 }
 
-/// Ids given by the server and by the client, on one stream.
+/// Ids chosen by the server and by the client, on one stream.
 pub(crate) async fn watch_ids(tale: &mut Tale) {
     let mut client = tale.client();
     let id = |id| Some(WatchOptions::new().with_watch_id(id));
@@ -159,7 +159,7 @@ pub(crate) async fn watch_ids(tale: &mut Tale) {
     tale.next("and on another stream anyway", &mut other).await;
 }
 
-/// Watches that the server ends, or never begins.
+/// Watches that the server cancels, or never creates.
 pub(crate) async fn cancelled_watches(tale: &mut Tale) {
     let mut client = tale.client();
     for value in ["1", "2", "3", "4"] {
@@ -195,7 +195,7 @@ pub(crate) async fn cancelled_watches(tale: &mut Tale) {
     tale.next("it is watched", &mut stream).await;
 }
 
-/// Progress asked for by the client.
+/// Progress requested by the client.
 pub(crate) async fn progress(tale: &mut Tale) {
     let mut client = tale.client();
     tale.tell("put a", client.put("a", "1", None).await);
@@ -217,7 +217,7 @@ pub(crate) async fn progress(tale: &mut Tale) {
     tale.silence("progress cannot be promised", &mut stream).await;
 }
 
-/// Progress that the server tells by itself.
+/// Progress sent periodically by the server.
 pub(crate) async fn progress_notify(tale: &mut Tale) {
     let mut client = tale.client();
     tale.tell("put a", client.put("a", "1", None).await);
@@ -231,7 +231,7 @@ pub(crate) async fn progress_notify(tale: &mut Tale) {
     tale.next("progress", &mut with).await;
     tale.tell("put elsewhere", client.put("elsewhere", "1", None).await);
     tokio::time::sleep(Duration::from_millis(600)).await;
-    // Reports made before the put may still lie there; the newest one must tell of it.
+    // Reports from before the put may still be queued; the newest one must include it.
     for _ in 0..20 {
         let report = with.message().await.expect("a report").expect("the stream is open");
         let revision = report.header().expect("a report has a header").revision();
@@ -247,7 +247,7 @@ pub(crate) async fn progress_notify(tale: &mut Tale) {
     tale.silence("none for who did not ask", &mut without).await;
 }
 
-/// Responses too big for a message, in pieces where that was asked for.
+/// Responses larger than a message, in fragments if the client accepts those.
 pub(crate) async fn fragments(tale: &mut Tale) {
     let mut client = tale.client();
     let big = vec![b'x'; 700_000];

@@ -1,4 +1,4 @@
-//! Responses as lines of text: every field that is not the same in every run, zero values left out.
+//! Responses as lines of text: every field that is the same in every run, without zero values.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ const LONGEST: usize = 40;
 /// More keys than this are shown by their first and last.
 const MOST_KEYS: usize = 12;
 
-/// Who answers: headers must agree on it.
+/// The identity of the answering server; all headers must have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity {
     cluster: u64,
@@ -31,7 +31,7 @@ impl Identity {
         }
     }
 
-    /// A header as text: its revision, and what is unusual about the rest.
+    /// A header as text: its revision, and any deviation in its other fields.
     fn header(&self, header: Option<&ResponseHeader>) -> String {
         let Some(header) = header else {
             return "no header".to_owned();
@@ -49,7 +49,7 @@ impl Identity {
     }
 }
 
-/// What can be told in a tale.
+/// A response that can be recorded.
 pub(crate) trait Shown {
     /// Adds this response's lines.
     fn show(&self, identity: &Identity, lines: &mut Vec<String>);
@@ -188,7 +188,7 @@ impl Shown for LeaseKeepAliveResponse {
 impl Shown for LeaseTimeToLiveResponse {
     fn show(&self, identity: &Identity, lines: &mut Vec<String>) {
         let header = identity.header(self.header());
-        // How much is left depends on how fast the machine is: only whether it can be right.
+        // The remaining time depends on the machine's speed: only its plausibility is shown.
         let left = match self.ttl() {
             ttl if ttl >= 0 && ttl <= self.granted_ttl() => "within".to_owned(),
             ttl => ttl.to_string(),
@@ -211,7 +211,7 @@ impl Shown for LeaseLeasesResponse {
     }
 }
 
-/// Ids the server chose differ from run to run; the stories' own are small.
+/// Ids that the server chose differ from run to run; the stories' own are small.
 fn lease(id: i64) -> String {
     if id > 1_000_000 {
         "chosen".to_owned()

@@ -1,11 +1,11 @@
-//! Configuration files, most of them from public reports or from the corners of YAML 1.1 and of Go's JSON.
+//! Configuration files, most from public reports or about edge cases of YAML 1.1 and of Go's JSON.
 
 use super::Case;
 
-/// Ports are the system's choice, so that servers can start beside each other.
+/// Ports are chosen by the system, so that servers can run at the same time.
 const PLACE: &str = "data-dir: d\nlisten-client-urls: http://127.0.0.1:0\nlisten-peer-urls: http://127.0.0.1:0\n";
 
-/// Texts that come after [`PLACE`] and mean the same to both.
+/// Texts after [`PLACE`] that mean the same in both.
 const SAME: &[&str] = &[
     "",
     // Keys.
@@ -195,7 +195,7 @@ const SAME: &[&str] = &[
     "max-wals: 7\n---\n[",
     "%YAML 1.1\n---\nmax-wals: 7",
     "name: \u{1}",
-    // Rules that come after reading.
+    // Rules that are checked after parsing.
     "heartbeat-interval: 0",
     "election-timeout: 60000",
     "heartbeat-interval: 500",
@@ -208,7 +208,7 @@ const SAME: &[&str] = &[
     "wal-dir: w",
 ];
 
-/// Texts that are meant to come out otherwise, and why.
+/// Texts with an intended difference, and the reason.
 const DIFFER: &[(&str, &str)] = &[
     (
         "name: \"a\\/b\"",

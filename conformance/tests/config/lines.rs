@@ -1,10 +1,10 @@
-//! Command lines and environments: Go's ways of writing flags, what is given twice, what counts before what.
+//! Command lines and environments: Go's syntax of flags, repeated flags, precedence.
 
 use std::ffi::OsString;
 
 use super::{Case, bytes};
 
-/// Ports are the system's choice, so that servers can start beside each other.
+/// Ports are chosen by the system, so that servers can run at the same time.
 const PLACE: &[&str] = &[
     "--data-dir=d",
     "--listen-client-urls=http://127.0.0.1:0",
@@ -12,7 +12,7 @@ const PLACE: &[&str] = &[
     "--listen-peer-urls=http://127.0.0.1:0",
 ];
 
-/// Arguments that come after [`PLACE`] and mean the same to both.
+/// Arguments after [`PLACE`] that mean the same in both.
 const SAME: &[&[&str]] = &[
     &[],
     &["--name=a"],
@@ -126,7 +126,7 @@ pub(crate) fn cases() -> Vec<Case> {
         let env = env.iter().map(|(key, value)| (key.into(), value.into())).collect();
         all.push(case(line(args), env, None, None));
     }
-    // A file alone counts; flags are still read, so that one that cannot be read is refused.
+    // With a file the flags have no effect, but they are still parsed, so an unreadable one is refused.
     let variable = |value: &str| vec![(OsString::from("ETCD_NAME"), OsString::from(value))];
     all.push(case(
         line(&["--name=flagged", "--heartbeat-interval=0"]),
@@ -137,7 +137,7 @@ pub(crate) fn cases() -> Vec<Case> {
     all.push(case(line(&["--name=flagged"]), variable("set"), Some(text), None));
     all.push(case(line(&["--heartbeat-interval=x"]), Vec::new(), Some(text), None));
     all.push(case(line(&["word"]), Vec::new(), Some(text), None));
-    // Bytes that are no text.
+    // Bytes that are not UTF-8.
     let odd = |name: &str| vec![(OsString::from(name), bytes(b"a\xff"))];
     all.push(case(line(&[]), odd("LC_ODD"), None, None));
     all.push(case(line(&[]), vec![(bytes(b"\xfe"), bytes(b"\xff"))], None, None));

@@ -1,6 +1,7 @@
-//! Configuration as a real etcd reads it: each file, command line and environment of the tables starts a real etcd and
-//! ours, and what came of it is compared: started or refused, the effective settings that both log, the exit code, and the
-//! words of the refusal. A case that is meant to differ says why, and fails once it does not differ any more.
+//! Configuration compared with a real etcd's: each file, command line and environment of the tables starts a real etcd
+//! and ours, and the results are compared: started or refused, the effective settings that both log, the exit code, and
+//! the words of the refusal. A case with an intended difference has a reason, and fails once there is no difference any
+//! more.
 
 mod files;
 mod lines;
@@ -20,7 +21,7 @@ use quoin_conformance::binaries::Profile;
 use quoin_conformance::{Kind, command, paths, wait};
 use serde_json::Value;
 
-/// How long one start may take until it serves or ends, on a machine that does much else.
+/// How long a start may take until it serves or ends, on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(5);
 /// Starts wait for disks more than they compute.
@@ -28,9 +29,9 @@ const WORKERS: usize = 4;
 
 /// The line with the effective settings.
 const STARTING: &str = "starting an etcd server";
-/// The line of etcd after which its configuration was taken as a whole.
+/// etcd's log line after which its configuration was accepted.
 const ETCD_TOOK: &str = "now serving peer/client/metrics";
-/// The same of ours; a configuration may be one with which no server becomes ready, such as requests of no bytes.
+/// Ours; with some configurations no server becomes ready, for example with a request size of 0.
 const OURS_TOOK: &str = "starting etcd server";
 
 /// The settings that are compared, by their names in the log.
@@ -72,13 +73,13 @@ const SETTINGS: &[&str] = &[
     "wal-dir-dedicated",
 ];
 
-/// One way of configuring a server.
+/// A configuration of a server.
 pub(crate) struct Case {
     /// The file for `--config-file`, if there is one.
     pub(crate) file: Option<Vec<u8>>,
     pub(crate) args: Vec<OsString>,
     pub(crate) env: Vec<(OsString, OsString)>,
-    /// Why ours is meant to do something else, if it is.
+    /// The reason for an intended difference, if there is one.
     pub(crate) differs: Option<&'static str>,
 }
 
@@ -91,7 +92,7 @@ impl Case {
         format!("file {file:?} args {:?} env {:?}", self.args, self.env)
     }
 
-    /// True when the case says something about a setting.
+    /// True if the case mentions a setting.
     fn mentions(&self, name: &str) -> bool {
         let variable = format!("ETCD_{}", name.to_uppercase().replace('-', "_"));
         let file = self
@@ -106,7 +107,7 @@ impl Case {
     }
 }
 
-/// What came of a start.
+/// The result of a start.
 #[derive(Debug)]
 enum Seen {
     Started(BTreeMap<&'static str, Value>),
@@ -176,7 +177,7 @@ fn settings(text: &str) -> BTreeMap<&'static str, Value> {
     SETTINGS.iter().filter_map(value).collect()
 }
 
-/// Why a start was refused: the last error in the log, or what was printed instead.
+/// Why a start was refused: the last error in the log, or else the printed text.
 fn reason(text: &str) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let logged = lines.clone().filter_map(fields).collect::<Vec<_>>();
@@ -194,9 +195,9 @@ fn reason(text: &str) -> String {
     words(why)
 }
 
-/// A reason without what differs between builds of etcd, or means nothing: the date before a printed line, the structures
-/// in the path of a key (newer Go names the embedded ones), the number of a line (libyaml's is one too low at times), a
-/// key in Go's syntax, the kind of quotes.
+/// A reason without parts that differ between builds of etcd, or do not matter: the date before a printed line, the
+/// structures in the path of a key (newer Go versions name the embedded ones), the number of a line (libyaml's is
+/// sometimes one too low), a key in Go's syntax, the kind of quotes.
 fn words(why: &str) -> String {
     let dated = why
         .splitn(3, ' ')
@@ -218,18 +219,18 @@ fn words(why: &str) -> String {
         let after = after.split_once(": ").map_or(after, |(_, after)| after);
         text = format!("{before}yaml: {after}");
     }
-    // Go shows the key in its own syntax.
+    // Go prints the key in its own syntax.
     let key = text
         .split_once("invalid map key")
         .map_or(text.as_str(), |(before, _)| before);
     key.replace('\'', "\"")
 }
 
-/// The first way in which ours did something else than etcd.
+/// The first difference from etcd.
 fn difference(case: &Case, etcd: &Seen, ours: &Seen) -> Option<String> {
     match (etcd, ours) {
         (Seen::Started(etcd), Seen::Started(ours)) => etcd.iter().find_map(|(name, value)| {
-            // 3.6, which ours is, has other defaults for these two.
+            // Ours reports 3.6, which has other defaults for these two.
             let other_default = matches!(*name, "snapshot-count" | "auto-compaction-mode") && !case.mentions(name);
             let ours = ours.get(name);
             (ours != Some(value) && !other_default).then(|| format!("{name}: etcd has {value}, ours {ours:?}"))
@@ -255,7 +256,7 @@ fn short(seen: &Seen) -> String {
     }
 }
 
-/// Starts both servers with every case and names the cases that do not come out as they are meant to.
+/// Starts both servers with every case and lists the cases with an unintended result.
 fn compare(cases: &[Case]) {
     let etcd = Kind::Etcd.program(Profile::Dev).expect("a real etcd");
     let ours = Kind::QuoinTokio.program(Profile::Dev).expect("our server");
@@ -302,7 +303,7 @@ fn command_lines_and_variables_are_read_as_etcd_reads_them() {
     compare(&lines::cases());
 }
 
-/// Flags in the form in which envtest and others look for them: blanks, two dashes, the name.
+/// Flags in the format that envtest and others search for: blanks, two dashes, the name.
 fn flags_of(help: &str) -> BTreeSet<String> {
     let named = help.lines().filter_map(|line| line.strip_prefix("  --"));
     named
@@ -328,7 +329,7 @@ fn help_has_every_flag_that_etcds_has() {
     }
 }
 
-/// Bytes that are no text, as arguments and variables can be.
+/// Bytes that are not UTF-8, as arguments and variables can be.
 pub(crate) fn bytes(bytes: &[u8]) -> OsString {
     OsString::from_vec(bytes.to_vec())
 }

@@ -1,4 +1,4 @@
-//! Which crates may link which: README's diagram is the list, `core-crates.txt` another.
+//! Which crates may link which: README's diagram has the allowed edges, `core-crates.txt` the crates of core.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ use super::{assert_none, cargo, root};
 /// Every crate that core's library may link, directly or not.
 const CORE_CRATES: &str = include_str!("core-crates.txt");
 
-/// The crates that README's diagram shows, by the names it gives them.
+/// The crates in README's diagram, by their names there.
 const ROOMS: [(&str, &str); 9] = [
     ("benches", "quoin-benches"),
     ("conformance", "quoin-conformance"),
@@ -60,7 +60,7 @@ fn readme_shows_every_edge_between_rooms_and_no_other() {
     assert_none("README's diagram has no edge that Cargo.toml files do not have", &stale);
 }
 
-/// These edges do not change with a line in the diagram.
+/// These edges must not change with a line in the diagram.
 #[test]
 fn rooms_depend_on_no_more_than_they_should() {
     let edges = dependencies();
@@ -86,7 +86,7 @@ fn diagram(page: &str) -> Edges {
     lines.filter_map(edge).collect()
 }
 
-/// Those that are, but for tests.
+/// The dependencies of each crate, without those of tests.
 fn dependencies() -> Edges {
     let metadata: Value =
         serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--no-deps"])).expect("it is JSON");

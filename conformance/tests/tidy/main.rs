@@ -1,5 +1,5 @@
-//! The rules of the house that a compiler does not check: purity of core, edges between rooms, what documents say of the
-//! tree, limits that limit, sizes of files and functions, a header on every file. Each rule names the place that breaks it.
+//! The rules of the tree that a compiler does not check: purity of core, edges between rooms, statements of documents
+//! about the tree, use of limits, sizes of files and functions, a header on every file. Each failure names the place.
 
 mod documents;
 mod edges;

@@ -1,5 +1,5 @@
-//! Core touches nothing of the world: no name of it stands in its sources, and a program that steps a member makes no system
-//! call but for memory.
+//! Core does no I/O: none of the names for it is in its sources, and a program that steps a member makes no system call
+//! except for memory.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use quoin_conformance::{binaries, command, paths};
 
 use super::{assert_none, is_test, sources};
 
-/// Ways out of core's purity, searched for in its sources.
+/// Names that would break core's purity, searched for in its sources.
 const IMPURE: &[&str] = &[
     "std::fs",
     "std::net",
@@ -37,14 +37,14 @@ const IMPURE: &[&str] = &[
 
 /// System calls by which a program gets and returns memory.
 const MEMORY_CALLS: [&str; 6] = ["brk", "madvise", "mmap", "mprotect", "mremap", "munmap"];
-/// A call that another crate makes, how often at most in a thread, and why it may.
+/// A system call of another crate, how often at most per thread, and why it is allowed.
 const EXCEPTION: (&str, usize, &str) = (
     "getrandom",
     2,
     "the raft crate seeds a generator once, for election timeouts; the member overwrites every one of them",
 );
-/// The examples that are traced: a member stepped by hand, and three with their watchers through a long story. What both
-/// write before and after the steps.
+/// The traced examples: a member stepped by hand, and three with their watchers through a long run. Each writes a mark
+/// before and after the steps.
 const EXAMPLES: [&str; 2] = ["steps", "story"];
 const MARKS: [&str; 2] = ["stepping", "stepped"];
 const TRACE_LIMIT: Duration = Duration::from_mins(2);
@@ -67,7 +67,7 @@ fn core_reaches_nothing_outside() {
     );
 }
 
-/// The model judges core, and `conformance` our programs: neither may share more with core than the messages.
+/// The model checks core, and `conformance` the programs: neither may share more with core than the messages.
 #[test]
 fn judges_take_only_messages_from_core() {
     let mut breaches = Vec::new();
@@ -89,7 +89,7 @@ fn judges_take_only_messages_from_core() {
     assert_none("model and conformance take only messages from core", &breaches);
 }
 
-/// Whether a word stands in a line by itself: `rand::` does not in `operand::`.
+/// Whether a word stands alone in a line: `rand::` does not in `operand::`.
 fn has_word(line: &str, word: &str) -> bool {
     let mut rest = line;
     while let Some(at) = rest.find(word) {
@@ -102,8 +102,8 @@ fn has_word(line: &str, word: &str) -> bool {
     false
 }
 
-/// The lines of formatted source that are compiled into the product, with their numbers and without comments: those of items
-/// under `#[cfg(test)]` are left out, wherever they stand.
+/// The lines of formatted source that are compiled into the product, with their numbers and without comments. Items
+/// under `#[cfg(test)]` are left out, wherever they are.
 pub(super) fn product_lines(text: &str) -> Vec<(usize, &str)> {
     let lines: Vec<&str> = text.lines().collect();
     let mut product = Vec::new();
@@ -119,7 +119,7 @@ pub(super) fn product_lines(text: &str) -> Vec<(usize, &str)> {
     product
 }
 
-/// The last line of the item whose attribute is on a line: rustfmt closes it at the indentation at which it opened.
+/// The last line of the item after an attribute: rustfmt closes an item at the indentation where it opened.
 fn item_end(lines: &[&str], attribute: usize) -> usize {
     let indent = |line: &str| line.len() - line.trim_start().len();
     let depth = indent(lines[attribute]);
@@ -141,7 +141,7 @@ fn item_end(lines: &[&str], attribute: usize) -> usize {
     lines.len()
 }
 
-/// A line up to its comment; two slashes inside quotation marks begin none.
+/// A line up to its comment; two slashes inside quotation marks begin no comment.
 fn without_comment(line: &str) -> &str {
     let comments = line.match_indices("//").map(|(at, _)| at);
     let mut outside = comments.filter(|at| line[..*at].matches('"').count().is_multiple_of(2));
@@ -220,7 +220,7 @@ fn only_memory_is_called_for(example: &str) {
         .filter(|(call, times)| !is_allowed(call, **times))
         .collect();
     assert!(others.is_empty(), "{example}: core makes system calls: {others:?}");
-    // A trace in which nothing is seen shows nothing: the program's memory grows while it steps.
+    // An empty trace would prove nothing: the program's memory must grow while it steps.
     assert!(!calls.is_empty(), "{traced}");
 }
 

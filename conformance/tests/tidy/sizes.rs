@@ -1,5 +1,5 @@
-//! Sizes of files and functions, and type names with more than one meaning. What is there today is written in one table, and
-//! the figures may only fall.
+//! Sizes of files and functions, and type names with more than one meaning. One table has today's figures, which may
+//! only fall.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ enum Measure {
     SharedTypeNames,
 }
 
-/// A figure, and what makes it what it is: the places to begin with.
+/// A figure, and the places that make it up.
 type Measured = (usize, Vec<String>);
 
 impl Measure {

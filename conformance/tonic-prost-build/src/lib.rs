@@ -1,9 +1,9 @@
-//! Stands in for the published `tonic-prost-build`, with protox in protoc's place.
+//! Replaces the published `tonic-prost-build`, with protox instead of protoc.
 //!
-//! The published crate's `compile_protos` runs the `protoc` program; the build script of `etcd-client` calls it, and a fresh
-//! machine has no such program. The workspace patches this crate in, so that the same call compiles the `.proto` files in
-//! process. Messages come from prost-build and services from tonic-build, as in the published crate; only what build scripts in
-//! this tree call is offered.
+//! The published crate's `compile_protos` runs the `protoc` program; the build script of `etcd-client` calls it, and a
+//! fresh machine has no such program. The workspace patches this crate in, so that the same call compiles the `.proto`
+//! files in process. Messages come from prost-build and services from tonic-build, as in the published crate. It has
+//! only what the build scripts of this tree call.
 
 use std::{io, path::Path};
 
@@ -42,10 +42,10 @@ impl Builder {
         self
     }
 
-    /// Compiles `.proto` files and writes one Rust file a package into `OUT_DIR`.
+    /// Compiles `.proto` files and writes one Rust file per package into `OUT_DIR`.
     ///
     /// # Errors
-    /// When a file cannot be read or does not compile, or the output cannot be written.
+    /// If a file cannot be read or does not compile, or the output cannot be written.
     pub fn compile_protos(self, protos: &[impl AsRef<Path>], includes: &[impl AsRef<Path>]) -> io::Result<()> {
         let descriptors = protox::compile(protos, includes).map_err(io::Error::other)?;
         self.compile_fds(descriptors)
@@ -54,14 +54,14 @@ impl Builder {
     /// The same for files that the caller compiled.
     ///
     /// # Errors
-    /// When the output cannot be written.
+    /// If the output cannot be written.
     pub fn compile_fds(self, descriptors: FileDescriptorSet) -> io::Result<()> {
         prost_build::Config::new()
             .service_generator(self.service_generator())
             .compile_fds(descriptors)
     }
 
-    /// The service half alone, for a caller that configures prost-build itself.
+    /// Only the service half, for a caller that configures prost-build itself.
     #[must_use]
     pub fn service_generator(self) -> Box<dyn prost_build::ServiceGenerator> {
         Box::new(Generator(self))
@@ -76,7 +76,7 @@ impl prost_build::ServiceGenerator for Generator {
         let service = Described::from(service);
         let mut generator = CodeGenBuilder::new();
         generator.build_transport(false);
-        // Generated services sit in a module of their own beside the messages, hence "super".
+        // Generated services are in a separate module beside the messages, hence "super".
         if self.0.client {
             out.push_str(&generator.generate_client(&service, "super").to_string());
         }
