@@ -1,7 +1,7 @@
-//! The scripts in `scripts/*.txt`, played with a real etcdctl against every server; the real etcd's output is what is written
-//! there, and its row fails first when a script is wrong.
+//! The scripts in `scripts/*.txt`, played with a real etcdctl against every server. They contain the real etcd's
+//! output, so the real etcd's row fails first if a script is wrong.
 //!
-//! `UPDATE=1 cargo test -p quoin-conformance --test etcdctl real_etcd` writes down anew what the real etcd prints.
+//! `UPDATE=1 cargo test -p quoin-conformance --test etcdctl real_etcd` records the real etcd's output again.
 
 use std::{
     fs,
@@ -18,15 +18,15 @@ const AT_ONCE: usize = 4;
 
 on_every_server!(agrees_with_the_scripts);
 
-/// What ours does not serve yet is played with the real etcd only, so that the scripts are proven when their time comes.
+/// Scripts of calls that ours does not implement yet: played with the real etcd only, so that they are ready.
 #[test]
 fn real_etcd_agrees_with_the_later_scripts() {
     play(Kind::Etcd, "later", || scripts("later", 2));
 }
 
-/// Until then ours says so, call by call, and does nothing else.
+/// Ours answers each of these calls that it is not implemented, without an effect.
 #[test]
-fn ours_says_what_it_does_not_serve_yet() {
+fn ours_refuses_calls_that_are_not_implemented_yet() {
     let calls: [&[&str]; 4] = [
         &["role", "add", "reader"],
         &["user", "add", "alice:secret"],
@@ -46,7 +46,7 @@ fn ours_says_what_it_does_not_serve_yet() {
     }
 }
 
-/// What etcdctl prints when it fails.
+/// etcdctl's error output.
 fn etcdctl(server: &Server, arguments: &[&str]) -> String {
     let program = fetch::etcd().expect("a real etcdctl").etcdctl;
     let mut command = Command::new(program);
@@ -58,7 +58,7 @@ fn etcdctl(server: &Server, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The story here has no code: it is all in the scripts.
+/// This story has no code: everything is in the scripts.
 struct Scripts(Vec<PathBuf>);
 
 fn agrees_with_the_scripts() -> Scripts {

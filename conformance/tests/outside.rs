@@ -6,7 +6,7 @@ use std::process::Command;
 
 use quoin_conformance::paths;
 
-/// What the program is, beside README's lines.
+/// The rest of the program, besides README's lines.
 const PACKAGE: &str = r#"[package]
 name = "outside"
 version = "0.1.0"
@@ -16,7 +16,7 @@ edition = "2024"
 
 "#;
 
-/// It uses the member it starts as any client would, over its port.
+/// The program uses its member as any client does, over the port.
 const PROGRAM: &str = r#"
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -38,7 +38,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 "#;
 
-/// The lines of README's block that begins with `[dependencies]`, with the path that leads to this tree.
+/// The lines of README's block that begins with `[dependencies]`, with the path of this tree.
 fn readmes_lines(root: &Path) -> String {
     let readme = fs::read_to_string(root.join("README.md")).expect("there is a README");
     let block = readme
@@ -47,7 +47,7 @@ fn readmes_lines(root: &Path) -> String {
         .and_then(|block| block.split("```").next())
         .expect("README names the lines for a program outside this tree");
     let tree = root.to_str().expect("the path is UTF-8");
-    // The program's own executor is its own choice, and its own line.
+    // The program chooses its own executor, with a line of its own.
     let tokio = "[dependencies]\ntokio = { version = \"1\", features = [\"macros\", \"rt-multi-thread\"] }";
     block.replace("../quoin", tree).replace("[dependencies]", tokio)
 }
@@ -60,7 +60,7 @@ fn a_program_outside_the_workspace_embeds_a_server_with_readmes_lines() {
     fs::create_dir_all(folder.join("src")).expect("the target folder is writable");
     fs::write(folder.join("Cargo.toml"), format!("{PACKAGE}{}", readmes_lines(root))).expect("written");
     fs::write(folder.join("src/main.rs"), PROGRAM).expect("written");
-    // The versions that are tested here.
+    // The same versions as in this tree.
     fs::copy(root.join("Cargo.lock"), folder.join("Cargo.lock")).expect("copied");
     let data = tempfile::tempdir().expect("a folder");
     let run = Command::new(env!("CARGO"))

@@ -1,8 +1,9 @@
-//! Reads a database file as etcd's, and writes its state to a new one: `database FROM TO`. It says what it found.
+//! Reads a database file of etcd's format, and writes its state to a new one: `database FROM TO`. It prints what it
+//! found.
 //!
-//! `cargo run -p quoin-core --example database -- FROM TO`. Tests give it files of a real etcd and have etcd judge what it writes
-//! (`conformance/tests/databases.rs`). It is written as a host would be: parts of the one file are read as they are asked
-//! for, and pieces of the other are written as they are made.
+//! `cargo run -p quoin-core --example database -- FROM TO`. Tests give it files of a real etcd and have etcd check its
+//! output (`conformance/tests/databases.rs`). It works like a host: it reads the parts of one file that are requested,
+//! and writes the pieces of the other as they are made.
 
 use std::error::Error;
 use std::fs::File;

@@ -126,13 +126,13 @@ pub const LOG_TAIL_BYTES: usize = 32 * 1024 * 1024;
 /// Buckets of a database file that is read; etcd has ten.
 pub const MAX_DATABASE_BUCKETS: usize = 1_024;
 
-/// Levels of a tree of a database file that is read. One of 32 levels has billions of pages.
+/// Levels of a tree of a database file that is read. A tree of 32 levels would have billions of pages.
 pub const MAX_DATABASE_DEPTH: usize = 32;
 
-/// Bytes of a node of a database file that is read: two of the largest rows, which are no larger than a record of the log.
+/// Bytes of a node of a database file that is read: two of the largest rows, each no larger than a record of the log.
 pub const MAX_DATABASE_NODE_BYTES: usize = 1024 * 1024 * 1024;
 
-/// Bytes of a snapshot that are made in one step, but for the last row in them.
+/// Bytes of a snapshot that are made in one step, not counting the last row in them.
 pub const SNAPSHOT_STEP_BYTES: usize = 256 * 1024;
 
 /// Bytes of one part of a snapshot sent to a client.

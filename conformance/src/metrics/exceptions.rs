@@ -1,9 +1,9 @@
-//! What is not as etcd's metrics are, and why. An exception that is none any more is an error.
+//! The intended differences from etcd's metrics, with reasons. An exception that does not apply any more is an error.
 
-/// A family, or the beginning of several with a `*` behind it, and the reason.
+/// A family, or the beginning of several names followed by `*`, and the reason.
 pub type Exception = (&'static str, &'static str);
 
-/// Families of etcd that are not here.
+/// Families of etcd that Quoin does not have.
 pub const MISSING: &[Exception] = &[
     (
         "etcd_debugging_auth_revision",
@@ -42,8 +42,8 @@ pub const MISSING: &[Exception] = &[
     ("go_*", "Go's own runtime"),
 ];
 
-/// Families that move as etcd's do, by amounts that depend on time, on the machine or on how things are stored. That they
-/// move is compared, how much is not.
+/// Families that change as in etcd, by amounts that depend on time, on the machine or on storage. Only whether they
+/// change is compared.
 pub const VARIES: &[Exception] = &[
     ("etcd_debugging_mvcc_db_compaction_last", "a time of day"),
     (

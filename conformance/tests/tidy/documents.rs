@@ -1,5 +1,5 @@
-//! What documents say of the tree is true: links and paths lead somewhere, commands name what there is, and each fault in
-//! BUGS.md is shown by a test.
+//! Statements of the documents about the tree are true: links and paths exist, commands name existing packages and
+//! targets, and each bug in BUGS.md is shown by a test.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -40,7 +40,7 @@ fn documents() -> Vec<(String, Vec<(usize, String)>)> {
     documents
 }
 
-/// What stands between single backticks in a line.
+/// The words between single backticks in a line.
 fn quoted(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
 }
@@ -68,12 +68,12 @@ fn every_link_leads_somewhere() {
     assert_none("a link leads to a file of the tree, and to a title in it", &broken);
 }
 
-/// Where the links of a line lead.
+/// The targets of a line's links.
 fn links(line: &str) -> impl Iterator<Item = &str> {
     line.split("](").skip(1).filter_map(|rest| rest.split(')').next())
 }
 
-/// Whether a document has a title that is linked to by this name.
+/// Whether a document has a title with this anchor.
 fn has_anchor(file: &Path, anchor: &str) -> bool {
     let text = fs::read_to_string(file).unwrap_or_default();
     let titles = text.lines().filter(|line| line.starts_with('#'));
@@ -159,7 +159,8 @@ fn is_module(word: &str) -> bool {
             .is_some_and(|(room, _)| root().join(room).join("src").is_dir())
 }
 
-/// Whether the module exists, and the name in it if there is one: modules are files, anything else stands in their text.
+/// Whether the module exists, and the name in it if there is one: modules are files, any other name is searched in the
+/// text.
 fn module_exists(word: &str) -> bool {
     let mut parts = word.split("::");
     let mut folder = root().join(parts.next().unwrap_or_default()).join("src");
@@ -207,7 +208,7 @@ fn every_command_names_what_there_is() {
 }
 
 #[test]
-fn every_fault_found_is_shown_by_a_test() {
+fn every_bug_is_shown_by_a_test() {
     let text = fs::read_to_string(root().join("BUGS.md")).expect("the faults are written down");
     let rows: Vec<(usize, &str)> = text
         .lines()
@@ -244,14 +245,14 @@ fn shows(name: &str, functions: &BTreeSet<String>) -> bool {
         return functions.contains(name);
     }
     if name.ends_with(".rs") {
-        // The stories of a file may be tests by a macro, or steps that a test elsewhere plays.
+        // The stories of a file may become tests by a macro, or steps of a test elsewhere.
         let is_played = name.contains("/tests/") || name.contains("conformance/src/diff/scripts/");
         return path.is_file() && (is_played || fs::read_to_string(&path).is_ok_and(|text| text.contains("#[test]")));
     }
     path.is_file() && (name.contains("/tests/") || name.contains("/scripts/"))
 }
 
-/// The names of all functions that may be tests: those with the attribute, and stories that are given to a macro.
+/// The names of all functions that may be tests: those with the attribute, and stories that a macro makes into tests.
 fn tests_of(text: &str) -> Vec<String> {
     let names = text
         .lines()
@@ -262,7 +263,7 @@ fn tests_of(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn words_of_documents_are_read_as_they_are_meant() {
+fn paths_modules_and_links_are_recognised() {
     let line = "see [a](ARCHITECTURE.md#the-rooms), `core/src/limits.rs` and `core::boot::decide`, not `a/b` or `x::y`";
     assert_eq!(links(line).collect::<Vec<_>>(), ["ARCHITECTURE.md#the-rooms"]);
     assert_eq!(
@@ -279,7 +280,7 @@ fn words_of_documents_are_read_as_they_are_meant() {
     assert!(!shows("core/src/node/tests", &BTreeSet::new()), "a folder is no test");
 }
 
-/// Types of ours that a put may meet from socket to reply. Change it only to a lower figure.
+/// Types of ours that a put passes through from socket to reply. Change it only to a lower figure.
 const TYPES_OF_A_PUT: usize = 58;
 
 #[test]

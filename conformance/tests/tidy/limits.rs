@@ -1,4 +1,4 @@
-//! Every limit limits something: a constant that no code reads is a promise that nothing keeps.
+//! Every limit is used: a constant that no code reads limits nothing.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use super::{assert_none, is_test, root, sources};
 
 const LIMITS: &str = "core/src/limits.rs";
 
-/// Limits of what is not built yet, each with the reason. One that is used must go from this list.
+/// Limits for code that does not exist yet, each with the reason. A limit that is used must be removed from this list.
 const UNUSED: [(&str, &str); 11] = [
     ("CANCELLED_CALL_BYTES", SUM),
     ("MAX_PEER_MESSAGE_BYTES", PEERS),
@@ -25,7 +25,7 @@ const PEERS: &str = "peers are not connected yet";
 const FLAG: &str = "the default is text in the table of flags; a test of the configuration compares the two";
 
 #[test]
-fn every_limit_is_used_or_is_said_to_wait() {
+fn every_limit_is_used_or_listed_as_waiting() {
     let text = fs::read_to_string(root().join(LIMITS)).expect("there are limits");
     let limits: Vec<&str> = text.lines().filter_map(declared).collect();
     assert!(limits.len() > 30, "{limits:?}");
@@ -59,7 +59,7 @@ fn declared(line: &str) -> Option<&str> {
     line.strip_prefix("pub const ")?.split_once(':').map(|(name, _)| name)
 }
 
-/// Whether a name stands in code, outside of comments, and is not part of a longer one.
+/// Whether a name occurs in code, outside of comments and not as part of a longer name.
 fn has_name(text: &str, name: &str) -> bool {
     let is_part = |char: char| char.is_ascii_alphanumeric() || char == '_';
     text.lines()
@@ -76,7 +76,7 @@ fn has_name(text: &str, name: &str) -> bool {
 }
 
 #[test]
-fn a_name_is_used_where_it_stands_by_itself_in_code() {
+fn a_name_counts_only_by_itself_and_outside_comments() {
     assert_eq!(declared("pub const MAX_WALS: usize = 5;"), Some("MAX_WALS"));
     assert_eq!(declared("const _: () = {"), None);
     assert!(has_name("let a = limits::MAX_WALS;", "MAX_WALS"));

@@ -1,14 +1,14 @@
-//! What is written twice: the same lines of logic in two rooms are one rule that will drift apart.
+//! Duplicated code: equal lines of logic in two rooms are one rule, which would drift apart.
 
 use std::collections::BTreeMap;
 
 use super::purity::product_lines;
 use super::{assert_none, is_test, sources};
 
-/// So many equal lines in a row are one rule.
+/// This many equal lines in a row count as one rule.
 const EQUAL_LINES: usize = 12;
 
-/// Where each host matches on what the node asks of it.
+/// Where each host matches on the effects of the node.
 const HOSTS: [(&str, &str); 3] = [
     ("benches", "benches/benches/node.rs"),
     ("runtime", "runtime/src/drive.rs"),
@@ -35,7 +35,7 @@ fn each_host_matches_on_effects_once() {
 }
 
 #[test]
-fn a_copy_is_found_whatever_stands_around_it() {
+fn a_copy_is_found_in_any_surroundings() {
     let lines: Vec<String> = (0..EQUAL_LINES)
         .map(|number| format!("let a{number} = {number};"))
         .collect();
@@ -76,7 +76,7 @@ fn a_copy_is_found_whatever_stands_around_it() {
     );
 }
 
-/// The places at which two rooms have [`EQUAL_LINES`] of logic in common; of a longer copy, its first lines.
+/// The places at which two rooms have [`EQUAL_LINES`] of logic in common; for a longer copy, its first lines.
 fn written_twice<'a>(files: impl Iterator<Item = &'a (String, String)>) -> Vec<String> {
     let mut first: BTreeMap<Vec<&str>, (&str, usize)> = BTreeMap::new();
     let mut copies: BTreeMap<(&str, &str), String> = BTreeMap::new();
@@ -103,7 +103,7 @@ fn room(path: &str) -> &str {
     path.split('/').next().unwrap_or_default()
 }
 
-/// Not a bracket alone, an import or an attribute, which many files have in common.
+/// Whether a line is not only a bracket, an import or an attribute, which many files share.
 fn is_logic(line: &str) -> bool {
     line.chars().any(char::is_alphanumeric) && !line.starts_with("use ") && !line.starts_with("#[")
 }

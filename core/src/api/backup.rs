@@ -1,4 +1,4 @@
-//! The backup that a client downloads: the database file of a view in parts, and behind it the SHA-256 of the file.
+//! The backup that a client downloads: the database file of a view in parts, followed by the SHA-256 of the file.
 
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest as _, Sha256};
@@ -13,19 +13,19 @@ use crate::version::Version;
 #[derive(Debug)]
 pub struct Backup {
     stage: BackupStage,
-    /// What was made of the file and is not in a message yet.
-    rest: BytesMut,
-    /// Of the file, as far as it is in messages.
-    sum: Sha256,
     /// Bytes of the file that are in no message yet.
+    rest: BytesMut,
+    /// The hash of the bytes that are in messages.
+    sum: Sha256,
+    /// Bytes of the file that are still to be put into messages.
     left: u64,
-    /// The version of the rows, as every message has it.
+    /// The version of the rows, which every message has.
     version: String,
 }
 
 #[derive(Debug)]
 enum BackupStage {
-    /// The length of the file is being found.
+    /// The length of the file is being computed.
     Counting(SnapshotCount),
     /// The file is being made.
     Sending(SnapshotBytes),
@@ -46,11 +46,11 @@ impl Backup {
         }
     }
 
-    /// Goes on, past about so many rows. Returns the messages that are complete now, of which there may be none; `None` once
-    /// the last one was returned.
+    /// Continues over about so many rows. Returns the messages that are now complete, possibly none; `None` after the
+    /// last one was returned.
     ///
     /// # Panics
-    /// Where the view has rows that no file can hold. No request makes one.
+    /// If the view has rows that no file can hold. No request makes such rows.
     pub fn step(&mut self, rows: usize) -> Option<Vec<SnapshotResponse>> {
         const HOLDS: &str = "a view has rows that a file can hold";
         let mut made = Vec::new();

@@ -430,7 +430,7 @@ pub(crate) fn a_long_range_arrives_whole_at_a_slow_reader(runtime: Arc<dyn Runti
     world.stop();
 }
 
-/// The file is made while it is taken, and writes meanwhile do not show in it.
+/// The file is made while the client reads it, and writes made meanwhile are not in it.
 pub(crate) fn a_backup_arrives_whole_at_a_slow_reader(runtime: Arc<dyn Runtime>) {
     const VALUES: usize = 100;
     const VALUE_BYTES: usize = 64 * 1024;

@@ -31,13 +31,13 @@ const TIMEOUT_MIN: Duration = Duration::from_micros(1);
 pub(crate) struct Call {
     pub(crate) context: Arc<Context>,
     pub(crate) method: Method,
-    /// That of the response.
+    /// The content type of the response.
     pub(crate) content_type: HeaderValue,
-    /// How its messages are compressed, in both directions.
+    /// The compression of its messages, in both directions.
     pub(crate) encoding: Encoding,
-    /// When the client stops waiting.
+    /// The client's deadline.
     pub(crate) deadline: Option<Instant>,
-    /// It is of no use without a leader.
+    /// The call must fail without a leader.
     pub(crate) require_leader: bool,
     /// When it began, if that is measured.
     began: Option<Instant>,

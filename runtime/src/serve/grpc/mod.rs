@@ -49,8 +49,8 @@ pub(crate) enum Payload {
     Endless(Box<dyn Source>),
 }
 
-/// Reads the headers of a call with one request, which is to be received. `Break` has the response to a call that waits
-/// for nothing more: it was refused, or is a stream, which begins at once.
+/// Reads the headers of a call. `Continue` has a call with one request, which must be received. `Break` has the
+/// response to a call that waits for nothing more: it was refused, or is a stream, which begins at once.
 pub(crate) fn open(
     context: Arc<Context>,
     partials: Partials,
@@ -128,7 +128,7 @@ async fn answer_in_time(call: &Call, messages: &mut Messages<Incoming>) -> Resul
     }
 }
 
-/// The response to a call.
+/// The response of a call.
 pub(crate) fn finish(mut call: Call, answered: Result<Payload, Status>) -> Response<Reply> {
     let (encoding, content_type) = (call.encoding, call.content_type.clone());
     let response = match answered {

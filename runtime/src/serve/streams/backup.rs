@@ -1,4 +1,4 @@
-//! Backups: the messages of a [`Backup`] are made in the lane for computations, a few at a time, as the client takes them.
+//! Backups: the messages of a [`Backup`] are made on the compute thread, a few at a time, as the client reads them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,20 +18,20 @@ use crate::serve::grpc::message::{self, Encoding};
 use crate::serve::grpc::status::Status;
 use crate::serve::reply;
 
-/// What a turn in the lane makes: messages, and the backup again unless these are the last.
+/// The result of a turn on the compute thread: messages, and the backup again unless these are the last.
 type Made = (Vec<SnapshotResponse>, Option<Backup>);
 
-/// A backup on its way to a client.
+/// A backup being sent to a client.
 pub(crate) struct Source {
     context: Arc<Context>,
     encoding: Encoding,
     began: Instant,
     /// The length of the file, once it is known.
     total: u64,
-    /// Messages that are made.
+    /// Messages that are ready.
     ready: VecDeque<SnapshotResponse>,
     making: Option<BoxFuture<Result<Made, Status>>>,
-    /// The backup, while no messages are being made of it.
+    /// The backup, unless messages are being made of it.
     backup: Option<Backup>,
 }
 
@@ -60,7 +60,7 @@ impl Source {
         message::encode(response, self.encoding)
     }
 
-    /// All was sent.
+    /// All messages were sent.
     fn note_end(&self) {
         let took = self.context.clock.now().saturating_since(self.began);
         let seconds = &self.context.metrics.disk.backend_snapshot_seconds;

@@ -1,8 +1,8 @@
-//! What is made of header blocks.
+//! The rewriting of header blocks.
 
 use super::*;
 
-/// A header that is spelled out and put into the table.
+/// A header that is spelled out and added to the table.
 fn kept(name: &str, value: &str) -> Vec<u8> {
     spelled(0x40, name, value.as_bytes())
 }
@@ -22,7 +22,7 @@ fn a_valid_request_is_not_changed() {
     block.extend(kept("te", "trailers"));
     block.extend(kept("content-type", "application/grpc"));
     assert!(blocks.rewrite(&block).unwrap().is_none());
-    // The same again by reference, the newest first.
+    // The same headers again by reference, newest first.
     assert!(blocks.rewrite(&[0x83, 0x86, 0x84, 0xc0, 0xbf, 0xbe]).unwrap().is_none());
     assert!(
         blocks.rewrite(&[0x83, 0x86, 0x84, 0xc1]).is_err(),
