@@ -1,10 +1,11 @@
-//! The bytes of a snapshot, the state that one member sends another, and of the backup that a client downloads: a database
-//! file as etcd's own ([`crate::bbolt`]), with a bucket for each of the table's and etcd's rows in them. The receiver of a
-//! snapshot keeps it in a file named by [`crate::snap::database_name`] until its rows are in its table.
+//! The bytes of a snapshot, the state that one member sends another, and of the backup that a client downloads: a
+//! database file of etcd's format ([`crate::bbolt`]), with a bucket for each of the table's and etcd's rows in them.
+//! The receiver of a snapshot keeps it in a file named by [`crate::snap::database_name`] until its rows are in its
+//! table.
 //!
-//! A file is made from a view in two walks over the same rows: [`SnapshotCount`] finds its length, and [`SnapshotBytes`] makes
-//! it piece by piece. [`SnapshotFile`] reads the rows of a file that is given part by part. Neither holds more than a few
-//! pages and the largest row.
+//! A file is made from a view in two walks over the same rows: [`SnapshotCount`] computes its length, and
+//! [`SnapshotBytes`] makes it piece by piece. [`SnapshotFile`] reads the rows of a file that is given part by part.
+//! Neither holds more than a few pages and the largest row.
 
 use std::cell::RefCell;
 
@@ -19,7 +20,7 @@ use crate::table::{Bucket, TableOp};
 /// A row of the table.
 pub type SnapshotRow = (Bucket, Bytes, Bytes);
 
-/// The first walk over the rows of a view: finds the length of its file.
+/// The first walk over the rows of a view: computes the length of its file.
 #[derive(Debug)]
 pub struct SnapshotCount {
     walk: RowWalk,
@@ -27,7 +28,7 @@ pub struct SnapshotCount {
 }
 
 impl SnapshotCount {
-    /// A walk that is at its beginning.
+    /// A walk at its beginning.
     #[must_use]
     pub fn new(view: View) -> Self {
         Self {
@@ -36,7 +37,7 @@ impl SnapshotCount {
         }
     }
 
-    /// Goes on past so many rows at most. Returns the second walk once this one is complete.
+    /// Continues over at most so many rows. Returns the second walk once this one is complete.
     ///
     /// # Errors
     /// A fault that names a row which no file can hold.
@@ -70,7 +71,7 @@ impl SnapshotBytes {
         self.plan.bytes()
     }
 
-    /// The next bytes of the file, past so many rows at most; there may be none yet. `None` at the end of the file.
+    /// The next bytes of the file, from at most so many rows; possibly none. `None` at the end of the file.
     ///
     /// # Errors
     /// A fault, if the rows are not those that were counted.
@@ -86,7 +87,7 @@ impl SnapshotBytes {
     }
 }
 
-/// A walk over the rows of a view, which goes on where it stopped.
+/// A walk over the rows of a view that can be interrupted and continued.
 #[derive(Debug)]
 struct RowWalk {
     view: View,
@@ -102,7 +103,8 @@ impl RowWalk {
         Self { view, bucket, last }
     }
 
-    /// Gives the next rows to a writer, until there are so many of them, or enough bytes. Returns whether these were the last.
+    /// Gives the next rows to a writer, until there are so many of them, or enough bytes. Returns whether these were
+    /// the last.
     fn step(&mut self, writer: &mut FileWriter, rows: usize) -> Result<bool, Fault> {
         let mut left = rows;
         while let Some(bucket) = Bucket::ALL.get(self.bucket) {
@@ -127,7 +129,7 @@ impl RowWalk {
 /// The whole snapshot of a view.
 ///
 /// # Panics
-/// Where the view has rows that no file can hold: a key without a byte, or 2 GiB of one. No request makes one.
+/// If the view has rows that no file can hold: an empty key, or 2 GiB of one. No request makes such rows.
 #[must_use]
 pub fn encode(view: &View) -> Vec<u8> {
     let pieces = SnapshotCount::new(view.clone()).step(usize::MAX).and_then(|walk| {
@@ -141,16 +143,16 @@ pub fn encode(view: &View) -> Vec<u8> {
     pieces.expect("a view has rows that a file can hold")
 }
 
-/// A file whose rows are read, with what reads a part of it.
+/// A file whose rows are read, and the function that reads a part of it.
 #[derive(Debug)]
 pub struct SnapshotFile<R> {
     name: String,
-    /// Iterators over rows share it. One is in use at a time.
+    /// The iterators over rows share it; one is in use at a time.
     source: RefCell<(FileReader, R)>,
 }
 
 impl<R: FnMut(FilePart) -> Result<Bytes, Fault>> SnapshotFile<R> {
-    /// Opens the file named `name`, which has so many bytes. `read` gives a part of it, or a shorter one where it ends.
+    /// Opens the file named `name`, which has so many bytes. `read` returns a part of it, or less at its end.
     ///
     /// # Errors
     /// If it is no database file, or the fault that `read` gave.
@@ -162,8 +164,8 @@ impl<R: FnMut(FilePart) -> Result<Bytes, Fault>> SnapshotFile<R> {
         Ok(file)
     }
 
-    /// The rows of a bucket in the order of their keys: none where the file has no such bucket. Each bucket can be read once,
-    /// and to its end before the next.
+    /// The rows of a bucket in the order of their keys; none if the file has no such bucket. Each bucket can be read
+    /// once, and to its end before the next.
     pub fn rows(&self, bucket: Bucket) -> impl Iterator<Item = Result<Row, Fault>> {
         let mut is_over = !self.source.borrow_mut().0.enter(bucket.name().as_bytes());
         std::iter::from_fn(move || {
@@ -176,10 +178,10 @@ impl<R: FnMut(FilePart) -> Result<Bytes, Fault>> SnapshotFile<R> {
         })
     }
 
-    /// The state that the rows hold.
+    /// The state in the rows.
     ///
     /// # Errors
-    /// A fault that says what is wrong with the file, or which of its rows does not belong.
+    /// A fault that gives the damage of the file, or a row that is out of place.
     pub fn restore(&self, config: StoreConfig) -> Result<Store, Fault> {
         let mut store = Restore::from_table(config, |bucket| self.rows(bucket))?;
         // The table gets the rows of this store's view, which may differ: leases last as long as this member wants at least.
@@ -202,7 +204,7 @@ impl<R: FnMut(FilePart) -> Result<Bytes, Fault>> SnapshotFile<R> {
 /// Reads the bytes of the file named `name`.
 ///
 /// # Errors
-/// If they are no database file, or have a checksum that does not match.
+/// If they are not a database file, or the checksum does not match.
 pub fn decode(name: &str, bytes: &Bytes) -> Result<Vec<SnapshotRow>, Fault> {
     let mut sum = FileSum::default();
     sum.feed(bytes);
@@ -223,7 +225,7 @@ pub fn decode(name: &str, bytes: &Bytes) -> Result<Vec<SnapshotRow>, Fault> {
     Ok(rows)
 }
 
-/// The state these rows hold. They must be in the order in which [`decode`] gives them.
+/// The state in these rows. They must be in the order of [`decode`].
 ///
 /// # Errors
 /// A fault that names a row which is out of place.
@@ -328,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_of_nothing_has_all_buckets() {
+    fn a_snapshot_of_an_empty_view_has_all_buckets() {
         let bytes = Bytes::from(encode(&view_of(&[])));
         assert_eq!(decode("a", &bytes), Ok(vec![]));
         let mut reader = FileReader::new(bytes.len() as u64);
@@ -362,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn flipped_bits_and_cuts_are_seen() {
+    fn flipped_bits_and_cuts_are_errors() {
         let good = Bytes::from(encode(&view_of(&rows()[290..])));
         for bit in (0..good.len() * 8).step_by(100_003) {
             let mut damaged = good.to_vec();
@@ -379,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_database_is_refused_by_name() {
+    fn a_file_that_is_no_database_is_refused_with_its_name() {
         let fault = decode("1.snap.db", &b"SQLite format 3".repeat(9).into()).unwrap_err();
         assert_eq!(
             fault.to_string(),
@@ -408,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_read_is_the_readers_fault() {
+    fn a_failed_read_is_the_fault_of_the_reader_function() {
         let fault = Fault::Inconsistent {
             cause: "unreadable".into(),
         };

@@ -95,7 +95,7 @@ pub trait Queues: Send + Sync {
         None
     }
 
-    /// Compacts the table's files; `done` is dropped if that is not possible now.
+    /// Defragments the table; `done` is dropped if that is not possible now.
     fn defragment(&self, done: oneshot::Sender<Result<(), String>>);
 }
 
@@ -204,7 +204,7 @@ impl NodeHandle {
         }
     }
 
-    /// Compacts the table's files, so that the file system gets space back; the error says why that failed.
+    /// Defragments the table, so that the file system gets space back; the error says why that failed.
     pub async fn defragment(&self) -> Result<(), String> {
         let (sender, done) = oneshot::channel();
         self.queues.defragment(sender);

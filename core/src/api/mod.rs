@@ -51,7 +51,7 @@ pub struct Server<'a> {
     pub view: &'a View,
     /// The state of consensus that belongs to this view.
     pub status: &'a Status,
-    /// What was configured.
+    /// The settings that the rules depend on.
     pub limits: Limits,
     /// What only the host knows.
     pub facts: &'a dyn Facts,
@@ -99,7 +99,7 @@ pub enum Step {
     Answer(Answer),
     /// Ask the node, then go on with [`Server::finish`].
     Ask {
-        /// What to ask.
+        /// The request.
         request: Request,
         /// Applying it may take so long that such requests are proposed one at a time, with others in between.
         is_heavy: bool,
@@ -108,17 +108,17 @@ pub enum Step {
     },
     /// Send the messages that [`Backup::step`] makes.
     Backup(Box<Backup>),
-    /// Compute for as long as [`Computation::step`] wants, then answer with [`Computation::answer`].
+    /// Call [`Computation::step`] until it is complete, then answer with [`Computation::answer`].
     Compute(Computation),
-    /// Compact the table's files, then answer with [`Answer::Defragment`].
+    /// Defragment the table, then answer with [`Answer::Defragment`].
     Defragment,
     /// Read rows: see [`Read`].
     Fetch(Read),
     /// Send the leader the request that this member's node refused, then go on with [`Server::finish`].
     Forward {
-        /// What to ask.
+        /// The request.
         request: Request,
-        /// What to finish with.
+        /// The argument for [`Server::finish`].
         then: Then,
     },
     /// Refuse: this version has the checks of the method but not the method.
@@ -138,16 +138,16 @@ pub enum Then {
     Renew {
         /// The lease.
         id: i64,
-        /// Of the answer.
+        /// The header of the answer.
         header: ResponseHeader,
     },
     /// A question about a lease.
     TimeToLive {
         /// The lease.
         id: i64,
-        /// Whether its keys are wanted.
+        /// Whether the request asks for its keys.
         keys: bool,
-        /// Of the answer.
+        /// The header of the answer.
         header: ResponseHeader,
     },
 }

@@ -181,7 +181,7 @@ async fn compute(context: &Context, computation: Computation) -> Result<Answer, 
     Ok(context.server(|server| computed.answer(server)))
 }
 
-/// Compacts the table's files. Reads and writes continue meanwhile.
+/// Defragments the table. Reads and writes continue meanwhile.
 async fn defragment(context: &Context) -> Result<Answer, Status> {
     let began = context.clock.now();
     tracing::info!("starting defragment");

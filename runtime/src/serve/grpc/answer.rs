@@ -13,7 +13,7 @@ use super::status::Status;
 /// The body of a call's answer, and the length of its message without the prefix.
 type Written = Result<(usize, Payload), Status>;
 
-/// Writes an answer of many items in the lane for computations.
+/// Encodes an answer of many items on the compute thread.
 pub(crate) async fn written_apart(call: &Call, answer: Answer) -> Written {
     let encoding = call.encoding;
     call.context.compute.run(move || written(answer, encoding)).await?

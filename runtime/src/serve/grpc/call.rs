@@ -88,7 +88,7 @@ impl Call {
     pub(crate) fn read_headers(&mut self, headers: &HeaderMap, timeout: Option<Duration>) -> Result<(), Status> {
         self.encoding = Encoding::parse(headers.get(GRPC_ENCODING).map(HeaderValue::as_bytes))?;
         self.deadline = match timeout {
-            // It is over before anything is read. As in etcd, such a call is not counted.
+            // It ends before its message is read. As in etcd, such a call is not counted.
             Some(timeout) if timeout < TIMEOUT_MIN => return Err(Status::deadline_exceeded()),
             timeout => timeout.map(|timeout| self.context.clock.now() + timeout),
         };

@@ -89,7 +89,7 @@ pub(crate) fn open(
     ControlFlow::Break(finish(call, Ok(Payload::Endless(source))))
 }
 
-/// Refuses what is refused for a call's headers alone, whatever its request says.
+/// Refuses calls by their headers alone.
 fn admit(call: &mut Call, request: &Request<Incoming>, timeout: Option<Duration>) -> Result<(), Status> {
     call.read_headers(request.headers(), timeout)?;
     if !unknown::is_served(call.method) {
@@ -101,7 +101,7 @@ fn admit(call: &mut Call, request: &Request<Incoming>, timeout: Option<Duration>
     Ok(())
 }
 
-/// Receives the request of a call and answers it, before the client's deadline.
+/// Receives the request of a call and answers it, within the client's deadline.
 pub(crate) async fn answer(call: &Call, messages: &mut Messages<Incoming>) -> Result<Payload, Status> {
     let work = pin!(answer_in_time(call, messages));
     within(&call.context, call.deadline, work).await
@@ -146,7 +146,7 @@ pub(crate) fn finish(mut call: Call, answered: Result<Payload, Status>) -> Respo
     typed(response, content_type)
 }
 
-/// Decodes a request and begins with it, in the lane if it is long.
+/// Decodes a request and begins its call, on the compute thread if the request is long.
 async fn begin(call: &Call, message: Bytes) -> Result<Step, Status> {
     let method = call.method;
     let begun = if method == Method::Txn && message.len() > LONG_TXN_BYTES {
