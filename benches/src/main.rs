@@ -111,7 +111,7 @@ fn server() -> impl TypedValueParser<Value = Kind> {
     let names = Kind::OURS.map(Kind::short_name);
     PossibleValuesParser::new(names).map(|word| {
         let known = Kind::OURS.into_iter().find(|kind| kind.short_name() == word);
-        known.expect("the parser knows the names")
+        known.expect("the parser has checked the name")
     })
 }
 
@@ -119,7 +119,7 @@ fn workload() -> impl TypedValueParser<Value = Workload> {
     let names = workloads::ALL.map(|workload| workload.name);
     PossibleValuesParser::new(names).map(|word| {
         let known = workloads::ALL.into_iter().find(|workload| workload.name == word);
-        known.expect("the parser knows the names")
+        known.expect("the parser has checked the name")
     })
 }
 

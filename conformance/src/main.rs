@@ -97,7 +97,7 @@ fn suite() -> impl clap::builder::TypedValueParser<Value = Suite> {
     let names = Suite::ALL.map(Suite::name);
     PossibleValuesParser::new(names).map(|word| {
         let known = Suite::ALL.into_iter().find(|suite| suite.name() == word);
-        known.expect("the parser knows the names")
+        known.expect("the parser has checked the name")
     })
 }
 
@@ -105,7 +105,7 @@ fn server() -> impl clap::builder::TypedValueParser<Value = Kind> {
     let names = Kind::OURS.map(Kind::short_name);
     PossibleValuesParser::new(names).map(|word| {
         let known = Kind::OURS.into_iter().find(|kind| kind.short_name() == word);
-        known.expect("the parser knows the names")
+        known.expect("the parser has checked the name")
     })
 }
 

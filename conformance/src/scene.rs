@@ -238,7 +238,7 @@ impl Background {
             self.child.try_wait().ok().flatten()
         });
         if ended.is_none() {
-            return Err(Trouble::new("etcdctl did not end when it was told to"));
+            return Err(Trouble::new("etcdctl did not end when it was stopped"));
         }
         Ok(self.printed.iter().collect())
     }

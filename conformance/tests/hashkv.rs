@@ -70,7 +70,7 @@ fn run(kind: Kind, seed: u64) -> Record {
         let (client, identity) = connect(&server).await;
         let mut history = History::new(client, identity, seed);
         history.play().await;
-        server.terminate().expect("a server that ends when told to");
+        server.terminate().expect("a server that stops");
         server.restart().expect("a server that starts again");
         (history.client, history.identity) = connect(&server).await;
         history.look().await;

@@ -22,7 +22,7 @@ async fn embed(data_dir: &str) -> Result<(), Box<dyn Error>> {
     let mut client = Client::connect([server.endpoint()], None).await?;
     client.put("greeting", "hello", None).await?;
     let found = client.get("greeting", None).await?;
-    let value = found.kvs().first().ok_or("what was put is not there")?;
+    let value = found.kvs().first().ok_or("the put key is not there")?;
     println!("{} = {}", value.key_str()?, value.value_str()?);
 
     // Dropping the server would end it, too, but would cut calls in progress.

@@ -519,7 +519,7 @@ impl Site<'_> {
         let parent = self.dirs.snap();
         disk.sync_dir(&parent)
             .map_err(|error| disk_fault("sync", &parent, &error))?;
-        let notice = Notice::warn("the table is damaged and is made anew from the write-ahead log")
+        let notice = Notice::warn("the table is damaged and is rebuilt from the write-ahead log")
             .with("path", path.display().to_string())
             .with("cause", damage.cause.clone())
             .with("set-aside-as", aside.display().to_string());

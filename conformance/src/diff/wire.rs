@@ -197,7 +197,7 @@ pub(crate) fn decoded<M: Message + Default>(bytes: Bytes) -> Result<M, Refusal> 
     let length = bytes.len();
     let message = M::decode(bytes).map_err(|error| refusal(NO_ANSWER, &format!("cannot be read: {error}")))?;
     if message.encoded_len() != length {
-        return Err(refusal(NO_ANSWER, "has a field that nobody knows"));
+        return Err(refusal(NO_ANSWER, "has an unknown field"));
     }
     Ok(message)
 }

@@ -81,7 +81,7 @@ mod tests {
         assert!(played.is_whole);
         server.kill().expect("it was running");
         fs::remove_dir_all(server.data_dir()).expect("it had a data directory");
-        start_again(&mut server).expect("a server that knows nothing");
+        start_again(&mut server).expect("a server without data");
         let lost_lease = played.finish().expect_err("leases are lost").to_string();
         assert!(lost_lease.contains("was granted and is not among"), "{lost_lease}");
 

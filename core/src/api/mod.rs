@@ -53,7 +53,7 @@ pub struct Server<'a> {
     pub status: &'a Status,
     /// The settings that the rules depend on.
     pub limits: Limits,
-    /// What only the host knows.
+    /// The facts that only the host has.
     pub facts: &'a dyn Facts,
 }
 

@@ -143,7 +143,7 @@ impl fmt::Display for Refusal {
             Self::InitialCluster(why) => write!(f, "error setting up initial cluster: {why}"),
             Self::LogMissing { what, path } => write!(
                 f,
-                "found {what} but no write-ahead log in {path}; starting without it would lose what was promised"
+                "found {what} but no write-ahead log in {path}; starting without it would lose acknowledged entries and votes"
             ),
             Self::LocalNameMissing(name) => {
                 let name = crate::config::gotext::quote(name);
@@ -162,7 +162,7 @@ impl fmt::Display for Refusal {
             Self::StoreMissing(path) => write!(f, "database file ({path}) of the backend is missing"),
             Self::TableDamaged { path, cause, obstacle } => write!(
                 f,
-                "the table in {path} is damaged: {cause}. It cannot be made anew from the write-ahead log: {obstacle}. \
+                "the table in {path} is damaged: {cause}. It cannot be rebuilt from the write-ahead log: {obstacle}. \
                  Restore the data directory from a backup, or, in a cluster of several, remove this member and add it again"
             ),
             Self::TooManyLearners => f.write_str("membership: too many learner members in cluster"),

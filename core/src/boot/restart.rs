@@ -66,7 +66,7 @@ pub(super) fn decide(found: &Found, wal: &WalFound, config: &Config) -> Result<P
         }
         if found.consistent_index > 0 && found.members.is_empty() {
             return Err(Refusal::Inconsistent(format!(
-                "the table ({} index {}) knows no member of the cluster, and the first entry of every log adds one",
+                "the table ({} index {}) has no member of the cluster, although the first entry of every log adds one",
                 table_path(config),
                 found.consistent_index
             )));
@@ -174,7 +174,7 @@ fn beginning_anew(
         // Only the applied state shows which entries were committed last; without it they would be dropped as
         // uncommitted.
         return Err(refuse(
-            "--force-new-cluster has to know what was applied, so start without it first".to_owned(),
+            "--force-new-cluster needs the applied state, so start without it first".to_owned(),
         ));
     }
     if damage.index > wal.last_index {
@@ -185,7 +185,7 @@ fn beginning_anew(
     }
     beginning(found, wal, config).map_err(|_| {
         refuse(format!(
-            "it begins after index {}, and what is before is nowhere else",
+            "it begins after index {}, and the entries before are nowhere else",
             wal.starts_after
         ))
     })
@@ -306,7 +306,7 @@ fn check_table(log: &ReadLog, last: u64) -> Result<(), Refusal> {
     }
     if index > 0 && index <= last && !log.is_known && was_member(log) {
         return Err(Refusal::Inconsistent(format!(
-            "the table (index {index}) does not know this member ({}), and by the write-ahead log it was one before",
+            "the table (index {index}) does not have this member ({}), although the write-ahead log had it before",
             log.member
         )));
     }

@@ -94,7 +94,7 @@ fn clear_foreign_fields(message: &mut Message) {
 fn heartbeat(message: &Message, standing: Standing) -> Result<bool, Fault> {
     if message.term >= standing.term && message.commit > standing.last_index {
         let cause = format!(
-            "the leader {} knows entry {} of this member's log, which ends at {}: the log was truncated or lost",
+            "the leader {} counts on entry {} of this member's log, which ends at {}: the log was truncated or lost",
             MemberId(message.from),
             message.commit,
             standing.last_index
@@ -368,7 +368,7 @@ mod tests {
         let fault = admit(&mut beat(5, 11), MemberId(2), STANDING).unwrap_err();
         assert_eq!(
             fault.to_string(),
-            "the leader 2 knows entry 11 of this member's log, which ends at 10: the log was truncated or lost"
+            "the leader 2 counts on entry 11 of this member's log, which ends at 10: the log was truncated or lost"
         );
     }
 

@@ -318,10 +318,10 @@ impl Member {
     /// - proposals, their deadlines and their clients agree.
     pub fn check(&self) {
         let log = &self.raft.raft.raft_log;
-        assert!(log.applied <= log.committed, "only what is committed is applied");
+        assert!(log.applied <= log.committed, "only committed entries are applied");
         assert!(
             log.applied <= log.persisted,
-            "only what is on this member's own disk is applied"
+            "only entries on this member's own disk are applied"
         );
         assert!(
             log.store.first_index() <= log.applied + 1,
@@ -334,7 +334,7 @@ impl Member {
         let settled = self.promises.outstanding() > 0 || self.phase >= Phase::Removed;
         assert!(
             settled || log.persisted == log.last_index(),
-            "what is not on disk was handed to it"
+            "entries that are not on disk were handed to it"
         );
         self.proposals.check();
     }

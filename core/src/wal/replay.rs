@@ -104,13 +104,13 @@ pub fn replay(segments: Vec<Segment>, start: &Marker) -> Result<Replay, Fault> {
     let tail = log.read(segments)?;
     if !log.start_seen {
         return Err(Fault::Inconsistent {
-            cause: format!("the write-ahead log knows no snapshot at index {}", start.index),
+            cause: format!("the write-ahead log has no snapshot at index {}", start.index),
         });
     }
     if let Some(index) = log.replaced_up_to.filter(|index| *index <= log.hard_state.commit) {
         return Err(Fault::Inconsistent {
             cause: format!(
-                "the write-ahead log goes on from a snapshot at index {index} and cannot be read from index {}",
+                "the write-ahead log continues from a snapshot at index {index} and cannot be read from index {}",
                 start.index
             ),
         });

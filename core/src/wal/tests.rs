@@ -272,7 +272,7 @@ fn snapshots_to_start_from_are_the_committed_ones() {
         [3, 4]
     );
     let unknown = replay(log.disk.segments(), &marker(3)).unwrap_err();
-    assert_eq!(unknown.to_string(), "the write-ahead log knows no snapshot at index 3");
+    assert_eq!(unknown.to_string(), "the write-ahead log has no snapshot at index 3");
     let other_term = replay(log.disk.segments(), &Marker { term: 2, ..marker(2) }).unwrap_err();
     assert!(
         other_term
@@ -464,7 +464,7 @@ fn a_replaced_log_cannot_be_read_from_before_the_snapshot() {
     let fault = log.disk.replay().unwrap_err().to_string();
     assert_eq!(
         fault,
-        "the write-ahead log goes on from a snapshot at index 3 and cannot be read from index 0"
+        "the write-ahead log continues from a snapshot at index 3 and cannot be read from index 0"
     );
 }
 

@@ -94,11 +94,11 @@ fn remove_stale(path: &Path) -> Result<(), String> {
         Err(error) => return Err(error.to_string()),
     };
     if !found.file_type().is_socket() {
-        return Err("what is there is not a socket, and is not removed".to_owned());
+        return Err("the file is not a socket, and is not removed".to_owned());
     }
     match Stream::begin(&Address::Unix(path.to_owned())) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)
-            .map_err(|error| format!("cannot remove the socket of a process that is gone: {error}")),
+            .map_err(|error| format!("cannot remove the socket of a process that has ended: {error}")),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error.to_string()),
         // A full backlog also shows that a process listens.
         Ok(_) | Err(_) => Err("address already in use: a process listens on this socket".to_owned()),
@@ -185,7 +185,7 @@ mod tests {
         std::fs::write(folder.path().join("file"), "kept").unwrap();
         std::fs::create_dir(folder.path().join("folder")).unwrap();
         for name in ["file", "folder"] {
-            assert_eq!(refused(name), "what is there is not a socket, and is not removed");
+            assert_eq!(refused(name), "the file is not a socket, and is not removed");
         }
         assert_eq!(std::fs::read(folder.path().join("file")).unwrap(), b"kept");
         let living = UnixListener::bind(folder.path().join("living")).unwrap();

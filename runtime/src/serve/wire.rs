@@ -371,6 +371,6 @@ mod tests {
         assert!(Pin::new(&mut wire).poll_shutdown(&mut cx).is_ready());
         let acts = script.acts();
         assert_eq!(acts.written.iter().map(Vec::len).sum::<usize>(), taken);
-        assert!(acts.is_shut, "what was gathered leaves before the end");
+        assert!(acts.is_shut, "gathered bytes leave before the end");
     }
 }

@@ -172,7 +172,7 @@ fn play(case: &Case, base: &Base, expected: &str, root: &Path) -> String {
             Ok(member) if member.state() == *expected => {
                 outcomes.push(match &member.damage {
                     None => "equal".to_owned(),
-                    Some(damage) => format!("made anew: {}", damage.cause),
+                    Some(damage) => format!("rebuilt: {}", damage.cause),
                 });
                 member.stop();
             }

@@ -33,7 +33,7 @@ pub(super) fn all() -> Vec<Named> {
         ("answers while there is no space", without_space()),
         ("answers while the cluster is corrupt", corrupt()),
         ("answers about the member", member()),
-        ("answers of every method to what nobody can read", transport()),
+        ("answers of every method to unreadable messages", transport()),
     ]
 }
 

@@ -60,7 +60,7 @@ fn one(lease: &Lease, history: &History, past: &Past) -> Result<bool, Violation>
         Some((_, at)) if at <= deadline => Ok(true),
         late => {
             let words = format!("its key should have gone by {deadline} and went at {late:?}: {lease:?}");
-            Err(Violation::new("a lease that nobody keeps ends", revision, words))
+            Err(Violation::new("an expired lease is revoked", revision, words))
         }
     }
 }

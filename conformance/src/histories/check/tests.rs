@@ -256,12 +256,12 @@ fn a_lease_that_ends_early_is_found() {
 #[test]
 fn a_lease_that_never_expires_is_found() {
     let violation = broken(|history| history.watched[4].at = 60 * SECOND);
-    assert_eq!(violation.rule, "a lease that nobody keeps ends");
+    assert_eq!(violation.rule, "an expired lease is revoked");
     let violation = broken(|history| {
         history.watched.pop();
         history.end = None;
     });
-    assert_eq!(violation.rule, "a lease that nobody keeps ends");
+    assert_eq!(violation.rule, "an expired lease is revoked");
 }
 
 #[test]

@@ -220,7 +220,7 @@ fn young_log() -> ReadLog {
 
 #[test]
 fn a_table_that_does_not_belong_to_this_log_is_refused() {
-    let stranger = "by the write-ahead log it was one before";
+    let stranger = "although the write-ahead log had it before";
     let unknown = |log| ReadLog { is_known: false, ..log };
     let of_term = |store_term, log| ReadLog { store_term, ..log };
     let at_index = |consistent_index, log| ReadLog {

@@ -49,12 +49,10 @@ impl Table {
     fn restore(&self) -> Mvcc {
         let mut restore = Mvcc::restore();
         for (key, value) in self.key_rows() {
-            restore.row(key, value).expect("what was written can be read");
+            restore.row(key, value).expect("written rows can be read");
         }
         let (scheduled, finished) = (self.meta(SCHEDULED_COMPACT_ROW), self.meta(FINISHED_COMPACT_ROW));
-        restore
-            .finish(scheduled, finished)
-            .expect("what was written can be read")
+        restore.finish(scheduled, finished).expect("written rows can be read")
     }
 
     /// Asserts that the store equals the table, and is consistent in itself.

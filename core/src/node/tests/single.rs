@@ -326,7 +326,7 @@ fn the_leader_compacts_by_its_retention() {
     assert_eq!(
         world.node(ME).view().kv.compact_revision(),
         1,
-        "what was current ten minutes ago"
+        "the revision of ten minutes ago"
     );
     world.run(Duration::from_secs(660));
     assert_eq!(world.node(ME).view().kv.compact_revision(), 6);
