@@ -1,4 +1,5 @@
-//! Memory of a key space: 300,000 keys of 256 bytes, a view published after every 100 writes. It is told, not timed.
+//! Memory of a key space: 300,000 keys of 256 bytes, a view published after every 100 writes. Memory is measured, not
+//! time.
 
 use bytes::Bytes;
 use quoin_core::mvcc::Mvcc;
@@ -11,7 +12,7 @@ const VALUE_BYTES: usize = 256;
 /// Bytes of a page of memory.
 const PAGE_BYTES: usize = 4_096;
 
-/// Resident memory of this process, without what is mapped from files.
+/// Resident memory of this process, without mapped files.
 fn resident_bytes() -> usize {
     let pages = std::fs::read_to_string("/proc/self/statm").expect("Linux says what a process uses");
     let mut fields = pages.split(' ').map(|field| field.parse::<usize>().unwrap_or(0));
@@ -19,7 +20,7 @@ fn resident_bytes() -> usize {
     (resident - shared) * PAGE_BYTES
 }
 
-/// Writes every key once, in the order of `place`, and says what that took.
+/// Writes every key once, in the order of `place`, and prints the memory that took.
 fn measure(name: &str, place: fn(usize) -> usize) {
     let before = resident_bytes();
     let value = data::value(VALUE_BYTES);
@@ -27,7 +28,7 @@ fn measure(name: &str, place: fn(usize) -> usize) {
     let mut view = mvcc.view();
     for n in 0..KEYS {
         let mut write = mvcc.begin();
-        // A copy, as of a request that arrived on its own.
+        // A copy, as for a request that arrived separately.
         write.put(data::key(place(n)), Bytes::copy_from_slice(&value), 0);
         write.end(&mut Vec::new(), &mut Vec::new());
         if n % 100 == 99 {

@@ -1,4 +1,4 @@
-//! Work over the whole history: a step of compaction, and the hash members compare.
+//! Work over the whole history: a step of compaction, and the hash that members compare.
 
 use std::cell::RefCell;
 
@@ -16,7 +16,7 @@ mod stock;
 /// Keys of the store.
 const KEYS: usize = 100_000;
 
-/// A store whose every key was written twice, compacted where it ends: half of its revisions can go.
+/// A store whose every key was written twice, compacted at its end: half of its revisions can be deleted.
 fn compacted() -> Mvcc {
     let mut mvcc = stock::stock(KEYS, 2, &data::value(256));
     mvcc.compact(mvcc.revision(), &mut Vec::new())

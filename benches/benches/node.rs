@@ -1,5 +1,4 @@
-//! The whole way of puts through a node that is a cluster of its own, on disks that are done at once: what the machine
-//! itself costs.
+//! Puts through a node that is a cluster of one, on disks that finish at once: the cost of the machine itself.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -53,7 +52,7 @@ impl Host {
         host
     }
 
-    /// So many clients put a key each.
+    /// This many clients put a key each.
     fn puts(&mut self, puts: usize) -> Vec<Input> {
         let deadline = self.now + Duration::from_secs(7);
         let mut put = || {
@@ -73,7 +72,7 @@ impl Host {
         (0..puts).map(|_| put()).collect()
     }
 
-    /// Hands the inputs over and does what follows from them, until nothing does any more; counts good answers.
+    /// Hands inputs to the node and carries out its effects until there are no more; counts successful answers.
     fn turn(&mut self, mut inputs: Vec<Input>) -> usize {
         let mut effects = Vec::new();
         let mut answers = 0;

@@ -11,7 +11,7 @@ mod measure;
 #[path = "common/stock.rs"]
 mod stock;
 
-/// Asks for everything.
+/// A request for all keys.
 fn everything() -> RangeRequest {
     RangeRequest {
         key: Bytes::from_static(b"\0"),

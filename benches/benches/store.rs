@@ -25,7 +25,7 @@ const BATCH: usize = 100;
 /// Makes the request for a key.
 type MakeRequest = fn(usize) -> InternalRaftRequest;
 
-/// A store, and the log it is fed from.
+/// A store, and the log whose entries it applies.
 struct Log {
     store: Store,
     index: u64,
@@ -48,7 +48,7 @@ impl Log {
         log
     }
 
-    /// The next entries, of requests for keys all over the place.
+    /// The next entries, with requests for keys in random places.
     fn next(&mut self, request: MakeRequest) -> Vec<Entry> {
         let entries = (self.index + 1..).take(BATCH);
         self.index += BATCH as u64;
@@ -57,7 +57,7 @@ impl Log {
             .collect()
     }
 
-    /// Applies entries and takes the rows of their batch, with what it says of the table.
+    /// Applies entries and takes the rows of their batch, including the seal.
     fn apply_and_write(&mut self, entries: &[Entry]) -> Vec<TableOp> {
         let context = ApplyContext {
             quota_bytes: None,
@@ -116,7 +116,7 @@ fn put(n: usize) -> InternalRaftRequest {
     }
 }
 
-/// What Kubernetes does: if the key is as I know it, write it, else tell me what it is.
+/// A transaction as Kubernetes makes it: if the key has the expected revision, write it, else read it.
 fn txn(n: usize) -> InternalRaftRequest {
     let compare = Compare {
         key: data::key(n),
@@ -169,7 +169,7 @@ fn apply(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What a row's share in what a batch says of the table costs, once it is written and once it is deleted.
+/// The cost of a row in the seal of its batch, for a write and a deletion.
 fn digests(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("store/digest of a row");
     for length in [256, 1024, 65_536] {
@@ -182,7 +182,7 @@ fn digests(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Entries on their way to a batch of rows.
+/// Entries, and the batches of rows they lead to.
 fn batches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("store/apply 100 and take their rows");
     group.throughput(Throughput::Elements(BATCH as u64));

@@ -16,7 +16,7 @@ mod data;
 mod measure;
 
 const WATCHERS_PER_STREAM: u64 = 100;
-/// The key that is written.
+/// The number of the written key.
 const WRITTEN: usize = 50_000_000;
 
 /// A store with one key, and a hub over it.
@@ -60,7 +60,7 @@ impl World {
         self.hub.step(Instant::ZERO, input, &mut self.outputs);
     }
 
-    /// All responses leave.
+    /// Reports all responses as sent.
     fn send(&mut self) {
         let sent: Vec<StreamId> = self.outputs.drain(..).map(|output| output.stream).collect();
         for of_stream in sent.chunk_by(|a, b| a == b) {
@@ -71,7 +71,7 @@ impl World {
         }
     }
 
-    /// The key is written.
+    /// Writes the key.
     fn write(&mut self) -> WatchInput {
         let mut events = Vec::new();
         let mut write = self.mvcc.begin();
@@ -117,7 +117,7 @@ fn fan_out(criterion: &mut Criterion) {
                     |input| {
                         let mut world = world.borrow_mut();
                         world.step(input);
-                        assert_eq!(world.outputs.len() as u64, watchers, "everyone hears of it");
+                        assert_eq!(world.outputs.len() as u64, watchers, "every watcher gets the event");
                     },
                     BatchSize::PerIteration,
                 );

@@ -1,8 +1,8 @@
 //! Criterion benches of the core, and side-by-side load runs against a real etcd.
 //!
-//! [`side_by_side`] drives a real etcd and ours in turn with the same [`load`] and compares what each needed; [`report`] prints
-//! it. [`hostile`] has clients ask for too much and measures what that costs another client.
-//! `cargo run --release -p quoin-benches -- side-by-side` and `-- hostile` are the ways in.
+//! [`side_by_side`] runs the same [`load`] against a real etcd and ours in turn and compares their costs; [`report`]
+//! prints the result. [`hostile`] runs clients that ask for too much and measures what that costs another client. The
+//! commands are `cargo run --release -p quoin-benches -- side-by-side` and `-- hostile`.
 
 pub mod hostile;
 pub mod load;

@@ -1,6 +1,6 @@
-//! A load client: bare HTTP/2, prepared messages, as little work for each request as can be.
+//! A load client: plain HTTP/2, prepared messages, as little work per request as possible.
 //!
-//! The client shares the machine with the server it measures, so it runs on one thread and decodes nothing it need not.
+//! The client shares the machine with the server it measures, so it runs on one thread and decodes only what it must.
 
 use std::{
     cell::{Cell, RefCell},
@@ -19,33 +19,33 @@ use quoin_conformance::{
 };
 use tokio::{net::TcpStream, task::LocalSet};
 
-/// No workload takes this long.
+/// Every workload takes less than this.
 const LIMIT: Duration = Duration::from_mins(10);
-/// Responses are read as fast as they come: the client's windows must not be what slows a server.
+/// Responses are read at once: the client's windows must not slow a server down.
 const WINDOW: u32 = 64 << 20;
 
-/// How a load is applied.
+/// The shape of a load.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shape {
     /// Connections to the server.
     pub connections: usize,
     /// Requests in flight on each.
     pub streams: usize,
-    /// Requests altogether.
+    /// Requests in total.
     pub requests: u64,
 }
 
-/// What a load took.
+/// The result of a load.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Taken {
     /// From the first request to the last answer.
     pub seconds: f64,
-    /// How long each request took, in ascending order.
+    /// The latency of each request, in ascending order.
     pub latencies: Vec<Duration>,
 }
 
 impl Taken {
-    /// What many requests took together, begun that long ago.
+    /// The result of many requests that began that long ago.
     #[must_use]
     pub fn new(seconds: f64, mut latencies: Vec<Duration>) -> Self {
         latencies.sort_unstable();
@@ -72,10 +72,10 @@ struct Connection {
     authority: Rc<str>,
 }
 
-/// Runs a client on this thread until it is done, or for as long as anything may take.
+/// Runs a client on this thread until it ends, within the limit.
 ///
 /// # Errors
-/// When a request fails or time is up.
+/// If a request fails or the limit is reached.
 pub fn run<T>(work: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -92,7 +92,7 @@ impl Clients {
     /// Connects; must be called within [`run`].
     ///
     /// # Errors
-    /// When the server does not take the connections.
+    /// If the server does not accept the connections.
     pub async fn connect(address: SocketAddr, connections: usize) -> Result<Self, Trouble> {
         let mut opened = Vec::new();
         for _ in 0..connections {
@@ -107,7 +107,7 @@ impl Clients {
                 .await
                 .during("the HTTP/2 handshake")?;
             tokio::task::spawn_local(async move {
-                // A connection that fails is seen by the requests on it.
+                // The requests on a failed connection fail too.
                 let _ = connection.await;
             });
             opened.push(Connection {
@@ -118,10 +118,10 @@ impl Clients {
         Ok(Self { connections: opened })
     }
 
-    /// Keeps as many requests in flight as the shape says until all are answered; `message` makes each one's body.
+    /// Keeps as many requests in flight as the shape says until all are answered; `message` makes the body of each.
     ///
     /// # Errors
-    /// When any of them fails.
+    /// If one of them fails.
     pub async fn drive(
         &self,
         shape: Shape,
@@ -154,11 +154,11 @@ impl Clients {
         Ok(Taken::new(seconds, latencies.take()))
     }
 
-    /// Makes one call, with more headers, and reads its answer to the end; its place in the row of connections is `number`.
-    /// Returns the answer's bytes and the status, for a refusal is an answer, too.
+    /// Makes one call, with additional headers, on connection `number`, and reads its answer to the end. Returns the
+    /// answer's bytes and the status; a refusal is an answer, too.
     ///
     /// # Errors
-    /// When the connection fails.
+    /// If the connection fails.
     pub async fn call(
         &self,
         number: usize,
@@ -187,10 +187,10 @@ impl Clients {
         Ok((bytes, status_of(&trailers).unwrap_or(2)))
     }
 
-    /// Opens a stream that stays open, with this first message; its place in the row of connections is `number`.
+    /// Opens a stream that stays open, with this first message, on connection `number`.
     ///
     /// # Errors
-    /// When the server does not answer it.
+    /// If the server does not answer it.
     pub async fn open(&self, number: usize, path: &'static str, first: Bytes) -> Result<OpenStream, Trouble> {
         let connection = &self.connections[number % self.connections.len()];
         let (response, sending) = Call::new(connection, path)?.send(connection, first, false).await?;
@@ -203,7 +203,7 @@ impl Clients {
     }
 }
 
-/// A stream the server sends messages on until it is dropped.
+/// An open stream; dropping it ends it.
 pub struct OpenStream {
     receiving: RecvStream,
     sending: SendStream<Bytes>,
@@ -211,18 +211,18 @@ pub struct OpenStream {
 }
 
 impl OpenStream {
-    /// Sends one more message, which the server has credit for.
+    /// Sends one more message, for which the server has given credit.
     ///
     /// # Errors
-    /// When the stream has ended.
+    /// If the stream has ended.
     pub fn send(&mut self, message: Bytes) -> Result<(), Trouble> {
         self.sending.send_data(message, false).during("a stream")
     }
 
-    /// Waits for the next whole message and leaves it undecoded.
+    /// Waits for the next whole message without decoding it.
     ///
     /// # Errors
-    /// When the stream ends or fails.
+    /// If the stream ends or fails.
     pub async fn message(&mut self) -> Result<Bytes, Trouble> {
         let deadline = Deadline::after(LIMIT);
         while !deadline.passed() {
@@ -250,7 +250,7 @@ impl OpenStream {
     }
 }
 
-/// A method's head, made once.
+/// The head of a method's requests, made once.
 struct Call {
     uri: Uri,
     headers: HeaderMap,
@@ -317,7 +317,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_read_off_the_sorted_row() {
+    fn percentiles_are_taken_from_the_sorted_latencies() {
         let taken = Taken::new(1.0, (1..=101).rev().map(Duration::from_millis).collect());
         assert!((taken.percentile(0.5) - 51.0).abs() < 1e-9 && (taken.percentile(0.99) - 100.0).abs() < 1e-9);
     }

@@ -24,7 +24,7 @@ struct Line {
     command: Command,
 }
 
-/// A further command is a variant here and an arm in `main`.
+/// A new command is a variant here and an arm in `main`.
 #[derive(Subcommand)]
 enum Command {
     /// Drives a real etcd and ours in turn with the same client and prints what each needed, as a Markdown table
@@ -73,7 +73,7 @@ struct Servers {
 }
 
 impl Servers {
-    /// etcd, with which the others are compared, and those.
+    /// etcd, with which the others are compared, followed by the others.
     fn beside_etcd(&self) -> Vec<Kind> {
         std::iter::once(Kind::Etcd)
             .chain(self.servers.iter().copied())

@@ -7,38 +7,38 @@ use quoin_tools::Made;
 
 use crate::workloads::{Better, Measured, Workload};
 
-/// A ratio this near to 1 is neither better nor worse on a shared machine.
+/// A ratio this near to 1 counts as equal on a shared machine.
 const ALIKE: f64 = 0.05;
 
-/// Everything that was measured.
+/// The results of a run.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// The servers, as columns.
     pub kinds: Vec<Kind>,
-    /// What each says it is.
+    /// The version that each server reports.
     pub versions: Vec<String>,
-    /// When and on what.
+    /// When and on which machine.
     pub made: Made,
-    /// How much of each number of requests and keys was done.
+    /// The scale of the numbers of requests and keys.
     pub scale: f64,
-    /// The workloads that were asked for.
+    /// The workloads that were selected.
     pub asked: Vec<&'static str>,
-    /// Those that were not.
+    /// The workloads that were not selected.
     pub not_asked: Vec<&'static str>,
-    /// Why it ended before all of them were done.
+    /// Why the run ended early.
     pub ended: Option<String>,
     /// The numbers.
     pub rows: Vec<Row>,
 }
 
-/// One kind of number, of all servers.
+/// One measured number, for all servers.
 #[derive(Debug, Clone)]
 pub struct Row {
     /// The workload it belongs to.
     pub workload: Workload,
-    /// What it is; the number in it is the first one.
+    /// Its description; its number is that of the first run.
     pub measured: Measured,
-    /// For each server its numbers, one a run.
+    /// The numbers of each server, one a run.
     pub samples: Vec<Vec<f64>>,
 }
 
@@ -53,7 +53,7 @@ impl Row {
         }
     }
 
-    /// The median of each server in relation to the first one's; nothing where one of them has no number.
+    /// The median of each server divided by the first one's; `None` if one of the two has no number.
     fn ratios(&self) -> Vec<Option<f64>> {
         let medians: Vec<Option<f64>> = self.samples.iter().map(|samples| median(samples)).collect();
         let first = medians.first().copied().flatten().filter(|first| *first != 0.0);
@@ -62,7 +62,7 @@ impl Row {
     }
 }
 
-/// The middle one of the numbers; the lower of two middle ones.
+/// The median; of two middle numbers the lower one.
 #[must_use]
 pub fn median(numbers: &[f64]) -> Option<f64> {
     let mut sorted = numbers.to_vec();
@@ -70,7 +70,7 @@ pub fn median(numbers: &[f64]) -> Option<f64> {
     sorted.get(sorted.len().saturating_sub(1) / 2).copied()
 }
 
-/// Three significant digits are more than a shared machine can promise.
+/// A text of three significant digits: a shared machine gives no more.
 fn shown(number: f64) -> String {
     match number.abs() {
         size if size >= 100.0 => format!("{number:.0}"),
@@ -79,7 +79,7 @@ fn shown(number: f64) -> String {
     }
 }
 
-/// The median; of several runs also the least and the most.
+/// The median; for several runs also the least and the greatest.
 fn spread(samples: &[f64]) -> String {
     let Some(median) = median(samples) else {
         return "not run".to_owned();
@@ -92,11 +92,11 @@ fn spread(samples: &[f64]) -> String {
     format!("{} ({}–{})", shown(median), shown(least), shown(most))
 }
 
-/// One field of the table: its text, and whether that is good or bad news.
+/// One cell of the table: its text, and whether it is better or worse than the first server's.
 type Cell = (String, Option<bool>);
 
 impl Report {
-    /// The whole table, aligned so that it reads well in a terminal too, and what it says of its making.
+    /// The whole table, aligned for terminals too, and the description of the run.
     #[must_use]
     pub fn table(&self, colours: bool) -> String {
         let mut table = vec![self.heading(&["workload", "number", "unit", "better", "runs"])];
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_says_what_it_is_of_and_what_it_is_not_of() {
+    fn a_report_lists_what_was_measured_and_what_was_not() {
         let text = report().table(false);
         for words in [
             "1 of 3 workloads.",
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn good_and_bad_news_are_coloured_on_a_terminal_only() {
+    fn better_and_worse_are_coloured_on_a_terminal_only() {
         let text = report().table(true);
         assert!(text.contains("\x1b[32m              2.00\x1b[0m"), "{text}");
         assert!(text.contains("\x1b[31m              2.25\x1b[0m"), "{text}");

@@ -20,7 +20,7 @@ pub const KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
 /// The path of a watch stream.
 pub const WATCH: &str = "/etcdserverpb.Watch/Watch";
 
-/// A message as gRPC frames it: no compression, then its length.
+/// A framed gRPC message: no compression, then its length, then its bytes.
 #[must_use]
 pub fn framed(message: &impl Message) -> Bytes {
     let length = message.encoded_len();
@@ -41,7 +41,7 @@ pub fn get(key: impl Into<Bytes>, serializable: bool) -> Bytes {
     })
 }
 
-/// Lists the keys from one to another.
+/// Lists the keys of a range.
 #[must_use]
 pub fn list(from: &'static str, to: &'static str) -> Bytes {
     framed(&RangeRequest {
@@ -93,7 +93,7 @@ pub fn watch(key: impl Into<Bytes>) -> Bytes {
     })
 }
 
-/// A value of this many bytes, which no compression would shrink to nothing.
+/// A value of this many bytes, which compression would not shrink to nothing.
 #[must_use]
 pub fn value(bytes: usize) -> Bytes {
     (0..bytes).map(|at| (at * 7 % 251) as u8).collect()

@@ -1,6 +1,6 @@
-//! Runs every workload against every server, in turn, as often as asked.
+//! Runs every workload against every server in turn, as often as requested.
 //!
-//! Servers alternate within a workload: what disturbs the machine for a while disturbs them all.
+//! Servers alternate within a workload, so that disturbances of the machine concern all of them.
 
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,38 +14,38 @@ use quoin_tools::{Made, Progress, interrupt, note, say};
 use crate::report::{Report, Row};
 use crate::workloads::{self, Measured, Workload};
 
-/// Runs of a workload, where nothing else is said: the median of three is worth showing.
+/// Runs of a workload by default: few, but enough for a median.
 const RUNS: usize = 3;
-/// A version is told at once.
+/// A program must print its version within this time.
 const VERSION_LIMIT: Duration = Duration::from_secs(20);
 
-/// What to run, and how to show it.
+/// The plan of a run, and how to show the results.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// How often; if it is not said, three times, and once where a run takes minutes.
+    /// The number of runs; by default three, or one for workloads of minutes.
     pub runs: Option<usize>,
-    /// Against which servers; the first is what the others are compared with.
+    /// The servers; the others are compared with the first.
     pub kinds: Vec<Kind>,
-    /// How much of each number of requests and keys.
+    /// The scale of the numbers of requests and keys.
     pub scale: f64,
-    /// These workloads, in this order.
+    /// The workloads, in this order.
     pub workloads: Vec<Workload>,
-    /// Whether README's rows are shown and nothing else.
+    /// Whether only README's rows are shown.
     pub in_readme: bool,
     /// Whether better and worse are coloured.
     pub colours: bool,
 }
 
-/// Runs the plan, telling on standard error how far it is. A signal shows what there is and ends the process.
+/// Runs the plan, with progress on standard error. A signal prints the results so far and ends the process.
 ///
 /// # Errors
-/// When a program cannot be had, or a server fails; what was measured until then is shown.
+/// If a program cannot be built or downloaded, or a server fails; the results so far are shown.
 pub fn run(plan: &Plan) -> Result<Report, Trouble> {
     note(format_args!("programs are kept in {}", paths::target().display()));
     let report = Arc::new(Mutex::new(plan.empty()?));
     let (so_far, shown) = (report.clone(), plan.clone());
     interrupt::on_signal(move |signal| {
-        // Nothing is added any more: what fails from now on fails because of the signal.
+        // No result is added any more: later failures come from the signal.
         let mut report = locked(&so_far);
         report.ended = Some(signal.to_owned());
         children::end_all();
@@ -109,7 +109,7 @@ impl Plan {
         })
     }
 
-    /// One row for each number that the workload measures, with all runs of all servers in it.
+    /// One row for each number of the workload, with all runs of all servers.
     fn measure(&self, workload: &Workload, report: &Mutex<Report>, progress: &Progress) -> Result<(), Trouble> {
         let runs = self.runs_of(workload);
         for run in 1..=runs {
@@ -139,7 +139,7 @@ impl Plan {
     }
 }
 
-/// The version a program tells in the first line of its answer to `--version`.
+/// The first line of a program's answer to `--version`.
 fn version(kind: Kind) -> Result<String, Trouble> {
     let mut program = Command::new(kind.program(Profile::Release)?);
     let said = command::run(program.arg("--version"), b"", VERSION_LIMIT)?.success("--version")?;

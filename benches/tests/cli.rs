@@ -1,4 +1,4 @@
-//! The command line of the load runs: what is refused and how, help, a small run of it all, and an interruption.
+//! The command line of the load runs: refusals, help, a small run of all workloads, and an interruption.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -16,13 +16,13 @@ fn tool(arguments: &[&str]) -> Command {
     command
 }
 
-/// The server as the tests build it: numbers of it mean nothing.
+/// The server from the tests' build: its numbers have no meaning.
 fn program() -> PathBuf {
     Kind::QuoinTokio.program(Profile::Dev).expect("ours builds")
 }
 
 #[test]
-fn an_unknown_or_malformed_word_is_refused_with_what_there_is() {
+fn an_unknown_or_malformed_word_is_refused_with_the_possible_values() {
     let names: Vec<&str> = workloads::ALL.iter().map(|workload| workload.name).collect();
     let all = format!("[possible values: {}]", names.join(", "));
     for (arguments, words) in [
@@ -81,7 +81,7 @@ fn every_workload_gives_its_numbers() {
 }
 
 #[test]
-fn an_interrupted_run_prints_what_it_has() {
+fn an_interrupted_run_prints_its_results_so_far() {
     let program = program();
     let mut run = tool(&["side-by-side", "--only", "start,gets", "--scale", "10", "--runs", "9"]);
     run.env("QUOIN_BIN_TOKIO", program)

@@ -16,7 +16,7 @@ fn tool(arguments: &[&str]) -> Command {
 }
 
 #[test]
-fn an_unknown_or_malformed_word_is_refused_with_what_there_is() {
+fn an_unknown_or_malformed_word_is_refused_with_the_possible_values() {
     for (arguments, words) in [
         (
             &["--only", "nonsense"][..],

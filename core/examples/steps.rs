@@ -1,7 +1,7 @@
-//! A cluster of one, stepped by hand: all that a host has to do for a node, on a disk and a table that are done at once.
+//! A cluster of one, stepped by hand: all the work of a host, on a disk and a table that finish at once.
 //!
-//! `cargo run -p quoin-core --example steps`. A test traces it: between its first and its last line it makes no system call
-//! but for memory (`conformance/tests/tidy/purity.rs`).
+//! `cargo run -p quoin-core --example steps`. A test traces it: between its first and its last line it makes no system
+//! call except for memory (`conformance/tests/tidy/purity.rs`).
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use quoin_core::time::Instant;
 
 const ME: MemberId = MemberId(1);
 const TURNS: u64 = 2_000;
-/// Leases of two seconds end while the node is stepped.
+/// Leases of two seconds expire during the run.
 const TURN: Duration = Duration::from_millis(20);
 
 fn main() {
@@ -38,7 +38,7 @@ fn main() {
     assert_eq!(answers, TURNS, "every request is answered in its own turn");
 }
 
-/// A node of a cluster of its own that was founded a moment ago.
+/// The node of a newly founded cluster.
 fn founded() -> Node {
     let member = Member {
         id: ME,
@@ -58,7 +58,7 @@ fn founded() -> Node {
     .expect("an empty table and the log of a new cluster agree")
 }
 
-/// Puts for the most part; now and then something else.
+/// Mostly puts; sometimes another request.
 fn request(number: u64) -> Request {
     match number % 50 {
         10 => Request::LeaseGrant(LeaseGrantRequest {
@@ -83,7 +83,7 @@ fn request(number: u64) -> Request {
     }
 }
 
-/// Hands inputs over and does what the node asks for, until it asks for nothing more; counts answers.
+/// Hands inputs to the node and carries out its effects until there are no more; counts answers.
 fn turn(node: &mut Node, now: Instant, mut inputs: Vec<Input>) -> u64 {
     let (mut effects, mut answers) = (Vec::new(), 0);
     while !inputs.is_empty() {
@@ -93,14 +93,14 @@ fn turn(node: &mut Node, now: Instant, mut inputs: Vec<Input>) -> u64 {
                 Effect::Halt(halt) => panic!("the node ended: {halt:?}"),
                 Effect::Log(job) => inputs.push(Input::Done(Done::Persisted { batch: job.batch })),
                 Effect::Reply { result, .. } => {
-                    result.expect("nothing is asked that is refused");
+                    result.expect("every request is valid");
                     answers += 1;
                 }
                 Effect::Table(job) => inputs.push(Input::Done(Done::Stored {
                     batch: job.batch,
                     durable_index: job.index,
                 })),
-                // Readers take what is published. A cluster of one has no peers.
+                // A host would hand publications to readers. A cluster of one has no peers.
                 Effect::Peer(_) | Effect::Publish(_) => {}
             }
         }

@@ -1,8 +1,8 @@
-//! Three members and their watchers through two hundred seconds of virtual time: writes, leases, compaction, and every leader
-//! cut off in its turn, on disks and wires that take no time.
+//! Three members and their watchers through two hundred seconds of virtual time: writes, leases, compaction, and
+//! isolation of every leader in turn, on disks and links that take no time.
 //!
-//! `cargo run -p quoin-core --example story`. A test traces it: between its first and its last line it makes no system call
-//! but for memory (`conformance/tests/tidy/purity.rs`).
+//! `cargo run -p quoin-core --example story`. A test traces it: between its first and its last line it makes no system
+//! call except for memory (`conformance/tests/tidy/purity.rs`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,11 +24,11 @@ use quoin_core::watch::{Hub, HubConfig, Origin, StreamId, WatchInput};
 const MEMBERS: [MemberId; 3] = [MemberId(1), MemberId(2), MemberId(3)];
 const TICK: Duration = Duration::from_millis(10);
 const TICKS: u64 = 20_000;
-/// A leader is cut off for the second half of every such span.
+/// A leader is isolated for the second half of every such span.
 const SPAN: u64 = 2_000;
 const STREAM: StreamId = StreamId(1);
 
-/// One member, the watch hub beside it, and what will reach the member in its next turn.
+/// One member, its watch hub, and the inputs of the member's next turn.
 struct Host {
     node: Node,
     hub: Hub,
@@ -39,7 +39,7 @@ struct Host {
 struct World {
     now: Instant,
     hosts: BTreeMap<MemberId, Host>,
-    /// Nothing comes from or goes to this member.
+    /// The isolated member: no message comes from it or goes to it.
     cut: Option<MemberId>,
     answered: u64,
     refused: u64,
@@ -86,7 +86,7 @@ impl World {
         }
     }
 
-    /// The leader of the newest term that is not cut off.
+    /// The leader of the newest term that is not isolated.
     fn leader(&self) -> Option<MemberId> {
         let statuses = self.hosts.iter().map(|(id, host)| (*id, host.node.status()));
         let leaders = statuses.filter(|(id, status)| status.leads && status.published && self.cut != Some(*id));
@@ -102,7 +102,7 @@ impl World {
         self.hosts.get_mut(&leader).expect("a member leads").inbox.push(request);
     }
 
-    /// Every member takes turns until none has anything to do at this moment.
+    /// Members take turns until none has anything to do at this moment.
     fn turn(&mut self) {
         for host in self.hosts.values_mut() {
             host.inbox.push(Input::Wake);
@@ -161,7 +161,7 @@ impl World {
                 (to, messages.map(|message| Input::Message { from, message }).collect())
             }
             PeerJob::Messages { .. } => return,
-            // A member that was cut off comes back before the log it needs is gone.
+            // An isolated member comes back before the log entries it needs are compacted.
             PeerJob::Snapshot(job) => {
                 let failed = PeerEvent::Snapshot {
                     to: job.to,
@@ -175,7 +175,7 @@ impl World {
 }
 
 impl Host {
-    /// A member of a cluster that all founded a moment ago, with a watcher of every key.
+    /// A member of a newly founded cluster, with a watcher of every key.
     fn founded(id: MemberId) -> Self {
         let members = MEMBERS.map(|id| Member {
             id,
@@ -221,7 +221,7 @@ impl Host {
         host
     }
 
-    /// Tells the hub, takes what it has for the client, and says that it was taken.
+    /// Gives the hub the publication, takes its responses for the client, and reports them as sent.
     fn watch(&mut self, now: Instant, input: WatchInput) {
         let mut next = Some(input);
         while let Some(input) = next {
@@ -239,7 +239,7 @@ impl Host {
     }
 }
 
-/// Puts for the most part; now and then something else.
+/// Mostly puts; sometimes another request.
 fn request(number: u64) -> Request {
     match number % 50 {
         10 => Request::LeaseGrant(LeaseGrantRequest {

@@ -1,6 +1,6 @@
-//! The two kinds of failure: [`Error`], a client's answer, and [`Fault`], the end of this member.
+//! The two kinds of failure: [`Error`] is the answer to a client, [`Fault`] ends this member.
 //!
-//! They never convert into each other. An [`Error`] is decided by replicated state and the request, so every member
+//! They never convert into each other. An [`Error`] follows from replicated state and the request, so every member
 //! would give the same; a [`Fault`] is about this machine's disk or memory, and is never replicated.
 
 use std::fmt;
@@ -9,31 +9,31 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[repr(u8)]
 pub enum Code {
-    /// The caller gave up.
+    /// The caller cancelled the call.
     Canceled = 1,
-    /// What etcd does not map to any other code.
+    /// An error that etcd maps to no other code.
     Unknown = 2,
-    /// Wrong whatever the state is.
+    /// The request is wrong in any state.
     InvalidArgument = 3,
-    /// It took too long.
+    /// The deadline passed first.
     DeadlineExceeded = 4,
-    /// There is no such thing.
+    /// The named thing does not exist.
     NotFound = 5,
-    /// The user may not.
+    /// The user lacks the permission.
     PermissionDenied = 7,
-    /// Some space or rate is used up.
+    /// A quota or a rate is used up.
     ResourceExhausted = 8,
-    /// Wrong in this state.
+    /// The request is wrong in the present state.
     FailedPrecondition = 9,
-    /// A number outside of what there is.
+    /// A number is outside the valid range.
     OutOfRange = 11,
-    /// Not offered.
+    /// The method is not implemented.
     Unimplemented = 12,
-    /// Try again, perhaps elsewhere.
+    /// The request may succeed later, or on another member.
     Unavailable = 14,
     /// Data are damaged.
     DataLoss = 15,
-    /// Who are you?
+    /// The caller has not said who it is, or its token is not valid.
     Unauthenticated = 16,
 }
 
@@ -48,7 +48,8 @@ impl Code {
 /// Writes [`Error`] from a table of code, variant and message.
 macro_rules! errors {
     ($($code:ident { $($(#[$doc:meta])* $name:ident => $message:literal,)* })*) => {
-        /// A client's answer. Clients match on the text, so it is etcd's to the letter; what etcd does not know says so.
+        /// The answer to a client. Clients match on the text, so it is etcd's to the letter. Errors that etcd does not
+        /// have say so.
         #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
         pub enum Error {
             $($(
@@ -59,10 +60,10 @@ macro_rules! errors {
         }
 
         impl Error {
-            /// Every error there is, in the order of the table.
+            /// Every error, in the order of the table.
             pub const ALL: &[Self] = &[$($(Self::$name,)*)*];
 
-            /// The gRPC code it is answered with.
+            /// The gRPC code of the answer.
             #[must_use]
             pub const fn code(self) -> Code {
                 match self {
@@ -70,7 +71,7 @@ macro_rules! errors {
                 }
             }
 
-            /// The text it is answered with.
+            /// The text of the answer.
             #[must_use]
             pub const fn message(self) -> &'static str {
                 match self {
@@ -89,10 +90,10 @@ errors! {
     }
     Unknown {
         ///
-        /// Unknown, not `FailedPrecondition`: etcd maps it to its client's error, which carries no code.
+        /// Unknown, not `FailedPrecondition`: etcd maps it to the error type of its client, which carries no code.
         NotEnoughStartedMembers => "etcdserver: re-configuration failed due to not enough started members",
         ///
-        /// Unknown, not `ResourceExhausted`: etcd maps it to its client's error, which carries no code.
+        /// Unknown, not `ResourceExhausted`: etcd maps it to the error type of its client, which carries no code.
         TooManyRequests => "etcdserver: too many requests",
         TimeoutLeaderTransfer => "etcdserver: request timed out, leader transfer took too long",
         NoPasswordUser => "auth: authentication failed, password was given for no password user",
@@ -129,7 +130,7 @@ errors! {
         LeaseNotFound => "etcdserver: requested lease not found",
         MemberNotFound => "etcdserver: member not found",
         ///
-        /// Of the standard health service.
+        /// From the standard health service.
         UnknownService => "unknown service",
     }
     PermissionDenied {
@@ -138,7 +139,7 @@ errors! {
     ResourceExhausted {
         NoSpace => "etcdserver: mvcc: database space exceeded",
         ///
-        /// Ours: etcd has no such bound.
+        /// Quoin's own: etcd has no such bound.
         TooManyRows => "etcdserver: too many keys in the ranges and compares of a txn request that writes",
     }
     FailedPrecondition {
@@ -201,33 +202,33 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// What this member cannot go on after: its disk failed, or holds what nobody wrote.
+/// A failure after which this member cannot go on: its disk failed, or holds bytes that no member wrote.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Fault {
-    /// A file operation failed. The first failed sync counts too: what a second one would promise is not known.
+    /// A file operation failed. The first failed sync counts too: after it, a second sync would promise nothing.
     Disk {
-        /// What was tried, as a verb: "append", "sync".
+        /// The operation, as a verb: "append", "sync".
         operation: &'static str,
-        /// On which file, below the data directory.
+        /// The file, below the data directory.
         file: String,
-        /// What the system said.
+        /// The system's error.
         cause: String,
     },
     /// A file holds something that was never written to it.
     Corrupt {
-        /// Which file, below the data directory.
+        /// The file, below the data directory.
         file: String,
-        /// Where in it, in bytes from its start.
+        /// The place, in bytes from the file's start.
         offset: u64,
-        /// What is wrong there.
+        /// The damage.
         cause: String,
     },
-    /// Sound files that contradict each other or this member's configuration.
+    /// The files are sound, but contradict each other or this member's configuration.
     Inconsistent {
         /// The contradiction.
         cause: String,
     },
-    /// A thread that the member needs is gone and did not say why.
+    /// A thread that the member needs has ended without an error.
     ThreadLost {
         /// Its name.
         name: &'static str,
@@ -252,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_etcds() {
+    fn codes_and_texts_are_etcds() {
         let table: String = Error::ALL
             .iter()
             .map(|e| format!("{:2} {}\n", e.code().number(), e.message()))
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_names_the_place() {
+    fn a_fault_names_file_and_offset() {
         let fault = Fault::Corrupt {
             file: "wal/0.wal".into(),
             offset: 512,

@@ -9,7 +9,7 @@ use sha1::{Digest as _, Sha1};
 pub struct MemberId(pub u64);
 
 impl MemberId {
-    /// No member.
+    /// The id that stands for no member.
     pub const NONE: Self = Self(0);
 
     /// The id of a member with these peer URLs (in any order).
@@ -74,10 +74,11 @@ impl fmt::Display for ClusterId {
     }
 }
 
-/// Gives out request ids (and lease ids) that no other member gives out, not even after a restart.
+/// Generates request ids (and lease ids) that no other member generates, and no earlier run of this one.
 ///
-/// From the top: 16 bits of the member, 40 bits of the milliseconds of its start, 8 bits that count and carry over into
-/// the milliseconds. They stay unique while a member draws fewer than 256 a millisecond on average since its start.
+/// From the top: 16 bits of the member, 40 bits of the milliseconds of its start, and an 8-bit counter that carries
+/// over into the milliseconds. Ids stay unique while a member draws fewer than 256 a millisecond on average since its
+/// start.
 #[derive(Clone, Debug)]
 pub struct RequestIdGenerator {
     prefix: u64,
@@ -94,8 +95,8 @@ impl RequestIdGenerator {
         }
     }
 
-    /// Goes on after `id`, if this member may have drawn it in an earlier run: the wall clock may have been set back since.
-    /// True if it had to.
+    /// Goes on after `id` if this member may have drawn it in an earlier run, since when the wall clock may have been
+    /// set back. Returns whether it had to.
     pub const fn skip(&mut self, id: u64) -> bool {
         let suffix = id & SUFFIX_MASK;
         let is_behind = id & !SUFFIX_MASK == self.prefix && suffix > self.suffix;
@@ -105,8 +106,8 @@ impl RequestIdGenerator {
         is_behind
     }
 
-    /// Leaves out up to 2^32 ids. Where the clock is behind, nothing tells which ids an earlier run drew for requests that
-    /// it sent to others and did not write down itself; and they may still be under way.
+    /// Skips up to 2^32 ids. When the clock is behind, this member cannot know which ids an earlier run drew for
+    /// requests that it sent to other members without logging them; such a request may still be in flight.
     pub const fn leap(&mut self, random: u64) {
         self.suffix = (self.suffix + (random >> 32)) & SUFFIX_MASK;
     }
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn no_id_is_drawn_twice_though_the_clock_be_set_back() {
+    fn no_id_is_drawn_twice_after_the_clock_was_set_back() {
         let member = MemberId(0x1_0000_0000_0007);
         let mut before = RequestIdGenerator::new(member, 1_000);
         let drawn: Vec<u64> = (0..600).map(|_| before.next_id()).collect();
@@ -155,7 +156,7 @@ mod tests {
         let next = after.next_id();
         assert!(drawn.iter().all(|id| *id < next));
         assert!(!after.skip(RequestIdGenerator::new(MemberId(8), 2_000).next_id()));
-        assert_eq!(after.next_id(), next + 1, "another member's ids are its own");
+        assert_eq!(after.next_id(), next + 1, "another member's id is not skipped");
         after.leap(u64::MAX);
         assert_eq!(after.next_id(), next + 2 + u64::from(u32::MAX));
     }
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn order_means_nothing_and_time_and_token_do() {
+    fn an_id_depends_on_time_and_token_but_not_on_the_order_of_urls() {
         let forward = MemberId::compute(&urls(&["http://a:1", "http://b:1"]), "t", None);
         assert_eq!(
             forward,
@@ -206,7 +207,7 @@ mod tests {
         assert_eq!(
             last.next_id(),
             0x0001_0000_0000_0000,
-            "the count wraps without touching the member"
+            "the counter wraps and leaves the member's bits alone"
         );
     }
 }

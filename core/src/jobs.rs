@@ -1,5 +1,5 @@
-//! Work that leaves the core: for the log on disk, for the table, for peers. Each kind is one type from where it is decided
-//! to where it is done. A host forwards a job to its lane without opening it, in order, and the lane reports by
+//! Work that leaves the core: for the log on disk, for the table, for peers. Each kind of work is one type, from the
+//! decision to its execution. A host forwards a job to its lane unopened, in order, and the lane reports by
 //! [`Done`](crate::node::Done).
 
 use crate::id::MemberId;
@@ -12,15 +12,15 @@ use crate::wal::Save;
 /// Append to the log on disk. A job with `sync` is reported as [`Done::Persisted`](crate::node::Done::Persisted) once it, and
 /// every job before it, is durable.
 ///
-/// Where the save has a marker, the marker's own file (`*.snap`) is written and made durable first. After that, segments
-/// and files that no start needs any more may be removed.
+/// If the save has a marker, the marker's own file (`*.snap`) is written and made durable first. After that, the lane
+/// may remove segments and files that no start needs any more.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogJob {
     /// Its number.
     pub batch: BatchId,
     /// What to append.
     pub save: Save,
-    /// Whether anything waits for it to be durable.
+    /// Whether the lane must make the job durable and report it.
     pub sync: bool,
 }
 
@@ -40,8 +40,8 @@ pub struct TableJob {
 pub enum TableRows {
     /// These rows. They need not be durable yet.
     Changed(Vec<TableOp>),
-    /// Exactly the rows of this view ([`View::rows`]) in the place of all others, durable before it is reported. Received
-    /// snapshots up to the job's index may be removed afterwards.
+    /// Exactly the rows of this view ([`View::rows`]) in place of all others, durable before the job is reported.
+    /// Received snapshots up to the job's index may be removed afterwards.
     All(Box<View>),
 }
 
@@ -59,7 +59,7 @@ pub enum PeerJob {
     Snapshot(Box<SnapshotJob>),
 }
 
-/// Send a snapshot to a peer: the message, and beside it the rows of the view ([`View::rows`]). What came of it is reported
+/// Send a snapshot to a peer: the message, and with it the rows of the view ([`View::rows`]). The outcome is reported
 /// once, by [`PeerEvent::Snapshot`](crate::node::PeerEvent::Snapshot).
 #[derive(Clone, Debug)]
 pub struct SnapshotJob {

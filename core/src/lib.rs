@@ -1,10 +1,10 @@
 //! Quoin's pure state machine: every decision of an etcd v3 member, no I/O.
 //!
-//! Nothing here opens a file or a socket, reads a clock or an environment variable, starts a thread or draws from the
-//! operating system's randomness. Time, seeds, bytes from disks and peers come in as arguments; what is to be written,
-//! sent or answered goes out as values. A run repeats byte for byte when its inputs do.
+//! No code here opens a file or a socket, reads a clock or an environment variable, starts a thread or draws from the
+//! operating system's randomness. Time, seeds, bytes from disks and peers come in as arguments; bytes to write or send,
+//! and answers, go out as values. A run repeats byte for byte when its inputs do.
 //!
-//! Three machines, because consensus never reads what apply reads, and watchers never write:
+//! There are three machines, because consensus never reads the applied state, and watchers never write:
 //!
 //! - `Member`: bootstrap, consensus, confirmation of linearizable reads, membership rules, lease clocks, snapshots and
 //!   what of the log may be forgotten.

@@ -1,56 +1,57 @@
-//! Every bound of the product in one place, with its unit, and how the bounds depend on each other.
+//! Every bound of the product, with its unit, and how the bounds depend on each other.
 
 use std::time::Duration;
 
 /// Largest proposal, and with [`GRPC_OVERHEAD_BYTES`] the largest request received (`--max-request-bytes`).
 pub const MAX_REQUEST_BYTES: usize = 1_572_864;
 
-/// What a request may be larger than its proposal on the wire.
+/// How much larger than its proposal a request may be on the wire.
 pub const GRPC_OVERHEAD_BYTES: usize = 512 * 1024;
 
 /// Largest number of operations at one level of a transaction (`--max-txn-ops`).
 pub const MAX_TXN_OPS: usize = 128;
 
-/// How deep transactions may be nested. A message is decoded to a depth of 100, two of which each level takes and one the
-/// entry around the request; what a member proposes must never fail to decode when it is applied.
+/// How deep transactions may be nested. A decoder accepts 100 levels; each transaction takes two and the entry around
+/// the request one. An entry that a member proposed must always decode when it is applied.
 pub const MAX_TXN_DEPTH: usize = 40;
 
-/// Compares and operations of a transaction and of all that are nested in it; three times `--max-txn-ops` where that is
-/// more.
+/// Compares and operations of a transaction and all transactions nested in it. The bound is three times `--max-txn-ops`
+/// if that is more.
 pub const MAX_TXN_TOTAL_OPS: usize = 4_096;
 
-/// Rows that compares and ranges of a transaction that writes may have to look at. They are read while its entry is
-/// applied, and until that is done the member does nothing else.
+/// Rows that the compares and ranges of a writing transaction may look at. They are read while the entry is applied,
+/// and the member does nothing else meanwhile.
 pub const MAX_TXN_ROWS: usize = 20_000;
 
-/// Rows of a read that the worker of its connection looks at; what is longer goes on elsewhere.
+/// Rows of a read that the worker of its connection looks at; a longer read continues on the compute thread.
 pub const READ_INLINE_ROWS: usize = 1_024;
 
-/// Rows that a long read looks at before another one has its turn.
+/// Rows that a long read looks at before the next computation has its turn.
 pub const READ_SLICE_ROWS: usize = 4_096;
 
-/// Long reads and other computations that take turns.
+/// Long reads and other computations that run at the same time, in turns.
 pub const COMPUTE_RUNNING_JOBS: usize = 16;
 
-/// Computations that may wait until one of those is done.
+/// Computations that may wait until one of those has finished.
 pub const COMPUTE_WAITING_JOBS: usize = 1_024;
 
-/// Bytes of a message that is sent as one; a longer one is made piece by piece, as the client takes it.
+/// Bytes of a message that is sent whole; a longer one is encoded piece by piece, as the client reads it.
 pub const WHOLE_MESSAGE_BYTES: usize = 256 * 1024;
 
-/// Bytes of one such piece, but for the last pair in it.
+/// Bytes of one such piece, not counting the last pair in it.
 pub const MESSAGE_PIECE_BYTES: usize = 64 * 1024;
 
-/// Largest message sent, as in etcd: more is an error.
+/// Largest message sent, as in etcd; a larger one is an error.
 pub const MAX_SEND_BYTES: usize = i32::MAX as usize;
 
-/// Bytes of a message up to which it is compressed where its client asks for that.
+/// Largest message, in bytes, that is compressed for a client that asks for compression.
 pub const MAX_COMPRESS_BYTES: usize = 128 * 1024;
 
 /// The least time between two renderings of the metrics, in milliseconds.
 pub const METRICS_INTERVAL_MS: u64 = 100;
 
-/// Rows from which a write counts as heavy: such are proposed one at a time, so that others come in between.
+/// Rows from which a write counts as heavy. Heavy writes are proposed one at a time, so that other writes come in
+/// between.
 pub const HEAVY_WRITE_ROWS: usize = 1_024;
 
 /// Size at which a write-ahead log file is cut; decimal, as in etcd.
@@ -71,7 +72,7 @@ pub const MAX_LEASE_TTL_SECONDS: i64 = 9_000_000_000;
 /// Leases revoked in one pass over the expired ones.
 pub const LEASE_EXPIRE_BATCH_LEASES: usize = 500;
 
-/// Revocations proposed and not yet applied.
+/// Revocations that are proposed but not yet applied.
 pub const LEASE_REVOKE_INFLIGHT_REQUESTS: usize = 16;
 
 /// Leases whose remaining time is written to the log by one request.
@@ -80,13 +81,13 @@ pub const LEASE_CHECKPOINT_BATCH_LEASES: usize = 1_000;
 /// Learners in a cluster (`--max-learners`).
 pub const MAX_LEARNERS: usize = 1;
 
-/// Entries committed and not yet applied at which new proposals are refused.
+/// Number of committed entries not yet applied at which new proposals are refused.
 pub const APPLY_GAP_MAX_ENTRIES: u64 = 5_000;
 
 /// Responses queued for one watch stream before its watchers count as slow.
 pub const WATCH_STREAM_QUEUE_RESPONSES: usize = 128;
 
-/// Distinct revisions a watcher that catches up is sent in one response.
+/// Distinct revisions in one response to a watcher that catches up.
 pub const WATCH_CATCHUP_REVISIONS: usize = 1_000;
 
 /// Watchers caught up in one pass.
@@ -119,7 +120,7 @@ pub const SNAPSHOT_COUNT_ENTRIES: u64 = 10_000;
 /// Entries kept behind the snapshot for slow followers (`--snapshot-catchup-entries`).
 pub const SNAPSHOT_CATCHUP_ENTRIES: u64 = 5_000;
 
-/// Bytes of applied entries kept in memory for slow followers, however few entries that are.
+/// Bytes of applied entries kept in memory for slow followers, whatever the number of entries.
 pub const LOG_TAIL_BYTES: usize = 32 * 1024 * 1024;
 
 /// Buckets of a database file that is read; etcd has ten.
@@ -152,7 +153,7 @@ pub const MAX_UNCOMMITTED_BYTES: usize = 64 * 1024 * 1024;
 /// Largest raft message accepted from a stream or as the head of a snapshot.
 pub const MAX_PEER_MESSAGE_BYTES: usize = 512 * 1024 * 1024;
 
-/// Messages queued for a stream to a peer; more are dropped, which raft survives.
+/// Messages queued for a stream to a peer. Further ones are dropped; raft sends again.
 pub const PEER_STREAM_QUEUE_MESSAGES: usize = 4_096;
 
 /// Messages queued for the short-lived connections to a peer.
@@ -170,66 +171,67 @@ pub const MAX_PEER_POST_BYTES: usize = 64 * 1024;
 /// Inputs waiting for the member, of all kinds.
 pub const MEMBER_QUEUE_INPUTS: usize = 8_192;
 
-/// Rows changed by applied entries, of which each counts as one at least, before the effects of a turn are carried out. One
-/// entry may change more.
+/// Rows changed by the entries applied in one turn, before its effects are carried out. Each entry counts as at least
+/// one row; a single entry may exceed the bound.
 pub const APPLY_TURN_ROWS: usize = 10_000;
 
-/// Batches handed to the store's lane and not yet written; what comes meanwhile joins the next.
+/// Batches handed to the table lane and not yet written; rows that come meanwhile join the next batch.
 pub const STORE_OUTSTANDING_BATCHES: usize = 2;
 
-/// Bytes applied and not yet handed to the store's lane at which new proposals are refused.
+/// Bytes applied but not yet handed to the table lane at which new proposals are refused.
 pub const STORE_PENDING_BYTES: usize = 64 * 1024 * 1024;
 
-/// Jobs waiting for the log's lane.
+/// Jobs waiting for the log lane.
 pub const WAL_LANE_QUEUE_JOBS: usize = 256;
 
-/// Seconds that the table's engine may take to open its files; one that takes longer hangs on what it reads.
+/// Seconds that the table's engine may take to open its files. After that it is taken to hang on a damaged file.
 pub const TABLE_OPEN_SECONDS: u64 = 900;
 
-/// Seconds that the engine of a damaged table may take to end its threads, before another table takes its place.
+/// Seconds that the engine of a damaged table may take to end its threads, before a new table replaces it.
 pub const TABLE_CLOSE_SECONDS: u64 = 10;
 
-/// Rows of several jobs at which the store's lane writes them as one batch; the job that reaches it belongs to the batch.
+/// Rows of several jobs at which the table lane writes them as one batch; the job that reaches the bound is included.
 pub const TABLE_MERGE_ROWS: usize = 4_096;
 
-/// Jobs waiting for the store's lane.
+/// Jobs waiting for the table lane.
 pub const STORE_LANE_QUEUE_JOBS: usize = 256;
 
-/// A thread that has been at one piece of work for so long is stuck: `/health` and `/readyz` say so.
+/// A thread that has been at one piece of work for this long is stuck: `/health` and `/readyz` fail.
 pub const STUCK_NOT_READY: Duration = Duration::from_secs(5);
 
-/// From then on `/livez` says so, too: it may cost the process its life.
+/// From then on `/livez` fails too, upon which a supervisor may kill the process.
 pub const STUCK_NOT_ALIVE: Duration = Duration::from_secs(10);
 
-/// Between two lines of the log that say what a start waits for and how far it is.
+/// Time between two log lines that say what a start waits for and how far it is.
 pub const START_REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// After how long the wait for another process' lock is mentioned.
+/// How long a start waits for another process' lock before it logs that.
 pub const LOCK_REPORT_AFTER: Duration = Duration::from_secs(1);
 
-/// After how long it is mentioned in etcd's words, as etcd does.
+/// How long it waits before it also logs etcd's message, as etcd does.
 pub const LOCK_REPORT_ETCD: Duration = Duration::from_secs(10);
 
-/// How long a member that failed is waited for: its process ends within a second.
+/// How long the end of a failed member is waited for: its process ends within a second.
 pub const FAILED_STOP_PATIENCE: Duration = Duration::from_millis(500);
 
-/// How long the threads of a member that is asked to stop are waited for, once its clients are gone.
+/// How long a stopping member's threads are waited for after its clients are gone.
 pub const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How much longer than its deadline a request is waited for whose deadline the node keeps.
+/// How much longer than its deadline a request is waited for when the node enforces that deadline.
 pub const NODE_REPLY_GRACE: Duration = Duration::from_secs(1);
 
-/// Password checks and hashes waiting for their lane.
+/// Password checks and hashes waiting for their thread.
 pub const PASSWORD_LANE_QUEUE_JOBS: usize = 64;
 
-/// Client requests under way in one member.
+/// Client requests in flight in one member.
 pub const MAX_INFLIGHT_REQUESTS: usize = 16_384;
 
 /// Requests of watch streams waiting for the watch thread.
 pub const WATCH_LANE_QUEUE_INPUTS: usize = 8_192;
 
-/// Descriptors of the process that client connections never get: the member's own files, its listeners, its threads' pollers,
-/// and the connections of the ports that serve no clients. A process with no more than these is not started, as in etcd.
+/// File descriptors of the process that client connections never get: the member's own files, its listeners, its
+/// threads' pollers, and connections on ports that serve no clients. A process whose limit is no higher is refused, as
+/// in etcd.
 pub const RESERVED_DESCRIPTORS: u64 = 150;
 
 /// Connections at a time on the ports for metrics, out of [`RESERVED_DESCRIPTORS`].
@@ -244,47 +246,49 @@ pub const TABLE_OPEN_FILES: usize = 48;
 /// Descriptors of [`RESERVED_DESCRIPTORS`] for everything else: log files, journals, compactions, listeners, pollers.
 pub const OTHER_DESCRIPTORS: usize = 64;
 
-/// Connections that the kernel keeps for a listener that has not accepted them yet; it takes its own bound
-/// (`net.core.somaxconn`) where that is lower.
+/// Connections that the kernel queues for a listener until it accepts them; the kernel's own bound
+/// (`net.core.somaxconn`) applies if it is lower.
 pub const LISTEN_BACKLOG_CONNECTIONS: i32 = 65_535;
 
-/// Bytes of a Unix socket's path, which the kernel keeps in 108 with a zero at the end.
+/// Bytes of a Unix socket's path: the kernel has 108 for it, with a zero at the end.
 pub const UNIX_PATH_BYTES: usize = 107;
 
-/// Seconds without a byte after which the kernel asks whether a client is still there.
+/// Seconds without a byte after which the kernel probes whether a client is still there.
 pub const TCP_KEEPALIVE_IDLE_SECONDS: u64 = 30;
 
-/// Seconds between two such questions.
+/// Seconds between two probes.
 pub const TCP_KEEPALIVE_INTERVAL_SECONDS: u64 = 15;
 
-/// Unanswered questions after which the connection is given up.
+/// Unanswered probes after which the connection is closed.
 pub const TCP_KEEPALIVE_PROBES: u32 = 9;
 
-/// Bytes that a client may send on one HTTP/2 stream before they are read.
+/// Bytes that a client may send on one HTTP/2 stream before the server reads them.
 pub const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 
-/// Bytes that a client may send on all streams of a connection before they are read.
+/// Bytes that a client may send on all streams of a connection before the server reads them.
 pub const CONNECTION_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
 
-/// Bytes that the calls of one connection hold of messages that have not come whole. Above it only the oldest such call
-/// reads on; the others leave what comes in their windows.
+/// Bytes of incomplete messages that the calls of one connection hold. Above it only the oldest such call reads on; the
+/// data of the others stays in their windows.
 pub const CONNECTION_PARTIAL_BYTES: usize = 8 * 1024 * 1024;
 
 /// Seconds that a call waits for room under [`CONNECTION_PARTIAL_BYTES`] before it fails.
 pub const PARTIAL_PATIENCE_SECONDS: u64 = 10;
 
-/// Bytes that a turn of a connection's task reads, so that a busy connection does not keep its worker from the others.
+/// Bytes that one turn of a connection's task reads, so that a busy connection does not keep its worker from the
+/// others.
 pub const TURN_READ_BYTES: usize = 64 * 1024;
 
-/// Bytes that a call takes at least which its client makes and cancels: frames with headers, a message, and the reset.
+/// Least bytes of a call that its client makes and cancels: frames with headers, a message, and the reset.
 pub const CANCELLED_CALL_BYTES: usize = (9 + 6) + (9 + 5 + 3) + (9 + 4);
 
-/// Streams of one connection that their client has reset before they were looked at; one more ends the connection. A turn
-/// reads fewer cancelled calls, so a real client never meets it; a flood of resets without messages does.
+/// Streams of one connection that its client reset before the server accepted them; one more ends the connection. A
+/// turn reads fewer cancelled calls than this, so a real client never reaches it; a flood of resets without messages
+/// does.
 pub const RESET_BEFORE_ACCEPT_STREAMS: usize = 1_536;
 
-/// Streams of one connection that the server has reset for errors of the protocol, over its whole life; one more ends it.
-/// Frames of a call that was answered early count, so a long-lived client may have many.
+/// Streams that the server reset for protocol errors, over the connection's whole life; one more ends it. Frames of a
+/// call that was answered early count, so a long-lived client may have many.
 pub const PROTOCOL_ERROR_STREAMS: usize = 16_384;
 
 /// Streams of one connection at the same time, whatever the configuration allows (`--max-concurrent-streams`).
@@ -296,7 +300,7 @@ pub const HEADER_LIST_BYTES: u32 = 64 * 1024;
 /// Bytes of the largest head of an HTTP/1 request, and with some slack its buffer.
 pub const HTTP1_HEAD_BYTES: usize = 64 * 1024;
 
-/// Bytes that wait on one stream for a slow reader before more is made.
+/// Bytes that wait on one stream for a slow client before more is encoded.
 pub const STREAM_SEND_BUFFER_BYTES: usize = 256 * 1024;
 
 /// Seconds a connection may take to send its first bytes, and an HTTP/1 request its head.
@@ -312,19 +316,19 @@ const _: () = {
     assert!(GRPC_OVERHEAD_BYTES < MAX_REQUEST_BYTES);
     assert!(
         MAX_REQUEST_BYTES as u64 * 2 < WAL_SEGMENT_BYTES,
-        "a file takes many of the largest entries"
+        "a segment holds many of the largest entries"
     );
     assert!(
         MAX_APPEND_BYTES + MAX_REQUEST_BYTES < MAX_PEER_MESSAGE_BYTES,
-        "an append may hold one entry too many"
+        "an append may exceed its bound by one entry"
     );
     assert!(
         MAX_PEER_MESSAGE_BYTES as u64 <= MAX_WAL_RECORD_BYTES,
-        "what a peer may send can be logged"
+        "a message that a peer may send fits in the log"
     );
     assert!(
         MAX_REQUEST_BYTES * 8 <= MAX_UNCOMMITTED_BYTES,
-        "a few large requests do not stop the leader"
+        "a few large requests do not make the leader refuse more"
     );
     assert!(SNAPSHOT_CATCHUP_ENTRIES <= SNAPSHOT_COUNT_ENTRIES);
     assert!(
@@ -333,12 +337,12 @@ const _: () = {
     );
     assert!(
         APPLY_GAP_MAX_ENTRIES >= MAX_BATCH_ENTRIES as u64,
-        "one batch alone does not look like overload"
+        "one batch alone is no overload"
     );
     assert!(LEASE_REVOKE_INFLIGHT_REQUESTS <= LEASE_EXPIRE_BATCH_LEASES);
     assert!(
         STUCK_NOT_READY.as_nanos() < STUCK_NOT_ALIVE.as_nanos(),
-        "traffic goes elsewhere before the process is ended"
+        "the readiness check fails before the liveness check"
     );
     assert!(LOCK_REPORT_AFTER.as_nanos() < LOCK_REPORT_ETCD.as_nanos());
     assert!(STORE_OUTSTANDING_BATCHES <= STORE_LANE_QUEUE_JOBS);
@@ -362,16 +366,16 @@ const _: () = {
     assert!(MAX_TXN_OPS <= MAX_TXN_TOTAL_OPS && MAX_TXN_TOTAL_OPS <= MAX_TXN_ROWS);
     assert!(
         READ_INLINE_ROWS <= READ_SLICE_ROWS,
-        "a worker looks at no more rows at a time than a thread made for it"
+        "a worker looks at no more rows at a time than the compute thread"
     );
     assert!(
         MESSAGE_PIECE_BYTES <= WHOLE_MESSAGE_BYTES && WHOLE_MESSAGE_BYTES <= MAX_SEND_BYTES,
-        "what is sent in pieces has several"
+        "a message sent in pieces has several"
     );
     assert!(HEAVY_WRITE_ROWS <= MAX_TXN_ROWS);
     assert!(
         METRICS_CONNECTIONS + PEER_CONNECTIONS + TABLE_OPEN_FILES + OTHER_DESCRIPTORS <= RESERVED_DESCRIPTORS as usize,
-        "what is reserved is enough for its owners"
+        "the reserved descriptors are enough for all their uses"
     );
     assert!(
         CONNECTION_PARTIAL_BYTES >= 2 * (MAX_REQUEST_BYTES + GRPC_OVERHEAD_BYTES),
@@ -383,10 +387,10 @@ const _: () = {
     );
     assert!(
         STREAM_WINDOW_BYTES as u64 * 512 <= CONNECTION_WINDOW_BYTES as u64,
-        "hundreds of calls that wait leave the oldest its part of the connection's window"
+        "hundreds of waiting calls leave room in the connection's window for the oldest"
     );
     assert!(
         MAX_LEASE_TTL_SECONDS < i64::MAX / 1_000_000_000,
-        "a lease's end fits in nanoseconds"
+        "a lease's end fits an Instant"
     );
 };

@@ -1,28 +1,28 @@
 //! A member of the cluster as etcd writes it down: the JSON in bucket `members`, in the contexts of conf changes and in
 //! the answer to `GET /members`.
 //!
-//! Only the form is here; who may be added, removed or promoted is decided elsewhere.
+//! This file has the format only; `member` decides who may be added, removed or promoted.
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::MemberId;
 
-/// A member with everything that is known about it.
+/// A member with all its attributes.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Member {
     /// Its id; never 0 for a real member.
     pub id: MemberId,
     /// Its name; empty until it has published itself.
     pub name: String,
-    /// Where the other members reach it.
+    /// The URLs at which other members reach it.
     pub peer_urls: Vec<String>,
-    /// Where clients reach it; empty until it has published itself.
+    /// The URLs at which clients reach it; empty until it has published itself.
     pub client_urls: Vec<String>,
     /// It gets the log and has no vote.
     pub is_learner: bool,
 }
 
-/// What stands in the context of a conf change: both adding a voter and promoting a learner are `ConfChangeAddNode`.
+/// The context of a conf change: both adding a voter and promoting a learner are `ConfChangeAddNode`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ConfChangeContext {
     /// The member; a promotion gives its id only.
@@ -31,7 +31,7 @@ pub struct ConfChangeContext {
     pub is_promote: bool,
 }
 
-/// The text is no member, or no list of members.
+/// The text is not a member, or not a list of members.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BadJson {
     why: String,
@@ -86,7 +86,7 @@ impl Member {
 }
 
 impl ConfChangeContext {
-    /// The context that makes a voter of the learner `id`.
+    /// The context that promotes the learner `id` to a voter.
     #[must_use]
     pub fn promotion(id: MemberId) -> Self {
         Self {
@@ -98,7 +98,7 @@ impl ConfChangeContext {
         }
     }
 
-    /// The context in etcd's bytes: adding and updating write the member alone, promoting says so.
+    /// The context in etcd's bytes: additions and updates write the member alone, promotions write `isPromote` too.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
         let mut json = MemberJson::from(&self.member);
@@ -167,7 +167,7 @@ impl From<serde_json::Error> for BadJson {
     }
 }
 
-/// JSON as Go writes it: what could end a script element is escaped. Outside of strings these characters do not occur.
+/// JSON as Go writes it: characters that could end a script element are escaped. They occur only inside strings.
 fn go_json(value: &impl Serialize) -> Vec<u8> {
     let text = serde_json::to_string(value).expect("numbers, texts and lists always have a JSON form");
     text.replace('<', "\\u003c")
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_promotion_is_told_from_an_addition() {
+    fn promotions_and_additions_have_different_contexts() {
         let promotion = ConfChangeContext::promotion(MemberId(5));
         assert_eq!(
             text(promotion.to_json()),
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_and_what_is_none() {
+    fn lists_of_members_are_read_and_other_texts_are_refused() {
         let list = vec![
             infra(),
             Member {

@@ -1,10 +1,10 @@
 //! Bugs put in on purpose, to see whether the simulator finds them.
 //!
-//! One build with the cargo feature `mutants` holds them all, and `choose` picks one. A place that can misbehave asks
-//! [`bug!`](crate::bug) with a name of the list below; in every other build the answer is constantly false and costs
-//! nothing. The runtime crates that make programs for users do not compile with the feature.
+//! One build with the cargo feature `mutants` has them all, and `choose` picks one. Code that can misbehave calls
+//! [`bug!`](crate::bug) with a name of the list below; in every other build that is constantly false and costs nothing.
+//! The runtime crates that make programs for users do not compile with the feature.
 //!
-//! A further bug is one line of the list, one `bug!` where it misbehaves, and one seed in the simulator's `mutants.txt`.
+//! A new bug needs one line in the list, one `bug!` where it misbehaves, and one seed in the simulator's `mutants.txt`.
 
 /// Whether this build can be made to misbehave.
 pub const AVAILABLE: bool = cfg!(feature = "mutants");
@@ -19,7 +19,7 @@ macro_rules! mutants {
         }
 
         impl Mutant {
-            /// All there are.
+            /// All mutants.
             pub const ALL: &'static [Self] = &[$(Self::$name),+];
 
             /// Its name, as it is written in code and on the command line.
@@ -136,7 +136,7 @@ pub fn is(mutant: Mutant) -> bool {
     chosen::CHOSEN.load(std::sync::atomic::Ordering::Relaxed) == mutant as u8 + 1
 }
 
-/// Whether this mutant is the chosen one: there are none in this build.
+/// Whether this mutant is the chosen one: never in this build.
 #[cfg(not(feature = "mutants"))]
 #[inline]
 #[must_use]

@@ -56,7 +56,7 @@ package! {
 
 pub use raft::eraftpb as raftpb;
 
-/// All packages as an encoded `google.protobuf.FileDescriptorSet`, for whoever must know field names: the JSON gateway.
+/// All packages as an encoded `google.protobuf.FileDescriptorSet`: a JSON gateway needs the field names.
 pub const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));
 
 #[cfg(test)]
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_v2_request_does_not_parse_as_a_proposal() {
+    fn a_request_of_the_v2_api_does_not_parse_as_a_proposal() {
         let request = etcdserverpb::Request {
             id: 5,
             method: "PUT".into(),

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 /// A repeatable stream of numbers.
 ///
-/// Give every concern a stream of its own by [`Prng::fork`], so that one concern drawing more often does not change
-/// what another draws.
+/// Give every concern its own stream by [`Prng::fork`]: then more draws for one concern do not change the draws of
+/// another.
 #[derive(Clone, Debug)]
 pub struct Prng {
     seed: u64,
@@ -13,7 +13,7 @@ pub struct Prng {
 }
 
 impl Prng {
-    /// The stream of `seed`; any seed will do, 0 too.
+    /// The stream of `seed`; any seed is good, also 0.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut mixer = seed;
@@ -23,7 +23,7 @@ impl Prng {
         }
     }
 
-    /// The stream for the concern named `label`: the same for the same seed and label, however much was drawn so far.
+    /// The stream for the concern named `label`. It depends on seed and label, not on how much was drawn before.
     #[must_use]
     pub fn fork(&self, label: &str) -> Self {
         // FNV-1a tells labels apart; the mixer then spreads the difference over all bits.
@@ -48,7 +48,7 @@ impl Prng {
         result
     }
 
-    /// A number below `bound`, every one as likely; 0 where `bound` is 0.
+    /// A number below `bound`, all equally likely; 0 if `bound` is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         if bound == 0 {
             return 0;
@@ -63,7 +63,7 @@ impl Prng {
         }
     }
 
-    /// A number of `range`, every one as likely; its start where it is empty.
+    /// A number of `range`, all equally likely; its start if it is empty.
     pub fn range(&mut self, range: Range<u64>) -> u64 {
         range.start + self.below(range.end.saturating_sub(range.start))
     }

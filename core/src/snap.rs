@@ -40,7 +40,7 @@ impl fmt::Display for MarkerName {
     }
 }
 
-/// The name of the file that a database received with a snapshot at `index` is kept in until it is taken over.
+/// The name of the file that holds the rows of a snapshot received at `index`, until they are in the table.
 #[must_use]
 pub fn database_name(index: u64) -> String {
     format!("{index:016x}.snap.db")
@@ -66,7 +66,8 @@ pub fn encode(snapshot: &raftpb::Snapshot) -> Vec<u8> {
 /// Reads the bytes of the file named `file`.
 ///
 /// # Errors
-/// If they are not what was written. A member can then start from an older snapshot that its log still covers.
+/// If they are not the bytes that were written. A member can then start from an older snapshot that its log still
+/// covers.
 pub fn decode(file: &str, bytes: Bytes) -> Result<raftpb::Snapshot, Fault> {
     let corrupt = |cause: String| Fault::Corrupt {
         file: file.to_owned(),
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flipped_bit_is_harmless_or_seen_and_a_cut_is_always_seen() {
+    fn a_flipped_bit_is_harmless_or_an_error_and_a_cut_is_an_error() {
         let bytes = encode(&snapshot());
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();

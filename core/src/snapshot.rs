@@ -226,7 +226,7 @@ pub fn decode(name: &str, bytes: &Bytes) -> Result<Vec<SnapshotRow>, Fault> {
 /// The state these rows hold. They must be in the order in which [`decode`] gives them.
 ///
 /// # Errors
-/// A fault that names a row which does not belong.
+/// A fault that names a row which is out of place.
 pub fn restore(config: StoreConfig, rows: &[SnapshotRow]) -> Result<Store, Fault> {
     let mut store = Restore::from_table(config, |wanted| {
         let of_bucket = rows.iter().filter(move |(bucket, ..)| *bucket == wanted);
@@ -237,7 +237,7 @@ pub fn restore(config: StoreConfig, rows: &[SnapshotRow]) -> Result<Store, Fault
     Ok(store)
 }
 
-/// What must change in one bucket of a table that holds `old` so that it holds `new`; both are in the order of their keys.
+/// What must change in a bucket of a table from `old` to `new`; both are in the order of their keys.
 ///
 /// # Errors
 /// The one that `old` gave.
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_changes_what_differs_and_nothing_else() {
+    fn a_difference_changes_exactly_the_rows_that_differ() {
         let rows = |text: &str| -> Vec<(Bytes, Bytes)> {
             let rows = text.split_whitespace().map(|row| row.split_once('=').unwrap());
             rows.map(|(key, value)| (Bytes::from(key.to_owned()), Bytes::from(value.to_owned())))

@@ -1,6 +1,6 @@
-//! The applied state as rows: which buckets there are and how one row changes.
+//! The applied state as rows: the buckets, and the change of a row.
 //!
-//! Core only says what must change; writing the rows is the table lane's work.
+//! Core decides the changes; the table lane writes them.
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -65,8 +65,8 @@ impl Bucket {
 /// The row of bucket `meta` in which every batch says what the table holds after it: see [`crate::store::Seal`].
 pub const SEAL_ROW: &[u8] = b"\0quoin/seal";
 
-/// Whether a row is Quoin's own. Such rows are in bucket `meta`, and their names begin with a zero byte, as none of etcd's
-/// does. They belong to one table: they are left out wherever rows travel, are hashed or compared.
+/// Whether a row is Quoin's own. Such rows are in bucket `meta`, and their names begin with a zero byte, as none of
+/// etcd's does. They belong to one table: they are not sent, exported, hashed or compared.
 #[must_use]
 pub fn is_own(bucket: Bucket, key: &[u8]) -> bool {
     bucket == Bucket::Meta && key.first() == Some(&0)
@@ -82,20 +82,20 @@ pub struct RowSum {
 }
 
 impl RowSum {
-    /// One row more.
+    /// Adds a row.
     pub fn add(&mut self, digest: u64) {
         self.rows = self.rows.wrapping_add(1);
         self.digest = self.digest.wrapping_add(digest);
     }
 
-    /// One row less.
+    /// Takes a row away.
     pub fn remove(&mut self, digest: u64) {
         self.rows = self.rows.wrapping_sub(1);
         self.digest = self.digest.wrapping_sub(digest);
     }
 }
 
-/// The digest of a row of a bucket. `row` is its key, which is `key_len` long, and behind it its value.
+/// The digest of a row of a bucket. `row` is the row's key, `key_len` bytes, followed by its value.
 #[must_use]
 pub fn digest(bucket: Bucket, key_len: usize, row: &[u8]) -> u64 {
     xxh3_64_with_seed(row, (key_len as u64) << 8 | bucket as u64)
@@ -104,7 +104,7 @@ pub fn digest(bucket: Bucket, key_len: usize, row: &[u8]) -> u64 {
 /// One change of one row; the ops of a batch are made durable together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableOp {
-    /// Where the row lives.
+    /// The row's bucket.
     pub bucket: Bucket,
     /// The row's key, never empty.
     pub key: Bytes,

@@ -36,7 +36,7 @@ impl Instant {
         Self(self.0.saturating_add(nanos))
     }
 
-    /// How much later this moment is than `earlier`; nothing if it is not.
+    /// How much later this moment is than `earlier`; zero if it is not later.
     #[must_use]
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

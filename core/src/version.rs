@@ -1,6 +1,6 @@
-//! Which etcd Quoin is to its clients and peers, and which Quoin it is to its operators.
+//! The version of etcd that clients and peers see, and Quoin's own version that operators see.
 
-/// The etcd version reported on the wire: clients, peers and tools choose what they send by it.
+/// The etcd version reported on the wire; clients, peers and tools adapt to it.
 pub const SERVER_VERSION: &str = "3.6.5";
 
 /// The oldest cluster version this member joins.
@@ -9,10 +9,10 @@ pub const MIN_CLUSTER_VERSION: &str = "3.0.0";
 /// Quoin's own version.
 pub const PRODUCT_VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What the host knows about how this program was built.
+/// How this program was built, as the host found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Build<'a> {
-    /// The commit, or a sentence saying that it is not known.
+    /// The commit, or a sentence that it is not known.
     pub git_sha: &'a str,
     /// The compiler, e.g. `rustc 1.95.0`.
     pub toolchain: &'a str,
@@ -21,8 +21,7 @@ pub struct Build<'a> {
 }
 
 /// What `--version` prints: etcd's four lines, because scripts cut them apart by their beginnings, with true contents.
-/// The first word after `etcd Version: ` is a version that such scripts compare; there is no Go, so that line names
-/// the compiler there is.
+/// Such scripts compare the first word after `etcd Version: `. The line for Go's version names the compiler instead.
 #[must_use]
 pub fn version_text(build: Build<'_>) -> String {
     let Build {
@@ -38,14 +37,14 @@ pub fn version_text(build: Build<'_>) -> String {
     )
 }
 
-/// A version as etcd writes it, `major.minor.patch`. What may follow after a dash or plus makes no difference here.
+/// A version as etcd writes it, `major.minor.patch`. A suffix after a dash or plus is ignored.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Version {
-    /// Incompatible changes.
+    /// Counts incompatible changes.
     pub major: u64,
-    /// What clusters agree on.
+    /// Counts feature releases; clusters agree on it.
     pub minor: u64,
-    /// What does not show.
+    /// Counts fixes, which change nothing that clusters agree on.
     pub patch: u64,
 }
 
@@ -69,7 +68,7 @@ impl Version {
         parts.next().is_none().then_some(Self { major, minor, patch })
     }
 
-    /// The version of this program as a cluster agrees on it, without the patch.
+    /// The version of this program as the cluster's members agree on it, without the patch.
     ///
     /// # Panics
     /// Never: a test reads the constant.
@@ -102,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_version_is_none() {
+    fn other_texts_are_no_version() {
         for text in [
             "",
             "not_decided",

@@ -1,4 +1,4 @@
-//! Macros that write the `get_`/`set_`/`mut_`/`take_`/`has_`/`clear_` methods the `raft` crate calls.
+//! Macros that generate the `get_`/`set_`/`mut_`/`take_`/`has_`/`clear_` methods that the `raft` crate calls.
 //!
 //! The names follow rust-protobuf's generated code, because that is the API `raft` was written against.
 

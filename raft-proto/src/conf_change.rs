@@ -1,4 +1,4 @@
-//! Membership changes: one view over both forms, and a short text form for tests and logs.
+//! Membership changes: one trait for both forms, and a short text form for tests and logs.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -55,19 +55,19 @@ pub fn stringify_conf_change(changes: &[ConfChangeSingle]) -> String {
     text
 }
 
-/// One view over [`ConfChangeV2`] and the older [`ConfChange`], the only form etcd puts in its log.
+/// One trait for [`ConfChangeV2`] and the older [`ConfChange`], the only form etcd puts in its log.
 pub trait ConfChangeI {
     /// The change in its newer form.
     ///
-    /// A [`ConfChange`] whose type consensus does not know (etcd's [`ConfChange::UPDATE_NODE`], or a number out of
-    /// range) becomes a change of node 0, which consensus takes as "nothing to do". It could otherwise be mistaken for
-    /// an `AddNode`, which turns a learner into a voter.
+    /// A [`ConfChange`] of a type that consensus does not have (etcd's [`ConfChange::UPDATE_NODE`], or a number out of
+    /// range) becomes a change of node 0, which consensus ignores. Otherwise it could be taken for an `AddNode`, which
+    /// turns a learner into a voter.
     fn into_v2(self) -> ConfChangeV2;
 
     /// As [`ConfChangeI::into_v2`], borrowing where the change already has that form.
     fn as_v2(&self) -> Cow<'_, ConfChangeV2>;
 
-    /// The change in its older form, if that is what it is; there is no way back from the newer.
+    /// The change in its older form, if it has that form; a newer one is not converted.
     fn as_v1(&self) -> Option<&ConfChange>;
 }
 
@@ -108,9 +108,10 @@ impl ConfChangeI for ConfChangeV2 {
 }
 
 impl ConfChangeV2 {
-    /// Whether this change goes through joint consensus, and if so whether the joint configuration is left by itself.
+    /// Whether this change goes through joint consensus, and if so whether the joint configuration is left
+    /// automatically.
     ///
-    /// It does when it holds more than one change or asks for it by its transition.
+    /// It does so if it has more than one change, or if its transition demands it.
     #[must_use]
     pub fn enter_joint(&self) -> Option<bool> {
         match self.get_transition() {
@@ -120,7 +121,7 @@ impl ConfChangeV2 {
         }
     }
 
-    /// Whether this change leaves a joint configuration: it is empty but for its context.
+    /// Whether this change leaves a joint configuration: it has no field but its context.
     #[must_use]
     pub fn leave_joint(&self) -> bool {
         self.get_transition() == ConfChangeTransition::Auto && self.changes.is_empty()
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_consensus_does_not_know_becomes_a_change_of_nobody() {
+    fn changes_of_other_types_become_changes_of_node_0() {
         for (change_type, node_id) in [(0, 7), (1, 7), (ConfChange::UPDATE_NODE, 0), (3, 7), (4, 0), (-1, 0)] {
             let change = ConfChange {
                 id: 1,

@@ -2,7 +2,7 @@
 
 use crate::eraftpb::ConfState;
 
-/// Whether both describe the same configuration: the order of ids, and repeats of one, mean nothing.
+/// Whether both describe the same configuration; the order and repetition of ids do not matter.
 #[must_use]
 pub fn conf_state_eq(left: &ConfState, right: &ConfState) -> bool {
     same_ids(&left.voters, &right.voters)
@@ -12,7 +12,7 @@ pub fn conf_state_eq(left: &ConfState, right: &ConfState) -> bool {
         && left.auto_leave == right.auto_leave
 }
 
-/// Configurations have a handful of members, so the quadratic comparison is the cheap one.
+/// Configurations have few members, for which the quadratic comparison is the cheapest.
 fn same_ids(left: &[u64], right: &[u64]) -> bool {
     left == right || (left.iter().all(|id| right.contains(id)) && right.iter().all(|id| left.contains(id)))
 }
@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn order_does_not_matter_and_membership_does() {
+    fn the_order_of_ids_does_not_matter_and_the_ids_do() {
         let state = |voters: &[u64], learners: &[u64]| ConfState::from((voters.to_vec(), learners.to_vec()));
         assert!(conf_state_eq(&state(&[1, 2, 3], &[4]), &state(&[3, 1, 2], &[4])));
         assert!(!conf_state_eq(&state(&[1, 2, 3], &[4]), &state(&[1, 2], &[4])));

@@ -4,11 +4,11 @@ use bytes::Bytes;
 
 use crate::accessors::accessors;
 
-/// What an entry of the log holds.
+/// The kinds of log entries.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, prost::Enumeration)]
 #[repr(i32)]
 pub enum EntryType {
-    /// Data for the state machine, or nothing: the entry a leader opens its term with.
+    /// Data for the state machine, or no data: the first entry of a leader's term.
     EntryNormal = 0,
     /// A [`ConfChange`].
     EntryConfChange = 1,
@@ -16,9 +16,9 @@ pub enum EntryType {
     EntryConfChangeV2 = 2,
 }
 
-/// What a message asks or answers.
+/// The types of messages.
 ///
-/// etcd has further types (storage threads, forget-leader) that never concern another member.
+/// etcd has further types (storage threads, forget-leader) that are never sent to another member.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, prost::Enumeration)]
 #[repr(i32)]
 pub enum MessageType {
@@ -26,39 +26,39 @@ pub enum MessageType {
     MsgHup = 0,
     /// Local: send heartbeats.
     MsgBeat = 1,
-    /// Append this to your log, if you lead.
+    /// A proposal for the leader's log.
     MsgPropose = 2,
     /// Entries from the leader.
     MsgAppend = 3,
-    /// Whether they fit.
+    /// Whether they were appended.
     MsgAppendResponse = 4,
-    /// Vote for me.
+    /// A candidate asks for a vote.
     MsgRequestVote = 5,
     /// The vote.
     MsgRequestVoteResponse = 6,
     /// A snapshot from the leader.
     MsgSnapshot = 7,
-    /// The leader lives.
+    /// The leader's heartbeat.
     MsgHeartbeat = 8,
-    /// So does the follower.
+    /// The follower's answer to it.
     MsgHeartbeatResponse = 9,
     /// Local: a message could not be delivered.
     MsgUnreachable = 10,
-    /// Local: how sending a snapshot ended.
+    /// Local: whether a snapshot was sent.
     MsgSnapStatus = 11,
-    /// Local: does a quorum still answer?
+    /// Local: check that a quorum still answers.
     MsgCheckQuorum = 12,
     /// Hand leadership over.
     MsgTransferLeader = 13,
     /// Start an election at once.
     MsgTimeoutNow = 14,
-    /// Which index must a linearizable read wait for?
+    /// A question for the index that a linearizable read must wait for.
     MsgReadIndex = 15,
     /// That index.
     MsgReadIndexResp = 16,
-    /// Would you vote for me?
+    /// A question whether the receiver would vote for the sender.
     MsgRequestPreVote = 17,
-    /// Whether it would.
+    /// The answer to it.
     MsgRequestPreVoteResponse = 18,
 }
 
@@ -66,15 +66,15 @@ pub enum MessageType {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, prost::Enumeration)]
 #[repr(i32)]
 pub enum ConfChangeTransition {
-    /// Directly where possible, else as `Implicit`.
+    /// Directly if possible, else as `Implicit`.
     Auto = 0,
-    /// Through a joint configuration that is left by itself.
+    /// Through a joint configuration that is left automatically.
     Implicit = 1,
     /// Through a joint configuration that an empty change leaves.
     Explicit = 2,
 }
 
-/// The changes consensus knows, with etcd's numbers.
+/// The changes that consensus has, with etcd's numbers.
 ///
 /// etcd's number 2, [`ConfChange::UPDATE_NODE`], is not among them: it concerns only the applied state, and the `raft`
 /// crate matches on exactly these three.
@@ -95,19 +95,19 @@ pub struct Entry {
     /// An [`EntryType`].
     #[prost(enumeration = "EntryType", tag = "1")]
     pub entry_type: i32,
-    /// The term of the leader that made it.
+    /// The term of the leader that proposed it.
     #[prost(uint64, tag = "2")]
     pub term: u64,
-    /// Its place in the log, from 1.
+    /// Its index in the log, from 1.
     #[prost(uint64, tag = "3")]
     pub index: u64,
-    /// What the state machine is given.
+    /// The data for the state machine.
     #[prost(bytes = "bytes", tag = "4")]
     pub data: Bytes,
-    /// The `raft` crate's own; leave it empty, etcd does not know it.
+    /// A field of the `raft` crate only; leave it empty, etcd does not have it.
     #[prost(bytes = "bytes", tag = "1006")]
     pub context: Bytes,
-    /// The `raft` crate's own and unused.
+    /// An unused field of the `raft` crate only.
     #[prost(bool, tag = "1005")]
     pub sync_log: bool,
 }
@@ -121,7 +121,7 @@ accessors!(Entry {
     scalar sync_log: bool => get_sync_log set_sync_log;
 });
 
-/// What a snapshot covers.
+/// The metadata of a snapshot.
 #[derive(Clone, Eq, Hash, PartialEq, prost::Message)]
 pub struct SnapshotMetadata {
     /// The configuration as of `index`.
@@ -144,10 +144,10 @@ accessors!(SnapshotMetadata {
 /// The state machine as of one index.
 #[derive(Clone, Eq, Hash, PartialEq, prost::Message)]
 pub struct Snapshot {
-    /// etcd up to 3.7 puts its v2 store here; the v3 store travels beside the message.
+    /// etcd up to 3.7 puts its v2 store here; the v3 store is sent beside the message.
     #[prost(bytes = "bytes", tag = "1")]
     pub data: Bytes,
-    /// What it covers.
+    /// Its metadata.
     #[prost(message, optional, tag = "2")]
     pub metadata: Option<SnapshotMetadata>,
 }
@@ -158,26 +158,26 @@ accessors!(Snapshot {
 });
 
 impl Snapshot {
-    /// Whether it covers nothing; etcd up to 3.5 sends such a one in every message.
+    /// Whether it is empty; etcd up to 3.5 sends an empty one in every message.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.get_metadata().index == 0
     }
 }
 
-/// What members say to each other.
+/// A message between members.
 #[derive(Clone, Eq, Hash, PartialEq, prost::Message)]
 pub struct Message {
     /// A [`MessageType`].
     #[prost(enumeration = "MessageType", tag = "1")]
     pub msg_type: i32,
-    /// The member it is for.
+    /// The receiver.
     #[prost(uint64, tag = "2")]
     pub to: u64,
-    /// The member it is from.
+    /// The sender.
     #[prost(uint64, tag = "3")]
     pub from: u64,
-    /// The sender's term; 0 in what a follower passes on to its leader.
+    /// The sender's term; 0 in messages that a follower forwards to its leader.
     #[prost(uint64, tag = "4")]
     pub term: u64,
     /// The term of the entry at `index`.
@@ -192,28 +192,28 @@ pub struct Message {
     /// The sender's commit index.
     #[prost(uint64, tag = "8")]
     pub commit: u64,
-    /// The `raft` crate's own: the term of the entry at `commit`.
+    /// A field of the `raft` crate only: the term of the entry at `commit`.
     #[prost(uint64, tag = "1015")]
     pub commit_term: u64,
     /// The snapshot of a `MsgSnapshot`.
     #[prost(message, optional, tag = "9")]
     pub snapshot: Option<Snapshot>,
-    /// The `raft` crate's own: leave it 0.
+    /// A field of the `raft` crate only: leave it 0.
     #[prost(uint64, tag = "1013")]
     pub request_snapshot: u64,
-    /// Whether what was asked is refused.
+    /// Whether the request is refused.
     #[prost(bool, tag = "10")]
     pub reject: bool,
     /// With a refusal: the index to try next.
     #[prost(uint64, tag = "11")]
     pub reject_hint: u64,
-    /// Returned as it came in answers to heartbeats; marks elections that follow a transfer.
+    /// Returned unchanged in answers to heartbeats; marks elections that follow a transfer.
     #[prost(bytes = "bytes", tag = "12")]
     pub context: Bytes,
-    /// The `raft` crate's own: leave it 0.
+    /// A field of the `raft` crate only: leave it 0.
     #[prost(uint64, tag = "1014")]
     pub deprecated_priority: u64,
-    /// The `raft` crate's own: leave it 0.
+    /// A field of the `raft` crate only: leave it 0.
     #[prost(int64, tag = "1016")]
     pub priority: i64,
 }
@@ -237,9 +237,9 @@ accessors!(Message {
 });
 
 impl Message {
-    /// What the message asks or answers.
+    /// The type of the message.
     ///
-    /// A number this crate does not know reads as `MsgHup`: a local type, which `RawNode::step` refuses from outside.
+    /// A number without a type here reads as `MsgHup`: a local type, which `RawNode::step` refuses from outside.
     #[inline]
     #[must_use]
     pub fn get_msg_type(&self) -> MessageType {
@@ -247,7 +247,7 @@ impl Message {
     }
 }
 
-/// What a member must remember of its term.
+/// The durable state of a member's term.
 #[derive(Clone, Copy, Eq, Hash, PartialEq, prost::Message)]
 pub struct HardState {
     /// The latest term seen.
@@ -267,7 +267,7 @@ accessors!(HardState {
     scalar commit: u64 => get_commit set_commit;
 });
 
-/// Who takes part.
+/// The members of a configuration.
 #[derive(Clone, Eq, Hash, PartialEq, prost::Message)]
 pub struct ConfState {
     /// Members that vote.
@@ -282,7 +282,7 @@ pub struct ConfState {
     /// Voters that become learners when the joint configuration is left.
     #[prost(uint64, repeated, packed = "false", tag = "4")]
     pub learners_next: Vec<u64>,
-    /// Whether the joint configuration is left by itself.
+    /// Whether the joint configuration is left automatically.
     #[prost(bool, tag = "5")]
     pub auto_leave: bool,
 }
@@ -298,13 +298,13 @@ accessors!(ConfState {
 /// A membership change, in the form etcd's log has it.
 #[derive(Clone, Eq, Hash, PartialEq, prost::Message)]
 pub struct ConfChange {
-    /// Tells the proposer which change was applied.
+    /// Identifies the change for its proposer.
     #[prost(uint64, tag = "1")]
     pub id: u64,
     /// A [`ConfChangeType`] or [`ConfChange::UPDATE_NODE`].
     #[prost(enumeration = "ConfChangeType", tag = "2")]
     pub change_type: i32,
-    /// The member it is about; 0 makes the change a no-op.
+    /// The member to change; 0 makes the change a no-op.
     #[prost(uint64, tag = "3")]
     pub node_id: u64,
     /// The member as JSON.
@@ -320,7 +320,7 @@ accessors!(ConfChange {
 });
 
 impl ConfChange {
-    /// etcd's change of a member's addresses: applied to the member table, nothing to consensus.
+    /// etcd's change of a member's addresses: applied to the member table, ignored by consensus.
     pub const UPDATE_NODE: i32 = 2;
 }
 
@@ -330,7 +330,7 @@ pub struct ConfChangeSingle {
     /// A [`ConfChangeType`].
     #[prost(enumeration = "ConfChangeType", tag = "1")]
     pub change_type: i32,
-    /// The member it is about; 0 makes the change a no-op.
+    /// The member to change; 0 makes the change a no-op.
     #[prost(uint64, tag = "2")]
     pub node_id: u64,
 }
@@ -340,7 +340,7 @@ accessors!(ConfChangeSingle {
     scalar node_id: u64 => get_node_id set_node_id;
 });
 
-/// Several membership changes made together; the form consensus works with.
+/// Several membership changes made together; consensus uses this form.
 #[derive(Clone, Eq, Hash, PartialEq, prost::Message)]
 pub struct ConfChangeV2 {
     /// A [`ConfChangeTransition`].
@@ -349,7 +349,7 @@ pub struct ConfChangeV2 {
     /// The changes.
     #[prost(message, repeated, tag = "2")]
     pub changes: Vec<ConfChangeSingle>,
-    /// Passed through to whoever applies it.
+    /// Not used by consensus; returned when the change is applied.
     #[prost(bytes = "bytes", tag = "3")]
     pub context: Bytes,
 }

@@ -3,13 +3,13 @@
 //! The `raft` crate is written against the crate `raft-proto`, whose published form needs `protoc` at build time and
 //! an old prost. This crate takes its place through `[patch.crates-io]`. What differs, on purpose:
 //!
-//! - Field and enum numbers are those of etcd's `raftpb`, so a message can be sent to an etcd member as it is.
-//!   Fields that only the `raft` crate knows live from number 1005 up, where etcd will not define any.
-//! - `Entry.data`, `Entry.context`, `Message.context`, `Snapshot.data` and the conf change contexts are [`bytes::Bytes`]:
-//!   cloning a log entry copies no payload.
-//! - Nothing panics on a number out of range. See [`eraftpb::Message::get_msg_type`] and [`ConfChangeI::into_v2`].
+//! - Field and enum numbers are those of etcd's `raftpb`, so a message can be sent to an etcd member unchanged. Fields
+//!   that only the `raft` crate has are numbered from 1005 up, where etcd will not define any.
+//! - `Entry.data`, `Entry.context`, `Message.context`, `Snapshot.data` and the conf change contexts are
+//!   [`bytes::Bytes`]: cloning a log entry copies no payload.
+//! - No number out of range causes a panic. See [`eraftpb::Message::get_msg_type`] and [`ConfChangeI::into_v2`].
 //!
-//! It does not decide anything; consensus is the `raft` crate's.
+//! The crate makes no decision; consensus is in the `raft` crate.
 
 mod accessors;
 mod conf_change;

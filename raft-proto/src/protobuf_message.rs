@@ -1,6 +1,6 @@
 //! rust-protobuf's `Message` trait on top of prost, as far as the `raft` crate uses it.
 //!
-//! `raft` sizes, writes and merges messages through that trait whichever codec it was built with.
+//! `raft` sizes, writes and merges messages through that trait, whatever codec it was built with.
 
 use std::any::Any;
 
@@ -20,7 +20,7 @@ macro_rules! protobuf_message {
 
         impl Message for eraftpb::$name {
             fn descriptor(&self) -> &'static MessageDescriptor {
-                // Panics with protobuf's own explanation: there is no reflection without generated code.
+                // Panics with protobuf's own message: there is no reflection without generated code.
                 Self::descriptor_static()
             }
 

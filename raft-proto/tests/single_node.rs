@@ -21,7 +21,7 @@ fn leader() -> RawNode<MemStorage> {
     node
 }
 
-/// Obeys the node until it wants nothing more, and returns what it committed.
+/// Carries out the node's work until there is none, and returns the committed entries.
 fn drain(node: &mut RawNode<MemStorage>) -> Vec<Entry> {
     let mut committed = Vec::new();
     while node.has_ready() {
@@ -63,7 +63,7 @@ fn a_learner_joins_with_etcds_number() {
 }
 
 #[test]
-fn a_change_of_addresses_leaves_consensus_alone() {
+fn a_change_of_addresses_does_not_change_the_configuration() {
     let mut node = leader();
     let learner = ConfChange {
         node_id: 2,
@@ -82,7 +82,7 @@ fn a_change_of_addresses_leaves_consensus_alone() {
     assert_eq!(
         (state.voters, state.learners),
         (vec![1], vec![2]),
-        "the learner stays one"
+        "the learner remains a learner"
     );
 }
 

@@ -1,4 +1,4 @@
-//! What goes over the wire and what comes from it: etcd's bytes in both directions.
+//! The bytes on the wire: etcd's, in both directions.
 
 use prost::Message as _;
 use raft_proto::eraftpb::{ConfChange, ConfChangeType, ConfState, Entry, EntryType, Message, MessageType, Snapshot};
@@ -48,8 +48,8 @@ fn an_older_etcds_heartbeat_with_explicit_zeros_reads_as_its_short_form() {
 }
 
 #[test]
-fn fields_of_newer_etcds_are_passed_over() {
-    // vote = 7, then one response holding a message; both are for etcd's own storage threads.
+fn fields_of_newer_etcds_are_ignored() {
+    // vote = 7, then one response that contains a message; both are for etcd's own storage threads.
     let message = Message::decode(&[0x08, 5, 0x68, 7, 0x72, 2, 0x08, 6][..]).unwrap();
     assert_eq!(
         message,
@@ -61,7 +61,7 @@ fn fields_of_newer_etcds_are_passed_over() {
 }
 
 #[test]
-fn a_type_from_the_future_is_one_that_raft_refuses_from_outside() {
+fn an_unknown_type_reads_as_one_that_raft_refuses() {
     let message = Message {
         msg_type: 23,
         ..Message::default()

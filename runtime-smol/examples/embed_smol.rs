@@ -34,7 +34,7 @@ async fn embed(executor: Arc<Executor<'static>>, folder: &str) -> Result<(), Box
         return Err("the server is not healthy".into());
     }
 
-    // Dropping the server would end it, too, without letting calls finish that are under way.
+    // Dropping the server would end it, too, but would cut calls in progress.
     server.stop().await;
     Ok(())
 }

@@ -11,19 +11,19 @@ use quoin_runtime::threads;
 
 use crate::net;
 
-/// async-std's executor, which is the process' own and starts when it is first used.
+/// async-std's executor, which is global and starts when it is first used.
 #[derive(Debug)]
 pub struct AsyncStdRuntime {
     clock: Clock,
 }
 
 impl AsyncStdRuntime {
-    /// A hold on the executor.
+    /// A handle of the executor.
     pub fn start(clock: Clock) -> Arc<Self> {
         Arc::new(Self { clock })
     }
 
-    /// A hold on the executor, and the signals that end the process.
+    /// A handle of the executor, and the signals that end the process.
     pub fn host(clock: Clock) -> io::Result<Host> {
         Ok(Host {
             runtime: Self::start(clock),
@@ -46,7 +46,7 @@ impl Runtime for AsyncStdRuntime {
     }
 
     fn spawn(&self, task: Task) {
-        // Dropping the handle lets the task run on.
+        // Dropping the handle does not cancel the task.
         drop(async_std::task::spawn(threads::contained(task)));
     }
 

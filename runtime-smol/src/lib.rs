@@ -1,8 +1,8 @@
 //! Quoin on smol: one executor per worker, sockets and timers of its reactor. With the feature `async-std`, also on
 //! async-std's executor, which shares that reactor.
 //!
-//! Everything else is in `quoin-runtime`; the binary `quoin-smol` is `main.rs`. A program that embeds a server needs only
-//! this crate: [`Server::builder`] makes one, and `examples/embed_smol.rs` shows it whole.
+//! Everything else is in `quoin-runtime`; the binary `quoin-smol` is `main.rs`. A program that embeds a server needs
+//! only this crate: [`Server::builder`] makes one, and `examples/embed_smol.rs` is a complete program.
 
 #[cfg(feature = "async-std")]
 mod async_std_runtime;
@@ -29,11 +29,11 @@ pub use quoin_core::config;
 pub use quoin_runtime::server::{self, Server};
 
 thread_local! {
-    /// Which worker the calling thread is.
+    /// The worker that the calling thread is.
     static WORKER: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// The workers: threads of its own, which end when the runtime is dropped, or the caller's executor.
+/// The workers: threads of this runtime, which end when it is dropped, or the caller's executor.
 #[derive(Debug)]
 pub struct SmolRuntime {
     clock: Clock,
@@ -45,10 +45,10 @@ pub struct SmolRuntime {
 }
 
 impl SmolRuntime {
-    /// Starts so many workers, each a thread.
+    /// Starts this many workers, each a thread.
     ///
     /// # Errors
-    /// A thread cannot be had.
+    /// If a thread cannot be started.
     pub fn start(clock: Clock, workers: usize) -> io::Result<Arc<Self>> {
         let (sender, stopped) = async_channel::bounded::<()>(1);
         let ending = Ending::default();
@@ -73,7 +73,7 @@ impl SmolRuntime {
         }))
     }
 
-    /// Runs on the caller's executor, which the caller runs for as long as the server lives.
+    /// Runs on the caller's executor, which the caller must run as long as the server lives.
     pub fn on(executor: Arc<Executor<'static>>) -> Arc<Self> {
         Arc::new(Self {
             clock: Clock::new(),

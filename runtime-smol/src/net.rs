@@ -1,4 +1,4 @@
-//! Sockets, timers and signals of smol's reactor, whoever polls them.
+//! Sockets, timers and signals of smol's reactor, for any executor.
 
 use std::future::poll_fn;
 use std::io;
@@ -21,12 +21,12 @@ pub(crate) fn sleep_until(clock: Clock, moment: Instant) -> Sleep {
     })
 }
 
-/// Watches a bound listener.
+/// Registers a bound listener.
 pub(crate) fn listen(acceptor: Acceptor) -> io::Result<Box<dyn Listener>> {
     Ok(Box::new(Watched(Async::new_nonblocking(acceptor)?)))
 }
 
-/// Watches a connection.
+/// Registers a connection.
 pub(crate) fn attach(stream: Stream) -> io::Result<Box<dyn Socket>> {
     Ok(Box::new(Watched(Async::new_nonblocking(stream)?)))
 }
@@ -44,13 +44,13 @@ pub(crate) fn first_signal() -> io::Result<BoxFuture<Signal>> {
     Ok(Box::pin(poll_fn(move |cx| {
         Pin::new(&mut signals).poll_next(cx).map(|signal| match signal {
             Some(Ok(async_signal::Signal::Int)) => Signal::Interrupt,
-            // A broken stream of signals could not end the process later.
+            // Without the stream of signals the process could not be ended later.
             Some(_) | None => Signal::Terminate,
         })
     })))
 }
 
-/// A socket that the reactor watches.
+/// A socket registered with the reactor.
 struct Watched<T>(Async<T>);
 
 impl Listener for Watched<Acceptor> {

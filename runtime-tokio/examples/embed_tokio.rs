@@ -14,7 +14,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn embed(data_dir: &str) -> Result<(), Box<dyn Error>> {
-    // Port 0 is any free port of 127.0.0.1; the endpoint has the one it became.
+    // Port 0 is any free port of 127.0.0.1; the endpoint has the bound one.
     let runtime = TokioRuntime::on(Handle::current());
     let server = Server::builder(data_dir).port(0).start(runtime).await?;
     println!("serving at {}", server.endpoint());
@@ -25,7 +25,7 @@ async fn embed(data_dir: &str) -> Result<(), Box<dyn Error>> {
     let value = found.kvs().first().ok_or("what was put is not there")?;
     println!("{} = {}", value.key_str()?, value.value_str()?);
 
-    // Dropping the server would end it, too, without letting calls finish that are under way.
+    // Dropping the server would end it, too, but would cut calls in progress.
     server.stop().await;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Quoin on tokio: one current-thread runtime per worker, with its sockets, timers and signals.
 //!
-//! Everything else is in `quoin-runtime`; the binary `quoin-tokio` is `main.rs`. A program that embeds a server needs only
-//! this crate: [`Server::builder`] makes one, and `examples/embed_tokio.rs` shows it whole.
+//! Everything else is in `quoin-runtime`; the binary `quoin-tokio` is `main.rs`. A program that embeds a server needs
+//! only this crate: [`Server::builder`] makes one, and `examples/embed_tokio.rs` is a complete program.
 
 use std::future::poll_fn;
 use std::io;
@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 pub use quoin_core::config;
 pub use quoin_runtime::server::{self, Server};
 
-/// The workers: threads of its own, which end when the runtime is dropped, or the caller's tokio runtime.
+/// The workers: threads of this runtime, which end when it is dropped, or the caller's tokio runtime.
 #[derive(Debug)]
 pub struct TokioRuntime {
     clock: Clock,
@@ -38,10 +38,10 @@ pub struct TokioRuntime {
 }
 
 impl TokioRuntime {
-    /// Starts so many workers, each a thread.
+    /// Starts this many workers, each a thread.
     ///
     /// # Errors
-    /// A thread or a poller cannot be had.
+    /// If a thread or a poller cannot be created.
     pub fn start(clock: Clock, workers: usize) -> io::Result<Arc<Self>> {
         let ending = Ending::default();
         let start_worker = |number| start_worker(number, &ending);
@@ -56,7 +56,7 @@ impl TokioRuntime {
         }))
     }
 
-    /// Runs on the caller's tokio runtime, which must have its I/O and time enabled and outlive the server.
+    /// Runs on the caller's tokio runtime, which must have I/O and time enabled and outlive the server.
     pub fn on(handle: Handle) -> Arc<Self> {
         Arc::new(Self {
             clock: Clock::new(),
@@ -86,7 +86,7 @@ impl TokioRuntime {
         })
     }
 
-    /// The calling worker, or the one whose turn it is.
+    /// The calling worker, or the next one in turn.
     fn here(&self) -> Handle {
         let current = Handle::try_current().ok();
         let ours = current.filter(|current| self.workers.iter().any(|worker| worker.id() == current.id()));
@@ -103,7 +103,7 @@ fn start_worker(number: usize, ending: &Ending) -> io::Result<(Handle, oneshot::
     let (stop, stopped) = oneshot::channel();
     let work = move || match Builder::new_current_thread().enable_io().enable_time().build() {
         Ok(runtime) => {
-            // The starter waits for it.
+            // The starting thread waits for it.
             let _ = sender.send(Ok(runtime.handle().clone()));
             // Ends with an error when the sender is dropped.
             let _ = runtime.block_on(stopped);
@@ -166,7 +166,7 @@ impl Runtime for TokioRuntime {
     }
 }
 
-/// Watches a connection on the worker that polls this.
+/// Registers a connection with the poller of the worker that polls this.
 fn attach(stream: Stream) -> io::Result<Box<dyn Socket>> {
     Ok(match stream {
         Stream::Tcp(stream) => Box::new(Watched(net::TcpStream::from_std(stream)?)),
@@ -174,7 +174,7 @@ fn attach(stream: Stream) -> io::Result<Box<dyn Socket>> {
     })
 }
 
-/// A socket that tokio's poller watches.
+/// A socket registered with tokio's poller.
 struct Watched<T>(T);
 
 impl Listener for Watched<net::TcpListener> {

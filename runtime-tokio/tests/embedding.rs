@@ -1,4 +1,4 @@
-//! What is particular to embedding a server on tokio: the example, and the threads.
+//! Tests of embedding that are specific to tokio: the example, and the threads.
 
 use quoin_runtime::clock::Clock;
 use quoin_runtime_tokio::TokioRuntime;

@@ -4,7 +4,7 @@ use quoin_core::id::MemberId;
 use quoin_core::proto::etcdserverpb::{AlarmMember, AlarmType};
 use quoin_core::store::View;
 
-/// Says which alarms were raised and disarmed between two states of the member.
+/// Logs which alarms were raised and disarmed between two states of the member.
 pub(crate) fn log_changes(before: &View, after: &View) {
     let list = |view: &View| -> Vec<AlarmMember> { view.alarms.list(AlarmType::None).collect() };
     let (before, after) = (list(before), list(after));

@@ -1,6 +1,6 @@
-//! Puts a member's threads together in order; `parts` takes them apart in the reverse of it.
+//! Starts a member's threads in order; `parts` ends them in the reverse order.
 //!
-//! Above it, `server` adds listeners; below, each thread has a file of its own. Here is only who knows whom.
+//! `server` adds listeners; each thread has its own file. This file only connects them with each other.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -41,10 +41,10 @@ use crate::pulse::{Pulse, Stuck};
 use crate::running::{Ended, Ending, Running};
 use crate::table::{FjallTable, Table};
 
-/// Why a member was not put together.
+/// Why a member's threads could not be started.
 pub type AssembleError = BootError;
 
-/// Starts a member as configured: reads back what is on disk, then starts its threads. `progress` shows how far that is.
+/// Starts a member with this configuration: reads its disk, then starts its threads. `progress` shows how far that is.
 pub fn start(
     config: &Config,
     clock: Clock,
@@ -67,7 +67,7 @@ pub fn start(
         disk: Arc::new(RealDisk),
         open_table: &|path: &Path| open_table(path, clock),
         resolve: &resolve,
-        // Peers cannot be spoken with yet, so that clusters of several members are refused.
+        // Peers cannot be connected yet, so clusters of several members are refused.
         ask: None,
         notify: &logs::notice,
         progress: progress.clone(),
@@ -105,7 +105,7 @@ fn assemble(
     .map_err(io::Error::other)?;
 
     let ending = Ending::default();
-    // In the order in which they are named: a node that waits for a lane is stuck because the lane is.
+    // Health names the first that is stuck: a node that waits for a lane is stuck because the lane is.
     let pulses = [WAL_THREAD, TABLE_THREAD, "quoin-node", "quoin-watch"].map(Pulse::new);
     let [wal_pulse, table_pulse, node_pulse, hub_pulse] = pulses.clone();
     let signs = |pulse| Signs {
@@ -162,7 +162,7 @@ fn assemble(
     Ok(Running::new(handle, ending, Box::new(stop)))
 }
 
-/// Drops what is for a peer: a cluster of one has none, and boot refuses any other.
+/// Drops messages for peers: a cluster of one has none, and boot refuses any other.
 fn lose_everything(queue: NodeQueue) -> Box<dyn FnMut(PeerJob) + Send> {
     Box::new(move |job| match job {
         PeerJob::Messages { to, .. } => {
@@ -175,7 +175,7 @@ fn lose_everything(queue: NodeQueue) -> Box<dyn FnMut(PeerJob) + Send> {
     })
 }
 
-/// Announces why the node has halted.
+/// Announces why the node halted.
 fn tell_end(ending: &Ending) -> OnEnd {
     let ending = ending.clone();
     Box::new(move |halt| {
@@ -184,7 +184,7 @@ fn tell_end(ending: &Ending) -> OnEnd {
             Halt::Removed => Ended::Removed,
             Halt::Stopped => Ended::Stopped,
         };
-        // A node that stops because a lane panicked has nothing to add to what the lane's thread said.
+        // If a lane panicked, its thread has announced that already, and the node's halt follows from it.
         if ending.announce(why.clone())
             && let Ended::Failed(why) = why
         {
@@ -193,13 +193,13 @@ fn tell_end(ending: &Ending) -> OnEnd {
     })
 }
 
-/// The queues as the services use them.
+/// The queues behind the services' [`Queues`].
 struct Ways {
     node: NodeQueue,
     hub: HubQueue,
     table: SharedTable,
     hashes: Hashes,
-    /// Of every thread without which the member does not do its work.
+    /// The pulses of the threads that every write needs.
     pulses: [Pulse; 4],
 }
 

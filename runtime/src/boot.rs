@@ -1,7 +1,7 @@
-//! Start of a member, as far as the disk is concerned: gathers the facts, lets core decide, carries the plan out.
+//! The disk's part of a member's start: gathers the facts, lets core decide, carries the plan out.
 //!
-//! What the facts mean is decided in core's `boot`. A crash at any point is harmless: the
-//! log appears complete, with the entries that found the cluster, or not at all.
+//! Core's `boot` decides what the facts mean. A crash at any point is harmless: the log appears complete, with the
+//! entries that found the cluster, or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -37,36 +37,36 @@ use crate::table::Table;
 /// Opens the table at a path.
 pub type OpenTable<'a> = dyn Fn(&Path) -> io::Result<Box<dyn Table>> + 'a;
 
-/// Finds the address behind a URL's host name, or says why it cannot.
+/// Resolves the host name of a URL; the error is a text.
 pub type Resolve<'a> = dyn Fn(&Url) -> Result<String, String> + 'a;
 
-/// Asks peers by their URLs what core's boot wants to know of them; nobody is waited for longer than what is asked is worth.
-/// A peer that is missing among the answers could not be reached.
+/// Asks peers, by their URLs, the questions of core's boot; the purpose limits how long it waits for an answer. A peer
+/// without an answer could not be reached.
 pub type Ask<'a> = dyn Fn(&[String], Why) -> BTreeMap<String, RemoteAnswer> + 'a;
 
-/// What a start needs of the world.
+/// The interfaces that a start uses.
 pub struct World<'a> {
     /// The file system.
     pub disk: Arc<dyn Disk>,
     /// The table's maker.
     pub open_table: &'a OpenTable<'a>,
-    /// The resolver of names.
+    /// The resolver of host names.
     pub resolve: &'a Resolve<'a>,
-    /// The way to peers. Where there is none, a member of a cluster of several does not start.
+    /// The way to peers. Without it, a member of a cluster of several does not start.
     pub ask: Option<&'a Ask<'a>>,
     /// Takes lines for the log, in order.
     pub notify: &'a dyn Fn(&Notice),
-    /// Where it is said how far the start is.
+    /// How far the start is.
     pub progress: Progress,
 }
 
-/// A member ready to run: everything read back, everything locked, nothing started.
+/// A member ready to run: its state is read, its files are locked, no thread is started.
 pub struct Booted {
     /// This member.
     pub member: MemberId,
     /// Its cluster.
     pub cluster: ClusterId,
-    /// What consensus starts with.
+    /// The state that consensus starts with.
     pub recovered: Recovered,
     /// The applied state.
     pub store: Store,
@@ -76,9 +76,9 @@ pub struct Booted {
     pub table: Box<dyn Table>,
     /// Owns the data directory until it is dropped.
     pub lock: Box<dyn DiskFile>,
-    /// The members to be connected with at first, this one among them; later the applied state knows them.
+    /// The members to connect with at first, this one among them; later the applied state has them.
     pub peers: Vec<Member>,
-    /// What was wrong with the table, where it was set aside and is made anew.
+    /// The damage of the table, if the table was set aside and is rebuilt.
     pub damage: Option<Damage>,
 }
 
@@ -96,9 +96,9 @@ impl fmt::Debug for Booted {
 pub enum BootError {
     /// The disk failed or is damaged.
     Fault(Fault),
-    /// It may not start like this.
+    /// It must not start in this way.
     Refused(Refusal),
-    /// It could start, but this version cannot carry the plan out; the text says what it lacks.
+    /// It could start, but this version cannot carry out the plan; the text says why.
     Unsupported(&'static str),
 }
 
@@ -126,7 +126,7 @@ impl From<Refusal> for BootError {
     }
 }
 
-/// Locks the data directory, decides and prepares. `keep.snap_dir` and the log's directory come from `config`.
+/// Locks the data directory, decides and prepares. `config` gives `keep.snap_dir` and the log's directory.
 pub fn boot(
     config: &Config,
     store_config: StoreConfig,
@@ -136,7 +136,7 @@ pub fn boot(
     let dirs = DataDir::new(&config.data_dir, config.wal_dir.as_deref().unwrap_or_default());
     let disk = &*world.disk;
     let mut found = look_at_directories(&dirs, disk)?;
-    // A refusal that needs no more than this leaves the directory untouched.
+    // A refusal that needs only these facts leaves the directory untouched.
     if matches!(found.data_dir, DirKind::Both | DirKind::Proxy) || found.etcd_file.is_some() {
         decide(&found, config)?;
     }
@@ -193,7 +193,7 @@ fn look_at_directories(dirs: &DataDir, disk: &dyn Disk) -> Result<Found, Fault> 
     })
 }
 
-/// A file that shows that an etcd was here and no member of ours: its database, or a log that it began.
+/// A file that shows that the directory is an etcd's and no member's of ours: etcd's database, or a log that it began.
 fn etcd_file(dirs: &DataDir, disk: &dyn Disk) -> Result<Option<String>, Fault> {
     let snap = dirs.snap();
     let is_ours = dirs
@@ -252,7 +252,7 @@ fn wal_access(dirs: &DataDir, disk: &dyn Disk) -> Result<(), String> {
     }
 }
 
-/// Creates and removes a file, as etcd does to see whether it may.
+/// Creates and removes a file, as etcd does to check that it can.
 fn try_writing(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     let path = dir.join(".touch");
     if !exists(disk, &path)? {
@@ -288,7 +288,7 @@ fn look_at_log(dirs: &DataDir, disk: &dyn Disk, progress: &Progress) -> Result<O
 
 fn look_at_snapshots(dirs: &DataDir, disk: &dyn Disk) -> Result<BTreeSet<MarkerId>, Fault> {
     let names = marker_files(disk, &dirs.snap())?;
-    // A file that cannot be read back is as good as none: the marker in the log has the configuration too.
+    // A file that cannot be read is not needed: the marker in the log has the configuration too.
     let sound = names
         .into_iter()
         .filter(|name| read_snapshot(dirs, disk, name.index, name.term).is_ok());
@@ -310,7 +310,7 @@ fn read_snapshot(dirs: &DataDir, disk: &dyn Disk, index: u64, term: u64) -> Resu
 
 type Opened = (Box<dyn Table>, Store);
 
-/// What the applied state says of itself, and what was received to replace it; nothing if nothing was ever applied.
+/// The facts in the applied state, and the snapshots received to replace it; `None` if nothing was ever applied.
 fn describe(store: Option<&Store>, received: BTreeSet<u64>) -> Option<StoreFound> {
     let Some(store) = store else {
         return (!received.is_empty()).then(|| StoreFound {
@@ -331,7 +331,7 @@ fn describe(store: Option<&Store>, received: BTreeSet<u64>) -> Option<StoreFound
     })
 }
 
-/// Asks core until its plan needs no more facts.
+/// Asks core, and gathers the facts it needs, until it has a plan.
 fn settle(found: &mut Found, config: &Config, world: &World<'_>) -> Result<Plan, BootError> {
     loop {
         match decide(found, config)? {
@@ -357,7 +357,7 @@ fn settle(found: &mut Found, config: &Config, world: &World<'_>) -> Result<Plan,
 const SEVERAL_MEMBERS: &str =
     "this version of Quoin runs clusters of one member; the peer protocol is not part of it yet";
 
-/// Without a way to peers only a cluster of one can go on.
+/// Without a way to peers only a cluster of one can start.
 fn check_reachable(plan: &Plan, store: &Store, world: &World<'_>) -> Result<(), BootError> {
     let is_alone = match plan {
         Plan::StartNew { members, .. } => members.len() == 1,
@@ -372,7 +372,7 @@ fn check_reachable(plan: &Plan, store: &Store, world: &World<'_>) -> Result<(), 
     }
 }
 
-/// A failed call of the table. Content that its maker did not leave is damage; all else is the disk's or the system's.
+/// A failed call of the table. Content that it never wrote is damage; every other error is the disk's or the system's.
 fn table_error(operation: &'static str, path: &Path, error: &io::Error) -> Unusable {
     match error.kind() {
         io::ErrorKind::InvalidData => Unusable::Damaged {
@@ -383,7 +383,7 @@ fn table_error(operation: &'static str, path: &Path, error: &io::Error) -> Unusa
     }
 }
 
-/// The same of a row that cannot be read.
+/// The fault of a row that cannot be read.
 fn row_fault(path: &Path, error: &io::Error) -> Fault {
     match table_error("read", path, error) {
         Unusable::Damaged { cause, .. } => Fault::Inconsistent { cause },
@@ -391,7 +391,7 @@ fn row_fault(path: &Path, error: &io::Error) -> Fault {
     }
 }
 
-/// Closes a table that cannot be gone on with. What its engine found odd belongs to what is wrong with it.
+/// Closes a table that cannot be used. The remarks of its engine are added to the cause.
 fn abandon(table: Box<dyn Table>, unusable: Unusable, path: &Path) -> Unusable {
     let remarks = table.remarks().join("; ");
     let closed = table.close();
@@ -408,7 +408,7 @@ fn abandon(table: Box<dyn Table>, unusable: Unusable, path: &Path) -> Unusable {
     }
 }
 
-/// What carrying a plan out takes besides the plan.
+/// The context in which a plan is carried out.
 struct Site<'a> {
     dirs: &'a DataDir,
     store_config: StoreConfig,
@@ -418,7 +418,7 @@ struct Site<'a> {
 
 fn carry_out(plan: Plan, opened: Opened, lock: Box<dyn DiskFile>, site: &Site<'_>) -> Result<Booted, BootError> {
     let (table, store) = site.put_in_place(&plan, opened)?;
-    // Nothing refers to what else was received.
+    // The plan refers to none of the received snapshots.
     received::clear(&*site.world.disk, &site.context.snap_dir)?;
     let known = store.view().cluster.members().cloned().collect();
     let (member, cluster, (recovered, log), peers) = match plan {
@@ -479,14 +479,15 @@ impl Site<'_> {
         );
     }
 
-    /// Opens the table and reads it back; one that was never written to gives an empty store.
+    /// Opens the table and reads it; a table that was never written gives an empty store.
     fn open_store(&self) -> Result<Opened, Unusable> {
         let (path, progress) = (self.dirs.table(), &self.world.progress);
         progress.begin("opening the table", &path, 0);
         let mut table = (self.world.open_table)(&path).map_err(|error| table_error("open", &path, &error))?;
         progress.begin("reading the table's rows", &path, 0);
         if !self.context.unsafe_no_fsync {
-            // What a killed process wrote can be read and still be lost with the power: the log must not be cut by it before.
+            // Rows of a killed process may be readable but not durable. They must be synced before the log is cut by
+            // them.
             table
                 .sync()
                 .map_err(|error| Unusable::Fault(disk_fault("sync", &path, &error)))?;
@@ -504,8 +505,8 @@ impl Site<'_> {
         }
     }
 
-    /// Sets a damaged table aside and begins an empty one in its place, which the log fills. A crash meanwhile leaves the
-    /// damaged table in its place, or none.
+    /// Sets a damaged table aside and begins an empty one in its place, to be filled from the log. A crash meanwhile
+    /// leaves the damaged table in its place, or none.
     fn begin_table_anew(&self, damage: &Damage) -> Result<Opened, BootError> {
         let (disk, path) = (&*self.world.disk, self.dirs.table());
         let aside = self.dirs.damaged_table();
@@ -527,8 +528,8 @@ impl Site<'_> {
         Ok((table, Store::new(self.store_config)))
     }
 
-    /// Brings a received state into the table, where the plan rests on one. A crash meanwhile leaves all of it or nothing,
-    /// and what was received is still there for the next start.
+    /// Puts a received state into the table, if the plan rests on one. A crash meanwhile leaves the whole state in the
+    /// table or none of it, and the received file is still there for the next start.
     fn put_in_place(&self, plan: &Plan, (mut table, store): Opened) -> Result<Opened, BootError> {
         let (Plan::Restart {
             store: StoreSource::Received(index),
@@ -576,7 +577,8 @@ impl Site<'_> {
         Ok((recovered, log))
     }
 
-    /// Reads the log from the marker `from` on and opens it for appending; where `forced`, the member leaves all others behind.
+    /// Reads the log from the marker `from` on and opens it for appending; if `forced`, the member leaves all others
+    /// behind.
     fn read_log(
         &self,
         from: Option<MarkerId>,
@@ -623,8 +625,8 @@ impl Site<'_> {
         }
         .map_err(|refusal| naming(&dirs.wal, refusal))?;
         let mut log = Log::resume(Arc::clone(&self.world.disk), &dirs.wal, &replay, self.context.clone())?;
-        // The commit index is not written with every entry; whatever was applied was committed. Now it is written: a marker
-        // that is taken before anything else is committed counts only if the log says that it was.
+        // The commit index is not written with every entry, but applied entries were committed. It is written now: a
+        // marker that is taken before the next commit counts only if the log has a commit index at or above it.
         let applied = HardState {
             commit: hard_state.commit.max(store.consistent_index()),
             ..hard_state
@@ -648,7 +650,7 @@ impl Site<'_> {
     }
 }
 
-/// The same refusal with the place of the log, where the log is what it is about.
+/// Adds the log's path to a refusal that is about the log.
 fn naming(wal: &Path, refusal: Refusal) -> Refusal {
     match refusal {
         Refusal::Inconsistent(why) => Refusal::Inconsistent(format!("{}: {why}", wal.display())),

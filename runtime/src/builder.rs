@@ -1,4 +1,4 @@
-//! A server embedded in a program: a cluster of one member, with what an embedder most often sets.
+//! An embedded server: a cluster of one member, with the settings that embedders use most.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ impl Builder {
         self.listen(Url::unix(path.as_ref()))
     }
 
-    /// Listens for clients at this URL. Said several times, it listens at each.
+    /// Listens for clients at this URL. Repeated calls add URLs.
     pub fn listen(mut self, url: Url) -> Self {
         self.listen.push(url);
         self
@@ -58,7 +58,8 @@ impl Builder {
         })
     }
 
-    /// Changes any other setting. Where clients are served is set by the methods above, which replace what is set of it here.
+    /// Changes any other setting. The methods above set where clients are served, and override changes of that made
+    /// here.
     pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(&mut self.config);
         self
@@ -67,7 +68,7 @@ impl Builder {
     /// Starts the server on the runtime's workers, and waits until it serves clients.
     ///
     /// # Errors
-    /// Why it does not serve: an address is in use, say, or the data directory is not a member's.
+    /// Why it does not serve: an address is in use, for example, or the data directory is not a member's.
     pub async fn start(self, runtime: Arc<dyn Runtime>) -> Result<Handle, StartError> {
         let Self { mut config, mut listen } = self;
         if listen.is_empty() {

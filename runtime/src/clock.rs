@@ -1,10 +1,10 @@
-//! The clocks of the real world: the only place where the runtime reads them.
+//! The real clocks; the runtime reads time only here.
 
 use std::time::{Duration, Instant as StdInstant, SystemTime, UNIX_EPOCH};
 
 use quoin_core::time::Instant;
 
-/// Tells the time; code that also runs in a simulation asks it through this.
+/// A source of time, for code that also runs in a simulation.
 pub trait Time: Send + Sync {
     /// Monotonic time since an origin.
     fn now(&self) -> Instant;
@@ -17,7 +17,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock whose origin is this moment.
+    /// A clock whose origin is the present moment.
     #[expect(
         clippy::disallowed_methods,
         clippy::new_without_default,
@@ -36,12 +36,12 @@ impl Clock {
         Instant::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// The same moment as a `std` instant, for timers that want one.
+    /// The same moment as a `std` instant, for timers that need one.
     pub fn at(&self, instant: Instant) -> StdInstant {
         self.origin + Duration::from_nanos(instant.as_nanos())
     }
 
-    /// Time since 1970 by the wall clock; zero if the wall clock stands before that.
+    /// Time since 1970 by the wall clock; zero if the wall clock is before 1970.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn wall(&self) -> Duration {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()

@@ -1,7 +1,7 @@
-//! Where a member keeps its files, and the lock that lets only one process at them.
+//! The files of a member, and the lock that keeps other processes away from them.
 //!
 //! `<data-dir>/member/wal` (or `--wal-dir`) holds the log, `<data-dir>/member/snap` snapshots and the table, as in
-//! etcd. Which of what is found there means what is decided in core's `boot`.
+//! etcd. Core's `boot` decides what the found files mean.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::disk::{DIR_MODE, Disk, DiskFile, exists};
 
 /// How often a lock that another process holds is tried again.
 const LOCK_RETRY: Duration = Duration::from_millis(100);
-/// What is said of the wait for the lock, and when.
+/// The log lines about the wait for the lock, and when they are written.
 const LOCK_NOTICES: [(Duration, &str); 2] = [
     (
         LOCK_REPORT_AFTER,
@@ -39,7 +39,7 @@ pub struct DataDir {
 /// The name of etcd's database, beside its snapshots.
 pub(crate) const ETCD_DATABASE: &str = "db";
 
-/// How the names begin of the table and of what belongs to it.
+/// How the names of the table and its companions begin.
 const TABLE: &str = "fjall";
 
 /// The table in a directory of snapshots.
@@ -54,7 +54,7 @@ impl DataDir {
         let wal = if wal_dir.is_empty() {
             root.join("member").join("wal")
         } else {
-            // A bare name gets a parent that can be named, because the parent is created and synced, too.
+            // A bare name gets an explicit parent, because the parent is created and synced, too.
             let bare = Path::new(wal_dir)
                 .parent()
                 .is_some_and(|parent| parent.as_os_str().is_empty());
@@ -88,18 +88,18 @@ impl DataDir {
         self.member().join("lock")
     }
 
-    /// Names directly in the data directory; none if it does not exist.
+    /// Names directly in the data directory; empty if it does not exist.
     pub fn names(&self, disk: &dyn Disk) -> io::Result<Vec<String>> {
         list(disk, &self.root)
     }
 
-    /// Whether there is a table of ours, or something of one.
+    /// Whether there is a table of ours, or a part of one.
     pub fn has_table(&self, disk: &dyn Disk) -> io::Result<bool> {
         let names = list(disk, &self.snap())?;
         Ok(names.iter().any(|name| name.starts_with(TABLE)))
     }
 
-    /// Creates what is missing, for the owner only, and makes it durable; the log makes its own directory.
+    /// Creates missing directories, for the owner only, and makes them durable; the log creates its own directory.
     pub fn create(&self, disk: &dyn Disk) -> io::Result<()> {
         disk.create_dir(&self.snap())?;
         if let Some(parent) = self.wal.parent() {
@@ -112,7 +112,7 @@ impl DataDir {
         }
     }
 
-    /// Directories that other users may enter, with their permission bits; etcd warns of them and goes on.
+    /// Directories that other users may enter, with their permission bits. etcd warns of them and continues.
     pub fn loose_permissions(&self, disk: &dyn Disk) -> io::Result<Vec<(PathBuf, u32)>> {
         let mut loose = Vec::new();
         for directory in [self.root.clone(), self.member(), self.snap(), self.wal.clone()] {
@@ -127,7 +127,7 @@ impl DataDir {
     }
 
     /// Waits until this process owns the directory; the lock lasts until the returned file is dropped. `notify` takes
-    /// what is to be said of a wait that has become long.
+    /// the log lines about a long wait.
     pub fn lock(&self, disk: &dyn Disk, clock: &dyn Time, notify: &dyn Fn(&Notice)) -> io::Result<Box<dyn DiskFile>> {
         let path = self.lock_file();
         let file = if exists(disk, &path)? {
@@ -149,7 +149,7 @@ impl DataDir {
     }
 }
 
-/// The names in a directory; none if it does not exist.
+/// The names in a directory; empty if it does not exist.
 fn list(disk: &dyn Disk, path: &Path) -> io::Result<Vec<String>> {
     match disk.list(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -157,8 +157,8 @@ fn list(disk: &dyn Disk, path: &Path) -> io::Result<Vec<String>> {
     }
 }
 
-/// Makes the names of a directory and of all directories above it durable, whoever created them: a process that was killed
-/// may have left them for a loss of power to take.
+/// Makes the names in a directory and in all directories above it durable, even if another process created them: that
+/// process may have been killed before it synced them.
 fn sync_path(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     for directory in path.ancestors() {
         let directory = if directory.as_os_str().is_empty() {
@@ -174,14 +174,14 @@ fn sync_path(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a directory cannot be synced because others own it or its file system cannot; such directories were not created
-/// by a member.
+/// Whether a directory cannot be synced because of its owner or its file system; no member has created such a
+/// directory.
 fn is_not_ours(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
     matches!(kind, InvalidInput | PermissionDenied | ReadOnlyFilesystem | Unsupported)
 }
 
-/// Two processes may start at the same moment: the one that comes second opens what the first created.
+/// Two processes may start at the same moment: the second opens the file that the first created.
 fn create_or_open(disk: &dyn Disk, path: &Path) -> io::Result<Box<dyn DiskFile>> {
     match disk.create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(path),
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_parent_of_the_log_can_be_named() {
+    fn a_bare_name_of_the_logs_directory_gets_a_parent() {
         for (wal_dir, wal) in [
             ("", "d/member/wal"),
             ("w", "./w"),

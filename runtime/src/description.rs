@@ -1,4 +1,4 @@
-//! A member in words, for the first and last lines of the log.
+//! The description of a member in the first and last lines of the log.
 
 use quoin_core::config::{Config, Url};
 use quoin_core::id::{ClusterId, MemberId};
@@ -6,7 +6,7 @@ use quoin_core::version::SERVER_VERSION;
 
 use crate::handle::NodeHandle;
 
-/// What of the configuration the first and last lines of the log tell.
+/// The settings in the first and last lines of the log.
 #[derive(Clone)]
 pub(crate) struct Description {
     name: String,
@@ -57,7 +57,7 @@ impl Description {
         );
     }
 
-    /// What the member publishes of itself, as Go shows it.
+    /// The attributes that the member publishes, in Go's format.
     pub(crate) fn attributes(&self) -> String {
         let urls = self.advertise_client_urls.join(" ");
         format!("{{Name:{} ClientURLs:[{urls}]}}", self.name)

@@ -1,4 +1,4 @@
-//! How many descriptors the process may have, and how many of them client connections may take.
+//! The process' limit of file descriptors, and how many of them client connections may use.
 
 use std::io;
 
@@ -18,9 +18,9 @@ pub(crate) fn raise_limit() -> io::Result<()> {
     setrlimit(Resource::Nofile, raised).map_err(io::Error::from)
 }
 
-/// The connections that clients may have at a time, or why the limit leaves room for none.
+/// The number of connections for clients, or why the limit leaves none.
 pub(crate) fn client_connections() -> Result<usize, String> {
-    // No limit at all is as good as the largest.
+    // No limit is treated as the largest one.
     connections_within(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
 }
 
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_get_what_the_member_does_not_need() {
+    fn clients_get_the_descriptors_that_the_member_does_not_need() {
         assert_eq!(connections_within(1_024), Ok(874));
         assert_eq!(connections_within(151), Ok(1));
         assert!(connections_within(150).is_err());

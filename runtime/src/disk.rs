@@ -1,8 +1,8 @@
-//! The blocking seam to files: everything the WAL lane and boot do to a directory goes through [`Disk`].
+//! The blocking seam to files: the WAL lane and boot access a directory only through [`Disk`].
 //!
-//! The real implementation is [`RealDisk`]; the simulator implements the same trait with crashes, torn writes
-//! and failing fsyncs, so that writing, segment turnover and recovery are one code in both. Nothing here
-//! decides: an error is returned as the operating system gave it, and the lane turns it into a `Fault`.
+//! The real implementation is [`RealDisk`]; the simulator implements the same trait with crashes, torn writes and
+//! failing fsyncs, so that writing, segment turnover and recovery are the same code in both. This file decides nothing:
+//! it returns the system's errors, and the lane turns them into a `Fault`.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -16,7 +16,7 @@ pub const DIR_MODE: u32 = 0o700;
 /// Permission bits of a file Quoin creates: owner only, as etcd.
 pub const FILE_MODE: u32 = 0o600;
 
-/// A file system, as far as a member needs one. All calls block; paths are absolute or relative to the process.
+/// The file operations that a member needs. All calls block; paths are absolute or relative to the process.
 pub trait Disk: Send + Sync {
     /// Creates `path` and its missing parents with [`DIR_MODE`]; an existing directory is left as it is.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
@@ -32,7 +32,7 @@ pub trait Disk: Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file; durable only after [`Disk::sync_dir`] of the parent.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Removes a directory and all it holds; an absent one is not an error.
+    /// Removes a directory and its contents; an absent one is not an error.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in directory `path` durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
@@ -128,7 +128,7 @@ impl DiskFile for RealFile {
 
     fn preallocate(&mut self, len: u64) -> io::Result<()> {
         match fallocate(&self.0, FallocateFlags::empty(), 0, len) {
-            // A file system without fallocate still gets the length; the space is then taken write by write.
+            // A file system without fallocate still sets the length; the space is then taken write by write.
             Err(rustix::io::Errno::OPNOTSUPP) => self.0.set_len(len),
             other => Ok(other?),
         }
@@ -168,7 +168,7 @@ impl DiskFile for RealFile {
     }
 }
 
-/// Whether `path` is there, telling "absent" from "cannot be looked at".
+/// Whether `path` exists; an error if that cannot be determined.
 pub fn exists(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
     match disk.mode(path) {
         Ok(_) => Ok(true),

@@ -1,10 +1,10 @@
-//! Whether what can be read of a table may be more than what its disk has.
+//! Whether a process may read bytes of a table that are not on its disk.
 //!
-//! A system that fails to write pages may keep them in memory as if they had been written ("fsyncgate"): the next process
-//! reads them, its syncs say nothing, and a loss of power takes them. So a process whose sync failed leaves a mark, and the
-//! next one writes every file anew before it believes one. The mark shares the fate of those pages, so it needs no sync of
-//! its own: what loses it makes the next process read what is really there. Its file is there from the beginning, since on
-//! a disk that fails there may be no room for one more.
+//! A system that fails to write pages may keep them in memory as if they had been written ("fsyncgate"): the next
+//! process reads them, its syncs succeed without writing them, and a loss of power removes them. So a process whose
+//! sync failed sets a mark, and the next one rewrites every file before it trusts any. The mark needs no sync of its
+//! own: a loss of power that removes the mark removes those pages too, and the next process reads the bytes on the
+//! disk. The mark's file is created in advance, because a failing disk may have no room for a new one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -15,18 +15,18 @@ use crate::disk::FILE_MODE;
 
 const CALM: &[u8] = b"0";
 const DOUBT: &[u8] = b"1";
-/// Of a file that is being written anew; the table takes none with such a name for its own.
+/// The name of a file that is being rewritten; the table's own files never have it.
 const ANEW: &str = "anew";
 
-/// The mark of a table; none on a disk that was full when it should have been made.
+/// The mark of a table; `None` on a disk that was full when its file should have been created.
 #[derive(Debug)]
 pub(crate) struct Doubt(Option<File>);
 
 impl Doubt {
-    /// The mark in the file `mark` of the table in `folder`; if it is set, every file there is written anew first.
+    /// The mark in the file `mark` of the table in `folder`; if it is set, every file there is rewritten first.
     ///
     /// # Errors
-    /// If the files cannot be written anew: nothing is lost, and nothing may be believed.
+    /// If the files cannot be rewritten. Nothing is lost then, but no file may be trusted.
     pub(crate) fn settle(mark: &Path, folder: &Path) -> io::Result<Self> {
         let is_set = match fs::read(mark) {
             Ok(found) => found == DOUBT,
@@ -38,13 +38,13 @@ impl Doubt {
         }
         match calm(mark) {
             Ok(file) => Ok(Self(Some(file))),
-            // A member on a full disk must start, or nobody can make room in it.
+            // A member on a full disk must start, because an operator needs it to free space.
             Err(error) if error.kind() == io::ErrorKind::StorageFull && !is_set => Ok(Self(None)),
             Err(error) => Err(error),
         }
     }
 
-    /// Sets it. A disk that does not take even that has said what it is: the process ends either way.
+    /// Sets the mark. An error is ignored: the process ends in any case, and reports the disk's first error.
     pub(crate) fn raise(&self) {
         if let Some(file) = &self.0 {
             let _failing = file.write_at(DOUBT, 0);
@@ -52,7 +52,7 @@ impl Doubt {
     }
 }
 
-/// The mark's file, with the mark not set.
+/// Creates the mark's file, with the mark not set.
 fn calm(mark: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let options = options.create(true).write(true).truncate(false).mode(FILE_MODE);
@@ -61,7 +61,7 @@ fn calm(mark: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Writes every file in a folder and the folders in it to other places on the disk.
+/// Writes every file in a folder, and in the folders in it, to other places on the disk.
 fn write_anew(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -70,7 +70,7 @@ fn write_anew(folder: &Path) -> io::Result<()> {
             continue;
         }
         if path.extension().is_some_and(|end| end == ANEW) {
-            // Of a process that did not come to the end of it.
+            // Left by a process that ended before it had finished.
             fs::remove_file(&path)?;
             continue;
         }
@@ -78,7 +78,7 @@ fn write_anew(folder: &Path) -> io::Result<()> {
         name.push(".");
         name.push(ANEW);
         let (mut from, mut to) = (File::open(&path)?, File::create(&name)?);
-        // Byte by byte through this process: a copy by the file system may share the very places in doubt.
+        // The bytes are copied through this process: a copy by the file system may share the blocks in doubt.
         let mut buffer = vec![0; 1 << 20];
         loop {
             let read = io::Read::read(&mut from, &mut buffer)?;
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_mark_that_was_set_has_every_file_written_anew_and_once() {
+    fn a_set_mark_has_every_file_rewritten_once() {
         let dir = tempfile::tempdir().unwrap();
         let (mark, folder) = (dir.path().join("mark"), dir.path().join("table"));
         let files = [folder.join("journal"), folder.join("deep").join("rows")];
@@ -110,7 +110,7 @@ mod tests {
             fs::write(file, b"content").unwrap();
         }
         let places = || files.each_ref().map(|file| fs::metadata(file).unwrap().ino());
-        // Held open, so that the disk gives their places to nobody else.
+        // The files are held open, so that the disk does not reuse their blocks.
         let held = files.each_ref().map(|file| File::open(file).unwrap());
         let first = places();
         let doubt = Doubt::settle(&mark, &folder).unwrap();
@@ -124,7 +124,7 @@ mod tests {
         assert!(files.iter().all(|file| fs::read(file).unwrap() == b"content"));
         assert!(!folder.join("left.anew").exists());
         drop(Doubt::settle(&mark, &folder).unwrap());
-        assert_eq!(places(), second, "the mark is taken back");
+        assert_eq!(places(), second, "the mark is cleared");
         drop(held);
     }
 }

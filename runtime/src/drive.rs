@@ -1,7 +1,7 @@
-//! The node's thread: takes what has queued, gives it to the node as one turn, carries out the effects in order.
+//! The node's thread: gives all queued inputs to the node as one turn, and carries out the effects in order.
 //!
-//! It decides nothing. Blocking work goes to the lanes, reads never come here at all, and the thread sleeps until an
-//! input comes or the node's own deadline is due.
+//! It decides nothing. Blocking work goes to the lanes, reads are answered on other threads, and this thread sleeps
+//! until an input comes or the node's deadline is reached.
 
 use std::collections::HashMap;
 use std::io;
@@ -35,22 +35,22 @@ pub const WAL_THREAD: &str = "quoin-wal";
 /// The name of the thread that writes the table.
 pub const TABLE_THREAD: &str = "quoin-table";
 
-/// What the node's mailbox takes.
+/// An entry of the node's mailbox.
 #[derive(Debug)]
 pub enum NodeEvent {
     /// A request of a service.
     Call(Call),
-    /// The caller of a request does not wait any more.
+    /// The caller of a request no longer waits.
     Cancel(Token),
     /// A lane's report.
     Done(Done),
-    /// News of a peer.
+    /// An event about a peer.
     Peer(PeerEvent),
     /// Hand over leadership if another member can take it, then halt.
     Stop,
 }
 
-/// The way into the node's thread; clones share it.
+/// The queue into the node's thread; clones share it.
 #[derive(Clone, Debug)]
 pub struct NodeQueue {
     mailbox: Arc<Mailbox<NodeEvent>>,
@@ -64,7 +64,7 @@ impl NodeQueue {
         }
     }
 
-    /// Queues a service's request, or says why not.
+    /// Queues a service's request, or returns why that is not possible.
     pub fn call(&self, call: Call) -> Result<(), Error> {
         self.mailbox
             .offer(NodeEvent::Call(call))
@@ -74,20 +74,20 @@ impl NodeQueue {
             })
     }
 
-    /// Cancels a request whose caller does not wait any more. There is at most one such event for each request, and requests
+    /// Cancels a request whose caller no longer waits. There is at most one such event for each request, and requests
     /// are bounded.
     pub fn cancel(&self, token: Token) {
-        // A node that is gone has dropped all requests.
+        // A node that has ended has dropped all requests.
         let _closed = self.mailbox.report(NodeEvent::Cancel(token));
     }
 
-    /// Queues what a lane has to report; the node bounds how much it has under way.
+    /// Queues a lane's report; the node bounds how many jobs are outstanding.
     pub fn report(&self, done: Done) {
-        // A node that is gone needs no report.
+        // A node that has ended needs no report.
         let _closed = self.mailbox.report(NodeEvent::Done(done));
     }
 
-    /// Queues news of a peer.
+    /// Queues an event about a peer.
     pub fn peer(&self, event: PeerEvent) {
         // As above.
         let _closed = self.mailbox.report(NodeEvent::Peer(event));
@@ -105,24 +105,24 @@ impl Default for NodeQueue {
     }
 }
 
-/// Called after each turn with what it did and how long it took.
+/// Called after each turn with its counts and its duration.
 pub type Observe = Box<dyn FnMut(&Tally, Duration) + Send>;
 
-/// Where the effects of a node go, but for answers.
+/// The receivers of a node's effects, except answers.
 pub struct NodeHost {
-    /// The log's lane.
+    /// The log lane.
     pub wal: SyncSender<LogJob>,
-    /// The table's lane.
+    /// The table lane.
     pub table: SyncSender<TableTask>,
     /// The watch thread.
     pub hub: HubQueue,
-    /// Takes compactions whose hash is to be remembered.
+    /// The thread that computes and remembers hashes of compactions.
     pub compacted: SyncSender<Compacted>,
-    /// Where readers find the newest state.
+    /// The newest state, for readers.
     pub published: Newest,
     /// Called after every turn, for metrics.
     pub observe: Observe,
-    /// Sends to peers. What came of a snapshot is to be reported by [`NodeQueue::peer`].
+    /// Sends to peers. The outcome of a snapshot must be reported by [`NodeQueue::peer`].
     pub send: Box<dyn FnMut(PeerJob) + Send>,
 }
 
@@ -170,18 +170,18 @@ struct NodeThread {
     queue: NodeQueue,
     host: NodeHost,
     clock: Clock,
-    /// Where the answer of each request goes. Looked up by token only, never walked.
+    /// The caller of each request. Looked up by token only, never iterated.
     callers: HashMap<Token, oneshot::Sender<Result<Response, Error>>>,
     effects: Vec<Effect>,
     pulse: Pulse,
-    /// The lane that took no more jobs in the turn before.
+    /// The lane that took no more jobs in the previous turn.
     lost: Option<&'static str>,
 }
 
 impl Drop for NodeThread {
     fn drop(&mut self) {
-        // However the thread ends, callers are answered at once: those whose requests are queued by this, those that the
-        // node knows by losing their channel.
+        // However the thread ends, callers are answered at once: queued requests by this call, requests that the node
+        // has taken by losing their channel.
         self.queue.mailbox.abandon();
     }
 }
@@ -219,7 +219,8 @@ impl NodeThread {
             }
             self.effects = effects;
             if let Some(name) = lost {
-                // A lane reports its fault before it takes no more jobs, so this turn would have halted by it.
+                // A lane reports its fault before it stops taking jobs, and that report would have halted the node in
+                // this turn.
                 return Halt::Fault(Fault::ThreadLost { name });
             }
         }
@@ -235,7 +236,7 @@ impl NodeThread {
                     deadline: call.deadline,
                 }
             }
-            // A request that was answered meanwhile is not known to the node any more.
+            // The node has already dropped a request that was answered meanwhile.
             NodeEvent::Cancel(token) => {
                 self.callers.remove(&token)?;
                 Input::Cancel(token)
@@ -250,7 +251,7 @@ impl NodeThread {
         })
     }
 
-    /// Carries out one effect; an answer is why the node goes no further.
+    /// Carries out one effect; returns the reason if the node ends.
     fn carry_out(&mut self, effect: Effect) -> Option<Halt> {
         match effect {
             Effect::Halt(halt) => return Some(halt),
@@ -259,7 +260,7 @@ impl NodeThread {
             Effect::Publish(publication) => self.publish(publication),
             Effect::Reply { token, result } => {
                 if let Some(caller) = self.callers.remove(&token) {
-                    // A caller that has given up wants no answer.
+                    // The caller may no longer wait for the answer.
                     let _gone = caller.send(result);
                 }
             }
@@ -277,7 +278,7 @@ impl NodeThread {
             status,
         } = publication;
         for compaction in compacted {
-            // A hash that is not remembered is made anew when it is asked for.
+            // A hash that is not remembered is computed when a client asks for it.
             let _busy = self.host.compacted.try_send(compaction);
         }
         alarms::log_changes(&self.host.published.load().view, &view);
@@ -287,7 +288,7 @@ impl NodeThread {
     }
 }
 
-/// Gives a lane a job, or notes that the lane is gone.
+/// Gives a lane a job, or records that the lane has ended.
 fn hand_over<T>(lane: &SyncSender<T>, job: T, name: &'static str, lost: &mut Option<&'static str>) {
     if lane.send(job).is_err() {
         *lost = Some(name);

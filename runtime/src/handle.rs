@@ -1,6 +1,6 @@
-//! What the services see of the running member: its newest published state and the way into its queues.
+//! The services' interface to the running member: its newest published state and its queues.
 //!
-//! The threads behind it are elsewhere (`drive`, `hub`); a test puts an inline machine behind the same [`Queues`].
+//! The threads behind it are in other files (`drive`, `hub`); tests implement [`Queues`] without threads.
 
 use std::fmt;
 use std::future::Future;
@@ -32,41 +32,41 @@ pub const WATCH_STREAM_RESPONSES: usize = limits::WATCH_STREAM_QUEUE_RESPONSES;
 /// A request on its way to the node's thread.
 #[derive(Debug)]
 pub struct Call {
-    /// Its number, never used twice, by which [`Queues::cancel`] knows it. The first is 1.
+    /// Its number, never used twice, by which [`Queues::cancel`] identifies it. The first is 1.
     pub token: Token,
-    /// What is asked.
+    /// The request.
     pub request: Request,
-    /// When the answer is of no more use; the node answers "request timed out" then.
+    /// The deadline, at which the node answers "request timed out".
     pub deadline: Instant,
-    /// Where the answer goes. A caller that gave up has dropped the other end; then the answer is dropped too.
+    /// The receiver of the answer. If the caller no longer waits, the answer is dropped.
     pub reply: oneshot::Sender<Result<Response, Error>>,
 }
 
 /// An input on its way to the watch thread. `stream` numbers are never used twice.
 #[derive(Debug)]
 pub enum WatchCall {
-    /// The stream's client is gone; its watchers go too.
+    /// The stream's client has gone; its watchers end.
     Close {
-        /// Which stream.
+        /// The stream.
         stream: u64,
     },
-    /// A new stream. The hub puts at most [`WATCH_STREAM_RESPONSES`] into `responses` that were not taken.
+    /// A new stream. The hub leaves at most [`WATCH_STREAM_RESPONSES`] untaken responses in `responses`.
     Open {
-        /// Which stream.
+        /// The stream.
         stream: u64,
-        /// Where its responses go; closing it ends the client's stream.
+        /// The channel for its responses; closing it ends the client's stream.
         responses: Sender<watch::Response>,
     },
     /// A message of the client.
     Request {
-        /// Which stream.
+        /// The stream.
         stream: u64,
         /// The message.
         request: WatchRequest,
     },
-    /// The client's connection has taken responses: so much more may be sent.
+    /// The client's connection has taken responses, so the hub may send that many more.
     Sent {
-        /// Which stream.
+        /// The stream.
         stream: u64,
         /// How many were taken since the last such report.
         responses: usize,
@@ -75,14 +75,14 @@ pub enum WatchCall {
 
 /// The queues into the member's threads. No method blocks.
 pub trait Queues: Send + Sync {
-    /// Queues a request for the node, or says why not: too many requests, or stopped.
+    /// Queues a request for the node. The error says why not: too many requests, or stopped.
     fn call(&self, call: Call) -> Result<(), Error>;
 
-    /// Tells the node that the caller of a request it has taken does not wait any more.
+    /// Cancels a request that the node has taken, because its caller no longer waits.
     fn cancel(&self, token: Token);
 
-    /// Queues an input for the watch hub. `Close`, `Open` and `Sent` are always taken (they are bounded by the
-    /// streams); a `Request` comes back as false when the queue is full, and is offered again a little later.
+    /// Queues an input for the watch hub. `Close`, `Open` and `Sent` are always taken (they are bounded by the number
+    /// of streams); for a `Request` it returns false if the queue is full, and the caller tries again a little later.
     fn watch(&self, call: WatchCall) -> bool;
 
     /// The remembered hash of the compaction at exactly this revision.
@@ -95,11 +95,11 @@ pub trait Queues: Send + Sync {
         None
     }
 
-    /// Has the table give space back; `done` is dropped if that cannot be asked now.
+    /// Compacts the table's files; `done` is dropped if that is not possible now.
     fn defragment(&self, done: oneshot::Sender<Result<(), String>>);
 }
 
-/// The services' hold on the running member; clones are cheap and share it.
+/// The services' handle of the running member; clones are cheap and share it.
 #[derive(Clone)]
 pub struct NodeHandle {
     cluster_id: u64,
@@ -110,12 +110,12 @@ pub struct NodeHandle {
     queues: Arc<dyn Queues>,
 }
 
-/// The answer to a request, once it comes. Dropped before, it cancels the request.
+/// The future answer to a request. Dropping it cancels the request.
 #[must_use = "a request whose answer is dropped is cancelled"]
 pub struct Asked<'a> {
     queues: &'a dyn Queues,
     token: Token,
-    /// Where it comes, or why the request was not taken.
+    /// The channel of the answer, or why the request was not taken.
     answer: Result<oneshot::Receiver<Result<Response, Error>>, Error>,
     is_over: bool,
 }
@@ -125,7 +125,7 @@ impl Future for Asked<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = match &mut self.answer {
-            // A node that stops drops what it has not answered.
+            // A node that stops drops unanswered requests.
             Ok(answer) => ready!(Pin::new(answer).poll(cx)).unwrap_or(Err(Error::Stopped)),
             Err(refused) => Err(*refused),
         };
@@ -143,7 +143,7 @@ impl Drop for Asked<'_> {
 }
 
 impl NodeHandle {
-    /// A handle on the member that publishes in `newest` and is fed by `queues`.
+    /// A handle of the member that publishes in `newest` and takes its inputs from `queues`.
     pub fn new(cluster_id: u64, member_id: u64, newest: Newest, queues: Arc<dyn Queues>) -> Self {
         let (next_stream, next_token) = (Arc::new(AtomicU64::new(1)), Arc::new(AtomicU64::new(1)));
         Self {
@@ -186,7 +186,7 @@ impl NodeHandle {
         self.queues.stuck(now, limit)
     }
 
-    /// Asks the node. A caller that stops waiting for the answer gives its place up.
+    /// Sends the node a request. A caller that drops the answer frees the request's place.
     pub fn request(&self, request: Request, deadline: Instant) -> Asked<'_> {
         let (reply, answer) = oneshot::channel();
         let token = Token(self.next_token.fetch_add(1, Ordering::Relaxed));
@@ -204,7 +204,7 @@ impl NodeHandle {
         }
     }
 
-    /// Has the table give space back to the file system, or says why that failed.
+    /// Compacts the table's files, so that the file system gets space back; the error says why that failed.
     pub async fn defragment(&self) -> Result<(), String> {
         let (sender, done) = oneshot::channel();
         self.queues.defragment(sender);
@@ -247,12 +247,12 @@ pub struct WatchStream {
     handle: NodeHandle,
     responses: Pin<Box<Receiver<watch::Response>>>,
     stream: u64,
-    /// Responses taken and not yet reported as credit.
+    /// Responses taken and not yet reported to the hub.
     taken: usize,
 }
 
 impl WatchStream {
-    /// Passes on a message of the client; false when the hub has no room for it now.
+    /// Passes on a message of the client; false if the hub has no room for it now.
     pub fn offer(&self, request: WatchRequest) -> bool {
         self.handle.queues.watch(WatchCall::Request {
             stream: self.stream,
@@ -260,14 +260,14 @@ impl WatchStream {
         })
     }
 
-    /// The next response; `None` when the hub has ended the stream.
+    /// The next response; `None` once the hub has ended the stream.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<watch::Response>> {
         let received = self.responses.as_mut().poll_next(cx);
         if let Poll::Ready(Some(_)) = received {
             self.taken += 1;
         }
-        // Credit goes back in lots, and whenever nothing more is queued: a hub that has no credit left, in responses or
-        // in bytes, would otherwise wait for a report that waits for the hub.
+        // Credit is reported in batches, and whenever the queue is empty. Otherwise a hub without credit, in responses
+        // or in bytes, would wait for a report that is only made after its next response.
         if self.taken * 4 >= WATCH_STREAM_RESPONSES || (received.is_pending() && self.taken > 0) {
             let responses = std::mem::take(&mut self.taken);
             self.handle.queues.watch(WatchCall::Sent {
@@ -295,7 +295,7 @@ mod tests {
 
     use super::*;
 
-    /// Keeps what the hub is told.
+    /// Records the inputs of the hub.
     #[derive(Default)]
     struct Told(Arc<Mutex<Vec<WatchCall>>>);
 
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_has_read_all_there_is_gives_its_credit_back() {
+    fn a_client_that_has_read_everything_reports_its_credit() {
         let told = Told::default();
         let calls = told.0.clone();
         let published = Published {
@@ -335,7 +335,7 @@ mod tests {
         }
         assert!(
             calls.lock().unwrap().is_empty(),
-            "credit goes back in lots while there is more to read"
+            "credit is reported in batches while there is more to read"
         );
         assert!(stream.poll_recv(&mut context).is_pending());
         assert!(matches!(

@@ -1,4 +1,4 @@
-//! Hashes of compactions, made on a thread of their own: each walks all keys, and nobody waits for it.
+//! Hashes of compactions, computed on a separate thread: each walks all keys, and no request waits for it.
 
 use std::io;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -10,10 +10,10 @@ use quoin_core::mvcc::{CompactHashes, Compacted, HashKv};
 use crate::running::Ending;
 use crate::threads::{self, guarded};
 
-/// Compactions that may wait to be hashed; one beyond that is not remembered.
+/// Compactions that may wait to be hashed; further ones are not remembered.
 const QUEUE_COMPACTIONS: usize = 10;
 
-/// The hashes there are; clones share them.
+/// The remembered hashes; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Hashes(Arc<Mutex<CompactHashes>>);
 
@@ -28,8 +28,8 @@ impl Hashes {
     }
 }
 
-/// Starts the thread. It ends when the sender is dropped. A panic costs the hash it was made for: that one is made anew
-/// when it is asked for.
+/// Starts the thread. It ends when the sender is dropped. A panic costs only the hash being computed: that one is
+/// computed again when a client asks for it.
 pub fn start(ending: &Ending) -> io::Result<(SyncSender<Compacted>, Hashes, JoinHandle<()>)> {
     let (sender, compactions) = sync_channel::<Compacted>(QUEUE_COMPACTIONS);
     let hashes = Hashes::default();

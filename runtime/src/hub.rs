@@ -1,7 +1,7 @@
-//! The watch thread: owns the watch hub, carries requests in and responses out. It decides nothing.
+//! The watch thread: owns the watch hub, passes requests in and responses out. It decides nothing.
 //!
-//! Fan-out costs CPU in proportion to watchers, so it has a thread of its own and cannot delay a heartbeat. While there are
-//! no streams, the node does not wake it at all.
+//! Fan-out costs CPU in proportion to watchers, so it has a separate thread and cannot delay a heartbeat. While there
+//! are no streams, the node does not wake it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,27 +25,27 @@ use crate::threads;
 /// An event for the watch thread.
 #[derive(Debug)]
 enum WatchEvent {
-    /// A service opens or closes a stream, or passes on what its client asked or took.
+    /// A service opens or closes a stream, or passes on a request or report of its client.
     Call(WatchCall),
-    /// The node has published.
+    /// A publication of the node.
     Published(WatchInput),
 }
 
-/// The way into the watch thread; clones share it.
+/// The queue into the watch thread; clones share it.
 #[derive(Clone, Debug)]
 pub struct HubQueue {
     mailbox: Arc<Mailbox<WatchEvent>>,
-    /// Streams open or about to be.
+    /// Streams that are open or about to be.
     streams: Arc<AtomicUsize>,
 }
 
 impl HubQueue {
-    /// Passes on what a service has; false if there is no room for a request now.
+    /// Passes on an event of a service; false if there is no room for a request now.
     pub fn call(&self, call: WatchCall) -> bool {
         match call {
             WatchCall::Request { .. } => self.mailbox.offer(WatchEvent::Call(call)) != Err(Refused::Full),
             WatchCall::Open { .. } => {
-                // Before the event: from here on the node reports what it publishes.
+                // Before the event: from now on the node reports its publications.
                 self.streams.fetch_add(1, Ordering::SeqCst);
                 self.mailbox.report(WatchEvent::Call(call)).is_ok()
             }
@@ -53,7 +53,7 @@ impl HubQueue {
         }
     }
 
-    /// Reports what the node has just published, if there are streams.
+    /// Reports a publication of the node, if there are streams.
     pub fn published(&self, view: &View, events: Arc<[Event]>, restored: bool) {
         if self.streams.load(Ordering::SeqCst) == 0 {
             return;
@@ -64,8 +64,8 @@ impl HubQueue {
         } else {
             WatchInput::Applied { view, events }
         };
-        // One event a turn of the node, and turns are paced by the log: the thread keeps up or merges. It closes its
-        // mailbox when the member stops or has announced its end.
+        // There is one such event for each turn of the node, and turns are paced by the log; the thread merges events
+        // if it is slower. It closes its mailbox when the member stops or has announced its end.
         let _closed = self.mailbox.report(WatchEvent::Published(input));
     }
 
@@ -75,10 +75,10 @@ impl HubQueue {
     }
 }
 
-/// Told the hub's numbers after each of its turns.
+/// Called with the hub's counts after each of its turns.
 pub type Observe = Box<dyn FnMut(WatchCounts) + Send>;
 
-/// Starts the watch thread over what `published` holds. Its panic is announced in `ending`.
+/// Starts the watch thread over the state in `published`. A panic of it is announced in `ending`.
 pub fn start(
     config: HubConfig,
     clock: Clock,
@@ -111,7 +111,7 @@ struct WatchThread {
     hub: Hub,
     observe: Observe,
     outputs: Vec<WatchOutput>,
-    /// Where each stream's responses go. Each has room for as many as the hub hands out at a time.
+    /// The channel of each stream's responses. Each has room for all responses that the hub hands out at a time.
     streams: BTreeMap<StreamId, Sender<Response>>,
     published: Newest,
     queue: HubQueue,
@@ -120,7 +120,7 @@ struct WatchThread {
 
 impl Drop for WatchThread {
     fn drop(&mut self) {
-        // However the thread ends: requests still queued would wait for ever.
+        // However the thread ends, requests still queued must not wait for ever.
         self.queue.mailbox.abandon();
     }
 }
@@ -160,7 +160,8 @@ impl WatchThread {
                 }
             }
             WatchCall::Open { stream, responses } => {
-                // What was published while there were no streams was not reported; their number was raised before this.
+                // Publications without streams were not reported; the number of streams was raised before this one is
+                // loaded.
                 let view = self.published.load().view.kv.clone();
                 let events = Arc::default();
                 self.step(WatchInput::Applied { view, events });
@@ -183,7 +184,7 @@ impl WatchThread {
         self.hub.step(self.clock.now(), input, &mut self.outputs);
         for WatchOutput { stream, response } in self.outputs.drain(..) {
             if let Some(responses) = self.streams.get(&stream) {
-                // There is room. A closed channel means that `Close` is on its way.
+                // There is room. A closed channel means that `Close` will follow.
                 let _closed = responses.try_send(response);
             }
         }

@@ -1,9 +1,9 @@
-//! What can be seen of a table's files from outside, before and after its engine reads them.
+//! Checks of a table's files from outside, before and after its engine reads them.
 //!
-//! fjall takes a directory without its `version` for one that is still to be made, deletes a keyspace without its `current`
-//! as one that was never finished, cuts a journal at the first byte it cannot read, and says of a damaged file that it is
-//! damaged but not which it is. [`Inspection::begin`] finds what fjall would delete, before it can. [`Inspection::remarks`]
-//! names the files behind an error.
+//! fjall takes a directory without its `version` for one that was never finished, deletes a keyspace without its
+//! `current` as unfinished, cuts a journal at the first byte it cannot read, and its error for a damaged file does not
+//! name the file. [`Inspection::begin`] finds the files that fjall would delete, before fjall runs.
+//! [`Inspection::remarks`] names the files behind an error.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
@@ -11,26 +11,26 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
-/// What `version` holds: a name and the number of the form.
+/// The contents of `version`: a name and the number of the format.
 const VERSION: &[u8] = b"FJL\x03";
 /// A keyspace's `current`: number and checksum of its version file, and the checksum's kind.
 const CURRENT_BYTES: usize = 25;
-/// What the entries of a journal begin with.
+/// The first byte of a journal's entry.
 const TAG_START: u8 = 1;
 const TAG_ITEM: u8 = 2;
 const TAG_END: u8 = 3;
 const TAG_CLEAR: u8 = 4;
 /// Tag, kind, compression, keyspace, and the lengths of key, value and stored value.
 const ITEM_HEAD_BYTES: usize = 21;
-/// No row is so long.
+/// Upper bound of a row's length.
 const ENTRY_BYTES_MAX: u64 = 1 << 29;
 /// The end of a version or table file: a name, two kinds, and checksum, place and length of its list of sections.
 const TRAILER_BYTES: usize = 38;
-/// No list of sections is so long.
+/// Upper bound of the length of a list of sections.
 const SECTIONS_BYTES_MAX: u64 = 1 << 20;
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 1 << 16;
-/// So many files are named, not more.
+/// At most this many files are named.
 const NAMED_MAX: usize = 5;
 
 /// The files of a table as they were before its engine opened them.
@@ -40,19 +40,19 @@ pub(crate) struct Inspection {
     journals: Vec<Journal>,
 }
 
-/// A journal: batches, and the zeros that it is preallocated with.
+/// A journal: batches, and the zeros of its preallocation.
 #[derive(Debug)]
 struct Journal {
     path: PathBuf,
-    /// Where something begins that is no batch. A crash may leave a part of one there.
+    /// The first byte that belongs to no batch. A crash may leave a part of a batch there.
     broken_at: Option<u64>,
 }
 
 impl Inspection {
-    /// Looks at the table in `root`, which was made to its end once.
+    /// Inspects the table in `root`, which was once created completely.
     ///
     /// # Errors
-    /// Of kind `InvalidData` if a file is missing or damaged that fjall would make do without.
+    /// Of kind `InvalidData` if a file is missing or damaged without which fjall would continue.
     pub(crate) fn begin(root: &Path) -> io::Result<Self> {
         check_version(&root.join("version"))?;
         for keyspace in keyspaces(root)? {
@@ -64,7 +64,7 @@ impl Inspection {
         }
         let lock = root.join("lock");
         if !lock.try_exists()? {
-            // There is nothing in it, but fjall does not open a table without.
+            // It is empty, but fjall does not open a table without it.
             File::create(&lock)?;
         }
         Ok(Self {
@@ -73,7 +73,7 @@ impl Inspection {
         })
     }
 
-    /// Names the files that are not as they were written, or were not before they were opened. Reads all of them.
+    /// Names the files that have changed since they were written, now or before they were opened. Reads all of them.
     pub(crate) fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         for Journal { path, broken_at } in &self.journals {
@@ -102,7 +102,7 @@ fn damaged(path: &Path, why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", path.display()))
 }
 
-/// Reads a small file whole. One that is not there was lost.
+/// Reads a small file whole. A missing one was lost.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     fs::read(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => damaged(path, "it is missing"),
@@ -147,7 +147,7 @@ fn list(root: &Path) -> io::Result<Vec<PathBuf>> {
     entries.map(|entry| Ok(entry?.path())).collect()
 }
 
-/// The number that a file or directory is named by, whatever comes behind it.
+/// The number at the beginning of a file's or directory's name.
 fn number(path: &Path) -> Option<u64> {
     path.file_stem()?.to_str()?.parse().ok()
 }
@@ -167,14 +167,17 @@ fn journals(root: &Path) -> io::Result<Vec<Journal>> {
     Ok(found)
 }
 
-/// Goes from entry to entry of a journal, as far as they can be told; where it is broken. fjall makes room for an entry
-/// before it reads it, whatever length it says.
+/// Walks the entries of a journal as far as they are valid; returns the place of the first invalid one. fjall allocates
+/// memory for an entry by its length before it checks it.
 fn walk(path: &Path) -> io::Result<Option<u64>> {
     let mut reader = BufReader::with_capacity(CHUNK_BYTES, File::open(path)?);
     let (mut at, mut end) = (0, 0);
     while let Some((tag, length)) = read_entry(&mut reader)? {
         if length > ENTRY_BYTES_MAX {
-            return Err(damaged(path, &format!("the entry at byte {at} is longer than any")));
+            return Err(damaged(
+                path,
+                &format!("the entry at byte {at} is longer than any entry can be"),
+            ));
         }
         at += length;
         if tag == TAG_END {
@@ -187,7 +190,7 @@ fn walk(path: &Path) -> io::Result<Option<u64>> {
     Ok(behind.iter().any(|byte| *byte != 0).then_some(end))
 }
 
-/// An entry's tag and length; nothing at the end, or where no entry is.
+/// An entry's tag and length; `None` at the end, or if there is no entry.
 fn read_entry(reader: &mut BufReader<File>) -> io::Result<Option<(u8, u64)>> {
     let mut head = [0; ITEM_HEAD_BYTES];
     let mut fill = |from: usize, to: usize| match reader.read_exact(&mut head[from..to]) {
@@ -214,8 +217,8 @@ fn read_entry(reader: &mut BufReader<File>) -> io::Result<Option<(u8, u64)>> {
     Ok(Some((tag, length)))
 }
 
-/// A keyspace's `current` names its version file and tells its checksum. Only a keyspace whose making was interrupted has
-/// none; it has no tables, and no version but the first.
+/// A keyspace's `current` names its version file and has its checksum. It is missing only if the creation of the
+/// keyspace was interrupted; such a keyspace has no tables, and no version but the first.
 fn check_keyspace(keyspace: &Path) -> io::Result<()> {
     let current = keyspace.join("current");
     let found = match fs::read(&current) {
@@ -242,7 +245,7 @@ fn check_keyspace(keyspace: &Path) -> io::Result<()> {
         .try_for_each(|(id, _)| check_sections(&tables.join(id.to_string())))
 }
 
-/// Whether the list of a table's sections is as it was written: fjall makes room for as many as it says, and checks then.
+/// Whether the list of a table's sections is intact: fjall allocates memory by its length, and checks afterwards.
 fn check_sections(path: &Path) -> io::Result<()> {
     let mut file = File::open(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => damaged(path, "it is missing"),
@@ -302,7 +305,7 @@ fn checksum_of(path: &Path) -> io::Result<u128> {
     }
 }
 
-/// The tables that a keyspace's version names and that are missing, or are not as they were written.
+/// The tables in a keyspace's version that are missing or have changed.
 fn damaged_tables(keyspace: &Path) -> io::Result<Vec<String>> {
     let current = match fs::read(keyspace.join("current")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -390,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_engine_would_make_do_without_is_damage_and_is_named() {
+    fn files_without_which_the_engine_would_continue_are_reported_as_damage() {
         type Find = fn(&Path) -> PathBuf;
         let lose: [(&str, Find); 5] = [
             ("it is missing", |root| root.join("version")),
@@ -410,7 +413,7 @@ mod tests {
             } else {
                 fs::remove_file(&path).unwrap();
             }
-            // It is the same the second time: nothing was made in its place.
+            // The second time gives the same error: no file was created in its place.
             for _ in 0..2 {
                 let error = opened(&root);
                 assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
@@ -420,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flipped_bit_of_what_names_the_tables_is_damage_and_another_form_is_not() {
+    fn a_flipped_bit_in_the_lists_of_tables_is_damage_and_another_format_is_not() {
         for (path, kind) in [
             ("keyspaces/1/current", io::ErrorKind::InvalidData),
             ("version", io::ErrorKind::Unsupported),
@@ -436,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_or_changed_table_and_a_journal_cut_short_are_named() {
+    fn a_lost_table_a_changed_table_and_a_cut_journal_are_named() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("table");
         table(&root);
@@ -456,7 +459,7 @@ mod tests {
         assert_eq!(opened(&root).to_string(), format!("{}: it is missing", lost.display()));
     }
 
-    /// Changes a file of a sound table and says what opening it comes to.
+    /// Changes a file of an intact table and returns the result of opening it.
     fn changed(path: impl Fn(&Path) -> PathBuf, change: impl Fn(&mut Vec<u8>)) -> (PathBuf, io::Result<FjallTable>) {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("table");
@@ -475,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_would_take_all_memory_are_seen_before_room_is_made() {
+    fn lengths_beyond_memory_are_found_before_memory_is_allocated() {
         let (path, opened) = changed(
             |root| list(&root.join("keyspaces/1/tables")).unwrap().remove(0),
             |content| {
@@ -499,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn what_of_a_journal_is_no_batch_is_remarked_upon() {
+    fn bytes_of_a_journal_that_are_no_batch_are_remarked() {
         let journal = |root: &Path| root.join("0.jnl");
         let (path, opened) = changed(journal, |content| {
             let batch = second_batch(content);

@@ -1,10 +1,10 @@
-//! The half of hosting a Quoin member that every runtime shares; names no executor.
+//! The half of hosting a Quoin member that every runtime shares; it depends on no executor.
 //!
-//! [`server::Server`] puts a member together and serves its clients; [`process::main`] makes a program of it. A runtime
-//! crate provides [`seam::Runtime`], with the [`clock`] it goes by and the [`threads`] it may start. A program that embeds a
-//! server uses a runtime crate's names and needs none of this one.
+//! [`server::Server`] starts a member and serves its clients; [`process::main`] makes a program of it. A runtime crate
+//! provides [`seam::Runtime`], with its [`clock`] and its [`threads`]. A program that embeds a server uses the names of
+//! a runtime crate and needs none of this one.
 //!
-//! The modules that documentation leaves out are public for the simulator and the tests of this workspace alone, and may
+//! The modules hidden from the documentation are public only for the simulator and the tests of this workspace, and may
 //! change with every version.
 
 mod alarms;

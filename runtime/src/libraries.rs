@@ -1,5 +1,5 @@
-//! What libraries say through the `log` crate. The table's library tells its first error there and nowhere else: every
-//! call after it fails with no more than "poisoned".
+//! Log lines of libraries through the `log` crate. The table's library logs its first error there and reports it
+//! nowhere else: every later call fails with only "poisoned".
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -11,7 +11,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::disk::FILE_MODE;
 
-/// Bytes written to see whether a disk takes any.
+/// Bytes written to check whether a disk takes any.
 const PROBE_BYTES: usize = 64 * 1024;
 
 /// The first error that the table's library logged in this process.
@@ -19,7 +19,7 @@ static FIRST_ERROR: OnceLock<String> = OnceLock::new();
 
 static RECORDS: Records = Records;
 
-/// Takes the warnings and errors of libraries into the log of the process.
+/// Writes the warnings and errors of libraries to the log of the process.
 struct Records;
 
 impl Log for Records {
@@ -46,16 +46,16 @@ impl Log for Records {
     fn flush(&self) {}
 }
 
-/// Takes what libraries log from now on, in a program that is nothing but a server. One that embeds a server and has a
-/// logger of its own keeps it.
+/// Takes all log lines of libraries from now on, in a program that only runs a server. A program that embeds a server
+/// and has its own logger keeps that.
 pub(crate) fn log_records() {
     if log::set_logger(&RECORDS).is_ok() {
         log::set_max_level(LevelFilter::Warn);
     }
 }
 
-/// The error behind "poisoned", for a table in the directory `dir`: the first one that was logged or, where none was, what
-/// the disk says now.
+/// The error behind "poisoned", for a table in the directory `dir`: the first one that was logged or, if none was, the
+/// present error of the disk.
 pub(crate) fn earlier_error(dir: &Path) -> io::Error {
     let why = match (FIRST_ERROR.get(), probe(dir)) {
         (Some(first), _) => first.clone(),
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disk_that_takes_nothing_is_told() {
+    fn the_error_of_a_disk_that_takes_nothing_is_shown() {
         let dir = tempfile::tempdir().unwrap();
         let table = dir.path().join("gone").join("fjall");
         let error = earlier_error(&table).to_string();
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(
             std::fs::read_dir(dir.path()).unwrap().count(),
             0,
-            "nothing is left of the probe"
+            "the probe is removed"
         );
     }
 }

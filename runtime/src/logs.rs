@@ -1,7 +1,7 @@
-//! The log: one line per event, in the form zap gives etcd's, to where the configuration says.
+//! The log: one line per event, in etcd's format (zap's), to the configured outputs.
 //!
-//! Fields named as in etcd are written as `"local-member-id" = ...`. A field whose debug form is a JSON array or object
-//! is written as one, so that lists stay lists.
+//! Fields named as in etcd are written as `"local-member-id" = ...`. If a field's debug form is a JSON array or object,
+//! it is written as JSON, so that lists stay lists.
 
 use std::fmt::{self, Write as _};
 use std::fs::OpenOptions;
@@ -22,15 +22,15 @@ use crate::clock::Clock;
 /// The target of lines that end the process: tracing has no level for them, and they are written as `fatal`.
 pub(crate) const FATAL: &str = "fatal";
 
-/// Opens the outputs and takes every event of the process from now on. A second call changes nothing.
+/// Opens the outputs and takes every event of the process from now on. A second call has no effect.
 pub(crate) fn init(log: &Log, clock: Clock) -> io::Result<()> {
     let lines = Lines::open(log, clock)?;
-    // An embedder may have installed its own subscriber first; then the events are its.
+    // An embedder may have installed its own subscriber first; then that one takes the events.
     let _ = registry().with(lines).try_init();
     Ok(())
 }
 
-/// Logs what core wants said, as said where core said it.
+/// Logs a notice of core, with core's place in the source.
 pub(crate) fn notice(notice: &Notice) {
     let extra = Extra(notice);
     let origin = place(notice.source.0.file(), notice.source.0.line());
@@ -42,16 +42,16 @@ pub(crate) fn notice(notice: &Notice) {
     }
 }
 
-/// Fields whose names are known only when they are logged. They appear as fields of the line itself.
+/// Fields whose names are known only at run time. They appear as fields of the line itself.
 struct Extra<'a>(&'a Notice);
 
 /// The field that carries [`Extra`].
 const EXTRA: &str = "extra";
-/// The field that carries the place where a line was first said, if that is not where it is logged.
+/// The field with the place in the source of a notice of core.
 const ORIGIN: &str = "origin";
 
 impl fmt::Debug for Extra<'_> {
-    /// As a JSON list of names and values, because a JSON object would not keep their order.
+    /// Writes a JSON list of names and values, because a JSON object would not keep their order.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pair = |(name, value): &(&str, NoticeField)| match value {
             NoticeField::Bool(on) => serde_json::json!([name, on]),
@@ -69,7 +69,7 @@ struct Lines {
     clock: Clock,
     format: LogFormat,
     level: Level,
-    /// False for levels above `error`, of which nothing but the last line of a process is.
+    /// False for levels above `error`, at which only the last line of a process is written.
     errors: bool,
     outputs: Mutex<Vec<Box<dyn Write + Send>>>,
 }
@@ -116,7 +116,7 @@ impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let line = self.line(event);
         for output in self.outputs.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
-            // There is nowhere left to complain.
+            // There is no other place to report this error.
             let _ = output.write_all(line.as_bytes());
         }
     }
@@ -124,7 +124,7 @@ impl<S: Subscriber> Layer<S> for Lines {
 
 fn open(output: &LogOutput) -> io::Result<Box<dyn Write + Send>> {
     Ok(match output {
-        // systemd takes standard error to its journal.
+        // systemd sends standard error to its journal.
         LogOutput::Default | LogOutput::Journal | LogOutput::Stderr => Box::new(io::stderr()),
         LogOutput::Stdout => Box::new(io::stdout()),
         LogOutput::File(path) => {
@@ -134,7 +134,7 @@ fn open(output: &LogOutput) -> io::Result<Box<dyn Write + Send>> {
     })
 }
 
-/// What every line begins with.
+/// The head of every line.
 struct Head {
     level: &'static str,
     time: String,
@@ -238,7 +238,7 @@ fn level_name(metadata: &Metadata<'_>) -> &'static str {
     }
 }
 
-/// The place in the source that logs.
+/// The place in the source of a log line.
 fn caller(metadata: &Metadata<'_>) -> String {
     place(metadata.file().unwrap_or("unknown"), metadata.line().unwrap_or(0))
 }
@@ -255,12 +255,12 @@ fn json_string(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// Whether a debug form can stand in the line as it is.
+/// Whether a debug form can be written unchanged.
 fn is_json_list(text: &str) -> bool {
     text.starts_with(['[', '{']) && serde_json::from_str::<serde_json::Value>(text).is_ok()
 }
 
-/// A moment as `2006-01-02T15:04:05.000000Z`.
+/// A time as `2006-01-02T15:04:05.000000Z`.
 fn timestamp(since_1970: Duration) -> String {
     let seconds = since_1970.as_secs();
     let (year, month, day) = date(seconds / 86_400);
@@ -289,7 +289,7 @@ mod tests {
 
     use std::sync::Arc;
 
-    /// An output that can be read back.
+    /// An output that a test can read.
     #[derive(Clone, Default)]
     struct Memory(Arc<Mutex<Vec<u8>>>);
 
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_zaps_json() {
+    fn a_json_line_has_zaps_format() {
         let text = logged(LogFormat::Json, LogLevel::Info, || {
             let urls = vec!["http://127.0.0.1:2379".to_owned()];
             tracing::info!("local-member-id" = "8e9e", urls = ?urls, size = 3, yes = true, "ready to \"serve\"");
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn notices_keep_their_fields_and_fatal_its_name() {
+    fn notices_keep_their_fields_and_the_level_fatal() {
         let text = logged(LogFormat::Json, LogLevel::Fatal, || {
             notice(&Notice::warn("left out"));
             let fatal = Notice::fatal("conflicting").with("zone", "[\"a\"]");
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn the_console_has_columns() {
+    fn console_lines_have_columns() {
         let text = logged(LogFormat::Console, LogLevel::Info, || {
             tracing::warn!(took = "1s", "slow")
         });
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_the_calendars() {
+    fn days_become_dates() {
         let table = [
             (0, "1970-01-01T00:00:00.000000Z"),
             (951_782_399, "2000-02-28T23:59:59.000000Z"),

@@ -1,7 +1,7 @@
-//! The one queue into a machine's thread: many senders, one receiver that takes everything at once.
+//! The queue into a machine's thread: many senders, one receiver that takes all entries at once.
 //!
-//! Taking the whole queue is what turns a burst of requests into one turn of the machine and one write of the
-//! log. The receiver waits on a condition variable with a deadline, so an idle member sleeps until its timer.
+//! Taking the whole queue turns a burst of requests into one turn of the machine and one write of the log. The receiver
+//! waits on a condition variable with a deadline, so an idle member sleeps until its timer.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 pub struct Mailbox<T> {
     queue: Mutex<Queue<T>>,
     filled: Condvar,
-    /// Items above which [`Mailbox::offer`] refuses.
+    /// Number of items at which [`Mailbox::offer`] refuses.
     capacity: usize,
 }
 
@@ -25,9 +25,9 @@ struct Queue<T> {
 /// Why an item was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// The receiver is gone or going.
+    /// The receiver has ended or is about to.
     Closed,
-    /// The queue is at its bound.
+    /// The queue is full.
     Full,
 }
 
@@ -51,8 +51,8 @@ impl<T> Mailbox<T> {
         self.add(item, self.capacity)
     }
 
-    /// Adds an item whose number is bounded elsewhere (a lane's completion answers an effect of the machine),
-    /// and which therefore must never be refused for want of room.
+    /// Adds an item whose number is bounded elsewhere (a lane's completion answers an effect of the machine), and which
+    /// therefore is never refused because the queue is full.
     pub fn report(&self, item: T) -> Result<(), Refused> {
         self.add(item, usize::MAX)
     }
@@ -74,8 +74,8 @@ impl<T> Mailbox<T> {
         Ok(())
     }
 
-    /// Moves everything queued into `into`, which is empty; waits for the first item up to `patience` (for ever
-    /// if `None`). False once the mailbox is closed and empty.
+    /// Moves all queued items into `into`, which is empty; waits for the first item up to `patience` (for ever if
+    /// `None`). False once the mailbox is closed and empty.
     pub fn take(&self, into: &mut Vec<T>, patience: Option<Duration>) -> bool {
         let mut queue = self.lock();
         if queue.items.is_empty() && !queue.closed {
@@ -95,22 +95,22 @@ impl<T> Mailbox<T> {
         !(into.is_empty() && queue.closed)
     }
 
-    /// Refuses everything from now on; what is queued can still be taken.
+    /// Refuses further items; queued ones can still be taken.
     pub fn close(&self) {
         self.lock().closed = true;
         self.filled.notify_one();
     }
 
-    /// Refuses everything from now on and drops what is queued: the receiver takes nothing more.
+    /// Refuses further items and drops queued ones: the receiver takes no more.
     pub fn abandon(&self) {
         self.close();
         let dropped = std::mem::take(&mut self.lock().items);
-        // Outside of the lock: a dropped item may wake a thread that asks again.
+        // Outside the lock: a dropped item may wake a thread that uses the mailbox.
         drop(dropped);
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue<T>> {
-        // A sender that panicked left whole items behind: the queue is as good as before.
+        // A sender that panicked left only complete items, so the queue is still valid.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn patience_ends_without_an_item() {
+    fn a_wait_ends_at_its_patience() {
         let mailbox = Mailbox::<u8>::new(1);
         let mut taken = Vec::new();
         assert!(mailbox.take(&mut taken, Some(Duration::from_millis(1))));
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_abandoned_mailbox_held_is_dropped_at_once() {
+    fn abandoning_a_mailbox_drops_its_items_at_once() {
         let mailbox = Mailbox::new(4);
         let item = Arc::new(());
         mailbox.offer(Arc::clone(&item)).unwrap();

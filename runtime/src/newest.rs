@@ -1,4 +1,4 @@
-//! The newest state that the member has published, for every thread to read; and the news that it may be served.
+//! The newest state that the member has published, for every thread to read; and whether clients may be served.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub struct Published {
     pub status: Status,
 }
 
-/// Where the newest publication is found. Clones share it.
+/// The place of the newest publication. Clones share it.
 #[derive(Clone)]
 pub struct Newest(Arc<Slot>);
 
@@ -60,7 +60,7 @@ impl Newest {
     pub fn serving(&self) -> BoxFuture<()> {
         let receiver = self.0.receiver.clone();
         Box::pin(async move {
-            // Nothing is ever sent.
+            // No message is ever sent.
             let _closed = receiver.recv().await;
         })
     }
@@ -100,7 +100,7 @@ mod tests {
         newest.store(published(true));
         assert!(serving.as_mut().poll(&mut cx).is_ready());
         newest.store(published(false));
-        assert!(newest.serving().as_mut().poll(&mut cx).is_ready(), "it stays so");
+        assert!(newest.serving().as_mut().poll(&mut cx).is_ready(), "it stays ready");
         assert!(!newest.load().status.published);
     }
 }

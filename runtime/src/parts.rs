@@ -1,4 +1,4 @@
-//! The threads of a running member, and how they are taken apart.
+//! The threads of a running member, and how they are ended.
 
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,10 +11,10 @@ use crate::drive::NodeQueue;
 use crate::hub::HubQueue;
 use crate::lanes::table::TableTask;
 
-/// The way into the table's lane for those who live longer than it.
+/// The sender into the table lane, for owners that live longer than the lane.
 pub(crate) type SharedTable = Arc<Mutex<Option<SyncSender<TableTask>>>>;
 
-/// Everything to be taken apart again.
+/// All threads and what they own.
 pub(crate) struct Parts {
     pub(crate) node: NodeQueue,
     pub(crate) hub: HubQueue,
@@ -24,17 +24,17 @@ pub(crate) struct Parts {
     pub(crate) wal_thread: JoinHandle<()>,
     pub(crate) table_thread: JoinHandle<()>,
     pub(crate) hash_thread: JoinHandle<()>,
-    /// Owns the data directory.
+    /// The lock of the data directory.
     pub(crate) lock: Box<dyn DiskFile>,
 }
 
 impl Parts {
-    /// Stops every thread and waits for it: first the machines, then what they write to; at last the data directory is
-    /// free for others. `ended` is called with the name of each thread that has ended.
+    /// Stops every thread and waits for it: first the machines, then the lanes they write to; then the data directory
+    /// is free for other processes. `ended` is called with the name of each thread that has ended.
     fn take_apart(self, ended: &dyn Fn(String)) {
         let join = |thread: JoinHandle<()>| {
             let name = thread.thread().name().unwrap_or_default().to_owned();
-            // A thread that panicked has announced it.
+            // A thread that panicked has announced its panic.
             let _panicked = thread.join();
             ended(name);
         };
@@ -42,7 +42,7 @@ impl Parts {
         join(self.node_thread);
         self.hub.close();
         join(self.hub_thread);
-        // The node's senders went with its thread; with this one the lanes have had their last job.
+        // The node's senders are dropped with its thread; without this one the lanes get no further job.
         self.table.lock().unwrap_or_else(PoisonError::into_inner).take();
         join(self.wal_thread);
         join(self.table_thread);
@@ -50,8 +50,8 @@ impl Parts {
         drop(self.lock);
     }
 
-    /// The same, but waits no longer than `patience`: a thread whose disk does not answer is left behind, and with it the
-    /// data directory's lock. Whether everything has ended.
+    /// The same, but waits no longer than `patience`: a thread whose disk does not answer is left behind, and with it
+    /// the data directory's lock. Returns whether all have ended.
     pub(crate) fn take_apart_within(self, patience: Duration, clock: Clock) -> bool {
         let mut waited_for = vec![
             self.node_thread.thread().clone(),
@@ -63,7 +63,7 @@ impl Parts {
         let (sender, ended) = channel();
         let work = move || {
             self.take_apart(&|name| {
-                // Who waited may have given up.
+                // The receiver may no longer wait.
                 let _gone = sender.send(name);
             });
         };

@@ -1,4 +1,4 @@
-//! A server as a process: arguments to exit code. The binaries of the runtime crates are a call of [`main`].
+//! A server as a process, from arguments to exit code. The binaries of the runtime crates only call [`main`].
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -34,17 +34,17 @@ pub enum Signal {
 /// The signals of [`ignore_signals`].
 const IGNORED_SIGNALS: [i32; 9] = {
     use signal_hook::consts::{SIGALRM, SIGIO, SIGPROF, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ};
-    /// The power fails; Linux has it, the constants of all systems do not.
+    /// A power failure is announced. Linux has this signal; the constants common to all systems do not.
     const SIGPWR: i32 = 30;
     [
         SIGALRM, SIGIO, SIGPROF, SIGPWR, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ,
     ]
 };
 
-/// The real-time signals that Go's runtime leaves to programs; they are ignored, too.
+/// The real-time signals that Go's runtime leaves to programs; they are ignored too.
 const REAL_TIME_SIGNALS: RangeInclusive<i32> = 35..=64;
 
-/// What a runtime crate gives a process.
+/// A runtime crate's part of a process.
 pub struct Host {
     /// The runtime, its workers running.
     pub runtime: Arc<dyn Runtime>,
@@ -69,13 +69,13 @@ impl Signal {
     }
 }
 
-/// Runs a server as the arguments (the program's name first) and the environment say, until a signal or its own end.
+/// Runs a server with these arguments (the program's name first) and the environment, until a signal or its own end.
 pub fn main(
     args: impl IntoIterator<Item = OsString>,
     env: impl IntoIterator<Item = (OsString, OsString)>,
     start: impl FnOnce(Clock) -> io::Result<Host>,
 ) -> ExitCode {
-    // No program that users run can be made to misbehave on purpose: one with the mutants in it does not compile.
+    // A program for users cannot be made to misbehave: with the feature `mutants` it does not compile.
     const {
         assert!(
             !quoin_core::mutant::AVAILABLE,
@@ -107,7 +107,7 @@ pub fn main(
     }
     match outcome {
         Outcome::Print { stdout, stderr } => {
-            // Whoever closed the pipe does not want the text.
+            // The reader may have closed the pipe.
             let _ = io::stdout().write_all(stdout.as_bytes());
             let _ = io::stderr().write_all(stderr.as_bytes());
             ExitCode::SUCCESS
@@ -126,7 +126,7 @@ pub fn main(
 
 fn refuse(refusal: &Refusal) -> ExitCode {
     let _ = io::stderr().write_all(refusal.stderr.as_bytes());
-    // What was configured is not known, so the log is where it is by default; standard error is always there.
+    // The configuration is not known, so the log is in its default place; standard error is always available.
     let _ = logs::init(&Config::with_defaults().log, Clock::new());
     refusal.notices.iter().for_each(logs::notice);
     ExitCode::from(refusal.exit)
@@ -170,7 +170,7 @@ fn host(config: Config, starting: Notice, start: impl FnOnce() -> io::Result<Hos
         tracing::warn!(%error, "cannot ignore the signals that etcd ignores");
     }
     logs::notice(&starting.with("runtime", runtime.name()));
-    // A start may wait for another process' lock, or read for minutes: signals are obeyed meanwhile.
+    // A start may wait for another process' lock, or read for minutes: signals are handled meanwhile.
     let mut starting: BoxFuture<_> = Box::pin(Server::start(config, runtime));
     let handle = match first(&mut signal, strays, &mut starting) {
         First::Signal(signal) => {
@@ -190,7 +190,7 @@ fn serve(handle: Handle, signal: &mut BoxFuture<Signal>, strays: &Ending) -> Exi
     match first(signal, strays, &mut handle.ended()) {
         First::Signal(signal) => {
             tracing::info!(signal = signal.go_name(), "received signal; shutting down");
-            // Before it serves nothing has been acknowledged, and a log that is being replayed need not be waited for.
+            // Before it serves, no write was acknowledged, so the replay of a log need not be waited for.
             if handle.is_ready() {
                 block_on(handle.stop());
             } else {
@@ -209,8 +209,8 @@ fn serve(handle: Handle, signal: &mut BoxFuture<Signal>, strays: &Ending) -> Exi
     }
 }
 
-/// Leaves a server to the end of the process, which ends every call. Nothing needs to be closed: what was acknowledged is
-/// durable. The data directory stays locked to the last, because threads may still write to it.
+/// Leaves a server running until the end of the process, which ends every call. No file needs to be closed:
+/// acknowledged writes are durable. The data directory stays locked to the end, because threads may still write to it.
 fn leave(handle: Handle) {
     std::mem::forget(handle);
 }
@@ -224,7 +224,7 @@ fn not_started(error: &StartError) -> ExitCode {
     fatal(&Notice::fatal("failed to start etcd").with("error", error.to_string()))
 }
 
-/// What came first.
+/// The event that came first.
 enum First<T> {
     Signal(Signal),
     /// A thread of a library panicked.
@@ -262,7 +262,7 @@ fn fail(why: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Has signals do nothing that end a process by default and that Go's runtime, and so etcd, catches and forgets.
+/// Ignores the signals that end a process by default and that Go's runtime, and so etcd, catches and ignores.
 fn ignore_signals() -> io::Result<()> {
     let unread = Arc::new(AtomicBool::new(false));
     for signal in IGNORED_SIGNALS.into_iter().chain(REAL_TIME_SIGNALS) {
@@ -271,7 +271,8 @@ fn ignore_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// Ends as if the signal had not been caught, so that the parent sees why; the first process of a container cannot.
+/// Ends as if the signal had not been caught, so that the parent process sees it; the first process of a container
+/// cannot.
 fn die(signal: Signal) -> ExitCode {
     if std::process::id() != 1
         && let Err(error) = signal_hook::low_level::emulate_default_handler(signal.number())
@@ -281,7 +282,7 @@ fn die(signal: Signal) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Reads the file, or says why not as Go would.
+/// Reads the file; the error is Go's text.
 fn read_config_file(path: &str) -> Result<Vec<u8>, String> {
     let refuse = |operation: &str, error: io::Error| {
         let why = match error.kind() {
@@ -301,8 +302,8 @@ fn read_config_file(path: &str) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// The address that this machine has on its default route. Connecting a datagram socket sends nothing: it only asks the
-/// routing table, here for an address that is set aside for documentation.
+/// The address of this machine on its default route. Connecting a datagram socket sends no packet: it only asks the
+/// routing table, here for an address that is reserved for documentation.
 fn default_host() -> Option<String> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect("192.0.2.1:9").ok()?;

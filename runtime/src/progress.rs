@@ -1,4 +1,4 @@
-//! How far a start is, for the line in the log that says so every ten seconds while it lasts.
+//! How far a start is, for the log line that reports it every ten seconds.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use quoin_core::wal::{Segment, Source};
 
 use crate::seam::Runtime;
 
-/// What a start is doing; clones share it.
+/// The present step of a start; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Progress(Arc<Shared>);
 
@@ -25,24 +25,24 @@ struct Shared {
 struct Step {
     doing: &'static str,
     path: String,
-    /// How much there is to do, where that is known; 0 where not.
+    /// How much there is to do; 0 if that is not known.
     total: u64,
 }
 
 impl Progress {
-    /// A step begins: what is done with the file or directory, and how much of it there is (0: not known).
+    /// Begins a step: the work, its file or directory, and its amount (0: not known).
     pub fn begin(&self, doing: &'static str, path: &Path, total: u64) {
         let path = path.display().to_string();
         *self.0.step.lock().unwrap_or_else(PoisonError::into_inner) = Step { doing, path, total };
         self.0.done.store(0, Ordering::Relaxed);
     }
 
-    /// So much more of the step is done.
+    /// Adds to the finished part of the step.
     pub fn advance(&self, by: u64) {
         self.0.done.fetch_add(by, Ordering::Relaxed);
     }
 
-    /// The same segments; what is read of them counts as done. A step of reading them begins.
+    /// Begins the step of reading these segments; bytes read from the returned ones count as done.
     pub fn reading(&self, doing: &'static str, path: &Path, segments: Vec<Segment>) -> Vec<Segment> {
         self.begin(doing, path, segments.iter().map(|segment| segment.source.size()).sum());
         let counted = segments.into_iter().map(|segment| Segment {
@@ -55,13 +55,13 @@ impl Progress {
         counted.collect()
     }
 
-    /// Logs what is being done every [`START_REPORT_INTERVAL`], until the last clone is dropped.
+    /// Logs the present step every [`START_REPORT_INTERVAL`], until the last clone is dropped.
     pub(crate) fn report_on(&self, runtime: &Arc<dyn Runtime>) {
         let (shared, timer) = (Arc::downgrade(&self.0), Arc::downgrade(runtime));
         runtime.spawn(Box::pin(async move {
             let mut waited = Duration::ZERO;
             loop {
-                // A report keeps no runtime alive.
+                // A report does not keep the runtime alive.
                 let next = timer
                     .upgrade()
                     .map(|timer| timer.sleep_until(timer.clock().now() + START_REPORT_INTERVAL));
@@ -76,7 +76,7 @@ impl Progress {
     }
 }
 
-/// Logs what is being done; false if nothing is any more.
+/// Logs the present step; false if the start has ended.
 fn log(shared: &Weak<Shared>, waited: Duration) -> bool {
     let Some(shared) = shared.upgrade() else { return false };
     let Step { doing, path, total } = shared.step.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -85,7 +85,7 @@ fn log(shared: &Weak<Shared>, waited: Duration) -> bool {
     true
 }
 
-/// A segment's bytes; what is read of them is counted.
+/// A segment's bytes; reads of them are counted.
 struct Counted {
     source: Box<dyn Source>,
     progress: Progress,

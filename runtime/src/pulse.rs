@@ -1,4 +1,4 @@
-//! Since when a thread has been at one piece of work: what health tells of a thread that is stuck, not dead.
+//! How long a thread has been at one piece of work, so that health checks find threads that are stuck.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use quoin_core::time::Instant;
 #[derive(Clone, Debug)]
 pub struct Pulse {
     thread: &'static str,
-    /// When the work under way began, in nanoseconds of the member's clock; [`IDLE`] between two pieces of work.
+    /// When the present work began, in nanoseconds of the member's clock; [`IDLE`] between two pieces of work.
     since: Arc<AtomicU64>,
 }
 
@@ -44,7 +44,7 @@ impl Pulse {
         self.since.store(now.as_nanos(), Ordering::Relaxed);
     }
 
-    /// The thread waits again, or begins work that may take as long as it likes.
+    /// The thread waits again, or begins work that may take any time.
     pub fn rest(&self) {
         self.since.store(IDLE, Ordering::Relaxed);
     }

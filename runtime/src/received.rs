@@ -1,7 +1,7 @@
-//! Received snapshots, as they lie in the directory `snap` until their state is in the table.
+//! Received snapshots as files in the directory `snap`, until their state is in the table.
 //!
-//! `<index>.snap.db` is written before the member is told of the snapshot, needed from when its log goes on after that index
-//! until the table holds the state, and worthless otherwise. Its bytes are those of core's [`snapshot`].
+//! `<index>.snap.db` is written before the node gets the snapshot. It is needed from the moment the node's log
+//! continues after that index until the table holds the state. Its bytes are those of core's [`snapshot`].
 
 use std::collections::BTreeSet;
 use std::io;
@@ -19,11 +19,11 @@ use crate::disk::{Disk, read_all, write_atomically};
 use crate::lanes::disk_fault;
 use crate::table::Table;
 
-/// How the name of a received state ends that was not written to its end.
+/// The suffix of a received state that was not written completely.
 const UNFINISHED: &str = ".snap.db.tmp";
 
-/// Makes the bytes of a received snapshot durable under the name for `index`, once they are known to be whole, and returns
-/// the state they hold: what the node is to be told of.
+/// Checks the bytes of a received snapshot, makes them durable under the name for `index`, and returns their state,
+/// which the node then gets.
 pub fn save(disk: &dyn Disk, snap_dir: &Path, config: StoreConfig, index: u64, bytes: &Bytes) -> Result<Store, Fault> {
     let name = database_name(index);
     let store = snapshot::restore(config, &snapshot::decode(&name, bytes)?)?;
@@ -42,13 +42,13 @@ pub fn bytes_of(view: &View) -> Bytes {
     snapshot::encode(view).into()
 }
 
-/// The indexes of the received states that are there and whole.
+/// The indexes of all complete received states.
 pub fn find(disk: &dyn Disk, snap_dir: &Path) -> Result<BTreeSet<u64>, Fault> {
     let whole = |index: &u64| load(disk, snap_dir, *index).is_ok();
     Ok(indexes(disk, snap_dir)?.into_iter().filter(whole).collect())
 }
 
-/// Reads a received state back.
+/// Reads a received state.
 pub fn load(disk: &dyn Disk, snap_dir: &Path, index: u64) -> Result<Vec<SnapshotRow>, Fault> {
     let name = database_name(index);
     let path = snap_dir.join(&name);
@@ -77,12 +77,12 @@ pub fn put_in_place(table: &mut dyn Table, path: &Path, view: &View) -> Result<(
     table.write(&ops).map_err(|error| fail("write", &error))
 }
 
-/// Removes the received states whose index is one to be forgotten.
+/// Removes the received states with these indexes.
 pub fn remove(disk: &dyn Disk, snap_dir: &Path, forget: impl Fn(u64) -> bool) -> Result<(), Fault> {
     for index in indexes(disk, snap_dir)?.into_iter().filter(|index| forget(*index)) {
         let path = snap_dir.join(database_name(index));
         match disk.remove(&path) {
-            // The lanes of log and table both clear up.
+            // The lanes of log and table both remove them.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             other => other.map_err(|error| disk_fault("remove", &path, &error))?,
         }
@@ -90,7 +90,7 @@ pub fn remove(disk: &dyn Disk, snap_dir: &Path, forget: impl Fn(u64) -> bool) ->
     Ok(())
 }
 
-/// Removes whatever was received, whole or not. Nobody may be receiving.
+/// Removes every received state, complete or not. No snapshot may be arriving meanwhile.
 pub fn clear(disk: &dyn Disk, snap_dir: &Path) -> Result<(), Fault> {
     let names = list(disk, snap_dir)?;
     for name in names.iter().filter(|name| name.ends_with(UNFINISHED)) {

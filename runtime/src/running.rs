@@ -1,4 +1,4 @@
-//! A running member as its server holds it: the services' handle, news of its end, and the way to stop it.
+//! A running member as its server holds it: the services' handle, the announcement of its end, and the way to stop it.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -17,19 +17,19 @@ pub enum Ended {
     Failed(String),
     /// It was removed from the cluster.
     Removed,
-    /// It was asked to.
+    /// It was asked to stop.
     Stopped,
 }
 
-/// Where the end of a member, or of the threads it needs, is announced once and read by everyone who asks. Clones share
-/// it.
+/// The announcement of the end of a member, or of a thread it needs: made once, seen by every thread that asks. Clones
+/// share it.
 #[derive(Clone, Debug)]
 pub struct Ending(Arc<Announcement>);
 
 #[derive(Debug)]
 struct Announcement {
     why: OnceLock<Ended>,
-    /// Closed by the announcement, which wakes everyone who waits.
+    /// Closed by the announcement, which wakes all waiting tasks.
     sender: Sender<Infallible>,
     receiver: Receiver<Infallible>,
 }
@@ -46,14 +46,15 @@ impl Default for Ending {
 }
 
 impl Ending {
-    /// Announces the end. The first reason counts, and a later one follows from it; whether this was the first.
+    /// Announces the end. Only the first reason counts, because later ones follow from it; returns whether this was the
+    /// first.
     pub fn announce(&self, why: Ended) -> bool {
         let is_first = self.0.why.set(why).is_ok();
         self.0.sender.close();
         is_first
     }
 
-    /// The reason, if the end has come.
+    /// The reason, if the end was announced.
     pub fn why(&self) -> Option<&Ended> {
         self.0.why.get()
     }
@@ -62,14 +63,14 @@ impl Ending {
     pub fn reached(&self) -> BoxFuture<Ended> {
         let announcement = Arc::clone(&self.0);
         Box::pin(async move {
-            // Nothing is ever sent.
+            // No message is ever sent.
             let _closed = announcement.receiver.recv().await;
             announcement.why.get().cloned().unwrap_or(Ended::Stopped)
         })
     }
 }
 
-/// Ends a member and waits for that, no longer than the time given; whether everything has ended.
+/// Ends a member and waits for that, but no longer than the given time; returns whether all threads have ended.
 pub type Stop = Box<dyn FnOnce(Duration) -> bool + Send>;
 
 /// A member whose threads run.
@@ -80,22 +81,23 @@ pub struct Running {
 }
 
 impl Running {
-    /// A member behind `handle`, which announces its end in `ending`; `stop` ends it and waits until its files are closed.
+    /// A member behind `handle`, which announces its end in `ending`; `stop` ends it and waits until its files are
+    /// closed.
     pub fn new(handle: NodeHandle, ending: Ending, stop: Stop) -> Self {
         Self { handle, ending, stop }
     }
 
-    /// The services' hold on it.
+    /// The services' handle.
     pub fn handle(&self) -> &NodeHandle {
         &self.handle
     }
 
-    /// Where its end is announced.
+    /// The announcement of its end.
     pub fn ending(&self) -> &Ending {
         &self.ending
     }
 
-    /// Ends it and waits for that, no longer than `patience`; whether everything has ended.
+    /// Ends it and waits for that, but no longer than `patience`; returns whether all threads have ended.
     pub fn stop(self, patience: Duration) -> bool {
         (self.stop)(patience)
     }

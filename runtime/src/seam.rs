@@ -1,8 +1,8 @@
-//! The seam between serving and an executor: what a runtime crate provides, and hyper's traits built on it once. The
-//! sockets that pass through it, TCP and Unix, are in `sockets`.
+//! The seam between serving and an executor: the traits that a runtime crate implements, and hyper's traits built on
+//! them. The sockets that pass through it, TCP and Unix, are in `sockets`.
 //!
-//! A runtime is a fixed set of workers, each a thread with a single-threaded executor. A connection lives on one
-//! worker for life, so its requests share no queue with other cores. Nothing generic spreads from here.
+//! A runtime is a fixed set of workers, each a thread with a single-threaded executor. A connection stays on one
+//! worker, so its requests share no queue with other cores. Code outside the seam is not generic over the runtime.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -28,10 +28,10 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// Work for an executor.
 pub type Task = BoxFuture<()>;
 
-/// Waiting for a moment.
+/// A wait until a moment.
 pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
-/// What is to be done with a connection, once it belongs to a worker.
+/// Serves a connection on its worker.
 pub type Serve = Box<dyn FnOnce(Box<dyn Socket>) -> Task + Send>;
 
 /// An executor with its sockets and timers.
@@ -39,10 +39,10 @@ pub trait Runtime: Send + Sync + 'static {
     /// The runtime's name, for the log.
     fn name(&self) -> &'static str;
 
-    /// The clock that [`Runtime::sleep_until`] goes by.
+    /// The clock of [`Runtime::sleep_until`].
     fn clock(&self) -> Clock;
 
-    /// Where it is announced that a worker has died, for workers that are started with [`threads::spawn`].
+    /// The announcement of a worker's death, for workers that are started with [`threads::spawn`].
     fn ending(&self) -> Ending {
         Ending::default()
     }
@@ -50,28 +50,28 @@ pub trait Runtime: Send + Sync + 'static {
     /// Resolves at the moment, or soon if it has passed.
     fn sleep_until(&self, moment: Instant) -> Sleep;
 
-    /// Runs a task: on the calling worker, or on one of the workers when called from another thread. Its panic ends that
-    /// task alone ([`threads::contained`]).
+    /// Runs a task: on the calling worker, or on one of the workers if called from another thread. A panic ends only
+    /// that task ([`threads::contained`]).
     fn spawn(&self, task: Task);
 
-    /// Watches a bound listener, on the calling worker.
+    /// Registers a bound listener with the calling worker's poller.
     ///
     /// # Errors
-    /// What the executor's poller says.
+    /// The error of the executor's poller.
     fn listen(&self, acceptor: Acceptor) -> io::Result<Box<dyn Listener>>;
 
-    /// Watches a connection, on the calling worker.
+    /// Registers a connection with the calling worker's poller.
     ///
     /// # Errors
-    /// What the executor's poller says.
+    /// The error of the executor's poller.
     fn attach(&self, stream: Stream) -> io::Result<Box<dyn Socket>>;
 
-    /// Gives a connection to the worker whose turn it is, and runs what serves it there. A panic ends that connection
-    /// alone. A connection that the poller refuses is dropped, which its client sees.
+    /// Gives a connection to the next worker in turn, and serves it there. A panic ends only that connection. A
+    /// connection that the poller refuses is dropped, so that its client sees it closed.
     fn place(&self, connection: Stream, serve: Serve);
 }
 
-/// A listening socket. Connections come out unattached, to be given to a worker with [`Runtime::place`].
+/// A listening socket. Its connections belong to no worker until [`Runtime::place`] gives them to one.
 pub trait Listener: Send {
     /// The next connection.
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>>;
@@ -92,10 +92,11 @@ pub trait Socket: Send + Unpin + 'static {
 /// Opens a connection that belongs to the calling worker.
 ///
 /// # Errors
-/// Why there is none, as the kernel says it.
+/// The kernel's error if there is no connection.
 pub async fn connect(runtime: &Arc<dyn Runtime>, address: &Address) -> io::Result<Box<dyn Socket>> {
     let mut socket = runtime.attach(Stream::begin(address)?)?;
-    // The kernel takes no bytes, not even none, until the connection is made, and then says why it could not be.
+    // The kernel accepts no write, not even of zero bytes, until the connection is made; if that fails, the write has
+    // the error.
     poll_fn(|cx| socket.poll_write(cx, &[])).await?;
     Ok(socket)
 }
@@ -104,12 +105,12 @@ pub async fn connect(runtime: &Arc<dyn Runtime>, address: &Address) -> io::Resul
 const READ_BYTES_MAX: usize = 64 * 1024;
 
 thread_local! {
-    /// Where reads land before hyper takes them. One per worker: an idle connection then costs no buffer, and hyper's
-    /// own buffer, which may be uninitialised, is only ever filled by copying.
+    /// The buffer that reads use before hyper takes the bytes. There is one per worker, so an idle connection needs no
+    /// buffer, and hyper's own buffer, which may be uninitialised, is only filled by copying.
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES_MAX]);
 }
 
-/// Reads from a socket into hyper's buffer; the number of bytes, 0 at the end of the stream.
+/// Reads from a socket into hyper's buffer; returns the number of bytes, 0 at the end of the stream.
 pub fn read_into(
     socket: &mut dyn Socket,
     cx: &mut Context<'_>,
@@ -122,7 +123,7 @@ pub fn read_into(
     })
 }
 
-/// Reads at most `room` bytes from a socket and gives them to `take`; what that returns. No bytes are the end.
+/// Reads at most `room` bytes from a socket, calls `take` with them and returns its result. No bytes mean the end.
 pub(crate) fn read_with<T>(
     socket: &mut dyn Socket,
     cx: &mut Context<'_>,
@@ -137,16 +138,16 @@ pub(crate) fn read_with<T>(
     })
 }
 
-/// hyper's executor on a [`Runtime`]: a future that can finish at once never becomes a task.
+/// hyper's executor on a [`Runtime`]: a future that is ready at its first poll never becomes a task.
 #[derive(Clone)]
 pub struct Executor(pub Arc<dyn Runtime>);
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Executor {
     fn execute(&self, future: F) {
-        // A panic costs the call that it came from.
+        // A panic ends only the call that it came from.
         let mut future = Box::pin(threads::contained(future));
-        // Most requests need no waiting: they are answered here, while the connection's task runs, and their
-        // answers leave in one write at its end. Wakes are lost, but a spawned task is polled at least once.
+        // Most requests wait for nothing: they are answered here, while the connection's task runs, and their answers
+        // leave in one write at its end. Wakes are lost, but a spawned task is polled at least once.
         if future
             .as_mut()
             .poll(&mut Context::from_waker(Waker::noop()))
@@ -161,7 +162,7 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Executo
 #[derive(Clone)]
 pub struct Timer(pub Arc<dyn Runtime>);
 
-/// A [`Sleep`] as hyper wants it.
+/// A [`Sleep`] with hyper's trait.
 struct TimerSleep(Sleep);
 
 impl Future for TimerSleep {
@@ -195,7 +196,7 @@ impl Wake for Unpark {
     }
 }
 
-/// Waits on the calling thread, which must not be a worker.
+/// Runs a future on the calling thread, which must not be a worker.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));

@@ -1,7 +1,7 @@
-//! A whole server: opened in order, closed in the reverse of it.
+//! A whole server: opened in order, closed in the reverse order.
 //!
 //! Listeners are bound before the member starts, so that clients can connect and wait; their requests are answered only
-//! once the member has published itself. Metrics and health answer as soon as there is a member to ask.
+//! once the member has published itself. Metrics and health are answered as soon as the member's threads run.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -43,8 +43,8 @@ pub use crate::start_error::StartError;
 #[derive(Debug)]
 pub struct Server;
 
-/// A running server. [`Handle::stop`] ends it in order. Dropping it ends it, too: connections are cut, and the calling
-/// thread waits until the files are closed, so that the data directory is free for another start.
+/// A running server. [`Handle::stop`] ends it in order. Dropping the handle ends it, too: connections are cut, and the
+/// calling thread waits until the files are closed, so that the data directory is free for another start.
 pub struct Handle {
     addresses: Vec<(Role, Address)>,
     context: Arc<Context>,
@@ -52,7 +52,7 @@ pub struct Handle {
     request_timeout: Duration,
     /// Taken when the end begins.
     running: Option<Running>,
-    /// The files of Unix sockets, which go when nothing more is accepted.
+    /// The files of Unix sockets, removed when accepting ends.
     sockets: Vec<SocketFile>,
     stoppers: Arc<Stoppers>,
     /// Closed when every connection is gone.
@@ -60,11 +60,11 @@ pub struct Handle {
     ready: Receiver<Infallible>,
 }
 
-/// The two signals that end serving. Each is given by dropping it.
+/// The two signals that end serving. Each is sent by dropping it.
 struct Stoppers {
-    /// No more is accepted; what is under way may finish.
+    /// No connection is accepted any more; calls in progress may finish.
     stop: Mutex<Option<Stopper>>,
-    /// Nothing is waited for.
+    /// Connections are cut.
     abort: Mutex<Option<Stopper>>,
 }
 
@@ -79,7 +79,7 @@ impl Stoppers {
     }
 }
 
-/// What an address is for.
+/// The purpose of an address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Role {
     /// Clients.
@@ -90,7 +90,7 @@ pub enum Role {
     Peer,
 }
 
-/// What the member has published of itself.
+/// The attributes that the member has published.
 struct Publication {
     attributes: String,
     timeout: Duration,
@@ -102,9 +102,9 @@ impl Server {
         Builder::new(data_dir.into())
     }
 
-    /// Starts a member as configured, on a thread of its own because it waits for the disk, and serves it on the runtime's
-    /// workers. The handle comes back when the member runs; [`Handle::ready`] tells when it serves. A caller that gives up
-    /// waiting ends the member.
+    /// Starts a member with this configuration, on a separate thread because it waits for the disk, and serves it on
+    /// the runtime's workers. The handle is returned when the member runs; [`Handle::ready`] resolves when it serves.
+    /// If the caller drops the future, the member ends.
     ///
     /// # Errors
     /// Why it did not start.
@@ -242,7 +242,7 @@ impl Handle {
         &self.context.node
     }
 
-    /// How many computations were too long for a worker and went to the lane for such.
+    /// How many computations were too long for a worker and were given to the compute thread.
     #[doc(hidden)]
     pub fn computations(&self) -> u64 {
         self.context.compute.begun()
@@ -254,7 +254,7 @@ impl Handle {
         &self.context.metrics
     }
 
-    /// Where it listens; a configured port 0 is a real one here.
+    /// The addresses of its listeners, with the bound port in place of a configured port 0.
     pub fn addresses(&self, role: Role) -> impl Iterator<Item = &Address> {
         self.addresses
             .iter()
@@ -262,11 +262,11 @@ impl Handle {
             .map(|(_, address)| address)
     }
 
-    /// Resolves when client requests are answered. It never does if the member ends before.
+    /// Resolves when client requests are answered; never if the member ends before.
     pub fn ready(&self) -> BoxFuture<()> {
         let ready = self.ready.clone();
         Box::pin(async move {
-            // Nothing is ever sent: the end of the sender is the news.
+            // No message is ever sent: the channel is closed instead.
             let _ = ready.recv().await;
         })
     }
@@ -276,7 +276,7 @@ impl Handle {
         self.ready.is_closed()
     }
 
-    /// Resolves when the member has ended by itself or cannot go on, with the reason.
+    /// Resolves with the reason when the member has ended by itself or cannot go on.
     pub fn ended(&self) -> BoxFuture<Ended> {
         first(self.endings())
     }
@@ -292,8 +292,9 @@ impl Handle {
         reasons.any(|why| matches!(why, Ended::Failed(_)))
     }
 
-    /// Stops: accepts no more, lets calls that wait for the cluster finish, hands over leadership, closes the store. A
-    /// member that has failed ends within a second: no call is waited for, and threads that hang are left behind.
+    /// Stops: accepts no connection any more, lets calls that wait for the cluster finish, hands over leadership,
+    /// closes the store. A member that has failed ends within a second: it waits for no call, and leaves hanging
+    /// threads behind.
     pub async fn stop(mut self) {
         self.description.log_end("closing etcd server");
         self.accept_no_more();
@@ -304,7 +305,7 @@ impl Handle {
         }
         let Some(end) = self.end() else { return };
         match threads::apart("quoin-end", end) {
-            // A panic there is logged, and nothing is left to be ended.
+            // A panic in it was logged, and nothing remains to be ended.
             Ok(ending) => drop(ending.await),
             Err(error) => tracing::error!(%error, "cannot start the thread that ends the member"),
         }
@@ -313,11 +314,11 @@ impl Handle {
     fn accept_no_more(&mut self) {
         self.stoppers.stop();
         self.sockets.clear();
-        // From now on only connections hold it.
+        // From now on only connections have a clone of it.
         self.context.alive.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    /// What ends the member and waits for that, once.
+    /// Ends the member and waits for that; `None` from the second call on.
     fn end(&mut self) -> Option<impl FnOnce() + Send + 'static> {
         let running = self.running.take()?;
         let patience = if self.has_failed() {
@@ -334,7 +335,7 @@ impl Handle {
         })
     }
 
-    /// Waits until every connection is gone: true. False if the member fails meanwhile, or the request timeout passes.
+    /// Waits until all connections have ended (true), or until the member fails or the request timeout passes (false).
     async fn drain(&self) -> bool {
         let mut drained = pin!(self.drained.recv());
         let (mut ended, mut has_ended) = (self.ended(), false);
@@ -363,7 +364,7 @@ fn first(endings: [Ending; 2]) -> BoxFuture<Ended> {
     }))
 }
 
-/// Ends every connection when the member fails: nothing that is under way can be answered.
+/// Cuts every connection when the member fails: no call in progress can be answered.
 async fn abort_when_failed(ended: BoxFuture<Ended>, stoppers: Arc<Stoppers>) {
     if let Ended::Failed(_) = ended.await {
         stoppers.abort();
@@ -427,7 +428,7 @@ async fn serve_when_published(
     }
 }
 
-/// Waits until the member has published itself, and says from time to time why it has not; false if serving ends first.
+/// Waits until the member has published itself, and logs from time to time why it has not; false if serving ends first.
 async fn is_published_before_stop(context: &Context) -> bool {
     let begun = context.clock.now();
     let mut serving = context.node.serving();
@@ -450,7 +451,7 @@ async fn is_published_before_stop(context: &Context) -> bool {
     }
 }
 
-/// Says why clients are not served yet.
+/// Logs why clients are not served yet.
 fn log_not_ready(context: &Context, waited: Duration) {
     let published = context.node.published();
     let (applied, committed) = (published.view.applied_index, published.status.commit_index);

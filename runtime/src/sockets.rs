@@ -1,6 +1,6 @@
-//! Sockets of the seam: TCP and Unix sockets under one type each for listening, connecting and connected.
+//! The seam's sockets: one type each for addresses, connected sockets and listeners, for TCP and Unix sockets alike.
 //!
-//! All of them are non-blocking from the start. A runtime crate watches their descriptors and never asks which kind it has.
+//! All of them are non-blocking. A runtime crate polls their descriptors and need not distinguish the kinds.
 
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
@@ -17,7 +17,7 @@ use rustix::net::sockopt::{
 };
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 
-/// Where a server listens, or a connection goes.
+/// The address of a listener, or of a connection's other end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// An IP address and a port.
@@ -27,7 +27,7 @@ pub enum Address {
 }
 
 impl Address {
-    /// The IP address and port, if this is one.
+    /// The IP address and port, if this is a TCP address.
     #[must_use]
     pub fn tcp(&self) -> Option<SocketAddr> {
         match self {
@@ -36,7 +36,7 @@ impl Address {
         }
     }
 
-    /// The URL by which a client on this machine gets here. A server that listens on every address is found on loopback.
+    /// The URL for a client on this machine. If a server listens on every address, it is that of loopback.
     #[must_use]
     pub fn endpoint(&self) -> String {
         match self {
@@ -82,10 +82,10 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Reads into `buffer`; 0 is the end.
+    /// Reads into `buffer`; 0 means the end.
     ///
     /// # Errors
-    /// `WouldBlock` when nothing has arrived, and what the kernel says.
+    /// `WouldBlock` if nothing has arrived, or the kernel's error.
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => (&*stream).read(buffer),
@@ -93,10 +93,10 @@ impl Stream {
         }
     }
 
-    /// Writes from `bytes`; how many were taken.
+    /// Writes from `bytes`; returns how many were taken.
     ///
     /// # Errors
-    /// `WouldBlock` when the kernel takes none now, and what the kernel says.
+    /// `WouldBlock` if the kernel takes none now, or the kernel's error.
     pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => (&*stream).write(bytes),
@@ -107,7 +107,7 @@ impl Stream {
     /// Ends the writing side.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel's error.
     pub fn shutdown(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
@@ -115,7 +115,7 @@ impl Stream {
         }
     }
 
-    /// Begins a connection. It is made, or has failed, once a write no longer blocks.
+    /// Begins a connection. Once a write no longer blocks, it is made or has failed.
     pub(crate) fn begin(address: &Address) -> io::Result<Self> {
         let (stream, begun) = match address {
             Address::Tcp(address) => {
@@ -143,8 +143,8 @@ impl Stream {
         }
     }
 
-    /// Prepares a connection for calls: answers leave in one write already, and waiting for more would only delay them. A
-    /// TCP peer that is gone without a word is found out; where the kernel cannot, HTTP/2's own pings do.
+    /// Sets the options of a connection. Nagle's delay is off, because answers are gathered into one write already.
+    /// Keepalive probes find TCP peers that have vanished; on Unix sockets HTTP/2's pings do.
     pub(crate) fn tune(&self) -> io::Result<()> {
         if let Self::Tcp(stream) = self {
             set_tcp_nodelay(stream, true)?;
@@ -186,7 +186,7 @@ impl Acceptor {
     /// The next connection.
     ///
     /// # Errors
-    /// `WouldBlock` when none waits, and what the kernel says.
+    /// `WouldBlock` if none waits, or the kernel's error.
     pub fn accept(&self) -> io::Result<Stream> {
         let stream = match self {
             Self::Tcp(listener) => Stream::Tcp(listener.accept()?.0),
@@ -220,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_looks_after_accepted_connections() {
+    fn accepted_connections_have_keepalive_and_no_delay() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let _client = TcpStream::connect(address).unwrap();

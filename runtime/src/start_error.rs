@@ -1,4 +1,4 @@
-//! Why a server did not start, as its process or its embedder says it.
+//! Why a server did not start, in words for its process or its embedder.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::threads::Panic;
 pub enum StartError {
     /// A listener could not be opened.
     Listen(String),
-    /// The member could not.
+    /// The member could not be started.
     Boot(AssembleError),
     /// A thread could not be started.
     Thread(std::io::Error),

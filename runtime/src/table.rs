@@ -1,7 +1,7 @@
 //! The blocking seam to the applied state on disk: ordered rows in etcd's buckets, written in atomic batches.
 //!
-//! [`FjallTable`] keeps one fjall keyspace per etcd bucket; the simulator has a table of its own with crashes.
-//! A batch is atomic across buckets once written and durable once [`Table::sync`] returned.
+//! [`FjallTable`] has one fjall keyspace per etcd bucket; the simulator has its own table with crashes. A batch is
+//! atomic across buckets once written, and durable once [`Table::sync`] has returned.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -25,21 +25,22 @@ use crate::{libraries, threads};
 const BLOCK_CACHE_BYTES: u64 = 4 << 20;
 /// Bytes of unflushed rows kept in memory for each bucket before they become a table file.
 const MEMTABLE_BYTES: u64 = 8 << 20;
-/// Bytes of fjall journals kept before its quiet keyspaces are flushed too.
+/// Bytes of fjall journals at which its idle keyspaces are flushed too.
 const JOURNAL_BYTES: u64 = 128 << 20;
 
-/// Rows as they are read: bucket key and value.
+/// Rows in the order of reading: bucket key and value.
 pub type Rows<'a> = Box<dyn Iterator<Item = io::Result<(Bytes, Bytes)>> + 'a>;
 
 /// The applied state on disk. All calls block.
 ///
-/// Content that is not as it was written, as far as the table can tell, is an error of kind `InvalidData` when it is opened
-/// or read; any other error is the disk's or the system's.
+/// If the table finds content that has changed since it was written, opening or reading fails with kind `InvalidData`;
+/// any other error is the disk's or the system's.
 pub trait Table: Send {
-    /// Writes all of `ops`, no two of which change the same row, or, if the process dies meanwhile, none of them.
+    /// Writes all of `ops`, no two of which change the same row. If the process dies meanwhile, all or none are
+    /// written.
     fn write(&mut self, ops: &[TableOp]) -> io::Result<()>;
-    /// Makes everything written so far durable. After it failed, no other sync may be believed in this process; a table that
-    /// is opened anew makes good what this one left in doubt, or cannot be opened.
+    /// Makes everything written so far durable. After a failure no later sync in this process can be trusted; the next
+    /// process that opens the table rewrites the files in doubt, or fails to open it.
     fn sync(&mut self) -> io::Result<()>;
     /// All rows of `bucket` in key order.
     fn scan(&self, bucket: Bucket) -> Rows<'_>;
@@ -47,23 +48,23 @@ pub trait Table: Send {
     fn size_bytes(&self) -> io::Result<u64>;
     /// Rewrites the tables without superseded and deleted rows.
     fn defragment(&mut self) -> io::Result<()>;
-    /// Which files are not as they were written, for an operator to know. May read everything.
+    /// The files that have changed since they were written, for an operator. May read everything.
     fn remarks(&self) -> Vec<String> {
         Vec::new()
     }
-    /// Lets go of the table, so that another may take its place. It fails if that does not end.
+    /// Closes the table, so that another may take its place. It fails if the engine does not end.
     fn close(self: Box<Self>) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// The applied state in fjall. A database is created, and a keyspace in it, with the first row that needs it: creating
-/// costs many syncs, and a member that starts need not wait for them.
+/// The applied state in fjall. The database, and each keyspace, is created with the first row that needs it: creating
+/// costs many syncs, and a starting member need not wait for them.
 pub struct FjallTable {
     path: PathBuf,
     memtable_bytes: u64,
     opened: Option<Opened>,
-    /// How its files were before they were opened; nothing of a table that was made since.
+    /// The inspection of its files before they were opened; `None` for a table created by this process.
     inspection: Option<Inspection>,
 }
 
@@ -84,13 +85,14 @@ impl std::fmt::Debug for FjallTable {
 }
 
 impl FjallTable {
-    /// Opens the table in directory `path`, if there is one. Fails with kind `WouldBlock` while another process holds it.
+    /// Opens the table in directory `path`, if there is one. Fails with kind `WouldBlock` while another process has it
+    /// open.
     pub fn open(path: &Path) -> io::Result<Self> {
         Self::open_with(path, MEMTABLE_BYTES)
     }
 
-    /// The same with so many bytes of unflushed rows kept for each bucket, for tests that want many files of few rows. A
-    /// bucket keeps what it was made with.
+    /// The same with a limit of unflushed bytes for each bucket, for tests that need many files of few rows. A bucket
+    /// keeps the limit it was created with.
     pub fn open_with(path: &Path, memtable_bytes: u64) -> io::Result<Self> {
         let mut table = Self {
             path: path.to_owned(),
@@ -99,7 +101,7 @@ impl FjallTable {
             inspection: None,
         };
         if table.unfinished().try_exists()? {
-            // The mark goes before the first row comes, so there is nothing in it.
+            // The mark is removed before the first row is written, so the directory has no rows.
             RealDisk.remove_dir(path)?;
         } else if path.try_exists()? {
             let doubt = table.doubt()?;
@@ -125,7 +127,7 @@ impl FjallTable {
         self.path.with_extension("unfinished")
     }
 
-    /// The mark of a sync that failed; what one left in doubt is made good.
+    /// The mark of a failed sync. If it is set, the files in doubt are rewritten.
     fn doubt(&self) -> io::Result<Doubt> {
         Doubt::settle(&self.path.with_extension("doubt"), &self.path)
     }
@@ -174,7 +176,7 @@ impl Opened {
         Ok(opened)
     }
 
-    /// The keyspace of a bucket, created if need be.
+    /// The keyspace of a bucket, created if necessary.
     fn keyspace(&mut self, bucket: Bucket) -> io::Result<&Keyspace> {
         let slot = &mut self.keyspaces[bucket as usize];
         match slot {
@@ -209,7 +211,7 @@ impl Opened {
         Ok(())
     }
 
-    /// What came of a call. Any failure but a full disk's may be that of a sync, be it one of fjall's own threads'.
+    /// The result of a call. Any error except a full disk's may be that of a sync, also by one of fjall's threads.
     fn noted<T>(&self, result: io::Result<T>) -> io::Result<T> {
         result.inspect_err(|error| {
             if error.kind() != io::ErrorKind::StorageFull {
@@ -220,7 +222,7 @@ impl Opened {
 }
 
 fn keyspace_options(memtable_bytes: u64) -> KeyspaceCreateOptions {
-    // Rows are scanned at start and never looked up by key, so neither filters nor compression earn their CPU.
+    // Rows are scanned at start and never looked up by key, so filters and compression are not worth their CPU.
     KeyspaceCreateOptions::default()
         .max_memtable_size(memtable_bytes)
         .manual_journal_persist(true)
@@ -230,7 +232,7 @@ fn keyspace_options(memtable_bytes: u64) -> KeyspaceCreateOptions {
 
 impl Table for FjallTable {
     fn write(&mut self, ops: &[TableOp]) -> io::Result<()> {
-        // Within a batch fjall does not order two changes of one row.
+        // Within a batch fjall does not define the order of two changes of one row.
         debug_assert!(rows_are_distinct(ops), "a batch changes a row once");
         if self.opened.is_none() {
             self.opened = Some(self.create()?);
@@ -275,7 +277,7 @@ impl Table for FjallTable {
     }
 
     fn close(self: Box<Self>) -> io::Result<()> {
-        // fjall waits for its threads, also for one that died on what it read.
+        // fjall waits for its threads, even for one that died while reading.
         within("quoin-table-close", TABLE_CLOSE_SECONDS, move || {
             drop(self);
             Ok(())
@@ -283,7 +285,7 @@ impl Table for FjallTable {
     }
 }
 
-/// A call of the engine on a thread of its own, which is left alone if it does not come to an end.
+/// Runs a call of the engine on a separate thread, which is left behind if the call does not end.
 fn within<T: Send + 'static>(
     name: &str,
     seconds: u64,
@@ -299,7 +301,7 @@ fn within<T: Send + 'static>(
     })
 }
 
-/// A call that may meet content which its maker takes for impossible.
+/// Guards a call that panics on content which the engine considers impossible.
 fn guarded<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     threads::guarded(call).unwrap_or_else(|panic| {
         let why = format!("its engine panicked: {}", panic.words);
@@ -307,7 +309,7 @@ fn guarded<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     })
 }
 
-/// Rows up to the first that cannot be read.
+/// Rows up to the first one that cannot be read.
 struct Guarded<I>(Option<I>);
 
 impl<I: Iterator<Item = io::Result<(Bytes, Bytes)>>> Iterator for Guarded<I> {
@@ -343,7 +345,7 @@ fn into_io(error: fjall::Error) -> io::Error {
         other => return io::Error::new(InvalidData, other),
     };
     match cause.kind() {
-        // What is read was found in the table's own files.
+        // These errors come from the content of the table's own files.
         AlreadyExists | InvalidData | InvalidInput | IsADirectory | NotADirectory | NotFound | UnexpectedEof => {
             io::Error::new(InvalidData, cause)
         }
@@ -351,7 +353,7 @@ fn into_io(error: fjall::Error) -> io::Error {
     }
 }
 
-/// The result of a call, with the error behind one that says no more than "poisoned".
+/// The result of a call; an error that says only "poisoned" is replaced by its cause.
 fn explained<T>(result: Result<T, fjall::Error>, dir: &Path) -> io::Result<T> {
     result.map_err(|error| match error {
         fjall::Error::Poisoned => libraries::earlier_error(dir),
@@ -372,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_created_before_the_first_row_and_rows_come_back_in_order() {
+    fn no_file_is_created_before_the_first_row_and_rows_are_read_in_order() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("table");
         let mut table = FjallTable::open(&path).unwrap();
@@ -410,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_sync_that_failed_the_next_process_writes_the_journal_anew() {
+    fn after_a_failed_sync_the_next_process_rewrites_the_journal() {
         use std::os::unix::fs::MetadataExt as _;
 
         let dir = tempfile::tempdir().unwrap();
@@ -433,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_process_is_told_that_the_table_is_locked() {
+    fn opening_a_locked_table_fails_with_would_block() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("table");
         let mut table = FjallTable::open(&path).unwrap();

@@ -1,5 +1,5 @@
-//! Threads and tasks under guard: a panic is caught where a thread or task begins, logged in one line, and costs what is
-//! written there.
+//! Guarded threads and tasks: a panic is caught where a thread or task begins, logged in one line, and ends only what
+//! the table says.
 //!
 //! | a panic in | costs |
 //! |---|---|
@@ -8,8 +8,8 @@
 //! | a hash or another long computation ([`guarded`]) | that result |
 //! | a thread started by a library, such as the table's own ([`end_on_stray_panic`]) | the process |
 //!
-//! Where a panic happened is known to the panic hook alone. [`crate::process::main`] installs one; a program that embeds
-//! a server keeps its own, and its messages lack the place.
+//! Only the panic hook sees where a panic happened. [`crate::process::main`] installs one; a program that embeds a
+//! server keeps its own hook, so its messages lack the place.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -28,23 +28,23 @@ use pin_project_lite::pin_project;
 use crate::running::{Ended, Ending};
 use crate::seam::BoxFuture;
 
-/// A panic, as its guard found it.
+/// A panic that a guard caught.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Panic {
     /// The thread's name.
     pub thread: String,
-    /// What it said.
+    /// Its message.
     pub words: String,
-    /// File, line and column, where the hook is installed.
+    /// File, line and column, if the hook is installed.
     pub place: Option<String>,
-    /// The stack, where `RUST_BACKTRACE` asks for it.
+    /// The stack, if `RUST_BACKTRACE` is set.
     stack: Option<String>,
 }
 
 thread_local! {
     /// Guards on the calling thread's stack.
     static GUARDS: Cell<usize> = const { Cell::new(0) };
-    /// What the hook saw of the panic that the innermost guard is about to catch.
+    /// The hook's record of the panic that the innermost guard is about to catch.
     static SEEN: RefCell<Option<Panic>> = const { RefCell::new(None) };
 }
 
@@ -102,13 +102,13 @@ pub fn guarded<T>(body: impl FnOnce() -> T) -> Result<T, Panic> {
     })
 }
 
-/// Starts a thread whose panic is the end of what `ending` stands for.
+/// Starts a thread; a panic in it is announced in `ending`.
 pub fn spawn(name: &str, ending: &Ending, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     spawn_keeping(name, ending, (), move |()| body())
 }
 
-/// The same with something that lives until a panic has been announced: by the end of a queue, other threads see that this
-/// one is gone, and the panic is the reason that is to count.
+/// The same with a value that is dropped after a panic was announced: other threads see its end (of a queue, for
+/// example) only then, so that the panic is the reason that counts.
 pub(crate) fn spawn_keeping<K: Send + 'static>(
     name: &str,
     ending: &Ending,
@@ -123,14 +123,14 @@ pub(crate) fn spawn_keeping<K: Send + 'static>(
     })
 }
 
-/// Does blocking work on a thread of its own. Resolves with its result, or with its panic.
+/// Does blocking work on a separate thread. Resolves with its result, or with its panic.
 pub(crate) fn apart<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<BoxFuture<Result<T, Panic>>> {
     let (sender, result) = oneshot::channel();
     Builder::new().name(name.to_owned()).spawn(move || {
-        // Who waited may have given up.
+        // The receiver may no longer wait.
         let _gone = sender.send(guarded(work));
     })?;
     Ok(Box::pin(async move {
@@ -139,8 +139,8 @@ pub(crate) fn apart<T: Send + 'static>(
 }
 
 pin_project! {
-    /// A task under guard. It is a type and not an `async fn`, which would hold the task once as its argument and once more
-    /// as what it awaits: a call's task has kilobytes, and every call pays for them.
+    /// A guarded task. It is a type and not an `async fn`, which would hold the task twice, as its argument and as the
+    /// awaited future: a call's task has kilobytes, and every call pays for them.
     #[derive(Debug)]
     pub struct UnderGuard<F> {
         #[pin]
@@ -149,12 +149,12 @@ pin_project! {
     }
 }
 
-/// A task whose panic ends that task alone.
+/// A task whose panic ends only that task.
 pub fn contained<F: Future<Output = ()>>(task: F) -> UnderGuard<F> {
     UnderGuard { task, ending: None }
 }
 
-/// A task whose panic is the end of what `ending` stands for.
+/// A task; a panic in it is announced in `ending`.
 pub fn guard<F: Future<Output = ()>>(ending: Ending, task: F) -> UnderGuard<F> {
     let ending = Some(ending);
     UnderGuard { task, ending }
@@ -176,15 +176,15 @@ impl<F: Future<Output = ()>> Future for UnderGuard<F> {
     }
 }
 
-/// Installs the panic hook of a program that is nothing but a server: guards learn the place of a panic, and a panic
-/// that no guard will catch, of a thread that a library started, is announced as the end of the process.
+/// Installs the panic hook of a program that only runs a server: guards learn the place of a panic, and a panic that no
+/// guard will catch, in a thread of a library, is announced as the end of the process.
 pub(crate) fn end_on_stray_panic() -> Ending {
     let strays = Ending::default();
     let end = strays.clone();
     std::panic::set_hook(Box::new(move |info| {
         let panic = Panic::seen(info);
         if GUARDS.get() > 0 {
-            // Logged after unwinding: the panic may have come while a log output was locked.
+            // Logged after unwinding: the panic may have happened while a log output was locked.
             SEEN.set(Some(panic));
         } else {
             end.announce(Ended::Failed(panic.to_string()));
@@ -199,7 +199,7 @@ mod tests {
     use crate::seam::block_on;
 
     #[test]
-    fn a_panic_ends_what_the_thread_belongs_to() {
+    fn a_panic_of_a_thread_is_announced() {
         let ending = Ending::default();
         let thread = spawn("quoin-test", &ending, || panic!("on {}", "purpose")).unwrap();
         let Ended::Failed(why) = block_on(ending.reached()) else {
@@ -226,6 +226,10 @@ mod tests {
         ending.announce(Ended::Removed);
         ending.announce(Ended::Stopped);
         assert_eq!(block_on(ending.reached()), Ended::Removed);
-        assert_eq!(block_on(ending.reached()), Ended::Removed, "everyone who asks is told");
+        assert_eq!(
+            block_on(ending.reached()),
+            Ended::Removed,
+            "every waiting task gets the reason"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: a long run writes what it has, and ends.
+//! SIGINT and SIGTERM: a long run writes its results so far, and ends.
 
 use std::io;
 use std::process;
@@ -11,7 +11,7 @@ use signal_hook::iterator::Signals;
 /// signal's number. A second signal ends the process at once.
 ///
 /// # Errors
-/// When the signals cannot be handled.
+/// If the signals cannot be handled.
 pub fn on_signal(last: impl FnOnce(&'static str) + Send + 'static) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     thread::spawn(move || {

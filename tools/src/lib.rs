@@ -1,5 +1,5 @@
-//! What the command-line tools share: output that survives a closed pipe and shows progress ([`screen`]), a report that
-//! survives an interruption ([`interrupt`]), and what a report says of its own making ([`made`]).
+//! The shared parts of the command-line tools: output that survives a closed pipe and shows progress ([`screen`]), a
+//! report that survives an interruption ([`interrupt`]), and the date, commit and machine of a report ([`made`]).
 //!
 //! Arguments are read by clap in each tool: an unknown word is an error with a suggestion and exit code 2.
 

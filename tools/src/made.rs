@@ -1,4 +1,4 @@
-//! What a report says of its own making: when, from which commit, on which machine.
+//! The date, commit and machine of a report.
 
 use std::fmt;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::thread;
 
-/// Written where the machine does not tell.
+/// Written if a fact cannot be found.
 const UNKNOWN: &str = "unknown";
 
 /// When and on what something was measured.
@@ -14,7 +14,7 @@ const UNKNOWN: &str = "unknown";
 pub struct Made {
     /// Date and time, in UTC.
     pub date: String,
-    /// The commit of the sources, marked where they have been changed since.
+    /// The commit of the sources, with a mark if they have changes.
     pub commit: String,
     /// Processor, cores, memory.
     pub machine: String,
@@ -25,7 +25,7 @@ pub struct Made {
 }
 
 impl Made {
-    /// Now, on this machine, from the sources at `workspace`.
+    /// The present date, this machine, and the sources at `workspace`.
     #[must_use]
     pub fn now(workspace: &Path) -> Self {
         let in_workspace = |program: &str, arguments: &[&str]| {
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_fact_is_said() {
+    fn every_fact_is_shown() {
         let made = Made::now(Path::new(env!("CARGO_MANIFEST_DIR")));
         for (name, value) in made.facts() {
             assert!(!value.is_empty(), "{name}");

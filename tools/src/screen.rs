@@ -1,7 +1,7 @@
-//! Lines to standard output and standard error, and how far a long run is.
+//! Lines to standard output and standard error, and the progress of a long run.
 //!
-//! On a terminal the innermost [`Progress`] is one line that is drawn again and again, below the lines that stay. Elsewhere
-//! it is a plain line every ten seconds.
+//! On a terminal the innermost [`Progress`] is one line that is redrawn, below the permanent lines. Elsewhere it is a
+//! plain line every ten seconds.
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -11,18 +11,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often a terminal's line is drawn again.
+/// How often a terminal's line is redrawn.
 const TICK: Duration = Duration::from_millis(500);
 /// How often a plain line is written.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
-/// Waiting for less is not worth a line.
+/// A shorter wait is not shown.
 const WORTH_SAYING: Duration = Duration::from_secs(2);
-/// A line drawn again must not wrap.
+/// A redrawn line must not wrap.
 const COLUMNS: usize = 79;
-/// Exit code of a program that SIGPIPE ended, as shells count it.
+/// Exit code of a program that SIGPIPE ended, as in shells.
 const CLOSED_PIPE: i32 = 128 + 13;
 
-/// Writes a line to standard output. A reader that has gone, such as `head`, ends the process quietly.
+/// Writes a line to standard output. If the reader has closed the pipe, as `head` does, the process ends quietly.
 pub fn say(line: impl fmt::Display) {
     let mut screen = screen();
     screen.erase();
@@ -38,7 +38,7 @@ pub fn say(line: impl fmt::Display) {
     }
 }
 
-/// Writes a line to standard error, above the line that shows progress. A reader that has gone is no reason to stop.
+/// Writes a line to standard error, above the progress line. A closed pipe is ignored.
 pub fn note(line: impl fmt::Display) {
     let mut screen = screen();
     screen.erase();
@@ -46,7 +46,7 @@ pub fn note(line: impl fmt::Display) {
     screen.draw();
 }
 
-/// How far a run is, shown until it is dropped.
+/// The progress of a run, shown until it is dropped.
 #[derive(Debug)]
 pub struct Progress {
     id: u64,
@@ -55,13 +55,13 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// A run of so many steps.
+    /// A run of this many steps.
     #[must_use]
     pub fn counted(what: impl Into<String>, total: u64) -> Self {
         Self::begin(what.into(), Some(total))
     }
 
-    /// Something that may take long and has no steps; shown once it has taken two seconds.
+    /// Work without steps that may take long; shown after two seconds.
     #[must_use]
     pub fn waiting(what: impl Into<String>) -> Self {
         Self::begin(what.into(), None)
@@ -86,22 +86,22 @@ impl Progress {
         Self { id, _ticks: sender }
     }
 
-    /// There are more steps than was known at the beginning.
+    /// Adds steps that were not known at the beginning.
     pub fn plan(&self, more: u64) {
         self.change(|status| status.total = Some(status.total.unwrap_or(0) + more));
     }
 
-    /// Says what is being done now.
+    /// Sets the present work.
     pub fn doing(&self, step: impl Into<String>) {
         self.change(|status| status.step = step.into());
     }
 
-    /// One more step is done.
+    /// One more step is finished.
     pub fn done(&self) {
         self.change(|status| status.done += 1);
     }
 
-    /// So many steps are done.
+    /// This many steps are finished.
     pub fn reached(&self, done: u64) {
         self.change(|status| status.done = done);
     }
@@ -125,11 +125,11 @@ impl Drop for Progress {
     }
 }
 
-/// What is under way, the innermost last.
+/// The work in progress, the innermost last.
 struct Screen {
     running: Vec<Status>,
     last_id: u64,
-    /// Whether the terminal's last line is to be drawn over.
+    /// Whether the terminal's last line is a progress line.
     is_drawn: bool,
 }
 
@@ -161,7 +161,7 @@ impl Screen {
         self.is_drawn = true;
     }
 
-    /// Time has passed for one of them.
+    /// Redraws after some time has passed.
     fn tick(&mut self, id: u64) {
         if self.running.last().is_none_or(|innermost| innermost.id != id) {
             return;
@@ -183,7 +183,7 @@ impl Screen {
     }
 }
 
-/// One thing under way.
+/// One piece of work in progress.
 struct Status {
     id: u64,
     what: String,
@@ -216,7 +216,7 @@ impl Status {
         let mut line = self.what.clone();
         match self.total {
             None => line.push_str(&format!(": {} so far", words(elapsed))),
-            // What there is to do is not known yet.
+            // The number of steps is not known yet.
             Some(0) => {}
             Some(total) => {
                 line.push_str(&format!(": {} of {total}", self.done));
@@ -233,7 +233,7 @@ impl Status {
     }
 }
 
-/// The time left when steps go on taking as long as so far; nothing before the first is done.
+/// The time left if steps go on at the same speed; `None` before the first is finished.
 fn left(elapsed: Duration, done: u64, total: u64) -> Option<Duration> {
     let rest = total.saturating_sub(done);
     (done > 0 && rest > 0).then(|| elapsed.mul_f64(rest as f64 / done as f64))
@@ -262,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_counted_run_says_how_far_it_is_and_how_long_it_will_take() {
+    fn a_run_of_steps_shows_its_progress_and_the_time_left() {
         let mut status = Status::new(1, "clients".to_owned(), Some(40));
         assert_eq!(status.line(Duration::from_secs(5)), "clients: 0 of 40");
         status.done = 10;
@@ -276,14 +276,14 @@ mod tests {
     }
 
     #[test]
-    fn waiting_says_for_what_and_since_when() {
+    fn a_wait_shows_its_reason_and_its_duration() {
         let status = Status::new(1, "building quoin-smol".to_owned(), None);
         assert_eq!(status.line(Duration::from_secs(75)), "building quoin-smol: 75 s so far");
         assert!(!status.is_worth_saying());
     }
 
     #[test]
-    fn the_innermost_is_shown_and_goes_when_it_is_dropped() {
+    fn the_innermost_progress_is_shown_until_it_is_dropped() {
         let names = || -> Vec<String> { screen().running.iter().map(|status| status.what.clone()).collect() };
         let outer = Progress::counted("outer", 2);
         let inner = Progress::waiting("inner");

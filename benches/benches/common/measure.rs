@@ -1,10 +1,11 @@
-//! How every bench is run, and for how long. Nothing here knows what is measured.
+//! The settings of every bench.
 
 use std::time::Duration;
 
 use criterion::Criterion;
 
-/// Runs the benches of one file. Short, so that a change can be tried against all of them in minutes.
+/// The harness for the benches of one file. Runs are short, so that a change can be tried against all benches in
+/// minutes.
 pub(crate) fn run(benches: &[fn(&mut Criterion)]) {
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(500))

@@ -1,16 +1,16 @@
-//! A key space with something in it.
+//! Fills a key space.
 
 use bytes::Bytes;
 use quoin_core::mvcc::Mvcc;
 
 use crate::data::key;
 
-/// Writes so many keys, ascending, a revision each, so many times over.
+/// Writes this many keys, ascending, one revision each, this many times.
 pub(crate) fn stock(keys: usize, times: usize, value: &Bytes) -> Mvcc {
     let mut mvcc = Mvcc::new();
     for n in 0..keys * times {
         let mut write = mvcc.begin();
-        // A copy, as of a request that arrived on its own.
+        // A copy, as for a request that arrived separately.
         write.put(key(n % keys), Bytes::copy_from_slice(value), 0);
         write.end(&mut Vec::new(), &mut Vec::new());
     }

@@ -29,7 +29,7 @@ const LARGE: Content = Content::Keys(100_000, 1024);
 const PUTS_AT_ONCE: u64 = 100;
 const GZIP: &[(&str, &str)] = &[("grpc-encoding", "gzip")];
 
-/// All of them, in the order of the report.
+/// All loads, in the order of the report.
 pub const ALL: [Load; 12] = [
     Load {
         name: "txn that reads: 100 ranges over 100,000 keys, 1 client",
@@ -146,7 +146,7 @@ fn writing_txn(compares: usize, ranges: usize) -> Bytes {
     })
 }
 
-/// Gives a server its content.
+/// Fills a server.
 pub(super) async fn fill(server: &Server, content: Content) -> Result<(), Trouble> {
     let clients = Clients::connect(server.address(), 4).await?;
     match content {
@@ -210,7 +210,7 @@ impl Counts {
     }
 }
 
-/// Runs clients until the time is up; what they still wait for then is dropped.
+/// Runs clients until the time is up; requests in flight are then dropped.
 async fn clients_for<F: Future<Output = Result<(), Trouble>> + 'static>(
     time: Duration,
     clients: impl IntoIterator<Item = F>,
@@ -225,7 +225,7 @@ async fn clients_for<F: Future<Output = Result<(), Trouble>> + 'static>(
     }
 }
 
-/// So many clients that ask the same again and again, each on a connection of its own.
+/// This many clients that repeat a request, each on a separate connection.
 fn repeat(
     server: &Server,
     time: Duration,
@@ -324,7 +324,7 @@ async fn connect(address: SocketAddr) -> Result<Connection, Trouble> {
         .during("the HTTP/2 handshake")
 }
 
-/// Opens so many streams, each with this first message, and leaves them open.
+/// Opens this many streams, each with this first message, and leaves them open.
 async fn open(
     requests: h2::client::SendRequest<Bytes>,
     (address, path): (SocketAddr, &str),
@@ -348,7 +348,7 @@ async fn open(
     Ok(())
 }
 
-/// Does something with a connection, and again with another one where the server ends it, which counts as a refusal.
+/// Repeats something with a connection, or with a new one if the server has ended it, which counts as a refusal.
 async fn again_and_again<F: Future<Output = Result<(), Trouble>> + 'static>(
     time: Duration,
     counts: Counts,
@@ -357,7 +357,7 @@ async fn again_and_again<F: Future<Output = Result<(), Trouble>> + 'static>(
     let refused = counts.clone();
     let client = async move {
         loop {
-            // How it ended is the server's affair.
+            // The way a connection ends does not matter here.
             let _ended = once().await;
             refused.count(1);
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -367,7 +367,7 @@ async fn again_and_again<F: Future<Output = Result<(), Trouble>> + 'static>(
     Ok(counts.0.get())
 }
 
-/// Opens watch streams and changes the window of them all for as long as there is time.
+/// Opens watch streams and changes the window of all of them until the time is up.
 async fn change_windows(server: &Server, time: Duration) -> Result<Done, Trouble> {
     let (address, counts) = (server.address(), Counts::default());
     let changes = counts.clone();
@@ -391,7 +391,7 @@ async fn change_windows(server: &Server, time: Duration) -> Result<Done, Trouble
                         return Poll::Pending;
                     }
                     window = if window == 0 { 65_535 } else { 0 };
-                    // One change at a time can be under way.
+                    // Only one change can be in flight.
                     if connection.set_initial_window_size(window).is_ok() {
                         changes.count(0);
                     }
@@ -403,7 +403,7 @@ async fn change_windows(server: &Server, time: Duration) -> Result<Done, Trouble
     again_and_again(time, counts, once).await
 }
 
-/// Sends messages of two megabytes but for their last byte, and waits.
+/// Sends messages of two megabytes without their last byte, and waits.
 async fn send_halves(server: &Server, time: Duration) -> Result<Done, Trouble> {
     let address = server.address();
     let whole = framed(&PutRequest {

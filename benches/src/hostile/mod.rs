@@ -1,7 +1,7 @@
-//! What clients that ask for too much cost another client, who only puts a key now and then, beside a real etcd.
+//! What clients that ask for too much cost another client, which puts a key now and then; compared with a real etcd.
 //!
-//! Each load runs for a while against a fresh server with a fixed content. Meanwhile a quiet client puts, one key at a
-//! time, and the latencies of its puts and the server's peak memory are what is compared.
+//! Each load runs for a while against a fresh server with given content. Meanwhile a quiet client puts, one key at a
+//! time. The latencies of its puts and the server's peak memory are compared.
 
 mod loads;
 
@@ -18,7 +18,7 @@ pub use loads::ALL;
 
 /// How long the quiet client pauses between its puts.
 const PAUSE: Duration = Duration::from_millis(2);
-/// What a fresh fill leaves to do for the server is not measured.
+/// The server's remaining work after a fill is not measured.
 const SETTLE: Duration = Duration::from_secs(2);
 /// The quiet client's 99th percentile must stay below this, in milliseconds.
 const P99_MAX_MS: f64 = 50.0;
@@ -27,24 +27,24 @@ const MIB: f64 = 1024.0;
 /// One kind of hostile client.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
-    /// What it does; its first word is its name on the command line.
+    /// Its description; the first word is its name on the command line.
     pub name: &'static str,
-    /// What the server holds before.
+    /// The server's content before the load.
     pub content: Content,
-    /// Does it against the server for so long; how many requests were answered, and how many refused.
+    /// Runs it against the server for this long; returns how many requests were answered and how many refused.
     pub run: fn(&Server, Duration) -> Result<Done, Trouble>,
 }
 
-/// What a server holds.
+/// The content of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
-    /// So many keys of so many bytes each.
+    /// This many keys of this many bytes each.
     Keys(u64, usize),
-    /// As many keys attached to one lease, and as many leases.
+    /// This many keys attached to one lease, and as many leases.
     Leases(u64),
 }
 
-/// How a load went.
+/// The result of a load.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Done {
     /// Requests answered.
@@ -53,18 +53,18 @@ pub struct Done {
     pub refused: u64,
 }
 
-/// What to run.
+/// The plan of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// Against which servers; the first is what the others are compared with.
+    /// The servers; the others are compared with the first.
     pub kinds: Vec<Kind>,
     /// How long each load runs.
     pub duration: Duration,
-    /// Only the loads whose names begin with one of these; all when empty.
+    /// Only the loads whose names begin with one of these; all if empty.
     pub only: Vec<String>,
 }
 
-/// What one load cost one server's quiet client.
+/// The cost of one load for one server's quiet client.
 #[derive(Debug, Clone)]
 pub struct Cost {
     puts: Taken,
@@ -79,10 +79,10 @@ pub struct Report {
     rows: Vec<(&'static str, Vec<Cost>)>,
 }
 
-/// Runs the plan, telling on standard error how far it is.
+/// Runs the plan, with progress on standard error.
 ///
 /// # Errors
-/// When a program cannot be had, or a server fails.
+/// If a program cannot be built or downloaded, or a server fails.
 pub fn run(plan: &Plan) -> Result<Report, Trouble> {
     let wanted =
         |load: &&Load| plan.only.is_empty() || plan.only.iter().any(|name| load.name.starts_with(name.as_str()));
@@ -153,7 +153,7 @@ impl Cost {
         self.puts.percentile(0.99)
     }
 
-    /// Whether it is as little as is promised, beside what it costs etcd.
+    /// Whether the cost is within the promised bounds, also relative to etcd's.
     fn is_kept_beside(&self, etcd: &Self) -> bool {
         self.p99() < P99_MAX_MS && self.p99() <= etcd.p99() && self.peak_mib * 2.0 <= etcd.peak_mib
     }

@@ -1,4 +1,4 @@
-//! The workloads: what is asked of a fresh server, and what is measured while it answers.
+//! The workloads: requests to a fresh server, and the numbers measured meanwhile.
 
 mod keys;
 mod leases;
@@ -14,32 +14,32 @@ use quoin_conformance::{Kind, Launch, Server, Trouble};
 use crate::load::{Clients, Shape, Taken};
 use crate::requests;
 
-/// One workload: its names and what it measures. A further one is a row of [`ALL`].
+/// One workload: its names and its measurement. A new workload is a row of [`ALL`].
 #[derive(Debug, Clone, Copy)]
 pub struct Workload {
-    /// How it is called on the command line.
+    /// Its name on the command line.
     pub name: &'static str,
-    /// How it is called in the report.
+    /// Its title in the report.
     pub title: &'static str,
-    /// Whether a run takes minutes, so that one is made where nothing else is said.
+    /// Whether a run takes minutes; then there is one run by default.
     pub is_long: bool,
-    /// Runs it against a server of this kind, with so much of each number of requests and keys.
+    /// Runs it against a server of this kind, with this scale of requests and keys.
     pub measure: fn(Kind, f64) -> Result<Vec<Measured>, Trouble>,
 }
 
-/// Which numbers are the better ones.
+/// Whether higher or lower numbers are better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Better {
-    /// Such as requests per second.
+    /// For example requests per second.
     Higher,
-    /// Such as memory.
+    /// For example memory.
     Lower,
 }
 
-/// One number that came out.
+/// One measured number.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
-    /// What it is.
+    /// Its description.
     pub what: &'static str,
     /// Its unit.
     pub unit: &'static str,
@@ -51,7 +51,7 @@ pub struct Measured {
     pub number: f64,
 }
 
-/// All of them, in the order of the report.
+/// All workloads, in the order of the report.
 pub const ALL: [Workload; 10] = [
     Workload {
         name: "gets",
@@ -118,7 +118,7 @@ pub const ALL: [Workload; 10] = [
 const BYTES: usize = 256;
 const MIB: f64 = 1024.0 * 1024.0;
 const KIB_IN_MIB: f64 = 1024.0;
-/// Background work after a load is part of its price; so is memory given back.
+/// Work after a load is part of its cost; so is memory given back.
 const SETTLE: Duration = Duration::from_secs(2);
 const PUTS_AT_ONCE: u64 = 100;
 const LOADERS: Shape = Shape {
@@ -168,17 +168,17 @@ fn scaled(number: u64, scale: f64) -> u64 {
     ((number as f64 * scale) as u64).max(1)
 }
 
-/// How long the server is left alone after a load; shorter after a small one.
+/// How long the server is left idle after a load; shorter after a small one.
 fn settling(scale: f64) -> Duration {
     SETTLE.mul_f64((scale * 10.0).min(1.0))
 }
 
-/// Processor seconds of the server between two looks.
+/// Processor seconds of the server between two measurements.
 fn spent(before: Usage, after: Usage) -> f64 {
     after.cpu_seconds - before.cpu_seconds
 }
 
-/// Processor time for each of so many, in microseconds.
+/// Processor time per item, in microseconds.
 fn each(what: &'static str, cpu_seconds: f64, number: f64) -> Measured {
     lower(what, "µs", cpu_seconds / number * 1e6)
 }

@@ -1,4 +1,4 @@
-//! What many keys take: memory, disk, and the time of a start.
+//! The cost of many keys: memory, disk, and the time of a start.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::{BYTES, KIB_IN_MIB, LOADERS, MIB, Measured, fill, launch, lower, peak
 use crate::load::{self, Clients};
 
 const POLL: Duration = Duration::from_millis(2);
-/// A million keys are read in seconds; a loaded machine needs more.
+/// A million keys are read in seconds; a busy machine needs more.
 const START_LIMIT: Duration = Duration::from_mins(3);
 
 pub(super) fn small_keys(kind: Kind, scale: f64) -> Result<Vec<Measured>, Trouble> {
@@ -46,7 +46,7 @@ fn many_keys(kind: Kind, keys: u64, bytes: usize, rest: Duration) -> Result<Vec<
     ])
 }
 
-/// On an empty data directory and then on that one; several times, for each is short.
+/// A start on an empty data directory, then restarts on that directory; several times, because each is short.
 pub(super) fn start(kind: Kind, _scale: f64) -> Result<Vec<Measured>, Trouble> {
     let launch = launch(kind)?;
     let (mut fresh, mut again) = (Vec::new(), Vec::new());
@@ -67,7 +67,7 @@ pub(super) fn start(kind: Kind, _scale: f64) -> Result<Vec<Measured>, Trouble> {
     ])
 }
 
-/// Kills the server and starts it on what it has; milliseconds until it is healthy.
+/// Kills the server and restarts it; returns the milliseconds until it is healthy.
 fn restarted(server: &mut Server) -> Result<f64, Trouble> {
     server.kill()?;
     let begun = wait::now();

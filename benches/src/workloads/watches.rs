@@ -9,7 +9,7 @@ use super::{BYTES, Measured, ONCE, each, higher, launch, peak_memory, scaled, sp
 use crate::load::{self, Clients, OpenStream, Shape};
 use crate::requests;
 
-/// Each put waits until every stream has its event.
+/// Each put waits until every stream has received its event.
 pub(super) fn one_by_one(kind: Kind, scale: f64) -> Result<Vec<Measured>, Trouble> {
     const STREAMS: usize = 1_000;
     let server = launch(kind)?.start()?;
@@ -72,7 +72,7 @@ async fn watching(clients: &Clients, streams: usize) -> Result<Vec<OpenStream>, 
     Ok(opened)
 }
 
-/// Reads a stream until it has had so many events.
+/// Reads a stream until it has received so many events.
 async fn count(mut stream: OpenStream, events: u64) -> Result<(), Trouble> {
     let mut had = 0;
     while had < events {

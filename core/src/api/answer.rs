@@ -1,5 +1,5 @@
-//! What calls are answered with, as a closed list. Answers that may be long share rows with the view they were read from
-//! until a codec writes them.
+//! The answers to calls, as a closed list. An answer that may be long shares its rows with the view that was read,
+//! until a codec encodes them.
 
 use super::{Server, Then, cluster};
 use crate::mvcc::Found;
@@ -15,8 +15,8 @@ use crate::proto::etcdserverpb::{
 use crate::proto::health::HealthCheckResponse;
 use crate::store::{LeaseKeys, Response as Applied, TxnFound};
 
-/// The answer to a [`Call`](super::Call). Variants are named after their messages; one that is not is a longer answer's form,
-/// whose message [`Answer::whole`] makes.
+/// The answer to a [`Call`](super::Call). Variants are named after their messages. Those that are not stand for longer
+/// answers, whose messages [`Answer::whole`] makes.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "each variant is its message")]
 pub enum Answer {
@@ -31,7 +31,7 @@ pub enum Answer {
     Health(HealthCheckResponse),
     LeaseGrant(LeaseGrantResponse),
     LeaseKeepAlive(LeaseKeepAliveResponse),
-    /// A lease's time and keys.
+    /// The remaining time and the keys of a lease.
     LeaseKeys {
         header: ResponseHeader,
         id: i64,
@@ -56,14 +56,14 @@ pub enum Answer {
     Put(PutResponse),
     Range(RangeResponse),
     RoleList(AuthRoleListResponse),
-    /// What a range of several keys has found.
+    /// The rows that a range of several keys found.
     Rows {
         header: ResponseHeader,
         found: Found,
     },
     Status(StatusResponse),
     Txn(TxnResponse),
-    /// What a transaction that only reads has found.
+    /// The rows that a read-only transaction found.
     TxnRows {
         header: ResponseHeader,
         found: TxnFound,
@@ -72,7 +72,7 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// Keys, pairs, leases and operations that writing it has to walk, but for those that a codec can write piece by piece.
+    /// Keys, pairs, leases and operations that encoding it walks, without those that a codec can encode piece by piece.
     #[must_use]
     pub fn items(&self) -> usize {
         match self {
@@ -84,7 +84,7 @@ impl Answer {
         }
     }
 
-    /// The answer as its message alone.
+    /// The answer as its message.
     #[must_use]
     pub fn whole(self) -> Self {
         match self {

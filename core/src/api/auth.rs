@@ -1,5 +1,5 @@
-//! The auth service while auth is off and has never been used: see [`crate::store::auth`] for the rules. Whatever the
-//! answer is, it is given once this member knows that it is up to date.
+//! The auth service while auth is off and has never been used: see [`crate::store::auth`] for the rules. Every answer
+//! waits until this member is known to be up to date.
 
 use super::{Answer, Call, Server, Step};
 use crate::error::Error;
@@ -9,17 +9,17 @@ use crate::proto::etcdserverpb::{
 };
 use crate::store::auth;
 
-/// Adds a user: what is wrong with the request is said, and nothing else is there yet.
+/// Adds a user: the request is checked; adding itself is not implemented.
 pub(super) fn user_add(request: &AuthUserAddRequest) -> Result<Step, Error> {
     auth::check_user_add(request).map(|()| Step::Unserved)
 }
 
-/// Adds a role: as above.
+/// Adds a role: the request is checked; adding itself is not implemented.
 pub(super) fn role_add(request: &AuthRoleAddRequest) -> Result<Step, Error> {
     auth::check_role_add(request).map(|()| Step::Unserved)
 }
 
-/// The answers where there are no users and no roles.
+/// The answers as long as there are no users and no roles.
 pub(super) fn answer(server: &Server<'_>, call: &Call) -> Result<Answer, Error> {
     let header = Some(server.header());
     Ok(match call {

@@ -1,4 +1,4 @@
-//! The cluster service: who takes part.
+//! The cluster service: the members of the cluster.
 
 use super::{Answer, Call, Server, Step, Then};
 use crate::id::MemberId;
@@ -27,7 +27,7 @@ pub(super) fn add(server: &Server<'_>, request: MemberAddRequest) -> Step {
     Step::ask(asked, Then::Change(Call::MemberAdd(request)))
 }
 
-/// Makes a learner a voter.
+/// Promotes a learner to a voter.
 pub(super) fn promote(request: MemberPromoteRequest) -> Step {
     let id = MemberId(request.id);
     Step::ask(
@@ -42,7 +42,7 @@ pub(super) fn remove(request: MemberRemoveRequest) -> Step {
     Step::ask(Request::MemberRemove { id }, Then::Change(Call::MemberRemove(request)))
 }
 
-/// Changes where the others reach a member.
+/// Changes the peer URLs of a member.
 pub(super) fn update(request: MemberUpdateRequest) -> Step {
     let asked = Request::MemberUpdate {
         id: MemberId(request.id),
@@ -51,7 +51,7 @@ pub(super) fn update(request: MemberUpdateRequest) -> Step {
     Step::ask(asked, Then::Change(Call::MemberUpdate(request)))
 }
 
-/// A change was applied; `all` are the members after it.
+/// The answer to an applied change; `all` are the members after it.
 pub(super) fn changed(server: &Server<'_>, then: &Then, all: &[membership::Member]) -> Answer {
     let header = Some(server.header_without_revision());
     let members = all.iter().map(member).collect();

@@ -1,4 +1,5 @@
-//! The standard health service: the server as a whole serves, whatever the cluster does. And the read of health checks.
+//! The standard health service: the server is always `SERVING`, whatever the state of the cluster. Also the read of
+//! health checks.
 
 use super::read::Read;
 use super::{Answer, Call, Step, confirmed};
@@ -7,7 +8,7 @@ use crate::proto::etcdserverpb::RangeRequest;
 use crate::proto::health::health_check_response::ServingStatus;
 use crate::proto::health::{HealthCheckRequest, HealthCheckResponse};
 
-/// The state at this moment.
+/// The present state.
 pub(super) fn check(request: &HealthCheckRequest) -> Result<Step, Error> {
     if request.service.is_empty() {
         Ok(status(ServingStatus::Serving))
@@ -16,7 +17,7 @@ pub(super) fn check(request: &HealthCheckRequest) -> Result<Step, Error> {
     }
 }
 
-/// The state now and at every change. There is no change but the end of the server, which ends the stream.
+/// The present state and every change of it. The only change is the end of the server, which ends the stream.
 pub(super) fn watch(request: &HealthCheckRequest) -> Step {
     status(if request.service.is_empty() {
         ServingStatus::Serving

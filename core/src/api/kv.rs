@@ -31,7 +31,7 @@ pub(super) fn delete_range(server: &Server<'_>, request: DeleteRangeRequest) -> 
     Ok(heavy(Request::DeleteRange(request), rows))
 }
 
-/// Compares and then does one thing or the other.
+/// Compares, and then carries out one branch or the other.
 pub(super) fn txn(server: &Server<'_>, request: TxnRequest) -> Result<Step, Error> {
     check::txn(&request, server.limits.max_txn_ops)?;
     if !check::is_read_only(&request) {
@@ -45,12 +45,12 @@ pub(super) fn txn(server: &Server<'_>, request: TxnRequest) -> Result<Step, Erro
     })
 }
 
-/// Forgets history before a revision.
+/// Drops the history before a revision.
 pub(super) fn compact(request: CompactionRequest) -> Step {
     Step::ask(Request::Compact(request), Then::Answer)
 }
 
-/// Asks the node to write, which may touch so many rows.
+/// Asks the node for a write that may touch this many rows.
 pub(super) fn heavy(request: Request, rows: usize) -> Step {
     Step::Ask {
         request,

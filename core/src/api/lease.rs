@@ -11,13 +11,13 @@ use crate::proto::etcdserverpb::{
 };
 use crate::store::Lease;
 
-/// Makes a lease. A time that is too long is refused when the grant is applied
-/// ([`check::lease_ttl`](crate::store::check::lease_ttl)), because alarms come before it.
+/// Grants a lease. A TTL that is too long is refused when the grant is applied
+/// ([`check::lease_ttl`](crate::store::check::lease_ttl)), because alarms are checked before it.
 pub(super) fn grant(request: LeaseGrantRequest) -> Step {
     Step::ask(Request::LeaseGrant(request), Then::Answer)
 }
 
-/// Keeps a lease alive, once. The header is made before, as in etcd: its revision is one at which the lease still was.
+/// Renews a lease once. The header is made first, as in etcd: at its revision the lease still existed.
 pub(super) fn keep_alive(server: &Server<'_>, request: LeaseKeepAliveRequest) -> Step {
     let (id, header) = (request.id, server.header());
     // Mutant 38, "renews where it does not lead": a member answers from the leases it has applied, without the leader.
@@ -30,7 +30,7 @@ pub(super) fn keep_alive(server: &Server<'_>, request: LeaseKeepAliveRequest) ->
     Step::ask(Request::LeaseRenew { id }, Then::Renew { id, header })
 }
 
-/// A lease was renewed. An unknown one is answered with no time left.
+/// The answer to a renewal. For an unknown lease the TTL is 0.
 pub(super) fn renewed(header: ResponseHeader, id: i64, ttl: i64) -> Answer {
     Answer::LeaseKeepAlive(LeaseKeepAliveResponse {
         header: Some(header),
@@ -39,12 +39,12 @@ pub(super) fn renewed(header: ResponseHeader, id: i64, ttl: i64) -> Answer {
     })
 }
 
-/// All leases, as this member knows them; on the leader those first that end first.
+/// All leases that this member has applied. The leader orders them by expiry.
 pub(super) fn leases() -> Step {
     Step::ask(Request::LeaseLeases, Then::Answer)
 }
 
-/// The list of leases, which the node made.
+/// The answer with the node's list of leases.
 pub(super) fn list(server: &Server<'_>, leases: LeaseTimes) -> Answer {
     Answer::LeaseList {
         header: server.header(),
@@ -52,13 +52,13 @@ pub(super) fn list(server: &Server<'_>, leases: LeaseTimes) -> Answer {
     }
 }
 
-/// Ends a lease and deletes its keys.
+/// Revokes a lease and deletes its keys.
 pub(super) fn revoke(server: &Server<'_>, request: LeaseRevokeRequest) -> Step {
     let rows = server.view.leases.get(request.id).map_or(0, Lease::key_count);
     heavy(Request::LeaseRevoke(request), rows)
 }
 
-/// How long a lease has left, and which keys are attached to it. An unknown lease is no error.
+/// The remaining time of a lease, and the keys attached to it. An unknown lease is no error.
 pub(super) fn time_to_live(server: &Server<'_>, request: LeaseTimeToLiveRequest) -> Step {
     let LeaseTimeToLiveRequest { id, keys } = request;
     let header = server.header();

@@ -1,4 +1,4 @@
-//! The maintenance service: how the member is, alarms, hashes, who leads.
+//! The maintenance service: status, alarms, hashes, moving the leader.
 
 use super::{Answer, Server, Step, Then};
 use crate::error::Error;
@@ -12,27 +12,27 @@ use crate::proto::etcdserverpb::{
 use crate::store::View;
 use crate::version::SERVER_VERSION;
 
-/// What members, leases and the store's own notes take, roughly: a page, as the least that etcd reports.
+/// Rough size of members, leases and the store's own rows: one page, the least that etcd reports.
 const NOTES_BYTES: u64 = 4096;
 
-/// A hash of everything: it walks the whole history.
+/// A hash over the whole history.
 #[derive(Debug)]
 pub enum Computation {
-    /// Of what is stored. etcd's covers the bytes of its file, which there are none of here: it covers the keys.
+    /// Of everything stored. etcd hashes the bytes of its file; there is no such file here, so the keys are hashed.
     Hash(Hashing),
-    /// Of the keys at a revision, equal on all members.
+    /// Of the keys at a revision; equal on all members.
     HashKv(Hashing),
 }
 
 impl Computation {
-    /// Goes on, past about so many rows at most; true once it is complete.
+    /// Continues over about so many rows at most; true once it is complete.
     pub fn step(&mut self, rows: usize) -> bool {
         match self {
             Self::Hash(hashing) | Self::HashKv(hashing) => hashing.step(rows),
         }
     }
 
-    /// The answer that a complete computation gives.
+    /// The answer of a complete computation.
     #[must_use]
     pub fn answer(self, server: &Server<'_>) -> Answer {
         match self {
@@ -45,13 +45,13 @@ impl Computation {
     }
 }
 
-/// A hash of what is stored.
+/// A hash of everything stored.
 pub(super) fn hash(server: &Server<'_>) -> Result<Step, Error> {
     let hashing = Hashing::new(&server.view.kv, 0)?;
     Ok(Step::Compute(Computation::Hash(hashing)))
 }
 
-/// A hash of the keys at a revision. The hash of a compaction is remembered from when it was made.
+/// A hash of the keys at a revision. At a compaction's revision it is the hash that the compaction remembered.
 pub(super) fn hash_kv(server: &Server<'_>, request: HashKvRequest) -> Result<Step, Error> {
     if let Some(remembered) = server.facts.compact_hash(request.revision) {
         return Ok(Step::Answer(hash_answer(server, remembered)));
@@ -69,12 +69,12 @@ fn hash_answer(server: &Server<'_>, hash: HashKv) -> Answer {
     })
 }
 
-/// Lists, sets or clears alarms, by agreement of the cluster even when they are only listed.
+/// Lists, raises or clears alarms. All three go through the log, as in etcd.
 pub(super) fn alarm(request: AlarmRequest) -> Step {
     Step::ask(Request::Alarm(request), Then::Answer)
 }
 
-/// Makes another member leader. It is not forwarded: etcd's client asks the leader.
+/// Moves leadership to another member. It is not forwarded: etcd's client sends it to the leader.
 pub(super) fn move_leader(server: &Server<'_>, request: MoveLeaderRequest) -> Result<Step, Error> {
     if !server.status.leads {
         return Err(Error::NotLeader);
@@ -83,14 +83,14 @@ pub(super) fn move_leader(server: &Server<'_>, request: MoveLeaderRequest) -> Re
     Ok(Step::ask(Request::MoveLeader { to }, Then::Answer))
 }
 
-/// Leadership has moved.
+/// The answer once leadership has moved.
 pub(super) fn moved(server: &Server<'_>) -> Answer {
     Answer::MoveLeader(MoveLeaderResponse {
         header: Some(server.header()),
     })
 }
 
-/// How this member is. It answers whatever the cluster does.
+/// The status of this member. It is answered whatever the state of the cluster.
 pub(super) fn status(server: &Server<'_>) -> Step {
     let (view, status) = (server.view, server.status);
     let mut errors = Vec::new();
@@ -106,7 +106,7 @@ pub(super) fn status(server: &Server<'_>) -> Step {
     Step::Answer(Answer::Status(StatusResponse {
         header: Some(server.header()),
         version: SERVER_VERSION.to_owned(),
-        // What was written last is not in the table yet.
+        // The newest rows are not in the table yet.
         db_size: server.facts.table_bytes().max(in_use),
         leader: status.leader.0,
         raft_index: status.commit_index,
@@ -133,7 +133,7 @@ pub fn in_use_bytes(view: &View) -> i64 {
     i64::try_from(view.size_bytes.saturating_add(NOTES_BYTES)).unwrap_or(i64::MAX)
 }
 
-/// An alarm as protobuf's text format has it, which is what etcd shows.
+/// An alarm in protobuf's text format, which etcd shows.
 fn alarm_text(alarm: &AlarmMember) -> String {
     let mut text = String::new();
     if alarm.member_id != 0 {

@@ -1,5 +1,5 @@
-//! The table of methods: every method of etcd's API with its service, its name, its kind, and, where this version serves
-//! it, its request. A codec reads a request by this table and needs no list of its own.
+//! The table of methods: every method of etcd's API with its service, its name, its kind, and, if this version serves
+//! it, its request. Codecs decode requests by this table and need no list of their own.
 
 use bytes::Bytes;
 use prost::{DecodeError, Message as _};
@@ -28,7 +28,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind as metrics label it.
+    /// The kind, as the label in metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -39,10 +39,10 @@ impl Kind {
     }
 }
 
-/// Writes the table: the enums of methods and of calls, the list, and the look-up by path.
+/// Generates, from the table, the enums of methods and of calls, the list, and the look-up by path.
 ///
-/// A row is `Name(Request) = "name" Kind`. Rows after a `;` have no request: their streams are not made of calls, or this
-/// version does not serve them.
+/// A row is `Name(Request) = "name" Kind`. Rows after a `;` have no request: their streams do not consist of calls, or
+/// this version does not serve them.
 macro_rules! methods {
     ($($service:literal {
         $($call:ident($request:ty) = $call_name:literal $call_kind:ident,)*
@@ -104,7 +104,7 @@ macro_rules! methods {
             /// Reads the message of a method; `None` where the method takes no calls.
             ///
             /// # Errors
-            /// What is wrong with the bytes.
+            /// The error in the bytes.
             pub fn decode(method: Method, message: Bytes) -> Result<Option<Self>, DecodeError> {
                 Ok(Some(match method {
                     $($(Method::$call => Self::$call(<$request>::decode(message)?),)*)*
@@ -121,7 +121,7 @@ macro_rules! methods {
             }
         }
 
-        /// The services there are.
+        /// All services.
         pub const SERVICES: &[&str] = &[$($service,)*];
     };
 }
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_method_is_found_by_its_path_and_indexed_by_itself() {
+    fn every_method_is_found_by_its_path_and_its_discriminant_is_its_index() {
         for (index, method) in Method::ALL.iter().enumerate() {
             let (service, name, _) = method.parts();
             assert_eq!(Method::find(&format!("/{service}/{name}")), Some(*method));

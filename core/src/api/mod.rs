@@ -1,10 +1,10 @@
-//! The front door: what a client may ask of a member and what it is answered, as pure functions.
+//! The front door: the calls of clients and their answers, as pure functions.
 //!
-//! A codec (gRPC, the simulator's clients) turns what its client sent into a [`Call`] and an [`Answer`] into what its client
-//! reads. In between it follows [`Step`]s: [`Server::begin`] says what a call needs first, and [`Server::finish`] goes on
-//! once the node has answered. A rule about a request is in one of these functions, in
-//! [`store::check`](crate::store::check), which they call, or in the store, where the rule depends on what was applied
-//! before; it is in no codec.
+//! A codec (gRPC, the simulator's clients) turns the bytes of its client into a [`Call`], and an [`Answer`] into bytes
+//! for its client. In between it follows [`Step`]s: [`Server::begin`] returns the first step of a call, and
+//! [`Server::finish`] the next one once the node has answered. Every rule about a request is in one of these functions,
+//! in [`store::check`](crate::store::check), which they call, or in the store, if the rule depends on earlier entries;
+//! it is in no codec.
 //!
 //! - [`method`] is the table of methods, with their requests;
 //! - [`kv`], [`lease`], [`cluster`], [`maintenance`], [`auth`], [`health`] have one function for each method of a service;
@@ -42,22 +42,22 @@ use crate::node::{Request, Response};
 use crate::proto::etcdserverpb::ResponseHeader;
 use crate::store::View;
 
-/// The member as a call finds it: what it published last, and what it was configured with.
+/// The member as a call finds it: its published state and its configuration.
 #[derive(Clone, Copy)]
 pub struct Server<'a> {
     /// The cluster's id.
     pub cluster: ClusterId,
     /// The applied state.
     pub view: &'a View,
-    /// The state of consensus that belongs to it.
+    /// The state of consensus that belongs to this view.
     pub status: &'a Status,
     /// What was configured.
     pub limits: Limits,
-    /// What else the host knows.
+    /// What only the host knows.
     pub facts: &'a dyn Facts,
 }
 
-/// What of the configuration the rules look at.
+/// The settings that the rules depend on.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// The largest number of operations at one level of a transaction (`--max-txn-ops`).
@@ -69,7 +69,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Those that a configuration sets.
+    /// The limits that a configuration sets.
     #[must_use]
     pub fn of(config: &Config) -> Self {
         Self {
@@ -80,19 +80,19 @@ impl Limits {
     }
 }
 
-/// What only the host knows, asked for by the few calls that need it.
+/// Facts that only the host has; few calls need them.
 pub trait Facts {
     /// The remembered hash of the compaction at exactly this revision.
     fn compact_hash(&self, revision: i64) -> Option<HashKv>;
 
-    /// Bytes of the table's files; 0 where that is not known.
+    /// Bytes of the table's files; 0 if unknown.
     fn table_bytes(&self) -> i64;
 
     /// The wall clock, in seconds since 1970.
     fn unix_seconds(&self) -> u64;
 }
 
-/// What is to be done next for a call.
+/// The next step of a call.
 #[derive(Debug)]
 pub enum Step {
     /// Nothing: this is the answer.
@@ -101,38 +101,38 @@ pub enum Step {
     Ask {
         /// What to ask.
         request: Request,
-        /// Applying it may take so long that requests like it are proposed one at a time, so that others come in between.
+        /// Applying it may take so long that such requests are proposed one at a time, with others in between.
         is_heavy: bool,
-        /// What to finish with.
+        /// The argument for [`Server::finish`].
         then: Then,
     },
     /// Send the messages that [`Backup::step`] makes.
     Backup(Box<Backup>),
     /// Compute for as long as [`Computation::step`] wants, then answer with [`Computation::answer`].
     Compute(Computation),
-    /// Have the table give space back, then answer with [`Answer::Defragment`].
+    /// Compact the table's files, then answer with [`Answer::Defragment`].
     Defragment,
     /// Read rows: see [`Read`].
     Fetch(Read),
-    /// Ask the leader what this member's node would have been asked, then go on with [`Server::finish`].
+    /// Send the leader the request that this member's node refused, then go on with [`Server::finish`].
     Forward {
         /// What to ask.
         request: Request,
         /// What to finish with.
         then: Then,
     },
-    /// Refuse: this version has the checks of the method and not the method.
+    /// Refuse: this version has the checks of the method but not the method.
     Unserved,
 }
 
-/// What is kept of a call until the node has answered.
+/// The part of a call that is kept until the node has answered.
 #[derive(Clone, Debug)]
 pub enum Then {
-    /// The node's response is all of the answer.
+    /// The node's response is the whole answer.
     Answer,
     /// A change of the members.
     Change(Call),
-    /// A read that waits until this member is sure to be up to date.
+    /// A read that waits until this member is known to be up to date.
     Read(Call),
     /// A renewal of a lease.
     Renew {
@@ -141,7 +141,7 @@ pub enum Then {
         /// Of the answer.
         header: ResponseHeader,
     },
-    /// A question after a lease.
+    /// A question about a lease.
     TimeToLive {
         /// The lease.
         id: i64,
@@ -163,7 +163,7 @@ impl Step {
 }
 
 impl Then {
-    /// What the leader is asked, if only a leader can answer.
+    /// The request for the leader, if only the leader can answer.
     fn for_leader(&self) -> Option<Request> {
         match self {
             Self::Renew { id, .. } => Some(Request::LeaseRenew { id: *id }),
@@ -177,16 +177,16 @@ impl Then {
 }
 
 impl Server<'_> {
-    /// A call has arrived. Every call passes here first, so this is where it is decided who may make it.
+    /// Begins a call. Every call passes here first; who may make it will be decided here.
     ///
     /// # Errors
-    /// What the request alone, or with what was published, shows to be wrong.
+    /// The errors that follow from the request alone or from the published state.
     pub fn begin(&self, call: Call) -> Result<Step, Error> {
         self.admit(&call)?;
         self.start(call)
     }
 
-    /// A stream is opened whose messages are no calls of their own, or are not there yet.
+    /// Begins a stream whose messages are not calls of their own, or have not arrived yet.
     ///
     /// # Errors
     /// [`Error::NotSupportedForLearner`].
@@ -197,7 +197,7 @@ impl Server<'_> {
         Ok(())
     }
 
-    /// A learner answers only what needs no vote and may be old.
+    /// A learner serves only calls that need no vote and may be answered from old state.
     fn admit(&self, call: &Call) -> Result<(), Error> {
         let may_be_old = match call {
             Call::Range(request) => request.serializable,
@@ -255,19 +255,19 @@ impl Server<'_> {
         }
     }
 
-    /// The read that a health check makes. It is not a call: it is made of learners, too.
+    /// The read of a health check. It is not a call: learners serve it, too.
     #[must_use]
     pub fn probe(serializable: bool) -> Step {
         health::probe(serializable)
     }
 
-    /// The node, or the leader's, has answered.
+    /// Goes on with the response of this member's node, or of the leader's.
     ///
     /// # Errors
-    /// The node's, or what the answer's view shows to be wrong.
+    /// The node's error, or one that follows from the view of the answer.
     ///
     /// # Panics
-    /// Where the response is to another request.
+    /// If the response belongs to another request.
     pub fn finish(&self, then: Then, result: Result<Response, Error>) -> Result<Step, Error> {
         if result == Err(Error::NotLeader)
             && let Some(request) = then.for_leader()
@@ -294,7 +294,7 @@ impl Server<'_> {
         Ok(Step::Answer(answer))
     }
 
-    /// This member is as up to date as the call wants it to be.
+    /// Goes on once this member is as up to date as the call demands.
     fn read(&self, call: Call) -> Result<Step, Error> {
         Ok(match call {
             Call::Range(request) => Step::Fetch(Read::Range(request)),
@@ -304,7 +304,7 @@ impl Server<'_> {
         })
     }
 
-    /// A header as of now.
+    /// A header of the present state.
     fn header(&self) -> ResponseHeader {
         ResponseHeader {
             revision: self.view.kv.revision(),
@@ -312,7 +312,7 @@ impl Server<'_> {
         }
     }
 
-    /// A header without a revision, as the cluster's service gives it.
+    /// A header without a revision, as the cluster service sends it.
     fn header_without_revision(&self) -> ResponseHeader {
         ResponseHeader {
             cluster_id: self.cluster.0,
@@ -322,7 +322,7 @@ impl Server<'_> {
         }
     }
 
-    /// Adds to a header what only the member knows; the revision is the store's unless the answer has its own.
+    /// Adds this member's fields to a header; the revision is the store's unless the answer has its own.
     fn complete(&self, header: &mut Option<ResponseHeader>) {
         let own = header.as_ref().map_or(0, |header| header.revision);
         let mut complete = self.header();
@@ -333,7 +333,7 @@ impl Server<'_> {
     }
 }
 
-/// A call that is answered once this member is sure to be as new as anything acknowledged before the call.
+/// A call that is answered once this member has applied everything acknowledged before the call.
 fn confirmed(call: Call) -> Step {
     Step::ask(Request::Read, Then::Read(call))
 }

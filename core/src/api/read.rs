@@ -1,8 +1,9 @@
 //! Reads of rows: plan, fetch, answer.
 //!
-//! [`Read::plan`] takes a view and says what it has to look at. [`Fetch::step`] fetches, a bounded number of rows at a time,
-//! so that a host runs a long fetch where it delays nothing. [`Fetch::answer`] answers from what was fetched. Every row is in
-//! the view, so that a fetch always succeeds from memory; rows that are not will come to it between its steps.
+//! [`Read::plan`] takes a view and determines the rows to look at. [`Fetch::step`] fetches a bounded number of rows, so
+//! that a host can run a long fetch where it delays nothing. [`Fetch::answer`] answers from the fetched rows. Today
+//! every row is in the view, so a fetch always succeeds from memory; rows that are not will be fetched between its
+//! steps.
 
 use std::fmt;
 
@@ -13,26 +14,26 @@ use crate::mvcc::Scan;
 use crate::proto::etcdserverpb::{RangeRequest, RangeResponse, TxnRequest};
 use crate::store::{KeyCounts, TxnScan, View};
 
-/// A read whose view is not taken yet.
+/// A read that has no view yet.
 #[derive(Debug)]
 pub enum Read {
-    /// Of keys.
+    /// A range.
     Range(RangeRequest),
-    /// By a transaction that only reads.
+    /// A read-only transaction.
     Txn(TxnRequest),
 }
 
-/// A read that is being carried out.
+/// A read in progress.
 pub struct Fetch {
     request: Request,
-    /// Of the view that is read.
+    /// The view's revision.
     revision: i64,
-    /// What was read by the time it failed, or by a range.
+    /// The counts of a failed read, or of a range.
     counts: KeyCounts,
     stage: Stage,
 }
 
-/// What is kept of a request, to tell of it.
+/// The part of a request that the answer and the log of slow reads need.
 enum Request {
     Range(RangeRequest),
     Txn { compares: usize },
@@ -44,14 +45,14 @@ enum Request {
 )]
 enum Stage {
     Failed(Error),
-    /// One key, which was found or not.
+    /// One key: found or not.
     Key(RangeResponse),
     Keys(Scan),
     Txn(TxnScan),
 }
 
 impl Read {
-    /// Takes a view. One key is looked up at once.
+    /// Takes a view. A read of one key is complete at once.
     #[must_use]
     pub fn plan(self, view: &View) -> Fetch {
         let (request, stage) = match self {
@@ -78,7 +79,7 @@ impl Read {
 }
 
 impl Fetch {
-    /// Goes on, past about so many rows at most; true once the fetch is over.
+    /// Continues over about so many rows at most; true once the fetch is complete.
     pub fn step(&mut self, rows: usize) -> bool {
         let error = match &mut self.stage {
             Stage::Failed(_) | Stage::Key(_) => return true,
@@ -97,28 +98,28 @@ impl Fetch {
         true
     }
 
-    /// What was read once it is over, as etcd's metrics count it.
+    /// The counts of a complete fetch, as etcd's metrics define them.
     #[must_use]
     pub fn counts(&self) -> &KeyCounts {
         &self.counts
     }
 
-    /// Whether it is a range, not a transaction: etcd measures those by themselves.
+    /// Whether it is a range, not a transaction: etcd measures the two separately.
     #[must_use]
     pub fn is_range(&self) -> bool {
         matches!(self.request, Request::Range(_))
     }
 
-    /// Whether nothing was found wrong.
+    /// Whether the fetch found no error.
     #[must_use]
     pub fn succeeded(&self) -> bool {
         !matches!(self.stage, Stage::Failed(_))
     }
 
-    /// Answers from what was fetched; `server` is the member as it is now.
+    /// Answers from the fetched rows; `server` is the member at present.
     ///
     /// # Errors
-    /// What the fetch found wrong: [`Error::Compacted`], [`Error::FutureRevision`] and the like.
+    /// The errors that the fetch found: [`Error::Compacted`], [`Error::FutureRevision`] and the like.
     pub fn answer(self, server: &Server<'_>) -> Result<Answer, Error> {
         let mut header = server.header();
         header.revision = self.revision;

@@ -1,4 +1,4 @@
-//! What the front door says to each kind of call, over a real store.
+//! Which step the front door takes for each kind of call, over a real store.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -25,7 +25,7 @@ use crate::proto::raftpb::Entry;
 use crate::snapshot;
 use crate::store::{self, Applied, ApplyContext, LeaseKeys, Store, StoreConfig};
 
-/// A member: a store, and what it says of itself.
+/// A member: a store and its status.
 struct World {
     store: Store,
     status: Status,
@@ -76,7 +76,7 @@ impl World {
         self.ask(|server| server.begin(call))
     }
 
-    /// Carries a call out, as the node of a member of one would.
+    /// Carries out a call, as the node of a lone member would.
     fn call(&mut self, call: Call) -> Result<Answer, Error> {
         let mut step = self.begin(call)?;
         loop {
@@ -181,7 +181,7 @@ fn a_lease_time_is_too_long_only_once_alarms_have_been_looked_at() {
 }
 
 #[test]
-fn what_a_request_alone_shows_is_refused_before_anything_is_asked() {
+fn invalid_requests_are_refused_without_asking_the_node() {
     let world = World::new();
     let many = TxnRequest {
         success: vec![RequestOp { request: None }; 129],
@@ -204,7 +204,7 @@ fn what_a_request_alone_shows_is_refused_before_anything_is_asked() {
 }
 
 #[test]
-fn reads_wait_until_the_member_is_up_to_date_unless_they_may_be_old() {
+fn linearizable_reads_wait_for_a_read_index_and_serializable_ones_do_not() {
     let world = World::new();
     let old = RangeRequest {
         serializable: true,
@@ -234,7 +234,7 @@ fn reads_wait_until_the_member_is_up_to_date_unless_they_may_be_old() {
 }
 
 #[test]
-fn a_learner_answers_what_needs_no_vote() {
+fn a_learner_serves_only_calls_that_need_no_vote() {
     let mut world = World::new();
     world.status.is_learner = true;
     let old = RangeRequest {
@@ -264,7 +264,7 @@ fn a_learner_answers_what_needs_no_vote() {
 }
 
 #[test]
-fn what_only_a_leader_answers_is_forwarded_with_the_header_of_its_arrival() {
+fn calls_for_the_leader_are_forwarded_with_the_header_of_their_arrival() {
     let mut world = World::new();
     let promote = MemberPromoteRequest { id: 9 };
     let ask = LeaseTimeToLiveRequest { id: 7, keys: true };
@@ -321,7 +321,7 @@ fn what_only_a_leader_answers_is_forwarded_with_the_header_of_its_arrival() {
 }
 
 #[test]
-fn headers_say_who_answers_and_of_which_revision() {
+fn headers_name_the_member_the_term_and_the_revision() {
     let mut world = World::new();
     let Ok(Answer::Put(response)) = world.call(Call::Put(put("a"))) else {
         panic!("a put is answered")
@@ -342,7 +342,11 @@ fn headers_say_who_answers_and_of_which_revision() {
     let Answer::Range(answer) = answer else {
         panic!("{answer:?}")
     };
-    assert_eq!(answer.header.unwrap().revision, 3, "that of the view that was read");
+    assert_eq!(
+        answer.header.unwrap().revision,
+        3,
+        "the revision of the view that was read"
+    );
     assert_eq!((answer.count, answer.more), (2, false));
     let list = world.call(Call::MemberList(MemberListRequest::default()));
     let Ok(Answer::MemberList(list)) = list else {
@@ -352,7 +356,7 @@ fn headers_say_who_answers_and_of_which_revision() {
 }
 
 #[test]
-fn a_read_in_steps_says_whether_there_is_more_of_what_it_looks_for() {
+fn a_read_in_steps_sets_more_by_the_keys_that_pass_its_filters() {
     let mut world = World::new();
     for key in ["a", "b", "c", "d", "e"] {
         world.put(key);
@@ -410,7 +414,7 @@ fn writes_that_may_touch_many_rows_are_heavy() {
 }
 
 #[test]
-fn a_hash_that_is_remembered_is_not_made_again() {
+fn a_remembered_hash_is_not_computed_again() {
     let mut world = World::new();
     world.put("a");
     let call = Call::HashKv(HashKvRequest { revision: 2 });
@@ -464,7 +468,7 @@ fn a_backup_is_the_file_in_parts_and_then_its_sha_256() {
 }
 
 #[test]
-fn a_response_that_only_the_log_has_leads_to_no_answer() {
+fn a_response_that_exists_only_in_the_log_is_never_an_answer() {
     let world = World::new();
     let response = Response::Applied(store::Response::Empty);
     let finish = || world.ask(|server| server.finish(Then::Answer, Ok(response)));

@@ -1,22 +1,23 @@
-//! Are two lists of URLs the same places? Names count as the addresses they resolve to; `localhost` counts as itself.
+//! Whether two lists of URLs name the same places. A name equals the addresses it resolves to; `localhost` equals only
+//! itself.
 
 use std::collections::BTreeMap;
 
 use crate::config::Url;
 use crate::config::gotext::quote;
 
-/// The answer, where the names are known.
+/// The result of a comparison.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Sameness {
     /// The same places.
     Same,
-    /// Different ones; the text is etcd's.
+    /// Different places; the text is etcd's.
     Different(String),
-    /// These must be resolved first.
+    /// These names must be resolved first.
     Unknown(Vec<Url>),
 }
 
-/// Compares two lists, whatever their order.
+/// Compares two lists in any order.
 pub(super) fn compare(a: &[Url], b: &[Url], addresses: &BTreeMap<Url, Result<String, String>>) -> Sameness {
     if a.len() != b.len() {
         return Sameness::Different(format!("len({}) != len({})", quote_list(a), quote_list(b)));
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn order_does_not_matter_and_names_are_their_addresses() {
+    fn lists_are_compared_without_order_and_names_by_their_addresses() {
         let a1 = list("http://a:1");
         let known = BTreeMap::from([
             (a1[0].clone(), Ok("10.0.0.1:1".to_owned())),

@@ -1,4 +1,4 @@
-//! The facts a decision is made from. The host gathers them; nothing here does.
+//! The facts a decision is made from. The host gathers them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,14 +7,14 @@ use crate::id::{ClusterId, MemberId};
 use crate::membership::Member;
 use crate::version::Version;
 
-/// What the host found on disk, and what it was told by others so far.
+/// What the host found on disk, and the answers of other members so far.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Found {
     /// What kind of data directory it is.
     pub data_dir: DataDir,
-    /// A file of etcd's, where nothing shows that a member of ours was there, too.
+    /// A file of etcd's, if nothing shows that one of our members used the directory, too.
     pub etcd_file: Option<String>,
-    /// Names in the data directory that mean nothing.
+    /// Names in the data directory that no member uses.
     pub unknown_files: Vec<String>,
     /// May the directories be used?
     pub access: Access,
@@ -22,9 +22,10 @@ pub struct Found {
     pub wal: Option<WalFound>,
     /// The files of markers that could be read.
     pub marker_files: BTreeSet<MarkerId>,
-    /// The applied state, if it was ever created. Of one that is damaged there is only what was received to replace it.
+    /// The applied state, if it was ever created. If it is damaged, only the snapshots received to replace it are
+    /// listed.
     pub store: Option<StoreFound>,
-    /// What is wrong with the applied state, where it is not as any batch left it.
+    /// The damage, if the applied state is not exactly as some batch left it.
     pub damage: Option<Damage>,
     /// `host:port` of URLs with the name resolved, or why it could not be; a plan asks for them.
     pub addresses: BTreeMap<Url, Result<String, String>>,
@@ -53,7 +54,7 @@ pub struct Access {
     pub data_dir: Result<(), String>,
     /// The directory `member` can be made and written to.
     pub member_dir: Result<(), String>,
-    /// The write-ahead log's directory can be written to; asked only where there is a log.
+    /// The write-ahead log's directory can be written to; checked only if there is a log.
     pub wal_dir: Result<(), String>,
 }
 
@@ -67,25 +68,25 @@ impl Default for Access {
     }
 }
 
-/// The place of a marker in the log; the later one is the greater one.
+/// The place of a marker in the log. Markers order by index.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct MarkerId {
-    /// The last entry covered.
+    /// The index of the last entry it covers.
     pub index: u64,
-    /// Its term.
+    /// The term of that entry.
     pub term: u64,
 }
 
-/// What a first look through the write-ahead log tells.
+/// What a first pass over the write-ahead log found.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct WalFound {
-    /// The member that writes it.
+    /// The member that wrote it.
     pub member: MemberId,
     /// The cluster it belongs to.
     pub cluster: ClusterId,
-    /// The index before the oldest file's first entry: 0 where nothing was thrown away.
+    /// The index before the oldest file's first entry: 0 if no file was removed.
     pub starts_after: u64,
-    /// The last entry, or the newest marker where no entry follows it.
+    /// The last entry, or the newest marker if no entry follows it.
     pub last_index: u64,
     /// The last commit index written.
     pub commit: u64,
@@ -93,31 +94,31 @@ pub struct WalFound {
     pub markers: BTreeSet<MarkerId>,
 }
 
-/// An applied state that is not as any batch left it.
+/// An applied state that is not exactly as some batch left it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Damage {
-    /// What is wrong.
+    /// The damage.
     pub cause: String,
-    /// The last entry it speaks of, as far as that can be read; 0 otherwise.
+    /// The consistent index it claims, as far as that can be read; 0 otherwise.
     pub index: u64,
 }
 
-/// What the applied state says about itself.
+/// What the applied state contains about the member.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct StoreFound {
-    /// The last entry it holds the effects of; 0 when none.
+    /// The last entry whose effects it holds; 0 if none.
     pub consistent_index: u64,
     /// The cluster version, once decided.
     pub cluster_version: Option<Version>,
-    /// The members it knows.
+    /// The members in it.
     pub members: Vec<Member>,
-    /// Members that were removed, for good.
+    /// Members that were removed for good.
     pub removed: BTreeSet<MemberId>,
-    /// Indexes of complete stores that were received from a leader and not yet put in place.
+    /// Indexes of complete snapshots that a leader sent and that are not in the table yet.
     pub received: BTreeSet<u64>,
 }
 
-/// What one peer URL answered. A peer that could not be reached answered nothing.
+/// The answers of one peer URL. For a peer that could not be reached all are `None`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct RemoteAnswer {
     /// `GET /members`: the cluster's id and its members.

@@ -1,4 +1,4 @@
-//! Without a log: founding a cluster or joining one.
+//! A start without a log: founding a cluster or joining one.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -15,7 +15,7 @@ use crate::membership::{ConfChangeContext, Member};
 use crate::proto::raftpb::{ConfChange, ConfChangeType, Entry, EntryType, HardState};
 use crate::version::{MIN_CLUSTER_VERSION, Version};
 
-/// The term in which founders find themselves.
+/// The term in which a new cluster begins.
 const FIRST_TERM: u64 = 1;
 
 /// `--initial-cluster-state new`.
@@ -105,7 +105,7 @@ pub(super) fn join_cluster(found: &Found, config: &Config) -> Result<Plan, Refus
     })
 }
 
-/// More learners than allowed end a start, as they end an addition.
+/// A start with more learners than allowed is refused, as adding one more is.
 pub(super) fn check_learners(members: &[Member], config: &Config) -> Result<(), Refusal> {
     let learners = members.iter().filter(|member| member.is_learner).count();
     let too_many = u64::try_from(learners).is_ok_and(|learners| learners > config.max_learners);
@@ -116,8 +116,8 @@ pub(super) fn check_learners(members: &[Member], config: &Config) -> Result<(), 
     }
 }
 
-/// Applied state without the log it came from: the votes and entries this member answered for are gone.
-/// (An empty store is what a crash during the very first start leaves behind.)
+/// Refuses applied state without the log it came from: the votes and entries that this member acknowledged are gone.
+/// (An empty store may remain from a crash during the very first start.)
 fn check_nothing_lost(found: &Found, config: &Config) -> Result<(), Refusal> {
     let missing = |what| Refusal::LogMissing {
         what,
@@ -158,7 +158,7 @@ fn check_duplicates(cluster: &InitialCluster) -> Result<(), Refusal> {
     }
 }
 
-/// What etcd says when the advertised peer URLs are not those of the initial cluster.
+/// etcd's message when the advertised peer URLs are not those of the initial cluster.
 fn mismatch(config: &Config, own_urls: &[Url], why: &str) -> String {
     let advertised = &config.advertise_peer_urls;
     let missing = |from: &[Url], to: &[Url]| {
@@ -217,8 +217,8 @@ fn founders(cluster: &InitialCluster, token: &str) -> Result<Vec<Member>, Refusa
     }
 }
 
-/// The log that a new cluster of these members begins with: an entry that adds each, in the order given, all committed in
-/// term 1. Every founder writes the same entries, so their logs agree before they have met.
+/// The log of a new cluster of these members: an entry that adds each, in the order given, all committed in term 1.
+/// Every founder writes the same entries, so their logs agree before the founders have met.
 #[must_use]
 pub fn founding(members: &[Member]) -> Recovered {
     let changes = members.iter().map(|member| ConfChange {
@@ -256,7 +256,7 @@ pub(super) fn conf_change_entry(term: u64, index: u64, change: &ConfChange) -> E
     }
 }
 
-/// In the order in which etcd asks.
+/// The peer URLs of the others, in the order in which etcd asks them.
 fn peer_urls_of_others(cluster: &InitialCluster, config: &Config) -> Vec<String> {
     let others = cluster.iter().filter(|(name, _)| *name != config.name);
     let mut urls = others
@@ -270,11 +270,11 @@ fn peer_urls_of_others(cluster: &InitialCluster, config: &Config) -> Vec<String>
 enum Matched {
     /// The id that the cluster gave this member.
     Local(MemberId),
-    /// It hangs on these names.
+    /// The decision needs the addresses of these names.
     Unknown(Vec<Url>),
 }
 
-/// Each member of the cluster must be one of the initial cluster, by its peer URLs; one of them is this one.
+/// Each member of the cluster must match one of the initial cluster by its peer URLs; one of them is this member.
 fn match_members(
     cluster: &InitialCluster,
     members: &[Member],
@@ -339,7 +339,7 @@ fn match_members(
     }
 }
 
-/// The cluster as etcd prints it in this one message.
+/// The cluster as etcd prints it in this message.
 fn describe(id: ClusterId, members: &[Member]) -> String {
     let members = members.iter().map(|member| {
         format!(
@@ -357,7 +357,7 @@ fn describe(id: ClusterId, members: &[Member]) -> String {
     )
 }
 
-/// At least one other member has a version this program can join, and none has another.
+/// At least one other member must run a version this program can join, and none may run another.
 fn check_versions(members: &[Member], local: MemberId, found: &Found) -> Result<(), Refusal> {
     let others = || members.iter().filter(|member| member.id != local);
     let answers = |member: &'_ Member| -> Vec<&RemoteAnswer> {

@@ -1,11 +1,11 @@
-//! Bootstrap: what a member that was just started is to become.
+//! Bootstrap: what a starting member becomes.
 //!
-//! The host gathers facts ([`Found`]), the core decides ([`decide`]), and the whole table of cases is written down in
-//! `tests/table.txt`. A fact that costs something, an address or an answer of another member, is asked for by a plan
-//! only when the decision hangs on it; the host then adds it to what it found and asks again.
+//! The host gathers facts ([`Found`]), the core decides ([`decide`]), and `tests/table.txt` lists the outcome of every
+//! case. Facts that cost time, an address or an answer of another member, are requested by a plan only if the decision
+//! depends on them; the host then adds them to the facts and asks again.
 //!
-//! With a write-ahead log the way goes on: the host reads the log from the snapshot the plan names, and
-//! [`restart`] or [`force_new_cluster`] says what raft starts with.
+//! If there is a write-ahead log, the host reads it from the marker that the plan names, and [`restart`] or
+//! [`force_new_cluster`] returns what raft starts with.
 
 mod address;
 mod found;
@@ -27,7 +27,7 @@ use crate::config::{ClusterState, Config, Notice};
 /// Decides what the member becomes.
 ///
 /// # Errors
-/// Why it cannot start, in etcd's words where etcd has some.
+/// Why the member cannot start, in etcd's words if etcd has some.
 pub fn decide(found: &Found, config: &Config) -> Result<Plan, Refusal> {
     match found.data_dir {
         DataDir::Both => return Err(Refusal::MemberAndProxy),
@@ -46,7 +46,7 @@ pub fn decide(found: &Found, config: &Config) -> Result<Plan, Refusal> {
     }
 }
 
-/// What is worth a line in the log about what was found, whatever is decided.
+/// Log lines about the facts, independent of the decision.
 #[must_use]
 pub fn remarks(found: &Found, config: &Config) -> Vec<Notice> {
     let mut notices = Vec::new();

@@ -1,4 +1,4 @@
-//! The courses a start can take.
+//! The possible courses of a start.
 
 use crate::boot::found::MarkerId;
 use crate::config::Url;
@@ -6,30 +6,30 @@ use crate::id::{ClusterId, MemberId};
 use crate::membership::Member;
 use crate::proto::raftpb::{Entry, HardState};
 
-/// What the member becomes, or what must be known before that can be said.
+/// What the member becomes, or which facts are missing for that decision.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Plan {
-    /// Create a log with this identity and nothing in it; the leader sends the rest.
+    /// Create a log with this identity and no entries; the leader sends the rest.
     JoinExisting {
         /// The id the cluster gave this member when it was added.
         member: MemberId,
         /// The cluster's id.
         cluster: ClusterId,
-        /// The members, this one among them, as the cluster knows them.
+        /// The members, this one among them, as the cluster reported them.
         members: Vec<Member>,
     },
     /// Resolve the names in these URLs, add them to `Found::addresses` (with the reason where it fails for 30 seconds)
     /// and decide again.
     NeedAddresses {
-        /// What to resolve.
+        /// The URLs to resolve.
         urls: Vec<Url>,
     },
-    /// Ask these peers, add what they say to `Found::answers` (a default answer for those that cannot be reached) and
+    /// Ask these peers, add their answers to `Found::answers` (a default answer for those that cannot be reached) and
     /// decide again.
     NeedRemoteAnswers {
-        /// Whom to ask, in the order in which answers count.
+        /// The peer URLs to ask. Earlier answers take precedence.
         urls: Vec<String>,
-        /// What for; it says how long to wait.
+        /// The purpose, which decides how long to wait.
         why: Why,
     },
     /// Read the log from this marker on and go on with [`restart`](crate::boot::restart).
@@ -38,7 +38,7 @@ pub enum Plan {
         member: MemberId,
         /// Its cluster.
         cluster: ClusterId,
-        /// Where to begin; `None` is the beginning of the log.
+        /// The marker to begin at; `None` is the beginning of the log.
         from: Option<MarkerId>,
         /// Where the applied state is.
         store: StoreSource,
@@ -49,7 +49,7 @@ pub enum Plan {
         member: MemberId,
         /// Its cluster.
         cluster: ClusterId,
-        /// Where to begin; `None` is the beginning of the log.
+        /// The marker to begin at; `None` is the beginning of the log.
         from: Option<MarkerId>,
         /// Where the applied state is.
         store: StoreSource,
@@ -72,19 +72,20 @@ pub enum Plan {
 /// Why other members are asked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Why {
-    /// Is this member known to be running already? Whoever does not answer within a second does not know.
+    /// To find out whether this member is already running. A peer that does not answer within a second counts as not
+    /// knowing.
     DuplicateBootstrap,
-    /// Who is in the cluster, and which version does it run? Worth ten seconds.
+    /// To learn the members of the cluster and its version. Peers have ten seconds to answer.
     Join,
 }
 
 /// Where the applied state is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum StoreSource {
-    /// Nowhere: it is made from the log alone.
+    /// There is none: it is rebuilt from the log alone.
     Empty,
-    /// In its place.
+    /// In the table.
     InPlace,
-    /// In what a leader sent, covering this index; it is put in place first.
+    /// In a snapshot that a leader sent, covering this index; the host puts it into the table first.
     Received(u64),
 }

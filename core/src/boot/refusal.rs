@@ -1,4 +1,4 @@
-//! Why a member cannot start, with etcd's words and exit codes where etcd has some.
+//! Why a member cannot start, with etcd's words and exit codes if etcd has some.
 
 use std::fmt;
 
@@ -9,19 +9,19 @@ use crate::version::Version;
 /// Why the member cannot start.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Refusal {
-    /// Other members say that this one has been running.
+    /// Other members report that this one has already been running.
     AlreadyBootstrapped(MemberId),
     /// The advertised peer URLs are not those of the initial cluster; the text says which.
     Advertise(String),
-    /// No other member says who is in the cluster.
+    /// No other member answered with the cluster's members.
     CannotFetchCluster(&'static str),
     /// The data directory cannot be used.
     DataDir(String),
-    /// The cluster version in the store is above what this program can be.
+    /// The cluster version in the store is higher than this program supports.
     Downgrade(Version),
-    /// Two places in the initial cluster have the same URL.
+    /// Two members of the initial cluster have the same URL.
     DuplicateUrl(String),
-    /// The directory is an etcd's; the text names a file that shows it.
+    /// The directory belongs to an etcd; the text names a file that shows it.
     EtcdDirectory(String),
     /// The cluster runs a version this program cannot join.
     Incompatible,
@@ -29,9 +29,9 @@ pub enum Refusal {
     InitialCluster(String),
     /// The log and the store contradict each other; the text says how.
     Inconsistent(String),
-    /// There is applied state and no log that it came from.
+    /// There is applied state, but not the log that it came from.
     LogMissing {
-        /// What there is.
+        /// What was found.
         what: &'static str,
         /// Where the log should be.
         path: String,
@@ -57,27 +57,27 @@ pub enum Refusal {
     Proxy,
     /// This member was removed from its cluster.
     Removed(MemberId),
-    /// The applied state is gone and the log does not go back to the beginning.
+    /// The applied state is missing and the log does not go back to the beginning.
     StoreMissing(String),
-    /// The applied state is damaged and cannot be made anew from the log.
+    /// The applied state is damaged and cannot be rebuilt from the log.
     TableDamaged {
         /// Where it is.
         path: String,
-        /// What is wrong with it.
+        /// The damage.
         cause: String,
-        /// Why it cannot be made anew.
+        /// Why it cannot be rebuilt.
         obstacle: String,
     },
     /// The cluster has more learners than it may.
     TooManyLearners,
     /// The write-ahead log cannot be written to.
     WalDir(String),
-    /// The member ran once, could vote, and lost its data.
+    /// The member was started before, had a vote, and lost its data.
     Wiped(MemberId),
 }
 
 impl Refusal {
-    /// The exit code: 2 where etcd panics, 0 where the member's time is over, otherwise 1.
+    /// The exit code: 2 where etcd panics, 0 for a member that was removed, otherwise 1.
     #[must_use]
     pub fn exit(&self) -> u8 {
         match self {
@@ -107,8 +107,8 @@ impl Refusal {
         }
     }
 
-    /// The last line of the log. etcd says "discovery failed" about everything that goes wrong at this time, whether
-    /// or not there is discovery; what it says elsewhere stands by itself.
+    /// The last line of the log. etcd writes "discovery failed" for every failure during bootstrap, whether or not
+    /// discovery is used; its other messages stand by themselves.
     #[must_use]
     pub fn notice(&self) -> Notice {
         match self {

@@ -1,4 +1,4 @@
-//! With a log: going on where the member stopped, with its cluster or, if told so, without.
+//! A start with a log: the member goes on with its cluster or, with `--force-new-cluster`, alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,13 +15,13 @@ use crate::membership::{ConfChangeContext, Member};
 use crate::proto::raftpb::{ConfChange, ConfChangeType, ConfState, Entry, EntryType, HardState};
 use crate::version::Version;
 
-/// The peer URL etcd gives a member that its own log does not know: operators correct it afterwards.
+/// The peer URL etcd gives a member that its own log does not contain; operators correct it afterwards.
 const FORCED_PEER_URL: &str = "http://localhost:2380";
 
 /// What the log holds from the plan's marker on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReadLog {
-    /// The marker it was read from; zeros for the beginning.
+    /// The marker from which the log was read; zeros for the beginning.
     pub from: MarkerId,
     /// The membership at that point.
     pub conf_state: ConfState,
@@ -31,18 +31,18 @@ pub struct ReadLog {
     pub entries: Vec<Entry>,
     /// The last entry whose effects the store holds.
     pub consistent_index: u64,
-    /// The term of that entry; 0 where the store does not say.
+    /// The term of that entry; 0 if the store does not have it.
     pub store_term: u64,
     /// This member.
     pub member: MemberId,
-    /// Whether the store knows this member as one.
+    /// Whether this member is in the store's list of members.
     pub is_known: bool,
 }
 
 /// What raft starts with.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StartLog {
-    /// The hard state, with everything known to be committed.
+    /// The hard state, in which everything known to be committed is.
     pub hard_state: HardState,
     /// The entries after the marker.
     pub entries: Vec<Entry>,
@@ -50,7 +50,7 @@ pub struct StartLog {
     pub appended: usize,
 }
 
-/// Decides from where a member with a log goes on. `--initial-*` no longer count.
+/// Decides where a member with a log goes on. `--initial-*` no longer matter.
 pub(super) fn decide(found: &Found, wal: &WalFound, config: &Config) -> Result<Plan, Refusal> {
     found.access.wal_dir.clone().map_err(Refusal::WalDir)?;
     if wal.member == MemberId::NONE {
@@ -94,11 +94,11 @@ pub(super) fn decide(found: &Found, wal: &WalFound, config: &Config) -> Result<P
     })
 }
 
-/// From where the log is read, and where the applied state is.
+/// Where to begin reading the log, and where the applied state is.
 ///
-/// A marker counts when there is a file, the log marks it (a file alone may be what a crash left behind) and the log
-/// goes on from there. The newest that the store has reached is taken: a store that is behind is caught up from the
-/// log, but it must not skip any of it, and what the log no longer has cannot have been applied.
+/// A marker is usable if its file exists, the log contains the marker (a crash may leave a file alone), and the log
+/// continues from there. The newest one that the store has reached is taken: a store that is behind catches up from the
+/// log and must not skip any of it; entries that the log no longer has cannot have been applied.
 fn beginning(found: &Found, wal: &WalFound, config: &Config) -> Result<(Option<MarkerId>, StoreSource), Refusal> {
     let marked = found.marker_files.intersection(&wal.markers).copied();
     let mut usable = marked
@@ -158,7 +158,7 @@ fn table_path(config: &Config) -> String {
     format!("{}/member/snap/fjall", config.data_dir)
 }
 
-/// The same where the applied state is damaged: all of it is made anew, from the log or from what was received.
+/// The same for a damaged applied state: all of it is rebuilt, from the log or from a received snapshot.
 fn beginning_anew(
     found: &Found,
     damage: &Damage,
@@ -171,7 +171,8 @@ fn beginning_anew(
         obstacle,
     };
     if config.force_new_cluster {
-        // What was committed last is known from the applied state alone, and everything after it would be dropped.
+        // Only the applied state shows which entries were committed last; without it they would be dropped as
+        // uncommitted.
         return Err(refuse(
             "--force-new-cluster has to know what was applied, so start without it first".to_owned(),
         ));
@@ -193,7 +194,7 @@ fn beginning_anew(
 /// What raft starts with after an ordinary restart.
 ///
 /// # Errors
-/// Where the log is not whole.
+/// If the log has a gap or ends too early.
 pub fn restart(log: ReadLog) -> Result<StartLog, Refusal> {
     check_whole(&log)?;
     Ok(StartLog {
@@ -203,11 +204,11 @@ pub fn restart(log: ReadLog) -> Result<StartLog, Refusal> {
     })
 }
 
-/// What raft starts with when this member leaves all others behind: what was never committed is dropped, and new
-/// entries, committed at once, add this member where it is missing and then remove every other voter and learner.
+/// What raft starts with when this member leaves all others behind: uncommitted entries are dropped, and new entries,
+/// committed at once, add this member if it is missing and then remove every other voter and learner.
 ///
 /// # Errors
-/// Where the log is not whole, or holds a change of membership that cannot be read.
+/// If the log has a gap or ends too early, or holds a change of membership that cannot be read.
 pub fn force_new_cluster(member: MemberId, log: ReadLog) -> Result<StartLog, Refusal> {
     check_whole(&log)?;
     let ReadLog {
@@ -218,12 +219,12 @@ pub fn force_new_cluster(member: MemberId, log: ReadLog) -> Result<StartLog, Ref
         consistent_index,
         ..
     } = log;
-    // A commit index that only grew is not written at once, so the store may know better.
+    // A commit index that only grew is not written at once, so the store's may be higher.
     hard_state.commit = hard_state.commit.max(consistent_index).max(from.index);
     entries.retain(|entry| entry.index <= hard_state.commit);
     let present = members_after(&conf_state, &entries)?;
     let mut changes = Vec::new();
-    // This member comes first: raft cannot be without any voter, not even between two entries.
+    // This member is added first: raft needs at least one voter at all times, even between two entries.
     match present.get(&member) {
         Some(Role::Voter) => {}
         Some(Role::Learner) => {
@@ -265,7 +266,7 @@ fn change(change_type: ConfChangeType, member: MemberId, context: Vec<u8>) -> Co
     }
 }
 
-/// Entries follow each other without a gap and reach as far as was committed and applied.
+/// Checks that entries follow each other without a gap and reach as far as was committed and applied.
 fn check_whole(log: &ReadLog) -> Result<(), Refusal> {
     let mut last = log.from.index;
     for entry in &log.entries {
@@ -288,7 +289,7 @@ fn check_whole(log: &ReadLog) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether the table can be of this log.
+/// Checks that the table can belong to this log.
 fn check_table(log: &ReadLog, last: u64) -> Result<(), Refusal> {
     let index = log.consistent_index;
     let entry = log.entries.iter().find(|entry| entry.index == index);
@@ -312,8 +313,8 @@ fn check_table(log: &ReadLog, last: u64) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether this member was one where the log begins: by its configuration there, or as one that founded the cluster. Who
-/// joins later may have applied entries from before.
+/// Whether this member was one where the log begins: by the configuration there, or as a founder of the cluster. A
+/// member that joined later may have applied entries from before it was added.
 fn was_member(log: &ReadLog) -> bool {
     if log.from.index > 0 {
         let ConfState { voters, learners, .. } = &log.conf_state;
@@ -336,7 +337,7 @@ enum Role {
     Voter,
 }
 
-/// Who is a member after these entries.
+/// The members after these entries.
 fn members_after(conf_state: &ConfState, entries: &[Entry]) -> Result<BTreeMap<MemberId, Role>, Refusal> {
     let voters = conf_state.voters.iter().map(|id| (MemberId(*id), Role::Voter));
     let learners = conf_state

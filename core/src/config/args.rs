@@ -1,4 +1,4 @@
-//! The command line and the environment, read by the rules of Go's flag package and of etcd's variables.
+//! Reads the command line and the environment, by the rules of Go's flag package and of etcd's variables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -13,21 +13,21 @@ use super::table::{FLAGS, find};
 /// Why reading the command line ended early.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// Help was asked for.
+    /// Help was requested.
     Help,
     /// A flag is unknown or its value is wrong; the text is Go's.
     Bad(String),
-    /// Something that is no flag.
+    /// An argument that is no flag.
     Positional(String),
 }
 
-/// What every variable of etcd's begins with.
+/// The prefix of every variable of etcd's.
 const PREFIX: &[u8] = b"ETCD_";
 
-/// Variables with etcd's prefix that are no flags and mean something to etcd all the same.
+/// Variables with etcd's prefix that are no flags, but have a meaning in etcd.
 const OTHER_VARIABLES: [&str; 2] = ["ETCD_UNSUPPORTED_ARCH", "ETCD_VERIFY"];
 
-/// This one would switch on `--version` if it were read as a flag.
+/// This variable would switch on `--version` if it were read as a flag.
 const VERSION_VARIABLE: &str = "ETCD_VERSION";
 
 /// Reads the arguments after the program's name.
@@ -62,7 +62,7 @@ pub(super) fn read_args(args: &[OsString]) -> Result<Settings, Stop> {
     Ok(settings)
 }
 
-/// etcd passes such bytes on to the system. Here names and paths are text, and a guess at them would be another name.
+/// etcd passes such bytes on to the system. Here names and paths are text, and a replacement would be another name.
 fn not_text(arg: &OsStr) -> String {
     format!("argument {} is not UTF-8", quote_bytes(arg.as_encoded_bytes()))
 }
@@ -101,10 +101,10 @@ fn read_flag<'a>(
     Ok(())
 }
 
-/// Adds what the environment says to what the command line said.
+/// Adds the settings of the environment to those of the command line.
 ///
 /// # Errors
-/// The line the process ends with: a variable with a bad value, or one whose flag was given too.
+/// The line the process ends with: a variable with a bad value, or one whose flag is set too.
 pub(super) fn read_env(
     env: &BTreeMap<OsString, OsString>,
     settings: &mut Settings,
@@ -163,7 +163,7 @@ pub(super) fn read_env(
     bad_value.map_or(Ok(()), |error| Err(EnvError::BadValue(error)))
 }
 
-/// A variable that is set to something.
+/// A variable that is set and not empty.
 pub(super) fn variable<'a>(env: &'a BTreeMap<OsString, OsString>, name: &str) -> Option<&'a OsStr> {
     env.get(OsStr::new(name))
         .map(OsString::as_os_str)
@@ -174,7 +174,7 @@ fn unrecognized(name: &str, value: &str) -> Notice {
     let notice = Notice::warn("unrecognized environment variable");
     let notice = notice.with("environment-variable", format!("{name}={value}"));
     if FLAGS.iter().any(|flag| flag.env_name() == name) {
-        // The variable of a flag, set to nothing.
+        // The variable of a flag, set to the empty text.
         return notice;
     }
     let given = name.replace('_', "-");

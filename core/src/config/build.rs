@@ -1,4 +1,4 @@
-//! From settings that passed `check` to a `Config`, with etcd's derivations: what was left out follows from the rest.
+//! Builds a `Config` from settings that passed `check`, with etcd's derivations of settings that are not given.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
 const MAX_RECOMMENDED_QUOTA_BYTES: u64 = 8 << 30;
 const MAX_RECOMMENDED_REQUEST_BYTES: u64 = 10 << 20;
 const NANOS_PER_HOUR: u64 = 3_600_000_000_000;
-/// etcd raises shorter time limits on peer connections to this.
+/// etcd raises shorter timeouts of peer connections to this.
 const MIN_PEER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Builds the configuration; `default_host` is this machine's address on its default route, where the host found one.
+/// Builds the configuration; `default_host` is this machine's address on its default route, if the host found one.
 pub(super) fn build(
     settings: &Settings,
     default_host: Option<&str>,
@@ -92,7 +92,7 @@ pub(super) fn build(
     Ok(config)
 }
 
-/// The level named so, in zap's spellings.
+/// The log level of this name, in zap's spellings.
 pub(super) fn log_level(name: &str) -> Option<LogLevel> {
     match name.to_ascii_lowercase().as_str() {
         "debug" => Some(LogLevel::Debug),
@@ -105,7 +105,7 @@ pub(super) fn log_level(name: &str) -> Option<LogLevel> {
     }
 }
 
-/// A bare number is hours or revisions, by the mode; anything else is a duration, in either mode, as etcd has it.
+/// A bare number is hours or revisions, depending on the mode; anything else is a duration, in either mode, as in etcd.
 pub(super) fn auto_compaction(s: &Settings) -> Result<AutoCompaction, String> {
     let text = s.text("auto-compaction-retention");
     let by_revision = s.text("auto-compaction-mode") == "revision";
@@ -148,7 +148,7 @@ struct Advertised {
     client: Vec<Url>,
 }
 
-/// Whoever listens everywhere and advertises nothing in particular advertises the machine's default address.
+/// A member that listens on every address and has default advertised URLs advertises the machine's default address.
 fn advertise(s: &Settings, default_host: Option<&str>, notices: &mut Vec<Notice>) -> Advertised {
     let mut detected = false;
     let mut widen = |advertise: &str, listen: &str| {
@@ -175,8 +175,8 @@ fn advertise(s: &Settings, default_host: Option<&str>, notices: &mut Vec<Notice>
     Advertised { peer, client }
 }
 
-/// A member that was given a name and no cluster is alone in it. (One that kept the default name keeps the default
-/// cluster too, whatever it advertises; bootstrap then says what does not match.)
+/// A member with a name and no initial cluster is alone in it. (A member with the default name keeps the default
+/// cluster too, whatever it advertises; bootstrap then reports the mismatch.)
 fn initial_cluster(s: &Settings, peer_urls: &[Url]) -> String {
     let (name, text) = (s.text("name"), s.initial_cluster());
     let default = find("initial-cluster").map(|flag| flag.default);
@@ -251,7 +251,7 @@ fn allow_list(names: impl IntoIterator<Item = String>) -> AllowList {
 }
 
 fn log(s: &Settings) -> Log {
-    // 3.4 had a switch of its own for the one level that is asked for most.
+    // 3.4 had a separate switch for this level, the one used most.
     let debug = s.switch("debug") && !s.is_set("log-level");
     let level = if debug {
         LogLevel::Debug
@@ -280,7 +280,7 @@ fn log_output(name: String) -> LogOutput {
     }
 }
 
-/// What is worth saying about a configuration that is right.
+/// Notices about a valid configuration.
 fn remark(s: &Settings, config: &Config, notices: &mut Vec<Notice>) {
     for (flag, value) in s.given() {
         match flag.disposition {
@@ -326,7 +326,7 @@ fn remark(s: &Settings, config: &Config, notices: &mut Vec<Notice>) {
     }
 }
 
-/// The name that was used for a flag, for messages.
+/// The name under which a flag was given, for messages.
 fn spelled<'a>(s: &Settings, name: &'a str) -> &'a str {
     if s.is_set(name) {
         name
@@ -335,7 +335,7 @@ fn spelled<'a>(s: &Settings, name: &'a str) -> &'a str {
     }
 }
 
-/// etcd reads 0 as "as built" for some numbers.
+/// etcd reads 0 as the built-in default for some numbers.
 fn or_default(s: &Settings, name: &str) -> u64 {
     match (s.uint(name), find(name).map(|flag| flag.default_value())) {
         (0, Some(Value::Uint(default))) => default,

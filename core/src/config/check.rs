@@ -1,6 +1,6 @@
-//! Is what was set possible, by etcd's rules and in etcd's words, and is all of it within this version?
+//! Checks the settings by etcd's rules and in etcd's words, and refuses those that this version does not implement.
 //!
-//! The order is etcd's, so that of two mistakes the same one is named first.
+//! The order is etcd's, so that of two mistakes the same one is reported.
 
 use super::flag::{Disposition, Value};
 use super::gates::Gate;
@@ -9,15 +9,15 @@ use super::settings::Settings;
 use super::table::find;
 use super::url::{Url, join};
 
-/// A longer election timeout than this is taken for a mistake.
+/// An election timeout longer than this is refused.
 const MAX_ELECTION_MS: u64 = 50_000;
 
-/// A span of election timeout holds at least so many heartbeats.
+/// An election timeout must contain at least this many heartbeats.
 const HEARTBEATS_PER_ELECTION: u64 = 5;
 
 const MAX_SAMPLING_RATE: i64 = 1_000_000;
 
-/// What etcd says when clients are listened to and not told where; the host adds a line for it.
+/// etcd's message when the listen URLs are set and the advertised ones are not; the host adds a line for it.
 pub(super) const UNSET_ADVERTISE: &str =
     "--advertise-client-urls is required when --listen-client-urls is set explicitly";
 
@@ -228,7 +228,7 @@ fn check_timing(settings: &Settings) -> Result<(), String> {
     Ok(())
 }
 
-/// Clients are told where this member listens, so whoever moves the one moves the other. In a file etcd does not ask.
+/// The advertised URLs must be set whenever the listen URLs are. etcd does not require that in a file.
 fn check_advertised(settings: &Settings) -> Result<(), String> {
     let moved = settings.is_set("listen-client-urls") && !settings.is_set("advertise-client-urls");
     if moved && !settings.from_file {
@@ -305,7 +305,7 @@ fn check_auth(settings: &Settings) -> Result<(), String> {
     }
 }
 
-/// What etcd could do and this version cannot, where going on regardless would be unsafe.
+/// Refuses settings that etcd implements and this version does not, if ignoring them would be unsafe.
 fn check_this_version(settings: &Settings) -> Result<(), String> {
     for (flag, value) in settings.given() {
         if let Disposition::Refused(why) = flag.disposition
@@ -327,7 +327,7 @@ fn check_this_version(settings: &Settings) -> Result<(), String> {
     Ok(())
 }
 
-/// What an accepted flag that does nothing is reported with, if it was changed from its default.
+/// The notice for a flag that is accepted without effect, if it differs from its default.
 pub(super) fn idle_reason(settings: &Settings, name: &str, value: &Value) -> Option<&'static str> {
     let flag = find(name)?;
     let meaning = match flag.disposition {

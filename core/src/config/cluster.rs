@@ -1,4 +1,4 @@
-//! `--initial-cluster`: who is in the cluster at the beginning, as `name=url` pairs.
+//! `--initial-cluster`: the first members, as `name=url` pairs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -47,19 +47,19 @@ impl InitialCluster {
         self.members.iter().map(|(name, urls)| (name.as_str(), urls.as_slice()))
     }
 
-    /// How many members there are.
+    /// The number of members.
     #[must_use]
     pub fn len(&self) -> usize {
         self.members.len()
     }
 
-    /// True when nobody is named.
+    /// True if the list has no member.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
 
-    /// True when one URL stands at two places, within a member or across members.
+    /// True if one URL occurs twice, within a member or across members.
     #[must_use]
     pub fn has_duplicate_url(&self) -> bool {
         let mut seen = BTreeSet::new();

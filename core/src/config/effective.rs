@@ -1,4 +1,4 @@
-//! The settings a member starts with, as one log line in etcd's words: operators and tools compare starts by it.
+//! The effective settings of a start, as one log line in etcd's words; operators and tools compare starts by it.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ fn member(c: &Config, notice: Notice) -> Notice {
 }
 
 fn cluster(settings: &Settings, c: &Config, notice: Notice) -> Notice {
-    // What cannot be read is shown as it was written; whether it matters is decided at bootstrap.
+    // Unreadable values are shown as they were written; bootstrap decides whether they matter.
     let initial = InitialCluster::parse(&c.initial_cluster).map(|cluster| cluster.to_string());
     let state = match c.initial_cluster_state {
         ClusterState::Existing => "existing",

@@ -18,7 +18,7 @@ use crate::limits::MAX_CONFIG_FILE_BYTES;
 /// Reads the bytes of a configuration file.
 ///
 /// # Errors
-/// What is wrong and under which key, in etcd's words where it has any.
+/// The mistake and its key, in etcd's words if it has any.
 pub(super) fn read_file(bytes: &[u8], notices: &mut Vec<Notice>) -> Result<Settings, String> {
     if bytes.len() > MAX_CONFIG_FILE_BYTES {
         return Err(format!(
@@ -89,7 +89,7 @@ fn unknown(group: &str, key: &str, shown: String) -> Notice {
     }
 }
 
-/// The value under a key, by the kind of its flag; `None` where the default stays.
+/// The value of a key, by the kind of its flag; `None` if the default stays.
 fn read_value(flag: &Flag, path: &str, value: &Json) -> Result<Option<Value>, String> {
     if value.is_null() {
         return Ok(None);
@@ -123,7 +123,7 @@ fn read_value(flag: &Flag, path: &str, value: &Json) -> Result<Option<Value>, St
             Value::Uint(digits.parse::<u32>().map_err(|_| misfit(&digits))?.into())
         }
         Kind::Gates => Value::Gates(FeatureGates::parse(&text(value)?)?),
-        // These two are read into a structure of their own, where Go turns numbers and truth values into text.
+        // These two have a structure of their own in etcd, into which Go decodes numbers and truth values as text.
         Kind::OneOf(words) if matches!(flag.name, "discovery-fallback" | "proxy") => {
             return one_of(flag, words, value).map(|word| word.map(Value::Text));
         }
@@ -179,7 +179,7 @@ fn one_of(flag: &Flag, words: &[&str], value: &Json) -> Result<Option<String>, S
     ))
 }
 
-/// Go leaves an empty text where a list has nothing.
+/// In Go an empty element of a list becomes an empty text.
 fn item_text(item: &Json, path: &str) -> Result<String, String> {
     match item {
         Json::Null => Ok(String::new()),
@@ -207,7 +207,7 @@ fn digits(number: &Number) -> String {
     }
 }
 
-/// What Go's JSON calls a value.
+/// Go's name for the kind of a JSON value.
 fn kind_of(value: &Json) -> &'static str {
     match value {
         Json::Null => "null",

@@ -1,4 +1,4 @@
-//! What a flag is: its kind of value, how that is read from text, and what becomes of it in this version.
+//! The definition of a flag: its kind of value, how that is parsed, and its effect in this version.
 
 use super::gates::{FeatureGates, Gate};
 use super::gotext::{NumberError, format_duration, parse_bool, parse_duration, parse_int, parse_uint};
@@ -9,28 +9,28 @@ use super::url::{Url, join};
 pub struct Flag {
     /// The name, without dashes before it.
     pub name: &'static str,
-    /// What its values look like.
+    /// The kind of its values.
     pub kind: Kind,
-    /// The value when nobody gives one, as it would be written.
+    /// The default value, as it would be written.
     pub default: &'static str,
-    /// What becomes of it in this version.
+    /// Its effect in this version.
     pub disposition: Disposition,
-    /// The chapter of `--help` it stands in.
+    /// The chapter of `--help` that lists it.
     pub group: Group,
-    /// What it is for.
+    /// Its description in `--help`.
     pub help: &'static str,
 }
 
-/// What becomes of a flag that was set.
+/// The effect of a flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
     /// Its value reaches `Config`, or changes how configuration is read.
     Used,
-    /// Taken and not acted on, or not fully; what is missing and why is logged when the value is not the default.
+    /// Accepted, but without effect or with only a part of it; the reason is logged if the value is not the default.
     Accepted(&'static str),
-    /// Taken without a word, as etcd does with flags of long ago.
+    /// Accepted without a notice, as etcd accepts flags of old versions.
     Silent,
-    /// Setting it to something else than its default ends the start: ignoring it would be unsafe.
+    /// Any value but the default is refused: ignoring it would be unsafe.
     Refused(&'static str),
     /// An older or newer spelling of another flag.
     AliasOf(&'static str),
@@ -41,11 +41,11 @@ pub enum Disposition {
 /// The chapters of `--help`, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Group {
-    /// This member by itself.
+    /// Settings of this member.
     Member,
     /// How members find each other.
     Clustering,
-    /// TLS and who may connect.
+    /// TLS, and who may connect.
     Security,
     /// Users' authentication.
     Auth,
@@ -57,15 +57,15 @@ pub enum Group {
     Tracing,
     /// Checks, compaction and other tuning.
     Tuning,
-    /// What can lose data.
+    /// Settings that may lose data.
     Unsafe,
     /// Spellings of other etcd versions.
     Compatibility,
-    /// Not shown.
+    /// Not listed.
     Hidden,
 }
 
-/// What the values of a flag look like.
+/// The kinds of values of flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// `true` or `false`; needs no value on the command line.
@@ -76,7 +76,7 @@ pub enum Kind {
     Gates,
     /// A whole number.
     Int,
-    /// Anything; needs no value on the command line and is thrown away.
+    /// Anything; needs no value on the command line, and is ignored.
     Legacy,
     /// Texts separated by commas, in the order given.
     List,
@@ -126,13 +126,13 @@ impl Flag {
         format!("ETCD_{}", self.name.to_ascii_uppercase().replace('-', "_"))
     }
 
-    /// True when the flag may stand without a value.
+    /// True if the flag may be given without a value.
     #[must_use]
     pub fn is_switch(&self) -> bool {
         matches!(self.kind, Kind::Bool | Kind::Legacy)
     }
 
-    /// The value when nobody gives one.
+    /// The default value.
     #[must_use]
     pub fn default_value(&self) -> Value {
         match self.kind {
@@ -145,12 +145,12 @@ impl Flag {
             .expect("a test reads every default of the table")
     }
 
-    /// Reads a value given as text, after an earlier one if the flag was given before.
+    /// Parses a value; `earlier` is the value from an earlier occurrence of the flag.
     ///
     /// # Errors
     /// What Go's flag package would say about it.
     pub fn parse(&self, text: &str, earlier: Option<&Value>) -> Result<Value, String> {
-        // etcd keeps the URLs it has when they are set to nothing, or to one of themselves.
+        // etcd keeps the present URLs if the flag is set to the empty text, or to one of them.
         if self.kind == Kind::Urls {
             let held = earlier.cloned().unwrap_or_else(|| self.default_value());
             let one_of_them = matches!(&held, Value::Urls(urls) if urls.iter().any(|url| url.to_string() == text));
@@ -182,7 +182,7 @@ impl Kind {
                 None => Ok(Value::List(pieces(text))),
             },
             Self::Set => {
-                // Nothing is one empty text here, as in etcd.
+                // The empty text becomes a list of one empty text, as in etcd.
                 let mut set = text.split(',').map(str::to_owned).collect::<Vec<_>>();
                 set.sort();
                 set.dedup();
@@ -224,7 +224,7 @@ fn number_error(error: NumberError) -> String {
     }
 }
 
-/// etcd reads this one kind of number with its own code, which shows in the words.
+/// etcd parses this kind of number with its own code, which has its own error text.
 fn uint32_error(text: &str, why: &str) -> String {
     format!("strconv.ParseUint: parsing {}: {why}", super::gotext::quote(text))
 }

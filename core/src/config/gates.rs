@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::gotext::{parse_bool, quote};
 
-/// One feature etcd lets an operator switch.
+/// A feature that etcd lets an operator switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Gate {
     /// The leader compares members' hashes after each compaction.
@@ -15,19 +15,19 @@ pub enum Gate {
     InitialCorruptCheck,
     /// The leader sends the leases' remaining time to the other members.
     LeaseCheckpoint,
-    /// What lease checkpoints say is written down.
+    /// Lease checkpoints are stored.
     LeaseCheckpointPersist,
-    /// Requests that keep the cluster alive go before others.
+    /// Requests that keep the cluster alive have priority over others.
     PriorityRequest,
     /// Peers are dialled from the advertised address.
     SetMemberLocalAddr,
     /// gRPC health says "not serving" while the store is defragmented.
     StopGRPCServiceOnDefrag,
-    /// Write transactions check their conditions on a shared buffer.
+    /// Write transactions evaluate their compares on a shared buffer.
     TxnModeWriteWithSharedBuffer,
 }
 
-/// How finished etcd holds a feature to be; `AllAlpha` and `AllBeta` switch by it.
+/// etcd's stage of a feature; `AllAlpha` and `AllBeta` switch by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Off unless asked for.
@@ -66,7 +66,7 @@ impl Gate {
         }
     }
 
-    /// Where the feature stands; beta features are on by default.
+    /// The feature's stage; beta features are on by default.
     #[must_use]
     pub fn stage(self) -> Stage {
         match self {
@@ -81,7 +81,7 @@ impl Gate {
         }
     }
 
-    /// Why switching the gate changes nothing in this version, if it does not.
+    /// Why switching the gate has no effect in this version, if it has none.
     #[must_use]
     pub fn idle(self) -> Option<&'static str> {
         match self {
@@ -111,10 +111,10 @@ pub struct FeatureGates {
 }
 
 impl FeatureGates {
-    /// Reads `Name=true,Other=false`; what is not named keeps its default.
+    /// Reads `Name=true,Other=false`; gates that are not named keep their default.
     ///
     /// # Errors
-    /// etcd's words for what is wrong in the text.
+    /// etcd's message for the mistake.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut gates = Self::default();
         for pair in text.split(',').filter(|pair| !pair.is_empty()) {
@@ -136,7 +136,7 @@ impl FeatureGates {
         Ok(gates)
     }
 
-    /// The gates that were named, as they would be written on the command line.
+    /// The gates that were named, as written on the command line.
     #[must_use]
     pub fn to_text(&self) -> String {
         let named = Gate::ALL.into_iter().filter(|gate| self.names(*gate));
@@ -151,13 +151,13 @@ impl FeatureGates {
         self.explicit.insert(gate, on);
     }
 
-    /// True when the gate was named, by itself and not through a group.
+    /// True if the gate was named itself, not through a group.
     #[must_use]
     pub fn names(&self, gate: Gate) -> bool {
         self.explicit.contains_key(&gate)
     }
 
-    /// Is the feature on? A gate named by itself beats its group, which beats the default.
+    /// Whether the feature is on. Naming the gate overrides its group, which overrides the default.
     #[must_use]
     pub fn enabled(&self, gate: Gate) -> bool {
         let (group, default) = match gate.stage() {

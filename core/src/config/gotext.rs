@@ -1,10 +1,10 @@
-//! How Go reads and writes numbers, truth values, durations and quoted text: operators know etcd's flags by these rules.
+//! How Go reads and writes numbers, truth values, durations and quoted text: etcd's flags follow these rules.
 //!
-//! Only the text forms are here; which flag takes which form is said in `table`.
+//! Only the formats are here; `table` defines which flag has which.
 
 use std::fmt::Write as _;
 
-/// Why a number could not be read, in the two kinds Go tells apart.
+/// Why a number could not be read; Go distinguishes two kinds of errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NumberError {
     /// The text is not a number.
@@ -52,7 +52,7 @@ pub(crate) fn quote(text: &str) -> String {
     quoted
 }
 
-/// Go's `%q` of bytes that may not be text: those that are not are shown as `\xff`.
+/// Go's `%q` of bytes that may not be UTF-8: invalid bytes are shown as `\xff`.
 pub(crate) fn quote_bytes(bytes: &[u8]) -> String {
     let mut quoted = String::with_capacity(bytes.len() + 2);
     quoted.push('"');
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn quoting_shows_what_cannot_be_seen() {
+    fn quoting_escapes_control_characters() {
         assert_eq!(quote("a\"b\\c\n\u{1}é"), "\"a\\\"b\\\\c\\n\\x01é\"");
     }
 }

@@ -1,11 +1,11 @@
-//! `--help`: etcd's layout, our words, made from the table.
+//! `--help`: etcd's layout, Quoin's words, made from the table.
 
 use super::flag::{Disposition, Flag, Group};
 use super::gates::{Gate, Stage};
 use super::table::FLAGS;
 use crate::version::PRODUCT_VERSION;
 
-/// What stands before the flags, and on standard error whenever the command line is wrong.
+/// The head of `--help`; also printed to standard error if the command line is wrong.
 pub(super) fn usage(program: &str) -> String {
     format!(
         "Usage:

@@ -1,11 +1,11 @@
-//! The keys of a configuration file: where each flag stands in it, and how keys are compared.
+//! The keys of a configuration file: their groups and names, and how they are compared.
 //!
-//! Go's JSON takes a key that differs from a name only in the case of its letters.
+//! Go's JSON accepts a key that differs from a name only in the case of its letters.
 
 use super::flag::{Flag, Kind};
 use super::table::{FLAGS, find};
 
-/// Groups of keys, by the group they stand in and their key there.
+/// Groups of keys: the outer group, and the key in it.
 const GROUPS: &[(&str, &str)] = &[
     ("", "client-transport-security"),
     ("", "discovery-config"),
@@ -16,7 +16,7 @@ const GROUPS: &[(&str, &str)] = &[
     ("discovery-config.client", "secure"),
 ];
 
-/// Keys that lead to a flag under another name than the flag's own key: group, key, flag.
+/// Keys whose flag has another name: group, key, flag.
 const OTHER_KEYS: &[(&str, &str, &str)] = &[
     (
         "client-transport-security",
@@ -30,8 +30,8 @@ const OTHER_KEYS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// Fields of etcd's structure that its authors did not mean as keys, with their types. Go's JSON fills them all the same,
-/// which for a text or number ends the start.
+/// Fields of etcd's structure that were not meant as keys, with their types. Go's JSON fills them all the same, and a
+/// text or number in them ends the start.
 const UNTAGGED: &[(&str, &str)] = &[
     ("AdvertiseClientUrls", "[]url.URL"),
     ("AdvertisePeerUrls", "[]url.URL"),
@@ -45,16 +45,16 @@ const UNTAGGED: &[(&str, &str)] = &[
     ("PeerTLSInfo", "transport.TLSInfo"),
 ];
 
-/// What a key stands for.
+/// The meaning of a key.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Key {
-    /// More keys, under this path.
+    /// A group of keys, under this path.
     Group(&'static str),
     /// A flag, under its name in etcd's structure.
     Flag(&'static str, &'static Flag),
 }
 
-/// The meaning of a key in a group; a key written exactly as the name comes before one that differs in case.
+/// The meaning of a key in a group; an exact match takes precedence over one that differs in case.
 pub(super) fn lookup(group: &str, key: &str) -> Option<Key> {
     let mut all = all(group);
     let position = all
@@ -64,7 +64,7 @@ pub(super) fn lookup(group: &str, key: &str) -> Option<Key> {
     position.map(|position| all.swap_remove(position).1)
 }
 
-/// The field without a key of its own that an outermost key hits, and its type. `cors` is a key, `CORS` is not.
+/// The field without a key of its own that an outermost key matches, and its type. `cors` is a key, `CORS` is not.
 pub(super) fn untagged(key: &str) -> Option<(&'static str, &'static str)> {
     let hit = UNTAGGED.iter().find(|(name, _)| same_but_for_case(name, key));
     hit.copied().filter(|_| key != "cors")
@@ -92,7 +92,7 @@ fn path_of(within: &str, name: &'static str) -> &'static str {
     }
 }
 
-/// The group and key of a flag; some belong to the command line only.
+/// The group and key of a flag; `None` for flags of the command line only.
 fn place(flag: &Flag) -> Option<(&'static str, &'static str)> {
     const CLIENT: &str = "client-transport-security";
     const PEER: &str = "peer-transport-security";
@@ -146,7 +146,7 @@ fn place(flag: &Flag) -> Option<(&'static str, &'static str)> {
     })
 }
 
-/// Equal by Unicode's simple case folding, as far as it reaches into the ASCII of which names are made.
+/// Equal by Unicode's simple case folding, as far as it concerns the ASCII letters of names.
 fn same_but_for_case(name: &str, key: &str) -> bool {
     name.chars().map(fold).eq(key.chars().map(fold))
 }
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_the_command_line_is_no_key() {
+    fn flags_of_the_command_line_only_are_no_keys() {
         for key in [
             "config-file",
             "version",
@@ -194,7 +194,7 @@ mod tests {
         }
     }
 
-    /// Every key of the structures that etcd 3.5 to 3.8 read their file into.
+    /// Every key of the structures into which etcd 3.5 to 3.8 read their file.
     #[test]
     fn every_key_of_etcd_is_known() {
         for line in include_str!("tests/etcd_keys.txt").lines() {

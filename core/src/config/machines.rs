@@ -1,4 +1,4 @@
-//! What the machines are configured with: etcd's settings, as far as each machine needs them.
+//! The configurations of the machines, derived from etcd's settings.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::store::StoreConfig;
 use crate::{member, node};
 
 impl Config {
-    /// The node's part, for the member `id`.
+    /// The node's configuration, for the member `id`.
     #[must_use]
     pub fn node_config(&self, id: MemberId) -> node::Config {
         node::Config {
@@ -28,7 +28,7 @@ impl Config {
         }
     }
 
-    /// The applied state's part.
+    /// The store's configuration.
     #[must_use]
     pub fn store_config(&self) -> StoreConfig {
         StoreConfig {
@@ -38,7 +38,7 @@ impl Config {
         }
     }
 
-    /// How long a request may take, unless its client has less patience.
+    /// The timeout of a request, unless its client sets a shorter one.
     #[must_use]
     pub fn request_timeout(&self) -> Duration {
         self.member_config(MemberId::NONE).request_timeout()

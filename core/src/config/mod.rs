@@ -1,8 +1,8 @@
-//! Configuration as data: arguments, environment and file text in, one [`Outcome`] out. Nothing here reads the
-//! environment, opens a file or ends the process; the host does what the outcome says.
+//! Configuration as data: arguments, environment and file text in, one [`Outcome`] out. This module does not read the
+//! environment, open a file or end the process; the host carries out the outcome.
 //!
-//! The way through: [`table`] has a row for every flag; `args` and `file` make `Settings` of what was given; `check`
-//! says what is wrong with them in etcd's words; `build` makes the typed [`Config`].
+//! The steps: [`table`] has a row for every flag; `args` and `file` read the given settings into `Settings`; `check`
+//! reports mistakes in etcd's words; `build` makes the typed [`Config`].
 
 mod args;
 mod build;
@@ -39,14 +39,14 @@ use crate::version::{Build, version_text};
 use args::{EnvError, Stop};
 use settings::Settings;
 
-/// What the host saw when it was started.
+/// The circumstances of the program's start, as the host found them.
 #[derive(Clone, Copy, Debug)]
 pub struct Invocation<'a> {
-    /// The name the program was started by.
+    /// The name of the program, as it was started.
     pub program: &'a OsStr,
     /// The arguments after the program's name.
     pub args: &'a [OsString],
-    /// The environment; of it, what begins with `ETCD_` is looked at.
+    /// The environment; only names that begin with `ETCD_` are used.
     pub env: &'a BTreeMap<OsString, OsString>,
     /// This machine's address on its default route, if it has one.
     pub default_host: Option<&'a str>,
@@ -54,12 +54,12 @@ pub struct Invocation<'a> {
     pub build: Build<'a>,
 }
 
-/// What the host is to do.
+/// What the host must do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Read this file, then call [`Invocation::with_file`].
     NeedsFile {
-        /// Where it is.
+        /// Its path.
         path: String,
     },
     /// Print both texts and end with exit code 0.
@@ -75,26 +75,26 @@ pub enum Outcome {
     Run {
         /// The configuration.
         config: Box<Config>,
-        /// What to log first.
+        /// The notices to log first.
         notices: Vec<Notice>,
         /// The line with the effective settings, to be logged when the start begins.
         starting: Box<Notice>,
     },
 }
 
-/// How the process ends that cannot start.
+/// How the process ends if it cannot start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The exit code: 2 for a command line that cannot be read, 1 for everything else.
     pub exit: u8,
     /// Raw text for standard error, before the notices.
     pub stderr: String,
-    /// What to log; the last says why.
+    /// The notices to log; the last gives the reason.
     pub notices: Vec<Notice>,
 }
 
 impl Config {
-    /// The configuration of a member that was told nothing: what tests and embedders start from.
+    /// The configuration without any settings; tests and embedders start from it.
     ///
     /// # Panics
     /// Never: a test builds it.
@@ -105,7 +105,7 @@ impl Config {
 }
 
 impl Invocation<'_> {
-    /// What the command line and the environment ask for.
+    /// The outcome of the command line and the environment.
     #[must_use]
     pub fn parse(&self) -> Outcome {
         if let Some(command @ ("gateway" | "grpc-proxy")) = self.args.first().and_then(|arg| arg.to_str()) {
@@ -152,7 +152,7 @@ impl Invocation<'_> {
             Ok(()) => self.finish(&settings, notices),
             Err(EnvError::BadValue(error)) => self.refuse_flags(notices, &error),
             Err(EnvError::Shadowed(variable)) => {
-                // The unbalanced bracket is etcd's; log searches have it.
+                // etcd's text has the unbalanced bracket, and log searches rely on it.
                 let notice = Notice::fatal(
                     "conflicting environment variable is shadowed by corresponding command-line flag \
                      (either unset environment variable or disable flag))",
@@ -163,7 +163,7 @@ impl Invocation<'_> {
         }
     }
 
-    /// What the configuration file asks for, once the host has read it; flags and environment no longer count.
+    /// The outcome of the configuration file, once the host has read it; flags and environment are ignored then.
     #[must_use]
     pub fn with_file(&self, path: &str, bytes: &[u8]) -> Outcome {
         let mut notices = Vec::new();
@@ -180,7 +180,7 @@ impl Invocation<'_> {
         }
     }
 
-    /// The file that was to be read could not be; `why` is the host's text, e.g. `open x: no such file or directory`.
+    /// The outcome if the file could not be read; `why` is the host's text, e.g. `open x: no such file or directory`.
     #[must_use]
     pub fn without_file(&self, why: &str) -> Outcome {
         self.refuse_flags(Vec::new(), why)

@@ -6,14 +6,14 @@ use std::time::Duration;
 use super::gates::FeatureGates;
 use super::url::Url;
 
-/// Everything a member is told before it starts.
+/// All settings of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The member's name.
     pub name: String,
     /// `--data-dir`, with etcd's default filled in.
     pub data_dir: String,
-    /// `--wal-dir`, where it is not inside the data directory.
+    /// `--wal-dir`, if it is not inside the data directory.
     pub wal_dir: Option<String>,
     /// Applied entries between snapshots.
     pub snapshot_count: u64,
@@ -27,33 +27,33 @@ pub struct Config {
     pub heartbeat_ms: u64,
     /// `--election-timeout`, in milliseconds; at least five heartbeats.
     pub election_ms: u64,
-    /// Wait less for the first election after a start.
+    /// Shorten the wait for the first election after a start.
     pub initial_election_tick_advance: bool,
-    /// Ask before standing for election.
+    /// Run a pre-vote before an election.
     pub pre_vote: bool,
     /// Where to listen for peers.
     pub listen_peer_urls: Vec<Url>,
     /// Where to listen for clients.
     pub listen_client_urls: Vec<Url>,
-    /// Where to listen for HTTP clients; where this is empty, `listen_client_urls` serves them too.
+    /// Where to listen for HTTP clients; if empty, `listen_client_urls` serves them too.
     pub listen_client_http_urls: Vec<Url>,
-    /// Where else to serve metrics and health.
+    /// Further URLs that serve metrics and health.
     pub listen_metrics_urls: Vec<Url>,
     /// `--initial-advertise-peer-urls`.
     pub advertise_peer_urls: Vec<Url>,
-    /// Where clients are told to go.
+    /// The advertised client URLs.
     pub advertise_client_urls: Vec<Url>,
-    /// The first members as text: it is read only when there is no data yet, and only then may it be wrong.
+    /// The first members as text. It is parsed only if there is no data yet, so only then a mistake in it matters.
     pub initial_cluster: String,
     /// `--initial-cluster-state`.
     pub initial_cluster_state: ClusterState,
-    /// What keeps ids of different clusters apart.
+    /// `--initial-cluster-token`, which gives clusters different ids.
     pub initial_cluster_token: String,
-    /// Make a cluster of one out of this member's data.
+    /// Make a cluster of one from this member's data.
     pub force_new_cluster: bool,
     /// Refuse membership changes that would lose the quorum.
     pub strict_reconfig_check: bool,
-    /// Learners the cluster may have.
+    /// Learners that the cluster may have.
     pub max_learners: u64,
     /// `--quota-backend-bytes`: `None` is no limit.
     pub quota_backend_bytes: Option<u64>,
@@ -65,7 +65,7 @@ pub struct Config {
     pub auto_compaction: AutoCompaction,
     /// Revisions removed at a time.
     pub compaction_batch_limit: u64,
-    /// Rest between the batches of a compaction.
+    /// Pause between the batches of a compaction.
     pub compaction_sleep_interval: Duration,
     /// Operations in a transaction.
     pub max_txn_ops: u64,
@@ -81,48 +81,48 @@ pub struct Config {
     pub socket_reuse_port: bool,
     /// Listen with `SO_REUSEADDR`.
     pub socket_reuse_address: bool,
-    /// Silence after which a peer connection is given up.
+    /// Silence after which a peer connection is closed.
     pub raft_read_timeout: Duration,
     /// How long a write to a peer may take.
     pub raft_write_timeout: Duration,
     /// Serve JSON over HTTP.
     pub enable_grpc_gateway: bool,
-    /// Web origins that may call.
+    /// Web origins that are allowed.
     pub cors: AllowList,
-    /// Host names by which HTTP clients may call.
+    /// Host names that HTTP clients may use.
     pub host_whitelist: AllowList,
     /// The cost of hashing a password.
     pub bcrypt_cost: u64,
-    /// How long a token of a user is good.
+    /// How long a user's token is valid.
     pub auth_token_ttl: Duration,
     /// `--metrics=extensive`.
     pub extensive_metrics: bool,
-    /// How, what and where to log.
+    /// Format, level and targets of the log.
     pub log: Log,
-    /// A slower apply is logged.
+    /// Duration above which an apply is logged as slow.
     pub warning_apply_duration: Duration,
-    /// A slower request is logged.
+    /// Duration above which a request is logged as slow.
     pub warning_unary_request_duration: Duration,
-    /// How often a quiet watcher is told the revision.
+    /// How often a watcher without events is sent the revision.
     pub watch_progress_notify_interval: Duration,
-    /// How often members' data is compared; `None` is never.
+    /// How often members compare their data; `None` is never.
     pub corrupt_check_time: Option<Duration>,
     /// How often compaction hashes are compared.
     pub compact_hash_check_time: Duration,
-    /// How often a downgrade is looked at.
+    /// How often the state of a downgrade is checked.
     pub downgrade_check_time: Duration,
-    /// Defragment at the start if so many megabytes come free; `None` is never.
+    /// Defragment at the start if that frees at least so many megabytes; `None` is never.
     pub bootstrap_defrag_threshold_megabytes: Option<u64>,
     /// The features that are switched.
     pub feature_gates: FeatureGates,
-    /// Never wait for the disk.
+    /// Skip fsync.
     pub unsafe_no_fsync: bool,
 }
 
 impl Config {
-    /// Gives each client URL that is advertised with port 0 the port that a listener got from the kernel: the listener at the
-    /// same host, or else the first. `clients` has the URL and the port of each TCP listener for clients. Peer URLs stay as
-    /// they are, because member ids are made of them.
+    /// Replaces port 0 in each advertised client URL by the port that a listener was given by the kernel: the listener
+    /// with the same host, or else the first. `clients` has the URL and the port of each TCP listener for clients. Peer
+    /// URLs stay unchanged, because member ids are made of them.
     pub fn advertise_bound(&mut self, clients: &[(&Url, u16)]) {
         for url in self
             .advertise_client_urls
@@ -137,23 +137,23 @@ impl Config {
     }
 }
 
-/// Is a cluster founded or joined? Asked only when there is no data yet.
+/// Whether a cluster is founded or joined. It matters only if there is no data yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClusterState {
-    /// Joined: the others are there already.
+    /// Joined: the other members already run.
     Existing,
     /// Founded together with the others.
     New,
 }
 
-/// What history is thrown away without being asked.
+/// Which history is compacted automatically.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AutoCompaction {
     /// None.
     Off,
-    /// What is older than this.
+    /// History older than this.
     Periodic(Duration),
-    /// What is more than so many revisions back.
+    /// History more than this many revisions back.
     Revision(u64),
 }
 
@@ -162,21 +162,21 @@ pub enum AutoCompaction {
 pub struct Keepalive {
     /// Silence before a ping.
     pub interval: Duration,
-    /// How long the answer may take.
+    /// How long to wait for the answer.
     pub timeout: Duration,
 }
 
-/// Names that are let in.
+/// A list of allowed names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AllowList {
     /// Every name.
     Any,
-    /// These names and no others.
+    /// Only these names.
     Only(BTreeSet<String>),
 }
 
 impl AllowList {
-    /// Is this name let in?
+    /// Whether this name is allowed.
     #[must_use]
     pub fn allows(&self, name: &str) -> bool {
         match self {
@@ -186,35 +186,35 @@ impl AllowList {
     }
 }
 
-/// The log.
+/// The settings of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// The least grave lines to write.
+    /// The lowest level that is written.
     pub level: LogLevel,
-    /// The form of a line.
+    /// The format of a line.
     pub format: LogFormat,
-    /// Where lines go.
+    /// The targets.
     pub outputs: Vec<LogOutput>,
 }
 
-/// How grave a log line is, by etcd's names.
+/// The levels of log lines, by etcd's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
-    /// For people looking for a bug.
+    /// Details for debugging.
     Debug,
-    /// What happens.
+    /// Normal operation.
     Info,
-    /// What might become a problem.
+    /// A possible problem.
     Warn,
     /// A problem.
     Error,
     /// A bug.
     Panic,
-    /// The end.
+    /// The reason why the process ends.
     Fatal,
 }
 
-/// The form of a log line.
+/// The formats of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// Columns for people.
@@ -223,7 +223,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Where log lines go.
+/// The targets of log lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogOutput {
     /// Standard error, or the journal under systemd.
@@ -245,7 +245,7 @@ impl Config {
         self.election_ms / self.heartbeat_ms
     }
 
-    /// Where `--initial-cluster` was not given, this is it.
+    /// The initial cluster if `--initial-cluster` is not given.
     #[must_use]
     pub fn initial_cluster_of(name: &str, advertise_peer_urls: &[Url]) -> String {
         let name = if name.is_empty() { "default" } else { name };

@@ -1,14 +1,14 @@
-//! What configuration wants said in the log. The log itself is the host's.
+//! Log lines about the configuration. The host writes them.
 
 use std::fmt;
 use std::panic::Location;
 
-/// How grave a notice is.
+/// The level of a notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Good to know.
+    /// Information.
     Info,
-    /// Probably not what was meant.
+    /// Probably a mistake.
     Warn,
     /// The reason why the process ends.
     Fatal,
@@ -17,17 +17,17 @@ pub enum Level {
 /// One log line: etcd's message where tools look for it, and its fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// How grave it is.
+    /// Its level.
     pub level: Level,
     /// The message.
     pub msg: String,
-    /// Names and values beside the message, in order.
+    /// Names and values after the message, in order.
     pub fields: Vec<(&'static str, Field)>,
-    /// The place in the source that says it.
+    /// The place in the source that made the notice.
     pub source: Source,
 }
 
-/// A place in the source. Where a line comes from is no part of what it says: any two are equal.
+/// A place in the source. It does not count in comparisons: any two are equal.
 #[derive(Clone, Copy, Debug)]
 pub struct Source(pub &'static Location<'static>);
 
@@ -39,7 +39,7 @@ impl PartialEq for Source {
 
 impl Eq for Source {}
 
-/// The value of a field, of the type that etcd gives it in its log.
+/// The value of a field, with the type that etcd gives it in its log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Field {
     /// `true` or `false`.
@@ -55,14 +55,14 @@ pub enum Field {
 }
 
 impl Notice {
-    /// A line worth knowing.
+    /// A notice of level info.
     #[must_use]
     #[track_caller]
     pub fn info(msg: impl Into<String>) -> Self {
         Self::new(Level::Info, msg)
     }
 
-    /// A line worth acting on.
+    /// A notice of level warn.
     #[must_use]
     #[track_caller]
     pub fn warn(msg: impl Into<String>) -> Self {
@@ -76,7 +76,7 @@ impl Notice {
         Self::new(Level::Fatal, msg)
     }
 
-    /// The same line with one field more.
+    /// The same notice with one more field.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<Field>) -> Self {
         self.fields.push((name, value.into()));

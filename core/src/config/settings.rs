@@ -1,6 +1,6 @@
-//! What was set, under whatever name, before it becomes a typed `Config`.
+//! The given settings, under any name, before they become a typed `Config`.
 //!
-//! Command line, environment and file all end here; from here on it does not matter which it was, but for one rule of
+//! Command line, environment and file all end here. From here on the source does not matter, except for one rule of
 //! etcd's (see [`Settings::from_file`]).
 
 use std::collections::BTreeMap;
@@ -10,16 +10,16 @@ use super::gates::FeatureGates;
 use super::table::{FLAGS, find};
 use super::url::Url;
 
-/// The values that were given, by the name they were given under.
+/// The given values, by the name under which they were given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Settings {
     given: BTreeMap<&'static str, Value>,
-    /// Some of etcd's rules hold for flags and variables only.
+    /// Some of etcd's rules apply only to flags and variables.
     pub(super) from_file: bool,
 }
 
 impl Settings {
-    /// Nothing yet, of what a configuration file says.
+    /// Empty settings for a configuration file.
     pub(super) fn of_file() -> Self {
         Self {
             from_file: true,
@@ -27,22 +27,22 @@ impl Settings {
         }
     }
 
-    /// Notes a value; a later one replaces an earlier one.
+    /// Adds a value; a later one replaces an earlier one.
     pub(super) fn set(&mut self, flag: &'static Flag, value: Value) {
         self.given.insert(flag.name, value);
     }
 
-    /// What was given under exactly this name so far.
+    /// The value given so far under exactly this name.
     pub(super) fn given_value(&self, name: &str) -> Option<&Value> {
         self.given.get(name)
     }
 
-    /// True when exactly this spelling was given.
+    /// True if exactly this spelling was given.
     pub(super) fn is_set(&self, name: &str) -> bool {
         self.given.contains_key(name)
     }
 
-    /// Every row that was given, with its value, by name.
+    /// Every flag that was given, with its value, by name.
     pub(super) fn given(&self) -> impl Iterator<Item = (&'static Flag, &Value)> {
         self.given
             .iter()
@@ -114,7 +114,7 @@ impl Settings {
         }
     }
 
-    /// The gates as `--feature-gates` and the older switches together say.
+    /// The gates as `--feature-gates` and the older switches set them.
     pub(super) fn gates(&self) -> FeatureGates {
         let mut gates = self.named_gates();
         for (flag, value) in self.given() {
@@ -125,7 +125,7 @@ impl Settings {
         gates
     }
 
-    /// The gates as `--feature-gates` alone says.
+    /// The gates as `--feature-gates` alone sets them.
     pub(super) fn named_gates(&self) -> FeatureGates {
         match self.value("feature-gates") {
             Value::Gates(gates) => gates,
@@ -133,14 +133,14 @@ impl Settings {
         }
     }
 
-    /// True when some kind of discovery names the members.
+    /// True if some kind of discovery determines the members.
     pub(super) fn discovers(&self) -> bool {
         !self.text("discovery").is_empty()
             || !self.text("discovery-srv").is_empty()
             || !self.list("discovery-endpoints").is_empty()
     }
 
-    /// The initial cluster as text; discovery takes the place of the default.
+    /// The initial cluster as text; with discovery there is no default.
     pub(super) fn initial_cluster(&self) -> String {
         let by_service_name = !self.from_file && !self.text("discovery-srv-name").is_empty();
         if !self.is_set("initial-cluster") && (self.discovers() || by_service_name) {
@@ -150,7 +150,7 @@ impl Settings {
     }
 }
 
-/// The name as it stands in the table, so that it can be compared with what other rows say.
+/// The name as the table has it, to compare it with the names in other rows.
 fn find_name(name: &str) -> &'static str {
     find(name).map_or("", |flag| flag.name)
 }

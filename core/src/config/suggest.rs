@@ -1,10 +1,10 @@
 //! "Did you mean": the known name that a mistyped one is closest to.
 
-/// One letter in so many may be wrong.
+/// One wrong letter is accepted for this many.
 const LETTERS_FOR_EACH_TYPO: usize = 4;
 
-/// The closest of the known names, if it is close enough to be what was meant. Letters in the wrong order count as one
-/// mistake, as do letters of the other case together.
+/// The closest of the known names, if it is close enough. Letters in the wrong order count as one mistake, and all
+/// letters of the other case together count as one.
 pub(super) fn closest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let given = given.to_lowercase();
     let most = (given.chars().count() / LETTERS_FOR_EACH_TYPO).max(1);
@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn typos_are_near_and_other_words_are_not() {
+    fn typos_are_close_and_other_words_are_not() {
         let known = [
             "name",
             "data-dir",

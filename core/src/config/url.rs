@@ -1,13 +1,13 @@
-//! The URLs etcd's flags take: `http`, `https`, `unix` and `unixs`, judged by etcd's rules and in its words.
+//! The URLs of etcd's flags: `http`, `https`, `unix` and `unixs`, checked by etcd's rules and in its words.
 //!
-//! A [`Url`] prints exactly as etcd prints it, because member ids are hashes of that text. Nothing is resolved here.
+//! A [`Url`] prints exactly as etcd prints it, because member ids are hashes of that text. Names are not resolved here.
 
 use core::net::IpAddr;
 use std::fmt;
 
 use super::gotext::quote;
 
-/// What follows a URL's scheme decides how it is spoken to.
+/// The scheme of a URL: the transport, and whether TLS is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scheme {
     /// Plain HTTP over TCP.
@@ -42,10 +42,10 @@ pub struct Url {
 }
 
 impl Url {
-    /// Reads one URL; surrounding blanks do not matter.
+    /// Reads one URL; surrounding blanks are ignored.
     ///
     /// # Errors
-    /// The text etcd prints, naming what is wrong with it.
+    /// etcd's text for the mistake.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let refuse = |why: &str| format!("parse {}: {why}", quote(text));
@@ -77,7 +77,7 @@ impl Url {
         })
     }
 
-    /// A port of 127.0.0.1; 0 is any free one.
+    /// An `http` URL of a port of 127.0.0.1; port 0 is any free one.
     #[must_use]
     pub fn loopback(port: u16) -> Self {
         Self {
@@ -101,7 +101,7 @@ impl Url {
         Self { scheme, rest }
     }
 
-    /// Reads a comma-separated list: sorted by text and without repeats, as etcd keeps what a flag says.
+    /// Reads a comma-separated list: sorted by text and without repeats, as etcd stores the value of a flag.
     ///
     /// # Errors
     /// The first URL that is wrong, in etcd's words.
@@ -111,7 +111,7 @@ impl Url {
         Ok(urls)
     }
 
-    /// Reads a comma-separated list: sorted by text, with repeats, as etcd keeps what a configuration file says.
+    /// Reads a comma-separated list: sorted by text, with repeats, as etcd stores the value in a configuration file.
     ///
     /// # Errors
     /// The first URL that is wrong, in etcd's words.
@@ -121,7 +121,7 @@ impl Url {
         Ok(urls)
     }
 
-    /// How this URL is spoken to.
+    /// The scheme.
     #[must_use]
     pub fn scheme(&self) -> Scheme {
         self.scheme
@@ -138,7 +138,7 @@ impl Url {
     #[must_use]
     pub fn socket_path(&self) -> Option<String> {
         match self.scheme {
-            // The escapes were checked when the URL was read.
+            // The escapes were checked when the URL was parsed.
             Scheme::Unix | Scheme::Unixs => unescape(socket_name(&self.rest)).ok(),
             Scheme::Http | Scheme::Https => None,
         }
@@ -189,7 +189,7 @@ impl Url {
         }
     }
 
-    /// A listener is bound to an address, so names other than `localhost` are refused.
+    /// A listener binds to an address, so names other than `localhost` are refused.
     pub(super) fn check_bind(&self) -> Result<(), String> {
         match self.host() {
             None | Some("localhost") => Ok(()),
@@ -198,7 +198,7 @@ impl Url {
         }
     }
 
-    /// An advertised URL must say where to go.
+    /// An advertised URL must have a host that others can reach.
     pub(super) fn check_advertised(&self) -> Result<(), String> {
         match self.host() {
             Some("") => Err(format!("unexpected empty host ({self})")),
@@ -219,7 +219,7 @@ pub fn join(urls: &[Url]) -> String {
     urls.iter().map(Url::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// Splits `scheme:rest`; `None` where the text has no scheme at all.
+/// Splits `scheme:rest`; `None` if the text has no scheme.
 fn split_scheme(text: &str) -> Result<Option<(&str, &str)>, &'static str> {
     let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.')));
     let scheme_end = end.filter(|&i| text[i..].starts_with(':') && text.starts_with(|c: char| c.is_ascii_alphabetic()));
@@ -278,7 +278,7 @@ fn socket_name(rest: &str) -> &str {
     name.split(['?', '#']).next().unwrap_or_default()
 }
 
-/// A text with its `%xx` read as bytes; they must make UTF-8.
+/// A text with `%xx` decoded to bytes, which must be UTF-8.
 fn unescape(text: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut parts = text.split('%');
@@ -297,7 +297,7 @@ fn unescape(text: &str) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| "the path is not UTF-8".to_owned())
 }
 
-/// Go's `net.SplitHostPort`: brackets around an IPv6 address are taken off.
+/// Go's `net.SplitHostPort`: brackets around an IPv6 address are removed.
 fn split_host_port(address: &str) -> Result<(&str, &str), &'static str> {
     const MISSING_PORT: &str = "missing port in address";
     if let Some(bracketed) = address.strip_prefix('[') {
@@ -320,7 +320,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn good_urls_print_as_written_and_come_apart() {
+    fn good_urls_print_as_written_and_have_their_parts() {
         for (text, host, port) in [
             ("http://localhost:2379", Some("localhost"), Some(2379)),
             ("http://127.0.0.1:0", Some("127.0.0.1"), Some(0)),
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_becomes_a_url_that_leads_to_it() {
+    fn a_path_becomes_a_url_with_that_path() {
         for path in ["/run/s", "/a b/100%?#", "rel/s"] {
             let url = Url::unix(path);
             assert_eq!(Url::parse(&url.to_string()).as_ref(), Ok(&url));

@@ -1,14 +1,14 @@
-//! How a member is configured.
+//! The settings of a member.
 
 use std::time::Duration;
 
 use crate::id::MemberId;
 use crate::limits::{MAX_APPEND_BYTES, MAX_REQUEST_BYTES, SNAPSHOT_CATCHUP_ENTRIES, SNAPSHOT_COUNT_ENTRIES};
 
-/// How a member behaves.
+/// The settings of a member.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Which member this is.
+    /// The member's id.
     pub id: MemberId,
     /// `--heartbeat-interval`: one tick of consensus.
     pub heartbeat_interval: Duration,
@@ -57,13 +57,13 @@ impl Config {
         }
     }
 
-    /// How long a request may take, unless its client has less patience.
+    /// The timeout of a request, unless its client sets a shorter one.
     #[must_use]
     pub fn request_timeout(&self) -> Duration {
         Duration::from_secs(5) + self.election_timeout * 2
     }
 
-    /// The shortest lease: one and a half election timeouts, in whole seconds.
+    /// The least TTL of a lease: one and a half election timeouts, in whole seconds.
     #[must_use]
     pub fn min_lease_ttl_seconds(&self) -> i64 {
         let seconds = (self.election_timeout * 3 / 2).as_millis().div_ceil(1000);

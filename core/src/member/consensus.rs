@@ -1,4 +1,4 @@
-//! How the member drives consensus: ticks, messages, what is durable, what is applied, and changes of leader.
+//! How the member drives consensus: ticks, messages, reports of durability and of apply, and changes of leader.
 
 use raft::StateRole;
 
@@ -12,13 +12,13 @@ use crate::time::Instant;
 use super::filter::{self, Standing};
 use super::{BatchId, Halt, Member, MemberTimer, Output, Phase};
 
-/// How long a member that starts may speed up its clock.
+/// How long after its start a member may advance its ticks.
 const TICK_ADVANCE_WINDOW: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// A leader that missed so many ticks may have been deposed without noticing.
+/// A leader that missed this many ticks may have been deposed without noticing.
 const SLEEP_HEARTBEATS: u32 = 3;
 
-/// How long a removed member goes on telling the others what is committed.
+/// How long a removed member continues to send the commit index to the others.
 const FAREWELL: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Member {
@@ -30,7 +30,7 @@ impl Member {
     /// One tick of consensus.
     pub(super) fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
         let interval = self.config.heartbeat_interval;
-        // Ticks stay in step, unless this member overslept: what it missed is not made up for.
+        // Ticks keep their phase, unless this member missed some: those are not made up for.
         let in_step = self.tick_due + interval;
         self.tick_due = if in_step > now { in_step } else { now + interval };
         self.timers.set(MemberTimer::Tick, self.tick_due);
@@ -40,7 +40,7 @@ impl Member {
         } else if self.is_installing() {
             // A member whose log is being replaced does not campaign.
         } else if !self.is_sole_voter() || self.all_persisted() {
-            // A sole voter elects itself on the spot, for which its whole log must be on disk.
+            // A sole voter elects itself at once, which requires that its whole log is on disk.
             self.raft.tick();
         }
         self.observe(now, out);
@@ -48,7 +48,7 @@ impl Member {
         self.mark_if_due(out);
     }
 
-    /// A message of a peer.
+    /// A message from a peer.
     pub(crate) fn message(&mut self, now: Instant, from: MemberId, mut message: Message, out: &mut Vec<Output>) {
         if self.phase >= Phase::Removed {
             return;
@@ -59,7 +59,7 @@ impl Member {
                 if bug!(VotesWithinLease) && votes.contains(&message.get_msg_type()) {
                     message.context = bytes::Bytes::from_static(b"CampaignTransfer");
                 }
-                // What consensus refuses is as good as lost on the way.
+                // A message that consensus refuses is treated as lost.
                 let _refused = self.raft.step(message);
                 self.observe(now, out);
             }
@@ -85,7 +85,7 @@ impl Member {
         }
     }
 
-    /// Lets consensus act on what came in. Returns entries to apply; until it returns none, there is more to do.
+    /// Lets consensus act on its inputs. Returns entries to apply; the caller repeats until it returns none.
     pub(crate) fn drain(&mut self, now: Instant, out: &mut Vec<Output>) -> Vec<Entry> {
         if self.phase == Phase::Halted {
             return Vec::new();
@@ -129,7 +129,7 @@ impl Member {
         committed
     }
 
-    /// A change of membership was applied; consensus must be given each, also those that came to nothing.
+    /// A change of membership was applied. Consensus must see each of them, also those that were refused.
     pub(crate) fn apply_conf_change(&mut self, now: Instant, index: u64, change: &ConfChange, out: &mut Vec<Output>) {
         match self.raft.apply_conf_change(change) {
             Ok(conf_state) => {
@@ -145,7 +145,7 @@ impl Member {
         }
     }
 
-    /// The entry at `index` was applied; [`Member::applied_to`] follows once for many.
+    /// The entry at `index` was applied. One call of [`Member::applied_to`] follows for many of them.
     pub(crate) fn applied(&mut self, index: u64, term: u64) {
         self.markers.applied(index, term);
     }
@@ -161,15 +161,15 @@ impl Member {
         self.observe(now, out);
     }
 
-    /// The opening entry of `term` was applied. Whether this member leads that term, and so knows from here on everything
-    /// that was committed before it.
+    /// The first entry of `term`'s leader was applied. Returns whether this member is that leader, and so has applied
+    /// everything that was committed before.
     pub(crate) fn term_opened(&mut self, term: u64) -> bool {
         self.reads.void();
         self.leads() && term == self.term()
     }
 
-    /// This member is no longer part of the cluster. For a moment more it tells the others what is committed, so that they
-    /// learn of its removal.
+    /// This member is no longer part of the cluster. For one second more it sends the commit index to the others, so
+    /// that they apply its removal.
     pub(crate) fn removed(&mut self, now: Instant) {
         if self.phase < Phase::Removed {
             self.phase = Phase::Removed;
@@ -185,7 +185,7 @@ impl Member {
         self.halt(Halt::Fault(fault), out);
     }
 
-    /// Ends this member: nothing goes in or out any more.
+    /// Ends this member: no input is taken and no output made any more.
     pub(crate) fn halt(&mut self, halt: Halt, out: &mut Vec<Output>) {
         if self.phase == Phase::Halted {
             return;
@@ -199,13 +199,13 @@ impl Member {
         out.push(Output::Halt(halt));
     }
 
-    /// Everything up to `index` is durable in the table, which may make a marker due.
+    /// Everything up to `index` is durable in the table, so a marker may be due.
     pub(crate) fn durable_to(&mut self, index: u64, out: &mut Vec<Output>) {
         self.markers.durable_to(index);
         self.mark_if_due(out);
     }
 
-    /// A marker is wanted at the last applied entry, as soon as that is durable.
+    /// Requests a marker at the last applied entry, as soon as that entry is durable in the table.
     pub(crate) fn request_marker(&mut self) {
         self.markers.request(self.applied_index());
     }
@@ -215,7 +215,7 @@ impl Member {
         self.markers.durable()
     }
 
-    /// A connection to a peer stands.
+    /// A connection to a peer exists.
     pub(crate) fn peer_active(&mut self, now: Instant, id: MemberId, out: &mut Vec<Output>) {
         self.connected_since.entry(id).or_insert(now);
         if self.phase >= Phase::Removed {
@@ -229,7 +229,7 @@ impl Member {
         }
     }
 
-    /// No connection to a peer stands.
+    /// No connection to a peer exists.
     pub(crate) fn peer_inactive(&mut self, id: MemberId) {
         self.connected_since.remove(&id);
     }
@@ -251,7 +251,7 @@ impl Member {
         }
     }
 
-    /// A snapshot reached a peer, or did not.
+    /// Whether the snapshot sent to a peer was received.
     pub(crate) fn peer_snapshot(&mut self, id: MemberId, received: bool) {
         if self.phase < Phase::Removed {
             let status = if received {
@@ -263,8 +263,8 @@ impl Member {
         }
     }
 
-    /// Hands the commit index to the disk, as far as it speaks of entries that were handed over before. False where a new
-    /// term or vote has to go first.
+    /// Hands the commit index to the disk, as far as it covers entries that were handed over before. False if a new
+    /// term or vote has to be written first.
     fn persist_commit(&mut self, out: &mut Vec<Output>) -> bool {
         if self.is_installing() {
             return false;
@@ -275,12 +275,12 @@ impl Member {
         self.promises.persist_commit(HardState { commit, ..hard_state }, out)
     }
 
-    /// Marks in the log how far the table is durable, if that is due.
+    /// Writes a marker to the log, if one is due.
     fn mark_if_due(&mut self, out: &mut Vec<Output>) {
         if self.phase == Phase::Halted || !self.markers.is_due() {
             return;
         }
-        // A marker only counts at boot if the log says that its index was committed.
+        // A start uses a marker only if the log also shows that its index was committed.
         if self.persist_commit(out)
             && let Some(marker) = self.markers.take_due()
         {
@@ -295,12 +295,12 @@ impl Member {
         log.persisted == log.last_index()
     }
 
-    /// Whether this member alone decides.
+    /// Whether this member is the only voter.
     pub(super) fn is_sole_voter(&self) -> bool {
         self.conf_state().voters == [self.config.id.0]
     }
 
-    /// Draws a new election timeout after consensus drew one of its own: whenever term or role changed.
+    /// Draws a new election timeout, because consensus drew its own when the term or the role changed.
     pub(super) fn draw_election_timeout(&mut self) {
         let at = (self.raft.raft.term, self.raft.raft.state);
         if at != self.drawn_at {
@@ -311,7 +311,7 @@ impl Member {
         }
     }
 
-    /// Takes notice of what consensus did: every call into it that may change role, term or leader is followed by this.
+    /// Reacts to changes of role, term and leader. It is called after every call into consensus that may make one.
     pub(super) fn observe(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.draw_election_timeout();
         if bug!(CommitsOlderTerms) && self.leads() {
@@ -332,18 +332,19 @@ impl Member {
         self.leadership_moved(out);
     }
 
-    /// A sole voter does not wait for an election timeout.
+    /// A sole voter campaigns without waiting for an election timeout.
     fn lead_alone(&mut self, now: Instant, out: &mut Vec<Output>) {
         let log = &self.raft.raft.raft_log;
         let settled = log.applied == log.committed && self.all_persisted() && self.promises.outstanding() == 0;
         if self.phase < Phase::Removed && settled && self.is_sole_voter() && self.raft.raft.state != StateRole::Leader {
-            // It can only be refused while changes of membership are unapplied, and none are.
+            // Consensus refuses only while changes of membership are unapplied, and none are.
             let _refused = self.raft.campaign();
             self.observe(now, out);
         }
     }
 
-    /// Ages a follower that starts, so that a cluster without leader elects one soon: two ticks are left to hear of one.
+    /// Advances the ticks of a starting follower, so that a cluster without a leader elects one soon: it leaves two
+    /// ticks in which to hear from a leader.
     fn advance_ticks(&mut self, now: Instant, out: &mut Vec<Output>) {
         if self.raft.raft.state != StateRole::Follower || self.is_sole_voter() || self.is_installing() {
             return;
@@ -365,7 +366,7 @@ impl Member {
     }
 }
 
-/// The same configuration in the order of ids; the `raft` crate keeps it in hash sets.
+/// The same configuration with sorted ids; the `raft` crate keeps them in hash sets.
 fn sorted(mut conf_state: ConfState) -> ConfState {
     conf_state.voters.sort_unstable();
     conf_state.learners.sort_unstable();

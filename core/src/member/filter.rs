@@ -1,6 +1,6 @@
-//! Which messages of peers consensus may see. The `raft` crate trusts its peers and panics on some of what a broken or
-//! hostile one could send; here such a message is dropped, or, where it proves that this member lost what it had
-//! promised, ends in a fault.
+//! Checks messages from peers before consensus sees them. The `raft` crate trusts its peers and panics on some messages
+//! that a broken or hostile one could send. Such a message is dropped here, or ends in a fault if it proves that this
+//! member lost entries it had acknowledged.
 
 use prost::Message as _;
 
@@ -8,7 +8,7 @@ use crate::error::Fault;
 use crate::id::MemberId;
 use crate::proto::raftpb::{ConfChange, Entry, EntryType, Message, MessageType};
 
-/// What of this member's state decides about a message.
+/// The part of this member's state that the checks depend on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Standing {
     pub(crate) me: MemberId,
@@ -19,13 +19,13 @@ pub(crate) struct Standing {
     pub(crate) all_persisted: bool,
 }
 
-/// Longest id of a linearizable read; etcd's are eight bytes.
+/// Largest id of a linearizable read, in bytes; etcd's ids have eight.
 const READ_ID_MAX_BYTES: usize = 64;
 
-/// Makes `message` fit to be stepped; false means drop it.
+/// Prepares `message` for consensus; false means drop it.
 ///
 /// # Errors
-/// A fault where the leader counts on entries that this member does not have any more.
+/// A fault if the leader relies on entries that this member no longer has.
 pub(crate) fn admit(message: &mut Message, from: MemberId, standing: Standing) -> Result<bool, Fault> {
     let Ok(kind) = MessageType::try_from(message.msg_type) else {
         return Ok(false);
@@ -52,7 +52,7 @@ pub(crate) fn admit(message: &mut Message, from: MemberId, standing: Standing) -
         MessageType::MsgHeartbeat => heartbeat(message, standing),
         MessageType::MsgPropose => Ok(!message.entries.is_empty() && message.entries.iter_mut().all(proposable)),
         MessageType::MsgReadIndex | MessageType::MsgReadIndexResp => Ok(is_read(message)),
-        // Snapshots come by a way of their own, with their data.
+        // A snapshot arrives as its own input, with its data.
         MessageType::MsgSnapshot => Ok(false),
         MessageType::MsgTimeoutNow => Ok(standing.all_persisted),
         MessageType::MsgTransferLeader => Ok(standing.leads),
@@ -64,7 +64,8 @@ pub(crate) fn admit(message: &mut Message, from: MemberId, standing: Standing) -
     }
 }
 
-/// Makes a snapshot's message fit to be stepped; false means drop it. Whether its configuration can be is asked elsewhere.
+/// Prepares the message of a snapshot for consensus; false means drop it. Its configuration is checked by `can_become`
+/// (`installation.rs`).
 pub(crate) fn admit_snapshot(message: &mut Message, from: MemberId, standing: Standing) -> bool {
     let is_snapshot = message.msg_type == MessageType::MsgSnapshot as i32 && message.from == from.0;
     if !is_snapshot || !is_for(message, from, standing) {
@@ -76,19 +77,20 @@ pub(crate) fn admit_snapshot(message: &mut Message, from: MemberId, standing: St
     !is_end && metadata.term > 0 && metadata.term <= message.term && metadata.conf_state.is_some()
 }
 
-/// Whether a message is from another member for this one.
+/// Whether the message comes from another member and is addressed to this one.
 fn is_for(message: &Message, from: MemberId, standing: Standing) -> bool {
     message.to == standing.me.0 && message.from != 0 && from != standing.me && from.0 != 0
 }
 
-/// Fields of the raft crate's own that etcd's members know nothing of, and that we never use.
+/// Clears fields that only the `raft` crate has, and that Quoin never uses.
 fn clear_foreign_fields(message: &mut Message) {
     message.request_snapshot = 0;
     message.priority = 0;
     message.deprecated_priority = 0;
 }
 
-/// The leader tells a follower only of commits that it knows the follower to have acknowledged.
+/// Checks a heartbeat. A leader sends a follower a commit index only up to the entries that this follower acknowledged,
+/// so a higher one means that acknowledged entries are lost here.
 fn heartbeat(message: &Message, standing: Standing) -> Result<bool, Fault> {
     if message.term >= standing.term && message.commit > standing.last_index {
         let cause = format!(
@@ -102,7 +104,7 @@ fn heartbeat(message: &Message, standing: Standing) -> Result<bool, Fault> {
     Ok(true)
 }
 
-/// The entries continue the log after `message.index` without a gap, and terms do not go back.
+/// Whether the entries continue the log after `message.index` without a gap, with terms that do not decrease.
 fn follows(message: &Message) -> bool {
     let mut last = (message.index, message.log_term);
     for entry in &message.entries {
@@ -177,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_of_others_to_others_or_without_term_are_dropped() {
+    fn messages_with_a_wrong_sender_receiver_or_term_are_dropped() {
         let table = [
             (
                 "to another member",
@@ -194,7 +196,7 @@ mod tests {
                 },
             ),
             (
-                "in nobody's name",
+                "without a sender",
                 Message {
                     from: 0,
                     ..of(MessageType::MsgTransferLeader)
@@ -241,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_must_say_what_it_covers() {
+    fn a_snapshot_needs_an_index_a_term_and_a_configuration() {
         let snapshot = |index, term, conf_state: Option<ConfState>| Message {
             snapshot: Some(Snapshot {
                 metadata: Some(SnapshotMetadata {
@@ -257,8 +259,8 @@ mod tests {
         let table = [
             ("a good one", snapshot(20, 5, voters()), true),
             ("none at all", of(MessageType::MsgSnapshot), false),
-            ("of nothing", snapshot(0, 5, voters()), false),
-            ("of everything", snapshot(u64::MAX, 5, voters()), false),
+            ("of index 0", snapshot(0, 5, voters()), false),
+            ("of the largest index", snapshot(u64::MAX, 5, voters()), false),
             ("without a term", snapshot(20, 0, voters()), false),
             ("of a later term than its sender's", snapshot(20, 6, voters()), false),
             ("without a configuration", snapshot(20, 5, None), false),
@@ -285,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_make_consensus_panic_is_dropped() {
+    fn messages_that_make_consensus_panic_are_dropped() {
         let append = |index, log_term, entries: &[(u64, u64)]| Message {
             index,
             log_term,
@@ -355,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_that_counts_on_lost_entries_ends_in_a_fault() {
+    fn a_heartbeat_that_proves_lost_entries_ends_in_a_fault() {
         let beat = |term, commit| Message {
             term,
             commit,
@@ -371,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_lose_their_term_and_fields_etcd_uses_otherwise_are_cleared() {
+    fn the_term_of_requests_and_the_raft_crates_own_fields_are_cleared() {
         let mut message = Message {
             term: 9,
             priority: 1,

@@ -1,4 +1,4 @@
-//! When heartbeats were last sent, to find those that leave too late: then this member has too much to do to lead.
+//! When heartbeats were last sent. A heartbeat that leaves late shows that this member is too busy to lead.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::time::Instant;
 
 use super::Member;
 
-/// So many intervals may pass between two heartbeats to a peer, as in etcd.
+/// How many intervals may pass between two heartbeats to a peer, as in etcd.
 const PATIENCE_INTERVALS: u32 = 2;
 
 /// The last heartbeat to each peer since the leader last changed.
@@ -21,7 +21,7 @@ impl Heartbeats {
         self.0.clear();
     }
 
-    /// A heartbeat is sent; by how much it is later than `patience` after the one before.
+    /// A heartbeat is sent: returns by how much it is later than `patience` after the previous one.
     fn sent(&mut self, now: Instant, to: MemberId, patience: Duration) -> Option<Duration> {
         let before = self.0.insert(to, now)?;
         let exceeded = now.saturating_since(before).saturating_sub(patience);
@@ -30,7 +30,7 @@ impl Heartbeats {
 }
 
 impl Member {
-    /// A heartbeat is sent to a peer; if it is late, by how much.
+    /// A heartbeat is sent to a peer: returns by how much it is late, if it is.
     pub(crate) fn heartbeat_sent(&mut self, now: Instant, to: MemberId) -> Option<Duration> {
         let patience = self.config.heartbeat_interval * PATIENCE_INTERVALS;
         self.heartbeats.sent(now, to, patience)
@@ -46,7 +46,7 @@ mod tests {
         let at = |millis| Instant::ZERO + Duration::from_millis(millis);
         let mut heartbeats = Heartbeats::default();
         let mut sent = |now, to| heartbeats.sent(at(now), MemberId(to), Duration::from_millis(200));
-        assert_eq!(sent(0, 1), None, "the first one has nothing to be measured by");
+        assert_eq!(sent(0, 1), None, "the first one has no predecessor");
         assert_eq!(sent(200, 1), None);
         assert_eq!(sent(200, 2), None);
         assert_eq!(sent(430, 1), Some(Duration::from_millis(30)));

@@ -1,7 +1,7 @@
-//! A snapshot that a leader sent, from its message to the log that goes on after it.
+//! The installation of a snapshot from a leader, from its message to the log that continues after it.
 //!
-//! Consensus takes the snapshot at once, but is not asked for anything until the disk has it: its answer to the leader,
-//! and whatever it says meanwhile, stays inside it. That this member has no vote in the meantime costs nothing.
+//! Consensus takes the snapshot at once, but is not driven until the snapshot is on disk: its reply to the leader and
+//! its other output stay inside it. The member casts no vote meanwhile, which does no harm.
 
 use crate::id::MemberId;
 use crate::proto::raftpb::{ConfState, HardState, Message};
@@ -10,19 +10,20 @@ use crate::wal::Marker;
 
 use super::{BatchId, Member, Output, Phase, check_configuration, filter};
 
-/// A received snapshot on its way to the disk.
+/// A received snapshot that is being written to disk.
 #[derive(Debug)]
 pub(super) struct Installation {
     batch: BatchId,
     index: u64,
     term: u64,
     conf_state: ConfState,
-    /// The log on disk goes on after it.
+    /// The log on disk continues after it.
     durable: bool,
 }
 
 impl Member {
-    /// A snapshot of a peer; whether consensus takes it. One is installed at a time: others are as good as lost.
+    /// A snapshot from a peer. Returns whether consensus takes it. One snapshot is installed at a time; others are
+    /// treated as lost.
     pub(crate) fn snapshot(
         &mut self,
         now: Instant,
@@ -34,18 +35,18 @@ impl Member {
         if !fits || !filter::admit_snapshot(&mut message, from, self.standing()) || !self.can_become(&message) {
             return false;
         }
-        // What consensus refuses is as good as lost on the way.
+        // A message that consensus refuses is treated as lost.
         let _refused = self.raft.step(message);
         self.observe(now, out);
         self.raft.snap().is_some()
     }
 
-    /// Whether a received snapshot is on its way to the disk.
+    /// Whether a received snapshot is being written to disk.
     pub(super) fn is_installing(&self) -> bool {
         self.installation.is_some() || self.raft.snap().is_some()
     }
 
-    /// Whether consensus must wait until a received snapshot is on disk; begins to bring it there.
+    /// Whether consensus must wait until a received snapshot is on disk. Begins to write it if that was not done.
     pub(super) fn waits_for_installation(&mut self, out: &mut Vec<Output>) -> bool {
         if self.installation.is_none() {
             self.begin_installation(out);
@@ -60,7 +61,7 @@ impl Member {
         }
     }
 
-    /// The log in memory goes on after the snapshot, as does the one on disk.
+    /// Lets the log in memory continue after the snapshot, as the log on disk does.
     pub(super) fn begin_log_anew(&mut self) {
         if let Some(begun) = &self.installation {
             let conf_state = begun.conf_state.clone();
@@ -68,7 +69,7 @@ impl Member {
         }
     }
 
-    /// Consensus has handed the snapshot over: its state is the applied one.
+    /// Consensus has handed the snapshot over: its state becomes the applied one.
     pub(super) fn installed(&mut self, out: &mut Vec<Output>) {
         let Some(begun) = self.installation.take() else { return };
         self.raft.raft.on_persist_snap(begun.index);
@@ -77,8 +78,8 @@ impl Member {
         out.push(Output::Installed);
     }
 
-    /// Whether consensus can go on from the snapshot: with a configuration that can be, and without taking back what is
-    /// committed here.
+    /// Whether consensus can continue from the snapshot: its configuration must be possible, and it must not take back
+    /// entries that are committed here.
     fn can_become(&self, message: &Message) -> bool {
         let metadata = message.get_snapshot().get_metadata();
         let contradicts =
@@ -91,7 +92,7 @@ impl Member {
         let Some(snapshot) = self.raft.snap() else { return };
         let metadata = snapshot.get_metadata();
         let (index, term, conf_state) = (metadata.index, metadata.term, metadata.get_conf_state().clone());
-        // What may be committed after the snapshot is not on disk yet.
+        // Entries committed after the snapshot are not on disk yet.
         let hard_state = HardState {
             commit: index,
             ..self.raft.raft.hard_state()

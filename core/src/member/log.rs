@@ -1,7 +1,7 @@
 //! The log as consensus reads it: a tail of entries in memory, the configuration, and where the tail begins.
 //!
-//! It writes nothing: the host does, by [`LogJob`](crate::jobs::LogJob)s. Entries that were compacted away here
-//! may still stand in the write-ahead log on disk. Cloning an entry copies no payload, because its data is `Bytes`.
+//! It writes nothing: the host writes, by [`LogJob`](crate::jobs::LogJob)s. Entries that were compacted here may still
+//! be in the write-ahead log on disk. Cloning an entry copies no payload, because its data is `Bytes`.
 
 use std::collections::VecDeque;
 
@@ -11,27 +11,27 @@ use raft::{Error, RaftState, Storage, StorageError};
 use crate::error::Fault;
 use crate::proto::raftpb::{ConfState, Entry, HardState, Snapshot};
 
-/// What an entry costs in memory beside its data.
+/// Memory of an entry, without its data.
 const ENTRY_OVERHEAD_BYTES: usize = size_of::<Entry>();
 
-/// The tail of the log, and what consensus needs to begin with.
+/// The tail of the log, and the state that consensus begins with.
 #[derive(Debug)]
 pub(crate) struct LogTail {
     /// Entries after `compacted`, without gaps.
     entries: VecDeque<Entry>,
-    /// Index and term of the last entry that is no longer here.
+    /// Index and term of the last entry that was compacted.
     compacted: (u64, u64),
     bytes: usize,
-    /// As recovered; consensus reads it once.
+    /// The recovered hard state; consensus reads it once.
     hard_state: HardState,
-    /// Index, term and configuration of the last applied entry: what a snapshot taken at this moment would cover.
+    /// Index, term and configuration of the last applied entry: a snapshot taken now would cover exactly that.
     applied: (u64, u64),
     conf_state: ConfState,
 }
 
 impl LogTail {
-    /// The log as read back: `entries` follow the snapshot at `snapshot` (index, term); the table holds everything up
-    /// to `applied`, with `conf_state` as of that index.
+    /// The log as it was read from disk: `entries` follow the snapshot at `snapshot` (index, term); the table holds
+    /// everything up to `applied`, with `conf_state` as of that index.
     pub(crate) fn new(
         snapshot: (u64, u64),
         entries: Vec<Entry>,
@@ -55,7 +55,7 @@ impl LogTail {
                 snapshot.0, last.0
             )));
         }
-        // What was applied was committed, even where the commit index on disk lags behind.
+        // Applied entries were committed, even if the commit index on disk is lower.
         hard_state.commit = hard_state.commit.max(applied);
         if hard_state.commit > last.0 || hard_state.term < last.1 {
             return Err(inconsistent(format!(
@@ -76,7 +76,7 @@ impl LogTail {
         Ok(log)
     }
 
-    /// Adds entries; those that were at or after the first of them are replaced.
+    /// Appends entries. They replace those at and after the index of the first.
     pub(crate) fn append(&mut self, entries: &[Entry]) {
         let Some(first) = entries.first() else { return };
         while self.last().0 >= first.index {
@@ -88,13 +88,13 @@ impl LogTail {
         self.entries.extend(entries.iter().cloned());
     }
 
-    /// Notes how far entries are applied.
+    /// Sets the index up to which entries are applied.
     pub(crate) fn applied_to(&mut self, index: u64) {
         let term = self.term_at(index).expect("only entries of the log are applied");
         self.applied = (index, term);
     }
 
-    /// Begins anew after a received snapshot: nothing of what was here is left.
+    /// Begins anew after a received snapshot, without any of the old entries.
     pub(crate) fn install(&mut self, index: u64, term: u64, conf_state: ConfState) {
         self.entries.clear();
         self.bytes = 0;
@@ -103,12 +103,12 @@ impl LogTail {
         self.conf_state = conf_state;
     }
 
-    /// Notes the configuration after a change.
+    /// Sets the configuration after a change.
     pub(crate) fn set_conf_state(&mut self, conf_state: ConfState) {
         self.conf_state = conf_state;
     }
 
-    /// Forgets entries that are applied, keeping at most `keep_entries` and `keep_bytes` of them for slow followers.
+    /// Drops applied entries, except at most `keep_entries` and `keep_bytes` of them for slow followers.
     pub(crate) fn compact(&mut self, keep_entries: u64, keep_bytes: usize) {
         while let Some(first) = self.entries.front() {
             let beyond = self.applied.0.saturating_sub(first.index) >= keep_entries || self.bytes > keep_bytes;
@@ -133,12 +133,12 @@ impl LogTail {
             .map_or(self.compacted, |entry| (entry.index, entry.term))
     }
 
-    /// The index of the first entry still here.
+    /// The index of the first entry in memory.
     pub(crate) fn first_index(&self) -> u64 {
         self.compacted.0 + 1
     }
 
-    /// The term of an entry still here, or of the last one that is not.
+    /// The term of an entry in memory, or of the last compacted one.
     pub(crate) fn term_at(&self, index: u64) -> Option<u64> {
         if index == self.compacted.0 {
             return Some(self.compacted.1);
@@ -200,7 +200,7 @@ impl Storage for LogTail {
         Ok(self.last().0)
     }
 
-    /// A snapshot covers what is applied at the moment it is asked for; its data travels beside the message.
+    /// The snapshot of the state applied at the time of the call; its data is sent beside the message.
     fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
         let (index, term) = self.applied;
         if index == 0 || index < request_index {
@@ -215,12 +215,12 @@ impl Storage for LogTail {
     }
 }
 
-/// Sound records that cannot belong together.
+/// A fault: the records are sound but contradict each other.
 fn inconsistent(cause: String) -> Fault {
     Fault::Inconsistent { cause }
 }
 
-/// What an entry costs in memory, which bounds its size on the wire from above for all but tiny entries.
+/// Memory of an entry. For all but tiny entries it is an upper bound of the size on the wire.
 fn cost(entry: &Entry) -> usize {
     entry.data.len() + ENTRY_OVERHEAD_BYTES
 }
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_read_back_must_be_whole() {
+    fn a_recovered_log_must_be_consistent() {
         let conf = ConfState::default;
         let hard = |term, commit| HardState { term, vote: 0, commit };
         let two = || vec![entry(1, 1), entry(2, 2)];
@@ -290,7 +290,7 @@ mod tests {
             assert!(result.is_err(), "{what} must be refused");
         }
         let healed = LogTail::new((0, 0), two(), hard(2, 0), 2, conf()).unwrap();
-        assert_eq!(healed.hard_state.commit, 2, "what was applied was committed");
+        assert_eq!(healed.hard_state.commit, 2, "applied entries count as committed");
     }
 
     #[test]
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn compaction_keeps_what_is_not_applied_and_what_followers_may_need() {
+    fn compaction_keeps_unapplied_entries_and_some_for_followers() {
         let mut log = log(1, 10, 8);
         log.compact(3, usize::MAX);
         assert_eq!(log.first_index(), 6, "three applied entries stay: 6, 7, 8");
@@ -316,7 +316,7 @@ mod tests {
         assert_eq!(
             log.first_index(),
             9,
-            "bytes run out first, but 9 and 10 are not applied"
+            "the bound on bytes applies first, but 9 and 10 are not applied"
         );
         assert_eq!(log.bytes, 2 * cost(&entry(1, 1)));
     }
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_received_snapshot_nothing_is_left_of_the_log() {
+    fn a_received_snapshot_replaces_the_whole_log() {
         let mut log = log(1, 10, 8);
         log.install(20, 3, ConfState::from((vec![1, 2], vec![])));
         assert_eq!((log.first_index(), log.last(), log.bytes), (21, (20, 3), 0));
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_covers_what_is_applied() {
+    fn a_snapshot_covers_exactly_the_applied_entries() {
         let mut log = log(4, 10, 8);
         let metadata = |log: &LogTail| Storage::snapshot(log, 0, 2).unwrap().take_metadata();
         assert_eq!((metadata(&log).index, metadata(&log).term), (8, 1));

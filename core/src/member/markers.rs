@@ -1,5 +1,5 @@
-//! When the log gets a marker. The table holds the applied state; a marker says in the log how far the table is durable, so
-//! that a start need not read, and the host need not keep, what lies before.
+//! When the log gets a marker. The table holds the applied state; a marker says in the log up to which index the table
+//! is durable. Entries before it need not be read at a start, nor kept.
 
 use std::collections::VecDeque;
 
@@ -8,22 +8,22 @@ use crate::wal::Marker;
 
 use super::BatchId;
 
-/// What is durable in the table, and what is marked in the log.
+/// How far the table is durable, and which markers the log has.
 #[derive(Debug)]
 pub(crate) struct Markers {
     /// Applied entries between two markers: `--snapshot-count`.
     interval: u64,
-    /// The index of the last marker that is durable, or is being written.
+    /// The index of the last marker that is durable or being written.
     index: u64,
-    /// The job that writes it.
+    /// The job that writes the marker.
     writing: Option<BatchId>,
-    /// Everything up to here is durable in the table, or in a snapshot that was received.
+    /// Everything up to this index is durable in the table, or in a received snapshot.
     durable: u64,
-    /// The configurations that were current since `durable`, and from which index on.
+    /// The configurations since `durable`, each with its first index.
     configurations: VecDeque<(u64, ConfState)>,
     /// Likewise the terms.
     terms: VecDeque<(u64, u64)>,
-    /// A marker is due as soon as the table is durable up to here.
+    /// A marker is due as soon as the table is durable up to this index.
     requested: Option<u64>,
 }
 
@@ -60,12 +60,12 @@ impl Markers {
         forget_before(&mut self.terms, self.durable);
     }
 
-    /// A marker is wanted at `index`, whether or not enough entries were applied.
+    /// Requests a marker at `index`, however few entries were applied since the last.
     pub(crate) fn request(&mut self, index: u64) {
         self.requested = Some(index);
     }
 
-    /// The log goes on after a received snapshot at `index`, which is on disk with the state up to there.
+    /// The log continues after a received snapshot at `index`, which is on disk with the state up to there.
     pub(crate) fn installed(&mut self, index: u64, term: u64, conf_state: ConfState) {
         *self = Self::new(self.interval, index, (index, term), conf_state);
     }
@@ -76,7 +76,7 @@ impl Markers {
         due && self.writing.is_none() && self.durable != self.index
     }
 
-    /// The marker to write, if one is due; [`Markers::handed_over`] follows.
+    /// Takes the marker to write, if one is due. The caller then calls [`Markers::handed_over`].
     pub(crate) fn take_due(&mut self) -> Option<Marker> {
         if !self.is_due() {
             return None;
@@ -97,12 +97,12 @@ impl Markers {
         })
     }
 
-    /// The marker just taken is written by this job. One is written at a time.
+    /// This job writes the marker that was just taken. One marker is written at a time.
     pub(crate) fn handed_over(&mut self, batch: BatchId) {
         self.writing = Some(batch);
     }
 
-    /// This job of the log, and every one before it, is durable. Whether that finished a marker.
+    /// This job of the log, and every one before it, is durable. Returns whether that completed a marker.
     pub(crate) fn persisted(&mut self, batch: BatchId) -> bool {
         self.writing.take_if(|writing| *writing <= batch).is_some()
     }
@@ -111,13 +111,13 @@ impl Markers {
         self.requested.is_some_and(|index| index <= self.durable)
     }
 
-    /// The state is durable up to here.
+    /// The state is durable up to `index`.
     pub(crate) fn durable(&self) -> u64 {
         self.durable
     }
 }
 
-/// Leaves of a history what was current at `index`, and everything after.
+/// Drops all items of a history before the one that was current at `index`.
 fn forget_before<T>(history: &mut VecDeque<(u64, T)>, index: u64) {
     while history.get(1).is_some_and(|(from, _)| *from <= index) {
         history.pop_front();
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_received_snapshot_counts_as_a_marker_whatever_was_under_way() {
+    fn a_received_snapshot_is_a_marker_even_while_another_is_written() {
         let mut markers = Markers::new(10, 0, (0, 0), voters(&[1]));
         markers.applied(1, 1);
         markers.durable_to(12);
@@ -174,7 +174,7 @@ mod tests {
         markers.request(13);
         markers.installed(100, 5, voters(&[1, 2]));
         assert!(!markers.is_due());
-        assert!(!markers.persisted(BatchId(3)), "that marker is of no interest any more");
+        assert!(!markers.persisted(BatchId(3)), "that marker was superseded");
         markers.durable_to(12);
         assert!(!markers.is_due(), "the table may still be behind");
         markers.applied(101, 6);
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_marker_may_be_asked_for() {
+    fn a_marker_can_be_requested() {
         let mut markers = Markers::new(100, 0, (0, 0), voters(&[1]));
         markers.request(5);
         markers.durable_to(4);

@@ -1,9 +1,9 @@
 //! A member of the cluster: consensus (the `raft` crate's `RawNode`) with its membership rules, proposals, linearizable
 //! reads, and the log. It never waits: time enters as arguments, randomness from one seed.
 //!
-//! Inputs are methods; [`Output`]s are appended to a buffer of the caller. No output that promises a batch of the log is
-//! made before that batch is durable. The member does not know the applied state: [`crate::node`] applies the entries that
-//! [`Member::drain`] returns, and reports back what the member must know of them.
+//! Inputs are methods; [`Output`]s are appended to the caller's buffer. No output that promises a batch of the log is
+//! made before that batch is durable. The member does not hold the applied state: [`crate::node`] applies the entries
+//! that [`Member::drain`] returns, and reports back what consensus needs from them.
 
 mod config;
 mod consensus;
@@ -52,18 +52,18 @@ use reads::Reads;
 use timers::Timers;
 use transfer::Transfer;
 
-/// A request of a client, as its host calls it.
+/// A request of a client, numbered by its host.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Token(pub u64);
 
-/// The number of a job of the log or of the table. Each of the two counts on its own, upwards from 1.
+/// The number of a job of the log or of the table. The two are counted separately, upwards from 1.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct BatchId(pub u64);
 
-/// Why a member goes no further.
+/// Why a member ends.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Halt {
-    /// Something happened that it cannot go on after.
+    /// A failure after which it cannot go on.
     Fault(Fault),
     /// It was removed from the cluster.
     Removed,
@@ -71,12 +71,12 @@ pub enum Halt {
     Stopped,
 }
 
-/// What was read back of the log, and how far the table had followed it.
+/// The log as read from disk, and how far the table had followed it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recovered {
     /// Term, vote and commit index.
     pub hard_state: HardState,
-    /// Index of the snapshot that the entries follow; 0 where there is none.
+    /// Index of the snapshot that the entries follow; 0 if there is none.
     pub snapshot_index: u64,
     /// Its term.
     pub snapshot_term: u64,
@@ -88,34 +88,34 @@ pub struct Recovered {
     pub conf_state: ConfState,
 }
 
-/// A consequence. What is appended first is to be done first.
+/// A consequence of inputs. Outputs are to be carried out in order.
 #[derive(Debug)]
 pub(crate) enum Output {
-    /// A proposal will get no answer from being applied.
+    /// A proposal fails without being applied.
     Failed(Origin, Error),
-    /// The end.
+    /// The member ends.
     Halt(Halt),
-    /// The log goes on after the received snapshot: its state is now the applied one.
+    /// The log continues after the received snapshot, whose state is now the applied one.
     Installed,
     /// To be appended to the log on disk, and reported by [`Member::persisted`] if it is synced.
     Log(LogJob),
-    /// A linearizable read may go on, or may not.
+    /// A linearizable read may go on, or fails.
     Read(Reader, Result<(), Error>),
     /// To be sent to a peer; losing it is allowed.
     Send { to: MemberId, messages: Vec<Message> },
-    /// Leadership moved as asked, or did not in time.
+    /// Leadership moved as requested, or did not in time.
     Transferred(Token, Result<(), Error>),
 }
 
-/// How far a member is on its way out.
+/// The stages of a member's end.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Phase {
     Running,
     /// Asked to stop; leadership is being handed over.
     Stopping,
-    /// Removed from the cluster; only the farewell is still sent.
+    /// Removed from the cluster; it only sends the commit index to the others for a last second.
     Removed,
-    /// Nothing goes in or out any more.
+    /// No input is taken and no output made any more.
     Halted,
 }
 
@@ -130,14 +130,14 @@ pub struct Member {
     proposals: Proposals,
     reads: Reads,
     markers: Markers,
-    /// A received snapshot on its way to the disk.
+    /// A received snapshot that is being written to disk.
     installation: Option<Installation>,
     transfers: Vec<Transfer>,
-    /// A member that stops does not wait longer for an heir.
+    /// The moment at which a stopping leader gives up handing over its leadership.
     stop_by: Option<Instant>,
-    /// Linearizable reads that ran out of time, in batches.
+    /// Batches of linearizable reads that ran out of time.
     reads_slow: u64,
-    /// Batches of linearizable reads that a change of leader sent back to be asked again.
+    /// Batches of linearizable reads that asked again after a change of leader.
     reads_failed: u64,
     heartbeats: Heartbeats,
     connected_since: BTreeMap<MemberId, Instant>,
@@ -155,18 +155,18 @@ pub struct Member {
 }
 
 impl Member {
-    /// A member that continues where what was read back ends. `unix_ms` is the wall clock, in milliseconds since 1970, for
-    /// ids that no earlier run used.
+    /// A member that continues where the recovered log ends. `unix_ms` is the wall clock, in milliseconds since 1970,
+    /// from which ids are made that no earlier run used.
     ///
     /// # Errors
-    /// A fault where the parts that were read back contradict each other.
+    /// A fault if the recovered parts contradict each other.
     pub fn start(config: Config, recovered: Recovered, seed: u64, unix_ms: u64, now: Instant) -> Result<Self, Fault> {
         check_configuration(&config, &recovered.conf_state)?;
         let snapshot = (recovered.snapshot_index, recovered.snapshot_term);
         let (applied, conf_state) = (recovered.applied, recovered.conf_state.clone());
         let promises = Promises::new(recovered.hard_state);
         let mut ids = RequestIdGenerator::new(config.id, unix_ms);
-        // An answer to a request of an earlier run must never be taken for one to a request of this run.
+        // The answer to a request of an earlier run must never be taken for the answer to one of this run.
         let mut is_behind = false;
         let known = recovered.entries.iter().filter_map(requests::id_of);
         for id in known.filter(|_| !bug!(CountsIdsAnew)) {
@@ -222,12 +222,12 @@ impl Member {
         Ok(member)
     }
 
-    /// Which member this is.
+    /// The id of this member.
     pub fn id(&self) -> MemberId {
         self.config.id
     }
 
-    /// The leader, as far as this member knows.
+    /// The leader, as far as this member has heard.
     pub fn leader(&self) -> MemberId {
         self.leader
     }
@@ -252,7 +252,7 @@ impl Member {
         self.raft.raft.raft_log.applied
     }
 
-    /// Whether the member's own name and client URLs are in the cluster's state, so that clients may be served.
+    /// Whether this member's name and client URLs are in the applied state, so that clients may be served.
     pub fn is_published(&self) -> bool {
         self.published
     }
@@ -262,7 +262,7 @@ impl Member {
         self.raft.store().conf_state()
     }
 
-    /// What of the member's state is shown; the rest is the applied state's.
+    /// The part of the status that consensus has; the applied state adds the rest.
     pub(crate) fn status(&self) -> Status {
         Status {
             member: self.config.id,
@@ -283,12 +283,12 @@ impl Member {
         }
     }
 
-    /// When to call [`Member::wake`] at the latest, and why.
+    /// When to call [`Member::wake`] at the latest, and for which timer.
     pub(crate) fn deadline(&self) -> Option<(Instant, MemberTimer)> {
         self.timers.deadline()
     }
 
-    /// Does what is due first, if anything is.
+    /// Handles the earliest timer that is due, if any.
     pub(crate) fn wake(&mut self, now: Instant, out: &mut Vec<Output>) {
         match self.timers.pop_due(now) {
             None => {}
@@ -300,21 +300,21 @@ impl Member {
         }
     }
 
-    /// Whether this member has ended: nothing is due any more.
+    /// Whether this member has ended, so that no timer is due any more.
     pub(crate) fn has_halted(&self) -> bool {
         self.phase == Phase::Halted
     }
 
-    /// Whether this member is removed or halted, so that nothing is applied any more.
+    /// Whether this member is removed or halted, so that no entry is applied any more.
     pub(crate) fn is_leaving(&self) -> bool {
         self.phase >= Phase::Removed
     }
 
     /// Asserts, in this order:
     ///
-    /// - only what is committed, and on this member's own disk, is applied;
+    /// - applied entries are committed, and on this member's own disk;
     /// - the log in memory reaches from at most the last applied entry to the end;
-    /// - what is not on disk was handed to it;
+    /// - entries that are not on disk were handed to it;
     /// - proposals, their deadlines and their clients agree.
     pub fn check(&self) {
         let log = &self.raft.raft.raft_log;
@@ -340,10 +340,10 @@ impl Member {
     }
 }
 
-/// Sets ids of reads apart from ids of proposals.
+/// Separates ids of reads from ids of proposals.
 const READ_ID_MARK: u64 = 1 << 47;
 
-/// The configuration the `raft` crate is run with: etcd's.
+/// etcd's configuration of the `raft` crate.
 fn raft_config(config: &Config, applied: u64) -> raft::Config {
     raft::Config {
         id: config.id.0,
@@ -360,7 +360,7 @@ fn raft_config(config: &Config, applied: u64) -> raft::Config {
     }
 }
 
-/// The `raft` crate panics on configurations that cannot be.
+/// Refuses configurations on which the `raft` crate would panic.
 fn check_configuration(config: &Config, conf_state: &ConfState) -> Result<(), Fault> {
     let inconsistent = |cause: String| Err(Fault::Inconsistent { cause });
     if config.id == MemberId::NONE {

@@ -1,8 +1,8 @@
-//! What was handed to the disk and is not durable yet, and the messages withheld until it is.
+//! The batches that were handed to the disk and are not durable yet, and the messages withheld until they are.
 //!
-//! A message leaves this machine only once everything it promises is on disk, so the host cannot send it too early: it
-//! does not have the message yet. A leader's appends promise nothing but its term, and leave
-//! while its own entries are still being written.
+//! A message leaves the member only once everything it promises is durable, so the host cannot send it too early: it
+//! does not have the message yet. A leader's appends promise only its term, and leave while its own entries are still
+//! being written.
 
 use std::collections::VecDeque;
 
@@ -14,17 +14,17 @@ use crate::wal::{Marker, Save};
 
 use super::{BatchId, Output};
 
-/// Handed to the disk, in order, and not reported yet.
+/// A batch handed to the disk and not yet reported durable; batches are in order.
 #[derive(Debug)]
 struct LogBatch {
     id: BatchId,
-    /// The number under which consensus knows it; an installation has none.
+    /// The number under which consensus counts it; an installation has none.
     ready: Option<u64>,
     term: u64,
     withheld: Vec<Message>,
 }
 
-/// The batches and what waits for them.
+/// The batches, and the messages that wait for them.
 #[derive(Debug)]
 pub(crate) struct Promises {
     batches: VecDeque<LogBatch>,
@@ -36,7 +36,7 @@ pub(crate) struct Promises {
 }
 
 impl Promises {
-    /// Everything up to `hard_state` was read back from disk.
+    /// Begins with a recovered log: everything up to `hard_state` is on disk.
     pub(crate) fn new(hard_state: HardState) -> Self {
         Self {
             batches: VecDeque::new(),
@@ -46,8 +46,8 @@ impl Promises {
         }
     }
 
-    /// Hands a batch to the disk, if there is anything a promise could rest on. A new commit index alone promises
-    /// nothing and goes along with the next batch.
+    /// Hands a batch to the disk, if it contains anything a message could promise. A new commit index alone promises
+    /// nothing and is written with the next batch.
     pub(crate) fn persist(
         &mut self,
         ready: u64,
@@ -69,7 +69,7 @@ impl Promises {
         true
     }
 
-    /// Makes the log on disk go on after a received snapshot.
+    /// Lets the log on disk continue after a received snapshot.
     pub(crate) fn install(&mut self, marker: Marker, hard_state: HardState, out: &mut Vec<Output>) -> BatchId {
         self.written = hard_state;
         let save = Save {
@@ -82,7 +82,7 @@ impl Promises {
         id
     }
 
-    /// Marks in the log how far the table is durable. No message waits for it.
+    /// Writes a marker to the log. No message waits for it.
     pub(crate) fn mark(&mut self, marker: Marker, out: &mut Vec<Output>) -> BatchId {
         let save = Save {
             marker: Some(marker),
@@ -91,8 +91,8 @@ impl Promises {
         self.hand_over(save, true, out)
     }
 
-    /// Hands the commit index to the disk, where it lags behind. Nothing waits for it. False where a new term or vote has
-    /// to go first.
+    /// Hands the commit index to the disk, if the disk has an older one. Nothing waits for it. False if a new term or
+    /// vote has to be written first.
     pub(crate) fn persist_commit(&mut self, hard_state: HardState, out: &mut Vec<Output>) -> bool {
         let voted = (hard_state.term, hard_state.vote) != (self.written.term, self.written.vote);
         if !voted && let Some(hard_state) = self.write(hard_state) {
@@ -105,7 +105,7 @@ impl Promises {
         !voted
     }
 
-    /// Sends messages, or withholds them until what they promise is durable.
+    /// Sends messages, or withholds them until everything they promise is durable.
     pub(crate) fn send(&mut self, messages: Vec<Message>, leads: bool, out: &mut Vec<Output>) {
         let (mut free, mut bound) = (Vec::new(), Vec::new());
         for message in messages {
@@ -121,7 +121,8 @@ impl Promises {
         }
     }
 
-    /// `id` and every batch before it are durable. Returns the number to report to consensus, if that is news.
+    /// `id` and every batch before it are durable. Returns the number to report to consensus, if it was not reported
+    /// before.
     pub(crate) fn persisted(&mut self, id: BatchId, out: &mut Vec<Output>) -> Option<u64> {
         let mut ready = None;
         while let Some(batch) = self.batches.pop_front_if(|batch| batch.id <= id) {
@@ -137,7 +138,7 @@ impl Promises {
         self.batches.len()
     }
 
-    /// Forwarded requests promise nothing; what a leader says promises its term.
+    /// Forwarded requests promise nothing; a leader's messages promise its term.
     fn promises_nothing(&self, message: &Message, leads: bool) -> bool {
         match message.get_msg_type() {
             MessageType::MsgPropose | MessageType::MsgReadIndex => true,
@@ -170,7 +171,7 @@ impl Promises {
     }
 }
 
-/// Groups messages by whom they are for, in the order of first mention, and drops answers that a later one covers.
+/// Groups messages by receiver, in the order of first mention, and drops answers that a later one covers.
 fn emit(mut messages: Vec<Message>, out: &mut Vec<Output>) {
     while let Some(first) = messages.first() {
         let to = first.to;
@@ -212,7 +213,7 @@ mod tests {
         HardState { term, vote, commit }
     }
 
-    /// What came out, in short.
+    /// The outputs in short form.
     fn said(out: &mut Vec<Output>) -> Vec<String> {
         out.drain(..)
             .map(|output| match output {
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_index_alone_waits_for_company() {
+    fn a_commit_index_alone_waits_for_the_next_batch() {
         let (mut promises, mut out) = (Promises::new(hard(1, 1, 0)), Vec::new());
         assert!(!promises.persist(1, hard(1, 1, 5), vec![], &mut out));
         promises.persist_commit(hard(1, 1, 5), &mut out);

@@ -1,7 +1,7 @@
-//! Proposals under way: who waits for which request id, until when, and what could not be handed to a leader yet.
+//! Pending proposals: who waits for which request id, until when, and which were not yet handed to a leader.
 //!
-//! An entry may be applied although its proposer gave up; then there is no answer. While there is no leader, proposals
-//! wait here, as they do in etcd, until there is one or their time is up.
+//! An entry may be applied although its proposer no longer waits; then there is no answer. While there is no leader,
+//! proposals wait here, as in etcd, until there is one or their deadline passes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -12,22 +12,22 @@ use crate::time::Instant;
 
 use super::Token;
 
-/// On whose behalf something was proposed, and what is to be done with the outcome.
+/// On whose behalf something was proposed, which decides what happens to the outcome.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Origin {
-    /// The member raises its NOSPACE alarm; the client whose request did not fit hears of it afterwards.
+    /// The member raises its NOSPACE alarm; then the client whose request did not fit is answered.
     Alarm(Option<Token>),
     /// The auto-compactor.
     AutoCompact,
-    /// The lessor checkpoints what is left of leases.
+    /// The lessor checkpoints the remaining time of leases.
     Checkpoint,
-    /// A client, who gets the answer.
+    /// A client; it gets the answer.
     Client(Token),
     /// A client's compaction that is answered once the space is free.
     Compact(Token),
     /// The member publishes its name and client URLs.
     Publish,
-    /// A client keeps alive a lease whose checkpoint must be taken back first.
+    /// A client renews a lease whose checkpoint must be cleared first.
     Renew(Token, i64),
     /// The lessor revokes an expired lease.
     Revoke(i64),
@@ -36,7 +36,7 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
-    /// The client behind it.
+    /// The client that waits for it, if any.
     pub(crate) fn token(self) -> Option<Token> {
         match self {
             Self::Client(token) | Self::Compact(token) | Self::Renew(token, _) => Some(token),
@@ -46,7 +46,7 @@ impl Origin {
     }
 }
 
-/// One proposal under way.
+/// One pending proposal.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flight {
     pub(crate) origin: Origin,
@@ -54,7 +54,7 @@ pub(crate) struct Flight {
     deadline: Instant,
 }
 
-/// All of them.
+/// All pending proposals.
 #[derive(Debug, Default)]
 pub(crate) struct Proposals {
     flights: BTreeMap<u64, Flight>,
@@ -66,17 +66,17 @@ pub(crate) struct Proposals {
 }
 
 impl Proposals {
-    /// Whether one more from a client would be one too many.
+    /// Whether no further proposal of a client is accepted.
     pub(crate) fn is_full(&self) -> bool {
         self.flights.len() >= MAX_INFLIGHT_REQUESTS || self.unsent_bytes >= MAX_UNCOMMITTED_BYTES
     }
 
-    /// Whether anybody waits for this one.
+    /// Whether a request waits for this proposal.
     pub(crate) fn contains(&self, id: u64) -> bool {
         self.flights.contains_key(&id)
     }
 
-    /// Takes a proposal, to be sent by [`Proposals::take_unsent`].
+    /// Adds a proposal, to be sent by [`Proposals::take_unsent`].
     pub(crate) fn add(&mut self, id: u64, origin: Origin, now: Instant, deadline: Instant, entry: Entry) {
         self.flights.insert(
             id,
@@ -94,8 +94,8 @@ impl Proposals {
         self.unsent.push_back((id, entry));
     }
 
-    /// Takes entries to propose in one message of at most `max_bytes` (or one entry): either normal ones or one
-    /// membership change, which is left where `conf_change_allowed` is false, and everything behind it passes it.
+    /// Takes the entries to propose in one message of at most `max_bytes` (or one entry): either normal ones or one
+    /// membership change. If `conf_change_allowed` is false, membership changes stay, and later entries pass them.
     pub(crate) fn take_unsent(&mut self, max_bytes: usize, conf_change_allowed: bool) -> Vec<Entry> {
         let (mut taken, mut bytes, mut place) = (Vec::new(), 0, 0);
         while taken.len() < MAX_BATCH_ENTRIES
@@ -122,13 +122,13 @@ impl Proposals {
         taken
     }
 
-    /// What waits to be sent.
+    /// The proposals that were not sent yet.
     pub(crate) fn unsent(&self) -> impl Iterator<Item = &Entry> {
         let waiting = self.unsent.iter().filter(|(id, _)| self.flights.contains_key(id));
         waiting.map(|(_, entry)| entry)
     }
 
-    /// Gives up what waits to be sent on such behalf.
+    /// Drops unsent proposals that were made on behalf of these origins.
     pub(crate) fn withdraw(&mut self, is_void: impl Fn(Origin) -> bool) -> Vec<Origin> {
         let waiting = self.unsent.iter().map(|(id, _)| *id);
         let void = |id: &u64| self.flights.get(id).is_some_and(|flight| is_void(flight.origin));
@@ -137,12 +137,12 @@ impl Proposals {
         flights.map(|flight| flight.origin).collect()
     }
 
-    /// Whether anything waits to be sent, but for membership changes that may have to wait for each other.
+    /// Whether proposals wait to be sent, not counting membership changes, which may have to wait for each other.
     pub(crate) fn has_unsent(&self) -> bool {
         !self.unsent.is_empty()
     }
 
-    /// The outcome of a proposal is known: takes it, if it was made here and not given up.
+    /// The outcome of a proposal is known. Takes it, if it was made here and is still pending.
     pub(crate) fn resolve(&mut self, id: u64) -> Option<Flight> {
         let flight = self.flights.remove(&id)?;
         self.deadlines.remove(&(flight.deadline, id));
@@ -152,8 +152,8 @@ impl Proposals {
         Some(flight)
     }
 
-    /// Forgets a client's proposal, which may be applied all the same; false if it has none. As in etcd, it counts as one
-    /// that failed.
+    /// Drops a client's proposal, which may be applied all the same; false if there is none. As in etcd, it counts as a
+    /// failed one.
     pub(crate) fn cancel(&mut self, token: Token) -> bool {
         let id = self.by_token.get(&token).copied();
         let is_cancelled = id.is_some_and(|id| self.resolve(id).is_some());
@@ -161,7 +161,7 @@ impl Proposals {
         is_cancelled
     }
 
-    /// Takes one proposal whose time is up.
+    /// Takes one proposal whose deadline has passed.
     pub(crate) fn pop_late(&mut self, now: Instant) -> Option<Flight> {
         let &(deadline, id) = self.deadlines.first()?;
         if deadline > now {
@@ -182,12 +182,12 @@ impl Proposals {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// How many are under way.
+    /// How many are pending.
     pub(crate) fn len(&self) -> usize {
         self.flights.len()
     }
 
-    /// How many ran out of time, or were given up by their clients.
+    /// How many reached their deadline or were cancelled by their clients.
     pub(crate) fn failed(&self) -> u64 {
         self.failed
     }
@@ -204,28 +204,29 @@ impl Proposals {
             "every client waits for a proposal"
         );
         let bytes: usize = self.unsent.iter().map(|(_, entry)| entry.data.len()).sum();
-        assert_eq!(bytes, self.unsent_bytes, "what waits is counted");
+        assert_eq!(bytes, self.unsent_bytes, "the bytes of unsent proposals are counted");
     }
 
     fn remove_unsent(&mut self, place: usize) -> Entry {
-        let (_, entry) = self.unsent.remove(place).expect("the caller looked at this place");
+        let (_, entry) = self.unsent.remove(place).expect("the caller checked that it is there");
         self.unsent_bytes -= entry.data.len();
         entry
     }
 }
 
-/// How long ago something happened decides what a proposal that ran out of time is told.
+/// The times that decide which error a proposal gets at its deadline.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Circumstances {
-    /// The present leader was seen for the first time at this moment.
+    /// When the present leader was seen first.
     pub(crate) leader_since: Option<Instant>,
-    /// Proposals up to so long before that may have been lost with the leader before it.
+    /// Proposals made up to this long before that may have been lost with the previous leader.
     pub(crate) loss_window: std::time::Duration,
-    /// The leader, or for the leader itself a quorum, was connected all the time; `None` where there is no leader.
+    /// Since when this member has been connected to the leader or, if it leads, to a quorum; the outer `None` means
+    /// that there is no leader.
     pub(crate) connected_since: Option<Option<Instant>>,
 }
 
-/// Why a proposal made at `proposed_at` got no answer in time, as etcd puts it.
+/// etcd's error for a proposal made at `proposed_at` that was not answered in time.
 pub(crate) fn timeout(proposed_at: Instant, circumstances: Circumstances) -> Error {
     let Circumstances {
         leader_since,
@@ -279,7 +280,11 @@ mod tests {
         let sizes = |entries: Vec<Entry>| entries.iter().map(|entry| entry.data.len()).collect::<Vec<_>>();
         assert_eq!(sizes(proposals.take_unsent(100, true)), [40, 40]);
         assert_eq!(sizes(proposals.take_unsent(100, true)), [40]);
-        assert_eq!(sizes(proposals.take_unsent(100, true)), [500], "one entry always fits");
+        assert_eq!(
+            sizes(proposals.take_unsent(100, true)),
+            [500],
+            "at least one entry is taken"
+        );
         proposals.check();
         assert_eq!(
             sizes(proposals.take_unsent(100, false)),
@@ -289,11 +294,11 @@ mod tests {
         assert!(proposals.has_unsent());
         assert_eq!(sizes(proposals.take_unsent(100, true)), [10]);
         assert_eq!(proposals.take_unsent(100, true), []);
-        assert_eq!(proposals.len(), 6, "they are all still under way");
+        assert_eq!(proposals.len(), 6, "all are still pending");
     }
 
     #[test]
-    fn who_gave_up_is_not_proposed_and_not_answered() {
+    fn a_cancelled_proposal_is_not_sent_and_not_answered() {
         let mut proposals = Proposals::default();
         add(&mut proposals, 1, EntryType::EntryNormal, 10);
         proposals.cancel(Token(1));
@@ -303,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn late_ones_come_in_the_order_of_their_deadlines() {
+    fn late_proposals_are_taken_in_the_order_of_their_deadlines() {
         let mut proposals = Proposals::default();
         proposals.add(1, Origin::Revoke(5), at(0), at(9), entry(EntryType::EntryNormal, 1));
         add(&mut proposals, 2, EntryType::EntryNormal, 1);
@@ -343,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_deposed_leader_meant_to_end_is_not_sent_any_more() {
+    fn a_deposed_leaders_revocations_and_checkpoints_are_not_sent() {
         let mut proposals = Proposals::default();
         for (id, origin) in [
             (1, Origin::Revoke(7)),

@@ -1,8 +1,8 @@
-//! Linearizable reads: waiters are gathered into batches, a batch asks the leader for a read index, and its waiters go
-//! on once that index is applied. Nothing here talks to consensus: it says what to ask and is told what came back.
+//! Linearizable reads: readers are gathered into batches, a batch asks the leader for a read index, and its readers go
+//! on once that index is applied. This file does not call consensus: it returns what to ask, and takes the answers.
 //!
-//! Every question carries an id that was never used before, also when it is asked again, and only answers to questions
-//! of the present batch count. A process that slept cannot take an old answer for a new one.
+//! Every question has an id that was never used before, also when it is asked again, and only answers to questions of
+//! the present batch count. So a process that was suspended cannot take an old answer for a new one.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,29 +12,29 @@ use crate::time::Instant;
 
 use super::Token;
 
-/// How long a question may stay unanswered before it is asked again.
+/// How long a question stays unanswered before it is asked again.
 pub(crate) const RETRY: Duration = Duration::from_millis(500);
 
-/// What waits for a confirmed read index, and is to be done then.
+/// What to do once a read index is confirmed and applied.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Reader {
-    /// The member itself, before it revokes expired leases after it has slept.
+    /// The member revokes expired leases after it was suspended.
     Expiry,
-    /// A client that reads.
+    /// A client reads.
     Read(Token),
-    /// A client that keeps a lease alive.
+    /// A client renews a lease.
     Renew(Token, i64),
-    /// A client that asks what is left of a lease.
+    /// A client asks for the remaining time of a lease.
     TimeToLive {
         token: Token,
         lease: i64,
-        /// Whether its keys are wanted too.
+        /// Whether it asks for the keys too.
         keys: bool,
     },
 }
 
 impl Reader {
-    /// The client behind it.
+    /// The client that waits, if any.
     pub(crate) fn token(self) -> Option<Token> {
         match self {
             Self::Expiry => None,
@@ -43,14 +43,14 @@ impl Reader {
     }
 }
 
-/// A reader and how long it may wait.
+/// A reader and its deadline.
 #[derive(Clone, Copy, Debug)]
 struct Waiter {
     reader: Reader,
     deadline: Instant,
 }
 
-/// Waiters that share one question, and the ids under which it was asked since the leader last changed.
+/// Readers that share one question, and the ids under which it was asked since the leader last changed.
 #[derive(Debug, Default)]
 struct ReadBatch {
     waiters: Vec<Waiter>,
@@ -58,14 +58,14 @@ struct ReadBatch {
     asked_at: Instant,
 }
 
-/// All linearizable reads of a member. One batch is being asked at a time; who comes meanwhile forms the next.
+/// All linearizable reads of a member. One batch is asked at a time; later readers form the next.
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
     gathering: Vec<Waiter>,
     asking: Option<ReadBatch>,
-    /// Confirmed, but not yet applied so far; in order of their index.
+    /// Confirmed, but not yet applied; in the order of their read index.
     confirmed: Vec<(u64, Vec<Waiter>)>,
-    /// Clients that have gone, whose waiters are still among the others.
+    /// Clients that cancelled, whose readers are still in the lists.
     gone: BTreeSet<Token>,
     last_id: u64,
 }
@@ -84,7 +84,7 @@ impl Reads {
         self.gathering.push(Waiter { reader, deadline });
     }
 
-    /// The id to ask under, if a batch is ready to be asked, or is due to be asked again.
+    /// The id to ask under, if a batch is ready, or is due to be asked again.
     pub(crate) fn ask(&mut self, now: Instant) -> Option<u64> {
         match &self.asking {
             None if self.gathering.is_empty() => return None,
@@ -105,8 +105,8 @@ impl Reads {
         Some(self.last_id)
     }
 
-    /// The leader changed, or began to serve its term: what was asked is void and is asked again at once. Whether anything
-    /// had been asked.
+    /// The leader changed, or began to serve its term: the question is void and is asked again at once. Returns whether
+    /// there was one.
     pub(crate) fn void(&mut self) -> bool {
         let Some(batch) = &mut self.asking else { return false };
         let had_asked = !batch.asked.is_empty();
@@ -114,7 +114,7 @@ impl Reads {
         had_asked
     }
 
-    /// An answer came. Those to questions of another batch, or of another leader's time, are ignored.
+    /// Takes an answer. Answers to another batch, or from before the last change of leader, are ignored.
     pub(crate) fn confirm(&mut self, id: u64, index: u64) {
         if self.asking.as_ref().is_some_and(|batch| batch.asked.contains(&id)) {
             let batch = self.asking.take().expect("it was just looked at");
@@ -122,7 +122,7 @@ impl Reads {
         }
     }
 
-    /// Takes the readers whose index is applied.
+    /// Takes the readers whose read index is applied.
     pub(crate) fn release(&mut self, applied: u64, out: &mut Vec<Reader>) {
         let before = out.len();
         self.confirmed.retain_mut(|(index, waiters)| {
@@ -135,15 +135,15 @@ impl Reads {
         self.drop_gone(out, before);
     }
 
-    /// Takes the readers whose time is up.
+    /// Takes the readers whose deadline has passed.
     pub(crate) fn expire(&mut self, now: Instant, out: &mut Vec<Reader>) {
         let before = out.len();
         self.take_if(|waiter| waiter.deadline <= now, out);
         self.drop_gone(out, before);
     }
 
-    /// Forgets a client's reader, if it has one. The waiters are walked once for many such clients, so that a burst of them
-    /// costs no more than the burst of their requests did.
+    /// Drops a client's reader, if it has one. The lists are walked once for many such clients, so that cancelling a
+    /// burst of requests costs no more than the requests did.
     pub(crate) fn cancel(&mut self, token: Token) {
         self.gone.insert(token);
         if self.gone.len() * 2 >= self.len() {
@@ -153,7 +153,7 @@ impl Reads {
         }
     }
 
-    /// Takes every reader there is.
+    /// Takes all readers.
     pub(crate) fn drain(&mut self, out: &mut Vec<Reader>) {
         let before = out.len();
         self.take_if(|_| true, out);
@@ -161,7 +161,7 @@ impl Reads {
         self.gone.clear();
     }
 
-    /// When to ask again, or when the first reader's time is up.
+    /// When to ask again, or the first reader's deadline, whichever is earlier.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let retry = self.asking.as_ref().map(|batch| batch.asked_at + RETRY);
         self.waiters()
@@ -178,7 +178,7 @@ impl Reads {
         self.gathering.len() + asking + confirmed
     }
 
-    /// Takes the readers of clients that have gone out of what was added to a list since it had this length.
+    /// Removes readers of cancelled clients from the items that were added to a list since it had this length.
     fn drop_gone(&mut self, readers: &mut Vec<Reader>, since: usize) {
         if self.gone.is_empty() {
             return;
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn every_question_has_a_fresh_id_and_any_of_the_batch_is_an_answer() {
+    fn every_question_has_a_fresh_id_and_an_answer_to_any_of_its_batch_counts() {
         let mut reads = Reads::new(100);
         reads.join(read(1), LATE);
         let first = reads.ask(at(0)).unwrap();
@@ -265,7 +265,7 @@ mod tests {
         assert_eq!(
             released(&mut reads, 5),
             [read(1)],
-            "the late answer to the first question will do"
+            "the late answer to the first question counts"
         );
         reads.join(read(2), LATE);
         let second = reads.ask(at(600)).unwrap();
@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(
             released(&mut reads, 5),
             [],
-            "an answer to an earlier batch says nothing about this one"
+            "an answer to an earlier batch does not count"
         );
         reads.confirm(second, 6);
         assert_eq!(released(&mut reads, 6), [read(2)]);
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_has_gone_is_not_released() {
+    fn a_cancelled_read_is_not_released() {
         let mut reads = Reads::new(0);
         for token in 1..=9 {
             reads.join(read(token), LATE);
@@ -312,7 +312,7 @@ mod tests {
         reads.cancel(Token(11));
         let mut late = vec![read(11)];
         reads.expire(at(50), &mut late);
-        assert_eq!(late, [read(11), read(10), read(12)], "what was in the list stays");
+        assert_eq!(late, [read(11), read(10), read(12)], "items from before stay");
         reads.cancel(Token(80));
         assert!(reads.gone.is_empty(), "no cancelled token is kept once no reader waits");
     }

@@ -1,7 +1,8 @@
-//! Whether the cluster is fit for a change of its membership (`--strict-reconfig-check`), before one is proposed.
+//! Whether the cluster is healthy enough for a change of membership (`--strict-reconfig-check`), checked before it is
+//! proposed.
 //!
-//! Whether the change itself is valid (known ids, free URLs, not too many learners) is decided when it is applied, by
-//! every member alike.
+//! Whether the change itself is valid (existing ids, unused URLs, not too many learners) is decided when it is applied,
+//! by every member alike.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::time::Instant;
 /// How long a member must have been connected to count as healthy.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The members as applied, and what is known of their connections.
+/// The applied members, and the state of the connections to them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Roster<'a> {
     pub(crate) me: MemberId,
@@ -28,7 +29,7 @@ impl Roster<'_> {
     pub(crate) fn may_add(self, is_learner: bool) -> Result<(), Error> {
         let (voters, started) = self.voters_without(None);
         if !is_learner {
-            // A second member next to a single one is how a cluster of one is repaired or grown.
+            // A cluster of one is repaired or grown by adding a second member.
             let grows_from_one = voters == 1 && started == 1;
             if !grows_from_one && started < quorum(voters + 1) {
                 return Err(Error::NotEnoughStartedMembers);
@@ -52,7 +53,7 @@ impl Roster<'_> {
         }
     }
 
-    /// May the member `id` be removed? One without a vote may, and one that is not there is found out when it is applied.
+    /// May the member `id` be removed? A learner may; an id that does not exist is refused when the change is applied.
     pub(crate) fn may_remove(self, id: MemberId) -> Result<(), Error> {
         if !self.voters().any(|member| member.id == id) {
             return Ok(());
@@ -71,7 +72,7 @@ impl Roster<'_> {
         }
     }
 
-    /// How many voters there are but for `id`, and how many of them have started.
+    /// The number of voters without `id`, and how many of those have started.
     fn voters_without(self, id: Option<MemberId>) -> (usize, usize) {
         let voters = || self.voters().filter(|member| Some(member.id) != id);
         (voters().count(), voters().filter(|member| member.is_started()).count())
@@ -90,7 +91,7 @@ impl Roster<'_> {
     }
 }
 
-/// How many of `voters` are a majority.
+/// The size of a majority of `voters`.
 pub(crate) fn quorum(voters: usize) -> usize {
     voters / 2 + 1
 }
@@ -101,7 +102,8 @@ mod tests {
 
     const NOW: Instant = Instant::from_nanos(60_000_000_000);
 
-    /// Members from a word each: `s` started, `n` not started, `l` learner; with `+` connected for long, `~` just now.
+    /// Members, one word each: `s` started, `n` not started, `l` learner; with `+` connected for long, `~` connected
+    /// recently.
     fn roster(words: &str, check: impl Fn(Roster<'_>) -> Result<(), Error>) -> Result<(), Error> {
         let (mut members, mut connected_since) = (Vec::new(), BTreeMap::new());
         for (place, word) in words.split_ascii_whitespace().enumerate() {

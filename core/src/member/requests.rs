@@ -1,4 +1,4 @@
-//! What is asked of the member: proposals and linearizable reads; and what is answered when their deadline has passed.
+//! Requests to the member: proposals and linearizable reads; and the answers when their deadline has passed.
 
 use std::collections::BTreeSet;
 
@@ -21,11 +21,11 @@ use super::proposals::{self, Circumstances, Flight};
 use super::reconfig::{self, Roster};
 use super::{Halt, Member, MemberTimer, Origin, Output, Phase, Reader};
 
-/// The log of a learner must reach so far, in percent of the leader's, before it is made a voter.
+/// A learner is promoted only if its log reaches this far, in percent of the leader's.
 const LEARNER_READY_PERCENT: u64 = 90;
 
 impl Member {
-    /// Proposes `content` for a client, or for the member itself, to be answered when it is applied.
+    /// Proposes `content` for a client, or for the member itself. The outcome is known when it is applied.
     pub(crate) fn propose(
         &mut self,
         now: Instant,
@@ -43,23 +43,24 @@ impl Member {
         Ok(())
     }
 
-    /// Proposes what this member itself wants; it waits for the outcome as long as for a client's.
+    /// Proposes on the member's own behalf, with the timeout of a client's request.
     pub(crate) fn propose_own(&mut self, now: Instant, origin: Origin, content: Content) -> Result<(), Error> {
         self.propose(now, origin, self.own_deadline(now), content)
     }
 
-    /// How long the outcome of something begun now is waited for.
+    /// The deadline of a request that begins now.
     pub(crate) fn own_deadline(&self, now: Instant) -> Instant {
         now + self.config.request_timeout()
     }
 
-    /// Gives up proposals that were not handed to a leader yet. Returns on whose behalf they were made.
+    /// Drops proposals that were not handed to a leader yet. Returns the origins of the dropped ones.
     pub(crate) fn withdraw(&mut self, is_void: impl Fn(Origin) -> bool) -> Vec<Origin> {
         self.proposals.withdraw(is_void)
     }
 
-    /// The leases whose end is in the log, or on its way there, and not applied. Behind it there may be a new lease of the
-    /// same id, which a second revocation would end: a leader whose own disk is slow lags behind what the others commit.
+    /// The leases whose revocation is in the log, or on its way there, but not applied. After it the log may grant a
+    /// new lease with the same id, which a second revocation would end: a leader with a slow disk applies later than
+    /// the others.
     pub(crate) fn leases_ending(&self) -> BTreeSet<i64> {
         let log = &self.raft.raft.raft_log;
         let unapplied = log.entries(log.applied + 1, None, GetEntriesContext::empty(false));
@@ -68,7 +69,7 @@ impl Member {
         entries.filter_map(lease_ended_by).collect()
     }
 
-    /// Proposes a change of membership. One change is under way at a time; others wait for it.
+    /// Proposes a change of membership. One change is pending at a time; further ones wait.
     pub(crate) fn propose_conf_change(
         &mut self,
         now: Instant,
@@ -89,7 +90,7 @@ impl Member {
         Ok(())
     }
 
-    /// An id that this member never gave out before, for a lease.
+    /// A new id for a lease, which this member never gave out before.
     pub(crate) fn lease_id(&mut self) -> i64 {
         // Without the sign bit, as in etcd. The generator counts, so that the second try cannot be 0 again.
         let mut draw = || (self.ids.next_id() & (u64::MAX >> 1)) as i64;
@@ -104,21 +105,21 @@ impl Member {
         self.proposals.contains(id)
     }
 
-    /// A proposal was applied: on whose behalf it was made.
+    /// A proposal was applied: returns its origin, if it is pending here.
     pub(crate) fn resolve(&mut self, id: u64) -> Option<Origin> {
         let origin = self.proposals.resolve(id)?.origin;
         self.settle(origin, true);
         Some(origin)
     }
 
-    /// Confirms that this member's state, once applied so far, is not older than the moment of the call.
+    /// Requests a read index: once it is applied, this member's state is at least as new as the moment of the call.
     pub(crate) fn read(&mut self, reader: Reader, deadline: Instant) -> Result<(), Error> {
         self.running()?;
         self.reads.join(reader, deadline);
         Ok(())
     }
 
-    /// A client does not wait any more. What it proposed may happen all the same.
+    /// A client cancelled its request. The proposal may be applied all the same.
     pub(crate) fn cancel(&mut self, token: super::Token) {
         if self.proposals.cancel(token) {
             return;
@@ -127,7 +128,7 @@ impl Member {
         self.transfers.retain(|transfer| transfer.token != token);
     }
 
-    /// Whether a change of membership may be proposed, by the rules for cautious operators and by those that always hold.
+    /// Whether a change of membership may be proposed, by `--strict-reconfig-check` and by the rules that always hold.
     pub(crate) fn may_reconfigure(&self, now: Instant, change: Reconfiguration, members: &[Peer]) -> Result<(), Error> {
         let roster = Roster {
             me: self.config.id,
@@ -161,7 +162,7 @@ impl Member {
         }
     }
 
-    /// Answers reads whose time is up; the others are asked again when consensus is drained.
+    /// Answers reads whose deadline has passed; the others are asked again when consensus is drained.
     pub(super) fn expire_reads(&mut self, now: Instant, out: &mut Vec<Output>) {
         let mut late = Vec::new();
         self.reads.expire(now, &mut late);
@@ -169,7 +170,7 @@ impl Member {
         out.extend(read_outcomes(late, Err(Error::Timeout)));
     }
 
-    /// Publishes name and client URLs, until that is applied.
+    /// Proposes name and client URLs again and again, until they are applied.
     pub(super) fn publish(&mut self, now: Instant) {
         if self.published || self.phase != Phase::Running {
             return;
@@ -187,7 +188,7 @@ impl Member {
         }
     }
 
-    /// Runs the timers of requests: the earliest deadline, and the next question about reads.
+    /// Sets the timers of requests: the earliest deadline, and the next question for a read index.
     pub(crate) fn schedule_requests(&mut self) {
         if self.phase == Phase::Halted {
             return;
@@ -205,7 +206,7 @@ impl Member {
         self.timers.put(MemberTimer::Read, reads);
     }
 
-    /// Hands proposals to the leader, while there is one that takes them.
+    /// Hands proposals to the leader, if there is one that takes them.
     pub(super) fn send_proposals(&mut self) {
         while self.proposals.has_unsent() && self.takes_proposals() {
             let one_at_a_time = !self.leads() || !self.raft.raft.has_pending_conf();
@@ -215,7 +216,7 @@ impl Member {
             }
             let from = self.config.id.0;
             let kind = MessageType::MsgPropose as i32;
-            // It cannot be refused: that there is a leader, and that it takes proposals, was just asked.
+            // Consensus cannot refuse: `takes_proposals` has checked that there is a leader that takes them.
             let _taken = self.raft.step(Message {
                 msg_type: kind,
                 from,
@@ -225,7 +226,7 @@ impl Member {
         }
     }
 
-    /// Asks the leader for a read index, if anybody waits for one and it was not asked yet or long ago.
+    /// Asks the leader for a read index, if readers wait and the question was not asked, or long ago.
     pub(super) fn ask_reads(&mut self, now: Instant) {
         if self.phase < Phase::Removed
             && let Some(id) = self.reads.ask(now)
@@ -239,7 +240,7 @@ impl Member {
         }
     }
 
-    /// Lets reads go on whose index is applied.
+    /// Releases the reads whose index is applied.
     pub(super) fn release_reads(&mut self, out: &mut Vec<Output>) {
         let mut ready = Vec::new();
         self.reads.release(self.raft.raft.raft_log.applied, &mut ready);
@@ -261,7 +262,7 @@ impl Member {
         );
     }
 
-    /// Clients are refused by a member on its way out, and by one that has too much to do.
+    /// Clients are refused while this member stops, or while it has too much to do.
     fn admit(&self, origin: Origin) -> Result<(), Error> {
         self.running()?;
         let gap = self.commit_index().saturating_sub(self.applied_index());
@@ -288,7 +289,7 @@ impl Member {
         self.proposals.add(id, origin, now, deadline, entry);
     }
 
-    /// Whether there is a leader, and it is not about to hand over or out of room for one message more.
+    /// Whether there is a leader that is not handing over its leadership and has room for one more message.
     fn takes_proposals(&self) -> bool {
         let raft = &self.raft.raft;
         let room = MAX_UNCOMMITTED_BYTES.saturating_sub(MAX_APPEND_BYTES + self.config.max_request_bytes);
@@ -296,7 +297,7 @@ impl Member {
         self.phase < Phase::Removed && self.leader != MemberId::NONE && raft.lead_transferee.is_none() && has_room
     }
 
-    /// What the end of a proposal means to the member itself.
+    /// What the outcome of a proposal means for the member itself.
     fn settle(&mut self, origin: Origin, applied: bool) {
         match origin {
             Origin::Publish if applied => self.published = true,
@@ -329,7 +330,7 @@ impl Member {
         )
     }
 
-    /// Since when this member has been connected to as many voters as make a quorum with it.
+    /// Since when this member has been connected to a quorum of voters, counting itself.
     fn quorum_connected_since(&self) -> Option<Instant> {
         let voters = &self.conf_state().voters;
         let others = voters.iter().filter(|id| **id != self.config.id.0);
@@ -374,7 +375,7 @@ pub(super) fn id_of(entry: &Entry) -> Option<u64> {
     }
 }
 
-/// The lease that an entry ends, if it ends one.
+/// The lease that an entry revokes, if it revokes one.
 fn lease_ended_by(entry: &Entry) -> Option<i64> {
     if entry.entry_type != EntryType::EntryNormal as i32 {
         return None;
@@ -383,13 +384,13 @@ fn lease_ended_by(entry: &Entry) -> Option<i64> {
     request.lease_revoke.map(|revoke| revoke.id)
 }
 
-/// A change of membership, as far as its precaution goes.
+/// The kinds of membership changes that the health check tells apart.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Reconfiguration {
     /// A new member.
     Add { is_learner: bool },
     /// A learner becomes a voter.
     Promote(MemberId),
-    /// A member goes.
+    /// A member is removed.
     Remove(MemberId),
 }

@@ -1,11 +1,11 @@
-//! What a member says of itself, for readers on other threads and for metrics.
+//! The status of a member, for readers on other threads and for metrics.
 
 use crate::id::MemberId;
 
-/// What a member says of itself.
+/// The status of a member.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Status {
-    /// Which member this is.
+    /// The member's id.
     pub member: MemberId,
     /// The leader, or none.
     pub leader: MemberId,
@@ -23,22 +23,22 @@ pub struct Status {
     pub applied_index: u64,
     /// Everything up to here is durable in the table.
     pub durable_index: u64,
-    /// Proposals under way.
+    /// Pending proposals.
     pub proposals_pending: u64,
-    /// Proposals that ran out of time.
+    /// Proposals that reached their deadline.
     pub proposals_failed: u64,
-    /// How often linearizable reads ran out of time; those that gave up together count once.
+    /// How often linearizable reads reached their deadline; reads of one batch count once.
     pub reads_slow: u64,
-    /// How often a change of leader made void what linearizable reads had asked, so that they asked again.
+    /// How often a change of leader voided a question for a read index, so that it was asked again.
     pub reads_failed: u64,
-    /// How often a leader was seen that was not the one before.
+    /// How often a new leader was seen.
     pub leader_changes: u64,
-    /// Whether a snapshot that a leader sent is about to replace the state.
+    /// Whether a snapshot from the leader is about to replace the state.
     pub is_installing: bool,
 }
 
 impl Status {
-    /// Whether a reader must see the difference at once; counters may wait for the next tick.
+    /// Whether readers must see the difference at once; counters may wait for the next tick.
     #[must_use]
     pub(crate) fn is_news_after(&self, before: &Self) -> bool {
         let visible = |of: &Self| {

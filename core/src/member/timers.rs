@@ -1,8 +1,8 @@
-//! When consensus, proposals and reads want to be woken, and why: one table keyed by a closed enum.
+//! The timers of consensus, proposals and reads: one table keyed by a closed enum.
 
 use crate::time::Instant;
 
-/// Why a member wants to be woken.
+/// The timers of a member.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum MemberTimer {
     /// The earliest deadline of a proposal or a transfer.
@@ -11,7 +11,7 @@ pub enum MemberTimer {
     Publish,
     /// Pending linearizable reads ask again, or the earliest of them is late.
     Read,
-    /// A removed member has told the others long enough what is committed.
+    /// A removed member has sent the commit index to the others for long enough.
     Removed,
     /// One tick of consensus.
     Tick,

@@ -1,4 +1,4 @@
-//! Moving leadership: because a client asks for it, or because the leader stops.
+//! Moving leadership: at a client's request, or because the leader stops.
 
 use crate::error::Error;
 use crate::id::MemberId;
@@ -15,7 +15,7 @@ pub(super) struct Transfer {
 }
 
 impl Member {
-    /// Hands leadership to `to`; answered when it has it.
+    /// Hands leadership to `to`; the request is answered once `to` leads.
     pub(crate) fn move_leader(&mut self, token: Token, to: MemberId, deadline: Instant, out: &mut Vec<Output>) {
         if let Err(error) = self.may_move_leader(to) {
             return out.push(Output::Transferred(token, Err(error)));
@@ -25,7 +25,7 @@ impl Member {
         self.leadership_moved(out);
     }
 
-    /// Stops: a leader hands its leadership over first, if there is anybody to hand it to.
+    /// Stops: a leader first hands its leadership over, if another voter can take it.
     pub(crate) fn stop(&mut self, now: Instant, out: &mut Vec<Output>) {
         if self.phase >= Phase::Stopping {
             return;
@@ -38,7 +38,7 @@ impl Member {
         self.stop_by = Some(now + self.config.request_timeout());
     }
 
-    /// Answers requests to move leadership, where it has moved.
+    /// Answers requests whose new leader leads.
     pub(super) fn leadership_moved(&mut self, out: &mut Vec<Output>) {
         let leader = self.leader;
         let arrived = self.transfers.extract_if(.., |transfer| transfer.to == leader);
@@ -59,7 +59,7 @@ impl Member {
         Ok(())
     }
 
-    /// The voter to leave leadership to: of those heard of lately the one with the longest log.
+    /// The voter to hand leadership to: of those heard from recently, the one with the longest log.
     fn heir(&self) -> Option<MemberId> {
         let progress = self.raft.raft.prs();
         let others = self.conf_state().voters.iter().filter(|id| **id != self.config.id.0);

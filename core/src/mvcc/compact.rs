@@ -1,8 +1,8 @@
-//! Compaction: forgetting what no reader may ask for any more, at once for readers and step by step in the table.
+//! Compaction: dropping superseded revisions, at once for readers and step by step in the table.
 //!
-//! The sweep goes along the log. Whatever a record supersedes can go, and so can the record itself if it is a tombstone
-//! from before the compact revision. A tombstone *at* it stays: a watcher may start there. What an earlier compaction
-//! swept was left with one revision per key, so a sweep starts where the last one ended.
+//! The sweep follows the log. A record removes the one it superseded, and is removed itself if it is a tombstone from
+//! before the compact revision. A tombstone *at* it stays: a watcher may start there. An earlier compaction left one
+//! revision per key, so a sweep starts where the previous one ended.
 
 use bytes::Bytes;
 
@@ -13,19 +13,19 @@ use crate::table::{Bucket, TableOp};
 use super::record::Record;
 use super::{FINISHED_COMPACT_ROW, Mvcc, Revision, SCHEDULED_COMPACT_ROW};
 
-/// A compaction whose physical part is not done.
+/// A compaction whose physical part is not finished.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Compaction {
     /// Its revision.
     target: i64,
-    /// Every record before this one was looked at.
+    /// Every record before this one was swept.
     cursor: Revision,
 }
 
 /// How far the physical part of compaction is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CompactProgress {
-    /// Nothing is to be done.
+    /// There is nothing to do.
     Idle,
     /// There is more to do.
     More,
@@ -34,7 +34,7 @@ pub enum CompactProgress {
 }
 
 impl Mvcc {
-    /// Forgets, for readers, what was superseded at `revision`; the rows go in [`Self::compact_step`].
+    /// Drops, for readers, everything superseded at `revision`; [`Self::compact_step`] deletes the rows.
     pub fn compact(&mut self, revision: i64, ops: &mut Vec<TableOp>) -> Result<(), Error> {
         if revision <= self.state.compact_revision {
             return Err(Error::Compacted);
@@ -47,12 +47,12 @@ impl Mvcc {
         Ok(())
     }
 
-    /// Makes `revision` the compact revision and sees to its sweep.
+    /// Makes `revision` the compact revision and schedules its sweep.
     pub(super) fn schedule(&mut self, revision: i64) {
         self.state.compact_revision = revision;
         let cursor = match self.compaction {
             None => Revision::first_of(self.swept_revision),
-            // Tombstones that were spared for being at the former target are looked at again.
+            // Tombstones that were spared because they were at the former target are swept again.
             Some(former) if bug!(ForgetsSparedTombstones) => former.cursor,
             Some(former) => former.cursor.min(Revision::first_of(former.target)),
         };
@@ -62,13 +62,13 @@ impl Mvcc {
         });
     }
 
-    /// Whether the physical part of a compaction is not done.
+    /// Whether the physical part of a compaction is not finished.
     #[must_use]
     pub const fn is_compacting(&self) -> bool {
         self.compaction.is_some()
     }
 
-    /// Goes on with the physical part, past at most `max_revisions` revisions.
+    /// Continues the physical part over at most `max_revisions` revisions.
     pub fn compact_step(&mut self, max_revisions: usize, ops: &mut Vec<TableOp>) -> CompactProgress {
         let Some(Compaction { target, cursor }) = self.compaction else {
             return CompactProgress::Idle;
@@ -104,7 +104,7 @@ impl Mvcc {
         CompactProgress::Finished(target)
     }
 
-    /// Removes what `record` superseded, and the record itself if nobody may see it.
+    /// Removes the record that `record` superseded, and `record` itself if no reader may see it.
     fn sweep(&mut self, record: &Record, target: i64, ops: &mut Vec<TableOp>) {
         let Revision { main, sub } = record.revision();
         let spent = record.is_tombstone() && (main < target || bug!(CompactsTombstone));

@@ -1,11 +1,11 @@
-//! Events: what one change looks like to a watcher.
+//! Events: a change as a watcher gets it.
 
 use crate::proto::mvccpb::KeyValue;
 
 use super::Revision;
 use super::record::Record;
 
-/// What happened to a key.
+/// The kind of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EventKind {
     /// It was created or got another value.
@@ -14,14 +14,14 @@ pub enum EventKind {
     Delete,
 }
 
-/// One change, with what was there before it.
+/// One change, with the pair before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// What happened.
     pub kind: EventKind,
     /// The pair after the change; of a deletion only key and modification revision.
     pub kv: KeyValue,
-    /// The pair before the change, where the key existed.
+    /// The pair before the change, if the key existed.
     pub prev_kv: Option<KeyValue>,
 }
 
@@ -35,7 +35,7 @@ impl Event {
     }
 }
 
-/// One change as a view still has it.
+/// One change, as a view holds it.
 #[derive(Clone, Copy, Debug)]
 pub struct EventRef<'a> {
     record: &'a Record,
@@ -46,19 +46,19 @@ impl<'a> EventRef<'a> {
         Self { record }
     }
 
-    /// What happened.
+    /// The kind of the change.
     #[must_use]
     pub fn kind(self) -> EventKind {
         self.record.kind()
     }
 
-    /// To which key.
+    /// The changed key.
     #[must_use]
     pub fn key(self) -> &'a [u8] {
         self.record.key()
     }
 
-    /// When.
+    /// The revision of the change.
     #[must_use]
     pub fn revision(self) -> Revision {
         self.record.revision()

@@ -1,9 +1,9 @@
 //! The hash of the key space that members and etcd agree on, bit by bit.
 //!
 //! It is a CRC-32C over the name of the `key` bucket and then, for every row up to a revision, its key and value.
-//! Compaction must not change it, whether its rows are gone yet or not: of what lies at or before the compact revision,
-//! only what a reader at the hashed revision still sees is counted, and tombstones at the compact revision never are.
-//! Except that, in etcd, where such a reader sees no key at all, nothing is left out; members must agree, so here too.
+//! Compaction must not change it, whether or not its rows are deleted yet: of the rows at or before the compact
+//! revision, only those that a reader at the hashed revision sees are hashed, and tombstones at the compact revision
+//! never are. If such a reader sees no key at all, etcd hashes every row; members must agree, so it is the same here.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -20,24 +20,24 @@ use super::{NEVER_COMPACTED, Revision, View, successor};
 /// How many hashes of compactions are remembered.
 const REMEMBERED_HASHES: usize = 10;
 
-/// A hash and what it covers. Hashes are comparable where both revisions agree.
+/// A hash and its revisions. Two hashes are comparable if both revisions are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HashKv {
     /// CRC-32C.
     pub hash: u32,
-    /// The compact revision it was computed under; -1 when there was none.
+    /// The compact revision at that time; -1 if there was no compaction.
     pub compact_revision: i64,
     /// The last revision it covers.
     pub hash_revision: i64,
 }
 
 impl View {
-    /// Hashes every kept revision up to and including `revision`; 0 is now.
+    /// Hashes every kept revision up to and including `revision`; 0 is the newest.
     pub fn hash_kv(&self, revision: i64) -> Result<HashKv, Error> {
         Ok(Hashing::new(self, revision)?.finish())
     }
 
-    /// The hash etcd remembers for a compaction: asked of the view from just before it, at its revision.
+    /// The hash that etcd remembers for a compaction. The view must be from just before it.
     #[must_use]
     pub fn hash_compaction(&self, revision: i64) -> HashKv {
         Hashing::of(self, revision, true).finish()
@@ -48,20 +48,20 @@ impl View {
 pub struct Hashing {
     view: View,
     revision: i64,
-    /// It is made for a compaction at its revision, which keeps the tombstones of that revision.
+    /// It is made for a compaction at its revision, which keeps that revision's tombstones.
     compacts: bool,
     stage: Stage,
-    /// What a compaction at its revision would keep: nothing at all, or else these of the revisions at or before the
-    /// view's compact revision, ascending once all are found.
+    /// The revisions at or before the view's compact revision that a compaction at the hash's revision would keep: none
+    /// at all, or this list, ascending once complete.
     keeps_nothing: bool,
     kept: Vec<Revision>,
     next_kept: usize,
     crc: u32,
 }
 
-/// What a hash does next, and from where on.
+/// The next stage of a hash, and its position.
 enum Stage {
-    /// Finds what a compaction would keep.
+    /// Finds the revisions that a compaction would keep.
     Keys(Bytes),
     /// Hashes rows.
     Rows(Revision),
@@ -69,7 +69,7 @@ enum Stage {
 }
 
 impl Hashing {
-    /// Begins to hash every kept revision up to and including `revision`; 0 is now.
+    /// Begins to hash every kept revision up to and including `revision`; 0 is the newest.
     ///
     /// # Errors
     /// [`Error::Compacted`] or [`Error::FutureRevision`].
@@ -102,7 +102,7 @@ impl Hashing {
         }
     }
 
-    /// Goes on, past about so many rows at most; true once the hash is complete.
+    /// Continues over about so many rows at most; true once the hash is complete.
     pub fn step(&mut self, rows: usize) -> bool {
         let rows = rows.max(1);
         self.stage = match std::mem::replace(&mut self.stage, Stage::Done) {
@@ -124,7 +124,7 @@ impl Hashing {
         }
     }
 
-    /// Every record that a reader at the revision sees is kept, and for a compaction its tombstones.
+    /// Finds the records that a reader at the revision sees and, for a compaction, its tombstones.
     fn find_kept(&mut self, from: &[u8], rows: usize) -> Stage {
         let mut last = None;
         for (key, entry) in self.view.keys.range(from, None).take(rows) {
@@ -191,7 +191,7 @@ pub struct Compacted {
 }
 
 impl Compacted {
-    /// The hash; it takes a walk over all keys.
+    /// Computes the hash by a walk over all keys.
     #[must_use]
     pub fn hash(&self) -> HashKv {
         self.before.hash_compaction(self.revision)
@@ -204,9 +204,9 @@ impl fmt::Debug for Compacted {
     }
 }
 
-/// The hashes of the newest compactions, which etcd answers with when asked for exactly their revision.
+/// The hashes of the newest compactions. etcd answers with one of them if it is asked for exactly its revision.
 ///
-/// etcd remembers only those of compactions that found the one before finished, and forgets all when it restarts.
+/// etcd remembers a hash only if the compaction before had finished, and loses all when it restarts.
 #[derive(Clone, Debug, Default)]
 pub struct CompactHashes {
     /// Ascending by `hash_revision`.
@@ -214,7 +214,7 @@ pub struct CompactHashes {
 }
 
 impl CompactHashes {
-    /// Remembers a hash made by [`View::hash_compaction`]; the oldest beyond ten is forgotten.
+    /// Adds a hash made by [`View::hash_compaction`]; beyond ten the oldest is dropped.
     pub fn remember(&mut self, hash: HashKv) {
         let at = self
             .hashes
@@ -251,7 +251,11 @@ mod tests {
                 hash_revision: revision,
             });
         }
-        assert_eq!(hashes.find(2), None, "the oldest are forgotten, whenever they came");
+        assert_eq!(
+            hashes.find(2),
+            None,
+            "the lowest revisions are dropped, in any order of arrival"
+        );
         assert_eq!(hashes.find(3).map(|hash| hash.hash), Some(3));
         assert!(hashes.iter().map(|hash| hash.hash_revision).eq(3..=12));
     }

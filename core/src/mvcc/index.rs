@@ -1,4 +1,4 @@
-//! What the index knows of a key: its newest record, and the revisions of the older ones still kept.
+//! The entry of a key in the index: its newest record, and the revisions of the older ones still kept.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ pub(super) type Keys = Tree<ByteKeys, KeyEntry>;
 /// Every kept record by revision.
 pub(super) type Log = Tree<Vec<Revision>, Record>;
 
-/// Older revisions of one key up to this number are kept in a vector, more in a tree.
+/// Up to this number, older revisions of one key are kept in a vector; more are kept in a tree.
 const FEW: usize = 32;
 
 /// One key of the index.
@@ -27,7 +27,7 @@ pub(super) struct KeyEntry {
 #[derive(Clone)]
 enum Older {
     Few(Vec<Revision>),
-    /// A key written all the time must not cost a copy of all its revisions for each write.
+    /// In a tree, a write to a key with many revisions does not copy all of them.
     Many(Tree<Vec<Revision>, ()>),
 }
 
@@ -43,7 +43,7 @@ impl KeyEntry {
         Self { newest, older: None }
     }
 
-    /// The last change of the key, which may be its deletion.
+    /// The last change of the key; it may be a deletion.
     pub(super) const fn newest(&self) -> &Record {
         &self.newest
     }
@@ -67,7 +67,7 @@ impl KeyEntry {
         log.get(&revision)
     }
 
-    /// What a reader at the main revision `main` sees.
+    /// The record that a reader at the main revision `main` sees.
     pub(super) fn visible_at<'a>(&'a self, main: i64, log: &'a Log) -> Option<&'a Record> {
         self.record_at(main, log).filter(|record| record.is_live())
     }
@@ -80,7 +80,7 @@ impl KeyEntry {
             .is_some_and(|first| first < limit)
     }
 
-    /// Takes out older revisions less than `limit`.
+    /// Removes older revisions less than `limit`, and returns them.
     pub(super) fn forget_older_before(&mut self, limit: Revision) -> Vec<Revision> {
         let Some(older) = &mut self.older else {
             return Vec::new();
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn revisions_are_found_and_forgotten_alike_whether_few_or_many() {
+    fn few_and_many_revisions_behave_alike() {
         for kept in [2, FEW as i64, FEW as i64 + 1, 500] {
             let mut log = Log::default();
             let mut entry = KeyEntry::new(record(10));
@@ -193,7 +193,7 @@ mod tests {
             assert_eq!(mains(&entry.forget_older_before(Revision::first_of(13))), [10, 12]);
             assert!(!entry.has_older_before(Revision::first_of(13)));
             assert_eq!(at(&entry, 12), None);
-            assert_eq!(at(&before, 12), Some(12), "a clone keeps what it had");
+            assert_eq!(at(&before, 12), Some(12), "a clone does not change");
 
             let rest = entry.forget_older_before(Revision::first_of(i64::MAX));
             assert_eq!(rest.len() as i64, kept - 2);

@@ -1,28 +1,28 @@
-//! The keys of one node of a [tree](super::tree): a vector, or byte strings packed into one.
+//! The keys of one node of a [tree](super::tree): a vector, or byte strings packed into one buffer.
 
 use std::cmp::Ordering;
 
 use super::tree::GROWTH;
 
-/// Most room made ahead for byte strings still to come.
+/// Most bytes reserved in advance for later byte strings.
 const ROOM_BYTES: usize = 1024;
 
-/// Ascending keys, none twice.
+/// Distinct keys in ascending order.
 pub(crate) trait KeyList: Clone + Default {
-    /// A key as it is looked up.
+    /// The type of a key in a look-up.
     type Key: Ord + ToOwned + ?Sized;
 
-    /// How many there are.
+    /// The number of keys.
     fn len(&self) -> usize;
-    /// The key at a place.
+    /// The key at a position.
     fn at(&self, at: usize) -> &Self::Key;
-    /// Where a key is, or else belongs.
+    /// The position of a key, or where to insert it.
     fn search(&self, key: &Self::Key) -> Result<usize, usize>;
-    /// Puts a key where it belongs.
+    /// Inserts a key in its place.
     fn insert(&mut self, at: usize, key: &Self::Key);
-    /// Takes the key at a place out.
+    /// Removes and returns the key at a position.
     fn remove(&mut self, at: usize) -> Owned<Self>;
-    /// Cuts off what is at and after a place.
+    /// Cuts off the keys at and after a position.
     fn split_off(&mut self, at: usize) -> Self;
     /// Appends the keys of the node to the right.
     fn append(&mut self, right: Self);
@@ -81,11 +81,12 @@ impl<K: Clone + Ord> KeyList for Vec<K> {
     }
 }
 
-/// Byte strings one behind the other: a search touches no memory but the node's, and a key costs little beyond its bytes.
+/// Byte strings in one buffer, one after another: a search touches only the node's memory, and a key costs little
+/// beyond its bytes.
 #[derive(Clone, Default)]
 pub(crate) struct ByteKeys {
     bytes: Vec<u8>,
-    /// Where each ends in `bytes`.
+    /// The end of each in `bytes`.
     ends: Vec<usize>,
 }
 
@@ -124,7 +125,7 @@ impl KeyList for ByteKeys {
             self.ends.reserve_exact(GROWTH);
         }
         if self.bytes.len() + key.len() > self.bytes.capacity() {
-            // Room for a few more like it, unless it is so long that the room would be a waste.
+            // Reserves room for a few more of this length, unless that would be a waste because it is long.
             self.bytes
                 .reserve_exact(key.len().max(ROOM_BYTES.min(key.len() * GROWTH)));
         }
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn packed_keys_stay_apart() {
+    fn packed_keys_behave_as_a_list_of_keys() {
         let mut keys = ByteKeys::default();
         for key in [&b"b"[..], b"", b"abc", b"c\0", b"c"] {
             let at = keys.search(key).unwrap_err();

@@ -1,11 +1,11 @@
 //! The multi-version key space: every key's kept revisions, one writer, any number of immutable views.
 //!
-//! [`Mvcc`] is the writer's side. A [`Write`] is one transaction and makes one main [`Revision`]; what it did comes out
+//! [`Mvcc`] is the writer's side. A [`Write`] is one transaction and makes one main [`Revision`]; its changes come out
 //! as [`Event`]s for watchers and as rows for the table. A [`View`] is the whole state at one moment: taking one is
-//! O(1), it never changes, and every read is a function of it. Nothing here knows leases' lives, users or the log.
+//! O(1), it never changes, and every read is a function of it. Leases' clocks, users and the log are not handled here.
 //!
-//! Two persistent [trees](tree) hold everything: `keys` has, for each key, its newest record and the revisions of its
-//! older ones; `log` has every kept record by revision. A record is the row of the table, shared by both.
+//! The whole state is in two persistent [trees](tree): `keys` has, for each key, its newest record and the revisions of
+//! its older ones; `log` has every kept record by revision. A record is the table's row, shared by both.
 
 mod compact;
 mod event;
@@ -42,12 +42,12 @@ use crate::table::{RowSum, TableOp};
 
 use compact::Compaction;
 
-/// Row of the `meta` bucket that names the compaction last asked for.
+/// Row of the `meta` bucket with the revision of the last compaction requested.
 pub const SCHEDULED_COMPACT_ROW: &[u8] = b"scheduledCompactRev";
-/// Row of the `meta` bucket that names the compaction last carried through.
+/// Row of the `meta` bucket with the revision of the last compaction finished.
 pub const FINISHED_COMPACT_ROW: &[u8] = b"finishedCompactRev";
 
-/// Revision of a store nothing was written to.
+/// Revision of a store without writes.
 const FIRST_REVISION: i64 = 1;
 /// Compact revision of a store that was never compacted.
 const NEVER_COMPACTED: i64 = -1;
@@ -57,15 +57,15 @@ pub struct Mvcc {
     state: View,
     /// Logical bytes of all kept rows.
     size_bytes: u64,
-    /// What the table's bucket `key` holds once all rows are written.
+    /// Number and digest sum of the rows in the table's bucket `key` once all rows are written.
     rows_sum: RowSum,
-    /// The compaction under way.
+    /// The unfinished compaction.
     compaction: Option<Compaction>,
-    /// Everything a compaction at this revision takes away is gone.
+    /// Every row that a compaction at this revision removes is removed.
     swept_revision: i64,
-    /// Events of the write under way.
+    /// Events of the write in progress.
     events: Vec<Event>,
-    /// Rows of the write under way.
+    /// Rows of the write in progress.
     ops: Vec<TableOp>,
 }
 
@@ -96,7 +96,7 @@ impl Mvcc {
         MvccRestore::new()
     }
 
-    /// The state as it is, for readers; O(1).
+    /// The present state, for readers; O(1).
     #[must_use]
     pub fn view(&self) -> View {
         self.state.clone()
@@ -113,19 +113,19 @@ impl Mvcc {
         self.state.revision()
     }
 
-    /// Revision of the last compaction asked for; -1 when there was none.
+    /// Revision of the last compaction requested; -1 if there was none.
     #[must_use]
     pub fn compact_revision(&self) -> i64 {
         self.state.compact_revision()
     }
 
-    /// Logical bytes of all kept revisions: what the quota counts.
+    /// Logical bytes of all kept revisions, which the quota limits.
     #[must_use]
     pub const fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
 
-    /// The rows of bucket `key` in a table that holds everything written so far.
+    /// Number and digest sum of the rows in bucket `key` of a table that holds everything written so far.
     #[must_use]
     pub const fn rows_sum(&self) -> RowSum {
         self.rows_sum

@@ -1,4 +1,4 @@
-//! What a range request answers, with every rule of limit, order, filters and count.
+//! The answer to a range request: limit, order, filters and count.
 
 use std::cmp::{Ordering, Reverse};
 
@@ -10,17 +10,17 @@ use super::View;
 use super::record::{PairRef, Record};
 use super::scan::{Scan, limit_of};
 
-/// The keys a request is about.
+/// The keys of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Span<'a> {
     /// One key.
     Key(&'a [u8]),
-    /// Keys from the first one on, and before the second where there is one.
+    /// Keys from the first one on, and before the second, if there is one.
     Keys(&'a [u8], Option<&'a [u8]>),
 }
 
 impl<'a> Span<'a> {
-    /// As etcd reads `key` and `range_end`: an empty end is one key, a zero byte all keys from `key` on.
+    /// etcd's reading of `key` and `range_end`: an empty end means one key, a zero byte all keys from `key` on.
     pub(super) const fn new(key: &'a [u8], range_end: &'a [u8]) -> Self {
         match range_end {
             [] => Self::Key(key),
@@ -31,7 +31,7 @@ impl<'a> Span<'a> {
 }
 
 impl View {
-    /// Answers a range request; the header is left to the caller.
+    /// Answers a range request; the caller adds the header.
     pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, Error> {
         if !request.range_end.is_empty() {
             return Ok(Scan::new(self, request)?.finish().response());
@@ -54,7 +54,7 @@ impl View {
         Ok(response)
     }
 
-    /// How many rows a range may have to look at, found in the time of a few searches.
+    /// How many rows a range may have to look at, estimated in the time of a few searches.
     #[must_use]
     pub fn rows_to_read(&self, request: &RangeRequest) -> usize {
         let (from, to) = match Span::new(&request.key, &request.range_end) {
@@ -74,19 +74,19 @@ impl View {
         }
     }
 
-    /// What a reader at `revision` sees of one key.
+    /// The record of a key that a reader at `revision` sees.
     fn record(&self, key: &[u8], revision: i64) -> Option<&Record> {
         self.keys
             .get(key)
             .and_then(|entry| entry.visible_at(revision, &self.log))
     }
 
-    /// The newest pairs of a range, given as in a range request, in the order of their keys.
+    /// The newest pairs of a range, given as in a range request, in key order.
     pub fn pairs<'a>(&'a self, key: &'a [u8], range_end: &'a [u8]) -> impl Iterator<Item = PairRef<'a>> {
         self.live_records(Span::new(key, range_end)).map(Record::pair_ref)
     }
 
-    /// The newest records of a range that are no tombstones.
+    /// The newest records of a range, without tombstones.
     pub(super) fn live_records<'a>(&'a self, span: Span<'a>) -> impl Iterator<Item = &'a Record> {
         let (only, mut iter) = match span {
             Span::Key(key) => (self.record(key, self.revision), None),
@@ -97,7 +97,7 @@ impl View {
     }
 }
 
-/// Bounds on the revisions of what is answered.
+/// Bounds on the revisions of the answered pairs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Filters {
     modified: (i64, i64),
@@ -140,28 +140,28 @@ impl Order {
 
     /// Whether the limit is applied in key order, before sorting.
     ///
-    /// So it is, as in etcd, also for a target without a direction: that sorts only what the limit let through.
+    /// As in etcd, this is also the case for a target without a direction: only the pairs within the limit are sorted.
     pub(super) fn limits_first(self) -> bool {
         self.direction == SortOrder::None || (self.direction == SortOrder::Ascend && self.target == SortTarget::Key)
     }
 
-    /// Whether it is an order of keys, ascending or descending.
+    /// Whether it is key order, ascending or descending.
     pub(super) fn is_by_key(self) -> bool {
         self.target == SortTarget::Key
     }
 
-    /// Whether it is the order in which keys are kept.
+    /// Whether it is the order in which the index has the keys.
     pub(super) fn is_of_keys(self) -> bool {
         self.is_by_key() && self.direction != SortOrder::Descend
     }
 
-    /// Sorts records that are in key order by another target; equal ones stay in it.
+    /// Sorts records that are in key order by another target; the sort is stable.
     pub(super) fn sort(self, found: &mut [Record]) {
         match self.target {
             SortTarget::Key => {}
             SortTarget::Value => found.sort_by(|a, b| self.compare(a, b)),
             SortTarget::Version | SortTarget::Create | SortTarget::Mod => {
-                // A record is read from its row: each once, and not for every comparison.
+                // The sort key is decoded from a record's row: once for each record, not for each comparison.
                 match self.direction {
                     SortOrder::None | SortOrder::Ascend => found.sort_by_cached_key(|record| self.number(record)),
                     SortOrder::Descend => found.sort_by_cached_key(|record| Reverse(self.number(record))),
@@ -170,7 +170,7 @@ impl Order {
         }
     }
 
-    /// Which of two records comes first, by another target than the key.
+    /// Compares two records by a target other than the key.
     pub(super) fn compare(self, a: &Record, b: &Record) -> Ordering {
         let ascending = match self.target {
             SortTarget::Value => a.value().cmp(b.value()),

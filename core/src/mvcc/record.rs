@@ -1,5 +1,5 @@
-//! One revision of one key, kept as the row of the table it is: the row's key and behind it the row's value, one block
-//! of memory for both. There are as many as revisions, so that nothing is kept beside the row that can be read in it.
+//! One revision of one key, kept as the table's row: the row's key followed by the row's value, in one block of memory.
+//! There is one for each revision, so nothing is stored that can be decoded from the row.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::table::{Bucket, digest};
 use super::Revision;
 use super::tree::Live;
 
-/// Bytes of a record that counts as short.
+/// A record up to this many bytes is short.
 const SHORT_BYTES: usize = 512;
 
 /// A put or a tombstone; a clone shares the block.
@@ -39,7 +39,7 @@ impl Record {
         let row_key = row_key.as_slice();
         let length = row_key.len() + kv.encoded_len();
         if let Some(block) = [0; SHORT_BYTES].get_mut(..length) {
-            // A short one is put together on the stack, so that it is allocated once.
+            // A short one is built on the stack, so that there is a single allocation.
             block[..row_key.len()].copy_from_slice(row_key);
             let mut row = &mut block[row_key.len()..];
             kv.encode(&mut row).expect("the row has its length");
@@ -51,7 +51,7 @@ impl Record {
         Self(block.into())
     }
 
-    /// Reads a row of the table; what is wrong with it comes back as text.
+    /// Reads a row of the table; the error is a text.
     pub(super) fn from_row(revision: Revision, tombstone: bool, row: &[u8]) -> Result<Self, String> {
         let kv = KeyValue::decode(row).map_err(|error| format!("is no key-value pair: {error}"))?;
         // `etcdutl snapshot restore --bump-revision` adds an empty row; every other one has a key and its revision.
@@ -85,7 +85,7 @@ impl Record {
         &self.0[self.row_at()..]
     }
 
-    /// The row, or what of it goes before and after the value.
+    /// The row, or its parts before and after the value.
     pub(super) fn row_parts(&self, without_value: bool) -> (&[u8], &[u8]) {
         let row = self.row();
         if !without_value {
@@ -101,12 +101,12 @@ impl Record {
         (&row[..before], reader.0)
     }
 
-    /// Key and value of the table's row in one.
+    /// Key and value of the table's row, one after the other.
     pub(super) fn block(&self) -> &[u8] {
         &self.0
     }
 
-    /// Key and value of the table's row, which share the record's memory.
+    /// Key and value of the table's row, sharing the record's memory.
     pub(super) fn to_row(&self) -> (Bytes, Bytes) {
         let mut row_key = self.shared();
         let row = row_key.split_off(self.row_at());
@@ -118,7 +118,7 @@ impl Record {
         digest(Bucket::Key, self.row_at(), &self.0)
     }
 
-    /// Bytes of the table's row, its key included.
+    /// Bytes of the table's row, including its key.
     pub(super) fn size_bytes(&self) -> u64 {
         self.0.len() as u64
     }
@@ -143,7 +143,7 @@ impl Record {
         self.pair_ref().lease
     }
 
-    /// The pair as clients see it; a tombstone's has key and modification revision.
+    /// The pair as clients see it; for a tombstone it has key and modification revision.
     pub(super) fn key_value(&self) -> KeyValue {
         self.pair(true)
     }
@@ -153,7 +153,7 @@ impl Record {
         self.pair(false)
     }
 
-    /// How many more keys there are after this change than before it.
+    /// By how much this change alters the number of keys.
     pub(super) fn live_change(&self) -> i64 {
         match (self.is_tombstone(), self.version()) {
             (true, _) => -1,
@@ -162,7 +162,7 @@ impl Record {
         }
     }
 
-    /// The pair, read where it lies.
+    /// The pair, borrowed from the row.
     pub(super) fn pair_ref(&self) -> PairRef<'_> {
         PairRef::read(self.row())
     }
@@ -196,7 +196,7 @@ impl Live for Record {
     }
 }
 
-/// What a field of an encoded `mvccpb.KeyValue` begins with.
+/// The tags of the fields of an encoded `mvccpb.KeyValue`.
 const KEY: u8 = 1 << 3 | 2;
 const CREATE_REVISION: u8 = 2 << 3;
 const MOD_REVISION: u8 = 3 << 3;
@@ -204,7 +204,7 @@ const VERSION: u8 = 4 << 3;
 const VALUE: u8 = 5 << 3 | 2;
 const LEASE: u8 = 6 << 3;
 
-/// A pair that is read where it lies: the fields of an encoded `mvccpb.KeyValue`.
+/// A pair borrowed from a row: the fields of an encoded `mvccpb.KeyValue`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PairRef<'a> {
     /// The key.
@@ -213,7 +213,7 @@ pub struct PairRef<'a> {
     pub create_revision: i64,
     /// The revision that wrote it last.
     pub mod_revision: i64,
-    /// How often it was written since it was created.
+    /// The number of writes since it was created.
     pub version: i64,
     /// The value.
     pub value: &'a [u8],
@@ -233,7 +233,7 @@ impl<'a> PairRef<'a> {
         }
     }
 
-    /// Reads a row whose fields are in order, each at most once, as every record's are.
+    /// Reads a row whose fields are in order, each at most once, as in every record.
     fn read(row: &'a [u8]) -> Self {
         let mut reader = Reader(row);
         Self {
@@ -247,7 +247,7 @@ impl<'a> PairRef<'a> {
     }
 }
 
-/// Reads field by field; one that is not next is not there.
+/// Reads field by field; a field that does not come next is absent.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_its_row() {
+    fn a_record_stores_its_row_and_nothing_else() {
         let record = Record::tombstone(Revision::new(9, 1), Bytes::from_static(b"gone"));
         let (row_key, row) = record.to_row();
         assert_eq!(row_key, Revision::new(9, 1).to_row_key(true));
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_put_is_what_was_put_and_reads_back_from_its_row() {
+    fn a_put_reads_back_from_its_row() {
         let long: &'static [u8] = &[7; 300];
         for kv in [
             pair(b"a", b"b", 0),

@@ -7,10 +7,10 @@ use crate::table::Bucket;
 use super::record::Record;
 use super::{FIRST_REVISION, Mvcc, NEVER_COMPACTED, Revision, View};
 
-/// Revisions in a table are below this, so that counting on never overflows.
+/// Revisions in a table must be below this, so that later ones cannot overflow.
 const MAX_REVISION: i64 = i64::MAX >> 1;
 
-/// A store of which rows are still to come.
+/// A store whose rows are still being read.
 #[derive(Debug)]
 pub struct MvccRestore {
     mvcc: Mvcc,
@@ -52,13 +52,13 @@ impl MvccRestore {
         Ok(())
     }
 
-    /// The rows so far, for whoever attaches keys to leases.
+    /// The rows so far: the lessor's restore reads from them which keys are attached to leases.
     #[must_use]
     pub const fn view(&self) -> &View {
         &self.mvcc.state
     }
 
-    /// Ends the restore with the two marks of the `meta` bucket, as stored; a compaction that was interrupted goes on.
+    /// Ends the restore with the two marks of the `meta` bucket, as stored; an interrupted compaction goes on.
     pub fn finish(self, scheduled: Option<&[u8]>, finished: Option<&[u8]>) -> Result<Mvcc, Fault> {
         let scheduled = mark(scheduled)?;
         let finished = mark(finished)?;

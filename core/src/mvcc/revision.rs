@@ -6,9 +6,9 @@ use bytes::Bytes;
 const PLAIN_LEN: usize = 17;
 /// Length of a tombstone's row key.
 const TOMBSTONE_LEN: usize = PLAIN_LEN + 1;
-/// Stands between main and sub.
+/// The byte between main and sub.
 const SEPARATOR: u8 = b'_';
-/// Ends a tombstone's row key.
+/// The last byte of a tombstone's row key.
 const TOMBSTONE_MARK: u8 = b't';
 
 /// The place of one change in the store's history.
@@ -28,23 +28,23 @@ impl Revision {
         Self { main, sub }
     }
 
-    /// The first change a transaction with this main revision can hold.
+    /// The first possible change of a transaction with this main revision.
     pub const fn first_of(main: i64) -> Self {
         Self { main, sub: 0 }
     }
 
-    /// The last change a transaction with this main revision can hold.
+    /// The last possible change of a transaction with this main revision.
     pub const fn last_of(main: i64) -> Self {
         Self { main, sub: i64::MAX }
     }
 
-    /// The 17 bytes etcd keys a revision's row with; a tombstone's has one more.
+    /// The 17 bytes of etcd's row key; a tombstone's has one more.
     pub fn to_row_key(self, tombstone: bool) -> Bytes {
         let row_key = self.row_key(tombstone);
         Bytes::copy_from_slice(row_key.as_slice())
     }
 
-    /// Reads a row key in either form; `None` when it is neither. The flag says whether it marks a tombstone.
+    /// Reads a row key in either form; `None` if it is neither. The flag says whether it marks a tombstone.
     pub fn from_row_key(row_key: &[u8]) -> Option<(Self, bool)> {
         let tombstone = match row_key.len() {
             PLAIN_LEN => false,
@@ -59,8 +59,8 @@ impl Revision {
         Some((Self { main, sub }, tombstone))
     }
 
-    /// Reads the row key that a record's block begins with. What follows an unmarked one, an encoded pair, never begins as
-    /// the mark does: to protobuf that is the end of a group.
+    /// Reads the row key that a record's block begins with. The encoded pair after an unmarked one never begins with
+    /// the byte of the mark: in protobuf that would be the end of a group.
     pub(super) fn split_row_key(block: &[u8]) -> (Self, bool) {
         let part = |at: usize| {
             let bytes = block[at..at + 8]

@@ -1,5 +1,5 @@
 //! A range that is read in steps. Each step looks at a bounded number of rows, so that a long range can take turns with
-//! other work, and what was found is encoded from the rows themselves, without a copy of every pair.
+//! other work, and the pairs are encoded from the rows themselves, without a copy of each.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -19,10 +19,10 @@ use super::{Revision, View, successor};
 /// Rows of one sorted run. A long list is sorted run by run, and the runs are merged.
 const RUN_ROWS: usize = 4_096;
 
-/// What a pair begins with as a field of a `RangeResponse`.
+/// The tag of a pair in a `RangeResponse`.
 const PAIR_TAG: u8 = 2 << 3 | 2;
 
-/// A range request that is being carried out.
+/// A range request in progress.
 pub struct Scan {
     view: View,
     from: Bytes,
@@ -36,29 +36,29 @@ pub struct Scan {
     found: Found,
 }
 
-/// What a scan does next, and from where on.
+/// The next stage of a scan, and its position.
 enum Stage {
-    /// Collects rows that are to be sorted or picked.
+    /// Collects rows to be sorted or picked.
     Gather(Bytes),
-    /// Counts the keys behind those collected.
+    /// Counts the keys after those collected.
     Count(Bytes),
-    /// Counts by what changed since the revision that is read.
+    /// Counts by the changes since the revision that is read.
     Changes(Revision),
-    /// Adds up the lengths of so many pairs that are encoded from the view itself.
+    /// Adds up the lengths of this many pairs, which are encoded from the view itself.
     Measure(Bytes, usize),
-    /// Takes the rows to be answered in their order.
+    /// Takes the rows of the answer in their order.
     Pick(Source),
     Done,
 }
 
-/// Rows collected, and what is looked for.
+/// The collected rows, and the conditions on them.
 struct Gathered {
     filters: Filters,
     order: Order,
     /// Rows to collect.
     fetch: usize,
     kept: usize,
-    /// Keys that a reader at the revision sees, kept or not.
+    /// Keys that a reader at the revision sees, whether or not they pass the filters.
     visible: usize,
     runs: Vec<Vec<Record>>,
 }
@@ -79,7 +79,7 @@ struct Head {
 }
 
 impl Scan {
-    /// Begins to carry out a request.
+    /// Begins a request.
     ///
     /// # Errors
     /// [`Error::Compacted`], [`Error::FutureRevision`] or [`Error::InvalidSortOption`].
@@ -93,7 +93,7 @@ impl Scan {
         };
         let filters = Filters::of(request);
         let limit = limit_of(request);
-        // One more than asked for tells whether there are more.
+        // One row more than the limit shows whether there are more.
         let fetch = if filters.is_none() && order.limits_first() {
             limit.saturating_add(1)
         } else {
@@ -148,7 +148,7 @@ impl Scan {
         };
     }
 
-    /// Goes on, past about so many rows at most; true once the scan is complete.
+    /// Continues over about so many rows at most; true once the scan is complete.
     pub fn step(&mut self, rows: usize) -> bool {
         let mut left = rows.max(1);
         while left > 0 && !matches!(self.stage, Stage::Done) {
@@ -166,7 +166,7 @@ impl Scan {
         matches!(self.stage, Stage::Done)
     }
 
-    /// What a complete scan has found.
+    /// The result of a complete scan.
     #[must_use]
     pub fn finish(mut self) -> Found {
         while !self.step(usize::MAX) {}
@@ -206,7 +206,7 @@ impl Scan {
         (stage, seen)
     }
 
-    /// How to count at a former revision: what there is, less what came since; or a walk, where that is shorter.
+    /// How to count at a former revision: the present count without later changes; or by a walk, if that is shorter.
     fn count_from(&self, from: Bytes) -> Stage {
         let since = Revision::first_of(self.revision + 1);
         let walk = self.view.keys.entries_between(&from, self.to.as_deref());
@@ -281,7 +281,7 @@ impl Scan {
 }
 
 impl Gathered {
-    /// Takes a row that a reader sees, if it is looked for.
+    /// Takes a row that the reader sees, if it passes the filters.
     fn see(&mut self, record: &Record) {
         self.visible += 1;
         if !self.filters.pass(record) {
@@ -297,7 +297,7 @@ impl Gathered {
         }
     }
 
-    /// What was collected, in the order that was asked for.
+    /// The collected rows, in the requested order.
     fn source(&mut self) -> Stage {
         let mut runs = std::mem::take(&mut self.runs);
         if self.order.is_by_key() {
@@ -347,7 +347,7 @@ impl Source {
 }
 
 impl Ord for Head {
-    /// The greatest is the row that comes first in the answer: equal rows stay in the order of their keys.
+    /// The greatest is the row that comes first in the answer: equal rows stay in key order.
     fn cmp(&self, other: &Self) -> Ordering {
         let before = self.order.compare(&self.first, &other.first);
         before.then(self.run.cmp(&other.run)).reverse()
@@ -368,10 +368,10 @@ impl PartialEq for Head {
 
 impl Eq for Head {}
 
-/// What a range has found. The pairs are encoded from the rows in the view, piece by piece; until then they cost a
-/// reference each at most, and nothing where they are the newest ones in the order of their keys.
+/// The result of a range. The pairs are encoded from the rows in the view, piece by piece; until then they cost at most
+/// a reference each, and nothing if they are the newest ones in key order.
 pub struct Found {
-    /// How many keys there are in the range, whatever the limit.
+    /// The number of keys in the range, whatever the limit.
     pub count: i64,
     /// Whether the limit cut the answer short.
     pub more: bool,
@@ -381,11 +381,11 @@ pub struct Found {
     rows: Rows,
 }
 
-/// Rows to be answered.
+/// The rows of the answer.
 enum Rows {
-    /// These.
+    /// These rows.
     List(vec::IntoIter<Record>),
-    /// The first so many keys from one on, as the view has them.
+    /// The first so many keys from this one on, as the view has them.
     Walk {
         view: View,
         next: Bytes,
@@ -412,7 +412,7 @@ impl Found {
     }
 
     /// Appends the next pairs, each as a field of a `RangeResponse`, until the buffer holds so many bytes or all pairs
-    /// are encoded; true if they are.
+    /// are encoded; true in the latter case.
     pub fn encode(&mut self, out: &mut Vec<u8>, until: usize) -> bool {
         let keys_only = self.keys_only;
         self.take_while(|record| {
@@ -425,7 +425,7 @@ impl Found {
         })
     }
 
-    /// The response; its header is left to the caller.
+    /// The response; the caller adds the header.
     #[must_use]
     pub fn response(mut self) -> RangeResponse {
         let shape = if self.keys_only {
@@ -446,11 +446,11 @@ impl Found {
         }
     }
 
-    /// Hands out rows for as long as `take` wants more; true if there are none left.
+    /// Passes rows to `take` until it returns false; true if there are none left.
     fn take_while(&mut self, mut take: impl FnMut(&Record) -> bool) -> bool {
         match &mut self.rows {
             Rows::List(rows) => {
-                // A row that was taken is let go of.
+                // Each row is dropped once it was taken.
                 for record in rows.by_ref() {
                     if !take(&record) {
                         break;
@@ -488,7 +488,7 @@ fn field_len(record: &Record, keys_only: bool) -> usize {
     1 + prost::encoding::encoded_len_varint(body as u64) + body
 }
 
-/// How many pairs a request wants at most.
+/// The limit of a request, or none.
 pub(super) fn limit_of(request: &RangeRequest) -> usize {
     usize::try_from(request.limit)
         .ok()

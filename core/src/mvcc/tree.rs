@@ -1,7 +1,7 @@
-//! A persistent ordered map: a B+tree of shared nodes that are copied only where a clone still holds them.
+//! A persistent ordered map: a B+tree of shared nodes; a node is copied on a change only while a clone holds it.
 //!
-//! Cloning is O(1) and the clone never changes. Each branch knows how many entries, and how many *live* ones, are below
-//! each child, so ranks and counts cost a walk from the root. Keys of a node are shared apart from its values and
+//! Cloning is O(1) and the clone never changes. Each branch has the number of entries, and of *live* ones, below each
+//! child, so ranks and counts cost a walk from the root. A node's keys are shared separately from its values and
 //! children: replacing a value, the commonest change, copies no keys.
 
 use std::borrow::Borrow as _;
@@ -12,14 +12,14 @@ use super::keys::{KeyList, Owned};
 
 /// Most entries of a leaf and most children of a branch.
 ///
-/// Small enough that copying a path for one change stays cheap, large enough that a tree of a million is five deep.
+/// Small enough that copying a path for one change is cheap, large enough that a tree of a million keys is five deep.
 const NODE_MAX: usize = 32;
-/// Fewer than this and a node joins its neighbour.
+/// A node with fewer joins its neighbour.
 const NODE_MIN: usize = NODE_MAX / 3;
-/// A full vector grows by this much: nodes of a tree filled at random are two thirds full, and there are many.
+/// A full vector grows by this much: nodes of a tree filled at random are two thirds full, and a tree has many.
 pub(super) const GROWTH: usize = 8;
 
-/// What the tree counts besides its entries.
+/// Values that the tree counts besides its entries.
 pub(crate) trait Live {
     /// Whether this value counts as live. It may only change through [`Tree::insert`], [`Tree::update`] and
     /// [`Tree::remove`].
@@ -32,7 +32,7 @@ impl Live for () {
     }
 }
 
-/// How much is below a child.
+/// The counts below a child.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Size {
     /// All entries.
@@ -48,7 +48,7 @@ impl Size {
     }
 }
 
-/// The map. `L` says of what kind its keys are.
+/// The map. `L` is the kind of its keys.
 #[derive(Clone)]
 pub(crate) struct Tree<L, V> {
     root: Option<Child<L, V>>,
@@ -111,13 +111,13 @@ impl<L: KeyList, V: Clone + Live> Tree<L, V> {
         old
     }
 
-    /// Changes the value of a key in place. The path to it is copied even when the key is absent: ask first, or
+    /// Changes the value of a key in place. The path to it is copied even if the key is absent: look it up first, or
     /// insert it then.
     pub(crate) fn update<R>(&mut self, key: &L::Key, change: impl FnOnce(&mut V) -> R) -> Option<R> {
         self.root.as_mut()?.update(key, change)
     }
 
-    /// Takes a key out and returns its value.
+    /// Removes a key and returns its value.
     pub(crate) fn remove(&mut self, key: &L::Key) -> Option<V> {
         self.get(key)?;
         let root = self.root.as_mut()?;
@@ -135,7 +135,7 @@ impl<L: KeyList, V: Clone + Live> Tree<L, V> {
 }
 
 impl<L: KeyList, V> Tree<L, V> {
-    /// How much the tree holds.
+    /// The counts of the whole tree.
     pub(crate) fn size(&self) -> Size {
         self.root.as_ref().map_or(Size::default(), |root| root.size)
     }
@@ -194,7 +194,7 @@ impl<L: KeyList, V: Live> Tree<L, V> {
         self.iter().next()
     }
 
-    /// Entries with `from <= key`, and `key < to` where there is a `to`, ascending.
+    /// Entries with `from <= key`, and `key < to` if there is a `to`, ascending.
     pub(crate) fn range(&self, from: &L::Key, to: Option<&L::Key>) -> Iter<'_, L, V> {
         let remaining = self.entries_between(from, to);
         let mut iter = Iter {
@@ -215,7 +215,7 @@ impl<L: KeyList, V: Live> Tree<L, V> {
         iter
     }
 
-    /// How much lies in `from <= key < to`.
+    /// The counts of entries with `from <= key < to`.
     pub(crate) fn count(&self, from: &L::Key, to: Option<&L::Key>) -> Size {
         let below = self.below(from, true);
         let upto = to.map_or(self.size(), |to| self.below(to, true));
@@ -225,13 +225,13 @@ impl<L: KeyList, V: Live> Tree<L, V> {
         }
     }
 
-    /// How many entries lie in `from <= key < to`; cheaper than [`Self::count`], for it looks at no value.
+    /// The number of entries with `from <= key < to`; cheaper than [`Self::count`], because it reads no value.
     pub(crate) fn entries_between(&self, from: &L::Key, to: Option<&L::Key>) -> usize {
         let upto = to.map_or(self.size(), |to| self.below(to, false));
         upto.entries.saturating_sub(self.below(from, false).entries)
     }
 
-    /// What lies below `key`, which is not counted itself.
+    /// The counts below `key`, without the entry of `key`.
     fn below(&self, key: &L::Key, with_live: bool) -> Size {
         let mut size = Size::default();
         let mut next = self.root.as_ref();
@@ -296,7 +296,7 @@ impl<L: KeyList, V: Live> Child<L, V> {
 }
 
 impl<L: KeyList, V: Clone + Live> Child<L, V> {
-    /// `rightmost`: nothing in the whole tree is to the right of this node.
+    /// `rightmost`: the tree has no node to the right of this one.
     fn insert(&mut self, key: &L::Key, value: V, rightmost: bool) -> (Option<V>, Split<L, V>) {
         let live = value.is_live();
         let (old, split) = match Arc::make_mut(&mut self.node) {
@@ -377,7 +377,7 @@ impl<L: KeyList, V: Clone + Live> Child<L, V> {
         }
     }
 
-    /// Cuts off what is at and after position `at`.
+    /// Cuts off everything at and after position `at`.
     fn split(&mut self, at: usize) -> (Owned<L>, Self) {
         let (separator, right) = match Arc::make_mut(&mut self.node) {
             Node::Leaf(leaf) => leaf.split(at),
@@ -416,7 +416,7 @@ impl<L: KeyList, V: Clone + Live> Leaf<L, V> {
         };
         let full = self.keys.len() >= NODE_MAX;
         if full && rightmost && at == self.keys.len() {
-            // Ascending keys, as in a log, leave full leaves behind.
+            // Ascending keys, as in a log, leave full leaves.
             return (None, Some((key.to_owned(), Child::leaf(L::one(key), vec![value]))));
         }
         Arc::make_mut(&mut self.keys).insert(at, key);
@@ -494,19 +494,19 @@ fn insert_at<T>(vec: &mut Vec<T>, at: usize, item: T) {
     vec.insert(at, item);
 }
 
-/// Entries in ascending order; a step costs no search.
+/// Entries in ascending order; a step needs no search.
 pub(crate) struct Iter<'a, L, V> {
     /// For each branch on the way down, its children that are still to come.
     above: Vec<&'a [Child<L, V>]>,
-    /// Where the next entry is, unless it is in the next leaf.
+    /// The leaf of the next entry, unless that is in the following one.
     leaf: Option<&'a Leaf<L, V>>,
     at: usize,
-    /// Entries until the end of the range, skipped ones included.
+    /// Entries until the end of the range, including those that will be skipped.
     remaining: usize,
 }
 
 impl<'a, L: KeyList, V> Iter<'a, L, V> {
-    /// Goes down to a leaf; what is left of the way never comes, what is right of it comes later.
+    /// Goes down to a leaf; everything left of the way is skipped, everything right of it comes later.
     fn descend(
         &mut self,
         mut child: &'a Child<L, V>,
@@ -531,7 +531,7 @@ impl<'a, L: KeyList, V> Iter<'a, L, V> {
         }
     }
 
-    /// Goes to the next leaf, past children without live entries when only those are asked for.
+    /// Goes to the next leaf, skipping children without live entries if only those are wanted.
     fn next_leaf(&mut self, live_only: bool) -> Option<()> {
         loop {
             let rest = self.above.last_mut()?;
@@ -570,7 +570,7 @@ impl<'a, L: KeyList, V> Iter<'a, L, V> {
 }
 
 impl<'a, L: KeyList, V: Live> Iter<'a, L, V> {
-    /// The next live entry; whole subtrees without one are passed over.
+    /// The next live entry; whole subtrees without one are skipped.
     pub(crate) fn next_live(&mut self) -> Option<(&'a L::Key, &'a V)> {
         loop {
             let (key, value) = self.advance(true)?;
@@ -595,7 +595,7 @@ impl<'a, L: KeyList, V> Iterator for Iter<'a, L, V> {
 
 #[cfg(test)]
 impl<L: KeyList, V: Live> Tree<L, V> {
-    /// Asserts the shape: sorted, balanced, sized as the branches say, dense apart from the right edge.
+    /// Asserts the shape: sorted, balanced, with correct counts in branches, dense apart from the right edge.
     pub(crate) fn check(&self) {
         if let Some(root) = &self.root {
             assert!(root.size.entries > 0, "an empty tree has no root");
@@ -603,7 +603,7 @@ impl<L: KeyList, V: Live> Tree<L, V> {
         }
     }
 
-    /// How many nodes there are.
+    /// The number of nodes.
     pub(crate) fn nodes(&self) -> usize {
         fn below<L, V>(child: &Child<L, V>) -> usize {
             match &*child.node {

@@ -1,4 +1,4 @@
-//! The state at one moment, shared by whoever reads it. What a range answers is in [`super::range`].
+//! The state at one moment, shared by its readers. Range requests are answered in [`super::range`].
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ pub struct View {
     pub(super) log: Log,
     pub(super) revision: i64,
     pub(super) compact_revision: i64,
-    /// The last compaction whose rows are all gone.
+    /// The last compaction whose rows are all deleted.
     pub(super) finished_compact: i64,
 }
 
@@ -40,13 +40,13 @@ impl View {
         self.revision
     }
 
-    /// Revision of the last compaction; -1 when there was none. Reading at it is allowed, before it is not.
+    /// Revision of the last compaction; -1 if there was none. Reads at it are allowed, reads before it are not.
     #[must_use]
     pub const fn compact_revision(&self) -> i64 {
         self.compact_revision
     }
 
-    /// The last compaction whose rows are all gone; -1 when there was none.
+    /// The last compaction whose rows are all deleted; -1 if there was none.
     #[must_use]
     pub const fn finished_compact(&self) -> i64 {
         self.finished_compact
@@ -75,13 +75,13 @@ impl View {
         })
     }
 
-    /// How many keys there are.
+    /// The number of keys.
     #[must_use]
     pub fn key_count(&self) -> usize {
         self.keys.size().live
     }
 
-    /// How many revisions are kept, of all keys, tombstones included.
+    /// The number of kept revisions of all keys, tombstones included.
     #[must_use]
     pub fn revision_count(&self) -> usize {
         self.log.size().entries
@@ -96,7 +96,7 @@ impl View {
             .map(|entry| entry.newest().key_value())
     }
 
-    /// What a watcher of `key` is told was there before the change at `mod_revision`; nothing once that is compacted.
+    /// The previous pair of `key` for a watcher of the change at `mod_revision`; nothing once it is compacted.
     #[must_use]
     pub fn prev_kv(&self, key: &[u8], mod_revision: i64) -> Option<KeyValue> {
         let before = mod_revision.saturating_sub(1);
@@ -109,9 +109,9 @@ impl View {
             .map(|record| record.key_value())
     }
 
-    /// Every change at `start_revision` and later in order, until `max_revisions` main revisions were told whole.
+    /// Every change at `start_revision` and later in order, until `max_revisions` whole main revisions are listed.
     ///
-    /// Complete where `start_revision` is at least the compact revision; before it, some changes are gone.
+    /// Complete if `start_revision` is at least the compact revision; before it, some changes are gone.
     pub fn events_since(&self, start_revision: i64, max_revisions: usize) -> impl Iterator<Item = EventRef<'_>> {
         let (mut main, mut revisions) = (None, 0);
         let records = self
@@ -126,7 +126,7 @@ impl View {
         })
     }
 
-    /// Keys attached to a lease, in key order, and which.
+    /// Keys attached to a lease, in key order, each with its lease.
     pub fn leased_keys(&self) -> impl Iterator<Item = (&[u8], i64)> {
         let entries = self.keys.iter().filter(|(_, entry)| entry.is_live());
         entries.filter_map(|(key, entry)| match entry.newest().lease() {
@@ -135,7 +135,7 @@ impl View {
         })
     }
 
-    /// The main revision that a read asking for `revision` reads at.
+    /// The main revision at which a read for `revision` reads.
     pub(super) const fn read_revision(&self, revision: i64) -> Result<i64, Error> {
         if revision > self.revision {
             return Err(Error::FutureRevision);

@@ -13,14 +13,14 @@ use super::range::Span;
 use super::record::Record;
 use super::{Mvcc, Revision, View};
 
-/// A write transaction under way; what it changed is seen by whoever takes a view after it.
+/// A write transaction in progress; views taken after it see its changes.
 #[must_use = "a write tells what it did only when it ends"]
 #[derive(Debug)]
 pub struct Write<'a> {
     mvcc: &'a mut Mvcc,
-    /// Revision before this write.
+    /// The revision before this write.
     begin_revision: i64,
-    /// Changes so far.
+    /// The number of changes so far.
     changes: i64,
 }
 
@@ -54,7 +54,7 @@ impl<'a> Write<'a> {
         prev_kv
     }
 
-    /// Deletes every key of a range, given as in a range request; returns what the keys were, in key order.
+    /// Deletes every key of a range, given as in a range request; returns the deleted pairs, in key order.
     pub fn delete_range(&mut self, key: &[u8], range_end: &[u8]) -> Vec<KeyValue> {
         let state = &self.mvcc.state;
         let doomed: Vec<_> = state
@@ -69,30 +69,30 @@ impl<'a> Write<'a> {
         doomed
     }
 
-    /// Answers a range request from the state as this write has left it so far.
+    /// Answers a range request from the state including this write's changes so far.
     pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, Error> {
         self.mvcc.state.range(request)
     }
 
-    /// The newest value of a key as this write has left it so far.
+    /// The newest value of a key, including this write's changes so far.
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<KeyValue> {
         self.mvcc.state.get(key)
     }
 
-    /// The state as this write has left it so far.
+    /// The state including this write's changes so far.
     #[must_use]
     pub const fn view(&self) -> &View {
         &self.mvcc.state
     }
 
-    /// The revision that goes into the header of an operation: one more once something was written.
+    /// The revision in the header of an operation: one more once something was written.
     #[must_use]
     pub const fn revision(&self) -> i64 {
         self.mvcc.state.revision
     }
 
-    /// Ends the write: appends its events and rows, and says whether there were any.
+    /// Ends the write: appends its events and rows, and returns whether there were any.
     pub fn end(self, events: &mut Vec<Event>, ops: &mut Vec<TableOp>) -> bool {
         events.append(&mut self.mvcc.events);
         ops.append(&mut self.mvcc.ops);
@@ -109,7 +109,7 @@ impl<'a> Write<'a> {
 }
 
 impl Mvcc {
-    /// Adds the newest record of all.
+    /// Adds a record that is newer than all others.
     fn append(&mut self, record: Record, prev_kv: Option<KeyValue>) {
         self.events.push(Event::new(&record, prev_kv));
         self.rows_sum.add(record.digest());
@@ -118,7 +118,7 @@ impl Mvcc {
         self.insert(record);
     }
 
-    /// Puts the newest record of all into the index and the log.
+    /// Puts a record that is newer than all others into the index and the log.
     pub(super) fn insert(&mut self, record: Record) {
         self.size_bytes += record.size_bytes();
         let state = &mut self.state;

@@ -13,7 +13,7 @@ use crate::time::Instant;
 use super::{Node, Response};
 
 impl Node {
-    /// Applies committed entries in order, as many as fit into the turn.
+    /// Applies committed entries in order, as many as the turn's bound allows.
     pub(super) fn apply(&mut self, now: Instant) {
         while self.rows_in_turn < APPLY_TURN_ROWS && !self.unapplied.is_empty() {
             let mut last = None;
@@ -36,7 +36,7 @@ impl Node {
         }
     }
 
-    /// Applies one entry; false where nothing may be applied after it.
+    /// Applies one entry; false if no entry may be applied after it.
     fn apply_entry(&mut self, now: Instant, entry: &Entry) -> bool {
         if self.member.is_leaving() {
             return false;
@@ -70,7 +70,7 @@ impl Node {
         true
     }
 
-    /// What applying led to, but for rows, which are written later.
+    /// The consequences of an applied entry, except its rows, which are written later.
     fn consequences(&mut self, now: Instant) {
         for change in std::mem::take(&mut self.applied.leases) {
             self.lessor
@@ -99,7 +99,7 @@ impl Node {
         }
     }
 
-    /// A proposal came to something, or to nothing.
+    /// The outcome of a proposal is known.
     pub(super) fn outcome(&mut self, now: Instant, origin: Origin, result: Result<store::Response, Error>) {
         match origin {
             Origin::Alarm(token) => {
@@ -133,7 +133,7 @@ impl Node {
         }
     }
 
-    /// A linearizable read was confirmed, or was not in time.
+    /// A linearizable read was confirmed, or its deadline passed.
     pub(super) fn read_outcome(&mut self, now: Instant, reader: Reader, outcome: Result<(), Error>) {
         match (reader, outcome) {
             (Reader::Expiry, outcome) => {
@@ -147,7 +147,7 @@ impl Node {
         }
     }
 
-    /// Raises this member's NOSPACE alarm, unless it is on; the client whose request did not fit hears of it afterwards.
+    /// Raises this member's NOSPACE alarm, unless it is raised; then the client whose request did not fit is answered.
     pub(super) fn raise_no_space(&mut self, now: Instant, token: Option<Token>) {
         let member_id = self.member.id().0;
         let alarms = self.store.view().alarms;
@@ -174,14 +174,14 @@ impl Node {
         Ok(())
     }
 
-    /// The member confirmed that it leads: keeps a lease alive.
+    /// Renews a lease, after the member confirmed that it leads.
     fn renew(&mut self, now: Instant, token: Token, lease: i64) {
         let counts = &mut self.tally.leases;
         self.lessor
             .renew(now, token, lease, &mut self.member, counts, &mut self.replies);
     }
 
-    /// The member confirmed that it leads: answers what is left of a lease, and which keys are attached to it.
+    /// Answers the remaining time of a lease and its keys, after the member confirmed that it leads.
     fn time_to_live(&mut self, now: Instant, token: Token, lease: i64, keys: bool) {
         let Some(time_left) = self.lessor.time_left(now, lease) else {
             return self.reply(token, Err(Error::LeaderChanged));

@@ -1,7 +1,7 @@
-//! Lease clocks: when each lease ends. Only the leader counts time; on other members a lease never expires.
+//! Lease clocks: when each lease ends. Only the leader counts time; on other members no lease expires.
 //!
-//! A lease is never found expired before its whole time has passed by this member's clock since it was granted or renewed,
-//! or since the member became leader.
+//! A lease expires only after its whole TTL has passed on this member's clock since it was granted or renewed, or since
+//! the member became leader.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use std::time::Duration;
 use crate::bug;
 use crate::time::Instant;
 
-/// How long a revocation may take before the lease counts as due again.
+/// How long a revocation may take before the lease is due again.
 const REVOKE_RETRY: Duration = Duration::from_secs(3);
 
-/// How often what is left of a long lease is written to the log.
+/// How often the remaining time of a long lease is written to the log.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
-/// So many leases may end within a second after a change of leader; more are spread out.
+/// How many leases may end within a second after a change of leader; the ends of more are spread out.
 const EXPIRIES_PER_SECOND: u32 = 750;
 
 /// Fewer leases than this are not spread out.
@@ -26,13 +26,13 @@ const SPREAD_MIN_LEASES: usize = 1_000;
 #[derive(Clone, Copy, Debug)]
 struct Clock {
     ttl: i64,
-    /// What was left at the last checkpoint; 0 is everything.
+    /// The seconds left at the last checkpoint; 0 means the whole TTL.
     remaining: i64,
-    /// When it ends; never, while this member does not count time.
+    /// When it ends; `None` while this member does not count time.
     expiry: Option<Instant>,
-    /// Its place in the queue: its end, or when its revocation is tried again.
+    /// Its place in the queue: its end, or the time of the next attempt to revoke it.
     due: Option<Instant>,
-    /// Its place among the checkpoints.
+    /// The time of its next checkpoint.
     checkpoint: Option<Instant>,
 }
 
@@ -48,43 +48,43 @@ impl Clock {
         }
     }
 
-    /// The seconds it gets when it starts.
+    /// The seconds the clock starts with.
     fn seconds(&self) -> i64 {
         if self.remaining > 0 { self.remaining } else { self.ttl }
     }
 }
 
-/// What came of keeping a lease alive.
+/// The result of a renewal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Renewal {
-    /// The log says that less is left of it, which must be taken back there first, lest a new leader believes it.
+    /// The log has a shorter remaining time, which must be cleared there first, because a new leader would use it.
     Checkpointed,
-    /// It has expired, and its revocation decides.
+    /// It has expired; the answer waits for its revocation.
     Expired,
-    /// It has so many seconds again.
+    /// It has this many seconds again.
     Renewed(i64),
-    /// There is no such lease.
+    /// The lease does not exist.
     Unknown,
 }
 
-/// The leases of a member at one moment, and when each ends. A clone shares them.
+/// The leases of a member at one moment, and when each ends. A clone shares the list.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LeaseTimes(Arc<[(Option<Instant>, i64)]>);
 
 impl LeaseTimes {
-    /// How many there are.
+    /// The number of leases.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no leases.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Their ids, those first that end first; by id where that is the same, or where this member does not count their time.
+    /// Their ids by expiry; by id for equal expiry, or if this member does not count time.
     #[must_use]
     pub fn by_expiry(&self) -> Vec<i64> {
         let mut times = self.0.to_vec();
@@ -103,16 +103,16 @@ impl FromIterator<(Option<Instant>, i64)> for LeaseTimes {
 #[derive(Debug, Default)]
 pub(super) struct Clocks {
     clocks: BTreeMap<i64, Clock>,
-    /// What ends when; empty unless this member counts time.
+    /// The leases by when they are due; empty unless this member counts time.
     queue: BTreeSet<(Instant, i64)>,
-    /// What is checkpointed when; empty unless this member counts time and checkpoints.
+    /// The leases by their next checkpoint; empty unless this member counts time and checkpoints.
     checkpoints: BTreeSet<(Instant, i64)>,
     primary: bool,
     checkpointing: bool,
 }
 
 impl Clocks {
-    /// The clocks of the leases read back: id, seconds granted, seconds left at the last checkpoint.
+    /// The clocks of recovered leases: id, seconds granted, seconds left at the last checkpoint.
     pub(super) fn new(leases: impl IntoIterator<Item = (i64, i64, i64)>, checkpointing: bool) -> Self {
         let clock = |(id, ttl, remaining)| (id, Clock::stopped(ttl, remaining));
         Self {
@@ -131,7 +131,7 @@ impl Clocks {
         }
     }
 
-    /// The log says how much is left of a lease.
+    /// A checkpoint of a lease's remaining time was applied.
     pub(super) fn checkpointed(&mut self, now: Instant, id: i64, remaining: i64) {
         let Some(clock) = self.clocks.get_mut(&id) else { return };
         if bug!(TakesNoCheckpointBack) && remaining == 0 && !self.primary {
@@ -150,7 +150,7 @@ impl Clocks {
         clock.checkpoint.map(|at| self.checkpoints.remove(&(at, id)));
     }
 
-    /// A client keeps a lease alive. The caller has made sure that this member still leads.
+    /// A client renews a lease. The caller has confirmed that this member still leads.
     pub(super) fn renew(&mut self, now: Instant, id: i64) -> Renewal {
         let Some(clock) = self.clocks.get(&id).copied() else {
             return Renewal::Unknown;
@@ -165,7 +165,7 @@ impl Clocks {
         Renewal::Renewed(clock.ttl)
     }
 
-    /// This member begins to count time: every lease gets what was left of it, and `extend` more.
+    /// This member begins to count time: every lease gets its remaining time, plus `extend`.
     pub(super) fn promote(&mut self, now: Instant, extend: Duration) {
         self.primary = true;
         for id in self.ids().collect::<Vec<_>>() {
@@ -196,12 +196,12 @@ impl Clocks {
         }
     }
 
-    /// All leases and when they end. Sorting them is not done here: the member has other things to do.
+    /// All leases and when they end, unsorted: readers sort them on their own threads.
     pub(super) fn times(&self) -> LeaseTimes {
         self.clocks.iter().map(|(id, clock)| (clock.expiry, *id)).collect()
     }
 
-    /// Takes up to `limit` leases that have ended. Those still there after a while are found again.
+    /// Takes up to `limit` leases that have ended. Those that still exist after a while are taken again.
     pub(super) fn take_expired(&mut self, now: Instant, limit: usize) -> Vec<i64> {
         let due: Vec<_> = self
             .queue
@@ -224,7 +224,7 @@ impl Clocks {
             .is_some_and(|expiry| expiry <= now)
     }
 
-    /// Takes up to `limit` leases whose time is to be written to the log, with the seconds left.
+    /// Takes up to `limit` leases whose checkpoint is due, with the seconds left.
     pub(super) fn take_checkpoints(&mut self, now: Instant, limit: usize) -> Vec<(i64, i64)> {
         let mut found = Vec::new();
         while found.len() < limit
@@ -248,7 +248,8 @@ impl Clocks {
         found
     }
 
-    /// The whole seconds left of a lease and the seconds granted, while this member counts time and the lease lives.
+    /// The whole seconds left of a lease and the seconds granted, if this member counts time and the lease has not
+    /// expired.
     pub(super) fn time_left(&self, now: Instant, id: i64) -> Option<(i64, i64)> {
         let clock = self.clocks.get(&id)?;
         let expiry = clock.expiry.filter(|expiry| *expiry > now)?;
@@ -268,14 +269,10 @@ impl Clocks {
         self.clocks.keys().copied()
     }
 
-    /// Asserts that the queue and the clocks agree, and that clocks run only where this member counts time.
+    /// Asserts that the queue and the clocks agree, and that clocks run only if this member counts time.
     pub(super) fn check(&self) {
         let due = self.clocks.values().filter(|clock| clock.due.is_some()).count();
-        assert_eq!(
-            due,
-            self.queue.len(),
-            "every clock that counts stands in the queue once"
-        );
+        assert_eq!(due, self.queue.len(), "every running clock is in the queue once");
         let checkpoints = self.clocks.values().filter(|clock| clock.checkpoint.is_some()).count();
         assert_eq!(
             checkpoints,
@@ -293,7 +290,7 @@ impl Clocks {
         }
     }
 
-    /// Gives a lease what is left of it, counted from `now`, and `extend` more.
+    /// Restarts a clock with the lease's remaining time from `now`, plus `extend`.
     fn refresh(&mut self, now: Instant, id: i64, extend: Duration) {
         let Some(clock) = self.clocks.get_mut(&id) else { return };
         let expiry = now + extend + Duration::from_secs(u64::try_from(clock.seconds()).unwrap_or(0));
@@ -320,7 +317,7 @@ impl Clocks {
         self.checkpoints.extend(next.map(|at| (at, id)));
     }
 
-    /// Moves ends apart where too many leases end within the same second. No end moves earlier.
+    /// Spreads the ends of leases if too many end within the same second. No end moves earlier.
     fn spread(&mut self, now: Instant) {
         let second = Duration::from_secs(1);
         let order: Vec<_> = self.queue.iter().copied().collect();
@@ -377,17 +374,21 @@ mod tests {
         assert_eq!(clocks.renew(secs(9), 7), Renewal::Renewed(10));
         assert_eq!(clocks.take_expired(secs(18), 9), NONE);
         assert_eq!(clocks.take_expired(secs(19), 9), [7]);
-        assert_eq!(clocks.take_expired(secs(19), 9), NONE, "its revocation is under way");
+        assert_eq!(clocks.take_expired(secs(19), 9), NONE, "its revocation is pending");
         assert_eq!(clocks.renew(secs(20), 7), Renewal::Expired);
         assert_eq!(clocks.time_left(secs(20), 7), None);
-        assert_eq!(clocks.take_expired(secs(22), 9), [7], "still there after three seconds");
+        assert_eq!(
+            clocks.take_expired(secs(22), 9),
+            [7],
+            "it still exists after three seconds"
+        );
         clocks.revoked(7);
         clocks.check();
         assert_eq!(clocks.renew(secs(23), 7), Renewal::Unknown);
     }
 
     #[test]
-    fn a_new_leader_gives_every_lease_its_time_again_and_a_deposed_one_counts_nothing() {
+    fn a_new_leader_restarts_every_clock_and_a_deposed_one_stops_them() {
         let mut clocks = Clocks::new([(1, 10, 0), (2, 600, 4)], false);
         assert_eq!(
             clocks.take_expired(Instant::MAX, 9),
@@ -398,12 +399,12 @@ mod tests {
         assert_eq!(
             clocks.time_left(secs(100), 1),
             Some((11, 10)),
-            "all of it and an election more"
+            "the whole TTL and an election timeout"
         );
         assert_eq!(
             clocks.time_left(secs(100), 2),
             Some((5, 600)),
-            "what the checkpoint left, and an election more"
+            "the checkpoint's rest and an election timeout"
         );
         clocks.demote();
         clocks.check();
@@ -425,7 +426,7 @@ mod tests {
         assert_eq!(
             clocks.take_checkpoints(secs(300), 9),
             [(1, 701)],
-            "the short one is not worth it"
+            "a short lease is not checkpointed"
         );
         clocks.checkpointed(secs(300), 1, 701);
         assert_eq!(clocks.take_checkpoints(secs(600), 9), [(1, 401)]);
@@ -438,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn a_follower_hears_that_a_checkpoint_is_taken_back() {
+    fn a_follower_clears_a_checkpoint_that_the_log_clears() {
         let mut clocks = Clocks::new([(1, 1_000, 0)], true);
         clocks.checkpointed(secs(1), 1, 701);
         clocks.checkpointed(secs(2), 1, 0);
@@ -447,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn many_ends_are_spread_out_and_none_moves_earlier() {
+    fn many_leases_ending_at_once_are_spread_out_and_none_ends_earlier() {
         let leases: Vec<_> = (1..=3_000).map(|id| (id, 10, 0)).collect();
         let mut clocks = leader(&leases);
         clocks.check();
@@ -469,9 +470,9 @@ mod tests {
     }
 
     #[test]
-    fn huge_and_odd_times_are_bounded() {
+    fn huge_and_negative_ttls_are_bounded() {
         let mut clocks = leader(&[(i64::MIN, 9_000_000_000, 0), (-1, -5, 0)]);
-        assert_eq!(clocks.take_expired(secs(1), 9), [-1], "a negative time is none");
+        assert_eq!(clocks.take_expired(secs(1), 9), [-1], "a negative TTL is over at once");
         assert_eq!(
             clocks.time_left(secs(0), i64::MIN),
             Some((9_000_000_001, 9_000_000_000))

@@ -1,4 +1,4 @@
-//! The cluster version: the leader sets it to the least version of all members, and never lowers it by itself.
+//! The cluster version: the leader sets it to the least version of all members, and never lowers it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,21 +20,21 @@ const UNKNOWN: Version = Version {
     patch: 0,
 };
 
-/// What is known of the members' versions.
+/// The members' versions, as far as they are known.
 #[derive(Debug)]
 pub(super) struct VersionKeeper {
-    /// This member's.
+    /// This member's version.
     own: Version,
-    /// Those of peers, as far as they were heard.
+    /// The versions of peers, as far as they were reported.
     peers: BTreeMap<MemberId, Version>,
-    /// Whether a new cluster version is proposed, and its outcome not known.
+    /// Whether a new cluster version is proposed and its outcome not known.
     proposed: bool,
     /// When to compare next.
     look_at: Option<Instant>,
 }
 
 impl VersionKeeper {
-    /// A keeper of a member that runs the version `own`. It begins with the first leader.
+    /// The keeper of a member that runs the version `own`. It begins with the first leader.
     pub(super) fn new(own: Version) -> Self {
         Self {
             own: Version { patch: 0, ..own },
@@ -54,12 +54,12 @@ impl VersionKeeper {
         self.peers.insert(peer, version);
     }
 
-    /// The proposal came to something, or to nothing.
+    /// The outcome of the proposal is known.
     pub(super) fn settled(&mut self) {
         self.proposed = false;
     }
 
-    /// Proposes a cluster version, where this member leads and the present one is too low.
+    /// Proposes a cluster version, if this member leads and the present version is too low.
     pub(super) fn look(&mut self, now: Instant, member: &mut Member, cluster: &Cluster) {
         self.look_at = Some(now + INTERVAL);
         if !member.leads() || self.proposed {

@@ -1,5 +1,5 @@
-//! Freeing the space of compactions, step by step, so that a large one holds up nothing else; and the clients that wait
-//! until that space is free.
+//! Frees the space of compactions, step by step, so that a large one delays nothing else. Clients of physical
+//! compactions wait here until the space is free.
 
 use crate::bug;
 use crate::error::Error;
@@ -14,20 +14,20 @@ use super::{CompactionEnd, Node, Replies, Response};
 /// The physical part of compaction.
 #[derive(Debug)]
 pub(super) struct SpaceRelease {
-    /// The last revision whose superseded rows began to be deleted.
+    /// The revision of the last compaction whose superseded rows began to be deleted.
     revision: i64,
-    /// When that began, until it is done.
+    /// When that began; `None` once it is finished.
     begun: Option<Instant>,
-    /// When the next step is due, while there may be one.
+    /// When the next step is due; `None` if there is no next step.
     step_at: Option<Instant>,
-    /// Clients that wait for the end.
+    /// Clients that wait until the last row is deleted from the store.
     waiting: Vec<(Token, store::Response)>,
-    /// Clients that wait for this batch of the table, which holds the last of it.
+    /// Clients that wait until the table has written this batch, which has the last of the deletions.
     written: Vec<(BatchId, Token, store::Response)>,
 }
 
 impl SpaceRelease {
-    /// A store compacted to `revision`. Whatever of that a restart has interrupted goes on at once.
+    /// For a store compacted to `revision`. A compaction that a restart interrupted continues at once.
     pub(super) fn new(revision: i64, now: Instant) -> Self {
         Self {
             revision,
@@ -43,7 +43,7 @@ impl SpaceRelease {
         self.step_at
     }
 
-    /// The store is compacted to `revision`: begins to free the space, where that is news.
+    /// The store is compacted to `revision`: begins to free the space, unless that began before.
     pub(super) fn compacted_to(&mut self, now: Instant, revision: i64) {
         if revision != self.revision {
             self.revision = revision;
@@ -63,7 +63,7 @@ impl SpaceRelease {
         self.waiting.push((token, response));
     }
 
-    /// A client does not wait any more.
+    /// A client cancelled its request.
     pub(super) fn cancel(&mut self, token: Token) {
         self.waiting.retain(|(waiting, _)| *waiting != token);
         self.written.retain(|(_, waiting, _)| *waiting != token);
@@ -75,14 +75,14 @@ impl SpaceRelease {
         replies.extend(written.map(|(_, token, response)| (token, Ok(Response::Applied(response)))));
     }
 
-    /// Answers every client that waits here: the member has ended.
+    /// Answers every client that waits here, because the member ended.
     pub(super) fn stop(&mut self, replies: &mut Replies) {
         let waiting = self.waiting.drain(..).map(|(token, _)| token);
         let tokens = waiting.chain(self.written.drain(..).map(|(_, token, _)| token));
         replies.extend(tokens.map(|token| (token, Err(Error::Stopped))));
     }
 
-    /// No space is left to free: clients are answered once the table has written every row that was freed.
+    /// The store has nothing left to delete: clients are answered once the table has written all deletions.
     fn finished(&mut self, writes: &Writes, replies: &mut Replies) {
         let last = if writes.has_pending() {
             writes.next()
@@ -99,7 +99,7 @@ impl SpaceRelease {
 }
 
 impl Node {
-    /// Frees some of the space of a compaction.
+    /// Deletes some of the superseded rows.
     pub(super) fn compact_step(&mut self, now: Instant) {
         let next = now + self.config.compaction_sleep_interval;
         self.compaction.step_at = None;

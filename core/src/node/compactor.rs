@@ -1,6 +1,7 @@
-//! Auto-compaction (`--auto-compaction-mode`, `--auto-compaction-retention`): when to compact up to which revision.
+//! Auto-compaction (`--auto-compaction-mode`, `--auto-compaction-retention`): when to compact, and up to which
+//! revision.
 //!
-//! Only the leader proposes compactions. Followers keep sampling, so that a new leader knows the past.
+//! Only the leader proposes compactions. Followers sample too, so that a new leader has the samples of the past.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,26 +12,26 @@ use crate::proto::etcdserverpb::CompactionRequest;
 use crate::store::Content;
 use crate::time::Instant;
 
-/// How often compaction by revision looks.
+/// How often compaction by revision checks whether to compact.
 const REVISION_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
-/// Compaction by period happens at least this often.
+/// The longest interval between compactions by period.
 const PERIOD_INTERVAL_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// Samples in one interval of compaction by period.
 const PERIOD_SAMPLES: u32 = 10;
 
-/// What is kept.
+/// What compaction keeps.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Retention {
-    /// Everything that was current within this time.
+    /// Every revision that was current within this time.
     Period(Duration),
-    /// So many revisions.
+    /// This many revisions.
     Revisions(i64),
 }
 
 impl Retention {
-    /// How often it is looked whether to compact.
+    /// How often to check whether to compact.
     fn interval(self) -> Duration {
         match self {
             Self::Period(period) => period.min(PERIOD_INTERVAL_MAX) / PERIOD_SAMPLES,
@@ -47,11 +48,11 @@ pub(super) struct Compactor {
     samples: VecDeque<i64>,
     compacted: i64,
     compacted_at: Instant,
-    /// The revision proposed and when, until it is known how that went.
+    /// The revision proposed and when, until the outcome is known.
     proposed: Option<(i64, Instant)>,
-    /// The first compaction by period waits for a whole one.
+    /// Whether a whole period has passed, as the first compaction by period requires.
     waited: bool,
-    /// When to look next.
+    /// When to check next.
     look_at: Instant,
 }
 
@@ -74,7 +75,7 @@ impl Compactor {
         self.look_at
     }
 
-    /// Looks, when the store is at `revision`, and proposes a compaction, if it is time.
+    /// Checks, with the store at `revision`, and proposes a compaction if one is due.
     pub(super) fn wake(&mut self, now: Instant, revision: i64, member: &mut Member) {
         self.look_at = now + self.retention.interval();
         let Some(revision) = self.look(now, revision, member.leads()) else {
@@ -89,7 +90,7 @@ impl Compactor {
         }
     }
 
-    /// Looks, when the store is at `revision`; returns the revision to compact to, if it is time.
+    /// Checks, with the store at `revision`; returns the revision to compact to if a compaction is due.
     fn look(&mut self, now: Instant, revision: i64, leads: bool) -> Option<i64> {
         let target = match self.retention {
             Retention::Period(period) => self.by_period(period, now, leads),
@@ -103,7 +104,7 @@ impl Compactor {
         Some(target)
     }
 
-    /// The compaction that was proposed took effect, or was found to be done already; or else it is tried again.
+    /// The proposed compaction was applied, or had been done before (`compacted`); otherwise it is tried again.
     pub(super) fn finished(&mut self, compacted: bool) {
         let Some((revision, at)) = self.proposed.take() else {
             return;
@@ -149,7 +150,8 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
     const MINUTE: Duration = Duration::from_secs(60);
 
-    /// Looks every interval for `steps` intervals while the store gains a revision a minute; what was compacted when.
+    /// Checks every interval for `steps` intervals while the store gains a revision a minute; returns what was
+    /// compacted when.
     fn run(retention: Retention, steps: u32, leads: impl Fn(u32) -> bool) -> Vec<(u32, i64)> {
         let mut compactor = Compactor::new(retention, Instant::ZERO, 1);
         let mut found = Vec::new();
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn by_period_the_state_of_a_period_ago_is_kept() {
+    fn by_period_the_revision_of_a_period_ago_is_kept() {
         let found = run(Retention::Period(HOUR), 30, |_| true);
         assert_eq!(
             found,
@@ -183,20 +185,20 @@ mod tests {
     }
 
     #[test]
-    fn by_revision_so_many_are_kept() {
+    fn by_revision_that_many_are_kept() {
         let found = run(Retention::Revisions(10), 4, |_| true);
-        assert_eq!(found, [(10, 1), (15, 6), (20, 11)], "looked every five minutes");
+        assert_eq!(found, [(10, 1), (15, 6), (20, 11)], "it checks every five minutes");
     }
 
     #[test]
-    fn only_the_leader_compacts_but_everybody_samples() {
+    fn only_the_leader_compacts_but_every_member_samples() {
         let found = run(Retention::Period(HOUR), 30, |step| step > 25);
-        assert_eq!(found, [(156, 91)], "a new leader knows what was current an hour before");
+        assert_eq!(found, [(156, 91)], "a new leader has the sample of an hour before");
         assert_eq!(run(Retention::Revisions(10), 4, |_| false), []);
     }
 
     #[test]
-    fn what_failed_is_tried_again_and_nothing_is_tried_twice() {
+    fn a_failed_compaction_is_tried_again_and_a_pending_one_is_not() {
         let mut compactor = Compactor::new(Retention::Revisions(10), Instant::ZERO, 1);
         let now = Instant::ZERO + REVISION_INTERVAL;
         assert_eq!(compactor.look(now, 30, true), Some(20));

@@ -1,4 +1,4 @@
-//! How a node is configured.
+//! The settings of a node.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use crate::version::Version;
 
 use super::Retention;
 
-/// How a node behaves.
+/// The settings of a node.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The member's part.
     pub member: member::Config,
-    /// `--quota-backend-bytes`; `None` is without bound.
+    /// `--quota-backend-bytes`; `None` is no quota.
     pub quota_bytes: Option<u64>,
     /// `--auto-compaction-mode` and `--auto-compaction-retention`.
     pub auto_compaction: Option<Retention>,
@@ -22,7 +22,7 @@ pub struct Config {
     pub compaction_batch_limit: usize,
     /// `--compaction-sleep-interval`.
     pub compaction_sleep_interval: Duration,
-    /// The version this member runs, of which the cluster's is the least.
+    /// The version this member runs; the cluster version is the least of its members' versions.
     pub server_version: Version,
 }
 

@@ -1,7 +1,7 @@
-//! The leader's work on leases: it counts their time from when it has opened its term, renews them, revokes those whose
-//! time is up, and checkpoints long ones. Other members only know which leases there are.
+//! The leader's work on leases: it counts their time once it has opened its term, renews them, revokes those that
+//! expired, and checkpoints long ones. Other members only have the list of leases.
 //!
-//! What leases exist and which keys are attached to them is the store's.
+//! The leases themselves, and the keys attached to them, are in the store.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use super::{LeaseCounts, Replies, Response};
 /// How often the leader looks for expired leases.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A client that renews a lease which has expired: it is answered once the lease is revoked, or its deadline has passed.
+/// A client that renews a lease which has expired: it is answered once the lease is revoked, or at its deadline.
 #[derive(Clone, Copy, Debug)]
 struct LateRenewal {
     lease: i64,
@@ -38,7 +38,7 @@ pub(super) struct Lessor {
     expired: VecDeque<i64>,
     /// Revocations proposed and not applied yet.
     revoking: usize,
-    /// This member missed ticks, so leadership is to be confirmed before anything is revoked.
+    /// This member missed ticks, so it must confirm its leadership before it revokes a lease.
     slept: bool,
     /// Leadership is being confirmed.
     confirming: bool,
@@ -71,7 +71,7 @@ impl Lessor {
         late.chain(self.look_at).min()
     }
 
-    /// Does what is due.
+    /// Handles everything that is due.
     pub(super) fn wake(&mut self, now: Instant, member: &mut Member, replies: &mut Replies) {
         self.answer_late(|renewal| renewal.deadline <= now, &Err(Error::Timeout), replies);
         if self.look_at.take_if(|at| *at <= now).is_some() {
@@ -105,15 +105,15 @@ impl Lessor {
         }
     }
 
-    /// This member leads and has opened its term: every lease gets its time again, and `extend` more, from here on.
+    /// This member leads and has opened its term: from now on every lease has its TTL again, plus `extend`.
     pub(super) fn lead(&mut self, now: Instant, extend: Duration) {
         self.clocks.promote(now, extend);
         self.slept = false;
         self.look_at = Some(now + EXPIRY_INTERVAL);
     }
 
-    /// This member does not lead any more: it counts no lease's time. A new leader gives every lease its time again, so
-    /// what this one found expired is not handed on to it.
+    /// This member no longer leads: it stops counting time. A new leader starts every lease's time anew, so the leases
+    /// that this one found expired are forgotten.
     pub(super) fn follow(&mut self, member: &mut Member) {
         self.clocks.demote();
         self.look_at = None;
@@ -125,18 +125,18 @@ impl Lessor {
         }
     }
 
-    /// This member did not tick for a while, and may have been deposed without noticing.
+    /// This member missed ticks, and may have been deposed without noticing.
     pub(super) fn slept(&mut self) {
         self.slept = true;
     }
 
-    /// Leadership was confirmed after this member slept, or could not be.
+    /// Whether leadership was confirmed after this member had missed ticks.
     pub(super) fn confirmed(&mut self, confirmed: bool) {
         self.confirming = false;
         self.slept &= !confirmed;
     }
 
-    /// A revocation was applied, or will not be.
+    /// A revocation was applied, or failed.
     pub(super) fn revocation_ended(&mut self) {
         self.revoking = self.revoking.saturating_sub(1);
     }
@@ -146,12 +146,12 @@ impl Lessor {
         self.clocks.is_primary()
     }
 
-    /// The leases there are, and when they end where this member counts time.
+    /// All leases, and when they end if this member counts time.
     pub(super) fn times(&self) -> LeaseTimes {
         self.clocks.times()
     }
 
-    /// Keeps a lease alive for a client. That this member leads was confirmed since the client asked.
+    /// Renews a lease for a client. Leadership was confirmed after the client's request.
     pub(super) fn renew(
         &mut self,
         now: Instant,
@@ -183,23 +183,23 @@ impl Lessor {
         }
     }
 
-    /// Whole seconds left of a lease and seconds granted, where it lives; `None` where this member does not count time.
+    /// Whole seconds left of a lease and seconds granted, if it exists; `None` if this member does not count time.
     pub(super) fn time_left(&self, now: Instant, lease: i64) -> Option<Option<(i64, i64)>> {
         self.is_primary().then(|| self.clocks.time_left(now, lease))
     }
 
-    /// A client does not wait any more.
+    /// A client cancelled its request.
     pub(super) fn cancel(&mut self, token: Token) {
         self.late_renewals.retain(|renewal| renewal.token != token);
     }
 
-    /// Answers every client that waits here: the member has ended.
+    /// Answers every client that waits here, because the member ended.
     pub(super) fn stop(&mut self, replies: &mut Replies) {
         self.answer_late(|_| true, &Err(Error::Stopped), replies);
     }
 
-    /// Proposes to revoke expired leases, a few at a time. Only a leader that has not slept does: a deposed one that has not
-    /// noticed would revoke leases which its successor has given their time again.
+    /// Proposes to revoke expired leases, a few at a time. A leader that missed ticks must confirm its leadership
+    /// first: if it was deposed, it would revoke leases whose time its successor has started anew.
     pub(super) fn propose_revocations(&mut self, now: Instant, member: &mut Member) {
         if self.expired.is_empty() || !self.is_primary() {
             return;
@@ -239,7 +239,7 @@ impl Lessor {
         );
     }
 
-    /// Looks for leases whose time is up, and for those to be checkpointed.
+    /// Looks for expired leases, and for leases to be checkpointed.
     fn look(&mut self, now: Instant, member: &mut Member) {
         self.look_at = Some(now + EXPIRY_INTERVAL);
         let room = LEASE_EXPIRE_BATCH_LEASES.saturating_sub(self.expired.len());
@@ -251,7 +251,7 @@ impl Lessor {
         self.propose_revocations(now, member);
         let checkpoints = self.clocks.take_checkpoints(now, LEASE_CHECKPOINT_BATCH_LEASES);
         if !checkpoints.is_empty() {
-            // Best effort: the next checkpoints say the same with less time left.
+            // A failure is harmless: the next checkpoints repeat this one with less time left.
             let _refused = member.propose_own(now, Origin::Checkpoint, checkpoint(checkpoints));
         }
     }
@@ -268,7 +268,7 @@ impl Lessor {
     }
 }
 
-/// The proposal that so many seconds are left of these leases; 0 is all that was granted.
+/// The proposal that this many seconds are left of these leases; 0 means the whole TTL.
 fn checkpoint(leases: impl IntoIterator<Item = (i64, i64)>) -> Content {
     let checkpoints = leases.into_iter();
     let checkpoints = checkpoints.map(|(id, remaining_ttl)| LeaseCheckpoint { id, remaining_ttl });

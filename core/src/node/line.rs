@@ -1,4 +1,4 @@
-//! The line between the node and its host: what may come in and what goes out, as closed enums. Nothing here decides.
+//! The line between the node and its host: inputs and effects, as closed enums. This file decides nothing.
 
 use std::sync::Arc;
 
@@ -17,51 +17,51 @@ use crate::version::Version;
 
 use super::LeaseTimes;
 
-/// Something that happened outside the node: a request, a message of a peer, a finished disk write, or time passing.
+/// Something that happened outside the node: a request, a peer message, a finished disk write, or the passing of time.
 #[derive(Debug)]
 pub enum Input {
-    /// A client does not wait for its answer any more.
+    /// A client cancelled its request.
     Cancel(Token),
-    /// Something asked of the host by an [`Effect`] is done.
+    /// Work given to the host by an [`Effect`] has finished or failed.
     Done(Done),
-    /// A message of a peer, decoded and nothing else.
+    /// A message from a peer, decoded but not checked.
     Message {
         /// The peer.
         from: MemberId,
-        /// What it said.
+        /// The message.
         message: raftpb::Message,
     },
-    /// News of a peer.
+    /// An event about a peer.
     Peer(PeerEvent),
     /// A client's request, checked as far as the request alone allows.
     Request {
-        /// The host's name for it; the answer carries it.
+        /// The host's number for the request; the answer has the same.
         token: Token,
-        /// What is asked.
+        /// The request.
         request: Request,
-        /// How long the client waits.
+        /// The client's deadline.
         deadline: Instant,
     },
-    /// A snapshot of a peer, with the state that travelled beside it. The host has made that state's rows durable before,
-    /// under the name [`database_name`](crate::snap::database_name) gives for the snapshot's index. If the snapshot is taken,
-    /// a [`LogJob`] marks its index in the log, and from then on a start needs those rows. Nothing is reported of one that
-    /// is not taken.
+    /// A snapshot from a peer, and the state that was sent with it. The host has already made that state's rows
+    /// durable, under the name that [`database_name`](crate::snap::database_name) gives for the snapshot's index. If
+    /// the snapshot is taken, a [`LogJob`] marks its index in the log, and from then on a start needs those rows. If it
+    /// is not taken, nothing is reported.
     Snapshot {
         /// The peer.
         from: MemberId,
-        /// What it said: a `MsgSnapshot`.
+        /// The `MsgSnapshot`.
         message: raftpb::Message,
         /// The state, restored from those rows.
         store: Box<store::Store>,
     },
-    /// Nothing but time has passed.
+    /// Time has passed.
     Wake,
 }
 
-/// The host's report that work it was given by an [`Effect`] is done or has failed.
+/// The host's report that work given by an [`Effect`] has finished or failed.
 #[derive(Clone, Debug)]
 pub enum Done {
-    /// A lane failed: what it was to do may or may not be done.
+    /// A lane failed: its work may or may not be done.
     Failed(Fault),
     /// This [`LogJob`], and every one before it, is durable.
     Persisted {
@@ -77,21 +77,21 @@ pub enum Done {
     },
 }
 
-/// News of a peer.
+/// An event about a peer.
 #[derive(Clone, Debug)]
 pub enum PeerEvent {
-    /// A connection to it stands.
+    /// A connection to it exists.
     Active(MemberId),
-    /// No connection to it stands.
+    /// No connection to it exists.
     Inactive(MemberId),
-    /// It says that this member was removed from the cluster.
+    /// It answered that this member was removed from the cluster.
     RemovedUs,
-    /// What a [`PeerJob::Snapshot`] sent reached it, or did not. Each is reported once: until then the peer gets nothing
-    /// else of the log.
+    /// Whether a [`PeerJob::Snapshot`] reached it. Each snapshot is reported once; until then the peer is sent no other
+    /// part of the log.
     Snapshot {
         /// The peer.
         to: MemberId,
-        /// Whether it has it.
+        /// Whether the peer received it.
         received: bool,
     },
     /// A message to it was lost.
@@ -100,43 +100,43 @@ pub enum PeerEvent {
     Version(MemberId, Version),
 }
 
-/// What a client, or the host on its behalf, may ask.
+/// A request of a client, or of the host on a client's behalf.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
     /// Sets, clears or lists alarms.
     Alarm(AlarmRequest),
-    /// Compacts; a physical one is answered when its space is free.
+    /// Compacts; a physical compaction is answered once its space is free.
     Compact(CompactionRequest),
     /// Deletes keys.
     DeleteRange(DeleteRangeRequest),
-    /// Makes a lease.
+    /// Grants a lease.
     LeaseGrant(LeaseGrantRequest),
-    /// Asks which leases there are, as this member knows them.
+    /// Lists the leases that this member has applied.
     LeaseLeases,
-    /// Keeps a lease alive. Only the leader can; the error is `NotLeader` where it must be forwarded.
+    /// Renews a lease. Only the leader can; another member answers `NotLeader`, and the request must be forwarded.
     LeaseRenew {
         /// The lease.
         id: i64,
     },
-    /// Ends a lease.
+    /// Revokes a lease.
     LeaseRevoke(LeaseRevokeRequest),
-    /// Asks what is left of a lease. Only the leader knows; the error is `NotLeader` where it must be forwarded.
+    /// Asks for the remaining time of a lease. Only the leader has it; another member answers `NotLeader`, as above.
     LeaseTimeToLive {
         /// The lease.
         id: i64,
-        /// Whether its keys are wanted too.
+        /// Whether it asks for the keys too.
         keys: bool,
     },
     /// Adds a member.
     MemberAdd {
-        /// Where the others reach it.
+        /// The URLs at which other members reach it.
         peer_urls: Vec<String>,
-        /// Whether it has no vote yet.
+        /// Whether it is added as a learner.
         is_learner: bool,
         /// The wall clock, in seconds since 1970: part of the new member's id.
         unix_seconds: u64,
     },
-    /// Makes a learner a voter. Only the leader can; the error is `NotLeader` where it must be forwarded.
+    /// Promotes a learner to a voter. Only the leader can; another member answers `NotLeader`, as above.
     MemberPromote {
         /// The learner.
         id: MemberId,
@@ -146,7 +146,7 @@ pub enum Request {
         /// The member.
         id: MemberId,
     },
-    /// Changes where the others reach a member.
+    /// Changes the peer URLs of a member.
     MemberUpdate {
         /// The member.
         id: MemberId,
@@ -155,12 +155,12 @@ pub enum Request {
     },
     /// Moves leadership.
     MoveLeader {
-        /// To whom.
+        /// The new leader.
         to: MemberId,
     },
     /// Writes a key.
     Put(PutRequest),
-    /// Confirms that the next published view is as new as this request.
+    /// Answered once the published view is at least as new as this request.
     Read,
     /// Stops the member; a leader hands over first. Answered by [`Effect::Halt`].
     Stop,
@@ -171,42 +171,42 @@ pub enum Request {
 /// A successful answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Response {
-    /// What applying the request led to.
+    /// The result of applying the request.
     Applied(store::Response),
-    /// The leases there are.
+    /// All leases.
     Leases {
-        /// Their ids, and on the leader when they end.
+        /// Their ids and, on the leader, when they end.
         leases: LeaseTimes,
     },
     /// Leadership moved.
     Moved,
-    /// The read may be answered from the view published last.
+    /// The read may be answered from the newest published view.
     Read,
-    /// A lease lives on, for so many seconds; 0 says that there is no such lease.
+    /// A lease was renewed.
     Renewed {
-        /// The seconds.
+        /// The seconds it has; 0 if there is no such lease.
         ttl: i64,
     },
-    /// What is left of a lease.
+    /// The remaining time of a lease.
     TimeToLive {
-        /// Whole seconds left; -1 where it has expired or never was.
+        /// Whole seconds left; -1 if it has expired or never existed.
         ttl: i64,
-        /// Seconds granted; 0 where it has expired or never was.
+        /// Seconds granted; 0 if it has expired or never existed.
         granted_ttl: i64,
-        /// Its keys, where they were asked for.
+        /// Its keys, if the request asked for them.
         keys: LeaseKeys,
     },
 }
 
-/// What the host is to do. It carries out effects of one kind in order. Kinds may overtake each other, except that a
-/// publication comes before the replies that follow it.
+/// Work for the host. It carries out effects of one kind in order. Effects of different kinds may overtake each other,
+/// except that a publication is carried out before the replies that follow it.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// The member has ended: nothing follows.
+    /// The member has ended: no effect follows.
     Halt(Halt),
-    /// Work for the log's lane.
+    /// Work for the log lane.
     Log(LogJob),
-    /// Something to send to a peer.
+    /// Work for a peer's connections.
     Peer(PeerJob),
     /// The newest state, for readers and watchers.
     Publish(Publication),
@@ -217,7 +217,7 @@ pub enum Effect {
         /// The answer.
         result: Result<Response, Error>,
     },
-    /// Work for the table's lane.
+    /// Work for the table lane.
     Table(TableJob),
 }
 
@@ -226,13 +226,13 @@ pub enum Effect {
 pub struct Publication {
     /// The state.
     pub view: store::View,
-    /// What changed since the publication before: whole revisions, in order. Empty where the state was `restored`.
+    /// The changes since the previous publication: whole revisions, in order. Empty if the state was `restored`.
     pub events: Arc<[Event]>,
-    /// Whether a received snapshot replaced the state since the publication before. Watchers then go on from the history
-    /// of this view.
+    /// Whether a received snapshot replaced the state since the previous publication. Watchers then continue from the
+    /// history of this view.
     pub restored: bool,
     /// Compactions whose hash is to be computed and remembered, by another thread.
     pub compacted: Vec<Compacted>,
-    /// The member's own state.
+    /// The status of the member.
     pub status: Status,
 }

@@ -1,10 +1,10 @@
-//! The node: a [`Member`] (consensus, reads, log) and a [`Store`] (the applied state), and beside them the lessor, the
-//! compactor and the keeper of the cluster version. Committed entries go from the member into the store; what applying
-//! them leads to goes to the others, to clients, readers and the disk.
+//! The node: a [`Member`] (consensus, reads, log) and a [`Store`] (the applied state), with the lessor, the compactor
+//! and the keeper of the cluster version. Committed entries go from the member into the store; the consequences of
+//! applying them go to the other machines, to clients, readers and the disk.
 //!
-//! One turn takes any number of inputs and appends all effects to a buffer of the host. Within a turn consensus is driven
-//! once all inputs are in, so that a full mailbox becomes one batch for the disk. What is still to come afterwards needs an
-//! input, or time: each machine says when it wants to be woken, and the node's [`Timer`] is the first of them.
+//! One turn takes any number of inputs and appends all effects to the host's buffer. Consensus is driven after all
+//! inputs of a turn, so that a full mailbox becomes one batch for the disk. Later work is started by another input, or
+//! by time: each machine has a deadline, and the node's [`Timer`] is the earliest.
 
 mod apply;
 mod clocks;
@@ -50,16 +50,16 @@ use writes::Writes;
 /// Answers to requests.
 type Replies = Vec<(Token, Result<Response, Error>)>;
 
-/// Why a node wants to be woken.
+/// The timers of a node.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Timer {
-    /// Committed entries wait for the next turn, because this one was long enough.
+    /// Committed entries wait for the next turn, because the last one had reached its bound.
     Apply,
-    /// The auto-compactor looks whether to compact.
+    /// The auto-compactor checks whether to compact.
     AutoCompact,
     /// The next step of freeing a compaction's space.
     CompactStep,
-    /// The lessor looks for expired leases, or a client has waited long enough for the end of one.
+    /// The lessor looks for expired leases, or a renewal of an expired lease reaches its deadline.
     Lessor,
     /// The member: consensus, proposals or reads.
     Member(MemberTimer),
@@ -77,21 +77,21 @@ pub struct Node {
     compaction: SpaceRelease,
     versions: VersionKeeper,
     writes: Writes,
-    /// The state of a received snapshot, until the log goes on after it.
+    /// The state of a received snapshot, until the log continues after it.
     received: Option<Box<Store>>,
-    /// Entries that are committed and not applied yet: a turn applies a bounded amount.
+    /// Entries that are committed and not yet applied: the work of one turn is bounded.
     unapplied: VecDeque<Entry>,
-    /// When to go on applying them.
+    /// When to continue applying them.
     apply_at: Option<Instant>,
     applied: Applied,
     /// The NOSPACE alarm is proposed, and the outcome not known.
     alarm_proposed: bool,
     published: Option<Status>,
-    /// Counters are shown at every tick.
+    /// There was a tick, so counters are published.
     ticked: bool,
-    /// What the turn under way, or the last one, did.
+    /// The counts of this turn, or of the last one.
     tally: Tally,
-    // The turn under way.
+    // State of the present turn.
     outputs: Vec<Output>,
     replies: Replies,
     /// Clients that get the list of leases. It is read at the end of the turn, so that it matches the view published with it.
@@ -100,7 +100,7 @@ pub struct Node {
     /// A snapshot replaced the state.
     restored: bool,
     compacted: Vec<Compacted>,
-    /// Rows changed in the turn; an entry counts as one at least.
+    /// Rows changed in the turn; each entry counts as at least one.
     rows_in_turn: usize,
     halt: Option<Halt>,
     halted: bool,
@@ -112,7 +112,7 @@ impl Node {
     /// Nothing is decided yet: the first [`Node::step`] is due at once.
     ///
     /// # Errors
-    /// A fault where log and table contradict each other.
+    /// A fault if log and table contradict each other.
     pub fn start(
         config: Config,
         recovered: Recovered,
@@ -157,7 +157,7 @@ impl Node {
         })
     }
 
-    /// One turn: takes every input, does what is due, and appends all effects.
+    /// One turn: takes every input, handles every timer that is due, and appends all effects.
     pub fn step(&mut self, now: Instant, inputs: impl IntoIterator<Item = Input>, out: &mut Vec<Effect>) {
         self.tally = Tally::default();
         for input in inputs {
@@ -172,13 +172,13 @@ impl Node {
         self.emit(out);
     }
 
-    /// What the last [`Node::step`] did, in numbers. A host that keeps metrics adds it to them before it carries out the
-    /// effects, so that a client finds its request counted once it is answered.
+    /// The counts of the last [`Node::step`]. A host that keeps metrics adds them before it carries out the effects, so
+    /// that a request is counted before its client has the answer.
     pub fn tally(&self) -> &Tally {
         &self.tally
     }
 
-    /// Adds to the tally what only the whole turn shows.
+    /// Adds the counts that are known only at the end of a turn.
     fn finish_tally(&mut self) {
         self.tally.applied = std::mem::take(&mut self.applied.counts);
         self.tally.version = self.applied.version_set.take();
@@ -191,7 +191,7 @@ impl Node {
         });
     }
 
-    /// When to call [`Node::step`] at the latest, and why.
+    /// When to call [`Node::step`] at the latest, and for which timer.
     pub fn deadline(&self) -> Option<(Instant, Timer)> {
         if self.member.has_halted() {
             return None;
@@ -213,16 +213,16 @@ impl Node {
         self.store.view()
     }
 
-    /// What the member says of itself.
+    /// The status of the member.
     pub fn status(&self) -> Status {
         self.member.status()
     }
 
-    /// Asserts, in this order, besides what [`Member::check`] asserts:
+    /// Asserts, in this order, besides everything that [`Member::check`] asserts:
     ///
     /// - member and store have applied the same entries, under the same configuration;
-    /// - every lease has a clock, and only leases have; they run only on a leader;
-    /// - nothing is left of the turn.
+    /// - every lease has a clock, and no clock is without a lease; clocks run only on a leader;
+    /// - no state of the turn is left.
     pub fn check(&self) {
         self.member.check();
         let applied = self.store.consistent_index();
@@ -252,7 +252,7 @@ impl Node {
         );
     }
 
-    /// One input.
+    /// Takes one input.
     fn take(&mut self, now: Instant, input: Input) {
         match input {
             Input::Cancel(token) => self.cancel(token),
@@ -270,21 +270,21 @@ impl Node {
         self.follow_leadership();
     }
 
-    /// Every call that may have cost this member its leadership is followed by this.
+    /// Stops the lessor if this member lost its leadership. It is called after every call that may cost the leadership.
     fn follow_leadership(&mut self) {
         if self.lessor.is_primary() && !self.member.leads() && !bug!(RevokesWhileDeposed) {
             self.lessor.follow(&mut self.member);
         }
     }
 
-    /// Lets every machine do what is due.
+    /// Lets every machine handle its due timers.
     fn wake(&mut self, now: Instant) {
         if self.member.overslept(now) && !bug!(RevokesWhileDeposed) {
             self.lessor.slept();
         }
         while let Some((_, timer)) = self.deadline().filter(|(at, _)| *at <= now) {
             match timer {
-                // Being awake is enough: entries are applied in every turn.
+                // Nothing else to do: every turn applies entries.
                 Timer::Apply => self.apply_at = None,
                 Timer::AutoCompact => {
                     let revision = self.store.view().kv.revision();
@@ -309,7 +309,8 @@ impl Node {
         self.versions.look(now, &mut self.member, &cluster);
     }
 
-    /// Drives consensus and applies what it commits, until nothing moves any more or the turn is long enough.
+    /// Drives consensus and applies its committed entries, until there is nothing more to do or the turn's bound is
+    /// reached.
     fn settle(&mut self, now: Instant, out: &mut Vec<Effect>) {
         self.rows_in_turn = 0;
         loop {
@@ -329,7 +330,7 @@ impl Node {
         }
     }
 
-    /// Turns what the member says into effects and answers.
+    /// Turns the member's outputs into effects and answers.
     fn handle_outputs(&mut self, now: Instant, out: &mut Vec<Effect>) {
         for output in std::mem::take(&mut self.outputs) {
             match output {
@@ -348,7 +349,7 @@ impl Node {
         }
     }
 
-    /// Ends the turn: what readers see, then answers, then rows to write, then the end if this is it.
+    /// Ends the turn: the publication, then answers, then rows to write, then the halt, if the member ended.
     fn emit(&mut self, out: &mut Vec<Effect>) {
         if self.halted {
             self.lessor.stop(&mut self.replies);
@@ -375,7 +376,7 @@ impl Node {
             self.published = Some(status);
         }
         if !self.lists_wanted.is_empty() {
-            // One list for all who ask in one turn.
+            // One list for all requests of the turn.
             let leases = self.lessor.times();
             for token in std::mem::take(&mut self.lists_wanted) {
                 let leases = leases.clone();

@@ -1,4 +1,4 @@
-//! What comes in: one method per kind of request, report and news. Requests that are wrong by themselves were refused
+//! Inputs: one method per kind of request, report and event. Requests that are invalid by themselves were refused
 //! before, on their callers' tasks, by [`crate::store::check`].
 
 use crate::bug;
@@ -13,7 +13,7 @@ use crate::time::Instant;
 
 use super::{Done, Node, PeerEvent, Request};
 
-/// The client behind a request, and until when an answer is of use.
+/// The client behind a request, and its deadline.
 #[derive(Clone, Copy)]
 struct Caller {
     token: Token,
@@ -60,14 +60,14 @@ impl Node {
         }
     }
 
-    /// A message of a peer. A removed member's are ignored.
+    /// A message from a peer. Messages of removed members are ignored.
     pub(super) fn message(&mut self, now: Instant, from: MemberId, message: Message) {
         if !self.store.view().cluster.is_removed(from) {
             self.member.message(now, from, message, &mut self.outputs);
         }
     }
 
-    /// A client does not wait any more.
+    /// A client cancelled its request.
     pub(super) fn cancel(&mut self, token: Token) {
         self.member.cancel(token);
         self.lessor.cancel(token);
@@ -87,7 +87,7 @@ impl Node {
         }
     }
 
-    /// News of a peer.
+    /// An event about a peer.
     pub(super) fn peer(&mut self, now: Instant, event: PeerEvent) {
         match event {
             PeerEvent::Active(id) => self.member.peer_active(now, id, &mut self.outputs),
@@ -117,7 +117,7 @@ impl Node {
         self.propose(caller, Content::LeaseGrant(request))
     }
 
-    /// What only a leader can answer, once it is sure that it still is one.
+    /// Requests that only a leader can answer: they wait until leadership is confirmed.
     fn ask_leader(&mut self, caller: Caller, reader: Reader) -> Result<(), Error> {
         if !self.member.leads() {
             return Err(Error::NotLeader);
@@ -189,7 +189,7 @@ impl Node {
         Ok(())
     }
 
-    /// Proposes what a client asks for. Where it costs more than the quota leaves, the alarm is raised instead.
+    /// Proposes a client's request. If the quota leaves too little space for it, the alarm is raised instead.
     fn propose(&mut self, caller: Caller, content: Content) -> Result<(), Error> {
         let Caller { token, now, deadline } = caller;
         let cost = content.cost();
@@ -201,7 +201,7 @@ impl Node {
         self.member.propose(now, Origin::Client(token), deadline, content)
     }
 
-    /// The table must not fall behind without bound.
+    /// Whether the rows that wait for the table are within their bound.
     fn has_room(&self) -> Result<(), Error> {
         if self.writes.is_full() {
             Err(Error::TooManyRequests)

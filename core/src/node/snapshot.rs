@@ -1,5 +1,5 @@
-//! Snapshots between members: a leader's state on its way to a follower that is far behind, and a follower's state
-//! replaced by it.
+//! Snapshots between members: a leader sends its state to a follower that is far behind, and the follower replaces its
+//! own state by it.
 
 use crate::bug;
 use crate::id::MemberId;
@@ -12,7 +12,7 @@ use crate::time::Instant;
 use super::{Effect, LateHeartbeat, Node};
 
 impl Node {
-    /// A snapshot of a peer, with its state. A removed member's is ignored.
+    /// A snapshot from a peer, with its state. Snapshots of removed members are ignored.
     pub(super) fn snapshot(&mut self, now: Instant, from: MemberId, message: Message, store: Box<Store>) {
         let is_removed = self.store.view().cluster.is_removed(from);
         if is_removed || !is_of(&store, message.get_snapshot().get_metadata()) {
@@ -23,8 +23,8 @@ impl Node {
         }
     }
 
-    /// Sends messages; a snapshot with the state it is of, which is the newest: the one consensus had in mind may be older
-    /// by entries applied since.
+    /// Sends messages. A snapshot is sent with the newest state and that state's index: consensus may have chosen an
+    /// older index, because entries were applied since.
     pub(super) fn send(&mut self, now: Instant, to: MemberId, mut messages: Vec<Message>, out: &mut Vec<Effect>) {
         for message in &messages {
             if message.get_msg_type() == MessageType::MsgHeartbeat
@@ -64,8 +64,8 @@ impl Node {
         }
     }
 
-    /// The log goes on after the received snapshot: its state takes the place of this member's. A proposal that it covers is
-    /// never answered, as in etcd, and runs into its deadline.
+    /// The log continues after the received snapshot, so the snapshot's state replaces this member's. A proposal that
+    /// it covers is never answered, as in etcd, and reaches its deadline.
     pub(super) fn adopt(&mut self, now: Instant, out: &mut Vec<Effect>) {
         self.store = *self
             .received
@@ -74,7 +74,7 @@ impl Node {
         let view = self.store.view();
         self.lessor.restored(view.lease_clocks());
         self.unapplied.retain(|entry| entry.index > view.applied_index);
-        // Rows and news of the state before; what was done to it still counts.
+        // Drops the rows and events of the old state; its counts were not yet reported, so they stay.
         let counts = self.applied.counts;
         if !bug!(WritesOldRowsLater) {
             self.applied = Applied::default();
@@ -91,7 +91,7 @@ impl Node {
     }
 }
 
-/// Whether the state is the one a snapshot is of.
+/// Whether the state belongs to this snapshot.
 fn is_of(store: &Store, snapshot: &SnapshotMetadata) -> bool {
     let state = (store.consistent_index(), store.term(), Some(store.conf_state()));
     bug!(TakesAnyState) || state == (snapshot.index, snapshot.term, snapshot.conf_state.as_ref())

@@ -1,24 +1,24 @@
-//! What a turn did, in numbers, for the host's metrics. Nothing is decided by them.
+//! The counts of a turn, for the host's metrics. No decision depends on them.
 
 use std::time::Duration;
 
 use crate::id::MemberId;
 use crate::store::{Counts, VersionChange};
 
-/// What one turn did.
+/// The counts of one turn.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Tally {
-    /// Requests applied and what they did to keys.
+    /// Requests applied and the operations on keys in them.
     pub applied: Counts,
-    /// Leases.
+    /// Counts of leases.
     pub leases: LeaseCounts,
-    /// How often this member deleted some of what compactions have superseded.
+    /// How often this member deleted some of the revisions that compactions superseded.
     pub compaction_steps: u64,
     /// A compaction whose last superseded revision was deleted.
     pub compacted: Option<CompactionEnd>,
     /// Heartbeats that left too late.
     pub late_heartbeats: Vec<LateHeartbeat>,
-    /// The leader is another than before, or there is none any more.
+    /// The leader changed, or there is none any more.
     pub leader: Option<LeaderChange>,
     /// The cluster version was set.
     pub version: Option<VersionChange>,
@@ -27,24 +27,24 @@ pub struct Tally {
 /// A change of leader.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LeaderChange {
-    /// The leader before, or none.
+    /// The previous leader, or none.
     pub from: MemberId,
-    /// The leader now, or none.
+    /// The new leader, or none.
     pub to: MemberId,
-    /// The term now.
+    /// The new term.
     pub term: u64,
 }
 
-/// What happened to leases.
+/// Counts of leases.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct LeaseCounts {
-    /// Seconds of each lease granted.
+    /// The TTL, in seconds, of each lease granted.
     pub granted: Vec<i64>,
-    /// Leases renewed by this member, which leads.
+    /// Leases renewed by this member as leader.
     pub renewed: u64,
     /// Leases that ended, for whatever reason.
     pub revoked: u64,
-    /// Of these, those that this member, which leads, ended because their time was up.
+    /// Leases among them that this member revoked as leader, because they had expired.
     pub expired: u64,
 }
 
@@ -53,21 +53,21 @@ pub struct LeaseCounts {
 pub struct CompactionEnd {
     /// Its revision.
     pub revision: i64,
-    /// How long it took since the first superseded revision was looked for.
+    /// The time from its first deletion to its last.
     pub took: Duration,
 }
 
-/// A heartbeat that left more than two heartbeat intervals after the one before.
+/// A heartbeat that left more than two heartbeat intervals after the previous one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LateHeartbeat {
-    /// To whom.
+    /// The receiver.
     pub to: MemberId,
     /// How much later than two intervals.
     pub exceeded: Duration,
 }
 
 impl Tally {
-    /// Whether nothing was done that is counted.
+    /// Whether all counts are zero.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -1,19 +1,19 @@
-//! Writing behind: rows that applied entries changed, on their way to the table in few atomic batches.
+//! Writing behind: the rows that applied entries changed go to the table in few atomic batches.
 //!
-//! While the lane is busy, what comes joins the next batch. How much may pile up is bounded by refusing new proposals.
+//! While the lane is busy, further rows join the next batch. Their number is bounded by refusing new proposals.
 
 use std::collections::VecDeque;
 
 use crate::limits::{STORE_OUTSTANDING_BATCHES, STORE_PENDING_BYTES};
 use crate::member::BatchId;
 
-/// What a row costs in memory beside its payload, roughly.
+/// Rough memory of a row, without its payload.
 const ROW_OVERHEAD_BYTES: usize = 128;
 
-/// How far writing is.
+/// The batches that the table has not written yet.
 #[derive(Debug, Default)]
 pub(super) struct Writes {
-    /// Bytes applied since the last batch was handed over, roughly.
+    /// Rough number of bytes applied since the last batch was handed over.
     pending_bytes: usize,
     has_pending: bool,
     outstanding: VecDeque<BatchId>,
@@ -21,18 +21,18 @@ pub(super) struct Writes {
 }
 
 impl Writes {
-    /// Something was applied whose rows are to be written.
+    /// An entry was applied whose rows are to be written.
     pub(super) fn add(&mut self, rows: usize, payload_bytes: usize) {
         self.has_pending = true;
         self.pending_bytes += payload_bytes + rows * ROW_OVERHEAD_BYTES;
     }
 
-    /// Whether so much is pending that nothing may be added.
+    /// Whether so much is pending that new proposals are refused.
     pub(super) fn is_full(&self) -> bool {
         self.pending_bytes >= STORE_PENDING_BYTES
     }
 
-    /// The number of the batch to hand over, if there is something for it and the lane has room.
+    /// The number of the batch to hand over, if rows are pending and the lane has room.
     pub(super) fn begin(&mut self) -> Option<BatchId> {
         if !self.has_pending || self.outstanding.len() >= STORE_OUTSTANDING_BATCHES {
             return None;
@@ -49,8 +49,8 @@ impl Writes {
         id
     }
 
-    /// The number of a batch that replaces the whole table, whether or not the lane has room: what was pending is none of
-    /// the table's concern any more.
+    /// The number of a batch that replaces the whole table, even if the lane has no room: the batch supersedes all
+    /// pending rows.
     pub(super) fn replace(&mut self) -> BatchId {
         self.hand_over()
     }
@@ -60,7 +60,7 @@ impl Writes {
         while self.outstanding.pop_front_if(|id| *id <= batch).is_some() {}
     }
 
-    /// The batch that what is pending will be part of.
+    /// The batch that the pending rows will be part of.
     pub(super) fn next(&self) -> BatchId {
         BatchId(self.last_id + 1)
     }
@@ -70,12 +70,12 @@ impl Writes {
         BatchId(self.last_id)
     }
 
-    /// Whether anything waits to be handed over.
+    /// Whether rows wait to be handed over.
     pub(super) fn has_pending(&self) -> bool {
         self.has_pending
     }
 
-    /// How many batches are handed over and not written.
+    /// How many batches are handed over and not yet written.
     pub(super) fn outstanding(&self) -> usize {
         self.outstanding.len()
     }
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_while_the_lane_is_busy_joins_one_batch() {
+    fn rows_join_one_batch_while_the_lane_is_busy() {
         let mut writes = Writes::default();
         assert_eq!(writes.begin(), None, "nothing to write");
         for id in [1, 2] {
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replacement_waits_for_no_room_and_takes_the_place_of_what_is_pending() {
+    fn a_replacement_does_not_wait_for_room_and_supersedes_pending_rows() {
         let mut writes = Writes::default();
         for id in [1, 2] {
             writes.add(1, 10);
@@ -115,13 +115,13 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_is_in_bytes_and_counts_what_was_not_handed_over() {
+    fn the_bound_counts_the_bytes_not_yet_handed_over() {
         let mut writes = Writes::default();
         writes.add(1, STORE_PENDING_BYTES);
         assert!(writes.is_full());
         writes.begin();
         assert!(!writes.is_full());
         writes.add(STORE_PENDING_BYTES / ROW_OVERHEAD_BYTES, 0);
-        assert!(writes.is_full(), "many rows without payload are much, too");
+        assert!(writes.is_full(), "many rows without payload count, too");
     }
 }

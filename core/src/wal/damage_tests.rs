@@ -1,4 +1,4 @@
-//! Every kind of damage to a log, at every place: what is cut off, and what is refused.
+//! Every kind of damage to a log, at every place: what is cut off as torn, and what is refused.
 
 use prost::Message as _;
 
@@ -7,7 +7,7 @@ use super::tests::{Disk, Log, entry, sample, state};
 use super::*;
 use crate::error::Fault;
 
-/// What `damaged` gives is a prefix of the truth, or names the place.
+/// Asserts that `damaged` gives a prefix of the truth, or an error with the place.
 fn assert_prefix_or_place(truth: &Replay, damaged: &Disk, what: &str) {
     match damaged.replay() {
         Ok(replay) => {
@@ -25,7 +25,7 @@ fn assert_prefix_or_place(truth: &Replay, damaged: &Disk, what: &str) {
 }
 
 #[test]
-fn a_cut_at_any_byte_leaves_a_prefix_or_names_the_place() {
+fn a_cut_at_any_byte_leaves_a_prefix_or_is_an_error_with_its_place() {
     let disk = sample();
     let truth = disk.replay().unwrap();
     for file in 0..disk.files.len() {
@@ -38,18 +38,18 @@ fn a_cut_at_any_byte_leaves_a_prefix_or_names_the_place() {
             if is_last && length >= 200 {
                 assert!(
                     damaged.replay().is_ok(),
-                    "{what}: behind the head a short file is a torn one"
+                    "{what}: after the head a short file is a torn one"
                 );
             }
             if !is_last {
-                assert!(damaged.replay().is_err(), "{what}: nobody cuts a finished segment");
+                assert!(damaged.replay().is_err(), "{what}: no crash cuts a finished segment");
             }
         }
     }
 }
 
 #[test]
-fn a_flipped_bit_is_harmless_or_named_and_never_shortens_the_log() {
+fn a_flipped_bit_is_harmless_or_an_error_with_its_place_and_never_shortens_the_log() {
     let disk = sample();
     let truth = disk.replay().unwrap();
     for file in 0..disk.files.len() {
@@ -72,7 +72,7 @@ fn a_flipped_bit_is_harmless_or_named_and_never_shortens_the_log() {
 }
 
 #[test]
-fn any_sectors_of_the_last_batch_may_be_lost() {
+fn loss_of_any_sectors_of_the_last_batch_is_a_torn_tail() {
     let mut log = Log::create();
     log.save(&[entry(1, 1, 300)], state(1, 1));
     let before = log.disk.clone();
@@ -129,7 +129,7 @@ fn any_sectors_of_the_last_batch_may_be_lost() {
     }
 }
 
-/// One sector of the last file as it is read; zeros behind its end.
+/// One sector of the last file as it is read; zeros after its end.
 fn sector_of(disk: &Disk, sector: usize) -> Vec<u8> {
     let file = &disk.files.last().unwrap().1;
     let bytes = file.iter().copied().chain(std::iter::repeat(0));
@@ -147,7 +147,7 @@ fn a_sector_lost_before_the_last_batch_is_rot() {
     for sector in 0..durable as usize / 512 {
         let mut damaged = log.disk.clone();
         damaged.files[0].1[sector * 512..][..512].fill(0);
-        let fault = damaged.replay().expect_err("an entry that was promised is gone");
+        let fault = damaged.replay().expect_err("an acknowledged entry is gone");
         let Fault::Corrupt { offset, .. } = fault else {
             panic!("{fault}")
         };
@@ -156,7 +156,7 @@ fn a_sector_lost_before_the_last_batch_is_rot() {
 }
 
 #[test]
-fn what_etcd_appended_has_no_batches_and_is_cut_only_at_its_end() {
+fn records_that_etcd_appended_have_no_batches_and_are_cut_only_at_the_end() {
     let mut log = Log::create();
     log.save(&[entry(1, 1, 40)], state(1, 1));
     let mut bytes = Vec::new();
@@ -186,7 +186,7 @@ fn what_etcd_appended_has_no_batches_and_is_cut_only_at_its_end() {
 }
 
 #[test]
-fn records_that_contradict_each_other_are_named() {
+fn records_that_contradict_each_other_are_an_error_with_their_place() {
     let base = {
         let mut log = Log::create();
         log.save(&[entry(2, 1, 1), entry(2, 2, 1)], state(2, 1));
@@ -211,7 +211,7 @@ fn records_that_contradict_each_other_are_named() {
         (
             Kind::Entry,
             state(2, 3).encode_to_vec(),
-            "nobody writes an entry of type 2",
+            "no member writes an entry of type 2",
         ),
         (Kind::Entry, vec![0xff], "its entry does not decode"),
         (

@@ -1,20 +1,21 @@
-//! One frame: the length word, the record's own fields, and the padding. No files, no order of records.
+//! One frame: the length word, the record's own fields, and the padding. Files and the order of records are not handled
+//! here.
 
 use bytes::Bytes;
 
 /// Bytes of the length word; frames begin at multiples of it.
 pub(super) const WORD_BYTES: u64 = 8;
 
-/// What a disk writes whole or not at all.
+/// The unit that a disk writes whole or not at all.
 pub(super) const SECTOR_BYTES: u64 = 512;
 
-/// The longest that a record's fields are before its data: type, checksum, and the data's length.
+/// Most bytes of a record's fields before its data: type, checksum, and the data's length.
 pub(super) const MAX_HEADER_BYTES: u64 = 2 + 6 + 11;
 
-/// What a record holds.
+/// The kinds of records.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Kind {
-    /// Whose log it is.
+    /// The identity of the log's member.
     Metadata = 1,
     /// An entry.
     Entry = 2,
@@ -39,17 +40,17 @@ impl Kind {
     }
 }
 
-/// What a length word says.
+/// The contents of a length word.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Extent {
     /// Bytes of the record.
     pub(super) record: u64,
-    /// Zeros behind it.
+    /// Bytes of zeros after it.
     pub(super) padding: u64,
 }
 
 impl Extent {
-    /// Of a record of so many bytes.
+    /// The extent of a record of so many bytes.
     pub(super) const fn of(record: u64) -> Self {
         Self {
             record,
@@ -71,28 +72,28 @@ impl Extent {
         }
     }
 
-    /// Reads a length word; `None` if no writer writes such a one.
+    /// Reads a length word; `None` if no writer writes it.
     pub(super) fn parse(word: u64) -> Option<Self> {
         let extent = Self::of(word & ((1 << 56) - 1));
         (extent.word() == word && extent.record > 0).then_some(extent)
     }
 }
 
-/// A record's fields but for its data.
+/// A record's fields, without its data.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Header {
     pub(super) kind: Kind,
     pub(super) checksum: u32,
-    /// Where the data begin in the record; they reach to its end.
+    /// Where the data begin in the record; they extend to its end.
     pub(super) data_start: usize,
 }
 
 /// Why a record's fields could not be read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum HeaderError {
-    /// The bytes at hand are right, but end too soon.
+    /// The bytes are right so far, but end too soon.
     Incomplete,
-    /// They are not those of a record of that length.
+    /// They are not the fields of a record of that length.
     Wrong,
 }
 
@@ -170,7 +171,7 @@ impl Fields<'_> {
     }
 }
 
-/// Appends frames to a buffer and carries the checksum along.
+/// Appends frames to a buffer and keeps the checksum.
 #[derive(Clone, Debug)]
 pub(super) struct Encoder {
     checksum: u32,
@@ -188,7 +189,7 @@ impl Encoder {
         frame(kind, self.checksum, Some(data), out);
     }
 
-    /// Appends a checksum record. What else it holds is no part of the checksum, as etcd has it.
+    /// Appends a checksum record. As in etcd, its data are not part of the checksum.
     pub(super) fn checksum_record(&self, data: Option<&[u8]>, out: &mut Vec<u8>) {
         frame(Kind::Checksum, self.checksum, data, out);
     }
@@ -225,11 +226,11 @@ fn put_varint(mut value: u64, out: &mut Vec<u8>) {
 /// Bytes of the data of a checksum record that opens a batch: the batch's length, little-endian.
 pub(super) const BATCH_LENGTH_BYTES: usize = 4;
 
-/// Bytes from the start of a segment that tell who began it.
+/// Bytes at the start of a segment that show whether etcd began it.
 pub const HEAD_BYTES: usize = 64;
 
-/// Whether etcd began a segment whose first bytes are `head`. Both begin with a checksum; this writer's opens a batch, so
-/// it has data, and etcd's has none. What is no record at all was begun by neither.
+/// Whether etcd began the segment whose first bytes are `head`. Both begin with a checksum record; this writer's opens
+/// a batch, so it has data, and etcd's has none. False for bytes that are no record at all.
 #[must_use]
 pub fn begun_by_etcd(head: &Bytes) -> bool {
     let word = head.first_chunk().copied().map(u64::from_le_bytes);
@@ -241,7 +242,7 @@ pub fn begun_by_etcd(head: &Bytes) -> bool {
     header.is_ok_and(|header| header.kind == Kind::Checksum && header.data_start as u64 == extent.record)
 }
 
-/// The length of the batch that a checksum record with these data opens; `None` for a checksum record as etcd writes it.
+/// The length of the batch that a checksum record with these data opens; `None` for a checksum record of etcd's.
 pub(super) fn batch_length(data: &Bytes) -> Option<u64> {
     let bytes: [u8; BATCH_LENGTH_BYTES] = data[..].try_into().ok()?;
     Some(u64::from(u32::from_le_bytes(bytes)))
@@ -252,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn length_words_carry_their_padding() {
+    fn length_words_contain_the_padding() {
         assert_eq!(Extent::of(4).word(), 0x8400_0000_0000_0004);
         assert_eq!(Extent::of(16).word(), 16);
         for record in 1..100 {
@@ -308,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_writer_writes_is_wrong() {
+    fn fields_that_no_writer_writes_are_refused() {
         for bytes in [
             &[0x08, 0][..],
             &[0x08, 6],

@@ -1,17 +1,17 @@
-//! Names of segments, and which segments a replay needs.
+//! Names of segments, and the segments that a replay needs.
 
 use std::fmt;
 
 use crate::error::Fault;
 
-/// The name of a segment: its number, and the index that the first entry written to it was expected to have.
+/// The name of a segment: its number, and the index expected for the first entry in it.
 ///
 /// It prints as the file's name: both in hex with sixteen digits.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SegmentName {
     /// Counts segments from 0 without gaps.
     pub sequence: u64,
-    /// One above the last index written when the segment was begun.
+    /// One above the last index written before the segment was begun.
     pub first_index: u64,
 }
 
@@ -22,7 +22,7 @@ impl SegmentName {
         first_index: 0,
     };
 
-    /// Reads a file's name; `None` for files that are no segments (temporary, broken, somebody else's).
+    /// Reads a file's name; `None` for files that are no segments (temporary, broken, of another program).
     #[must_use]
     pub fn parse(file: &str) -> Option<Self> {
         let (sequence, first_index) = file.strip_suffix(".wal")?.split_once('-')?;
@@ -49,11 +49,11 @@ pub(crate) fn parse_hex(digits: &str) -> Option<u64> {
     }
 }
 
-/// The segments that a replay from a snapshot at `index` reads, in order: from the last whose name has that index or a
-/// lower one, to the end.
+/// The segments that a replay from a snapshot at `index` reads, in order: from the last one whose name has that index
+/// or a lower one, to the end.
 ///
 /// # Errors
-/// If none begins low enough, or one is missing in between.
+/// If no segment begins low enough, or one is missing in between.
 pub fn select(mut names: Vec<SegmentName>, index: u64) -> Result<Vec<SegmentName>, Fault> {
     names.sort_unstable();
     let Some(first) = names.iter().rposition(|name| name.first_index <= index) else {
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(
             select(vec![name(1, 10), name(3, 30)], 30).unwrap(),
             [name(3, 30)],
-            "gaps before do not matter"
+            "gaps before the first segment needed do not matter"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Reads the frames of one segment, in order, through a [`Source`]; says where they end.
+//! Reads the frames of one segment, in order, through a [`Source`], and finds where they end.
 
 use bytes::{Bytes, BytesMut};
 
@@ -17,7 +17,7 @@ pub trait Source {
     /// Fills `into` with the bytes from `offset` on.
     ///
     /// # Errors
-    /// If the disk fails. The range is always within [`Source::size`].
+    /// If the disk fails. The range always lies within [`Source::size`].
     fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), Fault>;
 }
 
@@ -41,7 +41,7 @@ pub struct Segment {
     pub source: Box<dyn Source>,
 }
 
-/// How much is read at once where records are small.
+/// How much is read at once if records are small.
 const WINDOW_BYTES: u64 = 1024 * 1024;
 
 /// A file of which a part is in memory.
@@ -78,7 +78,7 @@ impl Window {
         Ok(self.bytes.slice(at..at + length as usize))
     }
 
-    /// The bytes of a range as far as the file has them.
+    /// The bytes of a range, as far as the file contains it.
     pub(super) fn up_to(&mut self, offset: u64, length: u64) -> Result<Bytes, Fault> {
         let offset = offset.min(self.size());
         self.slice(offset, length.min(self.size() - offset))
@@ -89,7 +89,7 @@ impl Window {
         let mut at = offset;
         while at < self.size() {
             let piece = self.up_to(at, WINDOW_BYTES)?;
-            // Whole chunks at once, because a fresh segment has 64 MB of these.
+            // Whole chunks at once, because a fresh segment has 64 MB of zeros.
             if piece
                 .chunks(4096)
                 .any(|chunk| chunk.iter().fold(0, |all, byte| all | byte) != 0)
@@ -120,18 +120,18 @@ pub(super) struct SegmentReader {
     pub(super) offset: u64,
     /// The checksum so far; none before the first segment read.
     pub(super) checksum: Option<u32>,
-    /// Where the batch being read began; in what etcd has appended, where that began.
+    /// Where the present batch began; among records that etcd appended, where those began.
     pub(super) batch_start: u64,
-    /// Where the batch being read ends; none in what etcd has appended.
+    /// Where the present batch ends; `None` among records that etcd appended.
     batch_end: Option<u64>,
-    /// Why the segment ends earlier than it was meant to.
+    /// Why the segment ends earlier than intended.
     pub(super) torn: Option<&'static str>,
-    /// Whether a tail may be torn at all: behind the head.
+    /// Whether the tail may be torn at all, because the head was read.
     pub(super) head_read: bool,
 }
 
 impl SegmentReader {
-    /// Begins; `checksum` is that of the segment before.
+    /// Begins; `checksum` is that of the previous segment.
     pub(super) fn new(segment: Segment, checksum: Option<u32>, is_last: bool) -> Self {
         Self {
             name: segment.name,
@@ -193,7 +193,7 @@ impl SegmentReader {
         }))
     }
 
-    /// The fault of finding something here that cannot be.
+    /// The fault of a record that no writer writes here.
     pub(super) fn corrupt(&self, offset: u64, cause: impl Into<String>) -> Fault {
         Fault::Corrupt {
             file: self.name.to_string(),
@@ -202,10 +202,10 @@ impl SegmentReader {
         }
     }
 
-    /// Carries the checksum on, if the record's is right.
+    /// Continues the checksum, if the record's is right.
     fn check(&mut self, header: Header, data: &Bytes) -> Result<(), &'static str> {
         let expected = match (header.kind, self.checksum) {
-            // The first segment read says what came before it.
+            // In the first segment read, this is the checksum of everything before.
             (Kind::Checksum, None) => header.checksum,
             (Kind::Checksum, Some(checksum)) => checksum,
             (_, checksum) => crc32c::crc32c_append(checksum.unwrap_or(0), data),
@@ -217,7 +217,7 @@ impl SegmentReader {
         Ok(())
     }
 
-    /// Keeps track of where the batch being read ends.
+    /// Determines where the present batch ends.
     fn follow_batch(&mut self, kind: Kind, data: &Bytes, end: u64) -> Result<(), Fault> {
         if kind == Kind::Checksum {
             if !data.is_empty() && batch_length(data).is_none() {
@@ -227,7 +227,7 @@ impl SegmentReader {
             self.batch_end = batch_length(data).map(|length| end + length);
         } else if let Some(batch_end) = self.batch_end {
             if self.offset == batch_end {
-                // No opening record: an etcd has gone on from here.
+                // There is no opening record: an etcd continued the log from here.
                 self.batch_start = self.offset;
                 self.batch_end = None;
             } else if end > batch_end {

@@ -1,4 +1,4 @@
-//! Reads a whole log: what it holds, whether that makes sense, and where to go on.
+//! Reads a whole log: its contents, their consistency, and where to continue.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -13,7 +13,7 @@ use crate::proto::etcdserverpb::Metadata;
 use crate::proto::raftpb::{Entry, EntryType, HardState};
 use crate::proto::walpb;
 
-/// Whose log it is.
+/// The owner of a log.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Identity {
     /// The member.
@@ -32,23 +32,23 @@ impl Identity {
     }
 }
 
-/// What a log says before it is known which snapshot to start from.
+/// The contents of a log that are known before a snapshot to start from is chosen.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Survey {
-    /// Whose log it is.
+    /// The owner of the log.
     pub identity: Identity,
     /// The last hard state.
     pub hard_state: HardState,
-    /// The last entry, or the newest snapshot where no entry follows it.
+    /// The last entry, or the newest snapshot if no entry follows it.
     pub last_index: u64,
     /// Snapshots to start from, oldest first: those whose index is committed.
     pub markers: Vec<Marker>,
 }
 
-/// What a log holds from a snapshot on.
+/// The contents of a log from a snapshot on.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Replay {
-    /// Whose log it is.
+    /// The owner of the log.
     pub identity: Identity,
     /// The last hard state, in no earlier term than the last entry.
     pub hard_state: HardState,
@@ -56,31 +56,31 @@ pub struct Replay {
     pub entries: Vec<Entry>,
     /// Where the log ends.
     pub tail: Tail,
-    /// The metadata as they are in the log, to be repeated in every segment.
+    /// The metadata as they are in the log; every segment repeats them.
     pub(super) metadata: Bytes,
 }
 
-/// Where a log ends, and so where to go on.
+/// Where a log ends, and how to continue it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Tail {
     /// The last segment.
     pub name: SegmentName,
     /// The end of its last good record. All bytes from here on must be zero before it is written to.
     pub offset: u64,
-    /// Where its last batch begins. What lies between there and `offset` can be read, but may be lost with the power all the
-    /// same: the sync that was to make it durable may have failed, or never have come. Write it again before anything
-    /// rests on it.
+    /// Where its last batch begins. The records between there and `offset` can be read, but loss of power may still
+    /// remove them: the sync that was to make them durable may have failed or never have started. Write them again
+    /// before anything is promised on their basis.
     pub unsettled: u64,
-    /// Why what followed was cut off, if something was.
+    /// Why the bytes after it were cut off, if they were.
     pub torn: Option<&'static str>,
     pub(super) checksum: u32,
     pub(super) last_index: u64,
 }
 
-/// Reads a whole log for the snapshots it knows of.
+/// Reads a whole log and lists the snapshots in it.
 ///
 /// # Errors
-/// Names file and offset of whatever was durable once and is not what it was.
+/// With file and offset of anything that was durable once and has changed.
 pub fn survey(segments: Vec<Segment>) -> Result<Survey, Fault> {
     let mut log = Log::new(None);
     let tail = log.read(segments)?;
@@ -95,10 +95,10 @@ pub fn survey(segments: Vec<Segment>) -> Result<Survey, Fault> {
     })
 }
 
-/// Reads a log from a snapshot on; `segments` are those that [`super::select`] names for its index.
+/// Reads a log from a snapshot on; `segments` are those that [`super::select`] returns for its index.
 ///
 /// # Errors
-/// As [`survey`], and if the log does not know the snapshot, or lacks entries after it.
+/// As [`survey`], and if the snapshot is not in the log, or entries after it are missing.
 pub fn replay(segments: Vec<Segment>, start: &Marker) -> Result<Replay, Fault> {
     let mut log = Log::new(Some(start));
     let tail = log.read(segments)?;
@@ -126,10 +126,10 @@ pub fn replay(segments: Vec<Segment>, start: &Marker) -> Result<Replay, Fault> {
 
 /// A log being read.
 struct Log<'a> {
-    /// Keep the entries after this snapshot; keep none where there is none.
+    /// Entries after this snapshot are kept; none if there is no snapshot.
     start: Option<&'a Marker>,
     start_seen: bool,
-    /// The term of the entry at the snapshot's index, as the log has it so far.
+    /// The term of the entry at the snapshot's index, as far as it was read.
     term_at_start: Option<u64>,
     /// The index of a later snapshot that replaced the log, so that entries up to it are not in the log.
     replaced_up_to: Option<u64>,
@@ -159,7 +159,7 @@ impl<'a> Log<'a> {
         }
     }
 
-    /// Reads all segments; returns where the last one ends.
+    /// Reads all segments; returns the end of the last one.
     fn read(&mut self, segments: Vec<Segment>) -> Result<Tail, Fault> {
         let mut checksum = None;
         let mut tail = None;
@@ -186,7 +186,7 @@ impl<'a> Log<'a> {
         })
     }
 
-    /// Reads what every segment begins with.
+    /// Reads the records that every segment begins with.
     fn read_head(&mut self, reader: &mut SegmentReader) -> Result<(), Fault> {
         for kind in [Kind::Checksum, Kind::Metadata] {
             match reader.next()? {
@@ -260,8 +260,8 @@ impl<'a> Log<'a> {
         Ok(())
     }
 
-    /// Tells a snapshot that this member took, which leaves its log as it is, from one that a leader sent, which
-    /// replaces the log: only the former finds its last entry in the log.
+    /// Handles a marker. If this member took the snapshot, its last entry is in the log, and the log stays; if a leader
+    /// sent it, that entry is not there, and the snapshot replaces the log.
     fn meet_marker(&mut self, start: &Marker, marker: &Marker) {
         if marker.index == start.index {
             if self.term_at_start != Some(start.term) {
@@ -286,7 +286,7 @@ impl<'a> Log<'a> {
         }
         self.last_index = entry.index;
         if self.replaced_up_to.is_some_and(|index| entry.index <= index) {
-            // The log went on below that snapshot: its installation was never finished.
+            // The log was continued below that snapshot: its installation never finished.
             self.replaced_up_to = None;
         }
         match self.start {
@@ -300,7 +300,7 @@ impl<'a> Log<'a> {
         }
     }
 
-    /// Keeps an entry after the snapshot; all from its index on are gone.
+    /// Keeps an entry after the snapshot; it replaces all entries from its index on.
     fn keep_entry(&mut self, start: &Marker, entry: Entry) -> Result<(), String> {
         let place = usize::try_from(entry.index - start.index - 1).unwrap_or(usize::MAX);
         if place > self.entries.len() {
@@ -319,8 +319,8 @@ impl<'a> Log<'a> {
         Ok(())
     }
 
-    /// A torn batch may have kept its entries and lost the hard state at its end. A member with such entries was in their
-    /// term, and whatever vote it gave there was in that batch too, so that nobody was promised it.
+    /// A torn batch may have kept its entries and lost the hard state at its end. A member with such entries was in
+    /// their term. Its vote in that term was in the same batch, so it was never sent.
     fn hard_state_of_entries(&self) -> HardState {
         match self.entries.last() {
             Some(last) if last.term > self.hard_state.term => HardState {
@@ -344,8 +344,8 @@ impl<'a> Log<'a> {
     }
 }
 
-/// Refuses entries that nobody writes. The checksum does not cover a record's type, so this is also what finds a hard
-/// state that a flipped bit has made an entry.
+/// Refuses entries that no member writes. The checksum does not cover a record's type, so this check also finds a hard
+/// state that a flipped bit turned into an entry.
 fn check_entry(entry: &Entry) -> Result<(), String> {
     let known = entry.entry_type == EntryType::EntryNormal as i32
         || (entry.entry_type == EntryType::EntryConfChange as i32 && !entry.data.is_empty());
@@ -353,7 +353,7 @@ fn check_entry(entry: &Entry) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!(
-            "nobody writes an entry of type {}, term {}, index {} with {} bytes",
+            "no member writes an entry of type {}, term {}, index {} with {} bytes",
             entry.entry_type,
             entry.term,
             entry.index,
@@ -362,7 +362,7 @@ fn check_entry(entry: &Entry) -> Result<(), String> {
     }
 }
 
-/// Reads a hard state; unlike a protobuf decoder it refuses unknown fields, by which it tells an entry from a state.
+/// Reads a hard state. Unlike a protobuf decoder it refuses unknown fields, so an entry is not taken for a state.
 fn state_from(data: &[u8]) -> Option<HardState> {
     let mut state = HardState::default();
     let mut rest = data;

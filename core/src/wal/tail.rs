@@ -1,28 +1,28 @@
-//! Tells a torn tail from rot, by the rule in the module's description.
+//! Tells a torn tail from rot, by the rules in the module's description.
 
 use super::frame::{BATCH_LENGTH_BYTES, Extent, Header, HeaderError, Kind, MAX_HEADER_BYTES, SECTOR_BYTES, WORD_BYTES};
 use super::reader::Window;
 use crate::bug;
 use crate::error::Fault;
 
-/// Bytes of the frame of an opening record, whatever its checksum.
+/// Bytes of the frame of an opening record, independent of its checksum.
 const OPENING_FRAME_BYTES: u64 = WORD_BYTES + 16;
 
-/// What is wrong with a frame.
+/// The damage of a frame.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Damage {
-    /// Its length word is zero, and something follows.
+    /// Its length word is zero, and other bytes follow.
     ZeroWord,
-    /// The file ends within it; even within the length word, where there is no extent.
+    /// The file ends within it; `extent` is `None` if the file ends within the length word.
     Cut { extent: Option<Extent> },
-    /// Its record is not what was written.
+    /// Its record does not have the bytes that were written.
     Record { extent: Extent, cause: &'static str },
-    /// No loss of sectors leaves such a thing.
+    /// No loss of sectors leaves this.
     Rot { cause: &'static str },
 }
 
 impl Damage {
-    /// Whether the frame may have been an opening record: those all have one length.
+    /// Whether the frame may have been an opening record: all of those have one length.
     fn could_be_opening(self) -> bool {
         match self {
             Self::ZeroWord | Self::Cut { extent: None } => true,
@@ -36,11 +36,11 @@ impl Damage {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Context {
     pub(super) offset: u64,
-    /// Where the batch being read was to end, if it is known.
+    /// The end of the present batch, if known.
     pub(super) batch_end: Option<u64>,
 }
 
-/// Whether the frame can be cut off, as far as its segment tells, and what is wrong with it.
+/// Whether the frame can be cut off, as far as this segment shows, and its damage.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Verdict {
     pub(super) is_torn: bool,
@@ -53,10 +53,10 @@ impl Verdict {
     }
 }
 
-/// Judges a broken frame.
+/// Decides about a broken frame.
 pub(super) fn judge(window: &mut Window, context: Context, damage: Damage) -> Result<Verdict, Fault> {
     let start = context.offset;
-    // Behind `rest` the broken frame has no part.
+    // From `rest` on, no byte belongs to the broken frame.
     let (rest, cause) = match damage {
         Damage::Rot { cause } => return Ok(Verdict::rot(cause)),
         Damage::Cut { extent: None } => (window.size(), "the file ends within its length word"),
@@ -93,7 +93,7 @@ pub(super) fn judge(window: &mut Window, context: Context, damage: Damage) -> Re
     }
 }
 
-/// Whether a record of that extent could be what was written: its own fields, as far as they are there, agree.
+/// Whether a record of that extent could have been written: its fields agree, as far as they are there.
 fn could_be_written(window: &mut Window, start: u64, extent: Extent) -> Result<bool, Fault> {
     let record = start + WORD_BYTES;
     let lost = first_lost_sector(window, start, extent)?.unwrap_or(u64::MAX);
@@ -105,10 +105,10 @@ fn could_be_written(window: &mut Window, start: u64, extent: Extent) -> Result<b
     ))
 }
 
-/// The first sector that holds a part of the record and was never written: all zero, or not in the file.
+/// The first sector with a part of the record that was never written: all zero, or beyond the end of the file.
 fn first_lost_sector(window: &mut Window, start: u64, extent: Extent) -> Result<Option<u64>, Fault> {
     let end = start + WORD_BYTES + extent.record;
-    // The first sector holds the length word, which is there.
+    // The first sector was written, because it holds the length word.
     let mut sector = (start / SECTOR_BYTES + 1) * SECTOR_BYTES;
     if bug!(LooksAtLastSector) {
         sector = sector.max((end - 1) / SECTOR_BYTES * SECTOR_BYTES);

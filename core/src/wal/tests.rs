@@ -1,4 +1,4 @@
-//! The log as a whole: etcd's bytes, round trips, and what members do with their logs.
+//! The log as a whole: etcd's bytes, round trips, and the logs of typical histories.
 
 use bytes::Bytes;
 
@@ -21,7 +21,7 @@ pub(super) struct Disk {
 }
 
 #[test]
-fn the_first_record_tells_who_began_a_segment() {
+fn the_first_record_shows_whether_etcd_began_a_segment() {
     let mut ours = Vec::new();
     let mut writer = Writer::create(IDENTITY, &mut ours);
     let mut next = Vec::new();
@@ -37,7 +37,7 @@ fn the_first_record_tells_who_began_a_segment() {
     }
 }
 
-/// Zeros behind the end of the last segment.
+/// Bytes of zeros after the end of the last segment.
 const PREALLOCATED: usize = 2048;
 
 impl Disk {
@@ -57,7 +57,7 @@ impl Disk {
         &mut self.files.last_mut().expect("there is a file").1
     }
 
-    /// Writes at the end, as a host does.
+    /// Writes at the end, as a host writes.
     pub(super) fn append(&mut self, offset: u64, bytes: &[u8]) {
         let file = self.last();
         let end = offset as usize + bytes.len();
@@ -83,9 +83,9 @@ impl Log {
         Self { writer, disk }
     }
 
-    /// As a member does after a start: zeros behind the tail, then the batch that says so.
+    /// As at a member's start: writes zeros after the tail, then the batch that opens the new run.
     pub(super) fn resume(mut disk: Disk) -> Self {
-        let replay = disk.replay().expect("a log to go on with");
+        let replay = disk.replay().expect("a log to continue");
         let mut first = Vec::new();
         let writer = Writer::resume(&replay, &mut first);
         disk.last().truncate(replay.tail.offset as usize);
@@ -119,7 +119,7 @@ impl Log {
     }
 }
 
-/// An entry whose data hold no zeros.
+/// An entry whose data contain no zeros.
 pub(super) fn entry(term: u64, index: u64, bytes: usize) -> Entry {
     Entry {
         term,
@@ -154,7 +154,7 @@ pub(super) fn sample() -> Disk {
 }
 
 #[test]
-fn what_was_written_is_read_back() {
+fn a_log_reads_back() {
     let replay = sample().replay().unwrap();
     assert_eq!(replay.identity, IDENTITY);
     assert_eq!(replay.hard_state, state(2, 8));
@@ -170,7 +170,7 @@ fn what_was_written_is_read_back() {
 }
 
 #[test]
-fn the_last_batch_is_the_one_that_may_not_be_durable() {
+fn only_the_last_batch_is_unsettled() {
     let mut log = Log::create();
     assert_eq!(log.disk.replay().unwrap().tail.unsettled, 0, "the head is one batch");
     log.save(&[entry(1, 1, 10)], state(1, 0));
@@ -181,7 +181,7 @@ fn the_last_batch_is_the_one_that_may_not_be_durable() {
 }
 
 #[test]
-fn entries_whose_hard_state_was_torn_off_bring_their_term() {
+fn entries_without_their_torn_hard_state_set_the_term() {
     let mut without = Log::resume(sample());
     let mut log = Log::resume(sample());
     without.save(&[entry(3, 13, 10)], state(2, 8));
@@ -205,7 +205,7 @@ fn entries_whose_hard_state_was_torn_off_bring_their_term() {
 }
 
 #[test]
-fn a_segment_is_full_at_the_length_that_was_asked_for() {
+fn a_segment_is_full_at_its_configured_length() {
     let create = |bytes| Writer::create(IDENTITY, &mut Vec::new()).with_segment_bytes(bytes);
     let head = create(0).offset();
     assert!(create(head).is_full());
@@ -224,7 +224,7 @@ fn a_later_entry_of_the_same_index_wins() {
 }
 
 #[test]
-fn a_commit_index_alone_waits_for_company() {
+fn a_commit_index_alone_is_written_by_the_next_flush() {
     let mut log = Log::create();
     log.save(&[entry(1, 1, 1)], state(1, 0));
     let end = log.writer.offset();
@@ -283,7 +283,7 @@ fn snapshots_to_start_from_are_the_committed_ones() {
 }
 
 #[test]
-fn any_history_reads_back() {
+fn random_histories_read_back() {
     for seed in 0..200 {
         let mut prng = Prng::new(seed);
         let mut log = Log::create();
@@ -336,7 +336,7 @@ fn etcd_bytes() -> Vec<u8> {
 }
 
 #[test]
-fn etcds_own_log_is_understood() {
+fn a_log_of_etcds_reads_back() {
     let bytes = etcd_bytes();
     let mut disk = Disk {
         files: vec![(SegmentName::FIRST, Vec::new())],
@@ -379,7 +379,7 @@ fn the_encoder_writes_etcds_own_bytes() {
 }
 
 #[test]
-fn a_log_of_etcds_is_gone_on_with() {
+fn a_log_of_etcds_can_be_continued() {
     let mut disk = Disk {
         files: vec![(SegmentName::FIRST, Vec::new())],
     };
@@ -407,7 +407,7 @@ fn a_log_of_etcds_is_gone_on_with() {
     assert_eq!(replay.tail.name.to_string(), "0000000000000001-0000000000000004.wal");
 }
 
-/// Entries 1 to 4 of term 1, of which 2 are committed; then a snapshot that a leader of term 3 sent, up to index 3.
+/// Entries 1 to 4 of term 1, of which 2 are committed; then a snapshot up to index 3 from a leader of term 3.
 fn replaced() -> (Log, Marker) {
     let mut log = Log::create();
     log.save(
@@ -437,7 +437,7 @@ fn a_snapshot_from_a_leader_replaces_what_followed_it_in_the_log() {
 }
 
 #[test]
-fn a_snapshot_of_ones_own_leaves_what_follows_it() {
+fn a_members_own_snapshot_keeps_the_entries_after_it() {
     let mut log = Log::create();
     let entries = [entry(1, 1, 1), entry(1, 2, 1), entry(1, 3, 1)];
     log.save(&entries, state(1, 2));
@@ -469,7 +469,7 @@ fn a_replaced_log_cannot_be_read_from_before_the_snapshot() {
 }
 
 #[test]
-fn a_snapshot_whose_installation_was_not_finished_does_not_count() {
+fn a_snapshot_whose_installation_never_finished_does_not_count() {
     let mut log = Log::create();
     log.save(&[entry(1, 1, 1), entry(1, 2, 1), entry(1, 3, 1)], state(1, 1));
     let marker = Marker {
@@ -489,5 +489,5 @@ fn a_snapshot_whose_installation_was_not_finished_does_not_count() {
         "the log went on without it"
     );
     let from_it = replay(log.disk.segments(), &marker).unwrap();
-    assert_eq!(from_it.entries, [entry(3, 4, 1)], "now it is as good as any");
+    assert_eq!(from_it.entries, [entry(3, 4, 1)], "now it counts");
 }

@@ -1,4 +1,4 @@
-//! Turns what a member must remember into the bytes to append, and says when a segment is full.
+//! Turns a member's durable state into the bytes to append, and decides when a segment is full.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -10,7 +10,7 @@ use crate::limits::WAL_SEGMENT_BYTES;
 use crate::proto::raftpb::{ConfState, Entry, HardState};
 use crate::proto::walpb;
 
-/// Says in the log that a snapshot was taken, or that one is asked for.
+/// The record of a snapshot in the log.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Marker {
     /// The last index the snapshot covers.
@@ -32,39 +32,39 @@ impl Marker {
     }
 }
 
-/// What is to be appended to the log: the marker first, then the entries, then the hard state, which may speak of both.
+/// Records to append: the marker first, then the entries, then the hard state, which may refer to both.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Save {
-    /// Where a start may begin to read; the marker's own file is durable already.
+    /// The marker that a start may read from; its own file is durable already.
     pub marker: Option<Marker>,
-    /// Entries to append; one with an index already in the log replaces it and all after it.
+    /// Entries to append; an entry with an index already in the log replaces that one and all after it.
     pub entries: Vec<Entry>,
-    /// The hard state, where it changed.
+    /// The hard state, if it changed.
     pub state: Option<HardState>,
 }
 
-/// How to go on in a new segment.
+/// How to continue in a new segment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Cut {
     /// The segment that is full.
     pub closed: SegmentName,
-    /// Its length: truncate it to that, then sync it, before the new one gets its name.
+    /// Its length: truncate it to that, then sync it, before the new segment gets its name.
     pub closed_bytes: u64,
     /// The new segment.
     pub opened: SegmentName,
 }
 
-/// The pure half of writing a log: what bytes, at which offset, in which segment.
+/// The pure half of writing a log: the bytes, their offset and their segment.
 ///
-/// The host's half: append what it is given at the end of the newest segment, sync once per batch, never begin a batch
-/// before the one before it is synced.
+/// The host's half: append the given bytes at the end of the newest segment, sync once per batch, never begin a batch
+/// before the previous one is synced.
 #[derive(Clone, Debug)]
 pub struct Writer {
     encoder: Encoder,
     metadata: Bytes,
     name: SegmentName,
     offset: u64,
-    /// The length from which on a segment is full.
+    /// The length at which a segment is full.
     segment_bytes: u64,
     last_index: u64,
     /// The newest hard state, and whether the log has it.
@@ -96,10 +96,10 @@ impl Writer {
         writer
     }
 
-    /// Goes on with a log that was read back; appends to `out` the batch to write first, at the tail's offset.
+    /// Continues a log that was read back; appends to `out` the batch to write first, at the tail's offset.
     ///
-    /// The last segment must hold nothing but zeros from that offset on, durably, before anything is written there. The
-    /// first batch is empty: it only tells a later reader that all before it was found good.
+    /// The last segment must durably hold nothing but zeros from that offset on before anything is written there. The
+    /// first batch is empty: it shows a later reader that everything before it was found good.
     #[must_use]
     pub fn resume(replay: &Replay, out: &mut Vec<u8>) -> Self {
         let tail = &replay.tail;
@@ -118,16 +118,16 @@ impl Writer {
         writer
     }
 
-    /// The same writer, with segments that are full at another length than [`WAL_SEGMENT_BYTES`].
+    /// The same writer with another segment length than [`WAL_SEGMENT_BYTES`].
     #[must_use]
     pub const fn with_segment_bytes(mut self, segment_bytes: u64) -> Self {
         self.segment_bytes = segment_bytes;
         self
     }
 
-    /// Appends `saves` to `out` as one batch; nothing, if no sync is needed for them.
+    /// Appends `saves` to `out` as one batch; appends nothing if they need no sync.
     ///
-    /// A change of the commit index alone waits for the next batch, because members find it out again by themselves.
+    /// A change of the commit index alone waits for the next batch, because members determine it again after a restart.
     pub fn write<'a>(&mut self, saves: impl IntoIterator<Item = &'a Save>, out: &mut Vec<u8>) {
         let mut saves = saves.into_iter().peekable();
         while let Some(save) = saves.peek() {
@@ -149,7 +149,7 @@ impl Writer {
         });
     }
 
-    /// Appends what [`Writer::write`] held back, as a batch; for an orderly end.
+    /// Appends the records that [`Writer::write`] held back, as a batch; used at an orderly end.
     pub fn flush(&mut self, out: &mut Vec<u8>) {
         if self.state != self.state_written {
             self.batch(out, Self::write_state);
@@ -162,9 +162,9 @@ impl Writer {
         self.offset >= self.segment_bytes
     }
 
-    /// Goes on in a new segment; appends its head to `out`, for a file of its own.
+    /// Continues in a new segment; appends its head to `out`, for a separate file.
     ///
-    /// The new file is to be synced before it gets its name.
+    /// The new file must be synced before it gets its name.
     pub fn cut(&mut self, out: &mut Vec<u8>) -> Cut {
         let (closed, closed_bytes) = (self.name, self.offset);
         self.name = SegmentName {
@@ -190,13 +190,13 @@ impl Writer {
         self.name
     }
 
-    /// Its length, with everything appended so far.
+    /// Its length, including everything appended so far.
     #[must_use]
     pub const fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Appends one batch: an opening record with the length of what `records` appends, and that.
+    /// Appends one batch: an opening record with the length of what `records` appends, then those bytes.
     fn batch(&mut self, out: &mut Vec<u8>, records: impl FnOnce(&mut Self, &mut Vec<u8>)) {
         let start = out.len();
         let opening = self.encoder.clone();
@@ -204,14 +204,14 @@ impl Writer {
         let after = out.len();
         records(self, out);
         let length = u32::try_from(out.len() - after).unwrap_or(u32::MAX).to_le_bytes();
-        // The opening record's data come last in it, right before its padding.
+        // The opening record's data are its last field, right before its padding.
         let padding = usize::from(out[start + 7] & 0x07);
         let at = after - padding - BATCH_LENGTH_BYTES;
         out[at..at + BATCH_LENGTH_BYTES].copy_from_slice(&length);
         self.offset += (out.len() - start) as u64;
     }
 
-    /// Appends the records of one save but for its state, which the batch ends with.
+    /// Appends the records of one save without its state, which the batch ends with.
     fn records(&mut self, save: &Save, out: &mut Vec<u8>) {
         if let Some(marker) = &save.marker {
             self.encoder.record(Kind::Snapshot, &marker.encode(), out);
@@ -226,7 +226,7 @@ impl Writer {
         self.state = save.state.unwrap_or(self.state);
     }
 
-    /// Appends the hard state, where the segment does not have it.
+    /// Appends the hard state, if the segment does not have it.
     fn write_state(&mut self, out: &mut Vec<u8>) {
         if self.state != self.state_written {
             self.encoder.record(Kind::State, &self.state.encode_to_vec(), out);

@@ -1,8 +1,8 @@
-//! Old events to slow watchers, from the history of the newest view.
+//! Sends old events to slow watchers, from the history of the newest view.
 //!
 //! A pass takes a bounded number of watchers that need about the same stretch of history, reads that stretch once for
-//! all of them, and sends each at most one response. Passes take the watchers with the least left and those with the
-//! most left in turn: the former are done soon, the latter gather into one group on their way.
+//! all of them, and sends each at most one response. Passes alternate between the watchers with the least to catch up
+//! and those with the most: the former are synced soon, the latter join each other in one group on the way.
 
 use super::encoder::Encoder;
 use super::hub::Hub;
@@ -19,7 +19,7 @@ use crate::mvcc::{Event, EventRef, View};
 type Place = (i64, u32);
 
 impl Hub {
-    /// Makes one pass over some of the slow watchers that are ready.
+    /// Makes one pass over some of the slow watchers whose streams have room.
     pub(super) fn catch_up(&mut self, out: &mut Vec<WatchOutput>) {
         let chosen = self.choose();
         let compact_revision = self.view.compact_revision();
@@ -44,7 +44,7 @@ impl Hub {
         }
     }
 
-    /// The watchers of the next pass, the oldest first. None needs history more than a stretch away from the others.
+    /// The watchers of the next pass, the oldest first. All of them start within one stretch of history.
     fn choose(&mut self) -> Vec<Place> {
         self.newest_first = !self.newest_first;
         let stretch = i64::try_from(self.config.pass_revisions).unwrap_or(i64::MAX);
@@ -61,7 +61,7 @@ impl Hub {
         chosen
     }
 
-    /// Ends a watch whose next events are forgotten; later, if its stream's queue is full by now.
+    /// Cancels a watch whose next events are compacted; later, if its stream's queue is full now.
     fn end_compacted(&mut self, slot: u32, compact_revision: i64, out: &mut Vec<WatchOutput>) {
         let Watcher { stream, id, .. } = self.watchers[slot];
         if self.streams[stream].room() == 0 {
@@ -80,7 +80,7 @@ impl Hub {
         self.send(stream, ended, out);
     }
 
-    /// Sends a watcher its picks and has it go on at `next`; later, if its stream's queue is full by now.
+    /// Sends a watcher its picks and lets it continue at `next`; later, if its stream's queue is full now.
     fn advance(&mut self, slot: u32, next: i64, picks: &[u32], encoder: &mut Encoder<'_>, out: &mut Vec<WatchOutput>) {
         let revision = self.view.revision();
         let Watcher { stream, prev_kv, .. } = self.watchers[slot];
@@ -101,12 +101,12 @@ impl Hub {
     }
 }
 
-/// A stretch of history and what of it is for whom.
+/// A stretch of history, and which of its events are for which watcher.
 #[derive(Default)]
 struct Stretch {
-    /// The events that are for anybody.
+    /// The events that at least one watcher gets.
     events: Vec<Event>,
-    /// What each member gets.
+    /// The events of each watcher.
     batches: Vec<Batch>,
     /// The last revision that was read.
     end: i64,
@@ -114,13 +114,13 @@ struct Stretch {
     bytes: usize,
     /// How often an event was picked.
     deliveries: usize,
-    /// How many members take no more.
+    /// How many watchers take no more.
     full: usize,
-    /// Revisions a member takes at most.
+    /// Most revisions for one watcher.
     response_revisions: usize,
 }
 
-/// What one watcher gets of a stretch.
+/// The events that one watcher gets of a stretch.
 #[derive(Default)]
 struct Batch {
     /// Indexes of events.
@@ -128,7 +128,7 @@ struct Batch {
     revisions: usize,
     bytes: usize,
     last: i64,
-    /// The revision that did not fit any more.
+    /// The first revision that did not fit.
     more: Option<i64>,
 }
 
@@ -178,7 +178,7 @@ impl Stretch {
         self.full == self.batches.len() || self.bytes >= WATCH_PASS_BYTES || self.deliveries >= WATCH_PASS_DELIVERIES
     }
 
-    /// Gives an event to those whose keys it is about, each with whether its filters let it through.
+    /// Gives an event to the watchers of its key, each with whether its filters let it pass.
     fn hand_out(&mut self, event: EventRef<'_>, takers: &[(u32, bool)]) {
         let kv = event.kv();
         let size = kv.key.len() + kv.value.len();
@@ -204,8 +204,8 @@ impl Stretch {
 }
 
 impl Batch {
-    /// Takes an event unless it begins a revision and there have been `most` or bytes enough. As in etcd, where filters look at whole
-    /// responses, the revision of an event that is not wanted counts too.
+    /// Takes an event, unless it begins a revision and there are already `most` revisions or enough bytes. As in etcd,
+    /// which applies filters to whole responses, the revision of a filtered event counts too.
     fn take(&mut self, index: Option<u32>, revision: i64, size: usize, most: usize) -> bool {
         if revision != self.last {
             if self.revisions == most || self.bytes >= WATCH_CATCHUP_BYTES {

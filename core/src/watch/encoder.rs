@@ -7,7 +7,7 @@ use super::response::{Events, encode_event};
 use crate::mvcc::{Event, EventKind, View};
 use crate::proto::mvccpb::{self, KeyValue};
 
-/// The events of a stretch of history and what was encoded of them.
+/// The events of a stretch of history, and their encodings so far.
 pub(super) struct Encoder<'a> {
     view: &'a View,
     events: &'a [Event],
@@ -18,7 +18,7 @@ pub(super) struct Encoder<'a> {
 /// Encodings with or without previous values.
 struct Variant {
     encoded: Vec<Option<Bytes>>,
-    /// The list made last, and of which events.
+    /// The last list made, and the events in it.
     last: (Vec<u32>, Events),
 }
 
@@ -33,7 +33,7 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// How many of the events did not make their key, so that there may have been something before them.
+    /// How many of the events did not create their key, so that there may be a previous value.
     pub(super) fn changes(&self, picks: &[u32]) -> u64 {
         let changes = picks.iter().filter(|pick| !is_creation(&self.events[**pick as usize]));
         changes.count() as u64
@@ -75,7 +75,7 @@ impl Variant {
     }
 }
 
-/// What the key held before `event`, if it held anything and history still knows.
+/// The pair of the key before `event`, if there was one and history still has it.
 fn previous(view: &View, event: &Event) -> Option<KeyValue> {
     if is_creation(event) {
         None
@@ -84,7 +84,7 @@ fn previous(view: &View, event: &Event) -> Option<KeyValue> {
     }
 }
 
-/// Whether the event made its key. A deletion has no creation revision.
+/// Whether the event created its key. A deletion has no creation revision.
 fn is_creation(event: &Event) -> bool {
     event.kv.create_revision == event.kv.mod_revision
 }

@@ -1,4 +1,4 @@
-//! New events to synced watchers, one revision per response.
+//! Sends new events to synced watchers, one revision per response.
 
 use std::mem;
 
@@ -11,8 +11,8 @@ use crate::bug;
 use crate::mvcc::{Event, View};
 
 impl Hub {
-    /// Moves on to `view`, giving `events` to the watchers they are for. A view from before the hub's was under way when a
-    /// stream brought a newer one.
+    /// Moves on to `view` and sends `events` to their watchers. A view older than the hub's is ignored: it was on its
+    /// way when a new stream brought a newer one.
     pub(super) fn apply(&mut self, view: View, events: &[Event], out: &mut Vec<WatchOutput>) {
         if view.revision() < self.view.revision() {
             return;
@@ -27,7 +27,7 @@ impl Hub {
         }
     }
 
-    /// Gives the events of one revision to the synced watchers they are for.
+    /// Sends the events of one revision to their synced watchers.
     fn fan_out(&mut self, events: &[Event], out: &mut Vec<WatchOutput>) {
         let revision = events[0].kv.mod_revision;
         let mut hits = mem::take(&mut self.hits);
@@ -67,7 +67,7 @@ impl Hub {
         self.hits = hits;
     }
 
-    /// Sends `events` to the watcher, in fragments where it takes them.
+    /// Sends `events` to the watcher, in fragments if it accepts them.
     pub(super) fn send_events(&mut self, slot: u32, revision: i64, events: Events, out: &mut Vec<WatchOutput>) {
         let watcher = &mut self.watchers[slot];
         if watcher.progress == Progress::Due {
@@ -90,7 +90,7 @@ impl Hub {
     }
 }
 
-/// Whether `events` are all that happened after revision `from` up to `to`: every revision has at least one.
+/// Whether `events` are all events after revision `from` up to `to`: every revision has at least one.
 fn leads_from_to(events: &[Event], from: i64, to: i64) -> bool {
     let mut reached = from;
     for event in events {

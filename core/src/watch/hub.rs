@@ -1,4 +1,4 @@
-//! The hub itself: takes inputs, keeps the books on streams and watchers, knows when it wants to be woken.
+//! The hub itself: takes inputs, keeps the tables of streams and watchers, and sets its deadline.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -17,25 +17,25 @@ use crate::mvcc::View;
 use crate::random::Prng;
 use crate::time::Instant;
 
-/// All watch streams of a member. One step does a bounded amount of catching up; everything else is answered at once.
+/// All watch streams of a member. One step does a bounded amount of catching up; every other input is handled at once.
 #[derive(Debug)]
 pub struct Hub {
     pub(super) config: HubConfig,
     pub(super) now: Instant,
-    /// The newest state of the store. Synced watchers have got everything up to its revision.
+    /// The newest state of the store. Synced watchers have received everything up to its revision.
     pub(super) view: View,
     pub(super) streams: Slab<Stream>,
     pub(super) watchers: Slab<Watcher>,
-    /// Finds every watcher by what it watches.
+    /// Finds the watchers of a key.
     pub(super) matcher: Matcher,
     /// Slow watchers whose streams have room for them: the revision each needs next, and its slot.
     pub(super) ready: BTreeSet<(i64, u32)>,
     /// Which end of `ready` the next pass takes.
     pub(super) newest_first: bool,
-    /// Watchers found for the events in hand; kept for its memory.
+    /// The watchers of the present events; a field to reuse its memory.
     pub(super) hits: Vec<(u32, u32)>,
     names: BTreeMap<StreamId, u32>,
-    /// When streams hear of progress.
+    /// When streams are next sent progress.
     ticks: BTreeSet<(Instant, u32)>,
     /// Inputs since the last pass of catching up.
     waited: usize,
@@ -47,7 +47,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// A hub without streams over the store as `view` shows it.
+    /// A hub without streams over the store's state `view`.
     #[must_use]
     pub fn new(mut config: HubConfig, view: View) -> Self {
         config.progress_interval = if config.progress_interval.is_zero() {
@@ -76,11 +76,12 @@ impl Hub {
         }
     }
 
-    /// One input; what follows from it is appended to `out`. Within a stream the order is that of sending.
+    /// Handles one input and appends the resulting outputs to `out`. The responses of a stream are in the order of
+    /// sending.
     ///
-    /// The host's queue for a stream needs room for [`crate::limits::WATCH_STREAM_QUEUE_RESPONSES`]: no more are handed out
-    /// and not reported as sent. While it is full the stream's requests are held back. The host bounds how many those are:
-    /// it reads no requests of a client that reads no responses.
+    /// The host's queue for a stream needs room for [`crate::limits::WATCH_STREAM_QUEUE_RESPONSES`]: the hub never
+    /// hands out more without a report that they were sent. While the queue is full, the stream's requests are held
+    /// back. The host bounds their number: it reads no requests of a client that reads no responses.
     pub fn step(&mut self, now: Instant, input: WatchInput, out: &mut Vec<WatchOutput>) {
         self.now = self.now.max(now);
         let woken = matches!(input, WatchInput::Wake);
@@ -108,7 +109,7 @@ impl Hub {
             WatchInput::Wake => {}
         }
         self.tick(out);
-        // A pass serves all watchers that need the same history, so it waits for its like; but not for ever.
+        // A pass serves all watchers that need the same history, so it is delayed for others to join, within a bound.
         self.waited += 1;
         if woken || self.waited >= WATCH_PATIENCE_INPUTS {
             self.waited = 0;
@@ -116,14 +117,14 @@ impl Hub {
         }
     }
 
-    /// The revision synced watchers have got everything up to.
+    /// The revision up to which synced watchers have received everything.
     #[must_use]
     pub fn revision(&self) -> i64 {
         self.view.revision()
     }
 
-    /// When the hub wants its next [`WatchInput::Wake`]; a moment that has passed means as soon as the host has handed
-    /// over what it has.
+    /// When the hub needs its next [`WatchInput::Wake`]. A time in the past means: as soon as the host has handed over
+    /// all waiting inputs.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         if self.ready.is_empty() {
@@ -133,7 +134,7 @@ impl Hub {
         }
     }
 
-    /// The hub in numbers.
+    /// The counts of the hub.
     #[must_use]
     pub fn counts(&self) -> WatchCounts {
         WatchCounts {
@@ -146,14 +147,14 @@ impl Hub {
         }
     }
 
-    /// Asserts what holds between steps:
+    /// Asserts the invariants between steps:
     ///
-    /// - a watcher is in the books of its stream;
-    /// - a watcher is slow exactly if it is ready or waits for room, and then history holds news for it;
-    /// - nobody waits where there is room;
-    /// - a stream is due a tick exactly while a watcher of it wants one;
+    /// - a watcher is in the tables of its stream;
+    /// - a watcher is slow exactly if it is ready or waits for room, and then history has events for it;
+    /// - no watcher waits while there is room;
+    /// - a stream has a tick exactly while one of its watchers asks for progress;
     /// - a response waits, and a request is held back, only while the host's queue is full;
-    /// - the counts agree with what they count.
+    /// - the counts equal what they count.
     pub fn check(&self) {
         let mut slow = 0;
         for (slot, watcher) in self.watchers.iter() {
@@ -193,7 +194,7 @@ impl Hub {
         self.names.get(&stream).copied()
     }
 
-    /// A name that is still open begins afresh.
+    /// Opens a stream. One that is already open under this name is closed first.
     fn open(&mut self, id: StreamId) {
         self.close(id);
         let interval = self.config.progress_interval;
@@ -225,7 +226,7 @@ impl Hub {
         self.take_up(stream, requests, out);
     }
 
-    /// Answers up to so many of the stream's requests, as long as the host's queue has room.
+    /// Handles up to so many of the stream's held requests, as long as the host's queue has room.
     fn take_up(&mut self, stream: u32, requests: usize, out: &mut Vec<WatchOutput>) {
         for _ in 0..requests {
             if self.streams[stream].is_full() {
@@ -239,13 +240,13 @@ impl Hub {
         }
     }
 
-    /// Puts `response` at the end of a stream's queue.
+    /// Appends `response` to a stream's queue.
     pub(super) fn send(&mut self, stream: u32, response: Response, out: &mut Vec<WatchOutput>) {
         self.pending_events += response.events.len();
         self.streams[stream].send(response, out);
     }
 
-    /// Makes `watcher` one of its stream's; its slot. It is synced, or else still to be made slow.
+    /// Adds `watcher` to its stream and returns its slot. It is synced until it is made slow.
     pub(super) fn insert_watcher(&mut self, watcher: Watcher) -> u32 {
         let stream_slot = watcher.stream;
         let notified = watcher.progress != Progress::Off;
@@ -265,7 +266,7 @@ impl Hub {
         slot
     }
 
-    /// Forgets a watcher.
+    /// Removes a watcher.
     pub(super) fn remove_watcher(&mut self, slot: u32) {
         self.leave_slow(slot);
         let watcher = self.watchers.remove(slot);
@@ -293,7 +294,7 @@ impl Hub {
         self.admit(stream);
     }
 
-    /// Makes a watcher synced, if it is not.
+    /// Makes a slow watcher synced.
     pub(super) fn leave_slow(&mut self, slot: u32) {
         let watcher = &mut self.watchers[slot];
         if !watcher.slow {
@@ -321,7 +322,7 @@ impl Hub {
         }
     }
 
-    /// What a restored state must not do to watchers, done on purpose.
+    /// A mutant: a restored state loses the watchers' places.
     fn forget_places(&mut self) {
         if bug!(RewindsWatchers) || bug!(HastensWatchers) {
             let synced = self.watchers.iter().filter(|(_, watcher)| !watcher.slow);
@@ -331,7 +332,7 @@ impl Hub {
         }
     }
 
-    /// Takes over `view` without its events: synced watchers that have missed any catch up from their history.
+    /// Takes `view` without its events: synced watchers that missed some catch up from history.
     pub(super) fn move_to(&mut self, view: View) {
         let seen = self.view.revision();
         self.view = view;
@@ -350,7 +351,7 @@ impl Hub {
         }
     }
 
-    /// Tells the streams whose time has come how far they are.
+    /// Sends progress to the streams whose tick is due.
     fn tick(&mut self, out: &mut Vec<WatchOutput>) {
         let later = self.ticks.split_off(&(self.now.after(Duration::from_nanos(1)), 0));
         for (_, slot) in mem::replace(&mut self.ticks, later) {

@@ -1,5 +1,5 @@
-//! Spans of keys, and which of them hold a key: a balanced (AVL) tree in which every node knows how far its subtree
-//! reaches. It knows nothing of watchers but their slots.
+//! Spans of keys, and which of them contain a key: a balanced (AVL) tree in which every node has the farthest end of
+//! its subtree. Watchers appear only as slots.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -7,17 +7,17 @@ use std::collections::BTreeSet;
 use super::range::{End, Span};
 use super::slab::Slab;
 
-/// The link of a node that is not there.
+/// The link to a node that does not exist.
 const NONE: u32 = u32::MAX;
 
-/// Spans with the slots that hold them. Changing it costs O(log n), asking it O(log n) a span found.
+/// Spans with their slots. A change costs O(log n), a search O(log n) for each span found.
 #[derive(Debug)]
 pub(super) struct IntervalTree {
     nodes: Slab<Node>,
     root: u32,
 }
 
-/// One span, held by at least one slot.
+/// One span, of at least one slot.
 #[derive(Debug)]
 struct Node {
     span: Span,
@@ -39,17 +39,17 @@ impl Default for IntervalTree {
 }
 
 impl IntervalTree {
-    /// Has `slot` hold `span`.
+    /// Adds `span` for `slot`.
     pub(super) fn insert(&mut self, span: Span, slot: u32) {
         self.root = self.insert_below(self.root, span, slot);
     }
 
-    /// Has `slot` let go of `span`.
+    /// Removes `span` of `slot`.
     pub(super) fn remove(&mut self, span: &Span, slot: u32) {
         self.root = self.remove_below(self.root, span, slot);
     }
 
-    /// Calls `found` with every slot that holds a span with `key` in it, each once.
+    /// Calls `found` with every slot whose spans contain `key`, once for each such span.
     pub(super) fn stab(&self, key: &[u8], found: &mut impl FnMut(u32)) {
         self.stab_below(self.root, key, found);
     }
@@ -60,7 +60,7 @@ impl IntervalTree {
         }
         let node = &self.nodes[at];
         self.stab_below(node.left, key, found);
-        // Everything to the right starts no earlier than this node.
+        // Every span to the right starts no earlier than this node's.
         if node.span.start <= key {
             if node.span.end.is_after(key) {
                 node.slots.iter().copied().for_each(&mut *found);
@@ -127,7 +127,7 @@ impl IntervalTree {
         self.balance(at)
     }
 
-    /// Drops the node `at`; what is left of its subtree.
+    /// Removes the node `at`; returns the rest of its subtree.
     fn unlink(&mut self, at: u32) -> u32 {
         let Node { left, right, .. } = self.nodes.remove(at);
         if left == NONE {
@@ -153,7 +153,7 @@ impl IntervalTree {
         (first, self.balance(at))
     }
 
-    /// Makes the heights of both sides of `at` differ by one at most; the root of the result.
+    /// Rotates until the heights of both sides of `at` differ by at most one; returns the new root.
     fn balance(&mut self, at: u32) -> u32 {
         let Node { left, right, .. } = self.nodes[at];
         if self.height(left) > self.height(right) + 1 {
@@ -190,7 +190,7 @@ impl IntervalTree {
         top
     }
 
-    /// Works out what `at` says about its subtree, from what its children say about theirs.
+    /// Computes the height and reach of `at` from its children.
     fn measure(&mut self, at: u32) {
         let Node { left, right, .. } = self.nodes[at];
         let mut farthest = at;
@@ -220,7 +220,7 @@ mod tests {
     use crate::random::Prng;
 
     impl IntervalTree {
-        /// Checks order, balance and reach of the subtree `at`; its height and its spans in order.
+        /// Checks order, balance and reach of the subtree `at`; returns its height and its spans in order.
         fn check_below(&self, at: u32, spans: &mut Vec<Span>) -> u32 {
             if at == NONE {
                 return 0;
@@ -233,7 +233,7 @@ mod tests {
             assert!(left.abs_diff(right) <= 1, "balanced");
             assert_eq!(node.height, 1 + left.max(right));
             let reach = spans[from..].iter().map(|span| &span.end).max();
-            assert_eq!(Some(self.farthest_end(at)), reach, "knows its reach");
+            assert_eq!(Some(self.farthest_end(at)), reach, "its reach is right");
             assert!(!node.slots.is_empty());
             node.height
         }

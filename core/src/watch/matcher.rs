@@ -1,4 +1,4 @@
-//! Which watchers watch a key: single keys by name, spans in an interval tree, never a walk over all watchers.
+//! The watchers of a key: single keys by name, spans in an interval tree, without a walk over all watchers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ pub(super) struct Matcher {
 }
 
 impl Matcher {
-    /// Has `slot` watch `range`.
+    /// Lets `slot` watch `range`.
     pub(super) fn insert(&mut self, range: &KeyRange, slot: u32) {
         match range {
             KeyRange::Key(key) => {
@@ -25,7 +25,7 @@ impl Matcher {
         }
     }
 
-    /// Has `slot` watch `range` no more.
+    /// Ends that `slot` watches `range`.
     pub(super) fn remove(&mut self, range: &KeyRange, slot: u32) {
         match range {
             KeyRange::Key(key) => {
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_and_spans_are_found_together_and_forgotten() {
+    fn slots_are_found_by_keys_and_by_spans_until_they_are_removed() {
         let mut matcher = Matcher::default();
         let ranges = [("a", ""), ("a", ""), ("a", "b"), ("b", "\0"), ("a", "\0")]
             .map(|(key, end)| KeyRange::new(key.into(), end.into()).unwrap());

@@ -1,16 +1,16 @@
-//! Watches: which watcher gets which event, once, in order, whole revisions at a time, or is told that it cannot.
+//! Watches: every watcher gets its events once, in order, whole revisions at a time, or is cancelled.
 //!
-//! [`Hub`] is a pure machine beside the store. The host feeds it what was applied, what the streams of clients ask and
-//! how many of their responses have left the process; it answers with [`Response`]s in the order of sending. It decides how
-//! many responses may be under way to a stream, and holds back the requests of one that is full. It writes nothing, reads
-//! history from the newest [`View`] only and knows neither sockets nor permissions.
+//! [`Hub`] is a pure machine beside the store. Its inputs are applied entries, requests of clients' streams, and
+//! reports of sent responses; its outputs are [`Response`]s in the order of sending. It decides how many responses may
+//! wait for a stream's client, and holds back the requests of a stream with too many. It reads history from the newest
+//! [`View`] only, and deals neither with sockets nor with permissions.
 //!
-//! A watcher is either *synced*, then it gets every new event at once, one revision per response, or *slow*, then it
-//! catches up from the history at its next revision. A client that does not read turns its watchers slow, never the
-//! store, and costs no memory beyond its queue of unsent responses: nothing is kept for it that history does not hold.
+//! A watcher is either *synced* and gets every new event at once, one revision per response, or *slow* and catches up
+//! from the history at its next revision. A client that does not read makes its own watchers slow, never the store, and
+//! costs no memory beyond its queue of unsent responses: slow watchers read from history.
 //!
-//! - [`hub`] takes inputs and keeps the books; [`requests`] answers clients,
-//! - [`fan_out`] gives new events to synced watchers, [`catch_up`] gives old ones to slow watchers,
+//! - [`hub`] takes inputs and keeps the tables; [`requests`] answers clients,
+//! - [`fan_out`] sends new events to synced watchers, [`catch_up`] sends old ones to slow watchers,
 //! - [`matcher`] finds the watchers of a key, [`encoder`] and [`response`] make the bytes.
 
 mod catch_up;
@@ -36,24 +36,24 @@ use crate::limits::{GRPC_OVERHEAD_BYTES, MAX_REQUEST_BYTES, WATCH_CATCHUP_REVISI
 use crate::mvcc::{Event, View};
 use crate::proto::etcdserverpb::{WatchCreateRequest, WatchRequest};
 
-/// How often a watcher hears of progress where nothing else is configured.
+/// How often a watcher is sent progress by default.
 pub const DEFAULT_PROGRESS_INTERVAL: Duration = Duration::from_secs(600);
 
 /// The shortest interval of progress; shorter ones are raised to it.
 pub const MIN_PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What a hub is told once.
+/// The settings of a hub.
 #[derive(Clone, Copy, Debug)]
 pub struct HubConfig {
-    /// How often a watcher that asked for it hears of progress (`--watch-progress-notify-interval`); zero is the
+    /// How often a watcher that asked for progress gets it (`--watch-progress-notify-interval`); zero means the
     /// default.
     pub progress_interval: Duration,
-    /// Encoded size from which a response is cut for a watcher that takes fragments: the largest request received,
+    /// Encoded size at which a response is cut for a watcher that accepts fragments: the largest request, that is
     /// `--max-request-bytes` and the gRPC overhead together.
     pub max_response_bytes: usize,
-    /// Revisions in one response to a watcher that catches up, at most.
+    /// Most revisions in one response to a watcher that catches up.
     pub response_revisions: usize,
-    /// Revisions read in one pass for watchers that catch up, at most.
+    /// Most revisions read in one pass for watchers that catch up.
     pub pass_revisions: usize,
     /// Spreads the progress of streams in time.
     pub seed: u64,
@@ -71,34 +71,34 @@ impl Default for HubConfig {
     }
 }
 
-/// A client's stream, named by the host; no two open ones share a name.
+/// A client's stream, numbered by the host; open streams have different numbers.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct StreamId(pub u64);
 
-/// What can happen to a hub. What concerns a stream that is not open is ignored: it may have been under way.
+/// An input of the hub. An input for a stream that is not open is ignored: the stream may just have ended.
 #[derive(Clone, Debug)]
 pub enum WatchInput {
-    /// The store has moved on, or a stream is about to be opened: while there is none, nothing need be reported. A view older
-    /// than the hub's is ignored.
+    /// The store has moved on, or the first stream is about to be opened: without streams the host need not report. A
+    /// view older than the hub's is ignored.
     Applied {
-        /// The store as it is now.
+        /// The present state of the store.
         view: View,
-        /// Every event since the view before, in order. Events may be left out (a host under load may merge inputs);
-        /// the watchers then get them from the view's history, or are told that compaction took them.
+        /// Every event since the previous view, in order. They may be left out (a host under load may merge inputs);
+        /// watchers then get them from the view's history, or are cancelled if they are compacted.
         events: Arc<[Event]>,
     },
-    /// The stream is gone, and whatever it was owed.
+    /// A stream ended; its unsent responses are dropped.
     Close {
-        /// Which.
+        /// The stream.
         stream: StreamId,
     },
-    /// The stream asked for a watch it has no permission for.
+    /// A stream asked for a watch without having the permission.
     Deny {
-        /// Which.
+        /// The stream.
         stream: StreamId,
-        /// What it asked for.
+        /// The request.
         request: WatchCreateRequest,
-        /// Why it may not.
+        /// The error of the permission check.
         error: Error,
     },
     /// A stream begins.
@@ -106,40 +106,41 @@ pub enum WatchInput {
         /// Its name.
         stream: StreamId,
     },
-    /// The stream asks for something it has permission for.
+    /// A stream sent a request, which it has the permission for.
     Request {
-        /// Which.
+        /// The stream.
         stream: StreamId,
-        /// What it asks.
+        /// The request.
         request: WatchRequest,
     },
-    /// A snapshot replaced the store. Watchers go on where they were, with the history of the new store.
+    /// A snapshot replaced the store. Watchers continue where they were, with the history of the new store.
     Restored {
-        /// The store as it is now.
+        /// The present state of the store.
         view: View,
     },
-    /// The client has taken responses out of the host's queue, in order. The host may report several at once, but leaves none
-    /// unreported once the queue is empty: room is counted in bytes too, so a watcher may be waiting for one large response.
+    /// The client has taken responses out of the host's queue, in order. The host may report several together, but must
+    /// report all once the queue is empty: room is counted in bytes too, so a watcher may be waiting for one large
+    /// response.
     Sent {
-        /// Whose.
+        /// The stream.
         stream: StreamId,
-        /// How many.
+        /// The number of responses.
         responses: usize,
     },
-    /// Time has passed, or the host has nothing better to do: see [`Hub::deadline`].
+    /// Time has passed, or the host has no other input: see [`Hub::deadline`].
     Wake,
 }
 
-/// A response to put at the end of a stream's queue.
+/// A response to append to a stream's queue.
 #[derive(Clone, Debug)]
 pub struct WatchOutput {
-    /// Whose.
+    /// The stream.
     pub stream: StreamId,
     /// The response.
     pub response: Response,
 }
 
-/// A hub in numbers, for metrics.
+/// The counts of a hub, for metrics.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct WatchCounts {
     /// Open streams.
@@ -152,6 +153,7 @@ pub struct WatchCounts {
     pub pending_events: usize,
     /// Events sent since the start.
     pub events_total: u64,
-    /// Reads of what a key held before, for events that are sent with that: as in etcd, one for each event that made no key.
+    /// Reads of previous values, for events that are sent with them: as in etcd, one for each event that did not create
+    /// its key.
     pub ranges_total: u64,
 }

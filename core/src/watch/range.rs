@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-/// The first key there is; a request without a key means it.
+/// The first possible key; a request without a key means it.
 const FIRST_KEY: Bytes = Bytes::from_static(b"\0");
 
-/// Keys a watcher watches. Never empty.
+/// The keys of a watcher; never empty.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum KeyRange {
     /// One key.
@@ -23,12 +23,12 @@ pub(super) struct Span {
     pub(super) end: End,
 }
 
-/// Where a span ends; the later, the greater.
+/// The end of a span; ends are ordered.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum End {
     /// Just before this key.
     Before(Bytes),
-    /// Nowhere.
+    /// There is no end.
     Open,
 }
 
@@ -43,7 +43,7 @@ impl End {
 }
 
 impl KeyRange {
-    /// What `key` and `range_end` of a request mean; nothing where no key can be between them.
+    /// The keys of a request's `key` and `range_end`; `None` if there can be no key in the range.
     pub(super) fn new(key: Bytes, range_end: Bytes) -> Option<Self> {
         let start = if key.is_empty() { FIRST_KEY } else { key };
         match &range_end[..] {
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_read_as_etcd_reads_them() {
+    fn key_and_range_end_mean_what_they_mean_in_etcd() {
         let table = [
             ("a", "", "[a]"),
             ("", "", r"[\x00]"),
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_end_is_after_every_other() {
+    fn an_open_end_is_greater_than_every_other() {
         assert!(End::Open > End::Before(Bytes::from_static(b"\xff\xff")));
         assert!(End::Open.is_after(b"\xff\xff\xff"));
         assert!(!End::Before(Bytes::from_static(b"b")).is_after(b"b"));

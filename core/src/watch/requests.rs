@@ -1,4 +1,4 @@
-//! What clients ask of their streams: make a watch, end it, say how far all are.
+//! Requests of clients: create a watch, cancel it, report progress.
 
 use super::WatchOutput;
 use super::hub::Hub;
@@ -10,14 +10,14 @@ use crate::proto::etcdserverpb::watch_create_request::FilterType;
 use crate::proto::etcdserverpb::watch_request::RequestUnion;
 use crate::proto::etcdserverpb::{WatchCreateRequest, WatchRequest};
 
-/// Why a watch of no keys is refused.
+/// The reason when a watch has no keys.
 const EMPTY_RANGE: &str = "mvcc: watcher range is empty";
 
-/// Why a watch id cannot be had twice.
+/// The reason when a watch id is already used.
 const DUPLICATE_ID: &str = "mvcc: duplicate watch ID provided on the WatchStream";
 
 impl Hub {
-    /// Answers `request`; one that asks for nothing is ignored, as in etcd.
+    /// Answers `request`; an empty one is ignored, as in etcd.
     pub(super) fn request(&mut self, stream: u32, request: WatchRequest, out: &mut Vec<WatchOutput>) {
         match request.request_union {
             Some(RequestUnion::CreateRequest(create)) => self.create(stream, create, out),
@@ -27,9 +27,9 @@ impl Hub {
         }
     }
 
-    /// Refuses a watch for want of permission.
+    /// Refuses a watch because the permission is missing.
     pub(super) fn deny(&mut self, stream: u32, request: &WatchCreateRequest, error: Error, out: &mut Vec<WatchOutput>) {
-        // etcd looks at the revision before it looks at permissions.
+        // etcd checks the revision before the permission.
         if request.start_revision < 0 {
             return self.refuse(stream, Error::Compacted.message().into(), out);
         }
@@ -111,7 +111,7 @@ impl Hub {
         self.send(stream, canceled, out);
     }
 
-    /// Says that all watchers of the stream have got everything, or says nothing: the client will ask again.
+    /// Reports progress if all watchers of the stream have received everything; otherwise the client will ask again.
     fn progress(&mut self, stream: u32, out: &mut Vec<WatchOutput>) {
         let revision = self.view.revision();
         let books = &self.streams[stream];

@@ -1,5 +1,5 @@
-//! What a watch stream is sent, with every event encoded once for all its watchers. Here are the bytes; when a response
-//! is due is decided elsewhere.
+//! The responses of a watch stream, with every event encoded once for all its watchers. This file makes the bytes; the
+//! hub decides when to send.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,22 +10,22 @@ use prost::Message as _;
 use crate::proto::etcdserverpb::{ResponseHeader, WatchResponse};
 use crate::proto::mvccpb;
 
-/// What precedes an event's length in a `WatchResponse`: field 11, which is the last one, and length-delimited.
+/// The tag before an event's length in a `WatchResponse`: field 11, the last one, length-delimited.
 const EVENTS_KEY: u8 = 11 << 3 | 2;
 
-/// Watch id of what concerns no watcher or all of them.
+/// The watch id of a response for no watcher, or for all of them.
 pub(super) const NO_WATCH: i64 = -1;
 
-/// One message to a watch stream: events, progress, or news of a watch.
+/// One message of a watch stream: events, progress, or the creation or end of a watch.
 #[derive(Clone, Debug, Default)]
 pub struct Response {
-    /// Which watch; -1 where it is none or all of the stream.
+    /// The watch; -1 for none or all of the stream.
     pub watch_id: i64,
     /// The watch was made; with `canceled`, it was refused.
     pub created: bool,
     /// The watch has ended.
     pub canceled: bool,
-    /// Not 0: the watch has ended because history before this revision is forgotten.
+    /// If not 0: the watch has ended because history before this revision is compacted.
     pub compact_revision: i64,
     /// Why the watch was refused.
     pub cancel_reason: Cow<'static, str>,
@@ -33,23 +33,23 @@ pub struct Response {
     pub fragment: bool,
     /// Revision for the header.
     pub revision: i64,
-    /// What happened, in order.
+    /// The events, in order.
     pub events: Events,
 }
 
-/// The parts of a response's header that are the member's, not the watch's.
+/// The fields of a response's header that come from the member, not from the watch.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Origin {
     /// The cluster.
     pub cluster_id: u64,
-    /// The member that answers.
+    /// The answering member.
     pub member_id: u64,
-    /// Its raft term when it answers.
+    /// Its raft term at that time.
     pub raft_term: u64,
 }
 
 impl Origin {
-    /// The origin with the longest encoding, for those who must not wait for the true one.
+    /// The origin with the longest encoding, for computing a length before the real one is known.
     const LONGEST: Self = Self {
         cluster_id: u64::MAX,
         member_id: u64::MAX,
@@ -73,13 +73,13 @@ impl Response {
         }
     }
 
-    /// Appends what goes before the events, which are [`Events::parts`].
+    /// Appends the bytes before the events, which are [`Events::parts`].
     pub fn encode_head(&self, origin: Origin, buf: &mut impl BufMut) {
         self.head(origin).encode(buf).expect("the caller has made room");
     }
 
-    /// Cuts the response between events so that every part but those of a single event encodes to less than
-    /// `max_bytes`. Less than two events stay whole whatever their size.
+    /// Cuts the response between events so that every part with more than one event encodes to less than `max_bytes`. A
+    /// response of a single event stays whole, whatever its size.
     pub(super) fn split(self, max_bytes: usize) -> Vec<Self> {
         if self.events.len() < 2 || self.encoded_len(Origin::LONGEST) < max_bytes {
             return vec![self];
@@ -109,7 +109,7 @@ impl Response {
         parts
     }
 
-    /// Everything but the events.
+    /// The response without its events.
     fn head(&self, origin: Origin) -> WatchResponse {
         WatchResponse {
             header: Some(ResponseHeader {
@@ -132,19 +132,19 @@ impl Response {
 /// Encoded events; clones share their bytes.
 #[derive(Clone, Debug, Default)]
 pub struct Events {
-    /// Each with the key and length that make it a field of a `WatchResponse`.
+    /// Each with the tag and length of a field of a `WatchResponse`.
     parts: Arc<[Bytes]>,
     encoded_len: usize,
 }
 
 impl Events {
-    /// How many there are.
+    /// The number of events.
     #[must_use]
     pub fn len(&self) -> usize {
         self.parts.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no events.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
@@ -156,7 +156,7 @@ impl Events {
         &self.parts
     }
 
-    /// Bytes they take in a response.
+    /// Bytes of the events in a response.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
         self.encoded_len
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_are_those_of_the_message() {
+    fn the_bytes_equal_the_encoded_message() {
         let deletion = mvccpb::Event {
             r#type: 1,
             kv: Some(KeyValue {
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!((header.revision, header.raft_term), (0, 3));
     }
 
-    /// Events of `sizes` bytes of value, cut at `max_bytes`: values of each part, and whether more follows.
+    /// Events of `sizes` bytes of value, cut at `max_bytes`: the values of each part, and whether another part follows.
     fn cut(sizes: &[usize], max_bytes: usize) -> Vec<(Vec<usize>, bool)> {
         let response = Response {
             revision: 300,

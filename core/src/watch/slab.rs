@@ -1,9 +1,9 @@
-//! Numbered slots: values found by a small number in constant time. It hands out the lowest-used numbers again, in an
-//! order that depends on the calls alone.
+//! Numbered slots: values found by a small number in constant time. Numbers are used again, in an order that depends
+//! only on the calls.
 
 use std::ops::{Index, IndexMut};
 
-/// Values by slot. A slot's number is given out again once its value was taken.
+/// Values by slot. A slot's number is used again once its value was taken.
 #[derive(Debug)]
 pub(super) struct Slab<T> {
     slots: Vec<Option<T>>,
@@ -20,7 +20,7 @@ impl<T> Default for Slab<T> {
 }
 
 impl<T> Slab<T> {
-    /// Keeps `value` and says where.
+    /// Stores `value` and returns its slot.
     pub(super) fn insert(&mut self, value: T) -> u32 {
         if let Some(slot) = self.free.pop() {
             self.slots[slot as usize] = Some(value);
@@ -38,7 +38,7 @@ impl<T> Slab<T> {
         value
     }
 
-    /// How many values there are.
+    /// The number of values.
     pub(super) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
@@ -65,8 +65,8 @@ impl<T> IndexMut<u32> for Slab<T> {
     }
 }
 
-/// Why a slot that is asked for holds a value.
-const OCCUPIED: &str = "whoever frees a slot forgets its number";
+/// Why a slot in a caller's hands holds a value.
+const OCCUPIED: &str = "the caller does not use a slot after freeing it";
 
 #[cfg(test)]
 mod tests {

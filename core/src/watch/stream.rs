@@ -1,4 +1,4 @@
-//! What a hub remembers of a stream and of a watcher. Who reads and changes it is in the other files.
+//! The state of a stream and of a watcher in the hub. The code that uses it is in the other files.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -16,27 +16,27 @@ pub(super) struct Stream {
     pub(super) id: StreamId,
     /// Slots of its watchers, by watch id.
     pub(super) watchers: BTreeMap<i64, u32>,
-    /// Ids of watches that compaction ended: they stay taken until the client cancels them.
+    /// Ids of watches that a compaction cancelled: they stay used until the client cancels them.
     pub(super) compacted: BTreeSet<i64>,
-    /// The id given out next, unless it is taken.
+    /// The next id to give out, unless it is used.
     pub(super) next_id: i64,
     /// Slow watchers that wait for room in the queue: the revision each needs next, and its slot.
     pub(super) waiting: BTreeSet<(i64, u32)>,
-    /// Slow watchers that may catch up, each counting on room for one response.
+    /// Slow watchers that may catch up; room for one response is reserved for each.
     pub(super) admitted: usize,
-    /// How many watchers want to hear of progress.
+    /// How many watchers ask for progress.
     pub(super) notifying: usize,
-    /// When they do, while there are any.
+    /// When they are next sent progress; `None` if there are none.
     pub(super) tick: Option<Instant>,
     opened: Instant,
     period: Duration,
     /// Responses that the client has not taken, in order: those in the host's queue, then the backlog.
     unsent: VecDeque<Unsent>,
     unsent_bytes: usize,
-    /// Responses that the host's queue has no room for. Only requests that are already taken up add to it: their answers,
-    /// the fragments of one large answer, and the ends of watchers, of each of which there are few.
+    /// Responses for which the host's queue has no room. Only requests that were already handled add to it: their
+    /// answers, the fragments of one large answer, and the cancellations of watchers, of each of which there are few.
     backlog: VecDeque<Response>,
-    /// Requests that wait until the host's queue has room, because each may be answered.
+    /// Requests that wait until the host's queue has room, because each may need an answer.
     pub(super) held: VecDeque<WatchInput>,
 }
 
@@ -48,7 +48,7 @@ struct Unsent {
 }
 
 impl Stream {
-    /// A stream opened at `opened` that hears of progress once a `period`, which is not zero.
+    /// A stream opened at `opened` that is sent progress once every `period`, which is not zero.
     pub(super) fn new(id: StreamId, opened: Instant, period: Duration) -> Self {
         Self {
             id,
@@ -91,8 +91,8 @@ impl Stream {
         });
     }
 
-    /// Forgets the first `responses` of the host's queue and hands out what waited for their room; how many events were in
-    /// them.
+    /// Drops the first `responses` of the host's queue and hands out responses that waited for their room; returns how
+    /// many events were in them.
     pub(super) fn sent(&mut self, responses: usize, out: &mut Vec<WatchOutput>) -> usize {
         let responses = responses.min(self.queued());
         let gone = self.unsent.drain(..responses);
@@ -130,7 +130,7 @@ impl Stream {
         );
         assert!(
             self.held.is_empty() || self.is_full(),
-            "a request is held back only for want of room"
+            "a request is held back only while there is no room"
         );
     }
 
@@ -148,7 +148,7 @@ impl Stream {
         self.unsent.iter().map(|unsent| unsent.events).sum()
     }
 
-    /// Takes the watch id `asked`, or the next free one for 0; nothing if it is taken.
+    /// Takes the watch id `asked`, or the next free one for 0; `None` if it is used.
     pub(super) fn take_id(&mut self, asked: i64) -> Option<i64> {
         if asked != 0 {
             return (!self.is_taken(asked)).then_some(asked);
@@ -164,7 +164,7 @@ impl Stream {
         self.watchers.contains_key(&id) || self.compacted.contains(&id)
     }
 
-    /// The first moment after `now` at which the stream hears of progress.
+    /// The first time after `now` at which the stream is sent progress.
     pub(super) fn tick_after(&self, now: Instant) -> Instant {
         let period = self.period.as_nanos();
         let since = now.saturating_since(self.opened).as_nanos();
@@ -181,10 +181,10 @@ pub(super) struct Watcher {
     pub(super) stream: u32,
     pub(super) id: i64,
     pub(super) range: KeyRange,
-    /// The revision the client asked to start at; 0 is from now on.
+    /// The revision the client asked to start at; 0 means from now on.
     pub(super) start: i64,
-    /// No event before this revision is for it. A slow watcher has got everything before and nothing since; for a
-    /// synced one it only matters while it is in the future.
+    /// Events before this revision are not for it. A slow watcher has received everything before and nothing since; for
+    /// a synced one it only matters while it is in the future.
     pub(super) next: i64,
     pub(super) slow: bool,
     pub(super) no_put: bool,
@@ -194,14 +194,14 @@ pub(super) struct Watcher {
     pub(super) progress: Progress,
 }
 
-/// Whether a watcher hears of progress at its stream's next tick.
+/// Whether a watcher is sent progress at its stream's next tick.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Progress {
-    /// It never does.
+    /// Never: it did not ask.
     Off,
-    /// It does.
+    /// Yes.
     Due,
-    /// It does not, having got events since the last tick.
+    /// No: it was sent events since the last tick.
     Skipped,
 }
 
@@ -214,7 +214,7 @@ impl Watcher {
         }
     }
 
-    /// Whether "you have got everything up to `revision`, the store's" can be said of it. Not before it began.
+    /// Whether progress to `revision`, the store's, is true for it: only once it has begun and received everything.
     pub(super) fn has_all(&self, revision: i64) -> bool {
         !self.slow && self.start <= revision && self.next <= revision + 1
     }
@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_count_from_zero_and_skip_those_taken() {
+    fn watch_ids_count_from_zero_and_skip_used_ones() {
         let mut stream = Stream::new(StreamId(1), Instant::ZERO, Duration::from_secs(1));
         let mut take = |asked| {
             let id = stream.take_id(asked)?;
@@ -260,7 +260,7 @@ mod tests {
         stream.check();
         assert!(
             stream.is_full(),
-            "one still waits, and is before the answer to any request"
+            "one still waits, and precedes the answer to any request"
         );
         stream.send(numbered(all), &mut out);
         stream.sent(usize::MAX, &mut out);

@@ -1,4 +1,4 @@
-//! A store beside the table its rows go to, and the entries it was given.
+//! A store, the table of its rows, and the entries it applied.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use quoin_core::proto::raftpb::{ConfChange, Entry, EntryType};
 use quoin_core::store::{Applied, ApplyContext, Restore, Store, StoreConfig, Unusable};
 use quoin_core::table::{Bucket, TableOp, is_own};
 
-/// The term every entry has unless the story says otherwise.
+/// The term of every entry, unless the script sets another.
 pub(crate) const TERM: u64 = 2;
 
 /// A store, its table and its log.
@@ -21,7 +21,7 @@ pub(crate) struct Harness {
     pub(crate) table: BTreeMap<(Bucket, Bytes), Bytes>,
     pub(crate) log: Vec<Entry>,
     pub(crate) quota_bytes: Option<u64>,
-    /// Whether somebody waits for answers.
+    /// Whether a client waits for answers.
     pub(crate) wanted: bool,
 }
 
@@ -92,7 +92,7 @@ impl Harness {
         (progress, ops)
     }
 
-    /// Writes the rows and returns etcd's among them.
+    /// Writes the rows and returns those that etcd has, too.
     pub(crate) fn take_ops(&mut self, applied: &mut Applied) -> Vec<TableOp> {
         let mut ops = self.store.take_ops(applied);
         self.write(&ops);
@@ -110,7 +110,7 @@ impl Harness {
         }
     }
 
-    /// The store that the rows so far give.
+    /// The store restored from the rows so far.
     pub(crate) fn restored(&self) -> Result<Store, Fault> {
         let restored = Restore::from_sealed_table(self.config, |bucket| {
             let rows = self.table.iter().filter(move |((of, _), _)| *of == bucket);
@@ -122,7 +122,7 @@ impl Harness {
         })
     }
 
-    /// Gives the store entries again that it had before, and returns what came of it.
+    /// Applies entries again that were applied before, and returns the results.
     pub(crate) fn replay(&mut self, count: usize) -> Applied {
         let mut applied = Applied::default();
         let context = ApplyContext {
@@ -136,7 +136,7 @@ impl Harness {
     }
 }
 
-/// Everything a store holds, as text, to tell whether two hold the same.
+/// The whole contents of a store as text, to compare two stores.
 pub(crate) fn fingerprint(store: &Store) -> String {
     let view = store.view();
     let mut lines = vec![format!(

@@ -1,4 +1,4 @@
-//! The store from outside: golden stories of entries and what they lead to, and runs of random entries.
+//! The store from outside: scripts of entries and their consequences, and runs of random entries.
 
 #[cfg(test)]
 mod harness;

@@ -1,4 +1,4 @@
-//! Runs of random entries: applied twice they give the same bytes, restored from rows they give the same state.
+//! Runs of random entries: applied twice they give the same bytes, and the rows restore the same state.
 
 use bytes::Bytes;
 use quoin_core::id::MemberId;
@@ -87,7 +87,7 @@ impl Draw {
         self.random.below(below) as i64
     }
 
-    /// Few ids, so that they meet; negative ones and none among them.
+    /// A lease id out of a few, so that they repeat; a negative one and none are among them.
     fn lease(&mut self) -> i64 {
         self.number(6) - 2
     }
@@ -201,7 +201,7 @@ impl Draw {
     }
 }
 
-/// Plays one run and hands the harness to `look` after every step, with the rows written.
+/// Plays one run and calls `look` with the harness after every step, with the rows written.
 fn play(seed: u64, wanted: bool, mut look: impl FnMut(u64, &mut Harness, String)) {
     let mut draw = Draw {
         random: Prng::new(seed),
@@ -233,7 +233,7 @@ fn play(seed: u64, wanted: bool, mut look: impl FnMut(u64, &mut Harness, String)
 }
 
 #[test]
-fn the_same_log_gives_the_same_rows_whoever_waits_for_answers() {
+fn the_same_log_gives_the_same_rows_with_and_without_waiting_clients() {
     for seed in SEEDS {
         let runs = [true, false].map(|wanted| {
             let (mut rows, mut last) = (Vec::new(), String::new());
@@ -248,7 +248,7 @@ fn the_same_log_gives_the_same_rows_whoever_waits_for_answers() {
 }
 
 #[test]
-fn rows_give_the_state_back_at_every_moment() {
+fn the_rows_restore_the_state_after_every_step() {
     for seed in SEEDS {
         play(seed, true, |step, harness, _| {
             if step % 7 != 0 {
@@ -267,7 +267,7 @@ fn rows_give_the_state_back_at_every_moment() {
 }
 
 #[test]
-fn a_view_knows_the_rows_of_its_table_at_every_moment() {
+fn a_view_lists_the_rows_of_its_table_after_every_step() {
     for seed in SEEDS {
         play(seed, true, |step, harness, _| {
             if step % 7 != 0 {
@@ -326,7 +326,7 @@ fn a_table_that_lags_catches_up_from_the_log() {
                 for entry in &harness.log[applied..] {
                     late.apply(entry.clone()).unwrap();
                 }
-                // Sweeping is each member's own affair and shows only in what is stored.
+                // Each member sweeps on its own; sweeping shows only in the stored rows.
                 while late.sweep(1000).0 != CompactProgress::Idle {}
                 while harness.sweep(1000).0 != CompactProgress::Idle {}
                 assert_eq!(
@@ -340,7 +340,7 @@ fn a_table_that_lags_catches_up_from_the_log() {
 }
 
 #[test]
-fn a_table_that_is_not_as_a_batch_left_it_is_refused() {
+fn a_table_that_no_batch_left_is_refused() {
     let mut buckets = std::collections::BTreeSet::new();
     for seed in SEEDS {
         let mut random = Prng::new(seed ^ 0x5ea1);
@@ -384,7 +384,7 @@ fn a_table_that_is_not_as_a_batch_left_it_is_refused() {
     assert!(buckets.len() >= 5, "rows of many buckets were damaged: {buckets:?}");
 }
 
-/// Whether damage of a row must be seen: a table without a seal is one of a version that wrote none.
+/// Whether damage of a row must be found: a table without a seal is from a version that wrote none.
 fn must_be_seen(bucket: Bucket, key: &[u8], how: u64) -> bool {
     !is_own(bucket, key) || how == 1
 }

@@ -1,4 +1,4 @@
-//! How stories print what came of an entry: one line each, in the words of the API.
+//! How scripts print the consequences of an entry: one line each, in the words of the API.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ use quoin_core::proto::mvccpb::KeyValue;
 use quoin_core::store::{Applied, ConfOutcome, LeaseChange, Response};
 use quoin_core::table::{Bucket, TableOp};
 
-/// What came of one entry.
+/// The consequences of one entry.
 pub(crate) fn applied(applied: &Applied, ops: &[TableOp]) -> String {
     let mut lines = Vec::new();
     lines.extend(applied.results.iter().map(|(_, result)| answer(result)));
@@ -114,7 +114,7 @@ fn revision(header: &Option<ResponseHeader>) -> String {
         .map_or(" headless".to_owned(), |header| format!(" rev={}", header.revision))
 }
 
-/// Key, value, and after `@` revision of creation and of change, version, and lease where there is one.
+/// Key, value, and after `@` creation and modification revision, version, and lease if there is one.
 fn pair(kv: &KeyValue) -> String {
     let lease = if kv.lease == 0 {
         String::new()
@@ -170,7 +170,7 @@ pub(crate) fn alarm(alarm: &AlarmMember) -> String {
     format!("{:?} of {:x}", alarm.alarm(), alarm.member_id)
 }
 
-/// A row, unless it only says how far the log was applied.
+/// A row, unless it only has the index up to which the log was applied.
 pub(crate) fn row(op: &TableOp) -> Option<String> {
     let key = match op.bucket {
         Bucket::Meta if [&b"consistent_index"[..], b"term"].contains(&&op.key[..]) => return None,

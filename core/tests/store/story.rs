@@ -1,6 +1,6 @@
-//! Golden stories: files in `tests/scripts/store` with commands and, below a line of dashes, what came of each.
+//! Scripts: files in `tests/scripts/store` with commands and, below a line of dashes, the results of each.
 //!
-//! `UPDATE=1 cargo test` writes what came of them into the files. The commands are in [`Story::run`].
+//! `UPDATE=1 cargo test` writes the results into the files. The commands are in [`Story::run`].
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -53,7 +53,7 @@ fn update() -> bool {
     std::env::var("UPDATE").is_ok_and(|value| value == "1")
 }
 
-/// Runs a story and returns it with what came of it.
+/// Runs a script and returns it with the results.
 fn play(text: &str) -> String {
     let mut story = Story {
         harness: Harness::new(),
@@ -162,7 +162,7 @@ impl Story {
         }
     }
 
-    /// Goes on with the store that the rows give, and tells where it is not the same.
+    /// Continues with the store that the rows restore, and lists its differences.
     fn restart(&mut self) -> String {
         let store = match self.harness.restored() {
             Err(fault) => return format!("fault {fault}"),
@@ -286,7 +286,7 @@ impl Words {
         self.words.as_slice().first().map_or("", String::as_str)
     }
 
-    /// What is left, up to a closing bracket.
+    /// The remaining words, up to a closing bracket.
     fn rest(&mut self) -> Vec<String> {
         let mut rest = Vec::new();
         while !self.peek().is_empty() && self.peek() != ")" {
@@ -404,7 +404,7 @@ impl Words {
         RequestOp { request }
     }
 
-    /// `value KEYS = v`; without the last word nothing is set to compare with.
+    /// `value KEYS = v`; without the last word there is nothing to compare with.
     fn compare(&mut self) -> Compare {
         let target = self.next();
         let (key, range_end) = self.keys();

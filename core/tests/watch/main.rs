@@ -1,4 +1,4 @@
-//! Tests of the watch hub over the true key space: stories one can read, and random runs against a naive reference.
+//! Tests of the watch hub over the real key space: readable scripts, and random runs against a simple reference.
 
 #[cfg(test)]
 mod random;

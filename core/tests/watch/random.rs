@@ -1,5 +1,5 @@
 //! Random runs: many watchers, slow and quick streams, compaction, snapshots, merged inputs. Every response is checked
-//! on arrival against a naive reference, which keeps the list of all events and walks it for each watcher.
+//! on arrival against a simple reference, which keeps the list of all events and walks it for each watcher.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use quoin_core::watch::{StreamId, WatchInput};
 
 use crate::world::{Change, World};
 
-/// The key space as a child would write it, with every event there ever was.
+/// The key space in its simplest form, with every event there ever was.
 #[derive(Default)]
 struct Reference {
     keys: BTreeMap<Bytes, KeyValue>,
@@ -89,20 +89,20 @@ fn revision_of(event: &Event) -> i64 {
     event.kv.as_ref().map_or(0, |kv| kv.mod_revision)
 }
 
-/// What a client knows of one of its watches.
+/// The state of a watch on the client's side.
 struct Client {
     request: WatchCreateRequest,
-    /// Index into the reference's log of the first event that has not come.
+    /// Index into the reference's log of the first event not received.
     cursor: usize,
-    /// Everything before this revision has come.
+    /// Everything before this revision was received.
     reached: i64,
-    /// A fragment came, so that the next response continues it.
-    /// The revision and the compacted revision at which the response was made whose next fragment is to come.
+    /// Set while the next response continues a fragmented one: the revision and the compacted revision at which that
+    /// was made.
     in_fragment: Option<(i64, i64)>,
 }
 
 impl Client {
-    /// Whether the watch is to get `event`.
+    /// Whether the watch is to receive `event`.
     fn wants(&self, event: &Event) -> bool {
         let WatchCreateRequest {
             key,
@@ -118,19 +118,19 @@ impl Client {
         in_range(key, range_end, key_of_event) && !filters.contains(&filter.into())
     }
 
-    /// Index of the next event that is to come.
+    /// Index of the next event to be received.
     fn next(&self, log: &[Event]) -> Option<usize> {
         (self.cursor..log.len()).find(|index| self.wants(&log[*index]) && revision_of(&log[*index]) >= self.reached)
     }
 }
 
-/// What makes runs differ.
+/// The parameters in which runs differ.
 struct Habits {
-    /// One of so many chances to compact is taken.
+    /// One of this many chances to compact is taken.
     rarely_compacts: u64,
-    /// How much of history a watch starts back at most.
+    /// How far back in history a watch starts at most.
     looks_back: u64,
-    /// How much more slowly the next stream is read than the one before.
+    /// How much more slowly each stream is read than the previous one.
     slowness: u64,
 }
 
@@ -144,14 +144,14 @@ struct Run {
     hub_revision: i64,
     hub_compacted: i64,
     clients: BTreeMap<StreamId, BTreeMap<i64, Client>>,
-    /// Created, and not yet answered.
+    /// A creation that is not yet answered.
     asked: Option<(StreamId, WatchCreateRequest)>,
     tally: Tally,
-    /// Every response of the run, folded into a number.
+    /// A checksum of every response of the run.
     digest: u32,
 }
 
-/// What happened in all runs: a test whose runs never reach a case does not test it.
+/// The cases that occurred in all runs: a test whose runs never reach a case does not test it.
 #[derive(Debug, Default)]
 struct Tally {
     events: usize,
@@ -230,7 +230,7 @@ impl Run {
         self.sync_then(|world| world.write(&changes));
     }
 
-    /// Does what makes the hub learn of a new view, and keeps track of which it has.
+    /// Gives the hub a new view in one of several ways, and tracks which view it has.
     fn sync_then(&mut self, act: impl FnOnce(&mut World)) {
         let holding = self.world.holding;
         if !holding {
@@ -255,7 +255,7 @@ impl Run {
         self.take_in();
     }
 
-    /// Ends a time of holding, in one of the three ways the hub can learn of it.
+    /// Ends a time of holding changes back, in one of the three ways.
     fn release(&mut self) {
         self.world.holding = false;
         self.hub_revision = self.reference.revision;
@@ -324,12 +324,12 @@ impl Run {
         assert!(last.canceled && last.watch_id == id && last.compact_revision == 0);
     }
 
-    /// One random deed.
+    /// One random action.
     fn act(&mut self) {
         let stream = self.stream();
         match self.below(100) {
             0..50 => self.write(),
-            // The answers to these are looked for at once; a full stream holds them back.
+            // The answers to these are expected at once; a full stream holds them back.
             50..61 if self.world.is_full(stream) => {}
             50..58 => self.create(stream),
             58..61 => self.cancel(stream),
@@ -348,7 +348,7 @@ impl Run {
                 self.world.step(WatchInput::Wake);
                 self.take_in();
             }
-            // Streams differ in how quickly they are read: the last ones hardly ever are.
+            // Streams are read at different speeds: the last ones hardly ever.
             76..96 if self.below(1 + stream.0 * self.habits.slowness) == 0 => {
                 let responses = self.below(200) as usize;
                 self.world.sent(stream, responses);
@@ -367,7 +367,7 @@ impl Run {
         }
     }
 
-    /// Checks what the hub has sent; the last of it.
+    /// Checks the responses that the hub sent; returns the last one.
     fn take_in(&mut self) -> Option<WatchResponse> {
         let mut last = None;
         for (stream, response) in self.world.fresh() {
@@ -437,7 +437,7 @@ impl Run {
         );
     }
 
-    /// Progress to `revision`: nothing up to there is missing, and the watch has begun.
+    /// Progress to `revision`: no event up to there is missing, and the watch has begun.
     fn check_progress(&mut self, stream: StreamId, id: i64, revision: i64) {
         assert_eq!(revision, self.hub_revision);
         let client = self
@@ -470,7 +470,7 @@ impl Run {
         let client = client.expect("ended once");
         assert!(
             client.reached < self.hub_compacted,
-            "compaction did not pass what had come"
+            "compaction did not pass the received revisions"
         );
         self.tally.compacted += 1;
     }
@@ -481,11 +481,11 @@ impl Run {
         let client = watches
             .get_mut(&response.watch_id)
             .expect("a watch that was created and not cancelled");
-        // All fragments are made at once; those that find the stream full go out later.
+        // All fragments are made at once; those for which the stream has no room are sent later.
         let made_at = client.in_fragment.unwrap_or((self.hub_revision, self.hub_compacted));
         let mut revisions = BTreeSet::new();
         for event in &response.events {
-            let index = client.next(log).expect("no event that did not happen");
+            let index = client.next(log).expect("every received event is in the log");
             check_event(client, event, &log[index], made_at.1, &mut self.tally);
             client.cursor = index + 1;
             revisions.insert(revision_of(event));
@@ -507,7 +507,7 @@ impl Run {
         self.tally.full_batches += usize::from(revisions.len() == WATCH_CATCHUP_REVISIONS);
     }
 
-    /// Lets every stream read everything; then every watch must have got everything.
+    /// Lets every stream read everything; then every watch must have received everything.
     fn finish(&mut self) {
         self.release();
         loop {
@@ -537,7 +537,7 @@ impl Run {
     }
 }
 
-/// Compares an event with what it must be. A previous value is missing exactly where it is forgotten.
+/// Compares an event with the expected one. A previous value is missing exactly if it is compacted.
 fn check_event(client: &Client, event: &Event, expected: &Event, compacted: i64, tally: &mut Tally) {
     let mut expected = expected.clone();
     let known = revision_of(&expected) > compacted;
@@ -565,7 +565,7 @@ fn run(seed: u64, deeds: usize) -> Run {
 }
 
 #[test]
-fn every_watcher_gets_exactly_what_it_should() {
+fn every_watcher_gets_exactly_its_events() {
     let mut all = Tally::default();
     for seed in 0..200 {
         // Shown only when the run fails.

@@ -1,4 +1,4 @@
-//! What one step does and does not do, and when the hub asks for the next one.
+//! The bounds of one step, and the deadlines of the hub.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ fn from_the_start() -> WatchCreateRequest {
     }
 }
 
-/// Responses with events among those the hub has sent since the last call.
+/// Responses with events that the hub has sent since the last call.
 fn with_events(world: &mut World) -> usize {
     world
         .fresh()
@@ -53,7 +53,7 @@ fn a_pass_serves_a_bounded_number_of_watchers() {
     for stream in 0..streams {
         open(&mut world, stream, from_the_start());
     }
-    // The hub does not wait for ever to be woken, so some were served between the requests.
+    // The hub makes a pass after some inputs even without being woken, so some were served between the requests.
     let early = with_events(&mut world);
     assert!(early < streams as usize);
     let mut served = vec![early];
@@ -71,7 +71,7 @@ fn a_pass_serves_a_bounded_number_of_watchers() {
 }
 
 #[test]
-fn who_has_little_to_catch_up_with_does_not_wait_for_who_has_much() {
+fn watchers_with_little_and_with_much_to_catch_up_do_not_wait_for_each_other() {
     let mut world = world_with_history(20_000);
     for stream in 0..10 {
         open(&mut world, stream, from_the_start());
@@ -117,7 +117,7 @@ fn slow_watchers_catch_up_even_if_the_host_is_never_idle() {
 }
 
 #[test]
-fn a_hub_wants_to_be_woken_for_progress_only_where_somebody_wants_it() {
+fn a_hub_has_a_deadline_for_progress_only_while_a_watcher_asks_for_it() {
     let mut world = world_with_history(1);
     world.now = Instant::ZERO + Duration::from_secs(7);
     open(
@@ -137,11 +137,11 @@ fn a_hub_wants_to_be_woken_for_progress_only_where_somebody_wants_it() {
         };
         open(&mut world, stream, request);
     }
-    let deadline = world.hub.deadline().expect("progress is due some day");
+    let deadline = world.hub.deadline().expect("progress has a deadline");
     let wait = deadline.saturating_since(world.now);
     assert!((600..660).contains(&wait.as_secs()), "{wait:?}");
 
-    // The jitter spreads them: they do not all come at once.
+    // The jitter spreads the ticks of streams.
     world.fresh();
     world.now = deadline;
     world.step(WatchInput::Wake);
@@ -155,7 +155,7 @@ fn a_hub_wants_to_be_woken_for_progress_only_where_somebody_wants_it() {
 }
 
 #[test]
-fn the_end_of_time_is_no_trap() {
+fn a_deadline_beyond_the_last_instant_is_harmless() {
     let mut world = world_with_history(1);
     open(
         &mut world,

@@ -1,12 +1,12 @@
-//! Stories: scripts of commands with what the hub answers. `UPDATE=1 cargo test` rewrites the answers.
+//! Scripts of commands with the hub's answers. `UPDATE=1 cargo test` rewrites the answers.
 //!
 //! A line that begins with `>` is a command and the lines up to the next command or blank line are the answers to it.
-//! `#` begins a comment. After each command the hub is woken for as long as it wants to be.
+//! `#` begins a comment. After each command the hub is woken until its deadline is in the future.
 //!
 //! - `put KEY VALUE [lease=N]`, `delete KEY [END]`: one revision; `txn put KEY VALUE; delete KEY; ..`: one revision of
 //!   several changes. A value `*N` is N bytes long. `compact REV`.
 //! - `COMMAND + COMMAND`: the hub is woken after the last one only.
-//! - `repeat N COMMAND`: a `%` in it counts from 1. `quietly COMMAND`: only numbers of responses are answered.
+//! - `repeat N COMMAND`: a `%` in it counts from 1. `quietly COMMAND`: the answer has only numbers of responses.
 //! - `hold`: changes are kept from the hub, until `tell` (all at once), `tell-nothing` (without events) or `restore`.
 //! - `open S`, `close S`, `sent S N|all`, `tick DURATION`, `counts`.
 //! - `create S [key=K] [end=K] [rev=N] [id=N] [prev_kv] [progress] [fragment] [noput] [nodelete]`, `deny ERROR S ..`,
@@ -28,7 +28,7 @@ use quoin_core::watch::{StreamId, WatchInput};
 
 use crate::world::{Change, World};
 
-/// Tells the story of the same name, one test each.
+/// Plays the script of the same name, one test each.
 macro_rules! stories {
     ($($name:ident)*) => {
         $(#[test]
@@ -36,7 +36,7 @@ macro_rules! stories {
             tell(stringify!($name));
         })*
 
-        /// The stories that are told.
+        /// The scripts that are played.
         const TOLD: &[&str] = &[$(stringify!($name)),*];
     };
 }
@@ -77,7 +77,7 @@ fn folder() -> PathBuf {
 }
 
 #[test]
-fn every_story_is_told() {
+fn every_script_is_played() {
     let mut found: Vec<String> = fs::read_dir(folder())
         .unwrap()
         .map(|entry| {
@@ -281,7 +281,7 @@ fn stream(name: &str) -> Result<StreamId, String> {
     number(name.strip_prefix('s').ok_or("streams are called s1, s2, ..")?).map(StreamId)
 }
 
-/// For each watch: how many responses, events and which revisions.
+/// For each watch: the number of responses and of events, and the revisions.
 fn summary(fresh: &[(StreamId, WatchResponse)]) -> String {
     let mut lines = std::collections::BTreeMap::new();
     for (stream, response) in fresh {

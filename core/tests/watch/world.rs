@@ -1,4 +1,4 @@
-//! A key space, a hub over it and the queues of its streams, for tests: what a host does, without a host.
+//! A key space, a hub over it and the queues of its streams, for tests: a host in miniature.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
@@ -23,16 +23,16 @@ pub(crate) enum Change {
     Put { key: Bytes, value: Bytes, lease: i64 },
 }
 
-/// The world of a test.
+/// The key space, hub and queues of a test.
 pub(crate) struct World {
     pub(crate) mvcc: Mvcc,
     pub(crate) hub: Hub,
     pub(crate) now: Instant,
-    /// What each stream was sent and has not been taken from its queue.
+    /// The responses that were sent to each stream and not yet taken from its queue.
     pub(crate) queues: BTreeMap<StreamId, VecDeque<WatchResponse>>,
-    /// Events the hub has not been told of.
+    /// Events that were kept from the hub.
     pub(crate) held: Vec<Event>,
-    /// Whether changes are to be kept from the hub.
+    /// Whether changes are kept from the hub.
     pub(crate) holding: bool,
     fresh: Vec<(StreamId, WatchResponse)>,
 }
@@ -44,7 +44,7 @@ const ORIGIN: Origin = Origin {
 };
 
 impl World {
-    /// A world whose responses are cut at `max_response_bytes`, for watchers that take fragments.
+    /// A world whose responses are cut at `max_response_bytes`, for watchers that accept fragments.
     pub(crate) fn new(seed: u64, max_response_bytes: usize) -> Self {
         let mvcc = Mvcc::new();
         let config = HubConfig {
@@ -65,7 +65,7 @@ impl World {
         }
     }
 
-    /// Hands `input` to the hub and queues what comes of it.
+    /// Hands `input` to the hub and queues its outputs.
     pub(crate) fn step(&mut self, input: WatchInput) {
         let mut out = Vec::new();
         self.hub.step(self.now, input, &mut out);
@@ -89,7 +89,7 @@ impl World {
         }
     }
 
-    /// Wakes the hub for as long as it wants to be woken now.
+    /// Wakes the hub until its deadline is in the future.
     pub(crate) fn settle(&mut self) {
         for _ in 0..100_000 {
             if self.hub.deadline().is_none_or(|at| at > self.now) {
@@ -97,15 +97,15 @@ impl World {
             }
             self.step(WatchInput::Wake);
         }
-        panic!("the hub never rests");
+        panic!("the hub's deadline stays in the past");
     }
 
-    /// What the hub has sent since the last call.
+    /// The responses that the hub has sent since the last call.
     pub(crate) fn fresh(&mut self) -> Vec<(StreamId, WatchResponse)> {
         mem::take(&mut self.fresh)
     }
 
-    /// Carries out one transaction and tells the hub, unless told to hold.
+    /// Carries out one transaction and reports it to the hub, unless changes are held.
     pub(crate) fn write(&mut self, changes: &[Change]) {
         let mut ops = Vec::new();
         let mut write = self.mvcc.begin();
@@ -123,7 +123,7 @@ impl World {
         self.flush();
     }
 
-    /// Compacts; whether it was possible.
+    /// Compacts; returns whether it was possible.
     pub(crate) fn compact(&mut self, revision: i64) -> bool {
         let compacted = self.mvcc.compact(revision, &mut Vec::new()).is_ok();
         self.flush();
@@ -136,7 +136,7 @@ impl World {
         }
     }
 
-    /// Tells the hub what was held, with or without the events.
+    /// Reports the held changes to the hub, with or without their events.
     pub(crate) fn tell(&mut self, with_events: bool) {
         let mut events = mem::take(&mut self.held);
         if !with_events {
@@ -175,7 +175,7 @@ impl World {
         self.step(WatchInput::Request { stream, request });
     }
 
-    /// Whether the stream's queue has no room, so that its requests wait.
+    /// Whether the stream's queue is full, so that its requests wait.
     pub(crate) fn is_full(&self, stream: StreamId) -> bool {
         let queue = self.queues.get(&stream);
         queue.is_some_and(|queue| queue.len() >= WATCH_STREAM_QUEUE_RESPONSES)
@@ -186,7 +186,7 @@ impl World {
         self.step(WatchInput::Close { stream });
     }
 
-    /// Takes up to `responses` from the stream's queue and tells the hub.
+    /// Takes up to `responses` from the stream's queue and reports that to the hub.
     pub(crate) fn sent(&mut self, stream: StreamId, responses: usize) -> Vec<WatchResponse> {
         let queue = self.queues.entry(stream).or_default();
         let gone: Vec<_> = queue.drain(..responses.min(queue.len())).collect();

@@ -21,10 +21,10 @@ use crate::threads;
 pub mod table;
 pub mod wal;
 
-/// How completions, and at most one fault, leave a lane.
+/// Takes the completions, and at most one fault, of a lane.
 pub type Report = Arc<dyn Fn(Done) + Send + Sync>;
 
-/// Where measurements go.
+/// Takes the measurements of lanes.
 pub type Observe = Arc<dyn Fn(Observation) + Send + Sync>;
 
 /// A measurement of a lane, for metrics.
@@ -41,7 +41,7 @@ pub enum Observation {
     },
     /// A batch was written to the table.
     TableWrite {
-        /// Bytes the table takes on disk since.
+        /// Bytes that the table takes on disk afterwards.
         bytes: u64,
         /// How long it took.
         took: Duration,
@@ -68,25 +68,25 @@ pub trait Lane: Send + 'static {
     /// Carries out `jobs`, which are in order, and reports each; one write and one sync may serve them all.
     fn run(&mut self, jobs: &mut Vec<Self::Job>) -> Result<(), Fault>;
 
-    /// How long the lane may wait for a job before [`Lane::rest`] is due; `None` if it has nothing of its own to do.
+    /// How long the lane may wait for a job before [`Lane::rest`] is due; `None` if it has no work of its own.
     fn patience(&self) -> Option<Duration>;
 
-    /// Work that is due while no job came.
+    /// Work that is due although no job came.
     fn rest(&mut self) -> Result<(), Fault>;
 
     /// The queue is closed and empty: make everything durable.
     fn close(&mut self) -> Result<(), Fault>;
 
-    /// Whether a job may take as long as it likes without the lane being stuck.
+    /// Whether a job may take any time without the lane counting as stuck.
     fn is_patient_with(_job: &Self::Job) -> bool {
         false
     }
 
-    /// The lane is broken: nothing it was given after this is carried out.
+    /// The lane is broken: no later job is carried out.
     fn broke(&mut self, fault: Fault);
 }
 
-/// What a lane's thread shows of itself.
+/// The signs of life of a lane's thread.
 pub struct Signs {
     /// Where its panic is announced.
     pub ending: Ending,
@@ -96,8 +96,8 @@ pub struct Signs {
     pub clock: Arc<dyn Time>,
 }
 
-/// Starts a lane's thread, named as its pulse. It ends when the sender is dropped, or at the first fault: after a failed
-/// write or sync nothing is tried again, because what is on the disk is no longer known.
+/// Starts a lane's thread, named as its pulse. It ends when the sender is dropped, or at the first fault: after a
+/// failed write or sync no further one is tried, because the contents of the disk are unknown.
 pub fn spawn<L: Lane>(
     queue_jobs: usize,
     mut lane: L,
@@ -107,7 +107,7 @@ pub fn spawn<L: Lane>(
     let ending = signs.ending.clone();
     let thread = threads::spawn_keeping(signs.pulse.thread(), &ending, receiver, move |receiver| {
         if let Err(fault) = drive(&mut lane, receiver, &signs) {
-            // In the log even if the node has ended already and takes no reports.
+            // This line is logged even if the node has already ended and takes no reports.
             tracing::error!(thread = signs.pulse.thread(), error = %fault, "a lane failed");
             lane.broke(fault);
         }
@@ -141,7 +141,7 @@ fn drive<L: Lane>(lane: &mut L, receiver: &Receiver<L::Job>, signs: &Signs) -> R
     }
 }
 
-/// A failed file operation as the fault it is.
+/// The fault of a failed file operation.
 pub(crate) fn disk_fault(operation: &'static str, path: &Path, error: &io::Error) -> Fault {
     Fault::Disk {
         operation,
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
 
-    /// Fails at a job or at its end, and keeps the fault that it is told.
+    /// Fails at a job or at its end, and keeps the fault it is given.
     struct Failing {
         at_job: bool,
         told: SyncSender<Fault>,
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_that_fails_says_so_at_a_job_and_at_its_end_and_takes_no_more() {
+    fn a_lane_that_fails_at_a_job_or_at_its_end_reports_it_and_takes_no_more() {
         for at_job in [true, false] {
             let (told, heard) = sync_channel(1);
             let signs = Signs {
@@ -205,7 +205,7 @@ mod tests {
             if at_job {
                 assert_eq!(heard.recv(), Ok(fault()));
                 thread.join().unwrap();
-                assert!(jobs.send(()).is_err(), "a job for a lane that is gone is refused");
+                assert!(jobs.send(()).is_err(), "a job for a lane that has ended is refused");
             } else {
                 drop(jobs);
                 assert_eq!(heard.recv(), Ok(fault()));

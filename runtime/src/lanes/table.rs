@@ -1,7 +1,7 @@
-//! The table lane: writes the applied state behind, in atomic batches with the index that covers them.
+//! The table lane: writes the applied state behind, in atomic batches with the consistent index of their rows.
 //!
-//! A batch is *written* when a restart of the process will find it and *durable* when a power loss will not take it.
-//! The log is kept until the table is durably past it, so nothing waits for the sync but the log's retention: one a
+//! A batch is *written* when a restart of the process will find it, and *durable* when a power loss will not remove it.
+//! The log is kept until the table is durably past it. Only the removal of log files waits for the sync, so one a
 //! second is enough.
 
 use std::io;
@@ -28,17 +28,17 @@ use crate::table::Table;
 use super::wal::LaneContext;
 use super::{Lane, Observation, Observe, Report, disk_fault};
 
-/// The longest that written rows stay volatile.
+/// The longest time that written rows may be volatile.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the lane is asked to do.
+/// The tasks of the lane.
 #[derive(Debug)]
 pub enum TableTask {
-    /// Rewrite the table without superseded rows; the reply says whether it went well.
+    /// Rewrite the table without superseded rows; the reply has the outcome.
     Defragment(futures_channel::oneshot::Sender<Result<(), String>>),
-    /// Write what the node has for the table.
+    /// Write the rows of a job of the node.
     Job(TableJob),
-    /// Make everything written durable now.
+    /// Make all written rows durable now.
     Sync,
 }
 
@@ -49,18 +49,18 @@ struct Merged {
     last: Option<BatchId>,
 }
 
-/// The table with what is known of its durability.
+/// The table, and how far it is written and durable.
 pub struct Rows {
     table: Box<dyn Table>,
     disk: Arc<dyn Disk>,
-    /// Where received states wait, and the table lies.
+    /// The directory of the table and of received states.
     snap_dir: PathBuf,
     clock: Arc<dyn Time>,
     report: Report,
     observe: Observe,
     /// The last batch written.
     last: Option<BatchId>,
-    /// Index covered by what was written, and by what is durable.
+    /// The consistent index of the written rows, and that of the durable ones.
     written: u64,
     durable: u64,
     synced_at: Instant,
@@ -77,7 +77,7 @@ impl std::fmt::Debug for Rows {
 }
 
 impl Rows {
-    /// A lane over `table`, whose content was found to cover the log up to `index` and synced since.
+    /// A lane over `table`, whose content covers the log up to `index` and is synced.
     pub fn new(disk: Arc<dyn Disk>, table: Box<dyn Table>, index: u64, context: &LaneContext) -> Self {
         Self {
             table,
@@ -120,7 +120,7 @@ impl Rows {
         Ok(())
     }
 
-    /// Puts a received state in the place of what the table holds. Everything written before is part of it.
+    /// Replaces the content of the table by a received state, which includes everything written before.
     fn replace(&mut self, batch: BatchId, index: u64, view: &View) -> Result<(), Fault> {
         received::put_in_place(&mut *self.table, &datadir::table(&self.snap_dir), view)?;
         self.last = Some(batch);
@@ -180,7 +180,7 @@ impl Lane for Rows {
                     self.sync()?;
                 }
                 TableTask::Defragment(reply) => {
-                    // The caller may have given up; the table is rewritten all the same.
+                    // The caller may no longer wait; the table is rewritten all the same.
                     let _gone = reply.send(self.table.defragment().map_err(|error| error.to_string()));
                 }
             }
@@ -214,8 +214,8 @@ impl Lane for Rows {
     }
 }
 
-/// Of several changes of one row in `ops` only the last counts; the order of different rows does not matter, because
-/// a batch is written as a whole.
+/// Of several changes of one row in `ops` only the last counts; the order of different rows does not matter, because a
+/// batch is atomic.
 fn keep_last_change_of_each_row(ops: &mut Vec<TableOp>) {
     ops.sort_by(|a, b| (a.bucket, &a.key).cmp(&(b.bucket, &b.key)));
     ops.dedup_by(|later, earlier| {

@@ -1,7 +1,8 @@
-//! The log lane: appends what the member must not forget and syncs it, once for everything that queued meanwhile.
+//! The log lane: appends and syncs the log, with one sync for all jobs that have queued.
 //!
-//! Core's `wal` makes the bytes and says when a segment is full; here they meet a [`Disk`]. A segment is preallocated
-//! under a temporary name, gets its head, is synced, and only then its real name: a segment that can be seen is whole.
+//! Core's `wal` makes the bytes and decides when a segment is full; this file writes them to a [`Disk`]. A segment is
+//! preallocated under a temporary name, gets its head, is synced, and only then gets its real name: a segment under its
+//! real name is complete.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,29 +25,29 @@ use crate::received;
 
 use super::{Lane, Observation, Observe, Report, disk_fault};
 
-/// Under this name the next segment is prepared.
+/// The name under which the next segment is prepared.
 const PREPARED: &str = "next.tmp";
-/// A sync that takes longer is worth a line in the log; etcd's bound.
+/// A slower sync is logged; etcd's bound.
 const SLOW_SYNC: Duration = Duration::from_secs(1);
 
-/// How a log is kept.
+/// The settings of a log.
 #[derive(Clone)]
 pub struct LaneContext {
-    /// Where `*.snap` files go.
+    /// The directory of `*.snap` files.
     pub snap_dir: PathBuf,
     /// `--max-wals`; 0 keeps all.
     pub max_wals: usize,
     /// `--max-snapshots`; 0 keeps all.
     pub max_snapshots: usize,
-    /// Length of a log file: [`WAL_SEGMENT_BYTES`](quoin_core::limits::WAL_SEGMENT_BYTES), but in simulations.
+    /// Length of a log file: [`WAL_SEGMENT_BYTES`](quoin_core::limits::WAL_SEGMENT_BYTES), except in simulations.
     pub segment_bytes: u64,
     /// `--unsafe-no-fsync`.
     pub unsafe_no_fsync: bool,
-    /// Where times are measured.
+    /// The clock that measures times.
     pub clock: Arc<dyn Time>,
-    /// Where completions go.
+    /// Takes completions.
     pub report: Report,
-    /// Where measurements go.
+    /// Takes measurements.
     pub observe: Observe,
 }
 
@@ -70,7 +71,7 @@ impl std::fmt::Debug for Log {
     }
 }
 
-/// The names of a log's segments; none if there is no log.
+/// The names of a log's segments; empty if there is no log.
 pub fn segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<SegmentName>, Fault> {
     match disk.list(dir) {
         Ok(names) => Ok(names.iter().filter_map(|name| SegmentName::parse(name)).collect()),
@@ -79,8 +80,8 @@ pub fn segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<SegmentName>, Fault> 
     }
 }
 
-/// Opens segments for reading and locks them. A segment that another process holds is an error, not a wait: the data
-/// directory's own lock has been taken, so that process ignored it.
+/// Opens segments for reading and locks them. If another process holds a segment, that is an error and no reason to
+/// wait: this process holds the data directory's lock, so the other one has ignored it.
 pub fn open(disk: &dyn Disk, dir: &Path, names: &[SegmentName]) -> Result<Vec<Segment>, Fault> {
     let mut opened = Vec::new();
     for name in names {
@@ -123,9 +124,9 @@ impl Source for FileSource {
 }
 
 impl Log {
-    /// Begins the log of a new member in `dir` with what it starts from. The log appears complete or not at all: its first
-    /// segment gets its name last. Whatever else the directory holds, such as the `lost+found` of a file system of its
-    /// own, stays there.
+    /// Begins the log of a new member in `dir` with its first batch. The log appears complete or not at all: its first
+    /// segment gets its name last. Other files in the directory, such as the `lost+found` of a separate file system,
+    /// stay there.
     pub fn create(
         disk: Arc<dyn Disk>,
         dir: &Path,
@@ -160,8 +161,8 @@ impl Log {
         Ok(log)
     }
 
-    /// Goes on with a log that was read back. A torn tail is put aside and cut off first. Whatever was read becomes durable,
-    /// because an earlier process may have died before it synced, or of a sync that failed.
+    /// Continues a log that was read. A torn tail is first copied and cut off. All bytes that were read are made
+    /// durable, because an earlier process may have died before its sync, or of a failed one.
     pub fn resume(disk: Arc<dyn Disk>, dir: &Path, replay: &Replay, context: LaneContext) -> Result<Self, Fault> {
         disk.sync_dir(dir).map_err(|error| disk_fault("sync", dir, &error))?;
         let mut names = segments(&*disk, dir)?;
@@ -183,7 +184,7 @@ impl Log {
         if replay.tail.torn.is_some() {
             set_aside(&*disk, dir, replay.tail.name, &*file, replay.tail.offset)?;
         }
-        // After a failed sync the system takes these pages for written.
+        // After a failed sync the system considers these pages written.
         let mut unsettled = vec![0; usize::try_from(replay.tail.offset - replay.tail.unsettled).unwrap_or(usize::MAX)];
         file.read_at(replay.tail.unsettled, &mut unsettled)
             .map_err(fail("read"))?;
@@ -285,7 +286,7 @@ impl Log {
         Ok(())
     }
 
-    /// Writes the file of the save's marker, then appends the save, and lets go of what lies before the marker.
+    /// Writes the file of the save's marker, then appends the save, and removes files that lie before the marker.
     fn mark(&mut self, marker: &Marker, save: &Save) -> Result<(), Fault> {
         let begun = self.context.clock.now();
         let (index, term) = (marker.index, marker.term);
@@ -314,7 +315,7 @@ impl Log {
     }
 
     /// Removes the oldest segments that no start from a snapshot at `index` reads, and the oldest snapshot files, both
-    /// down to the number to be kept. What was received before that index will never be needed.
+    /// down to the number to keep. Snapshots received before that index are removed too.
     fn release(&mut self, index: u64) -> Result<(), Fault> {
         let mut names: Vec<_> = self.older.iter().map(|(name, _)| *name).collect();
         names.push(self.writer.name());
@@ -357,7 +358,7 @@ impl Log {
         disk_fault(operation, &self.dir.join(self.writer.name().to_string()), error)
     }
 
-    /// Appends the saves of jobs without markers as one batch, and reports the last that something waits for.
+    /// Appends the saves of jobs without markers as one batch, and reports the last one that asked for a sync.
     fn save_jobs(&mut self, jobs: &[LogJob]) -> Result<(), Fault> {
         self.save(jobs.iter().map(|job| &job.save))?;
         if let Some(job) = jobs.iter().rev().find(|job| job.sync) {
@@ -409,7 +410,7 @@ pub fn marker_files(disk: &dyn Disk, dir: &Path) -> Result<Vec<MarkerName>, Faul
     Ok(snapshots)
 }
 
-/// Creates a preallocated segment file with its head, synced but for its name.
+/// Creates a preallocated segment file with its head; all but its name is synced.
 fn prepare(
     disk: &dyn Disk,
     dir: &Path,
@@ -440,7 +441,7 @@ fn lock(file: &dyn DiskFile, path: &Path) -> Result<(), Fault> {
     }
 }
 
-/// Keeps a copy of what is about to be cut off a torn segment, for an operator to look at.
+/// Keeps a copy of the bytes that are about to be cut off a torn segment, for an operator.
 fn set_aside(disk: &dyn Disk, dir: &Path, name: SegmentName, file: &dyn DiskFile, offset: u64) -> Result<(), Fault> {
     let path = dir.join(format!("{name}.broken"));
     let fail = |error: io::Error| disk_fault("write", &path, &error);

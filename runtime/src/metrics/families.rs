@@ -1,6 +1,6 @@
 //! The families by group, each declared in one place: its field, its type, etcd's name, its help and its buckets.
 //!
-//! No field is visible outside this crate, so the compiler refuses one that nothing moves.
+//! No field is visible outside this crate, so the compiler reports one that is never set.
 
 use prometheus::{CounterVec, GaugeVec, Histogram, HistogramVec, IntCounter, IntGauge};
 

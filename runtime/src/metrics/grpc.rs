@@ -9,8 +9,8 @@ use quoin_core::api::{Kind, Method};
 use super::make::{Buckets, Make};
 use crate::serve::grpc::status::CODE_NAMES;
 
-/// Versions of clients that are counted by themselves. The header is the client's to write, so without a bound it could
-/// fill the memory; later versions share the label `other`.
+/// Number of client versions that are counted separately. Clients choose the text of the header, so without a bound it
+/// could fill the memory; further versions share the label `other`.
 const CLIENT_VERSIONS_MAX: usize = 64;
 
 /// Calls of clients.
@@ -98,12 +98,12 @@ impl Grpc {
         }
     }
 
-    /// A method's counters.
+    /// The counters of a method.
     pub(crate) fn method(&self, method: Method) -> &MethodMetrics {
         &self.methods[method as usize]
     }
 
-    /// A stream broke while it was received from (`receive`) or sent to (`send`).
+    /// A stream broke while receiving (`receive`) or sending (`send`).
     pub(crate) fn stream_failed(&self, direction: &str, api: &str) {
         self.stream_failures.with_label_values(&[direction, api]).inc();
     }
@@ -123,7 +123,7 @@ impl Clients {
         ["unary", "stream"].map(|kind| vec.with_label_values(&[kind, version]))
     }
 
-    /// Counts calls of this kind by clients that say they have this version.
+    /// Counts calls of this kind by clients of this version.
     pub(crate) fn of(&self, kind: Kind, version: Option<&str>) -> IntCounter {
         let index = usize::from(kind != Kind::Unary);
         let Some(version) = version else {

@@ -6,7 +6,7 @@ use prometheus::{
     IntCounterVec, IntGauge, Opts, Registry,
 };
 
-/// The registry that metrics are made for.
+/// The registry of the metrics.
 pub(super) struct Make {
     pub(super) registry: Registry,
 }
@@ -58,12 +58,12 @@ impl Make {
     }
 }
 
-/// Where a histogram's buckets end.
+/// The bounds of a histogram's buckets.
 #[derive(Clone, Copy)]
 pub(super) enum Buckets {
-    /// Those of Prometheus' clients where nothing else is said.
+    /// The default of Prometheus' clients.
     Default,
-    /// So many, the first of which ends at the number given, each of the others at twice the one before.
+    /// This many buckets; the first ends at the given number, each other one at twice the previous bound.
     Doubling(f64, usize),
 }
 

@@ -1,8 +1,8 @@
-//! Every metric by etcd's name, as handles resolved once; whoever measures holds them, nothing is global.
+//! Every metric by etcd's name, as handles resolved once. The code that measures has the handles; none is global.
 //!
-//! What is a fact of the member's state (revisions, sizes, indices) is not counted along the way but set when somebody
-//! asks: see [`Metrics::render`]. What core counts comes from the node as a [`Tally`](quoin_core::node::Tally) each turn, from
-//! the watch hub as counts and from the lanes as observations: [`sources`] adds it.
+//! Facts of the member's state (revisions, sizes, indices) are not counted continuously but set when a client asks for
+//! the metrics: see [`Metrics::render`]. Core's counts come from the node as a [`Tally`](quoin_core::node::Tally) each
+//! turn, from the watch hub as counts and from the lanes as observations: [`sources`] adds them.
 
 mod families;
 mod grpc;
@@ -22,7 +22,7 @@ pub(crate) use grpc::MethodMetrics;
 use make::Make;
 use process::Process;
 
-/// All metrics of a member. No handle is visible outside this crate, so that the compiler refuses one that nothing moves.
+/// All metrics of a member. No handle is visible outside this crate, so the compiler reports one that is never set.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -42,7 +42,7 @@ pub struct Metrics {
     scraping: Mutex<()>,
 }
 
-/// What `/metrics` is answered with.
+/// The content type of `/metrics`.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 impl Metrics {
@@ -88,7 +88,7 @@ impl Metrics {
             (&mvcc.deletes, deletes),
             (&mvcc.txns, txns),
         ];
-        // Adding nothing would still take the counter's cache line from the other threads.
+        // Adding zero would still take the counter's cache line from the other threads.
         for (counter, count) in counters.into_iter().filter(|(_, count)| *count > 0) {
             counter.inc_by(count);
         }
@@ -102,8 +102,8 @@ impl Metrics {
         self.range_seconds[usize::from(succeeded)].observe(took.as_secs_f64());
     }
 
-    /// Everything in Prometheus' text format, after `refresh` has set what is a fact of the member's state. One scrape
-    /// at a time: totals that others count are caught up with here.
+    /// Everything in Prometheus' text format, after `refresh` has set the facts of the member's state. One scrape runs
+    /// at a time, because it raises counters to totals that are counted elsewhere.
     pub fn render(&self, refresh: impl FnOnce(&Self)) -> String {
         let _one_at_a_time = self.scraping.lock().unwrap_or_else(PoisonError::into_inner);
         self.server.scrapes_in_flight.inc();
@@ -120,7 +120,7 @@ impl Metrics {
     }
 }
 
-/// A count as gauges take it.
+/// A count in the type of gauges.
 pub(crate) fn whole(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_text_holds_every_kind_of_metric() {
+    fn the_text_has_every_kind_of_metric() {
         let metrics = Metrics::new(false, "3.6.9", "0.1.0");
         metrics.disk.wal_fsync_seconds.observe(0.0015);
         metrics.mvcc.puts.inc();
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_histogram_of_calls_is_there_on_demand_only() {
+    fn the_histogram_of_calls_exists_only_with_extensive_metrics() {
         let name = "grpc_server_handling_seconds";
         assert!(!Metrics::new(false, "3.6.9", "0").render(|_| ()).contains(name));
         assert!(Metrics::new(true, "3.6.9", "0").render(|_| ()).contains(name));

@@ -1,4 +1,4 @@
-//! Facts of the process, read from `/proc` when somebody asks. Where there is no `/proc`, they stay zero.
+//! Facts of the process, read from `/proc` at each scrape. Without `/proc` they stay zero.
 
 use std::fs;
 use std::path::Path;
@@ -49,7 +49,7 @@ impl Process {
         }
     }
 
-    /// Reads everything anew.
+    /// Reads all facts again.
     pub(super) fn refresh(&self) {
         self.refresh_from(Path::new("/proc"));
     }
@@ -72,7 +72,7 @@ impl Process {
         let address_space =
             limit(&limits, "Max address space").map_or(18_446_744_073_709_551_615.0, |limit| limit as f64);
         self.virtual_bytes_max.set(address_space);
-        // The folder that is being read is one of the descriptors in it.
+        // The directory being read is one of the descriptors in it.
         let fds = fs::read_dir(proc.join("self/fd")).map_or(0, |folder| folder.count().saturating_sub(1));
         let fds = i64::try_from(fds).unwrap_or(i64::MAX);
         self.open_fds.set(fds);
@@ -85,13 +85,13 @@ impl Process {
     }
 }
 
-/// Times of a process; the start counts from boot.
+/// Times of a process; its start is counted from boot.
 struct Times {
     cpu_seconds: f64,
     started_seconds: f64,
 }
 
-/// Reads `/proc/self/stat`. The command's name, in parentheses, may hold anything; the numbers come after it.
+/// Reads `/proc/self/stat`. The command's name, in parentheses, may contain any character; the numbers follow it.
 fn times(stat: &str) -> Times {
     let fields: Vec<&str> = stat
         .rsplit_once(')')

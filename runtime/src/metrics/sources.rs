@@ -1,5 +1,5 @@
-//! Where counts come from: the node's turns, the watch hub, the lanes. Each is taken apart whole, so that a number core
-//! counts cannot be forgotten here.
+//! The sources of counts: the node's turns, the watch hub, the lanes. Each struct is destructured completely, so that
+//! no count of core can be forgotten here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::{Metrics, whole};
 use crate::clock::Clock;
 use crate::lanes::Observation;
 
-/// Moves metrics by what the node's turns did, and logs what of it an operator should see.
+/// Adds the counts of the node's turns to the metrics, and logs those that concern an operator.
 pub(crate) struct Turns {
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -45,7 +45,7 @@ impl Turns {
         }
     }
 
-    /// A turn of the node took so long and did this. The time is shared evenly by the requests that were applied.
+    /// Adds the counts and the duration of a turn. The duration is shared evenly by the applied requests.
     pub(crate) fn add(&mut self, tally: &Tally, took: Duration) {
         if tally.is_empty() {
             return;
@@ -119,7 +119,7 @@ impl Turns {
         lease.expired.inc_by(*expired);
     }
 
-    /// A compaction ended with a turn that took so long by itself.
+    /// A compaction ended with a turn of this duration.
     fn compacted(&self, end: CompactionEnd, turn: Duration) {
         let CompactionEnd { revision, took } = end;
         let took = took + turn;
@@ -188,7 +188,7 @@ impl Turns {
     }
 }
 
-/// Moves metrics by what the watch hub counts.
+/// Adds the counts of the watch hub.
 pub(crate) fn count_watchers(metrics: &Arc<Metrics>) -> impl FnMut(WatchCounts) + Send + use<> {
     let metrics = Arc::clone(metrics);
     let number = |count: usize| whole(count as u64);
@@ -213,7 +213,7 @@ pub(crate) fn count_watchers(metrics: &Arc<Metrics>) -> impl FnMut(WatchCounts) 
     }
 }
 
-/// Moves metrics by what the lanes measure.
+/// Adds the measurements of the lanes.
 pub(crate) fn observe_lanes(metrics: &Arc<Metrics>) -> crate::lanes::Observe {
     let metrics = Arc::clone(metrics);
     Arc::new(move |observation| {

@@ -1,7 +1,7 @@
-//! Binding a URL: a TCP port or a Unix socket, on which clients can connect and wait from then on.
+//! Binds a URL: a TCP port or a Unix socket, on which clients can connect and wait from then on.
 //!
-//! A Unix socket is a file that outlives its process. One that no process listens on is removed and made again; one that is
-//! in use, and any other file, is left alone and refused.
+//! A Unix socket's file outlives its process. A socket without a listening process is removed and bound again; a socket
+//! that is in use, and any other file, is left alone and refused.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
@@ -46,7 +46,7 @@ pub(crate) fn bind(endpoint: Endpoint, url: &Url) -> Result<Bound, String> {
     };
     let (acceptor, address, file) = bound;
     let prepared = acceptor.set_nonblocking();
-    // The standard library asks for a short queue; asking again lengthens it.
+    // The standard library sets a short backlog; a second call lengthens it.
     let prepared = prepared.and_then(|()| Ok(rustix::net::listen(&acceptor, LISTEN_BACKLOG_CONNECTIONS)?));
     prepared.map_err(|error| refuse(error.to_string()))?;
     Ok(Bound {
@@ -62,9 +62,9 @@ type Opened = (Acceptor, Address, Option<SocketFile>);
 
 fn bind_tcp(url: &Url) -> io::Result<Opened> {
     let (host, port) = (url.host().unwrap_or_default(), url.port().unwrap_or_default());
-    // No host is every address, as in Go.
+    // An empty host means every address, as in Go.
     let host = if host.is_empty() { "::" } else { host };
-    // One port on the address families that `localhost` may have: IPv4 is what etcd ends up with.
+    // One port on the address families that `localhost` may have: etcd ends up with IPv4.
     let mut addresses: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
     addresses.sort_by_key(SocketAddr::is_ipv6);
     let listener = TcpListener::bind(&addresses[..])?;
@@ -86,7 +86,7 @@ fn bind_unix(path: &Path) -> Result<Opened, String> {
     Ok((Acceptor::Unix(listener), Address::Unix(path.to_owned()), Some(file)))
 }
 
-/// Removes the socket of a process that is gone, or says why what is there must stay.
+/// Removes the socket of a process that has ended; the error says why the file must stay.
 fn remove_stale(path: &Path) -> Result<(), String> {
     let found = match path.symlink_metadata() {
         Ok(found) => found,
@@ -100,7 +100,7 @@ fn remove_stale(path: &Path) -> Result<(), String> {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)
             .map_err(|error| format!("cannot remove the socket of a process that is gone: {error}")),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error.to_string()),
-        // A queue of connections that is full is a listener's, too.
+        // A full backlog also shows that a process listens.
         Ok(_) | Err(_) => Err("address already in use: a process listens on this socket".to_owned()),
     }
 }
@@ -163,19 +163,19 @@ mod tests {
         let path = folder.path().join("a b");
         let url = format!("unix://{}", path.display()).replace(' ', "%20");
         drop(bind_text(&url).unwrap());
-        assert!(!path.exists(), "the file goes with the listener");
+        assert!(!path.exists(), "the file is removed with the listener");
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "a listener of another kind leaves its file");
         let bound = bind_text(&url).unwrap();
-        // The file of this listener is replaced by hand; then it is not this listener's to remove.
+        // The file of this listener is replaced by hand; then this listener must not remove it.
         std::fs::remove_file(&path).unwrap();
         let _other = UnixListener::bind(&path).unwrap();
         drop(bound);
-        assert!(path.exists(), "another's socket stays");
+        assert!(path.exists(), "the other socket stays");
     }
 
     #[test]
-    fn what_cannot_be_a_socket_is_refused_and_left_alone() {
+    fn files_that_are_no_free_socket_are_refused_and_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let refused = |name: &str| {
             let url = format!("unix://{}", folder.path().join(name).display());

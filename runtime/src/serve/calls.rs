@@ -1,5 +1,5 @@
-//! Carries calls out: follows the steps that [`quoin_core::api`] says, on the caller's task or in the lane for computations,
-//! and measures them. No rule about a request is here, and nothing of a protocol.
+//! Carries out calls: follows the steps that [`quoin_core::api`] returns, on the caller's task or on the compute
+//! thread, and measures them. This file has no rule about requests and no protocol.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -23,7 +23,7 @@ use super::{Context, facts};
 use crate::handle::Asked;
 
 impl Context {
-    /// Shows the member as a call finds it now.
+    /// The present state of the member, for a call.
     pub(crate) fn server<T>(&self, look: impl FnOnce(&Server<'_>) -> T) -> T {
         let published = self.node.published();
         look(&Server {
@@ -50,11 +50,11 @@ impl Facts for Context {
     }
 }
 
-/// The answer that a step comes to.
+/// The answer of a step.
 pub(crate) enum Taken<'a> {
-    /// At once; nothing after that.
+    /// At once: nothing is left to wait for.
     Now(Option<Result<Answer, Status>>),
-    /// Once this has ended. It is boxed: most calls have none, and every call's task would have room for it.
+    /// Once this future completes. It is boxed: most calls have none, and every call's task would have room for it.
     Later(Pin<Box<dyn Future<Output = Result<Answer, Status>> + Send + 'a>>),
 }
 
@@ -75,7 +75,7 @@ impl Future for Taken<'_> {
     }
 }
 
-/// Goes on with a call of `method` from a step to its answer.
+/// Takes a call of `method` from a step to its answer.
 pub(crate) fn take(context: &Context, method: Method, step: Step) -> Taken<'_> {
     match step {
         Step::Answer(answer) => Taken::now(Ok(answer)),
@@ -96,18 +96,18 @@ pub(crate) fn take(context: &Context, method: Method, step: Step) -> Taken<'_> {
         Step::Compute(computation) => Taken::Later(Box::pin(async { Ok(compute(context, computation).await?) })),
         Step::Defragment => Taken::Later(Box::pin(defragment(context))),
         Step::Fetch(read) => fetch(context, read),
-        // There is no way to another member in this version.
+        // This version has no connections to other members.
         Step::Forward { .. } => Taken::now(Err(Error::NotLeader.into())),
         Step::Unserved => Taken::now(Err(unserved(method))),
     }
 }
 
-/// Asks the node, for as long as requests may take.
+/// Sends the node a request, with the timeout of requests.
 pub(crate) fn ask(context: &Context, request: Request) -> Asked<'_> {
     context.node.request(request, context.request_deadline())
 }
 
-/// Asks the node for a heavy write, when the one before it was applied.
+/// Sends the node a heavy write, once the previous one was applied.
 async fn ask_in_turn(context: &Context, request: Request) -> Result<Response, Error> {
     let deadline = context.request_deadline();
     let turn = pin!(async { Ok(context.heavy_writes.turn().await) });
@@ -115,17 +115,17 @@ async fn ask_in_turn(context: &Context, request: Request) -> Result<Response, Er
     let turn = turn.map_err(|_| Error::Timeout)?;
     let (reply, answer) = oneshot::channel();
     let node = context.node.clone();
-    // On a task of its own: a client that goes away does not give its turn to the next while its request is applied.
+    // In a task of its own: if the client goes away, the turn must last until its request is applied.
     context.runtime.spawn(Box::pin(async move {
         let result = node.request(request, deadline).await;
         drop(turn);
-        // A caller that has gone wants no answer.
+        // The caller may have gone.
         let _gone = reply.send(result);
     }));
     answer.await.unwrap_or(Err(Error::Stopped))
 }
 
-/// Reads the newest view: the first rows here, the others in the lane for computations.
+/// Reads the newest view: the first rows here, further ones on the compute thread.
 fn fetch(context: &Context, read: Read) -> Taken<'_> {
     let began = context.clock.now();
     let (fetch, is_over) = context.server(|server| {
@@ -147,7 +147,7 @@ fn fetch(context: &Context, read: Read) -> Taken<'_> {
     }))
 }
 
-/// The answer of a read that has all its rows.
+/// The answer of a complete read.
 fn fetched(context: &Context, fetch: Fetch, began: Instant) -> Result<Answer, Status> {
     measure(context, &fetch, context.clock.now().saturating_since(began));
     Ok(context.server(|server| fetch.answer(server))?)
@@ -163,7 +163,7 @@ fn measure(context: &Context, fetch: &Fetch, took: Duration) {
     }
 }
 
-/// Hashes in the lane for computations, in turns with others.
+/// Computes a hash on the compute thread, in turns with other computations.
 async fn compute(context: &Context, computation: Computation) -> Result<Answer, Error> {
     let began = context.clock.now();
     let mvcc = &context.metrics.mvcc;
@@ -181,7 +181,7 @@ async fn compute(context: &Context, computation: Computation) -> Result<Answer, 
     Ok(context.server(|server| computed.answer(server)))
 }
 
-/// Gives space back to the file system. Reads and writes go on meanwhile.
+/// Compacts the table's files. Reads and writes continue meanwhile.
 async fn defragment(context: &Context) -> Result<Answer, Status> {
     let began = context.clock.now();
     tracing::info!("starting defragment");

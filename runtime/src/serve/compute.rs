@@ -1,7 +1,7 @@
-//! The lane for long computations over a view: reads of many rows, hashes, large answers. It is one thread, so that no
-//! worker's connections wait for them and they never take more than one core.
+//! The thread for long computations over a view: reads of many rows, hashes, large answers. There is one, so that they
+//! neither delay a worker's connections nor take more than one core.
 //!
-//! Computations take turns: each is carried out in steps, and between two steps of one the others have theirs.
+//! Computations take turns: each runs in steps, and after each step the next computation runs one.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,7 +19,7 @@ use crate::threads::{self, guarded};
 /// One step of a computation; true once it is over.
 type Job = Box<dyn FnMut() -> bool + Send>;
 
-/// The way into the lane. The thread ends with the last clone.
+/// The queue into the thread, which ends with the last clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Compute {
     jobs: Sender<Job>,
@@ -40,19 +40,19 @@ impl Compute {
         }
     }
 
-    /// How many computations the lane was given.
+    /// How many computations were given to the thread, including refused ones.
     pub(crate) fn begun(&self) -> u64 {
         self.begun.load(Ordering::Relaxed)
     }
 
-    /// Runs `work`, which is short, on the lane's thread.
+    /// Runs `work`, which must be short, on the compute thread.
     pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
         let mut work = Some(work);
         self.steps(move || work.take().map(|work| work())).await
     }
 
-    /// Calls `step` on the lane's thread, in turns with what else runs there, until it has an answer. It is not called
-    /// again once its caller has gone.
+    /// Calls `step` on the compute thread, in turns with other computations, until it returns an answer. It is not
+    /// called again once the future was dropped.
     pub(crate) async fn steps<T: Send + 'static>(
         &self,
         mut step: impl FnMut() -> Option<T> + Send + 'static,
@@ -65,7 +65,7 @@ impl Compute {
             }
             let Some(value) = step() else { return false };
             if let Some(reply) = reply.take() {
-                // A caller that has gone meanwhile wants no answer.
+                // The caller may have gone.
                 let _gone = reply.send(value);
             }
             true
@@ -79,7 +79,7 @@ impl Compute {
     }
 }
 
-/// Carries out jobs, a bounded number of them in turns, until no more can come.
+/// Runs jobs, a bounded number of them in turns, until the queue is closed.
 fn take_turns(jobs: &Receiver<Job>) {
     let mut running: VecDeque<Job> = VecDeque::new();
     loop {
@@ -93,7 +93,7 @@ fn take_turns(jobs: &Receiver<Job>) {
             running.push_back(job);
         }
         if let Some(mut job) = running.pop_front() {
-            // The caller of one that panics sees that no answer came; the others are not to suffer.
+            // If a job panics, its caller sees that no answer came; the other jobs continue.
             let is_over = guarded(&mut job).unwrap_or(true);
             if !is_over {
                 running.push_back(job);
@@ -110,7 +110,7 @@ mod tests {
     use crate::seam::block_on;
 
     #[test]
-    fn work_is_done_elsewhere_and_one_panic_ends_nothing() {
+    fn work_runs_on_the_compute_thread_and_a_panic_ends_only_its_job() {
         let compute = Compute::start(&Ending::default()).unwrap();
         let name = block_on(compute.run(|| std::thread::current().name().map(str::to_owned)));
         assert_eq!(name.unwrap().as_deref(), Some("quoin-compute"));
@@ -119,9 +119,9 @@ mod tests {
         assert_eq!(block_on(compute.run(|| 7)), Ok(7));
     }
 
-    /// Gives the steps of two long computations in the order in which they were made.
+    /// Checks the order of the steps of two long computations, and that a dropped one makes none.
     #[test]
-    fn long_computations_take_turns_and_end_with_their_callers() {
+    fn long_computations_take_turns_and_stop_when_dropped() {
         let (sender, jobs) = async_channel::bounded(COMPUTE_WAITING_JOBS);
         let compute = Compute::new(sender);
         let made = Arc::new(Mutex::new(Vec::new()));
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded() {
+    fn the_number_of_waiting_computations_is_bounded() {
         let (sender, _jobs) = async_channel::bounded(1);
         let compute = Compute::new(sender);
         let mut first = Box::pin(compute.run(|| 1));

@@ -1,4 +1,4 @@
-//! One client connection: which protocol it speaks, its bounds, and its end.
+//! One client connection: its protocol, its bounds, and its end.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -24,10 +24,10 @@ use super::wire::Wire;
 use super::{Context, Endpoint, respond};
 use crate::seam::{Executor, Socket, Timer};
 
-/// How long a connection may take to say its first bytes, and an HTTP/1 request its head.
+/// How long a connection may take to send its first bytes, and an HTTP/1 request its head.
 const HEAD_PATIENCE: Duration = Duration::from_secs(HEAD_PATIENCE_SECONDS);
 
-/// The two ends of a server: the one that is announced, and the one that is not waited for.
+/// The two ends of a server: the one in which calls finish, and the one in which they are cut.
 struct Stops {
     stop: Stop,
     abort: Stop,
@@ -121,7 +121,7 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
         }
         let ended = connection.as_mut().poll(cx);
         match (ended, wire.finish_turn(cx)) {
-            // How a connection broke interests nobody but its client, who knows.
+            // An error of a connection concerns only its client, who sees it too.
             (Poll::Ready(_), _) | (_, Poll::Ready(Err(_))) => Poll::Ready(()),
             (Poll::Pending, _) => Poll::Pending,
         }
@@ -129,7 +129,7 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     .await;
 }
 
-/// Reads until it is clear whether the connection speaks HTTP/2; what was read is handed on.
+/// Reads until it is clear whether the client speaks HTTP/2; returns the bytes that were read.
 async fn sniff(socket: &mut dyn Socket) -> io::Result<(bool, Bytes)> {
     let mut read = [0; PREFACE.len()];
     let mut length = 0;

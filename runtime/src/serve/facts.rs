@@ -1,4 +1,4 @@
-//! What is true of the member at this moment, as the services and the metrics tell it.
+//! Facts about the member at this moment, for the services and the metrics.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -19,7 +19,7 @@ use super::calls::ask;
 use crate::metrics::Metrics;
 use crate::pulse::Stuck;
 
-/// Whether this member knows a leader.
+/// Whether this member has a leader.
 pub(crate) fn has_leader(context: &Context) -> bool {
     context.node.published().status.leader != MemberId::NONE
 }
@@ -29,7 +29,7 @@ pub(crate) fn is_learner(context: &Context) -> bool {
     context.node.published().status.is_learner
 }
 
-/// The alarms that are on.
+/// The raised alarms.
 pub(crate) fn alarms(context: &Context) -> Vec<AlarmMember> {
     context.node.published().view.alarms.list(AlarmType::None).collect()
 }
@@ -55,7 +55,8 @@ pub(crate) fn stuck(context: &Context, limit: Duration) -> Option<Stuck> {
     context.node.stuck(context.clock.now(), limit)
 }
 
-/// Reads as a health check does, and says what went wrong. It never waits for a node that does not keep its deadlines.
+/// Reads as a health check does; the error says what failed. It does not wait for a node that does not enforce
+/// deadlines.
 pub(crate) async fn probe_read(context: &Context, serializable: bool) -> Result<(), Error> {
     let began = context.clock.now();
     let step = match Server::probe(serializable) {
@@ -79,7 +80,7 @@ pub(crate) async fn probe_read(context: &Context, serializable: bool) -> Result<
     result.map(drop)
 }
 
-/// Asks the node, and waits a little longer than it may take.
+/// Sends the node a request, and waits slightly longer than its deadline.
 async fn ask_within(context: &Context, request: Request) -> Result<Response, Error> {
     let deadline = context.request_deadline() + NODE_REPLY_GRACE;
     let mut timeout = context.runtime.sleep_until(deadline);
@@ -108,7 +109,7 @@ pub(crate) fn note_if_slow(context: &Context, took: Duration, prefix: &str, requ
     }
 }
 
-/// Raises a counter to what the member counted itself.
+/// Raises a counter to a total that is counted elsewhere.
 fn catch_up(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }
@@ -155,7 +156,7 @@ fn refresh(context: &Context, metrics: &Metrics) {
     mvcc.compact_revision.set(view.kv.compact_revision());
     let in_use = in_use_bytes(view);
     mvcc.db_in_use_bytes.set(in_use);
-    // What was written last is not in the table yet.
+    // The newest rows are not in the table yet.
     mvcc.db_bytes.set(mvcc.db_bytes.get().max(in_use));
     mvcc.keys.set(i64::try_from(view.kv.key_count()).unwrap_or(i64::MAX));
 }

@@ -1,6 +1,6 @@
-//! The plain HTTP endpoints: health, liveness, readiness, version, metrics; and who may call them.
+//! The plain HTTP endpoints: health, liveness, readiness, version, metrics; and the checks of host and origin.
 //!
-//! The JSON gateway is not here: its paths are answered as not implemented.
+//! The JSON gateway does not exist: its paths answer "not implemented".
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -78,7 +78,7 @@ async fn route(context: &Arc<Context>, endpoint: Endpoint, head: &Parts) -> Resp
     }
 }
 
-/// `/metrics`, compressed for those who take that.
+/// `/metrics`, compressed for clients that accept gzip.
 async fn metrics_page(context: &Arc<Context>, headers: &HeaderMap) -> Response<Reply> {
     context.metrics.server.scrapes.with_label_values(&["200"]).inc();
     let takes_gzip = accepts_gzip(headers);
@@ -95,7 +95,7 @@ async fn metrics_page(context: &Arc<Context>, headers: &HeaderMap) -> Response<R
     }
 }
 
-/// As Go's Prometheus client looks for it.
+/// Whether the client accepts gzip, by the rule of Prometheus' Go library.
 fn accepts_gzip(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(ACCEPT_ENCODING).iter();
     let mut codings = accepted
@@ -127,7 +127,7 @@ impl Query<'_> {
     }
 }
 
-/// Undoes the encoding of a query; what is not validly encoded stays as it is.
+/// Decodes a query; invalid escapes stay unchanged.
 fn url_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -145,7 +145,7 @@ fn url_decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// `/health`: alarms, then a leader, then a read.
+/// `/health`: checks alarms, then whether there is a leader, then a read.
 async fn health(context: &Context, query: &Query<'_>) -> Response<Reply> {
     let excluded: BTreeSet<String> = query.values("exclude").collect();
     let serializable = query.values("serializable").any(|value| value == "true");
@@ -187,8 +187,8 @@ async fn health_failure(
     read.err().map(|error| format!("RANGE ERROR:{error}").into())
 }
 
-/// Reads, unless a thread of the member has been stuck for `limit`: a read may not need that thread, but a write does.
-/// etcd, whose reads need it, says that they time out.
+/// Reads, unless a thread of the member has been stuck for `limit`: writes need that thread, even if the read does not.
+/// The error is a timeout, as in etcd, whose reads need that thread too.
 async fn probe(context: &Context, serializable: bool, limit: Duration) -> Result<(), Cow<'static, str>> {
     let text = |error: Error| Cow::Borrowed(error.message());
     if let Some(Stuck { thread, duration }) = facts::stuck(context, limit) {
@@ -234,12 +234,12 @@ impl Check {
     }
 }
 
-/// A path's checks.
+/// The checks that a path asks for.
 struct Checks {
     /// `livez` or `readyz`.
     kind: &'static str,
     checks: Vec<Check>,
-    /// The path names all checks of its kind, of which some may be excluded.
+    /// The path has no check's name, so it runs all checks of its kind, except excluded ones.
     is_root: bool,
 }
 
@@ -319,13 +319,13 @@ async fn run_checks(context: &Context, checks: &Checks, query: &Query<'_>) -> Re
     response
 }
 
-/// `/version`: what this member is and what the cluster has agreed on.
+/// `/version`: the version of this member and that of the cluster.
 fn version(context: &Context) -> Response<Reply> {
     let cluster = facts::cluster_version(context);
     answer(StatusCode::OK, JSON, versions(cluster.as_deref()))
 }
 
-/// What is said of versions where the cluster has agreed on one, or not yet.
+/// The body of `/version`; `cluster` is `None` until the cluster has agreed on a version.
 fn versions(cluster: Option<&str>) -> String {
     let storage = cluster.unwrap_or("unknown");
     let cluster = cluster.unwrap_or("not_decided");
@@ -384,7 +384,7 @@ fn answer(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>)
     response
 }
 
-/// An error as Go's HTTP library writes one: a line of text, not to be taken for anything else.
+/// An error as Go's HTTP library writes it: a line of text, with the header against content sniffing.
 pub(crate) fn go_error(status: StatusCode, text: &str) -> Response<Reply> {
     let mut response = answer(status, PLAIN_TEXT, format!("{text}\n"));
     add_nosniff(response.headers_mut());
@@ -405,7 +405,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cluster_that_has_agreed_on_no_version_says_so() {
+    fn the_version_of_a_cluster_without_one_is_not_decided() {
         let own = format!(r#"{{"etcdserver":"{SERVER_VERSION}""#);
         let before = r#","etcdcluster":"not_decided","storage":"unknown"}"#;
         let after = r#","etcdcluster":"3.6.0","storage":"3.6.0"}"#;

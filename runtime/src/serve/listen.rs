@@ -1,4 +1,4 @@
-//! Listeners that were bound before the member started accept connections, each as long as it has room.
+//! Accepts connections on listeners that were bound before the member started, each as long as it has room.
 
 use std::io;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::running::Ended;
 use crate::seam::{Listener, Stream, Task};
 use crate::threads::guard;
 
-/// How long to wait when the process has no descriptor left for another connection.
+/// The pause after the process ran out of descriptors.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
-/// How many connections may be open at a time, by what their listeners serve.
+/// How many connections may be open at a time, by purpose of their listeners.
 #[derive(Debug)]
 pub(crate) struct Rooms {
     clients: Room,
@@ -26,7 +26,7 @@ pub(crate) struct Rooms {
 }
 
 impl Rooms {
-    /// Room for so many clients. Probes of the metrics ports and peers get through even when clients have taken all theirs.
+    /// Room for this many clients. Metrics ports and peers have separate room, even if clients have used all theirs.
     pub(crate) fn new(clients: usize) -> Self {
         Self {
             clients: Room::new(clients),
@@ -44,11 +44,11 @@ impl Rooms {
     }
 }
 
-/// Accepts connections until the server stops, and has each served on the worker whose turn it is.
+/// Accepts connections until the server stops; the next worker in turn serves each.
 pub(crate) fn serve(context: &Arc<Context>, bound: Bound) {
     let runtime = Arc::clone(&context.runtime);
     let context = Arc::clone(context);
-    // A member that accepts no connections does not do its work.
+    // A member that accepts no connections does not work, so a panic here ends it.
     runtime.spawn(Box::pin(guard(context.ending.clone(), async move {
         match context.runtime.listen(bound.acceptor) {
             Ok(listener) => accept_all(&context, bound.endpoint, listener).await,
@@ -85,7 +85,7 @@ async fn accept_all(context: &Arc<Context>, endpoint: Endpoint, mut listener: Bo
 }
 
 fn place(context: &Arc<Context>, endpoint: Endpoint, connection: Stream) {
-    // A connection that cannot be tuned is slower, or is found dead later.
+    // A connection without these options is slower, or its death is noticed later.
     let _ = connection.tune();
     let Some(alive) = context.hold_open() else { return };
     let place = context.rooms.of(endpoint).take();
@@ -99,7 +99,7 @@ fn place(context: &Arc<Context>, endpoint: Endpoint, connection: Stream) {
     context.runtime.place(connection, Box::new(serve));
 }
 
-/// Errors of one connection that was given up before it was accepted.
+/// Errors of a connection that its client closed before it was accepted.
 fn is_lost_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,7 +1,7 @@
-//! The metrics page: rendered in the lane for computations, once for all who ask for it at about the same time, and
-//! compressed once for those of them who want that.
+//! The metrics page: rendered on the compute thread, once for all requests of about the same time, and compressed once
+//! for those that accept gzip.
 //!
-//! A page is never older than its request: a request soon after a rendering waits for the next one.
+//! A page is never older than its request: a request shortly after a rendering waits for the next one.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use quoin_core::time::Instant;
 
 use super::{Context, facts};
 
-/// Those who wait for the next rendering.
+/// The requests that wait for the next rendering.
 #[derive(Debug, Default)]
 pub(crate) struct MetricsPage {
     asked: Mutex<Asked>,
@@ -26,7 +26,7 @@ pub(crate) struct MetricsPage {
 #[derive(Debug, Default)]
 struct Asked {
     waiting: Vec<Waiting>,
-    /// A rendering is on its way, and takes along everyone who waits when it begins.
+    /// A rendering is scheduled; it serves all requests that wait when it begins.
     is_due: bool,
     /// When the last one began.
     last: Option<Instant>,
@@ -39,7 +39,7 @@ struct Waiting {
 }
 
 impl MetricsPage {
-    /// The metrics as they are now or a little later, compressed if that is wanted.
+    /// The metrics, rendered now or a little later, compressed if the client accepts that.
     pub(crate) async fn get(context: &Arc<Context>, wants_gzip: bool) -> Result<Bytes, Error> {
         let (reply, page) = oneshot::channel();
         let (is_first, last) = {
@@ -48,7 +48,7 @@ impl MetricsPage {
             (!std::mem::replace(&mut asked.is_due, true), asked.last)
         };
         if is_first {
-            // On a task of its own: who asked first may go away, and the others still wait.
+            // In a task of its own: if the first client goes away, the others still wait.
             context.runtime.spawn(Box::pin(make(Arc::clone(context), last)));
         }
         page.await.map_err(|_| Error::TooManyRequests)
@@ -59,7 +59,7 @@ impl MetricsPage {
     }
 }
 
-/// Renders a page once some time has passed since the last.
+/// Renders a page once the interval since the last rendering has passed.
 async fn make(context: Arc<Context>, last: Option<Instant>) {
     if let Some(last) = last {
         let next = last + Duration::from_millis(METRICS_INTERVAL_MS);
@@ -69,7 +69,7 @@ async fn make(context: Arc<Context>, last: Option<Instant>) {
     }
     let rendering = Arc::clone(&context);
     if context.compute.run(move || render(&rendering)).await.is_err() {
-        // There is no room in the lane: those who wait are told by the end of their channels.
+        // The compute thread has no room: waiting requests see that their channels are closed.
         take_waiting(&context);
     }
 }
@@ -90,7 +90,7 @@ fn render(context: &Context) {
         .then(|| compress(&text));
     for Waiting { wants_gzip, reply } in waiting {
         let page = compressed.as_ref().filter(|_| wants_gzip).unwrap_or(&text);
-        // A caller that has gone wants no page.
+        // The caller may have gone.
         let _gone = reply.send(page.clone());
     }
 }

@@ -1,7 +1,7 @@
 //! Serving clients: gRPC and plain HTTP on one port, written once for every runtime.
 //!
-//! A request runs on the worker that owns its connection. Reads are answered there from the newest published view;
-//! only what must be agreed on travels to the node's thread and back. Opening and closing listeners is `server`'s.
+//! A request runs on the worker that owns its connection. Reads are answered there from the newest published view; only
+//! requests that need consensus go to the node's thread. `server` opens and closes listeners.
 
 pub(crate) mod bind;
 mod calls;
@@ -49,15 +49,15 @@ use reply::Reply;
 use stop::Stop;
 use turns::Turns;
 
-/// What every request can reach.
+/// The state that every request can access.
 pub(crate) struct Context {
     /// Every connection holds a clone; when the last is gone, a stopping server has drained.
     pub(crate) alive: Mutex<Option<Sender<Infallible>>>,
     pub(crate) clock: Clock,
     pub(crate) compute: Compute,
-    /// Where the end of the member is announced.
+    /// The announcement of the member's end.
     pub(crate) ending: Ending,
-    /// Who may propose a heavy write.
+    /// The turn to propose a heavy write.
     pub(crate) heavy_writes: Turns,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) metrics_page: MetricsPage,
@@ -66,11 +66,11 @@ pub(crate) struct Context {
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) settings: Settings,
     pub(crate) stop: Stop,
-    /// Ends what is still open when the patience of a stopping server does.
+    /// Cuts open connections once a stopping server has waited long enough.
     pub(crate) abort: Stop,
 }
 
-/// What of the configuration concerns serving.
+/// The settings of serving.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) cors: AllowList,
@@ -81,23 +81,23 @@ pub(crate) struct Settings {
     pub(crate) max_concurrent_streams: u32,
     /// Largest message received.
     pub(crate) max_receive_bytes: usize,
-    /// What the rules about requests look at.
+    /// The settings that the rules about requests depend on.
     pub(crate) limits: Limits,
     pub(crate) warning_apply_duration: Duration,
 }
 
-/// What a listener serves.
+/// The purpose of a listener.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Endpoint {
     /// gRPC and HTTP.
     Client,
-    /// gRPC only: HTTP has listeners of its own.
+    /// gRPC only: HTTP has separate listeners.
     Grpc,
     /// HTTP only.
     Http,
     /// Metrics and health only.
     Metrics,
-    /// Nothing yet but the version: members of a cluster are not connected by this version.
+    /// Only the version: this version does not connect members of a cluster.
     Peer,
 }
 
@@ -121,7 +121,7 @@ impl Settings {
     }
 }
 
-/// The streams a connection may have at a time: 0 is no limit of the configuration's.
+/// The number of streams that a connection may have at a time; 0 in the configuration means no limit of its own.
 fn streams_allowed(configured: u32) -> u32 {
     if configured == 0 {
         return CONNECTION_STREAMS;
@@ -130,18 +130,18 @@ fn streams_allowed(configured: u32) -> u32 {
 }
 
 impl Context {
-    /// Keeps a stopping server from ending while it is held; `None` once the server stops.
+    /// Keeps a stopping server from ending while the result is held; `None` once the server stops.
     pub(crate) fn hold_open(&self) -> Option<Sender<Infallible>> {
         self.alive.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// When a request that begins now is given up.
+    /// The deadline of a request that begins now.
     pub(crate) fn request_deadline(&self) -> Instant {
         self.clock.now() + self.settings.limits.request_timeout
     }
 }
 
-/// Answers one request of a connection. It is no `async fn`, which would hold the request twice: every call pays for it.
+/// Answers one request of a connection. An `async fn` would hold the request twice, and every call pays for the memory.
 fn respond(
     context: Arc<Context>,
     endpoint: Endpoint,
@@ -162,7 +162,8 @@ fn respond(
             });
         }
         if serves_grpc && is_http2 && (request.method() == Method::POST || names_method(request.uri().path())) {
-            // etcd hands all of HTTP/2 to gRPC. Here its other paths are served like those of HTTP/1, to who asks for them.
+            // etcd gives all of HTTP/2 to gRPC. Here other paths are served as on HTTP/1, to clients that do not use
+            // gRPC's type.
             return Ok(grpc::wrong_content_type(request.headers().get(CONTENT_TYPE)));
         }
         if endpoint == Endpoint::Grpc {
@@ -170,7 +171,7 @@ fn respond(
             return Ok(http::go_error(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
         }
         let (head, _) = request.into_parts();
-        // Boxed, so that gRPC's futures, of which there are many, do not carry its size.
+        // Boxed, so that the many futures of gRPC do not have its size.
         let answer: BoxFuture<Response<Reply>> = Box::pin(http::serve(context, endpoint, head));
         Ok(answer.await)
     }

@@ -1,5 +1,5 @@
-//! Answers that hold many pairs: their length is known before they are encoded, and a long one is encoded piece by piece
-//! as its client takes it. Until then it costs what it shares with the view.
+//! Answers of many pairs: their length is known before they are encoded, and a long one is encoded piece by piece as
+//! its client reads it. Until then its rows are shared with the view.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -30,7 +30,7 @@ const OP_PUT: u32 = 2;
 const OP_DELETE: u32 = 3;
 const OP_TXN: u32 = 4;
 
-/// A message in parts, and how long it is.
+/// A message in parts, and its length.
 #[derive(Default)]
 pub(crate) struct Parts {
     list: VecDeque<Part>,
@@ -38,11 +38,11 @@ pub(crate) struct Parts {
 }
 
 enum Part {
-    /// What is encoded already.
+    /// Encoded bytes.
     Bytes(Vec<u8>),
-    /// The pairs that a read has found.
+    /// The pairs that a read found.
     Found(Found),
-    /// Pairs, each as the field of this number.
+    /// Pairs, each to be encoded as the field of this number.
     Pairs(u32, vec::IntoIter<KeyValue>),
 }
 
@@ -65,7 +65,7 @@ impl Parts {
         parts
     }
 
-    /// The answer to a transaction that only read.
+    /// The answer to a read-only transaction.
     pub(crate) fn of_read_txn(header: ResponseHeader, found: TxnFound) -> Self {
         let revision = found.revision;
         let mut parts = Self::default();
@@ -131,10 +131,11 @@ impl Parts {
         parts
     }
 
-    /// The body of the answer: one message, or one that is made as the client takes it; and its length without a prefix.
+    /// The body of the answer: one message, or one that is made as the client reads it; and its length without the
+    /// prefix.
     ///
     /// # Errors
-    /// Where the message is longer than gRPC allows, in the words of grpc-go.
+    /// If the message is longer than gRPC allows, in grpc-go's words.
     pub(crate) fn payload(mut self, encoding: Encoding) -> Result<(usize, Payload), Status> {
         let length = self.length;
         if length > MAX_SEND_BYTES {
@@ -175,7 +176,7 @@ impl Parts {
         self.list.append(&mut inner.list);
     }
 
-    /// Appends what comes next until the buffer holds so many bytes; true at the end of the message.
+    /// Appends the next bytes until the buffer holds so many; true at the end of the message.
     fn write(&mut self, buffer: &mut Vec<u8>, until: usize) -> bool {
         while let Some(part) = self.list.front_mut() {
             if buffer.len() >= until {
@@ -188,7 +189,7 @@ impl Parts {
                 }
                 Part::Found(found) => found.encode(buffer, until),
                 Part::Pairs(field, pairs) => {
-                    // A pair that was encoded is let go of.
+                    // Each pair is dropped once it is encoded.
                     while buffer.len() < until
                         && let Some(pair) = pairs.next()
                     {
@@ -205,7 +206,7 @@ impl Parts {
     }
 }
 
-/// Makes a message piece by piece.
+/// Encodes a message piece by piece.
 struct Pieces(Parts);
 
 impl Source for Pieces {
@@ -254,7 +255,7 @@ mod tests {
         }
     }
 
-    /// Asserts that a message in pieces is the message, that its length is known before, and that pieces are bounded.
+    /// Asserts that the pieces form the message, that its length is known before, and that pieces are bounded.
     fn assert_is(mut parts: Parts, expected: &impl Message) {
         assert_eq!(parts.length, expected.encoded_len());
         let mut found = Vec::new();
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_in_pieces_is_its_encoding() {
+    fn an_answer_in_pieces_equals_its_encoding() {
         let view = store().view();
         for request in [
             all(),

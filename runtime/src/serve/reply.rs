@@ -1,4 +1,4 @@
-//! The body of every response: nothing, bytes, one gRPC message, or a stream that is made as the client takes it.
+//! The body of every response: empty, bytes, one gRPC message, or a stream that is made as the client reads it.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -15,10 +15,10 @@ use super::stop::Stop;
 use super::{Context, facts};
 use crate::seam::Sleep;
 
-/// Makes the body of a long response piece by piece. It is asked only when the client has room for more, so a slow
-/// reader costs what the source itself holds.
+/// Makes the body of a long response piece by piece. It is polled only when the client has room for more, so a slow
+/// client costs no more memory than the source itself.
 pub(crate) trait Source: Send {
-    /// The next bytes of the body: whole messages or parts of one. `None` ends the call well.
+    /// The next bytes of the body: whole messages or parts of one. `None` ends the call with status OK.
     fn poll_bytes(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Result<Bytes, Status>>>;
 }
 
@@ -26,34 +26,34 @@ pub(crate) trait Source: Send {
 pub(crate) enum Reply {
     /// An HTTP answer, or the empty body of a call that failed at once.
     Bytes(Bytes),
-    /// One message; its call is over.
+    /// One message, after which the call ends.
     Message(Bytes),
     /// The trailers after a message.
     Trailers,
-    /// What a source makes.
+    /// The output of a source.
     Stream(Box<Stream>),
-    /// All was said.
+    /// Nothing more.
     Ended,
 }
 
-/// A call that is answered with a stream.
+/// A call whose answer is a stream.
 pub(crate) struct Stream {
-    /// What makes it.
+    /// Makes the body.
     pub(crate) source: Box<dyn Source>,
-    /// The call it answers, until it is over.
+    /// The call, whose end is counted when the stream ends.
     pub(crate) call: Call,
     /// The client's deadline.
     pub(crate) deadline: Option<Sleep>,
-    /// Ends the stream with the server, unless it ends on its own.
+    /// Ends the stream when the server stops; `None` for a stream that ends by itself.
     pub(crate) stop: Option<Stop>,
-    /// Ends the stream when the member has been without a leader for long.
+    /// Ends the stream after three election timeouts without a leader; `None` unless the client requires a leader.
     pub(crate) leader: Option<LeaderWatch>,
 }
 
-/// Polls in a row that must find no leader before a stream that wants one ends.
+/// After this many polls in a row without a leader, a stream that requires one ends.
 const LEADERLESS_POLLS_MAX: u32 = 3;
 
-/// Looks once per election timeout whether there is a leader.
+/// Checks once per election timeout whether there is a leader.
 pub(crate) struct LeaderWatch {
     next: Sleep,
     leaderless_polls: u32,
@@ -73,7 +73,7 @@ impl LeaderWatch {
             .sleep_until(context.clock.now() + context.settings.election_timeout)
     }
 
-    /// Ready when the leader has been missing for too long.
+    /// Ready once there was no leader for too long.
     fn poll_lost(&mut self, context: &Context, cx: &mut task::Context<'_>) -> Poll<()> {
         loop {
             ready!(self.next.as_mut().poll(cx));
@@ -159,7 +159,7 @@ impl Body for Reply {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            // A gRPC response names no length.
+            // A gRPC response has no length header.
             Self::Message(_) | Self::Trailers | Self::Stream(_) | Self::Ended => SizeHint::default(),
         }
     }

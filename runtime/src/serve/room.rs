@@ -1,10 +1,10 @@
-//! Room for connections: how many may be open at a time on some listeners together. A listener without room accepts
+//! Room for connections: how many may be open at a time on a group of listeners. A listener without room accepts
 //! nothing, so further connections wait in the kernel's backlog.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// The connections of some listeners; clones share them.
+/// The connections of a group of listeners; clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Room(Arc<Mutex<State>>);
 
@@ -21,7 +21,7 @@ struct State {
 pub(crate) struct Place(Room);
 
 impl Room {
-    /// Room for so many connections.
+    /// Room for this many connections.
     pub(crate) fn new(most: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
             open: 0,
@@ -30,8 +30,8 @@ impl Room {
         })))
     }
 
-    /// Ready when another connection may be accepted. Listeners that look at the same time may all accept one, so the
-    /// number of connections can exceed the room by the number of other listeners.
+    /// Ready when another connection may be accepted. Several listeners may see the same free place and all accept, so
+    /// the number of connections can exceed the room by the number of other listeners.
     pub(crate) fn poll_free(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         if state.open < state.most {
@@ -93,7 +93,7 @@ mod tests {
             assert!(room.poll_free(&cx[0]).is_pending());
             assert!(room.poll_free(&cx[1]).is_pending());
         }
-        assert_eq!(room.lock().waiting.len(), 2, "a listener waits once");
+        assert_eq!(room.lock().waiting.len(), 2, "a listener is in the list once");
         drop(first);
         assert!(wakes.iter().all(|wakes| wakes.0.load(Ordering::Relaxed) == 1));
         assert!(room.poll_free(&cx[1]).is_ready());

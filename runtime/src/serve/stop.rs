@@ -1,4 +1,4 @@
-//! The one signal that serving is to end: held by the server, watched by every listener, connection and stream.
+//! The signal that ends serving: sent by the server, watched by every listener, connection and stream.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -7,24 +7,24 @@ use std::task::{Context, Poll};
 use async_channel::{Receiver, Sender};
 use futures_core::Stream as _;
 
-/// Gives the signal by being dropped.
+/// Sends the signal when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Stopper {
     _sender: Sender<Infallible>,
 }
 
-/// Waits for the signal; every clone sees it.
+/// Waits for the signal; every clone receives it.
 #[derive(Clone, Debug)]
 pub(crate) struct Stop(Pin<Box<Receiver<Infallible>>>);
 
-/// A signal and its watchers.
+/// A signal and its receiver.
 pub(crate) fn stop_signal() -> (Stopper, Stop) {
     let (sender, receiver) = async_channel::bounded(1);
     (Stopper { _sender: sender }, Stop(Box::pin(receiver)))
 }
 
 impl Stop {
-    /// Ready once the signal was given.
+    /// Ready once the signal was sent.
     pub(crate) fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.0.as_mut().poll_next(cx).map(|_: Option<Infallible>| ())
     }
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_clone_sees_the_signal() {
+    fn every_clone_receives_the_signal() {
         let (stopper, mut stop) = stop_signal();
         let mut other = stop.clone();
         let mut cx = Context::from_waker(Waker::noop());

@@ -2,7 +2,7 @@
 
 use async_channel::{Receiver, Sender};
 
-/// Hands out one turn at a time.
+/// Grants one turn at a time.
 #[derive(Debug)]
 pub(crate) struct Turns {
     taken: Sender<()>,
@@ -20,7 +20,7 @@ impl Turns {
     }
 
     pub(crate) async fn turn(&self) -> Turn {
-        // It is not closed: the other end is here.
+        // The channel is not closed, because `self` has its other end.
         let _open = self.taken.send(()).await;
         Turn(self.given_back.clone())
     }

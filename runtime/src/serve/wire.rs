@@ -1,8 +1,8 @@
-//! A socket as hyper sees it: writes are gathered and leave once per turn of the connection's task.
+//! A socket for hyper: writes are gathered and leave once per turn of the connection's task.
 //!
-//! hyper asks for a write after every response. The connection's task answers a whole burst of requests in one turn, so
-//! its answers are collected here and written when the turn ends ([`Wire::finish_turn`]): one system call for the burst.
-//! Each turn also reads a bounded number of times, so one busy connection does not starve the worker's others.
+//! hyper writes after every response. The connection's task answers a whole burst of requests in one turn, so its
+//! answers are gathered here and written when the turn ends ([`Wire::finish_turn`]): one system call for the burst.
+//! Each turn also reads a bounded number of times, so that a busy connection does not keep its worker from the others.
 
 use std::io;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ use crate::seam::{Socket, read_with};
 /// Gathered bytes above which a write waits for the socket.
 const GATHERED_BYTES_MAX: usize = 128 * 1024;
 
-/// Room for gathered bytes that an idle connection keeps.
+/// Memory for gathered bytes that an idle connection keeps.
 const IDLE_BYTES_MAX: usize = 16 * 1024;
 
 /// Reads in one turn of the connection's task.
@@ -35,27 +35,26 @@ struct State {
     /// Bytes to be written, from `written` on.
     gathered: Vec<u8>,
     written: usize,
-    /// Reads this turn may still make; none once the socket had nothing more.
+    /// Reads that this turn may still make; 0 once the socket was empty.
     reads_left: u32,
     /// Bytes this turn may still read.
     bytes_left: usize,
-    /// The socket said it has nothing more and will wake the task.
+    /// The socket was empty, and will wake the task.
     drained: bool,
 }
 
-/// What came and is not with hyper yet.
+/// Bytes from the client that hyper has not read.
 struct Incoming {
-    /// Looks at it, where HTTP/2 is spoken.
+    /// Inspects them, if the client speaks HTTP/2.
     inbound: Option<Inbound>,
-    /// What was not looked at: it came while finding out which protocol is spoken, or after what ended the turn.
+    /// Bytes not yet inspected: they came while the protocol was detected, or after a frame that ended the turn.
     unseen: Bytes,
-    /// What hyper had no room for.
+    /// Bytes for which hyper had no room.
     passed: BytesMut,
 }
 
 impl Incoming {
-    /// Passes on bytes in order, into hyper's buffer while there is room. Says how many; the turn ends where that is not
-    /// all of them.
+    /// Passes on bytes in order, into hyper's buffer while it has room. Returns how many; if not all, the turn ends.
     fn pass_on(&mut self, came: &[u8], into: &mut ReadBufCursor<'_>) -> usize {
         let Some(inbound) = &mut self.inbound else {
             into.put_slice(came);
@@ -71,7 +70,7 @@ impl Incoming {
 }
 
 impl Wire {
-    /// A wire over `socket`, from which `first` was read already. `inbound` looks at everything that comes.
+    /// A wire over `socket`, from which `first` was already read. `inbound` inspects all bytes that come.
     pub(crate) fn new(socket: Box<dyn Socket>, first: Bytes, inbound: Option<Inbound>) -> Self {
         let state = State {
             socket,
@@ -97,7 +96,7 @@ impl Wire {
         state.drained = false;
     }
 
-    /// Ends a turn: what was gathered is written as far as the socket takes it; ready when all of it left. The task is
+    /// Ends a turn: writes the gathered bytes as far as the socket takes them; ready once all are written. The task is
     /// woken when there is more to do.
     pub(crate) fn finish_turn(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.lock();
@@ -130,7 +129,7 @@ impl State {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads once and passes on what came; the number of bytes, 0 at the end of the stream.
+    /// Reads once and passes on the bytes; returns their number, 0 at the end of the stream.
     fn read(&mut self, cx: &mut Context<'_>, into: &mut ReadBufCursor<'_>) -> Poll<io::Result<usize>> {
         if self.drained {
             return Poll::Pending;
@@ -153,7 +152,7 @@ impl State {
         Poll::Ready(Ok(length))
     }
 
-    /// Passes on what came before.
+    /// Passes on bytes that came before.
     fn pass_on_unseen(&mut self, into: &mut ReadBufCursor<'_>) {
         let length = self.incoming.unseen.len().min(into.remaining());
         let came = self.incoming.unseen.slice(..length);
@@ -221,7 +220,7 @@ impl hyper::rt::Write for Wire {
                         break;
                     }
                 }
-                // What was taken is reported; the rest meets the same answer at the next call.
+                // The bytes written so far are reported; the next call meets the same error.
                 Poll::Ready(Err(_)) | Poll::Pending if total > 0 => break,
                 refused => return refused,
             }
@@ -250,7 +249,7 @@ mod tests {
 
     use super::*;
 
-    /// A socket that has given pieces to read and takes so many bytes, and what was done to it.
+    /// A socket with given pieces to read, which takes so many bytes and records all calls.
     #[derive(Clone, Default)]
     struct Script(Arc<Mutex<Acts>>);
 
@@ -320,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_early_comes_first() {
+    fn bytes_read_before_come_first() {
         let (mut wire, script) = wire(0);
         script.acts().to_read.push_back(b"late");
         assert_eq!(read(&mut wire, 3).unwrap(), b"ear");
@@ -342,7 +341,7 @@ mod tests {
         assert_eq!(
             script.acts().reads,
             before + 1,
-            "a socket that had nothing is not asked again in the turn"
+            "an empty socket is not read again in the turn"
         );
     }
 
@@ -358,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_takes_nothing_stops_the_writer() {
+    fn a_client_that_reads_nothing_stops_the_writer() {
         let (mut wire, script) = wire(0);
         let chunk = vec![7; 50_000];
         let taken: usize = std::iter::from_fn(|| match write(&mut wire, &chunk) {
@@ -366,10 +365,7 @@ mod tests {
             Poll::Pending => None,
         })
         .sum();
-        assert!(
-            taken < GATHERED_BYTES_MAX + chunk.len(),
-            "{taken} bytes are held for it"
-        );
+        assert!(taken < GATHERED_BYTES_MAX + chunk.len(), "{taken} bytes are held");
         script.acts().room = usize::MAX;
         let mut cx = Context::from_waker(Waker::noop());
         assert!(Pin::new(&mut wire).poll_shutdown(&mut cx).is_ready());

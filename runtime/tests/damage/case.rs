@@ -1,5 +1,4 @@
-//! The cases: a kind of file, what is done to one of them, where in it, and to which directory; all of it decided by the
-//! case's number.
+//! The cases: the kind of file, the damage, its place, and the directory. All of these follow from the case's number.
 
 use std::fmt;
 use std::fs;
@@ -9,10 +8,10 @@ use quoin_core::random::Prng;
 
 use super::history::{Base, TWO_JOURNALS, copy, files};
 
-/// Places in a file, and ways of damage, for each kind of file.
+/// Places in a file, and kinds of damage, for each kind of file.
 const PLACES: u64 = 10;
 
-/// What a case is about.
+/// The kinds of files.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
     Version,
@@ -61,7 +60,7 @@ impl Kind {
         Self::Stray,
     ];
 
-    /// The file or directory in a member's directory; nothing if there is none.
+    /// The file or directory in a member's directory; `None` if there is none.
     fn find(self, dir: &Path, prng: &mut Prng) -> Option<PathBuf> {
         let member = dir.join("member");
         let snap = member.join("snap");
@@ -132,7 +131,7 @@ impl Kind {
     }
 }
 
-/// What is done to a file.
+/// The kinds of damage.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum How {
     Cut,
@@ -146,7 +145,7 @@ impl How {
     const ALL: [Self; 5] = [Self::Cut, Self::Zeroed, Self::Deleted, Self::Older, Self::Flipped];
 }
 
-/// How many cases there are.
+/// The number of cases.
 pub(crate) const CASES: u64 = Kind::ALL.len() as u64 * How::ALL.len() as u64 * PLACES;
 
 /// One case.
@@ -156,7 +155,7 @@ pub(crate) struct Case {
     kind: Kind,
     how: How,
     place: u64,
-    /// Number of the base.
+    /// Number of the base directory.
     pub(crate) base: usize,
 }
 
@@ -174,7 +173,7 @@ impl fmt::Display for Case {
 }
 
 impl Case {
-    /// The case with this number.
+    /// The case of this number.
     pub(crate) fn new(number: u64) -> Self {
         let kinds = Kind::ALL.len() as u64;
         let (kind, round) = (number % kinds, number / kinds);
@@ -191,7 +190,7 @@ impl Case {
         }
     }
 
-    /// Damages `dir`, a copy of its base, and says what was done.
+    /// Damages `dir`, a copy of its base, and describes the damage.
     pub(crate) fn strike(&self, dir: &Path, base: &Base) -> String {
         let mut prng = Prng::new(self.number);
         let Some(path) = self.kind.find(dir, &mut prng) else {
@@ -229,7 +228,7 @@ impl Case {
         }
     }
 
-    /// What stood in the place of a file earlier: the same file, or the one that was of its kind.
+    /// An earlier version of a file: the same file, or another one of its kind.
     fn source(&self, older: &Path, inside: &Path) -> Option<PathBuf> {
         let same = older.join(inside);
         let of_kind = || self.kind.find(older, &mut Prng::new(self.number));
@@ -242,7 +241,7 @@ impl Case {
 
     fn change(&self, path: &Path, prng: &mut Prng) -> String {
         let mut content = fs::read(path).unwrap();
-        // Segments of the log are full of zeros behind what was written.
+        // Segments of the log end with zeros of their preallocation.
         let written = content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         if written == 0 {
             return "has nothing to change".to_owned();

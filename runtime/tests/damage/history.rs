@@ -1,5 +1,5 @@
-//! A history with everything that makes rows: values, deletes, transactions, leases, alarms and compactions. Its directory
-//! is copied at several moments.
+//! A history with everything that makes rows: values, deletions, transactions, leases, alarms and compactions. Its
+//! directory is copied at several moments.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,39 +18,39 @@ use super::member::{Keeps, Member};
 
 /// Requests of a history.
 const REQUESTS: u64 = 700;
-/// After so many the directory is copied.
+/// The directory is copied after each so many requests.
 const COPIED_EVERY: u64 = 140;
-/// Of so many requests one each is of the rarer kinds.
+/// Each rarer kind of request is made once in so many.
 const ROUND: u64 = 35;
-/// The one that raises an alarm; the next takes it back.
+/// The request that raises an alarm; the next one clears it.
 const ALARM_ON: u64 = 28;
 const KEYS: u64 = 60;
-/// So long no file may change before the directory is copied, and so often that is tried.
+/// How long no file may change before the directory is copied.
 const STILL: Duration = Duration::from_millis(100);
 const STILL_TRIES: usize = 100;
 
-/// One way a directory can be left behind.
+/// One base directory.
 #[derive(Clone, Debug)]
 pub(crate) struct Base {
-    /// What it is like.
+    /// How much of the log it has.
     pub(crate) keeps: Keeps,
     /// The directory.
     pub(crate) dir: PathBuf,
-    /// What it was at earlier moments, oldest first.
+    /// Its earlier copies, oldest first.
     pub(crate) older: Vec<PathBuf>,
 }
 
-/// Values of this size, so many of them, fill a journal of the table: there is a second one then, and the first is still
-/// needed for buckets in which little happens.
+/// Values of this size, and this many of them, fill a journal of the table: then there is a second journal, and the
+/// first is still needed for buckets with few changes.
 const LARGE_BYTES: usize = 1_000_000;
 const LARGE_VALUES: u64 = 68;
-/// Requests before them and after them.
+/// Requests before and after them.
 const AROUND_LARGE: u64 = 80;
 
 /// Number of the base with two journals.
 pub(crate) const TWO_JOURNALS: usize = 4;
 
-/// Every way: with all of the log or the end of it, stopped or killed; and one with two journals.
+/// Every base: with all of the log or its end, stopped or killed; and one with two journals.
 pub(crate) fn bases(root: &Path) -> Vec<Base> {
     let mut bases = Vec::new();
     for keeps in [Keeps::Everything, Keeps::Little] {
@@ -89,7 +89,7 @@ pub(crate) fn make(root: &Path) {
                 copy_still(&live, &copy_to(&(number / COPIED_EVERY).to_string()));
             }
         }
-        // While it is on, nothing can be written: it is the last.
+        // While the alarm is raised, no write is accepted, so it comes last.
         play(&mut member, ALARM_ON, &mut prng);
         copy_still(&live, &copy_to("killed"));
         member.stop();
@@ -130,7 +130,7 @@ fn make_large(root: &Path) {
     fs::remove_dir_all(&live).unwrap();
 }
 
-/// The next request. A member that could be asked for anything answers it.
+/// The next request. A running member answers it.
 fn play(member: &mut Member, number: u64, prng: &mut Prng) {
     let lease = |number: u64| i64::try_from(1 + number % 9).unwrap();
     let request = match number % ROUND {
@@ -166,7 +166,7 @@ fn play(member: &mut Member, number: u64, prng: &mut Prng) {
         5 | 9 => Request::Put(put(prng, lease(number / ROUND))),
         _ => Request::Put(put(prng, 0)),
     };
-    // A lease that is not there, or a revision that was compacted, is an answer, too.
+    // Errors are answers too: for a missing lease, or a compacted revision.
     let _answer = member.ask(request);
 }
 
@@ -191,7 +191,7 @@ fn put(prng: &mut Prng, lease: i64) -> PutRequest {
     }
 }
 
-/// Copies a directory once the table's own threads have come to rest.
+/// Copies a directory once the table's own threads are idle.
 fn copy_still(from: &Path, to: &Path) {
     for _ in 0..STILL_TRIES {
         let before = listing(from);

@@ -1,8 +1,9 @@
-//! Every kind of file of a member, cut, zeroed, deleted, swapped with an older copy, or with a bit flipped, over a history
-//! with deletes, leases and compactions: the member that starts on it has the same state, or refuses and names the place.
+//! Damage to every kind of file of a member: cut, zeroed, deleted, swapped with an older copy, or with a flipped bit,
+//! over a history with deletes, leases and compactions. The member that starts on it has the same state, or refuses and
+//! names the place.
 //!
-//! `QUOIN_DAMAGE_CASES=1000` plays so many cases, `QUOIN_DAMAGE_CASES=123..124` those. A case is played by a process of its
-//! own kind, a child of this one, so that one that dies or hangs is seen for what it is.
+//! `QUOIN_DAMAGE_CASES=1000` plays that many cases, `QUOIN_DAMAGE_CASES=123..124` those. A child process of this test
+//! binary plays a case, so that a case that dies or hangs is reported as such.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
@@ -23,11 +24,11 @@ use member::Member;
 
 /// Cases of an ordinary run.
 const FEW: u64 = 60;
-/// A case that takes longer hangs.
+/// A case that takes longer counts as hanging.
 const CASE_MAX: Duration = Duration::from_secs(90);
-/// What a child says of a case that went as it must.
+/// How a child's line begins for a case that passed.
 const GOOD: &str = "good";
-/// What it says of any other.
+/// How it begins for any other.
 const BAD: &str = "BAD";
 
 #[expect(clippy::disallowed_methods, reason = "a test is configured by its environment")]
@@ -35,7 +36,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// The cases to play: spread over all of them, so that few meet every kind of file.
+/// The cases to play: spread over all, so that even few cases include every kind of file.
 fn cases() -> Vec<u64> {
     let asked = variable("QUOIN_DAMAGE_CASES");
     let number = |text: &str| text.parse::<u64>().expect("QUOIN_DAMAGE_CASES is a number or a range");
@@ -46,7 +47,7 @@ fn cases() -> Vec<u64> {
     if count >= CASES {
         return (0..count).collect();
     }
-    // Kind by kind, each time in another way: 20 kinds, 50 ways.
+    // One kind after another, each time with another damage: 20 kinds, 50 damages.
     let spread = |n: u64| n % 20 + 20 * ((n / 20 * 17 + n % 20 * 7) % (CASES / 20));
     (0..count).map(spread).collect()
 }
@@ -105,7 +106,7 @@ impl Player {
         }
     }
 
-    /// What went wrong. A child that dies is followed by one that plays the rest.
+    /// The cases that failed. If a child dies, another one plays the rest.
     fn finish(mut self) -> Vec<String> {
         let mut bad = Vec::new();
         let mut played = 0;
@@ -132,7 +133,7 @@ impl Player {
     }
 }
 
-/// What a child does.
+/// The work of a child.
 #[test]
 #[ignore = "started by the test above, with a list of cases"]
 fn one_after_another() {
@@ -159,13 +160,13 @@ fn state_of_copy(base: &Base, root: &Path) -> String {
     member.state()
 }
 
-/// Plays a case and says what came of it.
+/// Plays a case and returns its result.
 fn play(case: &Case, base: &Base, expected: &str, root: &Path) -> String {
     let dir = tempfile::tempdir_in(root).unwrap();
     copy(&base.dir, dir.path());
     let done = case.strike(dir.path(), base);
     let mut outcomes = Vec::new();
-    // What was decided once holds for the next start, too.
+    // A second start must decide the same.
     for _ in RUNS {
         match Member::start(dir.path(), base.keeps) {
             Ok(member) if member.state() == *expected => {

@@ -1,4 +1,4 @@
-//! A member of a cluster of one over real files, turned by hand on the calling thread: the real boot, node and lanes, and a
+//! A member of a cluster of one over real files, stepped on the calling thread: the real boot, node and lanes, and a
 //! clock that moves only when the member waits.
 
 use std::collections::BTreeMap;
@@ -28,14 +28,14 @@ use quoin_runtime::table::{FjallTable, Table};
 /// Small files, so that a short history has many of each kind.
 const SEGMENT_BYTES: u64 = 64 * 1024;
 const MEMTABLE_BYTES: u64 = 48 * 1024;
-/// Turns until an answer; more are a hang.
+/// Turns until an answer; more count as hanging.
 const TURNS_MAX: usize = 10_000;
-/// What passes between two requests, so that the table is synced now and then.
+/// Time between two requests, so that the table is synced now and then.
 const BETWEEN: Duration = Duration::from_millis(40);
-/// After so long everything a start owes is done.
+/// After this time all work of a start is done.
 const SETTLES: Duration = Duration::from_secs(15);
 
-/// A clock that is moved.
+/// A clock that the test moves.
 #[derive(Clone, Default)]
 struct Hand(Arc<AtomicU64>);
 
@@ -56,7 +56,7 @@ impl Time for Hand {
 pub(crate) enum Keeps {
     /// All of it.
     Everything,
-    /// Two files behind the last snapshot.
+    /// Two files before the last snapshot.
     Little,
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Member {
     last_token: u64,
     halt: Option<Halt>,
     last_index: u64,
-    /// What was wrong with the table, if it is made anew.
+    /// The damage of the table, if it is rebuilt.
     pub(crate) damage: Option<Damage>,
     _lock: Box<dyn DiskFile>,
 }
@@ -143,7 +143,7 @@ impl Member {
         Ok(member)
     }
 
-    /// Asks, and waits for the answer.
+    /// Sends a request and waits for the answer.
     pub(crate) fn ask(&mut self, request: Request) -> Result<Response, Error> {
         self.last_token += 1;
         let token = Token(self.last_token);
@@ -165,7 +165,7 @@ impl Member {
         panic!("a request is not answered");
     }
 
-    /// Lets pass what a start, or a compaction, takes until nothing is left to do.
+    /// Lets time pass until the work of a start, or of a compaction, is done.
     pub(crate) fn settle(&mut self) {
         let end = self.hand.now() + SETTLES;
         while self.hand.now() < end {
@@ -181,13 +181,13 @@ impl Member {
         assert_eq!(receiver.try_recv(), Ok(Some(Ok(()))));
     }
 
-    /// Stops in order: everything is durable.
+    /// Stops in order: all data is durable afterwards.
     pub(crate) fn stop(mut self) {
         self.log.close().unwrap();
         self.rows.close().unwrap();
     }
 
-    /// Everything there is, as text: the rows of every bucket, and the hash at every revision that can be read.
+    /// The whole state as text: the rows of every bucket, and the hash at every readable revision.
     pub(crate) fn state(&self) -> String {
         let view = self.node.view();
         let mut text = format!(
@@ -220,7 +220,7 @@ impl Member {
         }
     }
 
-    /// One turn of the node, and of the lanes what it asks for.
+    /// One turn of the node, and of the lanes for its effects.
     fn turn(&mut self, mut inputs: Vec<Input>) {
         let reports = std::mem::take(&mut *self.reports.lock().unwrap_or_else(PoisonError::into_inner));
         inputs.extend(reports.into_iter().map(Input::Done));
@@ -243,7 +243,7 @@ impl Member {
     }
 }
 
-/// What every start moves on: how far the log is applied.
+/// Whether the row changes with every start: it has the index up to which the log is applied.
 fn is_of_the_log(bucket: Bucket, key: &Bytes) -> bool {
     bucket == Bucket::Meta && (key == "consistent_index" || key == "term")
 }

@@ -15,7 +15,7 @@ pub(crate) fn alarms_are_logged(runtime: Arc<dyn Runtime>) {
     let (address, client) = (member.ready(), Arc::clone(&runtime));
     run(&runtime, async move {
         let grpc = Grpc::connect(&client, address, 1 << 20).await;
-        // Again and again: only what changes is logged.
+        // Repeated requests: only changes are logged.
         for action in [
             AlarmAction::Activate,
             AlarmAction::Activate,

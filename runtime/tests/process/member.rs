@@ -1,4 +1,4 @@
-//! A member in a process of its own, as the tests see it from outside.
+//! A member in a separate process, as the tests see it from outside.
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
@@ -16,12 +16,12 @@ use super::trap;
 
 /// The arguments of the program in the child, one a line.
 const ARGUMENTS: &str = "QUOIN_TEST_ARGUMENTS";
-/// For everything a machine with two busy cores may take long for.
+/// For everything that may take long on a machine with two busy cores.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// A bound for what is to take less than a second on a quiet machine.
+/// A bound for events that take less than a second on an idle machine.
 pub(crate) const SOON: Duration = Duration::from_secs(15);
 
-/// Runs the program, if this process was started for that.
+/// Runs the program, if this process was started as the child.
 pub(crate) fn be_the_child(host: impl FnOnce(Clock) -> io::Result<Host>) {
     let Ok(arguments) = env::var(ARGUMENTS) else { return };
     trap::set();
@@ -31,7 +31,7 @@ pub(crate) fn be_the_child(host: impl FnOnce(Clock) -> io::Result<Host>) {
     std::process::exit(i32::from(exit != ExitCode::SUCCESS));
 }
 
-/// A folder of a test's own, removed with it.
+/// A folder of one test, removed at its end.
 pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -47,17 +47,17 @@ impl Folder {
         self.0.path().join("armed")
     }
 
-    /// From now on the trap springs.
+    /// Arms the trap.
     pub(crate) fn arm(&self) {
         fs::write(self.armed(), b"").unwrap();
     }
 
-    /// From now on it does not, and whoever hangs in it goes on.
+    /// Disarms the trap; threads that hang in it continue.
     pub(crate) fn disarm(&self) {
         fs::remove_file(self.armed()).unwrap();
     }
 
-    /// Starts a member here; `action` is what the trap does to which thread.
+    /// Starts a member here; `action` is the trap's action and the thread it is for.
     pub(crate) fn start(&self, action: Option<(&str, &str)>, flags: &[&str]) -> Member {
         Member::spawn(self, action, flags, &[])
     }
@@ -67,12 +67,12 @@ impl Folder {
 pub(crate) struct Member {
     child: Child,
     lines: Receiver<(Instant, String)>,
-    /// What it has logged so far, and when.
+    /// The log lines so far, each with its time.
     log: Vec<(Instant, String)>,
 }
 
 impl Member {
-    /// `shell` is what a shell does before it becomes the program.
+    /// `shell` is run in a shell before it becomes the program.
     pub(crate) fn spawn(folder: &Folder, action: Option<(&str, &str)>, flags: &[&str], shell: &[&str]) -> Self {
         let mut arguments = vec![
             format!("--data-dir={}", folder.data_dir().display()),
@@ -115,7 +115,7 @@ impl Member {
         Self { child, lines, log }
     }
 
-    /// Waits for a line that contains `text`; when it came, and the line.
+    /// Waits for a line that contains `text`; returns its time and the line.
     pub(crate) fn line(&mut self, text: &str) -> (Instant, String) {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -132,14 +132,14 @@ impl Member {
         }
     }
 
-    /// Waits until it serves; where.
+    /// Waits until it serves; returns the address.
     pub(crate) fn ready(&mut self) -> SocketAddr {
         let (_, line) = self.line("serving client traffic");
         let (_, address) = line.split_once("address=").unwrap();
         address.split_whitespace().next().unwrap().parse().unwrap()
     }
 
-    /// Waits for its end; when that came, and how it went.
+    /// Waits for its end; returns the time and the exit status.
     pub(crate) fn ended(&mut self) -> (Instant, ExitStatus) {
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
@@ -150,7 +150,7 @@ impl Member {
             }
         };
         let at = Instant::now();
-        // Until its output is closed.
+        // Reads until its output is closed.
         while let Ok(line) = self.lines.recv_timeout(SOON) {
             self.log.push(line);
         }

@@ -1,7 +1,7 @@
-//! Tests of a whole process that every runtime runs: the program's own `main` in a child, which is this test binary again.
+//! Tests of a whole process for every runtime: the program's own `main` runs in a child process of this test binary.
 //!
-//! Programs for users have no switch to misbehave. The child has one: whatever it logs passes a [`trap`], which panics or
-//! hangs on the thread that the test names. A runtime crate's test names its runtime with [`process_tests`].
+//! Programs for users have no switch to misbehave. The child has one: each of its log lines passes a [`trap`], which
+//! panics or hangs on the thread that the test names. A runtime crate's test names its runtime with [`process_tests`].
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 #![expect(
@@ -23,15 +23,15 @@ macro_rules! process_tests {
         $crate::process_tests! { $start;
             panics: a_panic_of_the_node_ends_the_process, a_panic_of_the_log_lane_ends_the_process,
                 a_panic_of_the_table_lane_ends_the_process, a_panic_of_the_watch_thread_ends_the_process,
-                a_panic_of_the_tables_own_thread_ends_the_process, a_panic_of_a_call_costs_that_call,
-                a_panic_of_a_hash_costs_that_hash, an_error_names_the_file_and_the_errno;
+                a_panic_of_fjalls_own_thread_ends_the_process, a_panic_of_a_call_ends_only_that_call,
+                a_panic_of_a_hash_ends_only_that_hash, an_error_names_the_file_and_the_errno;
             alarms: alarms_are_logged;
             signals: a_second_process_says_what_it_waits_for_and_obeys_signals, a_slow_start_obeys_signals,
                 signals_that_etcd_ignores_are_ignored;
-            stuck: a_stuck_log_shows_in_every_check, a_stuck_table_shows;
+            stuck: a_stuck_log_shows_in_every_check, a_stuck_table_fails_health;
         }
 
-        /// The child of the other tests: nothing, unless they start it.
+        /// The child process of the other tests; it does nothing unless they start it.
         #[test]
         #[ignore = "started by the other tests, as their child"]
         fn child() {

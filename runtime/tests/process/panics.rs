@@ -1,5 +1,5 @@
-//! A panic in each thread under load: the process ends at once and names the thread, and a restart has every acknowledged
-//! write. A call's or a hash's costs no more than that.
+//! A panic in each thread under load: the process ends at once and names the thread, and a restart has every
+//! acknowledged write. A panic in a call or a hash ends only that call or hash.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -20,8 +20,7 @@ const RANGE: &str = "/etcdserverpb.KV/Range";
 const WINDOW: u32 = 1 << 20;
 /// Clients that write at the same time.
 const WRITERS: usize = 8;
-/// Writes that every load acknowledges before the trap is armed: with values of this size the table's own thread has
-/// work to do.
+/// Acknowledged writes before the trap is armed: with values of this size fjall's own thread has work by then.
 const WRITES_MIN: usize = 400;
 const VALUE_BYTES: usize = 32 * 1024;
 
@@ -41,7 +40,7 @@ pub(crate) fn a_panic_of_the_watch_thread_ends_the_process(runtime: Arc<dyn Runt
     ends(&runtime, "quoin-watch");
 }
 
-pub(crate) fn a_panic_of_the_tables_own_thread_ends_the_process(runtime: Arc<dyn Runtime>) {
+pub(crate) fn a_panic_of_fjalls_own_thread_ends_the_process(runtime: Arc<dyn Runtime>) {
     ends(&runtime, "fjall:worker");
 }
 
@@ -64,7 +63,7 @@ fn everything(prefix: &'static str) -> RangeRequest {
 
 type Acknowledged = Arc<Mutex<BTreeSet<String>>>;
 
-/// Starts clients that write until their server is gone, and one that watches.
+/// Starts clients that write until the server has ended, and a client that watches.
 fn load(runtime: &Arc<dyn Runtime>, address: SocketAddr) -> Acknowledged {
     let acknowledged = Acknowledged::default();
     for writer in 0..WRITERS {
@@ -160,13 +159,13 @@ fn check_kept(runtime: &Arc<dyn Runtime>, folder: &Folder, acknowledged: &Acknow
     );
 }
 
-/// Waits until the trap has sprung, then has it spring no more.
+/// Waits until the trap has acted, then disarms it.
 fn disarm(folder: &Folder, member: &mut Member) {
     member.line("the trap springs");
     folder.disarm();
 }
 
-pub(crate) fn a_panic_of_a_call_costs_that_call(runtime: Arc<dyn Runtime>) {
+pub(crate) fn a_panic_of_a_call_ends_only_that_call(runtime: Arc<dyn Runtime>) {
     let folder = Folder::new();
     let mut member = folder.start(Some(("panic", "quoin-worker")), &[]);
     let (address, client) = (member.ready(), Arc::clone(&runtime));
@@ -188,12 +187,12 @@ pub(crate) fn a_panic_of_a_call_costs_that_call(runtime: Arc<dyn Runtime>) {
     run(&runtime, async move {
         let _: PutResponse = grpc.ok(PUT, &put("k".to_owned(), 1)).await;
         let seen: WatchResponse = responses.message().await;
-        assert_eq!(seen.events.len(), 1, "the connection and its watch live");
+        assert_eq!(seen.events.len(), 1, "the connection and its watch still work");
     });
     assert!(member.is_running());
 }
 
-pub(crate) fn a_panic_of_a_hash_costs_that_hash(runtime: Arc<dyn Runtime>) {
+pub(crate) fn a_panic_of_a_hash_ends_only_that_hash(runtime: Arc<dyn Runtime>) {
     let folder = Folder::new();
     let mut member = folder.start(Some(("panic", "quoin-hash")), &[]);
     let address = member.ready();
@@ -229,8 +228,8 @@ pub(crate) fn a_panic_of_a_hash_costs_that_hash(runtime: Arc<dyn Runtime>) {
     assert!(member.is_running());
 }
 
-/// A disk that takes no file as large as the table's journal, but one as large as a segment of the log: the last line names
-/// the directory and what the system said, and the library's own line before it the file.
+/// A disk that refuses a file as large as the table's journal, but takes one as large as a segment of the log: the last
+/// line has the directory and the system's error, and a line of fjall before it has the file.
 pub(crate) fn an_error_names_the_file_and_the_errno(_: Arc<dyn Runtime>) {
     let folder = Folder::new();
     // In units of 512 bytes.

@@ -1,4 +1,4 @@
-//! Signals are obeyed at any moment of a start, and those that etcd ignores are ignored.
+//! Signals are handled at any moment of a start, and signals that etcd ignores are ignored.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
@@ -21,12 +21,12 @@ use crate::client::{Grpc, run};
 
 const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
-/// Entries that a slow start applies anew.
+/// Entries that a slow start replays.
 const ENTRIES: u64 = 100_000;
 /// Entries of one batch of the log.
 const BATCH: u64 = 1_000;
 
-/// The process ends soon after the signal, by the signal; after how long.
+/// Asserts that the process ends soon after the signal, by the signal; returns after how long.
 fn obeys(member: &mut Member, signal: i32) -> Duration {
     let sent = Instant::now();
     member.signal(signal);
@@ -99,7 +99,7 @@ pub(crate) fn a_slow_start_obeys_signals(runtime: Arc<dyn Runtime>) {
     assert_eq!(found.count, i64::try_from(ENTRIES).unwrap());
 }
 
-/// Goes on with a member's log as the member itself does: committed puts that its table knows nothing of.
+/// Continues a member's log as the member does: with committed puts that its table does not have.
 fn append_puts(dir: &Path) {
     let names = segments(&RealDisk, dir).unwrap();
     let replay = replay(open(&RealDisk, dir, &names).unwrap(), &Marker::default()).unwrap();

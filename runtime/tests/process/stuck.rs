@@ -1,4 +1,4 @@
-//! A thread that is stuck, not dead, shows in the health checks, and shows no more once it goes on.
+//! A thread that is stuck, not dead, fails the health checks until it continues.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ fn get(runtime: &Arc<dyn Runtime>, address: SocketAddr, path: &'static str) -> (
     })
 }
 
-/// Waits until a check answers so, with the text in its body.
+/// Waits until a check answers with this status and a body that contains the text.
 fn wait(runtime: &Arc<dyn Runtime>, address: SocketAddr, path: &'static str, status: u16, text: &str) {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -50,7 +50,7 @@ fn shows(runtime: &Arc<dyn Runtime>, thread: &str, checks: &[(&'static str, &str
             key: "k".into(),
             ..PutRequest::default()
         };
-        // It may be given up meanwhile.
+        // Its client may cancel it meanwhile.
         sender
             .send(grpc.call("/etcdserverpb.KV/Put", &[], &request).await)
             .unwrap();
@@ -82,6 +82,6 @@ pub(crate) fn a_stuck_log_shows_in_every_check(runtime: Arc<dyn Runtime>) {
     shows(&runtime, "quoin-wal", &checks);
 }
 
-pub(crate) fn a_stuck_table_shows(runtime: Arc<dyn Runtime>) {
+pub(crate) fn a_stuck_table_fails_health(runtime: Arc<dyn Runtime>) {
     shows(&runtime, "quoin-table", &[("/health", "quoin-table has been stuck")]);
 }

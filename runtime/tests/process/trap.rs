@@ -1,4 +1,4 @@
-//! The log of the child: it prints every line and, while a file exists, panics or hangs on the thread that was named.
+//! The log of the child: it prints every line and, while a file exists, panics or hangs on the named thread.
 
 use std::env;
 use std::fmt::{self, Write as _};
@@ -11,11 +11,11 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// What the trap does: `panic` or `hang`.
+/// The trap's action: `panic` or `hang`.
 pub(crate) const ACTION: &str = "QUOIN_TEST_ACTION";
-/// How the names of the threads begin that it is for.
+/// The prefix of the names of the threads it is for.
 pub(crate) const THREAD: &str = "QUOIN_TEST_THREAD";
-/// The file that arms it while it exists.
+/// The file that arms it, while it exists.
 pub(crate) const ARMED: &str = "QUOIN_TEST_ARMED";
 
 struct Trap {
@@ -26,7 +26,7 @@ struct Trap {
 
 static TRAP: OnceLock<Trap> = OnceLock::new();
 
-/// Sets the trap, if the environment asks for one, and takes what the process logs.
+/// Sets the trap, if the environment has one, and takes the process' log lines.
 pub(crate) fn set() {
     if let (Ok(action), Ok(thread), Ok(armed)) = (env::var(ACTION), env::var(THREAD), env::var(ARMED)) {
         let hangs = action == "hang";
@@ -34,20 +34,20 @@ pub(crate) fn set() {
         let _ = TRAP.set(Trap { thread, hangs, armed });
     }
     tracing::subscriber::set_global_default(Lines).unwrap();
-    // Where no trap waits for it, the program takes what libraries log.
+    // Without a trap for it, the program takes the log lines of libraries.
     if TRAP.get().is_some_and(|trap| !trap.thread.starts_with("quoin")) {
         log::set_logger(&Lines).unwrap();
         log::set_max_level(log::LevelFilter::Trace);
     }
 }
 
-/// Falls into the trap if this is the thread it is for.
+/// Acts if this is the thread it is for.
 fn pass() {
     let Some(trap) = TRAP.get() else { return };
     let is_meant = thread::current()
         .name()
         .is_some_and(|name| name.starts_with(&trap.thread));
-    // What is logged while a panic unwinds is no place for another.
+    // While a panic unwinds, a second one would abort the process.
     if !is_meant || thread::panicking() || !trap.armed.exists() {
         return;
     }
@@ -81,7 +81,7 @@ impl Subscriber for Lines {
             event.record(&mut line);
             eprintln!("{}", line.0);
         }
-        // The guard's own line about a panic is an error.
+        // The guard logs a panic as an error.
         if event.metadata().target().starts_with("quoin") && *event.metadata().level() > Level::ERROR {
             pass();
         }

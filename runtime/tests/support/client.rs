@@ -33,7 +33,7 @@ pub(crate) async fn sleep(runtime: &Arc<dyn Runtime>, duration: Duration) {
     runtime.sleep_until(runtime.clock().now() + duration).await;
 }
 
-/// A socket as hyper wants it.
+/// A socket with hyper's traits.
 struct Io(Box<dyn Socket>);
 
 impl hyper::rt::Read for Io {
@@ -68,7 +68,7 @@ pub(crate) struct Grpc {
     sender: http2::SendRequest<RequestBody>,
 }
 
-/// How a call went.
+/// The result of a call.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     /// gRPC's code and text.
@@ -77,11 +77,11 @@ pub(crate) struct Outcome {
     pub(crate) message: Bytes,
 }
 
-/// What a test adds to a call.
+/// Additional headers of a call.
 pub(crate) type Extra = &'static [(&'static str, &'static str)];
 
 impl Grpc {
-    /// Connects. The window is small where a test wants a slow reader.
+    /// Connects. A test that needs a slow reader gives a small window.
     pub(crate) async fn connect(runtime: &Arc<dyn Runtime>, address: impl Into<Address>, window: u32) -> Self {
         let socket = connect(runtime, &address.into()).await.unwrap();
         let mut builder = http2::Builder::new(Executor(Arc::clone(runtime)));
@@ -116,7 +116,7 @@ impl Grpc {
         )
     }
 
-    /// Sends a request and takes the head of its answer.
+    /// Sends a request and returns the head of its answer.
     pub(crate) async fn head(&self, request: Request<RequestBody>) -> http::response::Parts {
         self.sender.clone().send_request(request).await.unwrap().into_parts().0
     }
@@ -124,7 +124,7 @@ impl Grpc {
     /// Makes a call with these bytes as its body.
     pub(crate) async fn raw(&self, path: &str, extra: Extra, body: Vec<u8>) -> Outcome {
         let (messages, mut stream) = self.begin(path, extra).await;
-        // A server that has answered reads no more.
+        // A server that has already answered does not read the body.
         let _ = messages.0.send(Ok(Frame::data(body.into()))).await;
         drop(messages);
         let mut message = Bytes::new();
@@ -169,7 +169,7 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// The next message, or how the call ended.
+    /// The next message, or the status at the end of the call.
     pub(crate) async fn next(&mut self) -> Result<Bytes, (u8, String)> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
@@ -242,7 +242,7 @@ pub(crate) fn frame(message: &impl Message) -> Vec<u8> {
     prefixed(0, &message.encode_to_vec())
 }
 
-/// Bytes with a message's prefix.
+/// Bytes after a message's prefix.
 pub(crate) fn prefixed(flag: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![flag];
     frame.extend_from_slice(&u32::try_from(payload.len()).unwrap().to_be_bytes());
@@ -300,7 +300,7 @@ pub(crate) async fn http(
     }
 }
 
-/// Sends raw bytes on a connection of their own, and what comes back until the server closes it.
+/// Sends raw bytes on a separate connection, and returns all bytes until the server closes it.
 pub(crate) async fn raw(runtime: &Arc<dyn Runtime>, address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut socket = connect(runtime, &address.into()).await.unwrap();
     let mut written = 0;

@@ -1,4 +1,4 @@
-//! A server inside a program: Unix sockets, free ports, and what is left when its handle goes.
+//! A server inside a program: Unix sockets, free ports, and what remains when its handle is dropped.
 
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(crate) fn unix_sockets_serve_like_ports(runtime: Arc<dyn Runtime>) {
     config.listen_client_urls = [url("client"), config.listen_client_urls].concat();
     config.listen_metrics_urls = [config.listen_metrics_urls, url("metrics")].concat();
     config.listen_peer_urls = url("peer");
-    // The socket of a process that is gone is replaced.
+    // The socket of a process that has ended is replaced.
     drop(UnixListener::bind(path("client")).unwrap());
     let world = World::start_on(Arc::clone(&runtime), &config, |handle| {
         assert_eq!(handle.endpoint(), format!("unix://{}", path("client").display()));
@@ -64,20 +64,20 @@ pub(crate) fn unix_sockets_serve_like_ports(runtime: Arc<dyn Runtime>) {
     assert!(names.iter().all(|name| path(name).exists()));
     world.stop();
     let left: Vec<_> = names.iter().filter(|name| path(name).exists()).collect();
-    assert!(left.is_empty(), "sockets go with the server: {left:?}");
+    assert!(left.is_empty(), "sockets are removed with the server: {left:?}");
 }
 
 pub(crate) fn a_start_that_fails_leaves_no_socket(runtime: Arc<dyn Runtime>) {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("s");
-    // The data directory's place is taken by a file.
+    // A file is in the data directory's place.
     let data = folder.path().join("data");
     std::fs::write(&data, "").unwrap();
     let builder = Server::builder(data.to_str().unwrap()).socket(socket.to_str().unwrap());
     let refused = block_on(builder.start(Arc::clone(&runtime))).unwrap_err();
     assert!(matches!(refused, StartError::Boot(_)), "{refused}");
     assert!(!socket.exists());
-    // And a socket that a living process listens on is not taken from it.
+    // A socket on which a living process listens is not replaced.
     let _living = UnixListener::bind(&socket).unwrap();
     let builder = Server::builder(folder.path().join("other").to_str().unwrap()).socket(socket.to_str().unwrap());
     let refused = block_on(builder.start(runtime)).unwrap_err();
@@ -109,7 +109,7 @@ pub(crate) fn a_free_port_is_advertised_as_it_was_bound(runtime: Arc<dyn Runtime
     block_on(handle.stop());
 }
 
-pub(crate) fn a_handle_that_is_dropped_ends_its_member(runtime: Arc<dyn Runtime>) {
+pub(crate) fn dropping_a_handle_ends_its_member(runtime: Arc<dyn Runtime>) {
     let folder = tempfile::tempdir().unwrap();
     let (data, socket) = (folder.path().join("data"), folder.path().join("s"));
     for round in 0..3 {
@@ -125,7 +125,7 @@ pub(crate) fn a_handle_that_is_dropped_ends_its_member(runtime: Arc<dyn Runtime>
                 ..RangeRequest::default()
             };
             let found: RangeResponse = grpc.ok("/etcdserverpb.KV/Range", &get).await;
-            assert_eq!(found.kvs[0].version, round + 1, "what was acknowledged is kept");
+            assert_eq!(found.kvs[0].version, round + 1, "acknowledged writes are kept");
         });
         let ended = handle.ended();
         drop(handle);

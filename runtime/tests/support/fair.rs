@@ -1,4 +1,4 @@
-//! What is long does not run on the workers, is answered whole all the same, and is bounded where it cannot be cut.
+//! Long work does not run on the workers, is answered completely, and is bounded if it cannot be split.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ fn every_key_has_a_version() -> Compare {
     }
 }
 
-/// Writes many keys of 200 bytes, each attached to a lease where there is one.
+/// Writes many keys of 200 bytes, attached to a lease if there is one.
 async fn fill(grpc: &Grpc, lease: i64) {
     let keys: Vec<usize> = (0..KEYS).collect();
     for some in keys.chunks(100) {
@@ -88,7 +88,7 @@ where
     })
 }
 
-/// How many computations some work sends to the lane.
+/// How many computations are given to the compute thread.
 fn computed<T, F>(world: &World, work: impl FnOnce(Grpc) -> F + Send + 'static) -> (u64, T)
 where
     T: Send + 'static,
@@ -194,7 +194,7 @@ pub(crate) fn a_txn_of_long_reads_leaves_the_worker_and_is_answered_whole(runtim
     world.stop();
 }
 
-pub(crate) fn a_txn_that_writes_is_refused_what_it_may_not_read(runtime: Arc<dyn Runtime>) {
+pub(crate) fn a_writing_txn_that_would_read_too_much_is_refused(runtime: Arc<dyn Runtime>) {
     let world = filled(runtime);
     with(&world, async |grpc| {
         let put = || {
@@ -233,7 +233,7 @@ pub(crate) fn a_txn_that_writes_is_refused_what_it_may_not_read(runtime: Arc<dyn
                 },
             )
             .await;
-        assert_eq!(found.kvs[0].version, 1, "what was refused wrote nothing");
+        assert_eq!(found.kvs[0].version, 1, "the refused transaction wrote nothing");
     });
     world.stop();
 }
@@ -315,7 +315,7 @@ pub(crate) fn many_leases_and_keys_of_a_lease_leave_the_worker(runtime: Arc<dyn 
         assert_eq!((jobs, left.keys.len()), expected);
         assert!(left.keys.is_sorted());
     }
-    // The lease takes along so much that its end waits for its turn.
+    // The lease has so many keys that its revocation waits for its turn.
     const { assert!(KEYS >= HEAVY_WRITE_ROWS) };
     with(&world, async |grpc| {
         let revoke = LeaseRevokeRequest { id: 7 };
@@ -343,7 +343,7 @@ pub(crate) fn heavy_writes_take_turns_and_lose_none(runtime: Arc<dyn Runtime>) {
             range_end: "l".into(),
             prev_kv: false,
         };
-        // The second one has no turn before the first is answered, so it is not proposed, and its client goes away.
+        // The second one has no turn before the first is answered, so it is not proposed, and its client cancels it.
         let first = grpc.call(DELETE, &[("grpc-timeout", "50m")], &all).await;
         let second = grpc.call(DELETE, &[("grpc-timeout", "50m")], &all).await;
         (first.status.0, second.status.0)
@@ -362,7 +362,7 @@ pub(crate) fn heavy_writes_take_turns_and_lose_none(runtime: Arc<dyn Runtime>) {
                 },
             )
             .await;
-        assert_eq!(left.count, 0, "what was proposed is done");
+        assert_eq!(left.count, 0, "the proposed deletion is applied");
         fill(&grpc, 0).await;
         let all = DeleteRangeRequest {
             key: "k".into(),
@@ -370,7 +370,7 @@ pub(crate) fn heavy_writes_take_turns_and_lose_none(runtime: Arc<dyn Runtime>) {
             prev_kv: false,
         };
         let deleted: DeleteRangeResponse = grpc.ok(DELETE, &all).await;
-        assert_eq!(deleted.deleted, KEYS as i64, "the turn was given back");
+        assert_eq!(deleted.deleted, KEYS as i64, "the turn was released");
     });
     world.stop();
 }
@@ -405,7 +405,7 @@ pub(crate) fn a_long_watch_response_arrives_whole(runtime: Arc<dyn Runtime>) {
     world.stop();
 }
 
-pub(crate) fn metrics_are_rendered_once_for_all_who_ask(runtime: Arc<dyn Runtime>) {
+pub(crate) fn metrics_are_rendered_once_for_simultaneous_requests(runtime: Arc<dyn Runtime>) {
     let world = World::start(runtime);
     let get = |encoding: &'static str| {
         let (runtime, address) = (Arc::clone(&world.runtime), world.metrics);
@@ -446,7 +446,7 @@ pub(crate) fn metrics_are_rendered_once_for_all_who_ask(runtime: Arc<dyn Runtime
     assert_eq!(pages.len(), rounds);
     assert!(
         jobs <= rounds as u64 / 2,
-        "{jobs} renderings for {rounds} who asked at the same time"
+        "{jobs} renderings for {rounds} simultaneous requests"
     );
     for page in &pages {
         assert_eq!(page.status, 200);
@@ -456,7 +456,7 @@ pub(crate) fn metrics_are_rendered_once_for_all_who_ask(runtime: Arc<dyn Runtime
         .iter()
         .filter(|page| page.headers.contains_key("content-encoding"));
     assert_eq!(compressed.count(), rounds / 2);
-    // A page is never from before the question.
+    // A page is never older than its request.
     for writes in 1..=3 {
         with(&world, async |grpc| {
             let put = PutRequest {

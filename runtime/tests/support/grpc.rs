@@ -132,7 +132,7 @@ pub(crate) fn keys_are_written_read_compared_and_deleted(runtime: Arc<dyn Runtim
     world.stop();
 }
 
-pub(crate) fn headers_say_who_answered_and_when(runtime: Arc<dyn Runtime>) {
+pub(crate) fn headers_have_the_member_the_term_and_the_revision(runtime: Arc<dyn Runtime>) {
     let (world, ()) = with_grpc(runtime, async |grpc| {
         let header = grpc.ok::<PutResponse>(PUT, &put("a", "1")).await.header.unwrap();
         assert_eq!((header.cluster_id, header.member_id), (inline::CLUSTER, inline::MEMBER));
@@ -148,7 +148,7 @@ pub(crate) fn headers_say_who_answered_and_when(runtime: Arc<dyn Runtime>) {
         assert_eq!(
             list.header.unwrap().revision,
             0,
-            "the cluster service tells no revision"
+            "the cluster service's headers have no revision"
         );
         let hash: HashKvResponse = grpc
             .ok("/etcdserverpb.Maintenance/HashKV", &HashKvRequest::default())
@@ -254,7 +254,7 @@ pub(crate) fn unknown_methods_are_refused(runtime: Arc<dyn Runtime>) {
     world.stop();
 }
 
-pub(crate) fn frames_that_make_no_sense_are_refused(runtime: Arc<dyn Runtime>) {
+pub(crate) fn malformed_frames_are_refused(runtime: Arc<dyn Runtime>) {
     let (world, ()) = with_grpc(runtime, async |grpc| {
         for (body, message) in [
             (prefixed(7, b""), "grpc: received unexpected payload format 7"),
@@ -285,7 +285,7 @@ pub(crate) fn too_large_messages_are_refused(runtime: Arc<dyn Runtime>) {
             ..put("a", "")
         };
         assert_eq!(frame(&exact).len(), limit + 5);
-        // The message is not too large, the proposal is.
+        // The message is within its bound, the proposal is not.
         let outcome = grpc.call(PUT, &[], &exact).await;
         assert_eq!(refused(&outcome), (3, "etcdserver: request is too large"));
         let outcome = grpc.raw(PUT, &[], prefixed(0, &vec![0; limit + 1])).await;
@@ -341,7 +341,7 @@ pub(crate) fn a_deadline_is_kept(runtime: Arc<dyn Runtime>) {
     world.stop();
 }
 
-pub(crate) fn a_call_that_needs_a_leader_fails_without(runtime: Arc<dyn Runtime>) {
+pub(crate) fn a_call_that_requires_a_leader_fails_without_one(runtime: Arc<dyn Runtime>) {
     let world = World::start(runtime);
     let serializable = RangeRequest {
         serializable: true,
@@ -363,7 +363,7 @@ pub(crate) fn a_call_that_needs_a_leader_fails_without(runtime: Arc<dyn Runtime>
     world.stop();
 }
 
-pub(crate) fn a_learner_serves_little(runtime: Arc<dyn Runtime>) {
+pub(crate) fn a_learner_serves_only_serializable_reads_and_status(runtime: Arc<dyn Runtime>) {
     let world = World::start(runtime);
     world.control.set_status(|status| status.is_learner = true);
     again(&world, async |grpc| {
@@ -391,7 +391,7 @@ pub(crate) fn a_learner_serves_little(runtime: Arc<dyn Runtime>) {
     world.stop();
 }
 
-pub(crate) fn a_long_range_reaches_a_slow_reader_whole(runtime: Arc<dyn Runtime>) {
+pub(crate) fn a_long_range_arrives_whole_at_a_slow_reader(runtime: Arc<dyn Runtime>) {
     let (world, ()) = with_grpc(runtime, async |grpc| {
         for number in 0..300 {
             let value = vec![b'v'; 16 * 1024];
@@ -408,7 +408,7 @@ pub(crate) fn a_long_range_reaches_a_slow_reader_whole(runtime: Arc<dyn Runtime>
     });
     let (runtime, address) = (Arc::clone(&world.runtime), world.client);
     run(&world.runtime, async move {
-        // A window of a few keys: the server must wait for the reader again and again.
+        // A window of a few keys: the server must wait for the client many times.
         let grpc = Grpc::connect(&runtime, address, 65_535).await;
         let all = RangeRequest {
             range_end: "\0".into(),
@@ -431,7 +431,7 @@ pub(crate) fn a_long_range_reaches_a_slow_reader_whole(runtime: Arc<dyn Runtime>
 }
 
 /// The file is made while it is taken, and writes meanwhile do not show in it.
-pub(crate) fn a_backup_reaches_a_slow_reader_whole(runtime: Arc<dyn Runtime>) {
+pub(crate) fn a_backup_arrives_whole_at_a_slow_reader(runtime: Arc<dyn Runtime>) {
     const VALUES: usize = 100;
     const VALUE_BYTES: usize = 64 * 1024;
     let (world, ()) = with_grpc(runtime, async |grpc| {
@@ -533,7 +533,7 @@ pub(crate) fn many_calls_share_a_connection(runtime: Arc<dyn Runtime>) {
     world.stop();
 }
 
-pub(crate) fn the_member_is_described(runtime: Arc<dyn Runtime>) {
+pub(crate) fn status_and_member_list_describe_the_member(runtime: Arc<dyn Runtime>) {
     let (world, ()) = with_grpc(runtime, async |grpc| {
         let status: StatusResponse = grpc
             .ok("/etcdserverpb.Maintenance/Status", &StatusRequest::default())
@@ -573,7 +573,7 @@ pub(crate) fn the_member_is_described(runtime: Arc<dyn Runtime>) {
     world.stop();
 }
 
-pub(crate) fn bytes_that_are_no_protocol_end_the_connection(runtime: Arc<dyn Runtime>) {
+pub(crate) fn bytes_of_no_protocol_end_the_connection(runtime: Arc<dyn Runtime>) {
     let world = World::start(runtime);
     let (runtime, address) = (Arc::clone(&world.runtime), world.client);
     run(&world.runtime, async move {
@@ -584,12 +584,12 @@ pub(crate) fn bytes_that_are_no_protocol_end_the_connection(runtime: Arc<dyn Run
         )
         .await;
         assert!(answer.starts_with(b"HTTP/1.1 400"), "{}", answer.escape_ascii());
-        // The right beginning, then a frame of 16 MiB.
+        // The correct preface, then a frame of 16 MiB.
         let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
         bytes.extend_from_slice(&[0xff; 64]);
         let answer = raw(&runtime, address, &bytes).await;
-        assert!(answer.len() < 1024, "settings and a farewell");
-        // Fewer bytes than it takes to know, and then none.
+        assert!(answer.len() < 1024, "SETTINGS and GOAWAY");
+        // Too few bytes to detect the protocol, and then none.
         let mut socket = connect(&runtime, &address.into()).await.unwrap();
         std::future::poll_fn(|cx| socket.poll_write(cx, b"PRI * HT"))
             .await

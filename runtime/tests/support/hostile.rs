@@ -1,4 +1,4 @@
-//! Connections of clients that are odd, in a hurry, or hostile: by raw frames where no library sends such things.
+//! Odd and hostile clients. They send raw frames if no HTTP/2 library would send such bytes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,7 +68,7 @@ const AUTHORITY: (&str, &str) = (":authority", "test");
 const TYPE: (&str, &str) = ("content-type", "application/grpc");
 const TRAILERS: (&str, &str) = ("te", "trailers");
 
-pub(crate) fn odd_headers_are_served_as_by_etcd(runtime: Arc<dyn Runtime>) {
+pub(crate) fn odd_headers_are_served_as_in_etcd(runtime: Arc<dyn Runtime>) {
     let world = World::start(runtime);
     let (runtime, address) = (Arc::clone(&world.runtime), world.client);
     run(&world.runtime, async move {
@@ -115,12 +115,13 @@ pub(crate) fn odd_headers_are_served_as_by_etcd(runtime: Arc<dyn Runtime>) {
             let body = message(&get("a"));
             raw.send(&call(1, &headers(&list), &body)).await;
             assert!(is_served(&mut raw, 1).await, "{list:?}");
-            // The same again from the table, as every client sends it from its second request on.
+            // The same headers as references to the dynamic table, as every client sends them from its second request
+            // on.
             let entries: Vec<u8> = (0..list.len()).rev().map(|at| 62 + at as u8).collect();
             raw.send(&call(3, &indexed(&entries), &body)).await;
             assert!(is_served(&mut raw, 3).await, "by reference: {list:?}");
         }
-        // The static table's authority, which is empty.
+        // The entry `:authority` of the static table, whose value is empty.
         let mut raw = Raw::connect(&runtime, address).await;
         let block = [&headers(&[POST, HTTP, PATH])[..], &[0x81], &headers(&[TYPE])].concat();
         raw.send(&call(1, &block, &message(&get("a")))).await;
@@ -129,10 +130,10 @@ pub(crate) fn odd_headers_are_served_as_by_etcd(runtime: Arc<dyn Runtime>) {
     world.stop();
 }
 
-/// The table after [`opened`]: content type, authority, path, scheme, method.
+/// The entries of the dynamic table after [`opened`]: content type, authority, path, scheme, method.
 const AGAIN: [u8; 5] = [66, 65, 64, 63, 62];
 
-/// A connection with a call made on stream 1, so that its headers can be referred to.
+/// A connection with one call made on stream 1, so that later calls can refer to its headers.
 async fn opened(runtime: &Arc<dyn Runtime>, address: std::net::SocketAddr) -> Raw {
     let mut raw = Raw::connect(runtime, address).await;
     let block = headers(&[POST, HTTP, PATH, AUTHORITY, TYPE]);
@@ -141,7 +142,7 @@ async fn opened(runtime: &Arc<dyn Runtime>, address: std::net::SocketAddr) -> Ra
     raw
 }
 
-pub(crate) fn bursts_of_cancelled_calls_leave_a_watch_alive(runtime: Arc<dyn Runtime>) {
+pub(crate) fn bursts_of_cancelled_calls_do_not_end_a_watch_of_the_connection(runtime: Arc<dyn Runtime>) {
     let world = World::start(runtime);
     let (runtime, address) = (Arc::clone(&world.runtime), world.client);
     run(&world.runtime, async move {
@@ -155,8 +156,8 @@ pub(crate) fn bursts_of_cancelled_calls_leave_a_watch_alive(runtime: Arc<dyn Run
         let block = [indexed(&[66, 65]), headers(&[(":path", WATCH)]), indexed(&[64, 63])].concat();
         raw.send(&frame(HEADERS, END_HEADERS, 3, &block)).await;
         raw.send(&frame(DATA, 0, 3, &message(&create))).await;
-        assert!(is_served(&mut raw, 3).await, "the watch stands");
-        // The watch's path is in the table now, so the others' entries have moved by one.
+        assert!(is_served(&mut raw, 3).await, "the watch is created");
+        // The watch's path is an entry of the table now, so the indexes of the older entries have grown by one.
         let again = indexed(&AGAIN.map(|entry| entry + 1));
         let body = message(&get("a"));
         let mut stream = 5;
@@ -181,7 +182,7 @@ pub(crate) fn bursts_of_cancelled_calls_leave_a_watch_alive(runtime: Arc<dyn Run
             }
         }
         raw.send(&call(stream, &again, &body)).await;
-        assert!(is_served(&mut raw, stream).await, "and so do other calls");
+        assert!(is_served(&mut raw, stream).await, "other calls are served");
     });
     world.stop();
 }
@@ -191,7 +192,7 @@ fn watch_response(frame: &Frame, stream: u32) -> Option<WatchResponse> {
     is_message.then(|| WatchResponse::decode(&frame.payload[5..]).unwrap())
 }
 
-pub(crate) fn a_flood_of_resets_ends_its_connection_only(runtime: Arc<dyn Runtime>) {
+pub(crate) fn a_flood_of_resets_ends_only_its_connection(runtime: Arc<dyn Runtime>) {
     let world = World::start(runtime);
     let (runtime, address) = (Arc::clone(&world.runtime), world.client);
     run(&world.runtime, async move {
@@ -213,20 +214,20 @@ pub(crate) fn a_flood_of_resets_ends_its_connection_only(runtime: Arc<dyn Runtim
                 break;
             }
         }
-        assert!(!is_open, "two million resets were taken");
+        assert!(!is_open, "the connection survived two million resets");
         let _: RangeResponse = other.ok(RANGE, &get("a")).await;
     });
     world.stop();
 }
 
-/// What a client may send, as the server's frames say.
+/// The flow-control windows: how much the client may still send.
 struct Windows {
     connection: i64,
     streams: Vec<i64>,
 }
 
 impl Windows {
-    /// Takes note of a frame. A stream's number is twice its place, plus one.
+    /// Applies a frame of the server. The streams are numbered 1, 3, 5 and so on.
     fn note(&mut self, frame: &Frame) {
         let word = |at: usize| i64::from(u32::from_be_bytes(frame.payload[at..at + 4].try_into().unwrap()));
         match frame.kind {
@@ -246,7 +247,7 @@ impl Windows {
     }
 }
 
-pub(crate) fn what_a_connection_leaves_unfinished_is_bounded(runtime: Arc<dyn Runtime>) {
+pub(crate) fn the_bytes_of_incomplete_messages_of_a_connection_are_bounded(runtime: Arc<dyn Runtime>) {
     const STREAMS: usize = 100;
     const MESSAGE_BYTES: usize = 2_000_000;
     let world = World::start(runtime);
@@ -267,7 +268,7 @@ pub(crate) fn what_a_connection_leaves_unfinished_is_bounded(runtime: Arc<dyn Ru
         loop {
             let mut progressed = false;
             for (at, sent) in sent.iter_mut().enumerate() {
-                // Never the last byte: no message comes whole.
+                // The last byte is never sent, so no message is complete.
                 let left = MESSAGE_BYTES + prefix.len() - 1 - *sent;
                 let room = windows.connection.min(windows.streams[at]).clamp(0, 16_384) as usize;
                 let length = left.min(room);
@@ -300,12 +301,12 @@ pub(crate) fn what_a_connection_leaves_unfinished_is_bounded(runtime: Arc<dyn Ru
         sent.iter().sum::<usize>()
     });
     world.stop();
-    // What is held, what lies in the windows, once more where a window was given back before the bound was met, and the one
-    // call that reads on.
+    // The bytes held; the windows, twice, because a window may have been renewed just before the bound was reached; and
+    // the call that still reads.
     let bound = CONNECTION_PARTIAL_BYTES + 2 * STREAMS * STREAM_WINDOW_BYTES as usize + 2 * MESSAGE_BYTES;
     assert!(
         4 * bound <= STREAMS * MESSAGE_BYTES,
-        "a bound that would not be met shows nothing"
+        "the bound must be small enough to be reached"
     );
     assert!(sent <= bound, "{sent} bytes were taken, not {bound}");
 }
@@ -334,7 +335,7 @@ pub(crate) fn many_large_messages_at_once_all_arrive(runtime: Arc<dyn Runtime>) 
     world.stop();
 }
 
-pub(crate) fn no_limit_of_streams_is_no_limit(runtime: Arc<dyn Runtime>) {
+pub(crate) fn max_concurrent_streams_0_means_unlimited(runtime: Arc<dyn Runtime>) {
     let mut config = config();
     config.max_concurrent_streams = 0;
     let world = World::start_with(runtime, &config);
@@ -350,7 +351,7 @@ pub(crate) fn no_limit_of_streams_is_no_limit(runtime: Arc<dyn Runtime>) {
     world.stop();
 }
 
-pub(crate) fn a_call_that_is_given_up_gives_its_place_up(runtime: Arc<dyn Runtime>) {
+pub(crate) fn a_cancelled_call_frees_its_place(runtime: Arc<dyn Runtime>) {
     let world = World::start(runtime);
     world.control.set_stuck(true);
     let (runtime, address) = (Arc::clone(&world.runtime), world.client);
@@ -381,7 +382,7 @@ pub(crate) fn a_call_that_is_given_up_gives_its_place_up(runtime: Arc<dyn Runtim
     world.stop();
 }
 
-pub(crate) fn calls_that_are_none_get_etcds_codes(runtime: Arc<dyn Runtime>) {
+pub(crate) fn malformed_calls_get_etcds_codes(runtime: Arc<dyn Runtime>) {
     let world = World::start(runtime);
     let (runtime, address) = (Arc::clone(&world.runtime), world.client);
     run(&world.runtime, async move {
@@ -421,7 +422,7 @@ pub(crate) fn calls_that_are_none_get_etcds_codes(runtime: Arc<dyn Runtime>) {
     world.stop();
 }
 
-pub(crate) fn refusals_have_http_statuses_too(runtime: Arc<dyn Runtime>) {
+pub(crate) fn refusals_before_a_call_have_http_statuses(runtime: Arc<dyn Runtime>) {
     let world = World::start(runtime);
     let (runtime, address) = (Arc::clone(&world.runtime), world.client);
     run(&world.runtime, async move {
@@ -505,7 +506,7 @@ pub(crate) fn refusals_have_http_statuses_too(runtime: Arc<dyn Runtime>) {
     world.stop();
 }
 
-pub(crate) fn auth_that_is_off_is_answered_as_by_etcd(runtime: Arc<dyn Runtime>) {
+pub(crate) fn auth_calls_are_answered_as_in_etcd_while_auth_is_off(runtime: Arc<dyn Runtime>) {
     let world = World::start(runtime);
     let (runtime, address) = (Arc::clone(&world.runtime), world.client);
     run(&world.runtime, async move {

@@ -38,7 +38,7 @@ fn raise(world: &World, alarm: AlarmType) {
     });
 }
 
-pub(crate) fn health_tells_what_is_wrong(runtime: Arc<dyn Runtime>) {
+pub(crate) fn health_gives_the_reason_of_a_failure(runtime: Arc<dyn Runtime>) {
     let world = World::start(runtime);
     assert_eq!(
         get(&world, "/health"),
@@ -77,7 +77,7 @@ pub(crate) fn a_stuck_thread_shows_in_every_check(runtime: Arc<dyn Runtime>) {
         readyz.1
     );
     assert!(readyz.1.contains("[+]serializable_read ok\n"), "{}", readyz.1);
-    assert_eq!(get(&world, "/livez").0, 200, "slowness alone does not end a process");
+    assert_eq!(get(&world, "/livez").0, 200, "the liveness check does not fail yet");
     stick(STUCK_NOT_ALIVE);
     let livez = format!("[-]serializable_read failed: {what} 10 s\n\n");
     assert_eq!(get(&world, "/livez"), (503, livez));
@@ -112,7 +112,7 @@ pub(crate) fn livez_and_readyz_run_their_checks(runtime: Arc<dyn Runtime>) {
     world.stop();
 }
 
-pub(crate) fn the_version_is_told(runtime: Arc<dyn Runtime>) {
+pub(crate) fn the_version_is_served(runtime: Arc<dyn Runtime>) {
     let world = World::start(runtime);
     let version = quoin_core::version::SERVER_VERSION;
     let body = format!(r#"{{"etcdserver":"{version}","etcdcluster":"3.6.0","storage":"3.6.0"}}"#);

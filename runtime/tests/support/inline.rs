@@ -1,5 +1,5 @@
-//! A member without disk or threads: core's real node and its real watch hub, stepped where a request is made, on a log and a
-//! table that are written at once. For tests of serving, which can put it into any state.
+//! A member without disk or threads: core's real node and real watch hub, stepped when a request is made, with a log
+//! and a table that are written at once. For tests of serving, which can put it into any state.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,7 @@ use quoin_runtime::newest::{Newest, Published};
 use quoin_runtime::pulse::Stuck;
 use quoin_runtime::running::{Ended, Ending, Running};
 
-/// The ids that a member and its cluster get where nothing is configured.
+/// The ids of a member and its cluster by the default configuration.
 pub(crate) const MEMBER: u64 = 0x8e9e_05c5_2164_694d;
 pub(crate) const CLUSTER: u64 = 0xcdf8_1819_4e3a_8c32;
 
@@ -39,18 +39,18 @@ struct Inline {
     callers: HashMap<Token, oneshot::Sender<Result<Response, Error>>>,
     hub: Hub,
     streams: BTreeMap<StreamId, Sender<watch::Response>>,
-    /// What a test has the member say of itself from now on.
+    /// The status that the test has set.
     pretended: Option<Status>,
     published: Newest,
     ending: Ending,
-    /// Requests are kept unanswered.
+    /// Requests are kept without an answer.
     stuck: bool,
-    /// The thread that is said to be stuck.
+    /// The thread that counts as stuck.
     stuck_thread: Option<Stuck>,
     kept: Vec<Call>,
 }
 
-/// A node of a cluster that is founded now, as configured by default.
+/// The node of a newly founded cluster with the default configuration.
 fn founded(now: Instant) -> Node {
     let plan = boot::decide(&boot::Found::default(), &config::Config::with_defaults());
     let Ok(boot::Plan::StartNew {
@@ -71,7 +71,7 @@ fn founded(now: Instant) -> Node {
     Node::start(Config::new(member), recovered, store, 1, 1, now).unwrap()
 }
 
-/// Makes a member, leader of itself.
+/// Makes a member, which leads itself.
 pub(crate) fn start(clock: Clock) -> (Running, Control) {
     let node = founded(clock.now());
     let published = Newest::new(Published {
@@ -116,7 +116,7 @@ impl Control {
         work(&mut self.member.lock().unwrap())
     }
 
-    /// Changes what the member says of itself, whatever it is.
+    /// Changes the published status, whatever the real one is.
     pub(crate) fn set_status(&self, change: impl FnOnce(&mut Status)) {
         self.with(|member| {
             let mut status = member.pretended.unwrap_or(member.node.status());
@@ -126,22 +126,22 @@ impl Control {
         });
     }
 
-    /// From now on requests wait for ever, or no longer do.
+    /// Sets whether requests are kept without an answer.
     pub(crate) fn set_stuck(&self, stuck: bool) {
         self.with(|member| member.stuck = stuck);
     }
 
-    /// How many requests are kept unanswered.
+    /// How many requests are kept without an answer.
     pub(crate) fn waiting(&self) -> usize {
         self.with(|member| member.kept.len())
     }
 
-    /// From now on this thread is stuck, or none is.
+    /// Sets the thread that counts as stuck, or none.
     pub(crate) fn set_stuck_thread(&self, stuck: Option<Stuck>) {
         self.with(|member| member.stuck_thread = stuck);
     }
 
-    /// Answers the requests that were kept, and tells how many they were.
+    /// Answers the kept requests, and returns their number.
     pub(crate) fn answer_kept(&self) -> usize {
         self.with(|member| {
             let kept = std::mem::take(&mut member.kept);
@@ -204,7 +204,7 @@ impl Inline {
         });
     }
 
-    /// Gives an input to the node, and does what it asks for until it asks for nothing more.
+    /// Gives the node an input, and carries out its effects until there are no more.
     fn turn(&mut self, input: Input) {
         let (mut inputs, mut effects) = (vec![input], Vec::new());
         while !inputs.is_empty() {
@@ -264,7 +264,7 @@ impl Inline {
     fn step_hub(&mut self, input: WatchInput) {
         let mut outputs = Vec::new();
         self.hub.step(self.clock.now(), input, &mut outputs);
-        // Watchers that catch up need more turns.
+        // Watchers that catch up need several turns.
         for _ in 0..100 {
             if self.hub.deadline().is_none_or(|at| at > self.clock.now()) {
                 break;

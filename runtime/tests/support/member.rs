@@ -14,7 +14,7 @@ use quoin_runtime::server::{Handle, Role, Server};
 use super::client::{Grpc, run};
 use super::config;
 
-/// A folder of a test's own, removed with it.
+/// A folder of one test, removed at its end.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -43,7 +43,7 @@ fn start(runtime: &Arc<dyn Runtime>, config: &Config) -> Handle {
     handle
 }
 
-pub(crate) fn a_member_keeps_what_it_acknowledged(runtime: Arc<dyn Runtime>) {
+pub(crate) fn a_member_keeps_acknowledged_writes(runtime: Arc<dyn Runtime>) {
     let folder = Folder::new();
     let config = Config {
         data_dir: folder.0.display().to_string(),
@@ -73,7 +73,7 @@ pub(crate) fn a_member_keeps_what_it_acknowledged(runtime: Arc<dyn Runtime>) {
                 ..RangeRequest::default()
             };
             let found: RangeResponse = grpc.ok("/etcdserverpb.KV/Range", &all).await;
-            assert_eq!(found.count, round + 1, "what earlier rounds wrote is there");
+            assert_eq!(found.count, round + 1, "the writes of earlier rounds are there");
             let leases: Vec<i64> = found.kvs.iter().map(|kv| kv.lease).collect();
             assert_eq!(leases, (100..=100 + round).collect::<Vec<_>>());
             assert_eq!(found.header.unwrap().revision, round + 2);
@@ -82,8 +82,8 @@ pub(crate) fn a_member_keeps_what_it_acknowledged(runtime: Arc<dyn Runtime>) {
     }
 }
 
-/// Each bucket's files are lost in turn, in the way that the table's engine takes for a bucket that was never made.
-pub(crate) fn a_table_that_lost_a_bucket_is_made_anew_from_the_log(runtime: Arc<dyn Runtime>) {
+/// Deletes each bucket's files in turn, so that the table's engine takes the bucket for one that was never created.
+pub(crate) fn a_table_that_lost_a_bucket_is_rebuilt_from_the_log(runtime: Arc<dyn Runtime>) {
     let folder = Folder::new();
     let config = Config {
         data_dir: folder.0.display().to_string(),
@@ -126,6 +126,6 @@ pub(crate) fn a_table_that_lost_a_bucket_is_made_anew_from_the_log(runtime: Arc<
     }
     assert!(
         folder.0.join("member/snap/fjall.damaged").exists(),
-        "what was damaged is kept"
+        "the damaged table is kept"
     );
 }

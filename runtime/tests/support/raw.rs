@@ -1,4 +1,4 @@
-//! An HTTP/2 client of raw frames, for what no library sends.
+//! An HTTP/2 client of raw frames, for bytes that no library sends.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -16,14 +16,14 @@ pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const WINDOW_UPDATE: u8 = 8;
 
-/// Flag of DATA and HEADERS: nothing more comes on the stream.
+/// Flag of DATA and HEADERS: the last frame of the stream.
 pub(crate) const END_STREAM: u8 = 1;
 /// Flag of HEADERS: all of them are in this frame.
 pub(crate) const END_HEADERS: u8 = 4;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A frame that came.
+/// A received frame.
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) kind: u8,
@@ -39,7 +39,7 @@ pub(crate) struct Raw {
 }
 
 impl Raw {
-    /// Connects and says what every client says first.
+    /// Connects and sends the preface and SETTINGS.
     pub(crate) async fn connect(runtime: &Arc<dyn Runtime>, address: SocketAddr) -> Self {
         let mut raw = Self {
             socket: connect(runtime, &address.into()).await.unwrap(),
@@ -53,7 +53,7 @@ impl Raw {
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> bool {
         let mut sent = 0;
         while sent < bytes.len() {
-            // A server that answers while it is sent to must not wait for its reader.
+            // A server that writes while the client sends must not have to wait for the client's reads.
             let step = poll_fn(|cx| {
                 let mut buffer = [0; 4096];
                 while let Poll::Ready(Ok(length @ 1..)) = self.socket.poll_read(cx, &mut buffer) {
@@ -83,7 +83,7 @@ impl Raw {
         }
     }
 
-    /// The next frame, if one comes within a time.
+    /// The next frame, if one comes within this time.
     pub(crate) async fn next_within(&mut self, runtime: &Arc<dyn Runtime>, time: Duration) -> Option<Frame> {
         let mut late = runtime.sleep_until(runtime.clock().now() + time);
         let mut next = std::pin::pin!(self.next());
@@ -113,7 +113,7 @@ impl Raw {
     }
 }
 
-/// A frame to be sent.
+/// The bytes of a frame.
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut frame = vec![length[1], length[2], length[3], kind, flags];
@@ -122,7 +122,7 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     frame
 }
 
-/// Headers that are spelled out and kept in the table: the last of them becomes entry 62, the one before 63 and so on.
+/// Headers that are spelled out and added to the table: the last of them becomes entry 62, the one before 63 and so on.
 pub(crate) fn headers(list: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in list {

@@ -123,7 +123,7 @@ pub(crate) fn leases_are_kept_alive(runtime: Arc<dyn Runtime>) {
     world.stop();
 }
 
-pub(crate) fn the_health_stream_tells_and_stays(runtime: Arc<dyn Runtime>) {
+pub(crate) fn the_health_stream_sends_its_state_and_stays_open(runtime: Arc<dyn Runtime>) {
     let world = World::start(runtime);
     let (runtime, address) = (Arc::clone(&world.runtime), world.client);
     run(&world.runtime, async move {
@@ -173,7 +173,7 @@ pub(crate) fn a_stopping_server_ends_streams_and_answers_calls(runtime: Arc<dyn 
         requests.send(&create("a", 0)).await;
         let created: WatchResponse = responses.message().await;
         assert!(created.created);
-        // This call is under way when the server is told to stop, and is answered all the same.
+        // This call is in progress when the server is asked to stop, and is still answered.
         let (call, mut answer) = grpc.begin(PUT, &[("grpc-timeout", "300m")]).await;
         call.send(&put("a", "1")).await;
         drop(call);
@@ -189,7 +189,7 @@ pub(crate) fn a_stopping_server_ends_streams_and_answers_calls(runtime: Arc<dyn 
     assert_eq!(put_end, (4, "context deadline exceeded".to_owned()));
     assert!(
         std::net::TcpStream::connect(address).is_err(),
-        "nobody listens any more"
+        "no connection is accepted any more"
     );
 }
 
@@ -210,7 +210,8 @@ pub(crate) fn a_member_that_failed_is_not_waited_for(runtime: Arc<dyn Runtime>) 
     }));
     is_ready.recv_timeout(Duration::from_secs(10)).unwrap();
     world.control.end(Ended::Failed("the disk is gone".to_owned()));
-    // Its connection ends though nobody stops the server: less than the request timeout, for which nobody answers the call.
+    // Its connection ends although the server is not stopped, and before the request timeout, after which the call
+    // would end.
     let (code, _) = receiver.recv_timeout(Duration::from_secs(5)).unwrap();
     assert_ne!(code, 0);
     world.stop();

@@ -25,7 +25,7 @@ fn a_lone_founder_has_the_ids_of_a_live_etcd() {
         hard_state,
     }) = decide(&Found::default(), &config)
     else {
-        panic!("a lone member asks nobody")
+        panic!("a lone member needs no answers")
     };
     assert_eq!(
         (member.to_string().as_str(), cluster.to_string().as_str()),
@@ -44,7 +44,7 @@ fn a_lone_founder_has_the_ids_of_a_live_etcd() {
 }
 
 #[test]
-fn founders_write_the_same_log_whoever_they_are() {
+fn all_founders_write_the_same_log() {
     let log = |name: &str, port: u16| {
         let config = Config {
             name: name.into(),
@@ -84,7 +84,7 @@ fn founders_write_the_same_log_whoever_they_are() {
 }
 
 #[test]
-fn a_token_keeps_clusters_apart() {
+fn ids_depend_on_the_token() {
     let ids = |token: &str| {
         let config = Config {
             initial_cluster: "a=http://127.0.0.1:1".into(),
@@ -142,7 +142,7 @@ fn advertised_urls_must_be_those_of_the_cluster() {
 }
 
 #[test]
-fn a_name_and_its_address_are_one_place() {
+fn a_name_matches_its_address() {
     let config = Config {
         initial_cluster: "a=http://node-a:1".into(),
         advertise_peer_urls: urls("http://10.0.0.1:1"),
@@ -168,7 +168,7 @@ fn a_name_and_its_address_are_one_place() {
 }
 
 #[test]
-fn a_joiner_takes_the_ids_the_cluster_gave() {
+fn a_joiner_takes_its_ids_from_the_cluster() {
     let addresses = numeric(&[1, 2, 3]);
     let found = Found {
         answers: told(answer(cluster_of_three(), "3.5.0")),
@@ -191,7 +191,7 @@ fn a_joiner_takes_the_ids_the_cluster_gave() {
 }
 
 #[test]
-fn a_joiner_is_told_what_does_not_match() {
+fn a_joiner_that_does_not_match_the_cluster_is_refused() {
     let addresses = numeric(&[1, 2, 3]);
     let joined = |members: Vec<Member>, config: &Config| {
         let answers = told(answer((ClusterId(0xc1), members), "3.6.0"));
@@ -247,7 +247,7 @@ fn a_joiner_is_told_what_does_not_match() {
 }
 
 #[test]
-fn a_wiped_voter_is_not_let_back_in_and_a_wiped_learner_is() {
+fn a_wiped_voter_is_refused_and_a_wiped_learner_is_not() {
     let (id, mut members) = cluster_of_three();
     members[1].name = "a".into();
     let decided = |members: &[Member]| {
@@ -267,7 +267,7 @@ fn a_wiped_voter_is_not_let_back_in_and_a_wiped_learner_is() {
 }
 
 #[test]
-fn a_cluster_on_its_way_down_takes_members_from_one_version_below() {
+fn during_a_downgrade_a_member_one_version_below_may_join() {
     let decided = |version: &str| {
         let answer = RemoteAnswer {
             downgrade_enabled: Some(true),

@@ -1,4 +1,4 @@
-//! The decisions, as one written table of every case and as stories of single ones.
+//! Tests of the decisions: one table of all cases, and single cases in detail.
 
 mod fresh;
 mod restart;
@@ -40,7 +40,7 @@ fn founder(peer_url: &str) -> MemberId {
     MemberId::compute(&[peer_url.to_owned()], "etcd-cluster", None)
 }
 
-/// A cluster as its members tell it: `a` (which was added and has not started), `b` and `c`.
+/// A cluster as its members report it: `a` (added, not started), `b` and `c`.
 fn cluster_of_three() -> (ClusterId, Vec<Member>) {
     let member = |id, name: &str, port: u16| Member {
         id: MemberId(id),
@@ -86,7 +86,7 @@ fn at(index: u64) -> MarkerId {
     MarkerId { index, term: 2 }
 }
 
-/// A member that ran: 90 entries, a snapshot at 50, the store a little behind the log.
+/// A member with a history: 90 entries, a snapshot at 50, the store slightly behind the log.
 fn ran() -> Found {
     Found {
         data_dir: DataDir::Member,

@@ -1,4 +1,4 @@
-//! Going on, with the cluster or without it.
+//! Starts with a log: with the cluster, or without it.
 
 use prost::Message as _;
 
@@ -32,7 +32,7 @@ fn change(index: u64, change_type: ConfChangeType, node_id: u64) -> Entry {
     }
 }
 
-/// A log from snapshot 50 on: voters a, b, c; c left and d came as a learner; then two entries nobody committed.
+/// A log from snapshot 50 on: voters a, b, c; c left and d joined as a learner; then two uncommitted entries.
 fn log() -> ReadLog {
     ReadLog {
         from: at(50),
@@ -102,7 +102,7 @@ fn a_forced_cluster_is_this_member_alone() {
 }
 
 #[test]
-fn what_the_store_holds_was_committed() {
+fn entries_in_the_store_count_as_committed() {
     let start = force_new_cluster(
         ME,
         ReadLog {
@@ -145,7 +145,7 @@ fn a_member_that_is_no_voter_becomes_one_first() {
 }
 
 #[test]
-fn a_member_that_is_alone_already_changes_nothing() {
+fn a_forced_cluster_of_a_lone_member_appends_nothing() {
     let alone = ReadLog {
         conf_state: ConfState {
             voters: vec![0xa],
@@ -168,7 +168,7 @@ fn a_member_that_is_alone_already_changes_nothing() {
 }
 
 #[test]
-fn a_log_that_is_not_whole_is_refused() {
+fn a_log_with_a_gap_or_too_early_an_end_is_refused() {
     let gap = ReadLog {
         entries: vec![normal(51), normal(53)],
         ..log()
@@ -219,7 +219,7 @@ fn young_log() -> ReadLog {
 }
 
 #[test]
-fn a_table_that_is_not_of_this_log_is_refused() {
+fn a_table_that_does_not_belong_to_this_log_is_refused() {
     let stranger = "by the write-ahead log it was one before";
     let unknown = |log| ReadLog { is_known: false, ..log };
     let of_term = |store_term, log| ReadLog { store_term, ..log };
@@ -244,7 +244,8 @@ fn a_table_that_is_not_of_this_log_is_refused() {
         (unknown(log()), stranger),
         (unknown(young_log()), stranger),
         (unknown(at_index(0, young_log())), ""),
-        // One that joined and is not there yet where the log begins, or has no entry but those of before it joined.
+        // A member that joined and is not in the configuration where the log begins, or has only entries from before it
+        // joined.
         (
             ReadLog {
                 member: MemberId(0xd),
@@ -320,7 +321,7 @@ fn changes_that_etcd_does_not_make_are_refused() {
 }
 
 #[test]
-fn remarks_name_what_was_found() {
+fn remarks_name_the_facts() {
     let found = Found {
         unknown_files: vec!["lost+found".into()],
         ..Found::default()
@@ -345,7 +346,7 @@ fn remarks_name_what_was_found() {
 }
 
 #[test]
-fn refusals_end_as_etcd_ends() {
+fn refusals_have_etcds_texts_and_exit_codes() {
     for (refusal, exit, line) in [
         (Refusal::Incompatible, 1, "discovery failed"),
         (

@@ -1,12 +1,12 @@
-//! The whole table: what is on disk × flags × initial cluster × other members, one written outcome for each case.
+//! The whole table: disk × flags × initial cluster × other members, with one written outcome for each case.
 //!
-//! Values of an axis that make no difference share a line, and `*` is all of them.
+//! Values of an axis with the same outcome share a line, and `*` stands for all of them.
 
 use super::*;
 
 type Case<T> = (&'static str, T);
 
-/// What a member that ran left behind, changed.
+/// A member that ran, with one change to its disk.
 fn ran_but(change: fn(&mut Found)) -> Found {
     let mut found = ran();
     change(&mut found);

@@ -1,4 +1,4 @@
-//! What is advertised of a port that the kernel chose.
+//! The advertised URLs of a port that the kernel chose.
 
 use super::super::{Config, Url, join_urls};
 

@@ -1,4 +1,4 @@
-//! What variables do, and do not.
+//! The effects of environment variables.
 
 use super::super::notice::{Level, Notice};
 use super::super::{Outcome, Refusal};
@@ -123,7 +123,7 @@ fn the_variable_etcd_version_is_no_version_flag() {
 }
 
 #[test]
-fn a_file_takes_the_place_of_everything() {
+fn a_file_replaces_flags_and_environment() {
     let asked = |path: &str| Outcome::NeedsFile { path: path.to_owned() };
     assert_eq!(
         outcome(&[], &[("ETCD_CONFIG_FILE", "a.yml"), ("ETCD_NAME", "x")]),
@@ -133,7 +133,7 @@ fn a_file_takes_the_place_of_everything() {
         outcome(&["--config-file=b.yml", "--heartbeat-interval=0"], &[]),
         asked("b.yml")
     );
-    // Flag and variable conflict only where variables are read at all.
+    // Flag and variable conflict only if variables are read at all.
     assert_eq!(
         outcome(&["--config-file=b.yml"], &[("ETCD_CONFIG_FILE", "a.yml")]),
         asked("b.yml")

@@ -62,7 +62,7 @@ host-whitelist: example.com,localhost
 ";
 
 #[test]
-fn the_sample_reads_as_it_was_meant() {
+fn the_sample_file_is_read() {
     let (config, notices) = accepted(&[], from_file(SAMPLE));
     assert_eq!(
         (config.name.as_str(), config.data_dir.as_str()),
@@ -130,11 +130,11 @@ fn an_empty_file_is_the_defaults() {
     ] {
         assert_eq!(accepted(&[], from_file(text)).0, Config::with_defaults(), "{text:?}");
     }
-    // Moving the listener without the advertised URL is asked about on the command line only.
+    // A listen URL without an advertised one is refused on the command line only.
     accepted(&[], from_file("listen-client-urls: http://127.0.0.1:1"));
 }
 
-/// The same in the ways in which public reports wrote it.
+/// The same settings in spellings from public reports.
 #[test]
 fn values_are_read_as_gos_yaml_reads_them() {
     let gib8 = run(&["--quota-backend-bytes=8589934592"]).0;
@@ -317,7 +317,7 @@ fn a_value_of_the_wrong_type_is_named_with_its_key() {
         ),
         ("- a", "array into Go value of type embed.configYAML"),
         ("text", "string into Go value of type embed.configYAML"),
-        // The first in the order of the keys' bytes is named.
+        // The first mistake in the byte order of keys is reported.
         (
             "name: 5\nDATA-DIR: 5",
             "number into Go struct field configYAML.data-dir of type string",
@@ -328,7 +328,7 @@ fn a_value_of_the_wrong_type_is_named_with_its_key() {
 }
 
 #[test]
-fn values_that_mean_nothing_are_refused() {
+fn invalid_values_are_refused() {
     for (text, why) in [
         ("feature-gates: Nope=true", "unrecognized feature gate: Nope"),
         (
@@ -346,7 +346,7 @@ fn values_that_mean_nothing_are_refused() {
 }
 
 #[test]
-fn what_is_no_yaml_at_all_is_refused() {
+fn text_that_is_not_yaml_is_refused() {
     let long = format!("name: {}", "a".repeat(crate::limits::MAX_CONFIG_FILE_BYTES));
     for text in [
         b"a: [".as_slice(),

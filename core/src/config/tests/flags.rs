@@ -1,4 +1,4 @@
-//! The command line by Go's rules, and what its flags become.
+//! The command line by Go's rules, and the effects of flags.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::config::gotext::quote;
 fn every_default_of_the_table_is_a_value_of_its_kind() {
     for flag in FLAGS {
         let value = flag.default_value();
-        // A default of nothing cannot always be written: etcd's lists take it for one empty text.
+        // An empty default cannot always be written: etcd's lists take it for one empty text.
         let text = Some(value.to_text()).filter(|text| !text.is_empty());
         let again = text.map_or_else(|| Ok(flag.default_value()), |text| flag.parse(&text, None));
         assert_eq!(again.as_ref(), Ok(&value), "--{}", flag.name);
@@ -21,7 +21,7 @@ fn every_default_of_the_table_is_a_value_of_its_kind() {
 }
 
 #[test]
-fn names_are_unique_and_other_spellings_lead_somewhere() {
+fn names_are_unique_and_other_spellings_have_their_flag() {
     let names = FLAGS.iter().map(|flag| flag.name).collect::<BTreeSet<_>>();
     assert_eq!(names.len(), FLAGS.len());
     for flag in FLAGS {
@@ -40,7 +40,7 @@ fn names_are_unique_and_other_spellings_lead_somewhere() {
     }
 }
 
-/// Every name that any etcd from 3.4 to 3.8 knows.
+/// Every flag of etcd 3.4 to 3.8.
 #[test]
 fn every_flag_of_etcd_is_known() {
     let known = include_str!("etcd_flags.txt")
@@ -59,7 +59,7 @@ fn every_flag_of_etcd_is_known() {
     );
 }
 
-/// A value that is not the default, where a flag can have one without being refused.
+/// A value other than the default, if the flag accepts one.
 fn another_value(flag: &Flag) -> Option<&'static str> {
     Some(match flag.kind {
         Kind::Bool => match flag.default_value() {
@@ -88,7 +88,7 @@ fn another_value(flag: &Flag) -> Option<&'static str> {
     })
 }
 
-/// A command line with this one flag in it, and what it cannot be without.
+/// A command line with this one flag, and the flags it requires.
 fn line_with<'a>(flag: &Flag, given: &'a str) -> Vec<&'a str> {
     let mut line = vec!["--auto-compaction-retention=5", given];
     match flag.name {
@@ -101,7 +101,7 @@ fn line_with<'a>(flag: &Flag, given: &'a str) -> Vec<&'a str> {
 }
 
 #[test]
-fn a_flag_changes_something_or_says_that_it_does_not() {
+fn a_flag_has_an_effect_or_a_notice_that_it_has_none() {
     let (plain, quiet) = run(&["--auto-compaction-retention=5"]);
     for flag in FLAGS
         .iter()
@@ -158,7 +158,7 @@ fn gos_ways_of_writing_a_flag() {
     assert_eq!(run(&["--max-txn-ops=0x10"]).0.max_txn_ops, 16);
 }
 
-/// etcd's lists of URLs keep what they have when they are set to nothing or to one of their own.
+/// etcd's lists of URLs stay unchanged if they are set to the empty text or to one of their URLs.
 #[test]
 fn a_flag_given_twice_has_its_last_value() {
     let two = "--listen-peer-urls=http://127.0.0.1:1,http://127.0.0.1:2";
@@ -265,7 +265,7 @@ fn bad_flags_print_the_usage_and_nothing_else() {
 }
 
 #[test]
-fn what_is_no_flag_is_exit_code_1() {
+fn an_argument_that_is_no_flag_is_exit_code_1() {
     for (line, arg) in [
         (&["start"][..], "start"),
         (&["--name=a", "b"], "b"),
@@ -278,7 +278,7 @@ fn what_is_no_flag_is_exit_code_1() {
             "{line:?}"
         );
     }
-    // A switch takes no word after it.
+    // A boolean flag takes no separate word as its value.
     assert_eq!(
         refused(outcome(&["--pre-vote", "false"], &[])).1,
         "\"false\" is not a valid flag"
@@ -304,7 +304,7 @@ fn help_and_version_end_well() {
         assert!(first.starts_with("Quoin 0.1.0: an etcd v3 server"), "{first}");
         for text in [
             "\nUsage:\n\n  quoin [flags]\n",
-            // envtest looks for this.
+            // envtest looks for this line.
             "\n  --unsafe-no-fsync ",
             "In this version it has no effect yet: the API is not served as JSON.",
             "\nMember:\n  --name 'default'\n",
@@ -326,7 +326,7 @@ fn help_and_version_end_well() {
 }
 
 #[test]
-fn a_member_that_was_told_nothing() {
+fn a_member_without_settings_has_etcds_defaults() {
     let (config, notices) = run(&[]);
     assert_eq!(config, Config::with_defaults());
     assert_eq!(config.data_dir, "default.etcd");
@@ -355,7 +355,7 @@ fn a_member_that_was_told_nothing() {
 }
 
 #[test]
-fn what_is_left_out_follows_from_the_rest() {
+fn omitted_settings_are_derived_from_others() {
     let named = run(&["--name=a"]).0;
     assert_eq!(
         (named.initial_cluster.as_str(), named.data_dir.as_str()),
@@ -367,7 +367,7 @@ fn what_is_left_out_follows_from_the_rest() {
     ])
     .0;
     assert_eq!(moved.initial_cluster, "a=http://10.0.0.1:1,a=http://10.0.0.2:2");
-    // etcd leaves the default cluster to the default name; bootstrap then names the difference.
+    // etcd gives the default cluster to the default name; bootstrap then reports the mismatch.
     let nameless = run(&["--initial-advertise-peer-urls=http://10.0.0.1:1"]).0;
     assert_eq!(nameless.initial_cluster, "default=http://localhost:2380");
     let zeros = run(&[
@@ -390,7 +390,7 @@ fn what_is_left_out_follows_from_the_rest() {
 }
 
 #[test]
-fn the_machines_address_is_advertised_by_those_who_listen_everywhere() {
+fn a_member_that_listens_on_every_address_advertises_the_machines() {
     let host = |line: &[&str]| {
         let (args, env) = (super::words(line), super::variables(&[]));
         let invocation = super::Invocation {
@@ -498,7 +498,7 @@ fn retention_counts_hours_time_or_revisions() {
 }
 
 #[test]
-fn older_spellings_reach_the_same_place() {
+fn older_spellings_set_the_same_fields() {
     for (old, new) in [
         (
             "--experimental-watch-progress-notify-interval=5s",

@@ -1,4 +1,4 @@
-//! Whatever is written on a command line, in the environment or in a file, there is an outcome and no panic.
+//! Any command line, environment or file has an outcome; none panics.
 
 use std::ffi::{OsStr, OsString};
 
@@ -8,7 +8,7 @@ use super::{BUILD, from_file};
 use crate::limits;
 use crate::random::Prng;
 
-/// Values that some kind of flag finds difficult.
+/// Values that are difficult for some kind of flag.
 const VALUES: [&str; 28] = [
     "",
     "0",
@@ -129,7 +129,7 @@ fn no_file_panics() {
     );
 }
 
-/// Pieces of YAML in any order, with bytes changed: the parser is a crate's, and its input comes from anywhere.
+/// Pieces of YAML in any order, with bytes changed: the parser is a crate's, and its input is not trusted.
 #[test]
 fn no_bytes_of_a_file_panic() {
     const PIECES: [&str; 48] = [
@@ -196,9 +196,9 @@ fn no_bytes_of_a_file_panic() {
     }
 }
 
-/// Arguments and variables are bytes to the system; some of them are no text.
+/// Arguments and variables are bytes to the system; some are not UTF-8.
 #[test]
-fn what_is_not_utf8_is_refused_or_passed_over() {
+fn text_that_is_not_utf8_is_refused_or_ignored() {
     use std::os::unix::ffi::OsStrExt as _;
     let odd = || OsStr::from_bytes(b"a\xff").to_owned();
     let none = super::variables(&[]);
@@ -236,7 +236,7 @@ fn deep_or_repeating_yaml_is_refused_in_time() {
     }
 }
 
-/// The defaults that operators see and the bounds that the rest of the core goes by are the same numbers.
+/// The defaults that operators see are the limits that the rest of core uses.
 #[test]
 fn defaults_are_the_limits() {
     let config = super::super::Config::with_defaults();

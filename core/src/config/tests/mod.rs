@@ -1,4 +1,4 @@
-//! Tables of what is asked for and what comes out: the command line, the environment, refusals, the file.
+//! Tables of settings and their outcomes: the command line, the environment, refusals, the file.
 
 mod advertised;
 mod environment;
@@ -56,7 +56,7 @@ fn accepted(line: &[&str], outcome: Outcome) -> (Config, Vec<Notice>) {
     }
 }
 
-/// The exit code and the sentence that says why.
+/// The exit code and the reason of a refusal.
 fn refused(outcome: Outcome) -> (u8, String) {
     match outcome {
         Outcome::Refuse(Refusal {

@@ -1,4 +1,4 @@
-//! Every sentence of validation, with the shortest command line that earns it.
+//! Every message of validation, with the shortest command line that causes it.
 
 use super::super::Outcome;
 use super::{accepted, outcome, refused};
@@ -213,7 +213,7 @@ fn mistakes_of_logging_tracing_and_discovery() {
 }
 
 #[test]
-fn two_spellings_of_one_thing_are_one_too_many() {
+fn two_spellings_of_one_setting_are_refused() {
     for (line, why) in [
         (
             &["--experimental-corrupt-check-time=1s", "--corrupt-check-time=1s"][..],
@@ -240,7 +240,7 @@ fn two_spellings_of_one_thing_are_one_too_many() {
     ] {
         assert_eq!(refused(outcome(line, &[])), (1, why.to_owned()), "{line:?}");
     }
-    // One gate by its old name and another by its new one get along.
+    // One gate by its old name and another by its new one do not conflict.
     accepted(
         &[],
         outcome(
@@ -254,7 +254,7 @@ fn two_spellings_of_one_thing_are_one_too_many() {
 }
 
 #[test]
-fn what_would_be_unsafe_to_ignore_is_refused() {
+fn flags_that_are_unsafe_to_ignore_are_refused() {
     let tls = "TLS comes in a later version, and serving in plain text what was meant to be encrypted is unsafe";
     for (line, why) in [
         (
@@ -290,7 +290,7 @@ fn what_would_be_unsafe_to_ignore_is_refused() {
     ] {
         assert_eq!(refused(outcome(line, &[])), (1, why), "{line:?}");
     }
-    // Setting the same flags to nothing asks for nothing.
+    // Setting the same flags to the empty text is accepted.
     let nothing = [
         "--cert-file=",
         "--auto-tls=false",

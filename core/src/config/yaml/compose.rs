@@ -1,4 +1,4 @@
-//! From the parser's events to nodes: the first document as a tree whose aliases are not followed yet.
+//! From the parser's events to nodes: the first document as a tree whose aliases are not resolved yet.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,9 @@ use crate::limits::MAX_CONFIG_FILE_DEPTH;
 /// One document.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
-    /// The nodes; they refer to each other by their places in this list.
+    /// The nodes; they refer to each other by their indexes in this list.
     pub(super) nodes: Vec<Node>,
-    /// The outermost node, if there is any.
+    /// The outermost node, if there is one.
     pub(super) root: Option<usize>,
 }
 
@@ -36,7 +36,7 @@ pub(super) enum Node {
 /// Reads the first document.
 ///
 /// # Errors
-/// The line and what is wrong there, in libyaml's words.
+/// The line of the mistake, in libyaml's words.
 pub(super) fn compose(text: &str) -> Result<Tree, String> {
     let options = granit_parser::options! {
         block_nesting_limit: MAX_CONFIG_FILE_DEPTH,
@@ -49,7 +49,7 @@ pub(super) fn compose(text: &str) -> Result<Tree, String> {
     for event in Parser::new_from_str_with_options(text, options) {
         let (event, span) = match event {
             Ok(event) => event,
-            // libyaml takes a directive for the end of the document before it.
+            // libyaml takes a directive for the end of the previous document.
             Err(error) if *error.kind() == ErrorKind::MissingDocumentEndBeforeDirective => break,
             Err(error) => return Err(describe(&error)),
         };
@@ -75,7 +75,7 @@ pub(super) fn compose(text: &str) -> Result<Tree, String> {
             }
             Event::UnresolvedAlias(name) => return Err(format!("unknown anchor '{name}' referenced")),
             Event::StreamStart | Event::DocumentStart(..) | Event::Anchor(..) => {}
-            // The parser's list of events may grow; none of those asked for is left out above.
+            // Future versions of the parser may have more events; all that exist are handled above.
             _ => {}
         }
     }
@@ -86,7 +86,7 @@ fn written_out(tag: &Tag) -> String {
     format!("{}{}", tag.handle(), tag.suffix())
 }
 
-/// A list or map whose end has not come yet.
+/// A list or map that has not ended yet.
 struct Open {
     node: usize,
     /// The key whose value comes next, in a map.
@@ -104,7 +104,7 @@ impl Builder {
     fn add(&mut self, node: Node, anchor: usize) -> usize {
         let id = self.tree.nodes.len();
         self.tree.nodes.push(node);
-        // The parser numbers anchors from 1; 0 is none.
+        // The parser numbers anchors from 1; 0 means none.
         if anchor != 0 {
             self.anchors.insert(anchor, id);
         }
@@ -138,7 +138,7 @@ impl Builder {
     }
 }
 
-/// The parser's error in the words that libyaml, and so etcd, has for it.
+/// The parser's error in the words of libyaml, which etcd shows.
 fn describe(error: &ScanError) -> String {
     let words = match error.kind() {
         ErrorKind::UnexpectedCharacter { .. } | ErrorKind::TabNotAllowed | ErrorKind::TabInBlockIndentation => {
@@ -160,7 +160,7 @@ fn describe(error: &ScanError) -> String {
         ErrorKind::RecursionLimitExceeded => return format!("exceeded max depth of {MAX_CONFIG_FILE_DEPTH}"),
         _ => &error.info(),
     };
-    // libyaml says what it was doing in another field, which etcd does not show.
+    // libyaml has the context in another field, which etcd does not show.
     let words = words
         .split_once(", ")
         .filter(|(doing, _)| doing.starts_with("while "))

@@ -1,9 +1,9 @@
-//! The characters of a configuration file: UTF-8, or UTF-16 behind a byte-order mark, without control characters.
+//! The characters of a configuration file: UTF-8, or UTF-16 after a byte-order mark, without control characters.
 
 /// The text of a file, without its byte-order mark.
 ///
 /// # Errors
-/// libyaml's words for bytes that are no text.
+/// libyaml's words for bytes that are not text.
 pub(super) fn text_of(bytes: &[u8]) -> Result<String, &'static str> {
     let text = match bytes {
         [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes)?,

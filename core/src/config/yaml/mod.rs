@@ -1,7 +1,7 @@
 //! YAML as etcd reads it: the first document of a file as a JSON value, by the rules of Go's sigs.k8s.io/yaml.
 //!
-//! The grammar is a crate's. What Go does on top of it is here: which encodings count (`encoding`), what plain scalars
-//! mean (`scalar`), aliases and merge keys, and how keys become text. Of a key that stands twice the last value counts.
+//! A crate parses the grammar. Go's rules on top of it are here: the accepted encodings (`encoding`), the meaning of
+//! plain scalars (`scalar`), aliases and merge keys, and the text of keys. If a key is repeated, its last value counts.
 
 mod compose;
 mod encoding;
@@ -15,22 +15,22 @@ use crate::limits::MAX_CONFIG_FILE_DEPTH;
 use compose::{Node, Tree, compose};
 use scalar::Scalar;
 
-/// yaml.v2 looks at the share of aliases only in documents larger than this, in nodes.
+/// yaml.v2 checks the share of aliased nodes only in documents with more nodes than this.
 const SMALL_DOCUMENT_NODES: usize = 1_000;
 
-/// yaml.v2 looks at the share of aliases only once so many nodes came out of aliases.
+/// yaml.v2 checks the share of aliased nodes only if there are more of them than this.
 const FEW_ALIASED_NODES: usize = 100;
 
-/// From here on yaml.v2 lets a smaller share of the nodes come out of aliases, in nodes.
+/// From this number of nodes on yaml.v2 allows a smaller share of them to come from aliases.
 const LARGE_DOCUMENT_NODES: usize = 400_000;
 
-/// Of a hundred nodes, how many may come out of aliases in a document that is not large.
+/// Percentage of nodes that may come from aliases in smaller documents.
 const ALIASED_PERCENT_MAX: usize = 99;
 
 /// Reads the first document of a file.
 ///
 /// # Errors
-/// What is wrong, in the words of Go's packages where they have any.
+/// The mistake, in the words of Go's packages if they have any.
 pub(super) fn to_json(bytes: &[u8]) -> Result<Value, String> {
     let text = encoding::text_of(bytes).map_err(|why| format!("yaml: {why}"))?;
     let tree = compose(&text).map_err(|why| format!("yaml: {why}"))?;
@@ -46,10 +46,10 @@ pub(super) fn to_json(bytes: &[u8]) -> Result<Value, String> {
     decoder.decode(root, 0)
 }
 
-/// From nodes to JSON values, with aliases followed.
+/// From nodes to JSON values, with aliases resolved.
 struct Decoder<'a> {
     tree: &'a Tree,
-    /// Aliases that are being followed.
+    /// Aliases that are being resolved.
     open_aliases: BTreeSet<usize>,
     /// Nodes decoded so far, and how many of them through an alias.
     nodes: usize,
@@ -79,7 +79,7 @@ impl Decoder<'_> {
         }
     }
 
-    /// Counts a node, and refuses documents that unfold into far more than was written.
+    /// Counts a node, and refuses documents that expand to far more than was written.
     fn count(&mut self, depth: usize) -> Result<(), String> {
         self.nodes += 1;
         if !self.open_aliases.is_empty() {
@@ -133,7 +133,7 @@ impl Decoder<'_> {
         }
     }
 
-    /// `<<`: the pairs of other maps, in place of what stood before them and replaced by what stands behind.
+    /// `<<`: adds the pairs of other maps. They replace pairs before it and are replaced by pairs after it.
     fn merge(&mut self, id: usize, map: &mut Map<String, Value>, depth: usize) -> Result<(), String> {
         const WANTS_MAPS: &str = "yaml: map merge requires map or sequence of maps as the value";
         self.count(depth)?;
@@ -148,7 +148,7 @@ impl Decoder<'_> {
                 self.open_aliases.remove(&id);
                 read
             }
-            // Earlier maps count more than later ones.
+            // Earlier maps take precedence over later ones.
             Node::List(items) => items.iter().rev().try_for_each(|item| match &self.tree.nodes[*item] {
                 Node::Map(_) | Node::Alias { .. } => self.merge(*item, map, depth + 1),
                 Node::List(_) | Node::Scalar { .. } => Err(WANTS_MAPS.to_owned()),
@@ -157,8 +157,8 @@ impl Decoder<'_> {
         }
     }
 
-    /// JSON's keys are text; numbers and truth values are written as such. The inner result is of what Go looks at only
-    /// once it has read the whole document.
+    /// JSON's keys are text; numbers and truth values are written as such. The inner result is an error that Go finds
+    /// only after it has read the whole document.
     fn key(&mut self, id: usize, depth: usize) -> Result<Result<String, String>, String> {
         self.count(depth)?;
         match &self.tree.nodes[id] {
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_go_refuses_is_refused_in_its_words() {
+    fn documents_that_go_refuses_are_refused_in_its_words() {
         for (text, why) in [
             (
                 "a: b: c\n",

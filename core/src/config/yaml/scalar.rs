@@ -1,10 +1,10 @@
-//! What a YAML scalar means, by the rules of Go's yaml.v2: YAML 1.1 without base-60 numbers.
+//! The value of a YAML scalar, by the rules of Go's yaml.v2: YAML 1.1 without base-60 numbers.
 //!
-//! The parser hands over the text, whether it stood without quotes, and the tag if there is one.
+//! The parser gives the text, whether it was without quotes, and the tag if there is one.
 
 use super::super::gotext::{parse_int, parse_uint};
 
-/// Prefix of the tags that YAML itself defines; `!!int` is short for it with `int` behind.
+/// Prefix of the tags that YAML itself defines; `!!int` is short for this prefix followed by `int`.
 const YAML_TAGS: &str = "tag:yaml.org,2002:";
 
 /// A scalar's value.
@@ -35,7 +35,7 @@ impl Scalar {
 /// The value of `text`. `plain` is true for text without quotes.
 ///
 /// # Errors
-/// yaml.v2's words for text that its tag does not fit.
+/// yaml.v2's words for a text that does not fit its tag.
 pub(super) fn resolve(text: &str, plain: bool, tag: Option<&str>) -> Result<Scalar, String> {
     let Some(tag) = tag else {
         return Ok(if plain {
@@ -48,7 +48,7 @@ pub(super) fn resolve(text: &str, plain: bool, tag: Option<&str>) -> Result<Scal
         Some("str") => return Ok(Scalar::Text(text.to_owned())),
         Some("binary") => return decode_base64(text).map(Scalar::Text),
         Some(kind @ ("bool" | "float" | "int" | "null" | "timestamp")) => kind,
-        // Tags that yaml.v2 does not know are passed over, and the text is taken as text.
+        // yaml.v2 ignores tags it does not know, and reads the text as text.
         _ => return Ok(Scalar::Text(text.to_owned())),
     };
     match implied(text) {
@@ -122,7 +122,7 @@ fn is_date(text: &str) -> bool {
         && within(day, 31)
 }
 
-/// The text behind `!!binary`; bytes that are not UTF-8 become U+FFFD, as in Go's JSON.
+/// The value of a `!!binary` text; bytes that are not UTF-8 become U+FFFD, as in Go's JSON.
 fn decode_base64(text: &str) -> Result<String, String> {
     let refuse = || "!!binary value contains invalid base64 data".to_owned();
     let text = text.bytes().filter(|b| !matches!(b, b'\r' | b'\n')).collect::<Vec<_>>();

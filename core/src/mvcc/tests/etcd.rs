@@ -1,4 +1,4 @@
-//! Stories whose answers are those of a running etcd 3.5.30, told the same commands.
+//! Scripts whose answers are those of a running etcd 3.5.30 to the same commands.
 
 use super::story::play;
 
@@ -23,6 +23,6 @@ fn hashes_of_random_changes_and_compactions() {
 }
 
 #[test]
-fn hashes_while_compactions_are_under_way_and_after_restarts() {
+fn hashes_during_compactions_and_after_restarts() {
     play(include_str!("etcd/hash_interrupted.txt"));
 }

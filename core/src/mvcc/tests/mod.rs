@@ -1,4 +1,4 @@
-//! What the key space promises, as tables, golden stories and comparisons with naive models.
+//! Tests of the key space: tables, scripts with etcd's answers, and comparisons with simple models.
 
 mod etcd;
 mod model;
@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::{FINISHED_COMPACT_ROW, Mvcc, SCHEDULED_COMPACT_ROW};
 use crate::table::{Bucket, TableOp};
 
-/// What a table would hold after the ops it was given.
+/// The rows of a table after the ops so far.
 #[derive(Default)]
 struct Table {
     rows: BTreeMap<(Bucket, Bytes), Bytes>,
@@ -57,7 +57,7 @@ impl Table {
             .expect("what was written can be read")
     }
 
-    /// Asserts that the store is what the table says, and sound in itself.
+    /// Asserts that the store equals the table, and is consistent in itself.
     fn check(&self, mvcc: &Mvcc) {
         let view = mvcc.view();
         view.keys.check();
@@ -67,7 +67,7 @@ impl Table {
             .key_rows()
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
-        assert_eq!(kept, rows, "the table has what the log has");
+        assert_eq!(kept, rows, "the table has exactly the log's rows");
         let bytes: usize = rows.iter().map(|(key, value)| key.len() + value.len()).sum();
         assert_eq!(mvcc.size_bytes(), bytes as u64, "the size is that of the rows");
     }

@@ -1,4 +1,4 @@
-//! The key space against a naive model: a list of all changes ever made, replayed for every answer.
+//! The key space against a simple model: a list of all changes ever made, replayed for every answer.
 
 use std::collections::BTreeMap;
 
@@ -79,7 +79,7 @@ impl Model {
         })
     }
 
-    /// Rows that a finished compaction leaves: main revision and key.
+    /// The rows that a finished compaction leaves: main revision and key.
     fn kept(&self) -> Vec<(i64, Bytes)> {
         let visible = self.at(self.compact_revision);
         let keep = |(main, key, pair): &Change| {
@@ -107,7 +107,7 @@ fn draw_range(random: &mut Prng) -> (Bytes, Bytes) {
     (draw_key(random), end)
 }
 
-/// One random change, made in both; never the same key twice in a write, as transactions forbid.
+/// One random change, made in both; never the same key twice in a write, as in transactions.
 fn change(random: &mut Prng, write: &mut Write<'_>, model: &mut Model, main: i64) {
     let pairs = model.at(main);
     let untouched = |key: &Bytes| {
@@ -295,7 +295,7 @@ fn run(seed: u64, steps: usize) {
 }
 
 #[test]
-fn answers_as_a_list_of_all_changes_would() {
+fn answers_equal_those_of_a_list_of_all_changes() {
     for seed in 0..6 {
         run(seed, 400);
     }

@@ -1,4 +1,4 @@
-//! Ranges and hashes in steps: however they are cut, they answer the same, and each step is bounded.
+//! Ranges and hashes in steps: the answer does not depend on the steps, and each step is bounded.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -7,7 +7,7 @@ use crate::mvcc::{Hashing, Mvcc, Scan, View};
 use crate::proto::etcdserverpb::{RangeRequest, RangeResponse};
 use crate::random::Prng;
 
-/// Asserts that a range in random steps answers what it answers at once, and that its pairs' encoding is the answer's.
+/// Asserts that a range in random steps gives the same answer as at once, and that its encoded pairs are the answer's.
 pub(super) fn assert_steps_agree(view: &View, request: &RangeRequest, random: &mut Prng) {
     let at_once = view.range(request);
     let mut scan = match Scan::new(view, request) {
@@ -40,7 +40,7 @@ pub(super) fn assert_steps_agree(view: &View, request: &RangeRequest, random: &m
     assert_eq!(at_once, Ok(in_steps), "{request:?}");
 }
 
-/// Asserts that a hash in random steps is the hash at once.
+/// Asserts that a hash in random steps equals the hash at once.
 pub(super) fn assert_hashes_agree(view: &View, revision: i64, random: &mut Prng) {
     let in_steps = Hashing::new(view, revision).map(|mut hashing| {
         while !hashing.step(1 + random.below(5) as usize) {}
@@ -51,7 +51,7 @@ pub(super) fn assert_hashes_agree(view: &View, revision: i64, random: &mut Prng)
 
 const KEYS: usize = 10_000;
 
-/// A store of many keys, each written once or twice, some deleted since.
+/// A store of many keys, each written once or twice, some of them deleted afterwards.
 fn store() -> Mvcc {
     let mut random = Prng::new(7);
     let mut mvcc = Mvcc::new();
@@ -112,7 +112,7 @@ fn a_step_of_any_kind_of_range_is_bounded() {
             1,
             1,
         ),
-        // Those that a former revision needs: the keys, or what came since.
+        // Rows that a former revision needs: the keys, or the later changes.
         (RangeRequest { revision: 2, ..all() }, 200, 202),
         (
             RangeRequest {
@@ -132,7 +132,7 @@ fn a_step_of_any_kind_of_range_is_bounded() {
             40,
             50,
         ),
-        // Sorting looks at all keys, and picks those of the answer.
+        // A sort looks at all keys, and picks those of the answer.
         (
             RangeRequest {
                 sort_order: 1,
@@ -162,7 +162,7 @@ fn a_step_of_any_kind_of_range_is_bounded() {
             90,
             92,
         ),
-        // So does a filter.
+        // A filter looks at all keys, too.
         (
             RangeRequest {
                 min_mod_revision: 3,
@@ -197,7 +197,7 @@ fn a_step_of_a_hash_is_bounded() {
 }
 
 #[test]
-fn long_lists_are_sorted_in_runs_as_they_would_be_at_once() {
+fn sorting_in_runs_equals_sorting_at_once() {
     let view = store().view();
     let mut random = Prng::new(1);
     for (sort_order, sort_target) in [(1, 4), (2, 4), (1, 1), (2, 1), (1, 3), (2, 2), (0, 4), (2, 0)] {
@@ -211,7 +211,7 @@ fn long_lists_are_sorted_in_runs_as_they_would_be_at_once() {
             let found = view.range(&request).unwrap();
             let mut kvs = view
                 .range(&RangeRequest {
-                    // As in etcd, which sorts what the limit let through, and that is one more.
+                    // As in etcd, which sorts only the rows within the limit plus one.
                     limit: if sort_order == 0 && limit > 0 { limit + 1 } else { 0 },
                     ..all()
                 })
@@ -245,7 +245,7 @@ fn long_lists_are_sorted_in_runs_as_they_would_be_at_once() {
 }
 
 #[test]
-fn how_much_a_range_reads_is_known_beforehand() {
+fn the_rows_a_range_reads_are_estimated_beforehand() {
     let view = store().view();
     let rows = |request: &RangeRequest| view.rows_to_read(request);
     assert_eq!(

@@ -1,8 +1,8 @@
-//! Plays stories: one command a line, and after `=>` what it answers.
+//! Plays scripts: one command a line, and its answer after `=>`.
 //!
 //! `put K V [LEASE]`, `delete K [END]`, `txn COMMAND, COMMAND..`, `range K [to=END] [..]`, `hash REV`, `compact REV`,
-//! `sweep` (carry the compaction through), `restart` (from the rows of the table). `-` is an empty value, `x*9` nine
-//! times an x, `\0` a zero byte. A pair prints as `key=value@created/modified/version!lease`.
+//! `sweep` (finish the compaction), `restart` (from the rows of the table). `-` is an empty value, `x*9` nine times an
+//! x, `\0` a zero byte. A pair prints as `key=value@created/modified/version!lease`.
 
 use std::fmt::Write as _;
 
@@ -15,7 +15,7 @@ use crate::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use crate::proto::etcdserverpb::{RangeRequest, RangeResponse};
 use crate::proto::mvccpb::KeyValue;
 
-/// Plays a story against a new store and asserts every answer.
+/// Plays a script against a new store and asserts every answer.
 pub(super) fn play(story: &str) {
     let mut player = Player::default();
     for (number, line) in story.lines().enumerate() {
@@ -38,7 +38,7 @@ struct Player {
     mvcc: Mvcc,
     table: Table,
     hashes: CompactHashes,
-    /// To be remembered when the compaction is carried through.
+    /// To be remembered when the compaction finishes.
     hash_of_compaction: Option<HashKv>,
 }
 
@@ -113,7 +113,7 @@ impl Player {
     }
 }
 
-/// The text of an error without the prefix, which depends on the way it is asked for.
+/// The text of an error without its prefix, which differs between interfaces.
 fn text(error: Error) -> String {
     error.message().replace("etcdserver: ", "")
 }

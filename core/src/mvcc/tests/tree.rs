@@ -1,4 +1,4 @@
-//! The tree against `BTreeMap`, and clones against themselves.
+//! The tree against `BTreeMap`; clones do not change.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -21,7 +21,7 @@ fn size_of<'a>(values: impl Iterator<Item = &'a u64>) -> Size {
     })
 }
 
-/// A kind of keys: how they lie in nodes, and how a number becomes one.
+/// A kind of keys: their layout in nodes, and the key of a number.
 trait Keys: KeyList<Key: Debug> {
     type Owned: Clone + Debug + Ord;
 
@@ -102,7 +102,7 @@ fn assert_answers_same<A: Keys>(tree: &Tree<A, u64>, model: &Model<A>, random: &
     );
 }
 
-/// Grows, churns and shrinks a tree of at most `keys` keys.
+/// Grows a tree of at most `keys` keys, changes it at random, and shrinks it.
 fn churn<A: Keys>(seed: u64, keys: u64, steps: usize) {
     println!("seed {seed}, {keys} keys");
     let mut random = Prng::new(seed);
@@ -137,7 +137,7 @@ fn churn<A: Keys>(seed: u64, keys: u64, steps: usize) {
 }
 
 #[test]
-fn behaves_as_a_btree_map_and_clones_never_change() {
+fn it_behaves_as_a_btree_map_and_clones_never_change() {
     for seed in 0..4 {
         churn::<Vec<u64>>(seed, 40, 3_000);
         churn::<Vec<u64>>(seed, 1_000, 6_000);
@@ -183,7 +183,7 @@ fn inserts_from_one_end_then_removals_from_the_other_keep_the_shape() {
 }
 
 #[test]
-fn an_empty_tree_answers() {
+fn an_empty_tree_can_be_read() {
     let mut tree = Tree::<Vec<u64>, u64>::default();
     assert_eq!(tree.get(&1), None);
     assert_eq!(tree.floor(&1), None);

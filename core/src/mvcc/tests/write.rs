@@ -1,4 +1,4 @@
-//! Writes: what they return, see, tell watchers and put into the table; and what restoring refuses.
+//! Writes: their answers, reads inside them, events and rows; and what a restore refuses.
 
 use bytes::Bytes;
 
@@ -51,7 +51,7 @@ fn all(mvcc: &mut Mvcc) -> (i64, RangeResponse) {
 }
 
 #[test]
-fn a_write_sees_what_it_did_and_makes_one_revision() {
+fn a_write_sees_its_changes_and_makes_one_revision() {
     let mut mvcc = Mvcc::new();
     put(&mut mvcc, "a", "1");
     put(&mut mvcc, "b", "1");
@@ -90,7 +90,7 @@ fn a_write_sees_what_it_did_and_makes_one_revision() {
     assert_eq!(
         write.range(&RangeRequest { revision: 3, ..request }).unwrap().count,
         2,
-        "others' revisions stay readable"
+        "the revisions of other keys stay readable"
     );
     assert!(write.end(&mut events, &mut ops));
 
@@ -137,7 +137,7 @@ fn a_write_that_changes_nothing_makes_no_revision() {
 }
 
 #[test]
-fn a_deleted_key_starts_anew() {
+fn a_deleted_key_begins_again_at_version_one() {
     let mut mvcc = Mvcc::new();
     put(&mut mvcc, "a", "1");
     put(&mut mvcc, "a", "2");
@@ -161,7 +161,7 @@ fn bad_sort_options_are_refused() {
 }
 
 #[test]
-fn a_view_stays_while_compaction_takes_away() {
+fn a_view_does_not_change_by_a_compaction() {
     let mut mvcc = Mvcc::new();
     put(&mut mvcc, "a", "1");
     put(&mut mvcc, "a", "2");
@@ -169,7 +169,7 @@ fn a_view_stays_while_compaction_takes_away() {
     put(&mut mvcc, "a", "3");
     mvcc.compact(4, &mut Vec::new()).unwrap();
     assert_eq!(mvcc.compact_step(10, &mut Vec::new()), CompactProgress::Finished(4));
-    assert_eq!(mvcc.view().prev_kv(b"a", 4), None, "what was before is compacted");
+    assert_eq!(mvcc.view().prev_kv(b"a", 4), None, "the pair before is compacted");
     assert_eq!(view.prev_kv(b"a", 3), Some(kv("a", "1", [2, 2, 1], 0)));
     assert_eq!(
         view.events_since(2, 10)
@@ -242,7 +242,7 @@ fn a_tombstone_at_the_compact_revision_stays_until_the_next_compaction() {
 }
 
 #[test]
-fn a_later_compaction_takes_over_from_one_under_way() {
+fn a_later_compaction_continues_an_unfinished_one() {
     let (mut mvcc, mut table) = (Mvcc::new(), Table::default());
     for key in ["a", "b", "c", "d", "e"] {
         table.write(put(&mut mvcc, key, "1"));
@@ -265,7 +265,7 @@ fn a_later_compaction_takes_over_from_one_under_way() {
 }
 
 #[test]
-fn a_restored_store_never_goes_back_behind_its_compactions() {
+fn a_restored_store_keeps_its_compact_revisions() {
     let mark = |revision| Revision::first_of(revision).to_row_key(false);
     for (scheduled, finished, revision, compacting) in [
         (None, None, 1, false),
@@ -283,7 +283,7 @@ fn a_restored_store_never_goes_back_behind_its_compactions() {
 }
 
 #[test]
-fn a_restore_tells_which_keys_have_leases() {
+fn a_restore_lists_the_keys_with_leases() {
     let (mut mvcc, mut table) = (Mvcc::new(), Table::default());
     let mut ops = Vec::new();
     for (key, lease) in [("a", 5), ("b", 6), ("c", 0), ("a", 7), ("d", 5)] {

@@ -1,4 +1,4 @@
-//! Three and five members: electing, replicating, losing members, messages and power, and reading the newest state.
+//! Three and five members: elections, replication, lost members, lost messages, loss of power, and linearizable reads.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,7 +19,7 @@ fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// Everybody running has applied the same and agrees on these keys.
+/// Asserts that all running members have applied the same state and have these keys.
 fn agree(world: &mut World, expected: &[(&str, &str)]) {
     world.run(millis(1_000));
     for (id, machine) in &world.machines {
@@ -31,7 +31,7 @@ fn agree(world: &mut World, expected: &[(&str, &str)]) {
 }
 
 #[test]
-fn the_commit_index_is_written_after_the_entries_it_speaks_of() {
+fn the_commit_index_is_written_after_the_entries_it_covers() {
     let mut world = World::new(3, 9);
     let (leader, follower) = (world.leader(), world.followers()[0]);
     world.isolate(follower);
@@ -54,7 +54,7 @@ fn the_commit_index_is_written_after_the_entries_it_speaks_of() {
         entries: vec![entry],
         ..Message::default()
     };
-    // A tick is due in the turn in which the message comes; the world asserts the order on every write.
+    // A tick is due in the turn of the message; the world asserts the order on every write.
     world.now = world.now + Duration::from_millis(150);
     world.step(follower, vec![Input::Message { from: leader, message }]);
     world.run(Duration::from_millis(10));
@@ -62,13 +62,13 @@ fn the_commit_index_is_written_after_the_entries_it_speaks_of() {
 }
 
 #[test]
-fn a_member_whose_clock_was_set_back_does_not_repeat_the_ids_of_a_life_that_left_no_trace() {
+fn a_member_whose_clock_was_set_back_repeats_no_id_of_a_run_that_left_nothing_on_disk() {
     let mut world = World::new(3, 9);
     let (leader, follower) = (world.leader(), world.followers()[0]);
     world.call(follower, put("k", "v")).unwrap();
     world.run(millis(100));
     let (now, term) = (world.now, world.machines[&leader].disk.hard_state.term);
-    // What it hands on in a life that ends before anything of it comes back.
+    // The entries that an earlier run hands on before it loses power and any of them comes back.
     let mut hands_on = |seed| {
         let machine = world.machine(follower);
         let (recovered, store) = machine.disk.restore();
@@ -122,8 +122,8 @@ fn three_and_five_members_elect_a_leader_and_replicate() {
 
 #[test]
 fn a_promise_waits_for_its_batch() {
-    // The world asserts on every message that what it promises is on its sender's disk. With disks slower than the
-    // network and than the heartbeat that is a near thing; still everybody agrees.
+    // The world asserts on every message that everything it promises is on its sender's disk. Here disks are slower
+    // than the network and than the heartbeat; still all members agree.
     let mut world = World::new(3, 7);
     for machine in world.machines.values_mut() {
         machine.sync_takes = millis(150);
@@ -134,7 +134,7 @@ fn a_promise_waits_for_its_batch() {
 }
 
 #[test]
-fn the_leaders_own_slow_disk_does_not_hold_up_the_others() {
+fn a_leaders_slow_disk_does_not_delay_commits() {
     let mut world = World::new(3, 3);
     let leader = world.leader();
     let follower = world.followers()[0];
@@ -149,7 +149,7 @@ fn the_leaders_own_slow_disk_does_not_hold_up_the_others() {
     world.run(millis(100));
     assert!(
         !world.answers.contains_key(&token),
-        "the leader itself applies only what its own disk has"
+        "the leader applies only entries on its own disk"
     );
     world.wait(token).unwrap();
 }
@@ -180,7 +180,7 @@ fn a_leader_that_is_cut_off_commits_nothing_and_steps_down() {
     assert_eq!(
         value(&world.node(old).view(), "k"),
         Some("after".into()),
-        "not older than the write before it"
+        "the read is not older than the write before it"
     );
     assert_eq!(world.wait(lost), Err(Error::TimeoutLeaderFail));
     agree(&mut world, &[("k", "after")]);
@@ -212,7 +212,7 @@ fn a_read_sees_every_write_that_was_answered_before_it() {
 }
 
 #[test]
-fn lost_messages_and_restarts_lose_nothing_that_was_answered() {
+fn lost_messages_and_restarts_lose_no_acknowledged_write() {
     for seed in 0..6 {
         let mut world = World::new(3, seed);
         world.leader();
@@ -260,7 +260,7 @@ fn lost_messages_and_restarts_lose_nothing_that_was_answered() {
 }
 
 #[test]
-fn everybody_losing_power_at_once_loses_nothing_that_was_answered() {
+fn loss_of_power_of_all_members_loses_no_acknowledged_write() {
     let mut world = World::new(3, 21);
     let leader = world.leader();
     for round in 0..30 {
@@ -290,7 +290,7 @@ fn proposals_wait_for_a_leader_and_time_out_without_one() {
     let mut world = World::new(3, 2);
     let token = world.ask(MemberId(1), put("early", "v"));
     world.leader();
-    assert!(world.wait(token).is_ok(), "proposed before there was a leader");
+    assert!(world.wait(token).is_ok(), "it was proposed before there was a leader");
     world.crash(MemberId(2));
     world.crash(MemberId(3));
     world.run(millis(3_000));
@@ -306,7 +306,7 @@ fn proposals_wait_for_a_leader_and_time_out_without_one() {
     assert_eq!(
         world.answers.get(&token),
         Some(&Err(Error::Timeout)),
-        "a client may have less patience"
+        "a client may set a shorter deadline"
     );
 }
 
@@ -336,7 +336,7 @@ fn leadership_moves_on_request_and_on_stopping() {
     world.leader();
     assert!(
         world.now.saturating_since(started) < millis(500),
-        "nobody waits for an election timeout"
+        "no member waits for an election timeout"
     );
 }
 
@@ -351,11 +351,15 @@ fn a_lagging_member_catches_up_from_the_log() {
     }
     world.heal();
     agree(&mut world, &[("k", "199")]);
-    assert_eq!(world.leader(), leader, "who was away does not disturb the leader");
+    assert_eq!(
+        world.leader(),
+        leader,
+        "a member that was isolated does not disturb the leader"
+    );
 }
 
 #[test]
-fn messages_that_make_no_sense_are_ignored() {
+fn malformed_messages_are_ignored() {
     use crate::node::Input;
     use crate::proto::raftpb::Message;
     let mut world = World::new(3, 6);

@@ -1,4 +1,4 @@
-//! The disk of a machine: what it has durably, and what a start makes of it.
+//! The disk of a machine: its durable contents, and how a start recovers from them.
 
 use std::collections::BTreeMap;
 
@@ -11,34 +11,34 @@ use crate::store::{Restore, Seal, Store, StoreConfig, View};
 use crate::table::{Bucket, TableOp};
 use crate::wal::Save;
 
-/// What a machine has durably.
+/// The durable contents of a machine's disk.
 #[derive(Clone, Default)]
 pub(super) struct Disk {
     pub(super) hard_state: HardState,
     pub(super) entries: Vec<Entry>,
     pub(super) snapshot: (u64, u64),
     pub(super) rows: BTreeMap<(Bucket, Bytes), Bytes>,
-    /// States that came with snapshots, by index.
+    /// The states of received snapshots, by index.
     pub(super) received: BTreeMap<u64, Vec<SnapshotRow>>,
 }
 
-/// Where a machine may die while it installs a snapshot.
+/// The steps of an installation at which a machine may die.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Step {
-    /// The received state is on disk, the node knows nothing of it.
+    /// The received state is on disk; the node does not have it yet.
     Received,
-    /// The node was told of it.
+    /// The node has taken it.
     Told,
-    /// The log goes on after it, the node does not know yet.
+    /// The log continues after it; that is not reported to the node.
     Installed,
-    /// The table holds it, the received state is still there.
+    /// The table has it; the received state is still there.
     Replaced,
-    /// All is done, the node does not know yet.
+    /// The received state is removed; the end is not reported to the node.
     Cleared,
 }
 
 impl Disk {
-    /// Appends to the log. Whether that made it go on after a received snapshot.
+    /// Appends to the log. Returns whether the log now continues after a received snapshot.
     pub(super) fn save(&mut self, save: Save) -> bool {
         let Save { marker, entries, state } = save;
         let installs = marker.is_some() && state.is_some();
@@ -53,13 +53,13 @@ impl Disk {
         if installs {
             assert!(
                 self.received.contains_key(&self.snapshot.0),
-                "what the log goes on after is there"
+                "the state before the log's first entry exists"
             );
         }
         self.hard_state = state.unwrap_or(self.hard_state);
         assert!(
             (self.snapshot.0..=self.last_index()).contains(&self.hard_state.commit),
-            "what is marked is committed, and what is committed is in the log"
+            "the marker is committed, and committed entries are in the log"
         );
         installs
     }
@@ -73,7 +73,7 @@ impl Disk {
         }
     }
 
-    /// How many revisions of keys there are.
+    /// The number of revisions of keys.
     pub(super) fn keys(&self) -> usize {
         self.rows.keys().filter(|(bucket, _)| *bucket == Bucket::Key).count()
     }
@@ -106,11 +106,12 @@ impl Disk {
             .collect();
     }
 
-    /// As boot decides: a log that goes on after a snapshot whose state is not in the table yet has it as it was received.
+    /// As boot decides: if the log continues after a snapshot whose state is not in the table yet, the received state
+    /// is used.
     pub(super) fn restore(&mut self) -> (Recovered, Store) {
         if self.table().consistent_index() < self.snapshot.0 {
             let rows = self.received.get(&self.snapshot.0);
-            let rows = rows.expect("what the log goes on after is in the table, or was received");
+            let rows = rows.expect("the state before the log is in the table, or was received");
             let view = snapshot::restore(StoreConfig::default(), rows).unwrap().view();
             self.replace(&view);
         }

@@ -1,4 +1,4 @@
-//! Leases through the node: they end on time, not before, and only by a leader that is one.
+//! Leases through the node: they end on time, not before, and only by the present leader.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ fn secs(seconds: u64) -> Duration {
 }
 
 #[test]
-fn a_lease_takes_its_keys_along_when_its_time_is_up() {
+fn an_expired_lease_is_revoked_on_time_with_its_keys() {
     let mut world = World::new(1, 1);
     world.leader();
     world.call(ME, grant(7, 10)).unwrap();
@@ -73,7 +73,7 @@ fn a_lease_takes_its_keys_along_when_its_time_is_up() {
 }
 
 #[test]
-fn leases_are_listed_by_when_they_end_where_time_is_counted() {
+fn the_leader_lists_leases_by_expiry_and_a_follower_by_id() {
     let mut world = World::new(3, 3);
     let leader = world.leader();
     let follower = world.followers()[0];
@@ -93,7 +93,7 @@ fn leases_are_listed_by_when_they_end_where_time_is_counted() {
 }
 
 #[test]
-fn a_lease_without_id_gets_one() {
+fn a_lease_granted_without_id_gets_one() {
     let mut world = World::new(1, 1);
     world.leader();
     let ids: std::collections::BTreeSet<i64> = (0..5)
@@ -142,7 +142,7 @@ fn only_the_leader_keeps_leases_alive() {
 }
 
 #[test]
-fn a_new_leader_gives_every_lease_its_time_again() {
+fn a_new_leader_restarts_the_time_of_every_lease() {
     let mut world = World::new(3, 3);
     let old = world.leader();
     world.call(old, grant(7, 5)).unwrap();
@@ -155,7 +155,7 @@ fn a_new_leader_gives_every_lease_its_time_again() {
     world.run(secs(4));
     assert_eq!(value(&world.node(new).view(), "k"), Some("v".into()));
     world.run(secs(4));
-    assert_eq!(value(&world.node(new).view(), "k"), None, "it ends all the same");
+    assert_eq!(value(&world.node(new).view(), "k"), None, "it expires all the same");
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn a_deposed_leader_revokes_nothing() {
     let old = world.leader();
     world.call(old, grant(7, 3)).unwrap();
     world.call(old, attach("k", 7)).unwrap();
-    // The leader sleeps: the others choose a new one, which keeps the lease alive, and the old one wakes up.
+    // The old leader is suspended; the others elect a new one, which renews the lease; then the old one continues.
     let asleep = world.machine(old).node.take();
     let new = world.leader();
     for _ in 0..4 {
@@ -176,11 +176,11 @@ fn a_deposed_leader_revokes_nothing() {
     }
     world.machine(old).node = asleep;
     world.isolate(old);
-    assert!(world.node(old).status().leads, "it does not know yet");
+    assert!(world.node(old).status().leads, "it has not noticed yet");
     world.run(Duration::from_millis(900));
     assert!(
         !world.machines[&old].disk.entries.iter().any(revokes),
-        "it proposed nothing it could not know"
+        "it proposed nothing before it confirmed its leadership"
     );
     world.heal();
     for _ in 0..3 {
@@ -195,8 +195,8 @@ fn a_deposed_leader_revokes_nothing() {
 }
 
 #[test]
-fn a_leader_that_slept_confirms_that_it_leads_before_it_revokes_whenever_it_fell_asleep() {
-    // Looks for expired leases and ticks have phases of their own: either may be due first when the leader wakes.
+fn a_suspended_leader_confirms_its_leadership_before_it_revokes_in_any_phase() {
+    // The look for expired leases and the tick have separate phases: either may be due first when the leader continues.
     for phase in 0..20 {
         let mut world = World::new(3, 9);
         let old = world.leader();
@@ -208,7 +208,7 @@ fn a_leader_that_slept_confirms_that_it_leads_before_it_revokes_whenever_it_fell
         world.isolate(old);
         world.run(Duration::from_millis(900));
         let entries = &world.machines[&old].disk.entries;
-        assert!(!entries.iter().any(revokes), "phase {phase}: it does not lead any more");
+        assert!(!entries.iter().any(revokes), "phase {phase}: it no longer leads");
     }
 }
 
@@ -218,7 +218,7 @@ fn revokes(entry: &Entry) -> bool {
 }
 
 #[test]
-fn a_renewal_of_an_expired_lease_waits_for_its_end() {
+fn a_renewal_of_an_expired_lease_waits_for_its_revocation() {
     let mut world = World::new(1, 1);
     world.leader();
     world.call(ME, grant(7, 2)).unwrap();
@@ -227,7 +227,10 @@ fn a_renewal_of_an_expired_lease_waits_for_its_end() {
     world.run(Duration::from_millis(600));
     let token = world.ask(ME, Request::LeaseRenew { id: 7 });
     world.run(Duration::from_millis(10));
-    assert!(!world.answers.contains_key(&token), "its revocation is being written");
+    assert!(
+        !world.answers.contains_key(&token),
+        "its revocation is being written to disk"
+    );
     assert_eq!(world.wait(token), Ok(Response::Renewed { ttl: 0 }));
 }
 
@@ -248,7 +251,7 @@ fn checkpoints_survive_a_change_of_leader_until_the_lease_is_renewed() {
     assert_eq!(
         world.node(new).view().leases.get(7).unwrap().remaining_ttl(),
         0,
-        "the checkpoint is taken back"
+        "the checkpoint is cleared"
     );
 }
 
@@ -258,19 +261,19 @@ fn has_lease(world: &World, id: MemberId, lease: i64) -> bool {
 }
 
 #[test]
-fn a_leader_whose_disk_is_slow_ends_no_lease_that_took_the_id_of_one_it_ended() {
+fn a_leader_with_a_slow_disk_does_not_revoke_a_new_lease_with_the_id_of_a_revoked_one() {
     let mut world = World::new(3, 1);
     let leader = world.leader();
     let follower = world.followers()[0];
     world.call(leader, grant(7, 2)).unwrap();
     world.run(secs(1));
-    // The others commit without the leader's disk; the leader applies nothing, and goes on finding the lease expired.
+    // The others commit without the leader's disk; the leader applies nothing, and keeps finding the lease expired.
     world.machine(leader).sync_takes = secs(20);
     while has_lease(&world, follower, 7) {
         world.run(Duration::from_millis(100));
     }
     world.call(follower, grant(7, 60)).unwrap();
     world.run(secs(15));
-    assert_eq!(world.node(leader).status().leader, leader, "it leads all the time");
+    assert_eq!(world.node(leader).status().leader, leader, "it remains leader");
     assert!(has_lease(&world, follower, 7));
 }

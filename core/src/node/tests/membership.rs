@@ -97,8 +97,8 @@ fn a_learner_that_is_not_in_sync_is_not_promoted() {
 }
 
 #[test]
-fn a_sole_voter_tells_its_learner_of_a_term_only_once_that_is_durable() {
-    // The world asserts it on every message; here the sole voter restarts with a learner that listens.
+fn a_sole_voter_sends_its_term_to_a_learner_only_once_it_is_durable() {
+    // The world asserts it on every message; here the sole voter restarts while its learner is connected.
     let mut world = World::new(1, 3);
     settle(&mut world);
     join(&mut world, "http://new:1", true);
@@ -123,9 +123,12 @@ fn a_cluster_grows_and_shrinks_by_one() {
     world.call(third, put("k", "v")).unwrap();
     let leader = world.leader();
     let left = members(world.call(leader, Request::MemberRemove { id: leader }));
-    assert_eq!(left.len(), 2, "the leader itself may go, and is told so");
+    assert_eq!(left.len(), 2, "the leader may be removed, and its answer arrives");
     world.run(Duration::from_millis(900));
-    assert_eq!(world.machines[&leader].halt, None, "it says goodbye first");
+    assert_eq!(
+        world.machines[&leader].halt, None,
+        "it sends the commit index for a while first"
+    );
     world.run(Duration::from_millis(200));
     assert_eq!(world.machines[&leader].halt, Some(Halt::Removed));
     world.machine(leader).node = None;
@@ -139,7 +142,7 @@ fn a_cluster_grows_and_shrinks_by_one() {
 }
 
 #[test]
-fn of_two_members_the_one_left_goes_on_alone() {
+fn the_remaining_member_of_two_goes_on_alone() {
     for remove_leader in [true, false] {
         let mut world = World::new(2, 5);
         settle(&mut world);
@@ -160,7 +163,7 @@ fn of_two_members_the_one_left_goes_on_alone() {
 }
 
 #[test]
-fn changes_wait_for_each_other_instead_of_being_lost() {
+fn concurrent_membership_changes_wait_for_each_other() {
     let mut world = World::with(3, 5, |config| config.member.strict_reconfig_check = false);
     let leader = world.leader();
     let tokens: Vec<_> = (4..8)
@@ -168,13 +171,9 @@ fn changes_wait_for_each_other_instead_of_being_lost() {
         .collect();
     for (token, size) in tokens.iter().zip(4..7) {
         let answer = world.wait(*token);
-        assert_eq!(members(answer).len(), size, "three can decide until there are six");
+        assert_eq!(members(answer).len(), size, "three are a quorum until there are six");
     }
-    assert_eq!(
-        world.wait(tokens[3]),
-        Err(Error::Timeout),
-        "three of six decide nothing"
-    );
+    assert_eq!(world.wait(tokens[3]), Err(Error::Timeout), "three of six are no quorum");
 }
 
 #[test]
@@ -209,7 +208,7 @@ fn strict_checks_protect_the_quorum() {
 }
 
 #[test]
-fn an_update_changes_urls_and_nothing_else() {
+fn an_update_changes_only_urls() {
     let mut world = World::new(3, 5);
     let leader = world.leader();
     let update = Request::MemberUpdate {

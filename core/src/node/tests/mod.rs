@@ -1,4 +1,4 @@
-//! Tests of the node: golden stories of one node, and clusters in a small world of wires, disks and time.
+//! Tests of the node: the effects of one node as text, and clusters in a small simulated world.
 
 mod cluster;
 mod disk;
@@ -29,7 +29,7 @@ fn put(key: &str, value: &str) -> super::Request {
     })
 }
 
-/// The value a view has of a key.
+/// The value of a key in a view.
 fn value(view: &store::View, key: &str) -> Option<String> {
     let request = RangeRequest {
         key: key.to_owned().into(),
@@ -39,7 +39,7 @@ fn value(view: &store::View, key: &str) -> Option<String> {
     Some(String::from_utf8(found.value.to_vec()).unwrap())
 }
 
-/// Effects in a line each, short enough to be read as a story.
+/// Effects in a line each.
 fn story(effects: &[Effect]) -> String {
     let mut text = String::new();
     for effect in effects {

@@ -8,7 +8,7 @@ use crate::id::MemberId;
 use crate::node::Request;
 use crate::proto::etcdserverpb::LeaseGrantRequest;
 
-/// Everything three members did in a rough half minute.
+/// The effects of three members in half a minute with faults.
 fn run(seed: u64) -> Vec<String> {
     let mut world = World::with(3, seed, |config| config.member.snapshot_count = 20);
     world.record = Some(Vec::new());
@@ -44,5 +44,5 @@ fn a_run_repeats_byte_for_byte() {
     assert_eq!(differing, None, "the first difference");
     assert_eq!(first.len(), again.len());
     assert!(first.len() > 500, "{} effects", first.len());
-    assert_ne!(first, run(43), "another seed is another run");
+    assert_ne!(first, run(43), "another seed gives another run");
 }

@@ -1,5 +1,5 @@
-//! Rough lives: every kind of request and trouble at random. The world asserts after every step what must always hold;
-//! in the end what was answered is there, and whoever has a quorum can write.
+//! Random requests and faults of every kind. The world asserts its invariants after every step; at the end acknowledged
+//! writes are there, and every member with a quorum can write.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::node::{Request, Response};
 use crate::proto::etcdserverpb::{CompactionRequest, LeaseGrantRequest};
 use crate::store;
 
-/// A world, who is gone from it for good, and the writes that were answered.
+/// A world, the members that were removed, and the acknowledged writes.
 struct Life {
     world: World,
     removed: BTreeSet<MemberId>,
@@ -52,7 +52,7 @@ impl Life {
         members[usize::try_from(place).unwrap()]
     }
 
-    /// Restarts who stopped, and lays to rest who was removed.
+    /// Restarts members that stopped, and takes out members that were removed.
     fn bury(&mut self) {
         for id in self.world.machines.keys().copied().collect::<Vec<_>>() {
             match self.world.machines[&id].halt.clone() {
@@ -72,7 +72,7 @@ impl Life {
         self.world.connect(id);
     }
 
-    /// One request or one trouble.
+    /// One request or one fault.
     fn live(&mut self, round: u64) {
         let id = self.anyone();
         if self.world.machines[&id].node.is_none() {
@@ -159,7 +159,7 @@ impl Life {
         }
     }
 
-    /// Heals everything, and looks what is left.
+    /// Heals everything, and checks the end state.
     fn end(mut self, seed: u64) {
         self.world.heal();
         self.bury();
@@ -195,7 +195,7 @@ impl Life {
 }
 
 #[test]
-fn whatever_happens_what_was_answered_is_there_and_a_quorum_can_write() {
+fn after_any_faults_acknowledged_writes_remain_and_a_quorum_can_write() {
     for seed in 0..60 {
         let mut life = Life::new(seed);
         for round in 0..80 {

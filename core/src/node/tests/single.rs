@@ -1,4 +1,4 @@
-//! One node alone: golden stories of its effects, and what it refuses.
+//! One node alone: its effects as text, and its refusals.
 
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ fn a_cluster_of_one_is_ready_after_one_sync() {
         "persist 2 term=2 vote=1 commit=3 entries=4..=4 sync\n\
          publish revision=1 applied=3 events=0 leads published\n\
          store 2 rows=4 index=3\n",
-        "clients may come; the cluster version follows"
+        "clients may be served; the cluster version follows"
     );
     assert_eq!(
         step(&mut node, at(2), vec![persisted(2)]),
@@ -93,7 +93,7 @@ fn a_cluster_of_one_is_ready_after_one_sync() {
     assert_eq!(node.deadline(), Some((at(100), Timer::Member(MemberTimer::Tick))));
 }
 
-/// A node that leads, with nothing outstanding.
+/// A node that leads, with no work outstanding.
 fn ready() -> Node {
     let mut node = fresh();
     step(&mut node, at(0), vec![Input::Wake]);
@@ -113,7 +113,7 @@ fn ready() -> Node {
 }
 
 #[test]
-fn a_full_mailbox_is_one_batch_and_nothing_is_answered_before_it_is_durable() {
+fn a_full_mailbox_is_one_batch_and_no_answer_leaves_before_it_is_durable() {
     let mut node = ready();
     let inputs = (1..=3)
         .map(|token| request(token, put("k", &token.to_string())))
@@ -155,7 +155,7 @@ fn a_commit_index_reaches_the_disk_with_the_next_tick() {
 }
 
 #[test]
-fn a_read_alone_needs_no_disk() {
+fn a_linearizable_read_alone_needs_no_disk() {
     let mut node = ready();
     assert_eq!(
         step(&mut node, at(10), vec![request(1, Request::Read)]),
@@ -173,7 +173,7 @@ fn reads_before_the_term_is_opened_wait_for_it() {
 }
 
 #[test]
-fn what_is_too_large_is_refused() {
+fn too_large_requests_are_refused() {
     let mut node = ready();
     let large = put("k", &"v".repeat(1_572_864));
     assert_eq!(
@@ -183,7 +183,7 @@ fn what_is_too_large_is_refused() {
 }
 
 #[test]
-fn a_failed_lane_ends_everything() {
+fn a_failed_lane_ends_the_member() {
     let mut node = ready();
     let fault = Fault::Disk {
         operation: "sync",
@@ -211,7 +211,7 @@ fn a_failed_lane_ends_everything() {
 }
 
 #[test]
-fn stopping_alone_takes_no_time_and_leaves_the_commit_index_on_disk() {
+fn a_lone_member_stops_at_once_and_writes_its_commit_index() {
     let mut node = ready();
     step(&mut node, at(10), vec![request(1, put("k", "v"))]);
     step(&mut node, at(11), vec![persisted(3)]);
@@ -245,7 +245,7 @@ fn a_log_that_contradicts_the_table_is_refused() {
 }
 
 #[test]
-fn a_full_store_raises_its_alarm_once_and_says_so() {
+fn a_full_store_raises_its_alarm_once_and_refuses_writes() {
     let mut world = World::with(1, 1, |config| config.quota_bytes = Some(1_000));
     world.leader();
     assert_eq!(world.call(ME, put("k", &"v".repeat(900))).unwrap_err(), Error::NoSpace);
@@ -264,7 +264,7 @@ fn compact(revision: i64, physical: bool) -> Request {
 }
 
 #[test]
-fn a_physical_compaction_is_answered_when_its_rows_are_gone() {
+fn a_physical_compaction_is_answered_once_its_rows_are_deleted() {
     let mut world = World::with(1, 1, |config| config.compaction_batch_limit = 10);
     world.leader();
     for round in 0..100 {
@@ -333,7 +333,7 @@ fn the_leader_compacts_by_its_retention() {
 }
 
 #[test]
-fn the_table_may_fall_behind_only_so_far() {
+fn proposals_are_refused_while_too_many_rows_wait_for_the_table() {
     let mut node = ready();
     let (mut token, mut refused) = (0, 0);
     for round in 0..100 {
@@ -362,7 +362,7 @@ fn the_table_may_fall_behind_only_so_far() {
 }
 
 #[test]
-fn snapshots_follow_what_is_durable_and_free_the_log() {
+fn markers_follow_the_durable_table_and_free_the_log() {
     let mut world = World::with(1, 1, |config| config.member.snapshot_count = 20);
     world.leader();
     for round in 0..70 {
@@ -388,7 +388,7 @@ fn snapshots_follow_what_is_durable_and_free_the_log() {
     world.call(ME, put("k", "new")).unwrap();
 }
 
-/// One turn; the batches of the log that it hands over with a sync, and the answers it gives.
+/// One turn; returns the batches of the log handed over with a sync, and the answers.
 fn turn(node: &mut Node, now: Instant, inputs: Vec<Input>) -> (Vec<Input>, Vec<Token>) {
     let mut effects = Vec::new();
     node.step(now, inputs, &mut effects);

@@ -1,4 +1,4 @@
-//! A follower that is too far behind for the log is sent a snapshot, and is afterwards as everybody is.
+//! A follower that is too far behind for the log is sent a snapshot, and then has the same state as the others.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::proto::etcdserverpb::{CompactionRequest, DeleteRangeRequest, LeaseGra
 use crate::proto::raftpb::{Message, MessageType, Snapshot, SnapshotMetadata};
 use crate::store;
 
-/// Members that keep hardly any of the log.
+/// Members that keep only the last entries of the log.
 fn world(size: u64, seed: u64) -> World {
     World::with(size, seed, |config| {
         config.member.snapshot_count = 10;
@@ -25,7 +25,7 @@ fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// Writes a little of everything.
+/// Writes something of every kind.
 fn write(world: &mut World, id: MemberId, rounds: std::ops::Range<u64>) {
     for round in rounds {
         world
@@ -60,7 +60,7 @@ fn rows(view: &store::View) -> Vec<crate::snapshot::SnapshotRow> {
     view.all_rows().collect()
 }
 
-/// Everybody has the same state, down to the rows of its table.
+/// Asserts that all members have the same state, down to the rows of the table.
 fn assert_alike(world: &mut World) {
     let leader = world.leader();
     world.run(secs(2));
@@ -72,7 +72,7 @@ fn assert_alike(world: &mut World) {
     }
 }
 
-/// A world in which the last follower was cut off and is too far behind, and that follower.
+/// A world whose last follower was isolated and is too far behind; returns that follower too.
 fn left_behind(seed: u64) -> (World, MemberId) {
     let mut world = world(3, seed);
     let behind = world.followers()[1];
@@ -92,17 +92,17 @@ fn a_follower_far_behind_is_sent_a_snapshot_and_goes_on_from_there() {
     assert_eq!(world.machines[&behind].installed, 1);
     assert!(
         world.machines[&behind].disk.received.is_empty(),
-        "what was received is gone"
+        "the received state is removed"
     );
     let leader = world.leader();
     write(&mut world, leader, 40..60);
     assert_alike(&mut world);
-    assert_eq!(world.machines[&behind].installed, 1, "the log is enough from there on");
+    assert_eq!(world.machines[&behind].installed, 1, "the log suffices from there on");
     world.call(behind, put("k", "through who was behind")).unwrap();
 }
 
 #[test]
-fn a_compaction_under_way_travels_with_the_snapshot() {
+fn an_unfinished_compaction_continues_after_a_snapshot() {
     let (mut world, behind) = left_behind(2);
     let leader = world.leader();
     let revision = world.node(leader).view().kv.revision();
@@ -120,7 +120,7 @@ fn a_compaction_under_way_travels_with_the_snapshot() {
 }
 
 #[test]
-fn a_snapshot_beside_a_state_it_is_not_of_is_refused() {
+fn a_snapshot_with_a_state_of_another_index_term_or_configuration_is_refused() {
     let (mut world, behind) = left_behind(9);
     let leader = world.leader();
     let older = world.node(leader).view();
@@ -197,7 +197,7 @@ fn rows_that_wait_for_the_table_are_not_written_over_an_installed_state() {
     let mut world = world(3, 19);
     let behind = world.followers()[1];
     let leader = world.leader();
-    // More batches wait than the lane takes when the member is cut off.
+    // More batches wait than the lane takes when the member is isolated.
     world.machine(behind).table_takes = secs(20);
     for round in 0..12 {
         write(&mut world, leader, round..round + 1);
@@ -265,7 +265,7 @@ fn a_crash_at_any_step_leaves_the_old_state_or_the_new_one() {
 }
 
 #[test]
-fn a_leader_that_restarted_sends_what_its_log_no_longer_has_as_a_snapshot() {
+fn a_restarted_leader_sends_a_snapshot_if_its_log_is_too_short() {
     let mut world = world(3, 4);
     let behind = world.followers()[1];
     let all: Vec<MemberId> = world.machines.keys().copied().collect();
@@ -274,7 +274,7 @@ fn a_leader_that_restarted_sends_what_its_log_no_longer_has_as_a_snapshot() {
     write(&mut world, leader, 0..30);
     world.run(secs(2));
     for id in all.iter().filter(|id| **id != behind) {
-        // With room for everything in memory, what is on disk decides.
+        // Memory has room for all entries, so the log on disk decides.
         world.machine(*id).config.member.snapshot_catchup_entries = 10_000;
         world.crash(*id);
     }
@@ -309,8 +309,8 @@ fn a_learner_with_an_empty_disk_is_sent_a_snapshot() {
 }
 
 #[test]
-fn nothing_leaves_before_the_snapshot_is_durable() {
-    // The world asserts it on every message; here the disk is so slow that much comes meanwhile.
+fn no_message_leaves_before_the_snapshot_is_durable() {
+    // The world asserts it on every message; here the disk is so slow that many messages come meanwhile.
     let (mut world, behind) = left_behind(6);
     world.machine(behind).sync_takes = Duration::from_millis(700);
     world.heal();
@@ -351,7 +351,7 @@ fn watchers_get_every_event_once_across_a_snapshot() {
 }
 
 #[test]
-fn a_watcher_whose_next_events_the_snapshot_does_not_have_is_told_so() {
+fn a_watcher_whose_next_events_are_compacted_in_the_snapshot_is_cancelled() {
     let (mut world, behind) = left_behind(8);
     let view = world.node(behind).view().kv;
     let (now, seen) = (world.now, view.revision());
@@ -375,16 +375,16 @@ fn a_watcher_whose_next_events_the_snapshot_does_not_have_is_told_so() {
     assert_eq!(
         told,
         [(1, seen + 10), (2, seen + 10)],
-        "who had seen everything lacks what was compacted"
+        "the watcher that had seen everything lacks the compacted events"
     );
     assert_eq!(watching.seen[&1], [], "and gets nothing of what comes after the gap");
-    assert_eq!(watching.seen[&2], had, "nor does who began earlier");
+    assert_eq!(watching.seen[&2], had, "nor does the watcher that began earlier");
     assert_eq!(watching.seen[&3], []);
     assert_eq!(watching.seen[&4], history(&view, seen + 10));
 }
 
 #[test]
-fn a_snapshot_is_no_matter_of_luck() {
+fn snapshots_work_under_random_crashes_and_losses() {
     for seed in 100..140 {
         let mut world = world(3, seed);
         for round in 0..8_u64 {

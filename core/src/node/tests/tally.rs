@@ -1,4 +1,4 @@
-//! What turns say that they did, in numbers: as etcd's metrics count it.
+//! The counts of turns, as etcd's metrics count.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::store::KeyCounts;
 
 const ME: MemberId = MemberId(1);
 
-/// What a member's turns did since it was asked last.
+/// The counts of a member's turns since the last call.
 fn taken(world: &mut World, id: MemberId) -> Vec<Tally> {
     std::mem::take(&mut world.machine(id).tallies)
 }
@@ -25,7 +25,7 @@ type Keys = (u64, u64, u64, u64);
 /// A kind of request and whether it succeeded.
 type Kind = (&'static str, bool);
 
-/// What one request did to keys, and what was applied.
+/// The counts of one request: operations on keys, and what was applied.
 fn done(world: &mut World, request: Request) -> (Keys, Vec<Kind>) {
     taken(world, ME);
     let _refused_or_not = world.call(ME, request);
@@ -70,7 +70,7 @@ fn delete(key: &'static str, prev_kv: bool) -> DeleteRangeRequest {
     }
 }
 
-/// Holds of a key that was written so often.
+/// A compare that holds for a key written that many times.
 fn version(key: &'static str, version: i64) -> Compare {
     Compare {
         result: CompareResult::Equal as i32,
@@ -130,7 +130,7 @@ fn operations_on_keys_are_counted_as_etcd_counts_them() {
             (3, 1, 0, 2),
             ("Txn", true),
         ),
-        // The second compare of the nested one is not looked at.
+        // The second compare of the nested transaction is not evaluated.
         (
             Request::Txn(txn(vec![], vec![nested, Op::RequestPut(keeps("a"))])),
             (3, 1, 0, 2),
@@ -159,7 +159,7 @@ fn operations_on_keys_are_counted_as_etcd_counts_them() {
             (1, 0, 0, 0),
             ("Compaction", true),
         ),
-        // As in etcd, what is compacted already counts as a success.
+        // As in etcd, compacting a compacted revision counts as a success.
         (
             Request::Compact(CompactionRequest {
                 revision: 2,
@@ -184,7 +184,7 @@ fn operations_on_keys_are_counted_as_etcd_counts_them() {
 }
 
 #[test]
-fn leases_are_counted_by_every_member_and_their_time_by_the_leader() {
+fn every_member_counts_grants_and_revocations_and_the_leader_expiries() {
     let mut world = World::new(3, 1);
     let leader = world.leader();
     for (id, ttl) in [(7, 10), (8, 600)] {

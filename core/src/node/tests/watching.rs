@@ -1,4 +1,4 @@
-//! A member's watchers: one stream of a hub that is told whatever the member publishes, and what it got.
+//! A member's watchers: one stream of a hub that gets every publication of the member, and the events it received.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use crate::watch::{Hub, HubConfig, Origin, StreamId, WatchInput};
 
 const STREAM: StreamId = StreamId(1);
 
-/// A change as a watcher is told of it: its revision, its key, and whether it was a put.
+/// An event as a watcher received it: its revision, its key, and whether it was a put.
 pub(super) type Seen = (i64, String, bool);
 
 /// The hub and its only client.
 pub(super) struct Watching {
     hub: Hub,
     pub(super) seen: BTreeMap<i64, Vec<Seen>>,
-    /// Watches that compaction ended, and the revision they were told.
+    /// Watches that a compaction cancelled, and the compact revision in their response.
     pub(super) compacted: BTreeMap<i64, i64>,
-    /// Views that said they replaced the state.
+    /// Publications that replaced the state.
     pub(super) restored: usize,
 }
 
@@ -69,7 +69,7 @@ impl Watching {
         let view = view.clone();
         self.restored += usize::from(restored);
         if restored {
-            assert_eq!(events.len(), 0, "what replaced the state is told by its history");
+            assert_eq!(events.len(), 0, "a replaced state has no events");
             self.step(now, WatchInput::Restored { view });
         } else {
             self.step(now, WatchInput::Applied { view, events });
@@ -114,7 +114,7 @@ impl Watching {
     }
 }
 
-/// What a watcher of everything from `start` on is to be told, by the history of a view.
+/// The events due to a watcher of everything from `start` on, by the history of a view.
 pub(super) fn history(view: &View, start: i64) -> Vec<Seen> {
     let events = view.events_since(start, usize::MAX);
     let seen = events.map(|event| {

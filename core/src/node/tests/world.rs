@@ -1,7 +1,8 @@
-//! A world for nodes: wires that delay, lose and are cut, disks that lose what was not synced, one clock and one seed.
+//! A world for nodes: links that delay, lose and are cut, disks that lose everything not synced, one clock and one
+//! seed.
 //!
-//! After every step it asserts what must hold in any world: promises only after their batches are durable, nothing
-//! applied that a quorum does not have on disk, one leader in a term, the same state after the same entry.
+//! After every step it asserts the invariants: promises leave only after their batches are durable, no entry is applied
+//! that a quorum does not have on disk, a term has one leader, and the same entry leads to the same state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -31,29 +32,29 @@ pub(super) struct Machine {
     pub(super) node: Option<Node>,
     pub(super) disk: Disk,
     pub(super) config: Config,
-    /// How often it was started; what an earlier run began never ends.
+    /// How often it was started; work that an earlier run began is never reported.
     boot: u64,
     wal_free: Instant,
     table_free: Instant,
-    /// What the disk has done, of which a sleeping member has not heard yet.
+    /// Reports of the disk that a suspended member has not taken yet.
     reports: Vec<Input>,
     pub(super) halt: Option<Halt>,
-    /// Batches of the log take so long.
+    /// How long batches of the log take.
     pub(super) sync_takes: Duration,
-    /// Batches of the table take so long.
+    /// How long batches of the table take.
     pub(super) table_takes: Duration,
-    /// The machine dies when it gets there.
+    /// The step at which the machine dies.
     pub(super) dies_at: Option<Step>,
-    /// Snapshots that it installed.
+    /// The number of snapshots it installed.
     pub(super) installed: usize,
     /// Its watchers.
     pub(super) hub: Option<Watching>,
-    /// What its turns did.
+    /// The counts of its turns.
     pub(super) tallies: Vec<Tally>,
 }
 
 enum Mail {
-    /// A machine's disk has done what its node asked for.
+    /// A machine's disk has done a job of its node.
     Disk { member: MemberId, boot: u64, job: Job },
     Message {
         from: MemberId,
@@ -66,7 +67,7 @@ enum Mail {
         message: Message,
         bytes: Bytes,
     },
-    /// What came of a snapshot, for its sender.
+    /// The outcome of a snapshot, for its sender.
     Sent {
         from: MemberId,
         to: MemberId,
@@ -86,24 +87,24 @@ pub(super) struct World {
     pub(super) machines: BTreeMap<MemberId, Machine>,
     mail: BTreeMap<(Instant, u64), Mail>,
     sequence: u64,
-    /// Directions in which nothing arrives.
+    /// Directions in which no message arrives.
     pub(super) cut: BTreeSet<(MemberId, MemberId)>,
     pub(super) loss_percent: u64,
     pub(super) answers: BTreeMap<Token, Result<Response, Error>>,
     last_token: u64,
     leaders: BTreeMap<u64, MemberId>,
     states: BTreeMap<u64, (i64, u32)>,
-    /// Every effect, as it prints; only where asked for.
+    /// Every effect as text, if a test asks for it.
     pub(super) record: Option<Vec<String>>,
 }
 
 impl World {
-    /// A cluster of `size` members with ids from 1 that founded it together.
+    /// A cluster of `size` founders with ids from 1.
     pub(super) fn new(size: u64, seed: u64) -> Self {
         Self::with(size, seed, |_| {})
     }
 
-    /// The same, where every member's configuration is changed a little.
+    /// The same, with a change to every member's configuration.
     pub(super) fn with(size: u64, seed: u64, change: impl Fn(&mut Config)) -> Self {
         let founders: Vec<MemberId> = (1..=size).map(MemberId).collect();
         let mut world = Self {
@@ -144,7 +145,7 @@ impl World {
         world
     }
 
-    /// A machine with a disk of its own, not started yet.
+    /// A machine with its own disk, not started yet.
     pub(super) fn add_machine(&mut self, id: MemberId, disk: Disk, change: impl Fn(&mut Config)) {
         let mut config = Config::new(id);
         config.member.name = format!("m{id}");
@@ -182,7 +183,7 @@ impl World {
         self.step(id, vec![Input::Wake]);
     }
 
-    /// Tells a member that it is connected to all others, and them that they are to it.
+    /// Reports to a member that it is connected to all others, and to them that they are connected to it.
     pub(super) fn connect(&mut self, id: MemberId) {
         let others: Vec<MemberId> = self.machines.keys().copied().filter(|other| *other != id).collect();
         for other in others {
@@ -191,7 +192,7 @@ impl World {
         }
     }
 
-    /// A machine loses power: what its disk has not synced is gone.
+    /// A machine loses power: unsynced data is lost.
     pub(super) fn crash(&mut self, id: MemberId) {
         let machine = self.machine(id);
         machine.node = None;
@@ -202,7 +203,7 @@ impl World {
         }
     }
 
-    /// Cuts a member off, in both directions.
+    /// Isolates a member, in both directions.
     pub(super) fn isolate(&mut self, id: MemberId) {
         for other in self.machines.keys() {
             self.cut.insert((id, *other));
@@ -223,7 +224,7 @@ impl World {
         self.machines[&id].node.as_ref().unwrap()
     }
 
-    /// Asks a member; the answer is in `answers` once there is one.
+    /// Sends a member a request; its answer will be in `answers`.
     pub(super) fn ask(&mut self, id: MemberId, request: Request) -> Token {
         self.ask_within(id, request, Duration::from_secs(60))
     }
@@ -243,7 +244,7 @@ impl World {
         token
     }
 
-    /// Asks a member and lets time pass until it answers.
+    /// Sends a member a request and lets time pass until it answers.
     pub(super) fn call(&mut self, id: MemberId, request: Request) -> Result<Response, Error> {
         let token = self.ask(id, request);
         self.wait(token)
@@ -259,7 +260,7 @@ impl World {
         self.answers[&token].clone()
     }
 
-    /// The member that leads and is followed by everyone who can hear it; lets time pass until there is one.
+    /// The leader that every reachable member follows; lets time pass until there is one.
     pub(super) fn leader(&mut self) -> MemberId {
         for _ in 0..2_000 {
             let running = || {
@@ -281,7 +282,7 @@ impl World {
         panic!("no leader within twenty seconds");
     }
 
-    /// Everyone but the leader.
+    /// All members except the leader.
     pub(super) fn followers(&mut self) -> Vec<MemberId> {
         let leader = self.leader();
         self.machines.keys().copied().filter(|id| *id != leader).collect()
@@ -349,7 +350,7 @@ impl World {
         }
     }
 
-    /// What the log's lane reports; nothing if the machine dies first.
+    /// The log lane's report; `None` if the machine dies first.
     fn log_done(&mut self, id: MemberId, job: LogJob) -> Option<Done> {
         let machine = self.machine(id);
         if machine.disk.save(job.save) {
@@ -361,7 +362,7 @@ impl World {
         job.sync.then_some(Done::Persisted { batch: job.batch })
     }
 
-    /// What the table's lane reports; nothing if the machine dies first.
+    /// The table lane's report; `None` if the machine dies first.
     fn table_done(&mut self, id: MemberId, job: TableJob) -> Option<Done> {
         let TableJob { batch, index, rows } = job;
         let disk = &mut self.machine(id).disk;
@@ -383,7 +384,7 @@ impl World {
         Some(Done::Stored { batch, durable_index })
     }
 
-    /// A snapshot is made durable before its receiver is told of it.
+    /// A snapshot is made durable before its receiver gets it.
     fn snapshot_arrives(&mut self, from: MemberId, to: MemberId, message: Message, bytes: &Bytes) {
         let is_up = self.machines.get(&to).is_some_and(|machine| machine.node.is_some());
         if is_up {
@@ -404,7 +405,7 @@ impl World {
         self.post(self.now + Duration::from_millis(1), back);
     }
 
-    /// Whether a machine dies here.
+    /// Whether a machine dies at this step.
     fn dies(&mut self, id: MemberId, step: Step) -> bool {
         let dies = self.machine(id).dies_at.take_if(|at| *at == step).is_some();
         if dies {
@@ -413,7 +414,7 @@ impl World {
         dies
     }
 
-    /// One turn of a member, and everything that must hold after it.
+    /// One turn of a member, and the assertions after it.
     pub(super) fn step(&mut self, id: MemberId, inputs: Vec<Input>) {
         let now = self.now;
         let machine = self.machine(id);
@@ -469,7 +470,11 @@ impl World {
                 let found = view.range(&everything).unwrap().encode_to_vec();
                 let state = (view.kv.revision(), crc32c::crc32c(&found));
                 let known = *self.states.entry(view.applied_index).or_insert(state);
-                assert_eq!(known, state, "{id} at index {} is as everybody was", view.applied_index);
+                assert_eq!(
+                    known, state,
+                    "{id} at index {} has the state that the others had there",
+                    view.applied_index
+                );
             }
             Effect::Reply { token, result } => {
                 assert!(
@@ -531,7 +536,7 @@ impl World {
         self.mail.insert((at, self.sequence), mail);
     }
 
-    /// What a message promises is on the sender's disk.
+    /// Asserts that everything a message promises is on the sender's disk.
     fn check_promise(&self, id: MemberId, message: &Message) {
         let disk = &self.machines[&id].disk;
         let HardState { term, vote, .. } = disk.hard_state;
@@ -541,7 +546,7 @@ impl World {
             | MessageType::MsgReadIndex
             | MessageType::MsgRequestPreVote
             | MessageType::MsgRequestPreVoteResponse => true,
-            // A member that slept may say late what was true in an earlier term.
+            // A member that was suspended may send late what was true in an earlier term.
             _ if term > message.term => true,
             MessageType::MsgAppendResponse if !message.reject => {
                 term == message.term && disk.last_index() >= message.index
@@ -556,7 +561,7 @@ impl World {
         );
     }
 
-    /// What is applied is on this member's disk and on a quorum's, and there is one leader in a term.
+    /// Asserts that applied entries are on this member's disk and on a quorum's, and that a term has one leader.
     fn check_applied(&mut self, id: MemberId) {
         let node = self.node(id);
         let status = node.status();
@@ -576,7 +581,7 @@ impl World {
             disk.is_some_and(|disk| disk.snapshot.0 >= index || disk.term_of(index) == Some(term))
         };
         let holders = conf_state.voters.iter().filter(has).count();
-        // Around a change of membership it may have been a quorum of the voters before it.
+        // Around a change of membership the quorum may have been one of the previous voters.
         let founders = self.founders;
         let is_change = |entry: &Entry| entry.index > founders && entry.entry_type != EntryType::EntryNormal as i32;
         if conf_state.voters.len() as u64 == founders && !disk.entries.iter().any(is_change) {

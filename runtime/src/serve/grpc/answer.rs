@@ -1,5 +1,5 @@
-//! Writes answers as messages: a short one whole, a long one piece by piece, and one of many items in the lane for
-//! computations.
+//! Encodes answers as messages: a short one whole, a long one piece by piece, and one of many items on the compute
+//! thread.
 
 use prost::Message;
 use quoin_core::api::Answer;
@@ -10,7 +10,7 @@ use super::call::Call;
 use super::message::{self, Encoding};
 use super::status::Status;
 
-/// The body of a call's answer, and how long its message is without a prefix.
+/// The body of a call's answer, and the length of its message without the prefix.
 type Written = Result<(usize, Payload), Status>;
 
 /// Writes an answer of many items in the lane for computations.
@@ -19,7 +19,7 @@ pub(crate) async fn written_apart(call: &Call, answer: Answer) -> Written {
     call.context.compute.run(move || written(answer, encoding)).await?
 }
 
-/// Writes an answer.
+/// Encodes an answer.
 pub(crate) fn written(answer: Answer, encoding: Encoding) -> Written {
     match answer {
         Answer::Alarm(response) => whole(&response, encoding),

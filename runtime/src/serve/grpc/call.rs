@@ -1,4 +1,4 @@
-//! One call: what its headers ask for, and its metrics, which must come out even however it ends.
+//! One call: the demands of its headers, and its metrics, which are counted however it ends.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,10 +24,10 @@ const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const HAS_LEADER: HeaderName = HeaderName::from_static("hasleader");
 const CLIENT_API_VERSION: HeaderName = HeaderName::from_static("client-api-version");
 
-/// A timeout that has passed once the call's headers are read.
+/// A shorter timeout has passed once the call's headers are read.
 const TIMEOUT_MIN: Duration = Duration::from_micros(1);
 
-/// A call under way.
+/// A call in progress.
 pub(crate) struct Call {
     pub(crate) context: Arc<Context>,
     pub(crate) method: Method,
@@ -41,9 +41,9 @@ pub(crate) struct Call {
     pub(crate) require_leader: bool,
     /// When it began, if that is measured.
     began: Option<Instant>,
-    /// Counts the client's version, if it is to be counted.
+    /// The counter of the client's version, if it must be counted.
     client: Option<IntCounter>,
-    /// It was counted as started.
+    /// Whether it was counted as started.
     counted: AtomicBool,
     over: bool,
 }
@@ -66,8 +66,8 @@ impl Call {
         }
     }
 
-    /// Counts the call as started, once. As in etcd, that is when its headers are there for a stream, and when its message
-    /// was read for a unary call: one whose message cannot be read is not counted at all.
+    /// Counts the call as started, once. As in etcd, a stream is counted when its headers are there, and a unary call
+    /// when its message was read: one whose message cannot be read is not counted.
     fn count(&self) {
         if !self.counted.swap(true, Ordering::Relaxed) {
             self.metrics().started.inc();
@@ -75,7 +75,7 @@ impl Call {
         }
     }
 
-    /// The call is refused for what its headers say, of which etcd looks only at the message's side.
+    /// Counts a call that is refused for its headers; etcd counts only one direction of its message.
     fn refused(&self, error: Error) -> Status {
         if self.method.parts().2 == Kind::Unary && !self.counted.load(Ordering::Relaxed) {
             self.metrics().received.inc();
@@ -111,7 +111,7 @@ impl Call {
         Ok(())
     }
 
-    /// Receives the one request of a call. It does not count as received before it is decoded.
+    /// Receives the request of a unary call. It counts as received only once it is decoded.
     pub(crate) async fn receive_bytes<B>(&self, messages: &mut Messages<B>) -> Result<Bytes, Status>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -131,7 +131,7 @@ impl Call {
         Ok(message)
     }
 
-    /// Counts the one request of a call as received: as in etcd, once it could be decoded.
+    /// Counts the request of a unary call as received: as in etcd, once it is decoded.
     pub(crate) fn count_request(&self) {
         self.metrics().received.inc();
         self.count();
@@ -141,13 +141,13 @@ impl Call {
         self.method.parts().2 == Kind::Unary
     }
 
-    /// Counts a message that is to be sent.
+    /// Counts a message to be sent.
     pub(crate) fn sent(&self, length: usize) {
         self.metrics().sent.inc();
         self.context.metrics.grpc.sent_bytes.inc_by(length as u64);
     }
 
-    /// The call is over.
+    /// Counts the end of the call.
     pub(crate) fn finish(&mut self, code: u8) {
         if std::mem::replace(&mut self.over, true) || !self.counted.load(Ordering::Relaxed) {
             return;
@@ -168,12 +168,12 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        // Nobody waited for the end.
+        // The call was dropped before its end.
         self.finish(CANCELED);
     }
 }
 
-/// Gives `work` until the client's deadline. Work that needs no waiting costs no timer.
+/// Runs `work` until the client's deadline. Work that is ready at once needs no timer.
 pub(crate) async fn within<T>(
     context: &Context,
     deadline: Option<Instant>,
@@ -192,7 +192,7 @@ pub(crate) async fn within<T>(
     .await
 }
 
-/// How long the client waits, if its headers say so.
+/// The client's timeout, if its headers have one.
 pub(crate) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
     let Some(value) = headers.get(GRPC_TIMEOUT) else {
         return Ok(None);
@@ -203,7 +203,7 @@ pub(crate) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
         .map_err(|why| Status::new(INTERNAL, format!("malformed grpc-timeout: {why}")))
 }
 
-/// Reads `grpc-timeout`: at most eight digits and a unit. What is wrong is said in grpc-go's words.
+/// Reads `grpc-timeout`: at most eight digits and a unit. Errors are in grpc-go's words.
 fn parse_timeout(value: &[u8]) -> Result<Duration, String> {
     let shown = String::from_utf8_lossy(value);
     let (unit, digits) = match value {
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_timeout_is_said_in_the_words_of_grpc_go() {
+    fn errors_of_a_timeout_are_in_grpc_gos_words() {
         let table = [
             ("", "transport: timeout string is too short: \"\""),
             ("5", "transport: timeout string is too short: \"5\""),

@@ -16,16 +16,16 @@ use quoin_core::limits::MAX_COMPRESS_BYTES;
 use super::partial::{Partial, Partials};
 use super::status::{INTERNAL, RESOURCE_EXHAUSTED, Status, UNIMPLEMENTED};
 
-/// One byte that says whether the message is compressed, and four of its length.
+/// One byte for whether the message is compressed, and four for its length.
 const PREFIX_BYTES: usize = 5;
 
-/// What is said of a body that ends within a message.
+/// The text for a body that ends within a message.
 pub(crate) const UNEXPECTED_END: &str = "unexpected EOF";
 
-/// How a call's messages are compressed.
+/// The compression of a call's messages.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Encoding {
-    /// Not at all.
+    /// None.
     Identity,
     /// With gzip.
     Gzip,
@@ -54,12 +54,12 @@ pub(crate) struct Messages<B> {
     /// Largest message, compressed or not.
     limit: usize,
     partials: Partials,
-    /// What is held of a message that has not come whole.
+    /// The memory of an incomplete message.
     partial: Option<Partial>,
     ended: bool,
 }
 
-/// What of the body was read and not yet understood: most often nothing or one whole frame, which is not copied.
+/// Bytes of the body that are read but not yet decoded: usually none, or one whole frame, which is not copied.
 enum Buffer {
     Whole(Bytes),
     Parts(BytesMut),
@@ -96,7 +96,7 @@ impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 None => self.ended = true,
                 Some(Ok(frame)) => {
-                    // Trailers of a request mean nothing.
+                    // Trailers of a request have no meaning.
                     if let Ok(data) = frame.into_data() {
                         self.buffer.push(data);
                     }
@@ -109,7 +109,7 @@ impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
         }
     }
 
-    /// Ready when the next part of a message may be read: what is held of it counts for the connection.
+    /// Ready when the next part of a message may be read: the bytes held count for the connection.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
         let held = self.buffer.held_bytes();
         if held == 0 {
@@ -120,7 +120,7 @@ impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
             .poll_room(held, cx)
     }
 
-    /// The error of a body that ends within a message. One that ends within a message's prefix has only ended, as with
+    /// The error of a body that ends within a message. A body that ends within a message's prefix simply ends, as in
     /// grpc-go.
     fn leftover(&mut self) -> Option<Status> {
         let rest = self.buffer.len();
@@ -167,7 +167,7 @@ impl Buffer {
         }
     }
 
-    /// The memory it takes.
+    /// The memory of the buffer.
     fn held_bytes(&self) -> usize {
         match self {
             Self::Whole(bytes) => bytes.len(),
@@ -196,7 +196,7 @@ impl Buffer {
         bytes.first_chunk().copied()
     }
 
-    /// Takes a message of `length` bytes behind its prefix, if all of it is there.
+    /// Takes a message of `length` bytes after its prefix, if it is complete.
     fn split(&mut self, length: usize) -> Option<Bytes> {
         if self.len() < PREFIX_BYTES + length {
             return None;
@@ -217,7 +217,7 @@ impl Buffer {
     }
 }
 
-/// Inflates a message, which must not grow beyond the limit.
+/// Inflates a message, which must not exceed the limit.
 fn decompress(message: &[u8], limit: usize) -> Result<Bytes, Status> {
     let mut inflated = Vec::new();
     GzDecoder::new(message)
@@ -236,7 +236,7 @@ pub(crate) fn decode<M: Message + Default>(message: Bytes, kind: Kind) -> Result
     M::decode(message).map_err(|error| undecodable(&error, kind))
 }
 
-/// Says that a message makes no sense, in grpc-go's words.
+/// The status of a message that cannot be decoded, in grpc-go's words.
 pub(crate) fn undecodable(error: &DecodeError, kind: Kind) -> Status {
     let what = match kind {
         Kind::Unary => "grpc: error unmarshalling request",
@@ -250,8 +250,8 @@ pub(crate) fn encode(message: &impl Message, encoding: Encoding) -> Bytes {
     frame(message.encoded_len(), encoding, |buffer| message.encode_raw(buffer))
 }
 
-/// A message of `length` bytes that `write` appends, with its prefix. A long one is not compressed, whatever is asked for:
-/// that takes long, and gRPC leaves it to the sender, message by message.
+/// A message of `length` bytes that `write` appends, with its prefix. A long one is never compressed: that takes too
+/// long, and gRPC leaves the choice to the sender for each message.
 pub(crate) fn frame(length: usize, encoding: Encoding, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     let mut buffer = Vec::with_capacity(PREFIX_BYTES + length);
     buffer.extend_from_slice(&prefix(0, length));
@@ -268,7 +268,7 @@ pub(crate) fn plain_prefix(length: usize) -> [u8; PREFIX_BYTES] {
 }
 
 fn prefix(flag: u8, length: usize) -> [u8; PREFIX_BYTES] {
-    // Nothing that is served comes near 4 GiB: views of that size do not fit a member's quota.
+    // No answer comes near 4 GiB: views of that size exceed every quota.
     let [a, b, c, d] = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
     [flag, a, b, c, d]
 }
@@ -291,7 +291,7 @@ mod tests {
 
     use super::*;
 
-    /// A body of given pieces.
+    /// A body of the given pieces.
     struct Pieces(VecDeque<Bytes>);
 
     impl Body for Pieces {
@@ -306,7 +306,7 @@ mod tests {
         }
     }
 
-    /// All messages of a body that arrives in pieces of `size`, or what was wrong with it.
+    /// All messages of a body that arrives in pieces of `size`, or the error.
     fn read(body: &[u8], size: usize, encoding: Encoding, limit: usize) -> Result<Vec<Bytes>, Status> {
         let pieces = Pieces(body.chunks(size).map(Bytes::copy_from_slice).collect());
         let mut messages = Messages::new(pieces, encoding, limit, Partials::alone());
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_survive_any_cutting_of_the_body() {
+    fn messages_are_read_from_a_body_in_pieces_of_any_size() {
         let payloads: [&[u8]; 4] = [b"one", b"", b"three", &[7; 300]];
         for encoding in [Encoding::Identity, Encoding::Gzip] {
             let body = body_of(&payloads, encoding);
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_frame_is_said_in_the_words_of_grpc_go() {
+    fn errors_of_a_frame_are_in_grpc_gos_words() {
         let bomb = body_of(&[&[0; 100_000]], Encoding::Gzip);
         let table: [(&[u8], Encoding, u8, &str); 5] = [
             (

@@ -1,7 +1,7 @@
 //! gRPC over hyper: from a request's path to its service, and from the answer to headers, messages and trailers.
 //!
-//! This is written out rather than generated: nothing is boxed on the way of a unary call, limits speak in grpc-go's
-//! words, and a watch response that is encoded already is sent as it is.
+//! This is hand-written, not generated: a unary call boxes nothing, errors of limits have grpc-go's words, and an
+//! encoded watch response is sent without another copy.
 
 mod answer;
 pub(crate) mod call;
@@ -36,16 +36,16 @@ use super::streams::{Once, backup, keep_alive, watch};
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
-/// Bytes of a transaction from which it is decoded and checked in the lane: it may be made of very many operations.
+/// Bytes of a transaction at which it is decoded and checked on the compute thread: it may have very many operations.
 const LONG_TXN_BYTES: usize = 64 * 1024;
 
 /// The body of a call's answer.
 pub(crate) enum Payload {
-    /// With one message, framed.
+    /// One framed message.
     Message(Bytes),
-    /// With a source, which ends itself; it need not end with the server.
+    /// A source that ends by itself, so it is not cut when the server stops.
     Finite(Box<dyn Source>),
-    /// With a source that would go on for ever.
+    /// A source that would never end by itself.
     Endless(Box<dyn Source>),
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn open(
     };
     let content_type = echoed(request.headers().get(CONTENT_TYPE));
     let uri = request.uri();
-    // gRPC knows no queries: all of it is the method's name.
+    // gRPC has no queries: the whole of it is the method's name.
     let path = uri.path_and_query().map_or_else(|| uri.path(), PathAndQuery::as_str);
     let Some(method) = Method::find(path) else {
         return ControlFlow::Break(typed(failed(&unknown::path(path)), content_type));
@@ -120,7 +120,7 @@ async fn answer_in_time(call: &Call, messages: &mut Messages<Incoming>) -> Resul
     };
     call.sent(length);
     match payload {
-        // The state now and at every change, of which there is none.
+        // The present state and every change of it; there is no change.
         Payload::Message(message) if call.method.parts().2 == Kind::ServerStream => {
             Ok(Payload::Endless(Box::new(Once(Some(message)))))
         }
@@ -156,7 +156,7 @@ async fn begin(call: &Call, message: Bytes) -> Result<Step, Status> {
     } else {
         decode_and_begin(&call.context, method, message)?
     };
-    // As in etcd, once it could be decoded.
+    // As in etcd, it counts once it is decoded.
     call.count_request();
     Ok(begun?)
 }
@@ -167,7 +167,7 @@ fn decode_and_begin(context: &Context, method: Method, message: Bytes) -> Result
     Ok(context.server(|server| server.begin(request)))
 }
 
-/// Answers a call that is posted as something else than gRPC, in grpc-go's words.
+/// Refuses a call whose content type is not gRPC's, in grpc-go's words.
 pub(crate) fn wrong_content_type(found: Option<&HeaderValue>) -> Response<Reply> {
     let found = found.map_or_else(String::new, |value| {
         String::from_utf8_lossy(value.as_bytes()).into_owned()
@@ -176,13 +176,13 @@ pub(crate) fn wrong_content_type(found: Option<&HeaderValue>) -> Response<Reply>
     refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, &Status::new(INVALID_ARGUMENT, text))
 }
 
-/// Whether a content type is gRPC's: its name alone, or with what encodes messages, which grpc-go does not look at.
+/// Whether a content type is gRPC's: its name alone, or with a message encoding, which grpc-go does not check.
 pub(crate) fn is_grpc(content_type: &HeaderValue) -> bool {
     let rest = content_type.as_bytes().strip_prefix(GRPC.as_bytes());
     matches!(rest, Some([] | [b'+' | b';', ..]))
 }
 
-/// The content type of the answer to a request of this one.
+/// The content type of the answer to a request with this one.
 fn echoed(content_type: Option<&HeaderValue>) -> HeaderValue {
     let asked = content_type.map_or(&[][..], HeaderValue::as_bytes);
     let Some([b'+' | b';', subtype @ ..]) = asked.strip_prefix(GRPC.as_bytes()) else {
@@ -194,7 +194,7 @@ fn echoed(content_type: Option<&HeaderValue>) -> HeaderValue {
     HeaderValue::from_bytes(&[GRPC.as_bytes(), b"+", subtype].concat()).unwrap_or(GRPC)
 }
 
-/// A call that grpc-go refuses before it is one: with a status of HTTP's, too.
+/// A call that grpc-go refuses with an HTTP status, too.
 fn refused(code: StatusCode, status: &Status) -> Response<Reply> {
     let mut response = failed(status);
     *response.status_mut() = code;
@@ -224,7 +224,7 @@ fn succeeded(reply: Reply, encoding: Encoding) -> Response<Reply> {
     response
 }
 
-/// A call that failed before anything was sent: its headers are its trailers.
+/// A call that failed before any message was sent: its headers are its trailers.
 fn failed(status: &Status) -> Response<Reply> {
     let mut response = response(Reply::Ended);
     status.write(response.headers_mut());

@@ -1,8 +1,8 @@
-//! The memory that the calls of one connection hold of messages that have not come whole.
+//! The memory of incomplete messages that the calls of one connection hold.
 //!
-//! While it is below its bound, every call reads as its client sends. Above it only the call that has been reading longest
-//! goes on, so that a message of the largest size always completes; what the others' clients send stays in the streams'
-//! windows, which are small beside the connection's. A call that waits too long fails.
+//! Below the bound, every call reads as its client sends. Above it only the call that began to read first continues, so
+//! that a message of the largest size always completes; data of the other calls stays in their streams' windows, which
+//! are small compared with the connection's. A call that waits too long fails.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use quoin_core::limits::{CONNECTION_PARTIAL_BYTES, PARTIAL_PATIENCE_SECONDS};
 use super::status::{RESOURCE_EXHAUSTED, Status};
 use crate::seam::{Runtime, Sleep};
 
-/// What the calls of one connection hold together; clones share it.
+/// The bytes that the calls of one connection hold together; clones share them.
 #[derive(Clone)]
 pub(crate) struct Partials(Arc<Connection>);
 
@@ -28,11 +28,11 @@ struct Connection {
 struct Held {
     bytes: usize,
     next: u64,
-    /// The calls that have part of a message, the longest reading first, each with its waker while it waits.
+    /// The calls that have part of a message, oldest first, each with its waker while it waits.
     calls: BTreeMap<u64, Option<Waker>>,
 }
 
-/// What one call holds; dropping it gives it back.
+/// The bytes that one call holds; dropping it releases them.
 pub(crate) struct Partial {
     partials: Partials,
     number: u64,
@@ -41,7 +41,7 @@ pub(crate) struct Partial {
 }
 
 impl Partials {
-    /// Those of a new connection.
+    /// The bytes of a new connection.
     pub(crate) fn new(runtime: Arc<dyn Runtime>) -> Self {
         Self(Arc::new(Connection {
             runtime,
@@ -84,7 +84,7 @@ impl Held {
 }
 
 impl Partial {
-    /// Ready when more may be read by a call that holds so many bytes.
+    /// Ready when a call that holds so many bytes may read more.
     pub(crate) fn poll_room(&mut self, bytes: usize, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
         let mut held = self.partials.lock();
         held.bytes = held.bytes - self.bytes + bytes;
@@ -133,7 +133,7 @@ pub(crate) mod tests {
     use crate::clock::Clock;
     use crate::seam::{Acceptor, Listener, Serve, Socket, Stream, Task};
 
-    /// A runtime whose timers are never due, and which does nothing else.
+    /// A runtime whose timers never fire and whose other methods do nothing.
     struct NoRuntime(Clock);
 
     impl Runtime for NoRuntime {
@@ -163,7 +163,7 @@ pub(crate) mod tests {
     }
 
     impl Partials {
-        /// Those of a connection with nothing else on it.
+        /// The bytes of a connection without other calls.
         pub(crate) fn alone() -> Self {
             Self::new(Arc::new(NoRuntime(Clock::new())))
         }
@@ -175,7 +175,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn above_the_bound_only_the_oldest_call_reads_on() {
+    fn above_the_bound_only_the_oldest_call_continues_to_read() {
         let partials = Partials::alone();
         let mut calls: Vec<Partial> = (0..3).map(|_| partials.begin()).collect();
         let half = CONNECTION_PARTIAL_BYTES / 2;

@@ -1,4 +1,4 @@
-//! How a call ends: gRPC's codes, and the one place where core's errors become statuses.
+//! The status of a call: gRPC's codes, and the conversion of core's errors.
 
 use std::borrow::Cow;
 
@@ -28,19 +28,19 @@ pub(crate) const CODE_NAMES: [&str; 17] = [
 
 /// The code of a call that succeeded.
 pub(crate) const OK: u8 = 0;
-/// The client went away.
+/// The client cancelled the call.
 pub(crate) const CANCELED: u8 = 1;
-/// What no other code says.
+/// An error that has no other code.
 pub(crate) const UNKNOWN: u8 = 2;
-/// The request is wrong whatever the state is.
+/// The request is wrong in any state.
 pub(crate) const INVALID_ARGUMENT: u8 = 3;
 /// The client's deadline passed.
 pub(crate) const DEADLINE_EXCEEDED: u8 = 4;
-/// Too large or too many.
+/// A size or a number exceeds its limit.
 pub(crate) const RESOURCE_EXHAUSTED: u8 = 8;
-/// No such method here.
+/// The method is not implemented.
 pub(crate) const UNIMPLEMENTED: u8 = 12;
-/// The frames or messages make no sense.
+/// Frames or messages are malformed.
 pub(crate) const INTERNAL: u8 = 13;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -51,7 +51,7 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 pub(crate) struct Status {
     /// gRPC's code.
     pub(crate) code: u8,
-    /// What clients match on.
+    /// The text, which clients match on.
     pub(crate) message: Cow<'static, str>,
 }
 
@@ -68,7 +68,7 @@ impl Status {
         Self::new(DEADLINE_EXCEEDED, "context deadline exceeded")
     }
 
-    /// The trailers that report it.
+    /// The trailers with the status.
     pub(crate) fn trailers(&self) -> HeaderMap {
         let mut trailers = HeaderMap::with_capacity(4);
         self.write(&mut trailers);
@@ -103,7 +103,7 @@ fn number(code: u8) -> HeaderValue {
     HeaderValue::from_static(NUMBERS.get(usize::from(code)).copied().unwrap_or("2"))
 }
 
-/// A message as gRPC sends it: printable ASCII but `%` stays, every other byte becomes `%XX`.
+/// A message as gRPC sends it: printable ASCII except `%` stays, every other byte becomes `%XX`.
 fn percent_encoded(message: &str) -> HeaderValue {
     let mut encoded = Vec::with_capacity(message.len());
     for byte in message.bytes() {

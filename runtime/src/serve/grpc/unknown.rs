@@ -1,10 +1,10 @@
-//! What is said of methods that are not there.
+//! The answers to methods that do not exist or are not implemented.
 
 use quoin_core::api::{Method, SERVICES};
 
 use super::status::{Status, UNIMPLEMENTED};
 
-/// What grpc-go says of a path that names no method.
+/// grpc-go's status for a path that names no method.
 pub(crate) fn path(path: &str) -> Status {
     let text = match path.strip_prefix('/').and_then(|rest| rest.rsplit_once('/')) {
         Some((service, method)) if SERVICES.contains(&service) => {
@@ -16,7 +16,7 @@ pub(crate) fn path(path: &str) -> Status {
     Status::new(UNIMPLEMENTED, text)
 }
 
-/// Says that a method is known and not served.
+/// The status of a method that exists in etcd but is not implemented.
 pub(crate) fn unserved(method: Method) -> Status {
     let (service, name, _) = method.parts();
     Status::new(
@@ -25,7 +25,7 @@ pub(crate) fn unserved(method: Method) -> Status {
     )
 }
 
-/// Whether this version serves a method. What changes members or the leader comes with connections to peers.
+/// Whether this version serves a method. Methods that change members or the leader need connections to peers.
 pub(crate) fn is_served(method: Method) -> bool {
     !matches!(
         method,

@@ -1,6 +1,6 @@
-//! The header blocks of requests, so far changed that hyper takes what grpc-go takes: see the parent module.
+//! Rewrites the header blocks of requests so that hyper accepts what grpc-go accepts: see the parent module.
 //!
-//! A block is walked instruction by instruction (RFC 7541). Whatever is changed keeps its length in the peer's dynamic
+//! A block is read instruction by instruction (RFC 7541). A changed header keeps its length in the peer's dynamic
 //! table, so the tables of client and server stay equal entry by entry, and no other instruction needs to change.
 
 use std::collections::VecDeque;
@@ -9,24 +9,24 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 
 use super::huffman;
 
-/// Bytes of the dynamic table that we advertise by saying nothing of it.
+/// Bytes of the dynamic table by default; our SETTINGS do not change it.
 const TABLE_BYTES: usize = 4096;
-/// What an entry of the table counts for beside its name and value.
+/// Bytes that an entry of the table counts, besides its name and value.
 const ENTRY_BYTES: usize = 32;
-/// Paths that a connection remembers as good.
+/// Number of valid paths that a connection remembers.
 const GOOD_PATHS: usize = 4;
-/// The longest of them, which is longer than the path of any method.
+/// Longest remembered path; the paths of all methods are shorter.
 const GOOD_PATH_BYTES: usize = 64;
 /// The instruction for `:scheme: http` of the static table.
 const SCHEME_HTTP: u8 = 0x86;
-/// The instruction for the static table's `:authority`, whose value is empty.
+/// The index of `:authority` in the static table; its value is empty.
 const AUTHORITY_EMPTY: usize = 1;
 /// The instruction for an authority that is not put into the table.
 const AUTHORITY_SOME: &[u8] = &[0x01, 0x01, b'-'];
 
-/// Headers of a connection rather than a request, which hyper refuses and grpc-go does not look at.
+/// Headers of a connection, not of a request; hyper refuses them and grpc-go ignores them.
 const REFUSED: [&str; 4] = ["keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
-/// Where the static table has one of them.
+/// The index of one of them in the static table.
 const TRANSFER_ENCODING: usize = 57;
 
 /// Lengths of the names of the static table.
@@ -35,19 +35,19 @@ const STATIC_NAMES: [u8; 61] = [
     4, 6, 7, 4, 4, 8, 17, 13, 8, 19, 13, 4, 8, 12, 18, 19, 5, 7, 7, 11, 6, 10, 25, 17, 10, 4, 3, 16,
 ];
 
-/// What a header is to us.
+/// The kinds of headers that matter here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Field {
     Authority,
     Path,
     Scheme,
     Te,
-    /// Refused by hyper whatever its value is.
+    /// Refused by hyper, whatever its value.
     Refused(&'static str),
     Other,
 }
 
-/// An entry of the dynamic table, as far as it matters.
+/// The relevant part of an entry of the dynamic table.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     field: Field,
@@ -64,18 +64,18 @@ impl Entry {
 /// The state that the blocks of one direction of a connection share.
 #[derive(Debug)]
 pub(super) struct Blocks {
-    /// The newest entry first.
+    /// Newest entry first.
     table: VecDeque<Entry>,
     bytes: usize,
     bytes_max: usize,
-    /// The newest paths that were found good and are not kept in the table, as they came: a client sends few, and each
-    /// of them with every request.
+    /// The newest valid paths that are not kept in the table, in their coded form: a client uses few paths, and sends
+    /// one with every request.
     good_paths: [Box<[u8]>; GOOD_PATHS],
-    /// Which of them is replaced next.
+    /// The place that is overwritten next.
     oldest_path: usize,
 }
 
-/// A block cannot be read: nothing is known of the table from then on.
+/// A block cannot be read: the contents of the table are unknown from then on.
 #[derive(Debug)]
 pub(super) struct Unreadable;
 
@@ -84,13 +84,13 @@ pub(super) struct Unreadable;
 struct Text<'a> {
     is_coded: bool,
     bytes: &'a [u8],
-    /// All of it as it came, with the length and how it is coded in front.
+    /// The string as it came, with its length and coding in front.
     coded: &'a [u8],
 }
 
 /// A header that is spelled out.
 struct Literal<'a> {
-    /// The bits that say how it is kept in the table, in front of a name that is spelled out.
+    /// The bits before a spelled-out name that say whether the header is kept in the table.
     kind: u8,
     is_kept: bool,
     field: Field,
@@ -109,7 +109,7 @@ impl Blocks {
         }
     }
 
-    /// Walks a block; gives what takes its place, if anything must.
+    /// Reads a block; returns its replacement, if any header must change.
     pub(super) fn rewrite(&mut self, block: &[u8]) -> Result<Option<Vec<u8>>, Unreadable> {
         let mut changed: Option<Vec<u8>> = None;
         let mut copied = 0;
@@ -154,7 +154,7 @@ impl Blocks {
             }
         }
         if has_path && !has_scheme {
-            // Nothing before the first header was changed.
+            // No header before this one was changed.
             let changed = changed.get_or_insert_default();
             let rest = std::mem::take(changed);
             changed.extend_from_slice(&block[..after_updates]);
@@ -187,7 +187,7 @@ impl Blocks {
         })
     }
 
-    /// Whether this is a path that was found good before. No length of its value is needed, as it is not kept in the table.
+    /// Whether this path was found valid before. It is not kept in the table, so the length of its value is not needed.
     fn is_good_path(&self, literal: &Literal<'_>) -> bool {
         let seen = || self.good_paths.iter().any(|path| **path == *literal.value.coded);
         literal.field == Field::Path && !literal.is_kept && seen()
@@ -214,7 +214,7 @@ impl Blocks {
             TRANSFER_ENCODING => Field::Refused("transfer-encoding"),
             _ => Field::Other,
         };
-        // What a value counts for matters where an entry is made, which no reference to the static table does.
+        // The length of a value matters only in an entry of the dynamic table.
         Ok(Entry {
             field,
             name: usize::from(*name),
@@ -246,7 +246,7 @@ impl Blocks {
 }
 
 impl Literal<'_> {
-    /// What the header is to be taken for, and the length of its value; where another one must take its place, that.
+    /// The kind of this header and the length of its value. If the header must change, `replacement` is set.
     fn replace(&self, replacement: &mut Option<Vec<u8>>) -> Result<(Field, usize), Unreadable> {
         match self.field {
             Field::Authority | Field::Scheme => {
@@ -258,7 +258,7 @@ impl Literal<'_> {
                 if !is_good && value.is_empty() && self.field == Field::Authority && !self.is_kept {
                     *replacement = Some(AUTHORITY_SOME.to_vec());
                 } else if !is_good {
-                    // Nothing of ours looks at it: what matters is that it is one, and as long.
+                    // The server does not use the value: it only must be valid and of the same length.
                     for byte in value.iter_mut().filter(|byte| !byte.is_ascii_alphanumeric()) {
                         *byte = b'-';
                     }
@@ -287,7 +287,7 @@ impl Literal<'_> {
             Field::Path => {
                 let mut value = self.value.decoded()?;
                 if !value.is_empty() && PathAndQuery::try_from(&value[..]).is_err() {
-                    // It names no method before nor after, and that is what the client is told.
+                    // The path names no method before or after the change, and the client's answer says so.
                     for byte in value
                         .iter_mut()
                         .filter(|byte| !byte.is_ascii_alphanumeric() && **byte != b'/')
@@ -299,19 +299,19 @@ impl Literal<'_> {
                 }
                 Ok((Field::Path, value.len()))
             }
-            // Values that nobody keeps need no length.
+            // The length of a value that is not kept is not needed.
             Field::Other if !self.is_kept => Ok((Field::Other, 0)),
             Field::Other => Ok((Field::Other, self.value.length()?)),
         }
     }
 }
 
-/// The same header under a name that means nothing.
+/// The same header under a meaningless name.
 fn renamed(kind: u8, name: &str, value: &[u8]) -> Vec<u8> {
     spelled(kind, &format!("x{}", &name[1..]), value)
 }
 
-/// A header that is spelled out, in so many bytes: its strings are shorter than 16 KiB, which a frame holds.
+/// A header that is spelled out; its strings are shorter than 16 KiB, because they come from one frame.
 fn spelled(kind: u8, name: &str, value: &[u8]) -> Vec<u8> {
     let mut header = vec![kind];
     for text in [name.as_bytes(), value] {
@@ -366,7 +366,7 @@ impl Text<'_> {
     }
 }
 
-/// Reads a block from front to end.
+/// Reads a block from its beginning.
 struct Reader<'a> {
     block: &'a [u8],
     at: usize,

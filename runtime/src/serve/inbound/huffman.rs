@@ -1,7 +1,7 @@
-//! HPACK's Huffman code (RFC 7541, appendix B), to read strings with. The code is canonical, so the lengths of its words
-//! say all there is.
+//! HPACK's Huffman code (RFC 7541, appendix B), for decoding strings. The code is canonical, so the lengths of its
+//! words determine them.
 
-/// Bits of the word of each byte, and at last of the end of a string.
+/// Bits of the word of each byte, and last of the end of a string.
 const LENGTHS: [u8; SYMBOLS] = [
     13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 30, 28, 28, 28, 28, 28, 28,
     28, 28, 28, 6, 10, 10, 12, 13, 6, 8, 11, 10, 10, 8, 11, 8, 6, 6, 6, 5, 5, 5, 6, 6, 6, 6, 6, 6, 6, 7, 8, 15, 6, 12,
@@ -17,7 +17,7 @@ const LENGTHS: [u8; SYMBOLS] = [
 const SYMBOLS: usize = 257;
 /// Bits of the longest word.
 const LONGEST: usize = 30;
-/// What stands for the end of a string; it must not occur in one.
+/// The symbol for the end of a string; it must not occur in one.
 const END: u16 = 256;
 
 /// The code by length of its words.
@@ -53,7 +53,7 @@ impl Code {
     }
 }
 
-/// Decodes a string byte by byte; `None` if it is not of this code.
+/// Decodes a string byte by byte; `None` if it is invalid.
 pub(super) fn decode(coded: &[u8], mut each: impl FnMut(u8)) -> Option<()> {
     let mut bits = coded
         .iter()
@@ -64,7 +64,7 @@ pub(super) fn decode(coded: &[u8], mut each: impl FnMut(u8)) -> Option<()> {
         let mut length = 0;
         loop {
             let Some(bit) = bits.next() else {
-                // What is left over are fewer than eight bits, all set.
+                // The rest must be fewer than eight bits, all set.
                 return (length < 8 && word + 1 == 1 << length).then_some(());
             };
             length += 1;
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_string_is_refused() {
+    fn invalid_strings_are_refused() {
         // The word for the end; padding that is not all ones; padding of a whole byte; a word cut off.
         for coded in [
             [0xff; 4].as_slice(),

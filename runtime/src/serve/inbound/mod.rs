@@ -1,13 +1,14 @@
-//! What a client sends by HTTP/2, looked at frame by frame before hyper reads it. Two things are done to it.
+//! Inspects the HTTP/2 frames of a client before hyper reads them, for two reasons.
 //!
-//! First, hyper (h2) resets streams that grpc-go serves: an `:authority` that is none (etcd's own client 3.5.0 sends
-//! `#initially=[http://...]`, gRPC for C++ the path of a socket), no `:scheme`, `te: gzip`. Nothing of ours needs those
-//! headers, and hyper cannot be told so: such values are replaced by harmless ones of the same length, in [`block`].
+//! First, hyper (h2) resets streams that grpc-go serves: with an invalid `:authority` (etcd's own client 3.5.0 sends
+//! `#initially=[http://...]`, gRPC for C++ the path of a socket), without `:scheme`, with `te: gzip`. The server does
+//! not use these headers, and hyper has no setting for them: [`block`] replaces such values by valid ones of the same
+//! length.
 //!
 //! Second, a SETTINGS frame with a new window costs h2 time for every open stream. A turn of the connection's task ends
-//! behind one, so that a client that sends thousands does not keep the worker from its other connections.
+//! after one, so that a client that sends thousands does not keep the worker from its other connections.
 //!
-//! What cannot be understood is passed on as it came: it is hyper that refuses.
+//! Frames that cannot be parsed pass unchanged, and hyper refuses them.
 
 mod block;
 mod huffman;
@@ -19,7 +20,7 @@ pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Bytes of a frame's head: length, kind, flags, stream.
 const HEAD_BYTES: usize = 9;
-/// Largest frame that we allow by saying nothing else.
+/// Largest frame by default; our SETTINGS do not change it.
 const PAYLOAD_BYTES_MAX: usize = 16_384;
 
 const HEADERS: u8 = 1;
@@ -31,7 +32,7 @@ const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 
-/// The head of a frame, as far as it matters.
+/// The relevant fields of a frame's head.
 #[derive(Clone, Copy)]
 struct Head {
     length: usize,
@@ -46,27 +47,27 @@ impl Head {
         Some(Self { length, kind, flags })
     }
 
-    /// Whether the frame has a whole header block of a size that hyper reads.
+    /// Whether the frame has a whole header block of a size that hyper accepts.
     fn has_block(self) -> bool {
         self.kind == HEADERS && self.flags & END_HEADERS != 0 && self.length <= PAYLOAD_BYTES_MAX
     }
 }
 
-/// Looks at what one connection sends.
+/// Inspects the bytes of one connection.
 #[derive(Debug)]
 pub(super) struct Inbound {
-    /// `None` since a block could not be followed: the rest of the connection's blocks pass as they are.
+    /// `None` once a block could not be read: the other blocks of the connection pass unchanged.
     blocks: Option<Blocks>,
-    /// Bytes of the current frame that pass as they are.
+    /// Bytes of the current frame that pass unchanged.
     passing: usize,
     /// The current frame ends the turn.
     ends_turn: bool,
-    /// The beginning of a frame that must be looked at whole.
+    /// The beginning of a frame that must be inspected whole.
     held: Vec<u8>,
 }
 
 impl Inbound {
-    /// At the start of a connection: its preface comes first.
+    /// The state at the start of a connection, before its preface.
     pub(super) fn new() -> Self {
         Self {
             blocks: Some(Blocks::new()),
@@ -76,11 +77,11 @@ impl Inbound {
         }
     }
 
-    /// Takes bytes that came, and gives `pass` those that hyper is to read. Says how many it took: all of them, or those up
-    /// to the end of a frame that ends the turn; the others are to be given to it in the next turn.
+    /// Takes bytes from the client, and calls `pass` with the bytes for hyper. Returns how many it took: all of them,
+    /// or those up to the end of a frame that ends the turn; the caller gives it the rest in the next turn.
     pub(super) fn take(&mut self, came: &[u8], mut pass: impl FnMut(&[u8])) -> usize {
         let mut at = self.complete_held(came, &mut pass);
-        // From here on everything passes as it is, until something does not.
+        // From here on all bytes pass unchanged, until a frame is rewritten.
         let mut unchanged = at;
         while at < came.len() {
             if self.passing > 0 {
@@ -119,7 +120,7 @@ impl Inbound {
         at
     }
 
-    /// Completes what is held by what came, as far as it goes; says how much of it that took.
+    /// Completes the held frame by new bytes, as far as they suffice; returns how many of them it took.
     fn complete_held(&mut self, came: &[u8], pass: &mut impl FnMut(&[u8])) -> usize {
         let mut at = 0;
         while !self.held.is_empty() {
@@ -156,12 +157,12 @@ impl Inbound {
         self.passing = head_bytes + head.length;
         self.ends_turn = head.kind == SETTINGS && head.flags & ACK == 0 && head.length > 0;
         if matches!(head.kind, HEADERS | CONTINUATION) {
-            // A block in parts, or too large a one: rare, and not worth following.
+            // A block in several frames, or a too large one: it is rare and not parsed.
             self.blocks = None;
         }
     }
 
-    /// What takes the place of a frame with a header block, if anything must.
+    /// The replacement of a frame with a header block, if it must change.
     fn look_at(&mut self, head: Head, frame: &[u8]) -> Option<Vec<u8>> {
         let payload = &frame[HEAD_BYTES..];
         let Some((before, after)) = around_block(head.flags, payload) else {
@@ -213,7 +214,7 @@ mod tests {
         frame
     }
 
-    /// A request with an authority of three bytes, padded and with a priority if wanted.
+    /// A request with an authority of three bytes, optionally padded and with a priority.
     fn request(authority: &str, framed: bool) -> Vec<u8> {
         let mut block = vec![0x83, 0x86, 0x84, 0x41, 3];
         block.extend_from_slice(authority.as_bytes());
@@ -224,7 +225,7 @@ mod tests {
         frame(HEADERS, END_HEADERS | PADDED | PRIORITY, &payload)
     }
 
-    /// What passes of bytes that come in pieces of a size, in turns that go on where they ended; and the turns.
+    /// The bytes that pass if they come in pieces of a size, in successive turns; and the number of turns.
     fn passed(inbound: &mut Inbound, bytes: &[u8], size: usize) -> (Vec<u8>, usize) {
         let (mut passed, mut turns) = (Vec::new(), 0);
         for piece in bytes.chunks(size) {
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_rewritten_however_they_are_cut() {
+    fn requests_are_rewritten_in_pieces_of_any_size() {
         let spelled = |authority: &str| {
             let block = [
                 &[0x83, 0x86, 0x84, 0x40, 10][..],
@@ -276,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_ends_behind_settings() {
+    fn a_turn_ends_after_settings() {
         let settings = frame(SETTINGS, 0, &[0, 4, 0, 0, 0, 1]);
         let others = [frame(SETTINGS, ACK, &[]), frame(SETTINGS, 0, &[]), frame(6, 0, &[0; 8])].concat();
         let came = [&PREFACE[..], &settings, &others, &settings, &settings, &others].concat();
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_cannot_be_followed_passes_as_it_is() {
+    fn an_unreadable_connection_passes_unchanged() {
         let parts = [frame(HEADERS, 0, &[0x83]), frame(CONTINUATION, END_HEADERS, &[0x84])].concat();
         let garbage = frame(HEADERS, END_HEADERS, &[0xff; 8]);
         let large = frame(HEADERS, END_HEADERS, &[0x84; PAYLOAD_BYTES_MAX + 1]);
@@ -302,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn any_bytes_pass_in_order() {
+    fn random_bytes_pass_in_order() {
         let mut random = 1_u64;
         let mut byte = || {
             random = random
@@ -318,14 +319,14 @@ mod tests {
             }
             let (whole, _) = passed(&mut Inbound::new(), &came, came.len());
             let (cut, _) = passed(&mut Inbound::new(), &came, usize::from(byte()) + 1);
-            // What is held back at the end is the beginning of one frame.
+            // The bytes held at the end are the beginning of one frame.
             assert!(whole.starts_with(&cut) || cut.starts_with(&whole));
             assert!(whole.starts_with(PREFACE));
         }
     }
 
     #[test]
-    fn a_rewritten_block_that_no_frame_holds_is_not_used() {
+    fn a_rewritten_block_too_large_for_a_frame_is_not_used() {
         let mut block = vec![0x83, 0x84, 0x41, 1, b'#'];
         block.resize(PAYLOAD_BYTES_MAX, 0x90);
         let came = [&PREFACE[..], &frame(HEADERS, END_HEADERS, &block)].concat();

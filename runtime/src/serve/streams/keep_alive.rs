@@ -1,4 +1,4 @@
-//! Renewals of leases: a stream of calls, answered one after the other.
+//! Renewals of leases: a stream of requests, answered one after the other.
 
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};

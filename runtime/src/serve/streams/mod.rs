@@ -1,4 +1,4 @@
-//! The calls that are streams, one file each: what the client says on the way in, what it is sent on the way out.
+//! The calls that are streams, one file each: the client's messages and the responses to them.
 
 pub(crate) mod backup;
 pub(crate) mod keep_alive;
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::grpc::status::Status;
 use super::reply::Source;
 
-/// One message and then silence, until the server ends: what the health service's stream has to say.
+/// One message, then nothing until the server ends: the health service's stream.
 pub(crate) struct Once(pub(crate) Option<Bytes>);
 
 impl Source for Once {

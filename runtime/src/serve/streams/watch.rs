@@ -1,4 +1,4 @@
-//! The watch service: carries messages between a client's stream and the hub, both ways, each at its own pace.
+//! The watch service: passes messages between a client's stream and the hub, in both directions independently.
 
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
@@ -24,7 +24,7 @@ use crate::serve::reply;
 /// How long a request waits before it is offered again to a hub that had no room.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
 
-/// Responses that are ready together leave together, up to this size.
+/// Responses that are ready at the same time leave in one piece, up to this size.
 const BURST_BYTES: usize = 32 * 1024;
 
 /// A client's watch stream.
@@ -33,11 +33,11 @@ pub(crate) struct Source {
     encoding: Encoding,
     messages: Messages<Incoming>,
     stream: WatchStream,
-    /// A request that the hub had no room for, and when to offer it again.
+    /// A request for which the hub had no room, and when to offer it again.
     refused: Option<(WatchRequest, Sleep)>,
-    /// What is still to be sent of a long response.
+    /// The unsent rest of a long response.
     rest: Option<Rest>,
-    /// The client has said everything; it may still be listening.
+    /// The client has ended its side; it may still read.
     input_ended: bool,
 }
 
@@ -75,7 +75,7 @@ impl Source {
         }
     }
 
-    /// Passes on the client's requests as long as there are any and the hub takes them.
+    /// Passes on the client's requests as long as the hub takes them.
     fn poll_requests(&mut self, cx: &mut TaskContext<'_>) -> Result<(), Status> {
         while !self.input_ended {
             let request = match self.refused.take() {
@@ -121,7 +121,7 @@ impl Source {
         }
     }
 
-    /// The response, or of a long one the first piece.
+    /// The response, or the first piece of a long one.
     fn encode(&mut self, response: &Response, origin: Origin) -> Bytes {
         let length = response.encoded_len(origin);
         self.metrics().sent.inc();
@@ -139,7 +139,7 @@ impl Source {
         piece.into()
     }
 
-    /// Appends a piece of what is still to be sent of a response.
+    /// Appends a piece of the unsent rest of a response.
     fn write_rest(&mut self, piece: &mut Vec<u8>) {
         let is_over = self.rest.as_mut().is_none_or(|rest| rest.write(piece));
         if is_over {
@@ -180,7 +180,7 @@ impl reply::Source for Source {
             };
             let origin = self.origin();
             let message = self.encode(&response, origin);
-            // A response alone, the usual case, is not copied once more.
+            // A single response, the usual case, is not copied again.
             if first.is_empty() {
                 first = message;
                 if first.len() >= BURST_BYTES {

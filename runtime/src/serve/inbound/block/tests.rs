@@ -15,7 +15,7 @@ fn rewritten(blocks: &mut Blocks, block: &[u8]) -> Vec<u8> {
 const REQUEST: [u8; 3] = [0x83, 0x86, 0x84];
 
 #[test]
-fn a_good_request_stays_as_it_is() {
+fn a_valid_request_is_not_changed() {
     let mut blocks = Blocks::new();
     let mut block = REQUEST.to_vec();
     block.extend(kept(":authority", "127.0.0.1:2379"));
@@ -31,7 +31,7 @@ fn a_good_request_stays_as_it_is() {
 }
 
 #[test]
-fn a_bad_value_is_replaced_by_one_as_long() {
+fn an_invalid_value_is_replaced_by_one_of_equal_length() {
     let table = [
         (kept(":authority", "#a=[b]"), kept(":authority", "-a--b-")),
         (kept(":authority", "/tmp/a.sock"), kept(":authority", "-tmp-a-sock")),
@@ -53,7 +53,7 @@ fn a_bad_value_is_replaced_by_one_as_long() {
 }
 
 #[test]
-fn a_path_seen_before_is_judged_as_before() {
+fn a_remembered_path_is_treated_as_before() {
     let path = |value: &str| [&[0x83, 0x86][..], &spelled(0, ":path", value.as_bytes())].concat();
     let mut blocks = Blocks::new();
     for round in 0..3 {
@@ -115,7 +115,7 @@ fn the_table_evicts_as_the_standard_says() {
 }
 
 #[test]
-fn what_is_cut_off_is_not_understood() {
+fn a_truncated_block_is_unreadable() {
     let block = [&REQUEST[..], &kept(":authority", "#"), &[0x7f, 0x80, 0x01]].concat();
     for end in REQUEST.len() + 1..block.len() {
         if end != REQUEST.len() + kept(":authority", "#").len() {
