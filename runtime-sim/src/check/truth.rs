@@ -385,32 +385,13 @@ impl Truth {
     /// # Errors
     /// Where what is observed cannot be: an entry is applied that no log has.
     pub fn see(&mut self, at: Instant, seen: &Observation<'_>) -> Verdict {
+        self.learn(at, seen);
         match *seen {
-            Observation::Tampered { member } => {
-                self.tampered(member);
-                Ok(())
-            }
-            // How far its table was durable counts no more.
-            Observation::Remade { member } => {
-                self.facts(member).status.durable_index = 0;
-                Ok(())
-            }
-            Observation::Refounded { member, kept } => {
-                self.refounded(member, kept);
-                Ok(())
-            }
             Observation::Started {
                 member,
                 recovered,
                 view,
             } => self.started(at, member, recovered, view),
-            Observation::Ended { member, lost_power } => {
-                let facts = self.facts(member);
-                facts.is_up = false;
-                facts.status.leads = false;
-                facts.lost_power = lost_power;
-                Ok(())
-            }
             Observation::Handed {
                 member,
                 batch,
@@ -428,6 +409,26 @@ impl Truth {
                     format!("member {member} appends entry {first} to a log that ends at {last}")
                 })
             }
+            Observation::Published {
+                member, view, status, ..
+            } => self.published(at, member, view, status),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes note of what is so, whatever else is.
+    fn learn(&mut self, at: Instant, seen: &Observation<'_>) {
+        match *seen {
+            Observation::Tampered { member } => self.tampered(member),
+            // How far its table was durable counts no more.
+            Observation::Remade { member } => self.facts(member).status.durable_index = 0,
+            Observation::Refounded { member, kept } => self.refounded(member, kept),
+            Observation::Ended { member, lost_power } => {
+                let facts = self.facts(member);
+                facts.is_up = false;
+                facts.status.leads = false;
+                facts.lost_power = lost_power;
+            }
             Observation::Installed {
                 member,
                 batch,
@@ -440,29 +441,18 @@ impl Truth {
                 facts.log.start_after(index, term);
                 facts.disk.installed(batch, hard_state.copied(), index);
                 facts.commit = facts.commit.max(index);
-                Ok(())
             }
-            Observation::Published {
-                member, view, status, ..
-            } => self.published(at, member, view, status),
             Observation::Invoked {
                 op,
                 client,
                 member,
                 call,
-            } => {
-                self.invoked(at, op, client, member, call);
-                Ok(())
-            }
-            Observation::Replied { op, result, .. } => {
-                self.replied(at, op, result);
-                Ok(())
-            }
+            } => self.invoked(at, op, client, member, call),
+            Observation::Replied { op, result, .. } => self.replied(at, op, result),
             Observation::Returned { op, .. } => {
                 if let Some(op) = self.ops.get_mut(&op) {
                     op.returned = Some(at);
                 }
-                Ok(())
             }
             Observation::Healed {
                 core,
@@ -480,13 +470,9 @@ impl Truth {
                         .max()
                         .unwrap_or(0),
                 });
-                Ok(())
             }
-            Observation::Durable { member, batch } => {
-                self.facts(member).disk.durable(batch);
-                Ok(())
-            }
-            _ => Ok(()),
+            Observation::Durable { member, batch } => self.facts(member).disk.durable(batch),
+            _ => {}
         }
     }
 

@@ -17,7 +17,7 @@ use crate::check::Coverage;
 use crate::choose::one_of;
 use crate::client::{self, Crowd};
 use crate::disk::DiskModel;
-use crate::observe::{Verdict, Violation};
+use crate::observe::Violation;
 use crate::table::TableModel;
 
 /// Ways in which the world itself can be wrong, to see whether the checkers notice. The default is an honest world.
@@ -139,7 +139,7 @@ pub fn run(case: Case, lies: Lies, tracing: Tracing) -> (Tally, Trace, Result<()
     let mut world = build(seed, plan, clients, Eyes::new(&mut judge, tracing));
     world.deaths = Some(Box::new(Deaths::new(case, lies)));
     world.first_life();
-    let judged: Verdict = world.run_caught();
+    let judged = world.run_caught();
     let tally = world.deaths.take().map(|deaths| deaths.tally).unwrap_or_default();
     let trace = Trace {
         hash: world.eyes.hash.value(),

@@ -74,8 +74,8 @@ pub(super) struct Deaths {
     errors_percent: u64,
     /// Whether the wall clock may be set back between lives.
     sets_wall_back: bool,
-    schedule: Prng,
-    fate: Prng,
+    pub(super) schedule: Prng,
+    pub(super) fate: Prng,
     pub(super) tally: Tally,
     /// Whether clients are served.
     pub(super) serves: bool,
@@ -132,16 +132,6 @@ impl Deaths {
         }
         let some = 1 + self.schedule.below(waiting as u64);
         usize::try_from(some).unwrap_or(waiting)
-    }
-
-    /// Whether the table's lane is to sync now.
-    pub(super) fn syncs(&mut self) -> bool {
-        self.schedule.below(16) == 0
-    }
-
-    /// Whether the table is closed before the log.
-    pub(super) fn closes_table_first(&mut self) -> bool {
-        self.fate.below(2) == 0
     }
 
     /// Decides what will happen to the next life of a long run; returns how many answers it is to give.

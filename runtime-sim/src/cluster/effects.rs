@@ -497,7 +497,7 @@ impl World<'_> {
         }
         if let Some(deaths) = &mut self.deaths {
             life.rows_jobs = deaths.share(waiting);
-            if deaths.syncs() {
+            if deaths.schedule.below(16) == 0 {
                 life.process.give_rows(TableTask::Sync);
             }
         } else {

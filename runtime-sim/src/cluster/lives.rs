@@ -315,7 +315,7 @@ impl World<'_> {
         let at = &mut self.machines[machine];
         at.look_at_clock(self.now);
         self.doing = "close";
-        let table_first = self.deaths.as_mut().is_some_and(|deaths| deaths.closes_table_first());
+        let table_first = self.deaths.as_mut().is_some_and(|deaths| deaths.fate.below(2) == 0);
         if let Some(life) = &mut at.life {
             if table_first {
                 life.process.rows.close();

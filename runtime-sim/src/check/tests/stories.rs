@@ -255,6 +255,9 @@ fn elections_and_logs_that_are_wrong() {
             story.append(Vec::new(), EntryType::EntryConfChange);
             story.append(Vec::new(), EntryType::EntryConfChange);
         }),
+        ("C41", "a leader adds a member that there was before", |story| {
+            story.append(founder(3).data.to_vec(), EntryType::EntryConfChange);
+        }),
         ("C41", "a member campaigns past a membership change", |story| {
             let index = story.append(Vec::new(), EntryType::EntryConfChange);
             story.hand(2, Some(hard_state(2, 1, index)), &[]);
