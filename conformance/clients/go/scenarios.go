@@ -46,7 +46,7 @@ var scenarios = []scenario{
 	{"watch_filters", "Watch.Watch", true, watchFilters},
 	{"watch_fragments", "Watch.Watch", true, watchFragments},
 	{"many_watches", "Watch.Watch", true, manyWatches},
-	{"bursts_of_cancelled_calls_do_not_end_a_watch_of_the_connection", "Watch.Watch", true, cancelledBursts},
+	{"bursts_of_cancelled_calls_leave_a_watch_alive", "Watch.Watch", true, cancelledBursts},
 	{"watch_progress", "Watch.Watch", true, watchProgress},
 	{"watch_compacted_revision", "Watch.Watch", true, watchCompacted},
 	{"watch_resumes_after_a_restart", "Watch.Watch", true, watchResumes},

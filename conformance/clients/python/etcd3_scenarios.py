@@ -447,7 +447,7 @@ def watch_filters(scene):
 
 
 @scenario("Watch.Watch", fast=True)
-def bursts_of_cancelled_calls_do_not_end_a_watch_of_the_connection(scene):
+def bursts_of_cancelled_calls_leave_a_watch_alive(scene):
     """By the client's stub: a stream of it ends with its connection, a watch of the client would be opened again."""
     rpc, requests = etcd3.etcdrpc, queue.Queue()
     responses = scene.client.watcher._watch_stub.Watch(iter(requests.get, None))
