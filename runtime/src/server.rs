@@ -39,7 +39,7 @@ use crate::threads::{self, guard};
 
 pub use crate::start_error::StartError;
 
-/// The server.
+/// The entry point: starts servers.
 #[derive(Debug)]
 pub struct Server;
 
@@ -55,7 +55,7 @@ pub struct Handle {
     /// The files of Unix sockets, removed when accepting ends.
     sockets: Vec<SocketFile>,
     stoppers: Arc<Stoppers>,
-    /// Closed when every connection is gone.
+    /// Closed when every connection has ended.
     drained: Receiver<Infallible>,
     ready: Receiver<Infallible>,
 }
