@@ -350,7 +350,7 @@ fn host_name(head: &Parts) -> &str {
 
 fn rebinding_text(host: &str) -> String {
     format!(
-        "The request names a host that this server does not answer to: {host:?}.\n\
+        "The request names the host {host:?}, which this server does not allow.\n\
          This protects against DNS rebinding (CVE-2018-5702). Serve TLS, or allow the name with --host-whitelist.\n"
     )
 }
