@@ -184,7 +184,7 @@ fn operations_on_keys_are_counted_as_etcd_counts_them() {
 }
 
 #[test]
-fn every_member_counts_grants_and_revocations_and_the_leader_expiries() {
+fn every_member_counts_grants_and_revocations_and_the_leader_renewals_and_expiries() {
     let mut world = World::new(3, 1);
     let leader = world.leader();
     for (id, ttl) in [(7, 10), (8, 600)] {

@@ -75,7 +75,7 @@ impl Call {
         }
     }
 
-    /// Counts a call that is refused for its headers; etcd counts only one direction of its message.
+    /// Counts a call that is refused for its headers. As in etcd, the message of a unary call counts as received then.
     fn refused(&self, error: Error) -> Status {
         if self.method.parts().2 == Kind::Unary && !self.counted.load(Ordering::Relaxed) {
             self.metrics().received.inc();
