@@ -107,7 +107,7 @@ pub enum Step {
         then: Then,
     },
     /// Send the messages that [`Backup::step`] makes.
-    Backup(Backup),
+    Backup(Box<Backup>),
     /// Compute for as long as [`Computation::step`] wants, then answer with [`Computation::answer`].
     Compute(Computation),
     /// Have the table give space back, then answer with [`Answer::Defragment`].
@@ -248,7 +248,7 @@ impl Server<'_> {
             Call::Put(request) => kv::put(request),
             Call::Range(request) => kv::range(request),
             Call::RoleAdd(request) => auth::role_add(&request),
-            Call::Snapshot(_) => Ok(Step::Backup(Backup::new(self.view))),
+            Call::Snapshot(_) => Ok(Step::Backup(Box::new(Backup::new(self.view)))),
             Call::Status(_) => Ok(maintenance::status(self)),
             Call::Txn(request) => kv::txn(self, request),
             Call::UserAdd(request) => auth::user_add(&request),
