@@ -110,7 +110,7 @@ pub(crate) async fn answer(call: &Call, messages: &mut Messages<Incoming>) -> Re
 async fn answer_in_time(call: &Call, messages: &mut Messages<Incoming>) -> Result<Payload, Status> {
     let step = begin(call, call.receive_bytes(messages).await?).await?;
     if let Step::Backup(backup) = step {
-        return Ok(Payload::Finite(Box::new(backup::Source::new(call, *backup))));
+        return Ok(Payload::Finite(Box::new(backup::Source::new(call, backup))));
     }
     let answer = take(&call.context, call.method, step).await?;
     let (length, payload) = if answer.items() > READ_INLINE_ROWS {

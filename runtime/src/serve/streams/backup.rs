@@ -19,7 +19,7 @@ use crate::serve::grpc::status::Status;
 use crate::serve::reply;
 
 /// The result of a turn on the compute thread: messages, and the backup again unless these are the last.
-type Made = (Vec<SnapshotResponse>, Option<Backup>);
+type Made = (Vec<SnapshotResponse>, Option<Box<Backup>>);
 
 /// A backup being sent to a client.
 pub(crate) struct Source {
@@ -32,11 +32,11 @@ pub(crate) struct Source {
     ready: VecDeque<SnapshotResponse>,
     making: Option<BoxFuture<Result<Made, Status>>>,
     /// The backup, unless messages are being made of it.
-    backup: Option<Backup>,
+    backup: Option<Box<Backup>>,
 }
 
 impl Source {
-    pub(crate) fn new(call: &Call, backup: Backup) -> Self {
+    pub(crate) fn new(call: &Call, backup: Box<Backup>) -> Self {
         let context = Arc::clone(&call.context);
         Self {
             began: context.clock.now(),
@@ -97,7 +97,7 @@ impl reply::Source for Source {
 }
 
 /// Makes the next messages.
-async fn make(context: Arc<Context>, backup: Backup) -> Result<Made, Status> {
+async fn make(context: Arc<Context>, backup: Box<Backup>) -> Result<Made, Status> {
     let mut running = Some(backup);
     let step = move || {
         let messages = running.as_mut().and_then(|backup| backup.step(READ_SLICE_ROWS));
