@@ -276,10 +276,8 @@ impl Checker for Observer {
                 }
             }
             Observation::Installed { member, index, .. } => self.installed(member, index, truth),
-            Observation::Invoked { op, member, call, .. } => {
-                if matches!(call, Call::Range(range) if !range.serializable) || !call.is_read() {
-                    self.asked_in.insert(op, term(member, truth));
-                }
+            Observation::Invoked { op, member, call, .. } if goes_through_consensus(call) => {
+                self.asked_in.insert(op, term(member, truth));
             }
             Observation::Replied { op, result, .. } => self.replied(op, result, truth),
             Observation::Returned { op, result } => self.returned(op, result.is_none(), truth),
@@ -618,6 +616,11 @@ fn header_revision(op: &Op, result: Result<&Answer, &Refusal>) -> i64 {
         .ok()
         .and_then(Answer::header)
         .map_or(op.acked_revision, |header| header.revision)
+}
+
+/// Whether the answer to a call needs a quorum: all but serializable reads.
+fn goes_through_consensus(call: &Call) -> bool {
+    matches!(call, Call::Range(range) if !range.serializable) || !call.is_read()
 }
 
 fn term(member: MemberId, truth: &Truth) -> u64 {
