@@ -129,9 +129,7 @@ impl Seal {
     #[must_use]
     pub fn contradiction(&self, found: &Self) -> Option<String> {
         let number = |what: &str, sealed: &dyn fmt::Display, found: &dyn fmt::Display| {
-            Some(format!(
-                "its last batch says that {what} is {sealed}, and what can be read has {found}"
-            ))
+            Some(format!("{what} is {sealed} by its last batch, and {found} by its rows"))
         };
         if self.index != found.index {
             return number("the consistent index", &self.index, &found.index);
@@ -142,7 +140,7 @@ impl Seal {
         for (bucket, (sealed, read)) in Bucket::ALL.into_iter().zip(self.sums.0.into_iter().zip(found.sums.0)) {
             if sealed.rows != read.rows {
                 return Some(format!(
-                    "its last batch says that bucket {} has {} rows, and {} can be read",
+                    "by its last batch bucket {} has {} rows, but {} were read",
                     bucket.name(),
                     sealed.rows,
                     read.rows
@@ -150,7 +148,7 @@ impl Seal {
             }
             if sealed.digest != read.digest {
                 return Some(format!(
-                    "bucket {} has as many rows as its last batch says ({}), but other ones",
+                    "bucket {} has as many rows as by its last batch ({}), but different ones",
                     bucket.name(),
                     sealed.rows
                 ));
@@ -295,18 +293,18 @@ mod tests {
     }
 
     #[test]
-    fn what_the_table_contradicts_is_named() {
+    fn a_contradiction_names_the_difference() {
         type Change = fn(&mut Seal);
         let cases: [(Change, &str); 5] = [
             (|_| {}, ""),
             (|found| found.index = 8, "the consistent index is 9"),
             (
                 |found| found.sums.0[Bucket::Key as usize] = RowSum::default(),
-                "bucket key has 1 rows, and 0 can be read",
+                "bucket key has 1 rows, but 0 were read",
             ),
             (
                 |found| found.sums.0[Bucket::Meta as usize].digest = 1,
-                "bucket meta has as many rows as its last batch says (1), but other ones",
+                "bucket meta has as many rows as by its last batch (1), but different ones",
             ),
             (|found| found.revision = 4, "the revision is 5"),
         ];
