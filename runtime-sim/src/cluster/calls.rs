@@ -22,30 +22,30 @@ use crate::faults::FaultKind;
 use crate::observe::{ClientId, Observation, OpId, Verdict};
 use quoin_model::call::{Answer, Call, Refusal};
 
-/// What a member waits before it asks the leader again.
+/// How long a member waits before it forwards a request to the leader again.
 const HOP_PAUSE: Duration = Duration::from_millis(50);
 
-/// Rows that a member looks at in one step of a read: few, so that reads take several steps.
+/// Rows that a member reads in one step of a read: few, so that reads take several steps.
 const STEP_ROWS: usize = 3;
 
-/// A client's request under way.
+/// A pending request of a client.
 #[derive(Debug)]
 pub(super) struct Op {
     pub(super) client: ClientId,
     pub(super) machine: usize,
-    /// Which life of the machine's process serves it; 0 while it is on its way.
+    /// The life of the machine's process that serves it; 0 while it is on its way.
     life: u64,
     call: Call,
-    /// What the node calls it.
+    /// The node's token for it.
     token: Option<Token>,
-    /// What to finish with once the node, or the leader's, has answered.
+    /// The argument for finishing it once the node, or the leader's, has answered.
     then: Option<Then>,
-    /// What the leader is asked, where only a leader can answer.
+    /// The request for the leader, if only a leader can answer.
     for_leader: Option<Request>,
     /// When the member gives up.
     gives_up_at: Instant,
     result: Option<Result<Answer, Refusal>>,
-    /// Nobody waits any more.
+    /// The client does not wait any more.
     is_over: bool,
 }
 
@@ -61,7 +61,7 @@ impl Op {
     }
 }
 
-/// A request that a member hands on to the leader, or its answer.
+/// A request that a member forwards to the leader, or its answer.
 #[derive(Clone, Debug)]
 pub(super) struct Hop {
     pub(super) op: OpId,
@@ -78,7 +78,7 @@ impl Hop {
 }
 
 impl World<'_> {
-    /// Clients do what they want to do by now.
+    /// Wakes the clients that are due.
     pub(super) fn wake_clients(&mut self) -> Verdict {
         if self.clients_wake_at.is_some_and(|at| at > self.now) {
             return Ok(());
@@ -95,7 +95,7 @@ impl World<'_> {
         self.act()
     }
 
-    /// Carries out what clients do.
+    /// Carries out the clients' actions.
     pub(super) fn act(&mut self) -> Verdict {
         let mut acts = std::mem::take(&mut self.acts);
         for act in acts.drain(..) {
@@ -125,7 +125,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A client asks a member.
+    /// A client sends a member a request.
     pub(super) fn ask(
         &mut self,
         id: OpId,
@@ -195,7 +195,7 @@ impl World<'_> {
         step.map_or(Ok(()), |step| self.follow(id, step))
     }
 
-    /// Does what a request needs next.
+    /// Carries out the next step of a request.
     fn follow(&mut self, id: OpId, step: Result<Step, Error>) -> Verdict {
         let Some(op) = self.ops.get_mut(&id) else { return Ok(()) };
         match step {
@@ -284,7 +284,7 @@ impl World<'_> {
         step.map_or(Ok(()), |step| self.follow(id, step))
     }
 
-    /// A member hands a request on to whoever leads, or waits until somebody does.
+    /// A member forwards a request to the leader, or waits until there is one.
     pub(super) fn ask_leader(&mut self, id: OpId) -> Verdict {
         let Some(op) = self.ops.get(&id).filter(|op| op.is_served()) else {
             return Ok(());
@@ -315,7 +315,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A request or its answer goes from member to member; where nothing passes, it is tried again.
+    /// A request or its answer is sent from member to member; if the link is cut, it is tried again.
     fn send_hop(&mut self, hop: Hop) {
         if !self.net.connects(hop.from, hop.to) {
             let at = self.now + Duration::from_secs(1);
@@ -326,7 +326,7 @@ impl World<'_> {
         self.queue.push(at, What::Hop(place));
     }
 
-    /// A request that was handed on arrives, or its answer.
+    /// A forwarded request arrives, or its answer.
     pub(super) fn hop_arrives(&mut self, place: u32) -> Verdict {
         let Some(hop) = self.hops.take(place) else {
             return Ok(());
@@ -422,7 +422,7 @@ impl World<'_> {
         }
     }
 
-    /// A request or its answer is lost, and its client finds out.
+    /// A request or its answer is lost, and its client learns of that.
     pub(super) fn lose(&mut self, id: OpId) -> Verdict {
         match self.ops.remove(&id) {
             Some(op) if !op.is_over => self.returns(id, Some(op.client), None),
@@ -449,7 +449,7 @@ impl World<'_> {
         self.eyes.see(self.now, &Observation::Returned { op: id, result: None })
     }
 
-    /// Nobody waits for a request any more; the member may be told, and what it does about it nobody sees.
+    /// No client waits for a request any more; the member may be told, and its reaction has no observer.
     fn leave(&mut self, id: OpId) -> Verdict {
         let Some(op) = self.ops.get_mut(&id) else { return Ok(()) };
         if !op.is_served() {
@@ -470,7 +470,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A client has its answer, or none.
+    /// A client gets its answer, or none.
     fn returns(&mut self, id: OpId, client: Option<ClientId>, result: Returned) -> Verdict {
         let seen = Observation::Returned {
             op: id,

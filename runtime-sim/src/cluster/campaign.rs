@@ -1,4 +1,4 @@
-//! Runs under all checkers, and what a number of them amounts to together.
+//! Runs under all checkers, and the totals of several runs.
 
 use std::time::Duration;
 
@@ -12,22 +12,22 @@ use crate::client::Crowd;
 use crate::faults::Struck;
 use crate::observe::{Observation, Verdict};
 
-/// What a number of runs amounts to.
+/// The totals of several runs.
 #[derive(Clone, Debug, Default)]
 pub struct Campaign {
     /// Runs so far.
     pub runs: u64,
-    /// Things that happened in them.
+    /// Events in them.
     pub events: u64,
     /// Time that passed in them.
     pub simulated: Duration,
     /// How often each kind of fault struck.
     pub struck: Struck,
-    /// What was met of the remarkable.
+    /// The situations that were met.
     pub coverage: Coverage,
 }
 
-/// The run of `seed`, with the clients that are drawn for it.
+/// The run of `seed`, with its drawn clients.
 #[must_use]
 pub fn run_of(seed: u64, options: Options) -> Run {
     Run::new(seed, options, |seed, plan| Box::new(Crowd::of(seed, plan.shape)))
@@ -54,7 +54,7 @@ pub fn judged(seed: u64, options: Options, coverage: &Coverage) -> Result<Summar
 }
 
 impl Campaign {
-    /// Adds a run that is over.
+    /// Adds a finished run.
     pub fn add(&mut self, summary: &Summary) {
         self.runs += 1;
         self.events += summary.events;
@@ -62,7 +62,7 @@ impl Campaign {
         self.struck.add(&summary.struck);
     }
 
-    /// The figures, given what they cost.
+    /// The figures, with the time they took.
     #[must_use]
     pub fn figures(&self, cpu: Duration) -> String {
         let seconds = cpu.as_secs_f64().max(0.001);

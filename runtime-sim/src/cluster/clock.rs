@@ -1,5 +1,5 @@
-//! A machine's clocks. The monotonic one runs fast or slow and never goes back; the wall clock jumps. Nobody but the world
-//! knows true time.
+//! A machine's clocks. The monotonic one runs fast or slow and never goes back; the wall clock jumps. Only the world
+//! has the true time.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub(super) struct MachineClock {
     shown: Instant,
     /// Rate in millionths: a million is right.
     rate: u64,
-    /// What the wall clock shows beyond the monotonic one, in milliseconds since 1970.
+    /// The difference between the wall clock and the monotonic clock, in milliseconds since 1970.
     wall_ms: u64,
 }
 
@@ -32,7 +32,7 @@ impl MachineClock {
         }
     }
 
-    /// What the monotonic clock shows.
+    /// The monotonic clock's time.
     pub(super) fn now(&self, truth: Instant) -> Instant {
         let passed = truth.saturating_since(self.since).as_nanos() * u128::from(self.rate) / MILLION;
         self.shown + Duration::from_nanos(u64::try_from(passed).unwrap_or(u64::MAX))
@@ -52,7 +52,7 @@ impl MachineClock {
         self.rate = rate.max(1);
     }
 
-    /// Time passes on the machine that does not pass elsewhere.
+    /// Time passes on this machine alone.
     pub(super) fn skip(&mut self, truth: Instant, time: Duration) {
         self.shown = self.now(truth) + time;
         self.since = truth;

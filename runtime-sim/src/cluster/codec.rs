@@ -1,5 +1,5 @@
-//! The simulated clients' codec: their calls and answers as those of [`quoin_core::api`]. Nothing else is between a
-//! simulated client and a member's rules.
+//! The simulated clients' codec: it converts their calls and answers to those of [`quoin_core::api`]. There is no other
+//! layer between a simulated client and a member's rules.
 
 use quoin_core::api;
 use quoin_core::api::{Facts, Limits, Server};
@@ -11,7 +11,7 @@ use quoin_core::time::Instant;
 use super::member::Machine;
 use quoin_model::call::{Answer, Call, Refusal};
 
-/// What a machine knows beside what its member published.
+/// Facts of a machine beside its member's published state.
 struct Known<'a> {
     hashes: &'a CompactHashes,
     unix_seconds: u64,
@@ -32,7 +32,7 @@ impl Facts for Known<'_> {
 }
 
 impl Machine {
-    /// Shows the member as a call finds it now, if its process runs.
+    /// The member as a call finds it now, if its process runs.
     pub(super) fn server<T>(&self, truth: Instant, look: impl FnOnce(&Server<'_>) -> T) -> Option<T> {
         let life = self.life.as_ref()?;
         let facts = Known {
@@ -53,7 +53,7 @@ impl Machine {
     }
 }
 
-/// A client's call, as members know it.
+/// A client's call, in the types of core.
 pub(super) fn call(call: &Call) -> api::Call {
     match call {
         Call::Alarm(request) => api::Call::Alarm(*request),
@@ -78,7 +78,7 @@ pub(super) fn call(call: &Call) -> api::Call {
     }
 }
 
-/// A member's answer, as clients know it.
+/// A member's answer, in the types of clients.
 pub(super) fn answer(answer: api::Answer) -> Answer {
     match answer.whole() {
         api::Answer::Alarm(response) => Answer::Alarm(response),
@@ -104,7 +104,7 @@ pub(super) fn answer(answer: api::Answer) -> Answer {
     }
 }
 
-/// An error as a client sees it.
+/// An error as a client gets it.
 pub(super) fn refusal(error: Error) -> Refusal {
     Refusal {
         code: i32::from(error.code().number()),

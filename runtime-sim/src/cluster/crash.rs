@@ -1,5 +1,5 @@
-//! One member that is crashed at every point of its life, thousands of times: short runs that die at every single point,
-//! long ones that die again and again. What happens to the member is in `deaths`; it is judged as every cluster is.
+//! One member that is crashed at every point of its life, thousands of times: short runs that die at every single
+//! point, long ones that die again and again. Its deaths are planned in `deaths`; it is checked like every cluster.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::disk::DiskModel;
 use crate::observe::Violation;
 use crate::table::TableModel;
 
-/// Ways in which the world itself can be wrong, to see whether the checkers notice. The default is an honest world.
+/// Defects of the simulated world itself, to test whether the checkers find them. The default has none.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Lies {
     /// The disk's.
@@ -34,7 +34,7 @@ pub struct Lies {
 }
 
 impl Lies {
-    /// Whether any promise of the world is broken; half-written sectors are rough, and no lie.
+    /// Whether any guarantee of the world is broken. Half-written sectors do not count: real disks have them.
     pub(super) const fn any(&self) -> bool {
         self.disk.forgets_data
             || self.disk.forgets_names
@@ -45,16 +45,16 @@ impl Lies {
     }
 }
 
-/// What a run amounts to.
+/// The totals of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Processes that died.
     pub crashes: u64,
-    /// Points passed at which the first could have, until all its clients had asked.
+    /// Points passed at which the first process could have died, until all its clients had sent their requests.
     pub points: u64,
     /// Requests carried out and acknowledged.
     pub acknowledged: u64,
-    /// What else happened, and how often.
+    /// Other events, with their counts.
     pub seen: BTreeMap<String, u64>,
 }
 
@@ -101,12 +101,12 @@ impl Case {
     }
 }
 
-/// What tells a run from others.
+/// The identity of a run.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Trace {
-    /// The hash of everything that happened.
+    /// The hash of all events.
     pub hash: u128,
-    /// How much that was.
+    /// The number of events.
     pub events: u64,
 }
 
@@ -131,7 +131,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Runs one case; also what it amounted to before a promise was broken.
+/// Runs one case; also returns its totals up to a broken promise.
 pub fn run(case: Case, lies: Lies, tracing: Tracing) -> (Tally, Trace, Result<(), Failure>) {
     let (seed, plan) = (case.seed(), plan_of(case.seed()));
     let mut judge = judge_of(&plan, &Coverage::default());
@@ -148,8 +148,8 @@ pub fn run(case: Case, lies: Lies, tracing: Tracing) -> (Tally, Trace, Result<()
     (tally, trace, judged.map_err(|violation| Failure { case, violation }))
 }
 
-/// What the member of a seed is like: a cluster of one with short files, a short log and small limits, so that little time
-/// passes until everything has happened.
+/// The settings of a seed's member: a cluster of one with short files, a short log and small limits, so that everything
+/// happens within a short time.
 fn plan_of(seed: u64) -> Plan {
     let mut plan = Plan::draw_as(seed, Some(1), Shape::Usual);
     let prng = &mut Prng::new(seed).fork("crash/plan");
@@ -172,7 +172,7 @@ fn plan_of(seed: u64) -> Plan {
     plan
 }
 
-/// Clients that ask much in little time.
+/// Clients that send many requests in a short time.
 fn clients_of(seed: u64) -> client::plan::Plan {
     let prng = &mut Prng::new(seed).fork("crash/clients");
     let (callers, lanes) = (prng.range(1..5), one_of(prng, &[1, 1, 4, 10]));
@@ -192,7 +192,7 @@ fn clients_of(seed: u64) -> client::plan::Plan {
     }
 }
 
-/// A campaign under way.
+/// A campaign in progress.
 #[derive(Clone, Debug)]
 pub struct Campaign {
     seeds: Prng,
@@ -221,7 +221,7 @@ impl Campaign {
         }
     }
 
-    /// Runs until there were `crashes`, half of them in short runs. `progress` is told now and then.
+    /// Runs until there were `crashes`, half of them in short runs. Calls `progress` from time to time.
     ///
     /// # Errors
     /// The first run that broke a promise.
@@ -261,7 +261,7 @@ impl Campaign {
     }
 }
 
-/// Runs a campaign in silence.
+/// Runs a campaign without output.
 ///
 /// # Errors
 /// The first run that broke a promise.

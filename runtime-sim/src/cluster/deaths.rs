@@ -1,5 +1,5 @@
-//! The lives and deaths of the one member that `crash` is about: when each life is to end and how, what the next one begins
-//! with, and whether the member still takes a write in the end.
+//! The lives and deaths of the one member of `crash`: when and how each life is to end, with what the next one begins,
+//! and whether the member still takes a write in the end.
 //!
 //! Every choice is drawn from the seed. What happens within a life and what becomes of processes have streams of their own,
 //! so that a run goes the same way until the point where it is made to die. None of this happens in other runs.
@@ -31,17 +31,17 @@ use quoin_model::call::{Answer, Call};
 
 /// Lives of a long run, before the last.
 const LIVES: u64 = 40;
-/// No life lasts longer: by then it serves, and whoever asked is answered.
+/// The longest life: by then the member serves, and every request is answered.
 const LIFE_MAX: Duration = Duration::from_secs(60);
-/// No request waits longer for its answer than the member says it may, and this.
+/// How much longer than the member's own limit a request may wait for its answer.
 const GRACE: Duration = Duration::from_secs(40);
 /// Crashes in a row before a start is let through.
 const NESTED_MAX: u64 = 4;
 /// Points of an ordinary start, roughly.
 const BOOT_POINTS: u64 = 60;
-/// Who asks for the write that must succeed in the end.
+/// The client that sends the write which must succeed in the end.
 const PROBER: ClientId = ClientId(u64::MAX - 1);
-/// Its requests have names from here on.
+/// The ids of its requests begin here.
 const PROBER_OPS: u64 = 1 << 61;
 
 /// The one machine of the cluster.
@@ -54,17 +54,17 @@ pub(super) enum End {
     Crashed,
     /// It ended because of a fault.
     Faulted,
-    /// It was told to end, and did.
+    /// It was asked to stop, and did.
     Stopped,
-    /// It was ended in the middle of things.
+    /// It was ended during its work.
     Killed,
     /// The disk failed while it started.
     Refused,
-    /// The disk holds what the member refuses to start from, as it may on a rough disk.
+    /// The member refuses to start from its disk, as it may on a rough disk.
     Unreadable,
 }
 
-/// What is decided of the lives of a run.
+/// The plan of a run's lives.
 pub(super) struct Deaths {
     case: Case,
     pub(super) lies: Lies,
@@ -81,7 +81,7 @@ pub(super) struct Deaths {
     pub(super) serves: bool,
     /// Whether a lane of this life has failed.
     pub(super) has_failed: bool,
-    /// Answers that clients still want to have in this life.
+    /// Answers that clients are still to get in this life.
     script: u64,
     /// Lives to come before the last one.
     lives: u64,
@@ -89,7 +89,7 @@ pub(super) struct Deaths {
     /// Deaths in a row while it starts.
     nested: u64,
     born: Instant,
-    /// What another start from the same disk came to.
+    /// The result of a second start from the same disk.
     twin: Option<View>,
     /// The write that must succeed, and how many there were.
     probe: Option<OpId>,
@@ -134,7 +134,7 @@ impl Deaths {
         usize::try_from(some).unwrap_or(waiting)
     }
 
-    /// Decides what will happen to the next life of a long run; returns how many answers it is to give.
+    /// Plans the next life of a long run; returns how many answers it is to give.
     fn plan(&mut self, site: &Site) -> u64 {
         let script = self.fate.range(1..30);
         if self.fate.below(100) < self.errors_percent {
@@ -182,7 +182,7 @@ impl Deaths {
 }
 
 impl World<'_> {
-    /// Decides what will happen to the first life.
+    /// Plans the first life.
     pub(super) fn first_life(&mut self) {
         let Some(deaths) = &mut self.deaths else { return };
         let site = &self.machines[ALONE].site;
@@ -229,7 +229,7 @@ impl World<'_> {
         self.queue.push(self.now + LIFE_MAX, What::LifeEnds(life));
     }
 
-    /// Notes what a start found on the disk.
+    /// Records what a start found on the disk.
     pub(super) fn note_findings(&mut self) {
         let Some(deaths) = &mut self.deaths else { return };
         let names = self.machines[ALONE].site.disk.peek(&self.machines[ALONE].wal);
@@ -268,13 +268,13 @@ impl World<'_> {
         })
     }
 
-    /// Whether an end because of this fault is the doing of the disk.
+    /// Whether the disk caused an end with this fault.
     pub(super) fn is_struck(&self) -> bool {
         let has_failed = self.deaths.as_ref().is_some_and(|deaths| deaths.has_failed);
         has_failed && self.machines[ALONE].site.fuse.struck().is_some()
     }
 
-    /// A batch was handed to the log of a host that says at once that it is durable.
+    /// A batch was handed to the log of a host that reports it durable at once.
     pub(super) fn report_early(&mut self, batch: BatchId) -> Verdict {
         let (now, at) = (self.now, &mut self.machines[ALONE]);
         let Some(life) = &mut at.life else { return Ok(()) };
@@ -284,7 +284,7 @@ impl World<'_> {
         self.eyes.see(now, &Observation::Durable { member: at.id, batch })
     }
 
-    /// Readers see a new state: once the member has published itself, clients are served.
+    /// A new state was published: once the member has published itself, clients are served.
     pub(super) fn shows(&mut self, view: &View, is_published: bool) -> Verdict {
         let Some(deaths) = &mut self.deaths else { return Ok(()) };
         if !is_published || deaths.serves {
@@ -305,7 +305,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// If clients have had what they wanted, the life ends soon.
+    /// If clients have their answers, the life ends soon.
     fn script_goes_on(&mut self) {
         let Some(deaths) = self.deaths.as_mut().filter(|deaths| deaths.script == 0) else {
             return;
@@ -384,7 +384,7 @@ impl World<'_> {
         self.stop(ALONE)
     }
 
-    /// After a life: the process is gone, with or without the power, and the next one is decided.
+    /// After a life: the process has ended, with or without the power, and the next one is planned.
     pub(super) fn life_over(&mut self, end: End) -> Verdict {
         let Some(deaths) = &mut self.deaths else { return Ok(()) };
         let fuse = self.machines[ALONE].site.fuse.clone();
@@ -398,7 +398,7 @@ impl World<'_> {
         if let Some(touch) = fuse.struck() {
             deaths.tally.note(format!("struck: {touch:?}"));
         }
-        // To stop in the middle of things is a crash, too.
+        // A stop during its work is a crash, too.
         deaths.tally.crashes += u64::from(matches!(end, End::Crashed | End::Killed));
         let loses_power = deaths.fate.below(100) >= deaths.kills_percent;
         deaths
@@ -439,7 +439,7 @@ impl World<'_> {
         self.start_later(ALONE, away);
     }
 
-    /// The member serves: it must take a write, whatever it went through. What is in the way of one is cleared first.
+    /// The member serves: it must take a write, whatever happened before. What prevents one is removed first.
     fn probe(&mut self) -> Verdict {
         let Some(deaths) = &mut self.deaths else { return Ok(()) };
         let at = &self.machines[ALONE];
@@ -454,7 +454,7 @@ impl World<'_> {
                 alarm: alarm.alarm,
             })
         } else if at.site.config.quota_backend_bytes.is_some() {
-            // What is full can still be emptied.
+            // A full store can still be emptied.
             Call::DeleteRange(DeleteRangeRequest {
                 key: "\0".into(),
                 ..DeleteRangeRequest::default()
@@ -476,7 +476,7 @@ impl World<'_> {
         self.ask(op, PROBER, member, call, self.now + LIFE_MAX)
     }
 
-    /// It does take writes. What it came back to, and promised since, must survive once more.
+    /// It takes writes. What it started with, and promised since, must survive once more.
     fn is_proven(&mut self) -> Verdict {
         let Some(deaths) = &mut self.deaths else { return Ok(()) };
         deaths.probe = None;

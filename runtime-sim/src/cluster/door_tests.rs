@@ -1,4 +1,4 @@
-//! Simulated clients enter by the product's front door: what it says to them, without faults and without a judge.
+//! Simulated clients use the product's front door: its answers to them, without faults and checkers.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ use super::{Options, Run};
 use crate::observe::{ClientId, Observation, OpId, StreamId, Verdict};
 use quoin_model::call::{Answer, Call};
 
-/// A client that asks one thing after another.
+/// A client that sends one request after another.
 #[derive(Default)]
 struct Script {
     calls: VecDeque<Call>,
@@ -72,7 +72,7 @@ impl Observer for Blind {
     }
 }
 
-/// What a member of one answers: the message, or the code and text of the refusal.
+/// The answer of a member of one: the message, or the code and text of the error.
 fn answers(calls: impl IntoIterator<Item = Call>) -> Vec<Result<Answer, (i32, String)>> {
     let script = Scripted(Rc::new(RefCell::new(Script {
         calls: calls.into_iter().collect(),

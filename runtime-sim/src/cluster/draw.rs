@@ -15,9 +15,9 @@ use crate::choose::one_of;
 use crate::faults::FaultKind;
 use crate::fuse::Touch;
 
-/// Nothing goes wrong before: a cluster must have come into being.
+/// No fault before this time: a cluster must have formed.
 pub(super) const PEACE: Duration = Duration::from_secs(4);
-/// Some processes die earlier all the same, in milliseconds.
+/// Some processes die earlier nevertheless, in milliseconds.
 const EARLY: Range<u64> = 20..500;
 /// A year.
 const YEAR_MS: u64 = 365 * 24 * 3_600 * 1_000;
@@ -31,7 +31,7 @@ pub(super) fn draw_faults(seed: u64, plan: &Plan) -> Vec<Planned> {
         Shape::Usual => draw_many(&mut prng, plan),
     };
     if !faults.is_empty() && plan.shape == Shape::Usual && prng.below(20) == 0 {
-        // The very last thing: it ends the cluster there was.
+        // The last fault of a run: it ends the former cluster.
         let at = Instant::ZERO + plan.heals_after;
         let who = Who::Leader;
         faults.push(Planned {
@@ -40,7 +40,7 @@ pub(super) fn draw_faults(seed: u64, plan: &Plan) -> Vec<Planned> {
             fault: Fault::One(FaultKind::ForceNewCluster, who),
         });
         if prng.below(2) == 0 {
-            // A learner that there is then is to be gone afterwards.
+            // A learner that exists then is to be removed afterwards.
             let before = Duration::from_millis(prng.range(1_000..8_000));
             faults.push(Planned {
                 at: Instant::ZERO + plan.heals_after.saturating_sub(before),
@@ -57,8 +57,8 @@ pub(super) fn draw_faults(seed: u64, plan: &Plan) -> Vec<Planned> {
     faults
 }
 
-/// What long runs have, every few minutes: changes of leader above all, and whoever leads stays for a while. Flags stay what
-/// they are, so that it is known whether leases are checkpointed.
+/// The faults of long runs, every few minutes: mostly changes of leader, each followed by a quiet time. Flags do not
+/// change, so that it is known whether leases are checkpointed.
 const RARE: [FaultKind; 14] = [
     FaultKind::MoveLeader,
     FaultKind::MoveLeader,
@@ -91,7 +91,7 @@ fn draw_rare(prng: &mut Prng, plan: &Plan) -> Vec<Planned> {
     faults
 }
 
-/// What short runs have: requests of which nobody knows whether they were done are few.
+/// The faults of short runs: few requests have an unknown outcome.
 const MILD: [FaultKind; 8] = [
     FaultKind::Crash,
     FaultKind::Delay,
@@ -146,7 +146,7 @@ fn draw_many(prng: &mut Prng, plan: &Plan) -> Vec<Planned> {
         }
     }
     if !faults.is_empty() && prng.below(8) == 0 {
-        // Of all deaths the one that would be met least often by chance.
+        // The kind of death that chance would produce least often.
         for _ in 0..prng.range(1..5) {
             let at = Instant::ZERO + Duration::from_millis(prng.range(begin..end));
             let power = prng.below(4) > 0;
@@ -161,7 +161,7 @@ fn draw_many(prng: &mut Prng, plan: &Plan) -> Vec<Planned> {
     faults
 }
 
-/// Somebody who was away dies of the snapshot he needs.
+/// A member that was away dies of the snapshot that it needs.
 fn takeover(prng: &mut Prng, power: bool) -> Fault {
     Fault::TakeoverCrash {
         points: prng.below(50),
@@ -171,7 +171,7 @@ fn takeover(prng: &mut Prng, power: bool) -> Fault {
     }
 }
 
-/// Only who was away for a while takes over a snapshot.
+/// Only a member that was away for a while installs a snapshot.
 fn absence(prng: &mut Prng, before: Planned) -> Planned {
     let away = Duration::from_millis(prng.range(500..6_000));
     Planned {
@@ -208,7 +208,7 @@ fn draw_kinds(prng: &mut Prng) -> Vec<FaultKind> {
     }
 }
 
-/// Every kind but those of the table and those that are only met in stories, which are drawn apart.
+/// Every kind except those of the table and those of stories, which are drawn separately.
 fn all_kinds() -> Vec<FaultKind> {
     let kinds = FaultKind::ALL.iter().copied();
     kinds
@@ -216,7 +216,7 @@ fn all_kinds() -> Vec<FaultKind> {
         .collect()
 }
 
-/// What may be damaged of a table.
+/// The possible damage of a table.
 const TABLE: [FaultKind; 4] = [
     FaultKind::DamagedRow,
     FaultKind::LostRow,
@@ -224,7 +224,7 @@ const TABLE: [FaultKind; 4] = [
     FaultKind::OldBucket,
 ];
 
-/// Of the runs in which much goes wrong, one in six has damaged tables, too. They have a stream of their own.
+/// Of the runs with many faults, one in six has damaged tables, too. They have random numbers of their own.
 fn draw_table_damage(seed: u64, plan: &Plan) -> Vec<Planned> {
     let mut prng = Prng::new(seed).fork("nemesis/table");
     if prng.below(6) > 0 {
@@ -299,7 +299,7 @@ fn draw(kind: FaultKind, prng: &mut Prng, lasts_ms: u64, election_ms: u64) -> Op
     })
 }
 
-/// What a disk loses, it loses with the power; the first machine's may leave halves of sectors.
+/// A disk loses data only with the power; the first machine's may leave halves of sectors.
 fn draw_loss(kind: FaultKind, prng: &mut Prng, someone: Who) -> Fault {
     Fault::Crash {
         who: if kind == FaultKind::TornSector {
@@ -317,7 +317,7 @@ fn draw_loss(kind: FaultKind, prng: &mut Prng, someone: Who) -> Fault {
     }
 }
 
-/// What a member does to its disk when it takes over a snapshot.
+/// A fault of the disk while its member installs a snapshot.
 const TAKEOVER: [Touch; 6] = [
     Touch::Remove,
     Touch::Rename,
@@ -388,10 +388,10 @@ fn draw_network(kind: FaultKind, prng: &mut Prng, someone: Who) -> Fault {
     }
 }
 
-/// Election timeouts stay alike: a member that is behind, quicker than the others and does not ask before it stands for
-/// election, keeps them from electing anybody for as long as chance allows, in etcd too. At a tenth less those it cannot beat
-/// win one election in three; at a third less, one in sixteen. And the shortest lease, which follows from them, must be the
-/// same on all members.
+/// Election timeouts stay alike: a member that is behind, has a shorter timeout and holds no pre-vote can prevent every
+/// election for as long as chance allows, in etcd too. With a timeout shorter by a tenth, the members that it cannot
+/// beat win one election in three; by a third, one in sixteen. And the shortest lease, which follows from the timeouts,
+/// must be the same on all members.
 fn draw_flags(prng: &mut Prng, election_ms: u64) -> Flags {
     Flags {
         election_ms: election_ms * one_of(prng, if election_ms > 500 { &[9, 10] } else { &[10] }) / 10,

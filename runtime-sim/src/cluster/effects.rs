@@ -1,4 +1,4 @@
-//! A node's turns and what follows from them: effects are carried out in order, lanes work and report, messages travel.
+//! A node's turns and their consequences: effects are carried out in order, lanes work and report, messages travel.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,7 @@ impl World<'_> {
             }
             return Ok(());
         }
-        // The lane's report brings it on.
+        // The lane's report starts it again.
         if !life.has_room() {
             return Ok(());
         }
@@ -90,7 +90,7 @@ impl World<'_> {
         self.after_turn(machine)
     }
 
-    /// C47: nothing follows the end of a node, and a failed lane is the end.
+    /// C47: no effect follows the end of a node, and a failed lane is the end.
     fn look_at_halt(&mut self, machine: usize, has_failed: bool, effects: &[Effect]) -> Verdict {
         if let Some(deaths) = &mut self.deaths {
             deaths.has_failed |= has_failed;
@@ -247,7 +247,7 @@ impl World<'_> {
         shown.map_or(Ok(()), |view| self.shows(&view, status.published))
     }
 
-    /// A member applied a change of the membership: it connects to whoever is new, and leaves who is not there any more.
+    /// A member applied a change of the membership: it connects to new members, and leaves removed ones.
     fn membership_changed(&mut self, machine: usize) {
         self.refresh_endpoints();
         for other in (0..self.machines.len()).filter(|other| *other != machine) {
@@ -283,7 +283,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A snapshot goes to a peer, the state beside the message.
+    /// A snapshot is sent to a peer, with the state beside the message.
     fn send_snapshot(&mut self, from: usize, job: SnapshotJob) -> Verdict {
         let SnapshotJob { to, message, view } = job;
         self.eyes.mix([to.0, message.term, view.applied_index, 0x5e4d]);
@@ -308,7 +308,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A sender hears what became of its snapshot.
+    /// A sender learns the outcome of its snapshot.
     fn tell_snapshot(&mut self, machine: usize, to: MemberId, received: bool) {
         let silence = if received {
             Duration::ZERO
@@ -323,7 +323,7 @@ impl World<'_> {
         }
     }
 
-    /// A snapshot arrived: the state is made durable, then the node is told.
+    /// A snapshot arrived: the state is made durable, then given to the node.
     fn take_snapshot(&mut self, from: usize, to: usize, message: Message, image: &Bytes) -> Verdict {
         let (sender, receiver) = (self.machines[from].id, self.machines[to].id);
         let at = &mut self.machines[to];
@@ -407,7 +407,7 @@ impl World<'_> {
         self.tell_node(to, number, Input::Message { from: sender, message })
     }
 
-    /// A member is told by a peer that it was removed.
+    /// A peer tells a member that it was removed.
     fn tell_removed(&mut self, machine: usize) -> Verdict {
         let at = &mut self.machines[machine];
         if at.part == Part::Member {
@@ -422,7 +422,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// The log's lane takes what waits, if it is idle.
+    /// The log's lane takes the waiting jobs, if it is idle.
     pub(super) fn start_log(&mut self, machine: usize) {
         let at = &mut self.machines[machine];
         let Some(life) = at.life.as_mut() else { return };
@@ -456,13 +456,13 @@ impl World<'_> {
             current.process.hide_fault(synced);
         }
         current.log_reports.extend(current.process.reports.take(usize::MAX));
-        // Where a disk deceives, its member is one that may lose what it has.
+        // A member with a lying disk is one that may lose what it has.
         let durable = match synced {
-            // Where the world lies, checkers are to find it out by what is lost.
+            // If the world lies, checkers are to find that out by the loss.
             _ if lies.any() => current.log_reports.iter().filter_map(persisted).max(),
             Some(_) if works && at.site.disk.is_durable(&at.wal) => last,
             Some(_) if works && at.is_deceived => synced,
-            // A later job failed, which leaves the disk unsettled; what was synced before it is there.
+            // A later job failed, which leaves the disk unsettled; what was synced before it is durable.
             Some(_) if !works => current.log_reports.iter().filter_map(persisted).max(),
             Some(_) | None => None,
         };
@@ -487,7 +487,7 @@ impl World<'_> {
         self.turn(machine)
     }
 
-    /// The table's lane takes what waits, if it is idle.
+    /// The table's lane takes the waiting jobs, if it is idle.
     pub(super) fn start_rows(&mut self, machine: usize) {
         let at = &mut self.machines[machine];
         let Some(life) = at.life.as_mut() else { return };
@@ -546,7 +546,7 @@ impl World<'_> {
         }
         let Some(life) = at.life.as_mut() else { return Ok(()) };
         life.rows_reports.extend(life.process.reports.take(usize::MAX));
-        // Until it has reported it takes nothing more.
+        // It takes no more jobs until it has reported.
         life.rows_jobs = life.rows_jobs.max(1);
         let life = life.number;
         let cost = at.site.table.take_cost(self.now);
@@ -567,7 +567,7 @@ impl World<'_> {
     }
 }
 
-/// The batch that is durable by a report.
+/// The batch that a report makes durable.
 const fn persisted(done: &Done) -> Option<BatchId> {
     match done {
         Done::Persisted { batch } => Some(*batch),

@@ -1,4 +1,4 @@
-//! What leaves the world: observations to the observer, a hash over everything, and, where asked for, the last events as
+//! The outputs of the world: observations for the observer, a hash over everything and, on request, the last events as
 //! text.
 
 use std::collections::VecDeque;
@@ -13,7 +13,7 @@ use crate::observe::{Observation, Verdict};
 /// Events kept as text.
 const KEPT_LINES: usize = 400;
 
-/// A hash of 128 bits over a sequence of words: for telling runs apart, not for secrets.
+/// A hash of 128 bits over a sequence of words: it distinguishes runs, and keeps no secrets.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TraceHash {
     left: u64,
@@ -70,7 +70,7 @@ pub enum Tracing {
     Printed,
 }
 
-/// The way out of the world.
+/// The outputs of the world.
 pub(super) struct Eyes<'o> {
     observer: &'o mut dyn Observer,
     pub(super) hash: TraceHash,
@@ -91,7 +91,7 @@ impl<'o> Eyes<'o> {
         }
     }
 
-    /// Shows the observer what happened.
+    /// Passes an event to the observer.
     pub(super) fn see(&mut self, at: Instant, seen: &Observation<'_>) -> Verdict {
         self.observed += 1;
         self.observer.see(at, seen)
@@ -116,7 +116,7 @@ impl<'o> Eyes<'o> {
         }
         let line = format!("{at} {line}");
         if self.tracing == Tracing::Printed {
-            // Whoever closed standard error wants no lines.
+            // If standard error is closed, no lines are needed.
             let _closed = writeln!(std::io::stderr(), "{line}");
         }
         if self.lines.len() == KEPT_LINES {

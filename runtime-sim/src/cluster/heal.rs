@@ -1,4 +1,4 @@
-//! The end of all faults: who goes on afterwards, and whether what is to recover has recovered.
+//! The end of all faults: which members continue, and whether those that must recover have recovered.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use super::strike::RIGHT;
 use crate::faults::FaultKind;
 use crate::observe::{Observation, Verdict};
 
-/// After so long every member that is needed has started and found the others, or will soon.
+/// After this time every member that is needed has started and found the others, or will soon.
 const SETTLES: Duration = Duration::from_secs(3);
-/// Then that is looked at again so often.
+/// The time between further checks.
 const LOOKS_AGAIN: Duration = Duration::from_millis(500);
 
 impl World<'_> {
-    /// From here on nothing is disturbed any more: a quorum goes on, the rest may be dead.
+    /// From here on nothing is disturbed: a quorum continues, the rest may be dead.
     pub(super) fn heal(&mut self) -> Verdict {
         self.healed = true;
         self.active.clear();
@@ -33,12 +33,12 @@ impl World<'_> {
             at.site.fuse.renew();
             at.doom = None;
             if let Some(life) = &mut at.life {
-                // What a slow disk kept it from is done.
+                // The work that a slow disk delayed is done.
                 life.busy_until = self.now;
                 life.turn_is_due = false;
             }
             self.set_rate(machine, RIGHT);
-            // The operator that would have started it again has stopped looking.
+            // The operator that would have started it again has stopped.
             if self.machines[machine]
                 .life
                 .as_ref()
@@ -50,7 +50,7 @@ impl World<'_> {
         }
         self.clients.quiet();
         self.hasten_readers();
-        // Nothing to do yet, but maybe sooner than was planned.
+        // It has nothing to do yet, but may have earlier than was planned.
         self.act()?;
         let forced = self
             .plan
@@ -75,12 +75,12 @@ impl World<'_> {
         Ok(())
     }
 
-    /// The quorum that goes on is up and connected: from here on promises have deadlines.
+    /// The quorum that continues is up and connected: from here on promises have deadlines.
     pub(super) fn is_healed(&mut self) -> Verdict {
         let core = std::mem::take(&mut self.core);
         let is_whole = |machine: &usize| {
             let (from, mut others) = (&self.machines[*machine], core.iter());
-            // Who began to start while its disk was slow may still read.
+            // A process that began to start while its disk was slow may still read.
             let has_started = from
                 .life
                 .as_ref()
@@ -108,7 +108,7 @@ impl World<'_> {
         self.eyes.see(self.now, &seen)
     }
 
-    /// A quorum of the members, or all of them; the others die or are cut off for ever.
+    /// A quorum of the members, or all of them; the others die or are cut off for good.
     fn choose_core(&mut self, changing: bool) -> Result<Vec<usize>, crate::observe::Violation> {
         let Some(view) = self.newest_view() else {
             return Ok((0..self.machines.len()).collect());
@@ -140,7 +140,7 @@ impl World<'_> {
         Ok(core)
     }
 
-    /// All but the leader are given up, and it founds a cluster of its own.
+    /// All but the leader are given up, and it forms a new cluster.
     fn force_new_cluster(&mut self) -> Result<Option<usize>, crate::observe::Violation> {
         let machine = self.resolve(Who::Leader);
         let newest = self.newest_view().map(|view| view.applied_index);
@@ -165,7 +165,7 @@ impl World<'_> {
         let kept = at.life.as_ref().map_or(0, |life| life.status.commit_index);
         self.eyes
             .see(self.now, &Observation::Refounded { member: at.id, kept })?;
-        // It is stopped in good order, so that everything it knows to be committed is written.
+        // It is stopped in order, so that everything it has recorded as committed is written.
         self.halted(machine, quoin_core::member::Halt::Stopped)?;
         self.machines[machine].site.config.force_new_cluster = true;
         Ok(Some(machine))

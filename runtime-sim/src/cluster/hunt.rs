@@ -1,5 +1,4 @@
-//! Whether the checkers find bugs that were put in on purpose: each mutant is run with one seed after another until a
-//! promise is broken.
+//! Whether the checkers find deliberate bugs: each mutant is run with one seed after another until a promise is broken.
 
 use std::time::Duration;
 
@@ -9,20 +8,20 @@ use super::campaign::judged;
 use super::run::Options;
 use crate::check::Coverage;
 
-/// What came of a hunt.
+/// The result of a hunt.
 #[derive(Clone, Debug)]
 pub struct Hunt {
-    /// Whom it was for.
+    /// The mutant.
     pub mutant: Mutant,
     /// The seed that caught it and the checker that fired, if it was caught.
     pub caught: Option<(u64, &'static str)>,
     /// Runs made.
     pub runs: u64,
-    /// What they cost.
+    /// Their costs.
     pub cpu: Duration,
 }
 
-/// The seeds by which mutants were caught first, kept to be tried first.
+/// The seeds that caught mutants before; they are tried first.
 #[must_use]
 pub fn kept() -> Vec<(Mutant, u64)> {
     let line = |line: &str| {
@@ -39,7 +38,7 @@ pub fn kept() -> Vec<(Mutant, u64)> {
     lines.filter(|line| !line.starts_with('#')).map(line).collect()
 }
 
-/// Looks for a seed that catches `mutant`, for at most `limit` of this thread's time as `cpu_time` tells it.
+/// Looks for a seed that catches `mutant`, for at most `limit` of this thread's `cpu_time`.
 #[must_use]
 pub fn hunt(
     mutant: Mutant,
@@ -62,7 +61,7 @@ pub fn hunt(
         hunt.runs += 1;
         hunt.caught = checker_that_fires(seed).map(|checker| (seed, checker));
         if hunt.caught.is_some() {
-            // What fails without the mutant, too, is not its doing.
+            // A seed that also fails without the mutant does not count.
             mutant::choose(None);
             if checker_that_fires(seed).is_some() {
                 hunt.caught = None;

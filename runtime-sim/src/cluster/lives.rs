@@ -1,4 +1,4 @@
-//! How processes start, wake, are connected to each other, and end.
+//! How processes start, wake, connect to each other, and end.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,15 +21,15 @@ use crate::fuse::Says;
 use crate::observe::{Observation, Verdict};
 use crate::process::{Process, Start};
 
-/// No start takes longer than that.
+/// The longest time of a start.
 const START_MAX: Duration = Duration::from_secs(20);
-/// A machine whose disk fails is started so often again.
+/// How often a machine with a failing disk is started again.
 const REPAIRS_MAX: u32 = 6;
-/// What it takes until a machine finds out that a peer does not answer any more.
+/// The time in which a machine notices that a peer does not answer any more.
 const SILENCE: Duration = Duration::from_secs(5);
 
 impl World<'_> {
-    /// A machine's process starts, unless something else was decided since.
+    /// A machine's process starts, unless a later decision replaced this one.
     pub(super) fn start(&mut self, machine: usize, power: u64) -> Verdict {
         let at = &self.machines[machine];
         if at.power != power || at.is_up() || at.part != Part::Member {
@@ -53,7 +53,7 @@ impl World<'_> {
         }
     }
 
-    /// A process is up: this is what it read back.
+    /// A process is up, with this content of its disk.
     fn has_booted(&mut self, machine: usize, process: Process, start: &Start, seed: u64, local: Instant) -> Verdict {
         let at = &mut self.machines[machine];
         let id = process.member;
@@ -87,7 +87,7 @@ impl World<'_> {
         );
         let at = &mut self.machines[machine];
         let mut life = Life::new(at.lives, process, start, self.plan.hub_config(&at.site.config, seed));
-        // Reading everything back took its time, the table after the log: a stall holds both up once.
+        // Reading took its time, the table after the log: a stall delays both once.
         let log_took = at.site.disk.take_cost(self.now);
         let took = log_took + at.site.table.take_cost(self.now + log_took);
         life.busy_until = self.now + took.min(START_MAX);
@@ -102,7 +102,7 @@ impl World<'_> {
         self.is_started(machine)
     }
 
-    /// A table that nothing happened to is as its last batch says, whatever else befell its disk.
+    /// An undamaged table agrees with the seal of its last batch, whatever happened to the rest of its disk.
     fn blame_table(&mut self, member: MemberId, cause: String) -> Verdict {
         let fault = Fault::Inconsistent { cause };
         let seen = Observation::Faulted {
@@ -113,7 +113,7 @@ impl World<'_> {
         self.eyes.see(self.now, &seen)
     }
 
-    /// What the peers that can be reached answer to a machine that starts, by their URLs.
+    /// The answers of the reachable peers to a starting machine, by their URLs.
     fn peers_answers(&self, machine: usize) -> Vec<(String, RemoteAnswer)> {
         let mut answers = Vec::new();
         for (other, at) in self.machines.iter().enumerate() {
@@ -145,7 +145,7 @@ impl World<'_> {
         self.turn(machine)
     }
 
-    /// A process did not come up: it died, or refused.
+    /// A process did not come up: it died, or refused to start.
     fn failed_to_start(&mut self, machine: usize, error: BootError) -> Verdict {
         let at = &mut self.machines[machine];
         let id = at.id;
@@ -165,7 +165,7 @@ impl World<'_> {
         let at = &self.machines[machine];
         let fault = match error {
             BootError::Fault(fault) => fault,
-            // It refused: what it found out about its directories, a disk may have said that is well again soon.
+            // It refused: its findings in its directories may come from a disk that works again soon.
             other => Fault::Disk {
                 operation: "start from",
                 file: at.site.config.data_dir.clone(),
@@ -173,7 +173,7 @@ impl World<'_> {
             },
         };
         if at.id == MemberId::NONE || at.lives_begun == 0 {
-            // It is no member yet: it tries again until it finds the others.
+            // It is not a member yet: it tries again until it finds the others.
             self.end(machine, false)?;
             self.start_later(machine, Duration::from_secs(2));
             return Ok(());
@@ -181,7 +181,7 @@ impl World<'_> {
         self.faulted(machine, id, &fault)
     }
 
-    /// A member gave up because of a fault. Where its disk is to blame, it is started again.
+    /// A member gave up because of a fault. If its disk is the cause, it is started again.
     fn faulted(&mut self, machine: usize, id: MemberId, fault: &Fault) -> Verdict {
         let excused = self.machines[machine].is_excused || self.is_struck();
         let seen = Observation::Faulted {
@@ -196,7 +196,7 @@ impl World<'_> {
         self.end(machine, false)?;
         let at = &mut self.machines[machine];
         match fault {
-            // Whoever looks after the machine has it repaired, unless that helps nothing.
+            // The operator has the machine repaired, unless that does not help.
             Fault::Disk { .. } if excused && at.repairs < REPAIRS_MAX => {
                 at.repairs += 1;
                 let after = Duration::from_millis(500 + self.prng.below(3_000));
@@ -209,7 +209,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// What follows a blown fuse: the process is gone, as it was planned.
+    /// After a blown fuse: the process has ended as planned.
     pub(super) fn dies(&mut self, machine: usize) -> Verdict {
         if self.deaths.is_some() {
             return self.life_over(End::Crashed);
@@ -233,7 +233,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A process is gone, with the power or without.
+    /// A process has ended, with the power or without.
     pub(super) fn end(&mut self, machine: usize, lost_power: bool) -> Verdict {
         let at = &mut self.machines[machine];
         let was_up = at.life.is_some();
@@ -242,7 +242,7 @@ impl World<'_> {
         if lost_power {
             let wal = at.site.dirs().wal;
             if at.is_deceived && !(at.site.disk.is_durable(&wal) && at.site.table.is_durable()) {
-                // Its disk said that it had what it now loses: nobody can survive that under his name.
+                // Its disk had confirmed data that it now loses: no member can survive that under its id.
                 at.part = Part::Lost;
                 self.eyes.see(self.now, &Observation::Tampered { member: at.id })?;
             }
@@ -288,7 +288,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Whoever waited for the process finds its connection reset.
+    /// The clients of the process find their connections reset.
     fn forget_callers(&mut self, machine: usize, life: &Life) -> Verdict {
         for caller in life.callers.values() {
             if let Caller::Hop(place) = caller
@@ -310,7 +310,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A node has said its last.
+    /// A node has sent its last effect.
     pub(super) fn halted(&mut self, machine: usize, halt: Halt) -> Verdict {
         let at = &mut self.machines[machine];
         at.look_at_clock(self.now);
@@ -338,7 +338,7 @@ impl World<'_> {
             Halt::Stopped => {
                 self.end(machine, false)?;
                 if self.healed {
-                    // Whoever asked it to stop is not there any more to start it.
+                    // The operator that asked it to stop is no longer there to start it.
                     self.start_later(machine, Duration::from_millis(200));
                 }
                 Ok(())
@@ -346,7 +346,7 @@ impl World<'_> {
         }
     }
 
-    /// Somebody in a process wanted to wake about now.
+    /// A timer in a process is due about now.
     pub(super) fn wake(&mut self, machine: usize, life: u64) -> Verdict {
         let now = self.now;
         let at = &mut self.machines[machine];
@@ -382,7 +382,7 @@ impl World<'_> {
         let shown = at.clock.now(now);
         let Some(life) = at.life.as_mut() else { return };
         if !life.has_room() {
-            // The lane's report brings it on.
+            // The lane's report starts it again.
             return;
         }
         let Some(deadline) = life.deadline(shown) else { return };
@@ -401,7 +401,7 @@ impl World<'_> {
         }
     }
 
-    /// Both sides will look whether they are connected, after `silence` and what a connection takes.
+    /// Both sides will check their connection, after `silence` plus the time that a connection takes.
     pub(super) fn plan_contact(&mut self, a: usize, b: usize, silence: Duration) {
         for (from, to) in [(a, b), (b, a)] {
             let at = self.now + silence + self.net.latency() * 3;
@@ -409,7 +409,7 @@ impl World<'_> {
         }
     }
 
-    /// A link has changed: whoever is cut off finds out by silence, whoever is not any more by trying.
+    /// A link has changed: a member that is cut off notices by silence, one that is not any more by trying.
     pub(super) fn link_changed(&mut self, a: usize, b: usize) {
         let silence = if self.net.connects(a, b) {
             Duration::from_millis(self.prng.below(1_000))
@@ -419,7 +419,7 @@ impl World<'_> {
         self.plan_contact(a, b, silence);
     }
 
-    /// Tells a node what has become of a connection, if that is news.
+    /// Tells a node the state of a connection, if it changed.
     pub(super) fn look_at_contact(&mut self, from: usize, to: usize) -> Verdict {
         let peer = &self.machines[to];
         let (id, is_up) = (peer.id, peer.is_up());
@@ -444,7 +444,7 @@ impl World<'_> {
         }
     }
 
-    /// Gives a process's node something, and a turn.
+    /// Gives a process's node an input, and a turn.
     pub(super) fn tell_node(&mut self, machine: usize, life: u64, input: Input) -> Verdict {
         match &mut self.machines[machine].life {
             Some(current) if current.number == life => current.inbox.push(input),
@@ -453,7 +453,7 @@ impl World<'_> {
         self.turn(machine)
     }
 
-    /// How the machines are.
+    /// The state of the machines.
     pub(super) fn status_lines(&self) -> Vec<String> {
         let line = |(number, machine): (usize, &super::member::Machine)| {
             let Some(life) = &machine.life else {

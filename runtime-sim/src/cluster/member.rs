@@ -23,20 +23,20 @@ use crate::process::{Process, Site, Start};
 /// Whether a machine takes part.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Part {
-    /// It does, or is about to.
+    /// It takes part, or is about to.
     Member,
-    /// It was removed from the cluster, and has found out or will not.
+    /// It was removed from the cluster, and has learned of that or never will.
     Removed,
-    /// What it had on disk is lost or not to be trusted: it must not come back.
+    /// Its data are lost or cannot be trusted: it must not return.
     Lost,
-    /// It is left behind by a cluster that was founded anew.
+    /// It does not belong to the new cluster that was formed.
     Abandoned,
 }
 
 /// A machine.
 pub(super) struct Machine {
     pub(super) site: Site,
-    /// Where its log is.
+    /// Its files and its table.
     pub(super) wal: PathBuf,
     pub(super) clock: MachineClock,
     /// The member's id, once it is known.
@@ -49,17 +49,17 @@ pub(super) struct Machine {
     pub(super) life: Option<Life>,
     /// Processes that came up.
     pub(super) lives_begun: u64,
-    /// Counts what was decided about its power: an older decision to start is void.
+    /// The number of decisions about its power: an earlier decision to start is void.
     pub(super) power: u64,
-    /// Nothing of it moves before.
+    /// It is suspended until then.
     pub(super) paused_until: Instant,
-    /// Its node is not woken before.
+    /// Its node gets no timer before.
     pub(super) starved_until: Instant,
-    /// To which machines it knows it has a connection.
+    /// The machines to which it believes it is connected.
     pub(super) connected: [bool; MACHINES_MAX],
-    /// What its disk takes for a batch, on average.
+    /// The average time of its disk for a batch.
     pub(super) disk_latency: Duration,
-    /// How its disk and its table vary.
+    /// The defects of its disk and its table.
     pub(super) prng: Prng,
     /// A fault of its disk struck that it need not survive.
     pub(super) is_excused: bool,
@@ -67,17 +67,18 @@ pub(super) struct Machine {
     pub(super) table_is_damaged: bool,
     /// Its disk may leave sectors half written.
     pub(super) is_rough: bool,
-    /// Its disk may have said that something is durable which is not.
+    /// Its disk may have reported data durable that are not.
     pub(super) is_deceived: bool,
     /// How often it was started again after its disk had failed.
     pub(super) repairs: u32,
-    /// The next death: with the power or without, how long it stays away, and how often it dies again while it starts.
+    /// The next death: with the power or without, how long the machine is down, and how often it dies again while it
+    /// starts.
     pub(super) doom: Option<Doom>,
     /// The planned fault that makes its disk slow.
     pub(super) slowed_by: Option<usize>,
-    /// It is not a member yet, as far as anybody knows.
+    /// It is not known to be a member yet.
     pub(super) is_unborn: bool,
-    /// What it showed last, for whoever looks from outside.
+    /// Its last published state, for outside observers.
     pub(super) last_view: Option<View>,
 }
 
@@ -86,7 +87,7 @@ pub(super) struct Machine {
 pub(super) struct Doom {
     /// The planned fault.
     pub(super) planned: usize,
-    /// As what it counts.
+    /// The kind of fault as which it counts.
     pub(super) kind: FaultKind,
     pub(super) power: bool,
     pub(super) away: Duration,
@@ -94,14 +95,14 @@ pub(super) struct Doom {
     pub(super) points: u64,
 }
 
-/// Who waits for an answer of a node.
+/// The receiver of a node's answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Caller {
     /// A client's request.
     Op(OpId),
-    /// A request that another member handed on.
+    /// A request that another member forwarded.
     Hop(u32),
-    /// Nobody: the machine stops.
+    /// No client: the machine stops.
     Nobody,
 }
 
@@ -113,28 +114,28 @@ pub(super) struct Life {
     pub(super) status: Status,
     pub(super) hashes: CompactHashes,
     pub(super) hub: Hub,
-    /// What the watch hub has not been given yet.
+    /// Input for the watch hub.
     pub(super) hub_mail: VecDeque<WatchInput>,
     pub(super) hub_is_due: bool,
     pub(super) streams: BTreeSet<StreamId>,
-    /// What the node has not been given yet.
+    /// Input for the node.
     pub(super) inbox: Vec<Input>,
     pub(super) callers: BTreeMap<Token, Caller>,
     last_token: u64,
     pub(super) turns: u64,
-    /// The node's thread works until then.
+    /// The node's thread is busy until then.
     pub(super) busy_until: Instant,
     pub(super) turn_is_due: bool,
     /// When the next look at the clock is planned.
     pub(super) wakes_at: Option<Instant>,
-    /// Jobs the log's lane works on, and what it will report.
+    /// The jobs that the log's lane is working on, and its next report.
     pub(super) log_jobs: usize,
     pub(super) log_reports: Vec<Done>,
-    /// Jobs the table's lane works on, and what it will report.
+    /// The jobs that the table's lane is working on, and its next report.
     pub(super) rows_jobs: usize,
     pub(super) rows_reports: Vec<Done>,
     pub(super) halt: Option<Halt>,
-    /// An operator asked it to stop, in order to start it again.
+    /// An operator asked it to stop, to start it again.
     pub(super) is_stopping: bool,
 }
 
@@ -170,7 +171,7 @@ impl Life {
         }
     }
 
-    /// A new name for a request.
+    /// A new token for a request.
     pub(super) fn token(&mut self, caller: Caller) -> Token {
         self.last_token += 1;
         let token = Token(self.last_token);
@@ -183,8 +184,7 @@ impl Life {
         self.process.log.waiting() < WAL_LANE_QUEUE_JOBS && self.process.rows.waiting() < STORE_LANE_QUEUE_JOBS
     }
 
-    /// When something in the process wants to wake, by its monotonic clock. A node that waits for a lane is woken by its
-    /// report.
+    /// The next timer in the process, by its monotonic clock. A node that waits for a lane is woken by its report.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let rows = self.process.rows.wakes_at(now).filter(|_| self.rows_jobs == 0);
         let hub = self.hub.deadline().filter(|_| !self.streams.is_empty());
@@ -230,7 +230,7 @@ impl Machine {
         shown
     }
 
-    /// Its disk is as fast as ever.
+    /// Its disk works at full speed again.
     pub(super) fn quicken(&mut self) {
         self.slowed_by = None;
         self.site.disk.set_slow(1, Duration::ZERO);
@@ -239,7 +239,7 @@ impl Machine {
         self.site.table.set_stall(Instant::ZERO);
     }
 
-    /// How long the disk takes for what it is given now.
+    /// The time that the disk takes for the present jobs.
     pub(super) fn disk_takes(&mut self) -> Duration {
         let nanos = u64::try_from(self.disk_latency.as_nanos()).unwrap_or(u64::MAX);
         Duration::from_nanos(nanos / 2 + self.prng.below(nanos.max(1)))
@@ -249,7 +249,7 @@ impl Machine {
         self.life.is_some()
     }
 
-    /// The newest state it is known to have had.
+    /// The newest published state that it had.
     pub(super) fn view(&self) -> Option<&View> {
         self.life.as_ref().map(|life| &life.view).or(self.last_view.as_ref())
     }

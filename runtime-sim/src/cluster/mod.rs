@@ -1,5 +1,5 @@
-//! A whole cluster in one thread of virtual time: real members on simulated machines, a network, clients, and everything
-//! that can go wrong with them, all from one seed.
+//! A whole cluster in one thread of virtual time: real members on simulated machines, a network, clients, and all
+//! faults, all from one seed.
 //!
 //! - [`plan`] is what a seed is like, [`nemesis`] what goes wrong in it, as a list; `draw` and `stories` draw the list and `strike` carries
 //!   it out; `operator` changes the membership as people do;
@@ -7,7 +7,7 @@
 //! - `member` is a machine, `lives` starts and ends its processes, `effects` carries out what its node decides;
 //! - `net` is the network between members, `calls` brings requests of clients to members and answers back, through `codec`
 //!   and the functions of `core::api`, `streams` are watch streams;
-//! - [`ports`] is what plugs in: clients and an observer. The world reports everything and judges nothing.
+//! - [`ports`] has the interfaces: clients and an observer. The world reports everything and checks nothing.
 
 mod calls;
 pub mod campaign;
@@ -68,10 +68,10 @@ use strike::Active;
 pub use eyes::Tracing;
 pub use run::{Failure, Options, Run, Summary};
 
-/// More cannot happen in one moment.
+/// The most events in one moment.
 const EVENTS_AT_ONCE_MAX: u64 = 1_000_000;
 
-/// Everything there is.
+/// The whole world.
 struct World<'o> {
     plan: Plan,
     now: Instant,
@@ -80,23 +80,23 @@ struct World<'o> {
     net: Net,
     clients: Box<dyn Clients>,
     endpoints: Endpoints,
-    /// When clients are to be woken, as planned.
+    /// When clients are to be woken next.
     clients_wake_at: Option<Instant>,
     acts: Vec<Act>,
     ops: BTreeMap<OpId, Op>,
     hops: Shelf<Hop>,
     streams: BTreeMap<StreamId, Stream>,
-    /// Faults of the network under way.
+    /// Faults of the network in progress.
     active: Vec<Active>,
-    /// Machines that nobody reaches any more, for ever.
+    /// Machines that are cut off for good.
     cut_for_ever: [bool; MACHINES_MAX],
     healed: bool,
-    /// Who goes on after that.
+    /// The members that continue after that.
     core: Vec<usize>,
     operator: Operator,
-    /// What is decided of the one member that is to die again and again, in a run that is about that.
+    /// The plan for the one member that is to die again and again, in a run of `crash`.
     deaths: Option<Box<Deaths>>,
-    /// What a machine is doing, for the tally of deaths.
+    /// The present activity of a machine, for the count of deaths.
     doing: &'static str,
     eyes: Eyes<'o>,
     struck: Struck,
@@ -109,7 +109,7 @@ struct World<'o> {
     finished: bool,
     /// Whether every turn is checked.
     checks_all: bool,
-    // Kept for their memory.
+    // Kept to reuse their memory.
     effects: Vec<Effect>,
     inputs: Vec<Input>,
     outputs: Vec<WatchOutput>,
@@ -179,7 +179,7 @@ impl World<'_> {
         }
     }
 
-    /// On which machine something happens, where a machine that stands still does not let it.
+    /// The machine on which an event happens, if a suspended machine cannot have that event.
     fn machine_of(&self, what: &What) -> Option<usize> {
         match what {
             What::Call(op) | What::Retry(op) => self.ops.get(op).map(|op| op.machine),
@@ -205,7 +205,7 @@ impl World<'_> {
         self.machines.iter().position(|machine| machine.id == id)
     }
 
-    /// Clients are told anew whom they may ask.
+    /// Gives the clients the new list of members.
     fn refresh_endpoints(&mut self) {
         let newest = self.newest_view();
         let cluster = newest.map(|view| std::sync::Arc::clone(&view.cluster));
@@ -222,13 +222,13 @@ impl World<'_> {
         }
     }
 
-    /// The newest applied state that any machine of the cluster has shown.
+    /// The newest published state of any machine of the cluster.
     fn newest_view(&self) -> Option<&quoin_core::store::View> {
         let machines = self.machines.iter().filter(|machine| machine.part != Part::Abandoned);
         machines.filter_map(Machine::view).max_by_key(|view| view.applied_index)
     }
 
-    /// How long something takes between a client and a member.
+    /// The latency between a client and a member.
     fn client_latency(&mut self) -> Duration {
         let nanos = u64::try_from(self.plan.client_latency.as_nanos()).unwrap_or(u64::MAX);
         Duration::from_nanos(nanos / 2 + self.prng.below(nanos.max(1)))

@@ -1,4 +1,4 @@
-//! What goes wrong in a run, as a list that can be read, cut down and played again.
+//! The faults of a run, as a list that can be read, reduced and repeated.
 //!
 //! # Fault model
 //! **Processes** die between two of their outputs or in the middle of a disk call, alone or with the power, while they run
@@ -21,16 +21,16 @@ use quoin_core::time::Instant;
 use crate::faults::FaultKind;
 use crate::fuse::Touch;
 
-/// Whom a fault befalls; decided when it begins.
+/// The target of a fault; resolved when it begins.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Who {
     /// The machine with this number, modulo those that take part.
     Machine(usize),
-    /// Whoever leads.
+    /// The leader.
     Leader,
-    /// Of those who do not lead, the one with this number.
+    /// Of the members that do not lead, the one with this number.
     Follower(usize),
-    /// The machine that came last.
+    /// The machine that was added last.
     Newest,
 }
 
@@ -51,24 +51,24 @@ pub struct Flags {
     pub checkpoints: bool,
 }
 
-/// A fault with everything that decides what it does.
+/// A fault with all its parameters.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
-    /// One machine is befallen by what its kind says.
+    /// The fault of its kind on one machine.
     One(FaultKind, Who),
-    /// All are, or it is decided when it begins who is.
+    /// On all machines, or on one that is drawn when it begins.
     All(FaultKind),
-    /// Of a thousand frames so many are lost.
+    /// This many of a thousand frames are lost.
     Drop {
         /// How many.
         permille: u64,
     },
-    /// Of a thousand frames so many arrive twice.
+    /// This many of a thousand frames arrive twice.
     Duplicate {
         /// How many.
         permille: u64,
     },
-    /// Frames are late by this much on average.
+    /// Frames are late by this time on average.
     Delay {
         /// Milliseconds.
         mean_ms: u64,
@@ -78,28 +78,28 @@ pub enum Fault {
         /// Bytes in a second.
         bytes_per_second: u64,
     },
-    /// Those whose bit is set against the others.
+    /// A partition between the machines whose bit is set and the others.
     Split {
         /// A bit for each machine.
         left: u64,
     },
-    /// The same, but one hears both.
+    /// The same, except that one machine reaches both.
     Bridge {
         /// A bit for each machine.
         left: u64,
-        /// The one.
+        /// That machine.
         bridge: Who,
     },
-    /// Nothing passes from one to the other.
+    /// One direction of a link is cut.
     OneWay {
-        /// From whom.
+        /// The sender.
         from: Who,
-        /// To whom.
+        /// The receiver.
         to: Who,
     },
-    /// It is isolated, and not, in turns.
+    /// A machine is isolated and connected in turns.
     Flap {
-        /// Who.
+        /// The machine.
         who: Who,
         /// Milliseconds between changes.
         every_ms: u64,
@@ -109,9 +109,9 @@ pub enum Fault {
         /// The type.
         kind: i32,
     },
-    /// Of a thousand frames so many are damaged in this way.
+    /// This many of a thousand frames are damaged in this way.
     Damage {
-        /// What is wrong.
+        /// The damage.
         how: FaultKind,
         /// How many.
         permille: u64,
@@ -121,18 +121,18 @@ pub enum Fault {
         /// How many.
         frames: u64,
     },
-    /// Something is wrong with its disk.
+    /// A fault of a disk.
     Disk {
-        /// Who.
+        /// The machine.
         who: Who,
-        /// What is wrong.
+        /// The fault.
         how: FaultKind,
-        /// What else is to be chosen: which call, how many are spared, how slow.
+        /// Its other parameters: the call, the number of calls that succeed first, the slowness.
         amount: u64,
     },
-    /// It dies after so many points, or at a call of a kind.
+    /// A process dies after so many points, or at a call of a kind.
     Crash {
-        /// Who.
+        /// The machine.
         who: Who,
         /// Half as many points are passed first, counted from when its log follows suit (even) or its table (odd).
         points: u64,
@@ -143,7 +143,7 @@ pub enum Fault {
         /// Milliseconds until it is started again.
         away_ms: u64,
     },
-    /// Whoever takes over a snapshot next dies of it, after so many points, or at a call of a kind.
+    /// The next member that installs a snapshot dies during it, after so many points, or at a call of a kind.
     TakeoverCrash {
         /// Half as many points are passed first, counted from when its log follows suit (even) or its table (odd).
         points: u64,
@@ -154,46 +154,46 @@ pub enum Fault {
         /// Milliseconds until it is started again.
         away_ms: u64,
     },
-    /// It dies, and again while it starts.
+    /// A process dies, and again while it starts.
     RecoveryCrash {
-        /// Who.
+        /// The machine.
         who: Who,
-        /// How many points are passed first.
+        /// The points that are passed first.
         points: u64,
         /// How often.
         times: u64,
         /// Whether the power is lost too.
         power: bool,
     },
-    /// All lose power.
+    /// All machines lose power.
     RoomPowerLoss {
         /// Milliseconds until it is started again.
         away_ms: u64,
     },
-    /// It loses power and stays away.
+    /// A machine loses power and stays down.
     LongOutage {
-        /// Who.
+        /// The machine.
         who: Who,
         /// Minutes that pass on its clocks.
         minutes: u64,
     },
-    /// It is restarted with other flags.
+    /// A member is restarted with other flags.
     FlagChange {
-        /// Who.
+        /// The machine.
         who: Who,
         /// The flags.
         flags: Flags,
     },
-    /// Its monotonic clock runs at this rate, in millionths.
+    /// A monotonic clock runs at this rate, in millionths.
     Drift {
-        /// Who.
+        /// The machine.
         who: Who,
         /// The rate.
         rate: u64,
     },
-    /// Its wall clock jumps.
+    /// A wall clock jumps.
     WallJump {
-        /// Who.
+        /// The machine.
         who: Who,
         /// Milliseconds, forwards or back.
         by_ms: i64,
@@ -203,14 +203,14 @@ pub enum Fault {
         /// Milliseconds at most.
         most_ms: u64,
     },
-    /// Of a thousand snapshots so many arrive beside another state than their own.
+    /// This many of a thousand snapshots arrive with the state of another one.
     MixedSnapshot {
         /// How many.
         permille: u64,
     },
-    /// It dies, and starts when its wall clock shows the time of its last start, or a little less.
+    /// A process dies, and starts when its wall clock shows the time of its last start, or a little less.
     ClockSetBack {
-        /// Who.
+        /// The machine.
         who: Who,
         /// Milliseconds less.
         back_ms: u64,
@@ -220,11 +220,11 @@ pub enum Fault {
         /// Milliseconds between them.
         apart_ms: u64,
     },
-    /// It is removed and added again at its address.
+    /// A member is removed and added again at its address.
     Readd {
-        /// Who.
+        /// The machine.
         who: Who,
-        /// Whether its operator forgets to empty its disk, at first.
+        /// Whether its operator does not empty its disk at first.
         old_disk: bool,
     },
 }
@@ -270,7 +270,7 @@ pub struct Planned {
     pub at: Instant,
     /// When it ends, if it lasts.
     pub until: Instant,
-    /// What it is.
+    /// The fault.
     pub fault: Fault,
 }
 

@@ -1,4 +1,4 @@
-//! What a run is like: every seed draws its own cluster, pace and faults, so that over many seeds every combination is met.
+//! The plan of a run: every seed draws its own cluster, speeds and faults, so that many seeds meet every combination.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -16,12 +16,12 @@ use crate::choose::one_of;
 use crate::faults::FaultKind;
 use quoin_model::etcd::Rules;
 
-/// How long a run is, and how much happens in it.
+/// The length of a run, and how much happens in it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Shape {
-    /// Long and quiet: what takes minutes has its time, above all leases.
+    /// Long and quiet: there is time for what takes minutes, above all leases.
     Long,
-    /// A few requests for keys and next to no faults: a checker that sees no log can judge the whole history.
+    /// A few requests for keys and almost no faults: a checker without the log can check the whole history.
     Short,
     /// A minute or two with much going on.
     Usual,
@@ -49,38 +49,38 @@ pub struct Plan {
     pub shape: Shape,
     /// Founders.
     pub members: usize,
-    /// What all of them are configured with, but for names and addresses.
+    /// The configuration of all members, except names and addresses.
     pub config: Config,
     /// Length of their log files.
     pub segment_bytes: u64,
-    /// What a frame takes from one member to another.
+    /// The latency of a frame between members.
     pub link_latency: Duration,
-    /// What a request takes from a client to a member.
+    /// The latency of a request from a client to a member.
     pub client_latency: Duration,
-    /// What a disk takes for a batch.
+    /// The time of a disk for a batch.
     pub disk_latency: Duration,
-    /// What a turn of a node takes.
+    /// The time of a node for a turn.
     pub turn_takes: Duration,
-    /// What the watch hub lags behind.
+    /// The delay of the watch hub.
     pub hub_lag: Duration,
     /// Bytes of a watch response, its revisions and those of a pass, at most, where they are fewer than usual.
     pub hub: Option<(usize, usize, usize)>,
     /// Bytes of entries in one append, at most, where they are fewer than usual.
     pub append_bytes: Option<usize>,
-    /// From when on nothing is disturbed any more.
+    /// The time from which on nothing is disturbed.
     pub heals_after: Duration,
     /// How long the run goes on after that.
     pub calm: Duration,
-    /// Whether those who are not needed for a quorum are dead after that.
+    /// Whether members that are not needed for a quorum are dead after that.
     pub minority_dies: bool,
     /// Whether disks of a minority leave sectors half written.
     pub rough_disks: bool,
-    /// What goes wrong.
+    /// The faults.
     pub faults: Vec<Planned>,
 }
 
 impl Plan {
-    /// The plan of `seed`, with so many members if that is not left to it.
+    /// The plan of `seed`, with so many members if that is given.
     #[must_use]
     pub fn draw(seed: u64, members: Option<usize>) -> Self {
         Self::draw_as(seed, members, Shape::draw(seed))
@@ -131,7 +131,7 @@ impl Plan {
         plan
     }
 
-    /// Some stories are told in vain to members that keep much of their log, or compact at once.
+    /// Some stories have no effect on members that keep much of their log, or compact at once.
     fn fit_to_stories(&mut self) {
         let has = |kind| self.faults.iter().any(|planned| planned.fault.kind() == kind);
         if has(FaultKind::MixedSnapshot) || has(FaultKind::StalledTable) {
@@ -178,7 +178,7 @@ impl Plan {
         hub
     }
 
-    /// What checkers must know of the configuration.
+    /// The facts about the configuration that checkers need.
     #[must_use]
     pub fn rules(&self) -> Rules {
         let config = self.config.store_config();
@@ -189,7 +189,7 @@ impl Plan {
         }
     }
 
-    /// What checkers must know beyond that.
+    /// Further facts that checkers need.
     #[must_use]
     pub fn bounds(&self) -> Bounds {
         Bounds {
@@ -205,7 +205,7 @@ impl Plan {
         !self.faults.iter().any(is_change)
     }
 
-    /// Whether leaders write down what is left of long leases; nothing where members differ in that.
+    /// Whether leaders write checkpoints of long leases; `None` if members differ in that.
     fn checkpoints(&self) -> Option<bool> {
         self.is_lasting()
             .then(|| self.config.feature_gates.enabled(Gate::LeaseCheckpoint))
@@ -227,13 +227,13 @@ impl Plan {
     }
 }
 
-/// Where the machine with this number is reached by its peers.
+/// The peer address of the machine with this number.
 pub(super) fn peer_url(machine: usize) -> String {
     format!("http://10.0.0.{}:2380", machine + 1)
 }
 
 fn config(prng: &mut Prng, shape: Shape) -> Config {
-    /// They take long to make, for a run that is short.
+    /// They take too long for a short run.
     static DEFAULTS: LazyLock<Config> = LazyLock::new(Config::with_defaults);
     let mut config = DEFAULTS.clone();
     config.heartbeat_ms = 100;
@@ -258,11 +258,11 @@ fn config(prng: &mut Prng, shape: Shape) -> Config {
         .feature_gates
         .set(Gate::LeaseCheckpointPersist, checkpoints && prng.below(2) == 0);
     if shape == Shape::Long {
-        // Every snapshot is compared whole.
+        // Every snapshot is compared completely.
         config.snapshot_count = config.snapshot_count.max(100);
     }
     if shape == Shape::Short {
-        // Promises after healing have deadlines of many election timeouts. And nobody but clients makes entries.
+        // Promises after healing have deadlines of many election timeouts. And only clients make entries.
         config.election_ms = 500;
         config.quota_backend_bytes = None;
         config.auto_compaction = AutoCompaction::Off;

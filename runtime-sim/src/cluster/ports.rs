@@ -1,4 +1,5 @@
-//! What plugs into a simulated cluster: clients, who ask, and an observer, who sees everything. Nothing here decides.
+//! The interfaces of a simulated cluster: clients, which send requests, and an observer, which gets every event. This
+//! file decides nothing.
 
 use quoin_core::id::MemberId;
 use quoin_core::proto::etcdserverpb::{WatchRequest, WatchResponse};
@@ -7,59 +8,60 @@ use quoin_core::time::Instant;
 use crate::observe::{ClientId, Observation, OpId, StreamId, Verdict};
 use quoin_model::call::{Answer, Call, Refusal};
 
-/// Sees everything that happens, and judges.
+/// Gets every event, and checks it.
 pub trait Observer {
     /// Something happened at `at`, in true time.
     ///
     /// # Errors
-    /// A promise that was broken.
+    /// The promise that was broken.
     fn see(&mut self, at: Instant, seen: &Observation<'_>) -> Verdict;
 }
 
-/// A member, as clients know it.
+/// A member, as clients see it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Endpoint {
-    /// Which member.
+    /// Its id.
     pub id: MemberId,
-    /// Whether its process runs; clients may try all the same.
+    /// Whether its process runs; clients may try it even if not.
     pub is_started: bool,
-    /// Whether it is a learner, by the newest configuration anywhere.
+    /// Whether it is a learner, by the newest configuration of any member.
     pub is_learner: bool,
 }
 
-/// The members that clients may ask.
+/// The members to which clients may send requests.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Endpoints {
     /// Every member that is in the cluster, or was and still has a process, by number of its machine.
     pub members: Vec<Endpoint>,
 }
 
-/// What comes back of a request: the answer, or nothing: then nobody knows whether it was done.
+/// The result of a request: the answer, or `None` if the outcome is unknown.
 pub type Returned = Option<Result<Answer, Refusal>>;
 
-/// Something a client does.
+/// An action of a client.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Act {
-    /// Asks a member. [`Clients::returned`] follows, at `deadline` at the latest, unless the client gives up.
+    /// Sends a request to a member. [`Clients::returned`] follows, at `deadline` at the latest, unless the client gives
+    /// up.
     Ask {
-        /// A name never used before.
+        /// An id never used before.
         op: OpId,
-        /// Who asks.
+        /// The client.
         client: ClientId,
-        /// Whom.
+        /// The member.
         member: MemberId,
-        /// What.
+        /// The call.
         call: Call,
         /// When it is over, in true time.
         deadline: Instant,
     },
     /// Opens a watch stream. [`Clients::closed`] follows at its end, unless the client closes it.
     Open {
-        /// A name never used before.
+        /// An id never used before.
         stream: StreamId,
-        /// Who.
+        /// The client.
         client: ClientId,
-        /// To whom.
+        /// The member.
         member: MemberId,
     },
     /// Sends a request on a watch stream.
@@ -69,8 +71,8 @@ pub enum Act {
         /// The request.
         request: WatchRequest,
     },
-    /// Reads nothing of a watch stream for a while, and maybe only a part of what there is after that, until the clients are
-    /// told to be quiet.
+    /// Reads nothing of a watch stream for a while, and then perhaps only some responses at a time, until the clients
+    /// are asked to be quiet.
     Pause {
         /// The stream.
         stream: StreamId,
@@ -84,22 +86,22 @@ pub enum Act {
         /// The stream.
         stream: StreamId,
     },
-    /// Does not wait for an answer any more: it never returns.
+    /// Abandons a request: it never returns.
     GiveUp {
         /// The request.
         op: OpId,
     },
 }
 
-/// All clients of a cluster. They know no clock but the one they are given, which is true time.
+/// All clients of a cluster. Their only clock is the true time that they are given.
 pub trait Clients {
-    /// When they want to do something by themselves.
+    /// When they are to act by themselves.
     fn wakes_at(&self) -> Option<Instant>;
 
     /// That time has come.
     fn wake(&mut self, now: Instant, world: &Endpoints, acts: &mut Vec<Act>);
 
-    /// A request is over.
+    /// A request has ended.
     fn returned(&mut self, now: Instant, op: OpId, result: Returned, acts: &mut Vec<Act>);
 
     /// A response on a watch stream arrived.
@@ -108,6 +110,6 @@ pub trait Clients {
     /// A watch stream was ended by the member or the network.
     fn closed(&mut self, now: Instant, stream: StreamId, acts: &mut Vec<Act>);
 
-    /// From here on: finish what is under way, then only gentle traffic.
+    /// From here on: finish what is pending, then only gentle traffic.
     fn quiet(&mut self);
 }

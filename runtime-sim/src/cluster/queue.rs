@@ -1,4 +1,4 @@
-//! What is to happen, ordered by time, then by when it was planned.
+//! Planned events, ordered by time, then by when they were planned.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -8,7 +8,7 @@ use quoin_core::time::Instant;
 
 use crate::observe::{OpId, StreamId};
 
-/// Something that is to happen. Numbers are those of machines; a `life` makes it void once that process is gone.
+/// A planned event. Numbers are those of machines; a `life` makes the event void once that process has ended.
 #[derive(Clone, Debug)]
 pub(super) enum What {
     /// An answer reaches its client.
@@ -17,7 +17,7 @@ pub(super) enum What {
     Call(OpId),
     /// A response that waits at a member for a client's stream is taken.
     StreamTake(StreamId),
-    /// What was taken reaches the client.
+    /// A response that was taken reaches the client.
     StreamArrive(StreamId),
     /// A watch stream reaches its member.
     StreamOpen(StreamId),
@@ -25,11 +25,11 @@ pub(super) enum What {
     StreamAsk(StreamId),
     /// The end of a stream reaches the other side.
     StreamEnd(StreamId),
-    /// Clients want to do something.
+    /// Clients are due to act.
     Clients,
-    /// Looks whether a machine has a connection to another.
+    /// A machine checks its connection to another.
     Contact { from: usize, to: usize },
-    /// The client's patience is over.
+    /// A client gives up.
     Deadline(OpId),
     /// A planned fault begins.
     FaultBegins(usize),
@@ -39,23 +39,23 @@ pub(super) enum What {
     FaultFlaps(usize),
     /// The run is over.
     Finish,
-    /// A frame arrives; the number tells it from others that lay in its place.
+    /// A frame arrives; the number distinguishes it from others at the same index.
     Frame { place: u32, number: u32 },
-    /// From here on all is well.
+    /// From here on there are no faults.
     Heal,
-    /// The quorum that goes on may be up.
+    /// The quorum that continues may be up.
     Healed,
-    /// A request is handed on to the leader, or its answer comes back.
+    /// A request is forwarded to the leader, or its answer returns.
     Hop(u32),
-    /// The watch hub has mail.
+    /// The watch hub has input.
     Hub { machine: usize, life: u64 },
     /// A life of the member that is to die has lasted long enough.
     LifeEnds(u64),
-    /// The log's lane is done with its jobs.
+    /// The log's lane has finished its jobs.
     Log { machine: usize, life: u64 },
-    /// What the log's lane did has taken long enough.
+    /// The report of the log's lane is due.
     LogReports { machine: usize, life: u64 },
-    /// The operator looks after what he is doing.
+    /// The operator continues its tasks.
     Operator,
     /// News of a peer.
     Peer {
@@ -65,15 +65,15 @@ pub(super) enum What {
     },
     /// A request that must be tried again.
     Retry(OpId),
-    /// The table's lane is done with its jobs.
+    /// The table's lane has finished its jobs.
     Rows { machine: usize, life: u64 },
-    /// What the table's lane did has taken long enough.
+    /// The report of the table's lane is due.
     RowsReports { machine: usize, life: u64 },
     /// A machine's process starts.
     Start { machine: usize, power: u64 },
     /// The node takes a turn.
     Turn { machine: usize, life: u64 },
-    /// Somebody in a process wants to wake.
+    /// A timer in a process is due.
     Wake { machine: usize, life: u64 },
 }
 
@@ -111,7 +111,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Plans something.
+    /// Plans an event.
     pub(super) fn push(&mut self, at: Instant, what: What) {
         self.sequence += 1;
         self.heap.push(Reverse(Planned {
@@ -121,13 +121,13 @@ impl Queue {
         }));
     }
 
-    /// The next thing.
+    /// The next event.
     pub(super) fn pop(&mut self) -> Option<(Instant, What)> {
         self.heap.pop().map(|Reverse(planned)| (planned.at, planned.what))
     }
 }
 
-/// Things kept by number until they are taken; numbers are used again.
+/// Items kept by number until they are taken; numbers are used again.
 #[derive(Debug)]
 pub(super) struct Shelf<T> {
     places: Vec<Option<T>>,
@@ -169,7 +169,7 @@ impl<T> Shelf<T> {
         places.filter_map(|(thing, place)| Some((place, thing.as_mut()?)))
     }
 
-    /// Looks at it.
+    /// Reads it.
     pub(super) fn get(&self, place: u32) -> Option<&T> {
         self.places[place as usize].as_ref()
     }

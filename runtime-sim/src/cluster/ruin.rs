@@ -1,4 +1,4 @@
-//! What a machine loses of what it had on disk for good, and how many may.
+//! The data that a machine loses for good, and how many machines may lose any.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,8 +14,8 @@ use crate::observe::{Observation, Verdict};
 use crate::process::Process;
 
 impl World<'_> {
-    /// A machine loses its disk, or gets an old one back. Under its name it must not come back: what it makes of what it
-    /// finds is seen on a copy that no other member hears.
+    /// A machine loses its disk, or gets an old one back. It must not return under its id: its start from that disk is
+    /// simulated on a copy that no other member can reach.
     pub(super) fn lose_disk(&mut self, machine: usize, how: FaultKind) -> Verdict {
         self.struck.note(how);
         let at = &mut self.machines[machine];
@@ -52,7 +52,7 @@ impl World<'_> {
             at.is_excused = true;
         }
         if hit.is_some_and(|hit| hit.at_tail) {
-            // What looks like a torn write may be gone without a word: one member alone cannot find that out.
+            // What looks like a torn write may be missing without an error: one member alone cannot find that out.
             at.part = Part::Lost;
             self.eyes.see(self.now, &Observation::Tampered { member: at.id })?;
             self.start_copy(machine);
@@ -62,7 +62,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A table loses rows while its process is down. The next start makes it anew from the log, or refuses.
+    /// A table loses rows while its process is down. The next start rebuilds it from the log, or refuses.
     pub(super) fn damage_table(&mut self, machine: usize, how: FaultKind, amount: u64) -> Verdict {
         let was_up = self.machines[machine].is_up();
         if was_up {
@@ -80,7 +80,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Starts a copy of a machine that no other member hears: it must neither panic nor hang, whatever it finds.
+    /// Starts a copy of a machine that no other member can reach: it must neither panic nor hang, whatever it finds.
     fn start_copy(&mut self, machine: usize) {
         let at = &self.machines[machine];
         let started = Process::boot(
@@ -95,7 +95,7 @@ impl World<'_> {
         self.eyes.hash.add(u64::from(refusal.is_some()));
     }
 
-    /// Whether one more member may lose what it had on disk.
+    /// Whether one more member may lose its data.
     pub(super) fn may_lose(&self, machine: usize) -> bool {
         let Some(view) = self.newest_view() else { return false };
         let voters = &view.cluster.conf_state().voters;

@@ -1,4 +1,4 @@
-//! A run from its beginning to its end, and what it amounts to.
+//! A run from its beginning to its end, and its result.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,7 +29,7 @@ use crate::table::TableModel;
 /// The wall clocks at the beginning: some day in 2024.
 const WALL_MS: u64 = 1_720_000_000_000;
 
-/// What of a run is not left to its seed.
+/// Settings of a run that its seed does not decide.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// So many founders.
@@ -38,11 +38,11 @@ pub struct Options {
     pub shape: Option<Shape>,
     /// These faults, and no others.
     pub faults: Option<Vec<Planned>>,
-    /// What is kept as text; every turn is checked then, too.
+    /// How much text is kept; every turn is checked then, too.
     pub tracing: Tracing,
 }
 
-/// A run to be made.
+/// A run before its start.
 pub struct Run {
     seed: u64,
     options: Options,
@@ -50,22 +50,22 @@ pub struct Run {
     clients: Box<dyn Clients>,
 }
 
-/// What a run amounts to.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Summary {
-    /// Things that happened.
+    /// Events.
     pub events: u64,
-    /// Things the observer was shown.
+    /// Observations.
     pub observed: u64,
     /// True time that passed.
     pub simulated: Duration,
-    /// The hash of everything.
+    /// The hash of all events.
     pub trace_hash: u128,
     /// How often each kind of fault struck.
     pub struck: Struck,
-    /// What happened last, where the run was traced.
+    /// The last events, if the run was traced.
     pub last: Vec<String>,
-    /// What went wrong in it.
+    /// Its faults.
     pub faults: Vec<Planned>,
 }
 
@@ -78,15 +78,15 @@ pub struct Failure {
     pub members: Option<usize>,
     /// Whether it was long, whatever its seed says.
     pub is_long: bool,
-    /// What was broken.
+    /// The broken promise.
     pub violation: Violation,
     /// When.
     pub at: Instant,
-    /// How the machines were, a line for each.
+    /// The state of the machines, a line for each.
     pub machines: Vec<String>,
-    /// What happened last, where the run was traced.
+    /// The last events, if the run was traced.
     pub last: Vec<String>,
-    /// What went wrong in it.
+    /// Its faults.
     pub faults: Vec<Planned>,
 }
 
@@ -115,7 +115,7 @@ impl fmt::Display for Failure {
 }
 
 impl Run {
-    /// The run of `seed`; `clients` makes who asks.
+    /// The run of `seed`; `clients` makes its clients.
     pub fn new(seed: u64, options: Options, clients: impl FnOnce(u64, &Plan) -> Box<dyn Clients>) -> Self {
         let shape = options.shape.unwrap_or_else(|| Shape::draw(seed));
         let mut plan = Plan::draw_as(seed, options.members, shape);
@@ -131,13 +131,13 @@ impl Run {
         }
     }
 
-    /// What it will be like.
+    /// Its plan.
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// Makes it.
+    /// Carries it out.
     ///
     /// # Errors
     /// The first promise that was broken.
@@ -187,7 +187,7 @@ impl World<'_> {
     }
 }
 
-/// The words of a panic.
+/// The message of a panic.
 fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
     let words = panic.downcast_ref::<String>().cloned();
     words
@@ -195,7 +195,7 @@ fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
         .unwrap_or_default()
 }
 
-/// Everything there is at the beginning of a run.
+/// The world at the beginning of a run.
 pub(super) fn build(seed: u64, plan: Plan, clients: Box<dyn Clients>, eyes: Eyes<'_>) -> World<'_> {
     let prng = Prng::new(seed);
     let founders: Vec<_> = (0..plan.members).map(|machine| plan.founder(machine)).collect();

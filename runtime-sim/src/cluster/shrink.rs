@@ -1,4 +1,4 @@
-//! Makes a failing run smaller: takes faults out of its list for as long as the same promise is broken without them.
+//! Reduces a failing run: removes faults from its list for as long as the same promise is broken without them.
 //!
 //! The list is cut, not the seed: every concern draws from a stream of its own, so what is left goes on much as before.
 //! The search is delta debugging: everything first, then halves, then smaller and smaller parts.
@@ -8,7 +8,7 @@ use super::nemesis::Planned;
 use super::run::{Failure, Options};
 use crate::check::Coverage;
 
-/// The failure of a run with the fewest faults that was found, and how many runs that took.
+/// The failure with the fewest faults that was found, and how many runs that took.
 #[must_use]
 pub fn shrink(failure: Box<Failure>, options: &Options, runs_max: u64) -> (Box<Failure>, u64) {
     let (seed, checker) = (failure.seed, failure.violation.checker);
@@ -23,8 +23,8 @@ pub fn shrink(failure: Box<Failure>, options: &Options, runs_max: u64) -> (Box<F
     (smaller.unwrap_or(failure), runs)
 }
 
-/// Cuts a list down for as long as `fails` finds something in what is left; also the last that it found, and how often it
-/// was asked.
+/// Reduces a list for as long as `fails` finds something in the rest; also returns its last finding, and how often it
+/// was called.
 pub(super) fn cut_down<T>(
     mut faults: Vec<Planned>,
     runs_max: u64,

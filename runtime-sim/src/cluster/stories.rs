@@ -35,21 +35,21 @@ const PAIR_STEP_MS: u64 = 300;
 /// A story.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Story {
-    /// What a deposed leader is told late is of a time when it led.
+    /// A deposed leader gets late messages from the time when it led.
     LateAcks,
-    /// Members that were away are sent snapshots, some beside the state of another.
+    /// Members that were away are sent snapshots, some with the state of another one.
     MixedSnapshots,
-    /// A member whose table stands still is away until it needs a snapshot.
+    /// A member whose table stalls falls behind until it needs a snapshot.
     StalledTable,
     /// Processes start at the time of an earlier start.
     ClockSetBack,
     /// Compactions follow each other closely.
     CompactPairs,
-    /// A member comes again.
+    /// A removed member is added again.
     Readd,
     /// A learner that no member has reached yet is to be promoted.
     EarlyPromotion,
-    /// The quota is passed where each write alone would fit.
+    /// The quota is exceeded by writes each of which alone would fit.
     QuotaRace,
 }
 
@@ -86,7 +86,7 @@ pub(super) fn draw_story(seed: u64, plan: &Plan) -> Vec<Planned> {
     faults
 }
 
-/// Tells a story from this moment on, in milliseconds.
+/// Plans the faults of a story from this moment on, in milliseconds.
 fn tell(story: Story, at: u64, prng: &mut Prng, plan: &Plan, faults: &mut Vec<Planned>) {
     let election = plan.config.election_ms;
     let time = |ms: u64| Instant::ZERO + Duration::from_millis(ms);
@@ -191,7 +191,7 @@ impl World<'_> {
         }
     }
 
-    /// Asks every member for a key and one of them for a write, for whatever is late.
+    /// Sends a read of a key to every member and a write to one of them, so that messages are late.
     pub(super) fn ask_everybody(&mut self) -> Verdict {
         let ups = self.machines.iter().filter(|machine| machine.is_up());
         let members: Vec<MemberId> = ups.map(|machine| machine.id).collect();
@@ -210,7 +210,7 @@ impl World<'_> {
         self.ask_somebody(Call::Put(put), false)
     }
 
-    /// Asks every member for a write that fits what is left of the quota; two of them do not.
+    /// Sends every member a write that fits the rest of the quota; two of them together do not.
     pub(super) fn race_for_quota(&mut self) -> Verdict {
         let size = self.newest_view().map_or(u64::MAX, |view| view.size_bytes);
         let quota = self.plan.config.quota_backend_bytes.unwrap_or(0);
@@ -278,7 +278,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Asks for a compaction of all that is superseded.
+    /// Requests a compaction of everything superseded.
     fn compact_all(&mut self) -> Verdict {
         let newest = self.newest_view().map_or(0, |view| view.kv.revision());
         self.operator.compacted = newest - 1;

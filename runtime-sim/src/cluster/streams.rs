@@ -21,17 +21,17 @@ use crate::observe::{ClientId, Observation, StreamId, Verdict};
 pub(super) struct Stream {
     client: ClientId,
     pub(super) machine: usize,
-    /// Which life of the machine's process it is with; 0 until it is open.
+    /// The life of the machine's process that serves it; 0 until it is open.
     life: u64,
     /// Requests on their way, and when each arrives.
     asked: VecDeque<WatchRequest>,
     last_request_at: Instant,
-    /// Responses the client has not taken.
+    /// Responses that the client has not taken.
     unsent: VecDeque<Response>,
     is_taking: bool,
     /// Responses on their way.
     travelling: VecDeque<(Instant, Vec<WatchResponse>)>,
-    /// What the client takes to read.
+    /// The time that the client takes to read.
     slowness: Duration,
     /// It reads nothing before.
     paused_until: Instant,
@@ -41,7 +41,7 @@ pub(super) struct Stream {
     is_ending: bool,
 }
 
-/// What a client takes at least between two parts of what there is to read.
+/// The least time of a client between two reads.
 const SIP: Duration = Duration::from_millis(20);
 
 impl Stream {
@@ -110,7 +110,7 @@ impl World<'_> {
             return self.end_stream(id);
         }
         stream.life = life.number;
-        // What was published while nobody watched was not reported.
+        // States published while there was no watcher were not reported.
         life.streams.insert(id);
         life.hub_mail.push_back(WatchInput::Applied {
             view: life.view.kv.clone(),
@@ -121,7 +121,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A client asks something on a stream.
+    /// A client sends a request on a stream.
     pub(super) fn watch(&mut self, id: StreamId, request: WatchRequest) {
         let latency = self.client_latency();
         let Some(stream) = self.streams.get_mut(&id) else {
@@ -163,7 +163,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// The hub will look at its mail.
+    /// The hub will take its input.
     pub(super) fn plan_hub(&mut self, machine: usize) {
         let lag = self.plan.hub_lag;
         let Some(life) = &mut self.machines[machine].life else {
@@ -176,7 +176,7 @@ impl World<'_> {
         }
     }
 
-    /// The hub takes its mail.
+    /// The hub takes its input.
     pub(super) fn hub_turn(&mut self, machine: usize, life: u64) -> Verdict {
         let at = &mut self.machines[machine];
         let now = at.look_at_clock(self.now);
@@ -225,7 +225,7 @@ impl World<'_> {
         }
     }
 
-    /// From here on all clients read at once what there is.
+    /// From here on all clients read at once.
     pub(super) fn hasten_readers(&mut self) {
         for (id, stream) in &mut self.streams {
             stream.slowness = Duration::ZERO;
@@ -237,7 +237,7 @@ impl World<'_> {
         }
     }
 
-    /// A client's connection takes what waits for it.
+    /// A client's connection takes the waiting responses.
     pub(super) fn take_responses(&mut self, id: StreamId) -> Verdict {
         let latency = self.client_latency();
         let Some(stream) = self.streams.get_mut(&id) else {
@@ -344,7 +344,7 @@ impl World<'_> {
         }
     }
 
-    /// The network or the member ends a stream; the client will find out.
+    /// The network or the member ends a stream; the client will notice.
     pub(super) fn end_stream(&mut self, id: StreamId) -> Verdict {
         let latency = self.client_latency();
         let Some(stream) = self.streams.get_mut(&id).filter(|stream| !stream.is_ending) else {
@@ -363,7 +363,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A client finds out that its stream is over.
+    /// A client learns that its stream has ended.
     pub(super) fn stream_ends(&mut self, id: StreamId) -> Verdict {
         if self.streams.remove(&id).is_none() {
             return Ok(());
@@ -385,7 +385,7 @@ impl World<'_> {
     }
 }
 
-/// What the hub calls a stream.
+/// The hub's id of a stream.
 fn name(id: StreamId) -> watch::StreamId {
     watch::StreamId(id.0)
 }
@@ -398,7 +398,7 @@ fn origin(life: &Life) -> Origin {
     }
 }
 
-/// A response as it is after its way over the wire.
+/// A response as it is after encoding and decoding.
 fn decoded(response: &Response, origin: Origin) -> WatchResponse {
     let mut bytes = BytesMut::with_capacity(response.encoded_len(origin));
     response.encode(origin, &mut bytes);

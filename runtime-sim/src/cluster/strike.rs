@@ -15,19 +15,19 @@ use crate::faults::FaultKind;
 use crate::fuse::{Failure, Says, Touch};
 use crate::observe::Verdict;
 
-/// So often members are read from whose acknowledgements are late.
+/// How often members whose acknowledgements are late are read from.
 const READS_EVERY_MS: u64 = 40;
 /// A clock that runs right.
 pub(super) const RIGHT: u64 = 1_000_000;
 
-/// A fault of the network under way, with whom it befalls.
+/// A fault of the network in progress, with its target.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Active {
     planned: usize,
     fault: Fault,
     a: usize,
     b: usize,
-    /// Whether a flapping partition is there now.
+    /// Whether a flapping partition is active now.
     on: bool,
 }
 
@@ -114,7 +114,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A planned fault is over.
+    /// A planned fault ends.
     pub(super) fn fault_ends(&mut self, planned: usize) -> Verdict {
         let before = self.active.len();
         self.active.retain(|active| active.planned != planned);
@@ -126,7 +126,7 @@ impl World<'_> {
         }
         match self.plan.faults[planned].fault {
             Fault::Crash { .. } | Fault::TakeoverCrash { .. } => {
-                // Who did not come to the point where he was to die, dies now.
+                // A process that has not reached the point of its planned death dies now.
                 for machine in 0..self.machines.len() {
                     let at = &self.machines[machine];
                     if at.doom.is_some_and(|doom| doom.planned == planned) && at.is_up() {
@@ -151,7 +151,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A partition comes or goes; an old frame arrives.
+    /// A partition begins or ends; an old frame arrives.
     pub(super) fn fault_flaps(&mut self, planned: usize) -> Verdict {
         let it = self.plan.faults[planned];
         if self.healed || it.until <= self.now {
@@ -199,7 +199,7 @@ impl World<'_> {
         self.condition_links();
     }
 
-    /// Whom a fault befalls.
+    /// The target of a fault.
     pub(super) fn resolve(&self, who: Who) -> usize {
         let members: Vec<usize> = (0..self.machines.len())
             .filter(|machine| self.machines[*machine].part == Part::Member)
@@ -221,7 +221,7 @@ impl World<'_> {
         found.or_else(|| members.first().copied()).unwrap_or(0)
     }
 
-    /// Brings all links into the condition that the faults under way make.
+    /// Sets the condition of all links by the faults in progress.
     pub(super) fn condition_links(&mut self) {
         let count = self.machines.len();
         self.net.machines = count;
@@ -298,7 +298,7 @@ impl World<'_> {
                 at.site.fuse.fail(fail(touch, Says::Error(io::ErrorKind::StorageFull)));
             }
             FaultKind::ReadError => {
-                // Nothing is read but at a start.
+                // Only a start reads.
                 let touch = pick(&[Touch::Read, Touch::Read, Touch::TableRead]);
                 at.site.fuse.fail(fail(touch, Says::Error(io::ErrorKind::Other)));
                 at.is_excused = true;
@@ -448,7 +448,7 @@ impl World<'_> {
                 self.struck.note(FaultKind::LongOutage);
                 let away = Duration::from_secs(5 + minutes % 25);
                 self.down_for(machine, true, away)?;
-                // By its own clock it was away for hours; what the others did meanwhile they did faster.
+                // By its own clock it was down for hours; the others did the work of that time faster.
                 let at = &mut self.machines[machine];
                 at.clock.skip(self.now, Duration::from_secs(60 * minutes));
                 Ok(())
@@ -467,7 +467,7 @@ impl World<'_> {
         }
     }
 
-    /// A machine's process ends and comes back after a while.
+    /// A machine's process ends and starts again after a while.
     pub(super) fn down_for(&mut self, machine: usize, power: bool, away: Duration) -> Verdict {
         self.end(machine, power)?;
         self.start_later(machine, away);
@@ -490,7 +490,7 @@ impl World<'_> {
     }
 }
 
-/// What a fault does to a link.
+/// The effect of a fault on a link.
 fn impair(condition: &mut Condition, active: &Active, from: usize, to: usize, count: usize) {
     let concerns = |machine: usize| (from == machine) != (to == machine);
     let peers = from != to;

@@ -1,4 +1,4 @@
-//! What a simulated cluster does, seen by its simplest clients.
+//! The behaviour of a simulated cluster, with the simplest clients.
 
 mod tiny;
 
@@ -177,7 +177,7 @@ fn short_histories_are_judged_without_their_log() {
     assert!(judged > coverage.count(Point::HistoryVoid), "{coverage:?}");
 }
 
-/// The simple clients; whoever watches reads nothing for twenty seconds at first.
+/// The simple clients; the watcher reads nothing for twenty seconds at first.
 struct Dozing(Tiny);
 
 impl Clients for Dozing {
@@ -249,8 +249,8 @@ fn a_failure_is_cut_down_to_the_faults_it_needs() {
     assert_eq!(keeps(&[0, 7, 19]), 3);
 }
 
-/// A member that dies, starts, takes a snapshot at once and dies again must start from that snapshot, although nobody has told
-/// it of anything committed since.
+/// A member that dies, starts, installs a snapshot at once and dies again must start from that snapshot, although no
+/// message since has told it of anything committed.
 #[test]
 fn a_member_that_hears_nobody_starts_again_and_again() {
     let who = Who::Machine(1);

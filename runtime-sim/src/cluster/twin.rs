@@ -1,4 +1,4 @@
-//! A second start from the same disk: whatever the first comes to, another must come to as well.
+//! A second start from the same disk: it must have the same result as the first.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use quoin_runtime::lanes::table::TableTask;
 use crate::observe::{Verdict, ensure};
 use crate::process::{Process, Site};
 
-/// What a second start from the same disk comes to, left alone until it serves.
+/// The result of a second start from the same disk, left alone until it serves.
 pub(super) fn run(site: &Site, unix_ms: u64) -> Option<View> {
     let site = site.fork();
     let (mut process, _) = Process::boot(&site, unix_ms, !0, None).ok()?;
@@ -34,7 +34,8 @@ pub(super) fn run(site: &Site, unix_ms: u64) -> Option<View> {
     None
 }
 
-/// Two starts from one disk come to the same. Where no key is left, what is hashed is not the log's to say.
+/// Two starts from one disk have the same result. If no key is left, the log does not determine the rows that are
+/// hashed.
 pub(super) fn compare(twin: &View, view: &View) -> Verdict {
     let revision = twin.kv.revision().min(view.kv.revision());
     let hashes = (twin.kv.hash_kv(revision), view.kv.hash_kv(revision));

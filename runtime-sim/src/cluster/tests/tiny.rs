@@ -1,5 +1,5 @@
-//! A few simple clients for trying a cluster out: they write and read one key after another, and one of them watches.
-//! Nobody judges what they see.
+//! A few simple clients for tests of a cluster: they write and read one key after another, and one of them watches.
+//! Their results are not checked.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::cluster::ports::{Act, Clients, Endpoints, Returned};
 use crate::observe::{ClientId, OpId, StreamId};
 use quoin_model::call::Call;
 
-/// What a client waits for an answer.
+/// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The clients.
