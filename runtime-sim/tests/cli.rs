@@ -1,4 +1,4 @@
-//! The command line: what is refused and how, help, a reader that goes away, an interruption.
+//! The command line: errors, help, a closed output, an interruption.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,6 +1,7 @@
-//! Whole clusters in every run of the tests: fresh seeds for every commit, the same twice, and the bugs put in on purpose.
+//! Whole clusters in every run of the tests: fresh seeds for every commit, the same seed twice, and the deliberate
+//! bugs.
 //!
-//! `QUOIN_SIM_SEEDS` sets how many seeds there are, `QUOIN_SIM_FROM` the first of them.
+//! `QUOIN_SIM_SEEDS` sets the number of seeds, `QUOIN_SIM_FROM` the first of them.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +22,7 @@ fn number(name: &str) -> Option<u64> {
     variable(name)?.to_str()?.parse().ok()
 }
 
-/// The first seed: another for every commit, and the same for everybody who tests that commit.
+/// The first seed: a different one for every commit, and the same one on every machine for one commit.
 fn first_seed() -> u64 {
     let head = Command::new("git").args(["rev-parse", "--short=8", "HEAD"]).output();
     let hash = head.ok().and_then(|output| String::from_utf8(output.stdout).ok());
@@ -62,7 +63,7 @@ fn equal_seeds_give_equal_traces() {
     }
 }
 
-/// Every mutant of which a seed is kept is caught: by that seed or, where the world has changed since, by another.
+/// Every mutant with a recorded seed is caught: by that seed or, if the world has changed since, by another.
 #[test]
 fn bugs_put_in_on_purpose_are_found() {
     let cargo = variable("CARGO").unwrap_or_else(|| "cargo".into());

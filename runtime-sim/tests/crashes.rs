@@ -1,19 +1,19 @@
-//! A member that dies at every point, thousands of times, loses nothing it acknowledged; and a world that lies is found
-//! out.
+//! A member that dies at every point, thousands of times, loses nothing that it acknowledged; and the defects of a
+//! world that lies are found.
 
 use quoin_runtime_sim::cluster::Tracing;
 use quoin_runtime_sim::cluster::crash::{Campaign, Case, Failure, Lies, Tally, Trace, campaign, run};
 use quoin_runtime_sim::disk::DiskModel;
 use quoin_runtime_sim::table::TableModel;
 
-/// Crashes of a run for every change; `QUOIN_SIM_CRASHES` asks for more or less.
+/// Crashes of a run for every change; `QUOIN_SIM_CRASHES` sets another number.
 const CRASHES: u64 = 60_000;
-/// The seed of such a run; `QUOIN_SIM_SEED` asks for another.
+/// The seed of such a run; `QUOIN_SIM_SEED` sets another.
 const SEED: u64 = 1;
-/// Crashes within which every lie must be found out.
+/// Crashes within which every lie must be found.
 const LIE_CRASHES: u64 = 20_000;
 
-/// What must have happened in a run worth its name.
+/// Events that must have happened in a useful run.
 const SEEN: [&str; 25] = [
     "answer: etcdserver: mvcc: database space exceeded",
     "answer: etcdserver: request timed out",
@@ -68,7 +68,7 @@ fn ten_thousand_crashes_lose_nothing() {
     }
 }
 
-/// The run that finds a lie out. It says how to make it again, and made again it finds the same.
+/// The run that finds a lie. Its text shows how to repeat it, and the repeated run finds the same.
 fn found_out(lies: Lies) -> Failure {
     let failure = campaign(SEED, LIE_CRASHES, lies).expect_err("the lie is found out");
     let words = match failure.case {
@@ -166,8 +166,8 @@ fn a_hidden_fault_is_caught() {
     );
 }
 
-/// The reader of the log takes sectors to be written whole or not at all. Where that is not so it may refuse to start,
-/// but it must not lose or invent anything.
+/// The reader of the log assumes that sectors are written whole or not at all. If that is not so it may refuse to
+/// start, but it must not lose or invent anything.
 #[test]
 fn a_half_written_sector_is_never_misread() {
     let disk = DiskModel {

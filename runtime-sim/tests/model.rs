@@ -1,5 +1,6 @@
-//! The model beside the store: random entries given to both, and every answer, event and revision of both compared; then
-//! moments of the past, read in every way. Where they differ, one of two readings of etcd's behaviour is wrong.
+//! The model beside the store: random entries are given to both, and every answer, event and revision of both is
+//! compared; then moments of the past are read in every way. If they differ, one of two readings of etcd's behaviour is
+//! wrong.
 
 use std::collections::BTreeSet;
 
@@ -27,11 +28,11 @@ use quoin_model::etcd::{EventKind, Rules, State, check};
 
 const SEEDS: std::ops::Range<u64> = 0..1000;
 const STEPS: u64 = 300;
-/// Reads of every moment of the past that is looked at.
+/// Reads of every checked moment of the past.
 const READS: u64 = 12;
 const MAX_TXN_OPS: usize = 8;
 
-/// Draws what happens. Everything is drawn from few values, so that things meet.
+/// Draws requests, from few values, so that they meet.
 struct Draw {
     random: Prng,
     revision: i64,
@@ -46,7 +47,7 @@ impl Draw {
         self.random.below(below) as i64
     }
 
-    /// Ids of leases, negative ones and none among them.
+    /// Ids of leases, with negative ones and 0 among them.
     fn lease(&mut self) -> i64 {
         self.number(6) - 2
     }
@@ -130,7 +131,7 @@ impl Draw {
 
     fn compare(&mut self) -> Compare {
         let target = self.number(6) as i32;
-        // Now and then what is given is for another target.
+        // Sometimes the operand is for another target.
         let given = if self.one_in(8) { self.number(6) as i32 } else { target };
         let number = self.number(4);
         Compare {
@@ -208,7 +209,7 @@ impl Draw {
         }
     }
 
-    /// What members propose of their own accord.
+    /// Proposals that members make by themselves.
     fn internal(&mut self) -> InternalRaftRequest {
         let mut request = InternalRaftRequest::default();
         match self.random.below(4) {
@@ -276,13 +277,13 @@ impl Draw {
 struct Pair {
     store: Store,
     model: State,
-    /// The model given only what clients ask, as calls.
+    /// The model that only gets the clients' calls.
     alone: State,
     index: u64,
     seed: u64,
     /// Whether the store has freed what was compacted.
     swept: bool,
-    /// What came of what was asked: names of calls done, texts of refusals.
+    /// Results of requests: names of successful calls, texts of errors.
     seen: BTreeSet<String>,
 }
 
@@ -300,7 +301,7 @@ impl Pair {
         let config = StoreConfig {
             min_lease_ttl_seconds: rules.min_lease_ttl,
             max_learners: rules.max_learners,
-            // The model keeps what checkpoints say whatever the version; so must the store, to be compared with it.
+            // The model keeps checkpoints at every version; so must the store, to be compared with it.
             persist_lease_checkpoints: true,
         };
         Self {
@@ -332,7 +333,7 @@ impl Pair {
         self.apply(EntryType::EntryConfChange, ConfChange { id, ..change }.encode_to_vec())
     }
 
-    /// Gives both the next entry, compares what they make of it, and says what that is.
+    /// Gives both the next entry, compares their results, and returns them.
     fn apply(&mut self, kind: EntryType, data: Vec<u8>) -> Result<Answer, Refusal> {
         self.index += 1;
         let entry = Entry {
@@ -378,7 +379,7 @@ impl Pair {
                 StoreEventKind::Delete => EventKind::Delete,
                 StoreEventKind::Put => EventKind::Put,
             };
-            // What watchers are told was there before: nothing of a key that is new.
+            // The previous pair for watchers: none of a key that is new.
             let is_new = event.kv.create_revision == event.kv.mod_revision;
             let before = view.prev_kv(&event.kv.key, event.kv.mod_revision);
             (kind, event.kv, before.filter(|_| !is_new))
@@ -387,16 +388,16 @@ impl Pair {
         answer
     }
 
-    /// Asks what a client asks, by the log and of a model that has no log.
+    /// Sends a client's call through the log, and to a model without a log.
     fn call(&mut self, call: &Call) {
         let by_log = self.request(request_of(call));
-        // A read of its own does not go by the log, and so is not stopped by what stops the log.
+        // A plain read does not go through the log, so alarms do not stop it.
         if !call.is_read() {
             assert_eq!(self.alone.execute(call), by_log, "{}: {call:?}", self.place());
         }
     }
 
-    /// Frees some space in the store, all of it now and then.
+    /// Frees some space in the store, sometimes all of it.
     fn sweep(&mut self, revisions: usize) {
         let mut applied = Applied::default();
         if revisions < 3 {
@@ -408,7 +409,7 @@ impl Pair {
         self.store.take_ops(&mut applied);
     }
 
-    /// Whether clients are refused alike what cannot be proposed; says whether it can be.
+    /// Whether both refuse a request alike that cannot be proposed; returns whether it can be.
     fn can_be_proposed(&mut self, call: &Call) -> bool {
         let theirs = match call {
             Call::Put(request) => store_check::put(request),
@@ -435,7 +436,7 @@ impl Pair {
         }
     }
 
-    /// Compares a view of the store with what the model says of that moment.
+    /// Compares a view of the store with the model at that moment.
     fn look_back(&mut self, view: &View, swept: bool, draw: &mut Draw) {
         let index = view.applied_index;
         let place = format!("{}, back at {index}", self.place());
@@ -468,7 +469,7 @@ impl Pair {
         self.look_at_tables(view, &place);
     }
 
-    /// Compares what a call reads that could have been made.
+    /// Compares the result of a possible call that reads.
     fn look_back_by(&mut self, call: &Call, view: &View) {
         if !self.can_be_proposed(call) {
             return;
@@ -554,7 +555,7 @@ fn sorted(mut alarms: Vec<pb::AlarmMember>) -> Vec<pb::AlarmMember> {
     alarms
 }
 
-/// What both have in common in their answers.
+/// The common part of both answers.
 #[derive(Debug, PartialEq)]
 enum Common {
     Answer(Answer),
@@ -589,7 +590,7 @@ fn of_store(response: Response) -> Common {
     })
 }
 
-/// The entry that asks what a client asks.
+/// The entry of a client's call.
 fn request_of(call: &Call) -> InternalRaftRequest {
     let mut request = InternalRaftRequest::default();
     match call.clone() {
@@ -606,7 +607,7 @@ fn request_of(call: &Call) -> InternalRaftRequest {
     request
 }
 
-/// Every refusal that a log can meet with; a run that misses one has tested less than it should.
+/// Every error that a log can lead to; a run without one of them has tested less than it should.
 const REFUSALS: &[&str] = &[
     "etcdserver: Peer URLs already exists",
     "etcdserver: can only promote a learner member",

@@ -1,4 +1,4 @@
-//! Faults that crashes have found in starting and writing, each as the smallest story that shows it.
+//! Bugs that crashes have found in starting and writing, each as the smallest sequence that shows it.
 
 use std::io;
 
@@ -15,7 +15,7 @@ use quoin_runtime::lanes::table::TableTask;
 use quoin_runtime_sim::fuse::{Failure, Says, Touch};
 use quoin_runtime_sim::process::{Process, Site, Start};
 
-/// Worlds tried of each story: what a loss of power leaves differs.
+/// Worlds tried for each sequence: they differ in what a loss of power leaves.
 const SEEDS: std::ops::Range<u64> = 0..12;
 
 fn site(seed: u64) -> Site {
@@ -28,7 +28,7 @@ fn site(seed: u64) -> Site {
     Site::new(seed, config, 1_000)
 }
 
-/// Starts a member on a site where nothing stands in its way.
+/// Starts a member on a site without faults.
 fn start(site: &Site) -> (Process, Start) {
     site.fuse.renew();
     Process::boot(site, 1, 1, None).unwrap_or_else(|error| panic!("{error}"))
@@ -83,7 +83,7 @@ fn at_every_point(seed: u64, mut story: impl FnMut(&Site)) -> usize {
             founders > 0,
             "seed {seed}, point {at}: a log without the entries that found the cluster"
         );
-        // Whatever this start has seen, the next one sees too.
+        // Whatever this start has read, the next one reads too.
         lose_power(&site);
         let (_, second) = start(&site);
         assert_eq!(first.recovered, second.recovered, "seed {seed}, point {at}");

@@ -1,5 +1,5 @@
-//! Members of clusters of several on simulated disks: how they start, and that a snapshot that was received is taken over
-//! whole or not at all, wherever the process ends.
+//! Members of clusters of several on simulated disks: how they start, and that a received snapshot is installed
+//! completely or not at all, wherever the process ends.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
@@ -31,7 +31,7 @@ use quoin_runtime::progress::Progress;
 use quoin_runtime::received;
 use quoin_runtime_sim::process::Site;
 
-/// Worlds tried of each story: what a loss of power leaves differs.
+/// Worlds tried for each sequence: they differ in what a loss of power leaves.
 const SEEDS: std::ops::Range<u64> = 0..8;
 
 const CLUSTER: &str = "default=http://localhost:2380,other=http://10.0.0.2:2380";
@@ -44,7 +44,7 @@ fn site(seed: u64, state: ClusterState) -> Site {
     Site::new(seed, config, 1_000)
 }
 
-/// What the other member answers: who is in the cluster.
+/// The other member's answer: the members of the cluster.
 fn answer(urls: &[String], _: Why) -> BTreeMap<String, RemoteAnswer> {
     assert_eq!(urls, ["http://10.0.0.2:2380"]);
     let member = |id, name: &str, url: &str| Member {
@@ -65,7 +65,7 @@ fn answer(urls: &[String], _: Why) -> BTreeMap<String, RemoteAnswer> {
     BTreeMap::from([("http://10.0.0.2:2380".to_owned(), answer)])
 }
 
-/// Nobody is there to answer.
+/// No other member answers.
 fn silence(_: &[String], _: Why) -> BTreeMap<String, RemoteAnswer> {
     BTreeMap::new()
 }
@@ -102,7 +102,7 @@ fn start_reporting(site: &Site, ask: Option<&Ask<'_>>, reports: &Reports) -> Res
     boot::boot(&site.config, StoreConfig::default(), keep(site, reports), &world)
 }
 
-/// The state a leader sends: both members, and `keys` keys.
+/// The state that a leader sends: both members, and `keys` keys.
 fn state(keys: u64) -> View {
     let founding = start(&site(0, ClusterState::New), Some(&silence)).unwrap();
     let mut store = Store::new(StoreConfig::default());
@@ -136,7 +136,7 @@ fn state(keys: u64) -> View {
     store.view()
 }
 
-/// Takes over a received state as the host does; an error is the end of the process.
+/// Installs a received state as the host does; an error is the end of the process.
 fn install(site: &Site, booted: Booted, view: &View, reports: &Reports) -> Result<(), quoin_core::error::Fault> {
     let keep = keep(site, reports);
     let Booted {
@@ -300,7 +300,7 @@ fn leaving_all_others_behind_begins_with_what_was_received() {
     let view = state(5);
     let mut site = site(3, ClusterState::Existing);
     let booted = start(&site, Some(&answer)).unwrap();
-    // The log goes on after it, and it is not in the table.
+    // The log continues after it, and it is not in the table.
     let keep = keep(&site, &Reports::default());
     let bytes = Bytes::from(snapshot::encode(&view));
     let index = view.applied_index;

@@ -1,25 +1,27 @@
 //! The network between members, one directed link for each pair.
 //!
 //! # Fault model
-//! A sound link is a connection: frames arrive whole, once and in order, after a latency that varies a little. Faults, each
-//! while it lasts:
-//! - **Drop**, **Duplicate**: of a thousand frames so many are lost, or arrive twice. A proposal passed on to the leader
-//!   never arrives twice, then or later: raft takes it for two, as etcd's does, and the streams between peers repeat nothing.
-//! - **Delay**: every frame is late by an exponential time, and so is overtaken by others.
+//! A sound link is a connection: frames arrive whole, once and in order, after a latency that varies a little. The
+//! faults, each while it lasts:
+//! - **Drop**, **Duplicate**: this many of a thousand frames are lost, or arrive twice. A proposal forwarded to the
+//!   leader never arrives twice, then or later: raft, as in etcd, would take it for two, and the streams between peers
+//!   repeat nothing.
+//! - **Delay**: every frame is late by an exponential time, so that others overtake it.
 //! - **Clog**: frames are held back, then all arrive at once.
-//! - **Bandwidth**: a frame takes as long as its bytes; what does not fit the queue is dropped, and the sender is told.
-//! - **Isolate**, **Split**, **Bridge**, **Ring**, **OneWay**, **Deaf**, **Flap**: links carry nothing. Whoever has no way to and from a
-//!   peer is told so after a while, and again when it has.
+//! - **Bandwidth**: a frame takes as long as its bytes; what does not fit the queue is dropped, and the sender gets an
+//!   error.
+//! - **Isolate**, **Split**, **Bridge**, **Ring**, **OneWay**, **Deaf**, **Flap**: links carry nothing. A member that
+//!   has no way to and from a peer learns that after a while, and again when it has.
 //! - **KindLost**: all messages of one kind are lost.
-//! - **Reset**: what is on its way is lost.
+//! - **Reset**: frames in transit are lost.
 //! - **FlippedFrame**, **CutFrame**, **SplicedFrame**: a frame is turned into bytes, which are damaged. A frame carries a checksum and the
 //!   ids of cluster, sender and receiver; a damaged one is rejected and its connection is reset. Every fourth is shown to
 //!   the decoder as if the checksum had been right, and goes on to the member if the ids inside do not fit it: it must
 //!   neither panic nor act. A message that is well-formed, rightly addressed and false is beyond this model.
-//! - **StaleFrame**: a frame of long ago arrives again, perhaps after restarts and in later terms.
-//! - **MisaddressedFrame**: a frame reaches a member that it does not name.
-//! - **LateAcks**: acknowledgements of heartbeats are late and so overtaken, and nothing else.
-//! - **MixedSnapshot**: a snapshot's message arrives beside the state of an earlier snapshot.
+//! - **StaleFrame**: an old frame arrives again, perhaps after restarts and in later terms.
+//! - **MisaddressedFrame**: a frame reaches a member that is not its receiver.
+//! - **LateAcks**: only acknowledgements of heartbeats are late, so that other frames overtake them.
+//! - **MixedSnapshot**: a snapshot's message arrives with the state of an earlier snapshot.
 //!
 //! Clients have links of their own, which only **ClientCut** and **Reset** concern.
 
@@ -36,37 +38,37 @@ use super::eyes::checksum;
 use super::queue::{Queue, Shelf, What};
 use crate::faults::{FaultKind, Struck};
 
-/// Machines there can be in a run.
+/// The most machines in a run.
 pub(super) const MACHINES_MAX: usize = 16;
-/// Old frames kept to be sent again.
+/// Old frames that are kept, to be sent again.
 const STALE_FRAMES_MAX: usize = 32;
-/// States kept to arrive beside another snapshot.
+/// States that are kept, to be sent with another snapshot.
 const IMAGES_MAX: usize = 2;
 /// Bytes that may wait for a slow link.
 const SLOW_QUEUE_BYTES: u64 = 256 * 1024;
 
-/// What is wrong with a link now.
+/// The faults of a link.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Condition {
-    /// Nothing passes.
+    /// Frames are not delivered.
     pub(super) cut: Option<FaultKind>,
-    /// Of a thousand frames, so many are lost.
+    /// This many of a thousand frames are lost.
     pub(super) drop_permille: u64,
-    /// Of a thousand frames, so many arrive twice.
+    /// This many of a thousand frames arrive twice.
     pub(super) duplicate_permille: u64,
     /// Mean of the time by which frames are late.
     pub(super) delay: Duration,
     /// Acknowledgements of heartbeats are late by this at most.
     pub(super) late_acks: Duration,
-    /// Of a thousand snapshots, so many arrive beside another state than their own.
+    /// This many of a thousand snapshots arrive with the state of another one.
     pub(super) mixed_permille: u64,
     /// Frames are held back.
     pub(super) is_clogged: bool,
-    /// Bytes that pass in a second; 0 is no bound.
+    /// Bytes per second; 0 is no limit.
     pub(super) bytes_per_second: u64,
     /// Messages of this kind are lost.
     pub(super) lost_kind: Option<i32>,
-    /// Of a thousand frames, so many are damaged, and how.
+    /// How many of a thousand frames are damaged, and how.
     pub(super) damage: Option<(FaultKind, u64)>,
 }
 
@@ -76,12 +78,12 @@ struct Link {
     /// Connections so far: frames of an earlier one are lost.
     epoch: u64,
     last_arrival: Instant,
-    /// When the slow link has passed what waits for it.
+    /// When the slow link has delivered its queue.
     free_at: Instant,
     held: Vec<Message>,
 }
 
-/// What travels.
+/// The content of a frame.
 #[derive(Debug)]
 enum Parcel {
     Message(Message),
@@ -96,21 +98,21 @@ struct Frame {
     at: Instant,
     from: usize,
     to: usize,
-    /// The connection; `None` for what outlives it.
+    /// The connection; `None` for a frame that outlives its connection.
     epoch: Option<u64>,
     parcel: Parcel,
 }
 
-/// What became of a message that was to be sent.
+/// The fate of a message that was to be sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Posted {
-    /// It is on its way, or lost without anybody's knowing.
+    /// It was sent, or is lost without an error.
     Gone,
-    /// The sender knows that it is lost.
+    /// It is lost, and the sender gets an error.
     Refused,
 }
 
-/// What arrives.
+/// An arrival.
 #[derive(Debug)]
 pub(super) struct Delivery {
     pub(super) from: usize,
@@ -120,13 +122,13 @@ pub(super) struct Delivery {
     pub(super) image: Option<Bytes>,
 }
 
-/// What becomes of a frame at its end.
+/// The result of an arrival.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "it is moved once")]
 pub(super) enum Arrived {
-    /// It is taken.
+    /// The frame was accepted.
     Delivery(Delivery),
-    /// It was a snapshot and is lost, as its sender finds out.
+    /// It was a snapshot and is lost, which its sender learns.
     LostSnapshot { from: usize, to: usize },
     /// It is lost or rejected.
     Nothing,
@@ -139,12 +141,12 @@ pub(super) struct Net {
     /// Frames so far.
     numbers: u32,
     stale: Vec<(usize, Message)>,
-    /// States that went beside the last snapshots.
+    /// States sent with the last snapshots.
     images: VecDeque<Bytes>,
     cluster: u64,
     latency: Duration,
     posted: u64,
-    /// Machines there are.
+    /// The number of machines.
     pub(super) machines: usize,
     prng: Prng,
     struck: Struck,
@@ -177,7 +179,7 @@ impl Net {
         &self.links[from * MACHINES_MAX + to].condition
     }
 
-    /// Changes the condition of a link; what it held back goes on its way.
+    /// Changes the condition of a link; frames that it held back are sent.
     pub(super) fn set_condition(
         &mut self,
         now: Instant,
@@ -200,7 +202,7 @@ impl Net {
         }
     }
 
-    /// A link is not slow any more: what is on its way arrives soon.
+    /// A link is not slow any more: frames in transit arrive soon.
     fn quicken(&mut self, now: Instant, from: usize, to: usize, queue: &mut Queue) {
         let at = now + self.latency;
         let link = self.link(from, to);
@@ -218,7 +220,7 @@ impl Net {
         }
     }
 
-    /// Puts a frame on its way.
+    /// Sends a frame.
     fn put(&mut self, at: Instant, from: usize, to: usize, epoch: Option<u64>, parcel: Parcel, queue: &mut Queue) {
         self.numbers = self.numbers.wrapping_add(1);
         let number = self.numbers;
@@ -233,7 +235,7 @@ impl Net {
         queue.push(at, What::Frame { place, number });
     }
 
-    /// Whether both directions carry anything.
+    /// Whether both directions deliver frames.
     pub(super) fn connects(&self, a: usize, b: usize) -> bool {
         self.condition(a, b).cut.is_none() && self.condition(b, a).cut.is_none()
     }
@@ -247,7 +249,7 @@ impl Net {
         }
     }
 
-    /// How long something takes that is no frame.
+    /// The latency of something that is not a frame.
     pub(super) fn latency(&mut self) -> Duration {
         let nanos = u64::try_from(self.latency.as_nanos()).unwrap_or(u64::MAX);
         Duration::from_nanos(nanos / 2 + self.prng.below(nanos.max(1)))
@@ -297,7 +299,7 @@ impl Net {
         Posted::Gone
     }
 
-    /// Sends a snapshot, which has a connection of its own: the sender knows what became of it.
+    /// Sends a snapshot, which has a connection of its own: the sender learns the outcome.
     pub(super) fn post_snapshot(
         &mut self,
         now: Instant,
@@ -375,7 +377,7 @@ impl Net {
         true
     }
 
-    /// Puts something on its way.
+    /// Plans an arrival.
     fn dispatch(&mut self, now: Instant, from: usize, to: usize, parcel: Parcel, queue: &mut Queue) {
         let latency = self.latency();
         let condition = *self.condition(from, to);
@@ -396,7 +398,7 @@ impl Net {
         self.put(at, from, to, epoch, parcel, queue);
     }
 
-    /// By how much an acknowledgement of a heartbeat is late.
+    /// The delay of an acknowledgement of a heartbeat.
     fn late_ack(&mut self, condition: &Condition, parcel: &Parcel) -> Duration {
         let is_ack =
             matches!(parcel, Parcel::Message(message) if message.get_msg_type() == MessageType::MsgHeartbeatResponse);
@@ -437,7 +439,7 @@ impl Net {
         self.put(at, from, to, None, Parcel::Message(message), queue);
     }
 
-    /// Damages a frame, or sends it where it does not belong.
+    /// Damages a frame, or sends it to a wrong member.
     fn damage(&mut self, now: Instant, from: usize, to: usize, kind: FaultKind, message: Message, queue: &mut Queue) {
         if kind == FaultKind::MisaddressedFrame {
             let other = self.prng.below(self.machines as u64) as usize;
@@ -486,7 +488,7 @@ impl Net {
         }
     }
 
-    /// What a frame holds for its receiver.
+    /// The content of a frame for its receiver.
     fn open(&mut self, frame: Frame, members: impl Fn(usize) -> Option<u64>) -> Option<Delivery> {
         let Frame {
             from,
@@ -520,7 +522,7 @@ impl Net {
                 Some(delivery(message, None))
             }
             Parcel::Bytes(bytes) => {
-                // A frame that cannot be believed ends its connection.
+                // A frame that cannot be trusted ends its connection.
                 self.link(from, to).epoch += 1;
                 if let Some(message) = open(bytes.clone(), self.cluster, from, to) {
                     return Some(delivery(message, None));
@@ -536,7 +538,7 @@ impl Net {
         }
     }
 
-    /// Where a frame goes.
+    /// The receiver of a frame.
     pub(super) fn ends(&self, place: u32, number: u32) -> Option<usize> {
         let frame = self.frames.get(place).filter(|frame| frame.number == number);
         frame.map(|frame| frame.to)
@@ -558,7 +560,7 @@ fn seal(cluster: u64, from: usize, to: usize, message: &Message) -> Vec<u8> {
     bytes
 }
 
-/// The message in a frame, if it is sound and belongs here.
+/// The message in a frame, if the frame is undamaged and belongs here.
 fn open(mut bytes: Bytes, cluster: u64, from: usize, to: usize) -> Option<Message> {
     if bytes.len() < HEAD_BYTES || bytes.get_u64() != checksum(&bytes) {
         return None;
@@ -581,7 +583,7 @@ pub(super) fn exponential(prng: &mut Prng, mean: Duration) -> Duration {
     Duration::from_nanos(nanos.min(10_000_000_000))
 }
 
-/// Whether consensus takes a message that comes again for the same.
+/// Whether consensus recognises a repeated message as the same.
 fn may_repeat(message: &Message) -> bool {
     message.get_msg_type() != MessageType::MsgPropose
 }

@@ -1,5 +1,5 @@
-//! Operators: they change the membership as people do, one thing after another, looking at what came of the last; they
-//! start the machines of new members and stop those of removed ones.
+//! Operators: they change the membership, one task after another, each after the result of the last; they start the
+//! machines of new members and stop those of removed ones.
 
 use std::time::Duration;
 
@@ -24,27 +24,27 @@ use crate::faults::FaultKind;
 use crate::observe::{ClientId, OpId, Verdict, Violation};
 use quoin_model::call::Call;
 
-/// Who the operator is among clients.
+/// The operator's number among clients.
 pub(super) const OPERATOR: ClientId = ClientId(u64::MAX);
-/// His requests have names from here on.
+/// The ids of its requests begin here.
 pub(super) const OPERATOR_OPS: u64 = 1 << 62;
-/// He looks after what he does so often.
+/// The time between its steps.
 const LOOK: Duration = Duration::from_millis(300);
-/// He waits so long for an answer.
+/// How long it waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// He tries so often before he leaves it.
+/// How often it tries a task before it drops it.
 const TRIES_MAX: u32 = 15;
-/// Members there may be.
+/// The most members.
 const MEMBERS_MAX: usize = 7;
-/// So long after a change, what it did to the quorum may not have shown yet.
+/// So long after a change, its effect on the quorum may not be visible yet.
 const UNSETTLED: Duration = Duration::from_secs(30);
 
-/// Something an operator is doing.
+/// A task of an operator.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Task {
     /// Adds the machine with this number.
     Add { machine: usize, is_learner: bool },
-    /// Promotes whoever is a learner.
+    /// Promotes a learner.
     Promote,
     /// Removes a member; then its machine is stopped.
     Remove { machine: usize, replaced: bool },
@@ -52,16 +52,16 @@ enum Task {
     Update { machine: usize, port: u16 },
     /// Moves leadership.
     Move { machine: usize },
-    /// Prepares the machine of a removed member for being one again.
+    /// Prepares the machine of a removed member for being a member again.
     Renew { machine: usize, old_disk: bool },
     /// Restarts the machines from this one on.
     Roll { machine: usize, stage: Stage },
 }
 
-/// What is left of a task after a step, and how often it was tried.
+/// The rest of a task after a step, and how often it was tried.
 type Next = Result<Option<(Task, u32)>, Violation>;
 
-/// How far the restart of a machine is.
+/// The progress of a machine's restart.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stage {
     Asked,
@@ -69,25 +69,25 @@ enum Stage {
     Started,
 }
 
-/// What operators have to do.
+/// The operators' tasks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Operator {
     tasks: Vec<(Task, u32)>,
     pub(super) asked: u64,
     is_awake: bool,
-    /// The last revision he asked to compact at.
+    /// The revision of the last compaction that it requested.
     pub(super) compacted: i64,
     changed_at: Option<Instant>,
 }
 
 impl World<'_> {
-    /// Whether a change of the membership may still be under way somewhere.
+    /// Whether a change of the membership may still be in progress somewhere.
     pub(super) fn membership_is_changing(&self) -> bool {
         let recent = self.operator.changed_at;
         recent.is_some_and(|at| at + UNSETTLED > self.now)
     }
 
-    /// An operator has something to do.
+    /// Gives an operator a task.
     pub(super) fn operate(&mut self, fault: Fault) -> Verdict {
         let task = match fault {
             Fault::All(FaultKind::AddVoter | FaultKind::AddLearner) => {
@@ -146,7 +146,7 @@ impl World<'_> {
     fn defragment(&mut self, who: super::nemesis::Who) {
         let machine = self.resolve(who);
         if let Some(life) = &mut self.machines[machine].life {
-            // Nobody waits for the answer.
+            // No client waits for the answer.
             let (done, _) = futures_channel::oneshot::channel();
             life.process.give_rows(TableTask::Defragment(done));
             self.struck.note(FaultKind::Defragment);
@@ -180,7 +180,7 @@ impl World<'_> {
         }
     }
 
-    /// The operator looks after the first of what he has to do.
+    /// The operator continues the first of its tasks.
     pub(super) fn operator_looks(&mut self) -> Verdict {
         self.operator.is_awake = false;
         if self.healed {
@@ -202,7 +202,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// One step of a task; what is left of it, if anything.
+    /// One step of a task; returns the rest of it, if any.
     fn work_on(&mut self, task: Task, tries: u32) -> Next {
         match task {
             Task::Add { machine, is_learner } => self.add(machine, is_learner, tries),
@@ -282,7 +282,7 @@ impl World<'_> {
         true
     }
 
-    /// After the operator has gone: machines that were added without his hearing of it start all the same.
+    /// After the operator has ended: machines that were added without its knowledge start nevertheless.
     fn settle_new_members(&mut self) -> Verdict {
         let unborn: Vec<usize> = (0..self.machines.len())
             .filter(|machine| self.machines[*machine].is_unborn)
@@ -325,7 +325,7 @@ impl World<'_> {
             if at.part == Part::Member {
                 at.part = Part::Removed;
             }
-            // It may find out by itself, or be stopped.
+            // It may learn that by itself, or be stopped.
             if self.prng.below(2) == 0 && self.machines[machine].is_up() {
                 self.end(machine, false)?;
             }
@@ -364,7 +364,7 @@ impl World<'_> {
             self.machines[machine].site.config.advertise_peer_urls = urls;
             return Ok(None);
         }
-        // At first he may have mistaken it for another's.
+        // At first its operator may have taken it for another machine.
         let others = view.cluster.members().filter(|other| other.id != id);
         let taken = others.filter_map(|other| other.peer_urls.first()).next().cloned();
         let is_mistaken = tries == 0 && self.prng.below(3) == 0;
@@ -379,7 +379,7 @@ impl World<'_> {
     /// A machine whose member was removed is to become a member again, at the same address.
     fn renew(&mut self, machine: usize, old_disk: bool, tries: u32) -> Next {
         if self.machines[machine].part != Part::Removed {
-            // It may find out yet that it was.
+            // It may still learn that it was removed.
             let task = Task::Renew { machine, old_disk };
             if tries >= TRIES_MAX {
                 self.operator.tasks.truncate(1);
@@ -439,7 +439,7 @@ impl World<'_> {
         self.tell_node(machine, number, input)
     }
 
-    /// Asks, but not as long as the last time may still be answered.
+    /// Sends a request, unless the last one may still be answered.
     fn ask_now_and_then(&mut self, call: Call, tries: u32) -> Verdict {
         if tries.is_multiple_of(5) {
             self.ask_somebody(call, false)?;
@@ -447,7 +447,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Asks whoever leads, or anybody.
+    /// Sends a request to the leader, or to any member.
     pub(super) fn ask_somebody(&mut self, call: Call, leader: bool) -> Verdict {
         let up: Vec<&super::member::Machine> = self.machines.iter().filter(|machine| machine.is_up()).collect();
         let leads = |machine: &&&super::member::Machine| machine.life.as_ref().is_some_and(|life| life.status.leads);

@@ -9,7 +9,7 @@ use quoin_tools::{Progress, interrupt, note, say};
 use crate::cluster::Tracing;
 use crate::cluster::crash::{Campaign, Case, Failure, Lies, run};
 
-/// What `crash` is asked for: a campaign, or one of its runs.
+/// The arguments of `crash`: a campaign, or one of its runs.
 #[derive(Args, Clone, Debug)]
 pub struct Crash {
     /// Crashes of a campaign

@@ -14,7 +14,7 @@ use crate::faults::{FaultKind, Struck};
 /// Where the counts of the last campaign are kept.
 const COUNTS: &str = "target/quoin-sim-faults.txt";
 
-/// What `faults` is asked for.
+/// The arguments of `faults`.
 #[derive(Args, Clone, Debug)]
 pub struct Faults {
     /// Simulates so many clusters first; without it the counts of the last `run` are shown

@@ -1,4 +1,4 @@
-//! A member's files and rows as they once were, to put in the place of what there is: an operator's mistake.
+//! An earlier state of a member's files and rows, to replace the present one: an operator's mistake.
 
 use super::SimDisk;
 use super::medium::Medium;
@@ -23,7 +23,7 @@ impl Backup {
         }
     }
 
-    /// Puts the copy in the place of what there is now. No process may be running on it: open files are void.
+    /// Replaces the present state by the copy. No process may be running on it: open files become invalid.
     pub fn restore(&self, disk: &SimDisk, table: &SimTable) {
         disk.lock().restore(&self.files);
         table.replace(self.rows.clone());

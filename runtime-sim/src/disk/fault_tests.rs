@@ -1,4 +1,4 @@
-//! Every kind of fault of the disk: what it does, that it is counted when it strikes, and that it is not when it does not.
+//! Every kind of fault of the disk: its effect, and that it is counted exactly when it strikes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -272,7 +272,7 @@ fn errors_come_once_or_some_times_or_until_they_are_mended() {
             ..failure(Touch::Read, Says::Error(io::ErrorKind::Other))
         });
         let mut read: Vec<bool> = (0..5).map(|_| file.read_at(0, &mut [0]).is_ok()).collect();
-        // The end of a process mends nothing.
+        // The end of a process repairs nothing.
         disk.fuse.renew();
         read.push(file.read_at(0, &mut [0]).is_ok());
         disk.fuse.mend();
@@ -336,7 +336,7 @@ fn a_silent_error_of_a_directory_leaves_its_names_volatile() {
         (durable(&disk), counted(&struck)),
         (false, [FaultKind::SilentSyncError].into())
     );
-    // Of calls that cannot lie none is struck.
+    // Calls that always report their errors are not struck.
     disk.fail(failure(Touch::Rename, Says::Nothing));
     disk.rename(Path::new("/d/g"), Path::new(FILE)).unwrap();
     assert_eq!(disk.peek(Path::new(DIR)), ["f"]);
@@ -377,7 +377,7 @@ fn durable_is_what_no_loss_of_power_takes() {
     step("named again", true, &mut |_| disk.sync_dir(Path::new("/")).unwrap());
 }
 
-/// Whatever is said to be durable is there after every loss of power, whatever was done before.
+/// Whatever is reported durable survives every loss of power, whatever was done before.
 #[test]
 fn nothing_durable_is_ever_lost() {
     let mut kept = 0;
@@ -601,7 +601,7 @@ fn save(log: &mut Log, index: u64) {
     .unwrap();
 }
 
-/// What a start finds in the log; nothing if it refuses.
+/// The log as a start reads it; `None` if it refuses.
 fn found(disk: &SimDisk) -> Option<(Vec<Entry>, HardState, Identity)> {
     let dir = Path::new("/m/wal");
     disk.end_process();
@@ -630,8 +630,8 @@ fn the_log_is_durable_whenever_its_lane_says_so() {
     assert!(lied > 10, "{lied}");
 }
 
-/// Rot of every kind is found by the reader of the log, or does no harm (to the length of a batch, which only tells torn
-/// writes apart); but for lost sectors of the very end, which look like a torn write.
+/// The reader of the log finds rot of every kind, or it does no harm (to the length of a batch, which only
+/// distinguishes torn writes); except for lost sectors at the very end, which look like a torn write.
 #[test]
 fn rot_of_the_log_is_aimed_well_and_found() {
     let whole = found(&log(0).0).unwrap();
@@ -670,7 +670,7 @@ fn rot_of_the_log_is_aimed_well_and_found() {
     assert_eq!(outcomes, ["a snapshot", "harmless", "refused", "torn"].into());
 }
 
-/// The disk must not be what a simulation spends its time on; the figures are for whoever changes it.
+/// The disk must not dominate the time of a simulation; the figures are for those who change it.
 #[test]
 #[ignore = "prints times, for `--release -- --ignored --nocapture`"]
 fn how_long_calls_take() {

@@ -1,6 +1,6 @@
-//! The bytes of one file: as many as were ever written, then zeros up to its length. Knows nothing of durability.
+//! The bytes of one file: as many as were ever written, then zeros up to its length. It does not track durability.
 
-/// Bytes of a sector: the least that reaches the medium by itself.
+/// Bytes of a sector: the least that reaches the medium at once.
 pub(super) const SECTOR_BYTES: usize = 512;
 
 /// A sector's content.
@@ -48,7 +48,7 @@ impl Image {
         self.len = len;
     }
 
-    /// Takes over the first `count` bytes of a sector, as far as the length reaches.
+    /// Copies the first `count` bytes of a sector, up to the length.
     pub(super) fn copy_sector(&mut self, from: &Self, sector: usize, count: usize) {
         let start = sector * SECTOR_BYTES;
         let end = (start + count).min(self.len);
@@ -68,7 +68,7 @@ impl Image {
         }
     }
 
-    /// Changes a sector, as far as the length reaches.
+    /// Changes a sector, up to the length.
     pub(super) fn edit_sector(&mut self, sector: usize, edit: impl FnOnce(&mut [u8])) {
         let start = sector * SECTOR_BYTES;
         let end = (start + SECTOR_BYTES).min(self.len);
@@ -82,7 +82,7 @@ impl Image {
         self.len
     }
 
-    /// Fills what it can of `buffer` from `start` on; how much that is.
+    /// Fills as much of `buffer` as possible from `start` on; returns how much.
     pub(super) fn read(&self, start: usize, buffer: &mut [u8]) -> usize {
         let count = buffer.len().min(self.len.saturating_sub(start));
         let written = self.bytes.get(start..).unwrap_or_default();

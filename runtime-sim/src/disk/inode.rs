@@ -1,4 +1,4 @@
-//! One file: what processes read, what the medium has, and which sectors the two may differ in.
+//! One file: the bytes that processes read, those on the medium, and the sectors in which the two may differ.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use quoin_core::random::Prng;
 use super::image::{Image, SECTOR_BYTES};
 use super::outage::{Fate, Outage};
 
-/// What is known of a sector.
+/// The state of a sector.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 enum Mark {
     /// The medium has it.
@@ -15,7 +15,7 @@ enum Mark {
     Clean,
     /// Written since the last sync.
     Dirty,
-    /// Taken for clean since a sync that failed; the medium does not have it.
+    /// Clean for the system since a failed sync; the medium does not have it.
     Astray,
 }
 
@@ -27,7 +27,7 @@ struct Unsynced {
     since: u64,
 }
 
-/// The shortest a file has been since its last sync.
+/// The least length of a file since its last sync.
 #[derive(Clone, Copy, Debug)]
 struct Cut {
     len: usize,
@@ -37,26 +37,26 @@ struct Cut {
 /// A file's bytes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Inode {
-    /// What processes read.
+    /// The bytes that processes read.
     pub(super) current: Image,
-    /// What a loss of power leaves at least.
+    /// The bytes that survive every loss of power.
     durable: Image,
-    /// What each durable sector was before its last write.
+    /// The content of each durable sector before its last write.
     previous: Image,
     marks: Vec<Mark>,
-    /// The dirty sectors in the order in which they became so.
+    /// The dirty sectors in the order of their first writes.
     dirty: Vec<Unsynced>,
-    /// How many sectors are astray.
+    /// The number of sectors that a failed sync left.
     astray: usize,
     cut: Option<Cut>,
     /// When the file last became longer.
     grown: u64,
-    /// The directory that has it under a name that is to last.
+    /// The directory that has it under a permanent name.
     pub(super) home: Option<usize>,
 }
 
 impl Inode {
-    /// A file that has been there for long.
+    /// A file that was durable for a long time.
     pub(super) fn settle(&mut self) {
         *self = Self {
             durable: self.current.clone(),
@@ -66,7 +66,7 @@ impl Inode {
         };
     }
 
-    /// The file has lost its name for good; only who has it open reads it still.
+    /// The file has lost its name for good; only processes that have it open still read it.
     pub(super) fn unlink(&mut self) {
         (self.durable, self.previous) = (Image::default(), Image::default());
     }
@@ -135,8 +135,8 @@ impl Inode {
         self.dirty.clear();
     }
 
-    /// A sync that fails: nothing more of the file counts as written, and which of its sectors are durable is left to chance.
-    /// The process goes on reading what it wrote.
+    /// A sync that fails: all pages of the file count as clean, and chance decides which of its sectors are durable.
+    /// The process still reads what it wrote.
     pub(super) fn sync_fails(&mut self, prng: &mut Prng) {
         self.settle_length();
         for at in 0..self.dirty.len() {
@@ -159,7 +159,7 @@ impl Inode {
         let old_len = self.durable.len();
         let cut = self.cut.take();
         if cut.is_some_and(|cut| !outage.keeps(cut.since)) {
-            // What came after the cut is lost with it.
+            // Bytes written after the cut are lost with it.
             outage.lost_sectors |= !self.dirty.is_empty();
             self.dirty.clear();
         } else {
@@ -197,18 +197,18 @@ impl Inode {
         self.current.clone_from(&self.durable);
     }
 
-    /// Changes a durable sector behind everybody's back.
+    /// Changes a durable sector without a write.
     pub(super) fn spoil(&mut self, sector: usize, edit: impl FnOnce(&mut [u8])) {
         self.durable.edit_sector(sector, edit);
         self.current.copy_sector(&self.durable, sector, SECTOR_BYTES);
     }
 
-    /// Whether a loss of power would take nothing.
+    /// Whether a loss of power would change nothing.
     pub(super) const fn is_settled(&self) -> bool {
         self.dirty.is_empty() && self.astray == 0 && self.cut.is_none() && self.current.len() == self.durable.len()
     }
 
-    /// Whether the medium has a sector and nothing is about to change it.
+    /// Whether the medium has a sector and no write of it is pending.
     pub(super) fn is_at_rest(&self, sector: usize) -> bool {
         let start = sector * SECTOR_BYTES;
         self.cut.is_none()
@@ -216,12 +216,12 @@ impl Inode {
             && self.marks.get(sector).is_none_or(|mark| *mark == Mark::Clean)
     }
 
-    /// What the medium has.
+    /// The content of the medium.
     pub(super) const fn durable(&self) -> &Image {
         &self.durable
     }
 
-    /// What the medium had before the last write of each sector.
+    /// The content of the medium before the last write of each sector.
     pub(super) const fn previous(&self) -> &Image {
         &self.previous
     }

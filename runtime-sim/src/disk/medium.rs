@@ -1,4 +1,4 @@
-//! What lies on a simulated disk: directories, their names, and the files behind them.
+//! The content of a simulated disk: directories, their names, and their files.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -16,7 +16,7 @@ use crate::faults::{FaultKind, Struck};
 /// The number of the root directory.
 const ROOT: usize = 0;
 
-/// What a name stands for, by its number.
+/// The target of a name, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Node {
     Directory(usize),
@@ -40,9 +40,9 @@ struct Directory {
     durable: Names,
     /// Changes not yet durable, oldest first, each with its moment.
     pending: Vec<(u64, NameChange)>,
-    /// How many of them give something a name that is to last.
+    /// The number of these changes that give a permanent name.
     unsynced_names: usize,
-    /// How many of the files with such names are not settled.
+    /// The number of files with such names that are not durable.
     unsettled_files: usize,
     /// Whether its own name is durable.
     is_rooted: bool,
@@ -62,14 +62,14 @@ pub(super) struct Medium {
     pub(super) model: DiskModel,
     pub(super) pace: Pace,
     pub(super) struck: Struck,
-    /// What a loss of power and an error leave.
+    /// The chance that decides what a loss of power and an error leave.
     pub(super) prng: Prng,
-    /// What rots.
+    /// The chance that decides what rots.
     pub(super) rot_prng: Prng,
 }
 
 impl NameChange {
-    /// Carries it out; what has no name in the directory any more, if anything.
+    /// Carries out the change; returns the file that has no name in the directory any more, if any.
     fn apply(&self, names: &mut Names) -> Option<Node> {
         match self {
             Self::Add(name, node) => names.insert(name.clone(), *node),
@@ -81,7 +81,7 @@ impl NameChange {
         }
     }
 
-    /// The name given, if it is to last: temporary files are promised to nobody, and a removal takes no promise back.
+    /// The name given, if it is permanent: temporary files carry no promise, and a removal withdraws none.
     fn lasting_name(&self) -> Option<&OsStr> {
         match self {
             Self::Add(name, _) | Self::Rename(_, name) => Some(name.as_os_str()).filter(|name| lasts(name)),
@@ -90,7 +90,7 @@ impl NameChange {
     }
 }
 
-/// Whether a file with that name is meant to be found again.
+/// Whether a file with that name must be found again.
 pub(super) fn lasts(name: &OsStr) -> bool {
     let extension = Path::new(name).extension();
     !extension.is_some_and(|extension| extension == "tmp" || extension == "broken")
@@ -111,7 +111,7 @@ impl Directory {
         self.current.clone_from(&self.durable);
     }
 
-    /// Everything a name stands for, or may again after a loss of power.
+    /// Every file that has a name, or may have one again after a loss of power.
     fn nodes(&self) -> impl Iterator<Item = Node> {
         let pending = self.pending.iter().filter_map(|(_, change)| match change {
             NameChange::Add(_, node) => Some(node),
@@ -168,7 +168,8 @@ impl Medium {
         self.count_again();
     }
 
-    /// The process ends; locks and open files go with it, and so do the bytes of files that have no name any more.
+    /// The process ends, and its locks and open files with it, as well as the bytes of files that have no name any
+    /// more.
     pub(super) fn end_life(&mut self) {
         self.life += 1;
         self.locks.clear();
@@ -189,7 +190,7 @@ impl Medium {
         }
     }
 
-    /// Everything is as durable as if it had lain there for long.
+    /// Makes everything as durable as after a long time.
     pub(super) fn settle(&mut self) {
         for directory in &mut self.directories {
             directory.pending.clear();
@@ -200,7 +201,7 @@ impl Medium {
         self.count_again();
     }
 
-    /// Nothing is left.
+    /// Removes everything.
     pub(super) fn wipe(&mut self) {
         if !self.directories[ROOT].current.is_empty() {
             self.struck.note(FaultKind::LostDisk);
@@ -208,7 +209,7 @@ impl Medium {
         self.replace(vec![root()], Vec::new());
     }
 
-    /// The files of another disk take the place of these.
+    /// Replaces all files by those of another disk.
     pub(super) fn restore(&mut self, other: &Self) {
         if self.clock != other.clock {
             self.struck.note(FaultKind::OldBackup);
@@ -224,7 +225,7 @@ impl Medium {
         self.clock += 1;
     }
 
-    /// What a path stands for.
+    /// The file or directory at a path.
     pub(super) fn find(&self, path: &Path) -> Option<Node> {
         let mut node = Node::Directory(ROOT);
         for name in names(path) {
@@ -234,7 +235,7 @@ impl Medium {
         Some(node)
     }
 
-    /// Whether a loss of power would take nothing of a directory.
+    /// Whether a loss of power would change nothing in a directory.
     pub(super) fn is_durable(&self, path: &Path) -> bool {
         let mut directory = &self.directories[ROOT];
         for name in names(path) {
@@ -286,7 +287,7 @@ impl Medium {
         result
     }
 
-    /// A new file or directory under a path whose parent is there and which is not.
+    /// A new file or directory at a path that does not exist, in an existing directory.
     pub(super) fn add(&mut self, path: &Path, is_directory: bool) -> io::Result<usize> {
         let (directory, name) = self.place(path)?;
         let (node, number) = if is_directory {
@@ -307,7 +308,7 @@ impl Medium {
         Ok(())
     }
 
-    /// Renames within a directory; nobody here moves things from one to another.
+    /// Renames within a directory; a member never moves files between directories.
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         let ((directory, from), (other, to)) = (self.place(from)?, self.place(to)?);
         if directory != other {
@@ -347,7 +348,7 @@ impl Medium {
         }
     }
 
-    /// Whether a sync of that directory would do anything.
+    /// Whether a sync of that directory would have an effect.
     pub(super) fn has_unsynced_names(&self, directory: usize) -> bool {
         !self.directories[directory].pending.is_empty()
     }
@@ -374,7 +375,7 @@ impl Medium {
         }
     }
 
-    /// Files count in the directory where they are to last; a directory's new name is not durable yet.
+    /// Files count in the directory of their permanent name; a directory's new name is not durable yet.
     fn settle_in(&mut self, node: Node, home: Option<usize>) {
         match node {
             Node::Directory(directory) => self.directories[directory].is_rooted = false,

@@ -1,14 +1,14 @@
-//! A simulated disk: what it forgets, what it refuses, what rots on it, how long it takes.
+//! A simulated disk: its losses, its errors, its rot, and its speed.
 //!
-//! One seed decides everything; loss of power, rot and speed each have a stream of their own. Every fault is counted
-//! when it really strikes ([`SimDisk::set_struck`]): a loss of power that finds everything synced takes nothing and counts nothing.
+//! One seed decides everything; loss of power, rot and speed have random numbers of their own. A fault is counted when
+//! it has an effect ([`SimDisk::set_struck`]): a loss of power that finds everything synced counts nothing.
 //! [`SimTable`](crate::table::SimTable) is the same for rows.
 //!
 //! # Loss of power: [`SimDisk::lose_power`]
 //!
-//! What was synced stays. Of the rest, one of four things ([`Loss`], drawn unless [`DiskModel::loss`] says):
-//! all of it is lost, all is kept, each block by itself is lost or kept, or what was written first is kept up to some
-//! moment over the whole disk (a prefix, as on an ordered file system).
+//! What was synced stays. For the rest there are four outcomes ([`Loss`], drawn unless [`DiskModel::loss`] is set): all
+//! of it is lost, all is kept, each block by itself is lost or kept, or everything written before some moment is kept
+//! on the whole disk (a prefix, as on an ordered file system).
 //!
 //! - **`LostSectors`**: a sector of 512 bytes written since the file's last sync reads as before. With
 //!   [`Blocks::Large`] eight of them share their fate.
@@ -39,8 +39,8 @@
 //!
 //! # Rot: [`SimDisk::rot`], [`SimDisk::rot_at`]
 //!
-//! Bytes that are durable change while nobody writes them, aimed by [`Target`]. The running process reads the change
-//! too, as if the page had just been evicted. Sectors about to be written are spared: the write would hide the rot.
+//! Durable bytes change without a write, aimed by [`Target`]. The running process reads the change too, as if the page
+//! had just been evicted. Sectors with a pending write are spared, because the write would hide the rot.
 //!
 //! - **`RottenBit`**: one bit.
 //! - **`SmearedBytes`**: up to 64 bytes of one sector, each of them.
@@ -50,8 +50,8 @@
 //!
 //! # Time: [`SimDisk::take_cost`]
 //!
-//! Calls take no virtual time; they add up to a cost, drawn by kind of call (a sync 0.2 to 2 ms), that whoever runs a
-//! lane lets pass before he reports.
+//! Calls take no virtual time. They add up to a cost, drawn by kind of call (a sync 0.2 to 2 ms), and the world lets
+//! that time pass before a lane reports.
 //!
 //! - **`SlowDisk`**: every call takes a multiple of its time, and longer by something drawn ([`SimDisk::set_slow`]).
 //! - **`StalledDisk`**: no call ends before some moment ([`SimDisk::set_stall`]).
@@ -63,7 +63,8 @@
 //!
 //! # Truth
 //!
-//! [`SimDisk::is_durable`] says whether a loss of power would take anything of a directory, whatever lanes were told.
+//! [`SimDisk::is_durable`] returns whether a directory would survive a loss of power unchanged, whatever results lanes
+//! got.
 
 mod backup;
 mod image;
@@ -97,18 +98,18 @@ pub use pace::Delay;
 pub(crate) use pace::Pace;
 pub use rot::{Hit, Rot, Target};
 
-/// How a disk behaves. The default is honest.
+/// The behaviour of a disk. The default has no defects.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DiskModel {
-    /// Syncs of files do nothing.
+    /// Syncs of files have no effect.
     pub forgets_data: bool,
-    /// Syncs of directories do nothing.
+    /// Syncs of directories have no effect.
     pub forgets_names: bool,
     /// A loss of power may leave blocks half written.
     pub halves_sectors: bool,
-    /// What reaches the medium together.
+    /// The bytes that reach the medium together.
     pub blocks: Blocks,
-    /// What a loss of power leaves; without it that is drawn.
+    /// The outcome of a loss of power; drawn if it is `None`.
     pub loss: Option<Loss>,
 }
 
@@ -120,7 +121,7 @@ pub struct SimDisk {
 }
 
 impl SimDisk {
-    /// An empty disk; `seed` decides what every loss of power keeps.
+    /// An empty disk; `seed` determines what every loss of power keeps.
     #[must_use]
     pub fn new(seed: u64, fuse: Fuse) -> Self {
         Self {
@@ -129,7 +130,7 @@ impl SimDisk {
         }
     }
 
-    /// A copy of the disk as it is, behind a fuse of its own.
+    /// A copy of the disk, behind a fuse of its own.
     #[must_use]
     pub fn fork(&self, fuse: Fuse) -> Self {
         Self {
@@ -143,13 +144,13 @@ impl SimDisk {
         self.lock().model = model;
     }
 
-    /// Counts its faults, and the errors of its fuse, there.
+    /// Counts its faults, and the errors of its fuse, in `struck`.
     pub fn set_struck(&self, struck: &Struck) {
         self.lock().struck = struck.clone();
         self.fuse.set_struck(struck);
     }
 
-    /// Plans an error for this disk, and whatever shares its fuse.
+    /// Plans an error for this disk, and for everything that shares its fuse.
     pub fn fail(&self, failure: Failure) {
         self.fuse.fail(failure);
     }
@@ -166,49 +167,49 @@ impl SimDisk {
         self.lock().wipe();
     }
 
-    /// Lets durable bytes rot, drawn from those of `target` under a path; nothing if there are none to rot like that.
+    /// Lets durable bytes rot, drawn from those of `target` under a path; `None` if none can rot like that.
     pub fn rot(&self, target: Target, rot: Rot, under: &Path) -> Option<Hit> {
         self.lock().rot(target, rot, under)
     }
 
-    /// Lets the byte at `offset` of a file rot, or the sector it is in; nothing if it is not at rest or would not change.
+    /// Lets the byte at `offset` of a file rot, or its sector; `None` if it is not durable or would not change.
     pub fn rot_at(&self, path: &Path, offset: u64, rot: Rot) -> Option<Hit> {
         self.lock().rot_at(path, usize::try_from(offset).ok()?, rot)
     }
 
-    /// From now on every call takes `factor` times its time and `extra` more in the mean; 1 and nothing is a good disk.
+    /// From now on every call takes `factor` times its time plus `extra` in the mean; 1 and zero are a good disk.
     pub fn set_slow(&self, factor: u32, extra: Duration) {
         let delay = &mut self.lock().pace.delay;
         (delay.factor, delay.extra) = (factor, extra);
     }
 
-    /// No call ends before that moment.
+    /// No call ends before this moment.
     pub fn set_stall(&self, until: Instant) {
         self.lock().pace.delay.stalled_until = until;
     }
 
-    /// How slow it is.
+    /// Its slowness.
     #[must_use]
     pub fn delay(&self) -> Delay {
         self.lock().pace.delay
     }
 
-    /// How long the calls since the last time this was asked take together, if the first of them begins `now`.
+    /// How long the calls since the last question take together, if the first of them begins `now`.
     pub fn take_cost(&self, now: Instant) -> Duration {
         let Medium { pace, struck, .. } = &mut *self.lock();
         pace.take(now, struck)
     }
 
-    /// Whether a loss of power now would leave everything written and named in the directory `path`, and its own name.
+    /// Whether a loss of power now would keep everything written and named in the directory `path`, and its own name.
     ///
-    /// Files called `*.tmp` or `*.broken` do not count, nor do removals: nobody is promised either. After a sync that failed
-    /// this is false, whatever the sync said, until what was not written is written and synced again.
+    /// Files called `*.tmp` or `*.broken` do not count, nor do removals: no promise depends on them. After a sync that
+    /// failed this is false, whatever the sync returned, until what was not written is written and synced again.
     #[must_use]
     pub fn is_durable(&self, path: &Path) -> bool {
         self.lock().is_durable(path)
     }
 
-    /// The names in a directory, without a call that could be the last.
+    /// The names in a directory, read without passing a point.
     #[must_use]
     pub fn peek(&self, path: &Path) -> Vec<String> {
         let medium = self.lock();
@@ -217,7 +218,7 @@ impl SimDisk {
             .unwrap_or_default()
     }
 
-    /// Ends the process and nothing else.
+    /// Ends the process, without a loss of power.
     pub fn end_process(&self) {
         self.lock().end_life();
     }
@@ -231,7 +232,7 @@ impl SimDisk {
         Ok(self.enter_sync(touch)?.0)
     }
 
-    /// Passes the point of a call that may be told a lie.
+    /// Passes the point of a call that may fail without an error.
     fn enter_sync(&self, touch: Touch) -> io::Result<(MutexGuard<'_, Medium>, Passage)> {
         let passage = self.fuse.enter(touch)?;
         let mut medium = self.lock();
@@ -363,7 +364,7 @@ impl SimFile {
         }
     }
 
-    /// The medium, for what an error leaves behind; nothing if the process is dead.
+    /// The medium, for the effects of an error; `None` if the process is dead.
     fn after_error(&self) -> Option<MutexGuard<'_, Medium>> {
         if self.disk.fuse.blown() {
             None

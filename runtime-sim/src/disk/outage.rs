@@ -1,4 +1,4 @@
-//! A loss of power: who survives it, and what it took.
+//! A loss of power: what survives it.
 
 use quoin_core::random::Prng;
 
@@ -6,20 +6,20 @@ use super::DiskModel;
 use super::image::SECTOR_BYTES;
 use crate::faults::{FaultKind, Struck};
 
-/// How much of what was not synced a loss of power leaves.
+/// The part of the unsynced data that survives a loss of power.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Loss {
-    /// Nothing of it.
+    /// Nothing.
     Everything,
-    /// All of it.
+    /// Everything.
     Nothing,
-    /// What was written first, up to a moment drawn, over the whole disk; the sectors of a write come one after another.
+    /// Everything written before a random moment, on the whole disk; the sectors of a write come one after another.
     Ordered,
-    /// Any of its sectors, each by the toss of a coin.
+    /// A random subset of its sectors.
     Random,
 }
 
-/// How many bytes reach the medium together. Rot, and what is written at once, is by sectors of 512 all the same.
+/// How many bytes reach the medium together. Rot and single writes nevertheless work in sectors of 512 bytes.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Blocks {
     /// 512 bytes: a sector.
@@ -39,7 +39,7 @@ impl Blocks {
     }
 }
 
-/// What becomes of a block that was not synced, or of a sector in it.
+/// The fate of an unsynced block, or of a sector in it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Fate {
     Kept,
@@ -49,7 +49,7 @@ pub(super) enum Fate {
 }
 
 impl Fate {
-    /// What becomes of a sector, by its place in its block.
+    /// The fate of a sector, by its index in its block.
     pub(super) const fn of_sector(self, place: usize) -> Self {
         match self {
             Self::Torn(bytes) if bytes >= (place + 1) * SECTOR_BYTES => Self::Kept,
@@ -60,13 +60,13 @@ impl Fate {
     }
 }
 
-/// A loss of power under way.
+/// A loss of power in progress.
 #[derive(Debug)]
 pub(super) struct Outage<'a> {
     loss: Loss,
     tears: bool,
     pub(super) blocks: Blocks,
-    /// When [`Loss::Ordered`] strikes.
+    /// The moment of [`Loss::Ordered`].
     at: u64,
     prng: &'a mut Prng,
     pub(super) lost_names: bool,
@@ -76,7 +76,7 @@ pub(super) struct Outage<'a> {
 }
 
 impl<'a> Outage<'a> {
-    /// One at a moment of `unsynced`, which holds the moments of everything not durable.
+    /// A loss at a moment of `unsynced`, which holds the moments of everything not durable.
     pub(super) fn new(loss: Loss, model: DiskModel, unsynced: std::ops::Range<u64>, prng: &'a mut Prng) -> Self {
         let at = match loss {
             Loss::Ordered => prng.range(unsynced.start..unsynced.end + 1),
@@ -95,7 +95,7 @@ impl<'a> Outage<'a> {
         }
     }
 
-    /// Whether what happened at a moment stays.
+    /// Whether a change of that moment survives.
     pub(super) fn keeps(&mut self, since: u64) -> bool {
         match self.loss {
             Loss::Everything => false,
@@ -105,7 +105,7 @@ impl<'a> Outage<'a> {
         }
     }
 
-    /// What becomes of a block first written at a moment.
+    /// The fate of a block first written at a moment.
     pub(super) fn fate(&mut self, since: u64) -> Fate {
         let tears = self.tears
             && match self.loss {
@@ -123,7 +123,7 @@ impl<'a> Outage<'a> {
         }
     }
 
-    /// Whether a change of names stays; if not, no later one in that directory does.
+    /// Whether a change of names survives; if not, no later one in that directory does.
     pub(super) fn keeps_name(&mut self, since: u64) -> bool {
         match self.loss {
             Loss::Ordered => since < self.at,

@@ -1,4 +1,5 @@
-//! What calls cost in virtual time. The calls themselves take none: whoever runs a lane asks afterwards how long it took.
+//! The cost of calls in virtual time. Calls themselves take none: the world asks afterwards how long a lane's calls
+//! took.
 
 use std::time::Duration;
 
@@ -8,12 +9,12 @@ use quoin_core::time::Instant;
 use crate::faults::{FaultKind, Struck};
 use crate::fuse::Touch;
 
-/// How slow a disk is.
+/// The slowness of a disk.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Delay {
-    /// Every call takes so many times as long.
+    /// The factor of every call's time.
     pub factor: u32,
-    /// And so much longer in the mean.
+    /// The time added to every call, in the mean.
     pub extra: Duration,
     /// No call ends before.
     pub stalled_until: Instant,
@@ -36,7 +37,7 @@ impl Delay {
     }
 }
 
-/// A device's speed, and what it owes.
+/// A device's speed, and the time of its calls since the last question.
 #[derive(Clone, Debug)]
 pub(crate) struct Pace {
     pub(crate) delay: Delay,
@@ -55,7 +56,7 @@ impl Pace {
         }
     }
 
-    /// A call is made.
+    /// Counts a call.
     pub(crate) fn charge(&mut self, touch: Touch) {
         let (least, most) = nanos(touch);
         let mut cost = self.prng.range(least..most);
@@ -68,7 +69,7 @@ impl Pace {
         self.calls += 1;
     }
 
-    /// How long the calls since the last time took, if they began `now`.
+    /// How long the calls since the last question took, if they began `now`.
     pub(crate) fn take(&mut self, now: Instant, struck: &Struck) -> Duration {
         if std::mem::take(&mut self.calls) == 0 {
             return Duration::ZERO;
@@ -85,7 +86,7 @@ impl Pace {
     }
 }
 
-/// The least and the most a call takes on a good disk.
+/// The shortest and the longest time of a call on a good disk.
 const fn nanos(touch: Touch) -> (u64, u64) {
     match touch {
         Touch::Look => (1_000, 5_000),

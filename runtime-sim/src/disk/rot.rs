@@ -1,4 +1,4 @@
-//! Rot: durable bytes that change by themselves, aimed at the kinds of content a member keeps.
+//! Rot: durable bytes that change without a write, aimed at the kinds of content that a member keeps.
 
 use std::fmt;
 use std::ops::Range;
@@ -20,7 +20,7 @@ const METADATA: u8 = 1;
 const STATE: u8 = 3;
 const CHECKSUM: u8 = 4;
 
-/// What rot does.
+/// The effect of rot.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Rot {
     /// One bit flips.
@@ -45,7 +45,7 @@ impl Rot {
         Self::ZeroedSector,
     ];
 
-    /// The kind of fault it is.
+    /// Its kind of fault.
     #[must_use]
     pub const fn kind(self) -> FaultKind {
         match self {
@@ -58,7 +58,7 @@ impl Rot {
     }
 }
 
-/// What rot is aimed at. Files under temporary names are nobody's loss.
+/// The target of rot. Files under temporary names are spared.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Target {
     /// Any byte of any file; of segments of the log, only the records, without their padding.
@@ -71,11 +71,11 @@ pub enum Target {
     WalBody,
     /// The last records of the newest segment: most of them came after the table was last synced.
     WalEnd,
-    /// What a segment of the log begins with: a checksum and the identity.
+    /// The head of a segment of the log: a checksum and the identity.
     WalHeader,
 }
 
-/// So many records are the end of a segment.
+/// The number of records that count as the end of a segment.
 const END_RECORDS: usize = 40;
 
 impl Target {
@@ -90,19 +90,19 @@ impl Target {
     ];
 }
 
-/// What rot hit.
+/// A hit of rot.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Hit {
-    /// What it did.
+    /// The effect.
     pub rot: Rot,
     /// The file.
     pub path: PathBuf,
     /// The bytes.
     pub bytes: Range<u64>,
-    /// The other sector, of two that were exchanged.
+    /// The other sector, if two were exchanged.
     pub other: Option<(PathBuf, Range<u64>)>,
-    /// Whether a sector of the log's last batch, or one behind it, is hit: what looks lost there cannot be told from a torn
-    /// write, so the batches in these sectors may be gone without a word.
+    /// Whether a sector of the log's last batch, or after it, is hit: damage there cannot be distinguished from a torn
+    /// write, so the batches in these sectors may be missing without an error.
     pub at_tail: bool,
 }
 
@@ -119,7 +119,7 @@ impl fmt::Display for Hit {
 /// Bytes of one sector at rest.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
-    /// Which of the files.
+    /// The file.
     file: usize,
     inode: usize,
     start: usize,
@@ -142,7 +142,7 @@ impl Piece {
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     start: usize,
-    /// Where the record ends; up to seven bytes of padding follow, which mean nothing.
+    /// The end of the record; up to seven bytes of padding follow, without a meaning.
     end: usize,
     kind: u8,
 }
@@ -175,7 +175,7 @@ impl Medium {
             Rot::FlippedBit | Rot::SmearedBytes | Rot::StaleSector | Rot::ZeroedSector => offset..offset + 1,
         };
         self.cut_up(file, inode, whole, &mut pieces);
-        // The first piece is the one that is hit.
+        // The first piece is the target.
         let first = pieces
             .iter()
             .position(|piece| piece.sector() == offset / SECTOR_BYTES)?;
@@ -187,7 +187,7 @@ impl Medium {
         self.rot_one(rot, &files, &pieces[..1])
     }
 
-    /// Adds what of `region` is at rest, sector by sector.
+    /// Adds the durable sectors of `region`.
     fn cut_up(&self, file: usize, inode: usize, region: Range<usize>, pieces: &mut Vec<Piece>) {
         let node = self.inode(inode);
         let region_end = region.end.min(node.durable().len());
@@ -297,7 +297,7 @@ impl Medium {
         });
     }
 
-    /// Notes it and says what is about to be hit.
+    /// Records the hit before it is carried out.
     fn hit(&self, rot: Rot, piece: Piece, bytes: Range<u64>, other: Option<Piece>, files: &[(PathBuf, usize)]) -> Hit {
         self.struck.note(rot.kind());
         Hit {
@@ -332,7 +332,7 @@ fn segment(path: &Path) -> Option<SegmentName> {
     SegmentName::parse(path.file_name()?.to_str()?)
 }
 
-/// The bytes of a file that a target means.
+/// The bytes of a file that belong to a target.
 fn regions(target: Target, path: &Path, content: &Image) -> Vec<Range<usize>> {
     let is_snapshot = path.extension().is_some_and(|extension| extension == "snap");
     if segment(path).is_none() {
@@ -357,7 +357,7 @@ fn regions(target: Target, path: &Path, content: &Image) -> Vec<Range<usize>> {
     meant.map(|(_, frame)| frame.start..frame.end).collect()
 }
 
-/// The log's records, as far as they can be walked.
+/// The log's records, as far as they can be read.
 fn frames(bytes: &[u8]) -> Vec<Frame> {
     let mut frames = Vec::new();
     let mut start = 0;

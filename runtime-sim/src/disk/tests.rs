@@ -1,4 +1,4 @@
-//! What a loss of power, the end of a process and an error leave.
+//! The state after a loss of power, the end of a process, and an error.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! A small world for clients: a store behind three endpoints, answers that take a little while, and streams that break.
+//! A small world for clients: a store behind three endpoints, answers with a short latency, and streams that break.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::client::plan::Plan;
 use crate::cluster::ports::{Act, Clients as _, Endpoint, Endpoints, Returned};
 use crate::observe::{OpId, StreamId};
 
-/// A watch as the bench serves it.
+/// A watch as the test serves it.
 #[derive(Debug)]
 struct Served {
     stream: StreamId,
@@ -24,7 +24,7 @@ struct Served {
     next: i64,
 }
 
-/// What will happen.
+/// A planned event.
 #[derive(Debug)]
 enum Due {
     Returned(OpId, Returned),
@@ -38,15 +38,15 @@ pub(super) struct Bench {
     pub(super) crowd: Crowd,
     pub(super) store: Store,
     pub(super) now: Instant,
-    /// Everything the clients did.
+    /// All actions of the clients.
     pub(super) acts: Vec<(Instant, Act)>,
     /// The store's revision and what was compacted, before each of them.
     pub(super) revisions: Vec<(i64, i64)>,
-    /// Everything a watch was told, by stream.
+    /// All responses of watches, by stream.
     pub(super) told: Vec<(Instant, StreamId, WatchResponse)>,
-    /// Of a hundred requests, how many fail.
+    /// The percentage of requests that fail.
     pub(super) fails_percent: u64,
-    /// Of a hundred responses on a stream, how many are the last.
+    /// The percentage of responses on a stream that are the last.
     pub(super) breaks_percent: u64,
     endpoints: Endpoints,
     prng: Prng,
@@ -86,7 +86,7 @@ impl Bench {
         }
     }
 
-    /// Lets it go on for `time`, or until the clients have done so many things.
+    /// Lets it run for `time`, or until the clients have acted so often.
     pub(super) fn run(&mut self, time: Duration, acts_max: usize) {
         let end = self.now + time;
         let mut idle = 0;
@@ -228,7 +228,7 @@ impl Bench {
         });
     }
 
-    /// Tells every watch what it has not heard; who asked for fragments gets three.
+    /// Sends every watch its missing events; a watch with fragments gets three.
     fn serve(&mut self) {
         let mut served = std::mem::take(&mut self.served);
         for watch in &mut served {

@@ -1,4 +1,4 @@
-//! Over a few seeds, clients ask everything there is to ask.
+//! Over a few seeds, clients send every kind of request.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The lock recipe: one story told step by step, and over many seeds nobody writes but the holder.
+//! The lock recipe: one run step by step, and over many seeds only the holder writes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,14 +14,14 @@ use crate::client::plan::Plan;
 use crate::cluster::ports::Act;
 use quoin_model::call::Call;
 
-/// Only clients that want locks.
+/// A plan with only clients that take locks.
 fn lockers(seed: u64, lockers: u64) -> Bench {
     let mut plan = Plan::draw(seed);
     (plan.callers, plan.watchers, plan.leaseholders, plan.lockers) = (0, 0, 0, lockers);
     Bench::new(seed, plan)
 }
 
-/// What a client does, in a word or two.
+/// A client's action, in a word or two.
 fn words(act: &Act) -> Option<String> {
     Some(match act {
         Act::Ask { client, call, .. } => {
@@ -60,7 +60,7 @@ fn two_contenders_take_turns() {
     assert_eq!(told, STORY);
 }
 
-/// A seed whose clients want the same lock.
+/// A seed whose clients use the same lock.
 const STORY_SEED: u64 = 8;
 const STORY: [&str; 18] = [
     "0 wants a lease",
@@ -120,7 +120,7 @@ fn nobody_writes_but_the_holder() {
             .filter(|(_, act)| matches!(act, Act::Open { .. }))
             .count();
         let mut done = 0;
-        // Contenders' keys that are there, each with the revision that made it.
+        // Contenders' keys that exist, each with its create revision.
         let mut contenders = BTreeMap::new();
         for event in &bench.store.events {
             let kv = event.kv.as_ref().unwrap();

@@ -1,5 +1,5 @@
-//! A store that is just good enough for clients to talk to: one copy, no history of values, only the comparisons of the
-//! lock recipe. It is no reference for anything.
+//! A simple store for clients: one copy, no history of values, only the comparisons of the lock recipe. It is not a
+//! reference.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub(super) struct Store {
     pub(super) revision: i64,
     pub(super) compacted: i64,
     keys: BTreeMap<Bytes, KeyValue>,
-    /// Everything that ever happened.
+    /// All events.
     pub(super) events: Vec<Event>,
     leases: BTreeMap<i64, (i64, Instant)>,
     last_lease: i64,
@@ -43,7 +43,7 @@ impl Store {
         }
     }
 
-    /// Ends what has run out, then answers.
+    /// Ends expired leases, then answers.
     pub(super) fn answer(&mut self, now: Instant, call: &Call) -> Result<Answer, Refusal> {
         self.expire(now);
         let header = |store: &Self| Some(store.header());

@@ -1,4 +1,4 @@
-//! Clients against a store of the tests' own: what they ask over many seeds, and how they behave when it fails.
+//! Clients with a store of the tests: their requests over many seeds, and their behaviour when it fails.
 
 mod bench;
 mod coverage;

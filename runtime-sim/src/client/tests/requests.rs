@@ -1,4 +1,4 @@
-//! How single requests are asked: whom, how often, and how it ends.
+//! How single requests are sent: to which member, how often, and with which outcome.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::cluster::ports::{Act, Clients as _, Endpoint, Endpoints, Returned};
 use crate::observe::ClientId;
 use quoin_model::call::{Answer, Call};
 
-/// Asks once, is told `results` one after another, and gives back who was asked when, and the end.
+/// Sends one request, gives it `results` one after another, and returns which members got it and when, and the outcome.
 fn story(call: &Call, results: &[Returned]) -> String {
     let world = Endpoints {
         members: (1..4)
@@ -90,7 +90,7 @@ fn what_is_asked_again() {
             vec![compacted()],
             "+0: etcdserver: mvcc: required revision has been compacted",
         ),
-        // After the deadline nothing is asked.
+        // After the deadline nothing is sent.
         (
             &range,
             vec![no_leader(), no_leader(), no_leader()],
@@ -133,7 +133,7 @@ fn after_healing_traffic_is_gentle_and_goes_on() {
         bench.run(Duration::from_secs(20), 3_000);
         bench.crowd.quiet();
         bench.breaks_percent = 0;
-        // What was under way ends.
+        // Pending requests end.
         bench.run(Duration::from_secs(20), usize::MAX);
         let (told, acts) = (bench.told.len(), bench.acts.len());
         bench.run(Duration::from_secs(60), usize::MAX);
@@ -146,7 +146,7 @@ fn after_healing_traffic_is_gentle_and_goes_on() {
                     Call::Range(range) if !range.serializable && range.revision == 0 => gets += 1,
                     other => panic!("seed {seed}: {other:?}"),
                 },
-                // Lock users go on; nothing else opens or leaves streams.
+                // Lock clients continue; no other client opens or leaves streams.
                 Act::Ask { call, .. } => {
                     assert!(
                         !matches!(call, Call::Compact(_) | Call::LeaseRevoke(_)),

@@ -1,4 +1,4 @@
-//! Watches over streams that break: they go on where they stopped, and miss nothing.
+//! Watches over streams that break: they continue where they stopped, and miss nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::client::plan::{Kind, Plan};
 use crate::cluster::ports::Act;
 use crate::observe::StreamId;
 
-/// What became of one client's only watch: its creations, each with the stream, and the revisions it was told there.
+/// One client's only watch: its creations, each with the stream, and the revisions of its responses there.
 fn lives(bench: &Bench) -> Vec<(StreamId, WatchCreateRequest)> {
     bench
         .acts
@@ -42,7 +42,7 @@ fn a_watch_goes_on_without_gap_or_repeat() {
     for seed in 0..60 {
         let mut bench = Bench::new(seed, plan(seed));
         bench.breaks_percent = 10;
-        // No whims: one watch, for good, from which only the streams can part it.
+        // No random actions: one watch for the whole run, which only a broken stream can end.
         let watcher = usize::try_from(bench.crowd.plan().callers).unwrap();
         bench.crowd.clients[watcher].quiet();
         bench.run(Duration::from_secs(20), usize::MAX);
@@ -89,7 +89,7 @@ fn a_watch_goes_on_without_gap_or_repeat() {
                 };
                 continue;
             }
-            // Fragments count when the last of them is there.
+            // Fragments count when the last of them has arrived.
             let parts = pending.entry(*stream).or_default();
             parts.extend(
                 response
