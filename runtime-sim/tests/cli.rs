@@ -114,7 +114,7 @@ fn wait_until_caught(child: &Child, number: i32) {
         let caught = status
             .lines()
             .find_map(|line| line.strip_prefix("SigCgt:"))
-            .expect("Linux says so");
+            .expect("Linux reports it");
         let caught = u64::from_str_radix(caught.trim(), 16).expect("it is a mask");
         if caught & 1 << (number - 1) != 0 {
             return;

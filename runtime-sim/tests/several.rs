@@ -174,7 +174,7 @@ fn install(site: &Site, booted: Booted, view: &View, reports: &Reports) -> Resul
     }])
 }
 
-/// The job that makes a log go on after a snapshot with this state.
+/// The job that lets a log continue after a snapshot with this state.
 fn installation(store: &Store, vote: u64) -> LogJob {
     let index = store.consistent_index();
     LogJob {
@@ -234,7 +234,7 @@ fn a_member_joins_with_an_empty_log_and_knows_whom_to_ask() {
     assert!(refused(start(&site, None)), "without a way to peers");
     assert!(
         matches!(start(&site, Some(&silence)), Err(BootError::Refused(_))),
-        "nobody knows it"
+        "no member has it"
     );
     let booted = start(&site, Some(&answer)).unwrap();
     assert_eq!((booted.member, booted.cluster), (MemberId(1), ClusterId(7)));
@@ -246,7 +246,7 @@ fn a_member_joins_with_an_empty_log_and_knows_whom_to_ask() {
     assert_eq!(
         (again.member, again.cluster),
         (MemberId(1), ClusterId(7)),
-        "its log knows"
+        "its log has it"
     );
 }
 
@@ -317,5 +317,5 @@ fn leaving_all_others_behind_begins_with_what_was_received() {
     fall(&site, true);
     site.config.force_new_cluster = false;
     assert_eq!(start(&site, Some(&silence)).unwrap().store.consistent_index(), index);
-    assert!(refused(start(&site, None)), "its table still knows two members");
+    assert!(refused(start(&site, None)), "its table still has two members");
 }

@@ -33,7 +33,9 @@ pub(super) fn play(kinds: &[Kind], tell: &mut Tell<'_>) -> Result<(), Trouble> {
     let outcomes = outcomes(&finished.stdout);
     if outcomes.is_empty() {
         let said = finished.success("the stories of etcd-client")?;
-        return Err(Trouble::new(format!("the stories of etcd-client tell nothing: {said}")));
+        return Err(Trouble::new(format!(
+            "the stories of etcd-client printed no results: {said}"
+        )));
     }
     for outcome in outcomes {
         if outcome.server == Kind::Etcd || kinds.contains(&outcome.server) {

@@ -158,7 +158,7 @@ pub(super) fn version(etcdctl: &Path) -> Result<String, Trouble> {
     let version = said.lines().find_map(|line| line.strip_prefix("etcdctl version: "));
     version
         .map(str::to_owned)
-        .ok_or_else(|| Trouble::new(format!("etcdctl says no version: {said}")))
+        .ok_or_else(|| Trouble::new(format!("etcdctl printed no version: {said}")))
 }
 
 /// The folder of a tool. One from an earlier run with the same inputs is used again; otherwise the tool is made in a

@@ -179,7 +179,7 @@ mod tests {
                 ..range
             })
             .starts_with("# Ask(Range("),
-            "no shell can say a zero byte"
+            "no shell can pass a zero byte"
         );
     }
 }

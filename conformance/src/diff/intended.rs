@@ -33,17 +33,17 @@ enum Level {
 pub const INTENDED: &[Intended] = &[
     Intended {
         name: "hash revision",
-        reason: "The revision that HashKV hashed is told since etcd 3.6; clients of 3.5 do not know the field.",
+        reason: "etcd returns the revision that HashKV hashed since 3.6; clients of 3.5 ignore the field.",
         level: Level::Reply(hash_revision),
     },
     Intended {
         name: "status of 3.6",
-        reason: "Storage version, quota and downgrade are told since etcd 3.6; clients of 3.5 do not know the fields.",
+        reason: "etcd returns storage version, quota and downgrade since 3.6; clients of 3.5 ignore the fields.",
         level: Level::Reply(status_fields),
     },
     Intended {
         name: "status version",
-        reason: "Each server tells its own version.",
+        reason: "Each server returns its own version.",
         level: Level::Reply(status_version),
     },
     Intended {

@@ -172,7 +172,7 @@ mod tests {
     fn story() -> Story {
         let mut story = Story::new(LockChecker::default());
         for request in [grant(1, 60), grant(2, 60), put("lock/x/1", 1), put("lock/x/2", 2)] {
-            story.commit(request).expect("nobody writes yet");
+            story.commit(request).expect("no write is guarded yet");
         }
         story
     }

@@ -180,7 +180,7 @@ impl Reigns {
         let leaves = !peer.voters.contains(&member.0);
         ensure(leaves || heard > peer.voters.len() / 2, "L5", || {
             let term = message.term;
-            format!("member {member} leads term {term} and has heard nothing of a quorum for more than {limit} ticks")
+            format!("member {member} leads term {term} without contact to a quorum for more than {limit} ticks")
         })
     }
 
@@ -233,7 +233,7 @@ impl Reigns {
         ensure(since + self.bounds.lease() <= at, "C54", || {
             let Bounds { election_ticks, .. } = self.bounds;
             format!(
-                "member {member} votes for {:x} and heard its leader at {since}, within {election_ticks} ticks",
+                "member {member} votes for {:x}, although its leader's last message came at {since}, within {election_ticks} ticks",
                 state.vote
             )
         })

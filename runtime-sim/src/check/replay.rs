@@ -123,10 +123,7 @@ impl Replay {
                 });
             if let Some(place) = wrong {
                 let (found, known) = (events.get(place), expected.get(place));
-                return fail(
-                    "C1",
-                    format!("member {member} tells of {found:?} and should of {known:?}"),
-                );
+                return fail("C1", format!("member {member} sends {found:?} instead of {known:?}"));
             }
         }
         if seen.publications >= seen.compare_due {

@@ -372,7 +372,7 @@ impl World<'_> {
         }
         let is_stopping = self.machines[ALONE].life.as_ref().is_some_and(|life| life.is_stopping);
         ensure(!is_stopping, "L2", || {
-            "a member that was told to stop does not".to_owned()
+            "a member does not stop when it is asked to".to_owned()
         })?;
         if deaths.fate.below(3) > 0 {
             return self.life_over(End::Killed);

@@ -101,7 +101,7 @@ impl World<'_> {
             format!("member {id}: something follows the end")
         })?;
         ensure(!has_failed || halts.is_some(), "C47", || {
-            format!("member {id}: a lane has failed and the member goes on")
+            format!("member {id}: a lane has failed, but the member continues")
         })
     }
 

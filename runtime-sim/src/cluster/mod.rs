@@ -100,7 +100,7 @@ struct World<'o> {
     doing: &'static str,
     eyes: Eyes<'o>,
     struck: Struck,
-    /// What of timing is nobody else's: latencies of clients, schedules.
+    /// Random numbers for timing without a stream of its own: latencies of clients, schedules.
     prng: Prng,
     seeds: Prng,
     events: u64,

@@ -42,7 +42,7 @@ impl Shape {
     }
 }
 
-/// How clients and checkers are to be told apart from each other: the choices of one seed.
+/// The plan of one seed.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// How long it is.
@@ -69,7 +69,7 @@ pub struct Plan {
     pub append_bytes: Option<usize>,
     /// The time from which on nothing is disturbed.
     pub heals_after: Duration,
-    /// How long the run goes on after that.
+    /// How long the run continues after that.
     pub calm: Duration,
     /// Whether members that are not needed for a quorum are dead after that.
     pub minority_dies: bool,

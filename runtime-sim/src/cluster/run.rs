@@ -74,9 +74,9 @@ pub struct Summary {
 pub struct Failure {
     /// Its seed.
     pub seed: u64,
-    /// So many members, if not as many as the seed says.
+    /// The number of members, if it is not the seed's.
     pub members: Option<usize>,
-    /// Whether it was long, whatever its seed says.
+    /// Whether it was long, if that is not the seed's choice.
     pub is_long: bool,
     /// The broken promise.
     pub violation: Violation,

@@ -86,7 +86,7 @@ pub fn run(asked: &Run) -> ExitCode {
         Ok(total) => {
             faults::keep(&total.campaign.struck);
             let (points, met) = total.coverage.met();
-            say(format_args!("{met} of {points} remarkable things were met"));
+            say(format_args!("{met} of {points} situations were met"));
             if asked.coverage {
                 say(total.coverage.table().trim_end());
             }

@@ -1,4 +1,4 @@
-//! The commands of the command line. They alone know the machine's own time, threads and standard output.
+//! The commands of the command line. Only they use the machine's own time, threads and standard output.
 
 mod clusters;
 mod crash;
@@ -33,7 +33,7 @@ fn refused(words: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// What this thread has cost so far; 0 where the system does not say.
+/// What this thread has cost so far; 0 if the system does not report it.
 fn cpu_time() -> Duration {
     let first = |text: String| text.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
     let nanos = fs::read_to_string("/proc/thread-self/schedstat").ok().and_then(first);

@@ -26,7 +26,7 @@ pub struct Mutants {
     pub seconds: u64,
 }
 
-/// A bug by its name; help says what each does wrong.
+/// A bug by its name; help describes each.
 pub(super) fn names() -> impl TypedValueParser<Value = Mutant> {
     let all = Mutant::ALL.iter();
     let values = all.map(|mutant| PossibleValue::new(mutant.name()).help(mutant.words()));

@@ -200,7 +200,7 @@ impl LeaseChecker {
             format!("{request:?} is answered of lease {id}")
         })?;
         ensure(request.keys || keys.is_empty(), "C27", || {
-            format!("keys nobody asked for: {response:?}")
+            format!("keys that were not requested: {response:?}")
         })?;
         if ttl < 0 {
             let is_bare = ttl == -1 && granted_ttl == 0 && keys.is_empty();

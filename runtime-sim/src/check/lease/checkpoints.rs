@@ -168,7 +168,7 @@ impl Checkpoints {
         truth: &Truth,
     ) -> Verdict {
         ensure(self.rules.checkpoints != Some(false), "C27", || {
-            format!("what is left of lease {id} is written down, and nobody is to do that")
+            format!("a checkpoint of lease {id} is written, although no leader should write any")
         })?;
         if term != self.term {
             return Ok(());

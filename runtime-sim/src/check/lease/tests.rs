@@ -223,7 +223,7 @@ const GOOD: &[(&str, Tale)] = &[
         story.publish()
     }),
     (
-        "asked to keep it alive before anybody had it, a later leader does",
+        "a later leader carries out a renewal requested before any member had the lease",
         |story| {
             let op = story.invoke(SECOND, &Call::LeaseKeepAlive { id: 8 });
             story.commit(grant(8, 10))?;
@@ -234,7 +234,7 @@ const GOOD: &[(&str, Tale)] = &[
             story.commit(revoke(8))
         },
     ),
-    ("what is left is told as it was before it was kept alive", |story| {
+    ("the remaining time is answered as before the renewal", |story| {
         story.wait(8);
         let request = LeaseTimeToLiveRequest { id: 7, keys: false };
         let op = story.invoke(FIRST, &Call::LeaseTimeToLive(request));

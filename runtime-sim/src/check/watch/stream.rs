@@ -176,7 +176,12 @@ impl Stream {
                     format!("the cancellation of watch {id} got no answer before that to a later request")
                 })?,
                 Some(Asked::Progress) => {}
-                None => return Err(broken("C20", format!("a watch is created for nobody: {response:?}"))),
+                None => {
+                    return Err(broken(
+                        "C20",
+                        format!("a watch is created without a request: {response:?}"),
+                    ));
+                }
             }
         };
         let WatchResponse {
@@ -245,7 +250,7 @@ impl Stream {
         let id = response.watch_id;
         let watcher = self.live(id)?;
         ensure(response.events.is_empty(), "C14", || {
-            format!("watch {id} is told of compaction and gets events: {response:?}")
+            format!("watch {id} is cancelled by compaction and gets events: {response:?}")
         })?;
         let header = response.header.as_ref().map_or(0, |header| header.revision);
         let is_bare = response.canceled && response.cancel_reason.is_empty() && header == 0;
@@ -300,7 +305,7 @@ impl Stream {
                 None => {
                     return Err(broken(
                         "C20",
-                        format!("watch {id} is cancelled, for no reason and for nobody who asked"),
+                        format!("watch {id} is cancelled without a reason and without a request"),
                     ));
                 }
             }
@@ -311,14 +316,14 @@ impl Stream {
         if id != NO_WATCH || self.watchers.contains_key(&NO_WATCH) {
             let watcher = self.live(id)?;
             ensure(watcher.wants_progress(), "C15", || {
-                format!("watch {id} hears of progress, which it did not ask for")
+                format!("watch {id} gets progress that it did not request")
             })?;
             site.note(Point::Progress);
             return watcher.progress(id, revision, site.model);
         }
         let place = self.asked.iter().position(|asked| matches!(asked, Asked::Progress));
         ensure(place.is_some(), "C15", || {
-            format!("the stream hears of progress to {revision}, which nobody asked for")
+            format!("the stream gets progress to {revision} without a request")
         })?;
         let before = self.asked.drain(..=place.unwrap_or(0));
         for asked in before {

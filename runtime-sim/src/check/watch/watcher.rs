@@ -182,14 +182,14 @@ impl Watcher {
     pub(super) fn progress(&mut self, id: i64, revision: i64, model: &State) -> Verdict {
         ensure(self.start <= revision || !self.is_future, "C18", || {
             let start = self.start;
-            format!("watch {id}, which starts at {start}, hears of progress to {revision}")
+            format!("watch {id}, which starts at {start}, gets progress to {revision}")
         })?;
         ensure(revision >= self.reached - 1, "C15", || {
             let came = self.reached - 1;
-            format!("watch {id} has everything up to {came}, and hears of progress to {revision}")
+            format!("watch {id} has everything up to {came}, and gets progress to {revision}")
         })?;
         if let Some(missing) = self.next(revision, model) {
-            let words = format!("watch {id} hears of progress to {revision} without {}", show(missing));
+            let words = format!("watch {id} gets progress to {revision} without {}", show(missing));
             return Err(broken("C15", words));
         }
         self.reached = self.reached.max(revision + 1);
@@ -200,7 +200,9 @@ impl Watcher {
     pub(super) fn lost_to(&self, compact_revision: i64, site: &mut Site<'_>) -> Verdict {
         let compacted = site.served.compact_revision;
         ensure(compact_revision <= compacted, "C14", || {
-            format!("it is told of compaction at {compact_revision}, where the member is at {compacted}")
+            format!(
+                "it is cancelled by compaction at {compact_revision}, but the member's compact revision is {compacted}"
+            )
         })?;
         ensure(self.reached < compact_revision, "C22", || {
             let reached = self.reached;
@@ -270,9 +272,9 @@ impl Watcher {
         let wanted = &expected.kv;
         let lived = (kv.create_revision, kv.version);
         ensure(lived == (wanted.create_revision, wanted.version), "C17", || {
-            format!("creation revision or version differ: {kv:?} came for {wanted:?}")
+            format!("create revision or version differ: {kv:?} instead of {wanted:?}")
         })?;
-        ensure(kv == wanted, "C13", || format!("{kv:?} came for {wanted:?}"))?;
+        ensure(kv == wanted, "C13", || format!("{kv:?} instead of {wanted:?}"))?;
         self.compare_previous(event, expected, site)
     }
 
@@ -280,9 +282,10 @@ impl Watcher {
         let compacted = site.served.compact_revision;
         match (&event.prev_kv, &expected.prev_kv) {
             (None, None) => Ok(()),
-            (Some(came), _) if !self.request.prev_kv => {
-                Err(broken("C16", format!("a previous value nobody asked for: {came:?}")))
-            }
+            (Some(came), _) if !self.request.prev_kv => Err(broken(
+                "C16",
+                format!("a previous value that was not requested: {came:?}"),
+            )),
             (None, Some(_)) if !self.request.prev_kv => Ok(()),
             (Some(came), None) => Err(broken(
                 "C16",

@@ -288,11 +288,11 @@ const BROKEN: &[Row] = &[
             events[0].prev_kv.as_mut().expect("a key").value = "0".into();
         })
     }),
-    ("C16", "a previous value of what was not there", |story| {
+    ("C16", "a previous value of a key that did not exist", |story| {
         story.watch(all(7), 0)?;
         story.give_changed(&[(7, "a"), (7, "d")], |events| events[0].prev_kv = events[1].kv.clone())
     }),
-    ("C16", "a previous value nobody asked for", |story| {
+    ("C16", "a previous value that was not requested", |story| {
         let mut request = all(4);
         request.prev_kv = false;
         story.watch(request, 0)?;
@@ -402,7 +402,7 @@ const BROKEN: &[Row] = &[
         story.watched(canceled)?;
         story.give(&[(2, "a")])
     }),
-    ("C20", "a watch that nobody asked for", |story| {
+    ("C20", "a watch without a request", |story| {
         let created = WatchResponse {
             created: true,
             ..story.response()
@@ -471,7 +471,7 @@ const BROKEN: &[Row] = &[
     }),
     (
         "C13",
-        "a deletion is not told that its own transaction undoes",
+        "a deletion that its own transaction undoes is not sent",
         |story| {
             story.put("x", "1");
             story.write(&[Change::DeleteFrom("x".into()), put("x", "2")]);
@@ -479,12 +479,16 @@ const BROKEN: &[Row] = &[
             story.give(&[(9, "x")])
         },
     ),
-    ("C22", "compaction takes events and nobody says so", |story| {
-        story.watch(all(2), 0)?;
-        story.give(&[(2, "a")])?;
-        story.compact(6);
-        story.give(&[(6, "a"), (7, "a"), (7, "d")])
-    }),
+    (
+        "C22",
+        "compaction removes events and the watch is not cancelled",
+        |story| {
+            story.watch(all(2), 0)?;
+            story.give(&[(2, "a")])?;
+            story.compact(6);
+            story.give(&[(6, "a"), (7, "a"), (7, "d")])
+        },
+    ),
 ];
 
 #[test]
