@@ -1,4 +1,4 @@
-//! Whether a process may read bytes of a table that are not on its disk.
+//! The mark of a table whose last sync failed, and the repair of such a table at the next start.
 //!
 //! A system that fails to write pages may keep them in memory as if they had been written ("fsyncgate"): the next
 //! process reads them, its syncs succeed without writing them, and a loss of power removes them. So a process whose

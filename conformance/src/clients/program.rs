@@ -54,7 +54,7 @@ pub(super) struct Scenario {
 enum Said {
     Ask(String),
     Ended(String, Verdict),
-    /// It ended, or printed nothing for too long.
+    /// The program ended, or printed nothing for too long.
     Nothing(String),
 }
 

@@ -192,7 +192,7 @@ fn unified(real: &str, other: &str) -> String {
     text
 }
 
-/// How many lines of each must be skipped until both continue alike.
+/// How many lines of each must be skipped until the next common line.
 fn next_meeting(real: &[&str], other: &[&str]) -> (usize, usize) {
     let furthest = (real.len() + other.len()).min(400);
     for distance in 1..furthest {

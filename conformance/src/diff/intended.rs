@@ -1,4 +1,4 @@
-//! Intended differences from etcd 3.5, with reasons, and answers of etcd that are undetermined.
+//! Intended differences from etcd 3.5, with reasons, and differences in answers that etcd leaves undetermined.
 //!
 //! An entry levels its own difference in two answers and leaves every other; a difference that remains is reported.
 
@@ -22,7 +22,7 @@ pub struct Intended {
     level: Level,
 }
 
-/// Levels the difference between etcd's answer and another; returns whether it was there.
+/// Removes the difference between etcd's answer and another from both; returns whether it was there.
 #[derive(Debug)]
 enum Level {
     Progress,

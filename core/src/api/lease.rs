@@ -20,7 +20,7 @@ pub(super) fn grant(request: LeaseGrantRequest) -> Step {
 /// Renews a lease once. The header is made first, as in etcd: at its revision the lease still existed.
 pub(super) fn keep_alive(server: &Server<'_>, request: LeaseKeepAliveRequest) -> Step {
     let (id, header) = (request.id, server.header());
-    // Mutant 38, "renews where it does not lead": a member answers from the leases it has applied, without the leader.
+    // The mutant: a member answers from the leases it has applied, without the leader.
     if bug!(RenewsWhereItDoesNotLead)
         && !server.status.leads
         && let Some(lease) = server.view.leases.get(id)

@@ -143,8 +143,7 @@ impl Fetch {
     }
 }
 
-/// Whether the limit cut an answer short. Mutant 37, "says more by the count": the number of all keys is compared with the
-/// limit, although filters leave some of them out.
+/// Whether the limit cut an answer short.
 fn more(found: bool, count: i64, request: &Request) -> bool {
     match request {
         Request::Range(request) if bug!(SaysMoreByTheCount) => request.limit > 0 && count > request.limit,

@@ -24,7 +24,7 @@ pub(crate) trait KeyList: Clone + Default {
     fn remove(&mut self, at: usize) -> Owned<Self>;
     /// Cuts off the keys at and after a position.
     fn split_off(&mut self, at: usize) -> Self;
-    /// Appends the keys of the node to the right.
+    /// Appends the keys of `right`, the next node.
     fn append(&mut self, right: Self);
 
     /// A list of one.

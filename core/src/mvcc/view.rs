@@ -135,7 +135,7 @@ impl View {
         })
     }
 
-    /// The main revision at which a read for `revision` reads.
+    /// The main revision that a request for `revision` reads.
     pub(super) const fn read_revision(&self, revision: i64) -> Result<i64, Error> {
         if revision > self.revision {
             return Err(Error::FutureRevision);

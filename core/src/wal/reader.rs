@@ -126,12 +126,12 @@ pub(super) struct SegmentReader {
     batch_end: Option<u64>,
     /// Why the segment ends earlier than intended.
     pub(super) torn: Option<&'static str>,
-    /// Whether the tail may be torn at all, because the head was read.
+    /// Whether the head was read: only after it may the segment end with a torn tail.
     pub(super) head_read: bool,
 }
 
 impl SegmentReader {
-    /// Begins; `checksum` is that of the previous segment.
+    /// Starts at the beginning of a segment; `checksum` is that of the previous segment.
     pub(super) fn new(segment: Segment, checksum: Option<u32>, is_last: bool) -> Self {
         Self {
             name: segment.name,

@@ -17,7 +17,7 @@ pub(super) enum Damage {
     Cut { extent: Option<Extent> },
     /// Its record does not have the bytes that were written.
     Record { extent: Extent, cause: &'static str },
-    /// No loss of sectors leaves this.
+    /// The loss of sectors cannot cause this.
     Rot { cause: &'static str },
 }
 

@@ -10,10 +10,10 @@ use crate::limits::WAL_SEGMENT_BYTES;
 use crate::proto::raftpb::{ConfState, Entry, HardState};
 use crate::proto::walpb;
 
-/// The record of a snapshot in the log.
+/// A record in the log that says up to which index the applied state is durable elsewhere.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Marker {
-    /// The last index the snapshot covers.
+    /// The last index of that state.
     pub index: u64,
     /// The term of that index.
     pub term: u64,
@@ -35,7 +35,7 @@ impl Marker {
 /// Records to append: the marker first, then the entries, then the hard state, which may refer to both.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Save {
-    /// The marker that a start may read from; its own file is durable already.
+    /// A marker for later starts; its `*.snap` file is durable already.
     pub marker: Option<Marker>,
     /// Entries to append; an entry with an index already in the log replaces that one and all after it.
     pub entries: Vec<Entry>,
@@ -54,7 +54,7 @@ pub struct Cut {
     pub opened: SegmentName,
 }
 
-/// The pure half of writing a log: the bytes, their offset and their segment.
+/// The pure half of writing a log: it computes the bytes, their offset and their segment.
 ///
 /// The host's half: append the given bytes at the end of the newest segment, sync once per batch, never begin a batch
 /// before the previous one is synced.

@@ -1,8 +1,8 @@
 //! The lives and deaths of the one member of `crash`: when and how each life is to end, with what the next one begins,
 //! and whether the member still takes a write in the end.
 //!
-//! Every choice is drawn from the seed. What happens within a life and what becomes of processes have streams of their own,
-//! so that a run goes the same way until the point where it is made to die. None of this happens in other runs.
+//! Every choice is drawn from the seed. Events within a life and the ends of processes have random numbers of their
+//! own, so that a run is the same up to the point where it is made to die. No other kind of run uses this file.
 
 use std::io;
 use std::time::Duration;

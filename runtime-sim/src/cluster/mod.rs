@@ -1,12 +1,12 @@
 //! A whole cluster in one thread of virtual time: real members on simulated machines, a network, clients, and all
 //! faults, all from one seed.
 //!
-//! - [`plan`] is what a seed is like, [`nemesis`] what goes wrong in it, as a list; `draw` and `stories` draw the list and `strike` carries
-//!   it out; `operator` changes the membership as people do;
-//! - `queue` holds what is to happen, `clock` what machines take for the time;
-//! - `member` is a machine, `lives` starts and ends its processes, `effects` carries out what its node decides;
-//! - `net` is the network between members, `calls` brings requests of clients to members and answers back, through `codec`
-//!   and the functions of `core::api`, `streams` are watch streams;
+//! - [`plan`] is the plan of a seed, [`nemesis`] the list of its faults; `draw` and `stories` draw the list and
+//!   `strike` carries it out; `operator` changes the membership;
+//! - `queue` holds the planned events, `clock` is the time of a machine;
+//! - `member` is a machine, `lives` starts and ends its processes, `effects` carries out its node's effects;
+//! - `net` is the network between members, `calls` carries requests of clients to members and answers back, through
+//!   `codec` and the functions of `core::api`, `streams` are watch streams;
 //! - [`ports`] has the interfaces: clients and an observer. The world reports everything and checks nothing.
 
 mod calls;

@@ -1,5 +1,5 @@
-//! Faults that do something only together: a quarter of the usual runs in which anything goes wrong has one such story, told
-//! once or several times. They have a stream of their own.
+//! Stories: combinations of faults that have an effect only together. A quarter of the usual runs with faults has one,
+//! once or several times. They have random numbers of their own.
 
 use std::time::Duration;
 
@@ -118,8 +118,8 @@ fn tell(story: Story, at: u64, prng: &mut Prng, plan: &Plan, faults: &mut Vec<Pl
                 5_000 + prng.below(3_000),
                 Fault::One(FaultKind::StalledTable, machine),
             );
-            // It has more writes to do than its lane takes when it is cut off; the others go on until their logs do not reach
-            // back to it, and what it has not written is compacted.
+            // When it is cut off it has more writes than its lane takes. The others continue until their logs no longer
+            // reach back to it, and the writes that it lacks are compacted.
             plan(at + 50, 1_200, Fault::LateAcks { most_ms: 1 });
             plan(at + 1_300, 1_600, Fault::LateAcks { most_ms: 1 });
             plan(
@@ -233,8 +233,8 @@ impl World<'_> {
         Ok(())
     }
 
-    /// The next step of a pair of compactions: of all there is, so that the two are short; writes of two keys; the deletion of
-    /// each; a compaction at the last deletion but one and, soon after, at the last.
+    /// The next step of a pair of compactions: compact everything, so that the pair is short; write two keys; delete
+    /// each; compact at the last deletion but one and, soon after, at the last.
     pub(super) fn pair_goes_on(&mut self, planned: usize) -> Verdict {
         let it = self.plan.faults[planned];
         let Fault::CompactPair { apart_ms } = it.fault else {
@@ -286,8 +286,8 @@ impl World<'_> {
         self.ask_somebody(Call::Compact(CompactionRequest { revision, physical }), false)
     }
 
-    /// Asks for a compaction at the revision of the last deletion but one, or the last, past the last compaction; if there is
-    /// none, just behind the newest.
+    /// Requests a compaction after the last one, at the revision of the last deletion but one, or of the last; if there
+    /// is none, just before the newest revision.
     pub(super) fn compact_at_deletion(&mut self) -> Verdict {
         let Some(view) = self.newest_view() else { return Ok(()) };
         let newest = view.kv.revision();
