@@ -56,7 +56,8 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a path of text")
 }
 
-/// Rows of every kind that a member alone has: keys with history, deleted keys, large values, leases, what compaction notes.
+/// Rows of every kind that a sole member has: keys with history, deleted keys, large values, leases, and the marks of a
+/// compaction.
 fn fill(server: &Server) {
     for txn in 0..TXNS {
         let put = |number| format!("put key-{txn:02}-{number:04} {}\n", "v".repeat(number * 7 % 300 + 1));

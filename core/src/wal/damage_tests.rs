@@ -192,7 +192,7 @@ fn records_that_contradict_each_other_are_an_error_with_their_place() {
         log.save(&[entry(2, 1, 1), entry(2, 2, 1)], state(2, 1));
         log
     };
-    let cases: [(Kind, Vec<u8>, &str); 9] = [
+    let cases: [(Kind, Vec<u8>, &str); 10] = [
         (
             Kind::Entry,
             entry(2, 4, 1).encode_to_vec(),
@@ -215,6 +215,11 @@ fn records_that_contradict_each_other_are_an_error_with_their_place() {
         ),
         (Kind::Entry, vec![0xff], "its entry does not decode"),
         (Kind::State, entry(2, 3, 0).encode_to_vec(), "its hard state has term 0"),
+        (
+            Kind::State,
+            state(1, 1).encode_to_vec(),
+            "its hard state (term 1, commit 1) is older than the one before (term 2, commit 1)",
+        ),
         (
             Kind::State,
             entry(2, 3, 1).encode_to_vec(),

@@ -19,7 +19,7 @@ const LOCK: &str = "LOCK";
 /// The default prefix of the keys of locks.
 const PREFIX: &[u8] = b"lock/";
 
-/// Checks guarded writes in the committed log, and which clients are told that they hold a lock.
+/// Checks guarded writes in the committed log, and the answers by which clients hold a lock.
 #[derive(Debug)]
 pub struct LockChecker {
     prefix: Bytes,
@@ -75,7 +75,7 @@ impl LockChecker {
         (self.guarded, self.fenced)
     }
 
-    /// A client is told, under a header of this revision, that it holds the lock by this key.
+    /// An answer, under a header of this revision, gives a client the lock by this key.
     ///
     /// # Errors
     /// If the key did not exist then, or another one came before it.

@@ -195,7 +195,7 @@ impl Reigns {
         }
         let voters = &view.cluster.conf_state().voters;
         if peer.voters != *voters {
-            // The member may not have had to hear of members that form a quorum only now.
+            // The member may have no message yet from members that form a quorum only now.
             peer.followers.values_mut().for_each(|follower| follower.silent = 0);
             peer.voters.clone_from(voters);
         }

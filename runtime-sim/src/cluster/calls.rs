@@ -449,7 +449,7 @@ impl World<'_> {
         self.eyes.see(self.now, &Observation::Returned { op: id, result: None })
     }
 
-    /// No client waits for a request any more; the member may be told, and its reaction has no observer.
+    /// No client waits for a request any more. The member may learn that; its reaction has no observer.
     fn leave(&mut self, id: OpId) -> Verdict {
         let Some(op) = self.ops.get_mut(&id) else { return Ok(()) };
         if !op.is_served() {

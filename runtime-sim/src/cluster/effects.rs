@@ -407,7 +407,7 @@ impl World<'_> {
         self.tell_node(to, number, Input::Message { from: sender, message })
     }
 
-    /// A peer tells a member that it was removed.
+    /// A peer informs a member that it was removed.
     fn tell_removed(&mut self, machine: usize) -> Verdict {
         let at = &mut self.machines[machine];
         if at.part == Part::Member {

@@ -419,7 +419,7 @@ impl World<'_> {
         self.plan_contact(a, b, silence);
     }
 
-    /// Tells a node the state of a connection, if it changed.
+    /// Gives a node the state of a connection, if it changed.
     pub(super) fn look_at_contact(&mut self, from: usize, to: usize) -> Verdict {
         let peer = &self.machines[to];
         let (id, is_up) = (peer.id, peer.is_up());

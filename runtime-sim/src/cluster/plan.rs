@@ -63,9 +63,9 @@ pub struct Plan {
     pub turn_takes: Duration,
     /// The delay of the watch hub.
     pub hub_lag: Duration,
-    /// Bytes of a watch response, its revisions and those of a pass, at most, where they are fewer than usual.
+    /// The most bytes and revisions of a watch response, and the most revisions of a pass, if less than usual.
     pub hub: Option<(usize, usize, usize)>,
-    /// Bytes of entries in one append, at most, where they are fewer than usual.
+    /// The most bytes of entries in one append, if less than usual.
     pub append_bytes: Option<usize>,
     /// The time from which on nothing is disturbed.
     pub heals_after: Duration,

@@ -92,7 +92,7 @@ impl Image {
         count
     }
 
-    /// A sector's content, with zeros behind the end.
+    /// A sector's content, with zeros after the end.
     pub(super) fn sector_content(&self, sector: usize) -> Sector {
         let mut content = [0; SECTOR_BYTES];
         if let Some(written) = self.sector(sector) {
@@ -114,7 +114,7 @@ impl Image {
         self.sector(sector).is_none_or(is_zero)
     }
 
-    /// Everything that was ever written, without the zero tail behind it.
+    /// Everything that was ever written, without the zeros at the end.
     pub(super) fn written(&self) -> &[u8] {
         &self.bytes[..self.bytes.len().min(self.len)]
     }

@@ -15,7 +15,7 @@
 //! - **`TornSector`**: a sector reads as new up to some byte and as old from there. Only where
 //!   [`DiskModel::halves_sectors`] is set; otherwise blocks reach the medium whole.
 //! - **`ZeroTail`**: the file has its new length and zeros for content. Content never survives without its length. A cut
-//!   survives as a whole or not at all, and takes what was written behind it along.
+//!   survives as a whole or not at all; if not, the bytes written after it are lost with it.
 //! - **`LostNames`**: creations, renames and removals become durable with the sync of their directory. Of those pending
 //!   in each directory a prefix survives.
 //!

@@ -67,7 +67,7 @@ pub enum Target {
     HardState,
     /// A file of a snapshot.
     Snapshot,
-    /// The log's records behind a segment's header, not the zeros behind them.
+    /// The log's records after a segment's head, without the zeros after them.
     WalBody,
     /// The last records of the newest segment: most of them came after the table was last synced.
     WalEnd,
