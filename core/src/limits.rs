@@ -167,6 +167,16 @@ pub const PEER_RECEIVE_QUEUE_MESSAGES: usize = 4_096;
 /// Largest body of a raft message, lease or promote request posted by a peer.
 pub const MAX_PEER_POST_BYTES: usize = 64 * 1024;
 
+/// Terms that a message may be ahead of its receiver's: more than a member passes that loses elections for a century, a
+/// thousand in each second.
+pub const MAX_TERM_STEP: u64 = 1 << 40;
+
+/// The last term that is taken from a message. From here on there are still more terms than elections can use up.
+pub const MAX_TERM: u64 = u64::MAX / 2;
+
+/// The index of the last entry that a snapshot is taken for. From here on there are still more than a log can get.
+pub const MAX_LOG_INDEX: u64 = u64::MAX / 2;
+
 /// Inputs waiting for the member, of all kinds.
 pub const MEMBER_QUEUE_INPUTS: usize = 8_192;
 

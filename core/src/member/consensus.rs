@@ -53,7 +53,8 @@ impl Member {
         if self.phase >= Phase::Removed {
             return;
         }
-        match filter::admit(&mut message, from, self.standing()) {
+        let standing = self.standing();
+        match filter::admit(&mut message, from, standing, &mut self.drops) {
             Ok(true) => {
                 let votes = [MessageType::MsgRequestVote, MessageType::MsgRequestPreVote];
                 if bug!(VotesWithinLease) && votes.contains(&message.get_msg_type()) {

@@ -6,7 +6,10 @@ use prost::Message as _;
 
 use crate::error::Fault;
 use crate::id::MemberId;
+use crate::limits::{MAX_LOG_INDEX, MAX_TERM, MAX_TERM_STEP};
 use crate::proto::raftpb::{ConfChange, Entry, EntryType, Message, MessageType};
+
+use super::drops::{DropReason, Drops};
 
 /// What of this member's state decides about a message.
 #[derive(Clone, Copy, Debug)]
@@ -22,11 +25,16 @@ pub(crate) struct Standing {
 /// Longest id of a linearizable read; etcd's are eight bytes.
 const READ_ID_MAX_BYTES: usize = 64;
 
-/// Makes `message` fit to be stepped; false means drop it.
+/// Makes `message` fit to be stepped; false means drop it. What is wrong with it, and not only late, is counted in `drops`.
 ///
 /// # Errors
 /// A fault where the leader counts on entries that this member does not have any more.
-pub(crate) fn admit(message: &mut Message, from: MemberId, standing: Standing) -> Result<bool, Fault> {
+pub(crate) fn admit(
+    message: &mut Message,
+    from: MemberId,
+    standing: Standing,
+    drops: &mut Drops,
+) -> Result<bool, Fault> {
     let Ok(kind) = MessageType::try_from(message.msg_type) else {
         return Ok(false);
     };
@@ -38,7 +46,7 @@ pub(crate) fn admit(message: &mut Message, from: MemberId, standing: Standing) -
     let is_request = matches!(kind, MessageType::MsgPropose | MessageType::MsgReadIndex);
     if is_request {
         message.term = 0;
-    } else if message.term == 0 {
+    } else if message.term == 0 || !is_term_plausible(message.term, from, standing, drops) {
         return Ok(false);
     }
     match kind {
@@ -65,20 +73,32 @@ pub(crate) fn admit(message: &mut Message, from: MemberId, standing: Standing) -
 }
 
 /// Makes a snapshot's message fit to be stepped; false means drop it. Whether its configuration can be is asked elsewhere.
-pub(crate) fn admit_snapshot(message: &mut Message, from: MemberId, standing: Standing) -> bool {
+pub(crate) fn admit_snapshot(message: &mut Message, from: MemberId, standing: Standing, drops: &mut Drops) -> bool {
     let is_snapshot = message.msg_type == MessageType::MsgSnapshot as i32 && message.from == from.0;
-    if !is_snapshot || !is_for(message, from, standing) {
+    if !is_snapshot || !is_for(message, from, standing) || !is_term_plausible(message.term, from, standing, drops) {
         return false;
     }
     clear_foreign_fields(message);
     let metadata = message.get_snapshot().get_metadata();
-    let is_end = metadata.index == 0 || metadata.index == u64::MAX;
-    !is_end && metadata.term > 0 && metadata.term <= message.term && metadata.conf_state.is_some()
+    let has_index = (1..=MAX_LOG_INDEX).contains(&metadata.index);
+    has_index && metadata.term > 0 && metadata.term <= message.term && metadata.conf_state.is_some()
 }
 
 /// Whether a message is from another member for this one.
 fn is_for(message: &Message, from: MemberId, standing: Standing) -> bool {
     message.to == standing.me.0 && message.from != 0 && from != standing.me && from.0 != 0
+}
+
+/// Whether elections can have led to this term. Consensus adopts any higher term and counts on from there, so a single
+/// message with the last of all terms would end in an overflow on every member.
+fn is_term_plausible(term: u64, from: MemberId, standing: Standing, drops: &mut Drops) -> bool {
+    let is_plausible = term <= standing.term.saturating_add(MAX_TERM_STEP).min(MAX_TERM);
+    if !is_plausible {
+        drops.note(from, DropReason::TermTooFar, || {
+            format!("term {term}, where this member is in term {}", standing.term)
+        });
+    }
+    is_plausible
 }
 
 /// Fields of the raft crate's own that etcd's members know nothing of, and that we never use.
@@ -163,7 +183,46 @@ mod tests {
     }
 
     fn admitted(mut message: Message) -> bool {
-        admit(&mut message, MemberId(2), STANDING).unwrap()
+        admit(&mut message, MemberId(2), STANDING, &mut Drops::default()).unwrap()
+    }
+
+    #[test]
+    fn a_term_that_elections_cannot_have_reached_is_refused_and_counted() {
+        let mut drops = Drops::default();
+        let mut admitted = |kind, term| {
+            let mut message = Message { term, ..of(kind) };
+            admit(&mut message, MemberId(2), STANDING, &mut drops).unwrap()
+        };
+        assert!(admitted(MessageType::MsgRequestVote, 5 + MAX_TERM_STEP));
+        for term in [6 + MAX_TERM_STEP, MAX_TERM + 1, u64::MAX] {
+            for kind in [
+                MessageType::MsgAppend,
+                MessageType::MsgHeartbeatResponse,
+                MessageType::MsgRequestPreVote,
+                MessageType::MsgRequestVote,
+            ] {
+                assert!(!admitted(kind, term), "{kind:?} in term {term}");
+            }
+        }
+        let counted = drops.take();
+        assert_eq!((counted.len(), counted[0].count), (1, 12));
+        assert_eq!(
+            counted[0].cause, "term 1099511627782, where this member is in term 5",
+            "the first of them"
+        );
+    }
+
+    #[test]
+    fn no_number_of_steps_leads_to_a_term_after_which_none_is_left() {
+        let standing = Standing {
+            term: MAX_TERM,
+            ..STANDING
+        };
+        let mut vote = Message {
+            term: MAX_TERM + 1,
+            ..of(MessageType::MsgRequestVote)
+        };
+        assert!(!admit(&mut vote, MemberId(2), standing, &mut Drops::default()).unwrap());
     }
 
     #[test]
@@ -235,7 +294,7 @@ mod tests {
             ..of(MessageType::MsgTransferLeader)
         };
         assert!(
-            admit(&mut transfer, MemberId(2), leads).unwrap(),
+            admit(&mut transfer, MemberId(2), leads, &mut Drops::default()).unwrap(),
             "a follower forwards it in the target's name"
         );
     }
@@ -259,6 +318,11 @@ mod tests {
             ("none at all", of(MessageType::MsgSnapshot), false),
             ("of nothing", snapshot(0, 5, voters()), false),
             ("of everything", snapshot(u64::MAX, 5, voters()), false),
+            (
+                "of more than a log can hold",
+                snapshot(MAX_LOG_INDEX + 1, 5, voters()),
+                false,
+            ),
             ("without a term", snapshot(20, 0, voters()), false),
             ("of a later term than its sender's", snapshot(20, 6, voters()), false),
             ("without a configuration", snapshot(20, 5, None), false),
@@ -266,6 +330,14 @@ mod tests {
                 "in another's name",
                 Message {
                     from: 3,
+                    ..snapshot(20, 5, voters())
+                },
+                false,
+            ),
+            (
+                "in an implausible term",
+                Message {
+                    term: u64::MAX,
                     ..snapshot(20, 5, voters())
                 },
                 false,
@@ -280,7 +352,8 @@ mod tests {
             ),
         ];
         for (what, mut message, expected) in table {
-            assert_eq!(admit_snapshot(&mut message, MemberId(2), STANDING), expected, "{what}");
+            let admitted = admit_snapshot(&mut message, MemberId(2), STANDING, &mut Drops::default());
+            assert_eq!(admitted, expected, "{what}");
         }
     }
 
@@ -348,7 +421,8 @@ mod tests {
                 Standing {
                     all_persisted: false,
                     ..STANDING
-                }
+                },
+                &mut Drops::default()
             )
             .unwrap()
         );
@@ -363,7 +437,7 @@ mod tests {
         };
         assert!(admitted(beat(5, 10)));
         assert!(admitted(beat(4, 11)), "an old leader's heartbeat is only answered");
-        let fault = admit(&mut beat(5, 11), MemberId(2), STANDING).unwrap_err();
+        let fault = admit(&mut beat(5, 11), MemberId(2), STANDING, &mut Drops::default()).unwrap_err();
         assert_eq!(
             fault.to_string(),
             "the leader 2 knows entry 11 of this member's log, which ends at 10: the log was truncated or lost"
@@ -382,7 +456,7 @@ mod tests {
             }],
             ..of(MessageType::MsgPropose)
         };
-        assert!(admit(&mut message, MemberId(2), STANDING).unwrap());
+        assert!(admit(&mut message, MemberId(2), STANDING, &mut Drops::default()).unwrap());
         assert_eq!((message.term, message.priority, message.request_snapshot), (0, 0, 0));
         assert!(message.entries[0].context.is_empty());
     }

@@ -30,8 +30,9 @@ impl Member {
         mut message: Message,
         out: &mut Vec<Output>,
     ) -> bool {
-        let fits = self.phase < Phase::Removed && !self.is_installing();
-        if !fits || !filter::admit_snapshot(&mut message, from, self.standing()) || !self.can_become(&message) {
+        let (fits, standing) = (self.phase < Phase::Removed && !self.is_installing(), self.standing());
+        if !fits || !filter::admit_snapshot(&mut message, from, standing, &mut self.drops) || !self.can_become(&message)
+        {
             return false;
         }
         // What consensus refuses is as good as lost on the way.

@@ -7,6 +7,7 @@
 
 mod config;
 mod consensus;
+mod drops;
 mod filter;
 mod heartbeats;
 mod installation;
@@ -35,6 +36,7 @@ use crate::random::Prng;
 use crate::time::Instant;
 
 pub use config::Config;
+pub use drops::{DropReason, Dropped};
 pub use status::Status;
 pub use timers::MemberTimer;
 
@@ -42,6 +44,7 @@ pub(crate) use proposals::Origin;
 pub(crate) use reads::Reader;
 pub(crate) use requests::Reconfiguration;
 
+use drops::Drops;
 use heartbeats::Heartbeats;
 use installation::Installation;
 use log::LogTail;
@@ -140,6 +143,8 @@ pub struct Member {
     /// Batches of linearizable reads that a change of leader sent back to be asked again.
     reads_failed: u64,
     heartbeats: Heartbeats,
+    /// Messages of peers dropped in this turn for what they say.
+    drops: Drops,
     connected_since: BTreeMap<MemberId, Instant>,
     phase: Phase,
     published: bool,
@@ -207,6 +212,7 @@ impl Member {
             reads_slow: 0,
             reads_failed: 0,
             heartbeats: Heartbeats::default(),
+            drops: Drops::default(),
             connected_since: BTreeMap::new(),
             phase: Phase::Running,
             published: false,
@@ -298,6 +304,11 @@ impl Member {
             Some(MemberTimer::Removed) => self.halt(Halt::Removed, out),
             Some(MemberTimer::Tick) => self.tick(now, out),
         }
+    }
+
+    /// Takes what was dropped since the last call.
+    pub(crate) fn take_drops(&mut self) -> Vec<Dropped> {
+        self.drops.take()
     }
 
     /// Whether this member has ended: nothing is due any more.

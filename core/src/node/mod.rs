@@ -181,6 +181,7 @@ impl Node {
     /// Adds to the tally what only the whole turn shows.
     fn finish_tally(&mut self) {
         self.tally.applied = std::mem::take(&mut self.applied.counts);
+        self.tally.dropped = self.member.take_drops();
         self.tally.version = self.applied.version_set.take();
         let before = self.published.map_or(MemberId::NONE, |status| status.leader);
         let to = self.member.leader();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use prometheus::local::LocalHistogram;
 use quoin_core::id::{ClusterId, MemberId};
+use quoin_core::member::Dropped;
 use quoin_core::node::{CompactionEnd, LateHeartbeat, LeaderChange, LeaseCounts, Tally};
 use quoin_core::store::{Counts, Op, VersionChange};
 use quoin_core::version::Version;
@@ -55,6 +56,7 @@ impl Turns {
             leases,
             compaction_steps,
             compacted,
+            dropped,
             late_heartbeats,
             leader,
             version,
@@ -65,6 +67,7 @@ impl Turns {
             self.metrics.mvcc.compaction_pause_milliseconds.observe(millis(took));
         }
         compacted.iter().for_each(|end| self.compacted(*end, took));
+        dropped.iter().for_each(messages_dropped);
         late_heartbeats.iter().for_each(|late| self.heartbeat_late(*late));
         leader.iter().for_each(|change| self.leader_changed(*change));
         version.iter().for_each(|change| self.version_set(*change));
@@ -186,6 +189,22 @@ impl Turns {
         }
         tracing::info!("cluster-version" = to, "enabled capabilities for version");
     }
+}
+
+/// One line for each peer and reason in a turn, however many messages there were.
+fn messages_dropped(dropped: &Dropped) {
+    let Dropped {
+        from,
+        reason,
+        count,
+        cause,
+    } = dropped;
+    tracing::warn!(
+        "remote-peer-id" = %from,
+        count,
+        error = cause,
+        "dropped {reason} from a peer"
+    );
 }
 
 /// Moves metrics by what the watch hub counts.
