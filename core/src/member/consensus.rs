@@ -10,7 +10,7 @@ use crate::proto::raftpb::{ConfChange, ConfState, Entry, HardState, Message, Mes
 use crate::time::Instant;
 
 use super::filter::{self, Standing};
-use super::{BatchId, Halt, Member, MemberTimer, Output, Phase};
+use super::{BatchId, DropReason, Halt, Member, MemberTimer, Output, Phase};
 
 /// How long a member that starts may speed up its clock.
 const TICK_ADVANCE_WINDOW: std::time::Duration = std::time::Duration::from_secs(5);
@@ -53,15 +53,21 @@ impl Member {
         if self.phase >= Phase::Removed {
             return;
         }
-        let standing = self.standing();
+        let standing = self.standing(from);
         match filter::admit(&mut message, from, standing, &mut self.drops) {
             Ok(true) => {
                 let votes = [MessageType::MsgRequestVote, MessageType::MsgRequestPreVote];
                 if bug!(VotesWithinLease) && votes.contains(&message.get_msg_type()) {
                     message.context = bytes::Bytes::from_static(b"CampaignTransfer");
                 }
+                let is_proposal = message.get_msg_type() == MessageType::MsgPropose;
                 // What consensus refuses is as good as lost on the way.
-                let _refused = self.raft.step(message);
+                let is_refused = self.raft.step(message).is_err();
+                if is_refused && is_proposal && self.leads() && self.raft.raft.lead_transferee.is_none() {
+                    let bytes = self.raft.raft.uncommitted_size();
+                    let cause = || format!("{bytes} bytes of entries are not committed yet");
+                    self.drops.note(from, DropReason::NoRoom, cause);
+                }
                 self.observe(now, out);
             }
             Ok(false) => {}
@@ -355,13 +361,15 @@ impl Member {
         self.observe(now, out);
     }
 
-    pub(super) fn standing(&self) -> Standing {
+    pub(super) fn standing(&self, from: MemberId) -> Standing {
+        let progress = self.raft.raft.prs().get(from.0).filter(|_| self.leads());
         Standing {
             me: self.config.id,
             term: self.term(),
             last_index: self.raft.raft.raft_log.last_index(),
             leads: self.leads(),
             all_persisted: self.all_persisted(),
+            matched: progress.map(|progress| progress.matched),
         }
     }
 }

@@ -14,7 +14,7 @@ pub struct Dropped {
     pub from: MemberId,
     /// Why.
     pub reason: DropReason,
-    /// How many; of proposals, how many entries.
+    /// How many messages; for [`DropReason::Proposal`] how many entries of messages.
     pub count: u64,
     /// What was wrong with the first of them.
     pub cause: String,
@@ -23,6 +23,10 @@ pub struct Dropped {
 /// Why messages of a peer were dropped.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum DropReason {
+    /// The leader holds as many bytes of entries that are not committed as it may.
+    NoRoom,
+    /// A forwarded entry is nothing that every member could apply.
+    Proposal,
     /// The term is too far ahead to have been reached by elections.
     TermTooFar,
 }
@@ -30,6 +34,8 @@ pub enum DropReason {
 impl fmt::Display for DropReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::NoRoom => "a proposal for which the leader has no room",
+            Self::Proposal => "a proposal that could not be applied",
             Self::TermTooFar => "a message with an implausible term",
         })
     }

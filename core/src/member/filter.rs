@@ -2,12 +2,11 @@
 //! hostile one could send; here such a message is dropped, or, where it proves that this member lost what it had
 //! promised, ends in a fault.
 
-use prost::Message as _;
-
 use crate::error::Fault;
 use crate::id::MemberId;
 use crate::limits::{MAX_LOG_INDEX, MAX_TERM, MAX_TERM_STEP};
-use crate::proto::raftpb::{ConfChange, Entry, EntryType, Message, MessageType};
+use crate::proto::raftpb::{Message, MessageType};
+use crate::store;
 
 use super::drops::{DropReason, Drops};
 
@@ -20,6 +19,8 @@ pub(crate) struct Standing {
     pub(crate) leads: bool,
     /// Every entry of the log is on disk.
     pub(crate) all_persisted: bool,
+    /// The last entry that the sender acknowledged to this member, which leads; `None` where it does not.
+    pub(crate) matched: Option<u64>,
 }
 
 /// Longest id of a linearizable read; etcd's are eight bytes.
@@ -38,11 +39,18 @@ pub(crate) fn admit(
     let Ok(kind) = MessageType::try_from(message.msg_type) else {
         return Ok(false);
     };
-    let sender_is_named = message.from == from.0 || kind == MessageType::MsgTransferLeader;
+    // A follower passes these on to the leader that it knows, as they are: the first names the heir, and the others name
+    // the member whose they are, which may have taken that follower for the leader.
+    let keeps_sender = [
+        MessageType::MsgTransferLeader,
+        MessageType::MsgPropose,
+        MessageType::MsgReadIndex,
+    ];
+    let sender_is_named = message.from == from.0 || keeps_sender.contains(&kind);
     if !sender_is_named || !is_for(message, from, standing) {
         return Ok(false);
     }
-    clear_foreign_fields(message);
+    clear_foreign_fields(message, kind);
     let is_request = matches!(kind, MessageType::MsgPropose | MessageType::MsgReadIndex);
     if is_request {
         message.term = 0;
@@ -56,9 +64,9 @@ pub(crate) fn admit(
         | MessageType::MsgSnapStatus
         | MessageType::MsgCheckQuorum => Ok(false),
         MessageType::MsgAppend => Ok(follows(message)),
-        MessageType::MsgAppendResponse => Ok(message.reject || message.index <= standing.last_index),
+        MessageType::MsgAppendResponse => Ok(answers_append(message, standing)),
         MessageType::MsgHeartbeat => heartbeat(message, standing),
-        MessageType::MsgPropose => Ok(!message.entries.is_empty() && message.entries.iter_mut().all(proposable)),
+        MessageType::MsgPropose => Ok(keep_proposable(message, from, drops)),
         MessageType::MsgReadIndex | MessageType::MsgReadIndexResp => Ok(is_read(message)),
         // Snapshots come by a way of their own, with their data.
         MessageType::MsgSnapshot => Ok(false),
@@ -78,7 +86,7 @@ pub(crate) fn admit_snapshot(message: &mut Message, from: MemberId, standing: St
     if !is_snapshot || !is_for(message, from, standing) || !is_term_plausible(message.term, from, standing, drops) {
         return false;
     }
-    clear_foreign_fields(message);
+    clear_foreign_fields(message, MessageType::MsgSnapshot);
     let metadata = message.get_snapshot().get_metadata();
     let has_index = (1..=MAX_LOG_INDEX).contains(&metadata.index);
     has_index && metadata.term > 0 && metadata.term <= message.term && metadata.conf_state.is_some()
@@ -101,11 +109,28 @@ fn is_term_plausible(term: u64, from: MemberId, standing: Standing, drops: &mut 
     is_plausible
 }
 
-/// Fields of the raft crate's own that etcd's members know nothing of, and that we never use.
-fn clear_foreign_fields(message: &mut Message) {
+/// Fields of the raft crate's own that etcd's members know nothing of, and that we never use. The crate moves its commit
+/// index by what votes say of another's; etcd says that in appends and heartbeats only.
+fn clear_foreign_fields(message: &mut Message, kind: MessageType) {
     message.request_snapshot = 0;
     message.priority = 0;
     message.deprecated_priority = 0;
+    message.commit_term = 0;
+    if !matches!(kind, MessageType::MsgAppend | MessageType::MsgHeartbeat) {
+        message.commit = 0;
+    }
+}
+
+/// An answer to an append speaks of entries there are. A refusal of entries that its sender has acknowledged since is late:
+/// the crate would go back to before what is known to match, perhaps so far that only a snapshot helps.
+fn answers_append(message: &mut Message, standing: Standing) -> bool {
+    if !message.reject {
+        return message.index <= standing.last_index;
+    }
+    // Versions before 3.5 name their last entry, which may be any, and the crate counts on from it.
+    message.reject_hint = message.reject_hint.min(message.index);
+    let is_stale = standing.matched.is_some_and(|matched| message.index <= matched);
+    !(is_stale && message.term == standing.term)
 }
 
 /// The leader tells a follower only of commits that it knows the follower to have acknowledged.
@@ -134,13 +159,17 @@ fn follows(message: &Message) -> bool {
     true
 }
 
-fn proposable(entry: &mut Entry) -> bool {
-    entry.context.clear();
-    match EntryType::try_from(entry.entry_type) {
-        Ok(EntryType::EntryNormal) => true,
-        Ok(EntryType::EntryConfChange) => ConfChange::decode(entry.data.clone()).is_ok(),
-        Ok(EntryType::EntryConfChangeV2) | Err(_) => false,
-    }
+/// Keeps of a proposal's entries those that every member will be able to apply; whether there are any.
+fn keep_proposable(message: &mut Message, from: MemberId, drops: &mut Drops) -> bool {
+    message.entries.retain_mut(|entry| {
+        entry.context.clear();
+        let checked = store::check_proposal(entry);
+        if let Err(fault) = &checked {
+            drops.note(from, DropReason::Proposal, || fault.to_string());
+        }
+        checked.is_ok()
+    });
+    !message.entries.is_empty()
 }
 
 fn is_read(message: &Message) -> bool {
@@ -150,7 +179,10 @@ fn is_read(message: &Message) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::raftpb::{ConfState, Snapshot, SnapshotMetadata};
+    use crate::membership::Member;
+    use crate::proto::raftpb::{ConfChange, ConfState, Entry, Snapshot, SnapshotMetadata};
+    use crate::store::Content;
+    use prost::Message as _;
 
     const STANDING: Standing = Standing {
         me: MemberId(1),
@@ -158,6 +190,7 @@ mod tests {
         last_index: 10,
         leads: false,
         all_persisted: true,
+        matched: None,
     };
 
     fn message(kind: i32) -> Message {
@@ -365,13 +398,23 @@ mod tests {
             entries: entries.iter().map(|(index, term)| entry(*index, *term)).collect(),
             ..of(MessageType::MsgAppend)
         };
-        let propose = |entry_type, data: &'static [u8]| Message {
+        let propose = |entry_type, data: Vec<u8>| Message {
             entries: vec![Entry {
                 entry_type,
                 data: data.into(),
                 ..Entry::default()
             }],
             ..of(MessageType::MsgPropose)
+        };
+        let addition = ConfChange {
+            node_id: 4,
+            context: Member {
+                id: MemberId(4),
+                ..Member::default()
+            }
+            .to_json()
+            .into(),
+            ..ConfChange::default()
         };
         let table = [
             (append(3, 1, &[(4, 1), (5, 5)]), true),
@@ -380,11 +423,12 @@ mod tests {
             (append(3, 1, &[(4, 6)]), false),
             (append(u64::MAX, 1, &[(0, 1)]), false),
             (of(MessageType::MsgPropose), false),
-            (propose(0, b"x"), true),
-            (propose(1, b""), true),
-            (propose(1, b"\xff"), false),
-            (propose(2, b""), false),
-            (propose(7, b""), false),
+            (propose(0, Content::Nothing.into_request(1).encode_to_vec()), true),
+            (propose(0, vec![0xff]), false),
+            (propose(1, addition.encode_to_vec()), true),
+            (propose(1, vec![0xff]), false),
+            (propose(2, Vec::new()), false),
+            (propose(7, Vec::new()), false),
             (of(MessageType::MsgReadIndex), false),
             (
                 Message {
@@ -452,6 +496,7 @@ mod tests {
             request_snapshot: 2,
             entries: vec![Entry {
                 context: "c".into(),
+                data: Content::Nothing.into_request(1).encode_to_vec().into(),
                 ..Entry::default()
             }],
             ..of(MessageType::MsgPropose)
@@ -459,5 +504,73 @@ mod tests {
         assert!(admit(&mut message, MemberId(2), STANDING, &mut Drops::default()).unwrap());
         assert_eq!((message.term, message.priority, message.request_snapshot), (0, 0, 0));
         assert!(message.entries[0].context.is_empty());
+    }
+
+    #[test]
+    fn a_commit_index_counts_in_appends_and_heartbeats_only() {
+        for (kind, expected) in [
+            (MessageType::MsgAppend, 7),
+            (MessageType::MsgHeartbeat, 7),
+            (MessageType::MsgAppendResponse, 0),
+            (MessageType::MsgHeartbeatResponse, 0),
+            (MessageType::MsgRequestVote, 0),
+            (MessageType::MsgRequestVoteResponse, 0),
+            (MessageType::MsgRequestPreVote, 0),
+            (MessageType::MsgRequestPreVoteResponse, 0),
+        ] {
+            let mut message = Message {
+                commit: 7,
+                commit_term: 5,
+                ..of(kind)
+            };
+            assert!(admit(&mut message, MemberId(2), STANDING, &mut Drops::default()).unwrap());
+            assert_eq!((message.commit, message.commit_term), (expected, 0), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_follower_passes_on_names_its_originator() {
+        let read = Message {
+            from: 3,
+            entries: vec![entry(0, 0)],
+            ..of(MessageType::MsgReadIndex)
+        };
+        assert!(admitted(read.clone()));
+        assert!(
+            admitted(Message { from: 1, ..read }),
+            "even where that is the leader of now"
+        );
+        let proposal = Message {
+            from: 3,
+            entries: vec![Entry {
+                data: Content::Nothing.into_request(1).encode_to_vec().into(),
+                ..Entry::default()
+            }],
+            ..of(MessageType::MsgPropose)
+        };
+        assert!(admitted(proposal));
+    }
+
+    #[test]
+    fn a_refusal_of_what_was_acknowledged_since_is_dropped_unless_it_brings_a_new_term() {
+        let leads = Standing {
+            leads: true,
+            matched: Some(8),
+            ..STANDING
+        };
+        let refusal = |index, term| Message {
+            index,
+            term,
+            reject: true,
+            reject_hint: u64::MAX,
+            ..of(MessageType::MsgAppendResponse)
+        };
+        for (index, term, expected) in [(9, 5, true), (8, 5, false), (2, 5, false), (0, 6, true)] {
+            let mut message = refusal(index, term);
+            let found = admit(&mut message, MemberId(2), leads, &mut Drops::default()).unwrap();
+            assert_eq!(found, expected, "refusal of {index} in term {term}");
+            assert!(message.reject_hint <= index, "the crate adds one to it");
+        }
+        assert!(admitted(refusal(2, 5)), "no leader, no matter");
     }
 }

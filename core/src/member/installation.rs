@@ -30,7 +30,10 @@ impl Member {
         mut message: Message,
         out: &mut Vec<Output>,
     ) -> bool {
-        let (fits, standing) = (self.phase < Phase::Removed && !self.is_installing(), self.standing());
+        let (fits, standing) = (
+            self.phase < Phase::Removed && !self.is_installing(),
+            self.standing(from),
+        );
         if !fits || !filter::admit_snapshot(&mut message, from, standing, &mut self.drops) || !self.can_become(&message)
         {
             return false;

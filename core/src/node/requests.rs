@@ -60,9 +60,10 @@ impl Node {
         }
     }
 
-    /// A message of a peer. A removed member's are ignored.
+    /// A message of a peer. A removed member's are ignored, also those that another one passes on.
     pub(super) fn message(&mut self, now: Instant, from: MemberId, message: Message) {
-        if !self.store.view().cluster.is_removed(from) {
+        let cluster = self.store.view().cluster;
+        if !cluster.is_removed(from) && !cluster.is_removed(MemberId(message.from)) {
             self.member.message(now, from, message, &mut self.outputs);
         }
     }
