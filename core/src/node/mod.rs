@@ -22,7 +22,7 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::bug;
 use crate::error::{Error, Fault};
@@ -86,6 +86,9 @@ pub struct Node {
     applied: Applied,
     /// The NOSPACE alarm is proposed, and the outcome not known.
     alarm_proposed: bool,
+    /// Learners that an update called voters. Versions of etcd up to 3.6.11 write such updates, and take these members for
+    /// voters since. It is not stored: after a start only updates applied since count.
+    ambiguous: BTreeSet<MemberId>,
     published: Option<Status>,
     /// Counters are shown at every tick.
     ticked: bool,
@@ -142,6 +145,7 @@ impl Node {
             apply_at: None,
             applied: Applied::default(),
             alarm_proposed: false,
+            ambiguous: BTreeSet::new(),
             published: None,
             ticked: false,
             outputs: Vec::new(),

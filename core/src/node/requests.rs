@@ -156,6 +156,11 @@ impl Node {
 
     fn member_promote(&mut self, caller: Caller, id: MemberId) -> Result<(), Error> {
         self.may_reconfigure(caller, Reconfiguration::Promote(id))?;
+        if self.ambiguous.contains(&id) {
+            // What an etcd answers that takes it for a voter. It would refuse the change when it is applied, and this member
+            // would not: from then on they would count different quorums.
+            return Err(Error::MemberNotLearner);
+        }
         self.reconfigure(
             caller,
             ConfChangeType::AddNode as i32,
@@ -171,9 +176,12 @@ impl Node {
 
     fn member_update(&mut self, caller: Caller, id: MemberId, mut peer_urls: Vec<String>) -> Result<(), Error> {
         peer_urls.sort_unstable();
+        let cluster = self.store.view().cluster;
         let member = Peer {
             id,
             peer_urls,
+            // Versions of etcd up to 3.6.11 take it over from here.
+            is_learner: cluster.member(id).is_some_and(|member| member.is_learner),
             ..Peer::default()
         };
         self.reconfigure(caller, ConfChange::UPDATE_NODE, id, member.to_json())
