@@ -9,7 +9,7 @@ use quoin_core::id::MemberId;
 use quoin_core::member::{Halt, Recovered};
 use quoin_core::node::{Input, PeerEvent};
 use quoin_core::time::Instant;
-use quoin_core::version::Version;
+use quoin_core::version::{SERVER_VERSION, Version};
 use quoin_runtime::boot::BootError;
 
 use super::World;
@@ -127,6 +127,7 @@ impl World<'_> {
             let cluster = &life.view.cluster;
             let answer = RemoteAnswer {
                 cluster: Some((life.process.cluster, cluster.members().cloned().collect())),
+                server_version: Some(SERVER_VERSION.to_owned()),
                 cluster_version: cluster.version().map(|version| version.to_string()),
                 downgrade_enabled: Some(false),
             };
