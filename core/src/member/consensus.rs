@@ -5,11 +5,12 @@ use raft::StateRole;
 use crate::bug;
 use crate::error::Fault;
 use crate::id::MemberId;
-use crate::limits::LOG_TAIL_BYTES;
+use crate::limits::{LOG_PINNED_BYTES, LOG_TAIL_BYTES};
 use crate::proto::raftpb::{ConfChange, ConfState, Entry, HardState, Message, MessageType};
 use crate::time::Instant;
 
 use super::filter::{self, Standing};
+use super::log::Keep;
 use super::{BatchId, DropReason, Halt, Member, MemberTimer, Output, Phase};
 
 /// How long a member that starts may speed up its clock.
@@ -112,6 +113,7 @@ impl Member {
             let leads = self.leads();
             let mut messages = ready.take_messages();
             messages.append(&mut ready.take_persisted_messages());
+            self.pin(&messages);
             let is_snapshot = !ready.snapshot().is_empty();
             if is_snapshot {
                 self.begin_log_anew();
@@ -160,10 +162,17 @@ impl Member {
     /// Everything up to `index` is applied.
     pub(crate) fn applied_to(&mut self, now: Instant, index: u64, out: &mut Vec<Output>) {
         self.raft.advance_apply_to(index);
-        let keep = self.config.snapshot_catchup_entries;
+        let (leads, raft) = (self.leads(), &self.raft.raft);
+        let is_follower = |id: MemberId| leads && raft.prs().get(id.0).is_some();
+        let keep = Keep {
+            entries: self.config.snapshot_catchup_entries,
+            bytes: LOG_TAIL_BYTES,
+            pinned: self.pins.first(now, is_follower),
+            pinned_bytes: LOG_PINNED_BYTES,
+        };
         let log = self.raft.mut_store();
         log.applied_to(index);
-        log.compact(keep, LOG_TAIL_BYTES);
+        log.compact(keep);
         self.release_reads(out);
         self.observe(now, out);
     }
@@ -259,7 +268,8 @@ impl Member {
     }
 
     /// A snapshot reached a peer, or did not.
-    pub(crate) fn peer_snapshot(&mut self, id: MemberId, received: bool) {
+    pub(crate) fn peer_snapshot(&mut self, now: Instant, id: MemberId, received: bool) {
+        self.pins.ended(now, id, received);
         if self.phase < Phase::Removed {
             let status = if received {
                 raft::SnapshotStatus::Finish
@@ -267,6 +277,15 @@ impl Member {
                 raft::SnapshotStatus::Failure
             };
             self.raft.report_snapshot(id.0, status);
+        }
+    }
+
+    /// Keeps the entries after the snapshots among these messages for those who get them.
+    fn pin(&mut self, messages: &[Message]) {
+        let is_snapshot = |message: &&Message| message.get_msg_type() == MessageType::MsgSnapshot;
+        for message in messages.iter().filter(is_snapshot) {
+            let index = message.get_snapshot().get_metadata().index;
+            self.pins.sent(MemberId(message.to), index);
         }
     }
 

@@ -13,6 +13,7 @@ mod heartbeats;
 mod installation;
 mod log;
 mod markers;
+mod pins;
 mod promises;
 mod proposals;
 mod reads;
@@ -49,6 +50,7 @@ use heartbeats::Heartbeats;
 use installation::Installation;
 use log::LogTail;
 use markers::Markers;
+use pins::Pins;
 use promises::Promises;
 use proposals::Proposals;
 use reads::Reads;
@@ -133,6 +135,7 @@ pub struct Member {
     proposals: Proposals,
     reads: Reads,
     markers: Markers,
+    pins: Pins,
     /// A received snapshot on its way to the disk.
     installation: Option<Installation>,
     transfers: Vec<Transfer>,
@@ -206,6 +209,7 @@ impl Member {
             promises,
             proposals: Proposals::default(),
             markers,
+            pins: Pins::default(),
             installation: None,
             transfers: Vec::new(),
             stop_by: None,

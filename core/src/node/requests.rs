@@ -94,7 +94,7 @@ impl Node {
             PeerEvent::Active(id) => self.member.peer_active(now, id, &mut self.outputs),
             PeerEvent::Inactive(id) => self.member.peer_inactive(id),
             PeerEvent::RemovedUs => self.member.halt(Halt::Removed, &mut self.outputs),
-            PeerEvent::Snapshot { to, received } => self.member.peer_snapshot(to, received),
+            PeerEvent::Snapshot { to, received } => self.member.peer_snapshot(now, to, received),
             PeerEvent::Unreachable(id) => self.member.peer_unreachable(id),
             PeerEvent::Version(id, version) => self.versions.heard(id, version),
         }

@@ -320,7 +320,8 @@ fn nothing_leaves_before_the_snapshot_is_durable() {
         world.run(Duration::from_millis(100));
     }
     world.machine(behind).sync_takes = Duration::from_millis(1);
-    world.run(secs(5));
+    // The disk first ends the slow writes that it was given.
+    world.run(secs(20));
     assert_alike(&mut world);
     assert!(world.machines[&behind].installed >= 1);
 }
@@ -418,4 +419,20 @@ fn a_snapshot_is_no_matter_of_luck() {
         world.run(secs(10));
         assert_alike(&mut world);
     }
+}
+
+#[test]
+fn a_snapshot_that_takes_long_is_not_followed_by_another_one() {
+    let (mut world, behind) = left_behind(21);
+    world.snapshot_takes = secs(3);
+    world.heal();
+    let leader = world.leader();
+    for round in 0..8 {
+        // Each round writes more than the members keep of the log.
+        write(&mut world, leader, round * 5..round * 5 + 5);
+        world.run(Duration::from_millis(300));
+    }
+    world.run(secs(4));
+    assert_eq!(world.machines[&behind].installed, 1, "it goes on from the log");
+    assert_alike(&mut world);
 }
