@@ -61,6 +61,13 @@ impl Version {
         patch: 0,
     };
 
+    /// The oldest version beside which this program runs.
+    pub const V3_5: Self = Self {
+        major: 3,
+        minor: 5,
+        patch: 0,
+    };
+
     /// Reads a version; `None` for anything else, such as etcd's `not_decided`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -102,6 +109,7 @@ mod tests {
         assert!(version("3.10.0") > version("3.9.9"));
         assert_eq!(version("3.6.0-alpha.0+x").to_string(), "3.6.0");
         assert_eq!(Version::own_minor(), Version::V3_6);
+        assert_eq!(Version::parse(MIN_PEER_VERSION), Some(Version::V3_5));
         assert!(Version::parse(MIN_CLUSTER_VERSION) < Version::parse(MIN_PEER_VERSION));
     }
 

@@ -136,7 +136,7 @@ impl Node {
             lessor: Lessor::new(view.lease_clocks(), config.member.lease_checkpoint),
             compactor: config.auto_compaction.map(auto_compactor),
             compaction: SpaceRelease::new(view.kv.compact_revision(), now),
-            versions: VersionKeeper::new(config.server_version),
+            versions: VersionKeeper::new(config.server_version, config.max_cluster_version),
             config,
             store,
             writes: Writes::default(),

@@ -92,7 +92,10 @@ impl Node {
     pub(super) fn peer(&mut self, now: Instant, event: PeerEvent) {
         match event {
             PeerEvent::Active(id) => self.member.peer_active(now, id, &mut self.outputs),
-            PeerEvent::Inactive(id) => self.member.peer_inactive(id),
+            PeerEvent::Inactive(id) => {
+                self.versions.heard(id, None);
+                self.member.peer_inactive(id);
+            }
             PeerEvent::RemovedUs => self.member.halt(Halt::Removed, &mut self.outputs),
             PeerEvent::Snapshot { to, received } => self.member.peer_snapshot(now, to, received),
             PeerEvent::Unreachable(id) => self.member.peer_unreachable(id),

@@ -439,7 +439,7 @@ impl World<'_> {
         let number = life.number;
         if stands {
             self.tell_node(from, number, Input::Peer(PeerEvent::Active(id)))?;
-            self.tell_node(from, number, Input::Peer(PeerEvent::Version(id, Version::V3_6)))
+            self.tell_node(from, number, Input::Peer(PeerEvent::Version(id, Some(Version::V3_6))))
         } else {
             self.tell_node(from, number, Input::Peer(PeerEvent::Inactive(id)))
         }

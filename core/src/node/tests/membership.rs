@@ -11,9 +11,10 @@ use crate::error::Error;
 use crate::id::MemberId;
 use crate::member::Halt;
 use crate::membership::Member as Peer;
-use crate::node::{Input, Request, Response};
+use crate::node::{Input, PeerEvent, Request, Response};
 use crate::proto::raftpb::{ConfChange, Entry, EntryType, Message, MessageType};
 use crate::store;
+use crate::version::Version;
 
 fn add(url: &str, is_learner: bool) -> Request {
     Request::MemberAdd {
@@ -297,4 +298,22 @@ fn a_learner_that_an_update_calls_a_voter_is_not_promoted_by_this_leader() {
         world.run(Duration::from_secs(1));
         assert_eq!(promote(&mut world).map(drop), expected);
     }
+}
+
+#[test]
+fn the_cluster_version_does_not_rise_while_a_peer_is_out_of_reach() {
+    let mut world = World::new(3, 8);
+    let (leader, followers) = (world.leader(), world.followers());
+    let tell = |world: &mut World, event| world.step(leader, vec![Input::Peer(event)]);
+    let version = |world: &World| world.node(leader).view().cluster.version().unwrap().to_string();
+    for follower in &followers {
+        tell(&mut world, PeerEvent::Version(*follower, Some(Version::V3_6)));
+    }
+    tell(&mut world, PeerEvent::Inactive(followers[0]));
+    world.run(Duration::from_secs(10));
+    assert_eq!(version(&world), "3.0.0", "it may come back as an older one");
+    tell(&mut world, PeerEvent::Active(followers[0]));
+    tell(&mut world, PeerEvent::Version(followers[0], Some(Version::V3_6)));
+    world.run(Duration::from_secs(10));
+    assert_eq!(version(&world), "3.6.0");
 }
