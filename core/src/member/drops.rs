@@ -27,6 +27,8 @@ pub enum DropReason {
     NoRoom,
     /// A forwarded entry is nothing that every member could apply.
     Proposal,
+    /// The state beside a snapshot is not the one that the snapshot is of.
+    Snapshot,
     /// The term is too far ahead to have been reached by elections.
     TermTooFar,
 }
@@ -36,6 +38,7 @@ impl fmt::Display for DropReason {
         f.write_str(match self {
             Self::NoRoom => "a proposal for which the leader has no room",
             Self::Proposal => "a proposal that could not be applied",
+            Self::Snapshot => "a snapshot with a state that is not its own",
             Self::TermTooFar => "a message with an implausible term",
         })
     }

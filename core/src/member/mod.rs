@@ -310,6 +310,11 @@ impl Member {
         }
     }
 
+    /// Counts a message that was dropped before it came here.
+    pub(crate) fn refuse(&mut self, from: MemberId, reason: DropReason, cause: String) {
+        self.drops.note(from, reason, || cause);
+    }
+
     /// Takes what was dropped since the last call.
     pub(crate) fn take_drops(&mut self) -> Vec<Dropped> {
         self.drops.take()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use prometheus::local::LocalHistogram;
 use quoin_core::id::{ClusterId, MemberId};
-use quoin_core::member::Dropped;
+use quoin_core::member::{DropReason, Dropped};
 use quoin_core::node::{CompactionEnd, LateHeartbeat, LeaderChange, LeaseCounts, Tally};
 use quoin_core::store::{Counts, Op, VersionChange};
 use quoin_core::version::Version;
@@ -199,12 +199,26 @@ fn messages_dropped(dropped: &Dropped) {
         count,
         cause,
     } = dropped;
-    tracing::warn!(
-        "remote-peer-id" = %from,
-        count,
-        error = cause,
-        "dropped {reason} from a peer"
-    );
+    let from = tracing::field::display(from);
+    match reason {
+        // The sender will send it again, and this member gets no further.
+        DropReason::Snapshot => {
+            tracing::error!(
+                "remote-peer-id" = from,
+                count,
+                error = cause,
+                "dropped {reason} from a peer"
+            );
+        }
+        DropReason::NoRoom | DropReason::Proposal | DropReason::TermTooFar => {
+            tracing::warn!(
+                "remote-peer-id" = from,
+                count,
+                error = cause,
+                "dropped {reason} from a peer"
+            );
+        }
+    }
 }
 
 /// Moves metrics by what the watch hub counts.

@@ -7,6 +7,7 @@ use super::watching::{Watching, history};
 use super::world::World;
 use super::{put, value};
 use crate::id::MemberId;
+use crate::member::DropReason;
 use crate::node::{Input, Request};
 use crate::proto::etcdserverpb::{CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, PutRequest};
 use crate::proto::raftpb::{Message, MessageType, Snapshot, SnapshotMetadata};
@@ -182,13 +183,20 @@ fn a_snapshot_beside_a_state_it_is_not_of_is_refused() {
         let store = Box::new(crate::snapshot::restore(store::StoreConfig::default(), &rows).unwrap());
         world.machine(behind).disk.received.insert(view.applied_index, rows);
         let from = leader;
+        world.machine(behind).tallies.clear();
         world.step(behind, vec![Input::Snapshot { from, message, store }]);
-        world.node(behind).status().is_installing
+        let tallies = &world.machines[&behind].tallies;
+        let dropped = tallies.iter().flat_map(|tally| &tally.dropped);
+        let said: Vec<_> = dropped
+            .map(|dropped| (dropped.from, dropped.reason, dropped.count))
+            .collect();
+        (world.node(behind).status().is_installing, said)
     };
     for (what, metadata, view) in wrong {
-        assert!(!is_taken(metadata, view), "{what}");
+        let expected = (false, vec![(leader, DropReason::Snapshot, 1)]);
+        assert_eq!(is_taken(metadata, view), expected, "{what}");
     }
-    assert!(is_taken(metadata, &newer), "its own state is taken");
+    assert_eq!(is_taken(metadata, &newer), (true, Vec::new()), "its own state is taken");
     assert!(before < newer.applied_index);
 }
 
