@@ -205,6 +205,25 @@ impl Kind {
     }
 }
 
+/// Whether a proposed change can be decided at all, and gives the vote it describes. What it comes to is found out when it
+/// is applied.
+pub(super) fn check_change(change: &ConfChange) -> Result<(), Fault> {
+    let Kind::Add { learner } = Kind::of(change)? else {
+        let has_context = change.change_type == ConfChange::UPDATE_NODE;
+        return if has_context { context(change).map(drop) } else { Ok(()) };
+    };
+    let context = context(change)?;
+    let describes_learner = context.member.is_learner && !context.is_promote;
+    if learner == describes_learner {
+        return Ok(());
+    }
+    let cause = format!(
+        "membership change of member {} says two things about its vote",
+        context.member.id
+    );
+    Err(Fault::Inconsistent { cause })
+}
+
 /// The member a change is about, which must be the one consensus is told of.
 fn context(change: &ConfChange) -> Result<ConfChangeContext, Fault> {
     let id = MemberId(change.node_id);
