@@ -1,9 +1,11 @@
-//! The child processes that have not ended yet, so that an interrupted run leaves none behind.
+//! Starts child processes and keeps a list of those that have not ended yet, so that an interrupted run leaves none
+//! behind.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,14 +17,21 @@ const REMOVE_STEP: Duration = Duration::from_millis(20);
 /// By process id: the folder of the process, if there is one.
 static LIVE: Mutex<BTreeMap<u32, Option<PathBuf>>> = Mutex::new(BTreeMap::new());
 
-/// A process that is ended by [`end_all`] for as long as this is kept.
+/// Keeps a process registered: until this is dropped, [`end_all`] would kill it.
 #[derive(Debug)]
 pub(crate) struct Registered(u32);
 
-/// Registers a process, with the folder to remove with it.
-pub(crate) fn register(pid: u32, folder: Option<&Path>) -> Registered {
-    live().insert(pid, folder.map(Path::to_path_buf));
-    Registered(pid)
+/// Starts a process and registers it, with the folder to remove with it. The registry is locked meanwhile, so that
+/// [`end_all`] misses no child.
+///
+/// # Errors
+/// If the process cannot be started.
+pub(crate) fn spawn(command: &mut Command, folder: Option<&Path>) -> io::Result<(Child, Registered)> {
+    let mut live = live();
+    let child = command.spawn()?;
+    live.insert(child.id(), folder.map(Path::to_path_buf));
+    let registered = Registered(child.id());
+    Ok((child, registered))
 }
 
 impl Drop for Registered {
@@ -31,8 +40,8 @@ impl Drop for Registered {
     }
 }
 
-/// Kills all running children and removes their folders; for a process that is about to end. The registry stays locked
-/// until then, so that no new child is started.
+/// Kills all running children and removes their folders. Call it only when this process is about to exit: the registry
+/// stays locked, so that no thread starts another child.
 pub fn end_all() {
     let live = live();
     if !live.is_empty() {

@@ -79,13 +79,11 @@ pub fn lines(child: &mut Child) -> Result<Receiver<String>, Trouble> {
 /// If it cannot be started or did not end in time.
 pub fn run(command: &mut Command, input: &[u8], limit: Duration) -> Result<Finished, Trouble> {
     let name = format!("{command:?}");
-    let mut child = command
+    command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .during(format_args!("starting {name}"))?;
-    let _registered = children::register(child.id(), None);
+        .stderr(Stdio::piped());
+    let (mut child, _registered) = children::spawn(command, None).during(format_args!("starting {name}"))?;
     feed(&mut child, input);
     let stdout = drain(child.stdout.take());
     let stderr = drain(child.stderr.take());

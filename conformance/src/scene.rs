@@ -11,6 +11,7 @@ use std::{
 
 use crate::{
     binaries::Kind,
+    children::{self, Registered},
     command,
     fetch::{self, Etcd},
     golden,
@@ -111,7 +112,7 @@ impl Scene {
                 self.behind(name)?.say(&line).map(|()| String::new())
             }
             Action::Stop(name) => {
-                let lines = self.background.remove(name).ok_or_else(|| nobody(name))?.stop()?;
+                let lines = self.background.remove(name).ok_or_else(|| not_running(name))?.stop()?;
                 Ok(self.shown(&lines))
             }
             Action::Until(command, input) => self.until(command, input, expected),
@@ -163,7 +164,7 @@ impl Scene {
     }
 
     fn behind(&mut self, name: &str) -> Result<&mut Background, Trouble> {
-        self.background.get_mut(name).ok_or_else(|| nobody(name))
+        self.background.get_mut(name).ok_or_else(|| not_running(name))
     }
 
     fn shown(&self, lines: &[String]) -> String {
@@ -182,13 +183,14 @@ fn filtered(mut lines: Vec<String>, filter: &str) -> Result<Vec<String>, Trouble
     Ok(lines)
 }
 
-fn nobody(name: &str) -> Trouble {
+fn not_running(name: &str) -> Trouble {
     Trouble::new(format!("nothing runs in the background as {name}"))
 }
 
 /// A background command, whose lines arrive as it prints them.
 struct Background {
     child: Child,
+    _registered: Registered,
     stdin: Option<ChildStdin>,
     printed: Receiver<String>,
 }
@@ -199,10 +201,16 @@ impl Background {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
-        let mut child = command.spawn().during("starting etcdctl in the background")?;
+        let (mut child, registered) =
+            children::spawn(&mut command, None).during("starting etcdctl in the background")?;
         let stdin = child.stdin.take();
         let printed = command::lines(&mut child)?;
-        Ok(Self { child, stdin, printed })
+        Ok(Self {
+            child,
+            _registered: registered,
+            stdin,
+            printed,
+        })
     }
 
     fn say(&mut self, line: &str) -> Result<(), Trouble> {

@@ -192,11 +192,9 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors);
-        let child = command
-            .spawn()
+        let (child, registered) = children::spawn(&mut command, Some(&self.home))
             .during(format_args!("starting {}", self.launch.program.display()))?;
-        self.registered = Some(children::register(child.id(), Some(&self.home)));
-        self.child = Some(child);
+        (self.child, self.registered) = (Some(child), Some(registered));
         Ok(())
     }
 

@@ -1,5 +1,5 @@
-//! Database files, judged by etcd itself: ours read what a real etcd wrote, and a real etcd reads, restores and goes on with
-//! what ours wrote.
+//! Database files, checked with etcd itself: ours reads the files of a real etcd, and a real etcd reads, restores and
+//! continues with the files of ours.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,12 +9,12 @@ use std::{fs, io};
 use quoin_conformance::{Kind, Launch, Server, binaries, command, fetch, wait};
 use serde_json::Value;
 
-/// For one command, on a busy machine.
+/// The limit for one command on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 /// Transactions of [`fill`], and puts in each: enough for trees of three levels.
 const TXNS: usize = 20;
 const PUTS: usize = 1_000;
-/// Room for one row more than a page, many pages, and the most that etcd takes.
+/// Lengths of large values in bytes: a little more than a page, many pages, and nearly the longest that etcd takes.
 const LARGE_BYTES: [usize; 3] = [5_000, 100_000, 1_400_000];
 
 fn etcd(flags: &[&str]) -> Server {
@@ -40,7 +40,7 @@ fn etcdutl(arguments: &[&str]) -> String {
     succeeded(program.args(arguments), b"", "etcdutl")
 }
 
-/// Has core read a file and write it anew; what it says of it.
+/// Runs core's example, which reads a file and writes it anew. Returns its report.
 fn rewritten(from: &Path, to: &Path) -> Value {
     let mut program = command::untouched(binaries::example_of_core("database").expect("core's example"));
     let said = succeeded(program.arg(from).arg(to), b"", "database");
@@ -73,7 +73,7 @@ fn fill(server: &Server) {
     compact(server, put(server, "last") - 10);
 }
 
-/// Puts a key; the revision of it.
+/// Puts a key; returns the revision.
 fn put(server: &Server, key: &str) -> i64 {
     let said = etcdctl(server, b"", &["put", key, "value", "-w", "json"]);
     let said: Value = serde_json::from_str(&said).expect("it is JSON");
@@ -84,7 +84,8 @@ fn compact(server: &Server, revision: i64) {
     etcdctl(server, b"", &["compact", &revision.to_string(), "--physical"]);
 }
 
-/// What clients see of a server: all keys with their revisions, the hash of their history, and leases with their keys.
+/// Everything that clients can read from a server: all keys with their revisions, the hash of their history, and leases
+/// with their keys.
 #[derive(Debug, PartialEq)]
 struct Seen {
     keys: Value,
@@ -116,7 +117,7 @@ fn see(server: &Server) -> Seen {
     }
 }
 
-/// A real etcd that was restored from a file.
+/// Starts a real etcd on the state restored from a file.
 fn restored(file: &Path, flags: &[&str]) -> Server {
     let mut server = etcd(&["--max-txn-ops=2000"]);
     server.terminate().expect("it stops");
@@ -141,7 +142,7 @@ fn restored(file: &Path, flags: &[&str]) -> Server {
     server
 }
 
-/// bbolt changes every tree of the file: nothing of it may be as bbolt would never write it.
+/// bbolt changes every tree of the file: any form that bbolt would never write may make it fail.
 fn goes_on(server: &mut Server) {
     etcdctl(server, b"", &["del", "key", "--prefix"]);
     fill(server);
@@ -180,7 +181,8 @@ fn a_file_of_a_real_etcd_is_read_and_written_anew() {
     let mut after = restored(&copy, &["--skip-hash-check"]);
     assert_eq!(see(&after), seen);
     goes_on(&mut after);
-    // The file itself, with its free pages, once the etcd has stopped; and after it wrote over what ours had written.
+    // The file itself, with its free pages, once the etcd has stopped; and again after etcd has changed a file that
+    // ours had written.
     for server in [&mut server, &mut after] {
         let seen = see(server);
         server.terminate().expect("it stops");
@@ -220,13 +222,13 @@ fn a_damaged_file_is_refused_with_the_page() {
     let finished = command::run(program.arg(&backup).arg(server.home().join("copy")), b"", LIMIT).expect("it ends");
     assert_ne!(finished.code, Some(0));
     assert!(
-        finished.stderr.contains("it says that it is another page"),
+        finished.stderr.contains("its number is that of another page"),
         "{}",
         finished.stderr
     );
 }
 
-/// What ours sends is what etcd's own tools save, check, restore and go on with.
+/// A real etcd's tools save, check and restore the backup that our server sends, and an etcd continues with it.
 fn a_backup_is_restored_by_a_real_etcd(kind: Kind) {
     let launch = Launch::of(kind).expect("a program").flag("--max-txn-ops=2000");
     let server = launch.start().expect("it starts");
@@ -234,7 +236,7 @@ fn a_backup_is_restored_by_a_real_etcd(kind: Kind) {
     let seen = see(&server);
     let backup = saved(&server);
     let bytes = fs::metadata(&backup).map(|of| of.len()).unwrap_or_default();
-    assert_eq!(bytes % 512, 32, "a SHA-256 behind whole pages");
+    assert_eq!(bytes % 512, 32, "whole pages, then a SHA-256");
     let status = status(&backup);
     assert_eq!(status["totalSize"], bytes - 32);
     let mut after = restored(&backup, &[]);
@@ -252,7 +254,8 @@ fn a_backup_of_quoin_smol_is_restored_by_a_real_etcd() {
     a_backup_is_restored_by_a_real_etcd(Kind::QuoinSmol);
 }
 
-/// A client that is killed in the middle costs nothing, and the next one has all of it.
+/// If a client is killed in the middle of a backup, the server keeps nothing of it, and the next client gets the whole
+/// file.
 #[test]
 fn a_backup_that_is_broken_off_leaves_the_server_well() -> io::Result<()> {
     let launch = Launch::of(Kind::QuoinTokio)

@@ -1,12 +1,12 @@
-//! Bugs put in on purpose, to see whether the simulator finds them.
+//! Deliberate bugs, to test whether the simulator finds them.
 //!
-//! One build with the cargo feature `mutants` has them all, and `choose` picks one. Code that can misbehave calls
+//! A build with the cargo feature `mutants` has all of them, and `choose` activates one. Code that can misbehave calls
 //! [`bug!`](crate::bug) with a name of the list below; in every other build that is constantly false and costs nothing.
 //! The runtime crates that make programs for users do not compile with the feature.
 //!
 //! A new bug needs one line in the list, one `bug!` where it misbehaves, and one seed in the simulator's `mutants.txt`.
 
-/// Whether this build can be made to misbehave.
+/// Whether this build contains the bugs.
 pub const AVAILABLE: bool = cfg!(feature = "mutants");
 
 macro_rules! mutants {
@@ -22,7 +22,7 @@ macro_rules! mutants {
             /// All mutants.
             pub const ALL: &'static [Self] = &[$(Self::$name),+];
 
-            /// Its name, as it is written in code and on the command line.
+            /// Its name, as in code and on the command line.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -30,7 +30,7 @@ macro_rules! mutants {
                 }
             }
 
-            /// Where such a bug is known from.
+            /// Where such a bug was found or is described: an issue, a paper, a review.
             #[must_use]
             pub const fn origin(self) -> &'static str {
                 match self {
@@ -38,7 +38,7 @@ macro_rules! mutants {
                 }
             }
 
-            /// What it does wrong, in one line.
+            /// The wrong behaviour, in one line.
             #[must_use]
             pub const fn words(self) -> &'static str {
                 match self {
@@ -50,60 +50,60 @@ macro_rules! mutants {
 }
 
 mutants! {
-    IndexBeforeRows: "etcd #13766", "the consistent index is written before the rows it covers, not with them";
-    CompactsWithoutIndex: "etcd #14685", "a batch with a compaction in it goes without its consistent index";
-    CommitsBeforeSync: "etcd #14370", "a sole voter counts an entry as durable when it is handed to the disk";
+    IndexBeforeRows: "etcd #13766", "the consistent index is written before the rows that it covers, in a batch of its own";
+    CompactsWithoutIndex: "etcd #14685", "a batch that contains a compaction is written without its consistent index";
+    CommitsBeforeSync: "etcd #14370", "a sole voter counts an entry as durable once it is handed to the disk";
     AcceptsBeforeDurable: "raft", "a follower accepts entries before they are durable";
-    VotesBeforeDurable: "raft", "a vote leaves before it is durable";
-    RetriesSync: "fsyncgate", "a failed sync is tried again instead of ending the member";
-    ForgetsSegmentName: "ALICE", "a new log segment's name is not made durable";
-    TakesRotForTorn: "etcd #5230", "a broken record in the middle of the log counts as a torn tail";
-    LooksAtLastSector: "etcd #6515", "only the last sector of a record is looked at for a torn tail";
-    ProgressWhileBehind: "etcd #15220", "watchers that are behind hear of progress";
-    RewindsWatchers: "etcd #15271", "after a snapshot was installed, watchers begin at the beginning";
-    HastensWatchers: "etcd #20221", "after a snapshot was installed, watchers of the future get the present";
+    VotesBeforeDurable: "raft", "a vote is sent before it is durable";
+    RetriesSync: "fsyncgate", "a failed sync is repeated instead of ending the member";
+    ForgetsSegmentName: "ALICE", "the name of a new log segment is not made durable";
+    TakesRotForTorn: "etcd #5230", "a broken record in the middle of the log is treated as a torn tail";
+    LooksAtLastSector: "etcd #6515", "only the last sector of a record is examined for a torn tail";
+    ProgressWhileBehind: "etcd #15220", "watchers that are behind get progress notifications";
+    RewindsWatchers: "etcd #15271", "after a snapshot was installed, watchers start again at revision 1";
+    HastensWatchers: "etcd #20221", "after a snapshot was installed, watchers of a future revision get present events";
     DropsEvents: "etcd #17529", "events for a full stream are dropped";
     CompactsTombstone: "etcd #18089", "a tombstone at the compact revision is removed";
-    SkipsTombstone: "etcd #19179", "a start skips a key of which only a tombstone is left";
+    SkipsTombstone: "etcd #19179", "a start ignores a key that has only a tombstone left";
     FinishesCompactionEarly: "etcd #17780", "a compaction is marked as finished after its first step";
-    ReadsCompacted: "etcd #18667", "a read below the compact revision in a transaction finds nothing instead of failing";
-    RepeatsEvent: "etcd #17247", "the last event of a transaction is emitted twice";
-    ReusesReadId: "etcd #20418", "a read index is asked for under an id that was used before";
+    ReadsCompacted: "etcd #18667", "a read of a compacted revision in a transaction returns no keys instead of an error";
+    RepeatsEvent: "etcd #17247", "the last event of a transaction is sent twice";
+    ReusesReadId: "etcd #20418", "a read index is requested under an id that was used before";
     ReadsBeforeCommit: "raft §8", "a new leader answers reads before it has committed an entry of its term";
-    ReadsUnconfirmed: "raft §6.4", "a leader answers reads without asking whether it still leads";
-    RevokesWhileDeposed: "etcd #15247", "a deposed leader goes on counting the time of leases";
-    ExpiresAtOnce: "etcd lessor", "a new leader gives leases no time";
-    SkipsCheckpoints: "etcd #13491", "a new leader does not write down what is left of the leases it finds";
+    ReadsUnconfirmed: "raft §6.4", "a leader answers reads without confirming that it still leads";
+    RevokesWhileDeposed: "etcd #15247", "a deposed leader continues to count the time of leases";
+    ExpiresAtOnce: "etcd lessor", "a new leader lets all leases expire at once";
+    SkipsCheckpoints: "etcd #13491", "a new leader writes no checkpoints of the leases that it takes over";
     PromotesInRaftAlone: "etcd #19557", "a promotion changes consensus but not the table of members";
-    UpdatePromotes: "etcd #21694", "an update of a learner's addresses makes it a voter in the table of members";
-    ForgetsLearners: "etcd #20893", "--force-new-cluster forgets learners that the snapshot knows of";
-    ReconfiguresLate: "raft #456", "a change of membership is committed, and consensus goes on as before until the next tick";
-    RemovesSnapshotEarly: "etcd #18055", "a received snapshot's file goes before the table has its rows durably";
-    IgnoresSeal: "damaged journals of fjall", "a start does not compare what it reads of the table with what its last batch says";
-    SealsStateBefore: "damaged journals of fjall", "a batch says what the table held before it, not after";
-    CommitsOlderTerms: "raft §5.4.2", "a leader commits entries of earlier terms by counting who has them";
+    UpdatePromotes: "etcd #21694", "an update of a learner's URLs makes it a voter in the table of members";
+    ForgetsLearners: "etcd #20893", "--force-new-cluster ignores the learners in the snapshot";
+    ReconfiguresLate: "raft #456", "consensus gets a committed change of membership only at its next tick";
+    RemovesSnapshotEarly: "etcd #18055", "the file of a received snapshot is removed before its rows are durable in the table";
+    IgnoresSeal: "damaged journals of fjall", "a start does not compare the rows of the table with the seal of its last batch";
+    SealsStateBefore: "damaged journals of fjall", "the seal of a batch describes the table before the batch, not after it";
+    CommitsOlderTerms: "raft §5.4.2", "a leader commits entries of earlier terms by counting the members that have them";
     HashSkipsDeletions: "review of the simulator", "a hash leaves deletions out, on every member alike";
-    LeadsWithoutQuorum: "raft §6.2", "a leader that hears nothing of a quorum goes on leading";
-    RenewsEndedLease: "review of the simulator", "a lease whose end is in the log is kept alive";
-    TakesNoCheckpointBack: "review of the simulator", "a follower does not hear that what was left of a lease is taken back";
-    TakesAnyState: "review of the simulator", "a received snapshot is not compared with the state beside it";
+    LeadsWithoutQuorum: "raft §6.2", "a leader that is cut off from a quorum continues to lead";
+    RenewsEndedLease: "review of the simulator", "a lease whose revocation is in the log is renewed";
+    TakesNoCheckpointBack: "review of the simulator", "a follower ignores checkpoints that reset a lease to its full TTL";
+    TakesAnyState: "review of the simulator", "a received snapshot is not compared with the state sent beside it";
     AnswersCompactionEarly: "review of the simulator", "a physical compaction is answered before its last rows are written";
-    CompactsThePresent: "review of the simulator", "compaction by period goes to the present revision, not to that of a period ago";
-    PassesQuotaSilently: "review of the simulator", "a transaction that passes the quota when it is applied raises no alarm";
-    AppendsFromBelow: "raft progress", "a leader whose follower was unreachable begins again at its first entry";
-    VotesWithinLease: "raft §6", "a follower that hears its leader votes for another";
-    WritesToRemoved: "review of the simulator", "a leader goes on writing to a member that was removed";
-    PromotesUnready: "review of the simulator", "a learner is promoted however little it has";
-    ReplacesOverRows: "review of the simulator", "rows that a received state does not have stay in the table";
-    SweepsPastRows: "review of the simulator", "every step of a compaction leaves out its first row";
-    ForgetsCutPass: "review of the simulator", "a watcher whose share of a pass was cut short goes on behind the pass";
-    CountsIdsAnew: "review of the simulator", "a member that starts does not look which request ids its log has";
-    ForgetsSparedTombstones: "review of the simulator", "a compaction does not look again at what the one under way has spared";
-    WritesOldRowsLater: "review of the simulator", "rows from before a received snapshot are written after it";
-    AddsByAddressAlone: "etcd's member ids", "an added member's id is made as a founder's, so that a founder that was removed comes again under its id";
-    SaysMoreByTheCount: "front door", "a range with filters says that there is more where only the count is above the limit";
-    RenewsWhereItDoesNotLead: "front door", "a member that does not lead answers a renewal from the leases it has applied";
-    TakesUpOneHeldRequest: "front door", "of the requests that a full watch stream holds back, only one is taken up for each report of room";
+    CompactsThePresent: "review of the simulator", "periodic compaction compacts to the present revision instead of that of a period ago";
+    PassesQuotaSilently: "review of the simulator", "a transaction that exceeds the quota when it is applied raises no alarm";
+    AppendsFromBelow: "raft progress", "a leader whose follower was unreachable starts again at the first entry it has";
+    VotesWithinLease: "raft §6", "a follower that has a leader votes for another member";
+    WritesToRemoved: "review of the simulator", "a leader continues to send entries to a removed member";
+    PromotesUnready: "review of the simulator", "a learner is promoted even if its log is far behind";
+    ReplacesOverRows: "review of the simulator", "rows that a received state does not contain stay in the table";
+    SweepsPastRows: "review of the simulator", "every step of a compaction skips its first row";
+    ForgetsCutPass: "review of the simulator", "a watcher whose batch in a catch-up pass was cut short continues after the pass";
+    CountsIdsAnew: "review of the simulator", "a starting member does not skip the request ids that are in its log";
+    ForgetsSparedTombstones: "review of the simulator", "a compaction does not sweep again the tombstones that the unfinished one before it has spared";
+    WritesOldRowsLater: "review of the simulator", "rows from before a received snapshot are written after its rows";
+    AddsByAddressAlone: "etcd's member ids", "an added member's id is computed like a founder's, so a removed founder that is added again gets its old id";
+    SaysMoreByTheCount: "front door", "a range with filters sets `more` if only its count exceeds the limit";
+    RenewsWhereItDoesNotLead: "front door", "a member that does not lead answers a renewal from the leases that it has applied";
+    TakesUpOneHeldRequest: "front door", "of the requests that a full watch stream holds back, only one is handled for each report of room";
 }
 
 /// Whether the named [`Mutant`] is the chosen one.
@@ -122,7 +122,7 @@ mod chosen {
     pub(super) static CHOSEN: AtomicU8 = AtomicU8::new(0);
 }
 
-/// Makes the whole process misbehave in one way from now on; `None` ends that.
+/// Activates one bug in the whole process; `None` deactivates it.
 #[cfg(feature = "mutants")]
 pub fn choose(mutant: Option<Mutant>) {
     let number = mutant.map_or(0, |mutant| mutant as u8 + 1);
@@ -136,7 +136,7 @@ pub fn is(mutant: Mutant) -> bool {
     chosen::CHOSEN.load(std::sync::atomic::Ordering::Relaxed) == mutant as u8 + 1
 }
 
-/// Whether this mutant is the chosen one: never in this build.
+/// Always false: this build contains no bugs of the list.
 #[cfg(not(feature = "mutants"))]
 #[inline]
 #[must_use]

@@ -143,7 +143,7 @@ pub fn encode(view: &View) -> Vec<u8> {
     pieces.expect("a view has rows that a file can hold")
 }
 
-/// A file whose rows are read, and the function that reads a part of it.
+/// The reader of a file, and the function that reads a part of the file.
 #[derive(Debug)]
 pub struct SnapshotFile<R> {
     name: String,
@@ -155,7 +155,7 @@ impl<R: FnMut(FilePart) -> Result<Bytes, Fault>> SnapshotFile<R> {
     /// Opens the file named `name`, which has so many bytes. `read` returns a part of it, or less at its end.
     ///
     /// # Errors
-    /// If it is no database file, or the fault that `read` gave.
+    /// If it is no database file, or the fault that `read` returned.
     pub fn open(name: &str, bytes: u64, read: R) -> Result<Self, Fault> {
         let source = RefCell::new((FileReader::new(bytes), read));
         let name = name.to_owned();
@@ -181,7 +181,7 @@ impl<R: FnMut(FilePart) -> Result<Bytes, Fault>> SnapshotFile<R> {
     /// The state in the rows.
     ///
     /// # Errors
-    /// A fault that gives the damage of the file, or a row that is out of place.
+    /// A fault that describes the damage of the file, or names a row that is out of place.
     pub fn restore(&self, config: StoreConfig) -> Result<Store, Fault> {
         let mut store = Restore::from_table(config, |bucket| self.rows(bucket))?;
         // The table gets the rows of this store's view, which may differ: leases have at least this member's minimum TTL.
@@ -242,7 +242,7 @@ pub fn restore(config: StoreConfig, rows: &[SnapshotRow]) -> Result<Store, Fault
 /// What must change in a bucket of a table from `old` to `new`; both are in the order of their keys.
 ///
 /// # Errors
-/// The one that `old` gave.
+/// The one that `old` returned.
 pub fn difference<E>(
     bucket: Bucket,
     old: impl Iterator<Item = Result<(Bytes, Bytes), E>>,
@@ -434,11 +434,11 @@ mod tests {
         ] {
             let old = rows(old).into_iter().map(Ok::<_, Fault>);
             let ops = difference(Bucket::Key, old, rows(new).into_iter()).unwrap();
-            let told = ops.iter().map(|op| {
+            let signs = ops.iter().map(|op| {
                 let sign = if op.value.is_some() { '+' } else { '-' };
                 format!("{sign}{}", op.key.escape_ascii())
             });
-            assert_eq!(told.collect::<Vec<_>>().join(" "), expected, "to {new:?}");
+            assert_eq!(signs.collect::<Vec<_>>().join(" "), expected, "to {new:?}");
         }
     }
 }

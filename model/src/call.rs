@@ -1,6 +1,6 @@
-//! What clients ask of a cluster and what they are told, as the messages of etcd's API.
+//! The calls of clients and their answers, as the messages of etcd's API.
 //!
-//! The simulated clients, the model and the checkers speak in these; how a call reaches a member is not said here.
+//! The simulated clients, the model and the checkers use these types. How a call reaches a member is not defined here.
 
 use quoin_core::proto::etcdserverpb::{
     AlarmRequest, AlarmResponse, CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse,
@@ -12,49 +12,49 @@ use quoin_core::proto::etcdserverpb::{
     TxnRequest, TxnResponse, request_op,
 };
 
-/// A request, as clients make it.
+/// A request of a client.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Call {
-    /// Lists alarms, or turns one on or off.
+    /// Lists alarms, or raises or disarms one.
     Alarm(AlarmRequest),
-    /// Forgets history.
+    /// Drops the history before a revision.
     Compact(CompactionRequest),
     /// Deletes keys.
     DeleteRange(DeleteRangeRequest),
-    /// Asks for the hash of all keys.
+    /// Requests the hash of all keys.
     HashKv(HashKvRequest),
-    /// Makes a lease.
+    /// Grants a lease.
     LeaseGrant(LeaseGrantRequest),
-    /// Keeps a lease alive, once.
+    /// Renews a lease once.
     LeaseKeepAlive {
         /// The lease.
         id: i64,
     },
     /// Lists all leases.
     LeaseLeases,
-    /// Ends a lease and its keys.
+    /// Revokes a lease and deletes its keys.
     LeaseRevoke(LeaseRevokeRequest),
-    /// Asks what is left of a lease.
+    /// Requests the remaining time of a lease.
     LeaseTimeToLive(LeaseTimeToLiveRequest),
     /// Adds a member.
     MemberAdd(MemberAddRequest),
     /// Lists the members.
     MemberList(MemberListRequest),
-    /// Makes a learner a voter.
+    /// Promotes a learner to a voter.
     MemberPromote(MemberPromoteRequest),
     /// Removes a member for good.
     MemberRemove(MemberRemoveRequest),
     /// Changes a member's peer URLs.
     MemberUpdate(MemberUpdateRequest),
-    /// Makes another member leader.
+    /// Moves leadership to another member.
     MoveLeader(MoveLeaderRequest),
     /// Writes a key.
     Put(PutRequest),
     /// Reads keys.
     Range(RangeRequest),
-    /// Asks a member how it is.
+    /// Requests the status of a member.
     Status,
-    /// Does several things at one revision, on conditions.
+    /// Does several operations at one revision, depending on conditions.
     Txn(TxnRequest),
 }
 
@@ -85,8 +85,8 @@ impl Call {
         }
     }
 
-    /// Whether it can change nothing that is replicated, so that no entry of the log is made for it. Alarms are listed
-    /// through the log all the same.
+    /// Whether the call can change nothing that is replicated, so that no entry of the log is made for it. Listing
+    /// alarms is an exception: it is an entry.
     #[must_use]
     pub fn is_read(&self) -> bool {
         match self {
@@ -113,7 +113,8 @@ impl Call {
     }
 }
 
-/// Whether a transaction only reads: ranges alone at its top level. A nested transaction makes it a write, whatever is in it.
+/// Whether a transaction only reads: its top level has only ranges. A nested transaction makes it a write, whatever its
+/// operations are.
 #[must_use]
 pub fn is_read_only(txn: &TxnRequest) -> bool {
     let mut ops = txn.success.iter().chain(&txn.failure);
@@ -131,7 +132,7 @@ pub enum Answer {
     DeleteRange(DeleteRangeResponse),
     /// To [`Call::HashKv`].
     HashKv(HashKvResponse),
-    /// To an entry that no client asked for: versions, attributes, checkpoints, the entry that opens a term.
+    /// To an entry that no client requested: versions, attributes, checkpoints, the first entry of a term.
     Internal,
     /// To [`Call::LeaseGrant`].
     LeaseGrant(LeaseGrantResponse),
@@ -165,7 +166,7 @@ pub enum Answer {
     Txn(TxnResponse),
 }
 
-/// Looks into the response that an answer holds; nothing where it holds none.
+/// Evaluates `$look` with the response inside an answer; `None` if the answer holds none.
 macro_rules! of_response {
     ($answer:expr, $response:ident => $look:expr) => {
         match $answer {
@@ -216,7 +217,7 @@ impl Answer {
         of_response!(self, response => Some(&mut response.header))
     }
 
-    /// What stays when a member's own marks are taken out of the header: cluster, member and term.
+    /// The answer without cluster, member and term in its header.
     #[must_use]
     pub fn anonymous(mut self) -> Self {
         if let Some(header) = self.header_mut() {
@@ -229,11 +230,11 @@ impl Answer {
     }
 }
 
-/// An error as a client sees it.
+/// An error as a client gets it.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Refusal {
     /// The number of the gRPC code.
     pub code: i32,
-    /// The text, to the letter.
+    /// The exact text.
     pub message: String,
 }

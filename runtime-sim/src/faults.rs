@@ -1,4 +1,4 @@
-//! Every kind of fault a simulated cluster can meet, and how often each has struck: the fault model's table of contents.
+//! Every kind of fault in a simulated cluster, and how often each has struck: the list of the fault model.
 //!
 //! The models themselves are described where they are implemented: the network's in `cluster::net`, the disk's in `disk`,
 //! the table's in `table`, those of processes, clocks and operators in `cluster::nemesis`.
@@ -13,16 +13,16 @@ macro_rules! kinds {
         pub enum FaultKind { $($(#[doc = $words] $name,)*)* }
 
         impl FaultKind {
-            /// All of them, by family.
+            /// All kinds, by family.
             pub const ALL: &'static [Self] = &[$($(Self::$name,)*)*];
 
-            /// What it is, in a sentence.
+            /// A description in one sentence.
             #[must_use]
             pub const fn words(self) -> &'static str {
                 match self { $($(Self::$name => $words,)*)* }
             }
 
-            /// Whom it befalls.
+            /// The part of the simulation that it strikes.
             #[must_use]
             pub const fn family(self) -> &'static str {
                 match self { $($(Self::$name => $family,)*)* }
@@ -35,35 +35,35 @@ kinds! {
     "network":
         Drop "A message is lost.",
         Duplicate "A message arrives twice.",
-        Delay "A message is late, and so overtaken.",
-        Clog "A link stalls and then lets everything through at once.",
+        Delay "A message is late, so that later ones overtake it.",
+        Clog "A link stalls and then delivers everything at once.",
         Bandwidth "A link carries few bytes a second and drops what does not fit its queue.",
-        Isolate "One member hears nobody and is heard by nobody.",
-        Split "The members fall into two halves that do not hear each other.",
-        Bridge "Two halves do not hear each other, but one member hears both.",
-        Ring "Every member hears only its neighbours.",
+        Isolate "One member is cut off from all others, in both directions.",
+        Split "The members are cut into two halves without a link between them.",
+        Bridge "Two halves have no link between them, except through one member.",
+        Ring "Every member reaches only its neighbours.",
         OneWay "One direction of a link is dead.",
-        Deaf "A member, often the leader, sends and hears nothing.",
+        Deaf "A member, often the leader, sends messages but receives none.",
         ClientCut "Clients do not reach a member, other members do.",
         Flap "A partition comes and goes.",
         KindLost "All messages of one kind are lost.",
-        Reset "A connection is reset: what was on its way is lost, streams end.",
+        Reset "A connection is reset: messages in transit are lost, streams end.",
         FlippedFrame "A bit of a frame is flipped.",
         CutFrame "A frame is cut short.",
         SplicedFrame "A frame is spliced from two.",
-        StaleFrame "A frame of long ago arrives again.",
+        StaleFrame "An old frame arrives again.",
         MisaddressedFrame "A frame arrives at a member it was not sent to.",
-        LateAcks "Acknowledgements of heartbeats are late, and nothing else, while many read.",
-        MixedSnapshot "A snapshot arrives beside another state than its own.",
+        LateAcks "Only acknowledgements of heartbeats are late, while many clients read.",
+        MixedSnapshot "A snapshot arrives with a state of another snapshot.",
     "disk":
         LostSectors "A loss of power takes sectors that were not synced.",
         LostNames "A loss of power takes creations, renames and removals that were not synced.",
         TornSector "A loss of power leaves a sector half written.",
         ZeroTail "A loss of power leaves a file's new length without its content.",
-        SyncError "A sync fails, and the pages count as clean all the same.",
-        SilentSyncError "A sync fails and nobody is told.",
+        SyncError "A sync fails, but the pages count as clean.",
+        SilentSyncError "A sync fails but returns no error.",
         WriteError "A write, rename or removal fails.",
-        ReadError "A read fails, once or for good.",
+        ReadError "A read fails, once or permanently.",
         RottenBit "A bit at rest flips.",
         SmearedBytes "Bytes at rest are overwritten.",
         ZeroedSector "A sector at rest reads as zeros.",
@@ -71,23 +71,23 @@ kinds! {
         SwappedSectors "Two sectors at rest are exchanged.",
         NoSpace "A write or a creation finds the disk full.",
         SlowDisk "Every call takes long.",
-        StalledDisk "The disk stands still for a while.",
+        StalledDisk "The disk answers no call for a while.",
         LostDisk "A member comes back with an empty disk.",
         OldBackup "A member comes back with an older state of its disk.",
-        StalledTable "The table alone stands still for a while.",
+        StalledTable "The table, but not the disk, answers no call for a while.",
     "process":
         Crash "A process dies between two of its outputs.",
-        PowerLoss "A machine loses power: what was not synced may be gone.",
+        PowerLoss "A machine loses power: what was not synced may be lost.",
         RecoveryCrash "A process dies while it starts.",
         RoomPowerLoss "All machines lose power at once.",
-        LongOutage "A machine stays away for hours.",
-        Pause "A process stands still, then goes on with everything that has arrived.",
+        LongOutage "A machine is down for hours.",
+        Pause "A process is suspended, then handles everything that has arrived.",
         FlagChange "A member starts again with other flags.",
     "clock":
         Drift "A member's clock runs fast or slow.",
         WallJump "A member's wall clock jumps.",
         TickStarvation "A member is not woken for a while.",
-        ClockSetBack "A process dies and starts when the wall clock shows the time of its last start again.",
+        ClockSetBack "A process dies and starts again when the wall clock again shows the time of its last start.",
     "operation":
         AddVoter "A voter is added.",
         AddLearner "A learner is added.",
@@ -99,11 +99,11 @@ kinds! {
         Defragment "A member defragments.",
         ForceNewCluster "A member founds a cluster of its own with --force-new-cluster.",
         RollingRestart "The members are restarted one after another.",
-        QuotaRace "Writes that pass the quota together come at once.",
-        CompactPair "Two compactions at revisions of deletions are asked for within moments.",
+        QuotaRace "Several writes that exceed the quota only together arrive at once.",
+        CompactPair "Two compactions at revisions of deletions are requested within moments.",
         Readd "A member is removed and added again at its address, with an empty disk or, at first, its old one.",
     "table":
-        DamagedRow "A bit of a row of the table flips, and the table's engine does not see it.",
+        DamagedRow "A bit of a row of the table flips, and the table's engine does not notice.",
         LostRow "A row of the table is gone.",
         LostBucket "A bucket of the table is empty.",
         OldBucket "A bucket of the table is as it was when it was last opened.",
@@ -124,7 +124,7 @@ impl Default for Struck {
 }
 
 impl Struck {
-    /// One more.
+    /// Counts one.
     pub fn note(&self, kind: FaultKind) {
         self.counts[kind as usize].fetch_add(1, Ordering::Relaxed);
     }

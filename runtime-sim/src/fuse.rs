@@ -2,9 +2,9 @@
 //! that can be interrupted.
 //!
 //! A point is a call to the disk or the table, or a place where something leaves the member. When the fuse blows at a
-//! point, nothing there or after it has any effect until [`Fuse::renew`]. An error instead strikes calls of one kind and
-//! leaves the process alive, to show what it makes of it: a [`Failure`], for as long as the disk has it. What an error
-//! leaves on the disk is the disk's affair.
+//! point, nothing there or after it has any effect until [`Fuse::renew`]. An error, in contrast, strikes calls of one
+//! kind and leaves the process alive, to test how it reacts: a [`Failure`], for as long as the disk has it. The disk
+//! decides what an error leaves in its files.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use crate::faults::{FaultKind, Struck};
 pub enum Touch {
     /// A file or directory is created.
     Create,
-    /// Names or lengths are looked at.
+    /// Names or lengths are read.
     Look,
     /// Space is reserved.
     Preallocate,
@@ -43,7 +43,7 @@ pub enum Touch {
 }
 
 impl Touch {
-    /// Every kind that an error may strike; looking at names is not worth one.
+    /// Every kind that an error may strike. Reading names is left out.
     pub const FALLIBLE: [Self; 12] = [
         Self::Create,
         Self::Preallocate,
@@ -59,7 +59,7 @@ impl Touch {
         Self::Write,
     ];
 
-    /// The kind of fault that an error of such a call is.
+    /// The kind of fault of an error of such a call.
     #[must_use]
     pub fn fault(self, error: io::ErrorKind) -> FaultKind {
         match self {
@@ -70,7 +70,7 @@ impl Touch {
         }
     }
 
-    /// Whether a failure of such a call can go unnoticed.
+    /// Whether such a call can fail without returning an error.
     const fn is_sync(self) -> bool {
         matches!(self, Self::Sync | Self::SyncDir | Self::TableSync)
     }
@@ -84,29 +84,29 @@ fn full_or_broken(error: io::ErrorKind) -> FaultKind {
     }
 }
 
-/// An error of the disk, which outlasts the process it strikes.
+/// An error of the disk, which outlasts the process that it strikes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Failure {
-    /// What it strikes.
+    /// The kind of calls that it strikes.
     pub touch: Touch,
-    /// How many calls of that kind it spares first.
+    /// How many calls of that kind succeed first.
     pub spared: u64,
-    /// How many it strikes then; all of them without a number.
+    /// How many calls fail then; `None` means all of them.
     pub times: Option<u64>,
-    /// What the caller is told.
+    /// The result that the caller gets.
     pub says: Says,
 }
 
-/// What the caller of a call that failed is told.
+/// The result that the caller of a failed call gets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Says {
-    /// That it failed.
+    /// An error.
     Error(io::ErrorKind),
-    /// That all is well. Only syncs can fail like that; other calls are never struck.
+    /// Success. Only syncs can fail like that; other calls never do.
     Nothing,
 }
 
-/// How a call goes that reports no error.
+/// The course of a call that returns no error.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Passage {
     Works,
@@ -123,35 +123,35 @@ pub struct Fuse {
 struct State {
     points: u64,
     blows_at: Option<u64>,
-    /// The kind of call to blow at, and how many of them are spared first.
+    /// The kind of call to blow at, and how many of that kind are to succeed first.
     blows_on: Option<(Touch, u64)>,
     blown: bool,
-    /// What an error struck last, since the fuse was renewed.
+    /// The last kind of call that an error struck, since the fuse was renewed.
     struck: Option<Touch>,
-    /// Errors of the disk, in the order in which they were planned: of those for a kind of call, the first is next.
+    /// Planned errors of the disk. Of those for one kind of call, the first is the next.
     failures: Vec<Failure>,
     counts: Struck,
 }
 
 impl Fuse {
-    /// Counts errors there.
+    /// Counts errors in `faults`.
     pub fn set_struck(&self, struck: &Struck) {
         self.lock().counts = struck.clone();
     }
 
-    /// Plans an error that lasts until it has struck as often as it shall, or until [`Fuse::mend`].
+    /// Plans an error that lasts until it has struck its number of calls, or until [`Fuse::mend`].
     pub fn fail(&self, failure: Failure) {
         if failure.times != Some(0) {
             self.lock().failures.push(failure);
         }
     }
 
-    /// No failure is planned any more.
+    /// Removes all planned failures.
     pub fn mend(&self) {
         self.lock().failures.clear();
     }
 
-    /// The failures still to come, or under way.
+    /// The failures that are planned or in progress.
     #[must_use]
     pub fn failures(&self) -> Vec<Failure> {
         self.lock().failures.clone()
@@ -163,12 +163,13 @@ impl Fuse {
         state.blows_at = Some(state.points.saturating_add(ahead));
     }
 
-    /// Lets the fuse blow at a call of one kind, after sparing some.
+    /// Lets the fuse blow at a call of one kind, after some that succeed.
     pub fn set_on(&self, touch: Touch, spared: u64) {
         self.lock().blows_on = Some((touch, spared));
     }
 
-    /// A new fuse in place of the old one, whether or not it has blown. Failures of the disk stay, and points count on.
+    /// Puts in a new fuse, whether or not the old one has blown. Failures of the disk stay, and the count of points
+    /// continues.
     pub fn renew(&self) {
         let mut state = self.lock();
         *state = State {
@@ -192,7 +193,7 @@ impl Fuse {
         self.enter(touch).map(|_| ())
     }
 
-    /// Passes the point of a call that may fail in silence.
+    /// Passes the point of a call that may fail without an error.
     pub(crate) fn enter(&self, touch: Touch) -> io::Result<Passage> {
         let mut state = self.lock();
         state.meet(touch);
@@ -215,7 +216,7 @@ impl Fuse {
         self.lock().blown
     }
 
-    /// What kind of call an error struck last, if one did since the fuse was renewed.
+    /// The last kind of call that an error struck since the fuse was renewed, if any.
     #[must_use]
     pub fn struck(&self) -> Option<Touch> {
         self.lock().struck
@@ -233,7 +234,7 @@ impl Fuse {
 }
 
 impl State {
-    /// Is about to pass a call: the one to blow at is the next point.
+    /// Prepares the point of a call: if it is of the kind to blow at, the next point is the one.
     fn meet(&mut self, touch: Touch) {
         match &mut self.blows_on {
             Some((on, 0)) if *on == touch => self.blows_at = Some(self.points),
@@ -242,7 +243,7 @@ impl State {
         }
     }
 
-    /// What the next failure for such a call makes of this one.
+    /// The effect of the next failure for such a call on this one.
     fn failing(&mut self, touch: Touch) -> Option<Says> {
         let meant = |failure: &Failure| failure.touch == touch && (failure.says != Says::Nothing || touch.is_sync());
         let at = self.failures.iter().position(meant)?;

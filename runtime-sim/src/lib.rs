@@ -1,9 +1,9 @@
 //! Quoin in a simulated world: one thread, virtual time, one seed.
 //!
-//! [`cluster`] runs whole clusters. The members are the real ones: they boot through the runtime's boot, their nodes are
-//! core's, and what the nodes ask of the disk is done by the runtime's lanes; only disk, table, network and clocks are
-//! simulated. Whatever threads would leave to chance is drawn from the seed. [`check`] watches from outside. In
-//! [`cluster::crash`] a cluster of one member is crashed at every point, thousands of times.
+//! [`cluster`] runs whole clusters. The members are the real ones: they start through the runtime's boot, their nodes
+//! are core's, and the runtime's lanes carry out the nodes' work for the disk. Only disk, table, network and clocks are
+//! simulated. All nondeterminism of threads is drawn from the seed. [`check`] observes from outside. [`cluster::crash`]
+//! crashes a cluster of one member at every point, thousands of times.
 
 pub mod check;
 mod choose;

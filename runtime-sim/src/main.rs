@@ -1,4 +1,4 @@
-//! Runs simulations from the command line: whole clusters (`run`, `replay`, `faults`), or one member that dies (`crash`).
+//! Runs simulations from the command line: whole clusters (`run`, `replay`, `faults`), or one member that is crashed (`crash`).
 
 use std::process::ExitCode;
 
@@ -24,20 +24,20 @@ enum Command {
   quoin-runtime-sim run --seeds 2000
   quoin-runtime-sim run --seeds 500 --from 70000000 --members 3 --coverage")]
     Run(Run),
-    /// Simulates the cluster of one seed again and shows its faults and last events
+    /// Simulates the cluster of one seed and shows its faults and last events
     #[command(after_help = "Examples:
   quoin-runtime-sim replay 42
   quoin-runtime-sim replay 42 --shrink
   quoin-runtime-sim replay 42 --trace 2> events.txt")]
     Replay(Replay),
-    /// Puts known bugs in, one after another, and says whether the checkers find each
+    /// Activates each known bug in turn and reports whether the checkers find it
     #[command(after_help = "Examples:
   quoin-runtime-sim mutants
   quoin-runtime-sim mutants --only RepeatsEvent --fresh --seconds 60
 
 A build without bugs in it builds itself anew with the feature `mutants`, which takes minutes.")]
     Mutants(Mutants),
-    /// Says how often each kind of fault struck in the last `run`, or in one made now
+    /// Reports how often each kind of fault struck in the last `run`, or in one made now
     #[command(after_help = "Examples:
   quoin-runtime-sim faults
   quoin-runtime-sim faults --seeds 200")]

@@ -1,6 +1,6 @@
-//! What can be seen of a cluster from outside its members: one closed enum, the only thing checkers get.
+//! Everything that can be observed of a cluster from outside its members: one closed enum, the only input of checkers.
 //!
-//! Every observation carries true time, which no member and no client knows.
+//! Every observation has the true time, which no member and no client can read.
 
 use quoin_core::error::Fault;
 use quoin_core::id::MemberId;
@@ -25,30 +25,30 @@ pub struct ClientId(pub u64);
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct StreamId(pub u64);
 
-/// Something that happened.
+/// An event that a checker can observe.
 #[derive(Clone, Copy)]
 pub enum Observation<'a> {
-    /// A member's disk was exchanged for another or an older one, or damaged beyond what it must survive: from here on it is
-    /// not held to what it had. Comes before it starts again.
+    /// A member's disk was replaced by another or an older one, or damaged beyond what it must survive: from here on
+    /// the member need not have what it had. Comes before it starts again.
     Tampered {
         /// The member.
         member: MemberId,
     },
-    /// A member found its table damaged and makes it anew from its log: it comes back at an earlier entry than it had said to
-    /// have durably, and must have caught up before it serves. Comes before it starts.
+    /// A member found its table damaged and rebuilds it from its log: it starts at an earlier entry than it had
+    /// reported durable, and must have caught up before it serves. Comes before it starts.
     Remade {
         /// The member.
         member: MemberId,
     },
-    /// A member is about to found a cluster of its own (`--force-new-cluster`); the other members are no part of it. Comes
-    /// before it starts.
+    /// A member is about to form a cluster of its own (`--force-new-cluster`); the other members do not belong to it.
+    /// Comes before it starts.
     Refounded {
         /// The member.
         member: MemberId,
-        /// So many entries are kept, which is what it knows to be committed.
+        /// The number of entries that it keeps: those that it has recorded as committed.
         kept: u64,
     },
-    /// A member's process has started; this is what it read back.
+    /// A member's process has started, with this content of its disk.
     Started {
         /// The member.
         member: MemberId,
@@ -57,20 +57,21 @@ pub enum Observation<'a> {
         /// Its applied state.
         view: &'a View,
     },
-    /// A member refused to start, or halted by itself, because of this.
+    /// A member refused to start, or halted by itself, with this fault.
     Faulted {
         /// The member.
         member: MemberId,
-        /// Why.
+        /// The fault.
         fault: &'a Fault,
-        /// Whether a fault of its disk is to blame that it need not survive: rot, a lost or failing disk, an old backup.
+        /// Whether the cause is a fault of its disk that it need not survive: rot, a lost or failing disk, an old
+        /// backup.
         excused: bool,
     },
-    /// A member's process is gone.
+    /// A member's process has ended.
     Ended {
         /// The member.
         member: MemberId,
-        /// Whether what was not synced may be gone too.
+        /// Whether data that were not synced may be lost too.
         lost_power: bool,
     },
     /// A member handed a batch to its log.
@@ -84,14 +85,14 @@ pub enum Observation<'a> {
         /// Entries; one with an index already there replaces it and everything after.
         entries: &'a [Entry],
     },
-    /// By the truth of the simulated disk, a batch of the log, and every one before it, survives a loss of power.
+    /// By the true state of the simulated disk, a batch of the log and every one before it survive a loss of power.
     Durable {
         /// The member.
         member: MemberId,
         /// The batch.
         batch: BatchId,
     },
-    /// A member hands a received snapshot to its log, instead of everything up to there.
+    /// A member handed to its log a received snapshot, which replaces everything up to its index.
     Installed {
         /// The member.
         member: MemberId,
@@ -103,28 +104,28 @@ pub enum Observation<'a> {
         index: u64,
         /// Its term.
         term: u64,
-        /// The configuration as of then.
+        /// The configuration at that index.
         conf_state: &'a ConfState,
     },
     /// A message left a member.
     Sent {
         /// The member.
         member: MemberId,
-        /// To whom.
+        /// The receiver.
         to: MemberId,
-        /// What.
+        /// The message.
         message: &'a Message,
     },
-    /// A message of a peer reached a member: its node will be given it next.
+    /// A message of a peer reached a member and is given to its node next.
     Received {
         /// The member.
         member: MemberId,
-        /// From whom.
+        /// The sender.
         from: MemberId,
-        /// What.
+        /// The message.
         message: &'a Message,
     },
-    /// A member's table was made to hold a received state; these are its rows now.
+    /// A received state was put into a member's table, which has these rows now.
     Replaced {
         /// The member.
         member: MemberId,
@@ -133,40 +134,40 @@ pub enum Observation<'a> {
         /// The table.
         rows: &'a Content,
     },
-    /// A member is about to answer that a compaction is done, its rows gone; this is how far its table says it is.
+    /// A member is about to answer that a compaction is done and its rows are deleted; this is what its table records.
     Swept {
         /// The member.
         member: MemberId,
-        /// The revision that was asked for.
+        /// The revision of the request.
         asked: i64,
-        /// The last revision of which the table says that its compaction is finished; 0 where it does not say.
+        /// The last compaction that the table records as finished; 0 if it records none.
         finished: i64,
     },
-    /// Readers and watchers of a member see a new state.
+    /// A member published a new state to its readers and watchers.
     Published {
         /// The member.
         member: MemberId,
         /// The state.
         view: &'a View,
-        /// What changed since the one before; empty after a snapshot was installed.
+        /// The changes since the state before; empty after a snapshot was installed.
         events: &'a [Event],
-        /// The member's own state.
+        /// The status of the member.
         status: &'a Status,
-        /// Whether the state comes from an installed snapshot.
+        /// Whether the state is that of an installed snapshot.
         restored: bool,
     },
-    /// A client asks.
+    /// A client sends a request.
     Invoked {
-        /// The request's name.
+        /// The request's id.
         op: OpId,
-        /// Who asks.
+        /// The client.
         client: ClientId,
-        /// Which member is asked.
+        /// The member.
         member: MemberId,
-        /// What.
+        /// The call.
         call: &'a Call,
     },
-    /// A member answered: the answer leaves it, and may never arrive.
+    /// A member answered. The answer leaves the member, but may never arrive.
     Replied {
         /// The request.
         op: OpId,
@@ -175,7 +176,7 @@ pub enum Observation<'a> {
         /// The answer.
         result: Result<&'a Answer, &'a Refusal>,
     },
-    /// A client has its answer, or (`None`) has given up and does not know whether it was done.
+    /// A client got the answer, or gave up (`None`) and cannot decide whether the request was carried out.
     Returned {
         /// The request.
         op: OpId,
@@ -186,9 +187,9 @@ pub enum Observation<'a> {
     StreamOpened {
         /// The stream.
         stream: StreamId,
-        /// Who.
+        /// The client.
         client: ClientId,
-        /// To whom.
+        /// The member.
         member: MemberId,
     },
     /// A client's request on a watch stream reached the member.
@@ -205,37 +206,37 @@ pub enum Observation<'a> {
         /// The response.
         response: &'a WatchResponse,
     },
-    /// A watch stream is over, by whichever side.
+    /// A watch stream ended, on either side.
     StreamClosed {
         /// The stream.
         stream: StreamId,
     },
-    /// From here on nothing disturbs these members, who are a quorum that can make progress: promises have deadlines now.
+    /// From here on these members, a quorum that can make progress, are not disturbed: promises have deadlines now.
     Healed {
         /// The members.
         core: &'a [MemberId],
         /// `--election-timeout`, the largest among them.
         election_timeout: std::time::Duration,
-        /// Whether all of them ask before they stand for election (`--pre-vote`).
+        /// Whether all of them hold a pre-vote before an election (`--pre-vote`).
         pre_vote: bool,
     },
-    /// The run is over: everything that was owed must have come.
+    /// The run is over: everything that was promised must have happened.
     Finished,
 }
 
 /// A broken promise.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Violation {
-    /// The checker, by its number in the reliability page: `C13`.
+    /// The checker, by its number in [`LIST`](crate::check::LIST): `C13`.
     pub checker: &'static str,
-    /// What was seen and what should have been.
+    /// What was observed, and what was expected.
     pub words: String,
 }
 
-/// Whether all is well.
+/// The result of a check: nothing, or the violation.
 pub type Verdict = Result<(), Violation>;
 
-/// A violation of `checker` with these words, unless `holds`.
+/// A violation of `checker` with this text, unless `holds`.
 ///
 /// # Errors
 /// If it does not hold.

@@ -1,7 +1,7 @@
 //! One life of a member's process: the real boot, node and lanes, over a simulated disk, without their threads.
 //!
-//! What threads would do at any time is done here when the world says so: a turn of the node, a run of a lane over some
-//! of its jobs. It decides nothing else.
+//! The work of threads is done here when the world calls for it: a turn of the node, or a run of a lane over some of
+//! its jobs. This file decides nothing else.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -29,27 +29,27 @@ use crate::fuse::Fuse;
 use crate::table::SimTable;
 use crate::time::Hand;
 
-/// Where a member lives: what outlasts its process.
+/// The site of a member: everything that outlasts its process.
 #[derive(Clone, Debug)]
 pub struct Site {
     /// Its files.
     pub disk: SimDisk,
     /// Its table.
     pub table: SimTable,
-    /// What can end the process.
+    /// The fuse that can end the process.
     pub fuse: Fuse,
     /// The clock.
     pub hand: Hand,
-    /// How it is started.
+    /// Its settings.
     pub config: Config,
-    /// Length of its log files.
+    /// The length of its log segments.
     pub segment_bytes: u64,
-    /// Bytes of entries in one append, at most, where they are fewer than usual.
+    /// The most bytes of entries in one append, if less than usual.
     pub append_bytes: Option<usize>,
 }
 
 impl Site {
-    /// A site with nothing on it.
+    /// An empty site.
     #[must_use]
     pub fn new(seed: u64, config: Config, segment_bytes: u64) -> Self {
         let fuse = Fuse::default();
@@ -66,7 +66,7 @@ impl Site {
         }
     }
 
-    /// A copy of the site as it is, with a fuse and a clock of its own.
+    /// A copy of the site, with a fuse and a clock of its own.
     #[must_use]
     pub fn fork(&self) -> Self {
         let fuse = Fuse::default();
@@ -93,14 +93,14 @@ impl Site {
     }
 }
 
-/// What a process found when it started.
+/// The content of the disk when a process started.
 #[derive(Clone)]
 pub struct Start {
     /// The log, as read back.
     pub recovered: Recovered,
     /// The applied state, as read back from the table.
     pub view: View,
-    /// What was wrong with the table, where it is made anew.
+    /// The damage of the table, if it is rebuilt.
     pub damage: Option<Damage>,
 }
 
@@ -121,17 +121,17 @@ impl<L: Lane> Post<L> {
         }
     }
 
-    /// How many jobs wait.
+    /// The number of waiting jobs.
     pub fn waiting(&self) -> usize {
         self.jobs.len()
     }
 
-    /// Whether work of its own is due.
+    /// Whether its own work is due.
     pub fn is_restless(&self) -> bool {
         !self.broken && self.lane.patience().is_some_and(|patience| patience.is_zero())
     }
 
-    /// When work of its own is due.
+    /// When its own work is due.
     pub fn wakes_at(&self, now: Instant) -> Option<Instant> {
         self.lane
             .patience()
@@ -146,13 +146,13 @@ impl<L: Lane> Post<L> {
         self.survived(done)
     }
 
-    /// Does the lane's own work; false if it broke.
+    /// Does the lane's own work; false if the lane broke.
     pub fn rest(&mut self) -> bool {
         let done = self.lane.rest();
         self.survived(done)
     }
 
-    /// Carries out what waits and closes the lane, unless it is broken.
+    /// Carries out the waiting jobs and closes the lane, unless it is broken.
     pub fn close(&mut self) {
         if !self.broken && self.run(usize::MAX) {
             let done = self.lane.close();
@@ -161,7 +161,7 @@ impl<L: Lane> Post<L> {
     }
 
     fn give(&mut self, job: L::Job) {
-        // A broken lane's queue is gone.
+        // A broken lane has dropped its queue.
         if !self.broken {
             self.jobs.push_back(job);
         }
@@ -177,7 +177,7 @@ impl<L: Lane> Post<L> {
     }
 }
 
-/// What lanes have reported and the node has not heard yet.
+/// Reports of the lanes that the node did not get yet.
 #[derive(Clone, Debug, Default)]
 pub struct Reports {
     queue: Arc<Mutex<VecDeque<Done>>>,
@@ -205,9 +205,9 @@ impl Reports {
     }
 }
 
-/// A member that runs.
+/// A running member.
 pub struct Process {
-    /// Which member it is.
+    /// Its id.
     pub member: MemberId,
     /// Its cluster.
     pub cluster: ClusterId,
@@ -216,14 +216,14 @@ pub struct Process {
     pub log: Post<Log>,
     /// The table's lane.
     pub rows: Post<Rows>,
-    /// What they report.
+    /// The lanes' reports.
     pub reports: Reports,
-    /// Owns the data directory.
+    /// The lock of the data directory.
     _lock: Box<dyn DiskFile>,
 }
 
 impl Process {
-    /// Starts the member, who may `ask` others; `unix_ms` is the wall clock.
+    /// Starts the member, which may `ask` others; `unix_ms` is the wall clock.
     ///
     /// # Errors
     /// Why it does not start.
@@ -233,7 +233,7 @@ impl Process {
         let world = boot::World {
             disk: Arc::new(site.disk.clone()),
             open_table: &|path: &Path| site.table.open(&site.disk, path),
-            // Addresses are numbers here, or stand for themselves.
+            // Addresses are numbers here, or resolve to themselves.
             resolve: &|url| Ok(url.authority().unwrap_or_default().to_owned()),
             ask,
             notify: &|_| {},
@@ -281,12 +281,12 @@ impl Process {
         self.node.step(now, inputs, effects);
     }
 
-    /// Asserts what holds between turns.
+    /// Asserts the invariants between turns.
     pub fn check(&self) {
         self.node.check();
     }
 
-    /// When the node wants a turn at the latest.
+    /// The time by which the node must have a turn.
     pub fn deadline(&self) -> Option<Instant> {
         self.node.deadline().map(|(at, _)| at)
     }
@@ -298,7 +298,7 @@ impl Process {
         jobs.filter(|job| job.sync).map(|job| job.batch).max()
     }
 
-    /// Lets the log's lane go on as if nothing had failed; `batch` counts as durable. No host does that.
+    /// Lets the log's lane continue as if nothing had failed; `batch` counts as durable. No real host does that.
     pub fn hide_fault(&mut self, batch: Option<BatchId>) {
         self.log.broken = false;
         self.reports.forget_failures();
@@ -313,8 +313,8 @@ impl Process {
         self.log.jobs.iter().take(count).map(|job| job.batch).max()
     }
 
-    /// How many of the first `count` jobs of the table there are up to the first that puts a received state in its place,
-    /// and that state.
+    /// The number of the first `count` jobs of the table up to the first one that installs a received state, and that
+    /// state.
     pub(crate) fn next_replace(&self, count: usize) -> Option<(usize, View)> {
         let mut jobs = self.rows.jobs.iter().take(count).zip(1..);
         jobs.find_map(|(task, number)| match task {

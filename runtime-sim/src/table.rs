@@ -1,19 +1,25 @@
 //! A simulated table: ordered rows in memory, of which a loss of power keeps a prefix of the unsynced batches.
 //!
-//! The table lives in a directory of a [`SimDisk`], which appears with the first row; where there is none, there are no
-//! rows. Its part of the fault model (the rest is in [`crate::disk`]):
+//! The table is in a directory of a [`SimDisk`], which appears with the first row; without it there are no rows. Its
+//! part of the fault model (the rest is in [`crate::disk`]):
 //!
-//! - **`LostSectors`**: a loss of power takes the last of the batches written since the last sync. Batches are atomic, so
-//!   nothing is ever torn, unless [`TableModel::tears_batches`] lies.
+//! - **`LostSectors`**: a loss of power removes the last of the batches written since the last sync. Batches are
+//! atomic, so
+//!   nothing is ever torn, unless [`TableModel::tears_batches`] is set.
 //! - **`SyncError`**, **`SilentSyncError`**, **`WriteError`**, **`NoSpace`**, **`ReadError`**: as for files, by
-//!   [`Fuse::fail`](crate::fuse::Fuse::fail). A write that fails has written nothing. After a sync that failed in
-//!   silence, or that cleaned pages ([`TableModel::cleans_pages`]), some of the unsynced batches have reached the medium; what
-//!   comes behind them stands after a hole in the journal and is lost with the power, whatever later syncs say, until the
-//!   table is rewritten ([`Table::defragment`]), or opened again if the sync told that it failed.
-//! - **`DamagedRow`**: a bit of a row's key or value flips. **`LostRow`**: a row is gone, as before it was written.
-//!   **`LostBucket`**: all rows of a bucket are gone. **`OldBucket`**: they are those there were when the table was last
-//!   opened. See [`SimTable::damage`]. The real table has checksums of its own; this is what they do not see: a journal cut
-//!   short, a lost or older file of one keyspace.
+//!   [`Fuse::fail`](crate::fuse::Fuse::fail). A write that fails has written nothing. After a sync that failed without
+//! an
+//!   error, or that cleaned pages ([`TableModel::cleans_pages`]), some of the unsynced batches have reached the medium.
+//! The
+//!   batches after them stand after a hole in the journal: a loss of power removes them, whatever later syncs return,
+//! until
+//!   the table is rewritten ([`Table::defragment`]), or opened again if the sync returned an error.
+//! - **`DamagedRow`**: a bit of a row's key or value flips. **`LostRow`**: a row is missing, as before it was written.
+//!   **`LostBucket`**: all rows of a bucket are missing. **`OldBucket`**: a bucket has the rows that it had when the
+//! table
+//!   was last opened. See [`SimTable::damage`]. The real table has checksums of its own; these are faults that they do
+//! not
+//!   find: a journal cut short, a lost or older file of one keyspace.
 //! - **`SlowDisk`**, **`StalledDisk`**: [`SimTable::take_cost`].
 //! - **`LostDisk`**, **`OldBackup`**: with the disk's ([`Backup`](crate::disk::Backup)).
 
@@ -37,33 +43,33 @@ use crate::fuse::{Fuse, Passage, Touch};
 
 pub(crate) type Content = BTreeMap<(Bucket, Bytes), Bytes>;
 
-/// How a table behaves. The default is honest.
+/// The behaviour of a table. The default has no defects.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TableModel {
-    /// Syncs do nothing.
+    /// Syncs have no effect.
     pub forgets: bool,
     /// A loss of power may keep a part of a batch.
     pub tears_batches: bool,
-    /// After a sync that reports an error, the pages count as clean. Otherwise the next sync makes up for it.
+    /// After a sync that returns an error, the pages count as clean. Otherwise the next sync writes them.
     pub cleans_pages: bool,
 }
 
-/// What rot does to a row.
+/// The effect of rot on a row.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RowRot {
     /// A bit of its key flips.
     FlippedKey,
     /// A bit of its value flips.
     FlippedValue,
-    /// It is gone.
+    /// The row is missing.
     Lost,
 }
 
 impl RowRot {
-    /// All of them.
+    /// All effects.
     pub const ALL: [Self; 3] = [Self::FlippedKey, Self::FlippedValue, Self::Lost];
 
-    /// The kind of fault it is.
+    /// Its kind of fault.
     #[must_use]
     pub const fn kind(self) -> FaultKind {
         match self {
@@ -73,14 +79,14 @@ impl RowRot {
     }
 }
 
-/// Which row rot hit.
+/// The row that rot hit.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RowHit {
-    /// What it did.
+    /// The effect.
     pub rot: RowRot,
     /// The row's bucket.
     pub bucket: Bucket,
-    /// Its key, as it was.
+    /// Its key before.
     pub key: Bytes,
 }
 
@@ -90,14 +96,14 @@ impl fmt::Display for RowHit {
     }
 }
 
-/// A table whose batches are atomic and become durable in order; handles share it.
+/// A table whose batches are atomic and become durable in order; clones share it.
 #[derive(Clone, Debug)]
 pub struct SimTable {
     shelf: Arc<Mutex<Shelf>>,
     fuse: Fuse,
 }
 
-/// What a row was before it was written.
+/// The content of a row before it was written.
 type Undo = ((Bucket, Bytes), Option<Bytes>);
 
 #[derive(Clone, Debug)]
@@ -107,13 +113,13 @@ struct Shelf {
     opened: Content,
     /// Bytes of all rows.
     bytes: u64,
-    /// How to take back what is not durable, oldest first.
+    /// The changes that undo what is not durable, oldest first.
     undo: Vec<Undo>,
-    /// Where in `undo` each batch that is not durable begins.
+    /// The index in `undo` at which each batch that is not durable begins.
     batches: Vec<usize>,
-    /// Whether those batches stand behind a hole, where no sync reaches them.
+    /// Whether those batches stand after a hole, where no sync reaches them.
     is_astray: bool,
-    /// Whether a sync told that it failed.
+    /// Whether a sync returned an error.
     in_doubt: bool,
     model: TableModel,
     pace: Pace,
@@ -132,7 +138,7 @@ impl Shelf {
         }
     }
 
-    /// Changes a row; what it was before.
+    /// Changes a row; returns its content before.
     fn put(&mut self, row: (Bucket, Bytes), value: Option<Bytes>) -> Option<Bytes> {
         let key_bytes = row.1.len();
         let size = |value: &Bytes| (key_bytes + value.len()) as u64;
@@ -152,7 +158,7 @@ impl Shelf {
         }
     }
 
-    /// Some of the unsynced batches are durable; the others never will be, as far as syncs go.
+    /// Makes some of the unsynced batches durable; later syncs do not make the others durable.
     fn sync_fails(&mut self) {
         if self.batches.is_empty() || self.is_astray {
             return;
@@ -203,7 +209,7 @@ impl Shelf {
         self.in_doubt = false;
     }
 
-    /// Everything that can be read is written anew.
+    /// Rewrites everything that can be read.
     fn settle(&mut self) {
         self.in_doubt = false;
         self.is_astray = false;
@@ -244,7 +250,7 @@ impl Shelf {
 }
 
 impl Shelf {
-    /// Puts the rows of a bucket of `older`, which has others than there are, in their place; which bucket is drawn.
+    /// Replaces the rows of a bucket by those of `older`, which differ; the bucket is drawn.
     fn exchange_bucket(&mut self, kind: FaultKind, older: &Content) -> Option<String> {
         let of = |rows: &Content, bucket| -> Content {
             let rows = rows.iter().filter(|((of, _), _)| *of == bucket);
@@ -272,7 +278,7 @@ fn flip(bytes: &Bytes, prng: &mut Prng) -> Bytes {
 }
 
 impl SimTable {
-    /// An empty table; `seed` decides what every loss of power keeps.
+    /// An empty table; `seed` determines what every loss of power keeps.
     #[must_use]
     pub fn new(seed: u64, fuse: Fuse) -> Self {
         let prng = Prng::new(seed);
@@ -296,7 +302,7 @@ impl SimTable {
         }
     }
 
-    /// A copy of the table as it is, behind a fuse of its own.
+    /// A copy of the table, behind a fuse of its own.
     #[must_use]
     pub fn fork(&self, fuse: Fuse) -> Self {
         Self {
@@ -310,7 +316,7 @@ impl SimTable {
         self.lock().model = model;
     }
 
-    /// Counts its faults, and the errors of its fuse, there.
+    /// Counts its faults, and the errors of its fuse, in `faults`.
     pub fn set_struck(&self, struck: &Struck) {
         self.lock().struck = struck.clone();
         self.fuse.set_struck(struck);
@@ -345,13 +351,13 @@ impl SimTable {
         self.lock().lose_power();
     }
 
-    /// Lets a durable row rot, drawn from a bucket or from all; nothing if there is none to rot like that.
+    /// Lets a durable row rot, drawn from one bucket or from all; `None` if no row can rot like that.
     pub fn rot(&self, rot: RowRot, bucket: Option<Bucket>) -> Option<RowHit> {
         self.lock().rot(rot, bucket)
     }
 
-    /// Damages it in a way of the family "table" and says how; nothing if there is nothing to damage like that. No process
-    /// may be running on it.
+    /// Damages it by a fault of the family "table" and describes it; `None` if that is not possible. No process may be
+    /// using it.
     pub fn damage(&self, kind: FaultKind) -> Option<String> {
         let mut shelf = self.lock();
         match kind {
@@ -373,41 +379,42 @@ impl SimTable {
         }
     }
 
-    /// From now on every call takes `factor` times its time and `extra` more in the mean; 1 and nothing is a good disk.
+    /// From now on every call takes `factor` times its time plus `extra` in the mean; 1 and zero are a good disk.
     pub fn set_slow(&self, factor: u32, extra: Duration) {
         let delay = &mut self.lock().pace.delay;
         (delay.factor, delay.extra) = (factor, extra);
     }
 
-    /// No call ends before that moment.
+    /// No call ends before this moment.
     pub fn set_stall(&self, until: Instant) {
         self.lock().pace.delay.stalled_until = until;
     }
 
-    /// How slow it is.
+    /// Its slowness.
     #[must_use]
     pub fn delay(&self) -> Delay {
         self.lock().pace.delay
     }
 
-    /// How long the calls since the last time this was asked take together, if the first of them begins `now`.
+    /// How long the calls since the last question take together, if the first of them begins `now`.
     pub fn take_cost(&self, now: Instant) -> Duration {
         let Shelf { pace, struck, .. } = &mut *self.lock();
         pace.take(now, struck)
     }
 
-    /// Whether a loss of power now would leave every row as it is. That the table's directory stays, too, the disk knows.
+    /// Whether a loss of power now would change no row. Whether the table's directory survives is a question to the
+    /// disk.
     #[must_use]
     pub fn is_durable(&self) -> bool {
         self.lock().batches.is_empty()
     }
 
-    /// All rows as a process reads them.
+    /// All rows, as a process would read them.
     pub(crate) fn content(&self) -> Content {
         self.lock().rows.clone()
     }
 
-    /// These rows, durably, in the place of all others.
+    /// Replaces all rows by these, durably.
     pub(crate) fn replace(&self, rows: Content) {
         self.lock().replace(rows);
     }
@@ -425,7 +432,7 @@ impl SimTable {
     }
 }
 
-/// A table as a process holds it.
+/// A table opened by a process.
 struct OpenTable {
     table: SimTable,
     disk: SimDisk,

@@ -1,4 +1,4 @@
-//! Virtual time: a clock that stands still until it is moved.
+//! Virtual time: a clock that only moves when it is moved.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,19 +7,19 @@ use std::time::Duration;
 use quoin_core::time::Instant;
 use quoin_runtime::clock::Time;
 
-/// The hand of a clock; clones share it.
+/// A clock; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Hand {
     nanos: Arc<AtomicU64>,
 }
 
 impl Hand {
-    /// Moves on by `time`.
+    /// Advances by `time`.
     pub fn advance(&self, time: Duration) {
         self.nanos.store((self.now() + time).as_nanos(), Ordering::Relaxed);
     }
 
-    /// Moves on to `moment`, unless that has passed.
+    /// Advances to `moment`, unless that has passed.
     pub fn advance_to(&self, moment: Instant) {
         self.nanos.fetch_max(moment.as_nanos(), Ordering::Relaxed);
     }

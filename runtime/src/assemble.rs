@@ -41,7 +41,7 @@ use crate::pulse::{Pulse, Stuck};
 use crate::running::{Ended, Ending, Running};
 use crate::table::{FjallTable, Table};
 
-/// Why a member's threads could not be started.
+/// Why a member could not be started: its disk, its configuration, or its threads.
 pub type AssembleError = BootError;
 
 /// Starts a member with this configuration: reads its disk, then starts its threads. `progress` shows how far that is.
@@ -105,7 +105,8 @@ fn assemble(
     .map_err(io::Error::other)?;
 
     let ending = Ending::default();
-    // Health names the first that is stuck: a node that waits for a lane is stuck because the lane is.
+    // Ordered by cause: health names the first of these that is stuck. A node that waits for a lane is stuck because of
+    // the lane, so the lanes stand before it.
     let pulses = [WAL_THREAD, TABLE_THREAD, "quoin-node", "quoin-watch"].map(Pulse::new);
     let [wal_pulse, table_pulse, node_pulse, hub_pulse] = pulses.clone();
     let signs = |pulse| Signs {
@@ -162,7 +163,8 @@ fn assemble(
     Ok(Running::new(handle, ending, Box::new(stop)))
 }
 
-/// Drops messages for peers: a cluster of one has none, and boot refuses any other.
+/// Drops messages for peers, and reports snapshots for them as not received. A cluster of one has no peers, and boot
+/// refuses larger clusters.
 fn lose_everything(queue: NodeQueue) -> Box<dyn FnMut(PeerJob) + Send> {
     Box::new(move |job| match job {
         PeerJob::Messages { to, .. } => {
@@ -175,7 +177,7 @@ fn lose_everything(queue: NodeQueue) -> Box<dyn FnMut(PeerJob) + Send> {
     })
 }
 
-/// Announces why the node halted.
+/// Announces why the node halted, and logs a failure unless another thread has announced an end before.
 fn tell_end(ending: &Ending) -> OnEnd {
     let ending = ending.clone();
     Box::new(move |halt| {
@@ -199,7 +201,7 @@ struct Ways {
     hub: HubQueue,
     table: SharedTable,
     hashes: Hashes,
-    /// The pulses of the threads that every write needs.
+    /// The pulses of the log, table, node and watch threads, in the order in which health names them.
     pulses: [Pulse; 4],
 }
 
@@ -245,7 +247,7 @@ fn open_table(path: &Path, clock: Clock) -> io::Result<Box<dyn Table>> {
     Ok(Box::new(table))
 }
 
-/// The address behind a URL's host as `ip:port`.
+/// The address behind a URL's host as `ip:port`; a URL without a host, as for a Unix socket, unchanged.
 fn resolve(url: &Url) -> Result<String, String> {
     let Some(address) = url.authority() else {
         return Ok(url.to_string());

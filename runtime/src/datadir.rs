@@ -39,7 +39,7 @@ pub struct DataDir {
 /// The name of etcd's database, beside its snapshots.
 pub(crate) const ETCD_DATABASE: &str = "db";
 
-/// How the names of the table and its companions begin.
+/// The table's name, and the beginning of the names beside it: `fjall.damaged`, `fjall.doubt`.
 const TABLE: &str = "fjall";
 
 /// The table in a directory of snapshots.
@@ -93,13 +93,14 @@ impl DataDir {
         list(disk, &self.root)
     }
 
-    /// Whether there is a table of ours, or a part of one.
+    /// Whether there is a table of ours, or anything that one leaves behind: any name that begins with `fjall`.
     pub fn has_table(&self, disk: &dyn Disk) -> io::Result<bool> {
         let names = list(disk, &self.snap())?;
         Ok(names.iter().any(|name| name.starts_with(TABLE)))
     }
 
-    /// Creates missing directories, for the owner only, and makes them durable; the log creates its own directory.
+    /// Creates missing directories, which only the owner may enter, and makes them durable. It does not create the
+    /// directory of the log: opening the log does.
     pub fn create(&self, disk: &dyn Disk) -> io::Result<()> {
         disk.create_dir(&self.snap())?;
         if let Some(parent) = self.wal.parent() {
@@ -112,7 +113,8 @@ impl DataDir {
         }
     }
 
-    /// Directories that other users may enter, with their permission bits. etcd warns of them and continues.
+    /// Directories whose permission bits are not exactly 0700, with these bits. As etcd does, the caller warns and
+    /// continues.
     pub fn loose_permissions(&self, disk: &dyn Disk) -> io::Result<Vec<(PathBuf, u32)>> {
         let mut loose = Vec::new();
         for directory in [self.root.clone(), self.member(), self.snap(), self.wal.clone()] {
@@ -174,14 +176,15 @@ fn sync_path(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a directory cannot be synced because of its owner or its file system; no member has created such a
-/// directory.
+/// Whether a sync failed because the directory belongs to another user, or because its file system is read-only or has
+/// no sync. The caller ignores this for the directories above the one it needs: a member can have created nothing in
+/// them, or cannot sync them at all.
 fn is_not_ours(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
     matches!(kind, InvalidInput | PermissionDenied | ReadOnlyFilesystem | Unsupported)
 }
 
-/// Two processes may start at the same moment: the second opens the file that the first created.
+/// Creates a file, or opens it if another process has created it since the caller looked.
 fn create_or_open(disk: &dyn Disk, path: &Path) -> io::Result<Box<dyn DiskFile>> {
     match disk.create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(path),
@@ -194,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bare_name_of_the_logs_directory_gets_a_parent() {
+    fn a_wal_dir_without_a_parent_gets_one() {
         for (wal_dir, wal) in [
             ("", "d/member/wal"),
             ("w", "./w"),

@@ -18,6 +18,7 @@ use std::{
 use super::program::Scenario;
 use crate::{
     binaries::Kind,
+    children::{self, Registered},
     command,
     fetch::Etcd,
     golden,
@@ -207,15 +208,19 @@ impl Stage<'_> {
     }
 
     fn begin(&self, arguments: &[&str]) -> Result<Background, Trouble> {
-        let mut child = self
-            .command(arguments)
+        let mut command = self.command(arguments);
+        command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .during("starting etcdctl in the background")?;
+            .stderr(Stdio::null());
+        let (mut child, registered) =
+            children::spawn(&mut command, None).during("starting etcdctl in the background")?;
         let lines = command::lines(&mut child)?;
-        Ok(Background { child, lines })
+        Ok(Background {
+            child,
+            _registered: registered,
+            lines,
+        })
     }
 
     fn restart(&mut self) -> Result<(), Trouble> {
@@ -237,6 +242,7 @@ impl Stage<'_> {
 /// An etcdctl in the background.
 struct Background {
     child: Child,
+    _registered: Registered,
     lines: Receiver<String>,
 }
 

@@ -163,16 +163,15 @@ impl Run {
     fn begin(program: &Program, server: &Server, names: &[&str]) -> Result<Self, Trouble> {
         let complaints = server.home().join("client.log");
         let log = File::create(&complaints).during(format_args!("making {}", complaints.display()))?;
-        let mut child = program
-            .command()
+        let mut command = program.command();
+        command
             .args(["run", &server.address().to_string()])
             .args(names)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .during(format_args!("starting {}", program.program.display()))?;
-        let registered = children::register(child.id(), None);
+            .stderr(log);
+        let (mut child, registered) =
+            children::spawn(&mut command, None).during(format_args!("starting {}", program.program.display()))?;
         let stdin = child.stdin.take();
         let lines = command::lines(&mut child)?;
         Ok(Self {

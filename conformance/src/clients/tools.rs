@@ -1,8 +1,8 @@
-//! Downloads the clients: each once, in exact versions, kept under the target directory; an error if that is not
-//! possible.
+//! Downloads the clients: each once, in exact versions, kept under the target directory. A client that cannot be
+//! downloaded is an error.
 //!
-//! Python and Node packages come through the machine's own pip and npm, Go's clientv3 and the older etcdctl from
-//! Debian, from the mirror that the machine's apt uses. Nothing is installed on the machine.
+//! Python and Node packages come through the machine's own pip and npm. Go's clientv3 and etcdctl 3.4 come from Debian,
+//! from the mirror that the machine's apt uses. Nothing is installed on the machine.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use crate::{
     trouble::{During, Trouble},
 };
 
-/// The Debian suite with etcdctl 3.4, and a Go with the clientv3 of the same version.
+/// The Debian suite that has etcdctl 3.4, and a Go compiler together with clientv3 3.4.
 const DEBIAN_SUITE: &str = "bookworm";
 const INSTALL_LIMIT: Duration = Duration::from_mins(5);
 const BUILD_LIMIT: Duration = Duration::from_mins(10);
@@ -44,7 +44,7 @@ const GO_PACKAGES: [&str; 18] = [
     "golang-google-grpc-dev",
     "golang-goprotobuf-dev",
 ];
-/// A file in the folder of a complete tool: the inputs it was made from.
+/// The name of the file that marks a tool's folder as complete. It holds the inputs that the tool was made from.
 const MARK: &str = "made-from";
 
 /// The folder of the scenario programs.
@@ -131,7 +131,7 @@ pub(super) fn go() -> Result<PathBuf, Trouble> {
     Ok(place.join("scenarios"))
 }
 
-/// The older etcdctl.
+/// etcdctl 3.4, the older of the two that are tested.
 ///
 /// # Errors
 /// If it cannot be downloaded or does not start.
@@ -161,8 +161,8 @@ pub(super) fn version(etcdctl: &Path) -> Result<String, Trouble> {
         .ok_or_else(|| Trouble::new(format!("etcdctl says no version: {said}")))
 }
 
-/// The folder of a tool: kept from an earlier run with the same inputs, or made beside it now and renamed, so that a
-/// kept folder is always complete.
+/// The folder of a tool. One from an earlier run with the same inputs is used again; otherwise the tool is made in a
+/// fresh folder, which is renamed when complete, so that a kept folder is always complete.
 fn kept(name: &str, made_from: &str, make: impl FnOnce(&Path) -> Result<(), Trouble>) -> Result<PathBuf, Trouble> {
     let kept = paths::own()?.join("clients").join(name);
     let _lock = paths::lock(&format!("client-{name}"))?;
@@ -174,7 +174,9 @@ fn kept(name: &str, made_from: &str, make: impl FnOnce(&Path) -> Result<(), Trou
     let made = make(&place).and_then(|()| fs::write(place.join(MARK), made_from).during("marking it as complete"));
     if let Err(trouble) = made {
         let _ = fs::remove_dir_all(&place);
-        return Err(Trouble::new(format!("the client {name} cannot be had: {trouble}")));
+        return Err(Trouble::new(format!(
+            "cannot fetch or build the client {name}: {trouble}"
+        )));
     }
     let _ = fs::remove_dir_all(&kept);
     let parent = kept.parent().unwrap_or(&kept);

@@ -103,7 +103,8 @@ fn alike(step: &Step, real: &Reply, other: &Reply, met: impl FnMut(&'static str)
     real == other
 }
 
-/// Whether the model's answer agrees, or the model has none. The model has no members in headers.
+/// Whether the model's answer agrees: true where the model is silent, false for a reply that it does not expect at all.
+/// The model's headers name no cluster, member or term, so these are removed from the real reply first.
 fn is_expected(planned: &Planned, at: usize, real: &Reply) -> bool {
     match planned.replies.get(at) {
         Some(Expected::Silent) => true,
@@ -115,9 +116,9 @@ fn is_expected(planned: &Planned, at: usize, real: &Reply) -> bool {
 fn nameless(reply: &Reply) -> Reply {
     let mut reply = reply.clone().map(Answer::anonymous);
     match &mut reply {
-        // The model has no times either, which determine the order of the list.
+        // etcd lists leases by their expiry. The model has no clock, so both lists are compared in the order of ids.
         Ok(Answer::LeaseLeases(response)) => response.leases.sort_by_key(|lease| lease.id),
-        // Nor has it fields of later versions.
+        // The model has no field of an etcd later than 3.5.
         Ok(Answer::HashKv(response)) => response.hash_revision = 0,
         _ => {}
     }
@@ -163,7 +164,8 @@ fn shown(real: &impl Debug, other: &impl Debug) -> String {
     unified(&format!("{real:#?}"), &format!("{other:#?}"))
 }
 
-/// Two texts merged, with marks on lines of only one of them, and a few lines of context.
+/// A diff of two texts: `-` marks a line that only `real` has, `+` one that only `other` has; with a few lines of
+/// context.
 fn unified(real: &str, other: &str) -> String {
     let (real, other): (Vec<&str>, Vec<&str>) = (real.lines().collect(), other.lines().collect());
     let mut lines: Vec<(char, &str)> = Vec::new();

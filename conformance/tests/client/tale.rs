@@ -1,4 +1,4 @@
-//! The record of a story: each request, and below it its answer.
+//! The record of one sequence of requests: each request, and below it its answer.
 
 use std::{fmt::Display, time::Duration};
 
@@ -76,7 +76,8 @@ impl Tale {
         self.text.push_str(&format!("{line}\n"));
     }
 
-    /// The next response of a watch stream, which must come.
+    /// Records the next response of a watch stream, or that none came within [`ANSWER_LIMIT`]. `expected` is the line
+    /// above it.
     pub(crate) async fn next(&mut self, expected: &str, stream: &mut WatchStream) {
         match tokio::time::timeout(ANSWER_LIMIT, stream.message()).await {
             Ok(Ok(Some(response))) => {
@@ -88,7 +89,7 @@ impl Tale {
         }
     }
 
-    /// The value or the error, as expected.
+    /// Waits for silence if `silence` is true, otherwise for the next response; records what came.
     pub(crate) async fn silence_or_next(&mut self, silence: bool, stream: &mut WatchStream) {
         if silence {
             self.silence("nothing is left", stream).await;
@@ -97,7 +98,7 @@ impl Tale {
         }
     }
 
-    /// Waits for a while, during which no response may come on a watch stream.
+    /// Waits for [`SILENCE`] and records that nothing came on a watch stream, or what came.
     pub(crate) async fn silence(&mut self, expected: &str, stream: &mut WatchStream) {
         match tokio::time::timeout(SILENCE, stream.message()).await {
             Err(_) => self.line(format_args!("{expected}\n  nothing came")),
@@ -109,7 +110,7 @@ impl Tale {
     }
 }
 
-/// A status as clients match it: code and exact message.
+/// An error as a line of text. For a gRPC status: its code and exact message, because clients compare both.
 pub(crate) fn shown_error(error: &Error) -> String {
     match error {
         Error::GRpcStatus(status) => format!("{:?}: {}", status.code(), status.message()),

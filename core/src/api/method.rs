@@ -1,5 +1,6 @@
-//! The table of methods: every method of etcd's API with its service, its name, its kind, and, if this version serves
-//! it, its request. Codecs decode requests by this table and need no list of their own.
+//! The table of methods: every method of etcd's API with its service, name and kind, and with its request if the
+//! method consists of calls that `Server::begin` takes. Codecs decode requests by this table and need no list of their
+//! own.
 
 use bytes::Bytes;
 use prost::{DecodeError, Message as _};
@@ -41,8 +42,8 @@ impl Kind {
 
 /// Generates, from the table, the enums of methods and of calls, the list, and the look-up by path.
 ///
-/// A row is `Name(Request) = "name" Kind`. Rows after a `;` have no request: their streams do not consist of calls, or
-/// this version does not serve them.
+/// A row is `Name(Request) = "name" Kind`. A row after a `;` has no request, because its messages are not independent
+/// requests with one answer each (`Watch`), or because this version does not serve the method at all.
 macro_rules! methods {
     ($($service:literal {
         $($call:ident($request:ty) = $call_name:literal $call_kind:ident,)*
@@ -64,7 +65,7 @@ macro_rules! methods {
         }
 
         impl Method {
-            /// All methods, each at the index that is its discriminant.
+            /// All methods. A method's index here is its discriminant.
             pub const ALL: &[Self] = &[$($(Self::$call,)* $($(Self::$other,)*)?)*];
 
             /// Its service, its name there, and its kind.
@@ -101,10 +102,10 @@ macro_rules! methods {
         }
 
         impl Call {
-            /// Reads the message of a method; `None` where the method takes no calls.
+            /// Decodes the message of a method; `None` if the table has no request for the method.
             ///
             /// # Errors
-            /// The error in the bytes.
+            /// If the bytes are not a valid message of the method's request type.
             pub fn decode(method: Method, message: Bytes) -> Result<Option<Self>, DecodeError> {
                 Ok(Some(match method {
                     $($(Method::$call => Self::$call(<$request>::decode(message)?),)*)*
@@ -220,7 +221,7 @@ mod tests {
     #[test]
     fn a_message_becomes_a_call_of_its_method() {
         for method in Method::ALL {
-            let call = Call::decode(*method, Bytes::new()).expect("an empty message is one of every type");
+            let call = Call::decode(*method, Bytes::new()).expect("an empty message decodes as any type");
             assert!(call.is_none_or(|call| call.method() == *method));
         }
         let put = PutRequest {

@@ -11,23 +11,23 @@ pub const PAGE_BYTES: usize = 4_096;
 pub(super) const HEAD_BYTES: usize = 16;
 /// Bytes of an element of a node, keys and values apart.
 pub(super) const ELEMENT_BYTES: usize = 16;
-/// Bytes of what a bucket's value begins with.
+/// Bytes at the beginning of a bucket's value, before its inline page.
 pub(super) const BUCKET_BYTES: usize = 16;
-/// Bytes of a meta page that say something, its head included.
+/// Bytes of a meta page that have a meaning, its head included.
 pub(super) const META_BYTES: usize = HEAD_BYTES + 64;
-/// The part of them that the checksum covers.
+/// The part of a meta page that its checksum covers.
 const META_SUMMED: Range<usize> = HEAD_BYTES..HEAD_BYTES + 56;
 
-/// The first page that is no meta page.
+/// The first page that is not a meta page.
 pub(super) const FIRST_PAGE: u64 = 2;
 
-/// A leaf's element whose value is a bucket.
+/// The flag of a leaf's element whose value is a bucket.
 pub(super) const IS_BUCKET: u32 = 1;
 
 const MAGIC: u32 = 0xED0C_DAED;
 const VERSION: u32 = 2;
 
-/// What a page is: its flags, which are equal to one of these.
+/// The kind of a page: its flags are equal to one of these.
 pub(super) mod flags {
     pub(in super::super) const BRANCH: u16 = 0x01;
     pub(in super::super) const LEAF: u16 = 0x02;
@@ -41,9 +41,9 @@ pub(super) struct PageHead {
     /// Its number; 0 for a page inside a bucket's value.
     pub(super) id: u64,
     pub(super) flags: u16,
-    /// How many elements it has.
+    /// The number of its elements.
     pub(super) count: u16,
-    /// How many pages follow that belong to it.
+    /// The number of pages that follow and belong to it.
     pub(super) overflow: u32,
 }
 
@@ -55,7 +55,7 @@ impl PageHead {
         page.put_u32_le(self.overflow);
     }
 
-    /// Reads the beginning of a page; `None` where it is too short.
+    /// Reads the head of a page; `None` if the page is too short.
     pub(super) fn read(mut page: &[u8]) -> Option<Self> {
         Some(Self {
             id: page.try_get_u64_le().ok()?,
@@ -73,16 +73,16 @@ pub(super) struct MetaPage {
     pub(super) page_bytes: u32,
     /// The root of the tree of buckets.
     pub(super) root: u64,
-    /// The page of the free list; all ones in a file that has none, as etcd's.
+    /// The page of the free list; all ones in a file that has none, as in etcd's.
     pub(super) free_list: u64,
-    /// The number that the next new page would have: all pages are below.
+    /// The number that the next new page would have: all pages have lower numbers.
     pub(super) high_water: u64,
-    /// The transaction that wrote it.
+    /// The id of the transaction that wrote it.
     pub(super) transaction: u64,
 }
 
 impl MetaPage {
-    /// Writes the meta page with the number `id`, without what fills the rest of the page.
+    /// Writes the meta page with the number `id`, without the padding of its page.
     pub(super) fn write(&self, id: u64, page: &mut Vec<u8>) {
         let head = PageHead {
             id,
@@ -109,7 +109,7 @@ impl MetaPage {
     /// Reads a meta page.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The defect of the page, as text.
     pub(super) fn read(page: &[u8]) -> Result<Self, &'static str> {
         let page = page.get(..META_BYTES).ok_or("the file ends within it")?;
         let mut fields = &page[HEAD_BYTES..];
@@ -142,7 +142,7 @@ fn fnv(bytes: &[u8]) -> u64 {
     })
 }
 
-/// What the value of a bucket begins with. A root of 0 says that the bucket's only page follows.
+/// The beginning of a bucket's value. If its root is 0, the bucket's only page follows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BucketHead {
     pub(super) root: u64,
@@ -154,7 +154,7 @@ impl BucketHead {
         value.put_u64_le(0);
     }
 
-    /// Reads the beginning of a bucket's value; `None` where it is too short.
+    /// Reads the beginning of a bucket's value; `None` if the value is too short.
     pub(super) fn read(mut value: &[u8]) -> Option<Self> {
         let root = value.try_get_u64_le().ok()?;
         value.try_get_u64_le().ok()?;
@@ -162,7 +162,7 @@ impl BucketHead {
     }
 }
 
-/// A node that was read whole: every element lies within it, and its keys ascend.
+/// A node that was read completely: every element lies within it, and its keys ascend.
 #[derive(Debug)]
 pub(super) struct ReadNode {
     page: Bytes,
@@ -177,8 +177,8 @@ pub(super) struct LeafElement {
     pub(super) value: Bytes,
 }
 
-/// An element of a node as it is encoded: where its key begins, and how long key and value are. In a branch there is no
-/// value; `page` is the child, in a leaf 0.
+/// An element of a node as it is encoded: the position of its key, and the lengths of key and value. In a branch there
+/// is no value, and `page` is the child; in a leaf `page` is 0.
 struct RawElement {
     flags: u32,
     key_at: usize,
@@ -188,7 +188,7 @@ struct RawElement {
 }
 
 impl RawElement {
-    /// Reads the element in the table at the place for `index`; lengths are those that it claims.
+    /// Reads the element at `index` of the table; its lengths are not checked yet.
     fn read(page: &[u8], is_leaf: bool, index: usize) -> Option<Self> {
         let at = HEAD_BYTES + index * ELEMENT_BYTES;
         let mut element = page.get(at..at + ELEMENT_BYTES)?;
@@ -220,10 +220,10 @@ impl RawElement {
 }
 
 impl ReadNode {
-    /// Reads a page with all that belongs to it.
+    /// Reads a page with the pages that belong to it.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The defect of the page, as text.
     pub(super) fn read(page: Bytes) -> Result<Self, &'static str> {
         let head = PageHead::read(&page).ok_or("it ends within its head")?;
         let is_leaf = match head.flags {
@@ -235,7 +235,7 @@ impl ReadNode {
         if count == 0 && !is_leaf {
             return Err("it is a branch without children");
         }
-        // What each element may use begins where the one before ends, so that no byte counts twice.
+        // The room of each element begins where the one before ends, so that no byte is used twice.
         let mut free = HEAD_BYTES + count * ELEMENT_BYTES;
         let mut last: Option<&[u8]> = None;
         for index in 0..count {
@@ -272,7 +272,7 @@ impl ReadNode {
         }
     }
 
-    /// An element of a branch: the least key below it, and the page of the child.
+    /// An element of a branch: the least key in the child, and the page of the child.
     pub(super) fn branch(&self, index: usize) -> (Bytes, u64) {
         let element = self.element(index);
         (self.page.slice(element.key()), element.page)

@@ -1,9 +1,9 @@
-//! Reading a file part by part. The reader says which part it needs next, and gives rows as they come. In memory are one node
-//! for each level of the tree that it is in, a bit for each page, and the names of the buckets.
+//! Reading a file part by part. The reader returns which part it needs next, and rows as it reads them. It keeps in
+//! memory one node for each level of the present tree, a bit for each page, and the names of the buckets.
 //!
-//! All that is read is checked: a page must be the one it says it is and lie below the file's high water, belong to one
-//! tree only, and hold its elements within it; keys must ascend and stay within the bounds that the branches above set. So a
-//! walk ends, and the rows it gives are no larger than the file. The free list is not read.
+//! Everything it reads is checked: a page must have the expected number and lie below the file's high water, belong to
+//! one tree only, and contain its elements; keys must ascend and stay within the bounds that the branches above set. So
+//! a walk ends, and the rows it returns are no larger than the file. The free list is not read.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use super::page::{BUCKET_BYTES, BucketHead, FIRST_PAGE, META_BYTES, MetaPage, Pa
 use crate::error::Fault;
 use crate::limits::{MAX_DATABASE_BUCKETS, MAX_DATABASE_DEPTH, MAX_DATABASE_NODE_BYTES};
 
-/// Page sizes that a file may have, in bytes: the systems' that etcd runs on, and bbolt's least.
+/// Page sizes that a file may have, in bytes: those of the systems that etcd runs on, and the least of bbolt.
 const PAGE_SIZES: std::ops::RangeInclusive<u32> = 1_024..=65_536;
 
 /// A part of a file.
@@ -26,30 +26,30 @@ pub struct FilePart {
     pub bytes: usize,
 }
 
-/// What comes next of a file.
+/// The next step of reading a file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum FileStep {
-    /// This part of the file is to be [fed](FileReader::feed).
+    /// The reader needs this part of the file, by [`feed`](FileReader::feed).
     Read(FilePart),
     /// A row of the bucket that was entered: its key and its value.
     Row(Bytes, Bytes),
-    /// The buckets are known, or the rows of the bucket that was entered are all read.
+    /// All buckets are found, or all rows of the entered bucket are read.
     Done,
 }
 
-/// What is wrong with a file.
+/// A defect of a file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FileDamage {
     /// The page.
     pub page: u64,
     /// Where it begins, in bytes from the file's start.
     pub offset: u64,
-    /// What is wrong there.
+    /// The defect, as text.
     pub cause: &'static str,
 }
 
 impl FileDamage {
-    /// The same as a fault of the file with this name.
+    /// The fault of the file with this name.
     #[must_use]
     pub fn of_file(self, file: &str) -> Fault {
         Fault::Corrupt {
@@ -68,9 +68,9 @@ impl fmt::Display for FileDamage {
 
 impl std::error::Error for FileDamage {}
 
-/// Reads the buckets of a file, and then the rows of each that is [entered](Self::enter), in any order of buckets.
+/// Reads the buckets of a file, and then the rows of each one that is [entered](Self::enter), in any order of buckets.
 ///
-/// [`step`](Self::step) is called until it is done: once for the buckets, and once for each bucket.
+/// Call [`step`](Self::step) until it returns that it is done: once for the buckets, and once for each bucket.
 #[derive(Debug)]
 pub struct FileReader {
     file_bytes: u64,
@@ -81,32 +81,32 @@ pub struct FileReader {
     buckets: BTreeMap<Bytes, BucketPlace>,
 }
 
-/// Where the rows of a bucket are.
+/// The place of a bucket's rows.
 #[derive(Clone, Debug)]
 enum BucketPlace {
     /// In the tree with this root.
     Tree(u64),
-    /// In a page that was in the bucket's value.
+    /// In a page inside the bucket's value.
     Inline(Bytes),
 }
 
 #[derive(Clone, Copy, Debug)]
 enum ReadStage {
-    /// Meta page 0 is to be read.
+    /// Reads meta page 0.
     FirstMeta,
-    /// Meta page 0 was read, and page 1 is to be.
+    /// Meta page 0 was read; reads page 1.
     SecondMeta(MetaPage),
-    /// Meta page 0 is damaged for this reason; page 1 is looked for where it would be with pages of this size.
+    /// Meta page 0 is damaged for this reason; looks for page 1 at the place that it has with pages of this size.
     Search(&'static str, u32),
-    /// The root's tree is walked.
+    /// Walks the root's tree.
     Buckets,
-    /// A bucket's tree is walked.
+    /// Walks a bucket's tree.
     Rows,
-    /// Nothing is.
+    /// Waits for [`FileReader::enter`].
     Idle,
 }
 
-/// The part of the file that is asked for, and what came.
+/// The part of the file that was asked for, and its bytes once they were fed.
 #[derive(Debug, Default)]
 struct Parts {
     asked: Option<FilePart>,
@@ -114,7 +114,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// The bytes of a part, if it was fed; otherwise it is what is asked for now.
+    /// The bytes of a part, if they were fed; otherwise asks for the part.
     fn take(&mut self, extent: FilePart) -> Option<Bytes> {
         if self.asked == Some(extent)
             && let Some(fed) = self.fed.take()
@@ -127,11 +127,11 @@ impl Parts {
     }
 }
 
-/// What the meta pages say of the file, and which of its pages were read.
+/// The file's layout, by its meta pages, and the pages read so far.
 #[derive(Debug, Default)]
 struct Layout {
     page_bytes: u64,
-    /// All pages are below.
+    /// The number above all pages.
     high_water: u64,
     /// A bit for each page that was read.
     read: Vec<u64>,
@@ -146,7 +146,7 @@ impl Layout {
         }
     }
 
-    /// Checks that a page is one of the file's.
+    /// Checks that a page is within the file.
     fn check(&self, page: u64, referrer: &'static str) -> Result<(), FileDamage> {
         if (FIRST_PAGE..self.high_water).contains(&page) {
             return Ok(());
@@ -154,10 +154,10 @@ impl Layout {
         Err(self.damage(page, referrer))
     }
 
-    /// Notes that a node is read, with the pages that belong to it.
+    /// Marks the pages of a node as read.
     fn visit(&mut self, page: u64, overflow: u32) -> Result<(), FileDamage> {
         if u64::from(overflow) >= self.high_water - page {
-            return Err(self.damage(page, "it goes on behind the end of the file"));
+            return Err(self.damage(page, "it extends beyond the end of the file"));
         }
         for page in page..=page + u64::from(overflow) {
             let word = usize::try_from(page / 64).expect("it was allocated");
@@ -174,22 +174,22 @@ impl Layout {
 /// A walk through a tree.
 #[derive(Debug, Default)]
 struct Walk {
-    /// From the root to where the walk is: a node, and which element comes next.
+    /// From the root to the present node: each node, and the index of its next element.
     path: Vec<(ReadNode, usize)>,
     /// The page to be read next.
     next: Option<NextPage>,
     /// The last key of the last leaf.
     last: Option<Bytes>,
-    /// The least key that may come, by the branches above.
+    /// The least key that may come, as the branches above require.
     floor: Option<Bytes>,
-    /// The page of the node that was read last: where damage is found.
+    /// The page of the node that was read last, for reports of damage.
     page: u64,
 }
 
 #[derive(Debug)]
 struct NextPage {
     id: u64,
-    /// What was read of it: its first page, where others belong to it.
+    /// Its first page, if it was read and others belong to it.
     begun: Option<Bytes>,
 }
 
@@ -207,7 +207,7 @@ impl FileReader {
         }
     }
 
-    /// Gives the part that was asked for. A shorter one says that the file ends there.
+    /// Passes in the part that was asked for. A shorter one means that the file ends there.
     pub fn feed(&mut self, part: Bytes) {
         self.parts.fed = Some(part);
     }
@@ -217,7 +217,7 @@ impl FileReader {
         self.buckets.keys()
     }
 
-    /// Begins to read the rows of a bucket: they come next. Returns whether there is such a bucket; each can be read once.
+    /// Begins to read the rows of a bucket. Returns whether there is such a bucket; each can be read once.
     pub fn enter(&mut self, bucket: &[u8]) -> bool {
         let Some(place) = self.buckets.remove(bucket) else {
             return false;
@@ -234,10 +234,10 @@ impl FileReader {
         true
     }
 
-    /// Goes on.
+    /// Takes the next step.
     ///
     /// # Errors
-    /// What is wrong with the file. There is no going on after it.
+    /// The defect of the file. The reader must not be used after that.
     pub fn step(&mut self) -> Result<FileStep, FileDamage> {
         loop {
             match self.stage {
@@ -295,11 +295,11 @@ impl FileReader {
         self.layout.damage(self.walk.page, cause)
     }
 
-    /// Begins with the buckets, once it is known which meta page counts.
+    /// Begins with the buckets, once the valid meta page is known.
     fn begin(&mut self, meta: MetaPage) -> Result<(), FileDamage> {
         let page_bytes = meta.page_bytes;
         if !page_bytes.is_power_of_two() || !PAGE_SIZES.contains(&page_bytes) {
-            return Err(self.layout.damage(0, "no file has pages of the size it says"));
+            return Err(self.layout.damage(0, "its page size is not valid"));
         }
         self.layout.page_bytes = u64::from(page_bytes);
         if meta.high_water > self.file_bytes / self.layout.page_bytes {
@@ -342,7 +342,7 @@ impl FileReader {
     }
 }
 
-/// The part of the file with the meta page that begins there.
+/// The part of the file with the meta page at this offset.
 fn meta_extent(offset: u64) -> FilePart {
     FilePart {
         offset,
@@ -350,10 +350,10 @@ fn meta_extent(offset: u64) -> FilePart {
     }
 }
 
-/// What comes next of a tree.
+/// The next step of a walk.
 enum Walked {
     Read(FilePart),
-    /// Key, value, and whether that is a bucket.
+    /// Key, value, and whether the value is a bucket.
     Element(Bytes, Bytes, bool),
     Done,
 }
@@ -389,7 +389,7 @@ impl Walk {
         }
     }
 
-    /// Goes to a child, below which no key is less than `key`.
+    /// Goes to a child, in which no key is less than `key`.
     fn descend(&mut self, layout: &Layout, key: &[u8], child: u64) -> Result<(), FileDamage> {
         self.check_order(layout, key)?;
         layout.check(child, "it is no page of the file, and a branch refers to it")?;
@@ -406,7 +406,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Reads the next page with all that belongs to it, or says which part is missing.
+    /// Reads the next page with the pages that belong to it, or returns the missing part.
     fn load(&mut self, layout: &mut Layout, parts: &mut Parts) -> Result<Option<FilePart>, FileDamage> {
         let Some(NextPage { id, begun }) = &mut self.next else {
             return Ok(None);
@@ -426,7 +426,7 @@ impl Walk {
             }
             let head = PageHead::read(&part).expect("a page is longer than its head");
             if head.id != id {
-                return Err(layout.damage(id, "it says that it is another page"));
+                return Err(layout.damage(id, "its number is that of another page"));
             }
             layout.visit(id, head.overflow)?;
             if head.overflow == 0 {
@@ -457,7 +457,7 @@ impl Walk {
         Ok(None)
     }
 
-    /// Goes on within the node of a page.
+    /// Enters the node of a page.
     fn open(&mut self, layout: &Layout, id: u64, page: Bytes) -> Result<(), FileDamage> {
         self.next = None;
         self.page = id;

@@ -1,32 +1,33 @@
-//! A checksum of a whole file. bbolt has one for meta pages only, so a flipped bit in a value would never be seen; files
-//! written here end with a CRC-32C of everything before, in the last bytes of their last page, where bbolt has nothing.
+//! The checksum of a whole file. bbolt has one for meta pages only, so it would not notice a flipped bit in a value.
+//! Files written here end with a CRC-32C of everything before it, in the last bytes of their last page, which bbolt
+//! does not use.
 //!
-//! A file has one as long as it is as it was written: its meta page then names a transaction that no other writer's does, and
-//! the first change that bbolt makes to it raises that number.
+//! Only an unchanged file has one: its first meta page has a transaction id that no other writer uses, and the first
+//! change by bbolt raises that id.
 
 use super::page::{MetaPage, PAGE_BYTES};
 use super::read::FileDamage;
 
-/// The transaction that the first meta page of a written file names; the second one names the one before. It is even, so that
-/// bbolt's next transaction overwrites the second page, which is the older.
+/// The transaction id in the first meta page of a written file; the second one has the id before it. It is even, so
+/// that bbolt's next transaction overwrites the second page, which is the older.
 pub(super) const TRANSACTION: u64 = u64::from_be_bytes(*b"\0\0Quoin\0");
 
 /// Bytes of the checksum.
 pub(super) const SUM_BYTES: usize = 4;
-/// The part of a file with both meta pages.
+/// Bytes at the beginning of a file that contain both meta pages.
 const HEAD_BYTES: usize = PAGE_BYTES + super::page::META_BYTES;
 
-/// Checks a file as it comes, from its first byte to its last.
+/// Checks a file as it arrives, from its first byte to its last.
 #[derive(Debug, Default)]
 pub struct FileSum {
     /// The file's first [`HEAD_BYTES`].
     head: Vec<u8>,
-    /// Where the checksum begins, once the head is there and says that there is one.
+    /// The offset of the checksum, once the head was read, if the file has one.
     end: Option<u64>,
-    /// How much came.
+    /// The number of bytes taken so far.
     at: u64,
     sum: u32,
-    /// The checksum in the file, as far as it came.
+    /// The bytes of the checksum in the file taken so far.
     found: Vec<u8>,
 }
 
@@ -56,7 +57,7 @@ impl FileSum {
         self.at += bytes.len() as u64;
     }
 
-    /// The whole file came. Returns whether it has a checksum: one that bbolt wrote has none.
+    /// The whole file was taken. Returns whether it has a checksum; a file that bbolt wrote has none.
     ///
     /// # Errors
     /// If the checksum does not match.
@@ -73,7 +74,7 @@ impl FileSum {
     }
 }
 
-/// Where the checksum of a file is, by its meta pages.
+/// The offset of a file's checksum, by its meta pages.
 fn sum_offset(head: &[u8]) -> Option<u64> {
     let metas = [head, &head[PAGE_BYTES..]].map(MetaPage::read);
     let newer = metas.into_iter().flatten().max_by_key(|meta| meta.transaction)?;

@@ -1,9 +1,9 @@
-//! Writing a file from rows in order. Each tree is built from its leaves up: on every level one page is open, and a page that
-//! is full takes the next number and becomes an element of the level above. So the file is made from its beginning to its
-//! end, and what is in memory is an open page for each level, and the rows of the open leaf.
+//! Writing a file from rows in order. Each tree is built from its leaves up: on every level one page is open, and a
+//! page that is full gets the next number and becomes an element of the level above. So the file is made from its
+//! beginning to its end, and memory holds only an open page for each level, and the rows of the open leaf.
 //!
-//! The last page is the free list, which is empty, so that a reader need not look for free pages. bbolt reads its head and
-//! nothing else of it: its last bytes are a checksum of the whole file, see [`super::sum`].
+//! The last page is the free list, which is empty, so that a reader need not look for free pages. bbolt reads only its
+//! head, so its last bytes can be a checksum of the whole file, see [`super::sum`].
 
 use bytes::{Bytes, BytesMut};
 
@@ -13,16 +13,16 @@ use super::page::{
 use super::sum::{SUM_BYTES, TRANSACTION};
 use crate::error::Fault;
 
-/// The longest value that bbolt stores, in bytes. Keys are bounded by it, too: bbolt stores none of more than 32 KiB, and
-/// reads them.
+/// The longest value that bbolt stores, in bytes. It is the limit of keys, too: bbolt stores no key above 32 KiB, but
+/// reads longer ones.
 const MAX_VALUE_BYTES: usize = (1 << 31) - 2;
 /// The longest page that is put into the value of a bucket, in bytes, as in bbolt.
 const MAX_INLINE_BYTES: usize = PAGE_BYTES / 4;
-/// Children that a branch must have before it may be closed. One of them opens the next branch, so that no branch ever has
-/// less than two: bbolt panics when it deletes the last row below a branch with a single child.
+/// Children that a branch must have before it may be closed. The last of them opens the next branch, so that every
+/// branch has at least two: bbolt panics when it deletes the last row of a branch with a single child.
 const BRANCH_CHILDREN: usize = 3;
 
-/// What the first run over the rows finds out, and the second run needs from its beginning.
+/// The result of the first run over the rows, which the second run needs from its beginning.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct FilePlan {
     root: u64,
@@ -39,7 +39,7 @@ impl FilePlan {
 
 /// Takes buckets in the order of their names and their rows in the order of their keys, and makes a file of them.
 ///
-/// The same buckets and rows are to be given to a [counting](Self::counting) writer first, and then to one that
+/// Give the same buckets and rows first to a [counting](Self::counting) writer, and then to one that
 /// [follows](Self::following) its plan.
 #[derive(Debug)]
 pub struct FileWriter {
@@ -50,7 +50,7 @@ pub struct FileWriter {
 }
 
 impl FileWriter {
-    /// A writer that makes no pages, and counts those that another one will make.
+    /// A writer that makes no pages, but counts those that a second one will make.
     #[must_use]
     pub fn counting() -> Self {
         Self::new(None)
@@ -79,7 +79,7 @@ impl FileWriter {
     /// Begins a bucket.
     ///
     /// # Errors
-    /// A fault that says what is wrong with its name.
+    /// A fault that describes the defect of its name.
     pub fn bucket(&mut self, name: Bytes) -> Result<(), Fault> {
         self.end_bucket()?;
         self.root.check(&name, 0).map_err(|cause| unwritable(&name, cause))?;
@@ -90,10 +90,10 @@ impl FileWriter {
     /// Adds a row to the bucket that was begun last.
     ///
     /// # Errors
-    /// A fault that says what is wrong with it: its key is not after the one before, or it is too long.
+    /// A fault that describes the defect: its key is not after the one before, or it is too long.
     ///
     /// # Panics
-    /// Before a bucket was begun.
+    /// If no bucket was begun.
     pub fn row(&mut self, key: Bytes, value: Bytes) -> Result<(), Fault> {
         let (name, tree) = self.bucket.as_mut().expect("a row belongs to a bucket");
         tree.check(&key, value.len()).map_err(|cause| unwritable(name, cause))?;
@@ -102,7 +102,7 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Ends the file. Returns what was counted.
+    /// Ends the file. Returns the counts.
     ///
     /// # Errors
     /// A fault if the rows are not those of the plan.
@@ -121,13 +121,13 @@ impl FileWriter {
         Ok(found)
     }
 
-    /// How many bytes were made and not yet taken.
+    /// The number of bytes that were made and not yet taken.
     #[must_use]
     pub fn made_bytes(&self) -> usize {
         self.pages.made.as_ref().map_or(0, |made| made.bytes)
     }
 
-    /// The part of the file that was made since the last call, in pieces of any length.
+    /// The bytes made since the last call, in pieces of any length.
     pub fn take(&mut self) -> Vec<Bytes> {
         let made = self.pages.made.as_mut().map(|made| {
             made.bytes = 0;
@@ -213,7 +213,7 @@ impl OpenBranch {
         }
     }
 
-    /// Adds a child. Where that one does not fit, the page is closed first: it becomes a child of the level above.
+    /// Adds a child. If it does not fit, the page is closed first and becomes a child of the level above.
     fn push(&mut self, child: BranchChild, pages: &mut Pages) -> Option<BranchChild> {
         let is_full = self.bytes + child.bytes() > PAGE_BYTES && self.children.len() >= BRANCH_CHILDREN;
         let closed = is_full.then(|| {
@@ -245,7 +245,7 @@ struct TreeBuilder {
     rows: Vec<LeafRow>,
     /// Bytes of the open leaf.
     leaf_bytes: usize,
-    /// From the level above the leaves up.
+    /// The open branches, from the level above the leaves up.
     branches: Vec<OpenBranch>,
 }
 
@@ -260,7 +260,7 @@ impl Default for TreeBuilder {
 }
 
 impl TreeBuilder {
-    /// What is wrong with the next row.
+    /// The defect of the next row.
     fn check(&self, key: &[u8], value_len: usize) -> Result<(), &'static str> {
         if key.is_empty() || key.len() > MAX_VALUE_BYTES {
             return Err("a key is empty or too long");
@@ -268,7 +268,7 @@ impl TreeBuilder {
         if value_len > MAX_VALUE_BYTES {
             return Err("a value is too long");
         }
-        // The open leaf has the last row, because it is closed only when another row comes.
+        // The last row is always in the open leaf, because that is closed only when another row comes.
         if self.rows.last().is_some_and(|last| last.key[..] >= *key) {
             return Err("its keys do not ascend");
         }
@@ -292,7 +292,7 @@ impl TreeBuilder {
         BranchChild { key, page }
     }
 
-    /// Adds a child to a level, and what that closes to the levels above.
+    /// Adds a child to a level, and the pages that this closes to the levels above.
     fn add(&mut self, mut level: usize, child: BranchChild, pages: &mut Pages) {
         let mut next = Some(child);
         while let Some(child) = next {
@@ -304,16 +304,16 @@ impl TreeBuilder {
         }
     }
 
-    /// Whether it is one leaf that fits the value of a bucket.
+    /// Whether the tree is one leaf that fits into the value of a bucket.
     fn is_small(&self) -> bool {
         self.branches.is_empty() && self.leaf_bytes <= MAX_INLINE_BYTES
     }
 
-    /// Closes all pages. Returns the root's.
+    /// Closes all pages. Returns the page of the root.
     fn finish(mut self, pages: &mut Pages) -> u64 {
         let mut child = self.close_leaf(pages);
         let mut level = 0;
-        // A level is there only if one below was closed before, so its last page has two children at least.
+        // A level exists only if a page below it was closed before, so its last page has two children at least.
         while level < self.branches.len() {
             self.add(level, child, pages);
             child = self.branches[level].close(pages);
@@ -335,11 +335,11 @@ struct Pages {
 /// The bytes of the file.
 #[derive(Debug, Default)]
 struct Made {
-    /// Those that were not yet taken.
+    /// The bytes that were not taken yet.
     pieces: Vec<Bytes>,
     /// Their length.
     bytes: usize,
-    /// CRC-32C of all there ever were.
+    /// The CRC-32C of all bytes so far.
     sum: u32,
 }
 
@@ -407,7 +407,7 @@ impl Pages {
         })
     }
 
-    /// Makes a node of so many bytes, and returns its number.
+    /// Makes a node of so many bytes, and returns its page.
     fn node(&mut self, flags: u16, count: usize, bytes: usize, fill: impl FnOnce(&mut NodePieces<'_>)) -> u64 {
         let id = self.next;
         let pages = bytes.div_ceil(PAGE_BYTES);
@@ -435,7 +435,7 @@ fn element_count(count: usize) -> u16 {
     u16::try_from(count).expect("a page has room for fewer elements")
 }
 
-/// What a leaf is written to.
+/// The buffer to which a leaf is written.
 trait LeafSink {
     fn numbers(&mut self, numbers: &[usize]);
     fn shared(&mut self, bytes: &Bytes);
@@ -468,9 +468,9 @@ impl LeafSink for BytesMut {
     }
 }
 
-/// A node, as it is put together.
+/// A node that is being assembled.
 struct NodePieces<'a> {
-    /// What is not yet in a piece of its own.
+    /// The bytes that are not yet in a piece of their own.
     open: BytesMut,
     made: &'a mut Made,
 }

@@ -71,7 +71,7 @@ impl Proposals {
         self.flights.len() >= MAX_INFLIGHT_REQUESTS || self.unsent_bytes >= MAX_UNCOMMITTED_BYTES
     }
 
-    /// Whether a request waits for this proposal.
+    /// Whether this proposal was made here and is pending.
     pub(crate) fn contains(&self, id: u64) -> bool {
         self.flights.contains_key(&id)
     }
@@ -94,8 +94,9 @@ impl Proposals {
         self.unsent.push_back((id, entry));
     }
 
-    /// Takes the entries to propose in one message of at most `max_bytes` (or one entry): either normal ones or one
-    /// membership change. If `conf_change_allowed` is false, membership changes stay, and later entries pass them.
+    /// Takes the entries for the next message: normal entries of at most `max_bytes` together (but at least one,
+    /// whatever its size), or one membership change alone. If `conf_change_allowed` is false, membership changes stay,
+    /// and later entries pass them.
     pub(crate) fn take_unsent(&mut self, max_bytes: usize, conf_change_allowed: bool) -> Vec<Entry> {
         let (mut taken, mut bytes, mut place) = (Vec::new(), 0, 0);
         while taken.len() < MAX_BATCH_ENTRIES
@@ -128,7 +129,7 @@ impl Proposals {
         waiting.map(|(_, entry)| entry)
     }
 
-    /// Drops unsent proposals that were made on behalf of these origins.
+    /// Drops unsent proposals that were made on behalf of these origins, and returns the origins of those dropped.
     pub(crate) fn withdraw(&mut self, is_void: impl Fn(Origin) -> bool) -> Vec<Origin> {
         let waiting = self.unsent.iter().map(|(id, _)| *id);
         let void = |id: &u64| self.flights.get(id).is_some_and(|flight| is_void(flight.origin));
@@ -137,12 +138,13 @@ impl Proposals {
         flights.map(|flight| flight.origin).collect()
     }
 
-    /// Whether proposals wait to be sent, not counting membership changes, which may have to wait for each other.
+    /// Whether any entry is queued, including membership changes that must wait and entries of proposals that have
+    /// ended meanwhile; so [`Self::take_unsent`] may still return nothing.
     pub(crate) fn has_unsent(&self) -> bool {
         !self.unsent.is_empty()
     }
 
-    /// The outcome of a proposal is known. Takes it, if it was made here and is still pending.
+    /// Takes a proposal whose outcome is known; `None` if it was not made here or is no longer pending.
     pub(crate) fn resolve(&mut self, id: u64) -> Option<Flight> {
         let flight = self.flights.remove(&id)?;
         self.deadlines.remove(&(flight.deadline, id));
@@ -201,7 +203,7 @@ impl Proposals {
         );
         assert!(
             self.by_token.values().all(|id| self.flights.contains_key(id)),
-            "every client waits for a proposal"
+            "every proposal that a client waits for is pending"
         );
         let bytes: usize = self.unsent.iter().map(|(_, entry)| entry.data.len()).sum();
         assert_eq!(bytes, self.unsent_bytes, "the bytes of unsent proposals are counted");
@@ -219,10 +221,10 @@ impl Proposals {
 pub(crate) struct Circumstances {
     /// When the present leader was seen first.
     pub(crate) leader_since: Option<Instant>,
-    /// Proposals made up to this long before that may have been lost with the previous leader.
+    /// A proposal made less than this before `leader_since` may have been lost with the previous leader.
     pub(crate) loss_window: std::time::Duration,
-    /// Since when this member has been connected to the leader or, if it leads, to a quorum; the outer `None` means
-    /// that there is no leader.
+    /// Since when this member has been connected to the leader or, if it leads, to a quorum. `None`: there is no
+    /// leader. `Some(None)`: there is one, but the connection (or the quorum) is lost.
     pub(crate) connected_since: Option<Option<Instant>>,
 }
 

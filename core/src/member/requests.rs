@@ -100,7 +100,7 @@ impl Member {
         }
     }
 
-    /// Whether a request of this member waits for the outcome of a proposal.
+    /// Whether a proposal was made here and is pending.
     pub(crate) fn awaits(&self, id: u64) -> bool {
         self.proposals.contains(id)
     }

@@ -1,8 +1,8 @@
 //! A persistent ordered map: a B+tree of shared nodes; a node is copied on a change only while a clone holds it.
 //!
-//! Cloning is O(1) and the clone never changes. Each branch has the number of entries, and of *live* ones, below each
-//! child, so ranks and counts cost a walk from the root. A node's keys are shared separately from its values and
-//! children: replacing a value, the commonest change, copies no keys.
+//! Cloning is O(1), and a change to the original never changes the clone. Each branch has the number of entries, and of
+//! *live* ones, in each child, so ranks and counts cost a walk from the root. A node's keys are shared separately from
+//! its values and children: replacing a value, the commonest change, copies no keys.
 
 use std::borrow::Borrow as _;
 use std::mem;
@@ -16,13 +16,14 @@ use super::keys::{KeyList, Owned};
 const NODE_MAX: usize = 32;
 /// A node with fewer joins its neighbour.
 const NODE_MIN: usize = NODE_MAX / 3;
-/// A full vector grows by this much: nodes of a tree filled at random are two thirds full, and a tree has many.
+/// A full vector grows by this much instead of doubling, to save memory: nodes filled in random order are two thirds
+/// full on average, and a tree has many nodes.
 pub(super) const GROWTH: usize = 8;
 
-/// Values that the tree counts besides its entries.
+/// A value that may be live. The tree counts its live entries separately from all entries.
 pub(crate) trait Live {
-    /// Whether this value counts as live. It may only change through [`Tree::insert`], [`Tree::update`] and
-    /// [`Tree::remove`].
+    /// Whether this value counts as live. The result for a stored value may change only through [`Tree::insert`],
+    /// [`Tree::update`] and [`Tree::remove`], because branches hold the counts.
     fn is_live(&self) -> bool;
 }
 
@@ -32,7 +33,7 @@ impl Live for () {
     }
 }
 
-/// The counts below a child.
+/// The counts of a child's entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Size {
     /// All entries.
@@ -71,7 +72,7 @@ struct Leaf<L, V> {
     values: Vec<V>,
 }
 
-/// `separators[i]` is at most every key below `children[i + 1]` and above every key below `children[i]`.
+/// Every key in `children[i]` < `separators[i]` <= every key in `children[i + 1]`.
 #[derive(Clone)]
 struct Branch<L, V> {
     separators: Arc<L>,
@@ -111,8 +112,8 @@ impl<L: KeyList, V: Clone + Live> Tree<L, V> {
         old
     }
 
-    /// Changes the value of a key in place. The path to it is copied even if the key is absent: look it up first, or
-    /// insert it then.
+    /// Changes the value of a key in place. Shared nodes on the path are copied even if the key is absent. So call this
+    /// only for a key that is there, or for one that is inserted anyway if it is not.
     pub(crate) fn update<R>(&mut self, key: &L::Key, change: impl FnOnce(&mut V) -> R) -> Option<R> {
         self.root.as_mut()?.update(key, change)
     }
@@ -231,7 +232,7 @@ impl<L: KeyList, V: Live> Tree<L, V> {
         upto.entries.saturating_sub(self.below(from, false).entries)
     }
 
-    /// The counts below `key`, without the entry of `key`.
+    /// The counts of all entries with a key less than `key`; `live` only if `with_live`.
     fn below(&self, key: &L::Key, with_live: bool) -> Size {
         let mut size = Size::default();
         let mut next = self.root.as_ref();
@@ -296,7 +297,7 @@ impl<L: KeyList, V: Live> Child<L, V> {
 }
 
 impl<L: KeyList, V: Clone + Live> Child<L, V> {
-    /// `rightmost`: the tree has no node to the right of this one.
+    /// `rightmost`: the tree has no node of this depth to the right of this one.
     fn insert(&mut self, key: &L::Key, value: V, rightmost: bool) -> (Option<V>, Split<L, V>) {
         let live = value.is_live();
         let (old, split) = match Arc::make_mut(&mut self.node) {
@@ -357,7 +358,7 @@ impl<L: KeyList, V: Clone + Live> Child<L, V> {
         Some(removed)
     }
 
-    /// Appends the node to the right, whose smallest key is at least `separator`.
+    /// Appends the entries or children of `right`, the next node, whose smallest key is at least `separator`.
     fn join(&mut self, separator: Owned<L>, right: Self) {
         self.size.add(right.size);
         match (Arc::make_mut(&mut self.node), Arc::unwrap_or_clone(right.node)) {
@@ -416,7 +417,7 @@ impl<L: KeyList, V: Clone + Live> Leaf<L, V> {
         };
         let full = self.keys.len() >= NODE_MAX;
         if full && rightmost && at == self.keys.len() {
-            // Ascending keys, as in a log, leave full leaves.
+            // Not split in halves: if keys are inserted in ascending order, as in a log, the leaves stay full.
             return (None, Some((key.to_owned(), Child::leaf(L::one(key), vec![value]))));
         }
         Arc::make_mut(&mut self.keys).insert(at, key);
@@ -462,7 +463,8 @@ impl<L: KeyList, V: Clone + Live> Branch<L, V> {
         (separator, Child::branch(right_separators, self.children.split_off(at)))
     }
 
-    /// Restores the density around a child that lost an entry.
+    /// Joins a child that lost an entry with a neighbour if it has become too short, and splits the result if that is
+    /// too long.
     fn rebalance(&mut self, at: usize) {
         if self.children[at].size.entries == 0 {
             self.children.remove(at);
@@ -498,7 +500,7 @@ fn insert_at<T>(vec: &mut Vec<T>, at: usize, item: T) {
 pub(crate) struct Iter<'a, L, V> {
     /// For each branch on the way down, its children that are still to come.
     above: Vec<&'a [Child<L, V>]>,
-    /// The leaf of the next entry, unless that is in the following one.
+    /// The leaf last reached. The next entry is in it, or, if `at` is its end, in the leaf after it.
     leaf: Option<&'a Leaf<L, V>>,
     at: usize,
     /// Entries until the end of the range, including those that will be skipped.
@@ -622,7 +624,7 @@ impl<L: KeyList, V: Live> Child<L, V> {
         assert!(self.node.len() <= NODE_MAX, "no node is too long");
         assert!(
             root || right_edge || self.node.len() >= NODE_MIN,
-            "no inner node is too short"
+            "only the root and nodes at the right edge may be short"
         );
         match &*self.node {
             Node::Leaf(leaf) => {
@@ -641,7 +643,7 @@ impl<L: KeyList, V: Live> Child<L, V> {
                         entries: leaf.keys.len(),
                         live
                     },
-                    "a leaf's size is known"
+                    "a leaf's recorded size is correct"
                 );
                 0
             }
@@ -665,7 +667,7 @@ impl<L: KeyList, V: Live> Child<L, V> {
                 });
                 let depth = depths.next().expect("a branch has children");
                 assert!(depths.all(|other| other == depth), "all leaves are equally deep");
-                assert_eq!(self.size, size, "a branch's size is that of its children");
+                assert_eq!(self.size, size, "a branch's recorded size is the sum of its children's");
                 depth + 1
             }
         }

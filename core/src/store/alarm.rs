@@ -1,13 +1,13 @@
-//! Alarms: which member has which trouble, and what the store refuses because of it.
+//! Alarms: the alarms of each member, and the requests that the store refuses because of them.
 
 use std::collections::BTreeSet;
 
 use crate::proto::etcdserverpb::{AlarmMember, AlarmType};
 
-/// The alarms that are on. They outlive restarts and stay on until someone clears them.
+/// The active alarms. They survive restarts and stay active until a client clears them.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Alarms {
-    /// By type, then member; a type as in the message, since a newer member may know more of them.
+    /// By type, then member. The type is the message's number, because a newer member may have more types.
     on: BTreeSet<(i32, u64)>,
 }
 
@@ -19,7 +19,7 @@ impl Alarms {
         on.map(|&(alarm, member_id)| AlarmMember { member_id, alarm })
     }
 
-    /// Whether any member has this alarm on.
+    /// Whether this alarm of any member is active.
     #[must_use]
     pub fn is_on(&self, alarm: AlarmType) -> bool {
         self.on
@@ -28,12 +28,12 @@ impl Alarms {
             .is_some()
     }
 
-    /// Turns an alarm on; false where it was.
+    /// Raises an alarm; false if it was active already.
     pub(super) fn activate(&mut self, alarm: &AlarmMember) -> bool {
         self.on.insert((alarm.alarm, alarm.member_id))
     }
 
-    /// Turns an alarm off; false where it was.
+    /// Disarms an alarm; false if it was not active.
     pub(super) fn deactivate(&mut self, alarm: &AlarmMember) -> bool {
         self.on.remove(&(alarm.alarm, alarm.member_id))
     }

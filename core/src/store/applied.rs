@@ -1,4 +1,4 @@
-//! What applying entries leads to: answers, events, rows, and news for the member.
+//! The results of applying entries: answers, events, rows, and news for the member.
 
 use crate::bug;
 use crate::error::Error;
@@ -16,32 +16,34 @@ use crate::version::Version;
 use super::counts::Counts;
 use super::rows;
 
-/// What routes a result back to who asked: the id in the proposal's header.
+/// The id in a proposal's header, by which its answer finds the request.
 pub type RequestId = u64;
 
 /// The consequences of applying entries, lent by the caller and appended to entry by entry.
 #[derive(Debug, Default)]
 pub struct Applied {
-    /// Answers to the requests somebody on this member waits for, in order.
+    /// Answers to the requests that wait on this member, in order.
     pub results: Vec<(RequestId, Result<Response, Error>)>,
     /// Changes of keys in order, whole revisions.
     pub events: Vec<Event>,
-    /// Compactions that found the one before finished: those are the ones whose hash etcd remembers.
+    /// Compactions requested while no earlier one was in progress: etcd remembers the hashes of those.
     pub compacted: Vec<Compacted>,
-    /// What the leader's lease clock must know, in order.
+    /// Changes of leases for the leader's lease clock, in order.
     pub leases: Vec<LeaseChange>,
-    /// Membership changes in order; consensus must be given each.
+    /// Membership changes in order; each must be passed to consensus.
     pub conf_changes: Vec<ConfOutcome>,
-    /// The last term whose opening entry was applied: its leader now knows everything committed before. Consensus puts
-    /// such an entry also in the place of a membership change it refuses, so a term may open more than once.
+    /// The last term whose first entry was applied: the leader of that term has now applied everything committed
+    /// before. Consensus also replaces a membership change that it refuses by such an entry, so there may be several in
+    /// one term.
     pub term_opened: Option<u64>,
-    /// The quota is used up and no alarm says so yet: propose one for this member. Asked for until one is applied.
+    /// The quota is exceeded and no alarm is active yet: propose one for this member. Repeated until an alarm is
+    /// applied.
     pub raise_no_space: bool,
-    /// The cluster version went down: write a snapshot, so that older members need not read newer entries.
+    /// The cluster version was lowered: write a marker, so that older members need not read newer entries.
     pub version_lowered: bool,
-    /// The cluster version was set; the last time, if more than once.
+    /// The cluster version was set; the last change, if there were several.
     pub version_set: Option<VersionChange>,
-    /// What was applied, in numbers.
+    /// Counts of what was applied.
     pub counts: Counts,
     pub(super) ops: Vec<TableOp>,
     /// Index and term of the last entry applied.
@@ -49,8 +51,8 @@ pub struct Applied {
 }
 
 impl Applied {
-    /// The changes of rows collected so far, every row once, with its last value, by bucket and key, together with the
-    /// consistent index that covers them.
+    /// The changes of rows collected so far: each row once, with its last value, in the order of bucket and key,
+    /// together with the consistent index that covers them.
     pub(super) fn take_ops(&mut self) -> Vec<TableOp> {
         let compacts = || self.ops.iter().any(|op| op.bucket == Bucket::Key && op.value.is_none());
         if let Some((index, term)) = self.progress.take()
@@ -59,7 +61,7 @@ impl Applied {
             rows::progress(index, term, &mut self.ops);
         }
         let mut ops = std::mem::take(&mut self.ops);
-        // The sort is stable: of several changes of one row the last is the one to keep.
+        // The sort is stable: of several changes of one row the last is kept.
         ops.sort_by(|a, b| (a.bucket, &a.key).cmp(&(b.bucket, &b.key)));
         let mut kept = Vec::<TableOp>::with_capacity(ops.len());
         for op in ops {
@@ -71,7 +73,7 @@ impl Applied {
         kept
     }
 
-    /// Forgets everything, keeping the memory.
+    /// Clears everything, but keeps the memory.
     pub fn clear(&mut self) {
         let Self {
             results,
@@ -102,7 +104,7 @@ impl Applied {
     }
 }
 
-/// A successful answer. Headers hold the revision; the host adds what it knows of itself.
+/// A successful answer. Its header holds the revision; the host adds cluster, member and term.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Response {
     /// To an alarm request.
@@ -111,7 +113,7 @@ pub enum Response {
     Compact(CompactionResponse),
     /// To a deletion.
     DeleteRange(DeleteRangeResponse),
-    /// To what nobody asks an answer of: versions, attributes, downgrades.
+    /// To a request without an answer of its own: versions, attributes, downgrades.
     Empty,
     /// To a checkpoint of leases.
     LeaseCheckpoint(LeaseCheckpointResponse),
@@ -130,7 +132,7 @@ pub enum Response {
 }
 
 impl Response {
-    /// The header, where this kind of response has one.
+    /// The header, if this kind of response has one.
     pub fn header_mut(&mut self) -> Option<&mut ResponseHeader> {
         let header = match self {
             Self::Alarm(response) => &mut response.header,
@@ -151,63 +153,63 @@ impl Response {
 /// The cluster version was set.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct VersionChange {
-    /// What it was, if it had been set before.
+    /// The version before, if one was set.
     pub from: Option<Version>,
-    /// What it is.
+    /// The new version.
     pub to: Version,
 }
 
-/// What happened to a lease.
+/// A change of a lease.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum LeaseChange {
-    /// How many seconds it had left, by its leader's clock.
+    /// Its remaining time was written down by a checkpoint of its leader.
     Checkpointed {
         /// The lease.
         id: i64,
         /// The seconds left; 0 means all of them.
         remaining_ttl: i64,
     },
-    /// It exists from here on.
+    /// It was granted.
     Granted {
         /// The lease.
         id: i64,
         /// The seconds granted.
         ttl: i64,
     },
-    /// It and its keys are gone.
+    /// It and its keys were deleted.
     Revoked {
         /// The lease.
         id: i64,
     },
 }
 
-/// What a membership change in the log came to.
+/// The result of a membership change in the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConfOutcome {
     /// The entry.
     pub index: u64,
-    /// What consensus must be given; a change that does not concern it, or is not valid, is about node 0.
+    /// The change for consensus. A change that is invalid or does not concern consensus is about node 0.
     pub change: ConfChange,
-    /// What it did to the member table.
+    /// The effect on the table of members.
     pub effect: MemberChange,
 }
 
-/// What a membership change did to the member table.
+/// The effect of a membership change on the table of members.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MemberChange {
     /// A new member.
     Added(Member),
-    /// A learner that votes from here on.
+    /// A learner that became a voter.
     Promoted(MemberId),
-    /// Nothing: it is not valid, as every member finds.
+    /// None: the change is invalid, which every member decides alike.
     Refused(Error),
-    /// A member that is gone for good.
+    /// A member that was removed for good.
     Removed(MemberId),
-    /// A member with new peer URLs.
+    /// A member that got new peer URLs.
     Updated(Member),
 }
 
-/// A header with nothing but a revision.
+/// A header with only a revision.
 pub(super) fn header(revision: i64) -> Option<ResponseHeader> {
     Some(ResponseHeader {
         revision,

@@ -1,7 +1,7 @@
 //! Applying one entry of the log.
 //!
-//! Deterministic: no clock, no randomness, nothing of this machine. What differs between members, the quota and whether
-//! somebody waits for the answer, changes answers only, never effects.
+//! Deterministic: it uses no clock, no randomness and nothing of this machine. The two things that differ between
+//! members, the quota and whether a request waits for the answer, change answers only, never effects.
 
 use std::sync::Arc;
 
@@ -27,24 +27,24 @@ use crate::proto::membershippb::{ClusterMemberAttrSetRequest, ClusterVersionSetR
 use crate::proto::raftpb::{ConfChange, ConfChangeType, Entry, EntryType};
 use crate::version::Version;
 
-/// What of this member bears on an entry's answers.
+/// The properties of this member that an entry's answer depends on.
 #[derive(Clone, Copy)]
 pub struct ApplyContext<'a> {
-    /// The size keys may grow to; `None` is without bound.
+    /// The size to which keys may grow; `None` is no limit.
     pub quota_bytes: Option<u64>,
-    /// Whether somebody on this member waits for the answer to a request.
+    /// Whether a request on this member waits for the answer.
     pub wanted: &'a dyn Fn(RequestId) -> bool,
 }
 
-/// An answer, or why there is none.
+/// An answer, or the error.
 type Answer = Result<Response, Error>;
 
 impl Store {
     /// Applies one committed entry and appends what follows from it. An entry applied before is skipped.
     ///
     /// # Errors
-    /// A [`Fault`] for an entry this version cannot apply as the other members do, or one that leaves a gap. The store is
-    /// then of no more use.
+    /// A [`Fault`] for an entry that this version cannot apply as the other members do, or one that leaves a gap. The
+    /// store must not be used after that.
     pub fn apply(&mut self, entry: &Entry, context: ApplyContext<'_>, out: &mut Applied) -> Result<(), Fault> {
         if entry.index <= self.consistent_index {
             return Ok(());
@@ -200,7 +200,7 @@ impl Store {
             let revision = request.revision;
             out.compacted.push(Compacted { before, revision });
         }
-        // As in etcd, which reads a key to learn the revision.
+        // As in etcd, which reads a key to get the revision.
         out.counts.keys.add_transaction(KeyCounts::RANGE);
         Ok(Response::Compact(CompactionResponse { header: self.header() }))
     }
@@ -235,7 +235,7 @@ impl Store {
         Ok(Response::LeaseRevoke(LeaseRevokeResponse { header: self.header() }))
     }
 
-    /// Notes remaining times. They are stored only once every member reads them back.
+    /// Records remaining times. They are stored only if every member of the cluster reads them back.
     fn checkpoint_leases(&mut self, request: &LeaseCheckpointRequest, out: &mut Applied) -> Response {
         let understood = self.cluster.version().is_some_and(|version| version >= Version::V3_6);
         let stored = self.config.persist_lease_checkpoints || understood;
@@ -307,7 +307,7 @@ impl Store {
         Response::Empty
     }
 
-    /// A member that is removed meanwhile, or was never there, has nothing to say.
+    /// Attributes of a member that was removed meanwhile, or never existed, are ignored.
     fn set_attributes(&mut self, request: ClusterMemberAttrSetRequest, out: &mut Applied) -> Response {
         let cluster = Arc::make_mut(&mut self.cluster);
         if let Some(member) = cluster.members.get_mut(&MemberId(request.member_id)) {
@@ -343,7 +343,8 @@ impl Store {
             out.results.push((change.id, answer));
         }
         if matches!(effect, MemberChange::Refused(_) | MemberChange::Updated(_)) {
-            // Nothing to consensus, which must be told of every change all the same. It does not know updates at all.
+            // Consensus must get every change, so it gets this one as a change of node 0. It has no updates of members
+            // at all.
             change.node_id = 0;
             change.change_type = ConfChangeType::AddNode as i32;
         } else {
@@ -366,7 +367,7 @@ fn end(write: Write<'_>, counts: KeyCounts, out: &mut Applied) {
     });
 }
 
-/// Adds to a fault which entry it is about.
+/// Adds the entry's index to a fault.
 fn at(entry: &Entry, fault: &Fault) -> Fault {
     Fault::Inconsistent {
         cause: format!("entry {}: {fault}", entry.index),

@@ -1,8 +1,8 @@
 //! The answers of the auth API while auth is off and has never been used, which this version always is: there are no
 //! users and no roles.
 //!
-//! What etcd answers in that state is answered: clients that send a name and a password find out that neither is needed.
-//! Only what would add a user or a role is not there yet.
+//! What etcd answers in that state is answered here too: a client that sends a name and a password gets etcd's error
+//! that auth is not enabled. Only adding a user or a role is not implemented yet.
 
 use crate::error::Error;
 use crate::proto::etcdserverpb::{AuthRoleAddRequest, AuthRoleGrantPermissionRequest, AuthUserAddRequest};
@@ -22,22 +22,22 @@ pub fn authenticate() -> Error {
     Error::AuthNotEnabled
 }
 
-/// What comes of asking for, changing or deleting a user.
+/// The result of reading, changing or deleting a user.
 #[must_use]
 pub fn user() -> Error {
     Error::UserNotFound
 }
 
-/// What comes of asking for, changing or deleting a role.
+/// The result of reading, changing or deleting a role.
 #[must_use]
 pub fn role() -> Error {
     Error::RoleNotFound
 }
 
-/// Whether a user could be added.
+/// Checks a request to add a user.
 ///
 /// # Errors
-/// When the request alone is wrong.
+/// If the request alone is invalid.
 pub fn check_user_add(request: &AuthUserAddRequest) -> Result<(), Error> {
     if request.name.is_empty() {
         return Err(Error::UserEmpty);
@@ -45,10 +45,10 @@ pub fn check_user_add(request: &AuthUserAddRequest) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether a role could be added.
+/// Checks a request to add a role.
 ///
 /// # Errors
-/// When the request alone is wrong.
+/// If the request alone is invalid.
 pub fn check_role_add(request: &AuthRoleAddRequest) -> Result<(), Error> {
     if request.name.is_empty() {
         return Err(Error::RoleEmpty);
@@ -56,7 +56,7 @@ pub fn check_role_add(request: &AuthRoleAddRequest) -> Result<(), Error> {
     Ok(())
 }
 
-/// What comes of granting a role a permission: its own faults come before the missing role.
+/// The result of granting a permission to a role: an invalid permission is reported before the missing role.
 #[must_use]
 pub fn role_grant_permission(request: &AuthRoleGrantPermissionRequest) -> Error {
     match &request.perm {
@@ -68,7 +68,7 @@ pub fn role_grant_permission(request: &AuthRoleGrantPermissionRequest) -> Error 
 
 /// Whether a permission names a key, or a range that is not empty.
 fn is_range(key: &[u8], range_end: &[u8]) -> bool {
-    // A range end of one zero byte is no end.
+    // A range end of one zero byte means "to the last key", so that range is not empty.
     !key.is_empty() && (range_end.is_empty() || range_end == [0] || key < range_end)
 }
 

@@ -1,7 +1,7 @@
-//! What is wrong with a request that no state is needed to see, found on the caller's task before anything is proposed.
+//! The errors of a request that can be found without any state, on the caller's task, before anything is proposed.
 //!
-//! The order of the checks is etcd's, because a request wrong in two ways must get etcd's answer. Nothing here looks at
-//! keys, leases or revisions: that is [`crate::store`]'s, when the request is applied.
+//! The order of the checks is etcd's, because a request with two errors must get etcd's answer. Errors that depend on
+//! keys, leases or revisions are found by [`crate::store`] when the request is applied.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,10 +14,10 @@ use crate::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use crate::proto::etcdserverpb::request_op::Request;
 use crate::proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest};
 
-/// What a lease costs against the quota, in bytes.
+/// The cost of a lease against the quota, in bytes.
 pub const LEASE_COST_BYTES: u64 = 64;
 
-/// What a key costs against the quota besides its own and its value's bytes.
+/// The cost of a key against the quota besides its own and its value's bytes.
 pub const KEY_COST_BYTES: u64 = 256;
 
 /// Checks a read.
@@ -71,14 +71,14 @@ pub fn delete_range(request: &DeleteRangeRequest) -> Result<(), Error> {
 pub fn txn(request: &TxnRequest, max_ops: usize) -> Result<(), Error> {
     let mut all = max_ops.saturating_mul(3).max(MAX_TXN_TOTAL_OPS);
     operations(request, max_ops, MAX_TXN_DEPTH, &mut all)?;
-    // Only a transaction of bounded size is worth comparing all its keys.
+    // The keys are compared only now that the size of the transaction is known to be bounded.
     Writes::of(&request.success)?;
     Writes::of(&request.failure)?;
     Ok(())
 }
 
-/// Checks the time of a lease, in seconds. It is asked when a grant is applied, not before, as in etcd: alarms come before
-/// it, and a lease without an id is refused before it. This is the only place of the rule.
+/// Checks the TTL of a lease, in seconds. As in etcd it is called when a grant is applied, not before: the checks of
+/// alarms and of a missing id come first. This is the only place of the rule.
 ///
 /// # Errors
 /// [`Error::LeaseTtlTooLarge`].
@@ -89,8 +89,8 @@ pub fn lease_ttl(seconds: i64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether a transaction only reads, and so needs no entry in the log. One nested in it counts as a write, whatever it
-/// holds.
+/// Whether a transaction only reads, and so needs no entry in the log. A nested transaction counts as a write, whatever
+/// its operations are.
 #[must_use]
 pub fn is_read_only(request: &TxnRequest) -> bool {
     all_operations(request).all(|op| matches!(op.request, Some(Request::RequestRange(_))))
@@ -102,13 +102,14 @@ pub fn is_serializable(request: &TxnRequest) -> bool {
     all_operations(request).all(|op| matches!(&op.request, Some(Request::RequestRange(range)) if range.serializable))
 }
 
-/// What a write costs against the quota.
+/// The cost of a write against the quota.
 #[must_use]
 pub fn put_cost(request: &PutRequest) -> u64 {
     KEY_COST_BYTES + request.key.len() as u64 + request.value.len() as u64
 }
 
-/// What a transaction costs against the quota: its dearer branch. One that only reads and deletes costs nothing.
+/// The cost of a transaction against the quota: that of its dearer branch. One that only reads and deletes costs
+/// nothing.
 #[must_use]
 pub fn txn_cost(request: &TxnRequest) -> u64 {
     fn branch(operations: &[RequestOp]) -> u64 {
@@ -124,8 +125,8 @@ pub fn txn_cost(request: &TxnRequest) -> u64 {
     branch(&request.success).max(branch(&request.failure))
 }
 
-/// Whether a request of this cost fits where so much is stored. What costs nothing always does, so that a full store can
-/// be emptied.
+/// Whether a request of this cost fits at this size. A request without cost always fits, so that a full store can be
+/// emptied.
 #[must_use]
 pub fn fits_quota(cost: u64, size_bytes: u64, quota_bytes: Option<u64>) -> bool {
     cost == 0 || quota_bytes.is_none_or(|quota| size_bytes.saturating_add(cost) < quota)
@@ -135,8 +136,9 @@ fn all_operations(request: &TxnRequest) -> impl Iterator<Item = &RequestOp> {
     request.success.iter().chain(&request.failure)
 }
 
-/// Checks the operations of a transaction; nested ones share what its longest list leaves over. By that rule, etcd's, the
-/// lists multiply with every level, so that there is a bound for all levels together, too.
+/// Checks the operations of a transaction. As in etcd, nested ones share the limit minus the length of its longest
+/// list. By that rule alone the number of lists multiplies with every level, so there is a limit for all levels
+/// together, too.
 fn operations(request: &TxnRequest, max_ops: usize, depth: usize, all: &mut usize) -> Result<(), Error> {
     let longest = request
         .compare
@@ -158,14 +160,14 @@ fn operations(request: &TxnRequest, max_ops: usize, depth: usize, all: &mut usiz
             Some(Request::RequestDeleteRange(request)) => delete_range(request)?,
             Some(Request::RequestTxn(_)) if depth == 0 => return Err(Error::TooManyOps),
             Some(Request::RequestTxn(request)) => operations(request, left, depth - 1, all)?,
-            // etcd's answer to an operation that is none.
+            // etcd's answer to an operation that is not set.
             None => return Err(Error::KeyNotFound),
         }
     }
     Ok(())
 }
 
-/// What one branch of a transaction writes.
+/// The keys that one branch of a transaction writes.
 #[derive(Default)]
 struct Writes {
     puts: BTreeSet<Bytes>,
@@ -173,11 +175,11 @@ struct Writes {
 }
 
 impl Writes {
-    /// Collects them, nested ones included.
+    /// Collects them, also those of nested transactions.
     ///
-    /// A key may be put once, and not where it is deleted; deletions may overlap. Of a nested transaction only one branch
-    /// runs, so both may put the same key. Siblings are compared in order: a deletion nested in a later sibling may
-    /// overlap a put nested in an earlier one, as etcd allows.
+    /// A key may be put once, and not if it is also deleted; deletions may overlap. Of a nested transaction only one
+    /// branch runs, so both may put the same key. Siblings are compared in order: a deletion nested in a later sibling
+    /// may overlap a put nested in an earlier one, as etcd allows.
     fn of(operations: &[RequestOp]) -> Result<Self, Error> {
         let mut writes = Self::default();
         for op in operations {
@@ -198,7 +200,7 @@ impl Writes {
         Ok(writes)
     }
 
-    /// Takes over what a nested transaction writes.
+    /// Adds the keys that a nested transaction writes.
     fn merge(&mut self, success: Self, failure: Self) -> Result<(), Error> {
         for key in &success.puts {
             self.put(key)?;
@@ -222,13 +224,14 @@ impl Writes {
     }
 }
 
-/// Ranges of keys, as disjoint ones from start to end.
+/// Ranges of keys: disjoint ones, from start to end.
 #[derive(Default)]
 struct Ranges(BTreeMap<Bytes, Bytes>);
 
 impl Ranges {
-    /// Adds what a deletion covers. Its end is taken literally: to etcd's check the single zero byte that stands for "all
-    /// from key on" ends before it begins, so deleting everything and putting a key in one transaction is allowed.
+    /// Adds the range of a deletion. Its end is taken literally, as by etcd's check: the single zero byte that stands
+    /// for "to the last key" is then an end before the start, so deleting everything and putting a key in one
+    /// transaction is allowed.
     fn add(&mut self, delete: &DeleteRangeRequest) {
         let end = if delete.range_end.is_empty() {
             successor(&delete.key)
@@ -447,7 +450,7 @@ mod tests {
                 vec![nested(vec![d("a", "c")], vec![]), nested(vec![p("b")], vec![])],
                 duplicate,
             ),
-            // The other way round is allowed, as in etcd.
+            // The opposite order is allowed, as in etcd.
             (
                 vec![nested(vec![p("b")], vec![]), nested(vec![d("a", "c")], vec![])],
                 Ok(()),
@@ -479,7 +482,7 @@ mod tests {
 
     type Span = (Bytes, Bytes);
 
-    /// The same rule with every deletion kept and every one asked.
+    /// The same rule, checked simply: every deletion is kept, and each is compared.
     fn naive(operations: &[RequestOp]) -> Option<(Vec<Bytes>, Vec<Span>)> {
         let (mut puts, mut deletes) = (Vec::new(), Vec::new());
         for op in operations {

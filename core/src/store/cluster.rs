@@ -1,8 +1,8 @@
-//! Who is in the cluster, as the log says: members, removed ids, cluster version, downgrade, and the configuration
-//! consensus must have.
+//! The state of the cluster as the log defines it: members, removed ids, cluster version, downgrade, and the
+//! configuration that consensus must have.
 //!
-//! Every member finds the same changes valid, because only this table is asked. What the leader asks besides before it
-//! proposes a change (is a quorum started, is the learner in sync) is the member's.
+//! Every member finds the same changes valid, because the rules here use only this table. The conditions for proposing
+//! a change (a quorum has started, the learner is in sync) are checked by `core::member` before it is proposed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,12 +25,12 @@ pub struct Cluster {
     pub(super) conf_state: ConfState,
 }
 
-/// Whether the cluster is on its way to an older version.
+/// Whether the cluster is being downgraded.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Downgrade {
-    /// Whether it is.
+    /// Whether a downgrade is in progress.
     pub enabled: bool,
-    /// Where to, such as `3.5`; empty where it is not.
+    /// The target version, such as `3.5`; empty if there is none.
     pub target: String,
 }
 
@@ -63,7 +63,7 @@ impl Cluster {
         self.version
     }
 
-    /// The downgrade, where there ever was one.
+    /// The downgrade, if there ever was one.
     #[must_use]
     pub fn downgrade(&self) -> Option<&Downgrade> {
         self.downgrade.as_ref()
@@ -75,10 +75,10 @@ impl Cluster {
         &self.conf_state
     }
 
-    /// What a change in the log comes to, before anything is changed.
+    /// Decides the result of a change in the log; changes nothing yet.
     ///
     /// # Errors
-    /// A [`Fault`] for a change that no member could have proposed and every etcd would stop at.
+    /// A [`Fault`] for a change that no member can have proposed and at which every etcd would stop.
     pub(super) fn decide(&self, change: &ConfChange, max_learners: usize) -> Result<MemberChange, Fault> {
         let id = MemberId(change.node_id);
         if id == MemberId::NONE || self.removed.contains(&id) {
@@ -124,13 +124,14 @@ impl Cluster {
             return MemberChange::Refused(Error::MemberNotFound);
         }
         if self.conf_state.voters == [id.0] {
-            // Without the strict check anyone can ask for it, and etcd's consensus stops; a cluster of nobody is no answer.
+            // Without the strict check a client can ask for this, and etcd's consensus stops. An empty cluster cannot
+            // be meant.
             return MemberChange::Refused(Error::NotEnoughStartedMembers);
         }
         MemberChange::Removed(id)
     }
 
-    /// An update changes peer URLs and nothing else, whatever the proposal says of the member.
+    /// An update changes peer URLs and nothing else, whatever other fields the proposal has.
     fn decide_update(&self, id: MemberId, update: Member) -> MemberChange {
         let Some(member) = self.members.get(&id) else {
             return MemberChange::Refused(Error::MemberNotFound);
@@ -182,7 +183,7 @@ impl Cluster {
     }
 }
 
-/// What a change asks for.
+/// The kind of change that is requested.
 enum Kind {
     Add { learner: bool },
     Remove,
@@ -205,8 +206,8 @@ impl Kind {
     }
 }
 
-/// Whether a proposed change can be decided at all, and gives the vote it describes. What it comes to is found out when it
-/// is applied.
+/// Whether a proposed change can be decoded, and its kind agrees with the vote that its member describes. Its outcome is
+/// decided when it is applied.
 pub(super) fn check_change(change: &ConfChange) -> Result<(), Fault> {
     let Kind::Add { learner } = Kind::of(change)? else {
         let has_context = change.change_type == ConfChange::UPDATE_NODE;
@@ -224,7 +225,7 @@ pub(super) fn check_change(change: &ConfChange) -> Result<(), Fault> {
     Err(Fault::Inconsistent { cause })
 }
 
-/// The member a change is about, which must be the one consensus is told of.
+/// The member that a change describes, which must have the id that consensus gets.
 fn context(change: &ConfChange) -> Result<ConfChangeContext, Fault> {
     let id = MemberId(change.node_id);
     let context = ConfChangeContext::from_json(&change.context).map_err(|error| Fault::Inconsistent {
@@ -240,7 +241,7 @@ fn context(change: &ConfChange) -> Result<ConfChangeContext, Fault> {
     Ok(context)
 }
 
-/// Makes a sorted list contain a number, or not.
+/// Inserts a number into a sorted list, or removes it.
 fn set(list: &mut Vec<u64>, id: u64, present: bool) {
     match (list.binary_search(&id), present) {
         (Err(at), true) => list.insert(at, id),

@@ -10,7 +10,7 @@ use crate::proto::membershippb::{ClusterMemberAttrSetRequest, ClusterVersionSetR
 use super::alarm::Alarms;
 use super::check;
 
-/// A request of the log.
+/// A request in the log.
 pub(crate) enum Content {
     Alarm(AlarmRequest),
     Compaction(CompactionRequest),
@@ -29,10 +29,10 @@ pub(crate) enum Content {
 }
 
 impl Content {
-    /// What a proposal asks for; of several requests the one etcd would take.
+    /// The request that a proposal holds; if it holds several, the one that etcd would take.
     ///
     /// # Errors
-    /// A [`Fault`] where that is nothing this version knows: the other members have applied it, so it must not be skipped.
+    /// A [`Fault`] if this version has no such request: the other members have applied it, so it must not be skipped.
     pub(super) fn of(request: InternalRaftRequest) -> Result<Self, Fault> {
         let auth = auth_request(&request);
         let first = None
@@ -56,7 +56,7 @@ impl Content {
         }
     }
 
-    /// The message of the log that asks for it, under the proposal's id.
+    /// The log's message for it, with the proposal's id.
     pub(crate) fn into_request(self, id: u64) -> InternalRaftRequest {
         let mut request = InternalRaftRequest {
             header: Some(RequestHeader {
@@ -83,7 +83,7 @@ impl Content {
         request
     }
 
-    /// Why the alarms that are on forbid it.
+    /// The error if an active alarm forbids it.
     pub(super) fn forbidden_by(&self, alarms: &Alarms) -> Option<Error> {
         let (corrupt, no_space) = match self {
             Self::Compaction(_) | Self::DeleteRange(_) | Self::LeaseRevoke(_) | Self::Range(_) => (true, false),
@@ -105,7 +105,7 @@ impl Content {
         }
     }
 
-    /// What it costs against the quota, in bytes.
+    /// Its cost against the quota, in bytes.
     pub(crate) fn cost(&self) -> u64 {
         match self {
             Self::LeaseGrant(_) => check::LEASE_COST_BYTES,

@@ -1,11 +1,11 @@
-//! What was applied and read, in numbers, counted as etcd's metrics count it.
+//! Counts of what was applied and read, by the rules of etcd's metrics.
 
 use crate::error::Error;
 use crate::proto::etcdserverpb::{DeleteRangeRequest, PutRequest};
 
 use super::content::Content;
 
-/// The kinds of request that the log holds.
+/// The kinds of requests in the log.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Op {
     /// An alarm is listed, raised or disarmed.
@@ -22,7 +22,7 @@ pub enum Op {
     DowngradeInfoSet,
     /// A request that only etcd's own tests write.
     DowngradeVersionTest,
-    /// Remaining times of leases are noted.
+    /// Remaining times of leases are recorded.
     LeaseCheckpoint,
     /// A lease is granted.
     LeaseGrant,
@@ -54,7 +54,7 @@ impl Op {
         Self::Txn,
     ];
 
-    /// The name that etcd's metrics give it.
+    /// Its label in etcd's metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -93,7 +93,7 @@ impl Op {
     }
 }
 
-/// What applying entries came to.
+/// The counts of applied entries.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
     /// Requests by kind: those that failed, those that succeeded.
@@ -105,7 +105,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// How many requests were applied, by kind and by whether they succeeded. Kinds without any are left out.
+    /// The number of applied requests by kind and success. Kinds without any are left out.
     pub fn requests(&self) -> impl Iterator<Item = (Op, bool, u32)> {
         let by_success = |op: Op| [(op, false), (op, true)];
         let kinds = Op::ALL.into_iter().flat_map(by_success);
@@ -124,7 +124,7 @@ impl Counts {
 /// Operations on keys.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct KeyCounts {
-    /// Reads: of clients, of compares, and of what a write must know before.
+    /// Reads: by clients, for compares, and those that a write needs.
     pub ranges: u64,
     /// Writes of a key.
     pub puts: u64,

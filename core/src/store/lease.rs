@@ -1,5 +1,5 @@
-//! Leases as every member sees them: what was granted and which keys are attached. Nothing here knows the time; the
-//! leader's clock is in the member.
+//! Leases as every member has them: the granted times and the attached keys. This file has no clock; the leader's lease
+//! clock is in the lessor.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::check;
 use crate::error::Error;
 use crate::mvcc::tree::{Live, Tree};
 
-/// One lease. A clone is free.
+/// One lease. A clone is O(1).
 #[derive(Clone)]
 pub struct Lease {
     ttl: i64,
@@ -33,7 +33,7 @@ impl Lease {
         self.ttl
     }
 
-    /// The seconds that were left at the last checkpoint; 0 where there was none.
+    /// The seconds that remained at the last checkpoint; 0 if there was none.
     #[must_use]
     pub fn remaining_ttl(&self) -> i64 {
         self.remaining_ttl
@@ -44,7 +44,7 @@ impl Lease {
         self.keys.iter().map(|(key, ())| key)
     }
 
-    /// The attached keys as they are now; taking them costs nothing.
+    /// The attached keys as they are now; O(1).
     #[must_use]
     pub fn all_keys(&self) -> LeaseKeys {
         LeaseKeys(self.keys.clone())
@@ -57,7 +57,7 @@ impl Lease {
     }
 }
 
-/// The keys that were attached to a lease at one moment. A clone is free.
+/// The keys that were attached to a lease at one moment. A clone is O(1).
 #[derive(Clone, Default)]
 pub struct LeaseKeys(Tree<Vec<Bytes>, ()>);
 
@@ -68,7 +68,7 @@ impl LeaseKeys {
         self.0.size().entries
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -92,7 +92,7 @@ impl fmt::Debug for LeaseKeys {
     }
 }
 
-/// All leases by id. A clone is free and stays as it is.
+/// All leases by id. A clone is O(1) and does not change.
 #[derive(Clone, Default)]
 pub struct Leases {
     by_id: Tree<Vec<i64>, Lease>,
@@ -110,7 +110,7 @@ impl Leases {
         self.by_id.iter().map(|(id, lease)| (*id, lease))
     }
 
-    /// The leases in the order of their rows, which is that of unsigned ids: from one on, and then those below zero.
+    /// The leases in the order of their rows, which is that of unsigned ids: the positive ones, then the negative ones.
     pub(super) fn iter_as_rows(&self, from: u64) -> impl Iterator<Item = (i64, &Lease)> {
         let from = from.cast_signed();
         let positive = (from >= 0).then(|| self.by_id.range(&from, None));
@@ -128,13 +128,13 @@ impl Leases {
         self.by_id.size().entries
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Makes a lease of at least `min_ttl` seconds and returns how many it got.
+    /// Makes a lease of at least `min_ttl` seconds and returns the seconds that it got.
     ///
     /// Any id but 0 is legal, negative ones too.
     pub(super) fn grant(&mut self, id: i64, ttl: i64, min_ttl: i64) -> Result<i64, Error> {
@@ -150,7 +150,7 @@ impl Leases {
         Ok(ttl)
     }
 
-    /// Puts back a lease that was stored.
+    /// Adds a lease read from the table.
     pub(super) fn restore(&mut self, id: i64, lease: Lease) {
         self.by_id.insert(&id, lease);
     }
@@ -160,7 +160,7 @@ impl Leases {
         self.by_id.remove(&id)
     }
 
-    /// Notes how many seconds a lease has left; false where there is no such lease.
+    /// Records how many seconds a lease has left; false if there is no such lease.
     pub(super) fn checkpoint(&mut self, id: i64, remaining_ttl: i64) -> bool {
         self.by_id
             .update(&id, |lease| lease.remaining_ttl = remaining_ttl)
@@ -184,7 +184,7 @@ impl Leases {
         }
     }
 
-    /// Takes a key off a lease.
+    /// Detaches a key from a lease.
     pub(super) fn detach(&mut self, key: &Bytes, id: i64) {
         if id != 0 {
             self.by_id.update(&id, |lease| lease.keys.remove(key));

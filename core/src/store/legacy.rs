@@ -7,9 +7,9 @@ use crate::id::MemberId;
 use crate::proto::etcdserverpb::{InternalRaftRequest, Request, RequestHeader};
 use crate::proto::membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
 
-/// Reads what an entry asks for; `None` is a request of the v2 store that concerns nothing there is any more.
+/// Reads the request in an entry; `None` for a request of the v2 store that changes nothing in a v3 store.
 ///
-/// A v2 request is told by failing to parse as anything newer.
+/// A v2 request is recognised by its failing to decode as a newer message.
 ///
 /// # Errors
 /// A [`Fault`] for bytes that are neither.
@@ -29,7 +29,7 @@ pub(super) fn read(data: bytes::Bytes) -> Result<Option<InternalRaftRequest>, Fa
     .map_err(|cause| unreadable(&cause))
 }
 
-/// What a v2 request is today.
+/// The present form of a v2 request.
 fn modern(request: &Request) -> Result<Option<InternalRaftRequest>, String> {
     let conditional = request.prev_exist.is_some() || request.prev_index > 0 || !request.prev_value.is_empty();
     if request.method != "PUT" || conditional {
@@ -69,7 +69,7 @@ fn attributes_of(path: &str) -> Option<MemberId> {
     MemberId::parse(path.strip_prefix("/0/members/")?.strip_suffix("/attributes")?)
 }
 
-/// Reads `{"name":..,"clientURLs":[..]}`, which is a member without what consensus needs.
+/// Reads `{"name":..,"clientURLs":[..]}` as a member without the fields that consensus needs.
 fn read_attributes(json: &str) -> Result<Attributes, serde_json::Error> {
     let AttributesJson { name, client_urls } = serde_json::from_str(json)?;
     Ok(Attributes {

@@ -1,10 +1,11 @@
-//! The applied state: keys with their history, leases, alarms, and who is in the cluster.
+//! The applied state: keys with their history, leases, alarms, and the members of the cluster.
 //!
-//! [`Store::apply`] takes one committed entry to its effects: answers, events, rows to be written. It is deterministic and
-//! cannot fail on good input. Readers get a [`View`], which costs nothing to take and never changes. After a restart a
-//! store comes back from its rows by [`Restore`], leases before keys.
+//! [`Store::apply`] turns one committed entry into its effects: answers, events, rows to be written. It is
+//! deterministic and cannot fail on valid input. Readers get a [`View`], which is O(1) to take and never changes. After
+//! a restart a store is built from its rows by [`Restore`], leases before keys.
 //!
-//! Nothing here knows consensus, time or disks. What a request alone shows to be wrong is found before, by [`check`].
+//! The store has no access to consensus, time or disks. Errors of a request that need no state are found before, by
+//! [`check`].
 
 mod alarm;
 mod applied;
@@ -65,14 +66,14 @@ pub struct Store {
     account: Account,
 }
 
-/// What all members of a cluster should have set alike.
+/// Settings that all members of a cluster should have alike.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct StoreConfig {
     /// The shortest lease: one and a half election timeouts, rounded up.
     pub min_lease_ttl_seconds: i64,
     /// Learners in the cluster (`--max-learners`).
     pub max_learners: usize,
-    /// Store checkpoints of leases even below cluster version 3.6.
+    /// Store checkpoints of leases even at a cluster version below 3.6.
     pub persist_lease_checkpoints: bool,
 }
 
@@ -87,7 +88,7 @@ impl Default for StoreConfig {
 }
 
 impl Store {
-    /// A store that no entry was applied to.
+    /// A store to which no entry was applied.
     #[must_use]
     pub fn new(config: StoreConfig) -> Self {
         Self {
@@ -102,8 +103,8 @@ impl Store {
         }
     }
 
-    /// Takes the changes of rows that applying entries led to since the last time, to be written as one atomic batch: every
-    /// row once, with its last value, by bucket and key, together with the consistent index that covers them and the seal.
+    /// Takes the changes of rows since the last call, to be written as one atomic batch: each row once, with its last
+    /// value, in the order of bucket and key, together with the consistent index that covers them and the seal.
     pub fn take_ops(&mut self, applied: &mut Applied) -> Vec<TableOp> {
         let mut ops = applied.take_ops();
         if ops.is_empty() {
@@ -118,7 +119,7 @@ impl Store {
         ops
     }
 
-    /// Frees the space of a compaction, at most so many revisions at a time. The rows to delete are appended.
+    /// Frees the space of a compaction, over at most so many revisions. Appends the rows to delete.
     pub fn compact_step(&mut self, max_revisions: usize, out: &mut Applied) -> CompactProgress {
         let before = out.ops.len();
         let progress = self.kv.compact_step(max_revisions, &mut out.ops);
@@ -127,7 +128,7 @@ impl Store {
         progress
     }
 
-    /// The state as it is, for readers. Costs nothing and stays as it is.
+    /// The present state, for readers. O(1); it never changes.
     #[must_use]
     pub fn view(&self) -> View {
         View {
@@ -141,7 +142,7 @@ impl Store {
         }
     }
 
-    /// The last entry applied. It never goes back.
+    /// The index of the last applied entry. It never decreases.
     #[must_use]
     pub fn consistent_index(&self) -> u64 {
         self.consistent_index
@@ -165,13 +166,13 @@ impl Store {
         self.kv.size_bytes()
     }
 
-    /// Asserts what always holds, by walking everything; for tests and simulations.
+    /// Asserts the invariants by a walk over everything; for tests and simulations.
     ///
-    /// - A key that names a lease is attached to it, and no other key is; every lease named exists.
+    /// - A key that names a lease is attached to it, and no other key is; every lease that a key names exists.
     /// - Consensus is configured with exactly the members of the table.
     ///
     /// # Panics
-    /// Where one of these does not hold.
+    /// If one of these does not hold.
     pub fn check(&self) {
         let view = self.kv.view();
         let named: BTreeSet<(i64, &[u8])> = view.leased_keys().map(|(key, lease)| (lease, key)).collect();

@@ -1,5 +1,5 @@
-//! Transactions that only read, carried out in steps, and how much a transaction may read where it cannot be: inside an
-//! entry of the log, which every member applies in one go.
+//! Transactions that only read, carried out in steps; and the limit of what other transactions may read: they are
+//! applied as one entry of the log, in one piece.
 
 use std::mem;
 
@@ -15,26 +15,26 @@ use crate::proto::etcdserverpb::request_op::Request;
 use crate::proto::etcdserverpb::response_op::Response;
 use crate::proto::etcdserverpb::{RangeRequest, RangeResponse, RequestOp, ResponseOp, TxnRequest, TxnResponse};
 
-/// A transaction that only reads and is being carried out.
+/// A read-only transaction in progress.
 #[derive(Debug)]
 pub struct TxnScan {
     view: View,
     request: TxnRequest,
     stage: Stage,
     found: TxnFound,
-    /// Compares looked at and ranges begun.
+    /// Compares evaluated and ranges begun.
     counts: KeyCounts,
 }
 
-/// What a transaction does next.
+/// The next stage of a transaction.
 #[derive(Debug)]
 enum Stage {
-    /// Compares from the one at this place on; of that one, the keys from the given one on, some of which may have held.
+    /// Evaluates the compares from the one at `at` on. Of that one, the keys before `from` are done, and hold.
     Compares {
         at: usize,
         from: Option<Bytes>,
     },
-    /// The ranges of the chosen branch from the one at this place on; that one may have begun.
+    /// Reads the ranges of the chosen branch from the one at `at` on; that one may have begun.
     Ranges {
         at: usize,
         scan: Option<Box<Scan>>,
@@ -42,19 +42,19 @@ enum Stage {
     Done,
 }
 
-/// What a transaction has found.
+/// The result of a transaction.
 #[derive(Debug)]
 pub struct TxnFound {
     /// Revision of the state it was read from.
     pub revision: i64,
-    /// Whether all compares held.
+    /// Whether all compares hold.
     pub succeeded: bool,
-    /// What each range of the chosen branch has found.
+    /// The result of each range of the chosen branch.
     pub ranges: Vec<Found>,
 }
 
 impl TxnScan {
-    /// Begins to carry out a transaction that [only reads](super::check::is_read_only).
+    /// Begins a transaction that [only reads](super::check::is_read_only).
     #[must_use]
     pub fn new(view: &super::View, request: TxnRequest) -> Self {
         Self {
@@ -70,10 +70,10 @@ impl TxnScan {
         }
     }
 
-    /// Goes on, past about so many rows at most; true once the transaction is complete.
+    /// Continues over about so many rows at most; true once the transaction is complete.
     ///
     /// # Errors
-    /// What a range finds wrong, or [`Error::KeyNotFound`] for an operation that is not a range.
+    /// The error of a range, or [`Error::KeyNotFound`] for an operation that is not a range.
     pub fn step(&mut self, rows: usize) -> Result<bool, Error> {
         let mut left = rows.max(1);
         while left > 0 {
@@ -88,13 +88,13 @@ impl TxnScan {
         Ok(matches!(self.stage, Stage::Done))
     }
 
-    /// What it has read so far, as etcd's metrics count it.
+    /// The counts of what it has read so far, by the rules of etcd's metrics.
     #[must_use]
     pub fn counts(&self) -> KeyCounts {
         self.counts
     }
 
-    /// What a complete transaction has found.
+    /// The result of a complete transaction.
     #[must_use]
     pub fn finish(self) -> TxnFound {
         self.found
@@ -131,7 +131,7 @@ impl TxnScan {
         })
     }
 
-    /// All compares are decided: checks the chosen branch before anything of it is read.
+    /// All compares are decided: checks the chosen branch before any part of it is read.
     fn chosen(&self) -> Result<Stage, Error> {
         for op in self.branch() {
             if let Some(Request::RequestRange(range)) = &op.request {
@@ -188,10 +188,10 @@ impl TxnFound {
     }
 }
 
-/// Refuses a transaction that writes where its compares and ranges may have to look at more rows than one entry of the log
-/// may: all of them are read while the entry is applied, and until then nothing else is. Of two branches the longer one
-/// counts. What it deletes does not, as it does not for a request that deletes alone. Returns how many rows it may touch,
-/// all things counted.
+/// Refuses a transaction that writes if its compares and ranges may read more rows than one entry of the log may: all
+/// of them are read while the entry is applied, and meanwhile the node does nothing else. Of the two branches the
+/// longer one counts. Deleted rows do not count here, because they do not for a plain deletion. Returns how many rows
+/// it may touch at most, with the rows that it writes and deletes.
 ///
 /// # Errors
 /// [`Error::TooManyRows`].
@@ -204,7 +204,7 @@ pub(super) fn check_rows(view: &View, request: &TxnRequest) -> Result<usize, Err
     }
 }
 
-/// How many rows a transaction may touch at most.
+/// The number of rows that a transaction may touch at most.
 #[derive(Clone, Copy, Default)]
 struct Rows {
     read: usize,
@@ -248,7 +248,7 @@ impl Rows {
     }
 }
 
-/// All keys of a range, as a request.
+/// A range request for all keys of a range.
 fn keys(key: &Bytes, range_end: &Bytes) -> RangeRequest {
     RangeRequest {
         key: key.clone(),
@@ -296,7 +296,7 @@ mod tests {
         }
     }
 
-    /// Holds where every key of the range was written more often than `version` times.
+    /// Holds if every key of the range was written more often than `version` times.
     fn compare(from: &str, to: &str, version: i64) -> Compare {
         Compare {
             result: CompareResult::Greater.into(),

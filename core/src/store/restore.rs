@@ -1,7 +1,7 @@
 //! A store built from the rows of its table: after a restart, or from a snapshot.
 //!
-//! The order is in the types: `meta`, then leases, then keys, then the rest. Keys find their leases while they are read,
-//! so leases that come after keys do not compile:
+//! The order is in the types: `meta`, then leases, then keys, then the rest. Keys are attached to their leases while
+//! they are read, so code that reads leases after keys does not compile:
 //!
 //! ```compile_fail,E0599
 //! # use quoin_core::store::{Restore, StoreConfig};
@@ -36,7 +36,7 @@ use crate::table::{Bucket, SEAL_ROW};
 /// A row of a table: key and value.
 pub type Row = (Bytes, Bytes);
 
-/// A store on its way back, at one stage of it.
+/// A store that is being restored, at one stage of it.
 pub struct Restore<Stage> {
     config: StoreConfig,
     meta: Meta,
@@ -44,15 +44,15 @@ pub struct Restore<Stage> {
     stage: Stage,
 }
 
-/// Leases come next.
+/// The stage before leases.
 pub struct Begin(());
 
-/// Keys come next.
+/// The stage before keys.
 pub struct LeasesDone {
     leases: Leases,
 }
 
-/// The small buckets come next.
+/// The stage before the small buckets.
 pub struct KvDone {
     leases: Leases,
     kv: Mvcc,
@@ -69,25 +69,25 @@ struct Meta {
     seal: Option<Seal>,
 }
 
-/// Why a table cannot be gone on with.
+/// Why the table cannot be used.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Unusable {
-    /// It is not as any batch left it.
+    /// It is not in a state that a batch left.
     Damaged {
-        /// What is wrong.
+        /// The contradiction.
         cause: String,
-        /// The consistent index that it speaks of, as far as that can be read; 0 otherwise.
+        /// The consistent index in the table, if it can be read; 0 otherwise.
         index: u64,
     },
-    /// It could not be read, or this version has no use for what is in it.
+    /// It could not be read, or has content that this version does not support.
     Fault(Fault),
 }
 
 impl Restore<Begin> {
-    /// Starts with the rows of bucket `meta`.
+    /// Begins with the rows of bucket `meta`.
     ///
     /// # Errors
-    /// A [`Fault`] that names a broken row, or the one that `rows` gave.
+    /// A [`Fault`] that names a broken row, or the one that `rows` returned.
     pub fn begin(config: StoreConfig, rows: impl IntoIterator<Item = Result<Row, Fault>>) -> Result<Self, Fault> {
         let (mut meta, mut account) = (Meta::default(), Account::default());
         for row in rows {
@@ -103,7 +103,7 @@ impl Restore<Begin> {
                 rows::CONF_STATE => meta.conf_state = Some(rows::read_conf_state(&value)?),
                 SCHEDULED_COMPACT_ROW => meta.scheduled_compact = Some(value),
                 FINISHED_COMPACT_ROW => meta.finished_compact = Some(value),
-                // The storage version follows the cluster version; what else there may be is a newer version's.
+                // The storage version follows the cluster version. Any other row is of a newer version.
                 _ => {}
             }
         }
@@ -118,7 +118,7 @@ impl Restore<Begin> {
     /// Reads the rows of bucket `lease`.
     ///
     /// # Errors
-    /// A [`Fault`] that names a broken row, or the one that `rows` gave.
+    /// A [`Fault`] that names a broken row, or the one that `rows` returned.
     pub fn leases(self, rows: impl IntoIterator<Item = Result<Row, Fault>>) -> Result<Restore<LeasesDone>, Fault> {
         let Self {
             config,
@@ -142,10 +142,10 @@ impl Restore<Begin> {
         })
     }
 
-    /// All stages in their order, each from what `scan` reads of a bucket.
+    /// All stages in their order, each from the rows of a bucket that `scan` returns.
     ///
     /// # Errors
-    /// A [`Fault`] that names a broken row, or the one that `scan` gave.
+    /// A [`Fault`] that names a broken row, or the one that `scan` returned.
     pub fn from_table<Rows>(config: StoreConfig, mut scan: impl FnMut(Bucket) -> Rows) -> Result<Store, Fault>
     where
         Rows: IntoIterator<Item = Result<Row, Fault>>,
@@ -154,13 +154,13 @@ impl Restore<Begin> {
         Self::stages(restore, scan)?.without_auth()
     }
 
-    /// The same from a table that is to be gone on with: it must hold what its last batch says.
+    /// The same from a table that the member will write to: it must hold what its last batch recorded.
     ///
-    /// Tables of versions that wrote no seals are taken as they are, and get one with the next batch. But rows without a
-    /// consistent index are what no batch leaves.
+    /// Tables of versions that wrote no seals are accepted as they are, and get one with the next batch. But no batch
+    /// leaves rows without a consistent index.
     ///
     /// # Errors
-    /// What is wrong with the table, or the fault that `scan` gave.
+    /// The damage of the table, or the fault that `scan` returned.
     pub fn from_sealed_table<Rows>(config: StoreConfig, mut scan: impl FnMut(Bucket) -> Rows) -> Result<Store, Unusable>
     where
         Rows: IntoIterator<Item = Result<Row, Fault>>,
@@ -222,10 +222,10 @@ impl Restore<LeasesDone> {
     /// Reads the rows of bucket `key` in their order and attaches keys to leases.
     ///
     /// A key of a lease that does not exist is attached to none, as in etcd: it stays until it is deleted. A compaction
-    /// that had begun goes on with the next step.
+    /// in progress is continued by the next step.
     ///
     /// # Errors
-    /// A [`Fault`] that names a broken row, or the one that `rows` gave.
+    /// A [`Fault`] that names a broken row, or the one that `rows` returned.
     pub fn kv(self, rows: impl IntoIterator<Item = Result<Row, Fault>>) -> Result<Restore<KvDone>, Fault> {
         let Self {
             config,
@@ -256,7 +256,8 @@ impl Restore<KvDone> {
     /// Reads the rows of all other buckets, in any order.
     ///
     /// # Errors
-    /// A [`Fault`] that names a broken row, the one that `rows` gave, or that auth is on, which this version does not have.
+    /// A [`Fault`] that names a broken row, the one that `rows` returned, or that auth is on, which this version does
+    /// not support.
     pub fn finish(self, rows: impl IntoIterator<Item = Result<(Bucket, Bytes, Bytes), Fault>>) -> Result<Store, Fault> {
         self.settle(rows)?.without_auth()
     }
@@ -291,14 +292,14 @@ impl Restore<KvDone> {
     }
 }
 
-/// A store that was read back, whether or not this version can go on with it.
+/// A restored store, whether or not this version can serve it.
 struct Restored {
     store: Store,
     auth_is_on: bool,
 }
 
 impl Restored {
-    /// The store, unless serving on without asking who is asking would open it to everyone.
+    /// The store, unless auth is on: without auth every client could read and write it.
     fn without_auth(self) -> Result<Store, Fault> {
         if self.auth_is_on {
             let cause = "auth is on, and this version has no auth".to_owned();
@@ -337,7 +338,7 @@ fn restore_row(
     Ok(())
 }
 
-/// The configuration that the member table implies, for tables whose writer did not store it.
+/// The configuration that the member table implies, for tables without a stored one.
 fn conf_state_of(cluster: &Cluster) -> ConfState {
     let ids = |learner| {
         cluster

@@ -1,4 +1,4 @@
-//! Rows of the table other than keys', in etcd's bytes: leases, alarms, the cluster, and how far the log was applied.
+//! Rows of the table except those of keys, in etcd's bytes: leases, alarms, the cluster, and the consistent index.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -22,7 +22,7 @@ pub(super) const CONSISTENT_INDEX: &[u8] = b"consistent_index";
 pub(super) const TERM: &[u8] = b"term";
 /// The configuration of consensus.
 pub(super) const CONF_STATE: &[u8] = b"confState";
-/// The version whose rows these are; absent before 3.6.
+/// The storage version of these rows; absent before 3.6.
 const STORAGE_VERSION: &[u8] = b"storageVersion";
 
 /// Row names of bucket `cluster`.
@@ -30,10 +30,10 @@ pub(super) const CLUSTER_VERSION: &[u8] = b"clusterVersion";
 /// The downgrade.
 pub(super) const DOWNGRADE: &[u8] = b"downgrade";
 
-/// Row of bucket `auth` that says whether auth is on.
+/// Row of bucket `auth` that holds whether auth is on.
 pub(super) const AUTH_ENABLED: &[u8] = b"authEnabled";
 
-/// How far the log was applied.
+/// The consistent index.
 pub(super) fn progress(index: u64, term: u64, ops: &mut Vec<TableOp>) {
     ops.push(put(Bucket::Meta, CONSISTENT_INDEX, index.to_be_bytes().to_vec()));
     if term > 0 {
@@ -61,7 +61,7 @@ pub(super) fn lease_gone(id: i64) -> TableOp {
     TableOp::delete(Bucket::Lease, id.to_be_bytes().to_vec())
 }
 
-/// An alarm, on or off. All of it is in the row's key.
+/// An alarm, active or not. The row's key has all of it.
 pub(super) fn alarm(alarm: &AlarmMember, on: bool) -> TableOp {
     let value = on.then(Bytes::new);
     TableOp {
@@ -76,13 +76,13 @@ pub(super) fn member(member: &Member) -> TableOp {
     TableOp::put(Bucket::Members, member.id.to_string(), member.to_json())
 }
 
-/// A removed member: its id is remembered for good.
+/// A removed member: its id is kept for good.
 pub(super) fn member_removed(id: MemberId, ops: &mut Vec<TableOp>) {
     ops.push(TableOp::delete(Bucket::Members, id.to_string()));
     ops.push(TableOp::put(Bucket::MembersRemoved, id.to_string(), "removed"));
 }
 
-/// The cluster version, and with it the storage version, which older versions than 3.6 do not know.
+/// The cluster version, and the storage version, which etcd has since 3.6.
 pub(super) fn cluster_version(version: Version, ops: &mut Vec<TableOp>) {
     ops.push(put(Bucket::Cluster, CLUSTER_VERSION, version.to_string().into_bytes()));
     ops.push(if version >= Version::V3_6 {
@@ -178,7 +178,7 @@ pub(super) fn read_downgrade(value: &[u8]) -> Result<Downgrade, Fault> {
     })
 }
 
-/// A row that nobody wrote like this.
+/// The fault of a row that no member writes like this.
 pub(super) fn corrupt(bucket: Bucket, key: &[u8], why: &str) -> Fault {
     Fault::Inconsistent {
         cause: format!("bucket {}, row \"{}\": {why}", bucket.name(), key.escape_ascii()),
@@ -201,7 +201,7 @@ fn from_json<'a, T: Deserialize<'a>>(bucket: Bucket, name: &[u8], value: &'a [u8
     serde_json::from_slice(value).map_err(|error| corrupt(bucket, name, &error.to_string()))
 }
 
-/// Etcd's fields in etcd's order.
+/// etcd's fields in etcd's order.
 #[derive(Default, Deserialize, Serialize)]
 #[serde(default)]
 struct ConfStateJson {

@@ -1,11 +1,13 @@
-//! The seal: a row of Quoin's own, written in every batch, that says what the table holds after that batch.
+//! The seal: a row of Quoin's own, written in every batch, that describes the content of the table after that batch.
 //!
-//! A table engine that lost a part of what was written may still open and read without an error. A start therefore compares
-//! what it reads with the seal: consistent index, term and revision, and for each bucket how many rows it has and the sum of
-//! their digests. A sum does not depend on the order of the rows, so it follows every change at the cost of one digest.
+//! A table engine that lost a part of what was written may still open and read without an error. A start therefore
+//! compares the rows that it reads with the seal: consistent index, term and revision, and for each bucket the number
+//! of its rows and the sum of their digests. A sum does not depend on the order of the rows, so a change of a row costs
+//! at most two digests.
 //!
-//! The seal is kept in bucket `meta`, beside the consistent index that it repeats, under a name that no row of etcd has
-//! ([`crate::table::SEAL_ROW`]). It is no part of a [`View`], so it is in no hash, no image and no export made from one.
+//! The seal is in bucket `meta`, beside the consistent index that it repeats, under a name that no row of etcd has
+//! ([`crate::table::SEAL_ROW`]). It is no part of a [`View`], so it is in no hash, no snapshot and no backup made from
+//! one.
 //!
 //! ```text
 //! form        1 byte    1
@@ -55,7 +57,7 @@ impl Sums {
     }
 }
 
-/// What a batch says of the table after it.
+/// The content of the table after a batch.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Seal {
     /// The consistent index.
@@ -64,7 +66,7 @@ pub struct Seal {
     pub term: u64,
     /// The revision of the key space.
     pub revision: i64,
-    /// The rows, but for this one.
+    /// The rows, except the seal itself.
     pub sums: Sums,
 }
 
@@ -100,7 +102,7 @@ impl Seal {
         (Bytes::from_static(SEAL_ROW), row.into())
     }
 
-    /// Reads the row's value; nothing if it is not what was written.
+    /// Reads the row's value; `None` if it is not as it was written.
     pub(super) fn from_row(row: &[u8]) -> Option<Self> {
         let (mut rest, check) = row.split_last_chunk::<CHECK_BYTES>()?;
         if rest.first() != Some(&FORM) || xxh3_64(rest) != u64::from_le_bytes(*check) {
@@ -123,13 +125,11 @@ impl Seal {
         Some(seal)
     }
 
-    /// What of `self` the table contradicts, in words; nothing if it holds what it says.
+    /// The first difference between this seal and the rows that were `found`, as text; `None` if they agree.
     #[must_use]
     pub fn contradiction(&self, found: &Self) -> Option<String> {
         let number = |what: &str, sealed: &dyn fmt::Display, found: &dyn fmt::Display| {
-            Some(format!(
-                "its last batch says that {what} is {sealed}, and what can be read has {found}"
-            ))
+            Some(format!("{what} is {sealed} by its last batch, and {found} by its rows"))
         };
         if self.index != found.index {
             return number("the consistent index", &self.index, &found.index);
@@ -140,7 +140,7 @@ impl Seal {
         for (bucket, (sealed, read)) in Bucket::ALL.into_iter().zip(self.sums.0.into_iter().zip(found.sums.0)) {
             if sealed.rows != read.rows {
                 return Some(format!(
-                    "its last batch says that bucket {} has {} rows, and {} can be read",
+                    "by its last batch bucket {} has {} rows, but {} were read",
                     bucket.name(),
                     sealed.rows,
                     read.rows
@@ -148,7 +148,7 @@ impl Seal {
             }
             if sealed.digest != read.digest {
                 return Some(format!(
-                    "bucket {} has as many rows as its last batch says ({}), but other ones",
+                    "bucket {} has as many rows as by its last batch ({}), but different ones",
                     bucket.name(),
                     sealed.rows
                 ));
@@ -161,23 +161,23 @@ impl Seal {
     }
 }
 
-/// What the table will hold after the next batch, but for bucket `key`: the key space counts its own rows.
+/// The sums of the table after the next batch, except bucket `key`: the key space counts its own rows.
 #[derive(Default)]
 pub(super) struct Account {
     sums: Sums,
-    /// Digests of the leases' rows, to be taken off when they change.
+    /// Digests of the leases' rows, to be subtracted when these change.
     leases: BTreeMap<i64, u64>,
-    /// The same of all other rows. There are few.
+    /// Likewise those of all other rows. There are few.
     rows: BTreeMap<(Bucket, Bytes), u64>,
 }
 
 impl Account {
-    /// Follows one change of a row.
+    /// Counts one change of a row.
     pub(super) fn note(&mut self, op: &TableOp) {
         self.set(op.bucket, &op.key, op.value.as_deref());
     }
 
-    /// A row was read back.
+    /// Counts a row read from the table.
     pub(super) fn read(&mut self, bucket: Bucket, key: &Bytes, value: &[u8]) {
         self.set(bucket, key, Some(value));
     }
@@ -205,7 +205,7 @@ impl Account {
 }
 
 impl Store {
-    /// What a table that holds everything applied so far says of itself.
+    /// The seal of a table that holds everything applied so far.
     #[must_use]
     pub fn seal(&self) -> Seal {
         let mut sums = self.account.sums;
@@ -218,7 +218,7 @@ impl Store {
         }
     }
 
-    /// From now on the table counts as holding exactly the rows of this store's view.
+    /// Counts the table anew, as one that holds exactly the rows of this store's view.
     pub(crate) fn recount(&mut self) {
         let mut account = Account::default();
         for (bucket, key, value) in self.view().all_rows() {
@@ -293,18 +293,18 @@ mod tests {
     }
 
     #[test]
-    fn what_the_table_contradicts_is_named() {
+    fn a_contradiction_names_the_difference() {
         type Change = fn(&mut Seal);
         let cases: [(Change, &str); 5] = [
             (|_| {}, ""),
             (|found| found.index = 8, "the consistent index is 9"),
             (
                 |found| found.sums.0[Bucket::Key as usize] = RowSum::default(),
-                "bucket key has 1 rows, and 0 can be read",
+                "bucket key has 1 rows, but 0 were read",
             ),
             (
                 |found| found.sums.0[Bucket::Meta as usize].digest = 1,
-                "bucket meta has as many rows as its last batch says (1), but other ones",
+                "bucket meta has as many rows as by its last batch (1), but different ones",
             ),
             (|found| found.revision = 4, "the revision is 5"),
         ];

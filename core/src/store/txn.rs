@@ -1,8 +1,8 @@
-//! Transactions: which branch runs, whether it can, and running it.
+//! Transactions: which branch runs, whether it can run, and running it.
 //!
-//! Three steps, in this order. All compares, those of nested transactions on the chosen path too, look at the state
-//! before the transaction. Then the chosen operations are checked against that same state. Only then is anything written,
-//! and nothing after that can fail: a transaction applies wholly or not at all, on every member alike.
+//! Three steps, in this order. All compares, also those of nested transactions on the chosen path, are evaluated on the
+//! state before the transaction. Then the chosen operations are checked against that same state. Only then is anything
+//! written, and after that nothing can fail: a transaction is applied completely or not at all, by every member alike.
 
 use std::cmp::Ordering;
 
@@ -24,14 +24,14 @@ use crate::proto::etcdserverpb::{
 pub(super) struct Plan<'a> {
     succeeded: bool,
     steps: Vec<Step<'a>>,
-    /// Compares that were looked at, without those of nested transactions.
+    /// The number of compares evaluated, without those of nested transactions.
     compared: u64,
 }
 
 /// One operation of the chosen branch.
 enum Step<'a> {
     DeleteRange(&'a DeleteRangeRequest),
-    /// An operation that is none. Nobody may propose it; in the log it does nothing, as in etcd.
+    /// An operation that is not set. No member proposes it; in the log it has no effect, as in etcd.
     Nothing,
     Put(&'a PutRequest),
     Range(&'a RangeRequest),
@@ -54,7 +54,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// How many compares were looked at.
+    /// The number of compares evaluated.
     pub(super) fn compared(&self) -> u64 {
         let nested = self.steps.iter().map(|step| match step {
             Step::Txn(nested) => nested.compared(),
@@ -63,7 +63,7 @@ impl<'a> Plan<'a> {
         self.compared + nested.sum::<u64>()
     }
 
-    /// What the chosen operations do to keys.
+    /// The counts of the chosen operations on keys.
     pub(super) fn counts(&self) -> KeyCounts {
         let mut counts = KeyCounts::default();
         for step in &self.steps {
@@ -78,8 +78,8 @@ impl<'a> Plan<'a> {
         counts
     }
 
-    /// Checks the chosen operations against the state before the transaction: all writes before all ranges, as etcd does,
-    /// so that of several faults the same one is told. Reads that this takes are added to `ranges`.
+    /// Checks the chosen operations against the state before the transaction: all writes before all ranges, as etcd
+    /// does, so that of several errors the same one is returned. The reads that this takes are added to `ranges`.
     pub(super) fn check(&self, view: &View, leases: &Leases, ranges: &mut u64) -> Result<(), Error> {
         self.check_puts(view, leases, ranges)?;
         self.check_ranges(view)
@@ -89,7 +89,7 @@ impl<'a> Plan<'a> {
         self.steps.iter().try_for_each(|step| match step {
             Step::Put(put) => {
                 *ranges += u64::from(needs_key(put));
-                // A write of its own looks at the lease first.
+                // A plain write checks the lease first.
                 check_key(view, put)?;
                 check_lease(leases, put)
             }
@@ -106,7 +106,8 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// Runs the chosen operations. With `answer` false nobody reads what ranges find, so they are not run.
+    /// Runs the chosen operations. If `answer` is false, no request waits for the results of ranges, so they are not
+    /// run.
     pub(super) fn run(&self, write: &mut Write<'_>, leases: &mut Leases, answer: bool) -> Result<TxnResponse, Error> {
         let mut responses = Vec::with_capacity(self.steps.len());
         for step in &self.steps {
@@ -114,7 +115,7 @@ impl<'a> Plan<'a> {
                 response: step.run(write, leases, answer)?,
             });
         }
-        // Only the outermost header has the revision; a nested one is there and empty, as in etcd.
+        // Only the outermost header has the revision; a nested one is present but empty, as in etcd.
         Ok(TxnResponse {
             header: Some(ResponseHeader::default()),
             succeeded: self.succeeded,
@@ -168,7 +169,7 @@ fn check_lease(leases: &Leases, request: &PutRequest) -> Result<(), Error> {
     Ok(())
 }
 
-/// A key of which something is to stay must be there.
+/// A key whose value or lease is to be kept must exist.
 fn check_key(view: &View, request: &PutRequest) -> Result<(), Error> {
     if needs_key(request) && view.get(&request.key).is_none() {
         return Err(Error::KeyNotFound);
@@ -176,19 +177,19 @@ fn check_key(view: &View, request: &PutRequest) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether a write keeps something of what is there.
+/// Whether a write keeps the value or the lease that the key has.
 fn needs_key(request: &PutRequest) -> bool {
     request.ignore_value || request.ignore_lease
 }
 
-/// Carries a checked write out.
+/// Carries out a checked write.
 pub(super) fn put(write: &mut Write<'_>, leases: &mut Leases, request: &PutRequest) -> PutResponse {
     let kept = if needs_key(request) {
         write.get(&request.key)
     } else {
         None
     };
-    // A checked key is there, unless the transaction deleted it before, which no checked transaction does.
+    // A checked key exists, unless the transaction deleted it before, which no checked transaction does.
     let kept = kept.unwrap_or_default();
     let value = if request.ignore_value {
         kept.value
@@ -208,7 +209,7 @@ pub(super) fn put(write: &mut Write<'_>, leases: &mut Leases, request: &PutReque
     }
 }
 
-/// Carries a deletion out.
+/// Carries out a deletion.
 pub(super) fn delete_range(
     write: &mut Write<'_>,
     leases: &mut Leases,
@@ -225,8 +226,8 @@ pub(super) fn delete_range(
     }
 }
 
-/// Checks the revision a range asks for. A negative one means the current one, as long as history reaches so far back:
-/// to a transaction, unlike to a plain range, it is compacted away with the rest.
+/// Checks the revision of a range. A negative one means the current one unless it is less than the compact revision (-1
+/// if there is none): then it is refused as compacted. A plain range never refuses it.
 pub(super) fn check_range(view: &View, request: &RangeRequest) -> Result<(), Error> {
     if request.revision == 0 {
         Ok(())
@@ -253,8 +254,8 @@ fn holds(view: &View, compare: &Compare) -> bool {
 
 /// Whether a compare holds for a key.
 ///
-/// A value compared with that of a missing key never holds, whatever the operator; anything else of it counts as 0. What
-/// to compare with counts as 0 or empty where it is not set, or set for another target. An unknown operator holds.
+/// A compare of the value of a missing key never holds, whatever the operator; all other targets of a missing key are
+/// 0. An operand that is not set, or set for another target, is 0 or empty. An unknown operator holds.
 pub(super) fn holds_for(compare: &Compare, kv: Option<PairRef<'_>>) -> bool {
     let union = compare.target_union.as_ref();
     let order = match CompareTarget::try_from(compare.target) {
@@ -282,7 +283,7 @@ pub(super) fn holds_for(compare: &Compare, kv: Option<PairRef<'_>>) -> bool {
     }
 }
 
-/// What a key has for a target that is a number, and what it is compared with.
+/// A key's number for a target, and the number that it is compared with.
 fn numbers(target: CompareTarget, kv: Option<PairRef<'_>>, union: Option<&TargetUnion>) -> (i64, i64) {
     let found = kv.map_or(0, |kv| match target {
         CompareTarget::Create => kv.create_revision,

@@ -1,4 +1,4 @@
-//! The applied state as it was after some entry: what readers on any thread read.
+//! The applied state after some entry, for readers on any thread.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::proto::etcdserverpb::{
     DeleteRangeRequest, RangeRequest, RangeResponse, ResponseHeader, TxnRequest, TxnResponse,
 };
 
-/// An immutable state. A clone is free.
+/// An immutable state. A clone is O(1).
 #[derive(Clone)]
 pub struct View {
     /// Keys with their history.
@@ -29,12 +29,12 @@ pub struct View {
     pub applied_index: u64,
     /// Its term.
     pub term: u64,
-    /// Bytes of keys and values of all kept revisions, which is what the quota bounds.
+    /// Bytes of keys and values of all kept revisions, which the quota limits.
     pub size_bytes: u64,
 }
 
 impl View {
-    /// What lease clocks start from: id, seconds granted, seconds left at the last checkpoint.
+    /// The leases for a lease clock to start from: id, seconds granted, seconds left at the last checkpoint.
     pub(crate) fn lease_clocks(&self) -> impl Iterator<Item = (i64, i64, i64)> {
         let clock = |(id, lease): (i64, &Lease)| (id, lease.ttl(), lease.remaining_ttl());
         self.leases.iter().map(clock)
@@ -64,15 +64,15 @@ impl View {
     /// Answers a transaction that [only reads](super::check::is_read_only).
     ///
     /// # Errors
-    /// What a range finds wrong.
+    /// The error of a range.
     pub fn txn(&self, request: &TxnRequest) -> Result<TxnResponse, Error> {
         let mut scan = TxnScan::new(self, request.clone());
         while !scan.step(usize::MAX)? {}
         Ok(scan.finish().response())
     }
 
-    /// Checks how much a transaction that writes would read while it is applied, before it is proposed. Returns how many
-    /// rows it may touch at most.
+    /// Checks how many rows a transaction that writes would read while it is applied, before it is proposed. Returns
+    /// how many rows it may touch at most.
     ///
     /// # Errors
     /// [`Error::TooManyRows`].
@@ -80,7 +80,7 @@ impl View {
         read::check_rows(&self.kv, request)
     }
 
-    /// How many rows a deletion changes at most.
+    /// The number of rows that a deletion changes at most.
     #[must_use]
     pub fn rows_to_delete(&self, request: &DeleteRangeRequest) -> usize {
         self.kv.rows_to_read(&RangeRequest {

@@ -1,5 +1,5 @@
-//! A view as the rows of the table that holds exactly it: what a leader sends with a snapshot, and what a follower that
-//! received one puts in the place of its own rows. [`super::Restore`] makes the state of them again.
+//! A view as the rows of the table that holds exactly it: a leader sends them with a snapshot, and a follower replaces
+//! its own rows by them. [`super::Restore`] makes the state from them.
 
 use bytes::Bytes;
 
@@ -11,7 +11,7 @@ use crate::table::{Bucket, TableOp};
 impl View {
     /// The rows of one bucket in the order of their keys.
     ///
-    /// Auth has none: this version runs without, and does not start where it is on.
+    /// Bucket `auth` has none: this version does not support auth, and does not start on a table where it is on.
     pub fn rows(&self, bucket: Bucket) -> Box<dyn Iterator<Item = Row> + '_> {
         let ops = match bucket {
             Bucket::Key => return Box::new(self.kv.rows()),
@@ -33,7 +33,7 @@ impl View {
         Box::new(sorted_rows(ops, bucket).into_iter())
     }
 
-    /// The rows of one bucket behind the row with the key `after`, which is one of them; all of them where there is none.
+    /// The rows of one bucket after the row with the key `after`, which exists; all of them if it is `None`.
     pub fn rows_after(&self, bucket: Bucket, after: Option<&[u8]>) -> Box<dyn Iterator<Item = Row> + '_> {
         let Some(after) = after else {
             return self.rows(bucket);
@@ -89,7 +89,7 @@ impl View {
         if self.cluster.members().next().is_some() || self.cluster.removed().next().is_some() {
             ops.push(rows::conf_state(self.cluster.conf_state()));
         }
-        // The storage version goes with the cluster version.
+        // The storage version is written with the cluster version.
         ops.append(&mut self.cluster_ops());
         let mut meta = sorted_rows(ops, Bucket::Meta);
         meta.extend(self.kv.compaction_rows());
@@ -98,7 +98,7 @@ impl View {
     }
 }
 
-/// What `ops` put into one bucket.
+/// The rows that `ops` put into one bucket.
 fn sorted_rows(ops: Vec<TableOp>, bucket: Bucket) -> Vec<Row> {
     let of_bucket = ops.into_iter().filter(|op| op.bucket == bucket);
     let mut rows: Vec<Row> = of_bucket.filter_map(|op| Some((op.key, op.value?))).collect();

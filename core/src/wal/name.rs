@@ -49,7 +49,7 @@ pub(crate) fn parse_hex(digits: &str) -> Option<u64> {
     }
 }
 
-/// The segments that a replay from a snapshot at `index` reads, in order: from the last one whose name has that index
+/// The segments that a replay from a marker at `index` reads, in order: from the last one whose name has that index
 /// or a lower one, to the end.
 ///
 /// # Errors

@@ -1,4 +1,7 @@
 //! Reads a whole log: its contents, their consistency, and where to continue.
+//!
+//! A *marker* is a record that says up to which index the applied state is durable elsewhere. A *snapshot* here is
+//! the state of a leader that was installed, after which the log continues from its marker.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -32,27 +35,27 @@ impl Identity {
     }
 }
 
-/// The contents of a log that are known before a snapshot to start from is chosen.
+/// What a log tells before one chooses the marker to start from.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Survey {
     /// The owner of the log.
     pub identity: Identity,
     /// The last hard state.
     pub hard_state: HardState,
-    /// The last entry, or the newest snapshot if no entry follows it.
+    /// The index of the last entry, or of a marker after it if that is greater.
     pub last_index: u64,
-    /// Snapshots to start from, oldest first: those whose index is committed.
+    /// The markers to start from, oldest first; only those whose index is committed.
     pub markers: Vec<Marker>,
 }
 
-/// The contents of a log from a snapshot on.
+/// The contents of a log from a marker on.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Replay {
     /// The owner of the log.
     pub identity: Identity,
-    /// The last hard state, in no earlier term than the last entry.
+    /// The last hard state, with its term raised to that of the last entry if it was lower.
     pub hard_state: HardState,
-    /// All entries after the snapshot, without gaps.
+    /// All entries after the marker's index, without gaps.
     pub entries: Vec<Entry>,
     /// Where the log ends.
     pub tail: Tail,
@@ -65,22 +68,22 @@ pub struct Replay {
 pub struct Tail {
     /// The last segment.
     pub name: SegmentName,
-    /// The end of its last good record. All bytes from here on must be zero before it is written to.
+    /// The end of its last good record. All bytes from here on must be zero before the segment is written to.
     pub offset: u64,
     /// Where its last batch begins. The records between there and `offset` can be read, but loss of power may still
     /// remove them: the sync that was to make them durable may have failed or never have started. Write them again
     /// before anything is promised on their basis.
     pub unsettled: u64,
-    /// Why the bytes after it were cut off, if they were.
+    /// Why the log ends at `offset` although more bytes follow or should follow; `None` if it ends cleanly.
     pub torn: Option<&'static str>,
     pub(super) checksum: u32,
     pub(super) last_index: u64,
 }
 
-/// Reads a whole log and lists the snapshots in it.
+/// Reads a whole log and lists the markers in it.
 ///
 /// # Errors
-/// With file and offset of anything that was durable once and has changed.
+/// If the log has no files, or if something in it was durable once and has changed: that error names file and offset.
 pub fn survey(segments: Vec<Segment>) -> Result<Survey, Fault> {
     let mut log = Log::new(None);
     let tail = log.read(segments)?;
@@ -95,16 +98,16 @@ pub fn survey(segments: Vec<Segment>) -> Result<Survey, Fault> {
     })
 }
 
-/// Reads a log from a snapshot on; `segments` are those that [`super::select`] returns for its index.
+/// Reads a log from a marker on; `segments` are those that [`super::select`] returns for its index.
 ///
 /// # Errors
-/// As [`survey`], and if the snapshot is not in the log, or entries after it are missing.
+/// As [`survey`], and if the marker is not in the log, or entries after it are missing.
 pub fn replay(segments: Vec<Segment>, start: &Marker) -> Result<Replay, Fault> {
     let mut log = Log::new(Some(start));
     let tail = log.read(segments)?;
     if !log.start_seen {
         return Err(Fault::Inconsistent {
-            cause: format!("the write-ahead log has no snapshot at index {}", start.index),
+            cause: format!("the write-ahead log has no marker at index {}", start.index),
         });
     }
     if let Some(index) = log.replaced_up_to.filter(|index| *index <= log.hard_state.commit) {
@@ -126,10 +129,10 @@ pub fn replay(segments: Vec<Segment>, start: &Marker) -> Result<Replay, Fault> {
 
 /// A log being read.
 struct Log<'a> {
-    /// Entries after this snapshot are kept; none if there is no snapshot.
+    /// Entries after this marker's index are kept; no entries if there is no marker.
     start: Option<&'a Marker>,
     start_seen: bool,
-    /// The term of the entry at the snapshot's index, as far as it was read.
+    /// The term of the entry at `start`'s index, once that entry, or the marker itself, was read.
     term_at_start: Option<u64>,
     /// The index of a later snapshot that replaced the log, so that entries up to it are not in the log.
     replaced_up_to: Option<u64>,
@@ -228,9 +231,12 @@ impl<'a> Log<'a> {
     fn take_state(&mut self, data: &Bytes) -> Result<(), String> {
         let state = state_from(data).ok_or("its hard state does not decode")?;
         let known = self.hard_state;
-        if state.term == 0 || state.term < known.term || state.commit < known.commit {
+        if state.term == 0 {
+            return Err("its hard state has term 0".into());
+        }
+        if state.term < known.term || state.commit < known.commit {
             return Err(format!(
-                "its hard state (term {}, commit {}) goes back behind term {}, commit {}",
+                "its hard state (term {}, commit {}) is older than the one before (term {}, commit {})",
                 state.term, state.commit, known.term, known.commit
             ));
         }
@@ -249,7 +255,7 @@ impl<'a> Log<'a> {
         if let Some(start) = self.start {
             if start.index == marker.index && start.term != marker.term {
                 return Err(format!(
-                    "it marks a snapshot at index {} in term {}, not in term {}",
+                    "its marker at index {} has term {}, not term {}",
                     marker.index, marker.term, start.term
                 ));
             }
@@ -260,8 +266,8 @@ impl<'a> Log<'a> {
         Ok(())
     }
 
-    /// Handles a marker. If this member took the snapshot, its last entry is in the log, and the log stays; if a leader
-    /// sent it, that entry is not there, and the snapshot replaces the log.
+    /// Handles a marker. One that this member wrote for its own table covers entries that are in the log, so the log
+    /// stays. One of a snapshot that a leader sent is at an entry that the log does not have, so it replaces the log.
     fn meet_marker(&mut self, start: &Marker, marker: &Marker) {
         if marker.index == start.index {
             if self.term_at_start != Some(start.term) {
@@ -286,7 +292,8 @@ impl<'a> Log<'a> {
         }
         self.last_index = entry.index;
         if self.replaced_up_to.is_some_and(|index| entry.index <= index) {
-            // The log was continued below that snapshot: its installation never finished.
+            // An entry at or below that snapshot's index follows its marker: the snapshot was never fully installed, so
+            // it replaced nothing.
             self.replaced_up_to = None;
         }
         match self.start {
@@ -300,12 +307,15 @@ impl<'a> Log<'a> {
         }
     }
 
-    /// Keeps an entry after the snapshot; it replaces all entries from its index on.
+    /// Keeps an entry after the marker's index; it replaces all entries from its own index on.
     fn keep_entry(&mut self, start: &Marker, entry: Entry) -> Result<(), String> {
         let place = usize::try_from(entry.index - start.index - 1).unwrap_or(usize::MAX);
         if place > self.entries.len() {
             let last = start.index + self.entries.len() as u64;
-            return Err(format!("its entry has index {} where {last} is the last", entry.index));
+            return Err(format!(
+                "its entry has index {}, but the log before it ends at index {last}",
+                entry.index
+            ));
         }
         self.entries.truncate(place);
         let before = self
@@ -319,8 +329,9 @@ impl<'a> Log<'a> {
         Ok(())
     }
 
-    /// A torn batch may have kept its entries and lost the hard state at its end. A member with such entries was in
-    /// their term. Its vote in that term was in the same batch, so it was never sent.
+    /// If the last batch is torn, its entries may be readable and the hard state at its end lost. The member was at
+    /// least in the term of these entries, so the term is raised. Any vote of this member in that term was in the lost
+    /// state. No message with that vote was sent, because the batch was never durable; so a vote of 0 is safe.
     fn hard_state_of_entries(&self) -> HardState {
         match self.entries.last() {
             Some(last) if last.term > self.hard_state.term => HardState {

@@ -272,12 +272,12 @@ fn snapshots_to_start_from_are_the_committed_ones() {
         [3, 4]
     );
     let unknown = replay(log.disk.segments(), &marker(3)).unwrap_err();
-    assert_eq!(unknown.to_string(), "the write-ahead log has no snapshot at index 3");
+    assert_eq!(unknown.to_string(), "the write-ahead log has no marker at index 3");
     let other_term = replay(log.disk.segments(), &Marker { term: 2, ..marker(2) }).unwrap_err();
     assert!(
         other_term
             .to_string()
-            .ends_with("it marks a snapshot at index 2 in term 1, not in term 2"),
+            .ends_with("its marker at index 2 has term 1, not term 2"),
         "{other_term}"
     );
 }

@@ -1,4 +1,4 @@
-//! Alarms and what they forbid (etcd-surface a.11).
+//! Alarms and the requests that they forbid.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use super::digest::Digest;
 use super::refusal::{CORRUPT, NO_SPACE};
 use crate::call::{Call, Refusal};
 
-/// The alarms that are on, by type and member.
+/// The active alarms, by type and member.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Alarms(BTreeSet<(i32, u64)>);
 
@@ -22,7 +22,7 @@ impl Alarms {
         alarms.map(|(alarm, member_id)| member(*member_id, *alarm)).collect()
     }
 
-    /// Does what is asked and returns the alarms it is about.
+    /// Carries out a request and returns the alarms that it concerns.
     pub(super) fn apply(&mut self, request: &AlarmRequest) -> Vec<AlarmMember> {
         let AlarmRequest { member_id, alarm, .. } = *request;
         match AlarmAction::try_from(request.action) {
@@ -40,8 +40,8 @@ impl Alarms {
         self.0.iter().any(|(alarm, _)| *alarm == kind as i32)
     }
 
-    /// Whether alarms let a call through that comes by the log. NOSPACE forbids what takes space, wherever it is; CORRUPT
-    /// forbids everything about keys and leases.
+    /// Whether the alarms allow a call that goes through the log. NOSPACE forbids whatever takes space, at any depth;
+    /// CORRUPT forbids everything about keys and leases.
     pub(super) fn gate(&self, call: &Call) -> Result<(), Refusal> {
         if self.any(AlarmType::Corrupt) && about_keys(call) {
             return Err(CORRUPT.into());
@@ -85,7 +85,7 @@ fn takes_space(call: &Call) -> bool {
     }
 }
 
-/// Whether a put is anywhere in a transaction, whichever branch is taken.
+/// Whether a transaction contains a put at any depth, whichever branch is taken.
 fn puts(txn: &TxnRequest) -> bool {
     let mut ops = txn.success.iter().chain(&txn.failure);
     ops.any(|op| match &op.request {

@@ -1,7 +1,7 @@
-//! What the model says of any moment of the past: the state as it was when the log had been applied up to some index.
+//! The model's answers for any moment of the past: for the state after the entry at some index of the log.
 //!
-//! The index fixes the current and the compact revision; what a request then asks of older revisions is answered, or
-//! refused, as it would have been at that moment. Moments after the last applied entry are taken for the present.
+//! The index determines the current and the compact revision; a request for older revisions is then answered, or
+//! refused, as it would have been at that moment. An index after the last applied entry means the present.
 
 use bytes::Bytes;
 use quoin_core::proto::etcdserverpb::{
@@ -47,7 +47,7 @@ impl State {
         *self.compact_revision.at(index)
     }
 
-    /// The index of the entry that made a revision; 0 for the revision before the first write, `None` for one to come.
+    /// The index of the entry that made a revision; 0 for the revision before the first write, `None` for a future one.
     #[must_use]
     pub fn index_of_revision(&self, revision: i64) -> Option<u64> {
         if revision <= FIRST_REVISION {
@@ -59,7 +59,7 @@ impl State {
     /// The answer to a read at an index.
     ///
     /// # Errors
-    /// As its client gets it.
+    /// The error that its client gets.
     pub fn range(&self, request: &RangeRequest, index: u64) -> Result<RangeResponse, Refusal> {
         self.view(index).range(request)
     }
@@ -67,7 +67,7 @@ impl State {
     /// The answer to a transaction that only reads, at an index.
     ///
     /// # Errors
-    /// As its client gets it; or because the transaction does not only read.
+    /// The error that its client gets; also if the transaction does not only read.
     pub fn txn_read_only(&self, request: &TxnRequest, index: u64) -> Result<TxnResponse, Refusal> {
         if !is_read_only(request) {
             return Err(NOT_MODELLED.into());
@@ -76,11 +76,11 @@ impl State {
         Branch::choose(view, request).read(view)
     }
 
-    /// The answer to any call that changes nothing, at an index. Of times it says the most they can be, and of a status only
-    /// what the log decides.
+    /// The answer to any call that changes nothing, at an index. Remaining times in it are the greatest possible, and a
+    /// status has only what the log determines.
     ///
     /// # Errors
-    /// As its client gets it; or because the call would change something.
+    /// The error that its client gets; also if the call would change something.
     pub fn answer(&self, call: &Call, index: u64) -> Result<Answer, Refusal> {
         let revision = self.revision_at(index);
         Ok(match call {
@@ -88,7 +88,7 @@ impl State {
             Call::LeaseKeepAlive { id } => Answer::LeaseKeepAlive(LeaseKeepAliveResponse {
                 header: header(revision),
                 id: *id,
-                // A lease that is not there is no error, but has no time.
+                // A lease that does not exist is no error, but its time is 0.
                 ttl: self.leases.at(*id, index).map_or(0, |ttl| ttl.granted),
             }),
             Call::LeaseLeases => Answer::LeaseLeases(LeaseLeasesResponse {
@@ -132,14 +132,14 @@ impl State {
         }
     }
 
-    /// What happened from one revision to another, both included, in order. Previous keys are there even where they were
+    /// The events from one revision to another, both included, in order. They have the previous keys even if those were
     /// compacted.
     #[must_use]
     pub fn events(&self, from: i64, to: i64) -> &[Event] {
         self.kv.events(from, to)
     }
 
-    /// Every key there was at a revision, in order, compacted or not.
+    /// Every key that existed at a revision, in order, compacted or not.
     pub fn live(&self, revision: i64) -> impl Iterator<Item = &KeyValue> {
         self.kv.live(revision)
     }
@@ -150,10 +150,10 @@ impl State {
         self.kv.get(key, revision)
     }
 
-    /// Whether these are the keys there were at a revision, in order.
+    /// Whether these are the keys that existed at a revision, in order.
     ///
     /// # Errors
-    /// With the first difference in words.
+    /// The first difference, as text.
     pub fn compare_kv(&self, revision: i64, kvs: impl IntoIterator<Item = KeyValue>) -> Result<(), String> {
         let (mut expected, mut found) = (self.live(revision), kvs.into_iter());
         loop {
@@ -169,7 +169,7 @@ impl State {
         }
     }
 
-    /// The leases there were at an index, by id.
+    /// The leases that existed at an index, by id.
     #[must_use]
     pub fn leases_at(&self, index: u64) -> Vec<Lease> {
         let leases = self.leases.all_at(index);
@@ -204,7 +204,7 @@ impl State {
         attached.map(|kv| kv.key.clone()).collect()
     }
 
-    /// What the log said of the cluster at an index: members, removed ids, version, downgrade.
+    /// The state of the cluster at an index, as the log defines it: members, removed ids, version, downgrade.
     #[must_use]
     pub fn cluster_at(&self, index: u64) -> &Cluster {
         self.cluster.at(index)
@@ -216,7 +216,7 @@ impl State {
         self.cluster_at(index).list()
     }
 
-    /// The alarms that were on at an index.
+    /// The alarms that were active at an index.
     #[must_use]
     pub fn alarms_at(&self, index: u64) -> Vec<AlarmMember> {
         self.alarms.at(index).list(AlarmType::None as i32)

@@ -1,7 +1,7 @@
-//! What a member refuses before it proposes, by the request alone (etcd-surface a.2, a.4, a.6, a.7, a.10, a.13).
+//! The errors that a member finds before it proposes a request, from the request alone.
 //!
-//! What depends on a member's settings beyond the number of operations (the size of requests, the quota) or on the cluster
-//! (who is leader, who is healthy) is not here.
+//! Errors that depend on a member's settings other than the number of operations (the size of requests, the quota), or
+//! on the cluster (the leader, healthy members) are not modelled.
 
 use std::collections::BTreeSet;
 
@@ -16,10 +16,10 @@ use super::refusal::{
 };
 use crate::call::{Call, Refusal};
 
-/// Whether a request is one that can be proposed.
+/// Checks a request before it is proposed.
 ///
 /// # Errors
-/// The error its client gets if not.
+/// The error that its client gets.
 pub fn check(call: &Call, max_txn_ops: usize) -> Result<(), Refusal> {
     match call {
         Call::DeleteRange(request) => delete_range(request),
@@ -68,7 +68,7 @@ fn delete_range(request: &DeleteRangeRequest) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The largest list of each level counts; nested transactions have what is left.
+/// The largest list of each level counts; nested transactions share the rest of the limit.
 fn txn(request: &TxnRequest, max_ops: usize) -> Result<(), Refusal> {
     let lists = [request.compare.len(), request.success.len(), request.failure.len()];
     let count = lists.into_iter().max().unwrap_or(0);
@@ -90,7 +90,7 @@ fn txn(request: &TxnRequest, max_ops: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What a list of operations may write.
+/// The keys that a list of operations may write.
 #[derive(Default)]
 struct Footprint {
     puts: BTreeSet<Bytes>,
@@ -98,8 +98,8 @@ struct Footprint {
 }
 
 impl Footprint {
-    /// Gathers it, and refuses a key that would be written twice: the deletions of the list first, then its nested
-    /// transactions in order, then its puts.
+    /// Collects them, and refuses a key that would be written twice. The order: the deletions of the list, then its
+    /// nested transactions in order, then its puts.
     fn of(ops: &[RequestOp]) -> Result<Self, Refusal> {
         let mut all = Self::default();
         for op in ops {
@@ -136,8 +136,9 @@ impl Footprint {
         Ok(())
     }
 
-    /// Whether a key is in one of the deletions as etcd looks at them here: an end of a zero byte is taken as it stands,
-    /// before every key, so that a deletion without end meets no put. The transaction is then done as it says.
+    /// Whether a key is in one of the deletions, by etcd's rule for this check: the range end of one zero byte is taken
+    /// literally, so it is before every key, and such a deletion contains no put. When it is applied, the deletion does
+    /// cover those keys.
     fn deletes(&self, key: &Bytes) -> bool {
         self.deletions.iter().any(|deletion| match &deletion.range_end[..] {
             [] => deletion.key == key,
@@ -146,7 +147,7 @@ impl Footprint {
     }
 }
 
-/// Peer URLs are a scheme, a host and a port, and nothing else.
+/// A peer URL has a scheme, a host and a port, and nothing else.
 fn peer_urls(urls: &[String]) -> Result<(), Refusal> {
     if urls.is_empty() || !urls.iter().all(|url| is_peer_url(url)) {
         return Err(BAD_MEMBER_URLS.into());

@@ -1,4 +1,4 @@
-//! The member table and what is agreed about the cluster (etcd-surface a.13, f.4.5, f.5).
+//! The member table and the other replicated facts about the cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,35 +17,35 @@ use crate::call::{Answer, Refusal};
 pub(super) enum Change {
     /// A new member, voter or learner.
     Add(Member),
-    /// The learner of this id votes from here on.
+    /// The learner of this id becomes a voter.
     Promote(u64),
-    /// The member of this id is gone, and its id is never used again.
+    /// The member of this id is removed, and its id is never used again.
     Remove(u64),
-    /// A member has other peer URLs.
+    /// A member gets other peer URLs.
     Update { id: u64, peer_urls: Vec<String> },
 }
 
-/// What the log says of the cluster at some moment.
+/// The state of the cluster at some moment, as the log defines it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Cluster {
     /// The members, by id.
     pub members: BTreeMap<u64, Member>,
     /// The ids of members that were removed.
     pub removed: BTreeSet<u64>,
-    /// The version agreed on, if there is one.
+    /// The cluster version, if one was set.
     pub version: Option<String>,
-    /// The version the cluster is on its way down to, if it is.
+    /// The target version of a downgrade in progress.
     pub downgrade: Option<String>,
 }
 
 impl Cluster {
-    /// The members by id, as they are listed.
+    /// The members by id, in the order of a member list.
     #[must_use]
     pub fn list(&self) -> Vec<Member> {
         self.members.values().cloned().collect()
     }
 
-    /// Changes the member table if the change is valid, and answers as the member that proposed it does.
+    /// Changes the member table if the change is valid, and returns the answer of the member that proposed it.
     pub(super) fn change(&mut self, change: Change, max_learners: usize) -> Result<Answer, Refusal> {
         self.validate(&change, max_learners)?;
         let header = Some(ResponseHeader::default());
@@ -78,8 +78,8 @@ impl Cluster {
         })
     }
 
-    /// Whether a change is valid, as all members find it from the table they share. An id that was removed is of no member,
-    /// whatever is asked of it.
+    /// Whether a change is valid, which all members decide alike from the table. A removed id belongs to no member,
+    /// whatever the request.
     fn validate(&self, change: &Change, max_learners: usize) -> Result<(), Refusal> {
         let (Change::Add(Member { id, .. }) | Change::Promote(id) | Change::Remove(id) | Change::Update { id, .. }) =
             change;
@@ -105,8 +105,8 @@ impl Cluster {
         }
     }
 
-    /// Whether nobody could vote without this member. Its removal is a change that etcd's consensus dies of; Quoin refuses it
-    /// as it refuses what would leave too few.
+    /// Whether this member is the only voter. Its removal would stop etcd's consensus; Quoin refuses it with the error
+    /// for too few started members.
     fn is_last_voter(&self, id: u64) -> bool {
         let voters = self.members.values().filter(|member| !member.is_learner);
         voters.map(|member| member.id).eq([id])
@@ -125,7 +125,7 @@ impl Cluster {
         self.members.get_mut(&id).ok_or_else(|| MEMBER_NOT_FOUND.into())
     }
 
-    /// Notes what a member says of itself. Members that are gone are passed over.
+    /// Sets the attributes that a member published; ignored if the member was removed.
     pub(super) fn publish(&mut self, id: u64, name: String, client_urls: Vec<String>) {
         if let Some(member) = self.members.get_mut(&id) {
             (member.name, member.client_urls) = (name, client_urls);

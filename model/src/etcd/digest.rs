@@ -1,9 +1,9 @@
-//! A hash of 128 bits to compare states by. It is no defence against anybody who looks for collisions.
+//! A hash of 128 bits to compare states by. It does not resist deliberate collisions.
 
 use bytes::Bytes;
 use quoin_core::proto::mvccpb::KeyValue;
 
-/// A hash that grows with what it is fed.
+/// A hash of everything it was fed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Digest(u128);
 
@@ -21,7 +21,7 @@ impl Digest {
     pub(super) fn number(&mut self, number: u64) {
         const PRIME: u128 = (1 << 88) + 0x13b;
         self.0 = (self.0 ^ u128::from(number)).wrapping_mul(PRIME);
-        // The product never carries down: without this, high bits of a word would not reach the low half.
+        // The product carries only upward: without this, the high bits of a word would not reach the low half.
         self.0 ^= self.0 >> 61;
     }
 
@@ -29,7 +29,7 @@ impl Digest {
         self.number(number.cast_unsigned());
     }
 
-    /// Bytes, with their length, so that neighbours do not run into each other.
+    /// Bytes, preceded by their length, so that the bounds between neighbours count.
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
         for chunk in bytes.chunks(8) {

@@ -1,4 +1,4 @@
-//! What an entry of the log asks for (etcd-surface f.3, f.4.5).
+//! The request in an entry of the log.
 
 use prost::Message as _;
 use quoin_core::proto::etcdserverpb::{InternalRaftRequest, LeaseCheckpoint, Member, Request};
@@ -9,32 +9,32 @@ use super::cluster::Change;
 use super::json::Json;
 use crate::call::Call;
 
-/// What an entry asks for.
+/// The request of an entry.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Asked {
-    /// Something clients ask.
+    /// A call of a client.
     Call(Box<Call>),
-    /// To note what leases have left.
+    /// A checkpoint of remaining times of leases.
     Checkpoint(Vec<LeaseCheckpoint>),
-    /// The cluster goes down to this version, or no longer does.
+    /// The downgrade to this version begins, or ends.
     Downgrade(Option<String>),
     /// A change of the member table.
     Member(Change),
-    /// Nothing: the entry that opens a term, or one without effect.
+    /// Nothing: the first entry of a term, or one without effect.
     Nothing,
-    /// A member tells its name and client URLs.
+    /// A member publishes its name and client URLs.
     Publish {
         id: u64,
         name: String,
         client_urls: Vec<String>,
     },
-    /// What the model knows nothing of: users and roles, and what no member may propose.
+    /// A request that is not modelled: users and roles, and requests that no member may propose.
     Unknown,
-    /// The version the cluster has from here on.
+    /// The cluster version is set.
     Version(String),
 }
 
-/// Reads an entry: the id of the request, 0 if it has none, and what is asked.
+/// Reads an entry: the id of its request, 0 if it has none, and the request.
 pub(super) fn read(entry: &Entry) -> (u64, Asked) {
     match EntryType::try_from(entry.entry_type) {
         Ok(EntryType::EntryConfChange) => conf_change(entry),
@@ -44,7 +44,7 @@ pub(super) fn read(entry: &Entry) -> (u64, Asked) {
                 let id = request.header.as_ref().map_or(request.id, |header| header.id);
                 (id, normal(request))
             }
-            // Only requests of old members cannot be read as what newer ones write.
+            // Only requests of old members fail to decode as those of newer ones.
             Err(_) => match Request::decode(entry.data.clone()) {
                 Ok(request) => (request.id, legacy(&request)),
                 Err(_) => (0, Asked::Unknown),
@@ -54,7 +54,7 @@ pub(super) fn read(entry: &Entry) -> (u64, Asked) {
     }
 }
 
-/// What a request asks for; one that asks nothing known is not the model's affair.
+/// The request in a message; one of an unknown kind is not modelled.
 fn normal(request: InternalRaftRequest) -> Asked {
     let call = |call: Call| Asked::Call(Box::new(call));
     None.or(request.put.map(|put| call(Call::Put(put))))
@@ -90,7 +90,7 @@ fn publish(set: ClusterMemberAttrSetRequest) -> Asked {
     }
 }
 
-/// A request of members up to 3.5, which tell the version and their attributes as nodes of a tree.
+/// A request of members up to 3.5, which publish the version and their attributes as nodes of a tree.
 fn legacy(request: &Request) -> Asked {
     if request.method != "PUT" {
         return Asked::Nothing;

@@ -1,4 +1,4 @@
-//! The hash of all keys (etcd-surface a.11, g.6).
+//! The hash of all keys.
 
 use std::collections::BTreeSet;
 
@@ -11,11 +11,11 @@ use super::kv::{Event, EventKind, header};
 use super::range::View;
 use crate::call::Refusal;
 
-/// CRC-32C, which storage hardware and etcd use.
+/// CRC-32C, as in etcd.
 #[derive(Clone, Copy, Debug)]
 struct Crc(u32);
 
-/// What each byte does to it.
+/// The effect of each byte on it.
 const STEPS: [u32; 256] = {
     const POLYNOMIAL: u32 = 0x82f6_3b78;
     let mut steps = [0; 256];
@@ -41,14 +41,14 @@ impl Crc {
     }
 }
 
-/// The hash as a member gives it that has freed what was compacted. One that has not yet gives another if no key is left at
-/// the revision: by a quirk of etcd's, everything it still has counts then.
+/// The hash of a member that has deleted the rows of compacted revisions. Before that a member's hash differs if no key
+/// is left at the revision: by a quirk of etcd's, all rows that it still has are then hashed.
 pub(super) fn hash_kv(view: View<'_>, asked: i64) -> Result<HashKvResponse, Refusal> {
-    // Before the first revision there is nothing, and that is what is hashed.
+    // Before the first revision there are no rows, and the hash is that of none.
     let revision = if asked < 0 { asked } else { view.resolve(asked)? };
     let compacted = view.compact_revision;
-    // What counts of the compacted past: of keys that are there at the revision, what they are; if there are none, what the
-    // compaction left, except deletions.
+    // The rows of the compacted past that are hashed: those of the keys that exist at the revision; if there are none,
+    // those that the compaction left, except deletions.
     let mut kept: BTreeSet<_> = view.kv.live(revision).map(stamp).collect();
     if kept.is_empty() {
         kept = view.kv.live(compacted).map(stamp).collect();
@@ -72,12 +72,12 @@ pub(super) fn hash_kv(view: View<'_>, asked: i64) -> Result<HashKvResponse, Refu
     })
 }
 
-/// What tells one state of a key from all others.
+/// The part that distinguishes one state of a key from all others.
 fn stamp(kv: &KeyValue) -> (i64, &Bytes) {
     (kv.mod_revision, &kv.key)
 }
 
-/// An event as etcd stores it: revision and place, marked if it is a tombstone, and the key.
+/// An event as etcd stores it: revision and sub-revision, with a mark for a tombstone, and the key.
 fn record(event: &Event) -> (Vec<u8>, Vec<u8>) {
     let mut key = event.revision.to_be_bytes().to_vec();
     key.push(b'_');

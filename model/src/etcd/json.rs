@@ -1,8 +1,8 @@
-//! Reads the little JSON that is in the log: members (etcd-surface f.3, f.4.5).
+//! Reads the JSON in the log: members.
 
 use std::collections::BTreeMap;
 
-/// A value. Numbers are whole and not negative, as ids are.
+/// A value. Numbers are whole and not negative, like ids.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Json {
     Array(Vec<Self>),
@@ -14,7 +14,7 @@ pub(super) enum Json {
 }
 
 impl Json {
-    /// Reads a text that is one value.
+    /// Parses a text that is one value.
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
         let mut reader = Reader {
             rest: std::str::from_utf8(text).ok()?,
@@ -32,7 +32,7 @@ impl Json {
         }
     }
 
-    /// A field that is a number; 0 if it is not there.
+    /// A field that is a number; 0 if it is absent.
     pub(super) fn number(&self, name: &str) -> u64 {
         match self.field(name) {
             Some(Self::Number(number)) => *number,
@@ -40,7 +40,7 @@ impl Json {
         }
     }
 
-    /// A field that is a text; empty if it is not there.
+    /// A field that is a text; empty if it is absent.
     pub(super) fn text(&self, name: &str) -> String {
         match self.field(name) {
             Some(Self::Text(text)) => text.clone(),
@@ -48,12 +48,12 @@ impl Json {
         }
     }
 
-    /// A field that says yes or no; no if it is not there.
+    /// A field that is a boolean; false if it is absent.
     pub(super) fn flag(&self, name: &str) -> bool {
         self.field(name) == Some(&Self::Bool(true))
     }
 
-    /// A field that is a list of texts; empty if it is not there.
+    /// A field that is a list of texts; empty if it is absent.
     pub(super) fn texts(&self, name: &str) -> Vec<String> {
         let Some(Self::Array(values)) = self.field(name) else {
             return Vec::new();
@@ -75,7 +75,7 @@ impl Reader<'_> {
         self.rest = self.rest.trim_start_matches([' ', '\t', '\r', '\n']);
     }
 
-    /// Takes these characters if they are next.
+    /// Consumes these characters if they are next.
     fn take(&mut self, token: &str) -> Option<()> {
         self.space();
         self.rest = self.rest.strip_prefix(token)?;
@@ -148,7 +148,7 @@ impl Reader<'_> {
                     'f' => text.push('\u{c}'),
                     'u' => {
                         let digits: String = chars.by_ref().take(4).collect();
-                        // URLs and names have no characters that would need two of these.
+                        // URLs and names have no characters that need a surrogate pair.
                         text.push(char::from_u32(u32::from_str_radix(&digits, 16).ok()?)?);
                     }
                     same => text.push(same),

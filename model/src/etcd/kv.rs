@@ -1,5 +1,5 @@
-//! The keys and everything that ever happened to them (etcd-surface a.3, a.6): one list of events, and by key the places
-//! in it. Nothing is ever forgotten; that a revision can no longer be read is for [`super::range`] to say.
+//! The keys and their whole history: one list of events, and the positions of each key in it. Nothing is ever dropped;
+//! [`super::range`] decides which revisions can no longer be read.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -12,23 +12,23 @@ use quoin_core::proto::mvccpb::KeyValue;
 
 use super::digest::Digest;
 
-/// What happened to a key.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum EventKind {
-    /// It is gone.
+    /// The key was deleted.
     Delete,
-    /// It was written.
+    /// The key was written.
     Put,
 }
 
 /// One change of one key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// What happened.
+    /// Its kind.
     pub kind: EventKind,
-    /// The key as stored; of a deletion, key and revision alone.
+    /// The key as stored; for a deletion only key and revision.
     pub kv: KeyValue,
-    /// The key as it was at the revision before, if it was there; `None` of a key that is written anew.
+    /// The key at the revision before; `None` if it did not exist then.
     pub prev_kv: Option<KeyValue>,
     /// The revision it is part of.
     pub revision: i64,
@@ -36,15 +36,15 @@ pub struct Event {
     pub sub: i64,
 }
 
-/// The revision of a store nobody wrote to.
+/// The revision of a store without writes.
 pub(super) const FIRST_REVISION: i64 = 1;
 
 /// All keys, at all revisions.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Kv {
-    /// In order. Those after the last revision belong to a write that is under way.
+    /// All events in order. Those after the last revision belong to a write in progress.
     events: Vec<Event>,
-    /// Where each key that ever was occurs in `events`.
+    /// The positions of each key's events in `events`.
     by_key: BTreeMap<Bytes, Vec<usize>>,
     /// The place of the first event of revisions 2, 3, and so on.
     starts: Vec<usize>,
@@ -59,7 +59,7 @@ impl Kv {
         FIRST_REVISION + self.starts.len() as i64
     }
 
-    /// The revision that is read from within a write: its own, once it has changed something.
+    /// The revision at which an operation of a write reads: its own, once the write has changed something.
     pub(super) fn reading_revision(&self) -> i64 {
         self.revision() + i64::from(self.events.len() > self.finished)
     }
@@ -81,7 +81,7 @@ impl Kv {
         keys.filter_map(move |(_, places)| self.latest(places, revision))
     }
 
-    /// Every key there was at a revision.
+    /// Every key that existed at a revision.
     pub(super) fn live(&self, revision: i64) -> impl Iterator<Item = &KeyValue> {
         self.by_key
             .values()
@@ -100,7 +100,7 @@ impl Kv {
         (event.kind == EventKind::Put).then_some(&event.kv)
     }
 
-    /// What happened from one revision to another, both included, in order.
+    /// The events from one revision to another, both included, in order.
     pub(super) fn events(&self, from: i64, to: i64) -> &[Event] {
         let place = |revision: i64| {
             let nth = revision.saturating_sub(FIRST_REVISION + 1).max(0);
@@ -110,12 +110,12 @@ impl Kv {
         &self.events[from..to.max(from)]
     }
 
-    /// A hash of everything that ever happened.
+    /// A hash of all events.
     pub(super) fn digest(&self) -> Digest {
         self.digest
     }
 
-    /// Writes a key. What could refuse it was asked before.
+    /// Writes a key. The caller has made all checks.
     pub(super) fn put(&mut self, request: &PutRequest) -> PutResponse {
         let before = self.get(&request.key, self.reading_revision()).cloned();
         let revision = self.revision() + 1;
@@ -154,7 +154,7 @@ impl Kv {
         }
     }
 
-    /// Deletes a key that is there.
+    /// Deletes a key that exists.
     pub(super) fn delete(&mut self, key: Bytes) {
         let tombstone = KeyValue {
             key,
@@ -186,7 +186,7 @@ impl Kv {
         self.events.push(event);
     }
 
-    /// Ends a write: it is a revision if anything happened. Says whether it is.
+    /// Ends a write: it makes a revision if it changed something. Returns whether it did.
     pub(super) fn finish(&mut self) -> bool {
         let changed = self.events.len() > self.finished;
         if changed {
@@ -197,7 +197,7 @@ impl Kv {
     }
 }
 
-/// A header with nothing but a revision.
+/// A header with only a revision.
 pub(super) fn header(revision: i64) -> Option<ResponseHeader> {
     Some(ResponseHeader {
         revision,
@@ -205,11 +205,11 @@ pub(super) fn header(revision: i64) -> Option<ResponseHeader> {
     })
 }
 
-/// Where a range of keys begins and ends.
+/// The start and the end of a range of keys.
 pub(super) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
-/// The keys a request means (a.4): one if there is no end, all from the key on if the end is a zero byte, none if the end
-/// is not after the key.
+/// The keys that a request means: one if there is no end, all from the key on if the end is a zero byte, none if the
+/// end is not after the key.
 pub(super) fn bounds<'a>(key: &'a [u8], range_end: &'a [u8]) -> Option<Bounds<'a>> {
     match range_end {
         [] => Some((Bound::Included(key), Bound::Included(key))),

@@ -1,5 +1,5 @@
-//! Leases (etcd-surface a.10), without time: which there are, and what the log says of their TTL. Which keys are attached
-//! to a lease is said by the keys.
+//! Leases without time: which exist, and the TTLs that the log gives them. The keys hold which of them are attached to
+//! a lease.
 
 use std::collections::BTreeMap;
 
@@ -23,20 +23,20 @@ pub struct Lease {
     pub granted_ttl: i64,
     /// The seconds it had left at its last checkpoint; 0 if there was none since it was granted or renewed.
     ///
-    /// Members of a cluster of a version before 3.6 do not store it and forget it when they restart.
+    /// Members of a cluster of a version before 3.6 do not store it, and lose it when they restart.
     pub remaining_ttl: i64,
     /// The keys attached to it, in order.
     pub keys: Vec<Bytes>,
 }
 
-/// What the log says of a lease.
+/// The TTL of a lease, as the log gives it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Ttl {
     pub(super) granted: i64,
     pub(super) remaining: i64,
 }
 
-/// All leases there ever were.
+/// All leases that ever existed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Leases {
     by_id: BTreeMap<i64, Timeline<Option<Ttl>>>,
@@ -55,15 +55,15 @@ impl Leases {
         self.by_id.get(&id).and_then(|timeline| *timeline.at(index))
     }
 
-    /// The leases there were, by id.
+    /// The leases that existed, by id.
     pub(super) fn all_at(&self, index: u64) -> impl Iterator<Item = (i64, Ttl)> {
         let ttl = move |(id, timeline): (&i64, &Timeline<Option<Ttl>>)| timeline.at(index).map(|ttl| (*id, ttl));
         self.by_id.iter().filter_map(ttl)
     }
 
-    /// Makes a lease and returns the TTL granted, which is never below the smallest.
+    /// Makes a lease and returns the TTL granted, which is never below the minimum.
     pub(super) fn grant(&mut self, index: u64, request: &LeaseGrantRequest, min_ttl: i64) -> Result<i64, Refusal> {
-        // Members choose an id before they propose; 0 is the lease of keys that have none.
+        // Members choose an id before they propose; 0 means "no lease" on a key.
         if request.id == 0 {
             return Err(LEASE_NOT_FOUND.into());
         }
@@ -78,7 +78,7 @@ impl Leases {
         Ok(granted)
     }
 
-    /// Notes what leases have left; those that are gone are passed over.
+    /// Sets remaining times of leases; those that do not exist are skipped.
     pub(super) fn checkpoint(&mut self, index: u64, checkpoints: &[LeaseCheckpoint]) {
         for checkpoint in checkpoints {
             if let Some(ttl) = self.now(checkpoint.id) {

@@ -1,17 +1,19 @@
-//! The reference model: etcd's semantics as one sequential machine, obviously right rather than fast.
+//! The reference model: etcd's semantics as one sequential machine, simple rather than fast.
 //!
-//! It is written from the description of etcd's behaviour alone and shares nothing with core but the messages, so that a
-//! mistake in one is not a mistake in both. It is fed the committed log ([`State::apply`]), or single calls where there is
-//! no log ([`State::execute`]), and it never forgets: whatever a member answers, the model says what was right at the
-//! index of the log at which it answered ([`ask`]).
+//! It was written from the description of etcd's behaviour alone and shares only the messages with core, so that a
+//! mistake in one is not a mistake in both. It is fed the committed log ([`State::apply`]), or single calls if there is
+//! no log ([`State::execute`]). It keeps its whole past: for every answer of a member it can compute the right one at
+//! the index at which the member answered ([`ask`]).
 //!
-//! What it does not know:
-//! - *time*: a lease is there from its grant to its revocation;
-//! - *a member's own affairs*: its quota (over which a member answers NOSPACE although the write is applied), leadership,
+//! It does not model:
+//! - *time*: a lease exists from its grant to its revocation;
+//! - *the state of one member*: its quota (a member above it answers NOSPACE although the write is applied),
+//! leadership,
 //!   health, sizes, and when the space of a compaction is free;
 //! - *users and roles*;
-//! - *whether an entry is there twice*: etcd tells proposals apart by id only to route answers, so an entry that is in the
-//!   log twice happens twice. That none is, is for a checker to say; [`Outcome::id`] is what it needs.
+//! - *duplicates*: etcd uses the id of a proposal only to route its answer, so an entry that is in the log twice is
+//! applied
+//!   twice. A checker has to find duplicates, by [`Outcome::id`].
 
 mod alarm;
 pub mod ask;
@@ -55,14 +57,15 @@ use refusal::{COMPACTED, FUTURE_REVISION, NOT_MODELLED};
 use timeline::Timeline;
 use txn::Branch;
 
-/// What all members of a cluster are started with alike.
+/// Settings that are alike on all members of a cluster.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Rules {
     /// The shortest TTL that is granted, in seconds: one and a half election timeouts, rounded up.
     pub min_lease_ttl: i64,
-    /// How many learners there may be.
+    /// The largest number of learners.
     pub max_learners: usize,
-    /// Whether leaders write down what is left of long leases, all of them at all times or none ever; nothing if it differs.
+    /// Whether leaders write checkpoints of long leases: true if all of them always do, false if none ever does; `None`
+    /// if that differs.
     pub checkpoints: Option<bool>,
 }
 
@@ -76,12 +79,12 @@ impl Default for Rules {
     }
 }
 
-/// What came of an entry.
+/// The result of an entry.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     /// The id of the request or membership change; 0 if it has none.
     pub id: u64,
-    /// What whoever asked is answered.
+    /// The answer for the client.
     pub result: Result<Answer, Refusal>,
     /// The revision after it.
     pub revision: i64,
@@ -89,7 +92,7 @@ pub struct Outcome {
     pub revisions: Range<i64>,
 }
 
-/// The applied state of a cluster, and all its past.
+/// The applied state of a cluster, with its whole past.
 #[derive(Clone, Debug)]
 pub struct State {
     rules: Rules,
@@ -116,7 +119,7 @@ impl State {
         Self::with_rules(Rules::default())
     }
 
-    /// The state before the first entry, of members that are started with these rules.
+    /// The state before the first entry, of members with these settings.
     #[must_use]
     pub fn with_rules(rules: Rules) -> Self {
         Self {
@@ -157,12 +160,13 @@ impl State {
         }
     }
 
-    /// Does what a client asks, as if it were the only one. A call that is no read takes the next index of the log.
+    /// Carries out a call, as if its client were the only one. A call that is not a read takes the next index of the
+    /// log.
     ///
-    /// A new member's id is the lowest that no member had; real ids hang on a clock and must not be compared with it.
+    /// A new member gets the lowest id that no member had. Real ids depend on a clock; do not compare them.
     ///
     /// # Errors
-    /// The error its client gets.
+    /// The error that its client gets.
     pub fn execute(&mut self, call: &Call) -> Result<Answer, Refusal> {
         if call.is_read() {
             return self.answer(call, self.applied_index);
@@ -186,8 +190,8 @@ impl State {
         self.change(change)
     }
 
-    /// A hash of everything a client could see, now or at a revision. States with other pasts have other hashes, even where
-    /// a compaction hides the difference.
+    /// A hash of everything a client could read, now or at a revision. States with different pasts have different
+    /// hashes, even if a compaction hides the difference.
     #[must_use]
     pub fn digest(&self) -> u128 {
         let mut digest: Digest = self.kv.digest();
@@ -233,7 +237,7 @@ impl State {
         used.map_or(1, |id| id + 1)
     }
 
-    /// Does what a client asks, at the applied index, if alarms let it through.
+    /// Carries out a call at the applied index, if the alarms allow it.
     fn call(&mut self, call: &Call) -> Result<Answer, Refusal> {
         self.alarms.now().gate(call)?;
         match call {
@@ -264,7 +268,7 @@ impl State {
         })
     }
 
-    /// a.8: forgets what was before a revision, for whoever reads from here on.
+    /// Compacts: from here on, revisions before this one cannot be read.
     fn compact(&mut self, request: &CompactionRequest) -> Result<Answer, Refusal> {
         if request.revision <= *self.compact_revision.now() {
             return Err(COMPACTED.into());
@@ -289,7 +293,7 @@ impl State {
         }))
     }
 
-    /// a.10: the lease and its keys go together, the keys in order and in one revision.
+    /// The lease and its keys are deleted together, the keys in order and at one revision.
     fn lease_revoke(&mut self, request: &LeaseRevokeRequest) -> Result<Answer, Refusal> {
         self.leases.revoke(self.applied_index, request.id)?;
         for key in self.keys_of(request.id, self.kv.revision()) {
@@ -333,5 +337,5 @@ impl State {
     }
 }
 
-/// The compact revision as long as nothing was compacted.
+/// The compact revision before the first compaction.
 const NEVER_COMPACTED: i64 = -1;

@@ -1,4 +1,4 @@
-//! Reads: which revision a request means and what it is shown (etcd-surface a.4).
+//! Reads: the revision that a request means, and its answer.
 
 use std::cmp::Ordering;
 
@@ -21,7 +21,7 @@ pub(super) struct View<'a> {
 }
 
 impl View<'_> {
-    /// The revision to read at. The compacted revision itself can be read.
+    /// The revision to read at. The compact revision itself can be read.
     pub(super) fn resolve(&self, asked: i64) -> Result<i64, Refusal> {
         if asked > self.revision {
             return Err(FUTURE_REVISION.into());
@@ -63,8 +63,8 @@ impl View<'_> {
     }
 }
 
-/// Whether no more keys are looked at than are needed to know that there are more: so it is where no order is asked for and
-/// nothing is filtered out, even if the keys are sorted by something else then.
+/// Whether the limit is applied before sorting. That is so if the request has no order and no filter, even if it has
+/// another target to sort by.
 fn is_cut_before_sorting(request: &RangeRequest) -> bool {
     let filters = [
         request.min_mod_revision,
@@ -75,7 +75,7 @@ fn is_cut_before_sorting(request: &RangeRequest) -> bool {
     request.sort_order == SortOrder::None as i32 && filters == [0; 4]
 }
 
-/// Whether a key passes the filters by revision; a filter of 0 is none.
+/// Whether a key passes the filters by revision; a filter of 0 does not filter.
 fn passes(request: &RangeRequest, kv: &KeyValue) -> bool {
     let within = |revision: i64, min: i64, max: i64| (min == 0 || revision >= min) && (max == 0 || revision <= max);
     within(kv.mod_revision, request.min_mod_revision, request.max_mod_revision)
@@ -86,8 +86,8 @@ fn passes(request: &RangeRequest, kv: &KeyValue) -> bool {
         )
 }
 
-/// Sorts as asked: by a target other than the key, no order means ascending. etcd leaves open how ties are broken; here they
-/// stay in the order of their keys, whichever way the sort goes.
+/// Sorts as requested; for a target other than the key, no order means ascending. etcd does not define the order of
+/// equal keys; here they stay in key order, whichever the direction.
 fn sort(request: &RangeRequest, kvs: &mut [&KeyValue]) {
     let target = SortTarget::try_from(request.sort_target);
     let by = |a: &KeyValue, b: &KeyValue| match target {

@@ -1,4 +1,4 @@
-//! The errors the model answers with: code and text of etcd's table (etcd-surface a.2).
+//! The errors of the model, with codes and texts as in etcd.
 
 use crate::call::Refusal;
 

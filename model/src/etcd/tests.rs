@@ -1,4 +1,4 @@
-//! Small stories straight from the rules, each named by its section of etcd-surface.
+//! Small examples of the rules. A test's name begins with the section of the rule in the description of etcd's behaviour.
 
 use prost::Message as _;
 use quoin_core::proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
@@ -87,7 +87,7 @@ fn text(result: Result<Answer, Refusal>) -> String {
     result.unwrap_err().message
 }
 
-/// What a read shows, as `key=value` and the rest in short.
+/// The answer to a read, as `key=value` and the rest in short.
 fn read(state: &State, request: &RangeRequest) -> String {
     let response = match state.range(request, state.applied_index()) {
         Ok(response) => response,
@@ -134,7 +134,7 @@ fn a3_revisions_begin_at_one_and_count_what_changes() {
 }
 
 #[test]
-fn a4_what_a_range_shows() {
+fn a4_the_answer_to_a_range() {
     let state = after(["c", "a", "b"].map(|key| Call::Put(put(key, key))));
     let all = range("a", "\0");
     let sorted = |order: SortOrder, target: SortTarget| RangeRequest {
@@ -217,7 +217,7 @@ fn a4_what_a_range_shows() {
         (sorted(SortOrder::Descend, SortTarget::Mod), "b=b a=a c=c of 3"),
         (sorted(SortOrder::Descend, SortTarget::Key), "c=c b=b a=a of 3"),
         (
-            // No order: the first two keys are taken and one more, and these are sorted.
+            // Without an order, the first two keys and one more are taken, and then sorted.
             RangeRequest {
                 limit: 1,
                 ..sorted(SortOrder::None, SortTarget::Mod)
@@ -231,7 +231,7 @@ fn a4_what_a_range_shows() {
 }
 
 #[test]
-fn a6_a_put_counts_versions_and_keeps_what_it_is_told_to() {
+fn a6_a_put_counts_versions_and_keeps_value_or_lease_on_request() {
     let mut state = after([grant(1, 10), Call::Put(leased("a", 1))]);
     let keep_value = PutRequest {
         ignore_value: true,
@@ -256,7 +256,7 @@ fn a6_a_put_counts_versions_and_keeps_what_it_is_told_to() {
 }
 
 #[test]
-fn a7_conditions_on_what_is_not_there() {
+fn a7_conditions_on_missing_keys() {
     let state = after([Call::Put(put("a", "1"))]);
     let holds = |key: &'static str, range_end: &'static str, target, result, given| {
         let compare = Compare {
@@ -296,7 +296,7 @@ fn a7_conditions_on_what_is_not_there() {
         Some(TargetUnion::ModRevision(1))
     ));
     assert!(holds("a", "\0", CompareTarget::Value, CompareResult::Equal, value("1")));
-    // Of another target than the one named, nothing is given.
+    // An operand for another target than the named one counts as not given.
     assert!(holds(
         "a",
         "",
@@ -348,7 +348,7 @@ fn a7_all_conditions_come_first_and_operations_see_each_other() {
 }
 
 #[test]
-fn a7_a_transaction_that_cannot_be_done_does_nothing() {
+fn a7_a_refused_transaction_changes_nothing() {
     let mut state = after([Call::Put(put("a", "1"))]);
     let too_new = RangeRequest {
         revision: 3,
@@ -366,7 +366,7 @@ fn a7_a_transaction_that_cannot_be_done_does_nothing() {
 }
 
 #[test]
-fn a7_of_several_faults_writes_are_told_of_first() {
+fn a7_of_several_errors_that_of_a_write_is_returned() {
     let mut state = after([Call::Put(put("a", "1"))]);
     let future = || {
         Op::RequestRange(RangeRequest {
@@ -398,7 +398,7 @@ fn a7_of_several_faults_writes_are_told_of_first() {
 }
 
 #[test]
-fn a7_what_is_refused_before_it_is_proposed() {
+fn a7_requests_refused_before_they_are_proposed() {
     let nest = |success, failure| {
         Op::RequestTxn(TxnRequest {
             compare: Vec::new(),
@@ -468,7 +468,7 @@ fn a8_compaction_forgets_for_readers_only() {
         "etcdserver: mvcc: required revision has been compacted"
     );
     assert_eq!(read(&state, &at(3)), "a=2 of 1");
-    // At the moment before, it could be read, and it is remembered.
+    // At the moment before, that revision could be read, and the model still has it.
     assert_eq!(state.range(&at(2), before).unwrap().kvs[0].value, "1");
     assert_eq!(
         (state.compact_revision_at(before), state.compact_revision_at(before + 2)),
@@ -699,7 +699,7 @@ fn g6_the_hash_is_over_what_a_compaction_leaves() {
     let (whole, compacted) = (hash(&after(short)), hash(&after(long)));
     assert_eq!((whole.1, compacted.1), (-1, 3));
     assert_ne!(whole.0, compacted.0);
-    // CRC-32C of "key" alone, where there is nothing.
+    // CRC-32C of "key" alone, as there are no rows.
     assert_eq!(hash(&State::new()).0, 1_084_519_789);
 }
 

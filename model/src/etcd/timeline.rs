@@ -1,9 +1,9 @@
-//! Something that changes now and then, with what it was at every index of the log.
+//! A value with its history: its content at every index of the log.
 
-/// The values something had, each with the index from which on it had it.
+/// The contents of a value, each with the index from which on it held.
 #[derive(Clone, Debug)]
 pub(super) struct Timeline<T> {
-    /// By index, ascending; the first is what was there before the log.
+    /// By index, ascending; the first is the content before the log.
     changes: Vec<(u64, T)>,
 }
 
@@ -14,18 +14,18 @@ impl<T: Clone> Timeline<T> {
         }
     }
 
-    /// What it is after the last change.
+    /// The content after the last change.
     pub(super) fn now(&self) -> &T {
         &self.changes.last().expect("it starts with a value").1
     }
 
-    /// What it was when the entry at `index` had been applied.
+    /// The content after the entry at `index`.
     pub(super) fn at(&self, index: u64) -> &T {
         let later = self.changes.partition_point(|(since, _)| *since <= index);
         &self.changes[later.saturating_sub(1)].1
     }
 
-    /// Changes it by the entry at `index`, which is not before the last change.
+    /// Changes the content by the entry at `index`, which is not before the last change.
     pub(super) fn set(&mut self, index: u64, value: T) {
         match self.changes.last_mut() {
             Some((since, last)) if *since == index => *last = value,

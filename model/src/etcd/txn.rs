@@ -1,5 +1,5 @@
-//! Transactions (etcd-surface a.7), in three steps: all conditions are evaluated, then the chosen operations are checked,
-//! both against the state before; then they are done, each seeing those before it.
+//! Transactions, in three steps: all conditions are evaluated, then the chosen operations are checked, both against the
+//! state before; then the operations are carried out, each on the result of those before it.
 
 use std::cmp::Ordering;
 
@@ -18,13 +18,13 @@ use super::range::View;
 use super::refusal::{COMPACTED, KEY_NOT_FOUND, LEASE_NOT_FOUND};
 use crate::call::Refusal;
 
-/// The branch of a transaction that is taken, and those of the transactions in it.
+/// The chosen branch of a transaction, and those of the transactions nested in it.
 pub(super) struct Branch<'a> {
     succeeded: bool,
     ops: Vec<Chosen<'a>>,
 }
 
-/// An operation that will be done.
+/// A chosen operation.
 enum Chosen<'a> {
     DeleteRange(&'a DeleteRangeRequest),
     Nothing,
@@ -51,8 +51,8 @@ impl<'a> Branch<'a> {
         }
     }
 
-    /// Whether every operation can be done. First all writes are looked at, of nested transactions too, and of each whether
-    /// its key is there before whether its lease is; then all ranges.
+    /// Checks every operation. First all writes, also those of nested transactions, each for its key before its lease;
+    /// then all ranges.
     pub(super) fn check(&self, view: View<'_>, leases: &Leases) -> Result<(), Refusal> {
         let chosen = self.flat();
         for op in &chosen {
@@ -69,7 +69,7 @@ impl<'a> Branch<'a> {
         Ok(())
     }
 
-    /// The operations, those of nested transactions in their place.
+    /// The operations, with those of nested transactions in their places.
     fn flat(&self) -> Vec<&Chosen<'a>> {
         let mut flat = Vec::new();
         for op in &self.ops {
@@ -81,7 +81,7 @@ impl<'a> Branch<'a> {
         flat
     }
 
-    /// Does the operations. The header's revision is for the caller to set: of nested transactions it stays 0.
+    /// Carries out the operations. The caller sets the header's revision; that of nested transactions stays 0.
     pub(super) fn run(&self, kv: &mut Kv, compact_revision: i64) -> TxnResponse {
         let mut done = |op: &Chosen<'_>| match op {
             Chosen::DeleteRange(request) => Some(Done::ResponseDeleteRange(kv.delete_range(request))),
@@ -106,7 +106,7 @@ impl<'a> Branch<'a> {
         }
     }
 
-    /// Does the operations of a transaction that only reads.
+    /// Carries out the operations of a transaction that only reads.
     pub(super) fn read(&self, view: View<'_>) -> Result<TxnResponse, Refusal> {
         for op in &self.ops {
             if let Chosen::Range(request) = op {
@@ -129,8 +129,8 @@ impl<'a> Branch<'a> {
     }
 }
 
-/// Whether a range can be read. Unlike in a read of its own, where all revisions up to 0 mean the present, here only 0 does;
-/// others are too old or not, and -1 is not as long as nothing was compacted.
+/// Checks whether a range can be read. A plain read takes every revision up to 0 as the present; here only 0 is. Other
+/// negative ones are compacted if they are less than the compact revision, which is -1 before the first compaction.
 fn check_range(view: View<'_>, request: &RangeRequest) -> Result<(), Refusal> {
     if request.revision != 0 && request.revision < view.compact_revision {
         return Err(COMPACTED.into());
@@ -138,7 +138,7 @@ fn check_range(view: View<'_>, request: &RangeRequest) -> Result<(), Refusal> {
     view.resolve(request.revision).map(drop)
 }
 
-/// Whether a key can be written (a.6): its lease is there, and the key too if something of it is to stay.
+/// Checks a write: its lease must exist, and its key too if its value or lease is to be kept.
 pub(super) fn check_put(view: View<'_>, leases: &Leases, request: &PutRequest) -> Result<(), Refusal> {
     check_lease(leases, request)?;
     check_kept(view, request)
@@ -159,8 +159,8 @@ fn check_kept(view: View<'_>, request: &PutRequest) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether a condition holds of every key in its range. Where there is no key, it is compared with zeros, except that no
-/// condition holds of a value that is not there.
+/// Whether a condition holds for every key in its range. If the range has no key, zeros are compared, except that a
+/// condition on a value never holds then.
 fn holds(view: View<'_>, compare: &Compare) -> bool {
     let mut keys = view.kv.scan(&compare.key, &compare.range_end, view.revision).peekable();
     if keys.peek().is_none() {
@@ -182,7 +182,7 @@ fn holds_of(kv: &KeyValue, compare: &Compare) -> bool {
     }
 }
 
-/// How a key stands to what it is compared with. What is given for another target than the one named counts as not given.
+/// The order of a key's property and the operand. An operand for another target than the named one counts as not given.
 fn against(kv: &KeyValue, compare: &Compare) -> Ordering {
     let given = compare.target_union.as_ref();
     match CompareTarget::try_from(compare.target) {

@@ -1,13 +1,13 @@
-//! Why a history has no order, for a reader.
+//! The reason why a history has no order, as text.
 
 use std::fmt::{Debug, Write as _};
 
 use super::{OperationOf, Spec, Violation};
 
-/// Operations named before the point at which nothing fits.
+/// Operations printed before the point at which no operation fits.
 const PLACED_SHOWN: usize = 8;
 
-/// The end of the longest order, the state after it, and every operation that could come next with why it cannot.
+/// The end of the longest order, the state after it, and for every operation that could come next why it cannot.
 #[must_use]
 pub fn explain<S>(spec: &S, operations: &[OperationOf<S>], violation: &Violation) -> String
 where

@@ -1,5 +1,5 @@
 //! etcd's store as a specification: keys with their revisions, one revision for all, transactions, reads of the past,
-//! compaction. No leases, no watches, no refusals for requests that are malformed: histories have none.
+//! compaction. It has no leases, no watches, and no errors for malformed requests: histories contain none.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,32 +15,32 @@ pub struct Kv;
 /// A request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Forget the past before a revision.
+    /// Drop the history before a revision.
     Compact {
         /// The oldest revision that stays readable.
         revision: i64,
     },
-    /// One thing.
+    /// One operation.
     One(Op),
-    /// Several things, depending on what the store holds.
+    /// Several operations, depending on the keys.
     Txn {
-        /// Keys with the mod revision each must have (0: there is no such key).
+        /// Keys with the mod revision that each must have (0: the key does not exist).
         compare: Vec<(Bytes, i64)>,
-        /// Done where all have.
+        /// Done if all conditions hold.
         success: Vec<Op>,
         /// Done otherwise.
         failure: Vec<Op>,
     },
 }
 
-/// What can stand alone or in a transaction. A range without an end is one key; the end `\0` is past the last key.
+/// An operation, alone or in a transaction. A range without an end is one key; the end `\0` is past the last key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
     /// Delete the keys of a range.
     DeleteRange {
         /// The first key.
         key: Bytes,
-        /// The first key behind the range.
+        /// The first key after the range.
         end: Option<Bytes>,
     },
     /// Set a key.
@@ -54,9 +54,9 @@ pub enum Op {
     Range {
         /// The first key.
         key: Bytes,
-        /// The first key behind the range.
+        /// The first key after the range.
         end: Option<Bytes>,
-        /// As of this revision; not above 0 for the current one.
+        /// The revision to read at; the current one if it is not above 0.
         revision: i64,
     },
 }
@@ -69,43 +69,43 @@ pub enum Reply {
         /// The store's revision.
         revision: i64,
     },
-    /// To one thing.
+    /// To one operation.
     One {
         /// The store's revision after it.
         revision: i64,
-        /// What came of it.
+        /// Its result.
         reply: OpReply,
     },
-    /// Nothing was done.
+    /// The request was refused, and nothing was done.
     Refused(Refusal),
     /// To a transaction.
     Txn {
         /// The store's revision after it.
         revision: i64,
-        /// Whether all comparisons held.
+        /// Whether all conditions held.
         succeeded: bool,
-        /// What came of each thing.
+        /// The result of each operation.
         replies: Vec<OpReply>,
     },
 }
 
-/// What came of one thing.
+/// The result of one operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OpReply {
-    /// So many keys were deleted.
+    /// The number of deleted keys.
     Deleted(usize),
-    /// The key is set.
+    /// The key was set.
     Put,
     /// The keys, in their order.
     Range(Vec<KeyValue>),
 }
 
-/// A revision that cannot be had.
+/// A revision that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// It was compacted.
     Compacted,
-    /// It is still to come.
+    /// It does not exist yet.
     Future,
 }
 
@@ -116,11 +116,11 @@ pub struct KeyValue {
     pub key: Bytes,
     /// Its value.
     pub value: Bytes,
-    /// When it came to be.
+    /// The revision that created it.
     pub create_revision: i64,
-    /// When it was last set.
+    /// The revision that last set it.
     pub mod_revision: i64,
-    /// How often it was set since it came to be.
+    /// How often it was set since it was created.
     pub version: i64,
 }
 
@@ -129,7 +129,7 @@ pub struct KeyValue {
 pub struct Store {
     revision: i64,
     compacted: i64,
-    /// Digest of every write there was, which determines `keys`.
+    /// Digest of all writes so far, which determines `keys`.
     past: u128,
     /// Every key's versions, oldest first.
     keys: BTreeMap<Bytes, Arc<Vec<Version>>>,
@@ -171,7 +171,7 @@ impl Store {
         }
     }
 
-    /// The store after a request, and its reply.
+    /// The state after a request, and its reply.
     #[must_use]
     pub fn execute(&self, request: &Request) -> (Self, Reply) {
         let done = match request {
@@ -218,7 +218,7 @@ impl Store {
         Ok((store, Reply::Compacted { revision }))
     }
 
-    /// All writes have one revision. Revisions to read are checked before anything is written.
+    /// All writes of a transaction have one revision. Revisions to read are checked before anything is written.
     fn execute_all(&self, ops: &[Op]) -> Result<(Self, Vec<OpReply>), Refusal> {
         for op in ops {
             if let Op::Range { revision, .. } = op
@@ -308,7 +308,7 @@ impl Spec for Kv {
     }
 
     fn step(&self, state: &Store, input: &Request, output: Option<&Reply>) -> Option<Store> {
-        // Most of what does not fit shows by its revision, without anything being executed.
+        // Most operations that do not fit are recognised by their revision, without executing anything.
         let possible = state.revision..=state.revision + 1;
         let revision = output.and_then(Reply::revision);
         if revision.is_some_and(|revision| !possible.contains(&revision)) {

@@ -1,9 +1,9 @@
-//! Is a history of requests and replies linearizable? A black box: it knows neither logs, members nor the simulator, so
-//! that histories of real servers can be put to it as well.
+//! Decides whether a history of requests and replies is linearizable. It does not depend on logs, members or the
+//! simulator, so it can check histories of real servers as well.
 //!
-//! [`check`] takes a sequential [`Spec`] and the [`Operation`]s that clients saw, and looks for one order of them that
-//! the specification allows and that respects real time. `search` is the search; [`kv`] is etcd's store with its
-//! revisions as a specification; [`explain`](explain()) tells a reader why there is no order.
+//! [`check`] takes a sequential [`Spec`] and the [`Operation`]s that clients recorded, and looks for an order of them
+//! that the specification allows and that respects real time. `search` is the search; [`kv`] is etcd's store with its
+//! revisions as a specification; [`explain`](explain()) shows why there is no order.
 
 mod explain;
 pub mod kv;
@@ -17,9 +17,9 @@ use std::hash::{Hash, Hasher};
 pub use explain::explain;
 use search::{Rules, Search};
 
-/// What a correct server does when it is asked one thing after another.
+/// The behaviour of a correct server that handles one request after another.
 pub trait Spec {
-    /// All that later replies may depend on.
+    /// The state: everything on which later replies may depend.
     type State: Eq;
     /// A request.
     type Input;
@@ -29,46 +29,46 @@ pub trait Spec {
     /// The state before the first operation.
     fn initial(&self) -> Self::State;
 
-    /// The state after `input`; `None` where `output` is not what it is answered in `state`. Without an output, whatever
-    /// the request does there is done.
+    /// The state after `input`; `None` if `output` is not the reply to it in `state`. Without an output, the request
+    /// has the effect that it has in `state`.
     fn step(&self, state: &Self::State, input: &Self::Input, output: Option<&Self::Output>) -> Option<Self::State>;
 
-    /// Tells states apart: equal states have equal digests, others do not. [`digest_of`] will do.
+    /// A digest of a state: equal states have equal digests, different ones different digests. [`digest_of`] can make
+    /// it.
     fn digest(&self, state: &Self::State) -> u128;
 
-    /// The level of the state right after the operation, where its output tells (etcd: the revision of the header).
+    /// The level of the state right after the operation, if its output shows it (in etcd: the revision of the header).
     /// Operations are tried in this order.
     fn hint(&self, _input: &Self::Input, _output: &Self::Output) -> Option<i64> {
         None
     }
 
-    /// How far `state` has come, on the scale of the hints. No step may lower it. A state beyond the hint of an operation
-    /// that is still to be placed is given up at once.
+    /// The level of `state`, on the scale of the hints. No step may lower it. A state above the hint of an operation
+    /// that is still to be placed is abandoned at once.
     fn level(&self, _state: &Self::State) -> Option<i64> {
         None
     }
 
-    /// Whether the operation leaves every state as it is in which it is possible at all. Such an operation is placed as
-    /// soon as it fits.
+    /// Whether the operation changes no state in which it is possible. Such an operation is placed as soon as it fits.
     fn changes_nothing(&self, _input: &Self::Input, _output: Option<&Self::Output>) -> bool {
         false
     }
 }
 
-/// One request of a client and what came of it.
+/// One request of a client and its outcome.
 ///
 /// - Reply and time are known: it took effect between the two times.
-/// - The time is, the reply is not: it took effect between the two times, whatever it did.
-/// - The reply is known, the time is not: it took effect after it was invoked (somebody saw that it did).
+/// - The time is known, the reply is not: it took effect between the two times, with any result.
+/// - The reply is known, the time is not: it took effect after it was invoked (another client has seen its effect).
 /// - Neither is known: it took effect at any time after it was invoked, or never.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation<I, O> {
-    /// Who asked; only readers of an explanation care.
+    /// The client; only explanations show it.
     pub client: u64,
-    /// When it was asked, in any unit. Of two operations one of which returned when the other was invoked, either may
+    /// When it was invoked, in any unit. If one operation returned at the time at which another was invoked, either may
     /// be first.
     pub invoked: u64,
-    /// When the answer was there; not before it was asked.
+    /// When its reply came; not before it was invoked.
     pub returned: Option<u64>,
     /// The request.
     pub input: I,
@@ -87,7 +87,7 @@ impl<I, O> Operation<I, O> {
 /// Operations of the specification `S`.
 pub type OperationOf<S> = Operation<<S as Spec>::Input, <S as Spec>::Output>;
 
-/// What the search found. Operations are named by their index in the history.
+/// The result of the search. Operations are named by their index in the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// There is an order.
@@ -99,17 +99,17 @@ pub enum Verdict {
     Violation(Violation),
     /// The bound was reached first.
     GaveUp {
-        /// Steps tried.
+        /// The number of steps tried.
         nodes: u64,
     },
 }
 
-/// How far the search got in a history that has no order.
+/// How far the search came in a history that has no order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// A longest order of a beginning of the history that the specification allows.
+    /// A longest order that the specification allows for a beginning of the history.
     pub longest: Vec<usize>,
-    /// Operations of which one has to come next, and none can; the first to return first.
+    /// Operations one of which has to come next, although none can; sorted by the time of return.
     pub stuck: Vec<usize>,
 }
 
@@ -117,7 +117,7 @@ pub struct Violation {
 ///
 /// # Panics
 ///
-/// Where an operation returned before it was invoked.
+/// If an operation returned before it was invoked.
 #[must_use]
 pub fn check<S: Spec>(spec: &S, operations: &[OperationOf<S>], max_nodes: u64) -> Verdict {
     Search::new(spec, operations, Rules::default()).run(max_nodes)

@@ -1,15 +1,18 @@
-//! The search of Wing and Gong with Lowe's memory of what failed, made for few operations of unknown outcome.
+//! The search of Wing and Gong, with Lowe's memory of failed states, for few operations of unknown outcome.
 //!
-//! It goes down first: an operation that real time allows and the specification accepts is placed, and taken back when
-//! nothing can follow. What keeps it short, and why no order is lost:
+//! It is depth-first: an operation that real time allows and the specification accepts is placed, and taken back if
+//! nothing can follow. These rules keep it short, and lose no order:
 //!
-//! - A set of placed operations that led to the same state before is not tried again, nor is one that differs from it only
-//!   in having used up more operations of unknown outcome: whatever follows here could have followed there.
-//! - An operation that changes nothing in any state is placed where it first fits, and nothing else is tried in its stead:
-//!   in any order that has it later it can be moved here.
+//! - A set of placed operations that led to the same state before is not tried again. Nor is one that differs from it
+//! only
+//!   in more used operations of unknown outcome: whatever could follow here could have followed there.
+//! - An operation that changes nothing in any state is placed where it first fits, and no alternative to it is tried:
+//! in
+//!   any order that has it later, it can be moved here.
 //! - An operation of unknown outcome that would change nothing here is not placed: the order without it is as good.
-//! - Hints: operations are tried in the order of the levels they report, and a state beyond the level of an operation that
-//!   is still to come is given up.
+//! - Hints: operations are tried in the order of the levels they report, and a state above the level of an operation
+//! that
+//!   is still to be placed is abandoned.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -17,7 +20,7 @@ use std::collections::BTreeMap;
 use super::timeline::Timeline;
 use super::{OperationOf, Spec, Verdict, Violation};
 
-/// What the search goes by. Every rule is true; the tests of the checker break them one at a time.
+/// The rules of the search. All are right; the tests of the checker break them one at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rules {
     /// An operation comes after those that returned before it was invoked.
@@ -26,7 +29,7 @@ pub(super) struct Rules {
     pub(super) touching_overlap: bool,
     /// An operation of unknown outcome may have happened.
     pub(super) unknown_may_happen: bool,
-    /// An operation whose reply is known has happened, even if nobody knows when.
+    /// An operation whose reply is known has happened, even if the time is unknown.
     pub(super) seen_has_happened: bool,
     /// An operation of unknown outcome may happen after operations invoked later.
     pub(super) unknown_may_be_late: bool,
@@ -40,9 +43,9 @@ pub(super) struct Rules {
     pub(super) only_reads_are_final: bool,
     /// Only an operation of unknown outcome is left out for changing nothing.
     pub(super) only_unknown_is_left_out: bool,
-    /// A state is beyond an operation's level where it is above it, not where it is at it.
+    /// A state is beyond an operation's level if it is above it, not if it is at it.
     pub(super) level_is_inclusive: bool,
-    /// What was taken back waits to be placed again.
+    /// An operation that was taken back has to be placed again.
     pub(super) taken_back_is_pending: bool,
 }
 
@@ -65,7 +68,7 @@ impl Default for Rules {
     }
 }
 
-/// A search on its way.
+/// A search in progress.
 pub(super) struct Search<'a, S: Spec> {
     spec: &'a S,
     operations: &'a [OperationOf<S>],
@@ -82,13 +85,13 @@ pub(super) struct Search<'a, S: Spec> {
     /// Placed operations that had to be, and placed ones of unknown outcome.
     required: Bits,
     unknown: Bits,
-    /// By required ones and state: sets of unknown ones with which it was tried.
+    /// For each set of required operations and each state: the sets of unknown ones with which it was tried.
     memory: BTreeMap<(Vec<u64>, u128), Vec<Bits>>,
-    /// The longest order so far, by the operations that had to be placed.
+    /// The longest order so far, by the number of required operations in it.
     best: Option<((usize, Reverse<usize>), Violation)>,
 }
 
-/// What is known of an operation before the search.
+/// Properties of an operation, computed before the search.
 struct Traits {
     must_happen: bool,
     changes_nothing: bool,
@@ -99,7 +102,7 @@ struct Traits {
     bit: usize,
 }
 
-/// A state, what may come next in it, and how much of that was tried.
+/// A state, the operations that may come next in it, and how many of those were tried.
 struct Frame<T> {
     state: T,
     candidates: Vec<usize>,
@@ -194,7 +197,7 @@ impl<'a, S: Spec> Search<'a, S> {
         candidate
     }
 
-    /// The state after `operation`, where it is worth a look.
+    /// The state after `operation`, if it is worth trying.
     fn step(&mut self, operation: usize) -> Option<S::State> {
         let frame = self.frames.last_mut()?;
         let traits = &self.traits[operation];
@@ -210,7 +213,7 @@ impl<'a, S: Spec> Search<'a, S> {
         Some(state)
     }
 
-    /// Leaves the last frame, in which everything was tried. Whether there is another.
+    /// Leaves the last frame, in which everything was tried. Returns whether there is another.
     fn take_back(&mut self) -> bool {
         if let Some(frame) = self.frames.pop() {
             self.record(|_| frame.candidates);
@@ -227,7 +230,8 @@ impl<'a, S: Spec> Search<'a, S> {
         last.is_some()
     }
 
-    /// Keeps the order as it is where it is the longest so far; of the same length, the one that supposes less.
+    /// Keeps the present order if it is the longest so far; of two of the same length, the one with fewer operations of
+    /// unknown outcome.
     fn record(&mut self, stuck: impl FnOnce(&Self) -> Vec<usize>) {
         let depth = (self.required.count(), Reverse(self.order.len()));
         if self.best.as_ref().is_none_or(|(best, _)| depth > *best) {
@@ -238,7 +242,7 @@ impl<'a, S: Spec> Search<'a, S> {
         }
     }
 
-    /// Operations still to come whose level `state` has passed.
+    /// Operations still to be placed whose level is below that of `state`.
     fn passed_by(&self, state: &S::State) -> Vec<usize> {
         let level = self.spec.level(state);
         let is_passed = |operation: &usize| {
@@ -284,7 +288,7 @@ impl<'a, S: Spec> Search<'a, S> {
         self.timeline.put_back(operation);
     }
 
-    /// Whether some operation has to come whose level `state` has passed.
+    /// Whether an operation still has to be placed whose level is below that of `state`.
     fn is_beyond(&self, state: &S::State) -> bool {
         match (self.spec.level(state), self.pending_hints.first_key_value()) {
             (Some(level), Some((hint, _))) if self.rules.level_is_inclusive => level > *hint,
@@ -293,7 +297,7 @@ impl<'a, S: Spec> Search<'a, S> {
         }
     }
 
-    /// Whether `state`, with what is placed, is worth trying; it is remembered.
+    /// Whether `state`, with the placed operations, was not tried yet; it is remembered as tried.
     fn is_new(&mut self, state: &S::State) -> bool {
         let mut key = (Vec::new(), 0);
         if self.rules.memory_minds_placed {
@@ -341,7 +345,7 @@ fn traits<S: Spec>(spec: &S, operations: &[OperationOf<S>], rules: Rules) -> Vec
         traits.bit = *counter;
         *counter += 1;
     }
-    // What is certain goes before what is not, what costs no choice before what does, the known level before none.
+    // Required operations are tried first, then those that change nothing, then those with a known level, by level.
     by_call.sort_by_key(|&operation| {
         let Traits {
             must_happen,
@@ -389,7 +393,8 @@ impl Bits {
         self.0.iter().zip(&other.0).all(|(own, others)| own & !others == 0)
     }
 
-    /// The set without its full beginning and its empty end: short, for operations are placed roughly in order.
+    /// The set without its full first words and its empty last ones. It is short, because operations are placed roughly
+    /// in order.
     fn key(&self) -> Vec<u64> {
         let words = &self.0;
         let full = words.iter().take_while(|word| **word == u64::MAX).count();

@@ -1,5 +1,5 @@
-//! Calls and returns of a history in the order of time, as a linked list from which placed operations are lifted. What
-//! stands before its first return are the operations that may come next.
+//! Calls and returns of a history in the order of time, as a linked list from which placed operations are removed. The
+//! calls before its first return are the operations that may come next.
 
 use super::search::Rules;
 
@@ -19,7 +19,7 @@ enum Event {
     Return,
 }
 
-/// When an operation was invoked, and before which time it must have been placed, if it must.
+/// When an operation was invoked, and the time before which it must have been placed, if it must be.
 pub(super) type Span = (u64, Option<u64>);
 
 impl Timeline {
@@ -31,7 +31,7 @@ impl Timeline {
                 until.is_none_or(|until| *invoked <= until),
                 "operation {operation} returned before it was invoked"
             );
-            // A call stands before the returns of the same time: what touches, overlaps.
+            // A call stands before the returns of the same time: operations that touch overlap.
             order.push((*invoked, !rules.touching_overlap, operation));
             order.extend(until.map(|until| (until, rules.touching_overlap, operation)));
         }
@@ -56,7 +56,7 @@ impl Timeline {
         list
     }
 
-    /// Operations that were invoked before any that is left has returned, in the order of their calls.
+    /// Operations that were invoked before the first return in the list, in the order of their calls.
     pub(super) fn candidates(&self, rules: Rules) -> Vec<usize> {
         let mut found = Vec::new();
         let mut index = self.next[0];
@@ -83,7 +83,7 @@ impl Timeline {
         }
     }
 
-    /// Puts back the operation that was lifted last.
+    /// Puts back the operation that was taken out last.
     pub(super) fn put_back(&mut self, operation: usize) {
         for index in [self.returns[operation], Some(self.calls[operation])]
             .into_iter()

@@ -1,7 +1,7 @@
-//! Coverage as an oracle: situations that a good campaign meets sometimes, counted. A point nobody ever meets means that
-//! the simulation is kinder than the world.
+//! Coverage as an oracle: counts situations that a good campaign meets sometimes. If a point is never met, the
+//! simulation lacks a situation that real clusters meet.
 //!
-//! Everything here is seen from outside; checkers may note points of their own through [`Truth::note`].
+//! Everything here is observed from outside; checkers may count points of their own through [`Truth::note`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -24,15 +24,15 @@ use quoin_model::call::{Answer, Call, Refusal};
 
 macro_rules! points {
     ($($name:ident $words:literal,)*) => {
-        /// A situation worth meeting.
+        /// A situation that campaigns should meet.
         #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
         pub enum Point { $(#[doc = $words] $name,)* }
 
         impl Point {
-            /// All of them.
+            /// All points.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
-            /// What it is, in a sentence.
+            /// A description in one sentence.
             #[must_use]
             pub const fn words(self) -> &'static str {
                 match self { $(Self::$name => $words,)* }
@@ -43,31 +43,31 @@ macro_rules! points {
 
 points! {
     LeaderChanged "Another member leads.",
-    LeaderDeposed "A member that runs leads no more.",
+    LeaderDeposed "A running member stops leading.",
     LeaderEnded "A leader's process ends.",
-    VoteRefused "A member refuses its vote.",
-    PreVoteRefused "A member would refuse its vote.",
+    VoteRefused "A member refuses to vote for another.",
+    PreVoteRefused "A member refuses a pre-vote.",
     Transferred "A leader asks another member to campaign at once.",
-    LongTerm "A term goes by without a leader.",
+    LongTerm "A term ends without a leader.",
     AppendRefused "A follower refuses entries that do not fit its log.",
     EntriesReplaced "A member replaces entries of its log.",
     LogCutShort "A log ends earlier than it did.",
     ManyBatches "Four batches wait for one disk.",
     SnapshotSent "A leader sends a snapshot.",
-    SnapshotInstalled "A member takes over a snapshot.",
+    SnapshotInstalled "A member installs a snapshot.",
     SnapshotWhileWatched "A snapshot is installed while a watcher is open there.",
-    SnapshotOverEntries "A snapshot takes the place of entries the member had.",
-    SnapshotAfterChange "A snapshot brings a configuration the member did not know.",
+    SnapshotOverEntries "A snapshot replaces entries that the member had.",
+    SnapshotAfterChange "A snapshot brings a configuration that the member did not have.",
     CrashBeforeSync "A process dies while batches wait for its disk.",
     PowerLostBeforeSync "Power is lost while batches wait for the disk.",
-    TailLost "A member comes back without entries it had handed to its disk.",
-    ReplayNeeded "A member comes back with a state older than its log.",
-    ReplayFromNothing "A member comes back with a log and no state.",
-    RestartFromSnapshot "A member's log begins with a snapshot when it comes back.",
-    DiedInRecovery "A process dies before its readers see anything.",
+    TailLost "A member starts without entries that it had handed to its disk.",
+    ReplayNeeded "A member starts with a state older than its log.",
+    ReplayFromNothing "A member starts with a log and no state.",
+    RestartFromSnapshot "A member starts with a log that begins with a snapshot.",
+    DiedInRecovery "A process dies before it publishes a state.",
     EverybodyDown "No process runs.",
     QuorumDown "A majority of the members is down.",
-    FaultFound "A member stops because of a fault it found.",
+    FaultFound "A member stops because it found a fault.",
     VoterAdded "A voter is added.",
     LearnerAdded "A learner is added.",
     LearnerPromoted "A learner becomes a voter.",
@@ -80,7 +80,7 @@ points! {
     SingleVoter "A cluster has one voter after it had more.",
     CompactionWhileDown "History is compacted while a member is down.",
     CompactionWhileWatched "History is compacted while a watcher is open.",
-    CompactionOfEverything "Compaction at the current revision.",
+    CompactionOfEverything "A compaction is at the current revision.",
     DeletedNothing "A deletion finds no key.",
     DeletedMany "A deletion finds three keys or more.",
     TxnSucceeded "A transaction's conditions hold.",
@@ -89,25 +89,25 @@ points! {
     TxnWroteNothing "A transaction in the log changes nothing.",
     TxnRefused "A transaction in the log is refused.",
     HistoricRead "A read of the past is answered.",
-    StaleRead "A serializable read shows an older state than others have.",
-    ReadAcrossTerms "A linearizable read is answered in another term than it was asked in.",
+    StaleRead "A serializable read returns an older state than others have.",
+    ReadAcrossTerms "A linearizable read is answered in a later term than that of its request.",
     ReadDropped "A linearizable read gets no answer while its member's term changes.",
     LimitedRead "A range is cut by its limit.",
-    LeaseEndedByClient "A client ends a lease.",
+    LeaseEndedByClient "A client revokes a lease.",
     LeaseExpired "A lease expires.",
-    LeaseExpiredWithKeys "A lease expires and its keys with it.",
+    LeaseExpiredWithKeys "A lease expires and its keys are deleted.",
     LeaseExpiredWhileDown "A lease expires while a member is down.",
-    LeaseExpiredInPartition "A lease expires while a member that runs is far behind.",
-    LeaseOutlivedLeader "A lease expires under another leader than granted it.",
-    LeaseCheckpointed "A lease's remaining time is written down.",
-    CheckpointedInTime "A long lease is written down when it is due.",
-    CheckpointInherited "A leader begins with what another wrote down of a lease.",
-    LeaseRenewed "A lease is kept alive.",
-    RenewedTooLate "A lease that is gone is asked to be kept alive.",
+    LeaseExpiredInPartition "A lease expires while a running member is far behind.",
+    LeaseOutlivedLeader "A lease expires under another leader than the one that granted it.",
+    LeaseCheckpointed "A lease's remaining time is checkpointed.",
+    CheckpointedInTime "A long lease is checkpointed when it is due.",
+    CheckpointInherited "A new leader starts with another leader's checkpoint of a lease.",
+    LeaseRenewed "A lease is renewed.",
+    RenewedTooLate "A client tries to renew a lease that has ended.",
     Forwarded "A request to a member that does not lead is committed.",
     GaveUp "A client gives up on a request.",
     DoneAfterGivingUp "A request that its client gave up on is committed.",
-    AnsweredInNextTerm "A write is committed in a later term than it was asked for.",
+    AnsweredInNextTerm "A write is committed in a later term than that of its request.",
     AlarmRaised "An alarm is raised.",
     AlarmCleared "An alarm is cleared.",
     WatchFromPast "A watcher starts in the past.",
@@ -115,17 +115,17 @@ points! {
     WatchResumed "A watcher with a start revision is opened after a stream of the client was closed.",
     WatchFragmented "A watch response comes in fragments.",
     WatchCompacted "A watcher is cancelled because of compaction.",
-    WatchProgress "A watcher is told of progress.",
-    WatchStreamFull "As many responses as a member keeps for a stream wait until their client reads.",
-    WatchCaughtUp "A watcher that fell behind on a full stream gets what it missed.",
+    WatchProgress "A watcher gets a progress notification.",
+    WatchStreamFull "A stream has as many unread responses as a member keeps for it.",
+    WatchCaughtUp "A watcher that fell behind on a full stream gets the missed events.",
     WatchCutByRestart "A watch stream ends with its member's process.",
     HistoryJudged "A short history is found linearizable without its log.",
-    HistoryVoid "A short history proves nothing: too much in it is unknown, or was caused by something else.",
+    HistoryVoid "A short history is not judged: too much in it is unknown, or caused by other events.",
     HealedWithoutAll "Healing leaves members out.",
 }
 
-/// The errors that the API as it is now can answer with; each should be met. It takes chance to give two members one id, and
-/// thousands of requests under way to have too many.
+/// The errors that this version of the API can answer; campaigns should meet each. Two cannot be met on purpose: two
+/// members with one id need chance, and "too many requests" needs thousands of pending ones.
 pub const ERRORS: &[Error] = &[
     Error::BadLeaderTransferee,
     Error::Compacted,
@@ -175,12 +175,12 @@ impl Default for Coverage {
 }
 
 impl Coverage {
-    /// Once more.
+    /// Counts one.
     pub fn note(&self, point: Point) {
         self.counts[point as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A client was refused.
+    /// Counts an error that a client got.
     pub fn refused(&self, refusal: &Refusal) {
         if let Some(place) = ERRORS.iter().position(|error| error.message() == refusal.message) {
             self.errors[place].fetch_add(1, Ordering::Relaxed);
@@ -201,7 +201,7 @@ impl Coverage {
         }
     }
 
-    /// How many points and errors there are, and how many of them were met.
+    /// The number of points and errors, and how many of them were met.
     #[must_use]
     pub fn met(&self) -> (usize, usize) {
         let all = || self.counts.iter().chain(self.errors.iter());
@@ -228,7 +228,7 @@ impl Coverage {
     }
 }
 
-/// What is kept of a member.
+/// The state of a member, as far as it is needed here.
 #[derive(Debug, Default)]
 struct Peer {
     leads: bool,
@@ -238,7 +238,7 @@ struct Peer {
     streams: BTreeSet<StreamId>,
 }
 
-/// Counts what can be seen from outside.
+/// Counts the situations that can be observed from outside.
 #[derive(Debug, Default)]
 pub(super) struct Observer {
     committed: u64,
@@ -248,13 +248,13 @@ pub(super) struct Observer {
     peers: BTreeMap<MemberId, Peer>,
     streams: BTreeMap<StreamId, MemberId>,
     closed_streams: u64,
-    /// The stream that was read last, when, and how many responses were read at once.
+    /// The stream read last, when, and how many responses were read at once.
     read: Option<(StreamId, Instant, usize)>,
     /// Streams that were full.
     full: BTreeSet<StreamId>,
-    /// Who granted which lease.
+    /// The leader that granted each lease.
     leases: BTreeMap<i64, MemberId>,
-    /// Terms in which requests were made, while they have no answer.
+    /// The terms in which unanswered requests were made.
     asked_in: BTreeMap<OpId, u64>,
     founded: u64,
 }
@@ -446,7 +446,7 @@ impl Observer {
         );
     }
 
-    /// A client reads. Whoever has let a stream become full reads as much at once.
+    /// A client reads. A client whose stream became full reads that many responses at once.
     fn read(&mut self, at: Instant, stream: StreamId, response: &WatchResponse, truth: &Truth) {
         let before = self.read.filter(|(of, then, _)| (*of, *then) == (stream, at));
         let count = before.map_or(0, |(_, _, count)| count) + 1;
@@ -459,7 +459,7 @@ impl Observer {
         let mut revisions = revisions.map(|kv| kv.mod_revision);
         let first = revisions.next();
         let is_several = revisions.next_back().is_some_and(|last| first != Some(last));
-        // What is new comes one revision at a time.
+        // New responses come one revision at a time.
         note_if(is_several && self.full.contains(&stream), Point::WatchCaughtUp, truth);
     }
 
@@ -569,10 +569,10 @@ impl Observer {
     }
 }
 
-/// How many of the last requests are looked at for one that its client gave up on.
+/// How many of the last requests are searched for one that its client gave up on.
 const GIVEN_UP_TRIED: usize = 16;
 
-/// Entries behind the others at which a member is taken to be cut off.
+/// A member this many entries behind the others counts as cut off.
 const FAR_BEHIND: u64 = 8;
 
 fn is_put(request: &InternalRaftRequest, call: &Call) -> bool {

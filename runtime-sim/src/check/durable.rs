@@ -1,23 +1,23 @@
-//! What of a member's log would survive a loss of power, by the truth of the simulated disk.
+//! The part of a member's log that would survive a loss of power, by the true state of the simulated disk.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use quoin_core::member::{BatchId, Recovered};
 use quoin_core::proto::raftpb::{Entry, HardState};
 
-/// Handed to the disk and not known to be durable.
+/// A batch handed to the disk that may not be durable yet.
 #[derive(Clone, Debug)]
 struct Batch {
     id: BatchId,
     hard_state: Option<HardState>,
-    /// Index of the first entry; 0 where there is none.
+    /// Index of the first entry; 0 if there is none.
     first: u64,
-    /// The snapshot that takes the log's place, by its index.
+    /// The index of the snapshot that replaces the log.
     snapshot: Option<u64>,
     terms: Vec<u64>,
 }
 
-/// The durable part of a log: terms only, which is enough, because logs match.
+/// The durable part of a log: only its terms, which is enough, because logs match.
 #[derive(Clone, Debug, Default)]
 pub struct Durable {
     waiting: VecDeque<Batch>,
@@ -26,12 +26,12 @@ pub struct Durable {
     /// Index of the snapshot that the entries follow.
     base: u64,
     terms: Vec<u64>,
-    /// The last entry there was, by the member's term then, in this life.
+    /// The last entry in each of the member's terms in this life.
     reached: BTreeMap<u64, u64>,
 }
 
 impl Durable {
-    /// What was read back is on disk.
+    /// Everything that was read back is on disk.
     pub(super) fn read_back(recovered: &Recovered) -> Self {
         Self {
             waiting: VecDeque::new(),
@@ -73,7 +73,7 @@ impl Durable {
         }
     }
 
-    /// A snapshot that takes the log's place was handed to the disk.
+    /// A snapshot that replaces the log was handed to the disk.
     pub(super) fn installed(&mut self, id: BatchId, hard_state: Option<HardState>, index: u64) {
         self.waiting.push_back(Batch {
             id,
@@ -90,9 +90,9 @@ impl Durable {
         self.base + self.terms.len() as u64
     }
 
-    /// The last entry that was durable at some time while the member was in `term`, or in the one before it if that never
-    /// reached the disk by itself. What one sync makes durable may take some of it back for a later term; what was promised
-    /// in the earlier one was true.
+    /// The last entry that was durable at some time while the member was in `term`, or in the term before if `term` was
+    /// never on disk alone. A later sync may remove some of these entries for a later term; what was promised in the
+    /// earlier term was true.
     #[must_use]
     pub fn reached(&self, term: u64) -> u64 {
         let known = self.reached.range(..=term).next_back();
@@ -112,7 +112,7 @@ impl Durable {
         index <= self.base || self.term(index) == Some(term)
     }
 
-    /// The last entry that must be read back as it is, whatever of the waiting batches reached the disk.
+    /// The last entry that must be read back unchanged, whatever part of the waiting batches reached the disk.
     #[must_use]
     pub fn bound(&self) -> u64 {
         let kept = |batch: &Batch| batch.snapshot.or_else(|| batch.first.checked_sub(1));

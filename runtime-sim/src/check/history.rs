@@ -1,7 +1,7 @@
-//! C8: a short history, as its clients saw it, put to a checker that sees no log.
+//! C8: checks a short history of clients without the log.
 //!
-//! Only reads and writes of keys are recorded. A history that anything else may have had a part in, such as a lease that
-//! ends, or that grows too long, is given up: it would prove nothing.
+//! Only reads and writes of keys are recorded. A history that other events may have changed, such as the end of a
+//! lease, or that grows too long, is not checked.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ use quoin_model::linear::{self, Operation, OperationOf, Spec};
 
 /// Requests in a history, at most.
 const OPERATIONS_MAX: usize = 400;
-/// Requests whose end is not known, at most: each doubles the work.
+/// The most requests without a known end: each doubles the work.
 const UNKNOWN_MAX: usize = 6;
 /// Steps of the search, at most.
 const STEPS_MAX: u64 = 20_000;
@@ -28,7 +28,7 @@ const STEPS_MAX: u64 = 20_000;
 /// The model as a specification.
 struct Sequential;
 
-/// A state of the model; those with one past are equal.
+/// A state of the model; states with the same past are equal.
 struct Moment(State);
 
 impl PartialEq for Moment {
@@ -139,7 +139,7 @@ impl History {
     }
 
     fn judge(&mut self, truth: &Truth) -> Verdict {
-        // A read without an answer says nothing.
+        // A read without an answer has no effect on the check.
         let mut operations: Vec<_> = std::mem::take(&mut self.operations).into_values().collect();
         operations.retain(|operation| operation.output.is_some() || !operation.input.is_read());
         let unknown = operations.iter().filter(|operation| operation.output.is_none()).count();
@@ -169,7 +169,7 @@ impl History {
     }
 }
 
-/// Whether anything but recorded requests made revisions, compacted, or kept requests from it.
+/// Whether anything except recorded requests made revisions, compacted, or blocked requests.
 fn has_other_causes(operations: &[OperationOf<Sequential>], truth: &Truth) -> bool {
     let is_compaction = |operation: &&OperationOf<Sequential>| matches!(operation.input, Call::Compact(_));
     let mut compactions = operations.iter().filter(is_compaction).count();
@@ -187,7 +187,7 @@ fn has_other_causes(operations: &[OperationOf<Sequential>], truth: &Truth) -> bo
         })
 }
 
-/// Keys only, and none with a lease, because leases end by themselves.
+/// Only calls on keys, and none with a lease, because leases end by themselves.
 fn is_recorded(call: &Call) -> bool {
     match call {
         Call::Put(put) => put.lease == 0,
@@ -198,7 +198,7 @@ fn is_recorded(call: &Call) -> bool {
     }
 }
 
-/// Whether a transaction puts a key on a lease.
+/// Whether a transaction attaches a key to a lease.
 fn has_leases(txn: &TxnRequest) -> bool {
     let mut ops = txn.success.iter().chain(&txn.failure);
     ops.any(|op| match &op.request {

@@ -1,5 +1,5 @@
-//! What must happen in time once nothing disturbs a majority any more (L1 to L4), and that then nothing acknowledged is
-//! missing anywhere (C39). What watchers and leases are owed is checked with them.
+//! What must happen in time once a majority is not disturbed any more (L1 to L4), and that then nothing acknowledged is
+//! missing on any member (C39). The deadlines of watchers and leases are checked with those.
 
 use std::time::Duration;
 
@@ -13,36 +13,36 @@ use crate::observe::{Observation, Verdict, Violation, ensure};
 const LEADER_WITHIN: u32 = 5;
 /// Election timeouts until a write is answered.
 const WRITE_WITHIN: u32 = 6;
-/// Election timeouts after which it is noted what members must have.
+/// Election timeouts after which the checker records what members must have.
 const TARGET_AFTER: u32 = 15;
 /// Election timeouts until they have it.
 const CAUGHT_UP_WITHIN: u32 = 20;
-/// Election timeouts more for every term that began since: timeouts are drawn from one to two, candidates that stand at once
-/// share the votes, and each then waits for up to two. No bound without it holds of every run.
+/// Election timeouts more for every term that began since: timeouts are drawn from one to two, simultaneous candidates
+/// split the votes, and each then waits for up to two. Without this no bound holds for every run.
 const TERM_WITHIN: u32 = 2;
-/// How much terms may grow where all ask before they stand. A term is lost only to candidates whose timeouts end within the
-/// time a message takes, at worst one in five: six in a row are a livelock.
+/// How much terms may grow if all members hold pre-votes. A term is lost only to candidates whose timeouts end within
+/// the time that a message takes, at worst one in five: six in a row are a livelock.
 const TERMS_MAX: u64 = 6;
-/// How much terms may grow otherwise. A candidate that lags behind begins a term that it cannot win, and by that makes the
-/// others draw their timeouts anew. Of three it is up to two that cannot win: a term is lost two times in three.
+/// How much terms may grow otherwise. A candidate that lags behind begins a term that it cannot win, and so makes the
+/// others draw their timeouts anew. Up to two of three members cannot win: a term is lost two times in three.
 const HASTY_TERMS_MAX: u64 = 40;
 
 /// The checker.
 #[derive(Debug, Default)]
 pub(super) struct Liveness {
-    /// A leader was seen among the core.
+    /// A leader was observed among the undisturbed members.
     has_leader: bool,
-    /// How many terms began.
+    /// The number of terms that began.
     terms: u64,
-    /// How many terms a member of the core was behind, if not all ask before they stand. A candidate of an old term gets no
-    /// answer from who knows a newer one: if its log is the only one that can win, it stands again for each term between.
+    /// How many terms a member was behind, if not all hold pre-votes. A candidate of an old term gets no answer from
+    /// members of a newer one: if its log is the only one that can win, it campaigns again for each term between.
     behind: u64,
     leader_done: bool,
-    /// When the first write was asked for that nothing stands in the way of.
+    /// When the first undisturbed write was requested.
     write_asked: Option<Instant>,
     write_answered: bool,
     write_done: bool,
-    /// What everybody must have applied in the end.
+    /// The entry that every member must have applied at the end.
     target: Option<u64>,
     caught_up_done: bool,
 }
@@ -88,7 +88,7 @@ impl Liveness {
                 Ok(())
             }
             Observation::Replied { op, .. } => {
-                // A refusal is an answer, too.
+                // An error is an answer, too.
                 self.write_answered |= truth.op(op).is_some_and(|op| is_write_since(op, healed));
                 Ok(())
             }
@@ -137,7 +137,7 @@ fn caught_up(elapsed: Duration, healed: &Healed, target: u64, truth: &Truth) -> 
         ensure(applied >= target, "L3", || {
             format!("{elapsed:?} after healing member {id} has applied entry {applied}, and {target} were committed")
         })?;
-        // What was acknowledged before healing is a part of that.
+        // Everything acknowledged before healing is part of that.
         let acked = truth.model().revision_at(target);
         if revision < acked {
             let words = format!("member {id} is at revision {revision}, and {acked} is acknowledged");
@@ -147,7 +147,7 @@ fn caught_up(elapsed: Duration, healed: &Healed, target: u64, truth: &Truth) -> 
     Ok(())
 }
 
-/// Who leads the core: one of it, or whom one of it follows.
+/// The leader of the undisturbed members: one of them, or a member that one of them follows.
 fn leader(healed: &Healed, truth: &Truth) -> Option<MemberId> {
     let followed = healed.core.iter().find_map(|id| {
         let follower = truth.member(*id).filter(|facts| facts.is_up)?;
@@ -159,7 +159,7 @@ fn leader(healed: &Healed, truth: &Truth) -> Option<MemberId> {
     followed.or_else(|| core.find(|id| truth.member(*id).is_some_and(|facts| facts.is_up && facts.status.leads)))
 }
 
-/// Whom a member takes for the leader.
+/// The leader by a member's status.
 fn knows(member: MemberId, truth: &Truth) -> MemberId {
     truth.member(member).map_or(MemberId::NONE, |facts| facts.status.leader)
 }

@@ -1,6 +1,6 @@
-//! Locks: who writes under a lock holds it. The lock is etcd's recipe: a key of the lock's name, a slash and the
-//! session's lease in hex, and the lowest creation revision among them holds; a guarded write compares its creation
-//! revision. Whether a critical section without such a guard is safe is not asked: it is not.
+//! Locks: a client that writes under a lock holds it. The lock is etcd's recipe: each key is the lock's name, a slash
+//! and the session's lease in hex, and the one with the lowest creation revision holds it. A guarded write compares its
+//! creation revision. A critical section without such a guard is not checked: it is not safe.
 
 use bytes::Bytes;
 use quoin_core::proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
@@ -16,10 +16,10 @@ use quoin_model::etcd::State;
 /// The name of this checker in violations.
 const LOCK: &str = "LOCK";
 
-/// Where the keys of locks are, unless said otherwise.
+/// The default prefix of the keys of locks.
 const PREFIX: &[u8] = b"lock/";
 
-/// Checks guarded writes in the committed log, and whom locks are given to.
+/// Checks guarded writes in the committed log, and which clients are told that they hold a lock.
 #[derive(Debug)]
 pub struct LockChecker {
     prefix: Bytes,
@@ -39,7 +39,7 @@ impl Default for LockChecker {
 impl Checker for LockChecker {
     fn see(&mut self, _at: Instant, _seen: &Observation<'_>, truth: &Truth) -> Verdict {
         if truth.committed() < self.looked {
-            // The cluster was founded anew, and what the log had beyond is given up.
+            // A new cluster was formed, and what the log had beyond is dropped.
             self.looked = 0;
             self.writers.clear();
         }
@@ -69,16 +69,16 @@ impl LockChecker {
         }
     }
 
-    /// How many guarded writes were carried out, and how many were fenced off because their lock was lost.
+    /// The number of guarded writes that were carried out, and of those refused because their lock was lost.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
         (self.guarded, self.fenced)
     }
 
-    /// Somebody is told, under a header of this revision, that the lock is theirs by this key.
+    /// A client is told, under a header of this revision, that it holds the lock by this key.
     ///
     /// # Errors
-    /// If the key was not there then, or another came before it.
+    /// If the key did not exist then, or another one came before it.
     pub fn granted(&self, key: &[u8], revision: i64, truth: &Truth) -> Verdict {
         let model = truth.model();
         let created = model.key_at(key, revision).map(|kv| kv.create_revision);
@@ -121,7 +121,7 @@ impl LockChecker {
         Ok(())
     }
 
-    /// The lock key and creation revision that a comparison guards by.
+    /// The lock key and creation revision in the condition of a guarded write.
     fn guard<'a>(&self, compare: &'a Compare) -> Option<(&'a [u8], i64)> {
         let is_equal = compare.result == CompareResult::Equal as i32 && compare.target == CompareTarget::Create as i32;
         match compare.target_union {
@@ -134,7 +134,7 @@ impl LockChecker {
         }
     }
 
-    /// Whether nobody who came before `key` still waits or holds at a revision.
+    /// Whether no key before `key` exists at a revision.
     fn holds(&self, key: &[u8], created: i64, revision: i64, model: &State) -> Verdict {
         let name = name_of(key);
         let mut keys = model.live(revision);
@@ -149,7 +149,7 @@ impl LockChecker {
     }
 }
 
-/// The lock's name with its slash: what comes before the session.
+/// The lock's name with its slash: the part before the session.
 fn name_of(key: &[u8]) -> &[u8] {
     let slash = key.iter().rposition(|byte| *byte == b'/');
     &key[..slash.map_or(0, |place| place + 1)]

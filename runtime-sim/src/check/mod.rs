@@ -1,7 +1,7 @@
-//! Checkers: what must hold of a cluster, judged from outside its members by what can be observed, with true time.
+//! Checkers: what must hold for a cluster, checked from outside its members on observations with true time.
 //!
-//! [`Truth`] gathers what is beyond doubt; each checker holds some promises of the reliability page against it, by their
-//! numbers in [`LIST`]. Nothing here acts on the world, and nothing here shares code with what it judges.
+//! [`Truth`] keeps the facts; each checker compares them with some promises, by their numbers in [`LIST`]. Checkers do
+//! not act on the world, and share no code with what they check.
 
 pub mod coverage;
 mod durable;
@@ -33,17 +33,17 @@ use quoin_core::time::Instant;
 use crate::observe::{Observation, Verdict};
 use quoin_model::etcd::Rules;
 
-/// One checker: sees everything in order, and says at once when a promise is broken.
+/// One checker: gets all observations in order, and returns the first violation at once.
 pub trait Checker {
-    /// Something was observed. The truth knows it already.
+    /// Takes an observation. The truth has taken it already.
     ///
     /// # Errors
-    /// The promise that is broken.
+    /// The promise that was broken.
     fn see(&mut self, at: Instant, seen: &Observation<'_>, truth: &Truth) -> Verdict;
 }
 
-/// How many publications of a member lie between two looks at its whole history: `least`, or an eighth of the revisions it
-/// has, so that a long run does not spend its time on looking.
+/// How many publications of a member lie between two comparisons of its whole history: `least`, or an eighth of its
+/// revisions if that is more, so that a long run does not spend its time on comparisons.
 fn pause(least: u64, view: &View) -> u64 {
     let history = view.kv.revision() - view.kv.compact_revision();
     least.max(history.unsigned_abs() / 8)
@@ -51,41 +51,41 @@ fn pause(least: u64, view: &View) -> u64 {
 
 macro_rules! promises {
     ($($number:ident $sentence:literal,)*) => {
-        /// Every promise that is checked: its number and what it says.
+        /// Every promise that is checked: its number and its text.
         pub const LIST: &[(&str, &str)] = &[$((stringify!($number), $sentence),)*];
     };
 }
 
 promises! {
     C1 "Every member's state, events and answers are those of an independent model fed with the committed log.",
-    C2 "A write that is answered before another is asked for comes before it in the log.",
-    C3 "A linearizable read shows nothing older than what was committed when it was asked for.",
-    C4 "A serializable read shows a state the member had, and never an older one than before in the same life.",
-    C5 "A read of the past is exact, and refused exactly where it is compacted or in the future.",
-    C6 "A request is carried out once, never without an answer's entry, and never when it was refused for certain.",
-    C7 "Revisions have no gap, transactions are one revision, and what changes nothing makes none.",
-    C8 "A checker that sees no log finds short histories linearizable, too.",
-    C9 "A watcher gets what it asked for and nothing else.",
+    C2 "A write that is answered before another is requested comes before it in the log.",
+    C3 "A linearizable read returns nothing older than the state committed when it was requested.",
+    C4 "A serializable read returns a state that the member had, and never an older one than before in the same life.",
+    C5 "A read of the past is exact, and is refused exactly if its revision is compacted or in the future.",
+    C6 "A request is carried out once, never without the entry of its answer, and never after a definite refusal.",
+    C7 "Revisions have no gap, a transaction is one revision, and a request that changes nothing makes none.",
+    C8 "Short histories are linearizable, by a checker that does not use the log.",
+    C9 "A watcher gets the events it requested and no others.",
     C10 "A watcher gets events in the order of revisions.",
     C11 "A watcher gets no event twice.",
-    C12 "A revision comes whole, or in fragments that say so.",
+    C12 "A revision is sent whole, or in marked fragments.",
     C13 "A watcher misses no event.",
-    C14 "A watcher that comes back goes on where it was, or is told that it cannot.",
-    C15 "A progress notification is true: nothing at or before its revision is still to come.",
-    C16 "The previous pair is there exactly if it existed and is not compacted.",
-    C17 "Creation and version of an event's pair are right.",
-    C18 "A watcher of the future gets nothing of the past.",
-    C19 "No watcher stalls without being told.",
-    C20 "Headers are sane, creation comes first and cancellation last.",
-    C21 "A slow watcher may be cancelled and never skips.",
+    C14 "A watcher that resumes continues where it was, or gets an error if it cannot.",
+    C15 "A progress notification is true: no event at or before its revision follows it.",
+    C16 "The previous pair is sent exactly if it existed and is not compacted.",
+    C17 "Create revision and version of an event's pair are right.",
+    C18 "A watcher of a future revision gets no earlier event.",
+    C19 "No watcher stalls without an error.",
+    C20 "Headers are valid, the creation comes first and the cancellation last.",
+    C21 "A slow watcher may be cancelled, but skips no event.",
     C22 "Compaction breaks no watcher silently.",
-    C23 "A watcher that requires a leader is cancelled where there is none.",
+    C23 "A watcher that requires a leader is cancelled if there is none.",
     C24 "No lease ends before its time by its leader's clock, and only a leader ends one.",
-    C25 "Who keeps a lease alive was leader after it was asked to.",
-    C26 "All keys of a lease that ends go in one revision, and no others.",
-    C27 "After a change of leader a lease has no more than was granted and no less than was left.",
+    C25 "A member that renews a lease was leader after the request was made.",
+    C26 "When a lease ends, all its keys and no others are deleted at one revision.",
+    C27 "After a change of leader a lease has at most its granted time and at least its remaining time.",
     C28 "A lease ends eventually.",
-    C29 "Lease ids and times to live are refused as etcd refuses them.",
+    C29 "Lease ids and TTLs are refused as by etcd.",
     C30 "A write to a lease that does not exist has no effect.",
     C31 "Members have the same leases after the same entry.",
     C32 "A term has at most one leader.",
@@ -93,46 +93,46 @@ promises! {
     C34 "A leader has every entry that was committed before.",
     C35 "Members that applied the same number of entries applied the same entries and have the same state.",
     C36 "A member votes once a term, and its vote is on disk before it leaves, whatever crashes.",
-    C37 "What is applied or acknowledged is on the disks of a majority of the voters, and no member claims what it lacks.",
-    C38 "Term, commit, applied index, revision and compact revision never go back, not even by a restart.",
-    C39 "What was acknowledged or durable is still there.",
+    C37 "What is applied or acknowledged is on the disks of a majority of the voters, and no member claims what it does not have.",
+    C38 "Term, commit, applied index, revision and compact revision never decrease, not even across a restart.",
+    C39 "Nothing that was acknowledged or durable is lost.",
     C40 "After a restart state and applied index belong together.",
-    C41 "Configuration of consensus, member table and model agree; changes come one at a time; no campaign passes over one; no member comes again under the id of one that was.",
-    C42 "A snapshot is installed whole.",
-    C43 "Members agree in the hash of every revision they can serve.",
+    C41 "Configuration of consensus, member table and model agree; changes are made one at a time; no member campaigns with an unapplied one; no id of a removed member is used again.",
+    C42 "A snapshot is installed completely.",
+    C43 "Members agree on the hash of every revision that they can serve.",
     C44 "A cluster's id has one history, and a member that lost its disk does not vote under its old id.",
     C47 "Queues are bounded and nothing panics.",
     C48 "Assertions stay on.",
     C49 "A leader's commit index rises only to entries of its own term, and to what comes before those.",
-    C50 "A physical compaction is answered once the table says that it is finished.",
-    C51 "A compaction that no client asked for leaves so many revisions, or what was current a period ago.",
-    C52 "A leader that passes its quota when it applies a write proposes its alarm, whether or not anything follows.",
-    C53 "A leader appends nothing below what the follower acknowledged in that term.",
-    C54 "A follower that heard its leader within an election timeout grants no other member its vote, unless the leader hands over.",
-    C55 "Five seconds after a member applied the removal of another it sends it nothing more.",
-    C56 "A learner is promoted only with most of what was committed when that was asked, on its disk.",
-    L1 "After healing there is a leader within five election timeouts, and two more for every election that decided nothing.",
-    L2 "After healing a write that is asked for is answered within six election timeouts, and as many more as the leader took.",
-    L3 "After healing every member catches up within twenty election timeouts, and as many more as the leader took.",
-    L4 "After healing terms grow by at most six; without pre-vote by what chance allows.",
-    LOCK "A client that writes under a lock holds it, and one at a time does.",
-    L5 "A leader that hears nothing of a quorum for long steps down, healed or not.",
+    C50 "A physical compaction is answered only when the table records that it is finished.",
+    C51 "A compaction that no client requested keeps the configured number of revisions, or those current a period ago.",
+    C52 "A leader that exceeds its quota when it applies a write proposes its alarm, even if no other request follows.",
+    C53 "A leader appends nothing below the index that the follower acknowledged in that term.",
+    C54 "A follower that had a message of its leader within an election timeout votes for no other member, unless the leader hands over.",
+    C55 "Five seconds after a member applied the removal of another it sends it no more messages.",
+    C56 "A learner is promoted only if its disk has most of what was committed at the request.",
+    L1 "After healing there is a leader within five election timeouts, plus two for every election without a winner.",
+    L2 "After healing a write is answered within six election timeouts, plus the time until there was a leader.",
+    L3 "After healing every member catches up within twenty election timeouts, plus the time until there was a leader.",
+    L4 "After healing terms grow by at most six; without pre-vote by a bound that chance allows.",
+    LOCK "A client that writes under a lock holds it, and only one at a time does.",
+    L5 "A leader without contact to a quorum steps down after a time, healed or not.",
 }
 
-/// What checkers must know of how members are started, beyond what concerns the log.
+/// Settings of the members that checkers need, besides those that concern the log.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Ticks of the longest election timeout there is; none is shorter by more than a tenth.
+    /// Ticks of the longest election timeout; no member's is shorter by more than a tenth.
     pub election_ticks: u32,
-    /// `--quota-backend-bytes` of all members; nothing where there is none, or it differs.
+    /// `--quota-backend-bytes` of all members; `None` if there is none, or it differs.
     pub quota: Option<u64>,
-    /// What all members keep when they compact by themselves; nothing where it differs.
+    /// The automatic compaction of all members; `None` if it differs.
     pub retention: Option<AutoCompaction>,
 }
 
 impl Bounds {
-    /// The time within which a follower that heard its leader does not believe it gone, by any clock that is not off by more
-    /// than a twentieth; ticks may come two early.
+    /// The time after a leader's message within which a follower does not give the leader up, by any clock that is
+    /// wrong by at most a twentieth; ticks may come two early.
     fn lease(&self) -> std::time::Duration {
         std::time::Duration::from_millis(u64::from(self.election_ticks) * 85).saturating_sub(TWO_TICKS)
     }
@@ -141,14 +141,14 @@ impl Bounds {
 /// Two ticks and a half.
 const TWO_TICKS: std::time::Duration = std::time::Duration::from_millis(250);
 
-/// All checkers, and the truth they judge by.
+/// All checkers, and the truth that they use.
 pub struct Checkers {
     truth: Truth,
     checkers: Vec<Box<dyn Checker>>,
 }
 
 impl Checkers {
-    /// Checkers that have seen nothing; what is met of the remarkable is counted in `coverage`.
+    /// Checkers without any observation; situations are counted in `coverage`.
     #[must_use]
     pub fn new(coverage: Coverage, rules: Rules) -> Self {
         Self {
@@ -167,7 +167,7 @@ impl Checkers {
         }
     }
 
-    /// Judges also what needs to know how members are started.
+    /// Also checks what depends on the members' settings.
     #[must_use]
     pub fn within(mut self, bounds: Bounds) -> Self {
         self.checkers.push(Box::new(reign::Reigns::new(bounds)));
@@ -175,15 +175,14 @@ impl Checkers {
         self
     }
 
-    /// Records the history of keys as well, and puts it to a checker that sees no log at the end (C8). It is for short runs,
-    /// and few of them.
+    /// Also records the history of keys, and checks it at the end without the log (C8). Only for few and short runs.
     #[must_use]
     pub fn with_history(mut self) -> Self {
         self.checkers.push(Box::new(history::History::default()));
         self
     }
 
-    /// Something was observed.
+    /// Takes an observation.
     ///
     /// # Errors
     /// The first promise that is broken.
@@ -195,7 +194,7 @@ impl Checkers {
         Ok(())
     }
 
-    /// What is known of the cluster.
+    /// The facts about the cluster.
     #[must_use]
     pub fn truth(&self) -> &Truth {
         &self.truth

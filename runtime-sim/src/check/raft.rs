@@ -17,27 +17,28 @@ use super::{Checker, MemberFacts, Truth, state};
 use crate::observe::{Observation, OpId, Verdict, Violation, ensure};
 use quoin_model::call::{Answer, Refusal};
 
-/// What this checker keeps of a member.
+/// What this checker records of a member.
 #[derive(Default)]
 struct Peer {
-    /// The last term it was seen to lead in, which is known to be right.
+    /// The last term in which it was observed to lead, already checked.
     led: u64,
-    /// The cluster its readers saw last.
+    /// The cluster in its last published state.
     cluster: Option<Arc<Cluster>>,
-    /// What it handed to its disk last.
+    /// The last hard state that it handed to its disk.
     handed: HardState,
     /// Membership changes in its log that it may not have committed, by index.
     changes: Vec<u64>,
-    /// A term in which it campaigned and a committed change it may not have applied before: what it publishes next tells.
+    /// A term in which it campaigned, and a committed change it may not have applied then: its next publication
+    /// decides.
     campaign: Option<(u64, u64)>,
 }
 
-/// An entry as some member's log has it.
+/// An entry in some member's log.
 struct Known {
     entry: Entry,
     /// The term of the one before.
     previous: u64,
-    /// Who had it first.
+    /// The member that had it first.
     by: MemberId,
 }
 
@@ -49,12 +50,12 @@ pub(super) struct Raft {
     votes: BTreeMap<(u64, MemberId), u64>,
     /// Every entry that any log ever had, by index.
     entries: Vec<Vec<Known>>,
-    /// Terms of which a message left some member.
+    /// Terms in which a member sent a message.
     told: BTreeSet<u64>,
     cluster_id: u64,
-    /// How often a cluster was founded anew.
+    /// How often a new cluster was formed.
     founded: u64,
-    /// Whether whoever starts next does so.
+    /// Whether the next start forms one.
     founds: bool,
 }
 
@@ -176,8 +177,8 @@ impl Raft {
         }
     }
 
-    /// A member starts that knows nothing of a later term than `durable`. One that alone has a vote leads before that is on
-    /// its disk; where it died before, and told nobody, it may well begin such a term anew, with other entries.
+    /// A member starts without a later term than `durable`. If it alone has a vote, it leads before its term is on its
+    /// disk; if it died before that and had sent nothing, it may begin the same term anew, with other entries.
     fn forget_untold(&mut self, member: MemberId, durable: u64) {
         let told = &self.told;
         let stays = |known: &Known| {
@@ -201,7 +202,7 @@ impl Raft {
         let Some(facts) = truth.member(member) else {
             return Ok(());
         };
-        // What was seen applied in an earlier term was committed in one.
+        // An entry that was observed applied in an earlier term was committed in one.
         let mut earlier = (1..=truth.committed()).rev().filter_map(|index| truth.entry(index));
         let Some(last) = earlier.find(|known| known.seen_in < term && known.entry.term < term) else {
             return Ok(());
@@ -275,7 +276,7 @@ impl Raft {
         entries.iter().try_for_each(|entry| self.matches(member, entry, facts))
     }
 
-    /// C33: an entry of one index and term is one entry, and so is the one before it.
+    /// C33: two entries of one index and term are equal, and so are those before them.
     fn matches(&mut self, member: MemberId, entry: &Entry, facts: Option<&MemberFacts>) -> Verdict {
         let place = usize::try_from(entry.index).unwrap_or(0);
         if self.entries.len() <= place {
@@ -301,7 +302,7 @@ impl Raft {
         })
     }
 
-    /// C41: consensus, member table and model agree on who votes.
+    /// C41: consensus, member table and model agree on the voters.
     fn cluster(&mut self, member: MemberId, view: &View, truth: &Truth) -> Verdict {
         let peer = self.peers.entry(member).or_default();
         if peer
@@ -343,7 +344,7 @@ pub(super) fn configuration(truth: &Truth, index: u64) -> (Vec<u64>, Vec<u64>) {
     )
 }
 
-/// C44: of a cluster that a member founds anew it is the only member, once it has applied what it starts with.
+/// C44: a member that forms a new cluster is its only member, once it has applied the entries it starts with.
 fn stands_alone(member: MemberId, recovered: &Recovered) -> Verdict {
     let of = |ids: &[u64]| ids.iter().copied().collect::<BTreeSet<u64>>();
     let (mut voters, mut learners) = (of(&recovered.conf_state.voters), of(&recovered.conf_state.learners));
@@ -383,7 +384,7 @@ fn sorted(ids: &[u64]) -> Vec<u64> {
     ids
 }
 
-/// The member that an entry adds, if there is or was a member of that id.
+/// The member that an entry adds, if that id belongs or belonged to a member.
 fn added_again(entry: &Entry, truth: &Truth) -> Option<u64> {
     let change = ConfChange::decode(entry.data.clone()).ok()?;
     let kind = ConfChangeType::try_from(change.change_type).ok()?;

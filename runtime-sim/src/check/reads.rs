@@ -1,8 +1,8 @@
-//! C3, C4 and C5: what reads show.
+//! C3, C4 and C5: the results of reads.
 //!
-//! A read shows the state of one moment. Which moments are allowed is known from outside as a window of the log: for a
-//! linearizable read from what was committed when it was asked for, for others from what the member had applied then; and
-//! to what the member has applied when it answers. Within the window the answer must be the model's.
+//! A read returns the state of one moment. The allowed moments are a window of the log: for a linearizable read it
+//! begins with what was committed when the read was requested, for others with what the member had applied then; it
+//! ends with what the member has applied when it answers. Within the window the answer must be the model's.
 
 use quoin_core::error::Error;
 use quoin_core::proto::etcdserverpb::request_op::Request as OpRequest;
@@ -14,19 +14,19 @@ use super::{Checker, Op, Truth};
 use crate::observe::{Observation, Verdict, Violation, ensure};
 use quoin_model::call::{Answer, Call, Refusal};
 
-/// Moments that are tried at most for reads whose answers do not name a revision.
+/// The most moments that are tried for a read whose answer has no revision.
 const TRIED_MAX: u64 = 1_000;
 
 /// The checker.
 #[derive(Debug, Default)]
 pub(super) struct Reads;
 
-/// The moments a read may show.
+/// The moments whose state a read may return.
 #[derive(Clone, Copy, Debug)]
 struct Window {
     first: u64,
     last: u64,
-    /// Which promise is broken where the answer is of another moment.
+    /// The promise that is broken if the answer is of another moment.
     checker: &'static str,
 }
 
@@ -42,7 +42,7 @@ impl Checker for Reads {
             Call::LeaseLeases => any_moment(window(op, false, truth)?, op, result, truth),
             Call::MemberList(request) => any_moment(window(op, request.linearizable, truth)?, op, result, truth),
             Call::LeaseTimeToLive(_) => {
-                // The leader answers, whoever it is.
+                // The leader answers, whichever member that is.
                 let window = Window {
                     first: op.committed,
                     last: truth.committed(),
@@ -72,7 +72,7 @@ fn window(op: &Op, linearizable: bool, truth: &Truth) -> Result<Window, Violatio
 }
 
 impl Window {
-    /// The moments among these at which the revision was `revision`.
+    /// The moments of these with this revision.
     fn at_revision(self, op: &Op, revision: i64, truth: &Truth) -> Result<Self, Violation> {
         let model = truth.model();
         let since = model.index_of_revision(revision);
@@ -122,7 +122,7 @@ fn range(op: &Op, request: &RangeRequest, result: Result<&Answer, &Refusal>, tru
     }
 }
 
-/// Compacted and future revisions are refused exactly where they are that at some allowed moment.
+/// A revision is refused as compacted or future exactly if it is that at some allowed moment.
 fn refused(op: &Op, request: &RangeRequest, window: Window, refusal: &Refusal, truth: &Truth) -> Verdict {
     let model = truth.model();
     if refusal.message == Error::Compacted.message() {
@@ -197,11 +197,11 @@ fn any_moment(window: Window, op: &Op, result: Result<&Answer, &Refusal>, truth:
     wrong(window.checker, op, &format!("{found:?}"), &format!("{expected:?}"))
 }
 
-/// What a new leader gives a lease beyond its time, at most, in whole seconds.
+/// The most that a new leader adds to a lease's time, in whole seconds.
 const EXTENSION_SECONDS: i64 = 3;
 
-/// Time is not the model's: what is left of a lease is at most what was granted, and a little more from a new leader. Its
-/// time may also be over while its end is not in the log yet.
+/// The model has no time: the remaining time of a lease is at most the granted time, plus a little from a new leader.
+/// It may also have run out although the revocation is not in the log yet.
 fn is_equal(found: &Result<Answer, Refusal>, expected: &Result<Answer, Refusal>) -> bool {
     match (found, expected) {
         (Ok(Answer::LeaseTimeToLive(found)), Ok(Answer::LeaseTimeToLive(expected))) => {
@@ -230,7 +230,7 @@ fn is_equal(found: &Result<Answer, Refusal>, expected: &Result<Answer, Refusal>)
     }
 }
 
-/// A member's account of itself is of one moment.
+/// A member's status is of one moment.
 fn status(op: &Op, result: Result<&Answer, &Refusal>, truth: &Truth) -> Verdict {
     let Ok(Answer::Status(response)) = result else {
         return Ok(());

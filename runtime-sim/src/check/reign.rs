@@ -1,5 +1,5 @@
-//! C49, C53 to C56 and L5: what leaders conclude from what they hear of their followers, and what followers and removed
-//! members are owed.
+//! C49, C53 to C56 and L5: what leaders conclude from their followers' messages, and what followers and removed members
+//! must not do.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,27 +16,27 @@ use super::{Bounds, Checker, Truth};
 use crate::observe::{Observation, Verdict, ensure};
 use quoin_model::call::Call;
 
-/// Heartbeats closer together than a tick are those of reads.
+/// Heartbeats less than a tick apart are those of reads.
 const TICK: Duration = Duration::from_millis(90);
-/// Ticks after which a leader has stepped down that hears nothing of a quorum, at least.
+/// Ticks without contact to a quorum after which a leader must have stepped down.
 const SILENT_TICKS_MIN: u32 = 30;
-/// So long a member that starts may hurry its clock.
+/// A starting member may advance its ticks for this long.
 const YOUNG: Duration = Duration::from_secs(7);
-/// So long after a removal was applied what was on its way may still leave.
+/// How long after a removal was applied messages to the removed member may still be sent.
 const GRACE: Duration = Duration::from_secs(5);
 /// The longest that a promotion waits until it is proposed.
 const PROMOTION_WITHIN: Duration = Duration::from_secs(15);
-/// How much of the log a learner must have, in percent.
+/// The part of the log that a learner must have, in percent.
 const READY_PERCENT: u64 = 90;
 
-/// What a leader knows of a peer in its term.
+/// A leader's record of a peer in its term.
 #[derive(Debug, Default)]
 struct Follower {
-    /// Ticks since it was heard of.
+    /// Ticks since its last message.
     silent: u32,
     ticked: Option<Instant>,
-    /// The last entry it acknowledged: news, known at the tick before, and known for a whole tick. Messages of the turn in
-    /// which the news came may have been made before.
+    /// The last entry that it acknowledged: new in this tick, known at the tick before, and known for a whole tick.
+    /// Messages of the turn in which the news arrived may have been made before it.
     acked: [u64; 3],
 }
 
@@ -48,10 +48,10 @@ struct Peer {
     leads: Option<(u64, u64)>,
     followers: BTreeMap<MemberId, Follower>,
     voters: Vec<u64>,
-    /// The term and moment at which it last heard its leader.
+    /// The term and time of the last message of its leader.
     heard: Option<(u64, Instant)>,
     hard_state: HardState,
-    /// Whom it has removed, and since when that is known to be applied.
+    /// The members that it has removed, and since when it has certainly applied that.
     removed: BTreeMap<MemberId, Instant>,
 }
 
@@ -60,7 +60,7 @@ struct Peer {
 pub(super) struct Reigns {
     bounds: Bounds,
     peers: BTreeMap<MemberId, Peer>,
-    /// Who was asked to vote in a term on behalf of a leader that steps down.
+    /// The members asked to vote in a term on behalf of a leader that hands over.
     forced: BTreeMap<(u64, u64), bool>,
 }
 
@@ -114,7 +114,7 @@ impl Reigns {
 
     fn received(&mut self, at: Instant, member: MemberId, from: MemberId, message: &Message) {
         if (message.from, message.to) != (from.0, member.0) {
-            // It is of another, or for another, and will not be believed.
+            // It is from another term or for another member, and will be ignored.
             return;
         }
         let peer = self.peers.entry(member).or_default();
@@ -123,7 +123,7 @@ impl Reigns {
             let follower = peer.followers.entry(from).or_default();
             follower.silent = 0;
             if kind == MessageType::MsgAppendResponse && message.reject {
-                // One from before, which arrives late, is believed where the leader probes.
+                // A late one from before is accepted while the leader probes.
                 follower.acked = [0; 3];
             } else if kind == MessageType::MsgAppendResponse {
                 follower.acked[0] = follower.acked[0].max(message.index);
@@ -137,7 +137,7 @@ impl Reigns {
         if is_of_leader && message.term == peer.hard_state.term {
             peer.heard = Some((message.term, at));
         } else if !is_vote && message.term > peer.hard_state.term {
-            // It learns of a later term, and so of the end of its leader's.
+            // It learns of a later term, which ends its leader's.
             peer.heard = None;
         }
     }
@@ -195,7 +195,7 @@ impl Reigns {
         }
         let voters = &view.cluster.conf_state().voters;
         if peer.voters != *voters {
-            // Of whom a quorum consists now, it may not have had to hear anything.
+            // The member may not have had to hear of members that form a quorum only now.
             peer.followers.values_mut().for_each(|follower| follower.silent = 0);
             peer.voters.clone_from(voters);
         }
@@ -217,7 +217,7 @@ impl Reigns {
         )
     }
 
-    /// C54: a follower that hears its leader grants no other member its vote, unless the leader hands over.
+    /// C54: a follower with a recent message of its leader votes for no other member, unless the leader hands over.
     fn voted(&mut self, at: Instant, member: MemberId, state: HardState) -> Verdict {
         let peer = self.peers.entry(member).or_default();
         let before = std::mem::replace(&mut peer.hard_state, state);
@@ -240,7 +240,7 @@ impl Reigns {
     }
 }
 
-/// C56: a learner is promoted by what was on its disk.
+/// C56: a learner is promoted only with enough of the log on its disk.
 fn promoted(at: Instant, member: MemberId, entries: &[Entry], truth: &Truth) -> Verdict {
     for entry in entries {
         let leads = truth.member(member).is_some_and(|facts| facts.status.leads);

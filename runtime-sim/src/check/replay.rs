@@ -1,4 +1,4 @@
-//! C1, C2, C6 and C7, and C42 of what readers see: every member's events, states and answers are those of the model at
+//! C1, C2, C6 and C7, and the readers' part of C42: every member's events, states and answers are those of the model at
 //! the same entry of the committed log.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,14 +23,14 @@ use quoin_model::etcd;
 /// A member's whole state is compared at most every so many publications.
 const COMPARE_EVERY: u64 = 32;
 
-/// What a member's readers saw last.
+/// The last state that a member published.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     revision: i64,
     publications: u64,
     /// The publication at which the whole history is compared next.
     compare_due: u64,
-    /// A snapshot was installed and is not shown yet.
+    /// A snapshot was installed, but its state is not published yet.
     installed: bool,
 }
 
@@ -38,18 +38,18 @@ struct Seen {
 #[derive(Debug, Default)]
 pub(super) struct Replay {
     members: BTreeMap<MemberId, Seen>,
-    /// Committed entries looked at.
+    /// The number of committed entries checked.
     committed: u64,
     /// The last entry with each request id.
     ids: BTreeMap<u64, u64>,
-    /// Entries that an answer was given for.
+    /// Entries whose answer was given.
     claimed: BTreeSet<u64>,
     answered: BTreeSet<OpId>,
-    /// How many requests write a value.
+    /// How many requests write each value.
     values: BTreeMap<Bytes, u32>,
-    /// Values of requests that were refused for certain.
+    /// Values of requests that were definitely refused.
     refused: BTreeMap<Bytes, OpId>,
-    /// How often a cluster was founded anew.
+    /// How often a new cluster was formed.
     founded: u64,
 }
 
@@ -136,7 +136,7 @@ impl Replay {
         state::revisions(view, truth).or_else(|words| fail("C1", format!("member {member}: {words}")))
     }
 
-    /// Requests in the log happen once, and not if they were refused.
+    /// Requests in the log are applied once, and not if they were refused.
     fn look_at_committed(&mut self, truth: &Truth) -> Verdict {
         let (founded, kept) = truth.founded();
         if self.founded != founded {
@@ -267,9 +267,9 @@ impl Replay {
         Ok(())
     }
 
-    /// Entries from `first` on that this request can be, and no other request is.
+    /// Entries from `first` on that belong to this request and cannot belong to another.
     fn candidates(&self, op: &Op, first: u64, truth: &Truth) -> Vec<u64> {
-        // A promotion is passed on to the leader, who proposes it.
+        // A promotion is forwarded to the leader, which proposes it.
         let is_passed_on = matches!(op.call, Call::MemberPromote(_));
         let proposer = op.member.0 << 48;
         let is_proposer = |known: &Committed| is_passed_on || known.asked.id() & (0xffff << 48) == proposer;
@@ -283,11 +283,11 @@ impl Replay {
 
 /// Whether an entry may have the request id of the one at `before`.
 ///
-/// A member whose wall clock was set back draws the ids of an earlier life again, but for those that it finds in its log. If
-/// the state that it began with covers `before`, it cannot know, as no member of etcd can; and no harm is done, because that
-/// entry is never applied again in this life, and so its outcome never answers the later request. A write that is carried out
-/// twice is another matter, whatever its proposer began with, and is told by its value, which no other write has. What a
-/// member proposes at every start looks the same each time.
+/// A member whose wall clock was set back draws the ids of an earlier life again, except those that it finds in its
+/// log. If the state with which it started covers `before`, it cannot avoid that id, nor can a member of etcd. It does
+/// no harm: that entry is never applied again in this life, so its outcome never answers the later request. A write
+/// that is carried out twice is a different matter: it is found by its value, which no other write has. The proposals
+/// that a member makes at every start are alike each time.
 fn may_share_id(before: u64, known: &Committed, truth: &Truth) -> bool {
     let proposer = known.asked.id() >> 48;
     let mut proposers = truth.members().filter(|(id, _)| id.0 & 0xffff == proposer);
@@ -333,7 +333,7 @@ fn gapless(member: MemberId, before: i64, now: i64, events: &[Event]) -> Verdict
     })
 }
 
-/// Whether an entry asks for what a client does.
+/// Whether an entry holds a client's request.
 fn asks(asked: &Asked, call: &Call) -> bool {
     match asked {
         Asked::Nothing => false,
@@ -351,7 +351,7 @@ fn asks(asked: &Asked, call: &Call) -> bool {
     }
 }
 
-/// Without an id the member chooses one.
+/// Without an id, the member chooses one.
 fn grants(grant: &LeaseGrantRequest, call: &LeaseGrantRequest) -> bool {
     grant.ttl == call.ttl && (call.id == 0 || call.id == grant.id)
 }
@@ -381,7 +381,7 @@ fn changes(change: &ConfChange, call: &Call) -> bool {
     }
 }
 
-/// An answer with what is the log's to say, and not the member's.
+/// An answer with only those parts that the log determines.
 pub(super) fn bare(answer: &Answer) -> Answer {
     let is_of_log = matches!(
         answer,
@@ -406,7 +406,7 @@ pub(super) fn bare(answer: &Answer) -> Answer {
     answer
 }
 
-/// Whether a refusal means that nothing was done and nothing will be.
+/// Whether an error means that the request had no effect and never will have.
 pub(super) fn is_certain(refusal: &Refusal) -> bool {
     let uncertain = [
         Code::Canceled,
@@ -419,7 +419,7 @@ pub(super) fn is_certain(refusal: &Refusal) -> bool {
         || !uncertain.iter().any(|code| i32::from(code.number()) == refusal.code)
 }
 
-/// Whether only applying an entry can find this out.
+/// Whether this error can only be found by applying an entry.
 fn only_apply_says(call: &Call, refusal: &Refusal) -> bool {
     let is = |error: Error| refusal.message == error.message();
     match call {
@@ -437,7 +437,7 @@ pub(super) fn is_about_keys(call: &Call) -> bool {
     )
 }
 
-/// The values a request writes.
+/// The values that a request writes.
 fn values(call: &Call) -> Vec<Bytes> {
     let mut values = Vec::new();
     match call {

@@ -1,9 +1,9 @@
-//! How often a checker met each of the rare situations it is there for: a checker that never met one has proved nothing of it.
+//! Counts of the rare situations that a checker is made for: if a checker never met one, it proved nothing about it.
 
-/// A checker's list of situations: an enum `Point`, and the words for each in `POINTS`.
+/// A checker's list of situations: an enum `Point`, and their descriptions in `POINTS`.
 macro_rules! situations {
     ($($name:ident $words:literal,)*) => {
-        /// A situation, by its place in the list.
+        /// A situation, by its index in the list.
         #[derive(Clone, Copy, Debug)]
         enum Point { $($name,)* }
 
@@ -20,7 +20,7 @@ pub struct Sometimes {
 }
 
 impl Sometimes {
-    /// None of these was met so far.
+    /// No situation was met so far.
     #[must_use]
     pub fn new(names: &'static [&'static str]) -> Self {
         Self {
@@ -29,7 +29,7 @@ impl Sometimes {
         }
     }
 
-    /// The situation with this place in the list was met.
+    /// Counts the situation at this index.
     pub fn note(&mut self, place: usize) {
         self.counts[place] += 1;
     }

@@ -1,4 +1,4 @@
-//! Comparing a member's whole state with the model's at the same entry.
+//! Compares a member's whole state with the model's at the same entry.
 
 use quoin_core::mvcc::{self, EventKind};
 use quoin_core::proto::etcdserverpb::{AlarmType, RangeRequest};
@@ -8,7 +8,7 @@ use quoin_core::version::Version;
 use super::Truth;
 use quoin_model::etcd;
 
-/// What is wrong with a member's state, if anything is.
+/// The first difference in a member's state, if there is one.
 pub(super) fn compare(view: &View, truth: &Truth) -> Result<(), String> {
     revisions(view, truth)?;
     keys(view, truth)?;
@@ -17,7 +17,7 @@ pub(super) fn compare(view: &View, truth: &Truth) -> Result<(), String> {
     cluster(view, truth)
 }
 
-/// The part that costs nothing.
+/// The part of the comparison that is cheap.
 pub(super) fn revisions(view: &View, truth: &Truth) -> Result<(), String> {
     let (model, index) = (truth.model(), view.applied_index);
     let found = (view.kv.revision(), view.kv.compact_revision());
@@ -30,8 +30,8 @@ pub(super) fn revisions(view: &View, truth: &Truth) -> Result<(), String> {
     Ok(())
 }
 
-/// What a member keeps beyond what may be read, if its last compaction is finished: of every key the newest revision there
-/// was at the compaction, even if that is a deletion of just then, and everything after.
+/// The revisions that a member keeps after its last compaction is finished: of every key the newest revision at the
+/// compaction, even if that is a deletion at the compact revision, and everything after.
 pub(super) fn compacted(view: &View, truth: &Truth) -> Result<(), String> {
     let (model, kv) = (truth.model(), &view.kv);
     let compacted = kv.compact_revision();
@@ -82,7 +82,8 @@ fn history(view: &View, truth: &Truth) -> Result<(), String> {
     }
 }
 
-/// A checkpoint is stored only by clusters that all read it back, so that none may be there where the model has one.
+/// A checkpoint is stored only by clusters in which every member reads it back, so the member may have none if the
+/// model has one.
 fn leases(view: &View, truth: &Truth) -> Result<(), String> {
     let expected = truth.model().leases_at(view.applied_index);
     let equal = view.leases.len() == expected.len()
@@ -153,9 +154,9 @@ pub(super) fn cluster(view: &View, truth: &Truth) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether an event is the model's.
+/// Whether an event equals the model's.
 pub(super) fn is_same(found: &mvcc::Event, known: &etcd::Event) -> bool {
-    // What was there before is told to watchers by another rule, which is theirs to check (C16).
+    // The previous pair for watchers follows another rule, which is checked with the watchers (C16).
     is_kind(found.kind, known.kind) && found.kv == known.kv
 }
 

@@ -1,4 +1,4 @@
-//! C35, C37, C38, C39, C40, C43, C47 and C48: what is applied, what is durable, what comes back after a restart, and
+//! C35, C37, C38, C39, C40, C43, C47 and C48: what is applied, what is durable, what is left after a restart, and
 //! whether members agree.
 
 use std::collections::BTreeMap;
@@ -20,13 +20,13 @@ use quoin_model::call::{Answer, Call};
 /// A hash is made at most at every so many publications of a member.
 const HASH_EVERY: u64 = 64;
 
-/// Proposals a member makes for itself, at most.
+/// The most proposals that a member makes for itself.
 const OWN_PROPOSALS_MAX: u64 = 64;
 
-/// What every member's state has in common after the same entry.
+/// The part of the state that is equal on all members after the same entry.
 type Digest = (i64, i64, u64, usize, usize);
 
-/// What a member was last seen to have.
+/// The last observed state of a member.
 #[derive(Clone, Copy, Debug, Default)]
 struct Last {
     publications: u64,
@@ -46,11 +46,11 @@ struct Last {
 #[derive(Debug, Default)]
 pub(super) struct Storage {
     members: BTreeMap<MemberId, Last>,
-    /// Committed entries looked at.
+    /// The number of committed entries checked.
     committed: u64,
     digests: BTreeMap<u64, Digest>,
     hashes: BTreeMap<(i64, i64), (u32, MemberId)>,
-    /// How often a cluster was founded anew.
+    /// How often a new cluster was formed.
     founded: u64,
 }
 
@@ -87,10 +87,10 @@ impl Checker for Storage {
 }
 
 impl Storage {
-    /// C37: what the first member applied was on the disks of a majority of the voters.
+    /// C37: an entry was on the disks of a majority of the voters when the first member applied it.
     ///
-    /// The leader counts by the configuration it has applied. A change is proposed only when the one before is applied, so
-    /// that this is the configuration of the last change before the entry, or of the one before that.
+    /// The leader counts by the configuration that it has applied. A change is proposed only when the one before is
+    /// applied, so that this is the configuration of the last change before the entry, or of the one before that.
     fn look_at_committed(&mut self, truth: &Truth) -> Verdict {
         let (founded, kept) = truth.founded();
         if self.founded != founded {
@@ -102,7 +102,7 @@ impl Storage {
         if self.committed == truth.committed() {
             return Ok(());
         }
-        // Logs match: where the last entry is, those before it are, too.
+        // Logs match: a log with the last entry has those before it, too.
         let Some(last) = truth.entry(truth.committed()) else {
             return Ok(());
         };
@@ -207,7 +207,7 @@ impl Storage {
         })
     }
 
-    /// C43: now, and at a revision of the past.
+    /// C43: at present, and at a revision of the past.
     fn hash(&mut self, member: MemberId, view: &View, truth: &Truth) -> Verdict {
         swept(member, view, truth)?;
         let (from, to) = (view.kv.compact_revision().max(1), view.kv.revision());
@@ -233,9 +233,10 @@ impl Storage {
         self.compare_hash(member, hash, applied, truth)
     }
 
-    /// Where no key is left, etcd hashes what compaction has not removed yet, on which members need not agree.
+    /// If no key is left, etcd hashes what compaction has not deleted yet, on which members need not agree.
     ///
-    /// All members may be wrong alike, so that the first hash is compared with the model's, if that was compacted as far.
+    /// All members may be wrong alike, so the first hash is compared with the model's, if the model is compacted as
+    /// far.
     fn compare_hash(&mut self, member: MemberId, hash: HashKv, applied: u64, truth: &Truth) -> Verdict {
         if truth.model().live(hash.hash_revision).next().is_none() {
             return Ok(());
@@ -266,7 +267,7 @@ impl Storage {
     }
 }
 
-/// C37: what a message says is on disk is there, and so is its term. C47: messages are bounded.
+/// C37: everything that a message claims to be on disk is there, and so is its term. C47: messages are bounded.
 fn sent(member: MemberId, message: &Message, truth: &Truth) -> Verdict {
     let kind = MessageType::try_from(message.msg_type);
     match kind {
@@ -304,7 +305,7 @@ fn sent(member: MemberId, message: &Message, truth: &Truth) -> Verdict {
     Ok(())
 }
 
-/// C47 and C48: what a member says of itself makes sense and is within its limits.
+/// C47 and C48: a member's status is consistent and within its limits.
 fn honest(member: MemberId, view: &View, status: &Status) -> Verdict {
     let makes_sense = status.applied_index == view.applied_index
         && status.applied_index <= status.commit_index
@@ -323,7 +324,7 @@ fn honest(member: MemberId, view: &View, status: &Status) -> Verdict {
     })
 }
 
-/// C43: what a finished compaction left.
+/// C43: the rows that a finished compaction left.
 fn swept(member: MemberId, view: &View, truth: &Truth) -> Verdict {
     state::compacted(view, truth).map_err(|words| Violation {
         checker: "C43",

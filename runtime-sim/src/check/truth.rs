@@ -1,7 +1,7 @@
-//! What is known of the whole cluster beyond doubt: every member's log and state, the committed log, and the requests of
-//! clients with their times.
+//! The facts about the whole cluster: every member's log and state, the committed log, and the requests of clients with
+//! their times.
 //!
-//! An entry counts as committed once the first member has applied it. Whether that was right is for checkers to say.
+//! An entry counts as committed once the first member has applied it. Checkers decide whether that was right.
 
 use std::collections::BTreeMap;
 
@@ -18,19 +18,19 @@ use crate::observe::{ClientId, Observation, OpId, Verdict, Violation, ensure};
 use quoin_model::call::{Answer, Call, Refusal};
 use quoin_model::etcd::{Outcome, Rules, State};
 
-/// What an entry asks for.
+/// The request of an entry.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Asked {
     /// A change of membership.
     Change(ConfChange),
-    /// Nothing: a leader opened its term.
+    /// None: the first entry of a leader's term.
     Nothing,
     /// A request.
     Request(Box<InternalRaftRequest>),
 }
 
 impl Asked {
-    /// What `entry` asks for; nothing where it cannot be read, which the model says better.
+    /// The request of `entry`; none if it cannot be read, which the model reports better.
     #[must_use]
     pub fn of(entry: &Entry) -> Self {
         let is_change = entry.entry_type == EntryType::EntryConfChange as i32;
@@ -63,15 +63,15 @@ impl Asked {
 pub struct Committed {
     /// The entry.
     pub entry: Entry,
-    /// What it asks for.
+    /// Its request.
     pub asked: Asked,
-    /// When the first member had applied it.
+    /// When the first member applied it.
     pub at: Instant,
-    /// Who had.
+    /// That member.
     pub by: MemberId,
     /// The term that member was in.
     pub seen_in: u64,
-    /// What comes of it, by the model.
+    /// Its result, by the model.
     pub outcome: Outcome,
 }
 
@@ -124,7 +124,7 @@ impl Log {
         self.entries.iter().skip(usize::try_from(place).unwrap_or(usize::MAX))
     }
 
-    /// Appends entries; one with an index that is there replaces it and everything after. False where there is a gap.
+    /// Appends entries; one with an existing index replaces that one and everything after it. False if there is a gap.
     pub(super) fn append(&mut self, entries: &[Entry]) -> bool {
         let Some(first) = entries.first() else { return true };
         let Some(place) = first.index.checked_sub(self.base_index + 1) else {
@@ -148,7 +148,7 @@ impl Log {
     }
 }
 
-/// What is known of a member.
+/// The facts about a member.
 #[derive(Clone, Default)]
 pub struct MemberFacts {
     /// Whether its process runs.
@@ -157,21 +157,21 @@ pub struct MemberFacts {
     pub life: u64,
     /// Its log.
     pub log: Log,
-    /// What it said of itself last.
+    /// Its last status.
     pub status: Status,
-    /// What its readers see; none from its start until it publishes.
+    /// Its published state; none from its start until it publishes.
     pub view: Option<View>,
-    /// The last entry its readers see the effects of.
+    /// The last entry in its published state.
     pub applied: u64,
-    /// The last entry it is known to know to be committed.
+    /// The last entry that it has certainly recorded as committed.
     pub commit: u64,
-    /// What of its log is durable.
+    /// The durable part of its log.
     pub disk: Durable,
-    /// What of its log was durable when its disk was taken away: what rests on that was promised rightly.
+    /// The durable part of its log when its disk was replaced: promises that rest on that were right.
     pub lost: Durable,
-    /// Whether its disk was ever exchanged or damaged.
+    /// Whether its disk was ever replaced or damaged.
     pub is_tampered: bool,
-    /// Whether it came back without anything it once had.
+    /// Whether it started without anything it once had.
     pub is_wiped: bool,
     /// Whether its last end was a loss of power.
     pub lost_power: bool,
@@ -179,58 +179,58 @@ pub struct MemberFacts {
     pub past: Past,
 }
 
-/// What a member had when its last life ended.
+/// The state of a member when its last life ended.
 #[derive(Clone, Default)]
 pub struct Past {
-    /// What of its log was durable; nothing where it cannot be held to that.
+    /// The durable part of its log; `None` if it need not have that any more.
     pub disk: Durable,
-    /// What it said of itself last.
+    /// Its last status.
     pub status: Status,
-    /// The last entry its readers saw the effects of, in any life.
+    /// The last entry in a state that it published, in any life.
     pub applied: u64,
 }
 
 /// A client's request.
 #[derive(Clone, Debug)]
 pub struct Op {
-    /// Who asks.
+    /// The client.
     pub client: ClientId,
-    /// Whom.
+    /// The member.
     pub member: MemberId,
-    /// What.
+    /// The call.
     pub call: Call,
-    /// When.
+    /// The time.
     pub invoked: Instant,
     /// How many entries were committed then.
     pub committed: u64,
-    /// The largest revision acknowledged then.
+    /// The greatest revision acknowledged then.
     pub acked_revision: i64,
-    /// What the member had applied then.
+    /// The last entry that the member had applied then.
     pub applied: u64,
-    /// Which life the member was in.
+    /// The life of the member.
     pub life: u64,
     /// When the member answered.
     pub replied: Option<Instant>,
-    /// When the client had the answer, or gave up.
+    /// When the client got the answer, or gave up.
     pub returned: Option<Instant>,
 }
 
-/// Members that nothing disturbs any more.
+/// Members that are not disturbed any more.
 #[derive(Clone, Debug)]
 pub struct Healed {
     /// Since when.
     pub at: Instant,
-    /// Who.
+    /// The members.
     pub core: Vec<MemberId>,
     /// Their election timeout.
     pub election_timeout: std::time::Duration,
-    /// Whether all of them ask before they stand for election.
+    /// Whether all of them hold a pre-vote before an election.
     pub pre_vote: bool,
-    /// The highest term any of them had then.
+    /// The highest term that any of them had then.
     pub term: u64,
 }
 
-/// Everything that is known.
+/// All facts.
 pub struct Truth {
     coverage: Coverage,
     rules: Rules,
@@ -240,18 +240,18 @@ pub struct Truth {
     ops: BTreeMap<OpId, Op>,
     acked_revision: i64,
     healed: Option<Healed>,
-    /// The last term that somebody was seen to lead, and since when.
+    /// The last term in which a leader was observed, and since when.
     led: (u64, Instant),
-    /// Entries up to here are committed by decree: those a cluster begins with.
+    /// Entries up to here count as committed: those with which a cluster begins.
     decreed: u64,
-    /// Who is about to found a cluster of its own.
+    /// The member that is about to form a new cluster.
     founder: Option<MemberId>,
-    /// How often that was done, and how many entries were kept the last time.
+    /// How often that happened, and how many entries were kept the last time.
     founded: (u64, u64),
 }
 
 impl Truth {
-    /// Nothing is known.
+    /// No facts.
     #[must_use]
     pub fn new(coverage: Coverage, rules: Rules) -> Self {
         Self {
@@ -270,12 +270,12 @@ impl Truth {
         }
     }
 
-    /// Something remarkable was met.
+    /// Counts a situation.
     pub fn note(&self, point: Point) {
         self.coverage.note(point);
     }
 
-    /// A member's disk was exchanged for another or an older one, or damaged: it is not held to what it had.
+    /// A member's disk was replaced by another or an older one, or damaged: it need not have what it had.
     fn tampered(&mut self, member: MemberId) {
         let facts = self.facts(member);
         facts.lost = std::mem::take(&mut facts.disk);
@@ -284,7 +284,7 @@ impl Truth {
         facts.is_tampered = true;
     }
 
-    /// `member` founds a cluster of its own with the first `kept` entries: what the others had beyond is given up.
+    /// `member` forms a new cluster with the first `kept` entries; what other members had beyond is dropped.
     fn refounded(&mut self, member: MemberId, kept: u64) {
         self.tampered(member);
         self.facts(member).lost = Durable::default();
@@ -300,12 +300,12 @@ impl Truth {
         self.acked_revision = self.model.revision();
     }
 
-    /// A client was refused.
+    /// Counts an error that a client got.
     pub(super) fn refused(&self, refusal: &Refusal) {
         self.coverage.refused(refusal);
     }
 
-    /// What is known of a member that has started once.
+    /// The facts about a member that has started at least once.
     #[must_use]
     pub fn member(&self, id: MemberId) -> Option<&MemberFacts> {
         self.members.get(&id)
@@ -316,7 +316,7 @@ impl Truth {
         self.members.iter().map(|(id, facts)| (*id, facts))
     }
 
-    /// The model, which has applied every committed entry and knows all its past.
+    /// The model, which has applied every committed entry and keeps all its past.
     #[must_use]
     pub fn model(&self) -> &State {
         &self.model
@@ -346,26 +346,26 @@ impl Truth {
         self.ops.iter().map(|(id, op)| (*id, op))
     }
 
-    /// The largest revision that any answer so far has named.
+    /// The greatest revision in any answer so far.
     #[must_use]
     pub fn acked_revision(&self) -> i64 {
         self.acked_revision
     }
 
-    /// How often a member founded a cluster of its own, and how many entries it kept the last time: what checkers know of
-    /// later ones is void.
+    /// How often a member formed a new cluster, and how many entries it kept the last time: facts of checkers about
+    /// later entries are void.
     #[must_use]
     pub fn founded(&self) -> (u64, u64) {
         self.founded
     }
 
-    /// The last entry that is committed by decree, as are those a cluster begins with.
+    /// The last entry that counts as committed from the start, as those with which a cluster begins.
     #[must_use]
     pub fn decreed(&self) -> u64 {
         self.decreed
     }
 
-    /// Since when the leader there is now leads, if there is one. While there is none, what is owed after healing waits; how
+    /// Since when the present leader leads, if there is one. Without one, deadlines after healing are suspended; how
     /// long that may last is another promise.
     #[must_use]
     pub fn led_since(&self) -> Option<Instant> {
@@ -374,16 +374,16 @@ impl Truth {
         self.members.values().any(leads).then_some(since)
     }
 
-    /// Since when nothing disturbs whom, if it is so.
+    /// The undisturbed members and since when, if there are any.
     #[must_use]
     pub fn healed(&self) -> Option<&Healed> {
         self.healed.as_ref()
     }
 
-    /// Something was observed.
+    /// Takes an observation.
     ///
     /// # Errors
-    /// Where what is observed cannot be: an entry is applied that no log has.
+    /// If the observation is impossible: an entry is applied that no log has.
     pub fn see(&mut self, at: Instant, seen: &Observation<'_>) -> Verdict {
         self.learn(at, seen);
         match *seen {
@@ -416,11 +416,11 @@ impl Truth {
         }
     }
 
-    /// Takes note of what is so, whatever else is.
+    /// Records the facts of an observation.
     fn learn(&mut self, at: Instant, seen: &Observation<'_>) {
         match *seen {
             Observation::Tampered { member } => self.tampered(member),
-            // How far its table was durable counts no more.
+            // How far its table was durable no longer counts.
             Observation::Remade { member } => self.facts(member).status.durable_index = 0,
             Observation::Refounded { member, kept } => self.refounded(member, kept),
             Observation::Ended { member, lost_power } => {
@@ -545,7 +545,8 @@ impl Truth {
         Ok(())
     }
 
-    /// The entry at `index` as `member` applied it: from its log, or from one that its snapshot must have come from.
+    /// The entry at `index` as `member` applied it: from its log, or from the log that its snapshot must have come
+    /// from.
     fn find(&self, member: MemberId, index: u64) -> Option<&Entry> {
         let own = &self.members.get(&member)?.log;
         own.entry(index).or_else(|| {

@@ -1,4 +1,4 @@
-//! C42 of tables, and C50 to C52: what a member does by itself to its table, and with what it must not keep or exceed.
+//! C42 of tables, and C50 to C52: a member's own work on its table, and its limits.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,11 +20,11 @@ use crate::observe::{Observation, Verdict, ensure};
 use crate::table::Content;
 use quoin_model::call::Call;
 
-/// An alarm is proposed within so many ticks of a leader.
+/// An alarm is proposed within this many ticks of a leader.
 const ALARM_TICKS: u32 = 20;
-/// Ticks are at least so far apart.
+/// The least distance of ticks.
 const TICK: Duration = Duration::from_millis(90);
-/// What a leader proposed before it led is settled by then, one way or the other.
+/// By then, everything that a leader proposed before it led is committed or lost.
 const SETTLED: Duration = Duration::from_secs(15);
 
 /// A leader, as far as its quota is concerned.
@@ -36,7 +36,7 @@ struct Leader {
     size_bytes: u64,
     /// When it last handed an alarm of its own to its log.
     alarmed: Option<Instant>,
-    /// When it passed its quota, the ticks since, and when the last of them was.
+    /// When it exceeded its quota, the ticks since, and when the last of them was.
     passed: Option<(Instant, u32, Instant)>,
 }
 
@@ -146,7 +146,7 @@ impl Upkeep {
         }
     }
 
-    /// C51: what a member compacts by itself leaves what is to be kept.
+    /// C51: an automatic compaction leaves what is configured.
     fn compacts(&self, at: Instant, member: MemberId, compaction: CompactionRequest, truth: &Truth) -> Verdict {
         let is_asked = |call: &Call| matches!(call, Call::Compact(asked) if *asked == compaction);
         if compaction.physical || truth.ops().any(|(_, op)| is_asked(&op.call)) {
@@ -187,7 +187,7 @@ fn replaced(member: MemberId, view: &View, rows: &Content) -> Verdict {
     })
 }
 
-/// Whether an entry is a write that only adds to what is stored, as far as can be told from outside.
+/// Whether an entry is a write that only adds to what is stored, as far as that can be decided from outside.
 fn only_grows(index: u64, truth: &Truth) -> bool {
     match truth.entry(index).map(|known| &known.asked) {
         Some(Asked::Request(request)) => match (&request.put, &request.txn) {
@@ -209,12 +209,12 @@ fn only_puts(txn: &TxnRequest) -> bool {
     })
 }
 
-/// Whether the put brings its value along.
+/// Whether the put contains its value.
 const fn is_whole(put: &PutRequest) -> bool {
     !put.ignore_value
 }
 
-/// Whether a member's own alarm is on.
+/// Whether a member's own alarm is active.
 trait Alarmed {
     fn is_alarmed(&self, member: MemberId) -> bool;
 }

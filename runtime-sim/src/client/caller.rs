@@ -1,4 +1,4 @@
-//! A client that asks anything the plan allows, with one request under way or several.
+//! A client that sends any request that the plan allows, one or several at a time.
 
 use std::time::Duration;
 
@@ -14,24 +14,24 @@ use crate::cluster::ports::Returned;
 use crate::observe::OpId;
 use quoin_model::call::Call;
 
-/// Pause between requests of a gentle client, of which one is a put and the next a get.
+/// The pause between requests of a gentle client, of which one is a put and the next a get.
 const GENTLE_PAUSE: Duration = Duration::from_millis(500);
-/// How long a gentle client waits.
+/// The longest time that a gentle client waits for an answer.
 const GENTLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// One pause in this many begins a burst.
 const BURST_ODDS: u64 = 30;
 /// Requests of a burst.
 const BURST: u64 = 12;
-/// One request in this many is not waited for to its end.
+/// One request in this many is abandoned early.
 const GIVE_UP_ODDS: u64 = 25;
 
-/// A place for one request.
+/// A slot for one request.
 #[derive(Debug)]
 struct Lane {
     line: Line,
-    /// When it asks next, once it is free.
+    /// When it sends the next request, once it is free.
     next_at: Instant,
-    /// Requests left that follow each other at once.
+    /// Requests left that follow each other without a pause.
     burst: u64,
 }
 
@@ -65,10 +65,10 @@ impl Caller {
         }
     }
 
-    /// Asks on a lane that is free and due.
+    /// Sends a request on a lane that is free and due.
     fn ask(&mut self, desk: &mut Desk<'_>, lane: usize) {
         if self.quiet {
-            // Of a client with several lanes, one is enough.
+            // If a client has several lanes, one is enough.
             if lane == 0 {
                 self.ask_gently(desk);
             }
@@ -129,7 +129,7 @@ impl Client for Caller {
 
     fn wake(&mut self, desk: &mut Desk<'_>) {
         for at in 0..self.lanes.len() {
-            // What a caller was told it has learned already; how it ended makes no difference to it.
+            // The client has recorded the answer already; a caller does not depend on the outcome.
             let _ = self.lanes[at].line.wake(desk, &mut self.rota);
             if self.lanes[at].line.is_free() && self.lanes[at].next_at <= desk.now {
                 self.ask(desk, at);
@@ -146,12 +146,12 @@ impl Client for Caller {
 
     fn quiet(&mut self) {
         self.quiet = true;
-        // A slow client's pause may be a minute: gentle traffic begins at once.
+        // A slow client's pause may be a minute, but gentle traffic begins at once.
         self.lanes[0].next_at = Instant::ZERO;
     }
 }
 
-/// Some time around the plan's pause.
+/// A random time around the plan's pause.
 fn pause(prng: &mut Prng, plan: &Plan) -> Duration {
     let mean = u64::try_from(plan.pause.as_micros()).unwrap_or(u64::MAX / 4);
     Duration::from_micros(1 + prng.below(2 * mean))

@@ -1,5 +1,5 @@
-//! Draws single requests: keys, ranges, options and revisions at the edges of what the clients know. Transactions are put
-//! together in `txn`; who asks, when and whom is the clients' business.
+//! Draws single requests: keys, ranges, options, and revisions at the edges of what the clients have seen. Transactions
+//! are drawn in `txn`; the clients decide when a request is sent and to which member.
 
 use bytes::Bytes;
 use quoin_core::limits::MAX_LEASE_TTL_SECONDS;
@@ -19,16 +19,16 @@ use quoin_model::call::Call;
 
 /// Leases whose ids clients choose.
 const LEASES: std::ops::Range<u64> = 1..9;
-/// Nobody reads or watches further into the future.
+/// The furthest that reads and watches go into the future.
 const AHEAD_MAX: u64 = 5;
 
-/// What a request is drawn from.
+/// The sources of a random request.
 pub struct Draw<'a> {
-    /// The client's choices.
+    /// The client's random numbers.
     pub prng: &'a mut Prng,
-    /// The seed's.
+    /// The seed's plan.
     pub plan: &'a Plan,
-    /// What is known.
+    /// What the clients have seen.
     pub mind: &'a mut Mind,
     /// The members.
     pub world: &'a Endpoints,
@@ -137,7 +137,7 @@ impl Draw<'_> {
         range
     }
 
-    /// A deletion: of one key, as a rule, or there would soon be nothing left.
+    /// A deletion: mostly of one key, so that not everything is deleted all the time.
     pub fn delete_range(&mut self) -> DeleteRangeRequest {
         let (key, range_end) = self.span(5);
         DeleteRangeRequest {
@@ -147,12 +147,12 @@ impl Draw<'_> {
         }
     }
 
-    /// A value nobody wrote before, or the empty one.
+    /// A value that was never written before, or the empty one.
     pub fn value(&mut self) -> Bytes {
         if self.has(Feature::EmptyValues) && self.chance(20) {
             return Bytes::new();
         }
-        // Long ones are rare, as everywhere.
+        // Long ones are rare, as in practice.
         let longest = if self.chance(4) { self.plan.value_bytes } else { 20 };
         let length = self.prng.below(longest + 1);
         self.mind.value(length)
@@ -172,7 +172,7 @@ impl Draw<'_> {
         }
     }
 
-    /// A lease that is known, as a rule.
+    /// A lease: mostly one that was granted.
     pub fn lease_or_none(&mut self) -> i64 {
         if self.wrong(12) {
             return self.mind.no_lease(self.prng);
@@ -183,8 +183,8 @@ impl Draw<'_> {
         }
     }
 
-    /// A revision other than the current one, most of all at the edges: the compacted one and around, the newest, the
-    /// future.
+    /// A revision other than the current one, mostly at the edges: the compact revision and its neighbours, the newest,
+    /// the future.
     pub fn other_revision(&mut self) -> i64 {
         let (compacted, newest) = (self.mind.compacted, self.mind.revision);
         match self.prng.below(9) {
@@ -202,17 +202,17 @@ impl Draw<'_> {
         }
     }
 
-    /// Whether this is the one of `odds` cases.
+    /// True with a probability of one in `odds`.
     pub fn chance(&mut self, odds: u64) -> bool {
         self.prng.below(odds) == 0
     }
 
-    /// Whether this is the one of `odds` cases in which something is asked that must be refused.
+    /// True with a probability of one in `odds`, if the plan has requests that must be refused.
     pub fn wrong(&mut self, odds: u64) -> bool {
         self.has(Feature::Wrong) && self.chance(odds)
     }
 
-    /// Whether the plan has it.
+    /// Whether the plan has this option.
     pub const fn has(&self, feature: Feature) -> bool {
         self.plan.has(feature)
     }
@@ -276,7 +276,7 @@ impl Draw<'_> {
         signed(self.prng.range(newest.saturating_sub(20)..newest + 2))
     }
 
-    /// A member, or rarely none.
+    /// A member, rarely one that does not exist.
     fn member(&mut self) -> u64 {
         if self.wrong(8) {
             return 77;

@@ -1,4 +1,5 @@
-//! The keys that clients name: few, so that they meet; neighbours and prefixes of each other, so that ranges have edges.
+//! The keys that clients use: few, so that clients meet; neighbours and prefixes of each other, so that ranges have
+//! edges.
 
 use std::collections::BTreeSet;
 
@@ -34,7 +35,7 @@ const EDGES: [&[u8]; 13] = [
 #[derive(Clone, Debug)]
 pub struct Keys {
     all: Vec<Bytes>,
-    /// Whether a few keys get half of the attention.
+    /// Whether a few keys get half of the requests.
     hot: bool,
 }
 
@@ -91,7 +92,7 @@ impl Keys {
                 let end = prefix_end(&prefix);
                 (prefix, end)
             }
-            // As they come: sometimes the end is before the start, and nothing is in it.
+            // In any order: sometimes the end is before the start, and the range is empty.
             4 => (self.one(prng), self.one(prng)),
             _ => {
                 let (one, other) = (self.one(prng), self.one(prng));
@@ -101,7 +102,7 @@ impl Keys {
     }
 }
 
-/// Bytes that are easily taken for something else.
+/// Bytes with a special meaning.
 const BINARY: [u8; 8] = [0, 1, b'/', b'a', b'b', 0x7f, 0x80, 0xff];
 
 /// The end of the range of all keys that start with `prefix`.

@@ -1,5 +1,5 @@
-//! A client that has a lease, attaches keys to it and keeps it alive every third of its time to live; until it stops, or
-//! ends it.
+//! A client that has a lease, attaches keys to it, and renews it every third of its TTL, until it stops doing so or
+//! revokes it.
 
 use std::time::Duration;
 
@@ -15,22 +15,22 @@ use crate::cluster::ports::Returned;
 use crate::observe::OpId;
 use quoin_model::call::{Answer, Call};
 
-/// How long the client library waits before it tries a lost keep-alive stream again.
+/// How long the client library waits before it reopens a lost keep-alive stream.
 const RECONNECT: Duration = Duration::from_millis(500);
-/// gRPC's code for a lease that is not.
+/// gRPC's code for a lease that does not exist.
 const NOT_FOUND: i32 = 5;
 
-/// The longest time to live by which renewals are paced, in seconds.
+/// The longest TTL that determines the time between renewals, in seconds.
 const LONGEST: u64 = 3_600;
 
-/// What becomes of a lease.
+/// What the client does with a lease.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Fate {
-    /// It is kept alive for good.
+    /// It renews it until the end of the run.
     Kept,
-    /// The client falls silent and only looks how the lease ends.
+    /// It stops renewing it and only observes how the lease ends.
     Neglected,
-    /// The client ends it.
+    /// It revokes it.
     Revoked,
 }
 
@@ -42,7 +42,7 @@ struct Held {
     third: Duration,
     keep_at: Instant,
     fate: Fate,
-    /// When its fate strikes.
+    /// When it stops renewing or revokes.
     turns_at: Instant,
 }
 
@@ -51,9 +51,9 @@ struct Held {
 pub(super) struct Leaseholder {
     prng: Prng,
     rota: Rota,
-    /// Grants, attaches, looks and revokes.
+    /// Sends grants, writes, look-ups and revocations.
     line: Line,
-    /// Keeps alive.
+    /// Sends renewals.
     keeper: Line,
     held: Option<Held>,
     next_at: Instant,
@@ -73,7 +73,7 @@ impl Leaseholder {
         }
     }
 
-    /// What it does when nothing is under way: grants, or uses what it has.
+    /// Acts if no request is pending: grants a lease, or uses the one it has.
     fn next_call(&mut self, desk: &mut Desk<'_>) -> Call {
         let Some(held) = self.held else {
             return Call::LeaseGrant(LeaseGrantRequest {
@@ -105,7 +105,7 @@ impl Leaseholder {
         if let Outcome::Answered(Answer::LeaseKeepAlive(response)) = outcome
             && self.held.is_none_or(|held| held.id != response.id)
         {
-            // The news is of a lease before this one.
+            // The answer is about a lease before this one.
             return;
         }
         match outcome {
@@ -124,7 +124,7 @@ impl Leaseholder {
                     turns_at: now + third * u32::try_from(self.prng.below(thirds)).unwrap_or(0),
                 });
             }
-            // A lease that is no more: the next one.
+            // The lease has ended: grant the next one.
             Outcome::Answered(Answer::LeaseRevoke(_)) => self.held = None,
             Outcome::Answered(Answer::LeaseTimeToLive(response)) if response.ttl <= 0 => self.held = None,
             Outcome::Answered(Answer::LeaseKeepAlive(response)) => {
@@ -135,7 +135,7 @@ impl Leaseholder {
                 }
             }
             Outcome::Refused(refusal) if refusal.code == NOT_FOUND => self.held = None,
-            // What cannot be done with a lease that is gone; or it is not known what became of it. The next look will tell.
+            // The lease may have ended, or the outcome is unknown. The next look-up decides.
             Outcome::Answered(_) | Outcome::Refused(_) | Outcome::Lost => {}
         }
     }

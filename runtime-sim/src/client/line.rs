@@ -1,5 +1,5 @@
-//! One request of a client at a time, asked again where etcd's client library would: what only reads, and what does no harm
-//! when it is done twice, while the member asked is unavailable. A write of which nothing is known is never asked again.
+//! One request of a client at a time. As in etcd's client library, it is repeated while its member is unavailable, if
+//! it only reads or does no harm when it is done twice. A write with an unknown outcome is never repeated.
 
 use std::time::Duration;
 
@@ -15,35 +15,35 @@ use crate::cluster::ports::{Act, Endpoints, Returned};
 use crate::observe::{ClientId, OpId, StreamId};
 use quoin_model::call::{Answer, Call, Refusal};
 
-/// gRPC's code for a member that cannot answer at the moment.
+/// gRPC's code for a member that is unavailable.
 const UNAVAILABLE: i32 = 14;
 /// The client library's pause once every endpoint has been tried.
 const BACKOFF: Duration = Duration::from_millis(25);
-/// How often the client library asks at most.
+/// How often the client library sends a request at most.
 const ATTEMPTS_MAX: u32 = 100;
 
-/// Names for requests and streams, no two alike in a run.
+/// Ids for requests and streams, unique in a run.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     last_op: u64,
     last_stream: u64,
 }
 
-/// What a client has at hand while it acts.
+/// The context in which a client acts.
 pub struct Desk<'a> {
     /// True time.
     pub now: Instant,
     /// The members.
     pub world: &'a Endpoints,
-    /// What is known.
+    /// What the clients have seen.
     pub mind: &'a mut Mind,
-    /// The seed's choices.
+    /// The seed's plan.
     pub plan: &'a Plan,
-    /// Names not used yet.
+    /// Unused ids.
     pub names: &'a mut Names,
-    /// What it does.
+    /// The actions of the client.
     pub acts: &'a mut Vec<Act>,
-    /// Who it is.
+    /// The client's number.
     pub client: ClientId,
 }
 
@@ -75,7 +75,7 @@ impl Desk<'_> {
         self.acts.push(Act::Watch { stream, request });
     }
 
-    /// Reads nothing of a stream for a while, and then so much at a time.
+    /// Reads nothing of a stream for a while, and then this many responses at a time.
     pub fn pause(&mut self, stream: StreamId, until: Instant, sips: usize) {
         self.acts.push(Act::Pause { stream, until, sips });
     }
@@ -99,7 +99,7 @@ impl Desk<'_> {
     }
 }
 
-/// Which member is asked next.
+/// The choice of the member for the next request.
 #[derive(Clone, Debug)]
 pub struct Rota {
     at: usize,
@@ -108,11 +108,11 @@ pub struct Rota {
     picks: u64,
 }
 
-/// One choice in this many does not mind whether a member is down, or a learner.
+/// One choice in this many ignores whether a member is down, or a learner.
 const BLIND_ODDS: u64 = 8;
 
 impl Rota {
-    /// Starts anywhere.
+    /// Starts at a random member.
     pub fn new(prng: &mut Prng, round_robin: bool) -> Self {
         Self {
             at: usize::try_from(prng.below(64)).unwrap_or(0),
@@ -121,10 +121,10 @@ impl Rota {
         }
     }
 
-    /// The member to ask; nobody where there is none.
+    /// The member to ask; `None` if there is none.
     ///
-    /// As a rule it is one whose process runs, as the library knows from its connections, and that has a vote, as a learner
-    /// serves next to nothing.
+    /// Mostly a member whose process runs, which the library sees from its connections, and that has a vote, because a
+    /// learner serves almost nothing.
     pub fn pick(&mut self, world: &Endpoints) -> Option<MemberId> {
         let count = world.members.len();
         self.at = self.at.checked_rem(count)?;
@@ -141,7 +141,7 @@ impl Rota {
         Some(member)
     }
 
-    /// Prefers the next one from now on.
+    /// Begins with the next member from now on.
     pub const fn move_on(&mut self) {
         self.at += 1;
     }
@@ -150,19 +150,19 @@ impl Rota {
 /// How a request ended, all attempts included.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// Answered.
+    /// An answer.
     Answered(Answer),
-    /// Refused.
+    /// An error.
     Refused(Refusal),
-    /// Nobody knows.
+    /// Unknown.
     Lost,
 }
 
-/// A request under way or about to be asked again.
+/// A pending request, or one that is to be repeated.
 #[derive(Clone, Debug)]
 struct Errand {
     op: OpId,
-    /// What was asked, unless it was long and is never asked again.
+    /// The call, unless it is long and never repeated.
     call: Option<Call>,
     attempts: u32,
     deadline: Instant,
@@ -177,25 +177,25 @@ pub struct Line {
 }
 
 impl Line {
-    /// Whether nothing is under way.
+    /// Whether no request is pending.
     pub const fn is_free(&self) -> bool {
         self.errand.is_none()
     }
 
-    /// Whether this is the request under way.
+    /// Whether this is the pending request.
     pub fn carries(&self, op: OpId) -> bool {
         self.errand
             .as_ref()
             .is_some_and(|errand| errand.op == op && errand.again_at.is_none())
     }
 
-    /// When it wants to ask again or give up.
+    /// When it is to repeat the request or to give up.
     pub fn wakes_at(&self) -> Option<Instant> {
         let errand = self.errand.as_ref()?;
         errand.again_at.or(errand.gives_up_at)
     }
 
-    /// Asks; false where there is nobody to ask.
+    /// Sends a request; false if there is no member to send it to.
     pub fn ask(&mut self, desk: &mut Desk<'_>, rota: &mut Rota, call: Call, timeout: Duration) -> bool {
         let Some(member) = rota.pick(desk.world) else {
             return false;
@@ -214,14 +214,14 @@ impl Line {
         true
     }
 
-    /// No answer is waited for after `moment`, though the member does not know.
+    /// Gives up after `moment`; the member does not learn of that.
     pub fn give_up_at(&mut self, moment: Instant) {
         if let Some(errand) = &mut self.errand {
             errand.gives_up_at = Some(moment);
         }
     }
 
-    /// Asks again, or gives up, if it is time. An outcome means that the line is free.
+    /// Repeats the request, or gives up, if it is time. An outcome means that the line is free.
     pub fn wake(&mut self, desk: &mut Desk<'_>, rota: &mut Rota) -> Option<Outcome> {
         let errand = self.errand.as_mut()?;
         if let Some(again_at) = errand.again_at {
@@ -243,7 +243,7 @@ impl Line {
         None
     }
 
-    /// A request is over. An outcome means that the line is free; otherwise it will be asked again.
+    /// A request has ended. An outcome means that the line is free; otherwise the request will be repeated.
     pub fn returned(&mut self, desk: &mut Desk<'_>, rota: &mut Rota, result: Returned) -> Option<Outcome> {
         let errand = self.errand.as_mut()?;
         let unavailable = match &result {
@@ -280,8 +280,8 @@ impl Line {
     }
 }
 
-/// Whether etcd's client library asks this again by itself while members are unavailable. It does so with leases, too:
-/// ending one twice does no harm, and one granted twice ends by itself.
+/// Whether etcd's client library repeats this call by itself while members are unavailable. It does so with leases,
+/// too: revoking one twice does no harm, and one granted twice expires by itself.
 pub fn is_repeatable(call: &Call) -> bool {
     match call {
         Call::Alarm(_) | Call::LeaseGrant(_) | Call::LeaseRevoke(_) => true,
@@ -290,7 +290,7 @@ pub fn is_repeatable(call: &Call) -> bool {
     }
 }
 
-/// Whether the request is remembered: to be asked again, or to make sense of its answer.
+/// Whether the call is kept, to repeat it or to interpret its answer.
 fn is_kept(call: &Call) -> bool {
     is_repeatable(call) || matches!(call, Call::Compact(_) | Call::DeleteRange(_) | Call::Put(_))
 }

@@ -1,5 +1,5 @@
-//! The requests of etcd's recipe for locks and elections among clients: each contender has a key of its own under the lock's
-//! prefix, and the oldest key holds the lock. When they are asked is the locker's business.
+//! The requests of etcd's recipe for locks and elections: each contender has a key of its own under the lock's prefix,
+//! and the oldest key holds the lock. The `locker` decides when they are sent.
 
 use bytes::Bytes;
 use quoin_core::proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
@@ -19,7 +19,7 @@ pub(super) fn own_key(prefix: &Bytes, lease: i64) -> Bytes {
     [&prefix[..], format!("{lease:x}").as_bytes()].concat().into()
 }
 
-/// Makes the contender's key unless it is there, and asks who holds the lock.
+/// Creates the contender's key unless it exists, and reads the holder's.
 pub(super) fn enter(prefix: &Bytes, key: &Bytes, value: Bytes, lease: i64) -> Call {
     let put = PutRequest {
         key: key.clone(),
@@ -34,7 +34,7 @@ pub(super) fn enter(prefix: &Bytes, key: &Bytes, value: Bytes, lease: i64) -> Ca
     })
 }
 
-/// The revision at which the contender's key was made, and whether it holds the lock already.
+/// The create revision of the contender's key, and whether it holds the lock already.
 pub(super) fn entered(response: &TxnResponse) -> Option<(i64, bool)> {
     let mut answers = response.responses.iter().map(|op| match &op.response {
         Some(Response::ResponseRange(range)) => range.kvs.first().map(|kv| kv.create_revision),
@@ -49,7 +49,7 @@ pub(super) fn entered(response: &TxnResponse) -> Option<(i64, bool)> {
     Some((revision, owner.is_none_or(|owner| owner == revision)))
 }
 
-/// Asks for the youngest contender before the one whose key was made at `revision`.
+/// Reads the youngest contender older than `revision`.
 pub(super) fn predecessor(prefix: &Bytes, revision: i64) -> Call {
     Call::Range(RangeRequest {
         max_create_revision: revision - 1,
@@ -58,12 +58,12 @@ pub(super) fn predecessor(prefix: &Bytes, revision: i64) -> Call {
     })
 }
 
-/// Asks who holds the lock.
+/// Reads the holder of the lock.
 pub(super) fn owner(prefix: &Bytes) -> Call {
     Call::Range(oldest(prefix))
 }
 
-/// Asks whether the contender's key is still there.
+/// Reads whether the contender's key still exists.
 pub(super) fn confirm(key: &Bytes) -> Call {
     Call::Range(exactly(key))
 }
@@ -77,7 +77,7 @@ pub(super) fn wait(key: &Bytes, start_revision: i64) -> WatchCreateRequest {
     }
 }
 
-/// Writes, if the contender's key is still the one that was made at `revision`.
+/// Writes, if the contender's key is still the one that was created at `revision`.
 pub(super) fn guarded(own: &Bytes, revision: i64, write: PutRequest) -> Call {
     Call::Txn(TxnRequest {
         compare: vec![created_at(own, revision)],
@@ -86,7 +86,7 @@ pub(super) fn guarded(own: &Bytes, revision: i64, write: PutRequest) -> Call {
     })
 }
 
-/// Gives the lock, or the place in the queue, away.
+/// Releases the lock, or leaves the queue.
 pub(super) fn leave(key: &Bytes) -> Call {
     Call::DeleteRange(DeleteRangeRequest {
         key: key.clone(),

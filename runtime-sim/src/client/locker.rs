@@ -1,6 +1,6 @@
-//! A client that wants a lock, or to lead an election, by etcd's recipe: a lease, a key of its own, waiting for the
-//! predecessor to go, then writes that are guarded by its key. Some fall silent and go on writing when their lease has long
-//! ended, as a client may that was paused: their guarded writes must come to nothing.
+//! A client that takes a lock, or campaigns in an election, by etcd's recipe: a lease, a key of its own, waiting until
+//! the predecessor's key is deleted, then writes that are guarded by its key. Some stop renewing and continue to write
+//! long after their lease has ended, as a suspended client would: their guarded writes must have no effect.
 
 use std::time::Duration;
 
@@ -21,39 +21,39 @@ use crate::cluster::ports::Returned;
 use crate::observe::{OpId, StreamId};
 use quoin_model::call::{Answer, Call, Refusal};
 
-/// Pause before something that failed is tried again.
+/// Pause before a failed step is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
 /// Longest wait for a predecessor.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// gRPC's code for a lease that is not.
+/// gRPC's code for a lease that does not exist.
 const NOT_FOUND: i32 = 5;
 
-/// Where the client is in the recipe.
+/// The client's step in the recipe.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Step {
-    /// It needs a lease.
+    /// It grants a lease.
     Session,
-    /// It makes its key.
+    /// It creates its key.
     Enter,
-    /// It asks who comes before it.
+    /// It looks for its predecessor.
     Predecessor,
-    /// It waits for that one's key to go.
+    /// It waits until the predecessor's key is deleted.
     Wait(StreamId),
-    /// It makes sure that its own key has not gone meanwhile.
+    /// It checks that its own key still exists.
     Confirm,
     /// It holds the lock.
     Hold,
-    /// It gives it away.
+    /// It releases the lock.
     Leave,
 }
 
-/// A lease, and whether the client looks after it.
+/// A lease, and whether the client renews it.
 #[derive(Clone, Copy, Debug)]
 struct Session {
     lease: i64,
     third: Duration,
     keep_at: Instant,
-    /// Never kept alive, and the client does not notice.
+    /// Never renewed, and the client does not notice its end.
     neglected: bool,
 }
 
@@ -65,14 +65,14 @@ pub(super) struct Locker {
     line: Line,
     keeper: Line,
     prefix: Bytes,
-    /// What only the holder writes.
+    /// The key that only the holder writes.
     guarded: Bytes,
     step: Step,
     session: Option<Session>,
     key: Bytes,
-    /// The revision that made the client's key.
+    /// The create revision of the client's key.
     revision: i64,
-    /// Writes left before it gives the lock away.
+    /// Writes left before it releases the lock.
     writes: u64,
     next_at: Instant,
     quiet: bool,
@@ -98,7 +98,7 @@ impl Locker {
         }
     }
 
-    /// What is asked at this step; nothing while it waits.
+    /// The request of this step; `None` while it waits.
     fn call(&mut self, desk: &mut Desk<'_>) -> Option<Call> {
         let lease = self.session.map_or(0, |session| session.lease);
         Some(match self.step {
@@ -118,7 +118,7 @@ impl Locker {
         })
     }
 
-    /// A holder writes; a leader proclaims; both may look whether it is still them.
+    /// A holder writes; a leader proclaims; both may check that they still hold the lock.
     fn use_lock(&mut self, desk: &mut Desk<'_>, lease: i64) -> Call {
         self.writes = self.writes.saturating_sub(1);
         let choice = self.prng.below(6);
@@ -143,12 +143,12 @@ impl Locker {
         lock_calls::guarded(&self.key, self.revision, write)
     }
 
-    /// What a step's answer leads to.
+    /// The step that follows an answer.
     fn settle(&mut self, desk: &mut Desk<'_>, outcome: Outcome) {
         let pause = match outcome {
             Outcome::Answered(answer) => self.answered(desk, answer),
             Outcome::Refused(refusal) => self.refused(&refusal),
-            // To enter, to ask and to leave again does no harm. A guarded write may have been done or not.
+            // Entering, reading and leaving can be repeated without harm. A guarded write may have been done or not.
             Outcome::Lost => AGAIN,
         };
         if self.step == Step::Hold && self.writes == 0 {
@@ -191,7 +191,7 @@ impl Locker {
             }
             (Step::Hold, Answer::Txn(response)) => {
                 if !response.succeeded {
-                    // The key is gone: so is the lock, and most likely the lease.
+                    // The key is deleted: the lock is lost, and most likely the lease.
                     self.lose();
                 }
                 return self.pause();
@@ -200,9 +200,9 @@ impl Locker {
                 self.step = Step::Enter;
                 return self.pause();
             }
-            // A look at who holds the lock.
+            // The answer to reading the holder.
             (Step::Hold, Answer::Range(_)) => return self.pause(),
-            // A step waits for its own answer only.
+            // Each step waits for its own answer only.
             _ => {}
         }
         Duration::ZERO
@@ -215,7 +215,7 @@ impl Locker {
         AGAIN
     }
 
-    /// Waits for the one before, if there is one.
+    /// Waits for the predecessor, if there is one.
     fn preceded_by(&mut self, desk: &mut Desk<'_>, response: &RangeResponse) {
         let Some(last) = response.kvs.first() else {
             self.step = Step::Confirm;
@@ -245,7 +245,7 @@ impl Locker {
         Duration::from_millis(self.prng.below(2 * mean_ms))
     }
 
-    /// Stops waiting, to go on with another step.
+    /// Stops waiting, and continues with another step.
     fn stop_waiting(&mut self, desk: &mut Desk<'_>, step: Step) {
         if let Step::Wait(stream) = self.step {
             desk.close(stream);
@@ -301,7 +301,7 @@ impl Client for Locker {
         if !self.line.is_free() || self.next_at > desk.now {
             return;
         }
-        // Who has waited too long gives its place away.
+        // A contender that has waited too long leaves the queue.
         self.stop_waiting(desk, Step::Leave);
         if let Some(call) = self.call(desk) {
             let timeout = desk.plan.timeout(&mut self.prng);

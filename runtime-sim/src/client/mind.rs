@@ -1,5 +1,5 @@
-//! What the clients of a run know between them: the revisions they have seen, what keys look like, which leases there are.
-//! It steers their choices towards edges. It may be out of date, as a client's knowledge is.
+//! What the clients of a run have seen together: revisions, keys, leases. It steers their choices towards edges, and
+//! may be out of date, as for real clients.
 
 use std::collections::BTreeMap;
 
@@ -14,19 +14,19 @@ use quoin_core::time::Instant;
 use crate::choose::one_of;
 use quoin_model::call::{Answer, Call};
 
-/// How much of a long answer is remembered.
+/// How much of a long answer is kept.
 const GLANCE: usize = 8;
-/// How many leases are remembered.
+/// How many leases are kept.
 const LEASES_MAX: usize = 12;
 
-/// A key as last seen; all 0 where it was not.
+/// A key as last seen; all 0 if it did not exist.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Fact {
-    /// The revision that made it.
+    /// The revision that created it.
     pub create_revision: i64,
     /// The revision of its last write.
     pub mod_revision: i64,
-    /// Writes since it was made.
+    /// Writes since it was created.
     pub version: i64,
     /// Its lease.
     pub lease: i64,
@@ -34,24 +34,24 @@ pub struct Fact {
     pub value: Bytes,
 }
 
-/// A lease as last heard of.
+/// A lease as last seen.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Lease {
     id: i64,
-    /// When it ends if nobody keeps it alive.
+    /// When it ends if it is not renewed.
     ends: Instant,
 }
 
-/// What is known.
+/// Everything seen.
 #[derive(Clone, Debug)]
 pub struct Mind {
-    /// The highest revision seen.
+    /// The greatest revision seen.
     pub revision: i64,
-    /// The highest revision known to be compacted.
+    /// The greatest compact revision seen.
     pub compacted: i64,
     facts: BTreeMap<Bytes, Fact>,
     leases: Vec<Lease>,
-    /// A lease that is no more.
+    /// A lease that has ended.
     gone: i64,
     values: u64,
 }
@@ -70,7 +70,7 @@ impl Default for Mind {
 }
 
 impl Mind {
-    /// A value that nobody wrote before: its number, then filling up to `length`.
+    /// A value that was never written before: its number, padded to `length`.
     pub fn value(&mut self, length: u64) -> Bytes {
         self.values += 1;
         let length = usize::try_from(length).unwrap_or(0);
@@ -88,7 +88,7 @@ impl Mind {
         self.facts.get(key)
     }
 
-    /// A lease to name: often the one that ends first.
+    /// The id of a lease: often the one that expires first.
     pub fn lease(&self, prng: &mut Prng) -> Option<i64> {
         if prng.below(3) == 0 {
             self.leases.iter().min_by_key(|lease| lease.ends).map(|lease| lease.id)
@@ -98,12 +98,12 @@ impl Mind {
         }
     }
 
-    /// The name of a lease that is not, or no more.
+    /// The id of a lease that has ended or never existed.
     pub fn no_lease(&self, prng: &mut Prng) -> i64 {
         one_of(prng, &[self.gone, 424_242, -1])
     }
 
-    /// Takes note of an answer, and of what was asked if that is still known.
+    /// Records an answer, and its request if that is still known.
     pub fn learn(&mut self, now: Instant, call: Option<&Call>, answer: &Answer) {
         self.header(answer.header());
         match (answer, call) {
@@ -131,7 +131,7 @@ impl Mind {
         }
     }
 
-    /// Takes note of what a watch told.
+    /// Records a response of a watch.
     pub fn witness(&mut self, response: &WatchResponse) {
         self.header(response.header.as_ref());
         self.compacted = self.compacted.max(response.compact_revision);

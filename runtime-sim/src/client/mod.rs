@@ -1,9 +1,9 @@
-//! The clients of a simulated cluster: they ask everything the server supports, watch, keep leases and take locks, and
-//! behave under failures as clients with etcd's library do. What they are told is judged elsewhere.
+//! The clients of a simulated cluster: they send everything that the server supports, watch, keep leases and take
+//! locks, and react to failures like clients with etcd's library. Checkers check the answers.
 //!
-//! [`Crowd`] is all of them. What a seed's clients are like is drawn in [`plan`]; what they know between them is in
-//! [`mind`]; single requests are drawn in [`draw`] and `txn`; when a request is asked again is [`mod@line`]'s business. The
-//! characters are `caller`, `watcher`, `leaseholder` and `locker`, each with a stream of random numbers of its own.
+//! [`Crowd`] is all of them. The plan of a seed's clients is drawn in [`plan`]; what they have seen together is in
+//! [`mind`]; single requests are drawn in [`draw`] and `txn`; [`mod@line`] decides when a request is repeated. The
+//! kinds of clients are `caller`, `watcher`, `leaseholder` and `locker`, each with random numbers of its own.
 //!
 //! Every value that is written is written once in a run, except the empty one.
 
@@ -40,19 +40,19 @@ use crate::cluster::plan::Shape;
 use crate::cluster::ports::{Act, Clients, Endpoints, Returned};
 use crate::observe::{ClientId, OpId, StreamId};
 
-/// A character.
+/// A kind of client.
 trait Client: fmt::Debug {
-    /// When it wants to act by itself.
+    /// When it is to act by itself.
     fn wakes_at(&self) -> Option<Instant>;
     /// It may act.
     fn wake(&mut self, desk: &mut Desk<'_>);
-    /// A request of its own is over.
+    /// A request of its own has ended.
     fn returned(&mut self, desk: &mut Desk<'_>, op: OpId, result: Returned);
     /// A response on a stream of its own.
     fn watched(&mut self, _desk: &mut Desk<'_>, _stream: StreamId, _response: &WatchResponse) {}
-    /// A stream of its own is over.
+    /// A stream of its own has ended.
     fn closed(&mut self, _desk: &mut Desk<'_>, _stream: StreamId) {}
-    /// From here on, gently.
+    /// From here on it sends gently.
     fn quiet(&mut self);
 }
 
@@ -61,7 +61,7 @@ trait Client: fmt::Debug {
 pub struct Crowd {
     plan: Plan,
     clients: Vec<Box<dyn Client>>,
-    /// When each wants to act.
+    /// When each is to act.
     wakes: Vec<Option<Instant>>,
     mind: Mind,
     names: Names,
@@ -113,13 +113,13 @@ impl Crowd {
         }
     }
 
-    /// What the clients are like.
+    /// The plan of the clients.
     #[must_use]
     pub const fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// Lets a client act, and takes note of what is now under way for whom.
+    /// Lets a client act, and records its new requests and streams.
     fn with<T>(
         &mut self,
         at: usize,

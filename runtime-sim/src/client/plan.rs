@@ -1,5 +1,5 @@
-//! What the clients of a run are like: every seed draws its own subset of calls, options and habits, so that over many
-//! seeds every combination is met. Nothing is asked here.
+//! The plan of a run's clients: every seed draws its own subset of calls, options and habits, so that many seeds meet
+//! every combination. This file sends nothing.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use super::keys::Keys;
 use crate::choose::one_of;
 use crate::cluster::plan::Shape;
 
-/// Kinds of calls that clients choose among; membership is the operators' business.
+/// Kinds of calls that clients choose from; operators change the membership.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Kind {
-    /// Lists or clears alarms.
+    /// Lists or disarms alarms.
     Alarm,
     /// Compacts.
     Compact,
@@ -20,15 +20,15 @@ pub enum Kind {
     DeleteRange,
     /// Hashes the history of one member.
     HashKv,
-    /// Makes a lease.
+    /// Grants a lease.
     LeaseGrant,
-    /// Keeps a lease alive.
+    /// Renews a lease.
     LeaseKeepAlive,
     /// Lists the leases.
     LeaseLeases,
-    /// Ends a lease.
+    /// Revokes a lease.
     LeaseRevoke,
-    /// Asks what is left of a lease.
+    /// Reads the remaining time of a lease.
     LeaseTimeToLive,
     /// Lists the members.
     MemberList,
@@ -38,14 +38,14 @@ pub enum Kind {
     Put,
     /// Reads keys.
     Range,
-    /// Asks a member for its state.
+    /// Reads the status of a member.
     Status,
-    /// Does several things, on conditions.
+    /// Does several operations, on conditions.
     Txn,
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 15] = [
         Self::Alarm,
         Self::Compact,
@@ -77,7 +77,7 @@ impl Kind {
         )
     }
 
-    /// How often it is asked, compared with others, where a seed does not stress it.
+    /// The weight of the kind, unless a seed stresses it.
     #[must_use]
     pub const fn weight(self) -> u64 {
         match self {
@@ -94,12 +94,12 @@ impl Kind {
     }
 }
 
-/// Options and habits that a seed has or has not.
+/// Options and habits, each of which a seed may have.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Feature {
     /// Requests come in bursts.
     Bursts,
-    /// The empty value is written, the only one that is written more than once.
+    /// The empty value is written, the only value that is written more than once.
     EmptyValues,
     /// Reads filter by revisions.
     Filters,
@@ -113,7 +113,7 @@ pub enum Feature {
     Nested,
     /// Reads and watches go to the past, even before the compaction, and to the future.
     OtherRevisions,
-    /// What was there before is asked for.
+    /// Previous pairs are requested.
     PrevKv,
     /// Transactions compare ranges.
     RangeCompares,
@@ -123,12 +123,12 @@ pub enum Feature {
     SlowReaders,
     /// Reads are sorted.
     Sorts,
-    /// Requests that must be refused.
+    /// Requests that must be refused are sent.
     Wrong,
 }
 
 impl Feature {
-    /// All of them.
+    /// All options.
     pub const ALL: [Self; 14] = [
         Self::Bursts,
         Self::EmptyValues,
@@ -147,12 +147,12 @@ impl Feature {
     ];
 }
 
-/// The choices of one seed.
+/// The plan of one seed.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Clients that ask anything.
+    /// Clients that send any request.
     pub callers: u64,
-    /// Requests that each of them has under way at most.
+    /// Requests that each of them has pending at most.
     pub lanes: u64,
     /// Clients that watch.
     pub watchers: u64,
@@ -160,21 +160,21 @@ pub struct Plan {
     pub watches: u64,
     /// Clients that keep leases alive.
     pub leaseholders: u64,
-    /// Clients that want a lock.
+    /// Clients that take locks.
     pub lockers: u64,
     /// The mean pause before a lane's next request.
     pub pause: Duration,
     /// Kinds of calls, each with its weight.
     pub kinds: Vec<(Kind, u64)>,
-    /// The keys there are.
+    /// The key space.
     pub keys: Keys,
-    /// Times to live that are asked for, in seconds.
+    /// Requested TTLs, in seconds.
     pub ttls: &'static [i64],
     /// How much longer than usual watchers and leaseholders pause.
     pub ease: u32,
     /// The longest value, in bytes.
     pub value_bytes: u64,
-    /// How long a request is waited for: one or the other.
+    /// How long a client waits for a request: one or the other.
     pub timeouts: [Duration; 2],
     /// Whether each request goes to the next endpoint; otherwise a client stays with one until it fails.
     pub round_robin: bool,
@@ -185,7 +185,7 @@ pub struct Plan {
 const TIMEOUTS_MS: [u64; 6] = [500, 1_000, 2_000, 3_000, 5_000, 10_000];
 
 impl Plan {
-    /// The choices of `seed`.
+    /// The plan of `seed`.
     #[must_use]
     pub fn draw(seed: u64) -> Self {
         let mut prng = Prng::new(seed).fork("clients");
@@ -218,7 +218,7 @@ impl Plan {
         }
     }
 
-    /// The choices of `seed` for a run of this shape.
+    /// The plan of `seed` for a run of this shape.
     #[must_use]
     pub fn of(seed: u64, shape: Shape) -> Self {
         let mut prng = Prng::new(seed).fork("clients/shape");
@@ -233,7 +233,7 @@ impl Plan {
                     watchers: one_of(prng, &[0, 1, 2]),
                     watches: one_of(prng, &[1, 3]),
                     leaseholders: one_of(prng, &[1, 2, 4]),
-                    // They would never rest.
+                    // Otherwise they would act without a pause.
                     lockers: 0,
                     pause: Duration::from_millis(callers * one_of(prng, &[1_000, 3_000, 10_000])),
                     ttls: &[10, 60, 400, 700, 1_000, 2_000, 2_000],
@@ -263,7 +263,7 @@ impl Plan {
         }
     }
 
-    /// Whether the seed has it.
+    /// Whether the seed has this option.
     #[must_use]
     pub const fn has(&self, feature: Feature) -> bool {
         self.features & (1 << feature as u32) != 0
@@ -275,7 +275,7 @@ impl Plan {
     }
 }
 
-/// A subset of the kinds, some of them stressed. Without writes and reads there is nothing to see.
+/// A subset of the kinds, some of them stressed. It always has writes and reads.
 fn kinds(prng: &mut Prng) -> Vec<(Kind, u64)> {
     Kind::ALL
         .into_iter()
@@ -284,7 +284,7 @@ fn kinds(prng: &mut Prng) -> Vec<(Kind, u64)> {
         .collect::<Vec<_>>()
         .into_iter()
         .map(|(kind, weight)| {
-            // Nobody moves the leader or compacts all the time.
+            // Moving the leader and compacting are never stressed.
             let calm = matches!(kind, Kind::Compact | Kind::MoveLeader);
             let stress = if calm { 1 } else { one_of(prng, &[1, 1, 1, 1, 5]) };
             (kind, weight * stress)

@@ -1,5 +1,5 @@
-//! Draws transactions: every target, result and kind of operation, nested, reading the past, and sometimes such as must be
-//! refused.
+//! Draws transactions: every target, result and kind of operation, nested, reading the past, and sometimes ones that
+//! must be refused.
 
 use bytes::Bytes;
 use quoin_core::error::Error;
@@ -15,10 +15,10 @@ use super::mind::Fact;
 use super::plan::Feature;
 use crate::choose::one_of;
 
-/// Levels of transactions in transactions.
+/// The depth of nested transactions.
 const NESTED_MAX: u64 = 3;
 
-/// What a transaction consists of.
+/// The content of a transaction.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Shape {
     /// Anything.
@@ -49,7 +49,7 @@ impl Draw<'_> {
             0
         };
         let txn = self.level(shape, depth, false);
-        // A key that is written twice makes the whole request void: that is met, but not most of the time.
+        // A key that is written twice makes the whole request invalid: that must happen, but rarely.
         if check::txn(&txn, MAX_TXN_OPS) == Err(Error::DuplicateKey) && !self.chance(4) {
             return mended(txn);
         }
@@ -128,7 +128,7 @@ impl Draw<'_> {
         compare
     }
 
-    /// What to compare with: often just what the key is believed to be, or next to it.
+    /// The operand of a compare: often the value that the key is believed to have, or its neighbour.
     fn union(&mut self, target: CompareTarget, fact: &Fact) -> TargetUnion {
         let step = one_of(self.prng, &[0, 0, 0, -1, 1]);
         match target {
@@ -140,8 +140,8 @@ impl Draw<'_> {
         }
     }
 
-    /// Deletes a key and makes it again in one transaction. The two may not name the same key, but "from the key on" is a
-    /// range that etcd's check takes for empty.
+    /// Deletes a key and creates it again in one transaction. The two may not name the same key, but etcd's check takes
+    /// the range "from the key on" for empty.
     fn recreate(&mut self) -> TxnRequest {
         let put = self.put();
         let start = self.plan.keys.all().iter().max().cloned().unwrap_or_default();

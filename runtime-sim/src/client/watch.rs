@@ -1,32 +1,32 @@
-//! One watch of a client over all the streams it lives on: what it asked for, and the revision at which it goes on.
+//! One watch of a client over all streams that it is created on: its request, and the revision at which it continues.
 
 use bytes::Bytes;
 use quoin_core::proto::etcdserverpb::{WatchCreateRequest, WatchResponse};
 
-/// Where a watch is.
+/// The state of a watch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum State {
-    /// Its creation is to be asked for.
+    /// Its creation is to be requested.
     Wanted,
-    /// It has been.
+    /// Its creation was requested.
     Asked,
-    /// It is there, under this id.
+    /// It exists, under this id.
     Live {
         /// The id.
         id: i64,
     },
-    /// It waits for a list to go on from.
+    /// It waits for a list, to continue from there.
     Listing,
-    /// It is over.
+    /// It has ended.
     Ended,
 }
 
-/// What a response means for the client.
+/// The consequence of a response for the client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Told {
-    /// Nothing out of the ordinary.
+    /// None.
     Nothing,
-    /// The watch was ended because what it needs is compacted up to here.
+    /// The watch was cancelled because the events that it needs are compacted up to here.
     Compacted(i64),
 }
 
@@ -35,7 +35,7 @@ pub(super) enum Told {
 pub(super) struct Watch {
     request: WatchCreateRequest,
     pub(super) state: State,
-    /// Where it goes on on another stream; 0 until a member has said where it begins.
+    /// The revision at which it continues on another stream; 0 until a member has answered its creation.
     next: i64,
 }
 
@@ -48,7 +48,7 @@ impl Watch {
         }
     }
 
-    /// The request that creates it, at first or again.
+    /// The request that creates it, for the first time or again.
     pub(super) fn create(&mut self) -> WatchCreateRequest {
         self.state = State::Asked;
         WatchCreateRequest {
@@ -57,7 +57,7 @@ impl Watch {
         }
     }
 
-    /// The range it watches, as one to read.
+    /// Its range, as a read.
     pub(super) fn range(&self) -> (Bytes, Bytes) {
         let first = Bytes::from_static(b"\0");
         let key = if self.request.key.is_empty() {
@@ -68,7 +68,7 @@ impl Watch {
         (key, self.request.range_end.clone())
     }
 
-    /// The first response: the watch is there, or refused.
+    /// The first response: the watch was created, or refused.
     pub(super) fn created(&mut self, response: &WatchResponse) {
         if response.canceled {
             self.state = State::Ended;
@@ -89,7 +89,7 @@ impl Watch {
                 compacted => Told::Compacted(compacted),
             };
         }
-        // A client hands fragments on only when they are complete: until then it has not seen them.
+        // A client passes fragments on only when they are complete; until then they do not count.
         if response.fragment {
             return Told::Nothing;
         }
@@ -107,13 +107,13 @@ impl Watch {
         }
     }
 
-    /// It goes on from `next`, as a watch of its own.
+    /// It continues from `next`, as a new watch.
     pub(super) const fn restart(&mut self, next: i64) {
         self.next = next;
         self.state = State::Wanted;
     }
 
-    /// The stream is gone.
+    /// The stream has ended.
     pub(super) const fn stream_closed(&mut self) {
         match self.state {
             State::Asked | State::Live { .. } => self.state = State::Wanted,

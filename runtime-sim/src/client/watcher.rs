@@ -1,7 +1,7 @@
-//! A client with watches: it opens streams, creates watches one after another as etcd's client library does, and when a
-//! stream ends it creates them again elsewhere, each from the revision after the last it has heard of.
+//! A client with watches: it opens streams, creates watches one after another like etcd's client library, and when a
+//! stream ends it creates them again elsewhere, each from the revision after its last event.
 //!
-//! What a watch has seen and where it goes on is `watch`'s.
+//! The place of a watch is in `watch`.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use quoin_model::call::{Answer, Call};
 
 /// How long a client waits before it opens a stream again.
 const REOPEN: Duration = Duration::from_millis(50);
-/// A member that does not say within this time that a watch is created is left for another.
+/// If a member does not answer the creation of a watch within this time, the client leaves it for another.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The client.
@@ -35,17 +35,17 @@ pub(super) struct Watcher {
     prng: Prng,
     rota: Rota,
     stream: Option<StreamId>,
-    /// No stream is opened before.
+    /// It opens no stream before this time.
     reopens_at: Instant,
     watches: Vec<Watch>,
-    /// When the watch that is being created should have been.
+    /// The time by which the watch that is being created should exist.
     created_by: Option<Instant>,
-    /// Lists again after a compaction.
+    /// Sends the lists after a compaction.
     line: Line,
-    /// Which watch is listed for.
+    /// The watch for which it lists.
     lists_for: Option<usize>,
     next_at: Instant,
-    /// It reads nothing before, and creates nothing on its stream.
+    /// It reads nothing before this time, and creates nothing on its stream.
     reads_at: Instant,
     quiet: bool,
 }
@@ -67,7 +67,7 @@ impl Watcher {
         }
     }
 
-    /// The next whim: a new watch, the end of one, a question for progress, another stream.
+    /// The next random action: a new watch, the end of one, a progress request, another stream.
     fn next(&mut self, desk: &mut Desk<'_>) {
         if self.reads_at > desk.now {
             return self.ask_unheard(desk);
@@ -94,7 +94,7 @@ impl Watcher {
         let (key, range_end) = draw.span(2);
         let start_revision = if draw.has(Feature::OtherRevisions) && draw.chance(2) {
             let revision = draw.other_revision();
-            // The library knows no revisions below 0; a client of its own making might.
+            // The library sends no revisions below 0, but another client might.
             if revision < 0 && !draw.wrong(1) { 0 } else { revision }
         } else {
             0
@@ -116,13 +116,13 @@ impl Watcher {
             fragment: draw.chance(3),
         };
         if draw.wrong(30) {
-            // An empty key is the first of all; with no end, it is a key that cannot be.
+            // An empty key is the first of all; without an end it is an invalid key.
             create.key = Bytes::new();
         }
         create
     }
 
-    /// Ends one of the watches that are there.
+    /// Cancels one of the existing watches.
     fn cancel(&mut self, desk: &mut Desk<'_>, stream: StreamId) {
         let at = self.any();
         if let State::Live { id } = self.watches[at].state {
@@ -142,7 +142,8 @@ impl Watcher {
         }
     }
 
-    /// Asks several things at once while it does not read; where its stream is full, they are held back until it does.
+    /// Sends several requests at once while it does not read; if its stream is full, the member holds them back until
+    /// it does.
     fn ask_unheard(&mut self, desk: &mut Desk<'_>) {
         let Some(stream) = self.stream else { return };
         for _ in 0..self.prng.range(1..30) {
@@ -161,7 +162,7 @@ impl Watcher {
         }
     }
 
-    /// Leaves the stream; the watches go on elsewhere.
+    /// Leaves the stream; the watches continue elsewhere.
     fn leave(&mut self, desk: &mut Desk<'_>) {
         if let Some(stream) = self.stream {
             desk.close(stream);
@@ -169,7 +170,7 @@ impl Watcher {
         }
     }
 
-    /// Creates a watch on a stream that ends before anything comes of it.
+    /// Creates a watch on a stream that ends before the response.
     fn create_on_broken(&mut self, desk: &mut Desk<'_>, stream: StreamId) {
         let create = self.draw(desk);
         desk.watch(stream, create_request(create));
@@ -187,7 +188,7 @@ impl Watcher {
         }
     }
 
-    /// Opens a stream and creates the next watch, if there is something to create and nothing is being created.
+    /// Opens a stream and creates the next watch, if there is one to create and none is being created.
     fn go_on(&mut self, desk: &mut Desk<'_>) {
         if self.created_by.is_some() || self.reads_at > desk.now {
             return;
@@ -211,7 +212,8 @@ impl Watcher {
         self.created_by = Some(desk.now + CREATE_TIMEOUT);
     }
 
-    /// After a compaction: half of the clients go on at the revision that is left, the others list and go on from there.
+    /// After a compaction: half of the clients continue at the first revision that is left, the others list and
+    /// continue from there.
     fn compacted(&mut self, desk: &mut Desk<'_>, at: usize, revision: i64) {
         if self.prng.below(2) == 0 || !self.line.is_free() {
             self.watches[at].restart(revision);
@@ -240,7 +242,7 @@ impl Watcher {
                 let revision = response.header.as_ref().map_or(0, |header| header.revision);
                 watch.restart(revision + 1);
             }
-            // From now on, then.
+            // Continue from the present, then.
             Outcome::Answered(_) | Outcome::Refused(_) | Outcome::Lost => watch.restart(0),
         }
     }
@@ -272,7 +274,7 @@ impl Client for Watcher {
             let pause = Duration::from_millis(1 + self.prng.below(2 * mean_ms)) * desk.plan.ease;
             self.next_at = desk.now + pause;
         }
-        // Places move when ended watches go, so they stay while one is listed for.
+        // Indices change when ended watches are removed, so none is removed during a list.
         if self.lists_for.is_none() {
             self.watches.retain(|watch| watch.state != State::Ended);
         }

@@ -18,29 +18,29 @@ use crate::cluster::plan::Shape;
 use crate::cluster::shrink::shrink;
 use crate::cluster::{Failure, Options, Tracing};
 
-/// Runs that cutting down a list of faults may take.
+/// The most runs for reducing a list of faults.
 const SHRINK_RUNS_MAX: u64 = 400;
-/// Seeds of a campaign that was given no number.
+/// Seeds of a campaign without a given number.
 const SEEDS: u64 = 100;
 
-/// Which runs of a seed, and what of them.
+/// The form of a seed's runs, and their settings.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Which {
     /// Founding members of each cluster; drawn from the seed if this is not given
     #[arg(long, value_name = "N", value_parser = members())]
     pub members: Option<usize>,
-    /// Long runs only, in which what takes minutes has its time
+    /// Only long runs, for situations that take minutes
     #[arg(long)]
     pub long: bool,
-    /// Puts in the known bug of this name; needs a build with the feature `mutants`
+    /// Activates the known bug of this name; needs a build with the feature `mutants`
     #[arg(long, value_name = "NAME", value_parser = mutants::names(), hide_possible_values = true)]
     pub mutant: Option<Mutant>,
-    /// Cuts the faults of a failing run down to those it needs
+    /// Reduces the faults of a failing run to those it needs
     #[arg(long)]
     pub shrink: bool,
 }
 
-/// What `run` is asked for.
+/// The arguments of `run`.
 #[derive(Args, Clone, Debug)]
 pub struct Run {
     /// How many clusters
@@ -54,12 +54,12 @@ pub struct Run {
     /// Threads; as many as the machine has cores if this is not given
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub jobs: Option<usize>,
-    /// Lists how often each remarkable thing was met
+    /// Lists how often each situation was met
     #[arg(long)]
     pub coverage: bool,
 }
 
-/// What `replay` is asked for.
+/// The arguments of `replay`.
 #[derive(Args, Clone, Debug)]
 pub struct Replay {
     /// The seed
@@ -76,7 +76,7 @@ fn members() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=5)
 }
 
-/// `run`: clusters by the thousand, one for each seed.
+/// `run`: many clusters, one for each seed.
 #[must_use]
 pub fn run(asked: &Run) -> ExitCode {
     if let Err(words) = mutants::put_in(asked.of.mutant) {
@@ -110,7 +110,7 @@ pub fn replay(asked: &Replay) -> ExitCode {
     again(asked.seed, options(&asked.of, tracing), asked.of.shrink)
 }
 
-/// What a campaign amounts to so far.
+/// The result of a campaign so far.
 #[derive(Clone, Default)]
 struct Total {
     campaign: Campaign,
@@ -122,7 +122,7 @@ fn locked(total: &Mutex<Total>) -> MutexGuard<'_, Total> {
     total.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes the runs that are asked for; the first failure ends them all, a signal shows what there is so far.
+/// Makes the requested runs; the first failure ends them all, and a signal shows the result so far.
 fn many(asked: &Run) -> Result<Total, Box<Failure>> {
     let (first, seeds) = (asked.from, asked.seeds);
     let jobs = asked
@@ -167,7 +167,7 @@ fn many(asked: &Run) -> Result<Total, Box<Failure>> {
     };
     thread::scope(|scope| {
         let threads: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
-        // Of several failures that of the least seed, so that the command repeats.
+        // Of several failures that of the least seed, so that the command gives the same result again.
         let outcomes = threads
             .into_iter()
             .map(|thread| thread.join().expect("runs catch their panics"));
@@ -189,7 +189,7 @@ fn options(of: &Which, tracing: Tracing) -> Options {
     }
 }
 
-/// Makes one run again and shows its last events and its faults; those of a failure are cut down if that is asked for.
+/// Repeats one run and shows its last events and its faults; those of a failure are reduced on request.
 fn again(seed: u64, options: Options, shrinks: bool) -> ExitCode {
     let run = run_of(seed, options.clone());
     let mut judge = judge_of(run.plan(), &Coverage::default());

@@ -1,9 +1,9 @@
-//! What a loss of power, a failing disk and damage leave of a table.
+//! The content of a table after a loss of power, errors of the disk, and damage.
 
 use super::*;
 use crate::fuse::{Failure, Says};
 
-/// A table and a process that holds it.
+/// A table and a process that has it open.
 fn table(seed: u64, model: TableModel) -> (SimTable, Box<dyn Table>) {
     let fuse = Fuse::default();
     let disk = SimDisk::new(seed, fuse.clone());
@@ -83,7 +83,7 @@ fn the_table_is_where_its_directory_is() {
     assert_eq!(values(&*table.open(&disk, path).unwrap()).len(), 0);
 }
 
-/// A table with counters, and a process that holds it.
+/// A table with counters, and a process that has it open.
 fn counting(seed: u64) -> (SimTable, Box<dyn Table>, Struck) {
     let (table, opened) = table(seed, TableModel::default());
     let struck = Struck::default();

@@ -1,4 +1,4 @@
-//! Damaged files: whatever the bytes are, reading them ends, and gives rows or says what is wrong.
+//! Damaged files: whatever the bytes are, reading ends, and returns rows or the defect.
 
 use super::round_trip::random_buckets;
 use super::*;
@@ -6,14 +6,14 @@ use super::*;
 /// Files damaged by [`random_damage_is_an_error_or_changes_rows`].
 const DAMAGED_FILES: usize = 4_000;
 
-/// Reads a file that may be damaged: the rows of it are no longer than it is.
+/// Reads a file that may be damaged, and asserts that its rows are no longer than the file.
 fn survive(file: &[u8]) -> Result<(), FileDamage> {
     let (seen, end) = look(file);
     assert!(seen.row_bytes <= file.len(), "rows come from bytes of the file");
     end
 }
 
-/// Some damage, by what it does.
+/// A random damage, with its description.
 fn damage(file: &mut Vec<u8>, prng: &mut Prng) {
     let at = |prng: &mut Prng, file: &Vec<u8>| prng.below(file.len() as u64) as usize;
     let page = |prng: &mut Prng, file: &Vec<u8>| prng.below((file.len() / PAGE_BYTES) as u64) as usize * PAGE_BYTES;
@@ -30,7 +30,7 @@ fn damage(file: &mut Vec<u8>, prng: &mut Prng) {
             file[page..page + PAGE_BYTES].fill(0);
         }
         3 => {
-            // A page in the place of another.
+            // A page copied over another.
             let (from, to) = (page(prng, file), page(prng, file));
             file.copy_within(from..from + PAGE_BYTES, to);
         }
@@ -97,19 +97,19 @@ fn with(at: usize, bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_wrong_is_said_with_the_page() {
+fn a_defect_is_reported_with_its_page() {
     let (leaf, next_leaf, branch, root) = (2 * 4_096, 3 * 4_096, 5 * 4_096, 6 * 4_096);
     // Elements begin at 16; in a branch: position, length of the key, child. The root's value follows its one key.
     let child = branch + 16 + 8;
     let bucket_root = root + 16 + 16 + 3;
     let cases = [
-        (with(leaf, &[9]), 2, "it says that it is another page"),
+        (with(leaf, &[9]), 2, "its number is that of another page"),
         (with(leaf + 8, &[1]), 2, "an element does not fit it"),
         (with(leaf + 8, &[4]), 2, "it is neither a branch nor a leaf"),
         (with(leaf + 8, &[3]), 2, "it is neither a branch nor a leaf"),
         (with(leaf + 10, &[255, 255]), 2, "an element does not fit it"),
         (with(leaf + 12, &[1]), 3, "it is in the trees twice"),
-        (with(leaf + 12, &[200]), 2, "it goes on behind the end of the file"),
+        (with(leaf + 12, &[200]), 2, "it extends beyond the end of the file"),
         (with(leaf + 16, &[2]), 2, "an element has unknown flags"),
         (with(leaf + 16, &[1]), 2, "a bucket within a bucket"),
         (with(leaf + 20, &[0]), 2, "an element does not fit it"),
@@ -150,17 +150,17 @@ fn what_is_wrong_is_said_with_the_page() {
     let damage = survive(&with(leaf, &[9])).unwrap_err();
     assert_eq!(
         damage.to_string(),
-        "page 2 at offset 8192: it says that it is another page"
+        "page 2 at offset 8192: its number is that of another page"
     );
     assert_eq!(
         damage.of_file("a.snap.db").to_string(),
-        "a.snap.db is corrupt at offset 8192: page 2: it says that it is another page"
+        "a.snap.db is corrupt at offset 8192: page 2: its number is that of another page"
     );
 }
 
 #[test]
 fn keys_out_of_the_bounds_of_their_branch_are_seen() {
-    // The first key of the second leaf, and with it that of the branch's second element, decides what belongs where.
+    // The first key of the second leaf, and that of the branch's second element, bound the keys of the leaves.
     for (at, byte) in [
         (3 * 4_096 + 16 + 32, b'.'),
         (4 * 4_096 + 16 + 32, b'.'),

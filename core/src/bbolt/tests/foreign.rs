@@ -1,10 +1,10 @@
-//! Files as bbolt makes them and this writer does not: other page sizes, free pages, a list of them or none, small buckets
-//! within their values, and either meta page the newer.
+//! Files that bbolt makes and this writer does not: other page sizes, free pages, a free list or none, small buckets
+//! inside their values, and either meta page the newer.
 
 use super::super::page::MetaPage;
 use super::*;
 
-/// Writes a meta page over the one that is there.
+/// Overwrites a meta page.
 pub(super) fn set_meta(file: &mut [u8], page: u64, page_bytes: u32, root: u64, high_water: u64, transaction: u64) {
     let meta = MetaPage {
         page_bytes,
@@ -47,7 +47,7 @@ fn tree(root: u64) -> Vec<u8> {
     [root.to_le_bytes(), [0; 8]].concat()
 }
 
-/// Pages 2, 3 and 6 are free and hold what they held; 4 is the root, 5 a bucket's leaf.
+/// Pages 2, 3 and 6 are free and keep their old bytes; 4 is the root, 5 a bucket's leaf.
 fn file(page_bytes: usize, newer: u64) -> Vec<u8> {
     let mut file = vec![0xa5; 8 * page_bytes];
     let mut put = |page: usize, bytes: &[u8]| file[page * page_bytes..][..bytes.len()].copy_from_slice(bytes);
@@ -63,7 +63,7 @@ fn file(page_bytes: usize, newer: u64) -> Vec<u8> {
         ),
     );
     put(5, &leaf(5, &[(0, b"k", b"v".to_vec())]));
-    // The older meta page knows another root.
+    // The older meta page has another root.
     put(3, &leaf(3, &[]));
     let page_bytes = u32::try_from(page_bytes).unwrap();
     for page in [0, 1] {
@@ -112,7 +112,7 @@ fn sizes_of_pages_that_no_system_has_are_refused() {
         let mut file = file(4_096, 0);
         set_meta(&mut file[..80], 0, page_bytes, 4, 7, 99);
         let damage = read(&file).unwrap_err();
-        assert_eq!(damage.cause, "no file has pages of the size it says");
+        assert_eq!(damage.cause, "its page size is not valid");
     }
 }
 

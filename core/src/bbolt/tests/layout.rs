@@ -40,7 +40,7 @@ fn meta_pages_say_where_all_is_and_the_first_is_newer() {
     }
 }
 
-/// What the first meta page of a file says that etcd 3.5.30 wrote.
+/// The first meta page of a file that etcd 3.5.30 wrote.
 #[rustfmt::skip]
 const META_OF_ETCD: [u8; 64] = [
     0xed, 0xda, 0x0c, 0xed, 0x02, 0x00, 0x00, 0x00, 0x00, 0x10, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,

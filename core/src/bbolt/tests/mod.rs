@@ -1,4 +1,4 @@
-//! Files written and read back, pages looked at byte by byte, and files that something has damaged.
+//! Files written and read back, pages checked byte by byte, and damaged files.
 
 mod damage;
 mod foreign;
@@ -54,17 +54,17 @@ fn file_of(buckets: &Buckets) -> Vec<u8> {
     file
 }
 
-/// What was read of a file, and how.
+/// The rows and the reads of a file.
 #[derive(Default)]
 struct Seen {
     buckets: Buckets,
-    /// Parts that were asked for.
+    /// Parts that the reader asked for.
     parts: usize,
     /// Bytes of all rows.
     row_bytes: usize,
 }
 
-/// Goes on to the next row; `None` where there is no further one.
+/// Reads the next row; `None` if there are no more.
 fn next_row(reader: &mut FileReader, file: &[u8], seen: &mut Seen) -> Result<Option<(Bytes, Bytes)>, FileDamage> {
     loop {
         match reader.step()? {
@@ -75,7 +75,7 @@ fn next_row(reader: &mut FileReader, file: &[u8], seen: &mut Seen) -> Result<Opt
             }
             FileStep::Read(extent) => {
                 seen.parts += 1;
-                // Meta pages are looked for wherever they may be; nothing else is asked for twice.
+                // Meta pages are looked for at several places; no other part is asked for twice.
                 assert!(seen.parts <= file.len() / 1_024 * 2 + 20, "a walk that does not end");
                 let start = usize::try_from(extent.offset).unwrap_or(usize::MAX).min(file.len());
                 let end = start.saturating_add(extent.bytes).min(file.len());
@@ -85,7 +85,7 @@ fn next_row(reader: &mut FileReader, file: &[u8], seen: &mut Seen) -> Result<Opt
     }
 }
 
-/// Reads every bucket to its end, or to what is wrong with it.
+/// Reads every bucket to its end, or to the first defect.
 fn look(file: &[u8]) -> (Seen, Result<(), FileDamage>) {
     let mut reader = FileReader::new(file.len() as u64);
     let mut seen = Seen::default();
@@ -93,7 +93,7 @@ fn look(file: &[u8]) -> (Seen, Result<(), FileDamage>) {
         assert_eq!(
             next_row(&mut reader, file, &mut seen)?,
             None,
-            "buckets come before rows"
+            "no row comes before a bucket is entered"
         );
         let names: Vec<Bytes> = reader.buckets().cloned().collect();
         for name in names {

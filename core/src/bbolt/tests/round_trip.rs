@@ -1,8 +1,8 @@
-//! What was written reads back, whatever its sizes, and bbolt can go on with its trees.
+//! Files read back as they were written, whatever their sizes, and bbolt can change their trees.
 
 use super::*;
 
-/// What bbolt needs beyond order: a branch has two children, and every node is reached from the root.
+/// The rules of bbolt beyond order: a branch has two children, and every node is reached from the root.
 fn check_shape(file: &[u8]) {
     let nodes = nodes(file);
     for (page, node, _) in &nodes {
@@ -11,13 +11,14 @@ fn check_shape(file: &[u8]) {
     let (seen, end) = look(file);
     assert_eq!(end, Ok(()));
     let large = nodes.iter().filter(|(_, _, bytes)| *bytes > PAGE_BYTES).count();
-    // Two meta pages, each node, and the rest of each that has more than a page.
+    // Two meta pages, each node, and the other pages of each node that has more than one.
     assert_eq!(seen.parts, 2 + nodes.len() + large);
 }
 
 #[test]
 fn any_number_of_rows_reads_back() {
-    // Keys that leave room for two rows a leaf and three children a branch: every number of rows makes another tree.
+    // Keys that leave room for two rows a leaf and three children a branch, so that every number of rows makes another
+    // tree.
     for count in 0..150 {
         let buckets = one_bucket(rows(count, 1_300, 0));
         let file = file_of(&buckets);

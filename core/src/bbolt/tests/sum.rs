@@ -3,7 +3,7 @@
 use super::super::FileSum;
 use super::*;
 
-/// Checks a file that comes in pieces of this length.
+/// Checks a file that arrives in pieces of this length.
 fn sum(file: &[u8], piece: usize) -> Result<bool, FileDamage> {
     let mut sum = FileSum::default();
     file.chunks(piece).for_each(|bytes| sum.feed(bytes));

@@ -1,4 +1,5 @@
-//! The definition of linearizability, tried order by order, and what makes an order a witness. For small histories.
+//! The definition of linearizability, tried order by order, and the check of an order that is given as a proof. For
+//! small histories.
 
 use crate::linear::{OperationOf, Spec};
 
@@ -26,7 +27,7 @@ pub(super) fn is_linearizable<S: Spec>(spec: &S, operations: &[OperationOf<S>]) 
     any_order(spec, operations, &mut (0..operations.len()).collect(), &spec.initial())
 }
 
-/// Whether `order` is one in which the specification and real time allow its operations to come.
+/// Whether the specification and real time allow the operations in this `order`.
 pub(super) fn is_possible<S: Spec>(spec: &S, operations: &[OperationOf<S>], order: &[usize]) -> bool {
     let mut state = spec.initial();
     let mut placed = vec![false; operations.len()];

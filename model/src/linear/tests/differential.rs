@@ -1,4 +1,4 @@
-//! The checker agrees with brute force on small histories, right and spoiled; and no rule of it can be broken unnoticed.
+//! The checker agrees with brute force on small histories, right and spoiled; and breaking any of its rules is noticed.
 
 use std::fmt::Debug;
 
@@ -15,7 +15,7 @@ use crate::linear::{OperationOf, Verdict};
 const SEED: u64 = 21;
 const MAX_NODES: u64 = 100_000;
 
-/// Histories of two to four clients, with what brute force says of each.
+/// Histories of two to four clients, with the verdict of brute force on each.
 struct Cases<S: Sample> {
     spec: S,
     cases: Vec<(Vec<OperationOf<S>>, bool)>,
@@ -47,13 +47,13 @@ impl<S: Sample<Input: Debug, Output: Debug>> Cases<S> {
         Self { spec, cases }
     }
 
-    /// Histories of either verdict.
+    /// Histories of both verdicts.
     fn counts(&self) -> (usize, usize) {
         let linearizable = self.cases.iter().filter(|(_, expected)| *expected).count();
         (linearizable, self.cases.len() - linearizable)
     }
 
-    /// The first history on which a checker that goes by `rules` is wrong.
+    /// The first history on which a checker with `rules` is wrong.
     fn first_wrong(&self, rules: Rules) -> Option<usize> {
         self.cases.iter().position(
             |(history, expected)| match Search::new(&self.spec, history, rules).run(MAX_NODES) {

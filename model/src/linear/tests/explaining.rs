@@ -1,16 +1,16 @@
-//! What a reader of a violation is told.
+//! The explanation of a violation.
 
 use super::store::{get, put};
-use super::stories::{read, set, told, unheard, violation};
+use super::stories::{answered, read, set, unanswered, violation};
 use crate::linear::explain;
 use crate::linear::kv::{Kv, Request};
 
 #[test]
 fn an_explanation_names_the_operation_the_state_and_the_reason() {
     let history = [
-        told(1, 10, 20, Request::One(put("a", "1")), set(2)),
-        unheard(2, 15, Request::One(put("b", "2"))),
-        told(3, 30, 40, Request::One(get("a")), read(2, "a", "7", 2)),
+        answered(1, 10, 20, Request::One(put("a", "1")), set(2)),
+        unanswered(2, 15, Request::One(put("b", "2"))),
+        answered(3, 30, 40, Request::One(get("a")), read(2, "a", "7", 2)),
     ];
     let text = explain(&Kv, &history, &violation(&history));
     let lines: Vec<_> = text.lines().collect();

@@ -4,26 +4,26 @@ use quoin_core::random::Prng;
 
 use crate::linear::{Operation, OperationOf, Spec};
 
-/// A specification that can be drawn from.
+/// A specification from which histories can be drawn.
 pub(super) trait Sample: Spec {
     /// Some request. `serial` is different for each.
     fn draw(&self, prng: &mut Prng, serial: u64) -> Self::Input;
 
-    /// What a correct server does.
+    /// The behaviour of a correct server.
     fn execute(&self, state: &Self::State, input: &Self::Input) -> (Self::State, Self::Output);
 
-    /// Makes another reply of one.
+    /// Changes a reply into a wrong one.
     fn spoil(&self, prng: &mut Prng, output: &mut Self::Output);
 }
 
-/// How large a history is.
+/// The size of a history.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
     pub(super) operations: usize,
     pub(super) clients: usize,
-    /// At most so many have an unknown outcome.
+    /// The largest number of operations of unknown outcome.
     pub(super) unknown: usize,
-    /// Of a hundred requests, so many lose their reply, as long as they may.
+    /// The percentage of requests that lose their reply, up to that number.
     pub(super) lost_percent: u64,
 }
 
@@ -34,8 +34,8 @@ struct Pending {
     lost: bool,
 }
 
-/// A history that is linearizable: each request takes effect at one moment between its call and its return, or, where
-/// the reply is lost, later or never.
+/// A history that is linearizable: each request takes effect at one moment between its call and its return or, if the
+/// reply is lost, later or never.
 pub(super) fn draw<S: Sample>(spec: &S, prng: &mut Prng, shape: Shape) -> Vec<OperationOf<S>> {
     let mut history: Vec<OperationOf<S>> = Vec::new();
     let mut pending: Vec<Pending> = Vec::new();
@@ -90,12 +90,12 @@ pub(super) fn draw<S: Sample>(spec: &S, prng: &mut Prng, shape: Shape) -> Vec<Op
         if let Some(other) = pending.iter_mut().find(|pending| !pending.lost)
             && may_lose
         {
-            // A client that does not know goes on under another name.
+            // A client without a reply continues under another name.
             other.lost = true;
             unknown += 1;
             clients[other.slot] = client_ids;
             client_ids += 1;
-            // Sometimes it is known after all that it happened, or when it was over.
+            // Sometimes it becomes known later that the operation happened, or when it ended.
             match prng.below(8) {
                 0 if other.effective => history[other.index].output = outputs[other.index].take(),
                 1 if other.effective => history[other.index].returned = Some(now),
@@ -105,7 +105,7 @@ pub(super) fn draw<S: Sample>(spec: &S, prng: &mut Prng, shape: Shape) -> Vec<Op
     }
 }
 
-/// Spoils a history in one way of several. It may stay linearizable.
+/// Spoils a history in one of several ways. It may stay linearizable.
 pub(super) fn spoil<S: Sample>(spec: &S, prng: &mut Prng, history: &mut Vec<OperationOf<S>>) {
     let chosen = prng.below(history.len() as u64) as usize;
     let is_alone = history.len() == 1;

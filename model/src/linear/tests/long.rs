@@ -1,4 +1,4 @@
-//! Long histories end within a bound of steps, right and wrong ones.
+//! The check of a long history, right or wrong, ends within a bounded number of steps.
 
 use quoin_core::random::Prng;
 
@@ -51,7 +51,7 @@ fn four_hundred_operations_with_six_unknown_end_in_time() {
     assert!(most[0] <= 4_096 && most[1] <= 32_768, "{most:?}");
 }
 
-/// A power of two of steps that suffice.
+/// A power of two of steps that are enough.
 fn nodes(history: &[OperationOf<Kv>], linearizable: bool, seed: u64) -> u64 {
     for max_nodes in (9..22).map(|power| 1 << power) {
         match check(&Kv, history, max_nodes) {

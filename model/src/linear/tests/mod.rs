@@ -1,4 +1,4 @@
-//! Tests of the checker: against brute force, with each of its rules broken, on long histories, and on known stories.
+//! Tests of the checker: against brute force, with each of its rules broken, on long histories, and on known anomalies.
 
 mod brute;
 mod differential;

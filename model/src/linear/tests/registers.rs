@@ -1,4 +1,4 @@
-//! Two registers without revisions: no hints, few values, so that the search has to try and to come back.
+//! Two registers without revisions: no hints and few values, so that the search has to backtrack.
 
 use quoin_core::random::Prng;
 
@@ -13,7 +13,7 @@ pub(super) enum Ask {
     Read(usize),
     Write(usize, u64),
     Swap(usize, u64, u64),
-    /// Sets the first register to the second and says nothing.
+    /// Sets the first register to the second and has no reply.
     Copy,
 }
 

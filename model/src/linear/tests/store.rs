@@ -1,5 +1,5 @@
-//! Requests to etcd's store, drawn; the store as seen by clients who do not look at revisions of headers; and what the
-//! store answers.
+//! Random requests to etcd's store; the store for clients that ignore the revisions of headers; and the answers of the
+//! store.
 
 use bytes::Bytes;
 use quoin_core::random::Prng;
@@ -92,7 +92,7 @@ impl Sample for Kv {
     }
 }
 
-/// [`Kv`] for clients who do not look at the revisions of headers: they neither guide nor betray.
+/// [`Kv`] for clients that ignore the revisions of headers, which then neither guide the search nor show a mistake.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Headless;
 
@@ -137,7 +137,7 @@ impl Spec for Headless {
     }
 }
 
-/// The replies to one request after the other.
+/// The replies to several requests in order.
 fn replies(requests: &[Request]) -> Vec<Reply> {
     let mut store = Store::empty();
     let mut replies = Vec::new();
@@ -218,7 +218,7 @@ fn the_store_answers_as_etcd_does() {
         (Request::Compact { revision: 4 }, "Compacted"),
         (Request::One(get_at("b", 4)), "6 b=1@3/3/1"),
         (Request::One(get_at("b", 3)), "Compacted"),
-        // One read that cannot be had, and nothing of the transaction is done.
+        // One read fails, so nothing of the transaction is done.
         (txn(&[], vec![put("b", "5"), get_at("b", 7)], vec![]), "Future"),
         (
             Request::One(Op::DeleteRange {

@@ -1,13 +1,13 @@
-//! Known ways to be wrong, and histories that only look wrong.
+//! Known anomalies, and histories that only look wrong.
 
 use super::store::{bytes, delete, get, put, txn};
 use crate::linear::kv::{KeyValue, Kv, Op, OpReply, Reply, Request};
 use crate::linear::{Operation, OperationOf, Verdict, Violation, check};
 
-pub(super) type Told = OperationOf<Kv>;
+pub(super) type KvOperation = OperationOf<Kv>;
 
-/// A request between two times and its reply.
-pub(super) fn told(client: u64, invoked: u64, returned: u64, input: Request, output: Reply) -> Told {
+/// A request between two times, and its reply.
+pub(super) fn answered(client: u64, invoked: u64, returned: u64, input: Request, output: Reply) -> KvOperation {
     Operation {
         client,
         invoked,
@@ -17,8 +17,8 @@ pub(super) fn told(client: u64, invoked: u64, returned: u64, input: Request, out
     }
 }
 
-/// A request that nothing was heard of again.
-pub(super) fn unheard(client: u64, invoked: u64, input: Request) -> Told {
+/// A request without a known outcome.
+pub(super) fn unanswered(client: u64, invoked: u64, input: Request) -> KvOperation {
     Operation {
         client,
         invoked,
@@ -32,13 +32,13 @@ fn one(op: Op) -> Request {
     Request::One(op)
 }
 
-/// A put or what else replies only with a revision.
+/// The reply to a put, or to another request that only returns a revision.
 pub(super) fn set(revision: i64) -> Reply {
     let reply = OpReply::Put;
     Reply::One { revision, reply }
 }
 
-/// A get that found the key as it was first written.
+/// A get that finds the key as it was first written.
 pub(super) fn read(revision: i64, key: &str, value: &str, mod_revision: i64) -> Reply {
     Reply::One {
         revision,
@@ -52,7 +52,7 @@ pub(super) fn read(revision: i64, key: &str, value: &str, mod_revision: i64) -> 
     }
 }
 
-/// A get that found nothing.
+/// A get that finds nothing.
 fn nothing(revision: i64) -> Reply {
     let reply = OpReply::Range(vec![]);
     Reply::One { revision, reply }
@@ -66,20 +66,20 @@ fn swapped(revision: i64) -> Reply {
     }
 }
 
-pub(super) fn violation(history: &[Told]) -> Violation {
+pub(super) fn violation(history: &[KvOperation]) -> Violation {
     match check(&Kv, history, 10_000) {
         Verdict::Violation(violation) => violation,
         other => panic!("{other:?}"),
     }
 }
 
-/// No order; after `longest`, one of `stuck` had to come.
-fn refuses(history: &[Told], longest: &[usize], stuck: &[usize]) {
+/// There is no order; after `longest`, one of `stuck` had to come.
+fn refuses(history: &[KvOperation], longest: &[usize], stuck: &[usize]) {
     let found = violation(history);
     assert_eq!((&*found.longest, &*found.stuck), (longest, stuck));
 }
 
-fn accepts(history: &[Told], expected: &[usize]) {
+fn accepts(history: &[KvOperation], expected: &[usize]) {
     match check(&Kv, history, 10_000) {
         Verdict::Linearizable { order } => assert_eq!(order, expected),
         other => panic!("{other:?}"),
@@ -88,115 +88,119 @@ fn accepts(history: &[Told], expected: &[usize]) {
 
 #[test]
 fn a_stale_read_is_refused_unless_it_overlaps_the_write() {
-    let write = told(1, 10, 20, one(put("a", "1")), set(2));
-    refuses(&[write.clone(), told(2, 21, 30, one(get("a")), nothing(1))], &[0], &[1]);
-    accepts(&[write, told(2, 20, 30, one(get("a")), nothing(1))], &[1, 0]);
+    let write = answered(1, 10, 20, one(put("a", "1")), set(2));
+    refuses(
+        &[write.clone(), answered(2, 21, 30, one(get("a")), nothing(1))],
+        &[0],
+        &[1],
+    );
+    accepts(&[write, answered(2, 20, 30, one(get("a")), nothing(1))], &[1, 0]);
 }
 
 #[test]
 fn a_lost_update_is_refused() {
     let history = [
-        told(1, 10, 20, one(put("a", "1")), set(2)),
-        told(2, 30, 40, one(get("a")), nothing(2)),
+        answered(1, 10, 20, one(put("a", "1")), set(2)),
+        answered(2, 30, 40, one(get("a")), nothing(2)),
     ];
     refuses(&history, &[0], &[1]);
-    // Both read revision 2 of the key and both were told that they replaced it.
+    // Both read revision 2 of the key, and the replies to both show that they replaced it.
     let replace = |value| txn(&[("a", 2)], vec![put("a", value)], vec![]);
     let history = [
-        told(1, 10, 20, one(put("a", "1")), set(2)),
-        told(1, 30, 50, replace("2"), swapped(3)),
-        told(2, 30, 50, replace("3"), swapped(4)),
+        answered(1, 10, 20, one(put("a", "1")), set(2)),
+        answered(1, 30, 50, replace("2"), swapped(3)),
+        answered(2, 30, 50, replace("3"), swapped(4)),
     ];
     refuses(&history, &[0, 1], &[2]);
 }
 
 #[test]
 fn a_dirty_read_is_refused() {
-    // What a transaction wanted to write if it succeeded was seen although it failed.
+    // A write of the branch that was not taken is visible.
     let failed = Reply::Txn {
         revision: 1,
         succeeded: false,
         replies: vec![],
     };
     let history = [
-        told(1, 10, 30, txn(&[("b", 7)], vec![put("a", "1")], vec![]), failed),
-        told(2, 15, 20, one(get("a")), read(2, "a", "1", 2)),
+        answered(1, 10, 30, txn(&[("b", 7)], vec![put("a", "1")], vec![]), failed),
+        answered(2, 15, 20, one(get("a")), read(2, "a", "1", 2)),
     ];
     refuses(&history, &[0], &[1]);
-    // One of two writes of a transaction was seen without the other.
+    // One of two writes of a transaction is visible without the other.
     let both = Reply::Txn {
         revision: 2,
         succeeded: true,
         replies: vec![OpReply::Put, OpReply::Put],
     };
     let history = [
-        told(1, 10, 30, txn(&[], vec![put("a", "1"), put("b", "1")], vec![]), both),
-        told(2, 15, 20, one(get("a")), read(2, "a", "1", 2)),
-        told(2, 21, 25, one(get("b")), nothing(2)),
+        answered(1, 10, 30, txn(&[], vec![put("a", "1"), put("b", "1")], vec![]), both),
+        answered(2, 15, 20, one(get("a")), read(2, "a", "1", 2)),
+        answered(2, 21, 25, one(get("b")), nothing(2)),
     ];
     refuses(&history, &[0, 1], &[2]);
 }
 
 #[test]
 fn write_skew_is_refused() {
-    // Each writes one key on condition that the other is not there.
+    // Each writes one key on condition that the other does not exist.
     let history = [
-        told(1, 10, 30, txn(&[("b", 0)], vec![put("a", "1")], vec![]), swapped(2)),
-        told(2, 10, 30, txn(&[("a", 0)], vec![put("b", "1")], vec![]), swapped(3)),
+        answered(1, 10, 30, txn(&[("b", 0)], vec![put("a", "1")], vec![]), swapped(2)),
+        answered(2, 10, 30, txn(&[("a", 0)], vec![put("b", "1")], vec![]), swapped(3)),
     ];
     refuses(&history, &[0], &[1]);
 }
 
 #[test]
-fn an_unheard_write_may_show_up_late() {
+fn an_unanswered_write_may_show_up_late() {
     let history = [
-        unheard(1, 10, one(put("a", "1"))),
-        told(2, 20, 30, one(get("a")), nothing(1)),
-        told(2, 31, 40, one(put("b", "1")), set(2)),
-        told(3, 50, 60, one(get("a")), read(3, "a", "1", 3)),
+        unanswered(1, 10, one(put("a", "1"))),
+        answered(2, 20, 30, one(get("a")), nothing(1)),
+        answered(2, 31, 40, one(put("b", "1")), set(2)),
+        answered(3, 50, 60, one(get("a")), read(3, "a", "1", 3)),
     ];
     accepts(&history, &[1, 2, 0, 3]);
-    // Having shown up, it does not go away, nor come again.
-    let gone = told(3, 61, 70, one(get("a")), nothing(3));
+    // Once it was visible, it stays, and does not appear a second time.
+    let gone = answered(3, 61, 70, one(get("a")), nothing(3));
     refuses(&[&history[..], &[gone]].concat(), &[1, 2, 0, 3], &[4]);
     let deleted = Reply::One {
         revision: 4,
         reply: OpReply::Deleted(1),
     };
     let again = [
-        told(3, 61, 70, one(delete("a")), deleted),
-        told(3, 71, 80, one(get("a")), read(5, "a", "1", 5)),
+        answered(3, 61, 70, one(delete("a")), deleted),
+        answered(3, 71, 80, one(get("a")), read(5, "a", "1", 5)),
     ];
     refuses(&[&history[..], &again].concat(), &[1, 2, 0, 3, 4], &[5]);
 }
 
 #[test]
-fn an_unheard_write_may_never_show() {
+fn an_unanswered_write_may_never_show() {
     let history = [
-        unheard(1, 10, one(put("a", "1"))),
-        told(2, 20, 30, one(put("b", "1")), set(2)),
-        told(2, 40, 50, one(get("a")), nothing(2)),
+        unanswered(1, 10, one(put("a", "1"))),
+        answered(2, 20, 30, one(put("b", "1")), set(2)),
+        answered(2, 40, 50, one(get("a")), nothing(2)),
     ];
     accepts(&history, &[1, 2]);
 }
 
 #[test]
-fn an_unheard_write_does_not_happen_before_it_is_asked_for() {
+fn an_unanswered_write_does_not_happen_before_it_is_asked_for() {
     let history = [
-        told(2, 10, 20, one(get("a")), read(2, "a", "1", 2)),
-        unheard(1, 21, one(put("a", "1"))),
+        answered(2, 10, 20, one(get("a")), read(2, "a", "1", 2)),
+        unanswered(1, 21, one(put("a", "1"))),
     ];
     refuses(&history, &[], &[0]);
 }
 
 #[test]
 fn what_was_seen_to_happen_has_happened() {
-    // Its client heard nothing, but a watch showed its event at revision 2.
+    // Its client got no reply, but a watch showed its event at revision 2.
     let seen = Operation {
         output: Some(set(2)),
-        ..unheard(1, 10, one(put("a", "1")))
+        ..unanswered(1, 10, one(put("a", "1")))
     };
-    let after = |revision| told(2, 20, 30, one(put("b", "1")), set(revision));
+    let after = |revision| answered(2, 20, 30, one(put("b", "1")), set(revision));
     accepts(&[seen.clone(), after(3)], &[0, 1]);
     refuses(&[seen, after(2)], &[1], &[0]);
 }
@@ -208,7 +212,7 @@ fn a_history_without_operations_has_an_order() {
 
 #[test]
 fn the_bound_is_kept() {
-    let history = [told(1, 10, 20, one(put("a", "1")), set(2))];
+    let history = [answered(1, 10, 20, one(put("a", "1")), set(2))];
     assert_eq!(check(&Kv, &history, 0), Verdict::GaveUp { nodes: 0 });
     assert_eq!(check(&Kv, &history, 1), Verdict::Linearizable { order: vec![0] });
 }

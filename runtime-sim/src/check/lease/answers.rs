@@ -1,4 +1,4 @@
-//! What clients are told of leases (C25, C27, C29, C30).
+//! The answers about leases (C25, C27, C29, C30).
 
 use quoin_core::id::MemberId;
 use quoin_core::proto::etcdserverpb::{
@@ -17,24 +17,24 @@ const MAX_TTL_SECONDS: i64 = 9_000_000_000;
 const TOO_LARGE: &str = "etcdserver: too large lease TTL";
 const EXISTS: &str = "etcdserver: lease already exists";
 
-/// A client's question about a lease that was not answered yet.
+/// An unanswered request of a client about a lease.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Question {
     at: Instant,
     lease: i64,
     /// How many entries were committed.
     committed: u64,
-    /// The term of the last of them: who led an earlier one leads no more.
+    /// The term of the last of them. The leaders of earlier terms lead no more.
     term: u64,
-    /// The grant of the lease, if it was there.
+    /// The grant of the lease, if it existed.
     granted: Option<u64>,
-    /// When a client had asked that was told already that it is kept alive. What others are told while this question is
-    /// under way may be true only after the leader has looked.
+    /// When the last renewal was requested that was already answered with success. Answers to other requests that
+    /// arrive while this one is pending may be true only after the leader has handled this one.
     renewed: Option<Instant>,
 }
 
 impl LeaseChecker {
-    /// Notes a question about a lease.
+    /// Records a request about a lease.
     pub(super) fn ask(&mut self, op: OpId, at: Instant, lease: i64, truth: &Truth) {
         let committed = truth.committed();
         let question = Question {
@@ -48,7 +48,7 @@ impl LeaseChecker {
         self.questions.insert(op, question);
     }
 
-    /// Checks the answer to a question, if it is one.
+    /// Checks an answer if it is about a lease.
     pub(super) fn replied(
         &mut self,
         at: Instant,
@@ -93,7 +93,7 @@ impl LeaseChecker {
         }
     }
 
-    /// A lease is said to be kept alive for `ttl` seconds, or not to be there (C25).
+    /// The answer: a lease is renewed for `ttl` seconds, or does not exist (C25).
     fn kept_alive(&mut self, question: &Question, member: MemberId, ttl: i64, truth: &Truth) -> Verdict {
         let id = question.lease;
         let life = self.lives.live(id);
@@ -125,7 +125,7 @@ impl LeaseChecker {
         Ok(())
     }
 
-    /// A lease is said to be granted (C29).
+    /// The answer: a lease is granted (C29).
     fn grant(&self, question: &Question, request: &LeaseGrantRequest, response: &LeaseGrantResponse) -> Verdict {
         let LeaseGrantResponse { id, ttl, .. } = *response;
         let is_asked = if request.id == 0 { id > 0 } else { id == request.id };
@@ -143,8 +143,8 @@ impl LeaseChecker {
         })
     }
 
-    /// A lease whose end its leader has handed to the log lives no more for who asks after that, as long as that leader
-    /// leads.
+    /// Once its leader has handed a lease's end to the log, the lease does not exist for later requests, as long as
+    /// that leader leads.
     fn not_ending(&self, checker: &'static str, question: &Question) -> Verdict {
         let id = question.lease;
         let newest = self.reigns.last_key_value().map_or(0, |(term, _)| *term);
@@ -159,7 +159,7 @@ impl LeaseChecker {
         })
     }
 
-    /// Whether the lease of the question ended since.
+    /// Whether the lease of the request has ended since.
     fn is_new(&self, question: &Question) -> bool {
         self.lives.live(question.lease).map(|life| life.granted) != question.granted
     }
@@ -180,7 +180,7 @@ impl LeaseChecker {
         }
     }
 
-    /// What is said to be left of a lease (C27).
+    /// The answer: the remaining time of a lease (C27).
     fn time_to_live(
         &mut self,
         at: Instant,
@@ -209,7 +209,7 @@ impl LeaseChecker {
             })?;
             return self.has_ended(at, question);
         }
-        // It may have been granted anew since it was asked.
+        // It may have been granted anew since the request.
         let extended = self.rules.election_timeout.as_secs() as i64 + 1;
         let tells_of = |life: &&Life| granted_ttl == life.ttl && ttl <= life.ttl + extended;
         let Some(life) = self.lives.since(id, question.committed).find(tells_of).cloned() else {
@@ -245,7 +245,7 @@ impl LeaseChecker {
         Ok(())
     }
 
-    /// A lease is said to be gone, or to have no time left.
+    /// The answer: a lease does not exist, or has no time left.
     fn has_ended(&self, at: Instant, question: &Question) -> Verdict {
         let id = question.lease;
         if question.granted.is_none() || self.is_new(question) {
@@ -257,14 +257,14 @@ impl LeaseChecker {
         })
     }
 
-    /// The earliest true time at which the lease can end, and the whole seconds that are left of it at least, as far as the
-    /// leader has not changed since the question.
+    /// The earliest true time at which the lease can end, and the least whole seconds that it has left, if the leader
+    /// has not changed since the request.
     fn bounds(&self, at: Instant, question: &Question) -> (Instant, i64) {
         let (mut end, mut floor) = (Instant::ZERO, 0);
         let reign = self.reigns.last_key_value().map(|(_, reign)| *reign);
         let steady = reign.filter(|reign| reign.since <= question.at);
         let live = self.lives.live(question.lease);
-        // Of a lease granted since, the leader may have told of the one before.
+        // If a lease was granted since the request, the leader may have answered for the one before.
         let same = live.filter(|life| Some(life.granted) == question.granted);
         let (Some(reign), Some(life)) = (steady, same) else {
             return (end, floor);

@@ -1,9 +1,9 @@
-//! What is written down of long leases, and what a new leader makes of it (a part of C27).
+//! The checkpoints of long leases, and their use by new leaders (a part of C27).
 //!
-//! Where leaders checkpoint, each writes down what is left of every lease with more than five minutes left, five minutes
-//! after it began to count and every five minutes from then on; a client that keeps a lease alive begins that anew. After a
-//! change of leader a lease has no more than was written down last, and an election timeout more. Where leaders do not
-//! checkpoint, nobody writes anything down.
+//! If leaders write checkpoints, each writes one for every lease with more than five minutes left, five minutes after
+//! it began to count and every five minutes from then on; a renewal starts that period anew. After a change of leader a
+//! lease has at most the time of its last checkpoint plus an election timeout. If leaders do not write checkpoints, no
+//! member does.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,23 +17,23 @@ use crate::check::coverage::Point;
 use crate::check::{MemberFacts, Truth};
 use crate::observe::{Verdict, ensure};
 
-/// How often what is left is written down, and what must be left for that.
+/// The interval of checkpoints, and the time that a lease must have left to get one.
 const INTERVAL: Duration = Duration::from_secs(300);
 
-/// What may pass beyond that, by true time: a leader is not woken for a while, stands still, or hands leadership over in
-/// vain.
+/// The delay that is allowed beyond that, by true time: a leader is not woken for a while, is suspended, or hands
+/// leadership over in vain.
 const SLACK: Duration = Duration::from_secs(60);
 
-/// What a lease had left when its leader began to count.
+/// The time that a lease had left when its leader began to count.
 #[derive(Clone, Copy, Debug)]
 struct Left {
     since: Instant,
     remaining: i64,
-    /// When it has ended at the latest.
+    /// The latest time at which it has ended.
     ends: Instant,
 }
 
-/// The newest leader's duties.
+/// The checkpoints that the newest leader must write.
 #[derive(Debug)]
 pub(super) struct Checkpoints {
     rules: LeaseRules,
@@ -41,13 +41,13 @@ pub(super) struct Checkpoints {
     leader: MemberId,
     /// The first entry of its term.
     first: u64,
-    /// Whether it has applied that, and so counts time.
+    /// Whether it has applied that entry, and so counts time.
     counts: bool,
-    /// By when what is left of a lease must be written down.
+    /// The time by which each lease must have a checkpoint.
     due: BTreeMap<i64, Instant>,
-    /// Leases that nobody kept alive since.
+    /// Leases that were not renewed since.
     left: BTreeMap<i64, Left>,
-    /// The next of these moments.
+    /// The first of these times.
     next: Instant,
 }
 
@@ -71,7 +71,7 @@ impl Checkpoints {
         self.stop();
     }
 
-    /// Nobody counts, as far as is known.
+    /// No member is known to count time.
     pub(super) fn stop(&mut self) {
         self.counts = false;
         self.due.clear();
@@ -79,7 +79,7 @@ impl Checkpoints {
         self.next = Instant::MAX;
     }
 
-    /// A member has shown what it has applied.
+    /// A member has published the entries that it applied.
     pub(super) fn published(&mut self, at: Instant, member: MemberId, lives: &Lives, truth: &Truth) {
         if self.counts || self.rules.checkpoints.is_none() || member != self.leader {
             return;
@@ -99,7 +99,7 @@ impl Checkpoints {
         facts.status.leads && facts.status.term == self.term
     }
 
-    /// The leader begins to count a lease's time anew: it was granted, kept alive, or written down.
+    /// The leader begins to count a lease's time anew, after a grant, a renewal or a checkpoint.
     pub(super) fn schedule(&mut self, at: Instant, id: i64, life: &Life, truth: &Truth) {
         if self.rules.checkpoints != Some(true) || !self.counts {
             return;
@@ -118,7 +118,7 @@ impl Checkpoints {
         self.next = self.next.min(due);
     }
 
-    /// What a lease has that the leader before it wrote down.
+    /// The time of a lease by the last checkpoint of an earlier leader.
     fn inherit(&mut self, at: Instant, id: i64, life: &Life, truth: &Truth) {
         let lease = truth.model().lease_at(id, self.first);
         let remaining = lease.map_or(0, |lease| lease.remaining_ttl);
@@ -138,12 +138,12 @@ impl Checkpoints {
         truth.note(Point::CheckpointInherited);
     }
 
-    /// The most that a new leader adds.
+    /// The most time that a new leader adds.
     fn extension(&self) -> Duration {
         self.rules.election_timeout + Duration::from_secs(1)
     }
 
-    /// A client asks that a lease be kept alive. When it is, or whether at all, is not known.
+    /// A client requests a renewal. It is not known when it takes effect, or whether.
     pub(super) fn asked(&mut self, at: Instant, id: i64) {
         self.left.remove(&id);
         if self.due.contains_key(&id) {
@@ -151,13 +151,13 @@ impl Checkpoints {
         }
     }
 
-    /// A lease is no more.
+    /// A lease has ended.
     pub(super) fn ended(&mut self, id: i64) {
         self.due.remove(&id);
         self.left.remove(&id);
     }
 
-    /// A leader writes down what is left of a lease; `floor` is what must be.
+    /// A leader writes a checkpoint of a lease, of at least `floor`.
     pub(super) fn written(
         &mut self,
         at: Instant,
@@ -185,7 +185,7 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// The most seconds that can be left of a lease at the moment of a question, where a checkpoint bounds them.
+    /// The most seconds that a lease can have left at the time of a request, if a checkpoint bounds them.
     pub(super) fn most(&self, asked: Instant, id: i64) -> Option<i64> {
         let left = self.left.get(&id).filter(|left| left.since <= asked)?;
         let passed = self.rules.at_least(asked.saturating_since(left.since));
@@ -193,7 +193,7 @@ impl Checkpoints {
         i64::try_from(most.saturating_sub(passed).as_secs()).ok()
     }
 
-    /// Time has passed: what is overdue?
+    /// Time has passed: checks what is overdue.
     pub(super) fn look(&mut self, at: Instant, lives: &Lives, truth: &Truth) -> Verdict {
         if at < self.next {
             return Ok(());

@@ -8,7 +8,7 @@ use quoin_core::time::Instant;
 
 use super::LeaseRules;
 
-/// So long before a change of leader a client may have asked and the new leader still renew.
+/// How long before a change of leader a client may have sent a request that the new leader still handles.
 pub(super) const LATE_RENEWAL: Duration = Duration::from_secs(15);
 
 /// A lease from its grant to its end.
@@ -24,25 +24,25 @@ pub(super) struct Life {
     pub(super) ttl: i64,
     /// A moment before which no member can have applied the grant.
     pub(super) since: Instant,
-    /// The fewest seconds a checkpoint said are left.
+    /// The fewest seconds left by any checkpoint.
     pub(super) checkpoint: Option<i64>,
-    /// In which term the newest leader began, and how many seconds the log left it there.
+    /// The term in which the newest leader began, and the seconds that the log left the lease there.
     pub(super) inherited: Option<(u64, i64)>,
-    /// When its end was first handed to the log of a leader that found its time over, and in which term.
+    /// When its end was first handed to the log of a leader that found its time over, and that leader's term.
     pub(super) ending: Option<(Instant, u64)>,
-    /// When a client asked last that it be kept alive.
+    /// When a client last requested a renewal.
     pub(super) asked: Option<Instant>,
-    /// When a client asked that was told that it is kept alive.
+    /// When the last renewal was requested that was answered with success.
     pub(super) renewed: Option<Instant>,
 }
 
 impl Life {
-    /// Whether it was there after the entry at `index`.
+    /// Whether it existed after the entry at `index`.
     pub(super) fn covers(&self, index: u64) -> bool {
         self.granted <= index && self.revoked.is_none_or(|revoked| index < revoked)
     }
 
-    /// The moments from which its time counts at the latest, each with the time it has from there, while `reign` lasts.
+    /// The moments from which its time counts at the latest, each with its time from there, while `reign` lasts.
     pub(super) fn terms(&self, reign: &Reign, rules: &LeaseRules) -> impl Iterator<Item = (Instant, Duration)> {
         let ttl = seconds(self.ttl);
         let is_own = self.term == reign.term;
@@ -55,7 +55,7 @@ impl Life {
         };
         let left = match self.inherited {
             Some((term, left)) if term == reign.term => seconds(left),
-            // Not known yet: whatever was ever written down may count.
+            // Not known yet: any checkpoint so far may count.
             _ => self.checkpoint.map_or(ttl, seconds).min(ttl),
         };
         let promoted = (!is_own).then_some((reign.since, left.saturating_add(extended)));
@@ -67,12 +67,12 @@ impl Life {
     }
 }
 
-/// Seconds of a TTL; a negative one is none.
+/// Seconds of a TTL; a negative one counts as none.
 pub(super) fn seconds(ttl: i64) -> Duration {
     Duration::from_secs(u64::try_from(ttl).unwrap_or(0))
 }
 
-/// Who leads a term.
+/// The leader of a term.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reign {
     pub(super) term: u64,
@@ -83,11 +83,11 @@ pub(super) struct Reign {
     pub(super) first: u64,
 }
 
-/// All leases there ever were.
+/// All leases that ever existed.
 #[derive(Debug, Default)]
 pub(super) struct Lives {
     by_id: BTreeMap<i64, Vec<Life>>,
-    /// How many there were after each entry that made that change.
+    /// The number of leases after each entry that changed it.
     counts: BTreeMap<u64, usize>,
     live: usize,
 }
@@ -100,7 +100,7 @@ impl Lives {
         self.by_id.entry(id).or_default().push(life);
     }
 
-    /// An entry ended a lease, if it was there.
+    /// An entry ended a lease, if that existed.
     pub(super) fn revoke(&mut self, id: i64, index: u64) {
         if let Some(life) = self.live_mut(id) {
             life.revoked = Some(index);
@@ -109,7 +109,7 @@ impl Lives {
         }
     }
 
-    /// The lease as the committed log has it.
+    /// The lease in the committed log.
     pub(super) fn live(&self, id: i64) -> Option<&Life> {
         self.by_id.get(&id)?.last().filter(|life| life.revoked.is_none())
     }
@@ -119,8 +119,8 @@ impl Lives {
         last.filter(|life| life.revoked.is_none())
     }
 
-    /// The entry at `index` opens `term`: its leader gives every lease what the log left it, which a checkpoint may have
-    /// taken back.
+    /// The entry at `index` is the first of `term`: its leader gives every lease the time that the log left it, which
+    /// may be that of a checkpoint.
     pub(super) fn open(&mut self, term: u64, left: impl Fn(i64) -> i64) {
         for (id, lives) in &mut self.by_id {
             if let Some(life) = lives.last_mut().filter(|life| life.revoked.is_none()) {
@@ -131,33 +131,33 @@ impl Lives {
         }
     }
 
-    /// All leases the committed log has.
+    /// All leases in the committed log.
     pub(super) fn all_live(&self) -> impl Iterator<Item = (i64, &Life)> {
         self.by_id.keys().filter_map(|id| Some((*id, self.live(*id)?)))
     }
 
-    /// The lease as it was after the entry at `index`.
+    /// The lease after the entry at `index`.
     pub(super) fn at(&self, id: i64, index: u64) -> Option<&Life> {
         self.by_id.get(&id)?.iter().rev().find(|life| life.covers(index))
     }
 
-    /// Whether there was ever such a lease.
+    /// Whether such a lease ever existed.
     pub(super) fn was_ever(&self, id: i64) -> bool {
         self.by_id.contains_key(&id)
     }
 
-    /// Whether the lease was there at some time from the entry at `index` on.
+    /// Whether the lease existed at some time from the entry at `index` on.
     pub(super) fn was_since(&self, id: i64, index: u64) -> bool {
         self.since(id, index).next().is_some()
     }
 
-    /// The lease as often as it was there at some time from the entry at `index` on.
+    /// All grants of the lease that existed at some time from the entry at `index` on.
     pub(super) fn since(&self, id: i64, index: u64) -> impl Iterator<Item = &Life> {
         let lives = self.by_id.get(&id).into_iter().flatten();
         lives.filter(move |life| life.revoked.is_none_or(|end| end > index))
     }
 
-    /// How many there were after the entry at `index`.
+    /// The number of leases after the entry at `index`.
     pub(super) fn count_at(&self, index: u64) -> usize {
         self.counts.range(..=index).next_back().map_or(0, |(_, count)| *count)
     }

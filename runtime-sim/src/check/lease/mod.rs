@@ -1,18 +1,21 @@
-//! Leases (C24–C31): when they end by true time, who ends them and with what, and what clients are told of them.
+//! Leases (C24–C31): when they end by true time, which members end them and with which keys, and the answers to
+//! clients.
 //!
-//! - C24 no leader ends a lease before its time has passed by a clock that is at most as fast as allowed, counted from the
-//!   grant, the last renewal a client was told of, and the leader's own beginning; nobody else ends one
-//! - C25 who says that a lease is kept alive led after it was asked, and the lease is there
-//! - C26 a lease that ends takes its keys in one revision, all of them and no others
-//! - C27 what is said to be left is within what was granted and what must be left; what is written down for later leaders is
-//!   judged in `checkpoints`
-//! - C28 once healed, a lease that nobody keeps alive ends
+//! - C24 no leader ends a lease before its time has passed by a clock that is at most as fast as allowed, counted from
+//! the
+//!   grant, the last renewal answered to a client, and the leader's own start; no other member ends one
+//! - C25 a member that answers a renewal with success led after the request, and the lease exists
+//! - C26 all keys of a lease that ends, and no others, are deleted at one revision
+//! - C27 the remaining time in an answer is at most what was granted and at least what must be left; checkpoints for
+//! later
+//!   leaders are checked in `checkpoints`
+//! - C28 after healing, a lease that is not renewed ends
 //! - C29 grants are answered and refused as etcd does
-//! - C30 no key is attached to a lease that is not there
-//! - C31 members have the leases that the log says, after a restart and a snapshot too
+//! - C30 no key is attached to a lease that does not exist
+//! - C31 members have the leases of the log, also after a restart and a snapshot
 //!
-//! A lease's time is bounded from observations that come before the fact (an entry handed to the leader's log, a client's
-//! question), so that an alarm is never false; it may come late by as long as those take.
+//! A lease's time is bounded by observations before the fact (an entry handed to the leader's log, a client's request),
+//! so that there is no false alarm; a true one may be late by the time between them.
 
 mod answers;
 mod checkpoints;
@@ -41,11 +44,11 @@ use crate::observe::{Observation, OpId, Verdict, ensure};
 use quoin_model::call::Call;
 use quoin_model::etcd::Rules;
 
-/// After so many election timeouts without disturbance there is a leader that counts time.
+/// Election timeouts without disturbance after which there is a leader that counts time.
 const SETTLING_ELECTIONS: u32 = 10;
 
-/// What passes between the end of a lease's time and its end: the leader looks twice a second, proposes a few at a time,
-/// and proposes again after seconds.
+/// The time between the expiry of a lease and its end: the leader looks twice a second, proposes a few at a time, and
+/// repeats a proposal after seconds.
 const REVOCATION: Duration = Duration::from_secs(10);
 
 situations! {
@@ -65,14 +68,14 @@ situations! {
     UnknownLease "a put names a lease that never was",
 }
 
-/// What clocks may do, and what members are started with.
+/// The limits of clocks, and the settings of members.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LeaseRules {
-    /// By how many percent a member's monotonic clock may be wrong, either way.
+    /// How wrong a member's monotonic clock may be, in percent, either way.
     pub drift_percent: u32,
-    /// `--election-timeout`, the smallest any member has: what a new leader adds to every lease. Zero if it is not known.
+    /// `--election-timeout`, the smallest of all members: a new leader adds it to every lease. Zero if it is not known.
     pub election_timeout: Duration,
-    /// Whether leaders write down what is left of long leases, all of them or none; nothing if it differs.
+    /// Whether leaders write checkpoints: all of them or none; `None` if that differs.
     pub checkpoints: Option<bool>,
 }
 
@@ -87,8 +90,8 @@ impl Default for LeaseRules {
 }
 
 impl LeaseRules {
-    /// The rules of members started with `rules`: their shortest lease is one and a half election timeouts, rounded up,
-    /// which says how long an election timeout is at least.
+    /// The rules for members started with `rules`: their shortest lease is one and a half election timeouts, rounded
+    /// up, which gives a lower bound of the election timeout.
     #[must_use]
     pub fn of(rules: Rules) -> Self {
         let whole = u64::try_from(rules.min_lease_ttl - 1).unwrap_or(0);
@@ -99,13 +102,13 @@ impl LeaseRules {
         }
     }
 
-    /// The least true time in which a member's clock can count `time`.
+    /// The least true time in which a member's clock can advance by `time`.
     fn at_least(&self, time: Duration) -> Duration {
         let per_mille = 1_000 - self.drift_percent.min(100) * 10;
         Duration::from_nanos(nanos(time) / 1_000 * u64::from(per_mille))
     }
 
-    /// The most a clock counts, or takes to count, in that time.
+    /// The most by which a clock advances in that time, or the longest true time in which it advances by it.
     fn at_most(&self, time: Duration) -> Duration {
         let per_mille = 1_000 + self.drift_percent.min(100) * 11;
         Duration::from_nanos((nanos(time) / 1_000).saturating_mul(u64::from(per_mille)))
@@ -121,26 +124,26 @@ fn nanos(time: Duration) -> u64 {
 pub struct LeaseChecker {
     rules: LeaseRules,
     lives: Lives,
-    /// How much of the committed log is in there.
+    /// The number of committed entries taken in.
     looked: u64,
     /// When a grant was first handed to a log.
     grants: BTreeMap<i64, Instant>,
     /// Committed revocations, by index.
     revocations: BTreeMap<u64, i64>,
-    /// Ids of the requests to revoke that were looked at.
+    /// Ids of the requests to revoke that were checked.
     seen: BTreeSet<u64>,
-    /// When a client asked last that a lease of this id be kept alive. It may ask before anybody is known to have applied the
-    /// grant, and be served after a change of leader.
+    /// When a client last requested a renewal of this id. It may do so before any member has visibly applied the grant,
+    /// and be answered after a change of leader.
     asked: BTreeMap<i64, Instant>,
-    /// Leases that clients asked to end, with the bits by which a request names its proposer.
+    /// Leases that clients asked to revoke, with the bits by which a request's id names its proposer.
     ended_by_clients: BTreeSet<(u64, i64)>,
-    /// Who leads which term.
+    /// The leader of each term.
     reigns: BTreeMap<u64, Reign>,
     checkpoints: Checkpoints,
     questions: BTreeMap<OpId, Question>,
-    /// What every member has applied.
+    /// The last entry that each member has applied.
     applied: BTreeMap<MemberId, u64>,
-    /// Since healing: when which lease must have ended.
+    /// After healing: the time by which each lease must have ended.
     due: BTreeMap<Instant, Vec<(i64, u64)>>,
     healed: Option<(Instant, Duration)>,
     points: Sometimes,
@@ -194,7 +197,7 @@ impl Checker for LeaseChecker {
 }
 
 impl LeaseChecker {
-    /// A checker that has seen nothing, of members for which `rules` hold.
+    /// A checker without observations, for members with these `rules`.
     #[must_use]
     pub fn new(rules: LeaseRules) -> Self {
         Self {
@@ -229,7 +232,7 @@ impl LeaseChecker {
     /// Takes in what was committed since.
     fn catch_up(&mut self, at: Instant, truth: &Truth) {
         if truth.committed() < self.looked {
-            // The cluster was founded anew, and what the log had beyond is given up.
+            // A new cluster was formed, and what the log had beyond is dropped.
             self.looked = 0;
             self.lives = Lives::default();
             self.grants.clear();
@@ -300,7 +303,7 @@ impl LeaseChecker {
         for entry in entries {
             let newest = self.reigns.last_key_value().map_or(0, |(term, _)| *term);
             if entry.term > newest {
-                // Others have an entry of the term only after its leader has sent it.
+                // Other members have an entry of the term only after its leader has sent it.
                 let reign = Reign {
                     term: entry.term,
                     leader: member,
@@ -332,7 +335,7 @@ impl LeaseChecker {
         Ok(())
     }
 
-    /// A member was handed what is left of a lease.
+    /// A member was handed a checkpoint of a lease.
     fn written(
         &mut self,
         at: Instant,
@@ -365,7 +368,7 @@ impl LeaseChecker {
         Ok(())
     }
 
-    /// A member that does not lead hands proposals on.
+    /// A member that does not lead forwards proposals.
     fn sent(&mut self, member: MemberId, message: &Message) -> Verdict {
         if message.msg_type != MessageType::MsgPropose as i32 {
             return Ok(());
@@ -381,7 +384,7 @@ impl LeaseChecker {
         Ok(())
     }
 
-    /// Somebody proposed that a lease end (C24).
+    /// A member proposed the end of a lease (C24).
     fn revocation(
         &mut self,
         at: Instant,
@@ -409,7 +412,7 @@ impl LeaseChecker {
             .last_key_value()
             .is_some_and(|(newest, _)| *newest > reign.term)
         {
-            // It does not know that it is deposed. What it appends in its old term will never be committed.
+            // It has not learned that it is deposed. What it appends in its old term will never be committed.
             return Ok(());
         }
         let rules = self.rules;
@@ -551,7 +554,7 @@ impl LeaseChecker {
         }
     }
 
-    /// Once healed: a lease must end in time if nobody keeps it alive from now on.
+    /// After healing: a lease must end in time if it is not renewed from now on.
     fn expect_end(&mut self, now: Instant, id: i64, life: &Life) {
         let Some((healed, election_timeout)) = self.healed else {
             return;
@@ -562,7 +565,7 @@ impl LeaseChecker {
         self.due.entry(end).or_default().push((id, life.granted));
     }
 
-    /// Leases that had to end by now (C28).
+    /// Leases that should have ended by now (C28).
     fn collect(&mut self, now: Instant, truth: &Truth) -> Verdict {
         let later = self.due.split_off(&now.after(Duration::from_nanos(1)));
         let due = std::mem::replace(&mut self.due, later);
@@ -573,7 +576,7 @@ impl LeaseChecker {
                     continue;
                 };
                 let (healed, election_timeout) = self.healed.unwrap_or_default();
-                // Without a leader none ends. That there is one in time is another promise (L1, L4).
+                // Without a leader no lease ends. That there is one in time is another promise (L1, L4).
                 let led = truth.led_since().unwrap_or(now);
                 let asked = life.asked.unwrap_or(healed).max(healed).max(led);
                 let time = self.rules.at_most(seconds(life.ttl).saturating_add(election_timeout));
@@ -587,7 +590,7 @@ impl LeaseChecker {
         Ok(())
     }
 
-    /// At the end every running member is compared once more, keys and all.
+    /// At the end every running member is compared once more, with all keys.
     fn finished(&mut self, truth: &Truth) -> Verdict {
         for (member, facts) in truth.members() {
             if let Some(view) = facts.view.as_ref().filter(|_| facts.is_up) {

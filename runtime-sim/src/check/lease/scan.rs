@@ -1,12 +1,13 @@
-//! Tells by a glance at an entry's bytes whether it is about leases: most are not, and every member hands over every one.
+//! A cheap test of an entry's bytes: can it be about leases? Most entries are not, and every member hands over every
+//! one.
 
-/// Field numbers of `InternalRaftRequest` that are about leases: grants, revocations, checkpoints.
+/// The fields of `InternalRaftRequest` that are about leases: grants, revocations, checkpoints.
 const LEASE_FIELDS: std::ops::RangeInclusive<u64> = 8..=11;
 
-/// Field 10 is an alarm's.
+/// Field 10 is that of alarms.
 const ALARM_FIELD: u64 = 10;
 
-/// Whether these bytes of an entry may be a request about leases. What is no message at all is not.
+/// Whether these bytes of an entry may be a request about leases. False for bytes that are no message.
 pub(super) fn is_about_leases(mut data: &[u8]) -> bool {
     while !data.is_empty() {
         let Some(key) = varint(&mut data) else { return false };

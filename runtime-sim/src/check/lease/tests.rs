@@ -1,4 +1,4 @@
-//! For every number stories in which all is well, and stories in which exactly that promise is broken.
+//! For every number: sequences without a violation, and sequences that break exactly that promise.
 
 use quoin_core::proto::etcdserverpb::{
     LeaseCheckpoint, LeaseCheckpointRequest, LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveResponse,
@@ -12,10 +12,10 @@ use quoin_model::call::{Answer, Refusal};
 
 type Story = story::Story<LeaseChecker>;
 
-/// Tells a story from its beginning.
+/// Plays a sequence from its beginning.
 type Tale = fn(&mut Story) -> Verdict;
 
-/// A story with lease 7 of ten seconds, which has the keys `a` and `b`.
+/// A sequence with lease 7 of ten seconds, which has the keys `a` and `b`.
 fn story() -> Story {
     let rules = LeaseRules {
         drift_percent: 5,
@@ -49,12 +49,12 @@ fn keep_alive(story: &mut Story, member: MemberId, id: i64, ttl: i64) -> Verdict
     )
 }
 
-/// What is left of lease 7 is asked and told.
+/// The remaining time of lease 7 is requested and answered.
 fn left(story: &mut Story, ttl: i64, granted_ttl: i64, keys: Option<&[&'static str]>) -> Verdict {
     left_of(story, 7, ttl, granted_ttl, keys)
 }
 
-/// What is left of a lease is asked and told.
+/// The remaining time of a lease is requested and answered.
 fn left_of(story: &mut Story, id: i64, ttl: i64, granted_ttl: i64, keys: Option<&[&'static str]>) -> Verdict {
     let request = LeaseTimeToLiveRequest {
         id,
@@ -120,7 +120,7 @@ fn heal(story: &mut Story, wait: u64) -> Verdict {
     story.see(&Observation::Finished)
 }
 
-/// The end of lease 7, published with other changes than there were.
+/// The end of lease 7, published with other changes than the true ones.
 fn end_with(story: &mut Story, change: fn(&mut Vec<Event>)) -> Verdict {
     story.wait(10);
     story.propose(FIRST, revoke(7))?;
@@ -229,7 +229,7 @@ const GOOD: &[(&str, Tale)] = &[
             story.commit(grant(8, 10))?;
             story.lead(SECOND)?;
             story.reply(op, SECOND, Ok(&Answer::LeaseKeepAlive(kept(8, 10))))?;
-            // All of its time again, but not the extension of the change of leader.
+            // All of its time again, but without the extension at a change of leader.
             story.wait(10);
             story.commit(revoke(8))
         },
@@ -333,7 +333,7 @@ const BROKEN: &[(&str, &str, Tale)] = &[
     }),
     ("C25", "kept alive by a leader that is no more", |story| {
         story.lead(SECOND)?;
-        // What the first says of itself is from before.
+        // The first one's status is from before.
         let response = LeaseKeepAliveResponse {
             header: None,
             id: 7,

@@ -1,4 +1,4 @@
-//! A cluster of three whose story is told by hand, one observation after the other.
+//! A cluster of three, played by hand, one observation after another.
 
 mod stories;
 pub(crate) mod story;
@@ -29,7 +29,7 @@ use quoin_model::etcd::Rules;
 const CLUSTER: u64 = 0xc1;
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What really happens, and what the checkers say of it.
+/// The true events, and what the checkers report.
 struct Story {
     checkers: Checkers,
     coverage: Coverage,
@@ -43,7 +43,7 @@ struct Story {
 }
 
 impl Story {
-    /// Three founders, of whom the first leads in term 2 and has opened it.
+    /// Three founders, the first of which leads in term 2 and has applied its first entry.
     fn new() -> Self {
         let coverage = Coverage::default();
         let mut story = Self {
@@ -73,7 +73,7 @@ impl Story {
         }
     }
 
-    /// A member comes back with so many entries, in a term.
+    /// A member starts with so many entries, in a term.
     fn start(&mut self, id: u64, last: usize, term: u64, vote: u64) {
         let view = self.stores[&id].view();
         let recovered = Recovered {
@@ -137,7 +137,7 @@ impl Story {
         self.send(leader, message(MessageType::MsgHeartbeat, 2, term));
     }
 
-    /// Appends an entry and has it on every disk.
+    /// Appends an entry and makes it durable on every disk.
     fn append(&mut self, data: Vec<u8>, kind: EntryType) -> u64 {
         let entry = Entry {
             entry_type: kind as i32,
@@ -160,7 +160,7 @@ impl Story {
         index
     }
 
-    /// A member applies everything and shows it.
+    /// A member applies everything and publishes it.
     fn publish(&mut self, id: u64) {
         let (view, events) = self.apply(id);
         let status = self.status(id, &view);

@@ -1,8 +1,8 @@
-//! A good story passes, and each bad one breaks exactly the promise it names.
+//! A sequence without a violation passes, and each bad one breaks exactly the named promise.
 
 use super::*;
 
-/// Two writes, so that there is something to get wrong; a read of every kind.
+/// Two writes and a read of every kind, as a base for the bad sequences.
 fn good() -> Story {
     let mut story = Story::new();
     story.put(1, "a");
@@ -41,7 +41,7 @@ fn a_good_story_passes() {
     ));
     let op = story.ask(1, &Call::Range(range(false, 2)));
     story.answer(op, 1, Err(&refusal(Error::Compacted)));
-    // A member dies and comes back with its log and an older state.
+    // A member dies and starts again with its log and an older state.
     let store = Store::new(StoreConfig::default());
     story.stores.insert(3, store);
     story.see(&Observation::Ended {
@@ -61,10 +61,10 @@ fn a_good_story_passes() {
     assert!(story.coverage.met().1 >= 4, "{}", story.coverage.table());
 }
 
-/// The promise that is broken, how, and the story.
+/// The broken promise, a description, and the sequence.
 type Bad = (&'static str, &'static str, fn(&mut Story));
 
-/// Tells each bad story after the good one, and compares which promise is broken.
+/// Plays each bad sequence after the good one, and compares which promise is broken.
 fn breaks(stories: &[Bad]) {
     for (number, name, tell) in stories {
         let mut story = good();

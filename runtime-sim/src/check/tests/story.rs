@@ -1,4 +1,4 @@
-//! For stories of checkers: a log, members that take turns in leading, and a real store that applies what is committed.
+//! A base for tests of checkers: a log, members that lead in turn, and a real store that applies what is committed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,20 +19,20 @@ use crate::observe::{ClientId, Observation, OpId, Verdict};
 use quoin_model::call::{Answer, Call, Refusal};
 use quoin_model::etcd::Rules;
 
-/// The first leader of all stories.
+/// The first leader of all sequences.
 pub(crate) const FIRST: MemberId = MemberId(1);
 
 /// The second.
 pub(crate) const SECOND: MemberId = MemberId(2);
 
-/// A cluster by its log, and a checker that watches.
+/// A cluster by its log, and a checker that observes it.
 pub(crate) struct Story<C> {
     pub(crate) checker: C,
     pub(crate) truth: Truth,
     pub(crate) at: Instant,
     store: Store,
     log: Vec<Entry>,
-    /// How much of the log each member was handed.
+    /// How much of the log was handed to each member.
     handed: BTreeMap<MemberId, usize>,
     term: u64,
     leader: MemberId,
@@ -83,13 +83,14 @@ impl<C: Checker> Story<C> {
         self.publish()
     }
 
-    /// Something that `proposer` has proposed is handed to the leader's log.
+    /// A proposal of `proposer` is handed to the leader's log.
     pub(crate) fn propose(&mut self, proposer: MemberId, request: InternalRaftRequest) -> Verdict {
         let data = self.encode(proposer, request);
         self.append(data)
     }
 
-    /// A member that led `term` and does not know better appends something to its own log, behind what it was handed.
+    /// A member that led `term`, and has not learned of a later one, appends an entry to its own log, after what it was
+    /// handed.
     pub(crate) fn append_alone(&mut self, member: MemberId, term: u64, request: InternalRaftRequest) -> Verdict {
         let data = self.encode(member, request).into();
         let index = self.handed.get(&member).map_or(0, |handed| *handed as u64) + 1;
@@ -107,7 +108,7 @@ impl<C: Checker> Story<C> {
         })
     }
 
-    /// A member hands a proposal on to the leader.
+    /// A member forwards a proposal to the leader.
     pub(crate) fn forward(&mut self, member: MemberId, request: InternalRaftRequest) -> Verdict {
         let data = self.encode(member, request);
         let message = Message {
@@ -160,20 +161,20 @@ impl<C: Checker> Story<C> {
         self.publish_with(&events)
     }
 
-    /// Applies everything; what changed.
+    /// Applies everything; returns the changes.
     pub(crate) fn apply(&mut self) -> Vec<Event> {
         let mut applied = Applied::default();
         apply_all(&mut self.store, &self.log, &mut applied);
         applied.events
     }
 
-    /// The leader has applied everything and says that this changed.
+    /// The leader has applied everything and publishes these changes.
     pub(crate) fn publish_with(&mut self, events: &[Event]) -> Verdict {
         let view = self.view();
         self.publish_as(self.leader, &view, events)
     }
 
-    /// A member publishes a state, whatever it is.
+    /// A member publishes a state, right or wrong.
     pub(crate) fn publish_as(&mut self, member: MemberId, view: &View, events: &[Event]) -> Verdict {
         let status = Status {
             member,
@@ -195,7 +196,7 @@ impl<C: Checker> Story<C> {
         self.store.view()
     }
 
-    /// The state as of a log in which something else stands at `index`.
+    /// The state of a log that has another entry at `index`.
     pub(crate) fn other_view(&self, index: u64, request: InternalRaftRequest) -> View {
         let mut log = self.log.clone();
         log[index as usize - 1].data = request.encode_to_vec().into();
@@ -221,7 +222,7 @@ impl<C: Checker> Story<C> {
         })
     }
 
-    /// A client asks a member.
+    /// A client sends a member a request.
     pub(crate) fn invoke(&mut self, member: MemberId, call: &Call) -> OpId {
         self.ops += 1;
         let op = OpId(self.ops);
@@ -240,7 +241,7 @@ impl<C: Checker> Story<C> {
         self.see(&Observation::Replied { op, member, result })
     }
 
-    /// A client asks a member, which answers at once.
+    /// A client sends a request to a member, which answers at once.
     pub(crate) fn call(&mut self, member: MemberId, call: &Call, answer: &Answer) -> Verdict {
         let op = self.invoke(member, call);
         self.reply(op, member, Ok(answer))

@@ -1,25 +1,25 @@
-//! Watches (C9–C23): what every stream is sent, compared on its way out with the history that the reference model has.
+//! Watches (C9–C23): every response is compared, when it leaves the member, with the history of the reference model.
 //!
-//! - C9 an event is of the keys and kinds that were asked for
+//! - C9 an event has one of the requested keys and kinds
 //! - C10 events come in order
 //! - C11 no event comes twice
-//! - C12 a revision is never split over two responses, but for fragments that say so
-//! - C13 nothing is missing, nothing is invented, nothing differs
-//! - C14 a watch begins exactly at the revision asked for, or is told that it is compacted, without an event
-//! - C15 progress to a revision means that every event up to there has come and none of them will
-//! - C16 a previous value is there and right exactly where it was asked for, existed and is not compacted
+//! - C12 a revision is never split over two responses, except in marked fragments
+//! - C13 no event is missing, invented or different
+//! - C14 a watch begins exactly at the requested revision, or is cancelled as compacted without an event
+//! - C15 progress to a revision means that every event up to it has been sent and none follows
+//! - C16 a previous value is right, and sent exactly if it was requested, existed and is not compacted
 //! - C17 versions and creation revisions are right
-//! - C18 a watch of the future gets nothing of the time before, no progress either
-//! - C19 once healed, a watch on a healthy member gets everything in time, or is told that it does not
-//! - C20 headers are sane, creation comes first and as asked, cancellation last and for a reason
-//! - C21 a slow watch misses nothing on its way
-//! - C22 compaction ends no watch that lost nothing by it, and takes no event that is not older than it
+//! - C18 a watch of a future revision gets nothing from before it, and no progress
+//! - C19 after healing, a watch on a healthy member gets everything in time, or is cancelled
+//! - C20 headers are valid, the creation comes first and as requested, the cancellation last and with a reason
+//! - C21 a slow watch skips nothing
+//! - C22 compaction ends no watch that lost nothing by it, and removes no event at or after its revision
 //!
-//! C23 (a watch that demands a leader is cancelled where there is none) is the serving half's, which decides it by a
-//! header of the call; the simulator has no serving half, so there is nothing to observe.
+//! C23 (a watch that requires a leader is cancelled if there is none) is decided by the serving half from a header of
+//! the call; the simulator has no serving half, so it cannot be observed.
 //!
-//! Each watch has a cursor into the history. A response costs what lies between two places of its cursor; nothing else
-//! looks at watches, but for progress of a whole stream and the deadlines after healing.
+//! Each watch has a cursor into the history. The cost of a response is that of the history between two places of its
+//! cursor; no other observation looks at watches, except progress of a whole stream and the deadlines after healing.
 
 mod stream;
 #[cfg(test)]
@@ -39,7 +39,7 @@ use super::{Checker, Truth};
 use crate::observe::{Observation, StreamId, Verdict, ensure};
 use quoin_model::etcd::State;
 
-/// After so many election timeouts without disturbance every watch has what it is owed.
+/// Election timeouts without disturbance after which every watch must have all its events.
 const PATIENCE_ELECTIONS: u32 = 10;
 
 situations! {
@@ -65,18 +65,18 @@ situations! {
     InTime "a watch has everything in time after healing",
 }
 
-/// What is known of a member that is running.
+/// The facts about a running member.
 #[derive(Debug, Default)]
 struct Served {
-    /// The revision its watchers may have got to.
+    /// The revision that its watchers may have reached.
     revision: i64,
-    /// What it has compacted; -1 is nothing.
+    /// Its compact revision; -1 if there is none.
     compact_revision: i64,
-    /// Every revision it has compacted at in this life: what is sent may be from before the last.
+    /// All compact revisions of this life: a response may be from before the last.
     compacted_at: BTreeSet<i64>,
     /// Its term.
     term: u64,
-    /// The revision of the last snapshot that it took over.
+    /// The revision of the last snapshot that it installed.
     restored_to: i64,
 }
 
@@ -88,13 +88,13 @@ impl Served {
     }
 }
 
-/// What is owed after healing.
+/// The deadline after healing.
 #[derive(Debug)]
 struct Owed {
     core: Vec<MemberId>,
     patience: Duration,
     since: Instant,
-    /// The revision everybody is to get to.
+    /// The revision that every watch must reach.
     revision: i64,
 }
 
@@ -103,7 +103,7 @@ struct Owed {
 pub struct WatchChecker {
     members: BTreeMap<MemberId, Served>,
     streams: BTreeMap<StreamId, Stream>,
-    /// When the present debt is due.
+    /// The present deadline.
     due: Instant,
     owed: Option<Owed>,
     cluster: Option<u64>,
@@ -126,14 +126,14 @@ impl Default for WatchChecker {
 impl Checker for WatchChecker {
     fn see(&mut self, at: Instant, seen: &Observation<'_>, truth: &Truth) -> Verdict {
         if at >= self.due && truth.healed().is_none() {
-            // The cluster was founded anew since: nothing is owed before it heals again.
+            // A new cluster was formed since: there is no deadline until it heals again.
             self.owed = None;
             self.due = Instant::MAX;
         }
         if at >= self.due
             && let Some(owed) = &self.owed
         {
-            // What is owed comes from a leader. That there is one in time is another promise (L1, L4).
+            // Events need a leader. That there is one in time is another promise (L1, L4).
             let due = truth.led_since().map_or(at, |since| since.max(owed.since)) + owed.patience;
             self.due = self.due.max(due);
         }
@@ -239,7 +239,7 @@ impl WatchChecker {
         })
     }
 
-    /// A member took over a snapshot.
+    /// A member installed a snapshot.
     fn restored(&mut self, member: MemberId) {
         for stream in self.streams.values().filter(|stream| stream.member == member) {
             for watcher in stream.watchers() {
@@ -251,7 +251,7 @@ impl WatchChecker {
         }
     }
 
-    /// A member is gone, and its streams with it.
+    /// A member ended, and its streams with it.
     fn end(&mut self, member: MemberId) {
         let before = self.streams.len();
         self.streams.retain(|_, stream| stream.member != member);
@@ -261,7 +261,7 @@ impl WatchChecker {
         self.members.remove(&member);
     }
 
-    /// From now on, everything that has happened is owed to everybody.
+    /// From now on, every event so far must reach every watch in time.
     fn owe(&mut self, at: Instant, model: &State) {
         if let Some(owed) = &mut self.owed {
             owed.since = at;
@@ -270,7 +270,7 @@ impl WatchChecker {
         }
     }
 
-    /// The time of the present debt is up (C19).
+    /// The present deadline has passed (C19).
     fn collect(&mut self, at: Instant, model: &State) -> Verdict {
         let Some(owed) = &self.owed else { return Ok(()) };
         for (id, stream) in &self.streams {
@@ -295,7 +295,7 @@ impl WatchChecker {
     }
 }
 
-/// Where and when a response is looked at.
+/// The place and time of a response.
 struct Site<'a> {
     at: Instant,
     served: &'a Served,

@@ -1,4 +1,4 @@
-//! One watch stream: what was asked, in order, and what answers it. The events of a watch are its watcher's to judge.
+//! One watch stream: the requests in their order, and their answers. A watcher's events are checked in `watcher`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -12,22 +12,22 @@ use super::{Point, Site};
 use crate::observe::{Verdict, Violation, ensure};
 use quoin_model::etcd::State;
 
-/// Watch id of what concerns no watch or all of them.
+/// The watch id of a response that is about no watch or all of them.
 const NO_WATCH: i64 = -1;
 
-/// Why a watch from a negative revision is refused.
+/// The reason for refusing a watch from a negative revision.
 const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
 
-/// Why a watch of no keys is refused.
+/// The reason for refusing a watch without keys.
 const EMPTY_RANGE: &str = "mvcc: watcher range is empty";
 
-/// Why a watch id cannot be had twice.
+/// The reason for refusing a watch id that is in use.
 const DUPLICATE_ID: &str = "mvcc: duplicate watch ID provided on the WatchStream";
 
-/// How the reason begins where permission is refused.
+/// The beginning of the reason if permission is denied.
 const DENIED: &str = "rpc error: code = ";
 
-/// Something asked and not answered, and when; cancellations of unknown watches and progress need no answer.
+/// An unanswered request and its time. Cancellations of unknown watches, and progress requests, need no answer.
 #[derive(Clone, Debug)]
 enum Asked {
     Cancel(Instant, i64),
@@ -40,16 +40,16 @@ enum Asked {
 pub(super) struct Stream {
     pub(super) member: MemberId,
     watchers: BTreeMap<i64, Watcher>,
-    /// Watches that compaction ended: their ids stay taken until the client cancels them.
+    /// Watches that compaction ended: their ids stay in use until the client cancels them.
     compacted: BTreeSet<i64>,
-    /// Watches that were and are no more.
+    /// Watches that have ended.
     past: BTreeSet<i64>,
     asked: VecDeque<Asked>,
-    /// The id given out next, unless it is taken.
+    /// The next id to be given out, unless it is in use.
     next_id: i64,
     /// The term of the last response.
     term: u64,
-    /// The watch whose response is to be continued.
+    /// The watch whose fragmented response is not complete.
     continues: Option<i64>,
 }
 
@@ -71,7 +71,7 @@ impl Stream {
         self.watchers.values()
     }
 
-    /// The client asks for something.
+    /// The client sends a request.
     pub(super) fn asked(&mut self, at: Instant, request: &WatchRequest) {
         let asked = match &request.request_union {
             Some(RequestUnion::CreateRequest(create)) => Asked::Create(at, create.clone()),
@@ -113,7 +113,7 @@ impl Stream {
         Ok(())
     }
 
-    /// What is owed for longer than allowed: whom, and what.
+    /// The answers that are overdue: for which watch, and which.
     pub(super) fn stalled(&self, since: Instant, revision: i64, model: &State) -> Option<(String, String)> {
         let unanswered = self.asked.iter().find_map(|asked| match asked {
             Asked::Create(at, request) if *at <= since => Some(("a request".to_owned(), format!("{request:?}"))),
@@ -130,7 +130,7 @@ impl Stream {
         })
     }
 
-    /// Checks the header (C20); its revision.
+    /// Checks the header (C20) and returns its revision.
     fn header(&mut self, response: &WatchResponse, site: &Site<'_>) -> Result<i64, Violation> {
         let Some(ResponseHeader {
             member_id,
@@ -212,7 +212,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Why a request is to be refused, if it is.
+    /// The reason for refusing a request, if it must be refused.
     fn refusal(&self, request: &WatchCreateRequest) -> Option<(&'static str, Point)> {
         if request.start_revision < 0 {
             Some((COMPACTED, Point::RevisionRefused))
@@ -229,7 +229,7 @@ impl Stream {
         self.watchers.contains_key(&id) || self.compacted.contains(&id)
     }
 
-    /// The id a watch gets that asks for `asked`; 0 is for the next that is free.
+    /// The id of a watch that requests `asked`; 0 requests the next free one.
     fn id_for(&mut self, asked: i64) -> i64 {
         if asked != 0 {
             return asked;
@@ -282,7 +282,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Takes the client's wish that `id` end, which comes before every other that is owed an answer.
+    /// Takes the client's cancellation of `id`, which is answered before all other requests.
     fn answer_cancel(&mut self, id: i64) -> Verdict {
         loop {
             match self.asked.pop_front() {
@@ -336,7 +336,7 @@ impl Stream {
         Ok(())
     }
 
-    /// The watch that something is for.
+    /// The watch that a response is for.
     fn live(&mut self, id: i64) -> Result<&mut Watcher, Violation> {
         let was = self.past.contains(&id);
         self.watchers.get_mut(&id).ok_or_else(|| {

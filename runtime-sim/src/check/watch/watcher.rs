@@ -1,4 +1,4 @@
-//! One watch: how far it has come in the history, and whether what it is sent is exactly what comes next there.
+//! One watch: its place in the history, and whether each response has exactly the events that come next there.
 
 use bytes::Bytes;
 use quoin_core::proto::etcdserverpb::watch_create_request::FilterType;
@@ -16,12 +16,12 @@ use quoin_model::etcd::{Event, EventKind, State};
 #[derive(Clone, Debug)]
 pub(super) struct KeyRange {
     first: Bytes,
-    /// Just after the last; `None` is nowhere.
+    /// The first key after them; `None` if there is no end.
     end: Option<Bytes>,
 }
 
 impl KeyRange {
-    /// What a request means; nothing if there can be no key in it.
+    /// The keys that a request means; `None` if the range is empty.
     pub(super) fn new(request: &WatchCreateRequest) -> Option<Self> {
         let first = if request.key.is_empty() {
             Bytes::from_static(b"\0")
@@ -54,25 +54,25 @@ pub(super) struct Watcher {
     no_put: bool,
     no_delete: bool,
     created_at: Instant,
-    /// The first revision that is for it.
+    /// The first revision whose events it gets.
     start: i64,
-    /// Whether that was still to come when it was created.
+    /// Whether that was in the future when the watch was created.
     is_future: bool,
-    /// Everything before this revision has come.
+    /// Everything before this revision was sent.
     reached: i64,
-    /// So many of its events from there on have come too, in fragments.
+    /// So many of its events from there on were sent too, in fragments.
     ahead: usize,
-    /// Whether anything has come.
+    /// Whether anything was sent.
     fired: bool,
-    /// Whether it ever had to catch up from history.
+    /// Whether it ever had to catch up from the history.
     was_behind: bool,
-    /// The revision that its member was at when it was created. A snapshot taken over before led there at most, even if the
-    /// news of the creation is read later.
+    /// The revision of its member when it was created. A snapshot installed before led there at most, even if the
+    /// response of the creation is read later.
     created_in: i64,
 }
 
 impl Watcher {
-    /// The watch that was asked for and created at the revision `now`.
+    /// A watch that was requested, and created at the revision `now`.
     pub(super) fn new(request: WatchCreateRequest, keys: KeyRange, now: i64, site: &mut Site<'_>) -> Self {
         let asked = request.start_revision;
         let start = if asked == 0 { now + 1 } else { asked };
@@ -178,7 +178,7 @@ impl Watcher {
         self.was_behind |= from_history;
     }
 
-    /// Checks that everything up to `revision` has come.
+    /// Checks that everything up to `revision` was sent.
     pub(super) fn progress(&mut self, id: i64, revision: i64, model: &State) -> Verdict {
         ensure(self.start <= revision || !self.is_future, "C18", || {
             let start = self.start;
@@ -196,7 +196,7 @@ impl Watcher {
         Ok(())
     }
 
-    /// Checks that compaction up to `compact_revision` took something it needs.
+    /// Checks that compaction up to `compact_revision` removed something it needs.
     pub(super) fn lost_to(&self, compact_revision: i64, site: &mut Site<'_>) -> Verdict {
         let compacted = site.served.compact_revision;
         ensure(compact_revision <= compacted, "C14", || {
@@ -207,7 +207,7 @@ impl Watcher {
             format!("it needs revision {reached} next and is ended by compaction at {compact_revision}")
         })?;
         let may_have_lost = self.was_behind || self.created_in < site.served.restored_to;
-        // What the same transaction superseded is lost to it, too.
+        // Events that the same transaction superseded are lost to it, too.
         let missed = site.model.events(self.reached, compact_revision - 1).iter();
         let has_missed = missed.filter(|event| self.wants(event)).nth(self.ahead).is_some();
         ensure(may_have_lost || has_missed, "C22", || {
@@ -221,7 +221,7 @@ impl Watcher {
         Ok(())
     }
 
-    /// What it still waits for of the events up to `revision`, if it was there `since`.
+    /// The events up to `revision` that it has not got, if it existed `since`.
     pub(super) fn stalled(&self, since: Instant, revision: i64, model: &State) -> Option<String> {
         if self.created_at > since {
             return None;
@@ -238,9 +238,10 @@ impl Watcher {
         history.iter().filter(may_come).nth(self.ahead)
     }
 
-    /// Whether the compaction at an event's own revision took it from who catches up: of what a transaction does to a key
-    /// that keeps the last. So does etcd, which lets the compacted revision itself be watched all the same. A transaction
-    /// changes a key twice where it deletes from a key on (`\0`) and puts one of those, which etcd does not find.
+    /// Whether compaction at an event's own revision removed the event for a watcher that catches up: of several
+    /// changes of a key in one transaction compaction keeps the last. That is so in etcd, too, which nevertheless
+    /// allows a watch of the compact revision. A transaction changes a key twice if it deletes from a key on (`\0`) and
+    /// puts one of those keys, which etcd's check does not find.
     fn is_gone(&self, event: &Event, history: &[Event], response: &WatchResponse) -> bool {
         let came = response.events.iter().filter(|came| is_same(came, event)).count();
         let alike = history.iter().filter(|other| is_of_one_key(event, other));
@@ -258,7 +259,7 @@ impl Watcher {
         !is_filtered && self.keys.contains(&event.kv.key)
     }
 
-    /// Compares an event that came in its place with what it should be.
+    /// Compares an event with the one that should be in its place.
     fn compare(&self, event: &mvccpb::Event, expected: &Event, site: &mut Site<'_>) -> Verdict {
         let Some(kv) = &event.kv else {
             return Err(broken("C13", format!("an event without a key: {event:?}")));
@@ -303,7 +304,7 @@ impl Watcher {
         }
     }
 
-    /// What is wrong with `event`, which came where `next` should have.
+    /// The difference of `event` from `next`, in whose place it was sent.
     fn astray(
         &self,
         event: &mvccpb::Event,
@@ -359,14 +360,14 @@ fn is_of_one_key(one: &Event, two: &Event) -> bool {
     (one.revision, &one.kv.key) == (two.revision, &two.kv.key)
 }
 
-/// Whether its own transaction changes the key once more.
+/// Whether its own transaction changes the key again later.
 fn is_superseded(event: &Event, history: &[Event]) -> bool {
     history
         .iter()
         .any(|other| is_of_one_key(event, other) && other.sub > event.sub)
 }
 
-/// Checks that a response's events are in order (C10), whatever they are.
+/// Checks that a response's events are in order (C10), whatever their content.
 fn ordered(events: &[mvccpb::Event]) -> Verdict {
     for pair in events.windows(2) {
         let [one, two] = pair else { continue };
@@ -394,7 +395,7 @@ fn key_of(event: &mvccpb::Event) -> &[u8] {
     event.kv.as_ref().map_or(&[], |kv| &kv.key)
 }
 
-/// Whether both speak of the same change.
+/// Whether both are of the same change.
 fn is_same(event: &mvccpb::Event, expected: &Event) -> bool {
     revision_of(event) == expected.revision && key_of(event) == &expected.kv.key[..]
 }

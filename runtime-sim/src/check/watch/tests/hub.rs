@@ -1,5 +1,5 @@
-//! The real hub over random writes, watches, compactions and snapshots: the checker finds nothing. With its responses
-//! mutilated on their way, it finds what was done to them.
+//! The real hub over random writes, watches, compactions and snapshots: the checker finds nothing. If the hub's
+//! responses are changed on their way, it finds the change.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use quoin_core::watch::{Hub, HubConfig, Origin, StreamId as HubStream, WatchInpu
 
 use super::*;
 
-/// What is done to responses.
+/// The change of responses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Mutilation {
     None,
@@ -37,7 +37,7 @@ struct Run {
     hub: Hub,
     prng: Prng,
     mutilation: Mutilation,
-    /// What was produced and has not left the member.
+    /// Responses that were made and have not left the member.
     queues: Vec<VecDeque<WatchResponse>>,
     events: usize,
 }
@@ -159,13 +159,13 @@ impl Run {
         self.request(stream, RequestUnion::CreateRequest(request));
     }
 
-    /// One random deed.
+    /// One random action.
     fn act(&mut self) -> Verdict {
         let stream = self.prng.below(STREAMS);
         match self.prng.below(100) {
             0..45 => {
                 self.write();
-                // Now and then the hub learns of several writes at once.
+                // Sometimes the hub gets several writes at once.
                 if self.prng.below(6) > 0 {
                     self.tell(false);
                 }
@@ -191,7 +191,7 @@ impl Run {
         Ok(())
     }
 
-    /// Lets responses of a stream leave the member; how many there were.
+    /// Lets responses of a stream leave the member; returns their number.
     fn leave(&mut self, stream: u64, most: usize) -> Verdict {
         let queue = &mut self.queues[stream as usize];
         let gone: Vec<_> = queue.drain(..most.min(queue.len())).collect();
@@ -257,7 +257,7 @@ impl Run {
         vec![response]
     }
 
-    /// Everybody reads everything; then everything owed must have come.
+    /// All clients read everything; then every watch must be complete.
     fn finish(&mut self) -> Verdict {
         self.tell(false);
         loop {

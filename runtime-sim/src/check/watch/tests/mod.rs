@@ -1,4 +1,4 @@
-//! Stories of one member with one stream, told by hand; and random runs of the real hub, whole and mutilated.
+//! One member with one stream, played by hand; and random runs of the real hub, with true and changed responses.
 
 mod hub;
 mod numbers;
@@ -24,7 +24,7 @@ use crate::observe::{ClientId, Observation, StreamId, Verdict};
 use quoin_model::call::Call;
 use quoin_model::etcd::{Event, EventKind, State};
 
-/// The member of all stories.
+/// The member of all sequences.
 const MEMBER: MemberId = MemberId(7);
 
 const TERM: u64 = 3;
@@ -38,19 +38,19 @@ enum Change {
     Put(Bytes, Bytes),
 }
 
-/// A member, what truly happened, and a checker that watches.
+/// A member, its true history, and a checker that observes it.
 struct Story {
     checker: WatchChecker,
     model: State,
     mvcc: Mvcc,
-    /// What the hub is told of the last write.
+    /// What the hub gets of the last write.
     events: Vec<quoin_core::mvcc::Event>,
     view: View,
     at: Instant,
 }
 
 impl Story {
-    /// A member that has just started, without history.
+    /// A member that has just started, without a history.
     fn empty() -> Self {
         let mut story = Self {
             checker: WatchChecker::default(),
@@ -132,13 +132,13 @@ impl Story {
         self.write(&[put(key, value)]);
     }
 
-    /// One transaction, published.
+    /// One transaction, published by the member.
     fn write(&mut self, changes: &[Change]) {
         self.happen(changes);
         self.publish(false);
     }
 
-    /// One transaction, of which the member does not know.
+    /// One transaction that the member has not applied.
     fn happen(&mut self, changes: &[Change]) {
         let ops = changes.iter().map(|change| {
             let request = match change.clone() {
@@ -229,7 +229,7 @@ impl Story {
         })
     }
 
-    /// A response with the header of now.
+    /// A response with the present header.
     fn response(&self) -> WatchResponse {
         WatchResponse {
             header: Some(header(self.view.kv.revision())),
@@ -251,7 +251,7 @@ impl Story {
             .collect()
     }
 
-    /// A response of watch 0 under the header of now.
+    /// A response of watch 0 with the present header.
     fn give(&mut self, places: &[(i64, &str)]) -> Verdict {
         let response = WatchResponse {
             events: self.events(places),
@@ -260,7 +260,7 @@ impl Story {
         self.watched(response)
     }
 
-    /// A response of watch 0 whose events another hand has been at.
+    /// A response of watch 0 with changed events.
     fn give_changed(&mut self, places: &[(i64, &str)], change: impl FnOnce(&mut Vec<mvccpb::Event>)) -> Verdict {
         let mut events = self.events(places);
         change(&mut events);
@@ -300,7 +300,7 @@ impl Story {
         })
     }
 
-    /// Nothing disturbs the member any more, for `after` from now.
+    /// The member is not disturbed any more, for `after` from now.
     fn heal(&mut self, after: Duration) -> Verdict {
         self.see(&Observation::Healed {
             core: &[MEMBER],
@@ -349,7 +349,7 @@ fn wire(event: &Event) -> mvccpb::Event {
     }
 }
 
-/// What the hub is given.
+/// The hub's input.
 fn shared(events: &mut Vec<quoin_core::mvcc::Event>) -> Arc<[quoin_core::mvcc::Event]> {
     Arc::from(std::mem::take(events))
 }

@@ -1,11 +1,11 @@
-//! For every number stories in which all is well, and stories in which exactly that promise is broken.
+//! For every number: sequences without a violation, and sequences that break exactly that promise.
 
 use super::*;
 
-/// Tells a story from its middle on.
+/// Plays a sequence from its middle on.
 type Tale = fn(&mut Story) -> Verdict;
 
-/// Promise, what is told, and how.
+/// The promise, the sequence, and its description.
 type Row = (&'static str, &'static str, Tale);
 
 /// Everything, from a revision on.
@@ -83,7 +83,7 @@ const GOOD: &[(&str, Tale)] = &[
             ..story.response()
         };
         story.watched(canceled)?;
-        // The id is free again, but ids count on.
+        // The id is free again, but new ids continue after it.
         story.watch(all(0), 1)
     }),
     ("the compacted revision itself can be watched", |story| {
@@ -504,7 +504,7 @@ fn stories_in_which_one_promise_is_broken() {
 
 #[test]
 fn every_promise_has_a_story_that_breaks_it() {
-    // C23 cannot be observed: see the checker's own page.
+    // C23 cannot be observed: see the module of the checker.
     for number in (9..=22).map(|number| format!("C{number}")) {
         assert!(BROKEN.iter().any(|(broken, _, _)| *broken == number), "{number}");
     }
