@@ -4,22 +4,16 @@
 //! part of the fault model (the rest is in [`crate::disk`]):
 //!
 //! - **`LostSectors`**: a loss of power removes the last of the batches written since the last sync. Batches are
-//! atomic, so
-//!   nothing is ever torn, unless [`TableModel::tears_batches`] is set.
+//!   atomic, so nothing is ever torn, unless [`TableModel::tears_batches`] is set.
 //! - **`SyncError`**, **`SilentSyncError`**, **`WriteError`**, **`NoSpace`**, **`ReadError`**: as for files, by
 //!   [`Fuse::fail`](crate::fuse::Fuse::fail). A write that fails has written nothing. After a sync that failed without
-//! an
-//!   error, or that cleaned pages ([`TableModel::cleans_pages`]), some of the unsynced batches have reached the medium.
-//! The
-//!   batches after them stand after a hole in the journal: a loss of power removes them, whatever later syncs return,
-//! until
-//!   the table is rewritten ([`Table::defragment`]), or opened again if the sync returned an error.
+//!   an error, or that cleaned pages ([`TableModel::cleans_pages`]), some of the unsynced batches have reached the
+//!   medium. The batches after them stand after a hole in the journal: a loss of power removes them, whatever later
+//!   syncs return, until the table is rewritten ([`Table::defragment`]), or opened again if the sync returned an error.
 //! - **`DamagedRow`**: a bit of a row's key or value flips. **`LostRow`**: a row is missing, as before it was written.
 //!   **`LostBucket`**: all rows of a bucket are missing. **`OldBucket`**: a bucket has the rows that it had when the
-//! table
-//!   was last opened. See [`SimTable::damage`]. The real table has checksums of its own; these are faults that they do
-//! not
-//!   find: a journal cut short, a lost or older file of one keyspace.
+//!   table was last opened. See [`SimTable::damage`]. The real table has checksums of its own; these are faults that
+//!   they do not find: a journal cut short, a lost or older file of one keyspace.
 //! - **`SlowDisk`**, **`StalledDisk`**: [`SimTable::take_cost`].
 //! - **`LostDisk`**, **`OldBackup`**: with the disk's ([`Backup`](crate::disk::Backup)).
 

@@ -8,12 +8,10 @@
 //! It does not model:
 //! - *time*: a lease exists from its grant to its revocation;
 //! - *the state of one member*: its quota (a member above it answers NOSPACE although the write is applied),
-//! leadership,
-//!   health, sizes, and when the space of a compaction is free;
+//!   leadership, health, sizes, and when the space of a compaction is free;
 //! - *users and roles*;
 //! - *duplicates*: etcd uses the id of a proposal only to route its answer, so an entry that is in the log twice is
-//! applied
-//!   twice. A checker has to find duplicates, by [`Outcome::id`].
+//!   applied twice. A checker has to find duplicates, by [`Outcome::id`].
 
 mod alarm;
 pub mod ask;

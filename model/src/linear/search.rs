@@ -4,15 +4,12 @@
 //! nothing can follow. These rules keep it short, and lose no order:
 //!
 //! - A set of placed operations that led to the same state before is not tried again. Nor is one that differs from it
-//! only
-//!   in more used operations of unknown outcome: whatever could follow here could have followed there.
+//!   only in more used operations of unknown outcome: whatever could follow here could have followed there.
 //! - An operation that changes nothing in any state is placed where it first fits, and no alternative to it is tried:
-//! in
-//!   any order that has it later, it can be moved here.
+//!   in any order that has it later, it can be moved here.
 //! - An operation of unknown outcome that would change nothing here is not placed: the order without it is as good.
 //! - Hints: operations are tried in the order of the levels they report, and a state above the level of an operation
-//! that
-//!   is still to be placed is abandoned.
+//!   that is still to be placed is abandoned.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

@@ -2,13 +2,11 @@
 //! clients.
 //!
 //! - C24 no leader ends a lease before its time has passed by a clock that is at most as fast as allowed, counted from
-//! the
-//!   grant, the last renewal answered to a client, and the leader's own start; no other member ends one
+//!   the grant, the last renewal answered to a client, and the leader's own start; no other member ends one
 //! - C25 a member that answers a renewal with success led after the request, and the lease exists
 //! - C26 all keys of a lease that ends, and no others, are deleted at one revision
 //! - C27 the remaining time in an answer is at most what was granted and at least what must be left; checkpoints for
-//! later
-//!   leaders are checked in `checkpoints`
+//!   later leaders are checked in `checkpoints`
 //! - C28 after healing, a lease that is not renewed ends
 //! - C29 grants are answered and refused as etcd does
 //! - C30 no key is attached to a lease that does not exist
