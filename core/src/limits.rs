@@ -123,6 +123,10 @@ pub const SNAPSHOT_CATCHUP_ENTRIES: u64 = 5_000;
 /// Bytes of applied entries kept in memory for slow followers, whatever the number of entries.
 pub const LOG_TAIL_BYTES: usize = 32 * 1024 * 1024;
 
+/// Bytes of applied entries kept in memory for followers that receive a snapshot; one that takes longer than it takes to
+/// write so much needs another one.
+pub const LOG_PINNED_BYTES: usize = 256 * 1024 * 1024;
+
 /// Buckets of a database file that is read; etcd has ten.
 pub const MAX_DATABASE_BUCKETS: usize = 1_024;
 
@@ -156,6 +160,9 @@ pub const MAX_PEER_MESSAGE_BYTES: usize = 512 * 1024 * 1024;
 /// Messages queued for a stream to a peer. Further ones are dropped; raft sends again.
 pub const PEER_STREAM_QUEUE_MESSAGES: usize = 4_096;
 
+/// Bytes of messages queued for a stream to a peer; a message that begins below it is still taken.
+pub const PEER_STREAM_QUEUE_BYTES: usize = 64 * 1024 * 1024;
+
 /// Messages queued for the short-lived connections to a peer.
 pub const PEER_PIPELINE_QUEUE_MESSAGES: usize = 64;
 
@@ -165,8 +172,22 @@ pub const PEER_PIPELINE_CONNECTIONS: usize = 4;
 /// Messages from peers waiting for the member.
 pub const PEER_RECEIVE_QUEUE_MESSAGES: usize = 4_096;
 
-/// Largest body of a raft message, lease or promote request posted by a peer.
+/// Largest raft message posted by a peer: an append or a proposal with entries as large as another member's
+/// `--max-request-bytes` allows.
+pub const PEER_PIPELINE_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
+
+/// Largest body of a lease or promote request posted by a peer.
 pub const MAX_PEER_POST_BYTES: usize = 64 * 1024;
+
+/// Terms that a message may be ahead of its receiver's: more than a member passes that loses elections for a century, a
+/// thousand in each second.
+pub const MAX_TERM_STEP: u64 = 1 << 40;
+
+/// The last term that is taken from a message. From here on there are still more terms than elections can use up.
+pub const MAX_TERM: u64 = u64::MAX / 2;
+
+/// The index of the last entry that a snapshot is taken for. From here on there are still more than a log can get.
+pub const MAX_LOG_INDEX: u64 = u64::MAX / 2;
 
 /// Inputs waiting for the member, of all kinds.
 pub const MEMBER_QUEUE_INPUTS: usize = 8_192;
@@ -351,6 +372,16 @@ const _: () = {
         "peers alone cannot fill the member's queue"
     );
     assert!(PEER_PIPELINE_QUEUE_MESSAGES <= PEER_STREAM_QUEUE_MESSAGES);
+    assert!(
+        MAX_APPEND_BYTES + MAX_REQUEST_BYTES < PEER_PIPELINE_MESSAGE_BYTES,
+        "an append may hold one entry too many"
+    );
+    assert!(PEER_PIPELINE_MESSAGE_BYTES <= MAX_PEER_MESSAGE_BYTES);
+    assert!(
+        (MAX_APPEND_BYTES + MAX_REQUEST_BYTES) * 8 <= PEER_STREAM_QUEUE_BYTES,
+        "a few large appends do not fill a stream"
+    );
+    assert!(LOG_TAIL_BYTES <= LOG_PINNED_BYTES);
     assert!(
         WATCH_CATCHUP_REVISIONS <= WATCH_PASS_REVISIONS,
         "one pass can fill a response"

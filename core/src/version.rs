@@ -6,6 +6,10 @@ pub const SERVER_VERSION: &str = "3.6.5";
 /// The oldest cluster version this member joins.
 pub const MIN_CLUSTER_VERSION: &str = "3.0.0";
 
+/// The oldest server version of a member beside this one. Older ones end at entries that set the cluster version or publish
+/// a member's attributes as this version writes them.
+pub const MIN_PEER_VERSION: &str = "3.5.0";
+
 /// Quoin's own version.
 pub const PRODUCT_VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -56,6 +60,13 @@ impl Version {
         patch: 0,
     };
 
+    /// The oldest version beside which this program runs.
+    pub const V3_5: Self = Self {
+        major: 3,
+        minor: 5,
+        patch: 0,
+    };
+
     /// Reads a version; `None` for anything else, such as etcd's `not_decided`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -97,7 +108,8 @@ mod tests {
         assert!(version("3.10.0") > version("3.9.9"));
         assert_eq!(version("3.6.0-alpha.0+x").to_string(), "3.6.0");
         assert_eq!(Version::own_minor(), Version::V3_6);
-        assert!(Version::parse(MIN_CLUSTER_VERSION).is_some());
+        assert_eq!(Version::parse(MIN_PEER_VERSION), Some(Version::V3_5));
+        assert!(Version::parse(MIN_CLUSTER_VERSION) < Version::parse(MIN_PEER_VERSION));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use quoin_core::proto::raftpb::{Entry, HardState};
 use quoin_core::random::Prng;
 use quoin_core::snapshot;
 use quoin_core::store::{Applied, ApplyContext, Store, StoreConfig, View};
+use quoin_core::version::SERVER_VERSION;
 use quoin_core::wal::{Marker, Save};
 use quoin_runtime::boot::{self, Ask, BootError, Booted};
 use quoin_runtime::disk::Disk as _;
@@ -59,6 +60,7 @@ fn answer(urls: &[String], _: Why) -> BTreeMap<String, RemoteAnswer> {
     ];
     let answer = RemoteAnswer {
         cluster: Some((ClusterId(7), members)),
+        server_version: Some(SERVER_VERSION.to_owned()),
         cluster_version: Some("3.6.0".to_owned()),
         downgrade_enabled: Some(false),
     };

@@ -1,8 +1,8 @@
 //! The file format of bbolt, in which etcd keeps its applied state: what a client downloads as a backup, and what one
 //! member sends another as a snapshot. Both directions work on bytes in memory and need little of it at a time.
 //!
-//! - [`FileWriter`] takes buckets and rows in order and makes pages in order. It runs twice over the same rows: the
-//!   first run counts, because the first page of a file holds the file's length and the page of its root.
+//! - [`FileWriter`] takes buckets and rows in order and makes pages in order. It runs twice over the same rows: the first
+//!   run counts, because the first page of a file holds the file's length and the page of its root.
 //! - [`FileReader`] asks for parts of a file and returns the rows of one bucket after the other. It reads files of any
 //!   page size, with free pages and any form of free list, and checks everything it reads: a damaged file is a
 //!   [`FileDamage`] that names the page.

@@ -123,6 +123,8 @@ pub struct StoreFound {
 pub struct RemoteAnswer {
     /// `GET /members`: the cluster's id and its members.
     pub cluster: Option<(ClusterId, Vec<Member>)>,
+    /// `GET /version`: the version that the member runs, as text.
+    pub server_version: Option<String>,
     /// `GET /version`: the cluster version as text.
     pub cluster_version: Option<String>,
     /// `GET /downgrade/enabled`.

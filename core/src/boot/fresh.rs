@@ -13,7 +13,7 @@ use crate::id::{ClusterId, MemberId};
 use crate::member::Recovered;
 use crate::membership::{ConfChangeContext, Member};
 use crate::proto::raftpb::{ConfChange, ConfChangeType, Entry, EntryType, HardState};
-use crate::version::{MIN_CLUSTER_VERSION, Version};
+use crate::version::{MIN_CLUSTER_VERSION, MIN_PEER_VERSION, Version};
 
 /// The term in which a new cluster begins.
 const FIRST_TERM: u64 = 1;
@@ -42,6 +42,7 @@ pub(super) fn found_cluster(found: &Found, config: &Config) -> Result<Plan, Refu
             why: Why::DuplicateBootstrap,
         });
     }
+    check_servers(others.iter().filter_map(|url| found.answers.get(url)))?;
     let known = others
         .iter()
         .filter_map(|url| found.answers.get(url)?.cluster.as_ref())
@@ -95,7 +96,8 @@ pub(super) fn join_cluster(found: &Found, config: &Config) -> Result<Plan, Refus
     check_versions(&members, local, found)?;
     check_learners(&members, config)?;
     let own = members.iter().find(|member| member.id == local);
-    if own.is_some_and(|own| own.is_started() && !own.is_learner) {
+    // Also a learner: the leader goes on from what this member acknowledged before, and that is gone.
+    if own.is_some_and(Member::is_started) {
         return Err(Refusal::Wiped(local));
     }
     Ok(Plan::JoinExisting {
@@ -357,6 +359,17 @@ fn describe(id: ClusterId, members: &[Member]) -> String {
     )
 }
 
+/// No reachable member runs an etcd that panics on entries of this version. The cluster version cannot be used for this
+/// check: it is 3.0 until the leader has the version of every member.
+fn check_servers<'a>(answers: impl Iterator<Item = &'a RemoteAnswer>) -> Result<(), Refusal> {
+    let oldest = Version::parse(MIN_PEER_VERSION).unwrap_or_default();
+    let mut versions = answers.filter_map(|answer| Version::parse(answer.server_version.as_deref()?));
+    match versions.find(|version| *version < oldest) {
+        Some(version) => Err(Refusal::OldPeer(version)),
+        None => Ok(()),
+    }
+}
+
 /// At least one other member must run a version this program can join, and none may run another.
 fn check_versions(members: &[Member], local: MemberId, found: &Found) -> Result<(), Refusal> {
     let others = || members.iter().filter(|member| member.id != local);
@@ -367,6 +380,7 @@ fn check_versions(members: &[Member], local: MemberId, found: &Found) -> Result<
             .filter_map(|url| found.answers.get(url))
             .collect()
     };
+    check_servers(others().flat_map(answers))?;
     let downgrading = others().find_map(|member| answers(member).iter().find_map(|answer| answer.downgrade_enabled));
     let own = Version::own_minor();
     let (oldest, newest) = if downgrading == Some(true) {

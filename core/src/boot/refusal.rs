@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::config::Notice;
 use crate::id::MemberId;
-use crate::version::Version;
+use crate::version::{MIN_PEER_VERSION, Version};
 
 /// Why the member cannot start.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -46,6 +46,8 @@ pub enum Refusal {
     MemberDir(String),
     /// A member's id would be 0.
     NoMemberId,
+    /// A member that answers runs an etcd that is too old for the entries of this one.
+    OldPeer(Version),
     /// The members of the cluster are not those of the initial cluster.
     PeerUrls {
         /// The cluster, as etcd prints it.
@@ -72,7 +74,7 @@ pub enum Refusal {
     TooManyLearners,
     /// The write-ahead log cannot be written to.
     WalDir(String),
-    /// The member was started before, had a vote, and lost its data.
+    /// The member was started before and lost its data.
     Wiped(MemberId),
 }
 
@@ -98,6 +100,7 @@ impl Refusal {
             | Self::MemberAndProxy
             | Self::MemberDir(_)
             | Self::NoMemberId
+            | Self::OldPeer(_)
             | Self::PeerUrls { .. }
             | Self::StoreMissing(_)
             | Self::TableDamaged { .. }
@@ -156,6 +159,11 @@ impl fmt::Display for Refusal {
             Self::MemberAndProxy => f.write_str("invalid datadir; both member and proxy directories exist"),
             Self::MemberDir(why) => write!(f, "cannot access member directory: {why}"),
             Self::NoMemberId => f.write_str("cannot use 0 as member id"),
+            Self::OldPeer(version) => write!(
+                f,
+                "incompatible with current running cluster: a member runs version {version}, and entries of this one would \
+                 end it; upgrade every member to {MIN_PEER_VERSION} or later first"
+            ),
             Self::PeerUrls { cluster, why } => write!(f, "error validating peerURLs {cluster}: {why}"),
             Self::Proxy => f.write_str("v2 http proxy has already been deprecated in 3.6"),
             Self::Removed(_) => f.write_str("the member has been permanently removed from the cluster"),
@@ -169,8 +177,8 @@ impl fmt::Display for Refusal {
             Self::WalDir(why) => write!(f, "cannot write to WAL directory: {why}"),
             Self::Wiped(member) => write!(
                 f,
-                "member {member} has been running and its data is gone; its vote cannot be trusted: remove it from the \
-                 cluster and add it again"
+                "member {member} has been running and its data is gone; what it voted for and acknowledged cannot be \
+                 trusted: remove it from the cluster and add it again"
             ),
         }
     }

@@ -11,6 +11,7 @@ use super::notice::Notice;
 use super::settings::Settings;
 use super::table::find;
 use super::url::Url;
+use crate::version::Version;
 
 const DEFAULT_NAME: &str = "default";
 const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
@@ -56,6 +57,7 @@ pub(super) fn build(
         force_new_cluster: s.switch("force-new-cluster"),
         strict_reconfig_check: s.switch("strict-reconfig-check"),
         max_learners: count(s, "max-learners")?,
+        max_cluster_version: Version::parse(&format!("{}.0", s.text("max-cluster-version"))),
         quota_backend_bytes: quota(s, notices),
         backend_batch_interval: span_or_default(s, "backend-batch-interval")?,
         backend_batch_limit: count_or_default(s, "backend-batch-limit")?,

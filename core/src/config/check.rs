@@ -6,7 +6,7 @@ use super::flag::{Disposition, Value};
 use super::gates::Gate;
 use super::gotext::{format_duration, quote};
 use super::settings::Settings;
-use super::table::find;
+use super::table::{MAX_CLUSTER_VERSIONS, find};
 use super::url::{Url, join};
 
 /// An election timeout longer than this is refused.
@@ -264,6 +264,14 @@ fn check_features(settings: &Settings) -> Result<(), String> {
         return Err(
             "enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint".to_owned(),
         );
+    }
+    let version = settings.text("max-cluster-version");
+    if !MAX_CLUSTER_VERSIONS.contains(&version.as_str()) {
+        return Err(format!(
+            "--max-cluster-version must be one of {}, not {}",
+            MAX_CLUSTER_VERSIONS.join(", "),
+            quote(&version)
+        ));
     }
     let nanos = settings.nanos("compact-hash-check-time");
     if nanos <= 0 {

@@ -24,6 +24,7 @@ impl Config {
             },
             compaction_batch_limit: count(self.compaction_batch_limit),
             compaction_sleep_interval: self.compaction_sleep_interval,
+            max_cluster_version: self.max_cluster_version,
             ..node::Config::new(id)
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::gates::FeatureGates;
 use super::url::Url;
+use crate::version::Version;
 
 /// All settings of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub struct Config {
     pub strict_reconfig_check: bool,
     /// Learners that the cluster may have.
     pub max_learners: u64,
+    /// The highest cluster version that this member sets; `None` is the one that the cluster has.
+    pub max_cluster_version: Option<Version>,
     /// `--quota-backend-bytes`: `None` is no limit.
     pub quota_backend_bytes: Option<u64>,
     /// `--backend-batch-interval`.

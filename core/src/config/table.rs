@@ -32,6 +32,9 @@ const NO_DEFRAG_AT_START: &str = "has no effect yet: the store is not defragment
 const NO_UNARY_WARNING: &str = "has no effect yet: --warning-apply-duration decides which reads are logged as slow";
 const READS_ONLY: &str = "is obeyed for reads only: slow writes are not logged yet";
 
+/// The values of `--max-cluster-version`.
+pub(super) const MAX_CLUSTER_VERSIONS: &[&str] = &["auto", "3.5", "3.6"];
+
 /// The default of `--log-rotation-config-json`.
 pub(super) const LOG_ROTATION: &str =
     r#"{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}"#;
@@ -86,6 +89,7 @@ pub static FLAGS: &[Flag] = flags! {
         "initial-cluster-token" Text, "etcd-cluster", Used, "A word that keeps this cluster's ids apart from those of other clusters.";
         "advertise-client-urls" Urls, "http://localhost:2379", Used, "The URLs by which clients reach this member.";
         "strict-reconfig-check" Bool, "true", Used, "Refuse membership changes that would lose the quorum.";
+        "max-cluster-version" OneOf(MAX_CLUSTER_VERSIONS), "auto", Used, "The highest version the cluster is raised to; 'auto' is the one it has, so that older members may come back. Not a flag of etcd's.";
         "pre-vote" Bool, "true", Used, "Ask whether an election could be won before disturbing the leader.";
         "auto-compaction-retention" Text, "0", Used, "How much history to keep: hours or a duration, or a number of revisions (0: all).";
         "auto-compaction-mode" Text, "periodic", Used, "What --auto-compaction-retention counts: 'periodic' or 'revision'.";

@@ -5,12 +5,13 @@ use raft::StateRole;
 use crate::bug;
 use crate::error::Fault;
 use crate::id::MemberId;
-use crate::limits::LOG_TAIL_BYTES;
+use crate::limits::{LOG_PINNED_BYTES, LOG_TAIL_BYTES};
 use crate::proto::raftpb::{ConfChange, ConfState, Entry, HardState, Message, MessageType};
 use crate::time::Instant;
 
 use super::filter::{self, Standing};
-use super::{BatchId, Halt, Member, MemberTimer, Output, Phase};
+use super::log::Keep;
+use super::{BatchId, DropReason, Halt, Member, MemberTimer, Output, Phase};
 
 /// How long after its start a member may advance its ticks.
 const TICK_ADVANCE_WINDOW: std::time::Duration = std::time::Duration::from_secs(5);
@@ -53,14 +54,21 @@ impl Member {
         if self.phase >= Phase::Removed {
             return;
         }
-        match filter::admit(&mut message, from, self.standing()) {
+        let standing = self.standing(from);
+        match filter::admit(&mut message, from, standing, &mut self.drops) {
             Ok(true) => {
                 let votes = [MessageType::MsgRequestVote, MessageType::MsgRequestPreVote];
                 if bug!(VotesWithinLease) && votes.contains(&message.get_msg_type()) {
                     message.context = bytes::Bytes::from_static(b"CampaignTransfer");
                 }
+                let is_proposal = message.get_msg_type() == MessageType::MsgPropose;
                 // A message that consensus refuses is treated as lost.
-                let _refused = self.raft.step(message);
+                let is_refused = self.raft.step(message).is_err();
+                if is_refused && is_proposal && self.leads() && self.raft.raft.lead_transferee.is_none() {
+                    let bytes = self.raft.raft.uncommitted_size();
+                    let cause = || format!("{bytes} bytes of entries are not committed yet");
+                    self.drops.note(from, DropReason::NoRoom, cause);
+                }
                 self.observe(now, out);
             }
             Ok(false) => {}
@@ -105,6 +113,7 @@ impl Member {
             let leads = self.leads();
             let mut messages = ready.take_messages();
             messages.append(&mut ready.take_persisted_messages());
+            self.pin(&messages);
             let is_snapshot = !ready.snapshot().is_empty();
             if is_snapshot {
                 self.begin_log_anew();
@@ -153,10 +162,17 @@ impl Member {
     /// Everything up to `index` is applied.
     pub(crate) fn applied_to(&mut self, now: Instant, index: u64, out: &mut Vec<Output>) {
         self.raft.advance_apply_to(index);
-        let keep = self.config.snapshot_catchup_entries;
+        let (leads, raft) = (self.leads(), &self.raft.raft);
+        let is_follower = |id: MemberId| leads && raft.prs().get(id.0).is_some();
+        let keep = Keep {
+            entries: self.config.snapshot_catchup_entries,
+            bytes: LOG_TAIL_BYTES,
+            pinned: self.pins.first(now, is_follower),
+            pinned_bytes: LOG_PINNED_BYTES,
+        };
         let log = self.raft.mut_store();
         log.applied_to(index);
-        log.compact(keep, LOG_TAIL_BYTES);
+        log.compact(keep);
         self.release_reads(out);
         self.observe(now, out);
     }
@@ -252,7 +268,8 @@ impl Member {
     }
 
     /// Whether the snapshot sent to a peer was received.
-    pub(crate) fn peer_snapshot(&mut self, id: MemberId, received: bool) {
+    pub(crate) fn peer_snapshot(&mut self, now: Instant, id: MemberId, received: bool) {
+        self.pins.ended(now, id, received);
         if self.phase < Phase::Removed {
             let status = if received {
                 raft::SnapshotStatus::Finish
@@ -260,6 +277,15 @@ impl Member {
                 raft::SnapshotStatus::Failure
             };
             self.raft.report_snapshot(id.0, status);
+        }
+    }
+
+    /// Keeps the log entries after each snapshot among these messages for its receiver.
+    fn pin(&mut self, messages: &[Message]) {
+        let is_snapshot = |message: &&Message| message.get_msg_type() == MessageType::MsgSnapshot;
+        for message in messages.iter().filter(is_snapshot) {
+            let index = message.get_snapshot().get_metadata().index;
+            self.pins.sent(MemberId(message.to), index);
         }
     }
 
@@ -355,13 +381,15 @@ impl Member {
         self.observe(now, out);
     }
 
-    pub(super) fn standing(&self) -> Standing {
+    pub(super) fn standing(&self, from: MemberId) -> Standing {
+        let progress = self.raft.raft.prs().get(from.0).filter(|_| self.leads());
         Standing {
             me: self.config.id,
             term: self.term(),
             last_index: self.raft.raft.raft_log.last_index(),
             leads: self.leads(),
             all_persisted: self.all_persisted(),
+            matched: progress.map(|progress| progress.matched),
         }
     }
 }

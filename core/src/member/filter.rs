@@ -2,11 +2,13 @@
 //! that a broken or hostile one could send. Such a message is dropped here, or ends in a fault if it proves that this
 //! member lost entries it had acknowledged.
 
-use prost::Message as _;
-
 use crate::error::Fault;
 use crate::id::MemberId;
-use crate::proto::raftpb::{ConfChange, Entry, EntryType, Message, MessageType};
+use crate::limits::{MAX_LOG_INDEX, MAX_TERM, MAX_TERM_STEP};
+use crate::proto::raftpb::{Message, MessageType};
+use crate::store;
+
+use super::drops::{DropReason, Drops};
 
 /// The part of this member's state that the checks depend on.
 #[derive(Clone, Copy, Debug)]
@@ -17,28 +19,42 @@ pub(crate) struct Standing {
     pub(crate) leads: bool,
     /// Every entry of the log is on disk.
     pub(crate) all_persisted: bool,
+    /// The last entry that the sender acknowledged to this member, which leads; `None` where it does not.
+    pub(crate) matched: Option<u64>,
 }
 
 /// Largest id of a linearizable read, in bytes; etcd's ids have eight.
 const READ_ID_MAX_BYTES: usize = 64;
 
-/// Prepares `message` for consensus; false means drop it.
+/// Prepares `message` for consensus; false means drop it. A message that is wrong, and not only late, is counted in `drops`.
 ///
 /// # Errors
 /// A fault if the leader relies on entries that this member no longer has.
-pub(crate) fn admit(message: &mut Message, from: MemberId, standing: Standing) -> Result<bool, Fault> {
+pub(crate) fn admit(
+    message: &mut Message,
+    from: MemberId,
+    standing: Standing,
+    drops: &mut Drops,
+) -> Result<bool, Fault> {
     let Ok(kind) = MessageType::try_from(message.msg_type) else {
         return Ok(false);
     };
-    let sender_is_named = message.from == from.0 || kind == MessageType::MsgTransferLeader;
+    // A follower passes these on to the leader that it knows, as they are: the first names the heir, and the others name
+    // the member whose they are, which may have taken that follower for the leader.
+    let keeps_sender = [
+        MessageType::MsgTransferLeader,
+        MessageType::MsgPropose,
+        MessageType::MsgReadIndex,
+    ];
+    let sender_is_named = message.from == from.0 || keeps_sender.contains(&kind);
     if !sender_is_named || !is_for(message, from, standing) {
         return Ok(false);
     }
-    clear_foreign_fields(message);
+    clear_foreign_fields(message, kind);
     let is_request = matches!(kind, MessageType::MsgPropose | MessageType::MsgReadIndex);
     if is_request {
         message.term = 0;
-    } else if message.term == 0 {
+    } else if message.term == 0 || !is_term_plausible(message.term, from, standing, drops) {
         return Ok(false);
     }
     match kind {
@@ -48,9 +64,9 @@ pub(crate) fn admit(message: &mut Message, from: MemberId, standing: Standing) -
         | MessageType::MsgSnapStatus
         | MessageType::MsgCheckQuorum => Ok(false),
         MessageType::MsgAppend => Ok(follows(message)),
-        MessageType::MsgAppendResponse => Ok(message.reject || message.index <= standing.last_index),
+        MessageType::MsgAppendResponse => Ok(answers_append(message, standing)),
         MessageType::MsgHeartbeat => heartbeat(message, standing),
-        MessageType::MsgPropose => Ok(!message.entries.is_empty() && message.entries.iter_mut().all(proposable)),
+        MessageType::MsgPropose => Ok(keep_proposable(message, from, drops)),
         MessageType::MsgReadIndex | MessageType::MsgReadIndexResp => Ok(is_read(message)),
         // A snapshot arrives as its own input, with its data.
         MessageType::MsgSnapshot => Ok(false),
@@ -66,15 +82,15 @@ pub(crate) fn admit(message: &mut Message, from: MemberId, standing: Standing) -
 
 /// Prepares the message of a snapshot for consensus; false means drop it. Its configuration is checked by `can_become`
 /// (`installation.rs`).
-pub(crate) fn admit_snapshot(message: &mut Message, from: MemberId, standing: Standing) -> bool {
+pub(crate) fn admit_snapshot(message: &mut Message, from: MemberId, standing: Standing, drops: &mut Drops) -> bool {
     let is_snapshot = message.msg_type == MessageType::MsgSnapshot as i32 && message.from == from.0;
-    if !is_snapshot || !is_for(message, from, standing) {
+    if !is_snapshot || !is_for(message, from, standing) || !is_term_plausible(message.term, from, standing, drops) {
         return false;
     }
-    clear_foreign_fields(message);
+    clear_foreign_fields(message, MessageType::MsgSnapshot);
     let metadata = message.get_snapshot().get_metadata();
-    let is_end = metadata.index == 0 || metadata.index == u64::MAX;
-    !is_end && metadata.term > 0 && metadata.term <= message.term && metadata.conf_state.is_some()
+    let has_index = (1..=MAX_LOG_INDEX).contains(&metadata.index);
+    has_index && metadata.term > 0 && metadata.term <= message.term && metadata.conf_state.is_some()
 }
 
 /// Whether the message comes from another member and is addressed to this one.
@@ -82,11 +98,40 @@ fn is_for(message: &Message, from: MemberId, standing: Standing) -> bool {
     message.to == standing.me.0 && message.from != 0 && from != standing.me && from.0 != 0
 }
 
-/// Clears fields that only the `raft` crate has, and that Quoin never uses.
-fn clear_foreign_fields(message: &mut Message) {
+/// Whether elections can have led to this term. Consensus adopts any higher term and counts on from there, so a single
+/// message with the last of all terms would end in an overflow on every member.
+fn is_term_plausible(term: u64, from: MemberId, standing: Standing, drops: &mut Drops) -> bool {
+    let is_plausible = term <= standing.term.saturating_add(MAX_TERM_STEP).min(MAX_TERM);
+    if !is_plausible {
+        drops.note(from, DropReason::TermTooFar, || {
+            format!("term {term}, where this member is in term {}", standing.term)
+        });
+    }
+    is_plausible
+}
+
+/// Clears fields that only the `raft` crate has, and that Quoin never uses. With some of them a vote could move the commit
+/// index; in etcd only appends and heartbeats carry one.
+fn clear_foreign_fields(message: &mut Message, kind: MessageType) {
     message.request_snapshot = 0;
     message.priority = 0;
     message.deprecated_priority = 0;
+    message.commit_term = 0;
+    if !matches!(kind, MessageType::MsgAppend | MessageType::MsgHeartbeat) {
+        message.commit = 0;
+    }
+}
+
+/// An answer to an append speaks of entries there are. A refusal of entries that its sender has acknowledged since is late:
+/// the crate would go back to before what is known to match, perhaps so far that only a snapshot helps.
+fn answers_append(message: &mut Message, standing: Standing) -> bool {
+    if !message.reject {
+        return message.index <= standing.last_index;
+    }
+    // Versions before 3.5 name their last entry, which may be any, and the crate counts on from it.
+    message.reject_hint = message.reject_hint.min(message.index);
+    let is_stale = standing.matched.is_some_and(|matched| message.index <= matched);
+    !(is_stale && message.term == standing.term)
 }
 
 /// Checks a heartbeat. A leader sends a follower a commit index only up to the entries that this follower acknowledged,
@@ -116,13 +161,17 @@ fn follows(message: &Message) -> bool {
     true
 }
 
-fn proposable(entry: &mut Entry) -> bool {
-    entry.context.clear();
-    match EntryType::try_from(entry.entry_type) {
-        Ok(EntryType::EntryNormal) => true,
-        Ok(EntryType::EntryConfChange) => ConfChange::decode(entry.data.clone()).is_ok(),
-        Ok(EntryType::EntryConfChangeV2) | Err(_) => false,
-    }
+/// Keeps of a proposal's entries those that every member will be able to apply; whether there are any.
+fn keep_proposable(message: &mut Message, from: MemberId, drops: &mut Drops) -> bool {
+    message.entries.retain_mut(|entry| {
+        entry.context.clear();
+        let checked = store::check_proposal(entry);
+        if let Err(fault) = &checked {
+            drops.note(from, DropReason::Proposal, || fault.to_string());
+        }
+        checked.is_ok()
+    });
+    !message.entries.is_empty()
 }
 
 fn is_read(message: &Message) -> bool {
@@ -130,262 +179,4 @@ fn is_read(message: &Message) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::proto::raftpb::{ConfState, Snapshot, SnapshotMetadata};
-
-    const STANDING: Standing = Standing {
-        me: MemberId(1),
-        term: 5,
-        last_index: 10,
-        leads: false,
-        all_persisted: true,
-    };
-
-    fn message(kind: i32) -> Message {
-        Message {
-            msg_type: kind,
-            to: 1,
-            from: 2,
-            term: 5,
-            ..Message::default()
-        }
-    }
-
-    fn of(kind: MessageType) -> Message {
-        message(kind as i32)
-    }
-
-    fn entry(index: u64, term: u64) -> Entry {
-        Entry {
-            index,
-            term,
-            ..Entry::default()
-        }
-    }
-
-    fn admitted(mut message: Message) -> bool {
-        admit(&mut message, MemberId(2), STANDING).unwrap()
-    }
-
-    #[test]
-    fn unknown_and_local_types_never_reach_consensus() {
-        for kind in [-1, 19, 20, 21, 22, 23, 1000] {
-            assert!(!admitted(message(kind)), "type {kind}");
-        }
-        for kind in [0, 1, 10, 11, 12] {
-            assert!(!admitted(message(kind)), "local type {kind}");
-        }
-    }
-
-    #[test]
-    fn messages_with_a_wrong_sender_receiver_or_term_are_dropped() {
-        let table = [
-            (
-                "to another member",
-                Message {
-                    to: 3,
-                    ..of(MessageType::MsgHeartbeat)
-                },
-            ),
-            (
-                "in another's name",
-                Message {
-                    from: 3,
-                    ..of(MessageType::MsgHeartbeat)
-                },
-            ),
-            (
-                "without a sender",
-                Message {
-                    from: 0,
-                    ..of(MessageType::MsgTransferLeader)
-                },
-            ),
-            (
-                "a vote without a term",
-                Message {
-                    term: 0,
-                    ..of(MessageType::MsgRequestVote)
-                },
-            ),
-            (
-                "an append without a term",
-                Message {
-                    term: 0,
-                    ..of(MessageType::MsgAppend)
-                },
-            ),
-            (
-                "a transfer, to a follower",
-                Message {
-                    from: 3,
-                    ..of(MessageType::MsgTransferLeader)
-                },
-            ),
-            ("a snapshot without its data", of(MessageType::MsgSnapshot)),
-        ];
-        for (what, message) in table {
-            assert!(!admitted(message), "{what}");
-        }
-        let leads = Standing {
-            leads: true,
-            ..STANDING
-        };
-        let mut transfer = Message {
-            from: 3,
-            ..of(MessageType::MsgTransferLeader)
-        };
-        assert!(
-            admit(&mut transfer, MemberId(2), leads).unwrap(),
-            "a follower forwards it in the target's name"
-        );
-    }
-
-    #[test]
-    fn a_snapshot_needs_an_index_a_term_and_a_configuration() {
-        let snapshot = |index, term, conf_state: Option<ConfState>| Message {
-            snapshot: Some(Snapshot {
-                metadata: Some(SnapshotMetadata {
-                    conf_state,
-                    index,
-                    term,
-                }),
-                ..Snapshot::default()
-            }),
-            ..of(MessageType::MsgSnapshot)
-        };
-        let voters = || Some(ConfState::from((vec![1, 2], vec![])));
-        let table = [
-            ("a good one", snapshot(20, 5, voters()), true),
-            ("none at all", of(MessageType::MsgSnapshot), false),
-            ("of index 0", snapshot(0, 5, voters()), false),
-            ("of the largest index", snapshot(u64::MAX, 5, voters()), false),
-            ("without a term", snapshot(20, 0, voters()), false),
-            ("of a later term than its sender's", snapshot(20, 6, voters()), false),
-            ("without a configuration", snapshot(20, 5, None), false),
-            (
-                "in another's name",
-                Message {
-                    from: 3,
-                    ..snapshot(20, 5, voters())
-                },
-                false,
-            ),
-            (
-                "another message",
-                Message {
-                    msg_type: MessageType::MsgAppend as i32,
-                    ..snapshot(20, 5, voters())
-                },
-                false,
-            ),
-        ];
-        for (what, mut message, expected) in table {
-            assert_eq!(admit_snapshot(&mut message, MemberId(2), STANDING), expected, "{what}");
-        }
-    }
-
-    #[test]
-    fn messages_that_make_consensus_panic_are_dropped() {
-        let append = |index, log_term, entries: &[(u64, u64)]| Message {
-            index,
-            log_term,
-            entries: entries.iter().map(|(index, term)| entry(*index, *term)).collect(),
-            ..of(MessageType::MsgAppend)
-        };
-        let propose = |entry_type, data: &'static [u8]| Message {
-            entries: vec![Entry {
-                entry_type,
-                data: data.into(),
-                ..Entry::default()
-            }],
-            ..of(MessageType::MsgPropose)
-        };
-        let table = [
-            (append(3, 1, &[(4, 1), (5, 5)]), true),
-            (append(3, 1, &[(5, 1)]), false),
-            (append(3, 2, &[(4, 1)]), false),
-            (append(3, 1, &[(4, 6)]), false),
-            (append(u64::MAX, 1, &[(0, 1)]), false),
-            (of(MessageType::MsgPropose), false),
-            (propose(0, b"x"), true),
-            (propose(1, b""), true),
-            (propose(1, b"\xff"), false),
-            (propose(2, b""), false),
-            (propose(7, b""), false),
-            (of(MessageType::MsgReadIndex), false),
-            (
-                Message {
-                    entries: vec![entry(0, 0)],
-                    ..of(MessageType::MsgReadIndex)
-                },
-                true,
-            ),
-            (of(MessageType::MsgReadIndexResp), false),
-            (
-                Message {
-                    index: 11,
-                    ..of(MessageType::MsgAppendResponse)
-                },
-                false,
-            ),
-            (
-                Message {
-                    index: 11,
-                    reject: true,
-                    ..of(MessageType::MsgAppendResponse)
-                },
-                true,
-            ),
-        ];
-        for (message, expected) in table {
-            assert_eq!(admitted(message.clone()), expected, "{message:?}");
-        }
-        let mut now = of(MessageType::MsgTimeoutNow);
-        assert!(
-            !admit(
-                &mut now,
-                MemberId(2),
-                Standing {
-                    all_persisted: false,
-                    ..STANDING
-                }
-            )
-            .unwrap()
-        );
-    }
-
-    #[test]
-    fn a_heartbeat_that_proves_lost_entries_ends_in_a_fault() {
-        let beat = |term, commit| Message {
-            term,
-            commit,
-            ..of(MessageType::MsgHeartbeat)
-        };
-        assert!(admitted(beat(5, 10)));
-        assert!(admitted(beat(4, 11)), "an old leader's heartbeat is only answered");
-        let fault = admit(&mut beat(5, 11), MemberId(2), STANDING).unwrap_err();
-        assert_eq!(
-            fault.to_string(),
-            "the leader 2 counts on entry 11 of this member's log, which ends at 10: the log was truncated or lost"
-        );
-    }
-
-    #[test]
-    fn the_term_of_requests_and_the_raft_crates_own_fields_are_cleared() {
-        let mut message = Message {
-            term: 9,
-            priority: 1,
-            request_snapshot: 2,
-            entries: vec![Entry {
-                context: "c".into(),
-                ..Entry::default()
-            }],
-            ..of(MessageType::MsgPropose)
-        };
-        assert!(admit(&mut message, MemberId(2), STANDING).unwrap());
-        assert_eq!((message.term, message.priority, message.request_snapshot), (0, 0, 0));
-        assert!(message.entries[0].context.is_empty());
-    }
-}
+mod tests;

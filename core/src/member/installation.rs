@@ -31,8 +31,12 @@ impl Member {
         mut message: Message,
         out: &mut Vec<Output>,
     ) -> bool {
-        let fits = self.phase < Phase::Removed && !self.is_installing();
-        if !fits || !filter::admit_snapshot(&mut message, from, self.standing()) || !self.can_become(&message) {
+        let (fits, standing) = (
+            self.phase < Phase::Removed && !self.is_installing(),
+            self.standing(from),
+        );
+        if !fits || !filter::admit_snapshot(&mut message, from, standing, &mut self.drops) || !self.can_become(&message)
+        {
             return false;
         }
         // A message that consensus refuses is treated as lost.

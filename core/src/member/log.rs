@@ -29,6 +29,17 @@ pub(crate) struct LogTail {
     conf_state: ConfState,
 }
 
+/// How much of what is applied is kept for slow followers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keep {
+    pub(crate) entries: u64,
+    pub(crate) bytes: usize,
+    /// A follower that receives a snapshot goes on after this entry; `u64::MAX` where there is none.
+    pub(crate) pinned: u64,
+    /// Bytes above which no entry is kept for such a follower.
+    pub(crate) pinned_bytes: usize,
+}
+
 impl LogTail {
     /// The log as it was read from disk: `entries` follow the snapshot at `snapshot` (index, term); the table holds
     /// everything up to `applied`, with `conf_state` as of that index.
@@ -108,11 +119,13 @@ impl LogTail {
         self.conf_state = conf_state;
     }
 
-    /// Drops applied entries, except at most `keep_entries` and `keep_bytes` of them for slow followers.
-    pub(crate) fn compact(&mut self, keep_entries: u64, keep_bytes: usize) {
+    /// Drops applied entries, except at most `keep.entries` and `keep.bytes` of them for slow followers, and those
+    /// after `keep.pinned` as long as they fit in `keep.pinned_bytes`.
+    pub(crate) fn compact(&mut self, keep: Keep) {
         while let Some(first) = self.entries.front() {
-            let beyond = self.applied.0.saturating_sub(first.index) >= keep_entries || self.bytes > keep_bytes;
-            if first.index > self.applied.0 || !beyond {
+            let beyond = self.applied.0.saturating_sub(first.index) >= keep.entries || self.bytes > keep.bytes;
+            let is_pinned = first.index > keep.pinned && self.bytes <= keep.pinned_bytes;
+            if first.index > self.applied.0 || !beyond || is_pinned {
                 return;
             }
             self.bytes -= cost(first);
@@ -305,20 +318,40 @@ mod tests {
         assert_eq!(log.bytes, 4 * cost(&entry(1, 1)));
     }
 
+    const ALL: Keep = Keep {
+        entries: 3,
+        bytes: usize::MAX,
+        pinned: u64::MAX,
+        pinned_bytes: usize::MAX,
+    };
+
     #[test]
     fn compaction_keeps_unapplied_entries_and_some_for_followers() {
         let mut log = log(1, 10, 8);
-        log.compact(3, usize::MAX);
+        log.compact(ALL);
         assert_eq!(log.first_index(), 6, "three applied entries stay: 6, 7, 8");
         assert_eq!(log.term(4), Err(Error::Store(StorageError::Compacted)));
         assert_eq!(log.term(5), Ok(1), "the term before the first entry stays known");
-        log.compact(3, 0);
+        log.compact(Keep { bytes: 0, ..ALL });
         assert_eq!(
             log.first_index(),
             9,
             "the bound on bytes applies first, but 9 and 10 are not applied"
         );
         assert_eq!(log.bytes, 2 * cost(&entry(1, 1)));
+    }
+
+    #[test]
+    fn what_follows_a_snapshot_on_its_way_is_kept_up_to_a_hard_cap() {
+        let mut log = log(1, 10, 8);
+        let pinned = Keep { pinned: 3, ..ALL };
+        log.compact(Keep { bytes: 0, ..pinned });
+        assert_eq!(log.first_index(), 4, "whatever bytes they take");
+        log.compact(Keep {
+            pinned_bytes: 5 * cost(&entry(1, 1)),
+            ..pinned
+        });
+        assert_eq!(log.first_index(), 6, "3 to keep anyway, and no more than fit");
     }
 
     #[test]

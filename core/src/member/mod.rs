@@ -7,11 +7,13 @@
 
 mod config;
 mod consensus;
+mod drops;
 mod filter;
 mod heartbeats;
 mod installation;
 mod log;
 mod markers;
+mod pins;
 mod promises;
 mod proposals;
 mod reads;
@@ -35,6 +37,7 @@ use crate::random::Prng;
 use crate::time::Instant;
 
 pub use config::Config;
+pub use drops::{DropReason, Dropped};
 pub use status::Status;
 pub use timers::MemberTimer;
 
@@ -42,10 +45,12 @@ pub(crate) use proposals::Origin;
 pub(crate) use reads::Reader;
 pub(crate) use requests::Reconfiguration;
 
+use drops::Drops;
 use heartbeats::Heartbeats;
 use installation::Installation;
 use log::LogTail;
 use markers::Markers;
+use pins::Pins;
 use promises::Promises;
 use proposals::Proposals;
 use reads::Reads;
@@ -130,6 +135,7 @@ pub struct Member {
     proposals: Proposals,
     reads: Reads,
     markers: Markers,
+    pins: Pins,
     /// A received snapshot that is being written to disk.
     installation: Option<Installation>,
     transfers: Vec<Transfer>,
@@ -140,6 +146,8 @@ pub struct Member {
     /// Batches of linearizable reads that asked again after a change of leader.
     reads_failed: u64,
     heartbeats: Heartbeats,
+    /// Messages of peers dropped in this turn for what they say.
+    drops: Drops,
     connected_since: BTreeMap<MemberId, Instant>,
     phase: Phase,
     published: bool,
@@ -201,12 +209,14 @@ impl Member {
             promises,
             proposals: Proposals::default(),
             markers,
+            pins: Pins::default(),
             installation: None,
             transfers: Vec::new(),
             stop_by: None,
             reads_slow: 0,
             reads_failed: 0,
             heartbeats: Heartbeats::default(),
+            drops: Drops::default(),
             connected_since: BTreeMap::new(),
             phase: Phase::Running,
             published: false,
@@ -298,6 +308,16 @@ impl Member {
             Some(MemberTimer::Removed) => self.halt(Halt::Removed, out),
             Some(MemberTimer::Tick) => self.tick(now, out),
         }
+    }
+
+    /// Counts a message that was dropped before it came here.
+    pub(crate) fn refuse(&mut self, from: MemberId, reason: DropReason, cause: String) {
+        self.drops.note(from, reason, || cause);
+    }
+
+    /// Takes what was dropped since the last call.
+    pub(crate) fn take_drops(&mut self) -> Vec<Dropped> {
+        self.drops.take()
     }
 
     /// Whether this member has ended, so that no timer is due any more.

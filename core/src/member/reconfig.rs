@@ -28,14 +28,13 @@ impl Roster<'_> {
     /// May a member be added?
     pub(crate) fn may_add(self, is_learner: bool) -> Result<(), Error> {
         let (voters, started) = self.voters_without(None);
-        if !is_learner {
-            // A cluster of one is repaired or grown by adding a second member.
-            let grows_from_one = voters == 1 && started == 1;
-            if !grows_from_one && started < quorum(voters + 1) {
-                return Err(Error::NotEnoughStartedMembers);
-            }
+        // A cluster of one is repaired or grown by adding a second member.
+        let grows_from_one = voters == 1 && started == 1;
+        if !is_learner && !grows_from_one && started < quorum(voters + 1) {
+            return Err(Error::NotEnoughStartedMembers);
         }
-        if self.healthy_voters() < quorum(voters) {
+        // As in etcd 3.5.30, the new member counts as one that does not answer, also where it has no vote.
+        if voters > 1 && self.healthy_voters() < quorum(voters + 1) {
             Err(Error::UnhealthyCluster)
         } else {
             Ok(())
@@ -53,16 +52,18 @@ impl Roster<'_> {
         }
     }
 
-    /// May the member `id` be removed? A learner may; an id that does not exist is refused when the change is applied.
+    /// May the member `id` be removed? A learner may. An id that does not exist is refused when the change is applied, as in
+    /// etcd.
     pub(crate) fn may_remove(self, id: MemberId) -> Result<(), Error> {
-        if !self.voters().any(|member| member.id == id) {
+        if self.members.iter().any(|member| member.id == id && member.is_learner) {
             return Ok(());
         }
         let (left, started) = self.voters_without(Some(id));
         if started < quorum(left) {
             return Err(Error::NotEnoughStartedMembers);
         }
-        if id != self.me && !self.connected_since.contains_key(&id) {
+        let is_connected = self.voters().any(|member| member.id == id) && self.connected_since.contains_key(&id);
+        if id != self.me && !is_connected {
             return Ok(());
         }
         if self.healthy_voters() < quorum(left) + 1 {
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn adding_needs_a_started_quorum_of_the_new_cluster_and_a_healthy_one_of_the_old() {
+    fn adding_needs_a_started_and_healthy_quorum_of_the_new_cluster() {
         let (few, unhealthy) = (Err(Error::NotEnoughStartedMembers), Err(Error::UnhealthyCluster));
         let table = [
             ("s", false, Ok(())),
@@ -142,10 +143,17 @@ mod tests {
             ("s s+", false, Ok(())),
             ("s s~", false, unhealthy),
             ("s s+ s+", false, Ok(())),
-            ("s s+ s", false, Ok(())),
+            ("s s+ s", false, unhealthy),
+            ("s s+ s", true, unhealthy),
+            ("s s+ s+ s", false, Ok(())),
+            ("s s+ s+ s s", false, unhealthy),
+            ("s s+ s+ s s~", true, unhealthy),
+            ("s s+ s+ s+ s", false, Ok(())),
             ("s s s", false, unhealthy),
             ("s s+ n", false, few),
-            ("s s+ n", true, Ok(())),
+            ("s s+ n", true, unhealthy),
+            ("s s+ n+", true, Ok(())),
+            ("s", true, Ok(())),
             ("s s+ l+", false, Ok(())),
             ("s s l+", true, unhealthy),
         ];
@@ -173,7 +181,8 @@ mod tests {
             ("s s+ s~", 3, unhealthy),
             ("s n n l", 4, Ok(())),
             ("s n n", 1, few),
-            ("s n n", 9, Ok(())),
+            ("s n n", 9, few),
+            ("s s n", 9, Ok(())),
         ];
         for (words, id, expected) in table {
             assert_eq!(

@@ -4,10 +4,11 @@ use crate::bug;
 use crate::error::Error;
 use crate::limits::{APPLY_TURN_ROWS, MAX_BATCH_ENTRIES};
 use crate::member::{Origin, Reader, Token};
+use crate::membership::ConfChangeContext;
 use crate::proto::etcdserverpb::alarm_request::AlarmAction;
 use crate::proto::etcdserverpb::{AlarmRequest, AlarmType};
 use crate::proto::raftpb::Entry;
-use crate::store::{self, ApplyContext, Content, LeaseKeys, MemberChange};
+use crate::store::{self, ApplyContext, ConfOutcome, Content, LeaseKeys, MemberChange};
 use crate::time::Instant;
 
 use super::{Node, Response};
@@ -59,6 +60,7 @@ impl Node {
             return true;
         }
         for outcome in std::mem::take(&mut self.applied.conf_changes) {
+            self.note_ambiguity(&outcome);
             self.member
                 .apply_conf_change(now, outcome.index, &outcome.change, &mut self.outputs);
             if outcome.effect == MemberChange::Removed(self.member.id()) {
@@ -68,6 +70,25 @@ impl Node {
             self.follow_leadership();
         }
         true
+    }
+
+    /// Remembers learners whose update described them as voters, until another update corrects it.
+    fn note_ambiguity(&mut self, outcome: &ConfOutcome) {
+        match &outcome.effect {
+            MemberChange::Updated(member) => {
+                let described = ConfChangeContext::from_json(&outcome.change.context);
+                let is_told = described.is_ok_and(|context| context.member.is_learner == member.is_learner);
+                if is_told || !member.is_learner {
+                    self.ambiguous.remove(&member.id);
+                } else {
+                    self.ambiguous.insert(member.id);
+                }
+            }
+            MemberChange::Promoted(id) | MemberChange::Removed(id) => {
+                self.ambiguous.remove(id);
+            }
+            MemberChange::Added(_) | MemberChange::Refused(_) => {}
+        }
     }
 
     /// The consequences of an applied entry, except its rows, which are written later.

@@ -1,4 +1,9 @@
-//! The cluster version: the leader sets it to the least version of all members, and never lowers it.
+//! The cluster version: the leader sets it to the least version of all members, up to a ceiling, and never lowers it by
+//! itself.
+//!
+//! The ceiling is there for clusters that an etcd is part of, or was: no etcd starts in a cluster whose version is above its
+//! own, so the last older member that leaves could not come back. If no ceiling is configured, it is the cluster version,
+//! once that is known.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,7 +30,9 @@ const UNKNOWN: Version = Version {
 pub(super) struct VersionKeeper {
     /// This member's version.
     own: Version,
-    /// The versions of peers, as far as they were reported.
+    /// `--max-cluster-version`.
+    ceiling: Option<Version>,
+    /// The versions of the peers that could be asked.
     peers: BTreeMap<MemberId, Version>,
     /// Whether a new cluster version is proposed and its outcome not known.
     proposed: bool,
@@ -35,9 +42,10 @@ pub(super) struct VersionKeeper {
 
 impl VersionKeeper {
     /// The keeper of a member that runs the version `own`. It begins with the first leader.
-    pub(super) fn new(own: Version) -> Self {
+    pub(super) fn new(own: Version, ceiling: Option<Version>) -> Self {
         Self {
             own: Version { patch: 0, ..own },
+            ceiling,
             peers: BTreeMap::new(),
             proposed: false,
             look_at: None,
@@ -49,9 +57,12 @@ impl VersionKeeper {
         self.look_at
     }
 
-    /// A peer runs this version.
-    pub(super) fn heard(&mut self, peer: MemberId, version: Version) {
-        self.peers.insert(peer, version);
+    /// A peer that was asked runs this version, or could not be asked: it may come back as another one.
+    pub(super) fn heard(&mut self, peer: MemberId, version: Option<Version>) {
+        match version {
+            Some(version) => self.peers.insert(peer, version),
+            None => self.peers.remove(&peer),
+        };
     }
 
     /// The outcome of the proposal is known.
@@ -83,11 +94,115 @@ impl VersionKeeper {
         };
         let versions: Option<Vec<_>> = cluster.members().map(|member| version_of(member.id)).collect();
         let least = versions.and_then(|versions| versions.into_iter().min());
-        let least = least.map(|least| Version { patch: 0, ..least });
+        let ceiling = self.ceiling(cluster.version());
+        let least = least.map(|least| Version { patch: 0, ..least }.min(ceiling));
         let is_downgrading = cluster.downgrade().is_some_and(|downgrade| downgrade.enabled);
         match cluster.version() {
             None => Some(least.unwrap_or(UNKNOWN)),
             Some(present) => least.filter(|least| *least > present && !is_downgrading),
         }
+    }
+
+    /// The highest version that this member sets. A cluster version below 3.5 holds nobody back: members of such versions end
+    /// at what this one writes.
+    fn ceiling(&self, present: Option<Version>) -> Version {
+        let present = present.filter(|present| *present > UNKNOWN);
+        let joined = present.map(|present| present.max(Version::V3_5));
+        self.ceiling.or(joined).unwrap_or(self.own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::membership::Member as Peer;
+    use crate::proto::raftpb::{ConfChange, Entry, EntryType};
+    use crate::store::{Applied, ApplyContext, Store, StoreConfig};
+    use prost::Message as _;
+
+    const ME: MemberId = MemberId(1);
+    const PEER: MemberId = MemberId(2);
+
+    /// A cluster of two with this version.
+    fn cluster(version: Option<&str>) -> Store {
+        let mut store = Store::new(StoreConfig::default());
+        let change = |id: MemberId| {
+            let member = Peer {
+                id,
+                peer_urls: vec![format!("http://p{id}:1")],
+                ..Peer::default()
+            };
+            let change = ConfChange {
+                node_id: id.0,
+                context: member.to_json().into(),
+                ..ConfChange::default()
+            };
+            (EntryType::EntryConfChange, change.encode_to_vec())
+        };
+        let set = version.map(|version| {
+            let ver = version.to_owned();
+            let set = Content::Version(ClusterVersionSetRequest { ver });
+            (EntryType::EntryNormal, set.into_request(1).encode_to_vec())
+        });
+        let context = ApplyContext {
+            quota_bytes: None,
+            wanted: &|_| false,
+        };
+        for (index, (kind, data)) in (1..).zip([change(ME), change(PEER)].into_iter().chain(set)) {
+            let entry = Entry {
+                entry_type: kind as i32,
+                term: 1,
+                index,
+                data: data.into(),
+                ..Entry::default()
+            };
+            store.apply(&entry, context, &mut Applied::default()).unwrap();
+        }
+        store
+    }
+
+    fn version(text: &str) -> Version {
+        Version::parse(&format!("{text}.0")).unwrap()
+    }
+
+    fn decided(ceiling: Option<&str>, peer: Option<&str>, present: Option<&str>) -> String {
+        let mut keeper = VersionKeeper::new(Version::V3_6, ceiling.map(version));
+        keeper.heard(PEER, peer.map(version));
+        let decided = keeper.decide(ME, &cluster(present).view().cluster);
+        decided.map_or_else(|| "as it is".to_owned(), |version| version.to_string())
+    }
+
+    #[test]
+    fn the_version_follows_the_oldest_member_up_to_the_ceiling() {
+        for (ceiling, peer, present, expected) in [
+            (None, Some("3.6"), None, "3.6.0"),
+            (None, Some("3.5"), None, "3.5.0"),
+            (None, None, None, "3.0.0"),
+            (None, Some("3.6"), Some("3.0.0"), "3.6.0"),
+            (None, None, Some("3.0.0"), "as it is"),
+            (None, Some("3.6"), Some("3.5.0"), "as it is"),
+            (None, Some("3.6"), Some("3.4.0"), "3.5.0"),
+            (Some("3.6"), Some("3.6"), Some("3.5.0"), "3.6.0"),
+            (Some("3.6"), Some("3.5"), Some("3.5.0"), "as it is"),
+            (Some("3.5"), Some("3.6"), None, "3.5.0"),
+            (Some("3.5"), Some("3.6"), Some("3.0.0"), "3.5.0"),
+            (Some("3.5"), Some("3.6"), Some("3.6.0"), "as it is"),
+        ] {
+            assert_eq!(
+                decided(ceiling, peer, present),
+                expected,
+                "ceiling {ceiling:?}, peer {peer:?}, present {present:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_peer_that_cannot_be_asked_has_no_version() {
+        let mut keeper = VersionKeeper::new(Version::V3_6, Some(Version::V3_6));
+        let store = cluster(Some("3.5.0"));
+        keeper.heard(PEER, Some(Version::V3_6));
+        assert_eq!(keeper.decide(ME, &store.view().cluster), Some(Version::V3_6));
+        keeper.heard(PEER, None);
+        assert_eq!(keeper.decide(ME, &store.view().cluster), None);
     }
 }

@@ -24,6 +24,8 @@ pub struct Config {
     pub compaction_sleep_interval: Duration,
     /// The version this member runs; the cluster version is the least of its members' versions.
     pub server_version: Version,
+    /// `--max-cluster-version`: the highest cluster version that this member sets; `None` is the version that the cluster has.
+    pub max_cluster_version: Option<Version>,
 }
 
 impl Config {
@@ -37,6 +39,7 @@ impl Config {
             compaction_batch_limit: COMPACTION_BATCH_REVISIONS,
             compaction_sleep_interval: Duration::from_millis(10),
             server_version: Version::V3_6,
+            max_cluster_version: None,
         }
     }
 }

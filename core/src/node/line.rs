@@ -96,8 +96,9 @@ pub enum PeerEvent {
     },
     /// A message to it was lost.
     Unreachable(MemberId),
-    /// The version it runs.
-    Version(MemberId, Version),
+    /// The version it runs, to be asked for every four seconds; none where it could not be asked, also once the connection is
+    /// lost. The cluster version does not rise meanwhile, because it may come back as an older one.
+    Version(MemberId, Option<Version>),
 }
 
 /// A request of a client, or of the host on a client's behalf.

@@ -22,7 +22,7 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::bug;
 use crate::error::{Error, Fault};
@@ -86,6 +86,9 @@ pub struct Node {
     applied: Applied,
     /// The NOSPACE alarm is proposed, and the outcome not known.
     alarm_proposed: bool,
+    /// Learners that an update called voters. Versions of etcd up to 3.6.11 write such updates, and take these members for
+    /// voters since. It is not stored: after a start only updates applied since count.
+    ambiguous: BTreeSet<MemberId>,
     published: Option<Status>,
     /// There was a tick, so counters are published.
     ticked: bool,
@@ -133,7 +136,7 @@ impl Node {
             lessor: Lessor::new(view.lease_clocks(), config.member.lease_checkpoint),
             compactor: config.auto_compaction.map(auto_compactor),
             compaction: SpaceRelease::new(view.kv.compact_revision(), now),
-            versions: VersionKeeper::new(config.server_version),
+            versions: VersionKeeper::new(config.server_version, config.max_cluster_version),
             config,
             store,
             writes: Writes::default(),
@@ -142,6 +145,7 @@ impl Node {
             apply_at: None,
             applied: Applied::default(),
             alarm_proposed: false,
+            ambiguous: BTreeSet::new(),
             published: None,
             ticked: false,
             outputs: Vec::new(),
@@ -181,6 +185,7 @@ impl Node {
     /// Adds the counts that are known only at the end of a turn.
     fn finish_tally(&mut self) {
         self.tally.applied = std::mem::take(&mut self.applied.counts);
+        self.tally.dropped = self.member.take_drops();
         self.tally.version = self.applied.version_set.take();
         let before = self.published.map_or(MemberId::NONE, |status| status.leader);
         let to = self.member.leader();

@@ -60,9 +60,10 @@ impl Node {
         }
     }
 
-    /// A message from a peer. Messages of removed members are ignored.
+    /// A message from a peer. Messages of removed members are ignored, also those that another member forwards.
     pub(super) fn message(&mut self, now: Instant, from: MemberId, message: Message) {
-        if !self.store.view().cluster.is_removed(from) {
+        let cluster = self.store.view().cluster;
+        if !cluster.is_removed(from) && !cluster.is_removed(MemberId(message.from)) {
             self.member.message(now, from, message, &mut self.outputs);
         }
     }
@@ -91,9 +92,12 @@ impl Node {
     pub(super) fn peer(&mut self, now: Instant, event: PeerEvent) {
         match event {
             PeerEvent::Active(id) => self.member.peer_active(now, id, &mut self.outputs),
-            PeerEvent::Inactive(id) => self.member.peer_inactive(id),
+            PeerEvent::Inactive(id) => {
+                self.versions.heard(id, None);
+                self.member.peer_inactive(id);
+            }
             PeerEvent::RemovedUs => self.member.halt(Halt::Removed, &mut self.outputs),
-            PeerEvent::Snapshot { to, received } => self.member.peer_snapshot(to, received),
+            PeerEvent::Snapshot { to, received } => self.member.peer_snapshot(now, to, received),
             PeerEvent::Unreachable(id) => self.member.peer_unreachable(id),
             PeerEvent::Version(id, version) => self.versions.heard(id, version),
         }
@@ -155,6 +159,11 @@ impl Node {
 
     fn member_promote(&mut self, caller: Caller, id: MemberId) -> Result<(), Error> {
         self.may_reconfigure(caller, Reconfiguration::Promote(id))?;
+        if self.ambiguous.contains(&id) {
+            // What an etcd answers that takes it for a voter. It would refuse the change when it is applied, and this member
+            // would not: from then on they would count different quorums.
+            return Err(Error::MemberNotLearner);
+        }
         self.reconfigure(
             caller,
             ConfChangeType::AddNode as i32,
@@ -170,9 +179,12 @@ impl Node {
 
     fn member_update(&mut self, caller: Caller, id: MemberId, mut peer_urls: Vec<String>) -> Result<(), Error> {
         peer_urls.sort_unstable();
+        let cluster = self.store.view().cluster;
         let member = Peer {
             id,
             peer_urls,
+            // Versions of etcd up to 3.6.11 take it over from here.
+            is_learner: cluster.member(id).is_some_and(|member| member.is_learner),
             ..Peer::default()
         };
         self.reconfigure(caller, ConfChange::UPDATE_NODE, id, member.to_json())

@@ -4,7 +4,7 @@
 use crate::bug;
 use crate::id::MemberId;
 use crate::jobs::{PeerJob, SnapshotJob, TableJob, TableRows};
-
+use crate::member::DropReason;
 use crate::proto::raftpb::{Message, MessageType, Snapshot, SnapshotMetadata};
 use crate::store::{Applied, Store};
 use crate::time::Instant;
@@ -12,11 +12,14 @@ use crate::time::Instant;
 use super::{Effect, LateHeartbeat, Node};
 
 impl Node {
-    /// A snapshot from a peer, with its state. Snapshots of removed members are ignored.
+    /// A snapshot from a peer, with its state. Snapshots of removed members are ignored. A snapshot whose state does not match
+    /// its metadata is refused with a line in the log: its sender would send it again and again.
     pub(super) fn snapshot(&mut self, now: Instant, from: MemberId, message: Message, store: Box<Store>) {
-        let is_removed = self.store.view().cluster.is_removed(from);
-        if is_removed || !is_of(&store, message.get_snapshot().get_metadata()) {
+        if self.store.view().cluster.is_removed(from) {
             return;
+        }
+        if let Some(difference) = difference(&store, message.get_snapshot().get_metadata()) {
+            return self.member.refuse(from, DropReason::Snapshot, difference);
         }
         if self.member.snapshot(now, from, message, &mut self.outputs) {
             self.received = Some(store);
@@ -91,8 +94,23 @@ impl Node {
     }
 }
 
-/// Whether the state belongs to this snapshot.
-fn is_of(store: &Store, snapshot: &SnapshotMetadata) -> bool {
-    let state = (store.consistent_index(), store.term(), Some(store.conf_state()));
-    bug!(TakesAnyState) || state == (snapshot.index, snapshot.term, snapshot.conf_state.as_ref())
+/// The difference between the state and the metadata of its snapshot, if there is one.
+fn difference(store: &Store, snapshot: &SnapshotMetadata) -> Option<String> {
+    let (index, term) = (store.consistent_index(), store.term());
+    if bug!(TakesAnyState) {
+        None
+    } else if (index, term) != (snapshot.index, snapshot.term) {
+        Some(format!(
+            "it is of entry {} of term {}, and its state of entry {index} of term {term}",
+            snapshot.index, snapshot.term
+        ))
+    } else if snapshot.conf_state.as_ref() != Some(store.conf_state()) {
+        Some(format!(
+            "it is of the configuration {:?}, and its state of {:?}",
+            snapshot.conf_state,
+            store.conf_state()
+        ))
+    } else {
+        None
+    }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::id::MemberId;
+use crate::member::Dropped;
 use crate::store::{Counts, VersionChange};
 
 /// The counts of one turn.
@@ -16,6 +17,8 @@ pub struct Tally {
     pub compaction_steps: u64,
     /// A compaction whose last superseded revision was deleted.
     pub compacted: Option<CompactionEnd>,
+    /// Messages of peers that were dropped for what they say.
+    pub dropped: Vec<Dropped>,
     /// Heartbeats that left too late.
     pub late_heartbeats: Vec<LateHeartbeat>,
     /// The leader changed, or there is none any more.

@@ -12,7 +12,7 @@ use super::cluster::Downgrade;
 use super::content::Content;
 use super::counts::{KeyCounts, Op};
 use super::txn::{self, Plan};
-use super::{Store, check, legacy, rows};
+use super::{Store, check, legacy, proposal, rows};
 use crate::bug;
 use crate::error::{Error, Fault};
 use crate::id::MemberId;
@@ -56,7 +56,7 @@ impl Store {
         match EntryType::try_from(entry.entry_type) {
             Ok(EntryType::EntryNormal) if entry.data.is_empty() => out.term_opened = Some(entry.term),
             Ok(EntryType::EntryNormal) => {
-                if let Some(request) = legacy::read(entry.index, entry.data.clone())? {
+                if let Some(request) = legacy::read(entry.data.clone()).map_err(|fault| at(entry, &fault))? {
                     self.apply_request(request, context, out)
                         .map_err(|fault| at(entry, &fault))?;
                 }
@@ -284,9 +284,7 @@ impl Store {
     }
 
     fn set_version(&mut self, request: &ClusterVersionSetRequest, out: &mut Applied) -> Result<Response, Fault> {
-        let version = Version::parse(&request.ver).ok_or_else(|| Fault::Inconsistent {
-            cause: format!("cluster version {:?} is no version", request.ver),
-        })?;
+        let version = proposal::version_of(request)?;
         let cluster = Arc::make_mut(&mut self.cluster);
         let before = cluster.version.replace(version);
         out.version_lowered |= before.is_some_and(|before| version < before);

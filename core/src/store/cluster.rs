@@ -206,6 +206,25 @@ impl Kind {
     }
 }
 
+/// Whether a proposed change can be decoded, and its kind agrees with the vote that its member describes. Its outcome is
+/// decided when it is applied.
+pub(super) fn check_change(change: &ConfChange) -> Result<(), Fault> {
+    let Kind::Add { learner } = Kind::of(change)? else {
+        let has_context = change.change_type == ConfChange::UPDATE_NODE;
+        return if has_context { context(change).map(drop) } else { Ok(()) };
+    };
+    let context = context(change)?;
+    let describes_learner = context.member.is_learner && !context.is_promote;
+    if learner == describes_learner {
+        return Ok(());
+    }
+    let cause = format!(
+        "membership change of member {} says two things about its vote",
+        context.member.id
+    );
+    Err(Fault::Inconsistent { cause })
+}
+
 /// The member that a change describes, which must have the id that consensus gets.
 fn context(change: &ConfChange) -> Result<ConfChangeContext, Fault> {
     let id = MemberId(change.node_id);

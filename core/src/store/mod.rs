@@ -17,6 +17,7 @@ mod content;
 mod counts;
 mod lease;
 mod legacy;
+mod proposal;
 mod read;
 mod restore;
 mod rows;
@@ -30,6 +31,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub(crate) use content::Content;
+pub(crate) use proposal::check_proposal;
 
 pub use alarm::Alarms;
 pub use applied::{Applied, ConfOutcome, LeaseChange, MemberChange, RequestId, Response, VersionChange};

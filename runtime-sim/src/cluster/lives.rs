@@ -9,7 +9,7 @@ use quoin_core::id::MemberId;
 use quoin_core::member::{Halt, Recovered};
 use quoin_core::node::{Input, PeerEvent};
 use quoin_core::time::Instant;
-use quoin_core::version::Version;
+use quoin_core::version::{SERVER_VERSION, Version};
 use quoin_runtime::boot::BootError;
 
 use super::World;
@@ -127,6 +127,7 @@ impl World<'_> {
             let cluster = &life.view.cluster;
             let answer = RemoteAnswer {
                 cluster: Some((life.process.cluster, cluster.members().cloned().collect())),
+                server_version: Some(SERVER_VERSION.to_owned()),
                 cluster_version: cluster.version().map(|version| version.to_string()),
                 downgrade_enabled: Some(false),
             };
@@ -438,7 +439,7 @@ impl World<'_> {
         let number = life.number;
         if stands {
             self.tell_node(from, number, Input::Peer(PeerEvent::Active(id)))?;
-            self.tell_node(from, number, Input::Peer(PeerEvent::Version(id, Version::V3_6)))
+            self.tell_node(from, number, Input::Peer(PeerEvent::Version(id, Some(Version::V3_6))))
         } else {
             self.tell_node(from, number, Input::Peer(PeerEvent::Inactive(id)))
         }

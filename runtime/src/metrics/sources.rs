@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use prometheus::local::LocalHistogram;
 use quoin_core::id::{ClusterId, MemberId};
+use quoin_core::member::{DropReason, Dropped};
 use quoin_core::node::{CompactionEnd, LateHeartbeat, LeaderChange, LeaseCounts, Tally};
 use quoin_core::store::{Counts, Op, VersionChange};
 use quoin_core::version::Version;
@@ -55,6 +56,7 @@ impl Turns {
             leases,
             compaction_steps,
             compacted,
+            dropped,
             late_heartbeats,
             leader,
             version,
@@ -65,6 +67,7 @@ impl Turns {
             self.metrics.mvcc.compaction_pause_milliseconds.observe(millis(took));
         }
         compacted.iter().for_each(|end| self.compacted(*end, took));
+        dropped.iter().for_each(messages_dropped);
         late_heartbeats.iter().for_each(|late| self.heartbeat_late(*late));
         leader.iter().for_each(|change| self.leader_changed(*change));
         version.iter().for_each(|change| self.version_set(*change));
@@ -185,6 +188,36 @@ impl Turns {
             ),
         }
         tracing::info!("cluster-version" = to, "enabled capabilities for version");
+    }
+}
+
+/// Logs one line for each peer and reason in a turn, however many messages were dropped.
+fn messages_dropped(dropped: &Dropped) {
+    let Dropped {
+        from,
+        reason,
+        count,
+        cause,
+    } = dropped;
+    let from = tracing::field::display(from);
+    match reason {
+        // The sender sends it again, and this member cannot catch up.
+        DropReason::Snapshot => {
+            tracing::error!(
+                "remote-peer-id" = from,
+                count,
+                error = cause,
+                "dropped {reason} from a peer"
+            );
+        }
+        DropReason::NoRoom | DropReason::Proposal | DropReason::TermTooFar => {
+            tracing::warn!(
+                "remote-peer-id" = from,
+                count,
+                error = cause,
+                "dropped {reason} from a peer"
+            );
+        }
     }
 }
 

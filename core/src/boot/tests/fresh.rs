@@ -247,7 +247,7 @@ fn a_joiner_that_does_not_match_the_cluster_is_refused() {
 }
 
 #[test]
-fn a_wiped_voter_is_refused_and_a_wiped_learner_is_not() {
+fn a_wiped_voter_and_a_wiped_learner_are_refused() {
     let (id, mut members) = cluster_of_three();
     members[1].name = "a".into();
     let decided = |members: &[Member]| {
@@ -261,9 +261,49 @@ fn a_wiped_voter_is_refused_and_a_wiped_learner_is_not() {
             &joining(),
         )
     };
-    assert_eq!(decided(&members), Err(Refusal::Wiped(MemberId(0xa))));
-    members[1].is_learner = true;
-    assert!(matches!(decided(&members), Ok(Plan::JoinExisting { .. })));
+    for is_learner in [false, true] {
+        members[1].is_learner = is_learner;
+        let refusal = decided(&members).unwrap_err();
+        assert_eq!(refusal, Refusal::Wiped(MemberId(0xa)));
+        assert!(
+            refusal
+                .to_string()
+                .ends_with("remove it from the cluster and add it again")
+        );
+    }
+    members[1].name.clear();
+    assert!(
+        matches!(decided(&members), Ok(Plan::JoinExisting { .. })),
+        "it never ran"
+    );
+}
+
+#[test]
+fn beside_an_etcd_before_3_5_no_member_starts() {
+    let decided = |server: Option<&str>, cluster: &str, config: &Config| {
+        let mut answers = told(answer(cluster_of_three(), cluster));
+        let told_last = answers.get_mut("http://127.0.0.1:3").unwrap();
+        told_last.server_version = server.map(str::to_owned);
+        let addresses = numeric(&[1, 2, 3]);
+        decide(
+            &Found {
+                answers,
+                addresses,
+                ..Found::default()
+            },
+            config,
+        )
+    };
+    for (config, cluster) in [(joining(), "3.0.0"), (joining(), "3.4.0"), (config(), "3.0.0")] {
+        assert_eq!(
+            decided(Some("3.4.37"), cluster, &config).unwrap_err().to_string(),
+            "incompatible with current running cluster: a member runs version 3.4.37, and entries of this one would end it; \
+             upgrade every member to 3.5.0 or later first"
+        );
+        for version in [Some("3.5.0"), Some("3.8.0"), None] {
+            assert!(decided(version, cluster, &config).is_ok(), "{version:?}");
+        }
+    }
 }
 
 #[test]

@@ -69,6 +69,7 @@ fn told(answer: RemoteAnswer) -> BTreeMap<String, RemoteAnswer> {
 fn answer(cluster: (ClusterId, Vec<Member>), version: &str) -> RemoteAnswer {
     RemoteAnswer {
         cluster: Some(cluster),
+        server_version: Some("3.6.1".into()),
         cluster_version: Some(version.into()),
         downgrade_enabled: Some(false),
     }

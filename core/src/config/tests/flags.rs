@@ -8,6 +8,7 @@ use super::super::table::{FLAGS, find};
 use super::super::{AllowList, AutoCompaction, ClusterState, Config, Gate, Keepalive, LogFormat, LogLevel, LogOutput};
 use super::{Outcome, outcome, refused, run, warnings};
 use crate::config::gotext::quote;
+use crate::version::Version;
 
 #[test]
 fn every_default_of_the_table_is_a_value_of_its_kind() {
@@ -40,6 +41,9 @@ fn names_are_unique_and_other_spellings_have_their_flag() {
     }
 }
 
+/// Flags that etcd does not have.
+const OURS: [&str; 1] = ["max-cluster-version"];
+
 /// Every flag of etcd 3.4 to 3.8.
 #[test]
 fn every_flag_of_etcd_is_known() {
@@ -52,11 +56,23 @@ fn every_flag_of_etcd_is_known() {
         Vec::<&&str>::new(),
         "missing"
     );
-    assert_eq!(
-        ours.difference(&known).collect::<Vec<_>>(),
-        Vec::<&&str>::new(),
-        "invented"
-    );
+    assert_eq!(ours.difference(&known).copied().collect::<Vec<_>>(), OURS, "invented");
+}
+
+#[test]
+fn the_highest_cluster_version_is_one_that_this_program_knows() {
+    let version = |line: &[&str]| run(line).0.max_cluster_version.map(|version| version.to_string());
+    assert_eq!(version(&[]), None);
+    assert_eq!(version(&["--max-cluster-version=auto"]), None);
+    assert_eq!(version(&["--max-cluster-version=3.5"]).as_deref(), Some("3.5.0"));
+    let own = Version::own_minor();
+    let newest = format!("--max-cluster-version={}.{}", own.major, own.minor);
+    assert_eq!(version(&[&newest]), Some(own.to_string()));
+    for text in ["3.4", "3.7", "3.5.0", ""] {
+        let given = format!("--max-cluster-version={text}");
+        let (exit, why) = refused(outcome(&[&given], &[]));
+        assert!(exit != 0 && why.contains("max-cluster-version"), "{why}");
+    }
 }
 
 /// A value other than the default, if the flag accepts one.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use prost::Message as _;
+
 use super::disk::Disk;
 use super::world::World;
 use super::{put, value};
@@ -9,8 +11,10 @@ use crate::error::Error;
 use crate::id::MemberId;
 use crate::member::Halt;
 use crate::membership::Member as Peer;
-use crate::node::{Request, Response};
+use crate::node::{Input, PeerEvent, Request, Response};
+use crate::proto::raftpb::{ConfChange, Entry, EntryType, Message, MessageType};
 use crate::store;
+use crate::version::Version;
 
 fn add(url: &str, is_learner: bool) -> Request {
     Request::MemberAdd {
@@ -193,11 +197,15 @@ fn strict_checks_protect_the_quorum() {
         world.call(leader, Request::MemberRemove { id: other }),
         Err(Error::UnhealthyCluster)
     );
-    world.call(leader, add("http://p4:1", false)).unwrap();
-    world.call(leader, add("http://p5:1", false)).unwrap_err();
+    assert_eq!(
+        world.call(leader, add("http://p4:1", false)),
+        Err(Error::UnhealthyCluster),
+        "with the new one, two of four would answer"
+    );
     world.start(down);
     world.connect(down);
     world.run(Duration::from_secs(6));
+    world.call(leader, add("http://p4:1", false)).unwrap();
     world.call(leader, add("http://p5:1", false)).unwrap();
     let few = Err(Error::NotEnoughStartedMembers);
     assert_eq!(
@@ -227,4 +235,84 @@ fn an_update_changes_only_urls() {
         peer_urls: vec!["http://x:1".into()],
     };
     assert_eq!(world.call(leader, update), Err(Error::MemberNotFound));
+}
+
+#[test]
+fn an_update_says_whether_its_member_is_a_learner() {
+    for is_learner in [false, true] {
+        let mut world = World::new(1, 6);
+        settle(&mut world);
+        let id = join(&mut world, "http://new:1", is_learner);
+        world.run(Duration::from_secs(1));
+        let update = Request::MemberUpdate {
+            id,
+            peer_urls: vec!["http://moved:1".into()],
+        };
+        world.call(MemberId(1), update).unwrap();
+        let entries = &world.machines[&MemberId(1)].disk.entries;
+        let changes = entries
+            .iter()
+            .filter(|entry| entry.entry_type == EntryType::EntryConfChange as i32);
+        let last = ConfChange::decode(changes.last().unwrap().data.clone()).unwrap();
+        assert_eq!(last.change_type, ConfChange::UPDATE_NODE);
+        assert_eq!(Peer::from_json(&last.context).unwrap().is_learner, is_learner);
+    }
+}
+
+#[test]
+fn a_learner_that_an_update_calls_a_voter_is_not_promoted_by_this_leader() {
+    let mut world = World::new(1, 7);
+    settle(&mut world);
+    let id = join(&mut world, "http://new:1", true);
+    world.run(Duration::from_secs(1));
+    let update = |is_learner| {
+        let member = Peer {
+            id,
+            peer_urls: vec!["http://moved:1".into()],
+            is_learner,
+            ..Peer::default()
+        };
+        let change = ConfChange {
+            change_type: ConfChange::UPDATE_NODE,
+            node_id: id.0,
+            context: member.to_json().into(),
+            ..ConfChange::default()
+        };
+        Message {
+            msg_type: MessageType::MsgPropose as i32,
+            from: id.0,
+            to: 1,
+            entries: vec![Entry {
+                entry_type: EntryType::EntryConfChange as i32,
+                data: change.encode_to_vec().into(),
+                ..Entry::default()
+            }],
+            ..Message::default()
+        }
+    };
+    let promote = |world: &mut World| world.call(MemberId(1), Request::MemberPromote { id });
+    for (is_learner, expected) in [(false, Err(Error::MemberNotLearner)), (true, Ok(()))] {
+        let message = update(is_learner);
+        world.step(MemberId(1), vec![Input::Message { from: id, message }]);
+        world.run(Duration::from_secs(1));
+        assert_eq!(promote(&mut world).map(drop), expected);
+    }
+}
+
+#[test]
+fn the_cluster_version_does_not_rise_while_a_peer_is_out_of_reach() {
+    let mut world = World::new(3, 8);
+    let (leader, followers) = (world.leader(), world.followers());
+    let tell = |world: &mut World, event| world.step(leader, vec![Input::Peer(event)]);
+    let version = |world: &World| world.node(leader).view().cluster.version().unwrap().to_string();
+    for follower in &followers {
+        tell(&mut world, PeerEvent::Version(*follower, Some(Version::V3_6)));
+    }
+    tell(&mut world, PeerEvent::Inactive(followers[0]));
+    world.run(Duration::from_secs(10));
+    assert_eq!(version(&world), "3.0.0", "it may come back as an older one");
+    tell(&mut world, PeerEvent::Active(followers[0]));
+    tell(&mut world, PeerEvent::Version(followers[0], Some(Version::V3_6)));
+    world.run(Duration::from_secs(10));
+    assert_eq!(version(&world), "3.6.0");
 }

@@ -7,6 +7,7 @@ use super::watching::{Watching, history};
 use super::world::World;
 use super::{put, value};
 use crate::id::MemberId;
+use crate::member::DropReason;
 use crate::node::{Input, Request};
 use crate::proto::etcdserverpb::{CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, PutRequest};
 use crate::proto::raftpb::{Message, MessageType, Snapshot, SnapshotMetadata};
@@ -182,13 +183,20 @@ fn a_snapshot_with_a_state_of_another_index_term_or_configuration_is_refused() {
         let store = Box::new(crate::snapshot::restore(store::StoreConfig::default(), &rows).unwrap());
         world.machine(behind).disk.received.insert(view.applied_index, rows);
         let from = leader;
+        world.machine(behind).tallies.clear();
         world.step(behind, vec![Input::Snapshot { from, message, store }]);
-        world.node(behind).status().is_installing
+        let tallies = &world.machines[&behind].tallies;
+        let dropped = tallies.iter().flat_map(|tally| &tally.dropped);
+        let said: Vec<_> = dropped
+            .map(|dropped| (dropped.from, dropped.reason, dropped.count))
+            .collect();
+        (world.node(behind).status().is_installing, said)
     };
     for (what, metadata, view) in wrong {
-        assert!(!is_taken(metadata, view), "{what}");
+        let expected = (false, vec![(leader, DropReason::Snapshot, 1)]);
+        assert_eq!(is_taken(metadata, view), expected, "{what}");
     }
-    assert!(is_taken(metadata, &newer), "its own state is taken");
+    assert_eq!(is_taken(metadata, &newer), (true, Vec::new()), "its own state is taken");
     assert!(before < newer.applied_index);
 }
 
@@ -320,7 +328,8 @@ fn no_message_leaves_before_the_snapshot_is_durable() {
         world.run(Duration::from_millis(100));
     }
     world.machine(behind).sync_takes = Duration::from_millis(1);
-    world.run(secs(5));
+    // The disk first ends the slow writes that it was given.
+    world.run(secs(20));
     assert_alike(&mut world);
     assert!(world.machines[&behind].installed >= 1);
 }
@@ -418,4 +427,20 @@ fn snapshots_work_under_random_crashes_and_losses() {
         world.run(secs(10));
         assert_alike(&mut world);
     }
+}
+
+#[test]
+fn a_snapshot_that_takes_long_is_not_followed_by_another_one() {
+    let (mut world, behind) = left_behind(21);
+    world.snapshot_takes = secs(3);
+    world.heal();
+    let leader = world.leader();
+    for round in 0..8 {
+        // Each round writes more than the members keep of the log.
+        write(&mut world, leader, round * 5..round * 5 + 5);
+        world.run(Duration::from_millis(300));
+    }
+    world.run(secs(4));
+    assert_eq!(world.machines[&behind].installed, 1, "it goes on from the log");
+    assert_alike(&mut world);
 }

@@ -90,6 +90,8 @@ pub(super) struct World {
     /// Directions in which no message arrives.
     pub(super) cut: BTreeSet<(MemberId, MemberId)>,
     pub(super) loss_percent: u64,
+    /// Snapshots take so much longer than other messages.
+    pub(super) snapshot_takes: Duration,
     pub(super) answers: BTreeMap<Token, Result<Response, Error>>,
     last_token: u64,
     leaders: BTreeMap<u64, MemberId>,
@@ -116,6 +118,7 @@ impl World {
             sequence: 0,
             cut: BTreeSet::new(),
             loss_percent: 0,
+            snapshot_takes: Duration::ZERO,
             answers: BTreeMap::new(),
             last_token: 0,
             leaders: BTreeMap::new(),
@@ -521,7 +524,7 @@ impl World {
             };
             return self.post(self.now + Duration::from_millis(100), lost);
         }
-        let delay = Duration::from_micros(self.prng.range(1_000..50_000));
+        let delay = self.snapshot_takes + Duration::from_micros(self.prng.range(1_000..50_000));
         let mail = Mail::Snapshot {
             from,
             to,

@@ -1,0 +1,67 @@
+//! Messages of peers that were dropped because of what they say, in numbers and with one example each, for the log.
+//!
+//! What is lost, late or for another member is not counted: consensus expects that.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::id::MemberId;
+
+/// Messages of one peer that were dropped in one turn for one reason.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Dropped {
+    /// The peer.
+    pub from: MemberId,
+    /// Why.
+    pub reason: DropReason,
+    /// How many messages; for [`DropReason::Proposal`] how many entries of messages.
+    pub count: u64,
+    /// What was wrong with the first of them.
+    pub cause: String,
+}
+
+/// Why messages of a peer were dropped.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum DropReason {
+    /// The leader holds as many bytes of entries that are not committed as it may.
+    NoRoom,
+    /// A forwarded entry is nothing that every member could apply.
+    Proposal,
+    /// The state beside a snapshot is not the one that the snapshot is of.
+    Snapshot,
+    /// The term is too far ahead to have been reached by elections.
+    TermTooFar,
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoRoom => "a proposal for which the leader has no room",
+            Self::Proposal => "a proposal that could not be applied",
+            Self::Snapshot => "a snapshot with a state that is not its own",
+            Self::TermTooFar => "a message with an implausible term",
+        })
+    }
+}
+
+/// What was dropped since the last call of [`Drops::take`].
+#[derive(Debug, Default)]
+pub(crate) struct Drops(BTreeMap<(MemberId, DropReason), Dropped>);
+
+impl Drops {
+    /// Counts one more. The text is made for the first of a turn only.
+    pub(crate) fn note(&mut self, from: MemberId, reason: DropReason, cause: impl FnOnce() -> String) {
+        let dropped = self.0.entry((from, reason)).or_insert_with(|| Dropped {
+            from,
+            reason,
+            count: 0,
+            cause: cause(),
+        });
+        dropped.count += 1;
+    }
+
+    /// Takes what was counted, by peer and reason.
+    pub(crate) fn take(&mut self) -> Vec<Dropped> {
+        std::mem::take(&mut self.0).into_values().collect()
+    }
+}
