@@ -306,7 +306,7 @@ fn a_leader_that_counts_on_lost_entries_ends_in_a_fault() {
     let fault = admit(&mut beat(5, 11), MemberId(2), STANDING, &mut Drops::default()).unwrap_err();
     assert_eq!(
         fault.to_string(),
-        "the leader 2 knows entry 11 of this member's log, which ends at 10: the log was truncated or lost"
+        "the leader 2 counts on entry 11 of this member's log, which ends at 10: the log was truncated or lost"
     );
 }
 
