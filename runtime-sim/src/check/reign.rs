@@ -50,6 +50,9 @@ struct Peer {
     voters: Vec<u64>,
     /// The term and time of the last message of its leader.
     heard: Option<(u64, Instant)>,
+    /// The term and time of the last request for its vote that arrived while it had no leader to protect. The member may
+    /// process it later, and before a message of its old leader that arrives meanwhile.
+    asked_to_vote: Option<(u64, Instant)>,
     hard_state: HardState,
     /// The members that it has removed, and since when it has certainly applied that.
     removed: BTreeMap<MemberId, Instant>,
@@ -117,6 +120,7 @@ impl Reigns {
             // It is from another term or for another member, and will be ignored.
             return;
         }
+        let lease = self.bounds.lease();
         let peer = self.peers.entry(member).or_default();
         let kind = message.get_msg_type();
         if peer.leads.is_some_and(|(term, _)| term == message.term) {
@@ -134,7 +138,13 @@ impl Reigns {
             MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot
         );
         let is_vote = matches!(kind, MessageType::MsgRequestVote | MessageType::MsgRequestPreVote);
-        if is_of_leader && message.term == peer.hard_state.term {
+        let in_lease = peer.heard.is_some_and(|(_, since)| since + lease > at);
+        if kind == MessageType::MsgRequestVote && !in_lease && message.term > peer.hard_state.term {
+            peer.asked_to_vote = Some((message.term, at));
+        }
+        let asked = peer.asked_to_vote.filter(|(_, since)| *since + lease > at);
+        let is_stale = asked.is_some_and(|(term, _)| message.term < term);
+        if is_of_leader && message.term == peer.hard_state.term && !is_stale {
             peer.heard = Some((message.term, at));
         } else if !is_vote && message.term > peer.hard_state.term {
             // It learns of a later term, which ends its leader's.
