@@ -148,10 +148,10 @@ fn respond(
     partials: Partials,
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Reply>, Infallible>> {
-    tracing::trace!(path = request.uri().path(), "a request");
     let serves_grpc = matches!(endpoint, Endpoint::Client | Endpoint::Grpc);
     let is_http2 = request.version() == Version::HTTP_2;
     async move {
+        tracing::trace!(path = request.uri().path(), "a request");
         if serves_grpc && is_http2 && request.headers().get(CONTENT_TYPE).is_some_and(grpc::is_grpc) {
             return Ok(match grpc::open(context, partials, request) {
                 ControlFlow::Continue((call, mut messages)) => {
