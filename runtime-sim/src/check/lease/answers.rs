@@ -6,7 +6,7 @@ use quoin_core::proto::etcdserverpb::{
 };
 use quoin_core::time::Instant;
 
-use super::{LeaseChecker, Life, Point};
+use super::{LeaseChecker, Life};
 use crate::check::Truth;
 use crate::observe::{OpId, Verdict, ensure};
 use quoin_model::call::{Answer, Call, Refusal};
@@ -83,12 +83,6 @@ impl LeaseChecker {
                     format!("a put with lease {id} is answered as done, and there was no such lease")
                 })
             }
-            (Call::Put(request), Err(_)) => {
-                if !self.lives.was_ever(request.lease) {
-                    self.note(Point::UnknownLease);
-                }
-                Ok(())
-            }
             _ => Ok(()),
         }
     }
@@ -99,7 +93,6 @@ impl LeaseChecker {
         let life = self.lives.live(id);
         if ttl <= 0 {
             let was_there = question.granted.is_some() && life.map(|life| life.granted) == question.granted;
-            self.note(Point::GoneNotKept);
             return ensure(ttl == 0 && !was_there, "C25", || {
                 format!("member {member} says {ttl} of lease {id}, which was there all the time")
             });
@@ -121,7 +114,6 @@ impl LeaseChecker {
         if let Some(life) = self.lives.live_mut(id) {
             life.renewed = life.renewed.max(Some(question.at));
         }
-        self.note(Point::KeptAlive);
         Ok(())
     }
 
@@ -165,8 +157,7 @@ impl LeaseChecker {
     }
 
     /// A grant is refused (C29).
-    fn refused(&mut self, question: &Question, request: &LeaseGrantRequest, refusal: &Refusal) -> Verdict {
-        self.note(Point::Refused);
+    fn refused(&self, question: &Question, request: &LeaseGrantRequest, refusal: &Refusal) -> Verdict {
         match &refusal.message[..] {
             TOO_LARGE => ensure(request.ttl > MAX_TTL_SECONDS, "C29", || {
                 format!("{request:?} is refused as too long")
@@ -182,7 +173,7 @@ impl LeaseChecker {
 
     /// The answer: the remaining time of a lease (C27).
     fn time_to_live(
-        &mut self,
+        &self,
         at: Instant,
         question: &Question,
         request: &LeaseTimeToLiveRequest,
@@ -237,10 +228,6 @@ impl LeaseChecker {
             ensure(found == expected, "C27", || {
                 format!("lease {id} has the keys {expected:?}, not {found:?}")
             })?;
-        }
-        self.note(Point::TimeTold);
-        if self.reigns.last_key_value().is_some_and(|(term, _)| *term > life.term) {
-            self.note(Point::TimeToldLater);
         }
         Ok(())
     }

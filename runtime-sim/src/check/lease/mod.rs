@@ -36,7 +36,6 @@ use quoin_core::time::Instant;
 use self::answers::Question;
 use self::checkpoints::Checkpoints;
 use self::lives::{Life, Lives, Reign, seconds};
-use super::sometimes::{Sometimes, situations};
 use super::{Asked, Checker, Truth};
 use crate::observe::{Observation, OpId, Verdict, ensure};
 use quoin_model::call::Call;
@@ -48,23 +47,6 @@ const SETTLING_ELECTIONS: u32 = 10;
 /// The time between the expiry of a lease and its end: the leader looks twice a second, proposes a few at a time, and
 /// repeats a proposal after seconds.
 const REVOCATION: Duration = Duration::from_secs(10);
-
-situations! {
-    Granted "a lease is granted",
-    Refused "a lease is refused",
-    Expired "a lease expires",
-    ExpiredLater "a lease expires under a later leader than it was granted by",
-    ExpiredWithKeys "a lease expires with keys",
-    Checkpointed "a lease is checkpointed",
-    KeptAlive "a lease is kept alive",
-    GoneNotKept "a lease that is gone is not kept alive",
-    TimeTold "the remaining time of a lease is answered",
-    TimeToldLater "the remaining time of a lease is answered after a change of leader",
-    Restarted "a lease is compared after a restart",
-    Restored "a lease is compared after a snapshot",
-    InTime "a lease expires in time after healing",
-    UnknownLease "a put names a lease that never was",
-}
 
 /// The limits of clocks, and the settings of members.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -144,7 +126,6 @@ pub struct LeaseChecker {
     /// After healing: the time by which each lease must have ended.
     due: BTreeMap<Instant, Vec<(i64, u64)>>,
     healed: Option<(Instant, Duration)>,
-    points: Sometimes,
 }
 
 impl Default for LeaseChecker {
@@ -177,7 +158,7 @@ impl Checker for LeaseChecker {
             }
             Observation::Started { member, view, .. } => {
                 self.applied.insert(member, view.applied_index);
-                self.compare_whole(member, view, Some(Point::Restarted), truth)
+                self.compare_whole(member, view, truth)
             }
             Observation::Invoked { op, member, call, .. } => {
                 self.invoked(at, op, member, call, truth);
@@ -213,18 +194,7 @@ impl LeaseChecker {
             applied: BTreeMap::new(),
             due: BTreeMap::new(),
             healed: None,
-            points: Sometimes::new(POINTS),
         }
-    }
-
-    /// How often each rare situation was met.
-    #[must_use]
-    pub fn sometimes(&self) -> &Sometimes {
-        &self.points
-    }
-
-    fn note(&mut self, point: Point) {
-        self.points.note(point as usize);
     }
 
     /// Takes in what was committed since.
@@ -290,7 +260,6 @@ impl LeaseChecker {
             asked: self.asked.get(&id).copied(),
             renewed: None,
         };
-        self.note(Point::Granted);
         self.expect_end(at, id, &life);
         self.checkpoints.schedule(at, id, &life, truth);
         self.lives.grant(id, life);
@@ -361,7 +330,6 @@ impl LeaseChecker {
         }
         if let Some(life) = self.lives.live_mut(id) {
             life.checkpoint = Some(life.checkpoint.map_or(remaining, |before| before.min(remaining)));
-            self.note(Point::Checkpointed);
         }
         Ok(())
     }
@@ -422,16 +390,11 @@ impl LeaseChecker {
                 )
             })?;
         }
-        let is_later = life.term != reign.term;
         if let Some(life) = self.lives.live_mut(id) {
             life.ending = life
                 .ending
                 .filter(|(_, term)| *term == reign.term)
                 .or(Some((at, reign.term)));
-        }
-        self.note(Point::Expired);
-        if is_later {
-            self.note(Point::ExpiredLater);
         }
         Ok(())
     }
@@ -440,7 +403,7 @@ impl LeaseChecker {
         let index = view.applied_index;
         let before = self.applied.insert(member, index).unwrap_or(0);
         if restored {
-            return self.compare_whole(member, view, Some(Point::Restored), truth);
+            return self.compare_whole(member, view, truth);
         }
         for event in events {
             if event.kind == EventKind::Put && event.kv.lease != 0 {
@@ -474,21 +437,19 @@ impl LeaseChecker {
 
     /// A member has applied revocations (C26).
     fn keys_gone(
-        &mut self,
+        &self,
         member: MemberId,
         indexes: std::ops::RangeInclusive<u64>,
         events: &[Event],
         truth: &Truth,
     ) -> Verdict {
         let model = truth.model();
-        let mut with_keys = 0;
         for (index, id) in self.revocations.range(indexes) {
             let lease = model.lease_at(*id, index - 1);
             let keys = lease.map(|lease| lease.keys).unwrap_or_default();
             if keys.is_empty() {
                 continue;
             }
-            with_keys += 1;
             let revision = model.revision_at(index - 1) + 1;
             let gone = events.iter().filter(|event| event.kv.mod_revision == revision);
             let are_those = gone
@@ -501,9 +462,6 @@ impl LeaseChecker {
                     "at the end of lease {id} revision {revision} of member {member} deletes {keys:?}, not {gone:?}"
                 )
             })?;
-        }
-        for _ in 0..with_keys {
-            self.note(Point::ExpiredWithKeys);
         }
         Ok(())
     }
@@ -526,7 +484,7 @@ impl LeaseChecker {
     }
 
     /// A member's leases with their keys (C31).
-    fn compare_whole(&mut self, member: MemberId, view: &View, point: Option<Point>, truth: &Truth) -> Verdict {
+    fn compare_whole(&self, member: MemberId, view: &View, truth: &Truth) -> Verdict {
         self.compare(member, view)?;
         let index = view.applied_index;
         for lease in truth.model().leases_at(index) {
@@ -539,7 +497,6 @@ impl LeaseChecker {
                     lease.keys
                 )
             })?;
-            point.into_iter().for_each(|point| self.note(point));
         }
         Ok(())
     }
@@ -570,7 +527,6 @@ impl LeaseChecker {
         for (end, leases) in due {
             for (id, granted) in leases {
                 let Some(life) = self.lives.live(id).filter(|life| life.granted == granted).cloned() else {
-                    self.note(Point::InTime);
                     continue;
                 };
                 let (healed, election_timeout) = self.healed.unwrap_or_default();
@@ -589,10 +545,10 @@ impl LeaseChecker {
     }
 
     /// At the end every running member is compared once more, with all keys.
-    fn finished(&mut self, truth: &Truth) -> Verdict {
+    fn finished(&self, truth: &Truth) -> Verdict {
         for (member, facts) in truth.members() {
             if let Some(view) = facts.view.as_ref().filter(|_| facts.is_up) {
-                self.compare_whole(member, view, None, truth)?;
+                self.compare_whole(member, view, truth)?;
             }
         }
         Ok(())
