@@ -59,14 +59,17 @@ impl World<'_> {
         let id = process.member;
         at.id = id;
         at.lives_begun += 1;
-        let is_innocent = !std::mem::take(&mut at.table_is_damaged);
+        let was_damaged = std::mem::take(&mut at.table_is_damaged);
         if let Some(damage) = &start.damage {
             let cause = &damage.cause;
             self.eyes
                 .note(self.now, format_args!("{machine} makes its table anew: {cause}"));
-            if is_innocent {
+            if !was_damaged {
                 self.blame_table(id, cause.clone())?;
             }
+        }
+        // A start that died after it had set a damaged table aside leaves none to the next.
+        if start.damage.is_some() || (was_damaged && start.recovered.applied == 0) {
             self.eyes.see(self.now, &Observation::Remade { member: id })?;
         }
         let Recovered {
