@@ -109,7 +109,7 @@ promises! {
     C52 "A leader that exceeds its quota when it applies a write proposes its alarm, even if no other request follows.",
     C53 "A leader appends nothing below the index that the follower acknowledged in that term.",
     C54 "A follower that had a message of its leader within an election timeout votes for no other member, unless the leader hands over.",
-    C55 "Five seconds after a member applied the removal of another it sends it no more messages.",
+    C55 "Five seconds after a member applied the removal of another it sends it no more messages, except what it forwards to the leader it had.",
     C56 "A learner is promoted only if its disk has most of what was committed at the request.",
     L1 "After healing there is a leader within five election timeouts, plus two for every election without a winner.",
     L2 "After healing a write is answered within six election timeouts, plus the time until there was a leader.",

@@ -161,9 +161,13 @@ impl Reigns {
         let limit = SILENT_TICKS_MIN.max(6 * self.bounds.election_ticks);
         let peer = self.peers.entry(member).or_default();
         let gone = peer.removed.get(&to).filter(|since| **since + GRACE < at);
-        ensure(gone.is_none() || peer.removed.contains_key(&member), "C55", || {
-            format!("member {member} sends {kind:?} to {to}, whose removal it applied at {gone:?}")
-        })?;
+        // A member that was suspended forwards once more to the leader that it had before.
+        let is_forward = matches!(kind, MessageType::MsgPropose | MessageType::MsgReadIndex);
+        ensure(
+            gone.is_none() || is_forward || peer.removed.contains_key(&member),
+            "C55",
+            || format!("member {member} sends {kind:?} to {to}, whose removal it applied at {gone:?}"),
+        )?;
         if peer.leads.is_none_or(|(term, _)| term != message.term) {
             return Ok(());
         }
