@@ -50,9 +50,6 @@ struct Peer {
     voters: Vec<u64>,
     /// The term and time of the last message of its leader.
     heard: Option<(u64, Instant)>,
-    /// The term and time of the last request for its vote that arrived while it had no leader to protect. The member may
-    /// process it later, and before a message of its old leader that arrives meanwhile.
-    asked_to_vote: Option<(u64, Instant)>,
     hard_state: HardState,
     /// The members that it has removed, and since when it has certainly applied that.
     removed: BTreeMap<MemberId, Instant>,
@@ -97,7 +94,7 @@ impl Checker for Reigns {
                 ..
             } => {
                 if let Some(state) = hard_state {
-                    self.voted(at, member, *state)?;
+                    self.voted(at, member, *state, truth)?;
                 }
                 promoted(at, member, entries, truth)
             }
@@ -120,7 +117,6 @@ impl Reigns {
             // It is from another term or for another member, and will be ignored.
             return;
         }
-        let lease = self.bounds.lease();
         let peer = self.peers.entry(member).or_default();
         let kind = message.get_msg_type();
         if peer.leads.is_some_and(|(term, _)| term == message.term) {
@@ -138,13 +134,7 @@ impl Reigns {
             MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot
         );
         let is_vote = matches!(kind, MessageType::MsgRequestVote | MessageType::MsgRequestPreVote);
-        let in_lease = peer.heard.is_some_and(|(_, since)| since + lease > at);
-        if kind == MessageType::MsgRequestVote && !in_lease && message.term > peer.hard_state.term {
-            peer.asked_to_vote = Some((message.term, at));
-        }
-        let asked = peer.asked_to_vote.filter(|(_, since)| *since + lease > at);
-        let is_stale = asked.is_some_and(|(term, _)| message.term < term);
-        if is_of_leader && message.term == peer.hard_state.term && !is_stale {
+        if is_of_leader && message.term == peer.hard_state.term {
             peer.heard = Some((message.term, at));
         } else if !is_vote && message.term > peer.hard_state.term {
             // It learns of a later term, which ends its leader's.
@@ -232,7 +222,9 @@ impl Reigns {
     }
 
     /// C54: a follower with a recent message of its leader votes for no other member, unless the leader hands over.
-    fn voted(&mut self, at: Instant, member: MemberId, state: HardState) -> Verdict {
+    fn voted(&mut self, at: Instant, member: MemberId, state: HardState, truth: &Truth) -> Verdict {
+        // What arrived may wait behind a request for its vote. A member that has no leader yet protects none.
+        let has_leader = truth.member(member).is_some_and(|facts| facts.status.leader.0 != 0);
         let peer = self.peers.entry(member).or_default();
         let before = std::mem::replace(&mut peer.hard_state, state);
         let is_vote = state.term > before.term && state.vote != 0 && state.vote != member.0;
@@ -241,7 +233,7 @@ impl Reigns {
             .heard
             .filter(|(term, _)| *term == before.term && is_vote && !is_young);
         let is_forced = self.forced.get(&(state.term, state.vote)).copied().unwrap_or(true);
-        let Some((_, since)) = heard.filter(|_| !is_forced) else {
+        let Some((_, since)) = heard.filter(|_| has_leader && !is_forced) else {
             return Ok(());
         };
         ensure(since + self.bounds.lease() <= at, "C54", || {
