@@ -68,8 +68,8 @@ impl World<'_> {
                 self.blame_table(id, cause.clone())?;
             }
         }
-        // A start that died after it had set a damaged table aside leaves none to the next.
-        if start.damage.is_some() || (was_damaged && start.recovered.applied == 0) {
+        // A damaged table may go unnoticed: a start that set it aside died, or it equals the table of an earlier entry.
+        if start.damage.is_some() || was_damaged {
             self.eyes.see(self.now, &Observation::Remade { member: id })?;
         }
         let Recovered {
