@@ -103,8 +103,8 @@ impl VersionKeeper {
         }
     }
 
-    /// The highest version that this member sets. A cluster version below 3.5 holds nobody back: members of such versions end
-    /// at what this one writes.
+    /// The highest version that this member sets: 3.5 at least, because members of older versions cannot read this
+    /// member's entries.
     fn ceiling(&self, present: Option<Version>) -> Version {
         let present = present.filter(|present| *present > UNKNOWN);
         let joined = present.map(|present| present.max(Version::V3_5));

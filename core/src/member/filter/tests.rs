@@ -108,7 +108,7 @@ fn messages_of_others_to_others_or_without_term_are_dropped() {
             },
         ),
         (
-            "in nobody's name",
+            "without a sender",
             Message {
                 from: 0,
                 ..of(MessageType::MsgTransferLeader)
