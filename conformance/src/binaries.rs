@@ -170,20 +170,28 @@ fn build(recipe: &Recipe, profile: Profile) -> Result<PathBuf, Trouble> {
     keep(&program, profile)
 }
 
-/// A program in core's `examples`, with the tests' profile: a test run of the whole workspace has built it.
+/// A program in the `examples` of `room`, which is `core` or `runtime`, with the tests' profile: a test run of the whole workspace has built it.
 ///
 /// # Errors
 /// If it cannot be built.
-pub fn example_of_core(name: &str) -> Result<PathBuf, Trouble> {
+pub fn example(room: &str, name: &str) -> Result<PathBuf, Trouble> {
     let _lock = paths::lock("build")?;
     let program = paths::target().join(Profile::Dev.folder()).join("examples").join(name);
-    let sources = ["core/examples", "core/proto", "core/src", "raft-proto/src"];
+    let examples = format!("{room}/examples");
+    let sources = [&examples[..], "core/proto", "core/src", "raft-proto/src", "runtime/src"];
     let sources = sources.map(|part| paths::workspace().join(part));
     if is_fresh(&program, sources).unwrap_or(false) {
         return Ok(program);
     }
     let mut cargo = cargo();
-    cargo.args(["build", "--quiet", "--package", "quoin-core", "--example", name]);
+    cargo.args([
+        "build",
+        "--quiet",
+        "--package",
+        &format!("quoin-{room}"),
+        "--example",
+        name,
+    ]);
     cargo.arg("--target-dir").arg(paths::target());
     let _shown = Progress::waiting(format!("building the example {name} in {}", paths::target().display()));
     command::run(&mut cargo, b"", BUILD_LIMIT)?.success(&format!("building {name}"))?;

@@ -42,7 +42,7 @@ fn etcdutl(arguments: &[&str]) -> String {
 
 /// Runs core's example, which reads a file and writes it anew. Returns its report.
 fn rewritten(from: &Path, to: &Path) -> Value {
-    let mut program = command::untouched(binaries::example_of_core("database").expect("core's example"));
+    let mut program = command::untouched(binaries::example("runtime", "database").expect("the example"));
     let said = succeeded(program.arg(from).arg(to), b"", "database");
     serde_json::from_str(&said).expect("it is JSON")
 }
@@ -219,7 +219,7 @@ fn a_damaged_file_is_refused_with_the_page() {
     let page = bytes.len() / 4_096 / 2 * 4_096;
     bytes[page..page + 4_096].fill(0);
     fs::write(&backup, bytes).expect("a file");
-    let mut program = command::untouched(binaries::example_of_core("database").expect("core's example"));
+    let mut program = command::untouched(binaries::example("runtime", "database").expect("the example"));
     let finished = command::run(program.arg(&backup).arg(server.home().join("copy")), b"", LIMIT).expect("it ends");
     assert_ne!(finished.code, Some(0));
     assert!(

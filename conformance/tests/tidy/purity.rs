@@ -197,7 +197,7 @@ fn stepping_members_makes_no_system_call_but_for_memory() {
 }
 
 fn only_memory_is_called_for(example: &str) {
-    let program = binaries::example_of_core(example).expect("core's example builds");
+    let program = binaries::example("core", example).expect("core's example builds");
     let folder = paths::fresh(example).expect("a folder");
     let trace = folder.join("trace");
     let mut strace = Strace::find().expect("a strace").command();

@@ -1,7 +1,7 @@
 //! Reads a database file of etcd's format, and writes its state to a new one: `database FROM TO`. It prints what it
 //! found.
 //!
-//! `cargo run -p quoin-core --example database -- FROM TO`. Tests give it files of a real etcd and have etcd check its
+//! `cargo run -p quoin-runtime --example database -- FROM TO`. Tests give it files of a real etcd and have etcd check its
 //! output (`conformance/tests/databases.rs`). It works like a host: it reads the parts of one file that are requested,
 //! and writes the pieces of the other as they are made.
 
