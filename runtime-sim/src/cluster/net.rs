@@ -532,7 +532,12 @@ impl Net {
                 }
                 let body = bytes.get(HEAD_BYTES..).map(|_| bytes.slice(HEAD_BYTES..))?;
                 let message = Message::decode(body).ok()?;
-                let fits = message.to == me && Some(message.from) == members(from);
+                // A member takes forwarded requests of any origin, because the followers that forward them keep it.
+                let is_forwarded = matches!(
+                    message.get_msg_type(),
+                    MessageType::MsgPropose | MessageType::MsgReadIndex | MessageType::MsgTransferLeader
+                );
+                let fits = message.to == me && (is_forwarded || Some(message.from) == members(from));
                 (!fits).then(|| delivery(message, None))
             }
         }
