@@ -116,7 +116,10 @@ impl Node {
 
     fn lease_grant(&mut self, caller: Caller, mut request: LeaseGrantRequest) -> Result<(), Error> {
         if request.id == 0 {
-            request.id = self.member.lease_id();
+            // An id may have been drawn before, if the wall clock was set back between two starts, or chosen by a client.
+            let leases = self.store.view().leases;
+            let mut draws = std::iter::repeat_with(|| self.member.lease_id());
+            request.id = draws.find(|id| leases.get(*id).is_none()).unwrap_or_default();
         }
         self.propose(caller, Content::LeaseGrant(request))
     }

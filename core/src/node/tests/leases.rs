@@ -277,3 +277,22 @@ fn a_leader_with_a_slow_disk_does_not_revoke_a_new_lease_with_the_id_of_a_revoke
     assert_eq!(world.node(leader).status().leader, leader, "it remains leader");
     assert!(has_lease(&world, follower, 7));
 }
+
+#[test]
+fn an_id_that_a_lease_has_is_not_drawn_again() {
+    let mut world = World::new(1, 1);
+    world.leader();
+    let drawn = |response| match response {
+        Response::Applied(store::Response::LeaseGrant(response)) => response.id,
+        other => panic!("{other:?}"),
+    };
+    let first = drawn(world.call(ME, grant(0, 10)).unwrap());
+    // Ids are counted, so one of these would be the next.
+    let chosen = first + 1..first + 200;
+    for id in chosen.clone() {
+        world.call(ME, grant(id, 10)).unwrap();
+    }
+    let second = drawn(world.call(ME, grant(0, 10)).unwrap());
+    assert!(second != first && !chosen.contains(&second));
+    assert_eq!(world.call(ME, grant(first, 10)), Err(Error::LeaseExists));
+}
