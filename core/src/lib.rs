@@ -28,6 +28,7 @@ pub mod membership;
 pub mod mutant;
 pub mod mvcc;
 pub mod node;
+pub mod peer;
 pub mod proto;
 pub mod random;
 pub mod snap;

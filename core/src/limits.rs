@@ -176,6 +176,37 @@ pub const PEER_RECEIVE_QUEUE_MESSAGES: usize = 4_096;
 /// `--max-request-bytes` allows.
 pub const PEER_PIPELINE_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 
+/// Senders that are not in the table of members and that a member can answer, at the same time.
+pub const PEER_REMOTES: usize = 64;
+
+/// Bytes of the largest answer of a peer to a request, other than a stream.
+pub const MAX_PEER_ANSWER_BYTES: usize = 64 * 1024;
+
+/// Bytes of messages that are encoded for a stream at a time, but for the last message.
+pub const PEER_WRITE_BYTES: usize = 1024 * 1024;
+
+/// Time between two heartbeats of a stream between members, a third of [`PEER_READ_PATIENCE`].
+pub const PEER_LINK_BEAT: Duration = Duration::from_millis(1_667);
+
+/// How long a body of a peer may pause.
+pub const PEER_READ_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a peer may take to read what was written for it.
+pub const PEER_WRITE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Time between the loss of a stream and the next attempt to open it.
+pub const PEER_REDIAL_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a peer may take to take and answer a posted message.
+pub const PEER_POST_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a snapshot may take from one part of its file to the next, and from the last one to its answer: the receiver syncs
+/// the file and restores its state.
+pub const PEER_SNAPSHOT_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Time between two questions for a peer's version.
+pub const PEER_VERSION_INTERVAL: Duration = Duration::from_secs(4);
+
 /// Largest body of a lease or promote request posted by a peer.
 pub const MAX_PEER_POST_BYTES: usize = 64 * 1024;
 
@@ -380,6 +411,10 @@ const _: () = {
     assert!(
         (MAX_APPEND_BYTES + MAX_REQUEST_BYTES) * 8 <= PEER_STREAM_QUEUE_BYTES,
         "a few large appends do not fill a stream"
+    );
+    assert!(
+        PEER_LINK_BEAT.as_nanos() * 2 < PEER_READ_PATIENCE.as_nanos(),
+        "a lost heartbeat does not end a stream"
     );
     assert!(LOG_TAIL_BYTES <= LOG_PINNED_BYTES);
     assert!(

@@ -112,7 +112,7 @@ fn is_term_plausible(term: u64, from: MemberId, standing: Standing, drops: &mut 
 
 /// Clears fields that only the `raft` crate has, and that Quoin never uses. With some of them a vote could move the commit
 /// index; in etcd only appends and heartbeats carry one.
-fn clear_foreign_fields(message: &mut Message, kind: MessageType) {
+pub(crate) fn clear_foreign_fields(message: &mut Message, kind: MessageType) {
     message.request_snapshot = 0;
     message.priority = 0;
     message.deprecated_priority = 0;

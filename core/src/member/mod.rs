@@ -41,6 +41,7 @@ pub use drops::{DropReason, Dropped};
 pub use status::Status;
 pub use timers::MemberTimer;
 
+pub(crate) use filter::clear_foreign_fields;
 pub(crate) use proposals::Origin;
 pub(crate) use reads::Reader;
 pub(crate) use requests::Reconfiguration;

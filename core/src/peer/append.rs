@@ -1,0 +1,233 @@
+//! The encoding `msgappv2` of the stream of appends, with state on both sides.
+//!
+//! - `0`: a heartbeat of the link.
+//! - `1`: entries that continue the previous frame in its term: the number of entries, for each its length and bytes, then
+//!   the commit index. All numbers have eight bytes, big-endian. Everything else about the message follows from the
+//!   state.
+//! - `2`: a whole message: its length and bytes. It sets the state.
+//!
+//! The state is that of one connection: each begins with a whole message.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use prost::Message as _;
+
+use crate::id::MemberId;
+use crate::limits::MAX_PEER_MESSAGE_BYTES;
+use crate::proto::raftpb::{Entry, Message, MessageType};
+
+use super::gather::{BadFrame, Gather, checked_length};
+use super::message::{decode, is_link_heartbeat, link_heartbeat, prepare};
+
+const LINK_HEARTBEAT: u8 = 0;
+const ENTRIES: u8 = 1;
+const MESSAGE: u8 = 2;
+
+/// The term of the last whole message, and the index of the last entry since.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Place {
+    term: u64,
+    index: u64,
+}
+
+impl Place {
+    /// The place after a whole message.
+    fn after(message: &Message) -> Self {
+        Self {
+            term: message.term,
+            index: message.entries.last().map_or(message.index, |entry| entry.index),
+        }
+    }
+}
+
+/// Writes frames of the stream of appends.
+#[derive(Debug, Default)]
+pub struct AppendEncoder {
+    place: Place,
+}
+
+impl AppendEncoder {
+    /// Appends the frame of a message.
+    pub fn encode(&mut self, mut message: Message, out: &mut BytesMut) {
+        if is_link_heartbeat(&message) {
+            return out.put_u8(LINK_HEARTBEAT);
+        }
+        prepare(&mut message);
+        if self.continues(&message) {
+            out.put_u8(ENTRIES);
+            out.put_u64(message.entries.len() as u64);
+            for entry in &message.entries {
+                put(out, entry);
+            }
+            out.put_u64(message.commit);
+            self.place.index += message.entries.len() as u64;
+            return;
+        }
+        out.put_u8(MESSAGE);
+        put(out, &message);
+        self.place = Place::after(&message);
+    }
+
+    /// Whether the receiver can infer everything but entries and commit index. The short form has no place for other fields, so
+    /// a message that has one is sent whole.
+    fn continues(&self, message: &Message) -> bool {
+        let place = Place {
+            term: message.log_term,
+            index: message.index,
+        };
+        let is_plain = !message.reject && message.reject_hint == 0 && message.context.is_empty();
+        place == self.place && message.log_term == message.term && is_plain && message.snapshot.is_none()
+    }
+}
+
+/// Appends length and bytes.
+fn put(out: &mut BytesMut, part: &impl prost::Message) {
+    let length = part.encoded_len();
+    out.reserve(8 + length);
+    out.put_u64(length as u64);
+    part.encode_raw(out);
+}
+
+/// How far a frame has been read.
+#[derive(Debug)]
+enum Stage {
+    Kind,
+    /// The length of a message.
+    Length,
+    /// A message of this length.
+    Message(usize),
+    /// The number of entries.
+    Count,
+    /// The length of an entry; this many are left.
+    EntryLength(u64),
+    /// An entry of this length; this many are left, with it.
+    Entry(u64, usize),
+    /// The commit index.
+    Commit,
+}
+
+/// Reads frames of the stream of appends.
+#[derive(Debug)]
+pub struct AppendDecoder {
+    local: MemberId,
+    remote: MemberId,
+    place: Place,
+    bytes: Gather,
+    stage: Stage,
+    /// The entries of the frame that is arriving, and their bytes.
+    entries: Vec<Entry>,
+    entry_bytes: usize,
+}
+
+impl AppendDecoder {
+    /// A decoder for a new connection from `remote` to `local`.
+    #[must_use]
+    pub fn new(local: MemberId, remote: MemberId) -> Self {
+        Self {
+            local,
+            remote,
+            place: Place::default(),
+            bytes: Gather::default(),
+            stage: Stage::Kind,
+            entries: Vec::new(),
+            entry_bytes: 0,
+        }
+    }
+
+    /// Adds bytes.
+    pub fn push(&mut self, bytes: Bytes) {
+        self.bytes.push(bytes);
+    }
+
+    /// The bytes held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.bytes.len() + self.entry_bytes
+    }
+
+    /// The next message, if all of it has arrived.
+    ///
+    /// # Errors
+    /// A frame of an unknown kind, or too long, or one that is no message.
+    pub fn next_message(&mut self) -> Result<Option<Message>, BadFrame> {
+        loop {
+            match self.stage {
+                Stage::Kind => match self.bytes.take(1).as_deref() {
+                    None => return Ok(None),
+                    Some([LINK_HEARTBEAT]) => return Ok(Some(link_heartbeat())),
+                    Some([ENTRIES]) => self.stage = Stage::Count,
+                    Some([MESSAGE]) => self.stage = Stage::Length,
+                    Some(other) => return Err(BadFrame(format!("a frame of the unknown kind {other:?}"))),
+                },
+                Stage::Length => match self.bytes.take_u64() {
+                    None => return Ok(None),
+                    Some(length) => self.stage = Stage::Message(checked_length(length, MAX_PEER_MESSAGE_BYTES)?),
+                },
+                Stage::Message(length) => {
+                    let Some(bytes) = self.bytes.take(length) else {
+                        return Ok(None);
+                    };
+                    self.stage = Stage::Kind;
+                    let message = decode(bytes)?;
+                    self.place = Place::after(&message);
+                    return Ok(Some(message));
+                }
+                Stage::Count => match self.bytes.take_u64() {
+                    None => return Ok(None),
+                    Some(count) => self.stage = entries_left(count),
+                },
+                Stage::EntryLength(left) => match self.bytes.take_u64() {
+                    None => return Ok(None),
+                    Some(length) => {
+                        let room = MAX_PEER_MESSAGE_BYTES.saturating_sub(self.entry_bytes);
+                        self.stage = Stage::Entry(left, checked_length(length, room)?);
+                    }
+                },
+                Stage::Entry(left, length) => {
+                    let Some(bytes) = self.bytes.take(length) else {
+                        return Ok(None);
+                    };
+                    let entry = Entry::decode(bytes).map_err(|error| BadFrame(format!("not an entry: {error}")))?;
+                    // An entry without fields has no bytes and still takes memory.
+                    self.entry_bytes += length + size_of::<Entry>();
+                    self.entries.push(entry);
+                    self.stage = entries_left(left - 1);
+                }
+                Stage::Commit => {
+                    let Some(commit) = self.bytes.take_u64() else {
+                        return Ok(None);
+                    };
+                    self.stage = Stage::Kind;
+                    return Ok(Some(self.continued(commit)));
+                }
+            }
+        }
+    }
+
+    /// The message of the entries that have arrived.
+    fn continued(&mut self, commit: u64) -> Message {
+        let entries = std::mem::take(&mut self.entries);
+        self.entry_bytes = 0;
+        let Place { term, index } = self.place;
+        self.place.index = index.wrapping_add(entries.len() as u64);
+        Message {
+            msg_type: MessageType::MsgAppend as i32,
+            from: self.remote.0,
+            to: self.local.0,
+            term,
+            log_term: term,
+            index,
+            entries,
+            commit,
+            ..Message::default()
+        }
+    }
+}
+
+/// What follows when so many entries are left.
+fn entries_left(count: u64) -> Stage {
+    if count == 0 {
+        Stage::Commit
+    } else {
+        Stage::EntryLength(count)
+    }
+}

@@ -1,0 +1,343 @@
+//! Requests of peers to this member: streams that they open, messages and snapshots that they post.
+
+use bytes::Bytes;
+
+use crate::id::MemberId;
+use crate::limits::{PEER_PIPELINE_MESSAGE_BYTES, PEER_READ_PATIENCE, PEER_SNAPSHOT_PATIENCE};
+use crate::node::PeerEvent;
+use crate::proto::raftpb::{Message, MessageType};
+use crate::time::Instant;
+
+use super::gather::{BadFrame, Gather};
+use super::head::{Head, OTHER_TARGET, PATH_PIPELINE, PATH_SNAPSHOT, PATH_STREAM, REMOVED};
+use super::line::{ExchangeId, PeerEffect, StreamKind};
+use super::message::{MessageDecoder, decode, is_link_heartbeat};
+use super::queue::Stream;
+use super::transport::{Exchange, Kind, Transport};
+
+/// A refusal of a peer's request.
+#[derive(Debug)]
+struct Refusal {
+    status: u16,
+    text: String,
+    /// Whether the text is in an object of JSON.
+    is_json: bool,
+    /// Whether the connection ends after it.
+    close: bool,
+}
+
+impl Refusal {
+    fn new(status: u16, text: impl Into<String>) -> Self {
+        Self {
+            status,
+            text: text.into(),
+            is_json: false,
+            close: false,
+        }
+    }
+}
+
+impl Transport {
+    /// The head of a peer's request.
+    pub(super) fn request(&mut self, now: Instant, id: ExchangeId, head: &Head, out: &mut Vec<PeerEffect>) {
+        let accepted = match head.path.as_str() {
+            PATH_PIPELINE => self.begin_body(now, id, head, Kind::Posted(Gather::default())),
+            PATH_SNAPSHOT => self.begin_body(now, id, head, Kind::Snapshotted(MessageDecoder::default())),
+            path => match path.strip_prefix(PATH_STREAM) {
+                Some(rest) => return self.open(now, id, head, rest, out),
+                None => Err(Refusal::new(404, "404 page not found")),
+            },
+        };
+        match accepted {
+            Ok(()) => out.push(PeerEffect::Receive(id)),
+            Err(refusal) => self.refuse(id, head.sender(), refusal, out),
+        }
+    }
+
+    /// A peer wants to post a message or a snapshot.
+    fn begin_body(&mut self, now: Instant, id: ExchangeId, head: &Head, kind: Kind) -> Result<(), Refusal> {
+        if head.method != "POST" {
+            return Err(Refusal::new(405, "Method Not Allowed"));
+        }
+        head.check(self.config.cluster)
+            .map_err(|text| Refusal::new(412, text))?;
+        let from = head.sender().unwrap_or_default();
+        self.add_remote(now, from, head.peer_urls());
+        self.insert(id, from, kind, now + PEER_READ_PATIENCE);
+        Ok(())
+    }
+
+    /// A peer wants to open a stream.
+    fn open(&mut self, now: Instant, id: ExchangeId, head: &Head, rest: &str, out: &mut Vec<PeerEffect>) {
+        match self.may_open(now, head, rest) {
+            Ok((from, kind)) => {
+                let stream = Stream::new(now, id, kind);
+                let known = self.peers.get_mut(&from);
+                let old = known.and_then(|peer| peer.stream(kind).replace(stream));
+                if let Some(old) = old {
+                    out.push(PeerEffect::Close(old.exchange));
+                    self.remove(old.exchange);
+                    if old.has_waiting() {
+                        out.push(PeerEffect::Tell(PeerEvent::Unreachable(from)));
+                    }
+                }
+                self.insert(id, from, Kind::Stream(kind), Instant::MAX);
+                out.push(PeerEffect::Open(id, Head::response(&self.config)));
+                self.activate(from, out);
+            }
+            Err(refusal) => self.refuse(id, head.sender(), refusal, out),
+        }
+    }
+
+    /// The checks of a stream, in etcd's order.
+    fn may_open(&mut self, now: Instant, head: &Head, rest: &str) -> Result<(MemberId, StreamKind), Refusal> {
+        if head.method != "GET" {
+            return Err(Refusal::new(405, "Method Not Allowed"));
+        }
+        head.check(self.config.cluster)
+            .map_err(|text| Refusal::new(412, text))?;
+        let mut parts = rest.split('/').skip(1);
+        let name = parts.next().unwrap_or_default();
+        let kind = StreamKind::ALL.into_iter().find(|kind| kind.name() == name);
+        let kind = kind.ok_or_else(|| Refusal::new(404, "invalid path"))?;
+        let from = parts
+            .next()
+            .and_then(MemberId::parse)
+            .filter(|_| parts.next().is_none());
+        let from = from.ok_or_else(|| Refusal::new(404, "invalid from"))?;
+        if self.removed.contains(&from) {
+            return Err(Refusal::new(410, "removed member"));
+        }
+        if self.peers.get(&from).is_none_or(|peer| peer.is_remote) {
+            self.add_remote(now, from, head.peer_urls());
+            return Err(Refusal::new(404, "error sender not found"));
+        }
+        if !head.is_for(self.config.member) {
+            return Err(Refusal::new(412, OTHER_TARGET));
+        }
+        Ok((from, kind))
+    }
+
+    fn refuse(&mut self, id: ExchangeId, from: Option<MemberId>, refusal: Refusal, out: &mut Vec<PeerEffect>) {
+        let Refusal {
+            status,
+            text,
+            is_json,
+            close,
+        } = refusal;
+        self.remove(id);
+        let sender = from.unwrap_or_default();
+        self.complain(sender, format!("refused its request with status {status}: {text}"), out);
+        let head = Head::response(&self.config);
+        let (head, body) = if is_json {
+            let body = serde_json::json!({ "message": text }).to_string();
+            (head.with("content-type", "application/json"), body)
+        } else {
+            let head = head.with("x-content-type-options", "nosniff");
+            (
+                head.with("content-type", "text/plain; charset=utf-8"),
+                format!("{text}\n"),
+            )
+        };
+        out.push(PeerEffect::Respond {
+            exchange: id,
+            status,
+            head,
+            body: body.into(),
+            close,
+        });
+    }
+
+    /// Bytes of a request's body.
+    pub(super) fn incoming_bytes(&mut self, now: Instant, id: ExchangeId, bytes: Bytes, out: &mut Vec<PeerEffect>) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        let (from, before) = (exchange.peer, exchange.kind.held());
+        exchange.deadline = now + PEER_READ_PATIENCE;
+        let mut begun = None;
+        let taken = match &mut exchange.kind {
+            Kind::Posted(body) if body.len() + bytes.len() <= PEER_PIPELINE_MESSAGE_BYTES => {
+                body.push(bytes);
+                Ok(())
+            }
+            Kind::Posted(_) => Err(Refusal::new(400, "error reading raft message")),
+            Kind::Snapshotted(decoder) => {
+                decoder.push(bytes);
+                let next = decoder.next_message();
+                next.map(|message| begun = message)
+                    .map_err(|error| Refusal::new(400, format!("error decoding raft message: {error}")))
+            }
+            _ => Ok(()),
+        };
+        self.held = self.held.saturating_sub(before) + exchange.kind.held();
+        let taken = taken.and_then(|()| self.has_room().map_err(|BadFrame(text)| Refusal::new(500, text)));
+        match (taken, begun) {
+            (Err(refusal), _) => self.refuse(id, Some(from), Refusal { close: true, ..refusal }, out),
+            (Ok(()), Some(message)) => self.begin_snapshot(now, id, message, out),
+            (Ok(()), None) => {}
+        }
+    }
+
+    /// The message of a snapshot has arrived; its file follows.
+    fn begin_snapshot(&mut self, now: Instant, id: ExchangeId, message: Message, out: &mut Vec<PeerEffect>) {
+        let Some(exchange) = self.remove(id) else {
+            return;
+        };
+        let Kind::Snapshotted(decoder) = exchange.kind else {
+            return;
+        };
+        let sender = Some(exchange.peer).filter(|from| *from != MemberId::NONE);
+        let from = sender.unwrap_or(MemberId(message.from));
+        let checked = if message.get_msg_type() == MessageType::MsgSnapshot {
+            self.may_take(from, &message)
+        } else {
+            Err(Refusal::new(400, "wrong raft message type"))
+        };
+        if let Err(refusal) = checked {
+            return self.refuse(id, Some(from), Refusal { close: true, ..refusal }, out);
+        }
+        // The host reads the rest, and gives up a body that does not go on.
+        self.insert(id, from, Kind::Saving, now + PEER_SNAPSHOT_PATIENCE);
+        out.push(PeerEffect::Save {
+            exchange: id,
+            from,
+            message: Box::new(message),
+            begun: decoder.rest(),
+        });
+    }
+
+    /// Whether a message of a peer is one that this member takes.
+    fn may_take(&self, from: MemberId, message: &Message) -> Result<(), Refusal> {
+        if self.removed.contains(&from) || self.removed.contains(&MemberId(message.from)) {
+            return Err(Refusal {
+                is_json: true,
+                ..Refusal::new(403, REMOVED)
+            });
+        }
+        if message.to != self.config.member.0 {
+            // etcd answers 403, by which an etcd ends itself as removed. For any other status it tries again.
+            return Err(Refusal::new(412, OTHER_TARGET));
+        }
+        Ok(())
+    }
+
+    /// The body of a peer's request is complete.
+    pub(super) fn incoming_end(&mut self, id: ExchangeId, out: &mut Vec<PeerEffect>) {
+        let Some(Exchange { peer, kind, .. }) = self.remove(id) else {
+            return;
+        };
+        let taken = match kind {
+            Kind::Posted(mut body) => decode(body.take_all())
+                .map_err(|_| Refusal::new(400, "error unmarshalling raft message"))
+                .and_then(|message| {
+                    let from = Some(peer).filter(|peer| *peer != MemberId::NONE);
+                    let from = from.unwrap_or(MemberId(message.from));
+                    self.may_take(from, &message)?;
+                    Ok((from, message))
+                }),
+            Kind::Snapshotted(_) => Err(Refusal::new(400, "error decoding raft message: unexpected EOF")),
+            _ => return,
+        };
+        match taken {
+            Ok((from, message)) => {
+                if !is_link_heartbeat(&message) {
+                    let message = Box::new(message);
+                    out.push(PeerEffect::Deliver { from, message });
+                }
+                self.accept(id, out);
+            }
+            Err(refusal) => self.refuse(id, Some(peer), refusal, out),
+        }
+    }
+
+    /// The host has written a snapshot, or could not.
+    pub(super) fn saved(&mut self, id: ExchangeId, result: Result<(), String>, out: &mut Vec<PeerEffect>) {
+        let Some(exchange) = self.remove(id) else {
+            return;
+        };
+        match result {
+            Ok(()) => self.accept(id, out),
+            Err(text) => {
+                let text = format!("failed to save KV snapshot ({text})");
+                let refusal = Refusal {
+                    close: true,
+                    ..Refusal::new(500, text)
+                };
+                self.refuse(id, Some(exchange.peer), refusal, out);
+            }
+        }
+    }
+
+    fn accept(&self, id: ExchangeId, out: &mut Vec<PeerEffect>) {
+        out.push(PeerEffect::Respond {
+            exchange: id,
+            status: 204,
+            head: Head::response(&self.config),
+            body: Bytes::new(),
+            close: false,
+        });
+    }
+
+    /// What was written into a stream, or a part of a snapshot, has left.
+    pub(super) fn drained(&mut self, now: Instant, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        match exchange.kind {
+            Kind::Snapshot => exchange.deadline = now + PEER_SNAPSHOT_PATIENCE,
+            Kind::Stream(kind) => {
+                if let Some(stream) = self
+                    .peers
+                    .get_mut(&exchange.peer)
+                    .and_then(|peer| peer.stream(kind).as_mut())
+                {
+                    stream.drained();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Writes what waits for the streams of a peer, and cuts a stream that the peer does not read.
+    pub(super) fn write_streams(&mut self, now: Instant, id: MemberId, out: &mut Vec<PeerEffect>) {
+        for kind in StreamKind::ALL {
+            let Some(stream) = self.peers.get_mut(&id).and_then(|peer| peer.stream(kind).as_mut()) else {
+                continue;
+            };
+            let exchange = stream.exchange;
+            if stream.is_stuck(now) {
+                out.push(PeerEffect::Close(exchange));
+                if let Some(over) = self.remove(exchange) {
+                    self.incoming_closed(&over, exchange, "the peer does not read", out);
+                }
+            } else if let Some(bytes) = stream.write(now) {
+                out.push(PeerEffect::Write(exchange, bytes));
+            }
+        }
+    }
+
+    /// A peer's request broke off. What waited for its stream is lost.
+    pub(super) fn incoming_closed(
+        &mut self,
+        exchange: &Exchange,
+        id: ExchangeId,
+        why: &str,
+        out: &mut Vec<PeerEffect>,
+    ) {
+        let Kind::Stream(kind) = exchange.kind else {
+            return;
+        };
+        let peer = exchange.peer;
+        let Some(known) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        if known.stream(kind).as_ref().is_some_and(|stream| stream.exchange == id) {
+            let old = known.stream(kind).take();
+            self.deactivate(peer, why, out);
+            if old.is_some_and(|stream| stream.has_waiting()) {
+                out.push(PeerEffect::Tell(PeerEvent::Unreachable(peer)));
+            }
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The line between the peer machine and its host: inputs and effects, as closed enums. This file decides nothing.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use crate::id::MemberId;
+use crate::jobs::{PeerJob, SnapshotJob};
+use crate::membership::Member;
+use crate::node::PeerEvent;
+use crate::proto::raftpb::Message;
+use crate::store::Cluster;
+
+use super::head::Head;
+
+/// An HTTP request and its response.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum ExchangeId {
+    /// A peer's request, numbered by the host.
+    Incoming(u64),
+    /// A request of this member, numbered by the machine.
+    Outgoing(u64),
+}
+
+/// The two endless responses into which messages are written.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum StreamKind {
+    /// Appends to the log: `/raft/stream/msgapp/`.
+    Append,
+    /// All other messages but snapshots: `/raft/stream/message/`.
+    Message,
+}
+
+impl StreamKind {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Append, Self::Message];
+
+    /// The part of the path that names it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Append => "msgapp",
+            Self::Message => "message",
+        }
+    }
+}
+
+/// The members of the cluster as the applied state has them.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Roster {
+    /// The members.
+    pub members: Vec<Member>,
+    /// Ids of removed members; none of them comes back.
+    pub removed: BTreeSet<MemberId>,
+}
+
+impl From<&Cluster> for Roster {
+    fn from(cluster: &Cluster) -> Self {
+        Self {
+            members: cluster.members().cloned().collect(),
+            removed: cluster.removed().collect(),
+        }
+    }
+}
+
+/// Something that happened outside the machine.
+#[derive(Debug)]
+pub enum PeerInput {
+    /// The next bytes of a body: of a peer's request, or of the response to a request of this member.
+    Bytes(ExchangeId, Bytes),
+    /// The exchange has ended before it was complete: its connection is lost, or was never made. The text says why.
+    /// Nothing follows for this exchange.
+    Closed(ExchangeId, String),
+    /// Everything that was to be written into this stream, or a part of this snapshot's body, has been given to the
+    /// kernel.
+    Drained(ExchangeId),
+    /// The body ended as it should. For a response, nothing follows.
+    End(ExchangeId),
+    /// A peer's request. Its body is not read before [`PeerEffect::Receive`].
+    Request(ExchangeId, Head),
+    /// The head of the response to a request of this member: its status and headers.
+    Response {
+        /// The exchange.
+        exchange: ExchangeId,
+        /// The status code.
+        status: u16,
+        /// The headers.
+        head: Head,
+    },
+    /// The members have changed.
+    Roster(Roster),
+    /// The outcome of [`PeerEffect::Save`]: whether the snapshot's file is durable and the node has it. Otherwise the
+    /// text says why not.
+    Saved(ExchangeId, Result<(), String>),
+    /// Work of the node for a peer.
+    Send(PeerJob),
+    /// Time has passed.
+    Wake,
+}
+
+/// The body of a request of this member.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// No body: a `GET`.
+    None,
+    /// These bytes.
+    Bytes(Bytes),
+    /// These bytes, then the file of the job's view ([`crate::snapshot`]) to the end. The host reports
+    /// [`PeerInput::Drained`] from time to time.
+    Snapshot(Bytes, Box<SnapshotJob>),
+}
+
+/// Work for the host.
+#[derive(Debug)]
+pub enum PeerEffect {
+    /// Cut the exchange. Nothing is reported about it afterwards.
+    Close(ExchangeId),
+    /// Give the node this message.
+    Deliver {
+        /// The peer.
+        from: MemberId,
+        /// The message.
+        message: Box<Message>,
+    },
+    /// Log a line.
+    Log(Notice),
+    /// Answer a peer's request with this head, and leave the body open for [`PeerEffect::Write`].
+    Open(ExchangeId, Head),
+    /// Read the body of this peer's request: [`PeerInput::Bytes`] follow, then [`PeerInput::End`].
+    Receive(ExchangeId),
+    /// Send a request. `url` is the peer's URL; the head has the path.
+    Request {
+        /// The number of the exchange.
+        exchange: ExchangeId,
+        /// Where to connect: one of the peer's URLs.
+        url: String,
+        /// `GET` or `POST`, the path, and the headers.
+        head: Head,
+        /// The body.
+        body: Body,
+    },
+    /// Answer a peer's request with this status, these headers and this body, which is complete.
+    Respond {
+        /// The exchange.
+        exchange: ExchangeId,
+        /// The status code.
+        status: u16,
+        /// The headers.
+        head: Head,
+        /// The body.
+        body: Bytes,
+        /// Whether the connection must end after it.
+        close: bool,
+    },
+    /// The rest of this peer's body is the file of a snapshot, of which `begun` has already arrived: write it, sync it,
+    /// restore its state, give both to the node, and report [`PeerInput::Saved`].
+    Save {
+        /// The exchange.
+        exchange: ExchangeId,
+        /// The peer.
+        from: MemberId,
+        /// The `MsgSnapshot`.
+        message: Box<Message>,
+        /// The first bytes of the file.
+        begun: Bytes,
+    },
+    /// Tell the node.
+    Tell(PeerEvent),
+    /// Write into the body of this open response. Until [`PeerInput::Drained`], nothing else is written into it.
+    Write(ExchangeId, Bytes),
+}
+
+/// A line for the log.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Notice {
+    /// Whether it is a warning.
+    pub warning: bool,
+    /// The peer, if one is known.
+    pub peer: MemberId,
+    /// What happened.
+    pub text: String,
+}

@@ -1,0 +1,37 @@
+//! The peer protocol of etcd (rafthttp) as a pure machine: raft's messages become bytes of HTTP/1.1 exchanges, and
+//! bytes become messages.
+//!
+//! # The protocol
+//! A member that wants to receive opens two endless `GET` requests to each peer, and the peer writes messages into the
+//! responses: appends into one ([`StreamKind::Append`], encoding `msgappv2`), all others into the other
+//! ([`StreamKind::Message`]). While a peer has not opened a stream, messages for it are posted one by one (the
+//! *pipeline*). A snapshot is a `POST` of its own: the message, then a database file to the end of the body.
+//!
+//! # The machine
+//! [`Transport`] owns the choice between stream and pipeline, both encodings, the bounds of queues, the heartbeats of
+//! links, the deadlines, the redials, the choice among a peer's URLs, and the answers to requests of peers. Its host owns
+//! connections: it sends the heads and bodies that it is told to send, reports what arrives, and decides nothing.
+//!
+//! A message may be lost, as in etcd: raft sends again. A `POST` is never repeated, because a proposal would then be
+//! applied twice.
+
+mod append;
+mod gather;
+mod head;
+mod incoming;
+mod line;
+mod message;
+mod outgoing;
+mod peers;
+mod queue;
+mod transport;
+
+pub use append::{AppendDecoder, AppendEncoder};
+pub use gather::BadFrame;
+pub use head::{Head, PATH_PIPELINE, PATH_PROBING, PATH_SNAPSHOT, PATH_STREAM};
+pub use line::{Body, ExchangeId, Notice, PeerEffect, PeerInput, Roster, StreamKind};
+pub use message::{MessageDecoder, encode_message};
+pub use transport::{Config, Transport};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,330 @@
+//! Requests of this member to peers: streams that it reads, messages and snapshots that it posts, and the question for a
+//! peer's version.
+
+use bytes::{Bytes, BytesMut};
+use serde::Deserialize;
+
+use crate::id::MemberId;
+use crate::jobs::SnapshotJob;
+use crate::limits::{
+    MAX_PEER_ANSWER_BYTES, MAX_PEER_MESSAGE_BYTES, PEER_PIPELINE_CONNECTIONS, PEER_POST_PATIENCE, PEER_READ_PATIENCE,
+    PEER_REDIAL_PAUSE, PEER_SNAPSHOT_PATIENCE, PEER_VERSION_INTERVAL,
+};
+use crate::node::PeerEvent;
+use crate::proto::raftpb::Message;
+use crate::time::Instant;
+use crate::version::Version;
+
+use super::gather::{BadFrame, Gather};
+use super::head::{Head, REMOVED, RequestKind};
+use super::line::{Body, ExchangeId, PeerEffect, StreamKind};
+use super::message::{encode_message, is_link_heartbeat, prepare};
+use super::peers::Reader;
+use super::transport::{Decoder, Exchange, Kind, Transport};
+
+const OK: u16 = 200;
+const NO_CONTENT: u16 = 204;
+const FORBIDDEN: u16 = 403;
+const GONE: u16 = 410;
+
+impl Transport {
+    /// Opens the streams of a peer that are due.
+    pub(super) fn dial(&mut self, now: Instant, id: MemberId, out: &mut Vec<PeerEffect>) {
+        for kind in StreamKind::ALL {
+            let Some(peer) = self.peers.get_mut(&id).filter(|peer| !peer.is_remote) else {
+                return;
+            };
+            let is_due = matches!(peer.reader(kind), Reader::Waits(at) if *at <= now);
+            let Some(url) = peer.url().cloned().filter(|_| is_due) else {
+                continue;
+            };
+            let deadline = now + self.config.dial_patience;
+            let exchange = self.begin(id, Kind::Reader(kind, None), deadline);
+            if let Some(peer) = self.peers.get_mut(&id) {
+                *peer.reader(kind) = Reader::Runs;
+            }
+            out.push(PeerEffect::Request {
+                exchange,
+                url,
+                head: Head::request(&self.config, id, RequestKind::Stream(kind)),
+                body: Body::None,
+            });
+        }
+    }
+
+    /// Asks a peer for its version, if it is time.
+    pub(super) fn ask_version(&mut self, now: Instant, id: MemberId, out: &mut Vec<PeerEffect>) {
+        let Some(peer) = self.peers.get_mut(&id).filter(|peer| !peer.is_remote) else {
+            return;
+        };
+        let Some(url) = peer.url().cloned().filter(|_| peer.version_at <= now) else {
+            return;
+        };
+        peer.version_at = now + PEER_VERSION_INTERVAL;
+        let deadline = now + self.config.dial_patience.min(PEER_VERSION_INTERVAL);
+        let exchange = self.begin(id, Kind::Version, deadline);
+        out.push(PeerEffect::Request {
+            exchange,
+            url,
+            head: Head::request(&self.config, id, RequestKind::Version),
+            body: Body::None,
+        });
+    }
+
+    /// Posts waiting messages, a few at a time.
+    pub(super) fn post(&mut self, now: Instant, id: MemberId, out: &mut Vec<PeerEffect>) {
+        while let Some(peer) = self.peers.get_mut(&id)
+            && peer.posts < PEER_PIPELINE_CONNECTIONS
+            && let Some(url) = peer.url().cloned()
+            && let Some(message) = peer.pipeline.pop_front()
+        {
+            peer.posts += 1;
+            let exchange = self.begin(id, Kind::Post, now + PEER_POST_PATIENCE);
+            out.push(PeerEffect::Request {
+                exchange,
+                url,
+                head: Head::request(&self.config, id, RequestKind::Pipeline),
+                body: Body::Bytes(bytes_of(message)),
+            });
+        }
+    }
+
+    /// Posts a snapshot.
+    pub(super) fn send_snapshot(&mut self, now: Instant, job: Box<SnapshotJob>, out: &mut Vec<PeerEffect>) {
+        let to = job.to;
+        let Some(url) = self.peers.get(&to).and_then(|peer| peer.url().cloned()) else {
+            out.push(PeerEffect::Tell(PeerEvent::Snapshot { to, received: false }));
+            return;
+        };
+        let exchange = self.begin(to, Kind::Snapshot, now + PEER_SNAPSHOT_PATIENCE);
+        let mut message = BytesMut::new();
+        encode_message(job.message.clone(), &mut message);
+        out.push(PeerEffect::Request {
+            exchange,
+            url,
+            head: Head::request(&self.config, to, RequestKind::Snapshot),
+            body: Body::Snapshot(message.freeze(), job),
+        });
+    }
+
+    /// A peer answers a request of this member.
+    pub(super) fn response(
+        &mut self,
+        now: Instant,
+        id: ExchangeId,
+        status: u16,
+        head: &Head,
+        out: &mut Vec<PeerEffect>,
+    ) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        let peer = exchange.peer;
+        if let Kind::Reader(kind, decoder @ None) = &mut exchange.kind
+            && status == OK
+        {
+            *decoder = Some(Decoder::new(*kind, self.config.member, peer));
+            exchange.deadline = now + PEER_READ_PATIENCE;
+            return self.activate(peer, out);
+        }
+        let is_ours = head.is_of(self.config.cluster);
+        let kind = std::mem::replace(&mut exchange.kind, Kind::Post);
+        exchange.kind = Kind::Answer(Box::new(kind), status, is_ours, Gather::default());
+        exchange.deadline = now + PEER_READ_PATIENCE;
+    }
+
+    /// Bytes of a response.
+    pub(super) fn outgoing_bytes(&mut self, now: Instant, id: ExchangeId, bytes: Bytes, out: &mut Vec<PeerEffect>) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        let before = exchange.kind.held();
+        let peer = exchange.peer;
+        exchange.deadline = now + PEER_READ_PATIENCE;
+        let decoded = match &mut exchange.kind {
+            Kind::Answer(_, _, _, body) if body.len() + bytes.len() <= MAX_PEER_ANSWER_BYTES => {
+                body.push(bytes);
+                return;
+            }
+            Kind::Reader(_, Some(decoder)) => decode(decoder, bytes, |message| deliver(peer, message, out)),
+            _ => Err(BadFrame("bytes that were not asked for".to_owned())),
+        };
+        self.held = self.held.saturating_sub(before) + exchange.kind.held();
+        let decoded = decoded.and_then(|()| self.has_room());
+        if let Err(error) = decoded {
+            self.abandon(now, id, &error.0, out);
+        }
+    }
+
+    /// Whether incomplete messages of all peers take no more memory than they may.
+    pub(super) fn has_room(&self) -> Result<(), BadFrame> {
+        if self.held <= MAX_PEER_MESSAGE_BYTES {
+            Ok(())
+        } else {
+            Err(BadFrame("incomplete messages of peers take too much memory".to_owned()))
+        }
+    }
+
+    /// Cuts an exchange of this member.
+    fn abandon(&mut self, now: Instant, id: ExchangeId, why: &str, out: &mut Vec<PeerEffect>) {
+        out.push(PeerEffect::Close(id));
+        if let Some(exchange) = self.remove(id) {
+            self.failed(now, exchange, why, out);
+        }
+    }
+
+    /// A response is complete.
+    pub(super) fn outgoing_end(&mut self, now: Instant, id: ExchangeId, out: &mut Vec<PeerEffect>) {
+        let Some(exchange) = self.remove(id) else {
+            return;
+        };
+        let peer = exchange.peer;
+        match exchange.kind {
+            Kind::Answer(kind, status, is_ours, mut body) => {
+                let body = body.take_all();
+                self.answered(now, peer, *kind, status, is_ours, &body, out);
+            }
+            // An endless response has ended.
+            kind => self.failed(now, Exchange { kind, ..exchange }, "the peer ended the exchange", out),
+        }
+    }
+
+    /// A peer has answered in full.
+    #[expect(clippy::too_many_arguments, reason = "the parts of an answer, taken apart once")]
+    fn answered(
+        &mut self,
+        now: Instant,
+        peer: MemberId,
+        kind: Kind,
+        status: u16,
+        is_ours: bool,
+        body: &[u8],
+        out: &mut Vec<PeerEffect>,
+    ) {
+        let is_removal = match &kind {
+            Kind::Reader(..) => status == GONE,
+            Kind::Post | Kind::Snapshot => status == FORBIDDEN && contains(body, REMOVED),
+            _ => false,
+        };
+        if is_removal && is_ours {
+            out.push(PeerEffect::Tell(PeerEvent::RemovedUs));
+        }
+        match kind {
+            Kind::Post if status == NO_CONTENT => {
+                self.posted(peer);
+                self.activate(peer, out);
+            }
+            Kind::Snapshot if status == NO_CONTENT => {
+                self.activate(peer, out);
+                snapshot_over(peer, true, out);
+            }
+            Kind::Version if status == OK => {
+                out.push(PeerEffect::Tell(PeerEvent::Version(peer, version_in(body))));
+            }
+            kind => {
+                let text = String::from_utf8_lossy(body);
+                let why = format!("it answers with status {status}: {}", text.trim_end());
+                self.complain(peer, why.clone(), out);
+                let deadline = now;
+                self.failed(now, Exchange { peer, kind, deadline }, &why, out);
+            }
+        }
+    }
+
+    /// A request of this member failed.
+    pub(super) fn failed(&mut self, now: Instant, exchange: Exchange, why: &str, out: &mut Vec<PeerEffect>) {
+        let peer = exchange.peer;
+        match exchange.kind {
+            Kind::Reader(kind, _) => {
+                if let Some(known) = self.peers.get_mut(&peer) {
+                    *known.reader(kind) = Reader::Waits(now + PEER_REDIAL_PAUSE);
+                    known.rotate();
+                }
+                self.deactivate(peer, why, out);
+            }
+            Kind::Post => {
+                self.posted(peer);
+                self.unreachable(peer, why, out);
+            }
+            Kind::Snapshot => {
+                self.unreachable(peer, why, out);
+                snapshot_over(peer, false, out);
+            }
+            Kind::Version => out.push(PeerEffect::Tell(PeerEvent::Version(peer, None))),
+            Kind::Answer(kind, status, ..) => {
+                let why = format!("it answers with status {status}, and then {why}");
+                let deadline = exchange.deadline;
+                let kind = *kind;
+                self.failed(now, Exchange { peer, kind, deadline }, &why, out);
+            }
+            Kind::Stream(_) | Kind::Posted(_) | Kind::Snapshotted(_) | Kind::Saving => {}
+        }
+    }
+
+    /// A message has been posted, or could not be.
+    fn posted(&mut self, peer: MemberId) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.posts -= 1;
+        }
+    }
+
+    fn unreachable(&mut self, peer: MemberId, why: &str, out: &mut Vec<PeerEffect>) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.rotate();
+        }
+        self.deactivate(peer, why, out);
+        out.push(PeerEffect::Tell(PeerEvent::Unreachable(peer)));
+    }
+}
+
+/// Reports the outcome of a snapshot, once.
+fn snapshot_over(to: MemberId, received: bool, out: &mut Vec<PeerEffect>) {
+    out.push(PeerEffect::Tell(PeerEvent::Snapshot { to, received }));
+}
+
+/// Gives the node a message of a stream, unless it is the heartbeat of the link.
+fn deliver(from: MemberId, message: Message, out: &mut Vec<PeerEffect>) {
+    if !is_link_heartbeat(&message) {
+        let message = Box::new(message);
+        out.push(PeerEffect::Deliver { from, message });
+    }
+}
+
+/// Calls `take` with each message that is complete now.
+fn decode(decoder: &mut Decoder, bytes: Bytes, mut take: impl FnMut(Message)) -> Result<(), BadFrame> {
+    match decoder {
+        Decoder::Append(decoder) => {
+            decoder.push(bytes);
+            while let Some(message) = decoder.next_message()? {
+                take(message);
+            }
+        }
+        Decoder::Message(decoder) => {
+            decoder.push(bytes);
+            while let Some(message) = decoder.next_message()? {
+                take(message);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The body of a posted message.
+fn bytes_of(mut message: Message) -> Bytes {
+    prepare(&mut message);
+    prost::Message::encode_to_vec(&message).into()
+}
+
+/// The server's version in the answer to `GET /version`.
+fn version_in(body: &[u8]) -> Option<Version> {
+    #[derive(Deserialize)]
+    struct Answer {
+        etcdserver: String,
+    }
+    let answer: Answer = serde_json::from_slice(body).ok()?;
+    Version::parse(&answer.etcdserver)
+}
+
+fn contains(body: &[u8], text: &str) -> bool {
+    body.windows(text.len()).any(|part| part == text.as_bytes())
+}

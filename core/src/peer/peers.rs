@@ -1,0 +1,94 @@
+//! What the machine knows of one peer.
+
+use std::collections::VecDeque;
+
+use crate::proto::raftpb::Message;
+use crate::time::Instant;
+
+use super::line::StreamKind;
+use super::queue::Stream;
+
+/// A stream that this member opens at the peer.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Reader {
+    /// It is opened at this moment.
+    Waits(Instant),
+    /// It is being opened, or is open.
+    Runs,
+}
+
+/// A peer: another member, or a sender that is not in the table of members yet.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) urls: Vec<String>,
+    pick: usize,
+    /// It is not in the table of members. Messages go to it by the pipeline, and nothing is opened.
+    pub(super) is_remote: bool,
+    /// The last exchange with it succeeded.
+    pub(super) is_active: bool,
+    /// By [`StreamKind`].
+    pub(super) readers: [Reader; 2],
+    /// By [`StreamKind`].
+    pub(super) streams: [Option<Stream>; 2],
+    /// Messages to post.
+    pub(super) pipeline: VecDeque<Message>,
+    /// Messages that are being posted.
+    pub(super) posts: usize,
+    /// When it is asked for its version again.
+    pub(super) version_at: Instant,
+    /// The last refusal that was logged.
+    pub(super) said: Option<String>,
+}
+
+impl Peer {
+    pub(super) fn new(now: Instant, urls: Vec<String>, is_remote: bool) -> Self {
+        Self {
+            urls,
+            pick: 0,
+            is_remote,
+            is_active: false,
+            readers: [Reader::Waits(now); 2],
+            streams: [None, None],
+            pipeline: VecDeque::new(),
+            posts: 0,
+            version_at: now,
+            said: None,
+        }
+    }
+
+    /// The URL to use.
+    pub(super) fn url(&self) -> Option<&String> {
+        self.urls.get(self.pick)
+    }
+
+    /// Takes the next URL, because the present one did not answer.
+    pub(super) fn rotate(&mut self) {
+        self.pick = (self.pick + 1) % self.urls.len().max(1);
+    }
+
+    /// Replaces the URLs.
+    pub(super) fn set_urls(&mut self, urls: &[String]) {
+        if self.urls != urls {
+            self.urls = urls.to_vec();
+            self.pick = 0;
+        }
+    }
+
+    pub(super) fn stream(&mut self, kind: StreamKind) -> &mut Option<Stream> {
+        &mut self.streams[kind as usize]
+    }
+
+    pub(super) fn reader(&mut self, kind: StreamKind) -> &mut Reader {
+        &mut self.readers[kind as usize]
+    }
+
+    /// When there is something to do for it.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let dials = self.readers.iter().filter_map(|reader| match reader {
+            Reader::Waits(at) => Some(*at),
+            Reader::Runs => None,
+        });
+        let own = dials.chain([self.version_at]).filter(|_| !self.is_remote);
+        own.chain(self.streams.iter().flatten().map(Stream::deadline)).min()
+    }
+}

@@ -1,0 +1,103 @@
+//! A stream that a peer has opened, and the messages that wait for it.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use prost::Message as _;
+
+use crate::limits::{
+    PEER_LINK_BEAT, PEER_STREAM_QUEUE_BYTES, PEER_STREAM_QUEUE_MESSAGES, PEER_WRITE_BYTES, PEER_WRITE_PATIENCE,
+};
+use crate::proto::raftpb::Message;
+use crate::time::Instant;
+
+use super::append::AppendEncoder;
+use super::line::{ExchangeId, StreamKind};
+use super::message::{encode_message, link_heartbeat};
+
+/// A stream that a peer has opened.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) exchange: ExchangeId,
+    kind: StreamKind,
+    append: AppendEncoder,
+    queue: VecDeque<Message>,
+    bytes: usize,
+    /// Since when bytes have been given to the host and not been drained.
+    writing: Option<Instant>,
+    /// When the next heartbeat of the link is due.
+    beat_at: Instant,
+}
+
+impl Stream {
+    pub(super) fn new(now: Instant, exchange: ExchangeId, kind: StreamKind) -> Self {
+        Self {
+            exchange,
+            kind,
+            append: AppendEncoder::default(),
+            queue: VecDeque::new(),
+            bytes: 0,
+            writing: None,
+            beat_at: now + PEER_LINK_BEAT,
+        }
+    }
+
+    /// Queues a message; false if there is no room.
+    pub(super) fn push(&mut self, message: Message) -> bool {
+        if self.queue.len() >= PEER_STREAM_QUEUE_MESSAGES || self.bytes >= PEER_STREAM_QUEUE_BYTES {
+            return false;
+        }
+        self.bytes += message.encoded_len();
+        self.queue.push_back(message);
+        true
+    }
+
+    /// Whether messages wait.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// The bytes to write now: waiting messages up to a bound, or the heartbeat of the link if it is due.
+    pub(super) fn write(&mut self, now: Instant) -> Option<Bytes> {
+        if self.writing.is_some() {
+            return None;
+        }
+        let mut out = BytesMut::new();
+        while out.len() < PEER_WRITE_BYTES
+            && let Some(message) = self.queue.pop_front()
+        {
+            self.bytes = self.bytes.saturating_sub(message.encoded_len());
+            self.encode(message, &mut out);
+        }
+        if now >= self.beat_at {
+            self.beat_at = now + PEER_LINK_BEAT;
+            self.encode(link_heartbeat(), &mut out);
+        }
+        if out.is_empty() {
+            return None;
+        }
+        self.writing = Some(now);
+        Some(out.freeze())
+    }
+
+    fn encode(&mut self, message: Message, out: &mut BytesMut) {
+        match self.kind {
+            StreamKind::Append => self.append.encode(message, out),
+            StreamKind::Message => encode_message(message, out),
+        }
+    }
+
+    pub(super) fn drained(&mut self) {
+        self.writing = None;
+    }
+
+    /// Whether the peer has read nothing for too long.
+    pub(super) fn is_stuck(&self, now: Instant) -> bool {
+        self.writing.is_some_and(|since| now >= since + PEER_WRITE_PATIENCE)
+    }
+
+    /// When there is something to do again.
+    pub(super) fn deadline(&self) -> Instant {
+        self.writing.map_or(self.beat_at, |since| since + PEER_WRITE_PATIENCE)
+    }
+}

@@ -1,0 +1,347 @@
+//! The machine: its state, its inputs, and what is due with time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::id::{ClusterId, MemberId};
+use crate::jobs::PeerJob;
+use crate::limits::{PEER_PIPELINE_QUEUE_MESSAGES, PEER_REMOTES};
+use crate::membership::Member;
+use crate::node::PeerEvent;
+use crate::proto::raftpb::{Message, MessageType};
+use crate::time::Instant;
+
+use super::append::AppendDecoder;
+use super::gather::Gather;
+use super::line::{ExchangeId, Notice, PeerEffect, PeerInput, Roster, StreamKind};
+use super::message::MessageDecoder;
+use super::peers::Peer;
+
+/// The settings of the machine.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This member.
+    pub member: MemberId,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// The URLs at which peers reach it.
+    pub peer_urls: Vec<String>,
+    /// How long a connection may take to be made: etcd's second and an election timeout.
+    pub dial_patience: Duration,
+    /// The members of the cluster as the start knew them. They count until the applied state has this member.
+    pub boot_peers: Vec<Member>,
+}
+
+/// An exchange that is going on.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) peer: MemberId,
+    pub(super) kind: Kind,
+    /// When it is given up.
+    pub(super) deadline: Instant,
+}
+
+/// What an exchange is for, and how far it is.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// A stream that this member opens at a peer.
+    Reader(StreamKind, Option<Decoder>),
+    /// A message that this member posts.
+    Post,
+    /// A snapshot that this member posts.
+    Snapshot,
+    /// The question for a peer's version.
+    Version,
+    /// A response of a peer that is not what was hoped for: its status, whether it is of this cluster, and its body.
+    Answer(Box<Self>, u16, bool, Gather),
+    /// A stream that a peer has opened.
+    Stream(StreamKind),
+    /// A message that a peer posts.
+    Posted(Gather),
+    /// A snapshot that a peer posts, up to the end of its message.
+    Snapshotted(MessageDecoder),
+    /// A snapshot whose file the host writes.
+    Saving,
+}
+
+/// The decoder of a stream.
+#[derive(Debug)]
+pub(super) enum Decoder {
+    Append(AppendDecoder),
+    Message(MessageDecoder),
+}
+
+/// The peer protocol of one member.
+#[derive(Debug)]
+pub struct Transport {
+    pub(super) config: Config,
+    pub(super) peers: BTreeMap<MemberId, Peer>,
+    pub(super) removed: BTreeSet<MemberId>,
+    pub(super) exchanges: BTreeMap<ExchangeId, Exchange>,
+    /// Bytes of incomplete messages of all peers.
+    pub(super) held: usize,
+    next: u64,
+}
+
+impl Transport {
+    /// The machine of a member that starts.
+    #[must_use]
+    pub fn new(config: Config, now: Instant) -> Self {
+        let mut transport = Self {
+            config,
+            peers: BTreeMap::new(),
+            removed: BTreeSet::new(),
+            exchanges: BTreeMap::new(),
+            held: 0,
+            next: 0,
+        };
+        transport.roster(now, Roster::default(), &mut Vec::new());
+        transport
+    }
+
+    /// Takes any number of inputs and appends the effects, in order.
+    pub fn step(&mut self, now: Instant, inputs: impl IntoIterator<Item = PeerInput>, out: &mut Vec<PeerEffect>) {
+        for input in inputs {
+            self.take(now, input, out);
+        }
+        self.wake(now, out);
+    }
+
+    /// When [`Transport::step`] is to be called again without an input, at the latest.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        let exchanges = self.exchanges.values().map(|exchange| exchange.deadline);
+        let peers = self.peers.values().filter_map(Peer::deadline);
+        exchanges.chain(peers).min()
+    }
+
+    fn take(&mut self, now: Instant, input: PeerInput, out: &mut Vec<PeerEffect>) {
+        match input {
+            PeerInput::Bytes(exchange, bytes) => self.bytes(now, exchange, bytes, out),
+            PeerInput::Closed(exchange, why) => self.closed(now, exchange, &why, out),
+            PeerInput::Drained(exchange) => self.drained(now, exchange),
+            PeerInput::End(exchange) => self.end(now, exchange, out),
+            PeerInput::Request(exchange, head) => self.request(now, exchange, &head, out),
+            PeerInput::Response { exchange, status, head } => self.response(now, exchange, status, &head, out),
+            PeerInput::Roster(roster) => self.roster(now, roster, out),
+            PeerInput::Saved(exchange, result) => self.saved(exchange, result, out),
+            PeerInput::Send(PeerJob::Messages { to, messages }) => self.send(to, messages, out),
+            PeerInput::Send(PeerJob::Snapshot(job)) => self.send_snapshot(now, job, out),
+            PeerInput::Wake => {}
+        }
+    }
+
+    /// What is due: dials, writes, heartbeats of links, questions for versions, and exchanges that took too long.
+    fn wake(&mut self, now: Instant, out: &mut Vec<PeerEffect>) {
+        let late = self.exchanges.iter().filter(|(_, exchange)| exchange.deadline <= now);
+        let late: Vec<ExchangeId> = late.map(|(id, _)| *id).collect();
+        for id in late {
+            out.push(PeerEffect::Close(id));
+            self.closed(now, id, "no answer in time", out);
+        }
+        for id in self.peers.keys().copied().collect::<Vec<_>>() {
+            self.write_streams(now, id, out);
+            self.dial(now, id, out);
+            self.ask_version(now, id, out);
+            self.post(now, id, out);
+        }
+    }
+
+    /// The members have changed. Until the applied state has this member, it may be an old one, whose other members a
+    /// joining member must not forget: it could not answer them.
+    fn roster(&mut self, now: Instant, roster: Roster, out: &mut Vec<PeerEffect>) {
+        self.removed = roster.removed;
+        let me = self.config.member;
+        let is_whole = roster.members.iter().any(|member| member.id == me);
+        let boot = self.config.boot_peers.iter().filter(|_| !is_whole);
+        let mut wanted: BTreeMap<MemberId, Vec<String>> = BTreeMap::new();
+        for member in boot.chain(&roster.members) {
+            if member.id != me && !self.removed.contains(&member.id) {
+                wanted.insert(member.id, member.peer_urls.clone());
+            }
+        }
+        let gone = self
+            .peers
+            .iter()
+            .filter(|(id, peer)| self.removed.contains(id) || !peer.is_remote && !wanted.contains_key(id));
+        for id in gone.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.forget(id, out);
+        }
+        for (id, urls) in wanted {
+            let peer = self
+                .peers
+                .entry(id)
+                .or_insert_with(|| Peer::new(now, urls.clone(), false));
+            peer.is_remote = false;
+            peer.set_urls(&urls);
+        }
+    }
+
+    /// Ends everything with a peer.
+    fn forget(&mut self, id: MemberId, out: &mut Vec<PeerEffect>) {
+        let exchanges = self.exchanges.iter().filter(|(_, exchange)| exchange.peer == id);
+        for exchange in exchanges.map(|(id, _)| *id).collect::<Vec<_>>() {
+            out.push(PeerEffect::Close(exchange));
+            if let Some(over) = self.remove(exchange)
+                && matches!(over.kind, Kind::Snapshot)
+            {
+                out.push(PeerEffect::Tell(PeerEvent::Snapshot {
+                    to: id,
+                    received: false,
+                }));
+            }
+        }
+        if self.peers.remove(&id).is_some_and(|peer| peer.is_active) {
+            out.push(PeerEffect::Tell(PeerEvent::Inactive(id)));
+        }
+    }
+
+    /// A sender that is not in the table of members: this member may be joining, and must be able to answer it.
+    pub(super) fn add_remote(&mut self, now: Instant, id: MemberId, urls: Vec<String>) {
+        let me = self.config.member;
+        let is_known = self.peers.contains_key(&id) || self.removed.contains(&id) || id == me;
+        let remotes = self.peers.values().filter(|peer| peer.is_remote).count();
+        if !is_known && !urls.is_empty() && remotes < PEER_REMOTES {
+            self.peers.insert(id, Peer::new(now, urls, true));
+        }
+    }
+
+    /// Queues messages for a peer. What finds no room is lost, and the node is told.
+    fn send(&mut self, to: MemberId, messages: Vec<Message>, out: &mut Vec<PeerEffect>) {
+        let Some(peer) = self.peers.get_mut(&to) else {
+            return;
+        };
+        let mut lost = false;
+        for message in messages {
+            let kind = if message.get_msg_type() == MessageType::MsgAppend {
+                StreamKind::Append
+            } else {
+                StreamKind::Message
+            };
+            let has_room = if let Some(stream) = peer.stream(kind) {
+                stream.push(message)
+            } else {
+                let has_room = peer.pipeline.len() < PEER_PIPELINE_QUEUE_MESSAGES;
+                peer.pipeline.extend(Some(message).filter(|_| has_room));
+                has_room
+            };
+            lost |= !has_room;
+        }
+        if lost {
+            out.push(PeerEffect::Tell(PeerEvent::Unreachable(to)));
+        }
+    }
+
+    /// Notes that an exchange with a peer succeeded.
+    pub(super) fn activate(&mut self, id: MemberId, out: &mut Vec<PeerEffect>) {
+        if let Some(peer) = self.peers.get_mut(&id)
+            && !std::mem::replace(&mut peer.is_active, true)
+        {
+            peer.said = None;
+            out.push(PeerEffect::Log(Notice {
+                warning: false,
+                peer: id,
+                text: "peer became active".to_owned(),
+            }));
+            out.push(PeerEffect::Tell(PeerEvent::Active(id)));
+        }
+    }
+
+    /// Notes that an exchange with a peer failed.
+    pub(super) fn deactivate(&mut self, id: MemberId, why: &str, out: &mut Vec<PeerEffect>) {
+        if let Some(peer) = self.peers.get_mut(&id)
+            && std::mem::replace(&mut peer.is_active, false)
+        {
+            out.push(PeerEffect::Log(Notice {
+                warning: true,
+                peer: id,
+                text: format!("peer became inactive: {why}"),
+            }));
+            out.push(PeerEffect::Tell(PeerEvent::Inactive(id)));
+        }
+    }
+
+    /// Logs a refusal, once until the next success.
+    pub(super) fn complain(&mut self, id: MemberId, text: String, out: &mut Vec<PeerEffect>) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            if peer.said.as_ref() == Some(&text) {
+                return;
+            }
+            peer.said = Some(text.clone());
+        }
+        out.push(PeerEffect::Log(Notice {
+            warning: true,
+            peer: id,
+            text,
+        }));
+    }
+
+    /// Starts an exchange of this member.
+    pub(super) fn begin(&mut self, peer: MemberId, kind: Kind, deadline: Instant) -> ExchangeId {
+        self.next += 1;
+        let id = ExchangeId::Outgoing(self.next);
+        self.insert(id, peer, kind, deadline);
+        id
+    }
+
+    pub(super) fn insert(&mut self, id: ExchangeId, peer: MemberId, kind: Kind, deadline: Instant) {
+        self.exchanges.insert(id, Exchange { peer, kind, deadline });
+    }
+
+    /// Ends an exchange; the bytes that it held are free.
+    pub(super) fn remove(&mut self, id: ExchangeId) -> Option<Exchange> {
+        let exchange = self.exchanges.remove(&id)?;
+        self.held = self.held.saturating_sub(exchange.kind.held());
+        Some(exchange)
+    }
+
+    /// Bytes of a body have arrived.
+    fn bytes(&mut self, now: Instant, id: ExchangeId, bytes: Bytes, out: &mut Vec<PeerEffect>) {
+        match id {
+            ExchangeId::Incoming(_) => self.incoming_bytes(now, id, bytes, out),
+            ExchangeId::Outgoing(_) => self.outgoing_bytes(now, id, bytes, out),
+        }
+    }
+
+    /// A body is complete.
+    fn end(&mut self, now: Instant, id: ExchangeId, out: &mut Vec<PeerEffect>) {
+        match id {
+            ExchangeId::Incoming(_) => self.incoming_end(id, out),
+            ExchangeId::Outgoing(_) => self.outgoing_end(now, id, out),
+        }
+    }
+
+    /// An exchange broke off.
+    fn closed(&mut self, now: Instant, id: ExchangeId, why: &str, out: &mut Vec<PeerEffect>) {
+        let Some(exchange) = self.remove(id) else {
+            return;
+        };
+        match id {
+            ExchangeId::Incoming(_) => self.incoming_closed(&exchange, id, why, out),
+            ExchangeId::Outgoing(_) => self.failed(now, exchange, why, out),
+        }
+    }
+}
+
+impl Kind {
+    /// Bytes that it holds of messages that are not complete.
+    pub(super) fn held(&self) -> usize {
+        match self {
+            Self::Reader(_, Some(Decoder::Append(decoder))) => decoder.held(),
+            Self::Reader(_, Some(Decoder::Message(decoder))) | Self::Snapshotted(decoder) => decoder.held(),
+            Self::Posted(gather) => gather.len(),
+            _ => 0,
+        }
+    }
+}
+
+impl Decoder {
+    pub(super) fn new(kind: StreamKind, local: MemberId, remote: MemberId) -> Self {
+        match kind {
+            StreamKind::Append => Self::Append(AppendDecoder::new(local, remote)),
+            StreamKind::Message => Self::Message(MessageDecoder::default()),
+        }
+    }
+}
