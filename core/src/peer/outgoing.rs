@@ -20,7 +20,7 @@ use super::head::{Head, REMOVED, RequestKind};
 use super::line::{Body, ExchangeId, PeerEffect, StreamKind};
 use super::message::{encode_message, is_link_heartbeat, prepare};
 use super::peers::Reader;
-use super::transport::{Decoder, Exchange, Kind, Transport};
+use super::transport::{Answer, Decoder, Exchange, Kind, Transport};
 
 const OK: u16 = 200;
 const NO_CONTENT: u16 = 204;
@@ -39,7 +39,7 @@ impl Transport {
                 continue;
             };
             let deadline = now + self.config.dial_patience;
-            let exchange = self.begin(id, Kind::Reader(kind, None), deadline);
+            let exchange = self.begin(id, &url, Kind::Reader(kind, None), deadline);
             if let Some(peer) = self.peers.get_mut(&id) {
                 *peer.reader(kind) = Reader::Runs;
             }
@@ -62,7 +62,7 @@ impl Transport {
         };
         peer.version_at = now + PEER_VERSION_INTERVAL;
         let deadline = now + self.config.dial_patience.min(PEER_VERSION_INTERVAL);
-        let exchange = self.begin(id, Kind::Version, deadline);
+        let exchange = self.begin(id, &url, Kind::Version, deadline);
         out.push(PeerEffect::Request {
             exchange,
             url,
@@ -79,7 +79,7 @@ impl Transport {
             && let Some(message) = peer.pipeline.pop_front()
         {
             peer.posts += 1;
-            let exchange = self.begin(id, Kind::Post, now + PEER_POST_PATIENCE);
+            let exchange = self.begin(id, &url, Kind::Post, now + PEER_POST_PATIENCE);
             out.push(PeerEffect::Request {
                 exchange,
                 url,
@@ -96,7 +96,7 @@ impl Transport {
             out.push(PeerEffect::Tell(PeerEvent::Snapshot { to, received: false }));
             return;
         };
-        let exchange = self.begin(to, Kind::Snapshot, now + PEER_SNAPSHOT_PATIENCE);
+        let exchange = self.begin(to, &url, Kind::Snapshot, now + PEER_SNAPSHOT_PATIENCE);
         let mut message = BytesMut::new();
         encode_message(job.message.clone(), &mut message);
         out.push(PeerEffect::Request {
@@ -127,9 +127,11 @@ impl Transport {
             exchange.deadline = now + PEER_READ_PATIENCE;
             return self.activate(peer, out);
         }
-        let is_ours = head.is_of(self.config.cluster);
-        let kind = std::mem::replace(&mut exchange.kind, Kind::Post);
-        exchange.kind = Kind::Answer(Box::new(kind), status, is_ours, Gather::default());
+        exchange.answer = Some(Answer {
+            status,
+            is_ours: head.is_of(self.config.cluster),
+            body: Gather::default(),
+        });
         exchange.deadline = now + PEER_READ_PATIENCE;
     }
 
@@ -141,12 +143,12 @@ impl Transport {
         let before = exchange.kind.held();
         let peer = exchange.peer;
         exchange.deadline = now + PEER_READ_PATIENCE;
-        let decoded = match &mut exchange.kind {
-            Kind::Answer(_, _, _, body) if body.len() + bytes.len() <= MAX_PEER_ANSWER_BYTES => {
+        let decoded = match (&mut exchange.kind, &mut exchange.answer) {
+            (_, Some(Answer { body, .. })) if body.len() + bytes.len() <= MAX_PEER_ANSWER_BYTES => {
                 body.push(bytes);
                 return;
             }
-            Kind::Reader(_, Some(decoder)) => decode(decoder, bytes, |message| deliver(peer, message, out)),
+            (Kind::Reader(_, Some(decoder)), None) => decode(decoder, bytes, |message| deliver(peer, message, out)),
             _ => Err(BadFrame("bytes that were not asked for".to_owned())),
         };
         self.held = self.held.saturating_sub(before) + exchange.kind.held();
@@ -169,7 +171,7 @@ impl Transport {
     fn abandon(&mut self, now: Instant, id: ExchangeId, why: &str, out: &mut Vec<PeerEffect>) {
         out.push(PeerEffect::Close(id));
         if let Some(exchange) = self.remove(id) {
-            self.failed(now, exchange, why, out);
+            self.failed(now, &exchange, why, out);
         }
     }
 
@@ -178,38 +180,34 @@ impl Transport {
         let Some(exchange) = self.remove(id) else {
             return;
         };
-        let peer = exchange.peer;
-        match exchange.kind {
-            Kind::Answer(kind, status, is_ours, mut body) => {
-                let body = body.take_all();
-                self.answered(now, peer, *kind, status, is_ours, &body, out);
-            }
+        match &exchange.answer {
+            Some(_) => self.answered(now, exchange, out),
             // An endless response has ended.
-            kind => self.failed(now, Exchange { kind, ..exchange }, "the peer ended the exchange", out),
+            None => self.failed(now, &exchange, "the peer ended the exchange", out),
         }
     }
 
     /// A peer has answered in full.
-    #[expect(clippy::too_many_arguments, reason = "the parts of an answer, taken apart once")]
-    fn answered(
-        &mut self,
-        now: Instant,
-        peer: MemberId,
-        kind: Kind,
-        status: u16,
-        is_ours: bool,
-        body: &[u8],
-        out: &mut Vec<PeerEffect>,
-    ) {
-        let is_removal = match &kind {
+    fn answered(&mut self, now: Instant, mut exchange: Exchange, out: &mut Vec<PeerEffect>) {
+        let peer = exchange.peer;
+        let Some(Answer {
+            status,
+            is_ours,
+            mut body,
+        }) = exchange.answer.take()
+        else {
+            return;
+        };
+        let body = body.take_all();
+        let is_removal = match &exchange.kind {
             Kind::Reader(..) => status == GONE,
-            Kind::Post | Kind::Snapshot => status == FORBIDDEN && contains(body, REMOVED),
+            Kind::Post | Kind::Snapshot => status == FORBIDDEN && contains(&body, REMOVED),
             _ => false,
         };
         if is_removal && is_ours {
             out.push(PeerEffect::Tell(PeerEvent::RemovedUs));
         }
-        match kind {
+        match exchange.kind {
             Kind::Post if status == NO_CONTENT => {
                 self.posted(peer);
                 self.activate(peer, out);
@@ -219,26 +217,27 @@ impl Transport {
                 snapshot_over(peer, true, out);
             }
             Kind::Version if status == OK => {
-                out.push(PeerEffect::Tell(PeerEvent::Version(peer, version_in(body))));
+                out.push(PeerEffect::Tell(PeerEvent::Version(peer, version_in(&body))));
             }
-            kind => {
-                let text = String::from_utf8_lossy(body);
+            _ => {
+                let text = String::from_utf8_lossy(&body);
                 let why = format!("it answers with status {status}: {}", text.trim_end());
                 self.complain(peer, why.clone(), out);
-                let deadline = now;
-                self.failed(now, Exchange { peer, kind, deadline }, &why, out);
+                self.failed(now, &exchange, &why, out);
             }
         }
     }
 
     /// A request of this member failed.
-    pub(super) fn failed(&mut self, now: Instant, exchange: Exchange, why: &str, out: &mut Vec<PeerEffect>) {
+    pub(super) fn failed(&mut self, now: Instant, exchange: &Exchange, why: &str, out: &mut Vec<PeerEffect>) {
         let peer = exchange.peer;
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.avoid(&exchange.url);
+        }
         match exchange.kind {
             Kind::Reader(kind, _) => {
                 if let Some(known) = self.peers.get_mut(&peer) {
                     *known.reader(kind) = Reader::Waits(now + PEER_REDIAL_PAUSE);
-                    known.rotate();
                 }
                 self.deactivate(peer, why, out);
             }
@@ -251,12 +250,6 @@ impl Transport {
                 snapshot_over(peer, false, out);
             }
             Kind::Version => out.push(PeerEffect::Tell(PeerEvent::Version(peer, None))),
-            Kind::Answer(kind, status, ..) => {
-                let why = format!("it answers with status {status}, and then {why}");
-                let deadline = exchange.deadline;
-                let kind = *kind;
-                self.failed(now, Exchange { peer, kind, deadline }, &why, out);
-            }
             Kind::Stream(_) | Kind::Posted(_) | Kind::Snapshotted(_) | Kind::Saving => {}
         }
     }
@@ -269,9 +262,6 @@ impl Transport {
     }
 
     fn unreachable(&mut self, peer: MemberId, why: &str, out: &mut Vec<PeerEffect>) {
-        if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.rotate();
-        }
         self.deactivate(peer, why, out);
         out.push(PeerEffect::Tell(PeerEvent::Unreachable(peer)));
     }

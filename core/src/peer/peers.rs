@@ -61,8 +61,11 @@ impl Peer {
         self.urls.get(self.pick)
     }
 
-    /// Takes the next URL, because the present one did not answer.
-    pub(super) fn rotate(&mut self) {
+    /// Takes the next URL, because this one did not answer, unless another one has been taken since.
+    pub(super) fn avoid(&mut self, url: &str) {
+        if self.url().is_none_or(|picked| picked != url) {
+            return;
+        }
         self.pick = (self.pick + 1) % self.urls.len().max(1);
     }
 

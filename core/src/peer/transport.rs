@@ -39,8 +39,21 @@ pub struct Config {
 pub(super) struct Exchange {
     pub(super) peer: MemberId,
     pub(super) kind: Kind,
+    /// The URL of the peer, for a request of this member.
+    pub(super) url: String,
+    /// The answer of the peer as far as it has arrived, if it is not an endless one.
+    pub(super) answer: Option<Answer>,
     /// When it is given up.
     pub(super) deadline: Instant,
+}
+
+/// A peer's answer to a request of this member.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    /// Whether it comes from a member of this cluster.
+    pub(super) is_ours: bool,
+    pub(super) body: Gather,
 }
 
 /// What an exchange is for, and how far it is.
@@ -54,8 +67,6 @@ pub(super) enum Kind {
     Snapshot,
     /// The question for a peer's version.
     Version,
-    /// A response of a peer that is not what was hoped for: its status, whether it is of this cluster, and its body.
-    Answer(Box<Self>, u16, bool, Gather),
     /// A stream that a peer has opened.
     Stream(StreamKind),
     /// A message that a peer posts.
@@ -279,15 +290,26 @@ impl Transport {
     }
 
     /// Starts an exchange of this member.
-    pub(super) fn begin(&mut self, peer: MemberId, kind: Kind, deadline: Instant) -> ExchangeId {
+    pub(super) fn begin(&mut self, peer: MemberId, url: &str, kind: Kind, deadline: Instant) -> ExchangeId {
         self.next += 1;
         let id = ExchangeId::Outgoing(self.next);
+        let url = url.to_owned();
         self.insert(id, peer, kind, deadline);
+        if let Some(exchange) = self.exchanges.get_mut(&id) {
+            exchange.url = url;
+        }
         id
     }
 
     pub(super) fn insert(&mut self, id: ExchangeId, peer: MemberId, kind: Kind, deadline: Instant) {
-        self.exchanges.insert(id, Exchange { peer, kind, deadline });
+        let exchange = Exchange {
+            peer,
+            kind,
+            url: String::new(),
+            answer: None,
+            deadline,
+        };
+        self.exchanges.insert(id, exchange);
     }
 
     /// Ends an exchange; the bytes that it held are free.
@@ -320,7 +342,7 @@ impl Transport {
         };
         match id {
             ExchangeId::Incoming(_) => self.incoming_closed(&exchange, id, why, out),
-            ExchangeId::Outgoing(_) => self.failed(now, exchange, why, out),
+            ExchangeId::Outgoing(_) => self.failed(now, &exchange, why, out),
         }
     }
 }
