@@ -41,8 +41,8 @@ impl Pins {
         }
     }
 
-    /// The entry after which nothing may be thrown away; `u64::MAX` where there is none. `is_follower` says to whom this
-    /// member, as the leader, still sends the log.
+    /// The index after which every entry must be kept; `u64::MAX` if no follower needs that. `is_follower` says whether
+    /// this member, as the leader, still sends the log to a member.
     pub(crate) fn first(&mut self, now: Instant, is_follower: impl Fn(MemberId) -> bool) -> u64 {
         self.0
             .retain(|id, pin| is_follower(*id) && pin.until.is_none_or(|until| now < until));
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_for_who_gets_nothing_any_more() {
+    fn nothing_is_kept_for_a_member_that_is_no_longer_sent_the_log() {
         let mut pins = Pins::default();
         pins.sent(TWO, 10);
         assert_eq!(pins.first(at(0), |id| id != TWO), u64::MAX);

@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_members_ask_for_fits_and_what_none_can_apply_does_not() {
+    fn proposals_that_no_member_can_apply_are_refused() {
         assert_eq!(content(Content::Put(PutRequest::default())), "fits");
         assert_eq!(content(version("3.5.0")), "fits");
         assert_eq!(content(version("three")), "cluster version \"three\" is no version");

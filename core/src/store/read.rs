@@ -70,7 +70,7 @@ impl TxnScan {
         }
     }
 
-    /// Continues over about so many rows at most; true once the transaction is complete.
+    /// Continues over about `rows` rows; true once the transaction is complete.
     ///
     /// # Errors
     /// The error of a range, or [`Error::KeyNotFound`] for an operation that is not a range.
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_writing_transaction_would_read_is_bounded_before_it_is_proposed() {
+    fn the_rows_that_a_writing_transaction_would_read_are_bounded_before_it_is_proposed() {
         let view = view(&store(MAX_TXN_ROWS / 2));
         let put = || {
             op(Request::RequestPut(PutRequest {

@@ -223,7 +223,7 @@ impl Reigns {
 
     /// C54: a follower with a recent message of its leader votes for no other member, unless the leader hands over.
     fn voted(&mut self, at: Instant, member: MemberId, state: HardState, truth: &Truth) -> Verdict {
-        // What arrived may wait behind a request for its vote. A member that has no leader yet protects none.
+        // The leader's message may still wait behind a vote request. A member that knows no leader may vote at once.
         let has_leader = truth.member(member).is_some_and(|facts| facts.status.leader.0 != 0);
         let peer = self.peers.entry(member).or_default();
         let before = std::mem::replace(&mut peer.hard_state, state);

@@ -17,7 +17,7 @@ use super::{Checker, MemberFacts, Truth, pause, state};
 use crate::observe::{Observation, Verdict, Violation, ensure};
 use quoin_model::call::{Answer, Call};
 
-/// A hash is made at most at every so many publications of a member.
+/// A hash is made at most once in this many publications of a member.
 const HASH_EVERY: u64 = 64;
 
 /// The most proposals that a member makes for itself.

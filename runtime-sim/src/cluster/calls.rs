@@ -272,7 +272,7 @@ impl World<'_> {
                 }
                 Ok(())
             }
-            Some(Caller::Nobody) | None => Ok(()),
+            Some(Caller::Stop) | None => Ok(()),
         }
     }
 

@@ -130,7 +130,7 @@ pub enum Fault {
         /// Its other parameters: the call, the number of calls that succeed first, the slowness.
         amount: u64,
     },
-    /// A process dies after so many points, or at a call of a kind.
+    /// A process dies after a number of points, or at a call of a kind.
     Crash {
         /// The machine.
         who: Who,
@@ -143,7 +143,7 @@ pub enum Fault {
         /// Milliseconds until it is started again.
         away_ms: u64,
     },
-    /// The next member that installs a snapshot dies during it, after so many points, or at a call of a kind.
+    /// The next member that installs a snapshot dies during it, after a number of points, or at a call of a kind.
     TakeoverCrash {
         /// Half as many points are passed first, counted from when its log follows suit (even) or its table (odd).
         points: u64,

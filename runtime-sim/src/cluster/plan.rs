@@ -80,7 +80,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of `seed`, with so many members if that is given.
+    /// The plan of `seed`, with this many members if that is given.
     #[must_use]
     pub fn draw(seed: u64, members: Option<usize>) -> Self {
         Self::draw_as(seed, members, Shape::draw(seed))

@@ -52,7 +52,7 @@ impl World<'_> {
             at.is_excused = true;
         }
         if hit.is_some_and(|hit| hit.at_tail) {
-            // What looks like a torn write may be missing without an error: one member alone cannot find that out.
+            // Damage that looks like a torn write may lose data without an error: one member alone cannot detect it.
             at.part = Part::Lost;
             self.eyes.see(self.now, &Observation::Tampered { member: at.id })?;
             self.start_copy(machine);

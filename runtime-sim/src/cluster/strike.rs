@@ -166,7 +166,7 @@ impl World<'_> {
                 self.flap_later(planned, every_ms);
             }
             Fault::LateAcks { .. } => {
-                self.ask_everybody()?;
+                self.ask_all()?;
                 self.flap_later(planned, READS_EVERY_MS);
             }
             Fault::CompactPair { .. } => self.pair_goes_on(planned)?,
