@@ -163,7 +163,7 @@ fn follows(message: &Message) -> bool {
     true
 }
 
-/// Keeps of a proposal's entries those that every member will be able to apply; whether there are any.
+/// Removes from a proposal the entries that some member could not apply. Returns whether any are left.
 fn keep_proposable(message: &mut Message, from: MemberId, drops: &mut Drops) -> bool {
     message.entries.retain_mut(|entry| {
         entry.context.clear();

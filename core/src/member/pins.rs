@@ -13,16 +13,16 @@ use crate::time::Instant;
 /// How long entries are kept after their follower has the snapshot.
 const RELEASE_AFTER: Duration = Duration::from_secs(30);
 
-/// What is kept for one follower.
+/// The entries that are kept for one follower.
 #[derive(Clone, Copy, Debug)]
 struct Pin {
     /// The snapshot's index.
     index: u64,
-    /// When to let go; `None` while the snapshot is on its way.
+    /// When the entries may be dropped; `None` while the snapshot is on its way.
     until: Option<Instant>,
 }
 
-/// What is kept for all of them.
+/// The entries that are kept for all followers.
 #[derive(Debug, Default)]
 pub(crate) struct Pins(BTreeMap<MemberId, Pin>);
 
@@ -32,7 +32,7 @@ impl Pins {
         self.0.insert(to, Pin { index, until: None });
     }
 
-    /// It reached the follower, or did not: then there will be another one, of a later entry.
+    /// The snapshot has reached the follower, or is lost. Consensus sends another one in place of a lost one.
     pub(crate) fn ended(&mut self, now: Instant, to: MemberId, received: bool) {
         if !received {
             self.0.remove(&to);

@@ -9,7 +9,7 @@ use crate::proto::membershippb::{Attributes, ClusterMemberAttrSetRequest, Cluste
 
 /// Reads the request in an entry; `None` for a request of the v2 store that changes nothing in a v3 store.
 ///
-/// A v2 request is recognised by its failing to decode as a newer message.
+/// Bytes that do not decode as a newer message are taken for a bare v2 request.
 ///
 /// # Errors
 /// A [`Fault`] for bytes that are neither.

@@ -190,8 +190,8 @@ impl TxnFound {
 
 /// Refuses a transaction that writes if its compares and ranges may read more rows than one entry of the log may: all
 /// of them are read while the entry is applied, and meanwhile the node does nothing else. Of the two branches the
-/// longer one counts. Deleted rows do not count here, because they do not for a plain deletion. Returns how many rows
-/// it may touch at most, with the rows that it writes and deletes.
+/// one that reads more counts. Deleted rows do not count here, because they do not for a plain deletion. Returns how
+/// many rows it may touch at most, with the rows that it writes and deletes.
 ///
 /// # Errors
 /// [`Error::TooManyRows`].

@@ -123,7 +123,7 @@ impl Reigns {
             let follower = peer.followers.entry(from).or_default();
             follower.silent = 0;
             if kind == MessageType::MsgAppendResponse && message.reject {
-                // A late one from before is accepted while the leader probes.
+                // A late refusal is accepted too while the leader probes, so nothing counts as acknowledged.
                 follower.acked = [0; 3];
             } else if kind == MessageType::MsgAppendResponse {
                 follower.acked[0] = follower.acked[0].max(message.index);
@@ -137,7 +137,7 @@ impl Reigns {
         if is_of_leader && message.term == peer.hard_state.term {
             peer.heard = Some((message.term, at));
         } else if !is_vote && message.term > peer.hard_state.term {
-            // It learns of a later term, which ends its leader's.
+            // The member learns of a later term, which ends the term of its leader.
             peer.heard = None;
         }
     }

@@ -20,7 +20,7 @@ use quoin_model::call::{Answer, Call};
 /// A hash is made at most once in this many publications of a member.
 const HASH_EVERY: u64 = 64;
 
-/// The most proposals that a member makes for itself.
+/// The largest number of proposals that a member makes for itself.
 const OWN_PROPOSALS_MAX: u64 = 64;
 
 /// The part of the state that is equal on all members after the same entry.

@@ -213,7 +213,7 @@ impl World<'_> {
         let by = i64::try_from(deaths.fate.below(by)).unwrap_or(0);
         match deaths.fate.below(4) {
             0 if deaths.sets_wall_back => at.clock.jump(-by),
-            // To the very moment of the last start.
+            // Sets the clock to the moment of the last start.
             1 if deaths.sets_wall_back && at.lives > 0 => {
                 let since = at.clock.wall_ms(self.now).saturating_sub(at.woke_ms);
                 at.clock.jump(-i64::try_from(since).unwrap_or(0));

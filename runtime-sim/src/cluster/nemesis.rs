@@ -134,7 +134,7 @@ pub enum Fault {
     Crash {
         /// The machine.
         who: Who,
-        /// Half as many points are passed first, counted from when its log follows suit (even) or its table (odd).
+        /// The points that are passed first.
         points: u64,
         /// The kind of call.
         at: Option<Touch>,
@@ -145,7 +145,8 @@ pub enum Fault {
     },
     /// The next member that installs a snapshot dies during it, after a number of points, or at a call of a kind.
     TakeoverCrash {
-        /// Half as many points are passed first, counted from when its log follows suit (even) or its table (odd).
+        /// Half as many points are passed first, counted from when its log (even) or its table (odd) takes the
+        /// snapshot.
         points: u64,
         /// The kind of call.
         at: Option<Touch>,

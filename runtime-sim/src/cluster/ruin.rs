@@ -34,8 +34,8 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Something on a disk rots while its process is down, or without power; it finds out when it starts. With the power go
-    /// the rows that the table had not synced, so that the log is all there is of what they came from.
+    /// Bytes on a disk rot while its process is down, or has lost power; the process finds them when it starts. A loss
+    /// of power also takes the rows that the table had not synced, so that only the log has them.
     pub(super) fn rots(&mut self, machine: usize, how: FaultKind, amount: u64) -> Verdict {
         let Some(rot) = Rot::ALL.into_iter().find(|rot| rot.kind() == how) else {
             return Ok(());

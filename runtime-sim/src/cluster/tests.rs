@@ -229,7 +229,7 @@ fn a_client_that_reads_late_misses_nothing() {
     }
 }
 
-/// A run that fails is cut down to what it fails of: here to nothing, because what is broken is broken without faults, too.
+/// A list of faults with which a run fails is cut down to the faults that the failure needs.
 #[test]
 fn a_failure_is_cut_down_to_the_faults_it_needs() {
     let fault = |at: u64| Planned {
@@ -250,7 +250,7 @@ fn a_failure_is_cut_down_to_the_faults_it_needs() {
 }
 
 /// A member that dies, starts, installs a snapshot at once and dies again must start from that snapshot, although no
-/// message since has told it of anything committed.
+/// message since has raised its commit index.
 #[test]
 fn an_isolated_member_can_start_again_and_again() {
     let who = Who::Machine(1);

@@ -333,7 +333,7 @@ const BROKEN: &[(&str, &str, Tale)] = &[
     }),
     ("C25", "kept alive by a deposed leader", |story| {
         story.lead(SECOND)?;
-        // The first one's status is from before.
+        // The status of the first member is from before the change of leader.
         let response = LeaseKeepAliveResponse {
             header: None,
             id: 7,
