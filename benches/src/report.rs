@@ -181,7 +181,7 @@ impl Report {
         }
         writeln!(
             out,
-            "\nMedians (least–most) of so many runs; one run has no spread. Client and servers share the cores."
+            "\nMedians (least–most) of the runs shown; one run has no spread. Client and servers share the cores."
         )?;
         if self.scale != 1.0 {
             writeln!(

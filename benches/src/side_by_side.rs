@@ -1,6 +1,6 @@
 //! Runs every workload against every server in turn, as often as requested.
 //!
-//! Servers alternate within a workload, so that disturbances of the machine concern all of them.
+//! Servers alternate within a workload, so that disturbances of the machine affect all of them.
 
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -36,7 +36,7 @@ pub struct Outcome {
 /// The reports of a suite while it runs.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Told {
-    /// There are so many more steps.
+    /// This many more steps are planned.
     Planned(u64),
     /// A step is finished; in words.
     Step(String),

@@ -30,7 +30,7 @@ const KEYS: u64 = 200;
 /// Longer than any run: an expiry would come at different revisions.
 const LIFE: i64 = 1_000_000;
 const COMPACTION_PAUSE: Duration = Duration::from_millis(100);
-/// Most differences shown; later ones often follow from the first.
+/// The largest number of differences shown; later ones often follow from the first.
 const SHOWN: usize = 5;
 const RUN_LIMIT: Duration = Duration::from_mins(20);
 

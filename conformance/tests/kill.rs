@@ -24,7 +24,7 @@ const ROUNDS: u64 = 12;
 const WRITERS: u64 = 16;
 /// The longest time before the kill of a round.
 const LONGEST_LIFE: Duration = Duration::from_millis(400);
-/// In one round out of so many the server is also killed while it starts.
+/// In one round out of this many the server is also killed while it starts.
 const KILLED_STARTING: u64 = 4;
 const STEP_LIMIT: Duration = Duration::from_secs(60);
 

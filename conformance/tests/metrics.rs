@@ -32,7 +32,7 @@ fn metrics_move_as_etcds_do() {
 }
 
 #[test]
-fn the_basic_families_are_etcds() {
+fn the_basic_families_are_those_of_etcd() {
     let etcd = Launch::of(Kind::Etcd).and_then(Launch::start).expect("etcd starts");
     for kind in [Kind::QuoinTokio, Kind::QuoinSmol] {
         let server = Launch::of(kind).and_then(Launch::start).expect("ours starts");

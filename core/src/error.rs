@@ -253,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_and_texts_are_etcds() {
+    fn codes_and_texts_are_those_of_etcd() {
         let table: String = Error::ALL
             .iter()
             .map(|e| format!("{:2} {}\n", e.code().number(), e.message()))

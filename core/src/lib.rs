@@ -6,11 +6,13 @@
 //!
 //! There are three machines, because consensus never reads the applied state, and watchers never write:
 //!
-//! - `Member`: bootstrap, consensus, confirmation of linearizable reads, membership rules, lease clocks, snapshots and
-//!   what of the log may be forgotten.
-//! - `Store`: the applied state, namely keys with their history, leases, auth, alarms and members. Applying an entry is
-//!   deterministic and cannot fail on good input.
+//! - `Member`: consensus, confirmation of linearizable reads, membership rules, and which entries the log must keep.
+//! - `Store`: the applied state, namely keys with their history, leases, alarms and members. Applying an entry is
+//!   deterministic and cannot fail on valid input.
 //! - the watch `Hub`: which watcher gets which event, once, in order, whole revisions at a time.
+//!
+//! [`node`] composes the first two with the clocks of leases, the compactor and the keeper of the cluster version.
+//! [`boot`] decides how a member starts.
 //!
 //! Around them: the messages ([`proto`]), the bytes of log and snapshot files ([`wal`], [`snap`], [`snapshot`]), the limits that
 //! bound every queue ([`limits`]), and the two kinds of failure ([`error`]).

@@ -123,8 +123,8 @@ pub const SNAPSHOT_CATCHUP_ENTRIES: u64 = 5_000;
 /// Bytes of applied entries kept in memory for slow followers, whatever the number of entries.
 pub const LOG_TAIL_BYTES: usize = 32 * 1024 * 1024;
 
-/// Bytes of applied entries kept in memory for followers that receive a snapshot; one that takes longer than it takes to
-/// write so much needs another one.
+/// Bytes of applied entries kept in memory for followers that receive a snapshot. If more bytes are written before the
+/// snapshot has arrived, its follower needs another one.
 pub const LOG_PINNED_BYTES: usize = 256 * 1024 * 1024;
 
 /// Buckets of a database file that is read; etcd has ten.
@@ -210,14 +210,14 @@ pub const PEER_VERSION_INTERVAL: Duration = Duration::from_secs(4);
 /// Largest body of a lease or promote request posted by a peer.
 pub const MAX_PEER_POST_BYTES: usize = 64 * 1024;
 
-/// Terms that a message may be ahead of its receiver's: more than a member passes that loses elections for a century, a
-/// thousand in each second.
+/// Terms that a message may be ahead of its receiver's. A member that lost a thousand elections in each second would
+/// need more than 30 years for as many.
 pub const MAX_TERM_STEP: u64 = 1 << 40;
 
-/// The last term that is taken from a message. From here on there are still more terms than elections can use up.
+/// The largest term that is accepted in a message. Above it there are still more terms than elections can use up.
 pub const MAX_TERM: u64 = u64::MAX / 2;
 
-/// The index of the last entry that a snapshot is taken for. From here on there are still more than a log can get.
+/// The largest index of a snapshot that is accepted. Above it there are still more indexes than a log can use up.
 pub const MAX_LOG_INDEX: u64 = u64::MAX / 2;
 
 /// Inputs waiting for the member, of all kinds.
@@ -320,8 +320,8 @@ pub const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 /// Bytes that a client may send on all streams of a connection before the server reads them.
 pub const CONNECTION_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
 
-/// Bytes of incomplete messages that the calls of one connection hold. Above it only the oldest such call reads on; the
-/// data of the others stays in their windows.
+/// Bytes of incomplete messages that the calls of one connection hold. Above it only the oldest call with such a
+/// message reads on; the data of the others stays in their windows.
 pub const CONNECTION_PARTIAL_BYTES: usize = 8 * 1024 * 1024;
 
 /// Seconds that a call waits for room under [`CONNECTION_PARTIAL_BYTES`] before it fails.

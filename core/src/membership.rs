@@ -61,7 +61,7 @@ impl Member {
     /// Reads a member.
     ///
     /// # Errors
-    /// Where the text is not the JSON of one.
+    /// The place at which the text is not the JSON of a member.
     pub fn from_json(text: &[u8]) -> Result<Self, BadJson> {
         serde_json::from_slice::<MemberJson>(text)
             .map(|json| Self::from(&json))
@@ -78,7 +78,7 @@ impl Member {
     /// Reads the answer to `GET /members`.
     ///
     /// # Errors
-    /// Where the text is not the JSON of a list of members.
+    /// The place at which the text is not the JSON of a list of members.
     pub fn list_from_json(text: &[u8]) -> Result<Vec<Self>, BadJson> {
         let list: Vec<MemberJson> = serde_json::from_slice(text).map_err(BadJson::from)?;
         Ok(list.iter().map(Self::from).collect())
@@ -109,7 +109,7 @@ impl ConfChangeContext {
     /// Reads the context of a conf change.
     ///
     /// # Errors
-    /// Where the text is not the JSON of one.
+    /// The place at which the text is not the JSON of a context.
     pub fn from_json(text: &[u8]) -> Result<Self, BadJson> {
         let json: MemberJson = serde_json::from_slice(text).map_err(BadJson::from)?;
         Ok(Self {

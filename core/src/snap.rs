@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_etcds() {
+    fn names_are_those_of_etcd() {
         let name = MarkerName { term: 2, index: 0x1f };
         assert_eq!(name.to_string(), "0000000000000002-000000000000001f.snap");
         assert_eq!(MarkerName::parse(&name.to_string()), Some(name));
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_etcds() {
+    fn bytes_are_those_of_etcd() {
         let bytes = encode(&snapshot());
         // Checksum, then: data "{}", metadata with voters 1 and 2, learner 3, index 7 and term 2.
         let inner = [

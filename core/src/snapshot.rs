@@ -37,7 +37,7 @@ impl SnapshotCount {
         }
     }
 
-    /// Continues over at most so many rows. Returns the second walk once this one is complete.
+    /// Continues over at most `rows` rows. Returns the second walk once this one is complete.
     ///
     /// # Errors
     /// A fault that names a row which no file can hold.
@@ -71,7 +71,7 @@ impl SnapshotBytes {
         self.plan.bytes()
     }
 
-    /// The next bytes of the file, from at most so many rows; possibly none. `None` at the end of the file.
+    /// The next bytes of the file, from at most `rows` rows; possibly none. `None` at the end of the file.
     ///
     /// # Errors
     /// A fault, if the rows are not those that were counted.
@@ -103,7 +103,7 @@ impl RowWalk {
         Self { view, bucket, last }
     }
 
-    /// Gives the next rows to a writer, until there are so many of them, or enough bytes. Returns whether these were
+    /// Gives up to `rows` of the next rows to a writer, or fewer if their bytes are enough. Returns whether these were
     /// the last.
     fn step(&mut self, writer: &mut FileWriter, rows: usize) -> Result<bool, Fault> {
         let mut left = rows;
@@ -152,7 +152,7 @@ pub struct SnapshotFile<R> {
 }
 
 impl<R: FnMut(FilePart) -> Result<Bytes, Fault>> SnapshotFile<R> {
-    /// Opens the file named `name`, which has so many bytes. `read` returns a part of it, or less at its end.
+    /// Opens the file named `name`, which has this many bytes. `read` returns a part of it, or less at its end.
     ///
     /// # Errors
     /// If it is no database file, or the fault that `read` returned.

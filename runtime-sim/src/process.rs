@@ -44,7 +44,7 @@ pub struct Site {
     pub config: Config,
     /// The length of its log segments.
     pub segment_bytes: u64,
-    /// The most bytes of entries in one append, if less than usual.
+    /// The largest number of bytes of entries in one append, if less than usual.
     pub append_bytes: Option<usize>,
 }
 

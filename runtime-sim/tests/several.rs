@@ -231,7 +231,7 @@ fn two_found_a_cluster_and_restart_in_it() {
 }
 
 #[test]
-fn a_member_joins_with_an_empty_log_and_knows_whom_to_ask() {
+fn a_member_joins_with_an_empty_log_and_a_list_of_its_peers() {
     let site = site(1, ClusterState::Existing);
     assert!(refused(start(&site, None)), "without a way to peers");
     assert!(

@@ -101,7 +101,7 @@ pub async fn connect(runtime: &Arc<dyn Runtime>, address: &Address) -> io::Resul
     Ok(socket)
 }
 
-/// Most bytes that one read takes from a socket.
+/// The largest number of bytes that one read takes from a socket.
 const READ_BYTES_MAX: usize = 64 * 1024;
 
 thread_local! {

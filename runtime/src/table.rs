@@ -48,11 +48,11 @@ pub trait Table: Send {
     fn size_bytes(&self) -> io::Result<u64>;
     /// Rewrites the tables without superseded and deleted rows.
     fn defragment(&mut self) -> io::Result<()>;
-    /// The files that have changed since they were written, for an operator. May read everything.
+    /// The files that have changed since they were written, for an operator. Finding them may mean reading all files.
     fn remarks(&self) -> Vec<String> {
         Vec::new()
     }
-    /// Closes the table, so that another may take its place. It fails if the engine does not end.
+    /// Closes the table, so that another table may take its place. It fails if the engine does not end.
     fn close(self: Box<Self>) -> io::Result<()> {
         Ok(())
     }
@@ -211,7 +211,8 @@ impl Opened {
         Ok(())
     }
 
-    /// The result of a call. Any error except a full disk's may be that of a sync, also by one of fjall's threads.
+    /// Returns the result of a call. Any error except that of a full disk may come from a failed sync, perhaps on one
+    /// of fjall's threads, so it sets the mark.
     fn noted<T>(&self, result: io::Result<T>) -> io::Result<T> {
         result.inspect_err(|error| {
             if error.kind() != io::ErrorKind::StorageFull {

@@ -7,7 +7,7 @@ pub(crate) fn key(n: usize) -> Bytes {
     format!("/registry/pods/{n:08}").into()
 }
 
-/// A value of so many bytes.
+/// A value of `bytes` bytes.
 pub(crate) fn value(bytes: usize) -> Bytes {
     vec![b'v'; bytes].into()
 }

@@ -57,12 +57,12 @@ pub const ALL: [Load; 12] = [
         run: |server, time| repeat(server, time, 20, requests::TXN, &[], writing_txn(100, 0)),
     },
     Load {
-        name: "bounded writing txns: 20 with as many compares as they may have",
+        name: "bounded writing txns: 20 that read as many keys as they may",
         content: Content::Keys(10_000, 16),
         run: |server, time| repeat(server, time, 20, requests::TXN, &[], writing_txn(1, 1)),
     },
     Load {
-        name: "sorted: 8 lists of 100,000 keys by value, all but one cut off",
+        name: "sorted: 8 clients list 100,000 keys by value with limit 1",
         content: LARGE,
         run: |server, time| {
             let sorted = RangeRequest {
@@ -225,7 +225,7 @@ async fn clients_for<F: Future<Output = Result<(), Trouble>> + 'static>(
     }
 }
 
-/// This many clients that repeat a request, each on a separate connection.
+/// Lets this many clients repeat a request, each on a separate connection.
 fn repeat(
     server: &Server,
     time: Duration,
@@ -348,7 +348,8 @@ async fn open(
     Ok(())
 }
 
-/// Repeats something with a connection, or with a new one if the server has ended it, which counts as a refusal.
+/// Runs `once` again and again until the time is up. Each run uses a new connection and lasts until the server ends it,
+/// which counts as a refusal.
 async fn again_and_again<F: Future<Output = Result<(), Trouble>> + 'static>(
     time: Duration,
     counts: Counts,

@@ -1,4 +1,5 @@
-//! What clients that ask for too much cost another client, which puts a key now and then; compared with a real etcd.
+//! Measures how much clients that ask for too much delay another client, which puts a key now and then; compared with a
+//! real etcd.
 //!
 //! Each load runs for a while against a fresh server with given content. Meanwhile a quiet client puts, one key at a
 //! time. The latencies of its puts and the server's peak memory are compared.

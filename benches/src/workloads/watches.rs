@@ -72,7 +72,7 @@ async fn watching(clients: &Clients, streams: usize) -> Result<Vec<OpenStream>, 
     Ok(opened)
 }
 
-/// Reads a stream until it has received so many events.
+/// Reads a stream until it has received this many events.
 async fn count(mut stream: OpenStream, events: u64) -> Result<(), Trouble> {
     let mut had = 0;
     while had < events {

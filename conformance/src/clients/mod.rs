@@ -38,7 +38,7 @@ struct Client {
     player: Player,
 }
 
-/// What plays them.
+/// The program that plays the scenarios.
 enum Player {
     Program(Program),
     Etcdctl(Etcdctl),

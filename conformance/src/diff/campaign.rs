@@ -8,7 +8,7 @@ use std::thread;
 use super::{Report, Sides, run};
 use crate::trouble::Trouble;
 
-/// Most differing scripts that are kept, because each takes minutes to shrink.
+/// The largest number of differing scripts that are kept, because each takes minutes to shrink.
 const MOST_SHOWN: usize = 5;
 
 /// The seeds of a campaign.

@@ -13,7 +13,7 @@ use super::watching::{Delivered, Deliveries, Due};
 
 /// Lines shown around a differing one.
 const CONTEXT: usize = 3;
-/// Most lines shown.
+/// The largest number of lines shown.
 const MOST_LINES: usize = 60;
 /// A longer line is cut.
 const LONGEST_LINE: usize = 200;

@@ -18,7 +18,7 @@ use prost::Message as _;
 use super::step::Step;
 use super::watching::{Due, Watching};
 
-/// Most responses that may be due on a stream: etcd queues 128, and groups further ones differently.
+/// The largest number of responses that may be due on a stream: etcd queues 128, and groups further ones differently.
 const MOST_UNDER_WAY: usize = 60;
 /// One and a half election timeouts, in whole seconds.
 const MIN_TTL: i64 = 1;

@@ -374,7 +374,7 @@ impl Stream {
         }
     }
 
-    /// Waits until so many whole responses have arrived, or no more came for too long.
+    /// Waits until `count` whole responses have arrived, or none has come for `patience`.
     async fn receive(&mut self, count: usize, patience: Duration) {
         while self.whole < count {
             let message = match tokio::time::timeout(patience, self.exchange.receive()).await {

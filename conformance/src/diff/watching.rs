@@ -17,7 +17,7 @@ use quoin_model::etcd::{Event, EventKind, State};
 const OVERHEAD_BYTES: usize = 512 * 1024;
 /// Cluster, member and term in a header; the ids have nine or ten bytes each.
 const IDENTITY_BYTES: usize = 24;
-/// Most revisions in a response to a watch that catches up.
+/// The largest number of revisions in a response to a watch that catches up.
 const MOST_REVISIONS: usize = 1000;
 /// The id in answers that belong to no watch.
 const NO_WATCH: i64 = -1;
@@ -122,7 +122,7 @@ impl Watching {
         stream.map_or_else(Vec::new, |stream| stream.watchers.keys().copied().collect())
     }
 
-    /// The most responses that are due on one stream.
+    /// The largest number of responses that are due on one stream.
     pub(super) fn most_due(&self) -> usize {
         self.streams.values().map(|stream| stream.due).max().unwrap_or(0)
     }

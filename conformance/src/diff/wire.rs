@@ -45,7 +45,7 @@ impl Wire {
         Self::connect_narrow(address, WINDOW_BYTES).await
     }
 
-    /// As [`Wire::connect`], with windows of so many bytes: the server may send that much before the client reads.
+    /// As [`Wire::connect`], with windows of this many bytes: the server may send that much before the client reads.
     pub(crate) async fn connect_narrow(address: std::net::SocketAddr, window_bytes: u32) -> Result<Self, Trouble> {
         let stream = TcpStream::connect(address).await.during("connecting")?;
         stream.set_nodelay(true).during("connecting")?;

@@ -38,7 +38,7 @@ const RETRY: Duration = Duration::from_millis(15);
 const REST_MICROS: u64 = 25_000;
 /// How often the watcher checks for its end.
 const LOOK_UP: Duration = Duration::from_millis(50);
-/// The watcher cuts its stream once in so many checks and responses.
+/// The watcher cuts its stream once in this many checks and responses.
 const CUT_ONCE_IN: u64 = 80;
 /// Time after the load: for leases to expire, for the last read, for the watch to catch up with it.
 const SETTLE_LIMIT: Duration = Duration::from_secs(15);

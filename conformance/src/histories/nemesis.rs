@@ -17,13 +17,13 @@ use crate::wait;
 const DISK_THREADS: [&str; 3] = ["quoin-wal", "quoin-table", "fjall:worker"];
 /// Those of them that do not write the log: with `--wal-dir` there may be two disks, one of them full.
 const TABLE_THREADS: [&str; 2] = ["quoin-table", "fjall:worker"];
-/// The log's disk has room once in so many runs.
+/// The log's disk has room once in this many runs.
 const LOG_HAS_ROOM_ONCE_IN: u64 = 3;
 /// Calls that need room. Those threads write only to the disk and the log.
 const FULL: &str = "inject=write,writev,pwrite64,pwritev,pwritev2,fallocate:error=ENOSPC";
 /// Writes in flight when the disk became full may still be acknowledged.
 const UNDER_WAY: Moment = 200_000;
-/// A killed server is killed again during its start once in so many runs.
+/// A killed server is killed again during its start once in this many runs.
 const KILLED_STARTING_ONCE_IN: u64 = 3;
 /// A server that halts logs the reason within this time.
 const HALT_LIMIT: Duration = Duration::from_secs(5);

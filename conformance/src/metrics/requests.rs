@@ -188,7 +188,7 @@ pub(super) async fn past_watches(wire: &Wire, streams: &mut Vec<Exchange>) -> Re
     Ok(())
 }
 
-/// Cancels one watch, closes one stream from the client's side, and breaks all of them off.
+/// Cancels one watch, ends the client's side of one stream, and then drops all streams.
 pub(super) async fn end_watches(mut streams: Vec<Exchange>) -> Result<(), Trouble> {
     for watch_id in [0, 49] {
         let cancel = WatchRequest {
@@ -419,7 +419,7 @@ pub(super) async fn disarm(wire: &Wire) {
         alarm: AlarmType::Nospace as i32,
         ..AlarmRequest::default()
     };
-    // Of no member: there is no alarm to disarm.
+    // The request names no member, so no alarm is disarmed.
     ask(wire, ALARM, &disarm).await;
     ask(wire, ALARM, &AlarmRequest::default()).await;
 }

@@ -24,7 +24,7 @@ use crate::binaries::Kind;
 use crate::outcome::{Outcome, Tell, Told, Verdict};
 use crate::trouble::Trouble;
 
-/// Only the first so many points are used.
+/// The number of points that are used, from the first on.
 pub const FIRST: usize = 500;
 /// Runs at the same time.
 const WORKERS: usize = 2;

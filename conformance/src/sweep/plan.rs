@@ -17,21 +17,22 @@ use crate::{paths, wait};
 /// Writes, syncs, renames, and changes of a file's length.
 const CALLS: &str = "write,writev,pwrite64,pwritev,pwritev2,fsync,fdatasync,sync_file_range,rename,renameat,renameat2,\
                      truncate,ftruncate,fallocate,unlink,unlinkat";
-/// So small that within the series the log is cut, the table flushed, and old files removed.
+/// A snapshot count so small that within the series the log is cut, the table flushed, and old files removed.
 const FLAGS: [&str; 1] = ["--snapshot-count=25"];
 /// Parts of the names of temporary files.
 const RANDOM_NAME: &str = ".tmp";
 /// How often `/health` is polled.
 pub(super) const STEP: Duration = Duration::from_millis(5);
-/// By then rows written behind are written.
+/// Within this time after the last request, the table lane writes its rows.
 const REST: Duration = Duration::from_millis(300);
 
-/// The moment when the first thread makes its n-th call on a file.
+/// The moment when one of the threads is the first to make its n-th call on a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Point {
     /// The call.
     pub call: String,
-    /// The file in the data directory, for two files the second; `None` if the call is counted over all files.
+    /// The file in the data directory; for a call with two files, the second. `None` if the call is counted over all
+    /// files.
     pub file: Option<String>,
     /// The number of the call.
     pub nth: usize,
@@ -144,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_point_is_the_first_threads_nth_call() {
+    fn a_point_is_the_first_nth_call_of_any_thread() {
         let trace = "\
 7 write(2</run/server.log>, \"\"..., 9) = 9
 7 write(5</run/data/a>, \"\"..., 9) = 9

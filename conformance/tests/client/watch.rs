@@ -98,7 +98,7 @@ pub(crate) async fn past_events(tale: &mut Tale) {
     watch.watch("z", Some(next)).await.expect("the stream is open");
     tale.next("another on the stream", &mut watch).await;
     tale.tell("put z", client.put("z", "12", None).await);
-    // In no fixed order between watchers.
+    // The order between watchers is not fixed.
     let mut both = Vec::new();
     while both.len() < 2 {
         both.push(watch.message().await.expect("an event").expect("the stream is open"));

@@ -50,7 +50,7 @@ impl Measure {
 }
 
 #[test]
-fn what_is_large_or_ambiguous_does_not_grow() {
+fn large_files_and_ambiguous_names_do_not_grow() {
     let sources = sources();
     let mut breaches = Vec::new();
     for (measure, held) in HELD {

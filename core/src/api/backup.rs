@@ -46,7 +46,7 @@ impl Backup {
         }
     }
 
-    /// Continues over about so many rows. Returns the messages that are now complete, possibly none; `None` after the
+    /// Continues over about `rows` rows. Returns the messages that are now complete, possibly none; `None` after the
     /// last one was returned.
     ///
     /// # Panics

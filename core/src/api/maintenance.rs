@@ -12,7 +12,7 @@ use crate::proto::etcdserverpb::{
 use crate::store::View;
 use crate::version::SERVER_VERSION;
 
-/// Rough size of members, leases and the store's own rows: one page, the least that etcd reports.
+/// An estimate of the bytes of members, leases and the store's own rows: one page, the least that etcd reports.
 const NOTES_BYTES: u64 = 4096;
 
 /// A hash over the whole history.
@@ -25,7 +25,7 @@ pub enum Computation {
 }
 
 impl Computation {
-    /// Continues over about so many rows at most; true once it is complete.
+    /// Continues over about `rows` rows; true once the computation is complete.
     pub fn step(&mut self, rows: usize) -> bool {
         match self {
             Self::Hash(hashing) | Self::HashKv(hashing) => hashing.step(rows),

@@ -79,7 +79,7 @@ impl Read {
 }
 
 impl Fetch {
-    /// Continues over about so many rows at most; true once the fetch is complete.
+    /// Continues over about `rows` rows; true once the fetch is complete.
     pub fn step(&mut self, rows: usize) -> bool {
         let error = match &mut self.stage {
             Stage::Failed(_) | Stage::Key(_) => return true,

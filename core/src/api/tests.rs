@@ -430,7 +430,7 @@ fn a_remembered_hash_is_not_computed_again() {
     assert_eq!((answer.hash, answer.hash_revision), (99, 2));
 }
 
-/// All messages of a backup, made past so many rows at a time.
+/// All messages of a backup, made in steps of `rows` rows.
 fn backup(world: &World, rows: usize) -> Vec<SnapshotResponse> {
     let Ok(Step::Backup(mut backup)) = world.begin(Call::Snapshot(SnapshotRequest {})) else {
         panic!("it is a stream")

@@ -407,7 +407,7 @@ impl Pages {
         })
     }
 
-    /// Makes a node of so many bytes, and returns its page.
+    /// Makes a node of `bytes` bytes, and returns its page.
     fn node(&mut self, flags: u16, count: usize, bytes: usize, fill: impl FnOnce(&mut NodePieces<'_>)) -> u64 {
         let id = self.next;
         let pages = bytes.div_ceil(PAGE_BYTES);

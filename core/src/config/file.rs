@@ -123,7 +123,7 @@ fn read_value(flag: &Flag, path: &str, value: &Json) -> Result<Option<Value>, St
             Value::Uint(digits.parse::<u32>().map_err(|_| misfit(&digits))?.into())
         }
         Kind::Gates => Value::Gates(FeatureGates::parse(&text(value)?)?),
-        // These two have a structure of their own in etcd, into which Go decodes numbers and truth values as text.
+        // These two have a structure of their own in etcd, into which Go decodes numbers and booleans as text.
         Kind::OneOf(words) if matches!(flag.name, "discovery-fallback" | "proxy") => {
             return one_of(flag, words, value).map(|word| word.map(Value::Text));
         }

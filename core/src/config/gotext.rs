@@ -1,4 +1,4 @@
-//! How Go reads and writes numbers, truth values, durations and quoted text: etcd's flags follow these rules.
+//! How Go reads and writes numbers, booleans, durations and quoted text: etcd's flags follow these rules.
 //!
 //! Only the formats are here; `table` defines which flag has which.
 

@@ -114,7 +114,7 @@ pub struct Config {
     pub compact_hash_check_time: Duration,
     /// How often the state of a downgrade is checked.
     pub downgrade_check_time: Duration,
-    /// Defragment at the start if that frees at least so many megabytes; `None` is never.
+    /// Defragment at the start if that frees at least this many megabytes; `None` is never.
     pub bootstrap_defrag_threshold_megabytes: Option<u64>,
     /// The features that are switched.
     pub feature_gates: FeatureGates,

@@ -1,6 +1,6 @@
 //! "Did you mean": the known name that a mistyped one is closest to.
 
-/// A name may have one mistake for each so many letters.
+/// How many letters of a name allow one mistake.
 const LETTERS_FOR_EACH_TYPO: usize = 4;
 
 /// The closest of the known names, if it is close enough. Letters in the wrong order count as one mistake, and all

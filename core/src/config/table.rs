@@ -53,7 +53,7 @@ pub static FLAGS: &[Flag] = flags! {
         "name" Text, "default", Used, "A name for this member, for people and for --initial-cluster.";
         "data-dir" Text, "", Used, "The directory that holds everything this member must not lose; ${name}.etcd when empty.";
         "wal-dir" Text, "", Used, "A directory of its own for the write-ahead log; inside the data directory when empty.";
-        "snapshot-count" Uint, "10000", Used, "A snapshot is taken after so many applied entries.";
+        "snapshot-count" Uint, "10000", Used, "A snapshot is taken after this many applied entries.";
         "heartbeat-interval" Uint, "100", Used, "Milliseconds between the leader's heartbeats.";
         "election-timeout" Uint, "1000", Used, "Milliseconds without a leader after which a member stands for election.";
         "initial-election-tick-advance" Bool, "true", Used, "Wait less than a whole election timeout right after the start.";
@@ -172,7 +172,7 @@ pub static FLAGS: &[Flag] = flags! {
         "compaction-sleep-interval" Duration, "10ms", Used, "How long a compaction rests between batches.";
         "watch-progress-notify-interval" Duration, "10m", Used, "How often a watcher without events is told the revision.";
         "warning-apply-duration" Duration, "100ms", Accepted(READS_ONLY), "An entry that takes longer to apply is logged.";
-        "bootstrap-defrag-threshold-megabytes" Uint, "0", Accepted(NO_DEFRAG_AT_START), "Defragment at the start if so many megabytes come free (0: never).";
+        "bootstrap-defrag-threshold-megabytes" Uint, "0", Accepted(NO_DEFRAG_AT_START), "Defragment at the start if this many megabytes come free (0: never).";
         "snapshot-catchup-entries" Uint, "5000", Used, "How many entries to keep in memory for followers behind.";
         "downgrade-check-time" Duration, "5s", Accepted(NO_DOWNGRADE), "How often the state of a downgrade is looked at.";
     }

@@ -31,7 +31,7 @@ impl Member {
     /// One tick of consensus.
     pub(super) fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
         let interval = self.config.heartbeat_interval;
-        // Ticks keep their phase, unless this member missed some: those are not made up for.
+        // Ticks keep their phase, unless this member missed some: missed ticks are not repeated.
         let in_step = self.tick_due + interval;
         self.tick_due = if in_step > now { in_step } else { now + interval };
         self.timers.set(MemberTimer::Tick, self.tick_due);
@@ -127,7 +127,7 @@ impl Member {
             if is_snapshot {
                 self.installed(out);
             }
-            // Consensus keeps no progress of a removed member, and panics at a report of some.
+            // Consensus keeps no progress of a removed member, and panics if that member's progress is reported.
             let is_durable =
                 !handed_over && self.promises.outstanding() == 0 || bug!(CommitsBeforeSync) && self.is_sole_voter();
             if is_durable && self.phase < Phase::Removed {

@@ -1,6 +1,6 @@
 //! Messages of peers that were dropped because of what they say, in numbers and with one example each, for the log.
 //!
-//! What is lost, late or for another member is not counted: consensus expects that.
+//! Messages that are lost, late or for another member are not counted: consensus expects them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,9 +25,9 @@ pub struct Dropped {
 pub enum DropReason {
     /// The leader holds as many bytes of entries that are not committed as it may.
     NoRoom,
-    /// A forwarded entry is nothing that every member could apply.
+    /// A forwarded entry could not be applied by every member.
     Proposal,
-    /// The state beside a snapshot is not the one that the snapshot is of.
+    /// The state sent beside a snapshot is not the state that the snapshot describes.
     Snapshot,
     /// The term is too far ahead to have been reached by elections.
     TermTooFar,

@@ -39,8 +39,9 @@ pub(crate) fn admit(
     let Ok(kind) = MessageType::try_from(message.msg_type) else {
         return Ok(false);
     };
-    // A follower passes these on to the leader that it knows, as they are: the first names the heir, and the others name
-    // the member whose they are, which may have taken that follower for the leader.
+    // A follower passes these on unchanged to the leader that it knows. The sender of the first is the member to which
+    // leadership moves. The sender of the others is the member that asks, which may have taken that follower for the
+    // leader.
     let keeps_sender = [
         MessageType::MsgTransferLeader,
         MessageType::MsgPropose,
@@ -122,8 +123,9 @@ pub(crate) fn clear_foreign_fields(message: &mut Message, kind: MessageType) {
     }
 }
 
-/// An answer to an append speaks of entries there are. A refusal of entries that its sender has acknowledged since is late:
-/// the crate would go back to before what is known to match, perhaps so far that only a snapshot helps.
+/// An answer to an append names an entry that exists. A refusal of entries that its sender has acknowledged since is
+/// late: the raft crate would go back to before the entries that are known to match, perhaps so far that only a
+/// snapshot helps.
 fn answers_append(message: &mut Message, standing: Standing) -> bool {
     if !message.reject {
         return message.index <= standing.last_index;
@@ -161,7 +163,7 @@ fn follows(message: &Message) -> bool {
     true
 }
 
-/// Keeps of a proposal's entries those that every member will be able to apply; whether there are any.
+/// Removes from a proposal the entries that some member could not apply. Returns whether any are left.
 fn keep_proposable(message: &mut Message, from: MemberId, drops: &mut Drops) -> bool {
     message.entries.retain_mut(|entry| {
         entry.context.clear();

@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_snapshot_on_its_way_is_kept_up_to_a_hard_cap() {
+    fn entries_after_a_snapshot_on_its_way_are_kept_up_to_a_hard_cap() {
         let mut log = log(1, 10, 8);
         let pinned = Keep { pinned: 3, ..ALL };
         log.compact(Keep { bytes: 0, ..pinned });

@@ -238,7 +238,7 @@ impl Member {
         self.config.id
     }
 
-    /// The leader, as far as this member has heard.
+    /// The leader that this member knows; `MemberId::NONE` if none.
     pub fn leader(&self) -> MemberId {
         self.leader
     }

@@ -13,16 +13,16 @@ use crate::time::Instant;
 /// How long entries are kept after their follower has the snapshot.
 const RELEASE_AFTER: Duration = Duration::from_secs(30);
 
-/// What is kept for one follower.
+/// The entries that are kept for one follower.
 #[derive(Clone, Copy, Debug)]
 struct Pin {
     /// The snapshot's index.
     index: u64,
-    /// When to let go; `None` while the snapshot is on its way.
+    /// When the entries may be dropped; `None` while the snapshot is on its way.
     until: Option<Instant>,
 }
 
-/// What is kept for all of them.
+/// The entries that are kept for all followers.
 #[derive(Debug, Default)]
 pub(crate) struct Pins(BTreeMap<MemberId, Pin>);
 
@@ -32,7 +32,7 @@ impl Pins {
         self.0.insert(to, Pin { index, until: None });
     }
 
-    /// It reached the follower, or did not: then there will be another one, of a later entry.
+    /// The snapshot has reached the follower, or is lost. Consensus sends another one in place of a lost one.
     pub(crate) fn ended(&mut self, now: Instant, to: MemberId, received: bool) {
         if !received {
             self.0.remove(&to);
@@ -41,8 +41,8 @@ impl Pins {
         }
     }
 
-    /// The entry after which nothing may be thrown away; `u64::MAX` where there is none. `is_follower` says to whom this
-    /// member, as the leader, still sends the log.
+    /// The index after which every entry must be kept; `u64::MAX` if no follower needs that. `is_follower` says whether
+    /// this member, as the leader, still sends the log to a member.
     pub(crate) fn first(&mut self, now: Instant, is_follower: impl Fn(MemberId) -> bool) -> u64 {
         self.0
             .retain(|id, pin| is_follower(*id) && pin.until.is_none_or(|until| now < until));
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_for_who_gets_nothing_any_more() {
+    fn nothing_is_kept_for_a_member_that_is_no_longer_sent_the_log() {
         let mut pins = Pins::default();
         pins.sent(TWO, 10);
         assert_eq!(pins.first(at(0), |id| id != TWO), u64::MAX);

@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_change_voids_what_was_asked() {
+    fn a_leader_change_voids_pending_questions() {
         let mut reads = Reads::new(0);
         assert!(!reads.void(), "nothing was asked");
         reads.join(read(1), LATE);

@@ -102,7 +102,7 @@ impl Hashing {
         }
     }
 
-    /// Continues over about so many rows at most; true once the hash is complete.
+    /// Continues over about `rows` rows; true once the hash is complete.
     pub fn step(&mut self, rows: usize) -> bool {
         let rows = rows.max(1);
         self.stage = match std::mem::replace(&mut self.stage, Stage::Done) {

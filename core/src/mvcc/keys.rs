@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::tree::GROWTH;
 
-/// Most bytes reserved in advance for later byte strings.
+/// The largest number of bytes reserved in advance for later byte strings.
 const ROOM_BYTES: usize = 1024;
 
 /// Distinct keys in ascending order.
@@ -43,7 +43,7 @@ pub(crate) trait KeyList: Clone + Default {
     }
 }
 
-/// A key outside a list.
+/// An owned key, as a list returns it.
 pub(super) type Owned<L> = <<L as KeyList>::Key as ToOwned>::Owned;
 
 impl<K: Clone + Ord> KeyList for Vec<K> {
@@ -125,7 +125,7 @@ impl KeyList for ByteKeys {
             self.ends.reserve_exact(GROWTH);
         }
         if self.bytes.len() + key.len() > self.bytes.capacity() {
-            // Reserves room for a few more of this length, unless that would be a waste because it is long.
+            // Reserves `GROWTH` times this length, at most `ROOM_BYTES`, and no less than this key needs.
             self.bytes
                 .reserve_exact(key.len().max(ROOM_BYTES.min(key.len() * GROWTH)));
         }

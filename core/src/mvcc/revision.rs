@@ -108,7 +108,7 @@ mod tests {
     use super::Revision;
 
     #[test]
-    fn row_keys_are_etcds() {
+    fn row_keys_are_those_of_etcd() {
         let revision = Revision::new(0x0102, 0x0a);
         assert_eq!(
             &revision.to_row_key(false)[..],

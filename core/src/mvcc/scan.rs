@@ -148,7 +148,7 @@ impl Scan {
         };
     }
 
-    /// Continues over about so many rows at most; true once the scan is complete.
+    /// Continues over about `rows` rows; true once the scan is complete.
     pub fn step(&mut self, rows: usize) -> bool {
         let mut left = rows.max(1);
         while left > 0 && !matches!(self.stage, Stage::Done) {
@@ -385,7 +385,7 @@ pub struct Found {
 enum Rows {
     /// These rows.
     List(vec::IntoIter<Record>),
-    /// The first so many keys from this one on, as the view has them.
+    /// This many keys from this one on, as the view has them.
     Walk {
         view: View,
         next: Bytes,
@@ -411,7 +411,7 @@ impl Found {
         self.bytes
     }
 
-    /// Appends the next pairs, each as a field of a `RangeResponse`, until the buffer holds so many bytes or all pairs
+    /// Appends the next pairs, each as a field of a `RangeResponse`, until the buffer holds `until` bytes or all pairs
     /// are encoded; true in the latter case.
     pub fn encode(&mut self, out: &mut Vec<u8>, until: usize) -> bool {
         let keys_only = self.keys_only;

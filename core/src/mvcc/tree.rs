@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::keys::{KeyList, Owned};
 
-/// Most entries of a leaf and most children of a branch.
+/// The largest number of entries of a leaf, and of children of a branch.
 ///
 /// Small enough that copying a path for one change is cheap, large enough that a tree of a million keys is five deep.
 const NODE_MAX: usize = 32;

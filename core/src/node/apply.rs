@@ -77,8 +77,8 @@ impl Node {
         match &outcome.effect {
             MemberChange::Updated(member) => {
                 let described = ConfChangeContext::from_json(&outcome.change.context);
-                let is_told = described.is_ok_and(|context| context.member.is_learner == member.is_learner);
-                if is_told || !member.is_learner {
+                let is_described = described.is_ok_and(|context| context.member.is_learner == member.is_learner);
+                if is_described || !member.is_learner {
                     self.ambiguous.remove(&member.id);
                 } else {
                     self.ambiguous.insert(member.id);
@@ -168,7 +168,8 @@ impl Node {
         }
     }
 
-    /// Raises this member's NOSPACE alarm, unless it is raised; then the client whose request did not fit is answered.
+    /// Proposes this member's NOSPACE alarm, unless it is raised already. The client whose request did not fit is
+    /// answered once the outcome is known, or at once if nothing is proposed.
     pub(super) fn raise_no_space(&mut self, now: Instant, token: Option<Token>) {
         let member_id = self.member.id().0;
         let alarms = self.store.view().alarms;

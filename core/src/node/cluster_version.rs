@@ -57,7 +57,7 @@ impl VersionKeeper {
         self.look_at
     }
 
-    /// A peer that was asked runs this version, or could not be asked: it may come back as another one.
+    /// A peer runs this version; `None` if it could not be asked, because it may then return with another version.
     pub(super) fn heard(&mut self, peer: MemberId, version: Option<Version>) {
         match version {
             Some(version) => self.peers.insert(peer, version),

@@ -96,8 +96,9 @@ pub enum PeerEvent {
     },
     /// A message to it was lost.
     Unreachable(MemberId),
-    /// The version it runs, to be asked for every four seconds; none where it could not be asked, also once the connection is
-    /// lost. The cluster version does not rise meanwhile, because it may come back as an older one.
+    /// The version that the peer runs; the host asks for it every four seconds. `None` if the peer could not be asked,
+    /// or its connection is lost. The cluster version does not rise meanwhile, because the peer may return with an
+    /// older version.
     Version(MemberId, Option<Version>),
 }
 

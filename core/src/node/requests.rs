@@ -163,8 +163,8 @@ impl Node {
     fn member_promote(&mut self, caller: Caller, id: MemberId) -> Result<(), Error> {
         self.may_reconfigure(caller, Reconfiguration::Promote(id))?;
         if self.ambiguous.contains(&id) {
-            // What an etcd answers that takes it for a voter. It would refuse the change when it is applied, and this member
-            // would not: from then on they would count different quorums.
+            // An etcd that takes the learner for a voter answers this. It would refuse the change when it is applied,
+            // and this member would not: from then on they would count different quorums.
             return Err(Error::MemberNotLearner);
         }
         self.reconfigure(

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_wanted() {
+    fn users_and_roles_need_names() {
         assert_eq!(check_user_add(&AuthUserAddRequest::default()), Err(Error::UserEmpty));
         assert_eq!(check_role_add(&AuthRoleAddRequest::default()), Err(Error::RoleEmpty));
     }

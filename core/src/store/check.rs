@@ -556,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_accepted_can_be_decoded_when_it_is_applied() {
+    fn accepted_transactions_can_be_decoded_when_they_are_applied() {
         let deep = |depth| {
             (0..depth).fold(txn_of(vec![put_op("a")], vec![]), |inner, _| {
                 txn_of(vec![op(Request::RequestTxn(inner))], vec![])
@@ -617,7 +617,7 @@ mod tests {
     }
 
     #[test]
-    fn what_costs_nothing_always_fits() {
+    fn a_request_without_cost_always_fits() {
         assert!(fits_quota(0, 100, Some(10)));
         assert!(fits_quota(9, 0, Some(10)));
         assert!(!fits_quota(10, 0, Some(10)));

@@ -9,7 +9,7 @@ use crate::proto::membershippb::{Attributes, ClusterMemberAttrSetRequest, Cluste
 
 /// Reads the request in an entry; `None` for a request of the v2 store that changes nothing in a v3 store.
 ///
-/// A v2 request is recognised by its failing to decode as a newer message.
+/// Bytes that do not decode as a newer message are taken for a bare v2 request.
 ///
 /// # Errors
 /// A [`Fault`] for bytes that are neither.
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_and_version_are_what_they_are_today() {
+    fn attributes_and_version_become_todays_requests() {
         let json = r#"{"name":"a","clientURLs":["http://c:1"]}"#;
         let read = read_v2(&request("PUT", "/0/members/ab/attributes", json))
             .unwrap()
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_else_the_v2_store_held_is_ignored() {
+    fn other_requests_to_the_v2_store_are_ignored() {
         for (method, path) in [
             ("SYNC", ""),
             ("PUT", "/1/key"),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_is_a_fault() {
+    fn a_request_that_cannot_be_read_is_a_fault() {
         let broken = request("PUT", "/0/members/ab/attributes", "{").encode_to_vec();
         for data in [broken, vec![0xff; 4], b"\x12\x02".to_vec()] {
             assert!(read(data.clone().into()).is_err(), "{data:?}");

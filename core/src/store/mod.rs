@@ -4,8 +4,8 @@
 //! deterministic and cannot fail on valid input. Readers get a [`View`], which is O(1) to take and never changes. After
 //! a restart a store is built from its rows by [`Restore`], leases before keys.
 //!
-//! The store has no access to consensus, time or disks. Errors of a request that need no state are found before, by
-//! [`check`].
+//! The store has no access to consensus, time or disks. Errors that a request shows without the state are found before
+//! it is proposed, by [`check`].
 
 mod alarm;
 mod applied;
@@ -62,7 +62,7 @@ pub struct Store {
     cluster: Arc<Cluster>,
     consistent_index: u64,
     term: u64,
-    /// The rows of the table once everything applied so far is written.
+    /// The counts and digests of the table's rows once everything applied so far is written.
     account: Account,
 }
 
@@ -71,7 +71,7 @@ pub struct Store {
 pub struct StoreConfig {
     /// The shortest lease: one and a half election timeouts, rounded up.
     pub min_lease_ttl_seconds: i64,
-    /// Learners in the cluster (`--max-learners`).
+    /// The largest number of learners in the cluster (`--max-learners`).
     pub max_learners: usize,
     /// Store checkpoints of leases even at a cluster version below 3.6.
     pub persist_lease_checkpoints: bool,
@@ -119,7 +119,7 @@ impl Store {
         ops
     }
 
-    /// Frees the space of a compaction, over at most so many revisions. Appends the rows to delete.
+    /// Continues to free the space of a compaction, over at most `max_revisions` revisions. Appends the rows to delete.
     pub fn compact_step(&mut self, max_revisions: usize, out: &mut Applied) -> CompactProgress {
         let before = out.ops.len();
         let progress = self.kv.compact_step(max_revisions, &mut out.ops);

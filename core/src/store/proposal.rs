@@ -17,8 +17,8 @@ use super::{cluster, legacy};
 /// Whether every member can apply a proposal, which has no index yet.
 ///
 /// # Errors
-/// The [`Fault`] that it would be to each of them. A proposal that asks for nothing is one, too: such entries open a term,
-/// and only a leader writes them.
+/// The [`Fault`] with which a member would end if it applied the proposal. A proposal that asks for nothing is a fault,
+/// too: such entries open a term, and only a leader writes them.
 pub(crate) fn check_proposal(entry: &Entry) -> Result<(), Fault> {
     match EntryType::try_from(entry.entry_type) {
         Ok(EntryType::EntryNormal) if entry.data.is_empty() => {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_members_ask_for_fits_and_what_none_can_apply_does_not() {
+    fn proposals_that_no_member_can_apply_are_refused() {
         assert_eq!(content(Content::Put(PutRequest::default())), "fits");
         assert_eq!(content(version("3.5.0")), "fits");
         assert_eq!(content(version("three")), "cluster version \"three\" is no version");

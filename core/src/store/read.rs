@@ -70,7 +70,7 @@ impl TxnScan {
         }
     }
 
-    /// Continues over about so many rows at most; true once the transaction is complete.
+    /// Continues over about `rows` rows; true once the transaction is complete.
     ///
     /// # Errors
     /// The error of a range, or [`Error::KeyNotFound`] for an operation that is not a range.
@@ -190,8 +190,8 @@ impl TxnFound {
 
 /// Refuses a transaction that writes if its compares and ranges may read more rows than one entry of the log may: all
 /// of them are read while the entry is applied, and meanwhile the node does nothing else. Of the two branches the
-/// longer one counts. Deleted rows do not count here, because they do not for a plain deletion. Returns how many rows
-/// it may touch at most, with the rows that it writes and deletes.
+/// one that reads more counts. Deleted rows do not count here, because they do not for a plain deletion. Returns how
+/// many rows it may touch at most, with the rows that it writes and deletes.
 ///
 /// # Errors
 /// [`Error::TooManyRows`].
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_writing_transaction_would_read_is_bounded_before_it_is_proposed() {
+    fn the_rows_that_a_writing_transaction_would_read_are_bounded_before_it_is_proposed() {
         let view = view(&store(MAX_TXN_ROWS / 2));
         let put = || {
             op(Request::RequestPut(PutRequest {

@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_ends_with_the_rows_there_are_whatever_their_order_was() {
+    fn an_account_equals_the_sums_of_the_rows_that_remain() {
         let lease = |id: i64| Bytes::copy_from_slice(&id.to_be_bytes());
         let put = |bucket, key: &Bytes, value: &'static str| TableOp::put(bucket, key.clone(), value);
         let (one, two, name) = (lease(1), lease(-2), Bytes::from_static(b"term"));

@@ -9,7 +9,7 @@ pub(super) const WORD_BYTES: u64 = 8;
 /// The unit that a disk writes whole or not at all.
 pub(super) const SECTOR_BYTES: u64 = 512;
 
-/// Most bytes of a record's fields before its data: type, checksum, and the data's length.
+/// The largest number of bytes that a record's fields take before its data: type, checksum, and the data's length.
 pub(super) const MAX_HEADER_BYTES: u64 = 2 + 6 + 11;
 
 /// The kinds of records.
@@ -50,7 +50,7 @@ pub(super) struct Extent {
 }
 
 impl Extent {
-    /// The extent of a record of so many bytes.
+    /// The extent of a record of `record` bytes.
     pub(super) const fn of(record: u64) -> Self {
         Self {
             record,
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checksum_record_is_etcds() {
+    fn a_checksum_record_has_etcds_bytes() {
         let mut out = Vec::new();
         Encoder::new(0).checksum_record(None, &mut out);
         assert_eq!(out, [4, 0, 0, 0, 0, 0, 0, 0x84, 8, 4, 16, 0, 0, 0, 0, 0]);

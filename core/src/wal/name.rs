@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_etcds() {
+    fn names_are_those_of_etcd() {
         assert_eq!(SegmentName::FIRST.to_string(), "0000000000000000-0000000000000000.wal");
         let cut = name(11, 0xabc);
         assert_eq!(cut.to_string(), "000000000000000b-0000000000000abc.wal");

@@ -35,7 +35,7 @@ impl Identity {
     }
 }
 
-/// What a log tells before one chooses the marker to start from.
+/// The facts about a log that decide from which marker to start.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Survey {
     /// The owner of the log.

@@ -116,7 +116,7 @@ struct Stretch {
     deliveries: usize,
     /// How many watchers take no more.
     full: usize,
-    /// Most revisions for one watcher.
+    /// The largest number of revisions for one watcher.
     response_revisions: usize,
 }
 

@@ -226,7 +226,7 @@ impl Hub {
         self.take_up(stream, requests, out);
     }
 
-    /// Handles up to so many of the stream's held requests, as long as the host's queue has room.
+    /// Handles up to `requests` of the stream's held requests, as long as the host's queue has room.
     fn take_up(&mut self, stream: u32, requests: usize, out: &mut Vec<WatchOutput>) {
         for _ in 0..requests {
             if self.streams[stream].is_full() {

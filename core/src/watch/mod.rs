@@ -51,9 +51,9 @@ pub struct HubConfig {
     /// Encoded size at which a response is cut for a watcher that accepts fragments: the largest request, that is
     /// `--max-request-bytes` and the gRPC overhead together.
     pub max_response_bytes: usize,
-    /// Most revisions in one response to a watcher that catches up.
+    /// The largest number of revisions in one response to a watcher that catches up.
     pub response_revisions: usize,
-    /// Most revisions read in one pass for watchers that catch up.
+    /// The largest number of revisions read in one pass for watchers that catch up.
     pub pass_revisions: usize,
     /// Spreads the progress of streams in time.
     pub seed: u64,

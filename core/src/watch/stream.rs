@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_hosts_queue_has_no_room_for_follows_in_order() {
+    fn responses_without_room_in_the_hosts_queue_follow_in_order() {
         let mut stream = Stream::new(StreamId(1), Instant::ZERO, Duration::from_secs(1));
         let (all, mut out) = (WATCH_STREAM_QUEUE_RESPONSES as i64 + 3, Vec::new());
         for number in 0..all {

@@ -340,7 +340,7 @@ fn a_table_that_lags_catches_up_from_the_log() {
 }
 
 #[test]
-fn a_table_that_no_batch_left_is_refused() {
+fn a_table_in_a_state_that_no_batch_left_is_refused() {
     let mut buckets = std::collections::BTreeSet::new();
     for seed in SEEDS {
         let mut random = Prng::new(seed ^ 0x5ea1);

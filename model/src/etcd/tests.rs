@@ -704,7 +704,7 @@ fn g6_the_hash_is_over_what_a_compaction_leaves() {
 }
 
 #[test]
-fn states_differ_in_their_digests_by_whatever_shows() {
+fn every_visible_change_of_a_state_changes_its_digest() {
     let calls = [
         Call::Put(put("a", "1")),
         Call::Put(put("a", "1")),

@@ -65,7 +65,7 @@ points! {
     ReplayFromNothing "A member starts with a log and no state.",
     RestartFromSnapshot "A member starts with a log that begins with a snapshot.",
     DiedInRecovery "A process dies before it publishes a state.",
-    EverybodyDown "No process runs.",
+    NoProcess "No process runs.",
     QuorumDown "A majority of the members is down.",
     FaultFound "A member stops because it found a fault.",
     VoterAdded "A voter is added.",
@@ -357,7 +357,7 @@ impl Observer {
         peer.leads = false;
         peer.is_up = false;
         let up = self.peers.values().filter(|peer| peer.is_up).count();
-        note_if(up == 0, Point::EverybodyDown, truth);
+        note_if(up == 0, Point::NoProcess, truth);
         note_if(
             self.peers.len() > 2 && up * 2 < self.peers.len(),
             Point::QuorumDown,
@@ -479,7 +479,7 @@ impl Observer {
         }
     }
 
-    fn is_anybody_down(&self) -> bool {
+    fn is_any_down(&self) -> bool {
         self.peers.values().any(|peer| !peer.is_up)
     }
 
@@ -488,7 +488,7 @@ impl Observer {
         if known.outcome.result.is_err() {
             return truth.note(Point::ChangeRefused);
         }
-        note_if(self.is_anybody_down(), Point::ChangeWhileDown, truth);
+        note_if(self.is_any_down(), Point::ChangeWhileDown, truth);
         let is = |kind: ConfChangeType| change.change_type == kind as i32;
         let index = known.entry.index;
         let voters = super::raft::configuration(truth, index).0.len();
@@ -519,7 +519,7 @@ impl Observer {
             self.revoked(revoke.id, known, truth);
         }
         if let Some(compaction) = request.compaction.as_ref().filter(|_| known.outcome.result.is_ok()) {
-            note_if(self.is_anybody_down(), Point::CompactionWhileDown, truth);
+            note_if(self.is_any_down(), Point::CompactionWhileDown, truth);
             note_if(!self.streams.is_empty(), Point::CompactionWhileWatched, truth);
             note_if(
                 compaction.revision == known.outcome.revision,
@@ -554,7 +554,7 @@ impl Observer {
         }
         truth.note(Point::LeaseExpired);
         note_if(!known.outcome.revisions.is_empty(), Point::LeaseExpiredWithKeys, truth);
-        note_if(self.is_anybody_down(), Point::LeaseExpiredWhileDown, truth);
+        note_if(self.is_any_down(), Point::LeaseExpiredWhileDown, truth);
         let far_behind = known.entry.index.saturating_sub(FAR_BEHIND);
         let lags = truth
             .members()
@@ -638,7 +638,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_never_met_is_marked() {
+    fn points_that_never_occurred_are_marked() {
         let (one, all) = (Coverage::default(), Coverage::default());
         one.note(Point::QuorumDown);
         one.refused(&Refusal {

@@ -20,7 +20,7 @@ use quoin_model::linear::{self, Operation, OperationOf, Spec};
 
 /// Requests in a history, at most.
 const OPERATIONS_MAX: usize = 400;
-/// The most requests without a known end: each doubles the work.
+/// The largest number of requests without a known end: each doubles the work.
 const UNKNOWN_MAX: usize = 6;
 /// Steps of the search, at most.
 const STEPS_MAX: u64 = 20_000;

@@ -1,5 +1,5 @@
-//! What must happen in time once a majority is not disturbed any more (L1 to L4), and that then nothing acknowledged is
-//! missing on any member (C39). The deadlines of watchers and leases are checked with those.
+//! Checks what must happen in time once a majority is no longer disturbed (L1 to L4), and that then no member misses
+//! anything acknowledged (C39). The deadlines of watchers and leases are checked with those.
 
 use std::time::Duration;
 

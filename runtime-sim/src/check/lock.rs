@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn who_still_waits_does_not_write() {
+    fn a_client_that_waits_for_the_lock_does_not_write() {
         let mut story = story();
         assert_eq!(broken(&story.commit(txn(guarded("lock/x/2", 3)))), Some(LOCK));
     }

@@ -14,7 +14,7 @@ use super::{Checker, Op, Truth};
 use crate::observe::{Observation, Verdict, Violation, ensure};
 use quoin_model::call::{Answer, Call, Refusal};
 
-/// The most moments that are tried for a read whose answer has no revision.
+/// The largest number of moments that are tried for a read whose answer has no revision.
 const TRIED_MAX: u64 = 1_000;
 
 /// The checker.
@@ -197,7 +197,7 @@ fn any_moment(window: Window, op: &Op, result: Result<&Answer, &Refusal>, truth:
     wrong(window.checker, op, &format!("{found:?}"), &format!("{expected:?}"))
 }
 
-/// The most that a new leader adds to a lease's time, in whole seconds.
+/// The longest time that a new leader adds to a lease, in whole seconds.
 const EXTENSION_SECONDS: i64 = 3;
 
 /// The model has no time: the remaining time of a lease is at most the granted time, plus a little from a new leader.

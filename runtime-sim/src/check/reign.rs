@@ -123,7 +123,7 @@ impl Reigns {
             let follower = peer.followers.entry(from).or_default();
             follower.silent = 0;
             if kind == MessageType::MsgAppendResponse && message.reject {
-                // A late one from before is accepted while the leader probes.
+                // A late refusal is accepted too while the leader probes, so nothing counts as acknowledged.
                 follower.acked = [0; 3];
             } else if kind == MessageType::MsgAppendResponse {
                 follower.acked[0] = follower.acked[0].max(message.index);
@@ -137,7 +137,7 @@ impl Reigns {
         if is_of_leader && message.term == peer.hard_state.term {
             peer.heard = Some((message.term, at));
         } else if !is_vote && message.term > peer.hard_state.term {
-            // It learns of a later term, which ends its leader's.
+            // The member learns of a later term, which ends the term of its leader.
             peer.heard = None;
         }
     }
@@ -223,7 +223,7 @@ impl Reigns {
 
     /// C54: a follower with a recent message of its leader votes for no other member, unless the leader hands over.
     fn voted(&mut self, at: Instant, member: MemberId, state: HardState, truth: &Truth) -> Verdict {
-        // What arrived may wait behind a request for its vote. A member that has no leader yet protects none.
+        // The leader's message may still wait behind a vote request. A member that knows no leader may vote at once.
         let has_leader = truth.member(member).is_some_and(|facts| facts.status.leader.0 != 0);
         let peer = self.peers.entry(member).or_default();
         let before = std::mem::replace(&mut peer.hard_state, state);

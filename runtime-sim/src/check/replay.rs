@@ -20,7 +20,7 @@ use crate::observe::{Observation, OpId, Verdict, Violation, ensure};
 use quoin_model::call::{Answer, Call, Refusal};
 use quoin_model::etcd;
 
-/// A member's whole state is compared at most every so many publications.
+/// A member's whole state is compared at most once in this many publications.
 const COMPARE_EVERY: u64 = 32;
 
 /// The last state that a member published.

@@ -17,10 +17,10 @@ use super::{Checker, MemberFacts, Truth, pause, state};
 use crate::observe::{Observation, Verdict, Violation, ensure};
 use quoin_model::call::{Answer, Call};
 
-/// A hash is made at most at every so many publications of a member.
+/// A hash is made at most once in this many publications of a member.
 const HASH_EVERY: u64 = 64;
 
-/// The most proposals that a member makes for itself.
+/// The largest number of proposals that a member makes for itself.
 const OWN_PROPOSALS_MAX: u64 = 64;
 
 /// The part of the state that is equal on all members after the same entry.

@@ -171,7 +171,7 @@ pub struct MemberFacts {
     pub lost: Durable,
     /// Whether its disk was ever replaced or damaged.
     pub is_tampered: bool,
-    /// Whether it started without anything it once had.
+    /// Whether it started with nothing left of what it once had.
     pub is_wiped: bool,
     /// Whether its last end was a loss of power.
     pub lost_power: bool,

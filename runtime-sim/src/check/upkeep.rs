@@ -22,9 +22,9 @@ use quoin_model::call::Call;
 
 /// An alarm is proposed within this many ticks of a leader.
 const ALARM_TICKS: u32 = 20;
-/// The least distance of ticks.
+/// The shortest time between two ticks.
 const TICK: Duration = Duration::from_millis(90);
-/// By then, everything that a leader proposed before it led is committed or lost.
+/// The time after which everything that a leader proposed before it led is committed or lost.
 const SETTLED: Duration = Duration::from_secs(15);
 
 /// A leader, as far as its quota is concerned.

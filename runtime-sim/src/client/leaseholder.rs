@@ -20,17 +20,17 @@ const RECONNECT: Duration = Duration::from_millis(500);
 /// gRPC's code for a lease that does not exist.
 const NOT_FOUND: i32 = 5;
 
-/// The longest TTL that determines the time between renewals, in seconds.
+/// A lease with a longer TTL than this, in seconds, is renewed as often as one with this TTL.
 const LONGEST: u64 = 3_600;
 
 /// What the client does with a lease.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Fate {
-    /// It renews it until the end of the run.
+    /// The client renews the lease until the end of the run.
     Kept,
-    /// It stops renewing it and only observes how the lease ends.
+    /// The client stops renewing the lease and only observes how it ends.
     Neglected,
-    /// It revokes it.
+    /// The client revokes the lease.
     Revoked,
 }
 
@@ -42,7 +42,7 @@ struct Held {
     third: Duration,
     keep_at: Instant,
     fate: Fate,
-    /// When it stops renewing or revokes.
+    /// When the client revokes the lease, or stops renewing it.
     turns_at: Instant,
 }
 
@@ -163,7 +163,7 @@ impl Client for Leaseholder {
     }
 
     fn wake(&mut self, desk: &mut Desk<'_>) {
-        // Neither line gives up by itself.
+        // A lost request changes nothing here, so the outcomes are ignored.
         let _ = self.line.wake(desk, &mut self.rota);
         let _ = self.keeper.wake(desk, &mut self.rota);
         if self.keeper.is_free() && self.held.is_some_and(|held| held.keep_at <= desk.now) {

@@ -38,7 +38,7 @@ pub(super) struct Op {
     call: Call,
     /// The node's token for it.
     token: Option<Token>,
-    /// The argument for finishing it once the node, or the leader's, has answered.
+    /// The argument for `Server::finish`, once this member's node or the leader's node has answered.
     then: Option<Then>,
     /// The request for the leader, if only a leader can answer.
     for_leader: Option<Request>,
@@ -272,7 +272,7 @@ impl World<'_> {
                 }
                 Ok(())
             }
-            Some(Caller::Nobody) | None => Ok(()),
+            Some(Caller::Stop) | None => Ok(()),
         }
     }
 
@@ -315,7 +315,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A request or its answer is sent from member to member; if the link is cut, it is tried again.
+    /// A request or its answer is sent from member to member; if the link is cut, the request is forwarded again later.
     fn send_hop(&mut self, hop: Hop) {
         if !self.net.connects(hop.from, hop.to) {
             let at = self.now + Duration::from_secs(1);
@@ -449,7 +449,8 @@ impl World<'_> {
         self.eyes.see(self.now, &Observation::Returned { op: id, result: None })
     }
 
-    /// No client waits for a request any more. The member may learn that; its reaction has no observer.
+    /// No client waits for a request any more. In half of the cases the node gets a cancellation, and its reply is not
+    /// observed.
     fn leave(&mut self, id: OpId) -> Verdict {
         let Some(op) = self.ops.get_mut(&id) else { return Ok(()) };
         if !op.is_served() {

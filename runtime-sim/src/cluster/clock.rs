@@ -11,9 +11,9 @@ const MILLION: u128 = 1_000_000;
 /// A machine's clocks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MachineClock {
-    /// From this moment of true time on the rate holds,
+    /// The moment of true time from which the rate holds.
     since: Instant,
-    /// when the monotonic clock showed this.
+    /// The monotonic clock's time at that moment.
     shown: Instant,
     /// Rate in millionths: a million is right.
     rate: u64,

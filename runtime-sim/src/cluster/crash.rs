@@ -113,9 +113,9 @@ pub struct Trace {
 /// A run that broke a promise.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// Which.
+    /// The run.
     pub case: Case,
-    /// What it broke.
+    /// The broken promise.
     pub violation: Violation,
 }
 
@@ -197,7 +197,7 @@ fn clients_of(seed: u64) -> client::plan::Plan {
 pub struct Campaign {
     seeds: Prng,
     lies: Lies,
-    /// What it amounts to so far.
+    /// The counts so far.
     pub total: Tally,
     /// Crashes of long runs.
     long: u64,

@@ -213,7 +213,7 @@ impl World<'_> {
         let by = i64::try_from(deaths.fate.below(by)).unwrap_or(0);
         match deaths.fate.below(4) {
             0 if deaths.sets_wall_back => at.clock.jump(-by),
-            // To the very moment of the last start.
+            // Sets the clock to the moment of the last start.
             1 if deaths.sets_wall_back && at.lives > 0 => {
                 let since = at.clock.wall_ms(self.now).saturating_sub(at.woke_ms);
                 at.clock.jump(-i64::try_from(since).unwrap_or(0));
@@ -439,7 +439,8 @@ impl World<'_> {
         self.start_later(ALONE, away);
     }
 
-    /// The member serves: it must take a write, whatever happened before. What prevents one is removed first.
+    /// The member serves: it must take a write, whatever happened before. A fault or an alarm that prevents writes is
+    /// removed first.
     fn probe(&mut self) -> Verdict {
         let Some(deaths) = &mut self.deaths else { return Ok(()) };
         let at = &self.machines[ALONE];
@@ -476,7 +477,7 @@ impl World<'_> {
         self.ask(op, PROBER, member, call, self.now + LIFE_MAX)
     }
 
-    /// It takes writes. What it started with, and promised since, must survive once more.
+    /// The member takes writes. The state it started with, and what it acknowledged since, must survive one more death.
     fn is_proven(&mut self) -> Verdict {
         let Some(deaths) = &mut self.deaths else { return Ok(()) };
         deaths.probe = None;

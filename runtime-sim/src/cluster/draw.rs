@@ -127,7 +127,7 @@ fn draw_many(prng: &mut Prng, plan: &Plan) -> Vec<Planned> {
             FaultKind::TornSector | FaultKind::ZeroTail => prng.range(4..9),
             _ => prng.range(1..5),
         };
-        // What is lost with the first entries of all is what members are founded with.
+        // An early crash may lose the first entries of the log, with which members are founded.
         let is_early =
             matches!(kind, FaultKind::Crash | FaultKind::PowerLoss | FaultKind::RoomPowerLoss) && prng.below(3) == 0;
         let begin = if is_early { EARLY.start } else { begin };
@@ -161,7 +161,7 @@ fn draw_many(prng: &mut Prng, plan: &Plan) -> Vec<Planned> {
     faults
 }
 
-/// A member that was away dies of the snapshot that it needs.
+/// A member that was away crashes while it installs the snapshot that it needs.
 fn takeover(prng: &mut Prng, power: bool) -> Fault {
     Fault::TakeoverCrash {
         points: prng.below(50),
@@ -249,27 +249,27 @@ fn who(prng: &mut Prng) -> Who {
 }
 
 fn draw(kind: FaultKind, prng: &mut Prng, lasts_ms: u64, election_ms: u64) -> Option<Fault> {
-    let someone = who(prng);
+    let target = who(prng);
     Some(match kind {
         FaultKind::LostSectors | FaultKind::LostNames | FaultKind::TornSector | FaultKind::ZeroTail => {
-            draw_loss(kind, prng, someone)
+            draw_loss(kind, prng, target)
         }
-        _ if kind.family() == "network" => draw_network(kind, prng, someone),
+        _ if kind.family() == "network" => draw_network(kind, prng, target),
         _ if matches!(kind.family(), "disk" | "table") => Fault::Disk {
-            who: someone,
+            who: target,
             how: kind,
             amount: prng.below(1_000),
         },
         FaultKind::Crash | FaultKind::PowerLoss if prng.below(6) == 0 => takeover(prng, kind == FaultKind::PowerLoss),
         FaultKind::Crash | FaultKind::PowerLoss => Fault::Crash {
-            who: someone,
+            who: target,
             points: one_of(prng, &[1, 30, 300]) + prng.below(100),
             at: (prng.below(3) == 0).then(|| one_of(prng, &Touch::FALLIBLE)),
             power: kind == FaultKind::PowerLoss,
             away_ms: one_of(prng, &[1, 100, 3_000, 15_000]),
         },
         FaultKind::RecoveryCrash => Fault::RecoveryCrash {
-            who: someone,
+            who: target,
             points: prng.below(60),
             times: prng.range(1..5),
             power: prng.below(2) == 0,
@@ -278,34 +278,34 @@ fn draw(kind: FaultKind, prng: &mut Prng, lasts_ms: u64, election_ms: u64) -> Op
             away_ms: prng.below(5_000),
         },
         FaultKind::LongOutage => Fault::LongOutage {
-            who: someone,
+            who: target,
             minutes: prng.range(60..2_000),
         },
         FaultKind::FlagChange => Fault::FlagChange {
-            who: someone,
+            who: target,
             flags: draw_flags(prng, election_ms),
         },
         FaultKind::Drift => Fault::Drift {
-            who: someone,
+            who: target,
             rate: 950_000 + prng.below(100_001),
         },
-        FaultKind::WallJump => draw_wall_jump(prng, someone),
+        FaultKind::WallJump => draw_wall_jump(prng, target),
         FaultKind::RollingRestart if lasts_ms <= 500 => return None,
         FaultKind::ForceNewCluster => return None,
         FaultKind::AddVoter | FaultKind::AddLearner | FaultKind::Promote | FaultKind::RollingRestart => {
             Fault::All(kind)
         }
-        _ => Fault::One(kind, someone),
+        _ => Fault::One(kind, target),
     })
 }
 
 /// A disk loses data only with the power; the first machine's may leave halves of sectors.
-fn draw_loss(kind: FaultKind, prng: &mut Prng, someone: Who) -> Fault {
+fn draw_loss(kind: FaultKind, prng: &mut Prng, target: Who) -> Fault {
     Fault::Crash {
         who: if kind == FaultKind::TornSector {
             Who::Machine(0)
         } else {
-            someone
+            target
         },
         points: prng.below(200),
         at: Some(match kind {
@@ -327,7 +327,7 @@ const TAKEOVER: [Touch; 6] = [
     Touch::TableWrite,
 ];
 
-fn draw_network(kind: FaultKind, prng: &mut Prng, someone: Who) -> Fault {
+fn draw_network(kind: FaultKind, prng: &mut Prng, target: Who) -> Fault {
     match kind {
         FaultKind::Drop => Fault::Drop {
             permille: one_of(prng, &[10, 100, 300]),
@@ -346,14 +346,14 @@ fn draw_network(kind: FaultKind, prng: &mut Prng, someone: Who) -> Fault {
         },
         FaultKind::Bridge => Fault::Bridge {
             left: prng.range(1..31),
-            bridge: someone,
+            bridge: target,
         },
         FaultKind::OneWay => Fault::OneWay {
-            from: someone,
+            from: target,
             to: who(prng),
         },
         FaultKind::Flap => Fault::Flap {
-            who: someone,
+            who: target,
             every_ms: one_of(prng, &[50, 300, 1_500]),
         },
         FaultKind::KindLost => {
@@ -378,7 +378,7 @@ fn draw_network(kind: FaultKind, prng: &mut Prng, someone: Who) -> Fault {
             frames: prng.range(1..30),
         },
         FaultKind::Clog | FaultKind::Isolate | FaultKind::Deaf | FaultKind::ClientCut | FaultKind::Reset => {
-            Fault::One(kind, someone)
+            Fault::One(kind, target)
         }
         FaultKind::Ring => Fault::All(kind),
         how => Fault::Damage {

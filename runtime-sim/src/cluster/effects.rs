@@ -21,7 +21,7 @@ use super::net::{Arrived, Delivery, Posted};
 use super::queue::What;
 use crate::observe::{Observation, Verdict, ensure};
 
-/// A node is checked in every so manieth turn.
+/// A node is checked once in this many turns.
 const CHECKED_TURNS: u64 = 16;
 
 impl World<'_> {
@@ -456,9 +456,9 @@ impl World<'_> {
             current.process.hide_fault(synced);
         }
         current.log_reports.extend(current.process.reports.take(usize::MAX));
-        // A member with a lying disk is one that may lose what it has.
+        // A disk that lies may lose what its member has reported durable.
         let durable = match synced {
-            // If the world lies, checkers are to find that out by the loss.
+            // In a world that lies, a report counts as durable, so that the checkers must find the loss.
             _ if lies.any() => current.log_reports.iter().filter_map(persisted).max(),
             Some(_) if works && at.site.disk.is_durable(&at.wal) => last,
             Some(_) if works && at.is_deceived => synced,

@@ -50,7 +50,7 @@ impl World<'_> {
         }
         self.clients.quiet();
         self.hasten_readers();
-        // It has nothing to do yet, but may have earlier than was planned.
+        // Quiet clients may want to act earlier than was planned.
         self.act()?;
         let forced = self
             .plan

@@ -169,7 +169,8 @@ impl World<'_> {
         let at = &self.machines[machine];
         let fault = match error {
             BootError::Fault(fault) => fault,
-            // It refused: its findings in its directories may come from a disk that works again soon.
+            // The member refused to start. A disk that works again soon may be the cause, so this is a fault of the
+            // disk.
             other => Fault::Disk {
                 operation: "start from",
                 file: at.site.config.data_dir.clone(),
@@ -200,7 +201,7 @@ impl World<'_> {
         self.end(machine, false)?;
         let at = &mut self.machines[machine];
         match fault {
-            // The operator has the machine repaired, unless that does not help.
+            // The operator has the machine repaired, up to a number of times.
             Fault::Disk { .. } if excused && at.repairs < REPAIRS_MAX => {
                 at.repairs += 1;
                 let after = Duration::from_millis(500 + self.prng.below(3_000));

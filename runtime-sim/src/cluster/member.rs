@@ -55,7 +55,7 @@ pub(super) struct Machine {
     pub(super) paused_until: Instant,
     /// Its node gets no timer before.
     pub(super) starved_until: Instant,
-    /// The machines to which it believes it is connected.
+    /// For each other machine, whether this one counts itself connected to it.
     pub(super) connected: [bool; MACHINES_MAX],
     /// The average time of its disk for a batch.
     pub(super) disk_latency: Duration,
@@ -102,8 +102,8 @@ pub(super) enum Caller {
     Op(OpId),
     /// A request that another member forwarded.
     Hop(u32),
-    /// No client: the machine stops.
-    Nobody,
+    /// No request: the process stops and waits for no answer.
+    Stop,
 }
 
 /// One life of a process.

@@ -68,7 +68,7 @@ use strike::Active;
 pub use eyes::Tracing;
 pub use run::{Failure, Options, Run, Summary};
 
-/// The most events in one moment.
+/// The largest number of events in one moment.
 const EVENTS_AT_ONCE_MAX: u64 = 1_000_000;
 
 /// The whole world.

@@ -130,11 +130,11 @@ pub enum Fault {
         /// Its other parameters: the call, the number of calls that succeed first, the slowness.
         amount: u64,
     },
-    /// A process dies after so many points, or at a call of a kind.
+    /// A process dies after a number of points, or at a call of a kind.
     Crash {
         /// The machine.
         who: Who,
-        /// Half as many points are passed first, counted from when its log follows suit (even) or its table (odd).
+        /// The points that are passed first.
         points: u64,
         /// The kind of call.
         at: Option<Touch>,
@@ -143,9 +143,10 @@ pub enum Fault {
         /// Milliseconds until it is started again.
         away_ms: u64,
     },
-    /// The next member that installs a snapshot dies during it, after so many points, or at a call of a kind.
+    /// The next member that installs a snapshot dies during it, after a number of points, or at a call of a kind.
     TakeoverCrash {
-        /// Half as many points are passed first, counted from when its log follows suit (even) or its table (odd).
+        /// Half as many points are passed first, counted from when its log (even) or its table (odd) takes the
+        /// snapshot.
         points: u64,
         /// The kind of call.
         at: Option<Touch>,

@@ -38,7 +38,7 @@ use super::eyes::checksum;
 use super::queue::{Queue, Shelf, What};
 use crate::faults::{FaultKind, Struck};
 
-/// The most machines in a run.
+/// The largest number of machines in a run.
 pub(super) const MACHINES_MAX: usize = 16;
 /// Old frames that are kept, to be sent again.
 const STALE_FRAMES_MAX: usize = 32;

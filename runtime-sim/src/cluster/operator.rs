@@ -34,9 +34,9 @@ const LOOK: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_secs(4);
 /// How often it tries a task before it drops it.
 const TRIES_MAX: u32 = 15;
-/// The most members.
+/// The largest number of members.
 const MEMBERS_MAX: usize = 7;
-/// So long after a change, its effect on the quorum may not be visible yet.
+/// For this long after a change, its effect on the quorum may not be visible yet.
 const UNSETTLED: Duration = Duration::from_secs(30);
 
 /// A task of an operator.
@@ -221,7 +221,7 @@ impl World<'_> {
                 if is_done || tries > 3 {
                     return Ok(None);
                 }
-                self.ask_somebody(Call::MoveLeader(MoveLeaderRequest { target_id }), true)?;
+                self.ask_any(Call::MoveLeader(MoveLeaderRequest { target_id }), true)?;
                 Ok(Some((task, tries + 1)))
             }
             Task::Renew { machine, old_disk } => self.renew(machine, old_disk, tries),
@@ -429,7 +429,7 @@ impl World<'_> {
             return Ok(());
         };
         life.is_stopping = true;
-        let token = life.token(Caller::Nobody);
+        let token = life.token(Caller::Stop);
         let number = life.number;
         let input = Input::Request {
             token,
@@ -442,13 +442,13 @@ impl World<'_> {
     /// Sends a request, unless the last one may still be answered.
     fn ask_now_and_then(&mut self, call: Call, tries: u32) -> Verdict {
         if tries.is_multiple_of(5) {
-            self.ask_somebody(call, false)?;
+            self.ask_any(call, false)?;
         }
         Ok(())
     }
 
     /// Sends a request to the leader, or to any member.
-    pub(super) fn ask_somebody(&mut self, call: Call, leader: bool) -> Verdict {
+    pub(super) fn ask_any(&mut self, call: Call, leader: bool) -> Verdict {
         let up: Vec<&super::member::Machine> = self.machines.iter().filter(|machine| machine.is_up()).collect();
         let leads = |machine: &&&super::member::Machine| machine.life.as_ref().is_some_and(|life| life.status.leads);
         let chosen = if leader {

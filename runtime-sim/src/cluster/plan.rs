@@ -63,9 +63,10 @@ pub struct Plan {
     pub turn_takes: Duration,
     /// The delay of the watch hub.
     pub hub_lag: Duration,
-    /// The most bytes and revisions of a watch response, and the most revisions of a pass, if less than usual.
+    /// The largest number of bytes and of revisions of a watch response, and of revisions of a pass, if less than
+    /// usual.
     pub hub: Option<(usize, usize, usize)>,
-    /// The most bytes of entries in one append, if less than usual.
+    /// The largest number of bytes of entries in one append, if less than usual.
     pub append_bytes: Option<usize>,
     /// The time from which on nothing is disturbed.
     pub heals_after: Duration,
@@ -80,7 +81,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of `seed`, with so many members if that is given.
+    /// The plan of `seed`, with this many members if that is given.
     #[must_use]
     pub fn draw(seed: u64, members: Option<usize>) -> Self {
         Self::draw_as(seed, members, Shape::draw(seed))

@@ -34,8 +34,8 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Something on a disk rots while its process is down, or without power; it finds out when it starts. With the power go
-    /// the rows that the table had not synced, so that the log is all there is of what they came from.
+    /// Bytes on a disk rot while its process is down, or has lost power; the process finds them when it starts. A loss
+    /// of power also takes the rows that the table had not synced, so that only the log has them.
     pub(super) fn rots(&mut self, machine: usize, how: FaultKind, amount: u64) -> Verdict {
         let Some(rot) = Rot::ALL.into_iter().find(|rot| rot.kind() == how) else {
             return Ok(());
@@ -52,7 +52,7 @@ impl World<'_> {
             at.is_excused = true;
         }
         if hit.is_some_and(|hit| hit.at_tail) {
-            // What looks like a torn write may be missing without an error: one member alone cannot find that out.
+            // Damage that looks like a torn write may lose data without an error: one member alone cannot detect it.
             at.part = Part::Lost;
             self.eyes.see(self.now, &Observation::Tampered { member: at.id })?;
             self.start_copy(machine);

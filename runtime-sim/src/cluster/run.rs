@@ -32,13 +32,13 @@ const WALL_MS: u64 = 1_720_000_000_000;
 /// Settings of a run that its seed does not decide.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// So many founders.
+    /// The number of founders.
     pub members: Option<usize>,
-    /// Of this shape.
+    /// The shape of the run.
     pub shape: Option<Shape>,
-    /// These faults, and no others.
+    /// The faults of the run; no others occur.
     pub faults: Option<Vec<Planned>>,
-    /// How much text is kept; every turn is checked then, too.
+    /// How much text is kept. A run that keeps text also checks its members after every turn.
     pub tracing: Tracing,
 }
 
@@ -279,7 +279,7 @@ pub(super) fn machine(
     let mut seeds = prng.fork(&format!("machine-{number}"));
     let mut site = Site::new(seeds.next_u64(), config, plan.segment_bytes);
     site.append_bytes = plan.append_bytes;
-    // What a half-written sector leaves may look like rot, and be refused: only a minority may have such disks.
+    // A half-written sector may look like rot, upon which its member refuses to start: only a minority has such disks.
     let is_rough = plan.rough_disks && number < plan.members.saturating_sub(1) / 2;
     site.disk.set_model(DiskModel {
         halves_sectors: is_rough,

@@ -192,7 +192,7 @@ impl World<'_> {
     }
 
     /// Sends a read of a key to every member and a write to one of them, so that messages are late.
-    pub(super) fn ask_everybody(&mut self) -> Verdict {
+    pub(super) fn ask_all(&mut self) -> Verdict {
         let ups = self.machines.iter().filter(|machine| machine.is_up());
         let members: Vec<MemberId> = ups.map(|machine| machine.id).collect();
         for member in members {
@@ -207,7 +207,7 @@ impl World<'_> {
             value: format!("o{}", self.operator.asked).into(),
             ..PutRequest::default()
         };
-        self.ask_somebody(Call::Put(put), false)
+        self.ask_any(Call::Put(put), false)
     }
 
     /// Sends every member a write that fits the rest of the quota; two of them together do not.
@@ -258,12 +258,12 @@ impl World<'_> {
                         value,
                         ..PutRequest::default()
                     };
-                    self.ask_somebody(Call::Put(put), true)?;
+                    self.ask_any(Call::Put(put), true)?;
                 }
                 PAIR_STEP_MS
             }
             1 | 2 => {
-                self.ask_somebody(delete(if step == 1 { "y" } else { "z" }), true)?;
+                self.ask_any(delete(if step == 1 { "y" } else { "z" }), true)?;
                 PAIR_STEP_MS
             }
             _ => {
@@ -283,7 +283,7 @@ impl World<'_> {
         let newest = self.newest_view().map_or(0, |view| view.kv.revision());
         self.operator.compacted = newest - 1;
         let (revision, physical) = (newest - 1, false);
-        self.ask_somebody(Call::Compact(CompactionRequest { revision, physical }), false)
+        self.ask_any(Call::Compact(CompactionRequest { revision, physical }), false)
     }
 
     /// Requests a compaction after the last one, at the revision of the last deletion but one, or of the last; if there
@@ -300,7 +300,7 @@ impl World<'_> {
         let revision = revision.unwrap_or(newest - 1);
         self.operator.compacted = revision;
         let physical = self.prng.below(2) == 0;
-        self.ask_somebody(Call::Compact(CompactionRequest { revision, physical }), false)
+        self.ask_any(Call::Compact(CompactionRequest { revision, physical }), false)
     }
 
     /// A process dies and starts at the wall time of its last start, or a little less.

@@ -15,7 +15,7 @@ use crate::faults::FaultKind;
 use crate::fuse::{Failure, Says, Touch};
 use crate::observe::Verdict;
 
-/// How often members whose acknowledgements are late are read from.
+/// The interval between reads while acknowledgements of heartbeats are late.
 const READS_EVERY_MS: u64 = 40;
 /// A clock that runs right.
 pub(super) const RIGHT: u64 = 1_000_000;
@@ -166,7 +166,7 @@ impl World<'_> {
                 self.flap_later(planned, every_ms);
             }
             Fault::LateAcks { .. } => {
-                self.ask_everybody()?;
+                self.ask_all()?;
                 self.flap_later(planned, READS_EVERY_MS);
             }
             Fault::CompactPair { .. } => self.pair_goes_on(planned)?,
@@ -344,7 +344,8 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A machine takes over a snapshot, its log first (stage 0) and then its table (stage 1): it may be to die of one of them.
+    /// A machine takes over a snapshot, its log first (stage 0) and then its table (stage 1). A planned crash may be
+    /// due in one of these stages.
     pub(super) fn takes_over(&mut self, machine: usize, stage: u64) {
         let now = self.now;
         let is_due = |planned: &Planned| planned.at <= now && now < planned.until;
@@ -448,7 +449,7 @@ impl World<'_> {
                 self.struck.note(FaultKind::LongOutage);
                 let away = Duration::from_secs(5 + minutes % 25);
                 self.down_for(machine, true, away)?;
-                // By its own clock it was down for hours; the others did the work of that time faster.
+                // By its own clock the machine was down for minutes or hours; for the others only seconds passed.
                 let at = &mut self.machines[machine];
                 at.clock.skip(self.now, Duration::from_secs(60 * minutes));
                 Ok(())

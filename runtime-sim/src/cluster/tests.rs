@@ -216,7 +216,7 @@ impl Clients for Dozing {
 }
 
 #[test]
-fn whoever_reads_late_misses_nothing() {
+fn a_client_that_reads_late_misses_nothing() {
     let coverage = Coverage::default();
     for seed in 1..4 {
         let run = Run::new(seed, sound(3), |seed, _| Box::new(Dozing(Tiny::new(seed))));
@@ -229,7 +229,7 @@ fn whoever_reads_late_misses_nothing() {
     }
 }
 
-/// A run that fails is cut down to what it fails of: here to nothing, because what is broken is broken without faults, too.
+/// A list of faults with which a run fails is cut down to the faults that the failure needs.
 #[test]
 fn a_failure_is_cut_down_to_the_faults_it_needs() {
     let fault = |at: u64| Planned {
@@ -250,9 +250,9 @@ fn a_failure_is_cut_down_to_the_faults_it_needs() {
 }
 
 /// A member that dies, starts, installs a snapshot at once and dies again must start from that snapshot, although no
-/// message since has told it of anything committed.
+/// message since has raised its commit index.
 #[test]
-fn a_member_that_hears_nobody_starts_again_and_again() {
+fn an_isolated_member_can_start_again_and_again() {
     let who = Who::Machine(1);
     let time = |ms| Instant::ZERO + Duration::from_millis(ms);
     // A seed with short log files, of which one is kept, and a snapshot every few entries.

@@ -18,7 +18,7 @@ use crate::cluster::plan::Shape;
 use crate::cluster::shrink::shrink;
 use crate::cluster::{Failure, Options, Tracing};
 
-/// The most runs for reducing a list of faults.
+/// The largest number of runs for reducing a list of faults.
 const SHRINK_RUNS_MAX: u64 = 400;
 /// Seeds of a campaign without a given number.
 const SEEDS: u64 = 100;

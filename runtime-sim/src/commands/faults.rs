@@ -17,7 +17,7 @@ const COUNTS: &str = "target/quoin-sim-faults.txt";
 /// The arguments of `faults`.
 #[derive(Args, Clone, Debug)]
 pub struct Faults {
-    /// Simulates so many clusters first; without it the counts of the last `run` are shown
+    /// Simulates this many clusters first; without it the counts of the last `run` are shown
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: Option<u64>,
     /// The first seed of those

@@ -62,7 +62,7 @@ pub fn mutants(asked: &Mutants) -> ExitCode {
 
     use crate::cluster::hunt::{hunt, kept};
 
-    // What is caught by an assertion is no news.
+    // An assertion may catch a mutant: its panic is not printed.
     std::panic::set_hook(Box::new(|_| {}));
     let limit = Duration::from_secs(asked.seconds);
     let seeds_kept = kept();

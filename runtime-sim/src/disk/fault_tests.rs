@@ -286,7 +286,7 @@ fn errors_come_once_or_some_times_or_until_they_are_mended() {
 }
 
 #[test]
-fn a_sync_that_fails_in_silence_promises_what_only_another_write_can_keep() {
+fn after_a_failed_sync_only_another_write_makes_the_bytes_durable() {
     let mut lost = 0;
     for seed in 0..50 {
         for says in [Says::Nothing, Says::Error(io::ErrorKind::Other)] {
@@ -345,7 +345,7 @@ fn a_silent_error_of_a_directory_leaves_its_names_volatile() {
 }
 
 #[test]
-fn durable_is_what_no_loss_of_power_takes() {
+fn content_is_durable_once_its_bytes_and_names_are_synced() {
     let (disk, mut file, _) = settled(1);
     let dir = Path::new(DIR);
     assert!(durable(&disk) && !disk.is_durable(Path::new("/x")));
@@ -411,7 +411,7 @@ fn changed(before: &[u8], after: &[u8]) -> Vec<usize> {
 }
 
 #[test]
-fn rot_changes_what_it_says_durably_and_counts_it() {
+fn rot_changes_the_bytes_it_reports_and_is_durable_and_counted() {
     for seed in 0..40 {
         for rot in Rot::ALL {
             let (disk, mut file, struck) = settled(seed);

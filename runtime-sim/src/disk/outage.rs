@@ -44,7 +44,7 @@ impl Blocks {
 pub(super) enum Fate {
     Kept,
     Lost,
-    /// Only so many bytes reach the medium.
+    /// Only this many bytes reach the medium.
     Torn(usize),
 }
 

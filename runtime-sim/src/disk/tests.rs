@@ -129,7 +129,7 @@ fn a_cut_is_kept_as_a_whole_or_not_at_all() {
 }
 
 #[test]
-fn after_a_failed_sync_a_second_one_promises_what_is_not_there() {
+fn a_second_sync_after_a_failed_one_succeeds_and_may_lose_the_bytes() {
     let outcomes: BTreeSet<_> = (0..100)
         .map(|seed| {
             let (disk, mut file) = disk_with_file(seed);

@@ -173,7 +173,7 @@ fn behind_a_sync_that_failed_in_silence_nothing_is_durable_until_the_table_is_re
 }
 
 #[test]
-fn a_table_whose_sync_told_that_it_failed_is_durable_once_it_is_opened_again() {
+fn a_table_whose_sync_reported_a_failure_is_durable_once_it_is_opened_again() {
     let mut strayed = 0;
     for seed in 0..50 {
         let fuse = Fuse::default();

@@ -97,7 +97,7 @@ pub(crate) enum Endpoint {
     Http,
     /// Metrics and health only.
     Metrics,
-    /// Only the version: this version does not connect members of a cluster.
+    /// `/version` only: Quoin does not connect members of a cluster yet.
     Peer,
 }
 
@@ -121,7 +121,7 @@ impl Settings {
     }
 }
 
-/// The number of streams that a connection may have at a time; 0 in the configuration means no limit of its own.
+/// The number of streams that a connection may have at a time; 0 in the configuration stands for `CONNECTION_STREAMS`.
 fn streams_allowed(configured: u32) -> u32 {
     if configured == 0 {
         return CONNECTION_STREAMS;
@@ -162,8 +162,8 @@ fn respond(
             });
         }
         if serves_grpc && is_http2 && (request.method() == Method::POST || names_method(request.uri().path())) {
-            // etcd gives all of HTTP/2 to gRPC. Here other paths are served as on HTTP/1, to clients that do not use
-            // gRPC's type.
+            // etcd gives all of HTTP/2 to gRPC. Here, requests for other paths that do not have gRPC's content type are
+            // served as on HTTP/1.
             return Ok(grpc::wrong_content_type(request.headers().get(CONTENT_TYPE)));
         }
         if endpoint == Endpoint::Grpc {

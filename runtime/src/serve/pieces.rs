@@ -176,7 +176,7 @@ impl Parts {
         self.list.append(&mut inner.list);
     }
 
-    /// Appends the next bytes until the buffer holds so many; true at the end of the message.
+    /// Appends the next bytes until the buffer holds `until` bytes; true at the end of the message.
     fn write(&mut self, buffer: &mut Vec<u8>, until: usize) -> bool {
         while let Some(part) = self.list.front_mut() {
             if buffer.len() >= until {

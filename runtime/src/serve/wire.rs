@@ -35,7 +35,7 @@ struct State {
     /// Bytes to be written, from `written` on.
     gathered: Vec<u8>,
     written: usize,
-    /// Reads that this turn may still make; 0 once the socket was empty.
+    /// Reads that this turn may still make; 0 after a frame, or the limit of bytes, has ended its reading.
     reads_left: u32,
     /// Bytes this turn may still read.
     bytes_left: usize,
@@ -249,7 +249,7 @@ mod tests {
 
     use super::*;
 
-    /// A socket with given pieces to read, which takes so many bytes and records all calls.
+    /// A socket that returns given pieces, takes `room` bytes more, and records reads, writes and the shutdown.
     #[derive(Clone, Default)]
     struct Script(Arc<Mutex<Acts>>);
 

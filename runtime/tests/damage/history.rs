@@ -18,9 +18,9 @@ use super::member::{Keeps, Member};
 
 /// Requests of a history.
 const REQUESTS: u64 = 700;
-/// The directory is copied after each so many requests.
+/// The directory is copied once in this many requests.
 const COPIED_EVERY: u64 = 140;
-/// Each rarer kind of request is made once in so many.
+/// Each rarer kind of request is made once in this many requests.
 const ROUND: u64 = 35;
 /// The request that raises an alarm; the next one clears it.
 const ALARM_ON: u64 = 28;

@@ -43,7 +43,7 @@ struct Inline {
     pretended: Option<Status>,
     published: Newest,
     ending: Ending,
-    /// Requests are kept without an answer.
+    /// Whether requests are kept without an answer.
     stuck: bool,
     /// The thread that counts as stuck.
     stuck_thread: Option<Stuck>,
@@ -71,7 +71,7 @@ fn founded(now: Instant) -> Node {
     Node::start(Config::new(member), recovered, store, 1, 1, now).unwrap()
 }
 
-/// Makes a member, which leads itself.
+/// Makes a member, which leads its cluster of one.
 pub(crate) fn start(clock: Clock) -> (Running, Control) {
     let node = founded(clock.now());
     let published = Newest::new(Published {

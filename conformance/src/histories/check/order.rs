@@ -12,7 +12,7 @@ const RULE: &str = "linearizable";
 /// Steps of the search. A history of some thousand requests takes about one each.
 const NODES_MAX: u64 = 2_000_000;
 /// The client that stands for the expiry of leases.
-const NOBODY: u64 = u64::MAX;
+const EXPIRY: u64 = u64::MAX;
 
 pub(super) fn check(history: &History, past: &Past, claims: &Claims) -> Result<(), Violation> {
     let operations = operations(history, past, claims);
@@ -89,7 +89,7 @@ fn end_of_leases(revision: i64, group: &Group) -> OperationOf<Kv> {
         end: None,
     };
     Operation {
-        client: NOBODY,
+        client: EXPIRY,
         invoked: 0,
         returned: Some(group.at),
         input: Request::Txn {

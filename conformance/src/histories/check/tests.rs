@@ -287,7 +287,7 @@ fn a_linearizable_read_that_is_stale_is_found() {
 fn a_serializable_read_of_a_state_that_never_existed_is_found() {
     let violation = broken(|history| history.operations[6].reply = one(3, OpReply::Range(Vec::new())));
     assert_eq!(violation.rule, "serializable reads are of the past");
-    // Or of a future state.
+    // A read of a future state is found too.
     let violation = broken(|history| {
         let read = &mut history.operations[6];
         read.reply = one(4, OpReply::Range(vec![value("a", "3", (2, 4, 3))]));

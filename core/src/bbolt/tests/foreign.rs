@@ -139,7 +139,7 @@ fn an_empty_leaf_is_no_damage() {
 }
 
 #[test]
-fn what_follows_the_last_page_is_not_looked_at() {
+fn bytes_after_the_last_page_are_ignored() {
     let file = [file(4_096, 0), vec![7; 32]].concat();
     assert_eq!(read(&file), Ok(expected()));
 }

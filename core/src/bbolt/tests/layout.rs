@@ -26,7 +26,7 @@ fn a_file_of_nothing_has_two_meta_pages_an_empty_root_and_an_empty_free_list() {
 }
 
 #[test]
-fn meta_pages_say_where_all_is_and_the_first_is_newer() {
+fn meta_pages_name_the_root_and_the_free_list_and_the_first_is_newer() {
     let file = file_of(&one_bucket(rows(2, 3, 600)));
     let newer = 0x5175_6f69_6e00;
     for (page, transaction) in [(0, newer), (1, newer - 1)] {
@@ -50,7 +50,7 @@ const META_OF_ETCD: [u8; 64] = [
 ];
 
 #[test]
-fn the_checksum_of_a_meta_page_is_bbolts() {
+fn the_checksum_of_a_meta_page_is_that_of_bbolt() {
     let mut page = vec![0; 16];
     page.extend_from_slice(&META_OF_ETCD);
     let meta = MetaPage::read(&page).unwrap();
@@ -162,7 +162,7 @@ fn a_large_value_goes_on_in_the_pages_that_follow() {
 }
 
 #[test]
-fn what_cannot_be_written_is_refused() {
+fn keys_that_are_empty_or_out_of_order_are_refused() {
     let refusal = |buckets: &Buckets| {
         let refused = write(&mut FileWriter::counting(), buckets);
         refused.unwrap_err().to_string()

@@ -107,7 +107,7 @@ fn random_bytes(prng: &mut Prng, least: u64, most: u64) -> Bytes {
 }
 
 #[test]
-fn one_file_has_one_form() {
+fn equal_rows_make_equal_files() {
     let mut prng = Prng::new(2);
     let buckets = random_buckets(&mut prng);
     assert!(file_of(&buckets) == file_of(&buckets));

@@ -39,7 +39,7 @@ fn every_flipped_bit_and_every_cut_is_seen() {
 }
 
 #[test]
-fn a_file_that_bbolt_went_on_with_has_no_checksum() {
+fn a_file_that_bbolt_has_changed_has_no_checksum() {
     let mut file = file_of(&one_bucket(rows(3, 1_300, 100)));
     let pages = (file.len() / PAGE_BYTES) as u64;
     let root = pages - 2;

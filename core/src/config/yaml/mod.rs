@@ -157,7 +157,7 @@ impl Decoder<'_> {
         }
     }
 
-    /// JSON's keys are text; numbers and truth values are written as such. The inner result is an error that Go finds
+    /// JSON's keys are text; numbers and booleans are written as such. The inner result is an error that Go finds
     /// only after it has read the whole document.
     fn key(&mut self, id: usize, depth: usize) -> Result<Result<String, String>, String> {
         self.count(depth)?;

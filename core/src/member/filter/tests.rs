@@ -68,7 +68,7 @@ fn a_term_that_elections_cannot_have_reached_is_refused_and_counted() {
 }
 
 #[test]
-fn no_number_of_steps_leads_to_a_term_after_which_none_is_left() {
+fn a_term_above_the_largest_allowed_one_is_refused() {
     let standing = Standing {
         term: MAX_TERM,
         ..STANDING
@@ -213,7 +213,7 @@ fn a_snapshot_must_say_what_it_covers() {
 }
 
 #[test]
-fn what_would_make_consensus_panic_is_dropped() {
+fn messages_that_would_make_consensus_panic_are_dropped() {
     let append = |index, log_term, entries: &[(u64, u64)]| Message {
         index,
         log_term,
@@ -351,7 +351,7 @@ fn a_commit_index_counts_in_appends_and_heartbeats_only() {
 }
 
 #[test]
-fn what_a_follower_passes_on_names_its_originator() {
+fn messages_that_a_follower_passes_on_may_name_another_sender() {
     let read = Message {
         from: 3,
         entries: vec![entry(0, 0)],
@@ -374,7 +374,7 @@ fn what_a_follower_passes_on_names_its_originator() {
 }
 
 #[test]
-fn a_refusal_of_what_was_acknowledged_since_is_dropped_unless_it_brings_a_new_term() {
+fn a_late_refusal_of_acknowledged_entries_is_dropped_unless_its_term_is_new() {
     let leads = Standing {
         leads: true,
         matched: Some(8),

@@ -78,7 +78,7 @@ fn all() -> RangeRequest {
     }
 }
 
-/// How many steps of so many rows a range takes.
+/// How many steps of `rows` rows a range takes.
 fn steps(view: &View, request: &RangeRequest, rows: usize) -> usize {
     let mut scan = Scan::new(view, request).unwrap();
     let mut steps = 1;

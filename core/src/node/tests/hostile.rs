@@ -48,14 +48,14 @@ fn send(world: &mut World, from: MemberId, originator: MemberId, to: MemberId, m
     world.step(to, vec![Input::Message { from, message }]);
 }
 
-/// What a member dropped, and forgets.
+/// Takes the counts of the messages that a member has dropped.
 fn dropped(world: &mut World, id: MemberId) -> Vec<Dropped> {
     let tallies = std::mem::take(&mut world.machine(id).tallies);
     tallies.into_iter().flat_map(|tally| tally.dropped).collect()
 }
 
 #[test]
-fn a_message_with_the_last_term_there_is_changes_nothing() {
+fn a_message_with_the_largest_possible_term_changes_nothing() {
     let mut world = World::new(3, 11);
     let (leader, follower) = (world.leader(), world.followers()[0]);
     let term = world.node(leader).status().term;
@@ -120,7 +120,7 @@ fn forwarded_entries_that_no_member_could_apply_do_not_reach_the_log() {
 }
 
 #[test]
-fn what_was_forwarded_twice_reaches_the_leader() {
+fn a_proposal_that_was_forwarded_twice_reaches_the_leader() {
     let mut world = World::new(3, 13);
     let (leader, followers) = (world.leader(), world.followers());
     let before = world.node(leader).view().kv.revision();

@@ -90,7 +90,7 @@ pub(super) struct World {
     /// Directions in which no message arrives.
     pub(super) cut: BTreeSet<(MemberId, MemberId)>,
     pub(super) loss_percent: u64,
-    /// Snapshots take so much longer than other messages.
+    /// Snapshots take this much longer than other messages.
     pub(super) snapshot_takes: Duration,
     pub(super) answers: BTreeMap<Token, Result<Response, Error>>,
     last_token: u64,

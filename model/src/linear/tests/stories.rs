@@ -73,7 +73,7 @@ pub(super) fn violation(history: &[KvOperation]) -> Violation {
     }
 }
 
-/// There is no order; after `longest`, one of `stuck` had to come.
+/// The history has no valid order: `longest` is the longest beginning of one, and none of `stuck` can follow it.
 fn refuses(history: &[KvOperation], longest: &[usize], stuck: &[usize]) {
     let found = violation(history);
     assert_eq!((&*found.longest, &*found.stuck), (longest, stuck));
@@ -175,7 +175,7 @@ fn an_unanswered_write_may_show_up_late() {
 }
 
 #[test]
-fn an_unanswered_write_may_never_show() {
+fn an_unanswered_write_need_not_happen() {
     let history = [
         unanswered(1, 10, one(put("a", "1"))),
         answered(2, 20, 30, one(put("b", "1")), set(2)),
@@ -194,7 +194,7 @@ fn an_unanswered_write_does_not_happen_before_it_is_asked_for() {
 }
 
 #[test]
-fn what_was_seen_to_happen_has_happened() {
+fn an_unanswered_write_that_a_watch_showed_has_happened() {
     // Its client got no reply, but a watch showed its event at revision 2.
     let seen = Operation {
         output: Some(set(2)),
@@ -211,7 +211,7 @@ fn a_history_without_operations_has_an_order() {
 }
 
 #[test]
-fn the_bound_is_kept() {
+fn the_search_stops_at_its_bound() {
     let history = [answered(1, 10, 20, one(put("a", "1")), set(2))];
     assert_eq!(check(&Kv, &history, 0), Verdict::GaveUp { nodes: 0 });
     assert_eq!(check(&Kv, &history, 1), Verdict::Linearizable { order: vec![0] });

@@ -138,7 +138,7 @@ impl Checkpoints {
         truth.note(Point::CheckpointInherited);
     }
 
-    /// The most time that a new leader adds.
+    /// The longest time that a new leader adds.
     fn extension(&self) -> Duration {
         self.rules.election_timeout + Duration::from_secs(1)
     }
@@ -185,7 +185,7 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// The most seconds that a lease can have left at the time of a request, if a checkpoint bounds them.
+    /// The largest number of seconds that a lease can have left at the time of a request, if a checkpoint bounds them.
     pub(super) fn most(&self, asked: Instant, id: i64) -> Option<i64> {
         let left = self.left.get(&id).filter(|left| left.since <= asked)?;
         let passed = self.rules.at_least(asked.saturating_since(left.since));

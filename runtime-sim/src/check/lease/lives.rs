@@ -42,7 +42,8 @@ impl Life {
         self.granted <= index && self.revoked.is_none_or(|revoked| index < revoked)
     }
 
-    /// The moments from which its time counts at the latest, each with its time from there, while `reign` lasts.
+    /// The earliest moments from which its time may count while `reign` lasts (its grant, the beginning of the reign,
+    /// its last renewal), each with the time that it has from there.
     pub(super) fn terms(&self, reign: &Reign, rules: &LeaseRules) -> impl Iterator<Item = (Instant, Duration)> {
         let ttl = seconds(self.ttl);
         let is_own = self.term == reign.term;

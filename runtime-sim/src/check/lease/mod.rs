@@ -88,7 +88,8 @@ impl LeaseRules {
         Duration::from_nanos(nanos(time) / 1_000 * u64::from(per_mille))
     }
 
-    /// The most by which a clock advances in that time, or the longest true time in which it advances by it.
+    /// The longest time by which a clock advances in the true time `time`, or the longest true time in which it
+    /// advances by `time`.
     fn at_most(&self, time: Duration) -> Duration {
         let per_mille = 1_000 + self.drift_percent.min(100) * 11;
         Duration::from_nanos((nanos(time) / 1_000).saturating_mul(u64::from(per_mille)))
@@ -378,7 +379,8 @@ impl LeaseChecker {
             .last_key_value()
             .is_some_and(|(newest, _)| *newest > reign.term)
         {
-            // It has not learned that it is deposed. What it appends in its old term will never be committed.
+            // This leader has not learned that it is deposed. Entries that it appends in its old term are never
+            // committed.
             return Ok(());
         }
         let rules = self.rules;

@@ -53,7 +53,7 @@ mod tests {
     use super::is_about_leases;
 
     #[test]
-    fn requests_about_leases_are_told_from_others() {
+    fn requests_about_leases_are_recognised() {
         let header = Some(RequestHeader {
             id: u64::MAX,
             ..RequestHeader::default()

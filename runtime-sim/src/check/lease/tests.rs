@@ -308,32 +308,32 @@ const BROKEN: &[(&str, &str, Tale)] = &[
         story.wait(2);
         story.commit(revoke(7))
     }),
-    ("C24", "without the election more after a change of leader", |story| {
+    ("C24", "early by an election timeout under a new leader", |story| {
         story.wait(8);
         story.lead(SECOND)?;
         story.wait(10);
         story.commit(revoke(7))
     }),
-    ("C24", "early for what a checkpoint left", |story| {
+    ("C24", "early by the time that a checkpoint left", |story| {
         story.wait(6);
         story.commit(checkpoint(7, 4))?;
         story.lead(SECOND)?;
         story.wait(3);
         story.commit(revoke(7))
     }),
-    ("C24", "a deposed leader's end reaches the log", |story| {
+    ("C24", "a revocation of a deposed leader reaches the log", |story| {
         story.wait(30);
         story.lead(SECOND)?;
         story.propose(FIRST, revoke(7))
     }),
-    ("C24", "a deposed leader hands the end on", |story| {
+    ("C24", "a deposed leader forwards a revocation", |story| {
         story.wait(30);
         story.lead(SECOND)?;
         story.forward(FIRST, revoke(7))
     }),
-    ("C25", "kept alive by a leader that is no more", |story| {
+    ("C25", "kept alive by a deposed leader", |story| {
         story.lead(SECOND)?;
-        // The first one's status is from before.
+        // The status of the first member is from before the change of leader.
         let response = LeaseKeepAliveResponse {
             header: None,
             id: 7,
@@ -345,12 +345,12 @@ const BROKEN: &[(&str, &str, Tale)] = &[
             &Answer::LeaseKeepAlive(response),
         )
     }),
-    ("C25", "kept alive though it is gone", |story| {
+    ("C25", "kept alive although it has ended", |story| {
         story.wait(10);
         story.commit(revoke(7))?;
         keep_alive(story, FIRST, 7, 10)
     }),
-    ("C25", "not kept alive though it is there", |story| {
+    ("C25", "not kept alive although it exists", |story| {
         keep_alive(story, FIRST, 7, 0)
     }),
     ("C25", "kept alive for longer than granted", |story| {
@@ -380,7 +380,7 @@ const BROKEN: &[(&str, &str, Tale)] = &[
     }),
     ("C27", "gone before its time", |story| left(story, -1, 0, None)),
     ("C27", "another grant", |story| left(story, 9, 9, None)),
-    ("C27", "something is left of what is gone", |story| {
+    ("C27", "time is left of a lease that has ended", |story| {
         story.wait(10);
         story.commit(revoke(7))?;
         left(story, 3, 10, None)
@@ -391,7 +391,7 @@ const BROKEN: &[(&str, &str, Tale)] = &[
         story.lead(SECOND)?;
         left(story, 3, 10, None)
     }),
-    ("C27", "not its keys", |story| left(story, 9, 10, Some(&["a", "c"]))),
+    ("C27", "other keys", |story| left(story, 9, 10, Some(&["a", "c"]))),
     ("C28", "it never ends", |story| heal(story, 60)),
     ("C28", "kept alive once, it never ends after that", |story| {
         heal(story, 5)?;
@@ -417,38 +417,38 @@ const BROKEN: &[(&str, &str, Tale)] = &[
         };
         story.call(FIRST, &call, &Answer::LeaseGrant(response))
     }),
-    ("C29", "refused as if it were there", |story| {
+    ("C29", "refused as if it existed", |story| {
         refused(story, 8, 10, "etcdserver: lease already exists")
     }),
-    ("C29", "refused as if it were too long", |story| {
+    ("C29", "refused as if its TTL were too long", |story| {
         refused(story, 8, 10, "etcdserver: too large lease TTL")
     }),
-    ("C30", "a key on a lease that is not there", |story| {
+    ("C30", "a key on a lease that does not exist", |story| {
         story.propose(FIRST, put("x", 0))?;
         let mut events = story.apply();
         events[0].kv.lease = 99;
         story.publish_with(&events)
     }),
-    ("C30", "a put with a lease that is not there is done", |story| {
+    ("C30", "a put with a lease that does not exist succeeds", |story| {
         put_answered(story, 99)
     }),
-    ("C27", "less is written down than is left", |story| {
+    ("C27", "a checkpoint has less than the time left", |story| {
         story.wait(3);
         story.commit(checkpoint(7, 4))
     }),
-    ("C27", "a long lease is not written down", |story| {
+    ("C27", "a long lease has no checkpoint", |story| {
         story.commit(grant(8, 1_000))?;
         story.wait(400);
         story.commit(put("x", 0))
     }),
-    ("C27", "it is written down once only", |story| {
+    ("C27", "a long lease has only one checkpoint", |story| {
         story.commit(grant(8, 1_000))?;
         story.wait(300);
         story.commit(checkpoint(8, 700))?;
         story.wait(400);
         story.commit(put("x", 0))
     }),
-    ("C27", "a later leader does not write it down", |story| {
+    ("C27", "a later leader makes no checkpoint", |story| {
         story.commit(grant(8, 1_000))?;
         story.wait(300);
         story.commit(checkpoint(8, 700))?;
@@ -456,14 +456,14 @@ const BROKEN: &[(&str, &str, Tale)] = &[
         story.wait(400);
         story.commit(put("x", 0))
     }),
-    ("C27", "a later leader gives it all its time again", |story| {
+    ("C27", "a later leader gives the lease its whole TTL again", |story| {
         story.commit(grant(8, 1_000))?;
         story.wait(300);
         story.commit(checkpoint(8, 700))?;
         story.lead(SECOND)?;
         left_of(story, 8, 1_000, 1_000, None)
     }),
-    ("C27", "it outlasts what was written down", |story| {
+    ("C27", "it outlasts its checkpoint", |story| {
         story.commit(grant(8, 350))?;
         story.wait(300);
         story.commit(checkpoint(8, 50))?;
@@ -471,7 +471,7 @@ const BROKEN: &[(&str, &str, Tale)] = &[
         story.wait(150);
         story.commit(put("x", 0))
     }),
-    ("C31", "a member has a lease more", |story| {
+    ("C31", "a member has an additional lease", |story| {
         let view = story.other_view(5, grant(8, 10));
         story.publish_as(SECOND, &view, &[])
     }),
@@ -489,7 +489,7 @@ const BROKEN: &[(&str, &str, Tale)] = &[
         story.publish_as(SECOND, &view, &[])?;
         story.see(&Observation::Finished)
     }),
-    ("C31", "a lease is listed that never was", |story| {
+    ("C31", "a lease is listed that never existed", |story| {
         let response = LeaseLeasesResponse {
             header: None,
             leases: vec![LeaseStatus { id: 70 }],

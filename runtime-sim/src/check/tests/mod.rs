@@ -73,7 +73,7 @@ impl Story {
         }
     }
 
-    /// A member starts with so many entries, in a term.
+    /// A member starts with the entries up to `last`, in a term.
     fn start(&mut self, id: u64, last: usize, term: u64, vote: u64) {
         let view = self.stores[&id].view();
         let recovered = Recovered {

@@ -82,7 +82,7 @@ fn breaks(stories: &[Bad]) {
 #[test]
 fn answers_that_are_wrong() {
     breaks(&[
-        ("C1", "another value is told to watchers", |story| {
+        ("C1", "watchers get another value", |story| {
             story.append(request(3, "c"), EntryType::EntryNormal);
             let (view, mut events) = story.apply(1);
             events[0].kv.value = "x".into();
@@ -103,7 +103,7 @@ fn answers_that_are_wrong() {
             let op = story.ask(1, &Call::Put(put("c")));
             story.answer(op, 1, Ok(&written(4)));
         }),
-        ("C6", "a write is answered that is nowhere", |story| {
+        ("C6", "a write is answered that is not in the log", |story| {
             let op = story.ask(1, &Call::Put(put("c")));
             story.answer(op, 1, Ok(&written(4)));
         }),
@@ -156,12 +156,12 @@ fn reads_that_are_wrong() {
             let op = story.ask(1, &Call::Range(request.clone()));
             story.read(&request, op, 2, Some("a"));
         }),
-        ("C3", "a linearizable read shows what never was", |story| {
+        ("C3", "a linearizable read shows a value that never existed", |story| {
             let request = range(false, 0);
             let op = story.ask(1, &Call::Range(request.clone()));
             story.read(&request, op, 3, Some("x"));
         }),
-        ("C3", "a lease that is not there is listed with keys", |story| {
+        ("C3", "a lease that does not exist is answered with a TTL", |story| {
             let op = story.ask(1, &Call::LeaseTimeToLive(LeaseTimeToLiveRequest { id: 9, keys: true }));
             let response = LeaseTimeToLiveResponse {
                 header: head(3),
@@ -172,7 +172,7 @@ fn reads_that_are_wrong() {
             };
             story.answer(op, 1, Ok(&Answer::LeaseTimeToLive(response)));
         }),
-        ("C3", "a member list has nobody", |story| {
+        ("C3", "a member list is empty", |story| {
             let op = story.ask(1, &Call::MemberList(MemberListRequest { linearizable: true }));
             story.answer(op, 1, Ok(&Answer::MemberList(MemberListResponse::default())));
         }),
@@ -181,7 +181,7 @@ fn reads_that_are_wrong() {
             let op = story.ask(1, &Call::Range(request.clone()));
             story.read(&request, op, 2, Some("a"));
         }),
-        ("C4", "a status is of no moment", |story| {
+        ("C4", "a status has the revision of another index", |story| {
             let op = story.ask(1, &Call::Status);
             let response = StatusResponse {
                 header: head(2),
@@ -190,7 +190,7 @@ fn reads_that_are_wrong() {
             };
             story.answer(op, 1, Ok(&Answer::Status(response)));
         }),
-        ("C4", "leases are listed that are not there", |story| {
+        ("C4", "leases are listed that do not exist", |story| {
             let op = story.ask(1, &Call::LeaseLeases);
             let response = LeaseLeasesResponse {
                 header: head(3),
@@ -198,7 +198,7 @@ fn reads_that_are_wrong() {
             };
             story.answer(op, 1, Ok(&Answer::LeaseLeases(response)));
         }),
-        ("C5", "the past is not what it was", |story| {
+        ("C5", "a read of an old revision shows another value", |story| {
             let request = range(false, 2);
             let op = story.ask(1, &Call::Range(request.clone()));
             story.read(&request, op, 3, Some("x"));
@@ -207,7 +207,7 @@ fn reads_that_are_wrong() {
             let op = story.ask(1, &Call::Range(range(false, 2)));
             story.answer(op, 1, Err(&refusal(Error::Compacted)));
         }),
-        ("C5", "a revision is refused as of the future and is not", |story| {
+        ("C5", "a revision is refused as a future one and is not", |story| {
             let op = story.ask(1, &Call::Range(range(false, 3)));
             story.answer(op, 1, Err(&refusal(Error::FutureRevision)));
         }),
@@ -217,16 +217,16 @@ fn reads_that_are_wrong() {
 #[test]
 fn elections_and_logs_that_are_wrong() {
     breaks(&[
-        ("C32", "two lead in a term", |story| {
+        ("C32", "two members lead in one term", |story| {
             story.send(2, message(MessageType::MsgHeartbeat, 1, 2));
         }),
-        ("C33", "an entry is another elsewhere", |story| {
+        ("C33", "two members have different entries at one index", |story| {
             story.append(request(3, "c"), EntryType::EntryNormal);
             let mut other = story.log.last().unwrap().clone();
             other.data = request(3, "x").into();
             story.hand(2, None, &[other]);
         }),
-        ("C34", "a leader lacks what was committed", |story| {
+        ("C34", "a leader lacks a committed entry", |story| {
             let entry = Entry {
                 index: 5,
                 term: 3,
@@ -255,7 +255,7 @@ fn elections_and_logs_that_are_wrong() {
             story.append(Vec::new(), EntryType::EntryConfChange);
             story.append(Vec::new(), EntryType::EntryConfChange);
         }),
-        ("C41", "a leader adds a member that there was before", |story| {
+        ("C41", "a leader adds a member that exists already", |story| {
             story.append(founder(3).data.to_vec(), EntryType::EntryConfChange);
         }),
         ("C41", "a member campaigns past a membership change", |story| {
@@ -273,7 +273,7 @@ fn elections_and_logs_that_are_wrong() {
 #[test]
 fn snapshots_and_identities_that_are_wrong() {
     breaks(&[
-        ("C42", "a snapshot is of the future", |story| {
+        ("C42", "a snapshot covers an index that is not committed", |story| {
             story.see(&Observation::Installed {
                 member: MemberId(3),
                 batch: BatchId(1),
@@ -293,7 +293,7 @@ fn snapshots_and_identities_that_are_wrong() {
                 conf_state: &ConfState::default(),
             });
         }),
-        ("C42", "a snapshot's state is another", |story| {
+        ("C42", "the state of a snapshot is not that of its index", |story| {
             let view = Store::new(StoreConfig::default()).view();
             let status = story.status(3, &view);
             let shown = View {
@@ -351,12 +351,12 @@ fn snapshots_and_identities_that_are_wrong() {
 #[test]
 fn states_and_disks_that_are_wrong() {
     breaks(&[
-        ("C35", "another entry is applied", |story| {
+        ("C35", "a member applies an entry of another term", |story| {
             let view = story.stores[&3].view();
             let status = story.status(3, &view);
             story.show(3, &View { term: 1, ..view }, &[], &status);
         }),
-        ("C37", "an entry is applied that one disk has", |story| {
+        ("C37", "an entry is applied that only one disk has", |story| {
             let entry = Entry {
                 index: 7,
                 term: 2,
@@ -367,14 +367,14 @@ fn states_and_disks_that_are_wrong() {
             story.sync(1);
             story.publish(1);
         }),
-        ("C37", "a follower says it has what its disk has not", |story| {
+        ("C37", "a follower acknowledges entries that its disk lacks", |story| {
             let response = Message {
                 index: 99,
                 ..message(MessageType::MsgAppendResponse, 1, 2)
             };
             story.send(2, response);
         }),
-        ("C37", "a term leaves that is on no disk", |story| {
+        ("C37", "a message leaves with a term that is not on disk", |story| {
             story.send(2, message(MessageType::MsgHeartbeatResponse, 1, 3));
         }),
         ("C38", "a term goes back", |story| {
@@ -392,7 +392,7 @@ fn states_and_disks_that_are_wrong() {
         ("C39", "durable entries are lost in a restart", |story| {
             story.start(3, 5, 2, 1);
         }),
-        ("C40", "the state is not that of the applied index", |story| {
+        ("C40", "the state is ahead of the applied index", |story| {
             let view = story.stores[&3].view();
             let recovered = Recovered {
                 hard_state: hard_state(2, 1, 3),
@@ -402,7 +402,7 @@ fn states_and_disks_that_are_wrong() {
             };
             story.started(3, &recovered, &view);
         }),
-        ("C40", "the index is ahead of the state", |story| {
+        ("C40", "the applied index is ahead of the state", |story| {
             let view = View {
                 kv: Store::new(StoreConfig::default()).view().kv,
                 ..story.stores[&3].view()
@@ -440,7 +440,7 @@ fn members_that_disagree_with_others_or_themselves() {
                 excused: false,
             });
         }),
-        ("C47", "too much is under way", |story| {
+        ("C47", "too many proposals are pending", |story| {
             let view = story.stores[&2].view();
             let status = Status {
                 proposals_pending: 1_000_000,
@@ -448,7 +448,7 @@ fn members_that_disagree_with_others_or_themselves() {
             };
             story.show(2, &view, &[], &status);
         }),
-        ("C48", "a member has applied what is not committed", |story| {
+        ("C48", "a member has applied entries that are not committed", |story| {
             let view = story.stores[&2].view();
             let status = Status {
                 commit_index: 1,
@@ -462,7 +462,7 @@ fn members_that_disagree_with_others_or_themselves() {
 #[test]
 fn promises_with_a_deadline() {
     breaks(&[
-        ("L1", "nobody leads", |story| {
+        ("L1", "no member leads", |story| {
             let view = story.stores[&1].view();
             let status = Status {
                 leads: false,
@@ -488,7 +488,7 @@ fn promises_with_a_deadline() {
             story.wait(16);
             story.wait(5);
         }),
-        ("L1", "nobody leads though a term began", |story| {
+        ("L1", "no member leads although a term began", |story| {
             let view = story.stores[&1].view();
             let status = Status {
                 leads: false,
@@ -519,7 +519,7 @@ fn promises_with_a_deadline() {
 }
 
 #[test]
-fn a_cluster_founded_anew_gives_up_what_it_had_not() {
+fn a_cluster_founded_anew_gives_up_entries_that_its_member_lacked() {
     let mut story = good();
     let kept = 5;
     for id in 1..=3 {

@@ -113,7 +113,7 @@ impl Stream {
         Ok(())
     }
 
-    /// The answers that are overdue: for which watch, and which.
+    /// The first answer that is overdue: what it belongs to, and what is missing.
     pub(super) fn stalled(&self, since: Instant, revision: i64, model: &State) -> Option<(String, String)> {
         let unanswered = self.asked.iter().find_map(|asked| match asked {
             Asked::Create(at, request) if *at <= since => Some(("a request".to_owned(), format!("{request:?}"))),
@@ -173,7 +173,7 @@ impl Stream {
             match self.asked.pop_front() {
                 Some(Asked::Create(_, request)) => break request,
                 Some(Asked::Cancel(_, id)) => ensure(!self.is_taken(id), "C20", || {
-                    format!("the cancellation of watch {id} got no answer before that to a later request")
+                    format!("a request after the cancellation of watch {id} was answered first")
                 })?,
                 Some(Asked::Progress) => {}
                 None => {
@@ -255,7 +255,7 @@ impl Stream {
         let header = response.header.as_ref().map_or(0, |header| header.revision);
         let is_bare = response.canceled && response.cancel_reason.is_empty() && header == 0;
         ensure(is_bare, "C20", || {
-            format!("watch {id} ended by compaction has no reason and no revision, not {response:?}")
+            format!("the end of watch {id} by compaction must have no reason and no revision: {response:?}")
         })?;
         watcher
             .lost_to(response.compact_revision, site)
@@ -287,7 +287,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Takes the client's cancellation of `id`, which is answered before all other requests.
+    /// Takes the client's cancellation of `id`. No earlier request may still need an answer.
     fn answer_cancel(&mut self, id: i64) -> Verdict {
         loop {
             match self.asked.pop_front() {
@@ -328,10 +328,7 @@ impl Stream {
         let before = self.asked.drain(..=place.unwrap_or(0));
         for asked in before {
             if let Asked::Create(_, request) = asked {
-                return Err(broken(
-                    "C20",
-                    format!("{request:?} got no answer before that to a later request"),
-                ));
+                return Err(broken("C20", format!("a request after {request:?} was answered first")));
             }
         }
         site.note(Point::StreamProgress);
@@ -346,7 +343,7 @@ impl Stream {
         let was = self.past.contains(&id);
         self.watchers.get_mut(&id).ok_or_else(|| {
             let why = if was { "after its end" } else { "before its creation" };
-            broken("C20", format!("something for watch {id} {why}"))
+            broken("C20", format!("a response for watch {id} {why}"))
         })
     }
 }

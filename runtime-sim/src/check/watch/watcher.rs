@@ -60,7 +60,7 @@ pub(super) struct Watcher {
     is_future: bool,
     /// Everything before this revision was sent.
     reached: i64,
-    /// So many of its events from there on were sent too, in fragments.
+    /// How many of its events from there on were sent too, in fragments.
     ahead: usize,
     /// Whether anything was sent.
     fired: bool,

@@ -86,7 +86,7 @@ impl Bench {
         }
     }
 
-    /// Lets it run for `time`, or until the clients have acted so often.
+    /// Lets it run for `time`, or until the clients have acted this often.
     pub(super) fn run(&mut self, time: Duration, acts_max: usize) {
         let end = self.now + time;
         let mut idle = 0;

@@ -106,7 +106,7 @@ fn guard(txn: &TxnRequest) -> Option<(Bytes, (Bytes, i64))> {
 }
 
 #[test]
-fn nobody_writes_but_the_holder() {
+fn only_the_holder_of_a_lock_writes() {
     let (mut writes, mut waits, mut fenced) = (0, 0, 0);
     for seed in 0..60 {
         let mut bench = lockers(seed, 3);

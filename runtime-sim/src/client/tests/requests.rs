@@ -31,7 +31,7 @@ fn story(call: &Call, results: &[Returned]) -> String {
             .collect(),
     };
     let (mut mind, plan, mut names) = (Mind::default(), Plan::draw(1), Names::default());
-    // Of three members the first, and it stays with that one.
+    // The client asks the first of three members and stays with it.
     let mut rota = Rota::new(&mut Prng::new(1), false);
     let mut acts = Vec::new();
     let mut line = Line::default();
@@ -73,7 +73,7 @@ fn story(call: &Call, results: &[Returned]) -> String {
 }
 
 #[test]
-fn what_is_asked_again() {
+fn reads_and_grants_are_repeated_and_writes_are_not() {
     let range = Call::Range(RangeRequest::default());
     let put = Call::Put(PutRequest::default());
     let txn = Call::Txn(TxnRequest::default());
@@ -107,7 +107,7 @@ fn what_is_asked_again() {
 }
 
 #[test]
-fn who_has_one_lane_waits_for_the_answer() {
+fn a_client_with_one_lane_waits_for_the_answer() {
     for seed in 0..20 {
         let mut plan = Plan::draw(seed);
         (plan.lanes, plan.watchers, plan.leaseholders, plan.lockers) = (1, 0, 0, 0);

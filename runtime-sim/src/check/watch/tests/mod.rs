@@ -43,7 +43,7 @@ struct Story {
     checker: WatchChecker,
     model: State,
     mvcc: Mvcc,
-    /// What the hub gets of the last write.
+    /// The events of the last write, as the hub gets them.
     events: Vec<quoin_core::mvcc::Event>,
     view: View,
     at: Instant,

@@ -179,7 +179,7 @@ const BROKEN: &[Row] = &[
         story.give(&[(2, "a"), (3, "b")])?;
         story.give(&[(3, "b"), (4, "a")])
     }),
-    ("C11", "again as the newest", |story| {
+    ("C11", "again when it is the newest event", |story| {
         story.watch(all(0), 0)?;
         story.put("a", "5");
         story.give(&[(8, "a")])?;
@@ -189,7 +189,7 @@ const BROKEN: &[Row] = &[
         story.watch(all(5), 0)?;
         story.give(&[(5, "a")])
     }),
-    ("C12", "fragments nobody asked for", |story| {
+    ("C12", "fragments that were not requested", |story| {
         story.watch(all(5), 0)?;
         story.give_part(&[(5, "a")], true)
     }),
@@ -244,7 +244,7 @@ const BROKEN: &[Row] = &[
         };
         story.watched(lost)
     }),
-    ("C14", "a compaction that was not", |story| {
+    ("C14", "a compaction that did not happen", |story| {
         story.watch(all(2), 0)?;
         story.lose(6)
     }),
@@ -253,22 +253,22 @@ const BROKEN: &[Row] = &[
         story.give(&[(2, "a")])?;
         story.progress(0, 7)
     }),
-    ("C15", "an event that progress was past", |story| {
+    ("C15", "progress past the newest event, which has not come", |story| {
         story.watch(with_progress(keys("a", "", 0)), 0)?;
         story.happen(&[put("a", "5")]);
         story.publish(false);
         story.progress(0, 8)
     }),
-    ("C15", "progress to before what has come", |story| {
+    ("C15", "progress to before an event that has come", |story| {
         story.watch(with_progress(all(7)), 0)?;
         story.give(&[(7, "a"), (7, "d")])?;
         story.progress(0, 6)
     }),
-    ("C15", "progress nobody asked for", |story| {
+    ("C15", "progress that was not requested", |story| {
         story.watch(all(0), 0)?;
         story.progress(0, 7)
     }),
-    ("C15", "progress of a stream nobody asked for", |story| {
+    ("C15", "progress of a stream that was not requested", |story| {
         story.watch(all(0), 0)?;
         story.progress(-1, 7)
     }),
@@ -308,7 +308,7 @@ const BROKEN: &[Row] = &[
             events[0].kv.as_mut().expect("a key").create_revision = 4;
         })
     }),
-    ("C18", "an event before the future", |story| {
+    ("C18", "an event before the future start of the watch", |story| {
         story.watch(all(20), 0)?;
         story.put("a", "5");
         story.give(&[(8, "a")])
@@ -319,7 +319,7 @@ const BROKEN: &[Row] = &[
         story.publish(true);
         story.give(&[(2, "a")])
     }),
-    ("C18", "progress before the future", |story| {
+    ("C18", "progress before the future start of the watch", |story| {
         story.watch(with_progress(all(20)), 0)?;
         story.progress(0, 7)
     }),
@@ -365,7 +365,7 @@ const BROKEN: &[Row] = &[
             ..WatchResponse::default()
         })
     }),
-    ("C20", "a term that is not yet", |story| {
+    ("C20", "a term that has not begun", |story| {
         story.watch(all(7), 0)?;
         story.watched(WatchResponse {
             header: Some(ResponseHeader {
@@ -441,12 +441,12 @@ const BROKEN: &[Row] = &[
         };
         story.watched(refused)
     }),
-    ("C20", "a cancellation is passed over", |story| {
+    ("C20", "a cancellation is answered after a later request", |story| {
         story.watch(all(0), 0)?;
         story.ask_cancel(0);
         story.watch(all(0), 1)
     }),
-    ("C21", "a watch that catches up skips", |story| {
+    ("C21", "a watch that catches up skips a revision", |story| {
         story.watch(all(2), 0)?;
         story.give(&[(2, "a"), (3, "b")])?;
         story.give(&[(5, "a"), (5, "c"), (6, "a")])
@@ -464,7 +464,7 @@ const BROKEN: &[Row] = &[
         story.compact(9);
         story.lose(9)
     }),
-    ("C22", "compaction takes the deletion at its own revision", |story| {
+    ("C22", "the deletion at the compacted revision is not sent", |story| {
         story.compact(6);
         story.watch(all(6), 0)?;
         story.give(&[(7, "a"), (7, "d")])
