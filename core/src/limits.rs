@@ -204,6 +204,10 @@ pub const PEER_POST_PATIENCE: Duration = Duration::from_secs(30);
 /// the file and restores its state.
 pub const PEER_SNAPSHOT_PATIENCE: Duration = Duration::from_secs(120);
 
+/// Host names of peers that are looked up at the same time, each on a thread. Further lookups fail, and are made again with
+/// the next dial.
+pub const PEER_NAME_LOOKUPS: usize = 16;
+
 /// Time between two questions for a peer's version.
 pub const PEER_VERSION_INTERVAL: Duration = Duration::from_secs(4);
 

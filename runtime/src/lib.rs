@@ -40,6 +40,7 @@ pub mod mailbox;
 pub mod metrics;
 pub mod newest;
 mod parts;
+mod peers;
 pub mod process;
 #[doc(hidden)]
 pub mod progress;
