@@ -65,7 +65,7 @@ pub enum PeerJob {
 pub struct SnapshotJob {
     /// The peer.
     pub to: MemberId,
-    /// The `MsgSnapshot`, without data. Its index, term and configuration are exactly the view's.
+    /// The `MsgSnapshot`; its data is the state of etcd's v2 store. Its index, term and configuration are exactly the view's.
     pub message: Message,
     /// The state.
     pub view: View,

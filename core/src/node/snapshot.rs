@@ -56,8 +56,8 @@ impl Node {
                 term: view.term,
             };
             message.snapshot = Some(Snapshot {
+                data: view.cluster.v2_state().into(),
                 metadata: Some(metadata),
-                ..Snapshot::default()
             });
             out.push(Effect::Peer(PeerJob::Snapshot(Box::new(SnapshotJob {
                 to,

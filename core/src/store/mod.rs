@@ -23,6 +23,7 @@ mod restore;
 mod rows;
 mod seal;
 mod txn;
+mod v2;
 mod view;
 mod view_rows;
 
