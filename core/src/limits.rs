@@ -208,6 +208,18 @@ pub const PEER_SNAPSHOT_PATIENCE: Duration = Duration::from_secs(120);
 /// the next dial.
 pub const PEER_NAME_LOOKUPS: usize = 16;
 
+/// How long a start waits for other members to say whether this one is already running.
+pub const TWIN_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a start waits for the members of the cluster that it joins.
+pub const JOIN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a member that does not lead waits before it forwards a request once more.
+pub const FORWARD_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a request of another member about a lease may wait for this member to have applied enough.
+pub const PEER_APPLY_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Time between two questions for a peer's version.
 pub const PEER_VERSION_INTERVAL: Duration = Duration::from_secs(4);
 

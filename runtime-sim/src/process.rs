@@ -227,7 +227,7 @@ impl Process {
     ///
     /// # Errors
     /// Why it does not start.
-    pub fn boot(site: &Site, unix_ms: u64, seed: u64, ask: Option<&boot::Ask<'_>>) -> Result<(Self, Start), BootError> {
+    pub fn boot(site: &Site, unix_ms: u64, seed: u64, ask: &boot::Ask<'_>) -> Result<(Self, Start), BootError> {
         let reports = Reports::default();
         let keep = keep(site, &reports);
         let world = boot::World {

@@ -36,9 +36,11 @@ use crate::logs;
 use crate::metrics::{Metrics, sources};
 use crate::newest::{Newest, Published};
 use crate::parts::{Parts, SharedTable};
+use crate::peers::questions;
 use crate::progress::Progress;
 use crate::pulse::{Pulse, Stuck};
 use crate::running::{Ended, Ending, Running};
+use crate::seam::Runtime;
 use crate::table::{FjallTable, Table};
 
 /// Why a member could not be started: its disk, its configuration, or its threads.
@@ -47,10 +49,11 @@ pub type AssembleError = BootError;
 /// Starts a member with this configuration: reads its disk, then starts its threads. `progress` shows how far that is.
 pub fn start(
     config: &Config,
-    clock: Clock,
+    runtime: &Arc<dyn Runtime>,
     metrics: &Arc<Metrics>,
     progress: &Progress,
 ) -> Result<Running, AssembleError> {
+    let clock = runtime.clock();
     let queue = NodeQueue::new();
     let reports = queue.clone();
     let context = LaneContext {
@@ -67,8 +70,7 @@ pub fn start(
         disk: Arc::new(RealDisk),
         open_table: &|path: &Path| open_table(path, clock),
         resolve: &resolve,
-        // Peers cannot be connected yet, so clusters of several members are refused.
-        ask: None,
+        ask: &|urls, why| questions::ask(runtime, urls, why),
         notify: &logs::notice,
         progress: progress.clone(),
     };

@@ -52,8 +52,8 @@ pub struct World<'a> {
     pub open_table: &'a OpenTable<'a>,
     /// The resolver of host names.
     pub resolve: &'a Resolve<'a>,
-    /// The way to peers. Without it, a member of a cluster of several does not start.
-    pub ask: Option<&'a Ask<'a>>,
+    /// The way to peers.
+    pub ask: &'a Ask<'a>,
     /// Takes lines for the log, in order.
     pub notify: &'a dyn Fn(&Notice),
     /// How far the start is.
@@ -98,8 +98,6 @@ pub enum BootError {
     Fault(Fault),
     /// It must not start in this way.
     Refused(Refusal),
-    /// It could start, but this version cannot carry out the plan; the text says why.
-    Unsupported(&'static str),
 }
 
 impl fmt::Display for BootError {
@@ -107,7 +105,6 @@ impl fmt::Display for BootError {
         match self {
             Self::Fault(fault) => fault.fmt(f),
             Self::Refused(refusal) => refusal.fmt(f),
-            Self::Unsupported(what) => f.write_str(what),
         }
     }
 }
@@ -342,8 +339,7 @@ fn settle(found: &mut Found, config: &Config, world: &World<'_>) -> Result<Plan,
                 }));
             }
             Plan::NeedRemoteAnswers { urls, why } => {
-                let ask = world.ask.ok_or(BootError::Unsupported(SEVERAL_MEMBERS))?;
-                let mut answers = ask(&urls, why);
+                let mut answers = (world.ask)(&urls, why);
                 found.answers.extend(urls.into_iter().map(|url| {
                     let answer = answers.remove(&url).unwrap_or_default();
                     (url, answer)
@@ -351,24 +347,6 @@ fn settle(found: &mut Found, config: &Config, world: &World<'_>) -> Result<Plan,
             }
             plan => return Ok(plan),
         }
-    }
-}
-
-const SEVERAL_MEMBERS: &str =
-    "this version of Quoin runs clusters of one member; the peer protocol is not part of it yet";
-
-/// Without a way to peers only a cluster of one can start.
-fn check_reachable(plan: &Plan, store: &Store, world: &World<'_>) -> Result<(), BootError> {
-    let is_alone = match plan {
-        Plan::StartNew { members, .. } => members.len() == 1,
-        Plan::Restart { .. } => store.view().cluster.members().count() <= 1,
-        Plan::RestartForceNewCluster { .. } => true,
-        Plan::JoinExisting { .. } | Plan::NeedAddresses { .. } | Plan::NeedRemoteAnswers { .. } => false,
-    };
-    if is_alone || world.ask.is_some() {
-        Ok(())
-    } else {
-        Err(BootError::Unsupported(SEVERAL_MEMBERS))
     }
 }
 
@@ -540,12 +518,10 @@ impl Site<'_> {
             ..
         }) = plan
         else {
-            check_reachable(plan, &store, self.world)?;
             return Ok((table, store));
         };
         let rows = received::load(&*self.world.disk, &self.context.snap_dir, *index)?;
         let store = snapshot::restore(self.store_config, &rows)?;
-        check_reachable(plan, &store, self.world)?;
         let view = store.view();
         received::put_in_place(&mut *table, &self.dirs.table(), &view)?;
         if !self.context.unsafe_no_fsync {

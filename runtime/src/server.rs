@@ -112,8 +112,9 @@ impl Server {
         let start = move || {
             let progress = Progress::default();
             progress.report_on(&runtime);
-            Self::start_with(config, runtime, |config, clock, metrics| {
-                assemble::start(config, clock, metrics, &progress).map_err(StartError::Boot)
+            let workers = Arc::clone(&runtime);
+            Self::start_with(config, runtime, |config, _, metrics| {
+                assemble::start(config, &workers, metrics, &progress).map_err(StartError::Boot)
             })
         };
         let starting = threads::apart("quoin-start", start).map_err(StartError::Thread)?;

@@ -10,6 +10,7 @@
 //! - [`kv`], [`lease`], [`cluster`], [`maintenance`], [`auth`], [`health`] have one function for each method of a service;
 //! - [`read`] carries out reads of rows: plan, fetch, answer;
 //! - [`backup`] makes the answer to `Snapshot`, which is a stream;
+//! - [`peers`] has the requests that members send each other beside raft's messages;
 //! - [`answer`] is the closed list of answers.
 
 mod answer;
@@ -21,6 +22,7 @@ mod kv;
 mod lease;
 mod maintenance;
 mod method;
+mod peers;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,7 @@ pub use answer::Answer;
 pub use backup::Backup;
 pub use maintenance::{Computation, in_use_bytes};
 pub use method::{Call, Kind, Method, SERVICES};
+pub use peers::{PeerAnswer, PeerCall, PeerStep, forward, forwarded, hashed};
 pub use read::{Fetch, Read};
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Which step the front door takes for each kind of call, over a real store.
 
+mod peers;
+
 use bytes::Bytes;
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};

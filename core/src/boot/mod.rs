@@ -11,6 +11,7 @@ mod address;
 mod found;
 mod fresh;
 mod plan;
+mod questions;
 mod refusal;
 mod restart;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod tests;
 pub use found::{Access, Damage, DataDir, Found, MarkerId, RemoteAnswer, StoreFound, WalFound};
 pub use fresh::founding;
 pub use plan::{Plan, StoreSource, Why};
+pub use questions::Question;
 pub use refusal::Refusal;
 pub use restart::{ReadLog, StartLog, force_new_cluster, restart};
 

@@ -80,6 +80,16 @@ impl LeaseKeys {
     }
 }
 
+impl FromIterator<Bytes> for LeaseKeys {
+    fn from_iter<I: IntoIterator<Item = Bytes>>(keys: I) -> Self {
+        let mut tree = Tree::default();
+        for key in keys {
+            tree.insert(&key, ());
+        }
+        Self(tree)
+    }
+}
+
 impl PartialEq for LeaseKeys {
     fn eq(&self, other: &Self) -> bool {
         self.iter().eq(other.iter())

@@ -35,7 +35,9 @@ impl Cluster {
     /// The v2 store of this state.
     pub(crate) fn v2_state(&self) -> Vec<u8> {
         let mut cluster = Map::new();
-        let members = self.members().map(|member| (member.id.to_string(), member_node(member)));
+        let members = self
+            .members()
+            .map(|member| (member.id.to_string(), member_node(member)));
         cluster.insert("members".into(), directory("/0/members", members.collect()));
         let removed = self.removed().map(|id| {
             let path = format!("/0/removed_members/{id}");
@@ -137,7 +139,12 @@ mod tests {
             ..Cluster::default()
         };
         let state: Value = serde_json::from_slice(&cluster.v2_state()).unwrap();
-        let value = |path: &str| state.pointer(&format!("/Root/Children/0/Children/{path}")).unwrap().clone();
+        let value = |path: &str| {
+            state
+                .pointer(&format!("/Root/Children/0/Children/{path}"))
+                .unwrap()
+                .clone()
+        };
         let text = |path: &str| serde_json::from_str::<Value>(value(path)["Value"].as_str().unwrap()).unwrap();
         assert_eq!(
             text("members/Children/1a/Children/attributes"),
@@ -148,7 +155,10 @@ mod tests {
             json!({"peerURLs": ["http://43:2380"], "isLearner": true})
         );
         assert_eq!(value("members/Children/2b/Children").as_object().unwrap().len(), 1);
-        assert_eq!(value("members/Children/1a/Children/attributes")["Children"], Value::Null);
+        assert_eq!(
+            value("members/Children/1a/Children/attributes")["Children"],
+            Value::Null
+        );
         assert_eq!(value("version")["Value"], "3.5.0");
         assert_eq!(value("removed_members/Children/3c")["Path"], "/0/removed_members/3c");
         let one = state.pointer("/Root/Children/1/Children").unwrap();

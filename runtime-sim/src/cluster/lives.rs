@@ -47,7 +47,7 @@ impl World<'_> {
         let unix_ms = at.clock.wall_ms(self.now);
         at.woke_ms = unix_ms;
         let seed = self.seeds.next_u64();
-        match Process::boot(&at.site, unix_ms, seed, Some(&ask)) {
+        match Process::boot(&at.site, unix_ms, seed, &ask) {
             Ok((process, start)) => self.has_booted(machine, process, &start, seed, local),
             Err(error) => self.failed_to_start(machine, error),
         }

@@ -83,12 +83,7 @@ impl World<'_> {
     /// Starts a copy of a machine that no other member can reach: it must neither panic nor hang, whatever it finds.
     fn start_copy(&mut self, machine: usize) {
         let at = &self.machines[machine];
-        let started = Process::boot(
-            &at.site.fork(),
-            at.clock.wall_ms(self.now),
-            0,
-            Some(&|_, _| BTreeMap::new()),
-        );
+        let started = Process::boot(&at.site.fork(), at.clock.wall_ms(self.now), 0, &|_, _| BTreeMap::new());
         let refusal = started.err().map(|error| error.to_string());
         self.eyes
             .note(self.now, format_args!("a copy of {machine} starts: {refusal:?}"));

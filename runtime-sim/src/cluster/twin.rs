@@ -1,5 +1,6 @@
 //! A second start from the same disk: it must have the same result as the first.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quoin_core::node::{Effect, Input};
@@ -13,7 +14,7 @@ use crate::process::{Process, Site};
 /// The result of a second start from the same disk, left alone until it serves.
 pub(super) fn run(site: &Site, unix_ms: u64) -> Option<View> {
     let site = site.fork();
-    let (mut process, _) = Process::boot(&site, unix_ms, !0, None).ok()?;
+    let (mut process, _) = Process::boot(&site, unix_ms, !0, &|_, _| BTreeMap::new()).ok()?;
     let mut effects = Vec::new();
     for _ in 0..200 {
         process.log.run(usize::MAX);

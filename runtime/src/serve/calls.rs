@@ -19,7 +19,7 @@ use quoin_core::time::Instant;
 use super::grpc::call::within;
 use super::grpc::status::{Status, UNKNOWN};
 use super::grpc::unknown::unserved;
-use super::{Context, facts};
+use super::{Context, facts, members};
 use crate::handle::Asked;
 
 impl Context {
@@ -96,8 +96,11 @@ pub(crate) fn take(context: &Context, method: Method, step: Step) -> Taken<'_> {
         Step::Compute(computation) => Taken::Later(Box::pin(async { Ok(compute(context, computation).await?) })),
         Step::Defragment => Taken::Later(Box::pin(defragment(context))),
         Step::Fetch(read) => fetch(context, read),
-        // This version has no connections to other members.
-        Step::Forward { .. } => Taken::now(Err(Error::NotLeader.into())),
+        Step::Forward { request, then } => Taken::Later(Box::pin(async move {
+            let result = members::forward(context, &request).await;
+            let step = context.server(|server| server.finish(then, result))?;
+            take(context, method, step).await
+        })),
         Step::Unserved => Taken::now(Err(unserved(method))),
     }
 }
@@ -164,7 +167,7 @@ fn measure(context: &Context, fetch: &Fetch, took: Duration) {
 }
 
 /// Computes a hash on the compute thread, in turns with other computations.
-async fn compute(context: &Context, computation: Computation) -> Result<Answer, Error> {
+pub(crate) async fn compute(context: &Context, computation: Computation) -> Result<Answer, Error> {
     let began = context.clock.now();
     let mvcc = &context.metrics.mvcc;
     let seconds = match &computation {

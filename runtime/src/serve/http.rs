@@ -51,9 +51,6 @@ async fn route(context: &Arc<Context>, endpoint: Endpoint, head: &Parts) -> Resp
     let path = head.uri.path();
     let query = Query(head.uri.query().unwrap_or_default());
     let is_client = !matches!(endpoint, Endpoint::Metrics | Endpoint::Peer);
-    if endpoint == Endpoint::Peer && path != "/version" {
-        return go_error(StatusCode::NOT_FOUND, "404 page not found");
-    }
     if path == "/metrics" {
         return metrics_page(context, &head.headers).await;
     }
@@ -391,7 +388,7 @@ pub(crate) fn go_error(status: StatusCode, text: &str) -> Response<Reply> {
     response
 }
 
-fn add_nosniff(headers: &mut HeaderMap) {
+pub(crate) fn add_nosniff(headers: &mut HeaderMap) {
     headers.insert(
         HeaderName::from_static("x-content-type-options"),
         HeaderValue::from_static("nosniff"),

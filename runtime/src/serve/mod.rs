@@ -12,6 +12,7 @@ pub(crate) mod grpc;
 mod http;
 mod inbound;
 pub(crate) mod listen;
+mod members;
 pub(crate) mod metrics_page;
 mod pieces;
 mod reply;
@@ -97,7 +98,7 @@ pub(crate) enum Endpoint {
     Http,
     /// Metrics and health only.
     Metrics,
-    /// `/version` only: Quoin does not connect members of a cluster yet.
+    /// Other members.
     Peer,
 }
 
@@ -169,6 +170,10 @@ fn respond(
         if endpoint == Endpoint::Grpc {
             let text = "this port serves gRPC only";
             return Ok(http::go_error(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+        }
+        if endpoint == Endpoint::Peer && request.uri().path() != "/version" {
+            let answer: BoxFuture<Response<Reply>> = Box::pin(members::serve(context, request));
+            return Ok(answer.await);
         }
         let (head, _) = request.into_parts();
         // Boxed, so that the many futures of gRPC do not have its size.
