@@ -12,6 +12,7 @@ use quoin_core::config::Config;
 use quoin_core::id::{ClusterId, MemberId};
 use quoin_core::jobs::{LogJob, TableJob, TableRows};
 use quoin_core::member::{BatchId, Recovered};
+use quoin_core::membership::Member;
 use quoin_core::node::{Done, Effect, Input, Node};
 use quoin_core::store::View;
 use quoin_core::time::Instant;
@@ -102,6 +103,8 @@ pub struct Start {
     pub view: View,
     /// The damage of the table, if it is rebuilt.
     pub damage: Option<Damage>,
+    /// The members to connect with at first.
+    pub peers: Vec<Member>,
 }
 
 /// A lane and the jobs that wait for it.
@@ -248,13 +251,14 @@ impl Process {
             table,
             lock,
             cluster,
-            peers: _,
+            peers,
             damage,
         } = booted;
         let start = Start {
             recovered: recovered.clone(),
             view: store.view(),
             damage,
+            peers,
         };
         let rows = Rows::new(Arc::new(site.disk.clone()), table, recovered.applied, &keep);
         let mut config = site.config.node_config(member);

@@ -111,11 +111,13 @@ promises! {
     C54 "A follower that had a message of its leader within an election timeout votes for no other member, unless the leader hands over.",
     C55 "Five seconds after a member applied the removal of another it sends it no more messages, except what it forwards to the leader it had.",
     C56 "A learner is promoted only if its disk has most of what was committed at the request.",
+    C57 "The outcome of every snapshot to a peer is reported to its sender exactly once, unless the sender dies before.",
     L1 "After healing there is a leader within five election timeouts, plus two for every election without a winner.",
     L2 "After healing a write is answered within six election timeouts, plus the time until there was a leader.",
     L3 "After healing every member catches up within twenty election timeouts, plus the time until there was a leader.",
     L4 "After healing terms grow by at most six; without pre-vote by a bound that chance allows.",
     LOCK "A client that writes under a lock holds it, and only one at a time does.",
+    L6 "After healing members that run are connected within fifteen seconds.",
     L5 "A leader without contact to a quorum steps down after a time, healed or not.",
 }
 

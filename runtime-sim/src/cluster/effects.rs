@@ -125,7 +125,7 @@ impl World<'_> {
             Effect::Halt(halt) => self.with_life(machine, |life| life.halt = Some(halt)),
             Effect::Log(job) => self.give_log(machine, job),
             Effect::Peer(PeerJob::Messages { to, messages }) => self.send(machine, to, messages),
-            Effect::Peer(PeerJob::Snapshot(job)) => self.send_snapshot(machine, *job),
+            Effect::Peer(PeerJob::Snapshot(job)) => self.send_snapshot(machine, job),
             Effect::Publish(publication) => self.publish(machine, publication),
             Effect::Reply { token, result } => self.reply(machine, token, result),
             Effect::Table(job) => self.give_rows(machine, job),
@@ -242,33 +242,35 @@ impl World<'_> {
             life.status = status;
         }
         if changed {
-            self.membership_changed(machine);
+            self.membership_changed(machine)?;
         }
         shown.map_or(Ok(()), |view| self.shows(&view, status.published))
     }
 
     /// A member applied a change of the membership: it connects to new members, and leaves removed ones.
-    fn membership_changed(&mut self, machine: usize) {
+    fn membership_changed(&mut self, machine: usize) -> Verdict {
         self.refresh_endpoints();
         for other in (0..self.machines.len()).filter(|other| *other != machine) {
             self.plan_contact(machine, other, Duration::ZERO);
         }
+        self.give_roster(machine)
     }
 
     fn send(&mut self, from: usize, to: MemberId, messages: Vec<Message>) -> Verdict {
-        for message in messages {
+        for message in &messages {
             self.eyes.mix([
                 to.0,
                 message.msg_type as u64 | message.term << 8,
                 message.index,
                 message.commit ^ (message.entries.len() as u64) << 48,
             ]);
-            let seen = Observation::Sent {
-                member: self.machines[from].id,
-                to,
-                message: &message,
-            };
-            self.eyes.see(self.now, &seen)?;
+            let member = self.machines[from].id;
+            self.eyes.see(self.now, &Observation::Sent { member, to, message })?;
+        }
+        if self.wire.is_some() {
+            return self.send_bytes(from, to, messages);
+        }
+        for message in messages {
             let Some(target) = self.find(to) else { continue };
             let connected = self.machines[from].connected[target];
             let posted = if connected {
@@ -284,15 +286,18 @@ impl World<'_> {
     }
 
     /// A snapshot is sent to a peer, with the state beside the message.
-    fn send_snapshot(&mut self, from: usize, job: SnapshotJob) -> Verdict {
-        let SnapshotJob { to, message, view } = job;
-        self.eyes.mix([to.0, message.term, view.applied_index, 0x5e4d]);
+    fn send_snapshot(&mut self, from: usize, job: Box<SnapshotJob>) -> Verdict {
+        self.eyes.mix([job.to.0, job.message.term, job.view.applied_index, 0x5e4d]);
         let seen = Observation::Sent {
             member: self.machines[from].id,
-            to,
-            message: &message,
+            to: job.to,
+            message: &job.message,
         };
         self.eyes.see(self.now, &seen)?;
+        if self.wire.is_some() {
+            return self.send_snapshot_bytes(from, job);
+        }
+        let SnapshotJob { to, message, view } = *job;
         let target = self.find(to).filter(|target| self.machines[from].connected[*target]);
         let posted = match target {
             Some(target) => {

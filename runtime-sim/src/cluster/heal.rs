@@ -78,16 +78,19 @@ impl World<'_> {
     /// The quorum that continues is up and connected: from here on promises have deadlines.
     pub(super) fn is_healed(&mut self) -> Verdict {
         let core = std::mem::take(&mut self.core);
-        let is_whole = |machine: &usize| {
-            let (from, mut others) = (&self.machines[*machine], core.iter());
-            // A process that began to start while its disk was slow may still read.
-            let has_started = from
-                .life
-                .as_ref()
-                .is_some_and(|life| life.busy_until <= self.now + self.plan.turn_takes);
-            has_started && others.all(|other| other == machine || from.connected[*other])
+        // A process that began to start while its disk was slow may still read.
+        let has_started = |machine: &usize| {
+            let life = self.machines[*machine].life.as_ref();
+            life.is_some_and(|life| life.busy_until <= self.now + self.plan.turn_takes)
         };
-        if !core.iter().all(is_whole) {
+        let have_started = core.iter().all(has_started);
+        let is_whole = |machine: &usize| {
+            let mut others = core.iter();
+            others.all(|other| other == machine || self.are_connected(*machine, *other))
+        };
+        let is_whole = have_started && core.iter().all(is_whole);
+        self.look_at_wait(have_started && !is_whole)?;
+        if !is_whole {
             self.core = core;
             self.queue.push(self.now + LOOKS_AGAIN, What::Healed);
             return Ok(());

@@ -102,6 +102,7 @@ impl World<'_> {
         };
         self.eyes.see(self.now, &seen)?;
         self.note_findings();
+        self.begin_transport(machine, &start.peers)?;
         self.is_started(machine)
     }
 
@@ -141,7 +142,6 @@ impl World<'_> {
     }
 
     fn is_started(&mut self, machine: usize) -> Verdict {
-        self.machines[machine].connected.fill(false);
         self.refresh_endpoints();
         for other in (0..self.machines.len()).filter(|other| *other != machine) {
             self.plan_contact(machine, other, Duration::ZERO);
@@ -279,6 +279,7 @@ impl World<'_> {
         if !was_up {
             return Ok(());
         }
+        self.exchanges_end(machine, lost_power);
         for other in 0..self.machines.len() {
             if other != machine {
                 self.net.reset(machine, other);
@@ -408,6 +409,10 @@ impl World<'_> {
 
     /// Both sides will check their connection, after `silence` plus the time that a connection takes.
     pub(super) fn plan_contact(&mut self, a: usize, b: usize, silence: Duration) {
+        if self.wire.is_some() {
+            // The peer protocol notices by itself.
+            return;
+        }
         for (from, to) in [(a, b), (b, a)] {
             let at = self.now + silence + self.net.latency() * 3;
             self.queue.push(at, What::Contact { from, to });

@@ -9,6 +9,7 @@ use quoin_core::limits::{STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS};
 use quoin_core::member::{Halt, Status, Token};
 use quoin_core::mvcc::CompactHashes;
 use quoin_core::node::{Done, Input};
+use quoin_core::peer::Transport;
 use quoin_core::random::Prng;
 use quoin_core::store::View;
 use quoin_core::time::Instant;
@@ -78,6 +79,8 @@ pub(super) struct Machine {
     pub(super) slowed_by: Option<usize>,
     /// It is not known to be a member yet.
     pub(super) is_unborn: bool,
+    /// It has lost its power: it does not even refuse a connection.
+    pub(super) is_dark: bool,
     /// Its last published state, for outside observers.
     pub(super) last_view: Option<View>,
 }
@@ -137,6 +140,12 @@ pub(super) struct Life {
     pub(super) halt: Option<Halt>,
     /// An operator asked it to stop, to start it again.
     pub(super) is_stopping: bool,
+    /// Its peer protocol, in a run over bytes.
+    pub(super) transport: Option<Transport>,
+    /// When the next step of the peer protocol is planned.
+    pub(super) transport_wakes_at: Option<Instant>,
+    /// Snapshots whose outcome was not reported yet, by receiver, in a run over bytes.
+    pub(super) snapshots_out: BTreeMap<MemberId, usize>,
 }
 
 impl Life {
@@ -167,6 +176,9 @@ impl Life {
             rows_reports: Vec::new(),
             halt: None,
             is_stopping: false,
+            transport: None,
+            transport_wakes_at: None,
+            snapshots_out: BTreeMap::new(),
             process,
         }
     }
@@ -219,6 +231,7 @@ impl Machine {
             doom: None,
             slowed_by: None,
             is_unborn: false,
+            is_dark: false,
             last_view: None,
         }
     }

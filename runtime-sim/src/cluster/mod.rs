@@ -5,7 +5,8 @@
 //!   `strike` carries it out; `operator` changes the membership;
 //! - `queue` holds the planned events, `clock` is the time of a machine;
 //! - `member` is a machine, `lives` starts and ends its processes, `effects` carries out its node's effects;
-//! - `net` is the network between members, `calls` carries requests of clients to members and answers back, through
+//! - `net` is the network between members, `wire` the same as bytes of the members' own protocol;
+//! - `calls` carries requests of clients to members and answers back, through
 //!   `codec` and the functions of `core::api`, `streams` are watch streams;
 //! - [`ports`] has the interfaces: clients and an observer. The world reports everything and checks nothing.
 
@@ -36,6 +37,7 @@ mod stories;
 mod streams;
 mod strike;
 mod twin;
+mod wire;
 
 #[cfg(test)]
 mod door_tests;
@@ -64,9 +66,11 @@ use ports::{Act, Clients, Endpoint, Endpoints};
 use queue::{Queue, Shelf, What};
 use streams::Stream;
 use strike::Active;
+use wire::Wire;
 
 pub use eyes::Tracing;
 pub use run::{Failure, Options, Run, Summary};
+pub use wire::Met;
 
 /// The largest number of events in one moment.
 const EVENTS_AT_ONCE_MAX: u64 = 1_000_000;
@@ -78,6 +82,8 @@ struct World<'o> {
     queue: Queue,
     machines: Vec<Machine>,
     net: Net,
+    /// The exchanges of members, in a run over bytes.
+    wire: Option<Wire>,
     clients: Box<dyn Clients>,
     endpoints: Endpoints,
     /// When clients are to be woken next.
@@ -144,10 +150,14 @@ impl World<'_> {
     fn handle(&mut self, what: What) -> Verdict {
         match what {
             What::Answer(op) => self.answer_arrives(op),
+            What::Arrive { number, side } => self.items_arrive(number, side),
+            What::BodyStalls(number) => self.body_stalls(number),
+            What::Broken { number, side } => self.breaks(number, side),
             What::Call(op) => self.call_arrives(op),
             What::Clients => self.wake_clients(),
             What::Contact { from, to } => self.look_at_contact(from, to),
             What::Deadline(op) => self.patience_ends(op),
+            What::Drained { number, side } => self.drained(number, side),
             What::FaultBegins(planned) => self.fault_begins(planned),
             What::FaultEnds(planned) => self.fault_ends(planned),
             What::FaultFlaps(planned) => self.fault_flaps(planned),
@@ -160,6 +170,7 @@ impl World<'_> {
             What::Healed => self.is_healed(),
             What::Hop(place) => self.hop_arrives(place),
             What::Hub { machine, life } => self.hub_turn(machine, life),
+            What::LateMessage(place) => self.send_late(place),
             What::LifeEnds(life) => self.life_ends(life),
             What::Log { machine, life } => self.log_works(machine, life),
             What::LogReports { machine, life } => self.log_reports(machine, life),
@@ -174,6 +185,7 @@ impl World<'_> {
             What::StreamEnd(stream) => self.stream_ends(stream),
             What::StreamOpen(stream) => self.stream_opens(stream),
             What::StreamTake(stream) => self.take_responses(stream),
+            What::Transport { machine, life } => self.wake_transport(machine, life),
             What::Turn { machine, life } => self.due_turn(machine, life),
             What::Wake { machine, life } => self.wake(machine, life),
         }
@@ -183,6 +195,10 @@ impl World<'_> {
     fn machine_of(&self, what: &What) -> Option<usize> {
         match what {
             What::Call(op) | What::Retry(op) => self.ops.get(op).map(|op| op.machine),
+            What::Arrive { number, side } | What::Broken { number, side } | What::Drained { number, side } => {
+                self.wire.as_ref().and_then(|wire| wire.machine_of(*number, *side))
+            }
+            What::BodyStalls(number) => self.wire.as_ref().and_then(|wire| wire.saver(*number)),
             What::Frame { place, number } => self.net.ends(*place, *number),
             What::Hop(place) => self.hops.get(*place).map(Hop::machine),
             What::StreamOpen(stream) | What::StreamAsk(stream) | What::StreamTake(stream) => {
@@ -194,6 +210,7 @@ impl World<'_> {
             | What::Peer { machine, .. }
             | What::Rows { machine, .. }
             | What::RowsReports { machine, .. }
+            | What::Transport { machine, .. }
             | What::Turn { machine, .. }
             | What::Wake { machine, .. } => Some(*machine),
             _ => None,

@@ -24,6 +24,11 @@
 //! - **MixedSnapshot**: a snapshot's message arrives with the state of an earlier snapshot.
 //!
 //! Clients have links of their own, which only **ClientCut** and **Reset** concern.
+//!
+//! That is a run of abstract messages. In a run over bytes (`--bytes`) messages travel by [`wire`](super::wire), which
+//! describes what the faults do to bytes; of this file, conditions of links, stale frames and `sift` remain.
+
+mod sift;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -346,20 +351,27 @@ impl Net {
             self.struck.note(kind);
             image = damaged.into();
         }
+        let image = self.mix_images(&condition, image);
+        self.dispatch(now, from, to, Parcel::Snapshot(message, image), queue);
+        Posted::Gone
+    }
+
+    /// The state to send with a snapshot's message: its own, or by a fault that of an earlier snapshot.
+    fn mix_images(&mut self, condition: &Condition, image: Bytes) -> Bytes {
+        let mut sent = image.clone();
         if condition.mixed_permille > 0
             && let Some(other) = self.images.front().filter(|other| **other != image).cloned()
             && self.prng.below(1_000) < condition.mixed_permille
         {
             self.struck.note(FaultKind::MixedSnapshot);
-            image = other;
+            sent = other;
         } else {
-            self.images.push_back(image.clone());
+            self.images.push_back(image);
         }
         if self.images.len() > IMAGES_MAX {
             self.images.pop_front();
         }
-        self.dispatch(now, from, to, Parcel::Snapshot(message, image), queue);
-        Posted::Gone
+        sent
     }
 
     /// A slow link takes a message, if it fits.

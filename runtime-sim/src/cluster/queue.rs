@@ -13,6 +13,12 @@ use crate::observe::{OpId, StreamId};
 pub(super) enum What {
     /// An answer reaches its client.
     Answer(OpId),
+    /// Something that a side of an exchange sent reaches the other, which is given here.
+    Arrive { number: u64, side: usize },
+    /// The file of a snapshot may not go on.
+    BodyStalls(u64),
+    /// A side of an exchange learns that the connection is lost.
+    Broken { number: u64, side: usize },
     /// A request reaches its member.
     Call(OpId),
     /// A response that waits at a member for a client's stream is taken.
@@ -31,6 +37,8 @@ pub(super) enum What {
     Contact { from: usize, to: usize },
     /// A client gives up.
     Deadline(OpId),
+    /// The bytes that a side of an exchange has written have left.
+    Drained { number: u64, side: usize },
     /// A planned fault begins.
     FaultBegins(usize),
     /// A planned fault ends.
@@ -49,6 +57,8 @@ pub(super) enum What {
     Hop(u32),
     /// The watch hub has input.
     Hub { machine: usize, life: u64 },
+    /// A message that a fault has delayed is given to the peer protocol.
+    LateMessage(u32),
     /// A life of the member that is to die has lasted long enough.
     LifeEnds(u64),
     /// The log's lane has finished its jobs.
@@ -71,6 +81,8 @@ pub(super) enum What {
     RowsReports { machine: usize, life: u64 },
     /// A machine's process starts.
     Start { machine: usize, power: u64 },
+    /// The peer protocol of a process has something to do.
+    Transport { machine: usize, life: u64 },
     /// The node takes a turn.
     Turn { machine: usize, life: u64 },
     /// A timer in a process is due.

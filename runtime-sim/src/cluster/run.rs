@@ -20,6 +20,7 @@ use super::operator::Operator;
 use super::plan::{Plan, Shape};
 use super::ports::{Clients, Endpoints, Observer};
 use super::queue::{Queue, Shelf, What};
+use super::wire::{Met, Wire};
 use crate::disk::{Blocks, DiskModel};
 use crate::faults::Struck;
 use crate::observe::{Verdict, Violation};
@@ -38,6 +39,8 @@ pub struct Options {
     pub shape: Option<Shape>,
     /// The faults of the run; no others occur.
     pub faults: Option<Vec<Planned>>,
+    /// Whether members talk with each other in bytes of the peer protocol.
+    pub bytes: bool,
     /// How much text is kept. A run that keeps text also checks its members after every turn.
     pub tracing: Tracing,
 }
@@ -63,6 +66,8 @@ pub struct Summary {
     pub trace_hash: u128,
     /// How often each kind of fault struck.
     pub struck: Struck,
+    /// What happened to exchanges, in a run over bytes.
+    pub met: Met,
     /// The last events, if the run was traced.
     pub last: Vec<String>,
     /// Its faults.
@@ -78,6 +83,8 @@ pub struct Failure {
     pub members: Option<usize>,
     /// Whether it was long, if that is not the seed's choice.
     pub is_long: bool,
+    /// Whether members talked with each other in bytes.
+    pub is_bytes: bool,
     /// The broken promise.
     pub violation: Violation,
     /// When.
@@ -109,6 +116,9 @@ impl fmt::Display for Failure {
         )?;
         if self.is_long {
             write!(f, " --long")?;
+        }
+        if self.is_bytes {
+            write!(f, " --bytes")?;
         }
         self.members.map_or(Ok(()), |members| write!(f, " --members {members}"))
     }
@@ -149,6 +159,9 @@ impl Run {
             clients,
         } = self;
         let mut world = build(seed, plan, clients, Eyes::new(observer, options.tracing));
+        if options.bytes {
+            world.wire = Some(Wire::new(Prng::new(seed).fork("wire"), world.plan.link_latency));
+        }
         match world.run_caught() {
             Ok(()) => Ok(Summary {
                 events: world.events,
@@ -156,6 +169,7 @@ impl Run {
                 simulated: world.now.saturating_since(Instant::ZERO),
                 trace_hash: world.eyes.hash.value(),
                 struck: world.struck.clone(),
+                met: world.wire.as_ref().map_or_else(Met::default, |wire| wire.met),
                 last: world.eyes.take_lines(),
                 faults: world.plan.faults.clone(),
             }),
@@ -163,6 +177,7 @@ impl Run {
                 seed,
                 members: options.members,
                 is_long: options.shape == Some(Shape::Long),
+                is_bytes: options.bytes,
                 violation,
                 at: world.now,
                 machines: world.status_lines(),
@@ -238,6 +253,7 @@ pub(super) fn build(seed: u64, plan: Plan, clients: Box<dyn Clients>, eyes: Eyes
         queue,
         machines,
         net,
+        wire: None,
         clients,
         endpoints: Endpoints::default(),
         clients_wake_at: None,

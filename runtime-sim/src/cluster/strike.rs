@@ -241,11 +241,13 @@ impl World<'_> {
                 }
             }
         }
+        self.links_changed();
     }
 
     fn reset_connections(&mut self, machine: usize) -> Verdict {
         for other in (0..self.machines.len()).filter(|other| *other != machine) {
             self.net.reset(machine, other);
+            self.reset_exchanges(machine, other);
         }
         if self.machines[machine].is_up() {
             self.struck.note(FaultKind::Reset);
@@ -486,8 +488,10 @@ impl World<'_> {
         at.clock.set_rate(self.now, rate);
         if let Some(life) = &mut at.life {
             life.wakes_at = None;
+            life.transport_wakes_at = None;
         }
         self.plan_wake(machine);
+        self.plan_transport(machine);
     }
 }
 

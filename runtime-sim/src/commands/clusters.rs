@@ -32,6 +32,9 @@ pub struct Which {
     /// Only long runs, for situations that take minutes
     #[arg(long)]
     pub long: bool,
+    /// Members talk with each other in bytes of the peer protocol, which faults cut, hold and damage
+    #[arg(long)]
+    pub bytes: bool,
     /// Activates the known bug of this name; needs a build with the feature `mutants`
     #[arg(long, value_name = "NAME", value_parser = mutants::names(), hide_possible_values = true)]
     pub mutant: Option<Mutant>,
@@ -185,6 +188,7 @@ fn options(of: &Which, tracing: Tracing) -> Options {
         members: of.members,
         tracing,
         shape: of.long.then_some(Shape::Long),
+        bytes: of.bytes,
         ..Options::default()
     }
 }

@@ -1,0 +1,385 @@
+//! The host of the members' peer protocol: inputs for it, and its effects.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use quoin_core::id::MemberId;
+use quoin_core::jobs::PeerJob;
+use quoin_core::limits::PEER_READ_PATIENCE;
+use quoin_core::membership::Member;
+use quoin_core::node::{Input, PeerEvent};
+use quoin_core::peer::{Config, ExchangeId, PeerEffect, PeerInput, Roster, Transport};
+use quoin_core::proto::raftpb::Message;
+use quoin_core::store::Cluster;
+use quoin_runtime::received;
+
+use super::super::World;
+use super::super::member::Part;
+use super::super::queue::What;
+use super::dial::patience;
+use super::pipe::Item;
+use super::{ANSWERER, CALLER, Late, Saving};
+use crate::observe::{Observation, Verdict, ensure};
+
+impl World<'_> {
+    /// A process has started: it gets a peer protocol of its own.
+    pub(in super::super) fn begin_transport(&mut self, machine: usize, boot_peers: &[Member]) -> Verdict {
+        if self.wire.is_none() {
+            return Ok(());
+        }
+        self.exchanges_are_unknown(machine);
+        let at = &mut self.machines[machine];
+        let shown = at.clock.now(self.now);
+        let Some(life) = &mut at.life else { return Ok(()) };
+        let urls = at.site.config.advertise_peer_urls.iter();
+        let config = Config {
+            member: at.id,
+            cluster: life.process.cluster,
+            peer_urls: urls.map(ToString::to_string).collect(),
+            dial_patience: patience(&at.site.config),
+            boot_peers: boot_peers.to_vec(),
+        };
+        life.transport = Some(Transport::new(config, shown));
+        self.give_roster(machine)
+    }
+
+    /// The members as the process's published state has them.
+    pub(in super::super) fn give_roster(&mut self, machine: usize) -> Verdict {
+        let Some(life) = &self.machines[machine].life else {
+            return Ok(());
+        };
+        let (number, cluster): (u64, &Cluster) = (life.number, &life.view.cluster);
+        let roster = Roster::from(cluster);
+        self.step_transport(machine, number, PeerInput::Roster(roster))
+    }
+
+    /// A node sends messages.
+    pub(in super::super) fn send_bytes(&mut self, machine: usize, to: MemberId, messages: Vec<Message>) -> Verdict {
+        let life = self.machines[machine].life.as_ref().map_or(0, |life| life.number);
+        let target = self.find(to);
+        let mut sent = Vec::new();
+        for message in messages {
+            let copies = target.map_or_else(|| vec![Duration::ZERO], |at| self.net.sift(machine, at, &message));
+            for late in copies {
+                if late.is_zero() {
+                    sent.push(message.clone());
+                    continue;
+                }
+                let message = message.clone();
+                let late_message = Late {
+                    machine,
+                    life,
+                    to,
+                    message,
+                };
+                let Some(wire) = &mut self.wire else { return Ok(()) };
+                let place = wire.late.put(late_message);
+                self.queue.push(self.now + late, What::LateMessage(place));
+            }
+        }
+        if sent.is_empty() {
+            return Ok(());
+        }
+        let job = PeerJob::Messages { to, messages: sent };
+        self.step_transport(machine, life, PeerInput::Send(job))
+    }
+
+    /// A message that a fault has delayed is given to the peer protocol.
+    pub(in super::super) fn send_late(&mut self, place: u32) -> Verdict {
+        let late = self.wire.as_mut().and_then(|wire| wire.late.take(place));
+        let Some(Late {
+            machine,
+            life,
+            to,
+            message,
+        }) = late
+        else {
+            return Ok(());
+        };
+        let messages = vec![message];
+        self.step_transport(machine, life, PeerInput::Send(PeerJob::Messages { to, messages }))
+    }
+
+    /// The peer protocol of a process may have something to do.
+    pub(in super::super) fn wake_transport(&mut self, machine: usize, life: u64) -> Verdict {
+        if let Some(current) = &mut self.machines[machine].life
+            && current.number == life
+        {
+            current.transport_wakes_at = None;
+        }
+        self.step_transport(machine, life, PeerInput::Wake)
+    }
+
+    /// Gives a side's process an input about its exchange, if the process still takes part in it.
+    pub(super) fn input_to(
+        &mut self,
+        number: u64,
+        side: usize,
+        input: impl FnOnce(ExchangeId) -> PeerInput,
+    ) -> Verdict {
+        let exchange = self.wire.as_ref().and_then(|wire| wire.exchanges.get(&number));
+        let Some(it) = exchange.map(|exchange| &exchange.sides[side]).filter(|it| it.is_open) else {
+            return Ok(());
+        };
+        let (machine, life, id) = (it.machine, it.life, it.id);
+        self.step_transport(machine, life, input(id))
+    }
+
+    /// One step of a process's peer protocol.
+    pub(in super::super) fn step_transport(&mut self, machine: usize, life: u64, input: PeerInput) -> Verdict {
+        let at = &mut self.machines[machine];
+        let shown = at.clock.now(self.now);
+        let Some(current) = at.life.as_mut().filter(|current| current.number == life) else {
+            return Ok(());
+        };
+        let Some(transport) = &mut current.transport else {
+            return Ok(());
+        };
+        let mut effects = Vec::new();
+        transport.step(shown, [input], &mut effects);
+        for effect in effects {
+            self.carry_out_peer(machine, life, effect)?;
+        }
+        self.plan_transport(machine);
+        self.look_at_reports(machine, life)
+    }
+
+    /// Plans the next step of a process's peer protocol, if none is planned early enough.
+    pub(in super::super) fn plan_transport(&mut self, machine: usize) {
+        let at = &mut self.machines[machine];
+        let Some(life) = &mut at.life else { return };
+        let Some(deadline) = life.transport.as_ref().and_then(Transport::deadline) else {
+            return;
+        };
+        let wake = at.clock.truth(deadline).max(self.now);
+        if life.transport_wakes_at.is_none_or(|planned| planned > wake) {
+            life.transport_wakes_at = Some(wake);
+            let life = life.number;
+            self.queue.push(wake, What::Transport { machine, life });
+        }
+    }
+
+    fn carry_out_peer(&mut self, machine: usize, life: u64, effect: PeerEffect) -> Verdict {
+        let found = |world: &Self, id| world.wire.as_ref().and_then(|wire| wire.find(machine, life, id));
+        match effect {
+            PeerEffect::Close(id) => {
+                if let Some((number, side)) = found(self, id) {
+                    self.closes(number, side);
+                }
+            }
+            PeerEffect::Deliver { from, message } => {
+                let seen = Observation::Received {
+                    member: self.machines[machine].id,
+                    from,
+                    message: &message,
+                };
+                self.eyes.see(self.now, &seen)?;
+                let message = *message;
+                self.mail(machine, Input::Message { from, message });
+            }
+            PeerEffect::Log(notice) => self
+                .eyes
+                .note(self.now, format_args!("{machine} about {}: {}", notice.peer, notice.text)),
+            PeerEffect::Open(id, head) => {
+                if let Some((number, side)) = found(self, id) {
+                    self.put(number, side, Item::Response(200, head));
+                }
+            }
+            PeerEffect::Receive(_) => {}
+            PeerEffect::Request {
+                exchange,
+                url,
+                head,
+                body,
+            } => self.dial((machine, life), exchange, &url, head, body)?,
+            PeerEffect::Respond {
+                exchange,
+                status,
+                head,
+                body,
+                ..
+            } => {
+                if let Some((number, side)) = found(self, exchange) {
+                    self.put(number, side, Item::Response(status, head));
+                    self.write(number, side, body);
+                    self.put(number, side, Item::End);
+                    self.is_over(number, side);
+                }
+            }
+            PeerEffect::Save {
+                exchange,
+                from,
+                message,
+                begun,
+            } => self.begin_save(found(self, exchange), from, *message, &begun),
+            PeerEffect::Tell(event) => self.tell(machine, event)?,
+            PeerEffect::Write(id, bytes) => {
+                if let Some((number, side)) = found(self, id) {
+                    let way = self.way_of(number);
+                    self.write_damaged(number, side, way, bytes)?;
+                    self.drain(number, side);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A process cuts an exchange: its kernel loses what has not left, or not.
+    fn closes(&mut self, number: u64, side: usize) {
+        if let Some(wire) = &mut self.wire
+            && let Some(exchange) = wire.exchanges.get_mut(&number)
+        {
+            exchange.pipes[side].lose(&mut wire.prng);
+        }
+        self.put(number, side, Item::Closed);
+        self.is_over(number, side);
+    }
+
+    /// Puts an input for a node into its mailbox; the node takes its turn as soon as it can.
+    fn mail(&mut self, machine: usize, input: Input) {
+        let Some(life) = &mut self.machines[machine].life else {
+            return;
+        };
+        life.inbox.push(input);
+        if !life.turn_is_due {
+            life.turn_is_due = true;
+            let life = life.number;
+            self.queue.push(self.now, What::Turn { machine, life });
+        }
+    }
+
+    /// The peer protocol tells its node something.
+    fn tell(&mut self, machine: usize, event: PeerEvent) -> Verdict {
+        let place = match &event {
+            PeerEvent::Active(id) | PeerEvent::Inactive(id) => self.find(*id),
+            _ => None,
+        };
+        let at = &mut self.machines[machine];
+        if let Some(peer) = place {
+            at.connected[peer] = matches!(event, PeerEvent::Active(_));
+        }
+        match &event {
+            PeerEvent::RemovedUs if at.part == Part::Member => at.part = Part::Removed,
+            PeerEvent::Snapshot { to, .. } => {
+                let waiting = at.life.as_mut().and_then(|life| life.snapshots_out.get_mut(to));
+                let is_awaited = waiting.is_some_and(|waiting| {
+                    *waiting = waiting.wrapping_sub(1);
+                    *waiting != usize::MAX
+                });
+                let id = at.id;
+                ensure(is_awaited, "C57", || {
+                    format!("member {id} gets a second report of one snapshot to {to}")
+                })?;
+            }
+            _ => {}
+        }
+        if self.eyes.traces() {
+            self.eyes.note(self.now, format_args!("{machine} is told {event:?}"));
+        }
+        self.mail(machine, Input::Peer(event));
+        Ok(())
+    }
+
+    /// A node sends a snapshot.
+    pub(in super::super) fn send_snapshot_bytes(
+        &mut self,
+        machine: usize,
+        job: Box<quoin_core::jobs::SnapshotJob>,
+    ) -> Verdict {
+        let Some(life) = &mut self.machines[machine].life else {
+            return Ok(());
+        };
+        *life.snapshots_out.entry(job.to).or_default() += 1;
+        let number = life.number;
+        self.step_transport(machine, number, PeerInput::Send(PeerJob::Snapshot(job)))
+    }
+
+    /// C57: a snapshot that is not on its way any more was reported.
+    fn look_at_reports(&self, machine: usize, life: u64) -> Verdict {
+        let Some(current) = self.machines[machine].life.as_ref().filter(|current| current.number == life) else {
+            return Ok(());
+        };
+        let sent: usize = current.snapshots_out.values().sum();
+        if sent == 0 {
+            return Ok(());
+        }
+        let wire = self.wire.iter().flat_map(|wire| wire.exchanges.values());
+        let under_way = wire.filter(|exchange| {
+            let caller = &exchange.sides[CALLER];
+            let is_own = caller.machine == machine && caller.life == life && caller.is_open;
+            is_own && exchange.way == super::Way::Snapshot
+        });
+        let under_way = under_way.count();
+        ensure(sent <= under_way, "C57", || {
+            let id = self.machines[machine].id;
+            format!("member {id} waits for reports of {sent} snapshots, of which {under_way} are under way")
+        })
+    }
+
+    fn begin_save(&mut self, found: Option<(u64, usize)>, from: MemberId, message: Message, begun: &Bytes) {
+        let wire = self.wire.as_mut();
+        let Some((number, _)) = found else { return };
+        let Some(exchange) = wire.and_then(|wire| wire.exchanges.get_mut(&number)) else {
+            return;
+        };
+        exchange.sides[ANSWERER].saving = Some(Box::new(Saving {
+            from,
+            message,
+            bytes: BytesMut::from(&begun[..]),
+            at: self.now,
+        }));
+        self.queue.push(self.now + PEER_READ_PATIENCE, What::BodyStalls(number));
+    }
+
+    /// A snapshot's file has arrived: the state is made durable, then given to the node.
+    pub(super) fn save(&mut self, number: u64) -> Verdict {
+        let exchange = self.wire.as_mut().and_then(|wire| wire.exchanges.get_mut(&number));
+        let Some(side) = exchange.map(|exchange| &mut exchange.sides[ANSWERER]) else {
+            return Ok(());
+        };
+        let Some(saving) = side.saving.take() else { return Ok(()) };
+        let Saving {
+            from, message, bytes, ..
+        } = *saving;
+        let (machine, id) = (side.machine, side.id);
+        let at = &mut self.machines[machine];
+        at.look_at_clock(self.now);
+        let Some(life) = at.life.as_ref().map(|life| life.number) else {
+            return Ok(());
+        };
+        let index = message.get_snapshot().get_metadata().index;
+        let config = at.site.config.store_config();
+        let saved = received::save(&at.site.disk, &at.site.dirs().snap(), config, index, &bytes.freeze());
+        if at.site.fuse.blown() {
+            return self.dies(machine);
+        }
+        self.eyes.mix([self.now.as_nanos(), index, u64::from(saved.is_ok())]);
+        self.eyes.note(
+            self.now,
+            format_args!("{machine} got a snapshot at {index}: {:?}", saved.as_ref().err()),
+        );
+        let result = match saved {
+            Ok(store) => {
+                let store = Box::new(store);
+                self.mail(machine, Input::Snapshot { from, message, store });
+                self.is_resent(machine);
+                Ok(())
+            }
+            Err(fault) => Err(fault.to_string()),
+        };
+        self.step_transport(machine, life, PeerInput::Saved(id, result))
+    }
+
+    fn is_resent(&mut self, machine: usize) {
+        if let Some(wire) = &mut self.wire
+            && wire.cut_snapshots.remove(&machine)
+        {
+            wire.met.snapshots_resent += 1;
+        }
+    }
+
+    fn way_of(&self, number: u64) -> super::Way {
+        let exchange = self.wire.as_ref().and_then(|wire| wire.exchanges.get(&number));
+        exchange.map_or(super::Way::Version, |exchange| exchange.way)
+    }
+}
