@@ -287,7 +287,8 @@ impl World<'_> {
 
     /// A snapshot is sent to a peer, with the state beside the message.
     fn send_snapshot(&mut self, from: usize, job: Box<SnapshotJob>) -> Verdict {
-        self.eyes.mix([job.to.0, job.message.term, job.view.applied_index, 0x5e4d]);
+        self.eyes
+            .mix([job.to.0, job.message.term, job.view.applied_index, 0x5e4d]);
         let seen = Observation::Sent {
             member: self.machines[from].id,
             to: job.to,

@@ -84,13 +84,12 @@ impl World<'_> {
             life.is_some_and(|life| life.busy_until <= self.now + self.plan.turn_takes)
         };
         let have_started = core.iter().all(has_started);
-        let is_whole = |machine: &usize| {
-            let mut others = core.iter();
-            others.all(|other| other == machine || self.are_connected(*machine, *other))
-        };
-        let is_whole = have_started && core.iter().all(is_whole);
-        self.look_at_wait(have_started && !is_whole)?;
-        if !is_whole {
+        let pairs = core
+            .iter()
+            .flat_map(|from| core.iter().filter(move |to| *to != from).map(move |to| (*from, *to)));
+        let apart: Vec<(usize, usize)> = pairs.filter(|(from, to)| !self.are_connected(*from, *to)).collect();
+        self.look_at_wait(if have_started { &apart } else { &[] })?;
+        if !have_started || !apart.is_empty() {
             self.core = core;
             self.queue.push(self.now + LOOKS_AGAIN, What::Healed);
             return Ok(());

@@ -15,6 +15,9 @@ pub struct Mutants {
     /// The first seed after the kept ones
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub from: u64,
+    /// Tries seeds that are not kept in runs over bytes of the peer protocol
+    #[arg(long)]
+    pub bytes: bool,
     /// Does not try the seeds first that are kept because they found a bug before
     #[arg(long, conflicts_with = "kept")]
     pub fresh: bool,
@@ -60,7 +63,7 @@ pub fn mutants(asked: &Mutants) -> ExitCode {
 
     use quoin_tools::{Progress, say};
 
-    use crate::cluster::hunt::{hunt, kept};
+    use crate::cluster::hunt::{Trial, hunt, kept};
 
     // An assertion may catch a mutant: its panic is not printed.
     std::panic::set_hook(Box::new(|_| {}));
@@ -72,20 +75,22 @@ pub fn mutants(asked: &Mutants) -> ExitCode {
     };
     let all: Vec<Mutant> = Mutant::ALL.iter().copied().filter(|mutant| wanted(*mutant)).collect();
     let mut caught = 0;
-    say("mutant                   checker  seed      runs  CPU-seconds  what it does wrong");
+    say("mutant                   checker  seed             runs  CPU-seconds  what it does wrong");
     let progress = Progress::counted("mutants", all.len() as u64);
     for &mutant in &all {
         progress.doing(mutant.name());
         let of_it = seeds_kept.iter().filter(|(kept, _)| *kept == mutant);
-        let first: Vec<u64> = of_it.map(|(_, seed)| *seed).filter(|_| !asked.fresh).collect();
-        let found = hunt(mutant, first.into_iter().chain(asked.from..), limit, super::cpu_time);
+        let first: Vec<Trial> = of_it.map(|(_, trial)| *trial).filter(|_| !asked.fresh).collect();
+        let bytes = asked.bytes;
+        let fresh = (asked.from..).map(|seed| Trial { seed, bytes });
+        let found = hunt(mutant, first.into_iter().chain(fresh), limit, super::cpu_time);
         let (seed, checker) = found.caught.map_or_else(
             || (String::from("-"), "NONE"),
-            |(seed, checker)| (seed.to_string(), checker),
+            |(trial, checker)| (trial.to_string(), checker),
         );
         progress.done();
         say(format_args!(
-            "{:23}  {checker:7}  {seed:8}  {:4}  {:11.1}  {} ({})",
+            "{:23}  {checker:7}  {seed:15}  {:4}  {:11.1}  {} ({})",
             mutant.name(),
             found.runs,
             found.cpu.as_secs_f64(),

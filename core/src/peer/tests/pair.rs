@@ -90,6 +90,24 @@ fn a_cut_stream_is_opened_again_and_its_encoding_begins_anew() {
 }
 
 #[test]
+fn a_peer_whose_streams_work_is_active_although_a_post_to_it_failed() {
+    let mut world = World::new(2);
+    world.posts_hang = true;
+    world.cut_all(1, 2);
+    send(&mut world, 2, vec![heartbeat(1)]);
+    world.run(Duration::from_millis(300));
+    world.machine(1).told.clear();
+    let (_, post) = world.hanging[0];
+    world.input(1, PeerInput::Closed(post, "lost".to_owned()));
+    let is_inactive = |event: &PeerEvent| matches!(event, PeerEvent::Inactive(MemberId(2)));
+    assert_eq!(count(&world.machine(1).told, is_inactive), 1);
+    // The next heartbeats of the links.
+    world.run(Duration::from_secs(2));
+    let is_active = |event: &PeerEvent| matches!(event, PeerEvent::Active(MemberId(2)));
+    assert_eq!(count(&world.machine(1).told, is_active), 1);
+}
+
+#[test]
 fn without_streams_messages_are_posted_a_few_at_a_time_and_none_twice() {
     let mut world = World::new(2);
     world.away.push(id(2));

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::id::{ClusterId, MemberId};
 use crate::membership::Member;
 use crate::node::PeerEvent;
-use crate::peer::{Body, Config, ExchangeId, Head, Notice, PeerEffect, PeerInput, Roster, Transport};
+use crate::peer::{Body, Config, ExchangeId, Head, Notice, PATH_PIPELINE, PeerEffect, PeerInput, Roster, Transport};
 use crate::proto::raftpb::Message;
 use crate::time::Instant;
 
@@ -38,6 +38,10 @@ pub(super) struct World {
     pub(super) away: Vec<MemberId>,
     /// Paths whose streams do not drain.
     pub(super) stalled: Vec<&'static str>,
+    /// Messages that are posted get no answer.
+    pub(super) posts_hang: bool,
+    /// Posts without an answer.
+    pub(super) hanging: Vec<(MemberId, ExchangeId)>,
 }
 
 pub(super) fn id(number: u64) -> MemberId {
@@ -73,6 +77,8 @@ impl World {
             exchanges: 0,
             away: Vec::new(),
             stalled: Vec::new(),
+            posts_hang: false,
+            hanging: Vec::new(),
         };
         for number in 1..=members {
             world.start(number, config(number, members));
@@ -208,6 +214,9 @@ impl World {
 
     fn request(&mut self, me: MemberId, exchange: ExchangeId, url: &str, head: Head, body: Body) {
         self.machine(me.0).sent.push((head.path.clone(), url.to_owned()));
+        if self.posts_hang && head.path == PATH_PIPELINE {
+            return self.hanging.push((me, exchange));
+        }
         let to = url
             .strip_prefix("http://")
             .and_then(|number| number.parse().ok())

@@ -61,7 +61,8 @@ impl World<'_> {
         let wire = self.wire.as_mut();
         let exchange = wire.and_then(|wire| wire.exchanges.get_mut(&number));
         if let Some(at) = exchange.and_then(|exchange| exchange.pipes[side].plan()) {
-            self.queue.push(at.max(self.now), What::Arrive { number, side: 1 - side });
+            self.queue
+                .push(at.max(self.now), What::Arrive { number, side: 1 - side });
         }
     }
 
@@ -99,8 +100,10 @@ impl World<'_> {
         if kind != FaultKind::MisaddressedFrame {
             self.struck.note(kind);
         }
-        self.eyes
-            .note(self.now, format_args!("{kind:?} in exchange {number} from {from} to {to}"));
+        self.eyes.note(
+            self.now,
+            format_args!("{kind:?} in exchange {number} from {from} to {to}"),
+        );
         if kind == FaultKind::FlippedFrame {
             self.write(number, side, damaged);
             return Ok(());

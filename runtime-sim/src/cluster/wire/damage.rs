@@ -94,8 +94,14 @@ mod tests {
         AppendEncoder::default().encode(append(), &mut appends);
         encode_message(append(), &mut messages);
         for _ in 0..1_000 {
-            assert_eq!(decoded(Way::Appends, garbled(prng, Way::Appends, &appends.clone().freeze())), None);
-            assert_eq!(decoded(Way::Messages, garbled(prng, Way::Messages, &messages.clone().freeze())), None);
+            assert_eq!(
+                decoded(Way::Appends, garbled(prng, Way::Appends, &appends.clone().freeze())),
+                None
+            );
+            assert_eq!(
+                decoded(Way::Messages, garbled(prng, Way::Messages, &messages.clone().freeze())),
+                None
+            );
             for way in [Way::Appends, Way::Messages] {
                 assert_eq!(decoded(way, spliced(prng, way)).unwrap_or(0), 0, "{way:?}");
             }

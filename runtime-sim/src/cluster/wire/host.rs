@@ -177,9 +177,10 @@ impl World<'_> {
                 let message = *message;
                 self.mail(machine, Input::Message { from, message });
             }
-            PeerEffect::Log(notice) => self
-                .eyes
-                .note(self.now, format_args!("{machine} about {}: {}", notice.peer, notice.text)),
+            PeerEffect::Log(notice) => self.eyes.note(
+                self.now,
+                format_args!("{machine} about {}: {}", notice.peer, notice.text),
+            ),
             PeerEffect::Open(id, head) => {
                 if let Some((number, side)) = found(self, id) {
                     self.put(number, side, Item::Response(200, head));
@@ -296,7 +297,11 @@ impl World<'_> {
 
     /// C57: a snapshot that is not on its way any more was reported.
     fn look_at_reports(&self, machine: usize, life: u64) -> Verdict {
-        let Some(current) = self.machines[machine].life.as_ref().filter(|current| current.number == life) else {
+        let Some(current) = self.machines[machine]
+            .life
+            .as_ref()
+            .filter(|current| current.number == life)
+        else {
             return Ok(());
         };
         let sent: usize = current.snapshots_out.values().sum();
@@ -337,7 +342,9 @@ impl World<'_> {
         let Some(side) = exchange.map(|exchange| &mut exchange.sides[ANSWERER]) else {
             return Ok(());
         };
-        let Some(saving) = side.saving.take() else { return Ok(()) };
+        let Some(saving) = side.saving.take() else {
+            return Ok(());
+        };
         let Saving {
             from, message, bytes, ..
         } = *saving;

@@ -27,7 +27,11 @@ enum Change {
 impl World<'_> {
     /// The conditions of links have changed.
     pub(in super::super) fn links_changed(&mut self) {
-        let numbers: Vec<u64> = self.wire.iter().flat_map(|wire| wire.exchanges.keys().copied()).collect();
+        let numbers: Vec<u64> = self
+            .wire
+            .iter()
+            .flat_map(|wire| wire.exchanges.keys().copied())
+            .collect();
         for number in numbers {
             for side in [CALLER, ANSWERER] {
                 self.link_of_pipe_changed(number, side);
@@ -151,16 +155,16 @@ impl World<'_> {
     }
 
     /// L6: members that run after the last fault connect with each other in time.
-    pub(in super::super) fn look_at_wait(&mut self, waits: bool) -> Verdict {
+    pub(in super::super) fn look_at_wait(&mut self, apart: &[(usize, usize)]) -> Verdict {
         let now = self.now;
         let Some(wire) = &mut self.wire else { return Ok(()) };
-        if !waits {
+        if apart.is_empty() {
             wire.waits_since = None;
             return Ok(());
         }
         let since = *wire.waits_since.get_or_insert(now);
         ensure(now.saturating_since(since) <= CONNECTS, "L6", || {
-            format!("members are not connected {CONNECTS:?} after the last fault")
+            format!("{CONNECTS:?} after the last fault, machines have no connection: {apart:?}")
         })
     }
 }

@@ -99,7 +99,12 @@ impl Way {
         match path {
             PATH_PIPELINE => Self::Post,
             PATH_SNAPSHOT => Self::Snapshot,
-            _ if path.strip_prefix(PATH_STREAM).is_some_and(|rest| rest.contains("msgapp")) => Self::Appends,
+            _ if path
+                .strip_prefix(PATH_STREAM)
+                .is_some_and(|rest| rest.contains("msgapp")) =>
+            {
+                Self::Appends
+            }
             _ if path.starts_with(PATH_STREAM) => Self::Messages,
             _ => Self::Version,
         }
