@@ -7,6 +7,7 @@ use quoin_core::time::Instant;
 use super::plan::{Plan, Shape};
 use super::ports::Observer;
 use super::run::{Failure, Options, Run, Summary};
+use super::wire::Met;
 use crate::check::{Checkers, Coverage};
 use crate::client::Crowd;
 use crate::faults::Struck;
@@ -23,6 +24,8 @@ pub struct Campaign {
     pub simulated: Duration,
     /// How often each kind of fault struck.
     pub struck: Struck,
+    /// What happened to exchanges, in runs over bytes.
+    pub met: Met,
     /// The situations that were met.
     pub coverage: Coverage,
 }
@@ -60,6 +63,7 @@ impl Campaign {
         self.events += summary.events;
         self.simulated += summary.simulated;
         self.struck.add(&summary.struck);
+        self.met.add(&summary.met);
     }
 
     /// The figures, with the time they took.

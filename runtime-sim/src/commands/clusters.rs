@@ -90,6 +90,9 @@ pub fn run(asked: &Run) -> ExitCode {
             faults::keep(&total.campaign.struck);
             let (points, met) = total.coverage.met();
             say(format_args!("{met} of {points} situations were met"));
+            if asked.of.bytes {
+                say(total.campaign.met);
+            }
             if asked.coverage {
                 say(total.coverage.table().trim_end());
             }

@@ -83,27 +83,17 @@ impl World<'_> {
 
     /// One side writes bytes, and a fault of the link may damage them.
     pub(super) fn write_damaged(&mut self, number: u64, side: usize, way: Way, bytes: Bytes) -> Verdict {
-        let ends = self.machines_of(number);
-        let (from, to) = if side == CALLER { ends } else { (ends.1, ends.0) };
-        let damage = self.net.condition(from, to).damage;
-        let Some(wire) = &mut self.wire else { return Ok(()) };
-        let Some((kind, _)) = damage.filter(|(_, permille)| wire.prng.below(1_000) < *permille) else {
+        let Some(kind) = self.draw_damage(number, side) else {
             self.write(number, side, bytes);
             return Ok(());
         };
+        let Some(wire) = &mut self.wire else { return Ok(()) };
         let kept = wire.prng.below(bytes.len().max(1) as u64) as usize;
         let damaged = match kind {
             FaultKind::FlippedFrame => garbled(&mut wire.prng, way, &bytes),
             FaultKind::SplicedFrame => spliced(&mut wire.prng, way),
             _ => bytes.slice(..kept),
         };
-        if kind != FaultKind::MisaddressedFrame {
-            self.struck.note(kind);
-        }
-        self.eyes.note(
-            self.now,
-            format_args!("{kind:?} in exchange {number} from {from} to {to}"),
-        );
         if kind == FaultKind::FlippedFrame {
             self.write(number, side, damaged);
             return Ok(());
@@ -111,6 +101,38 @@ impl World<'_> {
         self.put(number, side, Item::Bytes(damaged, false));
         self.break_off(number);
         Ok(())
+    }
+
+    /// The damage that strikes a write, if one does.
+    fn draw_damage(&mut self, number: u64, side: usize) -> Option<FaultKind> {
+        let ends = self.machines_of(number);
+        let (from, to) = if side == CALLER { ends } else { (ends.1, ends.0) };
+        let (kind, permille) = self.net.condition(from, to).damage?;
+        let wire = self.wire.as_mut()?;
+        if wire.prng.below(1_000) >= permille {
+            return None;
+        }
+        if kind != FaultKind::MisaddressedFrame {
+            self.struck.note(kind);
+        }
+        self.eyes.note(
+            self.now,
+            format_args!("{kind:?} in exchange {number} from {from} to {to}"),
+        );
+        Some(kind)
+    }
+
+    /// The caller sends the file of a snapshot, which a fault of the link may cut short.
+    pub(super) fn write_file(&mut self, number: u64, file: Bytes, most: usize) {
+        if self.draw_damage(number, CALLER).is_none() {
+            return self.write_chunks(number, CALLER, file, most);
+        }
+        let len = file.len().max(1) as u64;
+        let Some(kept) = self.wire.as_mut().map(|wire| wire.prng.below(len) as usize) else {
+            return;
+        };
+        self.write_chunks(number, CALLER, file.slice(..kept), most);
+        self.break_off(number);
     }
 
     /// What a process has written has been given to its kernel, or will be once the other side has read more.

@@ -155,7 +155,7 @@ impl World<'_> {
                 self.write_damaged(number, CALLER, way, message)?;
                 let is_slow = self.net.condition(from, to).bytes_per_second > 0;
                 let most = if is_slow { SEGMENT_BYTES } else { LARGE_CHUNK_BYTES };
-                self.write_chunks(number, CALLER, image, most);
+                self.write_file(number, image, most);
             }
         }
         self.put(number, CALLER, Item::End);

@@ -18,7 +18,8 @@
 //! - A process that dies closes its exchanges, and what it has sent may be cut short. A machine that loses power closes
 //!   nothing: its peers notice by themselves, or when it is up again and knows nothing of their exchange.
 //! - **MisaddressedFrame**: exchanges are reset, and connections lead to another machine than the one that was meant.
-//! - **CutFrame**: the bytes of a write are cut short, and the exchange is reset.
+//! - **CutFrame**: the bytes of a write are cut short, and the exchange is reset. The file of a snapshot is cut short by
+//!   the other kinds of damage too.
 //! - **FlippedFrame**: the kind or the length of a frame is garbled such that no decoder may accept it.
 //! - **SplicedFrame**: before a frame come bytes that begin another one, or none at all, and the exchange is reset.
 //!
@@ -70,6 +71,22 @@ pub struct Met {
     pub snapshots_cut: u64,
     /// Snapshots that a machine saved after one of which it got only a part.
     pub snapshots_resent: u64,
+}
+
+impl std::fmt::Display for Met {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "exchanges cut within a frame: {}, misrouted requests refused: {}, messages posted: {}, streams opened again: {}, \
+             snapshots cut: {}, of them sent again: {}",
+            self.cut_in_frame,
+            self.misrouted_refused,
+            self.posted,
+            self.reopened,
+            self.snapshots_cut,
+            self.snapshots_resent,
+        )
+    }
 }
 
 impl Met {
