@@ -15,7 +15,7 @@ use quoin_core::jobs::{LogJob, PeerJob};
 use quoin_core::limits::MEMBER_QUEUE_INPUTS;
 use quoin_core::member::{Halt, Token};
 use quoin_core::mvcc::Compacted;
-use quoin_core::node::{Effect, Input, Node, Publication, Request, Tally};
+use quoin_core::node::{Effect, Input, Node, Request, Tally};
 use quoin_core::time::Instant;
 
 use crate::alarms;
@@ -179,9 +179,23 @@ impl NodeThread {
     fn carry_out(&mut self, effect: Effect, callers: &mut Callers, lost: &mut Option<&'static str>) -> Option<Halt> {
         match effect {
             Effect::Halt(halt) => return Some(halt),
+            Effect::Hash(compaction) => {
+                // A hash that is not remembered is computed when a client asks for it.
+                let _busy = self.compacted.try_send(compaction);
+            }
             Effect::Log(job) => hand_over(&self.wal, job, WAL_THREAD, lost),
             Effect::Peer(job) => (self.send)(job),
-            Effect::Publish(publication) => self.publish(publication),
+            Effect::Publish {
+                view,
+                events,
+                restored,
+                status,
+            } => {
+                alarms::log_changes(&self.published.load().view, &view);
+                let watched = view.kv.clone();
+                self.published.store(Published { view, status });
+                self.hub.published(&watched, events, restored);
+            }
             Effect::Reply { token, result } => {
                 if let Some(caller) = callers.remove(&token) {
                     // The caller may no longer wait for the answer.
@@ -191,24 +205,6 @@ impl NodeThread {
             Effect::Table(job) => hand_over(&self.table, TableTask::Job(job), TABLE_THREAD, lost),
         }
         None
-    }
-
-    fn publish(&self, publication: Publication) {
-        let Publication {
-            view,
-            events,
-            restored,
-            compacted,
-            status,
-        } = publication;
-        for compaction in compacted {
-            // A hash that is not remembered is computed when a client asks for it.
-            let _busy = self.compacted.try_send(compaction);
-        }
-        alarms::log_changes(&self.published.load().view, &view);
-        let watched = view.kv.clone();
-        self.published.store(Published { view, status });
-        self.hub.published(&watched, events, restored);
     }
 }
 

@@ -13,7 +13,7 @@ use quoin_core::error::Error;
 use quoin_core::jobs::{LogJob, TableJob};
 use quoin_core::limits::{GRPC_OVERHEAD_BYTES, MAX_REQUEST_BYTES};
 use quoin_core::member::{Recovered, Status, Token};
-use quoin_core::node::{Config, Done, Effect, Input, Node, Publication, Request};
+use quoin_core::node::{Config, Done, Effect, Input, Node, Request};
 use quoin_core::store::{Store, StoreConfig, View};
 use quoin_core::time::Instant;
 use quoin_core::watch::{self, Hub, HubConfig, StreamId, WatchInput};
@@ -225,10 +225,9 @@ impl Inline {
                         batch,
                         durable_index: index,
                     })),
-                    Effect::Publish(publication) => {
-                        let Publication {
-                            view, events, status, ..
-                        } = publication;
+                    Effect::Publish {
+                        view, events, status, ..
+                    } => {
                         self.publish(view.clone(), status);
                         self.step_hub(WatchInput::Applied { view: view.kv, events });
                     }
@@ -237,7 +236,7 @@ impl Inline {
                             let _ = reply.send(result);
                         }
                     }
-                    Effect::Log(_) => {}
+                    Effect::Hash(_) | Effect::Log(_) => {}
                     other => panic!("no test leads to {other:?}"),
                 }
             }
