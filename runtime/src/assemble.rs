@@ -17,7 +17,7 @@ use quoin_core::jobs::PeerJob;
 use quoin_core::limits::{GRPC_OVERHEAD_BYTES, STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS, WAL_SEGMENT_BYTES};
 use quoin_core::member::{Halt, Status, Token};
 use quoin_core::mvcc::HashKv;
-use quoin_core::node::{Node, PeerEvent};
+use quoin_core::node::{Input, Node, PeerEvent, Request};
 use quoin_core::time::Instant;
 use quoin_core::watch::HubConfig;
 
@@ -25,8 +25,8 @@ use crate::boot::{BootError, Booted, World, boot};
 use crate::clock::Clock;
 use crate::datadir::DataDir;
 use crate::disk::RealDisk;
-use crate::drive::{self, NodeHost, NodeQueue, OnEnd, TABLE_THREAD, WAL_THREAD};
-use crate::handle::{Call, NodeHandle, Queues, WatchCall};
+use crate::drive::{self, NodeQueue, NodeThread, OnEnd, TABLE_THREAD, WAL_THREAD};
+use crate::handle::{NodeHandle, Queues, ReplySender, WatchCall};
 use crate::hashes::{self, Hashes};
 use crate::hub::{self, HubQueue};
 use crate::lanes::table::{Rows, TableTask};
@@ -54,7 +54,7 @@ pub fn start(
     progress: &Progress,
 ) -> Result<Running, AssembleError> {
     let clock = runtime.clock();
-    let queue = NodeQueue::new();
+    let queue = drive::queue();
     let reports = queue.clone();
     let context = LaneContext {
         snap_dir: DataDir::new(&config.data_dir, "").snap(),
@@ -63,7 +63,7 @@ pub fn start(
         segment_bytes: WAL_SEGMENT_BYTES,
         unsafe_no_fsync: config.unsafe_no_fsync,
         clock: Arc::new(clock),
-        report: Arc::new(move |done| reports.report(done)),
+        report: Arc::new(move |done| reports.input(Input::Done(done))),
         observe: sources::observe_lanes(metrics),
     };
     let world = World {
@@ -130,7 +130,11 @@ fn assemble(
     let (compacted, hashes, hash_thread) = hashes::start(&ending)?;
     let identity = (booted.cluster, booted.member);
     let mut turns = sources::Turns::new(identity, Arc::clone(metrics), clock, config.warning_apply_duration);
-    let host = NodeHost {
+    let node_thread = NodeThread {
+        node,
+        queue: queue.clone(),
+        clock,
+        pulse: node_pulse,
         compacted,
         wal: wal_jobs,
         table: table_jobs,
@@ -138,8 +142,8 @@ fn assemble(
         published: published.clone(),
         observe: Box::new(move |tally, took| turns.add(tally, took)),
         send: lose_everything(queue.clone()),
-    };
-    let node_thread = drive::start(node, queue.clone(), host, clock, tell_end(&ending), &ending, node_pulse)?;
+    }
+    .start(tell_end(&ending), &ending)?;
 
     let ways = Ways {
         node: queue.clone(),
@@ -172,10 +176,10 @@ fn lose_everything(queue: NodeQueue) -> Box<dyn FnMut(PeerJob) + Send> {
         PeerJob::Messages { to, .. } => {
             tracing::warn!(%to, "dropped messages for a peer: peers are not connected");
         }
-        PeerJob::Snapshot(job) => queue.peer(PeerEvent::Snapshot {
+        PeerJob::Snapshot(job) => queue.input(Input::Peer(PeerEvent::Snapshot {
             to: job.to,
             received: false,
-        }),
+        })),
     })
 }
 
@@ -216,12 +220,12 @@ impl Queues for Ways {
         self.hashes.find(revision)
     }
 
-    fn call(&self, call: Call) -> Result<(), Error> {
-        self.node.call(call)
+    fn call(&self, token: Token, request: Request, deadline: Instant, reply: ReplySender) -> Result<(), Error> {
+        self.node.request(token, request, deadline, reply)
     }
 
     fn cancel(&self, token: Token) {
-        self.node.cancel(token);
+        self.node.input(Input::Cancel(token));
     }
 
     fn watch(&self, call: WatchCall) -> bool {

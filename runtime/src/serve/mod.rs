@@ -153,8 +153,9 @@ fn respond(
     let is_http2 = request.version() == Version::HTTP_2;
     async move {
         tracing::trace!(path = request.uri().path(), "a request");
-        if serves_grpc && is_http2 && request.headers().get(CONTENT_TYPE).is_some_and(grpc::is_grpc) {
-            return Ok(match grpc::open(context, partials, request) {
+        let is_grpc = serves_grpc && is_http2;
+        if is_grpc && let Some(content_type) = request.headers().get(CONTENT_TYPE).and_then(grpc::echoed) {
+            return Ok(match grpc::open(context, partials, request, content_type) {
                 ControlFlow::Continue((call, mut messages)) => {
                     let answered = grpc::answer(&call, &mut messages).await;
                     grpc::finish(call, answered)
@@ -162,7 +163,7 @@ fn respond(
                 ControlFlow::Break(response) => response,
             });
         }
-        if serves_grpc && is_http2 && (request.method() == Method::POST || names_method(request.uri().path())) {
+        if is_grpc && (request.method() == Method::POST || names_method(request.uri().path())) {
             // etcd gives all of HTTP/2 to gRPC. Here, requests for other paths that do not have gRPC's content type are
             // served as on HTTP/1.
             return Ok(grpc::wrong_content_type(request.headers().get(CONTENT_TYPE)));
