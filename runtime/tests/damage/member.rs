@@ -101,7 +101,7 @@ impl Member {
             disk: Arc::new(RealDisk),
             open_table: &|path: &Path| Ok(Box::new(FjallTable::open_with(path, MEMTABLE_BYTES)?) as Box<dyn Table>),
             resolve: &|url| Ok(url.authority().unwrap_or_default().to_owned()),
-            ask: None,
+            ask: &|_, _| BTreeMap::new(),
             notify: &|_| {},
             progress: Progress::default(),
         };
