@@ -216,8 +216,8 @@ impl Queues for Ways {
         self.pulses.iter().find_map(|pulse| pulse.stuck(now, limit))
     }
 
-    fn compact_hash(&self, revision: i64) -> Option<HashKv> {
-        self.hashes.find(revision)
+    fn compact_hashes(&self) -> Vec<HashKv> {
+        self.hashes.all()
     }
 
     fn call(&self, token: Token, request: Request, deadline: Instant, reply: ReplySender) -> Result<(), Error> {

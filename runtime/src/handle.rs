@@ -77,9 +77,9 @@ pub trait Queues: Send + Sync {
     /// of streams); for a `Request` it returns false if the queue is full, and the caller tries again a little later.
     fn watch(&self, call: WatchCall) -> bool;
 
-    /// The remembered hash of the compaction at exactly this revision.
-    fn compact_hash(&self, _revision: i64) -> Option<HashKv> {
-        None
+    /// The remembered hashes of compactions, oldest first.
+    fn compact_hashes(&self) -> Vec<HashKv> {
+        Vec::new()
     }
 
     /// A thread of the member that has been at one piece of work for at least `limit`.
@@ -170,7 +170,13 @@ impl NodeHandle {
 
     /// The remembered hash of the compaction at exactly this revision.
     pub fn compact_hash(&self, revision: i64) -> Option<HashKv> {
-        self.queues.compact_hash(revision)
+        let mut hashes = self.queues.compact_hashes().into_iter();
+        hashes.find(|hash| hash.hash_revision == revision)
+    }
+
+    /// The remembered hashes of compactions, oldest first.
+    pub fn compact_hashes(&self) -> Vec<HashKv> {
+        self.queues.compact_hashes()
     }
 
     /// A thread of the member that has been at one piece of work for at least `limit`.

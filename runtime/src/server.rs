@@ -30,6 +30,7 @@ use crate::running::{Ended, Ending, Running};
 use crate::seam::{Address, BoxFuture, Runtime};
 use crate::serve::bind::{Bound, SocketFile, bind};
 use crate::serve::compute::Compute;
+use crate::serve::corruption;
 use crate::serve::listen::{Rooms, serve};
 use crate::serve::metrics_page::MetricsPage;
 use crate::serve::stop::{Stopper, stop_signal};
@@ -397,9 +398,14 @@ async fn serve_when_published(
     publication: Publication,
     serving: Sender<Infallible>,
 ) {
+    if let Err(why) = corruption::check_before_serving(&context).await {
+        context.ending.announce(Ended::Failed(why));
+        return;
+    }
     if !is_published_before_stop(&context).await {
         return;
     }
+    corruption::start(&context);
     tracing::info!(
         "local-member-id" = %MemberId(context.node.member_id()),
         "local-member-attributes" = publication.attributes,

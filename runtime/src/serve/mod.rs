@@ -7,6 +7,7 @@ pub(crate) mod bind;
 mod calls;
 pub(crate) mod compute;
 mod connection;
+pub(crate) mod corruption;
 pub(crate) mod facts;
 pub(crate) mod grpc;
 mod http;
@@ -33,7 +34,7 @@ use ::http::{Method, Request, Response, StatusCode, Version};
 use async_channel::Sender;
 use hyper::body::Incoming;
 use quoin_core::api::Limits;
-use quoin_core::config::{AllowList, Config};
+use quoin_core::config::{AllowList, Config, Gate};
 use quoin_core::limits::{CONNECTION_STREAMS, GRPC_OVERHEAD_BYTES};
 use quoin_core::time::Instant;
 
@@ -74,9 +75,15 @@ pub(crate) struct Context {
 /// The settings of serving.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
+    /// How often the leader compares the hashes of compactions (feature gate `CompactHashCheck`).
+    pub(crate) compact_hash_check: Option<Duration>,
     pub(crate) cors: AllowList,
+    /// How often the leader compares hashes (`--corrupt-check-time`).
+    pub(crate) corrupt_check: Option<Duration>,
     pub(crate) host_whitelist: AllowList,
     pub(crate) election_timeout: Duration,
+    /// Whether data is compared before serving (feature gate `InitialCorruptCheck`).
+    pub(crate) initial_corrupt_check: bool,
     pub(crate) keepalive_interval: Option<Duration>,
     pub(crate) keepalive_timeout: Duration,
     pub(crate) max_concurrent_streams: u32,
@@ -104,12 +111,18 @@ pub(crate) enum Endpoint {
 
 impl Settings {
     pub(crate) fn new(config: &Config) -> Self {
+        let gates = &config.feature_gates;
         let election_timeout = Duration::from_millis(config.election_ms);
         let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         Self {
+            compact_hash_check: gates
+                .enabled(Gate::CompactHashCheck)
+                .then_some(config.compact_hash_check_time),
             cors: config.cors.clone(),
+            corrupt_check: config.corrupt_check_time,
             host_whitelist: config.host_whitelist.clone(),
             election_timeout,
+            initial_corrupt_check: gates.enabled(Gate::InitialCorruptCheck),
             keepalive_interval: config.grpc_keepalive.map(|keepalive| keepalive.interval),
             keepalive_timeout: config
                 .grpc_keepalive
