@@ -194,6 +194,9 @@ pub const PEER_READ_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a peer may take to read what was written for it.
 pub const PEER_WRITE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a connection to a peer may take to be made, beside an election timeout.
+pub const PEER_DIAL_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Time between the loss of a stream and the next attempt to open it.
 pub const PEER_REDIAL_PAUSE: Duration = Duration::from_millis(100);
 
@@ -222,6 +225,18 @@ pub const PEER_APPLY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Time between two questions for a peer's version.
 pub const PEER_VERSION_INTERVAL: Duration = Duration::from_secs(4);
+
+/// Inputs queued for the peer machine above which messages of the node are dropped.
+pub const PEER_QUEUE_INPUTS: usize = 8_192;
+
+/// Bytes of one body on their way to the peer machine, or from it to a snapshot's file, above which no more are read.
+pub const PEER_BODY_WINDOW_BYTES: usize = 1024 * 1024;
+
+/// Snapshots that are received at the same time.
+pub const PEER_SNAPSHOTS_ARRIVING: usize = 1;
+
+/// Time between two lines of the log about dropped messages of peers.
+pub const PEER_DROP_REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Largest body of a lease or promote request posted by a peer.
 pub const MAX_PEER_POST_BYTES: usize = 64 * 1024;
