@@ -317,11 +317,16 @@ pub const WATCH_LANE_QUEUE_INPUTS: usize = 8_192;
 /// in etcd.
 pub const RESERVED_DESCRIPTORS: u64 = 150;
 
+/// File descriptors that client connections do not get either, where the limit of the process is high enough: connections
+/// with peers, from both sides. If the limit is low, peers share what it leaves with the clients, half and half.
+pub const PEER_DESCRIPTORS: u64 = 160;
+
 /// Connections at a time on the ports for metrics, out of [`RESERVED_DESCRIPTORS`].
 pub const METRICS_CONNECTIONS: usize = 16;
 
-/// Connections at a time on the ports for peers, out of [`RESERVED_DESCRIPTORS`].
-pub const PEER_CONNECTIONS: usize = 16;
+/// Connections at a time on the ports for peers, out of [`PEER_DESCRIPTORS`]: each peer has up to two streams, four posted
+/// messages, a snapshot, a question for the version, and requests that it forwards.
+pub const PEER_CONNECTIONS: usize = 96;
 
 /// Files of the table that are kept open for reading, out of [`RESERVED_DESCRIPTORS`].
 pub const TABLE_OPEN_FILES: usize = 48;
@@ -435,6 +440,10 @@ const _: () = {
     );
     assert!(PEER_PIPELINE_QUEUE_MESSAGES <= PEER_STREAM_QUEUE_MESSAGES);
     assert!(
+        PEER_CONNECTIONS + 8 * (PEER_PIPELINE_CONNECTIONS + 4) <= PEER_DESCRIPTORS as usize,
+        "the connections of peers, and those to eight peers: two streams, a question, a snapshot, and posted messages"
+    );
+    assert!(
         MAX_APPEND_BYTES + MAX_REQUEST_BYTES < PEER_PIPELINE_MESSAGE_BYTES,
         "an append may hold one entry too many"
     );
@@ -471,7 +480,7 @@ const _: () = {
     );
     assert!(HEAVY_WRITE_ROWS <= MAX_TXN_ROWS);
     assert!(
-        METRICS_CONNECTIONS + PEER_CONNECTIONS + TABLE_OPEN_FILES + OTHER_DESCRIPTORS <= RESERVED_DESCRIPTORS as usize,
+        METRICS_CONNECTIONS + TABLE_OPEN_FILES + OTHER_DESCRIPTORS <= RESERVED_DESCRIPTORS as usize,
         "the reserved descriptors are enough for all their uses"
     );
     assert!(
