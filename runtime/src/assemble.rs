@@ -13,11 +13,13 @@ use std::time::Duration;
 use futures_channel::oneshot;
 use quoin_core::config::{Config, Url};
 use quoin_core::error::Error;
-use quoin_core::jobs::PeerJob;
-use quoin_core::limits::{GRPC_OVERHEAD_BYTES, STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS, WAL_SEGMENT_BYTES};
+use quoin_core::limits::{
+    GRPC_OVERHEAD_BYTES, PEER_DIAL_PATIENCE, STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS, WAL_SEGMENT_BYTES,
+};
 use quoin_core::member::{Halt, Status, Token};
 use quoin_core::mvcc::HashKv;
-use quoin_core::node::{Input, Node, PeerEvent, Request};
+use quoin_core::node::{Input, Node, Request};
+use quoin_core::peer;
 use quoin_core::time::Instant;
 use quoin_core::watch::HubConfig;
 
@@ -36,7 +38,7 @@ use crate::logs;
 use crate::metrics::{Metrics, sources};
 use crate::newest::{Newest, Published};
 use crate::parts::{Parts, SharedTable};
-use crate::peers::questions;
+use crate::peers::{self, PEER_THREAD, Shelf, questions};
 use crate::progress::Progress;
 use crate::pulse::{Pulse, Stuck};
 use crate::running::{Ended, Ending, Running};
@@ -75,17 +77,19 @@ pub fn start(
         progress: progress.clone(),
     };
     let booted = boot(config, config.store_config(), context.clone(), &world)?;
-    assemble(config, clock, queue, &context, metrics, booted).map_err(|error| thread_fault(&error))
+    assemble(config, runtime, queue, &context, metrics, booted).map_err(|error| thread_fault(&error))
 }
 
 fn assemble(
     config: &Config,
-    clock: Clock,
+    runtime: &Arc<dyn Runtime>,
     queue: NodeQueue,
     context: &LaneContext,
     metrics: &Arc<Metrics>,
     booted: Booted,
 ) -> io::Result<Running> {
+    let clock = runtime.clock();
+    let peer_config = peer_config(config, &booted);
     let seed = RandomState::new().hash_one("quoin");
     tracing::info!(seed, "seeded the random numbers of this run, such as election timeouts");
     let status = Status {
@@ -109,8 +113,8 @@ fn assemble(
     let ending = Ending::default();
     // Ordered by cause: health names the first of these that is stuck. A node that waits for a lane is stuck because of
     // the lane, so the lanes stand before it.
-    let pulses = [WAL_THREAD, TABLE_THREAD, "quoin-node", "quoin-watch"].map(Pulse::new);
-    let [wal_pulse, table_pulse, node_pulse, hub_pulse] = pulses.clone();
+    let pulses = [WAL_THREAD, TABLE_THREAD, "quoin-node", PEER_THREAD, "quoin-watch"].map(Pulse::new);
+    let [wal_pulse, table_pulse, node_pulse, peer_pulse, hub_pulse] = pulses.clone();
     let signs = |pulse| Signs {
         ending: ending.clone(),
         pulse,
@@ -130,6 +134,19 @@ fn assemble(
     let (compacted, hashes, hash_thread) = hashes::start(&ending)?;
     let identity = (booted.cluster, booted.member);
     let mut turns = sources::Turns::new(identity, Arc::clone(metrics), clock, config.warning_apply_duration);
+    let site = peers::Site {
+        config: peer_config,
+        runtime: Arc::clone(runtime),
+        node: queue.clone(),
+        shelf: Shelf {
+            disk: Arc::new(RealDisk),
+            snap_dir: context.snap_dir.clone(),
+            config: config.store_config(),
+        },
+    };
+    let (peers, peer_thread) = peers::start(site, &ending, peer_pulse)?;
+    peers.roster(&published.load().view.cluster);
+    let (sending, knowing) = (peers.clone(), peers.clone());
     let node_thread = NodeThread {
         node,
         queue: queue.clone(),
@@ -141,7 +158,8 @@ fn assemble(
         hub: hub.clone(),
         published: published.clone(),
         observe: Box::new(move |tally, took| turns.add(tally, took)),
-        send: lose_everything(queue.clone()),
+        send: Box::new(move |job| sending.send(job)),
+        members: Box::new(move |cluster| knowing.roster(cluster)),
     }
     .start(tell_end(&ending), &ending)?;
 
@@ -156,9 +174,11 @@ fn assemble(
     let handle = NodeHandle::new(cluster, member, published, Arc::new(ways));
     let parts = Parts {
         node: queue,
+        peers: peers.clone(),
         hub,
         table: shared_table,
         node_thread,
+        peer_thread,
         hub_thread,
         wal_thread,
         table_thread,
@@ -166,21 +186,18 @@ fn assemble(
         lock: booted.lock,
     };
     let stop = move |patience| parts.take_apart_within(patience, clock);
-    Ok(Running::new(handle, ending, Box::new(stop)))
+    Ok(Running::new(handle, ending, Box::new(stop)).with_peers(peers))
 }
 
-/// Drops messages for peers, and reports snapshots for them as not received. A cluster of one has no peers, and boot
-/// refuses larger clusters.
-fn lose_everything(queue: NodeQueue) -> Box<dyn FnMut(PeerJob) + Send> {
-    Box::new(move |job| match job {
-        PeerJob::Messages { to, .. } => {
-            tracing::warn!(%to, "dropped messages for a peer: peers are not connected");
-        }
-        PeerJob::Snapshot(job) => queue.input(Input::Peer(PeerEvent::Snapshot {
-            to: job.to,
-            received: false,
-        })),
-    })
+/// The settings of the peer machine.
+fn peer_config(config: &Config, booted: &Booted) -> peer::Config {
+    peer::Config {
+        member: booted.member,
+        cluster: booted.cluster,
+        peer_urls: config.advertise_peer_urls.iter().map(Url::to_string).collect(),
+        dial_patience: PEER_DIAL_PATIENCE + Duration::from_millis(config.election_ms),
+        boot_peers: booted.peers.clone(),
+    }
 }
 
 /// Announces why the node halted, and logs a failure unless another thread has announced an end before.
@@ -207,8 +224,8 @@ struct Ways {
     hub: HubQueue,
     table: SharedTable,
     hashes: Hashes,
-    /// The pulses of the log, table, node and watch threads, in the order in which health names them.
-    pulses: [Pulse; 4],
+    /// The pulses of the log, table, node, peer and watch threads, in the order in which health names them.
+    pulses: [Pulse; 5],
 }
 
 impl Queues for Ways {

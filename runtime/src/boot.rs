@@ -21,7 +21,6 @@ use quoin_core::member::Recovered;
 use quoin_core::membership::Member;
 use quoin_core::proto::raftpb::{ConfState, Entry, HardState};
 use quoin_core::snap;
-use quoin_core::snapshot;
 use quoin_core::store::{Restore, Store, StoreConfig, Unusable};
 use quoin_core::version::Version;
 use quoin_core::wal::{HEAD_BYTES, Identity, Marker, Save, begun_by_etcd, select, survey};
@@ -520,8 +519,7 @@ impl Site<'_> {
         else {
             return Ok((table, store));
         };
-        let rows = received::load(&*self.world.disk, &self.context.snap_dir, *index)?;
-        let store = snapshot::restore(self.store_config, &rows)?;
+        let store = received::load(&*self.world.disk, &self.context.snap_dir, *index, self.store_config)?;
         let view = store.view();
         received::put_in_place(&mut *table, &self.dirs.table(), &view)?;
         if !self.context.unsafe_no_fsync {

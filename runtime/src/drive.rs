@@ -11,11 +11,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use quoin_core::error::{Error, Fault};
+use quoin_core::id::MemberId;
 use quoin_core::jobs::{LogJob, PeerJob};
-use quoin_core::limits::MEMBER_QUEUE_INPUTS;
+use quoin_core::limits::{MEMBER_QUEUE_INPUTS, PEER_RECEIVE_QUEUE_MESSAGES};
 use quoin_core::member::{Halt, Token};
 use quoin_core::mvcc::Compacted;
 use quoin_core::node::{Effect, Input, Node, Request, Tally};
+use quoin_core::proto::raftpb::Message;
+use quoin_core::store::Cluster;
 use quoin_core::time::Instant;
 
 use crate::alarms;
@@ -66,6 +69,13 @@ impl Mailbox<NodeInput> {
         let _closed = self.report((input, None));
     }
 
+    /// Queues a message of a peer; false if too many wait, and the message is lost.
+    #[must_use]
+    pub fn message(&self, from: MemberId, message: Message) -> bool {
+        let input = Input::Message { from, message };
+        self.offer_of(PEER_RECEIVE_QUEUE_MESSAGES, (input, None)) != Err(Refused::Full)
+    }
+
     /// Asks the node to hand over leadership if another member can take it, and then to halt.
     pub fn stop(&self) {
         self.input(Input::Request {
@@ -112,6 +122,8 @@ pub struct NodeThread {
     pub observe: Observe,
     /// Sends to peers. The outcome of a snapshot must be reported to the node.
     pub send: Box<dyn FnMut(PeerJob) + Send>,
+    /// Called with the members at each change of them.
+    pub members: Box<dyn Fn(&Cluster) + Send>,
 }
 
 impl std::fmt::Debug for NodeThread {
@@ -191,7 +203,12 @@ impl NodeThread {
                 restored,
                 status,
             } => {
-                alarms::log_changes(&self.published.load().view, &view);
+                let before = self.published.load();
+                alarms::log_changes(&before.view, &view);
+                if !Arc::ptr_eq(&before.view.cluster, &view.cluster) {
+                    (self.members)(&view.cluster);
+                }
+                drop(before);
                 let watched = view.kv.clone();
                 self.published.store(Published { view, status });
                 self.hub.published(&watched, events, restored);

@@ -61,12 +61,14 @@ pub struct Handle {
     ready: Receiver<Infallible>,
 }
 
-/// The two signals that end serving. Each is sent by dropping it.
+/// The signals that end serving. Each is sent by dropping it.
 struct Stoppers {
     /// No connection is accepted any more; calls in progress may finish.
     stop: Mutex<Option<Stopper>>,
     /// Connections are cut.
     abort: Mutex<Option<Stopper>>,
+    /// The member has ended: its peers are cut.
+    end: Mutex<Option<Stopper>>,
 }
 
 impl Stoppers {
@@ -77,6 +79,11 @@ impl Stoppers {
     fn abort(&self) {
         self.stop();
         self.abort.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    fn end(&self) {
+        self.abort();
+        self.end.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
@@ -170,6 +177,7 @@ impl Handle {
     ) -> Self {
         let (stopper, stop) = stop_signal();
         let (aborter, abort) = stop_signal();
+        let (ender, end) = stop_signal();
         let (alive, drained) = async_channel::bounded(1);
         let (serving, ready) = async_channel::bounded(1);
         let context = Arc::new(Context {
@@ -181,11 +189,13 @@ impl Handle {
             metrics,
             metrics_page: MetricsPage::default(),
             node: running.handle().clone(),
+            peers: running.peers().cloned(),
             rooms,
             runtime: Arc::clone(&runtime),
             settings: Settings::new(config),
             stop,
             abort,
+            end,
         });
         describe(&context.metrics, config, running.handle());
         let description = Description::new(config);
@@ -214,6 +224,7 @@ impl Handle {
         let stoppers = Arc::new(Stoppers {
             stop: Mutex::new(Some(stopper)),
             abort: Mutex::new(Some(aborter)),
+            end: Mutex::new(Some(ender)),
         });
         let ended = first([running.ending().clone(), runtime.ending()]);
         runtime.spawn(Box::pin(abort_when_failed(ended, Arc::clone(&stoppers))));
@@ -311,6 +322,7 @@ impl Handle {
             Ok(ending) => drop(ending.await),
             Err(error) => tracing::error!(%error, "cannot start the thread that ends the member"),
         }
+        self.stoppers.end();
     }
 
     fn accept_no_more(&mut self) {
@@ -366,10 +378,10 @@ fn first(endings: [Ending; 2]) -> BoxFuture<Ended> {
     }))
 }
 
-/// Cuts every connection when the member fails: no call in progress can be answered.
+/// Cuts every connection, also of peers, when the member fails: no call in progress can be answered.
 async fn abort_when_failed(ended: BoxFuture<Ended>, stoppers: Arc<Stoppers>) {
     if let Ended::Failed(_) = ended.await {
-        stoppers.abort();
+        stoppers.end();
     }
 }
 
@@ -380,6 +392,7 @@ impl Drop for Handle {
         if let Some(end) = self.end() {
             end();
         }
+        self.stoppers.end();
     }
 }
 

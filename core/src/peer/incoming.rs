@@ -168,6 +168,10 @@ impl Transport {
                 next.map(|message| begun = message)
                     .map_err(|error| Refusal::new(400, format!("error decoding raft message: {error}")))
             }
+            Kind::Saving => {
+                out.push(PeerEffect::SaveMore(id, bytes));
+                return;
+            }
             _ => Ok(()),
         };
         self.held = self.held.saturating_sub(before) + exchange.kind.held();
@@ -197,8 +201,7 @@ impl Transport {
         if let Err(refusal) = checked {
             return self.refuse(id, Some(from), Refusal { close: true, ..refusal }, out);
         }
-        // The host reads the rest, and gives up a body that does not go on.
-        self.insert(id, from, Kind::Saving, now + PEER_SNAPSHOT_PATIENCE);
+        self.insert(id, from, Kind::Saving, now + PEER_READ_PATIENCE);
         out.push(PeerEffect::Save {
             exchange: id,
             from,
@@ -223,7 +226,14 @@ impl Transport {
     }
 
     /// The body of a peer's request is complete.
-    pub(super) fn incoming_end(&mut self, id: ExchangeId, out: &mut Vec<PeerEffect>) {
+    pub(super) fn incoming_end(&mut self, now: Instant, id: ExchangeId, out: &mut Vec<PeerEffect>) {
+        if let Some(exchange) = self.exchanges.get_mut(&id)
+            && matches!(exchange.kind, Kind::Saving)
+        {
+            // The host syncs the file and restores its state.
+            exchange.deadline = now + PEER_SNAPSHOT_PATIENCE;
+            return out.push(PeerEffect::SaveEnd(id));
+        }
         let Some(Exchange { peer, kind, .. }) = self.remove(id) else {
             return;
         };

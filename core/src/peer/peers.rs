@@ -91,7 +91,8 @@ impl Peer {
             Reader::Waits(at) => Some(*at),
             Reader::Runs => None,
         });
-        let own = dials.chain([self.version_at]).filter(|_| !self.is_remote);
+        let has_url = self.url().is_some();
+        let own = dials.chain([self.version_at]).filter(|_| !self.is_remote && has_url);
         own.chain(self.streams.iter().flatten().map(Stream::deadline)).min()
     }
 }

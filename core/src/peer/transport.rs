@@ -73,7 +73,7 @@ pub(super) enum Kind {
     Posted(Gather),
     /// A snapshot that a peer posts, up to the end of its message.
     Snapshotted(MessageDecoder),
-    /// A snapshot whose file the host writes.
+    /// A snapshot whose file arrives, or is being restored by the host.
     Saving,
 }
 
@@ -330,7 +330,7 @@ impl Transport {
     /// A body is complete.
     fn end(&mut self, now: Instant, id: ExchangeId, out: &mut Vec<PeerEffect>) {
         match id {
-            ExchangeId::Incoming(_) => self.incoming_end(id, out),
+            ExchangeId::Incoming(_) => self.incoming_end(now, id, out),
             ExchangeId::Outgoing(_) => self.outgoing_end(now, id, out),
         }
     }

@@ -10,13 +10,13 @@ mod connection;
 pub(crate) mod corruption;
 pub(crate) mod facts;
 pub(crate) mod grpc;
-mod http;
+pub(crate) mod http;
 mod inbound;
 pub(crate) mod listen;
 mod members;
 pub(crate) mod metrics_page;
 mod pieces;
-mod reply;
+pub(crate) mod reply;
 mod room;
 pub(crate) mod stop;
 mod streams;
@@ -41,6 +41,7 @@ use quoin_core::time::Instant;
 use crate::clock::Clock;
 use crate::handle::NodeHandle;
 use crate::metrics::Metrics;
+use crate::peers::{self, Peers};
 use crate::running::Ending;
 use crate::seam::{BoxFuture, Runtime};
 use compute::Compute;
@@ -64,12 +65,16 @@ pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) metrics_page: MetricsPage,
     pub(crate) node: NodeHandle,
+    /// The way to the peer thread, if the member has one.
+    pub(crate) peers: Option<Peers>,
     pub(crate) rooms: Rooms,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) settings: Settings,
     pub(crate) stop: Stop,
     /// Cuts open connections once a stopping server has waited long enough.
     pub(crate) abort: Stop,
+    /// Ends the ports for peers, after the member has ended.
+    pub(crate) end: Stop,
 }
 
 /// The settings of serving.
@@ -184,6 +189,10 @@ fn respond(
         if endpoint == Endpoint::Grpc {
             let text = "this port serves gRPC only";
             return Ok(http::go_error(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+        }
+        if endpoint == Endpoint::Peer && peers::incoming::is_raft(request.uri().path()) {
+            let answer: BoxFuture<Response<Reply>> = Box::pin(peers::incoming::serve(context, request));
+            return Ok(answer.await);
         }
         if endpoint == Endpoint::Peer && request.uri().path() != "/version" {
             let answer: BoxFuture<Response<Reply>> = Box::pin(members::serve(context, request));

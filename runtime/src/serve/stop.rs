@@ -7,10 +7,15 @@ use std::task::{Context, Poll};
 use async_channel::{Receiver, Sender};
 use futures_core::Stream as _;
 
-/// Sends the signal when it is dropped.
-#[derive(Debug)]
-pub(crate) struct Stopper {
-    _sender: Sender<Infallible>,
+/// Sends the signal when it, and every clone of it, is dropped, or before.
+#[derive(Clone, Debug)]
+pub(crate) struct Stopper(Sender<Infallible>);
+
+impl Stopper {
+    /// Sends the signal now.
+    pub(crate) fn send(&self) {
+        self.0.close();
+    }
 }
 
 /// Waits for the signal; every clone receives it.
@@ -20,7 +25,7 @@ pub(crate) struct Stop(Pin<Box<Receiver<Infallible>>>);
 /// A signal and its receiver.
 pub(crate) fn stop_signal() -> (Stopper, Stop) {
     let (sender, receiver) = async_channel::bounded(1);
-    (Stopper { _sender: sender }, Stop(Box::pin(receiver)))
+    (Stopper(sender), Stop(Box::pin(receiver)))
 }
 
 impl Stop {
