@@ -179,7 +179,7 @@ mod tests {
             (Err(NoHash::OtherCluster), 0),
             (Err(NoHash::Unknown("gone".into())), 0),
         ] {
-            let findings = check_initially(own, &peers(&[answer.clone()]));
+            let findings = check_initially(own, &peers(std::slice::from_ref(&answer)));
             assert_eq!(findings.alarms.len(), alarms, "{answer:?}");
             assert_eq!(findings.notices.is_empty(), answer == Ok(own), "{answer:?}");
         }
