@@ -174,12 +174,7 @@ impl PeerThread {
         match effect {
             PeerEffect::Close(exchange) => self.cut(exchange),
             PeerEffect::Deliver { from, message } => self.deliver(from, message),
-            PeerEffect::Log(Notice {
-                warning: true,
-                peer,
-                text,
-            }) => tracing::warn!("remote-peer-id" = %peer, "{text}"),
-            PeerEffect::Log(Notice { peer, text, .. }) => tracing::info!("remote-peer-id" = %peer, "{text}"),
+            PeerEffect::Log(notice) => log(&notice),
             PeerEffect::Open(exchange, head) => self.order(exchange, Order::Open(head)),
             PeerEffect::Receive(exchange) => self.order(exchange, Order::Receive),
             PeerEffect::Request {
@@ -312,6 +307,15 @@ impl PeerThread {
             *count = 0;
             *said_at = Some(now);
         }
+    }
+}
+
+fn log(notice: &Notice) {
+    let Notice { warning, peer, text } = notice;
+    if *warning {
+        tracing::warn!("remote-peer-id" = %peer, "{text}");
+    } else {
+        tracing::info!("remote-peer-id" = %peer, "{text}");
     }
 }
 
