@@ -186,8 +186,8 @@ fn peer_site(
     queue: &NodeQueue,
     context: &LaneContext,
     booted: &Booted,
-) -> peers::Site {
-    peers::Site {
+) -> peers::PeerSite {
+    peers::PeerSite {
         config: peer::Config {
             member: booted.member,
             cluster: booted.cluster,

@@ -14,7 +14,7 @@ use quoin_core::proto::raftpb::Message;
 use quoin_core::store::{Store, StoreConfig};
 
 use super::Peers;
-use super::window::{Held, Window};
+use super::window::{InFlight, Window};
 use crate::disk::Disk;
 use crate::drive::NodeQueue;
 use crate::received::Arriving;
@@ -38,7 +38,7 @@ pub(super) struct Snapshot {
 
 /// A piece of the file, or its end.
 enum Piece {
-    Bytes(Bytes, Held),
+    Bytes(Bytes, InFlight),
     End,
 }
 
