@@ -207,8 +207,7 @@ pub const PEER_POST_PATIENCE: Duration = Duration::from_secs(30);
 /// the file and restores its state.
 pub const PEER_SNAPSHOT_PATIENCE: Duration = Duration::from_secs(120);
 
-/// Host names of peers that are looked up at the same time, each on a thread. Further lookups fail, and are made again with
-/// the next dial.
+/// Host names of peers that are looked up at the same time, each on a thread.
 pub const PEER_NAME_LOOKUPS: usize = 16;
 
 /// How long a start waits for other members to say whether this one is already running.
@@ -324,8 +323,7 @@ pub const PEER_DESCRIPTORS: u64 = 160;
 /// Connections at a time on the ports for metrics, out of [`RESERVED_DESCRIPTORS`].
 pub const METRICS_CONNECTIONS: usize = 16;
 
-/// Connections at a time on the ports for peers, out of [`PEER_DESCRIPTORS`]: each peer has up to two streams, four posted
-/// messages, a snapshot, a question for the version, and requests that it forwards.
+/// Connections at a time on the ports for peers, out of [`PEER_DESCRIPTORS`].
 pub const PEER_CONNECTIONS: usize = 96;
 
 /// Files of the table that are kept open for reading, out of [`RESERVED_DESCRIPTORS`].

@@ -89,7 +89,7 @@ fn assemble(
     booted: Booted,
 ) -> io::Result<Running> {
     let clock = runtime.clock();
-    let peer_config = peer_config(config, &booted);
+    let peer_site = peer_site(config, runtime, &queue, context, &booted);
     let seed = RandomState::new().hash_one("quoin");
     tracing::info!(seed, "seeded the random numbers of this run, such as election timeouts");
     let status = Status {
@@ -134,17 +134,7 @@ fn assemble(
     let (compacted, hashes, hash_thread) = hashes::start(&ending)?;
     let identity = (booted.cluster, booted.member);
     let mut turns = sources::Turns::new(identity, Arc::clone(metrics), clock, config.warning_apply_duration);
-    let site = peers::Site {
-        config: peer_config,
-        runtime: Arc::clone(runtime),
-        node: queue.clone(),
-        shelf: Shelf {
-            disk: Arc::new(RealDisk),
-            snap_dir: context.snap_dir.clone(),
-            config: config.store_config(),
-        },
-    };
-    let (peers, peer_thread) = peers::start(site, &ending, peer_pulse)?;
+    let (peers, peer_thread) = peers::start(peer_site, &ending, peer_pulse)?;
     peers.roster(&published.load().view.cluster);
     let (sending, knowing) = (peers.clone(), peers.clone());
     let node_thread = NodeThread {
@@ -189,14 +179,29 @@ fn assemble(
     Ok(Running::new(handle, ending, Box::new(stop)).with_peers(peers))
 }
 
-/// The settings of the peer machine.
-fn peer_config(config: &Config, booted: &Booted) -> peer::Config {
-    peer::Config {
-        member: booted.member,
-        cluster: booted.cluster,
-        peer_urls: config.advertise_peer_urls.iter().map(Url::to_string).collect(),
-        dial_patience: PEER_DIAL_PATIENCE + Duration::from_millis(config.election_ms),
-        boot_peers: booted.peers.clone(),
+/// What the peer thread needs.
+fn peer_site(
+    config: &Config,
+    runtime: &Arc<dyn Runtime>,
+    queue: &NodeQueue,
+    context: &LaneContext,
+    booted: &Booted,
+) -> peers::PeerSite {
+    peers::PeerSite {
+        config: peer::Config {
+            member: booted.member,
+            cluster: booted.cluster,
+            peer_urls: config.advertise_peer_urls.iter().map(Url::to_string).collect(),
+            dial_patience: PEER_DIAL_PATIENCE + Duration::from_millis(config.election_ms),
+            boot_peers: booted.peers.clone(),
+        },
+        runtime: Arc::clone(runtime),
+        node: queue.clone(),
+        shelf: Shelf {
+            disk: Arc::new(RealDisk),
+            snap_dir: context.snap_dir.clone(),
+            config: config.store_config(),
+        },
     }
 }
 

@@ -33,7 +33,7 @@ use crate::serve::compute::Compute;
 use crate::serve::corruption;
 use crate::serve::listen::{Rooms, serve};
 use crate::serve::metrics_page::MetricsPage;
-use crate::serve::stop::{Stopper, stop_signal};
+use crate::serve::stop::Stoppers;
 use crate::serve::turns::Turns;
 use crate::serve::{Context, Endpoint, Settings};
 use crate::threads::{self, guard};
@@ -59,32 +59,6 @@ pub struct Handle {
     /// Closed when every connection has ended.
     drained: Receiver<Infallible>,
     ready: Receiver<Infallible>,
-}
-
-/// The signals that end serving. Each is sent by dropping it.
-struct Stoppers {
-    /// No connection is accepted any more; calls in progress may finish.
-    stop: Mutex<Option<Stopper>>,
-    /// Connections are cut.
-    abort: Mutex<Option<Stopper>>,
-    /// The member has ended: its peers are cut.
-    end: Mutex<Option<Stopper>>,
-}
-
-impl Stoppers {
-    fn stop(&self) {
-        self.stop.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-
-    fn abort(&self) {
-        self.stop();
-        self.abort.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-
-    fn end(&self) {
-        self.abort();
-        self.end.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
 }
 
 /// The purpose of an address.
@@ -175,9 +149,7 @@ impl Handle {
         running: Running,
         compute: Compute,
     ) -> Self {
-        let (stopper, stop) = stop_signal();
-        let (aborter, abort) = stop_signal();
-        let (ender, end) = stop_signal();
+        let (stoppers, [stop, abort, end]) = Stoppers::new();
         let (alive, drained) = async_channel::bounded(1);
         let (serving, ready) = async_channel::bounded(1);
         let context = Arc::new(Context {
@@ -221,11 +193,7 @@ impl Handle {
         };
         let serving = serve_when_published(Arc::clone(&context), late, publication, serving);
         runtime.spawn(Box::pin(guard(context.ending.clone(), serving)));
-        let stoppers = Arc::new(Stoppers {
-            stop: Mutex::new(Some(stopper)),
-            abort: Mutex::new(Some(aborter)),
-            end: Mutex::new(Some(ender)),
-        });
+        let stoppers = Arc::new(stoppers);
         let ended = first([running.ending().clone(), runtime.ending()]);
         runtime.spawn(Box::pin(abort_when_failed(ended, Arc::clone(&stoppers))));
         Self {

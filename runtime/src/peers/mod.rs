@@ -32,8 +32,8 @@ use crate::drive::NodeQueue;
 use crate::mailbox::Mailbox;
 use crate::serve::stop::Stopper;
 pub(crate) use arriving::Shelf;
-pub(crate) use thread::{Site, start};
-use window::{Held, Window};
+pub(crate) use thread::{PeerSite, start};
+use window::{InFlight, Window};
 
 /// The name of the thread.
 pub(crate) const PEER_THREAD: &str = "quoin-peer";
@@ -44,7 +44,7 @@ enum Event {
     /// A peer's request has begun.
     Begun(u64, Head, Requested),
     /// Bytes of a body; the reader has room again when they were taken.
-    Bytes(ExchangeId, Bytes, Held),
+    Bytes(ExchangeId, Bytes, InFlight),
     /// Anything else that happened.
     Input(PeerInput),
 }
@@ -82,10 +82,10 @@ const ORDERS: usize = 4;
 
 /// The queue into the peer thread; clones share it.
 #[derive(Clone, Debug)]
-pub(crate) struct Peers(Arc<Shared>);
+pub(crate) struct Peers(Arc<PeerQueue>);
 
 #[derive(Debug)]
-struct Shared {
+struct PeerQueue {
     mailbox: Mailbox<Event>,
     node: NodeQueue,
     /// The number of the last request of a peer.
@@ -94,7 +94,7 @@ struct Shared {
 
 impl Peers {
     fn new(node: NodeQueue) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(PeerQueue {
             mailbox: Mailbox::new(PEER_QUEUE_INPUTS),
             node,
             last: AtomicU64::new(0),

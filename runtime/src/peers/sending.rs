@@ -119,3 +119,34 @@ fn count(view: View, sender: &Sender<Made>) -> Result<Option<SnapshotBytes>, Fau
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use quoin_core::snapshot;
+    use quoin_core::store::{Store, StoreConfig};
+
+    use super::*;
+    use crate::seam::block_on;
+
+    #[test]
+    fn the_body_is_the_message_and_then_the_file() {
+        let view = Store::new(StoreConfig::default()).view();
+        let taken = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&taken);
+        let count = move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        };
+        let mut body = Box::pin(SnapshotBody::new("message".into(), view.clone(), Box::new(count)));
+        let mut sent = Vec::new();
+        while let Some(frame) = block_on(poll_fn(|cx| body.as_mut().poll_frame(cx))) {
+            sent.extend_from_slice(&frame.unwrap().into_data().unwrap());
+        }
+        let file = sent.strip_prefix(b"message").expect("the message comes first");
+        assert!(file == snapshot::encode(&view));
+        assert!(taken.load(Ordering::Relaxed) > 0, "progress is reported");
+    }
+}

@@ -16,7 +16,7 @@ use quoin_core::time::Instant;
 
 use super::arriving::{Saver, Shelf, Snapshot};
 use super::outgoing::Outgoing;
-use super::window::Held;
+use super::window::InFlight;
 use super::{Event, Order, Peers, Requested};
 use crate::clock::Clock;
 use crate::drive::NodeQueue;
@@ -27,7 +27,7 @@ use crate::serve::stop::{Stopper, stop_signal};
 use crate::threads;
 
 /// What the thread needs.
-pub(crate) struct Site {
+pub(crate) struct PeerSite {
     pub(crate) config: Config,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) node: NodeQueue,
@@ -35,7 +35,7 @@ pub(crate) struct Site {
 }
 
 /// Starts the thread. A panic of it is announced in `ending`.
-pub(crate) fn start(site: Site, ending: &Ending, pulse: Pulse) -> io::Result<(Peers, JoinHandle<()>)> {
+pub(crate) fn start(site: PeerSite, ending: &Ending, pulse: Pulse) -> io::Result<(Peers, JoinHandle<()>)> {
     let peers = Peers::new(site.node.clone());
     let clock = site.runtime.clock();
     let mut thread = PeerThread {
@@ -67,7 +67,7 @@ struct PeerThread {
     clock: Clock,
     patience: Duration,
     transport: Transport,
-    site: Site,
+    site: PeerSite,
     peers: Peers,
     /// Requests of peers that are not answered, or whose answer is open.
     incoming: BTreeMap<u64, Requested>,
@@ -140,7 +140,7 @@ impl PeerThread {
     }
 
     /// Notes what begins and ends, and returns the machine's input.
-    fn open(&mut self, event: Event, held: &mut Vec<Held>) -> PeerInput {
+    fn open(&mut self, event: Event, held: &mut Vec<InFlight>) -> PeerInput {
         match event {
             Event::Begun(number, head, requested) => {
                 self.incoming.insert(number, requested);
@@ -174,12 +174,7 @@ impl PeerThread {
         match effect {
             PeerEffect::Close(exchange) => self.cut(exchange),
             PeerEffect::Deliver { from, message } => self.deliver(from, message),
-            PeerEffect::Log(Notice {
-                warning: true,
-                peer,
-                text,
-            }) => tracing::warn!("remote-peer-id" = %peer, "{text}"),
-            PeerEffect::Log(Notice { peer, text, .. }) => tracing::info!("remote-peer-id" = %peer, "{text}"),
+            PeerEffect::Log(notice) => log(&notice),
             PeerEffect::Open(exchange, head) => self.order(exchange, Order::Open(head)),
             PeerEffect::Receive(exchange) => self.order(exchange, Order::Receive),
             PeerEffect::Request {
@@ -265,7 +260,7 @@ impl PeerThread {
     fn request(
         &mut self,
         exchange: ExchangeId,
-        outgoing: impl FnOnce(&Site, Peers, Duration, crate::serve::stop::Stop) -> Outgoing,
+        outgoing: impl FnOnce(&PeerSite, Peers, Duration, crate::serve::stop::Stop) -> Outgoing,
     ) {
         let ExchangeId::Outgoing(number) = exchange else {
             return;
@@ -312,6 +307,15 @@ impl PeerThread {
             *count = 0;
             *said_at = Some(now);
         }
+    }
+}
+
+fn log(notice: &Notice) {
+    let Notice { warning, peer, text } = notice;
+    if *warning {
+        tracing::warn!("remote-peer-id" = %peer, "{text}");
+    } else {
+        tracing::info!("remote-peer-id" = %peer, "{text}");
     }
 }
 

@@ -5,10 +5,10 @@ use std::task::{Context, Poll, Waker};
 
 /// The window of one body; clones share it.
 #[derive(Clone, Debug)]
-pub(crate) struct Window(Arc<Mutex<State>>);
+pub(crate) struct Window(Arc<Mutex<Flow>>);
 
 #[derive(Debug)]
-struct State {
+struct Flow {
     held: usize,
     most: usize,
     /// The reader that waits for room.
@@ -17,7 +17,7 @@ struct State {
 
 /// Bytes that are on their way; dropping it makes room.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct InFlight {
     window: Window,
     bytes: usize,
 }
@@ -25,7 +25,7 @@ pub(crate) struct Held {
 impl Window {
     /// A window of this many bytes.
     pub(crate) fn new(most: usize) -> Self {
-        Self(Arc::new(Mutex::new(State {
+        Self(Arc::new(Mutex::new(Flow {
             held: 0,
             most,
             waiting: None,
@@ -43,18 +43,18 @@ impl Window {
     }
 
     /// Notes that these bytes are on their way.
-    pub(crate) fn hold(&self, bytes: usize) -> Held {
+    pub(crate) fn hold(&self, bytes: usize) -> InFlight {
         self.lock().held += bytes;
         let window = self.clone();
-        Held { window, bytes }
+        InFlight { window, bytes }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Flow> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Held {
+impl Drop for InFlight {
     fn drop(&mut self) {
         let mut state = self.window.lock();
         state.held -= self.bytes;

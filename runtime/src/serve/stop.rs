@@ -18,6 +18,39 @@ impl Stopper {
     }
 }
 
+/// The signals that end a server.
+#[derive(Debug)]
+pub(crate) struct Stoppers {
+    /// No connection of a client is accepted any more; calls in progress may finish.
+    stop: Stopper,
+    /// Connections of clients are cut.
+    abort: Stopper,
+    /// The member has ended: connections of peers are cut.
+    end: Stopper,
+}
+
+impl Stoppers {
+    /// The signals, and their receivers in the same order.
+    pub(crate) fn new() -> (Self, [Stop; 3]) {
+        let [(stop, stopped), (abort, aborted), (end, ended)] = [(); 3].map(|()| stop_signal());
+        (Self { stop, abort, end }, [stopped, aborted, ended])
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stop.send();
+    }
+
+    pub(crate) fn abort(&self) {
+        self.stop();
+        self.abort.send();
+    }
+
+    pub(crate) fn end(&self) {
+        self.abort();
+        self.end.send();
+    }
+}
+
 /// Waits for the signal; every clone receives it.
 #[derive(Clone, Debug)]
 pub(crate) struct Stop(Pin<Box<Receiver<Infallible>>>);
