@@ -83,8 +83,8 @@ impl Host {
                 match effect {
                     Effect::Halt(halt) => panic!("the node ended: {halt:?}"),
                     Effect::Log(job) if job.sync => inputs.push(Input::Done(Done::Persisted { batch: job.batch })),
-                    Effect::Log(_) | Effect::Peer(_) => {}
-                    Effect::Publish(publication) => self.view = publication.view,
+                    Effect::Hash(_) | Effect::Log(_) | Effect::Peer(_) => {}
+                    Effect::Publish { view, .. } => self.view = view,
                     Effect::Reply { result, .. } => answers += usize::from(result.is_ok()),
                     Effect::Table(job) => inputs.push(Input::Done(Done::Stored {
                         batch: job.batch,

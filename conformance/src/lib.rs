@@ -14,6 +14,7 @@ pub mod diff;
 pub mod fetch;
 pub mod golden;
 pub mod histories;
+pub mod members;
 pub mod metrics;
 pub mod normalise;
 pub mod outcome;

@@ -104,6 +104,19 @@ impl Launch {
         self
     }
 
+    /// Makes it a member of a cluster: `members` has the name and the peer address of each, and `name` is one of them.
+    #[must_use]
+    pub fn member(self, name: &str, members: &[(&str, SocketAddr)]) -> Self {
+        let all = members.iter().map(|(name, peer)| format!("{name}=http://{peer}"));
+        let all: Vec<String> = all.collect();
+        let own = members.iter().find(|(member, _)| *member == name);
+        let own = own.map_or_else(String::new, |(_, peer)| format!("http://{peer}"));
+        self.flag(format!("--name={name}"))
+            .flag(format!("--listen-peer-urls={own}"))
+            .flag(format!("--initial-advertise-peer-urls={own}"))
+            .flag(format!("--initial-cluster={}", all.join(",")))
+    }
+
     /// Starts it on an empty data directory and waits until it is healthy.
     ///
     /// # Errors
@@ -378,7 +391,10 @@ fn remove(home: &Path) {
 }
 
 /// An address that is free now; each call of this process tries another.
-fn free_address() -> Result<SocketAddr, Trouble> {
+///
+/// # Errors
+/// If there is none.
+pub fn free_address() -> Result<SocketAddr, Trouble> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Processes that run at the same time have adjacent ids; they start at distant ports.
     let start = (std::process::id().wrapping_mul(1_009) % u32::from(PORTS)) as u16;

@@ -121,24 +121,7 @@ fn see(server: &Server) -> Seen {
 /// Starts a real etcd on the state restored from a file.
 fn restored(file: &Path, flags: &[&str]) -> Server {
     let mut server = etcd(&["--max-txn-ops=2000"]);
-    server.terminate().expect("it stops");
-    fs::remove_dir_all(server.data_dir()).expect("a directory");
-    let peer = format!("http://{}", server.peer_address());
-    let (data_dir, cluster) = (server.data_dir(), format!("judged={peer}"));
-    let of_member = [
-        "--name",
-        "judged",
-        "--initial-cluster",
-        &cluster,
-        "--initial-advertise-peer-urls",
-        &peer,
-    ];
-    let arguments = [
-        &["snapshot", "restore", text(file), "--data-dir", text(&data_dir)],
-        &of_member[..],
-        flags,
-    ];
-    etcdutl(&arguments.concat());
+    restore(file, &mut server, flags);
     server.restart().expect("an etcd that starts");
     server
 }
@@ -274,4 +257,47 @@ fn a_backup_that_is_broken_off_leaves_the_server_well() -> io::Result<()> {
     child.wait()?;
     status(&saved(&server));
     Ok(())
+}
+
+/// Makes a data directory of a stopped server from a file, with etcdutl.
+fn restore(file: &Path, server: &mut Server, flags: &[&str]) {
+    server.terminate().expect("it stops");
+    fs::remove_dir_all(server.data_dir()).expect("a directory");
+    let peer = format!("http://{}", server.peer_address());
+    let (data_dir, cluster) = (server.data_dir(), format!("judged={peer}"));
+    let of_member = [
+        "--name",
+        "judged",
+        "--initial-cluster",
+        &cluster,
+        "--initial-advertise-peer-urls",
+        &peer,
+    ];
+    let arguments = [
+        &["snapshot", "restore", text(file), "--data-dir", text(&data_dir)],
+        &of_member[..],
+        flags,
+    ];
+    etcdutl(&arguments.concat());
+}
+
+#[test]
+fn ours_starts_on_a_directory_that_etcdutl_restored() {
+    let real = etcd(&["--max-txn-ops=2000"]);
+    fill(&real);
+    let file = real.home().join("backup.db");
+    etcdctl(&real, b"", &["snapshot", "save", text(&file)]);
+    let seen = see(&real);
+    for kind in [Kind::QuoinTokio, Kind::QuoinSmol] {
+        let mut ours = Launch::of(kind).expect("a program").start().expect("a healthy server");
+        restore(&file, &mut ours, &[]);
+        ours.restart().expect("it starts on what was restored");
+        assert!(ours.log().contains("the database that etcdutl restored is taken over"));
+        assert_eq!(see(&ours), seen);
+        put(&ours, "more");
+        ours.kill().expect("it was running");
+        ours.restart().expect("it starts again");
+        etcdctl(&ours, b"", &["del", "more"]);
+        assert_eq!(see(&ours).keys, seen.keys);
+    }
 }

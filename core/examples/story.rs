@@ -12,7 +12,7 @@ use quoin_core::id::MemberId;
 use quoin_core::jobs::{LogJob, PeerJob, TableJob};
 use quoin_core::member::Token;
 use quoin_core::membership::Member;
-use quoin_core::node::{Config, Done, Effect, Input, Node, PeerEvent, Publication, Request};
+use quoin_core::node::{Config, Done, Effect, Input, Node, PeerEvent, Request};
 use quoin_core::proto::etcdserverpb::watch_request::RequestUnion;
 use quoin_core::proto::etcdserverpb::{
     CompactionRequest, LeaseGrantRequest, PutRequest, WatchCreateRequest, WatchRequest,
@@ -127,9 +127,10 @@ impl World {
             Effect::Log(LogJob { sync: false, .. }) => return,
             Effect::Log(LogJob { batch, .. }) => Done::Persisted { batch },
             Effect::Peer(job) => return self.send(id, job),
-            Effect::Publish(Publication {
+            Effect::Hash(_) => return,
+            Effect::Publish {
                 view, events, restored, ..
-            }) => {
+            } => {
                 let view = view.kv;
                 let change = if restored {
                     WatchInput::Restored { view }

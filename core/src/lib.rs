@@ -21,6 +21,7 @@ pub mod api;
 pub mod bbolt;
 pub mod boot;
 pub mod config;
+pub mod corruption;
 pub mod error;
 pub mod id;
 pub mod jobs;

@@ -194,6 +194,9 @@ pub const PEER_READ_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a peer may take to read what was written for it.
 pub const PEER_WRITE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a connection to a peer may take to be made, beside an election timeout.
+pub const PEER_DIAL_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Time between the loss of a stream and the next attempt to open it.
 pub const PEER_REDIAL_PAUSE: Duration = Duration::from_millis(100);
 
@@ -204,8 +207,7 @@ pub const PEER_POST_PATIENCE: Duration = Duration::from_secs(30);
 /// the file and restores its state.
 pub const PEER_SNAPSHOT_PATIENCE: Duration = Duration::from_secs(120);
 
-/// Host names of peers that are looked up at the same time, each on a thread. Further lookups fail, and are made again with
-/// the next dial.
+/// Host names of peers that are looked up at the same time, each on a thread.
 pub const PEER_NAME_LOOKUPS: usize = 16;
 
 /// How long a start waits for other members to say whether this one is already running.
@@ -222,6 +224,18 @@ pub const PEER_APPLY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Time between two questions for a peer's version.
 pub const PEER_VERSION_INTERVAL: Duration = Duration::from_secs(4);
+
+/// Inputs queued for the peer machine above which messages of the node are dropped.
+pub const PEER_QUEUE_INPUTS: usize = 8_192;
+
+/// Bytes of one body on their way to the peer machine, or from it to a snapshot's file, above which no more are read.
+pub const PEER_BODY_WINDOW_BYTES: usize = 1024 * 1024;
+
+/// Snapshots that are received at the same time.
+pub const PEER_SNAPSHOTS_ARRIVING: usize = 1;
+
+/// Time between two lines of the log about dropped messages of peers.
+pub const PEER_DROP_REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Largest body of a lease or promote request posted by a peer.
 pub const MAX_PEER_POST_BYTES: usize = 64 * 1024;
@@ -302,11 +316,15 @@ pub const WATCH_LANE_QUEUE_INPUTS: usize = 8_192;
 /// in etcd.
 pub const RESERVED_DESCRIPTORS: u64 = 150;
 
+/// File descriptors that client connections do not get either, where the limit of the process is high enough: connections
+/// with peers, from both sides. If the limit is low, peers share what it leaves with the clients, half and half.
+pub const PEER_DESCRIPTORS: u64 = 160;
+
 /// Connections at a time on the ports for metrics, out of [`RESERVED_DESCRIPTORS`].
 pub const METRICS_CONNECTIONS: usize = 16;
 
-/// Connections at a time on the ports for peers, out of [`RESERVED_DESCRIPTORS`].
-pub const PEER_CONNECTIONS: usize = 16;
+/// Connections at a time on the ports for peers, out of [`PEER_DESCRIPTORS`].
+pub const PEER_CONNECTIONS: usize = 96;
 
 /// Files of the table that are kept open for reading, out of [`RESERVED_DESCRIPTORS`].
 pub const TABLE_OPEN_FILES: usize = 48;
@@ -420,6 +438,10 @@ const _: () = {
     );
     assert!(PEER_PIPELINE_QUEUE_MESSAGES <= PEER_STREAM_QUEUE_MESSAGES);
     assert!(
+        PEER_CONNECTIONS + 8 * (PEER_PIPELINE_CONNECTIONS + 4) <= PEER_DESCRIPTORS as usize,
+        "the connections of peers, and those to eight peers: two streams, a question, a snapshot, and posted messages"
+    );
+    assert!(
         MAX_APPEND_BYTES + MAX_REQUEST_BYTES < PEER_PIPELINE_MESSAGE_BYTES,
         "an append may hold one entry too many"
     );
@@ -456,7 +478,7 @@ const _: () = {
     );
     assert!(HEAVY_WRITE_ROWS <= MAX_TXN_ROWS);
     assert!(
-        METRICS_CONNECTIONS + PEER_CONNECTIONS + TABLE_OPEN_FILES + OTHER_DESCRIPTORS <= RESERVED_DESCRIPTORS as usize,
+        METRICS_CONNECTIONS + TABLE_OPEN_FILES + OTHER_DESCRIPTORS <= RESERVED_DESCRIPTORS as usize,
         "the reserved descriptors are enough for all their uses"
     );
     assert!(

@@ -1,5 +1,6 @@
 //! Bugs that crashes have found in starting and writing, each as the smallest sequence that shows it.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use bytes::Bytes;
@@ -31,7 +32,7 @@ fn site(seed: u64) -> Site {
 /// Starts a member on a site without faults.
 fn start(site: &Site) -> (Process, Start) {
     site.fuse.renew();
-    Process::boot(site, 1, 1, None).unwrap_or_else(|error| panic!("{error}"))
+    Process::boot(site, 1, 1, &|_, _| BTreeMap::new()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn lose_power(site: &Site) {
@@ -102,7 +103,7 @@ fn lose_power_or_end(site: &Site, seed: u64) {
 #[test]
 fn a_new_member_is_founded_or_not_there_at_all() {
     for seed in SEEDS {
-        let points = at_every_point(seed, |site| drop(Process::boot(site, 1, 1, None)));
+        let points = at_every_point(seed, |site| drop(Process::boot(site, 1, 1, &|_, _| BTreeMap::new())));
         assert!(points > 20, "{points} points");
     }
 }
@@ -111,7 +112,7 @@ fn a_new_member_is_founded_or_not_there_at_all() {
 fn what_an_interrupted_process_left_in_the_log_is_durable_once_it_was_read() {
     for seed in SEEDS {
         let points = at_every_point(seed, |site| {
-            if let Ok((mut process, _)) = Process::boot(site, 1, 1, None) {
+            if let Ok((mut process, _)) = Process::boot(site, 1, 1, &|_, _| BTreeMap::new()) {
                 let _all = (2..5).all(|index| append(&mut process, index));
             }
         });

@@ -88,11 +88,11 @@ fn keep(site: &Site, reports: &Reports) -> LaneContext {
     }
 }
 
-fn start(site: &Site, ask: Option<&Ask<'_>>) -> Result<Booted, BootError> {
+fn start(site: &Site, ask: &Ask<'_>) -> Result<Booted, BootError> {
     start_reporting(site, ask, &Reports::default())
 }
 
-fn start_reporting(site: &Site, ask: Option<&Ask<'_>>, reports: &Reports) -> Result<Booted, BootError> {
+fn start_reporting(site: &Site, ask: &Ask<'_>, reports: &Reports) -> Result<Booted, BootError> {
     let world = boot::World {
         disk: Arc::new(site.disk.clone()),
         open_table: &|path: &Path| site.table.open(&site.disk, path),
@@ -106,7 +106,7 @@ fn start_reporting(site: &Site, ask: Option<&Ask<'_>>, reports: &Reports) -> Res
 
 /// The state that a leader sends: both members, and `keys` keys.
 fn state(keys: u64) -> View {
-    let founding = start(&site(0, ClusterState::New), Some(&silence)).unwrap();
+    let founding = start(&site(0, ClusterState::New), &silence).unwrap();
     let mut store = Store::new(StoreConfig::default());
     let mut applied = Applied::default();
     let context = || ApplyContext {
@@ -208,15 +208,10 @@ fn fall(site: &Site, power: bool) {
     site.fuse.renew();
 }
 
-fn refused(result: Result<Booted, BootError>) -> bool {
-    matches!(result, Err(BootError::Unsupported(why)) if why.contains("clusters of one member"))
-}
-
 #[test]
 fn two_found_a_cluster_and_restart_in_it() {
     let site = site(1, ClusterState::New);
-    assert!(refused(start(&site, None)), "without a way to peers");
-    let booted = start(&site, Some(&silence)).unwrap();
+    let booted = start(&site, &silence).unwrap();
     assert_eq!(booted.recovered.entries.len(), 2);
     assert_eq!(booted.recovered.hard_state.commit, 2);
     let names: Vec<_> = booted.peers.iter().map(|peer| peer.name.as_str()).collect();
@@ -225,7 +220,7 @@ fn two_found_a_cluster_and_restart_in_it() {
     let (member, cluster) = (booted.member, booted.cluster);
     drop(booted);
     fall(&site, true);
-    let again = start(&site, Some(&silence)).unwrap();
+    let again = start(&site, &silence).unwrap();
     assert_eq!((again.member, again.cluster), (member, cluster));
     assert_eq!(again.recovered.entries.len(), 2);
 }
@@ -233,18 +228,17 @@ fn two_found_a_cluster_and_restart_in_it() {
 #[test]
 fn a_member_joins_with_an_empty_log_and_a_list_of_its_peers() {
     let site = site(1, ClusterState::Existing);
-    assert!(refused(start(&site, None)), "without a way to peers");
     assert!(
-        matches!(start(&site, Some(&silence)), Err(BootError::Refused(_))),
+        matches!(start(&site, &silence), Err(BootError::Refused(_))),
         "no member has it"
     );
-    let booted = start(&site, Some(&answer)).unwrap();
+    let booted = start(&site, &answer).unwrap();
     assert_eq!((booted.member, booted.cluster), (MemberId(1), ClusterId(7)));
     assert_eq!(booted.peers.len(), 2);
     assert!(booted.recovered.entries.is_empty() && booted.recovered.conf_state.voters.is_empty());
     drop(booted);
     fall(&site, true);
-    let again = start(&site, Some(&silence)).unwrap();
+    let again = start(&site, &silence).unwrap();
     assert_eq!(
         (again.member, again.cluster),
         (MemberId(1), ClusterId(7)),
@@ -260,17 +254,17 @@ fn a_received_snapshot_is_taken_over_whole_or_not_at_all() {
         for at in 0.. {
             let site = site(seed, ClusterState::Existing);
             let reports = Reports::default();
-            let booted = start_reporting(&site, Some(&answer), &reports).unwrap();
+            let booted = start_reporting(&site, &answer, &reports).unwrap();
             site.fuse.set(at);
             let all = install(&site, booted, &view, &reports).is_ok() && !site.fuse.blown();
             let promised = !reports.lock().unwrap().is_empty();
             fall(&site, prng.below(2) == 0);
             // The next start may be interrupted too.
             site.fuse.set(prng.below(60));
-            let nested = start(&site, Some(&silence)).is_ok();
+            let nested = start(&site, &silence).is_ok();
             fall(&site, prng.below(2) == 0);
             let what = format!("seed {seed}, point {at}, nested {nested}");
-            let last = start(&site, Some(&silence)).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let last = start(&site, &silence).unwrap_or_else(|error| panic!("{what}: {error}"));
             let found = last.store.view();
             let is_new = found.applied_index == view.applied_index;
             assert!(
@@ -301,7 +295,7 @@ fn a_received_snapshot_is_taken_over_whole_or_not_at_all() {
 fn leaving_all_others_behind_begins_with_what_was_received() {
     let view = state(5);
     let mut site = site(3, ClusterState::Existing);
-    let booted = start(&site, Some(&answer)).unwrap();
+    let booted = start(&site, &answer).unwrap();
     // The log continues after it, and it is not in the table.
     let keep = keep(&site, &Reports::default());
     let bytes = Bytes::from(snapshot::encode(&view));
@@ -312,12 +306,11 @@ fn leaving_all_others_behind_begins_with_what_was_received() {
     drop((log, booted.table, booted.lock));
     fall(&site, true);
     site.config.force_new_cluster = true;
-    let forced = start(&site, None).unwrap();
+    let forced = start(&site, &silence).unwrap();
     assert_eq!(forced.store.consistent_index(), index);
     assert!(!forced.recovered.entries.is_empty(), "entries that remove the others");
     drop(forced);
     fall(&site, true);
     site.config.force_new_cluster = false;
-    assert_eq!(start(&site, Some(&silence)).unwrap().store.consistent_index(), index);
-    assert!(refused(start(&site, None)), "its table still has two members");
+    assert_eq!(start(&site, &silence).unwrap().store.consistent_index(), index);
 }

@@ -13,11 +13,13 @@ use std::time::Duration;
 use futures_channel::oneshot;
 use quoin_core::config::{Config, Url};
 use quoin_core::error::Error;
-use quoin_core::jobs::PeerJob;
-use quoin_core::limits::{GRPC_OVERHEAD_BYTES, STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS, WAL_SEGMENT_BYTES};
+use quoin_core::limits::{
+    GRPC_OVERHEAD_BYTES, PEER_DIAL_PATIENCE, STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS, WAL_SEGMENT_BYTES,
+};
 use quoin_core::member::{Halt, Status, Token};
 use quoin_core::mvcc::HashKv;
-use quoin_core::node::{Node, PeerEvent};
+use quoin_core::node::{Input, Node, Request};
+use quoin_core::peer;
 use quoin_core::time::Instant;
 use quoin_core::watch::HubConfig;
 
@@ -25,8 +27,8 @@ use crate::boot::{BootError, Booted, World, boot};
 use crate::clock::Clock;
 use crate::datadir::DataDir;
 use crate::disk::RealDisk;
-use crate::drive::{self, NodeHost, NodeQueue, OnEnd, TABLE_THREAD, WAL_THREAD};
-use crate::handle::{Call, NodeHandle, Queues, WatchCall};
+use crate::drive::{self, NodeQueue, NodeThread, OnEnd, TABLE_THREAD, WAL_THREAD};
+use crate::handle::{NodeHandle, Queues, ReplySender, WatchCall};
 use crate::hashes::{self, Hashes};
 use crate::hub::{self, HubQueue};
 use crate::lanes::table::{Rows, TableTask};
@@ -36,7 +38,7 @@ use crate::logs;
 use crate::metrics::{Metrics, sources};
 use crate::newest::{Newest, Published};
 use crate::parts::{Parts, SharedTable};
-use crate::peers::questions;
+use crate::peers::{self, PEER_THREAD, Shelf, questions};
 use crate::progress::Progress;
 use crate::pulse::{Pulse, Stuck};
 use crate::running::{Ended, Ending, Running};
@@ -54,7 +56,7 @@ pub fn start(
     progress: &Progress,
 ) -> Result<Running, AssembleError> {
     let clock = runtime.clock();
-    let queue = NodeQueue::new();
+    let queue = drive::queue();
     let reports = queue.clone();
     let context = LaneContext {
         snap_dir: DataDir::new(&config.data_dir, "").snap(),
@@ -63,7 +65,7 @@ pub fn start(
         segment_bytes: WAL_SEGMENT_BYTES,
         unsafe_no_fsync: config.unsafe_no_fsync,
         clock: Arc::new(clock),
-        report: Arc::new(move |done| reports.report(done)),
+        report: Arc::new(move |done| reports.input(Input::Done(done))),
         observe: sources::observe_lanes(metrics),
     };
     let world = World {
@@ -75,17 +77,19 @@ pub fn start(
         progress: progress.clone(),
     };
     let booted = boot(config, config.store_config(), context.clone(), &world)?;
-    assemble(config, clock, queue, &context, metrics, booted).map_err(|error| thread_fault(&error))
+    assemble(config, runtime, queue, &context, metrics, booted).map_err(|error| thread_fault(&error))
 }
 
 fn assemble(
     config: &Config,
-    clock: Clock,
+    runtime: &Arc<dyn Runtime>,
     queue: NodeQueue,
     context: &LaneContext,
     metrics: &Arc<Metrics>,
     booted: Booted,
 ) -> io::Result<Running> {
+    let clock = runtime.clock();
+    let peer_site = peer_site(config, runtime, &queue, context, &booted);
     let seed = RandomState::new().hash_one("quoin");
     tracing::info!(seed, "seeded the random numbers of this run, such as election timeouts");
     let status = Status {
@@ -109,8 +113,8 @@ fn assemble(
     let ending = Ending::default();
     // Ordered by cause: health names the first of these that is stuck. A node that waits for a lane is stuck because of
     // the lane, so the lanes stand before it.
-    let pulses = [WAL_THREAD, TABLE_THREAD, "quoin-node", "quoin-watch"].map(Pulse::new);
-    let [wal_pulse, table_pulse, node_pulse, hub_pulse] = pulses.clone();
+    let pulses = [WAL_THREAD, TABLE_THREAD, "quoin-node", PEER_THREAD, "quoin-watch"].map(Pulse::new);
+    let [wal_pulse, table_pulse, node_pulse, peer_pulse, hub_pulse] = pulses.clone();
     let signs = |pulse| Signs {
         ending: ending.clone(),
         pulse,
@@ -130,16 +134,24 @@ fn assemble(
     let (compacted, hashes, hash_thread) = hashes::start(&ending)?;
     let identity = (booted.cluster, booted.member);
     let mut turns = sources::Turns::new(identity, Arc::clone(metrics), clock, config.warning_apply_duration);
-    let host = NodeHost {
+    let (peers, peer_thread) = peers::start(peer_site, &ending, peer_pulse)?;
+    peers.roster(&published.load().view.cluster);
+    let (sending, knowing) = (peers.clone(), peers.clone());
+    let node_thread = NodeThread {
+        node,
+        queue: queue.clone(),
+        clock,
+        pulse: node_pulse,
         compacted,
         wal: wal_jobs,
         table: table_jobs,
         hub: hub.clone(),
         published: published.clone(),
         observe: Box::new(move |tally, took| turns.add(tally, took)),
-        send: lose_everything(queue.clone()),
-    };
-    let node_thread = drive::start(node, queue.clone(), host, clock, tell_end(&ending), &ending, node_pulse)?;
+        send: Box::new(move |job| sending.send(job)),
+        members: Box::new(move |cluster| knowing.roster(cluster)),
+    }
+    .start(tell_end(&ending), &ending)?;
 
     let ways = Ways {
         node: queue.clone(),
@@ -152,9 +164,11 @@ fn assemble(
     let handle = NodeHandle::new(cluster, member, published, Arc::new(ways));
     let parts = Parts {
         node: queue,
+        peers: peers.clone(),
         hub,
         table: shared_table,
         node_thread,
+        peer_thread,
         hub_thread,
         wal_thread,
         table_thread,
@@ -162,21 +176,33 @@ fn assemble(
         lock: booted.lock,
     };
     let stop = move |patience| parts.take_apart_within(patience, clock);
-    Ok(Running::new(handle, ending, Box::new(stop)))
+    Ok(Running::new(handle, ending, Box::new(stop)).with_peers(peers))
 }
 
-/// Drops messages for peers, and reports snapshots for them as not received. A cluster of one has no peers, and boot
-/// refuses larger clusters.
-fn lose_everything(queue: NodeQueue) -> Box<dyn FnMut(PeerJob) + Send> {
-    Box::new(move |job| match job {
-        PeerJob::Messages { to, .. } => {
-            tracing::warn!(%to, "dropped messages for a peer: peers are not connected");
-        }
-        PeerJob::Snapshot(job) => queue.peer(PeerEvent::Snapshot {
-            to: job.to,
-            received: false,
-        }),
-    })
+/// What the peer thread needs.
+fn peer_site(
+    config: &Config,
+    runtime: &Arc<dyn Runtime>,
+    queue: &NodeQueue,
+    context: &LaneContext,
+    booted: &Booted,
+) -> peers::PeerSite {
+    peers::PeerSite {
+        config: peer::Config {
+            member: booted.member,
+            cluster: booted.cluster,
+            peer_urls: config.advertise_peer_urls.iter().map(Url::to_string).collect(),
+            dial_patience: PEER_DIAL_PATIENCE + Duration::from_millis(config.election_ms),
+            boot_peers: booted.peers.clone(),
+        },
+        runtime: Arc::clone(runtime),
+        node: queue.clone(),
+        shelf: Shelf {
+            disk: Arc::new(RealDisk),
+            snap_dir: context.snap_dir.clone(),
+            config: config.store_config(),
+        },
+    }
 }
 
 /// Announces why the node halted, and logs a failure unless another thread has announced an end before.
@@ -203,8 +229,8 @@ struct Ways {
     hub: HubQueue,
     table: SharedTable,
     hashes: Hashes,
-    /// The pulses of the log, table, node and watch threads, in the order in which health names them.
-    pulses: [Pulse; 4],
+    /// The pulses of the log, table, node, peer and watch threads, in the order in which health names them.
+    pulses: [Pulse; 5],
 }
 
 impl Queues for Ways {
@@ -212,16 +238,16 @@ impl Queues for Ways {
         self.pulses.iter().find_map(|pulse| pulse.stuck(now, limit))
     }
 
-    fn compact_hash(&self, revision: i64) -> Option<HashKv> {
-        self.hashes.find(revision)
+    fn compact_hashes(&self) -> Vec<HashKv> {
+        self.hashes.all()
     }
 
-    fn call(&self, call: Call) -> Result<(), Error> {
-        self.node.call(call)
+    fn call(&self, token: Token, request: Request, deadline: Instant, reply: ReplySender) -> Result<(), Error> {
+        self.node.request(token, request, deadline, reply)
     }
 
     fn cancel(&self, token: Token) {
-        self.node.cancel(token);
+        self.node.input(Input::Cancel(token));
     }
 
     fn watch(&self, call: WatchCall) -> bool {

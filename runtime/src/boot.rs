@@ -21,7 +21,6 @@ use quoin_core::member::Recovered;
 use quoin_core::membership::Member;
 use quoin_core::proto::raftpb::{ConfState, Entry, HardState};
 use quoin_core::snap;
-use quoin_core::snapshot;
 use quoin_core::store::{Restore, Store, StoreConfig, Unusable};
 use quoin_core::version::Version;
 use quoin_core::wal::{HEAD_BYTES, Identity, Marker, Save, begun_by_etcd, select, survey};
@@ -133,14 +132,19 @@ pub fn boot(
     let dirs = DataDir::new(&config.data_dir, config.wal_dir.as_deref().unwrap_or_default());
     let disk = &*world.disk;
     let mut found = look_at_directories(&dirs, disk)?;
+    found.restored = restored(&found, &dirs, disk, &world.progress)?;
     // A refusal that needs only these facts leaves the directory untouched.
-    if matches!(found.data_dir, DirKind::Both | DirKind::Proxy) || found.etcd_file.is_some() {
+    let is_etcds = found.etcd_file.is_some() && found.restored.is_none();
+    if matches!(found.data_dir, DirKind::Both | DirKind::Proxy) || is_etcds {
         decide(&found, config)?;
     }
     for notice in remarks(&found, config) {
         (world.notify)(&notice);
     }
     let lock = take_lock(&dirs, &context, world)?;
+    if let Some(index) = found.restored {
+        take_over_database(&dirs, disk, index, world)?;
+    }
     found.access.wal_dir = wal_access(&dirs, disk);
     found.wal = look_at_log(&dirs, disk, &world.progress)?;
     found.marker_files = look_at_snapshots(&dirs, disk)?;
@@ -190,7 +194,37 @@ fn look_at_directories(dirs: &DataDir, disk: &dyn Disk) -> Result<Found, Fault> 
     })
 }
 
-/// A file that shows that the directory is an etcd's and no member's of ours: etcd's database, or a log that it began.
+/// The index of the state in etcd's database, if that and the log are what `etcdutl snapshot restore` makes.
+fn restored(found: &Found, dirs: &DataDir, disk: &dyn Disk, progress: &Progress) -> Result<Option<u64>, Fault> {
+    let database = dirs.snap().join(ETCD_DATABASE);
+    if found.etcd_file.as_deref() != database.to_str() {
+        return Ok(None);
+    }
+    // A log that cannot be read is an etcd's, too: the directory is refused then.
+    let log = look_at_log(dirs, disk, progress).ok().flatten();
+    Ok(log.and_then(|log| log.restored_at()))
+}
+
+/// Gives etcd's database the name of a received snapshot of this index, from which the table is then made at once or, after
+/// a crash, by the next start.
+fn take_over_database(dirs: &DataDir, disk: &dyn Disk, index: u64, world: &World<'_>) -> Result<(), Fault> {
+    let (from, to) = (
+        dirs.snap().join(ETCD_DATABASE),
+        dirs.snap().join(snap::database_name(index)),
+    );
+    let rename = disk.rename(&from, &to).and_then(|()| disk.sync_dir(&dirs.snap()));
+    rename.map_err(|error| disk_fault("rename", &from, &error))?;
+    let notice = Notice::info("the database that etcdutl restored is taken over");
+    (world.notify)(
+        &notice
+            .with("path", from.display().to_string())
+            .with("as", to.display().to_string()),
+    );
+    Ok(())
+}
+
+/// A file that shows that the directory is an etcd's and no member's of ours: etcd's database, or a log that it began. A
+/// received snapshot without etcd's database shows that a start of ours has renamed the database and was interrupted.
 fn etcd_file(dirs: &DataDir, disk: &dyn Disk) -> Result<Option<String>, Fault> {
     let snap = dirs.snap();
     let is_ours = dirs
@@ -206,6 +240,9 @@ fn etcd_file(dirs: &DataDir, disk: &dyn Disk) -> Result<Option<String>, Fault> {
     let Some(first) = segments(disk, &dirs.wal)?.into_iter().min() else {
         return Ok(None);
     };
+    if received::find(disk, &snap).is_ok_and(|received| !received.is_empty()) {
+        return Ok(None);
+    }
     let path = dirs.wal.join(first.to_string());
     let head = read_head(disk, &path).map_err(|error| disk_fault("read", &path, &error))?;
     Ok(begun_by_etcd(&head).then(|| path.display().to_string()))
@@ -280,6 +317,7 @@ fn look_at_log(dirs: &DataDir, disk: &dyn Disk, progress: &Progress) -> Result<O
                 term: marker.term,
             })
             .collect(),
+        has_requests: survey.has_requests,
     }))
 }
 
@@ -520,8 +558,7 @@ impl Site<'_> {
         else {
             return Ok((table, store));
         };
-        let rows = received::load(&*self.world.disk, &self.context.snap_dir, *index)?;
-        let store = snapshot::restore(self.store_config, &rows)?;
+        let store = received::load(&*self.world.disk, &self.context.snap_dir, *index, self.store_config)?;
         let view = store.view();
         received::put_in_place(&mut *table, &self.dirs.table(), &view)?;
         if !self.context.unsafe_no_fsync {

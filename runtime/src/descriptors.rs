@@ -2,7 +2,7 @@
 
 use std::io;
 
-use quoin_core::limits::RESERVED_DESCRIPTORS;
+use quoin_core::limits::{PEER_DESCRIPTORS, RESERVED_DESCRIPTORS};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Raises the process' soft limit of descriptors to its hard limit, as the Go runtime does for etcd.
@@ -30,7 +30,10 @@ fn connections_within(limit: u64) -> Result<usize, String> {
             "file descriptor limit of etcd process is too low; please set higher: the limit is {limit}, \
              and {RESERVED_DESCRIPTORS} are reserved for the member itself"
         )),
-        Some(left) => Ok(usize::try_from(left).unwrap_or(usize::MAX)),
+        Some(left) => {
+            let for_clients = left - PEER_DESCRIPTORS.min(left / 2);
+            Ok(usize::try_from(for_clients).unwrap_or(usize::MAX))
+        }
     }
 }
 
@@ -39,8 +42,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_get_the_descriptors_that_the_member_does_not_need() {
-        assert_eq!(connections_within(1_024), Ok(874));
+    fn clients_get_the_descriptors_that_the_member_and_its_peers_do_not_need() {
+        assert_eq!(connections_within(1_024), Ok(714));
+        assert_eq!(connections_within(300), Ok(75));
         assert_eq!(connections_within(151), Ok(1));
         assert!(connections_within(150).is_err());
         assert!(connections_within(3).is_err());

@@ -10,18 +10,20 @@ use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use futures_channel::oneshot;
 use quoin_core::error::{Error, Fault};
+use quoin_core::id::MemberId;
 use quoin_core::jobs::{LogJob, PeerJob};
-use quoin_core::limits::MEMBER_QUEUE_INPUTS;
+use quoin_core::limits::{MEMBER_QUEUE_INPUTS, PEER_RECEIVE_QUEUE_MESSAGES};
 use quoin_core::member::{Halt, Token};
 use quoin_core::mvcc::Compacted;
-use quoin_core::node::{Done, Effect, Input, Node, PeerEvent, Publication, Request, Response, Tally};
+use quoin_core::node::{Effect, Input, Node, Request, Tally};
+use quoin_core::proto::raftpb::Message;
+use quoin_core::store::Cluster;
 use quoin_core::time::Instant;
 
 use crate::alarms;
 use crate::clock::Clock;
-use crate::handle::Call;
+use crate::handle::ReplySender;
 use crate::hub::HubQueue;
 use crate::lanes::table::TableTask;
 use crate::mailbox::{Mailbox, Refused};
@@ -35,81 +37,77 @@ pub const WAL_THREAD: &str = "quoin-wal";
 /// The name of the thread that writes the table.
 pub const TABLE_THREAD: &str = "quoin-table";
 
-/// An entry of the node's mailbox.
-#[derive(Debug)]
-pub enum NodeEvent {
-    /// A request of a service.
-    Call(Call),
-    /// The caller of a request no longer waits.
-    Cancel(Token),
-    /// A lane's report.
-    Done(Done),
-    /// An event about a peer.
-    Peer(PeerEvent),
-    /// Hand over leadership if another member can take it, then halt.
-    Stop,
+/// An input on its way to the node; a request comes with the receiver of its answer.
+pub type NodeInput = (Input, Option<ReplySender>);
+
+/// The queue into the node's thread.
+pub type NodeQueue = Arc<Mailbox<NodeInput>>;
+
+/// An empty queue into a node's thread.
+pub fn queue() -> NodeQueue {
+    Arc::new(Mailbox::new(MEMBER_QUEUE_INPUTS))
 }
 
-/// The queue into the node's thread; clones share it.
-#[derive(Clone, Debug)]
-pub struct NodeQueue {
-    mailbox: Arc<Mailbox<NodeEvent>>,
-}
-
-impl NodeQueue {
-    /// An empty queue.
-    pub fn new() -> Self {
-        Self {
-            mailbox: Arc::new(Mailbox::new(MEMBER_QUEUE_INPUTS)),
-        }
-    }
-
+impl Mailbox<NodeInput> {
     /// Queues a service's request, or returns why that is not possible.
-    pub fn call(&self, call: Call) -> Result<(), Error> {
-        self.mailbox
-            .offer(NodeEvent::Call(call))
-            .map_err(|refused| match refused {
-                Refused::Closed => Error::Stopped,
-                Refused::Full => Error::TooManyRequests,
-            })
+    pub fn request(&self, token: Token, request: Request, deadline: Instant, reply: ReplySender) -> Result<(), Error> {
+        let input = Input::Request {
+            token,
+            request,
+            deadline,
+        };
+        self.offer((input, Some(reply))).map_err(|refused| match refused {
+            Refused::Closed => Error::Stopped,
+            Refused::Full => Error::TooManyRequests,
+        })
     }
 
-    /// Cancels a request whose caller no longer waits. There is at most one such event for each request, and requests
-    /// are bounded.
-    pub fn cancel(&self, token: Token) {
-        // A node that has ended has dropped all requests.
-        let _closed = self.mailbox.report(NodeEvent::Cancel(token));
+    /// Queues an input whose number is bounded elsewhere: the node bounds the jobs that lanes report, and there is at
+    /// most one cancellation for each request.
+    pub fn input(&self, input: Input) {
+        // A node that has ended has dropped all requests and needs no report.
+        let _closed = self.report((input, None));
     }
 
-    /// Queues a lane's report; the node bounds how many jobs are outstanding.
-    pub fn report(&self, done: Done) {
-        // A node that has ended needs no report.
-        let _closed = self.mailbox.report(NodeEvent::Done(done));
+    /// Queues a message of a peer; false if too many wait, and the message is lost.
+    #[must_use]
+    pub fn message(&self, from: MemberId, message: Message) -> bool {
+        let input = Input::Message { from, message };
+        self.offer_of(PEER_RECEIVE_QUEUE_MESSAGES, (input, None)) != Err(Refused::Full)
     }
 
-    /// Queues an event about a peer.
-    pub fn peer(&self, event: PeerEvent) {
-        // As above.
-        let _closed = self.mailbox.report(NodeEvent::Peer(event));
-    }
-
-    /// Asks the node to stop.
+    /// Asks the node to hand over leadership if another member can take it, and then to halt.
     pub fn stop(&self) {
-        let _closed = self.mailbox.report(NodeEvent::Stop);
+        self.input(Input::Request {
+            token: STOP,
+            request: Request::Stop,
+            deadline: Instant::MAX,
+        });
     }
 }
 
-impl Default for NodeQueue {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+/// The number of the host's own request to stop; callers' begin with 1.
+const STOP: Token = Token(0);
 
 /// Called after each turn with its counts and its duration.
 pub type Observe = Box<dyn FnMut(&Tally, Duration) + Send>;
 
-/// The receivers of a node's effects, except answers.
-pub struct NodeHost {
+/// Called with the reason why the node's thread ended.
+pub type OnEnd = Box<dyn FnOnce(Halt) + Send>;
+
+/// The caller of each request. Looked up by token only, never iterated.
+type Callers = HashMap<Token, ReplySender>;
+
+/// The node's thread: the node, its queue, and the receivers of its effects.
+pub struct NodeThread {
+    /// The machine.
+    pub node: Node,
+    /// Its inputs.
+    pub queue: NodeQueue,
+    /// Its time.
+    pub clock: Clock,
+    /// The thread's pulse.
+    pub pulse: Pulse,
     /// The log lane.
     pub wal: SyncSender<LogJob>,
     /// The table lane.
@@ -122,103 +120,66 @@ pub struct NodeHost {
     pub published: Newest,
     /// Called after every turn, for metrics.
     pub observe: Observe,
-    /// Sends to peers. The outcome of a snapshot must be reported by [`NodeQueue::peer`].
+    /// Sends to peers. The outcome of a snapshot must be reported to the node.
     pub send: Box<dyn FnMut(PeerJob) + Send>,
+    /// Called with the members at each change of them.
+    pub members: Box<dyn Fn(&Cluster) + Send>,
 }
 
-impl std::fmt::Debug for NodeHost {
+impl std::fmt::Debug for NodeThread {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NodeHost").finish_non_exhaustive()
+        f.debug_struct("NodeThread").finish_non_exhaustive()
     }
-}
-
-/// Called with the reason why the node's thread ended.
-pub type OnEnd = Box<dyn FnOnce(Halt) + Send>;
-
-/// Starts the node's thread. `on_end` is called when the node halts; a panic is announced in `ending`.
-pub fn start(
-    node: Node,
-    queue: NodeQueue,
-    host: NodeHost,
-    clock: Clock,
-    on_end: OnEnd,
-    ending: &Ending,
-    pulse: Pulse,
-) -> io::Result<JoinHandle<()>> {
-    let mut thread = NodeThread {
-        node,
-        queue,
-        host,
-        clock,
-        callers: HashMap::new(),
-        effects: Vec::new(),
-        pulse,
-        lost: None,
-    };
-    threads::spawn(thread.pulse.thread(), ending, move || {
-        let halt = thread.run();
-        drop(thread);
-        on_end(halt);
-    })
-}
-
-/// The number of the host's own request to stop; callers' begin with 1.
-const STOP: Token = Token(0);
-
-struct NodeThread {
-    node: Node,
-    queue: NodeQueue,
-    host: NodeHost,
-    clock: Clock,
-    /// The caller of each request. Looked up by token only, never iterated.
-    callers: HashMap<Token, oneshot::Sender<Result<Response, Error>>>,
-    effects: Vec<Effect>,
-    pulse: Pulse,
-    /// The lane that took no more jobs in the previous turn.
-    lost: Option<&'static str>,
 }
 
 impl Drop for NodeThread {
     fn drop(&mut self) {
         // However the thread ends, callers are answered at once: queued requests by this call, requests that the node
         // has taken by losing their channel.
-        self.queue.mailbox.abandon();
+        self.queue.abandon();
     }
 }
 
 impl NodeThread {
+    /// Starts the thread. `on_end` is called when the node halts; a panic is announced in `ending`.
+    pub fn start(mut self, on_end: OnEnd, ending: &Ending) -> io::Result<JoinHandle<()>> {
+        threads::spawn(self.pulse.thread(), ending, move || {
+            let halt = self.run();
+            drop(self);
+            on_end(halt);
+        })
+    }
+
     fn run(&mut self) -> Halt {
-        let mut events = Vec::new();
-        let mut inputs = Vec::new();
+        let (mut queued, mut inputs, mut effects) = (Vec::new(), Vec::new(), Vec::new());
+        let mut callers = Callers::new();
+        // The lane that took no more jobs in the previous turn.
+        let mut lost = None;
         loop {
             let now = self.clock.now();
             let patience = self.node.deadline().map(|(at, _)| at.saturating_since(now));
-            let lost = self.lost.take();
             let patience = if lost.is_some() { Some(Duration::ZERO) } else { patience };
             self.pulse.rest();
-            if !self.queue.mailbox.take(&mut events, patience) {
+            if !self.queue.take(&mut queued, patience) {
                 return Halt::Stopped;
             }
-            self.pulse.begin(self.clock.now());
-            tracing::trace!(events = events.len(), "the node takes a turn");
-            for event in events.drain(..) {
-                inputs.extend(self.open(event));
-            }
+            let begun = self.clock.now();
+            self.pulse.begin(begun);
+            tracing::trace!(inputs = queued.len(), "the node takes a turn");
+            inputs.extend(queued.drain(..).filter_map(|input| note_caller(input, &mut callers)));
             if inputs.is_empty() {
                 inputs.push(Input::Wake);
             }
-            let mut effects = std::mem::take(&mut self.effects);
-            let begun = self.clock.now();
             self.node.step(begun, inputs.drain(..), &mut effects);
             let took = self.clock.now().saturating_since(begun);
-            (self.host.observe)(self.node.tally(), took);
+            (self.observe)(self.node.tally(), took);
+            let lost_before = lost.take();
             for effect in effects.drain(..) {
-                if let Some(halt) = self.carry_out(effect) {
+                if let Some(halt) = self.carry_out(effect, &mut callers, &mut lost) {
                     return halt;
                 }
             }
-            self.effects = effects;
-            if let Some(name) = lost {
+            if let Some(name) = lost_before {
                 // A lane reports its fault before it stops taking jobs, and that report would have halted the node in
                 // this turn.
                 return Halt::Fault(Fault::ThreadLost { name });
@@ -226,66 +187,54 @@ impl NodeThread {
         }
     }
 
-    fn open(&mut self, event: NodeEvent) -> Option<Input> {
-        Some(match event {
-            NodeEvent::Call(call) => {
-                self.callers.insert(call.token, call.reply);
-                Input::Request {
-                    token: call.token,
-                    request: call.request,
-                    deadline: call.deadline,
-                }
-            }
-            // The node has already dropped a request that was answered meanwhile.
-            NodeEvent::Cancel(token) => {
-                self.callers.remove(&token)?;
-                Input::Cancel(token)
-            }
-            NodeEvent::Done(done) => Input::Done(done),
-            NodeEvent::Peer(event) => Input::Peer(event),
-            NodeEvent::Stop => Input::Request {
-                token: STOP,
-                request: Request::Stop,
-                deadline: Instant::MAX,
-            },
-        })
-    }
-
-    /// Carries out one effect; returns the reason if the node ends.
-    fn carry_out(&mut self, effect: Effect) -> Option<Halt> {
+    /// Carries out one effect; returns the reason if the node ends. `lost` gets the name of a lane that has ended.
+    fn carry_out(&mut self, effect: Effect, callers: &mut Callers, lost: &mut Option<&'static str>) -> Option<Halt> {
         match effect {
             Effect::Halt(halt) => return Some(halt),
-            Effect::Log(job) => hand_over(&self.host.wal, job, WAL_THREAD, &mut self.lost),
-            Effect::Peer(job) => (self.host.send)(job),
-            Effect::Publish(publication) => self.publish(publication),
+            Effect::Hash(compaction) => {
+                // A hash that is not remembered is computed when a client asks for it.
+                let _busy = self.compacted.try_send(compaction);
+            }
+            Effect::Log(job) => hand_over(&self.wal, job, WAL_THREAD, lost),
+            Effect::Peer(job) => (self.send)(job),
+            Effect::Publish {
+                view,
+                events,
+                restored,
+                status,
+            } => {
+                let before = self.published.load();
+                alarms::log_changes(&before.view, &view);
+                if !Arc::ptr_eq(&before.view.cluster, &view.cluster) {
+                    (self.members)(&view.cluster);
+                }
+                drop(before);
+                let watched = view.kv.clone();
+                self.published.store(Published { view, status });
+                self.hub.published(&watched, events, restored);
+            }
             Effect::Reply { token, result } => {
-                if let Some(caller) = self.callers.remove(&token) {
+                if let Some(caller) = callers.remove(&token) {
                     // The caller may no longer wait for the answer.
                     let _gone = caller.send(result);
                 }
             }
-            Effect::Table(job) => hand_over(&self.host.table, TableTask::Job(job), TABLE_THREAD, &mut self.lost),
+            Effect::Table(job) => hand_over(&self.table, TableTask::Job(job), TABLE_THREAD, lost),
         }
         None
     }
+}
 
-    fn publish(&self, publication: Publication) {
-        let Publication {
-            view,
-            events,
-            restored,
-            compacted,
-            status,
-        } = publication;
-        for compaction in compacted {
-            // A hash that is not remembered is computed when a client asks for it.
-            let _busy = self.host.compacted.try_send(compaction);
-        }
-        alarms::log_changes(&self.host.published.load().view, &view);
-        let watched = view.kv.clone();
-        self.host.published.store(Published { view, status });
-        self.host.hub.published(&watched, events, restored);
+/// Takes the caller from a request. A cancellation of a request without a caller is no input: the node has already
+/// dropped a request that was answered meanwhile.
+fn note_caller((input, reply): NodeInput, callers: &mut Callers) -> Option<Input> {
+    if let (Input::Request { token, .. }, Some(reply)) = (&input, reply) {
+        callers.insert(*token, reply);
     }
+    if let Input::Cancel(token) = &input {
+        callers.remove(token)?;
+    }
+    Some(input)
 }
 
 /// Gives a lane a job, or records that the lane has ended.

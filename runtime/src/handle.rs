@@ -29,18 +29,8 @@ use crate::seam::BoxFuture;
 /// Responses that may wait on a watch stream between the hub and the socket: the hub's credit for the stream.
 pub const WATCH_STREAM_RESPONSES: usize = limits::WATCH_STREAM_QUEUE_RESPONSES;
 
-/// A request on its way to the node's thread.
-#[derive(Debug)]
-pub struct Call {
-    /// Its number, never used twice, by which [`Queues::cancel`] identifies it. The first is 1.
-    pub token: Token,
-    /// The request.
-    pub request: Request,
-    /// The deadline, at which the node answers "request timed out".
-    pub deadline: Instant,
-    /// The receiver of the answer. If the caller no longer waits, the answer is dropped.
-    pub reply: oneshot::Sender<Result<Response, Error>>,
-}
+/// The way of an answer back to its caller. If the caller no longer waits, the answer is dropped.
+pub type ReplySender = oneshot::Sender<Result<Response, Error>>;
 
 /// An input on its way to the watch thread. `stream` numbers are never used twice.
 #[derive(Debug)]
@@ -75,8 +65,10 @@ pub enum WatchCall {
 
 /// The queues into the member's threads. No method blocks.
 pub trait Queues: Send + Sync {
-    /// Queues a request for the node. The error says why not: too many requests, or stopped.
-    fn call(&self, call: Call) -> Result<(), Error>;
+    /// Queues a request for the node, which answers "request timed out" at the deadline. `token` is its number, never
+    /// used twice, by which [`Queues::cancel`] identifies it; the first is 1. The error says why the request is not
+    /// queued: too many requests, or stopped.
+    fn call(&self, token: Token, request: Request, deadline: Instant, reply: ReplySender) -> Result<(), Error>;
 
     /// Cancels a request that the node has taken, because its caller no longer waits.
     fn cancel(&self, token: Token);
@@ -85,9 +77,9 @@ pub trait Queues: Send + Sync {
     /// of streams); for a `Request` it returns false if the queue is full, and the caller tries again a little later.
     fn watch(&self, call: WatchCall) -> bool;
 
-    /// The remembered hash of the compaction at exactly this revision.
-    fn compact_hash(&self, _revision: i64) -> Option<HashKv> {
-        None
+    /// The remembered hashes of compactions, oldest first.
+    fn compact_hashes(&self) -> Vec<HashKv> {
+        Vec::new()
     }
 
     /// A thread of the member that has been at one piece of work for at least `limit`.
@@ -178,7 +170,13 @@ impl NodeHandle {
 
     /// The remembered hash of the compaction at exactly this revision.
     pub fn compact_hash(&self, revision: i64) -> Option<HashKv> {
-        self.queues.compact_hash(revision)
+        let mut hashes = self.queues.compact_hashes().into_iter();
+        hashes.find(|hash| hash.hash_revision == revision)
+    }
+
+    /// The remembered hashes of compactions, oldest first.
+    pub fn compact_hashes(&self) -> Vec<HashKv> {
+        self.queues.compact_hashes()
     }
 
     /// A thread of the member that has been at one piece of work for at least `limit`.
@@ -190,12 +188,7 @@ impl NodeHandle {
     pub fn request(&self, request: Request, deadline: Instant) -> Asked<'_> {
         let (reply, answer) = oneshot::channel();
         let token = Token(self.next_token.fetch_add(1, Ordering::Relaxed));
-        let taken = self.queues.call(Call {
-            token,
-            request,
-            deadline,
-            reply,
-        });
+        let taken = self.queues.call(token, request, deadline, reply);
         Asked {
             queues: &*self.queues,
             token,
@@ -300,7 +293,7 @@ mod tests {
     struct Told(Arc<Mutex<Vec<WatchCall>>>);
 
     impl Queues for Told {
-        fn call(&self, _call: Call) -> Result<(), Error> {
+        fn call(&self, _: Token, _: Request, _: Instant, _: ReplySender) -> Result<(), Error> {
             Err(Error::Stopped)
         }
 

@@ -18,9 +18,9 @@ const QUEUE_COMPACTIONS: usize = 10;
 pub struct Hashes(Arc<Mutex<CompactHashes>>);
 
 impl Hashes {
-    /// The hash of the compaction at exactly this revision, if it is remembered.
-    pub fn find(&self, revision: i64) -> Option<HashKv> {
-        self.lock().find(revision)
+    /// All of them, oldest first.
+    pub fn all(&self) -> Vec<HashKv> {
+        self.lock().iter().copied().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, CompactHashes> {

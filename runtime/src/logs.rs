@@ -261,7 +261,7 @@ fn is_json_list(text: &str) -> bool {
 }
 
 /// A time as `2006-01-02T15:04:05.000000Z`.
-fn timestamp(since_1970: Duration) -> String {
+pub(crate) fn timestamp(since_1970: Duration) -> String {
     let seconds = since_1970.as_secs();
     let (year, month, day) = date(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);

@@ -18,6 +18,8 @@ pub struct Mailbox<T> {
 #[derive(Debug)]
 struct Queue<T> {
     items: Vec<T>,
+    /// Those of them that were added by [`Mailbox::offer_of`].
+    of_kind: usize,
     closed: bool,
     receiver_waits: bool,
 }
@@ -36,6 +38,7 @@ impl<T> Mailbox<T> {
     pub fn new(capacity: usize) -> Self {
         let queue = Queue {
             items: Vec::new(),
+            of_kind: 0,
             closed: false,
             receiver_waits: false,
         };
@@ -49,6 +52,18 @@ impl<T> Mailbox<T> {
     /// Adds an item from outside unless the queue is full or closed.
     pub fn offer(&self, item: T) -> Result<(), Refused> {
         self.add(item, self.capacity)
+    }
+
+    /// Adds an item of a kind of which at most `most` may wait, unless as many of this kind wait already. Other items do
+    /// not count.
+    pub fn offer_of(&self, most: usize, item: T) -> Result<(), Refused> {
+        let mut queue = self.lock();
+        if queue.of_kind >= most {
+            return Err(Refused::Full);
+        }
+        queue.of_kind += 1;
+        drop(queue);
+        self.report(item)
     }
 
     /// Adds an item whose number is bounded elsewhere (a lane's completion answers an effect of the machine), and which
@@ -92,6 +107,7 @@ impl<T> Mailbox<T> {
             queue.receiver_waits = false;
         }
         std::mem::swap(&mut queue.items, into);
+        queue.of_kind = 0;
         !(into.is_empty() && queue.closed)
     }
 
@@ -137,6 +153,19 @@ mod tests {
         mailbox.offer(1).unwrap();
         assert_eq!(mailbox.offer(2), Err(Refused::Full));
         mailbox.report(3).unwrap();
+    }
+
+    #[test]
+    fn items_of_a_kind_have_a_bound_of_their_own() {
+        let mailbox = Mailbox::new(2);
+        mailbox.report(1).unwrap();
+        mailbox.report(2).unwrap();
+        mailbox.offer_of(1, 3).unwrap();
+        assert_eq!(mailbox.offer_of(1, 4), Err(Refused::Full));
+        let mut taken = Vec::new();
+        assert!(mailbox.take(&mut taken, None));
+        assert_eq!(taken, [1, 2, 3]);
+        mailbox.offer_of(1, 5).unwrap();
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::disk::DiskFile;
 use crate::drive::NodeQueue;
 use crate::hub::HubQueue;
 use crate::lanes::table::TableTask;
+use crate::peers::Peers;
 
 /// The sender into the table lane, for owners that live longer than the lane.
 pub(crate) type SharedTable = Arc<Mutex<Option<SyncSender<TableTask>>>>;
@@ -17,9 +18,11 @@ pub(crate) type SharedTable = Arc<Mutex<Option<SyncSender<TableTask>>>>;
 /// All threads and what they own.
 pub(crate) struct Parts {
     pub(crate) node: NodeQueue,
+    pub(crate) peers: Peers,
     pub(crate) hub: HubQueue,
     pub(crate) table: SharedTable,
     pub(crate) node_thread: JoinHandle<()>,
+    pub(crate) peer_thread: JoinHandle<()>,
     pub(crate) hub_thread: JoinHandle<()>,
     pub(crate) wal_thread: JoinHandle<()>,
     pub(crate) table_thread: JoinHandle<()>,
@@ -40,6 +43,9 @@ impl Parts {
         };
         self.node.stop();
         join(self.node_thread);
+        // After the node, so that its last messages leave.
+        self.peers.close();
+        join(self.peer_thread);
         self.hub.close();
         join(self.hub_thread);
         // The node's senders are dropped with its thread; without this one the lanes get no further job.
@@ -55,6 +61,7 @@ impl Parts {
     pub(crate) fn take_apart_within(self, patience: Duration, clock: Clock) -> bool {
         let mut waited_for = vec![
             self.node_thread.thread().clone(),
+            self.peer_thread.thread().clone(),
             self.hub_thread.thread().clone(),
             self.wal_thread.thread().clone(),
             self.table_thread.thread().clone(),

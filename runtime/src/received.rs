@@ -4,36 +4,163 @@
 //! continues after that index until the table holds the state. Its bytes are those of core's [`snapshot`].
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use quoin_core::bbolt::{FilePart, FileSum};
 use quoin_core::bug;
 use quoin_core::error::Fault;
 use quoin_core::snap::{database_name, parse_database_name};
-use quoin_core::snapshot::{self, SnapshotRow};
+use quoin_core::snapshot::{self, SnapshotFile};
 use quoin_core::store::{Seal, Store, StoreConfig, View};
 use quoin_core::table::Bucket;
 
-use crate::disk::{Disk, read_all, write_atomically};
+use crate::disk::{Disk, DiskFile, exists};
 use crate::lanes::disk_fault;
 use crate::table::Table;
 
 /// The suffix of a received state that was not written completely.
 const UNFINISHED: &str = ".snap.db.tmp";
 
+/// A received snapshot whose file is being written. It has its final name once it is complete, durable and sound.
+pub struct Arriving<'a> {
+    disk: &'a dyn Disk,
+    snap_dir: PathBuf,
+    index: u64,
+    file: Box<dyn DiskFile>,
+    length: u64,
+    sum: FileSum,
+}
+
+impl fmt::Debug for Arriving<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arriving")
+            .field("index", &self.index)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Arriving<'a> {
+    /// Begins an empty file for the state at `index`. There is at most one for an index at a time.
+    ///
+    /// # Errors
+    /// The disk's error.
+    pub fn begin(disk: &'a dyn Disk, snap_dir: &Path, index: u64) -> Result<Self, Fault> {
+        let beside = unfinished(snap_dir, index);
+        let begin = || {
+            if exists(disk, &beside)? {
+                disk.remove(&beside)?;
+            }
+            disk.create(&beside)
+        };
+        let file = begin().map_err(|error| disk_fault("create", &beside, &error))?;
+        Ok(Self {
+            disk,
+            snap_dir: snap_dir.to_owned(),
+            index,
+            file,
+            length: 0,
+            sum: FileSum::default(),
+        })
+    }
+
+    /// The bytes written so far.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether nothing was written so far.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Appends the next bytes of the file.
+    ///
+    /// # Errors
+    /// The disk's error.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        self.sum.feed(bytes);
+        let written = self.file.write_at(self.length, bytes);
+        written.map_err(|error| disk_fault("write", &unfinished(&self.snap_dir, self.index), &error))?;
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// The file is complete: checks it, makes it durable under the name for its index, and returns its state, which the
+    /// node then gets.
+    ///
+    /// # Errors
+    /// The disk's error, or a fault that describes the damage. The file is removed then, if possible.
+    pub fn finish(mut self, config: StoreConfig) -> Result<Store, Fault> {
+        let finished = self.check_and_rename(config);
+        if finished.is_err() {
+            self.give_up();
+        }
+        finished
+    }
+
+    fn check_and_rename(&mut self, config: StoreConfig) -> Result<Store, Fault> {
+        let name = database_name(self.index);
+        let beside = unfinished(&self.snap_dir, self.index);
+        let sum = std::mem::take(&mut self.sum);
+        sum.finish().map_err(|damage| damage.of_file(&name))?;
+        let store = restore_from(&*self.file, &name, &beside, config)?;
+        if store.consistent_index() != self.index && !bug!(TakesAnyState) {
+            let cause = format!("{name} holds the state at index {}", store.consistent_index());
+            return Err(Fault::Inconsistent { cause });
+        }
+        let path = self.snap_dir.join(&name);
+        let mut keep = || {
+            self.file.sync_data()?;
+            self.disk.rename(&beside, &path)?;
+            self.disk.sync_dir(&self.snap_dir)
+        };
+        keep().map_err(|error| disk_fault("write", &path, &error))?;
+        Ok(store)
+    }
+
+    /// Removes what was written. A file that cannot be removed is removed by the next start.
+    pub fn give_up(self) {
+        let _left = self.disk.remove(&unfinished(&self.snap_dir, self.index));
+    }
+}
+
+fn unfinished(snap_dir: &Path, index: u64) -> PathBuf {
+    snap_dir.join(format!("{}.tmp", database_name(index)))
+}
+
+/// Reads the state in a database file part by part.
+fn restore_from(file: &dyn DiskFile, name: &str, path: &Path, config: StoreConfig) -> Result<Store, Fault> {
+    let fail = |error: io::Error| disk_fault("read", path, &error);
+    let length = file.len().map_err(fail)?;
+    SnapshotFile::open(name, length, |part| read_part(file, part).map_err(fail))?.restore(config)
+}
+
+fn read_part(file: &dyn DiskFile, part: FilePart) -> io::Result<Bytes> {
+    let mut bytes = vec![0; part.bytes];
+    let read = file.read_at(part.offset, &mut bytes)?;
+    bytes.truncate(read);
+    Ok(bytes.into())
+}
+
 /// Checks the bytes of a received snapshot, makes them durable under the name for `index`, and returns their state,
 /// which the node then gets.
+///
+/// # Errors
+/// As [`Arriving::finish`].
 pub fn save(disk: &dyn Disk, snap_dir: &Path, config: StoreConfig, index: u64, bytes: &Bytes) -> Result<Store, Fault> {
-    let name = database_name(index);
-    let store = snapshot::restore(config, &snapshot::decode(&name, bytes)?)?;
-    if store.consistent_index() != index && !bug!(TakesAnyState) {
-        let cause = format!("{name} holds the state at index {}", store.consistent_index());
-        return Err(Fault::Inconsistent { cause });
+    let mut arriving = Arriving::begin(disk, snap_dir, index)?;
+    match arriving.write(bytes) {
+        Ok(()) => arriving.finish(config),
+        Err(fault) => {
+            arriving.give_up();
+            Err(fault)
+        }
     }
-    write_atomically(disk, snap_dir, &name, bytes)
-        .map_err(|error| disk_fault("write", &snap_dir.join(&name), &error))?;
-    Ok(store)
 }
 
 /// The bytes to send for a view.
@@ -43,17 +170,54 @@ pub fn bytes_of(view: &View) -> Bytes {
 }
 
 /// The indexes of all complete received states.
+///
+/// # Errors
+/// If the directory cannot be listed.
 pub fn find(disk: &dyn Disk, snap_dir: &Path) -> Result<BTreeSet<u64>, Fault> {
-    let whole = |index: &u64| load(disk, snap_dir, *index).is_ok();
+    let whole = |index: &u64| check(disk, snap_dir, *index).is_ok();
     Ok(indexes(disk, snap_dir)?.into_iter().filter(whole).collect())
 }
 
+/// Bytes of a file that are read at a time.
+const READ_BYTES: usize = 1024 * 1024;
+
+/// Whether a received state is complete and undamaged.
+fn check(disk: &dyn Disk, snap_dir: &Path, index: u64) -> Result<(), Fault> {
+    let (name, path) = (database_name(index), snap_dir.join(database_name(index)));
+    let fail = |error: io::Error| disk_fault("read", &path, &error);
+    let file = disk.open(&path).map_err(fail)?;
+    let mut sum = FileSum::default();
+    let mut offset = 0;
+    loop {
+        let part = read_part(
+            &*file,
+            FilePart {
+                offset,
+                bytes: READ_BYTES,
+            },
+        )
+        .map_err(fail)?;
+        if part.is_empty() {
+            break;
+        }
+        sum.feed(&part);
+        offset += part.len() as u64;
+    }
+    sum.finish().map_err(|damage| damage.of_file(&name))?;
+    let file = SnapshotFile::open(&name, offset, |part| read_part(&*file, part).map_err(fail))?;
+    let mut rows = Bucket::ALL.into_iter().flat_map(|bucket| file.rows(bucket));
+    rows.try_for_each(|row| row.map(drop))
+}
+
 /// Reads a received state.
-pub fn load(disk: &dyn Disk, snap_dir: &Path, index: u64) -> Result<Vec<SnapshotRow>, Fault> {
-    let name = database_name(index);
-    let path = snap_dir.join(&name);
-    let bytes = read_all(disk, &path).map_err(|error| disk_fault("read", &path, &error))?;
-    snapshot::decode(&name, &Bytes::from(bytes))
+///
+/// # Errors
+/// If the file cannot be read or is damaged.
+pub fn load(disk: &dyn Disk, snap_dir: &Path, index: u64, config: StoreConfig) -> Result<Store, Fault> {
+    check(disk, snap_dir, index)?;
+    let (name, path) = (database_name(index), snap_dir.join(database_name(index)));
+    let file = disk.open(&path).map_err(|error| disk_fault("read", &path, &error))?;
+    restore_from(&*file, &name, &path, config)
 }
 
 /// Makes the table in the directory `path` hold exactly the rows of a view, as one batch.

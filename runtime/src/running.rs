@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_channel::{Receiver, Sender};
 
 use crate::handle::NodeHandle;
+use crate::peers::Peers;
 use crate::seam::BoxFuture;
 
 /// Why a member ended.
@@ -77,6 +78,7 @@ pub type Stop = Box<dyn FnOnce(Duration) -> bool + Send>;
 pub struct Running {
     handle: NodeHandle,
     ending: Ending,
+    peers: Option<Peers>,
     stop: Stop,
 }
 
@@ -84,7 +86,24 @@ impl Running {
     /// A member behind `handle`, which announces its end in `ending`; `stop` ends it and waits until its files are
     /// closed.
     pub fn new(handle: NodeHandle, ending: Ending, stop: Stop) -> Self {
-        Self { handle, ending, stop }
+        let peers = None;
+        Self {
+            handle,
+            ending,
+            peers,
+            stop,
+        }
+    }
+
+    /// The same with a way to its peer thread.
+    pub(crate) fn with_peers(mut self, peers: Peers) -> Self {
+        self.peers = Some(peers);
+        self
+    }
+
+    /// The way to its peer thread.
+    pub(crate) fn peers(&self) -> Option<&Peers> {
+        self.peers.as_ref()
     }
 
     /// The services' handle.

@@ -30,9 +30,10 @@ use crate::running::{Ended, Ending, Running};
 use crate::seam::{Address, BoxFuture, Runtime};
 use crate::serve::bind::{Bound, SocketFile, bind};
 use crate::serve::compute::Compute;
+use crate::serve::corruption;
 use crate::serve::listen::{Rooms, serve};
 use crate::serve::metrics_page::MetricsPage;
-use crate::serve::stop::{Stopper, stop_signal};
+use crate::serve::stop::Stoppers;
 use crate::serve::turns::Turns;
 use crate::serve::{Context, Endpoint, Settings};
 use crate::threads::{self, guard};
@@ -58,25 +59,6 @@ pub struct Handle {
     /// Closed when every connection has ended.
     drained: Receiver<Infallible>,
     ready: Receiver<Infallible>,
-}
-
-/// The two signals that end serving. Each is sent by dropping it.
-struct Stoppers {
-    /// No connection is accepted any more; calls in progress may finish.
-    stop: Mutex<Option<Stopper>>,
-    /// Connections are cut.
-    abort: Mutex<Option<Stopper>>,
-}
-
-impl Stoppers {
-    fn stop(&self) {
-        self.stop.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-
-    fn abort(&self) {
-        self.stop();
-        self.abort.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
 }
 
 /// The purpose of an address.
@@ -167,8 +149,7 @@ impl Handle {
         running: Running,
         compute: Compute,
     ) -> Self {
-        let (stopper, stop) = stop_signal();
-        let (aborter, abort) = stop_signal();
+        let (stoppers, [stop, abort, end]) = Stoppers::new();
         let (alive, drained) = async_channel::bounded(1);
         let (serving, ready) = async_channel::bounded(1);
         let context = Arc::new(Context {
@@ -180,11 +161,13 @@ impl Handle {
             metrics,
             metrics_page: MetricsPage::default(),
             node: running.handle().clone(),
+            peers: running.peers().cloned(),
             rooms,
             runtime: Arc::clone(&runtime),
             settings: Settings::new(config),
             stop,
             abort,
+            end,
         });
         describe(&context.metrics, config, running.handle());
         let description = Description::new(config);
@@ -210,10 +193,7 @@ impl Handle {
         };
         let serving = serve_when_published(Arc::clone(&context), late, publication, serving);
         runtime.spawn(Box::pin(guard(context.ending.clone(), serving)));
-        let stoppers = Arc::new(Stoppers {
-            stop: Mutex::new(Some(stopper)),
-            abort: Mutex::new(Some(aborter)),
-        });
+        let stoppers = Arc::new(stoppers);
         let ended = first([running.ending().clone(), runtime.ending()]);
         runtime.spawn(Box::pin(abort_when_failed(ended, Arc::clone(&stoppers))));
         Self {
@@ -310,6 +290,7 @@ impl Handle {
             Ok(ending) => drop(ending.await),
             Err(error) => tracing::error!(%error, "cannot start the thread that ends the member"),
         }
+        self.stoppers.end();
     }
 
     fn accept_no_more(&mut self) {
@@ -365,10 +346,10 @@ fn first(endings: [Ending; 2]) -> BoxFuture<Ended> {
     }))
 }
 
-/// Cuts every connection when the member fails: no call in progress can be answered.
+/// Cuts every connection, also of peers, when the member fails: no call in progress can be answered.
 async fn abort_when_failed(ended: BoxFuture<Ended>, stoppers: Arc<Stoppers>) {
     if let Ended::Failed(_) = ended.await {
-        stoppers.abort();
+        stoppers.end();
     }
 }
 
@@ -379,6 +360,7 @@ impl Drop for Handle {
         if let Some(end) = self.end() {
             end();
         }
+        self.stoppers.end();
     }
 }
 
@@ -397,9 +379,14 @@ async fn serve_when_published(
     publication: Publication,
     serving: Sender<Infallible>,
 ) {
+    if let Err(why) = corruption::check_before_serving(&context).await {
+        context.ending.announce(Ended::Failed(why));
+        return;
+    }
     if !is_published_before_stop(&context).await {
         return;
     }
+    corruption::start(&context);
     tracing::info!(
         "local-member-id" = %MemberId(context.node.member_id()),
         "local-member-attributes" = publication.attributes,

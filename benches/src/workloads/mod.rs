@@ -1,5 +1,6 @@
 //! The workloads: requests to a fresh server, and the numbers measured meanwhile.
 
+mod clusters;
 mod keys;
 mod leases;
 mod storage;
@@ -52,7 +53,7 @@ pub struct Measured {
 }
 
 /// All workloads, in the order of the report.
-pub const ALL: [Workload; 10] = [
+pub const ALL: [Workload; 12] = [
     Workload {
         name: "gets",
         title: "serializable gets of one key of 256 B, 800 in flight",
@@ -112,6 +113,18 @@ pub const ALL: [Workload; 10] = [
         title: "1,000,000 keys of 1 KiB",
         is_long: true,
         measure: storage::million_keys,
+    },
+    Workload {
+        name: "cluster-puts",
+        title: "puts of 256 B from 1,000 clients, three members",
+        is_long: false,
+        measure: clusters::puts,
+    },
+    Workload {
+        name: "failover",
+        title: "kills of the leader of three members",
+        is_long: true,
+        measure: clusters::failover,
     },
 ];
 

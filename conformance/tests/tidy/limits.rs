@@ -7,23 +7,14 @@ use super::{assert_none, is_test, root, sources};
 const LIMITS: &str = "core/src/limits.rs";
 
 /// Limits for code that does not exist yet, each with the reason. A limit that is used must be removed from this list.
-const UNUSED: [(&str, &str); 13] = [
+const UNUSED: [(&str, &str); 5] = [
     ("CANCELLED_CALL_BYTES", SUM),
-    ("MAX_PEER_MESSAGE_BYTES", PEERS),
-    ("MAX_PEER_POST_BYTES", PEERS),
     ("MAX_SNAPSHOT_FILES", FLAG),
     ("MAX_WAL_FILES", FLAG),
     ("OTHER_DESCRIPTORS", SUM),
     ("PASSWORD_LANE_QUEUE_JOBS", "passwords are not checked yet"),
-    ("PEER_PIPELINE_CONNECTIONS", PEERS),
-    ("PEER_PIPELINE_MESSAGE_BYTES", PEERS),
-    ("PEER_PIPELINE_QUEUE_MESSAGES", PEERS),
-    ("PEER_RECEIVE_QUEUE_MESSAGES", PEERS),
-    ("PEER_STREAM_QUEUE_BYTES", PEERS),
-    ("PEER_STREAM_QUEUE_MESSAGES", PEERS),
 ];
 const SUM: &str = "a part of other limits, which an assert in their file adds up";
-const PEERS: &str = "peers are not connected yet";
 const FLAG: &str = "the default is text in the table of flags; a test of the configuration compares the two";
 
 #[test]

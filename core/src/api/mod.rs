@@ -31,7 +31,7 @@ pub use answer::Answer;
 pub use backup::Backup;
 pub use maintenance::{Computation, in_use_bytes};
 pub use method::{Call, Kind, Method, SERVICES};
-pub use peers::{PeerAnswer, PeerCall, PeerStep, forward, forwarded, hashed};
+pub use peers::{PeerAnswer, PeerCall, PeerStep, forward, forwarded, hash_answer, hash_request, hashed, member_hash};
 pub use read::{Fetch, Read};
 
 use std::time::Duration;

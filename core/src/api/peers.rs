@@ -7,9 +7,11 @@ use bytes::Bytes;
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
+use crate::corruption::{MemberHash, NoHash};
 use crate::error::Error;
 use crate::id::MemberId;
 use crate::membership::Member;
+use crate::mvcc::HashKv;
 use crate::node::{Request, Response};
 use crate::proto::etcdserverpb::{
     HashKvRequest, HashKvResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseTimeToLiveRequest,
@@ -96,6 +98,51 @@ pub fn forwarded(request: &Request, status: u16, body: &[u8]) -> Option<Result<R
                 .map(Err)
         }
         _ => None,
+    }
+}
+
+/// The path and the body of the request for a peer's hash, which is a `GET` with a body.
+#[must_use]
+pub fn hash_request(revision: i64) -> (&'static str, Bytes) {
+    (HASH_KV, format!("{{\"revision\":{revision}}}").into())
+}
+
+/// A peer's answer to it.
+///
+/// # Errors
+/// Why it has none.
+pub fn hash_answer(status: u16, body: &[u8]) -> Result<MemberHash, NoHash> {
+    let text = String::from_utf8_lossy(body);
+    match status {
+        200 => {
+            let answer: HashAnswerJson =
+                serde_json::from_slice(body).map_err(|error| NoHash::Unknown(error.to_string()))?;
+            Ok(MemberHash {
+                hash: HashKv {
+                    hash: answer.hash,
+                    compact_revision: answer.compact_revision,
+                    hash_revision: answer.hash_revision,
+                },
+                revision: answer.header.revision,
+            })
+        }
+        400 if text.contains("mvcc: required revision has been compacted") => Err(NoHash::Compacted),
+        400 if text.contains("mvcc: required revision is a future revision") => Err(NoHash::Future),
+        412 => Err(NoHash::OtherCluster),
+        _ => Err(NoHash::Unknown(format!("status {status}: {}", text.trim_end()))),
+    }
+}
+
+/// The hash in an answer to a client's `HashKV`, for comparison with those of peers.
+#[must_use]
+pub fn member_hash(answer: &HashKvResponse) -> MemberHash {
+    MemberHash {
+        hash: HashKv {
+            hash: answer.hash,
+            compact_revision: answer.compact_revision,
+            hash_revision: answer.hash_revision,
+        },
+        revision: answer.header.as_ref().map_or(0, |header| header.revision),
     }
 }
 
@@ -305,26 +352,27 @@ struct HashJson {
 }
 
 /// The answer with a hash, in the order of Go's JSON, which leaves out fields that are zero.
-#[derive(Serialize)]
+#[derive(Default, Deserialize, Serialize)]
+#[serde(default)]
 struct HashAnswerJson {
     header: HeaderJson,
     #[serde(skip_serializing_if = "is_zero")]
-    hash: i64,
+    hash: u32,
     #[serde(skip_serializing_if = "is_zero")]
     compact_revision: i64,
     #[serde(skip_serializing_if = "is_zero")]
     hash_revision: i64,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Deserialize, Serialize)]
+#[serde(default)]
 struct HeaderJson {
     #[serde(skip_serializing_if = "is_zero")]
     revision: i64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it by reference")]
-fn is_zero(number: &i64) -> bool {
-    *number == 0
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }
 
 fn hash_json(answer: &HashKvResponse) -> Vec<u8> {
@@ -332,7 +380,7 @@ fn hash_json(answer: &HashKvResponse) -> Vec<u8> {
         header: HeaderJson {
             revision: answer.header.as_ref().map_or(0, |header| header.revision),
         },
-        hash: i64::from(answer.hash),
+        hash: answer.hash,
         compact_revision: answer.compact_revision,
         hash_revision: answer.hash_revision,
     };

@@ -14,6 +14,9 @@ pub struct Found {
     pub data_dir: DataDir,
     /// A file of etcd's, if nothing shows that one of our members used the directory, too.
     pub etcd_file: Option<String>,
+    /// The index of the state in etcd's database, if the directory is one that `etcdutl snapshot restore` made
+    /// ([`WalFound::restored_at`]). It is taken over.
+    pub restored: Option<u64>,
     /// Names in the data directory that no member uses.
     pub unknown_files: Vec<String>,
     /// May the directories be used?
@@ -92,6 +95,24 @@ pub struct WalFound {
     pub commit: u64,
     /// Its markers up to the commit index; the beginning of the log counts as one.
     pub markers: BTreeSet<MarkerId>,
+    /// Whether there is an entry other than a change of members.
+    pub has_requests: bool,
+}
+
+impl WalFound {
+    /// The index of the state that belongs to the log, if the log is one that `etcdutl snapshot restore` makes: the entries
+    /// that add the members, and a marker at the last one. No member has run with it yet, so everything else is in etcd's
+    /// database.
+    #[must_use]
+    pub fn restored_at(&self) -> Option<u64> {
+        let ends_with_marker = self
+            .markers
+            .last()
+            .is_some_and(|marker| marker.index == self.last_index);
+        let is_whole = self.starts_after == 0 && self.commit == self.last_index;
+        let is_restored = is_whole && ends_with_marker && !self.has_requests && self.last_index > 0;
+        is_restored.then_some(self.last_index)
+    }
 }
 
 /// An applied state that is not exactly as some batch left it.

@@ -36,7 +36,9 @@ pub fn decide(found: &Found, config: &Config) -> Result<Plan, Refusal> {
         DataDir::Proxy => return Err(Refusal::Proxy),
         DataDir::Empty | DataDir::Member => {}
     }
-    if let Some(file) = &found.etcd_file {
+    if let Some(file) = &found.etcd_file
+        && found.restored.is_none()
+    {
         return Err(Refusal::EtcdDirectory(file.clone()));
     }
     found.access.data_dir.clone().map_err(Refusal::DataDir)?;

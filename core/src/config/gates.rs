@@ -85,10 +85,10 @@ impl Gate {
     #[must_use]
     pub fn idle(self) -> Option<&'static str> {
         match self {
-            Self::LeaseCheckpoint | Self::LeaseCheckpointPersist => None,
-            Self::CompactHashCheck | Self::InitialCorruptCheck => {
-                Some("has no effect yet: members do not compare their data")
-            }
+            Self::CompactHashCheck
+            | Self::InitialCorruptCheck
+            | Self::LeaseCheckpoint
+            | Self::LeaseCheckpointPersist => None,
             Self::FastLeaseKeepAlive => Some("has no effect: keep-alives never wait for the apply loop"),
             Self::PriorityRequest => Some("has no effect yet: no request goes before others"),
             Self::SetMemberLocalAddr => Some("has no effect yet: members do not connect to peers"),

@@ -51,7 +51,8 @@ impl Settings {
 
     /// The other spelling of a flag that was given, if any.
     pub(super) fn given_alias(&self, name: &str) -> Option<&'static str> {
-        let other = |flag: &&Flag| flag.disposition == Disposition::AliasOf(find_name(name)) && self.is_set(flag.name);
+        let alias = Disposition::AliasOf(find_name(name));
+        let other = |flag: &&Flag| flag.disposition == alias && self.is_set(flag.name);
         FLAGS.iter().find(other).map(|flag| flag.name)
     }
 

@@ -26,7 +26,6 @@ const ALWAYS_REUSE_ADDRESS: &str = "has no effect: listeners always set SO_REUSE
 const NO_GATEWAY: &str = "has no effect yet: the API is not served as JSON";
 const NO_PEERS: &str = "has no effect yet: members do not connect to peers";
 const NO_AUTH: &str = "has no effect yet: there are no users";
-const NO_COMPARISON: &str = "has no effect yet: members do not compare their data";
 const NO_DOWNGRADE: &str = "has no effect yet: clusters cannot be downgraded";
 const NO_DEFRAG_AT_START: &str = "has no effect yet: the store is not defragmented at the start";
 const NO_UNARY_WARNING: &str = "has no effect yet: --warning-apply-duration decides which reads are logged as slow";
@@ -166,8 +165,8 @@ pub static FLAGS: &[Flag] = flags! {
         "distributed-tracing-sampling-rate" Int, "0", Accepted(NO_TRACING), "How many of a million spans to send.";
     }
     Tuning {
-        "corrupt-check-time" Duration, "0s", Accepted(NO_COMPARISON), "How often the members' data is compared (0: never).";
-        "compact-hash-check-time" Duration, "1m", Accepted(NO_COMPARISON), "How often hashes made at compactions are compared.";
+        "corrupt-check-time" Duration, "0s", Used, "How often the members' data is compared (0: never).";
+        "compact-hash-check-time" Duration, "1m", Used, "How often hashes made at compactions are compared.";
         "compaction-batch-limit" Int, "1000", Used, "How many revisions a compaction removes at a time.";
         "compaction-sleep-interval" Duration, "10ms", Used, "How long a compaction rests between batches.";
         "watch-progress-notify-interval" Duration, "10m", Used, "How often a watcher without events is told the revision.";

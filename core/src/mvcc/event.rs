@@ -1,5 +1,7 @@
 //! Events: a change as a watcher gets it.
 
+use bytes::Bytes;
+
 use crate::proto::mvccpb::KeyValue;
 
 use super::Revision;
@@ -26,10 +28,11 @@ pub struct Event {
 }
 
 impl Event {
-    pub(super) fn new(record: &Record, prev_kv: Option<KeyValue>) -> Self {
+    /// The change that `record` is, in a block of [`Record::shared`].
+    pub(super) fn new(record: &Record, block: &Bytes, prev_kv: Option<KeyValue>) -> Self {
         Self {
             kind: record.kind(),
-            kv: record.key_value(),
+            kv: record.key_value_in(block),
             prev_kv,
         }
     }

@@ -48,14 +48,14 @@ impl KeyEntry {
         &self.newest
     }
 
-    /// Makes `record` the newest.
-    pub(super) fn supersede(&mut self, record: Record) {
+    /// Makes the record of `next`, which has no older one, the newest.
+    pub(super) fn supersede(&mut self, next: Self) {
         let revision = self.newest.revision();
         match &mut self.older {
             None => self.older = Some(Arc::new(Older::Few(vec![revision]))),
             Some(older) => Arc::make_mut(older).push(revision),
         }
-        self.newest = record;
+        self.newest = next.newest;
     }
 
     /// The last change of the key up to and including the main revision `main`.
@@ -179,7 +179,7 @@ mod tests {
             let mut entry = KeyEntry::new(record(10));
             log.insert(&Revision::first_of(10), record(10));
             for n in 1..=kept {
-                entry.supersede(record(10 + n * 2));
+                entry.supersede(KeyEntry::new(record(10 + n * 2)));
                 log.insert(&Revision::first_of(10 + n * 2), record(10 + n * 2));
             }
             let at = |entry: &KeyEntry, main| entry.record_at(main, &log).map(|found| found.revision().main);

@@ -108,9 +108,13 @@ impl Record {
 
     /// Key and value of the table's row, sharing the record's memory.
     pub(super) fn to_row(&self) -> (Bytes, Bytes) {
-        let mut row_key = self.shared();
-        let row = row_key.split_off(self.row_at());
-        (row_key, row)
+        self.row_in(self.shared())
+    }
+
+    /// The same, in a block of [`Self::shared`].
+    pub(super) fn row_in(&self, mut block: Bytes) -> (Bytes, Bytes) {
+        let row = block.split_off(self.row_at());
+        (block, row)
     }
 
     /// The digest of the table's row.
@@ -145,12 +149,17 @@ impl Record {
 
     /// The pair as clients see it; for a tombstone it has key and modification revision.
     pub(super) fn key_value(&self) -> KeyValue {
-        self.pair(true)
+        self.key_value_in(&self.shared())
+    }
+
+    /// The same, in a block of [`Self::shared`].
+    pub(super) fn key_value_in(&self, block: &Bytes) -> KeyValue {
+        self.pair_in(block, true)
     }
 
     /// The pair without its value.
     pub(super) fn key_only(&self) -> KeyValue {
-        self.pair(false)
+        self.pair_in(&self.shared(), false)
     }
 
     /// By how much this change alters the number of keys.
@@ -167,16 +176,15 @@ impl Record {
         PairRef::read(self.row())
     }
 
-    fn pair(&self, with_value: bool) -> KeyValue {
-        let shared = self.shared();
+    fn pair_in(&self, block: &Bytes, with_value: bool) -> KeyValue {
         let fields = self.pair_ref();
         KeyValue {
-            key: shared.slice_ref(fields.key),
+            key: block.slice_ref(fields.key),
             create_revision: fields.create_revision,
             mod_revision: self.revision().main,
             version: fields.version,
             value: if with_value {
-                shared.slice_ref(fields.value)
+                block.slice_ref(fields.value)
             } else {
                 Bytes::new()
             },
@@ -184,8 +192,8 @@ impl Record {
         }
     }
 
-    /// The whole block.
-    fn shared(&self) -> Bytes {
+    /// The whole block, sharing the record's memory. It costs an allocation; a clone of it costs none.
+    pub(super) fn shared(&self) -> Bytes {
         Bytes::from_owner(Arc::clone(&self.0))
     }
 }

@@ -22,7 +22,7 @@ pub(super) const GROWTH: usize = 8;
 
 /// A value that may be live. The tree counts its live entries separately from all entries.
 pub(crate) trait Live {
-    /// Whether this value counts as live. The result for a stored value may change only through [`Tree::insert`],
+    /// Whether this value counts as live. The result for a stored value may change only through [`Tree::insert_or`],
     /// [`Tree::update`] and [`Tree::remove`], because branches hold the counts.
     fn is_live(&self) -> bool;
 }
@@ -46,6 +46,11 @@ impl Size {
     fn add(&mut self, other: Self) {
         self.entries += other.entries;
         self.live += other.live;
+    }
+
+    fn subtract(&mut self, other: Self) {
+        self.entries -= other.entries;
+        self.live -= other.live;
     }
 }
 
@@ -100,20 +105,25 @@ impl<L, V> Default for Tree<L, V> {
 impl<L: KeyList, V: Clone + Live> Tree<L, V> {
     /// Sets a key's value and returns the one it had.
     pub(crate) fn insert(&mut self, key: &L::Key, value: V) -> Option<V> {
+        self.insert_or(key, value, mem::replace)
+    }
+
+    /// Sets a key's value if it has none; otherwise `change` gets the one it has and the new one.
+    pub(crate) fn insert_or<R>(&mut self, key: &L::Key, value: V, change: impl FnOnce(&mut V, V) -> R) -> Option<R> {
         let Some(root) = &mut self.root else {
             self.root = Some(Child::leaf(L::one(key), vec![value]));
             return None;
         };
-        let (old, split) = root.insert(key, value, true);
+        let (changed, split) = root.insert_or(key, value, true, change);
         if let Some((separator, right)) = split {
             let left = root.clone();
             *root = Child::branch(L::one(separator.borrow()), vec![left, right]);
         }
-        old
+        changed
     }
 
     /// Changes the value of a key in place. Shared nodes on the path are copied even if the key is absent. So call this
-    /// only for a key that is there, or for one that is inserted anyway if it is not.
+    /// only for a key that is there.
     pub(crate) fn update<R>(&mut self, key: &L::Key, change: impl FnOnce(&mut V) -> R) -> Option<R> {
         self.root.as_mut()?.update(key, change)
     }
@@ -298,22 +308,47 @@ impl<L: KeyList, V: Live> Child<L, V> {
 
 impl<L: KeyList, V: Clone + Live> Child<L, V> {
     /// `rightmost`: the tree has no node of this depth to the right of this one.
-    fn insert(&mut self, key: &L::Key, value: V, rightmost: bool) -> (Option<V>, Split<L, V>) {
-        let live = value.is_live();
-        let (old, split) = match Arc::make_mut(&mut self.node) {
-            Node::Leaf(leaf) => leaf.insert(key, value, rightmost),
-            Node::Branch(branch) => branch.insert(key, value, rightmost),
+    fn insert_or<R>(
+        &mut self,
+        key: &L::Key,
+        value: V,
+        rightmost: bool,
+        change: impl FnOnce(&mut V, V) -> R,
+    ) -> (Option<R>, Split<L, V>) {
+        let (changed, split) = match Arc::make_mut(&mut self.node) {
+            Node::Leaf(leaf) => match leaf.find(key) {
+                Ok(at) => {
+                    let old = &mut leaf.values[at];
+                    self.size.live -= usize::from(old.is_live());
+                    let changed = change(old, value);
+                    self.size.live += usize::from(old.is_live());
+                    return (Some(changed), None);
+                }
+                Err(at) => {
+                    self.size.entries += 1;
+                    self.size.live += usize::from(value.is_live());
+                    (None, leaf.insert(at, key, value, rightmost))
+                }
+            },
+            Node::Branch(branch) => {
+                let at = branch.child_for(key);
+                let rightmost = rightmost && at + 1 == branch.children.len();
+                let child = &mut branch.children[at];
+                self.size.subtract(child.size);
+                let (changed, split) = child.insert_or(key, value, rightmost, change);
+                self.size.add(child.size);
+                let split = split.and_then(|(separator, right)| {
+                    self.size.add(right.size);
+                    branch.insert_child(at, separator, right);
+                    branch.split_if_too_long(rightmost)
+                });
+                (changed, split)
+            }
         };
-        match &old {
-            None => self.size.entries += 1,
-            Some(old) => self.size.live -= usize::from(old.is_live()),
-        }
-        self.size.live += usize::from(live);
         if let Some((_, right)) = &split {
-            self.size.entries -= right.size.entries;
-            self.size.live -= right.size.live;
+            self.size.subtract(right.size);
         }
-        (old, split)
+        (changed, split)
     }
 
     fn update<R>(&mut self, key: &L::Key, change: impl FnOnce(&mut V) -> R) -> Option<R> {
@@ -384,8 +419,7 @@ impl<L: KeyList, V: Clone + Live> Child<L, V> {
             Node::Leaf(leaf) => leaf.split(at),
             Node::Branch(branch) => branch.split(at),
         };
-        self.size.entries -= right.size.entries;
-        self.size.live -= right.size.live;
+        self.size.subtract(right.size);
         (separator, right)
     }
 }
@@ -410,19 +444,16 @@ impl<L: KeyList, V> Leaf<L, V> {
 }
 
 impl<L: KeyList, V: Clone + Live> Leaf<L, V> {
-    fn insert(&mut self, key: &L::Key, value: V, rightmost: bool) -> (Option<V>, Split<L, V>) {
-        let at = match self.keys.search(key) {
-            Ok(at) => return (Some(mem::replace(&mut self.values[at], value)), None),
-            Err(at) => at,
-        };
+    /// Inserts an entry whose key belongs at this place.
+    fn insert(&mut self, at: usize, key: &L::Key, value: V, rightmost: bool) -> Split<L, V> {
         let full = self.keys.len() >= NODE_MAX;
         if full && rightmost && at == self.keys.len() {
             // Not split in halves: if keys are inserted in ascending order, as in a log, the leaves stay full.
-            return (None, Some((key.to_owned(), Child::leaf(L::one(key), vec![value]))));
+            return Some((key.to_owned(), Child::leaf(L::one(key), vec![value])));
         }
         Arc::make_mut(&mut self.keys).insert(at, key);
         insert_at(&mut self.values, at, value);
-        (None, full.then(|| self.split(NODE_MAX / 2)))
+        full.then(|| self.split(NODE_MAX / 2))
     }
 
     fn split(&mut self, at: usize) -> (Owned<L>, Child<L, V>) {
@@ -438,17 +469,9 @@ impl<L: KeyList, V> Branch<L, V> {
 }
 
 impl<L: KeyList, V: Clone + Live> Branch<L, V> {
-    fn insert(&mut self, key: &L::Key, value: V, rightmost: bool) -> (Option<V>, Split<L, V>) {
-        let at = self.child_for(key);
-        let rightmost = rightmost && at + 1 == self.children.len();
-        let (old, split) = self.children[at].insert(key, value, rightmost);
-        let Some((separator, right)) = split else {
-            return (old, None);
-        };
-        self.insert_child(at, separator, right);
-        let too_long = self.children.len() > NODE_MAX;
+    fn split_if_too_long(&mut self, rightmost: bool) -> Split<L, V> {
         let keep = if rightmost { NODE_MAX } else { NODE_MAX / 2 };
-        (old, too_long.then(|| self.split(keep)))
+        (self.children.len() > NODE_MAX).then(|| self.split(keep))
     }
 
     fn insert_child(&mut self, left: usize, separator: Owned<L>, right: Child<L, V>) {

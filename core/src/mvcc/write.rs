@@ -111,9 +111,10 @@ impl<'a> Write<'a> {
 impl Mvcc {
     /// Adds a record that is newer than all others.
     fn append(&mut self, record: Record, prev_kv: Option<KeyValue>) {
-        self.events.push(Event::new(&record, prev_kv));
+        let block = record.shared();
+        self.events.push(Event::new(&record, &block, prev_kv));
         self.rows_sum.add(record.digest());
-        let (row_key, row) = record.to_row();
+        let (row_key, row) = record.row_in(block);
         self.ops.push(TableOp::put(Bucket::Key, row_key, row));
         self.insert(record);
     }
@@ -123,10 +124,8 @@ impl Mvcc {
         self.size_bytes += record.size_bytes();
         let state = &mut self.state;
         let revision = record.revision();
-        let superseded = state.keys.update(record.key(), |entry| entry.supersede(record.clone()));
-        if superseded.is_none() {
-            state.keys.insert(record.key(), KeyEntry::new(record.clone()));
-        }
+        let entry = KeyEntry::new(record.clone());
+        state.keys.insert_or(record.key(), entry, KeyEntry::supersede);
         state.log.insert(&revision, record);
     }
 }

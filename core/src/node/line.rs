@@ -206,12 +206,24 @@ pub enum Response {
 pub enum Effect {
     /// The member has ended: no effect follows.
     Halt(Halt),
+    /// A compaction whose hash is to be computed and remembered, by another thread.
+    Hash(Compacted),
     /// Work for the log lane.
     Log(LogJob),
     /// Work for a peer's connections.
     Peer(PeerJob),
     /// The newest state, for readers and watchers.
-    Publish(Publication),
+    Publish {
+        /// The state.
+        view: store::View,
+        /// The changes since the previous publication: whole revisions, in order. Empty if the state was `restored`.
+        events: Arc<[Event]>,
+        /// Whether a received snapshot replaced the state since the previous publication. Watchers then continue from
+        /// the history of this view.
+        restored: bool,
+        /// The status of the member.
+        status: Status,
+    },
     /// The answer to a request.
     Reply {
         /// The request.
@@ -221,20 +233,4 @@ pub enum Effect {
     },
     /// Work for the table lane.
     Table(TableJob),
-}
-
-/// The newest state, for readers and watchers.
-#[derive(Clone, Debug)]
-pub struct Publication {
-    /// The state.
-    pub view: store::View,
-    /// The changes since the previous publication: whole revisions, in order. Empty if the state was `restored`.
-    pub events: Arc<[Event]>,
-    /// Whether a received snapshot replaced the state since the previous publication. Watchers then continue from the
-    /// history of this view.
-    pub restored: bool,
-    /// Compactions whose hash is to be computed and remembered, by another thread.
-    pub compacted: Vec<Compacted>,
-    /// The status of the member.
-    pub status: Status,
 }

@@ -38,7 +38,7 @@ use crate::time::Instant;
 pub use clocks::LeaseTimes;
 pub use compactor::Retention;
 pub use config::Config;
-pub use line::{Done, Effect, Input, PeerEvent, Publication, Request, Response};
+pub use line::{Done, Effect, Input, PeerEvent, Request, Response};
 pub use tally::{CompactionEnd, LateHeartbeat, LeaderChange, LeaseCounts, Tally};
 
 use cluster_version::VersionKeeper;
@@ -371,13 +371,13 @@ impl Node {
                 self.events.clear();
             }
             let events = self.events.drain(..).collect();
-            out.push(Effect::Publish(Publication {
+            out.extend(self.compacted.drain(..).map(Effect::Hash));
+            out.push(Effect::Publish {
                 view: self.store.view(),
                 events,
                 restored,
-                compacted: std::mem::take(&mut self.compacted),
                 status,
-            }));
+            });
             self.published = Some(status);
         }
         if !self.lists_wanted.is_empty() {

@@ -13,47 +13,56 @@ use crate::time::Instant;
 
 use super::{Done, Node, PeerEvent, Request};
 
-/// The client behind a request, and its deadline.
-#[derive(Clone, Copy)]
-struct Caller {
-    token: Token,
-    now: Instant,
-    deadline: Instant,
-}
-
 impl Node {
     /// A client's request.
     pub(super) fn request(&mut self, now: Instant, token: Token, request: Request, deadline: Instant) {
         let deadline = deadline.min(now + self.config.member.request_timeout());
-        let caller = Caller { token, now, deadline };
         let accepted = match request {
             _ if self.halted => Err(Error::Stopped),
-            Request::Alarm(request) => self.propose(caller, Content::Alarm(request)),
-            Request::Compact(request) => self.compact(caller, request),
-            Request::DeleteRange(request) => self.propose(caller, Content::DeleteRange(request)),
-            Request::LeaseGrant(request) => self.lease_grant(caller, request),
+            Request::Alarm(request) => self.propose(now, token, deadline, Content::Alarm(request)),
+            Request::Compact(request) => self.compact(now, token, deadline, request),
+            Request::DeleteRange(request) => self.propose(now, token, deadline, Content::DeleteRange(request)),
+            Request::LeaseGrant(request) => self.lease_grant(now, token, deadline, request),
             Request::LeaseLeases => {
                 self.lists_wanted.push(token);
                 Ok(())
             }
-            Request::LeaseRenew { id } => self.ask_leader(caller, Reader::Renew(token, id)),
-            Request::LeaseRevoke(request) => self.propose(caller, Content::LeaseRevoke(request)),
+            Request::LeaseRenew { id } => self.ask_leader(deadline, Reader::Renew(token, id)),
+            Request::LeaseRevoke(request) => self.propose(now, token, deadline, Content::LeaseRevoke(request)),
             Request::LeaseTimeToLive { id, keys } => {
-                self.ask_leader(caller, Reader::TimeToLive { token, lease: id, keys })
+                self.ask_leader(deadline, Reader::TimeToLive { token, lease: id, keys })
             }
             Request::MemberAdd {
                 peer_urls,
                 is_learner,
                 unix_seconds,
-            } => self.member_add(caller, peer_urls, is_learner, unix_seconds),
-            Request::MemberPromote { id } => self.member_promote(caller, id),
-            Request::MemberRemove { id } => self.member_remove(caller, id),
-            Request::MemberUpdate { id, peer_urls } => self.member_update(caller, id, peer_urls),
-            Request::MoveLeader { to } => self.move_leader(caller, to),
-            Request::Put(request) => self.propose(caller, Content::Put(request)),
+            } => {
+                let change = self.member_add(now, peer_urls, is_learner, unix_seconds);
+                self.reconfigure(now, token, deadline, change)
+            }
+            Request::MemberPromote { id } => {
+                let change = self.member_promote(now, id);
+                self.reconfigure(now, token, deadline, change)
+            }
+            Request::MemberRemove { id } => {
+                let change = self.member_remove(now, id);
+                self.reconfigure(now, token, deadline, change)
+            }
+            Request::MemberUpdate { id, peer_urls } => {
+                let change = self.member_update(id, peer_urls);
+                self.reconfigure(now, token, deadline, Ok(change))
+            }
+            Request::MoveLeader { to } => {
+                self.member.move_leader(token, to, deadline, &mut self.outputs);
+                Ok(())
+            }
+            Request::Put(request) => self.propose(now, token, deadline, Content::Put(request)),
             Request::Read => self.member.read(Reader::Read(token), deadline),
-            Request::Stop => self.stop(caller),
-            Request::Txn(request) => self.propose(caller, Content::Txn(request)),
+            Request::Stop => {
+                self.member.stop(now, &mut self.outputs);
+                Ok(())
+            }
+            Request::Txn(request) => self.propose(now, token, deadline, Content::Txn(request)),
         };
         if let Err(error) = accepted {
             self.reply(token, Err(error));
@@ -103,8 +112,13 @@ impl Node {
         }
     }
 
-    fn compact(&mut self, caller: Caller, request: CompactionRequest) -> Result<(), Error> {
-        let Caller { token, now, deadline } = caller;
+    fn compact(
+        &mut self,
+        now: Instant,
+        token: Token,
+        deadline: Instant,
+        request: CompactionRequest,
+    ) -> Result<(), Error> {
         let origin = if request.physical {
             Origin::Compact(token)
         } else {
@@ -114,32 +128,38 @@ impl Node {
         self.member.propose(now, origin, deadline, Content::Compaction(request))
     }
 
-    fn lease_grant(&mut self, caller: Caller, mut request: LeaseGrantRequest) -> Result<(), Error> {
+    fn lease_grant(
+        &mut self,
+        now: Instant,
+        token: Token,
+        deadline: Instant,
+        mut request: LeaseGrantRequest,
+    ) -> Result<(), Error> {
         if request.id == 0 {
             // An id may have been drawn before, if the wall clock was set back between two starts, or chosen by a client.
             let leases = self.store.view().leases;
             let mut draws = std::iter::repeat_with(|| self.member.lease_id());
             request.id = draws.find(|id| leases.get(*id).is_none()).unwrap_or_default();
         }
-        self.propose(caller, Content::LeaseGrant(request))
+        self.propose(now, token, deadline, Content::LeaseGrant(request))
     }
 
     /// Requests that only a leader can answer: they wait until leadership is confirmed.
-    fn ask_leader(&mut self, caller: Caller, reader: Reader) -> Result<(), Error> {
+    fn ask_leader(&mut self, deadline: Instant, reader: Reader) -> Result<(), Error> {
         if !self.member.leads() {
             return Err(Error::NotLeader);
         }
-        self.member.read(reader, caller.deadline)
+        self.member.read(reader, deadline)
     }
 
     fn member_add(
-        &mut self,
-        caller: Caller,
+        &self,
+        now: Instant,
         mut peer_urls: Vec<String>,
         is_learner: bool,
         unix_seconds: u64,
-    ) -> Result<(), Error> {
-        self.may_reconfigure(caller, Reconfiguration::Add { is_learner })?;
+    ) -> Result<ConfChange, Error> {
+        self.may_reconfigure(now, Reconfiguration::Add { is_learner })?;
         peer_urls.sort_unstable();
         let id = if bug!(AddsByAddressAlone) {
             MemberId::compute(&peer_urls, "etcd-cluster", None)
@@ -157,30 +177,26 @@ impl Node {
             is_learner,
             ..Peer::default()
         };
-        self.reconfigure(caller, change_type as i32, id, member.to_json())
+        Ok(conf_change(change_type as i32, id, member.to_json()))
     }
 
-    fn member_promote(&mut self, caller: Caller, id: MemberId) -> Result<(), Error> {
-        self.may_reconfigure(caller, Reconfiguration::Promote(id))?;
+    fn member_promote(&self, now: Instant, id: MemberId) -> Result<ConfChange, Error> {
+        self.may_reconfigure(now, Reconfiguration::Promote(id))?;
         if self.ambiguous.contains(&id) {
             // An etcd that takes the learner for a voter answers this. It would refuse the change when it is applied,
             // and this member would not: from then on they would count different quorums.
             return Err(Error::MemberNotLearner);
         }
-        self.reconfigure(
-            caller,
-            ConfChangeType::AddNode as i32,
-            id,
-            ConfChangeContext::promotion(id).to_json(),
-        )
+        let context = ConfChangeContext::promotion(id).to_json();
+        Ok(conf_change(ConfChangeType::AddNode as i32, id, context))
     }
 
-    fn member_remove(&mut self, caller: Caller, id: MemberId) -> Result<(), Error> {
-        self.may_reconfigure(caller, Reconfiguration::Remove(id))?;
-        self.reconfigure(caller, ConfChangeType::RemoveNode as i32, id, Vec::new())
+    fn member_remove(&self, now: Instant, id: MemberId) -> Result<ConfChange, Error> {
+        self.may_reconfigure(now, Reconfiguration::Remove(id))?;
+        Ok(conf_change(ConfChangeType::RemoveNode as i32, id, Vec::new()))
     }
 
-    fn member_update(&mut self, caller: Caller, id: MemberId, mut peer_urls: Vec<String>) -> Result<(), Error> {
+    fn member_update(&self, id: MemberId, mut peer_urls: Vec<String>) -> ConfChange {
         peer_urls.sort_unstable();
         let cluster = self.store.view().cluster;
         let member = Peer {
@@ -190,23 +206,11 @@ impl Node {
             is_learner: cluster.member(id).is_some_and(|member| member.is_learner),
             ..Peer::default()
         };
-        self.reconfigure(caller, ConfChange::UPDATE_NODE, id, member.to_json())
-    }
-
-    fn move_leader(&mut self, caller: Caller, to: MemberId) -> Result<(), Error> {
-        self.member
-            .move_leader(caller.token, to, caller.deadline, &mut self.outputs);
-        Ok(())
-    }
-
-    fn stop(&mut self, caller: Caller) -> Result<(), Error> {
-        self.member.stop(caller.now, &mut self.outputs);
-        Ok(())
+        conf_change(ConfChange::UPDATE_NODE, id, member.to_json())
     }
 
     /// Proposes a client's request. If the quota leaves too little space for it, the alarm is raised instead.
-    fn propose(&mut self, caller: Caller, content: Content) -> Result<(), Error> {
-        let Caller { token, now, deadline } = caller;
+    fn propose(&mut self, now: Instant, token: Token, deadline: Instant, content: Content) -> Result<(), Error> {
         let cost = content.cost();
         if !check::fits_quota(cost, self.store.size_bytes(), self.config.quota_bytes) {
             self.raise_no_space(now, Some(token));
@@ -225,20 +229,29 @@ impl Node {
         }
     }
 
-    fn may_reconfigure(&self, caller: Caller, change: Reconfiguration) -> Result<(), Error> {
+    fn may_reconfigure(&self, now: Instant, change: Reconfiguration) -> Result<(), Error> {
         let members: Vec<Peer> = self.store.view().cluster.members().cloned().collect();
-        self.member.may_reconfigure(caller.now, change, &members)
+        self.member.may_reconfigure(now, change, &members)
     }
 
-    fn reconfigure(&mut self, caller: Caller, change_type: i32, id: MemberId, context: Vec<u8>) -> Result<(), Error> {
-        let Caller { token, now, deadline } = caller;
-        let change = ConfChange {
-            change_type,
-            node_id: id.0,
-            context: context.into(),
-            ..ConfChange::default()
-        };
+    /// Proposes a client's change of the members, unless it was refused.
+    fn reconfigure(
+        &mut self,
+        now: Instant,
+        token: Token,
+        deadline: Instant,
+        change: Result<ConfChange, Error>,
+    ) -> Result<(), Error> {
         self.member
-            .propose_conf_change(now, Origin::Client(token), deadline, change)
+            .propose_conf_change(now, Origin::Client(token), deadline, change?)
+    }
+}
+
+fn conf_change(change_type: i32, id: MemberId, context: Vec<u8>) -> ConfChange {
+    ConfChange {
+        change_type,
+        node_id: id.0,
+        context: context.into(),
+        ..ConfChange::default()
     }
 }

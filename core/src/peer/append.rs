@@ -25,12 +25,12 @@ const MESSAGE: u8 = 2;
 
 /// The term of the last whole message, and the index of the last entry since.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-struct Place {
+struct LogPlace {
     term: u64,
     index: u64,
 }
 
-impl Place {
+impl LogPlace {
     /// The place after a whole message.
     fn after(message: &Message) -> Self {
         Self {
@@ -43,7 +43,7 @@ impl Place {
 /// Writes frames of the stream of appends.
 #[derive(Debug, Default)]
 pub struct AppendEncoder {
-    place: Place,
+    place: LogPlace,
 }
 
 impl AppendEncoder {
@@ -65,13 +65,13 @@ impl AppendEncoder {
         }
         out.put_u8(MESSAGE);
         put(out, &message);
-        self.place = Place::after(&message);
+        self.place = LogPlace::after(&message);
     }
 
     /// Whether the receiver can infer everything but entries and commit index. The short form has no place for other fields, so
     /// a message that has one is sent whole.
     fn continues(&self, message: &Message) -> bool {
-        let place = Place {
+        let place = LogPlace {
             term: message.log_term,
             index: message.index,
         };
@@ -90,7 +90,7 @@ fn put(out: &mut BytesMut, part: &impl prost::Message) {
 
 /// How far a frame has been read.
 #[derive(Debug)]
-enum Stage {
+enum FramePart {
     Kind,
     /// The length of a message.
     Length,
@@ -111,9 +111,9 @@ enum Stage {
 pub struct AppendDecoder {
     local: MemberId,
     remote: MemberId,
-    place: Place,
+    place: LogPlace,
     bytes: Gather,
-    stage: Stage,
+    stage: FramePart,
     /// The entries of the frame that is arriving, and their bytes.
     entries: Vec<Entry>,
     entry_bytes: usize,
@@ -126,9 +126,9 @@ impl AppendDecoder {
         Self {
             local,
             remote,
-            place: Place::default(),
+            place: LogPlace::default(),
             bytes: Gather::default(),
-            stage: Stage::Kind,
+            stage: FramePart::Kind,
             entries: Vec::new(),
             entry_bytes: 0,
         }
@@ -152,38 +152,38 @@ impl AppendDecoder {
     pub fn next_message(&mut self) -> Result<Option<Message>, BadFrame> {
         loop {
             match self.stage {
-                Stage::Kind => match self.bytes.take(1).as_deref() {
+                FramePart::Kind => match self.bytes.take(1).as_deref() {
                     None => return Ok(None),
                     Some([LINK_HEARTBEAT]) => return Ok(Some(link_heartbeat())),
-                    Some([ENTRIES]) => self.stage = Stage::Count,
-                    Some([MESSAGE]) => self.stage = Stage::Length,
+                    Some([ENTRIES]) => self.stage = FramePart::Count,
+                    Some([MESSAGE]) => self.stage = FramePart::Length,
                     Some(other) => return Err(BadFrame(format!("a frame of the unknown kind {other:?}"))),
                 },
-                Stage::Length => match self.bytes.take_u64() {
+                FramePart::Length => match self.bytes.take_u64() {
                     None => return Ok(None),
-                    Some(length) => self.stage = Stage::Message(checked_length(length, MAX_PEER_MESSAGE_BYTES)?),
+                    Some(length) => self.stage = FramePart::Message(checked_length(length, MAX_PEER_MESSAGE_BYTES)?),
                 },
-                Stage::Message(length) => {
+                FramePart::Message(length) => {
                     let Some(bytes) = self.bytes.take(length) else {
                         return Ok(None);
                     };
-                    self.stage = Stage::Kind;
+                    self.stage = FramePart::Kind;
                     let message = decode(bytes)?;
-                    self.place = Place::after(&message);
+                    self.place = LogPlace::after(&message);
                     return Ok(Some(message));
                 }
-                Stage::Count => match self.bytes.take_u64() {
+                FramePart::Count => match self.bytes.take_u64() {
                     None => return Ok(None),
                     Some(count) => self.stage = entries_left(count),
                 },
-                Stage::EntryLength(left) => match self.bytes.take_u64() {
+                FramePart::EntryLength(left) => match self.bytes.take_u64() {
                     None => return Ok(None),
                     Some(length) => {
                         let room = MAX_PEER_MESSAGE_BYTES.saturating_sub(self.entry_bytes);
-                        self.stage = Stage::Entry(left, checked_length(length, room)?);
+                        self.stage = FramePart::Entry(left, checked_length(length, room)?);
                     }
                 },
-                Stage::Entry(left, length) => {
+                FramePart::Entry(left, length) => {
                     let Some(bytes) = self.bytes.take(length) else {
                         return Ok(None);
                     };
@@ -193,11 +193,11 @@ impl AppendDecoder {
                     self.entries.push(entry);
                     self.stage = entries_left(left - 1);
                 }
-                Stage::Commit => {
+                FramePart::Commit => {
                     let Some(commit) = self.bytes.take_u64() else {
                         return Ok(None);
                     };
-                    self.stage = Stage::Kind;
+                    self.stage = FramePart::Kind;
                     return Ok(Some(self.continued(commit)));
                 }
             }
@@ -208,7 +208,7 @@ impl AppendDecoder {
     fn continued(&mut self, commit: u64) -> Message {
         let entries = std::mem::take(&mut self.entries);
         self.entry_bytes = 0;
-        let Place { term, index } = self.place;
+        let LogPlace { term, index } = self.place;
         if !bug!(AppendsLoseCount) {
             self.place.index = index.wrapping_add(entries.len() as u64);
         }
@@ -227,10 +227,10 @@ impl AppendDecoder {
 }
 
 /// What follows when so many entries are left.
-fn entries_left(count: u64) -> Stage {
+fn entries_left(count: u64) -> FramePart {
     if count == 0 {
-        Stage::Commit
+        FramePart::Commit
     } else {
-        Stage::EntryLength(count)
+        FramePart::EntryLength(count)
     }
 }

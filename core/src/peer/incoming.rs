@@ -13,12 +13,12 @@ use super::gather::{BadFrame, Gather};
 use super::head::{Head, OTHER_TARGET, PATH_PIPELINE, PATH_SNAPSHOT, PATH_STREAM, REMOVED};
 use super::line::{ExchangeId, PeerEffect, StreamKind};
 use super::message::{MessageDecoder, decode, is_link_heartbeat};
-use super::queue::Stream;
-use super::transport::{Exchange, Kind, Transport};
+use super::queue::OpenStream;
+use super::transport::{ExchangeKind, OpenExchange, Transport};
 
 /// A refusal of a peer's request.
 #[derive(Debug)]
-struct Refusal {
+struct Rejection {
     status: u16,
     text: String,
     /// Whether the text is in an object of JSON.
@@ -27,7 +27,7 @@ struct Refusal {
     close: bool,
 }
 
-impl Refusal {
+impl Rejection {
     fn new(status: u16, text: impl Into<String>) -> Self {
         Self {
             status,
@@ -42,11 +42,11 @@ impl Transport {
     /// The head of a peer's request.
     pub(super) fn request(&mut self, now: Instant, id: ExchangeId, head: &Head, out: &mut Vec<PeerEffect>) {
         let accepted = match head.path.as_str() {
-            PATH_PIPELINE => self.begin_body(now, id, head, Kind::Posted(Gather::default())),
-            PATH_SNAPSHOT => self.begin_body(now, id, head, Kind::Snapshotted(MessageDecoder::default())),
+            PATH_PIPELINE => self.begin_body(now, id, head, ExchangeKind::Posted(Gather::default())),
+            PATH_SNAPSHOT => self.begin_body(now, id, head, ExchangeKind::Snapshotted(MessageDecoder::default())),
             path => match path.strip_prefix(PATH_STREAM) {
                 Some(rest) => return self.open(now, id, head, rest, out),
-                None => Err(Refusal::new(404, "404 page not found")),
+                None => Err(Rejection::new(404, "404 page not found")),
             },
         };
         match accepted {
@@ -56,12 +56,12 @@ impl Transport {
     }
 
     /// A peer wants to post a message or a snapshot.
-    fn begin_body(&mut self, now: Instant, id: ExchangeId, head: &Head, kind: Kind) -> Result<(), Refusal> {
+    fn begin_body(&mut self, now: Instant, id: ExchangeId, head: &Head, kind: ExchangeKind) -> Result<(), Rejection> {
         if head.method != "POST" {
-            return Err(Refusal::new(405, "Method Not Allowed"));
+            return Err(Rejection::new(405, "Method Not Allowed"));
         }
         head.check(self.config.cluster)
-            .map_err(|text| Refusal::new(412, text))?;
+            .map_err(|text| Rejection::new(412, text))?;
         let from = head.sender().unwrap_or_default();
         self.add_remote(now, from, head.peer_urls());
         self.insert(id, from, kind, now + PEER_READ_PATIENCE);
@@ -72,7 +72,7 @@ impl Transport {
     fn open(&mut self, now: Instant, id: ExchangeId, head: &Head, rest: &str, out: &mut Vec<PeerEffect>) {
         match self.may_open(now, head, rest) {
             Ok((from, kind)) => {
-                let stream = Stream::new(now, id, kind);
+                let stream = OpenStream::new(now, id, kind);
                 let known = self.peers.get_mut(&from);
                 let old = known.and_then(|peer| peer.stream(kind).replace(stream));
                 if let Some(old) = old {
@@ -82,7 +82,7 @@ impl Transport {
                         out.push(PeerEffect::Tell(PeerEvent::Unreachable(from)));
                     }
                 }
-                self.insert(id, from, Kind::Stream(kind), Instant::MAX);
+                self.insert(id, from, ExchangeKind::Stream(kind), Instant::MAX);
                 out.push(PeerEffect::Open(id, Head::response(&self.config)));
                 self.activate(from, out);
             }
@@ -91,36 +91,36 @@ impl Transport {
     }
 
     /// The checks of a stream, in etcd's order.
-    fn may_open(&mut self, now: Instant, head: &Head, rest: &str) -> Result<(MemberId, StreamKind), Refusal> {
+    fn may_open(&mut self, now: Instant, head: &Head, rest: &str) -> Result<(MemberId, StreamKind), Rejection> {
         if head.method != "GET" {
-            return Err(Refusal::new(405, "Method Not Allowed"));
+            return Err(Rejection::new(405, "Method Not Allowed"));
         }
         head.check(self.config.cluster)
-            .map_err(|text| Refusal::new(412, text))?;
+            .map_err(|text| Rejection::new(412, text))?;
         let mut parts = rest.split('/').skip(1);
         let name = parts.next().unwrap_or_default();
         let kind = StreamKind::ALL.into_iter().find(|kind| kind.name() == name);
-        let kind = kind.ok_or_else(|| Refusal::new(404, "invalid path"))?;
+        let kind = kind.ok_or_else(|| Rejection::new(404, "invalid path"))?;
         let from = parts
             .next()
             .and_then(MemberId::parse)
             .filter(|_| parts.next().is_none());
-        let from = from.ok_or_else(|| Refusal::new(404, "invalid from"))?;
+        let from = from.ok_or_else(|| Rejection::new(404, "invalid from"))?;
         if self.removed.contains(&from) {
-            return Err(Refusal::new(410, "removed member"));
+            return Err(Rejection::new(410, "removed member"));
         }
         if self.peers.get(&from).is_none_or(|peer| peer.is_remote) {
             self.add_remote(now, from, head.peer_urls());
-            return Err(Refusal::new(404, "error sender not found"));
+            return Err(Rejection::new(404, "error sender not found"));
         }
         if !head.is_for(self.config.member) && !bug!(IgnoresTarget) {
-            return Err(Refusal::new(412, OTHER_TARGET));
+            return Err(Rejection::new(412, OTHER_TARGET));
         }
         Ok((from, kind))
     }
 
-    fn refuse(&mut self, id: ExchangeId, from: Option<MemberId>, refusal: Refusal, out: &mut Vec<PeerEffect>) {
-        let Refusal {
+    fn refuse(&mut self, id: ExchangeId, from: Option<MemberId>, refusal: Rejection, out: &mut Vec<PeerEffect>) {
+        let Rejection {
             status,
             text,
             is_json,
@@ -158,23 +158,27 @@ impl Transport {
         exchange.deadline = now + PEER_READ_PATIENCE;
         let mut begun = None;
         let taken = match &mut exchange.kind {
-            Kind::Posted(body) if body.len() + bytes.len() <= PEER_PIPELINE_MESSAGE_BYTES => {
+            ExchangeKind::Posted(body) if body.len() + bytes.len() <= PEER_PIPELINE_MESSAGE_BYTES => {
                 body.push(bytes);
                 Ok(())
             }
-            Kind::Posted(_) => Err(Refusal::new(400, "error reading raft message")),
-            Kind::Snapshotted(decoder) => {
+            ExchangeKind::Posted(_) => Err(Rejection::new(400, "error reading raft message")),
+            ExchangeKind::Snapshotted(decoder) => {
                 decoder.push(bytes);
                 let next = decoder.next_message();
                 next.map(|message| begun = message)
-                    .map_err(|error| Refusal::new(400, format!("error decoding raft message: {error}")))
+                    .map_err(|error| Rejection::new(400, format!("error decoding raft message: {error}")))
+            }
+            ExchangeKind::Saving => {
+                out.push(PeerEffect::SaveMore(id, bytes));
+                return;
             }
             _ => Ok(()),
         };
         self.held = self.held.saturating_sub(before) + exchange.kind.held();
-        let taken = taken.and_then(|()| self.has_room().map_err(|BadFrame(text)| Refusal::new(500, text)));
+        let taken = taken.and_then(|()| self.has_room().map_err(|BadFrame(text)| Rejection::new(500, text)));
         match (taken, begun) {
-            (Err(refusal), _) => self.refuse(id, Some(from), Refusal { close: true, ..refusal }, out),
+            (Err(refusal), _) => self.refuse(id, Some(from), Rejection { close: true, ..refusal }, out),
             (Ok(()), Some(message)) => self.begin_snapshot(now, id, message, out),
             (Ok(()), None) => {}
         }
@@ -185,7 +189,7 @@ impl Transport {
         let Some(exchange) = self.remove(id) else {
             return;
         };
-        let Kind::Snapshotted(decoder) = exchange.kind else {
+        let ExchangeKind::Snapshotted(decoder) = exchange.kind else {
             return;
         };
         let sender = Some(exchange.peer).filter(|from| *from != MemberId::NONE);
@@ -193,13 +197,12 @@ impl Transport {
         let checked = if message.get_msg_type() == MessageType::MsgSnapshot {
             self.may_take(from, &message)
         } else {
-            Err(Refusal::new(400, "wrong raft message type"))
+            Err(Rejection::new(400, "wrong raft message type"))
         };
         if let Err(refusal) = checked {
-            return self.refuse(id, Some(from), Refusal { close: true, ..refusal }, out);
+            return self.refuse(id, Some(from), Rejection { close: true, ..refusal }, out);
         }
-        // The host reads the rest, and gives up a body that does not go on.
-        self.insert(id, from, Kind::Saving, now + PEER_SNAPSHOT_PATIENCE);
+        self.insert(id, from, ExchangeKind::Saving, now + PEER_READ_PATIENCE);
         out.push(PeerEffect::Save {
             exchange: id,
             from,
@@ -209,35 +212,42 @@ impl Transport {
     }
 
     /// Whether a message of a peer is one that this member takes.
-    fn may_take(&self, from: MemberId, message: &Message) -> Result<(), Refusal> {
+    fn may_take(&self, from: MemberId, message: &Message) -> Result<(), Rejection> {
         if self.removed.contains(&from) || self.removed.contains(&MemberId(message.from)) {
-            return Err(Refusal {
+            return Err(Rejection {
                 is_json: true,
-                ..Refusal::new(403, REMOVED)
+                ..Rejection::new(403, REMOVED)
             });
         }
         if message.to != self.config.member.0 {
             // etcd answers 403, by which an etcd ends itself as removed. For any other status it tries again.
-            return Err(Refusal::new(412, OTHER_TARGET));
+            return Err(Rejection::new(412, OTHER_TARGET));
         }
         Ok(())
     }
 
     /// The body of a peer's request is complete.
-    pub(super) fn incoming_end(&mut self, id: ExchangeId, out: &mut Vec<PeerEffect>) {
-        let Some(Exchange { peer, kind, .. }) = self.remove(id) else {
+    pub(super) fn incoming_end(&mut self, now: Instant, id: ExchangeId, out: &mut Vec<PeerEffect>) {
+        if let Some(exchange) = self.exchanges.get_mut(&id)
+            && matches!(exchange.kind, ExchangeKind::Saving)
+        {
+            // The host syncs the file and restores its state.
+            exchange.deadline = now + PEER_SNAPSHOT_PATIENCE;
+            return out.push(PeerEffect::SaveEnd(id));
+        }
+        let Some(OpenExchange { peer, kind, .. }) = self.remove(id) else {
             return;
         };
         let taken = match kind {
-            Kind::Posted(mut body) => decode(body.take_all())
-                .map_err(|_| Refusal::new(400, "error unmarshalling raft message"))
+            ExchangeKind::Posted(mut body) => decode(body.take_all())
+                .map_err(|_| Rejection::new(400, "error unmarshalling raft message"))
                 .and_then(|message| {
                     let from = Some(peer).filter(|peer| *peer != MemberId::NONE);
                     let from = from.unwrap_or(MemberId(message.from));
                     self.may_take(from, &message)?;
                     Ok((from, message))
                 }),
-            Kind::Snapshotted(_) => Err(Refusal::new(400, "error decoding raft message: unexpected EOF")),
+            ExchangeKind::Snapshotted(_) => Err(Rejection::new(400, "error decoding raft message: unexpected EOF")),
             _ => return,
         };
         match taken {
@@ -261,9 +271,9 @@ impl Transport {
             Ok(()) => self.accept(id, out),
             Err(text) => {
                 let text = format!("failed to save KV snapshot ({text})");
-                let refusal = Refusal {
+                let refusal = Rejection {
                     close: true,
-                    ..Refusal::new(500, text)
+                    ..Rejection::new(500, text)
                 };
                 self.refuse(id, Some(exchange.peer), refusal, out);
             }
@@ -286,8 +296,8 @@ impl Transport {
             return;
         };
         match exchange.kind {
-            Kind::Snapshot => exchange.deadline = now + PEER_SNAPSHOT_PATIENCE,
-            Kind::Stream(kind) => {
+            ExchangeKind::Snapshot => exchange.deadline = now + PEER_SNAPSHOT_PATIENCE,
+            ExchangeKind::Stream(kind) => {
                 if let Some(stream) = self
                     .peers
                     .get_mut(&exchange.peer)
@@ -321,12 +331,12 @@ impl Transport {
     /// A peer's request broke off. What waited for its stream is lost.
     pub(super) fn incoming_closed(
         &mut self,
-        exchange: &Exchange,
+        exchange: &OpenExchange,
         id: ExchangeId,
         why: &str,
         out: &mut Vec<PeerEffect>,
     ) {
-        let Kind::Stream(kind) = exchange.kind else {
+        let ExchangeKind::Stream(kind) = exchange.kind else {
             return;
         };
         let peer = exchange.peer;

@@ -71,8 +71,8 @@ pub enum PeerInput {
     /// The exchange has ended before it was complete: its connection is lost, or was never made. The text says why.
     /// Nothing follows for this exchange.
     Closed(ExchangeId, String),
-    /// Everything that was to be written into this stream, or a part of this snapshot's body, has been given to the
-    /// kernel.
+    /// The connection has room again: what was to be written into this stream, or a part of this snapshot's body, is on
+    /// its way to the peer.
     Drained(ExchangeId),
     /// The body ended as it should. For a response, nothing follows.
     End(ExchangeId),
@@ -152,8 +152,9 @@ pub enum PeerEffect {
         /// Whether the connection must end after it.
         close: bool,
     },
-    /// The rest of this peer's body is the file of a snapshot, of which `begun` has already arrived: write it, sync it,
-    /// restore its state, give both to the node, and report [`PeerInput::Saved`].
+    /// The rest of this peer's body is the file of a snapshot, of which `begun` has already arrived. Begin to write it;
+    /// the rest follows by [`PeerEffect::SaveMore`] and ends by [`PeerEffect::SaveEnd`]. If the exchange ends before,
+    /// remove what was written. The outcome, also a failure before the end, is reported by [`PeerInput::Saved`].
     Save {
         /// The exchange.
         exchange: ExchangeId,
@@ -164,6 +165,12 @@ pub enum PeerEffect {
         /// The first bytes of the file.
         begun: Bytes,
     },
+    /// The file of this peer's snapshot is complete: sync it, restore its state, give both to the node, and report
+    /// [`PeerInput::Saved`].
+    SaveEnd(ExchangeId),
+    /// The next bytes of the file of this peer's snapshot. The host may report [`PeerInput::Drained`] once they are
+    /// written.
+    SaveMore(ExchangeId, Bytes),
     /// Tell the node.
     Tell(PeerEvent),
     /// Write into the body of this open response. Until [`PeerInput::Drained`], nothing else is written into it.

@@ -20,8 +20,8 @@ use super::gather::{BadFrame, Gather};
 use super::head::{Head, REMOVED, RequestKind};
 use super::line::{Body, ExchangeId, PeerEffect, StreamKind};
 use super::message::{encode_message, is_link_heartbeat, prepare};
-use super::peers::Reader;
-use super::transport::{Answer, Decoder, Exchange, Kind, Transport};
+use super::peers::Dial;
+use super::transport::{ExchangeKind, OpenExchange, PartialResponse, StreamDecoder, Transport};
 
 const OK: u16 = 200;
 const NO_CONTENT: u16 = 204;
@@ -35,14 +35,14 @@ impl Transport {
             let Some(peer) = self.peers.get_mut(&id).filter(|peer| !peer.is_remote) else {
                 return;
             };
-            let is_due = matches!(peer.reader(kind), Reader::Waits(at) if *at <= now);
+            let is_due = matches!(peer.reader(kind), Dial::Waits(at) if *at <= now);
             let Some(url) = peer.url().cloned().filter(|_| is_due) else {
                 continue;
             };
             let deadline = now + self.config.dial_patience;
-            let exchange = self.begin(id, &url, Kind::Reader(kind, None), deadline);
+            let exchange = self.begin(id, &url, ExchangeKind::Reader(kind, None), deadline);
             if let Some(peer) = self.peers.get_mut(&id) {
-                *peer.reader(kind) = Reader::Runs;
+                *peer.reader(kind) = Dial::Runs;
             }
             out.push(PeerEffect::Request {
                 exchange,
@@ -63,7 +63,7 @@ impl Transport {
         };
         peer.version_at = now + PEER_VERSION_INTERVAL;
         let deadline = now + self.config.dial_patience.min(PEER_VERSION_INTERVAL);
-        let exchange = self.begin(id, &url, Kind::Version, deadline);
+        let exchange = self.begin(id, &url, ExchangeKind::Version, deadline);
         out.push(PeerEffect::Request {
             exchange,
             url,
@@ -80,7 +80,7 @@ impl Transport {
             && let Some(message) = peer.pipeline.pop_front()
         {
             peer.posts += 1;
-            let exchange = self.begin(id, &url, Kind::Post, now + PEER_POST_PATIENCE);
+            let exchange = self.begin(id, &url, ExchangeKind::Post, now + PEER_POST_PATIENCE);
             out.push(PeerEffect::Request {
                 exchange,
                 url,
@@ -97,7 +97,7 @@ impl Transport {
             out.push(PeerEffect::Tell(PeerEvent::Snapshot { to, received: false }));
             return;
         };
-        let exchange = self.begin(to, &url, Kind::Snapshot, now + PEER_SNAPSHOT_PATIENCE);
+        let exchange = self.begin(to, &url, ExchangeKind::Snapshot, now + PEER_SNAPSHOT_PATIENCE);
         let mut message = BytesMut::new();
         encode_message(job.message.clone(), &mut message);
         out.push(PeerEffect::Request {
@@ -121,14 +121,14 @@ impl Transport {
             return;
         };
         let peer = exchange.peer;
-        if let Kind::Reader(kind, decoder @ None) = &mut exchange.kind
+        if let ExchangeKind::Reader(kind, decoder @ None) = &mut exchange.kind
             && status == OK
         {
-            *decoder = Some(Decoder::new(*kind, self.config.member, peer));
+            *decoder = Some(StreamDecoder::new(*kind, self.config.member, peer));
             exchange.deadline = now + PEER_READ_PATIENCE;
             return self.activate(peer, out);
         }
-        exchange.answer = Some(Answer {
+        exchange.answer = Some(PartialResponse {
             status,
             is_ours: head.is_of(self.config.cluster),
             body: Gather::default(),
@@ -145,11 +145,13 @@ impl Transport {
         let peer = exchange.peer;
         exchange.deadline = now + PEER_READ_PATIENCE;
         let decoded = match (&mut exchange.kind, &mut exchange.answer) {
-            (_, Some(Answer { body, .. })) if body.len() + bytes.len() <= MAX_PEER_ANSWER_BYTES => {
+            (_, Some(PartialResponse { body, .. })) if body.len() + bytes.len() <= MAX_PEER_ANSWER_BYTES => {
                 body.push(bytes);
                 return;
             }
-            (Kind::Reader(_, Some(decoder)), None) => decode(decoder, bytes, |message| deliver(peer, message, out)),
+            (ExchangeKind::Reader(_, Some(decoder)), None) => {
+                decode(decoder, bytes, |message| deliver(peer, message, out))
+            }
             _ => Err(BadFrame("bytes that were not asked for".to_owned())),
         };
         self.held = self.held.saturating_sub(before) + exchange.kind.held();
@@ -191,9 +193,9 @@ impl Transport {
     }
 
     /// A peer has answered in full.
-    fn answered(&mut self, now: Instant, mut exchange: Exchange, out: &mut Vec<PeerEffect>) {
+    fn answered(&mut self, now: Instant, mut exchange: OpenExchange, out: &mut Vec<PeerEffect>) {
         let peer = exchange.peer;
-        let Some(Answer {
+        let Some(PartialResponse {
             status,
             is_ours,
             mut body,
@@ -203,23 +205,23 @@ impl Transport {
         };
         let body = body.take_all();
         let is_removal = match &exchange.kind {
-            Kind::Reader(..) => status == GONE,
-            Kind::Post | Kind::Snapshot => status == FORBIDDEN && contains(&body, REMOVED),
+            ExchangeKind::Reader(..) => status == GONE,
+            ExchangeKind::Post | ExchangeKind::Snapshot => status == FORBIDDEN && contains(&body, REMOVED),
             _ => false,
         };
         if is_removal && is_ours {
             out.push(PeerEffect::Tell(PeerEvent::RemovedUs));
         }
         match exchange.kind {
-            Kind::Post if status == NO_CONTENT => {
+            ExchangeKind::Post if status == NO_CONTENT => {
                 self.posted(peer);
                 self.activate(peer, out);
             }
-            Kind::Snapshot if status == NO_CONTENT => {
+            ExchangeKind::Snapshot if status == NO_CONTENT => {
                 self.activate(peer, out);
                 snapshot_over(peer, true, out);
             }
-            Kind::Version if status == OK => {
+            ExchangeKind::Version if status == OK => {
                 out.push(PeerEffect::Tell(PeerEvent::Version(peer, version_in(&body))));
             }
             _ => {
@@ -232,28 +234,29 @@ impl Transport {
     }
 
     /// A request of this member failed.
-    pub(super) fn failed(&mut self, now: Instant, exchange: &Exchange, why: &str, out: &mut Vec<PeerEffect>) {
+    pub(super) fn failed(&mut self, now: Instant, exchange: &OpenExchange, why: &str, out: &mut Vec<PeerEffect>) {
         let peer = exchange.peer;
         if let Some(known) = self.peers.get_mut(&peer) {
             known.avoid(&exchange.url);
         }
         match exchange.kind {
-            Kind::Reader(kind, _) => {
+            ExchangeKind::Reader(kind, _) => {
                 if let Some(known) = self.peers.get_mut(&peer) {
-                    *known.reader(kind) = Reader::Waits(now + PEER_REDIAL_PAUSE);
+                    *known.reader(kind) = Dial::Waits(now + PEER_REDIAL_PAUSE);
                 }
                 self.deactivate(peer, why, out);
             }
-            Kind::Post => {
+            ExchangeKind::Post => {
                 self.posted(peer);
                 self.unreachable(peer, why, out);
             }
-            Kind::Snapshot => {
+            ExchangeKind::Snapshot => {
                 self.unreachable(peer, why, out);
                 snapshot_over(peer, false, out);
             }
-            Kind::Version => out.push(PeerEffect::Tell(PeerEvent::Version(peer, None))),
-            Kind::Stream(_) | Kind::Posted(_) | Kind::Snapshotted(_) | Kind::Saving => {}
+            ExchangeKind::Version => out.push(PeerEffect::Tell(PeerEvent::Version(peer, None))),
+            ExchangeKind::Stream(_) | ExchangeKind::Posted(_) | ExchangeKind::Snapshotted(_) | ExchangeKind::Saving => {
+            }
         }
     }
 
@@ -290,15 +293,15 @@ fn deliver(from: MemberId, message: Message, out: &mut Vec<PeerEffect>) {
 }
 
 /// Calls `take` with each message that is complete now.
-fn decode(decoder: &mut Decoder, bytes: Bytes, mut take: impl FnMut(Message)) -> Result<(), BadFrame> {
+fn decode(decoder: &mut StreamDecoder, bytes: Bytes, mut take: impl FnMut(Message)) -> Result<(), BadFrame> {
     match decoder {
-        Decoder::Append(decoder) => {
+        StreamDecoder::Append(decoder) => {
             decoder.push(bytes);
             while let Some(message) = decoder.next_message()? {
                 take(message);
             }
         }
-        Decoder::Message(decoder) => {
+        StreamDecoder::Message(decoder) => {
             decoder.push(bytes);
             while let Some(message) = decoder.next_message()? {
                 take(message);
@@ -317,10 +320,10 @@ fn bytes_of(mut message: Message) -> Bytes {
 /// The server's version in the answer to `GET /version`.
 fn version_in(body: &[u8]) -> Option<Version> {
     #[derive(Deserialize)]
-    struct Answer {
+    struct VersionAnswer {
         etcdserver: String,
     }
-    let answer: Answer = serde_json::from_slice(body).ok()?;
+    let answer: VersionAnswer = serde_json::from_slice(body).ok()?;
     Version::parse(&answer.etcdserver)
 }
 

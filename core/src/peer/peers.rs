@@ -6,11 +6,11 @@ use crate::proto::raftpb::Message;
 use crate::time::Instant;
 
 use super::line::StreamKind;
-use super::queue::Stream;
+use super::queue::OpenStream;
 
 /// A stream that this member opens at the peer.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Reader {
+pub(super) enum Dial {
     /// It is opened at this moment.
     Waits(Instant),
     /// It is being opened, or is open.
@@ -19,7 +19,7 @@ pub(super) enum Reader {
 
 /// A peer: another member, or a sender that is not in the table of members yet.
 #[derive(Debug)]
-pub(super) struct Peer {
+pub(super) struct PeerState {
     pub(super) urls: Vec<String>,
     pick: usize,
     /// It is not in the table of members. Messages go to it by the pipeline, and nothing is opened.
@@ -27,9 +27,9 @@ pub(super) struct Peer {
     /// The last exchange with it succeeded.
     pub(super) is_active: bool,
     /// By [`StreamKind`].
-    pub(super) readers: [Reader; 2],
+    pub(super) readers: [Dial; 2],
     /// By [`StreamKind`].
-    pub(super) streams: [Option<Stream>; 2],
+    pub(super) streams: [Option<OpenStream>; 2],
     /// Messages to post.
     pub(super) pipeline: VecDeque<Message>,
     /// Messages that are being posted.
@@ -40,14 +40,14 @@ pub(super) struct Peer {
     pub(super) said: Option<String>,
 }
 
-impl Peer {
+impl PeerState {
     pub(super) fn new(now: Instant, urls: Vec<String>, is_remote: bool) -> Self {
         Self {
             urls,
             pick: 0,
             is_remote,
             is_active: false,
-            readers: [Reader::Waits(now); 2],
+            readers: [Dial::Waits(now); 2],
             streams: [None, None],
             pipeline: VecDeque::new(),
             posts: 0,
@@ -77,21 +77,22 @@ impl Peer {
         }
     }
 
-    pub(super) fn stream(&mut self, kind: StreamKind) -> &mut Option<Stream> {
+    pub(super) fn stream(&mut self, kind: StreamKind) -> &mut Option<OpenStream> {
         &mut self.streams[kind as usize]
     }
 
-    pub(super) fn reader(&mut self, kind: StreamKind) -> &mut Reader {
+    pub(super) fn reader(&mut self, kind: StreamKind) -> &mut Dial {
         &mut self.readers[kind as usize]
     }
 
     /// When there is something to do for it.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let dials = self.readers.iter().filter_map(|reader| match reader {
-            Reader::Waits(at) => Some(*at),
-            Reader::Runs => None,
+            Dial::Waits(at) => Some(*at),
+            Dial::Runs => None,
         });
-        let own = dials.chain([self.version_at]).filter(|_| !self.is_remote);
-        own.chain(self.streams.iter().flatten().map(Stream::deadline)).min()
+        let has_url = self.url().is_some();
+        let own = dials.chain([self.version_at]).filter(|_| !self.is_remote && has_url);
+        own.chain(self.streams.iter().flatten().map(OpenStream::deadline)).min()
     }
 }

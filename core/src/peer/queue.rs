@@ -17,7 +17,7 @@ use super::message::{encode_message, link_heartbeat};
 
 /// A stream that a peer has opened.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(super) struct OpenStream {
     pub(super) exchange: ExchangeId,
     kind: StreamKind,
     append: AppendEncoder,
@@ -29,7 +29,7 @@ pub(super) struct Stream {
     beat_at: Instant,
 }
 
-impl Stream {
+impl OpenStream {
     pub(super) fn new(now: Instant, exchange: ExchangeId, kind: StreamKind) -> Self {
         Self {
             exchange,

@@ -17,7 +17,7 @@ use super::append::AppendDecoder;
 use super::gather::Gather;
 use super::line::{ExchangeId, Notice, PeerEffect, PeerInput, Roster, StreamKind};
 use super::message::MessageDecoder;
-use super::peers::Peer;
+use super::peers::PeerState;
 
 /// The settings of the machine.
 #[derive(Clone, Debug)]
@@ -36,20 +36,20 @@ pub struct Config {
 
 /// An exchange that is going on.
 #[derive(Debug)]
-pub(super) struct Exchange {
+pub(super) struct OpenExchange {
     pub(super) peer: MemberId,
-    pub(super) kind: Kind,
+    pub(super) kind: ExchangeKind,
     /// The URL of the peer, for a request of this member.
     pub(super) url: String,
     /// The answer of the peer as far as it has arrived, if it is not an endless one.
-    pub(super) answer: Option<Answer>,
+    pub(super) answer: Option<PartialResponse>,
     /// When it is given up.
     pub(super) deadline: Instant,
 }
 
 /// A peer's answer to a request of this member.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct PartialResponse {
     pub(super) status: u16,
     /// Whether it comes from a member of this cluster.
     pub(super) is_ours: bool,
@@ -58,9 +58,9 @@ pub(super) struct Answer {
 
 /// What an exchange is for, and how far it is.
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(super) enum ExchangeKind {
     /// A stream that this member opens at a peer.
-    Reader(StreamKind, Option<Decoder>),
+    Reader(StreamKind, Option<StreamDecoder>),
     /// A message that this member posts.
     Post,
     /// A snapshot that this member posts.
@@ -73,13 +73,13 @@ pub(super) enum Kind {
     Posted(Gather),
     /// A snapshot that a peer posts, up to the end of its message.
     Snapshotted(MessageDecoder),
-    /// A snapshot whose file the host writes.
+    /// A snapshot whose file arrives, or is being restored by the host.
     Saving,
 }
 
 /// The decoder of a stream.
 #[derive(Debug)]
-pub(super) enum Decoder {
+pub(super) enum StreamDecoder {
     Append(AppendDecoder),
     Message(MessageDecoder),
 }
@@ -88,9 +88,11 @@ pub(super) enum Decoder {
 #[derive(Debug)]
 pub struct Transport {
     pub(super) config: Config,
-    pub(super) peers: BTreeMap<MemberId, Peer>,
+    pub(super) peers: BTreeMap<MemberId, PeerState>,
     pub(super) removed: BTreeSet<MemberId>,
-    pub(super) exchanges: BTreeMap<ExchangeId, Exchange>,
+    pub(super) exchanges: BTreeMap<ExchangeId, OpenExchange>,
+    /// The last refusal that was logged of each sender that is no peer.
+    strangers: BTreeMap<MemberId, Option<String>>,
     /// Bytes of incomplete messages of all peers.
     pub(super) held: usize,
     next: u64,
@@ -105,6 +107,7 @@ impl Transport {
             peers: BTreeMap::new(),
             removed: BTreeSet::new(),
             exchanges: BTreeMap::new(),
+            strangers: BTreeMap::new(),
             held: 0,
             next: 0,
         };
@@ -124,7 +127,7 @@ impl Transport {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let exchanges = self.exchanges.values().map(|exchange| exchange.deadline);
-        let peers = self.peers.values().filter_map(Peer::deadline);
+        let peers = self.peers.values().filter_map(PeerState::deadline);
         exchanges.chain(peers).min()
     }
 
@@ -184,7 +187,7 @@ impl Transport {
             let peer = self
                 .peers
                 .entry(id)
-                .or_insert_with(|| Peer::new(now, urls.clone(), false));
+                .or_insert_with(|| PeerState::new(now, urls.clone(), false));
             peer.is_remote = false;
             peer.set_urls(&urls);
         }
@@ -196,7 +199,7 @@ impl Transport {
         for exchange in exchanges.map(|(id, _)| *id).collect::<Vec<_>>() {
             out.push(PeerEffect::Close(exchange));
             if let Some(over) = self.remove(exchange)
-                && matches!(over.kind, Kind::Snapshot)
+                && matches!(over.kind, ExchangeKind::Snapshot)
             {
                 out.push(PeerEffect::Tell(PeerEvent::Snapshot {
                     to: id,
@@ -215,7 +218,7 @@ impl Transport {
         let is_known = self.peers.contains_key(&id) || self.removed.contains(&id) || id == me;
         let remotes = self.peers.values().filter(|peer| peer.is_remote).count();
         if !is_known && !urls.is_empty() && remotes < PEER_REMOTES {
-            self.peers.insert(id, Peer::new(now, urls, true));
+            self.peers.insert(id, PeerState::new(now, urls, true));
         }
     }
 
@@ -274,14 +277,22 @@ impl Transport {
         }
     }
 
-    /// Logs a refusal, once until the next success.
+    /// Logs a refusal, once until the next success of that peer.
     pub(super) fn complain(&mut self, id: MemberId, text: String, out: &mut Vec<PeerEffect>) {
-        if let Some(peer) = self.peers.get_mut(&id) {
-            if peer.said.as_ref() == Some(&text) {
-                return;
+        let known = self.peers.get_mut(&id).map(|peer| &mut peer.said);
+        let said = match known {
+            Some(said) => said,
+            None => {
+                if self.strangers.len() >= PEER_REMOTES {
+                    self.strangers.clear();
+                }
+                self.strangers.entry(id).or_default()
             }
-            peer.said = Some(text.clone());
+        };
+        if said.as_ref() == Some(&text) {
+            return;
         }
+        *said = Some(text.clone());
         out.push(PeerEffect::Log(Notice {
             warning: true,
             peer: id,
@@ -290,7 +301,7 @@ impl Transport {
     }
 
     /// Starts an exchange of this member.
-    pub(super) fn begin(&mut self, peer: MemberId, url: &str, kind: Kind, deadline: Instant) -> ExchangeId {
+    pub(super) fn begin(&mut self, peer: MemberId, url: &str, kind: ExchangeKind, deadline: Instant) -> ExchangeId {
         self.next += 1;
         let id = ExchangeId::Outgoing(self.next);
         let url = url.to_owned();
@@ -301,8 +312,8 @@ impl Transport {
         id
     }
 
-    pub(super) fn insert(&mut self, id: ExchangeId, peer: MemberId, kind: Kind, deadline: Instant) {
-        let exchange = Exchange {
+    pub(super) fn insert(&mut self, id: ExchangeId, peer: MemberId, kind: ExchangeKind, deadline: Instant) {
+        let exchange = OpenExchange {
             peer,
             kind,
             url: String::new(),
@@ -313,7 +324,7 @@ impl Transport {
     }
 
     /// Ends an exchange; the bytes that it held are free.
-    pub(super) fn remove(&mut self, id: ExchangeId) -> Option<Exchange> {
+    pub(super) fn remove(&mut self, id: ExchangeId) -> Option<OpenExchange> {
         let exchange = self.exchanges.remove(&id)?;
         self.held = self.held.saturating_sub(exchange.kind.held());
         Some(exchange)
@@ -330,7 +341,7 @@ impl Transport {
     /// A body is complete.
     fn end(&mut self, now: Instant, id: ExchangeId, out: &mut Vec<PeerEffect>) {
         match id {
-            ExchangeId::Incoming(_) => self.incoming_end(id, out),
+            ExchangeId::Incoming(_) => self.incoming_end(now, id, out),
             ExchangeId::Outgoing(_) => self.outgoing_end(now, id, out),
         }
     }
@@ -347,19 +358,19 @@ impl Transport {
     }
 }
 
-impl Kind {
+impl ExchangeKind {
     /// Bytes that it holds of messages that are not complete.
     pub(super) fn held(&self) -> usize {
         match self {
-            Self::Reader(_, Some(Decoder::Append(decoder))) => decoder.held(),
-            Self::Reader(_, Some(Decoder::Message(decoder))) | Self::Snapshotted(decoder) => decoder.held(),
+            Self::Reader(_, Some(StreamDecoder::Append(decoder))) => decoder.held(),
+            Self::Reader(_, Some(StreamDecoder::Message(decoder))) | Self::Snapshotted(decoder) => decoder.held(),
             Self::Posted(gather) => gather.len(),
             _ => 0,
         }
     }
 }
 
-impl Decoder {
+impl StreamDecoder {
     pub(super) fn new(kind: StreamKind, local: MemberId, remote: MemberId) -> Self {
         match kind {
             StreamKind::Append => Self::Append(AppendDecoder::new(local, remote)),

@@ -20,8 +20,8 @@ use crate::mvcc::{Compacted, EventKind, Write};
 use crate::proto::etcdserverpb::alarm_request::AlarmAction;
 use crate::proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, CompactionRequest, CompactionResponse, DeleteRangeRequest,
-    InternalRaftRequest, LeaseCheckpointRequest, LeaseCheckpointResponse, LeaseGrantRequest, LeaseGrantResponse,
-    LeaseRevokeRequest, LeaseRevokeResponse, PutRequest, RangeRequest, RangeResponse, TxnRequest,
+    LeaseCheckpointRequest, LeaseCheckpointResponse, LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeRequest,
+    LeaseRevokeResponse, PutRequest, RangeRequest, RangeResponse, TxnRequest,
 };
 use crate::proto::membershippb::{ClusterMemberAttrSetRequest, ClusterVersionSetRequest, DowngradeInfoSetRequest};
 use crate::proto::raftpb::{ConfChange, ConfChangeType, Entry, EntryType};
@@ -56,8 +56,8 @@ impl Store {
         match EntryType::try_from(entry.entry_type) {
             Ok(EntryType::EntryNormal) if entry.data.is_empty() => out.term_opened = Some(entry.term),
             Ok(EntryType::EntryNormal) => {
-                if let Some(request) = legacy::read(entry.data.clone()).map_err(|fault| at(entry, &fault))? {
-                    self.apply_request(request, context, out)
+                if let Some((id, content)) = legacy::read(entry.data.clone()).map_err(|fault| at(entry, &fault))? {
+                    self.apply_request(id, content, context, out)
                         .map_err(|fault| at(entry, &fault))?;
                 }
             }
@@ -84,14 +84,12 @@ impl Store {
 
     fn apply_request(
         &mut self,
-        request: InternalRaftRequest,
+        id: RequestId,
+        content: Content,
         context: ApplyContext<'_>,
         out: &mut Applied,
     ) -> Result<(), Fault> {
-        let of_header = request.header.as_ref().map_or(0, |header| header.id);
-        let id = if request.id == 0 { of_header } else { request.id };
         let wanted = (context.wanted)(id);
-        let content = Content::of(request)?;
         let op = Op::of(&content);
         // As in etcd, a read is skipped if no client of this member waits for it.
         let is_counted = wanted || op != Op::Range;

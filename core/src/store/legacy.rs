@@ -7,26 +7,38 @@ use crate::id::MemberId;
 use crate::proto::etcdserverpb::{InternalRaftRequest, Request, RequestHeader};
 use crate::proto::membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
 
-/// Reads the request in an entry; `None` for a request of the v2 store that changes nothing in a v3 store.
+use super::applied::RequestId;
+use super::content::Content;
+
+/// Reads the request in an entry, and its id; `None` for a request of the v2 store that changes nothing in a v3 store.
 ///
 /// Bytes that do not decode as a newer message are taken for a bare v2 request.
 ///
 /// # Errors
-/// A [`Fault`] for bytes that are neither.
-pub(super) fn read(data: bytes::Bytes) -> Result<Option<InternalRaftRequest>, Fault> {
+/// A [`Fault`] for bytes that are neither, and for a request that this version does not have.
+pub(super) fn read(data: bytes::Bytes) -> Result<Option<(RequestId, Content)>, Fault> {
     let unreadable = |error: &dyn std::fmt::Display| Fault::Inconsistent {
         cause: error.to_string(),
     };
-    match InternalRaftRequest::decode(data.clone()) {
-        Ok(InternalRaftRequest { v2: Some(request), .. }) => modern(&request),
-        Ok(request) => return Ok(Some(request)),
+    // Decoded in place: it is a large message, of which few fields are set.
+    let mut request = InternalRaftRequest::default();
+    let old = match request.merge(data.clone()) {
+        Ok(()) => request.v2.take(),
         Err(error) => match Request::decode(data) {
             // Every v2 request has a method.
-            Ok(request) if !request.method.is_empty() => modern(&request),
+            Ok(old) if !old.method.is_empty() => Some(old),
             _ => return Err(unreadable(&error)),
         },
+    };
+    if let Some(old) = old {
+        match modern(&old).map_err(|cause| unreadable(&cause))? {
+            Some(modern) => request = modern,
+            None => return Ok(None),
+        }
     }
-    .map_err(|cause| unreadable(&cause))
+    let of_header = request.header.as_ref().map_or(0, |header| header.id);
+    let id = if request.id == 0 { of_header } else { request.id };
+    Ok(Some((id, Content::of(request)?)))
 }
 
 /// The present form of a v2 request.
@@ -100,26 +112,26 @@ mod tests {
         }
     }
 
-    fn read_v2(request: &Request) -> Result<Option<InternalRaftRequest>, Fault> {
+    fn read_v2(request: &Request) -> Result<Option<(RequestId, Content)>, Fault> {
         read(request.encode_to_vec().into())
     }
 
     #[test]
     fn attributes_and_version_become_todays_requests() {
         let json = r#"{"name":"a","clientURLs":["http://c:1"]}"#;
-        let read = read_v2(&request("PUT", "/0/members/ab/attributes", json))
-            .unwrap()
-            .unwrap();
-        let set = read.cluster_member_attr_set.unwrap();
-        assert_eq!((set.member_id, read.header.unwrap().id), (0xab, 9));
+        let Ok(Some((9, Content::MemberAttributes(set)))) = read_v2(&request("PUT", "/0/members/ab/attributes", json))
+        else {
+            panic!("these are attributes");
+        };
+        assert_eq!(set.member_id, 0xab);
         let attributes = set.member_attributes.unwrap();
         assert_eq!(
             (attributes.name.as_str(), attributes.client_urls),
             ("a", vec!["http://c:1".to_owned()])
         );
 
-        let read = read_v2(&request("PUT", "/0/version", "3.5.0")).unwrap().unwrap();
-        assert_eq!(read.cluster_version_set.unwrap().ver, "3.5.0");
+        let read = read_v2(&request("PUT", "/0/version", "3.5.0"));
+        assert!(matches!(read, Ok(Some((9, Content::Version(set)))) if set.ver == "3.5.0"));
     }
 
     #[test]
@@ -133,13 +145,16 @@ mod tests {
             ("PUT", "/0/members/xyz/attributes"),
             ("PUT", "/0/members/ab/raftAttributes"),
         ] {
-            assert_eq!(read_v2(&request(method, path, "x")), Ok(None), "{method} {path}");
+            assert!(
+                matches!(read_v2(&request(method, path, "x")), Ok(None)),
+                "{method} {path}"
+            );
         }
         let compared = Request {
             prev_value: "3.4.0".into(),
             ..request("PUT", "/0/version", "3.5.0")
         };
-        assert_eq!(read_v2(&compared), Ok(None));
+        assert!(matches!(read_v2(&compared), Ok(None)));
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(crate) fn check_proposal(entry: &Entry) -> Result<(), Fault> {
             Err(fault("a proposal that asks for nothing".to_owned()))
         }
         Ok(EntryType::EntryNormal) => match legacy::read(entry.data.clone())? {
-            Some(request) => check_content(&Content::of(request)?),
+            Some((_, content)) => check_content(&content),
             None => Ok(()),
         },
         Ok(EntryType::EntryConfChange) => {

@@ -46,6 +46,8 @@ pub struct Survey {
     pub last_index: u64,
     /// The markers to start from, oldest first; only those whose index is committed.
     pub markers: Vec<Marker>,
+    /// Whether there is an entry other than a change of members.
+    pub has_requests: bool,
 }
 
 /// The contents of a log from a marker on.
@@ -95,6 +97,7 @@ pub fn survey(segments: Vec<Segment>) -> Result<Survey, Fault> {
         hard_state: log.hard_state,
         last_index: tail.last_index,
         markers: log.markers,
+        has_requests: log.has_requests,
     })
 }
 
@@ -141,6 +144,7 @@ struct Log<'a> {
     entries: Vec<Entry>,
     markers: Vec<Marker>,
     last_index: u64,
+    has_requests: bool,
 }
 
 impl<'a> Log<'a> {
@@ -159,6 +163,7 @@ impl<'a> Log<'a> {
             entries: Vec::new(),
             markers: Vec::new(),
             last_index: 0,
+            has_requests: false,
         }
     }
 
@@ -291,6 +296,7 @@ impl<'a> Log<'a> {
             return Err(format!("its entry replaces committed index {}", entry.index));
         }
         self.last_index = entry.index;
+        self.has_requests |= entry.get_entry_type() == EntryType::EntryNormal;
         if self.replaced_up_to.is_some_and(|index| entry.index <= index) {
             // An entry at or below that snapshot's index follows its marker: the snapshot was never fully installed, so
             // it replaced nothing.

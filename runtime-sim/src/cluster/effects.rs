@@ -6,9 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use quoin_core::id::MemberId;
 use quoin_core::jobs::{LogJob, PeerJob, SnapshotJob, TableJob, TableRows};
-use quoin_core::member::BatchId;
-use quoin_core::node::{Done, Effect, Input, PeerEvent, Publication};
+use quoin_core::member::{BatchId, Status};
+use quoin_core::mvcc::Event;
+use quoin_core::node::{Done, Effect, Input, PeerEvent};
 use quoin_core::proto::raftpb::Message;
+use quoin_core::store::View;
 use quoin_core::wal::Save;
 use quoin_core::watch::WatchInput;
 use quoin_runtime::lanes::table::TableTask;
@@ -123,10 +125,16 @@ impl World<'_> {
     fn carry_out(&mut self, machine: usize, effect: Effect) -> Verdict {
         match effect {
             Effect::Halt(halt) => self.with_life(machine, |life| life.halt = Some(halt)),
+            Effect::Hash(compaction) => self.with_life(machine, |life| life.hashes.remember(compaction.hash())),
             Effect::Log(job) => self.give_log(machine, job),
             Effect::Peer(PeerJob::Messages { to, messages }) => self.send(machine, to, messages),
             Effect::Peer(PeerJob::Snapshot(job)) => self.send_snapshot(machine, job),
-            Effect::Publish(publication) => self.publish(machine, publication),
+            Effect::Publish {
+                view,
+                events,
+                restored,
+                status,
+            } => self.publish(machine, view, events, restored, status),
             Effect::Reply { token, result } => self.reply(machine, token, result),
             Effect::Table(job) => self.give_rows(machine, job),
         }
@@ -198,19 +206,9 @@ impl World<'_> {
         self.with_life(machine, |life| life.process.give_rows(TableTask::Job(job)))
     }
 
-    fn publish(&mut self, machine: usize, publication: Publication) -> Verdict {
-        let Publication {
-            view,
-            events,
-            restored,
-            compacted,
-            status,
-        } = publication;
+    fn publish(&mut self, machine: usize, view: View, events: Arc<[Event]>, restored: bool, status: Status) -> Verdict {
         let at = &mut self.machines[machine];
         let Some(life) = &mut at.life else { return Ok(()) };
-        for compaction in compacted {
-            life.hashes.remember(compaction.hash());
-        }
         self.eyes.mix([
             view.applied_index,
             view.kv.revision() as u64,

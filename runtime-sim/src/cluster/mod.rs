@@ -151,7 +151,6 @@ impl World<'_> {
         match what {
             What::Answer(op) => self.answer_arrives(op),
             What::Arrive { number, side } => self.items_arrive(number, side),
-            What::BodyStalls(number) => self.body_stalls(number),
             What::Broken { number, side } => self.breaks(number, side),
             What::Call(op) => self.call_arrives(op),
             What::Clients => self.wake_clients(),
@@ -198,7 +197,6 @@ impl World<'_> {
             What::Arrive { number, side } | What::Broken { number, side } | What::Drained { number, side } => {
                 self.wire.as_ref().and_then(|wire| wire.machine_of(*number, *side))
             }
-            What::BodyStalls(number) => self.wire.as_ref().and_then(|wire| wire.saver(*number)),
             What::Frame { place, number } => self.net.ends(*place, *number),
             What::Hop(place) => self.hops.get(*place).map(Hop::machine),
             What::StreamOpen(stream) | What::StreamAsk(stream) | What::StreamTake(stream) => {

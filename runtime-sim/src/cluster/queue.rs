@@ -15,8 +15,6 @@ pub(super) enum What {
     Answer(OpId),
     /// Something that a side of an exchange sent reaches the other, which is given here.
     Arrive { number: u64, side: usize },
-    /// The file of a snapshot may not go on.
-    BodyStalls(u64),
     /// A side of an exchange learns that the connection is lost.
     Broken { number: u64, side: usize },
     /// A request reaches its member.

@@ -25,8 +25,8 @@ pub(super) fn run(site: &Site, unix_ms: u64) -> Option<View> {
             match effect {
                 Effect::Halt(_) => return None,
                 Effect::Log(job) => process.give_log(job),
-                Effect::Publish(publication) if publication.status.published => return Some(publication.view),
-                Effect::Peer(_) | Effect::Publish(_) | Effect::Reply { .. } => {}
+                Effect::Publish { view, status, .. } if status.published => return Some(view),
+                Effect::Hash(_) | Effect::Peer(_) | Effect::Publish { .. } | Effect::Reply { .. } => {}
                 Effect::Table(job) => process.give_rows(TableTask::Job(job)),
             }
         }

@@ -1,4 +1,159 @@
-//! The host of core's peer machine: connections with the other members.
+//! The host of core's peer machine ([`quoin_core::peer`]): connections with the other members.
+//!
+//! - `thread` owns the machine: it gives it what happened and carries out its effects.
+//! - `incoming` serves requests of peers, `outgoing` sends requests to them; both run on workers.
+//! - `arriving` writes a received snapshot, on a thread of its own; `sending` makes one, likewise.
+//! - `dial` opens a connection for one request.
+//! - `questions` are those of a start, before there is a machine.
+//!
+//! Nothing here decides. A body waits at its reader while too much of it is on its way to the thread (`window`).
 
+mod arriving;
 pub(crate) mod dial;
+pub(crate) mod incoming;
+mod outgoing;
 pub(crate) mod questions;
+mod sending;
+mod thread;
+mod window;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_channel::Receiver;
+use bytes::Bytes;
+use quoin_core::jobs::PeerJob;
+use quoin_core::limits::{PEER_BODY_WINDOW_BYTES, PEER_QUEUE_INPUTS};
+use quoin_core::node::{Input, PeerEvent};
+use quoin_core::peer::{ExchangeId, Head, PeerInput, Roster};
+use quoin_core::store::Cluster;
+
+use crate::drive::NodeQueue;
+use crate::mailbox::Mailbox;
+use crate::serve::stop::Stopper;
+pub(crate) use arriving::Shelf;
+pub(crate) use thread::{PeerSite, start};
+use window::{InFlight, Window};
+
+/// The name of the thread.
+pub(crate) const PEER_THREAD: &str = "quoin-peer";
+
+/// An entry of the thread's mailbox.
+#[derive(Debug)]
+enum Event {
+    /// A peer's request has begun.
+    Begun(u64, Head, Requested),
+    /// Bytes of a body; the reader has room again when they were taken.
+    Bytes(ExchangeId, Bytes, InFlight),
+    /// Anything else that happened.
+    Input(PeerInput),
+}
+
+/// A peer's request, as the thread holds it.
+#[derive(Debug)]
+struct Requested {
+    /// What its connection is to do. At most three orders wait: the machine gives one after the other.
+    orders: async_channel::Sender<Order>,
+    /// Cuts its connection.
+    cut: Stopper,
+    window: Window,
+}
+
+/// What the connection of a peer's request is to do.
+#[derive(Debug)]
+enum Order {
+    /// Answer with this head, and leave the body open.
+    Open(Head),
+    /// Report the body.
+    Receive,
+    /// Answer.
+    Respond {
+        status: u16,
+        head: Head,
+        body: Bytes,
+        close: bool,
+    },
+    /// Write into the open body.
+    Write(Bytes),
+}
+
+/// Orders that may wait for a connection.
+const ORDERS: usize = 4;
+
+/// The queue into the peer thread; clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Peers(Arc<PeerQueue>);
+
+#[derive(Debug)]
+struct PeerQueue {
+    mailbox: Mailbox<Event>,
+    node: NodeQueue,
+    /// The number of the last request of a peer.
+    last: AtomicU64,
+}
+
+impl Peers {
+    fn new(node: NodeQueue) -> Self {
+        Self(Arc::new(PeerQueue {
+            mailbox: Mailbox::new(PEER_QUEUE_INPUTS),
+            node,
+            last: AtomicU64::new(0),
+        }))
+    }
+
+    /// Takes work of the node.
+    pub(crate) fn send(&self, job: PeerJob) {
+        match job {
+            PeerJob::Messages { to, .. } => {
+                let input = Event::Input(PeerInput::Send(job));
+                if self.0.mailbox.offer(input).is_err() {
+                    self.0.node.input(Input::Peer(PeerEvent::Unreachable(to)));
+                }
+            }
+            // One at a time for each peer.
+            PeerJob::Snapshot(ref snapshot) => {
+                let to = snapshot.to;
+                if self.0.mailbox.report(Event::Input(PeerInput::Send(job))).is_err() {
+                    let event = PeerEvent::Snapshot { to, received: false };
+                    self.0.node.input(Input::Peer(event));
+                }
+            }
+        }
+    }
+
+    /// The members have changed.
+    pub(crate) fn roster(&self, cluster: &Cluster) {
+        self.report(PeerInput::Roster(Roster::from(cluster)));
+    }
+
+    /// Ends the thread and every exchange.
+    pub(crate) fn close(&self) {
+        self.0.mailbox.close();
+    }
+
+    /// Reports an event. Each exchange has few of them, and exchanges are bounded.
+    fn report(&self, input: PeerInput) {
+        // A thread that has ended needs no report.
+        let _closed = self.0.mailbox.report(Event::Input(input));
+    }
+
+    /// Reports bytes of a body.
+    fn bytes(&self, exchange: ExchangeId, bytes: Bytes, window: &Window) {
+        let held = window.hold(bytes.len());
+        let _closed = self.0.mailbox.report(Event::Bytes(exchange, bytes, held));
+    }
+
+    /// Begins a peer's request, whose connection is cut by `cut`. Returns its number, its window and its orders.
+    fn begin(&self, head: Head, cut: Stopper) -> (u64, Window, Receiver<Order>) {
+        let number = self.0.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let (sender, orders) = async_channel::bounded(ORDERS);
+        let window = Window::new(PEER_BODY_WINDOW_BYTES);
+        let requested = Requested {
+            orders: sender,
+            cut,
+            window: window.clone(),
+        };
+        let _closed = self.0.mailbox.report(Event::Begun(number, head, requested));
+        (number, window, orders)
+    }
+}

@@ -2,8 +2,8 @@
 //! thread, and measures them. This file has no rule about requests and no protocol.
 
 use std::future::Future;
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::pin::{Pin, pin};
-use std::task::{self, Poll};
 use std::time::Duration;
 
 use futures_channel::oneshot;
@@ -50,40 +50,33 @@ impl Facts for Context {
     }
 }
 
-/// The answer of a step.
-pub(crate) enum Taken<'a> {
-    /// At once: nothing is left to wait for.
-    Now(Option<Result<Answer, Status>>),
-    /// Once this future completes. It is boxed: most calls have none, and every call's task would have room for it.
-    Later(Pin<Box<dyn Future<Output = Result<Answer, Status>> + Send + 'a>>),
-}
+/// An answer that takes a wait. It is boxed: most calls have none, and every call's task would have room for it.
+type Later<'a> = Pin<Box<dyn Future<Output = Result<Answer, Status>> + Send + 'a>>;
 
-impl Taken<'_> {
-    fn now(answer: Result<Answer, Status>) -> Self {
-        Self::Now(Some(answer))
-    }
-}
-
-impl Future for Taken<'_> {
-    type Output = Result<Answer, Status>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        match &mut *self {
-            Self::Now(answer) => answer.take().map_or(Poll::Pending, Poll::Ready),
-            Self::Later(answer) => answer.as_mut().poll(cx),
+/// Takes a call of `method` from a step to its answer. An `async fn` would have room for the step.
+pub(crate) fn take(
+    context: &Context,
+    method: Method,
+    step: Step,
+) -> impl Future<Output = Result<Answer, Status>> + Send + '_ {
+    let taken = carry_out(context, method, step);
+    async {
+        match taken {
+            Break(answer) => answer,
+            Continue(later) => later.await,
         }
     }
 }
 
-/// Takes a call of `method` from a step to its answer.
-pub(crate) fn take(context: &Context, method: Method, step: Step) -> Taken<'_> {
+/// Carries out a step. `Break` has an answer that takes no wait.
+fn carry_out(context: &Context, method: Method, step: Step) -> ControlFlow<Result<Answer, Status>, Later<'_>> {
     match step {
-        Step::Answer(answer) => Taken::now(Ok(answer)),
+        Step::Answer(answer) => Break(Ok(answer)),
         Step::Ask {
             request,
             is_heavy,
             then,
-        } => Taken::Later(Box::pin(async move {
+        } => Continue(Box::pin(async move {
             let result = if is_heavy {
                 ask_in_turn(context, request).await
             } else {
@@ -93,15 +86,15 @@ pub(crate) fn take(context: &Context, method: Method, step: Step) -> Taken<'_> {
             take(context, method, step).await
         })),
         Step::Backup(_) => unreachable!("a backup is answered with a stream"),
-        Step::Compute(computation) => Taken::Later(Box::pin(async { Ok(compute(context, computation).await?) })),
-        Step::Defragment => Taken::Later(Box::pin(defragment(context))),
+        Step::Compute(computation) => Continue(Box::pin(async { Ok(compute(context, computation).await?) })),
+        Step::Defragment => Continue(Box::pin(defragment(context))),
         Step::Fetch(read) => fetch(context, read),
-        Step::Forward { request, then } => Taken::Later(Box::pin(async move {
+        Step::Forward { request, then } => Continue(Box::pin(async move {
             let result = members::forward(context, &request).await;
             let step = context.server(|server| server.finish(then, result))?;
             take(context, method, step).await
         })),
-        Step::Unserved => Taken::now(Err(unserved(method))),
+        Step::Unserved => Break(Err(unserved(method))),
     }
 }
 
@@ -129,7 +122,7 @@ async fn ask_in_turn(context: &Context, request: Request) -> Result<Response, Er
 }
 
 /// Reads the newest view: the first rows here, further ones on the compute thread.
-fn fetch(context: &Context, read: Read) -> Taken<'_> {
+fn fetch(context: &Context, read: Read) -> ControlFlow<Result<Answer, Status>, Later<'_>> {
     let began = context.clock.now();
     let (fetch, is_over) = context.server(|server| {
         let mut fetch = read.plan(server.view);
@@ -137,9 +130,9 @@ fn fetch(context: &Context, read: Read) -> Taken<'_> {
         (fetch, is_over)
     });
     if is_over {
-        return Taken::now(fetched(context, fetch, began));
+        return Break(fetched(context, fetch, began));
     }
-    Taken::Later(Box::pin(async move {
+    Continue(Box::pin(async move {
         let mut rest = Some(fetch);
         let step = move || {
             let is_over = rest.as_mut().is_none_or(|fetch| fetch.step(READ_SLICE_ROWS));

@@ -19,7 +19,7 @@ use quoin_core::limits::{
 
 use super::grpc::partial::Partials;
 use super::inbound::{Inbound, PREFACE};
-use super::stop::Stop;
+use super::stop::{Stop, stop_signal};
 use super::wire::Wire;
 use super::{Context, Endpoint, respond};
 use crate::seam::{Executor, Socket, Timer};
@@ -27,20 +27,30 @@ use crate::seam::{Executor, Socket, Timer};
 /// How long a connection may take to send its first bytes, and an HTTP/1 request its head.
 const HEAD_PATIENCE: Duration = Duration::from_secs(HEAD_PATIENCE_SECONDS);
 
-/// The two ends of a server: the one in which calls finish, and the one in which they are cut.
+/// The ends of a connection: the server's one in which calls finish, its one in which they are cut, and the one of this
+/// connection alone, which cuts it too.
 struct Stops {
     stop: Stop,
     abort: Stop,
+    cut: Option<Stop>,
+}
+
+impl Stops {
+    /// The ends of a client's connection, or of a peer's, which is open until the member has ended.
+    fn new(context: &Context, endpoint: Endpoint) -> Self {
+        let (stop, abort) = match endpoint {
+            Endpoint::Peer => (context.end.clone(), context.end.clone()),
+            _ => (context.stop.clone(), context.abort.clone()),
+        };
+        Self { stop, abort, cut: None }
+    }
 }
 
 /// Serves a connection until it ends, or until the server stops and its calls are answered.
 pub(crate) async fn serve(context: Arc<Context>, endpoint: Endpoint, mut socket: Box<dyn Socket>) {
     let timer = Timer(Arc::clone(&context.runtime));
     let mut patience = context.runtime.sleep_until(context.clock.now() + HEAD_PATIENCE);
-    let mut stops = Stops {
-        stop: context.stop.clone(),
-        abort: context.abort.clone(),
-    };
+    let mut stops = Stops::new(&context, endpoint);
     let sniffed = {
         let mut sniff = pin!(sniff(&mut *socket));
         let first = poll_fn(|cx| {
@@ -60,7 +70,14 @@ pub(crate) async fn serve(context: Arc<Context>, endpoint: Endpoint, mut socket:
     let io = wire.clone();
     let partials = Partials::new(Arc::clone(&context.runtime));
     let service_context = Arc::clone(&context);
-    let service = service_fn(move |request: Request<Incoming>| {
+    // The peer machine cuts connections that it cannot answer in another way.
+    let cut = (endpoint == Endpoint::Peer).then(stop_signal);
+    let (cutter, cut) = cut.map_or((None, None), |(cutter, cut)| (Some(cutter), Some(cut)));
+    stops.cut = cut;
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(cutter) = &cutter {
+            request.extensions_mut().insert(cutter.clone());
+        }
         respond(Arc::clone(&service_context), endpoint, partials.clone(), request)
     });
     if is_http2 {
@@ -117,6 +134,11 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
             finish(connection.as_mut());
         }
         if finishing && stops.abort.poll_stopped(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if let Some(cut) = &mut stops.cut
+            && cut.poll_stopped(cx).is_ready()
+        {
             return Poll::Ready(());
         }
         let ended = connection.as_mut().poll(cx);

@@ -61,7 +61,10 @@ pub(crate) fn serve(context: &Arc<Context>, bound: Bound) {
 }
 
 async fn accept_all(context: &Arc<Context>, endpoint: Endpoint, mut listener: Box<dyn Listener>) {
-    let mut stop = context.stop.clone();
+    let mut stop = match endpoint {
+        Endpoint::Peer => context.end.clone(),
+        _ => context.stop.clone(),
+    };
     let room = context.rooms.of(endpoint);
     loop {
         let accepted = std::future::poll_fn(|cx| {
@@ -87,7 +90,14 @@ async fn accept_all(context: &Arc<Context>, endpoint: Endpoint, mut listener: Bo
 fn place(context: &Arc<Context>, endpoint: Endpoint, connection: Stream) {
     // A connection without these options is slower, or its death is noticed later.
     let _ = connection.tune();
-    let Some(alive) = context.hold_open() else { return };
+    // A stopping server waits for its clients. Peers are connected until the member has ended.
+    let alive = match endpoint {
+        Endpoint::Peer => None,
+        _ => {
+            let Some(alive) = context.hold_open() else { return };
+            Some(alive)
+        }
+    };
     let place = context.rooms.of(endpoint).take();
     let serving = Arc::clone(context);
     let serve = move |socket| -> Task {

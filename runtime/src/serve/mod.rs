@@ -7,15 +7,16 @@ pub(crate) mod bind;
 mod calls;
 pub(crate) mod compute;
 mod connection;
+pub(crate) mod corruption;
 pub(crate) mod facts;
 pub(crate) mod grpc;
-mod http;
+pub(crate) mod http;
 mod inbound;
 pub(crate) mod listen;
 mod members;
 pub(crate) mod metrics_page;
 mod pieces;
-mod reply;
+pub(crate) mod reply;
 mod room;
 pub(crate) mod stop;
 mod streams;
@@ -33,13 +34,14 @@ use ::http::{Method, Request, Response, StatusCode, Version};
 use async_channel::Sender;
 use hyper::body::Incoming;
 use quoin_core::api::Limits;
-use quoin_core::config::{AllowList, Config};
+use quoin_core::config::{AllowList, Config, Gate};
 use quoin_core::limits::{CONNECTION_STREAMS, GRPC_OVERHEAD_BYTES};
 use quoin_core::time::Instant;
 
 use crate::clock::Clock;
 use crate::handle::NodeHandle;
 use crate::metrics::Metrics;
+use crate::peers::{self, Peers};
 use crate::running::Ending;
 use crate::seam::{BoxFuture, Runtime};
 use compute::Compute;
@@ -63,20 +65,30 @@ pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) metrics_page: MetricsPage,
     pub(crate) node: NodeHandle,
+    /// The way to the peer thread, if the member has one.
+    pub(crate) peers: Option<Peers>,
     pub(crate) rooms: Rooms,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) settings: Settings,
     pub(crate) stop: Stop,
     /// Cuts open connections once a stopping server has waited long enough.
     pub(crate) abort: Stop,
+    /// Ends the ports for peers, after the member has ended.
+    pub(crate) end: Stop,
 }
 
 /// The settings of serving.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
+    /// How often the leader compares the hashes of compactions (feature gate `CompactHashCheck`).
+    pub(crate) compact_hash_check: Option<Duration>,
     pub(crate) cors: AllowList,
+    /// How often the leader compares hashes (`--corrupt-check-time`).
+    pub(crate) corrupt_check: Option<Duration>,
     pub(crate) host_whitelist: AllowList,
     pub(crate) election_timeout: Duration,
+    /// Whether data is compared before serving (feature gate `InitialCorruptCheck`).
+    pub(crate) initial_corrupt_check: bool,
     pub(crate) keepalive_interval: Option<Duration>,
     pub(crate) keepalive_timeout: Duration,
     pub(crate) max_concurrent_streams: u32,
@@ -104,12 +116,18 @@ pub(crate) enum Endpoint {
 
 impl Settings {
     pub(crate) fn new(config: &Config) -> Self {
+        let gates = &config.feature_gates;
         let election_timeout = Duration::from_millis(config.election_ms);
         let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         Self {
+            compact_hash_check: gates
+                .enabled(Gate::CompactHashCheck)
+                .then_some(config.compact_hash_check_time),
             cors: config.cors.clone(),
+            corrupt_check: config.corrupt_check_time,
             host_whitelist: config.host_whitelist.clone(),
             election_timeout,
+            initial_corrupt_check: gates.enabled(Gate::InitialCorruptCheck),
             keepalive_interval: config.grpc_keepalive.map(|keepalive| keepalive.interval),
             keepalive_timeout: config
                 .grpc_keepalive
@@ -153,8 +171,9 @@ fn respond(
     let is_http2 = request.version() == Version::HTTP_2;
     async move {
         tracing::trace!(path = request.uri().path(), "a request");
-        if serves_grpc && is_http2 && request.headers().get(CONTENT_TYPE).is_some_and(grpc::is_grpc) {
-            return Ok(match grpc::open(context, partials, request) {
+        let is_grpc = serves_grpc && is_http2;
+        if is_grpc && let Some(content_type) = request.headers().get(CONTENT_TYPE).and_then(grpc::echoed) {
+            return Ok(match grpc::open(context, partials, request, content_type) {
                 ControlFlow::Continue((call, mut messages)) => {
                     let answered = grpc::answer(&call, &mut messages).await;
                     grpc::finish(call, answered)
@@ -162,7 +181,7 @@ fn respond(
                 ControlFlow::Break(response) => response,
             });
         }
-        if serves_grpc && is_http2 && (request.method() == Method::POST || names_method(request.uri().path())) {
+        if is_grpc && (request.method() == Method::POST || names_method(request.uri().path())) {
             // etcd gives all of HTTP/2 to gRPC. Here, requests for other paths that do not have gRPC's content type are
             // served as on HTTP/1.
             return Ok(grpc::wrong_content_type(request.headers().get(CONTENT_TYPE)));
@@ -170,6 +189,10 @@ fn respond(
         if endpoint == Endpoint::Grpc {
             let text = "this port serves gRPC only";
             return Ok(http::go_error(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+        }
+        if endpoint == Endpoint::Peer && peers::incoming::is_raft(request.uri().path()) {
+            let answer: BoxFuture<Response<Reply>> = Box::pin(peers::incoming::serve(context, request));
+            return Ok(answer.await);
         }
         if endpoint == Endpoint::Peer && request.uri().path() != "/version" {
             let answer: BoxFuture<Response<Reply>> = Box::pin(members::serve(context, request));

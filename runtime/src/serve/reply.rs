@@ -13,6 +13,7 @@ use super::grpc::call::Call;
 use super::grpc::status::{self, Status};
 use super::stop::Stop;
 use super::{Context, facts};
+use crate::peers;
 use crate::seam::Sleep;
 
 /// Makes the body of a long response piece by piece. It is polled only when the client has room for more, so a slow
@@ -30,6 +31,8 @@ pub(crate) enum Reply {
     Message(Bytes),
     /// The trailers after a message.
     Trailers,
+    /// Messages for a peer, as long as its stream is open.
+    Peer(Box<peers::incoming::Exchange>),
     /// The output of a source.
     Stream(Box<Stream>),
     /// Nothing more.
@@ -139,6 +142,10 @@ impl Body for Reply {
             Self::Bytes(_) | Self::Ended => return Poll::Ready(None),
             Self::Message(bytes) => (Frame::data(std::mem::take(bytes)), Self::Trailers),
             Self::Trailers => (Frame::trailers(status::ok_trailers()), Self::Ended),
+            Self::Peer(exchange) => {
+                let bytes = ready!(exchange.poll_bytes(cx));
+                return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
+            }
             Self::Stream(stream) => match ready!(stream.poll_frame(cx)) {
                 (frame, false) => return Poll::Ready(Some(Ok(frame))),
                 (frame, true) => (frame, Self::Ended),
@@ -152,7 +159,7 @@ impl Body for Reply {
         match self {
             Self::Bytes(bytes) => bytes.is_empty(),
             Self::Ended => true,
-            Self::Message(_) | Self::Trailers | Self::Stream(_) => false,
+            Self::Message(_) | Self::Trailers | Self::Peer(_) | Self::Stream(_) => false,
         }
     }
 
@@ -160,7 +167,7 @@ impl Body for Reply {
         match self {
             Self::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             // A gRPC response has no length header.
-            Self::Message(_) | Self::Trailers | Self::Stream(_) | Self::Ended => SizeHint::default(),
+            Self::Message(_) | Self::Trailers | Self::Peer(_) | Self::Stream(_) | Self::Ended => SizeHint::default(),
         }
     }
 }

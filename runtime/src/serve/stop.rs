@@ -7,10 +7,48 @@ use std::task::{Context, Poll};
 use async_channel::{Receiver, Sender};
 use futures_core::Stream as _;
 
-/// Sends the signal when it is dropped.
+/// Sends the signal when it, and every clone of it, is dropped, or before.
+#[derive(Clone, Debug)]
+pub(crate) struct Stopper(Sender<Infallible>);
+
+impl Stopper {
+    /// Sends the signal now.
+    pub(crate) fn send(&self) {
+        self.0.close();
+    }
+}
+
+/// The signals that end a server.
 #[derive(Debug)]
-pub(crate) struct Stopper {
-    _sender: Sender<Infallible>,
+pub(crate) struct Stoppers {
+    /// No connection of a client is accepted any more; calls in progress may finish.
+    stop: Stopper,
+    /// Connections of clients are cut.
+    abort: Stopper,
+    /// The member has ended: connections of peers are cut.
+    end: Stopper,
+}
+
+impl Stoppers {
+    /// The signals, and their receivers in the same order.
+    pub(crate) fn new() -> (Self, [Stop; 3]) {
+        let [(stop, stopped), (abort, aborted), (end, ended)] = [(); 3].map(|()| stop_signal());
+        (Self { stop, abort, end }, [stopped, aborted, ended])
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stop.send();
+    }
+
+    pub(crate) fn abort(&self) {
+        self.stop();
+        self.abort.send();
+    }
+
+    pub(crate) fn end(&self) {
+        self.abort();
+        self.end.send();
+    }
 }
 
 /// Waits for the signal; every clone receives it.
@@ -20,7 +58,7 @@ pub(crate) struct Stop(Pin<Box<Receiver<Infallible>>>);
 /// A signal and its receiver.
 pub(crate) fn stop_signal() -> (Stopper, Stop) {
     let (sender, receiver) = async_channel::bounded(1);
-    (Stopper { _sender: sender }, Stop(Box::pin(receiver)))
+    (Stopper(sender), Stop(Box::pin(receiver)))
 }
 
 impl Stop {

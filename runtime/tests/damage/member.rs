@@ -101,7 +101,7 @@ impl Member {
             disk: Arc::new(RealDisk),
             open_table: &|path: &Path| Ok(Box::new(FjallTable::open_with(path, MEMTABLE_BYTES)?) as Box<dyn Table>),
             resolve: &|url| Ok(url.authority().unwrap_or_default().to_owned()),
-            ask: None,
+            ask: &|_, _| BTreeMap::new(),
             notify: &|_| {},
             progress: Progress::default(),
         };
@@ -232,7 +232,7 @@ impl Member {
                 Effect::Halt(halt) => self.halt = Some(halt),
                 Effect::Log(job) => log_jobs.push(job),
                 Effect::Reply { token, result } => drop(self.answers.insert(token, result)),
-                Effect::Publish(_) => {}
+                Effect::Hash(_) | Effect::Publish { .. } => {}
                 Effect::Table(job) => rows_jobs.push(TableTask::Job(job)),
                 Effect::Peer(job) => panic!("a cluster of one has no use for {job:?}"),
             }

@@ -13,12 +13,12 @@ use quoin_core::error::Error;
 use quoin_core::jobs::{LogJob, TableJob};
 use quoin_core::limits::{GRPC_OVERHEAD_BYTES, MAX_REQUEST_BYTES};
 use quoin_core::member::{Recovered, Status, Token};
-use quoin_core::node::{Config, Done, Effect, Input, Node, Publication, Response};
+use quoin_core::node::{Config, Done, Effect, Input, Node, Request};
 use quoin_core::store::{Store, StoreConfig, View};
 use quoin_core::time::Instant;
 use quoin_core::watch::{self, Hub, HubConfig, StreamId, WatchInput};
 use quoin_runtime::clock::Clock;
-use quoin_runtime::handle::{Call, NodeHandle, Queues, WatchCall};
+use quoin_runtime::handle::{NodeHandle, Queues, ReplySender, WatchCall};
 use quoin_runtime::newest::{Newest, Published};
 use quoin_runtime::pulse::Stuck;
 use quoin_runtime::running::{Ended, Ending, Running};
@@ -36,7 +36,7 @@ pub(crate) struct Control {
 struct Inline {
     clock: Clock,
     node: Node,
-    callers: HashMap<Token, oneshot::Sender<Result<Response, Error>>>,
+    callers: HashMap<Token, ReplySender>,
     hub: Hub,
     streams: BTreeMap<StreamId, Sender<watch::Response>>,
     /// The status that the test has set.
@@ -47,7 +47,7 @@ struct Inline {
     stuck: bool,
     /// The thread that counts as stuck.
     stuck_thread: Option<Stuck>,
-    kept: Vec<Call>,
+    kept: Vec<(Token, Request, Instant)>,
 }
 
 /// The node of a newly founded cluster with the default configuration.
@@ -146,7 +146,9 @@ impl Control {
         self.with(|member| {
             let kept = std::mem::take(&mut member.kept);
             let number = kept.len();
-            kept.into_iter().for_each(|call| member.call(call));
+            for (token, request, deadline) in kept {
+                member.request(token, request, deadline);
+            }
             number
         })
     }
@@ -158,13 +160,19 @@ impl Control {
 }
 
 impl Queues for Control {
-    fn call(&self, call: Call) -> Result<(), Error> {
-        self.with(|member| member.call(call));
+    fn call(&self, token: Token, request: Request, deadline: Instant, reply: ReplySender) -> Result<(), Error> {
+        self.with(|member| {
+            member.callers.insert(token, reply);
+            member.request(token, request, deadline);
+        });
         Ok(())
     }
 
     fn cancel(&self, token: Token) {
-        self.with(|member| member.kept.retain(|call| call.token != token));
+        self.with(|member| {
+            member.callers.remove(&token);
+            member.kept.retain(|(kept, ..)| *kept != token);
+        });
     }
 
     fn watch(&self, call: WatchCall) -> bool {
@@ -191,16 +199,15 @@ impl Inline {
         self.published.store(Published { view, status });
     }
 
-    fn call(&mut self, call: Call) {
+    fn request(&mut self, token: Token, request: Request, deadline: Instant) {
         if self.stuck {
-            self.kept.push(call);
+            self.kept.push((token, request, deadline));
             return;
         }
-        self.callers.insert(call.token, call.reply);
         self.turn(Input::Request {
-            token: call.token,
-            request: call.request,
-            deadline: call.deadline,
+            token,
+            request,
+            deadline,
         });
     }
 
@@ -218,10 +225,9 @@ impl Inline {
                         batch,
                         durable_index: index,
                     })),
-                    Effect::Publish(publication) => {
-                        let Publication {
-                            view, events, status, ..
-                        } = publication;
+                    Effect::Publish {
+                        view, events, status, ..
+                    } => {
                         self.publish(view.clone(), status);
                         self.step_hub(WatchInput::Applied { view: view.kv, events });
                     }
@@ -230,7 +236,7 @@ impl Inline {
                             let _ = reply.send(result);
                         }
                     }
-                    Effect::Log(_) => {}
+                    Effect::Hash(_) | Effect::Log(_) => {}
                     other => panic!("no test leads to {other:?}"),
                 }
             }

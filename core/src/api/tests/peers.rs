@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use super::World;
-use crate::api::{PeerAnswer, PeerCall, PeerStep, forward, forwarded, hashed};
+use crate::api::{PeerAnswer, PeerCall, PeerStep, forward, forwarded, hash_answer, hash_request, hashed};
+use crate::corruption::NoHash;
 use crate::error::Error;
 use crate::id::MemberId;
 use crate::membership::Member;
@@ -161,6 +162,17 @@ fn members_downgrade_and_hash_are_answered_as_by_etcd() {
         hash,
         r#"{"header":{"revision":1},"hash":5,"compact_revision":-1,"hash_revision":1}"#
     );
+    let heard = hash_answer(200, &hash).unwrap();
+    assert_eq!((heard.hash, heard.revision), (world.remembered.unwrap(), 1));
+    let (path, body) = hash_request(1);
+    assert_eq!((path, &body[..]), ("/members/hashkv", &br#"{"revision":1}"#[..]));
+    for (error, missing) in [
+        (Error::Compacted, NoHash::Compacted),
+        (Error::FutureRevision, NoHash::Future),
+    ] {
+        let refusal = hashed(Err(error));
+        assert_eq!(hash_answer(refusal.status, &refusal.body), Err(missing));
+    }
     let compacted = hashed(Err(Error::Compacted));
     assert_eq!(compacted.status, 400);
     assert_eq!(

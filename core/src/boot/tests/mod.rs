@@ -98,6 +98,7 @@ fn ran() -> Found {
             last_index: 90,
             commit: 85,
             markers: BTreeSet::from([MarkerId::default(), at(50)]),
+            has_requests: true,
         }),
         marker_files: BTreeSet::from([at(50)]),
         store: Some(StoreFound {

@@ -368,3 +368,36 @@ fn refusals_have_etcds_texts_and_exit_codes() {
         "incompatible with current running cluster"
     );
 }
+
+#[test]
+fn only_a_log_that_a_restore_made_is_taken_over_with_its_database() {
+    let made = WalFound {
+        last_index: 3,
+        commit: 3,
+        markers: BTreeSet::from([MarkerId::default(), MarkerId { index: 3, term: 1 }]),
+        ..WalFound::default()
+    };
+    assert_eq!(made.restored_at(), Some(3));
+    for other in [
+        WalFound {
+            has_requests: true,
+            ..made.clone()
+        },
+        WalFound {
+            last_index: 4,
+            commit: 4,
+            ..made.clone()
+        },
+        WalFound {
+            commit: 2,
+            ..made.clone()
+        },
+        WalFound {
+            starts_after: 1,
+            ..made
+        },
+        WalFound::default(),
+    ] {
+        assert_eq!(other.restored_at(), None, "{other:?}");
+    }
+}

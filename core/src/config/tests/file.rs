@@ -97,7 +97,6 @@ fn the_sample_file_is_read() {
             "--experimental-snapshot-catchup-entries is another spelling of --snapshot-catchup-entries; use \
              --snapshot-catchup-entries",
             "--socket-reuse-port has no effect yet: listeners do not share their ports",
-            "--feature-gates=InitialCorruptCheck has no effect yet: members do not compare their data",
         ]
     );
     assert!(

@@ -15,7 +15,7 @@ mod world;
 
 use std::fmt::Write as _;
 
-use super::{Effect, Publication, Response};
+use super::{Effect, Response};
 use crate::jobs::{LogJob, PeerJob, TableJob, TableRows};
 use crate::proto::etcdserverpb::{PutRequest, RangeRequest};
 use crate::store;
@@ -64,13 +64,13 @@ fn brief(effect: &Effect) -> String {
             let index = job.message.get_snapshot().get_metadata().index;
             format!("send {} a snapshot of {index}", job.to)
         }
-        Effect::Publish(Publication {
+        Effect::Hash(compaction) => format!("hash {compaction:?}"),
+        Effect::Publish {
             view,
             events,
             restored,
             status,
-            ..
-        }) => format!(
+        } => format!(
             "publish revision={} applied={} events={}{}{}{}",
             view.kv.revision(),
             status.applied_index,

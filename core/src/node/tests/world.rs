@@ -16,7 +16,7 @@ use crate::id::MemberId;
 use crate::jobs::{LogJob, PeerJob, SnapshotJob, TableJob, TableRows};
 use crate::member::{Halt, Token};
 use crate::membership::Member as Peer;
-use crate::node::{Config, Done, Effect, Input, Node, PeerEvent, Publication, Request, Response, Tally};
+use crate::node::{Config, Done, Effect, Input, Node, PeerEvent, Request, Response, Tally};
 use crate::proto::etcdserverpb::RangeRequest;
 use crate::proto::raftpb::{Entry, EntryType, HardState, Message, MessageType};
 use crate::random::Prng;
@@ -458,9 +458,10 @@ impl World {
                 }
             }
             Effect::Peer(PeerJob::Snapshot(job)) => self.send_snapshot(id, *job),
-            Effect::Publish(Publication {
+            Effect::Hash(_) => {}
+            Effect::Publish {
                 view, events, restored, ..
-            }) => {
+            } => {
                 let now = self.now;
                 if let Some(hub) = &mut self.machine(id).hub {
                     hub.published(now, &view.kv, events, restored);

@@ -186,3 +186,19 @@ fn a_frame_that_is_none_ends_its_stream_and_not_the_member() {
         .filter(|event| matches!(event, crate::node::PeerEvent::Active(_)));
     assert_eq!(active.count(), 2, "it is opened again");
 }
+
+#[test]
+fn a_sender_that_is_refused_again_and_again_is_logged_once() {
+    let mut world = World::new(2);
+    world.roster(1, &[1, 2], &[7]);
+    let mut head = stream(&[("x-server-from", "7")]);
+    head.path = "/raft/stream/message/7".to_owned();
+    let lines = (0..5).map(|_| {
+        let (_, effects) = world.ask(1, head.clone());
+        effects
+            .iter()
+            .filter(|effect| matches!(effect, PeerEffect::Log(_)))
+            .count()
+    });
+    assert_eq!(lines.sum::<usize>(), 1);
+}

@@ -1,6 +1,7 @@
 //! The peer machine, alone and in pairs that are connected by pipes of bytes.
 
 mod codec;
+mod file;
 mod hostile;
 mod pair;
 mod world;

@@ -197,6 +197,8 @@ impl World {
                 self.pass_on(me, exchange, PeerInput::End);
             }
             PeerEffect::Save { exchange, begun, .. } => machine.saving.push((exchange, begun)),
+            PeerEffect::SaveMore(exchange, bytes) => machine.saving.push((exchange, bytes)),
+            PeerEffect::SaveEnd(exchange) => self.queue.push_back((me, PeerInput::Saved(exchange, Ok(())))),
             PeerEffect::Write(exchange, bytes) => {
                 let is_stalled = self.is_stalled(me, exchange);
                 self.pass_on(me, exchange, |exchange| PeerInput::Bytes(exchange, bytes));

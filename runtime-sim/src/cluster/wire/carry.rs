@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quoin_core::limits::PEER_READ_PATIENCE;
 use quoin_core::peer::PeerInput;
 
 use super::super::World;
@@ -223,15 +222,7 @@ impl World<'_> {
                 self.is_answered(number, status);
                 self.input_to(number, side, |exchange| PeerInput::Response { exchange, status, head })
             }
-            Item::Bytes(bytes, _) => match &mut exchange.sides[side].saving {
-                Some(saving) => {
-                    saving.bytes.extend_from_slice(&bytes);
-                    saving.at = self.now;
-                    Ok(())
-                }
-                None => self.input_to(number, side, |exchange| PeerInput::Bytes(exchange, bytes)),
-            },
-            Item::End if exchange.sides[side].saving.is_some() => self.save(number),
+            Item::Bytes(bytes, _) => self.input_to(number, side, |exchange| PeerInput::Bytes(exchange, bytes)),
             Item::End if side == CALLER => {
                 let told = self.input_to(number, side, PeerInput::End);
                 self.is_over(number, side);
@@ -292,21 +283,5 @@ impl World<'_> {
     pub(in super::super) fn breaks(&mut self, number: u64, side: usize) -> Verdict {
         self.eyes.mix([self.now.as_nanos(), number << 1 | side as u64, 0xb40c]);
         self.is_broken(number, side, "the connection is lost")
-    }
-
-    /// A snapshot's file has not gone on for a while.
-    pub(in super::super) fn body_stalls(&mut self, number: u64) -> Verdict {
-        let wire = self.wire.as_ref();
-        let exchange = wire.and_then(|wire| wire.exchanges.get(&number));
-        let Some(saving) = exchange.and_then(|exchange| exchange.sides[ANSWERER].saving.as_ref()) else {
-            return Ok(());
-        };
-        let due = saving.at + PEER_READ_PATIENCE;
-        if due > self.now {
-            self.queue.push(due, What::BodyStalls(number));
-            return Ok(());
-        }
-        self.put(number, ANSWERER, Item::Closed);
-        self.is_broken(number, ANSWERER, "the file does not go on")
     }
 }

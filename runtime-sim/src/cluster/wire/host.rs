@@ -5,7 +5,6 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use quoin_core::id::MemberId;
 use quoin_core::jobs::PeerJob;
-use quoin_core::limits::PEER_READ_PATIENCE;
 use quoin_core::membership::Member;
 use quoin_core::node::{Input, PeerEvent};
 use quoin_core::peer::{Config, ExchangeId, PeerEffect, PeerInput, Roster, Transport};
@@ -213,6 +212,16 @@ impl World<'_> {
                 message,
                 begun,
             } => self.begin_save(found(self, exchange), from, *message, &begun),
+            PeerEffect::SaveEnd(id) => {
+                if let Some((number, _)) = found(self, id) {
+                    self.save(number)?;
+                }
+            }
+            PeerEffect::SaveMore(id, bytes) => {
+                if let Some((number, _)) = found(self, id) {
+                    self.save_more(number, &bytes);
+                }
+            }
             PeerEffect::Tell(event) => self.tell(machine, event)?,
             PeerEffect::Write(id, bytes) => {
                 if let Some((number, side)) = found(self, id) {
@@ -331,9 +340,14 @@ impl World<'_> {
             from,
             message,
             bytes: BytesMut::from(&begun[..]),
-            at: self.now,
         }));
-        self.queue.push(self.now + PEER_READ_PATIENCE, What::BodyStalls(number));
+    }
+
+    fn save_more(&mut self, number: u64, bytes: &Bytes) {
+        let exchange = self.wire.as_mut().and_then(|wire| wire.exchanges.get_mut(&number));
+        if let Some(saving) = exchange.and_then(|exchange| exchange.sides[ANSWERER].saving.as_mut()) {
+            saving.bytes.extend_from_slice(bytes);
+        }
     }
 
     /// A snapshot's file has arrived: the state is made durable, then given to the node.

@@ -134,8 +134,6 @@ struct Saving {
     from: MemberId,
     message: Message,
     bytes: BytesMut,
-    /// When its last bytes arrived.
-    at: Instant,
 }
 
 /// One of the two processes of an exchange.
@@ -231,11 +229,6 @@ impl Wire {
     /// The machine of a side, for an event that happens there.
     pub(super) fn machine_of(&self, number: u64, side: usize) -> Option<usize> {
         Some(self.exchanges.get(&number)?.sides[side].machine)
-    }
-
-    /// The machine that gets a snapshot by this exchange.
-    pub(super) fn saver(&self, number: u64) -> Option<usize> {
-        self.machine_of(number, ANSWERER)
     }
 
     /// One side has ended the exchange, or learned of its end. Once both have, nothing of it is left.

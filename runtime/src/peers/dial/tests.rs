@@ -15,7 +15,7 @@ struct PolledSocket(Stream);
 
 /// Has the task polled again soon.
 fn again<T>(cx: &Context<'_>) -> Poll<T> {
-    std::thread::sleep(Duration::from_millis(1));
+    std::thread::park_timeout(Duration::from_millis(1));
     cx.waker().wake_by_ref();
     Poll::Pending
 }

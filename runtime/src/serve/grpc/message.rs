@@ -49,7 +49,10 @@ impl Encoding {
 /// Reads the messages of one request body.
 pub(crate) struct Messages<B> {
     body: B,
-    buffer: Buffer,
+    /// Bytes that are read and not yet decoded: usually none, or one whole frame, which is not copied.
+    buffer: Bytes,
+    /// The memory of the buffer.
+    held_bytes: usize,
     encoding: Encoding,
     /// Largest message, compressed or not.
     limit: usize,
@@ -59,17 +62,12 @@ pub(crate) struct Messages<B> {
     ended: bool,
 }
 
-/// Bytes of the body that are read but not yet decoded: usually none, or one whole frame, which is not copied.
-enum Buffer {
-    Whole(Bytes),
-    Parts(BytesMut),
-}
-
 impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
     pub(crate) fn new(body: B, encoding: Encoding, limit: usize, partials: Partials) -> Self {
         Self {
             body,
-            buffer: Buffer::Whole(Bytes::new()),
+            buffer: Bytes::new(),
+            held_bytes: 0,
             encoding,
             limit,
             partials,
@@ -98,7 +96,7 @@ impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
                 Some(Ok(frame)) => {
                     // Trailers of a request have no meaning.
                     if let Ok(data) = frame.into_data() {
-                        self.buffer.push(data);
+                        self.push(data);
                     }
                 }
                 Some(Err(_)) => {
@@ -109,32 +107,43 @@ impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
         }
     }
 
+    fn push(&mut self, data: Bytes) {
+        if self.buffer.is_empty() {
+            self.held_bytes = data.len();
+            self.buffer = data;
+            return;
+        }
+        // Copies the first part of a message only: afterwards the memory belongs to this buffer alone.
+        let mut joined = BytesMut::from(std::mem::take(&mut self.buffer));
+        joined.extend_from_slice(&data);
+        self.held_bytes = joined.capacity();
+        self.buffer = joined.freeze();
+    }
+
     /// Ready when the next part of a message may be read: the bytes held count for the connection.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        let held = self.buffer.held_bytes();
-        if held == 0 {
+        if self.buffer.is_empty() {
             return Poll::Ready(Ok(()));
         }
         self.partial
             .get_or_insert_with(|| self.partials.begin())
-            .poll_room(held, cx)
+            .poll_room(self.held_bytes, cx)
     }
 
     /// The error of a body that ends within a message. A body that ends within a message's prefix simply ends, as in
     /// grpc-go.
     fn leftover(&mut self) -> Option<Status> {
         let rest = self.buffer.len();
-        self.buffer = Buffer::Whole(Bytes::new());
+        self.buffer = Bytes::new();
         self.partial = None;
         (rest >= PREFIX_BYTES).then(|| Status::new(INTERNAL, UNEXPECTED_END))
     }
 
     fn split_message(&mut self) -> Result<Option<Bytes>, Status> {
-        let Some(prefix) = self.buffer.prefix() else {
+        let Some(&[flag, ref length @ ..]) = self.buffer.first_chunk::<PREFIX_BYTES>() else {
             return Ok(None);
         };
-        let [flag, length @ ..] = prefix;
-        let length = u32::from_be_bytes(length) as usize;
+        let length = u32::from_be_bytes(*length) as usize;
         if flag > 1 {
             return Err(Status::new(
                 INTERNAL,
@@ -145,73 +154,18 @@ impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
             let message = format!("grpc: received message larger than max ({length} vs. {})", self.limit);
             return Err(Status::new(RESOURCE_EXHAUSTED, message));
         }
-        let Some(message) = self.buffer.split(length) else {
+        if self.buffer.len() < PREFIX_BYTES + length {
             return Ok(None);
-        };
+        }
+        self.buffer.advance(PREFIX_BYTES);
+        let message = self.buffer.split_to(length);
+        self.held_bytes = self.buffer.len();
         match (flag, self.encoding) {
             (0, _) => Ok(Some(message)),
             (_, Encoding::Gzip) => decompress(&message, self.limit).map(Some),
             (_, Encoding::Identity) => {
                 let message = "grpc: compressed flag set with identity or empty encoding";
                 Err(Status::new(INTERNAL, message))
-            }
-        }
-    }
-}
-
-impl Buffer {
-    fn len(&self) -> usize {
-        match self {
-            Self::Whole(bytes) => bytes.len(),
-            Self::Parts(bytes) => bytes.len(),
-        }
-    }
-
-    /// The memory of the buffer.
-    fn held_bytes(&self) -> usize {
-        match self {
-            Self::Whole(bytes) => bytes.len(),
-            Self::Parts(bytes) => bytes.capacity(),
-        }
-    }
-
-    fn push(&mut self, data: Bytes) {
-        match self {
-            Self::Whole(bytes) if bytes.is_empty() => *self = Self::Whole(data),
-            Self::Whole(bytes) => {
-                let mut parts = BytesMut::with_capacity(bytes.len() + data.len());
-                parts.extend_from_slice(bytes);
-                parts.extend_from_slice(&data);
-                *self = Self::Parts(parts);
-            }
-            Self::Parts(bytes) => bytes.extend_from_slice(&data),
-        }
-    }
-
-    fn prefix(&self) -> Option<[u8; PREFIX_BYTES]> {
-        let bytes: &[u8] = match self {
-            Self::Whole(bytes) => bytes,
-            Self::Parts(bytes) => bytes,
-        };
-        bytes.first_chunk().copied()
-    }
-
-    /// Takes a message of `length` bytes after its prefix, if it is complete.
-    fn split(&mut self, length: usize) -> Option<Bytes> {
-        if self.len() < PREFIX_BYTES + length {
-            return None;
-        }
-        match self {
-            Self::Whole(bytes) => {
-                bytes.advance(PREFIX_BYTES);
-                Some(bytes.split_to(length))
-            }
-            Self::Parts(bytes) => {
-                bytes.advance(PREFIX_BYTES);
-                let message = bytes.split_to(length).freeze();
-                let rest = std::mem::take(bytes).freeze();
-                *self = Self::Whole(rest);
-                Some(message)
             }
         }
     }

@@ -55,6 +55,7 @@ pub(crate) fn open(
     context: Arc<Context>,
     partials: Partials,
     request: Request<Incoming>,
+    content_type: HeaderValue,
 ) -> ControlFlow<Response<Reply>, (Call, Messages<Incoming>)> {
     if request.method() != HttpMethod::POST {
         let text = format!(
@@ -68,12 +69,11 @@ pub(crate) fn open(
         Ok(timeout) => timeout,
         Err(status) => return ControlFlow::Break(refused(StatusCode::BAD_REQUEST, &status)),
     };
-    let content_type = echoed(request.headers().get(CONTENT_TYPE));
     let uri = request.uri();
     // gRPC has no queries: the whole of it is the method's name.
     let path = uri.path_and_query().map_or_else(|| uri.path(), PathAndQuery::as_str);
     let Some(method) = Method::find(path) else {
-        return ControlFlow::Break(typed(failed(&unknown::path(path)), content_type));
+        return ControlFlow::Break(failed(&unknown::path(path), content_type));
     };
     let mut call = Call::begin(context, method, content_type);
     if let Err(status) = admit(&mut call, &request, timeout) {
@@ -131,19 +131,24 @@ async fn answer_in_time(call: &Call, messages: &mut Messages<Incoming>) -> Resul
 /// The response of a call.
 pub(crate) fn finish(mut call: Call, answered: Result<Payload, Status>) -> Response<Reply> {
     let (encoding, content_type) = (call.encoding, call.content_type.clone());
-    let response = match answered {
+    let reply = match answered {
         Ok(Payload::Message(message)) => {
             call.finish(OK);
-            succeeded(Reply::Message(message), encoding)
+            Reply::Message(message)
         }
-        Ok(Payload::Finite(source)) => succeeded(stream(call, source, false), encoding),
-        Ok(Payload::Endless(source)) => succeeded(stream(call, source, true), encoding),
+        Ok(Payload::Finite(source)) => stream(call, source, false),
+        Ok(Payload::Endless(source)) => stream(call, source, true),
         Err(status) => {
             call.finish(status.code);
-            failed(&status)
+            return failed(&status, content_type);
         }
     };
-    typed(response, content_type)
+    let mut response = response(reply, content_type);
+    if encoding == Encoding::Gzip {
+        let name = HeaderName::from_static("grpc-encoding");
+        response.headers_mut().insert(name, HeaderValue::from_static("gzip"));
+    }
+    response
 }
 
 /// Decodes a request and begins its call, on the compute thread if the request is long.
@@ -176,27 +181,21 @@ pub(crate) fn wrong_content_type(found: Option<&HeaderValue>) -> Response<Reply>
     refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, &Status::new(INVALID_ARGUMENT, text))
 }
 
-/// Whether a content type is gRPC's: its name alone, or with a message encoding, which grpc-go does not check.
-pub(crate) fn is_grpc(content_type: &HeaderValue) -> bool {
-    let rest = content_type.as_bytes().strip_prefix(GRPC.as_bytes());
-    matches!(rest, Some([] | [b'+' | b';', ..]))
-}
-
-/// The content type of the answer to a request with this one.
-fn echoed(content_type: Option<&HeaderValue>) -> HeaderValue {
-    let asked = content_type.map_or(&[][..], HeaderValue::as_bytes);
-    let Some([b'+' | b';', subtype @ ..]) = asked.strip_prefix(GRPC.as_bytes()) else {
-        return GRPC;
-    };
-    if subtype.is_empty() {
-        return GRPC;
+/// The content type of the answer to a request with this one; `None` unless it is gRPC's: its name alone, or with a
+/// message encoding, which grpc-go does not check.
+pub(crate) fn echoed(content_type: &HeaderValue) -> Option<HeaderValue> {
+    match content_type.as_bytes().strip_prefix(GRPC.as_bytes())? {
+        [] | [b'+' | b';'] => Some(GRPC),
+        [b'+' | b';', subtype @ ..] => {
+            Some(HeaderValue::from_bytes(&[GRPC.as_bytes(), b"+", subtype].concat()).unwrap_or(GRPC))
+        }
+        _ => None,
     }
-    HeaderValue::from_bytes(&[GRPC.as_bytes(), b"+", subtype].concat()).unwrap_or(GRPC)
 }
 
 /// A call that grpc-go refuses with an HTTP status, too.
 fn refused(code: StatusCode, status: &Status) -> Response<Reply> {
-    let mut response = failed(status);
+    let mut response = failed(status, GRPC);
     *response.status_mut() = code;
     response
 }
@@ -215,30 +214,15 @@ fn stream(call: Call, source: Box<dyn Source>, endless: bool) -> Reply {
     }))
 }
 
-fn succeeded(reply: Reply, encoding: Encoding) -> Response<Reply> {
-    let mut response = response(reply);
-    if encoding == Encoding::Gzip {
-        let name = HeaderName::from_static("grpc-encoding");
-        response.headers_mut().insert(name, HeaderValue::from_static("gzip"));
-    }
-    response
-}
-
 /// A call that failed before any message was sent: its headers are its trailers.
-fn failed(status: &Status) -> Response<Reply> {
-    let mut response = response(Reply::Ended);
+fn failed(status: &Status, content_type: HeaderValue) -> Response<Reply> {
+    let mut response = response(Reply::Ended, content_type);
     status.write(response.headers_mut());
     response
 }
 
-/// A response to a request of this content type.
-fn typed(mut response: Response<Reply>, content_type: HeaderValue) -> Response<Reply> {
-    response.headers_mut().insert(CONTENT_TYPE, content_type);
-    response
-}
-
-fn response(reply: Reply) -> Response<Reply> {
+fn response(reply: Reply, content_type: HeaderValue) -> Response<Reply> {
     let mut response = Response::new(reply);
-    response.headers_mut().insert(CONTENT_TYPE, GRPC);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
 }

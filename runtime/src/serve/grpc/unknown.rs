@@ -25,7 +25,7 @@ pub(crate) fn unserved(method: Method) -> Status {
     )
 }
 
-/// Whether this version serves a method. Methods that change members or the leader need connections to peers.
+/// Whether this version serves a method.
 pub(crate) fn is_served(method: Method) -> bool {
     !matches!(
         method,
@@ -33,11 +33,6 @@ pub(crate) fn is_served(method: Method) -> bool {
             | Method::Downgrade
             | Method::Leader
             | Method::Lock
-            | Method::MemberAdd
-            | Method::MemberPromote
-            | Method::MemberRemove
-            | Method::MemberUpdate
-            | Method::MoveLeader
             | Method::Observe
             | Method::Proclaim
             | Method::RangeStream
