@@ -216,14 +216,13 @@ pub(super) fn build(seed: u64, plan: Plan, clients: Box<dyn Clients>, eyes: Eyes
     let founders: Vec<_> = (0..plan.members).map(|machine| plan.founder(machine)).collect();
     let struck = Struck::default();
     let mut queue = Queue::default();
-    let initial = plan.founders();
     let mut machines = Vec::new();
     for (number, id) in founders.iter().enumerate() {
         machines.push(machine(
             &prng,
             &plan,
             number,
-            plan.config_of(number, &initial, ClusterState::New),
+            plan.config_of(number, &plan.founders(), ClusterState::New),
             *id,
             &struck,
         ));

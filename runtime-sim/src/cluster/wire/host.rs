@@ -166,16 +166,7 @@ impl World<'_> {
                     self.closes(number, side);
                 }
             }
-            PeerEffect::Deliver { from, message } => {
-                let seen = Observation::Received {
-                    member: self.machines[machine].id,
-                    from,
-                    message: &message,
-                };
-                self.eyes.see(self.now, &seen)?;
-                let message = *message;
-                self.mail(machine, Input::Message { from, message });
-            }
+            PeerEffect::Deliver { from, message } => self.deliver(machine, from, *message)?,
             PeerEffect::Log(notice) => self.eyes.note(
                 self.now,
                 format_args!("{machine} about {}: {}", notice.peer, notice.text),
@@ -231,6 +222,18 @@ impl World<'_> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// A message of a peer is given to the node.
+    fn deliver(&mut self, machine: usize, from: MemberId, message: Message) -> Verdict {
+        let seen = Observation::Received {
+            member: self.machines[machine].id,
+            from,
+            message: &message,
+        };
+        self.eyes.see(self.now, &seen)?;
+        self.mail(machine, Input::Message { from, message });
         Ok(())
     }
 
