@@ -105,7 +105,6 @@ mutants! {
     RenewsWhereItDoesNotLead: "front door", "a member that does not lead answers a renewal from the leases that it has applied";
     TakesUpOneHeldRequest: "front door", "of the requests that a full watch stream holds back, only one is handled for each report of room";
     AppendsLoseCount: "rafthttp", "the decoder of appends does not count the entries of short frames";
-    IgnoresTarget: "rafthttp", "a member takes a stream that is opened for another member";
     ReportsSnapshotTwice: "raft progress", "the outcome of a snapshot to a peer is reported twice";
     ForgetsSnapshotReport: "raft progress", "a snapshot that did not reach its peer is not reported";
 }

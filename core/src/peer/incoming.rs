@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 
-use crate::bug;
 use crate::id::MemberId;
 use crate::limits::{PEER_PIPELINE_MESSAGE_BYTES, PEER_READ_PATIENCE, PEER_SNAPSHOT_PATIENCE};
 use crate::node::PeerEvent;
@@ -113,7 +112,7 @@ impl Transport {
             self.add_remote(now, from, head.peer_urls());
             return Err(Rejection::new(404, "error sender not found"));
         }
-        if !head.is_for(self.config.member) && !bug!(IgnoresTarget) {
+        if !head.is_for(self.config.member) {
             return Err(Rejection::new(412, OTHER_TARGET));
         }
         Ok((from, kind))
