@@ -6,7 +6,7 @@ use crate::server::{HEALTH_LIMIT, free_address};
 use crate::{Launch, Server, Trouble};
 
 const STEP: Duration = Duration::from_millis(20);
-/// Names of members; a cluster has at most this many.
+/// The names of members. A cluster has at most as many members as there are names.
 const NAMES: [&str; 7] = ["one", "two", "three", "four", "five", "six", "seven"];
 
 /// Starts these servers together as one cluster, each on an empty data directory, and waits until all are healthy.

@@ -1,7 +1,7 @@
-//! Whether members have the same data: what hashes of several members say about that, by etcd's rules.
+//! Compares hashes of several members by etcd's rules, to find out whether the members have the same data.
 //!
-//! Three checks compare them: one before a member serves (feature gate `InitialCorruptCheck`), one by the leader from time to
-//! time (`--corrupt-check-time`), and one by the leader for each compaction (feature gate `CompactHashCheck`).
+//! There are three checks: one before a member serves (feature gate `InitialCorruptCheck`), one by the leader at an
+//! interval (`--corrupt-check-time`), and one by the leader after compactions (feature gate `CompactHashCheck`).
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::config::Notice;
 use crate::id::MemberId;
 use crate::mvcc::HashKv;
 
-/// The hash of one member, and its newest revision when it computed it.
+/// A hash that a member computed, and the member's newest revision at that time.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct MemberHash {
     /// The hash.
@@ -51,7 +51,7 @@ impl Findings {
         self.notices.push(notice);
     }
 
-    /// Names a damaged member. The periodic check names one at a time.
+    /// Logs a damaged member. Only the first one of a check gets an alarm.
     fn blame_one(&mut self, text: &'static str, peer: MemberId) {
         self.warn(text, peer);
         if self.alarms.is_empty() {
@@ -60,7 +60,8 @@ impl Findings {
     }
 }
 
-/// The check before a member serves. It must not start if there is an alarm: then its data differs from a peer's.
+/// The check before a member serves. If it finds an alarm, the member's data differs from a peer's, and the member must
+/// not start.
 #[must_use]
 pub fn check_initially(own: MemberHash, peers: &[PeerHash]) -> Findings {
     let mut findings = Findings::default();
@@ -83,8 +84,8 @@ pub fn check_initially(own: MemberHash, peers: &[PeerHash]) -> Findings {
     findings
 }
 
-/// The leader's periodic check. `own` is its hash before it asked the peers for theirs at the same revision, and `later`
-/// its hash after a linearizable read that came after their answers.
+/// The leader's periodic check. The leader computes `own`, asks the peers for their hashes at the revision of `own`,
+/// makes a linearizable read, and then computes `later`.
 #[must_use]
 pub fn check_periodically(me: MemberId, own: MemberHash, later: MemberHash, peers: &[PeerHash]) -> Findings {
     let mut findings = Findings::default();
@@ -109,8 +110,9 @@ pub fn check_periodically(me: MemberId, own: MemberHash, later: MemberHash, peer
     findings
 }
 
-/// The leader's check of a compaction: `own` is the hash that it remembers, and the peers are asked for the hash at its
-/// revision. If most members agree, the others are damaged; otherwise the damaged ones cannot be named.
+/// The leader's check of a compaction: `own` is the hash that the leader remembers, and `peers` has the peers' hashes
+/// at the same revision. If most members have the same hash, members with another hash are damaged; otherwise the
+/// damaged ones cannot be named.
 #[must_use]
 pub fn check_compaction(me: MemberId, own: HashKv, peers: &[PeerHash]) -> Findings {
     let mut findings = Findings::default();
@@ -202,7 +204,7 @@ mod tests {
         assert_eq!(
             blamed(hash(8, 3, 12), &[Ok(hash(7, 3, 11))]),
             [],
-            "there were writes between"
+            "the state changed between `own` and `later`"
         );
     }
 

@@ -19,7 +19,7 @@ pub use loads::ALL;
 
 /// How long the quiet client pauses between its puts.
 const PAUSE: Duration = Duration::from_millis(2);
-/// The server's remaining work after a fill is not measured.
+/// The pause between filling a server and measuring it, in which it finishes its work for the fill.
 const SETTLE: Duration = Duration::from_secs(2);
 /// The quiet client's 99th percentile must stay below this, in milliseconds.
 const P99_MAX_MS: f64 = 50.0;
@@ -41,7 +41,7 @@ pub struct Load {
 pub enum Content {
     /// This many keys of this many bytes each.
     Keys(u64, usize),
-    /// This many keys attached to one lease, and as many leases.
+    /// This many leases, and as many keys, all of which are attached to the first lease.
     Leases(u64),
 }
 

@@ -35,7 +35,7 @@ fn used(servers: &[Server]) -> Result<(f64, u64), Trouble> {
     Ok((cpu, written))
 }
 
-/// Puts from 1,000 clients, a third of them at each member.
+/// Puts from 999 clients, a third of them at each member.
 pub(super) fn puts(kind: Kind, scale: f64) -> Result<Vec<Measured>, Trouble> {
     let servers = start(kind)?;
     let third = Shape {
@@ -81,7 +81,7 @@ pub(super) fn puts(kind: Kind, scale: f64) -> Result<Vec<Measured>, Trouble> {
     Ok(numbers)
 }
 
-/// The gap in one client's writes when the leader is killed, with the same flags for all servers.
+/// The time without an answered write for one client after the leader is killed. All servers have the same flags.
 pub(super) fn failover(kind: Kind, scale: f64) -> Result<Vec<Measured>, Trouble> {
     let mut servers = start(kind)?;
     let mut gaps = Vec::new();
@@ -123,7 +123,7 @@ fn put_somewhere(servers: &[Server], avoided: usize, number: u64) -> Result<(), 
     answered.ok_or_else(|| Trouble::new("no member takes a write"))
 }
 
-/// The member that leads, by the page of metrics.
+/// The member that leads, according to its page of metrics.
 fn leader(servers: &[Server]) -> Result<usize, Trouble> {
     let leads = |server: &Server| {
         let page = server.http("/metrics").unwrap_or_default();

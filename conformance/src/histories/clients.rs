@@ -321,7 +321,7 @@ async fn hold_leases(shared: Arc<Shared>, holder: u64, mut rng: Rng) {
     }
 }
 
-/// Renews a lease for a random time, also over broken connections.
+/// Renews a lease for a random time. If the connection breaks, a new one is made.
 async fn keep(shared: &Shared, caller: &mut Option<Caller>, (lease, id): (usize, i64), rng: &mut Rng) {
     for _ in 0..rng.below(8) {
         sleep(Duration::from_millis(50 + rng.below(400))).await;
@@ -403,7 +403,9 @@ async fn follow(shared: &Shared, exchange: &mut Exchange, stream: u64) -> Follow
         }
     };
     if response.canceled || response.fragment {
-        shared.fault(format!("a watch was cancelled, or told of in fragments: {response:?}"));
+        shared.fault(format!(
+            "a watch was cancelled, or its events came in fragments: {response:?}"
+        ));
         return Followed::Cut;
     }
     let events: Vec<Event> = response

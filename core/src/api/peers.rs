@@ -1,7 +1,9 @@
-//! Requests between members beside raft's messages, by HTTP on the peer port: a member that does not lead forwards what
-//! only the leader can answer, and others ask for members, versions and hashes. Paths, statuses and texts are etcd's.
+//! Requests between members beside raft's messages, by HTTP on the peer port. A member that does not lead forwards
+//! requests that only the leader can answer. Other requests are for the members, for a hash, and for the state of a
+//! downgrade. Paths, statuses and texts are etcd's.
 //!
-//! [`forward`] and [`forwarded`] are the asking side; [`PeerCall`] is the answering side.
+//! [`PeerCall`] is the answering side. The asking side is [`forward`] and [`forwarded`], [`hash_request`] and
+//! [`hash_answer`], and [`crate::boot::Question`] for a member that starts.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -107,10 +109,10 @@ pub fn hash_request(revision: i64) -> (&'static str, Bytes) {
     (HASH_KV, format!("{{\"revision\":{revision}}}").into())
 }
 
-/// A peer's answer to it.
+/// A peer's answer to a request for its hash.
 ///
 /// # Errors
-/// Why it has none.
+/// The reason why the peer has no hash.
 pub fn hash_answer(status: u16, body: &[u8]) -> Result<MemberHash, NoHash> {
     let text = String::from_utf8_lossy(body);
     match status {
@@ -179,7 +181,7 @@ pub struct PeerAnswer {
     pub body: Bytes,
 }
 
-/// The next step of such a request.
+/// The next step in answering another member's request.
 #[derive(Debug)]
 pub enum PeerStep {
     /// Nothing: this is the answer.
@@ -284,7 +286,7 @@ impl PeerCall {
         }
     }
 
-    /// The answer with the node's response.
+    /// The answer that follows from the node's response.
     #[must_use]
     pub fn finish(&self, result: Result<Response, Error>) -> PeerAnswer {
         match (self, result) {
@@ -312,7 +314,8 @@ impl PeerCall {
                 PeerAnswer::new(200, PROTOBUF, answer.encode_to_vec())
             }
             (_, Ok(response)) => unreachable!("{response:?} is no answer for {self:?}"),
-            // These are tried again, at the next leader perhaps. A 404 would be final: the client would lose its lease.
+            // After these statuses the sender tries again, perhaps at a new leader. A 404 would be final: the client
+            // would lose its lease.
             (_, Err(Error::Timeout | Error::TimeoutLeaderFail)) => PeerAnswer::error(408, LEASE_TIMEOUT),
             (_, Err(_)) => PeerAnswer::error(400, NOT_PRIMARY),
         }
@@ -344,7 +347,7 @@ fn promotion_refused(error: Error) -> PeerAnswer {
     }
 }
 
-/// The request for a hash, as Go's JSON has it.
+/// The body of a request for a hash, in Go's JSON.
 #[derive(Deserialize)]
 struct HashJson {
     #[serde(default)]

@@ -6,7 +6,7 @@
 //!   state.
 //! - `2`: a whole message: its length and bytes. It sets the state.
 //!
-//! The state is that of one connection: each begins with a whole message.
+//! The state belongs to one connection, so the first message on a connection is a whole one.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
@@ -23,7 +23,7 @@ const LINK_HEARTBEAT: u8 = 0;
 const ENTRIES: u8 = 1;
 const MESSAGE: u8 = 2;
 
-/// The term of the last whole message, and the index of the last entry since.
+/// The term of the last whole message, and the index of the last entry that passed in it or in the frames after it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct LogPlace {
     term: u64,
@@ -68,8 +68,8 @@ impl AppendEncoder {
         self.place = LogPlace::after(&message);
     }
 
-    /// Whether the receiver can infer everything but entries and commit index. The short form has no place for other fields, so
-    /// a message that has one is sent whole.
+    /// Whether the receiver can infer everything but the entries and the commit index. The short form has no place for
+    /// other fields, so a message with another field set is sent whole.
     fn continues(&self, message: &Message) -> bool {
         let place = LogPlace {
             term: message.log_term,
@@ -98,9 +98,9 @@ enum FramePart {
     Message(usize),
     /// The number of entries.
     Count,
-    /// The length of an entry; this many are left.
+    /// The length of the next entry. The number counts the entries that have not arrived.
     EntryLength(u64),
-    /// An entry of this length; this many are left, with it.
+    /// An entry: the number of entries that have not arrived, with this one, and the length of this one.
     Entry(u64, usize),
     /// The commit index.
     Commit,
@@ -139,7 +139,7 @@ impl AppendDecoder {
         self.bytes.push(bytes);
     }
 
-    /// The bytes held.
+    /// The number of bytes held.
     #[must_use]
     pub fn held(&self) -> usize {
         self.bytes.len() + self.entry_bytes
@@ -226,7 +226,7 @@ impl AppendDecoder {
     }
 }
 
-/// What follows when so many entries are left.
+/// The part that follows when `count` entries have not arrived.
 fn entries_left(count: u64) -> FramePart {
     if count == 0 {
         FramePart::Commit

@@ -31,7 +31,7 @@ impl Gather {
         }
     }
 
-    /// The bytes held.
+    /// The number of bytes held.
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -69,7 +69,7 @@ impl Gather {
     }
 }
 
-/// The length of a frame, if a message of it is allowed.
+/// The length of a frame, if it is within the limit.
 pub(super) fn checked_length(length: u64, limit: usize) -> Result<usize, BadFrame> {
     usize::try_from(length)
         .ok()

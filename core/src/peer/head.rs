@@ -10,7 +10,7 @@ use super::transport::Config;
 
 /// Where single messages are posted.
 pub const PATH_PIPELINE: &str = "/raft";
-/// Where a host answers whether it is there.
+/// Where a host answers to show that it can be reached.
 pub const PATH_PROBING: &str = "/raft/probing";
 /// Where snapshots are posted.
 pub const PATH_SNAPSHOT: &str = "/raft/snapshot";
@@ -27,7 +27,7 @@ const PEER_URLS: &str = "x-peerurls";
 const TO: &str = "x-raft-to";
 const VERSION: &str = "x-server-version";
 
-/// A version that etcd assumes where the header is missing; no member of today may talk with it.
+/// The version that etcd assumes for a missing header. A server of this version is refused as too old.
 const MISSING_VERSION: Version = Version {
     major: 2,
     minor: 0,
@@ -82,7 +82,7 @@ impl Head {
         head
     }
 
-    /// The head of every response: a peer that finds no version in that of a stream takes it for 2.0.0.
+    /// The head of every response. Without the version, a peer would take the sender of a stream for version 2.0.0.
     pub(super) fn response(config: &Config) -> Self {
         let mut head = Self::default();
         head.set(VERSION, SERVER_VERSION.to_owned());
@@ -113,7 +113,7 @@ impl Head {
             .filter(|id| *id != MemberId::NONE)
     }
 
-    /// Whether the request is for this member, or names no target.
+    /// Whether the request names this member as its target. A request without a target does not.
     pub(super) fn is_for(&self, member: MemberId) -> bool {
         self.get(TO) == Some(member.to_string().as_str())
     }

@@ -219,7 +219,8 @@ impl Transport {
             });
         }
         if message.to != self.config.member.0 {
-            // etcd answers 403, by which an etcd ends itself as removed. For any other status it tries again.
+            // etcd answers 403 here. But an etcd that gets 403 takes itself for removed and ends; after any other
+            // status it tries again.
             return Err(Rejection::new(412, OTHER_TARGET));
         }
         Ok(())
@@ -327,7 +328,7 @@ impl Transport {
         }
     }
 
-    /// A peer's request broke off. What waited for its stream is lost.
+    /// A peer's request broke off. If it was a stream, the messages that waited for it are lost.
     pub(super) fn incoming_closed(
         &mut self,
         exchange: &OpenExchange,

@@ -89,8 +89,8 @@ pub enum PeerInput {
     },
     /// The members have changed.
     Roster(Roster),
-    /// The outcome of [`PeerEffect::Save`]: whether the snapshot's file is durable and the node has it. Otherwise the
-    /// text says why not.
+    /// The outcome of [`PeerEffect::Save`]: success if the snapshot's file is durable and the node has its state.
+    /// Otherwise the text says why not.
     Saved(ExchangeId, Result<(), String>),
     /// Work of the node for a peer.
     Send(PeerJob),
@@ -149,12 +149,12 @@ pub enum PeerEffect {
         head: Head,
         /// The body.
         body: Bytes,
-        /// Whether the connection must end after it.
+        /// Whether the connection must end after the answer.
         close: bool,
     },
     /// The rest of this peer's body is the file of a snapshot, of which `begun` has already arrived. Begin to write it;
-    /// the rest follows by [`PeerEffect::SaveMore`] and ends by [`PeerEffect::SaveEnd`]. If the exchange ends before,
-    /// remove what was written. The outcome, also a failure before the end, is reported by [`PeerInput::Saved`].
+    /// the rest follows by [`PeerEffect::SaveMore`] and ends by [`PeerEffect::SaveEnd`]. If the exchange ends before
+    /// that, remove what was written. Report success, or a failure at any time, by [`PeerInput::Saved`].
     Save {
         /// The exchange.
         exchange: ExchangeId,
@@ -171,7 +171,7 @@ pub enum PeerEffect {
     /// The next bytes of the file of this peer's snapshot. The host may report [`PeerInput::Drained`] once they are
     /// written.
     SaveMore(ExchangeId, Bytes),
-    /// Tell the node.
+    /// Give the node this event.
     Tell(PeerEvent),
     /// Write into the body of this open response. Until [`PeerInput::Drained`], nothing else is written into it.
     Write(ExchangeId, Bytes),

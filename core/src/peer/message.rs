@@ -1,7 +1,8 @@
 //! The encoding of the message stream, and of the message before a snapshot's file: the length in eight bytes, big-endian,
 //! then the message.
 //!
-//! A message of type heartbeat without sender and receiver is the heartbeat of the link itself; it goes no further.
+//! A message of type heartbeat without sender and receiver is the heartbeat of the link itself. The node does not get
+//! it.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
@@ -14,7 +15,7 @@ use super::gather::{BadFrame, Gather, checked_length};
 
 /// Appends the frame of a message.
 ///
-/// Fields that only the `raft` crate has are left out, so no tag above those of etcd leaves this member.
+/// Fields that only the `raft` crate has are left out, so a peer gets no field that etcd does not have.
 pub fn encode_message(mut message: Message, out: &mut BytesMut) {
     prepare(&mut message);
     let length = message.encoded_len();
@@ -23,7 +24,7 @@ pub fn encode_message(mut message: Message, out: &mut BytesMut) {
     message.encode_raw(out);
 }
 
-/// Removes what only the `raft` crate knows.
+/// Clears the fields that only the `raft` crate has.
 pub(super) fn prepare(message: &mut Message) {
     let kind = message.get_msg_type();
     clear_foreign_fields(message, kind);
@@ -65,7 +66,7 @@ impl MessageDecoder {
         self.bytes.push(bytes);
     }
 
-    /// The bytes held.
+    /// The number of bytes held.
     #[must_use]
     pub fn held(&self) -> usize {
         self.bytes.len()

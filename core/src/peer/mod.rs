@@ -2,15 +2,15 @@
 //! bytes become messages.
 //!
 //! # The protocol
-//! A member that wants to receive opens two endless `GET` requests to each peer, and the peer writes messages into the
-//! responses: appends into one ([`StreamKind::Append`], encoding `msgappv2`), all others into the other
-//! ([`StreamKind::Message`]). While a peer has not opened a stream, messages for it are posted one by one (the
+//! To receive messages, a member sends each peer two `GET` requests whose responses do not end. The peer writes
+//! messages into the responses: appends into one ([`StreamKind::Append`], encoding `msgappv2`), all others into the
+//! other ([`StreamKind::Message`]). While a peer has not opened a stream, messages for it are posted one by one (the
 //! *pipeline*). A snapshot is a `POST` of its own: the message, then a database file to the end of the body.
 //!
 //! # The machine
 //! [`Transport`] owns the choice between stream and pipeline, both encodings, the bounds of queues, the heartbeats of
 //! links, the deadlines, the redials, the choice among a peer's URLs, and the answers to requests of peers. Its host owns
-//! connections: it sends the heads and bodies that it is told to send, reports what arrives, and decides nothing.
+//! connections: it sends the heads and bodies that effects contain, reports what arrives, and decides nothing.
 //!
 //! A message may be lost, as in etcd: raft sends again. A `POST` is never repeated, because a proposal would then be
 //! applied twice.

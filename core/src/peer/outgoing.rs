@@ -163,7 +163,7 @@ impl Transport {
         }
     }
 
-    /// Whether incomplete messages of all peers take no more memory than they may.
+    /// Fails if the incomplete messages of all peers together exceed their bound.
     pub(super) fn has_room(&self) -> Result<(), BadFrame> {
         if self.held <= MAX_PEER_MESSAGE_BYTES {
             Ok(())
@@ -273,7 +273,7 @@ impl Transport {
     }
 }
 
-/// Reports the outcome of a snapshot, once.
+/// Reports to the node whether the peer received the snapshot.
 fn snapshot_over(to: MemberId, received: bool, out: &mut Vec<PeerEffect>) {
     if bug!(ForgetsSnapshotReport) && !received {
         return;

@@ -11,7 +11,7 @@ use super::queue::OpenStream;
 /// A stream that this member opens at the peer.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Dial {
-    /// It is opened at this moment.
+    /// It is not open, and is to be opened at this time.
     Waits(Instant),
     /// It is being opened, or is open.
     Runs,
@@ -22,7 +22,7 @@ pub(super) enum Dial {
 pub(super) struct PeerState {
     pub(super) urls: Vec<String>,
     pick: usize,
-    /// It is not in the table of members. Messages go to it by the pipeline, and nothing is opened.
+    /// It is not in the table of members. Messages for it are posted, and this member opens no stream at it.
     pub(super) is_remote: bool,
     /// The last exchange with it succeeded.
     pub(super) is_active: bool,
@@ -34,7 +34,7 @@ pub(super) struct PeerState {
     pub(super) pipeline: VecDeque<Message>,
     /// Messages that are being posted.
     pub(super) posts: usize,
-    /// When it is asked for its version again.
+    /// When this member asks it for its version next.
     pub(super) version_at: Instant,
     /// The last refusal that was logged.
     pub(super) said: Option<String>,
@@ -61,7 +61,7 @@ impl PeerState {
         self.urls.get(self.pick)
     }
 
-    /// Takes the next URL, because this one did not answer, unless another one has been taken since.
+    /// Moves on from a URL that did not answer to the next one, if that URL is still in use.
     pub(super) fn avoid(&mut self, url: &str) {
         if self.url().is_none_or(|picked| picked != url) {
             return;

@@ -23,7 +23,7 @@ pub(super) struct OpenStream {
     append: AppendEncoder,
     queue: VecDeque<Message>,
     bytes: usize,
-    /// Since when bytes have been given to the host and not been drained.
+    /// When the last bytes were given to the host; `None` once they have drained.
     writing: Option<Instant>,
     /// When the next heartbeat of the link is due.
     beat_at: Instant,

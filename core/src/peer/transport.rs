@@ -28,9 +28,9 @@ pub struct Config {
     pub cluster: ClusterId,
     /// The URLs at which peers reach it.
     pub peer_urls: Vec<String>,
-    /// How long a connection may take to be made: etcd's second and an election timeout.
+    /// How long a connection may take to be made: one second and an election timeout, as in etcd.
     pub dial_patience: Duration,
-    /// The members of the cluster as the start knew them. They count until the applied state has this member.
+    /// The members of the cluster as the start knew them. They are peers until the applied state contains this member.
     pub boot_peers: Vec<Member>,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct OpenExchange {
     pub(super) kind: ExchangeKind,
     /// The URL of the peer, for a request of this member.
     pub(super) url: String,
-    /// The answer of the peer as far as it has arrived, if it is not an endless one.
+    /// The part of the peer's answer that has arrived; `None` for an open stream.
     pub(super) answer: Option<PartialResponse>,
     /// When it is given up.
     pub(super) deadline: Instant,
@@ -91,7 +91,7 @@ pub struct Transport {
     pub(super) peers: BTreeMap<MemberId, PeerState>,
     pub(super) removed: BTreeSet<MemberId>,
     pub(super) exchanges: BTreeMap<ExchangeId, OpenExchange>,
-    /// The last refusal that was logged of each sender that is no peer.
+    /// For each sender that is not a peer, the last refusal that was logged.
     strangers: BTreeMap<MemberId, Option<String>>,
     /// Bytes of incomplete messages of all peers.
     pub(super) held: usize,
@@ -163,8 +163,8 @@ impl Transport {
         }
     }
 
-    /// The members have changed. Until the applied state has this member, it may be an old one, whose other members a
-    /// joining member must not forget: it could not answer them.
+    /// The members of the applied state have changed. While they do not include this member, the state may be from
+    /// before it joined. Until then the boot peers stay peers too: a joining member could not answer them otherwise.
     fn roster(&mut self, now: Instant, roster: Roster, out: &mut Vec<PeerEffect>) {
         self.removed = roster.removed;
         let me = self.config.member;
@@ -212,7 +212,7 @@ impl Transport {
         }
     }
 
-    /// A sender that is not in the table of members: this member may be joining, and must be able to answer it.
+    /// Adds a sender that is not in the table of members. This member may be joining, and must be able to answer it.
     pub(super) fn add_remote(&mut self, now: Instant, id: MemberId, urls: Vec<String>) {
         let me = self.config.member;
         let is_known = self.peers.contains_key(&id) || self.removed.contains(&id) || id == me;
@@ -222,7 +222,8 @@ impl Transport {
         }
     }
 
-    /// Queues messages for a peer. What finds no room is lost, and the node is told.
+    /// Queues messages for a peer. Messages that find no room are dropped, and the node gets
+    /// [`PeerEvent::Unreachable`].
     fn send(&mut self, to: MemberId, messages: Vec<Message>, out: &mut Vec<PeerEffect>) {
         let Some(peer) = self.peers.get_mut(&to) else {
             return;
@@ -277,7 +278,8 @@ impl Transport {
         }
     }
 
-    /// Logs a refusal, once until the next success of that peer.
+    /// Logs a refusal, unless it equals the last one that was logged for this sender. When a peer becomes active, its
+    /// last refusal is forgotten.
     pub(super) fn complain(&mut self, id: MemberId, text: String, out: &mut Vec<PeerEffect>) {
         let known = self.peers.get_mut(&id).map(|peer| &mut peer.said);
         let said = match known {
@@ -323,7 +325,7 @@ impl Transport {
         self.exchanges.insert(id, exchange);
     }
 
-    /// Ends an exchange; the bytes that it held are free.
+    /// Removes an exchange, and subtracts the bytes that it held.
     pub(super) fn remove(&mut self, id: ExchangeId) -> Option<OpenExchange> {
         let exchange = self.exchanges.remove(&id)?;
         self.held = self.held.saturating_sub(exchange.kind.held());
@@ -359,7 +361,7 @@ impl Transport {
 }
 
 impl ExchangeKind {
-    /// Bytes that it holds of messages that are not complete.
+    /// The number of bytes of incomplete messages that it holds.
     pub(super) fn held(&self) -> usize {
         match self {
             Self::Reader(_, Some(StreamDecoder::Append(decoder))) => decoder.held(),

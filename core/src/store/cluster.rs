@@ -124,8 +124,8 @@ impl Cluster {
             return MemberChange::Refused(Error::MemberNotFound);
         }
         if self.conf_state.voters == [id.0] {
-            // Without the strict check a client can ask for this, and etcd's consensus stops. An empty cluster cannot
-            // be meant.
+            // With `--strict-reconfig-check=false` a client can ask for this. Consensus in etcd stops then, because a
+            // cluster without voters cannot go on.
             return MemberChange::Refused(Error::NotEnoughStartedMembers);
         }
         MemberChange::Removed(id)
@@ -219,7 +219,7 @@ pub(super) fn check_change(change: &ConfChange) -> Result<(), Fault> {
         return Ok(());
     }
     let cause = format!(
-        "membership change of member {} says two things about its vote",
+        "membership change of member {} contradicts itself: one part makes it a voter, another a learner",
         context.member.id
     );
     Err(Fault::Inconsistent { cause })

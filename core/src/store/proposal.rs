@@ -153,7 +153,7 @@ mod tests {
         for (change_type, context) in [(add, member(true)), (learner, member(false)), (learner, promotion())] {
             assert_eq!(
                 change(change_type, 5, context),
-                "membership change of member 5 says two things about its vote"
+                "membership change of member 5 contradicts itself: one part makes it a voter, another a learner"
             );
         }
         assert_eq!(

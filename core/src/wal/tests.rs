@@ -241,7 +241,11 @@ fn a_commit_index_alone_is_written_by_the_next_flush() {
         "there is nothing more to flush"
     );
     log.save(&[], HardState { vote: 9, ..state(1, 1) });
-    assert_eq!(log.disk.replay().unwrap().hard_state.vote, 9, "a vote is a promise");
+    assert_eq!(
+        log.disk.replay().unwrap().hard_state.vote,
+        9,
+        "a vote is written at once"
+    );
 }
 
 #[test]
@@ -336,7 +340,7 @@ fn etcd_bytes() -> Vec<u8> {
 }
 
 #[test]
-fn a_log_of_etcds_reads_back() {
+fn a_log_that_etcd_wrote_reads_back() {
     let bytes = etcd_bytes();
     let mut disk = Disk {
         files: vec![(SegmentName::FIRST, Vec::new())],
@@ -379,7 +383,7 @@ fn the_encoder_writes_etcds_own_bytes() {
 }
 
 #[test]
-fn a_log_of_etcds_can_be_continued() {
+fn a_log_that_etcd_wrote_can_be_continued() {
     let mut disk = Disk {
         files: vec![(SegmentName::FIRST, Vec::new())],
     };

@@ -366,7 +366,7 @@ fn a7_a_refused_transaction_changes_nothing() {
 }
 
 #[test]
-fn a7_of_several_errors_that_of_a_write_is_returned() {
+fn a7_an_error_of_a_write_is_returned_before_errors_of_reads() {
     let mut state = after([Call::Put(put("a", "1"))]);
     let future = || {
         Op::RequestRange(RangeRequest {
@@ -443,7 +443,7 @@ fn a7_requests_refused_before_they_are_proposed() {
 }
 
 #[test]
-fn a8_compaction_forgets_for_readers_only() {
+fn a8_compacted_revisions_cannot_be_read_but_the_model_keeps_them() {
     let mut state = after([
         Call::Put(put("a", "1")),
         Call::Put(put("a", "2")),
@@ -468,7 +468,7 @@ fn a8_compaction_forgets_for_readers_only() {
         "etcdserver: mvcc: required revision has been compacted"
     );
     assert_eq!(read(&state, &at(3)), "a=2 of 1");
-    // At the moment before, that revision could be read, and the model still has it.
+    // Before the compaction, revision 2 could be read; the model still answers for that time.
     assert_eq!(state.range(&at(2), before).unwrap().kvs[0].value, "1");
     assert_eq!(
         (state.compact_revision_at(before), state.compact_revision_at(before + 2)),
@@ -515,7 +515,7 @@ fn a10_a_lease_takes_its_keys_with_it() {
 }
 
 #[test]
-fn a11_alarms_forbid_and_are_remembered() {
+fn a11_alarms_forbid_requests_and_are_listed() {
     let mut state = after([Call::Put(put("a", "1")), alarm(1, 1)]);
     let no_space = "etcdserver: mvcc: database space exceeded";
     assert_eq!(text(state.execute(&Call::Put(put("a", "2")))), no_space);

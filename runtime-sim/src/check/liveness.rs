@@ -1,5 +1,5 @@
 //! Checks what must happen in time once a majority is no longer disturbed (L1 to L4), and that then no member misses
-//! anything acknowledged (C39). The deadlines of watchers and leases are checked with those.
+//! anything acknowledged (C39). The checkers of watches and leases check the deadlines of those.
 
 use std::time::Duration;
 
@@ -17,8 +17,9 @@ const WRITE_WITHIN: u32 = 6;
 const TARGET_AFTER: u32 = 15;
 /// Election timeouts until they have it.
 const CAUGHT_UP_WITHIN: u32 = 20;
-/// Election timeouts more for every term that began since: timeouts are drawn from one to two, simultaneous candidates
-/// split the votes, and each then waits for up to two. Without this no bound holds for every run.
+/// Every limit grows by this many election timeouts for each term that began since: a member waits for one to two
+/// election timeouts, simultaneous candidates split the votes, and each then waits again, for up to two. Without this
+/// no bound holds for every run.
 const TERM_WITHIN: u32 = 2;
 /// How much terms may grow if all members hold pre-votes. A term is lost only to candidates whose timeouts end within
 /// the time that a message takes, at worst one in five: six in a row are a livelock.
@@ -137,7 +138,7 @@ fn caught_up(elapsed: Duration, healed: &Healed, target: u64, truth: &Truth) -> 
         ensure(applied >= target, "L3", || {
             format!("{elapsed:?} after healing member {id} has applied entry {applied}, and {target} were committed")
         })?;
-        // Everything acknowledged before healing is part of that.
+        // The entries up to `target` contain everything that was acknowledged before healing.
         let acked = truth.model().revision_at(target);
         if revision < acked {
             let words = format!("member {id} is at revision {revision}, and {acked} is acknowledged");

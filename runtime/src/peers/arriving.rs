@@ -20,7 +20,7 @@ use crate::drive::NodeQueue;
 use crate::received::Arriving;
 use crate::threads::guarded;
 
-/// Where received snapshots are put.
+/// Where received snapshots are written, and the configuration of the stores that are restored from them.
 #[derive(Clone)]
 pub(crate) struct Shelf {
     pub(crate) disk: Arc<dyn Disk>,
@@ -42,8 +42,8 @@ enum Piece {
     End,
 }
 
-/// The way to a thread that writes a snapshot. If it is dropped before the end of the file, what was written is
-/// removed.
+/// Passes a snapshot's file to the thread that writes it. If it is dropped before the end of the file, the thread
+/// removes what was written.
 pub(super) struct Saver {
     window: Window,
     pieces: Sender<Piece>,
@@ -74,10 +74,10 @@ impl Saver {
         Ok((Self { window, pieces }, thread))
     }
 
-    /// Gives it the next bytes of the file.
+    /// Gives the thread the next bytes of the file.
     pub(super) fn write(&self, bytes: Bytes) {
         let held = self.window.hold(bytes.len());
-        // A thread that has failed reports that.
+        // A thread that has failed has reported its failure itself.
         let _failed = self.pieces.try_send(Piece::Bytes(bytes, held));
     }
 
@@ -164,7 +164,7 @@ mod tests {
             Self { folder, node, peers }
         }
 
-        /// Starts to receive the state of an empty store, whose index is 0, as that of `index`.
+        /// Starts to receive a snapshot whose message has this index. The file is that of an empty store, with index 0.
         fn begin(&self, index: u64, begun: Bytes) -> (Saver, JoinHandle<()>) {
             let metadata = SnapshotMetadata {
                 index,
@@ -191,14 +191,14 @@ mod tests {
             Saver::start(snapshot, window, shelf, self.node.clone(), self.peers.clone()).unwrap()
         }
 
-        /// What the machine and the node are told, and the files there are.
+        /// The outcome that the machine gets, the number of snapshots that the node gets, and the files left on disk.
         fn outcome(&self, thread: JoinHandle<()>) -> (Result<(), String>, usize, Vec<String>) {
             thread.join().unwrap();
             let (mut events, mut inputs) = (Vec::new(), Vec::new());
             let soon = Some(Duration::ZERO);
             assert!(self.peers.0.mailbox.take(&mut events, soon) && self.node.take(&mut inputs, soon));
             let Some(Event::Input(PeerInput::Saved(EXCHANGE, saved))) = events.pop() else {
-                panic!("the machine is told the outcome: {events:?}")
+                panic!("the machine did not get the outcome: {events:?}")
             };
             let given = inputs.iter();
             let given = given.filter(|(input, _)| matches!(input, Input::Snapshot { from: MemberId(3), .. }));

@@ -74,7 +74,7 @@ impl Link {
         if let Some(connection) = &mut self.0
             && connection.as_mut().poll(cx).is_ready()
         {
-            // An error is also that of the answer.
+            // The answer reports the same error.
             self.0 = None;
         }
     }
@@ -110,8 +110,8 @@ pub(crate) async fn ask(
     within(runtime, deadline, asked).await.unwrap_or_else(late)
 }
 
-/// Connects to a URL, before the deadline, and sends a request; returns the answer once its head has arrived. The body
-/// of the request may still be on its way then.
+/// Connects to a URL and sends a request; returns the answer once its head has arrived. The body of the request may
+/// still be on its way then. The deadline is that of the connection, not of the answer.
 ///
 /// # Errors
 /// Why there is no answer.
@@ -174,7 +174,7 @@ pub(crate) fn fields_of(headers: &HeaderMap) -> std::collections::BTreeMap<Strin
 /// Sets headers of the peer protocol.
 ///
 /// # Errors
-/// The name of a header that HTTP does not allow.
+/// If HTTP does not allow the name or the value of a header; the text names the header.
 pub(crate) fn set_fields(head: &Head, headers: &mut HeaderMap) -> Result<(), String> {
     for (name, value) in &head.fields {
         let key = HeaderName::from_bytes(name.as_bytes()).map_err(|error| format!("header {name}: {error}"))?;
@@ -215,7 +215,7 @@ async fn open(runtime: &Arc<dyn Runtime>, url: &Url) -> Result<Box<dyn Socket>, 
 /// Names that are being looked up in this process.
 static LOOKUPS: AtomicUsize = AtomicUsize::new(0);
 
-/// The end of a lookup.
+/// A lookup in progress. Dropping it ends it in [`LOOKUPS`].
 struct Lookup;
 
 impl Lookup {
@@ -242,7 +242,7 @@ async fn addresses_of(url: &Url) -> Result<Vec<Address>, String> {
         return Ok(vec![SocketAddr::new(ip, port).into()]);
     }
     let fail = |why: &dyn fmt::Display| format!("lookup {host}: {why}");
-    // `begin` counts before it compares, so the value that it returns or drops lowers the count again.
+    // `begin` raises the count before it compares. Dropping its `Lookup`, here or in `begin`, lowers the count again.
     let lookup = Lookup::begin().ok_or_else(|| fail(&"too many names are being looked up"))?;
     let name = host.to_owned();
     let look_up = move || {

@@ -56,7 +56,7 @@ pub(crate) async fn serve(context: Arc<Context>, request: Request<Incoming>) -> 
     exchange.answer(body).await
 }
 
-/// `/raft/probing`, by which etcd measures whether a peer is there.
+/// Answers `/raft/probing`, which etcd requests to learn whether a peer can be reached, and how fast.
 fn probing(context: &Context, method: &Method) -> Response<Reply> {
     if method == Method::HEAD {
         return Response::new(Reply::Bytes(Bytes::new()));
@@ -69,21 +69,21 @@ fn probing(context: &Context, method: &Method) -> Response<Reply> {
     response
 }
 
-/// A request of a peer, as its connection holds it. If it is dropped before its end, that is reported.
+/// A request of a peer, as its connection holds it. If it is dropped before its end, it reports [`PeerInput::Closed`].
 pub(crate) struct Exchange {
     id: ExchangeId,
     peers: Peers,
     orders: Pin<Box<Receiver<Order>>>,
     window: Window,
-    /// Bytes were written whose departure is not reported yet.
+    /// Bytes were given to the connection, and [`PeerInput::Drained`] is not reported for them yet.
     is_writing: bool,
-    /// Nothing more is reported.
+    /// The end of the exchange is known to the machine, so a drop reports nothing.
     is_over: bool,
 }
 
 /// What happens next.
 enum Next {
-    /// An order; `None` if the thread gives none any more.
+    /// An order; `None` if the thread gives no more orders.
     Order(Option<Order>),
     /// A piece of the body; `None` at its end.
     Piece(Option<Result<Bytes, hyper::Error>>),

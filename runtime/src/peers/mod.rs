@@ -2,11 +2,12 @@
 //!
 //! - `thread` owns the machine: it gives it what happened and carries out its effects.
 //! - `incoming` serves requests of peers, `outgoing` sends requests to them; both run on workers.
-//! - `arriving` writes a received snapshot, on a thread of its own; `sending` makes one, likewise.
+//! - `arriving` writes a snapshot that a peer sends, and `sending` makes one for a peer, each on a thread of its own.
 //! - `dial` opens a connection for one request.
-//! - `questions` are those of a start, before there is a machine.
+//! - `questions` asks peers what a start must know, before there is a machine.
 //!
-//! Nothing here decides. A body waits at its reader while too much of it is on its way to the thread (`window`).
+//! Nothing here decides. No more of a body is read while too many of its bytes are on their way to the thread
+//! (`window`).
 
 mod arriving;
 pub(crate) mod dial;
@@ -43,7 +44,7 @@ pub(crate) const PEER_THREAD: &str = "quoin-peer";
 enum Event {
     /// A peer's request has begun.
     Begun(u64, Head, Requested),
-    /// Bytes of a body; the reader has room again when they were taken.
+    /// Bytes of a body. Dropping [`InFlight`] makes room in the window of the reader.
     Bytes(ExchangeId, Bytes, InFlight),
     /// Anything else that happened.
     Input(PeerInput),
@@ -52,9 +53,9 @@ enum Event {
 /// A peer's request, as the thread holds it.
 #[derive(Debug)]
 struct Requested {
-    /// What its connection is to do. At most three orders wait: the machine gives one after the other.
+    /// What its connection is to do. At most two orders wait: the machine gives one after the other.
     orders: async_channel::Sender<Order>,
-    /// Cuts its connection.
+    /// Cuts the connection of the request.
     cut: Stopper,
     window: Window,
 }
@@ -110,7 +111,7 @@ impl Peers {
                     self.0.node.input(Input::Peer(PeerEvent::Unreachable(to)));
                 }
             }
-            // One at a time for each peer.
+            // The node sends each peer one snapshot at a time, so these need no bound.
             PeerJob::Snapshot(ref snapshot) => {
                 let to = snapshot.to;
                 if self.0.mailbox.report(Event::Input(PeerInput::Send(job))).is_err() {
@@ -131,7 +132,7 @@ impl Peers {
         self.0.mailbox.close();
     }
 
-    /// Reports an event. Each exchange has few of them, and exchanges are bounded.
+    /// Reports an event. It is never refused for lack of room: exchanges are bounded, and each has few events.
     fn report(&self, input: PeerInput) {
         // A thread that has ended needs no report.
         let _closed = self.0.mailbox.report(Event::Input(input));

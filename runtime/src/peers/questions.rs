@@ -16,8 +16,8 @@ use crate::seam::Runtime;
 /// The header that names the cluster of a member.
 const CLUSTER: &str = "x-etcd-cluster-id";
 
-/// Asks peers, by their URLs, all at the same time. Peers that cannot be reached in time have no answer. The calling
-/// thread, which must not be a worker, waits.
+/// Asks peers, by their URLs, all at the same time. Peers that cannot be reached in time have no answer. This blocks
+/// the calling thread, which must not be a worker.
 pub(crate) fn ask(runtime: &Arc<dyn Runtime>, urls: &[String], why: Why) -> BTreeMap<String, RemoteAnswer> {
     let patience = match why {
         Why::DuplicateBootstrap => TWIN_PATIENCE,
@@ -60,8 +60,10 @@ async fn ask_one(runtime: &Arc<dyn Runtime>, url: &str, patience: Duration) -> O
                 let cluster = head.fields.get(CLUSTER).map(String::as_str);
                 answer.hear(question, cluster, &body);
             }
-            // Versions before 3.5 do not have every question.
-            Ok((status, ..)) => tracing::debug!(url, path = question.path(), status, "a peer does not answer"),
+            // etcd before 3.5 does not know every question.
+            Ok((status, ..)) => {
+                tracing::debug!(url, path = question.path(), status, "a peer refused a question");
+            }
             Err(error) => {
                 tracing::warn!(url, path = question.path(), error, "a peer cannot be asked");
                 break;

@@ -31,7 +31,7 @@ enum Made {
 /// The body.
 pub(super) struct SnapshotBody {
     message: Option<Bytes>,
-    /// The state, until the thread has begun.
+    /// The state, until the thread starts and takes it.
     view: Option<View>,
     made: Pin<Box<Receiver<Made>>>,
     sender: Option<Sender<Made>>,
@@ -58,7 +58,7 @@ impl SnapshotBody {
             return Ok(());
         };
         let make = move || {
-            // Without a last part the body breaks off, and the peer drops what it has.
+            // If the thread panics, no last part comes: the body breaks off, and the peer drops what it has.
             let _logged = guarded(|| {
                 let last = match make(view, &sender) {
                     Ok(()) => Made::End,
@@ -109,7 +109,7 @@ fn make(view: View, sender: &Sender<Made>) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The first walk; `None` if the receiver has gone.
+/// Walks over the rows once, to learn the length of the file; `None` if the receiver has gone.
 fn count(view: View, sender: &Sender<Made>) -> Result<Option<SnapshotBytes>, Fault> {
     let mut count = SnapshotCount::new(view);
     while !sender.is_closed() {

@@ -56,7 +56,7 @@ pub(crate) fn start(site: PeerSite, ending: &Ending, pulse: Pulse) -> io::Result
     Ok((peers, thread))
 }
 
-/// Messages for the node that found no room.
+/// Messages that were dropped because the node's queue was full.
 #[derive(Default)]
 struct Dropped {
     count: u64,
@@ -84,7 +84,7 @@ struct PeerThread {
 
 impl Drop for PeerThread {
     fn drop(&mut self) {
-        // However the thread ends, connections must not wait for it.
+        // Connections must not wait for this thread, even if it ended by a panic.
         self.peers.0.mailbox.abandon();
     }
 }
@@ -139,7 +139,7 @@ impl PeerThread {
         }
     }
 
-    /// Notes what begins and ends, and returns the machine's input.
+    /// Notes exchanges that begin or end, and returns the machine's input.
     fn open(&mut self, event: Event, held: &mut Vec<InFlight>) -> PeerInput {
         match event {
             Event::Begun(number, head, requested) => {
@@ -319,7 +319,8 @@ fn log(notice: &Notice) {
     }
 }
 
-/// The machine gives a connection one order after the other, so there is room. A connection that has gone is reported.
+/// The machine gives a connection one order after the other, so there is room. If the connection has gone, its exchange
+/// has reported that.
 fn give_order(orders: &Sender<Order>, order: Order) {
     let _gone = orders.try_send(order);
 }

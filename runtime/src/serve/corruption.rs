@@ -1,4 +1,4 @@
-//! Compares this member's data with that of the other members, when and as [`quoin_core::corruption`] says.
+//! Compares this member's data with that of the other members, by the rules of [`quoin_core::corruption`].
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -70,7 +70,7 @@ pub(crate) fn start(context: &Arc<Context>) {
     }
 }
 
-/// Waits for the next moment at which this member leads; false once the server stops.
+/// Waits for an interval, and again until this member leads at the end of one; false once the server stops.
 async fn is_due(context: &Context, interval: Duration) -> bool {
     let mut stop = context.stop.clone();
     loop {
@@ -104,7 +104,7 @@ async fn check_now(context: &Context) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks the newest compaction that all peers remember, unless it was checked before.
+/// Checks compactions newer than `checked`, the newest first, until one check covers all peers or raises an alarm.
 async fn check_compactions(context: &Context, checked: &mut i64) {
     let me = MemberId(context.node.member_id());
     let hashes: Vec<HashKv> = context.node.compact_hashes();

@@ -1,5 +1,5 @@
-//! Requests between members beside raft's messages: those of other members to this one, on the peer port, and those that
-//! this member forwards to the leader. [`quoin_core::api`] has their rules.
+//! Requests between members beside raft's messages: this member answers those of others on the peer port, and forwards
+//! its clients' requests to the leader if only the leader can answer them. [`quoin_core::api`] has the rules.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -54,7 +54,7 @@ pub(crate) async fn serve(context: Arc<Context>, request: Request<Incoming>) -> 
     response(&context, method, answer)
 }
 
-/// How long another member's request may wait: etcd answers one about a lease within a second.
+/// How long another member's request may wait. As in etcd, a request about a lease has one second.
 fn patience(context: &Context, request: &NodeRequest) -> Duration {
     match request {
         NodeRequest::LeaseRenew { .. } | NodeRequest::LeaseTimeToLive { .. } => PEER_APPLY_PATIENCE,
@@ -98,7 +98,8 @@ fn response(context: &Context, method: &str, answer: PeerAnswer) -> Response<Rep
     response
 }
 
-/// Sends the leader a request that this member's node refused, and again to the next one as long as there is time.
+/// Sends the leader a request that this member's node refused because it does not lead. Until the deadline the request
+/// is sent again, to the leader of that moment, if there is no final answer.
 pub(crate) async fn forward(context: &Context, request: &NodeRequest) -> Result<NodeResponse, Error> {
     let end = context.request_deadline();
     let mut failure = Error::NoLeader;
@@ -106,7 +107,7 @@ pub(crate) async fn forward(context: &Context, request: &NodeRequest) -> Result<
         let published = context.node.published();
         let leader = published.status.leader;
         if leader == published.status.member {
-            // This member has become the leader meanwhile.
+            // This member has become the leader.
             match context.node.request(request.clone(), end).await {
                 Err(Error::NotLeader) => {}
                 answer => return answer,
@@ -125,7 +126,7 @@ pub(crate) async fn forward(context: &Context, request: &NodeRequest) -> Result<
     Err(failure)
 }
 
-/// Posts a request to a member at one URL after the other, until one of them has an answer that counts.
+/// Posts a request to a member at one URL after the other, until an answer is final by [`forwarded`].
 async fn post_to_any(
     context: &Context,
     urls: &[String],

@@ -301,8 +301,8 @@ pub(crate) fn the_bytes_of_incomplete_messages_of_a_connection_are_bounded(runti
         sent.iter().sum::<usize>()
     });
     world.stop();
-    // The bytes held; the windows, twice, because a window may have been renewed just before the bound was reached; and
-    // the call that still reads.
+    // The bytes that the server may hold; every stream's window twice, because a window may have been renewed just
+    // before the bound was reached; and two messages for the call that the server still reads.
     let bound = CONNECTION_PARTIAL_BYTES + 2 * STREAMS * STREAM_WINDOW_BYTES as usize + 2 * MESSAGE_BYTES;
     assert!(
         4 * bound <= STREAMS * MESSAGE_BYTES,
@@ -526,7 +526,7 @@ pub(crate) fn auth_calls_are_answered_as_in_etcd_while_auth_is_off(runtime: Arc<
             outcome.status,
             (9, "etcdserver: authentication is not enabled".to_owned())
         );
-        // An empty message, or one with a name in its first field, is a request of every method.
+        // Every method can decode both of these as its request: an empty message, and one with a name in field 1.
         let named = [prefixed(0, b""), prefixed(0, b"\x0a\x01n")];
         let table = [
             ("RoleList", 0, 0, ""),

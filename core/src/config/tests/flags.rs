@@ -14,7 +14,7 @@ use crate::version::Version;
 fn every_default_of_the_table_is_a_value_of_its_kind() {
     for flag in FLAGS {
         let value = flag.default_value();
-        // An empty default cannot always be written: etcd's lists take it for one empty text.
+        // An empty default is not parsed: etcd's lists would read it as a list with one empty text.
         let text = Some(value.to_text()).filter(|text| !text.is_empty());
         let again = text.map_or_else(|| Ok(flag.default_value()), |text| flag.parse(&text, None));
         assert_eq!(again.as_ref(), Ok(&value), "--{}", flag.name);
@@ -153,7 +153,7 @@ fn a_flag_has_an_effect_or_a_notice_that_it_has_none() {
 }
 
 #[test]
-fn gos_ways_of_writing_a_flag() {
+fn flags_can_be_written_in_every_way_that_go_accepts() {
     for line in [
         &["--name=a"][..],
         &["-name=a"],
@@ -174,7 +174,7 @@ fn gos_ways_of_writing_a_flag() {
     assert_eq!(run(&["--max-txn-ops=0x10"]).0.max_txn_ops, 16);
 }
 
-/// etcd's lists of URLs stay unchanged if they are set to the empty text or to one of their URLs.
+/// A list of URLs that is set a second time, to the empty text or to one of its URLs, stays unchanged, as in etcd.
 #[test]
 fn a_flag_given_twice_has_its_last_value() {
     let two = "--listen-peer-urls=http://127.0.0.1:1,http://127.0.0.1:2";
@@ -310,7 +310,7 @@ fn an_argument_that_is_no_flag_is_exit_code_1() {
 }
 
 #[test]
-fn help_and_version_end_well() {
+fn help_and_version_are_printed_without_an_error() {
     for line in [&["-h"][..], &["--help"], &["--name=a", "-help"]] {
         let Outcome::Print { stdout, stderr } = outcome(line, &[]) else {
             panic!("{line:?}")
@@ -406,7 +406,7 @@ fn omitted_settings_are_derived_from_others() {
 }
 
 #[test]
-fn a_member_that_listens_on_every_address_advertises_the_machines() {
+fn a_member_that_listens_on_every_address_advertises_the_default_host() {
     let host = |line: &[&str]| {
         let (args, env) = (super::words(line), super::variables(&[]));
         let invocation = super::Invocation {
@@ -494,7 +494,7 @@ fn values_reach_the_configuration() {
 }
 
 #[test]
-fn retention_counts_hours_time_or_revisions() {
+fn retention_is_a_number_of_hours_a_duration_or_a_number_of_revisions() {
     let hours = |n: u64| AutoCompaction::Periodic(Duration::from_secs(n * 3_600));
     for (mode, retention, compaction) in [
         ("periodic", "0", AutoCompaction::Off),

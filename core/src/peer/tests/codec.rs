@@ -1,4 +1,4 @@
-//! Both encodings, to the byte, in pieces of any size, and with bytes that are no frames.
+//! Both encodings: their exact bytes, frames that arrive in pieces of any size, and bytes that are not frames.
 
 use bytes::{Bytes, BytesMut};
 
@@ -18,7 +18,7 @@ fn appends(messages: &[Message]) -> Bytes {
     out.freeze()
 }
 
-/// Gives a decoder bytes in pieces of random sizes, and returns what it makes of them.
+/// Gives a decoder bytes in pieces of random sizes, and returns the messages that it decodes.
 fn read_appends(mut bytes: Bytes, prng: &mut Prng) -> Result<Vec<Message>, BadFrame> {
     let mut decoder = AppendDecoder::new(MemberId(2), MemberId(1));
     let mut messages = Vec::new();
@@ -144,7 +144,7 @@ fn messages_have_their_length_before_them_and_read_back_however_they_are_cut() {
 }
 
 #[test]
-fn no_tag_above_those_of_etcd_leaves_the_member() {
+fn no_field_that_etcd_lacks_is_sent() {
     let mut message = append(3, 7, &[1]);
     message.commit_term = 9;
     message.priority = 9;
@@ -175,7 +175,7 @@ fn etcds_bytes_with_zeros_written_out_are_read() {
 }
 
 #[test]
-fn what_is_no_frame_is_an_error_that_says_so() {
+fn bytes_that_are_not_a_frame_are_an_error_that_names_the_reason() {
     let mut prng = Prng::new(1);
     let huge = u64::MAX.to_be_bytes();
     for (bytes, words) in [

@@ -80,7 +80,7 @@ fn the_file_after_the_message_reaches_the_host_whole() {
 }
 
 #[test]
-fn several_pieces_in_one_step_are_all_of_the_file() {
+fn several_pieces_in_one_step_all_reach_the_host() {
     let mut world = World::new(2);
     let (exchange, frame) = begin(&mut world);
     let pieces = [frame, "the ".into(), "file".into()].map(|bytes| PeerInput::Bytes(exchange, bytes));

@@ -120,7 +120,7 @@ fn posted_messages_are_refused_so_that_no_healthy_member_ends() {
 }
 
 #[test]
-fn a_snapshot_that_is_none_is_refused() {
+fn a_posted_snapshot_without_a_snapshot_message_is_refused() {
     let mut world = World::new(2);
     for (bytes, text) in [
         (Bytes::from_static(&[0xff; 8]), "error decoding raft message"),
@@ -172,7 +172,7 @@ fn strangers_are_remembered_up_to_a_bound() {
 }
 
 #[test]
-fn a_frame_that_is_none_ends_its_stream_and_not_the_member() {
+fn an_invalid_frame_ends_its_stream_and_not_the_member() {
     let mut world = World::new(2);
     let exchange = ExchangeId::Outgoing(1);
     assert!(world.machine(1).transport.exchanges.contains_key(&exchange));

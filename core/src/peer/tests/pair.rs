@@ -1,4 +1,5 @@
-//! Members that talk with each other: the choice of the way, the loss of connections, members that come and go.
+//! Members that talk with each other: streams and posted messages, lost connections, members that are added and
+//! removed.
 
 use std::time::Duration;
 
@@ -84,7 +85,7 @@ fn a_cut_stream_is_opened_again_and_its_encoding_begins_anew() {
         count(&world.machine(1).told, |event| matches!(event, PeerEvent::Active(_))),
         2
     );
-    // It would be short on the old connection.
+    // On the old connection this append would have the short form.
     send(&mut world, 2, vec![append(3, 8, &[1])]);
     assert_eq!(world.machine(2).delivered.last(), Some(&(id(1), append(3, 8, &[1]))));
 }
@@ -115,9 +116,9 @@ fn without_streams_messages_are_posted_a_few_at_a_time_and_none_twice() {
     send(&mut world, 2, vec![heartbeat(1)]);
     world.run(Duration::from_secs(1));
     let unreachable = |event: &PeerEvent| matches!(event, PeerEvent::Unreachable(_));
-    assert_eq!(count(&world.machine(1).told, unreachable), 1, "it was lost, once");
+    assert_eq!(count(&world.machine(1).told, unreachable), 1, "one message was lost");
     assert!(world.machine(2).delivered.is_empty());
-    // Member 2 cannot dial, so its streams stay away, but it can be posted to.
+    // Member 2 now knows no other member, so it opens no stream, but messages can be posted to it.
     world.away.clear();
     world.machine(2).transport = crate::peer::Transport::new(config(2, 1), world.now);
     world.roster(2, &[2], &[]);
@@ -134,7 +135,7 @@ fn without_streams_messages_are_posted_a_few_at_a_time_and_none_twice() {
 }
 
 #[test]
-fn what_finds_no_room_is_lost_and_the_node_is_told() {
+fn messages_without_room_are_lost_and_the_node_is_told() {
     let mut world = World::new(2);
     world.stalled.push("all");
     // The first write is never drained.
@@ -230,7 +231,7 @@ fn a_joining_member_answers_a_leader_that_is_not_in_its_table_yet() {
 }
 
 #[test]
-fn boot_peers_count_until_the_table_has_the_member_itself() {
+fn boot_peers_stay_peers_until_the_table_has_the_member_itself() {
     let mut world = World::new(3);
     // A joining member applies old entries, in which it does not occur.
     world.roster(3, &[1], &[]);

@@ -34,7 +34,7 @@ pub(super) struct World {
     ends: BTreeMap<(MemberId, ExchangeId), (MemberId, ExchangeId)>,
     queue: VecDeque<(MemberId, PeerInput)>,
     exchanges: u64,
-    /// Machines that cannot be connected with.
+    /// Machines to which no connection can be made.
     pub(super) away: Vec<MemberId>,
     /// Paths whose streams do not drain.
     pub(super) stalled: Vec<&'static str>,

@@ -40,13 +40,13 @@ pub(super) struct Bench {
     pub(super) now: Instant,
     /// All actions of the clients.
     pub(super) acts: Vec<(Instant, Act)>,
-    /// The store's revision and what was compacted, before each of them.
+    /// The store's revision and compact revision before each of `acts`.
     pub(super) revisions: Vec<(i64, i64)>,
     /// All responses of watches, by stream.
     pub(super) told: Vec<(Instant, StreamId, WatchResponse)>,
     /// The percentage of requests that fail.
     pub(super) fails_percent: u64,
-    /// The percentage of responses on a stream that are the last.
+    /// The percentage of watch responses after which the stream is closed.
     pub(super) breaks_percent: u64,
     endpoints: Endpoints,
     prng: Prng,
@@ -86,7 +86,7 @@ impl Bench {
         }
     }
 
-    /// Lets it run for `time`, or until the clients have acted this often.
+    /// Runs for `time`, or until `acts` has `acts_max` actions.
     pub(super) fn run(&mut self, time: Duration, acts_max: usize) {
         let end = self.now + time;
         let mut idle = 0;
@@ -228,7 +228,7 @@ impl Bench {
         });
     }
 
-    /// Sends every watch its missing events; a watch with fragments gets three.
+    /// Sends every watch the events that it has not received; in three fragments, if it asked for fragments.
     fn serve(&mut self) {
         let mut served = std::mem::take(&mut self.served);
         for watch in &mut served {

@@ -152,7 +152,7 @@ fn a_request_is_sent_over_a_unix_socket() {
 }
 
 #[test]
-fn what_cannot_be_asked_is_an_error_that_says_why() {
+fn a_request_that_cannot_be_sent_is_an_error_that_names_the_reason() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let refused = |url: &str| asked(url, &head("GET", "/"), "", (1, PATIENCE)).unwrap_err();
     assert_eq!(

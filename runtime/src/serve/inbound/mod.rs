@@ -81,7 +81,7 @@ impl Inbound {
     /// or those up to the end of a frame that ends the turn; the caller gives it the rest in the next turn.
     pub(super) fn take(&mut self, came: &[u8], mut pass: impl FnMut(&[u8])) -> usize {
         let mut at = self.complete_held(came, &mut pass);
-        // From here on all bytes pass unchanged, until a frame is rewritten.
+        // The position of the first byte that has not been passed yet. The bytes from there to `at` pass unchanged.
         let mut unchanged = at;
         while at < came.len() {
             if self.passing > 0 {
