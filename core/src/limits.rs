@@ -179,6 +179,9 @@ pub const PEER_PIPELINE_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 /// Senders that are not in the table of members and that a member can answer, at the same time.
 pub const PEER_REMOTES: usize = 64;
 
+/// Different refusals, of a peer or to a peer, that are logged until the next success.
+pub const PEER_REFUSALS_LOGGED: usize = 8;
+
 /// Bytes of the largest answer of a peer to a request, other than a stream.
 pub const MAX_PEER_ANSWER_BYTES: usize = 64 * 1024;
 

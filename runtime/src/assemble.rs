@@ -188,7 +188,7 @@ fn peer_site(
     booted: &Booted,
 ) -> peers::PeerSite {
     peers::PeerSite {
-        config: peer::Config {
+        config: peer::TransportConfig {
             member: booted.member,
             cluster: booted.cluster,
             peer_urls: config.advertise_peer_urls.iter().map(Url::to_string).collect(),

@@ -6,7 +6,7 @@ use crate::id::{ClusterId, MemberId};
 use crate::version::{MIN_CLUSTER_VERSION, SERVER_VERSION, Version};
 
 use super::line::StreamKind;
-use super::transport::Config;
+use super::transport::TransportConfig;
 
 /// Where single messages are posted.
 pub const PATH_PIPELINE: &str = "/raft";
@@ -45,7 +45,7 @@ pub(super) const REMOVED: &str = "cannot process message from removed member";
 
 /// The head of a request or response, as far as the protocol uses it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Head {
+pub struct PeerHead {
     /// The method of a request, such as `GET`; empty for a response.
     pub method: String,
     /// The path of a request, without a query.
@@ -54,9 +54,9 @@ pub struct Head {
     pub fields: BTreeMap<String, String>,
 }
 
-impl Head {
+impl PeerHead {
     /// A request of this member to a peer.
-    pub(super) fn request(config: &Config, to: MemberId, kind: RequestKind) -> Self {
+    pub(super) fn request(config: &TransportConfig, to: MemberId, kind: RequestKind) -> Self {
         let (method, path) = match kind {
             RequestKind::Stream(kind) => ("GET", format!("{PATH_STREAM}/{}/{}", kind.name(), config.member)),
             RequestKind::Pipeline => ("POST", PATH_PIPELINE.to_owned()),
@@ -83,7 +83,7 @@ impl Head {
     }
 
     /// The head of every response. Without the version, a peer would take the sender of a stream for version 2.0.0.
-    pub(super) fn response(config: &Config) -> Self {
+    pub(super) fn response(config: &TransportConfig) -> Self {
         let mut head = Self::default();
         head.set(VERSION, SERVER_VERSION.to_owned());
         head.set(CLUSTER, config.cluster.to_string());

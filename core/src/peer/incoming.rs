@@ -9,7 +9,7 @@ use crate::proto::raftpb::{Message, MessageType};
 use crate::time::Instant;
 
 use super::gather::{BadFrame, Gather};
-use super::head::{Head, OTHER_TARGET, PATH_PIPELINE, PATH_SNAPSHOT, PATH_STREAM, REMOVED};
+use super::head::{OTHER_TARGET, PATH_PIPELINE, PATH_SNAPSHOT, PATH_STREAM, PeerHead, REMOVED};
 use super::line::{ExchangeId, PeerEffect, StreamKind};
 use super::message::{MessageDecoder, decode, is_link_heartbeat};
 use super::queue::OpenStream;
@@ -39,7 +39,7 @@ impl Rejection {
 
 impl Transport {
     /// The head of a peer's request.
-    pub(super) fn request(&mut self, now: Instant, id: ExchangeId, head: &Head, out: &mut Vec<PeerEffect>) {
+    pub(super) fn request(&mut self, now: Instant, id: ExchangeId, head: &PeerHead, out: &mut Vec<PeerEffect>) {
         let accepted = match head.path.as_str() {
             PATH_PIPELINE => self.begin_body(now, id, head, ExchangeKind::Posted(Gather::default())),
             PATH_SNAPSHOT => self.begin_body(now, id, head, ExchangeKind::Snapshotted(MessageDecoder::default())),
@@ -55,7 +55,13 @@ impl Transport {
     }
 
     /// A peer wants to post a message or a snapshot.
-    fn begin_body(&mut self, now: Instant, id: ExchangeId, head: &Head, kind: ExchangeKind) -> Result<(), Rejection> {
+    fn begin_body(
+        &mut self,
+        now: Instant,
+        id: ExchangeId,
+        head: &PeerHead,
+        kind: ExchangeKind,
+    ) -> Result<(), Rejection> {
         if head.method != "POST" {
             return Err(Rejection::new(405, "Method Not Allowed"));
         }
@@ -68,7 +74,7 @@ impl Transport {
     }
 
     /// A peer wants to open a stream.
-    fn open(&mut self, now: Instant, id: ExchangeId, head: &Head, rest: &str, out: &mut Vec<PeerEffect>) {
+    fn open(&mut self, now: Instant, id: ExchangeId, head: &PeerHead, rest: &str, out: &mut Vec<PeerEffect>) {
         match self.may_open(now, head, rest) {
             Ok((from, kind)) => {
                 let stream = OpenStream::new(now, id, kind);
@@ -82,7 +88,7 @@ impl Transport {
                     }
                 }
                 self.insert(id, from, ExchangeKind::Stream(kind), Instant::MAX);
-                out.push(PeerEffect::Open(id, Head::response(&self.config)));
+                out.push(PeerEffect::Open(id, PeerHead::response(&self.config)));
                 self.activate(from, out);
             }
             Err(refusal) => self.refuse(id, head.sender(), refusal, out),
@@ -90,7 +96,7 @@ impl Transport {
     }
 
     /// The checks of a stream, in etcd's order.
-    fn may_open(&mut self, now: Instant, head: &Head, rest: &str) -> Result<(MemberId, StreamKind), Rejection> {
+    fn may_open(&mut self, now: Instant, head: &PeerHead, rest: &str) -> Result<(MemberId, StreamKind), Rejection> {
         if head.method != "GET" {
             return Err(Rejection::new(405, "Method Not Allowed"));
         }
@@ -128,7 +134,7 @@ impl Transport {
         self.remove(id);
         let sender = from.unwrap_or_default();
         self.complain(sender, format!("refused its request with status {status}: {text}"), out);
-        let head = Head::response(&self.config);
+        let head = PeerHead::response(&self.config);
         let (head, body) = if is_json {
             let body = serde_json::json!({ "message": text }).to_string();
             (head.with("content-type", "application/json"), body)
@@ -284,7 +290,7 @@ impl Transport {
         out.push(PeerEffect::Respond {
             exchange: id,
             status: 204,
-            head: Head::response(&self.config),
+            head: PeerHead::response(&self.config),
             body: Bytes::new(),
             close: false,
         });

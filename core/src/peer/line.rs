@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
+use crate::config::Notice;
 use crate::id::MemberId;
 use crate::jobs::{PeerJob, SnapshotJob};
 use crate::membership::Member;
@@ -11,7 +12,7 @@ use crate::node::PeerEvent;
 use crate::proto::raftpb::Message;
 use crate::store::Cluster;
 
-use super::head::Head;
+use super::head::PeerHead;
 
 /// An HTTP request and its response.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -47,14 +48,14 @@ impl StreamKind {
 
 /// The members of the cluster as the applied state has them.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Roster {
+pub struct PeerRoster {
     /// The members.
     pub members: Vec<Member>,
     /// Ids of removed members; none of them comes back.
     pub removed: BTreeSet<MemberId>,
 }
 
-impl From<&Cluster> for Roster {
+impl From<&Cluster> for PeerRoster {
     fn from(cluster: &Cluster) -> Self {
         Self {
             members: cluster.members().cloned().collect(),
@@ -77,7 +78,7 @@ pub enum PeerInput {
     /// The body ended as it should. For a response, nothing follows.
     End(ExchangeId),
     /// A peer's request. Its body is not read before [`PeerEffect::Receive`].
-    Request(ExchangeId, Head),
+    Request(ExchangeId, PeerHead),
     /// The head of the response to a request of this member: its status and headers.
     Response {
         /// The exchange.
@@ -85,10 +86,10 @@ pub enum PeerInput {
         /// The status code.
         status: u16,
         /// The headers.
-        head: Head,
+        head: PeerHead,
     },
     /// The members have changed.
-    Roster(Roster),
+    Roster(PeerRoster),
     /// The outcome of [`PeerEffect::Save`]: success if the snapshot's file is durable and the node has its state.
     /// Otherwise the text says why not.
     Saved(ExchangeId, Result<(), String>),
@@ -125,7 +126,7 @@ pub enum PeerEffect {
     /// Log a line.
     Log(Notice),
     /// Answer a peer's request with this head, and leave the body open for [`PeerEffect::Write`].
-    Open(ExchangeId, Head),
+    Open(ExchangeId, PeerHead),
     /// Read the body of this peer's request: [`PeerInput::Bytes`] follow, then [`PeerInput::End`].
     Receive(ExchangeId),
     /// Send a request. `url` is the peer's URL; the head has the path.
@@ -135,7 +136,7 @@ pub enum PeerEffect {
         /// Where to connect: one of the peer's URLs.
         url: String,
         /// `GET` or `POST`, the path, and the headers.
-        head: Head,
+        head: PeerHead,
         /// The body.
         body: Body,
     },
@@ -146,7 +147,7 @@ pub enum PeerEffect {
         /// The status code.
         status: u16,
         /// The headers.
-        head: Head,
+        head: PeerHead,
         /// The body.
         body: Bytes,
         /// Whether the connection must end after the answer.
@@ -175,15 +176,4 @@ pub enum PeerEffect {
     Tell(PeerEvent),
     /// Write into the body of this open response. Until [`PeerInput::Drained`], nothing else is written into it.
     Write(ExchangeId, Bytes),
-}
-
-/// A line for the log.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Notice {
-    /// Whether it is a warning.
-    pub warning: bool,
-    /// The peer, if one is known.
-    pub peer: MemberId,
-    /// What happened.
-    pub text: String,
 }

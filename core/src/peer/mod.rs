@@ -28,10 +28,10 @@ mod transport;
 
 pub use append::{AppendDecoder, AppendEncoder};
 pub use gather::BadFrame;
-pub use head::{Head, PATH_PIPELINE, PATH_PROBING, PATH_SNAPSHOT, PATH_STREAM};
-pub use line::{Body, ExchangeId, Notice, PeerEffect, PeerInput, Roster, StreamKind};
+pub use head::{PATH_PIPELINE, PATH_PROBING, PATH_SNAPSHOT, PATH_STREAM, PeerHead};
+pub use line::{Body, ExchangeId, PeerEffect, PeerInput, PeerRoster, StreamKind};
 pub use message::{MessageDecoder, encode_message};
-pub use transport::{Config, Transport};
+pub use transport::{Transport, TransportConfig};
 
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ use crate::time::Instant;
 use crate::version::Version;
 
 use super::gather::{BadFrame, Gather};
-use super::head::{Head, REMOVED, RequestKind};
+use super::head::{PeerHead, REMOVED, RequestKind};
 use super::line::{Body, ExchangeId, PeerEffect, StreamKind};
 use super::message::{encode_message, is_link_heartbeat, prepare};
 use super::peers::Dial;
@@ -47,7 +47,7 @@ impl Transport {
             out.push(PeerEffect::Request {
                 exchange,
                 url,
-                head: Head::request(&self.config, id, RequestKind::Stream(kind)),
+                head: PeerHead::request(&self.config, id, RequestKind::Stream(kind)),
                 body: Body::None,
             });
         }
@@ -67,7 +67,7 @@ impl Transport {
         out.push(PeerEffect::Request {
             exchange,
             url,
-            head: Head::request(&self.config, id, RequestKind::Version),
+            head: PeerHead::request(&self.config, id, RequestKind::Version),
             body: Body::None,
         });
     }
@@ -84,7 +84,7 @@ impl Transport {
             out.push(PeerEffect::Request {
                 exchange,
                 url,
-                head: Head::request(&self.config, id, RequestKind::Pipeline),
+                head: PeerHead::request(&self.config, id, RequestKind::Pipeline),
                 body: Body::Bytes(bytes_of(message)),
             });
         }
@@ -103,7 +103,7 @@ impl Transport {
         out.push(PeerEffect::Request {
             exchange,
             url,
-            head: Head::request(&self.config, to, RequestKind::Snapshot),
+            head: PeerHead::request(&self.config, to, RequestKind::Snapshot),
             body: Body::Snapshot(message.freeze(), job),
         });
     }
@@ -114,7 +114,7 @@ impl Transport {
         now: Instant,
         id: ExchangeId,
         status: u16,
-        head: &Head,
+        head: &PeerHead,
         out: &mut Vec<PeerEffect>,
     ) {
         let Some(exchange) = self.exchanges.get_mut(&id) else {

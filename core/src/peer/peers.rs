@@ -1,6 +1,6 @@
 //! What the machine knows of one peer.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::proto::raftpb::Message;
 use crate::time::Instant;
@@ -36,8 +36,8 @@ pub(super) struct PeerState {
     pub(super) posts: usize,
     /// When this member asks it for its version next.
     pub(super) version_at: Instant,
-    /// The last refusal that was logged.
-    pub(super) said: Option<String>,
+    /// The refusals that were logged since the last success.
+    pub(super) said: BTreeSet<String>,
 }
 
 impl PeerState {
@@ -52,7 +52,7 @@ impl PeerState {
             pipeline: VecDeque::new(),
             posts: 0,
             version_at: now,
-            said: None,
+            said: BTreeSet::new(),
         }
     }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::config::Notice;
 use crate::id::{ClusterId, MemberId};
 use crate::jobs::PeerJob;
-use crate::limits::{PEER_PIPELINE_QUEUE_MESSAGES, PEER_REMOTES};
+use crate::limits::{PEER_PIPELINE_QUEUE_MESSAGES, PEER_REFUSALS_LOGGED, PEER_REMOTES};
 use crate::membership::Member;
 use crate::node::PeerEvent;
 use crate::proto::raftpb::{Message, MessageType};
@@ -15,13 +16,13 @@ use crate::time::Instant;
 
 use super::append::AppendDecoder;
 use super::gather::Gather;
-use super::line::{ExchangeId, Notice, PeerEffect, PeerInput, Roster, StreamKind};
+use super::line::{ExchangeId, PeerEffect, PeerInput, PeerRoster, StreamKind};
 use super::message::MessageDecoder;
 use super::peers::PeerState;
 
 /// The settings of the machine.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct TransportConfig {
     /// This member.
     pub member: MemberId,
     /// Its cluster.
@@ -87,12 +88,12 @@ pub(super) enum StreamDecoder {
 /// The peer protocol of one member.
 #[derive(Debug)]
 pub struct Transport {
-    pub(super) config: Config,
+    pub(super) config: TransportConfig,
     pub(super) peers: BTreeMap<MemberId, PeerState>,
     pub(super) removed: BTreeSet<MemberId>,
     pub(super) exchanges: BTreeMap<ExchangeId, OpenExchange>,
     /// For each sender that is not a peer, the last refusal that was logged.
-    strangers: BTreeMap<MemberId, Option<String>>,
+    strangers: BTreeMap<MemberId, BTreeSet<String>>,
     /// Bytes of incomplete messages of all peers.
     pub(super) held: usize,
     next: u64,
@@ -101,7 +102,7 @@ pub struct Transport {
 impl Transport {
     /// The machine of a member that starts.
     #[must_use]
-    pub fn new(config: Config, now: Instant) -> Self {
+    pub fn new(config: TransportConfig, now: Instant) -> Self {
         let mut transport = Self {
             config,
             peers: BTreeMap::new(),
@@ -111,7 +112,7 @@ impl Transport {
             held: 0,
             next: 0,
         };
-        transport.roster(now, Roster::default(), &mut Vec::new());
+        transport.roster(now, PeerRoster::default(), &mut Vec::new());
         transport
     }
 
@@ -165,7 +166,7 @@ impl Transport {
 
     /// The members of the applied state have changed. While they do not include this member, the state may be from
     /// before it joined. Until then the boot peers stay peers too: a joining member could not answer them otherwise.
-    fn roster(&mut self, now: Instant, roster: Roster, out: &mut Vec<PeerEffect>) {
+    fn roster(&mut self, now: Instant, roster: PeerRoster, out: &mut Vec<PeerEffect>) {
         self.removed = roster.removed;
         let me = self.config.member;
         let is_whole = roster.members.iter().any(|member| member.id == me);
@@ -254,12 +255,8 @@ impl Transport {
         if let Some(peer) = self.peers.get_mut(&id)
             && !std::mem::replace(&mut peer.is_active, true)
         {
-            peer.said = None;
-            out.push(PeerEffect::Log(Notice {
-                warning: false,
-                peer: id,
-                text: "peer became active".to_owned(),
-            }));
+            peer.said.clear();
+            out.push(PeerEffect::Log(notice(Notice::info("peer became active"), id)));
             out.push(PeerEffect::Tell(PeerEvent::Active(id)));
         }
     }
@@ -269,21 +266,19 @@ impl Transport {
         if let Some(peer) = self.peers.get_mut(&id)
             && std::mem::replace(&mut peer.is_active, false)
         {
-            out.push(PeerEffect::Log(Notice {
-                warning: true,
-                peer: id,
-                text: format!("peer became inactive: {why}"),
-            }));
+            out.push(PeerEffect::Log(notice(
+                Notice::warn(format!("peer became inactive: {why}")),
+                id,
+            )));
             out.push(PeerEffect::Tell(PeerEvent::Inactive(id)));
         }
     }
 
-    /// Logs a refusal, unless it equals the last one that was logged for this sender. When a peer becomes active, its
-    /// last refusal is forgotten.
+    /// Logs a refusal, unless an equal one, or many others, were logged for this sender. When a peer becomes active, its
+    /// refusals are forgotten.
     pub(super) fn complain(&mut self, id: MemberId, text: String, out: &mut Vec<PeerEffect>) {
-        let known = self.peers.get_mut(&id).map(|peer| &mut peer.said);
-        let said = match known {
-            Some(said) => said,
+        let said = match self.peers.get_mut(&id) {
+            Some(peer) => &mut peer.said,
             None => {
                 if self.strangers.len() >= PEER_REMOTES {
                     self.strangers.clear();
@@ -291,15 +286,9 @@ impl Transport {
                 self.strangers.entry(id).or_default()
             }
         };
-        if said.as_ref() == Some(&text) {
-            return;
+        if said.len() < PEER_REFUSALS_LOGGED && said.insert(text.clone()) {
+            out.push(PeerEffect::Log(notice(Notice::warn(text), id)));
         }
-        *said = Some(text.clone());
-        out.push(PeerEffect::Log(Notice {
-            warning: true,
-            peer: id,
-            text,
-        }));
     }
 
     /// Starts an exchange of this member.
@@ -379,4 +368,9 @@ impl StreamDecoder {
             StreamKind::Message => Self::Message(MessageDecoder::default()),
         }
     }
+}
+
+/// The line with the peer that it is about, under etcd's name for it.
+fn notice(line: Notice, peer: MemberId) -> Notice {
+    line.with("remote-peer-id", peer.to_string())
 }

@@ -21,7 +21,7 @@ use hyper::client::conn::http1;
 use hyper::rt::ReadBufCursor;
 use quoin_core::config::Url;
 use quoin_core::limits::PEER_NAME_LOOKUPS;
-use quoin_core::peer::Head;
+use quoin_core::peer::PeerHead;
 use quoin_core::time::Instant;
 
 use crate::seam::{Address, Runtime, Socket, connect, read_into};
@@ -35,7 +35,7 @@ pub(crate) struct Answer {
     /// The status code.
     pub(crate) status: u16,
     /// The headers.
-    pub(crate) head: Head,
+    pub(crate) head: PeerHead,
     body: Incoming,
     link: Link,
 }
@@ -88,11 +88,11 @@ impl Link {
 pub(crate) async fn ask(
     runtime: &Arc<dyn Runtime>,
     url: &str,
-    head: &Head,
+    head: &PeerHead,
     body: Bytes,
     limit: usize,
     patience: Duration,
-) -> Result<(u16, Head, Bytes), String> {
+) -> Result<(u16, PeerHead, Bytes), String> {
     let deadline = runtime.clock().now() + patience;
     let asked = async {
         let mut answer = send(runtime, url, head, whole(body), deadline).await?;
@@ -118,7 +118,7 @@ pub(crate) async fn ask(
 pub(crate) async fn send(
     runtime: &Arc<dyn Runtime>,
     url: &str,
-    head: &Head,
+    head: &PeerHead,
     body: RequestBody,
     deadline: Instant,
 ) -> Result<Answer, String> {
@@ -138,9 +138,9 @@ pub(crate) async fn send(
     let (parts, body) = response.await.map_err(|error| text_of(&error))?.into_parts();
     Ok(Answer {
         status: parts.status.as_u16(),
-        head: Head {
+        head: PeerHead {
             fields: fields_of(&parts.headers),
-            ..Head::default()
+            ..PeerHead::default()
         },
         body,
         link,
@@ -175,7 +175,7 @@ pub(crate) fn fields_of(headers: &HeaderMap) -> std::collections::BTreeMap<Strin
 ///
 /// # Errors
 /// If HTTP does not allow the name or the value of a header; the text names the header.
-pub(crate) fn set_fields(head: &Head, headers: &mut HeaderMap) -> Result<(), String> {
+pub(crate) fn set_fields(head: &PeerHead, headers: &mut HeaderMap) -> Result<(), String> {
     for (name, value) in &head.fields {
         let key = HeaderName::from_bytes(name.as_bytes()).map_err(|error| format!("header {name}: {error}"))?;
         let value = HeaderValue::from_str(value).map_err(|error| format!("header {name}: {error}"))?;
@@ -184,7 +184,7 @@ pub(crate) fn set_fields(head: &Head, headers: &mut HeaderMap) -> Result<(), Str
     Ok(())
 }
 
-fn request_of(url: &Url, head: &Head, body: RequestBody) -> Result<Request<RequestBody>, String> {
+fn request_of(url: &Url, head: &PeerHead, body: RequestBody) -> Result<Request<RequestBody>, String> {
     let request = Request::builder().method(head.method.as_str()).uri(head.path.as_str());
     let mut request = request
         .body(body)

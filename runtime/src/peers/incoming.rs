@@ -12,7 +12,7 @@ use http::header::{CONNECTION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use quoin_core::peer::{ExchangeId, Head, PATH_PIPELINE, PATH_PROBING, PeerInput};
+use quoin_core::peer::{ExchangeId, PATH_PIPELINE, PATH_PROBING, PeerHead, PeerInput};
 
 use super::window::Window;
 use super::{Order, Peers, dial};
@@ -38,7 +38,7 @@ pub(crate) async fn serve(context: Arc<Context>, request: Request<Incoming>) -> 
         return go_error(StatusCode::NOT_FOUND, "404 page not found");
     };
     let (parts, body) = request.into_parts();
-    let head = Head {
+    let head = PeerHead {
         method: parts.method.as_str().to_owned(),
         path: parts.uri.path().to_owned(),
         fields: dial::fields_of(&parts.headers),
@@ -183,7 +183,7 @@ impl Drop for Exchange {
     }
 }
 
-fn response(status: u16, head: &Head, body: Reply) -> Response<Reply> {
+fn response(status: u16, head: &PeerHead, body: Reply) -> Response<Reply> {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if let Err(error) = dial::set_fields(head, response.headers_mut()) {

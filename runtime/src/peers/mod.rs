@@ -26,7 +26,7 @@ use bytes::Bytes;
 use quoin_core::jobs::PeerJob;
 use quoin_core::limits::{PEER_BODY_WINDOW_BYTES, PEER_QUEUE_INPUTS};
 use quoin_core::node::{Input, PeerEvent};
-use quoin_core::peer::{ExchangeId, Head, PeerInput, Roster};
+use quoin_core::peer::{ExchangeId, PeerHead, PeerInput, PeerRoster};
 use quoin_core::store::Cluster;
 
 use crate::drive::NodeQueue;
@@ -43,7 +43,7 @@ pub(crate) const PEER_THREAD: &str = "quoin-peer";
 #[derive(Debug)]
 enum Event {
     /// A peer's request has begun.
-    Begun(u64, Head, Requested),
+    Begun(u64, PeerHead, Requested),
     /// Bytes of a body. Dropping [`InFlight`] makes room in the window of the reader.
     Bytes(ExchangeId, Bytes, InFlight),
     /// Anything else that happened.
@@ -64,13 +64,13 @@ struct Requested {
 #[derive(Debug)]
 enum Order {
     /// Answer with this head, and leave the body open.
-    Open(Head),
+    Open(PeerHead),
     /// Report the body.
     Receive,
     /// Answer.
     Respond {
         status: u16,
-        head: Head,
+        head: PeerHead,
         body: Bytes,
         close: bool,
     },
@@ -124,7 +124,7 @@ impl Peers {
 
     /// The members have changed.
     pub(crate) fn roster(&self, cluster: &Cluster) {
-        self.report(PeerInput::Roster(Roster::from(cluster)));
+        self.report(PeerInput::Roster(PeerRoster::from(cluster)));
     }
 
     /// Ends the thread and every exchange.
@@ -145,7 +145,7 @@ impl Peers {
     }
 
     /// Begins a peer's request, whose connection is cut by `cut`. Returns its number, its window and its orders.
-    fn begin(&self, head: Head, cut: Stopper) -> (u64, Window, Receiver<Order>) {
+    fn begin(&self, head: PeerHead, cut: Stopper) -> (u64, Window, Receiver<Order>) {
         let number = self.0.last.fetch_add(1, Ordering::Relaxed) + 1;
         let (sender, orders) = async_channel::bounded(ORDERS);
         let window = Window::new(PEER_BODY_WINDOW_BYTES);

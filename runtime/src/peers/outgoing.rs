@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quoin_core::limits::PEER_BODY_WINDOW_BYTES;
-use quoin_core::peer::{Body, ExchangeId, Head, PeerInput};
+use quoin_core::peer::{Body, ExchangeId, PeerHead, PeerInput};
 
 use super::dial::{self, RequestBody};
 use super::sending::SnapshotBody;
@@ -23,7 +23,7 @@ pub(super) struct Outgoing {
     pub(super) runtime: Arc<dyn Runtime>,
     pub(super) exchange: ExchangeId,
     pub(super) url: String,
-    pub(super) head: Head,
+    pub(super) head: PeerHead,
     pub(super) body: Body,
     /// How long the connection may take to be made.
     pub(super) patience: Duration,

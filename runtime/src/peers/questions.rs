@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quoin_core::boot::{Question, RemoteAnswer, Why};
 use quoin_core::limits::{JOIN_PATIENCE, MAX_PEER_ANSWER_BYTES, TWIN_PATIENCE};
-use quoin_core::peer::Head;
+use quoin_core::peer::PeerHead;
 
 use super::dial;
 use crate::seam::Runtime;
@@ -49,7 +49,7 @@ async fn ask_one(runtime: &Arc<dyn Runtime>, url: &str, patience: Duration) -> O
     let end = clock.now() + patience;
     let mut answer = RemoteAnswer::default();
     for question in Question::ALL {
-        let head = Head {
+        let head = PeerHead {
             method: "GET".to_owned(),
             path: question.path().to_owned(),
             fields: BTreeMap::new(),

@@ -10,7 +10,7 @@ use async_channel::Sender;
 use quoin_core::id::MemberId;
 use quoin_core::limits::{PEER_DROP_REPORT_INTERVAL, PEER_SNAPSHOTS_ARRIVING};
 use quoin_core::node::Input;
-use quoin_core::peer::{Config, ExchangeId, Notice, PeerEffect, PeerInput, Transport};
+use quoin_core::peer::{ExchangeId, PeerEffect, PeerInput, Transport, TransportConfig};
 use quoin_core::proto::raftpb::Message;
 use quoin_core::time::Instant;
 
@@ -20,6 +20,7 @@ use super::window::InFlight;
 use super::{Event, Order, Peers, Requested};
 use crate::clock::Clock;
 use crate::drive::NodeQueue;
+use crate::logs;
 use crate::pulse::Pulse;
 use crate::running::Ending;
 use crate::seam::Runtime;
@@ -28,7 +29,7 @@ use crate::threads;
 
 /// What the thread needs.
 pub(crate) struct PeerSite {
-    pub(crate) config: Config,
+    pub(crate) config: TransportConfig,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) node: NodeQueue,
     pub(crate) shelf: Shelf,
@@ -174,7 +175,7 @@ impl PeerThread {
         match effect {
             PeerEffect::Close(exchange) => self.cut(exchange),
             PeerEffect::Deliver { from, message } => self.deliver(from, message),
-            PeerEffect::Log(notice) => log(&notice),
+            PeerEffect::Log(notice) => logs::notice(&notice),
             PeerEffect::Open(exchange, head) => self.order(exchange, Order::Open(head)),
             PeerEffect::Receive(exchange) => self.order(exchange, Order::Receive),
             PeerEffect::Request {
@@ -307,15 +308,6 @@ impl PeerThread {
             *count = 0;
             *said_at = Some(now);
         }
-    }
-}
-
-fn log(notice: &Notice) {
-    let Notice { warning, peer, text } = notice;
-    if *warning {
-        tracing::warn!("remote-peer-id" = %peer, "{text}");
-    } else {
-        tracing::info!("remote-peer-id" = %peer, "{text}");
     }
 }
 

@@ -15,7 +15,7 @@ use quoin_core::id::{ClusterId, MemberId};
 use quoin_core::limits::MAX_PEER_ANSWER_BYTES;
 use quoin_core::mvcc::HashKv;
 use quoin_core::node::Request;
-use quoin_core::peer::Head;
+use quoin_core::peer::PeerHead;
 use quoin_core::proto::etcdserverpb::alarm_request::AlarmAction;
 use quoin_core::proto::etcdserverpb::{AlarmRequest, AlarmType, HashKvRequest};
 
@@ -181,7 +181,7 @@ async fn peer_hash(context: &Context, urls: &[String], revision: i64) -> Result<
         ("content-type", "application/json".to_owned()),
         ("x-etcd-cluster-id", ClusterId(context.node.cluster_id()).to_string()),
     ];
-    let head = Head {
+    let head = PeerHead {
         method: "GET".to_owned(),
         path: path.to_owned(),
         fields: BTreeMap::from(fields.map(|(name, value)| (name.to_owned(), value))),

@@ -19,7 +19,7 @@ use quoin_core::limits::{
     FORWARD_PAUSE, MAX_PEER_ANSWER_BYTES, MAX_PEER_POST_BYTES, PEER_APPLY_PATIENCE, PEER_READ_PATIENCE,
 };
 use quoin_core::node::{Request as NodeRequest, Response as NodeResponse};
-use quoin_core::peer::Head;
+use quoin_core::peer::PeerHead;
 use quoin_core::time::Instant;
 
 use super::Context;
@@ -134,7 +134,7 @@ async fn post_to_any(
     end: Instant,
 ) -> Option<Result<NodeResponse, Error>> {
     let (path, body) = request_of(request)?;
-    let head = Head {
+    let head = PeerHead {
         method: "POST".to_owned(),
         path,
         fields: BTreeMap::from([("content-type".to_owned(), "application/protobuf".to_owned())]),

@@ -7,14 +7,14 @@ use bytes::{Bytes, BytesMut};
 use super::world::{World, config, id};
 use crate::limits::{PEER_READ_PATIENCE, PEER_SNAPSHOT_PATIENCE};
 use crate::peer::head::RequestKind;
-use crate::peer::{ExchangeId, Head, PeerEffect, PeerInput, encode_message};
+use crate::peer::{ExchangeId, PeerEffect, PeerHead, PeerInput, encode_message};
 use crate::proto::raftpb::{Message, MessageType, Snapshot};
 
 const A_LITTLE: Duration = Duration::from_millis(1);
 
 /// Member 2 posts a snapshot to member 1; returns the exchange, and the message's frame.
 fn begin(world: &mut World) -> (ExchangeId, Bytes) {
-    let (exchange, _) = world.ask(1, Head::request(&config(2, 2), id(1), RequestKind::Snapshot));
+    let (exchange, _) = world.ask(1, PeerHead::request(&config(2, 2), id(1), RequestKind::Snapshot));
     let message = Message {
         msg_type: MessageType::MsgSnapshot as i32,
         from: 2,

@@ -7,19 +7,19 @@ use super::world::{CLUSTER, World, config, id};
 use crate::id::{ClusterId, MemberId};
 use crate::limits::PEER_REMOTES;
 use crate::peer::head::RequestKind;
-use crate::peer::{ExchangeId, Head, PeerEffect, PeerInput, StreamKind};
+use crate::peer::{ExchangeId, PeerEffect, PeerHead, PeerInput, StreamKind};
 use crate::proto::raftpb::Message;
 
 /// A request of member 2 to member 1, with some headers replaced.
-fn head(kind: RequestKind, changed: &[(&str, &str)]) -> Head {
-    let mut head = Head::request(&config(2, 2), id(1), kind);
+fn head(kind: RequestKind, changed: &[(&str, &str)]) -> PeerHead {
+    let mut head = PeerHead::request(&config(2, 2), id(1), kind);
     for (name, value) in changed {
         head.fields.insert((*name).to_owned(), (*value).to_owned());
     }
     head
 }
 
-fn stream(changed: &[(&str, &str)]) -> Head {
+fn stream(changed: &[(&str, &str)]) -> PeerHead {
     head(RequestKind::Stream(StreamKind::Message), changed)
 }
 
@@ -34,7 +34,7 @@ fn answer(effects: &[PeerEffect]) -> Option<(u16, String)> {
     })
 }
 
-fn refusal(head: Head) -> (u16, String) {
+fn refusal(head: PeerHead) -> (u16, String) {
     let mut world = World::new(2);
     world.roster(1, &[1, 2], &[7]);
     let (_, effects) = world.ask(1, head);
@@ -147,7 +147,7 @@ fn removal_is_believed_only_from_the_own_cluster() {
             _ => None,
         });
         let exchange = dialled.unwrap();
-        let mut head = Head::default();
+        let mut head = PeerHead::default();
         head.fields.insert("x-etcd-cluster-id".to_owned(), cluster.to_string());
         let status = 410;
         let inputs = [PeerInput::Response { exchange, status, head }, PeerInput::End(exchange)];

@@ -155,7 +155,7 @@ fn messages_without_room_are_lost_and_the_node_is_told() {
     let mut alone = World::new(1);
     alone.input(
         1,
-        PeerInput::Roster(crate::peer::Roster {
+        PeerInput::Roster(crate::peer::PeerRoster {
             members: vec![member(1), member(9)],
             ..Default::default()
         }),
@@ -172,7 +172,7 @@ fn a_member_that_does_not_answer_is_dialled_at_each_of_its_urls() {
     other.peer_urls.push("http://8".to_owned());
     world.input(
         1,
-        PeerInput::Roster(crate::peer::Roster {
+        PeerInput::Roster(crate::peer::PeerRoster {
             members: vec![member(1), other],
             ..Default::default()
         }),

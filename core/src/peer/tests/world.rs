@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::config::Notice;
 use crate::id::{ClusterId, MemberId};
 use crate::membership::Member;
 use crate::node::PeerEvent;
-use crate::peer::{Body, Config, ExchangeId, Head, Notice, PATH_PIPELINE, PeerEffect, PeerInput, Roster, Transport};
+use crate::peer::{
+    Body, ExchangeId, PATH_PIPELINE, PeerEffect, PeerHead, PeerInput, PeerRoster, Transport, TransportConfig,
+};
 use crate::proto::raftpb::Message;
 use crate::time::Instant;
 
@@ -56,8 +59,8 @@ pub(super) fn member(number: u64) -> Member {
     }
 }
 
-pub(super) fn config(number: u64, peers: u64) -> Config {
-    Config {
+pub(super) fn config(number: u64, peers: u64) -> TransportConfig {
+    TransportConfig {
         member: id(number),
         cluster: CLUSTER,
         peer_urls: member(number).peer_urls,
@@ -87,7 +90,7 @@ impl World {
         world
     }
 
-    pub(super) fn start(&mut self, number: u64, config: Config) {
+    pub(super) fn start(&mut self, number: u64, config: TransportConfig) {
         let transport = Transport::new(config, self.now);
         let machine = Machine {
             transport,
@@ -110,7 +113,7 @@ impl World {
     }
 
     pub(super) fn roster(&mut self, number: u64, members: &[u64], removed: &[u64]) {
-        let roster = Roster {
+        let roster = PeerRoster {
             members: members.iter().copied().map(member).collect(),
             removed: removed.iter().copied().map(id).collect(),
         };
@@ -118,7 +121,7 @@ impl World {
     }
 
     /// A request of a stranger; returns its exchange.
-    pub(super) fn ask(&mut self, number: u64, head: Head) -> (ExchangeId, Vec<PeerEffect>) {
+    pub(super) fn ask(&mut self, number: u64, head: PeerHead) -> (ExchangeId, Vec<PeerEffect>) {
         self.exchanges += 1;
         let exchange = ExchangeId::Incoming(self.exchanges);
         let mut out = Vec::new();
@@ -214,7 +217,7 @@ impl World {
         !self.stalled.is_empty() && reader.is_some()
     }
 
-    fn request(&mut self, me: MemberId, exchange: ExchangeId, url: &str, head: Head, body: Body) {
+    fn request(&mut self, me: MemberId, exchange: ExchangeId, url: &str, head: PeerHead, body: Body) {
         self.machine(me.0).sent.push((head.path.clone(), url.to_owned()));
         if self.posts_hang && head.path == PATH_PIPELINE {
             return self.hanging.push((me, exchange));
@@ -234,7 +237,7 @@ impl World {
             let response = PeerInput::Response {
                 exchange,
                 status: 200,
-                head: Head::default(),
+                head: PeerHead::default(),
             };
             let all = [response, PeerInput::Bytes(exchange, body), PeerInput::End(exchange)];
             return self.queue.extend(all.map(|input| (me, input)));

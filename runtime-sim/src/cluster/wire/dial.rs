@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quoin_core::peer::{Body, ExchangeId, Head};
+use quoin_core::peer::{Body, ExchangeId, PeerHead};
 use quoin_core::version::SERVER_VERSION;
 use quoin_runtime::received;
 
@@ -44,7 +44,7 @@ impl World<'_> {
         (machine, life): (usize, u64),
         id: ExchangeId,
         url: &str,
-        head: Head,
+        head: PeerHead,
         body: Body,
     ) -> Verdict {
         let way = Way::of(&head.path);
@@ -168,14 +168,14 @@ impl World<'_> {
         let cluster = view.and_then(|view| view.cluster.version());
         let cluster = cluster.map_or_else(|| "not_decided".to_owned(), |version| version.to_string());
         let body = format!(r#"{{"etcdserver":"{SERVER_VERSION}","etcdcluster":"{cluster}"}}"#);
-        self.put(number, ANSWERER, Item::Response(200, Head::default()));
+        self.put(number, ANSWERER, Item::Response(200, PeerHead::default()));
         self.put(number, ANSWERER, Item::Bytes(body.into(), true));
         self.put(number, ANSWERER, Item::End);
         self.is_over(number, ANSWERER);
     }
 
     /// Whether a request is the question for a version, which the host answers.
-    pub(super) fn is_version(head: &Head) -> bool {
+    pub(super) fn is_version(head: &PeerHead) -> bool {
         head.path == PATH_VERSION
     }
 }

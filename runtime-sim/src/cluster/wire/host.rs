@@ -7,7 +7,7 @@ use quoin_core::id::MemberId;
 use quoin_core::jobs::PeerJob;
 use quoin_core::membership::Member;
 use quoin_core::node::{Input, PeerEvent};
-use quoin_core::peer::{Config, ExchangeId, PeerEffect, PeerInput, Roster, Transport};
+use quoin_core::peer::{ExchangeId, PeerEffect, PeerInput, PeerRoster, Transport, TransportConfig};
 use quoin_core::proto::raftpb::Message;
 use quoin_core::store::Cluster;
 use quoin_runtime::received;
@@ -31,7 +31,7 @@ impl World<'_> {
         let shown = at.clock.now(self.now);
         let Some(life) = &mut at.life else { return Ok(()) };
         let urls = at.site.config.advertise_peer_urls.iter();
-        let config = Config {
+        let config = TransportConfig {
             member: at.id,
             cluster: life.process.cluster,
             peer_urls: urls.map(ToString::to_string).collect(),
@@ -48,7 +48,7 @@ impl World<'_> {
             return Ok(());
         };
         let (number, cluster): (u64, &Cluster) = (life.number, &life.view.cluster);
-        let roster = Roster::from(cluster);
+        let roster = PeerRoster::from(cluster);
         self.step_transport(machine, number, PeerInput::Roster(roster))
     }
 
@@ -169,7 +169,7 @@ impl World<'_> {
             PeerEffect::Deliver { from, message } => self.deliver(machine, from, *message)?,
             PeerEffect::Log(notice) => self.eyes.note(
                 self.now,
-                format_args!("{machine} about {}: {}", notice.peer, notice.text),
+                format_args!("{machine} logs {}: {:?}", notice.msg, notice.fields),
             ),
             PeerEffect::Open(id, head) => {
                 if let Some((number, side)) = found(self, id) {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quoin_core::peer::Head;
+use quoin_core::peer::PeerHead;
 use quoin_core::random::Prng;
 use quoin_core::time::Instant;
 
@@ -12,9 +12,9 @@ use quoin_core::time::Instant;
 #[derive(Debug)]
 pub(super) enum Item {
     /// The head of a request.
-    Request(Head),
+    Request(PeerHead),
     /// The status and the head of a response.
-    Response(u16, Head),
+    Response(u16, PeerHead),
     /// Bytes of a body, and whether they are the last of what was written at once.
     Bytes(Bytes, bool),
     /// The body is complete.

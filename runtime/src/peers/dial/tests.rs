@@ -77,8 +77,8 @@ impl Runtime for Polled {
     }
 }
 
-fn head(method: &str, path: &str) -> Head {
-    Head {
+fn head(method: &str, path: &str) -> PeerHead {
+    PeerHead {
         method: method.to_owned(),
         path: path.to_owned(),
         fields: [("x-raft-to".to_owned(), "a".to_owned())].into(),
@@ -87,10 +87,10 @@ fn head(method: &str, path: &str) -> Head {
 
 fn asked(
     url: &str,
-    head: &Head,
+    head: &PeerHead,
     body: &'static str,
     (limit, patience): (usize, Duration),
-) -> Result<(u16, Head, Bytes), String> {
+) -> Result<(u16, PeerHead, Bytes), String> {
     let runtime: Arc<dyn Runtime> = Arc::new(Polled(Clock::new()));
     block_on(ask(&runtime, url, head, body.into(), limit, patience))
 }
