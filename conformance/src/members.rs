@@ -1,6 +1,8 @@
 //! Several servers as the members of one cluster on loopback.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
+
+use quoin_core::id::MemberId;
 
 use crate::server::{HEALTH_LIMIT, free_address};
 use crate::{Launch, Server, Trouble};
@@ -8,6 +10,28 @@ use crate::{Launch, Server, Trouble};
 const STEP: Duration = Duration::from_millis(20);
 /// The names of members. A cluster has at most as many members as there are names.
 const NAMES: [&str; 7] = ["one", "two", "three", "four", "five", "six", "seven"];
+/// The default of `--initial-cluster-token`, from which ids are derived.
+const TOKEN: &str = "etcd-cluster";
+/// etcdctl pads ids of fewer than sixteen digits, in some of its outputs only.
+const LONG_ID: MemberId = MemberId(1 << 60);
+
+/// Names, and free addresses for peers, of members that found a cluster. Their ids ascend, so that every list of them
+/// has the same order in each run.
+///
+/// # Errors
+/// If no address is free.
+pub fn founders(count: usize) -> Result<Vec<(&'static str, SocketAddr)>, Trouble> {
+    let id = |address: &SocketAddr| MemberId::compute(&[format!("http://{address}")], TOKEN, None);
+    let mut addresses = Vec::new();
+    while addresses.len() < count.min(NAMES.len()) {
+        let address = free_address()?;
+        if id(&address) >= LONG_ID {
+            addresses.push(address);
+        }
+    }
+    addresses.sort_by_key(id);
+    Ok(NAMES.into_iter().zip(addresses).collect())
+}
 
 /// Starts these servers together as one cluster, each on an empty data directory, and waits until all are healthy.
 ///
@@ -15,9 +39,7 @@ const NAMES: [&str; 7] = ["one", "two", "three", "four", "five", "six", "seven"]
 /// If one of them does not become healthy; the message has the end of its log.
 pub fn start_together(launches: impl IntoIterator<Item = Launch>) -> Result<Vec<Server>, Trouble> {
     let launches: Vec<Launch> = launches.into_iter().collect();
-    let names = NAMES.iter().take(launches.len());
-    let members: Result<Vec<_>, Trouble> = names.map(|name| Ok((*name, free_address()?))).collect();
-    let members = members?;
+    let members = founders(launches.len())?;
     let started: Result<Vec<Server>, Trouble> = launches
         .into_iter()
         .zip(&members)

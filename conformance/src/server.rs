@@ -46,6 +46,8 @@ pub struct Launch {
     flags: Vec<String>,
     /// A command before the program on the command line; it must become the program, as `strace -D` does.
     wrapper: Vec<OsString>,
+    /// Its address for peers, if it was chosen together with those of other members.
+    peer: Option<SocketAddr>,
 }
 
 /// A server process and its folder.
@@ -81,6 +83,7 @@ impl Launch {
             program,
             flags: Vec::new(),
             wrapper: Vec::new(),
+            peer: None,
         }
     }
 
@@ -106,14 +109,12 @@ impl Launch {
 
     /// Makes it a member of a cluster: `members` has the name and the peer address of each, and `name` is one of them.
     #[must_use]
-    pub fn member(self, name: &str, members: &[(&str, SocketAddr)]) -> Self {
+    pub fn member(mut self, name: &str, members: &[(&str, SocketAddr)]) -> Self {
         let all = members.iter().map(|(name, peer)| format!("{name}=http://{peer}"));
         let all: Vec<String> = all.collect();
         let own = members.iter().find(|(member, _)| *member == name);
-        let own = own.map_or_else(String::new, |(_, peer)| format!("http://{peer}"));
+        self.peer = own.map(|(_, peer)| *peer);
         self.flag(format!("--name={name}"))
-            .flag(format!("--listen-peer-urls={own}"))
-            .flag(format!("--initial-advertise-peer-urls={own}"))
             .flag(format!("--initial-cluster={}", all.join(",")))
     }
 
@@ -141,11 +142,12 @@ impl Launch {
     /// If the process cannot be started.
     pub fn spawn(self) -> Result<Server, Trouble> {
         let home = paths::fresh(&self.name)?;
+        let peer = self.peer.map_or_else(free_address, Ok)?;
         let mut server = Server {
             launch: self,
             home,
             client: free_address()?,
-            peer: free_address()?,
+            peer,
             child: None,
             registered: None,
         };
@@ -162,6 +164,11 @@ impl Server {
     pub fn restart(&mut self) -> Result<(), Trouble> {
         self.spawn()?;
         self.wait_healthy(HEALTH_LIMIT, HEALTH_STEP)
+    }
+
+    /// Adds a flag for the next start; of a flag that is given twice, the last value counts.
+    pub fn add_flag(&mut self, flag: impl Into<String>) {
+        self.launch.flags.push(flag.into());
     }
 
     /// Starts the program itself next time, without its wrapper.

@@ -177,6 +177,7 @@ fn method(script: &str) -> &'static str {
         "script_lease" => "Lease.LeaseGrant",
         "script_lock" | "script_txn" => "KV.Txn",
         "script_maintenance" => "Maintenance.Defragment",
+        "script_membership" => "Cluster.MemberAdd",
         "script_range" => "KV.Range",
         "script_watch" => "Watch.Watch",
         _ => "",

@@ -85,6 +85,14 @@ pub fn fast(plan: &[(Kind, Depth)], tell: &mut Tell<'_>) -> Result<(), Trouble> 
     play(plan, tell)
 }
 
+/// The program of an etcdctl of version 3.4, downloaded if necessary.
+///
+/// # Errors
+/// If it cannot be downloaded.
+pub fn etcdctl_34() -> Result<PathBuf, Trouble> {
+    tools::etcdctl_34()
+}
+
 /// All clients, in the order of the report.
 fn clients() -> Result<Vec<Client>, Trouble> {
     let mut clients = Vec::new();
