@@ -17,6 +17,7 @@ const AFTER: &str = "Examples:
   quoin-conformance
   quoin-conformance --only differential --servers tokio --seeds 210 --requests 4800 --jobs 10
   quoin-conformance --only histories,crash-points --servers tokio,smol --rounds 20
+  quoin-conformance --only clients,differential --members 3 --seeds 40
   quoin-conformance unserved --servers smol
 
 SIGINT and SIGTERM end a run and leave its report so far.
@@ -66,6 +67,9 @@ struct Judge {
     /// Suites, separated by commas; all of them if this is not given
     #[arg(long, value_name = "SUITES", value_delimiter = ',', value_parser = suite())]
     only: Vec<Suite>,
+    /// Members of a kind that form a cluster, for the suites `clients` and `differential`; clients connect to the first
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = RangedU64ValueParser::<usize>::new().range(1..=7))]
+    members: usize,
     /// Seeds of differential requests for each server
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = positive())]
     seeds: u64,
@@ -121,6 +125,7 @@ impl Judge {
                     .collect()
             },
             servers: self.servers.or_all(),
+            members: self.members,
             seeds: Seeds {
                 first: self.first_seed,
                 count: self.seeds,

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use quoin_core::id::MemberId;
+use sha1::{Digest as _, Sha1};
 
 use crate::server::{HEALTH_LIMIT, free_address};
 use crate::{Launch, Server, Trouble};
@@ -13,7 +13,13 @@ const NAMES: [&str; 7] = ["one", "two", "three", "four", "five", "six", "seven"]
 /// The default of `--initial-cluster-token`, from which ids are derived.
 const TOKEN: &str = "etcd-cluster";
 /// etcdctl pads ids of fewer than sixteen digits, in some of its outputs only.
-const LONG_ID: MemberId = MemberId(1 << 60);
+const LONG_ID: u64 = 1 << 60;
+
+/// The id of a member that founds a cluster: the start of a hash of its address and the token.
+fn id(peer: &SocketAddr) -> u64 {
+    let hash = Sha1::digest(format!("http://{peer}{TOKEN}"));
+    hash.iter().take(8).fold(0, |id, byte| id << 8 | u64::from(*byte))
+}
 
 /// Names, and free addresses for peers, of members that found a cluster. Their ids ascend, so that every list of them
 /// has the same order in each run.
@@ -21,7 +27,6 @@ const LONG_ID: MemberId = MemberId(1 << 60);
 /// # Errors
 /// If no address is free.
 pub fn founders(count: usize) -> Result<Vec<(&'static str, SocketAddr)>, Trouble> {
-    let id = |address: &SocketAddr| MemberId::compute(&[format!("http://{address}")], TOKEN, None);
     let mut addresses = Vec::new();
     while addresses.len() < count.min(NAMES.len()) {
         let address = free_address()?;

@@ -33,16 +33,19 @@ const LINE_LIMIT: Duration = Duration::from_secs(15);
 /// If an output differs, or a step fails.
 pub fn play(file: &Path, kind: Kind) -> Result<(), Trouble> {
     let text = std::fs::read_to_string(file).during(format_args!("reading {}", file.display()))?;
-    golden::check(file, kind, &seen(&text, kind, fetch::etcd()?).during(file.display())?)
+    golden::check(
+        file,
+        kind,
+        &seen(&text, Launch::of(kind)?, fetch::etcd()?).during(file.display())?,
+    )
 }
 
 /// A script with the output of these programs when it is played against a fresh server.
 ///
 /// # Errors
 /// If it is invalid, or a step fails.
-pub fn seen(text: &str, kind: Kind, programs: Etcd) -> Result<String, Trouble> {
+pub fn seen(text: &str, mut launch: Launch, programs: Etcd) -> Result<String, Trouble> {
     let script = Script::parse(text)?;
-    let mut launch = Launch::of(kind)?;
     for flag in &script.server {
         launch = launch.flag(flag);
     }
@@ -51,7 +54,7 @@ pub fn seen(text: &str, kind: Kind, programs: Etcd) -> Result<String, Trouble> {
     let mut outputs = Vec::new();
     for step in &script.steps {
         let output = scene.act(&step.action, &step.expected);
-        outputs.push(output.during(format_args!("on {}, at {:?}", kind.name(), step.action))?);
+        outputs.push(output.during(format_args!("on {}, at {:?}", server.name(), step.action))?);
     }
     Ok(script.with_outputs(&outputs))
 }

@@ -18,7 +18,7 @@ use std::{
 use crate::{
     binaries::{Kind, Profile},
     children::{self, Registered},
-    command, paths,
+    command, members, paths,
     trouble::{During, Trouble},
     usage::{self, Usage},
     wait,
@@ -37,6 +37,8 @@ const PORTS: u16 = 12_000;
 /// A free port may be taken before the server binds it; then it is started again on others.
 const START_TRIES: u32 = 5;
 const LOG_TAIL: usize = 4000;
+/// Of clusters: long enough that a busy machine hardly elects twice, and short enough that leases of one second exist.
+const MEMBERS_TIMES: [&str; 2] = ["--heartbeat-interval=60", "--election-timeout=600"];
 
 /// A server about to be started.
 #[derive(Debug, Clone)]
@@ -48,6 +50,8 @@ pub struct Launch {
     wrapper: Vec<OsString>,
     /// Its address for peers, if it was chosen together with those of other members.
     peer: Option<SocketAddr>,
+    /// How many members of its kind are started together, itself included.
+    members: usize,
 }
 
 /// A server process and its folder.
@@ -60,6 +64,8 @@ pub struct Server {
     child: Option<Child>,
     /// Registered as long as the child runs.
     registered: Option<Registered>,
+    /// The other members of its cluster, which run as long as it exists.
+    companions: Vec<Self>,
 }
 
 impl Launch {
@@ -84,6 +90,7 @@ impl Launch {
             flags: Vec::new(),
             wrapper: Vec::new(),
             peer: None,
+            members: 1,
         }
     }
 
@@ -107,6 +114,14 @@ impl Launch {
         self
     }
 
+    /// Starts as many servers of this kind as the members of one cluster. The first is the one that is returned, and has
+    /// the others as its companions.
+    #[must_use]
+    pub fn members(mut self, members: usize) -> Self {
+        self.members = members;
+        self
+    }
+
     /// Makes it a member of a cluster: `members` has the name and the peer address of each, and `name` is one of them.
     #[must_use]
     pub fn member(mut self, name: &str, members: &[(&str, SocketAddr)]) -> Self {
@@ -125,15 +140,35 @@ impl Launch {
     pub fn start(self) -> Result<Server, Trouble> {
         let mut tries = 1;
         loop {
-            let mut server = self.clone().spawn()?;
-            match server.wait_healthy(HEALTH_LIMIT, HEALTH_STEP) {
+            let (mut server, companions) = self.spawn_all()?;
+            server.companions = companions;
+            let mut companions = server.companions.iter_mut();
+            let healthy = companions.try_for_each(|server| server.wait_healthy(HEALTH_LIMIT, HEALTH_STEP));
+            match healthy.and_then(|()| server.wait_healthy(HEALTH_LIMIT, HEALTH_STEP)) {
                 Ok(()) => return Ok(server),
-                Err(trouble) if tries == START_TRIES || !server.log().contains("address already in use") => {
+                Err(trouble) if tries == START_TRIES || !trouble.to_string().contains("address already in use") => {
                     return Err(trouble);
                 }
                 Err(_) => tries += 1,
             }
         }
+    }
+
+    /// Starts it, and its companions, without waiting.
+    fn spawn_all(&self) -> Result<(Server, Vec<Server>), Trouble> {
+        if self.members == 1 {
+            return Ok((self.clone().spawn()?, Vec::new()));
+        }
+        let launch = MEMBERS_TIMES.into_iter().fold(self.clone(), Self::flag);
+        let members = members::founders(self.members)?;
+        let spawned = members
+            .iter()
+            .map(|(name, _)| launch.clone().member(name, &members).spawn());
+        let mut spawned = spawned.collect::<Result<Vec<Server>, Trouble>>()?.into_iter();
+        let first = spawned
+            .next()
+            .ok_or_else(|| Trouble::new("a cluster without members"))?;
+        Ok((first, spawned.collect()))
     }
 
     /// Starts it on an empty data directory without waiting.
@@ -150,6 +185,7 @@ impl Launch {
             peer,
             child: None,
             registered: None,
+            companions: Vec::new(),
         };
         server.spawn()?;
         Ok(server)
@@ -341,6 +377,12 @@ impl Server {
     #[must_use]
     pub fn peer_address(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// The other members of its cluster.
+    #[must_use]
+    pub fn companions(&self) -> &[Self] {
+        &self.companions
     }
 
     /// Its data directory.

@@ -54,6 +54,8 @@ pub struct Asked {
     pub suites: Vec<Suite>,
     /// The servers.
     pub servers: Vec<Kind>,
+    /// How many members of a kind form the cluster that clients and differential requests meet. The other suites have one.
+    pub members: usize,
     /// Seeds of differential requests for each server.
     pub seeds: Seeds,
     /// Rounds of each disturbance for each server.
@@ -200,14 +202,14 @@ fn play(asked: &Asked, run: &Run) -> Result<(), Trouble> {
         };
         let figures: Vec<String> = match part.suite {
             Suite::Clients => {
-                clients::run(&servers, &mut tell)?;
+                clients::run(&servers, asked.members, &mut tell)?;
                 Vec::new()
             }
             Suite::CrashPoints => shown(sweep::run(&servers, asked.points, &mut tell)?),
             Suite::Differential => {
                 servers
                     .iter()
-                    .try_for_each(|kind| differential(*kind, asked.seeds, run, &progress))?;
+                    .try_for_each(|kind| differential(*kind, asked, run, &progress))?;
                 Vec::new()
             }
             Suite::Histories => shown(histories::run(&servers, asked.rounds, asked.seeds.first, &mut tell)?),
@@ -227,8 +229,8 @@ fn shown(figures: Vec<impl ToString>) -> Vec<String> {
 }
 
 /// Hand-written and random scripts, to a real etcd, to one of ours and to the model.
-fn differential(kind: Kind, seeds: Seeds, run: &Run, progress: &Progress) -> Result<(), Trouble> {
-    let sides = Sides::of(kind)?;
+fn differential(kind: Kind, asked: &Asked, run: &Run, progress: &Progress) -> Result<(), Trouble> {
+    let (seeds, sides) = (asked.seeds, Sides::of(kind)?.members(asked.members));
     let outcome = |scenario: String, script: Option<String>| Outcome {
         suite: Suite::Differential.name(),
         client: "raw gRPC".to_owned(),

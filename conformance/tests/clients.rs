@@ -33,6 +33,15 @@ fn clients_work_with_ours_as_with_a_real_etcd() {
 }
 
 #[test]
+fn a_client_works_with_three_members_as_with_three_of_a_real_etcd() {
+    let mut told = Vec::new();
+    let plan = [(Kind::QuoinTokio, Depth::Smoke)];
+    clients::fast_in_clusters("Go clientv3", &plan, &mut |one| told.extend(one.outcome())).expect("clusters of three");
+    assert!(told.len() >= 20, "only {} scenarios", told.len());
+    assert_eq!(failed(&told), Vec::<String>::new());
+}
+
+#[test]
 #[ignore = "takes minutes; the report plays it"]
 fn every_scenario_of_every_client() {
     let begun = wait::now();
@@ -44,7 +53,7 @@ fn every_scenario_of_every_client() {
         }
         told.extend(outcome);
     };
-    clients::run(&Kind::OURS, &mut tell).expect("the clients and the servers can be had");
+    clients::run(&Kind::OURS, 1, &mut tell).expect("the clients and the servers can be had");
     let mut passed: BTreeMap<(String, Kind), (usize, usize)> = BTreeMap::new();
     for outcome in &told {
         let row = passed.entry((outcome.client.clone(), outcome.server)).or_default();
@@ -67,8 +76,13 @@ fn judge(told: &[Outcome]) {
             assert!(count >= least, "{client} with {}: only {count} scenarios", kind.name());
         }
     }
-    let failed: Vec<String> = told
-        .iter()
+    let failed = failed(told);
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+/// The scenarios that failed, with the reasons.
+fn failed(told: &[Outcome]) -> Vec<String> {
+    told.iter()
         .filter_map(|one| {
             let (Verdict::Failed(reason) | Verdict::Differs(reason)) = &one.verdict else {
                 return None;
@@ -80,6 +94,5 @@ fn judge(told: &[Outcome]) {
                 one.scenario
             ))
         })
-        .collect();
-    assert!(failed.is_empty(), "{}", failed.join("\n"));
+        .collect()
 }

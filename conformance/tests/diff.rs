@@ -24,6 +24,19 @@ fn quoin_async_std_answers_as_etcd_does() {
     compare(Kind::QuoinAsyncStd, 1, 2_500);
 }
 
+/// Members that found a cluster answer as one does, and so do three real etcds.
+#[test]
+fn three_members_answer_as_three_etcds_do() {
+    let sides = Sides::of(Kind::QuoinTokio).expect("the programs").members(3);
+    let report = run(FIRST_SEED, 400, &sides).expect("servers that can be reached");
+    assert!(report.requests >= 400, "{} requests", report.requests);
+    assert!(
+        report.divergence.is_none(),
+        "{}",
+        report.divergence.expect("it is there")
+    );
+}
+
 /// Long enough to meet every intended difference.
 const LONG: u64 = 500_000;
 /// The first seed of every run of the tests; new seeds are for long runs.

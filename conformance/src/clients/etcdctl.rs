@@ -110,26 +110,27 @@ impl Etcdctl {
     pub(super) fn play(
         &self,
         kind: Kind,
+        launch: &Launch,
         scenarios: &[Scenario],
         say: &mut dyn FnMut(&str, Verdict),
     ) -> Result<(), Trouble> {
         for scenario in scenarios {
             let verdict = match self.scripts.get(&scenario.name) {
-                Some(script) => self.play_script(kind, &scenario.name, script),
-                None => self.play_own(kind, &scenario.name)?,
+                Some(script) => self.play_script(kind, launch, &scenario.name, script),
+                None => self.play_own(launch, &scenario.name)?,
             };
             say(&scenario.name, verdict);
         }
         Ok(())
     }
 
-    fn play_script(&self, kind: Kind, name: &str, file: &PathBuf) -> Verdict {
+    fn play_script(&self, kind: Kind, launch: &Launch, name: &str, file: &PathBuf) -> Verdict {
         let known = self.printed().get(name).cloned();
         let text = match known.filter(|_| kind != Kind::Etcd) {
             Some(printed) => Ok(printed),
             None => fs::read_to_string(file).during(format_args!("reading {}", file.display())),
         };
-        let seen = text.and_then(|text| Ok((scene::seen(&text, kind, self.programs.clone())?, text)));
+        let seen = text.and_then(|text| Ok((scene::seen(&text, launch.clone(), self.programs.clone())?, text)));
         match seen {
             Err(trouble) => Verdict::Failed(trouble.to_string()),
             // A real etcd's answer is right by definition.
@@ -148,8 +149,8 @@ impl Etcdctl {
         self.printed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn play_own(&self, kind: Kind, name: &str) -> Result<Verdict, Trouble> {
-        let mut server = Launch::of(kind)?.start()?;
+    fn play_own(&self, launch: &Launch, name: &str) -> Result<Verdict, Trouble> {
+        let mut server = launch.clone().start()?;
         let mut stage = Stage {
             program: self.programs.etcdctl.clone(),
             server: &mut server,

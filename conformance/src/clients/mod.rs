@@ -21,6 +21,7 @@ use crate::{
     binaries::Kind,
     fetch,
     outcome::{Outcome, Tell, Told, Verdict},
+    server::Launch,
     trouble::Trouble,
 };
 
@@ -30,6 +31,9 @@ use program::{Program, Scenario};
 const SUITE: &str = "clients";
 /// Scenarios mostly wait for processes, disks and time.
 const AT_ONCE: usize = 4;
+/// Each cluster is three servers.
+const CLUSTERS_AT_ONCE: usize = 2;
+const CLUSTER: usize = 3;
 
 /// A client with its scenarios.
 struct Client {
@@ -37,6 +41,9 @@ struct Client {
     scenarios: Vec<Scenario>,
     player: Player,
 }
+
+/// The methods whose scenarios expect a member that has no others.
+const OF_ONE_MEMBER: [&str; 2] = ["Cluster.", "Maintenance.Status"];
 
 /// The program that plays the scenarios.
 enum Player {
@@ -67,13 +74,17 @@ impl Depth {
     }
 }
 
-/// Every scenario of every client, against a real etcd and then against these servers.
+/// Every scenario of every client, against a real etcd and then against these servers, each in clusters of so many
+/// members. The stories of etcd-client are played with one member only, and so are scenarios about members.
 ///
 /// # Errors
 /// If a client or a server cannot be found or built. A wrong result is an outcome.
-pub fn run(kinds: &[Kind], tell: &mut Tell<'_>) -> Result<(), Trouble> {
+pub fn run(kinds: &[Kind], members: usize, tell: &mut Tell<'_>) -> Result<(), Trouble> {
     let plan: Vec<(Kind, Depth)> = kinds.iter().map(|kind| (*kind, Depth::Whole)).collect();
-    play(&plan, tell)?;
+    play(&plan, members, &clients()?, tell)?;
+    if members > 1 {
+        return Ok(());
+    }
     stories::play(kinds, tell)
 }
 
@@ -82,7 +93,17 @@ pub fn run(kinds: &[Kind], tell: &mut Tell<'_>) -> Result<(), Trouble> {
 /// # Errors
 /// If a client or a server cannot be found or built. A wrong result is an outcome.
 pub fn fast(plan: &[(Kind, Depth)], tell: &mut Tell<'_>) -> Result<(), Trouble> {
-    play(plan, tell)
+    play(plan, 1, &clients()?, tell)
+}
+
+/// Part of the scenarios of the client whose name begins so, in clusters of three.
+///
+/// # Errors
+/// If a client or a server cannot be found or built. A wrong result is an outcome.
+pub fn fast_in_clusters(name: &str, plan: &[(Kind, Depth)], tell: &mut Tell<'_>) -> Result<(), Trouble> {
+    let mut clients = clients()?;
+    clients.retain(|client| client.name.starts_with(name));
+    play(plan, CLUSTER, &clients, tell)
 }
 
 /// The program of an etcdctl of version 3.4, downloaded if necessary.
@@ -145,10 +166,11 @@ fn clients() -> Result<Vec<Client>, Trouble> {
 type Outcomes = BTreeMap<String, Verdict>;
 
 impl Client {
-    fn play(&self, kind: Kind, scenarios: &[Scenario], say: &mut dyn FnMut(&str, Verdict)) -> Result<(), Trouble> {
+    fn play(&self, job: &Job<'_>, say: &mut dyn FnMut(&str, Verdict)) -> Result<(), Trouble> {
+        let launch = Launch::of(job.kind)?.members(job.members);
         match &self.player {
-            Player::Program(program) => program.play(kind, scenarios, say),
-            Player::Etcdctl(etcdctl) => etcdctl.play(kind, scenarios, say),
+            Player::Program(program) => program.play(&launch, &job.scenarios, say),
+            Player::Etcdctl(etcdctl) => etcdctl.play(job.kind, &launch, &job.scenarios, say),
         }
     }
 }
@@ -157,18 +179,21 @@ impl Client {
 struct Job<'a> {
     client: &'a Client,
     kind: Kind,
+    members: usize,
     scenarios: Vec<Scenario>,
 }
 
-fn play(plan: &[(Kind, Depth)], tell: &mut Tell<'_>) -> Result<(), Trouble> {
-    let clients = clients()?;
+fn play(plan: &[(Kind, Depth)], members: usize, clients: &[Client], tell: &mut Tell<'_>) -> Result<(), Trouble> {
     let deepest = plan.iter().map(|(_, depth)| *depth).min_by_key(|depth| *depth as u8);
     let job = |client, kind, depth: Depth| -> Job<'_> {
         let client: &Client = client;
+        let mut scenarios = depth.choose(&client.scenarios);
+        scenarios.retain(|one| members == 1 || !OF_ONE_MEMBER.iter().any(|prefix| one.method.starts_with(prefix)));
         Job {
             client,
             kind,
-            scenarios: depth.choose(&client.scenarios),
+            members,
+            scenarios,
         }
     };
     let proofs = clients
@@ -189,16 +214,18 @@ fn play_jobs(
     proven: &BTreeMap<String, Outcomes>,
     tell: &mut Tell<'_>,
 ) -> Result<BTreeMap<String, Outcomes>, Trouble> {
+    let is_clusters = jobs.iter().any(|job| job.members > 1);
+    let at_once = if is_clusters { CLUSTERS_AT_ONCE } else { AT_ONCE };
     let waiting = Mutex::new(jobs.into_iter());
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
     let (sender, told) = mpsc::channel();
     let mut gathered: BTreeMap<String, Outcomes> = BTreeMap::new();
     thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
+        for _ in 0..at_once {
             let sender = sender.clone();
             scope.spawn(move || {
                 while let Some(job) = next() {
-                    let played = job.client.play(job.kind, &job.scenarios, &mut |scenario, verdict| {
+                    let played = job.client.play(&job, &mut |scenario, verdict| {
                         let _ = sender.send(Ok(outcome(&job, scenario, verdict)));
                     });
                     if let Err(trouble) = played {

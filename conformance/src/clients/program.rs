@@ -15,7 +15,6 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    binaries::Kind,
     children::{self, Registered},
     command,
     outcome::Verdict,
@@ -94,18 +93,18 @@ impl Program {
     /// If the server does not start.
     pub(super) fn play(
         &self,
-        kind: Kind,
+        launch: &Launch,
         scenarios: &[Scenario],
         say: &mut dyn FnMut(&str, Verdict),
     ) -> Result<(), Trouble> {
-        let mut server = Launch::of(kind)?.start()?;
+        let mut server = launch.clone().start()?;
         let mut left: Vec<&str> = scenarios.iter().map(|one| one.name.as_str()).collect();
         while !left.is_empty() {
             if let Err(reason) = self.play_some(&mut server, &mut left, say) {
                 say(left.remove(0), Verdict::Failed(reason));
             }
             if server.pid().is_err() || !server.is_healthy() {
-                server = Launch::of(kind)?.start()?;
+                server = launch.clone().start()?;
             }
         }
         Ok(())

@@ -92,6 +92,14 @@ impl Sides {
             },
         })
     }
+
+    /// The same with clusters of so many members instead; the client connects to the first.
+    #[must_use]
+    pub fn members(mut self, members: usize) -> Self {
+        self.real = self.real.members(members);
+        self.ours = self.ours.members(members);
+        self
+    }
 }
 
 /// The result of a seed.

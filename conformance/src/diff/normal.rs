@@ -18,6 +18,10 @@ pub(super) struct Identity {
     pub(super) cluster: u64,
     pub(super) member: u64,
     pub(super) term: u64,
+    /// The leader when the client connected.
+    pub(super) leader: u64,
+    /// Whether it has no companions.
+    pub(super) is_alone: bool,
     pub(super) client: String,
     pub(super) peer: String,
 }
@@ -42,7 +46,15 @@ impl Identity {
                 // No fixed order either.
                 response.keys.sort();
             }
-            Answer::MemberList(response) => response.members.iter_mut().for_each(|member| self.member(member)),
+            // etcd lists them by their expiry, which only a leader knows: the order at followers is that of a map.
+            Answer::LeaseLeases(response) if !self.is_alone => response.leases.sort_by_key(|lease| lease.id),
+            Answer::MemberList(response) => {
+                // The model has one member, and so has the answer here, if its companions are in it too.
+                if !self.is_alone && response.members.len() > 1 {
+                    response.members.retain(|member| member.id == self.member);
+                }
+                response.members.iter_mut().for_each(|member| self.member(member));
+            }
             Answer::Status(response) => self.status(response),
             Answer::Txn(response) => response.responses.iter_mut().for_each(|op| self.nested(op)),
             Answer::Compact(_)
@@ -67,7 +79,8 @@ impl Identity {
     /// Replaces the ids of the answering member; other ids stay.
     pub(super) fn header(&self, header: Option<&mut ResponseHeader>) {
         if let Some(header) = header
-            && (header.cluster_id, header.member_id, header.raft_term) == (self.cluster, self.member, self.term)
+            && (header.cluster_id, header.member_id) == (self.cluster, self.member)
+            && self.is_term(header.raft_term)
         {
             (header.cluster_id, header.member_id, header.raft_term) = (SENDER, SENDER, SENDER);
         }
@@ -86,6 +99,11 @@ impl Identity {
         }
     }
 
+    /// A cluster on a busy machine may elect again.
+    fn is_term(&self, term: u64) -> bool {
+        term == self.term || !self.is_alone && term > self.term
+    }
+
     fn own(&self, id: u64) -> u64 {
         if id == self.member { OWN_ID } else { id }
     }
@@ -98,8 +116,11 @@ impl Identity {
     }
 
     fn status(&self, status: &mut StatusResponse) {
-        status.leader = self.own(status.leader);
-        if status.raft_term == self.term {
+        let is_known = status.leader == self.leader || !self.is_alone && status.raft_term > self.term;
+        if is_known && status.leader != 0 {
+            status.leader = OWN_ID;
+        }
+        if self.is_term(status.raft_term) {
             status.raft_term = SENDER;
         }
         // Sizes and the length of the log differ between servers, but must not be zero.

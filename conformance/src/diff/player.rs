@@ -84,6 +84,8 @@ impl Player {
             cluster: header.cluster_id,
             member: header.member_id,
             term: header.raft_term,
+            leader: status.leader,
+            is_alone: server.companions().is_empty(),
             client: server.address().to_string(),
             peer: server.peer_address().to_string(),
         };
