@@ -277,7 +277,8 @@ impl Restore<KvDone> {
             auth_is_on |= bucket == Bucket::Auth && key == rows::AUTH_ENABLED && value[..] == [1];
             restore_row(&mut alarms, &mut cluster, bucket, key, &value)?;
         }
-        cluster.conf_state = meta.conf_state.unwrap_or_else(|| conf_state_of(&cluster));
+        let stored = meta.conf_state.filter(|stored| is_of_members(stored, &cluster));
+        cluster.conf_state = stored.unwrap_or_else(|| conf_state_of(&cluster));
         let store = Store {
             config,
             kv,
@@ -338,7 +339,16 @@ fn restore_row(
     Ok(())
 }
 
-/// The configuration that the member table implies, for tables without a stored one.
+/// Whether a configuration is that of the members in the table. `etcdutl snapshot restore` replaces the members and leaves
+/// the configuration of the cluster that the backup is of.
+fn is_of_members(stored: &ConfState, cluster: &Cluster) -> bool {
+    let mut ids: Vec<u64> = stored.voters.iter().chain(&stored.learners).copied().collect();
+    ids.sort_unstable();
+    let members = cluster.members().map(|member| member.id.0);
+    cluster.members.is_empty() || ids.into_iter().eq(members)
+}
+
+/// The configuration that the member table implies, for tables without one of their own.
 fn conf_state_of(cluster: &Cluster) -> ConfState {
     let ids = |learner| {
         cluster
@@ -494,6 +504,17 @@ mod tests {
             (&store.conf_state().voters[..], &store.conf_state().learners[..]),
             (&[10][..], &[11][..])
         );
+        store.check();
+    }
+
+    #[test]
+    fn a_restored_backup_has_the_configuration_of_its_new_members() {
+        let store = restore(&vec![
+            row(Bucket::Members, b"a", br#"{"id":10,"peerURLs":["http://a:1"]}"#),
+            row(Bucket::Meta, b"confState", br#"{"voters":[99],"auto_leave":false}"#),
+        ])
+        .unwrap();
+        assert_eq!(store.conf_state().voters, [10]);
         store.check();
     }
 }
