@@ -305,9 +305,6 @@ pub const STOP_PATIENCE: Duration = Duration::from_secs(30);
 /// How much longer than its deadline a request is waited for when the node enforces that deadline.
 pub const NODE_REPLY_GRACE: Duration = Duration::from_secs(1);
 
-/// Password checks and hashes waiting for their thread.
-pub const PASSWORD_LANE_QUEUE_JOBS: usize = 64;
-
 /// Client requests in flight in one member.
 pub const MAX_INFLIGHT_REQUESTS: usize = 16_384;
 
