@@ -301,3 +301,29 @@ fn ours_starts_on_a_directory_that_etcdutl_restored() {
         assert_eq!(see(&ours).keys, seen.keys);
     }
 }
+
+#[test]
+fn a_restored_directory_with_users_is_refused_and_etcd_still_starts_on_it() {
+    let mut real = etcd(&[]);
+    put(&real, "key");
+    for arguments in [
+        &["user", "add", "root:secret"][..],
+        &["user", "grant-role", "root", "root"],
+        &["auth", "enable"],
+    ] {
+        etcdctl(&real, b"", arguments);
+    }
+    let file = real.home().join("backup.db");
+    etcdctl(&real, b"", &["--user", "root:secret", "snapshot", "save", text(&file)]);
+    restore(&file, &mut real, &[]);
+    let launch = Launch::of(Kind::QuoinTokio).expect("a program");
+    let mut program = command::untouched(launch.executable());
+    program.arg("--data-dir").arg(real.data_dir()).args([
+        "--listen-client-urls=http://127.0.0.1:0",
+        "--advertise-client-urls=http://127.0.0.1:0",
+        "--listen-peer-urls=http://127.0.0.1:0",
+    ]);
+    let finished = command::run(&mut program, b"", LIMIT).expect("it ends");
+    assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+    real.restart().expect("an etcd that starts");
+}

@@ -132,7 +132,7 @@ pub fn boot(
     let dirs = DataDir::new(&config.data_dir, config.wal_dir.as_deref().unwrap_or_default());
     let disk = &*world.disk;
     let mut found = look_at_directories(&dirs, disk)?;
-    found.restored = restored(&found, &dirs, disk, &world.progress)?;
+    found.restored = restored(&found, &dirs, store_config, world)?;
     // A refusal that needs only these facts leaves the directory untouched.
     let is_etcds = found.etcd_file.is_some() && found.restored.is_none();
     if matches!(found.data_dir, DirKind::Both | DirKind::Proxy) || is_etcds {
@@ -195,14 +195,17 @@ fn look_at_directories(dirs: &DataDir, disk: &dyn Disk) -> Result<Found, Fault> 
 }
 
 /// The index of the state in etcd's database, if that and the log are what `etcdutl snapshot restore` makes.
-fn restored(found: &Found, dirs: &DataDir, disk: &dyn Disk, progress: &Progress) -> Result<Option<u64>, Fault> {
+fn restored(found: &Found, dirs: &DataDir, config: StoreConfig, world: &World<'_>) -> Result<Option<u64>, Fault> {
+    let disk = &*world.disk;
     let database = dirs.snap().join(ETCD_DATABASE);
     if found.etcd_file.as_deref() != database.to_str() {
         return Ok(None);
     }
     // A log that cannot be read is an etcd's, too: the directory is refused then.
-    let log = look_at_log(dirs, disk, progress).ok().flatten();
-    Ok(log.and_then(|log| log.restored_at()))
+    let log = look_at_log(dirs, disk, &world.progress).ok().flatten();
+    let index = log.and_then(|log| log.restored_at());
+    // Once renamed, no etcd would start on it again, so it must be known before that this member does.
+    Ok(index.filter(|index| received::can_take_over(disk, &database, *index, config)))
 }
 
 /// Gives etcd's database the name of a received snapshot of this index, from which the table is then made at once or, after

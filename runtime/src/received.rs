@@ -183,9 +183,14 @@ const READ_BYTES: usize = 1024 * 1024;
 
 /// Whether a received state is complete and undamaged.
 fn check(disk: &dyn Disk, snap_dir: &Path, index: u64) -> Result<(), Fault> {
-    let (name, path) = (database_name(index), snap_dir.join(database_name(index)));
-    let fail = |error: io::Error| disk_fault("read", &path, &error);
-    let file = disk.open(&path).map_err(fail)?;
+    let name = database_name(index);
+    check_file(disk, &snap_dir.join(&name), &name)
+}
+
+/// Whether the database file at a path is complete and undamaged.
+fn check_file(disk: &dyn Disk, path: &Path, name: &str) -> Result<(), Fault> {
+    let fail = |error: io::Error| disk_fault("read", path, &error);
+    let file = disk.open(path).map_err(fail)?;
     let mut sum = FileSum::default();
     let mut offset = 0;
     loop {
@@ -203,10 +208,22 @@ fn check(disk: &dyn Disk, snap_dir: &Path, index: u64) -> Result<(), Fault> {
         sum.feed(&part);
         offset += part.len() as u64;
     }
-    sum.finish().map_err(|damage| damage.of_file(&name))?;
-    let file = SnapshotFile::open(&name, offset, |part| read_part(&*file, part).map_err(fail))?;
+    sum.finish().map_err(|damage| damage.of_file(name))?;
+    let file = SnapshotFile::open(name, offset, |part| read_part(&*file, part).map_err(fail))?;
     let mut rows = Bucket::ALL.into_iter().flat_map(|bucket| file.rows(bucket));
     rows.try_for_each(|row| row.map(drop))
+}
+
+/// Whether a database that etcd restored is one that can be taken over: complete, undamaged, of this index, and without
+/// anything that this version does not have, such as users.
+pub fn can_take_over(disk: &dyn Disk, path: &Path, index: u64, config: StoreConfig) -> bool {
+    let name = path.display().to_string();
+    let restore = || {
+        check_file(disk, path, &name)?;
+        let file = disk.open(path).map_err(|error| disk_fault("read", path, &error))?;
+        restore_from(&*file, &name, path, config)
+    };
+    restore().is_ok_and(|state| state.consistent_index() == index)
 }
 
 /// Reads a received state.

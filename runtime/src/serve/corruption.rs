@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use quoin_core::api::{Answer, PeerCall, PeerStep, hash_answer, hash_request};
+use quoin_core::api::{Answer, PeerCall, PeerStep, hash_answer, hash_request, member_hash};
 use quoin_core::corruption::{
     Findings, MemberHash, NoHash, PeerHash, check_compaction, check_initially, check_periodically,
 };
@@ -148,11 +148,7 @@ async fn own_hash(context: &Context) -> Result<MemberHash, Error> {
     let call = PeerCall::HashKv(HashKvRequest { revision: 0 });
     let hash = match context.server(|server| call.begin(server)) {
         PeerStep::Compute(computation) => match compute(context, computation).await? {
-            Answer::HashKv(answer) => HashKv {
-                hash: answer.hash,
-                compact_revision: answer.compact_revision,
-                hash_revision: answer.hash_revision,
-            },
+            Answer::HashKv(answer) => member_hash(&answer).hash,
             other => unreachable!("{other:?} is no hash"),
         },
         step => unreachable!("{step:?} computes no hash of the newest revision"),

@@ -18,30 +18,44 @@ fn appends(messages: &[Message]) -> Bytes {
     out.freeze()
 }
 
-/// Gives a decoder bytes in pieces of random sizes, and returns the messages that it decodes.
-fn read_appends(mut bytes: Bytes, prng: &mut Prng) -> Result<Vec<Message>, BadFrame> {
-    let mut decoder = AppendDecoder::new(MemberId(2), MemberId(1));
-    let mut messages = Vec::new();
+/// Passes bytes on in pieces of random sizes.
+fn in_pieces(
+    mut bytes: Bytes,
+    prng: &mut Prng,
+    mut take: impl FnMut(Bytes) -> Result<(), BadFrame>,
+) -> Result<(), BadFrame> {
     while !bytes.is_empty() {
         let piece = prng.range(1..bytes.len().min(40) as u64 + 1) as usize;
-        decoder.push(bytes.split_to(piece));
+        take(bytes.split_to(piece))?;
+    }
+    Ok(())
+}
+
+/// The messages of the append encoding, decoded from pieces.
+fn read_appends(bytes: Bytes, prng: &mut Prng) -> Result<Vec<Message>, BadFrame> {
+    let mut decoder = AppendDecoder::new(MemberId(2), MemberId(1));
+    let mut messages = Vec::new();
+    in_pieces(bytes, prng, |piece| {
+        decoder.push(piece);
         while let Some(message) = decoder.next_message()? {
             messages.push(message);
         }
-    }
+        Ok(())
+    })?;
     Ok(messages)
 }
 
-fn read_messages(mut bytes: Bytes, prng: &mut Prng) -> Result<Vec<Message>, BadFrame> {
+/// The messages of the other encoding, decoded from pieces.
+fn read_messages(bytes: Bytes, prng: &mut Prng) -> Result<Vec<Message>, BadFrame> {
     let mut decoder = MessageDecoder::default();
     let mut messages = Vec::new();
-    while !bytes.is_empty() {
-        let piece = prng.range(1..bytes.len().min(40) as u64 + 1) as usize;
-        decoder.push(bytes.split_to(piece));
+    in_pieces(bytes, prng, |piece| {
+        decoder.push(piece);
         while let Some(message) = decoder.next_message()? {
             messages.push(message);
         }
-    }
+        Ok(())
+    })?;
     Ok(messages)
 }
 
