@@ -1,4 +1,4 @@
-//! From committed entries to their consequences: answers, lease clocks, configuration, events, rows.
+//! Applies committed entries and handles the consequences: answers, lease clocks, configuration, events, rows.
 
 use crate::bug;
 use crate::error::Error;
@@ -72,7 +72,7 @@ impl Node {
         true
     }
 
-    /// Remembers learners whose update described them as voters, until another update corrects it.
+    /// Remembers a learner that an update describes as a voter, until another update describes it as a learner.
     fn note_ambiguity(&mut self, outcome: &ConfOutcome) {
         match &outcome.effect {
             MemberChange::Updated(member) => {

@@ -1,7 +1,7 @@
 //! Lease clocks: when each lease ends. Only the leader counts time; on other members no lease expires.
 //!
-//! A lease expires only after its whole TTL has passed on this member's clock since it was granted or renewed, or since
-//! the member became leader.
+//! A lease expires only after its remaining time has passed on this member's clock since it was granted or renewed, or
+//! since the member became leader. That is the whole TTL, or less for a new leader if the lease was checkpointed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,10 +16,10 @@ const REVOKE_RETRY: Duration = Duration::from_secs(3);
 /// How often the remaining time of a long lease is written to the log.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
-/// How many leases may end within a second after a change of leader; the ends of more are spread out.
+/// How many leases may expire per second after a change of leader. Further expiries are delayed.
 const EXPIRIES_PER_SECOND: u32 = 750;
 
-/// Fewer leases than this are not spread out.
+/// With fewer leases than this, no expiry is delayed.
 const SPREAD_MIN_LEASES: usize = 1_000;
 
 /// One lease's clock.
@@ -28,9 +28,9 @@ struct Clock {
     ttl: i64,
     /// The seconds left at the last checkpoint; 0 means the whole TTL.
     remaining: i64,
-    /// When it ends; `None` while this member does not count time.
+    /// When the lease expires; `None` while this member does not count time.
     expiry: Option<Instant>,
-    /// Its place in the queue: its end, or the time of the next attempt to revoke it.
+    /// Its place in the queue: the expiry, or the time of the next attempt to revoke the lease.
     due: Option<Instant>,
     /// The time of its next checkpoint.
     checkpoint: Option<Instant>,
@@ -57,11 +57,11 @@ impl Clock {
 /// The result of a renewal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Renewal {
-    /// The log has a shorter remaining time, which must be cleared there first, because a new leader would use it.
+    /// A checkpoint in the log has less time. It must be cleared first, because a new leader would use it.
     Checkpointed,
-    /// It has expired; the answer waits for its revocation.
+    /// The lease has expired. The client is answered once it is revoked.
     Expired,
-    /// It has this many seconds again.
+    /// The lease has this many seconds again.
     Renewed(i64),
     /// The lease does not exist.
     Unknown,
@@ -84,7 +84,7 @@ impl LeaseTimes {
         self.0.is_empty()
     }
 
-    /// Their ids by expiry; by id for equal expiry, or if this member does not count time.
+    /// The ids of the leases by expiry, then by id. By id alone if this member does not count time.
     #[must_use]
     pub fn by_expiry(&self) -> Vec<i64> {
         let mut times = self.0.to_vec();
@@ -201,7 +201,7 @@ impl Clocks {
         self.clocks.iter().map(|(id, clock)| (clock.expiry, *id)).collect()
     }
 
-    /// Takes up to `limit` leases that have ended. Those that still exist after a while are taken again.
+    /// Takes up to `limit` leases that have expired. One that still exists after [`REVOKE_RETRY`] is taken again.
     pub(super) fn take_expired(&mut self, now: Instant, limit: usize) -> Vec<i64> {
         let due: Vec<_> = self
             .queue
@@ -404,7 +404,7 @@ mod tests {
         assert_eq!(
             clocks.time_left(secs(100), 2),
             Some((5, 600)),
-            "the checkpoint's rest and an election timeout"
+            "the checkpoint's remaining time and an election timeout"
         );
         clocks.demote();
         clocks.check();

@@ -1,9 +1,10 @@
-//! The cluster version: the leader sets it to the least version of all members, up to a ceiling, and never lowers it by
-//! itself.
+//! The cluster version: the leader sets it to the lowest version of all members, up to a ceiling, and never lowers it
+//! by itself.
 //!
-//! The ceiling is there for clusters that an etcd is part of, or was: no etcd starts in a cluster whose version is above its
-//! own, so the last older member that leaves could not come back. If no ceiling is configured, it is the cluster version,
-//! once that is known.
+//! The ceiling protects clusters that have, or had, an etcd as a member. An etcd does not start in a cluster whose
+//! version is above its own. Without a ceiling, the version would rise when the last older member leaves, and that
+//! member could not come back. The default ceiling is the cluster version, but at least 3.5; in a new cluster, this
+//! member's version.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::version::Version;
 /// How often the leader compares the members' versions.
 const INTERVAL: Duration = Duration::from_secs(4);
 
-/// The version of a cluster while some member's is unknown.
+/// The version of a new cluster until the versions of all members are known.
 const UNKNOWN: Version = Version {
     major: 3,
     minor: 0,
@@ -34,14 +35,14 @@ pub(super) struct VersionKeeper {
     ceiling: Option<Version>,
     /// The versions of the peers that could be asked.
     peers: BTreeMap<MemberId, Version>,
-    /// Whether a new cluster version is proposed and its outcome not known.
+    /// A new cluster version is proposed, and the outcome is not known yet.
     proposed: bool,
     /// When to compare next.
     look_at: Option<Instant>,
 }
 
 impl VersionKeeper {
-    /// The keeper of a member that runs the version `own`. It begins with the first leader.
+    /// The keeper of a member that runs the version `own`. It first compares versions when a leader opens its term.
     pub(super) fn new(own: Version, ceiling: Option<Version>) -> Self {
         Self {
             own: Version { patch: 0, ..own },
@@ -103,8 +104,8 @@ impl VersionKeeper {
         }
     }
 
-    /// The highest version that this member sets: 3.5 at least, because members of older versions cannot read this
-    /// member's entries.
+    /// The highest version that this member sets. The default is at least 3.5, because members of older versions cannot
+    /// read this member's entries.
     fn ceiling(&self, present: Option<Version>) -> Version {
         let present = present.filter(|present| *present > UNKNOWN);
         let joined = present.map(|present| present.max(Version::V3_5));

@@ -14,9 +14,9 @@ use super::{CompactionEnd, Node, Replies, Response};
 /// The physical part of compaction.
 #[derive(Debug)]
 pub(super) struct SpaceRelease {
-    /// The revision of the last compaction whose superseded rows began to be deleted.
+    /// The revision of the last compaction. Its superseded rows are deleted, or being deleted.
     revision: i64,
-    /// When that began; `None` once it is finished.
+    /// When their deletion began; `None` once it is finished.
     begun: Option<Instant>,
     /// When the next step is due; `None` if there is no next step.
     step_at: Option<Instant>,
@@ -69,7 +69,7 @@ impl SpaceRelease {
         self.written.retain(|(_, waiting, _)| *waiting != token);
     }
 
-    /// `batch` and every one before it is written: answers the compactions whose last rows were in them.
+    /// `batch` and all earlier ones are written: answers the compactions whose last rows were in them.
     pub(super) fn stored(&mut self, batch: BatchId, replies: &mut Replies) {
         let written = self.written.extract_if(.., |(last, ..)| *last <= batch);
         replies.extend(written.map(|(_, token, response)| (token, Ok(Response::Applied(response)))));

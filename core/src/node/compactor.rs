@@ -44,13 +44,13 @@ impl Retention {
 #[derive(Debug)]
 pub(super) struct Compactor {
     retention: Retention,
-    /// Revisions sampled, oldest first; by period only. The first is the one of a period ago.
+    /// The revisions sampled for compaction by period, oldest first. In the long run the first is a period old.
     samples: VecDeque<i64>,
     compacted: i64,
     compacted_at: Instant,
     /// The revision proposed and when, until the outcome is known.
     proposed: Option<(i64, Instant)>,
-    /// Whether a whole period has passed, as the first compaction by period requires.
+    /// Whether a compaction has succeeded. The first one by period waits for the whole period.
     waited: bool,
     /// When to check next.
     look_at: Instant,
@@ -104,7 +104,7 @@ impl Compactor {
         Some(target)
     }
 
-    /// The proposed compaction was applied, or had been done before (`compacted`); otherwise it is tried again.
+    /// The proposed compaction was applied, or already done (`compacted`). Otherwise it will be proposed again.
     pub(super) fn finished(&mut self, compacted: bool) {
         let Some((revision, at)) = self.proposed.take() else {
             return;
@@ -150,8 +150,8 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
     const MINUTE: Duration = Duration::from_secs(60);
 
-    /// Checks every interval for `steps` intervals while the store gains a revision a minute; returns what was
-    /// compacted when.
+    /// Checks every interval for `steps` intervals while the store gains a revision a minute. Returns the minute and
+    /// the revision of each compaction.
     fn run(retention: Retention, steps: u32, leads: impl Fn(u32) -> bool) -> Vec<(u32, i64)> {
         let mut compactor = Compactor::new(retention, Instant::ZERO, 1);
         let mut found = Vec::new();
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(
             found,
             [(60, 1), (120, 55), (180, 115)],
-            "every hour, to the last sample that is older than one"
+            "every hour, to the last sample older than an hour"
         );
         let found = run(Retention::Period(HOUR * 3), 60, |_| true);
         assert_eq!(
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn by_revision_that_many_are_kept() {
+    fn by_revision_the_configured_number_is_kept() {
         let found = run(Retention::Revisions(10), 4, |_| true);
         assert_eq!(found, [(10, 1), (15, 6), (20, 11)], "it checks every five minutes");
     }

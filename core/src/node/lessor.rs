@@ -19,7 +19,7 @@ use super::{LeaseCounts, Replies, Response};
 /// How often the leader looks for expired leases.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A client that renews a lease which has expired: it is answered once the lease is revoked, or at its deadline.
+/// A renewal of an expired lease. The client is answered once the lease is revoked, or at the deadline.
 #[derive(Clone, Copy, Debug)]
 struct LateRenewal {
     lease: i64,
@@ -105,15 +105,15 @@ impl Lessor {
         }
     }
 
-    /// This member leads and has opened its term: from now on every lease has its TTL again, plus `extend`.
+    /// This member leads and has opened its term: the remaining time of every lease starts now, plus `extend`.
     pub(super) fn lead(&mut self, now: Instant, extend: Duration) {
         self.clocks.promote(now, extend);
         self.slept = false;
         self.look_at = Some(now + EXPIRY_INTERVAL);
     }
 
-    /// This member no longer leads: it stops counting time. A new leader starts every lease's time anew, so the leases
-    /// that this one found expired are forgotten.
+    /// This member no longer leads: it stops counting time. A new leader starts every lease's time anew, so this member
+    /// forgets which leases it found expired.
     pub(super) fn follow(&mut self, member: &mut Member) {
         self.clocks.demote();
         self.look_at = None;
@@ -130,7 +130,7 @@ impl Lessor {
         self.slept = true;
     }
 
-    /// Whether leadership was confirmed after this member had missed ticks.
+    /// The confirmation of leadership that missed ticks required has succeeded (`confirmed`) or failed.
     pub(super) fn confirmed(&mut self, confirmed: bool) {
         self.confirming = false;
         self.slept &= !confirmed;
@@ -183,7 +183,8 @@ impl Lessor {
         }
     }
 
-    /// Whole seconds left of a lease and seconds granted, if it exists; `None` if this member does not count time.
+    /// The whole seconds left of a lease and the seconds granted; `Some(None)` if it has expired or does not exist.
+    /// `None` if this member does not count time.
     pub(super) fn time_left(&self, now: Instant, lease: i64) -> Option<Option<(i64, i64)>> {
         self.is_primary().then(|| self.clocks.time_left(now, lease))
     }
@@ -251,7 +252,7 @@ impl Lessor {
         self.propose_revocations(now, member);
         let checkpoints = self.clocks.take_checkpoints(now, LEASE_CHECKPOINT_BATCH_LEASES);
         if !checkpoints.is_empty() {
-            // A failure is harmless: the next checkpoints repeat this one with less time left.
+            // A failure is harmless: without this checkpoint, a new leader gives the leases more time.
             let _refused = member.propose_own(now, Origin::Checkpoint, checkpoint(checkpoints));
         }
     }

@@ -80,21 +80,21 @@ pub enum Done {
 /// An event about a peer.
 #[derive(Clone, Debug)]
 pub enum PeerEvent {
-    /// A connection to it exists.
+    /// A connection to the peer exists.
     Active(MemberId),
-    /// No connection to it exists.
+    /// No connection to the peer exists.
     Inactive(MemberId),
     /// It answered that this member was removed from the cluster.
     RemovedUs,
-    /// Whether a [`PeerJob::Snapshot`] reached it. Each snapshot is reported once; until then the peer is sent no other
-    /// part of the log.
+    /// Whether a [`PeerJob::Snapshot`] reached the peer. Each snapshot is reported once; until then the peer is sent no
+    /// other part of the log.
     Snapshot {
         /// The peer.
         to: MemberId,
         /// Whether the peer received it.
         received: bool,
     },
-    /// A message to it was lost.
+    /// A message to the peer was lost.
     Unreachable(MemberId),
     /// The version that the peer runs; the host asks for it every four seconds. `None` if the peer could not be asked,
     /// or its connection is lost. The cluster version does not rise meanwhile, because the peer may return with an
@@ -126,7 +126,7 @@ pub enum Request {
     LeaseTimeToLive {
         /// The lease.
         id: i64,
-        /// Whether it asks for the keys too.
+        /// Whether to return its keys too.
         keys: bool,
     },
     /// Adds a member.
@@ -162,7 +162,7 @@ pub enum Request {
     },
     /// Writes a key.
     Put(PutRequest),
-    /// Answered once the published view is at least as new as this request.
+    /// A linearizable read. Answered once the published view has everything committed before this request.
     Read,
     /// Stops the member; a leader hands over first. Answered by [`Effect::Halt`].
     Stop,
@@ -200,8 +200,8 @@ pub enum Response {
     },
 }
 
-/// Work for the host. It carries out effects of one kind in order. Effects of different kinds may overtake each other,
-/// except that a publication is carried out before the replies that follow it.
+/// Work for the host. The host carries out effects of one kind in order. Effects of different kinds may overtake each
+/// other, except that a publication is carried out before the replies that follow it.
 #[derive(Clone, Debug)]
 pub enum Effect {
     /// The member has ended: no effect follows.

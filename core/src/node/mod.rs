@@ -67,7 +67,7 @@ pub enum Timer {
     Version,
 }
 
-/// The machine.
+/// A member's consensus and applied state with their timers, as a machine without I/O.
 pub struct Node {
     config: Config,
     member: Member,
@@ -84,20 +84,20 @@ pub struct Node {
     /// When to continue applying them.
     apply_at: Option<Instant>,
     applied: Applied,
-    /// The NOSPACE alarm is proposed, and the outcome not known.
+    /// The NOSPACE alarm is proposed, and the outcome is not known yet.
     alarm_proposed: bool,
-    /// Learners that an update called voters. Versions of etcd up to 3.6.11 write such updates, and take these members for
-    /// voters since. It is not stored: after a start only updates applied since count.
+    /// Learners that an update described as voters. etcd up to 3.6.11 writes such updates, and from then on takes the
+    /// member for a voter. The set is not stored: a start begins with an empty set.
     ambiguous: BTreeSet<MemberId>,
     published: Option<Status>,
-    /// There was a tick, so counters are published.
+    /// The member ticked in this turn, so a status of which only counters changed is published.
     ticked: bool,
     /// The counts of this turn, or of the last one.
     tally: Tally,
     // State of the present turn.
     outputs: Vec<Output>,
     replies: Replies,
-    /// Clients that get the list of leases. It is read at the end of the turn, so that it matches the view published with it.
+    /// Clients that asked for the list of leases. It is read at the turn's end, to match the view published with it.
     lists_wanted: Vec<Token>,
     events: Vec<Event>,
     /// A snapshot replaced the state.
@@ -275,7 +275,7 @@ impl Node {
         self.follow_leadership();
     }
 
-    /// Stops the lessor if this member lost its leadership. It is called after every call that may cost the leadership.
+    /// Stops the lessor if this member lost its leadership. Called after every call that may end the leadership.
     fn follow_leadership(&mut self) {
         if self.lessor.is_primary() && !self.member.leads() && !bug!(RevokesWhileDeposed) {
             self.lessor.follow(&mut self.member);

@@ -1,5 +1,5 @@
-//! Inputs: one method per kind of request, report and event. Requests that are invalid by themselves were refused
-//! before, on their callers' tasks, by [`crate::store::check`].
+//! Inputs: one method per kind of request, report and event. [`crate::store::check`] has already refused, on the
+//! callers' tasks, the requests that are invalid by themselves.
 
 use crate::bug;
 use crate::error::Error;
@@ -69,7 +69,7 @@ impl Node {
         }
     }
 
-    /// A message from a peer. Messages of removed members are ignored, also those that another member forwards.
+    /// A message from a peer. Messages of removed members are ignored, even if another member forwards them.
     pub(super) fn message(&mut self, now: Instant, from: MemberId, message: Message) {
         let cluster = self.store.view().cluster;
         if !cluster.is_removed(from) && !cluster.is_removed(MemberId(message.from)) {
@@ -136,7 +136,7 @@ impl Node {
         mut request: LeaseGrantRequest,
     ) -> Result<(), Error> {
         if request.id == 0 {
-            // An id may have been drawn before, if the wall clock was set back between two starts, or chosen by a client.
+            // The id may be in use: a client chose it, or the wall clock was set back between two starts.
             let leases = self.store.view().leases;
             let mut draws = std::iter::repeat_with(|| self.member.lease_id());
             request.id = draws.find(|id| leases.get(*id).is_none()).unwrap_or_default();
@@ -144,7 +144,7 @@ impl Node {
         self.propose(now, token, deadline, Content::LeaseGrant(request))
     }
 
-    /// Requests that only a leader can answer: they wait until leadership is confirmed.
+    /// A request that only the leader can answer: it waits until leadership is confirmed.
     fn ask_leader(&mut self, deadline: Instant, reader: Reader) -> Result<(), Error> {
         if !self.member.leads() {
             return Err(Error::NotLeader);
@@ -183,8 +183,8 @@ impl Node {
     fn member_promote(&self, now: Instant, id: MemberId) -> Result<ConfChange, Error> {
         self.may_reconfigure(now, Reconfiguration::Promote(id))?;
         if self.ambiguous.contains(&id) {
-            // An etcd that takes the learner for a voter answers this. It would refuse the change when it is applied,
-            // and this member would not: from then on they would count different quorums.
+            // An etcd that takes the learner for a voter gives the same answer. If this member proposed the promotion,
+            // such an etcd would refuse it at apply and this member would not, and they would count different quorums.
             return Err(Error::MemberNotLearner);
         }
         let context = ConfChangeContext::promotion(id).to_json();
@@ -202,14 +202,14 @@ impl Node {
         let member = Peer {
             id,
             peer_urls,
-            // Versions of etcd up to 3.6.11 take it over from here.
+            // etcd up to 3.6.11 takes this field over from the update.
             is_learner: cluster.member(id).is_some_and(|member| member.is_learner),
             ..Peer::default()
         };
         conf_change(ConfChange::UPDATE_NODE, id, member.to_json())
     }
 
-    /// Proposes a client's request. If the quota leaves too little space for it, the alarm is raised instead.
+    /// Proposes a client's request. If the quota leaves too little space for it, the NOSPACE alarm is raised instead.
     fn propose(&mut self, now: Instant, token: Token, deadline: Instant, content: Content) -> Result<(), Error> {
         let cost = content.cost();
         if !check::fits_quota(cost, self.store.size_bytes(), self.config.quota_bytes) {

@@ -12,8 +12,8 @@ use crate::time::Instant;
 use super::{Effect, LateHeartbeat, Node};
 
 impl Node {
-    /// A snapshot from a peer, with its state. Snapshots of removed members are ignored. A snapshot whose state does not match
-    /// its metadata is refused with a line in the log: its sender would send it again and again.
+    /// A snapshot from a peer, with its state. Snapshots of removed members are ignored. A snapshot whose state does
+    /// not match its metadata is refused, and the refusal is logged: its sender will send it again and again.
     pub(super) fn snapshot(&mut self, now: Instant, from: MemberId, message: Message, store: Box<Store>) {
         if self.store.view().cluster.is_removed(from) {
             return;
@@ -67,8 +67,8 @@ impl Node {
         }
     }
 
-    /// The log continues after the received snapshot, so the snapshot's state replaces this member's. A proposal that
-    /// it covers is never answered, as in etcd, and reaches its deadline.
+    /// The log continues after the received snapshot, so the snapshot's state replaces this member's. A proposal whose
+    /// entry the snapshot covers times out, as in etcd.
     pub(super) fn adopt(&mut self, now: Instant, out: &mut Vec<Effect>) {
         self.store = *self
             .received
@@ -101,12 +101,12 @@ fn difference(store: &Store, snapshot: &SnapshotMetadata) -> Option<String> {
         None
     } else if (index, term) != (snapshot.index, snapshot.term) {
         Some(format!(
-            "it is of entry {} of term {}, and its state of entry {index} of term {term}",
+            "its metadata name entry {} of term {}, but its state is at entry {index} of term {term}",
             snapshot.index, snapshot.term
         ))
     } else if snapshot.conf_state.as_ref() != Some(store.conf_state()) {
         Some(format!(
-            "it is of the configuration {:?}, and its state of {:?}",
+            "its metadata name the configuration {:?}, but its state has {:?}",
             snapshot.conf_state,
             store.conf_state()
         ))

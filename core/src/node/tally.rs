@@ -17,11 +17,11 @@ pub struct Tally {
     pub compaction_steps: u64,
     /// A compaction whose last superseded revision was deleted.
     pub compacted: Option<CompactionEnd>,
-    /// Messages of peers that were dropped for what they say.
+    /// Messages from peers that were dropped because of their content.
     pub dropped: Vec<Dropped>,
     /// Heartbeats that left too late.
     pub late_heartbeats: Vec<LateHeartbeat>,
-    /// The leader changed, or there is none any more.
+    /// The member has another leader than before, or none any more.
     pub leader: Option<LeaderChange>,
     /// The cluster version was set.
     pub version: Option<VersionChange>,

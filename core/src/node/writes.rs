@@ -1,19 +1,20 @@
 //! Writing behind: the rows that applied entries changed go to the table in few atomic batches.
 //!
-//! While the lane is busy, further rows join the next batch. Their number is bounded by refusing new proposals.
+//! While the lane is busy, further rows join the next batch. Its size is bounded: a member with too many pending bytes
+//! refuses new proposals.
 
 use std::collections::VecDeque;
 
 use crate::limits::{STORE_OUTSTANDING_BATCHES, STORE_PENDING_BYTES};
 use crate::member::BatchId;
 
-/// Rough memory of a row, without its payload.
+/// Approximate memory of a row, without its payload.
 const ROW_OVERHEAD_BYTES: usize = 128;
 
 /// The batches that the table has not written yet.
 #[derive(Debug, Default)]
 pub(super) struct Writes {
-    /// Rough number of bytes applied since the last batch was handed over.
+    /// Approximate bytes of the rows changed since the last batch was handed over.
     pending_bytes: usize,
     has_pending: bool,
     outstanding: VecDeque<BatchId>,
@@ -55,7 +56,7 @@ impl Writes {
         self.hand_over()
     }
 
-    /// `batch` and every one before it is written.
+    /// `batch` and all earlier ones are written.
     pub(super) fn stored(&mut self, batch: BatchId) {
         while self.outstanding.pop_front_if(|id| *id <= batch).is_some() {}
     }

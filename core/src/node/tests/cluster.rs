@@ -68,7 +68,7 @@ fn a_member_whose_clock_was_set_back_repeats_no_id_of_a_run_that_left_nothing_on
     world.call(follower, put("k", "v")).unwrap();
     world.run(millis(100));
     let (now, term) = (world.now, world.machines[&leader].disk.hard_state.term);
-    // The entries that a run passes on to the leader before it loses power, without having logged any of them.
+    // Returns the id of the request that a run forwards to the leader. The run then loses power with nothing logged.
     let mut hands_on = |seed| {
         let machine = world.machine(follower);
         let (recovered, store) = machine.disk.restore();

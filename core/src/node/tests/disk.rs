@@ -27,13 +27,13 @@ pub(super) struct Disk {
 pub(super) enum Step {
     /// The received state is on disk; the node does not have it yet.
     Received,
-    /// The node has taken it.
+    /// The node has taken the state.
     Told,
-    /// The log continues after it; that is not reported to the node.
+    /// The log continues after the snapshot; this is not reported to the node yet.
     Installed,
-    /// The table has it; the received state is still there.
+    /// The table has the state; the received file is still there.
     Replaced,
-    /// The received state is removed; the end is not reported to the node.
+    /// The received file is removed; the end is not reported to the node yet.
     Cleared,
 }
 
@@ -106,7 +106,7 @@ impl Disk {
             .collect();
     }
 
-    /// As boot decides: if the log continues after a snapshot whose state is not in the table yet, the received state
+    /// Decides like boot: if the log continues after a snapshot whose state is not in the table yet, the received state
     /// is used.
     pub(super) fn restore(&mut self) -> (Recovered, Store) {
         if self.table().consistent_index() < self.snapshot.0 {

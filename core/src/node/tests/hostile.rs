@@ -1,4 +1,4 @@
-//! Messages that no sound peer sends: a member drops them, says so, and goes on.
+//! Messages that no correct peer sends: a member drops and counts them, and goes on.
 
 use std::time::Duration;
 

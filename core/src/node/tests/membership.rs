@@ -102,7 +102,7 @@ fn a_learner_that_is_not_in_sync_is_not_promoted() {
 
 #[test]
 fn a_sole_voter_sends_its_term_to_a_learner_only_once_it_is_durable() {
-    // The world asserts it on every message; here the sole voter restarts while its learner is connected.
+    // The world asserts this on every message. Here the sole voter restarts while its learner is connected.
     let mut world = World::new(1, 3);
     settle(&mut world);
     join(&mut world, "http://new:1", true);

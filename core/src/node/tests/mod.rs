@@ -40,7 +40,7 @@ fn value(view: &store::View, key: &str) -> Option<String> {
     Some(String::from_utf8(found.value.to_vec()).unwrap())
 }
 
-/// Effects in a line each.
+/// One line for each effect.
 fn story(effects: &[Effect]) -> String {
     let mut text = String::new();
     for effect in effects {

@@ -388,7 +388,7 @@ fn markers_follow_the_durable_table_and_free_the_log() {
     world.call(ME, put("k", "new")).unwrap();
 }
 
-/// One turn; returns the batches of the log handed over with a sync, and the answers.
+/// One turn. Returns a report for each log batch that is to be synced, and the tokens of the requests answered.
 fn turn(node: &mut Node, now: Instant, inputs: Vec<Input>) -> (Vec<Input>, Vec<Token>) {
     let mut effects = Vec::new();
     node.step(now, inputs, &mut effects);

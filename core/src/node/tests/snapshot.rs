@@ -73,7 +73,7 @@ fn assert_alike(world: &mut World) {
     }
 }
 
-/// A world whose last follower was isolated and is too far behind; returns that follower too.
+/// A world whose last follower was isolated and is too far behind for the log; returns that follower too.
 fn left_behind(seed: u64) -> (World, MemberId) {
     let mut world = world(3, seed);
     let behind = world.followers()[1];
@@ -108,7 +108,7 @@ fn an_unfinished_compaction_continues_after_a_snapshot() {
     let leader = world.leader();
     let revision = world.node(leader).view().kv.revision();
     compact(&mut world, leader, revision - 10);
-    // The second one is not finished when the snapshot leaves.
+    // The second compaction is not finished when the snapshot leaves.
     let request = CompactionRequest {
         revision: revision - 2,
         physical: false,
@@ -205,7 +205,7 @@ fn rows_that_wait_for_the_table_are_not_written_over_an_installed_state() {
     let mut world = world(3, 19);
     let behind = world.followers()[1];
     let leader = world.leader();
-    // More batches wait than the lane takes when the member is isolated.
+    // When the member is isolated, more batches wait than its lane takes.
     world.machine(behind).table_takes = secs(20);
     for round in 0..12 {
         write(&mut world, leader, round..round + 1);
@@ -282,7 +282,7 @@ fn a_restarted_leader_sends_a_snapshot_if_its_log_is_too_short() {
     write(&mut world, leader, 0..30);
     world.run(secs(2));
     for id in all.iter().filter(|id| **id != behind) {
-        // Memory has room for all entries, so the log on disk decides.
+        // Memory has room for all entries, so only the log on disk can be too short.
         world.machine(*id).config.member.snapshot_catchup_entries = 10_000;
         world.crash(*id);
     }
@@ -318,7 +318,7 @@ fn a_learner_with_an_empty_disk_is_sent_a_snapshot() {
 
 #[test]
 fn no_message_leaves_before_the_snapshot_is_durable() {
-    // The world asserts it on every message; here the disk is so slow that many messages come meanwhile.
+    // The world asserts this on every message. Here many messages arrive while the disk is still syncing the snapshot.
     let (mut world, behind) = left_behind(6);
     world.machine(behind).sync_takes = Duration::from_millis(700);
     world.heal();
@@ -328,7 +328,7 @@ fn no_message_leaves_before_the_snapshot_is_durable() {
         world.run(Duration::from_millis(100));
     }
     world.machine(behind).sync_takes = Duration::from_millis(1);
-    // The disk first ends the slow writes that it was given.
+    // The disk first finishes its slow writes.
     world.run(secs(20));
     assert_alike(&mut world);
     assert!(world.machines[&behind].installed >= 1);
@@ -386,7 +386,7 @@ fn a_watcher_whose_next_events_are_compacted_in_the_snapshot_is_cancelled() {
         [(1, seen + 10), (2, seen + 10)],
         "the watcher that had seen everything lacks the compacted events"
     );
-    assert_eq!(watching.seen[&1], [], "and gets nothing of what comes after the gap");
+    assert_eq!(watching.seen[&1], [], "and gets no event after the gap");
     assert_eq!(watching.seen[&2], had, "nor does the watcher that began earlier");
     assert_eq!(watching.seen[&3], []);
     assert_eq!(watching.seen[&4], history(&view, seen + 10));

@@ -1,4 +1,4 @@
-//! The counts of turns, as etcd's metrics count.
+//! The counts of turns, which are those of etcd's metrics.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ type Keys = (u64, u64, u64, u64);
 /// A kind of request and whether it succeeded.
 type Kind = (&'static str, bool);
 
-/// The counts of one request: operations on keys, and what was applied.
+/// The counts of one request: operations on keys, and the requests applied.
 fn done(world: &mut World, request: Request) -> (Keys, Vec<Kind>) {
     taken(world, ME);
     let _refused_or_not = world.call(ME, request);
@@ -70,7 +70,7 @@ fn delete(key: &'static str, prev_kv: bool) -> DeleteRangeRequest {
     }
 }
 
-/// A compare that holds for a key written that many times.
+/// A compare that holds for a key of this version.
 fn version(key: &'static str, version: i64) -> Compare {
     Compare {
         result: CompareResult::Equal as i32,

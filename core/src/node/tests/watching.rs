@@ -44,7 +44,7 @@ impl Watching {
         watching
     }
 
-    /// Watches every key from a revision on; 0 is from now on.
+    /// Watches every key from a revision on; 0 means from now on.
     pub(super) fn watch(&mut self, now: Instant, watch_id: i64, start_revision: i64) {
         let create = WatchCreateRequest {
             key: "\0".into(),
@@ -114,7 +114,7 @@ impl Watching {
     }
 }
 
-/// The events due to a watcher of everything from `start` on, by the history of a view.
+/// The events that a watcher of all keys from `start` on must get, from the history of a view.
 pub(super) fn history(view: &View, start: i64) -> Vec<Seen> {
     let events = view.events_since(start, usize::MAX);
     let seen = events.map(|event| {

@@ -1,5 +1,4 @@
-//! A world for nodes: links that delay, lose and are cut, disks that lose everything not synced, one clock and one
-//! seed.
+//! A world for nodes: links with delays, losses and cuts; disks that lose all unsynced data; one clock and one seed.
 //!
 //! After every step it asserts the invariants: promises leave only after their batches are durable, no entry is applied
 //! that a quorum does not have on disk, a term has one leader, and the same entry leads to the same state.
@@ -32,16 +31,16 @@ pub(super) struct Machine {
     pub(super) node: Option<Node>,
     pub(super) disk: Disk,
     pub(super) config: Config,
-    /// How often it was started; work that an earlier run began is never reported.
+    /// How often it was started or lost power. Work of an earlier run is never reported.
     boot: u64,
     wal_free: Instant,
     table_free: Instant,
     /// Reports of the disk that a suspended member has not taken yet.
     reports: Vec<Input>,
     pub(super) halt: Option<Halt>,
-    /// How long batches of the log take.
+    /// How long a sync of the log takes.
     pub(super) sync_takes: Duration,
-    /// How long batches of the table take.
+    /// How long a batch of the table takes.
     pub(super) table_takes: Duration,
     /// The step at which the machine dies.
     pub(super) dies_at: Option<Step>,
@@ -87,7 +86,7 @@ pub(super) struct World {
     pub(super) machines: BTreeMap<MemberId, Machine>,
     mail: BTreeMap<(Instant, u64), Mail>,
     sequence: u64,
-    /// Directions in which no message arrives.
+    /// Directions, as (from, to), in which no message arrives.
     pub(super) cut: BTreeSet<(MemberId, MemberId)>,
     pub(super) loss_percent: u64,
     /// Snapshots take this much longer than other messages.
@@ -353,7 +352,7 @@ impl World {
         }
     }
 
-    /// The log lane's report; `None` if the machine dies first.
+    /// The log lane's report; `None` if the machine dies first, or if the job needs no sync.
     fn log_done(&mut self, id: MemberId, job: LogJob) -> Option<Done> {
         let machine = self.machine(id);
         if machine.disk.save(job.save) {
@@ -550,7 +549,7 @@ impl World {
             | MessageType::MsgReadIndex
             | MessageType::MsgRequestPreVote
             | MessageType::MsgRequestPreVoteResponse => true,
-            // A member that was suspended may send late what was true in an earlier term.
+            // A member that was suspended may still send messages of an earlier term.
             _ if term > message.term => true,
             MessageType::MsgAppendResponse if !message.reject => {
                 term == message.term && disk.last_index() >= message.index
@@ -585,7 +584,7 @@ impl World {
             disk.is_some_and(|disk| disk.snapshot.0 >= index || disk.term_of(index) == Some(term))
         };
         let holders = conf_state.voters.iter().filter(has).count();
-        // Around a change of membership the quorum may have been one of the previous voters.
+        // After a change of membership the quorum may be one of the previous voters, so this is checked only before.
         let founders = self.founders;
         let is_change = |entry: &Entry| entry.index > founders && entry.entry_type != EntryType::EntryNormal as i32;
         if conf_state.voters.len() as u64 == founders && !disk.entries.iter().any(is_change) {
