@@ -1,9 +1,8 @@
 //! The encoding `msgappv2` of the stream of appends, with state on both sides.
 //!
 //! - `0`: a heartbeat of the link.
-//! - `1`: entries that continue the previous frame in its term: the number of entries, for each its length and bytes, then
-//!   the commit index. All numbers have eight bytes, big-endian. Everything else about the message follows from the
-//!   state.
+//! - `1`: entries that continue the previous frame in its term: the number of entries, for each its length and bytes,
+//!   then the commit index. All numbers have eight bytes, big-endian. The state gives everything else in the message.
 //! - `2`: a whole message: its length and bytes. It sets the state.
 //!
 //! The state belongs to one connection, so the first message on a connection is a whole one.
@@ -23,7 +22,7 @@ const LINK_HEARTBEAT: u8 = 0;
 const ENTRIES: u8 = 1;
 const MESSAGE: u8 = 2;
 
-/// The term of the last whole message, and the index of the last entry that passed in it or in the frames after it.
+/// The term of the last whole message, and the index of the last entry in it or in the frames after it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct LogPlace {
     term: u64,
@@ -100,7 +99,7 @@ enum FramePart {
     Count,
     /// The length of the next entry. The number counts the entries that have not arrived.
     EntryLength(u64),
-    /// An entry: the number of entries that have not arrived, with this one, and the length of this one.
+    /// An entry: the number of entries that have not arrived, including this one, and this one's length.
     Entry(u64, usize),
     /// The commit index.
     Commit,
@@ -148,7 +147,7 @@ impl AppendDecoder {
     /// The next message, if all of it has arrived.
     ///
     /// # Errors
-    /// A frame of an unknown kind, or too long, or one that is no message.
+    /// If a frame has an unknown kind, is too long, or does not decode.
     pub fn next_message(&mut self) -> Result<Option<Message>, BadFrame> {
         loop {
             match self.stage {
@@ -226,7 +225,7 @@ impl AppendDecoder {
     }
 }
 
-/// The part that follows when `count` entries have not arrived.
+/// The part that follows while `count` entries have not arrived.
 fn entries_left(count: u64) -> FramePart {
     if count == 0 {
         FramePart::Commit

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-/// Bytes from a peer that are not what the protocol allows. The connection must end.
+/// A violation of the protocol in the bytes from a peer. The connection must end.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BadFrame(pub String);
 

@@ -1,4 +1,4 @@
-//! Heads of requests and responses between members: the paths and headers of etcd's protocol, and the checks of them.
+//! Heads of requests and responses between members: the paths and headers of etcd's protocol, and their checks.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use super::transport::TransportConfig;
 
 /// Where single messages are posted.
 pub const PATH_PIPELINE: &str = "/raft";
-/// Where a host answers to show that it can be reached.
+/// Where a host answers probes of whether it can be reached.
 pub const PATH_PROBING: &str = "/raft/probing";
 /// Where snapshots are posted.
 pub const PATH_SNAPSHOT: &str = "/raft/snapshot";
 /// The beginning of the paths of streams.
 pub const PATH_STREAM: &str = "/raft/stream";
-/// Where a member says which version it runs.
+/// Where a member reports the version that it runs.
 pub(super) const PATH_VERSION: &str = "/version";
 
 const CLUSTER: &str = "x-etcd-cluster-id";
@@ -132,7 +132,7 @@ impl PeerHead {
     /// Whether a peer with this head may talk with this member.
     ///
     /// # Errors
-    /// etcd's text, which is answered with status 412.
+    /// etcd's text for the answer. The answer's status is 412.
     pub(super) fn check(&self, cluster: ClusterId) -> Result<(), &'static str> {
         let minor = |version: Version| (version.major, version.minor);
         let stated = |name| self.get(name).map_or(Some(MISSING_VERSION), Version::parse);

@@ -20,7 +20,7 @@ use super::transport::{ExchangeKind, OpenExchange, Transport};
 struct Rejection {
     status: u16,
     text: String,
-    /// Whether the text is in an object of JSON.
+    /// Whether the text is sent in a JSON object.
     is_json: bool,
     /// Whether the connection ends after it.
     close: bool,
@@ -133,7 +133,7 @@ impl Transport {
         } = refusal;
         self.remove(id);
         let sender = from.unwrap_or_default();
-        self.complain(sender, format!("refused its request with status {status}: {text}"), out);
+        self.complain(sender, format!("refused a request with status {status}: {text}"), out);
         let head = PeerHead::response(&self.config);
         let (head, body) = if is_json {
             let body = serde_json::json!({ "message": text }).to_string();
@@ -216,7 +216,7 @@ impl Transport {
         });
     }
 
-    /// Whether a message of a peer is one that this member takes.
+    /// Whether this member takes a message from a peer.
     fn may_take(&self, from: MemberId, message: &Message) -> Result<(), Rejection> {
         if self.removed.contains(&from) || self.removed.contains(&MemberId(message.from)) {
             return Err(Rejection {
@@ -268,7 +268,7 @@ impl Transport {
         }
     }
 
-    /// The host has written a snapshot, or could not.
+    /// The host has written a snapshot, or has failed to.
     pub(super) fn saved(&mut self, id: ExchangeId, result: Result<(), String>, out: &mut Vec<PeerEffect>) {
         let Some(exchange) = self.remove(id) else {
             return;
@@ -296,7 +296,7 @@ impl Transport {
         });
     }
 
-    /// What was written into a stream, or a part of a snapshot, has left.
+    /// The bytes last written into a stream, or a part of a snapshot, are on their way to the peer.
     pub(super) fn drained(&mut self, now: Instant, id: ExchangeId) {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
@@ -316,7 +316,7 @@ impl Transport {
         }
     }
 
-    /// Writes what waits for the streams of a peer, and cuts a stream that the peer does not read.
+    /// Writes the messages that wait for a peer's streams, and cuts a stream that the peer does not read.
     pub(super) fn write_streams(&mut self, now: Instant, id: MemberId, out: &mut Vec<PeerEffect>) {
         for kind in StreamKind::ALL {
             let Some(stream) = self.peers.get_mut(&id).and_then(|peer| peer.stream(kind).as_mut()) else {

@@ -23,7 +23,7 @@ pub enum ExchangeId {
     Outgoing(u64),
 }
 
-/// The two endless responses into which messages are written.
+/// The two kinds of streams: responses without an end, into which messages are written.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum StreamKind {
     /// Appends to the log: `/raft/stream/msgapp/`.
@@ -33,10 +33,10 @@ pub enum StreamKind {
 }
 
 impl StreamKind {
-    /// Both.
+    /// Both kinds.
     pub const ALL: [Self; 2] = [Self::Append, Self::Message];
 
-    /// The part of the path that names it.
+    /// Its name in the path.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -51,7 +51,7 @@ impl StreamKind {
 pub struct PeerRoster {
     /// The members.
     pub members: Vec<Member>,
-    /// Ids of removed members; none of them comes back.
+    /// Ids of removed members, which never come back.
     pub removed: BTreeSet<MemberId>,
 }
 
@@ -72,10 +72,10 @@ pub enum PeerInput {
     /// The exchange has ended before it was complete: its connection is lost, or was never made. The text says why.
     /// Nothing follows for this exchange.
     Closed(ExchangeId, String),
-    /// The connection has room again: what was to be written into this stream, or a part of this snapshot's body, is on
-    /// its way to the peer.
+    /// The connection has room again: the bytes of the last [`PeerEffect::Write`], or a part of this snapshot's body,
+    /// are on their way to the peer.
     Drained(ExchangeId),
-    /// The body ended as it should. For a response, nothing follows.
+    /// The body is complete. For a response, nothing follows.
     End(ExchangeId),
     /// A peer's request. Its body is not read before [`PeerEffect::Receive`].
     Request(ExchangeId, PeerHead),
@@ -91,7 +91,7 @@ pub enum PeerInput {
     /// The members have changed.
     Roster(PeerRoster),
     /// The outcome of [`PeerEffect::Save`]: success if the snapshot's file is durable and the node has its state.
-    /// Otherwise the text says why not.
+    /// Otherwise the text is the reason.
     Saved(ExchangeId, Result<(), String>),
     /// Work of the node for a peer.
     Send(PeerJob),
@@ -170,7 +170,7 @@ pub enum PeerEffect {
     /// [`PeerInput::Saved`].
     SaveEnd(ExchangeId),
     /// The next bytes of the file of this peer's snapshot. The host may report [`PeerInput::Drained`] once they are
-    /// written.
+    /// written; nothing depends on it.
     SaveMore(ExchangeId, Bytes),
     /// Give the node this event.
     Tell(PeerEvent),

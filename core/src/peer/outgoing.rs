@@ -1,4 +1,4 @@
-//! Requests of this member to peers: streams that it reads, messages and snapshots that it posts, and the question for a
+//! Requests of this member to peers: streams that it reads, messages and snapshots that it posts, and requests for a
 //! peer's version.
 
 use bytes::{Bytes, BytesMut};
@@ -152,12 +152,12 @@ impl Transport {
             (ExchangeKind::Reader(_, Some(decoder)), None) => {
                 decode(decoder, bytes, |message| deliver(peer, message, out))
             }
-            _ => Err(BadFrame("bytes that were not asked for".to_owned())),
+            _ => Err(BadFrame("unexpected bytes".to_owned())),
         };
         self.held = self.held.saturating_sub(before) + exchange.kind.held();
         let decoded = decoded.and_then(|()| self.has_room());
         match decoded {
-            // A post that failed since may have made the peer count as inactive, although its streams work.
+            // A failed post may have made the peer count as inactive, although its streams work.
             Ok(()) => self.activate(peer, out),
             Err(error) => self.abandon(now, id, &error.0, out),
         }
@@ -192,7 +192,7 @@ impl Transport {
         }
     }
 
-    /// A peer has answered in full.
+    /// A peer's answer is complete.
     fn answered(&mut self, now: Instant, mut exchange: OpenExchange, out: &mut Vec<PeerEffect>) {
         let peer = exchange.peer;
         let Some(PartialResponse {
@@ -226,7 +226,7 @@ impl Transport {
             }
             _ => {
                 let text = String::from_utf8_lossy(&body);
-                let why = format!("it answers with status {status}: {}", text.trim_end());
+                let why = format!("the peer answers with status {status}: {}", text.trim_end());
                 self.complain(peer, why.clone(), out);
                 self.failed(now, &exchange, &why, out);
             }
@@ -260,7 +260,7 @@ impl Transport {
         }
     }
 
-    /// A message has been posted, or could not be.
+    /// The post of a message has ended, with or without success.
     fn posted(&mut self, peer: MemberId) {
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.posts -= 1;

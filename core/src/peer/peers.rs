@@ -1,4 +1,4 @@
-//! What the machine knows of one peer.
+//! The state of one peer.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -11,9 +11,9 @@ use super::queue::OpenStream;
 /// A stream that this member opens at the peer.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Dial {
-    /// It is not open, and is to be opened at this time.
+    /// Not open; this member opens it at this time.
     Waits(Instant),
-    /// It is being opened, or is open.
+    /// Being opened, or open.
     Runs,
 }
 
@@ -26,9 +26,9 @@ pub(super) struct PeerState {
     pub(super) is_remote: bool,
     /// The last exchange with it succeeded.
     pub(super) is_active: bool,
-    /// By [`StreamKind`].
+    /// The streams that this member reads, by [`StreamKind`].
     pub(super) readers: [Dial; 2],
-    /// By [`StreamKind`].
+    /// The streams that the peer has opened, by [`StreamKind`].
     pub(super) streams: [Option<OpenStream>; 2],
     /// Messages to post.
     pub(super) pipeline: VecDeque<Message>,
@@ -36,7 +36,7 @@ pub(super) struct PeerState {
     pub(super) posts: usize,
     /// When this member asks it for its version next.
     pub(super) version_at: Instant,
-    /// The refusals that were logged since the last success.
+    /// The refusals that were logged since the peer last became active.
     pub(super) said: BTreeSet<String>,
 }
 
@@ -61,7 +61,7 @@ impl PeerState {
         self.urls.get(self.pick)
     }
 
-    /// Moves on from a URL that did not answer to the next one, if that URL is still in use.
+    /// Picks the next URL, if `url`, which did not answer, is still the one in use.
     pub(super) fn avoid(&mut self, url: &str) {
         if self.url().is_none_or(|picked| picked != url) {
             return;
@@ -85,7 +85,7 @@ impl PeerState {
         &mut self.readers[kind as usize]
     }
 
-    /// When there is something to do for it.
+    /// When the machine must act for this peer, at the latest.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let dials = self.readers.iter().filter_map(|reader| match reader {
             Dial::Waits(at) => Some(*at),

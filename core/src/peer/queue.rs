@@ -96,7 +96,7 @@ impl OpenStream {
         self.writing.is_some_and(|since| now >= since + PEER_WRITE_PATIENCE)
     }
 
-    /// When there is something to do again.
+    /// When to write a heartbeat of the link or to cut the stream, at the latest.
     pub(super) fn deadline(&self) -> Instant {
         self.writing.map_or(self.beat_at, |since| since + PEER_WRITE_PATIENCE)
     }

@@ -1,4 +1,4 @@
-//! The machine: its state, its inputs, and what is due with time.
+//! The machine: its state, its inputs, and the work that is due.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub struct TransportConfig {
     pub peer_urls: Vec<String>,
     /// How long a connection may take to be made: one second and an election timeout, as in etcd.
     pub dial_patience: Duration,
-    /// The members of the cluster as the start knew them. They are peers until the applied state contains this member.
+    /// The members of the cluster that were known at the start. They are peers until the applied state has this member.
     pub boot_peers: Vec<Member>,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct OpenExchange {
     pub(super) url: String,
     /// The part of the peer's answer that has arrived; `None` for an open stream.
     pub(super) answer: Option<PartialResponse>,
-    /// When it is given up.
+    /// When it is cut.
     pub(super) deadline: Instant,
 }
 
@@ -66,7 +66,7 @@ pub(super) enum ExchangeKind {
     Post,
     /// A snapshot that this member posts.
     Snapshot,
-    /// The question for a peer's version.
+    /// A request for a peer's version.
     Version,
     /// A stream that a peer has opened.
     Stream(StreamKind),
@@ -92,7 +92,7 @@ pub struct Transport {
     pub(super) peers: BTreeMap<MemberId, PeerState>,
     pub(super) removed: BTreeSet<MemberId>,
     pub(super) exchanges: BTreeMap<ExchangeId, OpenExchange>,
-    /// For each sender that is not a peer, the last refusal that was logged.
+    /// For each sender that is not a peer, the refusals that were logged.
     strangers: BTreeMap<MemberId, BTreeSet<String>>,
     /// Bytes of incomplete messages of all peers.
     pub(super) held: usize,
@@ -148,7 +148,8 @@ impl Transport {
         }
     }
 
-    /// What is due: dials, writes, heartbeats of links, questions for versions, and exchanges that took too long.
+    /// Does the work that is due: dials, writes, heartbeats of links, requests for versions, and cuts of late
+    /// exchanges.
     fn wake(&mut self, now: Instant, out: &mut Vec<PeerEffect>) {
         let late = self.exchanges.iter().filter(|(_, exchange)| exchange.deadline <= now);
         let late: Vec<ExchangeId> = late.map(|(id, _)| *id).collect();
@@ -165,7 +166,7 @@ impl Transport {
     }
 
     /// The members of the applied state have changed. While they do not include this member, the state may be from
-    /// before it joined. Until then the boot peers stay peers too: a joining member could not answer them otherwise.
+    /// before it joined. Until then the boot peers stay peers too, because this member must be able to answer them.
     fn roster(&mut self, now: Instant, roster: PeerRoster, out: &mut Vec<PeerEffect>) {
         self.removed = roster.removed;
         let me = self.config.member;
@@ -274,8 +275,8 @@ impl Transport {
         }
     }
 
-    /// Logs a refusal, unless an equal one, or many others, were logged for this sender. When a peer becomes active, its
-    /// refusals are forgotten.
+    /// Logs a refusal, unless the same one or [`PEER_REFUSALS_LOGGED`] others were logged for this sender. When a peer
+    /// becomes active, its refusals are forgotten.
     pub(super) fn complain(&mut self, id: MemberId, text: String, out: &mut Vec<PeerEffect>) {
         let said = match self.peers.get_mut(&id) {
             Some(peer) => &mut peer.said,
@@ -370,7 +371,7 @@ impl StreamDecoder {
     }
 }
 
-/// The line with the peer that it is about, under etcd's name for it.
+/// Adds the peer's id to a line, under etcd's name for the field.
 fn notice(line: Notice, peer: MemberId) -> Notice {
     line.with("remote-peer-id", peer.to_string())
 }

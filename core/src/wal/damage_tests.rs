@@ -7,7 +7,7 @@ use super::tests::{Disk, Log, entry, sample, state};
 use super::*;
 use crate::error::Fault;
 
-/// Asserts that `damaged` gives a prefix of the truth, or an error with the place.
+/// Asserts that `damaged` gives a prefix of the truth, or an error that names one of its files.
 fn assert_prefix_or_place(truth: &Replay, damaged: &Disk, what: &str) {
     match damaged.replay() {
         Ok(replay) => {

@@ -118,7 +118,7 @@ pub(super) struct SegmentReader {
     is_last: bool,
     /// Where the next frame begins.
     pub(super) offset: u64,
-    /// The checksum so far; none before the first segment read.
+    /// The checksum so far; `None` before the first record read.
     pub(super) checksum: Option<u32>,
     /// Where the present batch began; among records that etcd appended, where those began.
     pub(super) batch_start: u64,

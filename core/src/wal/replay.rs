@@ -271,8 +271,8 @@ impl<'a> Log<'a> {
         Ok(())
     }
 
-    /// Handles a marker. One that this member wrote for its own table covers entries that are in the log, so the log
-    /// stays. One of a snapshot that a leader sent is at an entry that the log does not have, so it replaces the log.
+    /// Handles a marker. The marker of this member's own table is at an entry that is in the log, so the log stays. The
+    /// marker of a received snapshot is at an entry that the log does not have, so the snapshot replaces the log.
     fn meet_marker(&mut self, start: &Marker, marker: &Marker) {
         if marker.index == start.index {
             if self.term_at_start != Some(start.term) {

@@ -83,7 +83,7 @@ impl Log {
         Self { writer, disk }
     }
 
-    /// As at a member's start: writes zeros after the tail, then the batch that opens the new run.
+    /// Continues a log as a member's start does: writes zeros after the tail, then the batch that opens the new run.
     pub(super) fn resume(mut disk: Disk) -> Self {
         let replay = disk.replay().expect("a log to continue");
         let mut first = Vec::new();
@@ -249,7 +249,7 @@ fn a_commit_index_alone_is_written_by_the_next_flush() {
 }
 
 #[test]
-fn snapshots_to_start_from_are_the_committed_ones() {
+fn markers_to_start_from_are_the_committed_ones() {
     let marker = |index| Marker {
         index,
         term: 1,
@@ -441,7 +441,7 @@ fn a_snapshot_from_a_leader_replaces_what_followed_it_in_the_log() {
 }
 
 #[test]
-fn a_members_own_snapshot_keeps_the_entries_after_it() {
+fn a_members_own_marker_keeps_the_entries_after_it() {
     let mut log = Log::create();
     let entries = [entry(1, 1, 1), entry(1, 2, 1), entry(1, 3, 1)];
     log.save(&entries, state(1, 2));
@@ -458,7 +458,7 @@ fn a_members_own_snapshot_keeps_the_entries_after_it() {
     assert_eq!(
         log.disk.replay().unwrap().entries,
         entries,
-        "an older snapshot serves as well"
+        "an older marker serves as well"
     );
 }
 

@@ -48,7 +48,7 @@ pub struct Save {
 pub struct Cut {
     /// The segment that is full.
     pub closed: SegmentName,
-    /// Its length: truncate it to that, then sync it, before the new segment gets its name.
+    /// Its length in bytes. The host truncates it to this length and syncs it before the new segment gets its name.
     pub closed_bytes: u64,
     /// The new segment.
     pub opened: SegmentName,
@@ -67,7 +67,7 @@ pub struct Writer {
     /// The length at which a segment is full.
     segment_bytes: u64,
     last_index: u64,
-    /// The newest hard state, and whether the log has it.
+    /// The newest hard state, and the last one written to the log.
     state: HardState,
     state_written: HardState,
     scratch: Vec<u8>,

@@ -45,7 +45,7 @@ fn read_appends(bytes: Bytes, prng: &mut Prng) -> Result<Vec<Message>, BadFrame>
     Ok(messages)
 }
 
-/// The messages of the other encoding, decoded from pieces.
+/// The messages of the message encoding, decoded from pieces.
 fn read_messages(bytes: Bytes, prng: &mut Prng) -> Result<Vec<Message>, BadFrame> {
     let mut decoder = MessageDecoder::default();
     let mut messages = Vec::new();
@@ -209,13 +209,13 @@ fn bytes_that_are_not_a_frame_are_an_error_that_names_the_reason() {
 }
 
 #[test]
-fn damaged_bytes_neither_panic_nor_take_much_more_memory_than_they_are() {
+fn damaged_bytes_cause_no_panic_and_no_large_allocation() {
     damage(0..5_000_000);
 }
 
 #[test]
 #[ignore = "about an hour"]
-fn damaged_bytes_neither_panic_nor_take_much_more_memory_in_an_hour() {
+fn damaged_bytes_cause_no_panic_and_no_large_allocation_in_an_hour() {
     damage(5_000_000..2_500_000_000);
 }
 

@@ -1,4 +1,4 @@
-//! Requests that a member does not accept, and what it answers.
+//! Requests that a member refuses, and its answers.
 
 use bytes::Bytes;
 
@@ -74,7 +74,7 @@ fn streams_are_refused_as_by_etcd() {
     assert_eq!(refusal(posted).0, 405);
 }
 
-/// What member 1 answers when a message is posted.
+/// Member 1's answer to a posted message.
 fn post(message: &Message, from: MemberId) -> Option<(u16, String)> {
     let mut world = World::new(2);
     world.roster(1, &[1, 2], &[7]);
@@ -84,7 +84,7 @@ fn post(message: &Message, from: MemberId) -> Option<(u16, String)> {
     body(&mut world, exchange, prost::Message::encode_to_vec(message).into())
 }
 
-/// What member 1 answers to a body.
+/// Member 1's answer to a body.
 fn body(world: &mut World, exchange: ExchangeId, bytes: Bytes) -> Option<(u16, String)> {
     let mut out = Vec::new();
     let now = world.now;
@@ -134,7 +134,7 @@ fn a_posted_snapshot_without_a_snapshot_message_is_refused() {
 }
 
 #[test]
-fn removal_is_believed_only_from_the_own_cluster() {
+fn removal_is_believed_only_from_a_member_of_this_cluster() {
     for (cluster, believed) in [(CLUSTER, true), (ClusterId(0xc2), false)] {
         let mut world = World::new(1);
         world.roster(1, &[1, 9], &[]);

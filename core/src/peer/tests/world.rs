@@ -17,7 +17,7 @@ use crate::time::Instant;
 
 pub(super) const CLUSTER: ClusterId = ClusterId(0xc1);
 
-/// A machine and what its host has seen.
+/// A machine, and the effects that its host was given.
 pub(super) struct Machine {
     pub(super) transport: Transport,
     pub(super) delivered: Vec<(MemberId, Message)>,
@@ -39,9 +39,9 @@ pub(super) struct World {
     exchanges: u64,
     /// Machines to which no connection can be made.
     pub(super) away: Vec<MemberId>,
-    /// Paths whose streams do not drain.
+    /// If it is not empty, no stream drains.
     pub(super) stalled: Vec<&'static str>,
-    /// Messages that are posted get no answer.
+    /// Whether posted messages get no answer.
     pub(super) posts_hang: bool,
     /// Posts without an answer.
     pub(super) hanging: Vec<(MemberId, ExchangeId)>,
@@ -120,7 +120,7 @@ impl World {
         self.input(number, PeerInput::Roster(roster));
     }
 
-    /// A request of a stranger; returns its exchange.
+    /// Gives a machine a request that no other machine sent. Returns the exchange and the effects.
     pub(super) fn ask(&mut self, number: u64, head: PeerHead) -> (ExchangeId, Vec<PeerEffect>) {
         self.exchanges += 1;
         let exchange = ExchangeId::Incoming(self.exchanges);
