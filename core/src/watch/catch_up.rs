@@ -2,7 +2,8 @@
 //!
 //! A pass takes a bounded number of watchers that need about the same stretch of history, reads that stretch once for
 //! all of them, and sends each at most one response. Passes alternate between the watchers with the least to catch up
-//! and those with the most: the former are synced soon, the latter join each other in one group on the way.
+//! and those with the most. The former are synced soon; the latter reach each other's revision and then share their
+//! passes.
 
 use super::encoder::Encoder;
 use super::hub::Hub;
@@ -61,7 +62,7 @@ impl Hub {
         chosen
     }
 
-    /// Cancels a watch whose next events are compacted; later, if its stream's queue is full now.
+    /// Cancels a watch whose next events are compacted. If its stream's queue is full, a later pass does so.
     fn end_compacted(&mut self, slot: u32, compact_revision: i64, out: &mut Vec<WatchOutput>) {
         let Watcher { stream, id, .. } = self.watchers[slot];
         if self.streams[stream].room() == 0 {
@@ -80,7 +81,7 @@ impl Hub {
         self.send(stream, ended, out);
     }
 
-    /// Sends a watcher its picks and lets it continue at `next`; later, if its stream's queue is full now.
+    /// Sends a watcher its picks and lets it continue at `next`. If its stream's queue is full, a later pass does so.
     fn advance(&mut self, slot: u32, next: i64, picks: &[u32], encoder: &mut Encoder<'_>, out: &mut Vec<WatchOutput>) {
         let revision = self.view.revision();
         let Watcher { stream, prev_kv, .. } = self.watchers[slot];
@@ -114,7 +115,7 @@ struct Stretch {
     bytes: usize,
     /// How often an event was picked.
     deliveries: usize,
-    /// How many watchers take no more.
+    /// How many watchers have reached their bound.
     full: usize,
     /// The largest number of revisions for one watcher.
     response_revisions: usize,
@@ -133,7 +134,7 @@ struct Batch {
 }
 
 impl Stretch {
-    /// Reads for `members`, which are in order, as far as the bounds of a pass allow.
+    /// Reads for `members`, ordered by the revision that each needs next, as far as the bounds of a pass allow.
     fn read(view: &View, watchers: &Slab<Watcher>, members: &[Place], config: &HubConfig) -> Self {
         let mut group = Matcher::default();
         for (member, (_, slot)) in (0..).zip(members) {

@@ -75,7 +75,7 @@ impl Variant {
     }
 }
 
-/// The pair of the key before `event`, if there was one and history still has it.
+/// The key's value before `event`, if there was one and history still has it.
 fn previous(view: &View, event: &Event) -> Option<KeyValue> {
     if is_creation(event) {
         None

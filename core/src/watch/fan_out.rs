@@ -11,8 +11,8 @@ use crate::bug;
 use crate::mvcc::{Event, View};
 
 impl Hub {
-    /// Moves on to `view` and sends `events` to their watchers. A view older than the hub's is ignored: it was on its
-    /// way when a new stream brought a newer one.
+    /// Moves on to `view` and sends `events` to their watchers. A view older than the hub's is ignored: it was queued
+    /// before a new stream brought a newer one.
     pub(super) fn apply(&mut self, view: View, events: &[Event], out: &mut Vec<WatchOutput>) {
         if view.revision() < self.view.revision() {
             return;

@@ -194,7 +194,7 @@ impl Hub {
         self.names.get(&stream).copied()
     }
 
-    /// Opens a stream. One that is already open under this name is closed first.
+    /// Opens a stream. If one with this number is open, it is closed first.
     fn open(&mut self, id: StreamId) {
         self.close(id);
         let interval = self.config.progress_interval;
@@ -221,7 +221,6 @@ impl Hub {
         self.pending_events -= events;
         self.events_total += events as u64;
         self.admit(stream);
-        // Mutant 39, "takes up one held request".
         let requests = if bug!(TakesUpOneHeldRequest) { 1 } else { usize::MAX };
         self.take_up(stream, requests, out);
     }
@@ -322,7 +321,7 @@ impl Hub {
         }
     }
 
-    /// A mutant: a restored state loses the watchers' places.
+    /// Only for mutants: a restored state loses the watchers' places.
     fn forget_places(&mut self) {
         if bug!(RewindsWatchers) || bug!(HastensWatchers) {
             let synced = self.watchers.iter().filter(|(_, watcher)| !watcher.slow);

@@ -25,7 +25,7 @@ impl Matcher {
         }
     }
 
-    /// Ends that `slot` watches `range`.
+    /// Ends the watch of `slot` on `range`.
     pub(super) fn remove(&mut self, range: &KeyRange, slot: u32) {
         match range {
             KeyRange::Key(key) => {

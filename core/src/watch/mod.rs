@@ -48,8 +48,8 @@ pub struct HubConfig {
     /// How often a watcher that asked for progress gets it (`--watch-progress-notify-interval`); zero means the
     /// default.
     pub progress_interval: Duration,
-    /// Encoded size at which a response is cut for a watcher that accepts fragments: the largest request, that is
-    /// `--max-request-bytes` and the gRPC overhead together.
+    /// Encoded size in bytes at which a response is cut for a watcher that accepts fragments: `--max-request-bytes`
+    /// plus the gRPC overhead.
     pub max_response_bytes: usize,
     /// The largest number of revisions in one response to a watcher that catches up.
     pub response_revisions: usize,
@@ -92,7 +92,7 @@ pub enum WatchInput {
         /// The stream.
         stream: StreamId,
     },
-    /// A stream asked for a watch without having the permission.
+    /// A stream asked for a watch that its user has no permission for.
     Deny {
         /// The stream.
         stream: StreamId,
@@ -103,10 +103,10 @@ pub enum WatchInput {
     },
     /// A stream begins.
     Open {
-        /// Its name.
+        /// The stream.
         stream: StreamId,
     },
-    /// A stream sent a request, which it has the permission for.
+    /// A stream sent a request that its user has the permission for.
     Request {
         /// The stream.
         stream: StreamId,

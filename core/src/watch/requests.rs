@@ -10,10 +10,10 @@ use crate::proto::etcdserverpb::watch_create_request::FilterType;
 use crate::proto::etcdserverpb::watch_request::RequestUnion;
 use crate::proto::etcdserverpb::{WatchCreateRequest, WatchRequest};
 
-/// The reason when a watch has no keys.
+/// etcd's reason for the refusal of a watch without keys.
 const EMPTY_RANGE: &str = "mvcc: watcher range is empty";
 
-/// The reason when a watch id is already used.
+/// etcd's reason for the refusal of a watch id that is in use.
 const DUPLICATE_ID: &str = "mvcc: duplicate watch ID provided on the WatchStream";
 
 impl Hub {

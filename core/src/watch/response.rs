@@ -150,7 +150,7 @@ impl Events {
         self.parts.is_empty()
     }
 
-    /// Each as a field of an encoded `etcdserverpb.WatchResponse`, in order.
+    /// The events in order, each as a field of an encoded `etcdserverpb.WatchResponse`.
     #[must_use]
     pub fn parts(&self) -> &[Bytes] {
         &self.parts

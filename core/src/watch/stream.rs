@@ -26,15 +26,15 @@ pub(super) struct Stream {
     pub(super) admitted: usize,
     /// How many watchers ask for progress.
     pub(super) notifying: usize,
-    /// When they are next sent progress; `None` if there are none.
+    /// When those watchers are next sent progress; `None` if there are none.
     pub(super) tick: Option<Instant>,
     opened: Instant,
     period: Duration,
     /// Responses that the client has not taken, in order: those in the host's queue, then the backlog.
     unsent: VecDeque<Unsent>,
     unsent_bytes: usize,
-    /// Responses for which the host's queue has no room. Only requests that were already handled add to it: their
-    /// answers, the fragments of one large answer, and the cancellations of watchers, of each of which there are few.
+    /// The last fragments of one response, for which the host's queue has no room. Every other response is sent only
+    /// while there is room.
     backlog: VecDeque<Response>,
     /// Requests that wait until the host's queue has room, because each may need an answer.
     pub(super) held: VecDeque<WatchInput>,
@@ -91,8 +91,8 @@ impl Stream {
         });
     }
 
-    /// Drops the first `responses` of the host's queue and hands out responses that waited for their room; returns how
-    /// many events were in them.
+    /// Takes the first `responses` out of the host's queue, and hands out waiting responses while there is room.
+    /// Returns the number of events in the responses taken out.
     pub(super) fn sent(&mut self, responses: usize, out: &mut Vec<WatchOutput>) -> usize {
         let responses = responses.min(self.queued());
         let gone = self.unsent.drain(..responses);
@@ -183,8 +183,8 @@ pub(super) struct Watcher {
     pub(super) range: KeyRange,
     /// The revision the client asked to start at; 0 means from now on.
     pub(super) start: i64,
-    /// Events before this revision are not for it. A slow watcher has received everything before and nothing since; for
-    /// a synced one it only matters while it is in the future.
+    /// The first revision whose events it still needs. A slow watcher has received everything before. A synced watcher
+    /// has received everything; for it, this matters only while it is in the future.
     pub(super) next: i64,
     pub(super) slow: bool,
     pub(super) no_put: bool,
@@ -214,7 +214,7 @@ impl Watcher {
         }
     }
 
-    /// Whether progress to `revision`, the store's, is true for it: only once it has begun and received everything.
+    /// Whether it has begun, and has received everything up to `revision`, which is the store's.
     pub(super) fn has_all(&self, revision: i64) -> bool {
         !self.slow && self.start <= revision && self.next <= revision + 1
     }
