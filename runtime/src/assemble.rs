@@ -179,7 +179,7 @@ fn assemble(
     Ok(Running::new(handle, ending, Box::new(stop)).with_peers(peers))
 }
 
-/// What the peer thread needs.
+/// The settings and queues of the peer thread.
 fn peer_site(
     config: &Config,
     runtime: &Arc<dyn Runtime>,
@@ -275,7 +275,7 @@ fn open_table(path: &Path, clock: Clock) -> io::Result<Box<dyn Table>> {
     Ok(Box::new(table))
 }
 
-/// The address behind a URL's host as `ip:port`; a URL without a host, as for a Unix socket, unchanged.
+/// The address behind a URL's host as `ip:port`. A URL without a host, as for a Unix socket, is returned unchanged.
 fn resolve(url: &Url) -> Result<String, String> {
     let Some(address) = url.authority() else {
         return Ok(url.to_string());

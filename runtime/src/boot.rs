@@ -39,8 +39,8 @@ pub type OpenTable<'a> = dyn Fn(&Path) -> io::Result<Box<dyn Table>> + 'a;
 /// Resolves the host name of a URL; the error is a text.
 pub type Resolve<'a> = dyn Fn(&Url) -> Result<String, String> + 'a;
 
-/// Asks peers, by their URLs, the questions of core's boot; the purpose limits how long it waits for an answer. A peer
-/// without an answer could not be reached.
+/// Asks the peers at these URLs the questions of core's boot. The purpose determines how long to wait for an answer. A
+/// peer without an answer could not be reached.
 pub type Ask<'a> = dyn Fn(&[String], Why) -> BTreeMap<String, RemoteAnswer> + 'a;
 
 /// The interfaces that a start uses.
@@ -75,7 +75,7 @@ pub struct Booted {
     pub table: Box<dyn Table>,
     /// Owns the data directory until it is dropped.
     pub lock: Box<dyn DiskFile>,
-    /// The members to connect with at first, this one among them; later the applied state has them.
+    /// The members to connect with at first, including this one. Later the applied state has them.
     pub peers: Vec<Member>,
     /// The damage of the table, if the table was set aside and is rebuilt.
     pub damage: Option<Damage>,
@@ -95,7 +95,7 @@ impl fmt::Debug for Booted {
 pub enum BootError {
     /// The disk failed or is damaged.
     Fault(Fault),
-    /// It must not start in this way.
+    /// The facts and the configuration do not allow this start.
     Refused(Refusal),
 }
 
@@ -122,7 +122,8 @@ impl From<Refusal> for BootError {
     }
 }
 
-/// Locks the data directory, decides and prepares. `config` gives `keep.snap_dir` and the log's directory.
+/// Locks the data directory, decides how to start, and prepares the start. `context.snap_dir` is in `config`'s data
+/// directory.
 pub fn boot(
     config: &Config,
     store_config: StoreConfig,
@@ -194,22 +195,23 @@ fn look_at_directories(dirs: &DataDir, disk: &dyn Disk) -> Result<Found, Fault> 
     })
 }
 
-/// The index of the state in etcd's database, if that and the log are what `etcdutl snapshot restore` makes.
+/// The index of the state in etcd's database, if that and the log are what `etcdutl snapshot restore` makes, and this
+/// member can take them over.
 fn restored(found: &Found, dirs: &DataDir, config: StoreConfig, world: &World<'_>) -> Result<Option<u64>, Fault> {
     let disk = &*world.disk;
     let database = dirs.snap().join(ETCD_DATABASE);
     if found.etcd_file.as_deref() != database.to_str() {
         return Ok(None);
     }
-    // A log that cannot be read is an etcd's, too: the directory is refused then.
+    // If the log cannot be read, the directory counts as an etcd's and is refused.
     let log = look_at_log(dirs, disk, &world.progress).ok().flatten();
     let index = log.and_then(|log| log.restored_at());
-    // Once renamed, no etcd would start on it again, so it must be known before that this member does.
+    // No etcd starts on the directory after the rename, so this member must be sure beforehand that it can.
     Ok(index.filter(|index| received::can_take_over(disk, &database, *index, config)))
 }
 
-/// Gives etcd's database the name of a received snapshot of this index, from which the table is then made at once or, after
-/// a crash, by the next start.
+/// Gives etcd's database the name of a received snapshot of this index. The table is then made from it, at once or,
+/// after a crash, by the next start.
 fn take_over_database(dirs: &DataDir, disk: &dyn Disk, index: u64, world: &World<'_>) -> Result<(), Fault> {
     let (from, to) = (
         dirs.snap().join(ETCD_DATABASE),
@@ -226,8 +228,9 @@ fn take_over_database(dirs: &DataDir, disk: &dyn Disk, index: u64, world: &World
     Ok(())
 }
 
-/// A file that shows that the directory is an etcd's and no member's of ours: etcd's database, or a log that it began. A
-/// received snapshot without etcd's database shows that a start of ours has renamed the database and was interrupted.
+/// A file that shows that the directory is an etcd's and not this program's: etcd's database, or a log that etcd began.
+/// A received snapshot without etcd's database shows that a start of this program renamed the database and was
+/// interrupted.
 fn etcd_file(dirs: &DataDir, disk: &dyn Disk) -> Result<Option<String>, Fault> {
     let snap = dirs.snap();
     let is_ours = dirs
@@ -348,7 +351,7 @@ fn read_snapshot(dirs: &DataDir, disk: &dyn Disk, index: u64, term: u64) -> Resu
 
 type Opened = (Box<dyn Table>, Store);
 
-/// The facts in the applied state, and the snapshots received to replace it; `None` if nothing was ever applied.
+/// The facts in the applied state, and the snapshots received to replace it; `None` if there is neither.
 fn describe(store: Option<&Store>, received: BTreeSet<u64>) -> Option<StoreFound> {
     let Some(store) = store else {
         return (!received.is_empty()).then(|| StoreFound {
@@ -391,7 +394,8 @@ fn settle(found: &mut Found, config: &Config, world: &World<'_>) -> Result<Plan,
     }
 }
 
-/// A failed call of the table. Content that it never wrote is damage; every other error is the disk's or the system's.
+/// Classifies an error of the table: content that the table never wrote is damage; all else is a fault of disk or
+/// system.
 fn table_error(operation: &'static str, path: &Path, error: &io::Error) -> Unusable {
     match error.kind() {
         io::ErrorKind::InvalidData => Unusable::Damaged {
@@ -437,7 +441,7 @@ struct Site<'a> {
 
 fn carry_out(plan: Plan, opened: Opened, lock: Box<dyn DiskFile>, site: &Site<'_>) -> Result<Booted, BootError> {
     let (table, store) = site.put_in_place(&plan, opened)?;
-    // The plan refers to none of the received snapshots.
+    // From here on, no received snapshot is needed.
     received::clear(&*site.world.disk, &site.context.snap_dir)?;
     let known = store.view().cluster.members().cloned().collect();
     let (member, cluster, (recovered, log), peers) = match plan {
@@ -505,8 +509,8 @@ impl Site<'_> {
         let mut table = (self.world.open_table)(&path).map_err(|error| table_error("open", &path, &error))?;
         progress.begin("reading the table's rows", &path, 0);
         if !self.context.unsafe_no_fsync {
-            // Rows of a killed process may be readable but not durable. They must be synced before the log is cut by
-            // them.
+            // Rows of a killed process may be readable but not durable. They must be durable before log files are
+            // removed because of them.
             table
                 .sync()
                 .map_err(|error| Unusable::Fault(disk_fault("sync", &path, &error)))?;
@@ -593,8 +597,8 @@ impl Site<'_> {
         Ok((recovered, log))
     }
 
-    /// Reads the log from the marker `from` on and opens it for appending; if `forced`, the member leaves all others
-    /// behind.
+    /// Reads the log from the marker `from` on and opens it for appending. If `forced` (`--force-new-cluster`), the
+    /// member becomes the only one.
     fn read_log(
         &self,
         from: Option<MarkerId>,

@@ -32,7 +32,7 @@ impl Builder {
         }
     }
 
-    /// Listens for clients on this port of 127.0.0.1; 0 is any free one, and [`Handle::endpoint`] has the one that was bound.
+    /// Listens for clients on this port of 127.0.0.1; 0 means a free port, which [`Handle::endpoint`] names.
     pub fn port(self, port: u16) -> Self {
         self.listen(Url::loopback(port))
     }
@@ -58,7 +58,7 @@ impl Builder {
         })
     }
 
-    /// Changes any other setting. The methods above set where clients are served, and override changes of that made
+    /// Changes any other setting. Where clients are served is set by the methods above, which override changes made
     /// here.
     pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(&mut self.config);

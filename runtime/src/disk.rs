@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate};
 
-/// Permission bits of a directory Quoin creates: owner only, as etcd.
+/// Permission bits of a directory that Quoin creates: owner only, as in etcd.
 pub const DIR_MODE: u32 = 0o700;
-/// Permission bits of a file Quoin creates: owner only, as etcd.
+/// Permission bits of a file that Quoin creates: owner only, as in etcd.
 pub const FILE_MODE: u32 = 0o600;
 
 /// The file operations that a member needs. All calls block; paths are absolute or relative to the process.
@@ -177,7 +177,8 @@ pub fn exists(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Replaces the file `dir/name` by one holding `bytes`: written beside, synced, renamed, directory synced.
+/// Replaces the file `dir/name` by one with `bytes`: writes it as `name.tmp`, syncs and renames it, and syncs the
+/// directory.
 pub fn write_atomically(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<PathBuf> {
     let path = dir.join(name);
     let beside = dir.join(format!("{name}.tmp"));

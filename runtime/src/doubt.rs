@@ -15,7 +15,7 @@ use crate::disk::FILE_MODE;
 
 const CALM: &[u8] = b"0";
 const DOUBT: &[u8] = b"1";
-/// The name of a file that is being rewritten; the table's own files never have it.
+/// The extension of a file that is being rewritten; the table's own files never have it.
 const ANEW: &str = "anew";
 
 /// The mark of a table; `None` on a disk that was full when its file should have been created.

@@ -122,7 +122,7 @@ pub struct NodeThread {
     pub observe: Observe,
     /// Sends to peers. The outcome of a snapshot must be reported to the node.
     pub send: Box<dyn FnMut(PeerJob) + Send>,
-    /// Called with the members at each change of them.
+    /// Called with the members whenever they change.
     pub members: Box<dyn Fn(&Cluster) + Send>,
 }
 

@@ -45,7 +45,7 @@ impl HubQueue {
         match call {
             WatchCall::Request { .. } => self.mailbox.offer(WatchEvent::Call(call)) != Err(Refused::Full),
             WatchCall::Open { .. } => {
-                // Before the event: from now on the node reports its publications.
+                // Raised before the event is queued: from now on the node reports its publications.
                 self.streams.fetch_add(1, Ordering::SeqCst);
                 self.mailbox.report(WatchEvent::Call(call)).is_ok()
             }
@@ -64,8 +64,8 @@ impl HubQueue {
         } else {
             WatchInput::Applied { view, events }
         };
-        // There is one such event for each turn of the node, and turns are paced by the log; the thread merges events
-        // if it is slower. It closes its mailbox when the member stops or has announced its end.
+        // There is one such event for each turn of the node, and turns are paced by the log. The thread closes its
+        // mailbox when the member stops or has announced its end.
         let _closed = self.mailbox.report(WatchEvent::Published(input));
     }
 

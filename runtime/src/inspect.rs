@@ -52,7 +52,7 @@ impl Inspection {
     /// Inspects the table in `root`, which was once created completely.
     ///
     /// # Errors
-    /// Of kind `InvalidData` if a file is missing or damaged without which fjall would continue.
+    /// Of kind `InvalidData` if a file is missing or damaged and fjall would not notice.
     pub(crate) fn begin(root: &Path) -> io::Result<Self> {
         check_version(&root.join("version"))?;
         for keyspace in keyspaces(root)? {
@@ -73,7 +73,8 @@ impl Inspection {
         })
     }
 
-    /// Names the files that have changed since they were written, now or before they were opened. Reads all of them.
+    /// Names the damaged files: journals as they were before fjall opened them, tables as they are now. Reads all
+    /// tables.
     pub(crate) fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         for Journal { path, broken_at } in &self.journals {
@@ -102,7 +103,7 @@ fn damaged(path: &Path, why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", path.display()))
 }
 
-/// Reads a small file whole. A missing one was lost.
+/// Reads a small file. A missing file is damage.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     fs::read(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => damaged(path, "it is missing"),
@@ -117,9 +118,9 @@ fn check_version(path: &Path) -> io::Result<()> {
         Some((VERSION, [])) => Ok(()),
         Some(([b'F', b'J', b'L', form], [])) => Err(io::Error::new(
             io::ErrorKind::Unsupported,
-            format!("{}: this version of Quoin does not read form {form}", path.display()),
+            format!("{}: this version of Quoin does not read format {form}", path.display()),
         )),
-        _ => Err(damaged(path, "it names no form of a table")),
+        _ => Err(damaged(path, "it names no format of a table")),
     }
 }
 
@@ -167,8 +168,9 @@ fn journals(root: &Path) -> io::Result<Vec<Journal>> {
     Ok(found)
 }
 
-/// Walks the entries of a journal as far as they are valid; returns the place of the first invalid one. fjall allocates
-/// memory for an entry by its length before it checks it.
+/// Walks the valid entries of a journal. Returns where its last batch ends, if anything but zeros follows within
+/// [`CHUNK_BYTES`]. An entry of an impossible length is damage, because fjall allocates memory by the length before it
+/// checks the entry.
 fn walk(path: &Path) -> io::Result<Option<u64>> {
     let mut reader = BufReader::with_capacity(CHUNK_BYTES, File::open(path)?);
     let (mut at, mut end) = (0, 0);
@@ -393,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn files_without_which_the_engine_would_continue_are_reported_as_damage() {
+    fn missing_files_that_the_engine_would_not_notice_are_damage() {
         type Find = fn(&Path) -> PathBuf;
         let lose: [(&str, Find); 5] = [
             ("it is missing", |root| root.join("version")),

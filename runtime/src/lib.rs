@@ -1,8 +1,8 @@
 //! The half of hosting a Quoin member that every runtime shares; it depends on no executor.
 //!
 //! [`server::Server`] starts a member and serves its clients; [`process::main`] makes a program of it. A runtime crate
-//! provides [`seam::Runtime`], with its [`clock`] and its [`threads`]. A program that embeds a server uses the names of
-//! a runtime crate and needs none of this one.
+//! implements [`seam::Runtime`] with the help of [`clock`] and [`threads`]. A program that embeds a server depends only
+//! on a runtime crate.
 //!
 //! The modules hidden from the documentation are public only for the simulator and the tests of this workspace, and may
 //! change with every version.

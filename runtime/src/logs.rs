@@ -69,7 +69,7 @@ struct Lines {
     clock: Clock,
     format: LogFormat,
     level: Level,
-    /// False for levels above `error`, at which only the last line of a process is written.
+    /// False for levels above `error`, at which only fatal lines are written.
     errors: bool,
     outputs: Mutex<Vec<Box<dyn Write + Send>>>,
 }

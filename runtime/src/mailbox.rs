@@ -18,7 +18,7 @@ pub struct Mailbox<T> {
 #[derive(Debug)]
 struct Queue<T> {
     items: Vec<T>,
-    /// Those of them that were added by [`Mailbox::offer_of`].
+    /// How many of the items were added by [`Mailbox::offer_of`].
     of_kind: usize,
     closed: bool,
     receiver_waits: bool,
@@ -54,8 +54,8 @@ impl<T> Mailbox<T> {
         self.add(item, self.capacity)
     }
 
-    /// Adds an item of a kind of which at most `most` may wait, unless as many of this kind wait already. Other items do
-    /// not count.
+    /// Adds an item of the one kind that has a bound of its own: at most `most` of them may wait. Other items do not
+    /// count.
     pub fn offer_of(&self, most: usize, item: T) -> Result<(), Refused> {
         let mut queue = self.lock();
         if queue.of_kind >= most {
@@ -66,8 +66,8 @@ impl<T> Mailbox<T> {
         self.report(item)
     }
 
-    /// Adds an item whose number is bounded elsewhere (a lane's completion answers an effect of the machine), and which
-    /// therefore is never refused because the queue is full.
+    /// Adds an item that is never refused because the queue is full: the number of such items is bounded elsewhere (a
+    /// lane's completion answers an effect of the machine).
     pub fn report(&self, item: T) -> Result<(), Refused> {
         self.add(item, usize::MAX)
     }

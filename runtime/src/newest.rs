@@ -10,7 +10,7 @@ use quoin_core::store::View;
 
 use crate::seam::BoxFuture;
 
-/// What the member last published: the applied state and the consensus state that belong together.
+/// A publication of the member: the applied state, and the consensus state that belongs to it.
 pub struct Published {
     /// The applied state.
     pub view: View,

@@ -56,8 +56,8 @@ impl Parts {
         drop(self.lock);
     }
 
-    /// The same, but waits no longer than `patience`: a thread whose disk does not answer is left behind, and with it
-    /// the data directory's lock. Returns whether all have ended.
+    /// The same, but waits no longer than `patience`. A thread whose disk does not answer is left behind, and with it
+    /// the data directory's lock. Returns whether all threads have ended.
     pub(crate) fn take_apart_within(self, patience: Duration, clock: Clock) -> bool {
         let mut waited_for = vec![
             self.node_thread.thread().clone(),

@@ -160,7 +160,7 @@ fn run(
     }
 }
 
-/// Starts a server and waits for its end, the process' own, or a signal.
+/// Starts a server and waits for its end, for a panic in a library's thread, or for a signal.
 fn host(config: Config, starting: Notice, start: impl FnOnce() -> io::Result<Host>, strays: &Ending) -> ExitCode {
     let Host { runtime, mut signal } = match start() {
         Ok(host) => host,
@@ -190,7 +190,7 @@ fn serve(handle: Handle, signal: &mut BoxFuture<Signal>, strays: &Ending) -> Exi
     match first(signal, strays, &mut handle.ended()) {
         First::Signal(signal) => {
             tracing::info!(signal = signal.go_name(), "received signal; shutting down");
-            // Before it serves, no write was acknowledged, so the replay of a log need not be waited for.
+            // A member that does not serve yet has acknowledged no write, so a replay of its log is not waited for.
             if handle.is_ready() {
                 block_on(handle.stop());
             } else {
@@ -271,8 +271,8 @@ fn ignore_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// Ends as if the signal had not been caught, so that the parent process sees it; the first process of a container
-/// cannot.
+/// Ends as if the signal had not been caught, so that the parent process sees the signal. Process 1 of a container
+/// cannot do this, and exits with success.
 fn die(signal: Signal) -> ExitCode {
     if std::process::id() != 1
         && let Err(error) = signal_hook::low_level::emulate_default_handler(signal.number())

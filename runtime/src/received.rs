@@ -214,8 +214,8 @@ fn check_file(disk: &dyn Disk, path: &Path, name: &str) -> Result<(), Fault> {
     rows.try_for_each(|row| row.map(drop))
 }
 
-/// Whether a database that etcd restored is one that can be taken over: complete, undamaged, of this index, and without
-/// anything that this version does not have, such as users.
+/// Whether a database that etcd restored can be taken over: it is complete, undamaged, of this index, and without
+/// anything that this version does not support, such as users.
 pub fn can_take_over(disk: &dyn Disk, path: &Path, index: u64, config: StoreConfig) -> bool {
     let name = path.display().to_string();
     let restore = || {
@@ -258,7 +258,7 @@ pub fn put_in_place(table: &mut dyn Table, path: &Path, view: &View) -> Result<(
     table.write(&ops).map_err(|error| fail("write", &error))
 }
 
-/// Removes the received states with these indexes.
+/// Removes the received states whose index `forget` accepts.
 pub fn remove(disk: &dyn Disk, snap_dir: &Path, forget: impl Fn(u64) -> bool) -> Result<(), Fault> {
     for index in indexes(disk, snap_dir)?.into_iter().filter(|index| forget(*index)) {
         let path = snap_dir.join(database_name(index));

@@ -22,8 +22,8 @@ pub enum Ended {
     Stopped,
 }
 
-/// The announcement of the end of a member, or of a thread it needs: made once, seen by every thread that asks. Clones
-/// share it.
+/// The announcement of the end of a member, or of a thread that it needs. It is made once and seen by every thread that
+/// asks. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Ending(Arc<Announcement>);
 
@@ -71,7 +71,7 @@ impl Ending {
     }
 }
 
-/// Ends a member and waits for that, but no longer than the given time; returns whether all threads have ended.
+/// Ends a member and waits for its threads, but no longer than the given time; returns whether all have ended.
 pub type Stop = Box<dyn FnOnce(Duration) -> bool + Send>;
 
 /// A member whose threads run.
@@ -95,13 +95,13 @@ impl Running {
         }
     }
 
-    /// The same with a way to its peer thread.
+    /// The same with the queue into its peer thread.
     pub(crate) fn with_peers(mut self, peers: Peers) -> Self {
         self.peers = Some(peers);
         self
     }
 
-    /// The way to its peer thread.
+    /// The queue into its peer thread.
     pub(crate) fn peers(&self) -> Option<&Peers> {
         self.peers.as_ref()
     }
@@ -116,7 +116,7 @@ impl Running {
         &self.ending
     }
 
-    /// Ends it and waits for that, but no longer than `patience`; returns whether all threads have ended.
+    /// Ends it and waits for its threads, but no longer than `patience`; returns whether all have ended.
     pub fn stop(self, patience: Duration) -> bool {
         (self.stop)(patience)
     }

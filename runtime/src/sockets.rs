@@ -36,7 +36,7 @@ impl Address {
         }
     }
 
-    /// The URL for a client on this machine. If a server listens on every address, it is that of loopback.
+    /// The URL for a client on this machine: of the loopback address, if the server listens on every address.
     #[must_use]
     pub fn endpoint(&self) -> String {
         match self {
@@ -115,7 +115,7 @@ impl Stream {
         }
     }
 
-    /// Begins a connection. Once a write no longer blocks, it is made or has failed.
+    /// Begins a connection. Once a write no longer blocks, the connection is made or has failed.
     pub(crate) fn begin(address: &Address) -> io::Result<Self> {
         let (stream, begun) = match address {
             Address::Tcp(address) => {

@@ -28,7 +28,7 @@ const MEMTABLE_BYTES: u64 = 8 << 20;
 /// Bytes of fjall journals at which its idle keyspaces are flushed too.
 const JOURNAL_BYTES: u64 = 128 << 20;
 
-/// Rows in the order of reading: bucket key and value.
+/// The rows of a bucket in the order of their keys: key and value.
 pub type Rows<'a> = Box<dyn Iterator<Item = io::Result<(Bytes, Bytes)>> + 'a>;
 
 /// The applied state on disk. All calls block.
@@ -46,7 +46,7 @@ pub trait Table: Send {
     fn scan(&self, bucket: Bucket) -> Rows<'_>;
     /// Bytes taken on disk.
     fn size_bytes(&self) -> io::Result<u64>;
-    /// Rewrites the tables without superseded and deleted rows.
+    /// Rewrites the table without superseded and deleted rows.
     fn defragment(&mut self) -> io::Result<()>;
     /// The files that have changed since they were written, for an operator. Finding them may mean reading all files.
     fn remarks(&self) -> Vec<String> {

@@ -3,9 +3,9 @@
 //!
 //! | a panic in | costs |
 //! |---|---|
-//! | node, log, table or watch thread, a worker's executor, an accept loop ([`spawn`], [`guard`]) | the member |
+//! | node, log, table, peer or watch thread, a worker's executor, an accept loop ([`spawn`], [`guard`]) | the member |
 //! | a connection, or a call on it ([`contained`]) | that connection or call |
-//! | a hash or another long computation ([`guarded`]) | that result |
+//! | a hash, a snapshot that arrives or is sent, another long computation ([`guarded`]) | that result |
 //! | a thread started by a library, such as the table's own ([`end_on_stray_panic`]) | the process |
 //!
 //! Only the panic hook sees where a panic happened. [`crate::process::main`] installs one; a program that embeds a
@@ -107,8 +107,8 @@ pub fn spawn(name: &str, ending: &Ending, body: impl FnOnce() + Send + 'static) 
     spawn_keeping(name, ending, (), move |()| body())
 }
 
-/// The same with a value that is dropped after a panic was announced: other threads see its end (of a queue, for
-/// example) only then, so that the panic is the reason that counts.
+/// The same with a value that is dropped only after a panic was announced. Other threads may notice its end (that of a
+/// queue, for example), and must find the panic announced as the reason.
 pub(crate) fn spawn_keeping<K: Send + 'static>(
     name: &str,
     ending: &Ending,

@@ -30,7 +30,7 @@ pub type Observe = Arc<dyn Fn(Observation) + Send + Sync>;
 /// A measurement of a lane, for metrics.
 #[derive(Clone, Copy, Debug)]
 pub enum Observation {
-    /// A snapshot file and its marker were written.
+    /// A marker and its file were written.
     SnapSave {
         /// How long it took to make the file's bytes.
         encoding: Duration,
@@ -82,7 +82,7 @@ pub trait Lane: Send + 'static {
         false
     }
 
-    /// The lane is broken: no later job is carried out.
+    /// Reports that the lane is broken: no later job is carried out.
     fn broke(&mut self, fault: Fault);
 }
 

@@ -1,8 +1,8 @@
 //! The table lane: writes the applied state behind, in atomic batches with the consistent index of their rows.
 //!
 //! A batch is *written* when a restart of the process will find it, and *durable* when a power loss will not remove it.
-//! The log is kept until the table is durably past it. Only the removal of log files waits for the sync, so one a
-//! second is enough.
+//! Log files are removed only once the table is durable past them. Nothing else waits for a sync, so one a second is
+//! enough.
 
 use std::io;
 use std::path::PathBuf;

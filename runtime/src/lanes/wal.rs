@@ -80,8 +80,8 @@ pub fn segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<SegmentName>, Fault> 
     }
 }
 
-/// Opens segments for reading and locks them. If another process holds a segment, that is an error and no reason to
-/// wait: this process holds the data directory's lock, so the other one has ignored it.
+/// Opens segments for reading and locks them. If another process holds a segment, that is an error at once: this
+/// process holds the data directory's lock, so the other one has ignored it.
 pub fn open(disk: &dyn Disk, dir: &Path, names: &[SegmentName]) -> Result<Vec<Segment>, Fault> {
     let mut opened = Vec::new();
     for name in names {
@@ -162,7 +162,7 @@ impl Log {
     }
 
     /// Continues a log that was read. A torn tail is first copied and cut off. All bytes that were read are made
-    /// durable, because an earlier process may have died before its sync, or of a failed one.
+    /// durable, because an earlier process may have died before its sync, or because a sync failed.
     pub fn resume(disk: Arc<dyn Disk>, dir: &Path, replay: &Replay, context: LaneContext) -> Result<Self, Fault> {
         disk.sync_dir(dir).map_err(|error| disk_fault("sync", dir, &error))?;
         let mut names = segments(&*disk, dir)?;
@@ -184,7 +184,7 @@ impl Log {
         if replay.tail.torn.is_some() {
             set_aside(&*disk, dir, replay.tail.name, &*file, replay.tail.offset)?;
         }
-        // After a failed sync the system considers these pages written.
+        // The last batch is written again: after a failed sync the system considers its pages written.
         let mut unsettled = vec![0; usize::try_from(replay.tail.offset - replay.tail.unsettled).unwrap_or(usize::MAX)];
         file.read_at(replay.tail.unsettled, &mut unsettled)
             .map_err(fail("read"))?;
@@ -286,7 +286,7 @@ impl Log {
         Ok(())
     }
 
-    /// Writes the file of the save's marker, then appends the save, and removes files that lie before the marker.
+    /// Writes the file of the save's marker, then appends the save, and removes files that no start needs any more.
     fn mark(&mut self, marker: &Marker, save: &Save) -> Result<(), Fault> {
         let begun = self.context.clock.now();
         let (index, term) = (marker.index, marker.term);
@@ -314,8 +314,8 @@ impl Log {
         self.release(index)
     }
 
-    /// Removes the oldest segments that no start from a snapshot at `index` reads, and the oldest snapshot files, both
-    /// down to the number to keep. Snapshots received before that index are removed too.
+    /// Removes the oldest segments that no start from a marker at `index` reads, and the oldest marker files, both down
+    /// to the number to keep. Received snapshots of a lower index are removed too.
     fn release(&mut self, index: u64) -> Result<(), Fault> {
         let mut names: Vec<_> = self.older.iter().map(|(name, _)| *name).collect();
         names.push(self.writer.name());
@@ -402,7 +402,7 @@ impl Lane for Log {
     }
 }
 
-/// The names of the snapshot files in `dir`, oldest first.
+/// The names of the marker files in `dir`, oldest first.
 pub fn marker_files(disk: &dyn Disk, dir: &Path) -> Result<Vec<MarkerName>, Fault> {
     let names = disk.list(dir).map_err(|error| disk_fault("list", dir, &error))?;
     let mut snapshots: Vec<_> = names.iter().filter_map(|name| MarkerName::parse(name)).collect();
@@ -410,7 +410,7 @@ pub fn marker_files(disk: &dyn Disk, dir: &Path) -> Result<Vec<MarkerName>, Faul
     Ok(snapshots)
 }
 
-/// Creates a preallocated segment file with its head; all but its name is synced.
+/// Creates a preallocated segment file with its head; everything but its name is synced.
 fn prepare(
     disk: &dyn Disk,
     dir: &Path,

@@ -96,7 +96,7 @@ group! {
         revoked: IntCounter = counter("etcd_debugging_lease_revoked_total", "Leases that ended.");
         expired: IntCounter = counter(
             "etcd_debugging_server_lease_expired_total",
-            "Leases that this member as the leader ended because their time was up.",
+            "Expired leases that this member revoked as the leader.",
         );
         ttl_seconds: Histogram = histogram(
             "etcd_debugging_lease_ttl_total",
@@ -113,17 +113,17 @@ group! {
         deletes: IntCounter = counter("etcd_mvcc_delete_total", "Deletes seen by this member.");
         ranges: IntCounter = counter("etcd_mvcc_range_total", "Ranges seen by this member.");
         txns: IntCounter = counter("etcd_mvcc_txn_total", "Transactions seen by this member.");
-        hash_seconds: Histogram = histogram("etcd_mvcc_hash_duration_seconds", "How long hashes of all took.", HASH);
+        hash_seconds: Histogram = histogram("etcd_mvcc_hash_duration_seconds", "How long full hashes took.", HASH);
         hash_revision_seconds: Histogram = histogram(
             "etcd_mvcc_hash_rev_duration_seconds",
             "How long hashes of a revision took.",
             HASH,
         );
         db_bytes: IntGauge = gauge("etcd_mvcc_db_total_size_in_bytes", "Bytes the backing store takes on disk.");
-        db_in_use_bytes: IntGauge = gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "Bytes of it that hold data.");
+        db_in_use_bytes: IntGauge = gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "Bytes on disk that hold data.");
         current_revision: IntGauge = gauge("etcd_debugging_mvcc_current_revision", "The store's revision.");
         compact_revision: IntGauge = gauge("etcd_debugging_mvcc_compact_revision", "The last compaction's revision.");
-        keys: IntGauge = gauge("etcd_debugging_mvcc_keys_total", "Keys there are.");
+        keys: IntGauge = gauge("etcd_debugging_mvcc_keys_total", "Number of keys.");
         compacted_revisions: IntCounter = counter(
             "etcd_debugging_mvcc_db_compaction_keys_total",
             "Revisions of keys that compactions deleted.",
@@ -142,7 +142,7 @@ group! {
             "How long compactions took in all.",
             Buckets::Doubling(100.0, 14),
         );
-        put_bytes: IntGauge = gauge("etcd_debugging_mvcc_total_put_size_in_bytes", "Bytes put, as this member saw.");
+        put_bytes: IntGauge = gauge("etcd_debugging_mvcc_total_put_size_in_bytes", "Bytes put, seen by this member.");
         events: IntCounter = counter("etcd_debugging_mvcc_events_total", "Events sent to watchers.");
         pending_events: IntGauge = gauge("etcd_debugging_mvcc_pending_events_total", "Events that wait to be sent.");
         slow_watchers: IntGauge = gauge("etcd_debugging_mvcc_slow_watcher_total", "Watchers that catch up.");
@@ -162,8 +162,8 @@ group! {
             "etcd_server_heartbeat_send_failures_total",
             "Heartbeats that this member as the leader sent too late.",
         );
-        proposals_committed: IntGauge = gauge("etcd_server_proposals_committed_total", "The index committed.");
-        proposals_applied: IntGauge = gauge("etcd_server_proposals_applied_total", "The index applied.");
+        proposals_committed: IntGauge = gauge("etcd_server_proposals_committed_total", "The committed index.");
+        proposals_applied: IntGauge = gauge("etcd_server_proposals_applied_total", "The applied index.");
         proposals_pending: IntGauge = gauge(
             "etcd_server_proposals_pending",
             "Proposals that wait to be committed and applied.",
@@ -176,7 +176,7 @@ group! {
         );
         read_indexes_failed: IntCounter = counter(
             "etcd_server_read_indexes_failed_total",
-            "Confirmations of reads that a change of leader made void.",
+            "Confirmations of reads that failed because the leader changed.",
         );
         snapshot_applies: IntGauge = gauge(
             "etcd_server_snapshot_apply_in_progress_total",
@@ -195,8 +195,8 @@ group! {
             &["success"],
             REQUEST,
         );
-        version: GaugeVec = gauges("etcd_server_version", "Which etcd this is on the wire: 1.", &["server_version"]);
-        build: GaugeVec = gauges("quoin_build_info", "Which Quoin this is: 1.", &["version"]);
+        version: GaugeVec = gauges("etcd_server_version", "The version of etcd served: 1.", &["server_version"]);
+        build: GaugeVec = gauges("quoin_build_info", "The version of Quoin: 1.", &["version"]);
         id: GaugeVec = gauges("etcd_server_id", "This member's id in hex: 1.", &["server_id"]);
         cluster_version: GaugeVec = gauges(
             "etcd_cluster_version",

@@ -9,8 +9,8 @@ use quoin_core::api::{Kind, Method};
 use super::make::{Buckets, Make};
 use crate::serve::grpc::status::CODE_NAMES;
 
-/// Number of client versions that are counted separately. Clients choose the text of the header, so without a bound it
-/// could fill the memory; further versions share the label `other`.
+/// Number of client versions that are counted separately; further versions share the label `other`. Clients choose the
+/// text of the header, so without a bound the counters could fill the memory.
 const CLIENT_VERSIONS_MAX: usize = 64;
 
 /// Calls of clients.

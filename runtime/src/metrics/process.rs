@@ -98,7 +98,7 @@ fn times(stat: &str) -> Times {
         .map_or("", |(_, rest)| rest)
         .split_whitespace()
         .collect();
-    // Counted from the state, which is the third field of the whole line.
+    // `index` counts the fields of the whole line, of which the state is the third.
     let ticks = |index: usize| {
         fields
             .get(index - 3)

@@ -24,7 +24,7 @@ pub(crate) struct Turns {
     member: MemberId,
     /// A request that takes longer to apply is slow (`--warning-apply-duration`).
     slow_apply: Duration,
-    /// Durations of applied requests, by kind and success, from the first of its kind on.
+    /// Durations of applied requests by kind and success; `None` before the first of its kind.
     apply_seconds: [[Option<LocalHistogram>; 2]; Op::ALL.len()],
 }
 

@@ -111,7 +111,7 @@ pub(crate) async fn ask(
 }
 
 /// Connects to a URL and sends a request; returns the answer once its head has arrived. The body of the request may
-/// still be on its way then. The deadline is that of the connection, not of the answer.
+/// still be on its way then. The deadline limits the time to connect, not the time to the answer.
 ///
 /// # Errors
 /// Why there is no answer.
@@ -212,10 +212,10 @@ async fn open(runtime: &Arc<dyn Runtime>, url: &Url) -> Result<Box<dyn Socket>, 
     Err(format!("dial {url}: {why}"))
 }
 
-/// Names that are being looked up in this process.
+/// The number of names being looked up in this process.
 static LOOKUPS: AtomicUsize = AtomicUsize::new(0);
 
-/// A lookup in progress. Dropping it ends it in [`LOOKUPS`].
+/// A lookup in progress, counted in [`LOOKUPS`] until it is dropped.
 struct Lookup;
 
 impl Lookup {

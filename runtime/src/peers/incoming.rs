@@ -81,7 +81,7 @@ pub(crate) struct Exchange {
     is_over: bool,
 }
 
-/// What happens next.
+/// The next event of an exchange.
 enum Next {
     /// An order; `None` if the thread gives no more orders.
     Order(Option<Order>),

@@ -1,10 +1,10 @@
 //! The host of core's peer machine ([`quoin_core::peer`]): connections with the other members.
 //!
 //! - `thread` owns the machine: it gives it what happened and carries out its effects.
-//! - `incoming` serves requests of peers, `outgoing` sends requests to them; both run on workers.
+//! - `thread` owns the machine, gives it its inputs and carries out its effects.
 //! - `arriving` writes a snapshot that a peer sends, and `sending` makes one for a peer, each on a thread of its own.
 //! - `dial` opens a connection for one request.
-//! - `questions` asks peers what a start must know, before there is a machine.
+//! - `questions` asks peers for the facts that a start needs, before there is a machine.
 //!
 //! Nothing here decides. No more of a body is read while too many of its bytes are on their way to the thread
 //! (`window`).
@@ -53,19 +53,19 @@ enum Event {
 /// A peer's request, as the thread holds it.
 #[derive(Debug)]
 struct Requested {
-    /// What its connection is to do. At most two orders wait: the machine gives one after the other.
+    /// The orders to its connection. At most two wait: the machine gives one after the other.
     orders: async_channel::Sender<Order>,
     /// Cuts the connection of the request.
     cut: Stopper,
     window: Window,
 }
 
-/// What the connection of a peer's request is to do.
+/// An order to the connection of a peer's request.
 #[derive(Debug)]
 enum Order {
     /// Answer with this head, and leave the body open.
     Open(PeerHead),
-    /// Report the body.
+    /// Read the body and report it.
     Receive,
     /// Answer.
     Respond {

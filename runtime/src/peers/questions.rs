@@ -16,8 +16,8 @@ use crate::seam::Runtime;
 /// The header that names the cluster of a member.
 const CLUSTER: &str = "x-etcd-cluster-id";
 
-/// Asks peers, by their URLs, all at the same time. Peers that cannot be reached in time have no answer. This blocks
-/// the calling thread, which must not be a worker.
+/// Asks the peers at these URLs, all at the same time. A peer that cannot be reached in time has no entry in the
+/// result. Blocks the calling thread, which must not be a worker.
 pub(crate) fn ask(runtime: &Arc<dyn Runtime>, urls: &[String], why: Why) -> BTreeMap<String, RemoteAnswer> {
     let patience = match why {
         Why::DuplicateBootstrap => TWIN_PATIENCE,
@@ -43,7 +43,7 @@ pub(crate) fn ask(runtime: &Arc<dyn Runtime>, urls: &[String], why: Why) -> BTre
     found
 }
 
-/// Asks one peer all questions; `None` if it does not tell its members.
+/// Asks one peer all questions; `None` if it does not answer with its cluster and members.
 async fn ask_one(runtime: &Arc<dyn Runtime>, url: &str, patience: Duration) -> Option<RemoteAnswer> {
     let clock = runtime.clock();
     let end = clock.now() + patience;

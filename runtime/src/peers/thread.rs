@@ -1,4 +1,4 @@
-//! The peer thread: owns the peer machine, gives it what happened, and carries out its effects. It decides nothing.
+//! The peer thread: owns the peer machine, gives it its inputs, and carries out its effects. It decides nothing.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -27,7 +27,7 @@ use crate::seam::Runtime;
 use crate::serve::stop::{Stopper, stop_signal};
 use crate::threads;
 
-/// What the thread needs.
+/// The settings and queues of the thread.
 pub(crate) struct PeerSite {
     pub(crate) config: TransportConfig,
     pub(crate) runtime: Arc<dyn Runtime>,

@@ -1,4 +1,4 @@
-//! How many bytes of a body may be on their way to another thread before its reader waits.
+//! A bound of the bytes of a body that are on their way to another thread. At the bound, the body's reader waits.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};

@@ -13,7 +13,7 @@ struct Polled(Clock);
 
 struct PolledSocket(Stream);
 
-/// Has the task polled again soon.
+/// Makes the executor poll the task again soon.
 fn again<T>(cx: &Context<'_>) -> Poll<T> {
     std::thread::park_timeout(Duration::from_millis(1));
     cx.waker().wake_by_ref();
