@@ -29,7 +29,7 @@ pub use quoin_core::config;
 pub use quoin_runtime::server::{self, Server};
 
 thread_local! {
-    /// The worker that the calling thread is.
+    /// The number of the worker that runs on this thread.
     static WORKER: Cell<Option<usize>> = const { Cell::new(None) };
 }
 

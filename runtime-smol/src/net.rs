@@ -31,7 +31,7 @@ pub(crate) fn attach(stream: Stream) -> io::Result<Box<dyn Socket>> {
     Ok(Box::new(Watched(Async::new_nonblocking(stream)?)))
 }
 
-/// Serves a connection on the executor that polls this.
+/// Serves a connection on the executor that polls this future.
 pub(crate) async fn serve(connection: Stream, serve: Serve) {
     if let Ok(socket) = attach(connection) {
         serve(socket).await;
@@ -44,7 +44,7 @@ pub(crate) fn first_signal() -> io::Result<BoxFuture<Signal>> {
     Ok(Box::pin(poll_fn(move |cx| {
         Pin::new(&mut signals).poll_next(cx).map(|signal| match signal {
             Some(Ok(async_signal::Signal::Int)) => Signal::Interrupt,
-            // Without the stream of signals the process could not be ended later.
+            // An error, or the end of the stream, ends the process too: later signals could not be received.
             Some(_) | None => Signal::Terminate,
         })
     })))

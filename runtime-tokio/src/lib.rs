@@ -166,7 +166,7 @@ impl Runtime for TokioRuntime {
     }
 }
 
-/// Registers a connection with the poller of the worker that polls this.
+/// Registers a connection with the poller of the tokio runtime that the calling thread has entered.
 fn attach(stream: Stream) -> io::Result<Box<dyn Socket>> {
     Ok(match stream {
         Stream::Tcp(stream) => Box::new(Watched(net::TcpStream::from_std(stream)?)),

@@ -8,7 +8,7 @@ use quoin_core::random::Prng;
 
 use super::history::{Base, TWO_JOURNALS, copy, files};
 
-/// Places in a file, and kinds of damage, for each kind of file.
+/// The parts of a file, one of which is damaged in a case.
 const PLACES: u64 = 10;
 
 /// The kinds of files.

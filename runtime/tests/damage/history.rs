@@ -40,11 +40,11 @@ pub(crate) struct Base {
     pub(crate) older: Vec<PathBuf>,
 }
 
-/// Values of this size, and this many of them, fill a journal of the table: then there is a second journal, and the
-/// first is still needed for buckets with few changes.
+/// A journal of the table is full after this many values of this size. Then there is a second journal, and the first is
+/// still needed for buckets with few changes.
 const LARGE_BYTES: usize = 1_000_000;
 const LARGE_VALUES: u64 = 68;
-/// Requests before and after them.
+/// Requests before and after those values.
 const AROUND_LARGE: u64 = 80;
 
 /// Number of the base with two journals.
@@ -130,7 +130,7 @@ fn make_large(root: &Path) {
     fs::remove_dir_all(&live).unwrap();
 }
 
-/// The next request. A running member answers it.
+/// Plays a request of the history and waits for the answer.
 fn play(member: &mut Member, number: u64, prng: &mut Prng) {
     let lease = |number: u64| i64::try_from(1 + number % 9).unwrap();
     let request = match number % ROUND {

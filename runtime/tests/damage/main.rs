@@ -1,6 +1,6 @@
-//! Damage to every kind of file of a member: cut, zeroed, deleted, swapped with an older copy, or with a flipped bit,
-//! over a history with deletes, leases and compactions. The member that starts on it has the same state, or refuses and
-//! names the place.
+//! Damage to every kind of file of a member: cut, zeroed, deleted, replaced by an older copy, or with a flipped bit,
+//! over a history with deletes, leases and compactions. A member that starts on the damaged files has the same state,
+//! or refuses to start and names the place.
 //!
 //! `QUOIN_DAMAGE_CASES=1000` plays that many cases, `QUOIN_DAMAGE_CASES=123..124` those. A child process of this test
 //! binary plays a case, so that a case that dies or hangs is reported as such.

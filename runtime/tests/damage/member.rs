@@ -56,7 +56,7 @@ impl Time for Hand {
 pub(crate) enum Keeps {
     /// All of it.
     Everything,
-    /// Two files before the last snapshot.
+    /// Two files, or as many as a start needs.
     Little,
 }
 

@@ -14,7 +14,7 @@ use quoin_runtime::process::{Host, main};
 
 use super::trap;
 
-/// The arguments of the program in the child, one a line.
+/// The arguments of the program in the child, one per line.
 const ARGUMENTS: &str = "QUOIN_TEST_ARGUMENTS";
 /// For everything that may take long on a machine with two busy cores.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -72,7 +72,7 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// `shell` is run in a shell before it becomes the program.
+    /// Runs the commands of `shell` in a shell, which then becomes the program.
     pub(crate) fn spawn(folder: &Folder, action: Option<(&str, &str)>, flags: &[&str], shell: &[&str]) -> Self {
         let mut arguments = vec![
             format!("--data-dir={}", folder.data_dir().display()),
@@ -139,7 +139,7 @@ impl Member {
         address.split_whitespace().next().unwrap().parse().unwrap()
     }
 
-    /// Waits for its end; returns the time and the exit status.
+    /// Waits for the process to end; returns the time and the exit status.
     pub(crate) fn ended(&mut self) -> (Instant, ExitStatus) {
         let deadline = Instant::now() + PATIENCE;
         let status = loop {

@@ -1,6 +1,6 @@
 //! Tests of a whole process for every runtime: the program's own `main` runs in a child process of this test binary.
 //!
-//! Programs for users have no switch to misbehave. The child has one: each of its log lines passes a [`trap`], which
+//! A program for users cannot be made to misbehave. The child can: each of its log lines passes a [`trap`], which
 //! panics or hangs on the thread that the test names. A runtime crate's test names its runtime with [`process_tests`].
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
@@ -16,7 +16,8 @@ pub(crate) mod signals;
 pub(crate) mod stuck;
 pub(crate) mod trap;
 
-/// Declares every test of a process for the runtime that `$start` gives, and `$host` with its signals.
+/// Declares every test of a process for the runtime that `$start` makes, and that `$host` makes together with its
+/// signals.
 #[macro_export]
 macro_rules! process_tests {
     ($start:expr, $host:expr) => {

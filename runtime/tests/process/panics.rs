@@ -136,7 +136,7 @@ fn expected_lines(thread: &str) -> usize {
     if thread.starts_with("quoin") { 2 } else { 1 }
 }
 
-/// A restart has every acknowledged write.
+/// Asserts that a restarted member has every acknowledged write.
 fn check_kept(runtime: &Arc<dyn Runtime>, folder: &Folder, acknowledged: &Acknowledged) {
     let mut member = folder.start(None, &[]);
     let (address, client) = (member.ready(), Arc::clone(runtime));

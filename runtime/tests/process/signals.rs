@@ -26,7 +26,7 @@ const ENTRIES: u64 = 100_000;
 /// Entries of one batch of the log.
 const BATCH: u64 = 1_000;
 
-/// Asserts that the process ends soon after the signal, by the signal; returns after how long.
+/// Asserts that the signal ends the process soon; returns how long that takes.
 fn obeys(member: &mut Member, signal: i32) -> Duration {
     let sent = Instant::now();
     member.signal(signal);
@@ -160,7 +160,7 @@ pub(crate) fn signals_that_etcd_ignores_are_ignored(_: Arc<dyn Runtime>) {
     let folder = Folder::new();
     let mut member = folder.start(None, &[]);
     member.ready();
-    // USR1, USR2, PIPE, ALRM, CHLD, CONT, URG, XCPU, XFSZ, VTALRM, PROF, WINCH, IO, PWR, and some of the real-time ones.
+    // USR1, USR2, PIPE, ALRM, CHLD, CONT, URG, XCPU, XFSZ, VTALRM, PROF, WINCH, IO, PWR, and some real-time signals.
     let ignored = [10, 12, 13, 14, 17, 18, 23, 24, 25, 26, 27, 28, 29, 30, 35, 40, 64];
     ignored.iter().for_each(|signal| member.signal(*signal));
     std::thread::sleep(Duration::from_millis(300));

@@ -50,7 +50,7 @@ fn shows(runtime: &Arc<dyn Runtime>, thread: &str, checks: &[(&'static str, &str
             key: "k".into(),
             ..PutRequest::default()
         };
-        // Its client may cancel it meanwhile.
+        // An error is an answer too.
         sender
             .send(grpc.call("/etcdserverpb.KV/Put", &[], &request).await)
             .unwrap();

@@ -34,14 +34,14 @@ pub(crate) fn set() {
         let _ = TRAP.set(Trap { thread, hangs, armed });
     }
     tracing::subscriber::set_global_default(Lines).unwrap();
-    // Without a trap for it, the program takes the log lines of libraries.
+    // If the trap is for a library's thread, it takes the log lines of libraries. Otherwise the program takes them.
     if TRAP.get().is_some_and(|trap| !trap.thread.starts_with("quoin")) {
         log::set_logger(&Lines).unwrap();
         log::set_max_level(log::LevelFilter::Trace);
     }
 }
 
-/// Acts if this is the thread it is for.
+/// Springs the trap if it is for the calling thread.
 fn pass() {
     let Some(trap) = TRAP.get() else { return };
     let is_meant = thread::current()
@@ -81,7 +81,7 @@ impl Subscriber for Lines {
             event.record(&mut line);
             eprintln!("{}", line.0);
         }
-        // The guard logs a panic as an error.
+        // Not at error lines: a guard logs a panic as an error, and that must not panic again.
         if event.metadata().target().starts_with("quoin") && *event.metadata().level() > Level::ERROR {
             pass();
         }

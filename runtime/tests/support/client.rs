@@ -242,7 +242,7 @@ pub(crate) fn frame(message: &impl Message) -> Vec<u8> {
     prefixed(0, &message.encode_to_vec())
 }
 
-/// Bytes after a message's prefix.
+/// These bytes after the prefix of a message.
 pub(crate) fn prefixed(flag: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![flag];
     frame.extend_from_slice(&u32::try_from(payload.len()).unwrap().to_be_bytes());

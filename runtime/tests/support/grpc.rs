@@ -204,7 +204,7 @@ pub(crate) fn errors_have_etcds_code_and_text(runtime: Arc<dyn Runtime>) {
     world.stop();
 }
 
-pub(crate) fn a_lease_time_is_too_long_only_once_alarms_have_been_looked_at(runtime: Arc<dyn Runtime>) {
+pub(crate) fn alarms_are_checked_before_the_length_of_a_ttl(runtime: Arc<dyn Runtime>) {
     let (world, ()) = with_grpc(runtime, async |grpc| {
         let grant = |ttl| LeaseGrantRequest { ttl, id: 8 };
         let too_long = grant(9_000_000_001);

@@ -27,7 +27,7 @@ use quoin_runtime::running::{Ended, Ending, Running};
 pub(crate) const MEMBER: u64 = 0x8e9e_05c5_2164_694d;
 pub(crate) const CLUSTER: u64 = 0xcdf8_1819_4e3a_8c32;
 
-/// What a test may change while the member runs.
+/// A test's control over a member that runs.
 #[derive(Clone)]
 pub(crate) struct Control {
     member: Arc<Mutex<Inline>>,

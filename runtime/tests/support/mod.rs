@@ -74,25 +74,25 @@ impl World {
         }
     }
 
-    /// Stops the server and waits for that.
+    /// Stops the server and waits until it has stopped.
     pub(crate) fn stop(self) {
         block_on(self.handle.stop());
     }
 }
 
-/// Declares every test of serving for a runtime that `$start` gives.
+/// Declares every test of serving for the runtime that `$start` makes.
 #[macro_export]
 macro_rules! serving_tests {
     ($start:expr) => {
         $crate::serving_tests! { $start;
             grpc: keys_are_written_read_compared_and_deleted, headers_have_the_member_the_term_and_the_revision,
-                errors_have_etcds_code_and_text,
-                a_lease_time_is_too_long_only_once_alarms_have_been_looked_at, unknown_methods_are_refused, malformed_frames_are_refused,
+                errors_have_etcds_code_and_text, alarms_are_checked_before_the_length_of_a_ttl,
+                unknown_methods_are_refused, malformed_frames_are_refused,
                 too_large_messages_are_refused, compression_is_answered_with_compression, a_deadline_is_kept,
                 a_call_that_requires_a_leader_fails_without_one, a_learner_serves_only_serializable_reads_and_status,
                 a_long_range_arrives_whole_at_a_slow_reader, many_calls_share_a_connection,
-                a_range_of_many_keys_is_answered_like_any_other, a_backup_arrives_whole_at_a_slow_reader, status_and_member_list_describe_the_member,
-                bytes_of_no_protocol_end_the_connection;
+                a_range_of_many_keys_is_answered_like_any_other, a_backup_arrives_whole_at_a_slow_reader,
+                status_and_member_list_describe_the_member, bytes_of_no_protocol_end_the_connection;
             fair: long_reads_leave_the_worker, a_txn_of_long_reads_leaves_the_worker_and_is_answered_whole,
                 a_writing_txn_that_would_read_too_much_is_refused, long_answers_to_writes_arrive_whole,
                 many_leases_and_keys_of_a_lease_leave_the_worker, heavy_writes_take_turns_and_lose_none,
@@ -105,7 +105,8 @@ macro_rules! serving_tests {
             embedding: unix_sockets_serve_like_ports, a_start_that_fails_leaves_no_socket,
                 a_free_port_is_advertised_as_it_was_bound, dropping_a_handle_ends_its_member;
             member: a_member_keeps_acknowledged_writes, a_table_that_lost_a_bucket_is_rebuilt_from_the_log;
-            http: health_gives_the_reason_of_a_failure, a_stuck_thread_shows_in_every_check, livez_and_readyz_run_their_checks, the_version_is_served,
+            http: health_gives_the_reason_of_a_failure, a_stuck_thread_shows_in_every_check,
+                livez_and_readyz_run_their_checks, the_version_is_served,
                 other_paths_and_methods_are_refused, origins_and_hosts_are_checked, metrics_are_counted,
                 the_metrics_port_serves_nothing_else;
             streams: watchers_see_events_and_end, a_watch_survives_the_end_of_its_input, leases_are_kept_alive,

@@ -18,7 +18,7 @@ pub(crate) const WINDOW_UPDATE: u8 = 8;
 
 /// Flag of DATA and HEADERS: the last frame of the stream.
 pub(crate) const END_STREAM: u8 = 1;
-/// Flag of HEADERS: all of them are in this frame.
+/// Flag of HEADERS: the header block ends in this frame.
 pub(crate) const END_HEADERS: u8 = 4;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
