@@ -9,7 +9,7 @@ use std::thread;
 /// Written if a fact cannot be found.
 const UNKNOWN: &str = "unknown";
 
-/// When and on what something was measured.
+/// The date of a measurement, and the sources and the machine that it was made with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Made {
     /// Date and time, in UTC.
