@@ -98,7 +98,8 @@ macro_rules! serving_tests {
                 many_leases_and_keys_of_a_lease_leave_the_worker, heavy_writes_take_turns_and_lose_none,
                 a_long_watch_response_arrives_whole, metrics_are_rendered_once_for_simultaneous_requests;
             hostile: odd_headers_are_served_as_in_etcd, bursts_of_cancelled_calls_do_not_end_a_watch_of_the_connection,
-                a_flood_of_resets_ends_only_its_connection, the_bytes_of_incomplete_messages_of_a_connection_are_bounded,
+                a_flood_of_resets_ends_only_its_connection,
+                the_bytes_of_incomplete_messages_of_a_connection_are_bounded,
                 many_large_messages_at_once_all_arrive, max_concurrent_streams_0_means_unlimited,
                 a_cancelled_call_frees_its_place, malformed_calls_get_etcds_codes,
                 refusals_before_a_call_have_http_statuses, auth_calls_are_answered_as_in_etcd_while_auth_is_off;
