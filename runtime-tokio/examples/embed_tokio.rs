@@ -1,4 +1,5 @@
-//! A Quoin server inside a tokio program, on the program's own runtime: `cargo run -p quoin-runtime-tokio --example embed_tokio`.
+//! A Quoin server inside a tokio program, on the program's own runtime:
+//! `cargo run -p quoin-runtime-tokio --example embed_tokio`.
 
 use std::error::Error;
 

@@ -47,11 +47,11 @@ pub type Ask<'a> = dyn Fn(&[String], Why) -> BTreeMap<String, RemoteAnswer> + 'a
 pub struct World<'a> {
     /// The file system.
     pub disk: Arc<dyn Disk>,
-    /// The table's maker.
+    /// Opens the table.
     pub open_table: &'a OpenTable<'a>,
-    /// The resolver of host names.
+    /// Resolves host names.
     pub resolve: &'a Resolve<'a>,
-    /// The way to peers.
+    /// Asks peers.
     pub ask: &'a Ask<'a>,
     /// Takes lines for the log, in order.
     pub notify: &'a dyn Fn(&Notice),
@@ -551,7 +551,7 @@ impl Site<'_> {
         Ok((table, Store::new(self.store_config)))
     }
 
-    /// Puts a received state into the table, if the plan rests on one. A crash meanwhile leaves the whole state in the
+    /// Puts a received state into the table, if the plan needs one. A crash meanwhile leaves the whole state in the
     /// table or none of it, and the received file is still there for the next start.
     fn put_in_place(&self, plan: &Plan, (mut table, store): Opened) -> Result<Opened, BootError> {
         let (Plan::Restart {

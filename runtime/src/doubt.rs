@@ -23,7 +23,8 @@ const ANEW: &str = "anew";
 pub(crate) struct Doubt(Option<File>);
 
 impl Doubt {
-    /// The mark in the file `mark` of the table in `folder`; if it is set, every file there is rewritten first.
+    /// Opens the mark of the table in `folder`; `mark` is its file. If it is set, every file in `folder` is rewritten
+    /// and the mark is cleared.
     ///
     /// # Errors
     /// If the files cannot be rewritten. Nothing is lost then, but no file may be trusted.

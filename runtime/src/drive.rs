@@ -62,7 +62,7 @@ impl Mailbox<NodeInput> {
         })
     }
 
-    /// Queues an input whose number is bounded elsewhere: the node bounds the jobs that lanes report, and there is at
+    /// Queues an input of a kind that is bounded elsewhere: the node bounds the jobs that lanes report, and there is at
     /// most one cancellation for each request.
     pub fn input(&self, input: Input) {
         // A node that has ended has dropped all requests and needs no report.
@@ -86,7 +86,7 @@ impl Mailbox<NodeInput> {
     }
 }
 
-/// The number of the host's own request to stop; callers' begin with 1.
+/// The token of the host's own request to stop; the tokens of callers begin with 1.
 const STOP: Token = Token(0);
 
 /// Called after each turn with its counts and its duration.
@@ -225,8 +225,8 @@ impl NodeThread {
     }
 }
 
-/// Takes the caller from a request. A cancellation of a request without a caller is no input: the node has already
-/// dropped a request that was answered meanwhile.
+/// Takes the caller from a request. The cancellation of a request that has no caller any more is dropped, because that
+/// request was answered meanwhile.
 fn note_caller((input, reply): NodeInput, callers: &mut Callers) -> Option<Input> {
     if let (Input::Request { token, .. }, Some(reply)) = (&input, reply) {
         callers.insert(*token, reply);

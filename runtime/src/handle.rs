@@ -29,7 +29,7 @@ use crate::seam::BoxFuture;
 /// Responses that may wait on a watch stream between the hub and the socket: the hub's credit for the stream.
 pub const WATCH_STREAM_RESPONSES: usize = limits::WATCH_STREAM_QUEUE_RESPONSES;
 
-/// The way of an answer back to its caller. If the caller no longer waits, the answer is dropped.
+/// The channel of an answer to its caller. If the caller no longer waits, the answer is dropped.
 pub type ReplySender = oneshot::Sender<Result<Response, Error>>;
 
 /// An input on its way to the watch thread. `stream` numbers are never used twice.
@@ -65,9 +65,9 @@ pub enum WatchCall {
 
 /// The queues into the member's threads. No method blocks.
 pub trait Queues: Send + Sync {
-    /// Queues a request for the node, which answers "request timed out" at the deadline. `token` is its number, never
-    /// used twice, by which [`Queues::cancel`] identifies it; the first is 1. The error says why the request is not
-    /// queued: too many requests, or stopped.
+    /// Queues a request for the node, which answers "request timed out" at the deadline. `token` identifies the
+    /// request, also for [`Queues::cancel`]; tokens count from 1 and are never used twice. It fails if too many
+    /// requests wait, or if the node has stopped.
     fn call(&self, token: Token, request: Request, deadline: Instant, reply: ReplySender) -> Result<(), Error>;
 
     /// Cancels a request that the node has taken, because its caller no longer waits.

@@ -160,8 +160,8 @@ impl WatchThread {
                 }
             }
             WatchCall::Open { stream, responses } => {
-                // Publications without streams were not reported; the number of streams was raised before this one is
-                // loaded.
+                // While there were no streams, publications were not reported. The number of streams was raised before
+                // this load, so every later publication is reported.
                 let view = self.published.load().view.kv.clone();
                 let events = Arc::default();
                 self.step(WatchInput::Applied { view, events });

@@ -64,7 +64,7 @@ impl Inspection {
         }
         let lock = root.join("lock");
         if !lock.try_exists()? {
-            // It is empty, but fjall does not open a table without it.
+            // The file is empty, but fjall does not open a table without it.
             File::create(&lock)?;
         }
         Ok(Self {
@@ -219,8 +219,8 @@ fn read_entry(reader: &mut BufReader<File>) -> io::Result<Option<(u8, u64)>> {
     Ok(Some((tag, length)))
 }
 
-/// A keyspace's `current` names its version file and has its checksum. It is missing only if the creation of the
-/// keyspace was interrupted; such a keyspace has no tables, and no version but the first.
+/// Checks a keyspace. Its `current` names its version file and has the checksum of that. `current` is missing only if
+/// the creation of the keyspace was interrupted; such a keyspace has no tables, and no version but the first.
 fn check_keyspace(keyspace: &Path) -> io::Result<()> {
     let current = keyspace.join("current");
     let found = match fs::read(&current) {
@@ -247,7 +247,7 @@ fn check_keyspace(keyspace: &Path) -> io::Result<()> {
         .try_for_each(|(id, _)| check_sections(&tables.join(id.to_string())))
 }
 
-/// Whether the list of a table's sections is intact: fjall allocates memory by its length, and checks afterwards.
+/// Checks the list of a table's sections, because fjall allocates memory by its length before it checks it.
 fn check_sections(path: &Path) -> io::Result<()> {
     let mut file = File::open(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => damaged(path, "it is missing"),

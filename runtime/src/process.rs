@@ -31,10 +31,10 @@ pub enum Signal {
     Terminate,
 }
 
-/// The signals of [`ignore_signals`].
+/// The signals that [`ignore_signals`] ignores.
 const IGNORED_SIGNALS: [i32; 9] = {
     use signal_hook::consts::{SIGALRM, SIGIO, SIGPROF, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ};
-    /// A power failure is announced. Linux has this signal; the constants common to all systems do not.
+    /// Linux's signal of a power failure. `signal_hook` has only the signals that all systems have.
     const SIGPWR: i32 = 30;
     [
         SIGALRM, SIGIO, SIGPROF, SIGPWR, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ,

@@ -24,7 +24,8 @@ use crate::table::Table;
 /// The suffix of a received state that was not written completely.
 const UNFINISHED: &str = ".snap.db.tmp";
 
-/// A received snapshot whose file is being written. It has its final name once it is complete, durable and sound.
+/// A received snapshot whose file is being written. The file gets its final name once it is complete, undamaged and
+/// durable.
 pub struct Arriving<'a> {
     disk: &'a dyn Disk,
     snap_dir: PathBuf,
@@ -181,13 +182,13 @@ pub fn find(disk: &dyn Disk, snap_dir: &Path) -> Result<BTreeSet<u64>, Fault> {
 /// Bytes of a file that are read at a time.
 const READ_BYTES: usize = 1024 * 1024;
 
-/// Whether a received state is complete and undamaged.
+/// Checks that a received state is complete and undamaged.
 fn check(disk: &dyn Disk, snap_dir: &Path, index: u64) -> Result<(), Fault> {
     let name = database_name(index);
     check_file(disk, &snap_dir.join(&name), &name)
 }
 
-/// Whether the database file at a path is complete and undamaged.
+/// Checks that the database file at a path is complete and undamaged.
 fn check_file(disk: &dyn Disk, path: &Path, name: &str) -> Result<(), Fault> {
     let fail = |error: io::Error| disk_fault("read", path, &error);
     let file = disk.open(path).map_err(fail)?;

@@ -123,7 +123,8 @@ pub fn read_into(
     })
 }
 
-/// Reads at most `room` bytes from a socket, calls `take` with them and returns its result. No bytes mean the end.
+/// Reads at most `room` bytes from a socket, calls `take` with them and returns its result. At the end of the stream
+/// there are no bytes.
 pub(crate) fn read_with<T>(
     socket: &mut dyn Socket,
     cx: &mut Context<'_>,

@@ -211,8 +211,8 @@ impl Opened {
         Ok(())
     }
 
-    /// Returns the result of a call. Any error except that of a full disk may come from a failed sync, perhaps on one
-    /// of fjall's threads, so it sets the mark.
+    /// Sets the mark if a call has failed, and returns its result. Any error except that of a full disk may come from a
+    /// failed sync, perhaps on one of fjall's threads.
     fn noted<T>(&self, result: io::Result<T>) -> io::Result<T> {
         result.inspect_err(|error| {
             if error.kind() != io::ErrorKind::StorageFull {
@@ -302,7 +302,7 @@ fn within<T: Send + 'static>(
     })
 }
 
-/// Guards a call that panics on content which the engine considers impossible.
+/// Guards a call, because the engine panics on content that it considers impossible.
 fn guarded<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     threads::guarded(call).unwrap_or_else(|panic| {
         let why = format!("its engine panicked: {}", panic.words);

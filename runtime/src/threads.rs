@@ -42,7 +42,7 @@ pub struct Panic {
 }
 
 thread_local! {
-    /// Guards on the calling thread's stack.
+    /// The number of guards on the calling thread's stack.
     static GUARDS: Cell<usize> = const { Cell::new(0) };
     /// The hook's record of the panic that the innermost guard is about to catch.
     static SEEN: RefCell<Option<Panic>> = const { RefCell::new(None) };

@@ -58,7 +58,7 @@ impl VersionKeeper {
         self.look_at
     }
 
-    /// A peer runs this version; `None` if it could not be asked, because it may then return with another version.
+    /// Notes the version of a peer; `None` if it could not be asked, because it may return with another version.
     pub(super) fn heard(&mut self, peer: MemberId, version: Option<Version>) {
         match version {
             Some(version) => self.peers.insert(peer, version),

@@ -24,7 +24,7 @@ pub struct Config {
     pub compaction_sleep_interval: Duration,
     /// The version this member runs; the cluster version is the least of its members' versions.
     pub server_version: Version,
-    /// `--max-cluster-version`: the highest cluster version that this member sets; `None` is the version that the cluster has.
+    /// `--max-cluster-version`: the highest cluster version that this member sets; `None` means the present one.
     pub max_cluster_version: Option<Version>,
 }
 

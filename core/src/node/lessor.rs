@@ -130,7 +130,7 @@ impl Lessor {
         self.slept = true;
     }
 
-    /// The confirmation of leadership that missed ticks required has succeeded (`confirmed`) or failed.
+    /// The check of leadership after missed ticks has ended; `confirmed` is its outcome.
     pub(super) fn confirmed(&mut self, confirmed: bool) {
         self.confirming = false;
         self.slept &= !confirmed;

@@ -84,7 +84,7 @@ pub enum PeerEvent {
     Active(MemberId),
     /// No connection to the peer exists.
     Inactive(MemberId),
-    /// It answered that this member was removed from the cluster.
+    /// A peer answered that this member was removed from the cluster.
     RemovedUs,
     /// Whether a [`PeerJob::Snapshot`] reached the peer. Each snapshot is reported once; until then the peer is sent no
     /// other part of the log.

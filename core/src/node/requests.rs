@@ -220,7 +220,7 @@ impl Node {
         self.member.propose(now, Origin::Client(token), deadline, content)
     }
 
-    /// Whether the rows that wait for the table are within their bound.
+    /// Fails if too many rows wait for the table.
     fn has_room(&self) -> Result<(), Error> {
         if self.writes.is_full() {
             Err(Error::TooManyRequests)

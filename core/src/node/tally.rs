@@ -13,9 +13,9 @@ pub struct Tally {
     pub applied: Counts,
     /// Counts of leases.
     pub leases: LeaseCounts,
-    /// How often this member deleted some of the revisions that compactions superseded.
+    /// Steps of compactions in which revisions were deleted.
     pub compaction_steps: u64,
-    /// A compaction whose last superseded revision was deleted.
+    /// A compaction that has deleted its last revision.
     pub compacted: Option<CompactionEnd>,
     /// Messages from peers that were dropped because of their content.
     pub dropped: Vec<Dropped>,

@@ -216,7 +216,7 @@ impl Transport {
         });
     }
 
-    /// Whether this member takes a message from a peer.
+    /// Checks that this member takes a message from a peer.
     fn may_take(&self, from: MemberId, message: &Message) -> Result<(), Rejection> {
         if self.removed.contains(&from) || self.removed.contains(&MemberId(message.from)) {
             return Err(Rejection {

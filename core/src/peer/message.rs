@@ -1,5 +1,5 @@
-//! The encoding of the message stream, and of the message before a snapshot's file: the length in eight bytes, big-endian,
-//! then the message.
+//! The encoding of the message stream, and of the message before a snapshot's file: the length in eight bytes,
+//! big-endian, then the message.
 //!
 //! A message of type heartbeat without sender and receiver is the heartbeat of the link itself. The node does not get
 //! it.
@@ -75,7 +75,7 @@ impl MessageDecoder {
     /// The next message, if all of it has arrived.
     ///
     /// # Errors
-    /// A frame that is too long or is no message.
+    /// If a frame is too long or does not decode.
     pub fn next_message(&mut self) -> Result<Option<Message>, BadFrame> {
         let length = match self.length {
             Some(length) => length,

@@ -9,8 +9,8 @@
 //!
 //! # The machine
 //! [`Transport`] owns the choice between stream and pipeline, both encodings, the bounds of queues, the heartbeats of
-//! links, the deadlines, the redials, the choice among a peer's URLs, and the answers to requests of peers. Its host owns
-//! connections: it sends the heads and bodies that effects contain, reports what arrives, and decides nothing.
+//! links, the deadlines, the redials, the choice among a peer's URLs, and the answers to requests of peers. Its host
+//! owns connections: it sends the heads and bodies that effects contain, reports what arrives, and decides nothing.
 //!
 //! A message may be lost, as in etcd: raft sends again. A `POST` is never repeated, because a proposal would then be
 //! applied twice.

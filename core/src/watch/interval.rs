@@ -190,7 +190,7 @@ impl IntervalTree {
         top
     }
 
-    /// Computes the height and reach of `at` from its children.
+    /// Computes the height of `at` and the farthest end below it, from its children.
     fn measure(&mut self, at: u32) {
         let Node { left, right, .. } = self.nodes[at];
         let mut farthest = at;
@@ -220,7 +220,7 @@ mod tests {
     use crate::random::Prng;
 
     impl IntervalTree {
-        /// Checks order, balance and reach of the subtree `at`; returns its height and its spans in order.
+        /// Checks order, balance and farthest ends in the subtree `at`; returns its height and its spans in order.
         fn check_below(&self, at: u32, spans: &mut Vec<Span>) -> u32 {
             if at == NONE {
                 return 0;

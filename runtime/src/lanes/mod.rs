@@ -1,7 +1,7 @@
 //! Lanes: blocking file work on named threads with bounded queues, in order, reported back to the node.
 //!
 //! A lane's work is a plain struct with blocking methods ([`wal::Log`], [`table::Rows`]), which the simulator calls
-//! directly; the thread around it is [`spawn`].
+//! directly; [`spawn`] starts the thread around it.
 
 use std::io;
 use std::path::Path;
@@ -86,11 +86,11 @@ pub trait Lane: Send + 'static {
     fn broke(&mut self, fault: Fault);
 }
 
-/// The signs of life of a lane's thread.
+/// The means by which a lane's thread is supervised.
 pub struct Signs {
-    /// Where its panic is announced.
+    /// Where a panic of the thread is announced.
     pub ending: Ending,
-    /// Since when it has been at one piece of work.
+    /// How long the thread has been at one piece of work.
     pub pulse: Pulse,
     /// The clock of the pulse.
     pub clock: Arc<dyn Time>,
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
 
-    /// Fails at a job or at its end, and keeps the fault it is given.
+    /// A lane that fails at a job or at its end, and sends on the fault that it reports.
     struct Failing {
         at_job: bool,
         told: SyncSender<Fault>,

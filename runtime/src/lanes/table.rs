@@ -28,7 +28,7 @@ use crate::table::Table;
 use super::wal::LaneContext;
 use super::{Lane, Observation, Observe, Report, disk_fault};
 
-/// The longest time that written rows may be volatile.
+/// Written rows are synced after this time.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The tasks of the lane.
@@ -214,8 +214,8 @@ impl Lane for Rows {
     }
 }
 
-/// Of several changes of one row in `ops` only the last counts; the order of different rows does not matter, because a
-/// batch is atomic.
+/// Keeps only the last change of each row in `ops`. The order of different rows does not matter, because a batch is
+/// atomic.
 fn keep_last_change_of_each_row(ops: &mut Vec<TableOp>) {
     ops.sort_by(|a, b| (a.bucket, &a.key).cmp(&(b.bucket, &b.key)));
     ops.dedup_by(|later, earlier| {

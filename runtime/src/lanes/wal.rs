@@ -30,7 +30,7 @@ const PREPARED: &str = "next.tmp";
 /// A slower sync is logged; etcd's bound.
 const SLOW_SYNC: Duration = Duration::from_secs(1);
 
-/// The settings of a log.
+/// The settings and callbacks of the log lane and the table lane.
 #[derive(Clone)]
 pub struct LaneContext {
     /// The directory of `*.snap` files.

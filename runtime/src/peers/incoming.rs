@@ -1,4 +1,4 @@
-//! Serves requests of peers: each is reported to the peer thread, which orders the answer.
+//! Serves requests of peers: each is reported to the peer thread, and answered by the thread's orders.
 
 use std::future::poll_fn;
 use std::pin::Pin;

@@ -1,7 +1,7 @@
 //! The host of core's peer machine ([`quoin_core::peer`]): connections with the other members.
 //!
-//! - `thread` owns the machine: it gives it what happened and carries out its effects.
 //! - `thread` owns the machine, gives it its inputs and carries out its effects.
+//! - `incoming` serves requests of peers, `outgoing` sends requests to them; both run on workers.
 //! - `arriving` writes a snapshot that a peer sends, and `sending` makes one for a peer, each on a thread of its own.
 //! - `dial` opens a connection for one request.
 //! - `questions` asks peers for the facts that a start needs, before there is a machine.

@@ -1,5 +1,5 @@
-//! The body of a snapshot's request: the message, then the file of a view, made piece by piece on a thread of its own as
-//! the peer reads it.
+//! The body of a snapshot's request: the message, then the file of a view, made piece by piece on a thread of its own
+//! as the peer reads it.
 
 use std::io;
 use std::pin::Pin;

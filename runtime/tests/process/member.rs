@@ -16,7 +16,7 @@ use super::trap;
 
 /// The arguments of the program in the child, one per line.
 const ARGUMENTS: &str = "QUOIN_TEST_ARGUMENTS";
-/// For everything that may take long on a machine with two busy cores.
+/// A bound for events that may take long on a machine with two busy cores.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// A bound for events that take less than a second on an idle machine.
 pub(crate) const SOON: Duration = Duration::from_secs(15);

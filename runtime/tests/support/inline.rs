@@ -39,7 +39,7 @@ struct Inline {
     callers: HashMap<Token, ReplySender>,
     hub: Hub,
     streams: BTreeMap<StreamId, Sender<watch::Response>>,
-    /// The status that the test has set.
+    /// The status that the test has set: its `leader` and `is_learner` replace the real ones.
     pretended: Option<Status>,
     published: Newest,
     ending: Ending,
