@@ -1,7 +1,8 @@
-//! A cluster of one, stepped by hand: all the work of a host, on a disk and a table that finish at once.
+//! A cluster of one member. This program does the work of a host: it steps the node, and its disk and table finish at
+//! once.
 //!
-//! `cargo run -p quoin-core --example steps`. A test traces it: between its first and its last line it makes no system
-//! call except for memory (`conformance/tests/tidy/purity.rs`).
+//! `cargo run -p quoin-core --example steps`. A test traces the system calls: between the first and the last line of
+//! output, the program makes none except for memory (`conformance/tests/tidy/purity.rs`).
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use quoin_core::time::Instant;
 
 const ME: MemberId = MemberId(1);
 const TURNS: u64 = 2_000;
-/// Leases of two seconds expire during the run.
+/// Virtual time between two turns. The run takes 40 virtual seconds, so leases of two seconds expire in it.
 const TURN: Duration = Duration::from_millis(20);
 
 fn main() {

@@ -1,8 +1,8 @@
-//! Three members and their watchers through two hundred seconds of virtual time: writes, leases, compaction, and
-//! isolation of every leader in turn, on disks and links that take no time.
+//! Three members with a watcher each, in 200 seconds of virtual time: writes, leases, compaction, and the isolation of
+//! each leader in turn. Disks and links take no time.
 //!
-//! `cargo run -p quoin-core --example story`. A test traces it: between its first and its last line it makes no system
-//! call except for memory (`conformance/tests/tidy/purity.rs`).
+//! `cargo run -p quoin-core --example story`. A test traces the system calls: between the first and the last line of
+//! output, the program makes none except for memory (`conformance/tests/tidy/purity.rs`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use quoin_core::watch::{Hub, HubConfig, Origin, StreamId, WatchInput};
 const MEMBERS: [MemberId; 3] = [MemberId(1), MemberId(2), MemberId(3)];
 const TICK: Duration = Duration::from_millis(10);
 const TICKS: u64 = 20_000;
-/// A leader is isolated for the second half of every such span.
+/// Ticks of a span. In the second half of each span, the leader is isolated.
 const SPAN: u64 = 2_000;
 const STREAM: StreamId = StreamId(1);
 
@@ -86,7 +86,7 @@ impl World {
         }
     }
 
-    /// The leader of the newest term that is not isolated.
+    /// The leader with the newest term among the members that are not isolated.
     fn leader(&self) -> Option<MemberId> {
         let statuses = self.hosts.iter().map(|(id, host)| (*id, host.node.status()));
         let leaders = statuses.filter(|(id, status)| status.leads && status.published && self.cut != Some(*id));
@@ -162,7 +162,8 @@ impl World {
                 (to, messages.map(|message| Input::Message { from, message }).collect())
             }
             PeerJob::Messages { .. } => return,
-            // An isolated member comes back before the log entries it needs are compacted.
+            // Snapshots fail. None is needed: an isolated member returns before the log entries that it lacks are
+            // removed.
             PeerJob::Snapshot(job) => {
                 let failed = PeerEvent::Snapshot {
                     to: job.to,

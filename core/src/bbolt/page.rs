@@ -4,16 +4,16 @@ use std::ops::Range;
 
 use bytes::{Buf as _, BufMut, Bytes};
 
-/// Bytes of a page of the files that are written here, as etcd's on most machines.
+/// The page size of the files that are written here, in bytes. It is etcd's page size on most machines.
 pub const PAGE_BYTES: usize = 4_096;
 
 /// Bytes of a page's head.
 pub(super) const HEAD_BYTES: usize = 16;
-/// Bytes of an element of a node, keys and values apart.
+/// Bytes of an element in the table of a node, without its key and value.
 pub(super) const ELEMENT_BYTES: usize = 16;
 /// Bytes at the beginning of a bucket's value, before its inline page.
 pub(super) const BUCKET_BYTES: usize = 16;
-/// Bytes of a meta page that have a meaning, its head included.
+/// Bytes of a meta page that are used, with its head.
 pub(super) const META_BYTES: usize = HEAD_BYTES + 64;
 /// The part of a meta page that its checksum covers.
 const META_SUMMED: Range<usize> = HEAD_BYTES..HEAD_BYTES + 56;
@@ -27,7 +27,7 @@ pub(super) const IS_BUCKET: u32 = 1;
 const MAGIC: u32 = 0xED0C_DAED;
 const VERSION: u32 = 2;
 
-/// The kind of a page: its flags are equal to one of these.
+/// The kind of a page: its flags equal one of these.
 pub(super) mod flags {
     pub(in super::super) const BRANCH: u16 = 0x01;
     pub(in super::super) const LEAF: u16 = 0x02;
@@ -73,16 +73,16 @@ pub(super) struct MetaPage {
     pub(super) page_bytes: u32,
     /// The root of the tree of buckets.
     pub(super) root: u64,
-    /// The page of the free list; all ones in a file that has none, as in etcd's.
+    /// The page of the free list; `u64::MAX` if the file has none, as in etcd's files.
     pub(super) free_list: u64,
-    /// The number that the next new page would have: all pages have lower numbers.
+    /// The number of the next new page. All pages of the file have lower numbers.
     pub(super) high_water: u64,
     /// The id of the transaction that wrote it.
     pub(super) transaction: u64,
 }
 
 impl MetaPage {
-    /// Writes the meta page with the number `id`, without the padding of its page.
+    /// Appends meta page `id`, without the padding up to the end of the page.
     pub(super) fn write(&self, id: u64, page: &mut Vec<u8>) {
         let head = PageHead {
             id,
@@ -235,7 +235,7 @@ impl ReadNode {
         if count == 0 && !is_leaf {
             return Err("it is a branch without children");
         }
-        // The room of each element begins where the one before ends, so that no byte is used twice.
+        // The key of an element begins after the value of the element before it, so no byte belongs to two elements.
         let mut free = HEAD_BYTES + count * ELEMENT_BYTES;
         let mut last: Option<&[u8]> = None;
         for index in 0..count {

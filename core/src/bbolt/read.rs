@@ -1,5 +1,6 @@
 //! Reading a file part by part. The reader returns which part it needs next, and rows as it reads them. It keeps in
-//! memory one node for each level of the present tree, a bit for each page, and the names of the buckets.
+//! memory one node for each level of the current tree, a bit for each page, and the names and inline pages of the
+//! buckets.
 //!
 //! Everything it reads is checked: a page must have the expected number and lie below the file's high water, belong to
 //! one tree only, and contain its elements; keys must ascend and stay within the bounds that the branches above set. So
@@ -14,7 +15,8 @@ use super::page::{BUCKET_BYTES, BucketHead, FIRST_PAGE, META_BYTES, MetaPage, Pa
 use crate::error::Fault;
 use crate::limits::{MAX_DATABASE_BUCKETS, MAX_DATABASE_DEPTH, MAX_DATABASE_NODE_BYTES};
 
-/// Page sizes that a file may have, in bytes: those of the systems that etcd runs on, and the least of bbolt.
+/// Page sizes that a file may have, in bytes: from the minimum of bbolt to the largest page of a system that etcd runs
+/// on.
 const PAGE_SIZES: std::ops::RangeInclusive<u32> = 1_024..=65_536;
 
 /// A part of a file.
@@ -96,7 +98,8 @@ enum ReadStage {
     FirstMeta,
     /// Meta page 0 was read; reads page 1.
     SecondMeta(MetaPage),
-    /// Meta page 0 is damaged for this reason; looks for page 1 at the place that it has with pages of this size.
+    /// Meta page 0 has this defect. Looks for meta page 1 at the offset that it has if pages are of this size, in
+    /// bytes.
     Search(&'static str, u32),
     /// Walks the root's tree.
     Buckets,
@@ -131,7 +134,7 @@ impl Parts {
 #[derive(Debug, Default)]
 struct Layout {
     page_bytes: u64,
-    /// The number above all pages.
+    /// One more than the highest page number.
     high_water: u64,
     /// A bit for each page that was read.
     read: Vec<u64>,
@@ -174,13 +177,13 @@ impl Layout {
 /// A walk through a tree.
 #[derive(Debug, Default)]
 struct Walk {
-    /// From the root to the present node: each node, and the index of its next element.
+    /// From the root to the current node: each node, and the index of its next element.
     path: Vec<(ReadNode, usize)>,
     /// The page to be read next.
     next: Option<NextPage>,
-    /// The last key of the last leaf.
+    /// The last key of the leaf that was read last.
     last: Option<Bytes>,
-    /// The least key that may come, as the branches above require.
+    /// The lower bound of the next keys, from the branches above.
     floor: Option<Bytes>,
     /// The page of the node that was read last, for reports of damage.
     page: u64,
@@ -207,7 +210,7 @@ impl FileReader {
         }
     }
 
-    /// Passes in the part that was asked for. A shorter one means that the file ends there.
+    /// Gives the reader the part that it asked for. If the part is shorter, the file ends there.
     pub fn feed(&mut self, part: Bytes) {
         self.parts.fed = Some(part);
     }
@@ -406,7 +409,8 @@ impl Walk {
         Ok(())
     }
 
-    /// Reads the next page with the pages that belong to it, or returns the missing part.
+    /// Reads the next page with the pages that belong to it. Returns the part of the file that is missing for this, if
+    /// any.
     fn load(&mut self, layout: &mut Layout, parts: &mut Parts) -> Result<Option<FilePart>, FileDamage> {
         let Some(NextPage { id, begun }) = &mut self.next else {
             return Ok(None);

@@ -1,15 +1,15 @@
-//! The checksum of a whole file. bbolt has one for meta pages only, so it would not notice a flipped bit in a value.
-//! Files written here end with a CRC-32C of everything before it, in the last bytes of their last page, which bbolt
-//! does not use.
+//! The checksum of a whole file. bbolt has checksums of meta pages only, so it would not notice a flipped bit in a
+//! value. Files written here end with a CRC-32C of everything before it, in the last bytes of their last page, which
+//! bbolt does not use.
 //!
-//! Only an unchanged file has one: its first meta page has a transaction id that no other writer uses, and the first
-//! change by bbolt raises that id.
+//! The checksum is valid as long as the meta pages have the transaction ids that only this writer uses. The first
+//! change by bbolt sets a higher id.
 
 use super::page::{MetaPage, PAGE_BYTES};
 use super::read::FileDamage;
 
-/// The transaction id in the first meta page of a written file; the second one has the id before it. It is even, so
-/// that bbolt's next transaction overwrites the second page, which is the older.
+/// The transaction id in the first meta page of a written file; the second meta page has this id minus one. The id is
+/// even, so bbolt's next transaction overwrites the second meta page, which is the older one.
 pub(super) const TRANSACTION: u64 = u64::from_be_bytes(*b"\0\0Quoin\0");
 
 /// Bytes of the checksum.
@@ -22,12 +22,12 @@ const HEAD_BYTES: usize = PAGE_BYTES + super::page::META_BYTES;
 pub struct FileSum {
     /// The file's first [`HEAD_BYTES`].
     head: Vec<u8>,
-    /// The offset of the checksum, once the head was read, if the file has one.
+    /// The offset of the checksum, once the head was read, if the file has a checksum.
     end: Option<u64>,
     /// The number of bytes taken so far.
     at: u64,
     sum: u32,
-    /// The bytes of the checksum in the file taken so far.
+    /// The bytes of the file's checksum that were taken so far.
     found: Vec<u8>,
 }
 

@@ -2,8 +2,8 @@
 //! page that is full gets the next number and becomes an element of the level above. So the file is made from its
 //! beginning to its end, and memory holds only an open page for each level, and the rows of the open leaf.
 //!
-//! The last page is the free list, which is empty, so that a reader need not look for free pages. bbolt reads only its
-//! head, so its last bytes can be a checksum of the whole file, see [`super::sum`].
+//! The last page is an empty free list, so a reader need not search for free pages. bbolt reads only the head of that
+//! page, so its last bytes can be a checksum of the whole file, see [`super::sum`].
 
 use bytes::{Bytes, BytesMut};
 
@@ -18,8 +18,8 @@ use crate::error::Fault;
 const MAX_VALUE_BYTES: usize = (1 << 31) - 2;
 /// The longest page that is put into the value of a bucket, in bytes, as in bbolt.
 const MAX_INLINE_BYTES: usize = PAGE_BYTES / 4;
-/// Children that a branch must have before it may be closed. The last of them opens the next branch, so that every
-/// branch has at least two: bbolt panics when it deletes the last row of a branch with a single child.
+/// Children that a branch must have before it may be closed. The last of them moves to the next branch, so that both
+/// have at least two: bbolt panics when it deletes the last row of a branch with a single child.
 const BRANCH_CHILDREN: usize = 3;
 
 /// The result of the first run over the rows, which the second run needs from its beginning.
@@ -79,7 +79,7 @@ impl FileWriter {
     /// Begins a bucket.
     ///
     /// # Errors
-    /// A fault that describes the defect of its name.
+    /// If the name is empty, too long, or not greater than the name before.
     pub fn bucket(&mut self, name: Bytes) -> Result<(), Fault> {
         self.end_bucket()?;
         self.root.check(&name, 0).map_err(|cause| unwritable(&name, cause))?;
@@ -90,7 +90,7 @@ impl FileWriter {
     /// Adds a row to the bucket that was begun last.
     ///
     /// # Errors
-    /// A fault that describes the defect: its key is not after the one before, or it is too long.
+    /// If the key is empty or not greater than the key before, or if key or value is too long.
     ///
     /// # Panics
     /// If no bucket was begun.
@@ -102,10 +102,10 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Ends the file. Returns the counts.
+    /// Ends the file. Returns its root and its number of pages, which are the plan for the second run.
     ///
     /// # Errors
-    /// A fault if the rows are not those of the plan.
+    /// If root or number of pages differ from the plan.
     pub fn finish(&mut self) -> Result<FilePlan, Fault> {
         self.end_bucket()?;
         let root = std::mem::take(&mut self.root).finish(&mut self.pages);
@@ -213,7 +213,7 @@ impl OpenBranch {
         }
     }
 
-    /// Adds a child. If it does not fit, the page is closed first and becomes a child of the level above.
+    /// Adds a child. If the child does not fit, closes the branch first and returns it as a child for the level above.
     fn push(&mut self, child: BranchChild, pages: &mut Pages) -> Option<BranchChild> {
         let is_full = self.bytes + child.bytes() > PAGE_BYTES && self.children.len() >= BRANCH_CHILDREN;
         let closed = is_full.then(|| {
@@ -286,13 +286,14 @@ impl TreeBuilder {
 
     fn close_leaf(&mut self, pages: &mut Pages) -> BranchChild {
         let page = pages.leaf(&self.rows);
-        // The leaf without rows is the root of a file without buckets, and nothing is above it.
+        // Only the root of a file without buckets is a leaf without rows. No branch refers to it, so its key is not
+        // used.
         let key = self.rows.drain(..).next().map_or_else(Bytes::new, |row| row.key);
         self.leaf_bytes = HEAD_BYTES;
         BranchChild { key, page }
     }
 
-    /// Adds a child to a level, and the pages that this closes to the levels above.
+    /// Adds a child to a level. A branch that this closes becomes a child of the level above.
     fn add(&mut self, mut level: usize, child: BranchChild, pages: &mut Pages) {
         let mut next = Some(child);
         while let Some(child) = next {
@@ -313,7 +314,7 @@ impl TreeBuilder {
     fn finish(mut self, pages: &mut Pages) -> u64 {
         let mut child = self.close_leaf(pages);
         let mut level = 0;
-        // A level exists only if a page below it was closed before, so its last page has two children at least.
+        // A level exists only if a page below it was closed before, so its last branch has at least two children.
         while level < self.branches.len() {
             self.add(level, child, pages);
             child = self.branches[level].close(pages);

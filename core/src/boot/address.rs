@@ -1,5 +1,5 @@
-//! Whether two lists of URLs name the same places. A name equals the addresses it resolves to; `localhost` equals only
-//! itself.
+//! Compares two lists of URLs. A host name equals the address it resolves to; `localhost` is not resolved and equals
+//! only itself.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,15 @@ use crate::config::gotext::quote;
 /// The result of a comparison.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Sameness {
-    /// The same places.
+    /// The same endpoints.
     Same,
-    /// Different places; the text is etcd's.
+    /// Different endpoints; the text is etcd's.
     Different(String),
     /// These names must be resolved first.
     Unknown(Vec<Url>),
 }
 
-/// Compares two lists in any order.
+/// Compares two lists, ignoring order. `addresses` has `host:port` of each resolved URL, or why resolving failed.
 pub(super) fn compare(a: &[Url], b: &[Url], addresses: &BTreeMap<Url, Result<String, String>>) -> Sameness {
     if a.len() != b.len() {
         return Sameness::Different(format!("len({}) != len({})", quote_list(a), quote_list(b)));

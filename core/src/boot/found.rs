@@ -1,4 +1,4 @@
-//! The facts a decision is made from. The host gathers them.
+//! The facts that the decision is based on. The host gathers them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,16 +10,16 @@ use crate::version::Version;
 /// What the host found on disk, and the answers of other members so far.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Found {
-    /// What kind of data directory it is.
+    /// The kind of data directory.
     pub data_dir: DataDir,
-    /// A file of etcd's, if nothing shows that one of our members used the directory, too.
+    /// The name of a file that etcd wrote, if nothing shows that one of our members has used the directory too.
     pub etcd_file: Option<String>,
     /// The index of the state in etcd's database, if the directory is one that `etcdutl snapshot restore` made
-    /// ([`WalFound::restored_at`]). It is taken over.
+    /// ([`WalFound::restored_at`]). Such a directory is taken over.
     pub restored: Option<u64>,
     /// Names in the data directory that no member uses.
     pub unknown_files: Vec<String>,
-    /// May the directories be used?
+    /// Whether the directories can be used.
     pub access: Access,
     /// The write-ahead log, if there is one.
     pub wal: Option<WalFound>,
@@ -30,9 +30,9 @@ pub struct Found {
     pub store: Option<StoreFound>,
     /// The damage, if the applied state is not exactly as some batch left it.
     pub damage: Option<Damage>,
-    /// `host:port` of URLs with the name resolved, or why it could not be; a plan asks for them.
+    /// For each URL that a plan asked for: `host:port` with the name resolved, or why resolving failed.
     pub addresses: BTreeMap<Url, Result<String, String>>,
-    /// What other members answered, by peer URL; a plan asks for them.
+    /// The answers of other members that a plan asked for, by peer URL.
     pub answers: BTreeMap<String, RemoteAnswer>,
 }
 
@@ -50,7 +50,7 @@ pub enum DataDir {
     Proxy,
 }
 
-/// May the directories be used? The text is the system's reason why not.
+/// Whether the directories can be used. An error has the system's text.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Access {
     /// The data directory can be made and written to.
@@ -74,7 +74,7 @@ impl Default for Access {
 /// The place of a marker in the log. Markers order by index.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct MarkerId {
-    /// The index of the last entry it covers.
+    /// The index of the last entry that the marker covers.
     pub index: u64,
     /// The term of that entry.
     pub term: u64,
@@ -89,20 +89,20 @@ pub struct WalFound {
     pub cluster: ClusterId,
     /// The index before the oldest file's first entry: 0 if no file was removed.
     pub starts_after: u64,
-    /// The last entry, or the newest marker if no entry follows it.
+    /// The index of the last entry, or of the newest marker if no entry follows it.
     pub last_index: u64,
-    /// The last commit index written.
+    /// The newest commit index in the log.
     pub commit: u64,
-    /// Its markers up to the commit index; the beginning of the log counts as one.
+    /// The markers up to the commit index; the beginning of the log counts as one.
     pub markers: BTreeSet<MarkerId>,
     /// Whether there is an entry other than a change of members.
     pub has_requests: bool,
 }
 
 impl WalFound {
-    /// The index of the state that belongs to the log, if the log is one that `etcdutl snapshot restore` makes: the entries
-    /// that add the members, and a marker at the last one. No member has run with it yet, so everything else is in etcd's
-    /// database.
+    /// The index of the state that belongs to the log, if `etcdutl snapshot restore` made the log: it has the entries
+    /// that add the members, and a marker at the last entry. No member has run with it yet, so all other state is in
+    /// etcd's database.
     #[must_use]
     pub fn restored_at(&self) -> Option<u64> {
         let ends_with_marker = self
@@ -120,18 +120,18 @@ impl WalFound {
 pub struct Damage {
     /// The damage.
     pub cause: String,
-    /// The consistent index it claims, as far as that can be read; 0 otherwise.
+    /// The consistent index that the state has; 0 if it cannot be read.
     pub index: u64,
 }
 
 /// What the applied state contains about the member.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct StoreFound {
-    /// The last entry whose effects it holds; 0 if none.
+    /// The index of the last applied entry; 0 if none.
     pub consistent_index: u64,
     /// The cluster version, once decided.
     pub cluster_version: Option<Version>,
-    /// The members in it.
+    /// The members.
     pub members: Vec<Member>,
     /// Members that were removed for good.
     pub removed: BTreeSet<MemberId>,

@@ -96,7 +96,8 @@ pub(super) fn join_cluster(found: &Found, config: &Config) -> Result<Plan, Refus
     check_versions(&members, local, found)?;
     check_learners(&members, config)?;
     let own = members.iter().find(|member| member.id == local);
-    // Also a learner: the leader goes on from what this member acknowledged before, and that is gone.
+    // A learner is refused too: the leader sends only entries after those that this member acknowledged, and those are
+    // gone.
     if own.is_some_and(Member::is_started) {
         return Err(Refusal::Wiped(local));
     }
@@ -107,7 +108,7 @@ pub(super) fn join_cluster(found: &Found, config: &Config) -> Result<Plan, Refus
     })
 }
 
-/// A start with more learners than allowed is refused, as adding one more is.
+/// Refuses a start with more learners than the configuration allows.
 pub(super) fn check_learners(members: &[Member], config: &Config) -> Result<(), Refusal> {
     let learners = members.iter().filter(|member| member.is_learner).count();
     let too_many = u64::try_from(learners).is_ok_and(|learners| learners > config.max_learners);
@@ -118,8 +119,8 @@ pub(super) fn check_learners(members: &[Member], config: &Config) -> Result<(), 
     }
 }
 
-/// Refuses applied state without the log it came from: the votes and entries that this member acknowledged are gone.
-/// (An empty store may remain from a crash during the very first start.)
+/// Refuses applied state without the log it came from: the votes and entries that this member acknowledged are gone. (A
+/// crash during the first start may leave an empty store.)
 fn check_nothing_lost(found: &Found, config: &Config) -> Result<(), Refusal> {
     let missing = |what| Refusal::LogMissing {
         what,
@@ -173,7 +174,7 @@ fn mismatch(config: &Config, own_urls: &[Url], why: &str) -> String {
         urls.dedup();
         urls
     };
-    // etcd prints the advertised URLs here too, under the name of the cluster.
+    // etcd prints the advertised URLs as the initial cluster, too.
     let as_cluster = InitialCluster::single(&config.name, advertised).to_string();
     let not_advertised = missing(own_urls, advertised);
     let not_in_cluster = missing(advertised, own_urls);
@@ -220,7 +221,7 @@ fn founders(cluster: &InitialCluster, token: &str) -> Result<Vec<Member>, Refusa
 }
 
 /// The log of a new cluster of these members: an entry that adds each, in the order given, all committed in term 1.
-/// Every founder writes the same entries, so their logs agree before the founders have met.
+/// Every founder writes the same entries, so their logs agree before they exchange a message.
 #[must_use]
 pub fn founding(members: &[Member]) -> Recovered {
     let changes = members.iter().map(|member| ConfChange {
@@ -272,7 +273,7 @@ fn peer_urls_of_others(cluster: &InitialCluster, config: &Config) -> Vec<String>
 enum Matched {
     /// The id that the cluster gave this member.
     Local(MemberId),
-    /// The decision needs the addresses of these names.
+    /// These URLs must be resolved first.
     Unknown(Vec<Url>),
 }
 
@@ -359,8 +360,8 @@ fn describe(id: ClusterId, members: &[Member]) -> String {
     )
 }
 
-/// No reachable member runs an etcd that panics on entries of this version. The cluster version cannot be used for this
-/// check: it is 3.0 until the leader has the version of every member.
+/// Refuses if a member that answered runs an etcd that panics on entries of this version. The cluster version cannot be
+/// used for this check: it is 3.0 until the leader knows the version of every member.
 fn check_servers<'a>(answers: impl Iterator<Item = &'a RemoteAnswer>) -> Result<(), Refusal> {
     let oldest = Version::parse(MIN_PEER_VERSION).unwrap_or_default();
     let mut versions = answers.filter_map(|answer| Version::parse(answer.server_version.as_deref()?));
@@ -370,7 +371,8 @@ fn check_servers<'a>(answers: impl Iterator<Item = &'a RemoteAnswer>) -> Result<
     }
 }
 
-/// At least one other member must run a version this program can join, and none may run another.
+/// At least one other member must report a cluster version that this program can join, and none may report one that it
+/// cannot.
 fn check_versions(members: &[Member], local: MemberId, found: &Found) -> Result<(), Refusal> {
     let others = || members.iter().filter(|member| member.id != local);
     let answers = |member: &'_ Member| -> Vec<&RemoteAnswer> {

@@ -1,8 +1,8 @@
-//! Bootstrap: what a starting member becomes.
+//! Bootstrap: decides how a member starts.
 //!
 //! The host gathers facts ([`Found`]), the core decides ([`decide`]), and `tests/table.txt` lists the outcome of every
-//! case. Facts that cost time, an address or an answer of another member, are requested by a plan only if the decision
-//! depends on them; the host then adds them to the facts and asks again.
+//! case. Some facts take time: the address of a name, or the answer of another member. A plan requests them only if the
+//! decision depends on them; the host adds them to the facts and calls [`decide`] again.
 //!
 //! If there is a write-ahead log, the host reads it from the marker that the plan names, and [`restart`] or
 //! [`force_new_cluster`] returns what raft starts with.
@@ -26,7 +26,7 @@ pub use restart::{ReadLog, StartLog, force_new_cluster, restart};
 
 use crate::config::{ClusterState, Config, Notice};
 
-/// Decides what the member becomes.
+/// Decides how the member starts, or which facts are missing.
 ///
 /// # Errors
 /// Why the member cannot start, in etcd's words if etcd has some.

@@ -1,4 +1,4 @@
-//! The possible courses of a start.
+//! The ways in which a member can start.
 
 use crate::boot::found::MarkerId;
 use crate::config::Url;
@@ -6,7 +6,7 @@ use crate::id::{ClusterId, MemberId};
 use crate::membership::Member;
 use crate::proto::raftpb::{Entry, HardState};
 
-/// What the member becomes, or which facts are missing for that decision.
+/// How the member starts, or which facts are missing for that decision.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Plan {
     /// Create a log with this identity and no entries; the leader sends the rest.
@@ -18,8 +18,8 @@ pub enum Plan {
         /// The members, this one among them, as the cluster reported them.
         members: Vec<Member>,
     },
-    /// Resolve the names in these URLs, add them to `Found::addresses` (with the reason where it fails for 30 seconds)
-    /// and decide again.
+    /// Resolve the names in these URLs, add the addresses to `Found::addresses` (or the reason, if resolving fails for
+    /// 30 seconds) and decide again.
     NeedAddresses {
         /// The URLs to resolve.
         urls: Vec<Url>,
@@ -27,7 +27,7 @@ pub enum Plan {
     /// Ask these peers, add their answers to `Found::answers` (a default answer for those that cannot be reached) and
     /// decide again.
     NeedRemoteAnswers {
-        /// The peer URLs to ask. Earlier answers take precedence.
+        /// The peer URLs to ask. If answers differ, that of the earlier URL counts.
         urls: Vec<String>,
         /// The purpose, which decides how long to wait.
         why: Why,
@@ -72,8 +72,7 @@ pub enum Plan {
 /// Why other members are asked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Why {
-    /// To find out whether this member is already running. A peer that does not answer within a second counts as not
-    /// knowing.
+    /// To find out whether this member is already running. A peer that does not answer within a second is ignored.
     DuplicateBootstrap,
     /// To learn the members of the cluster and its version. Peers have ten seconds to answer.
     Join,
@@ -86,6 +85,6 @@ pub enum StoreSource {
     Empty,
     /// In the table.
     InPlace,
-    /// In a snapshot that a leader sent, covering this index; the host puts it into the table first.
+    /// In a received snapshot of the state at this index. The host puts it into the table first.
     Received(u64),
 }

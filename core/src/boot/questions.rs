@@ -1,4 +1,4 @@
-//! The questions that a start asks other members, and what their answers say.
+//! The questions that a starting member asks other members, and the decoding of their answers.
 
 use serde::Deserialize;
 
@@ -10,11 +10,11 @@ use super::found::RemoteAnswer;
 /// A question: an HTTP `GET` on a peer's port.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Question {
-    /// Which members its cluster has.
+    /// The members of the peer's cluster.
     Members,
-    /// Which version it runs, and which version its cluster has.
+    /// The version that the peer runs, and the cluster version.
     Version,
-    /// Whether its cluster is being downgraded.
+    /// Whether the peer's cluster is being downgraded.
     Downgrade,
 }
 
@@ -22,7 +22,7 @@ impl Question {
     /// All of them, in the order in which a peer is asked.
     pub const ALL: [Self; 3] = [Self::Members, Self::Version, Self::Downgrade];
 
-    /// The path.
+    /// The path of the request.
     #[must_use]
     pub const fn path(self) -> &'static str {
         match self {
@@ -42,8 +42,8 @@ struct Versions {
 }
 
 impl RemoteAnswer {
-    /// Adds a peer's answer with status 200: the cluster that its headers name, and its body. An answer that cannot be
-    /// read counts as none.
+    /// Adds a peer's answer with status 200: the cluster id in its headers, and its body. An answer that cannot be read
+    /// counts as none.
     pub fn hear(&mut self, question: Question, cluster: Option<&str>, body: &[u8]) {
         match question {
             Question::Members => {

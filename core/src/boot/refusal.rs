@@ -40,13 +40,13 @@ pub enum Refusal {
     LocalNameMissing(String),
     /// Two founders would have the same id.
     MemberIdTwice(MemberId),
-    /// The data directory is a member's and a proxy's.
+    /// The data directory holds both a member and a proxy.
     MemberAndProxy,
     /// The directory `member` cannot be used.
     MemberDir(String),
     /// A member's id would be 0.
     NoMemberId,
-    /// A member that answers runs an etcd that is too old for the entries of this one.
+    /// A member that answered runs an etcd that is too old for the entries of this version.
     OldPeer(Version),
     /// The members of the cluster are not those of the initial cluster.
     PeerUrls {
@@ -110,8 +110,8 @@ impl Refusal {
         }
     }
 
-    /// The last line of the log. etcd writes "discovery failed" for every failure during bootstrap, whether or not
-    /// discovery is used; its other messages stand by themselves.
+    /// The last log line of the process. etcd writes "discovery failed" for every failure during bootstrap, even if
+    /// discovery is not used.
     #[must_use]
     pub fn notice(&self) -> Notice {
         match self {
@@ -161,8 +161,8 @@ impl fmt::Display for Refusal {
             Self::NoMemberId => f.write_str("cannot use 0 as member id"),
             Self::OldPeer(version) => write!(
                 f,
-                "incompatible with current running cluster: a member runs version {version}, and entries of this one would \
-                 end it; upgrade every member to {MIN_PEER_VERSION} or later first"
+                "incompatible with current running cluster: a member runs version {version}, which panics on entries of \
+                 this version; upgrade every member to {MIN_PEER_VERSION} or later first"
             ),
             Self::PeerUrls { cluster, why } => write!(f, "error validating peerURLs {cluster}: {why}"),
             Self::Proxy => f.write_str("v2 http proxy has already been deprecated in 3.6"),
@@ -177,8 +177,8 @@ impl fmt::Display for Refusal {
             Self::WalDir(why) => write!(f, "cannot write to WAL directory: {why}"),
             Self::Wiped(member) => write!(
                 f,
-                "member {member} has been running and its data is gone; what it voted for and acknowledged cannot be \
-                 trusted: remove it from the cluster and add it again"
+                "member {member} has run before and its data is gone, with the votes and entries that it \
+                 acknowledged: remove it from the cluster and add it again"
             ),
         }
     }

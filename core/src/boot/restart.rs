@@ -1,4 +1,4 @@
-//! A start with a log: the member goes on with its cluster or, with `--force-new-cluster`, alone.
+//! A start with a log: the member continues in its cluster or, with `--force-new-cluster`, as its only member.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,8 @@ use crate::membership::{ConfChangeContext, Member};
 use crate::proto::raftpb::{ConfChange, ConfChangeType, ConfState, Entry, EntryType, HardState};
 use crate::version::Version;
 
-/// The peer URL etcd gives a member that its own log does not contain; operators correct it afterwards.
+/// The peer URL that etcd gives this member if its own log does not contain it. The operator corrects the URL
+/// afterwards.
 const FORCED_PEER_URL: &str = "http://localhost:2380";
 
 /// What the log holds from the plan's marker on.
@@ -29,7 +30,7 @@ pub struct ReadLog {
     pub hard_state: HardState,
     /// The entries after the marker.
     pub entries: Vec<Entry>,
-    /// The last entry whose effects the store holds.
+    /// The index of the last entry that the store has applied.
     pub consistent_index: u64,
     /// The term of that entry; 0 if the store does not have it.
     pub store_term: u64,
@@ -42,15 +43,15 @@ pub struct ReadLog {
 /// What raft starts with.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StartLog {
-    /// The hard state, in which everything known to be committed is.
+    /// The hard state.
     pub hard_state: HardState,
     /// The entries after the marker.
     pub entries: Vec<Entry>,
-    /// How many of the last entries are new: they and the hard state are made durable before raft starts.
+    /// How many entries at the end are new. The host makes them and the hard state durable before raft starts.
     pub appended: usize,
 }
 
-/// Decides where a member with a log goes on. `--initial-*` no longer matter.
+/// Decides where a member with a log continues. The flags `--initial-*` have no effect.
 pub(super) fn decide(found: &Found, wal: &WalFound, config: &Config) -> Result<Plan, Refusal> {
     found.access.wal_dir.clone().map_err(Refusal::WalDir)?;
     if wal.member == MemberId::NONE {
@@ -96,9 +97,10 @@ pub(super) fn decide(found: &Found, wal: &WalFound, config: &Config) -> Result<P
 
 /// Where to begin reading the log, and where the applied state is.
 ///
-/// A marker is usable if its file exists, the log contains the marker (a crash may leave a file alone), and the log
-/// continues from there. The newest one that the store has reached is taken: a store that is behind catches up from the
-/// log and must not skip any of it; entries that the log no longer has cannot have been applied.
+/// A marker is usable if its file exists, the log contains the marker (a crash may leave a file without its marker),
+/// and the log continues from there. The newest usable marker that the store has reached is taken, so that a store that
+/// is behind catches up from the log without skipping an entry. A store that is ahead of the log is refused: the log
+/// has lost entries.
 fn beginning(found: &Found, wal: &WalFound, config: &Config) -> Result<(Option<MarkerId>, StoreSource), Refusal> {
     let marked = found.marker_files.intersection(&wal.markers).copied();
     let mut usable = marked
@@ -158,7 +160,7 @@ fn table_path(config: &Config) -> String {
     format!("{}/member/snap/fjall", config.data_dir)
 }
 
-/// The same for a damaged applied state: all of it is rebuilt, from the log or from a received snapshot.
+/// As [`beginning`], for a damaged applied state. All of it is rebuilt, from the log or from a received snapshot.
 fn beginning_anew(
     found: &Found,
     damage: &Damage,
@@ -185,7 +187,7 @@ fn beginning_anew(
     }
     beginning(found, wal, config).map_err(|_| {
         refuse(format!(
-            "it begins after index {}, and the entries before are nowhere else",
+            "it begins after index {}, and no received snapshot has the entries before",
             wal.starts_after
         ))
     })
@@ -204,8 +206,8 @@ pub fn restart(log: ReadLog) -> Result<StartLog, Refusal> {
     })
 }
 
-/// What raft starts with when this member leaves all others behind: uncommitted entries are dropped, and new entries,
-/// committed at once, add this member if it is missing and then remove every other voter and learner.
+/// What raft starts with if this member continues alone. Uncommitted entries are dropped. New entries, committed at
+/// once, add this member if it is missing and then remove every other voter and learner.
 ///
 /// # Errors
 /// If the log has a gap or ends too early, or holds a change of membership that cannot be read.
@@ -219,7 +221,7 @@ pub fn force_new_cluster(member: MemberId, log: ReadLog) -> Result<StartLog, Ref
         consistent_index,
         ..
     } = log;
-    // A commit index that only grew is not written at once, so the store's may be higher.
+    // A hard state in which only the commit index grew is not written at once, so the store's index may be higher.
     hard_state.commit = hard_state.commit.max(consistent_index).max(from.index);
     entries.retain(|entry| entry.index <= hard_state.commit);
     let present = members_after(&conf_state, &entries)?;
@@ -266,7 +268,7 @@ fn change(change_type: ConfChangeType, member: MemberId, context: Vec<u8>) -> Co
     }
 }
 
-/// Checks that entries follow each other without a gap and reach as far as was committed and applied.
+/// Checks that the entries have no gap and reach the commit index and the consistent index.
 fn check_whole(log: &ReadLog) -> Result<(), Refusal> {
     let mut last = log.from.index;
     for entry in &log.entries {
@@ -299,7 +301,7 @@ fn check_table(log: &ReadLog, last: u64) -> Result<(), Refusal> {
     };
     if let Some(term) = logged.filter(|term| log.store_term > 0 && index > 0 && *term != log.store_term) {
         return Err(Refusal::Inconsistent(format!(
-            "the table holds entry {index} of term {}, and the write-ahead log has that entry in term {term}: they are \
+            "the table holds entry {index} of term {}, and the write-ahead log has that entry in term {term}: they \
              not of one member",
             log.store_term
         )));
@@ -313,8 +315,8 @@ fn check_table(log: &ReadLog, last: u64) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether this member was one where the log begins: by the configuration there, or as a founder of the cluster. A
-/// member that joined later may have applied entries from before it was added.
+/// Whether this member was in the cluster where the log begins: in the configuration there, or as a founder. A member
+/// that joined later may have applied entries from before it was added.
 fn was_member(log: &ReadLog) -> bool {
     if log.from.index > 0 {
         let ConfState { voters, learners, .. } = &log.conf_state;

@@ -1,4 +1,4 @@
-//! Damaged files: whatever the bytes are, reading ends, and returns rows or the defect.
+//! Damaged files: reading always ends, and returns rows or the defect.
 
 use super::round_trip::random_buckets;
 use super::*;
@@ -159,8 +159,9 @@ fn a_defect_is_reported_with_its_page() {
 }
 
 #[test]
-fn keys_out_of_the_bounds_of_their_branch_are_seen() {
-    // The first key of the second leaf, and that of the branch's second element, bound the keys of the leaves.
+fn keys_outside_the_bounds_of_their_branch_are_refused() {
+    // The first keys of the second and third leaf are below their lower bounds, and the last key of the first leaf is
+    // above its upper bound.
     for (at, byte) in [
         (3 * 4_096 + 16 + 32, b'.'),
         (4 * 4_096 + 16 + 32, b'.'),
@@ -172,7 +173,7 @@ fn keys_out_of_the_bounds_of_their_branch_are_seen() {
 }
 
 #[test]
-fn a_bucket_within_its_value_is_checked_too() {
+fn an_inline_bucket_is_checked_too() {
     let file = file_of(&vec![("alarm".into(), vec![])]);
     let page = 2 * 4_096 + 16 + 16 + 5 + 16;
     for (at, byte, cause) in [

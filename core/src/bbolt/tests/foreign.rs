@@ -1,5 +1,5 @@
-//! Files that bbolt makes and this writer does not: other page sizes, free pages, a free list or none, small buckets
-//! inside their values, and either meta page the newer.
+//! Files that bbolt makes and this writer does not: other page sizes, free pages, no free list, and a second meta page
+//! that is newer than the first.
 
 use super::super::page::MetaPage;
 use super::*;
@@ -88,7 +88,7 @@ fn expected() -> Buckets {
 }
 
 #[test]
-fn a_file_has_pages_of_any_size_and_either_meta_page_may_count() {
+fn pages_may_have_any_size_and_either_meta_page_may_be_the_newer() {
     for page_bytes in [1_024, 4_096, 16_384, 65_536] {
         for newer in [0, 1] {
             let file = file(page_bytes, newer);
@@ -98,7 +98,7 @@ fn a_file_has_pages_of_any_size_and_either_meta_page_may_count() {
 }
 
 #[test]
-fn with_a_damaged_first_meta_page_the_second_is_looked_for() {
+fn the_second_meta_page_is_found_if_the_first_is_damaged() {
     for page_bytes in [1_024, 4_096, 16_384, 65_536] {
         let mut file = file(page_bytes, 1);
         file[..80].fill(0);
@@ -107,7 +107,7 @@ fn with_a_damaged_first_meta_page_the_second_is_looked_for() {
 }
 
 #[test]
-fn sizes_of_pages_that_no_system_has_are_refused() {
+fn page_sizes_that_no_system_has_are_refused() {
     for page_bytes in [0_u32, 1, 512, 4_097, 131_072, u32::MAX] {
         let mut file = file(4_096, 0);
         set_meta(&mut file[..80], 0, page_bytes, 4, 7, 99);
@@ -130,7 +130,7 @@ fn buckets_are_read_in_any_order_and_some_not_at_all() {
     assert!(reader.buckets().eq(["unknown"]));
 }
 
-/// An emptied bucket keeps its root, and a leaf may lie below a branch without rows.
+/// bbolt leaves empty leaves: as the root of a bucket whose rows were deleted, and below a branch.
 #[test]
 fn an_empty_leaf_is_no_damage() {
     let mut file = file(4_096, 0);

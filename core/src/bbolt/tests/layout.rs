@@ -11,7 +11,7 @@ fn numbers(bytes: &[u8]) -> Vec<u64> {
 }
 
 #[test]
-fn a_file_of_nothing_has_two_meta_pages_an_empty_root_and_an_empty_free_list() {
+fn a_file_without_buckets_has_two_meta_pages_an_empty_root_and_an_empty_free_list() {
     let file = file_of(&vec![]);
     assert_eq!(file.len(), 4 * 4_096);
     for (page, flags) in [(0_u64, 4_u16), (1, 4), (2, 2), (3, 0x10)] {
@@ -110,7 +110,7 @@ fn the_root_has_all_buckets_and_a_small_one_is_a_page_within_its_value() {
     let key = root.leaf(1);
     assert_eq!((&key.key[..], numbers(&key.value)), (&b"key"[..], vec![2, 0]));
     let meta = root.leaf(2);
-    // One element without flags, whose key is 16 bytes from where it begins, with a key of 4 bytes and a value of 1.
+    // One element: no flags, a key of 4 bytes that is 16 bytes after the start of the element, and a value of 1 byte.
     assert_eq!(
         numbers(&meta.value[..48]),
         [0, 0, 0, 2 | 1 << 16, 16 << 32, 4 | 1 << 32]
@@ -146,7 +146,7 @@ fn a_page_is_filled_to_its_last_byte_and_no_further() {
     for (bytes, leaves) in [(room, 1), (room + 1, 2)] {
         let file = file_of(&one_bucket(vec![row(0, 1, 100), row(1, 1, bytes - 100)]));
         let count = nodes(&file).iter().filter(|(_, node, _)| node.is_leaf).count();
-        assert_eq!(count - 1, leaves, "the root apart");
+        assert_eq!(count - 1, leaves, "without the root");
     }
 }
 

@@ -16,7 +16,7 @@ use crate::random::Prng;
 type Rows = Vec<(Bytes, Bytes)>;
 type Buckets = Vec<(Bytes, Rows)>;
 
-/// A row with a key of its number, and a value of this length.
+/// A row: its key is the number with zeros in front, `key_len` long at least, and its value has `value_len` bytes.
 fn row(number: usize, key_len: usize, value_len: usize) -> (Bytes, Bytes) {
     let key = format!("{number:0key_len$}");
     (key.into(), vec![number as u8; value_len].into())
@@ -75,7 +75,7 @@ fn next_row(reader: &mut FileReader, file: &[u8], seen: &mut Seen) -> Result<Opt
             }
             FileStep::Read(extent) => {
                 seen.parts += 1;
-                // Meta pages are looked for at several places; no other part is asked for twice.
+                // The second meta page is looked for at several offsets. Every other part is read once.
                 assert!(seen.parts <= file.len() / 1_024 * 2 + 20, "a walk that does not end");
                 let start = usize::try_from(extent.offset).unwrap_or(usize::MAX).min(file.len());
                 let end = start.saturating_add(extent.bytes).min(file.len());
@@ -115,7 +115,8 @@ fn read(file: &[u8]) -> Result<Buckets, FileDamage> {
     end.map(|()| seen.buckets)
 }
 
-/// The nodes of a file that was written here, with the number of the first page and the length.
+/// The nodes of a file that was written here: the number of the first page, the node, and its length in bytes with
+/// padding.
 fn nodes(file: &[u8]) -> Vec<(u64, ReadNode, usize)> {
     let mut nodes = Vec::new();
     let mut at = 2 * PAGE_BYTES;

@@ -1,8 +1,10 @@
-//! Files read back as they were written, whatever their sizes, and bbolt can change their trees.
+//! Files of all sizes are read back as they were written, and their trees have the shape that bbolt needs to change
+//! them.
 
 use super::*;
 
-/// The rules of bbolt beyond order: a branch has two children, and every node is reached from the root.
+/// Checks bbolt's rules beyond the order of keys: a branch has at least two children, and every node is reached from
+/// the root.
 fn check_shape(file: &[u8]) {
     let nodes = nodes(file);
     for (page, node, _) in &nodes {
@@ -36,7 +38,7 @@ fn keys_longer_than_a_page_make_branches_longer_than_a_page() {
 }
 
 #[test]
-fn rows_as_etcd_has_them_fill_three_levels_of_branches() {
+fn rows_of_the_sizes_of_etcd_fill_three_levels_of_branches() {
     // Keys of 17 bytes give a branch 122 or 123 children; a leaf has two of these rows.
     let buckets = one_bucket(rows(2 * 123 * 123 + 1_000, 17, 1_900));
     let file = file_of(&buckets);
@@ -114,7 +116,7 @@ fn equal_rows_make_equal_files() {
 }
 
 #[test]
-fn a_writer_keeps_an_open_page_a_level_and_no_more() {
+fn a_row_closes_at_most_one_page_of_each_level() {
     let rows = rows(50_000, 17, 20);
     let (plan, _) = write(&mut FileWriter::counting(), &one_bucket(rows.clone())).unwrap();
     let mut writer = FileWriter::following(plan);
@@ -123,6 +125,6 @@ fn a_writer_keeps_an_open_page_a_level_and_no_more() {
     for (key, value) in rows {
         writer.row(key, value).unwrap();
         let made: usize = writer.take().iter().map(Bytes::len).sum();
-        assert!(made <= 4 * PAGE_BYTES, "a row closes a page a level at most");
+        assert!(made <= 4 * PAGE_BYTES, "a row closes at most one page of each level");
     }
 }

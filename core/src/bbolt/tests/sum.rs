@@ -20,12 +20,12 @@ fn a_file_comes_in_pieces_of_any_length() {
     assert_eq!(
         sum(&with_trailer, 1_000),
         Ok(true),
-        "what follows the last page is not the file's"
+        "bytes after the last page are ignored"
     );
 }
 
 #[test]
-fn every_flipped_bit_and_every_cut_is_seen() {
+fn flipped_bits_and_cuts_are_detected() {
     let file = file_of(&one_bucket(rows(1, 3, 30)));
     for bit in (0..file.len() * 8).step_by(11) {
         let mut damaged = file.clone();

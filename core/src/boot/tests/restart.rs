@@ -233,11 +233,11 @@ fn a_table_that_does_not_belong_to_this_log_is_refused() {
         (of_term(0, log()), ""),
         (
             of_term(2, log()),
-            "the table holds entry 52 of term 2, and the write-ahead log has that entry in term 3: they are not of one member",
+            "the table holds entry 52 of term 2, and the write-ahead log has that entry in term 3: they belong to different members",
         ),
         (
             of_term(3, at_index(50, log())),
-            "the table holds entry 50 of term 3, and the write-ahead log has that entry in term 2: they are not of one member",
+            "the table holds entry 50 of term 3, and the write-ahead log has that entry in term 2: they belong to different members",
         ),
         (of_term(1, at_index(1, young_log())), ""),
         (of_term(2, at_index(1, young_log())), "entry 1 of term 2"),
