@@ -18,7 +18,7 @@ const REMOVED: &str = "the member has been permanently removed from the cluster"
 /// its leader's first heartbeat, or votes a second time in the same term before that. Ours refuses to start.
 const INTENDED: [(&str, &str, &str); 1] = [(
     "Was the raft log corrupted, truncated, or lost?",
-    "has been running and its data is gone",
+    "has run before and its data is gone",
     "its data are lost",
 )];
 

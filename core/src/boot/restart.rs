@@ -302,7 +302,7 @@ fn check_table(log: &ReadLog, last: u64) -> Result<(), Refusal> {
     if let Some(term) = logged.filter(|term| log.store_term > 0 && index > 0 && *term != log.store_term) {
         return Err(Refusal::Inconsistent(format!(
             "the table holds entry {index} of term {}, and the write-ahead log has that entry in term {term}: they \
-             not of one member",
+             belong to different members",
             log.store_term
         )));
     }

@@ -21,10 +21,10 @@ pub(super) enum Stop {
     Positional(String),
 }
 
-/// The prefix of every variable of etcd's.
+/// The prefix of every variable of etcd.
 const PREFIX: &[u8] = b"ETCD_";
 
-/// Variables with etcd's prefix that are no flags, but have a meaning in etcd.
+/// Variables with etcd's prefix that belong to no flag, but have a meaning in etcd.
 const OTHER_VARIABLES: [&str; 2] = ["ETCD_UNSUPPORTED_ARCH", "ETCD_VERIFY"];
 
 /// This variable would switch on `--version` if it were read as a flag.
@@ -62,7 +62,8 @@ pub(super) fn read_args(args: &[OsString]) -> Result<Settings, Stop> {
     Ok(settings)
 }
 
-/// etcd passes such bytes on to the system. Here names and paths are text, and a replacement would be another name.
+/// The error for an argument that is not UTF-8. etcd passes such bytes to the system. Here names and paths are text,
+/// and a lossy conversion would change them.
 fn not_text(arg: &OsStr) -> String {
     format!("argument {} is not UTF-8", quote_bytes(arg.as_encoded_bytes()))
 }
@@ -104,7 +105,7 @@ fn read_flag<'a>(
 /// Adds the settings of the environment to those of the command line.
 ///
 /// # Errors
-/// The line the process ends with: a variable with a bad value, or one whose flag is set too.
+/// A variable has a bad value, or its flag is set too.
 pub(super) fn read_env(
     env: &BTreeMap<OsString, OsString>,
     settings: &mut Settings,
@@ -193,6 +194,6 @@ fn shown(text: &OsStr) -> String {
 pub(super) enum EnvError {
     /// A value is wrong.
     BadValue(String),
-    /// This variable and its flag are both set, and etcd does not choose between them.
+    /// This variable and its flag are both set, which etcd refuses.
     Shadowed(String),
 }

@@ -1,4 +1,4 @@
-//! Builds a `Config` from settings that passed `check`, with etcd's derivations of settings that are not given.
+//! Builds a `Config` from settings that passed `check`. Settings that are not given are derived by etcd's rules.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::version::Version;
 
 const DEFAULT_NAME: &str = "default";
 const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
-/// Above this etcd warns: memory and recovery time grow with the store.
+/// etcd warns above this quota, because memory and recovery time grow with the store.
 const MAX_RECOMMENDED_QUOTA_BYTES: u64 = 8 << 30;
 const MAX_RECOMMENDED_REQUEST_BYTES: u64 = 10 << 20;
 const NANOS_PER_HOUR: u64 = 3_600_000_000_000;
@@ -177,8 +177,8 @@ fn advertise(s: &Settings, default_host: Option<&str>, notices: &mut Vec<Notice>
     Advertised { peer, client }
 }
 
-/// A member with a name and no initial cluster is alone in it. (A member with the default name keeps the default
-/// cluster too, whatever it advertises; bootstrap then reports the mismatch.)
+/// With a name and no initial cluster, a member founds a cluster of one. (With the default name it also keeps the
+/// default cluster, whatever URLs it advertises; bootstrap then reports the mismatch.)
 fn initial_cluster(s: &Settings, peer_urls: &[Url]) -> String {
     let (name, text) = (s.text("name"), s.initial_cluster());
     let default = find("initial-cluster").map(|flag| flag.default);
@@ -253,7 +253,7 @@ fn allow_list(names: impl IntoIterator<Item = String>) -> AllowList {
 }
 
 fn log(s: &Settings) -> Log {
-    // 3.4 had a separate switch for this level, the one used most.
+    // etcd 3.4 had a separate switch for the level `debug`.
     let debug = s.switch("debug") && !s.is_set("log-level");
     let level = if debug {
         LogLevel::Debug

@@ -1,6 +1,6 @@
 //! Checks the settings by etcd's rules and in etcd's words, and refuses those that this version does not implement.
 //!
-//! The order is etcd's, so that of two mistakes the same one is reported.
+//! The checks are in etcd's order, so that both servers report the same mistake if there are several.
 
 use super::flag::{Disposition, Value};
 use super::gates::Gate;
@@ -135,7 +135,7 @@ fn check_rotation(text: &str) -> Result<(), String> {
         ))
     };
     let Some(object) = read.as_object() else {
-        return wrong("the whole");
+        return wrong("the document");
     };
     for (key, value) in object {
         let fits = match key.as_str() {
@@ -228,7 +228,7 @@ fn check_timing(settings: &Settings) -> Result<(), String> {
     Ok(())
 }
 
-/// The advertised URLs must be set whenever the listen URLs are. etcd does not require that in a file.
+/// The advertised URLs must be set whenever the listen URLs are. etcd does not require this in a configuration file.
 fn check_advertised(settings: &Settings) -> Result<(), String> {
     let moved = settings.is_set("listen-client-urls") && !settings.is_set("advertise-client-urls");
     if moved && !settings.from_file {
@@ -335,7 +335,7 @@ fn check_this_version(settings: &Settings) -> Result<(), String> {
     Ok(())
 }
 
-/// The notice for a flag that is accepted without effect, if it differs from its default.
+/// Why a flag has no effect, if it is accepted without one and its value is not the default.
 pub(super) fn idle_reason(settings: &Settings, name: &str, value: &Value) -> Option<&'static str> {
     let flag = find(name)?;
     let meaning = match flag.disposition {

@@ -28,7 +28,7 @@ impl InitialCluster {
         Ok(Self { members })
     }
 
-    /// One member only, as `--discovery` starts from.
+    /// A cluster of one member.
     #[must_use]
     pub fn single(name: &str, urls: &[Url]) -> Self {
         Self {
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_given_twice_is_noticed() {
+    fn a_url_given_twice_is_a_duplicate() {
         for text in ["a=http://h:1,b=http://h:1", "a=http://h:1,a=http://h:1"] {
             assert!(InitialCluster::parse(text).unwrap().has_duplicate_url(), "{text}");
         }

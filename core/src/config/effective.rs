@@ -1,4 +1,5 @@
-//! The effective settings of a start, as one log line in etcd's words; operators and tools compare starts by it.
+//! The effective settings of a start, as one log line in etcd's words. Operators and tools use the line to compare
+//! starts.
 
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ fn member(c: &Config, notice: Notice) -> Notice {
         .with("member-dir", format!("{}/member", c.data_dir.trim_end_matches('/')))
         .with("force-new-cluster", c.force_new_cluster)
         .with("heartbeat-interval", milliseconds(c.heartbeat_ms))
-        // Raft counts in whole heartbeats.
+        // Raft counts the timeout in whole heartbeats.
         .with(
             "election-timeout",
             milliseconds(c.election_ticks().saturating_mul(c.heartbeat_ms)),

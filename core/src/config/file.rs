@@ -1,7 +1,7 @@
-//! `--config-file`: YAML or JSON text to settings, by the rules of Go's JSON for etcd's structure.
+//! `--config-file`: turns YAML or JSON text into settings, by the rules of Go's JSON for etcd's structure.
 //!
 //! Keys are the flags' names, with a few groups and spellings of their own (`keys`). Types are strict: a number in
-//! quotes is no number, a duration is whole nanoseconds. An unknown key, which etcd drops in silence, is reported.
+//! quotes is no number, a duration is whole nanoseconds. An unknown key is reported; etcd ignores it silently.
 
 use serde_json::{Map, Number, Value as Json};
 
@@ -40,7 +40,7 @@ pub(super) fn read_file(bytes: &[u8], notices: &mut Vec<Notice>) -> Result<Setti
     Ok(settings)
 }
 
-/// Reads the keys of one group in the order in which Go's JSON has them, which is that of their bytes.
+/// Reads the keys of one group in the order of their bytes, as Go's JSON does.
 fn read_keys(
     keys: &Map<String, Json>,
     group: &str,

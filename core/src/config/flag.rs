@@ -26,7 +26,7 @@ pub struct Flag {
 pub enum Disposition {
     /// Its value reaches `Config`, or changes how configuration is read.
     Used,
-    /// Accepted, but without effect or with only a part of it; the reason is logged if the value is not the default.
+    /// Accepted, but with no effect or with only a part of it; the reason is logged if the value is not the default.
     Accepted(&'static str),
     /// Accepted without a notice, as etcd accepts flags of old versions.
     Silent,
@@ -148,9 +148,9 @@ impl Flag {
     /// Parses a value; `earlier` is the value from an earlier occurrence of the flag.
     ///
     /// # Errors
-    /// What Go's flag package would say about it.
+    /// The text of Go's flag package.
     pub fn parse(&self, text: &str, earlier: Option<&Value>) -> Result<Value, String> {
-        // etcd keeps the present URLs if the flag is set to the empty text, or to one of them.
+        // etcd keeps the current URLs if the flag is set to the empty text, or to one of these URLs.
         if self.kind == Kind::Urls {
             let held = earlier.cloned().unwrap_or_else(|| self.default_value());
             let one_of_them = matches!(&held, Value::Urls(urls) if urls.iter().any(|url| url.to_string() == text));

@@ -30,9 +30,9 @@ pub enum Gate {
 /// etcd's stage of a feature; `AllAlpha` and `AllBeta` switch by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Off unless asked for.
+    /// Off by default.
     Alpha,
-    /// On unless refused.
+    /// On by default.
     Beta,
 }
 
@@ -91,7 +91,7 @@ impl Gate {
             | Self::LeaseCheckpointPersist => None,
             Self::FastLeaseKeepAlive => Some("has no effect: keep-alives never wait for the apply loop"),
             Self::PriorityRequest => Some("has no effect yet: no request goes before others"),
-            Self::SetMemberLocalAddr => Some("has no effect yet: members do not connect to peers"),
+            Self::SetMemberLocalAddr => Some("has no effect yet: the system chooses the local address"),
             Self::StopGRPCServiceOnDefrag => Some("has no effect: a defragmentation stops nothing"),
             Self::TxnModeWriteWithSharedBuffer => Some("has no effect: there are no separate read and write buffers"),
         }
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_named_gate_beats_its_group() {
+    fn a_named_gate_overrides_its_group() {
         let gates = FeatureGates::parse("LeaseCheckpoint=false,AllAlpha=true, AllBeta = f ,").unwrap();
         assert!(!gates.enabled(Gate::LeaseCheckpoint));
         assert!(gates.enabled(Gate::CompactHashCheck));
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_gates_are_named() {
+    fn bad_gates_are_refused_with_etcds_message() {
         for (text, error) in [
             ("Nope=true", "unrecognized feature gate: Nope"),
             ("LeaseCheckpoint", "missing bool value for LeaseCheckpoint"),

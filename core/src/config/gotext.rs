@@ -27,7 +27,7 @@ const UNITS: [(&str, u64); 8] = [
     ("h", 3_600 * NANOS_PER_SECOND),
 ];
 
-/// Go's `%q`: text in double quotes with its control characters visible.
+/// Go's `%q`: text in double quotes, with control characters escaped.
 pub(crate) fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_durations_are_named_in_gos_words() {
+    fn bad_durations_are_refused_with_gos_message() {
         for (text, error) in [
             ("", "time: invalid duration \"\""),
             ("-", "time: invalid duration \"-\""),

@@ -30,8 +30,8 @@ const OTHER_KEYS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// Fields of etcd's structure that were not meant as keys, with their types. Go's JSON fills them all the same, and a
-/// text or number in them ends the start.
+/// Fields of etcd's structure without a JSON tag, with their types. Go's JSON accepts their names as keys all the same,
+/// and a string, number or boolean as the value is an error.
 const UNTAGGED: &[(&str, &str)] = &[
     ("AdvertiseClientUrls", "[]url.URL"),
     ("AdvertisePeerUrls", "[]url.URL"),
@@ -64,7 +64,7 @@ pub(super) fn lookup(group: &str, key: &str) -> Option<Key> {
     position.map(|position| all.swap_remove(position).1)
 }
 
-/// The field without a key of its own that an outermost key matches, and its type. `cors` is a key, `CORS` is not.
+/// The field without a JSON tag that a top-level key matches, and its type. `cors` is a key, `CORS` is not.
 pub(super) fn untagged(key: &str) -> Option<(&'static str, &'static str)> {
     let hit = UNTAGGED.iter().find(|(name, _)| same_but_for_case(name, key));
     hit.copied().filter(|_| key != "cors")
@@ -146,7 +146,8 @@ fn place(flag: &Flag) -> Option<(&'static str, &'static str)> {
     })
 }
 
-/// Equal by Unicode's simple case folding, as far as it concerns the ASCII letters of names.
+/// Equality by Unicode's simple case folding. Only characters that fold to ASCII letters matter, because names are
+/// ASCII.
 fn same_but_for_case(name: &str, key: &str) -> bool {
     name.chars().map(fold).eq(key.chars().map(fold))
 }

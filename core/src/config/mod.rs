@@ -39,7 +39,7 @@ use crate::version::{Build, version_text};
 use args::{EnvError, Stop};
 use settings::Settings;
 
-/// The circumstances of the program's start, as the host found them.
+/// The inputs of a start, as the host found them.
 #[derive(Clone, Copy, Debug)]
 pub struct Invocation<'a> {
     /// The name of the program, as it was started.

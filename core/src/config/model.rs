@@ -56,7 +56,7 @@ pub struct Config {
     pub strict_reconfig_check: bool,
     /// Learners that the cluster may have.
     pub max_learners: u64,
-    /// The highest cluster version that this member sets; `None` is the one that the cluster has.
+    /// The highest cluster version that this member sets; `None` keeps the version that the cluster has.
     pub max_cluster_version: Option<Version>,
     /// `--quota-backend-bytes`: `None` is no limit.
     pub quota_backend_bytes: Option<u64>,
@@ -70,13 +70,13 @@ pub struct Config {
     pub compaction_batch_limit: u64,
     /// Pause between the batches of a compaction.
     pub compaction_sleep_interval: Duration,
-    /// Operations in a transaction.
+    /// The most operations in a transaction.
     pub max_txn_ops: u64,
-    /// Bytes in a request.
+    /// The most bytes in a request.
     pub max_request_bytes: u64,
-    /// Streams on a connection.
+    /// The most streams on a connection.
     pub max_concurrent_streams: u32,
-    /// `--grpc-keepalive-min-time`: clients that ping more often are cut off; `None` lets them.
+    /// `--grpc-keepalive-min-time`: clients that ping more often are disconnected; `None` is no limit.
     pub grpc_keepalive_min_time: Option<Duration>,
     /// `--grpc-keepalive-interval` and `-timeout`; `None` sends no pings.
     pub grpc_keepalive: Option<Keepalive>,
@@ -123,8 +123,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Replaces port 0 in each advertised client URL by the port that a listener was given by the kernel: the listener
-    /// with the same host, or else the first. `clients` has the URL and the port of each TCP listener for clients. Peer
+    /// Replaces port 0 in each advertised client URL by the port that the kernel gave to a listener: the listener with
+    /// the same host, or else the first one. `clients` has the URL and the port of each TCP listener for clients. Peer
     /// URLs stay unchanged, because member ids are made of them.
     pub fn advertise_bound(&mut self, clients: &[(&Url, u16)]) {
         for url in self

@@ -14,7 +14,7 @@ pub enum Level {
     Fatal,
 }
 
-/// One log line: etcd's message where tools look for it, and its fields.
+/// One log line: a message, which is etcd's where tools search for it, and fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// Its level.

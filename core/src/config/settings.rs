@@ -1,7 +1,7 @@
-//! The given settings, under any name, before they become a typed `Config`.
+//! The given settings, by the names that were used, before they become a typed `Config`.
 //!
-//! Command line, environment and file all end here. From here on the source does not matter, except for one rule of
-//! etcd's (see [`Settings::from_file`]).
+//! Settings of the command line, the environment and the file are all stored here. The source matters only for the
+//! rules of etcd that read [`Settings::from_file`].
 
 use std::collections::BTreeMap;
 
@@ -151,7 +151,7 @@ impl Settings {
     }
 }
 
-/// The name as the table has it, to compare it with the names in other rows.
+/// The static name of the flag from the table; empty if there is no such flag.
 fn find_name(name: &str) -> &'static str {
     find(name).map_or("", |flag| flag.name)
 }

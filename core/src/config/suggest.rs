@@ -1,10 +1,10 @@
 //! "Did you mean": the known name that a mistyped one is closest to.
 
-/// How many letters of a name allow one mistake.
+/// A name may have one mistake for each four letters.
 const LETTERS_FOR_EACH_TYPO: usize = 4;
 
-/// The closest of the known names, if it is close enough. Letters in the wrong order count as one mistake, and all
-/// letters of the other case together count as one.
+/// The closest of the known names, if it is close enough. Two letters in the wrong order count as one mistake. Case is
+/// ignored.
 pub(super) fn closest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let given = given.to_lowercase();
     let most = (given.chars().count() / LETTERS_FOR_EACH_TYPO).max(1);

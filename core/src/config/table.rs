@@ -11,7 +11,7 @@ use super::flag::Kind::{
 use super::flag::{Flag, Group};
 use super::gates::Gate;
 
-const NO_TLS: &str = "TLS comes in a later version, and serving in plain text what was meant to be encrypted is unsafe";
+const NO_TLS: &str = "TLS comes in a later version, and serving in plain text instead would be unsafe";
 const NO_DISCOVERY: &str = "discovery comes in a later version; name the members with --initial-cluster";
 const NO_V2: &str = "has no effect: the v2 API is gone";
 const ONLY_WITH_TLS: &str = "has no effect without TLS";
@@ -19,17 +19,17 @@ const ONLY_WITH_DISCOVERY: &str = "has no effect without discovery";
 const ONLY_WITH_PROXY: &str = "has no effect: the v2 proxy is gone";
 const NO_TRACING: &str = "has no effect: distributed tracing comes in a later version";
 const NO_BBOLT: &str = "has no effect: the store is not bbolt";
-const NO_BATCHES: &str = "has no effect: whatever waits is written to the store at once, and synced every second";
+const NO_BATCHES: &str = "has no effect: changes are written to the store without delay, and synced every second";
 const NO_PING_LIMIT: &str = "has no effect yet: clients that ping often are not disconnected";
 const NO_REUSE_PORT: &str = "has no effect yet: listeners do not share their ports";
 const ALWAYS_REUSE_ADDRESS: &str = "has no effect: listeners always set SO_REUSEADDR";
 const NO_GATEWAY: &str = "has no effect yet: the API is not served as JSON";
-const NO_PEERS: &str = "has no effect yet: members do not connect to peers";
+const NO_PEERS: &str = "has no effect yet: the timeouts of peer connections are fixed";
 const NO_AUTH: &str = "has no effect yet: there are no users";
 const NO_DOWNGRADE: &str = "has no effect yet: clusters cannot be downgraded";
 const NO_DEFRAG_AT_START: &str = "has no effect yet: the store is not defragmented at the start";
 const NO_UNARY_WARNING: &str = "has no effect yet: --warning-apply-duration decides which reads are logged as slow";
-const READS_ONLY: &str = "is obeyed for reads only: slow writes are not logged yet";
+const READS_ONLY: &str = "applies only to reads: slow writes are not logged yet";
 
 /// The values of `--max-cluster-version`.
 pub(super) const MAX_CLUSTER_VERSIONS: &[&str] = &["auto", "3.5", "3.6"];
@@ -58,7 +58,7 @@ pub static FLAGS: &[Flag] = flags! {
         "initial-election-tick-advance" Bool, "true", Used, "Wait less than a whole election timeout right after the start.";
         "listen-peer-urls" Urls, "http://localhost:2380", Used, "Where to listen for the other members.";
         "listen-client-urls" Urls, "http://localhost:2379", Used, "Where to listen for clients: gRPC, and HTTP unless --listen-client-http-urls is given.";
-        "listen-client-http-urls" Urls, "", Used, "Where to listen for HTTP clients; HTTP then leaves --listen-client-urls.";
+        "listen-client-http-urls" Urls, "", Used, "Where to listen for HTTP clients; --listen-client-urls then serves only gRPC.";
         "max-snapshots" Uint, "5", Used, "How many snapshot files to keep (0: all).";
         "max-wals" Uint, "5", Used, "How many write-ahead log files to keep (0: all).";
         "memory-mlock" Bool, "false", Accepted("has no effect: memory is not locked"), "Keep the store's pages in memory.";
@@ -85,10 +85,10 @@ pub static FLAGS: &[Flag] = flags! {
         "initial-advertise-peer-urls" Urls, "http://localhost:2380", Used, "The URLs by which the other members reach this one.";
         "initial-cluster" Text, "default=http://localhost:2380", Used, "The first members, as name=peer-url pairs; read only when there is no data yet.";
         "initial-cluster-state" OneOf(&["new", "existing"]), "new", Used, "'new' founds a cluster, 'existing' joins one; read only when there is no data yet.";
-        "initial-cluster-token" Text, "etcd-cluster", Used, "A word that keeps this cluster's ids apart from those of other clusters.";
+        "initial-cluster-token" Text, "etcd-cluster", Used, "A text that is part of the hashes of member and cluster ids, so that clusters have different ids.";
         "advertise-client-urls" Urls, "http://localhost:2379", Used, "The URLs by which clients reach this member.";
         "strict-reconfig-check" Bool, "true", Used, "Refuse membership changes that would lose the quorum.";
-        "max-cluster-version" OneOf(MAX_CLUSTER_VERSIONS), "auto", Used, "The highest version the cluster is raised to; 'auto' is the one it has, so that older members may come back. Not a flag of etcd's.";
+        "max-cluster-version" OneOf(MAX_CLUSTER_VERSIONS), "auto", Used, "The highest version to which the cluster is raised; 'auto' keeps the version it has, so that older members can return. Not a flag of etcd.";
         "pre-vote" Bool, "true", Used, "Ask whether an election could be won before disturbing the leader.";
         "auto-compaction-retention" Text, "0", Used, "How much history to keep: hours or a duration, or a number of revisions (0: all).";
         "auto-compaction-mode" Text, "periodic", Used, "What --auto-compaction-retention counts: 'periodic' or 'revision'.";
@@ -103,11 +103,11 @@ pub static FLAGS: &[Flag] = flags! {
         "discovery-insecure-skip-tls-verify" Bool, "false", Accepted(ONLY_WITH_DISCOVERY), "v3 discovery: do not check the server's certificate.";
         "discovery-cert" Text, "", Refused(NO_DISCOVERY), "v3 discovery: the client's certificate.";
         "discovery-key" Text, "", Refused(NO_DISCOVERY), "v3 discovery: the client's key.";
-        "discovery-cacert" Text, "", Refused(NO_DISCOVERY), "v3 discovery: whose signature on the server's certificate to trust.";
+        "discovery-cacert" Text, "", Refused(NO_DISCOVERY), "v3 discovery: the CA that must have signed the server's certificate.";
         "discovery-user" Text, "", Refused(NO_DISCOVERY), "v3 discovery: user[:password].";
         "discovery-password" Text, "", Refused(NO_DISCOVERY), "v3 discovery: the password.";
         "discovery-srv" Text, "", Refused(NO_DISCOVERY), "The DNS domain whose SRV records name the members.";
-        "discovery-srv-name" Text, "", Refused(NO_DISCOVERY), "What is added to the name of the SRV records.";
+        "discovery-srv-name" Text, "", Refused(NO_DISCOVERY), "A suffix of the name of the SRV records.";
         "discovery-fallback" OneOf(&["exit", "proxy"]), "exit", Silent, "What to do when discovery fails; only 'exit' is left.";
     }
     Security {
@@ -118,14 +118,14 @@ pub static FLAGS: &[Flag] = flags! {
         "client-key-file" Text, "", Refused(NO_TLS), "The key of --client-cert-file.";
         "client-crl-file" Text, "", Refused(NO_TLS), "The revoked certificates of clients.";
         "client-cert-allowed-hostname" List, "", Refused(NO_TLS), "Host names of which a client's certificate must have one.";
-        "trusted-ca-file" Text, "", Refused(NO_TLS), "Whose signature on clients' certificates to trust.";
+        "trusted-ca-file" Text, "", Refused(NO_TLS), "The CA that must have signed clients' certificates.";
         "auto-tls" Bool, "false", Refused(NO_TLS), "Serve clients over TLS with a certificate made at the start.";
         "peer-cert-file" Text, "", Refused(NO_TLS), "The certificate shown to peers.";
         "peer-key-file" Text, "", Refused(NO_TLS), "The key of the certificate shown to peers.";
         "peer-client-cert-auth" Bool, "false", Refused(NO_TLS), "Ask peers for certificates.";
         "peer-client-cert-file" Text, "", Refused(NO_TLS), "Another certificate for calls to peers.";
         "peer-client-key-file" Text, "", Refused(NO_TLS), "The key of --peer-client-cert-file.";
-        "peer-trusted-ca-file" Text, "", Refused(NO_TLS), "Whose signature on peers' certificates to trust.";
+        "peer-trusted-ca-file" Text, "", Refused(NO_TLS), "The CA that must have signed peers' certificates.";
         "peer-cert-allowed-cn" List, "", Refused(NO_TLS), "Common names of which a peer's certificate must have one.";
         "peer-cert-allowed-hostname" List, "", Refused(NO_TLS), "Host names of which a peer's certificate must have one.";
         "peer-auto-tls" Bool, "false", Refused(NO_TLS), "Speak TLS with peers with a certificate made at the start.";
@@ -168,16 +168,16 @@ pub static FLAGS: &[Flag] = flags! {
         "corrupt-check-time" Duration, "0s", Used, "How often the members' data is compared (0: never).";
         "compact-hash-check-time" Duration, "1m", Used, "How often hashes made at compactions are compared.";
         "compaction-batch-limit" Int, "1000", Used, "How many revisions a compaction removes at a time.";
-        "compaction-sleep-interval" Duration, "10ms", Used, "How long a compaction rests between batches.";
-        "watch-progress-notify-interval" Duration, "10m", Used, "How often a watcher without events is told the revision.";
+        "compaction-sleep-interval" Duration, "10ms", Used, "How long a compaction pauses between batches.";
+        "watch-progress-notify-interval" Duration, "10m", Used, "How often a watcher without events gets the current revision.";
         "warning-apply-duration" Duration, "100ms", Accepted(READS_ONLY), "An entry that takes longer to apply is logged.";
-        "bootstrap-defrag-threshold-megabytes" Uint, "0", Accepted(NO_DEFRAG_AT_START), "Defragment at the start if this many megabytes come free (0: never).";
-        "snapshot-catchup-entries" Uint, "5000", Used, "How many entries to keep in memory for followers behind.";
-        "downgrade-check-time" Duration, "5s", Accepted(NO_DOWNGRADE), "How often the state of a downgrade is looked at.";
+        "bootstrap-defrag-threshold-megabytes" Uint, "0", Accepted(NO_DEFRAG_AT_START), "Defragment at the start if that frees at least this many megabytes (0: never).";
+        "snapshot-catchup-entries" Uint, "5000", Used, "How many entries to keep in memory for followers that are behind.";
+        "downgrade-check-time" Duration, "5s", Accepted(NO_DOWNGRADE), "How often the state of a downgrade is checked.";
     }
     Unsafe {
         "unsafe-no-fsync" Bool, "false", Used, "Never wait for the disk: loses acknowledged data in a power failure.";
-        "force-new-cluster" Bool, "false", Used, "Make a cluster of one out of this member's data, leaving the others behind.";
+        "force-new-cluster" Bool, "false", Used, "Start a cluster of one from this member's data; all other members are removed from it.";
     }
     Compatibility {
         "debug" Bool, "false", Used, "3.4's spelling of --log-level=debug.";
@@ -214,11 +214,11 @@ pub static FLAGS: &[Flag] = flags! {
         "next-cluster-version-compatible" Bool, "false", Accepted("has no effect: 3.5 and later are understood"), "3.4: may join a 3.5 cluster.";
         "proxy" OneOf(&["off", "readonly", "on"]), "off", Refused("the v2 proxy is gone"), "Be a v2 proxy instead of a member.";
         "proxy-dial-timeout" Uint, "1000", Accepted(ONLY_WITH_PROXY), "v2 proxy: milliseconds to connect.";
-        "proxy-failure-wait" Uint, "5000", Accepted(ONLY_WITH_PROXY), "v2 proxy: milliseconds to leave a failed endpoint alone.";
+        "proxy-failure-wait" Uint, "5000", Accepted(ONLY_WITH_PROXY), "v2 proxy: milliseconds before a failed endpoint is used again.";
         "proxy-read-timeout" Uint, "0", Accepted(ONLY_WITH_PROXY), "v2 proxy: milliseconds for a read.";
-        "proxy-refresh-interval" Uint, "30000", Accepted(ONLY_WITH_PROXY), "v2 proxy: milliseconds between looks at the members.";
+        "proxy-refresh-interval" Uint, "30000", Accepted(ONLY_WITH_PROXY), "v2 proxy: milliseconds between updates of the list of members.";
         "proxy-write-timeout" Uint, "5000", Accepted(ONLY_WITH_PROXY), "v2 proxy: milliseconds for a write.";
-        "v2-deprecation" SomeOf(&["not-yet", "write-only", "write-only-skip-check", "write-only-drop-data", "gone"]), "", Silent, "The stage of taking v2 away; it is gone.";
+        "v2-deprecation" SomeOf(&["not-yet", "write-only", "write-only-skip-check", "write-only-drop-data", "gone"]), "", Silent, "The stage of removing the v2 API, which is gone.";
     }
     Hidden {
         "cluster-active-size" Legacy, "", Silent, "";

@@ -133,8 +133,8 @@ impl Url {
         matches!(self.scheme, Scheme::Https | Scheme::Unixs)
     }
 
-    /// The path of the socket, for the Unix schemes: host and path of the URL together, as etcd takes them, so that
-    /// `unix://localhost:2379` is a file of that name in the working directory.
+    /// The path of the socket, for the Unix schemes: host and path of the URL together, as in etcd. So
+    /// `unix://localhost:2379` is the file `localhost:2379` in the working directory.
     #[must_use]
     pub fn socket_path(&self) -> Option<String> {
         match self.scheme {
@@ -236,7 +236,7 @@ fn split_scheme(text: &str) -> Result<Option<(&str, &str)>, &'static str> {
     Ok(None)
 }
 
-/// `//host:port` and nothing else.
+/// Checks that `rest` is `//host:port` and nothing else.
 fn check_authority(text: &str, rest: &str) -> Result<(), String> {
     let no_host_port = || format!("URL address does not have the form \"host:port\": {text}");
     let after_slashes = rest.strip_prefix("//").ok_or_else(no_host_port)?;

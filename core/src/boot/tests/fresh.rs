@@ -279,7 +279,7 @@ fn a_wiped_voter_and_a_wiped_learner_are_refused() {
 }
 
 #[test]
-fn beside_an_etcd_before_3_5_no_member_starts() {
+fn a_start_beside_an_etcd_before_3_5_is_refused() {
     let decided = |server: Option<&str>, cluster: &str, config: &Config| {
         let mut answers = told(answer(cluster_of_three(), cluster));
         let told_last = answers.get_mut("http://127.0.0.1:3").unwrap();
@@ -297,7 +297,7 @@ fn beside_an_etcd_before_3_5_no_member_starts() {
     for (config, cluster) in [(joining(), "3.0.0"), (joining(), "3.4.0"), (config(), "3.0.0")] {
         assert_eq!(
             decided(Some("3.4.37"), cluster, &config).unwrap_err().to_string(),
-            "incompatible with current running cluster: a member runs version 3.4.37, and entries of this one would end it; \
+            "incompatible with current running cluster: a member runs version 3.4.37, which panics on entries of this version; \
              upgrade every member to 3.5.0 or later first"
         );
         for version in [Some("3.5.0"), Some("3.8.0"), None] {

@@ -13,7 +13,7 @@ use crate::membership::Member;
 
 const THREE: &str = "a=http://127.0.0.1:1,b=http://127.0.0.1:2,c=http://127.0.0.1:3";
 
-/// Member `a` of a cluster of three, founding it.
+/// Member `a`, which founds a cluster of three.
 fn config() -> Config {
     Config {
         name: "a".into(),

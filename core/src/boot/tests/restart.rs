@@ -1,4 +1,4 @@
-//! Starts with a log: with the cluster, or without it.
+//! Starts with a log: ordinary ones, and those with `--force-new-cluster`.
 
 use prost::Message as _;
 
@@ -244,8 +244,8 @@ fn a_table_that_does_not_belong_to_this_log_is_refused() {
         (unknown(log()), stranger),
         (unknown(young_log()), stranger),
         (unknown(at_index(0, young_log())), ""),
-        // A member that joined and is not in the configuration where the log begins, or has only entries from before it
-        // joined.
+        // A member that joined later: the configuration where the log begins does not have it, or all its entries are
+        // from before it joined.
         (
             ReadLog {
                 member: MemberId(0xd),

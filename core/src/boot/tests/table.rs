@@ -1,4 +1,4 @@
-//! The whole table: disk × flags × initial cluster × other members, with one written outcome for each case.
+//! Every combination of disk × flags × initial cluster × other members. `table.txt` has the outcome of each.
 //!
 //! Values of an axis with the same outcome share a line, and `*` stands for all of them.
 

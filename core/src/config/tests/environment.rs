@@ -10,7 +10,7 @@ fn line(notice: &Notice) -> String {
 }
 
 #[test]
-fn a_variable_stands_for_its_flag() {
+fn a_variable_sets_its_flag() {
     let env = [
         ("ETCD_NAME", "a"),
         ("ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK", "true"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::{AllowList, AutoCompaction, ClusterState, Config, Gate, LogOutput};
 use super::{accepted, from_file, refused, run, warnings};
 
-/// The shape of the sample that operators copy: most keys, many of them empty.
+/// A file like the sample that operators copy: most keys, many of them empty.
 const SAMPLE: &str = "
 name: 'node1'
 data-dir: /var/lib/etcd
@@ -117,7 +117,7 @@ fn json_is_yaml() {
 }
 
 #[test]
-fn an_empty_file_is_the_defaults() {
+fn an_empty_file_gives_the_defaults() {
     for text in [
         "",
         "# nothing\n",
@@ -133,7 +133,7 @@ fn an_empty_file_is_the_defaults() {
     accepted(&[], from_file("listen-client-urls: http://127.0.0.1:1"));
 }
 
-/// The same settings in spellings from public reports.
+/// Different spellings of one setting, from public reports.
 #[test]
 fn values_are_read_as_gos_yaml_reads_them() {
     let gib8 = run(&["--quota-backend-bytes=8589934592"]).0;
@@ -177,7 +177,7 @@ fn values_are_read_as_gos_yaml_reads_them() {
 }
 
 #[test]
-fn unknown_keys_are_named() {
+fn unknown_keys_are_reported() {
     let text = "nmae: a\nversion: true\nforce: 1\n5: x\nclient-transport-security:\n  cert: x\n  name: y\nsocket-options:\n  x: 1\n";
     let (config, notices) = accepted(&[], from_file(text));
     assert_eq!(config.name, "default");
@@ -208,7 +208,7 @@ fn unknown_keys_are_named() {
 }
 
 #[test]
-fn groups_mean_their_flags() {
+fn keys_in_groups_set_their_flags() {
     for (text, flag) in [
         ("client-transport-security: {cert-file: c}", "cert-file"),
         (

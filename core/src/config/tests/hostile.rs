@@ -129,7 +129,7 @@ fn no_file_panics() {
     );
 }
 
-/// Pieces of YAML in any order, with bytes changed: the parser is a crate's, and its input is not trusted.
+/// Pieces of YAML in any order, with bytes changed: the parser is a third-party crate, and its input is not trusted.
 #[test]
 fn no_bytes_of_a_file_panic() {
     const PIECES: [&str; 48] = [

@@ -255,7 +255,7 @@ fn two_spellings_of_one_setting_are_refused() {
 
 #[test]
 fn flags_that_are_unsafe_to_ignore_are_refused() {
-    let tls = "TLS comes in a later version, and serving in plain text what was meant to be encrypted is unsafe";
+    let tls = "TLS comes in a later version, and serving in plain text instead would be unsafe";
     for (line, why) in [
         (
             &["--cert-file=c"][..],

@@ -1,4 +1,4 @@
-//! From the parser's events to nodes: the first document as a tree whose aliases are not resolved yet.
+//! Turns the parser's events into a tree of nodes for the first document. Aliases are not resolved yet.
 
 use std::collections::BTreeMap;
 

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_tell_the_encoding() {
+    fn the_byte_order_mark_selects_the_encoding() {
         for bytes in [
             &b"\xef\xbb\xbfa: \xc3\xa9"[..],
             b"\xff\xfea\0:\0 \0\xe9\0",
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_named() {
+    fn bytes_that_are_no_text_are_refused() {
         for (bytes, why) in [
             (&b"a\xff"[..], "invalid leading UTF-8 octet"),
             (b"\x80", "invalid leading UTF-8 octet"),

@@ -21,7 +21,8 @@ const SMALL_DOCUMENT_NODES: usize = 1_000;
 /// yaml.v2 checks the share of aliased nodes only if there are more of them than this.
 const FEW_ALIASED_NODES: usize = 100;
 
-/// From this number of nodes on yaml.v2 allows a smaller share of them to come from aliases.
+/// Above this number of nodes, yaml.v2 allows a smaller share of aliased nodes. Here [`FEW_ALIASED_NODES`] is then the
+/// limit.
 const LARGE_DOCUMENT_NODES: usize = 400_000;
 
 /// Percentage of nodes that may come from aliases in smaller documents.
@@ -46,7 +47,7 @@ pub(super) fn to_json(bytes: &[u8]) -> Result<Value, String> {
     decoder.decode(root, 0)
 }
 
-/// From nodes to JSON values, with aliases resolved.
+/// Turns nodes into JSON values and resolves aliases.
 struct Decoder<'a> {
     tree: &'a Tree,
     /// Aliases that are being resolved.
@@ -79,7 +80,7 @@ impl Decoder<'_> {
         }
     }
 
-    /// Counts a node, and refuses documents that expand to far more than was written.
+    /// Counts a node, and refuses documents whose aliases expand to far more nodes than were written.
     fn count(&mut self, depth: usize) -> Result<(), String> {
         self.nodes += 1;
         if !self.open_aliases.is_empty() {
@@ -133,7 +134,7 @@ impl Decoder<'_> {
         }
     }
 
-    /// `<<`: adds the pairs of other maps. They replace pairs before it and are replaced by pairs after it.
+    /// `<<`: adds the pairs of other maps. They replace pairs before `<<`, and pairs after `<<` replace them.
     fn merge(&mut self, id: usize, map: &mut Map<String, Value>, depth: usize) -> Result<(), String> {
         const WANTS_MAPS: &str = "yaml: map merge requires map or sequence of maps as the value";
         self.count(depth)?;
@@ -157,7 +158,7 @@ impl Decoder<'_> {
         }
     }
 
-    /// JSON's keys are text; numbers and booleans are written as such. The inner result is an error that Go finds
+    /// JSON's keys are text, so numbers and booleans are converted to text. The inner result is an error that Go finds
     /// only after it has read the whole document.
     fn key(&mut self, id: usize, depth: usize) -> Result<Result<String, String>, String> {
         self.count(depth)?;
