@@ -30,9 +30,9 @@ pub struct Config {
     pub max_append_bytes: usize,
     /// Feature gate `LeaseCheckpoint`.
     pub lease_checkpoint: bool,
-    /// `--name`, as published.
+    /// `--name`, which this member publishes in the cluster.
     pub name: String,
-    /// `--advertise-client-urls`, as published.
+    /// `--advertise-client-urls`, which this member publishes in the cluster.
     pub client_urls: Vec<String>,
 }
 

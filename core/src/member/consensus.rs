@@ -13,7 +13,7 @@ use super::filter::{self, Standing};
 use super::log::Keep;
 use super::{BatchId, DropReason, Halt, Member, MemberTimer, Output, Phase};
 
-/// How long after its start a member may advance its ticks.
+/// How long after its start a member may shorten its first election timeout.
 const TICK_ADVANCE_WINDOW: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// A leader that missed this many ticks may have been deposed without noticing.
@@ -138,7 +138,7 @@ impl Member {
         committed
     }
 
-    /// A change of membership was applied. Consensus must see each of them, also those that were refused.
+    /// A change of membership was applied. Consensus must see every change, including refused ones.
     pub(crate) fn apply_conf_change(&mut self, now: Instant, index: u64, change: &ConfChange, out: &mut Vec<Output>) {
         match self.raft.apply_conf_change(change) {
             Ok(conf_state) => {
@@ -154,7 +154,7 @@ impl Member {
         }
     }
 
-    /// The entry at `index` was applied. One call of [`Member::applied_to`] follows for many of them.
+    /// The entry at `index` was applied. The caller calls [`Member::applied_to`] once for a series of entries.
     pub(crate) fn applied(&mut self, index: u64, term: u64) {
         self.markers.applied(index, term);
     }
@@ -184,7 +184,7 @@ impl Member {
         self.leads() && term == self.term()
     }
 
-    /// This member is no longer part of the cluster. For one second more it sends the commit index to the others, so
+    /// This member is no longer part of the cluster. For one more second it sends the commit index to the others, so
     /// that they apply its removal.
     pub(crate) fn removed(&mut self, now: Instant) {
         if self.phase < Phase::Removed {
@@ -201,7 +201,7 @@ impl Member {
         self.halt(Halt::Fault(fault), out);
     }
 
-    /// Ends this member: no input is taken and no output made any more.
+    /// Ends this member. It takes no more inputs and makes no more outputs.
     pub(crate) fn halt(&mut self, halt: Halt, out: &mut Vec<Output>) {
         if self.phase == Phase::Halted {
             return;
@@ -267,7 +267,7 @@ impl Member {
         }
     }
 
-    /// Whether the snapshot sent to a peer was received.
+    /// The sending of a snapshot to a peer has ended; `received` says whether the peer has the snapshot.
     pub(crate) fn peer_snapshot(&mut self, now: Instant, id: MemberId, received: bool) {
         self.pins.ended(now, id, received);
         if self.phase < Phase::Removed {
@@ -289,7 +289,7 @@ impl Member {
         }
     }
 
-    /// Hands the commit index to the disk, as far as it covers entries that were handed over before. False if a new
+    /// Hands the commit index to the disk, but not beyond the last entry that was handed over. Returns false if a new
     /// term or vote has to be written first.
     fn persist_commit(&mut self, out: &mut Vec<Output>) -> bool {
         if self.is_installing() {
@@ -326,7 +326,8 @@ impl Member {
         self.conf_state().voters == [self.config.id.0]
     }
 
-    /// Draws a new election timeout, because consensus drew its own when the term or the role changed.
+    /// Replaces the election timeout that consensus drew when term or role changed by one from this member's random
+    /// stream.
     pub(super) fn draw_election_timeout(&mut self) {
         let at = (self.raft.raft.term, self.raft.raft.state);
         if at != self.drawn_at {
@@ -337,7 +338,7 @@ impl Member {
         }
     }
 
-    /// Reacts to changes of role, term and leader. It is called after every call into consensus that may make one.
+    /// Reacts to changes of role, term and leader. It is called after every call into consensus that may cause one.
     pub(super) fn observe(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.draw_election_timeout();
         if bug!(CommitsOlderTerms) && self.leads() {
@@ -369,8 +370,8 @@ impl Member {
         }
     }
 
-    /// Advances the ticks of a starting follower, so that a cluster without a leader elects one soon: it leaves two
-    /// ticks in which to hear from a leader.
+    /// Advances the ticks of a starting follower, so that a cluster without a leader elects one soon. Two ticks remain,
+    /// in which the follower can hear from a leader.
     fn advance_ticks(&mut self, now: Instant, out: &mut Vec<Output>) {
         if self.raft.raft.state != StateRole::Follower || self.is_sole_voter() || self.is_installing() {
             return;

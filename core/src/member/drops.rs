@@ -1,4 +1,5 @@
-//! Messages of peers that were dropped because of what they say, in numbers and with one example each, for the log.
+//! Counts messages of peers that were dropped because of their content, for the log. Each count has the text of its
+//! first message's defect.
 //!
 //! Messages that are lost, late or for another member are not counted: consensus expects them.
 
@@ -14,16 +15,16 @@ pub struct Dropped {
     pub from: MemberId,
     /// Why.
     pub reason: DropReason,
-    /// How many messages; for [`DropReason::Proposal`] how many entries of messages.
+    /// The number of messages; for [`DropReason::Proposal`] the number of entries.
     pub count: u64,
-    /// What was wrong with the first of them.
+    /// The defect of the first of them.
     pub cause: String,
 }
 
 /// Why messages of a peer were dropped.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum DropReason {
-    /// The leader holds as many bytes of entries that are not committed as it may.
+    /// The leader has as many bytes of uncommitted entries as it may have.
     NoRoom,
     /// A forwarded entry could not be applied by every member.
     Proposal,
@@ -38,18 +39,18 @@ impl fmt::Display for DropReason {
         f.write_str(match self {
             Self::NoRoom => "a proposal for which the leader has no room",
             Self::Proposal => "a proposal that could not be applied",
-            Self::Snapshot => "a snapshot with a state that is not its own",
+            Self::Snapshot => "a snapshot that does not match the state sent with it",
             Self::TermTooFar => "a message with an implausible term",
         })
     }
 }
 
-/// What was dropped since the last call of [`Drops::take`].
+/// The messages that were dropped since the last call of [`Drops::take`].
 #[derive(Debug, Default)]
 pub(crate) struct Drops(BTreeMap<(MemberId, DropReason), Dropped>);
 
 impl Drops {
-    /// Counts one more. The text is made for the first of a turn only.
+    /// Counts one more. `cause` is called only for the first one since [`Drops::take`].
     pub(crate) fn note(&mut self, from: MemberId, reason: DropReason, cause: impl FnOnce() -> String) {
         let dropped = self.0.entry((from, reason)).or_insert_with(|| Dropped {
             from,

@@ -19,7 +19,7 @@ pub(crate) struct Standing {
     pub(crate) leads: bool,
     /// Every entry of the log is on disk.
     pub(crate) all_persisted: bool,
-    /// The last entry that the sender acknowledged to this member, which leads; `None` where it does not.
+    /// The last entry that the sender acknowledged to this member; `None` if this member does not lead.
     pub(crate) matched: Option<u64>,
 }
 
@@ -39,9 +39,9 @@ pub(crate) fn admit(
     let Ok(kind) = MessageType::try_from(message.msg_type) else {
         return Ok(false);
     };
-    // A follower passes these on unchanged to the leader that it knows. The sender of the first is the member to which
-    // leadership moves. The sender of the others is the member that asks, which may have taken that follower for the
-    // leader.
+    // A follower forwards these messages to the leader with their sender. The sender of a transfer is the member to
+    // which leadership moves. The sender of a proposal or a read is the member that asks; it may have taken the
+    // follower for the leader.
     let keeps_sender = [
         MessageType::MsgTransferLeader,
         MessageType::MsgPropose,
@@ -100,7 +100,7 @@ fn is_for(message: &Message, from: MemberId, standing: Standing) -> bool {
 }
 
 /// Whether elections can have led to this term. Consensus adopts any higher term and counts on from there, so a single
-/// message with the last of all terms would end in an overflow on every member.
+/// message with the highest possible term would cause an overflow on every member.
 fn is_term_plausible(term: u64, from: MemberId, standing: Standing, drops: &mut Drops) -> bool {
     let is_plausible = term <= standing.term.saturating_add(MAX_TERM_STEP).min(MAX_TERM);
     if !is_plausible {
@@ -111,8 +111,8 @@ fn is_term_plausible(term: u64, from: MemberId, standing: Standing, drops: &mut 
     is_plausible
 }
 
-/// Clears fields that only the `raft` crate has, and that Quoin never uses. With some of them a vote could move the commit
-/// index; in etcd only appends and heartbeats carry one.
+/// Clears fields that only the `raft` crate has, and that Quoin never uses. Some of them would let a vote move the
+/// commit index; in etcd only appends and heartbeats have a commit index.
 pub(crate) fn clear_foreign_fields(message: &mut Message, kind: MessageType) {
     message.request_snapshot = 0;
     message.priority = 0;
@@ -123,14 +123,14 @@ pub(crate) fn clear_foreign_fields(message: &mut Message, kind: MessageType) {
     }
 }
 
-/// An answer to an append names an entry that exists. A refusal of entries that its sender has acknowledged since is
-/// late: the raft crate would go back to before the entries that are known to match, perhaps so far that only a
-/// snapshot helps.
+/// Whether consensus can use an answer to an append. An acknowledgement must name an entry that exists. A refusal of
+/// entries that its sender has acknowledged since is stale: it would make the `raft` crate go back to before entries
+/// that are known to match, perhaps so far that it sends a snapshot.
 fn answers_append(message: &mut Message, standing: Standing) -> bool {
     if !message.reject {
         return message.index <= standing.last_index;
     }
-    // Versions before 3.5 name their last entry, which may be any, and the crate counts on from it.
+    // Versions before 3.5 put their last index here, which may be any number, and the crate adds one to it.
     message.reject_hint = message.reject_hint.min(message.index);
     let is_stale = standing.matched.is_some_and(|matched| message.index <= matched);
     !(is_stale && message.term == standing.term)

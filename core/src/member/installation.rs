@@ -1,7 +1,7 @@
-//! The installation of a snapshot from a leader, from its message to the log that continues after it.
+//! Installs a snapshot from a leader: from the arrival of its message until the log continues after it.
 //!
-//! Consensus takes the snapshot at once, but is not driven until the snapshot is on disk: its reply to the leader and
-//! its other output stay inside it. The member casts no vote meanwhile, which does no harm.
+//! Consensus takes the snapshot at once, but its output is not taken until the snapshot is on disk. So its reply to the
+//! leader waits. The member casts no vote meanwhile, which is safe.
 
 use crate::id::MemberId;
 use crate::proto::raftpb::{ConfState, HardState, Message};
@@ -50,7 +50,7 @@ impl Member {
         self.installation.is_some() || self.raft.snap().is_some()
     }
 
-    /// Whether consensus must wait until a received snapshot is on disk. Begins to write it if that was not done.
+    /// Whether consensus must wait until a received snapshot is on disk. Begins to write it if that has not begun.
     pub(super) fn waits_for_installation(&mut self, out: &mut Vec<Output>) -> bool {
         if self.installation.is_none() {
             self.begin_installation(out);
@@ -82,8 +82,8 @@ impl Member {
         out.push(Output::Installed);
     }
 
-    /// Whether consensus can continue from the snapshot: its configuration must be possible, and it must not take back
-    /// entries that are committed here.
+    /// Whether consensus can continue from the snapshot: its configuration must be possible, and a snapshot at this
+    /// member's commit index must have the term of the entry there.
     fn can_become(&self, message: &Message) -> bool {
         let metadata = message.get_snapshot().get_metadata();
         let contradicts =

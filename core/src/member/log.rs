@@ -29,12 +29,12 @@ pub(crate) struct LogTail {
     conf_state: ConfState,
 }
 
-/// How much of what is applied is kept for slow followers.
+/// How many applied entries are kept for slow followers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Keep {
     pub(crate) entries: u64,
     pub(crate) bytes: usize,
-    /// A follower that receives a snapshot goes on after this entry; `u64::MAX` where there is none.
+    /// A follower that receives a snapshot continues after this entry; `u64::MAX` if there is no such follower.
     pub(crate) pinned: u64,
     /// Bytes above which no entry is kept for such a follower.
     pub(crate) pinned_bytes: usize,
@@ -213,7 +213,7 @@ impl Storage for LogTail {
         Ok(self.last().0)
     }
 
-    /// The snapshot of the state applied at the time of the call; its data is sent beside the message.
+    /// The snapshot of the state applied at the time of the call; its data is sent separately.
     fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
         let (index, term) = self.applied;
         if index == 0 || index < request_index {
@@ -346,12 +346,12 @@ mod tests {
         let mut log = log(1, 10, 8);
         let pinned = Keep { pinned: 3, ..ALL };
         log.compact(Keep { bytes: 0, ..pinned });
-        assert_eq!(log.first_index(), 4, "whatever bytes they take");
+        assert_eq!(log.first_index(), 4, "even if `bytes` is exceeded");
         log.compact(Keep {
             pinned_bytes: 5 * cost(&entry(1, 1)),
             ..pinned
         });
-        assert_eq!(log.first_index(), 6, "3 to keep anyway, and no more than fit");
+        assert_eq!(log.first_index(), 6, "five entries fit");
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(crate) struct Markers {
     durable: u64,
     /// The configurations since `durable`, each with its first index.
     configurations: VecDeque<(u64, ConfState)>,
-    /// Likewise the terms.
+    /// The terms since `durable`, each with its first index.
     terms: VecDeque<(u64, u64)>,
     /// A marker is due as soon as the table is durable up to this index.
     requested: Option<u64>,
@@ -193,6 +193,6 @@ mod tests {
         markers.handed_over(BatchId(1));
         assert!(markers.persisted(BatchId(2)), "a report covers every batch before it");
         markers.durable_to(8);
-        assert_eq!(markers.take_due(), None, "asked for once");
+        assert_eq!(markers.take_due(), None, "one request makes one marker");
     }
 }

@@ -88,7 +88,7 @@ pub struct Recovered {
     pub snapshot_term: u64,
     /// The entries after it.
     pub entries: Vec<Entry>,
-    /// The last entry whose effects are in the table.
+    /// The index of the last entry whose effects are in the table.
     pub applied: u64,
     /// The configuration of consensus after that entry.
     pub conf_state: ConfState,
@@ -105,7 +105,7 @@ pub(crate) enum Output {
     Installed,
     /// To be appended to the log on disk, and reported by [`Member::persisted`] if it is synced.
     Log(LogJob),
-    /// A linearizable read may go on, or fails.
+    /// A linearizable read may be answered, or fails.
     Read(Reader, Result<(), Error>),
     /// To be sent to a peer; losing it is allowed.
     Send { to: MemberId, messages: Vec<Message> },
@@ -119,13 +119,13 @@ enum Phase {
     Running,
     /// Asked to stop; leadership is being handed over.
     Stopping,
-    /// Removed from the cluster; it only sends the commit index to the others for a last second.
+    /// Removed from the cluster; it only sends the commit index to the others, for one second.
     Removed,
-    /// No input is taken and no output made any more.
+    /// Ended: it takes no inputs and makes no outputs.
     Halted,
 }
 
-/// The machine.
+/// The machine of consensus, reads and log.
 pub struct Member {
     config: Config,
     raft: RawNode<LogTail>,
@@ -142,12 +142,12 @@ pub struct Member {
     transfers: Vec<Transfer>,
     /// The moment at which a stopping leader gives up handing over its leadership.
     stop_by: Option<Instant>,
-    /// Batches of linearizable reads that ran out of time.
+    /// How often linearizable reads reached their deadline.
     reads_slow: u64,
-    /// Batches of linearizable reads that asked again after a change of leader.
+    /// How often a batch of linearizable reads asked again after a change of leader.
     reads_failed: u64,
     heartbeats: Heartbeats,
-    /// Messages of peers dropped in this turn for what they say.
+    /// Messages of peers that were dropped in this turn because of their content.
     drops: Drops,
     connected_since: BTreeMap<MemberId, Instant>,
     phase: Phase,

@@ -1,8 +1,8 @@
-//! Which entries a leader keeps because a follower that receives a snapshot goes on after it.
+//! Which entries a leader keeps for followers that receive a snapshot and continue after it.
 //!
-//! A snapshot may be under way for minutes. If the entries behind it were thrown away meanwhile, its receiver would need
-//! another snapshot at once, and so for ever. As in etcd they are kept until a while after its arrival, in which the follower
-//! acknowledges the snapshot and asks for what comes next.
+//! A snapshot may take minutes to arrive. If the entries after it were dropped meanwhile, its receiver would need
+//! another snapshot at once, again and again. As in etcd, they are kept until 30 seconds after its arrival. In this
+//! time the follower acknowledges the snapshot and gets the next entries.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Pending proposals: who waits for which request id, until when, and which were not yet handed to a leader.
+//! Pending proposals: the origin and the deadline of each request id, and the entries that were not yet handed to a
+//! leader.
 //!
 //! An entry may be applied although its proposer no longer waits; then there is no answer. While there is no leader,
 //! proposals wait here, as in etcd, until there is one or their deadline passes.
@@ -12,7 +13,7 @@ use crate::time::Instant;
 
 use super::Token;
 
-/// On whose behalf something was proposed, which decides what happens to the outcome.
+/// Why something was proposed, and for which client. It decides what happens to the outcome.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Origin {
     /// The member raises its NOSPACE alarm; then the client whose request did not fit is answered.
@@ -129,7 +130,7 @@ impl Proposals {
         waiting.map(|(_, entry)| entry)
     }
 
-    /// Drops unsent proposals that were made on behalf of these origins, and returns the origins of those dropped.
+    /// Drops unsent proposals whose origin satisfies `is_void`, and returns their origins.
     pub(crate) fn withdraw(&mut self, is_void: impl Fn(Origin) -> bool) -> Vec<Origin> {
         let waiting = self.unsent.iter().map(|(id, _)| *id);
         let void = |id: &u64| self.flights.get(id).is_some_and(|flight| is_void(flight.origin));
@@ -219,7 +220,7 @@ impl Proposals {
 /// The times that decide which error a proposal gets at its deadline.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Circumstances {
-    /// When the present leader was seen first.
+    /// When the current leader was seen first.
     pub(crate) leader_since: Option<Instant>,
     /// A proposal made less than this before `leader_since` may have been lost with the previous leader.
     pub(crate) loss_window: std::time::Duration,

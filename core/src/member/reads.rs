@@ -1,8 +1,9 @@
-//! Linearizable reads: readers are gathered into batches, a batch asks the leader for a read index, and its readers go
-//! on once that index is applied. This file does not call consensus: it returns what to ask, and takes the answers.
+//! Linearizable reads: readers are gathered into batches, a batch asks the leader for a read index, and its readers are
+//! released once that index is applied. This file does not call consensus: it returns what to ask, and takes the
+//! answers.
 //!
-//! Every question has an id that was never used before, also when it is asked again, and only answers to questions of
-//! the present batch count. So a process that was suspended cannot take an old answer for a new one.
+//! Every question gets a new id each time it is asked, and only answers to questions of the current batch count. So a
+//! process that was suspended cannot take an old answer for a new one.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -84,7 +85,7 @@ impl Reads {
         self.gathering.push(Waiter { reader, deadline });
     }
 
-    /// The id to ask under, if a batch is ready, or is due to be asked again.
+    /// Returns the id of the next question, if a batch is ready or its question is due to be asked again.
     pub(crate) fn ask(&mut self, now: Instant) -> Option<u64> {
         match &self.asking {
             None if self.gathering.is_empty() => return None,
@@ -161,7 +162,7 @@ impl Reads {
         self.gone.clear();
     }
 
-    /// When to ask again, or the first reader's deadline, whichever is earlier.
+    /// When to ask again, or the earliest deadline of a reader, whichever comes first.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let retry = self.asking.as_ref().map(|batch| batch.asked_at + RETRY);
         self.waiters()
@@ -178,7 +179,7 @@ impl Reads {
         self.gathering.len() + asking + confirmed
     }
 
-    /// Removes readers of cancelled clients from the items that were added to a list since it had this length.
+    /// Removes readers of cancelled clients from `readers[since..]`.
     fn drop_gone(&mut self, readers: &mut Vec<Reader>, since: usize) {
         if self.gone.is_empty() {
             return;

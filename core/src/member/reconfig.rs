@@ -1,8 +1,8 @@
 //! Whether the cluster is healthy enough for a change of membership (`--strict-reconfig-check`), checked before it is
 //! proposed.
 //!
-//! Whether the change itself is valid (existing ids, unused URLs, not too many learners) is decided when it is applied,
-//! by every member alike.
+//! When a change is applied, every member checks by itself whether the change is valid (existing ids, unused URLs, not
+//! too many learners).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(crate) struct Roster<'a> {
 }
 
 impl Roster<'_> {
-    /// May a member be added?
+    /// Whether a member may be added.
     pub(crate) fn may_add(self, is_learner: bool) -> Result<(), Error> {
         let (voters, started) = self.voters_without(None);
         // A cluster of one is repaired or grown by adding a second member.
@@ -33,7 +33,7 @@ impl Roster<'_> {
         if !is_learner && !grows_from_one && started < quorum(voters + 1) {
             return Err(Error::NotEnoughStartedMembers);
         }
-        // As in etcd 3.5.30, the new member counts as one that does not answer, also where it has no vote.
+        // As in etcd 3.5.30, the new member counts as a voter that does not answer, even if it is a learner.
         if voters > 1 && self.healthy_voters() < quorum(voters + 1) {
             Err(Error::UnhealthyCluster)
         } else {
@@ -41,7 +41,7 @@ impl Roster<'_> {
         }
     }
 
-    /// May the learner `id` become a voter?
+    /// Whether a learner may become a voter.
     pub(crate) fn may_promote(self) -> Result<(), Error> {
         // The learner counts as started: it answers the leader, or it would not be in sync.
         let (voters, started) = self.voters_without(None);
@@ -52,8 +52,8 @@ impl Roster<'_> {
         }
     }
 
-    /// May the member `id` be removed? A learner may. An id that does not exist is refused when the change is applied, as in
-    /// etcd.
+    /// Whether the member `id` may be removed. A learner always may. An id that does not exist is refused when the
+    /// change is applied, as in etcd.
     pub(crate) fn may_remove(self, id: MemberId) -> Result<(), Error> {
         if self.members.iter().any(|member| member.id == id && member.is_learner) {
             return Ok(());

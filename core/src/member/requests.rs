@@ -21,7 +21,7 @@ use super::proposals::{self, Circumstances, Flight};
 use super::reconfig::{self, Roster};
 use super::{Halt, Member, MemberTimer, Origin, Output, Phase, Reader};
 
-/// A learner is promoted only if its log reaches this far, in percent of the leader's.
+/// A learner is promoted only if its log reaches this percentage of the leader's log.
 const LEARNER_READY_PERCENT: u64 = 90;
 
 impl Member {
@@ -58,9 +58,9 @@ impl Member {
         self.proposals.withdraw(is_void)
     }
 
-    /// The leases whose revocation is in the log, or on its way there, but not applied. After it the log may grant a
-    /// new lease with the same id, which a second revocation would end: a leader with a slow disk applies later than
-    /// the others.
+    /// The leases whose revocation is in the log, or queued for it, but not applied. They must not be revoked again: a
+    /// leader with a slow disk applies later than the others, so the log may already have a new lease with the same id,
+    /// which a second revocation would end.
     pub(crate) fn leases_ending(&self) -> BTreeSet<i64> {
         let log = &self.raft.raft.raft_log;
         let unapplied = log.entries(log.applied + 1, None, GetEntriesContext::empty(false));
@@ -112,7 +112,8 @@ impl Member {
         Some(origin)
     }
 
-    /// Requests a read index: once it is applied, this member's state is at least as new as the moment of the call.
+    /// Requests a read index: once it is applied, this member's state has every write that was answered before the
+    /// call.
     pub(crate) fn read(&mut self, reader: Reader, deadline: Instant) -> Result<(), Error> {
         self.running()?;
         self.reads.join(reader, deadline);
@@ -170,7 +171,7 @@ impl Member {
         out.extend(read_outcomes(late, Err(Error::Timeout)));
     }
 
-    /// Proposes name and client URLs again and again, until they are applied.
+    /// Proposes name and client URLs, and repeats this until they are applied.
     pub(super) fn publish(&mut self, now: Instant) {
         if self.published || self.phase != Phase::Running {
             return;
@@ -226,7 +227,8 @@ impl Member {
         }
     }
 
-    /// Asks the leader for a read index, if readers wait and the question was not asked, or long ago.
+    /// Asks the leader for a read index, if readers wait and their question was not asked yet or is due to be asked
+    /// again.
     pub(super) fn ask_reads(&mut self, now: Instant) {
         if self.phase < Phase::Removed
             && let Some(id) = self.reads.ask(now)
@@ -247,7 +249,7 @@ impl Member {
         out.extend(read_outcomes(ready, Ok(())));
     }
 
-    /// Answers all requests: this member stops.
+    /// Answers all requests with [`Error::Stopped`].
     pub(super) fn answer_all_stopped(&mut self, out: &mut Vec<Output>) {
         while let Some(flight) = self.proposals.pop_any() {
             out.push(Output::Failed(flight.origin, Error::Stopped));
@@ -262,7 +264,7 @@ impl Member {
         );
     }
 
-    /// Clients are refused while this member stops, or while it has too much to do.
+    /// Refuses every proposal while this member stops, and those of clients while too many are pending.
     fn admit(&self, origin: Origin) -> Result<(), Error> {
         self.running()?;
         let gap = self.commit_index().saturating_sub(self.applied_index());
@@ -297,7 +299,7 @@ impl Member {
         self.phase < Phase::Removed && self.leader != MemberId::NONE && raft.lead_transferee.is_none() && has_room
     }
 
-    /// What the outcome of a proposal means for the member itself.
+    /// Acts on the outcome of a proposal by which the member publishes itself.
     fn settle(&mut self, origin: Origin, applied: bool) {
         match origin {
             Origin::Publish if applied => self.published = true,
@@ -384,7 +386,7 @@ fn lease_ended_by(entry: &Entry) -> Option<i64> {
     request.lease_revoke.map(|revoke| revoke.id)
 }
 
-/// The kinds of membership changes that the health check tells apart.
+/// The kinds of membership changes that the health check distinguishes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Reconfiguration {
     /// A new member.

@@ -25,7 +25,7 @@ pub struct Status {
     pub durable_index: u64,
     /// Pending proposals.
     pub proposals_pending: u64,
-    /// Proposals that reached their deadline.
+    /// Proposals that reached their deadline or were cancelled.
     pub proposals_failed: u64,
     /// How often linearizable reads reached their deadline; reads of one batch count once.
     pub reads_slow: u64,

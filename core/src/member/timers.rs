@@ -7,7 +7,7 @@ use crate::time::Instant;
 pub enum MemberTimer {
     /// The earliest deadline of a proposal or a transfer.
     Deadline,
-    /// The member's own attributes are proposed again.
+    /// The member proposes its name and client URLs.
     Publish,
     /// Pending linearizable reads ask again, or the earliest of them is late.
     Read,
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn every_timer_has_its_own_slot() {
         for (slot, timer) in MemberTimer::ALL.iter().enumerate() {
-            assert_eq!(*timer as usize, slot, "{timer:?} stands at its place");
+            assert_eq!(*timer as usize, slot, "{timer:?} is in the wrong place");
         }
     }
 }

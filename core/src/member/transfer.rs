@@ -38,7 +38,7 @@ impl Member {
         self.stop_by = Some(now + self.config.request_timeout());
     }
 
-    /// Answers requests whose new leader leads.
+    /// Answers the requests whose new leader now leads. A stopping member halts once it no longer leads.
     pub(super) fn leadership_moved(&mut self, out: &mut Vec<Output>) {
         let leader = self.leader;
         let arrived = self.transfers.extract_if(.., |transfer| transfer.to == leader);

@@ -1,8 +1,8 @@
 //! Compaction: dropping superseded revisions, at once for readers and step by step in the table.
 //!
-//! The sweep follows the log. A record removes the one it superseded, and is removed itself if it is a tombstone from
-//! before the compact revision. A tombstone *at* it stays: a watcher may start there. An earlier compaction left one
-//! revision per key, so a sweep starts where the previous one ended.
+//! The sweep walks over the log. At each record it removes the record that this one superseded, and the record itself
+//! if it is a tombstone from before the compact revision. A tombstone *at* that revision stays, because a watcher may
+//! start there. An earlier compaction left one revision per key, so a sweep starts where the previous one ended.
 
 use bytes::Bytes;
 
@@ -22,7 +22,7 @@ pub(super) struct Compaction {
     cursor: Revision,
 }
 
-/// How far the physical part of compaction is.
+/// The progress of the physical part of compaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CompactProgress {
     /// There is nothing to do.
@@ -142,7 +142,7 @@ impl Mvcc {
     }
 }
 
-/// The row that says how far compaction is.
+/// The row that stores a compaction's revision.
 fn mark(row: &'static [u8], revision: i64) -> TableOp {
     TableOp::put(
         Bucket::Meta,

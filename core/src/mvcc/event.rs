@@ -10,9 +10,9 @@ use super::record::Record;
 /// The kind of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EventKind {
-    /// It was created or got another value.
+    /// The key was created or got a new value.
     Put,
-    /// It was deleted.
+    /// The key was deleted.
     Delete,
 }
 
@@ -21,14 +21,14 @@ pub enum EventKind {
 pub struct Event {
     /// What happened.
     pub kind: EventKind,
-    /// The pair after the change; of a deletion only key and modification revision.
+    /// The pair after the change; for a deletion it has only key and modification revision.
     pub kv: KeyValue,
     /// The pair before the change, if the key existed.
     pub prev_kv: Option<KeyValue>,
 }
 
 impl Event {
-    /// The change that `record` is, in a block of [`Record::shared`].
+    /// The change that `record` stores. `block` is its [`Record::shared`], whose memory the pair shares.
     pub(super) fn new(record: &Record, block: &Bytes, prev_kv: Option<KeyValue>) -> Self {
         Self {
             kind: record.kind(),
@@ -38,7 +38,7 @@ impl Event {
     }
 }
 
-/// One change, as a view holds it.
+/// One change, borrowed from a view.
 #[derive(Clone, Copy, Debug)]
 pub struct EventRef<'a> {
     record: &'a Record,

@@ -1,4 +1,4 @@
-//! The hash of the key space that members and etcd agree on, bit by bit.
+//! The hash of the key space. It equals etcd's hash of the same history.
 //!
 //! It is a CRC-32C over the name of the `key` bucket and then, for every row up to a revision, its key and value.
 //! Compaction must not change it, whether or not its rows are deleted yet: of the rows at or before the compact
@@ -48,12 +48,12 @@ impl View {
 pub struct Hashing {
     view: View,
     revision: i64,
-    /// It is made for a compaction at its revision, which keeps that revision's tombstones.
+    /// The hash is made for a compaction at its revision, which keeps that revision's tombstones.
     compacts: bool,
     stage: Stage,
-    /// The revisions at or before the view's compact revision that a compaction at the hash's revision would keep: none
-    /// at all, or this list, ascending once complete.
+    /// A compaction at the hash's revision would keep no revision up to there.
     keeps_nothing: bool,
+    /// The revisions that it would keep, of those at or before the view's compact revision; ascending once complete.
     kept: Vec<Revision>,
     next_kept: usize,
     crc: u32,
@@ -214,7 +214,7 @@ pub struct CompactHashes {
 }
 
 impl CompactHashes {
-    /// Adds a hash made by [`View::hash_compaction`]; beyond ten the oldest is dropped.
+    /// Adds a hash made by [`View::hash_compaction`]; beyond ten the one with the lowest revision is dropped.
     pub fn remember(&mut self, hash: HashKv) {
         let at = self
             .hashes
@@ -231,7 +231,7 @@ impl CompactHashes {
         self.hashes.iter().find(|hash| hash.hash_revision == revision).copied()
     }
 
-    /// All of them, oldest first.
+    /// All hashes, the lowest revision first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &HashKv> {
         self.hashes.iter()
     }

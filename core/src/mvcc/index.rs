@@ -27,7 +27,7 @@ pub(super) struct KeyEntry {
 #[derive(Clone)]
 enum Older {
     Few(Vec<Revision>),
-    /// In a tree, a write to a key with many revisions does not copy all of them.
+    /// A tree, so that a write to a key with many revisions does not copy all of them.
     Many(Tree<Vec<Revision>, ()>),
 }
 
@@ -48,7 +48,7 @@ impl KeyEntry {
         &self.newest
     }
 
-    /// Makes the record of `next`, which has no older one, the newest.
+    /// Makes the record of `next` the newest one. `next` must have no older revisions.
     pub(super) fn supersede(&mut self, next: Self) {
         let revision = self.newest.revision();
         match &mut self.older {

@@ -18,11 +18,11 @@ pub(crate) trait KeyList: Clone + Default {
     fn at(&self, at: usize) -> &Self::Key;
     /// The position of a key, or where to insert it.
     fn search(&self, key: &Self::Key) -> Result<usize, usize>;
-    /// Inserts a key in its place.
+    /// Inserts a key at the position that [`Self::search`] returned.
     fn insert(&mut self, at: usize, key: &Self::Key);
     /// Removes and returns the key at a position.
     fn remove(&mut self, at: usize) -> Owned<Self>;
-    /// Cuts off the keys at and after a position.
+    /// Removes and returns the keys at and after a position.
     fn split_off(&mut self, at: usize) -> Self;
     /// Appends the keys of `right`, the next node.
     fn append(&mut self, right: Self);

@@ -61,7 +61,7 @@ pub struct Mvcc {
     rows_sum: RowSum,
     /// The unfinished compaction.
     compaction: Option<Compaction>,
-    /// Every row that a compaction at this revision removes is removed.
+    /// The last revision whose sweep has finished: every row that a compaction at it removes is removed.
     swept_revision: i64,
     /// Events of the write in progress.
     events: Vec<Event>,
@@ -96,7 +96,7 @@ impl Mvcc {
         MvccRestore::new()
     }
 
-    /// The present state, for readers; O(1).
+    /// The current state, for readers; O(1).
     #[must_use]
     pub fn view(&self) -> View {
         self.state.clone()

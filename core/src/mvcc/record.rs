@@ -12,7 +12,7 @@ use crate::table::{Bucket, digest};
 use super::Revision;
 use super::tree::Live;
 
-/// A record up to this many bytes is short.
+/// A record of up to this many bytes is built on the stack.
 const SHORT_BYTES: usize = 512;
 
 /// A put or a tombstone; a clone shares the block.
@@ -39,7 +39,7 @@ impl Record {
         let row_key = row_key.as_slice();
         let length = row_key.len() + kv.encoded_len();
         if let Some(block) = [0; SHORT_BYTES].get_mut(..length) {
-            // A short one is built on the stack, so that there is a single allocation.
+            // The only allocation is that of the finished block.
             block[..row_key.len()].copy_from_slice(row_key);
             let mut row = &mut block[row_key.len()..];
             kv.encode(&mut row).expect("the row has its length");
@@ -51,7 +51,7 @@ impl Record {
         Self(block.into())
     }
 
-    /// Reads a row of the table; the error is a text.
+    /// Reads a row of the table. The error is a text that continues "the value ..".
     pub(super) fn from_row(revision: Revision, tombstone: bool, row: &[u8]) -> Result<Self, String> {
         let kv = KeyValue::decode(row).map_err(|error| format!("is no key-value pair: {error}"))?;
         // `etcdutl snapshot restore --bump-revision` adds an empty row; every other one has a key and its revision.
@@ -221,7 +221,7 @@ pub struct PairRef<'a> {
     pub create_revision: i64,
     /// The revision that wrote it last.
     pub mod_revision: i64,
-    /// The number of writes since it was created.
+    /// The number of writes since the key was created; the creation is number 1.
     pub version: i64,
     /// The value.
     pub value: &'a [u8],

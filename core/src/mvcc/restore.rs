@@ -58,7 +58,8 @@ impl MvccRestore {
         &self.mvcc.state
     }
 
-    /// Ends the restore with the two marks of the `meta` bucket, as stored; an interrupted compaction goes on.
+    /// Ends the restore. Takes the two compaction marks of the `meta` bucket, as stored; an interrupted compaction
+    /// continues.
     pub fn finish(self, scheduled: Option<&[u8]>, finished: Option<&[u8]>) -> Result<Mvcc, Fault> {
         let scheduled = mark(scheduled)?;
         let finished = mark(finished)?;

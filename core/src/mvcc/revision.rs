@@ -59,8 +59,8 @@ impl Revision {
         Some((Self { main, sub }, tombstone))
     }
 
-    /// Reads the row key that a record's block begins with. The encoded pair after an unmarked one never begins with
-    /// the byte of the mark: in protobuf that would be the end of a group.
+    /// Reads the row key at the beginning of a record's block. The encoded pair that follows an unmarked row key never
+    /// begins with the mark's byte: in protobuf, that byte would end a group.
     pub(super) fn split_row_key(block: &[u8]) -> (Self, bool) {
         let part = |at: usize| {
             let bytes = block[at..at + 8]
@@ -72,7 +72,7 @@ impl Revision {
         (revision, block.get(PLAIN_LEN) == Some(&TOMBSTONE_MARK))
     }
 
-    /// The same bytes without an allocation, for hashing.
+    /// The bytes of [`Self::to_row_key`], without an allocation.
     pub(crate) fn row_key(self, tombstone: bool) -> RowKey {
         let mut bytes = [TOMBSTONE_MARK; TOMBSTONE_LEN];
         bytes[..8].copy_from_slice(&self.main.to_be_bytes());

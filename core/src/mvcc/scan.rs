@@ -42,7 +42,7 @@ enum Stage {
     Gather(Bytes),
     /// Counts the keys after those collected.
     Count(Bytes),
-    /// Counts by the changes since the revision that is read.
+    /// Counts the keys now, minus the changes since the revision that is read.
     Changes(Revision),
     /// Adds up the lengths of this many pairs, which are encoded from the view itself.
     Measure(Bytes, usize),
@@ -55,7 +55,7 @@ enum Stage {
 struct Gathered {
     filters: Filters,
     order: Order,
-    /// Rows to collect.
+    /// The most rows to collect.
     fetch: usize,
     kept: usize,
     /// Keys that a reader at the revision sees, whether or not they pass the filters.
@@ -206,7 +206,8 @@ impl Scan {
         (stage, seen)
     }
 
-    /// How to count at a former revision: the present count without later changes; or by a walk, if that is shorter.
+    /// How to count at an earlier revision: the current count without the later changes, or a walk over the keys,
+    /// whichever looks at fewer rows.
     fn count_from(&self, from: Bytes) -> Stage {
         let since = Revision::first_of(self.revision + 1);
         let walk = self.view.keys.entries_between(&from, self.to.as_deref());
@@ -347,7 +348,7 @@ impl Source {
 }
 
 impl Ord for Head {
-    /// The greatest is the row that comes first in the answer: equal rows stay in key order.
+    /// The greatest head has the row that comes first in the answer. Equal rows stay in key order.
     fn cmp(&self, other: &Self) -> Ordering {
         let before = self.order.compare(&self.first, &other.first);
         before.then(self.run.cmp(&other.run)).reverse()
@@ -371,7 +372,7 @@ impl Eq for Head {}
 /// The result of a range. The pairs are encoded from the rows in the view, piece by piece; until then they cost at most
 /// a reference each, and nothing if they are the newest ones in key order.
 pub struct Found {
-    /// The number of keys in the range, whatever the limit.
+    /// The number of keys in the range, regardless of the limit.
     pub count: i64,
     /// Whether the limit cut the answer short.
     pub more: bool,
@@ -385,7 +386,7 @@ pub struct Found {
 enum Rows {
     /// These rows.
     List(vec::IntoIter<Record>),
-    /// This many keys from this one on, as the view has them.
+    /// The first `left` live keys of the view from `next` on, before `to`.
     Walk {
         view: View,
         next: Bytes,
@@ -446,7 +447,7 @@ impl Found {
         }
     }
 
-    /// Passes rows to `take` until it returns false; true if there are none left.
+    /// Passes rows to `take` until `take` returns false. Returns true if no rows are left.
     fn take_while(&mut self, mut take: impl FnMut(&Record) -> bool) -> bool {
         match &mut self.rows {
             Rows::List(rows) => {

@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn deep_and_unfolding_documents_end_early() {
+    fn deep_and_unfolding_documents_are_refused() {
         let deep = format!("a: {}", "[".repeat(100_000));
         let nested = (0..5_000)
             .map(|depth| format!("{}a:\n", " ".repeat(depth)))

@@ -106,7 +106,7 @@ fn float(text: &str) -> Option<Scalar> {
         .map(Scalar::Float)
 }
 
-/// Text that begins with a date: year, month and day as numbers.
+/// Whether the text begins with a date: year, month and day as numbers.
 fn is_date(text: &str) -> bool {
     let mut pieces = text.splitn(3, '-');
     let (year, month, rest) = (pieces.next(), pieces.next(), pieces.next().unwrap_or_default());
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_decides_or_does_not_fit() {
+    fn a_tag_selects_the_type_and_the_text_must_fit_it() {
         let tagged = |text: &str, tag: &str| resolve(text, false, Some(&format!("{YAML_TAGS}{tag}")));
         assert_eq!(tagged("5", "int"), Ok(Scalar::Int(5)));
         assert_eq!(tagged("5", "str"), Ok(Scalar::Text("5".to_owned())));

@@ -1,4 +1,4 @@
-//! Every kind of message that is let through, made fit, or dropped.
+//! Messages of every kind are admitted, changed or dropped.
 
 use super::*;
 use crate::membership::Member;
@@ -91,7 +91,7 @@ fn unknown_and_local_types_never_reach_consensus() {
 }
 
 #[test]
-fn messages_of_others_to_others_or_without_term_are_dropped() {
+fn messages_in_the_name_of_others_to_others_or_without_a_term_are_dropped() {
     let table = [
         (
             "to another member",
@@ -295,7 +295,7 @@ fn messages_that_would_make_consensus_panic_are_dropped() {
 }
 
 #[test]
-fn a_leader_that_counts_on_lost_entries_ends_in_a_fault() {
+fn a_heartbeat_that_relies_on_lost_entries_is_a_fault() {
     let beat = |term, commit| Message {
         term,
         commit,
@@ -311,7 +311,7 @@ fn a_leader_that_counts_on_lost_entries_ends_in_a_fault() {
 }
 
 #[test]
-fn requests_lose_their_term_and_fields_etcd_uses_otherwise_are_cleared() {
+fn the_term_of_a_request_and_fields_that_etcd_does_not_have_are_cleared() {
     let mut message = Message {
         term: 9,
         priority: 1,
@@ -360,7 +360,7 @@ fn messages_that_a_follower_passes_on_may_name_another_sender() {
     assert!(admitted(read.clone()));
     assert!(
         admitted(Message { from: 1, ..read }),
-        "even where that is the leader of now"
+        "even if that is the current leader"
     );
     let proposal = Message {
         from: 3,
@@ -393,5 +393,8 @@ fn a_late_refusal_of_acknowledged_entries_is_dropped_unless_its_term_is_new() {
         assert_eq!(found, expected, "refusal of {index} in term {term}");
         assert!(message.reject_hint <= index, "the crate adds one to it");
     }
-    assert!(admitted(refusal(2, 5)), "no leader, no matter");
+    assert!(
+        admitted(refusal(2, 5)),
+        "only a leader knows what the sender acknowledged"
+    );
 }

@@ -55,7 +55,7 @@ impl Table {
         restore.finish(scheduled, finished).expect("written rows can be read")
     }
 
-    /// Asserts that the store equals the table, and is consistent in itself.
+    /// Asserts that the store equals the table, and is internally consistent.
     fn check(&self, mvcc: &Mvcc) {
         let view = mvcc.view();
         view.keys.check();
