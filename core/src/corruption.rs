@@ -60,8 +60,8 @@ impl Findings {
     }
 }
 
-/// The check before a member serves. If it finds an alarm, the member's data differs from a peer's, and the member must
-/// not start.
+/// The check before a member serves. If the findings have an alarm, the member's data differs from a peer's, and the
+/// member must not start.
 #[must_use]
 pub fn check_initially(own: MemberHash, peers: &[PeerHash]) -> Findings {
     let mut findings = Findings::default();

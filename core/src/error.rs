@@ -13,7 +13,7 @@ pub enum Code {
     Canceled = 1,
     /// An error that etcd maps to no other code.
     Unknown = 2,
-    /// The request is wrong in any state.
+    /// The request is wrong, whatever the state is.
     InvalidArgument = 3,
     /// The deadline passed first.
     DeadlineExceeded = 4,
@@ -23,7 +23,7 @@ pub enum Code {
     PermissionDenied = 7,
     /// A quota or a rate is used up.
     ResourceExhausted = 8,
-    /// The request is wrong in the present state.
+    /// The request is wrong in the current state.
     FailedPrecondition = 9,
     /// A number is outside the valid range.
     OutOfRange = 11,
@@ -202,7 +202,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// A failure after which this member cannot go on: its disk failed, or holds bytes that no member wrote.
+/// A failure after which this member cannot continue: its disk failed, or has bytes that no member wrote.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Fault {
     /// A file operation failed. The first failed sync counts too: after it, a second sync would promise nothing.

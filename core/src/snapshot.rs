@@ -239,10 +239,10 @@ pub fn restore(config: StoreConfig, rows: &[SnapshotRow]) -> Result<Store, Fault
     Ok(store)
 }
 
-/// What must change in a bucket of a table from `old` to `new`; both are in the order of their keys.
+/// The changes that turn the rows `old` of a bucket into the rows `new`. Both are in the order of their keys.
 ///
 /// # Errors
-/// The one that `old` returned.
+/// The first error that `old` returns.
 pub fn difference<E>(
     bucket: Bucket,
     old: impl Iterator<Item = Result<(Bytes, Bytes), E>>,
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_read_is_the_fault_of_the_reader_function() {
+    fn a_fault_of_the_read_function_is_returned() {
         let fault = Fault::Inconsistent {
             cause: "unreadable".into(),
         };

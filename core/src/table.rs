@@ -62,7 +62,7 @@ impl Bucket {
     }
 }
 
-/// The row of bucket `meta` in which every batch says what the table holds after it: see [`crate::store::Seal`].
+/// The row of bucket `meta` in which every batch stores a summary of the table after it: see [`crate::store::Seal`].
 pub const SEAL_ROW: &[u8] = b"\0quoin/seal";
 
 /// Whether a row is Quoin's own. Such rows are in bucket `meta`, and their names begin with a zero byte, as none of
@@ -75,7 +75,7 @@ pub fn is_own(bucket: Bucket, key: &[u8]) -> bool {
 /// The rows of a bucket: how many there are, and the sum of their digests.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct RowSum {
-    /// How many.
+    /// The number of rows.
     pub rows: u64,
     /// The sum of their digests, modulo 2^64.
     pub digest: u64,
@@ -88,7 +88,7 @@ impl RowSum {
         self.digest = self.digest.wrapping_add(digest);
     }
 
-    /// Takes a row away.
+    /// Removes a row.
     pub fn remove(&mut self, digest: u64) {
         self.rows = self.rows.wrapping_sub(1);
         self.digest = self.digest.wrapping_sub(digest);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// A moment, counted in nanoseconds from the host's origin (usually its start).
 ///
-/// It only moves forward. It is no wall clock; where etcd's rules need one, its reading is an argument of its own.
+/// It only moves forward. It is no wall clock. Where etcd's rules need one, its time is a separate argument.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Instant(u64);
 

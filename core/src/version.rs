@@ -6,8 +6,8 @@ pub const SERVER_VERSION: &str = "3.6.5";
 /// The oldest cluster version this member joins.
 pub const MIN_CLUSTER_VERSION: &str = "3.0.0";
 
-/// The oldest server version of a member beside this one. Older ones end at entries that set the cluster version or publish
-/// a member's attributes as this version writes them.
+/// The oldest etcd version that can be in one cluster with this program. Older ones panic at this program's entries
+/// that set the cluster version or publish a member's attributes.
 pub const MIN_PEER_VERSION: &str = "3.5.0";
 
 /// Quoin's own version.
@@ -24,8 +24,8 @@ pub struct Build<'a> {
     pub platform: &'a str,
 }
 
-/// What `--version` prints: etcd's four lines, because scripts cut them apart by their beginnings, with true contents.
-/// Such scripts compare the first word after `etcd Version: `. The line for Go's version names the compiler instead.
+/// What `--version` prints: etcd's four lines, because scripts find a line by its beginning and compare the first word
+/// after `etcd Version: `. The line for Go's version names the Rust compiler.
 #[must_use]
 pub fn version_text(build: Build<'_>) -> String {
     let Build {
@@ -53,7 +53,7 @@ pub struct Version {
 }
 
 impl Version {
-    /// From this cluster version on checkpoints of leases are stored and the storage version is written down.
+    /// From this cluster version on, lease checkpoints and the storage version are stored.
     pub const V3_6: Self = Self {
         major: 3,
         minor: 6,
@@ -79,7 +79,7 @@ impl Version {
         parts.next().is_none().then_some(Self { major, minor, patch })
     }
 
-    /// The version of this program as the cluster's members agree on it, without the patch.
+    /// The version of this program without the patch, as members compare it.
     ///
     /// # Panics
     /// Never: a test reads the constant.

@@ -103,12 +103,13 @@ impl<L, V> Default for Tree<L, V> {
 }
 
 impl<L: KeyList, V: Clone + Live> Tree<L, V> {
-    /// Sets a key's value and returns the one it had.
+    /// Sets a key's value and returns the old one.
     pub(crate) fn insert(&mut self, key: &L::Key, value: V) -> Option<V> {
         self.insert_or(key, value, mem::replace)
     }
 
-    /// Sets a key's value if it has none; otherwise `change` gets the one it has and the new one.
+    /// Sets a key's value if it has none; otherwise calls `change` with the old value and the new one, and returns its
+    /// result.
     pub(crate) fn insert_or<R>(&mut self, key: &L::Key, value: V, change: impl FnOnce(&mut V, V) -> R) -> Option<R> {
         let Some(root) = &mut self.root else {
             self.root = Some(Child::leaf(L::one(key), vec![value]));
@@ -242,7 +243,7 @@ impl<L: KeyList, V: Live> Tree<L, V> {
         upto.entries.saturating_sub(self.below(from, false).entries)
     }
 
-    /// The counts of all entries with a key less than `key`; `live` only if `with_live`.
+    /// The counts of all entries with a key less than `key`; `live` is correct only if `with_live` is true.
     fn below(&self, key: &L::Key, with_live: bool) -> Size {
         let mut size = Size::default();
         let mut next = self.root.as_ref();

@@ -57,12 +57,12 @@ impl View {
         self.log.iter().map(|(_, record)| record.to_row())
     }
 
-    /// The same from a revision on.
+    /// As [`Self::rows`], from a revision on.
     pub fn rows_from(&self, from: Revision) -> impl Iterator<Item = (Bytes, Bytes)> {
         self.log.range(&from, None).map(|(_, record)| record.to_row())
     }
 
-    /// The rows of bucket `meta` that say how far compaction is, in such a table.
+    /// The rows of bucket `meta` with the compaction marks, in a table that holds exactly this state.
     pub fn compaction_rows(&self) -> impl Iterator<Item = (Bytes, Bytes)> {
         let marks = [
             (FINISHED_COMPACT_ROW, self.finished_compact),

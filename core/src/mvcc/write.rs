@@ -14,7 +14,7 @@ use super::record::Record;
 use super::{Mvcc, Revision, View};
 
 /// A write transaction in progress; views taken after it see its changes.
-#[must_use = "a write tells what it did only when it ends"]
+#[must_use = "a write returns its events and rows only when it ends"]
 #[derive(Debug)]
 pub struct Write<'a> {
     mvcc: &'a mut Mvcc,

@@ -84,7 +84,7 @@ impl Harness {
         Ok((applied, ops))
     }
 
-    /// Frees space and writes the rows.
+    /// Makes one step of compaction and writes the rows.
     pub(crate) fn sweep(&mut self, max_revisions: usize) -> (CompactProgress, Vec<TableOp>) {
         let mut applied = Applied::default();
         let progress = self.store.compact_step(max_revisions, &mut applied);
@@ -92,7 +92,7 @@ impl Harness {
         (progress, ops)
     }
 
-    /// Writes the rows and returns those that etcd has, too.
+    /// Writes the rows, and returns those that etcd would write too.
     pub(crate) fn take_ops(&mut self, applied: &mut Applied) -> Vec<TableOp> {
         let mut ops = self.store.take_ops(applied);
         self.write(&ops);
@@ -122,7 +122,7 @@ impl Harness {
         })
     }
 
-    /// Applies entries again that were applied before, and returns the results.
+    /// Applies the last `count` entries again, and returns the results.
     pub(crate) fn replay(&mut self, count: usize) -> Applied {
         let mut applied = Applied::default();
         let context = ApplyContext {

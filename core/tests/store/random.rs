@@ -87,7 +87,7 @@ impl Draw {
         self.random.below(below) as i64
     }
 
-    /// A lease id out of a few, so that they repeat; a negative one and none are among them.
+    /// A lease id from -2 to 3, so that ids repeat; 0 is no lease.
     fn lease(&mut self) -> i64 {
         self.number(6) - 2
     }
@@ -248,7 +248,7 @@ fn the_same_log_gives_the_same_rows_with_and_without_waiting_clients() {
 }
 
 #[test]
-fn the_rows_restore_the_state_after_every_step() {
+fn the_rows_restore_the_state() {
     for seed in SEEDS {
         play(seed, true, |step, harness, _| {
             if step % 7 != 0 {
@@ -267,7 +267,7 @@ fn the_rows_restore_the_state_after_every_step() {
 }
 
 #[test]
-fn a_view_lists_the_rows_of_its_table_after_every_step() {
+fn a_view_lists_the_rows_of_its_table() {
     for seed in SEEDS {
         play(seed, true, |step, harness, _| {
             if step % 7 != 0 {

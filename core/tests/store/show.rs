@@ -170,7 +170,7 @@ pub(crate) fn alarm(alarm: &AlarmMember) -> String {
     format!("{:?} of {:x}", alarm.alarm(), alarm.member_id)
 }
 
-/// A row, unless it only has the index up to which the log was applied.
+/// A row; `None` for the rows of the consistent index and its term.
 pub(crate) fn row(op: &TableOp) -> Option<String> {
     let key = match op.bucket {
         Bucket::Meta if [&b"consistent_index"[..], b"term"].contains(&&op.key[..]) => return None,

@@ -255,7 +255,7 @@ impl Run {
         self.take_in();
     }
 
-    /// Ends a time of holding changes back, in one of the three ways.
+    /// Ends the holding of changes, in one of three ways.
     fn release(&mut self) {
         self.world.holding = false;
         self.hub_revision = self.reference.revision;

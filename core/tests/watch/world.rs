@@ -149,7 +149,7 @@ impl World {
         });
     }
 
-    /// Replaces the hub's store by the present one, as a snapshot would.
+    /// Replaces the hub's view by the current one, as after a snapshot.
     pub(crate) fn restore(&mut self) {
         self.held.clear();
         let view = self.mvcc.view();

@@ -1,4 +1,4 @@
-//! The tree against `BTreeMap`; clones do not change.
+//! Compares the tree with a `BTreeMap`, and checks that clones do not change.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -44,7 +44,7 @@ impl Keys for Vec<u64> {
 impl Keys for ByteKeys {
     type Owned = Vec<u8>;
 
-    /// Up to 50 bytes; those that start with a nine up to 5,000.
+    /// The digits of the number, repeated up to 10 times; 1,001 times if the first digit is a nine.
     fn key(number: u64) -> Vec<u8> {
         let text = number.to_string();
         let times = if text.starts_with('9') {
@@ -137,7 +137,7 @@ fn churn<A: Keys>(seed: u64, keys: u64, steps: usize) {
 }
 
 #[test]
-fn it_behaves_as_a_btree_map_and_clones_never_change() {
+fn a_tree_behaves_as_a_btree_map_and_clones_never_change() {
     for seed in 0..4 {
         churn::<Vec<u64>>(seed, 40, 3_000);
         churn::<Vec<u64>>(seed, 1_000, 6_000);

@@ -161,7 +161,7 @@ fn bad_sort_options_are_refused() {
 }
 
 #[test]
-fn a_view_does_not_change_by_a_compaction() {
+fn a_compaction_does_not_change_a_view() {
     let mut mvcc = Mvcc::new();
     put(&mut mvcc, "a", "1");
     put(&mut mvcc, "a", "2");
@@ -253,7 +253,7 @@ fn a_later_compaction_continues_an_unfinished_one() {
     assert_eq!(
         mvcc.compact_step(6, &mut ops),
         CompactProgress::More,
-        "all there is up to 7, tombstone 7 spared"
+        "all records up to revision 7 are swept, tombstone 7 stays"
     );
     mvcc.compact(9, &mut ops).unwrap();
     assert_eq!(mvcc.compact_step(1, &mut ops), CompactProgress::More);
