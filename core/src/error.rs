@@ -205,7 +205,8 @@ impl std::error::Error for Error {}
 /// A failure after which this member cannot continue: its disk failed, or has bytes that no member wrote.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Fault {
-    /// A file operation failed. The first failed sync counts too: after it, a second sync would promise nothing.
+    /// A file operation failed. A failed sync is not repeated, because a later one that succeeds would not cover the
+    /// lost writes.
     Disk {
         /// The operation, as a verb: "append", "sync".
         operation: &'static str,

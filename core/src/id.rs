@@ -95,8 +95,8 @@ impl RequestIdGenerator {
         }
     }
 
-    /// Goes on after `id` if this member may have drawn it in an earlier run, since when the wall clock may have been
-    /// set back. Returns whether it had to.
+    /// Continues after `id` if an earlier run of this member may have drawn it, because the wall clock was set back
+    /// since. Returns whether the generator was behind `id`.
     pub const fn skip(&mut self, id: u64) -> bool {
         let suffix = id & SUFFIX_MASK;
         let is_behind = id & !SUFFIX_MASK == self.prefix && suffix > self.suffix;
@@ -119,7 +119,7 @@ impl RequestIdGenerator {
     }
 }
 
-/// The bits below the member's.
+/// The bits of an id below those of the member.
 const SUFFIX_MASK: u64 = (1 << 48) - 1;
 
 /// The first eight bytes of a digest, big-endian.

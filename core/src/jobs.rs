@@ -1,5 +1,5 @@
 //! Work that leaves the core: for the log on disk, for the table, for peers. Each kind of work is one type, from the
-//! decision to its execution. A host forwards a job to its lane unopened, in order, and the lane reports by
+//! decision to its execution. A host forwards the jobs to their lane unchanged and in order, and the lane reports by
 //! [`Done`](crate::node::Done).
 
 use crate::id::MemberId;

@@ -11,8 +11,8 @@
 //!   deterministic and cannot fail on valid input.
 //! - the watch `Hub`: which watcher gets which event, once, in order, whole revisions at a time.
 //!
-//! [`node`] composes the first two with the clocks of leases, the compactor and the keeper of the cluster version.
-//! [`boot`] decides how a member starts.
+//! [`node`] composes the first two with the lessor, the compactor and the keeper of the cluster version. [`boot`]
+//! decides how a member starts.
 //!
 //! Around them: the messages ([`proto`]), the bytes of log and snapshot files ([`wal`], [`snap`], [`snapshot`]), the limits that
 //! bound every queue ([`limits`]), and the two kinds of failure ([`error`]).

@@ -32,7 +32,7 @@ pub const READ_SLICE_ROWS: usize = 4_096;
 /// Long reads and other computations that run at the same time, in turns.
 pub const COMPUTE_RUNNING_JOBS: usize = 16;
 
-/// Computations that may wait until one of those has finished.
+/// Computations that may wait until a running one has finished.
 pub const COMPUTE_WAITING_JOBS: usize = 1_024;
 
 /// Bytes of a message that is sent whole; a longer one is encoded piece by piece, as the client reads it.
@@ -50,8 +50,8 @@ pub const MAX_COMPRESS_BYTES: usize = 128 * 1024;
 /// The least time between two renderings of the metrics, in milliseconds.
 pub const METRICS_INTERVAL_MS: u64 = 100;
 
-/// Rows from which a write counts as heavy. Heavy writes are proposed one at a time, so that other writes come in
-/// between.
+/// Rows from which a write counts as heavy. Heavy writes are proposed one at a time, so that other writes are applied
+/// between them.
 pub const HEAVY_WRITE_ROWS: usize = 1_024;
 
 /// Size at which a write-ahead log file is cut; decimal, as in etcd.
@@ -114,10 +114,10 @@ pub const WATCH_PATIENCE_INPUTS: usize = 64;
 /// Revisions deleted in one step of a compaction (`--compaction-batch-limit`).
 pub const COMPACTION_BATCH_REVISIONS: usize = 1_000;
 
-/// Applied entries between two snapshots (`--snapshot-count`).
+/// Applied entries between two markers in the log (`--snapshot-count`).
 pub const SNAPSHOT_COUNT_ENTRIES: u64 = 10_000;
 
-/// Entries kept behind the snapshot for slow followers (`--snapshot-catchup-entries`).
+/// Applied entries kept in memory for slow followers (`--snapshot-catchup-entries`).
 pub const SNAPSHOT_CATCHUP_ENTRIES: u64 = 5_000;
 
 /// Bytes of applied entries kept in memory for slow followers, whatever the number of entries.
@@ -176,7 +176,7 @@ pub const PEER_RECEIVE_QUEUE_MESSAGES: usize = 4_096;
 /// `--max-request-bytes` allows.
 pub const PEER_PIPELINE_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 
-/// Senders that are not in the table of members and that a member can answer, at the same time.
+/// Senders outside the table of members that a member can answer at the same time.
 pub const PEER_REMOTES: usize = 64;
 
 /// Different refusals, of a peer or to a peer, that are logged until the next success.
@@ -185,25 +185,25 @@ pub const PEER_REFUSALS_LOGGED: usize = 8;
 /// Bytes of the largest answer of a peer to a request, other than a stream.
 pub const MAX_PEER_ANSWER_BYTES: usize = 64 * 1024;
 
-/// Bytes of messages that are encoded for a stream at a time, but for the last message.
+/// Bytes of messages that are encoded for a stream at a time, not counting the last message.
 pub const PEER_WRITE_BYTES: usize = 1024 * 1024;
 
 /// Time between two heartbeats of a stream between members, a third of [`PEER_READ_PATIENCE`].
 pub const PEER_LINK_BEAT: Duration = Duration::from_millis(1_667);
 
-/// How long a body of a peer may pause.
+/// How long the body of a peer's request or answer may pause.
 pub const PEER_READ_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a peer may take to read what was written for it.
 pub const PEER_WRITE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a connection to a peer may take to be made, beside an election timeout.
+/// How long a connection to a peer may take to be made, in addition to an election timeout.
 pub const PEER_DIAL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Time between the loss of a stream and the next attempt to open it.
 pub const PEER_REDIAL_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a peer may take to take and answer a posted message.
+/// How long a peer may take to read and answer a posted message.
 pub const PEER_POST_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a snapshot may take from one part of its file to the next, and from the last one to its answer: the receiver syncs
@@ -219,10 +219,10 @@ pub const TWIN_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a start waits for the members of the cluster that it joins.
 pub const JOIN_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a member that does not lead waits before it forwards a request once more.
+/// How long a member that does not lead waits before it forwards a request again.
 pub const FORWARD_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a request of another member about a lease may wait for this member to have applied enough.
+/// How long a request of another member about a lease may wait until this member has applied enough entries.
 pub const PEER_APPLY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Time between two questions for a peer's version.
@@ -284,7 +284,7 @@ pub const STORE_LANE_QUEUE_JOBS: usize = 256;
 /// A thread that has been at one piece of work for this long is stuck: `/health` and `/readyz` fail.
 pub const STUCK_NOT_READY: Duration = Duration::from_secs(5);
 
-/// From then on `/livez` fails too, upon which a supervisor may kill the process.
+/// After this long `/livez` fails too, and a supervisor may kill the process.
 pub const STUCK_NOT_ALIVE: Duration = Duration::from_secs(10);
 
 /// Time between two log lines that say what a start waits for and how far it is.
@@ -293,16 +293,16 @@ pub const START_REPORT_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a start waits for another process' lock before it logs that.
 pub const LOCK_REPORT_AFTER: Duration = Duration::from_secs(1);
 
-/// How long it waits before it also logs etcd's message, as etcd does.
+/// How long a start waits for the lock before it also logs etcd's message, as etcd does.
 pub const LOCK_REPORT_ETCD: Duration = Duration::from_secs(10);
 
-/// How long the end of a failed member is waited for: its process ends within a second.
+/// How long a process waits for the end of a failed member. The process itself ends within a second.
 pub const FAILED_STOP_PATIENCE: Duration = Duration::from_millis(500);
 
-/// How long a stopping member's threads are waited for after its clients are gone.
+/// How long a stop waits for the member's threads after its clients are gone.
 pub const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How much longer than its deadline a request is waited for when the node enforces that deadline.
+/// How long a caller waits for the node's reply after the request's deadline, which the node enforces.
 pub const NODE_REPLY_GRACE: Duration = Duration::from_secs(1);
 
 /// Client requests in flight in one member.
@@ -316,8 +316,9 @@ pub const WATCH_LANE_QUEUE_INPUTS: usize = 8_192;
 /// in etcd.
 pub const RESERVED_DESCRIPTORS: u64 = 150;
 
-/// File descriptors that client connections do not get either, where the limit of the process is high enough: connections
-/// with peers, from both sides. If the limit is low, peers share what it leaves with the clients, half and half.
+/// File descriptors that client connections do not get either, where the limit of the process is high enough:
+/// connections with peers, from both sides. If the limit is low, peers and clients get half each of the descriptors
+/// that it leaves.
 pub const PEER_DESCRIPTORS: u64 = 160;
 
 /// Connections at a time on the ports for metrics, out of [`RESERVED_DESCRIPTORS`].
@@ -443,7 +444,7 @@ const _: () = {
     );
     assert!(
         MAX_APPEND_BYTES + MAX_REQUEST_BYTES < PEER_PIPELINE_MESSAGE_BYTES,
-        "an append may hold one entry too many"
+        "a posted append may exceed its bound by one entry"
     );
     assert!(PEER_PIPELINE_MESSAGE_BYTES <= MAX_PEER_MESSAGE_BYTES);
     assert!(

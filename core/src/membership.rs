@@ -1,5 +1,5 @@
-//! A member of the cluster as etcd writes it down: the JSON in bucket `members`, in the contexts of conf changes and in
-//! the answer to `GET /members`.
+//! A member of the cluster in etcd's format: the JSON in bucket `members`, in the contexts of conf changes and in the
+//! answer to `GET /members`.
 //!
 //! This file has the format only; `member` decides who may be added, removed or promoted.
 
@@ -22,7 +22,8 @@ pub struct Member {
     pub is_learner: bool,
 }
 
-/// The context of a conf change: both adding a voter and promoting a learner are `ConfChangeAddNode`.
+/// The context of a conf change. It distinguishes adding a voter from promoting a learner: both are
+/// `ConfChangeAddNode`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ConfChangeContext {
     /// The member; a promotion gives its id only.
@@ -46,7 +47,7 @@ impl std::fmt::Display for BadJson {
 impl std::error::Error for BadJson {}
 
 impl Member {
-    /// A member has started once when it has published its name.
+    /// Whether the member has ever started: its first start publishes its name.
     #[must_use]
     pub fn is_started(&self) -> bool {
         !self.name.is_empty()
@@ -119,7 +120,8 @@ impl ConfChangeContext {
     }
 }
 
-/// The fields in etcd's order; a missing list is `null` where etcd writes it anyway.
+/// The fields in etcd's order. As in etcd, an empty `peerURLs` is written as `null`, and other empty fields are left
+/// out.
 #[derive(Deserialize, Serialize)]
 struct MemberJson {
     id: u64,
@@ -254,7 +256,7 @@ mod tests {
             is_promote: false,
         };
         assert_eq!(addition.to_json(), infra().to_json());
-        // Some versions of etcd write the field out either way.
+        // Some versions of etcd always write the field.
         let written = br#"{"id":5,"peerURLs":["http://a:1"],"isPromote":false}"#;
         assert!(!ConfChangeContext::from_json(written).unwrap().is_promote);
     }

@@ -61,7 +61,7 @@ mutants! {
     LooksAtLastSector: "etcd #6515", "only the last sector of a record is examined for a torn tail";
     ProgressWhileBehind: "etcd #15220", "watchers that are behind get progress notifications";
     RewindsWatchers: "etcd #15271", "after a snapshot was installed, watchers start again at revision 1";
-    HastensWatchers: "etcd #20221", "after a snapshot was installed, watchers of a future revision get present events";
+    HastensWatchers: "etcd #20221", "after a snapshot was installed, watchers of a future revision get current events";
     DropsEvents: "etcd #17529", "events for a full stream are dropped";
     CompactsTombstone: "etcd #18089", "a tombstone at the compact revision is removed";
     SkipsTombstone: "etcd #19179", "a start ignores a key that has only a tombstone left";
@@ -88,7 +88,7 @@ mutants! {
     TakesNoCheckpointBack: "review of the simulator", "a follower ignores checkpoints that reset a lease to its full TTL";
     TakesAnyState: "review of the simulator", "a received snapshot is not compared with the state sent beside it";
     AnswersCompactionEarly: "review of the simulator", "a physical compaction is answered before its last rows are written";
-    CompactsThePresent: "review of the simulator", "periodic compaction compacts to the present revision instead of that of a period ago";
+    CompactsThePresent: "review of the simulator", "periodic compaction compacts to the current revision instead of that of a period ago";
     PassesQuotaSilently: "review of the simulator", "a transaction that exceeds the quota when it is applied raises no alarm";
     AppendsFromBelow: "raft progress", "a leader whose follower was unreachable starts again at the first entry it has";
     VotesWithinLease: "raft §6", "a follower that has a leader votes for another member";

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_response_keeps_its_events_at_field_eleven() {
+    fn a_watch_response_has_its_events_in_field_eleven() {
         let response = etcdserverpb::WatchResponse {
             watch_id: 1,
             events: vec![mvccpb::Event {
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_writes_zeros_out_as_etcd_does() {
+    fn records_of_the_log_encode_zeros_as_etcd_does() {
         let record = walpb::Record {
             r#type: Some(4),
             crc: Some(0),

@@ -13,7 +13,7 @@ pub struct Prng {
 }
 
 impl Prng {
-    /// The stream of `seed`; any seed is good, also 0.
+    /// The stream of `seed`; every seed is good, including 0.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut mixer = seed;
@@ -26,7 +26,7 @@ impl Prng {
     /// The stream for the concern named `label`. It depends on seed and label, not on how much was drawn before.
     #[must_use]
     pub fn fork(&self, label: &str) -> Self {
-        // FNV-1a tells labels apart; the mixer then spreads the difference over all bits.
+        // FNV-1a gives labels different hashes; the mixer then spreads the difference over all bits.
         let hash = label.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
@@ -63,7 +63,7 @@ impl Prng {
         }
     }
 
-    /// A number of `range`, all equally likely; its start if it is empty.
+    /// A number in `range`, all equally likely; the start of the range if it is empty.
     pub fn range(&mut self, range: Range<u64>) -> u64 {
         range.start + self.below(range.end.saturating_sub(range.start))
     }

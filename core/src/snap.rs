@@ -1,8 +1,8 @@
 //! Files beside the log, with etcd's names: the files of markers, in the format of etcd's snapshot files, and the names of
 //! files that hold received snapshots.
 //!
-//! A `.snap` file repeats a marker of the log (index, term, configuration) and is durable before it; the applied state itself
-//! is in the table. Which marker to start from is bootstrap's decision.
+//! A `.snap` file repeats a marker of the log (index, term, configuration) and is durable before it; the applied state
+//! itself is in the table. [`crate::boot`] decides from which marker a member starts.
 
 use std::fmt;
 
@@ -66,8 +66,8 @@ pub fn encode(snapshot: &raftpb::Snapshot) -> Vec<u8> {
 /// Reads the bytes of the file named `file`.
 ///
 /// # Errors
-/// If they are not the bytes that were written. A member can then start from an older snapshot that its log still
-/// covers.
+/// If they are not the bytes that were written. A member can then start from an older marker, if its log still goes
+/// back to it.
 pub fn decode(file: &str, bytes: Bytes) -> Result<raftpb::Snapshot, Fault> {
     let corrupt = |cause: String| Fault::Corrupt {
         file: file.to_owned(),

@@ -1,11 +1,10 @@
-//! The bytes of a snapshot, the state that one member sends another, and of the backup that a client downloads: a
-//! database file of etcd's format ([`crate::bbolt`]), with a bucket for each of the table's and etcd's rows in them.
-//! The receiver of a snapshot keeps it in a file named by [`crate::snap::database_name`] until its rows are in its
-//! table.
+//! The bytes of a snapshot, which one member sends another, and of a backup, which a client downloads: a database file
+//! of etcd's format ([`crate::bbolt`]), with the table's buckets and etcd's rows. The receiver of a snapshot keeps it
+//! in a file named by [`crate::snap::database_name`] until its rows are in its table.
 //!
 //! A file is made from a view in two walks over the same rows: [`SnapshotCount`] computes its length, and
 //! [`SnapshotBytes`] makes it piece by piece. [`SnapshotFile`] reads the rows of a file that is given part by part.
-//! Neither holds more than a few pages and the largest row.
+//! None of them holds more than a few pages and the largest row.
 
 use std::cell::RefCell;
 
@@ -234,7 +233,7 @@ pub fn restore(config: StoreConfig, rows: &[SnapshotRow]) -> Result<Store, Fault
         let of_bucket = rows.iter().filter(move |(bucket, ..)| *bucket == wanted);
         of_bucket.map(|(_, key, value)| Ok((key.clone(), value.clone())))
     })?;
-    // As for a file.
+    // As in [`SnapshotFile::restore`].
     store.recount();
     Ok(store)
 }
