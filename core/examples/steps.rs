@@ -84,7 +84,7 @@ fn request(number: u64) -> Request {
     }
 }
 
-/// Hands inputs to the node and carries out its effects until there are no more; counts answers.
+/// Hands inputs to the node and carries out its effects until there are no more. Returns the number of answers.
 fn turn(node: &mut Node, now: Instant, mut inputs: Vec<Input>) -> u64 {
     let (mut effects, mut answers) = (Vec::new(), 0);
     while !inputs.is_empty() {

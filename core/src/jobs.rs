@@ -9,8 +9,8 @@ use crate::store::View;
 use crate::table::TableOp;
 use crate::wal::Save;
 
-/// Append to the log on disk. A job with `sync` is reported as [`Done::Persisted`](crate::node::Done::Persisted) once it, and
-/// every job before it, is durable.
+/// Append to the log on disk. A job with `sync` is reported as [`Done::Persisted`](crate::node::Done::Persisted) once
+/// it, and every job before it, is durable.
 ///
 /// If the save has a marker, the marker's own file (`*.snap`) is written and made durable first. After that, the lane
 /// may remove segments and files that no start needs any more.
@@ -65,7 +65,8 @@ pub enum PeerJob {
 pub struct SnapshotJob {
     /// The peer.
     pub to: MemberId,
-    /// The `MsgSnapshot`; its data is the state of etcd's v2 store. Its index, term and configuration are exactly the view's.
+    /// The `MsgSnapshot`; its data is the state of etcd's v2 store. Its index, term and configuration are exactly the
+    /// view's.
     pub message: Message,
     /// The state.
     pub view: View,

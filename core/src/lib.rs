@@ -14,8 +14,8 @@
 //! [`node`] composes the first two with the lessor, the compactor and the keeper of the cluster version. [`boot`]
 //! decides how a member starts.
 //!
-//! Around them: the messages ([`proto`]), the bytes of log and snapshot files ([`wal`], [`snap`], [`snapshot`]), the limits that
-//! bound every queue ([`limits`]), and the two kinds of failure ([`error`]).
+//! Around them: the messages ([`proto`]), the bytes of log and snapshot files ([`wal`], [`snap`], [`snapshot`]), the
+//! limits that bound every queue ([`limits`]), and the two kinds of failure ([`error`]).
 
 pub mod api;
 pub mod bbolt;

@@ -136,7 +136,7 @@ pub const MAX_DATABASE_DEPTH: usize = 32;
 /// Bytes of a node of a database file that is read: two of the largest rows, each no larger than a record of the log.
 pub const MAX_DATABASE_NODE_BYTES: usize = 1024 * 1024 * 1024;
 
-/// Bytes of a snapshot that are made in one step, not counting the last row in them.
+/// Bytes of a snapshot that are made in one step, not counting the last row.
 pub const SNAPSHOT_STEP_BYTES: usize = 256 * 1024;
 
 /// Bytes of one part of a snapshot sent to a client.
@@ -206,8 +206,7 @@ pub const PEER_REDIAL_PAUSE: Duration = Duration::from_millis(100);
 /// How long a peer may take to read and answer a posted message.
 pub const PEER_POST_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a snapshot may take from one part of its file to the next, and from the last one to its answer: the receiver syncs
-/// the file and restores its state.
+/// How long a snapshot may take from one part of its file to the next, and from the last part to the answer.
 pub const PEER_SNAPSHOT_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Host names of peers that are looked up at the same time, each on a thread.
@@ -302,7 +301,7 @@ pub const FAILED_STOP_PATIENCE: Duration = Duration::from_millis(500);
 /// How long a stop waits for the member's threads after its clients are gone.
 pub const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a caller waits for the node's reply after the request's deadline, which the node enforces.
+/// How long a caller waits for the node's reply after the deadline of its request.
 pub const NODE_REPLY_GRACE: Duration = Duration::from_secs(1);
 
 /// Client requests in flight in one member.

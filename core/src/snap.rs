@@ -1,5 +1,5 @@
-//! Files beside the log, with etcd's names: the files of markers, in the format of etcd's snapshot files, and the names of
-//! files that hold received snapshots.
+//! Files beside the log, with etcd's names: the files of markers, in the format of etcd's snapshot files, and the names
+//! of files that hold received snapshots.
 //!
 //! A `.snap` file repeats a marker of the log (index, term, configuration) and is durable before it; the applied state
 //! itself is in the table. [`crate::boot`] decides from which marker a member starts.
@@ -77,7 +77,7 @@ pub fn decode(file: &str, bytes: Bytes) -> Result<raftpb::Snapshot, Fault> {
     let outer = snappb::Snapshot::decode(bytes).map_err(|e| corrupt(format!("it does not decode: {e}")))?;
     let data = outer.data.clone().unwrap_or_default();
     if data.is_empty() {
-        return Err(corrupt("it holds nothing".into()));
+        return Err(corrupt("it has no data".into()));
     }
     if crc32c::crc32c(&data) != outer.crc() {
         return Err(corrupt("its checksum does not match".into()));

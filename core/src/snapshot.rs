@@ -183,7 +183,8 @@ impl<R: FnMut(FilePart) -> Result<Bytes, Fault>> SnapshotFile<R> {
     /// A fault that describes the damage of the file, or names a row that is out of place.
     pub fn restore(&self, config: StoreConfig) -> Result<Store, Fault> {
         let mut store = Restore::from_table(config, |bucket| self.rows(bucket))?;
-        // The table gets the rows of this store's view, which may differ: leases have at least this member's minimum TTL.
+        // The table gets the rows of this store's view, which may differ: leases have at least this member's minimum
+        // TTL.
         store.recount();
         Ok(store)
     }

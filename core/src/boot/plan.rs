@@ -32,7 +32,7 @@ pub enum Plan {
         /// The purpose, which decides how long to wait.
         why: Why,
     },
-    /// Read the log from this marker on and go on with [`restart`](crate::boot::restart).
+    /// Read the log from this marker on and continue with [`restart`](crate::boot::restart).
     Restart {
         /// This member.
         member: MemberId,
@@ -43,7 +43,7 @@ pub enum Plan {
         /// Where the applied state is.
         store: StoreSource,
     },
-    /// Read the log from this marker on and go on with [`force_new_cluster`](crate::boot::force_new_cluster).
+    /// Read the log from this marker on and continue with [`force_new_cluster`](crate::boot::force_new_cluster).
     RestartForceNewCluster {
         /// This member.
         member: MemberId,

@@ -26,7 +26,8 @@ pub(crate) struct Standing {
 /// Largest id of a linearizable read, in bytes; etcd's ids have eight.
 const READ_ID_MAX_BYTES: usize = 64;
 
-/// Prepares `message` for consensus; false means drop it. A message that is wrong, and not only late, is counted in `drops`.
+/// Prepares `message` for consensus; false means drop it. A message that is wrong, and not only late, is counted in
+/// `drops`.
 ///
 /// # Errors
 /// A fault if the leader relies on entries that this member no longer has.

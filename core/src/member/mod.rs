@@ -69,11 +69,11 @@ pub struct BatchId(pub u64);
 /// Why a member ends.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Halt {
-    /// A failure after which it cannot go on.
+    /// A failure after which the member cannot continue.
     Fault(Fault),
-    /// It was removed from the cluster.
+    /// The member was removed from the cluster.
     Removed,
-    /// It was asked to stop.
+    /// The member was asked to stop.
     Stopped,
 }
 

@@ -264,7 +264,8 @@ impl Member {
         );
     }
 
-    /// Refuses every proposal while this member stops, and those of clients while too many are pending.
+    /// Refuses every proposal while this member stops, and those of clients while too many proposals are pending or too
+    /// many entries are committed and not applied.
     fn admit(&self, origin: Origin) -> Result<(), Error> {
         self.running()?;
         let gap = self.commit_index().saturating_sub(self.applied_index());

@@ -51,9 +51,9 @@ pub struct Hashing {
     /// The hash is made for a compaction at its revision, which keeps that revision's tombstones.
     compacts: bool,
     stage: Stage,
-    /// A compaction at the hash's revision would keep no revision up to there.
+    /// No record was found yet that a reader at the revision sees or, for a compaction, that is a tombstone at it.
     keeps_nothing: bool,
-    /// The revisions that it would keep, of those at or before the view's compact revision; ascending once complete.
+    /// The revisions of those records, up to the view's compact revision; ascending once complete.
     kept: Vec<Revision>,
     next_kept: usize,
     crc: u32,
