@@ -21,13 +21,13 @@ pub struct MemberHash {
 /// Why a peer has no hash for a revision.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum NoHash {
-    /// It has compacted the revision.
+    /// The peer has compacted the revision.
     Compacted,
-    /// It has not reached the revision.
+    /// The peer has not reached the revision.
     Future,
-    /// It belongs to another cluster.
+    /// The peer belongs to another cluster.
     OtherCluster,
-    /// It did not answer; the text says why.
+    /// The peer did not answer; the text says why.
     Unknown(String),
 }
 

@@ -1,4 +1,4 @@
-//! The only randomness of a member: xoshiro256**, started from one seed. Not for secrets.
+//! The only source of randomness of a member: xoshiro256**, started from one seed. It is not for secrets.
 
 use std::ops::Range;
 

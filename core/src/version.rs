@@ -60,7 +60,7 @@ impl Version {
         patch: 0,
     };
 
-    /// The oldest version beside which this program runs.
+    /// The oldest etcd version that can be in one cluster with this program.
     pub const V3_5: Self = Self {
         major: 3,
         minor: 5,

@@ -174,7 +174,7 @@ fn mismatch(config: &Config, own_urls: &[Url], why: &str) -> String {
         urls.dedup();
         urls
     };
-    // etcd prints the advertised URLs as the initial cluster, too.
+    // etcd prints the advertised URLs for `--initial-cluster`, too.
     let as_cluster = InitialCluster::single(&config.name, advertised).to_string();
     let not_advertised = missing(own_urls, advertised);
     let not_in_cluster = missing(advertised, own_urls);

@@ -44,7 +44,7 @@ pub struct Config {
     pub advertise_peer_urls: Vec<Url>,
     /// The advertised client URLs.
     pub advertise_client_urls: Vec<Url>,
-    /// The first members as text. It is parsed only if there is no data yet, so only then a mistake in it matters.
+    /// The first members as text. It is parsed only if there is no data yet, so a mistake in it matters only then.
     pub initial_cluster: String,
     /// `--initial-cluster-state`.
     pub initial_cluster_state: ClusterState,
@@ -106,7 +106,7 @@ pub struct Config {
     pub warning_apply_duration: Duration,
     /// Duration above which a request is logged as slow.
     pub warning_unary_request_duration: Duration,
-    /// How often a watcher without events is sent the revision.
+    /// How often a watcher without events gets the current revision.
     pub watch_progress_notify_interval: Duration,
     /// How often members compare their data; `None` is never.
     pub corrupt_check_time: Option<Duration>,
@@ -149,7 +149,7 @@ pub enum ClusterState {
     New,
 }
 
-/// Which history is compacted automatically.
+/// Which history automatic compaction removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AutoCompaction {
     /// None.

@@ -14,7 +14,7 @@ pub enum Level {
     Fatal,
 }
 
-/// One log line: a message, which is etcd's where tools search for it, and fields.
+/// One log line: a message and fields. The message is etcd's if tools search for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// Its level.

@@ -1,4 +1,4 @@
-//! The one table of all flags, in every spelling of etcd 3.4 to 3.8.
+//! The table of all flags, in every spelling of etcd 3.4 to 3.8.
 //!
 //! A row is: name, kind, default, effect, help. Everything else (parsing, environment names, the config file's keys,
 //! `--help`, refusals) follows from the rows. Where etcd's own default is 0 and means a built-in value, the row has

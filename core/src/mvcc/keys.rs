@@ -81,7 +81,7 @@ impl<K: Clone + Ord> KeyList for Vec<K> {
     }
 }
 
-/// Byte strings in one buffer, one after another: a search touches only the node's memory, and a key costs little
+/// Byte strings in one buffer, one after another: a search reads only the node's memory, and a key needs little memory
 /// beyond its bytes.
 #[derive(Clone, Default)]
 pub(crate) struct ByteKeys {

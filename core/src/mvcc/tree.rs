@@ -532,7 +532,7 @@ pub(crate) struct Iter<'a, L, V> {
 }
 
 impl<'a, L: KeyList, V> Iter<'a, L, V> {
-    /// Goes down to a leaf; everything left of the way is skipped, everything right of it comes later.
+    /// Goes down to a leaf. Entries to the left of the path are skipped; those to the right come later.
     fn descend(
         &mut self,
         mut child: &'a Child<L, V>,

@@ -151,7 +151,7 @@ struct Run {
     digest: u32,
 }
 
-/// The cases that occurred in all runs: a test whose runs never reach a case does not test it.
+/// How often each case occurred in all runs. Every case must occur, or the runs do not test it.
 #[derive(Debug, Default)]
 struct Tally {
     events: usize,

@@ -1,4 +1,4 @@
-//! Scripts whose answers are those of a running etcd 3.5.30 to the same commands.
+//! Scripts with the answers that a running etcd 3.5.30 gave to the same commands.
 
 use super::story::play;
 
