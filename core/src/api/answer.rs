@@ -15,8 +15,8 @@ use crate::proto::etcdserverpb::{
 use crate::proto::health::HealthCheckResponse;
 use crate::store::{LeaseKeys, Response as Applied, TxnFound};
 
-/// The answer to a [`Call`](super::Call). Variants are named after their messages. Those that are not stand for longer
-/// answers, whose messages [`Answer::whole`] makes.
+/// The answer to a [`Call`](super::Call). Variants are named after their messages, except those for long answers, whose
+/// messages [`Answer::whole`] makes.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "each variant is its message")]
 pub enum Answer {
@@ -72,7 +72,8 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// Keys, pairs, leases and operations that encoding it walks, without those that a codec can encode piece by piece.
+    /// The number of keys, pairs, leases and operations that are visited at once before the first byte is encoded. Rows
+    /// that a codec encodes piece by piece do not count.
     #[must_use]
     pub fn items(&self) -> usize {
         match self {

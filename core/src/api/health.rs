@@ -1,5 +1,5 @@
-//! The standard health service: the server is always `SERVING`, whatever the state of the cluster. Also the read of
-//! health checks.
+//! The standard health service: the server is always `SERVING`, whatever the state of the cluster. Also the read that
+//! health checks over HTTP make.
 
 use super::read::Read;
 use super::{Answer, Call, Step, confirmed};

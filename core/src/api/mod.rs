@@ -2,9 +2,9 @@
 //!
 //! A codec (gRPC, the simulator's clients) turns the bytes of its client into a [`Call`], and an [`Answer`] into bytes
 //! for its client. In between it follows [`Step`]s: [`Server::begin`] returns the first step of a call, and
-//! [`Server::finish`] the next one once the node has answered. Every rule about a request is in one of these functions,
-//! in [`store::check`](crate::store::check), which they call, or in the store, if the rule depends on earlier entries;
-//! it is in no codec.
+//! [`Server::finish`] the next one once the node has answered. Every rule about a request is in these functions, in
+//! [`store::check`](crate::store::check), which they call, or in the store if it depends on earlier entries. Codecs
+//! have no rules.
 //!
 //! - [`method`] is the table of methods, with their requests;
 //! - [`kv`], [`lease`], [`cluster`], [`maintenance`], [`auth`], [`health`] have one function for each method of a service;
@@ -45,7 +45,7 @@ use crate::node::{Request, Response};
 use crate::proto::etcdserverpb::ResponseHeader;
 use crate::store::View;
 
-/// The member as a call finds it: its published state and its configuration.
+/// The member's published state and settings, from which a call is answered.
 #[derive(Clone, Copy)]
 pub struct Server<'a> {
     /// The cluster's id.
@@ -180,7 +180,7 @@ impl Then {
 }
 
 impl Server<'_> {
-    /// Begins a call. Every call passes here first; who may make it will be decided here.
+    /// Begins a call. Every call passes here first, so permissions will be checked here.
     ///
     /// # Errors
     /// The errors that follow from the request alone or from the published state.
@@ -189,7 +189,7 @@ impl Server<'_> {
         self.start(call)
     }
 
-    /// Begins a stream whose messages are not calls of their own, or have not arrived yet.
+    /// Checks that this member may serve a stream whose requests come later.
     ///
     /// # Errors
     /// [`Error::NotSupportedForLearner`].

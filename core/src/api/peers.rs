@@ -1,4 +1,4 @@
-//! Requests between members beside raft's messages, by HTTP on the peer port. A member that does not lead forwards
+//! Requests between members other than raft's messages, by HTTP on the peer port. A member that does not lead forwards
 //! requests that only the leader can answer. Other requests are for the members, for a hash, and for the state of a
 //! downgrade. Paths, statuses and texts are etcd's.
 //!

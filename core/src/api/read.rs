@@ -2,8 +2,7 @@
 //!
 //! [`Read::plan`] takes a view and determines the rows to look at. [`Fetch::step`] fetches a bounded number of rows, so
 //! that a host can run a long fetch where it delays nothing. [`Fetch::answer`] answers from the fetched rows. Today
-//! every row is in the view, so a fetch always succeeds from memory; rows that are not will be fetched between its
-//! steps.
+//! every row is in the view, so a fetch always succeeds from memory.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Which step the front door takes for each kind of call, over a real store.
+//! The steps of each kind of call, over a real store.
 
 mod peers;
 
@@ -78,7 +78,7 @@ impl World {
         self.ask(|server| server.begin(call))
     }
 
-    /// Carries out a call, as the node of a lone member would.
+    /// Carries out a call, as the node of a cluster of one would.
     fn call(&mut self, call: Call) -> Result<Answer, Error> {
         let mut step = self.begin(call)?;
         loop {
@@ -163,7 +163,7 @@ fn grant(ttl: i64) -> Call {
 }
 
 #[test]
-fn a_lease_time_is_too_long_only_once_alarms_have_been_looked_at() {
+fn alarms_are_checked_before_the_ttl_of_a_lease() {
     let mut world = World::new();
     let too_long = grant(MAX_LEASE_TTL_SECONDS + 1);
     assert_eq!(world.call(too_long.clone()).unwrap_err(), Error::LeaseTtlTooLarge);

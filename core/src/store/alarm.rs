@@ -1,4 +1,4 @@
-//! Alarms: the alarms of each member, and the requests that the store refuses because of them.
+//! The alarms of each member. `Content::forbidden_by` decides which requests an alarm forbids.
 
 use std::collections::BTreeSet;
 

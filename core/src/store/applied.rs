@@ -19,22 +19,23 @@ use super::rows;
 /// The id in a proposal's header, by which its answer finds the request.
 pub type RequestId = u64;
 
-/// The consequences of applying entries, lent by the caller and appended to entry by entry.
+/// The consequences of applied entries. The caller passes one value to several calls of `Store::apply`, and each call
+/// appends to it.
 #[derive(Debug, Default)]
 pub struct Applied {
     /// Answers to the requests that wait on this member, in order.
     pub results: Vec<(RequestId, Result<Response, Error>)>,
-    /// Changes of keys in order, whole revisions.
+    /// Changes of keys in the order of their revisions. All changes of a revision are here together.
     pub events: Vec<Event>,
-    /// Compactions requested while no earlier one was in progress: etcd remembers the hashes of those.
+    /// Compactions that were requested while none was in progress. As in etcd, only their hashes are remembered.
     pub compacted: Vec<Compacted>,
     /// Changes of leases for the leader's lease clock, in order.
     pub leases: Vec<LeaseChange>,
     /// Membership changes in order; each must be passed to consensus.
     pub conf_changes: Vec<ConfOutcome>,
-    /// The last term whose first entry was applied: the leader of that term has now applied everything committed
-    /// before. Consensus also replaces a membership change that it refuses by such an entry, so there may be several in
-    /// one term.
+    /// The term of the last empty entry applied. A new leader opens its term with an empty entry; once that is applied,
+    /// so is everything committed in earlier terms. Consensus also replaces a membership change that it refuses by an
+    /// empty entry, so a term may have several.
     pub term_opened: Option<u64>,
     /// The quota is exceeded and no alarm is active yet: propose one for this member. Repeated until an alarm is
     /// applied.
@@ -119,7 +120,7 @@ pub enum Response {
     LeaseCheckpoint(LeaseCheckpointResponse),
     /// To a new lease.
     LeaseGrant(LeaseGrantResponse),
-    /// To the end of a lease.
+    /// To the revocation of a lease.
     LeaseRevoke(LeaseRevokeResponse),
     /// To a membership change: all members after it, by id.
     Members(Vec<Member>),
@@ -162,7 +163,7 @@ pub struct VersionChange {
 /// A change of a lease.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum LeaseChange {
-    /// Its remaining time was written down by a checkpoint of its leader.
+    /// A checkpoint of the leader recorded its remaining time.
     Checkpointed {
         /// The lease.
         id: i64,
@@ -201,7 +202,7 @@ pub enum MemberChange {
     Added(Member),
     /// A learner that became a voter.
     Promoted(MemberId),
-    /// None: the change is invalid, which every member decides alike.
+    /// None: the change is invalid. Every member decides this alike.
     Refused(Error),
     /// A member that was removed for good.
     Removed(MemberId),

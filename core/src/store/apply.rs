@@ -1,7 +1,7 @@
 //! Applying one entry of the log.
 //!
-//! Deterministic: it uses no clock, no randomness and nothing of this machine. The two things that differ between
-//! members, the quota and whether a request waits for the answer, change answers only, never effects.
+//! Applying is deterministic: it uses no clock, no randomness and no property of the machine. Two inputs differ between
+//! members: the quota, and whether a request waits for the answer. They affect answers and counts, never the state.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ pub struct ApplyContext<'a> {
 type Answer = Result<Response, Error>;
 
 impl Store {
-    /// Applies one committed entry and appends what follows from it. An entry applied before is skipped.
+    /// Applies one committed entry and appends its consequences to `out`. An entry that was applied before is skipped.
     ///
     /// # Errors
     /// A [`Fault`] for an entry that this version cannot apply as the other members do, or one that leaves a gap. The
@@ -101,7 +101,7 @@ impl Store {
                 if fits || answer.is_err() {
                     answer
                 } else {
-                    // It is done all the same, because other members may have had room for it.
+                    // The request is applied all the same, because it may fit the quota of other members.
                     out.raise_no_space = !bug!(PassesQuotaSilently);
                     Err(Error::NoSpace)
                 }
@@ -218,7 +218,8 @@ impl Store {
         }))
     }
 
-    /// Deletes a lease's keys in their order, so that every member gives them the same revisions, and the lease with them.
+    /// Deletes a lease and its keys. The keys are deleted in their order, so that every member gives each deletion the
+    /// same revision.
     fn revoke_lease(&mut self, request: &LeaseRevokeRequest, out: &mut Applied) -> Answer {
         let lease = self.leases.revoke(request.id).ok_or(Error::LeaseNotFound)?;
         let mut write = self.kv.begin();
@@ -233,7 +234,8 @@ impl Store {
         Ok(Response::LeaseRevoke(LeaseRevokeResponse { header: self.header() }))
     }
 
-    /// Records remaining times. They are stored only if every member of the cluster reads them back.
+    /// Records remaining times. They are written to the table only with `persist_lease_checkpoints`, or at a cluster
+    /// version of at least 3.6, at which every member reads them.
     fn checkpoint_leases(&mut self, request: &LeaseCheckpointRequest, out: &mut Applied) -> Response {
         let understood = self.cluster.version().is_some_and(|version| version >= Version::V3_6);
         let stored = self.config.persist_lease_checkpoints || understood;
@@ -341,8 +343,8 @@ impl Store {
             out.results.push((change.id, answer));
         }
         if matches!(effect, MemberChange::Refused(_) | MemberChange::Updated(_)) {
-            // Consensus must get every change, so it gets this one as a change of node 0. It has no updates of members
-            // at all.
+            // Consensus must get every change, and has no updates of members. So it gets a refused change and an update
+            // as a change of node 0, which has no effect.
             change.node_id = 0;
             change.change_type = ConfChangeType::AddNode as i32;
         } else {

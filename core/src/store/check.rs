@@ -1,4 +1,4 @@
-//! The errors of a request that can be found without any state, on the caller's task, before anything is proposed.
+//! Checks of a request that need no state. They run on the caller's task, before the request is proposed.
 //!
 //! The order of the checks is etcd's, because a request with two errors must get etcd's answer. Errors that depend on
 //! keys, leases or revisions are found by [`crate::store`] when the request is applied.
@@ -77,8 +77,8 @@ pub fn txn(request: &TxnRequest, max_ops: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks the TTL of a lease, in seconds. As in etcd it is called when a grant is applied, not before: the checks of
-/// alarms and of a missing id come first. This is the only place of the rule.
+/// Checks the TTL of a lease, in seconds. As in etcd, this runs when a grant is applied, not before it is proposed:
+/// alarms and a missing id are checked first.
 ///
 /// # Errors
 /// [`Error::LeaseTtlTooLarge`].
@@ -125,8 +125,8 @@ pub fn txn_cost(request: &TxnRequest) -> u64 {
     branch(&request.success).max(branch(&request.failure))
 }
 
-/// Whether a request of this cost fits at this size. A request without cost always fits, so that a full store can be
-/// emptied.
+/// Whether a request of this cost, in bytes, fits the quota at this size of the store. A request without cost always
+/// fits, so that a full store can be emptied.
 #[must_use]
 pub fn fits_quota(cost: u64, size_bytes: u64, quota_bytes: Option<u64>) -> bool {
     cost == 0 || quota_bytes.is_none_or(|quota| size_bytes.saturating_add(cost) < quota)
@@ -136,9 +136,9 @@ fn all_operations(request: &TxnRequest) -> impl Iterator<Item = &RequestOp> {
     request.success.iter().chain(&request.failure)
 }
 
-/// Checks the operations of a transaction. As in etcd, nested ones share the limit minus the length of its longest
-/// list. By that rule alone the number of lists multiplies with every level, so there is a limit for all levels
-/// together, too.
+/// Checks the operations of a transaction. As in etcd, the limit of a nested transaction is its parent's minus the
+/// length of the parent's longest list. By that rule alone the number of lists multiplies with every level, so `all` is
+/// what is left of a limit for all levels together.
 fn operations(request: &TxnRequest, max_ops: usize, depth: usize, all: &mut usize) -> Result<(), Error> {
     let longest = request
         .compare
@@ -175,7 +175,7 @@ struct Writes {
 }
 
 impl Writes {
-    /// Collects them, also those of nested transactions.
+    /// Collects the keys, including those of nested transactions.
     ///
     /// A key may be put once, and not if it is also deleted; deletions may overlap. Of a nested transaction only one
     /// branch runs, so both may put the same key. Siblings are compared in order: a deletion nested in a later sibling
@@ -224,14 +224,14 @@ impl Writes {
     }
 }
 
-/// Ranges of keys: disjoint ones, from start to end.
+/// Disjoint ranges of keys, as start and end; the end is excluded.
 #[derive(Default)]
 struct Ranges(BTreeMap<Bytes, Bytes>);
 
 impl Ranges {
-    /// Adds the range of a deletion. Its end is taken literally, as by etcd's check: the single zero byte that stands
-    /// for "to the last key" is then an end before the start, so deleting everything and putting a key in one
-    /// transaction is allowed.
+    /// Adds the range of a deletion. As in etcd's check, the end is taken literally: a single zero byte, which means
+    /// "to the last key", is an end before the start, and the range is empty. So one transaction may delete all keys
+    /// and put one.
     fn add(&mut self, delete: &DeleteRangeRequest) {
         let end = if delete.range_end.is_empty() {
             successor(&delete.key)
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn operations_are_counted_by_level_and_the_rest_is_for_nested_ones() {
+    fn nested_transactions_share_the_rest_of_their_parents_limit() {
         let gets = |count| vec![range_op("a"); count];
         let compares = |count| {
             vec![
@@ -417,7 +417,7 @@ mod tests {
         assert_eq!(txn(&of(64, most), MAX_TXN_OPS), Ok(()));
         assert_eq!(txn(&of(64, most + 1), MAX_TXN_OPS), Err(Error::TooManyOps));
         let (flat, wide) = (txn_of(puts(0, 10_000), vec![]), txn_of(puts(0, 10_001), vec![]));
-        assert_eq!(txn(&flat, 10_000), Ok(()), "what the flag allows is not taken back");
+        assert_eq!(txn(&flat, 10_000), Ok(()), "one level has the flag's limit");
         assert_eq!(txn(&wide, 10_000), Err(Error::TooManyOps));
     }
 
@@ -482,7 +482,7 @@ mod tests {
 
     type Span = (Bytes, Bytes);
 
-    /// The same rule, checked simply: every deletion is kept, and each is compared.
+    /// The same rule in a simple form: each put is compared with every deletion.
     fn naive(operations: &[RequestOp]) -> Option<(Vec<Bytes>, Vec<Span>)> {
         let (mut puts, mut deletes) = (Vec::new(), Vec::new());
         for op in operations {

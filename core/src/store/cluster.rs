@@ -78,7 +78,7 @@ impl Cluster {
     /// Decides the result of a change in the log; changes nothing yet.
     ///
     /// # Errors
-    /// A [`Fault`] for a change that no member can have proposed and at which every etcd would stop.
+    /// A [`Fault`] for a change that no member proposes. Every etcd stops at such a change, too.
     pub(super) fn decide(&self, change: &ConfChange, max_learners: usize) -> Result<MemberChange, Fault> {
         let id = MemberId(change.node_id);
         if id == MemberId::NONE || self.removed.contains(&id) {
@@ -152,7 +152,7 @@ impl Cluster {
         others.any(|other| other.peer_urls.iter().any(|url| member.peer_urls.contains(url)))
     }
 
-    /// Carries out what was decided.
+    /// Carries out a decided change.
     pub(super) fn carry_out(&mut self, effect: &MemberChange, change: &ConfChange) {
         let id = change.node_id;
         match effect {
@@ -206,8 +206,8 @@ impl Kind {
     }
 }
 
-/// Whether a proposed change can be decoded, and its kind agrees with the vote that its member describes. Its outcome is
-/// decided when it is applied.
+/// Checks that a proposed change can be decoded, and that its type and the member in it agree on whether it is a
+/// learner. Its outcome is decided when it is applied.
 pub(super) fn check_change(change: &ConfChange) -> Result<(), Fault> {
     let Kind::Add { learner } = Kind::of(change)? else {
         let has_context = change.change_type == ConfChange::UPDATE_NODE;
@@ -225,7 +225,7 @@ pub(super) fn check_change(change: &ConfChange) -> Result<(), Fault> {
     Err(Fault::Inconsistent { cause })
 }
 
-/// The member that a change describes, which must have the id that consensus gets.
+/// Reads the member in a change. Its id must be the change's node id, which consensus uses.
 fn context(change: &ConfChange) -> Result<ConfChangeContext, Fault> {
     let id = MemberId(change.node_id);
     let context = ConfChangeContext::from_json(&change.context).map_err(|error| Fault::Inconsistent {

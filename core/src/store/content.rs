@@ -1,4 +1,4 @@
-//! What can be proposed, as a closed list. The log's message has a field for each kind, of which one is set.
+//! The requests that can be proposed, as a closed list. The log's message has one field for each of them.
 
 use crate::error::{Error, Fault};
 use crate::proto::etcdserverpb::{
@@ -56,7 +56,7 @@ impl Content {
         }
     }
 
-    /// The log's message for it, with the proposal's id.
+    /// The log's message for this request, with the proposal's id.
     pub(crate) fn into_request(self, id: u64) -> InternalRaftRequest {
         let mut request = InternalRaftRequest {
             header: Some(RequestHeader {

@@ -146,7 +146,7 @@ impl KeyCounts {
         put_bytes: 0,
     };
 
-    /// Adds what one transaction of the key space did. As in etcd, it counts as a transaction if it did more than one thing.
+    /// Adds the operations of one transaction of the key space. As in etcd, `txns` counts it only if it has several.
     pub fn add_transaction(&mut self, one: Self) {
         self.add(one);
         self.txns += u64::from(one.ranges + one.puts + one.deletes > 1);
@@ -161,7 +161,7 @@ impl KeyCounts {
         self.put_bytes += other.put_bytes;
     }
 
-    /// A write, and the read of what was there before if it needs that.
+    /// A write, and a read if the write needs the previous value.
     pub(super) fn of_put(request: &PutRequest) -> Self {
         Self {
             ranges: u64::from(request.ignore_value || request.ignore_lease || request.prev_kv),
@@ -170,7 +170,7 @@ impl KeyCounts {
         }
     }
 
-    /// A deletion, and the read of what is deleted if it is asked for.
+    /// A deletion, and a read if the client wants the deleted values.
     pub(super) fn of_delete(request: &DeleteRangeRequest) -> Self {
         Self {
             ranges: u64::from(request.prev_kv),
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_transaction_is_one_that_does_more_than_one_thing() {
+    fn only_several_operations_count_as_a_transaction() {
         let mut counts = KeyCounts::default();
         counts.add_transaction(KeyCounts::default());
         counts.add_transaction(KeyCounts::RANGE);

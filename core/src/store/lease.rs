@@ -120,7 +120,8 @@ impl Leases {
         self.by_id.iter().map(|(id, lease)| (*id, lease))
     }
 
-    /// The leases in the order of their rows, which is that of unsigned ids: the positive ones, then the negative ones.
+    /// The leases with a row id of at least `from`, in the order of their rows. Row ids are unsigned, so negative ids
+    /// come last.
     pub(super) fn iter_as_rows(&self, from: u64) -> impl Iterator<Item = (i64, &Lease)> {
         let from = from.cast_signed();
         let positive = (from >= 0).then(|| self.by_id.range(&from, None));
@@ -252,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_on_one_lease_at_a_time_and_never_on_one_that_is_not_there() {
+    fn a_key_is_attached_to_at_most_one_lease_and_only_if_it_exists() {
         let mut leases = Leases::default();
         leases.grant(1, 10, 2).unwrap();
         leases.grant(2, 10, 2).unwrap();

@@ -41,7 +41,7 @@ pub(super) fn read(data: bytes::Bytes) -> Result<Option<(RequestId, Content)>, F
     Ok(Some((id, Content::of(request)?)))
 }
 
-/// The present form of a v2 request.
+/// The v3 form of a v2 request; `None` if the request changes nothing in a v3 store.
 fn modern(request: &Request) -> Result<Option<InternalRaftRequest>, String> {
     let conditional = request.prev_exist.is_some() || request.prev_index > 0 || !request.prev_value.is_empty();
     if request.method != "PUT" || conditional {
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_and_version_become_todays_requests() {
+    fn attributes_and_version_become_v3_requests() {
         let json = r#"{"name":"a","clientURLs":["http://c:1"]}"#;
         let Ok(Some((9, Content::MemberAttributes(set)))) = read_v2(&request("PUT", "/0/members/ab/attributes", json))
         else {

@@ -1,11 +1,11 @@
 //! The applied state: keys with their history, leases, alarms, and the members of the cluster.
 //!
-//! [`Store::apply`] turns one committed entry into its effects: answers, events, rows to be written. It is
+//! [`Store::apply`] turns one committed entry into its effects: answers, events and rows to write. Applying is
 //! deterministic and cannot fail on valid input. Readers get a [`View`], which is O(1) to take and never changes. After
-//! a restart a store is built from its rows by [`Restore`], leases before keys.
+//! a restart, [`Restore`] builds the store from its rows, leases before keys.
 //!
-//! The store has no access to consensus, time or disks. Errors that a request shows without the state are found before
-//! it is proposed, by [`check`].
+//! The store has no access to consensus, time or disks. Before a request is proposed, [`check`] finds the errors that
+//! do not depend on the state.
 
 mod alarm;
 mod applied;
@@ -54,7 +54,7 @@ use crate::table::{Bucket, SEAL_ROW, TableOp};
 
 use seal::Account;
 
-/// The store. There is one, and only applying entries changes it.
+/// The applied state of one member. Only applied entries change what readers see.
 pub struct Store {
     config: StoreConfig,
     kv: Mvcc,
@@ -67,7 +67,7 @@ pub struct Store {
     account: Account,
 }
 
-/// Settings that all members of a cluster should have alike.
+/// Settings that should be equal on all members of a cluster.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct StoreConfig {
     /// The shortest lease: one and a half election timeouts, rounded up.
@@ -120,7 +120,8 @@ impl Store {
         ops
     }
 
-    /// Continues to free the space of a compaction, over at most `max_revisions` revisions. Appends the rows to delete.
+    /// Continues the compaction in progress over at most `max_revisions` revisions. Appends the rows to delete to
+    /// `out`.
     pub fn compact_step(&mut self, max_revisions: usize, out: &mut Applied) -> CompactProgress {
         let before = out.ops.len();
         let progress = self.kv.compact_step(max_revisions, &mut out.ops);
@@ -129,7 +130,7 @@ impl Store {
         progress
     }
 
-    /// The present state, for readers. O(1); it never changes.
+    /// An immutable view of the present state, for readers. O(1).
     #[must_use]
     pub fn view(&self) -> View {
         View {

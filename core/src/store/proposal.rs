@@ -1,8 +1,8 @@
-//! Whether a proposal can be applied, found out before it is in the log.
+//! Checks that a proposal can be applied, before it is in the log.
 //!
-//! Every member ends at a committed entry that it cannot apply, and again at each start that replays it. What a member
-//! proposes for itself is made here and always fits. What another member forwards may come from another version, or be
-//! damaged, so the leader reads it as fully as applying it will.
+//! Every member ends at a committed entry that it cannot apply, and ends again whenever a start replays that entry. A
+//! member's own proposals can always be applied. A proposal that another member forwards may be of another version, or
+//! damaged, so the leader decodes it completely, as applying it does.
 
 use prost::Message as _;
 
@@ -14,11 +14,11 @@ use crate::version::Version;
 use super::content::Content;
 use super::{cluster, legacy};
 
-/// Whether every member can apply a proposal, which has no index yet.
+/// Checks that every member can apply a proposal. It has no index yet.
 ///
 /// # Errors
-/// The [`Fault`] with which a member would end if it applied the proposal. A proposal that asks for nothing is a fault,
-/// too: such entries open a term, and only a leader writes them.
+/// The [`Fault`] with which a member would end if it applied the proposal. An empty proposal is a fault, too: an empty
+/// entry opens a term, and only a leader writes it.
 pub(crate) fn check_proposal(entry: &Entry) -> Result<(), Fault> {
     match EntryType::try_from(entry.entry_type) {
         Ok(EntryType::EntryNormal) if entry.data.is_empty() => {

@@ -1,5 +1,5 @@
-//! Transactions that only read, carried out in steps; and the limit of what other transactions may read: they are
-//! applied as one entry of the log, in one piece.
+//! Read-only transactions, carried out in steps. Also the bound on the rows that a writing transaction may read: it is
+//! one entry of the log, and is applied in one piece.
 
 use std::mem;
 
@@ -29,12 +29,12 @@ pub struct TxnScan {
 /// The next stage of a transaction.
 #[derive(Debug)]
 enum Stage {
-    /// Evaluates the compares from the one at `at` on. Of that one, the keys before `from` are done, and hold.
+    /// Evaluates the compares from index `at` on. For the compare at `at`, the keys before `from` are done and hold.
     Compares {
         at: usize,
         from: Option<Bytes>,
     },
-    /// Reads the ranges of the chosen branch from the one at `at` on; that one may have begun.
+    /// Reads the ranges of the chosen branch from index `at` on. `scan` is that range if it has begun.
     Ranges {
         at: usize,
         scan: Option<Box<Scan>>,
@@ -88,7 +88,7 @@ impl TxnScan {
         Ok(matches!(self.stage, Stage::Done))
     }
 
-    /// The counts of what it has read so far, by the rules of etcd's metrics.
+    /// The reads so far, counted by the rules of etcd's metrics.
     #[must_use]
     pub fn counts(&self) -> KeyCounts {
         self.counts
@@ -188,10 +188,10 @@ impl TxnFound {
     }
 }
 
-/// Refuses a transaction that writes if its compares and ranges may read more rows than one entry of the log may: all
-/// of them are read while the entry is applied, and meanwhile the node does nothing else. Of the two branches the
-/// one that reads more counts. Deleted rows do not count here, because they do not for a plain deletion. Returns how
-/// many rows it may touch at most, with the rows that it writes and deletes.
+/// Refuses a writing transaction whose compares and ranges may read more than [`MAX_TXN_ROWS`] rows: all are read while
+/// the entry is applied, and meanwhile the node does nothing else. The branch that reads more counts. Deleted rows do
+/// not count, as they do not for a plain deletion. Returns how many rows the transaction may touch at most, including
+/// those that it writes and deletes.
 ///
 /// # Errors
 /// [`Error::TooManyRows`].
@@ -296,7 +296,7 @@ mod tests {
         }
     }
 
-    /// Holds if every key of the range was written more often than `version` times.
+    /// A compare that holds if every key of the range has a version greater than `version`.
     fn compare(from: &str, to: &str, version: i64) -> Compare {
         Compare {
             result: CompareResult::Greater.into(),
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn in_steps_a_transaction_reads_what_it_reads_in_the_log() {
+    fn a_transaction_in_steps_has_the_result_of_the_same_one_in_the_log() {
         let mut random = Prng::new(3);
         let mut mvcc = store(200);
         let view = view(&mvcc);

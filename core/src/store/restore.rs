@@ -36,7 +36,7 @@ use crate::table::{Bucket, SEAL_ROW};
 /// A row of a table: key and value.
 pub type Row = (Bytes, Bytes);
 
-/// A store that is being restored, at one stage of it.
+/// A store that is being restored. `Stage` says which buckets were read.
 pub struct Restore<Stage> {
     config: StoreConfig,
     meta: Meta,
@@ -72,7 +72,7 @@ struct Meta {
 /// Why the table cannot be used.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Unusable {
-    /// It is not in a state that a batch left.
+    /// Its rows are not the state after any batch.
     Damaged {
         /// The contradiction.
         cause: String,
@@ -142,7 +142,7 @@ impl Restore<Begin> {
         })
     }
 
-    /// All stages in their order, each from the rows of a bucket that `scan` returns.
+    /// Runs all stages in their order. `scan` returns the rows of a bucket.
     ///
     /// # Errors
     /// A [`Fault`] that names a broken row, or the one that `scan` returned.
@@ -154,10 +154,11 @@ impl Restore<Begin> {
         Self::stages(restore, scan)?.without_auth()
     }
 
-    /// The same from a table that the member will write to: it must hold what its last batch recorded.
+    /// As [`Self::from_table`], for a table that the member will write to: its rows must match the seal of its last
+    /// batch.
     ///
-    /// Tables of versions that wrote no seals are accepted as they are, and get one with the next batch. But no batch
-    /// leaves rows without a consistent index.
+    /// A table without a seal is of an earlier version. It is accepted, and gets a seal with the next batch, unless it
+    /// has rows and no consistent index, which no batch leaves.
     ///
     /// # Errors
     /// The damage of the table, or the fault that `scan` returned.
@@ -221,8 +222,8 @@ impl Restore<Begin> {
 impl Restore<LeasesDone> {
     /// Reads the rows of bucket `key` in their order and attaches keys to leases.
     ///
-    /// A key of a lease that does not exist is attached to none, as in etcd: it stays until it is deleted. A compaction
-    /// in progress is continued by the next step.
+    /// As in etcd, a key of a lease that does not exist is attached to none, and stays until it is deleted.
+    /// [`Store::compact_step`] continues a compaction that was in progress.
     ///
     /// # Errors
     /// A [`Fault`] that names a broken row, or the one that `rows` returned.
@@ -339,8 +340,8 @@ fn restore_row(
     Ok(())
 }
 
-/// Whether a configuration is that of the members in the table. `etcdutl snapshot restore` replaces the members and leaves
-/// the configuration of the cluster that the backup is of.
+/// Whether a configuration has exactly the members of the table, or the table has none. `etcdutl snapshot restore`
+/// replaces the members, but leaves the configuration of the cluster that was backed up.
 fn is_of_members(stored: &ConfState, cluster: &Cluster) -> bool {
     let mut ids: Vec<u64> = stored.voters.iter().chain(&stored.learners).copied().collect();
     ids.sort_unstable();

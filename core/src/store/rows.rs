@@ -1,4 +1,4 @@
-//! Rows of the table except those of keys, in etcd's bytes: leases, alarms, the cluster, and the consistent index.
+//! Rows of the table except those of keys, in etcd's format: leases, alarms, the cluster, and the consistent index.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -16,7 +16,7 @@ use crate::version::Version;
 use super::cluster::Downgrade;
 use super::lease::Lease;
 
-/// Row names of bucket `meta`.
+/// Row of bucket `meta`: the index of the last applied entry.
 pub(super) const CONSISTENT_INDEX: &[u8] = b"consistent_index";
 /// The term of the entry at the consistent index.
 pub(super) const TERM: &[u8] = b"term";
@@ -25,7 +25,7 @@ pub(super) const CONF_STATE: &[u8] = b"confState";
 /// The storage version of these rows; absent before 3.6.
 const STORAGE_VERSION: &[u8] = b"storageVersion";
 
-/// Row names of bucket `cluster`.
+/// Row of bucket `cluster`: the cluster version.
 pub(super) const CLUSTER_VERSION: &[u8] = b"clusterVersion";
 /// The downgrade.
 pub(super) const DOWNGRADE: &[u8] = b"downgrade";
@@ -56,12 +56,12 @@ pub(super) fn lease(id: i64, lease: &Lease) -> TableOp {
     TableOp::put(Bucket::Lease, id.to_be_bytes().to_vec(), stored.encode_to_vec())
 }
 
-/// The end of a lease.
+/// The deletion of a lease's row.
 pub(super) fn lease_gone(id: i64) -> TableOp {
     TableOp::delete(Bucket::Lease, id.to_be_bytes().to_vec())
 }
 
-/// An alarm, active or not. The row's key has all of it.
+/// An alarm, raised or cleared. The row's key encodes the whole alarm.
 pub(super) fn alarm(alarm: &AlarmMember, on: bool) -> TableOp {
     let value = on.then(Bytes::new);
     TableOp {
@@ -137,7 +137,7 @@ pub(super) fn read_lease(key: &[u8], value: Bytes) -> Result<(i64, leasepb::Leas
     let id = i64::from_be_bytes(key.try_into().map_err(|_| corrupt("the key is not 8 bytes"))?);
     let lease = leasepb::Lease::decode(value).map_err(|error| corrupt(&error.to_string()))?;
     if lease.id != id || id == 0 {
-        return Err(corrupt("the id within is another"));
+        return Err(corrupt("key and value have different ids"));
     }
     Ok((id, lease))
 }
@@ -152,7 +152,7 @@ pub(super) fn read_member(key: &[u8], value: &[u8]) -> Result<Member, Fault> {
     let id = read_member_id(Bucket::Members, key)?;
     let member = Member::from_json(value).map_err(|error| corrupt(Bucket::Members, key, &error.to_string()))?;
     if member.id != id {
-        return Err(corrupt(Bucket::Members, key, "the id within is another"));
+        return Err(corrupt(Bucket::Members, key, "key and value have different ids"));
     }
     Ok(member)
 }
@@ -178,7 +178,7 @@ pub(super) fn read_downgrade(value: &[u8]) -> Result<Downgrade, Fault> {
     })
 }
 
-/// The fault of a row that no member writes like this.
+/// The fault of a malformed row.
 pub(super) fn corrupt(bucket: Bucket, key: &[u8], why: &str) -> Fault {
     Fault::Inconsistent {
         cause: format!("bucket {}, row \"{}\": {why}", bucket.name(), key.escape_ascii()),

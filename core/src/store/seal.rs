@@ -1,13 +1,12 @@
-//! The seal: a row of Quoin's own, written in every batch, that describes the content of the table after that batch.
+//! The seal: a row that only Quoin has. Every batch writes it; it describes the content of the table after that batch.
 //!
 //! A table engine that lost a part of what was written may still open and read without an error. A start therefore
 //! compares the rows that it reads with the seal: consistent index, term and revision, and for each bucket the number
 //! of its rows and the sum of their digests. A sum does not depend on the order of the rows, so a change of a row costs
 //! at most two digests.
 //!
-//! The seal is in bucket `meta`, beside the consistent index that it repeats, under a name that no row of etcd has
-//! ([`crate::table::SEAL_ROW`]). It is no part of a [`View`], so it is in no hash, no snapshot and no backup made from
-//! one.
+//! The seal is a row of bucket `meta`, with a name that no row of etcd has ([`crate::table::SEAL_ROW`]). It is not part
+//! of a [`View`], so no hash, snapshot or backup contains it.
 //!
 //! ```text
 //! form        1 byte    1
@@ -31,7 +30,7 @@ use crate::table::{Bucket, RowSum, SEAL_ROW, TableOp, digest, is_own};
 
 use super::{Store, View};
 
-/// The form of the row that this version writes and reads.
+/// The number of the row's format that this version writes and reads.
 const FORM: u8 = 1;
 /// Form, index, term, revision.
 const HEAD_BYTES: usize = 25;
@@ -102,7 +101,7 @@ impl Seal {
         (Bytes::from_static(SEAL_ROW), row.into())
     }
 
-    /// Reads the row's value; `None` if it is not as it was written.
+    /// Reads the row's value; `None` if it is damaged or of another format.
     pub(super) fn from_row(row: &[u8]) -> Option<Self> {
         let (mut rest, check) = row.split_last_chunk::<CHECK_BYTES>()?;
         if rest.first() != Some(&FORM) || xxh3_64(rest) != u64::from_le_bytes(*check) {
@@ -129,7 +128,7 @@ impl Seal {
     #[must_use]
     pub fn contradiction(&self, found: &Self) -> Option<String> {
         let number = |what: &str, sealed: &dyn fmt::Display, found: &dyn fmt::Display| {
-            Some(format!("{what} is {sealed} by its last batch, and {found} by its rows"))
+            Some(format!("{what} is {sealed} in the seal, but {found} in the rows"))
         };
         if self.index != found.index {
             return number("the consistent index", &self.index, &found.index);
@@ -140,7 +139,7 @@ impl Seal {
         for (bucket, (sealed, read)) in Bucket::ALL.into_iter().zip(self.sums.0.into_iter().zip(found.sums.0)) {
             if sealed.rows != read.rows {
                 return Some(format!(
-                    "by its last batch bucket {} has {} rows, but {} were read",
+                    "bucket {} has {} rows in the seal, but {} were read",
                     bucket.name(),
                     sealed.rows,
                     read.rows
@@ -148,7 +147,7 @@ impl Seal {
             }
             if sealed.digest != read.digest {
                 return Some(format!(
-                    "bucket {} has as many rows as by its last batch ({}), but different ones",
+                    "bucket {} has as many rows as in the seal ({}), but different ones",
                     bucket.name(),
                     sealed.rows
                 ));
@@ -167,7 +166,7 @@ pub(super) struct Account {
     sums: Sums,
     /// Digests of the leases' rows, to be subtracted when these change.
     leases: BTreeMap<i64, u64>,
-    /// Likewise those of all other rows. There are few.
+    /// Digests of all other rows; there are few.
     rows: BTreeMap<(Bucket, Bytes), u64>,
 }
 
@@ -218,7 +217,7 @@ impl Store {
         }
     }
 
-    /// Counts the table anew, as one that holds exactly the rows of this store's view.
+    /// Recounts the rows from this store's view, for a table that holds exactly these.
     pub(crate) fn recount(&mut self) {
         let mut account = Account::default();
         for (bucket, key, value) in self.view().all_rows() {
@@ -300,11 +299,11 @@ mod tests {
             (|found| found.index = 8, "the consistent index is 9"),
             (
                 |found| found.sums.0[Bucket::Key as usize] = RowSum::default(),
-                "bucket key has 1 rows, but 0 were read",
+                "bucket key has 1 rows in the seal, but 0 were read",
             ),
             (
                 |found| found.sums.0[Bucket::Meta as usize].digest = 1,
-                "bucket meta has as many rows as by its last batch (1), but different ones",
+                "bucket meta has as many rows as in the seal (1), but different ones",
             ),
             (|found| found.revision = 4, "the revision is 5"),
         ];

@@ -106,8 +106,7 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// Runs the chosen operations. If `answer` is false, no request waits for the results of ranges, so they are not
-    /// run.
+    /// Runs the chosen operations. If `answer` is false, no client waits for the result, so ranges are not read.
     pub(super) fn run(&self, write: &mut Write<'_>, leases: &mut Leases, answer: bool) -> Result<TxnResponse, Error> {
         let mut responses = Vec::with_capacity(self.steps.len());
         for step in &self.steps {
@@ -189,7 +188,8 @@ pub(super) fn put(write: &mut Write<'_>, leases: &mut Leases, request: &PutReque
     } else {
         None
     };
-    // A checked key exists, unless the transaction deleted it before, which no checked transaction does.
+    // A checked key exists, unless this transaction has just deleted all keys to the last: no check compares that with
+    // its puts. Then the kept value is empty.
     let kept = kept.unwrap_or_default();
     let value = if request.ignore_value {
         kept.value
@@ -226,8 +226,9 @@ pub(super) fn delete_range(
     }
 }
 
-/// Checks the revision of a range. A negative one means the current one unless it is less than the compact revision (-1
-/// if there is none): then it is refused as compacted. A plain range never refuses it.
+/// Checks the revision of a range. A negative revision is refused as compacted if it is less than the compact revision
+/// (-1 if there is none), and means the current one otherwise. A range outside a transaction accepts every negative
+/// revision.
 pub(super) fn check_range(view: &View, request: &RangeRequest) -> Result<(), Error> {
     if request.revision == 0 {
         Ok(())

@@ -1,7 +1,7 @@
 //! The state of etcd's v2 store, as JSON: the data of a snapshot's message.
 //!
-//! etcd up to 3.7 restores it when it receives a snapshot, ends itself if that fails, and compares the members in it with
-//! those in the database. So it has all members, removed ids and the cluster version. Nothing else is ever in it.
+//! When etcd up to 3.7 receives a snapshot, it restores this state, ends if that fails, and compares the members in it
+//! with those in the database. So the state has all members, the removed ids and the cluster version, and nothing else.
 
 use serde_json::{Map, Value, json};
 
@@ -9,7 +9,7 @@ use crate::membership::Member;
 
 use super::Cluster;
 
-/// Events that etcd's history of the v2 store has room for: it writes into a list of exactly this length.
+/// The capacity of the v2 store's event history. etcd writes into a list of exactly this length.
 const EVENT_HISTORY: usize = 1_000;
 
 /// Counts of operations, which etcd keeps for a page that no longer exists.
@@ -72,7 +72,7 @@ impl Cluster {
     }
 }
 
-/// A member's directory. Its attributes are JSON inside the JSON. A member that has not published itself has none.
+/// A member's directory. Its attributes are JSON text inside the JSON; a member that has not published them has none.
 fn member_node(member: &Member) -> Value {
     let path = format!("/0/members/{}", member.id);
     let mut raft = Map::new();
@@ -90,7 +90,7 @@ fn member_node(member: &Member) -> Value {
     directory(&path, files)
 }
 
-/// A directory; `Children` tells it from a file, also if it is empty.
+/// A directory. It has `Children` even if it is empty; a file has none.
 fn directory(path: &str, children: Map<String, Value>) -> Value {
     node(path, "", Value::Object(children))
 }

@@ -71,8 +71,8 @@ impl View {
         Ok(scan.finish().response())
     }
 
-    /// Checks how many rows a transaction that writes would read while it is applied, before it is proposed. Returns
-    /// how many rows it may touch at most.
+    /// Checks, before a writing transaction is proposed, how many rows it would read while it is applied. Returns how
+    /// many rows it may touch at most.
     ///
     /// # Errors
     /// [`Error::TooManyRows`].

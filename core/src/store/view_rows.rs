@@ -1,5 +1,5 @@
-//! A view as the rows of the table that holds exactly it: a leader sends them with a snapshot, and a follower replaces
-//! its own rows by them. [`super::Restore`] makes the state from them.
+//! A view as rows of the table. A leader sends these rows as a snapshot. A follower replaces its own rows by them, and
+//! [`super::Restore`] builds its state from them.
 
 use bytes::Bytes;
 

@@ -1,4 +1,4 @@
-//! Requests between members: the two sides agree, and what cannot be answered now is tried again.
+//! Requests between members: both sides agree, and a request that cannot be answered now is repeated.
 
 use bytes::Bytes;
 
@@ -26,7 +26,7 @@ fn asked(request: &Request, result: Result<Response, Error>) -> PeerAnswer {
     })
 }
 
-/// What the asking member makes of it.
+/// The result that the asking member reads from that answer.
 fn heard(request: &Request, result: Result<Response, Error>) -> Option<Result<Response, Error>> {
     let answer = asked(request, result);
     forwarded(request, answer.status, &answer.body)
@@ -95,7 +95,7 @@ fn refused_promotions_are_final() {
 }
 
 #[test]
-fn an_answer_that_is_none_is_asked_for_again() {
+fn a_request_is_repeated_after_an_invalid_answer() {
     for request in [RENEW, REMAINING, PROMOTE] {
         assert_eq!(forwarded(&request, 200, b"\xff\xff"), None);
         assert_eq!(forwarded(&request, 503, b""), None);

@@ -1,4 +1,4 @@
-//! Tables and backups that are restored, sound and not.
+//! Restores valid and damaged tables and backups.
 
 use prost::Message as _;
 
