@@ -1,4 +1,4 @@
-//! Binds a URL: a TCP port or a Unix socket, on which clients can connect and wait from then on.
+//! Binds a URL's TCP port or Unix socket. From then on clients can connect, and wait until they are accepted.
 //!
 //! A Unix socket's file outlives its process. A socket without a listening process is removed and bound again; a socket
 //! that is in use, and any other file, is left alone and refused.
@@ -64,7 +64,7 @@ fn bind_tcp(url: &Url) -> io::Result<Opened> {
     let (host, port) = (url.host().unwrap_or_default(), url.port().unwrap_or_default());
     // An empty host means every address, as in Go.
     let host = if host.is_empty() { "::" } else { host };
-    // One port on the address families that `localhost` may have: etcd ends up with IPv4.
+    // A host such as `localhost` may have addresses of both families. As in etcd, IPv4 is preferred.
     let mut addresses: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
     addresses.sort_by_key(SocketAddr::is_ipv6);
     let listener = TcpListener::bind(&addresses[..])?;
@@ -76,7 +76,7 @@ fn bind_unix(path: &Path) -> Result<Opened, String> {
     let length = path.as_os_str().len();
     if length > UNIX_PATH_BYTES {
         return Err(format!(
-            "the path has {length} bytes, and that of a Unix socket at most {UNIX_PATH_BYTES}"
+            "the path has {length} bytes; a Unix socket's path has at most {UNIX_PATH_BYTES}"
         ));
     }
     remove_stale(path)?;
@@ -194,13 +194,13 @@ mod tests {
             "address already in use: a process listens on this socket"
         );
         living.set_nonblocking(true).unwrap();
-        let (_connection, _) = living.accept().expect("it was looked at by connecting");
+        let (_connection, _) = living.accept().expect("the check has connected");
         assert!(refused("none/s").starts_with("No such file or directory"));
         let long = "x".repeat(UNIX_PATH_BYTES);
         let length = folder.path().join(&long).as_os_str().len();
         assert_eq!(
             refused(&long),
-            format!("the path has {length} bytes, and that of a Unix socket at most {UNIX_PATH_BYTES}")
+            format!("the path has {length} bytes; a Unix socket's path has at most {UNIX_PATH_BYTES}")
         );
     }
 

@@ -50,10 +50,12 @@ impl Facts for Context {
     }
 }
 
-/// An answer that takes a wait. It is boxed: most calls have none, and every call's task would have room for it.
+/// An answer for which the call must wait. The future is boxed, because otherwise the task of every call would reserve
+/// memory for it.
 type Later<'a> = Pin<Box<dyn Future<Output = Result<Answer, Status>> + Send + 'a>>;
 
-/// Takes a call of `method` from a step to its answer. An `async fn` would have room for the step.
+/// Takes a call of `method` from a step to its answer. This is no `async fn`, whose future would keep memory for the
+/// step.
 pub(crate) fn take(
     context: &Context,
     method: Method,
@@ -68,7 +70,7 @@ pub(crate) fn take(
     }
 }
 
-/// Carries out a step. `Break` has an answer that takes no wait.
+/// Carries out a step. `Break` has an answer that is ready, `Continue` one to wait for.
 fn carry_out(context: &Context, method: Method, step: Step) -> ControlFlow<Result<Answer, Status>, Later<'_>> {
     match step {
         Step::Answer(answer) => Break(Ok(answer)),

@@ -19,7 +19,7 @@ use crate::threads::{self, guarded};
 /// One step of a computation; true once it is over.
 type Job = Box<dyn FnMut() -> bool + Send>;
 
-/// The queue into the thread, which ends with the last clone.
+/// The queue of the thread. The thread ends once the last clone is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Compute {
     jobs: Sender<Job>,
@@ -51,8 +51,8 @@ impl Compute {
         self.steps(move || work.take().map(|work| work())).await
     }
 
-    /// Calls `step` on the compute thread, in turns with other computations, until it returns an answer. It is not
-    /// called again once the future was dropped.
+    /// Calls `step` on the compute thread, in turns with other computations, until it returns an answer. `step` is not
+    /// called again once the future is dropped.
     pub(crate) async fn steps<T: Send + 'static>(
         &self,
         mut step: impl FnMut() -> Option<T> + Send + 'static,

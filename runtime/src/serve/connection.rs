@@ -27,8 +27,8 @@ use crate::seam::{Executor, Socket, Timer};
 /// How long a connection may take to send its first bytes, and an HTTP/1 request its head.
 const HEAD_PATIENCE: Duration = Duration::from_secs(HEAD_PATIENCE_SECONDS);
 
-/// The ends of a connection: the server's one in which calls finish, its one in which they are cut, and the one of this
-/// connection alone, which cuts it too.
+/// The signals that end a connection: `stop` lets its calls finish, `abort` cuts them, and `cut` cuts this connection
+/// alone.
 struct Stops {
     stop: Stop,
     abort: Stop,
@@ -36,7 +36,7 @@ struct Stops {
 }
 
 impl Stops {
-    /// The ends of a client's connection, or of a peer's, which is open until the member has ended.
+    /// The signals for a connection to this endpoint. A peer's connection stays open until the member has ended.
     fn new(context: &Context, endpoint: Endpoint) -> Self {
         let (stop, abort) = match endpoint {
             Endpoint::Peer => (context.end.clone(), context.end.clone()),
@@ -70,7 +70,7 @@ pub(crate) async fn serve(context: Arc<Context>, endpoint: Endpoint, mut socket:
     let io = wire.clone();
     let partials = Partials::new(Arc::clone(&context.runtime));
     let service_context = Arc::clone(&context);
-    // The peer machine cuts connections that it cannot answer in another way.
+    // The peer machine ends an exchange by cutting its connection.
     let cut = (endpoint == Endpoint::Peer).then(stop_signal);
     let (cutter, cut) = cut.map_or((None, None), |(cutter, cut)| (Some(cutter), Some(cut)));
     stops.cut = cut;

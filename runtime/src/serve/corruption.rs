@@ -70,7 +70,7 @@ pub(crate) fn start(context: &Arc<Context>) {
     }
 }
 
-/// Waits for an interval, and again until this member leads at the end of one; false once the server stops.
+/// Waits until an interval ends at which this member leads; false once the server stops.
 async fn is_due(context: &Context, interval: Duration) -> bool {
     let mut stop = context.stop.clone();
     loop {

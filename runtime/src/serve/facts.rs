@@ -55,8 +55,7 @@ pub(crate) fn stuck(context: &Context, limit: Duration) -> Option<Stuck> {
     context.node.stuck(context.clock.now(), limit)
 }
 
-/// Reads as a health check does; the error says what failed. It does not wait for a node that does not enforce
-/// deadlines.
+/// Makes the read of a health check. It times out even if the node is stuck and does not enforce the deadline.
 pub(crate) async fn probe_read(context: &Context, serializable: bool) -> Result<(), Error> {
     let began = context.clock.now();
     let step = match Server::probe(serializable) {

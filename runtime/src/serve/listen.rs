@@ -14,7 +14,7 @@ use crate::running::Ended;
 use crate::seam::{Listener, Stream, Task};
 use crate::threads::guard;
 
-/// The pause after the process ran out of descriptors.
+/// The pause after a failed accept, for example because the process has no descriptors left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
 /// How many connections may be open at a time, by purpose of their listeners.
@@ -26,7 +26,7 @@ pub(crate) struct Rooms {
 }
 
 impl Rooms {
-    /// Room for this many clients. Metrics ports and peers have separate room, even if clients have used all theirs.
+    /// Room for this many clients. Metrics ports and peers have room of their own.
     pub(crate) fn new(clients: usize) -> Self {
         Self {
             clients: Room::new(clients),

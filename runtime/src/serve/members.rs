@@ -1,5 +1,5 @@
-//! Requests between members beside raft's messages: this member answers those of others on the peer port, and forwards
-//! its clients' requests to the leader if only the leader can answer them. [`quoin_core::api`] has the rules.
+//! Requests between members other than raft's messages. This member answers the requests of others on the peer port,
+//! and forwards a client's request to the leader if only the leader can answer it. [`quoin_core::api`] has the rules.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -98,8 +98,8 @@ fn response(context: &Context, method: &str, answer: PeerAnswer) -> Response<Rep
     response
 }
 
-/// Sends the leader a request that this member's node refused because it does not lead. Until the deadline the request
-/// is sent again, to the leader of that moment, if there is no final answer.
+/// Sends the leader a request that this member's node refused because it does not lead. Repeats it, to the leader at
+/// that time, until there is a final answer or the deadline has passed.
 pub(crate) async fn forward(context: &Context, request: &NodeRequest) -> Result<NodeResponse, Error> {
     let end = context.request_deadline();
     let mut failure = Error::NoLeader;

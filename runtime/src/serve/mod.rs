@@ -1,7 +1,7 @@
 //! Serving clients: gRPC and plain HTTP on one port, written once for every runtime.
 //!
 //! A request runs on the worker that owns its connection. Reads are answered there from the newest published view; only
-//! requests that need consensus go to the node's thread. `server` opens and closes listeners.
+//! requests that need consensus go to the node's thread. `crate::server` opens and closes listeners.
 
 pub(crate) mod bind;
 mod calls;
@@ -160,7 +160,8 @@ impl Context {
     }
 }
 
-/// Answers one request of a connection. An `async fn` would hold the request twice, and every call pays for the memory.
+/// Answers one request of a connection. This is no `async fn`, whose future would hold the request twice for every
+/// call.
 fn respond(
     context: Arc<Context>,
     endpoint: Endpoint,

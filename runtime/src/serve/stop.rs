@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use async_channel::{Receiver, Sender};
 use futures_core::Stream as _;
 
-/// Sends the signal when it, and every clone of it, is dropped, or before.
+/// Sends the signal by [`Self::send`], or once every clone is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Stopper(Sender<Infallible>);
 

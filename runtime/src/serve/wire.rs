@@ -35,7 +35,7 @@ struct State {
     /// Bytes to be written, from `written` on.
     gathered: Vec<u8>,
     written: usize,
-    /// Reads that this turn may still make; 0 after a frame, or the limit of bytes, has ended its reading.
+    /// Reads that this turn may still make. It is set to 0 once a frame or the limit of bytes ends the turn's reading.
     reads_left: u32,
     /// Bytes this turn may still read.
     bytes_left: usize,
@@ -54,7 +54,8 @@ struct Incoming {
 }
 
 impl Incoming {
-    /// Passes on bytes in order, into hyper's buffer while it has room. Returns how many; if not all, the turn ends.
+    /// Passes bytes on in order, into hyper's buffer while it has room, then into `passed`. Returns how many; if not
+    /// all, the turn ends.
     fn pass_on(&mut self, came: &[u8], into: &mut ReadBufCursor<'_>) -> usize {
         let Some(inbound) = &mut self.inbound else {
             into.put_slice(came);

@@ -24,7 +24,7 @@ const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const HAS_LEADER: HeaderName = HeaderName::from_static("hasleader");
 const CLIENT_API_VERSION: HeaderName = HeaderName::from_static("client-api-version");
 
-/// A shorter timeout has passed once the call's headers are read.
+/// A shorter timeout counts as passed once the call's headers are read.
 const TIMEOUT_MIN: Duration = Duration::from_micros(1);
 
 /// A call in progress.
@@ -111,7 +111,7 @@ impl Call {
         Ok(())
     }
 
-    /// Receives the request of a unary call. It counts as received only once it is decoded.
+    /// Receives the only request of a unary or server-streaming call. It counts as received only once it is decoded.
     pub(crate) async fn receive_bytes<B>(&self, messages: &mut Messages<B>) -> Result<Bytes, Status>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -131,7 +131,7 @@ impl Call {
         Ok(message)
     }
 
-    /// Counts the request of a unary call as received: as in etcd, once it is decoded.
+    /// Counts a call's only request as received: as in etcd, once it is decoded.
     pub(crate) fn count_request(&self) {
         self.metrics().received.inc();
         self.count();

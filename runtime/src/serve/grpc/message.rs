@@ -222,7 +222,7 @@ pub(crate) fn plain_prefix(length: usize) -> [u8; PREFIX_BYTES] {
 }
 
 fn prefix(flag: u8, length: usize) -> [u8; PREFIX_BYTES] {
-    // No answer comes near 4 GiB: views of that size exceed every quota.
+    // A range or a transaction answers with at most `MAX_SEND_BYTES`, and other messages are much shorter.
     let [a, b, c, d] = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
     [flag, a, b, c, d]
 }

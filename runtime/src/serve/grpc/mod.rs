@@ -70,7 +70,7 @@ pub(crate) fn open(
         Err(status) => return ControlFlow::Break(refused(StatusCode::BAD_REQUEST, &status)),
     };
     let uri = request.uri();
-    // gRPC has no queries: the whole of it is the method's name.
+    // gRPC has no queries: path and query together name the method.
     let path = uri.path_and_query().map_or_else(|| uri.path(), PathAndQuery::as_str);
     let Some(method) = Method::find(path) else {
         return ControlFlow::Break(failed(&unknown::path(path), content_type));
@@ -120,7 +120,7 @@ async fn answer_in_time(call: &Call, messages: &mut Messages<Incoming>) -> Resul
     };
     call.sent(length);
     match payload {
-        // The present state and every change of it; there is no change.
+        // The health service's `Watch`: its stream stays open, but the state never changes.
         Payload::Message(message) if call.method.parts().2 == Kind::ServerStream => {
             Ok(Payload::Endless(Box::new(Once(Some(message)))))
         }
@@ -181,8 +181,8 @@ pub(crate) fn wrong_content_type(found: Option<&HeaderValue>) -> Response<Reply>
     refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, &Status::new(INVALID_ARGUMENT, text))
 }
 
-/// The content type of the answer to a request with this one; `None` unless it is gRPC's: its name alone, or with a
-/// message encoding, which grpc-go does not check.
+/// The content type of the answer to a request with this content type; `None` if that is not gRPC's. A message encoding
+/// in it is repeated without a check, as in grpc-go.
 pub(crate) fn echoed(content_type: &HeaderValue) -> Option<HeaderValue> {
     match content_type.as_bytes().strip_prefix(GRPC.as_bytes())? {
         [] | [b'+' | b';'] => Some(GRPC),

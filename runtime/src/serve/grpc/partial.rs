@@ -84,7 +84,7 @@ impl Held {
 }
 
 impl Partial {
-    /// Ready when a call that holds so many bytes may read more.
+    /// Sets the bytes that the call holds. Ready when it may read more; fails once it has waited too long.
     pub(crate) fn poll_room(&mut self, bytes: usize, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
         let mut held = self.partials.lock();
         held.bytes = held.bytes - self.bytes + bytes;

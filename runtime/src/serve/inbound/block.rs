@@ -1,7 +1,7 @@
 //! Rewrites the header blocks of requests so that hyper accepts what grpc-go accepts: see the parent module.
 //!
-//! A block is read instruction by instruction (RFC 7541). A changed header keeps its length in the peer's dynamic
-//! table, so the tables of client and server stay equal entry by entry, and no other instruction needs to change.
+//! A block is read instruction by instruction (RFC 7541). A changed header keeps its length. So the dynamic tables of
+//! client and server evict the same entries, and no other instruction needs to change.
 
 use std::collections::VecDeque;
 
@@ -154,7 +154,7 @@ impl Blocks {
             }
         }
         if has_path && !has_scheme {
-            // No header before this one was changed.
+            // The scheme comes before every header, and after the updates of the table's size, which are never changed.
             let changed = changed.get_or_insert_default();
             let rest = std::mem::take(changed);
             changed.extend_from_slice(&block[..after_updates]);
@@ -287,7 +287,7 @@ impl Literal<'_> {
             Field::Path => {
                 let mut value = self.value.decoded()?;
                 if !value.is_empty() && PathAndQuery::try_from(&value[..]).is_err() {
-                    // The path names no method before or after the change, and the client's answer says so.
+                    // Neither the old nor the new path names a method, so the call is refused either way.
                     for byte in value
                         .iter_mut()
                         .filter(|byte| !byte.is_ascii_alphanumeric() && **byte != b'/')

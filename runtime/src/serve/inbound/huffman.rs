@@ -1,7 +1,7 @@
 //! HPACK's Huffman code (RFC 7541, appendix B), for decoding strings. The code is canonical, so the lengths of its
 //! words determine them.
 
-/// Bits of the word of each byte, and last of the end of a string.
+/// The length of each byte's word in bits. The last one is that of the end of a string.
 const LENGTHS: [u8; SYMBOLS] = [
     13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 30, 28, 28, 28, 28, 28, 28,
     28, 28, 28, 6, 10, 10, 12, 13, 6, 8, 11, 10, 10, 8, 11, 8, 6, 6, 6, 5, 5, 5, 6, 6, 6, 6, 6, 6, 6, 7, 8, 15, 6, 12,

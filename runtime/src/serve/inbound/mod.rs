@@ -15,7 +15,7 @@ mod huffman;
 
 use self::block::Blocks;
 
-/// What every HTTP/2 connection starts with.
+/// The first bytes of every HTTP/2 connection.
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Bytes of a frame's head: length, kind, flags, stream.
@@ -120,7 +120,7 @@ impl Inbound {
         at
     }
 
-    /// Completes the held frame by new bytes, as far as they suffice; returns how many of them it took.
+    /// Completes the held frame with new bytes, as far as they suffice; returns how many of them it took.
     fn complete_held(&mut self, came: &[u8], pass: &mut impl FnMut(&[u8])) -> usize {
         let mut at = 0;
         while !self.held.is_empty() {

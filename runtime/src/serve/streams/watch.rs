@@ -41,7 +41,7 @@ pub(crate) struct Source {
     input_ended: bool,
 }
 
-/// The events of a response from one of them on.
+/// The events of a response from index `next` on.
 struct Rest {
     events: Events,
     next: usize,
