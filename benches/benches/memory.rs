@@ -14,13 +14,13 @@ const PAGE_BYTES: usize = 4_096;
 
 /// Resident memory of this process, without mapped files.
 fn resident_bytes() -> usize {
-    let pages = std::fs::read_to_string("/proc/self/statm").expect("Linux says what a process uses");
+    let pages = std::fs::read_to_string("/proc/self/statm").expect("Linux reports the memory of a process");
     let mut fields = pages.split(' ').map(|field| field.parse::<usize>().unwrap_or(0));
     let (resident, shared) = (fields.nth(1).unwrap_or(0), fields.next().unwrap_or(0));
     (resident - shared) * PAGE_BYTES
 }
 
-/// Writes every key once, in the order of `place`, and prints the memory that took.
+/// Writes every key once, in the order of `place`, and prints the memory that the keys need.
 fn measure(name: &str, place: fn(usize) -> usize) {
     let before = resident_bytes();
     let value = data::value(VALUE_BYTES);

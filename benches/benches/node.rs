@@ -1,4 +1,4 @@
-//! Puts through a node that is a cluster of one, on disks that finish at once: the cost of the machine itself.
+//! Puts through a node that is a cluster of one, on disks that finish at once: the cost of the node itself.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -52,7 +52,7 @@ impl Host {
         host
     }
 
-    /// This many clients put a key each.
+    /// The requests of `puts` clients, each of which puts a key.
     fn puts(&mut self, puts: usize) -> Vec<Input> {
         let deadline = self.now + Duration::from_secs(7);
         let mut put = || {

@@ -169,7 +169,7 @@ fn apply(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The cost of a row in the seal of its batch, for a write and a deletion.
+/// The cost of a row's digest, which the seal of a batch needs for each written or deleted row.
 fn digests(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("store/digest of a row");
     for length in [256, 1024, 65_536] {
@@ -182,7 +182,7 @@ fn digests(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Entries, and the batches of rows they lead to.
+/// Applying entries, and taking the rows of their batches.
 fn batches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("store/apply 100 and take their rows");
     group.throughput(Throughput::Elements(BATCH as u64));

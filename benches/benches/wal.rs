@@ -1,4 +1,4 @@
-//! Encoding the write-ahead log: one entry, and a batch as group commit makes them. No file is touched.
+//! Encoding the write-ahead log: one entry, and a batch of entries as one sync covers them. No file is touched.
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput};
@@ -11,7 +11,7 @@ mod data;
 #[path = "common/measure.rs"]
 mod measure;
 
-/// Bytes of an entry: about those of a put of 256.
+/// Bytes of an entry: about as many as a put of 256 bytes has.
 const ENTRY_BYTES: usize = 300;
 
 fn encode(criterion: &mut Criterion) {

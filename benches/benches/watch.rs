@@ -1,4 +1,4 @@
-//! Fan-out: one event to many watchers, of its key and of ranges around it, streams of a hundred watchers each.
+//! Fan-out: one event to many watchers of its key, or of ranges around it. Each stream has a hundred watchers.
 
 use std::cell::RefCell;
 use std::sync::Arc;

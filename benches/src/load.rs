@@ -45,7 +45,7 @@ pub struct Taken {
 }
 
 impl Taken {
-    /// The result of many requests that began that long ago.
+    /// The result of requests that took `seconds` together. Sorts the latencies.
     #[must_use]
     pub fn new(seconds: f64, mut latencies: Vec<Duration>) -> Self {
         latencies.sort_unstable();
@@ -211,7 +211,7 @@ pub struct OpenStream {
 }
 
 impl OpenStream {
-    /// Sends one more message, for which the server has given credit.
+    /// Sends one more message, for which the stream's window has room.
     ///
     /// # Errors
     /// If the stream has ended.

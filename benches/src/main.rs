@@ -12,7 +12,7 @@ use quoin_benches::workloads::{self, Workload};
 use quoin_conformance::Kind;
 use quoin_tools::{note, say};
 
-/// Load runs against a real etcd and ours.
+/// Load runs against a real etcd and Quoin.
 #[derive(Parser)]
 #[command(
     name = "quoin-benches",
@@ -27,7 +27,7 @@ struct Line {
 /// A new command is a variant here and an arm in `main`.
 #[derive(Subcommand)]
 enum Command {
-    /// Drives a real etcd and ours in turn with the same client and prints what each needed, as a Markdown table
+    /// Drives a real etcd and Quoin in turn with the same client and prints the costs of each, as a Markdown table
     #[command(after_help = "Examples:
   quoin-benches side-by-side
   quoin-benches side-by-side --only gets,puts --runs 5
@@ -36,7 +36,7 @@ enum Command {
 SIGINT and SIGTERM end a run and print what was measured so far.
 Programs can be named instead of built: QUOIN_BIN_TOKIO, QUOIN_BIN_SMOL, QUOIN_BIN_ASYNC_STD, QUOIN_BIN_ETCD.")]
     SideBySide(SideBySide),
-    /// Has clients ask for too much of a real etcd and ours, and prints what that costs a client that puts now and then
+    /// Runs clients that overload a real etcd and Quoin, and prints how much they delay the puts of another client
     #[command(after_help = "Examples:
   quoin-benches hostile
   quoin-benches hostile --only gzip --seconds 5 --servers tokio,smol
@@ -67,7 +67,7 @@ fn load() -> impl TypedValueParser<Value = String> {
 /// Which servers.
 #[derive(Args)]
 struct Servers {
-    /// Servers of ours beside etcd, separated by commas
+    /// Quoin's servers to compare with etcd, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "tokio", value_parser = server())]
     servers: Vec<Kind>,
 }
@@ -83,7 +83,7 @@ impl Servers {
 
 #[derive(Args)]
 struct SideBySide {
-    /// How often each workload is run, medians are shown; 3, and 1 where a run takes minutes, if this is not given
+    /// How often each workload runs; medians are shown. By default 3, or 1 if a run takes minutes
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=99))]
     runs: Option<usize>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! The outcome as a Markdown table: medians with their spread, and ours in relation to the first server.
+//! The results as a Markdown table: medians with their spread, and their ratios to the first server's.
 
 use std::fmt::Write as _;
 
@@ -25,7 +25,7 @@ pub struct Report {
     pub asked: Vec<&'static str>,
     /// The workloads that were not selected.
     pub not_asked: Vec<&'static str>,
-    /// Why the run ended early.
+    /// Why the run ended early, if it did.
     pub ended: Option<String>,
     /// The numbers.
     pub rows: Vec<Row>,
@@ -38,7 +38,7 @@ pub struct Row {
     pub workload: Workload,
     /// Its description; its number is that of the first run.
     pub measured: Measured,
-    /// The numbers of each server, one a run.
+    /// The numbers of each server, one for each run.
     pub samples: Vec<Vec<f64>>,
 }
 
@@ -70,7 +70,7 @@ pub fn median(numbers: &[f64]) -> Option<f64> {
     sorted.get(sorted.len().saturating_sub(1) / 2).copied()
 }
 
-/// A text of three significant digits: a shared machine gives no more.
+/// A number as text: two decimals below 10, one below 100, none above. A shared machine gives no more precision.
 fn shown(number: f64) -> String {
     match number.abs() {
         size if size >= 100.0 => format!("{number:.0}"),

@@ -45,7 +45,7 @@ pub fn run(plan: &Plan) -> Result<Report, Trouble> {
     let report = Arc::new(Mutex::new(plan.empty()?));
     let (so_far, shown) = (report.clone(), plan.clone());
     interrupt::on_signal(move |signal| {
-        // No result is added any more: later failures come from the signal.
+        // The lock is held until the process ends, so failures that the signal causes do not change the report.
         let mut report = locked(&so_far);
         report.ended = Some(signal.to_owned());
         children::end_all();

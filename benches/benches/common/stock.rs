@@ -5,7 +5,7 @@ use quoin_core::mvcc::Mvcc;
 
 use crate::data::key;
 
-/// Writes this many keys, ascending, one revision each, this many times.
+/// Writes `keys` keys in ascending order, `times` times over, in a revision of its own for each write.
 pub(crate) fn stock(keys: usize, times: usize, value: &Bytes) -> Mvcc {
     let mut mvcc = Mvcc::new();
     for n in 0..keys * times {

@@ -1,7 +1,6 @@
-//! Measures how much clients that ask for too much delay another client, which puts a key now and then; compared with a
-//! real etcd.
+//! Measures how much clients that ask for too much delay another client's puts, compared with a real etcd.
 //!
-//! Each load runs for a while against a fresh server with given content. Meanwhile a quiet client puts, one key at a
+//! Each load runs for a while against a fresh server with given content. Meanwhile a quiet client puts one key at a
 //! time. The latencies of its puts and the server's peak memory are compared.
 
 mod loads;
@@ -19,7 +18,7 @@ pub use loads::ALL;
 
 /// How long the quiet client pauses between its puts.
 const PAUSE: Duration = Duration::from_millis(2);
-/// The pause between filling a server and measuring it, in which it finishes its work for the fill.
+/// The pause between filling a server and measuring it. The server finishes its work for the fill meanwhile.
 const SETTLE: Duration = Duration::from_secs(2);
 /// The quiet client's 99th percentile must stay below this, in milliseconds.
 const P99_MAX_MS: f64 = 50.0;
@@ -154,7 +153,8 @@ impl Cost {
         self.puts.percentile(0.99)
     }
 
-    /// Whether the cost is within the promised bounds, also relative to etcd's.
+    /// Whether the cost is within the bounds: the 99th percentile below [`P99_MAX_MS`] and not above etcd's, and the
+    /// peak memory at most half of etcd's.
     fn is_kept_beside(&self, etcd: &Self) -> bool {
         self.p99() < P99_MAX_MS && self.p99() <= etcd.p99() && self.peak_mib * 2.0 <= etcd.peak_mib
     }

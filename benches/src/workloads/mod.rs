@@ -131,7 +131,7 @@ pub const ALL: [Workload; 12] = [
 const BYTES: usize = 256;
 const MIB: f64 = 1024.0 * 1024.0;
 const KIB_IN_MIB: f64 = 1024.0;
-/// Work after a load is part of its cost; so is memory given back.
+/// The pause after a load, before it is measured: the server's later work, and memory that it gives back, count too.
 const SETTLE: Duration = Duration::from_secs(2);
 const PUTS_AT_ONCE: u64 = 100;
 const LOADERS: Shape = Shape {

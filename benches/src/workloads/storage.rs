@@ -8,7 +8,7 @@ use super::{BYTES, KIB_IN_MIB, LOADERS, MIB, Measured, fill, launch, lower, peak
 use crate::load::{self, Clients};
 
 const POLL: Duration = Duration::from_millis(2);
-/// A million keys are read in seconds; a busy machine needs more.
+/// The longest time that a start may take. It reads a million keys in seconds, and needs more on a busy machine.
 const START_LIMIT: Duration = Duration::from_mins(3);
 
 pub(super) fn small_keys(kind: Kind, scale: f64) -> Result<Vec<Measured>, Trouble> {
