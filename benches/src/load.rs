@@ -1,6 +1,6 @@
 //! A load client: plain HTTP/2, prepared messages, as little work per request as possible.
 //!
-//! The client shares the machine with the server it measures, so it runs on one thread and decodes only what it must.
+//! The client shares the machine with the measured server. So it runs on one thread, and decodes as little as possible.
 
 use std::{
     cell::{Cell, RefCell},

@@ -18,7 +18,7 @@ fn tool(arguments: &[&str]) -> Command {
 
 /// The server from the tests' build: its numbers have no meaning.
 fn program() -> PathBuf {
-    Kind::QuoinTokio.program(Profile::Dev).expect("ours builds")
+    Kind::QuoinTokio.program(Profile::Dev).expect("the server builds")
 }
 
 #[test]

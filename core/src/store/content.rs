@@ -29,7 +29,7 @@ pub(crate) enum Content {
 }
 
 impl Content {
-    /// The request that a proposal holds; if it holds several, the one that etcd would take.
+    /// The request in a proposal; if there are several, the one that etcd applies.
     ///
     /// # Errors
     /// A [`Fault`] if this version has no such request: the other members have applied it, so it must not be skipped.

@@ -96,7 +96,7 @@ impl Op {
 /// The counts of applied entries.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
-    /// Requests by kind: those that failed, those that succeeded.
+    /// For each kind of request, how many failed and how many succeeded.
     requests: [[u32; 2]; Op::ALL.len()],
     /// Operations on keys.
     pub keys: KeyCounts,
@@ -124,7 +124,7 @@ impl Counts {
 /// Operations on keys.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct KeyCounts {
-    /// Reads: by clients, for compares, and those that a write needs.
+    /// Reads by clients, for compares, and for writes.
     pub ranges: u64,
     /// Writes of a key.
     pub puts: u64,

@@ -87,7 +87,7 @@ impl Restore<Begin> {
     /// Begins with the rows of bucket `meta`.
     ///
     /// # Errors
-    /// A [`Fault`] that names a broken row, or the one that `rows` returned.
+    /// A [`Fault`] that names a broken row, or the fault that `rows` returned.
     pub fn begin(config: StoreConfig, rows: impl IntoIterator<Item = Result<Row, Fault>>) -> Result<Self, Fault> {
         let (mut meta, mut account) = (Meta::default(), Account::default());
         for row in rows {
@@ -118,7 +118,7 @@ impl Restore<Begin> {
     /// Reads the rows of bucket `lease`.
     ///
     /// # Errors
-    /// A [`Fault`] that names a broken row, or the one that `rows` returned.
+    /// A [`Fault`] that names a broken row, or the fault that `rows` returned.
     pub fn leases(self, rows: impl IntoIterator<Item = Result<Row, Fault>>) -> Result<Restore<LeasesDone>, Fault> {
         let Self {
             config,
@@ -145,7 +145,7 @@ impl Restore<Begin> {
     /// Runs all stages in their order. `scan` returns the rows of a bucket.
     ///
     /// # Errors
-    /// A [`Fault`] that names a broken row, or the one that `scan` returned.
+    /// A [`Fault`] that names a broken row, or the fault that `scan` returned.
     pub fn from_table<Rows>(config: StoreConfig, mut scan: impl FnMut(Bucket) -> Rows) -> Result<Store, Fault>
     where
         Rows: IntoIterator<Item = Result<Row, Fault>>,
@@ -226,7 +226,7 @@ impl Restore<LeasesDone> {
     /// [`Store::compact_step`] continues a compaction that was in progress.
     ///
     /// # Errors
-    /// A [`Fault`] that names a broken row, or the one that `rows` returned.
+    /// A [`Fault`] that names a broken row, or the fault that `rows` returned.
     pub fn kv(self, rows: impl IntoIterator<Item = Result<Row, Fault>>) -> Result<Restore<KvDone>, Fault> {
         let Self {
             config,
@@ -257,8 +257,8 @@ impl Restore<KvDone> {
     /// Reads the rows of all other buckets, in any order.
     ///
     /// # Errors
-    /// A [`Fault`] that names a broken row, the one that `rows` returned, or that auth is on, which this version does
-    /// not support.
+    /// A [`Fault`] that names a broken row, the fault that `rows` returned, or a fault if auth is on, which this
+    /// version does not support.
     pub fn finish(self, rows: impl IntoIterator<Item = Result<(Bucket, Bytes, Bytes), Fault>>) -> Result<Store, Fault> {
         self.settle(rows)?.without_auth()
     }
