@@ -85,8 +85,8 @@ impl Call {
         }
     }
 
-    /// Whether the call can change nothing that is replicated, so that no entry of the log is made for it. Listing
-    /// alarms is an exception: it is an entry.
+    /// Whether the call changes no replicated state, so that it needs no log entry. False for listing alarms, which
+    /// etcd does by a log entry.
     #[must_use]
     pub fn is_read(&self) -> bool {
         match self {
@@ -201,18 +201,18 @@ impl Answer {
         of_response!(self, response => response.header.as_ref())
     }
 
-    /// The revision in the header; 0 if there is none, as in answers about members.
+    /// The revision in the header; 0 without a header, and in answers about members.
     #[must_use]
     pub fn revision(&self) -> i64 {
         self.header().map_or(0, |header| header.revision)
     }
 
-    /// The header, if it has one, to be changed.
+    /// The header to change, if the answer has one.
     pub fn header_mut(&mut self) -> Option<&mut ResponseHeader> {
         of_response!(self, response => response.header.as_mut())
     }
 
-    /// The place for a header, in an answer that can have one.
+    /// The header field, if the message of the answer has one.
     pub fn header_place(&mut self) -> Option<&mut Option<ResponseHeader>> {
         of_response!(self, response => Some(&mut response.header))
     }

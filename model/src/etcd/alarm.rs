@@ -15,7 +15,7 @@ use crate::call::{Call, Refusal};
 pub(super) struct Alarms(BTreeSet<(i32, u64)>);
 
 impl Alarms {
-    /// All of a type; of every type for [`AlarmType::None`].
+    /// The active alarms of a type, or of every type for [`AlarmType::None`].
     pub(super) fn list(&self, kind: i32) -> Vec<AlarmMember> {
         let asked = |of: &i32| kind == AlarmType::None as i32 || kind == *of;
         let alarms = self.0.iter().filter(|(of, _)| asked(of));
@@ -40,8 +40,8 @@ impl Alarms {
         self.0.iter().any(|(alarm, _)| *alarm == kind as i32)
     }
 
-    /// Whether the alarms allow a call that goes through the log. NOSPACE forbids whatever takes space, at any depth;
-    /// CORRUPT forbids everything about keys and leases.
+    /// Whether the alarms allow a call that goes through the log. NOSPACE forbids requests that take space, also inside
+    /// nested transactions; CORRUPT forbids all requests about keys and leases.
     pub(super) fn gate(&self, call: &Call) -> Result<(), Refusal> {
         if self.any(AlarmType::Corrupt) && about_keys(call) {
             return Err(CORRUPT.into());

@@ -67,7 +67,7 @@ impl State {
     /// The answer to a transaction that only reads, at an index.
     ///
     /// # Errors
-    /// The error that its client gets; also if the transaction does not only read.
+    /// The error that its client gets; also if the transaction is not read-only.
     pub fn txn_read_only(&self, request: &TxnRequest, index: u64) -> Result<TxnResponse, Refusal> {
         if !is_read_only(request) {
             return Err(NOT_MODELLED.into());
@@ -77,7 +77,7 @@ impl State {
     }
 
     /// The answer to any call that changes nothing, at an index. Remaining times in it are the greatest possible, and a
-    /// status has only what the log determines.
+    /// status has only the fields that the log determines.
     ///
     /// # Errors
     /// The error that its client gets; also if the call would change something.
@@ -88,7 +88,7 @@ impl State {
             Call::LeaseKeepAlive { id } => Answer::LeaseKeepAlive(LeaseKeepAliveResponse {
                 header: header(revision),
                 id: *id,
-                // A lease that does not exist is no error, but its time is 0.
+                // A lease that does not exist has TTL 0, without an error.
                 ttl: self.leases.at(*id, index).map_or(0, |ttl| ttl.granted),
             }),
             Call::LeaseLeases => Answer::LeaseLeases(LeaseLeasesResponse {
@@ -132,8 +132,8 @@ impl State {
         }
     }
 
-    /// The events from one revision to another, both included, in order. They have the previous keys even if those were
-    /// compacted.
+    /// The events from one revision to another, both included, in order. Each has its previous key-value, even if that
+    /// was compacted.
     #[must_use]
     pub fn events(&self, from: i64, to: i64) -> &[Event] {
         self.kv.events(from, to)

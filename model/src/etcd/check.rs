@@ -1,4 +1,4 @@
-//! The errors that a member finds before it proposes a request, from the request alone.
+//! The errors that a member finds in a request before it proposes it, from the request alone.
 //!
 //! Errors that depend on a member's settings other than the number of operations (the size of requests, the quota), or
 //! on the cluster (the leader, healthy members) are not modelled.
@@ -68,7 +68,7 @@ fn delete_range(request: &DeleteRangeRequest) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The largest list of each level counts; nested transactions share the rest of the limit.
+/// A transaction uses as much of the limit as its longest list has; each nested transaction may use the rest.
 fn txn(request: &TxnRequest, max_ops: usize) -> Result<(), Refusal> {
     let lists = [request.compare.len(), request.success.len(), request.failure.len()];
     let count = lists.into_iter().max().unwrap_or(0);
@@ -98,8 +98,8 @@ struct Footprint {
 }
 
 impl Footprint {
-    /// Collects them, and refuses a key that would be written twice. The order: the deletions of the list, then its
-    /// nested transactions in order, then its puts.
+    /// Collects the keys of a list and refuses a key that would be written twice. Deletions are collected first, then
+    /// nested transactions in order, then puts.
     fn of(ops: &[RequestOp]) -> Result<Self, Refusal> {
         let mut all = Self::default();
         for op in ops {
@@ -136,9 +136,9 @@ impl Footprint {
         Ok(())
     }
 
-    /// Whether a key is in one of the deletions, by etcd's rule for this check: the range end of one zero byte is taken
-    /// literally, so it is before every key, and such a deletion contains no put. When it is applied, the deletion does
-    /// cover those keys.
+    /// Whether one of the deletions contains a key. As in etcd's check, a range end of one zero byte is taken
+    /// literally: it sorts before every key, so such a deletion contains no key here. When it is applied, it deletes
+    /// all keys from its start on.
     fn deletes(&self, key: &Bytes) -> bool {
         self.deletions.iter().any(|deletion| match &deletion.range_end[..] {
             [] => deletion.key == key,

@@ -78,8 +78,8 @@ impl Cluster {
         })
     }
 
-    /// Whether a change is valid, which all members decide alike from the table. A removed id belongs to no member,
-    /// whatever the request.
+    /// Checks a change against the table only, so that all members decide alike. Every change of a removed id is
+    /// refused as `member not found`.
     fn validate(&self, change: &Change, max_learners: usize) -> Result<(), Refusal> {
         let (Change::Add(Member { id, .. }) | Change::Promote(id) | Change::Remove(id) | Change::Update { id, .. }) =
             change;
@@ -112,7 +112,7 @@ impl Cluster {
         voters.map(|member| member.id).eq([id])
     }
 
-    /// Whether no other member has one of these URLs.
+    /// Checks that no other member has one of these URLs.
     fn unused(&self, peer_urls: &[String], id: u64) -> Result<(), Refusal> {
         let mut others = self.members.values().filter(|member| member.id != id);
         if others.any(|member| member.peer_urls.iter().any(|url| peer_urls.contains(url))) {

@@ -29,7 +29,7 @@ impl Digest {
         self.number(number.cast_unsigned());
     }
 
-    /// Bytes, preceded by their length, so that the bounds between neighbours count.
+    /// Feeds the length before the bytes, so that `ab`, `c` and `a`, `bc` have different hashes.
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
         for chunk in bytes.chunks(8) {

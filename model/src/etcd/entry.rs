@@ -34,7 +34,7 @@ pub(super) enum Asked {
     Version(String),
 }
 
-/// Reads an entry: the id of its request, 0 if it has none, and the request.
+/// Reads an entry: returns the id of its request (0 if it has none) and the request.
 pub(super) fn read(entry: &Entry) -> (u64, Asked) {
     match EntryType::try_from(entry.entry_type) {
         Ok(EntryType::EntryConfChange) => conf_change(entry),
@@ -44,7 +44,7 @@ pub(super) fn read(entry: &Entry) -> (u64, Asked) {
                 let id = request.header.as_ref().map_or(request.id, |header| header.id);
                 (id, normal(request))
             }
-            // Only requests of old members fail to decode as those of newer ones.
+            // Only requests of old members fail to decode as an `InternalRaftRequest`.
             Err(_) => match Request::decode(entry.data.clone()) {
                 Ok(request) => (request.id, legacy(&request)),
                 Err(_) => (0, Asked::Unknown),
@@ -54,7 +54,7 @@ pub(super) fn read(entry: &Entry) -> (u64, Asked) {
     }
 }
 
-/// The request in a message; one of an unknown kind is not modelled.
+/// The request in a message; [`Asked::Unknown`] for a kind that the model lacks.
 fn normal(request: InternalRaftRequest) -> Asked {
     let call = |call: Call| Asked::Call(Box::new(call));
     None.or(request.put.map(|put| call(Call::Put(put))))
@@ -90,7 +90,7 @@ fn publish(set: ClusterMemberAttrSetRequest) -> Asked {
     }
 }
 
-/// A request of members up to 3.5, which publish the version and their attributes as nodes of a tree.
+/// A request of members up to 3.5, which publish the version and their attributes as keys of etcd's v2 store.
 fn legacy(request: &Request) -> Asked {
     if request.method != "PUT" {
         return Asked::Nothing;

@@ -15,7 +15,7 @@ use crate::call::Refusal;
 #[derive(Clone, Copy, Debug)]
 struct Crc(u32);
 
-/// The effect of each byte on it.
+/// The lookup table of CRC-32C, by byte.
 const STEPS: [u32; 256] = {
     const POLYNOMIAL: u32 = 0x82f6_3b78;
     let mut steps = [0; 256];
@@ -41,14 +41,14 @@ impl Crc {
     }
 }
 
-/// The hash of a member that has deleted the rows of compacted revisions. Before that a member's hash differs if no key
-/// is left at the revision: by a quirk of etcd's, all rows that it still has are then hashed.
+/// The hash of a member that has deleted the rows of compacted revisions. Until then the hash differs if no key exists
+/// at the revision: by a quirk of etcd, it then hashes all rows that it still has.
 pub(super) fn hash_kv(view: View<'_>, asked: i64) -> Result<HashKvResponse, Refusal> {
-    // Before the first revision there are no rows, and the hash is that of none.
+    // At a negative revision there are no rows, and the hash is that of no rows.
     let revision = if asked < 0 { asked } else { view.resolve(asked)? };
     let compacted = view.compact_revision;
-    // The rows of the compacted past that are hashed: those of the keys that exist at the revision; if there are none,
-    // those that the compaction left, except deletions.
+    // Of the rows of compacted revisions, only these are hashed: the rows of keys that exist at the revision or, if
+    // there are none, of keys that exist at the compact revision.
     let mut kept: BTreeSet<_> = view.kv.live(revision).map(stamp).collect();
     if kept.is_empty() {
         kept = view.kv.live(compacted).map(stamp).collect();
@@ -72,12 +72,13 @@ pub(super) fn hash_kv(view: View<'_>, asked: i64) -> Result<HashKvResponse, Refu
     })
 }
 
-/// The part that distinguishes one state of a key from all others.
+/// Revision and key, which identify one version of a key.
 fn stamp(kv: &KeyValue) -> (i64, &Bytes) {
     (kv.mod_revision, &kv.key)
 }
 
-/// An event as etcd stores it: revision and sub-revision, with a mark for a tombstone, and the key.
+/// The row in which etcd stores an event. Its key is the revision and sub-revision, with a mark for a tombstone; its
+/// value is the encoded key-value.
 fn record(event: &Event) -> (Vec<u8>, Vec<u8>) {
     let mut key = event.revision.to_be_bytes().to_vec();
     key.push(b'_');

@@ -1,4 +1,4 @@
-//! Reads the JSON in the log: members.
+//! Reads the JSON that log entries contain: members and their attributes.
 
 use std::collections::BTreeMap;
 

@@ -46,9 +46,9 @@ pub(super) struct Kv {
     events: Vec<Event>,
     /// The positions of each key's events in `events`.
     by_key: BTreeMap<Bytes, Vec<usize>>,
-    /// The place of the first event of revisions 2, 3, and so on.
+    /// The positions of the first event of revision 2, of revision 3, and so on.
     starts: Vec<usize>,
-    /// How many events the finished revisions have.
+    /// The number of events in finished revisions.
     finished: usize,
     digest: Digest,
 }
@@ -59,7 +59,8 @@ impl Kv {
         FIRST_REVISION + self.starts.len() as i64
     }
 
-    /// The revision at which an operation of a write reads: its own, once the write has changed something.
+    /// The revision at which an operation inside a write reads: the last finished one, or the write's own once the
+    /// write has changed something.
     pub(super) fn reading_revision(&self) -> i64 {
         self.revision() + i64::from(self.events.len() > self.finished)
     }

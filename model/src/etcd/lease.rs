@@ -1,5 +1,4 @@
-//! Leases without time: which exist, and the TTLs that the log gives them. The keys hold which of them are attached to
-//! a lease.
+//! Leases without a clock: which exist, and the TTLs that the log gives them. Each key stores the id of its lease.
 
 use std::collections::BTreeMap;
 

@@ -8,7 +8,7 @@
 //! It does not model:
 //! - *time*: a lease exists from its grant to its revocation;
 //! - *the state of one member*: its quota (a member above it answers NOSPACE although the write is applied),
-//!   leadership, health, sizes, and when the space of a compaction is free;
+//!   leadership, health, sizes, and when a compaction frees space;
 //! - *users and roles*;
 //! - *duplicates*: etcd uses the id of a proposal only to route its answer, so an entry that is in the log twice is
 //!   applied twice. A checker has to find duplicates, by [`Outcome::id`].
@@ -55,15 +55,15 @@ use refusal::{COMPACTED, FUTURE_REVISION, NOT_MODELLED};
 use timeline::Timeline;
 use txn::Branch;
 
-/// Settings that are alike on all members of a cluster.
+/// Settings that all members of a cluster share.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Rules {
     /// The shortest TTL that is granted, in seconds: one and a half election timeouts, rounded up.
     pub min_lease_ttl: i64,
     /// The largest number of learners.
     pub max_learners: usize,
-    /// Whether leaders write checkpoints of long leases: true if all of them always do, false if none ever does; `None`
-    /// if that differs.
+    /// Whether leaders write checkpoints of long leases: `Some(true)` if every leader does, `Some(false)` if none does,
+    /// `None` if they differ.
     pub checkpoints: Option<bool>,
 }
 
@@ -132,7 +132,7 @@ impl State {
         }
     }
 
-    /// Applies a committed entry. One that was applied before changes nothing.
+    /// Applies a committed entry. An entry that was applied before changes nothing.
     ///
     /// # Panics
     /// If there are entries missing between the last one applied and this one.
@@ -188,8 +188,8 @@ impl State {
         self.change(change)
     }
 
-    /// A hash of everything a client could read, now or at a revision. States with different pasts have different
-    /// hashes, even if a compaction hides the difference.
+    /// A hash of everything that a client could read, now or at an earlier revision. States with different pasts have
+    /// different hashes, even if a compaction hides the difference.
     #[must_use]
     pub fn digest(&self) -> u128 {
         let mut digest: Digest = self.kv.digest();

@@ -63,8 +63,8 @@ impl View<'_> {
     }
 }
 
-/// Whether the limit is applied before sorting. That is so if the request has no order and no filter, even if it has
-/// another target to sort by.
+/// Whether the limit is applied before sorting: true for a request without order and filters, even if it sorts by a
+/// target other than the key.
 fn is_cut_before_sorting(request: &RangeRequest) -> bool {
     let filters = [
         request.min_mod_revision,
@@ -87,7 +87,7 @@ fn passes(request: &RangeRequest, kv: &KeyValue) -> bool {
 }
 
 /// Sorts as requested; for a target other than the key, no order means ascending. etcd does not define the order of
-/// equal keys; here they stay in key order, whichever the direction.
+/// keys with equal targets; here they stay in ascending key order in both directions.
 fn sort(request: &RangeRequest, kvs: &mut [&KeyValue]) {
     let target = SortTarget::try_from(request.sort_target);
     let by = |a: &KeyValue, b: &KeyValue| match target {

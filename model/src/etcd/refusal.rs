@@ -43,7 +43,7 @@ pub(super) const NOT_ENOUGH_STARTED: Reason = Reason(
     UNKNOWN,
     "etcdserver: re-configuration failed due to not enough started members",
 );
-pub(super) const NOT_MODELLED: Reason = Reason(UNKNOWN, "the model knows nothing of this kind of entry");
+pub(super) const NOT_MODELLED: Reason = Reason(UNKNOWN, "the model does not have this kind of request");
 pub(super) const PEER_URL_EXISTS: Reason = Reason(FAILED_PRECONDITION, "etcdserver: Peer URLs already exists");
 pub(super) const TOO_LARGE_TTL: Reason = Reason(OUT_OF_RANGE, "etcdserver: too large lease TTL");
 pub(super) const TOO_MANY_LEARNERS: Reason =

@@ -1,4 +1,4 @@
-//! Small examples of the rules. A test's name begins with the section of the rule in the description of etcd's behaviour.
+//! Small examples of the rules.
 
 use prost::Message as _;
 use quoin_core::proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
@@ -107,7 +107,7 @@ fn read(state: &State, request: &RangeRequest) -> String {
 }
 
 #[test]
-fn a3_revisions_begin_at_one_and_count_what_changes() {
+fn revisions_begin_at_one_and_count_what_changes() {
     let mut state = State::new();
     let steps = [
         (Call::Put(put("a", "1")), 2),
@@ -134,7 +134,7 @@ fn a3_revisions_begin_at_one_and_count_what_changes() {
 }
 
 #[test]
-fn a4_the_answer_to_a_range() {
+fn a_range_is_limited_filtered_and_sorted() {
     let state = after(["c", "a", "b"].map(|key| Call::Put(put(key, key))));
     let all = range("a", "\0");
     let sorted = |order: SortOrder, target: SortTarget| RangeRequest {
@@ -231,7 +231,7 @@ fn a4_the_answer_to_a_range() {
 }
 
 #[test]
-fn a6_a_put_counts_versions_and_keeps_value_or_lease_on_request() {
+fn a_put_counts_versions_and_keeps_value_or_lease_on_request() {
     let mut state = after([grant(1, 10), Call::Put(leased("a", 1))]);
     let keep_value = PutRequest {
         ignore_value: true,
@@ -256,7 +256,7 @@ fn a6_a_put_counts_versions_and_keeps_value_or_lease_on_request() {
 }
 
 #[test]
-fn a7_conditions_on_missing_keys() {
+fn a_condition_on_a_missing_key_compares_with_zero() {
     let state = after([Call::Put(put("a", "1"))]);
     let holds = |key: &'static str, range_end: &'static str, target, result, given| {
         let compare = Compare {
@@ -307,7 +307,7 @@ fn a7_conditions_on_missing_keys() {
 }
 
 #[test]
-fn a7_all_conditions_come_first_and_operations_see_each_other() {
+fn all_conditions_come_first_and_operations_see_each_other() {
     let mut state = after([Call::Put(put("a", "old"))]);
     let a_is_new = Compare {
         target: CompareTarget::Value as i32,
@@ -327,7 +327,7 @@ fn a7_all_conditions_come_first_and_operations_see_each_other() {
         Op::RequestRange(range("a", "\0")),
     ]);
     let Answer::Txn(response) = state.execute(&Call::Txn(request)).unwrap() else {
-        panic!("a transaction is answered as one");
+        panic!("a transaction has the answer of a transaction");
     };
     let [before, _, nested, after] = &response.responses[..] else {
         panic!("every operation has an answer");
@@ -348,7 +348,7 @@ fn a7_all_conditions_come_first_and_operations_see_each_other() {
 }
 
 #[test]
-fn a7_a_refused_transaction_changes_nothing() {
+fn a_refused_transaction_changes_nothing() {
     let mut state = after([Call::Put(put("a", "1"))]);
     let too_new = RangeRequest {
         revision: 3,
@@ -366,7 +366,7 @@ fn a7_a_refused_transaction_changes_nothing() {
 }
 
 #[test]
-fn a7_an_error_of_a_write_is_returned_before_errors_of_reads() {
+fn an_error_of_a_write_is_returned_before_errors_of_reads() {
     let mut state = after([Call::Put(put("a", "1"))]);
     let future = || {
         Op::RequestRange(RangeRequest {
@@ -398,7 +398,7 @@ fn a7_an_error_of_a_write_is_returned_before_errors_of_reads() {
 }
 
 #[test]
-fn a7_requests_refused_before_they_are_proposed() {
+fn duplicate_keys_and_too_many_operations_are_refused_before_proposing() {
     let nest = |success, failure| {
         Op::RequestTxn(TxnRequest {
             compare: Vec::new(),
@@ -443,7 +443,7 @@ fn a7_requests_refused_before_they_are_proposed() {
 }
 
 #[test]
-fn a8_compacted_revisions_cannot_be_read_but_the_model_keeps_them() {
+fn compacted_revisions_cannot_be_read_but_the_model_keeps_them() {
     let mut state = after([
         Call::Put(put("a", "1")),
         Call::Put(put("a", "2")),
@@ -481,7 +481,7 @@ fn a8_compacted_revisions_cannot_be_read_but_the_model_keeps_them() {
 }
 
 #[test]
-fn a10_a_lease_takes_its_keys_with_it() {
+fn revoking_a_lease_deletes_its_keys() {
     let mut state = after([
         grant(-5, 0),
         grant(6, 100),
@@ -515,7 +515,7 @@ fn a10_a_lease_takes_its_keys_with_it() {
 }
 
 #[test]
-fn a11_alarms_forbid_requests_and_are_listed() {
+fn alarms_forbid_requests_and_are_listed() {
     let mut state = after([Call::Put(put("a", "1")), alarm(1, 1)]);
     let no_space = "etcdserver: mvcc: database space exceeded";
     assert_eq!(text(state.execute(&Call::Put(put("a", "2")))), no_space);
@@ -540,7 +540,7 @@ fn a11_alarms_forbid_requests_and_are_listed() {
 }
 
 #[test]
-fn a13_members_come_and_go_and_ids_stay_used() {
+fn members_are_added_changed_and_removed_for_good() {
     let urls = |url: &str| vec![url.to_owned()];
     let add = |url, is_learner| {
         let peer_urls = urls(url);
@@ -607,7 +607,7 @@ fn entry(index: u64, kind: EntryType, data: Vec<u8>) -> Entry {
 }
 
 #[test]
-fn f4_the_log_says_the_same_as_the_calls() {
+fn log_entries_are_decoded_and_applied_once() {
     let mut state = State::new();
     let context = br#" {"id": 5, "peerURLs": ["http://\u0061:1"], "name": "", "isLearner": true} "#;
     let add = ConfChange {
@@ -689,7 +689,7 @@ fn f4_the_log_says_the_same_as_the_calls() {
 }
 
 #[test]
-fn g6_the_hash_is_over_what_a_compaction_leaves() {
+fn the_hash_changes_with_a_compaction() {
     let hash = |state: &State| match state.answer(&Call::HashKv(HashKvRequest { revision: 0 }), 99) {
         Ok(Answer::HashKv(response)) => (response.hash, response.compact_revision),
         other => panic!("{other:?}"),

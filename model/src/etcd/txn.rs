@@ -1,5 +1,5 @@
-//! Transactions, in three steps: all conditions are evaluated, then the chosen operations are checked, both against the
-//! state before; then the operations are carried out, each on the result of those before it.
+//! Transactions, in three steps. All conditions are evaluated, and the chosen operations are checked, both against the
+//! state before the transaction. Then each operation is carried out on the result of the previous ones.
 
 use std::cmp::Ordering;
 
@@ -51,8 +51,7 @@ impl<'a> Branch<'a> {
         }
     }
 
-    /// Checks every operation. First all writes, also those of nested transactions, each for its key before its lease;
-    /// then all ranges.
+    /// Checks every operation, nested ones too: first the key and the lease of each put, then all ranges.
     pub(super) fn check(&self, view: View<'_>, leases: &Leases) -> Result<(), Refusal> {
         let chosen = self.flat();
         for op in &chosen {
@@ -129,8 +128,8 @@ impl<'a> Branch<'a> {
     }
 }
 
-/// Checks whether a range can be read. A plain read takes every revision up to 0 as the present; here only 0 is. Other
-/// negative ones are compacted if they are less than the compact revision, which is -1 before the first compaction.
+/// Checks that a range can be read. A plain read takes every revision up to 0 as the present. In a transaction, a
+/// negative revision below the compact revision (-1 before the first compaction) is refused as compacted.
 fn check_range(view: View<'_>, request: &RangeRequest) -> Result<(), Refusal> {
     if request.revision != 0 && request.revision < view.compact_revision {
         return Err(COMPACTED.into());

@@ -7,7 +7,7 @@ use super::{OperationOf, Spec, Violation};
 /// Operations printed before the point at which no operation fits.
 const PLACED_SHOWN: usize = 8;
 
-/// The end of the longest order, the state after it, and for every operation that could come next why it cannot.
+/// Shows the end of the longest order, the state after it, and why each candidate for the next operation does not fit.
 #[must_use]
 pub fn explain<S>(spec: &S, operations: &[OperationOf<S>], violation: &Violation) -> String
 where
@@ -22,7 +22,7 @@ where
         }
     }
     let mut text = format!(
-        "no order of {} operations: after {} nothing that may come next fits\n",
+        "no order of {} operations: after {} of them, no next operation fits\n",
         operations.len(),
         violation.longest.len()
     );
@@ -39,7 +39,7 @@ where
         let operation = &operations[index];
         let why = match spec.step(&state, &operation.input, operation.output.as_ref()) {
             None => "not possible in this state",
-            Some(_) if operation.happened() => "possible, but others then are not",
+            Some(_) if operation.happened() => "possible, but then others are not",
             Some(_) => "may have happened, but that does not help",
         };
         let _ = writeln!(text, "  {}: {why}", line::<S>(operations, index));

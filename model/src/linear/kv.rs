@@ -1,5 +1,6 @@
 //! etcd's store as a specification: keys with their revisions, one revision for all, transactions, reads of the past,
-//! compaction. It has no leases, no watches, and no errors for malformed requests: histories contain none.
+//! compaction. It has no leases, no watches, and no errors for malformed requests, because the checked histories
+//! contain none.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -135,7 +136,7 @@ pub struct Store {
     keys: BTreeMap<Bytes, Arc<Vec<Version>>>,
 }
 
-/// A key was set or, without a value, deleted.
+/// One write of a key; `live` is `None` for a deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Version {
     mod_revision: i64,

@@ -29,8 +29,8 @@ pub trait Spec {
     /// The state before the first operation.
     fn initial(&self) -> Self::State;
 
-    /// The state after `input`; `None` if `output` is not the reply to it in `state`. Without an output, the request
-    /// has the effect that it has in `state`.
+    /// The state after `input`; `None` if `output` is not the reply to it in `state`. An unknown output (`None`) fits
+    /// every effect that the request has in `state`.
     fn step(&self, state: &Self::State, input: &Self::Input, output: Option<&Self::Output>) -> Option<Self::State>;
 
     /// A digest of a state: equal states have equal digests, different ones different digests. [`digest_of`] can make
@@ -97,7 +97,7 @@ pub enum Verdict {
     },
     /// There is none.
     Violation(Violation),
-    /// The bound was reached first.
+    /// The bound on steps was reached first.
     GaveUp {
         /// The number of steps tried.
         nodes: u64,
@@ -107,9 +107,9 @@ pub enum Verdict {
 /// How far the search came in a history that has no order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// A longest order that the specification allows for a beginning of the history.
+    /// A longest beginning of an order that the specification allows.
     pub longest: Vec<usize>,
-    /// Operations one of which has to come next, although none can; sorted by the time of return.
+    /// The candidates for the next operation, none of which fits; sorted by the time of return.
     pub stuck: Vec<usize>,
 }
 

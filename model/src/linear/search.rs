@@ -1,10 +1,10 @@
 //! The search of Wing and Gong, with Lowe's memory of failed states, for few operations of unknown outcome.
 //!
-//! It is depth-first: an operation that real time allows and the specification accepts is placed, and taken back if
-//! nothing can follow. These rules keep it short, and lose no order:
+//! The search is depth-first: it places an operation that real time allows and the specification accepts, and takes it
+//! back if nothing can follow. These rules shorten the search without losing an order:
 //!
-//! - A set of placed operations that led to the same state before is not tried again. Nor is one that differs from it
-//!   only in more used operations of unknown outcome: whatever could follow here could have followed there.
+//! - A set of placed operations is not tried twice in the same state. Nor is a set that only adds operations of unknown
+//!   outcome to a tried one: everything that can follow the larger set can follow the smaller one.
 //! - An operation that changes nothing in any state is placed where it first fits, and no alternative to it is tried:
 //!   in any order that has it later, it can be moved here.
 //! - An operation of unknown outcome that would change nothing here is not placed: the order without it is as good.
@@ -17,12 +17,12 @@ use std::collections::BTreeMap;
 use super::timeline::Timeline;
 use super::{OperationOf, Spec, Verdict, Violation};
 
-/// The rules of the search. All are right; the tests of the checker break them one at a time.
+/// The rules of the search. The default has all of them; the tests of the checker switch them off one at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rules {
     /// An operation comes after those that returned before it was invoked.
     pub(super) real_time: bool,
-    /// Operations that touch in time overlap.
+    /// An operation that returns at the time at which another is invoked overlaps it.
     pub(super) touching_overlap: bool,
     /// An operation of unknown outcome may have happened.
     pub(super) unknown_may_happen: bool,
@@ -30,17 +30,17 @@ pub(super) struct Rules {
     pub(super) seen_has_happened: bool,
     /// An operation of unknown outcome may happen after operations invoked later.
     pub(super) unknown_may_be_late: bool,
-    /// A set of placed operations failed in one state, not in all.
+    /// The memory of tried sets distinguishes states.
     pub(super) memory_minds_state: bool,
-    /// A state failed for one set of placed operations, not for all.
+    /// The memory of tried sets distinguishes sets of required operations.
     pub(super) memory_minds_placed: bool,
-    /// A set of placed operations failed with the operations of unknown outcome it had left.
+    /// The memory of tried sets distinguishes sets of operations of unknown outcome.
     pub(super) memory_minds_unknown: bool,
     /// Only an operation that changes nothing is placed for good.
     pub(super) only_reads_are_final: bool,
-    /// Only an operation of unknown outcome is left out for changing nothing.
+    /// Only an operation of unknown outcome is left out if it changes nothing.
     pub(super) only_unknown_is_left_out: bool,
-    /// A state is beyond an operation's level if it is above it, not if it is at it.
+    /// A state is beyond an operation's level if its own level is higher, not if it is equal.
     pub(super) level_is_inclusive: bool,
     /// An operation that was taken back has to be placed again.
     pub(super) taken_back_is_pending: bool,
@@ -72,14 +72,14 @@ pub(super) struct Search<'a, S: Spec> {
     rules: Rules,
     traits: Vec<Traits>,
     timeline: Timeline,
-    /// Operations in the order in which they are placed; between steps `frames` has one more.
+    /// The placed operations, in order. Between steps, `frames` has one entry more.
     order: Vec<usize>,
     frames: Vec<Frame<S::State>>,
-    /// Operations still to be placed that must be.
+    /// The number of required operations still to be placed.
     pending: usize,
-    /// Hints of those, each with its count.
+    /// The hints of these operations, each with its count.
     pending_hints: BTreeMap<i64, usize>,
-    /// Placed operations that had to be, and placed ones of unknown outcome.
+    /// The placed operations by their bits: the required ones, and those of unknown outcome.
     required: Bits,
     unknown: Bits,
     /// For each set of required operations and each state: the sets of unknown ones with which it was tried.
@@ -95,7 +95,7 @@ struct Traits {
     hint: Option<i64>,
     /// Its place in the order in which candidates are tried.
     rank: usize,
-    /// Its number among those that must happen, or among those that need not.
+    /// Its number among the required operations, or among those of unknown outcome.
     bit: usize,
 }
 
@@ -227,8 +227,8 @@ impl<'a, S: Spec> Search<'a, S> {
         last.is_some()
     }
 
-    /// Keeps the present order if it is the longest so far; of two of the same length, the one with fewer operations of
-    /// unknown outcome.
+    /// Keeps the current order if it is the longest so far. Of two orders of the same length, it keeps the one with
+    /// fewer operations of unknown outcome.
     fn record(&mut self, stuck: impl FnOnce(&Self) -> Vec<usize>) {
         let depth = (self.required.count(), Reverse(self.order.len()));
         if self.best.as_ref().is_none_or(|(best, _)| depth > *best) {
@@ -285,7 +285,7 @@ impl<'a, S: Spec> Search<'a, S> {
         self.timeline.put_back(operation);
     }
 
-    /// Whether an operation still has to be placed whose level is below that of `state`.
+    /// Whether the level of `state` is above that of an operation still to be placed.
     fn is_beyond(&self, state: &S::State) -> bool {
         match (self.spec.level(state), self.pending_hints.first_key_value()) {
             (Some(level), Some((hint, _))) if self.rules.level_is_inclusive => level > *hint,
@@ -294,7 +294,7 @@ impl<'a, S: Spec> Search<'a, S> {
         }
     }
 
-    /// Whether `state`, with the placed operations, was not tried yet; it is remembered as tried.
+    /// Whether `state` was not yet tried with the placed operations. Remembers it as tried.
     fn is_new(&mut self, state: &S::State) -> bool {
         let mut key = (Vec::new(), 0);
         if self.rules.memory_minds_placed {

@@ -3,7 +3,7 @@
 
 use super::search::Rules;
 
-/// The list. Links are indices; index 0 is the anchor, before the first and after the last.
+/// The list. Links are indices; index 0 is the anchor, before the first entry and after the last.
 pub(super) struct Timeline {
     next: Vec<usize>,
     previous: Vec<usize>,
@@ -19,7 +19,7 @@ enum Event {
     Return,
 }
 
-/// When an operation was invoked, and the time before which it must have been placed, if it must be.
+/// When an operation was invoked, and when it returned (`u64::MAX` if unknown); `None` if it need not happen.
 pub(super) type Span = (u64, Option<u64>);
 
 impl Timeline {

@@ -1,4 +1,5 @@
-//! The checker agrees with brute force on small histories, right and spoiled; and breaking any of its rules is noticed.
+//! The checker agrees with brute force on small histories, correct and spoiled ones, and disagrees if any of its rules
+//! is broken.
 
 use std::fmt::Debug;
 
@@ -40,14 +41,14 @@ impl<S: Sample<Input: Debug, Output: Debug>> Cases<S> {
             let expected = is_linearizable(&spec, &history);
             assert!(
                 expected || spoiled,
-                "seed {SEED}, {label} {number} was drawn right: {history:?}"
+                "seed {SEED}, {label} {number} was drawn as linearizable: {history:?}"
             );
             cases.push((history, expected));
         }
         Self { spec, cases }
     }
 
-    /// Histories of both verdicts.
+    /// The numbers of histories that are linearizable and that are not.
     fn counts(&self) -> (usize, usize) {
         let linearizable = self.cases.iter().filter(|(_, expected)| *expected).count();
         (linearizable, self.cases.len() - linearizable)
@@ -94,7 +95,7 @@ fn broken() -> Vec<(&'static str, Rules)> {
 }
 
 #[test]
-fn agrees_with_brute_force_and_no_rule_can_be_broken() {
+fn the_search_agrees_with_brute_force_only_with_all_its_rules() {
     let registers = Cases::new(Registers, "registers", 100_000, 8);
     let stores = Cases::new(Kv, "store", 20_000, 6);
     let headless = Cases::new(Headless, "headless", 12_000, 6);
@@ -116,6 +117,6 @@ fn agrees_with_brute_force_and_no_rule_can_be_broken() {
         .collect();
     eprintln!("seed {SEED}; linearizable and not: {counts:?}; first history that shows each broken rule: {caught:?}");
     for (name, wrong) in caught {
-        assert_ne!(wrong, [None; 3], "seed {SEED}: {name} was broken and nothing noticed");
+        assert_ne!(wrong, [None; 3], "seed {SEED}: no history shows that {name} is broken");
     }
 }

@@ -16,7 +16,7 @@ fn an_explanation_names_the_operation_the_state_and_the_reason() {
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(
         lines[0],
-        "no order of 3 operations: after 1 nothing that may come next fits"
+        "no order of 3 operations: after 1 of them, no next operation fits"
     );
     assert!(lines[1].starts_with("  #0 client 1 [10, 20] One(Put {"), "{text}");
     assert!(lines[2].starts_with("state: Store { revision: 2"), "{text}");

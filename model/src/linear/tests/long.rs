@@ -18,7 +18,7 @@ fn history(seed: u64, shape: Shape) -> Vec<OperationOf<Kv>> {
     draw(&Kv, &mut Prng::new(seed).fork("long"), shape)
 }
 
-/// The last read of a key that was there is answered with nothing.
+/// Empties the answer of the last read that found something.
 fn lose_a_read(history: &mut [OperationOf<Kv>]) {
     let found = history
         .iter_mut()
@@ -51,7 +51,7 @@ fn four_hundred_operations_with_six_unknown_end_in_time() {
     assert!(most[0] <= 4_096 && most[1] <= 32_768, "{most:?}");
 }
 
-/// A power of two of steps that are enough.
+/// The smallest power of two of steps that is enough, from 512 on.
 fn nodes(history: &[OperationOf<Kv>], linearizable: bool, seed: u64) -> u64 {
     for max_nodes in (9..22).map(|power| 1 << power) {
         match check(&Kv, history, max_nodes) {

@@ -13,7 +13,7 @@ pub(super) enum Ask {
     Read(usize),
     Write(usize, u64),
     Swap(usize, u64, u64),
-    /// Sets the first register to the second and has no reply.
+    /// Sets the first register to the value of the second.
     Copy,
 }
 

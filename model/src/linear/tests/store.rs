@@ -1,5 +1,5 @@
-//! Random requests to etcd's store; the store for clients that ignore the revisions of headers; and the answers of the
-//! store.
+//! Random requests to etcd's store, the store as seen by clients that ignore the revisions of headers, and a test of
+//! the store's answers.
 
 use bytes::Bytes;
 use quoin_core::random::Prng;
@@ -92,7 +92,7 @@ impl Sample for Kv {
     }
 }
 
-/// [`Kv`] for clients that ignore the revisions of headers, which then neither guide the search nor show a mistake.
+/// [`Kv`] for clients that ignore the revisions of headers: the revisions neither guide the search nor show a mistake.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Headless;
 
@@ -202,7 +202,7 @@ fn the_store_answers_as_etcd_does() {
             txn(&[("a", 2)], vec![put("a", "3")], vec![delete("x")]),
             "4 false [Deleted(0)]",
         ),
-        // The writes of a transaction share one; its reads see those before them.
+        // The writes of a transaction share one revision; its reads see the writes before them.
         (
             txn(
                 &[("a", 4), ("x", 0)],

@@ -32,7 +32,7 @@ fn one(op: Op) -> Request {
     Request::One(op)
 }
 
-/// The reply to a put, or to another request that only returns a revision.
+/// The reply to a put.
 pub(super) fn set(revision: i64) -> Reply {
     let reply = OpReply::Put;
     Reply::One { revision, reply }
@@ -160,7 +160,7 @@ fn an_unanswered_write_may_show_up_late() {
         answered(3, 50, 60, one(get("a")), read(3, "a", "1", 3)),
     ];
     accepts(&history, &[1, 2, 0, 3]);
-    // Once it was visible, it stays, and does not appear a second time.
+    // A visible write does not disappear, and does not happen a second time.
     let gone = answered(3, 61, 70, one(get("a")), nothing(3));
     refuses(&[&history[..], &[gone]].concat(), &[1, 2, 0, 3], &[4]);
     let deleted = Reply::One {
@@ -185,7 +185,7 @@ fn an_unanswered_write_need_not_happen() {
 }
 
 #[test]
-fn an_unanswered_write_does_not_happen_before_it_is_asked_for() {
+fn an_unanswered_write_does_not_happen_before_its_request() {
     let history = [
         answered(2, 10, 20, one(get("a")), read(2, "a", "1", 2)),
         unanswered(1, 21, one(put("a", "1"))),
