@@ -18,7 +18,7 @@ use crate::{
     trouble::{During, Trouble},
 };
 
-/// A cold build on two slow cores, with other builds queued before it.
+/// Enough for a cold build on two slow cores, with other builds queued before it.
 const BUILD_LIMIT: Duration = Duration::from_mins(20);
 
 /// The servers that are compared.
@@ -26,24 +26,24 @@ const BUILD_LIMIT: Duration = Duration::from_mins(20);
 pub enum Kind {
     /// The real etcd, the reference.
     Etcd,
-    /// Ours on tokio.
+    /// Quoin on tokio.
     QuoinTokio,
-    /// Ours on smol.
+    /// Quoin on smol.
     QuoinSmol,
-    /// Ours on async-std.
+    /// Quoin on async-std.
     QuoinAsyncStd,
 }
 
 /// The profile of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// That of the tests.
+    /// The profile of tests.
     Dev,
-    /// That of users.
+    /// The profile that users run.
     Release,
 }
 
-/// cargo's arguments for building one of ours.
+/// How cargo builds one of ours, and the environment variable that names a built one instead.
 struct Recipe {
     package: &'static str,
     binary: &'static str,
@@ -64,7 +64,7 @@ impl Kind {
         self.recipe().map_or("etcd", |recipe| recipe.binary)
     }
 
-    /// Its name on command lines: the runtime's, of ours.
+    /// Its name on command lines; for ours, the name of the runtime.
     #[must_use]
     pub fn short_name(self) -> &'static str {
         let name = self.name();
@@ -170,7 +170,8 @@ fn build(recipe: &Recipe, profile: Profile) -> Result<PathBuf, Trouble> {
     keep(&program, profile)
 }
 
-/// A program in the `examples` of `room`, which is `core` or `runtime`, with the tests' profile: a test run of the whole workspace has built it.
+/// The program of an example of the crate `room` (`core` or `runtime`), in the profile of tests. It is built if it is
+/// missing or older than its sources.
 ///
 /// # Errors
 /// If it cannot be built.
@@ -208,7 +209,7 @@ fn cargo() -> Command {
 const CRATES: [&str; 5] = ["core", "raft-proto", "runtime", "runtime-smol", "runtime-tokio"];
 const PARTS: [&str; 4] = ["Cargo.toml", "build.rs", "proto", "src"];
 
-/// Those that exist in the workspace.
+/// The parts of these crates that exist in the workspace.
 fn made_of(workspace: &Path) -> Vec<PathBuf> {
     let parts = CRATES
         .iter()
@@ -235,7 +236,8 @@ fn is_fresh(program: &Path, made_of: impl IntoIterator<Item = PathBuf>) -> std::
     Ok(true)
 }
 
-/// Copies the program to its own name: other builds, with other features or from another work tree, use cargo's.
+/// Links or copies the program to a path of its own: a build with other features or from another work tree overwrites
+/// cargo's file.
 fn keep(program: &Path, profile: Profile) -> Result<PathBuf, Trouble> {
     let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let tree = paths::workspace().to_string_lossy().replace('/', "_");

@@ -45,7 +45,7 @@ impl Finished {
     }
 }
 
-/// A program that does not inherit the settings of the user's shell: etcd's and its clients' variables.
+/// A program that does not inherit the variables `ETCD...` of the user's shell, which etcd and its clients read.
 #[must_use]
 pub fn untouched(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);

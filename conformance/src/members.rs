@@ -12,7 +12,7 @@ const STEP: Duration = Duration::from_millis(20);
 const NAMES: [&str; 7] = ["one", "two", "three", "four", "five", "six", "seven"];
 /// The default of `--initial-cluster-token`, from which ids are derived.
 const TOKEN: &str = "etcd-cluster";
-/// etcdctl pads ids of fewer than sixteen digits, in some of its outputs only.
+/// The lowest id of sixteen hexadecimal digits: some outputs of etcdctl pad shorter ids, others do not.
 const LONG_ID: u64 = 1 << 60;
 
 /// The id of a member that founds a cluster: the start of a hash of its address and the token.
@@ -21,8 +21,8 @@ fn id(peer: &SocketAddr) -> u64 {
     hash.iter().take(8).fold(0, |id, byte| id << 8 | u64::from(*byte))
 }
 
-/// Names, and free addresses for peers, of members that found a cluster. Their ids ascend, so that every list of them
-/// has the same order in each run.
+/// Names and free peer addresses for members that found a cluster. Their ids ascend, so that every list of them has the
+/// same order in each run.
 ///
 /// # Errors
 /// If no address is free.

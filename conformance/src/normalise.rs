@@ -14,7 +14,7 @@ pub struct Names {
     members: usize,
 }
 
-/// The characters after one of these, as long as they are of the given set, are replaced by the name.
+/// The characters of the given set that directly follow one of these texts are replaced by the name.
 const FIELDS: &[(&str, Chars, &str)] = &[
     ("\"raft_term\":", Chars::Digits, "<term>"),
     ("\"raftTerm\":", Chars::Digits, "<term>"),
@@ -166,7 +166,7 @@ fn fill_bytes(text: &str) -> String {
     format!("{before}{}{}", "x".repeat(count), fill_bytes(after))
 }
 
-/// The number after a JSON key, for the few numbers that are needed.
+/// The number after the first occurrence of a JSON key.
 #[must_use]
 pub fn json_number(json: &str, key: &str) -> Option<u64> {
     let (_, rest) = json.split_once(&format!("\"{key}\":"))?;
@@ -174,7 +174,7 @@ pub fn json_number(json: &str, key: &str) -> Option<u64> {
     rest[..digits].parse().ok()
 }
 
-/// The text after a JSON key; the needed texts contain no escapes.
+/// The text after the first occurrence of a JSON key; it must contain no escapes.
 #[must_use]
 pub fn json_text(json: &str, key: &str) -> Option<String> {
     let (_, rest) = json.split_once(&format!("\"{key}\":\""))?;

@@ -1,7 +1,7 @@
 //! The outcome of one scenario on one server: a row of the report.
 //!
 //! Every suite (client scenarios, differential requests, histories, crash points) reports its amount of work and every
-//! finished step through [`Tell`], so that progress is visible while it runs. The report consists only of its outcomes.
+//! finished step through [`Tell`], so that progress is visible while it runs. The report consists of the outcomes only.
 
 use crate::binaries::Kind;
 

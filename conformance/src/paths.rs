@@ -1,4 +1,4 @@
-//! Where files are kept: under cargo's target directory, so that only the tree's own output is written.
+//! Where files are kept: under cargo's target directory, and nowhere else.
 
 use std::{
     fs::{self, File},

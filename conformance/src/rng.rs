@@ -48,7 +48,7 @@ pub fn seed() -> u64 {
 /// A number from the environment, for example of rounds.
 ///
 /// # Panics
-/// If the variable is set to something else, because ignoring the setting would mislead.
+/// If the variable is set, but not to a number.
 #[must_use]
 pub fn number_from_env(name: &str) -> Option<u64> {
     let text = std::env::var_os(name)?;

@@ -175,7 +175,7 @@ impl Scene {
     }
 }
 
-/// Sorted lines, or the first few of them: for output without a fixed order.
+/// Sorts the lines (`sort`) or keeps the first ones (`head N`), for output without a fixed order.
 fn filtered(mut lines: Vec<String>, filter: &str) -> Result<Vec<String>, Trouble> {
     match filter.split_once(' ').unwrap_or((filter, "")) {
         ("", _) => {}

@@ -6,7 +6,7 @@
 //!
 //! $ etcdctl put a                  runs a command
 //! < 1                              a line of its standard input
-//! OK                               what it prints: standard output, then errors marked "! ", then "[exit 1]" if it failed
+//! OK                               its output: standard output, errors marked "! ", and "[exit 1]" if it failed
 //!
 //! ~ etcdctl get a                  runs again and again until it prints what follows
 //!
@@ -15,7 +15,7 @@
 //! & w etcdctl watch a --rev=1      starts in the background under the name w
 //! & w < progress                   a line for its standard input
 //! & w lines 3                      the next three lines it prints
-//! & w stop                         ends it; what else it had printed follows
+//! & w stop                         ends it; the rest of its output follows
 //! ```
 
 use crate::trouble::Trouble;
@@ -225,7 +225,7 @@ mod tests {
     const TEXT: &str = "server --max-txn-ops=2\n\n# Why.\n$ etcdctl txn\n< one\n<\nSUCCESS\n\nOK\n\n& w etcdctl watch a\n\n& w < progress\n\n& w lines 2\nPUT\na\n\n& w stop\n\n~ etcdctl get a\nno\n";
 
     #[test]
-    fn a_script_is_read_and_written_alike() {
+    fn a_script_is_written_as_it_was_read() {
         let script = Script::parse(TEXT).unwrap();
         assert_eq!(script.server, ["--max-txn-ops=2"]);
         assert_eq!(script.steps[0].comment, ["# Why."]);
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_named_with_its_line() {
+    fn an_invalid_script_is_refused_with_its_line() {
         for (text, why) in [
             ("OK", "line 1: output before any command: OK"),
             ("& w", "line 1: a background step needs a name and what to do: & w"),

@@ -1,7 +1,7 @@
 //! Starts and stops a server program on loopback, in a separate folder.
 //!
-//! It treats every program alike: etcd's flags go in, `/health` shows when it serves. A dropped server is killed and
-//! its folder removed, unless the test is failing: then the folder stays, with the log in it.
+//! Every program is treated alike: it gets etcd's flags, and `/health` shows when it serves. A dropped server is killed
+//! and its folder removed, unless the test is failing: then the folder stays, with the log in it.
 
 use std::{
     ffi::OsString,
@@ -31,13 +31,14 @@ const ASK_LIMIT: Duration = Duration::from_secs(5);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 /// The placeholder for the data directory in a wrapper command: its name is known only when the server is started.
 pub(crate) const DATA_DIR: &str = "{data-dir}";
-/// Below the range from which the system takes ports for outgoing connections.
+/// The first of the ports that are tried; all are below the range that the system uses for outgoing connections.
 const FIRST_PORT: u16 = 20_000;
 const PORTS: u16 = 12_000;
-/// A free port may be taken before the server binds it; then it is started again on others.
+/// Another process may take a free port before the server binds it; then the server is started again on other ports.
 const START_TRIES: u32 = 5;
 const LOG_TAIL: usize = 4000;
-/// Of clusters: long enough that a busy machine hardly elects twice, and short enough that leases of one second exist.
+/// Timing of clusters: slow enough that a busy machine rarely elects again, and fast enough that leases of one second
+/// exist.
 const MEMBERS_TIMES: [&str; 2] = ["--heartbeat-interval=60", "--election-timeout=600"];
 
 /// A server about to be started.
@@ -114,8 +115,8 @@ impl Launch {
         self
     }
 
-    /// Starts as many servers of this kind as the members of one cluster. The first is the one that is returned, and has
-    /// the others as its companions.
+    /// Makes [`Launch::start`] start a cluster of this many servers. It returns the first, which has the others as
+    /// companions.
     #[must_use]
     pub fn members(mut self, members: usize) -> Self {
         self.members = members;
@@ -202,7 +203,7 @@ impl Server {
         self.wait_healthy(HEALTH_LIMIT, HEALTH_STEP)
     }
 
-    /// Adds a flag for the next start; of a flag that is given twice, the last value counts.
+    /// Adds a flag for the next start. If a flag is given twice, its last value counts.
     pub fn add_flag(&mut self, flag: impl Into<String>) {
         self.launch.flags.push(flag.into());
     }

@@ -21,7 +21,7 @@ const VERSION_LIMIT: Duration = Duration::from_secs(20);
 /// The suites.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Suite {
-    /// Scenarios of other people's clients.
+    /// Scenarios of third-party clients.
     Clients,
     /// The same requests to a real etcd, to ours and to a model.
     Differential,
@@ -54,7 +54,7 @@ pub struct Asked {
     pub suites: Vec<Suite>,
     /// The servers.
     pub servers: Vec<Kind>,
-    /// How many members of a kind form the cluster that clients and differential requests meet. The other suites have one.
+    /// Members of each cluster in the suites `clients` and `differential`. The other suites use one member.
     pub members: usize,
     /// Seeds of differential requests for each server.
     pub seeds: Seeds,
@@ -68,8 +68,8 @@ pub struct Asked {
     pub options: String,
 }
 
-/// Runs the selected suites and writes the report, again after each part and when a signal or an error ends the run.
-/// Returns the report at the end.
+/// Runs the selected suites. Writes the report after each part and when a signal or an error ends the run; returns it
+/// at the end.
 ///
 /// # Errors
 /// If a program cannot be found, built or started; the report so far is written.
@@ -78,7 +78,7 @@ pub fn run(asked: &Asked) -> Result<Report, Trouble> {
         Some(out) => out.clone(),
         None => paths::own()?,
     };
-    fs::create_dir_all(&out).during(format!("make {}", out.display()))?;
+    fs::create_dir_all(&out).during(format!("making {}", out.display()))?;
     note(format_args!("programs are kept in {}", paths::target().display()));
     let run = Arc::new(Run {
         began: wait::now(),
@@ -94,7 +94,7 @@ pub fn run(asked: &Asked) -> Result<Report, Trouble> {
     });
     let interrupted = run.clone();
     interrupt::on_signal(move |signal| {
-        // No result is added any more: later failures come from the signal.
+        // The lock keeps out later outcomes, which would be failures caused by the signal.
         let mut report = interrupted.report();
         report.ended = Some(signal.to_owned());
         let written = interrupted.write(&mut report);
@@ -157,10 +157,10 @@ fn replace(path: &Path, text: &str) -> Result<(), Trouble> {
     let new = path.with_extension("new");
     fs::write(&new, text)
         .and_then(|()| fs::rename(&new, path))
-        .during(format!("write {}", path.display()))
+        .during(format!("writing {}", path.display()))
 }
 
-/// Each suite on each server, except `clients`, which plays all servers together.
+/// Each suite on each server, except `clients`, which plays on all servers together.
 fn parts(asked: &Asked) -> Vec<Part> {
     let part = |suite, server| Part {
         suite,
@@ -228,7 +228,7 @@ fn shown(figures: Vec<impl ToString>) -> Vec<String> {
     figures.iter().map(ToString::to_string).collect()
 }
 
-/// Hand-written and random scripts, to a real etcd, to one of ours and to the model.
+/// Plays hand-written and random scripts to a real etcd, to one of ours and to the model.
 fn differential(kind: Kind, asked: &Asked, run: &Run, progress: &Progress) -> Result<(), Trouble> {
     let (seeds, sides) = (asked.seeds, Sides::of(kind)?.members(asked.members));
     let outcome = |scenario: String, script: Option<String>| Outcome {

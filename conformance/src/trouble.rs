@@ -6,7 +6,7 @@ use std::{error::Error, fmt};
 pub struct Trouble(String);
 
 impl Trouble {
-    /// An error with its own sentence.
+    /// An error with this text.
     pub fn new(what: impl Into<String>) -> Self {
         Self(what.into())
     }

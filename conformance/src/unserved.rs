@@ -47,7 +47,7 @@ pub fn of(servers: &[Kind]) -> Result<Vec<(Kind, Vec<String>)>, Trouble> {
     servers.iter().map(one).collect()
 }
 
-/// Every method of the API: the full name of its service, and its own.
+/// Every method of the API: the full name of its service, and the name of the method.
 fn methods() -> Result<Vec<(String, String)>, Trouble> {
     let files = FileDescriptorSet::decode(DESCRIPTOR).during("reading the API's description")?;
     let of_file = |file: &FileDescriptorProto| -> Vec<(String, String)> {
@@ -66,7 +66,7 @@ fn methods() -> Result<Vec<(String, String)>, Trouble> {
     Ok(files.file.iter().flat_map(of_file).collect())
 }
 
-/// Sends an empty message on a separate connection: the method refuses it or only reads.
+/// Sends an empty message on a separate connection. A method may carry it out: the server is used for nothing else.
 async fn is_served(address: SocketAddr, path: &str) -> Result<bool, Trouble> {
     let wire = Wire::connect(address).await?;
     let answer = async { wire.call(path, &(), true).await?.only().await };
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_real_etcd_serves_all_but_streamed_ranges_and_ours_lists_what_it_does_not() {
+    fn a_real_etcd_serves_all_but_streamed_ranges_and_ours_serves_puts_and_watches() {
         let unserved = of(&[Kind::Etcd, Kind::QuoinTokio]).expect("servers that can be reached");
         assert_eq!(unserved[0].1, ["KV.RangeStream"], "a real etcd 3.5");
         let ours = &unserved[1].1;

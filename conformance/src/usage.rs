@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_takes_what_its_files_take() {
+    fn the_disk_usage_of_a_folder_includes_deep_files() {
         let folder = crate::paths::fresh("on-disk").unwrap();
         fs::create_dir(folder.join("deep")).unwrap();
         let before = on_disk(&folder).unwrap();
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_has_used_something() {
+    fn a_live_process_has_resident_memory() {
         let usage = of(std::process::id()).unwrap();
         assert!(
             usage.resident_kib > 0 && usage.peak_kib >= usage.resident_kib,

@@ -1,8 +1,8 @@
 //! etcdctl of any version: the scripts of `conformance/scripts`, and scenarios that a script cannot express: a server
 //! that goes away, many etcdctls at once, large input.
 //!
-//! An older etcdctl prints some things differently. So its output with a real etcd is recorded first, and ours is
-//! compared with that; playing with the real one is itself one of the outcomes.
+//! Versions of etcdctl print some things differently. So each version plays a script against a real etcd first, which
+//! is an outcome too; its output with ours is compared with that output.
 
 use std::{
     collections::BTreeMap,
@@ -36,14 +36,14 @@ const LINE_LIMIT: Duration = Duration::from_secs(20);
 pub(super) struct Etcdctl {
     programs: Etcd,
     scripts: BTreeMap<String, PathBuf>,
-    /// Each script, with the output of playing it with a real etcd.
+    /// By name, each script with its output against a real etcd.
     printed: Mutex<BTreeMap<String, String>>,
 }
 
-/// Compares an answer with the expected one.
+/// Plays a scenario; the error is its first wrong answer.
 type Play = fn(&mut Stage<'_>) -> Result<(), Trouble>;
 
-/// The scenarios that are no scripts: name, API method, whether they are fast.
+/// The scenarios that are not scripts: name, API method, whether it is fast, and the function that plays it.
 const PLAYS: [(&str, &str, bool, Play); 9] = [
     (
         "transaction_of_128_operations",
@@ -91,7 +91,8 @@ impl Etcdctl {
     /// All its scenarios.
     pub(super) fn scenarios(&self) -> Vec<Scenario> {
         let plays = PLAYS.iter().map(|(name, method, fast, _)| (*name, *method, *fast));
-        // The newer etcdctl plays the scripts in a separate test; the report includes them all the same.
+        // A separate test plays the scripts with the newer etcdctl, so they are not fast here; the report includes
+        // them.
         let scripts = self.scripts.keys().map(|name| (name.as_str(), method(name), false));
         plays
             .chain(scripts)
@@ -103,7 +104,7 @@ impl Etcdctl {
             .collect()
     }
 
-    /// Plays scenarios, each against a fresh server, and returns the outcome of each.
+    /// Plays scenarios, each against a fresh server, and calls `say` with each outcome.
     ///
     /// # Errors
     /// If a server does not start.
@@ -200,7 +201,7 @@ impl Stage<'_> {
         command
     }
 
-    /// Its output for this input.
+    /// Runs etcdctl with this input; returns its standard output, or an error if it fails.
     fn run_with(&self, arguments: &[&str], input: &[u8]) -> Result<String, Trouble> {
         command::run(&mut self.command(arguments), input, COMMAND_LIMIT)?.success(&format!("etcdctl {arguments:?}"))
     }
@@ -230,7 +231,7 @@ impl Stage<'_> {
         self.server.restart()
     }
 
-    /// Repeats until it prints this: background commands take a while to show.
+    /// Repeats a command until it prints this, because background commands take effect with a delay.
     fn until(&self, arguments: &[&str], expected: &str) -> Result<(), Trouble> {
         let mut seen = String::new();
         let found = wait::until(LINE_LIMIT, Duration::from_millis(50), || {
@@ -279,7 +280,7 @@ fn equal(seen: &str, expected: &str, what: &str) -> Result<(), Trouble> {
     )))
 }
 
-/// The input of a transaction without comparisons that puts these.
+/// The input of a transaction without comparisons that puts these keys.
 fn puts(names: impl Iterator<Item = String>) -> String {
     let mut input = String::from("\n");
     for name in names {
@@ -291,7 +292,7 @@ fn puts(names: impl Iterator<Item = String>) -> String {
 fn transaction_of_128_operations(stage: &mut Stage<'_>) -> Result<(), Trouble> {
     let input = puts((0..128).map(|at| format!("a{at:03}")));
     let printed = stage.run_with(&["txn"], input.as_bytes())?;
-    equal(&printed.matches("OK").count().to_string(), "128", "how many were put")?;
+    equal(&printed.matches("OK").count().to_string(), "128", "the number of puts")?;
     let input = puts((0..129).map(|at| format!("b{at:03}")));
     let refused = command::run(&mut stage.command(&["txn"]), input.as_bytes(), COMMAND_LIMIT)?;
     if refused.code == Some(0)
@@ -357,7 +358,7 @@ fn contended_counter(stage: &mut Stage<'_>) -> Result<(), Trouble> {
                     break;
                 }
                 if deadline.passed() {
-                    return Err(Trouble::new("never the first"));
+                    return Err(Trouble::new("no transaction succeeded in time"));
                 }
             }
         }
@@ -426,7 +427,7 @@ fn elections(stage: &mut Stage<'_>) -> Result<(), Trouble> {
     let observer = stage.begin(&["elect", "-l", "e"])?;
     equal(&observer.line()?, &key, "the leader's key")?;
     equal(&observer.line()?, "one", "the leader")?;
-    // Both campaigns are established before the server goes away: an unfinished one is not repeated.
+    // The server restarts only after both campaigns are established: etcdctl does not repeat an unfinished one.
     let campaigns = [
         "get",
         "e/",

@@ -1,5 +1,5 @@
-//! Clients written by others, each with a list of scenarios as large as its API: played against a real etcd first, to
-//! prove the scenario, then against ours.
+//! Third-party clients, each with scenarios for its whole API. A scenario is played against a real etcd first, to prove
+//! the scenario, then against ours.
 //!
 //! The scenarios of libraries are programs in their own languages, in `conformance/clients`; those of etcdctl are the
 //! scripts of `conformance/scripts` and [`etcdctl`]. The stories of `tests/client` use Rust's etcd-client; [`stories`]
@@ -29,9 +29,9 @@ use etcdctl::Etcdctl;
 use program::{Program, Scenario};
 
 const SUITE: &str = "clients";
-/// Scenarios mostly wait for processes, disks and time.
+/// Jobs that are played at the same time: scenarios mostly wait for processes, disks and time.
 const AT_ONCE: usize = 4;
-/// Each cluster is three servers.
+/// The same for jobs in clusters, each of which is several servers.
 const CLUSTERS_AT_ONCE: usize = 2;
 const CLUSTER: usize = 3;
 
@@ -42,7 +42,7 @@ struct Client {
     player: Player,
 }
 
-/// The methods whose scenarios expect a member that has no others.
+/// Beginnings of the methods whose scenarios expect a cluster of one member.
 const OF_ONE_MEMBER: [&str; 2] = ["Cluster.", "Maintenance.Status"];
 
 /// The program that plays the scenarios.
@@ -74,8 +74,8 @@ impl Depth {
     }
 }
 
-/// Every scenario of every client, against a real etcd and then against these servers, each in clusters of so many
-/// members. The stories of etcd-client are played with one member only, and so are scenarios about members.
+/// Plays every scenario of every client, against a real etcd and then against these servers, in clusters of `members`.
+/// More than one member leaves out the stories of etcd-client and the scenarios about members.
 ///
 /// # Errors
 /// If a client or a server cannot be found or built. A wrong result is an outcome.
@@ -88,7 +88,7 @@ pub fn run(kinds: &[Kind], members: usize, tell: &mut Tell<'_>) -> Result<(), Tr
     stories::play(kinds, tell)
 }
 
-/// Part of the scenarios of every client, against a real etcd and then against these servers.
+/// Plays part of the scenarios of every client, against a real etcd and then against these servers.
 ///
 /// # Errors
 /// If a client or a server cannot be found or built. A wrong result is an outcome.
@@ -96,7 +96,7 @@ pub fn fast(plan: &[(Kind, Depth)], tell: &mut Tell<'_>) -> Result<(), Trouble> 
     play(plan, 1, &clients()?, tell)
 }
 
-/// Part of the scenarios of the client whose name begins so, in clusters of three.
+/// Plays part of the scenarios of the clients whose names begin with `name`, in clusters of three.
 ///
 /// # Errors
 /// If a client or a server cannot be found or built. A wrong result is an outcome.
@@ -162,7 +162,7 @@ fn clients() -> Result<Vec<Client>, Trouble> {
     Ok(clients)
 }
 
-/// The outcomes of one client with one server.
+/// The outcomes of one client with one server, by scenario.
 type Outcomes = BTreeMap<String, Verdict>;
 
 impl Client {
@@ -260,7 +260,7 @@ fn outcome(job: &Job<'_>, scenario: &str, verdict: Verdict) -> Outcome {
     }
 }
 
-/// Compares a failure with a real etcd's: if that fails too, the failure says so.
+/// Adds a real etcd's failure of the same scenario, if there is one, to a failure.
 fn beside(verdict: Verdict, etcd: Option<&Verdict>) -> Verdict {
     match (verdict, etcd) {
         (Verdict::Failed(reason), Some(Verdict::Failed(theirs) | Verdict::Differs(theirs))) => {

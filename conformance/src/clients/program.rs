@@ -32,9 +32,9 @@ const COMPLAINT_TAIL: usize = 600;
 pub(super) struct Program {
     /// The command.
     pub(super) program: PathBuf,
-    /// Its arguments before those of ours.
+    /// The arguments before those that are added here.
     pub(super) arguments: Vec<PathBuf>,
-    /// The path of its packages.
+    /// Environment variables, such as the path of its packages.
     pub(super) variables: Vec<(&'static str, PathBuf)>,
 }
 
@@ -87,7 +87,7 @@ impl Program {
             .ok_or_else(|| Trouble::new(format!("{} lists no scenarios: {said}", self.program.display())))
     }
 
-    /// Plays scenarios one after the other against one fresh server, and returns the outcome of each.
+    /// Plays scenarios one after the other against one fresh server, and calls `say` with each outcome.
     ///
     /// # Errors
     /// If the server does not start.
@@ -110,7 +110,7 @@ impl Program {
         Ok(())
     }
 
-    /// One run of the program: until all are played, or it prints nothing more about the next one.
+    /// Runs the program until all scenarios are played, or until it prints nothing more.
     fn play_some(
         &self,
         server: &mut Server,
@@ -145,7 +145,9 @@ fn steer(server: &mut Server, wish: &str) -> Result<(), Trouble> {
         "kill" => server.kill(),
         "start" => server.restart(),
         "restart" => server.kill().and_then(|()| server.restart()),
-        other => Err(Trouble::new(format!("a scenario wishes {other}"))),
+        other => Err(Trouble::new(format!(
+            "a scenario asked for an unknown command: {other}"
+        ))),
     }
 }
 
@@ -187,7 +189,7 @@ impl Run {
             let line = match self.lines.recv_timeout(SCENARIO_LIMIT) {
                 Ok(line) => line,
                 Err(error) => {
-                    return Said::Nothing(format!("the program says nothing more ({error}): {}", self.tail()));
+                    return Said::Nothing(format!("the program prints nothing more ({error}): {}", self.tail()));
                 }
             };
             // All other lines are the client's own output.

@@ -16,7 +16,7 @@ use crate::{
 const LIMIT: Duration = Duration::from_mins(20);
 const CLIENT: &str = "Rust etcd-client, and raw HTTP/2";
 
-/// Every story for a real etcd and these servers.
+/// Plays every story against a real etcd and these servers.
 ///
 /// # Errors
 /// If the tests cannot be built or run.

@@ -1,5 +1,5 @@
-//! Requests that are no calls of the simulator: the hash of a member's whole file, its health, and requests no client
-//! library makes.
+//! Requests for which the model has no `Call`: the hash of a member's whole file, its health, and requests that no
+//! client library makes.
 
 use bytes::Bytes;
 use quoin_core::proto::etcdserverpb::{HashKvResponse, HashRequest, HashResponse, RangeRequest};
@@ -23,14 +23,14 @@ pub enum Bare {
     HealthWatch(&'static str),
     /// A range with a key of this many bytes.
     Oversized(usize),
-    /// A range, under the name of another method.
+    /// A range request to this path, which is not a method of etcd's.
     Unknown(&'static str),
-    /// A range with the header for the version of the client's API.
+    /// A range with this value in the header `client-api-version`.
     Version(&'static [u8]),
 }
 
 impl Bare {
-    /// The kind in the counts.
+    /// The name under which the request is counted.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -41,8 +41,8 @@ impl Bare {
         }
     }
 
-    /// Makes the request, and normalises the answer for comparison. A hash becomes that of keys, which has the same
-    /// parts; its value depends on each server's own file.
+    /// Makes the request and normalises the answer for comparison. The answer to `Hash` becomes an answer to `HashKV`
+    /// with 1 for any hash but 0, because each server's hash depends on its own file.
     pub(super) async fn ask(self, wire: &Wire) -> Reply {
         let key_a = || range(Bytes::from_static(b"a"));
         match self {
@@ -82,7 +82,7 @@ async fn health(wire: &Wire, path: &str, service: &str) -> Reply {
     };
     let mut exchange = wire.call(path, &request, true).await?;
     let Some(bytes) = exchange.next().await? else {
-        return Err(refusal(NO_ANSWER, "well, but without an answer"));
+        return Err(refusal(NO_ANSWER, "ended without an answer"));
     };
     let response: HealthCheckResponse = decoded(bytes)?;
     match response.status() {
@@ -91,7 +91,7 @@ async fn health(wire: &Wire, path: &str, service: &str) -> Reply {
     }
 }
 
-/// An answer of which only the success or refusal is compared.
+/// Reduces an answer to its success or refusal.
 async fn ignored(exchange: Exchange) -> Reply {
     exchange.only().await.map(|_| Answer::Internal)
 }

@@ -29,13 +29,13 @@ pub struct Seeds {
 pub struct Campaign {
     /// The sums over all seeds.
     pub total: Report,
-    /// The seeds that were run: after a few that differ no more are begun.
+    /// The seeds that were run: once a few differ, no further one is started.
     pub ran: BTreeSet<u64>,
     /// By seed, the scripts that differ, as commands of etcdctl.
     pub divergences: BTreeMap<u64, String>,
 }
 
-/// Runs them; `progress` is called for every finished seed.
+/// Runs the seeds; calls `progress` for each finished one.
 ///
 /// # Errors
 /// If a server cannot be started or reached.

@@ -7,7 +7,7 @@ use quoin_model::call::Call;
 
 use super::step::Step;
 
-/// One line for a step.
+/// The line for a step: a command, or a comment with the step itself if etcdctl cannot express it.
 #[must_use]
 pub fn command(step: &Step) -> String {
     let command = match step {
@@ -137,7 +137,7 @@ fn key_range(words: &mut Vec<String>, key: &Bytes, range_end: &Bytes) -> Option<
     Some(())
 }
 
-/// A word in bash's syntax; words with a zero byte or of kilobytes are not written.
+/// A word in bash's syntax; `None` if it has a zero byte or more than 200 bytes.
 fn quoted(bytes: &Bytes) -> Option<String> {
     if bytes.contains(&0) || bytes.len() > 200 {
         return None;
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_say_what_requests_ask() {
+    fn a_command_has_the_options_of_its_request() {
         let request = |range| command(&Step::Ask(Call::Range(range)));
         let range = RangeRequest {
             key: "a b".into(),

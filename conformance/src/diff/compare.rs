@@ -118,7 +118,7 @@ fn nameless(reply: &Reply) -> Reply {
     match &mut reply {
         // etcd lists leases by their expiry. The model has no clock, so both lists are compared in the order of ids.
         Ok(Answer::LeaseLeases(response)) => response.leases.sort_by_key(|lease| lease.id),
-        // The model has no field of an etcd later than 3.5.
+        // The model leaves this field out: etcd has it since 3.6.
         Ok(Answer::HashKv(response)) => response.hash_revision = 0,
         _ => {}
     }

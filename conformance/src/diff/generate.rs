@@ -1,5 +1,5 @@
-//! Draws scripts from seeds. The model is stepped along, so that revisions, leases and watches are drawn near existing
-//! ones.
+//! Draws scripts from seeds. The model applies each drawn step, so that revisions, leases and watches are drawn near
+//! existing ones.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -44,7 +44,7 @@ enum Kind {
     Watch,
 }
 
-/// The relative frequency of each.
+/// The relative frequency of each kind.
 const MIX: [(Kind, u64); 21] = [
     (Kind::Put, 2_200),
     (Kind::Range, 2_000),
@@ -73,7 +73,7 @@ const MIX: [(Kind, u64); 21] = [
 const STREAMS: u64 = 4;
 /// A stream with this many watches gets no more.
 const MOST_WATCHES: usize = 10;
-/// Watches created together: those that start in the past catch up together, which takes etcd a tenth of a second.
+/// The most watches created together: those that start in the past catch up together, which takes etcd 0.1 s.
 const MOST_AT_ONCE: u64 = 8;
 /// The longest TTL, in seconds.
 const MAX_TTL: i64 = 9_000_000_000;
@@ -83,7 +83,7 @@ const ODD_TTLS: [i64; 7] = [0, 1, -1, i64::MIN, MAX_TTL + 1, i64::MAX, 3];
 const LEASES: [i64; 9] = [1, 2, 3, 4, 5, 6, 7, -3, i64::MAX];
 const NO_LEASES: [i64; 3] = [777, -1, i64::MIN];
 
-/// An endless script.
+/// The generator of an endless script.
 pub struct Generator {
     oracle: Oracle,
     draw: Draw,
@@ -93,7 +93,8 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// The script of a seed, with its servers' settings. Each seed leaves out some kinds of requests.
+    /// The script of a seed, with its servers' settings. The seed also decides which kinds of requests are frequent or
+    /// left out.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
@@ -241,7 +242,7 @@ impl Generator {
         Step::Ask(Call::LeaseGrant(LeaseGrantRequest { ttl, id }))
     }
 
-    /// Draws no such step while alarms refuse the writes it needs.
+    /// Draws another step while alarms refuse the writes of an expiry.
     fn expire(&mut self) -> Step {
         if !self.oracle.state().alarms_at(u64::MAX).is_empty() {
             return Step::Ask(Call::LeaseLeases);
@@ -271,7 +272,7 @@ impl Generator {
         } else {
             [AlarmType::Nospace, AlarmType::None]
         };
-        // See the list of what scripts leave out: never both kinds.
+        // Never both kinds: see `LEFT_OUT`.
         if action == AlarmAction::Activate && on.iter().any(|alarm| alarm.alarm != kinds[0] as i32) {
             kinds = [AlarmType::None; 2];
         }
@@ -285,7 +286,7 @@ impl Generator {
     fn compact(&mut self) -> Step {
         let physical = self.draw.rng.once_in(2);
         let revision = self.draw.compact_revision();
-        // See the list of what scripts leave out.
+        // See `LEFT_OUT`.
         if self.is_recreation(revision) {
             return Step::Ask(Call::LeaseLeases);
         }
@@ -306,7 +307,7 @@ impl Generator {
         } else {
             revision
         };
-        // See the list of what scripts leave out.
+        // See `LEFT_OUT`.
         if self.is_recreation(hashed) {
             return Step::Ask(Call::LeaseLeases);
         }

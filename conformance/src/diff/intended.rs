@@ -1,6 +1,6 @@
 //! Intended differences from etcd 3.5, with reasons, and differences in answers that etcd leaves undetermined.
 //!
-//! An entry levels its own difference in two answers and leaves every other; a difference that remains is reported.
+//! An entry removes only its own difference from two answers (it "levels" them). A difference that remains is reported.
 
 use quoin_core::proto::etcdserverpb::range_request::SortTarget;
 use quoin_core::proto::etcdserverpb::{RangeRequest, RangeResponse};
@@ -48,56 +48,56 @@ pub const INTENDED: &[Intended] = &[
     },
     Intended {
         name: "order of equals",
-        reason: "Go's sort leaves open in which order keys come that are equal in what they are sorted by; up to twelve \
-                 it keeps them in the order of their keys, as Quoin always does.",
+        reason: "Go's sort does not define the order of keys with equal sort values; up to twelve keys, it keeps the \
+                 order of keys, as Quoin always does.",
         level: Level::Reply(order_of_equals),
     },
     Intended {
         name: PROGRESS_AFTER_COMPACTION,
-        reason: "Once a compaction ended a watch, etcd answers no request for progress on that stream any more, unless the \
-                 client cancels what has ended: clients that rely on progress would wait for ever. Quoin answers.",
+        reason: "Once a compaction has cancelled a watch, etcd answers no progress request on its stream until the client \
+                 cancels that watch too: clients that rely on progress would wait for ever. Quoin answers.",
         level: Level::Progress,
     },
 ];
 
-/// Requests that no script sends to etcd, because 3.5 crashes or is left in another state, with the reason. Only ours
-/// gets them, and is compared with the model.
+/// Requests that no script sends to etcd, because etcd 3.5 crashes or ends in another state, each with the reason. They
+/// are sent to ours only, which is compared with the model.
 pub const LEFT_OUT: &[(&str, &str)] = &[
     (
         "a transaction that deletes up to the end of all keys and then keeps the value or lease of a deleted key",
-        "etcd ends itself: its check sees neither that both touch the key nor that nothing is left of it. Quoin writes an \
-         empty value, or no lease.",
+        "etcd crashes: its check notices neither that both operations concern the key nor that the key no longer exists. \
+         Quoin writes an empty value, or no lease.",
     ),
     (
         "a compaction at exactly the revision of a transaction that deleted a key and wrote it again",
-        "etcd frees the new value with the old and ends itself when the key is read. Quoin keeps it.",
+        "etcd removes the new value with the old one, and crashes when the key is read. Quoin keeps the new value.",
     ),
     (
         "a hash at exactly the revision of such a transaction",
-        "etcd reckons that the key is not there, which shows in the hash if no other key is. Quoin counts it.",
+        "etcd takes the key for deleted, which changes the hash if no other key exists. Quoin includes it.",
     ),
     (
         "a write in a nested transaction while there is no space",
-        "etcd 3.5 looks at the outer operations only and lets it through; later versions and Quoin refuse it.",
+        "etcd 3.5 checks the outer operations only and accepts it; later versions and Quoin refuse it.",
     ),
     (
         "an alarm of corruption and one of space at the same time",
-        "etcd obeys only the one that came last, until it is started again. Quoin obeys both, corruption first.",
+        "etcd applies only the later one until it restarts. Quoin applies both, corruption first.",
     ),
     (
-        "a client's version of the API that is no text",
-        "etcd breaks the connection, and with it every request on it. Quoin refuses the request with the error that etcd has \
-         for it.",
+        "a header `client-api-version` that is not text",
+        "etcd closes the connection with every request on it. Quoin refuses only this request, with etcd's error for an \
+         invalid version.",
     ),
     (
         "a sort order or target that does not exist",
-        "etcd 3.5 ends itself or ignores it; Quoin refuses it as later versions do.",
+        "etcd 3.5 crashes or ignores it; Quoin refuses it as later versions do.",
     ),
 ];
 
 const PROGRESS_AFTER_COMPACTION: &str = "progress after compaction";
 
-/// Levels all intended differences between two replies to a step, and returns which were there.
+/// Levels all intended differences between two replies to a step, and calls `met` with the name of each.
 pub(super) fn level_replies(step: &Step, real: &mut Reply, other: &mut Reply, mut met: impl FnMut(&'static str)) {
     for entry in INTENDED {
         if let Level::Reply(level) = entry.level
@@ -108,7 +108,7 @@ pub(super) fn level_replies(step: &Step, real: &mut Reply, other: &mut Reply, mu
     }
 }
 
-/// Levels an answer that only ours gives on a stream; returns whether it was there.
+/// Removes a progress answer that only ours gives on a stream; returns the name of the difference if it was there.
 pub(super) fn level_progress(
     due: &Due,
     (stream, id): (u8, i64),
@@ -159,7 +159,7 @@ fn status_version(_: &Step, real: &mut Reply, other: &mut Reply) -> bool {
     differs
 }
 
-/// In answers to sorted ranges, also in transactions.
+/// Levels answers to sorted ranges, also inside transactions.
 fn order_of_equals(step: &Step, real: &mut Reply, other: &mut Reply) -> bool {
     use quoin_core::proto::etcdserverpb::request_op::Request as Op;
     use quoin_core::proto::etcdserverpb::response_op::Response as Done;
@@ -211,7 +211,7 @@ fn equals(request: &RangeRequest, real: &mut RangeResponse, other: &mut RangeRes
     if real == other || real.count <= STABLE || !real.kvs.iter().map(rank).eq(other.kvs.iter().map(rank)) {
         return false;
     }
-    // A limit may cut off some of the last equal elements: which, is as undetermined as their order.
+    // A limit may cut off some of the last equal elements. Which ones is undetermined too, so all of them are removed.
     let cut = real.kvs.last().map(rank).filter(|_| real.more);
     for kvs in [&mut real.kvs, &mut other.kvs] {
         kvs.sort_by(|a, b| a.key.cmp(&b.key));

@@ -1,4 +1,4 @@
-//! The differential engine: plays the same script to a real etcd, to one of ours and to the simulator's model, and
+//! The differential engine: plays the same script to a real etcd, to one of ours and to the reference model, and
 //! compares every answer.
 //!
 //! [`generate`] draws a script from a seed with the help of the model ([`oracle`], [`watching`]); [`player`] plays it
@@ -48,7 +48,7 @@ use crate::server::{Launch, Server};
 use crate::trouble::Trouble;
 use crate::wait::{self, Deadline};
 
-/// Steps that are sent to the servers at once; as many are drawn while the previous ones are played.
+/// The number of steps that are sent to the servers at once. The next ones are drawn while these are played.
 const LOT: usize = 200;
 /// Shrinking a script stops after this long.
 const SHRINK_LIMIT: Duration = Duration::from_mins(3);
@@ -87,13 +87,13 @@ impl Sides {
             found: |seed, difference| {
                 let _ = writeln!(
                     io::stderr(),
-                    "QUOIN_SEED={seed} differs, its script is shrunk: {difference}"
+                    "QUOIN_SEED={seed} differs; its script is being shrunk: {difference}"
                 );
             },
         })
     }
 
-    /// The same with clusters of so many members instead; the client connects to the first.
+    /// The same in clusters of `members`; the client connects to the first member.
     #[must_use]
     pub fn members(mut self, members: usize) -> Self {
         self.real = self.real.members(members);
@@ -119,7 +119,7 @@ pub struct Report {
     pub watched: u64,
     /// The intended differences that occurred.
     pub met: Met,
-    /// The first other difference, at which the script ended.
+    /// The first unintended difference, at which the script ended.
     pub divergence: Option<Divergence>,
 }
 
@@ -128,9 +128,9 @@ pub struct Report {
 pub struct Divergence {
     /// The servers' settings.
     pub settings: Settings,
-    /// As the seed's script shows it.
+    /// The difference that the whole script showed.
     pub found: Difference,
-    /// As the shrunk script shows it; `None` if that script shows it only sometimes.
+    /// The difference that the shrunk script showed; `None` if that script shows it only sometimes.
     pub shrunk: Option<Difference>,
     /// The shrunk script.
     pub script: Vec<Step>,
@@ -143,7 +143,7 @@ impl fmt::Display for Divergence {
         if self.shrunk.is_none() {
             writeln!(
                 out,
-                "(that was in the whole script; what follows shows it only sometimes)"
+                "(seen in the whole script; the script below shows it only sometimes)"
             )?;
         }
         writeln!(out, "# servers with {}", self.settings.flags().join(" "))?;
@@ -220,7 +220,7 @@ pub fn scripted(script: &Script, sides: &Sides) -> Result<Report, Trouble> {
     Ok(report)
 }
 
-/// The next steps of a script, and after the last request the events that must have arrived by then.
+/// The next steps of a script; after the last request, a step that checks the events that must have arrived.
 fn draw(generator: &mut Generator, drawn: &mut u64, requests: u64) -> Option<Arc<Vec<Planned>>> {
     if *drawn >= requests {
         return None;
@@ -365,7 +365,7 @@ impl Pair {
 
     fn send(&self, lot: &Arc<Vec<Planned>>) {
         for lane in &self.lanes {
-            // A client thread that has ended has its error as its result.
+            // A client thread that has ended reports its error in `receive`.
             let _ = lane.lots.send(Arc::clone(lot));
         }
     }
@@ -373,7 +373,7 @@ impl Pair {
     fn receive(&self) -> Result<[Vec<Seen>; 2], Trouble> {
         let seen = |lane: &Lane| {
             let seen = lane.seen.recv();
-            seen.unwrap_or_else(|_| Err(Trouble::new("a client ended without a word")))
+            seen.unwrap_or_else(|_| Err(Trouble::new("a client thread ended without a result")))
         };
         Ok([seen(&self.lanes[0])?, seen(&self.lanes[1])?])
     }

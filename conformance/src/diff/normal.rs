@@ -7,7 +7,7 @@ use quoin_model::call::Answer;
 
 use super::step::OWN_ID;
 
-/// The text in place of a header's ids, if they are the expected ones.
+/// The number that replaces a header's ids and term if they are the expected ones.
 const SENDER: u64 = 1;
 /// By how many seconds the remaining time of a lease may be less than its TTL minus the elapsed time.
 const ROUNDING: i64 = 3;
@@ -20,14 +20,14 @@ pub(super) struct Identity {
     pub(super) term: u64,
     /// The leader when the client connected.
     pub(super) leader: u64,
-    /// Whether it has no companions.
+    /// Whether it is the only member of its cluster.
     pub(super) is_alone: bool,
     pub(super) client: String,
     pub(super) peer: String,
 }
 
 impl Identity {
-    /// The normalised answer, at least `lapse` seconds after the first lease was granted.
+    /// The normalised answer. `lapse` is the age of the client in seconds: no lease of a script is older.
     pub(super) fn normal(&self, mut answer: Answer, lapse: i64) -> Answer {
         self.header(answer.header_mut());
         match &mut answer {
@@ -43,13 +43,13 @@ impl Identity {
                 if response.granted_ttl > 0 && (least..=response.granted_ttl).contains(&response.ttl) {
                     response.ttl = response.granted_ttl;
                 }
-                // No fixed order either.
+                // etcd lists them in no fixed order either.
                 response.keys.sort();
             }
             // etcd lists them by their expiry, which only a leader knows: the order at followers is that of a map.
             Answer::LeaseLeases(response) if !self.is_alone => response.leases.sort_by_key(|lease| lease.id),
             Answer::MemberList(response) => {
-                // The model has one member, and so has the answer here, if its companions are in it too.
+                // The model has one member, so only the answering member is kept of a list of several.
                 if !self.is_alone && response.members.len() > 1 {
                     response.members.retain(|member| member.id == self.member);
                 }
@@ -99,7 +99,7 @@ impl Identity {
         }
     }
 
-    /// A cluster on a busy machine may elect again.
+    /// Whether the term is as expected: a cluster on a busy machine may elect again.
     fn is_term(&self, term: u64) -> bool {
         term == self.term || !self.is_alone && term > self.term
     }

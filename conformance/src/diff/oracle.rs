@@ -1,5 +1,4 @@
-//! The expected answer of every step of a script, and the expected events of watches, by the simulator's reference
-//! model.
+//! The expected answer of every step of a script, and the expected events of watches, from the reference model.
 //!
 //! A planned script also says where a client must wait until all events have arrived, because otherwise etcd's grouping
 //! of events into responses depends on time: before watches change, after watches that start in the past, and when many
@@ -35,7 +34,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// As flags. A short election lets servers start at once and leases expire soon.
+    /// As flags. A short election timeout lets servers start fast and leases expire soon.
     #[must_use]
     pub fn flags(&self) -> [String; 4] {
         [
@@ -82,13 +81,13 @@ pub struct Planned {
     pub replies: Vec<Expected>,
 }
 
-/// The model, with watches and sizes, which it lacks.
+/// The model, extended by watches and limits of size.
 #[derive(Clone, Debug)]
 pub struct Oracle {
     settings: Settings,
     state: State,
     watching: Watching,
-    /// The revisions of compactions: there etcd answers with the remembered hash, which the model does not have.
+    /// The revisions of compactions. There etcd answers HashKV with a remembered hash, which the model does not have.
     remembered: BTreeSet<i64>,
 }
 
@@ -131,7 +130,7 @@ impl Oracle {
         self.watching.ids(stream)
     }
 
-    /// Steps through the next step of a script.
+    /// Applies the next step of a script, and returns it with its expected answers.
     pub fn plan(&mut self, step: Step) -> Planned {
         let due = self.must_settle(&step).then(|| self.take_due());
         let before = self.state.revision();
@@ -223,7 +222,7 @@ impl Oracle {
         replies
     }
 
-    /// The lease and its keys; that it lived for its TTL, and that it is gone.
+    /// The answers to the grant and the puts, then that the lease lived for its TTL, then that it is gone.
     fn expire(&mut self, id: i64, ttl: i64, keys: &[bytes::Bytes]) -> Vec<Expected> {
         let mut replies = vec![self.ask(&Call::LeaseGrant(LeaseGrantRequest { ttl, id }))];
         for key in keys {
@@ -251,7 +250,7 @@ pub(super) fn expiring_put(lease: i64, key: &bytes::Bytes) -> PutRequest {
     }
 }
 
-/// The size of a call's entry in the log, or a few bytes more; 0 for reads.
+/// The size of a call's entry in the log, or a few bytes more; 0 for reads and for calls that are always small.
 fn proposal_bytes(call: &Call) -> usize {
     if call.is_read() {
         return 0;

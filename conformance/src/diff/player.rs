@@ -27,9 +27,9 @@ use crate::wait;
 const WATCH: &str = "/etcdserverpb.Watch/Watch";
 /// Reads in flight at the same time.
 const MOST_TOGETHER: usize = 16;
-/// Events that have not come by then count as lost.
+/// Events that do not arrive within this time are lost.
 const EVENTS_LIMIT: Duration = Duration::from_secs(10);
-/// How long a stream must be silent to count as silent.
+/// A stream without a response for this long has nothing more to send.
 const SILENCE: Duration = Duration::from_millis(150);
 /// Longer than a compaction of so few keys takes, and than a pass of etcd over watches that catch up.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -134,7 +134,7 @@ impl Player {
         seen
     }
 
-    /// Sends requests, all before it waits for the first answer.
+    /// Sends all requests before it waits for the first answer.
     async fn together(&self, script: &[Planned]) -> Vec<Seen> {
         let mut under_way = Vec::with_capacity(script.len());
         for planned in script {
@@ -192,8 +192,8 @@ impl Player {
         }
     }
 
-    /// Hashes depend on whether a compaction has finished, and etcd remembers that of a compaction only if the previous
-    /// one has.
+    /// Waits for the end of a compaction before a hash or the next compaction: the hash depends on it, and etcd
+    /// remembers the hash of a compaction only if the previous one has finished.
     async fn let_compactions_end(&mut self, call: &Call) {
         if matches!(call, Call::Compact(_) | Call::HashKv(_)) && std::mem::take(&mut self.is_freeing) {
             tokio::time::sleep(PAUSE).await;
@@ -231,8 +231,8 @@ impl Player {
         Ok(answer)
     }
 
-    /// Sorts leases of equal TTL that are adjacent in the list by id. Their ends are moments apart, and etcd, which
-    /// reads the clock for each side of a comparison, may swap them on a busy machine.
+    /// Sorts leases of equal TTL that are adjacent in the list by id. They expire within moments of each other. etcd
+    /// reads the clock for each side of a comparison, so it may swap them on a busy machine.
     fn order(&self, leases: &mut [LeaseStatus]) {
         let granted = |lease: &LeaseStatus| self.granted.get(&lease.id);
         for equals in leases.chunk_by_mut(|a, b| granted(a) == granted(b)) {
@@ -246,7 +246,7 @@ impl Player {
         if let Ok(Answer::LeaseGrant(response)) = &mut grant {
             let id = response.id;
             revoke = Some(self.ask(&Call::LeaseRevoke(LeaseRevokeRequest { id })).await);
-            // The id that the server chose does not matter, if it is in the range of such ids.
+            // An id that the server chose does not matter, if it is positive.
             if request.id == 0 && id > 0 {
                 response.id = 0;
             }
@@ -306,7 +306,7 @@ impl Player {
         }
     }
 
-    /// Waits until the expected responses have arrived, and takes all that are there.
+    /// Waits until the expected responses have arrived, and takes all that arrived.
     async fn settle(&mut self, due: &Due) -> Deliveries {
         let mut counts: BTreeMap<u8, usize> = BTreeMap::new();
         for ((stream, _), responses) in &due.deliveries {
@@ -338,7 +338,7 @@ impl Player {
     /// Creates a watch that has to catch up, and waits until it has: then earlier ones have too.
     async fn await_canary(&mut self, revision: i64) {
         if revision <= 1 {
-            // There is no event it could wait for.
+            // There is no event for the watch to wait for.
             return tokio::time::sleep(PAUSE).await;
         }
         let ask = |union| WatchRequest {
@@ -413,7 +413,7 @@ impl Stream {
         }
     }
 
-    /// An incomplete response keeps the mark that says so.
+    /// A response assembled from several fragments is no longer marked as a fragment.
     fn keep(&mut self, mut delivered: Delivered) {
         if delivered.pieces > 1 {
             delivered.response.fragment = false;
@@ -440,7 +440,7 @@ impl Stream {
     }
 }
 
-/// Plays on a separate thread and runtime, chunk by chunk.
+/// Connects a client to a server, and runs `play` with it on a runtime of this thread.
 pub(super) fn perform<F, T>(server: &Server, play: F) -> Result<T, Trouble>
 where
     F: AsyncFnOnce(Player) -> T,

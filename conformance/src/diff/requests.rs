@@ -45,7 +45,7 @@ pub(super) struct Draw {
     pub(super) around: Around,
     keys: Vec<&'static [u8]>,
     written: u64,
-    /// Transactions may delete keys and write them again; only some seeds have such.
+    /// Transactions may delete keys and write them again, which only some seeds allow.
     recreates: bool,
     /// Many values are large, which makes fragmented responses.
     is_big: bool,
@@ -116,7 +116,7 @@ impl Draw {
         }
     }
 
-    /// Mostly in the newer half of the history, so that some is left.
+    /// Mostly in the older half of the kept history, so that the newer half stays readable.
     pub(super) fn compact_revision(&mut self) -> i64 {
         let Around {
             revision, compacted, ..
@@ -237,7 +237,7 @@ impl Draw {
             1 | 2 if self.recreates => self.recreation(),
             _ => self.small_txn(0),
         };
-        // See the list of what scripts leave out.
+        // See `LEFT_OUT`.
         if deletes_to_the_end(&txn) {
             keep_nothing(&mut txn);
         }
@@ -270,7 +270,8 @@ impl Draw {
         Bytes::from(format!("lot of {}", self.written))
     }
 
-    /// Deletions without an end, and writes after them: only in this way may a transaction touch a key twice.
+    /// A deletion without an end and a put of its first key, in either order: etcd refuses every other deletion and put
+    /// of one key in a transaction.
     fn recreation(&mut self) -> TxnRequest {
         let key = self.plain_key();
         let delete = Op::RequestDeleteRange(DeleteRangeRequest {
@@ -326,7 +327,7 @@ impl Draw {
         let number = *self.rng.pick(&[0, 1, 2, 3, -1]);
         let revision = self.revision();
         let target = self.rng.below(5) as i32;
-        // Mostly the value of the compare's target; sometimes of another, or none.
+        // Mostly an operand for the compare's target; sometimes for another one, or none.
         let given = match self.rng.below(20) {
             0 => self.rng.below(6) as i32,
             _ => target,

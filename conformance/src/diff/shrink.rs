@@ -18,7 +18,7 @@ pub(super) fn planned(settings: Settings, steps: &[Step]) -> Vec<Planned> {
     planned
 }
 
-/// The end of every script: all expected events have arrived, and no other.
+/// The last step of every script: it checks that all expected events have arrived, and no others.
 pub(super) fn closing(oracle: &mut Oracle) -> Planned {
     Planned {
         step: Step::Pause,
@@ -150,12 +150,12 @@ fn simplify_step(step: &mut Step, nth: usize) -> bool {
     }
 }
 
-/// Leaves out an operation.
+/// Leaves out the `nth` operation, or replaces it by the operations nested in it; returns whether it exists.
 fn simplify_ops(ops: &mut Vec<RequestOp>, nth: usize) -> bool {
     if nth >= ops.len() {
         return false;
     }
-    // The rest of a transaction may be superfluous beside what is nested in it.
+    // Perhaps only the nested operations matter.
     if let Some(Op::RequestTxn(nested)) = &ops[nth].request
         && nested.compare.is_empty()
         && !nested.success.is_empty()

@@ -1,5 +1,5 @@
-//! The steps of a script. A step means the same on every server, and can be removed from a script: the revisions it
-//! names are adjusted with the writes that made them.
+//! The steps of a script. A step means the same on every server. It can be removed from a script: then the revisions
+//! that later steps name are adjusted.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub const OWN_ID: u64 = 0xdecade;
 pub enum Step {
     /// Makes a request and waits for the answer.
     Ask(Call),
-    /// Makes a request that is no call of the simulator.
+    /// Makes a request for which the model has no `Call`.
     Bare(Bare),
     /// Grants a lease and, if that succeeds, revokes it. Only here may the server choose the id, or the TTL be short.
     Brief(LeaseGrantRequest),
@@ -79,7 +79,7 @@ impl Step {
     #[must_use]
     pub fn goes_together(&self) -> bool {
         match self {
-            // It may have to wait for a compaction, and the list of leases is in the order of their renewals.
+            // A hash may have to wait for a compaction. A renewal changes the order of the list of leases.
             Self::Ask(Call::HashKv(_) | Call::LeaseKeepAlive { .. }) => false,
             Self::Ask(call) => call.is_read(),
             Self::Bare(_)
@@ -143,7 +143,7 @@ fn txn(request: &mut TxnRequest, visit: &mut impl FnMut(&mut i64)) {
 /// How the revisions of a script change when steps are left out.
 #[derive(Debug, Default)]
 pub(super) struct Moves {
-    /// The present revision for each original one, as far as a kept step or the end of the history had it.
+    /// By the revision of the whole script after a step: the revision of the shortened script after the same step.
     to: BTreeMap<i64, i64>,
 }
 
@@ -153,8 +153,8 @@ impl Moves {
         self.to.insert(before, now);
     }
 
-    /// Adjusts the revisions that a step names. Revisions before all history, or in the future, keep their distance
-    /// from it.
+    /// Adjusts the revisions that a step names. Revisions up to 0 stay; a future revision keeps its distance from the
+    /// last one.
     pub(super) fn apply(&self, step: &mut Step) {
         step.revisions(&mut |revision| {
             if *revision > 0

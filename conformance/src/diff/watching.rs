@@ -25,14 +25,14 @@ const NO_WATCH: i64 = -1;
 /// A response, assembled if it came in fragments.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delivered {
-    /// The whole of it.
+    /// The response, with the events of all its fragments.
     pub response: WatchResponse,
     /// The number of its fragments.
     pub pieces: usize,
 }
 
 impl Delivered {
-    /// Its kind in the counts: what it answers, and with what result.
+    /// The name under which it is counted, and its result.
     #[must_use]
     pub fn told(&self) -> (&'static str, String) {
         let response = &self.response;
@@ -59,7 +59,7 @@ pub struct Due {
     pub deliveries: Deliveries,
     /// By stream, an answer that etcd may leave out.
     pub excused: BTreeMap<u8, WatchResponse>,
-    /// Some watch has to catch up without a visible end: a watch created after it must show it.
+    /// The responses do not show when some watch has caught up; a later watch, the canary, shows it.
     pub needs_canary: bool,
     /// No further response may come.
     pub is_last: bool,
@@ -91,7 +91,7 @@ struct Watcher {
     end: End,
     /// The start revision of the request; 0 means from now on.
     start: i64,
-    /// Events before this revision are not for it.
+    /// The first revision whose events it gets.
     from: i64,
     no_put: bool,
     no_delete: bool,
@@ -211,7 +211,7 @@ impl Watching {
         }
     }
 
-    /// All events from the start of a watch until now, or its cancellation if the start is compacted.
+    /// Delivers all events from the start of a watch until now, or its cancellation if the start is compacted.
     fn catch_up(&mut self, state: &State, stream: u8, id: i64) {
         let Some(watcher) = self
             .streams
@@ -244,7 +244,7 @@ impl Watching {
         self.due.needs_canary |= is_silent;
     }
 
-    /// Sends a new revision to every watch.
+    /// Delivers the events of a new revision to every watch.
     pub(super) fn happen(&mut self, state: &State, revision: i64) {
         let compacted = state.compact_revision_at(state.applied_index());
         let mut told = Vec::new();

@@ -15,9 +15,9 @@ use crate::trouble::{During as _, Trouble};
 
 /// The code in refusals that no server sent: the connection broke, or no answer came.
 pub(crate) const NO_ANSWER: i32 = -1;
-/// A server that has not answered by then counts as silent.
+/// The limit for an answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
-/// No answer here is so large that it would have to wait for flow control.
+/// Larger than every answer here, so that none waits for flow control.
 const WINDOW_BYTES: u32 = 64 << 20;
 /// Flags and length before each message.
 const FRAME_BYTES: usize = 5;
@@ -57,7 +57,7 @@ impl Wire {
         let (requests, connection) = builder.handshake(stream).await.during("greeting")?;
         let mut driver = JoinSet::new();
         driver.spawn(async move {
-            // The requests on a connection that the server ends fail too.
+            // If the connection fails, its requests report it.
             let _ = connection.await;
         });
         Ok(Self {
@@ -134,8 +134,8 @@ impl Exchange {
         let message = self.next().await?;
         match (message, self.next().await?) {
             (Some(message), None) => Ok(message),
-            (None, _) => Err(refusal(NO_ANSWER, "well, but without an answer")),
-            (Some(_), Some(_)) => Err(refusal(NO_ANSWER, "more answers than one")),
+            (None, _) => Err(refusal(NO_ANSWER, "ended without an answer")),
+            (Some(_), Some(_)) => Err(refusal(NO_ANSWER, "more than one answer")),
         }
     }
 
@@ -173,7 +173,7 @@ impl Exchange {
                     let status = late.or(self.early.take());
                     return match status {
                         Some(status) => status.map(|()| None),
-                        None => Err(refusal(NO_ANSWER, "an end without a status")),
+                        None => Err(refusal(NO_ANSWER, "ended without a status")),
                     };
                 }
             }
@@ -192,7 +192,7 @@ impl Exchange {
     }
 }
 
-/// A message of a type. Fields unknown to the type would be missed, so there must be none.
+/// Decodes a message. Refuses unknown fields, because decoding would drop them silently.
 pub(crate) fn decoded<M: Message + Default>(bytes: Bytes) -> Result<M, Refusal> {
     let length = bytes.len();
     let message = M::decode(bytes).map_err(|error| refusal(NO_ANSWER, &format!("cannot be read: {error}")))?;

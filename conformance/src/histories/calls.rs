@@ -28,7 +28,7 @@ impl Caller {
         wire.map(Self).map_err(|error| refusal(NO_ANSWER, &error.to_string()))
     }
 
-    /// Sends a request about keys; a put may have a lease, a read may be of an old revision.
+    /// Sends a request about keys. `lease` is the lease of a put (0: none); `serializable` is for reads.
     pub(crate) async fn ask(&self, request: &Request, lease: i64, serializable: bool) -> Result<Reply, Refusal> {
         match request {
             Request::Compact { .. } => Err(refusal(NO_ANSWER, "histories compact nothing")),
@@ -86,7 +86,7 @@ impl Caller {
         if answer.id != id || !answer.error.is_empty() {
             return Err(refusal(
                 NO_ANSWER,
-                &format!("lease {id} was asked for, and granted {answer:?}"),
+                &format!("lease {id} was requested, the answer is {answer:?}"),
             ));
         }
         Ok(answer.ttl)
@@ -96,7 +96,7 @@ impl Caller {
     pub(crate) async fn keep_alive(&self, id: i64) -> Result<i64, Refusal> {
         let mut exchange = self.0.call(KEEP_ALIVE, &LeaseKeepAliveRequest { id }, false).await?;
         let message = exchange.next().await?;
-        let message = message.ok_or_else(|| refusal(NO_ANSWER, "kept alive without an answer"))?;
+        let message = message.ok_or_else(|| refusal(NO_ANSWER, "the keep-alive ended without an answer"))?;
         let answer: LeaseKeepAliveResponse = decoded(message)?;
         Ok(answer.ttl)
     }
@@ -206,7 +206,7 @@ fn op_reply(response: Option<response_op::Response>) -> Result<OpReply, Refusal>
     }
 }
 
-/// A pair in the checker's type.
+/// A key-value in the checker's type.
 pub(super) fn key_value(kv: mvccpb::KeyValue) -> KeyValue {
     KeyValue {
         key: kv.key,

@@ -49,7 +49,7 @@ pub(crate) struct Shared {
     began: Instant,
     history: Mutex<History>,
     stop: AtomicBool,
-    /// The revision that the watcher must reach; 0 while that is not known.
+    /// The revision that the watcher must reach; 0 while it is unknown.
     target: AtomicI64,
 }
 
@@ -105,7 +105,7 @@ impl Shared {
         operation.reply = Some(reply);
     }
 
-    /// A new connection, or `None` after a while.
+    /// A new connection; `None` after a pause if connecting fails or takes too long.
     pub(crate) async fn connect(&self) -> Option<Caller> {
         match timeout(CONNECT_LIMIT, Caller::connect(self.address)).await {
             Ok(Ok(caller)) => Some(caller),
@@ -116,7 +116,7 @@ impl Shared {
         }
     }
 
-    /// Makes a request and records the outcome. Without an answer the connection is dropped.
+    /// Makes a request and records the outcome. Drops the connection if no answer comes, or an error.
     pub(crate) async fn ask(
         &self,
         caller: &mut Option<Caller>,
@@ -156,7 +156,7 @@ pub(super) async fn load(shared: Arc<Shared>, mut rng: Rng) {
     while watcher.join_next().await.is_some() {}
 }
 
-/// Reads the last state once no lease is left, and lets the watcher catch up with it.
+/// Reads the last state once no lease is left; the watcher then has to catch up with it.
 pub(super) async fn settle(shared: &Arc<Shared>, limit: Duration) {
     let deadline = Deadline::after(limit);
     let mut caller = None;
@@ -176,7 +176,7 @@ pub(super) async fn settle(shared: &Arc<Shared>, limit: Duration) {
     }
     // The check reports leases that do not expire; it needs the last state in any case.
     if !end(shared, &mut caller).await {
-        shared.fault("the server does not answer when all is over".to_owned());
+        shared.fault("the server does not answer at the end".to_owned());
         shared.target.store(i64::MAX, Ordering::Relaxed);
     }
 }
@@ -429,13 +429,13 @@ async fn follow(shared: &Shared, exchange: &mut Exchange, stream: u64) -> Follow
     Followed::To(last)
 }
 
-/// Whether the watcher has seen everything, or should have.
+/// Whether the watcher may end: it has reached the last revision, or its time is up.
 fn is_over(shared: &Shared, last: i64, deadline: &mut Option<Deadline>) -> bool {
     let target = shared.target.load(Ordering::Relaxed);
     if target == 0 {
         return false;
     }
     let deadline = deadline.get_or_insert_with(|| Deadline::after(SETTLE_LIMIT));
-    // The check reports what is missing then.
+    // If the time is up, the check reports the missing events.
     last >= target || target == i64::MAX || deadline.passed()
 }

@@ -19,9 +19,9 @@ const DISK_THREADS: [&str; 3] = ["quoin-wal", "quoin-table", "fjall:worker"];
 const TABLE_THREADS: [&str; 2] = ["quoin-table", "fjall:worker"];
 /// The log's disk has room once in this many runs.
 const LOG_HAS_ROOM_ONCE_IN: u64 = 3;
-/// Calls that need room. Those threads write only to the disk and the log.
+/// Makes the calls that need room fail. The threads above write only data files and lines of the server's log.
 const FULL: &str = "inject=write,writev,pwrite64,pwritev,pwritev2,fallocate:error=ENOSPC";
-/// Writes in flight when the disk became full may still be acknowledged.
+/// Writes requested within this time after the disk became full may still be acknowledged.
 const UNDER_WAY: Moment = 200_000;
 /// A killed server is killed again during its start once in this many runs.
 const KILLED_STARTING_ONCE_IN: u64 = 3;
@@ -130,7 +130,7 @@ fn full(server: &mut Server, shared: &Shared, rng: &mut Rng) -> Result<(), Troub
             let said = log.get(logged..).unwrap_or_default();
             let is_loud = !status.success() && said.to_lowercase().contains("no space left");
             if !is_loud {
-                let words = format!("the disk was full, it ended ({status}) and said: {said}");
+                let words = format!("the disk was full; the server ended ({status}) with this log: {said}");
                 shared.history().faults.push(words);
             }
             let _ = server.kill();

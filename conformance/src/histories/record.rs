@@ -63,7 +63,7 @@ pub struct Event {
     pub set: Option<KeyValue>,
 }
 
-/// A lease with the keys on it.
+/// A lease and its key.
 #[derive(Clone, Debug, Default)]
 pub struct Lease {
     /// Its id.

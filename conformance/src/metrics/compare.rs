@@ -23,7 +23,7 @@ pub enum Difference {
     Kind(String),
     /// A family of etcd's is missing, without an exception.
     Missing(String),
-    /// An exception that does not apply any more.
+    /// An exception that no longer applies.
     Stale(Exception),
     /// A metric that etcd changes stays unchanged.
     Unmoved(String),
@@ -39,8 +39,8 @@ impl fmt::Display for Difference {
             } => write!(f, "{moment:?}: {series} is {etcd} in etcd and {ours} here"),
             Self::Kind(name) => write!(f, "{name} is of another kind or has other buckets than in etcd"),
             Self::Missing(name) => write!(f, "{name} is missing"),
-            Self::Stale((name, reason)) => write!(f, "the exception for {name} ({reason}) is none any more"),
-            Self::Unmoved(name) => write!(f, "etcd moves {name}, and here it stays where it was"),
+            Self::Stale((name, reason)) => write!(f, "the exception for {name} ({reason}) no longer applies"),
+            Self::Unmoved(name) => write!(f, "{name} changes in etcd, but not here"),
         }
     }
 }

@@ -1,17 +1,14 @@
-//! The intended differences from etcd's metrics, with reasons. An exception that does not apply any more is an error.
+//! The intended differences from etcd's metrics, with reasons. An exception that no longer applies is an error.
 
 /// A family, or the beginning of several names followed by `*`, and the reason.
 pub type Exception = (&'static str, &'static str);
 
 /// Families of etcd that Quoin does not have.
 pub const MISSING: &[Exception] = &[
-    (
-        "etcd_debugging_auth_revision",
-        "there is no authentication yet, so no revision of it",
-    ),
+    ("etcd_debugging_auth_revision", "authentication is not implemented yet"),
     (
         "etcd_debugging_disk_backend_commit_*",
-        "parts of a commit of bbolt's pages; the table is no tree of pages",
+        "phases of a commit in bbolt, which the table does not have",
     ),
     (
         "etcd_debugging_mvcc_index_compaction_pause_duration_milliseconds",
@@ -22,22 +19,19 @@ pub const MISSING: &[Exception] = &[
         "an older name of etcd_mvcc_range_total, gone in 3.6",
     ),
     ("etcd_debugging_store_*", "the store of API v2, which is not served"),
-    (
-        "etcd_grpc_proxy_*",
-        "a proxy of its own, which is no part of the server",
-    ),
+    ("etcd_grpc_proxy_*", "a separate proxy, which is not part of the server"),
     (
         "etcd_mvcc_db_open_read_transactions",
         "reads use an immutable view and open no transaction",
     ),
-    ("etcd_server_go_version", "there is no Go in it"),
+    ("etcd_server_go_version", "Quoin contains no Go"),
     (
         "etcd_server_learner_promote_successes",
-        "changes of membership are not served yet",
+        "Quoin does not count promotions",
     ),
     (
         "etcd_snap_db_*",
-        "states sent by a leader, which a member without peers never gets",
+        "Quoin does not measure the snapshots that a leader sends",
     ),
     ("go_*", "Go's own runtime"),
 ];
@@ -50,10 +44,13 @@ pub const VARIES: &[Exception] = &[
         "etcd_debugging_snap_save_*",
         "a snapshot waits until the table is durably past its index, which takes up to a second",
     ),
-    ("etcd_snap_fsync_duration_seconds", "as many as there are snapshots"),
+    (
+        "etcd_snap_fsync_duration_seconds",
+        "its count is the number of snapshots",
+    ),
     (
         "etcd_disk_backend_commit_duration_seconds",
-        "both write behind, in as many batches as come to be",
+        "both write behind, in a number of batches that depends on time",
     ),
     (
         "etcd_disk_wal_fsync_duration_seconds",
@@ -61,7 +58,7 @@ pub const VARIES: &[Exception] = &[
     ),
     (
         "etcd_disk_wal_write_bytes_total",
-        "batches open with a record that etcd has not",
+        "each batch begins with a record that etcd does not write",
     ),
     (
         "etcd_disk_wal_write_duration_seconds",
@@ -70,13 +67,13 @@ pub const VARIES: &[Exception] = &[
     ("etcd_mvcc_db_total_size_*", "another storage engine"),
     (
         "etcd_network_client_grpc_sent_bytes_total",
-        "headers hold ids whose lengths are a matter of chance, and versions",
+        "headers contain ids of random length, and versions",
     ),
     ("os_fd_*", "other files and sockets"),
     ("process_*", "another process"),
     (
         "promhttp_metric_handler_requests_total",
-        "the test itself scrapes until nothing moves",
+        "the test scrapes until the metrics are at rest",
     ),
 ];
 

@@ -27,7 +27,7 @@ pub struct Exposition {
     pub samples: BTreeMap<String, f64>,
 }
 
-/// Labels whose values differ between servers, and what is compared instead.
+/// Labels whose values differ between servers; `own` replaces the value.
 const OWN_VALUES: [&str; 3] = ["server_id", "server_version", "cluster_version"];
 
 impl Exposition {
@@ -52,7 +52,7 @@ impl Exposition {
     pub fn parse(text: &str) -> Result<Self, Trouble> {
         let mut read = Self::default();
         for line in text.lines().filter(|line| !line.is_empty()) {
-            let nonsense = || Trouble::new(format!("no line of metrics: {line}"));
+            let nonsense = || Trouble::new(format!("not a line of metrics: {line}"));
             if let Some(about) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = about.split_once(' ').ok_or_else(nonsense)?;
                 let kind = match kind {

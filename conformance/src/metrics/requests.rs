@@ -424,7 +424,7 @@ pub(super) async fn disarm(wire: &Wire) {
     ask(wire, ALARM, &AlarmRequest::default()).await;
 }
 
-/// Bytes that are no message: a field of length 100 with no bytes after it.
+/// Bytes that are not a message: a field of length 100 with no bytes after it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Nonsense;
 

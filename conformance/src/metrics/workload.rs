@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(50);
 /// The metrics are at rest once two scrapes at this distance are equal.
 const SETTLED: Duration = Duration::from_millis(300);
-/// Two of the large values exceed the quota, one and all other data do not, whatever they take on disk.
+/// Two of the large values exceed the quota. One of them with all other data does not, whatever its overhead on disk.
 const QUOTA_BYTES: usize = 2_600_000;
 const BIG_VALUE_BYTES: usize = 1_400_000;
 /// More and larger events than a stream's queue and the buffers below it hold.
@@ -287,7 +287,7 @@ impl Stage<'_> {
         self.posted("/health")
     }
 
-    /// POST requests to paths without that method.
+    /// Sends a POST request to a path that does not serve POST.
     fn posted(&self, path: &str) -> Result<(), Trouble> {
         let mut stream = TcpStream::connect(self.server.address()).during("connecting")?;
         stream.set_read_timeout(Some(PATIENCE)).during("connecting")?;

@@ -14,7 +14,7 @@ pub(super) enum Block {
     Details(String, Vec<Self>),
     /// A title.
     Heading(&'static str),
-    /// A list of things, each with a text.
+    /// A list of names, each with a text.
     Items(Vec<(String, String)>),
     /// A paragraph.
     Note(String),
@@ -37,10 +37,10 @@ pub(super) enum Cell {
     Text(String),
 }
 
-/// Lists of what the report leaves out, each with the reason: by the list's title.
+/// Lists of requests and errors that the scripts leave out, by title; each entry has its reason.
 const NOT_HERE: [(&str, &[(&str, &str)]); 2] = [
-    ("Never asked of etcd, but of ours", LEFT_OUT),
-    ("Errors not asked for", ELSEWHERE),
+    ("Requests sent to ours only", LEFT_OUT),
+    ("Errors that no script causes", ELSEWHERE),
 ];
 
 /// Everything after the headline.
@@ -48,8 +48,8 @@ pub(super) fn document(report: &Report) -> Vec<Block> {
     let mut blocks = vec![Block::Items(facts(report))];
     blocks.push(matrix(report, &["suite", "client"], &report.lines()));
     blocks.push(Block::Note(
-        "“not run”: the server was not asked for, or the run ended before it came to it. “–”: there is nothing of this kind for \
-         this server; where etcd is only compared with, it has no outcomes of its own."
+        "“not run”: the server was not selected, or the run ended before its turn. “–”: this line has no outcomes for this \
+         server; etcd has none where it is only the reference."
             .to_owned(),
     ));
     let not_run = report.not_run();
@@ -58,10 +58,7 @@ pub(super) fn document(report: &Report) -> Vec<Block> {
         blocks.push(Block::Items(not_run));
     }
     blocks.extend(list("Failures", &report.failures()));
-    blocks.extend(list(
-        "What a real etcd itself does not pass",
-        &report.failures_of_etcd(),
-    ));
+    blocks.extend(list("Failures of the real etcd", &report.failures_of_etcd()));
     blocks.extend(unserved(report));
     blocks.push(Block::Heading("How long each part took"));
     blocks.push(durations(&report.parts));
@@ -145,8 +142,8 @@ fn unserved(report: &Report) -> Vec<Block> {
     vec![
         Block::Heading("Not implemented"),
         Block::Note(
-            "Every method of etcd's API was called once on each server. These were answered with UNIMPLEMENTED, or 404 or 501 \
-             where they are HTTP."
+            "Every method of etcd's API was called once on each server. These were answered with UNIMPLEMENTED or, over HTTP, \
+             with 404 or 501."
                 .to_owned(),
         ),
         Block::Items(items),
@@ -227,9 +224,8 @@ fn answers(report: &Report) -> [Block; 3] {
     [
         Block::Heading("Answers seen, by method"),
         Block::Note(
-            "Counted in the differential runs, where both servers gave the same answer; what etcd does not live to answer is \
-             asked of ours alone. What must be seen is success and every error that etcd gives the method where one member \
-             serves."
+            "Counted in the differential runs, where both servers gave the same answer; requests that crash etcd were sent to \
+             ours only. Each method must be seen to succeed, and to give every error that etcd gives with one member."
                 .to_owned(),
         ),
         Block::Table(heads, rows),

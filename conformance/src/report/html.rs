@@ -32,7 +32,7 @@ pre { overflow-x: auto; background: var(--soft); padding: .6rem; border-radius: 
 dt { font-weight: 600; margin-top: .6rem; } dd { margin: 0; color: var(--faint); }
 ";
 
-/// Writes it.
+/// Writes the report.
 #[must_use]
 pub fn html(report: &Report) -> String {
     let mut out = String::new();

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::Report;
 use super::document::{Block, Cell, document};
 
-/// Writes it.
+/// Writes the report.
 #[must_use]
 pub fn markdown(report: &Report) -> String {
     let mut out = format!("# Quoin beside a real etcd\n\n**{}**\n", escaped(&report.headline()));

@@ -126,15 +126,15 @@ pub const METHODS: &[Method] = &[
 pub const ELSEWHERE: &[(&str, &str)] = &[
     (
         "no leader, leader changed, not leader, unhealthy cluster, and all about members and learners",
-        "One member leads itself; these come with clusters.",
+        "One member is its own leader; these errors need a cluster of several.",
     ),
     (
         "all about users, roles, tokens and permissions",
-        "They come with authentication.",
+        "They need authentication.",
     ),
     (
         "request timed out, too many requests, server stopped",
-        "They need a member that is stuck, flooded or ending, which no script brings about at a given request. The histories \
-         do, and check that such a request took effect once or never.",
+        "They need a member that is stuck, overloaded or stopping, which no script can arrange for a given request. The \
+         histories do, and check that such a request took effect at most once.",
     ),
 ];

@@ -229,11 +229,11 @@ impl Report {
         for part in self.parts.iter().filter(|part| !part.is_done) {
             let server = part.server.map_or("all servers", Kind::name);
             let how = if part.took.is_some() {
-                "not to its end"
+                "not finished"
             } else {
                 "not begun"
             };
-            let why = self.ended.as_deref().unwrap_or("the run goes on");
+            let why = self.ended.as_deref().unwrap_or("the run is still going on");
             missing.push((format!("{} on {server}", part.suite.name()), format!("{how}: {why}")));
         }
         missing
@@ -246,7 +246,7 @@ impl Report {
         self.answered.get(&key).copied().unwrap_or(0)
     }
 
-    /// Whether there are outcomes, and all of them passed.
+    /// Whether the run ended normally, with outcomes, without failures of ours and without unseen answers.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.ended.is_none() && !self.outcomes.is_empty() && self.failures().is_empty() && self.unseen().is_empty()

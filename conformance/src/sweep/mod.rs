@@ -1,8 +1,8 @@
-//! Kills a real server at each of its first calls that touch the disk, and checks what it has after a restart.
+//! Kills a real server at each of its first calls that touch the disk, and checks its data after a restart.
 //!
 //! A run under strace without a kill shows the calls and their order ([`plan`]). Then there is one run for each: strace
 //! kills the process as it enters the call, the server is restarted without strace, and every acknowledged write must
-//! be there, at its revision ([`strike`]).
+//! exist, at its revision ([`strike`]).
 //!
 //! strace counts calls per thread, optionally only those on one file, and kills when the first thread reaches the
 //! number. So a point is a call, a file and a number; two threads rarely write to one file.

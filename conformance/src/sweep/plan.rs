@@ -19,7 +19,7 @@ const CALLS: &str = "write,writev,pwrite64,pwritev,pwritev2,fsync,fdatasync,sync
                      truncate,ftruncate,fallocate,unlink,unlinkat";
 /// A snapshot count so small that within the series the log is cut, the table flushed, and old files removed.
 const FLAGS: [&str; 1] = ["--snapshot-count=25"];
-/// Parts of the names of temporary files.
+/// The part of a file's name that marks a temporary file, whose name is random.
 const RANDOM_NAME: &str = ".tmp";
 /// How often `/health` is polled.
 pub(super) const STEP: Duration = Duration::from_millis(5);

@@ -17,7 +17,7 @@ const CLIENT: u64 = 0;
 const TTL_SECONDS: i64 = 5000;
 /// The first id of the leases.
 const FIRST_LEASE: u64 = 7000;
-/// One value in the series is so long that it has its own pages.
+/// The length of the long values.
 const LONG_BYTES: usize = 20_000;
 
 /// The requests so far.
@@ -123,7 +123,8 @@ fn request(number: u64) -> Request {
 }
 
 impl Played {
-    /// After the restart: one more write, the last state, and the watch of everything from the beginning.
+    /// After the restart, makes one more write, checks the leases, reads the last state, and watches everything from
+    /// the beginning.
     pub(super) fn finish(&self) -> Result<(), Trouble> {
         self.runtime.block_on(async {
             let mut caller = self.shared.connect().await;
@@ -137,7 +138,7 @@ impl Played {
                 .await
                 .is_none()
             {
-                return Err(Trouble::new("the server takes no further write"));
+                return Err(Trouble::new("the server accepts no further write"));
             }
             let leases = match &caller {
                 Some(caller) => caller.leases().await.unwrap_or_default(),
@@ -149,7 +150,7 @@ impl Played {
                 )));
             }
             if !clients::end(&self.shared, &mut caller).await {
-                return Err(Trouble::new("the server does not tell its last state"));
+                return Err(Trouble::new("the server does not return its last state"));
             }
             clients::watch(self.shared.clone(), Rng::new(0)).await;
             Ok(())

@@ -31,7 +31,8 @@ pub struct Attached {
 }
 
 impl Strace {
-    /// The one named by `QUOIN_BIN_STRACE`, or the machine's, or one kept from an earlier run, or downloaded now.
+    /// The strace named by `QUOIN_BIN_STRACE`, or the machine's, or one kept from an earlier run, or one downloaded
+    /// now.
     ///
     /// # Errors
     /// If there is none.
@@ -114,7 +115,7 @@ impl Strace {
 }
 
 impl Attached {
-    /// Attaches to the threads of a process that have these names; it is active when this returns.
+    /// Attaches to the threads of a process whose names `is_meant` accepts. The injection is active when this returns.
     ///
     /// # Errors
     /// If there is no such thread, or strace is not permitted to attach.
@@ -176,7 +177,7 @@ impl Attached {
         }
         let _ = strace.kill();
         let _ = strace.wait();
-        Err(Trouble::new("strace did not let go of the server"))
+        Err(Trouble::new("strace did not detach from the server"))
     }
 }
 

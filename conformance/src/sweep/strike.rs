@@ -30,7 +30,7 @@ pub struct Struck {
 /// Kills a server at a point, restarts it and checks it.
 ///
 /// # Errors
-/// If it does not start again, or an acknowledged write is lost, or a write is there partially.
+/// If it does not start again, or an acknowledged write is lost, or a write is partial.
 pub fn strike(kind: Kind, point: &Point) -> Result<Struck, Trouble> {
     let folder = paths::fresh("sweep")?;
     let mut server = launch(kind, &folder.join("trace"), Some(point))?.spawn()?;

@@ -1,5 +1,5 @@
-//! Requests that scripts leave out for etcd 3.5 ([`super::super::intended::LEFT_OUT`]): only ours answers, and is
-//! compared with the model.
+//! Requests that scripts do not send to etcd 3.5 ([`super::super::intended::LEFT_OUT`]): they are sent to ours only,
+//! which is compared with the model.
 
 use quoin_core::proto::etcdserverpb::alarm_request::AlarmAction;
 use quoin_core::proto::etcdserverpb::request_op::Request as Op;
@@ -19,7 +19,7 @@ pub(super) fn all() -> Vec<Named> {
         ("sorts that do not exist", unknown_sorts()),
         ("two alarms at the same time", two_alarms()),
         ("writes in nested transactions without space", nested_without_space()),
-        ("a version that is no text", odd_version()),
+        ("a version that is not text", odd_version()),
     ]
 }
 

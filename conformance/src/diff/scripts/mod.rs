@@ -1,4 +1,5 @@
-//! Hand-written scripts: every possible answer of every method once, and cases that are rare or were once found.
+//! Hand-written scripts: every possible answer of every method once, and cases that are rare or once showed a
+//! difference.
 
 mod answers;
 mod apart;
@@ -23,7 +24,8 @@ pub struct Script {
     pub name: &'static str,
     /// Its steps.
     pub steps: Vec<Step>,
-    /// Only ours is asked, and compared with the model: etcd 3.5 crashes, or differs on purpose.
+    /// The script is played to ours only and compared with the model, because etcd 3.5 crashes or ends in another
+    /// state.
     pub is_ours_alone: bool,
 }
 

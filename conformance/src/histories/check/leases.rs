@@ -4,8 +4,8 @@ use super::{Past, Violation};
 use crate::histories::record::{History, Lease, Moment};
 
 const SECOND: Moment = 1_000_000;
-/// An expired lease is revoked within this time: it is found twice a second, and its revocation is a write like any
-/// other, on a busy machine.
+/// An expired lease is revoked within this time: the server looks for expired leases twice a second, and the revocation
+/// is a write like any other, on a busy machine.
 const GRACE_SECONDS: Moment = 6;
 
 /// Returns how many leases were seen to expire.
@@ -29,7 +29,7 @@ fn one(lease: &Lease, history: &History, past: &Past) -> Result<bool, Violation>
     let gone = deleted.map(|(_, at)| at).into_iter().chain(denied).min();
     let revision = deleted.map(|(revision, _)| revision);
 
-    // The TTL counts from when the answer was made, which is not before the request was.
+    // The TTL counts from the moment of the grant or renewal, which is not before its request was sent.
     let promised = lease.kept.iter().filter_map(|kept| match kept.answered {
         Some((_, seconds)) if seconds > 0 => Some(kept.invoked + seconds as Moment * SECOND),
         Some(_) | None => None,
@@ -51,7 +51,7 @@ fn one(lease: &Lease, history: &History, past: &Past) -> Result<bool, Violation>
     let rest = (granted as Moment + GRACE_SECONDS) * SECOND;
     let mut deadline = last_sign + rest;
     for (from, until) in &history.disturbed {
-        // A restarted server starts every lease's time anew.
+        // A restarted server gives every lease its whole TTL again.
         if *from <= deadline {
             deadline = deadline.max(until + rest);
         }

@@ -1,8 +1,8 @@
 //! Checks a recorded history: the watch, the writes, the reads, the leases, and linearizability.
 //!
-//! The watch comes first ([`past`]): its events are the store's whole history. The other checks compare with it, and
-//! finally the simulator's linearizability checker gets the requests, with the outcomes that the watch shows for those
-//! without an answer.
+//! The watch comes first ([`past`]): its events are the store's whole history. The other checks compare with it.
+//! Finally the linearizability checker of `quoin-model` gets the requests; for requests without an answer, with the
+//! outcomes that the watch shows.
 
 mod leases;
 mod order;

@@ -1,4 +1,4 @@
-//! Linearizability of all requests, by the simulator's black-box checker, with the knowledge of the watch.
+//! Linearizability of all requests, by the checker of `quoin-model`, with the outcomes that the watch shows.
 
 use quoin_model::linear::kv::{Kv, Op, OpReply, Reply, Request};
 use quoin_model::linear::{self, Operation, OperationOf, Verdict, explain};

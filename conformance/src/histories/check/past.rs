@@ -54,7 +54,8 @@ impl Past {
     }
 
     fn take(&mut self, response: &Watched) -> Result<(), Violation> {
-        // The response before may have had an earlier part of a revision; splitting one is as wrong as repeating it.
+        // The last revision of the previous response: another event of it means that the revision was split or
+        // repeated.
         let before = self.last();
         for event in &response.events {
             let revision = event.revision;
@@ -72,21 +73,21 @@ impl Past {
                 } else if revision == before {
                     fails("watch: whole revisions", "a revision was split over responses")
                 } else {
-                    fails("watch: in order", "an event came late")
+                    fails("watch: in order", "an event is out of order")
                 };
             }
             let newest = self.last();
             if revision < newest {
-                return fails("watch: in order", "an event came late");
+                return fails("watch: in order", "an event is out of order");
             }
             if revision > newest + 1 {
-                return fails("watch: none lost", &format!("nothing came of revision {}", newest + 1));
+                return fails("watch: none lost", &format!("no event of revision {} came", newest + 1));
             }
             if self
                 .group(revision)
                 .is_some_and(|group| group.events.iter().any(|other| other.key == event.key))
             {
-                return fails("watch: none twice", "a revision changes a key once");
+                return fails("watch: none twice", "a revision changed a key twice");
             }
             self.change(event)?;
             let group = self.groups.entry(revision).or_insert_with(|| Group {

@@ -35,7 +35,7 @@ fn of_the_past(read: &Recorded, history: &History, past: &Past, claims: &Claims)
         && writer.invoked > returned
     {
         return fails(format!(
-            "client {} read revision {revision} before it was asked for",
+            "client {} read revision {revision} before its write was requested",
             read.client
         ));
     }

@@ -29,13 +29,13 @@ pub(super) fn check(history: &History, past: &Past) -> Result<Claims, Violation>
             .unwrap_or_default();
         if seen != expected {
             let words = format!(
-                "client {} was told that {:?} is revision {revision}, which changed {seen:?} and should have changed {expected:?}",
+                "client {} got an answer to {:?} at revision {revision}, which changed {seen:?} instead of {expected:?}",
                 operation.client, operation.request
             );
             return Err(Violation::new("no acknowledged write lost", revision, words));
         }
         if let Some(other) = claims.insert(revision, Some(index)) {
-            let words = format!("revision {revision} was told for operations {other:?} and {index}");
+            let words = format!("revision {revision} is in the answers to operations {other:?} and {index}");
             return Err(Violation::new("one write, one revision", revision, words));
         }
     }
@@ -43,7 +43,7 @@ pub(super) fn check(history: &History, past: &Past) -> Result<Claims, Violation>
     Ok(claims)
 }
 
-/// The revisions that no answer has: of writes without an answer, or of expired leases.
+/// Finds the cause of each revision that is in no answer: a write without an answer, or the expiry of leases.
 fn claim_the_rest(history: &History, past: &Past, claims: &mut Claims) -> Result<(), Violation> {
     let mut open: BTreeSet<usize> = (0..history.operations.len())
         .filter(|index| history.operations[*index].reply.is_none())
@@ -61,7 +61,7 @@ fn claim_the_rest(history: &History, past: &Past, claims: &mut Claims) -> Result
         if let Some(owner) = owner {
             open.remove(&owner);
         } else if !seen.iter().all(is_end_of_leases) {
-            let words = format!("revision {revision} changed {seen:?}, which is the whole of nothing that was tried");
+            let words = format!("revision {revision} changed {seen:?}, which is not the whole effect of any request");
             return Err(Violation::new("all or nothing", revision, words));
         }
         claims.insert(revision, owner);
