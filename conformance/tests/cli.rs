@@ -85,7 +85,7 @@ fn an_interrupted_run_leaves_its_report_and_no_server() {
     let report = fs::read_to_string(folder.join("report.md")).unwrap();
     for words in [
         "**0 of 4 suites, 1 of 3 servers: all pass, ended early**",
-        "- differential on quoin-tokio: not to its end: SIGINT",
+        "- differential on quoin-tokio: not finished: SIGINT",
         "- suite clients: not asked for with --only",
         "- quoin-smol: not asked for with --servers",
         "- commit: ",

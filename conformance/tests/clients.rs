@@ -1,5 +1,5 @@
-//! Clients written by others, with the fast ones of their scenarios: on a real etcd and ours on tokio, some of them on
-//! our other servers too. `-- --ignored --nocapture` plays every scenario on every server.
+//! Third-party clients play their fast scenarios on a real etcd and on ours on tokio, and one scenario for each method
+//! on our other servers. `-- --ignored --nocapture` plays every scenario on every server.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use quoin_conformance::{
     wait,
 };
 
-/// The least number of scenarios of each client, by the first words of its name.
+/// The smallest number of scenarios of each client, by the first words of its name.
 const LEAST: [(&str, usize); 6] = [
     ("etcdctl 3.4", 6),
     ("etcdctl 3.5", 6),
@@ -28,7 +28,7 @@ fn clients_work_with_ours_as_with_a_real_etcd() {
         (Kind::QuoinAsyncStd, Depth::Smoke),
     ];
     let mut told = Vec::new();
-    clients::fast(&plan, &mut |one| told.extend(one.outcome())).expect("the clients and the servers can be had");
+    clients::fast(&plan, &mut |one| told.extend(one.outcome())).expect("the clients and the servers are available");
     judge(&told);
 }
 
@@ -53,7 +53,7 @@ fn every_scenario_of_every_client() {
         }
         told.extend(outcome);
     };
-    clients::run(&Kind::OURS, 1, &mut tell).expect("the clients and the servers can be had");
+    clients::run(&Kind::OURS, 1, &mut tell).expect("the clients and the servers are available");
     let mut passed: BTreeMap<(String, Kind), (usize, usize)> = BTreeMap::new();
     for outcome in &told {
         let row = passed.entry((outcome.client.clone(), outcome.server)).or_default();

@@ -1,5 +1,5 @@
-//! Three members on loopback, over etcd's peer protocol: each kind of server among its own, and ours beside a real
-//! etcd. Every story is played with the same clients, so the real etcd's row is the judge.
+//! Three members on loopback, over etcd's peer protocol: clusters of one kind of server, and a cluster of ours and a
+//! real etcd. All clusters play the same stories, so the cluster of real etcds checks the stories themselves.
 
 use std::{fmt, time::Duration};
 
@@ -12,10 +12,10 @@ use quoin_conformance::{
 use tokio::{runtime::Runtime, task::JoinSet};
 
 const NAMES: [&str; 3] = ["one", "two", "three"];
-/// Elections, and the timeouts of clients meanwhile, on a busy machine.
+/// The limit for an election, with the timeouts of clients during it, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(20);
-/// A write that is lost with a leader is only answered after seven seconds.
+/// A call is repeated after this time: a write that is lost with a leader gets an answer only after seven seconds.
 const CALL_LIMIT: Duration = Duration::from_secs(2);
 const WRITERS: usize = 32;
 const WRITES: usize = 20;
@@ -111,7 +111,7 @@ impl Cluster {
         value.map(|value| value.expect("text"))
     }
 
-    /// The member that all of `among` take for the leader, once they agree on one of `among`.
+    /// Waits until the members of `among` agree that one of them is the leader, and returns it.
     fn leader(&self, among: &[usize]) -> usize {
         let found = wait::until(PATIENCE, STEP, || {
             let said = among.iter().map(|at| {
@@ -230,7 +230,7 @@ fn a_member_that_missed_the_log_gets_a_snapshot(kinds: [Kind; 3]) {
     let flags = ["--snapshot-count=10", "--experimental-snapshot-catchup-entries=5"];
     let mut cluster = Cluster::start(kinds, &flags);
     let leader = cluster.leader(&[0, 1, 2]);
-    // The last one is a real etcd in the mixed cluster, unless it leads.
+    // In the mixed cluster, the last member is the real etcd.
     let late = if leader == 2 { 1 } else { 2 };
     cluster.servers[late].kill().expect("it was running");
     for number in 0..60 {

@@ -40,7 +40,7 @@ fn etcdutl(arguments: &[&str]) -> String {
     succeeded(program.args(arguments), b"", "etcdutl")
 }
 
-/// Runs core's example, which reads a file and writes it anew. Returns its report.
+/// Runs the example `database` of the runtime, which reads a file and writes it anew. Returns its report.
 fn rewritten(from: &Path, to: &Path) -> Value {
     let mut program = command::untouched(binaries::example("runtime", "database").expect("the example"));
     let said = succeeded(program.arg(from).arg(to), b"", "database");
@@ -56,8 +56,8 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a path of text")
 }
 
-/// Rows of every kind that a sole member has: keys with history, deleted keys, large values, leases, and the marks of a
-/// compaction.
+/// Makes rows of every kind that a sole member has: keys with history, deleted keys, large values, leases, and the
+/// marks of a compaction.
 fn fill(server: &Server) {
     for txn in 0..TXNS {
         let put = |number| format!("put key-{txn:02}-{number:04} {}\n", "v".repeat(number * 7 % 300 + 1));
@@ -126,7 +126,7 @@ fn restored(file: &Path, flags: &[&str]) -> Server {
     server
 }
 
-/// bbolt changes every tree of the file: any form that bbolt would never write may make it fail.
+/// Makes bbolt change every tree of the file: it may fail on a form that it would never write itself.
 fn goes_on(server: &mut Server) {
     etcdctl(server, b"", &["del", "key", "--prefix"]);
     fill(server);
@@ -165,8 +165,8 @@ fn a_file_of_a_real_etcd_is_read_and_written_anew() {
     let mut after = restored(&copy, &["--skip-hash-check"]);
     assert_eq!(see(&after), seen);
     goes_on(&mut after);
-    // The file itself, with its free pages, once the etcd has stopped; and again after etcd has changed a file that
-    // ours had written.
+    // Ours also reads the database files of the stopped etcds, with their free pages; one of them was written by ours
+    // first.
     for server in [&mut server, &mut after] {
         let seen = see(server);
         server.terminate().expect("it stops");
@@ -241,7 +241,7 @@ fn a_backup_of_quoin_smol_is_restored_by_a_real_etcd() {
 /// If a client is killed in the middle of a backup, the server keeps nothing of it, and the next client gets the whole
 /// file.
 #[test]
-fn a_backup_that_is_broken_off_leaves_the_server_well() -> io::Result<()> {
+fn a_backup_is_whole_after_an_earlier_one_was_interrupted() -> io::Result<()> {
     let launch = Launch::of(Kind::QuoinTokio)
         .expect("a program")
         .flag("--max-txn-ops=2000");
@@ -259,7 +259,7 @@ fn a_backup_that_is_broken_off_leaves_the_server_well() -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a data directory of a stopped server from a file, with etcdutl.
+/// Stops a server, and makes its data directory anew from a file with etcdutl.
 fn restore(file: &Path, server: &mut Server, flags: &[&str]) {
     server.terminate().expect("it stops");
     fs::remove_dir_all(server.data_dir()).expect("a directory");

@@ -1,7 +1,8 @@
-//! Random scripts on a real etcd, on ours and on the simulator's model: all answers and events must be equal.
+//! Random scripts on a real etcd, on ours and on the reference model: all answers and events must be equal.
 //!
-//! `QUOIN_SEED` sets other seeds than those of every run of the tests. `QUOIN_DIFF_SEEDS`, `QUOIN_DIFF_REQUESTS` and
-//! `QUOIN_DIFF_JOBS` set the number of seeds, of requests per seed, and of seeds at the same time.
+//! `QUOIN_SEED` sets the first seed, which is the same in every run without it. `QUOIN_DIFF_SEEDS`,
+//! `QUOIN_DIFF_REQUESTS` and `QUOIN_DIFF_JOBS` set the number of seeds, of requests per seed, and of seeds at the same
+//! time.
 
 use std::io::{self, Write as _};
 
@@ -24,7 +25,7 @@ fn quoin_async_std_answers_as_etcd_does() {
     compare(Kind::QuoinAsyncStd, 1, 2_500);
 }
 
-/// Members that found a cluster answer as one does, and so do three real etcds.
+/// Three members of ours, three members of a real etcd, and the model of one member give the same answers.
 #[test]
 fn three_members_answer_as_three_etcds_do() {
     let sides = Sides::of(Kind::QuoinTokio).expect("the programs").members(3);
@@ -71,7 +72,7 @@ fn compare(kind: Kind, seeds: u64, requests: u64) {
     let unmet: Vec<_> = unmet.map(|entry| entry.name).collect();
     assert!(
         total.requests < LONG || unmet.is_empty(),
-        "intended differences that are not there: {unmet:?}"
+        "intended differences that did not occur: {unmet:?}"
     );
 }
 
@@ -84,7 +85,7 @@ fn progress(kind: Kind, report: &Report, seconds: u64) {
     } else {
         "alike"
     };
-    // Bypasses the harness, which would show it only at the end.
+    // Bypasses the harness, which would show the line only at the end.
     let _ = writeln!(
         io::stderr(),
         "{seconds:>5} s: {} seed {seed}: {requests} requests in {:.1} s, {end}",

@@ -113,7 +113,7 @@ fn without_a_fault_there_is_no_difference() {
 }
 
 #[test]
-fn wrong_more() {
+fn a_wrong_more_flag() {
     assert_found("Range", |_, seen| ranges(seen, |response| response.more = false));
 }
 
@@ -202,7 +202,7 @@ fn a_lease_that_expires_early() {
 }
 
 #[test]
-fn both_servers_against_the_model() {
+fn an_answer_that_only_the_model_contradicts() {
     let difference = script().iter().find_map(|planned| {
         let mut both = right(planned);
         ranges(&mut both, |response| response.count += 1);

@@ -1,4 +1,4 @@
-//! Directories of a real etcd are refused with a hint, and are not changed by a byte: the etcd starts on them again.
+//! Directories of a real etcd are refused with a hint, and no byte in them changes: the etcd starts on them again.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +17,7 @@ const WORDS: &str = "was written by etcd, whose data this version cannot take ov
 /// content.
 type File = (u32, u32, i64, i64, usize, u64);
 
-/// Everything below the directories.
+/// The state of every file and directory below these directories.
 fn picture(directories: &[&Path]) -> BTreeMap<PathBuf, File> {
     let mut files = BTreeMap::new();
     let mut open: Vec<PathBuf> = directories.iter().map(|path| path.to_path_buf()).collect();
@@ -45,7 +45,7 @@ fn picture(directories: &[&Path]) -> BTreeMap<PathBuf, File> {
     files
 }
 
-/// Each of ours refuses the directories with these words, and changes no file.
+/// Checks that each of ours refuses the directories with these words, and changes no file.
 fn refused_by_ours(data_dir: &Path, wal_dir: Option<&Path>, words: &[&str]) {
     let mut directories = vec![data_dir];
     directories.extend(wal_dir);
@@ -93,7 +93,7 @@ fn etcdctl(server: &Server, input: &[u8], arguments: &[&str]) -> String {
     finished.success("etcdctl").expect("etcdctl succeeds")
 }
 
-/// Ours refuse the directory of a stopped etcd; then the etcd starts there again, with its data.
+/// Checks that ours refuse the directory of a stopped etcd, and that the etcd then starts there again, with its data.
 fn refused_then_started_again(mut server: Server, wal_dir: Option<&Path>) {
     let database = server.data_dir().join("member").join("snap").join("db");
     refused_by_ours(
@@ -106,7 +106,7 @@ fn refused_then_started_again(mut server: Server, wal_dir: Option<&Path>) {
 }
 
 #[test]
-fn a_young_directory() {
+fn a_directory_of_a_new_etcd() {
     let mut server = etcd(&[]);
     etcdctl(&server, b"value", &["put", "kept"]);
     server.terminate().expect("it stops");
@@ -123,7 +123,8 @@ fn a_directory_of_an_etcd_that_was_killed_or_still_runs() {
     refused_then_started_again(server, None);
 }
 
-/// Ours refuse the directory of a running etcd at once, too; that etcd itself may change files meanwhile.
+/// Checks that ours refuses the directory of a running etcd too. That etcd may change files meanwhile, so they are not
+/// compared.
 fn refused_then_started_again_running(server: &mut Server, database: &Path) {
     server.restart().expect("the etcd starts again");
     let mut program = command::untouched(Launch::of(Kind::QuoinTokio).expect("a program").executable());
@@ -185,7 +186,7 @@ fn a_directory_whose_log_was_purged() {
 }
 
 #[test]
-fn a_log_elsewhere() {
+fn a_log_outside_the_data_directory() {
     let elsewhere = tempfile::tempdir().expect("a folder");
     let wal_dir = elsewhere.path().join("wal");
     let mut server = etcd(&[&format!("--wal-dir={}", wal_dir.display())]);
@@ -200,7 +201,7 @@ fn a_log_elsewhere() {
 }
 
 #[test]
-fn half_a_directory() {
+fn a_directory_without_its_log_or_its_database() {
     let mut server = etcd(&[]);
     etcdctl(&server, b"value", &["put", "kept"]);
     server.terminate().expect("it stops");
@@ -217,7 +218,7 @@ fn half_a_directory() {
 }
 
 #[test]
-fn a_proxy() {
+fn a_directory_of_a_v2_proxy() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::create_dir(folder.path().join("proxy")).expect("a directory");
     fs::write(folder.path().join("proxy").join("cluster"), b"{}").expect("a file");

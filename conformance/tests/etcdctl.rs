@@ -18,13 +18,13 @@ const AT_ONCE: usize = 4;
 
 on_every_server!(agrees_with_the_scripts);
 
-/// Scripts of calls that ours does not implement yet: played with the real etcd only, so that they are ready.
+/// Scripts of calls that ours does not implement yet are played with the real etcd only, so that the scripts are ready.
 #[test]
 fn real_etcd_agrees_with_the_later_scripts() {
     play(Kind::Etcd, "later", || scripts("later", 1));
 }
 
-/// Ours answers each of these calls that it is not implemented, without an effect.
+/// Ours answers each of these calls with the error that it is not implemented.
 #[test]
 fn ours_refuses_calls_that_are_not_implemented_yet() {
     let calls: [&[&str]; 2] = [&["role", "add", "reader"], &["user", "add", "alice:secret"]];
@@ -53,7 +53,7 @@ fn etcdctl(server: &Server, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// This story has no code: everything is in the scripts.
+/// A story without code: everything is in the scripts.
 struct Scripts(Vec<PathBuf>);
 
 fn agrees_with_the_scripts() -> Scripts {

@@ -1,5 +1,5 @@
-//! Every flag with an effect in the table has one: its field of `Config` is read by the rest of the product. No field
-//! is read whose flag has no effect in the table.
+//! Checks the effects in the table of flags against the code: product code reads the field of `Config` of each flag
+//! with an effect, and of no flag without one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ fn readers() -> Vec<String> {
             }
         }
     }
-    // Beside the configuration is the code that derives the machines' settings from it.
+    // This file derives the machines' settings from the configuration, so it reads fields like other product code.
     let machines = fs::read_to_string(root.join("core/src/config/machines.rs")).expect("a source file is text");
     texts.push(machines.replace("self.", "config."));
     texts
@@ -69,9 +69,9 @@ fn a_flag_has_the_effect_that_its_row_states() {
         let field = other.map_or_else(|| flag.name.replace('-', "_"), |(_, field)| (*field).to_owned());
         let is_read = readers.iter().any(|text| reads(text, &field));
         let breach = match flag.disposition {
-            Disposition::Used if !is_read => "is said to have an effect, and nothing reads it",
+            Disposition::Used if !is_read => "has an effect by the table, but no code reads its field",
             Disposition::Accepted(why) if is_read && why.contains("has no effect") => {
-                "is said to have no effect, and is read"
+                "has no effect by the table, but code reads its field"
             }
             _ => continue,
         };

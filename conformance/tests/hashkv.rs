@@ -27,7 +27,7 @@ const BETWEEN_HASHES: u64 = 250;
 /// Older revisions hashed each time, besides the newest.
 const OLDER_HASHES: u64 = 3;
 const KEYS: u64 = 200;
-/// Longer than any run: an expiry would come at different revisions.
+/// The TTL of leases in seconds, longer than any run: leases would expire at different revisions.
 const LIFE: i64 = 1_000_000;
 const COMPACTION_PAUSE: Duration = Duration::from_millis(100);
 /// The largest number of differences shown; later ones often follow from the first.
@@ -37,7 +37,7 @@ const RUN_LIMIT: Duration = Duration::from_mins(20);
 /// The requests and their answers.
 type Record = Vec<(String, String)>;
 
-/// Only the story's name; `play` has both sides of the comparison.
+/// Gives the tests their name; `play` runs both sides of the comparison.
 fn random_history() {}
 
 fn play(kind: Kind, _name: &str, _story: fn()) {
@@ -294,7 +294,7 @@ impl History {
         self.note(format!("revoke {id}"), answer);
     }
 
-    /// Mostly within the kept history, rarely before it.
+    /// In the older half of the kept history, or at the compacted revision, which is refused.
     async fn compact(&mut self) {
         let left = (self.revision - self.compacted).unsigned_abs();
         let revision = self.compacted + self.rng.below(left / 2 + 1) as i64;

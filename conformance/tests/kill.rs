@@ -1,4 +1,4 @@
-//! Repeated kill -9 under load: every acknowledged write is there, once, at the revision of its answer.
+//! Repeated kill -9 under load: every acknowledged write exists, once, at the revision of its answer.
 //!
 //! `QUOIN_KILL_ROUNDS` sets the number of rounds, `QUOIN_SEED` repeats the choices (not the timing) of a run.
 
@@ -34,14 +34,14 @@ type Change = BTreeMap<String, Option<String>>;
 /// The answers of every writer, and its last attempt.
 #[derive(Debug, Default)]
 struct Told {
-    /// The newest revision before the writers of this round: theirs are all higher.
+    /// The newest revision before this round: its writers get higher ones only.
     floor: i64,
     acknowledged: BTreeMap<i64, Change>,
     tried: BTreeMap<u64, u64>,
     faults: Vec<String>,
 }
 
-/// Only the story's name: this file has the whole of it.
+/// Gives the tests their name; `play` is the whole story.
 fn acknowledged_writes_survive() {}
 
 fn play(kind: Kind, _name: &str, _story: fn()) {
@@ -81,7 +81,7 @@ struct Trial {
 }
 
 impl Trial {
-    /// Lets writers write until a moment that the seed chooses.
+    /// Lets writers write until a moment that the seed chooses, and kills the server.
     async fn load_and_kill(&mut self, round: u64) {
         let stop = Arc::new(AtomicBool::new(false));
         lock(&self.told).floor = self.newest;
@@ -147,7 +147,7 @@ impl Trial {
         self.check_state(&mut client, round).await;
     }
 
-    /// The acknowledged writes since the last check are in the history, as acknowledged.
+    /// Checks that the history has the acknowledged writes since the last check, at their revisions.
     fn check_acknowledged(&self, fresh: &BTreeMap<i64, Change>, round: u64) {
         let told = lock(&self.told);
         assert!(told.faults.is_empty(), "round {round}: {:?}", told.faults);
@@ -160,7 +160,7 @@ impl Trial {
         }
     }
 
-    /// No write was applied twice, and none without a request.
+    /// Checks that no write was applied twice, and none without a request.
     fn check_once(&self, round: u64) {
         let told = lock(&self.told);
         let mut seen = BTreeMap::new();
@@ -184,7 +184,7 @@ impl Trial {
         }
     }
 
-    /// The state follows from the history.
+    /// Checks that the keys of the server follow from the history.
     async fn check_state(&self, client: &mut Client, round: u64) {
         let mut expected = Change::new();
         for change in self.history.values() {
@@ -216,7 +216,7 @@ impl Trial {
             .history
             .iter()
             .find(|(revision, change)| again.get(revision) != Some(change));
-        assert_eq!(changed, None, "a revision is no longer what it was");
+        assert_eq!(changed, None, "a revision changed after it was first seen");
         assert_eq!(again.len(), self.history.len());
     }
 }
@@ -339,7 +339,7 @@ async fn replay(client: &mut Client, from: i64, to: i64) -> BTreeMap<i64, Change
             );
             let change = history.entry(kv.mod_revision()).or_default();
             let twice = change.insert(String::from_utf8_lossy(kv.key()).into_owned(), value);
-            assert!(twice.is_none(), "a revision changes a key once");
+            assert!(twice.is_none(), "a revision changed a key twice");
         }
     }
     let whole: Vec<i64> = (from..=to).collect();

@@ -42,55 +42,51 @@ const ABSENT: [(&str, &str, &str); 11] = [
         "request-path",
         "a path of the API v2",
     ),
-    (
-        "finished scheduled compaction",
-        "hash",
-        "it is made elsewhere, and logged there",
-    ),
+    ("finished scheduled compaction", "hash", "another message has it"),
     (
         "finished scheduled compaction",
         "current-db-size",
-        "the same in bytes is there",
+        "the field in bytes has it",
     ),
     (
         "finished scheduled compaction",
         "current-db-size-in-use-bytes",
-        "the table does not tell it apart",
+        "the table does not measure it",
     ),
     (
         "finished scheduled compaction",
         "current-db-size-in-use",
-        "the table does not tell it apart",
+        "the table does not measure it",
     ),
     ("finished defragmenting directory", "path", "there is one table"),
     (
         "finished defragmenting directory",
         "current-db-size",
-        "the same in bytes is there",
+        "the field in bytes has it",
     ),
     (
         "finished defragmenting directory",
         "current-db-size-bytes-diff",
-        "the size is known once files are gone",
+        "the new size is known only after files are removed",
     ),
     (
         "finished defragmenting directory",
         "current-db-size-in-use",
-        "the table does not tell it apart",
+        "the table does not measure it",
     ),
     (
         "finished defragmenting directory",
         "current-db-size-in-use-bytes",
-        "the table does not tell it apart",
+        "the table does not measure it",
     ),
     (
         "finished defragmenting directory",
         "current-db-size-in-use-bytes-diff",
-        "the table does not tell it apart",
+        "the table does not measure it",
     ),
 ];
 
-/// Its fields are the whole configuration, which another test compares with etcd's.
+/// The message whose fields are the whole configuration, which another test compares with etcd's.
 const CONFIGURATION: &str = "starting an etcd server";
 
 /// A line, parsed and as text.
@@ -140,7 +136,7 @@ fn by_message(lines: &[Line]) -> BTreeMap<&str, &Line> {
     lines.iter().rev().map(|line| (line.text_of("msg"), line)).collect()
 }
 
-/// Every line has zap's format, and names its file and line.
+/// Checks that a line has zap's format, and names its source file and line number.
 fn check_form(line: &Line) {
     let places = ["level", "ts", "caller", "msg"].map(|name| line.place(name));
     assert!(

@@ -1,4 +1,4 @@
-//! A program outside the workspace that embeds a server: README's lines for its `Cargo.toml` are enough, without `protoc`.
+//! A program outside the workspace embeds a server with README's lines for its `Cargo.toml`, without `protoc`.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ edition = "2024"
 
 "#;
 
-/// The program uses its member as any client does, over the port.
+/// A program that uses its member over the port, like any client.
 const PROGRAM: &str = r#"
 use std::io::{Read, Write};
 use std::net::TcpStream;

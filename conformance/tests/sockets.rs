@@ -1,4 +1,4 @@
-//! Clients and probes at Unix sockets, with a real etcdctl: served as in the real etcd, across kills and stops.
+//! A real etcdctl at a Unix socket is served as by the real etcd, across kills and stops.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ fn play(kind: Kind, _name: &str, story: fn(Kind)) {
     story(kind);
 }
 
-/// What etcdctl prints, if it succeeds.
+/// The standard output of etcdctl; `None` if it fails.
 fn etcdctl(endpoint: &str, arguments: &[&str]) -> Option<String> {
     let program = fetch::etcd().expect("a real etcdctl").etcdctl;
     let mut command = command::untouched(program);

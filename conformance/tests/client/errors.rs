@@ -133,5 +133,5 @@ pub(crate) async fn compacted_and_future_revisions(tale: &mut Tale) {
         .await
         .expect("a watch stream");
     tale.next("watch from the compacted revision", &mut watch).await;
-    tale.next("its delete is still told", &mut watch).await;
+    tale.next("its delete is still sent", &mut watch).await;
 }

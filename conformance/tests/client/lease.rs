@@ -44,7 +44,7 @@ pub(crate) async fn leases_and_their_keys(tale: &mut Tale) {
         client.get("", Some(GetOptions::new().with_all_keys())).await,
     );
     tale.tell("a second time", client.lease_revoke(1).await);
-    tale.tell("time of what is gone", client.lease_time_to_live(1, keys()).await);
+    tale.tell("time of the revoked 1", client.lease_time_to_live(1, keys()).await);
     tale.tell("delete a", client.delete("a", None).await);
     tale.tell("revoke 2, which has no keys left", client.lease_revoke(2).await);
     tale.tell(
@@ -99,7 +99,7 @@ pub(crate) async fn lease_lives_and_ends(tale: &mut Tale) {
     tale.next("6 has ended, left alone", &mut watch).await;
     keeper.keep_alive().await.expect("the stream is open");
     let answer = answers.message().await.expect("an answer").expect("the stream is open");
-    tale.tell("keeping what has ended", Ok(answer));
+    tale.tell("keep the expired 6 alive", Ok(answer));
     tale.tell("no leases", client.leases().await);
     tale.tell("no keys", client.get("", Some(GetOptions::new().with_all_keys())).await);
 }

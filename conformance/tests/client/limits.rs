@@ -133,7 +133,7 @@ pub(crate) async fn many_keys(tale: &mut Tale) {
     );
     tale.tell("what is left", client.get("key/", Some(all())).await);
     tale.tell(
-        "what was",
+        "before the delete",
         client
             .get("key/", Some(all().with_revision(101).with_count_only()))
             .await,

@@ -42,7 +42,7 @@ impl Wire {
         let (requests, connection) = h2::client::handshake(stream).await.expect("an HTTP/2 handshake");
         let mut driver = JoinSet::new();
         driver.spawn(async move {
-            // The requests on a connection that the server ends fail too.
+            // If the connection fails, its requests report it.
             let _ = connection.await;
         });
         Self {
@@ -182,7 +182,7 @@ pub(crate) async fn unknown_methods(tale: &mut Tale) {
     tale.line(format_args!("the connection still serves\n  {}", answer.shown()));
 }
 
-/// Bodies that are no message, or an unusual one.
+/// Bodies that are not a message, or an unusual one.
 pub(crate) async fn malformed_messages(tale: &mut Tale) {
     let mut wire = Wire::connect(tale.address()).await;
     let with_flag = |flag: u8| {

@@ -9,7 +9,7 @@ use crate::shown::{Identity, Shown};
 
 /// The limit for an answer that must come.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
-/// How long a stream must be silent to count as silent.
+/// A stream without a response for this long is silent.
 const SILENCE: Duration = Duration::from_millis(400);
 
 /// The text so far, and the server's identity.

@@ -4,7 +4,7 @@ use etcd_client::{Compare, CompareOp, DeleteOptions, GetOptions, LeaseGrantOptio
 
 use crate::tale::Tale;
 
-/// Whether a compare holds, found without writes.
+/// A transaction with only this compare: its success shows whether the compare holds.
 fn only(compare: Compare) -> Txn {
     Txn::new().when([compare])
 }

@@ -152,7 +152,7 @@ pub(crate) async fn watch_ids(tale: &mut Tale) {
     tale.next("cancel 2", &mut stream).await;
     stream.cancel(2).await.expect("the stream is open");
     stream.cancel(77).await.expect("the stream is open");
-    tale.silence("cancel what is not there", &mut stream).await;
+    tale.silence("cancel unknown ids", &mut stream).await;
     stream.watch("a", id(2)).await.expect("the stream is open");
     tale.next("id 2 is free again", &mut stream).await;
     let mut other = client.watch("a", id(2)).await.expect("a watch stream");
@@ -244,7 +244,7 @@ pub(crate) async fn progress_notify(tale: &mut Tale) {
             break;
         }
     }
-    tale.silence("none for who did not ask", &mut without).await;
+    tale.silence("no progress without progress_notify", &mut without).await;
 }
 
 /// Responses larger than a message, in fragments if the client accepts those.

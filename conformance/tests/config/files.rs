@@ -5,7 +5,7 @@ use super::Case;
 /// Ports are chosen by the system, so that servers can run at the same time.
 const PLACE: &str = "data-dir: d\nlisten-client-urls: http://127.0.0.1:0\nlisten-peer-urls: http://127.0.0.1:0\n";
 
-/// Texts after [`PLACE`] that mean the same in both.
+/// Texts after [`PLACE`] that have the same result in both servers.
 const SAME: &[&str] = &[
     "",
     // Keys.
@@ -232,7 +232,7 @@ const DIFFER: &[(&str, &str)] = &[
     ),
     (
         "auto-tls: x\nclient-transport-security: {auto-tls: true}",
-        "TLS is refused until it is there",
+        "ours refuses TLS until it is implemented",
     ),
 ];
 

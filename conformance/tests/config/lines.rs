@@ -12,7 +12,7 @@ const PLACE: &[&str] = &[
     "--listen-peer-urls=http://127.0.0.1:0",
 ];
 
-/// Arguments after [`PLACE`] that mean the same in both.
+/// Arguments after [`PLACE`] that have the same result in both servers.
 const SAME: &[&[&str]] = &[
     &[],
     &["--name=a"],

@@ -1,7 +1,6 @@
 //! Configuration compared with a real etcd's: each file, command line and environment of the tables starts a real etcd
 //! and ours, and the results are compared: started or refused, the effective settings that both log, the exit code, and
-//! the words of the refusal. A case with an intended difference has a reason, and fails once there is no difference any
-//! more.
+//! the words of the refusal. A case with an intended difference has a reason, and fails once the difference is gone.
 
 mod files;
 mod lines;
@@ -29,9 +28,9 @@ const WORKERS: usize = 4;
 
 /// The line with the effective settings.
 const STARTING: &str = "starting an etcd server";
-/// etcd's log line after which its configuration was accepted.
+/// The message that etcd logs once its configuration is accepted.
 const ETCD_TOOK: &str = "now serving peer/client/metrics";
-/// Ours; with some configurations no server becomes ready, for example with a request size of 0.
+/// The message of ours. With some configurations no server becomes ready, for example with a request size of 0.
 const OURS_TOOK: &str = "starting etcd server";
 
 /// The settings that are compared, by their names in the log.
@@ -267,7 +266,7 @@ fn compare(cases: &[Case]) {
             let complaint = match (found, case.differs) {
                 (None, None) | (Some(_), Some(_)) => continue,
                 (Some(difference), None) => difference,
-                (None, Some(why)) => format!("does not differ any more, though {why}"),
+                (None, Some(why)) => format!("no longer differs, though {why}"),
             };
             complaints
                 .lock()

@@ -90,7 +90,7 @@ fn slug(title: &str) -> String {
 }
 
 #[test]
-fn every_path_that_is_named_is_there() {
+fn every_path_that_a_document_names_exists() {
     let files = file_names();
     let mut missing = Vec::new();
     for (document, lines) in documents() {
@@ -105,7 +105,7 @@ fn every_path_that_is_named_is_there() {
             missing.extend(gone.map(|module| format!("{document}:{number}: {module}")));
         }
     }
-    assert_none("a path or module that a document names is there", &missing);
+    assert_none("a path or module that a document names exists", &missing);
 }
 
 /// Whether a word is a path of the tree: its first part is a folder at the root.
@@ -159,8 +159,8 @@ fn is_module(word: &str) -> bool {
             .is_some_and(|(room, _)| root().join(room).join("src").is_dir())
 }
 
-/// Whether the module exists, and the name in it if there is one: modules are files, any other name is searched in the
-/// text.
+/// Whether the module exists, and the name in it if there is one. Modules are files; any other name is searched for in
+/// the text.
 fn module_exists(word: &str) -> bool {
     let mut parts = word.split("::");
     let mut folder = root().join(parts.next().unwrap_or_default()).join("src");
@@ -178,7 +178,7 @@ fn module_exists(word: &str) -> bool {
 }
 
 #[test]
-fn every_command_names_what_there_is() {
+fn every_command_names_existing_packages_and_targets() {
     let metadata: Value = serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--no-deps"])).unwrap();
     let (mut packages, mut targets) = (BTreeSet::new(), BTreeSet::new());
     for package in metadata["packages"].as_array().unwrap() {
@@ -252,7 +252,7 @@ fn shows(name: &str, functions: &BTreeSet<String>) -> bool {
     path.is_file() && (name.contains("/tests/") || name.contains("/scripts/"))
 }
 
-/// The names of all functions that may be tests: those with the attribute, and stories that a macro makes into tests.
+/// The names of all functions. The attribute `#[test]` is not required, because a macro makes stories into tests.
 fn tests_of(text: &str) -> Vec<String> {
     let names = text
         .lines()

@@ -1,4 +1,4 @@
-//! Every limit is used: a constant that no code reads limits nothing.
+//! Product code reads every limit: a constant that no code reads limits nothing.
 
 use std::fs;
 
@@ -6,7 +6,8 @@ use super::{assert_none, is_test, root, sources};
 
 const LIMITS: &str = "core/src/limits.rs";
 
-/// Limits for code that does not exist yet, each with the reason. A limit that is used must be removed from this list.
+/// Limits that no product code outside their file reads, each with the reason. A limit that is read must not be in this
+/// list.
 const UNUSED: [(&str, &str); 4] = [
     ("CANCELLED_CALL_BYTES", SUM),
     ("MAX_SNAPSHOT_FILES", FLAG),
@@ -17,7 +18,7 @@ const SUM: &str = "a part of other limits, which an assert in their file adds up
 const FLAG: &str = "the default is text in the table of flags; a test of the configuration compares the two";
 
 #[test]
-fn every_limit_is_used_or_listed_as_waiting() {
+fn every_limit_is_read_or_listed_with_a_reason() {
     let text = fs::read_to_string(root().join(LIMITS)).expect("there are limits");
     let limits: Vec<&str> = text.lines().filter_map(declared).collect();
     assert!(limits.len() > 30, "{limits:?}");
@@ -43,7 +44,10 @@ fn every_limit_is_used_or_listed_as_waiting() {
         .filter(|(name, reason)| !limits.contains(name) || is_used(name) || reason.is_empty())
         .map(|(name, _)| (*name).to_owned())
         .collect();
-    assert_none("the list of limits that wait has no other", &stale);
+    assert_none(
+        "the list UNUSED has only limits that no code reads, each with a reason",
+        &stale,
+    );
 }
 
 /// The name of the constant that a line declares.

@@ -37,7 +37,7 @@ const IMPURE: &[&str] = &[
 
 /// System calls by which a program gets and returns memory.
 const MEMORY_CALLS: [&str; 6] = ["brk", "madvise", "mmap", "mprotect", "mremap", "munmap"];
-/// A system call of another crate, how often at most per thread, and why it is allowed.
+/// A system call of another crate, how often it may occur in a trace, and why it is allowed.
 const EXCEPTION: (&str, usize, &str) = (
     "getrandom",
     2,
@@ -67,9 +67,9 @@ fn core_reaches_nothing_outside() {
     );
 }
 
-/// The model checks core, and `conformance` the programs: neither may share more with core than the messages.
+/// The model checks core, and `conformance` checks the programs, so neither may share more with core than the messages.
 #[test]
-fn judges_take_only_messages_from_core() {
+fn model_and_conformance_take_only_messages_from_core() {
     let mut breaches = Vec::new();
     for (path, text) in sources()
         .iter()

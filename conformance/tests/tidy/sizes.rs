@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use super::purity::product_lines;
 use super::{is_test, sources};
 
-/// Lines that a file should have at most, tests apart.
+/// The most lines that a file should have; files of tests are left out.
 const FILE_LINES_WANTED: usize = 500;
-/// Lines that a function should have at most, from `fn` to its closing brace, tests apart.
+/// The most lines that a function should have, from `fn` to its closing brace; files of tests are left out.
 const FUNCTION_LINES_WANTED: usize = 70;
 
-/// What is measured, and the figure that it may have at most. Change a figure only to a lower one.
+/// What is measured, and today's figure. Change a figure only to a lower one.
 const HELD: [(Measure, usize); 5] = [
     (Measure::LongestFile, 728),
     (Measure::LongestFunction, 98),
@@ -22,9 +22,9 @@ const HELD: [(Measure, usize); 5] = [
 
 #[derive(Clone, Copy, Debug)]
 enum Measure {
-    /// Lines of the longest file, tests too.
+    /// Lines of the longest file, including tests.
     LongestFile,
-    /// Lines of the longest function, tests too.
+    /// Lines of the longest function, including tests.
     LongestFunction,
     /// Files of more than [`FILE_LINES_WANTED`].
     LongFiles,
@@ -97,7 +97,7 @@ fn counted(lengths: Vec<(usize, String)>, wanted: usize) -> Measured {
     (places.len(), places)
 }
 
-/// The names that a crate gives to more than one struct, enum, union or trait, tests apart.
+/// The names that a crate gives to more than one struct, enum, union or trait; tests do not count.
 fn shared_type_names(sources: &[(String, String)]) -> Measured {
     let mut types: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
     for (path, text) in product(sources) {
@@ -115,7 +115,7 @@ fn shared_type_names(sources: &[(String, String)]) -> Measured {
     (types.len(), names.collect())
 }
 
-/// The name of the type that a line defines, if it does.
+/// The name of the type that a line defines, if it defines one.
 fn type_name(line: &str) -> Option<&str> {
     let mut words = line.split_whitespace();
     let mut word = words.next()?;

@@ -8,8 +8,8 @@ use super::{assert_none, is_test, sources};
 /// This many equal lines in a row count as one rule.
 const EQUAL_LINES: usize = 12;
 
-/// The one place at which each host matches on the effects of the node. The twin of the simulator starts a member a second
-/// time from its disk, outside of any cluster.
+/// Where each host matches on the effects of the node. The simulator's `twin` starts a member a second time from its
+/// disk, outside any cluster.
 const HOSTS: [(&str, &str); 4] = [
     ("benches", "benches/benches/node.rs"),
     ("runtime", "runtime/src/drive.rs"),
@@ -21,7 +21,7 @@ const HOSTS: [(&str, &str); 4] = [
 fn no_two_rooms_have_a_dozen_equal_lines_of_logic() {
     let sources = sources();
     let product = sources.iter().filter(|(path, _)| !is_test(path));
-    assert_none("what two rooms need stands in one of them", &written_twice(product));
+    assert_none("code that two rooms need is in one of them", &written_twice(product));
 }
 
 #[test]

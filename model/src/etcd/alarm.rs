@@ -40,8 +40,8 @@ impl Alarms {
         self.0.iter().any(|(alarm, _)| *alarm == kind as i32)
     }
 
-    /// Whether the alarms allow a call that goes through the log. NOSPACE forbids requests that take space, also inside
-    /// nested transactions; CORRUPT forbids all requests about keys and leases.
+    /// Checks that the alarms allow a call that goes through the log. NOSPACE forbids requests that take space, also
+    /// inside nested transactions; CORRUPT forbids all requests about keys and leases.
     pub(super) fn gate(&self, call: &Call) -> Result<(), Refusal> {
         if self.any(AlarmType::Corrupt) && about_keys(call) {
             return Err(CORRUPT.into());

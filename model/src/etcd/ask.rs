@@ -132,8 +132,8 @@ impl State {
         }
     }
 
-    /// The events from one revision to another, both included, in order. Each has its previous key-value, even if that
-    /// was compacted.
+    /// The events from one revision to another, both included, in order. Each has the key-value before it, if there was
+    /// one, even if that was compacted.
     #[must_use]
     pub fn events(&self, from: i64, to: i64) -> &[Event] {
         self.kv.events(from, to)

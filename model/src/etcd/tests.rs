@@ -256,7 +256,7 @@ fn a_put_counts_versions_and_keeps_value_or_lease_on_request() {
 }
 
 #[test]
-fn a_condition_on_a_missing_key_compares_with_zero() {
+fn a_missing_key_compares_as_zero_and_never_by_value() {
     let state = after([Call::Put(put("a", "1"))]);
     let holds = |key: &'static str, range_end: &'static str, target, result, given| {
         let compare = Compare {

@@ -29,8 +29,8 @@ pub trait Spec {
     /// The state before the first operation.
     fn initial(&self) -> Self::State;
 
-    /// The state after `input`; `None` if `output` is not the reply to it in `state`. An unknown output (`None`) fits
-    /// every effect that the request has in `state`.
+    /// The state after `input`; `None` if `output` is not the reply to it in `state`. If the output is unknown
+    /// (`None`), it is the state after the effect of the request in `state`.
     fn step(&self, state: &Self::State, input: &Self::Input, output: Option<&Self::Output>) -> Option<Self::State>;
 
     /// A digest of a state: equal states have equal digests, different ones different digests. [`digest_of`] can make
@@ -109,7 +109,7 @@ pub enum Verdict {
 pub struct Violation {
     /// A longest beginning of an order that the specification allows.
     pub longest: Vec<usize>,
-    /// The candidates for the next operation, none of which fits; sorted by the time of return.
+    /// The candidates for the next operation, none of which leads to an order; sorted by the time of return.
     pub stuck: Vec<usize>,
 }
 
