@@ -21,8 +21,8 @@ pub fn target() -> PathBuf {
     marked.map_or_else(|| workspace().join("target"), Path::to_path_buf)
 }
 
-/// The workspace's root: that of the package that cargo is running, because a target directory may serve several work
-/// trees.
+/// The root of the workspace that cargo is running. The root at the time of the build may be another one, because a
+/// target directory may serve several work trees.
 #[must_use]
 pub fn workspace() -> PathBuf {
     let running = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);

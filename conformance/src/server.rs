@@ -49,7 +49,7 @@ pub struct Launch {
     flags: Vec<String>,
     /// A command before the program on the command line; it must become the program, as `strace -D` does.
     wrapper: Vec<OsString>,
-    /// Its address for peers, if it was chosen together with those of other members.
+    /// Its address for peers, if the addresses of all members were chosen together.
     peer: Option<SocketAddr>,
     /// How many members of its kind are started together, itself included.
     members: usize,

@@ -107,7 +107,7 @@ fn flood(kind: Kind, limits: (usize, usize), connections: usize) {
     assert!(server.exited().is_none(), "the server is still there");
 }
 
-/// Opens idle connections, every other one without sending a byte, as far as the machine allows.
+/// Opens idle connections until the machine refuses more; every other one sends no byte.
 fn open(address: SocketAddr, connections: usize) -> Vec<TcpStream> {
     let mut open = Vec::new();
     let mut refused = 0;

@@ -12,7 +12,7 @@ use super::wire::{Exchange, NO_ANSWER, Wire, decoded, refusal};
 
 const RANGE: &str = "/etcdserverpb.KV/Range";
 
-/// The kinds of such requests.
+/// The kinds of these requests.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Bare {
     /// A hash of everything the member stores.

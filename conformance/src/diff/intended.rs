@@ -17,12 +17,13 @@ use super::watching::{Delivered, Due};
 pub struct Intended {
     /// Its name in reports.
     pub name: &'static str,
-    /// Why it is no bug.
+    /// Why it is not a bug.
     pub reason: &'static str,
     level: Level,
 }
 
-/// Removes the difference between etcd's answer and another from both; returns whether it was there.
+/// Where an entry's difference occurs. The function of `Reply` removes it from etcd's answer and another one, and
+/// returns whether it was there.
 #[derive(Debug)]
 enum Level {
     Progress,

@@ -46,7 +46,8 @@ impl Identity {
                 // etcd lists them in no fixed order either.
                 response.keys.sort();
             }
-            // etcd lists them by their expiry, which only a leader knows: the order at followers is that of a map.
+            // etcd lists leases by their expiry, which only the leader knows. Followers list them in the order of a
+            // map.
             Answer::LeaseLeases(response) if !self.is_alone => response.leases.sort_by_key(|lease| lease.id),
             Answer::MemberList(response) => {
                 // The model has one member, so only the answering member is kept of a list of several.

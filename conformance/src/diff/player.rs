@@ -335,7 +335,7 @@ impl Player {
         all
     }
 
-    /// Creates a watch that has to catch up, and waits until it has: then earlier ones have too.
+    /// Creates a watch that has to catch up, and waits until it has. Then every earlier watch has caught up too.
     async fn await_canary(&mut self, revision: i64) {
         if revision <= 1 {
             // There is no event for the watch to wait for.

@@ -1,4 +1,4 @@
-//! The reference model of watches: what arrives on each stream for each watch, response by response.
+//! The reference model of watches: the responses to each watch of each stream, in order.
 //!
 //! It is sequential, like the model of the store: the plan of a script makes sure that nothing changes while watches
 //! catch up. Headers have only revisions.

@@ -15,7 +15,8 @@ use crate::wait;
 
 /// The names of the threads that write to the disk.
 const DISK_THREADS: [&str; 3] = ["quoin-wal", "quoin-table", "fjall:worker"];
-/// Those of them that do not write the log: with `--wal-dir` there may be two disks, one of them full.
+/// The disk threads that do not write the raft log: with `--wal-dir`, its disk may have room while the other one is
+/// full.
 const TABLE_THREADS: [&str; 2] = ["quoin-table", "fjall:worker"];
 /// The log's disk has room once in this many runs.
 const LOG_HAS_ROOM_ONCE_IN: u64 = 3;

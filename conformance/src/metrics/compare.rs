@@ -79,7 +79,7 @@ pub fn compare(etcd: &Played, ours: &Played) -> Vec<Difference> {
     differences
 }
 
-/// Families that are missing or of another kind, and exceptions for missing ones that exist.
+/// Families that are missing or of another kind, and exceptions for missing families that no longer apply.
 #[must_use]
 pub fn families(etcd: &Exposition, ours: &Exposition) -> Vec<Difference> {
     let mut differences = Vec::new();

@@ -20,7 +20,7 @@ pub(super) enum Block {
     Note(String),
     /// Preformatted text.
     Pre(String),
-    /// Titles of the columns, first those of the names, and rows.
+    /// The titles of the columns, and the rows. Columns of names come first.
     Table(Vec<Cell>, Vec<Vec<Cell>>),
 }
 

@@ -1,8 +1,9 @@
 //! The expected answers of each API method: success, and each error that etcd gives for a single member without auth
 //! and without TLS.
 //!
-//! The codes and texts are those of etcd's error table. Which method gives which follows from etcd's check and apply
-//! code, and from a running etcd. Errors that need several members, users, or a stopping server are not listed here.
+//! The codes and texts are those of etcd's error table. The errors of each method follow from etcd's code for checks
+//! and apply, and from a running etcd. Errors that need several members, users, or a stopping server are not listed
+//! here.
 
 use std::collections::BTreeMap;
 

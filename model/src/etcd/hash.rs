@@ -44,7 +44,7 @@ impl Crc {
 /// The hash of a member that has deleted the rows of compacted revisions. Until then the hash differs if no key exists
 /// at the revision: by a quirk of etcd, it then hashes all rows that it still has.
 pub(super) fn hash_kv(view: View<'_>, asked: i64) -> Result<HashKvResponse, Refusal> {
-    // At a negative revision there are no rows, and the hash is that of no rows.
+    // At a negative revision, no rows are hashed.
     let revision = if asked < 0 { asked } else { view.resolve(asked)? };
     let compacted = view.compact_revision;
     // Of the rows of compacted revisions, only these are hashed: the rows of keys that exist at the revision or, if

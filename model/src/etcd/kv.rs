@@ -209,8 +209,8 @@ pub(super) fn header(revision: i64) -> Option<ResponseHeader> {
 /// The start and the end of a range of keys.
 pub(super) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
-/// The keys that a request means: one if there is no end, all from the key on if the end is a zero byte, none if the
-/// end is not after the key.
+/// The keys of a request: one key if there is no end, all keys from the key on if the end is a zero byte, no key
+/// (`None`) if the end is not after the key.
 pub(super) fn bounds<'a>(key: &'a [u8], range_end: &'a [u8]) -> Option<Bounds<'a>> {
     match range_end {
         [] => Some((Bound::Included(key), Bound::Included(key))),

@@ -82,7 +82,8 @@ pub(super) struct Search<'a, S: Spec> {
     /// The placed operations by their bits: the required ones, and those of unknown outcome.
     required: Bits,
     unknown: Bits,
-    /// For each set of required operations and each state: the sets of unknown ones with which it was tried.
+    /// By the placed required operations and the state: the sets of operations of unknown outcome with which they were
+    /// tried.
     memory: BTreeMap<(Vec<u64>, u128), Vec<Bits>>,
     /// The longest order so far, by the number of required operations in it.
     best: Option<((usize, Reverse<usize>), Violation)>,
@@ -390,8 +391,8 @@ impl Bits {
         self.0.iter().zip(&other.0).all(|(own, others)| own & !others == 0)
     }
 
-    /// The set without its full first words and its empty last ones. It is short, because operations are placed roughly
-    /// in order.
+    /// The number of full words at the start, then the other words without empty ones at the end. It is short, because
+    /// operations are placed roughly in order.
     fn key(&self) -> Vec<u64> {
         let words = &self.0;
         let full = words.iter().take_while(|word| **word == u64::MAX).count();
