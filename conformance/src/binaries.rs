@@ -55,7 +55,7 @@ impl Kind {
     /// Every server, the real one first.
     pub const ALL: [Self; 4] = [Self::Etcd, Self::QuoinTokio, Self::QuoinSmol, Self::QuoinAsyncStd];
 
-    /// Ours.
+    /// The servers of Quoin.
     pub const OURS: [Self; 3] = [Self::QuoinTokio, Self::QuoinSmol, Self::QuoinAsyncStd];
 
     /// The name of its program.
@@ -71,8 +71,8 @@ impl Kind {
         name.strip_prefix("quoin-").unwrap_or(name)
     }
 
-    /// Its program, downloaded or built if necessary. An environment variable `QUOIN_BIN_TOKIO` (`_SMOL`, `_ASYNC_STD`,
-    /// `_ETCD`) names an existing one.
+    /// Its program, downloaded or built if necessary. An environment variable `QUOIN_BIN_TOKIO` (`_SMOL`, `_ASYNC_STD`;
+    /// `_ETCD` together with `_ETCDCTL`) names an existing one.
     ///
     /// # Errors
     /// If it cannot be downloaded or built.

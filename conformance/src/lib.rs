@@ -1,10 +1,10 @@
 //! Compares Quoin with a real etcd through real clients: the shared code of the suites.
 //!
-//! [`fetch`] downloads a real etcd, [`binaries`] builds ours, [`server`] runs either on loopback, [`script`] and
-//! [`scene`] play etcdctl scripts, [`golden`] compares results with recorded ones, [`histories`] and [`sweep`] disturb
-//! and kill servers and check the observations of clients; [`suites`] runs them one after another and writes the
-//! [`report`]. This code treats every server alike, apart from its name. The suites themselves are in `tests/`, their
-//! expected results in `scripts/`.
+//! [`fetch`] downloads a real etcd, [`binaries`] builds Quoin's servers, one for each runtime ("ours"), [`server`] runs
+//! any of them on loopback, [`script`] and [`scene`] play etcdctl scripts, [`golden`] compares results with recorded
+//! ones, [`histories`] and [`sweep`] disturb and kill servers and check the observations of clients; [`suites`] runs
+//! them one after another and writes the [`report`]. This code treats every server alike, apart from its name. The
+//! suites themselves are in `tests/`, their expected results in `scripts/`.
 
 pub mod binaries;
 pub mod children;

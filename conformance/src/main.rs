@@ -22,7 +22,8 @@ const AFTER: &str = "Examples:
 
 SIGINT and SIGTERM end a run and leave its report so far.
 Exit codes: 0 if everything passes, 1 if not, 2 if the command line is wrong, 3 if the suites cannot run.
-Programs can be named instead of built: QUOIN_BIN_TOKIO, QUOIN_BIN_SMOL, QUOIN_BIN_ASYNC_STD, QUOIN_BIN_ETCD.";
+Programs can be named instead of built: QUOIN_BIN_TOKIO, QUOIN_BIN_SMOL, QUOIN_BIN_ASYNC_STD,
+QUOIN_BIN_ETCD together with QUOIN_BIN_ETCDCTL.";
 
 /// Runs suites against a real etcd and ours, and writes a report.
 #[derive(Parser)]

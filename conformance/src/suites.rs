@@ -1,4 +1,4 @@
-//! The suites, and how a run of some of them becomes a report, even if it is interrupted.
+//! The suites, and the run of some of them that ends in a report, even if it is interrupted.
 
 use std::collections::BTreeMap;
 use std::fs;

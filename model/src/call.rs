@@ -86,7 +86,7 @@ impl Call {
     }
 
     /// Whether the call changes no replicated state, so that it needs no log entry. False for listing alarms, which
-    /// etcd does by a log entry.
+    /// etcd proposes as a log entry.
     #[must_use]
     pub fn is_read(&self) -> bool {
         match self {

@@ -320,7 +320,7 @@ fn the_types_that_a_put_meets_are_where_architecture_says() {
     );
 }
 
-/// Whether a source defines a struct, an enum or a trait of a name.
+/// Whether a source defines a struct, an enum or a trait of this name.
 fn defines(text: &str, name: &str) -> bool {
     text.lines().any(|line| {
         let words: Vec<&str> = line

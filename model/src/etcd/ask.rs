@@ -150,7 +150,7 @@ impl State {
         self.kv.get(key, revision)
     }
 
-    /// Whether these are the keys that existed at a revision, in order.
+    /// Checks that these are the keys that existed at a revision, in order.
     ///
     /// # Errors
     /// The first difference, as text.
