@@ -50,9 +50,17 @@ pub fn etcd() -> Result<Etcd, Trouble> {
 
 fn find() -> Result<Etcd, Trouble> {
     let named = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    if let (Some(etcd), Some(etcdctl)) = (named("QUOIN_BIN_ETCD"), named("QUOIN_BIN_ETCDCTL")) {
-        let etcdutl = named("QUOIN_BIN_ETCDUTL");
-        return Ok(Etcd { etcd, etcdctl, etcdutl });
+    match (named("QUOIN_BIN_ETCD"), named("QUOIN_BIN_ETCDCTL")) {
+        (Some(etcd), Some(etcdctl)) => {
+            let etcdutl = named("QUOIN_BIN_ETCDUTL");
+            return Ok(Etcd { etcd, etcdctl, etcdutl });
+        }
+        (None, None) => {}
+        _ => {
+            return Err(Trouble::new(
+                "QUOIN_BIN_ETCD and QUOIN_BIN_ETCDCTL must be set together",
+            ));
+        }
     }
     let kept = paths::own()?.join("etcd");
     let _lock = paths::lock("etcd")?;

@@ -1,4 +1,4 @@
-//! The suites, and the run of some of them that ends in a report, even if it is interrupted.
+//! The suites, and a run of the selected ones. A run writes a report even if it is interrupted.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -56,7 +56,7 @@ pub struct Asked {
     pub servers: Vec<Kind>,
     /// Members of each cluster in the suites `clients` and `differential`. The other suites use one member.
     pub members: usize,
-    /// Seeds of differential requests for each server.
+    /// Seeds of differential requests for each server. The rounds of histories count from the same first seed.
     pub seeds: Seeds,
     /// Rounds of each disturbance for each server.
     pub rounds: u64,
@@ -72,7 +72,8 @@ pub struct Asked {
 /// at the end.
 ///
 /// # Errors
-/// If a program cannot be found, built or started; the report so far is written.
+/// If a program cannot be found, built or started, or the report cannot be written. After an error in a suite, the
+/// report so far is written; after an earlier error there is none.
 pub fn run(asked: &Asked) -> Result<Report, Trouble> {
     let out = match &asked.out {
         Some(out) => out.clone(),

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use async_channel::Sender;
@@ -22,11 +22,16 @@ use crate::pulse::Pulse;
 use crate::running::Ending;
 use crate::threads;
 
+/// Publications that may wait for the thread. Later ones are skipped: watchers read their events from the history.
+const QUEUED_PUBLICATIONS: usize = 1_024;
+
 /// An event for the watch thread.
 #[derive(Debug)]
 enum WatchEvent {
     /// A service opens or closes a stream, or passes on a request or report of its client.
     Call(WatchCall),
+    /// The node's publications were skipped: the newest state takes their place.
+    CatchUp,
     /// A publication of the node.
     Published(WatchInput),
 }
@@ -37,6 +42,8 @@ pub struct HubQueue {
     mailbox: Arc<Mailbox<WatchEvent>>,
     /// Streams that are open or about to be.
     streams: Arc<AtomicUsize>,
+    /// Whether publications are skipped because the queue was full: [`WatchEvent::CatchUp`] is queued then.
+    skips: Arc<AtomicBool>,
 }
 
 impl HubQueue {
@@ -64,9 +71,12 @@ impl HubQueue {
         } else {
             WatchInput::Applied { view, events }
         };
-        // There is one such event for each turn of the node, and turns are paced by the log. The thread closes its
-        // mailbox when the member stops or has announced its end.
-        let _closed = self.mailbox.report(WatchEvent::Published(input));
+        // The thread closes its mailbox when the member stops or has announced its end.
+        let event = WatchEvent::Published(input);
+        let offered = self.mailbox.offer_of(QUEUED_PUBLICATIONS, event);
+        if offered == Err(Refused::Full) && !self.skips.swap(true, Ordering::SeqCst) {
+            let _closed = self.mailbox.report(WatchEvent::CatchUp);
+        }
     }
 
     /// Ends the thread and all streams.
@@ -90,6 +100,7 @@ pub fn start(
     let queue = HubQueue {
         mailbox: Arc::new(Mailbox::new(WATCH_LANE_QUEUE_INPUTS)),
         streams: Arc::default(),
+        skips: Arc::default(),
     };
     let view = published.load().view.kv.clone();
     let mut watch = WatchThread {
@@ -140,6 +151,12 @@ impl WatchThread {
             for event in events.drain(..) {
                 match event {
                     WatchEvent::Call(call) => self.call(call),
+                    WatchEvent::CatchUp => {
+                        // Lowered before the newest state is loaded: a later publication is queued or queues this
+                        // again.
+                        self.queue.skips.store(false, Ordering::SeqCst);
+                        self.catch_up();
+                    }
                     WatchEvent::Published(input) => self.step(input),
                 }
             }
@@ -161,10 +178,8 @@ impl WatchThread {
             }
             WatchCall::Open { stream, responses } => {
                 // While there were no streams, publications were not reported. The number of streams was raised before
-                // this load, so every later publication is reported.
-                let view = self.published.load().view.kv.clone();
-                let events = Arc::default();
-                self.step(WatchInput::Applied { view, events });
+                // the newest state is loaded, so every later publication is reported.
+                self.catch_up();
                 let stream = StreamId(stream);
                 self.streams.insert(stream, responses);
                 self.step(WatchInput::Open { stream });
@@ -180,6 +195,13 @@ impl WatchThread {
         }
     }
 
+    /// Takes the newest state without its events: watchers that missed some read them from the history.
+    fn catch_up(&mut self) {
+        let view = self.published.load().view.kv.clone();
+        let events = Arc::default();
+        self.step(WatchInput::Applied { view, events });
+    }
+
     fn step(&mut self, input: WatchInput) {
         self.hub.step(self.clock.now(), input, &mut self.outputs);
         for WatchOutput { stream, response } in self.outputs.drain(..) {
@@ -188,5 +210,31 @@ impl WatchThread {
                 let _closed = responses.try_send(response);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quoin_core::mvcc::Store;
+
+    use super::*;
+
+    #[test]
+    fn publications_above_the_bound_are_skipped_and_announced_once() {
+        let queue = HubQueue {
+            mailbox: Arc::new(Mailbox::new(WATCH_LANE_QUEUE_INPUTS)),
+            streams: Arc::new(AtomicUsize::new(1)),
+            skips: Arc::default(),
+        };
+        let view = Store::new().view();
+        for _ in 0..QUEUED_PUBLICATIONS + 3 {
+            queue.published(&view, Arc::default(), false);
+        }
+        let mut events = Vec::new();
+        assert!(queue.mailbox.take(&mut events, None));
+        assert!(matches!(events.pop(), Some(WatchEvent::CatchUp)));
+        assert_eq!(events.len(), QUEUED_PUBLICATIONS);
+        let kept = |event: &WatchEvent| matches!(event, WatchEvent::Published(_));
+        assert!(events.iter().all(kept));
     }
 }

@@ -51,33 +51,31 @@ impl<T> Mailbox<T> {
 
     /// Adds an item from outside unless the queue is full or closed.
     pub fn offer(&self, item: T) -> Result<(), Refused> {
-        self.add(item, self.capacity)
+        self.add(item, |queue| queue.items.len() < self.capacity)
     }
 
     /// Adds an item of the one kind that has a bound of its own: at most `most` of them may wait. Other items do not
     /// count.
     pub fn offer_of(&self, most: usize, item: T) -> Result<(), Refused> {
-        let mut queue = self.lock();
-        if queue.of_kind >= most {
-            return Err(Refused::Full);
-        }
-        queue.of_kind += 1;
-        drop(queue);
-        self.report(item)
+        self.add(item, |queue| {
+            let is_room = queue.of_kind < most;
+            queue.of_kind += usize::from(is_room);
+            is_room
+        })
     }
 
     /// Adds an item that is never refused because the queue is full: the number of such items is bounded elsewhere (a
     /// lane's completion answers an effect of the machine).
     pub fn report(&self, item: T) -> Result<(), Refused> {
-        self.add(item, usize::MAX)
+        self.add(item, |_| true)
     }
 
-    fn add(&self, item: T, capacity: usize) -> Result<(), Refused> {
+    fn add(&self, item: T, admit: impl FnOnce(&mut Queue<T>) -> bool) -> Result<(), Refused> {
         let mut queue = self.lock();
         if queue.closed {
             return Err(Refused::Closed);
         }
-        if queue.items.len() >= capacity {
+        if !admit(&mut queue) {
             return Err(Refused::Full);
         }
         queue.items.push(item);

@@ -394,7 +394,7 @@ impl Stream {
 
     fn take(&mut self, response: WatchResponse) {
         let is_piece = response.fragment;
-        let whole = match self.partial.take() {
+        let mut whole = match self.partial.take() {
             Some(mut so_far) if so_far.response.watch_id == response.watch_id => {
                 so_far.response.events.extend(response.events);
                 so_far.pieces += 1;
@@ -409,15 +409,13 @@ impl Stream {
         if is_piece {
             self.partial = Some(whole);
         } else {
+            whole.response.fragment = false;
             self.keep(whole);
         }
     }
 
-    /// A response assembled from several fragments is no longer marked as a fragment.
-    fn keep(&mut self, mut delivered: Delivered) {
-        if delivered.pieces > 1 {
-            delivered.response.fragment = false;
-        }
+    /// Keeps a response. If its last fragment never came, it is still marked as a fragment.
+    fn keep(&mut self, delivered: Delivered) {
         self.whole += 1;
         let of_watch = self.arrived.entry(delivered.response.watch_id).or_default();
         of_watch.push(delivered);

@@ -1,8 +1,8 @@
 //! Recorded histories of concurrent clients on real server programs that are killed, stopped, and given full or slow
 //! disks.
 //!
-//! [`clients`] load a server and record their observations ([`record`]) while [`nemesis`] disturbs it; [`check`] checks
-//! the history as a black box: only the observations of clients are used.
+//! [`clients`] load a server and record their observations ([`record`]) while [`nemesis`] disturbs it. [`check`] treats
+//! the server as a black box: it uses the observations of the clients and the times of the disturbances.
 
 pub(crate) mod calls;
 pub mod check;

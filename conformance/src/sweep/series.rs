@@ -15,12 +15,12 @@ const REQUESTS: u64 = 120;
 const CLIENT: u64 = 0;
 /// Long enough to outlive every run.
 const TTL_SECONDS: i64 = 5000;
-/// The first id of the leases.
+/// Added to a request's number, this is the id of its lease.
 const FIRST_LEASE: u64 = 7000;
 /// The length of the long values.
 const LONG_BYTES: usize = 20_000;
 
-/// The requests so far.
+/// What was played of the series: its history, and what the client needs to go on after the restart.
 pub(super) struct Played {
     pub(super) shared: Arc<Shared>,
     /// Leases that were granted.
@@ -30,7 +30,7 @@ pub(super) struct Played {
     runtime: Runtime,
 }
 
-/// Plays the series to a server until its end, or until the server does not answer.
+/// Plays the whole series to a server, or as much of it as the server answers.
 pub(super) fn play(address: SocketAddr) -> Result<Played, Trouble> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,4 +1,5 @@
-//! Members that must not start.
+//! Servers that do not belong to the cluster: those that must end at their start, and one whose messages the cluster
+//! refuses.
 
 use quoin_conformance::Trouble;
 
@@ -10,7 +11,7 @@ const FOUR: &str =
 const ALONE: &str = "--initial-cluster=four=http://<four-peer>";
 const EXISTING: &str = "--initial-cluster-state=existing";
 
-pub(crate) fn members_that_do_not_fit_do_not_start(table: &mut Table) -> Result<(), Trouble> {
+pub(crate) fn servers_that_do_not_belong_to_the_cluster_cannot_join_it(table: &mut Table) -> Result<(), Trouble> {
     table.expect("four")?;
     table.expect("other")?;
     for flags in [

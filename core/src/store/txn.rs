@@ -79,7 +79,8 @@ impl<'a> Plan<'a> {
     }
 
     /// Checks the chosen operations against the state before the transaction: all writes before all ranges, as etcd
-    /// does, so that of several errors the same one is returned. The reads that this takes are added to `ranges`.
+    /// does, so that of several errors the same one is returned. Each key that a check looks up is counted in `ranges`,
+    /// as etcd's metric does.
     pub(super) fn check(&self, view: &View, leases: &Leases, ranges: &mut u64) -> Result<(), Error> {
         self.check_puts(view, leases, ranges)?;
         self.check_ranges(view)
@@ -89,7 +90,8 @@ impl<'a> Plan<'a> {
         self.steps.iter().try_for_each(|step| match step {
             Step::Put(put) => {
                 *ranges += u64::from(needs_key(put));
-                // A plain write checks the lease first.
+                // The key first, then the lease, as in etcd; a put outside a transaction checks them in the other
+                // order.
                 check_key(view, put)?;
                 check_lease(leases, put)
             }
@@ -114,7 +116,7 @@ impl<'a> Plan<'a> {
                 response: step.run(write, leases, answer)?,
             });
         }
-        // Only the outermost header has the revision; a nested one is present but empty, as in etcd.
+        // Left empty, as etcd does for nested transactions; the caller sets the revision of the outermost one.
         Ok(TxnResponse {
             header: Some(ResponseHeader::default()),
             succeeded: self.succeeded,
@@ -188,8 +190,8 @@ pub(super) fn put(write: &mut Write<'_>, leases: &mut Leases, request: &PutReque
     } else {
         None
     };
-    // A checked key exists, unless this transaction has just deleted all keys to the last: no check compares that with
-    // its puts. Then the kept value is empty.
+    // A checked key exists, unless this transaction has deleted it by a range whose end is a zero byte ("to the last
+    // key"): as in etcd, no check compares such a range with puts. Then value and lease are kept as empty.
     let kept = kept.unwrap_or_default();
     let value = if request.ignore_value {
         kept.value
@@ -226,9 +228,9 @@ pub(super) fn delete_range(
     }
 }
 
-/// Checks the revision of a range. A negative revision is refused as compacted if it is less than the compact revision
-/// (-1 if there is none), and means the current one otherwise. A range outside a transaction accepts every negative
-/// revision.
+/// Checks the revision of a range. Negative revisions are refused as compacted. Only -1, before the first compaction,
+/// means the current revision, because the compact revision is -1 then. A range outside a transaction accepts every
+/// negative revision.
 pub(super) fn check_range(view: &View, request: &RangeRequest) -> Result<(), Error> {
     if request.revision == 0 {
         Ok(())
@@ -241,7 +243,7 @@ pub(super) fn check_range(view: &View, request: &RangeRequest) -> Result<(), Err
     }
 }
 
-/// Whether a compare holds for every key of its range.
+/// Whether a compare holds for every key of its range; if there is none, whether it holds for a missing key.
 fn holds(view: &View, compare: &Compare) -> bool {
     let mut any = false;
     for pair in view.pairs(&compare.key, &compare.range_end) {

@@ -17,7 +17,7 @@ use crate::mvcc::View;
 use crate::random::Prng;
 use crate::time::Instant;
 
-/// All watch streams of a member. One step does a bounded amount of catching up; every other input is handled at once.
+/// All watch streams of a member. A step handles its input, and makes at most one bounded pass over slow watchers.
 #[derive(Debug)]
 pub struct Hub {
     pub(super) config: HubConfig,
@@ -30,9 +30,9 @@ pub struct Hub {
     pub(super) matcher: Matcher,
     /// Slow watchers whose streams have room for them: the revision each needs next, and its slot.
     pub(super) ready: BTreeSet<(i64, u32)>,
-    /// Which end of `ready` the next pass takes.
+    /// Whether the last pass took the newest of `ready`; the next takes the other end.
     pub(super) newest_first: bool,
-    /// The watchers of the present events; a field to reuse its memory.
+    /// Scratch space of `fan_out`: slot of a watcher, index of an event. It is a field so that its memory is reused.
     pub(super) hits: Vec<(u32, u32)>,
     names: BTreeMap<StreamId, u32>,
     /// When streams are next sent progress.
@@ -79,9 +79,10 @@ impl Hub {
     /// Handles one input and appends the resulting outputs to `out`. The responses of a stream are in the order of
     /// sending.
     ///
-    /// The host's queue for a stream needs room for [`crate::limits::WATCH_STREAM_QUEUE_RESPONSES`]: the hub never
-    /// hands out more without a report that they were sent. While the queue is full, the stream's requests are held
-    /// back. The host bounds their number: it reads no requests of a client that reads no responses.
+    /// The host's queue for a stream needs room for [`crate::limits::WATCH_STREAM_QUEUE_RESPONSES`]: the hub hands out no
+    /// more than that until the host reports that some were taken ([`WatchInput::Sent`]). While the queue is full, the
+    /// stream's requests are held back. The host bounds their number: it reads no requests of a client that reads no
+    /// responses.
     pub fn step(&mut self, now: Instant, input: WatchInput, out: &mut Vec<WatchOutput>) {
         self.now = self.now.max(now);
         let woken = matches!(input, WatchInput::Wake);
@@ -109,7 +110,8 @@ impl Hub {
             WatchInput::Wake => {}
         }
         self.tick(out);
-        // A pass serves all watchers that need the same history, so it is delayed for others to join, within a bound.
+        // A pass reads history once for many watchers, so it waits for more of them: until the host has no other input,
+        // or for a number of inputs.
         self.waited += 1;
         if woken || self.waited >= WATCH_PATIENCE_INPUTS {
             self.waited = 0;
@@ -150,7 +152,7 @@ impl Hub {
     /// Asserts the invariants between steps:
     ///
     /// - a watcher is in the tables of its stream;
-    /// - a watcher is slow exactly if it is ready or waits for room, and then history has events for it;
+    /// - a watcher is slow exactly if it is ready or waits for room, and then needs a revision that the store has;
     /// - no watcher waits while there is room;
     /// - a stream has a tick exactly while one of its watchers asks for progress;
     /// - a response waits, and a request is held back, only while the host's queue is full;
@@ -310,7 +312,8 @@ impl Hub {
         }
     }
 
-    /// Lets as many slow watchers of a stream catch up as its queue has room for responses, the oldest first.
+    /// Lets slow watchers of a stream catch up, one for each response that its queue has room for. Those that need the
+    /// lowest revision come first.
     pub(super) fn admit(&mut self, stream: u32) {
         let stream = &mut self.streams[stream];
         while stream.admitted < stream.room()
@@ -321,12 +324,18 @@ impl Hub {
         }
     }
 
-    /// Only for mutants: a restored state loses the watchers' places.
+    /// Only for mutants: when a snapshot is restored, synced watchers start again, or forget that they wait for a future
+    /// revision.
     fn forget_places(&mut self) {
         if bug!(RewindsWatchers) || bug!(HastensWatchers) {
             let synced = self.watchers.iter().filter(|(_, watcher)| !watcher.slow);
             for slot in synced.map(|(slot, _)| slot).collect::<Vec<_>>() {
-                self.watchers[slot].next = if bug!(RewindsWatchers) { 1 } else { 0 };
+                if bug!(RewindsWatchers) {
+                    self.watchers[slot].next = 1;
+                    self.enter_slow(slot);
+                } else {
+                    self.watchers[slot].next = 0;
+                }
             }
         }
     }

@@ -14,7 +14,8 @@ use quoin_core::proto::mvccpb::KeyValue;
 use quoin_core::store::{Applied, ConfOutcome, LeaseChange, Response};
 use quoin_core::table::{Bucket, TableOp};
 
-/// The consequences of one entry.
+/// The consequences of one entry, except counts and finished compactions. A change of the cluster version shows by its
+/// row.
 pub(crate) fn applied(applied: &Applied, ops: &[TableOp]) -> String {
     let mut lines = Vec::new();
     lines.extend(applied.results.iter().map(|(_, result)| answer(result)));
@@ -114,7 +115,8 @@ fn revision(header: &Option<ResponseHeader>) -> String {
         .map_or(" headless".to_owned(), |header| format!(" rev={}", header.revision))
 }
 
-/// Key, value, and after `@` creation and modification revision, version, and lease if there is one.
+/// `key=value@c..,m..,v..,l..`: the creation revision, modification revision, version and lease (left out if none). A
+/// long value is shown by its length.
 fn pair(kv: &KeyValue) -> String {
     let lease = if kv.lease == 0 {
         String::new()

@@ -63,7 +63,8 @@ impl Make {
 pub(super) enum Buckets {
     /// The default of Prometheus' clients.
     Default,
-    /// This many buckets; the first ends at the given number, each other one at twice the previous bound.
+    /// `Doubling(first, count)`: `count` buckets. The first ends at `first`, each further one at twice the bound before
+    /// it.
     Doubling(f64, usize),
 }
 

@@ -1,4 +1,5 @@
-//! One call: the demands of its headers, and its metrics, which are counted however it ends.
+//! One call: what its headers ask for, and its metrics. A call that was counted as started is also counted when it
+//! ends, however it ends.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -41,7 +42,7 @@ pub(crate) struct Call {
     pub(crate) require_leader: bool,
     /// When it began, if that is measured.
     began: Option<Instant>,
-    /// The counter of the client's version, if it must be counted.
+    /// The counter of the client's version; `None` until the header with the version has been read.
     client: Option<IntCounter>,
     /// Whether it was counted as started.
     counted: AtomicBool,
@@ -75,7 +76,8 @@ impl Call {
         }
     }
 
-    /// Counts a call that is refused for its headers. As in etcd, the message of a unary call counts as received then.
+    /// Counts a call that is refused for its headers. As in etcd, the message of such a unary call counts as received,
+    /// although it has not been read.
     fn refused(&self, error: Error) -> Status {
         if self.method.parts().2 == Kind::Unary && !self.counted.load(Ordering::Relaxed) {
             self.metrics().received.inc();
@@ -88,7 +90,7 @@ impl Call {
     pub(crate) fn read_headers(&mut self, headers: &HeaderMap, timeout: Option<Duration>) -> Result<(), Status> {
         self.encoding = Encoding::parse(headers.get(GRPC_ENCODING).map(HeaderValue::as_bytes))?;
         self.deadline = match timeout {
-            // It ends before its message is read. As in etcd, such a call is not counted.
+            // The call's time is over before its message is read. As in etcd, such a call is not counted.
             Some(timeout) if timeout < TIMEOUT_MIN => return Err(Status::deadline_exceeded()),
             timeout => timeout.map(|timeout| self.context.clock.now() + timeout),
         };
@@ -111,7 +113,8 @@ impl Call {
         Ok(())
     }
 
-    /// Receives the only request of a unary or server-streaming call. It counts as received only once it is decoded.
+    /// Receives the single request of a unary or server-streaming call, and counts its bytes. The message is counted
+    /// later, after it is decoded ([`Self::count_request`]).
     pub(crate) async fn receive_bytes<B>(&self, messages: &mut Messages<B>) -> Result<Bytes, Status>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -131,7 +134,8 @@ impl Call {
         Ok(message)
     }
 
-    /// Counts a call's only request as received: as in etcd, once it is decoded.
+    /// Counts a call's single request as received, and a unary call as started. As in etcd, to be called after the
+    /// request is decoded.
     pub(crate) fn count_request(&self) {
         self.metrics().received.inc();
         self.count();
@@ -168,7 +172,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        // The call was dropped before its end.
+        // A call that has not ended by now was cancelled; for others this does nothing.
         self.finish(CANCELED);
     }
 }
