@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod normalise;
 pub mod outcome;
 pub mod paths;
+pub mod proxy;
 pub mod report;
 pub mod rng;
 pub mod scene;

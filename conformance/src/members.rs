@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use sha1::{Digest as _, Sha1};
 
+use crate::proxy::Proxy;
 use crate::server::{HEALTH_LIMIT, free_address};
 use crate::{Launch, Server, Trouble};
 
@@ -38,6 +39,26 @@ pub fn founders(count: usize) -> Result<Vec<(&'static str, SocketAddr)>, Trouble
     Ok(NAMES.into_iter().zip(addresses).collect())
 }
 
+/// Starts these servers together as one cluster, and waits until all are healthy. Peers reach each of them through the
+/// proxy at its place in the second list.
+///
+/// # Errors
+/// If one of them does not become healthy; the message has the end of its log.
+pub fn start_behind_proxies(launches: Vec<Launch>) -> Result<(Vec<Server>, Vec<Proxy>), Trouble> {
+    let mut listening = Vec::new();
+    for _ in &launches {
+        listening.push(free_address()?);
+    }
+    let proxies: Result<Vec<Proxy>, Trouble> = listening.iter().map(|address| Proxy::before(*address)).collect();
+    let proxies = proxies?;
+    let members: Vec<_> = NAMES.into_iter().zip(proxies.iter().map(Proxy::address)).collect();
+    let spawned = launches.into_iter().zip(&members).zip(listening);
+    let spawned: Result<Vec<Server>, Trouble> = spawned
+        .map(|((launch, (name, _)), address)| launch.member(name, &members).peers_at(address).spawn())
+        .collect();
+    Ok((all_healthy(spawned?)?, proxies))
+}
+
 /// Starts these servers together as one cluster, each on an empty data directory, and waits until all are healthy.
 ///
 /// # Errors
@@ -50,7 +71,10 @@ pub fn start_together(launches: impl IntoIterator<Item = Launch>) -> Result<Vec<
         .zip(&members)
         .map(|(launch, (name, _))| launch.member(name, &members).spawn())
         .collect();
-    let mut servers = started?;
+    all_healthy(started?)
+}
+
+fn all_healthy(mut servers: Vec<Server>) -> Result<Vec<Server>, Trouble> {
     for server in &mut servers {
         server.wait_healthy(HEALTH_LIMIT, STEP)?;
     }

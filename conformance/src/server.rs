@@ -134,6 +134,12 @@ impl Launch {
             .flag(format!("--initial-cluster={}", all.join(",")))
     }
 
+    /// Makes it listen for peers at this address, while its peers connect to the one of [`Launch::member`].
+    #[must_use]
+    pub fn peers_at(self, address: SocketAddr) -> Self {
+        self.flag(format!("--listen-peer-urls=http://{address}"))
+    }
+
     /// Starts it on an empty data directory and waits until it is healthy.
     ///
     /// # Errors

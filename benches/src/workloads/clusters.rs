@@ -124,7 +124,7 @@ fn put_somewhere(servers: &[Server], avoided: usize, number: u64) -> Result<(), 
 }
 
 /// The member that leads, according to its page of metrics.
-fn leader(servers: &[Server]) -> Result<usize, Trouble> {
+pub(super) fn leader(servers: &[Server]) -> Result<usize, Trouble> {
     let leads = |server: &Server| {
         let page = server.http("/metrics").unwrap_or_default();
         page.lines().any(|line| line == "etcd_server_is_leader 1")

@@ -3,6 +3,7 @@
 mod clusters;
 mod keys;
 mod leases;
+mod snapshots;
 mod storage;
 mod watches;
 
@@ -53,7 +54,7 @@ pub struct Measured {
 }
 
 /// All workloads, in the order of the report.
-pub const ALL: [Workload; 12] = [
+pub const ALL: [Workload; 14] = [
     Workload {
         name: "gets",
         title: "serializable gets of one key of 256 B, 800 in flight",
@@ -125,6 +126,18 @@ pub const ALL: [Workload; 12] = [
         title: "kills of the leader of three members",
         is_long: true,
         measure: clusters::failover,
+    },
+    Workload {
+        name: "backup",
+        title: "etcdctl snapshot save of 2 GiB, 100 puts a second meanwhile",
+        is_long: true,
+        measure: snapshots::backup,
+    },
+    Workload {
+        name: "slow-follower",
+        title: "a snapshot of 2 GiB to a follower that reads 5 MB/s, 100 puts a second meanwhile",
+        is_long: true,
+        measure: snapshots::slow_follower,
     },
 ];
 
