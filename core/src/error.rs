@@ -101,6 +101,8 @@ errors! {
         ElectionNotLeader => "election: not leader",
         ElectionLeaderMissing => "\"leader\" field must be provided",
         LockSessionExpired => "mutex: session is expired",
+        LostWatcher => "lost watcher waiting for delete",
+        UnknownMethod => "etcdserver: unknown method",
     }
     InvalidArgument {
         EmptyKey => "etcdserver: key is not provided",

@@ -66,6 +66,9 @@ pub const MAX_WAL_FILES: usize = 5;
 /// Snapshot files kept (`--max-snapshots`).
 pub const MAX_SNAPSHOT_FILES: usize = 5;
 
+/// Calls of the lock and the election service that wait or observe, each with a watch; further ones are refused.
+pub const RECIPE_WATCHES: usize = 10_000;
+
 /// Longest lease.
 pub const MAX_LEASE_TTL_SECONDS: i64 = 9_000_000_000;
 

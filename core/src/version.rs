@@ -79,6 +79,16 @@ impl Version {
         parts.next().is_none().then_some(Self { major, minor, patch })
     }
 
+    /// The version that a cluster of this version can be downgraded to.
+    #[must_use]
+    pub fn previous_minor(self) -> Option<Self> {
+        Some(Self {
+            minor: self.minor.checked_sub(1)?,
+            patch: 0,
+            ..self
+        })
+    }
+
     /// The version of this program without the patch, as members compare it.
     ///
     /// # Panics

@@ -33,6 +33,7 @@ use crate::serve::compute::Compute;
 use crate::serve::corruption;
 use crate::serve::listen::{Rooms, serve};
 use crate::serve::metrics_page::MetricsPage;
+use crate::serve::recipes::RecipeWatches;
 use crate::serve::stop::Stoppers;
 use crate::serve::turns::Turns;
 use crate::serve::{Context, Endpoint, Settings};
@@ -162,6 +163,7 @@ impl Handle {
             metrics_page: MetricsPage::default(),
             node: running.handle().clone(),
             peers: running.peers().cloned(),
+            recipe_watches: RecipeWatches::default(),
             rooms,
             runtime: Arc::clone(&runtime),
             settings: Settings::new(config),

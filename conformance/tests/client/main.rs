@@ -3,10 +3,13 @@
 //! A story calls the server and records its answers, field by field; `scripts/client/<story>.txt` has the answers of a
 //! real etcd. `UPDATE=1 cargo test -p quoin-conformance --test client real_etcd` records them again.
 
+mod downgrades;
+mod elections;
 mod errors;
 mod kv;
 mod lease;
 mod limits;
+mod locks;
 mod raw;
 #[path = "../common/shown.rs"]
 mod shown;
@@ -18,10 +21,13 @@ use std::time::Duration;
 
 use quoin_conformance::{Kind, Launch, golden, on_every_server, paths};
 
+use downgrades::downgrades;
+use elections::{elections, observers, waiting_candidates};
 use errors::{bad_requests, compacted_and_future_revisions, refused_leases};
 use kv::{deletes, gets, puts};
 use lease::{lease_lives_and_ends, leases_and_their_keys};
 use limits::{big_values, many_keys, many_operations};
+use locks::{locks, locks_of_the_dead, waiting_for_a_lock};
 use raw::{deadlines, malformed_messages, unknown_methods, unknown_sorts, wrong_http};
 use tale::Tale;
 use txn::{compares, nested_transactions, range_compares, refused_transactions, transactions};
@@ -35,16 +41,21 @@ on_every_server!(
     compares,
     deadlines,
     deletes,
+    downgrades,
+    elections,
     filters,
     fragments,
     gets,
     lease_lives_and_ends,
     leases_and_their_keys,
     live_events,
+    locks,
+    locks_of_the_dead,
     malformed_messages,
     many_keys,
     many_operations,
     nested_transactions,
+    observers,
     past_events,
     progress,
     progress_notify,
@@ -54,6 +65,8 @@ on_every_server!(
     refused_transactions,
     transactions,
     unknown_methods,
+    waiting_candidates,
+    waiting_for_a_lock,
     watch_ids,
     wrong_http,
 );
@@ -72,6 +85,10 @@ fn play(kind: Kind, name: &str, story: impl AsyncFn(&mut Tale)) {
     let mut launch = Launch::of(kind).expect("a server program");
     if name == "progress_notify" {
         launch = launch.flag("--experimental-watch-progress-notify-interval=200ms");
+    }
+    if name == "downgrades" && kind != Kind::Etcd {
+        // The cluster version of the real etcd.
+        launch = launch.flag("--max-cluster-version=3.5");
     }
     let server = launch.start().expect("a healthy server");
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use etcd_client::{
-    CompactionResponse, DeleteResponse, EventType, GetResponse, KeyValue, LeaseGrantResponse, LeaseKeepAliveResponse,
-    LeaseLeasesResponse, LeaseRevokeResponse, LeaseTimeToLiveResponse, PutResponse, ResponseHeader, TxnOpResponse,
-    TxnResponse, WatchResponse,
+    CampaignResponse, CompactionResponse, DeleteResponse, DowngradeResponse, EventType, GetResponse, KeyValue,
+    LeaderResponse, LeaseGrantResponse, LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseRevokeResponse,
+    LeaseTimeToLiveResponse, LockResponse, ProclaimResponse, PutResponse, ResignResponse, ResponseHeader,
+    TxnOpResponse, TxnResponse, UnlockResponse, WatchResponse,
 };
 
 /// Values longer than this are shown by their length.
@@ -209,6 +210,67 @@ impl Shown for LeaseLeasesResponse {
         let ids: Vec<String> = self.leases().iter().map(|status| lease(status.id())).collect();
         lines.push(format!("{} leases: {}", identity.header(self.header()), ids.join(" ")));
     }
+}
+
+impl Shown for LockResponse {
+    fn show(&self, identity: &Identity, lines: &mut Vec<String>) {
+        let key = own_key(self.key());
+        lines.push(format!("{} key={key}", identity.header(self.header())));
+    }
+}
+
+impl Shown for UnlockResponse {
+    fn show(&self, identity: &Identity, lines: &mut Vec<String>) {
+        lines.push(identity.header(self.header()));
+    }
+}
+
+impl Shown for CampaignResponse {
+    fn show(&self, identity: &Identity, lines: &mut Vec<String>) {
+        lines.push(identity.header(self.header()));
+        lines.extend(self.leader().map(|leader| {
+            let (name, key) = (text(leader.name()), own_key(leader.key()));
+            format!(
+                "name={name} key={key} rev={} lease={}",
+                leader.rev(),
+                lease(leader.lease())
+            )
+        }));
+    }
+}
+
+impl Shown for ProclaimResponse {
+    fn show(&self, identity: &Identity, lines: &mut Vec<String>) {
+        lines.push(identity.header(self.header()));
+    }
+}
+
+impl Shown for LeaderResponse {
+    fn show(&self, identity: &Identity, lines: &mut Vec<String>) {
+        lines.push(identity.header(self.header()));
+        lines.extend(self.kv().map(key_value));
+    }
+}
+
+impl Shown for ResignResponse {
+    fn show(&self, identity: &Identity, lines: &mut Vec<String>) {
+        lines.push(identity.header(self.header()));
+    }
+}
+
+impl Shown for DowngradeResponse {
+    fn show(&self, identity: &Identity, lines: &mut Vec<String>) {
+        lines.push(format!("{} version={}", identity.header(self.header()), self.version()));
+    }
+}
+
+/// The key of a lock or an election, which ends with the lease.
+fn own_key(key: &[u8]) -> String {
+    let shown = text(key);
+    let chosen = shown
+        .rsplit_once('/')
+        .filter(|(_, lease)| lease.trim_start_matches('-').len() > 8);
+    chosen.map_or_else(|| shown.clone(), |(name, _)| format!("{name}/chosen"))
 }
 
 /// Ids that the server chose differ from run to run; the stories' own are small.

@@ -7,12 +7,14 @@ use crate::node::LeaseTimes;
 use crate::proto::etcdserverpb::response_op::Response as OpResponse;
 use crate::proto::etcdserverpb::{
     AlarmResponse, AuthDisableResponse, AuthRoleListResponse, AuthStatusResponse, AuthUserListResponse,
-    CompactionResponse, DefragmentResponse, DeleteRangeResponse, HashKvResponse, HashResponse, LeaseGrantResponse,
-    LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseRevokeResponse, LeaseStatus, LeaseTimeToLiveResponse,
-    MemberAddResponse, MemberListResponse, MemberPromoteResponse, MemberRemoveResponse, MemberUpdateResponse,
-    MoveLeaderResponse, PutResponse, RangeResponse, ResponseHeader, StatusResponse, TxnResponse,
+    CompactionResponse, DefragmentResponse, DeleteRangeResponse, DowngradeResponse, HashKvResponse, HashResponse,
+    LeaseGrantResponse, LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseRevokeResponse, LeaseStatus,
+    LeaseTimeToLiveResponse, MemberAddResponse, MemberListResponse, MemberPromoteResponse, MemberRemoveResponse,
+    MemberUpdateResponse, MoveLeaderResponse, PutResponse, RangeResponse, ResponseHeader, StatusResponse, TxnResponse,
 };
 use crate::proto::health::HealthCheckResponse;
+use crate::proto::v3electionpb::{CampaignResponse, LeaderResponse, ProclaimResponse, ResignResponse};
+use crate::proto::v3lockpb::{LockResponse, UnlockResponse};
 use crate::store::{LeaseKeys, Response as Applied, TxnFound};
 
 /// The answer to a [`Call`](super::Call). Variants are named after their messages, except those for long answers, whose
@@ -23,12 +25,15 @@ pub enum Answer {
     Alarm(AlarmResponse),
     AuthDisable(AuthDisableResponse),
     AuthStatus(AuthStatusResponse),
+    Campaign(CampaignResponse),
     Compact(CompactionResponse),
     Defragment(DefragmentResponse),
     DeleteRange(DeleteRangeResponse),
+    Downgrade(DowngradeResponse),
     Hash(HashResponse),
     HashKv(HashKvResponse),
     Health(HealthCheckResponse),
+    Leader(LeaderResponse),
     LeaseGrant(LeaseGrantResponse),
     LeaseKeepAlive(LeaseKeepAliveResponse),
     /// The remaining time and the keys of a lease.
@@ -47,14 +52,17 @@ pub enum Answer {
     },
     LeaseRevoke(LeaseRevokeResponse),
     LeaseTimeToLive(LeaseTimeToLiveResponse),
+    Lock(LockResponse),
     MemberAdd(MemberAddResponse),
     MemberList(MemberListResponse),
     MemberPromote(MemberPromoteResponse),
     MemberRemove(MemberRemoveResponse),
     MemberUpdate(MemberUpdateResponse),
     MoveLeader(MoveLeaderResponse),
+    Proclaim(ProclaimResponse),
     Put(PutResponse),
     Range(RangeResponse),
+    Resign(ResignResponse),
     RoleList(AuthRoleListResponse),
     /// The rows that a range of several keys found.
     Rows {
@@ -68,6 +76,7 @@ pub enum Answer {
         header: ResponseHeader,
         found: TxnFound,
     },
+    Unlock(UnlockResponse),
     UserList(AuthUserListResponse),
 }
 

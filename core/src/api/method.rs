@@ -10,12 +10,14 @@ use crate::proto::etcdserverpb::{
     AuthRoleGrantPermissionRequest, AuthRoleListRequest, AuthRoleRevokePermissionRequest, AuthStatusRequest,
     AuthUserAddRequest, AuthUserChangePasswordRequest, AuthUserDeleteRequest, AuthUserGetRequest,
     AuthUserGrantRoleRequest, AuthUserListRequest, AuthUserRevokeRoleRequest, AuthenticateRequest, CompactionRequest,
-    DefragmentRequest, DeleteRangeRequest, HashKvRequest, HashRequest, LeaseGrantRequest, LeaseKeepAliveRequest,
-    LeaseLeasesRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, MemberAddRequest, MemberListRequest,
-    MemberPromoteRequest, MemberRemoveRequest, MemberUpdateRequest, MoveLeaderRequest, PutRequest, RangeRequest,
-    SnapshotRequest, StatusRequest, TxnRequest,
+    DefragmentRequest, DeleteRangeRequest, DowngradeRequest, HashKvRequest, HashRequest, LeaseGrantRequest,
+    LeaseKeepAliveRequest, LeaseLeasesRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, MemberAddRequest,
+    MemberListRequest, MemberPromoteRequest, MemberRemoveRequest, MemberUpdateRequest, MoveLeaderRequest, PutRequest,
+    RangeRequest, SnapshotRequest, StatusRequest, TxnRequest,
 };
 use crate::proto::health::HealthCheckRequest;
+use crate::proto::v3electionpb::{CampaignRequest, LeaderRequest, ProclaimRequest, ResignRequest};
+use crate::proto::v3lockpb::{LockRequest, UnlockRequest};
 
 /// How many messages flow in which direction.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -163,8 +165,7 @@ methods! {
         HashKv(HashKvRequest) = "HashKV" Unary,
         MoveLeader(MoveLeaderRequest) = "MoveLeader" Unary,
         Snapshot(SnapshotRequest) = "Snapshot" ServerStream,
-        ;
-        Downgrade = "Downgrade" Unary,
+        Downgrade(DowngradeRequest) = "Downgrade" Unary,
     }
     "etcdserverpb.Auth" {
         AuthEnable(AuthEnableRequest) = "AuthEnable" Unary,
@@ -190,17 +191,15 @@ methods! {
         HealthWatch(HealthCheckRequest) = "Watch" ServerStream,
     }
     "v3electionpb.Election" {
-        ;
-        Campaign = "Campaign" Unary,
-        Proclaim = "Proclaim" Unary,
-        Leader = "Leader" Unary,
-        Observe = "Observe" ServerStream,
-        Resign = "Resign" Unary,
+        Campaign(CampaignRequest) = "Campaign" Unary,
+        Proclaim(ProclaimRequest) = "Proclaim" Unary,
+        Leader(LeaderRequest) = "Leader" Unary,
+        Observe(LeaderRequest) = "Observe" ServerStream,
+        Resign(ResignRequest) = "Resign" Unary,
     }
     "v3lockpb.Lock" {
-        ;
-        Lock = "Lock" Unary,
-        Unlock = "Unlock" Unary,
+        Lock(LockRequest) = "Lock" Unary,
+        Unlock(UnlockRequest) = "Unlock" Unary,
     }
 }
 

@@ -7,8 +7,10 @@
 //! have no rules.
 //!
 //! - [`method`] is the table of methods, with their requests;
-//! - [`kv`], [`lease`], [`cluster`], [`maintenance`], [`auth`], [`health`] have one function for each method of a service;
+//! - [`kv`], [`lease`], [`cluster`], [`maintenance`], [`auth`], [`health`] have one function for each method of a
+//!   service; [`downgrade`] has one method;
 //! - [`read`] carries out reads of rows: plan, fetch, answer;
+//! - [`recipe`] carries out calls that consist of other calls: those of [`lock`] and [`election`];
 //! - [`backup`] makes the answer to `Snapshot`, which is a stream;
 //! - [`peers`] has the requests that members send each other beside raft's messages;
 //! - [`answer`] is the closed list of answers.
@@ -17,22 +19,28 @@ mod answer;
 mod auth;
 mod backup;
 mod cluster;
+mod downgrade;
+mod election;
 mod health;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
 mod method;
 mod peers;
 mod read;
+mod recipe;
 #[cfg(test)]
 mod tests;
 
 pub use answer::Answer;
 pub use backup::Backup;
+pub use election::Observer;
 pub use maintenance::{Computation, in_use_bytes};
 pub use method::{Call, Kind, Method, SERVICES};
 pub use peers::{PeerAnswer, PeerCall, PeerStep, forward, forwarded, hash_answer, hash_request, hashed, member_hash};
 pub use read::{Fetch, Read};
+pub use recipe::{Recipe, RecipeStep, relayed};
 
 use std::time::Duration;
 
@@ -43,7 +51,7 @@ use crate::member::Status;
 use crate::mvcc::HashKv;
 use crate::node::{Request, Response};
 use crate::proto::etcdserverpb::ResponseHeader;
-use crate::store::View;
+use crate::store::{Response as Applied, View};
 
 /// The member's published state and settings, from which a call is answered.
 #[derive(Clone, Copy)]
@@ -124,6 +132,10 @@ pub enum Step {
         /// The argument for [`Server::finish`].
         then: Then,
     },
+    /// Send the messages of an [`Observer`], for which the host makes calls and watches as for a [`Recipe`].
+    Observe(Box<Observer>),
+    /// Make the calls and watches of a [`Recipe`], which has the answer.
+    Recipe(Box<dyn Recipe>),
     /// Refuse: this version has the checks of the method but not the method.
     Unserved,
 }
@@ -135,6 +147,8 @@ pub enum Then {
     Answer,
     /// A change of the members.
     Change(Call),
+    /// The begin of a downgrade, or its cancellation.
+    Downgrade,
     /// A read that waits until this member is known to be up to date.
     Read(Call),
     /// A renewal of a lease.
@@ -163,6 +177,10 @@ impl Step {
             then,
         }
     }
+
+    fn recipe(recipe: impl Recipe + 'static) -> Self {
+        Self::Recipe(Box::new(recipe))
+    }
 }
 
 impl Then {
@@ -174,7 +192,7 @@ impl Then {
             Self::Change(Call::MemberPromote(request)) => Some(Request::MemberPromote {
                 id: MemberId(request.id),
             }),
-            Self::Answer | Self::Change(_) | Self::Read(_) => None,
+            Self::Answer | Self::Change(_) | Self::Downgrade | Self::Read(_) => None,
         }
     }
 }
@@ -229,18 +247,22 @@ impl Server<'_> {
             | Call::UserGrantRole(_)
             | Call::UserList(_)
             | Call::UserRevokeRole(_) => Ok(confirmed(call)),
+            Call::Campaign(request) => Ok(Step::recipe(election::Campaigning::new(request))),
             Call::Compact(request) => Ok(kv::compact(request)),
             Call::Defragment(_) => Ok(Step::Defragment),
             Call::DeleteRange(request) => kv::delete_range(self, request),
+            Call::Downgrade(request) => downgrade::begin(request),
             Call::Hash(_) => maintenance::hash(self),
             Call::HashKv(request) => maintenance::hash_kv(self, request),
             Call::HealthCheck(request) => health::check(&request),
             Call::HealthWatch(request) => Ok(health::watch(&request)),
+            Call::Leader(request) => Ok(Step::recipe(election::Asking(request))),
             Call::LeaseGrant(request) => Ok(lease::grant(request)),
             Call::LeaseKeepAlive(request) => Ok(lease::keep_alive(self, request)),
             Call::LeaseLeases(_) => Ok(lease::leases()),
             Call::LeaseRevoke(request) => Ok(lease::revoke(self, request)),
             Call::LeaseTimeToLive(request) => Ok(lease::time_to_live(self, request)),
+            Call::Lock(request) => Ok(Step::recipe(lock::Locking::new(&request))),
             Call::MemberAdd(request) => Ok(cluster::add(self, request)),
             Call::MemberList(request) if request.linearizable => Ok(confirmed(call)),
             Call::MemberList(_) => self.read(call),
@@ -248,12 +270,16 @@ impl Server<'_> {
             Call::MemberRemove(request) => Ok(cluster::remove(request)),
             Call::MemberUpdate(request) => Ok(cluster::update(request)),
             Call::MoveLeader(request) => maintenance::move_leader(self, request),
+            Call::Observe(request) => Ok(Step::Observe(Box::new(Observer::new(&request)))),
+            Call::Proclaim(request) => election::Leading::proclaim(request).map(Step::recipe),
             Call::Put(request) => kv::put(request),
             Call::Range(request) => kv::range(request),
+            Call::Resign(request) => election::Leading::resign(request).map(Step::recipe),
             Call::RoleAdd(request) => auth::role_add(&request),
             Call::Snapshot(_) => Ok(Step::Backup(Box::new(Backup::new(self.view)))),
             Call::Status(_) => Ok(maintenance::status(self)),
             Call::Txn(request) => kv::txn(self, request),
+            Call::Unlock(request) => Ok(Step::recipe(lock::Unlocking(request))),
             Call::UserAdd(request) => auth::user_add(&request),
         }
     }
@@ -279,6 +305,7 @@ impl Server<'_> {
         }
         let answer = match (result?, then) {
             (Response::Read, Then::Read(call)) => return self.read(call),
+            (Response::Applied(Applied::Empty), Then::Downgrade) => downgrade::done(self),
             (Response::Applied(applied), then) => self.applied(applied, &then),
             (Response::Leases { leases }, _) => lease::list(self, leases),
             (Response::Moved, _) => maintenance::moved(self),
@@ -302,6 +329,7 @@ impl Server<'_> {
         Ok(match call {
             Call::Range(request) => Step::Fetch(Read::Range(request)),
             Call::Txn(request) => Step::Fetch(Read::Txn(request)),
+            Call::Downgrade(request) => return downgrade::confirmed(self, &request),
             Call::MemberList(_) => Step::Answer(cluster::list(self)),
             other => Step::Answer(auth::answer(self, &other)?),
         })

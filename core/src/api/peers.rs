@@ -22,7 +22,7 @@ use crate::proto::etcdserverpb::{
 use crate::proto::leasepb::{LeaseInternalRequest, LeaseInternalResponse};
 use crate::store;
 
-use super::{Answer, Computation, Server, Step, maintenance};
+use super::{Answer, Computation, Server, Step, downgrade, maintenance};
 
 const DOWNGRADE: &str = "/downgrade/enabled";
 const HASH_KV: &str = "/members/hashkv";
@@ -33,6 +33,7 @@ const PROMOTE: &str = "/members/promote/";
 
 const PROTOBUF: &str = "application/protobuf";
 const JSON: &str = "application/json";
+const PLAIN: &str = "text/plain";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// etcd's text for a lease that its lessor does not have.
@@ -265,11 +266,7 @@ impl PeerCall {
     #[must_use]
     pub fn begin(&self, server: &Server<'_>) -> PeerStep {
         match self {
-            Self::DowngradeEnabled => {
-                let downgrade = server.view.cluster.downgrade();
-                let text = downgrade.is_some_and(|downgrade| downgrade.enabled).to_string();
-                PeerStep::Answer(PeerAnswer::new(200, TEXT, text))
-            }
+            Self::DowngradeEnabled => PeerStep::Ask(Request::Read),
             Self::HashKv(request) => match maintenance::hash_kv(server, *request) {
                 Ok(Step::Compute(computation)) => PeerStep::Compute(computation),
                 Ok(Step::Answer(answer)) => PeerStep::Answer(hashed(Ok(answer))),
@@ -288,8 +285,13 @@ impl PeerCall {
 
     /// The answer that follows from the node's response.
     #[must_use]
-    pub fn finish(&self, result: Result<Response, Error>) -> PeerAnswer {
+    pub fn finish(&self, server: &Server<'_>, result: Result<Response, Error>) -> PeerAnswer {
         match (self, result) {
+            (Self::DowngradeEnabled, Ok(_)) => {
+                let is_enabled = downgrade::is_enabled(server);
+                PeerAnswer::new(200, PLAIN, is_enabled.to_string())
+            }
+            (Self::DowngradeEnabled, Err(error)) => PeerAnswer::error(500, &format!("failed linearized read: {error}")),
             (Self::Promote(_), Ok(Response::Applied(store::Response::Members(members)))) => members_answer(&members),
             (Self::Promote(_), Err(error)) => promotion_refused(error),
             (_, Ok(Response::Renewed { ttl: 0 }) | Ok(Response::TimeToLive { ttl: -1, .. })) => {

@@ -1,6 +1,8 @@
 //! The steps of each kind of call, over a real store.
 
+mod downgrades;
 mod peers;
+mod recipes;
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -104,12 +106,19 @@ impl World {
         let mut entry = InternalRaftRequest::default();
         match request {
             Request::Alarm(request) => entry.alarm = Some(request),
+            Request::DeleteRange(request) => entry.delete_range = Some(request),
+            Request::Downgrade(request) => entry.downgrade_info_set = Some(request),
             Request::LeaseGrant(request) => entry.lease_grant = Some(request),
             Request::Put(request) => entry.put = Some(request),
             Request::Txn(request) => entry.txn = Some(request),
             Request::Read => return Ok(Response::Read),
             other => panic!("{other:?}"),
         }
+        self.apply(entry)
+    }
+
+    /// Applies an entry.
+    fn apply(&mut self, mut entry: InternalRaftRequest) -> Result<Response, Error> {
         let index = self.store.consistent_index() + 1;
         entry.header = Some(RequestHeader {
             id: index,

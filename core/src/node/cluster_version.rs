@@ -1,5 +1,5 @@
-//! The cluster version: the leader sets it to the lowest version of all members, up to a ceiling, and never lowers it
-//! by itself.
+//! The cluster version: the leader sets it to the lowest version of all members, up to a ceiling. It lowers it only
+//! during a downgrade, to its target, and then members of that version can join.
 //!
 //! The ceiling protects clusters that have, or had, an etcd as a member. An etcd does not start in a cluster whose
 //! version is above its own. Without a ceiling, the version would rise when the last older member leaves, and that
@@ -95,12 +95,13 @@ impl VersionKeeper {
         };
         let versions: Option<Vec<_>> = cluster.members().map(|member| version_of(member.id)).collect();
         let least = versions.and_then(|versions| versions.into_iter().min());
-        let ceiling = self.ceiling(cluster.version());
-        let least = least.map(|least| Version { patch: 0, ..least }.min(ceiling));
-        let is_downgrading = cluster.downgrade().is_some_and(|downgrade| downgrade.enabled);
-        match cluster.version() {
-            None => Some(least.unwrap_or(UNKNOWN)),
-            Some(present) => least.filter(|least| *least > present && !is_downgrading),
+        let least = least.map(|least| Version { patch: 0, ..least });
+        let Some(present) = cluster.version() else {
+            return Some(least.map_or(UNKNOWN, |least| least.min(self.ceiling(None))));
+        };
+        match cluster.downgrade() {
+            Some(downgrade) if downgrade.enabled => lowered(present, least?, &downgrade.target),
+            _ => Some(least?.min(self.ceiling(Some(present)))).filter(|version| *version > present),
         }
     }
 
@@ -113,10 +114,19 @@ impl VersionKeeper {
     }
 }
 
+/// The cluster version during a downgrade, if it is to be lowered: every member runs the present version, and it is above
+/// 3.5. An etcd 3.5 would end itself if the cluster version went below its own.
+fn lowered(present: Version, least: Version, target: &str) -> Option<Version> {
+    let target = Version::parse(target).filter(|target| *target >= Version::V3_5)?;
+    let is_next = |version: Version| version.previous_minor() == Some(target);
+    (is_next(present) && is_next(least)).then_some(target)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::membership::Member as Peer;
+    use crate::proto::membershippb::DowngradeInfoSetRequest;
     use crate::proto::raftpb::{ConfChange, Entry, EntryType};
     use crate::store::{Applied, ApplyContext, Store, StoreConfig};
     use prost::Message as _;
@@ -126,6 +136,11 @@ mod tests {
 
     /// A cluster of two with this version.
     fn cluster(version: Option<&str>) -> Store {
+        downgrading(version, None)
+    }
+
+    /// A cluster of two with this version, and the target of a downgrade.
+    fn downgrading(version: Option<&str>, target: Option<&str>) -> Store {
         let mut store = Store::new(StoreConfig::default());
         let change = |id: MemberId| {
             let member = Peer {
@@ -145,11 +160,17 @@ mod tests {
             let set = Content::Version(ClusterVersionSetRequest { ver });
             (EntryType::EntryNormal, set.into_request(1).encode_to_vec())
         });
+        let downgrade = target.map(|target| {
+            let ver = target.to_owned();
+            let set = Content::Downgrade(DowngradeInfoSetRequest { enabled: true, ver });
+            (EntryType::EntryNormal, set.into_request(2).encode_to_vec())
+        });
         let context = ApplyContext {
             quota_bytes: None,
             wanted: &|_| false,
         };
-        for (index, (kind, data)) in (1..).zip([change(ME), change(PEER)].into_iter().chain(set)) {
+        let entries = [change(ME), change(PEER)].into_iter().chain(set).chain(downgrade);
+        for (index, (kind, data)) in (1..).zip(entries) {
             let entry = Entry {
                 entry_type: kind as i32,
                 term: 1,
@@ -205,5 +226,26 @@ mod tests {
         assert_eq!(keeper.decide(ME, &store.view().cluster), Some(Version::V3_6));
         keeper.heard(PEER, None);
         assert_eq!(keeper.decide(ME, &store.view().cluster), None);
+    }
+
+    #[test]
+    fn during_a_downgrade_the_version_goes_to_its_target_once_and_never_up() {
+        for (peer, present, target, expected) in [
+            (Some("3.6"), "3.6.0", "3.5.0", Some(Version::V3_5)),
+            (Some("3.6"), "3.5.0", "3.5.0", None),
+            (Some("3.5"), "3.5.0", "3.5.0", None),
+            // An etcd 3.5 beside this member would end itself below 3.5.
+            (Some("3.5"), "3.5.0", "3.4.0", None),
+            (Some("3.6"), "3.5.0", "3.4.0", None),
+            (Some("3.6"), "3.6.0", "3.4.0", None),
+            (Some("3.6"), "3.6.0", "nonsense", None),
+            (None, "3.6.0", "3.5.0", None),
+        ] {
+            let mut keeper = VersionKeeper::new(Version::V3_6, Some(Version::V3_6));
+            keeper.heard(PEER, peer.map(version));
+            let store = downgrading(Some(present), Some(target));
+            let decided = keeper.decide(ME, &store.view().cluster);
+            assert_eq!(decided, expected, "peer {peer:?}, present {present}, target {target}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use crate::mvcc::{Compacted, Event};
 use crate::proto::etcdserverpb::{
     AlarmRequest, CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest, TxnRequest,
 };
+use crate::proto::membershippb::DowngradeInfoSetRequest;
 use crate::proto::raftpb;
 use crate::store::{self, LeaseKeys};
 use crate::time::Instant;
@@ -111,6 +112,8 @@ pub enum Request {
     Compact(CompactionRequest),
     /// Deletes keys.
     DeleteRange(DeleteRangeRequest),
+    /// Begins a downgrade of the cluster, or cancels it.
+    Downgrade(DowngradeInfoSetRequest),
     /// Grants a lease.
     LeaseGrant(LeaseGrantRequest),
     /// Lists the leases that this member has applied.

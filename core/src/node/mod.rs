@@ -186,6 +186,7 @@ impl Node {
     fn finish_tally(&mut self) {
         self.tally.applied = std::mem::take(&mut self.applied.counts);
         self.tally.dropped = self.member.take_drops();
+        self.tally.downgrade = self.applied.downgrade_begun.take();
         self.tally.version = self.applied.version_set.take();
         let before = self.published.map_or(MemberId::NONE, |status| status.leader);
         let to = self.member.leader();

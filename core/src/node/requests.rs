@@ -22,6 +22,7 @@ impl Node {
             Request::Alarm(request) => self.propose(now, token, deadline, Content::Alarm(request)),
             Request::Compact(request) => self.compact(now, token, deadline, request),
             Request::DeleteRange(request) => self.propose(now, token, deadline, Content::DeleteRange(request)),
+            Request::Downgrade(request) => self.propose(now, token, deadline, Content::Downgrade(request)),
             Request::LeaseGrant(request) => self.lease_grant(now, token, deadline, request),
             Request::LeaseLeases => {
                 self.lists_wanted.push(token);

@@ -17,6 +17,8 @@ pub struct Tally {
     pub compaction_steps: u64,
     /// A compaction that has deleted its last revision.
     pub compacted: Option<CompactionEnd>,
+    /// The target of a downgrade that began.
+    pub downgrade: Option<String>,
     /// Messages from peers that were dropped because of their content.
     pub dropped: Vec<Dropped>,
     /// Heartbeats that left too late.

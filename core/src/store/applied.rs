@@ -40,6 +40,8 @@ pub struct Applied {
     /// The quota is exceeded and no alarm is active yet: propose one for this member. Repeated until an alarm is
     /// applied.
     pub raise_no_space: bool,
+    /// The target of a downgrade that began; the last one, if there were several.
+    pub downgrade_begun: Option<String>,
     /// The cluster version was lowered: write a marker, so that older members need not read newer entries.
     pub version_lowered: bool,
     /// The cluster version was set; the last change, if there were several.
@@ -84,6 +86,7 @@ impl Applied {
             conf_changes,
             term_opened,
             raise_no_space,
+            downgrade_begun,
             version_lowered,
             version_set,
             counts,
@@ -97,6 +100,7 @@ impl Applied {
         conf_changes.clear();
         *term_opened = None;
         *raise_no_space = false;
+        *downgrade_begun = None;
         *version_lowered = false;
         *version_set = None;
         *counts = Counts::default();

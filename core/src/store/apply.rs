@@ -302,6 +302,9 @@ impl Store {
             enabled: request.enabled,
             target,
         };
+        if downgrade.enabled {
+            out.downgrade_begun = Some(downgrade.target.clone());
+        }
         out.ops.push(rows::downgrade(&downgrade));
         Arc::make_mut(&mut self.cluster).downgrade = Some(downgrade);
         Response::Empty

@@ -73,6 +73,22 @@ impl Response {
         }
     }
 
+    /// The response as its message.
+    ///
+    /// # Panics
+    /// Never: the hub encodes valid events.
+    #[must_use]
+    pub fn message(&self, origin: Origin) -> WatchResponse {
+        let events = self.events.parts().iter().flat_map(|part| {
+            let part = WatchResponse::decode(part.clone()).expect("an event is a field of a response");
+            part.events
+        });
+        WatchResponse {
+            events: events.collect(),
+            ..self.head(origin)
+        }
+    }
+
     /// Appends the bytes before the events, which are [`Events::parts`].
     pub fn encode_head(&self, origin: Origin, buf: &mut impl BufMut) {
         self.head(origin).encode(buf).expect("the caller has made room");

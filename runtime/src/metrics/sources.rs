@@ -9,7 +9,7 @@ use quoin_core::id::{ClusterId, MemberId};
 use quoin_core::member::{DropReason, Dropped};
 use quoin_core::node::{CompactionEnd, LateHeartbeat, LeaderChange, LeaseCounts, Tally};
 use quoin_core::store::{Counts, Op, VersionChange};
-use quoin_core::version::Version;
+use quoin_core::version::{SERVER_VERSION, Version};
 use quoin_core::watch::WatchCounts;
 
 use super::{Metrics, whole};
@@ -56,6 +56,7 @@ impl Turns {
             leases,
             compaction_steps,
             compacted,
+            downgrade,
             dropped,
             late_heartbeats,
             leader,
@@ -67,6 +68,7 @@ impl Turns {
             self.metrics.mvcc.compaction_pause_milliseconds.observe(millis(took));
         }
         compacted.iter().for_each(|end| self.compacted(*end, took));
+        downgrade.iter().for_each(|target| downgrade_begun(target));
         dropped.iter().for_each(messages_dropped);
         late_heartbeats.iter().for_each(|late| self.heartbeat_late(*late));
         leader.iter().for_each(|change| self.leader_changed(*change));
@@ -189,6 +191,15 @@ impl Turns {
         }
         tracing::info!("cluster-version" = to, "enabled capabilities for version");
     }
+}
+
+/// Tools wait for this line of etcd.
+fn downgrade_begun(target: &str) {
+    tracing::info!(
+        "target-version" = target,
+        "server-version" = SERVER_VERSION,
+        "The server is ready to downgrade"
+    );
 }
 
 /// Logs one line for each peer and reason in a turn, however many messages were dropped.

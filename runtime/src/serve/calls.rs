@@ -15,6 +15,7 @@ use quoin_core::mvcc::HashKv;
 use quoin_core::node::{Request, Response};
 use quoin_core::proto::etcdserverpb::DefragmentResponse;
 use quoin_core::time::Instant;
+use quoin_core::watch::Origin;
 
 use super::grpc::call::within;
 use super::grpc::status::{Status, UNKNOWN};
@@ -33,6 +34,15 @@ impl Context {
             limits: self.settings.limits,
             facts: self,
         })
+    }
+
+    /// This member, for the header of a watch's response.
+    pub(crate) fn origin(&self) -> Origin {
+        Origin {
+            cluster_id: self.node.cluster_id(),
+            member_id: self.node.member_id(),
+            raft_term: self.node.published().status.term,
+        }
     }
 }
 
@@ -87,7 +97,8 @@ fn carry_out(context: &Context, method: Method, step: Step) -> ControlFlow<Resul
             let step = context.server(|server| server.finish(then, result))?;
             take(context, method, step).await
         })),
-        Step::Backup(_) => unreachable!("a backup is answered with a stream"),
+        Step::Backup(_) | Step::Observe(_) => unreachable!("{method:?} is answered with a stream"),
+        Step::Recipe(recipe) => unreachable!("{recipe:?} consists of other calls"),
         Step::Compute(computation) => Continue(Box::pin(async { Ok(compute(context, computation).await?) })),
         Step::Defragment => Continue(Box::pin(defragment(context))),
         Step::Fetch(read) => fetch(context, read),

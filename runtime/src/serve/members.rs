@@ -46,7 +46,8 @@ pub(crate) async fn serve(context: Arc<Context>, request: Request<Incoming>) -> 
             PeerStep::Answer(answer) => answer,
             PeerStep::Ask(request) => {
                 let end = context.clock.now() + patience(&context, &request);
-                call.finish(context.node.request(request, end).await)
+                let result = context.node.request(request, end).await;
+                context.server(|server| call.finish(server, result))
             }
             PeerStep::Compute(computation) => hashed(compute(&context, computation).await),
         },

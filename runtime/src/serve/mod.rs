@@ -16,6 +16,7 @@ pub(crate) mod listen;
 mod members;
 pub(crate) mod metrics_page;
 mod pieces;
+pub(crate) mod recipes;
 pub(crate) mod reply;
 mod room;
 pub(crate) mod stop;
@@ -48,6 +49,7 @@ use compute::Compute;
 use grpc::partial::Partials;
 use listen::Rooms;
 use metrics_page::MetricsPage;
+use recipes::RecipeWatches;
 use reply::Reply;
 use stop::Stop;
 use turns::Turns;
@@ -67,6 +69,8 @@ pub(crate) struct Context {
     pub(crate) node: NodeHandle,
     /// The way to the peer thread, if the member has one.
     pub(crate) peers: Option<Peers>,
+    /// Watches of the lock and the election service.
+    pub(crate) recipe_watches: RecipeWatches,
     pub(crate) rooms: Rooms,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) settings: Settings,

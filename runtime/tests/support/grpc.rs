@@ -240,8 +240,8 @@ pub(crate) fn unknown_methods_are_refused(runtime: Arc<dyn Runtime>) {
                 "unknown service grpc.reflection.v1.ServerReflection",
             ),
             (
-                "/v3lockpb.Lock/Lock",
-                "v3lockpb.Lock/Lock is not implemented by this server",
+                "/etcdserverpb.KV/RangeStream",
+                "etcdserverpb.KV/RangeStream is not implemented by this server",
             ),
         ];
         for (path, message) in table {

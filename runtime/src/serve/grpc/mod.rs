@@ -29,10 +29,10 @@ use self::call::{Call, within};
 use self::message::{Encoding, Messages, undecodable};
 use self::partial::Partials;
 use self::status::{INTERNAL, INVALID_ARGUMENT, OK, Status};
-use super::Context;
 use super::calls::take;
 use super::reply::{LeaderWatch, Reply, Source, Stream};
-use super::streams::{Once, backup, keep_alive, watch};
+use super::streams::{Once, backup, keep_alive, observe, watch};
+use super::{Context, recipes};
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
@@ -112,7 +112,13 @@ async fn answer_in_time(call: &Call, messages: &mut Messages<Incoming>) -> Resul
     if let Step::Backup(backup) = step {
         return Ok(Payload::Finite(Box::new(backup::Source::new(call, backup))));
     }
-    let answer = take(&call.context, call.method, step).await?;
+    if let Step::Observe(observer) = step {
+        return Ok(Payload::Endless(Box::new(observe::Source::new(call, observer))));
+    }
+    let answer = match step {
+        Step::Recipe(recipe) => Box::pin(recipes::run(&call.context, recipe)).await?,
+        step => take(&call.context, call.method, step).await?,
+    };
     let (length, payload) = if answer.items() > READ_INLINE_ROWS {
         Box::pin(answer::written_apart(call, answer)).await?
     } else {

@@ -27,18 +27,7 @@ pub(crate) fn unserved(method: Method) -> Status {
 
 /// Whether this version serves a method.
 pub(crate) fn is_served(method: Method) -> bool {
-    !matches!(
-        method,
-        Method::Campaign
-            | Method::Downgrade
-            | Method::Leader
-            | Method::Lock
-            | Method::Observe
-            | Method::Proclaim
-            | Method::RangeStream
-            | Method::Resign
-            | Method::Unlock
-    )
+    !matches!(method, Method::RangeStream)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod keep_alive;
+pub(crate) mod observe;
 pub(crate) mod watch;
 
 use std::task::{Context, Poll};

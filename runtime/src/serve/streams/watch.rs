@@ -22,7 +22,7 @@ use crate::serve::grpc::status::{CANCELED, Status};
 use crate::serve::reply;
 
 /// How long a request waits before it is offered again to a hub that had no room.
-const RETRY_PAUSE: Duration = Duration::from_millis(5);
+pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(5);
 
 /// Responses that are ready at the same time leave in one piece, up to this size.
 const BURST_BYTES: usize = 32 * 1024;
@@ -147,15 +147,6 @@ impl Source {
         }
     }
 
-    fn origin(&self) -> Origin {
-        let node = &self.context.node;
-        Origin {
-            cluster_id: node.cluster_id(),
-            member_id: node.member_id(),
-            raft_term: node.published().status.term,
-        }
-    }
-
     fn metrics(&self) -> &MethodMetrics {
         self.context.metrics.grpc.method(Method::Watch)
     }
@@ -178,7 +169,7 @@ impl reply::Source for Source {
                 Poll::Ready(None) if first.is_empty() => return Poll::Ready(Some(Err(Error::Stopped.into()))),
                 Poll::Ready(None) | Poll::Pending => break,
             };
-            let origin = self.origin();
+            let origin = self.context.origin();
             let message = self.encode(&response, origin);
             // A single response, the usual case, is not copied again.
             if first.is_empty() {
