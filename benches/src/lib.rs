@@ -1,7 +1,8 @@
 //! Criterion benches of the core, and side-by-side load runs against a real etcd.
 //!
 //! [`side_by_side`] runs the same [`load`] against a real etcd and Quoin in turn and compares their costs; [`report`]
-//! prints the result. [`hostile`] runs clients that ask for too much and measures how much they delay another client.
+//! prints the result. [`writers`] write while members fail. [`hostile`] runs clients that ask for too much and measures how
+//! much they delay another client.
 //! The commands are `cargo run --release -p quoin-benches -- side-by-side` and `-- hostile`.
 
 pub mod hostile;
@@ -10,3 +11,4 @@ pub mod report;
 pub mod requests;
 pub mod side_by_side;
 pub mod workloads;
+pub mod writers;

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use h2::{RecvStream, SendStream, client::SendRequest};
 use http::{HeaderMap, HeaderValue, Request, Uri};
 use quoin_conformance::{
@@ -23,6 +23,8 @@ use tokio::{net::TcpStream, task::LocalSet};
 const LIMIT: Duration = Duration::from_mins(10);
 /// Responses are read at once: the client's windows must not slow a server down.
 const WINDOW: u32 = 64 << 20;
+/// The bytes before a gRPC message.
+const FRAME_HEAD: usize = 5;
 
 /// The shape of a load.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -166,6 +168,37 @@ impl Clients {
         headers: &[(&'static str, &'static str)],
         message: Bytes,
     ) -> Result<(u64, u8), Trouble> {
+        let mut bytes = 0;
+        let status = self
+            .read(number, path, headers, message, |piece| bytes += piece.len() as u64)
+            .await?;
+        Ok((bytes, status))
+    }
+
+    /// Makes one call on the first connection and returns the message that answers it.
+    ///
+    /// # Errors
+    /// If the connection fails or the call is refused.
+    pub async fn fetch(&self, path: &str, message: Bytes) -> Result<Bytes, Trouble> {
+        let mut bytes = BytesMut::new();
+        let status = self
+            .read(0, path, &[], message, |piece| bytes.extend_from_slice(piece))
+            .await?;
+        if status != 0 || bytes.len() < FRAME_HEAD {
+            return Err(Trouble::new(format!("{path} was answered with status {status}")));
+        }
+        Ok(bytes.split_off(FRAME_HEAD).freeze())
+    }
+
+    /// Makes one call, gives the pieces of its answer to `each`, and returns the status.
+    async fn read(
+        &self,
+        number: usize,
+        path: &str,
+        headers: &[(&'static str, &'static str)],
+        message: Bytes,
+        mut each: impl FnMut(&Bytes),
+    ) -> Result<u8, Trouble> {
         let connection = &self.connections[number % self.connections.len()];
         let mut call = Call::new(connection, path)?;
         for (name, value) in headers {
@@ -174,17 +207,16 @@ impl Clients {
         let (response, _sending) = call.send(connection, message, true).await?;
         let response = response.await.during("an answer")?;
         if let Some(status) = status_of(response.headers()) {
-            return Ok((0, status));
+            return Ok(status);
         }
         let mut body = response.into_body();
-        let mut bytes = 0;
         while let Some(data) = body.data().await {
-            let length = data.during("an answer")?.len();
-            bytes += length as u64;
-            body.flow_control().release_capacity(length).during("an answer")?;
+            let data = data.during("an answer")?;
+            each(&data);
+            body.flow_control().release_capacity(data.len()).during("an answer")?;
         }
         let trailers = body.trailers().await.during("an answer")?.unwrap_or_default();
-        Ok((bytes, status_of(&trailers).unwrap_or(2)))
+        Ok(status_of(&trailers).unwrap_or(2))
     }
 
     /// Opens a stream that stays open, with this first message, on connection `number`.

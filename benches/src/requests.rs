@@ -51,6 +51,17 @@ pub fn list(from: &'static str, to: &'static str) -> Bytes {
     })
 }
 
+/// The first keys of a range, at most this many.
+#[must_use]
+pub fn page(from: impl Into<Bytes>, to: &'static str, limit: i64) -> Bytes {
+    framed(&RangeRequest {
+        key: from.into(),
+        range_end: to.into(),
+        limit,
+        ..RangeRequest::default()
+    })
+}
+
 /// Writes one key.
 #[must_use]
 pub fn put(key: impl Into<Bytes>, value: &Bytes) -> Bytes {

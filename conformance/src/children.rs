@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::wait;
+use crate::{network, wait};
 
 const REMOVE_LIMIT: Duration = Duration::from_secs(2);
 const REMOVE_STEP: Duration = Duration::from_millis(20);
@@ -40,7 +40,7 @@ impl Drop for Registered {
     }
 }
 
-/// Kills all running children and removes their folders. Call it only when this process is about to exit: the registry
+/// Kills all running children, and removes their folders and networks. Call it only when this process is about to exit: the registry
 /// stays locked, so that no thread starts another child.
 pub fn end_all() {
     let live = live();
@@ -57,6 +57,7 @@ pub fn end_all() {
             (!folder.exists()).then_some(())
         });
     }
+    network::remove_all();
     std::mem::forget(live);
 }
 

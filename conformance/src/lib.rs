@@ -16,6 +16,7 @@ pub mod golden;
 pub mod histories;
 pub mod members;
 pub mod metrics;
+pub mod network;
 pub mod normalise;
 pub mod outcome;
 pub mod paths;

@@ -49,6 +49,8 @@ pub struct Launch {
     flags: Vec<String>,
     /// A command before the program on the command line; it must become the program, as `strace -D` does.
     wrapper: Vec<OsString>,
+    /// Its address for clients, if it was chosen.
+    client: Option<SocketAddr>,
     /// Its address for peers, if the addresses of all members were chosen together.
     peer: Option<SocketAddr>,
     /// How many members of its kind are started together, itself included.
@@ -90,6 +92,7 @@ impl Launch {
             program,
             flags: Vec::new(),
             wrapper: Vec::new(),
+            client: None,
             peer: None,
             members: 1,
         }
@@ -99,6 +102,13 @@ impl Launch {
     #[must_use]
     pub fn under(mut self, wrapper: Vec<OsString>) -> Self {
         self.wrapper = wrapper;
+        self
+    }
+
+    /// Serves clients at this address, instead of at a free one of loopback.
+    #[must_use]
+    pub fn client(mut self, address: SocketAddr) -> Self {
+        self.client = Some(address);
         self
     }
 
@@ -184,11 +194,12 @@ impl Launch {
     /// If the process cannot be started.
     pub fn spawn(self) -> Result<Server, Trouble> {
         let home = paths::fresh(&self.name)?;
+        let client = self.client.map_or_else(free_address, Ok)?;
         let peer = self.peer.map_or_else(free_address, Ok)?;
         let mut server = Server {
             launch: self,
             home,
-            client: free_address()?,
+            client,
             peer,
             child: None,
             registered: None,

@@ -1,24 +1,12 @@
 //! Clusters of three members on one machine.
 
-use std::time::Duration;
-
 use quoin_conformance::members::start_together;
 use quoin_conformance::trouble::During as _;
 use quoin_conformance::{Kind, Server, Trouble, usage, wait};
 
-use super::{BYTES, Measured, each, higher, latencies, launch, lower, scaled, settling};
+use super::{BYTES, MEMBERS, Measured, each, higher, latencies, launch, lower, scaled, settling};
 use crate::load::{self, Clients, Shape, Taken};
 use crate::requests;
-
-const MEMBERS: usize = 3;
-/// Kills of the leader in one run.
-const KILLS: u64 = 5;
-/// A cluster elects a leader within this time.
-const ELECTION_LIMIT: Duration = Duration::from_secs(30);
-/// A write that is lost with its leader is given up after this time, and tried at the next member.
-const TRY_LIMIT: Duration = Duration::from_millis(500);
-/// The pause after a restart, so that the restarted member can vote again.
-const CALM: Duration = Duration::from_secs(3);
 
 fn start(kind: Kind) -> Result<Vec<Server>, Trouble> {
     let launches: Result<Vec<_>, Trouble> = (0..MEMBERS).map(|_| launch(kind)).collect();
@@ -79,58 +67,4 @@ pub(super) fn puts(kind: Kind, scale: f64) -> Result<Vec<Measured>, Trouble> {
         written as f64 / number,
     ));
     Ok(numbers)
-}
-
-/// The time without an answered write for one client after the leader is killed. All servers have the same flags.
-pub(super) fn failover(kind: Kind, scale: f64) -> Result<Vec<Measured>, Trouble> {
-    let mut servers = start(kind)?;
-    let mut gaps = Vec::new();
-    for kill in 0..scaled(KILLS, scale) {
-        wait::pause(CALM);
-        let leader = leader(&servers)?;
-        put_somewhere(&servers, leader, kill)?;
-        servers[leader].kill()?;
-        let begun = wait::now();
-        put_somewhere(&servers, leader, kill)?;
-        gaps.push(begun.elapsed());
-        servers[leader].restart()?;
-    }
-    let gaps = Taken::new(0.0, gaps);
-    Ok(vec![
-        lower("median gap", "ms", gaps.percentile(0.5)).in_readme(),
-        lower("longest gap", "ms", gaps.percentile(1.0)),
-    ])
-}
-
-/// Puts a key at the members other than `avoided`, one after the other, until one of them answers.
-fn put_somewhere(servers: &[Server], avoided: usize, number: u64) -> Result<(), Trouble> {
-    let others = servers.iter().enumerate().filter(|(at, _)| *at != avoided);
-    let addresses: Vec<_> = others.map(|(_, server)| server.address()).collect();
-    let mut next = addresses.iter().cycle();
-    let put = || {
-        let address = *next.next()?;
-        let tried = load::run(async {
-            let put = async {
-                let clients = Clients::connect(address, 1).await?;
-                let message = requests::put(format!("failover/{number}"), &requests::value(BYTES));
-                clients.call(0, requests::PUT, &[], message).await
-            };
-            tokio::time::timeout(TRY_LIMIT, put).await.during("a put")?
-        });
-        matches!(tried, Ok((_, 0))).then_some(())
-    };
-    let answered = wait::until(ELECTION_LIMIT, Duration::from_millis(5), put);
-    answered.ok_or_else(|| Trouble::new("no member takes a write"))
-}
-
-/// The member that leads, according to its page of metrics.
-pub(super) fn leader(servers: &[Server]) -> Result<usize, Trouble> {
-    let leads = |server: &Server| {
-        let page = server.http("/metrics").unwrap_or_default();
-        page.lines().any(|line| line == "etcd_server_is_leader 1")
-    };
-    let found = wait::until(ELECTION_LIMIT, Duration::from_millis(50), || {
-        servers.iter().position(leads)
-    });
-    found.ok_or_else(|| Trouble::new("no member leads"))
 }

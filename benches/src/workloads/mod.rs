@@ -1,6 +1,7 @@
 //! The workloads: requests to a fresh server, and the numbers measured meanwhile.
 
 mod clusters;
+mod failover;
 mod keys;
 mod leases;
 mod snapshots;
@@ -123,9 +124,21 @@ pub const ALL: [Workload; 14] = [
     },
     Workload {
         name: "failover",
-        title: "kills of the leader of three members",
+        title: "kill -9 of the leader of three members, under writes",
         is_long: true,
-        measure: clusters::failover,
+        measure: failover::kills,
+    },
+    Workload {
+        name: "failover-stop",
+        title: "SIGSTOP of the leader for 6 s",
+        is_long: true,
+        measure: failover::stops,
+    },
+    Workload {
+        name: "failover-loss",
+        title: "one-way loss between the leader and its peers for 6 s",
+        is_long: true,
+        measure: failover::losses,
     },
     Workload {
         name: "backup",
@@ -142,6 +155,8 @@ pub const ALL: [Workload; 14] = [
 ];
 
 const BYTES: usize = 256;
+/// Members of a cluster.
+const MEMBERS: usize = 3;
 const MIB: f64 = 1024.0 * 1024.0;
 const KIB_IN_MIB: f64 = 1024.0;
 /// The pause after a load, before it is measured: the server's later work, and memory that it gives back, count too.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use quoin_conformance::members::start_behind_proxies;
 use quoin_conformance::{Kind, Server, Trouble, command, fetch, trouble::During as _, wait};
 
-use super::clusters::leader;
+use super::failover::leader;
 use super::{BYTES, KIB_IN_MIB, MIB, Measured, launch, lower, scaled, settling};
 use crate::load::{self, Clients, Shape};
 use crate::requests;
