@@ -2,12 +2,13 @@
 //!
 //! [`fetch`] downloads a real etcd, [`binaries`] builds Quoin's servers, one for each runtime ("ours"), [`server`] runs
 //! any of them on loopback, [`script`] and [`scene`] play etcdctl scripts, [`golden`] compares results with recorded
-//! ones, [`histories`] and [`sweep`] disturb and kill servers and check the observations of clients; [`suites`] runs
-//! them one after another and writes the [`report`]. This code treats every server alike, apart from its name. The
-//! suites themselves are in `tests/`, their expected results in `scripts/`.
+//! ones, [`histories`] and [`sweep`] disturb and kill servers and check the observations of clients, [`churn`] does so
+//! with a cluster; [`suites`] runs them one after another and writes the [`report`]. This code treats every server
+//! alike, apart from its name. The suites themselves are in `tests/`, their expected results in `scripts/`.
 
 pub mod binaries;
 pub mod children;
+pub mod churn;
 pub mod clients;
 pub mod command;
 pub mod diff;

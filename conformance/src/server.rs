@@ -208,6 +208,14 @@ impl Server {
         self.launch.flags.push(flag.into());
     }
 
+    /// Removes the data directory of the stopped server.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn wipe(&self) -> Result<(), Trouble> {
+        fs::remove_dir_all(self.data_dir()).during(format_args!("removing {}", self.data_dir().display()))
+    }
+
     /// Starts the program itself next time, without its wrapper.
     pub fn unwrap_program(&mut self) {
         self.launch.wrapper.clear();

@@ -4,7 +4,7 @@
 //! All run on one thread. A request without an answer, or with an error, has an unknown outcome.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,9 +43,15 @@ const CUT_ONCE_IN: u64 = 80;
 /// Time after the load: for leases to expire, for the last read, for the watch to catch up with it.
 const SETTLE_LIMIT: Duration = Duration::from_secs(15);
 
-/// The shared state of one server's clients.
+/// The shared state of the clients of one server, or of one cluster.
 pub(crate) struct Shared {
-    address: SocketAddr,
+    /// Where the members listen. A client that loses its connection tries the next one.
+    addresses: Vec<SocketAddr>,
+    turn: AtomicUsize,
+    /// The store's revision when the history begins, with no key in the store.
+    first_revision: i64,
+    /// In every written value, and in the ids of leases: several histories may follow each other on one store.
+    series: u64,
     began: Instant,
     history: Mutex<History>,
     stop: AtomicBool,
@@ -55,10 +61,24 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(address: SocketAddr) -> Arc<Self> {
+        Self::following(vec![address], 0, FIRST_REVISION, History::default())
+    }
+
+    /// The state of a history that begins at a revision without keys. `before` has the requests of earlier histories
+    /// that may still have an effect.
+    pub(crate) fn following(
+        addresses: Vec<SocketAddr>,
+        series: u64,
+        first_revision: i64,
+        before: History,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            address,
+            addresses,
+            turn: AtomicUsize::new(0),
+            first_revision,
+            series,
             began: wait::now(),
-            history: Mutex::default(),
+            history: Mutex::new(before),
             stop: AtomicBool::new(false),
             target: AtomicI64::new(0),
         })
@@ -72,7 +92,7 @@ impl Shared {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 
@@ -107,7 +127,9 @@ impl Shared {
 
     /// A new connection; `None` after a pause if connecting fails or takes too long.
     pub(crate) async fn connect(&self) -> Option<Caller> {
-        match timeout(CONNECT_LIMIT, Caller::connect(self.address)).await {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let address = self.addresses[turn % self.addresses.len()];
+        match timeout(CONNECT_LIMIT, Caller::connect(address)).await {
             Ok(Ok(caller)) => Some(caller),
             Ok(Err(_)) | Err(_) => {
                 sleep(RETRY).await;
@@ -141,7 +163,7 @@ impl Shared {
 }
 
 /// Loads the server until stopped, then waits for outstanding events.
-pub(super) async fn load(shared: Arc<Shared>, mut rng: Rng) {
+pub(crate) async fn load(shared: Arc<Shared>, mut rng: Rng) {
     let mut watcher = JoinSet::new();
     watcher.spawn(watch(shared.clone(), Rng::new(rng.bits())));
     let mut clients = JoinSet::new();
@@ -229,7 +251,8 @@ async fn use_keys(shared: Arc<Shared>, client: u64, mut rng: Rng) {
         }
         number += 1;
         let at = rng.below(KEYS);
-        let (request, serializable) = draw(&mut rng, at, known[at as usize], format!("{client}-{number}"));
+        let value = format!("{}-{client}-{number}", shared.series);
+        let (request, serializable) = draw(&mut rng, at, known[at as usize], value);
         if let Some(reply) = shared.ask(&mut caller, client, &request, (0, serializable)).await
             && let Some(revision) = mod_revision(&reply)
         {
@@ -294,7 +317,7 @@ async fn hold_leases(shared: Arc<Shared>, holder: u64, mut rng: Rng) {
             continue;
         };
         number += 1;
-        let id = (holder * 1_000_000 + number) as i64;
+        let id = ((shared.series * 100 + holder) * 1_000_000 + number) as i64;
         let key = Bytes::from(format!("lease/{holder}/{number}"));
         let invoked = shared.now();
         let Ok(Ok(ttl)) = timeout(ANSWER_LIMIT, connected.grant(id, TTL_SECONDS)).await else {
@@ -313,7 +336,7 @@ async fn hold_leases(shared: Arc<Shared>, holder: u64, mut rng: Rng) {
             });
             history.leases.len() - 1
         };
-        let value = Bytes::from(format!("held {holder} {number}"));
+        let value = Bytes::from(format!("held {} {holder} {number}", shared.series));
         shared
             .ask(&mut caller, holder, &Request::One(Op::Put { key, value }), (id, false))
             .await;
@@ -348,7 +371,7 @@ async fn keep(shared: &Shared, caller: &mut Option<Caller>, (lease, id): (usize,
 
 /// Watches every key from the store's beginning, on successive streams, each from where the previous one ended.
 pub(crate) async fn watch(shared: Arc<Shared>, mut rng: Rng) {
-    let mut last = FIRST_REVISION;
+    let mut last = shared.first_revision;
     let mut deadline = None;
     let mut stream = 0;
     loop {

@@ -99,6 +99,13 @@ fn stop(server: &Server, rng: &mut Rng) -> Result<(), Trouble> {
     command::signal(pid, "CONT")
 }
 
+/// Makes every write to the server's disk fail for lack of room, until the returned value is dropped.
+pub(crate) fn fill_disk(server: &Server) -> Result<Attached, Trouble> {
+    Attached::new(&Strace::find()?, server.pid()?, FULL, |name| {
+        DISK_THREADS.iter().any(|known| name.starts_with(known))
+    })
+}
+
 fn slow(server: &Server, rng: &mut Rng) -> Result<(), Trouble> {
     let micros = 2_000 + rng.below(80_000);
     let inject = format!("inject=fsync,fdatasync,sync_file_range:delay_enter={micros}");

@@ -2,7 +2,7 @@
 //! checked here.
 
 use bytes::Bytes;
-use quoin_model::linear::kv::{KeyValue, Reply, Request};
+use quoin_model::linear::kv::{KeyValue, OpReply, Reply, Request};
 
 /// Microseconds since the history began.
 pub type Moment = u64;
@@ -96,6 +96,69 @@ pub struct End {
     pub revision: i64,
     /// Every key.
     pub keys: Vec<KeyValue>,
+}
+
+impl History {
+    /// Counts revisions as if the store had been new when the history began, with `base` fewer. Serializable reads of
+    /// an earlier state belong to an earlier history; their answers are dropped.
+    pub(crate) fn count_from(&mut self, base: i64) {
+        for operation in &mut self.operations {
+            if let Request::Txn { compare, .. } = &mut operation.request {
+                let set = compare.iter_mut().filter(|(_, revision)| *revision > 0);
+                set.for_each(|(_, revision)| *revision -= base);
+            }
+            if operation.serializable && operation.revision().is_some_and(|revision| revision <= base) {
+                operation.reply = None;
+                operation.returned = None;
+            }
+            operation
+                .reply
+                .iter_mut()
+                .for_each(|reply| count_reply_from(reply, base));
+        }
+        for event in self.watched.iter_mut().flat_map(|response| &mut response.events) {
+            event.revision -= base;
+            event.set.iter_mut().for_each(|kv| count_key_from(kv, base));
+        }
+        if let Some(end) = &mut self.end {
+            end.revision -= base;
+            end.keys.iter_mut().for_each(|kv| count_key_from(kv, base));
+        }
+    }
+
+    /// A history that begins with the requests without an answer of this one: they may take effect in it.
+    pub(crate) fn unanswered(self) -> Self {
+        let open = self
+            .operations
+            .into_iter()
+            .filter(|one| one.returned.is_none() && !one.serializable);
+        let operations = open.map(|one| Recorded { invoked: 0, ..one }).collect();
+        Self {
+            operations,
+            ..Self::default()
+        }
+    }
+}
+
+fn count_reply_from(reply: &mut Reply, base: i64) {
+    let (revision, replies): (&mut i64, &mut [OpReply]) = match reply {
+        Reply::Compacted { revision } => (revision, &mut []),
+        Reply::One { revision, reply } => (revision, std::slice::from_mut(reply)),
+        Reply::Refused(_) => return,
+        Reply::Txn { revision, replies, .. } => (revision, replies),
+    };
+    *revision -= base;
+    for reply in replies {
+        match reply {
+            OpReply::Deleted(_) | OpReply::Put => {}
+            OpReply::Range(keys) => keys.iter_mut().for_each(|kv| count_key_from(kv, base)),
+        }
+    }
+}
+
+fn count_key_from(kv: &mut KeyValue, base: i64) {
+    kv.create_revision -= base;
+    kv.mod_revision -= base;
 }
 
 impl Recorded {

@@ -47,9 +47,11 @@ fn operations(history: &History, past: &Past, claims: &Claims) -> Vec<OperationO
         let known = operation
             .reply
             .clone()
-            .or_else(|| seen.and_then(|revision| happened(operation, revision)));
-        let is_lost_read = known.is_none() && is_read(&operation.request);
-        if operation.serializable || is_lost_read {
+            .or_else(|| seen.and_then(|revision| happened(operation, revision, past)));
+        // Every revision up to the end has its write, so a write without an answer and without a revision changed
+        // nothing.
+        let is_without_effect = is_read(&operation.request) || seen.is_none() && history.end.is_some();
+        if operation.serializable || known.is_none() && is_without_effect {
             continue;
         }
         operations.push(Operation {
@@ -64,8 +66,12 @@ fn operations(history: &History, past: &Past, claims: &Claims) -> Vec<OperationO
 }
 
 /// The answer of a request without one, if it follows from the request's revision.
-fn happened(operation: &Recorded, revision: i64) -> Option<Reply> {
+fn happened(operation: &Recorded, revision: i64, past: &Past) -> Option<Reply> {
     match &operation.request {
+        Request::One(Op::DeleteRange { .. }) => Some(Reply::One {
+            revision,
+            reply: OpReply::Deleted(past.group(revision)?.events.len()),
+        }),
         Request::One(Op::Put { .. }) => Some(Reply::One {
             revision,
             reply: OpReply::Put,

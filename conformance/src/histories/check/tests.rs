@@ -295,3 +295,58 @@ fn a_serializable_read_of_a_state_that_never_existed_is_found() {
     });
     assert_eq!(violation.rule, "serializable reads are of the past");
 }
+
+#[test]
+fn a_history_that_begins_at_a_later_revision_is_counted_from_there() {
+    let mut history = well();
+    history.count_from(-100);
+    let violation = all(&history).expect_err("the watch begins at revision 102");
+    assert_eq!(violation.rule, "watch: none lost");
+    // A member that is behind answers with a state of an earlier history.
+    let mut earlier = history.operations[6].clone();
+    earlier.reply = one(90, OpReply::Range(vec![value("a", "0", (80, 90, 3))]));
+    history.operations.push(earlier);
+    history.count_from(100);
+    let counts = all(&history).expect("it is valid again");
+    assert_eq!((counts.operations, counts.unknown, counts.revisions), (8, 2, 6));
+}
+
+#[test]
+fn a_write_without_an_answer_may_take_effect_in_the_next_history() {
+    let mut history = well();
+    let late = asked(9, 65, Request::One(put("b", "late")), None);
+    history.operations.push(late.clone());
+    assert!(all(&history).is_ok(), "nothing came of it");
+    let mut next = history.unanswered();
+    let open: Vec<u64> = next.operations.iter().map(|one| one.client).collect();
+    assert_eq!(open, [1, 9]);
+    let expected = value("b", "late", (2, 2, 1));
+    next.watched.push(response(20, 0, vec![set(expected.clone())]));
+    next.end = Some(End {
+        at: 30,
+        revision: 2,
+        keys: vec![expected],
+    });
+    assert_eq!(all(&next).map(|counts| counts.revisions), Ok(1));
+}
+
+#[test]
+fn a_delete_without_an_answer_happened_if_the_watch_shows_it() {
+    let delete = |invoked| {
+        let op = Op::DeleteRange {
+            key: bytes("a"),
+            end: None,
+        };
+        asked(4, invoked, Request::One(op), None)
+    };
+    let mut history = well();
+    let end = history.end.as_mut().expect("it has an end");
+    (end.revision, end.keys) = (8, end.keys.split_off(1));
+    history.watched.push(response(3 * SECOND + 5, 1, vec![deleted("a", 8)]));
+    history.operations.push(delete(3 * SECOND));
+    assert!(all(&history).is_ok());
+    // It was asked for after its event.
+    history.operations.last_mut().expect("one").invoked = 4 * SECOND;
+    let violation = all(&history).expect_err("nothing deleted it");
+    assert_eq!(violation.rule, "all or nothing");
+}
