@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::process::ExitCode;
 
 use bytes::Bytes;
 use quoin_core::bbolt::{FileReader, FileStep};
@@ -19,7 +20,7 @@ const SHOWN: usize = 20;
 /// The rows of all buckets.
 type Rows = BTreeMap<(Bytes, Bytes), Bytes>;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<ExitCode, Box<dyn Error>> {
     let files: Vec<String> = std::env::args().skip(1).collect();
     let [first, others @ ..] = &files[..] else {
         return Err("usage: same_rows FILE FILE...".into());
@@ -32,14 +33,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     if !differences.is_empty() {
         differences.truncate(SHOWN);
-        return Err(differences.join("\n").into());
+        eprintln!("{}", differences.join("\n"));
+        return Ok(ExitCode::FAILURE);
     }
     let mut counts: BTreeMap<&Bytes, usize> = BTreeMap::new();
     for (bucket, _) in rows.keys() {
         *counts.entry(bucket).or_default() += 1;
     }
     println!("{} files are equal: {counts:?} rows", files.len());
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The rows that two files do not have in common.

@@ -26,7 +26,8 @@ const ALWAYS_REUSE_ADDRESS: &str = "has no effect: listeners always set SO_REUSE
 const NO_GATEWAY: &str = "has no effect yet: the API is not served as JSON";
 const NO_PEERS: &str = "has no effect yet: the timeouts of peer connections are fixed";
 const NO_AUTH: &str = "has no effect yet: there are no users";
-const NO_DOWNGRADE: &str = "has no effect: a downgrade ends by request only, because a leader of this version never runs the target version";
+const NO_DOWNGRADE: &str =
+    "has no effect: a downgrade ends by request only, because a leader of this version never runs the target version";
 const NO_DEFRAG_AT_START: &str = "has no effect yet: the store is not defragmented at the start";
 const NO_UNARY_WARNING: &str = "has no effect yet: --warning-apply-duration decides which reads are logged as slow";
 const READS_ONLY: &str = "applies only to reads: slow writes are not logged yet";
