@@ -177,9 +177,9 @@ impl Cluster {
     }
 
     fn wait_for_all(&self, reached: impl Fn(&Self, usize) -> Option<()>) -> Result<(), Trouble> {
-        for at in 0..NAMES.len() {
+        for (at, name) in NAMES.iter().enumerate() {
             wait::until(HEALTH_LIMIT, STEP, || reached(self, at))
-                .ok_or_else(|| Trouble::new(format!("{} does not catch up; its log:\n{}", NAMES[at], self.tail(at))))?;
+                .ok_or_else(|| Trouble::new(format!("{name} does not catch up; its log:\n{}", self.tail(at))))?;
         }
         Ok(())
     }
