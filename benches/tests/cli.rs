@@ -42,7 +42,7 @@ fn an_unknown_or_malformed_word_is_refused_with_the_possible_values() {
         (&["side-by-sid"], "'side-by-side'"),
         (&[], "Usage: quoin-benches <COMMAND>"),
     ] {
-        let done = command::run(&mut tool(arguments), b"", LIMIT).unwrap();
+        let done = command::run(&mut tool(arguments), b"", LIMIT).expect("a run");
         assert_eq!(done.code, Some(2), "{arguments:?}: {}", done.stderr);
         assert!(done.stderr.contains(words), "{arguments:?}: {}", done.stderr);
     }
@@ -50,13 +50,13 @@ fn an_unknown_or_malformed_word_is_refused_with_the_possible_values() {
 
 #[test]
 fn help_shows_examples() {
-    let done = command::run(&mut tool(&["--help"]), b"", LIMIT).unwrap();
+    let done = command::run(&mut tool(&["--help"]), b"", LIMIT).expect("a run");
     assert!(
         done.code == Some(0) && done.stdout.contains("side-by-side"),
         "{}",
         done.stdout
     );
-    let done = command::run(&mut tool(&["side-by-side", "--help"]), b"", LIMIT).unwrap();
+    let done = command::run(&mut tool(&["side-by-side", "--help"]), b"", LIMIT).expect("a run");
     assert_eq!(done.code, Some(0));
     assert!(
         done.stdout.contains("  quoin-benches side-by-side --only gets"),
@@ -77,7 +77,7 @@ fn measure_once(workloads: &[Workload]) {
         "--only",
         &names.join(","),
     ]);
-    let done = command::run(run.env("QUOIN_BIN_TOKIO", program()), b"", LIMIT).unwrap();
+    let done = command::run(run.env("QUOIN_BIN_TOKIO", program()), b"", LIMIT).expect("a run");
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     for workload in workloads {
         assert!(done.stdout.contains(workload.title), "{}", done.stdout);

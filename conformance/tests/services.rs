@@ -1,5 +1,7 @@
 //! Locks, elections and downgrades in a cluster of three: a call at one member is seen at the others.
 
+#![expect(clippy::disallowed_methods, reason = "the tests run on tokio only")]
+
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;

@@ -215,7 +215,7 @@ impl WatchThread {
 
 #[cfg(test)]
 mod tests {
-    use quoin_core::mvcc::Store;
+    use quoin_core::mvcc::Mvcc;
 
     use super::*;
 
@@ -226,7 +226,7 @@ mod tests {
             streams: Arc::new(AtomicUsize::new(1)),
             skips: Arc::default(),
         };
-        let view = Store::new().view();
+        let view = Mvcc::new().view();
         for _ in 0..QUEUED_PUBLICATIONS + 3 {
             queue.published(&view, Arc::default(), false);
         }

@@ -55,7 +55,7 @@ pub struct Measured {
 }
 
 /// All workloads, in the order of the report.
-pub const ALL: [Workload; 14] = [
+pub const ALL: [Workload; 16] = [
     Workload {
         name: "gets",
         title: "serializable gets of one key of 256 B, 800 in flight",

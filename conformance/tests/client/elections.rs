@@ -1,5 +1,7 @@
 //! Elections of the election service: campaigns, what the leader changes, and observers.
 
+#![expect(clippy::disallowed_methods, reason = "the tests run on tokio only")]
+
 use std::time::Duration;
 
 use etcd_client::{CampaignResponse, Client, Error, LeaderKey, ObserveStream, ProclaimOptions, ResignOptions};

@@ -1,5 +1,7 @@
 //! Locks of the lock service: their keys, the queue for one, and how a wait ends.
 
+#![expect(clippy::disallowed_methods, reason = "the tests run on tokio only")]
+
 use std::time::Duration;
 
 use etcd_client::{

@@ -26,7 +26,10 @@ const STORIES: [(&str, Story); 6] = [
     ("adding", adding::a_learner_is_added_promoted_and_removed),
     ("voting", adding::voters_are_added_one_after_another),
     ("removing", removing::a_follower_and_the_leader_are_removed),
-    ("starting", starting::members_that_do_not_fit_do_not_start),
+    (
+        "starting",
+        starting::servers_that_do_not_belong_to_the_cluster_cannot_join_it,
+    ),
 ];
 
 #[test]

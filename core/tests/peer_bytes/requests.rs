@@ -130,6 +130,6 @@ pub(crate) fn call(bytes: &[u8]) {
     if let Ok(call) = PeerCall::parse(&server, &head.method, &head.path, cluster, &body)
         && let PeerStep::Ask(_) = call.begin(&server)
     {
-        let _answer = call.finish(Err(Error::Timeout));
+        let _answer = call.finish(&server, Err(Error::Timeout));
     }
 }

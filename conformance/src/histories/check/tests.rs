@@ -315,7 +315,7 @@ fn a_history_that_begins_at_a_later_revision_is_counted_from_there() {
 fn a_write_without_an_answer_may_take_effect_in_the_next_history() {
     let mut history = well();
     let late = asked(9, 65, Request::One(put("b", "late")), None);
-    history.operations.push(late.clone());
+    history.operations.push(late);
     assert!(all(&history).is_ok(), "nothing came of it");
     let mut next = history.unanswered();
     let open: Vec<u64> = next.operations.iter().map(|one| one.client).collect();

@@ -38,7 +38,7 @@ impl World {
     }
 
     /// Takes a recipe on to its answer, or until it waits.
-    fn follow(&mut self, mut recipe: Box<dyn Recipe>, mut step: RecipeStep) -> Result<Answer, Waiting> {
+    fn follow(&mut self, mut recipe: Box<dyn Recipe>, mut step: RecipeStep) -> Result<Answer, Box<Waiting>> {
         loop {
             step = match step {
                 RecipeStep::Answer(answer) => return Ok(answer),
@@ -46,19 +46,19 @@ impl World {
                     let answer = self.call(call).unwrap();
                     recipe.answered(answer).unwrap()
                 }
-                RecipeStep::Watch(watch) => return Err(Waiting { recipe, watch }),
+                RecipeStep::Watch(watch) => return Err(Box::new(Waiting { recipe, watch })),
                 RecipeStep::Wait => panic!("{recipe:?} waits without a watch"),
             };
         }
     }
 
-    fn start(&mut self, call: Call) -> Result<Answer, Waiting> {
+    fn start(&mut self, call: Call) -> Result<Answer, Box<Waiting>> {
         let mut recipe = self.recipe(call).unwrap();
         let step = recipe.begin();
         self.follow(recipe, step)
     }
 
-    fn resume(&mut self, mut waiting: Waiting) -> Result<Answer, Waiting> {
+    fn resume(&mut self, mut waiting: Waiting) -> Result<Answer, Box<Waiting>> {
         let deleted = self.deletion(&waiting.watch);
         let step = waiting.recipe.saw(&deleted).unwrap();
         self.follow(waiting.recipe, step)
@@ -128,7 +128,7 @@ fn campaign(lease: i64, value: &'static str) -> Call {
     })
 }
 
-fn locked(answer: Result<Answer, Waiting>) -> LockResponse {
+fn locked(answer: Result<Answer, Box<Waiting>>) -> LockResponse {
     match answer {
         Ok(Answer::Lock(response)) => response,
         Ok(other) => panic!("{other:?}"),
@@ -136,7 +136,7 @@ fn locked(answer: Result<Answer, Waiting>) -> LockResponse {
     }
 }
 
-fn elected(answer: Result<Answer, Waiting>) -> CampaignResponse {
+fn elected(answer: Result<Answer, Box<Waiting>>) -> CampaignResponse {
     match answer {
         Ok(Answer::Campaign(response)) => response,
         Ok(other) => panic!("{other:?}"),
@@ -144,9 +144,9 @@ fn elected(answer: Result<Answer, Waiting>) -> CampaignResponse {
     }
 }
 
-fn waits(answer: Result<Answer, Waiting>) -> Waiting {
+fn waits(answer: Result<Answer, Box<Waiting>>) -> Waiting {
     match answer {
-        Err(waiting) => waiting,
+        Err(waiting) => *waiting,
         Ok(answer) => panic!("{answer:?}"),
     }
 }
@@ -262,7 +262,7 @@ fn a_candidate_is_elected_when_no_older_key_is_left() {
         rev: 2,
         lease: 1,
     };
-    assert_eq!((first.leader, revision_of(first.header)), (Some(leader.clone()), 2));
+    assert_eq!((first.leader, revision_of(first.header)), (Some(leader), 2));
     let second = waits(world.start(campaign(2, "b")));
     assert_eq!(second.watch.key, "e/1");
     let second = elected(world.resume(second));
