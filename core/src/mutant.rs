@@ -97,7 +97,7 @@ mutants! {
     ReplacesOverRows: "review of the simulator", "rows that a received state does not contain stay in the table";
     SweepsPastRows: "review of the simulator", "every step of a compaction skips its first row";
     ForgetsCutPass: "review of the simulator", "a watcher whose batch in a catch-up pass was cut short continues after the pass";
-    CountsIdsAnew: "review of the simulator", "a starting member does not skip the request ids that are in its log";
+    CountsIdsAnew: "etcd idutil", "request ids count from the wall clock of the start alone";
     ForgetsSparedTombstones: "review of the simulator", "a compaction does not sweep again the tombstones that the unfinished one before it has spared";
     WritesOldRowsLater: "review of the simulator", "rows from before a received snapshot are written after its rows";
     AddsByAddressAlone: "etcd's member ids", "an added member's id is computed like a founder's, so a removed founder that is added again gets its old id";
