@@ -140,11 +140,11 @@ pub(super) struct Life {
     pub(super) halt: Option<Halt>,
     /// An operator asked it to stop, to start it again.
     pub(super) is_stopping: bool,
-    /// Its peer protocol, in a run over bytes.
+    /// Its peer protocol.
     pub(super) transport: Option<Transport>,
     /// When the next step of the peer protocol is planned.
     pub(super) transport_wakes_at: Option<Instant>,
-    /// Snapshots whose outcome was not reported yet, by receiver, in a run over bytes.
+    /// Snapshots whose outcome was not reported yet, by receiver.
     pub(super) snapshots_out: BTreeMap<MemberId, usize>,
 }
 

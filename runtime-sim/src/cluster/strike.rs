@@ -4,7 +4,6 @@ use std::io;
 use std::time::Duration;
 
 use quoin_core::config::{AutoCompaction, Gate};
-use quoin_core::id::MemberId;
 
 use super::World;
 use super::member::{Doom, Part};
@@ -171,9 +170,7 @@ impl World<'_> {
             }
             Fault::CompactPair { .. } => self.pair_goes_on(planned)?,
             Fault::Stale { frames } => {
-                let machines = &self.machines;
-                let find = |id| machines.iter().position(|machine| machine.id == MemberId(id));
-                self.net.send_stale(self.now, find, &mut self.queue);
+                self.deliver_stale()?;
                 let lasts = u64::try_from(it.until.saturating_since(it.at).as_millis()).unwrap_or(u64::MAX);
                 self.flap_later(planned, lasts / frames.max(1) + 1);
             }
@@ -224,7 +221,6 @@ impl World<'_> {
     /// Sets the condition of all links by the faults in progress.
     pub(super) fn condition_links(&mut self) {
         let count = self.machines.len();
-        self.net.machines = count;
         for from in 0..count {
             for to in 0..count {
                 let mut condition = Condition::default();
@@ -234,11 +230,7 @@ impl World<'_> {
                 if self.cut_for_ever[from] != self.cut_for_ever[to] || (from == to && self.cut_for_ever[from]) {
                     condition.cut = Some(FaultKind::Isolate);
                 }
-                let before = self.net.connects(from, to);
-                self.net.set_condition(self.now, from, to, condition, &mut self.queue);
-                if from != to && before != self.net.connects(from, to) {
-                    self.link_changed(from, to);
-                }
+                self.net.set_condition(from, to, condition);
             }
         }
         self.links_changed();
@@ -246,7 +238,6 @@ impl World<'_> {
 
     fn reset_connections(&mut self, machine: usize) -> Verdict {
         for other in (0..self.machines.len()).filter(|other| *other != machine) {
-            self.net.reset(machine, other);
             self.reset_exchanges(machine, other);
         }
         if self.machines[machine].is_up() {

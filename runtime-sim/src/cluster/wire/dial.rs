@@ -54,7 +54,7 @@ impl World<'_> {
         let to = to.unwrap_or(machine);
         let patience = patience(&self.machines[machine].site.config);
         let their_life = self.machines[to].life.as_ref().map_or(0, |life| life.number);
-        let Some(wire) = &mut self.wire else { return Ok(()) };
+        let wire = &mut self.wire;
         wire.numbers += 1;
         let number = wire.numbers;
         let side = |machine, life, id, is_open| Side {
@@ -106,13 +106,10 @@ impl World<'_> {
         let condition = self.net.condition(from, meant);
         let is_struck = matches!(condition.damage, Some((FaultKind::MisaddressedFrame, _)));
         let machines = self.machines.len() as u64;
-        let Some(wire) = self.wire.as_mut().filter(|_| is_struck) else {
-            return meant;
-        };
-        if wire.prng.below(2) == 0 {
+        if !is_struck || self.wire.prng.below(2) == 0 {
             return meant;
         }
-        let other = wire.prng.below(machines) as usize;
+        let other = self.wire.prng.below(machines) as usize;
         if other != meant {
             self.struck.note(FaultKind::MisaddressedFrame);
         }
@@ -123,9 +120,7 @@ impl World<'_> {
         let at = &self.machines[to];
         let (is_up, has_power) = (at.is_up(), !at.is_dark);
         let cut = self.net.condition(from, to).cut.or(self.net.condition(to, from).cut);
-        let Some(wire) = &mut self.wire else {
-            return Dialled::Refused;
-        };
+        let wire = &mut self.wire;
         // A router on the way may say that there is no way.
         let is_told = wire.prng.below(4) == 0;
         if let Some(kind) = cut.filter(|_| from != to) {

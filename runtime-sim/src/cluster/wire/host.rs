@@ -14,18 +14,17 @@ use quoin_runtime::received;
 
 use super::super::World;
 use super::super::member::Part;
+use super::super::net::Stale;
 use super::super::queue::What;
 use super::dial::patience;
 use super::pipe::Item;
 use super::{ANSWERER, CALLER, Late, Saving};
+use crate::faults::FaultKind;
 use crate::observe::{Observation, Verdict, ensure};
 
 impl World<'_> {
     /// A process has started: it gets a peer protocol of its own.
     pub(in super::super) fn begin_transport(&mut self, machine: usize, boot_peers: &[Member]) -> Verdict {
-        if self.wire.is_none() {
-            return Ok(());
-        }
         self.exchanges_are_unknown(machine);
         let at = &mut self.machines[machine];
         let shown = at.clock.now(self.now);
@@ -55,10 +54,10 @@ impl World<'_> {
     /// A node sends messages.
     pub(in super::super) fn send_bytes(&mut self, machine: usize, to: MemberId, messages: Vec<Message>) -> Verdict {
         let life = self.machines[machine].life.as_ref().map_or(0, |life| life.number);
-        let target = self.find(to);
+        let (member, target) = (self.machines[machine].id, self.find(to));
         let mut sent = Vec::new();
         for message in messages {
-            let copies = target.map_or_else(|| vec![Duration::ZERO], |at| self.net.sift(machine, at, &message));
+            let copies = target.map_or_else(|| vec![Duration::ZERO], |at| self.net.sift(member, machine, at, &message));
             for late in copies {
                 if late.is_zero() {
                     sent.push(message.clone());
@@ -71,7 +70,7 @@ impl World<'_> {
                     to,
                     message,
                 };
-                let Some(wire) = &mut self.wire else { return Ok(()) };
+                let wire = &mut self.wire;
                 let place = wire.late.put(late_message);
                 self.queue.push(self.now + late, What::LateMessage(place));
             }
@@ -85,7 +84,7 @@ impl World<'_> {
 
     /// A message that a fault has delayed is given to the peer protocol.
     pub(in super::super) fn send_late(&mut self, place: u32) -> Verdict {
-        let late = self.wire.as_mut().and_then(|wire| wire.late.take(place));
+        let late = self.wire.late.take(place);
         let Some(Late {
             machine,
             life,
@@ -97,6 +96,22 @@ impl World<'_> {
         };
         let messages = vec![message];
         self.step_transport(machine, life, PeerInput::Send(PeerJob::Messages { to, messages }))
+    }
+
+    /// A node gets an old message again, unless its receiver knows that the sender was removed.
+    pub(in super::super) fn deliver_stale(&mut self) -> Verdict {
+        let Some(Stale { from, message }) = self.net.draw_stale() else {
+            return Ok(());
+        };
+        let Some(machine) = self.find(MemberId(message.to)) else {
+            return Ok(());
+        };
+        let life = self.machines[machine].life.as_ref();
+        if life.is_none_or(|life| life.view.cluster.is_removed(from)) {
+            return Ok(());
+        }
+        self.struck.note(FaultKind::StaleFrame);
+        self.deliver(machine, from, message)
     }
 
     /// The peer protocol of a process may have something to do.
@@ -116,7 +131,7 @@ impl World<'_> {
         side: usize,
         input: impl FnOnce(ExchangeId) -> PeerInput,
     ) -> Verdict {
-        let exchange = self.wire.as_ref().and_then(|wire| wire.exchanges.get(&number));
+        let exchange = self.wire.exchanges.get(&number);
         let Some(it) = exchange.map(|exchange| &exchange.sides[side]).filter(|it| it.is_open) else {
             return Ok(());
         };
@@ -159,7 +174,7 @@ impl World<'_> {
     }
 
     fn carry_out_peer(&mut self, machine: usize, life: u64, effect: PeerEffect) -> Verdict {
-        let found = |world: &Self, id| world.wire.as_ref().and_then(|wire| wire.find(machine, life, id));
+        let found = |world: &Self, id| world.wire.find(machine, life, id);
         match effect {
             PeerEffect::Close(id) => {
                 if let Some((number, side)) = found(self, id) {
@@ -239,10 +254,8 @@ impl World<'_> {
 
     /// A process cuts an exchange: its kernel loses what has not left, or not.
     fn closes(&mut self, number: u64, side: usize) {
-        if let Some(wire) = &mut self.wire
-            && let Some(exchange) = wire.exchanges.get_mut(&number)
-        {
-            exchange.pipes[side].lose(&mut wire.prng);
+        if let Some(exchange) = self.wire.exchanges.get_mut(&number) {
+            exchange.pipes[side].lose(&mut self.wire.prng);
         }
         self.put(number, side, Item::Closed);
         self.is_over(number, side);
@@ -320,8 +333,7 @@ impl World<'_> {
         if sent == 0 {
             return Ok(());
         }
-        let wire = self.wire.iter().flat_map(|wire| wire.exchanges.values());
-        let under_way = wire.filter(|exchange| {
+        let under_way = self.wire.exchanges.values().filter(|exchange| {
             let caller = &exchange.sides[CALLER];
             let is_own = caller.machine == machine && caller.life == life && caller.is_open;
             is_own && exchange.way == super::Way::Snapshot
@@ -334,9 +346,8 @@ impl World<'_> {
     }
 
     fn begin_save(&mut self, found: Option<(u64, usize)>, from: MemberId, message: Message, begun: &Bytes) {
-        let wire = self.wire.as_mut();
-        let Some((number, _)) = found else { return };
-        let Some(exchange) = wire.and_then(|wire| wire.exchanges.get_mut(&number)) else {
+        let exchange = found.and_then(|(number, _)| self.wire.exchanges.get_mut(&number));
+        let Some(exchange) = exchange else {
             return;
         };
         exchange.sides[ANSWERER].saving = Some(Box::new(Saving {
@@ -347,7 +358,7 @@ impl World<'_> {
     }
 
     fn save_more(&mut self, number: u64, bytes: &Bytes) {
-        let exchange = self.wire.as_mut().and_then(|wire| wire.exchanges.get_mut(&number));
+        let exchange = self.wire.exchanges.get_mut(&number);
         if let Some(saving) = exchange.and_then(|exchange| exchange.sides[ANSWERER].saving.as_mut()) {
             saving.bytes.extend_from_slice(bytes);
         }
@@ -355,7 +366,7 @@ impl World<'_> {
 
     /// A snapshot's file has arrived: the state is made durable, then given to the node.
     pub(super) fn save(&mut self, number: u64) -> Verdict {
-        let exchange = self.wire.as_mut().and_then(|wire| wire.exchanges.get_mut(&number));
+        let exchange = self.wire.exchanges.get_mut(&number);
         let Some(side) = exchange.map(|exchange| &mut exchange.sides[ANSWERER]) else {
             return Ok(());
         };
@@ -395,15 +406,13 @@ impl World<'_> {
     }
 
     fn is_resent(&mut self, machine: usize) {
-        if let Some(wire) = &mut self.wire
-            && wire.cut_snapshots.remove(&machine)
-        {
-            wire.met.snapshots_resent += 1;
+        if self.wire.cut_snapshots.remove(&machine) {
+            self.wire.met.snapshots_resent += 1;
         }
     }
 
     fn way_of(&self, number: u64) -> super::Way {
-        let exchange = self.wire.as_ref().and_then(|wire| wire.exchanges.get(&number));
+        let exchange = self.wire.exchanges.get(&number);
         exchange.map_or(super::Way::Version, |exchange| exchange.way)
     }
 }

@@ -27,9 +27,7 @@
 //! checksum of its own: a flipped bit in an entry would be accepted by every implementation. So the damage is always
 //! one that a decoder must notice.
 //!
-//! Faults of single messages (Drop, Duplicate, Delay, KindLost, LateAcks) strike before a message is given to the
-//! protocol, where a full queue loses messages too. A StaleFrame is given to the node. MixedSnapshot changes the file
-//! that follows a snapshot's message.
+//! [`net`](super::net) has the faults of single messages.
 
 mod carry;
 mod damage;
@@ -56,48 +54,40 @@ use crate::choose::one_of;
 const CALLER: usize = 0;
 const ANSWERER: usize = 1;
 
-/// What happened to exchanges in a run.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Met {
-    /// Exchanges that ended while their reader had a part of a write.
-    pub cut_in_frame: u64,
-    /// Requests that reached another machine than the one that was meant, and were refused with status 412.
-    pub misrouted_refused: u64,
-    /// Messages that were posted one by one, and accepted.
-    pub posted: u64,
-    /// Streams that a process opened at a peer where it had had one before.
-    pub reopened: u64,
-    /// Snapshots of which only a part arrived.
-    pub snapshots_cut: u64,
-    /// Snapshots that a machine saved after one of which it got only a part.
-    pub snapshots_resent: u64,
+macro_rules! met {
+    ($($name:ident $words:literal,)*) => {
+        /// What happened to exchanges in a run.
+        #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+        pub struct Met { $(#[doc = $words] pub $name: u64,)* }
+
+        impl Met {
+            /// All counts, with the words for them.
+            #[must_use]
+            pub fn counts(&self) -> Vec<(&'static str, u64)> {
+                vec![$(($words, self.$name),)*]
+            }
+
+            /// Adds another run's.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+            }
+        }
+    };
+}
+
+met! {
+    cut_in_frame "exchanges cut within a write",
+    misrouted_refused "misrouted requests refused with status 412",
+    posted "messages posted",
+    reopened "streams opened again",
+    snapshots_cut "snapshots cut",
+    snapshots_resent "snapshots saved after one that was cut",
 }
 
 impl std::fmt::Display for Met {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "exchanges cut within a frame: {}, misrouted requests refused: {}, messages posted: {}, streams opened again: {}, \
-             snapshots cut: {}, of them sent again: {}",
-            self.cut_in_frame,
-            self.misrouted_refused,
-            self.posted,
-            self.reopened,
-            self.snapshots_cut,
-            self.snapshots_resent,
-        )
-    }
-}
-
-impl Met {
-    /// Adds another run's.
-    pub fn add(&mut self, other: &Self) {
-        self.cut_in_frame += other.cut_in_frame;
-        self.misrouted_refused += other.misrouted_refused;
-        self.posted += other.posted;
-        self.reopened += other.reopened;
-        self.snapshots_cut += other.snapshots_cut;
-        self.snapshots_resent += other.snapshots_resent;
+        let words: Vec<String> = self.counts().iter().map(|(words, count)| format!("{words}: {count}")).collect();
+        f.write_str(&words.join(", "))
     }
 }
 
