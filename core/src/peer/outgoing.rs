@@ -35,10 +35,10 @@ impl Transport {
             let Some(peer) = self.peers.get_mut(&id).filter(|peer| !peer.is_remote) else {
                 return;
             };
-            let is_due = matches!(peer.reader(kind), Dial::Waits(at) if *at <= now);
-            let Some(url) = peer.url().cloned().filter(|_| is_due) else {
+            if !matches!(peer.reader(kind), Dial::Waits(at) if *at <= now) {
                 continue;
-            };
+            }
+            let Some(url) = peer.url().cloned() else { continue };
             let deadline = now + self.config.dial_patience;
             let exchange = self.begin(id, &url, ExchangeKind::Reader(kind, None), deadline);
             if let Some(peer) = self.peers.get_mut(&id) {
@@ -55,12 +55,11 @@ impl Transport {
 
     /// Asks a peer for its version, if it is time.
     pub(super) fn ask_version(&mut self, now: Instant, id: MemberId, out: &mut Vec<PeerEffect>) {
-        let Some(peer) = self.peers.get_mut(&id).filter(|peer| !peer.is_remote) else {
+        let peer = self.peers.get_mut(&id).filter(|peer| !peer.is_remote);
+        let Some(peer) = peer.filter(|peer| peer.version_at <= now) else {
             return;
         };
-        let Some(url) = peer.url().cloned().filter(|_| peer.version_at <= now) else {
-            return;
-        };
+        let Some(url) = peer.url().cloned() else { return };
         peer.version_at = now + PEER_VERSION_INTERVAL;
         let deadline = now + self.config.dial_patience.min(PEER_VERSION_INTERVAL);
         let exchange = self.begin(id, &url, ExchangeKind::Version, deadline);
@@ -76,6 +75,7 @@ impl Transport {
     pub(super) fn post(&mut self, now: Instant, id: MemberId, out: &mut Vec<PeerEffect>) {
         while let Some(peer) = self.peers.get_mut(&id)
             && peer.posts < PEER_PIPELINE_CONNECTIONS
+            && !peer.pipeline.is_empty()
             && let Some(url) = peer.url().cloned()
             && let Some(message) = peer.pipeline.pop_front()
         {
@@ -121,11 +121,12 @@ impl Transport {
             return;
         };
         let peer = exchange.peer;
+        exchange.deadline = now + PEER_READ_PATIENCE;
+        self.late_at = self.late_at.min(exchange.deadline);
         if let ExchangeKind::Reader(kind, decoder @ None) = &mut exchange.kind
             && status == OK
         {
             *decoder = Some(StreamDecoder::new(*kind, self.config.member, peer));
-            exchange.deadline = now + PEER_READ_PATIENCE;
             return self.activate(peer, out);
         }
         exchange.answer = Some(PartialResponse {
@@ -133,7 +134,6 @@ impl Transport {
             is_ours: head.is_of(self.config.cluster),
             body: Gather::default(),
         });
-        exchange.deadline = now + PEER_READ_PATIENCE;
     }
 
     /// Bytes of a response.

@@ -49,6 +49,7 @@ use std::time::Duration;
 
 use quoin_core::id::MemberId;
 use quoin_core::node::{Effect, Input};
+use quoin_core::peer::PeerEffect;
 use quoin_core::random::Prng;
 use quoin_core::time::Instant;
 use quoin_core::watch::WatchOutput;
@@ -117,6 +118,7 @@ struct World<'o> {
     checks_all: bool,
     // Kept to reuse their memory.
     effects: Vec<Effect>,
+    peer_effects: Vec<PeerEffect>,
     inputs: Vec<Input>,
     outputs: Vec<WatchOutput>,
 }

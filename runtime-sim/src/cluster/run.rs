@@ -257,6 +257,7 @@ pub(super) fn build(seed: u64, plan: Plan, clients: Box<dyn Clients>, eyes: Eyes
         events_now: 0,
         finished: false,
         effects: Vec::new(),
+        peer_effects: Vec::new(),
         inputs: Vec::new(),
         outputs: Vec::new(),
         plan,

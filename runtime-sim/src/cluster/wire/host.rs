@@ -149,11 +149,12 @@ impl World<'_> {
         let Some(transport) = &mut current.transport else {
             return Ok(());
         };
-        let mut effects = Vec::new();
+        let mut effects = std::mem::take(&mut self.peer_effects);
         transport.step(shown, [input], &mut effects);
-        for effect in effects {
+        for effect in effects.drain(..) {
             self.carry_out_peer(machine, life, effect)?;
         }
+        self.peer_effects = effects;
         self.plan_transport(machine);
         self.look_at_reports(machine, life)
     }
