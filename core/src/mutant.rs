@@ -107,6 +107,13 @@ mutants! {
     AppendsLoseCount: "rafthttp", "the decoder of appends does not count the entries of short frames";
     ReportsSnapshotTwice: "raft progress", "the outcome of a snapshot to a peer is reported twice";
     ForgetsSnapshotReport: "raft progress", "a snapshot that did not reach its peer is not reported";
+    KeepsAppendState: "rafthttp msgappv2", "a new stream of appends continues as if its reader had the state of an earlier connection";
+    RetriesPost: "rafthttp pipeline", "a post that failed is sent again";
+    BelievesOtherCluster: "rafthttp", "the id of the cluster in requests and answers of peers is not compared";
+    IgnoresTarget: "rafthttp", "a stream that a peer wants to open at another member is opened";
+    UnpinsTail: "etcd's catch-up entries", "the entries after a snapshot are not kept while it is on its way";
+    InstallsBeforeSync: "ALICE", "a received snapshot is installed before its file is synced";
+    ForgetsNewMember: "etcd's v2 store", "the v2 state of a snapshot lacks members that have not published themselves";
 }
 
 /// Whether the named [`Mutant`] is the chosen one.

@@ -55,6 +55,7 @@ kinds! {
         MisaddressedFrame "A connection leads to a member that was not meant.",
         LateAcks "Only acknowledgements of heartbeats are late, while many clients read.",
         MixedSnapshot "A snapshot arrives with a state of another snapshot.",
+        SlowSnapshot "Few bytes a second reach a member that needs snapshots, while leaders change.",
     "disk":
         LostSectors "A loss of power takes sectors that were not synced.",
         LostNames "A loss of power takes creations, renames and removals that were not synced.",

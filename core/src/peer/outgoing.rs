@@ -80,12 +80,13 @@ impl Transport {
             && let Some(message) = peer.pipeline.pop_front()
         {
             peer.posts += 1;
-            let exchange = self.begin(id, &url, ExchangeKind::Post, now + PEER_POST_PATIENCE);
+            let body = bytes_of(message);
+            let exchange = self.begin(id, &url, ExchangeKind::Post(body.clone()), now + PEER_POST_PATIENCE);
             out.push(PeerEffect::Request {
                 exchange,
                 url,
                 head: PeerHead::request(&self.config, id, RequestKind::Pipeline),
-                body: Body::Bytes(bytes_of(message)),
+                body: Body::Bytes(body),
             });
         }
     }
@@ -131,7 +132,7 @@ impl Transport {
         }
         exchange.answer = Some(PartialResponse {
             status,
-            is_ours: head.is_of(self.config.cluster),
+            is_ours: head.is_of(self.config.cluster) || bug!(BelievesOtherCluster),
             body: Gather::default(),
         });
     }
@@ -206,14 +207,14 @@ impl Transport {
         let body = body.take_all();
         let is_removal = match &exchange.kind {
             ExchangeKind::Reader(..) => status == GONE,
-            ExchangeKind::Post | ExchangeKind::Snapshot => status == FORBIDDEN && contains(&body, REMOVED),
+            ExchangeKind::Post(_) | ExchangeKind::Snapshot => status == FORBIDDEN && contains(&body, REMOVED),
             _ => false,
         };
         if is_removal && is_ours {
             out.push(PeerEffect::Tell(PeerEvent::RemovedUs));
         }
         match exchange.kind {
-            ExchangeKind::Post if status == NO_CONTENT => {
+            ExchangeKind::Post(_) if status == NO_CONTENT => {
                 self.posted(peer);
                 self.activate(peer, out);
             }
@@ -239,15 +240,20 @@ impl Transport {
         if let Some(known) = self.peers.get_mut(&peer) {
             known.avoid(&exchange.url);
         }
-        match exchange.kind {
+        match &exchange.kind {
             ExchangeKind::Reader(kind, _) => {
                 if let Some(known) = self.peers.get_mut(&peer) {
-                    *known.reader(kind) = Dial::Waits(now + PEER_REDIAL_PAUSE);
+                    *known.reader(*kind) = Dial::Waits(now + PEER_REDIAL_PAUSE);
                 }
                 self.deactivate(peer, why, out);
             }
-            ExchangeKind::Post => {
+            ExchangeKind::Post(body) => {
                 self.posted(peer);
+                if bug!(RetriesPost)
+                    && let (Some(known), Ok(message)) = (self.peers.get_mut(&peer), super::message::decode(body.clone()))
+                {
+                    known.pipeline.push_back(message);
+                }
                 self.unreachable(peer, why, out);
             }
             ExchangeKind::Snapshot => {

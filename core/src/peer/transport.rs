@@ -62,8 +62,8 @@ pub(super) struct PartialResponse {
 pub(super) enum ExchangeKind {
     /// A stream that this member opens at a peer.
     Reader(StreamKind, Option<StreamDecoder>),
-    /// A message that this member posts.
-    Post,
+    /// A message that this member posts, as its body has it.
+    Post(Bytes),
     /// A snapshot that this member posts.
     Snapshot,
     /// A request for a peer's version.

@@ -155,6 +155,17 @@ pub enum Fault {
         /// Milliseconds until it is started again.
         away_ms: u64,
     },
+    /// The next member that receives a snapshot dies when a part of its file is written.
+    ArrivalCrash {
+        /// How many tenths of the file.
+        tenth: u64,
+        /// After all tenths, the points that are passed first.
+        points: u64,
+        /// Whether the power is lost too.
+        power: bool,
+        /// Milliseconds until it is started again.
+        away_ms: u64,
+    },
     /// A process dies, and again while it starts.
     RecoveryCrash {
         /// The machine.
@@ -247,8 +258,9 @@ impl Fault {
             Self::KindLost { .. } => FaultKind::KindLost,
             Self::Damage { how, .. } | Self::Disk { how, .. } => *how,
             Self::Stale { .. } => FaultKind::StaleFrame,
-            Self::Crash { power: false, .. } | Self::TakeoverCrash { power: false, .. } => FaultKind::Crash,
-            Self::Crash { power: true, .. } | Self::TakeoverCrash { power: true, .. } => FaultKind::PowerLoss,
+            Self::Crash { power, .. } | Self::TakeoverCrash { power, .. } | Self::ArrivalCrash { power, .. } => {
+                if *power { FaultKind::PowerLoss } else { FaultKind::Crash }
+            }
             Self::RecoveryCrash { .. } => FaultKind::RecoveryCrash,
             Self::RoomPowerLoss { .. } => FaultKind::RoomPowerLoss,
             Self::LongOutage { .. } => FaultKind::LongOutage,

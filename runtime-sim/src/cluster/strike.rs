@@ -16,6 +16,8 @@ use crate::observe::Verdict;
 
 /// The interval between reads while acknowledgements of heartbeats are late.
 const READS_EVERY_MS: u64 = 40;
+/// Bytes a second to a member that receives snapshots slowly: a small one takes seconds.
+const SLOW_SNAPSHOT_BYTES: u64 = 20_000;
 /// A clock that runs right.
 pub(super) const RIGHT: u64 = 1_000_000;
 
@@ -54,7 +56,14 @@ impl World<'_> {
             | Fault::CompactPair { .. }
             | Fault::One(FaultKind::StalledTable, _)
             | Fault::ClockSetBack { .. } => self.story_begins(planned, fault)?,
-            Fault::One(FaultKind::Clog | FaultKind::Isolate | FaultKind::Deaf | FaultKind::ClientCut, who)
+            Fault::One(
+                FaultKind::Clog
+                | FaultKind::Isolate
+                | FaultKind::Deaf
+                | FaultKind::ClientCut
+                | FaultKind::SlowSnapshot,
+                who,
+            )
             | Fault::Bridge { bridge: who, .. } => {
                 let a = self.resolve(who);
                 self.activate(planned, a, a);
@@ -105,7 +114,7 @@ impl World<'_> {
                 self.struck.note(FaultKind::WallJump);
                 self.machines[machine].clock.jump(by_ms);
             }
-            Fault::One(FaultKind::ForceNewCluster, _) | Fault::TakeoverCrash { .. } => {}
+            Fault::One(FaultKind::ForceNewCluster, _) | Fault::TakeoverCrash { .. } | Fault::ArrivalCrash { .. } => {}
             Fault::All(_) | Fault::One(..) | Fault::Readd { .. } => self.operate(fault)?,
         }
         self.queue
@@ -124,7 +133,7 @@ impl World<'_> {
             return Ok(());
         }
         match self.plan.faults[planned].fault {
-            Fault::Crash { .. } | Fault::TakeoverCrash { .. } => {
+            Fault::Crash { .. } | Fault::TakeoverCrash { .. } | Fault::ArrivalCrash { .. } => {
                 // A process that has not reached the point of its planned death dies now.
                 for machine in 0..self.machines.len() {
                     let at = &self.machines[machine];
@@ -511,6 +520,12 @@ fn impair(condition: &mut Condition, active: &Active, from: usize, to: usize, co
         }
         Fault::Bandwidth { bytes_per_second } => {
             condition.bytes_per_second = bytes_per_second;
+            false
+        }
+        Fault::One(FaultKind::SlowSnapshot, _) => {
+            if to == active.a {
+                condition.bytes_per_second = SLOW_SNAPSHOT_BYTES;
+            }
             false
         }
         Fault::KindLost { kind } => {

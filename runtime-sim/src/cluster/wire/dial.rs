@@ -76,6 +76,7 @@ impl World<'_> {
             is_misrouted: meant != Some(to),
             is_broken: !is_connected,
             is_answered: false,
+            file_bytes: 0,
         };
         wire.exchanges.insert(number, exchange);
         wire.opened.insert((machine, life, id), number);
@@ -147,6 +148,9 @@ impl World<'_> {
                     self.break_off(number);
                     return Ok(());
                 };
+                if let Some(exchange) = self.wire.exchanges.get_mut(&number) {
+                    exchange.file_bytes = image.len() as u64;
+                }
                 self.write_damaged(number, CALLER, way, message)?;
                 let is_slow = self.net.condition(from, to).bytes_per_second > 0;
                 let most = if is_slow { SEGMENT_BYTES } else { LARGE_CHUNK_BYTES };

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use quoin_core::id::MemberId;
 use quoin_core::jobs::PeerJob;
 use quoin_core::membership::Member;
@@ -10,7 +9,6 @@ use quoin_core::node::{Input, PeerEvent};
 use quoin_core::peer::{ExchangeId, PeerEffect, PeerInput, PeerRoster, Transport, TransportConfig};
 use quoin_core::proto::raftpb::Message;
 use quoin_core::store::Cluster;
-use quoin_runtime::received;
 
 use super::super::World;
 use super::super::member::Part;
@@ -18,7 +16,7 @@ use super::super::net::Stale;
 use super::super::queue::What;
 use super::dial::patience;
 use super::pipe::Item;
-use super::{ANSWERER, CALLER, Late, Saving};
+use super::{CALLER, Late};
 use crate::faults::FaultKind;
 use crate::observe::{Observation, Verdict, ensure};
 
@@ -218,7 +216,11 @@ impl World<'_> {
                 from,
                 message,
                 begun,
-            } => self.begin_save(found(self, exchange), from, *message, &begun),
+            } => {
+                if let Some((number, _)) = found(self, exchange) {
+                    self.begin_save(number, from, *message, &begun)?;
+                }
+            }
             PeerEffect::SaveEnd(id) => {
                 if let Some((number, _)) = found(self, id) {
                     self.save(number)?;
@@ -226,7 +228,7 @@ impl World<'_> {
             }
             PeerEffect::SaveMore(id, bytes) => {
                 if let Some((number, _)) = found(self, id) {
-                    self.save_more(number, &bytes);
+                    self.save_more(number, &bytes)?;
                 }
             }
             PeerEffect::Tell(event) => self.tell(machine, event)?,
@@ -263,7 +265,7 @@ impl World<'_> {
     }
 
     /// Puts an input for a node into its mailbox; the node takes its turn as soon as it can.
-    fn mail(&mut self, machine: usize, input: Input) {
+    pub(super) fn mail(&mut self, machine: usize, input: Input) {
         let Some(life) = &mut self.machines[machine].life else {
             return;
         };
@@ -344,72 +346,6 @@ impl World<'_> {
             let id = self.machines[machine].id;
             format!("member {id} waits for reports of {sent} snapshots, of which {under_way} are under way")
         })
-    }
-
-    fn begin_save(&mut self, found: Option<(u64, usize)>, from: MemberId, message: Message, begun: &Bytes) {
-        let exchange = found.and_then(|(number, _)| self.wire.exchanges.get_mut(&number));
-        let Some(exchange) = exchange else {
-            return;
-        };
-        exchange.sides[ANSWERER].saving = Some(Box::new(Saving {
-            from,
-            message,
-            bytes: BytesMut::from(&begun[..]),
-        }));
-    }
-
-    fn save_more(&mut self, number: u64, bytes: &Bytes) {
-        let exchange = self.wire.exchanges.get_mut(&number);
-        if let Some(saving) = exchange.and_then(|exchange| exchange.sides[ANSWERER].saving.as_mut()) {
-            saving.bytes.extend_from_slice(bytes);
-        }
-    }
-
-    /// A snapshot's file has arrived: the state is made durable, then given to the node.
-    pub(super) fn save(&mut self, number: u64) -> Verdict {
-        let exchange = self.wire.exchanges.get_mut(&number);
-        let Some(side) = exchange.map(|exchange| &mut exchange.sides[ANSWERER]) else {
-            return Ok(());
-        };
-        let Some(saving) = side.saving.take() else {
-            return Ok(());
-        };
-        let Saving {
-            from, message, bytes, ..
-        } = *saving;
-        let (machine, id) = (side.machine, side.id);
-        let at = &mut self.machines[machine];
-        at.look_at_clock(self.now);
-        let Some(life) = at.life.as_ref().map(|life| life.number) else {
-            return Ok(());
-        };
-        let index = message.get_snapshot().get_metadata().index;
-        let config = at.site.config.store_config();
-        let saved = received::save(&at.site.disk, &at.site.dirs().snap(), config, index, &bytes.freeze());
-        if at.site.fuse.blown() {
-            return self.dies(machine);
-        }
-        self.eyes.mix([self.now.as_nanos(), index, u64::from(saved.is_ok())]);
-        self.eyes.note(
-            self.now,
-            format_args!("{machine} got a snapshot at {index}: {:?}", saved.as_ref().err()),
-        );
-        let result = match saved {
-            Ok(store) => {
-                let store = Box::new(store);
-                self.mail(machine, Input::Snapshot { from, message, store });
-                self.is_resent(machine);
-                Ok(())
-            }
-            Err(fault) => Err(fault.to_string()),
-        };
-        self.step_transport(machine, life, PeerInput::Saved(id, result))
-    }
-
-    fn is_resent(&mut self, machine: usize) {
-        if self.wire.cut_snapshots.remove(&machine) {
-            self.wire.met.snapshots_resent += 1;
-        }
     }
 
     fn way_of(&self, number: u64) -> super::Way {

@@ -107,6 +107,7 @@ impl World<'_> {
                 }
                 it.is_mute = lost_power;
                 exchange.pipes[side].lose(&mut wire.prng);
+                wire.leave_snapshot(number, side);
                 wire.close_side(number, side);
                 if !lost_power {
                     self.put(number, side, Item::Closed);
