@@ -78,7 +78,7 @@ pub enum Done {
 }
 
 /// An event about a peer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum PeerEvent {
     /// A connection to the peer exists.
     Active(MemberId),

@@ -250,7 +250,8 @@ impl Transport {
             ExchangeKind::Post(body) => {
                 self.posted(peer);
                 if bug!(RetriesPost)
-                    && let (Some(known), Ok(message)) = (self.peers.get_mut(&peer), super::message::decode(body.clone()))
+                    && let (Some(known), Ok(message)) =
+                        (self.peers.get_mut(&peer), super::message::decode(body.clone()))
                 {
                     known.pipeline.push_back(message);
                 }

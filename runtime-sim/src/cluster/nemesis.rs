@@ -259,7 +259,11 @@ impl Fault {
             Self::Damage { how, .. } | Self::Disk { how, .. } => *how,
             Self::Stale { .. } => FaultKind::StaleFrame,
             Self::Crash { power, .. } | Self::TakeoverCrash { power, .. } | Self::ArrivalCrash { power, .. } => {
-                if *power { FaultKind::PowerLoss } else { FaultKind::Crash }
+                if *power {
+                    FaultKind::PowerLoss
+                } else {
+                    FaultKind::Crash
+                }
             }
             Self::RecoveryCrash { .. } => FaultKind::RecoveryCrash,
             Self::RoomPowerLoss { .. } => FaultKind::RoomPowerLoss,

@@ -136,7 +136,11 @@ impl Plan {
     fn fit_to_stories(&mut self) {
         let has = |kind| self.faults.iter().any(|planned| planned.fault.kind() == kind);
         let is_death = |planned: &Planned| matches!(planned.fault, Fault::ArrivalCrash { .. });
-        let snapshots = [FaultKind::MixedSnapshot, FaultKind::SlowSnapshot, FaultKind::StalledTable];
+        let snapshots = [
+            FaultKind::MixedSnapshot,
+            FaultKind::SlowSnapshot,
+            FaultKind::StalledTable,
+        ];
         if snapshots.into_iter().any(has) || self.faults.iter().any(is_death) {
             self.config.snapshot_count = self.config.snapshot_count.min(10);
             self.config.snapshot_catchup_entries = self.config.snapshot_catchup_entries.min(3);

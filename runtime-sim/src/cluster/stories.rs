@@ -86,7 +86,8 @@ pub(super) fn draw_story(seed: u64, plan: &Plan) -> Vec<Planned> {
         Story::MixedSnapshots
         | Story::SnapshotDeath
         | Story::SnapshotsInARow
-        | Story::StalledTable | Story::EarlyPromotion => prng.range(1..3),
+        | Story::StalledTable
+        | Story::EarlyPromotion => prng.range(1..3),
     };
     let mut faults = Vec::new();
     for _ in 0..times {

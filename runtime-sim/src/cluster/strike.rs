@@ -57,11 +57,7 @@ impl World<'_> {
             | Fault::One(FaultKind::StalledTable, _)
             | Fault::ClockSetBack { .. } => self.story_begins(planned, fault)?,
             Fault::One(
-                FaultKind::Clog
-                | FaultKind::Isolate
-                | FaultKind::Deaf
-                | FaultKind::ClientCut
-                | FaultKind::SlowSnapshot,
+                FaultKind::Clog | FaultKind::Isolate | FaultKind::Deaf | FaultKind::ClientCut | FaultKind::SlowSnapshot,
                 who,
             )
             | Fault::Bridge { bridge: who, .. } => {

@@ -93,7 +93,8 @@ fn save(snapshot: Snapshot, pieces: &Receiver<Piece>, shelf: &Shelf, node: &Node
     } = snapshot;
     let index = message.get_snapshot().get_metadata().index;
     tracing::info!("snapshot-index" = index, %from, "receiving database snapshot");
-    let mut arriving = Arriving::begin(Arc::clone(&shelf.disk), &shelf.snap_dir, index).map_err(|fault| fault.to_string())?;
+    let mut arriving =
+        Arriving::begin(Arc::clone(&shelf.disk), &shelf.snap_dir, index).map_err(|fault| fault.to_string())?;
     let written = write_all(&mut arriving, &begun, pieces);
     let total = arriving.len();
     let store = match written {

@@ -12,7 +12,7 @@ use super::damage::{garbled, spliced};
 use super::pipe::Item;
 use super::{ANSWERER, CALLER, Way};
 use crate::faults::FaultKind;
-use crate::observe::Verdict;
+use crate::observe::{Verdict, ensure};
 
 /// The time in which a machine's kernel reports that it took bytes.
 const KERNEL: Duration = Duration::from_micros(20);
@@ -214,7 +214,7 @@ impl World<'_> {
             }
             Item::Request(head) => self.input_to(number, side, |exchange| PeerInput::Request(exchange, head)),
             Item::Response(status, head) => {
-                self.is_answered(number, status);
+                self.is_answered(number, status)?;
                 self.input_to(number, side, |exchange| PeerInput::Response { exchange, status, head })
             }
             Item::Bytes(bytes, _) => self.input_to(number, side, |exchange| PeerInput::Bytes(exchange, bytes)),
@@ -228,12 +228,17 @@ impl World<'_> {
         }
     }
 
-    fn is_answered(&mut self, number: u64, status: u16) {
+    /// C58, and counts.
+    fn is_answered(&mut self, number: u64, status: u16) -> Verdict {
         let wire = &mut self.wire;
         let Some(exchange) = wire.exchanges.get_mut(&number) else {
-            return;
+            return Ok(());
         };
         exchange.is_answered = true;
+        let is_accepted = exchange.is_misrouted && status < 400 && exchange.way != Way::Version;
+        ensure(!is_accepted, "C58", || {
+            format!("a request was accepted by a member that was not meant: {exchange:?}")
+        })?;
         let [caller, answerer] = &exchange.sides;
         let stream = (caller.machine, caller.life, answerer.machine, exchange.way);
         match (exchange.way, status) {
@@ -242,6 +247,7 @@ impl World<'_> {
             (_, 412) if exchange.is_misrouted => wire.met.misrouted_refused += 1,
             _ => {}
         }
+        Ok(())
     }
 
     /// A side learns that its connection is lost.

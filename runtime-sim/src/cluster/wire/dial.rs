@@ -35,7 +35,12 @@ enum Dialled {
     Refused,
     /// No answer comes.
     Silence,
+    /// A member of another cluster has the address, and takes the caller for a removed one.
+    Stranger,
 }
+
+/// The header with the id of the cluster, and that of another one.
+const OTHER_CLUSTER: (&str, &str) = ("x-etcd-cluster-id", "ca11ab1e");
 
 impl World<'_> {
     /// A process sends a request to a peer.
@@ -44,14 +49,15 @@ impl World<'_> {
         (machine, life): (usize, u64),
         id: ExchangeId,
         url: &str,
-        head: PeerHead,
+        mut head: PeerHead,
         body: Body,
     ) -> Verdict {
         let way = Way::of(&head.path);
         let meant = self.machine_at(url);
         let to = meant.map(|meant| self.misroute(machine, meant));
-        let dialled = to.map_or(Dialled::Refused, |to| self.connect(machine, to));
+        let mut dialled = to.map_or(Dialled::Refused, |to| self.connect(machine, to));
         let to = to.unwrap_or(machine);
+        let is_foreign = self.mixes_clusters(machine, to, way, &mut head, &mut dialled);
         let patience = patience(&self.machines[machine].site.config);
         let their_life = self.machines[to].life.as_ref().map_or(0, |life| life.number);
         let wire = &mut self.wire;
@@ -73,8 +79,8 @@ impl World<'_> {
                 side(to, their_life, ExchangeId::Incoming(number), is_connected),
             ],
             pipes: [Pipe::default(), Pipe::default()],
-            is_misrouted: meant != Some(to),
-            is_broken: !is_connected,
+            is_misrouted: meant != Some(to) || is_foreign,
+            is_broken: !is_connected && !matches!(dialled, Dialled::Stranger),
             is_answered: false,
             file_bytes: 0,
         };
@@ -88,6 +94,7 @@ impl World<'_> {
             }
             Dialled::Refused => round_trip,
             Dialled::Silence => patience,
+            Dialled::Stranger => return self.stranger_answers(number, way),
         };
         let side = CALLER;
         self.queue.push(self.now + fails_after, What::Broken { number, side });
@@ -115,6 +122,43 @@ impl World<'_> {
             self.struck.note(FaultKind::MisaddressedFrame);
         }
         other
+    }
+
+    /// While connections are misrouted, some members of another cluster have the address of the caller or that of the
+    /// machine that is dialled. Returns whether the caller is such a member.
+    fn mixes_clusters(&mut self, from: usize, to: usize, way: Way, head: &mut PeerHead, dialled: &mut Dialled) -> bool {
+        let is_struck = matches!(
+            self.net.condition(from, to).damage,
+            Some((FaultKind::MisaddressedFrame, _))
+        );
+        if !is_struck || way == Way::Version || !matches!(dialled, Dialled::Connected) {
+            return false;
+        }
+        match self.wire.prng.below(6) {
+            0 => *dialled = Dialled::Stranger,
+            1 => {
+                head.fields
+                    .insert(OTHER_CLUSTER.0.to_owned(), OTHER_CLUSTER.1.to_owned());
+                return true;
+            }
+            _ => {}
+        }
+        false
+    }
+
+    /// A member of another cluster answers as if the caller had been removed from the caller's cluster.
+    fn stranger_answers(&mut self, number: u64, way: Way) -> Verdict {
+        let (status, body) = match way {
+            Way::Appends | Way::Messages | Way::Version => (410, "removed member\n"),
+            Way::Post | Way::Snapshot => (403, r#"{"message":"cannot process message from removed member"}"#),
+        };
+        let mut head = PeerHead::default();
+        head.fields
+            .insert(OTHER_CLUSTER.0.to_owned(), OTHER_CLUSTER.1.to_owned());
+        self.put(number, ANSWERER, Item::Response(status, head));
+        self.put(number, ANSWERER, Item::Bytes(body.into(), true));
+        self.put(number, ANSWERER, Item::End);
+        Ok(())
     }
 
     fn connect(&mut self, from: usize, to: usize) -> Dialled {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quoin_core::id::MemberId;
-use quoin_core::jobs::PeerJob;
+use quoin_core::jobs::{PeerJob, SnapshotJob};
 use quoin_core::membership::Member;
 use quoin_core::node::{Input, PeerEvent};
 use quoin_core::peer::{ExchangeId, PeerEffect, PeerInput, PeerRoster, Transport, TransportConfig};
@@ -11,7 +11,7 @@ use quoin_core::proto::raftpb::Message;
 use quoin_core::store::Cluster;
 
 use super::super::World;
-use super::super::member::Part;
+use super::super::member::{Part, Sent};
 use super::super::net::Stale;
 use super::super::queue::What;
 use super::dial::patience;
@@ -19,6 +19,9 @@ use super::pipe::Item;
 use super::{CALLER, Late};
 use crate::faults::FaultKind;
 use crate::observe::{Observation, Verdict, ensure};
+
+/// A leader keeps the entries after a snapshot for so long after its arrival, by a clock that is a twentieth wrong.
+const ENTRIES_KEPT: Duration = Duration::from_secs(28);
 
 impl World<'_> {
     /// A process has started: it gets a peer protocol of its own.
@@ -55,7 +58,10 @@ impl World<'_> {
         let (member, target) = (self.machines[machine].id, self.find(to));
         let mut sent = Vec::new();
         for message in messages {
-            let copies = target.map_or_else(|| vec![Duration::ZERO], |at| self.net.sift(member, machine, at, &message));
+            let copies = target.map_or_else(
+                || vec![Duration::ZERO],
+                |at| self.net.sift(member, machine, at, &message),
+            );
             for late in copies {
                 if late.is_zero() {
                     sent.push(message.clone());
@@ -283,13 +289,23 @@ impl World<'_> {
             PeerEvent::Active(id) | PeerEvent::Inactive(id) => self.find(*id),
             _ => None,
         };
+        if event == PeerEvent::RemovedUs {
+            let id = self.machines[machine].id;
+            let is_removed = self.newest_view().is_some_and(|view| view.cluster.is_removed(id));
+            ensure(is_removed, "C58", || format!("member {id} believes that it is removed"))?;
+        }
+        let now = self.now;
         let at = &mut self.machines[machine];
         if let Some(peer) = place {
             at.connected[peer] = matches!(event, PeerEvent::Active(_));
         }
         match &event {
             PeerEvent::RemovedUs if at.part == Part::Member => at.part = Part::Removed,
-            PeerEvent::Snapshot { to, .. } => {
+            PeerEvent::Snapshot { to, received } => {
+                let sent = at.life.as_mut().and_then(|life| life.snapshots_sent.get_mut(to));
+                if let Some(sent) = sent.filter(|_| *received) {
+                    sent.arrived = Some(now);
+                }
                 let waiting = at.life.as_mut().and_then(|life| life.snapshots_out.get_mut(to));
                 let is_awaited = waiting.is_some_and(|waiting| {
                     *waiting = waiting.wrapping_sub(1);
@@ -310,17 +326,49 @@ impl World<'_> {
     }
 
     /// A node sends a snapshot.
-    pub(in super::super) fn send_snapshot_bytes(
-        &mut self,
-        machine: usize,
-        job: Box<quoin_core::jobs::SnapshotJob>,
-    ) -> Verdict {
+    pub(in super::super) fn send_snapshot_bytes(&mut self, machine: usize, job: Box<SnapshotJob>) -> Verdict {
+        self.look_at_snapshot(machine, &job)?;
         let Some(life) = &mut self.machines[machine].life else {
             return Ok(());
         };
+        let sent = Sent {
+            index: job.message.get_snapshot().get_metadata().index,
+            term: job.message.term,
+            arrived: None,
+        };
+        life.snapshots_sent.insert(job.to, sent);
         *life.snapshots_out.entry(job.to).or_default() += 1;
         let number = life.number;
         self.step_transport(machine, number, PeerInput::Send(PeerJob::Snapshot(job)))
+    }
+
+    /// C59 and C60: a snapshot is needed, and its v2 state has all members.
+    fn look_at_snapshot(&self, machine: usize, job: &SnapshotJob) -> Verdict {
+        let (id, to) = (self.machines[machine].id, job.to);
+        let data = &job.message.get_snapshot().data;
+        let has = |path: String| data.windows(path.len()).any(|part| part == path.as_bytes());
+        let missing = job.view.cluster.members();
+        let missing = missing
+            .map(|member| member.id)
+            .find(|member| !has(format!("\"/0/members/{member}\"")));
+        ensure(missing.is_none(), "C60", || {
+            format!("member {id} sends {to} a snapshot whose v2 state lacks member {missing:?}")
+        })?;
+        let life = self.machines[machine].life.as_ref();
+        let Some(last) = life.and_then(|life| life.snapshots_sent.get(&to)) else {
+            return Ok(());
+        };
+        let is_recent = last
+            .arrived
+            .is_some_and(|at| self.now.saturating_since(at) < ENTRIES_KEPT);
+        let receiver = self.find(to).and_then(|receiver| self.machines[receiver].view());
+        let has_it = receiver.is_some_and(|view| view.applied_index >= last.index);
+        ensure(!(is_recent && has_it && last.term == job.message.term), "C59", || {
+            format!(
+                "member {id} sends {to} another snapshot, although it has installed the one at {}",
+                last.index
+            )
+        })
     }
 
     /// C57: a snapshot that is not on its way any more was reported.

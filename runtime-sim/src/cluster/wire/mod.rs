@@ -96,9 +96,17 @@ met! {
 
 impl std::fmt::Display for Met {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let words: Vec<String> = self.counts().iter().map(|(words, count)| format!("{words}: {count}")).collect();
+        let words: Vec<String> = self
+            .counts()
+            .iter()
+            .map(|(words, count)| format!("{words}: {count}"))
+            .collect();
         let tenths = self.killed_at_tenths;
-        write!(f, "{}, receivers killed by tenths of the file: {tenths:?}", words.join(", "))
+        write!(
+            f,
+            "{}, receivers killed by tenths of the file: {tenths:?}",
+            words.join(", ")
+        )
     }
 }
 
