@@ -25,7 +25,8 @@ use crate::table::Table;
 /// The suffix of a received state that was not written completely.
 const UNFINISHED: &str = ".snap.db.tmp";
 
-/// A received snapshot whose file is being written. It has its final name once it is complete, durable and sound.
+/// A received snapshot whose file is being written. The file gets its final name once it is complete, undamaged and
+/// durable.
 pub struct Arriving {
     disk: Arc<dyn Disk>,
     snap_dir: PathBuf,

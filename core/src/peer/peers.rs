@@ -85,13 +85,13 @@ impl PeerState {
         &mut self.readers[kind as usize]
     }
 
-    /// Whether there is something to do for it now.
+    /// Whether the machine must act for this peer now.
     pub(super) fn has_work(&self, now: Instant) -> bool {
         let has_waiting = self.streams.iter().flatten().any(OpenStream::can_write);
         has_waiting || !self.pipeline.is_empty() || self.deadline().is_some_and(|at| at <= now)
     }
 
-    /// When there is something to do for it.
+    /// When the machine must act for this peer, at the latest.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let dials = self.readers.iter().filter_map(|reader| match reader {
             Dial::Waits(at) => Some(*at),
