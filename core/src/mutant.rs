@@ -97,7 +97,7 @@ mutants! {
     ReplacesOverRows: "review of the simulator", "rows that a received state does not contain stay in the table";
     SweepsPastRows: "review of the simulator", "every step of a compaction skips its first row";
     ForgetsCutPass: "review of the simulator", "a watcher whose batch in a catch-up pass was cut short continues after the pass";
-    CountsIdsAnew: "review of the simulator", "a starting member does not skip the request ids that are in its log";
+    CountsIdsAnew: "etcd idutil", "request ids count from the wall clock of the start alone";
     ForgetsSparedTombstones: "review of the simulator", "a compaction does not sweep again the tombstones that the unfinished one before it has spared";
     WritesOldRowsLater: "review of the simulator", "rows from before a received snapshot are written after its rows";
     AddsByAddressAlone: "etcd's member ids", "an added member's id is computed like a founder's, so a removed founder that is added again gets its old id";
@@ -107,6 +107,13 @@ mutants! {
     AppendsLoseCount: "rafthttp", "the decoder of appends does not count the entries of short frames";
     ReportsSnapshotTwice: "raft progress", "the outcome of a snapshot to a peer is reported twice";
     ForgetsSnapshotReport: "raft progress", "a snapshot that did not reach its peer is not reported";
+    KeepsAppendState: "rafthttp msgappv2", "a new stream of appends continues as if its reader had the state of an earlier connection";
+    RetriesPost: "rafthttp pipeline", "a post that failed is sent again";
+    BelievesOtherCluster: "rafthttp", "the id of the cluster in requests and answers of peers is not compared";
+    IgnoresTarget: "rafthttp", "a stream that a peer wants to open at another member is opened";
+    UnpinsTail: "etcd's catch-up entries", "the entries after a snapshot are not kept while it is on its way";
+    InstallsBeforeSync: "ALICE", "a received snapshot is installed before its file is synced";
+    ForgetsNewMember: "etcd's v2 store", "the v2 state of a snapshot lacks members that have not published themselves";
 }
 
 /// Whether the named [`Mutant`] is the chosen one.

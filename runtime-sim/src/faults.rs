@@ -1,6 +1,6 @@
 //! Every kind of fault in a simulated cluster, and how often each has struck: the list of the fault model.
 //!
-//! The models themselves are described where they are implemented: the network's in `cluster::net`, the disk's in `disk`,
+//! The models themselves are described where they are implemented: the network's in `cluster::net` and `cluster::wire`, the disk's in `disk`,
 //! the table's in `table`, those of processes, clocks and operators in `cluster::nemesis`.
 
 use std::sync::Arc;
@@ -37,7 +37,7 @@ kinds! {
         Duplicate "A message arrives twice.",
         Delay "A message is late, so that later ones overtake it.",
         Clog "A link stalls and then delivers everything at once.",
-        Bandwidth "A link carries few bytes a second and drops what does not fit its queue.",
+        Bandwidth "A link carries few bytes a second.",
         Isolate "One member is cut off from all others, in both directions.",
         Split "The members are cut into two halves without a link between them.",
         Bridge "Two halves have no link between them, except through one member.",
@@ -47,14 +47,15 @@ kinds! {
         ClientCut "Clients do not reach a member, other members do.",
         Flap "A partition comes and goes.",
         KindLost "All messages of one kind are lost.",
-        Reset "A connection is reset: messages in transit are lost, streams end.",
-        FlippedFrame "A bit of a frame is flipped.",
-        CutFrame "A frame is cut short.",
-        SplicedFrame "A frame is spliced from two.",
-        StaleFrame "An old frame arrives again.",
-        MisaddressedFrame "A frame arrives at a member it was not sent to.",
+        Reset "Connections are reset: of the bytes in transit a part arrives, streams end.",
+        FlippedFrame "The kind or the length of a frame is garbled.",
+        CutFrame "A write is cut short, and its connection reset.",
+        SplicedFrame "Before a frame come bytes that begin another one, or none.",
+        StaleFrame "An old message arrives again.",
+        MisaddressedFrame "A connection leads to a member that was not meant.",
         LateAcks "Only acknowledgements of heartbeats are late, while many clients read.",
         MixedSnapshot "A snapshot arrives with a state of another snapshot.",
+        SlowSnapshot "Few bytes a second reach a member that needs snapshots, while leaders change.",
     "disk":
         LostSectors "A loss of power takes sectors that were not synced.",
         LostNames "A loss of power takes creations, renames and removals that were not synced.",

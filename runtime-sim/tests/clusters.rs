@@ -3,16 +3,20 @@
 //!
 //! `QUOIN_SIM_SEEDS` sets the number of seeds, `QUOIN_SIM_FROM` the first of them.
 
+use std::ops::Range;
 use std::process::Command;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use quoin_runtime_sim::check::Coverage;
-use quoin_runtime_sim::cluster::Options;
 use quoin_runtime_sim::cluster::campaign::judged;
+use quoin_runtime_sim::cluster::{Met, Options};
 
 /// Seeds that a run of the tests makes.
 const SEEDS: u64 = 100;
+/// Seeds that together meet everything that is counted of exchanges.
+const EXCHANGES: Range<u64> = 800_000_000..800_000_060;
 
 fn variable(name: &str) -> Option<std::ffi::OsString> {
     std::env::var_os(name)
@@ -30,19 +34,19 @@ fn first_seed() -> u64 {
     number("QUOIN_SIM_FROM").unwrap_or_else(|| hash.unwrap_or(1) * 1_000)
 }
 
-#[test]
-fn clusters_keep_every_promise() {
-    let (from, seeds) = (first_seed(), number("QUOIN_SIM_SEEDS").unwrap_or(SEEDS));
-    println!("seeds {from} to {}", from + seeds - 1);
-    let (next, coverage) = (AtomicU64::new(from), Coverage::default());
+/// Judges these seeds on all cores; returns what happened to exchanges in them.
+fn judge_all(seeds: Range<u64>) -> Met {
+    let (next, coverage) = (AtomicU64::new(seeds.start), Coverage::default());
+    let met = Mutex::new(Met::default());
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= from + seeds {
+            if !seeds.contains(&seed) {
                 return;
             }
-            if let Err(failure) = judged(seed, Options::default(), &coverage) {
-                panic!("{failure}");
+            match judged(seed, Options::default(), &coverage) {
+                Ok(summary) => met.lock().expect("a failure ends the test").add(&summary.met),
+                Err(failure) => panic!("{failure}"),
             }
         }
     };
@@ -50,6 +54,24 @@ fn clusters_keep_every_promise() {
         let jobs = thread::available_parallelism().map_or(1, usize::from);
         (0..jobs).for_each(|_| drop(scope.spawn(work)));
     });
+    met.into_inner().expect("no thread failed")
+}
+
+#[test]
+fn clusters_keep_every_promise() {
+    let (from, seeds) = (first_seed(), number("QUOIN_SIM_SEEDS").unwrap_or(SEEDS));
+    println!("seeds {from} to {}", from + seeds - 1);
+    judge_all(from..from + seeds);
+}
+
+#[test]
+fn exchanges_meet_everything_that_faults_do_to_bytes() {
+    let met = Met {
+        // Too rare for these seeds; a test of snapshots has it.
+        snapshots_refused: 1,
+        ..judge_all(EXCHANGES)
+    };
+    assert!(met.counts().iter().all(|(_, count)| *count > 0), "{met}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use quoin_core::boot::{RemoteAnswer, Why};
 use quoin_core::config::{ClusterState, Config};
+use quoin_core::error::Fault;
 use quoin_core::id::{ClusterId, MemberId};
 use quoin_core::jobs::{LogJob, TableJob, TableRows};
 use quoin_core::member::BatchId;
@@ -29,7 +30,7 @@ use quoin_runtime::lanes::Lane as _;
 use quoin_runtime::lanes::table::{Rows, TableTask};
 use quoin_runtime::lanes::wal::LaneContext;
 use quoin_runtime::progress::Progress;
-use quoin_runtime::received;
+use quoin_runtime::received::Arriving;
 use quoin_runtime_sim::process::Site;
 
 /// Worlds tried for each sequence: they differ in what a loss of power leaves.
@@ -138,8 +139,17 @@ fn state(keys: u64) -> View {
     store.view()
 }
 
+/// Receives the file of a snapshot in pieces.
+fn receive(site: &Site, index: u64, bytes: &Bytes) -> Result<Store, Fault> {
+    let mut file = Arriving::begin(Arc::new(site.disk.clone()), &site.dirs().snap(), index)?;
+    for piece in bytes.chunks(1_000) {
+        file.write(piece)?;
+    }
+    file.finish(StoreConfig::default())
+}
+
 /// Installs a received state as the host does; an error is the end of the process.
-fn install(site: &Site, booted: Booted, view: &View, reports: &Reports) -> Result<(), quoin_core::error::Fault> {
+fn install(site: &Site, booted: Booted, view: &View, reports: &Reports) -> Result<(), Fault> {
     let keep = keep(site, reports);
     let Booted {
         mut log,
@@ -149,13 +159,7 @@ fn install(site: &Site, booted: Booted, view: &View, reports: &Reports) -> Resul
     } = booted;
     let mut rows = Rows::new(Arc::new(site.disk.clone()), table, recovered.applied, &keep);
     let bytes = Bytes::from(snapshot::encode(view));
-    let store = received::save(
-        &site.disk,
-        &keep.snap_dir,
-        StoreConfig::default(),
-        view.applied_index,
-        &bytes,
-    )?;
+    let store = receive(site, view.applied_index, &bytes)?;
     log.run(&mut vec![installation(&store, 2)])?;
     rows.run(&mut vec![TableTask::Job(TableJob {
         batch: BatchId(1),
@@ -297,10 +301,9 @@ fn leaving_all_others_behind_begins_with_what_was_received() {
     let mut site = site(3, ClusterState::Existing);
     let booted = start(&site, &answer).unwrap();
     // The log continues after it, and it is not in the table.
-    let keep = keep(&site, &Reports::default());
     let bytes = Bytes::from(snapshot::encode(&view));
     let index = view.applied_index;
-    let store = received::save(&site.disk, &keep.snap_dir, StoreConfig::default(), index, &bytes).unwrap();
+    let store = receive(&site, index, &bytes).unwrap();
     let mut log = booted.log;
     log.run(&mut vec![installation(&store, 0)]).unwrap();
     drop((log, booted.table, booted.lock));

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use quoin_core::bbolt::{FilePart, FileSum};
@@ -26,8 +27,8 @@ const UNFINISHED: &str = ".snap.db.tmp";
 
 /// A received snapshot whose file is being written. The file gets its final name once it is complete, undamaged and
 /// durable.
-pub struct Arriving<'a> {
-    disk: &'a dyn Disk,
+pub struct Arriving {
+    disk: Arc<dyn Disk>,
     snap_dir: PathBuf,
     index: u64,
     file: Box<dyn DiskFile>,
@@ -35,7 +36,7 @@ pub struct Arriving<'a> {
     sum: FileSum,
 }
 
-impl fmt::Debug for Arriving<'_> {
+impl fmt::Debug for Arriving {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Arriving")
             .field("index", &self.index)
@@ -43,15 +44,15 @@ impl fmt::Debug for Arriving<'_> {
     }
 }
 
-impl<'a> Arriving<'a> {
+impl Arriving {
     /// Begins an empty file for the state at `index`. There is at most one for an index at a time.
     ///
     /// # Errors
     /// The disk's error.
-    pub fn begin(disk: &'a dyn Disk, snap_dir: &Path, index: u64) -> Result<Self, Fault> {
+    pub fn begin(disk: Arc<dyn Disk>, snap_dir: &Path, index: u64) -> Result<Self, Fault> {
         let beside = unfinished(snap_dir, index);
         let begin = || {
-            if exists(disk, &beside)? {
+            if exists(&*disk, &beside)? {
                 disk.remove(&beside)?;
             }
             disk.create(&beside)
@@ -116,7 +117,9 @@ impl<'a> Arriving<'a> {
         }
         let path = self.snap_dir.join(&name);
         let mut keep = || {
-            self.file.sync_data()?;
+            if !bug!(InstallsBeforeSync) {
+                self.file.sync_data()?;
+            }
             self.disk.rename(&beside, &path)?;
             self.disk.sync_dir(&self.snap_dir)
         };
@@ -146,22 +149,6 @@ fn read_part(file: &dyn DiskFile, part: FilePart) -> io::Result<Bytes> {
     let read = file.read_at(part.offset, &mut bytes)?;
     bytes.truncate(read);
     Ok(bytes.into())
-}
-
-/// Checks the bytes of a received snapshot, makes them durable under the name for `index`, and returns their state,
-/// which the node then gets.
-///
-/// # Errors
-/// As [`Arriving::finish`].
-pub fn save(disk: &dyn Disk, snap_dir: &Path, config: StoreConfig, index: u64, bytes: &Bytes) -> Result<Store, Fault> {
-    let mut arriving = Arriving::begin(disk, snap_dir, index)?;
-    match arriving.write(bytes) {
-        Ok(()) => arriving.finish(config),
-        Err(fault) => {
-            arriving.give_up();
-            Err(fault)
-        }
-    }
 }
 
 /// The bytes to send for a view.

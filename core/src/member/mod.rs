@@ -164,8 +164,8 @@ pub struct Member {
 }
 
 impl Member {
-    /// A member that continues where the recovered log ends. `unix_ms` is the wall clock, in milliseconds since 1970,
-    /// from which ids are made that no earlier run used.
+    /// A member that continues where the recovered log ends. `unix_ms` is the wall clock, in milliseconds since 1970.
+    /// From it and from `seed` ids are made that no earlier run used.
     ///
     /// # Errors
     /// A fault if the recovered parts contradict each other.
@@ -174,16 +174,9 @@ impl Member {
         let snapshot = (recovered.snapshot_index, recovered.snapshot_term);
         let (applied, conf_state) = (recovered.applied, recovered.conf_state.clone());
         let promises = Promises::new(recovered.hard_state);
-        let mut ids = RequestIdGenerator::new(config.id, unix_ms);
-        // The answer to a request of an earlier run must never be taken for the answer to one of this run.
-        let mut is_behind = false;
-        let known = recovered.entries.iter().filter_map(requests::id_of);
-        for id in known.filter(|_| !bug!(CountsIdsAnew)) {
-            is_behind |= ids.skip(id);
-        }
-        if is_behind {
-            ids.leap(Prng::new(seed).fork("ids").next_u64());
-        }
+        let random = Prng::new(seed).fork("ids").next_u64();
+        let random = if bug!(CountsIdsAnew) { 0 } else { random };
+        let mut ids = RequestIdGenerator::new(config.id, unix_ms, random);
         let log = LogTail::new(
             snapshot,
             recovered.entries,

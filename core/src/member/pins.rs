@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::bug;
 use crate::id::MemberId;
 use crate::time::Instant;
 
@@ -46,7 +47,8 @@ impl Pins {
     pub(crate) fn first(&mut self, now: Instant, is_follower: impl Fn(MemberId) -> bool) -> u64 {
         self.0
             .retain(|id, pin| is_follower(*id) && pin.until.is_none_or(|until| now < until));
-        self.0.values().map(|pin| pin.index).min().unwrap_or(u64::MAX)
+        let first = self.0.values().map(|pin| pin.index).min().filter(|_| !bug!(UnpinsTail));
+        first.unwrap_or(u64::MAX)
     }
 }
 

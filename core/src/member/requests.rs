@@ -366,18 +366,6 @@ fn read_outcomes(readers: Vec<Reader>, outcome: Result<(), Error>) -> impl Itera
     readers.into_iter().map(move |reader| Output::Read(reader, outcome))
 }
 
-/// The id of the request that an entry holds.
-pub(super) fn id_of(entry: &Entry) -> Option<u64> {
-    if bug!(CountsIdsAnew) {
-        None
-    } else if entry.entry_type == EntryType::EntryNormal as i32 {
-        let request = InternalRaftRequest::decode(entry.data.clone()).ok()?;
-        request.header.map(|header| header.id)
-    } else {
-        Some(ConfChange::decode(entry.data.clone()).ok()?.id)
-    }
-}
-
 /// The lease that an entry revokes, if it revokes one.
 fn lease_ended_by(entry: &Entry) -> Option<i64> {
     if entry.entry_type != EntryType::EntryNormal as i32 {

@@ -79,7 +79,7 @@ pub enum Done {
 }
 
 /// An event about a peer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum PeerEvent {
     /// A connection to the peer exists.
     Active(MemberId),

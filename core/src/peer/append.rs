@@ -75,7 +75,8 @@ impl AppendEncoder {
             index: message.index,
         };
         let is_plain = !message.reject && message.reject_hint == 0 && message.context.is_empty();
-        place == self.place && message.log_term == message.term && is_plain && message.snapshot.is_none()
+        let is_next = place == self.place || bug!(KeepsAppendState) && self.place == LogPlace::default();
+        is_next && message.log_term == message.term && is_plain && message.snapshot.is_none()
     }
 }
 

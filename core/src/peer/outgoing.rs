@@ -35,10 +35,10 @@ impl Transport {
             let Some(peer) = self.peers.get_mut(&id).filter(|peer| !peer.is_remote) else {
                 return;
             };
-            let is_due = matches!(peer.reader(kind), Dial::Waits(at) if *at <= now);
-            let Some(url) = peer.url().cloned().filter(|_| is_due) else {
+            if !matches!(peer.reader(kind), Dial::Waits(at) if *at <= now) {
                 continue;
-            };
+            }
+            let Some(url) = peer.url().cloned() else { continue };
             let deadline = now + self.config.dial_patience;
             let exchange = self.begin(id, &url, ExchangeKind::Reader(kind, None), deadline);
             if let Some(peer) = self.peers.get_mut(&id) {
@@ -55,12 +55,11 @@ impl Transport {
 
     /// Asks a peer for its version, if it is time.
     pub(super) fn ask_version(&mut self, now: Instant, id: MemberId, out: &mut Vec<PeerEffect>) {
-        let Some(peer) = self.peers.get_mut(&id).filter(|peer| !peer.is_remote) else {
+        let peer = self.peers.get_mut(&id).filter(|peer| !peer.is_remote);
+        let Some(peer) = peer.filter(|peer| peer.version_at <= now) else {
             return;
         };
-        let Some(url) = peer.url().cloned().filter(|_| peer.version_at <= now) else {
-            return;
-        };
+        let Some(url) = peer.url().cloned() else { return };
         peer.version_at = now + PEER_VERSION_INTERVAL;
         let deadline = now + self.config.dial_patience.min(PEER_VERSION_INTERVAL);
         let exchange = self.begin(id, &url, ExchangeKind::Version, deadline);
@@ -76,16 +75,18 @@ impl Transport {
     pub(super) fn post(&mut self, now: Instant, id: MemberId, out: &mut Vec<PeerEffect>) {
         while let Some(peer) = self.peers.get_mut(&id)
             && peer.posts < PEER_PIPELINE_CONNECTIONS
+            && !peer.pipeline.is_empty()
             && let Some(url) = peer.url().cloned()
             && let Some(message) = peer.pipeline.pop_front()
         {
             peer.posts += 1;
-            let exchange = self.begin(id, &url, ExchangeKind::Post, now + PEER_POST_PATIENCE);
+            let body = bytes_of(message);
+            let exchange = self.begin(id, &url, ExchangeKind::Post(body.clone()), now + PEER_POST_PATIENCE);
             out.push(PeerEffect::Request {
                 exchange,
                 url,
                 head: PeerHead::request(&self.config, id, RequestKind::Pipeline),
-                body: Body::Bytes(bytes_of(message)),
+                body: Body::Bytes(body),
             });
         }
     }
@@ -121,19 +122,19 @@ impl Transport {
             return;
         };
         let peer = exchange.peer;
+        exchange.deadline = now + PEER_READ_PATIENCE;
+        self.late_at = self.late_at.min(exchange.deadline);
         if let ExchangeKind::Reader(kind, decoder @ None) = &mut exchange.kind
             && status == OK
         {
             *decoder = Some(StreamDecoder::new(*kind, self.config.member, peer));
-            exchange.deadline = now + PEER_READ_PATIENCE;
             return self.activate(peer, out);
         }
         exchange.answer = Some(PartialResponse {
             status,
-            is_ours: head.is_of(self.config.cluster),
+            is_ours: head.is_of(self.config.cluster) || bug!(BelievesOtherCluster),
             body: Gather::default(),
         });
-        exchange.deadline = now + PEER_READ_PATIENCE;
     }
 
     /// Bytes of a response.
@@ -206,14 +207,14 @@ impl Transport {
         let body = body.take_all();
         let is_removal = match &exchange.kind {
             ExchangeKind::Reader(..) => status == GONE,
-            ExchangeKind::Post | ExchangeKind::Snapshot => status == FORBIDDEN && contains(&body, REMOVED),
+            ExchangeKind::Post(_) | ExchangeKind::Snapshot => status == FORBIDDEN && contains(&body, REMOVED),
             _ => false,
         };
         if is_removal && is_ours {
             out.push(PeerEffect::Tell(PeerEvent::RemovedUs));
         }
         match exchange.kind {
-            ExchangeKind::Post if status == NO_CONTENT => {
+            ExchangeKind::Post(_) if status == NO_CONTENT => {
                 self.posted(peer);
                 self.activate(peer, out);
             }
@@ -239,15 +240,21 @@ impl Transport {
         if let Some(known) = self.peers.get_mut(&peer) {
             known.avoid(&exchange.url);
         }
-        match exchange.kind {
+        match &exchange.kind {
             ExchangeKind::Reader(kind, _) => {
                 if let Some(known) = self.peers.get_mut(&peer) {
-                    *known.reader(kind) = Dial::Waits(now + PEER_REDIAL_PAUSE);
+                    *known.reader(*kind) = Dial::Waits(now + PEER_REDIAL_PAUSE);
                 }
                 self.deactivate(peer, why, out);
             }
-            ExchangeKind::Post => {
+            ExchangeKind::Post(body) => {
                 self.posted(peer);
+                if bug!(RetriesPost)
+                    && let (Some(known), Ok(message)) =
+                        (self.peers.get_mut(&peer), super::message::decode(body.clone()))
+                {
+                    known.pipeline.push_back(message);
+                }
                 self.unreachable(peer, why, out);
             }
             ExchangeKind::Snapshot => {

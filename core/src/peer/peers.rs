@@ -85,6 +85,12 @@ impl PeerState {
         &mut self.readers[kind as usize]
     }
 
+    /// Whether the machine must act for this peer now.
+    pub(super) fn has_work(&self, now: Instant) -> bool {
+        let has_waiting = self.streams.iter().flatten().any(OpenStream::can_write);
+        has_waiting || !self.pipeline.is_empty() || self.deadline().is_some_and(|at| at <= now)
+    }
+
     /// When the machine must act for this peer, at the latest.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let dials = self.readers.iter().filter_map(|reader| match reader {

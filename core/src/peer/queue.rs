@@ -57,6 +57,11 @@ impl OpenStream {
         !self.queue.is_empty()
     }
 
+    /// Whether messages wait, and the last bytes have drained.
+    pub(super) fn can_write(&self) -> bool {
+        self.writing.is_none() && self.has_waiting()
+    }
+
     /// The bytes to write now: waiting messages up to a bound, or the heartbeat of the link if it is due.
     pub(super) fn write(&mut self, now: Instant) -> Option<Bytes> {
         if self.writing.is_some() {

@@ -62,8 +62,8 @@ pub(super) struct PartialResponse {
 pub(super) enum ExchangeKind {
     /// A stream that this member opens at a peer.
     Reader(StreamKind, Option<StreamDecoder>),
-    /// A message that this member posts.
-    Post,
+    /// A message that this member posts, as its body has it.
+    Post(Bytes),
     /// A snapshot that this member posts.
     Snapshot,
     /// A request for a peer's version.
@@ -96,6 +96,8 @@ pub struct Transport {
     strangers: BTreeMap<MemberId, BTreeSet<String>>,
     /// Bytes of incomplete messages of all peers.
     pub(super) held: usize,
+    /// No exchange is late before this time. Deadlines that are put off do not move it.
+    pub(super) late_at: Instant,
     next: u64,
 }
 
@@ -110,6 +112,7 @@ impl Transport {
             exchanges: BTreeMap::new(),
             strangers: BTreeMap::new(),
             held: 0,
+            late_at: Instant::MAX,
             next: 0,
         };
         transport.roster(now, PeerRoster::default(), &mut Vec::new());
@@ -127,9 +130,9 @@ impl Transport {
     /// When [`Transport::step`] is to be called again without an input, at the latest.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        let exchanges = self.exchanges.values().map(|exchange| exchange.deadline);
+        let late = (!self.exchanges.is_empty()).then_some(self.late_at);
         let peers = self.peers.values().filter_map(PeerState::deadline);
-        exchanges.chain(peers).min()
+        peers.chain(late).min()
     }
 
     fn take(&mut self, now: Instant, input: PeerInput, out: &mut Vec<PeerEffect>) {
@@ -151,18 +154,28 @@ impl Transport {
     /// Does the work that is due: dials, writes, heartbeats of links, requests for versions, and cuts of late
     /// exchanges.
     fn wake(&mut self, now: Instant, out: &mut Vec<PeerEffect>) {
-        let late = self.exchanges.iter().filter(|(_, exchange)| exchange.deadline <= now);
-        let late: Vec<ExchangeId> = late.map(|(id, _)| *id).collect();
-        for id in late {
-            out.push(PeerEffect::Close(id));
-            self.closed(now, id, "no answer in time", out);
+        if self.late_at <= now {
+            self.end_late(now, out);
         }
-        for id in self.peers.keys().copied().collect::<Vec<_>>() {
+        // Most inputs leave nothing to do, so the peers with work are found without allocations.
+        let busy = self.peers.iter().filter(|(_, peer)| peer.has_work(now));
+        for id in busy.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.write_streams(now, id, out);
             self.dial(now, id, out);
             self.ask_version(now, id, out);
             self.post(now, id, out);
         }
+    }
+
+    /// Gives up the exchanges that took too long.
+    fn end_late(&mut self, now: Instant, out: &mut Vec<PeerEffect>) {
+        let late = self.exchanges.iter().filter(|(_, exchange)| exchange.deadline <= now);
+        for id in late.map(|(id, _)| *id).collect::<Vec<_>>() {
+            out.push(PeerEffect::Close(id));
+            self.closed(now, id, "no answer in time", out);
+        }
+        let deadlines = self.exchanges.values().map(|exchange| exchange.deadline);
+        self.late_at = deadlines.min().unwrap_or(Instant::MAX);
     }
 
     /// The members of the applied state have changed. While they do not include this member, the state may be from
@@ -313,6 +326,7 @@ impl Transport {
             deadline,
         };
         self.exchanges.insert(id, exchange);
+        self.late_at = self.late_at.min(deadline);
     }
 
     /// Removes an exchange, and subtracts the bytes that it held.

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::bug;
 use crate::membership::Member;
 
 use super::Cluster;
@@ -37,6 +38,7 @@ impl Cluster {
         let mut cluster = Map::new();
         let members = self
             .members()
+            .filter(|member| member.is_started() || !bug!(ForgetsNewMember))
             .map(|member| (member.id.to_string(), member_node(member)));
         cluster.insert("members".into(), directory("/0/members", members.collect()));
         let removed = self.removed().map(|id| {

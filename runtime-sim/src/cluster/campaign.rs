@@ -24,7 +24,7 @@ pub struct Campaign {
     pub simulated: Duration,
     /// How often each kind of fault struck.
     pub struck: Struck,
-    /// What happened to exchanges, in runs over bytes.
+    /// What happened to the exchanges of members.
     pub met: Met,
     /// The situations that were met.
     pub coverage: Coverage,

@@ -1,25 +1,21 @@
 //! A node's turns and their consequences: effects are carried out in order, lanes work and report, messages travel.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
 use quoin_core::id::MemberId;
 use quoin_core::jobs::{LogJob, PeerJob, SnapshotJob, TableJob, TableRows};
 use quoin_core::member::{BatchId, Status};
 use quoin_core::mvcc::Event;
-use quoin_core::node::{Done, Effect, Input, PeerEvent};
+use quoin_core::node::{Done, Effect, Input};
 use quoin_core::proto::raftpb::Message;
 use quoin_core::store::View;
 use quoin_core::wal::Save;
 use quoin_core::watch::WatchInput;
 use quoin_runtime::lanes::table::TableTask;
-use quoin_runtime::received;
 
 use super::World;
 use super::crash::Lies;
-use super::member::{Life, Part};
-use super::net::{Arrived, Delivery, Posted};
+use super::member::Life;
 use super::queue::What;
 use crate::observe::{Observation, Verdict, ensure};
 
@@ -248,9 +244,6 @@ impl World<'_> {
     /// A member applied a change of the membership: it connects to new members, and leaves removed ones.
     fn membership_changed(&mut self, machine: usize) -> Verdict {
         self.refresh_endpoints();
-        for other in (0..self.machines.len()).filter(|other| *other != machine) {
-            self.plan_contact(machine, other, Duration::ZERO);
-        }
         self.give_roster(machine)
     }
 
@@ -265,22 +258,7 @@ impl World<'_> {
             let member = self.machines[from].id;
             self.eyes.see(self.now, &Observation::Sent { member, to, message })?;
         }
-        if self.wire.is_some() {
-            return self.send_bytes(from, to, messages);
-        }
-        for message in messages {
-            let Some(target) = self.find(to) else { continue };
-            let connected = self.machines[from].connected[target];
-            let posted = if connected {
-                self.net.post(self.now, from, target, message, &mut self.queue)
-            } else {
-                Posted::Refused
-            };
-            if posted == Posted::Refused {
-                self.tell_unreachable(from, to);
-            }
-        }
-        Ok(())
+        self.send_bytes(from, to, messages)
     }
 
     /// A snapshot is sent to a peer, with the state beside the message.
@@ -293,137 +271,7 @@ impl World<'_> {
             message: &job.message,
         };
         self.eyes.see(self.now, &seen)?;
-        if self.wire.is_some() {
-            return self.send_snapshot_bytes(from, job);
-        }
-        let SnapshotJob { to, message, view } = *job;
-        let target = self.find(to).filter(|target| self.machines[from].connected[*target]);
-        let posted = match target {
-            Some(target) => {
-                let image = received::bytes_of(&view);
-                self.net
-                    .post_snapshot(self.now, from, target, message, image, &mut self.queue)
-            }
-            None => Posted::Refused,
-        };
-        if posted == Posted::Refused {
-            self.tell_snapshot(from, to, false);
-        }
-        Ok(())
-    }
-
-    /// A sender learns the outcome of its snapshot.
-    fn tell_snapshot(&mut self, machine: usize, to: MemberId, received: bool) {
-        let silence = if received {
-            Duration::ZERO
-        } else {
-            Duration::from_secs(1)
-        };
-        let at = self.now + silence + self.net.latency();
-        if let Some(life) = &self.machines[machine].life {
-            let life = life.number;
-            let event = PeerEvent::Snapshot { to, received };
-            self.queue.push(at, What::Peer { machine, life, event });
-        }
-    }
-
-    /// A snapshot arrived: the state is made durable, then given to the node.
-    fn take_snapshot(&mut self, from: usize, to: usize, message: Message, image: &Bytes) -> Verdict {
-        let (sender, receiver) = (self.machines[from].id, self.machines[to].id);
-        let at = &mut self.machines[to];
-        at.look_at_clock(self.now);
-        let Some(life) = &at.life else {
-            self.tell_snapshot(from, receiver, false);
-            return Ok(());
-        };
-        let number = life.number;
-        let index = message.get_snapshot().get_metadata().index;
-        let config = at.site.config.store_config();
-        let saved = received::save(&at.site.disk, &at.site.dirs().snap(), config, index, image);
-        if at.site.fuse.blown() {
-            self.tell_snapshot(from, receiver, false);
-            return self.dies(to);
-        }
-        self.eyes.mix([self.now.as_nanos(), index, u64::from(saved.is_ok())]);
-        self.eyes.note(
-            self.now,
-            format_args!("{to} got a snapshot at {index}: {:?}", saved.as_ref().err()),
-        );
-        self.tell_snapshot(from, receiver, saved.is_ok());
-        match saved {
-            Ok(store) => {
-                let input = Input::Snapshot {
-                    from: sender,
-                    message,
-                    store: Box::new(store),
-                };
-                self.tell_node(to, number, input)
-            }
-            Err(_) => Ok(()),
-        }
-    }
-
-    fn tell_unreachable(&mut self, machine: usize, peer: MemberId) {
-        let at = self.now + self.net.latency() * 2;
-        if let Some(life) = &self.machines[machine].life {
-            let life = life.number;
-            let event = PeerEvent::Unreachable(peer);
-            self.queue.push(at, What::Peer { machine, life, event });
-        }
-    }
-
-    /// A frame arrives.
-    pub(super) fn frame_arrives(&mut self, place: u32, number: u32) -> Verdict {
-        let machines = &self.machines;
-        let Delivery {
-            from,
-            to,
-            message,
-            image,
-        } = match self.net.arrive(place, number, |at| machines.get(at).map(|at| at.id.0)) {
-            Arrived::Delivery(delivery) => delivery,
-            Arrived::Nothing => return Ok(()),
-            Arrived::LostSnapshot { from, to } => {
-                let receiver = self.machines[to].id;
-                self.tell_snapshot(from, receiver, false);
-                return Ok(());
-            }
-        };
-        if let Some(image) = image {
-            return self.take_snapshot(from, to, message, &image);
-        }
-        let sender = self.machines[from].id;
-        let Some(life) = &self.machines[to].life else {
-            return Ok(());
-        };
-        if life.view.cluster.is_removed(sender) {
-            return self.tell_removed(from);
-        }
-        let number = life.number;
-        self.eyes.see(
-            self.now,
-            &Observation::Received {
-                member: self.machines[to].id,
-                from: sender,
-                message: &message,
-            },
-        )?;
-        self.tell_node(to, number, Input::Message { from: sender, message })
-    }
-
-    /// A peer informs a member that it was removed.
-    fn tell_removed(&mut self, machine: usize) -> Verdict {
-        let at = &mut self.machines[machine];
-        if at.part == Part::Member {
-            at.part = Part::Removed;
-        }
-        if let Some(life) = &at.life {
-            let life = life.number;
-            let event = PeerEvent::RemovedUs;
-            let at = self.now + self.net.latency();
-            self.queue.push(at, What::Peer { machine, life, event });
-        }
-        Ok(())
+        self.send_snapshot_bytes(from, job)
     }
 
     /// The log's lane takes the waiting jobs, if it is idle.

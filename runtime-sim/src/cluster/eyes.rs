@@ -50,7 +50,7 @@ impl TraceHash {
     }
 }
 
-/// A mix of bytes to 64 bits, for checksums of frames.
+/// A mix of bytes to 64 bits, of what is in an exchange.
 pub(super) fn checksum(bytes: &[u8]) -> u64 {
     let mut hash = TraceHash::new();
     hash.add_bytes(bytes);

@@ -8,38 +8,22 @@ use super::campaign::judged;
 use super::run::Options;
 use crate::check::Coverage;
 
-/// A run that may catch a mutant.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Trial {
-    /// Its seed.
-    pub seed: u64,
-    /// Whether members talk with each other in bytes.
-    pub bytes: bool,
-}
-
-impl std::fmt::Display for Trial {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let suffix = if self.bytes { " bytes" } else { "" };
-        f.pad(&format!("{}{suffix}", self.seed))
-    }
-}
-
 /// The result of a hunt.
 #[derive(Clone, Debug)]
 pub struct Hunt {
     /// The mutant.
     pub mutant: Mutant,
-    /// The run that caught it and the checker that fired, if it was caught.
-    pub caught: Option<(Trial, &'static str)>,
+    /// The seed that caught it and the checker that fired, if it was caught.
+    pub caught: Option<(u64, &'static str)>,
     /// Runs made.
     pub runs: u64,
     /// Their costs.
     pub cpu: Duration,
 }
 
-/// The runs that caught mutants before; they are tried first.
+/// The seeds that caught mutants before; they are tried first.
 #[must_use]
-pub fn kept() -> Vec<(Mutant, Trial)> {
+pub fn kept() -> Vec<(Mutant, u64)> {
     let line = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let name = words.first().expect("a line has a name");
@@ -47,21 +31,18 @@ pub fn kept() -> Vec<(Mutant, Trial)> {
         let seed = words.get(1).and_then(|seed| seed.parse().ok());
         (
             *mutant.expect("the name is one of the list"),
-            Trial {
-                seed: seed.expect("a seed follows the name"),
-                bytes: words.contains(&"bytes"),
-            },
+            seed.expect("a seed follows the name"),
         )
     };
     let lines = include_str!("../../mutants.txt").lines();
     lines.filter(|line| !line.starts_with('#')).map(line).collect()
 }
 
-/// Looks for a run that catches `mutant`, for at most `limit` of this thread's `cpu_time`.
+/// Looks for a seed that catches `mutant`, for at most `limit` of this thread's `cpu_time`.
 #[must_use]
 pub fn hunt(
     mutant: Mutant,
-    trials: impl IntoIterator<Item = Trial>,
+    seeds: impl IntoIterator<Item = u64>,
     limit: Duration,
     cpu_time: impl Fn() -> Duration,
 ) -> Hunt {
@@ -73,16 +54,16 @@ pub fn hunt(
         cpu: Duration::ZERO,
     };
     mutant::choose(Some(mutant));
-    for trial in trials {
+    for seed in seeds {
         if hunt.cpu >= limit || hunt.caught.is_some() {
             break;
         }
         hunt.runs += 1;
-        hunt.caught = checker_that_fires(trial).map(|checker| (trial, checker));
+        hunt.caught = checker_that_fires(seed).map(|checker| (seed, checker));
         if hunt.caught.is_some() {
             // A seed that also fails without the mutant does not count.
             mutant::choose(None);
-            if checker_that_fires(trial).is_some() {
+            if checker_that_fires(seed).is_some() {
                 hunt.caught = None;
             }
             mutant::choose(Some(mutant));
@@ -93,11 +74,7 @@ pub fn hunt(
     hunt
 }
 
-fn checker_that_fires(trial: Trial) -> Option<&'static str> {
-    let options = Options {
-        bytes: trial.bytes,
-        ..Options::default()
-    };
-    let failed = judged(trial.seed, options, &Coverage::default()).err();
+fn checker_that_fires(seed: u64) -> Option<&'static str> {
+    let failed = judged(seed, Options::default(), &Coverage::default()).err();
     failed.map(|failure| failure.violation.checker)
 }

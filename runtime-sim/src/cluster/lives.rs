@@ -7,9 +7,9 @@ use quoin_core::boot::{Refusal, RemoteAnswer, Why};
 use quoin_core::error::Fault;
 use quoin_core::id::MemberId;
 use quoin_core::member::{Halt, Recovered};
-use quoin_core::node::{Input, PeerEvent};
+use quoin_core::node::Input;
 use quoin_core::time::Instant;
-use quoin_core::version::{SERVER_VERSION, Version};
+use quoin_core::version::SERVER_VERSION;
 use quoin_runtime::boot::BootError;
 
 use super::World;
@@ -25,9 +25,6 @@ use crate::process::{Process, Start};
 const START_MAX: Duration = Duration::from_secs(20);
 /// How often a machine with a failing disk is started again.
 const REPAIRS_MAX: u32 = 6;
-/// The time in which a machine notices that a peer does not answer any more.
-const SILENCE: Duration = Duration::from_secs(5);
-
 impl World<'_> {
     /// A machine's process starts, unless a later decision replaced this one.
     pub(super) fn start(&mut self, machine: usize, power: u64) -> Verdict {
@@ -143,9 +140,6 @@ impl World<'_> {
 
     fn is_started(&mut self, machine: usize) -> Verdict {
         self.refresh_endpoints();
-        for other in (0..self.machines.len()).filter(|other| *other != machine) {
-            self.plan_contact(machine, other, Duration::ZERO);
-        }
         self.turn(machine)
     }
 
@@ -280,12 +274,6 @@ impl World<'_> {
             return Ok(());
         }
         self.exchanges_end(machine, lost_power);
-        for other in 0..self.machines.len() {
-            if other != machine {
-                self.net.reset(machine, other);
-                self.plan_contact(machine, other, Duration::ZERO);
-            }
-        }
         self.refresh_endpoints();
         if let Some(life) = life {
             self.forget_callers(machine, &life)?;
@@ -404,53 +392,6 @@ impl World<'_> {
             life.wakes_at = Some(wake);
             let number = life.number;
             self.queue.push(wake, What::Wake { machine, life: number });
-        }
-    }
-
-    /// Both sides will check their connection, after `silence` plus the time that a connection takes.
-    pub(super) fn plan_contact(&mut self, a: usize, b: usize, silence: Duration) {
-        if self.wire.is_some() {
-            // The peer protocol notices by itself.
-            return;
-        }
-        for (from, to) in [(a, b), (b, a)] {
-            let at = self.now + silence + self.net.latency() * 3;
-            self.queue.push(at, What::Contact { from, to });
-        }
-    }
-
-    /// A link has changed: a member that is cut off notices by silence, one that is not any more by trying.
-    pub(super) fn link_changed(&mut self, a: usize, b: usize) {
-        let silence = if self.net.connects(a, b) {
-            Duration::from_millis(self.prng.below(1_000))
-        } else {
-            SILENCE
-        };
-        self.plan_contact(a, b, silence);
-    }
-
-    /// Gives a node the state of a connection, if it changed.
-    pub(super) fn look_at_contact(&mut self, from: usize, to: usize) -> Verdict {
-        let peer = &self.machines[to];
-        let (id, is_up) = (peer.id, peer.is_up());
-        let stands = is_up && self.net.connects(from, to);
-        let at = &mut self.machines[from];
-        let Some(life) = &at.life else { return Ok(()) };
-        let cluster = &life.view.cluster;
-        let is_known = cluster.members().next().is_none() || cluster.member(id).is_some();
-        let stands = stands && is_known;
-        if at.connected[to] == stands {
-            return Ok(());
-        }
-        at.connected[to] = stands;
-        self.eyes
-            .note(self.now, format_args!("{from} has a connection to {to}: {stands}"));
-        let number = life.number;
-        if stands {
-            self.tell_node(from, number, Input::Peer(PeerEvent::Active(id)))?;
-            self.tell_node(from, number, Input::Peer(PeerEvent::Version(id, Some(Version::V3_6))))
-        } else {
-            self.tell_node(from, number, Input::Peer(PeerEvent::Inactive(id)))
         }
     }
 

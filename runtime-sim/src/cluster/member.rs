@@ -140,12 +140,24 @@ pub(super) struct Life {
     pub(super) halt: Option<Halt>,
     /// An operator asked it to stop, to start it again.
     pub(super) is_stopping: bool,
-    /// Its peer protocol, in a run over bytes.
+    /// Its peer protocol.
     pub(super) transport: Option<Transport>,
     /// When the next step of the peer protocol is planned.
     pub(super) transport_wakes_at: Option<Instant>,
-    /// Snapshots whose outcome was not reported yet, by receiver, in a run over bytes.
+    /// Snapshots whose outcome was not reported yet, by receiver.
     pub(super) snapshots_out: BTreeMap<MemberId, usize>,
+    /// The last snapshot that each receiver was sent.
+    pub(super) snapshots_sent: BTreeMap<MemberId, Sent>,
+}
+
+/// A snapshot that was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    pub(super) index: u64,
+    /// The leader's term.
+    pub(super) term: u64,
+    /// When its receiver was reported to have it.
+    pub(super) arrived: Option<Instant>,
 }
 
 impl Life {
@@ -179,6 +191,7 @@ impl Life {
             transport: None,
             transport_wakes_at: None,
             snapshots_out: BTreeMap::new(),
+            snapshots_sent: BTreeMap::new(),
             process,
         }
     }

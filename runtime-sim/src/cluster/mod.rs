@@ -5,7 +5,7 @@
 //!   `strike` carries it out; `operator` changes the membership;
 //! - `queue` holds the planned events, `clock` is the time of a machine;
 //! - `member` is a machine, `lives` starts and ends its processes, `effects` carries out its node's effects;
-//! - `net` is the network between members, `wire` the same as bytes of the members' own protocol;
+//! - `net` has the links between machines, `wire` carries the bytes of the members' own protocol over them;
 //! - `calls` carries requests of clients to members and answers back, through
 //!   `codec` and the functions of `core::api`, `streams` are watch streams;
 //! - [`ports`] has the interfaces: clients and an observer. The world reports everything and checks nothing.
@@ -49,6 +49,7 @@ use std::time::Duration;
 
 use quoin_core::id::MemberId;
 use quoin_core::node::{Effect, Input};
+use quoin_core::peer::PeerEffect;
 use quoin_core::random::Prng;
 use quoin_core::time::Instant;
 use quoin_core::watch::WatchOutput;
@@ -82,8 +83,8 @@ struct World<'o> {
     queue: Queue,
     machines: Vec<Machine>,
     net: Net,
-    /// The exchanges of members, in a run over bytes.
-    wire: Option<Wire>,
+    /// The exchanges of members.
+    wire: Wire,
     clients: Box<dyn Clients>,
     endpoints: Endpoints,
     /// When clients are to be woken next.
@@ -117,6 +118,7 @@ struct World<'o> {
     checks_all: bool,
     // Kept to reuse their memory.
     effects: Vec<Effect>,
+    peer_effects: Vec<PeerEffect>,
     inputs: Vec<Input>,
     outputs: Vec<WatchOutput>,
 }
@@ -154,7 +156,6 @@ impl World<'_> {
             What::Broken { number, side } => self.breaks(number, side),
             What::Call(op) => self.call_arrives(op),
             What::Clients => self.wake_clients(),
-            What::Contact { from, to } => self.look_at_contact(from, to),
             What::Deadline(op) => self.patience_ends(op),
             What::Drained { number, side } => self.drained(number, side),
             What::FaultBegins(planned) => self.fault_begins(planned),
@@ -164,7 +165,6 @@ impl World<'_> {
                 self.finished = true;
                 self.eyes.see(self.now, &Observation::Finished)
             }
-            What::Frame { place, number } => self.frame_arrives(place, number),
             What::Heal => self.heal(),
             What::Healed => self.is_healed(),
             What::Hop(place) => self.hop_arrives(place),
@@ -174,7 +174,6 @@ impl World<'_> {
             What::Log { machine, life } => self.log_works(machine, life),
             What::LogReports { machine, life } => self.log_reports(machine, life),
             What::Operator => self.operator_looks(),
-            What::Peer { machine, life, event } => self.tell_node(machine, life, Input::Peer(event)),
             What::Retry(op) => self.ask_leader(op),
             What::Rows { machine, life } => self.rows_work(machine, life),
             What::RowsReports { machine, life } => self.rows_report(machine, life),
@@ -195,9 +194,8 @@ impl World<'_> {
         match what {
             What::Call(op) | What::Retry(op) => self.ops.get(op).map(|op| op.machine),
             What::Arrive { number, side } | What::Broken { number, side } | What::Drained { number, side } => {
-                self.wire.as_ref().and_then(|wire| wire.machine_of(*number, *side))
+                self.wire.machine_of(*number, *side)
             }
-            What::Frame { place, number } => self.net.ends(*place, *number),
             What::Hop(place) => self.hops.get(*place).map(Hop::machine),
             What::StreamOpen(stream) | What::StreamAsk(stream) | What::StreamTake(stream) => {
                 self.streams.get(stream).map(|stream| stream.machine)
@@ -205,7 +203,6 @@ impl World<'_> {
             What::Hub { machine, .. }
             | What::Log { machine, .. }
             | What::LogReports { machine, .. }
-            | What::Peer { machine, .. }
             | What::Rows { machine, .. }
             | What::RowsReports { machine, .. }
             | What::Transport { machine, .. }

@@ -8,7 +8,7 @@
 //! node is not woken for a while.
 //! **Operators** add, promote, remove, replace and move members, change their addresses, defragment, move leadership, restart
 //! one after another, and at the very end of some runs found a new cluster from one member.
-//! The network's and the disk's faults are described in [`super::net`] and [`crate::disk`].
+//! The network's and the disk's faults are described in [`super::net`], `super::wire` and [`crate::disk`].
 //!
 //! # What must be survivable
 //! At most a minority of the members may lose what they had on disk: a lost disk, an old backup, rot. Such a member does not
@@ -58,17 +58,17 @@ pub enum Fault {
     One(FaultKind, Who),
     /// On all machines, or on one that is drawn when it begins.
     All(FaultKind),
-    /// This many of a thousand frames are lost.
+    /// This many of a thousand messages are lost.
     Drop {
         /// How many.
         permille: u64,
     },
-    /// This many of a thousand frames arrive twice.
+    /// This many of a thousand messages arrive twice.
     Duplicate {
         /// How many.
         permille: u64,
     },
-    /// Frames are late by this time on average.
+    /// Messages are late by this time on average.
     Delay {
         /// Milliseconds.
         mean_ms: u64,
@@ -109,14 +109,14 @@ pub enum Fault {
         /// The type.
         kind: i32,
     },
-    /// This many of a thousand frames are damaged in this way.
+    /// This many of a thousand writes are damaged in this way.
     Damage {
         /// The damage.
         how: FaultKind,
         /// How many.
         permille: u64,
     },
-    /// Old frames arrive again.
+    /// Old messages arrive again.
     Stale {
         /// How many.
         frames: u64,
@@ -150,6 +150,17 @@ pub enum Fault {
         points: u64,
         /// The kind of call.
         at: Option<Touch>,
+        /// Whether the power is lost too.
+        power: bool,
+        /// Milliseconds until it is started again.
+        away_ms: u64,
+    },
+    /// The next member that receives a snapshot dies when a part of its file is written.
+    ArrivalCrash {
+        /// How many tenths of the file.
+        tenth: u64,
+        /// After all tenths, the points that are passed first.
+        points: u64,
         /// Whether the power is lost too.
         power: bool,
         /// Milliseconds until it is started again.
@@ -247,8 +258,13 @@ impl Fault {
             Self::KindLost { .. } => FaultKind::KindLost,
             Self::Damage { how, .. } | Self::Disk { how, .. } => *how,
             Self::Stale { .. } => FaultKind::StaleFrame,
-            Self::Crash { power: false, .. } | Self::TakeoverCrash { power: false, .. } => FaultKind::Crash,
-            Self::Crash { power: true, .. } | Self::TakeoverCrash { power: true, .. } => FaultKind::PowerLoss,
+            Self::Crash { power, .. } | Self::TakeoverCrash { power, .. } | Self::ArrivalCrash { power, .. } => {
+                if *power {
+                    FaultKind::PowerLoss
+                } else {
+                    FaultKind::Crash
+                }
+            }
             Self::RecoveryCrash { .. } => FaultKind::RecoveryCrash,
             Self::RoomPowerLoss { .. } => FaultKind::RoomPowerLoss,
             Self::LongOutage { .. } => FaultKind::LongOutage,

@@ -135,7 +135,13 @@ impl Plan {
     /// Some stories have no effect on members that keep much of their log, or compact at once.
     fn fit_to_stories(&mut self) {
         let has = |kind| self.faults.iter().any(|planned| planned.fault.kind() == kind);
-        if has(FaultKind::MixedSnapshot) || has(FaultKind::StalledTable) {
+        let is_death = |planned: &Planned| matches!(planned.fault, Fault::ArrivalCrash { .. });
+        let snapshots = [
+            FaultKind::MixedSnapshot,
+            FaultKind::SlowSnapshot,
+            FaultKind::StalledTable,
+        ];
+        if snapshots.into_iter().any(has) || self.faults.iter().any(is_death) {
             self.config.snapshot_count = self.config.snapshot_count.min(10);
             self.config.snapshot_catchup_entries = self.config.snapshot_catchup_entries.min(3);
         }

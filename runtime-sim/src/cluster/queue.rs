@@ -3,7 +3,6 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-use quoin_core::node::PeerEvent;
 use quoin_core::time::Instant;
 
 use crate::observe::{OpId, StreamId};
@@ -31,8 +30,6 @@ pub(super) enum What {
     StreamEnd(StreamId),
     /// Clients are due to act.
     Clients,
-    /// A machine checks its connection to another.
-    Contact { from: usize, to: usize },
     /// A client gives up.
     Deadline(OpId),
     /// The bytes that a side of an exchange has written have left.
@@ -45,8 +42,6 @@ pub(super) enum What {
     FaultFlaps(usize),
     /// The run is over.
     Finish,
-    /// A frame arrives; the number distinguishes it from others at the same index.
-    Frame { place: u32, number: u32 },
     /// From here on there are no faults.
     Heal,
     /// The quorum that continues may be up.
@@ -65,12 +60,6 @@ pub(super) enum What {
     LogReports { machine: usize, life: u64 },
     /// The operator continues its tasks.
     Operator,
-    /// News of a peer.
-    Peer {
-        machine: usize,
-        life: u64,
-        event: PeerEvent,
-    },
     /// A request that must be tried again.
     Retry(OpId),
     /// The table's lane has finished its jobs.
@@ -171,12 +160,6 @@ impl<T> Shelf<T> {
             self.free.push(place);
         }
         thing
-    }
-
-    /// All of them, with their places.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut T)> {
-        let places = self.places.iter_mut().zip(0..);
-        places.filter_map(|(thing, place)| Some((place, thing.as_mut()?)))
     }
 
     /// Reads it.

@@ -6,7 +6,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use quoin_core::config::ClusterState;
-use quoin_core::id::ClusterId;
 use quoin_core::random::Prng;
 use quoin_core::time::Instant;
 
@@ -39,8 +38,6 @@ pub struct Options {
     pub shape: Option<Shape>,
     /// The faults of the run; no others occur.
     pub faults: Option<Vec<Planned>>,
-    /// Whether members talk with each other in bytes of the peer protocol.
-    pub bytes: bool,
     /// How much text is kept. A run that keeps text also checks its members after every turn.
     pub tracing: Tracing,
 }
@@ -66,7 +63,7 @@ pub struct Summary {
     pub trace_hash: u128,
     /// How often each kind of fault struck.
     pub struck: Struck,
-    /// What happened to exchanges, in a run over bytes.
+    /// What happened to the exchanges of members.
     pub met: Met,
     /// The last events, if the run was traced.
     pub last: Vec<String>,
@@ -83,8 +80,6 @@ pub struct Failure {
     pub members: Option<usize>,
     /// Whether it was long, if that is not the seed's choice.
     pub is_long: bool,
-    /// Whether members talked with each other in bytes.
-    pub is_bytes: bool,
     /// The broken promise.
     pub violation: Violation,
     /// When.
@@ -116,9 +111,6 @@ impl fmt::Display for Failure {
         )?;
         if self.is_long {
             write!(f, " --long")?;
-        }
-        if self.is_bytes {
-            write!(f, " --bytes")?;
         }
         self.members.map_or(Ok(()), |members| write!(f, " --members {members}"))
     }
@@ -159,9 +151,6 @@ impl Run {
             clients,
         } = self;
         let mut world = build(seed, plan, clients, Eyes::new(observer, options.tracing));
-        if options.bytes {
-            world.wire = Some(Wire::new(Prng::new(seed).fork("wire"), world.plan.link_latency));
-        }
         match world.run_caught() {
             Ok(()) => Ok(Summary {
                 events: world.events,
@@ -169,7 +158,7 @@ impl Run {
                 simulated: world.now.saturating_since(Instant::ZERO),
                 trace_hash: world.eyes.hash.value(),
                 struck: world.struck.clone(),
-                met: world.wire.as_ref().map_or_else(Met::default, |wire| wire.met),
+                met: world.wire.met,
                 last: world.eyes.take_lines(),
                 faults: world.plan.faults.clone(),
             }),
@@ -177,7 +166,6 @@ impl Run {
                 seed,
                 members: options.members,
                 is_long: options.shape == Some(Shape::Long),
-                is_bytes: options.bytes,
                 violation,
                 at: world.now,
                 machines: world.status_lines(),
@@ -234,13 +222,6 @@ pub(super) fn build(seed: u64, plan: Plan, clients: Box<dyn Clients>, eyes: Eyes
             },
         );
     }
-    let mut net = Net::new(
-        prng.fork("net"),
-        plan.link_latency,
-        ClusterId::compute(&founders).0,
-        struck.clone(),
-    );
-    net.machines = machines.len();
     queue.push(Instant::ZERO + Duration::from_millis(50), What::Clients);
     for (number, planned) in plan.faults.iter().enumerate() {
         queue.push(planned.at, What::FaultBegins(number));
@@ -251,8 +232,8 @@ pub(super) fn build(seed: u64, plan: Plan, clients: Box<dyn Clients>, eyes: Eyes
         now: Instant::ZERO,
         queue,
         machines,
-        net,
-        wire: None,
+        net: Net::new(prng.fork("net"), plan.link_latency, struck.clone()),
+        wire: Wire::new(prng.fork("wire"), plan.link_latency),
         clients,
         endpoints: Endpoints::default(),
         clients_wake_at: None,
@@ -276,6 +257,7 @@ pub(super) fn build(seed: u64, plan: Plan, clients: Box<dyn Clients>, eyes: Eyes
         events_now: 0,
         finished: false,
         effects: Vec::new(),
+        peer_effects: Vec::new(),
         inputs: Vec::new(),
         outputs: Vec::new(),
         plan,

@@ -19,9 +19,10 @@ use crate::observe::Verdict;
 use quoin_model::call::Call;
 
 /// Kinds of faults that are met in stories only.
-pub(super) const STORIES: [FaultKind; 7] = [
+pub(super) const STORIES: [FaultKind; 8] = [
     FaultKind::LateAcks,
     FaultKind::MixedSnapshot,
+    FaultKind::SlowSnapshot,
     FaultKind::StalledTable,
     FaultKind::ClockSetBack,
     FaultKind::QuotaRace,
@@ -39,6 +40,10 @@ enum Story {
     LateAcks,
     /// Members that were away are sent snapshots, some with the state of another one.
     MixedSnapshots,
+    /// A member dies while a snapshot arrives.
+    SnapshotDeath,
+    /// A member needs another snapshot while one arrives, or soon after.
+    SnapshotsInARow,
     /// A member whose table stalls falls behind until it needs a snapshot.
     StalledTable,
     /// Processes start at the time of an earlier start.
@@ -53,9 +58,11 @@ enum Story {
     QuotaRace,
 }
 
-const ALL: [Story; 8] = [
+const ALL: [Story; 10] = [
     Story::LateAcks,
     Story::MixedSnapshots,
+    Story::SnapshotDeath,
+    Story::SnapshotsInARow,
     Story::StalledTable,
     Story::ClockSetBack,
     Story::CompactPairs,
@@ -76,7 +83,11 @@ pub(super) fn draw_story(seed: u64, plan: &Plan) -> Vec<Planned> {
         Story::LateAcks | Story::ClockSetBack => prng.range(2..6),
         Story::CompactPairs => prng.range(4..20),
         Story::Readd | Story::QuotaRace => 1,
-        Story::MixedSnapshots | Story::StalledTable | Story::EarlyPromotion => prng.range(1..3),
+        Story::MixedSnapshots
+        | Story::SnapshotDeath
+        | Story::SnapshotsInARow
+        | Story::StalledTable
+        | Story::EarlyPromotion => prng.range(1..3),
     };
     let mut faults = Vec::new();
     for _ in 0..times {
@@ -110,6 +121,28 @@ fn tell(story: Story, at: u64, prng: &mut Prng, plan: &Plan, faults: &mut Vec<Pl
             plan(at, 25_000, Fault::MixedSnapshot { permille: 500 });
             for round in 0..3 {
                 plan(at + round * 6_000, 3_000, Fault::One(FaultKind::Isolate, follower));
+            }
+        }
+        Story::SnapshotDeath => {
+            // While it is away, the others write until their logs no longer reach back to it.
+            plan(at, 1_600, Fault::LateAcks { most_ms: 1 });
+            plan(at, 1_500, Fault::One(FaultKind::Isolate, follower));
+            let death = Fault::ArrivalCrash {
+                tenth: prng.below(11),
+                points: prng.below(12),
+                power: prng.below(2) == 0,
+                away_ms: one_of(prng, &[1, 100, 3_000]),
+            };
+            plan(at, 8_000, death);
+        }
+        Story::SnapshotsInARow => {
+            plan(at, 9_000, Fault::LateAcks { most_ms: 1 });
+            plan(at, 9_000, Fault::One(FaultKind::SlowSnapshot, machine));
+            for round in 0..4 {
+                let begin = at + round * 2_200;
+                plan(begin, 1_000, Fault::One(FaultKind::Isolate, machine));
+                let moves = begin + 1_200 + prng.below(1_000);
+                plan(moves, 0, Fault::One(FaultKind::MoveLeader, Who::Leader));
             }
         }
         Story::StalledTable => {

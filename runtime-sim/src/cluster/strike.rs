@@ -4,7 +4,6 @@ use std::io;
 use std::time::Duration;
 
 use quoin_core::config::{AutoCompaction, Gate};
-use quoin_core::id::MemberId;
 
 use super::World;
 use super::member::{Doom, Part};
@@ -17,6 +16,8 @@ use crate::observe::Verdict;
 
 /// The interval between reads while acknowledgements of heartbeats are late.
 const READS_EVERY_MS: u64 = 40;
+/// Bytes a second to a member that receives snapshots slowly: a small one takes seconds.
+const SLOW_SNAPSHOT_BYTES: u64 = 20_000;
 /// A clock that runs right.
 pub(super) const RIGHT: u64 = 1_000_000;
 
@@ -55,7 +56,10 @@ impl World<'_> {
             | Fault::CompactPair { .. }
             | Fault::One(FaultKind::StalledTable, _)
             | Fault::ClockSetBack { .. } => self.story_begins(planned, fault)?,
-            Fault::One(FaultKind::Clog | FaultKind::Isolate | FaultKind::Deaf | FaultKind::ClientCut, who)
+            Fault::One(
+                FaultKind::Clog | FaultKind::Isolate | FaultKind::Deaf | FaultKind::ClientCut | FaultKind::SlowSnapshot,
+                who,
+            )
             | Fault::Bridge { bridge: who, .. } => {
                 let a = self.resolve(who);
                 self.activate(planned, a, a);
@@ -106,7 +110,7 @@ impl World<'_> {
                 self.struck.note(FaultKind::WallJump);
                 self.machines[machine].clock.jump(by_ms);
             }
-            Fault::One(FaultKind::ForceNewCluster, _) | Fault::TakeoverCrash { .. } => {}
+            Fault::One(FaultKind::ForceNewCluster, _) | Fault::TakeoverCrash { .. } | Fault::ArrivalCrash { .. } => {}
             Fault::All(_) | Fault::One(..) | Fault::Readd { .. } => self.operate(fault)?,
         }
         self.queue
@@ -125,7 +129,7 @@ impl World<'_> {
             return Ok(());
         }
         match self.plan.faults[planned].fault {
-            Fault::Crash { .. } | Fault::TakeoverCrash { .. } => {
+            Fault::Crash { .. } | Fault::TakeoverCrash { .. } | Fault::ArrivalCrash { .. } => {
                 // A process that has not reached the point of its planned death dies now.
                 for machine in 0..self.machines.len() {
                     let at = &self.machines[machine];
@@ -171,9 +175,7 @@ impl World<'_> {
             }
             Fault::CompactPair { .. } => self.pair_goes_on(planned)?,
             Fault::Stale { frames } => {
-                let machines = &self.machines;
-                let find = |id| machines.iter().position(|machine| machine.id == MemberId(id));
-                self.net.send_stale(self.now, find, &mut self.queue);
+                self.deliver_stale()?;
                 let lasts = u64::try_from(it.until.saturating_since(it.at).as_millis()).unwrap_or(u64::MAX);
                 self.flap_later(planned, lasts / frames.max(1) + 1);
             }
@@ -224,7 +226,6 @@ impl World<'_> {
     /// Sets the condition of all links by the faults in progress.
     pub(super) fn condition_links(&mut self) {
         let count = self.machines.len();
-        self.net.machines = count;
         for from in 0..count {
             for to in 0..count {
                 let mut condition = Condition::default();
@@ -234,11 +235,7 @@ impl World<'_> {
                 if self.cut_for_ever[from] != self.cut_for_ever[to] || (from == to && self.cut_for_ever[from]) {
                     condition.cut = Some(FaultKind::Isolate);
                 }
-                let before = self.net.connects(from, to);
-                self.net.set_condition(self.now, from, to, condition, &mut self.queue);
-                if from != to && before != self.net.connects(from, to) {
-                    self.link_changed(from, to);
-                }
+                self.net.set_condition(from, to, condition);
             }
         }
         self.links_changed();
@@ -246,7 +243,6 @@ impl World<'_> {
 
     fn reset_connections(&mut self, machine: usize) -> Verdict {
         for other in (0..self.machines.len()).filter(|other| *other != machine) {
-            self.net.reset(machine, other);
             self.reset_exchanges(machine, other);
         }
         if self.machines[machine].is_up() {
@@ -520,6 +516,12 @@ fn impair(condition: &mut Condition, active: &Active, from: usize, to: usize, co
         }
         Fault::Bandwidth { bytes_per_second } => {
             condition.bytes_per_second = bytes_per_second;
+            false
+        }
+        Fault::One(FaultKind::SlowSnapshot, _) => {
+            if to == active.a {
+                condition.bytes_per_second = SLOW_SNAPSHOT_BYTES;
+            }
             false
         }
         Fault::KindLost { kind } => {

@@ -32,9 +32,6 @@ pub struct Which {
     /// Only long runs, for situations that take minutes
     #[arg(long)]
     pub long: bool,
-    /// Members talk with each other in bytes of the peer protocol, which faults cut, hold and damage
-    #[arg(long)]
-    pub bytes: bool,
     /// Activates the known bug of this name; needs a build with the feature `mutants`
     #[arg(long, value_name = "NAME", value_parser = mutants::names(), hide_possible_values = true)]
     pub mutant: Option<Mutant>,
@@ -90,9 +87,7 @@ pub fn run(asked: &Run) -> ExitCode {
             faults::keep(&total.campaign.struck);
             let (points, met) = total.coverage.met();
             say(format_args!("{met} of {points} situations were met"));
-            if asked.of.bytes {
-                say(total.campaign.met);
-            }
+            say(total.campaign.met);
             if asked.coverage {
                 say(total.coverage.table().trim_end());
             }
@@ -191,7 +186,6 @@ fn options(of: &Which, tracing: Tracing) -> Options {
         members: of.members,
         tracing,
         shape: of.long.then_some(Shape::Long),
-        bytes: of.bytes,
         ..Options::default()
     }
 }

@@ -15,9 +15,6 @@ pub struct Mutants {
     /// The first seed after the kept ones
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub from: u64,
-    /// Tries seeds that are not kept in runs over bytes of the peer protocol
-    #[arg(long)]
-    pub bytes: bool,
     /// Does not try the seeds first that are kept because they found a bug before
     #[arg(long, conflicts_with = "kept")]
     pub fresh: bool,
@@ -63,7 +60,7 @@ pub fn mutants(asked: &Mutants) -> ExitCode {
 
     use quoin_tools::{Progress, say};
 
-    use crate::cluster::hunt::{Trial, hunt, kept};
+    use crate::cluster::hunt::{hunt, kept};
 
     // An assertion may catch a mutant: its panic is not printed.
     std::panic::set_hook(Box::new(|_| {}));
@@ -80,13 +77,11 @@ pub fn mutants(asked: &Mutants) -> ExitCode {
     for &mutant in &all {
         progress.doing(mutant.name());
         let of_it = seeds_kept.iter().filter(|(kept, _)| *kept == mutant);
-        let first: Vec<Trial> = of_it.map(|(_, trial)| *trial).filter(|_| !asked.fresh).collect();
-        let bytes = asked.bytes;
-        let fresh = (asked.from..).map(|seed| Trial { seed, bytes });
-        let found = hunt(mutant, first.into_iter().chain(fresh), limit, super::cpu_time);
+        let first: Vec<u64> = of_it.map(|(_, seed)| *seed).filter(|_| !asked.fresh).collect();
+        let found = hunt(mutant, first.into_iter().chain(asked.from..), limit, super::cpu_time);
         let (seed, checker) = found.caught.map_or_else(
             || (String::from("-"), "NONE"),
-            |(trial, checker)| (trial.to_string(), checker),
+            |(seed, checker)| (seed.to_string(), checker),
         );
         progress.done();
         say(format_args!(

@@ -93,7 +93,8 @@ fn save(snapshot: Snapshot, pieces: &Receiver<Piece>, shelf: &Shelf, node: &Node
     } = snapshot;
     let index = message.get_snapshot().get_metadata().index;
     tracing::info!("snapshot-index" = index, %from, "receiving database snapshot");
-    let mut arriving = Arriving::begin(&*shelf.disk, &shelf.snap_dir, index).map_err(|fault| fault.to_string())?;
+    let mut arriving =
+        Arriving::begin(Arc::clone(&shelf.disk), &shelf.snap_dir, index).map_err(|fault| fault.to_string())?;
     let written = write_all(&mut arriving, &begun, pieces);
     let total = arriving.len();
     let store = match written {
@@ -118,7 +119,7 @@ fn give(node: &NodeQueue, from: MemberId, message: Box<Message>, store: Store) {
     node.input(Input::Snapshot { from, message, store });
 }
 
-fn write_all(arriving: &mut Arriving<'_>, begun: &[u8], pieces: &Receiver<Piece>) -> Result<(), String> {
+fn write_all(arriving: &mut Arriving, begun: &[u8], pieces: &Receiver<Piece>) -> Result<(), String> {
     let text = |fault: quoin_core::error::Fault| fault.to_string();
     arriving.write(begun).map_err(text)?;
     loop {

@@ -12,7 +12,7 @@ use super::damage::{garbled, spliced};
 use super::pipe::Item;
 use super::{ANSWERER, CALLER, Way};
 use crate::faults::FaultKind;
-use crate::observe::Verdict;
+use crate::observe::{Verdict, ensure};
 
 /// The time in which a machine's kernel reports that it took bytes.
 const KERNEL: Duration = Duration::from_micros(20);
@@ -20,7 +20,7 @@ const KERNEL: Duration = Duration::from_micros(20);
 impl World<'_> {
     /// The machines of the caller and of the answerer.
     pub(super) fn machines_of(&self, number: u64) -> (usize, usize) {
-        let exchange = self.wire.as_ref().and_then(|wire| wire.exchanges.get(&number));
+        let exchange = self.wire.exchanges.get(&number);
         exchange.map_or((0, 0), |exchange| {
             (exchange.sides[CALLER].machine, exchange.sides[ANSWERER].machine)
         })
@@ -33,7 +33,7 @@ impl World<'_> {
 
     /// One side sends an item, which takes so much longer than others.
     pub(super) fn put_after(&mut self, number: u64, side: usize, extra: Duration, item: Item) {
-        let Some(wire) = &mut self.wire else { return };
+        let wire = &mut self.wire;
         let latency = wire.latency() + extra;
         let Some(exchange) = wire.exchanges.get_mut(&number).filter(|exchange| !exchange.is_broken) else {
             return;
@@ -57,8 +57,7 @@ impl World<'_> {
 
     /// Plans the next arrival of what a side sent.
     pub(super) fn plan_arrival(&mut self, number: u64, side: usize) {
-        let wire = self.wire.as_mut();
-        let exchange = wire.and_then(|wire| wire.exchanges.get_mut(&number));
+        let exchange = self.wire.exchanges.get_mut(&number);
         if let Some(at) = exchange.and_then(|exchange| exchange.pipes[side].plan()) {
             self.queue
                 .push(at.max(self.now), What::Arrive { number, side: 1 - side });
@@ -72,7 +71,7 @@ impl World<'_> {
 
     /// One side writes bytes, in chunks of at most `most`.
     pub(super) fn write_chunks(&mut self, number: u64, side: usize, bytes: Bytes, most: usize) {
-        let Some(wire) = &mut self.wire else { return };
+        let wire = &mut self.wire;
         let mut chunks = wire.chunks(bytes, most).into_iter().peekable();
         while let Some(chunk) = chunks.next() {
             let is_last = chunks.peek().is_none();
@@ -86,7 +85,7 @@ impl World<'_> {
             self.write(number, side, bytes);
             return Ok(());
         };
-        let Some(wire) = &mut self.wire else { return Ok(()) };
+        let wire = &mut self.wire;
         let kept = wire.prng.below(bytes.len().max(1) as u64) as usize;
         let damaged = match kind {
             FaultKind::FlippedFrame => garbled(&mut wire.prng, way, &bytes),
@@ -107,8 +106,7 @@ impl World<'_> {
         let ends = self.machines_of(number);
         let (from, to) = if side == CALLER { ends } else { (ends.1, ends.0) };
         let (kind, permille) = self.net.condition(from, to).damage?;
-        let wire = self.wire.as_mut()?;
-        if wire.prng.below(1_000) >= permille {
+        if self.wire.prng.below(1_000) >= permille {
             return None;
         }
         if kind != FaultKind::MisaddressedFrame {
@@ -127,16 +125,14 @@ impl World<'_> {
             return self.write_chunks(number, CALLER, file, most);
         }
         let len = file.len().max(1) as u64;
-        let Some(kept) = self.wire.as_mut().map(|wire| wire.prng.below(len) as usize) else {
-            return;
-        };
+        let kept = self.wire.prng.below(len) as usize;
         self.write_chunks(number, CALLER, file.slice(..kept), most);
         self.break_off(number);
     }
 
     /// What a process has written has been given to its kernel, or will be once the other side has read more.
     pub(super) fn drain(&mut self, number: u64, side: usize) {
-        let Some(wire) = &mut self.wire else { return };
+        let wire = &mut self.wire;
         let window = wire.window;
         let Some(exchange) = wire.exchanges.get_mut(&number) else {
             return;
@@ -156,11 +152,10 @@ impl World<'_> {
     /// Items arrive at a side.
     pub(in super::super) fn items_arrive(&mut self, number: u64, side: usize) -> Verdict {
         let from = 1 - side;
-        if let Some(exchange) = self.wire.as_mut().and_then(|wire| wire.exchanges.get_mut(&number)) {
+        if let Some(exchange) = self.wire.exchanges.get_mut(&number) {
             exchange.pipes[from].arrived(self.now);
         }
-        while let Some(wire) = &mut self.wire
-            && let Some(exchange) = wire.exchanges.get_mut(&number)
+        while let Some(exchange) = self.wire.exchanges.get_mut(&number)
             && let Some(item) = exchange.pipes[from].take(self.now)
         {
             if let Item::Bytes(bytes, _) = &item {
@@ -175,7 +170,7 @@ impl World<'_> {
 
     /// A side has read bytes; the writer learns that, unless the way back is cut.
     fn acknowledge(&mut self, number: u64, side: usize, len: usize) {
-        let Some(wire) = &mut self.wire else { return };
+        let wire = &mut self.wire;
         let window = wire.window;
         let latency = wire.latency();
         let Some(exchange) = wire.exchanges.get_mut(&number) else {
@@ -197,7 +192,7 @@ impl World<'_> {
     }
 
     fn item_arrives(&mut self, number: u64, side: usize, item: Item) -> Verdict {
-        let Some(exchange) = self.wire.as_mut().and_then(|wire| wire.exchanges.get_mut(&number)) else {
+        let Some(exchange) = self.wire.exchanges.get_mut(&number) else {
             return Ok(());
         };
         if !exchange.sides[side].is_open {
@@ -219,7 +214,7 @@ impl World<'_> {
             }
             Item::Request(head) => self.input_to(number, side, |exchange| PeerInput::Request(exchange, head)),
             Item::Response(status, head) => {
-                self.is_answered(number, status);
+                self.is_answered(number, status)?;
                 self.input_to(number, side, |exchange| PeerInput::Response { exchange, status, head })
             }
             Item::Bytes(bytes, _) => self.input_to(number, side, |exchange| PeerInput::Bytes(exchange, bytes)),
@@ -233,12 +228,17 @@ impl World<'_> {
         }
     }
 
-    fn is_answered(&mut self, number: u64, status: u16) {
-        let Some(wire) = &mut self.wire else { return };
+    /// C58, and counts.
+    fn is_answered(&mut self, number: u64, status: u16) -> Verdict {
+        let wire = &mut self.wire;
         let Some(exchange) = wire.exchanges.get_mut(&number) else {
-            return;
+            return Ok(());
         };
         exchange.is_answered = true;
+        let is_accepted = exchange.is_misrouted && status < 400 && exchange.way != Way::Version;
+        ensure(!is_accepted, "C58", || {
+            format!("a request was accepted by a member that was not meant: {exchange:?}")
+        })?;
         let [caller, answerer] = &exchange.sides;
         let stream = (caller.machine, caller.life, answerer.machine, exchange.way);
         match (exchange.way, status) {
@@ -247,6 +247,7 @@ impl World<'_> {
             (_, 412) if exchange.is_misrouted => wire.met.misrouted_refused += 1,
             _ => {}
         }
+        Ok(())
     }
 
     /// A side learns that its connection is lost.
@@ -258,14 +259,12 @@ impl World<'_> {
 
     /// One side has no part in the exchange any more.
     pub(super) fn is_over(&mut self, number: u64, side: usize) {
-        if let Some(wire) = &mut self.wire {
-            wire.close_side(number, side);
-        }
+        self.wire.close_side(number, side);
     }
 
     /// Breaks an exchange: of what is in transit a part arrives, and both sides learn it.
     pub(super) fn break_off(&mut self, number: u64) {
-        let Some(wire) = &mut self.wire else { return };
+        let wire = &mut self.wire;
         let Some(exchange) = wire.exchanges.get_mut(&number).filter(|exchange| !exchange.is_broken) else {
             return;
         };

@@ -35,7 +35,12 @@ enum Dialled {
     Refused,
     /// No answer comes.
     Silence,
+    /// A member of another cluster has the address, and takes the caller for a removed one.
+    Stranger,
 }
+
+/// The header with the id of the cluster, and that of another one.
+const OTHER_CLUSTER: (&str, &str) = ("x-etcd-cluster-id", "ca11ab1e");
 
 impl World<'_> {
     /// A process sends a request to a peer.
@@ -44,17 +49,18 @@ impl World<'_> {
         (machine, life): (usize, u64),
         id: ExchangeId,
         url: &str,
-        head: PeerHead,
+        mut head: PeerHead,
         body: Body,
     ) -> Verdict {
         let way = Way::of(&head.path);
         let meant = self.machine_at(url);
         let to = meant.map(|meant| self.misroute(machine, meant));
-        let dialled = to.map_or(Dialled::Refused, |to| self.connect(machine, to));
+        let mut dialled = to.map_or(Dialled::Refused, |to| self.connect(machine, to));
         let to = to.unwrap_or(machine);
+        let is_foreign = self.mixes_clusters(machine, to, way, &mut head, &mut dialled);
         let patience = patience(&self.machines[machine].site.config);
         let their_life = self.machines[to].life.as_ref().map_or(0, |life| life.number);
-        let Some(wire) = &mut self.wire else { return Ok(()) };
+        let wire = &mut self.wire;
         wire.numbers += 1;
         let number = wire.numbers;
         let side = |machine, life, id, is_open| Side {
@@ -73,9 +79,10 @@ impl World<'_> {
                 side(to, their_life, ExchangeId::Incoming(number), is_connected),
             ],
             pipes: [Pipe::default(), Pipe::default()],
-            is_misrouted: meant != Some(to),
-            is_broken: !is_connected,
+            is_misrouted: meant != Some(to) || is_foreign,
+            is_broken: !is_connected && !matches!(dialled, Dialled::Stranger),
             is_answered: false,
+            file_bytes: 0,
         };
         wire.exchanges.insert(number, exchange);
         wire.opened.insert((machine, life, id), number);
@@ -87,6 +94,7 @@ impl World<'_> {
             }
             Dialled::Refused => round_trip,
             Dialled::Silence => patience,
+            Dialled::Stranger => return self.stranger_answers(number, way),
         };
         let side = CALLER;
         self.queue.push(self.now + fails_after, What::Broken { number, side });
@@ -106,26 +114,58 @@ impl World<'_> {
         let condition = self.net.condition(from, meant);
         let is_struck = matches!(condition.damage, Some((FaultKind::MisaddressedFrame, _)));
         let machines = self.machines.len() as u64;
-        let Some(wire) = self.wire.as_mut().filter(|_| is_struck) else {
-            return meant;
-        };
-        if wire.prng.below(2) == 0 {
+        if !is_struck || self.wire.prng.below(2) == 0 {
             return meant;
         }
-        let other = wire.prng.below(machines) as usize;
+        let other = self.wire.prng.below(machines) as usize;
         if other != meant {
             self.struck.note(FaultKind::MisaddressedFrame);
         }
         other
     }
 
+    /// While connections are misrouted, some members of another cluster have the address of the caller or that of the
+    /// machine that is dialled. Returns whether the caller is such a member.
+    fn mixes_clusters(&mut self, from: usize, to: usize, way: Way, head: &mut PeerHead, dialled: &mut Dialled) -> bool {
+        let is_struck = matches!(
+            self.net.condition(from, to).damage,
+            Some((FaultKind::MisaddressedFrame, _))
+        );
+        if !is_struck || way == Way::Version || !matches!(dialled, Dialled::Connected) {
+            return false;
+        }
+        match self.wire.prng.below(6) {
+            0 => *dialled = Dialled::Stranger,
+            1 => {
+                head.fields
+                    .insert(OTHER_CLUSTER.0.to_owned(), OTHER_CLUSTER.1.to_owned());
+                return true;
+            }
+            _ => {}
+        }
+        false
+    }
+
+    /// A member of another cluster answers as if the caller had been removed from the caller's cluster.
+    fn stranger_answers(&mut self, number: u64, way: Way) -> Verdict {
+        let (status, body) = match way {
+            Way::Appends | Way::Messages | Way::Version => (410, "removed member\n"),
+            Way::Post | Way::Snapshot => (403, r#"{"message":"cannot process message from removed member"}"#),
+        };
+        let mut head = PeerHead::default();
+        head.fields
+            .insert(OTHER_CLUSTER.0.to_owned(), OTHER_CLUSTER.1.to_owned());
+        self.put(number, ANSWERER, Item::Response(status, head));
+        self.put(number, ANSWERER, Item::Bytes(body.into(), true));
+        self.put(number, ANSWERER, Item::End);
+        Ok(())
+    }
+
     fn connect(&mut self, from: usize, to: usize) -> Dialled {
         let at = &self.machines[to];
         let (is_up, has_power) = (at.is_up(), !at.is_dark);
         let cut = self.net.condition(from, to).cut.or(self.net.condition(to, from).cut);
-        let Some(wire) = &mut self.wire else {
-            return Dialled::Refused;
-        };
+        let wire = &mut self.wire;
         // A router on the way may say that there is no way.
         let is_told = wire.prng.below(4) == 0;
         if let Some(kind) = cut.filter(|_| from != to) {
@@ -152,6 +192,9 @@ impl World<'_> {
                     self.break_off(number);
                     return Ok(());
                 };
+                if let Some(exchange) = self.wire.exchanges.get_mut(&number) {
+                    exchange.file_bytes = image.len() as u64;
+                }
                 self.write_damaged(number, CALLER, way, message)?;
                 let is_slow = self.net.condition(from, to).bytes_per_second > 0;
                 let most = if is_slow { SEGMENT_BYTES } else { LARGE_CHUNK_BYTES };

@@ -2,30 +2,30 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use quoin_core::id::MemberId;
-use quoin_core::jobs::PeerJob;
+use quoin_core::jobs::{PeerJob, SnapshotJob};
 use quoin_core::membership::Member;
 use quoin_core::node::{Input, PeerEvent};
 use quoin_core::peer::{ExchangeId, PeerEffect, PeerInput, PeerRoster, Transport, TransportConfig};
 use quoin_core::proto::raftpb::Message;
 use quoin_core::store::Cluster;
-use quoin_runtime::received;
 
 use super::super::World;
-use super::super::member::Part;
+use super::super::member::{Part, Sent};
+use super::super::net::Stale;
 use super::super::queue::What;
 use super::dial::patience;
 use super::pipe::Item;
-use super::{ANSWERER, CALLER, Late, Saving};
+use super::{CALLER, Late};
+use crate::faults::FaultKind;
 use crate::observe::{Observation, Verdict, ensure};
+
+/// A leader keeps the entries after a snapshot for so long after its arrival, by a clock that is a twentieth wrong.
+const ENTRIES_KEPT: Duration = Duration::from_secs(28);
 
 impl World<'_> {
     /// A process has started: it gets a peer protocol of its own.
     pub(in super::super) fn begin_transport(&mut self, machine: usize, boot_peers: &[Member]) -> Verdict {
-        if self.wire.is_none() {
-            return Ok(());
-        }
         self.exchanges_are_unknown(machine);
         let at = &mut self.machines[machine];
         let shown = at.clock.now(self.now);
@@ -55,10 +55,13 @@ impl World<'_> {
     /// A node sends messages.
     pub(in super::super) fn send_bytes(&mut self, machine: usize, to: MemberId, messages: Vec<Message>) -> Verdict {
         let life = self.machines[machine].life.as_ref().map_or(0, |life| life.number);
-        let target = self.find(to);
+        let (member, target) = (self.machines[machine].id, self.find(to));
         let mut sent = Vec::new();
         for message in messages {
-            let copies = target.map_or_else(|| vec![Duration::ZERO], |at| self.net.sift(machine, at, &message));
+            let copies = target.map_or_else(
+                || vec![Duration::ZERO],
+                |at| self.net.sift(member, machine, at, &message),
+            );
             for late in copies {
                 if late.is_zero() {
                     sent.push(message.clone());
@@ -71,7 +74,7 @@ impl World<'_> {
                     to,
                     message,
                 };
-                let Some(wire) = &mut self.wire else { return Ok(()) };
+                let wire = &mut self.wire;
                 let place = wire.late.put(late_message);
                 self.queue.push(self.now + late, What::LateMessage(place));
             }
@@ -85,7 +88,7 @@ impl World<'_> {
 
     /// A message that a fault has delayed is given to the peer protocol.
     pub(in super::super) fn send_late(&mut self, place: u32) -> Verdict {
-        let late = self.wire.as_mut().and_then(|wire| wire.late.take(place));
+        let late = self.wire.late.take(place);
         let Some(Late {
             machine,
             life,
@@ -97,6 +100,22 @@ impl World<'_> {
         };
         let messages = vec![message];
         self.step_transport(machine, life, PeerInput::Send(PeerJob::Messages { to, messages }))
+    }
+
+    /// A node gets an old message again, unless its receiver knows that the sender was removed.
+    pub(in super::super) fn deliver_stale(&mut self) -> Verdict {
+        let Some(Stale { from, message }) = self.net.draw_stale() else {
+            return Ok(());
+        };
+        let Some(machine) = self.find(MemberId(message.to)) else {
+            return Ok(());
+        };
+        let life = self.machines[machine].life.as_ref();
+        if life.is_none_or(|life| life.view.cluster.is_removed(from)) {
+            return Ok(());
+        }
+        self.struck.note(FaultKind::StaleFrame);
+        self.deliver(machine, from, message)
     }
 
     /// The peer protocol of a process may have something to do.
@@ -116,7 +135,7 @@ impl World<'_> {
         side: usize,
         input: impl FnOnce(ExchangeId) -> PeerInput,
     ) -> Verdict {
-        let exchange = self.wire.as_ref().and_then(|wire| wire.exchanges.get(&number));
+        let exchange = self.wire.exchanges.get(&number);
         let Some(it) = exchange.map(|exchange| &exchange.sides[side]).filter(|it| it.is_open) else {
             return Ok(());
         };
@@ -134,11 +153,12 @@ impl World<'_> {
         let Some(transport) = &mut current.transport else {
             return Ok(());
         };
-        let mut effects = Vec::new();
+        let mut effects = std::mem::take(&mut self.peer_effects);
         transport.step(shown, [input], &mut effects);
-        for effect in effects {
+        for effect in effects.drain(..) {
             self.carry_out_peer(machine, life, effect)?;
         }
+        self.peer_effects = effects;
         self.plan_transport(machine);
         self.look_at_reports(machine, life)
     }
@@ -159,7 +179,7 @@ impl World<'_> {
     }
 
     fn carry_out_peer(&mut self, machine: usize, life: u64, effect: PeerEffect) -> Verdict {
-        let found = |world: &Self, id| world.wire.as_ref().and_then(|wire| wire.find(machine, life, id));
+        let found = |world: &Self, id| world.wire.find(machine, life, id);
         match effect {
             PeerEffect::Close(id) => {
                 if let Some((number, side)) = found(self, id) {
@@ -202,7 +222,11 @@ impl World<'_> {
                 from,
                 message,
                 begun,
-            } => self.begin_save(found(self, exchange), from, *message, &begun),
+            } => {
+                if let Some((number, _)) = found(self, exchange) {
+                    self.begin_save(number, from, *message, &begun)?;
+                }
+            }
             PeerEffect::SaveEnd(id) => {
                 if let Some((number, _)) = found(self, id) {
                     self.save(number)?;
@@ -210,7 +234,7 @@ impl World<'_> {
             }
             PeerEffect::SaveMore(id, bytes) => {
                 if let Some((number, _)) = found(self, id) {
-                    self.save_more(number, &bytes);
+                    self.save_more(number, &bytes)?;
                 }
             }
             PeerEffect::Tell(event) => self.tell(machine, event)?,
@@ -239,17 +263,15 @@ impl World<'_> {
 
     /// A process cuts an exchange: its kernel loses what has not left, or not.
     fn closes(&mut self, number: u64, side: usize) {
-        if let Some(wire) = &mut self.wire
-            && let Some(exchange) = wire.exchanges.get_mut(&number)
-        {
-            exchange.pipes[side].lose(&mut wire.prng);
+        if let Some(exchange) = self.wire.exchanges.get_mut(&number) {
+            exchange.pipes[side].lose(&mut self.wire.prng);
         }
         self.put(number, side, Item::Closed);
         self.is_over(number, side);
     }
 
     /// Puts an input for a node into its mailbox; the node takes its turn as soon as it can.
-    fn mail(&mut self, machine: usize, input: Input) {
+    pub(super) fn mail(&mut self, machine: usize, input: Input) {
         let Some(life) = &mut self.machines[machine].life else {
             return;
         };
@@ -267,13 +289,23 @@ impl World<'_> {
             PeerEvent::Active(id) | PeerEvent::Inactive(id) => self.find(*id),
             _ => None,
         };
+        if event == PeerEvent::RemovedUs {
+            let id = self.machines[machine].id;
+            let is_removed = self.newest_view().is_some_and(|view| view.cluster.is_removed(id));
+            ensure(is_removed, "C58", || format!("member {id} believes that it is removed"))?;
+        }
+        let now = self.now;
         let at = &mut self.machines[machine];
         if let Some(peer) = place {
             at.connected[peer] = matches!(event, PeerEvent::Active(_));
         }
         match &event {
             PeerEvent::RemovedUs if at.part == Part::Member => at.part = Part::Removed,
-            PeerEvent::Snapshot { to, .. } => {
+            PeerEvent::Snapshot { to, received } => {
+                let sent = at.life.as_mut().and_then(|life| life.snapshots_sent.get_mut(to));
+                if let Some(sent) = sent.filter(|_| *received) {
+                    sent.arrived = Some(now);
+                }
                 let waiting = at.life.as_mut().and_then(|life| life.snapshots_out.get_mut(to));
                 let is_awaited = waiting.is_some_and(|waiting| {
                     *waiting = waiting.wrapping_sub(1);
@@ -294,17 +326,49 @@ impl World<'_> {
     }
 
     /// A node sends a snapshot.
-    pub(in super::super) fn send_snapshot_bytes(
-        &mut self,
-        machine: usize,
-        job: Box<quoin_core::jobs::SnapshotJob>,
-    ) -> Verdict {
+    pub(in super::super) fn send_snapshot_bytes(&mut self, machine: usize, job: Box<SnapshotJob>) -> Verdict {
+        self.look_at_snapshot(machine, &job)?;
         let Some(life) = &mut self.machines[machine].life else {
             return Ok(());
         };
+        let sent = Sent {
+            index: job.message.get_snapshot().get_metadata().index,
+            term: job.message.term,
+            arrived: None,
+        };
+        life.snapshots_sent.insert(job.to, sent);
         *life.snapshots_out.entry(job.to).or_default() += 1;
         let number = life.number;
         self.step_transport(machine, number, PeerInput::Send(PeerJob::Snapshot(job)))
+    }
+
+    /// C59 and C60: a snapshot is needed, and its v2 state has all members.
+    fn look_at_snapshot(&self, machine: usize, job: &SnapshotJob) -> Verdict {
+        let (id, to) = (self.machines[machine].id, job.to);
+        let data = &job.message.get_snapshot().data;
+        let has = |path: String| data.windows(path.len()).any(|part| part == path.as_bytes());
+        let missing = job.view.cluster.members();
+        let missing = missing
+            .map(|member| member.id)
+            .find(|member| !has(format!("\"/0/members/{member}\"")));
+        ensure(missing.is_none(), "C60", || {
+            format!("member {id} sends {to} a snapshot whose v2 state lacks member {missing:?}")
+        })?;
+        let life = self.machines[machine].life.as_ref();
+        let Some(last) = life.and_then(|life| life.snapshots_sent.get(&to)) else {
+            return Ok(());
+        };
+        let is_recent = last
+            .arrived
+            .is_some_and(|at| self.now.saturating_since(at) < ENTRIES_KEPT);
+        let receiver = self.find(to).and_then(|receiver| self.machines[receiver].view());
+        let has_it = receiver.is_some_and(|view| view.applied_index >= last.index);
+        ensure(!(is_recent && has_it && last.term == job.message.term), "C59", || {
+            format!(
+                "member {id} sends {to} another snapshot, although it has installed the one at {}",
+                last.index
+            )
+        })
     }
 
     /// C57: a snapshot that is not on its way any more was reported.
@@ -320,8 +384,7 @@ impl World<'_> {
         if sent == 0 {
             return Ok(());
         }
-        let wire = self.wire.iter().flat_map(|wire| wire.exchanges.values());
-        let under_way = wire.filter(|exchange| {
+        let under_way = self.wire.exchanges.values().filter(|exchange| {
             let caller = &exchange.sides[CALLER];
             let is_own = caller.machine == machine && caller.life == life && caller.is_open;
             is_own && exchange.way == super::Way::Snapshot
@@ -333,77 +396,8 @@ impl World<'_> {
         })
     }
 
-    fn begin_save(&mut self, found: Option<(u64, usize)>, from: MemberId, message: Message, begun: &Bytes) {
-        let wire = self.wire.as_mut();
-        let Some((number, _)) = found else { return };
-        let Some(exchange) = wire.and_then(|wire| wire.exchanges.get_mut(&number)) else {
-            return;
-        };
-        exchange.sides[ANSWERER].saving = Some(Box::new(Saving {
-            from,
-            message,
-            bytes: BytesMut::from(&begun[..]),
-        }));
-    }
-
-    fn save_more(&mut self, number: u64, bytes: &Bytes) {
-        let exchange = self.wire.as_mut().and_then(|wire| wire.exchanges.get_mut(&number));
-        if let Some(saving) = exchange.and_then(|exchange| exchange.sides[ANSWERER].saving.as_mut()) {
-            saving.bytes.extend_from_slice(bytes);
-        }
-    }
-
-    /// A snapshot's file has arrived: the state is made durable, then given to the node.
-    pub(super) fn save(&mut self, number: u64) -> Verdict {
-        let exchange = self.wire.as_mut().and_then(|wire| wire.exchanges.get_mut(&number));
-        let Some(side) = exchange.map(|exchange| &mut exchange.sides[ANSWERER]) else {
-            return Ok(());
-        };
-        let Some(saving) = side.saving.take() else {
-            return Ok(());
-        };
-        let Saving {
-            from, message, bytes, ..
-        } = *saving;
-        let (machine, id) = (side.machine, side.id);
-        let at = &mut self.machines[machine];
-        at.look_at_clock(self.now);
-        let Some(life) = at.life.as_ref().map(|life| life.number) else {
-            return Ok(());
-        };
-        let index = message.get_snapshot().get_metadata().index;
-        let config = at.site.config.store_config();
-        let saved = received::save(&at.site.disk, &at.site.dirs().snap(), config, index, &bytes.freeze());
-        if at.site.fuse.blown() {
-            return self.dies(machine);
-        }
-        self.eyes.mix([self.now.as_nanos(), index, u64::from(saved.is_ok())]);
-        self.eyes.note(
-            self.now,
-            format_args!("{machine} got a snapshot at {index}: {:?}", saved.as_ref().err()),
-        );
-        let result = match saved {
-            Ok(store) => {
-                let store = Box::new(store);
-                self.mail(machine, Input::Snapshot { from, message, store });
-                self.is_resent(machine);
-                Ok(())
-            }
-            Err(fault) => Err(fault.to_string()),
-        };
-        self.step_transport(machine, life, PeerInput::Saved(id, result))
-    }
-
-    fn is_resent(&mut self, machine: usize) {
-        if let Some(wire) = &mut self.wire
-            && wire.cut_snapshots.remove(&machine)
-        {
-            wire.met.snapshots_resent += 1;
-        }
-    }
-
     fn way_of(&self, number: u64) -> super::Way {
-        let exchange = self.wire.as_ref().and_then(|wire| wire.exchanges.get(&number));
+        let exchange = self.wire.exchanges.get(&number);
         exchange.map_or(super::Way::Version, |exchange| exchange.way)
     }
 }

@@ -27,12 +27,7 @@ enum Change {
 impl World<'_> {
     /// The conditions of links have changed.
     pub(in super::super) fn links_changed(&mut self) {
-        let numbers: Vec<u64> = self
-            .wire
-            .iter()
-            .flat_map(|wire| wire.exchanges.keys().copied())
-            .collect();
-        for number in numbers {
+        for number in self.wire.exchanges.keys().copied().collect::<Vec<_>>() {
             for side in [CALLER, ANSWERER] {
                 self.link_of_pipe_changed(number, side);
             }
@@ -40,7 +35,7 @@ impl World<'_> {
     }
 
     fn link_of_pipe_changed(&mut self, number: u64, side: usize) {
-        let Some(wire) = &mut self.wire else { return };
+        let wire = &mut self.wire;
         let Some(exchange) = wire.exchanges.get_mut(&number).filter(|exchange| !exchange.is_broken) else {
             return;
         };
@@ -93,8 +88,7 @@ impl World<'_> {
     }
 
     fn exchanges_of(&self, is_wanted: impl Fn(&Exchange) -> bool) -> Vec<u64> {
-        let all = self.wire.iter().flat_map(|wire| &wire.exchanges);
-        let wanted = all.filter(|(_, exchange)| is_wanted(exchange));
+        let wanted = self.wire.exchanges.iter().filter(|(_, exchange)| is_wanted(exchange));
         wanted.map(|(number, _)| *number).collect()
     }
 
@@ -103,7 +97,7 @@ impl World<'_> {
         self.machines[machine].is_dark = lost_power;
         for number in self.exchanges_of(|exchange| exchange.sides.iter().any(|side| side.machine == machine)) {
             for side in [CALLER, ANSWERER] {
-                let Some(wire) = &mut self.wire else { return };
+                let wire = &mut self.wire;
                 let Some(exchange) = wire.exchanges.get_mut(&number) else {
                     break;
                 };
@@ -113,6 +107,7 @@ impl World<'_> {
                 }
                 it.is_mute = lost_power;
                 exchange.pipes[side].lose(&mut wire.prng);
+                wire.leave_snapshot(number, side);
                 wire.close_side(number, side);
                 if !lost_power {
                     self.put(number, side, Item::Closed);
@@ -126,7 +121,7 @@ impl World<'_> {
         self.machines[machine].is_dark = false;
         for number in self.exchanges_of(|exchange| exchange.sides.iter().any(|side| side.machine == machine)) {
             for side in [CALLER, ANSWERER] {
-                let exchange = self.wire.as_mut().and_then(|wire| wire.exchanges.get_mut(&number));
+                let exchange = self.wire.exchanges.get_mut(&number);
                 let Some(exchange) = exchange else { break };
                 let it = &mut exchange.sides[side];
                 if it.machine == machine && it.is_mute {
@@ -142,7 +137,6 @@ impl World<'_> {
         if !self.machines[from].connected[to] {
             return false;
         }
-        let Some(wire) = &self.wire else { return true };
         let is_known = |machine: usize| {
             let id = self.machines[machine].id;
             let url = super::super::plan::peer_url(machine);
@@ -151,13 +145,13 @@ impl World<'_> {
             member.is_some_and(|member| member.peer_urls.iter().any(|url| url.starts_with(host)))
         };
         // A member whose address is that of another one cannot be dialled.
-        !is_known(to) || wire.reads(from, to)
+        !is_known(to) || self.wire.reads(from, to)
     }
 
     /// L6: members that run after the last fault connect with each other in time.
     pub(in super::super) fn look_at_wait(&mut self, apart: &[(usize, usize)]) -> Verdict {
         let now = self.now;
-        let Some(wire) = &mut self.wire else { return Ok(()) };
+        let wire = &mut self.wire;
         if apart.is_empty() {
             wire.waits_since = None;
             return Ok(());

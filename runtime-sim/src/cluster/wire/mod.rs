@@ -27,9 +27,7 @@
 //! checksum of its own: a flipped bit in an entry would be accepted by every implementation. So the damage is always
 //! one that a decoder must notice.
 //!
-//! Faults of single messages (Drop, Duplicate, Delay, KindLost, LateAcks) strike before a message is given to the
-//! protocol, where a full queue loses messages too. A StaleFrame is given to the node. MixedSnapshot changes the file
-//! that follows a snapshot's message.
+//! [`net`](super::net) has the faults of single messages.
 
 mod carry;
 mod damage;
@@ -37,11 +35,12 @@ mod dial;
 mod host;
 mod links;
 mod pipe;
+mod save;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use quoin_core::id::MemberId;
 use quoin_core::peer::{ExchangeId, PATH_PIPELINE, PATH_SNAPSHOT, PATH_STREAM};
 use quoin_core::proto::raftpb::Message;
@@ -49,6 +48,7 @@ use quoin_core::random::Prng;
 use quoin_core::time::Instant;
 
 use self::pipe::Pipe;
+use self::save::Saving;
 use super::queue::Shelf;
 use crate::choose::one_of;
 
@@ -56,48 +56,57 @@ use crate::choose::one_of;
 const CALLER: usize = 0;
 const ANSWERER: usize = 1;
 
-/// What happened to exchanges in a run.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Met {
-    /// Exchanges that ended while their reader had a part of a write.
-    pub cut_in_frame: u64,
-    /// Requests that reached another machine than the one that was meant, and were refused with status 412.
-    pub misrouted_refused: u64,
-    /// Messages that were posted one by one, and accepted.
-    pub posted: u64,
-    /// Streams that a process opened at a peer where it had had one before.
-    pub reopened: u64,
-    /// Snapshots of which only a part arrived.
-    pub snapshots_cut: u64,
-    /// Snapshots that a machine saved after one of which it got only a part.
-    pub snapshots_resent: u64,
+macro_rules! met {
+    ($($name:ident $words:literal,)*) => {
+        /// What happened to exchanges in a run.
+        #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+        pub struct Met {
+            $(#[doc = $words] pub $name: u64,)*
+            /// Processes that were killed when this many tenths of a snapshot's file had arrived.
+            pub killed_at_tenths: [u64; 11],
+        }
+
+        impl Met {
+            /// All counts but those of tenths, with the words for them.
+            #[must_use]
+            pub fn counts(&self) -> Vec<(&'static str, u64)> {
+                vec![$(($words, self.$name),)*]
+            }
+
+            /// Adds another run's.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+                let tenths = self.killed_at_tenths.iter_mut().zip(other.killed_at_tenths);
+                tenths.for_each(|(sum, more)| *sum += more);
+            }
+        }
+    };
+}
+
+met! {
+    cut_in_frame "exchanges cut within a write",
+    misrouted_refused "misrouted requests refused with status 412",
+    posted "messages posted",
+    reopened "streams opened again",
+    snapshots_cut "snapshots cut",
+    snapshots_resent "snapshots saved after one that was cut",
+    snapshots_refused "snapshots refused while another one arrived",
+    snapshots_close "snapshots soon after another one",
 }
 
 impl std::fmt::Display for Met {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let words: Vec<String> = self
+            .counts()
+            .iter()
+            .map(|(words, count)| format!("{words}: {count}"))
+            .collect();
+        let tenths = self.killed_at_tenths;
         write!(
             f,
-            "exchanges cut within a frame: {}, misrouted requests refused: {}, messages posted: {}, streams opened again: {}, \
-             snapshots cut: {}, of them sent again: {}",
-            self.cut_in_frame,
-            self.misrouted_refused,
-            self.posted,
-            self.reopened,
-            self.snapshots_cut,
-            self.snapshots_resent,
+            "{}, receivers killed by tenths of the file: {tenths:?}",
+            words.join(", ")
         )
-    }
-}
-
-impl Met {
-    /// Adds another run's.
-    pub fn add(&mut self, other: &Self) {
-        self.cut_in_frame += other.cut_in_frame;
-        self.misrouted_refused += other.misrouted_refused;
-        self.posted += other.posted;
-        self.reopened += other.reopened;
-        self.snapshots_cut += other.snapshots_cut;
-        self.snapshots_resent += other.snapshots_resent;
     }
 }
 
@@ -128,14 +137,6 @@ impl Way {
     }
 }
 
-/// A snapshot whose file is arriving.
-#[derive(Debug)]
-struct Saving {
-    from: MemberId,
-    message: Message,
-    bytes: BytesMut,
-}
-
 /// One of the two processes of an exchange.
 #[derive(Debug)]
 struct Side {
@@ -161,6 +162,8 @@ struct Exchange {
     is_broken: bool,
     /// The answer has arrived.
     is_answered: bool,
+    /// The length of the snapshot's file that the caller sends.
+    file_bytes: u64,
 }
 
 /// A message that a fault delays.
@@ -187,6 +190,8 @@ pub(super) struct Wire {
     streams: BTreeSet<(usize, u64, usize, Way)>,
     /// Machines that got only a part of a snapshot.
     cut_snapshots: BTreeSet<usize>,
+    /// When machines last saved a snapshot.
+    saved_at: BTreeMap<usize, Instant>,
     /// When the present wait for connections after healing began.
     pub(super) waits_since: Option<Instant>,
     pub(super) met: Met,
@@ -204,6 +209,7 @@ impl Wire {
             prng,
             streams: BTreeSet::new(),
             cut_snapshots: BTreeSet::new(),
+            saved_at: BTreeMap::new(),
             waits_since: None,
             met: Met::default(),
         }
@@ -241,16 +247,32 @@ impl Wire {
         if was_open && incoming.is_in_frame {
             self.met.cut_in_frame += 1;
         }
-        if was_open && exchange.sides[side].saving.take().is_some() {
-            self.met.snapshots_cut += 1;
-            self.cut_snapshots.insert(exchange.sides[side].machine);
+        if let Some(saving) = exchange.sides[side].saving.take().filter(|_| was_open) {
+            saving.give_up();
+            self.note_cut(number, side);
         }
+        let Some(exchange) = self.exchanges.get(&number) else {
+            return;
+        };
         if exchange.sides.iter().any(|side| side.is_open) {
             return;
         }
         let caller = &exchange.sides[CALLER];
         self.opened.remove(&(caller.machine, caller.life, caller.id));
         self.exchanges.remove(&number);
+    }
+
+    /// A process dies, with what it had written of a snapshot.
+    fn leave_snapshot(&mut self, number: u64, side: usize) {
+        let exchange = self.exchanges.get_mut(&number);
+        if exchange.is_some_and(|exchange| exchange.sides[side].saving.take().is_some()) {
+            self.note_cut(number, side);
+        }
+    }
+
+    fn note_cut(&mut self, number: u64, side: usize) {
+        self.met.snapshots_cut += 1;
+        self.cut_snapshots.extend(self.machine_of(number, side));
     }
 
     /// Whether a process has both streams of a peer open.
