@@ -68,19 +68,15 @@ fn append_stream(exchange: &Exchange) -> usize {
         encoder.encode(message, &mut written);
         count += 1;
     }
-    let mut body = &exchange.response.body[..];
-    let mut expected = Vec::new();
-    let mut frames = 0;
-    while let Some(frame) = append_frame(&mut body) {
-        expected.extend(frame);
-        frames += 1;
-    }
-    assert_eq!(count, frames, "every frame is a message");
-    assert!(
-        written == expected,
-        "{local} from {remote}: {written:?} is not {expected:?}"
-    );
+    let (written, expected) = (append_frames(&written), append_frames(&exchange.response.body));
+    assert_eq!(count, expected.len(), "every frame is a message");
+    assert_eq!(written, expected, "{local} from {remote}");
     count
+}
+
+/// The complete frames of a stream of appends, each without zeros.
+fn append_frames(mut body: &[u8]) -> Vec<Vec<u8>> {
+    std::iter::from_fn(|| append_frame(&mut body)).collect()
 }
 
 /// Takes the next frame of the stream of appends, if it is complete. Returns it without zeros.
@@ -124,10 +120,15 @@ fn message_stream(exchange: &Exchange) -> usize {
         encode_message(message, &mut written);
         count += 1;
     }
-    let (mut body, mut expected) = (&exchange.response.body[..], Vec::new());
-    while sized(&mut body, Shape::Message, &mut expected).is_some() {}
-    assert!(written == expected, "{written:?} is not {expected:?}");
+    assert_eq!(messages(&written), messages(&exchange.response.body));
     count
+}
+
+/// The complete messages of a stream, each without zeros and after its length.
+fn messages(mut body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    while sized(&mut body, Shape::Message, &mut out).is_some() {}
+    out
 }
 
 /// Compares a posted message, which has no length before it.
@@ -136,8 +137,8 @@ fn post(exchange: &Exchange) {
     let message = Message::decode(&body[..]).expect("a message of a real etcd");
     let mut written = BytesMut::new();
     encode_message(message, &mut written);
-    let expected = plain::without_zeros(body, Shape::Message);
-    assert!(written[8..] == expected, "{written:?} is not {expected:?}");
+    let plain = |bytes| plain::without_zeros(bytes, Shape::Message);
+    assert_eq!(plain(&written[8..]), plain(body));
 }
 
 /// Compares the message of a snapshot, and reads the file behind it.
@@ -153,9 +154,12 @@ fn snapshot(exchange: &Exchange) {
     let index = index.map_or(0, |metadata| metadata.index);
     let mut written = BytesMut::new();
     encode_message(message, &mut written);
-    let mut expected = Vec::new();
-    sized(&mut &exchange.request.body[..], Shape::Message, &mut expected).expect("a whole message");
-    assert!(written == expected, "{written:?} is not {expected:?}");
+    let first = |mut body: &[u8]| {
+        let mut out = Vec::new();
+        sized(&mut body, Shape::Message, &mut out).expect("a whole message");
+        out
+    };
+    assert_eq!(first(&written), first(&exchange.request.body));
     let file = decoder.rest();
     let part = |part: FilePart| {
         let start = usize::try_from(part.offset).expect("an offset").min(file.len());

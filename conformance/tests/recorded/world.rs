@@ -103,14 +103,17 @@ impl Clients {
         }
     }
 
-    /// Adds a learner. A repeated request would be refused, and the first one may succeed late.
+    /// Adds a learner. A request that is repeated is refused if the first one succeeded late.
     fn add_learner(&self, server: &Server, url: String) {
-        let added = self.call(server, async |client| {
-            let options = MemberAddOptions::new().with_is_learner();
-            client.member_add([&url], Some(options)).await.map(drop)
+        let added = wait::until(PATIENCE, STEP, || {
+            let _refused = self.call(server, async |client| {
+                let options = MemberAddOptions::new().with_is_learner();
+                client.member_add([&url], Some(options)).await.map(drop)
+            });
+            let members = self.ask(server, async |client| client.member_list().await);
+            (members.members().len() == 3).then_some(())
         });
-        let count = self.ask(server, async |client| client.member_list().await);
-        assert_eq!(count.members().len(), 3, "a learner is added: {added:?}");
+        added.expect("a learner is added");
     }
 
     /// Waits until a member has a key in its own state.

@@ -113,7 +113,7 @@ promises! {
     C56 "A learner is promoted only if its disk has most of what was committed at the request.",
     C57 "The outcome of every snapshot to a peer is reported to its sender exactly once, unless the sender dies before.",
     C58 "A request of another cluster, or for another member, is refused, and a refusal by another cluster is not believed.",
-    C59 "No second snapshot goes to a follower that has installed one less than thirty seconds ago, while its leader leads.",
+    C59 "No second snapshot goes to a follower that has acknowledged one less than thirty seconds ago, while its leader leads.",
     C60 "The v2 state of a snapshot has all members.",
     L1 "After healing there is a leader within five election timeouts, plus two for every election without a winner.",
     L2 "After healing a write is answered within six election timeouts, plus the time until there was a leader.",

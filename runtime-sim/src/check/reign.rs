@@ -50,6 +50,8 @@ struct Peer {
     voters: Vec<u64>,
     /// The term and time of the last message of its leader.
     heard: Option<(u64, Instant)>,
+    /// By candidate: the term of its request for a vote, and `heard` when that came. Later messages wait behind it.
+    asked: BTreeMap<u64, (u64, Option<(u64, Instant)>)>,
     hard_state: HardState,
     /// The members that it has removed, and since when it has certainly applied that.
     removed: BTreeMap<MemberId, Instant>,
@@ -134,6 +136,10 @@ impl Reigns {
             MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot
         );
         let is_vote = matches!(kind, MessageType::MsgRequestVote | MessageType::MsgRequestPreVote);
+        let is_first = peer.asked.get(&from.0).is_none_or(|(term, _)| *term != message.term);
+        if kind == MessageType::MsgRequestVote && is_first {
+            peer.asked.insert(from.0, (message.term, peer.heard));
+        }
         if is_of_leader && message.term == peer.hard_state.term {
             peer.heard = Some((message.term, at));
         } else if !is_vote && message.term > peer.hard_state.term {
@@ -223,14 +229,15 @@ impl Reigns {
 
     /// C54: a follower with a recent message of its leader votes for no other member, unless the leader hands over.
     fn voted(&mut self, at: Instant, member: MemberId, state: HardState, truth: &Truth) -> Verdict {
-        // The leader's message may still wait behind a vote request. A member that knows no leader may vote at once.
+        // A member that knows no leader may vote at once.
         let has_leader = truth.member(member).is_some_and(|facts| facts.status.leader.0 != 0);
         let peer = self.peers.entry(member).or_default();
         let before = std::mem::replace(&mut peer.hard_state, state);
         let is_vote = state.term > before.term && state.vote != 0 && state.vote != member.0;
         let is_young = peer.started.is_none_or(|started| started + YOUNG > at);
-        let heard = peer
-            .heard
+        let asked = peer.asked.get(&state.vote).filter(|(term, _)| *term == state.term);
+        let heard = asked
+            .and_then(|(_, heard)| *heard)
             .filter(|(term, _)| *term == before.term && is_vote && !is_young);
         let is_forced = self.forced.get(&(state.term, state.vote)).copied().unwrap_or(true);
         let Some((_, since)) = heard.filter(|_| has_leader && !is_forced) else {

@@ -156,7 +156,7 @@ pub(super) struct Sent {
     pub(super) index: u64,
     /// The leader's term.
     pub(super) term: u64,
-    /// When its receiver was reported to have it.
+    /// When its receiver acknowledged its index: from then on the log is enough.
     pub(super) arrived: Option<Instant>,
 }
 

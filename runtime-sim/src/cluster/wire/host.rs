@@ -7,7 +7,7 @@ use quoin_core::jobs::{PeerJob, SnapshotJob};
 use quoin_core::membership::Member;
 use quoin_core::node::{Input, PeerEvent};
 use quoin_core::peer::{ExchangeId, PeerEffect, PeerInput, PeerRoster, Transport, TransportConfig};
-use quoin_core::proto::raftpb::Message;
+use quoin_core::proto::raftpb::{Message, MessageType};
 use quoin_core::store::Cluster;
 
 use super::super::World;
@@ -257,6 +257,16 @@ impl World<'_> {
             message: &message,
         };
         self.eyes.see(self.now, &seen)?;
+        let life = self.machines[machine].life.as_mut();
+        if let Some(sent) = life.and_then(|life| life.snapshots_sent.get_mut(&from))
+            && message.get_msg_type() == MessageType::MsgAppendResponse
+            && sent.arrived.is_none()
+            && !message.reject
+            && message.term == sent.term
+            && message.index >= sent.index
+        {
+            sent.arrived = Some(self.now);
+        }
         self.mail(machine, Input::Message { from, message });
         Ok(())
     }
@@ -294,18 +304,13 @@ impl World<'_> {
             let is_removed = self.newest_view().is_some_and(|view| view.cluster.is_removed(id));
             ensure(is_removed, "C58", || format!("member {id} believes that it is removed"))?;
         }
-        let now = self.now;
         let at = &mut self.machines[machine];
         if let Some(peer) = place {
             at.connected[peer] = matches!(event, PeerEvent::Active(_));
         }
         match &event {
             PeerEvent::RemovedUs if at.part == Part::Member => at.part = Part::Removed,
-            PeerEvent::Snapshot { to, received } => {
-                let sent = at.life.as_mut().and_then(|life| life.snapshots_sent.get_mut(to));
-                if let Some(sent) = sent.filter(|_| *received) {
-                    sent.arrived = Some(now);
-                }
+            PeerEvent::Snapshot { to, .. } => {
                 let waiting = at.life.as_mut().and_then(|life| life.snapshots_out.get_mut(to));
                 let is_awaited = waiting.is_some_and(|waiting| {
                     *waiting = waiting.wrapping_sub(1);
