@@ -146,18 +146,6 @@ pub(super) struct Life {
     pub(super) transport_wakes_at: Option<Instant>,
     /// Snapshots whose outcome was not reported yet, by receiver.
     pub(super) snapshots_out: BTreeMap<MemberId, usize>,
-    /// The last snapshot that each receiver was sent.
-    pub(super) snapshots_sent: BTreeMap<MemberId, Sent>,
-}
-
-/// A snapshot that was sent.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sent {
-    pub(super) index: u64,
-    /// The leader's term.
-    pub(super) term: u64,
-    /// When its receiver acknowledged its index: from then on the log is enough.
-    pub(super) arrived: Option<Instant>,
 }
 
 impl Life {
@@ -191,7 +179,6 @@ impl Life {
             transport: None,
             transport_wakes_at: None,
             snapshots_out: BTreeMap::new(),
-            snapshots_sent: BTreeMap::new(),
             process,
         }
     }

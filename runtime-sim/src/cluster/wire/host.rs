@@ -7,11 +7,11 @@ use quoin_core::jobs::{PeerJob, SnapshotJob};
 use quoin_core::membership::Member;
 use quoin_core::node::{Input, PeerEvent};
 use quoin_core::peer::{ExchangeId, PeerEffect, PeerInput, PeerRoster, Transport, TransportConfig};
-use quoin_core::proto::raftpb::{Message, MessageType};
+use quoin_core::proto::raftpb::Message;
 use quoin_core::store::Cluster;
 
 use super::super::World;
-use super::super::member::{Part, Sent};
+use super::super::member::Part;
 use super::super::net::Stale;
 use super::super::queue::What;
 use super::dial::patience;
@@ -19,9 +19,6 @@ use super::pipe::Item;
 use super::{CALLER, Late};
 use crate::faults::FaultKind;
 use crate::observe::{Observation, Verdict, ensure};
-
-/// A leader keeps the entries after a snapshot for so long after its arrival, by a clock that is a twentieth wrong.
-const ENTRIES_KEPT: Duration = Duration::from_secs(28);
 
 impl World<'_> {
     /// A process has started: it gets a peer protocol of its own.
@@ -257,16 +254,6 @@ impl World<'_> {
             message: &message,
         };
         self.eyes.see(self.now, &seen)?;
-        let life = self.machines[machine].life.as_mut();
-        if let Some(sent) = life.and_then(|life| life.snapshots_sent.get_mut(&from))
-            && message.get_msg_type() == MessageType::MsgAppendResponse
-            && sent.arrived.is_none()
-            && !message.reject
-            && message.term == sent.term
-            && message.index >= sent.index
-        {
-            sent.arrived = Some(self.now);
-        }
         self.mail(machine, Input::Message { from, message });
         Ok(())
     }
@@ -336,18 +323,12 @@ impl World<'_> {
         let Some(life) = &mut self.machines[machine].life else {
             return Ok(());
         };
-        let sent = Sent {
-            index: job.message.get_snapshot().get_metadata().index,
-            term: job.message.term,
-            arrived: None,
-        };
-        life.snapshots_sent.insert(job.to, sent);
         *life.snapshots_out.entry(job.to).or_default() += 1;
         let number = life.number;
         self.step_transport(machine, number, PeerInput::Send(PeerJob::Snapshot(job)))
     }
 
-    /// C59 and C60: a snapshot is needed, and its v2 state has all members.
+    /// C59: the v2 state of a snapshot has all members.
     fn look_at_snapshot(&self, machine: usize, job: &SnapshotJob) -> Verdict {
         let (id, to) = (self.machines[machine].id, job.to);
         let data = &job.message.get_snapshot().data;
@@ -356,23 +337,8 @@ impl World<'_> {
         let missing = missing
             .map(|member| member.id)
             .find(|member| !has(format!("\"/0/members/{member}\"")));
-        ensure(missing.is_none(), "C60", || {
+        ensure(missing.is_none(), "C59", || {
             format!("member {id} sends {to} a snapshot whose v2 state lacks member {missing:?}")
-        })?;
-        let life = self.machines[machine].life.as_ref();
-        let Some(last) = life.and_then(|life| life.snapshots_sent.get(&to)) else {
-            return Ok(());
-        };
-        let is_recent = last
-            .arrived
-            .is_some_and(|at| self.now.saturating_since(at) < ENTRIES_KEPT);
-        let receiver = self.find(to).and_then(|receiver| self.machines[receiver].view());
-        let has_it = receiver.is_some_and(|view| view.applied_index >= last.index);
-        ensure(!(is_recent && has_it && last.term == job.message.term), "C59", || {
-            format!(
-                "member {id} sends {to} another snapshot, although it has installed the one at {}",
-                last.index
-            )
         })
     }
 
