@@ -59,7 +59,8 @@ impl Names {
         self.text(&format!("<{name}>"), format!("{number:x}"));
         self.text(&format!("<{name}:dec>"), number.to_string());
         // etcdctl pads some ids with spaces and some with zeros.
-        self.spell(&format!("<{name}>"), format!("{number:>16x}"));
+        // The space before the padding tells it from a short id after a word.
+        self.spell(&format!(" <{name}>"), format!(" {number:>16x}"));
         self.spell(&format!("<{name}>"), format!("{number:016x}"));
     }
 
@@ -201,6 +202,14 @@ mod tests {
             names.fill("revoke <lease1> put <bytes:3>"),
             "revoke 694d000000000000 put xxx"
         );
+    }
+
+    #[test]
+    fn a_short_id_keeps_the_space_before_it_and_loses_its_padding() {
+        let mut names = Names::default();
+        names.number("four", 0x0123_4567_89ab_cdef);
+        let printed = "to 123456789abcdef; Member  123456789abcdef added; 0123456789abcdef";
+        assert_eq!(names.hide(printed), "to <four>; Member <four> added; <four>");
     }
 
     #[test]
