@@ -1,9 +1,12 @@
 //! Three members on loopback, over etcd's peer protocol: clusters of one kind of server, and a cluster of ours and a
 //! real etcd. All clusters play the same stories, so the cluster of real etcds checks the stories themselves.
 
+#[path = "common/asking.rs"]
+mod asking;
+
 use std::{fmt, time::Duration};
 
-use etcd_client::{Client, ConnectOptions, GetOptions};
+use etcd_client::{Client, GetOptions};
 use quoin_conformance::{
     Kind, Launch, Server,
     server::{HEALTH_LIMIT, free_address},
@@ -16,7 +19,6 @@ const NAMES: [&str; 3] = ["one", "two", "three"];
 const PATIENCE: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(20);
 /// A call is repeated after this time: a write that is lost with a leader gets an answer only after seven seconds.
-const CALL_LIMIT: Duration = Duration::from_secs(2);
 const WRITERS: usize = 32;
 const WRITES: usize = 20;
 
@@ -79,17 +81,7 @@ impl Cluster {
 
     /// Repeats a call at a member until it succeeds. Every call of these stories may be repeated.
     fn ask<T, F: Future<Output = Result<T, etcd_client::Error>>>(&self, at: usize, call: impl Fn(Client) -> F) -> T {
-        let address = self.servers[at].address().to_string();
-        let limit = ConnectOptions::new().with_timeout(CALL_LIMIT);
-        let mut last = None;
-        let answer = wait::until(PATIENCE, STEP, || {
-            let called = self.runtime.block_on(async {
-                let client = Client::connect([&address], Some(limit.clone())).await?;
-                call(client).await
-            });
-            called.map_err(|error| last = Some(error)).ok()
-        });
-        answer.unwrap_or_else(|| panic!("{} does not answer: {last:?}", NAMES[at]))
+        asking::ask(&self.runtime, &self.servers[at], call)
     }
 
     fn put(&self, at: usize, key: impl fmt::Display, value: impl Into<Vec<u8>> + Clone) {

@@ -1,19 +1,20 @@
 //! Snapshots between processes that are killed, or that need another snapshot at once. A proxy before each peer port
 //! stops a snapshot at any byte.
 
+#[path = "common/asking.rs"]
+mod asking;
+
 use std::{fs, time::Duration};
 
-use etcd_client::{Client, ConnectOptions, GetOptions};
+use etcd_client::{Client, GetOptions};
 use quoin_conformance::{
     Kind, Launch, Server, members::start_behind_proxies, proxy::Proxy, server::HEALTH_LIMIT, wait,
 };
 use tokio::runtime::Runtime;
 
-const NAMES: [&str; 3] = ["one", "two", "three"];
 /// Elections, and the timeouts of clients meanwhile, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(5);
-const CALL_LIMIT: Duration = Duration::from_secs(2);
 /// A leader keeps only a few entries, so a member that was away needs a snapshot soon.
 const FLAGS: [&str; 2] = ["--snapshot-count=10", "--experimental-snapshot-catchup-entries=5"];
 /// Writes after which a member that missed them needs a snapshot.
@@ -41,17 +42,7 @@ impl Cluster {
 
     /// Repeats a call at a member until it succeeds. Every call of these stories may be repeated.
     fn ask<T, F: Future<Output = Result<T, etcd_client::Error>>>(&self, at: usize, call: impl Fn(Client) -> F) -> T {
-        let address = self.servers[at].address().to_string();
-        let limit = ConnectOptions::new().with_timeout(CALL_LIMIT);
-        let mut last = None;
-        let answer = wait::until(PATIENCE, STEP, || {
-            let called = self.runtime.block_on(async {
-                let client = Client::connect([&address], Some(limit.clone())).await?;
-                call(client).await
-            });
-            called.map_err(|error| last = Some(error)).ok()
-        });
-        answer.unwrap_or_else(|| panic!("{} does not answer: {last:?}", NAMES[at]))
+        asking::ask(&self.runtime, &self.servers[at], call)
     }
 
     /// The ids of a member and of the leader that it knows.

@@ -321,8 +321,8 @@ fn only_the_leader_proclaims_and_anyone_resigns() {
     };
     let answer = world.call(call).unwrap();
     assert_eq!(late.answered(answer).unwrap_err(), Error::ElectionNotLeader);
-    for nobody in [proclaim(&None, "c"), resign(&None)] {
-        assert_eq!(world.recipe(nobody).unwrap_err(), Error::ElectionLeaderMissing);
+    for without_leader in [proclaim(&None, "c"), resign(&None)] {
+        assert_eq!(world.recipe(without_leader).unwrap_err(), Error::ElectionLeaderMissing);
     }
 }
 
