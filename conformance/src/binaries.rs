@@ -144,8 +144,9 @@ fn built(kind: Kind, recipe: &Recipe, profile: Profile) -> Result<PathBuf, Troub
 }
 
 /// Builds in the target directory of the tests, so that dependencies are shared; cargo has released its lock by the
-/// time tests run. A test run of the whole workspace has built every program before the first test starts. Built
-/// separately, each takes minutes, because cargo then gives the libraries under it other features.
+/// time tests run. A test run of the whole workspace has built every program before the first test starts. In the
+/// profile of tests an example is built with the program, because only then cargo chooses the features of dependencies
+/// as for tests; else it would build them all again, which takes minutes.
 fn build(recipe: &Recipe, profile: Profile) -> Result<PathBuf, Trouble> {
     let _lock = paths::lock("build")?;
     let program = paths::target().join(profile.folder()).join(recipe.binary);
@@ -153,10 +154,18 @@ fn build(recipe: &Recipe, profile: Profile) -> Result<PathBuf, Trouble> {
         return keep(&program, profile);
     }
     let mut cargo = cargo();
-    cargo.args(["build", "--quiet", "--package", recipe.package, "--bin", recipe.binary]);
-    cargo.args(profile.flags()).arg("--target-dir").arg(paths::target());
-    for feature in recipe.features {
-        cargo.args(["--features", feature]);
+    cargo
+        .args(["build", "--quiet", "--bin", recipe.binary])
+        .args(profile.flags());
+    cargo.arg("--target-dir").arg(paths::target());
+    match profile {
+        Profile::Dev => drop(cargo.args(["--workspace", "--example", "steps"])),
+        Profile::Release => {
+            cargo.args(["--package", recipe.package]);
+            for feature in recipe.features {
+                cargo.args(["--features", feature]);
+            }
+        }
     }
     let doing = format!(
         "building {} ({}) in {}",
@@ -185,14 +194,7 @@ pub fn example(room: &str, name: &str) -> Result<PathBuf, Trouble> {
         return Ok(program);
     }
     let mut cargo = cargo();
-    cargo.args([
-        "build",
-        "--quiet",
-        "--package",
-        &format!("quoin-{room}"),
-        "--example",
-        name,
-    ]);
+    cargo.args(["build", "--quiet", "--workspace", "--example", name]);
     cargo.arg("--target-dir").arg(paths::target());
     let _shown = Progress::waiting(format!("building the example {name} in {}", paths::target().display()));
     command::run(&mut cargo, b"", BUILD_LIMIT)?.success(&format!("building {name}"))?;
