@@ -120,7 +120,7 @@ macro_rules! serving_tests {
         $($(
             #[test]
             fn $test() {
-                support::$module::$test($start);
+                $crate::support::$module::$test($start);
             }
         )*)*
     };
