@@ -3,19 +3,22 @@
 //!
 //! `QUOIN_SIM_SEEDS` sets the number of seeds, `QUOIN_SIM_FROM` the first of them.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use quoin_runtime_sim::check::Coverage;
-use quoin_runtime_sim::cluster::campaign::judged;
-use quoin_runtime_sim::cluster::{Met, Options};
+use quoin_runtime_sim::cluster::{Met, Options, campaign};
 
 /// Seeds that a run of the tests makes.
 const SEEDS: u64 = 100;
-/// Seeds that together meet everything that is counted of exchanges.
+/// Seeds whose traces are compared with those of a second run.
+const REPEATED: u64 = 8;
+/// Further seeds, used until everything that is counted of exchanges has happened.
 const EXCHANGES: Range<u64> = 800_000_000..800_000_060;
 
 fn variable(name: &str) -> Option<std::ffi::OsString> {
@@ -34,64 +37,85 @@ fn first_seed() -> u64 {
     number("QUOIN_SIM_FROM").unwrap_or_else(|| hash.unwrap_or(1) * 1_000)
 }
 
-/// Judges these seeds on all cores; returns what happened to exchanges in them.
-fn judge_all(seeds: Range<u64>) -> Met {
+/// What several runs have shown.
+#[derive(Default)]
+struct Judged {
+    /// What happened to exchanges.
+    met: Met,
+    /// The hash of the trace of each seed.
+    hashes: BTreeMap<u64, u128>,
+}
+
+impl Judged {
+    /// Whether everything that is counted has happened.
+    fn has_met_all(&self) -> bool {
+        // Too rare for these seeds; a test of snapshots has it.
+        let met = Met {
+            snapshots_refused: 1,
+            ..self.met
+        };
+        met.counts().iter().all(|(_, count)| *count > 0)
+    }
+}
+
+/// Judges these seeds on all cores until `is_enough`.
+fn judge(seeds: Range<u64>, judged: Judged, is_enough: fn(&Judged) -> bool) -> Judged {
     let (next, coverage) = (AtomicU64::new(seeds.start), Coverage::default());
-    let met = Mutex::new(Met::default());
+    let judged = Mutex::new(judged);
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if !seeds.contains(&seed) {
+            if !seeds.contains(&seed) || is_enough(&judged.lock().expect("a failure ends the test")) {
                 return;
             }
-            match judged(seed, Options::default(), &coverage) {
-                Ok(summary) => met.lock().expect("a failure ends the test").add(&summary.met),
-                Err(failure) => panic!("{failure}"),
-            }
+            let summary = campaign::judged(seed, Options::default(), &coverage);
+            let summary = summary.unwrap_or_else(|failure| panic!("{failure}"));
+            let mut judged = judged.lock().expect("a failure ends the test");
+            judged.met.add(&summary.met);
+            judged.hashes.insert(seed, summary.trace_hash);
         }
     };
     thread::scope(|scope| {
         let jobs = thread::available_parallelism().map_or(1, usize::from);
         (0..jobs).for_each(|_| drop(scope.spawn(work)));
     });
-    met.into_inner().expect("no thread failed")
+    judged.into_inner().expect("no thread failed")
 }
 
+/// Fresh seeds keep every promise, some of them give the same trace again, and together with further ones they meet
+/// everything that faults do to bytes. One test, because all of it is judged by the same runs.
 #[test]
 fn clusters_keep_every_promise() {
     let (from, seeds) = (first_seed(), number("QUOIN_SIM_SEEDS").unwrap_or(SEEDS));
     println!("seeds {from} to {}", from + seeds - 1);
-    judge_all(from..from + seeds);
-}
-
-#[test]
-fn exchanges_meet_everything_that_faults_do_to_bytes() {
-    let met = Met {
-        // Too rare for these seeds; a test of snapshots has it.
-        snapshots_refused: 1,
-        ..judge_all(EXCHANGES)
-    };
-    assert!(met.counts().iter().all(|(_, count)| *count > 0), "{met}");
-}
-
-#[test]
-fn equal_seeds_give_equal_traces() {
-    let hash = |seed| judged(seed, Options::default(), &Coverage::default()).map(|summary| summary.trace_hash);
-    let from = first_seed();
-    for seed in from..from + 8 {
-        let (one, two) = (hash(seed), hash(seed));
-        let (one, two) = (one.unwrap_or_else(|failure| panic!("{failure}")), two.unwrap_or(0));
-        assert_eq!(one, two, "seed {seed}");
+    let first = judge(from..from + seeds, Judged::default(), |_| false);
+    assert_eq!(first.hashes.len() as u64, seeds, "every seed was judged");
+    let again = judge(from..from + seeds.min(REPEATED), Judged::default(), |_| false);
+    for (seed, hash) in again.hashes {
+        assert_eq!(first.hashes[&seed], hash, "seed {seed}");
     }
+    let all = judge(EXCHANGES, first, Judged::has_met_all);
+    println!("{} seeds: {}", all.hashes.len(), all.met);
+    assert!(all.has_met_all(), "{}", all.met);
 }
 
 /// Every mutant with a recorded seed is caught: by that seed or, if the world has changed since, by another.
 #[test]
 fn bugs_put_in_on_purpose_are_found() {
     let cargo = variable("CARGO").unwrap_or_else(|| "cargo".into());
+    // In the root, cargo chooses features of dependencies for all crates, as it did for this test.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     let hunt = Command::new(cargo)
-        .args(["run", "-p", "quoin-runtime-sim", "--features", "mutants", "--"])
-        .args(["mutants", "--kept", "--seconds", "60"])
+        .current_dir(root)
+        .args([
+            "run",
+            "--example",
+            "mutants",
+            "--features",
+            "quoin-runtime-sim/mutants",
+            "--",
+        ])
+        .args(["--kept", "--seconds", "60"])
         .output()
         .expect("cargo runs, for it runs this test");
     println!("{}", String::from_utf8_lossy(&hunt.stdout));
