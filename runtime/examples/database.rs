@@ -2,7 +2,7 @@
 //! found.
 //!
 //! `cargo run -p quoin-runtime --example database -- FROM TO`. Tests give it files of a real etcd and have etcd check its
-//! output (`conformance/tests/databases.rs`). It works like a host: it reads the parts of one file that are requested,
+//! output (`conformance/tests/it/databases.rs`). It works like a host: it reads the parts of one file that are requested,
 //! and writes the pieces of the other as they are made.
 
 use std::error::Error;

@@ -2,7 +2,7 @@
 //! the scenario, then against ours.
 //!
 //! The scenarios of libraries are programs in their own languages, in `conformance/clients`; those of etcdctl are the
-//! scripts of `conformance/scripts` and [`etcdctl`]. The stories of `tests/client` use Rust's etcd-client; [`stories`]
+//! scripts of `conformance/scripts` and [`etcdctl`]. The stories of `tests/it/client` use Rust's etcd-client; [`stories`]
 //! plays them.
 
 mod etcdctl;

@@ -1,4 +1,4 @@
-//! Rust's etcd-client: the stories of `tests/client`, run as tests, and their results as outcomes.
+//! Rust's etcd-client: the stories of `tests/it/client`, run as tests, and their results as outcomes.
 
 use std::{process::Command, time::Duration};
 
@@ -25,8 +25,8 @@ pub(super) fn play(kinds: &[Kind], tell: &mut Tell<'_>) -> Result<(), Trouble> {
     cargo
         .current_dir(paths::workspace())
         .env("CARGO_TARGET_DIR", paths::target())
-        .args(["test", "--quiet", "-p", "quoin-conformance", "--test", "client"])
-        .args(["--", "--format=pretty", "--test-threads=4"]);
+        .args(["test", "--quiet", "-p", "quoin-conformance", "--test", "it"])
+        .args(["client::", "--", "--format=pretty", "--test-threads=4"]);
     let shown = Progress::waiting(format!("building and playing the stories of {CLIENT}"));
     let finished = command::run(&mut cargo, b"", LIMIT)?;
     drop(shown);

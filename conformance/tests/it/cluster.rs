@@ -1,9 +1,6 @@
 //! Three members on loopback, over etcd's peer protocol: clusters of one kind of server, and a cluster of ours and a
 //! real etcd. All clusters play the same stories, so the cluster of real etcds checks the stories themselves.
 
-#[path = "common/asking.rs"]
-mod asking;
-
 use std::{fmt, time::Duration};
 
 use etcd_client::{Client, GetOptions};
@@ -13,6 +10,8 @@ use quoin_conformance::{
     wait,
 };
 use tokio::{runtime::Runtime, task::JoinSet};
+
+use crate::common::asking;
 
 const NAMES: [&str; 3] = ["one", "two", "three"];
 /// The limit for an election, with the timeouts of clients during it, on a busy machine.

@@ -1,7 +1,7 @@
 //! The scripts in `scripts/*.txt`, played with a real etcdctl against every server. They contain the real etcd's
 //! output, so the real etcd's row fails first if a script is wrong.
 //!
-//! `UPDATE=1 cargo test -p quoin-conformance --test etcdctl real_etcd` records the real etcd's output again.
+//! `UPDATE=1 cargo test -p quoin-conformance --test it etcdctl::real_etcd` records the real etcd's output again.
 
 use std::{
     fs,

@@ -3,10 +3,7 @@
 //!
 //! `QUOIN_HASH_OPS` sets the number of operations, `QUOIN_SEED` repeats a run.
 
-#[path = "common/shown.rs"]
-mod shown;
-
-use std::{collections::BTreeSet, sync::OnceLock, time::Duration};
+use std::{collections::BTreeSet, sync::OnceLock, thread, time::Duration};
 
 use etcd_client::{
     Client, CompactionOptions, Compare, CompareOp, DeleteOptions, Error, GetOptions, LeaseGrantOptions,
@@ -17,7 +14,7 @@ use quoin_conformance::{
     rng::{self, Rng},
 };
 
-use shown::{Identity, Shown};
+use crate::common::shown::{Identity, Shown};
 
 on_every_server!(random_history);
 
@@ -45,9 +42,13 @@ fn play(kind: Kind, _name: &str, _story: fn()) {
     static REAL: OnceLock<Record> = OnceLock::new();
     let seed = *SEED.get_or_init(rng::seed);
     println!("QUOIN_SEED={seed}");
-    let real = REAL.get_or_init(|| run(Kind::Etcd, seed));
-    // For the real etcd this is a second run: it shows that the answers depend only on the seed.
-    let ours = run(kind, seed);
+    // Beside the other run, because both mostly wait for the disk.
+    let (real, ours) = thread::scope(|scope| {
+        let real = scope.spawn(|| REAL.get_or_init(|| run(Kind::Etcd, seed)));
+        // For the real etcd this is a second run: it shows that the answers depend only on the seed.
+        let ours = run(kind, seed);
+        (real.join().expect("a run of a real etcd"), ours)
+    });
     let steps = real.iter().zip(&ours).enumerate();
     let differing: Vec<_> = steps.filter(|(_, (expected, seen))| expected != seen).collect();
     let first: Vec<_> = differing.iter().take(SHOWN).collect();

@@ -1,9 +1,6 @@
 //! Snapshots between processes that are killed, or that need another snapshot at once. A proxy before each peer port
 //! stops a snapshot at any byte.
 
-#[path = "common/asking.rs"]
-mod asking;
-
 use std::{fs, time::Duration};
 
 use etcd_client::{Client, GetOptions};
@@ -11,6 +8,8 @@ use quoin_conformance::{
     Kind, Launch, Server, members::start_behind_proxies, proxy::Proxy, server::HEALTH_LIMIT, wait,
 };
 use tokio::runtime::Runtime;
+
+use crate::common::asking;
 
 /// Elections, and the timeouts of clients meanwhile, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);

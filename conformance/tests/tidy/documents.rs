@@ -187,6 +187,7 @@ fn every_command_names_existing_packages_and_targets() {
             targets.insert(target["name"].as_str().unwrap().to_owned());
         }
     }
+    let suites: BTreeSet<String> = sources().iter().filter_map(|(path, _)| suite_of(path)).collect();
     let mut unknown = Vec::new();
     for (document, lines) in documents() {
         for (number, line) in lines.iter().filter(|(_, line)| line.contains("cargo ")) {
@@ -201,10 +202,23 @@ fn every_command_names_existing_packages_and_targets() {
                 if !known.contains(name) {
                     unknown.push(format!("{document}:{number}: {word} {name}"));
                 }
+                // A filter that matches no test would let the command succeed without one.
+                let mut after = words.clone();
+                let filter = after.next().and_then(|filter| filter.split_once("::"));
+                if let Some((suite, _)) = filter.filter(|(suite, _)| word == "--test" && !suites.contains(*suite)) {
+                    unknown.push(format!("{document}:{number}: {suite}::"));
+                }
             }
         }
     }
     assert_none("a command names packages and targets of the workspace", &unknown);
+}
+
+/// The suite that a file is, as a module of the program `it` of its crate.
+fn suite_of(path: &str) -> Option<String> {
+    let (_, inner) = path.split_once("/tests/it/")?;
+    let suite = inner.strip_suffix("/mod.rs").or_else(|| inner.strip_suffix(".rs"))?;
+    (!suite.contains('/')).then(|| suite.to_owned())
 }
 
 #[test]

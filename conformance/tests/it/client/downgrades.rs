@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use etcd_client::{DowngradeOptions, DowngradeResponse, Error};
 
-use crate::tale::Tale;
+use super::tale::Tale;
 
 /// The cluster version is set once there is a leader, and until then no version is valid.
 const VERSION_LIMIT: Duration = Duration::from_secs(20);

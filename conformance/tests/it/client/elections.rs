@@ -7,8 +7,8 @@ use std::time::Duration;
 use etcd_client::{CampaignResponse, Client, Error, LeaderKey, ObserveStream, ProclaimOptions, ResignOptions};
 use tokio::task::JoinHandle;
 
-use crate::locks::{all, answer, leases, until};
-use crate::tale::{Tale, shown_error};
+use super::locks::{all, answer, leases, until};
+use super::tale::{Tale, shown_error};
 
 /// The limit for a message that must come.
 const MESSAGE_LIMIT: Duration = Duration::from_secs(20);

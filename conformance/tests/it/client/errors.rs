@@ -5,7 +5,7 @@ use etcd_client::{
     TxnOp, WatchOptions,
 };
 
-use crate::tale::Tale;
+use super::tale::Tale;
 
 /// Invalid requests.
 pub(crate) async fn bad_requests(tale: &mut Tale) {
@@ -43,7 +43,7 @@ pub(crate) async fn bad_requests(tale: &mut Tale) {
     tale.line("hash of the future");
     match client.hash_kv(99).await {
         Ok(response) => tale.line(format_args!("  {response:?}")),
-        Err(error) => tale.line(format_args!("  {}", crate::tale::shown_error(&error))),
+        Err(error) => tale.line(format_args!("  {}", super::tale::shown_error(&error))),
     }
     tale.tell(
         "nothing was changed",
@@ -82,7 +82,7 @@ pub(crate) async fn refused_leases(tale: &mut Tale) {
         // The crate sends the first request itself, and takes a TTL of zero for an error.
         Err(error) => tale.line(format_args!(
             "keep an unknown one alive\n  {}",
-            crate::tale::shown_error(&error)
+            super::tale::shown_error(&error)
         )),
     }
     tale.tell("revoke the negative one", client.lease_revoke(-7).await);

@@ -2,7 +2,7 @@
 
 use etcd_client::{DeleteOptions, GetOptions, LeaseGrantOptions, PutOptions, SortOrder, SortTarget};
 
-use crate::tale::Tale;
+use super::tale::Tale;
 
 /// The answer to a put, and its effect on key, lease and value.
 pub(crate) async fn puts(tale: &mut Tale) {

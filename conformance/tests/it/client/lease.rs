@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use etcd_client::{GetOptions, LeaseGrantOptions, LeaseTimeToLiveOptions, PutOptions, WatchOptions};
 
-use crate::tale::Tale;
+use super::tale::Tale;
 
 /// Which keys a lease holds, through puts, deletes and its end.
 pub(crate) async fn leases_and_their_keys(tale: &mut Tale) {

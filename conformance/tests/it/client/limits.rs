@@ -2,7 +2,7 @@
 
 use etcd_client::{DeleteOptions, GetOptions, SortOrder, SortTarget, Txn, TxnOp};
 
-use crate::tale::Tale;
+use super::tale::Tale;
 
 /// The server's default, in operations a transaction.
 const MOST_OPERATIONS: usize = 128;

@@ -9,7 +9,7 @@ use etcd_client::{
 };
 use tokio::task::JoinHandle;
 
-use crate::tale::Tale;
+use super::tale::Tale;
 
 /// Longer than it takes until a waiter has its place in the queue, or has given it up.
 const PATIENCE: Duration = Duration::from_secs(20);

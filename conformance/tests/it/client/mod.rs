@@ -1,7 +1,7 @@
 //! Stories played with the `etcd-client` crate and with raw HTTP/2, the same for every server.
 //!
 //! A story calls the server and records its answers, field by field; `scripts/client/<story>.txt` has the answers of a
-//! real etcd. `UPDATE=1 cargo test -p quoin-conformance --test client real_etcd` records them again.
+//! real etcd. `UPDATE=1 cargo test -p quoin-conformance --test it client::real_etcd` records them again.
 
 mod downgrades;
 mod elections;
@@ -11,8 +11,6 @@ mod lease;
 mod limits;
 mod locks;
 mod raw;
-#[path = "../common/shown.rs"]
-mod shown;
 mod tale;
 mod txn;
 mod watch;

@@ -14,7 +14,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::tale::Tale;
+use super::tale::Tale;
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 

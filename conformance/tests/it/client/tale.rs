@@ -5,7 +5,7 @@ use std::{fmt::Display, time::Duration};
 use etcd_client::{Client, Error, WatchStream};
 use quoin_conformance::Server;
 
-use crate::shown::{Identity, Shown};
+use crate::common::shown::{Identity, Shown};
 
 /// The limit for an answer that must come.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);

@@ -2,7 +2,7 @@
 
 use etcd_client::{Compare, CompareOp, DeleteOptions, GetOptions, LeaseGrantOptions, PutOptions, Txn, TxnOp};
 
-use crate::tale::Tale;
+use super::tale::Tale;
 
 /// A transaction with only this compare: its success shows whether the compare holds.
 fn only(compare: Compare) -> Txn {

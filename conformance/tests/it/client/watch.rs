@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use etcd_client::{LeaseGrantOptions, PutOptions, Txn, TxnOp, WatchFilterType, WatchOptions, WatchResponse};
 
-use crate::tale::Tale;
+use super::tale::Tale;
 
 /// New events: one response per revision.
 pub(crate) async fn live_events(tale: &mut Tale) {

@@ -2,7 +2,7 @@
 
 use quoin_conformance::Trouble;
 
-use crate::table::Table;
+use super::table::Table;
 
 const FOUR: &str =
     "--initial-cluster=one=http://<one-peer>,two=http://<two-peer>,three=http://<three-peer>,four=http://<four-peer>";

@@ -2,7 +2,7 @@
 
 use quoin_conformance::Trouble;
 
-use crate::table::Table;
+use super::table::Table;
 
 pub(crate) fn members_and_endpoints(table: &mut Table) -> Result<(), Trouble> {
     for form in ["", " -w json", " --hex -w json", " -w fields", " -w table"] {

@@ -1,7 +1,7 @@
 //! Changes of members, of the leader, and starts of members that fail, played by etcdctl on clusters of three. The files
 //! in `scripts/members` have what a cluster of real etcds printed.
 //!
-//! `UPDATE=1 cargo test -p quoin-conformance --test members real_etcd` records them again.
+//! `UPDATE=1 cargo test -p quoin-conformance --test it members::real_etcd` records them again.
 
 mod adding;
 mod asking;

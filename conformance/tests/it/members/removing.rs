@@ -2,7 +2,7 @@
 
 use quoin_conformance::Trouble;
 
-use crate::table::Table;
+use super::table::Table;
 
 pub(crate) fn a_follower_and_the_leader_are_removed(table: &mut Table) -> Result<(), Trouble> {
     table.settled("two", "member remove 1234")?;

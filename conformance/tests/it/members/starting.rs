@@ -3,7 +3,7 @@
 
 use quoin_conformance::Trouble;
 
-use crate::table::Table;
+use super::table::Table;
 
 const THREE: &str = "--initial-cluster=one=http://<one-peer>,two=http://<two-peer>,three=http://<three-peer>";
 const FOUR: &str =

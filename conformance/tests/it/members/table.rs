@@ -10,7 +10,7 @@ use quoin_conformance::{
     wait,
 };
 
-use crate::plain::{self, plain};
+use super::plain::{self, plain};
 
 /// Long enough that a busy machine does not change the leader.
 const TIMES: [&str; 2] = ["--heartbeat-interval=150", "--election-timeout=1500"];

@@ -1,0 +1,4 @@
+//! What several suites share.
+
+pub(crate) mod asking;
+pub(crate) mod shown;
