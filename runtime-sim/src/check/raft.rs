@@ -269,7 +269,7 @@ impl Raft {
             }
             let entry = entries.iter().find(|entry| entry.index == index);
             if let Some(id) = entry.filter(|_| is_own).and_then(|entry| added_again(entry, truth)) {
-                let words = format!("leader {member} adds member {id:x} in entry {index}, which there was before");
+                let words = format!("leader {member} adds member {id:x} in entry {index}, which was removed before");
                 return Err(Violation { checker: "C41", words });
             }
         }
@@ -384,7 +384,8 @@ fn sorted(ids: &[u64]) -> Vec<u64> {
     ids
 }
 
-/// The member that an entry adds, if that id belongs or belonged to a member.
+/// The member that an entry adds, if that id belonged to a member that was removed. The id of a present one may come
+/// again, in a request that was repeated within one second: it is refused when it is applied.
 fn added_again(entry: &Entry, truth: &Truth) -> Option<u64> {
     let change = ConfChange::decode(entry.data.clone()).ok()?;
     let kind = ConfChangeType::try_from(change.change_type).ok()?;
@@ -392,7 +393,7 @@ fn added_again(entry: &Entry, truth: &Truth) -> Option<u64> {
     let adds = kind != ConfChangeType::RemoveNode && !context.is_promote;
     let cluster = truth.model().cluster_at(truth.committed());
     let id = change.node_id;
-    (adds && (cluster.members.contains_key(&id) || cluster.removed.contains(&id))).then_some(id)
+    (adds && cluster.removed.contains(&id)).then_some(id)
 }
 
 /// The membership changes among entries.

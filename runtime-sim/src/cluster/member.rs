@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::Bytes;
 use quoin_core::id::MemberId;
 use quoin_core::limits::{STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS};
 use quoin_core::member::{Halt, Status, Token};
@@ -146,6 +147,22 @@ pub(super) struct Life {
     pub(super) transport_wakes_at: Option<Instant>,
     /// Snapshots whose outcome was not reported yet, by receiver.
     pub(super) snapshots_out: BTreeMap<MemberId, usize>,
+    /// The last snapshot that each receiver was sent.
+    pub(super) snapshots_sent: BTreeMap<MemberId, Sent>,
+    /// Proposals that were posted, in bytes of their messages.
+    pub(super) proposals_posted: BTreeSet<Bytes>,
+}
+
+/// A snapshot that was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    pub(super) index: u64,
+    /// The leader's term.
+    pub(super) term: u64,
+    /// When its arrival was reported: from then on its leader keeps the entries after it for half a minute.
+    pub(super) arrived: Option<Instant>,
+    /// Whether its receiver acknowledged its index, so that the entries after it are enough.
+    pub(super) acknowledged: bool,
 }
 
 impl Life {
@@ -179,6 +196,8 @@ impl Life {
             transport: None,
             transport_wakes_at: None,
             snapshots_out: BTreeMap::new(),
+            snapshots_sent: BTreeMap::new(),
+            proposals_posted: BTreeSet::new(),
             process,
         }
     }

@@ -128,7 +128,8 @@ fn tell(story: Story, at: u64, prng: &mut Prng, plan: &Plan, faults: &mut Vec<Pl
             plan(at, 1_600, Fault::LateAcks { most_ms: 1 });
             plan(at, 1_500, Fault::One(FaultKind::Isolate, follower));
             let death = Fault::ArrivalCrash {
-                tenth: prng.below(11),
+                // The last tenth has the points at which the file and what follows it become durable.
+                tenth: prng.below(16).min(10),
                 points: prng.below(12),
                 power: prng.below(2) == 0,
                 away_ms: one_of(prng, &[1, 100, 3_000]),

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use prost::Message as _;
 use quoin_core::peer::{Body, ExchangeId, PeerHead};
+use quoin_core::proto::raftpb::{Message, MessageType};
 use quoin_core::version::SERVER_VERSION;
 use quoin_runtime::received;
 
@@ -11,7 +14,7 @@ use super::super::queue::What;
 use super::pipe::{Item, Pipe};
 use super::{ANSWERER, CALLER, Exchange, Side, Way};
 use crate::faults::FaultKind;
-use crate::observe::Verdict;
+use crate::observe::{Verdict, ensure};
 
 /// The path of the question for a version.
 const PATH_VERSION: &str = "/version";
@@ -179,12 +182,26 @@ impl World<'_> {
         }
     }
 
+    /// C61: a member that does not know whether a proposal arrived does not post it again.
+    fn look_at_post(&mut self, number: u64, body: &Bytes) -> Verdict {
+        let is_proposal = Message::decode(body.clone()).is_ok_and(|one| one.get_msg_type() == MessageType::MsgPropose);
+        let (from, to) = self.machines_of(number);
+        let is_first = match &mut self.machines[from].life {
+            Some(life) if is_proposal => life.proposals_posted.insert(body.clone()),
+            _ => true,
+        };
+        ensure(is_first, "C61", || format!("machine {from} posts a proposal to machine {to} again"))
+    }
+
     /// Sends the body of a request.
     fn send_body(&mut self, number: u64, way: Way, body: Body) -> Verdict {
         match body {
             // A request without a body is complete with its head.
             Body::None => return Ok(()),
-            Body::Bytes(bytes) => self.write_damaged(number, CALLER, way, bytes)?,
+            Body::Bytes(bytes) => {
+                self.look_at_post(number, &bytes)?;
+                self.write_damaged(number, CALLER, way, bytes)?;
+            }
             Body::Snapshot(message, job) => {
                 let image = received::bytes_of(&job.view);
                 let (from, to) = self.machines_of(number);

@@ -7,11 +7,11 @@ use quoin_core::jobs::{PeerJob, SnapshotJob};
 use quoin_core::membership::Member;
 use quoin_core::node::{Input, PeerEvent};
 use quoin_core::peer::{ExchangeId, PeerEffect, PeerInput, PeerRoster, Transport, TransportConfig};
-use quoin_core::proto::raftpb::Message;
+use quoin_core::proto::raftpb::{Message, MessageType};
 use quoin_core::store::Cluster;
 
 use super::super::World;
-use super::super::member::Part;
+use super::super::member::{Part, Sent};
 use super::super::net::Stale;
 use super::super::queue::What;
 use super::dial::patience;
@@ -19,6 +19,9 @@ use super::pipe::Item;
 use super::{CALLER, Late};
 use crate::faults::FaultKind;
 use crate::observe::{Observation, Verdict, ensure};
+
+/// How long a leader keeps the entries after a snapshot that has arrived, if its clock is fast by a twentieth.
+const ENTRIES_KEPT: Duration = Duration::from_secs(28);
 
 impl World<'_> {
     /// A process has started: it gets a peer protocol of its own.
@@ -254,6 +257,15 @@ impl World<'_> {
             message: &message,
         };
         self.eyes.see(self.now, &seen)?;
+        let life = self.machines[machine].life.as_mut();
+        if let Some(sent) = life.and_then(|life| life.snapshots_sent.get_mut(&from))
+            && message.get_msg_type() == MessageType::MsgAppendResponse
+            && !message.reject
+            && message.term == sent.term
+            && message.index >= sent.index
+        {
+            sent.acknowledged = true;
+        }
         self.mail(machine, Input::Message { from, message });
         Ok(())
     }
@@ -297,7 +309,11 @@ impl World<'_> {
         }
         match &event {
             PeerEvent::RemovedUs if at.part == Part::Member => at.part = Part::Removed,
-            PeerEvent::Snapshot { to, .. } => {
+            PeerEvent::Snapshot { to, received } => {
+                let life = at.life.as_mut();
+                if let Some(sent) = life.and_then(|life| life.snapshots_sent.get_mut(to)) {
+                    sent.arrived = received.then_some(self.now);
+                }
                 let waiting = at.life.as_mut().and_then(|life| life.snapshots_out.get_mut(to));
                 let is_awaited = waiting.is_some_and(|waiting| {
                     *waiting = waiting.wrapping_sub(1);
@@ -323,12 +339,19 @@ impl World<'_> {
         let Some(life) = &mut self.machines[machine].life else {
             return Ok(());
         };
+        let sent = Sent {
+            index: job.message.get_snapshot().get_metadata().index,
+            term: job.message.term,
+            arrived: None,
+            acknowledged: false,
+        };
+        life.snapshots_sent.insert(job.to, sent);
         *life.snapshots_out.entry(job.to).or_default() += 1;
         let number = life.number;
         self.step_transport(machine, number, PeerInput::Send(PeerJob::Snapshot(job)))
     }
 
-    /// C59: the v2 state of a snapshot has all members.
+    /// C59 and C60: a snapshot is needed, and its v2 state has all members.
     fn look_at_snapshot(&self, machine: usize, job: &SnapshotJob) -> Verdict {
         let (id, to) = (self.machines[machine].id, job.to);
         let data = &job.message.get_snapshot().data;
@@ -339,6 +362,22 @@ impl World<'_> {
             .find(|member| !has(format!("\"/0/members/{member}\"")));
         ensure(missing.is_none(), "C59", || {
             format!("member {id} sends {to} a snapshot whose v2 state lacks member {missing:?}")
+        })?;
+        let life = self.machines[machine].life.as_ref();
+        let Some(last) = life.and_then(|life| life.snapshots_sent.get(&to)) else {
+            return Ok(());
+        };
+        let is_recent = last
+            .arrived
+            .is_some_and(|at| self.now.saturating_since(at) < ENTRIES_KEPT);
+        let receiver = self.find(to).and_then(|receiver| self.machines[receiver].view());
+        let has_it = receiver.is_some_and(|view| view.applied_index >= last.index);
+        let is_needless = is_recent && has_it && last.acknowledged && last.term == job.message.term;
+        ensure(!is_needless, "C60", || {
+            format!(
+                "member {id} sends {to} another snapshot, although it has installed the one at {}",
+                last.index
+            )
         })
     }
 
