@@ -116,6 +116,7 @@ promises! {
     C59 "The v2 state of a snapshot has all members.",
     C60 "A follower that acknowledged a snapshot needs no other one for half a minute after its arrival was reported, while its leader leads.",
     C61 "A proposal is posted to the leader once, whatever becomes of the post.",
+    C62 "Entries arrive with the place in the log and the term with which their leader sent them.",
     L1 "After healing there is a leader within five election timeouts, plus two for every election without a winner.",
     L2 "After healing a write is answered within six election timeouts, plus the time until there was a leader.",
     L3 "After healing every member catches up within twenty election timeouts, plus the time until there was a leader.",

@@ -16,7 +16,7 @@ use super::super::net::Stale;
 use super::super::queue::What;
 use super::dial::patience;
 use super::pipe::Item;
-use super::{CALLER, Late};
+use super::{CALLER, Late, append_of};
 use crate::faults::FaultKind;
 use crate::observe::{Observation, Verdict, ensure};
 
@@ -58,6 +58,7 @@ impl World<'_> {
         let (member, target) = (self.machines[machine].id, self.find(to));
         let mut sent = Vec::new();
         for message in messages {
+            self.wire.appends.extend(append_of(member, to, &message));
             let copies = target.map_or_else(
                 || vec![Duration::ZERO],
                 |at| self.net.sift(member, machine, at, &message),
@@ -257,6 +258,11 @@ impl World<'_> {
             message: &message,
         };
         self.eyes.see(self.now, &seen)?;
+        let id = self.machines[machine].id;
+        let is_as_sent = append_of(from, id, &message).is_none_or(|append| self.wire.appends.contains(&append));
+        ensure(is_as_sent, "C62", || {
+            format!("member {id} gets entries of {from} after {} that were not sent so", message.index)
+        })?;
         let life = self.machines[machine].life.as_mut();
         if let Some(sent) = life.and_then(|life| life.snapshots_sent.get_mut(&from))
             && message.get_msg_type() == MessageType::MsgAppendResponse

@@ -43,7 +43,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quoin_core::id::MemberId;
 use quoin_core::peer::{ExchangeId, PATH_PIPELINE, PATH_SNAPSHOT, PATH_STREAM};
-use quoin_core::proto::raftpb::Message;
+use quoin_core::proto::raftpb::{Message, MessageType};
 use quoin_core::random::Prng;
 use quoin_core::time::Instant;
 
@@ -190,11 +190,24 @@ pub(super) struct Wire {
     streams: BTreeSet<(usize, u64, usize, Way)>,
     /// Machines that got only a part of a snapshot.
     cut_snapshots: BTreeSet<usize>,
+    /// What nodes sent their followers.
+    appends: BTreeSet<Append>,
     /// When machines last saved a snapshot.
     saved_at: BTreeMap<usize, Instant>,
     /// When the present wait for connections after healing began.
     pub(super) waits_since: Option<Instant>,
     pub(super) met: Met,
+}
+
+/// What identifies a message with entries: sender, receiver, term, the term and index before the entries, their number,
+/// and the commit index.
+type Append = (MemberId, MemberId, u64, u64, u64, usize, u64);
+
+/// The identity of a message with entries.
+fn append_of(from: MemberId, to: MemberId, message: &Message) -> Option<Append> {
+    let is_append = message.get_msg_type() == MessageType::MsgAppend;
+    let (term, log_term, index) = (message.term, message.log_term, message.index);
+    is_append.then_some((from, to, term, log_term, index, message.entries.len(), message.commit))
 }
 
 impl Wire {
@@ -209,6 +222,7 @@ impl Wire {
             prng,
             streams: BTreeSet::new(),
             cut_snapshots: BTreeSet::new(),
+            appends: BTreeSet::new(),
             saved_at: BTreeMap::new(),
             waits_since: None,
             met: Met::default(),
