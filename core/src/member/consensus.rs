@@ -19,14 +19,6 @@ const TICK_ADVANCE_WINDOW: std::time::Duration = std::time::Duration::from_secs(
 /// A leader that missed this many ticks may have been deposed without noticing.
 const SLEEP_HEARTBEATS: u32 = 3;
 
-/// The ticks after an election timeout at which the first voter campaigns: voters count from their own ticks, and by the
-/// next tick of one, all of them consider the leader lost.
-const FIRST_TURN: usize = 1;
-
-/// The ticks between two voters' turns. It is more than one, so that the second voter has not begun when it is asked for its
-/// vote.
-const TURN: usize = 2;
-
 /// How long a removed member continues to send the commit index to the others.
 const FAREWELL: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -334,31 +326,16 @@ impl Member {
         self.conf_state().voters == [self.config.id.0]
     }
 
-    /// Draws a new election timeout, because consensus drew its own when the term or the role changed, or because the
-    /// leader is known now.
+    /// Replaces the election timeout that consensus drew when term or role changed by one from this member's random
+    /// stream.
     pub(super) fn draw_election_timeout(&mut self) {
-        let raft = &self.raft.raft;
-        let at = (raft.term, raft.state, raft.leader_id);
+        let at = (self.raft.raft.term, self.raft.raft.state);
         if at != self.drawn_at {
             self.drawn_at = at;
             let ticks = self.config.election_ticks();
-            let random = usize::try_from(self.prng.below(ticks as u64)).expect("fewer than there are ticks");
-            let extra = self.election_turn().filter(|turn| *turn < ticks).unwrap_or(random);
+            let extra = usize::try_from(self.prng.below(ticks as u64)).expect("fewer than there are ticks");
             self.raft.raft.set_randomized_election_timeout(ticks + extra);
         }
-    }
-
-    /// The ticks after an election timeout at which this follower campaigns. Voters that lose their leader campaign in
-    /// turn, so that the first one is early and they do not compete. The order changes with the term. After a campaign
-    /// that fails, timeouts are random, as in etcd. Without pre-votes they always are: a campaign of a follower that alone
-    /// lost its leader would end that leader's term.
-    fn election_turn(&self) -> Option<usize> {
-        let (me, raft) = (self.config.id.0, &self.raft.raft);
-        let waiting = || self.conf_state().voters.iter().filter(|id| **id != raft.leader_id);
-        let has_turn = self.config.pre_vote && raft.state == StateRole::Follower && waiting().any(|id| *id == me);
-        let smaller = waiting().filter(|id| **id < me).count() as u64;
-        let rank = has_turn.then(|| (smaller + raft.term) % waiting().count() as u64)?;
-        usize::try_from(rank).ok().map(|rank| FIRST_TURN + rank * TURN)
     }
 
     /// Reacts to changes of role, term and leader. It is called after every call into consensus that may cause one.

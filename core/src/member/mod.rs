@@ -159,8 +159,8 @@ pub struct Member {
     leader: MemberId,
     leader_since: Option<Instant>,
     leader_changes: u64,
-    /// Term, role and leader at which the election timeout was drawn.
-    drawn_at: (u64, StateRole, u64),
+    /// Term and role at which the election timeout was drawn.
+    drawn_at: (u64, StateRole),
 }
 
 impl Member {
@@ -193,7 +193,7 @@ impl Member {
         let mut member = Self {
             prng: Prng::new(seed).fork("election"),
             reads: Reads::new(ids.next_id() ^ READ_ID_MARK),
-            drawn_at: (u64::MAX, StateRole::Leader, 0),
+            drawn_at: (u64::MAX, StateRole::Leader),
             last_tick: now,
             tick_due: now + config.heartbeat_interval,
             config,
