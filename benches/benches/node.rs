@@ -83,7 +83,7 @@ impl Host {
                 match effect {
                     Effect::Halt(halt) => panic!("the node ended: {halt:?}"),
                     Effect::Log(job) if job.sync => inputs.push(Input::Done(Done::Persisted { batch: job.batch })),
-                    Effect::Hash(_) | Effect::Log(_) | Effect::Peer(_) => {}
+                    Effect::Hash(_) | Effect::Log(_) | Effect::Peer(_) | Effect::Tokens(_) => {}
                     Effect::Publish { view, .. } => self.view = view,
                     Effect::Reply { result, .. } => answers += usize::from(result.is_ok()),
                     Effect::Table(job) => inputs.push(Input::Done(Done::Stored {

@@ -2,9 +2,10 @@
 //!
 //! [`fetch`] downloads a real etcd, [`binaries`] builds Quoin's servers, one for each runtime ("ours"), [`server`] runs
 //! any of them on loopback, [`script`] and [`scene`] play etcdctl scripts, [`golden`] compares results with recorded
-//! ones, [`histories`] and [`sweep`] disturb and kill servers and check the observations of clients, [`churn`] does so
-//! with a cluster; [`suites`] runs them one after another and writes the [`report`]. This code treats every server
-//! alike, apart from its name. The suites themselves are in `tests/`, their expected results in `scripts/`.
+//! ones, [`users`] compares who may do what, [`histories`] and [`sweep`] disturb and kill servers and check the
+//! observations of clients, [`churn`] does so with a cluster; [`suites`] runs them one after another and writes the
+//! [`report`]. This code treats every server alike, apart from its name. The suites themselves are in `tests/`, their
+//! expected results in `scripts/`.
 
 pub mod binaries;
 pub mod children;
@@ -32,6 +33,7 @@ pub mod sweep;
 pub mod trouble;
 pub mod unserved;
 pub mod usage;
+pub mod users;
 pub mod wait;
 
 pub use binaries::Kind;

@@ -102,7 +102,7 @@ fn turn(node: &mut Node, now: Instant, mut inputs: Vec<Input>) -> u64 {
                     durable_index: job.index,
                 })),
                 // A host would hand publications to readers. A cluster of one has no peers.
-                Effect::Hash(_) | Effect::Peer(_) | Effect::Publish { .. } => {}
+                Effect::Hash(_) | Effect::Peer(_) | Effect::Publish { .. } | Effect::Tokens(_) => {}
             }
         }
     }

@@ -127,7 +127,7 @@ impl World {
             Effect::Log(LogJob { sync: false, .. }) => return,
             Effect::Log(LogJob { batch, .. }) => Done::Persisted { batch },
             Effect::Peer(job) => return self.send(id, job),
-            Effect::Hash(_) => return,
+            Effect::Hash(_) | Effect::Tokens(_) => return,
             Effect::Publish {
                 view, events, restored, ..
             } => {

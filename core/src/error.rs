@@ -96,6 +96,9 @@ errors! {
         /// Unknown, not `ResourceExhausted`: etcd maps it to the error type of its client, which carries no code.
         TooManyRequests => "etcdserver: too many requests",
         TimeoutLeaderTransfer => "etcdserver: request timed out, leader transfer took too long",
+        ///
+        /// From Go's bcrypt.
+        PasswordTooLong => "bcrypt: password length exceeds 72 bytes",
         NoPasswordUser => "auth: authentication failed, password was given for no password user",
         ElectionNoLeader => "election: no leader",
         ElectionNotLeader => "election: not leader",

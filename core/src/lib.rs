@@ -18,6 +18,7 @@
 //! limits that bound every queue ([`limits`]), and the two kinds of failure ([`error`]).
 
 pub mod api;
+pub mod auth;
 pub mod bbolt;
 pub mod boot;
 pub mod config;

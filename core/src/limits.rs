@@ -47,6 +47,15 @@ pub const MAX_SEND_BYTES: usize = i32::MAX as usize;
 /// Largest message, in bytes, that is compressed for a client that asks for compression.
 pub const MAX_COMPRESS_BYTES: usize = 128 * 1024;
 
+/// Simple tokens that a member keeps. Beyond that, those that are unused for longest end.
+pub const MAX_SIMPLE_TOKENS: usize = 100_000;
+
+/// Passwords found right that a member remembers, so that it need not compare them again.
+pub const REMEMBERED_PASSWORDS: usize = 4_096;
+
+/// Passwords that may wait to be hashed or compared.
+pub const PASSWORD_WAITING_JOBS: usize = 1_024;
+
 /// The least time between two renderings of the metrics, in milliseconds.
 pub const METRICS_INTERVAL_MS: u64 = 100;
 

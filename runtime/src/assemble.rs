@@ -98,6 +98,7 @@ fn assemble(
     };
     let view = booted.store.view();
     let published = Newest::new(Published { view, status });
+    published.set_token_ttl(config.auth_token_ttl);
     let rows = Rows::new(Arc::new(RealDisk), booted.table, booted.recovered.applied, context);
     let unix_ms = u64::try_from(clock.wall().as_millis()).unwrap_or(u64::MAX);
     let node = Node::start(

@@ -18,7 +18,7 @@ use quoin_core::member::{Halt, Token};
 use quoin_core::mvcc::Compacted;
 use quoin_core::node::{Effect, Input, Node, Request, Tally};
 use quoin_core::proto::raftpb::Message;
-use quoin_core::store::Cluster;
+use quoin_core::store::{Cluster, View};
 use quoin_core::time::Instant;
 
 use crate::alarms;
@@ -205,6 +205,7 @@ impl NodeThread {
             } => {
                 let before = self.published.load();
                 alarms::log_changes(&before.view, &view);
+                log_auth(&before.view, &view);
                 if !Arc::ptr_eq(&before.view.cluster, &view.cluster) {
                     (self.members)(&view.cluster);
                 }
@@ -220,8 +221,17 @@ impl NodeThread {
                 }
             }
             Effect::Table(job) => hand_over(&self.table, TableTask::Job(job), TABLE_THREAD, lost),
+            Effect::Tokens(changes) => self.published.change_tokens(self.clock.now(), changes),
         }
         None
+    }
+}
+
+/// Logs that auth was enabled or disabled.
+fn log_auth(before: &View, view: &View) {
+    if before.auth.is_enabled() != view.auth.is_enabled() {
+        let state = if view.auth.is_enabled() { "enabled" } else { "disabled" };
+        tracing::info!("auth-revision" = view.auth.revision(), "{state} authentication");
     }
 }
 

@@ -18,7 +18,7 @@ use quoin_core::limits;
 use quoin_core::member::Token;
 use quoin_core::mvcc::HashKv;
 use quoin_core::node::{Request, Response};
-use quoin_core::proto::etcdserverpb::WatchRequest;
+use quoin_core::proto::etcdserverpb::{WatchCreateRequest, WatchRequest};
 use quoin_core::time::Instant;
 use quoin_core::watch;
 
@@ -47,6 +47,15 @@ pub enum WatchCall {
         /// The channel for its responses; closing it ends the client's stream.
         responses: Sender<watch::Response>,
     },
+    /// A request for a watch that is not permitted.
+    Deny {
+        /// The stream.
+        stream: u64,
+        /// The request.
+        request: WatchCreateRequest,
+        /// Why not.
+        error: Error,
+    },
     /// A message of the client.
     Request {
         /// The stream.
@@ -74,7 +83,7 @@ pub trait Queues: Send + Sync {
     fn cancel(&self, token: Token);
 
     /// Queues an input for the watch hub. `Close`, `Open` and `Sent` are always taken (they are bounded by the number
-    /// of streams); for a `Request` it returns false if the queue is full, and the caller tries again a little later.
+    /// of streams); for a `Request` or a `Deny` it returns false if the queue is full, and the caller tries again a little later.
     fn watch(&self, call: WatchCall) -> bool;
 
     /// The remembered hashes of compactions, oldest first.
@@ -161,6 +170,11 @@ impl NodeHandle {
     /// The newest published state, borrowed for a moment: hold it for a read, not across a wait.
     pub fn published(&self) -> arc_swap::Guard<Arc<Published>> {
         self.newest.load()
+    }
+
+    /// The user of a simple token, which is thereby used.
+    pub fn token_user(&self, now: Instant, token: &str) -> Option<String> {
+        self.newest.token_user(now, token)
     }
 
     /// Resolves once the member has published its own name and client URLs, so that clients may be served.
@@ -250,6 +264,15 @@ impl WatchStream {
         self.handle.queues.watch(WatchCall::Request {
             stream: self.stream,
             request,
+        })
+    }
+
+    /// Passes on a request for a watch that is not permitted; false if the hub has no room for it now.
+    pub fn deny(&self, request: WatchCreateRequest, error: Error) -> bool {
+        self.handle.queues.watch(WatchCall::Deny {
+            stream: self.stream,
+            request,
+            error,
         })
     }
 

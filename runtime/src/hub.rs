@@ -50,7 +50,9 @@ impl HubQueue {
     /// Passes on an event of a service; false if there is no room for a request now.
     pub fn call(&self, call: WatchCall) -> bool {
         match call {
-            WatchCall::Request { .. } => self.mailbox.offer(WatchEvent::Call(call)) != Err(Refused::Full),
+            WatchCall::Deny { .. } | WatchCall::Request { .. } => {
+                self.mailbox.offer(WatchEvent::Call(call)) != Err(Refused::Full)
+            }
             WatchCall::Open { .. } => {
                 // Raised before the event is queued: from now on the node reports its publications.
                 self.streams.fetch_add(1, Ordering::SeqCst);
@@ -183,6 +185,10 @@ impl WatchThread {
                 let stream = StreamId(stream);
                 self.streams.insert(stream, responses);
                 self.step(WatchInput::Open { stream });
+            }
+            WatchCall::Deny { stream, request, error } => {
+                let stream = StreamId(stream);
+                self.step(WatchInput::Deny { stream, request, error });
             }
             WatchCall::Request { stream, request } => {
                 let stream = StreamId(stream);

@@ -1,12 +1,16 @@
-//! The newest state that the member has published, for every thread to read; and whether clients may be served.
+//! The newest state that the member has published, for every thread to read; whether clients may be served; and the
+//! tokens of users, which belong to that state.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use async_channel::{Receiver, Sender};
+use quoin_core::auth::{SimpleTokens, TokenChange};
 use quoin_core::member::Status;
 use quoin_core::store::View;
+use quoin_core::time::Instant;
 
 use crate::seam::BoxFuture;
 
@@ -24,6 +28,7 @@ pub struct Newest(Arc<Slot>);
 
 struct Slot {
     published: ArcSwap<Published>,
+    tokens: Mutex<SimpleTokens>,
     /// Closed once the member's own name and client URLs are in the cluster's state.
     sender: Sender<Infallible>,
     receiver: Receiver<Infallible>,
@@ -36,6 +41,7 @@ impl Newest {
         let (sender, receiver) = async_channel::bounded(1);
         let newest = Self(Arc::new(Slot {
             published: ArcSwap::from_pointee(published),
+            tokens: Mutex::default(),
             sender,
             receiver,
         }));
@@ -53,6 +59,26 @@ impl Newest {
     pub fn store(&self, published: Published) {
         self.0.published.store(Arc::new(published));
         self.announce();
+    }
+
+    /// Sets how long a token is valid without use.
+    pub fn set_token_ttl(&self, ttl: Duration) {
+        self.tokens(|tokens| tokens.set_ttl(ttl));
+    }
+
+    /// Takes over changes of tokens.
+    pub fn change_tokens(&self, now: Instant, changes: Vec<TokenChange>) {
+        self.tokens(|tokens| changes.into_iter().for_each(|change| tokens.change(now, change)));
+    }
+
+    /// The user of a simple token, which is thereby used.
+    #[must_use]
+    pub fn token_user(&self, now: Instant, token: &str) -> Option<String> {
+        self.tokens(|tokens| tokens.user(now, token).map(str::to_owned))
+    }
+
+    fn tokens<T>(&self, act: impl FnOnce(&mut SimpleTokens) -> T) -> T {
+        act(&mut self.0.tokens.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Resolves once the member has published its own name and client URLs, so that clients may be served.

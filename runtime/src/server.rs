@@ -33,6 +33,7 @@ use crate::serve::compute::Compute;
 use crate::serve::corruption;
 use crate::serve::listen::{Rooms, serve};
 use crate::serve::metrics_page::MetricsPage;
+use crate::serve::passwords::Passwords;
 use crate::serve::recipes::RecipeWatches;
 use crate::serve::stop::Stoppers;
 use crate::serve::turns::Turns;
@@ -121,7 +122,9 @@ impl Server {
         let metrics = Arc::new(Metrics::new(config.extensive_metrics, SERVER_VERSION, PRODUCT_VERSION));
         let running = member(&config, runtime.clock(), &metrics)?;
         let compute = Compute::start(running.ending()).map_err(StartError::Thread)?;
-        Ok(Handle::new(&config, runtime, (bound, rooms), metrics, running, compute))
+        let passwords = Passwords::start(config.bcrypt_cost, running.ending()).map_err(StartError::Thread)?;
+        let threads = (compute, passwords);
+        Ok(Handle::new(&config, runtime, (bound, rooms), metrics, running, threads))
     }
 }
 
@@ -148,7 +151,7 @@ impl Handle {
         (mut bound, rooms): (Vec<Bound>, Rooms),
         metrics: Arc<Metrics>,
         running: Running,
-        compute: Compute,
+        (compute, passwords): (Compute, Passwords),
     ) -> Self {
         let (stoppers, [stop, abort, end]) = Stoppers::new();
         let (alive, drained) = async_channel::bounded(1);
@@ -162,6 +165,7 @@ impl Handle {
             metrics,
             metrics_page: MetricsPage::default(),
             node: running.handle().clone(),
+            passwords,
             peers: running.peers().cloned(),
             recipe_watches: RecipeWatches::default(),
             rooms,

@@ -171,6 +171,7 @@ impl Etcdctl {
 /// The main API method of a script.
 fn method(script: &str) -> &'static str {
     match script {
+        "script_auth" => "Auth.UserAdd",
         "script_cluster" => "Cluster.MemberList",
         "script_compaction" => "KV.Compact",
         "script_delete" => "KV.DeleteRange",

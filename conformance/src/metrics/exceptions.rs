@@ -5,7 +5,6 @@ pub type Exception = (&'static str, &'static str);
 
 /// Families of etcd that Quoin does not have.
 pub const MISSING: &[Exception] = &[
-    ("etcd_debugging_auth_revision", "authentication is not implemented yet"),
     (
         "etcd_debugging_disk_backend_commit_*",
         "phases of a commit in bbolt, which the table does not have",

@@ -131,7 +131,7 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
     ),
     (
         "all about users, roles, tokens and permissions",
-        "They need authentication.",
+        "They depend on who asks: the script `auth` and the test `auth` have them.",
     ),
     (
         "request timed out, too many requests, server stopped",

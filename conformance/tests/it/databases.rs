@@ -302,28 +302,82 @@ fn ours_starts_on_a_directory_that_etcdutl_restored() {
     }
 }
 
-#[test]
-fn a_restored_directory_with_users_is_refused_and_etcd_still_starts_on_it() {
-    let mut real = etcd(&[]);
-    put(&real, "key");
+/// Adds users and a role, enables auth, and saves a backup.
+fn with_users(server: &Server) -> PathBuf {
+    put(server, "key");
     for arguments in [
         &["user", "add", "root:secret"][..],
         &["user", "grant-role", "root", "root"],
+        &["role", "add", "reader"],
+        &["role", "grant-permission", "reader", "read", "key"],
+        &["user", "add", "ann:hidden"],
+        &["user", "grant-role", "ann", "reader"],
         &["auth", "enable"],
     ] {
-        etcdctl(&real, b"", arguments);
+        etcdctl(server, b"", arguments);
     }
-    let file = real.home().join("backup.db");
-    etcdctl(&real, b"", &["--user", "root:secret", "snapshot", "save", text(&file)]);
-    restore(&file, &mut real, &[]);
-    let launch = Launch::of(Kind::QuoinTokio).expect("a program");
-    let mut program = command::untouched(launch.executable());
-    program.arg("--data-dir").arg(real.data_dir()).args([
-        "--listen-client-urls=http://127.0.0.1:0",
-        "--advertise-client-urls=http://127.0.0.1:0",
-        "--listen-peer-urls=http://127.0.0.1:0",
-    ]);
-    let finished = command::run(&mut program, b"", LIMIT).expect("it ends");
-    assert_eq!(finished.code, Some(1), "{}", finished.stderr);
-    real.restart().expect("an etcd that starts");
+    let file = server.home().join("backup.db");
+    etcdctl(server, b"", &["--user", "root:secret", "snapshot", "save", text(&file)]);
+    file
+}
+
+/// Asserts that a server has what [`with_users`] made, and refuses what that does not permit.
+fn has_users(server: &Server) {
+    let root = |arguments: &[&str]| etcdctl(server, b"", &[&["--user", "root:secret"], arguments].concat());
+    assert_eq!(root(&["user", "list"]), "ann\nroot\n");
+    assert!(
+        root(&["auth", "status"]).contains("AuthRevision: 8"),
+        "{}",
+        root(&["auth", "status"])
+    );
+    let role = root(&["role", "get", "reader"]);
+    assert!(role.contains("KV Read:\n\tkey\n"), "{role}");
+    let value = &["get", "key", "--print-value-only"];
+    assert_eq!(
+        etcdctl(server, b"", &[&["--user", "ann:hidden"], &value[..]].concat()),
+        "value\n"
+    );
+    for arguments in [
+        &["get", "key"][..],
+        &["--user", "ann:secret", "get", "key"],
+        &["--user", "ann:hidden", "put", "key", "x"],
+        &["--user", "ann:hidden", "user", "list"],
+    ] {
+        let mut program = command::untouched(fetch::etcd().expect("a real etcdctl").etcdctl);
+        program
+            .args(["--endpoints", &server.address().to_string()])
+            .args(arguments);
+        let finished = command::run(&mut program, b"", LIMIT).expect("a command ends");
+        assert_ne!(finished.code, Some(0), "{arguments:?}: {}", finished.stdout);
+    }
+}
+
+#[test]
+fn users_of_a_real_etcd_are_in_the_directory_that_ours_takes_over() {
+    let mut real = etcd(&[]);
+    let file = with_users(&real);
+    has_users(&real);
+    for kind in [Kind::QuoinTokio, Kind::QuoinSmol] {
+        let mut ours = Launch::of(kind).expect("a program").start().expect("a healthy server");
+        restore(&file, &mut ours, &[]);
+        ours.restart().expect("it starts on what was restored");
+        has_users(&ours);
+        ours.kill().expect("it was running");
+        ours.restart().expect("it starts again");
+        has_users(&ours);
+    }
+    real.kill().expect("it was running");
+}
+
+#[test]
+fn users_of_ours_are_in_the_directory_that_a_real_etcd_restores() {
+    for kind in [Kind::QuoinTokio, Kind::QuoinSmol] {
+        let mut ours = Launch::of(kind).expect("a program").start().expect("a healthy server");
+        let file = with_users(&ours);
+        has_users(&ours);
+        ours.kill().expect("it was running");
+        ours.restart().expect("it starts again, from its log and its table");
+        has_users(&ours);
+        has_users(&restored(&file, &[]));
+    }
 }

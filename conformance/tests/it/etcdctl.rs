@@ -6,63 +6,27 @@
 use std::{
     fs,
     path::PathBuf,
-    process::Command,
     sync::{Mutex, PoisonError},
     thread,
 };
 
-use quoin_conformance::{Kind, Launch, Server, fetch, on_every_server, paths, scene};
+use quoin_conformance::{Kind, on_every_server, paths, scene};
 
 /// Scripts mostly wait for processes and fsyncs, so a few at a time.
 const AT_ONCE: usize = 4;
 
 on_every_server!(agrees_with_the_scripts);
 
-/// Scripts of calls that ours does not implement yet are played with the real etcd only, so that the scripts are ready.
-#[test]
-fn real_etcd_agrees_with_the_later_scripts() {
-    play(Kind::Etcd, "later", || scripts("later", 1));
-}
-
-/// Ours answers each of these calls with the error that it is not implemented.
-#[test]
-fn ours_refuses_calls_that_are_not_implemented_yet() {
-    let calls: [&[&str]; 2] = [&["role", "add", "reader"], &["user", "add", "alice:secret"]];
-    for kind in Kind::OURS {
-        let server = Launch::of(kind).and_then(Launch::start).expect("a server");
-        for arguments in calls {
-            let said = etcdctl(&server, arguments);
-            assert!(
-                said.contains("is not implemented by this server"),
-                "{}: {arguments:?}: {said}",
-                kind.name()
-            );
-        }
-    }
-}
-
-/// etcdctl's error output.
-fn etcdctl(server: &Server, arguments: &[&str]) -> String {
-    let program = fetch::etcd().expect("a real etcdctl").etcdctl;
-    let mut command = Command::new(program);
-    command
-        .args(["--endpoints", &server.address().to_string()])
-        .args(arguments);
-    let output = command.output().expect("etcdctl starts");
-    assert!(!output.status.success(), "{arguments:?} succeeds");
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
 /// A story without code: everything is in the scripts.
 struct Scripts(Vec<PathBuf>);
 
 fn agrees_with_the_scripts() -> Scripts {
-    scripts("", 13)
+    scripts(14)
 }
 
-/// The scripts in a folder, of which there are at least `least`.
-fn scripts(folder: &str, least: usize) -> Scripts {
-    let dir = paths::scripts().join(folder);
+/// The scripts, of which there are at least `least`.
+fn scripts(least: usize) -> Scripts {
+    let dir = paths::scripts();
     let mut files: Vec<PathBuf> = fs::read_dir(&dir)
         .expect("the scripts are in the tree")
         .map(|entry| entry.expect("a readable folder").path())

@@ -6,11 +6,12 @@ use crate::mvcc::Found;
 use crate::node::LeaseTimes;
 use crate::proto::etcdserverpb::response_op::Response as OpResponse;
 use crate::proto::etcdserverpb::{
-    AlarmResponse, AuthDisableResponse, AuthRoleListResponse, AuthStatusResponse, AuthUserListResponse,
-    CompactionResponse, DefragmentResponse, DeleteRangeResponse, DowngradeResponse, HashKvResponse, HashResponse,
-    LeaseGrantResponse, LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseRevokeResponse, LeaseStatus,
-    LeaseTimeToLiveResponse, MemberAddResponse, MemberListResponse, MemberPromoteResponse, MemberRemoveResponse,
-    MemberUpdateResponse, MoveLeaderResponse, PutResponse, RangeResponse, ResponseHeader, StatusResponse, TxnResponse,
+    AlarmResponse, AuthEnableResponse, AuthRoleGetResponse, AuthRoleListResponse, AuthStatusResponse,
+    AuthUserGetResponse, AuthUserListResponse, AuthenticateResponse, CompactionResponse, DefragmentResponse,
+    DeleteRangeResponse, DowngradeResponse, HashKvResponse, HashResponse, LeaseGrantResponse, LeaseKeepAliveResponse,
+    LeaseLeasesResponse, LeaseRevokeResponse, LeaseStatus, LeaseTimeToLiveResponse, MemberAddResponse,
+    MemberListResponse, MemberPromoteResponse, MemberRemoveResponse, MemberUpdateResponse, MoveLeaderResponse,
+    PutResponse, RangeResponse, ResponseHeader, StatusResponse, TxnResponse,
 };
 use crate::proto::health::HealthCheckResponse;
 use crate::proto::v3electionpb::{CampaignResponse, LeaderResponse, ProclaimResponse, ResignResponse};
@@ -23,8 +24,10 @@ use crate::store::{LeaseKeys, Response as Applied, TxnFound};
 #[allow(missing_docs, reason = "each variant is its message")]
 pub enum Answer {
     Alarm(AlarmResponse),
-    AuthDisable(AuthDisableResponse),
+    /// A change of auth, of whatever kind: all of them are answered by a header in field 1, the form of this message.
+    AuthChanged(AuthEnableResponse),
     AuthStatus(AuthStatusResponse),
+    Authenticate(AuthenticateResponse),
     Campaign(CampaignResponse),
     Compact(CompactionResponse),
     Defragment(DefragmentResponse),
@@ -63,6 +66,7 @@ pub enum Answer {
     Put(PutResponse),
     Range(RangeResponse),
     Resign(ResignResponse),
+    RoleGet(AuthRoleGetResponse),
     RoleList(AuthRoleListResponse),
     /// The rows that a range of several keys found.
     Rows {
@@ -77,6 +81,7 @@ pub enum Answer {
         found: TxnFound,
     },
     Unlock(UnlockResponse),
+    UserGet(AuthUserGetResponse),
     UserList(AuthUserListResponse),
 }
 
@@ -147,6 +152,10 @@ impl Server<'_> {
                 self.complete(&mut response.header);
                 Answer::Alarm(response)
             }
+            Applied::AuthChanged(mut response) => {
+                self.complete(&mut response.header);
+                Answer::AuthChanged(response)
+            }
             Applied::Compact(mut response) => {
                 // The revision after the wait, as in etcd.
                 response.header = Some(self.header());
@@ -173,7 +182,7 @@ impl Server<'_> {
                 self.complete(&mut response.header);
                 Answer::Txn(response)
             }
-            Applied::Empty | Applied::LeaseCheckpoint(_) | Applied::Range(_) => {
+            Applied::Authenticated(_) | Applied::Empty | Applied::LeaseCheckpoint(_) | Applied::Range(_) => {
                 unreachable!("no call leads to {applied:?}")
             }
         }

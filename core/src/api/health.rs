@@ -2,8 +2,9 @@
 //! health checks over HTTP make.
 
 use super::read::Read;
-use super::{Answer, Call, Step, confirmed};
+use super::{Answer, Step, Then};
 use crate::error::Error;
+use crate::node::Request;
 use crate::proto::etcdserverpb::RangeRequest;
 use crate::proto::health::health_check_response::ServingStatus;
 use crate::proto::health::{HealthCheckRequest, HealthCheckResponse};
@@ -30,7 +31,7 @@ fn status(status: ServingStatus) -> Step {
     Step::Answer(Answer::Health(HealthCheckResponse { status: status.into() }))
 }
 
-/// Reads a key, as etcd's health checks do.
+/// Reads a key, as etcd's health checks do. It needs no permission.
 pub(super) fn probe(serializable: bool) -> Step {
     let request = RangeRequest {
         key: vec![0].into(),
@@ -40,8 +41,8 @@ pub(super) fn probe(serializable: bool) -> Step {
         ..RangeRequest::default()
     };
     if serializable {
-        Step::Fetch(Read::Range(request))
+        Step::Fetch(Read::Probe(request))
     } else {
-        confirmed(Call::Range(request))
+        Step::ask(Request::Read, Then::Probe(request))
     }
 }

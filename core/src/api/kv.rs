@@ -9,31 +9,27 @@ use crate::proto::etcdserverpb::{CompactionRequest, DeleteRangeRequest, PutReque
 use crate::store::check;
 
 /// Reads keys.
-pub(super) fn range(request: RangeRequest) -> Result<Step, Error> {
-    check::range(&request)?;
-    Ok(if request.serializable {
+pub(super) fn range(request: RangeRequest) -> Step {
+    if request.serializable {
         Step::Fetch(Read::Range(request))
     } else {
         confirmed(Call::Range(request))
-    })
+    }
 }
 
 /// Writes a key.
-pub(super) fn put(request: PutRequest) -> Result<Step, Error> {
-    check::put(&request)?;
-    Ok(Step::ask(Request::Put(request), Then::Answer))
+pub(super) fn put(request: PutRequest) -> Step {
+    Step::ask(Request::Put(request), Then::Answer)
 }
 
 /// Deletes a range of keys.
-pub(super) fn delete_range(server: &Server<'_>, request: DeleteRangeRequest) -> Result<Step, Error> {
-    check::delete_range(&request)?;
+pub(super) fn delete_range(server: &Server<'_>, request: DeleteRangeRequest) -> Step {
     let rows = server.view.rows_to_delete(&request);
-    Ok(heavy(Request::DeleteRange(request), rows))
+    heavy(Request::DeleteRange(request), rows)
 }
 
 /// Compares, and then carries out one branch or the other.
 pub(super) fn txn(server: &Server<'_>, request: TxnRequest) -> Result<Step, Error> {
-    check::txn(&request, server.limits.max_txn_ops)?;
     if !check::is_read_only(&request) {
         let rows = server.view.check_txn(&request)?;
         return Ok(heavy(Request::Txn(request), rows));

@@ -6,6 +6,8 @@
 //! [`store::check`](crate::store::check), which they call, or in the store if it depends on earlier entries. Codecs
 //! have no rules.
 //!
+//! Who may make a call is decided in [`Server::begin`], which every call passes ([`access`]).
+//!
 //! - [`method`] is the table of methods, with their requests;
 //! - [`kv`], [`lease`], [`cluster`], [`maintenance`], [`auth`], [`health`] have one function for each method of a
 //!   service; [`downgrade`] has one method;
@@ -15,6 +17,7 @@
 //! - [`peers`] has the requests that members send each other beside raft's messages;
 //! - [`answer`] is the closed list of answers.
 
+mod access;
 mod answer;
 mod auth;
 mod backup;
@@ -34,6 +37,7 @@ mod recipe;
 mod tests;
 
 pub use answer::Answer;
+pub use auth::{Login, PasswordResult, PasswordWork};
 pub use backup::Backup;
 pub use election::Observer;
 pub use maintenance::{Computation, in_use_bytes};
@@ -44,14 +48,15 @@ pub use recipe::{Recipe, RecipeStep, relayed};
 
 use std::time::Duration;
 
+use crate::auth::AuthChange;
 use crate::config::Config;
 use crate::error::Error;
 use crate::id::{ClusterId, MemberId};
 use crate::member::Status;
 use crate::mvcc::HashKv;
 use crate::node::{Request, Response};
-use crate::proto::etcdserverpb::ResponseHeader;
-use crate::store::{Response as Applied, View};
+use crate::proto::etcdserverpb::{RangeRequest, RequestHeader, ResponseHeader};
+use crate::store::{Response as Applied, View, check};
 
 /// The member's published state and settings, from which a call is answered.
 #[derive(Clone, Copy)]
@@ -66,6 +71,10 @@ pub struct Server<'a> {
     pub limits: Limits,
     /// The facts that only the host has.
     pub facts: &'a dyn Facts,
+    /// The token in the metadata of the client's call: `token`, or else `authorization`.
+    pub token: Option<&'a str>,
+    /// The common name of the client's verified certificate, which counts if it sends no token.
+    pub common_name: Option<&'a str>,
 }
 
 /// The settings that the rules depend on.
@@ -101,6 +110,18 @@ pub trait Facts {
 
     /// The wall clock, in seconds since 1970.
     fn unix_seconds(&self) -> u64;
+
+    /// The header of requests with this token, if the token is valid; `revision` is the present auth revision.
+    fn user_of(&self, token: &str, revision: u64) -> Option<RequestHeader>;
+
+    /// A random prefix for a simple token; empty if this member gives out other tokens.
+    fn token_prefix(&self) -> String;
+
+    /// The token of a user that has authenticated at this auth revision, to whom an entry gave a simple token.
+    ///
+    /// # Errors
+    /// If this member gives out no tokens.
+    fn sign(&self, user: &str, revision: u64, simple: &str) -> Result<String, Error>;
 }
 
 /// The next step of a call.
@@ -125,6 +146,13 @@ pub enum Step {
     Defragment,
     /// Read rows: see [`Read`].
     Fetch(Read),
+    /// Hash or compare a password, which takes long, then go on with [`Server::worked`].
+    Password {
+        /// The work.
+        work: PasswordWork,
+        /// The argument for [`Server::worked`].
+        then: PasswordThen,
+    },
     /// Send the leader the request that this member's node refused, then go on with [`Server::finish`].
     Forward {
         /// The request.
@@ -140,16 +168,29 @@ pub enum Step {
     Unserved,
 }
 
+/// The part of a call that is kept while its password is hashed or compared.
+#[derive(Clone, Debug)]
+pub enum PasswordThen {
+    /// A user authenticates.
+    Authenticate(Login),
+    /// A user gets a password.
+    Change(Call),
+}
+
 /// The part of a call that is kept until the node has answered.
 #[derive(Clone, Debug)]
 pub enum Then {
     /// The node's response is the whole answer.
     Answer,
+    /// A user authenticates. Its password was right.
+    Authenticate(Login),
     /// A change of the members.
     Change(Call),
     /// The begin of a downgrade, or its cancellation.
     Downgrade,
-    /// A read that waits until this member is known to be up to date.
+    /// The read of a health check.
+    Probe(RangeRequest),
+    /// A call that waits until this member is known to be up to date.
     Read(Call),
     /// A renewal of a lease.
     Renew {
@@ -181,6 +222,25 @@ impl Step {
     fn recipe(recipe: impl Recipe + 'static) -> Self {
         Self::Recipe(Box::new(recipe))
     }
+
+    /// The step as a user's: what is proposed is the user's request.
+    fn by(self, caller: RequestHeader) -> Self {
+        match self {
+            Self::Ask {
+                request,
+                is_heavy,
+                then,
+            } if !caller.username.is_empty() => Self::Ask {
+                request: Request::By {
+                    caller,
+                    request: Box::new(request),
+                },
+                is_heavy,
+                then,
+            },
+            step => step,
+        }
+    }
 }
 
 impl Then {
@@ -192,19 +252,41 @@ impl Then {
             Self::Change(Call::MemberPromote(request)) => Some(Request::MemberPromote {
                 id: MemberId(request.id),
             }),
-            Self::Answer | Self::Change(_) | Self::Downgrade | Self::Read(_) => None,
+            Self::Answer
+            | Self::Authenticate(_)
+            | Self::Change(_)
+            | Self::Downgrade
+            | Self::Probe(_)
+            | Self::Read(_) => None,
         }
     }
 }
 
 impl Server<'_> {
-    /// Begins a call. Every call passes here first, so permissions will be checked here.
+    /// Begins a call. Every call passes here first, and is refused here if its user may not make it.
     ///
     /// # Errors
     /// The errors that follow from the request alone or from the published state.
     pub fn begin(&self, call: Call) -> Result<Step, Error> {
         self.admit(&call)?;
-        self.start(call)
+        self.check(&call)?;
+        match self.authorize(&call) {
+            Ok(caller) => Ok(self.start(call)?.by(caller)),
+            // The permission may have been granted by an entry that this member has not applied.
+            Err(_) if self.is_unsure(&call) => Ok(confirmed(call)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Checks a request by itself.
+    fn check(&self, call: &Call) -> Result<(), Error> {
+        match call {
+            Call::DeleteRange(request) => check::delete_range(request),
+            Call::Put(request) => check::put(request),
+            Call::Range(request) => check::range(request),
+            Call::Txn(request) => check::txn(request, self.limits.max_txn_ops),
+            _ => Ok(()),
+        }
     }
 
     /// Checks that this member may serve a stream whose requests come later.
@@ -232,25 +314,18 @@ impl Server<'_> {
     fn start(&self, call: Call) -> Result<Step, Error> {
         match call {
             Call::Alarm(request) => Ok(maintenance::alarm(request)),
-            Call::AuthDisable(_)
-            | Call::AuthEnable(_)
-            | Call::AuthStatus(_)
+            Call::AuthDisable(_) => auth::change(AuthChange::Disable),
+            Call::AuthEnable(_) => auth::change(AuthChange::Enable),
+            Call::AuthStatus(_)
             | Call::Authenticate(_)
-            | Call::RoleDelete(_)
             | Call::RoleGet(_)
-            | Call::RoleGrantPermission(_)
             | Call::RoleList(_)
-            | Call::RoleRevokePermission(_)
-            | Call::UserChangePassword(_)
-            | Call::UserDelete(_)
             | Call::UserGet(_)
-            | Call::UserGrantRole(_)
-            | Call::UserList(_)
-            | Call::UserRevokeRole(_) => Ok(confirmed(call)),
+            | Call::UserList(_) => Ok(confirmed(call)),
             Call::Campaign(request) => Ok(Step::recipe(election::Campaigning::new(request))),
             Call::Compact(request) => Ok(kv::compact(request)),
             Call::Defragment(_) => Ok(Step::Defragment),
-            Call::DeleteRange(request) => kv::delete_range(self, request),
+            Call::DeleteRange(request) => Ok(kv::delete_range(self, request)),
             Call::Downgrade(request) => downgrade::begin(request),
             Call::Hash(_) => maintenance::hash(self),
             Call::HashKv(request) => maintenance::hash_kv(self, request),
@@ -272,15 +347,22 @@ impl Server<'_> {
             Call::MoveLeader(request) => maintenance::move_leader(self, request),
             Call::Observe(request) => Ok(Step::Observe(Box::new(Observer::new(&request)))),
             Call::Proclaim(request) => election::Leading::proclaim(request).map(Step::recipe),
-            Call::Put(request) => kv::put(request),
-            Call::Range(request) => kv::range(request),
+            Call::Put(request) => Ok(kv::put(request)),
+            Call::Range(request) => Ok(kv::range(request)),
             Call::Resign(request) => election::Leading::resign(request).map(Step::recipe),
-            Call::RoleAdd(request) => auth::role_add(&request),
+            Call::RoleAdd(request) => auth::change(AuthChange::RoleAdd(request)),
+            Call::RoleDelete(request) => auth::change(AuthChange::RoleDelete(request)),
+            Call::RoleGrantPermission(request) => auth::change(AuthChange::RoleGrantPermission(request)),
+            Call::RoleRevokePermission(request) => auth::change(AuthChange::RoleRevokePermission(request)),
             Call::Snapshot(_) => Ok(Step::Backup(Box::new(Backup::new(self.view)))),
             Call::Status(_) => Ok(maintenance::status(self)),
             Call::Txn(request) => kv::txn(self, request),
             Call::Unlock(request) => Ok(Step::recipe(lock::Unlocking(request))),
-            Call::UserAdd(request) => auth::user_add(&request),
+            Call::UserAdd(request) => auth::user_add(request),
+            Call::UserChangePassword(request) => auth::user_change_password(request),
+            Call::UserDelete(request) => auth::change(AuthChange::UserDelete(request)),
+            Call::UserGrantRole(request) => auth::change(AuthChange::UserGrantRole(request)),
+            Call::UserRevokeRole(request) => auth::change(AuthChange::UserRevokeRole(request)),
         }
     }
 
@@ -304,13 +386,18 @@ impl Server<'_> {
             return Ok(Step::Forward { request, then });
         }
         let answer = match (result?, then) {
+            (Response::Read, Then::Probe(request)) => return Ok(Step::Fetch(Read::Probe(request))),
             (Response::Read, Then::Read(call)) => return self.read(call),
             (Response::Applied(Applied::Empty), Then::Downgrade) => downgrade::done(self),
+            (Response::Applied(Applied::Authenticated(response)), Then::Authenticate(login)) => {
+                return auth::authenticated(self, &response, login);
+            }
             (Response::Applied(applied), then) => self.applied(applied, &then),
             (Response::Leases { leases }, _) => lease::list(self, leases),
             (Response::Moved, _) => maintenance::moved(self),
             (Response::Renewed { ttl }, Then::Renew { id, header }) => lease::renewed(header, id, ttl),
             (Response::TimeToLive { ttl, granted_ttl, keys }, Then::TimeToLive { id, header, .. }) => {
+                self.authorize_keys(&keys)?;
                 Answer::LeaseKeys {
                     header,
                     id,
@@ -326,13 +413,22 @@ impl Server<'_> {
 
     /// Goes on once this member is as up to date as the call demands.
     fn read(&self, call: Call) -> Result<Step, Error> {
-        Ok(match call {
-            Call::Range(request) => Step::Fetch(Read::Range(request)),
-            Call::Txn(request) => Step::Fetch(Read::Txn(request)),
-            Call::Downgrade(request) => return downgrade::confirmed(self, &request),
-            Call::MemberList(_) => Step::Answer(cluster::list(self)),
-            other => Step::Answer(auth::answer(self, &other)?),
-        })
+        match call {
+            Call::Range(request) => return Ok(Step::Fetch(Read::Range(request))),
+            Call::Txn(request) if check::is_read_only(&request) => return Ok(Step::Fetch(Read::Txn(request))),
+            _ => {}
+        }
+        let caller = self.authorize(&call)?;
+        match call {
+            Call::Authenticate(request) => auth::authenticate(self, request.name, request.password),
+            Call::Downgrade(request) => downgrade::confirmed(self, &request),
+            Call::MemberList(_) => Ok(Step::Answer(cluster::list(self))),
+            Call::AuthStatus(_) | Call::RoleGet(_) | Call::RoleList(_) | Call::UserGet(_) | Call::UserList(_) => {
+                auth::answer(self, &call).map(Step::Answer)
+            }
+            // It was not permitted before this member was up to date, and now it is.
+            call => Ok(self.start(call)?.by(caller)),
+        }
     }
 
     /// A header of the present state.

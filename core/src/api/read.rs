@@ -1,6 +1,7 @@
 //! Reads of rows: plan, fetch, answer.
 //!
-//! [`Read::plan`] takes a view and determines the rows to look at. [`Fetch::step`] fetches a bounded number of rows, so
+//! [`Read::plan`] takes the newest view, decides whether the client may read what it asks for, and determines the rows to
+//! look at: what permits a read and what is read are of one moment. [`Fetch::step`] fetches a bounded number of rows, so
 //! that a host can run a long fetch where it delays nothing. [`Fetch::answer`] answers from the fetched rows. Today
 //! every row is in the view, so a fetch always succeeds from memory.
 
@@ -11,11 +12,13 @@ use crate::bug;
 use crate::error::Error;
 use crate::mvcc::Scan;
 use crate::proto::etcdserverpb::{RangeRequest, RangeResponse, TxnRequest};
-use crate::store::{KeyCounts, TxnScan, View};
+use crate::store::{KeyCounts, TxnScan};
 
 /// A read that has no view yet.
 #[derive(Debug)]
 pub enum Read {
+    /// A range for which no permission is needed: that of a health check.
+    Probe(RangeRequest),
     /// A range.
     Range(RangeRequest),
     /// A read-only transaction.
@@ -51,21 +54,33 @@ enum Stage {
 }
 
 impl Read {
-    /// Takes a view. A read of one key is complete at once.
+    /// Takes the view of `server`. A read of one key is complete at once, and so is one that is not permitted.
     #[must_use]
-    pub fn plan(self, view: &View) -> Fetch {
+    pub fn plan(self, server: &Server<'_>) -> Fetch {
+        let view = server.view;
+        let permitted = match &self {
+            Self::Probe(_) => Ok(()),
+            Self::Range(request) => server.authorize_range(request),
+            Self::Txn(request) => server.authorize_txn(request),
+        };
         let (request, stage) = match self {
-            Self::Range(request) => {
-                let stage = if request.range_end.is_empty() {
-                    view.range(&request).map_or_else(Stage::Failed, Stage::Key)
-                } else {
-                    Scan::new(&view.kv, &request).map_or_else(Stage::Failed, Stage::Keys)
+            Self::Probe(request) | Self::Range(request) => {
+                let stage = match permitted {
+                    Err(error) => Stage::Failed(error),
+                    Ok(()) if request.range_end.is_empty() => {
+                        view.range(&request).map_or_else(Stage::Failed, Stage::Key)
+                    }
+                    Ok(()) => Scan::new(&view.kv, &request).map_or_else(Stage::Failed, Stage::Keys),
                 };
                 (Request::Range(request), stage)
             }
             Self::Txn(request) => {
                 let compares = request.compare.len();
-                (Request::Txn { compares }, Stage::Txn(TxnScan::new(view, request)))
+                let stage = match permitted {
+                    Err(error) => Stage::Failed(error),
+                    Ok(()) => Stage::Txn(TxnScan::new(view, request)),
+                };
+                (Request::Txn { compares }, stage)
             }
         };
         Fetch {

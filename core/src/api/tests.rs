@@ -1,5 +1,6 @@
 //! The steps of each kind of call, over a real store.
 
+mod auth;
 mod downgrades;
 mod peers;
 mod recipes;
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
-use super::{Answer, Call, Facts, Limits, Server, Step, Then};
+use super::{Answer, Call, Facts, Limits, PasswordResult, PasswordWork, Server, Step, Then};
 use crate::config::Config;
 use crate::error::Error;
 use crate::id::{ClusterId, MemberId};
@@ -19,7 +20,7 @@ use crate::node::{Request, Response};
 use crate::proto::etcdserverpb::alarm_request::AlarmAction;
 use crate::proto::etcdserverpb::request_op::Request as Op;
 use crate::proto::etcdserverpb::{
-    AlarmRequest, AlarmType, AuthEnableRequest, AuthUserAddRequest, DeleteRangeRequest, HashKvRequest,
+    AlarmRequest, AlarmType, AuthStatusRequest, AuthUserAddRequest, DeleteRangeRequest, HashKvRequest,
     InternalRaftRequest, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseTimeToLiveRequest, MemberListRequest,
     MemberPromoteRequest, MoveLeaderRequest, PutRequest, RangeRequest, RequestHeader, RequestOp, SnapshotRequest,
     SnapshotResponse, StatusRequest, TxnRequest,
@@ -27,13 +28,15 @@ use crate::proto::etcdserverpb::{
 use crate::proto::health::HealthCheckRequest;
 use crate::proto::raftpb::Entry;
 use crate::snapshot;
-use crate::store::{self, Applied, ApplyContext, LeaseKeys, Store, StoreConfig};
+use crate::store::{self, Applied, ApplyContext, Content, Lease, LeaseKeys, Store, StoreConfig};
 
 /// A member: a store and its status.
 struct World {
     store: Store,
     status: Status,
     remembered: Option<HashKv>,
+    /// The token in the metadata of calls: a user's name and a dot.
+    token: Option<String>,
 }
 
 impl Facts for World {
@@ -47,6 +50,23 @@ impl Facts for World {
 
     fn unix_seconds(&self) -> u64 {
         7
+    }
+
+    fn user_of(&self, token: &str, revision: u64) -> Option<RequestHeader> {
+        let (name, _) = token.split_once('.')?;
+        Some(RequestHeader {
+            username: name.to_owned(),
+            auth_revision: revision,
+            ..RequestHeader::default()
+        })
+    }
+
+    fn token_prefix(&self) -> String {
+        "prefix".to_owned()
+    }
+
+    fn sign(&self, user: &str, _revision: u64, simple: &str) -> Result<String, Error> {
+        Ok(format!("{user}:{simple}"))
     }
 }
 
@@ -63,6 +83,7 @@ impl World {
                 ..Status::default()
             },
             remembered: None,
+            token: None,
         }
     }
 
@@ -73,6 +94,8 @@ impl World {
             status: &self.status,
             limits: Limits::of(&Config::with_defaults()),
             facts: self,
+            token: self.token.as_deref(),
+            common_name: None,
         })
     }
 
@@ -92,10 +115,19 @@ impl World {
                 }
                 Step::Fetch(read) => {
                     return self.ask(|server| {
-                        let mut fetch = read.plan(server.view);
+                        let mut fetch = read.plan(server);
                         while !fetch.step(2) {}
                         fetch.answer(server).map(Answer::whole)
                     });
+                }
+                Step::Password { work, then } => {
+                    let result = match work {
+                        PasswordWork::Compare { password, hash } => {
+                            PasswordResult::Compared(hash == format!("#{password}"))
+                        }
+                        PasswordWork::Hash { password } => PasswordResult::Hashed(format!("#{password}")),
+                    };
+                    self.ask(|server| server.worked(then, result))?
                 }
                 other => panic!("{other:?}"),
             }
@@ -103,27 +135,39 @@ impl World {
     }
 
     fn node(&mut self, request: Request) -> Result<Response, Error> {
-        let mut entry = InternalRaftRequest::default();
-        match request {
-            Request::Alarm(request) => entry.alarm = Some(request),
-            Request::DeleteRange(request) => entry.delete_range = Some(request),
-            Request::Downgrade(request) => entry.downgrade_info_set = Some(request),
-            Request::LeaseGrant(request) => entry.lease_grant = Some(request),
-            Request::Put(request) => entry.put = Some(request),
-            Request::Txn(request) => entry.txn = Some(request),
+        let (caller, request) = match request {
+            Request::By { caller, request } => (caller, *request),
+            request => (RequestHeader::default(), request),
+        };
+        let content = match request {
+            Request::Alarm(request) => Content::Alarm(request),
+            Request::Auth(change) => Content::Auth(change),
+            Request::Authenticate(request) => Content::Authenticate(request),
+            Request::DeleteRange(request) => Content::DeleteRange(request),
+            Request::Downgrade(request) => Content::Downgrade(request),
+            Request::LeaseGrant(request) => Content::LeaseGrant(request),
+            Request::LeaseRevoke(request) => Content::LeaseRevoke(request),
+            Request::LeaseTimeToLive { id, .. } => {
+                let view = self.store.view();
+                let keys = view.leases.get(id).map_or_else(LeaseKeys::default, Lease::all_keys);
+                return Ok(Response::TimeToLive {
+                    ttl: 1,
+                    granted_ttl: 2,
+                    keys,
+                });
+            }
+            Request::Put(request) => Content::Put(request),
+            Request::Txn(request) => Content::Txn(request),
             Request::Read => return Ok(Response::Read),
             other => panic!("{other:?}"),
-        }
-        self.apply(entry)
+        };
+        self.apply(content.into_request(caller))
     }
 
     /// Applies an entry.
     fn apply(&mut self, mut entry: InternalRaftRequest) -> Result<Response, Error> {
         let index = self.store.consistent_index() + 1;
-        entry.header = Some(RequestHeader {
-            id: index,
-            ..RequestHeader::default()
-        });
+        entry.header.get_or_insert_default().id = index;
         let entry = Entry {
             index,
             term: 2,
@@ -241,7 +285,7 @@ fn linearizable_reads_wait_for_a_read_index_and_serializable_ones_do_not() {
             linearizable
         );
     }
-    assert!(confirms(Call::AuthEnable(AuthEnableRequest {})));
+    assert!(confirms(Call::AuthStatus(AuthStatusRequest {})));
 }
 
 #[test]
@@ -347,7 +391,7 @@ fn headers_name_the_member_the_term_and_the_revision() {
     })) else {
         panic!("an old read is made at once")
     };
-    let fetch = read.plan(&world.store.view());
+    let fetch = world.ask(|server| read.plan(server));
     world.put("c");
     let answer = world.ask(|server| fetch.answer(server)).unwrap().whole();
     let Answer::Range(answer) = answer else {

@@ -25,7 +25,6 @@ const NO_REUSE_PORT: &str = "has no effect yet: listeners do not share their por
 const ALWAYS_REUSE_ADDRESS: &str = "has no effect: listeners always set SO_REUSEADDR";
 const NO_GATEWAY: &str = "has no effect yet: the API is not served as JSON";
 const NO_PEERS: &str = "has no effect yet: the timeouts of peer connections are fixed";
-const NO_AUTH: &str = "has no effect yet: there are no users";
 const NO_DOWNGRADE: &str =
     "has no effect: a downgrade ends by request only, because a leader of this version never runs the target version";
 const NO_DEFRAG_AT_START: &str = "has no effect yet: the store is not defragmented at the start";
@@ -141,8 +140,8 @@ pub static FLAGS: &[Flag] = flags! {
     }
     Auth {
         "auth-token" Text, "simple", Used, "How tokens of users are made; 'simple' in this version.";
-        "bcrypt-cost" Uint, "10", Accepted(NO_AUTH), "The cost of hashing a password, from 4 to 31.";
-        "auth-token-ttl" Uint, "300", Accepted(NO_AUTH), "Seconds for which a token of a user is good.";
+        "bcrypt-cost" Uint, "10", Used, "The cost of hashing a password, from 4 to 31.";
+        "auth-token-ttl" Uint, "300", Used, "Seconds for which an unused token of a user is good.";
     }
     Monitoring {
         "enable-pprof" Bool, "false", Accepted("has no effect: there are no Go profiles to serve"), "Serve profiles under /debug/pprof/.";

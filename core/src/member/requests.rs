@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::id::MemberId;
 use crate::limits::{APPLY_GAP_MAX_ENTRIES, MAX_APPEND_BYTES, MAX_UNCOMMITTED_BYTES};
 use crate::membership::Member as Peer;
-use crate::proto::etcdserverpb::InternalRaftRequest;
+use crate::proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
 use crate::proto::membershippb::{Attributes, ClusterMemberAttrSetRequest};
 use crate::proto::raftpb::{ConfChange, Entry, EntryType, Message, MessageType};
 use crate::store::Content;
@@ -25,17 +25,18 @@ use super::{Halt, Member, MemberTimer, Origin, Output, Phase, Reader};
 const LEARNER_READY_PERCENT: u64 = 90;
 
 impl Member {
-    /// Proposes `content` for a client, or for the member itself. The outcome is known when it is applied.
+    /// Proposes a request for a client, or for the member itself. `header` names its user, and gets its id. The outcome
+    /// is known when it is applied.
     pub(crate) fn propose(
         &mut self,
         now: Instant,
         origin: Origin,
         deadline: Instant,
-        content: Content,
+        (header, content): (RequestHeader, Content),
     ) -> Result<(), Error> {
         self.admit(origin)?;
         let id = self.ids.next_id();
-        let data = content.into_request(id).encode_to_vec();
+        let data = content.into_request(RequestHeader { id, ..header }).encode_to_vec();
         if data.len() > self.config.max_request_bytes {
             return Err(Error::RequestTooLarge);
         }
@@ -45,7 +46,8 @@ impl Member {
 
     /// Proposes on the member's own behalf, with the timeout of a client's request.
     pub(crate) fn propose_own(&mut self, now: Instant, origin: Origin, content: Content) -> Result<(), Error> {
-        self.propose(now, origin, self.own_deadline(now), content)
+        let request = (RequestHeader::default(), content);
+        self.propose(now, origin, self.own_deadline(now), request)
     }
 
     /// The deadline of a request that begins now.

@@ -112,6 +112,10 @@ impl Node {
         let compact_revision = self.store.view().kv.compact_revision();
         self.compaction.compacted_to(now, compact_revision);
         self.events.append(&mut self.applied.events);
+        self.tokens.append(&mut self.applied.tokens);
+        if std::mem::take(&mut self.applied.auth_changed) {
+            self.lessor.call_as(self.store.own_caller());
+        }
         self.compacted.append(&mut self.applied.compacted);
         for (id, result) in std::mem::take(&mut self.applied.results) {
             if let Some(origin) = self.member.resolve(id) {

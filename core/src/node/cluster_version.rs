@@ -126,6 +126,7 @@ fn lowered(present: Version, least: Version, target: &str) -> Option<Version> {
 mod tests {
     use super::*;
     use crate::membership::Member as Peer;
+    use crate::proto::etcdserverpb::RequestHeader;
     use crate::proto::membershippb::DowngradeInfoSetRequest;
     use crate::proto::raftpb::{ConfChange, Entry, EntryType};
     use crate::store::{Applied, ApplyContext, Store, StoreConfig};
@@ -158,12 +159,18 @@ mod tests {
         let set = version.map(|version| {
             let ver = version.to_owned();
             let set = Content::Version(ClusterVersionSetRequest { ver });
-            (EntryType::EntryNormal, set.into_request(1).encode_to_vec())
+            (
+                EntryType::EntryNormal,
+                set.into_request(RequestHeader::default()).encode_to_vec(),
+            )
         });
         let downgrade = target.map(|target| {
             let ver = target.to_owned();
             let set = Content::Downgrade(DowngradeInfoSetRequest { enabled: true, ver });
-            (EntryType::EntryNormal, set.into_request(2).encode_to_vec())
+            (
+                EntryType::EntryNormal,
+                set.into_request(RequestHeader::default()).encode_to_vec(),
+            )
         });
         let context = ApplyContext {
             quota_bytes: None,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::limits::{LEASE_CHECKPOINT_BATCH_LEASES, LEASE_EXPIRE_BATCH_LEASES, LEASE_REVOKE_INFLIGHT_REQUESTS};
 use crate::member::{Member, Origin, Reader, Token};
-use crate::proto::etcdserverpb::{LeaseCheckpoint, LeaseCheckpointRequest, LeaseRevokeRequest};
+use crate::proto::etcdserverpb::{LeaseCheckpoint, LeaseCheckpointRequest, LeaseRevokeRequest, RequestHeader};
 use crate::store::{Content, LeaseChange};
 use crate::time::Instant;
 
@@ -43,6 +43,8 @@ pub(super) struct Lessor {
     /// Leadership is being confirmed.
     confirming: bool,
     late_renewals: Vec<LateRenewal>,
+    /// The user in whose name expired leases are revoked.
+    caller: RequestHeader,
 }
 
 impl Lessor {
@@ -57,12 +59,18 @@ impl Lessor {
             slept: false,
             confirming: false,
             late_renewals: Vec::new(),
+            caller: RequestHeader::default(),
         }
     }
 
     /// A received snapshot replaced all leases. Only a follower receives one, and a follower counts no time.
     pub(super) fn restored(&mut self, leases: impl IntoIterator<Item = (i64, i64, i64)>) {
         self.clocks = Clocks::new(leases, self.checkpointing);
+    }
+
+    /// Auth was enabled, disabled or changed: from now on leases are revoked in this user's name.
+    pub(super) fn call_as(&mut self, caller: RequestHeader) {
+        self.caller = caller;
     }
 
     /// When to call [`Lessor::wake`] at the latest.
@@ -219,8 +227,9 @@ impl Lessor {
             if !self.clocks.is_expired(now, id) || ending.contains(&id) {
                 continue;
             }
-            let revoke = Content::LeaseRevoke(LeaseRevokeRequest { id });
-            if member.propose_own(now, Origin::Revoke(id), revoke).is_err() {
+            let revoke = (self.caller.clone(), Content::LeaseRevoke(LeaseRevokeRequest { id }));
+            let deadline = member.own_deadline(now);
+            if member.propose(now, Origin::Revoke(id), deadline, revoke).is_err() {
                 return;
             }
             self.revoking += 1;

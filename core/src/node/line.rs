@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use crate::auth::{AuthChange, TokenChange};
 use crate::error::{Error, Fault};
 use crate::id::MemberId;
 use crate::jobs::{LogJob, PeerJob, TableJob};
 use crate::member::{BatchId, Halt, Status, Token};
 use crate::mvcc::{Compacted, Event};
 use crate::proto::etcdserverpb::{
-    AlarmRequest, CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest, TxnRequest,
+    AlarmRequest, CompactionRequest, DeleteRangeRequest, InternalAuthenticateRequest, LeaseGrantRequest,
+    LeaseRevokeRequest, PutRequest, RequestHeader, TxnRequest,
 };
 use crate::proto::membershippb::DowngradeInfoSetRequest;
 use crate::proto::raftpb;
@@ -108,6 +110,17 @@ pub enum PeerEvent {
 pub enum Request {
     /// Sets, clears or lists alarms.
     Alarm(AlarmRequest),
+    /// Changes users, roles or permissions, or enables or disables auth.
+    Auth(AuthChange),
+    /// Gives a user a token.
+    Authenticate(InternalAuthenticateRequest),
+    /// Another request, made by a user. Without this a request has no user.
+    By {
+        /// The user, as the header of the entry names it.
+        caller: RequestHeader,
+        /// The request.
+        request: Box<Self>,
+    },
     /// Compacts; a physical compaction is answered once its space is free.
     Compact(CompactionRequest),
     /// Deletes keys.
@@ -204,7 +217,7 @@ pub enum Response {
 }
 
 /// Work for the host. The host carries out effects of one kind in order. Effects of different kinds may overtake each
-/// other, except that a publication is carried out before the replies that follow it.
+/// other, except that a publication is carried out before the replies that follow it, and changes of tokens before both.
 #[derive(Clone, Debug)]
 pub enum Effect {
     /// The member has ended: no effect follows.
@@ -236,4 +249,6 @@ pub enum Effect {
     },
     /// Work for the table lane.
     Table(TableJob),
+    /// What becomes of users' tokens. It is carried out before the publication that follows it.
+    Tokens(Vec<TokenChange>),
 }

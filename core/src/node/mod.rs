@@ -24,6 +24,7 @@ mod tests;
 
 use std::collections::{BTreeSet, VecDeque};
 
+use crate::auth::TokenChange;
 use crate::bug;
 use crate::error::{Error, Fault};
 use crate::id::MemberId;
@@ -100,6 +101,7 @@ pub struct Node {
     /// Clients that asked for the list of leases. It is read at the turn's end, to match the view published with it.
     lists_wanted: Vec<Token>,
     events: Vec<Event>,
+    tokens: Vec<TokenChange>,
     /// A snapshot replaced the state.
     restored: bool,
     compacted: Vec<Compacted>,
@@ -131,9 +133,11 @@ impl Node {
             ..recovered
         };
         let auto_compactor = |retention| Compactor::new(retention, now, view.kv.revision());
+        let mut lessor = Lessor::new(view.lease_clocks(), config.member.lease_checkpoint);
+        lessor.call_as(store.own_caller());
         Ok(Self {
             member: Member::start(config.member.clone(), recovered, seed, unix_ms, now)?,
-            lessor: Lessor::new(view.lease_clocks(), config.member.lease_checkpoint),
+            lessor,
             compactor: config.auto_compaction.map(auto_compactor),
             compaction: SpaceRelease::new(view.kv.compact_revision(), now),
             versions: VersionKeeper::new(config.server_version, config.max_cluster_version),
@@ -152,6 +156,7 @@ impl Node {
             replies: Vec::new(),
             lists_wanted: Vec::new(),
             events: Vec::new(),
+            tokens: Vec::new(),
             restored: false,
             compacted: Vec::new(),
             rows_in_turn: 0,
@@ -253,7 +258,8 @@ impl Node {
             self.outputs.is_empty()
                 && self.replies.is_empty()
                 && self.lists_wanted.is_empty()
-                && self.events.is_empty(),
+                && self.events.is_empty()
+                && self.tokens.is_empty(),
             "nothing is left of the turn"
         );
     }
@@ -360,6 +366,9 @@ impl Node {
         if self.halted {
             self.lessor.stop(&mut self.replies);
             self.compaction.stop(&mut self.replies);
+        }
+        if !self.tokens.is_empty() {
+            out.push(Effect::Tokens(std::mem::take(&mut self.tokens)));
         }
         let (status, ticked) = (self.status(), std::mem::take(&mut self.ticked));
         let is_news = match &self.published {

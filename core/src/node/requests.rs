@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::id::MemberId;
 use crate::member::{Halt, Origin, Reader, Reconfiguration, Token};
 use crate::membership::{ConfChangeContext, Member as Peer};
-use crate::proto::etcdserverpb::{CompactionRequest, LeaseGrantRequest};
+use crate::proto::etcdserverpb::{CompactionRequest, LeaseGrantRequest, RequestHeader};
 use crate::proto::raftpb::{ConfChange, ConfChangeType, Message};
 use crate::store::{Content, check};
 use crate::time::Instant;
@@ -17,19 +17,33 @@ impl Node {
     /// A client's request.
     pub(super) fn request(&mut self, now: Instant, token: Token, request: Request, deadline: Instant) {
         let deadline = deadline.min(now + self.config.member.request_timeout());
+        let (caller, request) = match request {
+            Request::By { caller, request } => (caller, *request),
+            request => (RequestHeader::default(), request),
+        };
         let accepted = match request {
             _ if self.halted => Err(Error::Stopped),
-            Request::Alarm(request) => self.propose(now, token, deadline, Content::Alarm(request)),
-            Request::Compact(request) => self.compact(now, token, deadline, request),
-            Request::DeleteRange(request) => self.propose(now, token, deadline, Content::DeleteRange(request)),
-            Request::Downgrade(request) => self.propose(now, token, deadline, Content::Downgrade(request)),
-            Request::LeaseGrant(request) => self.lease_grant(now, token, deadline, request),
+            Request::Alarm(request) => self.propose(now, token, deadline, (caller, Content::Alarm(request))),
+            Request::Auth(change) => self.propose(now, token, deadline, (caller, Content::Auth(change))),
+            Request::Authenticate(request) => {
+                self.propose(now, token, deadline, (caller, Content::Authenticate(request)))
+            }
+            // A request has one user.
+            Request::By { .. } => Err(Error::PermissionDenied),
+            Request::Compact(request) => self.compact(now, token, deadline, (caller, request)),
+            Request::DeleteRange(request) => {
+                self.propose(now, token, deadline, (caller, Content::DeleteRange(request)))
+            }
+            Request::Downgrade(request) => self.propose(now, token, deadline, (caller, Content::Downgrade(request))),
+            Request::LeaseGrant(request) => self.lease_grant(now, token, deadline, (caller, request)),
             Request::LeaseLeases => {
                 self.lists_wanted.push(token);
                 Ok(())
             }
             Request::LeaseRenew { id } => self.ask_leader(deadline, Reader::Renew(token, id)),
-            Request::LeaseRevoke(request) => self.propose(now, token, deadline, Content::LeaseRevoke(request)),
+            Request::LeaseRevoke(request) => {
+                self.propose(now, token, deadline, (caller, Content::LeaseRevoke(request)))
+            }
             Request::LeaseTimeToLive { id, keys } => {
                 self.ask_leader(deadline, Reader::TimeToLive { token, lease: id, keys })
             }
@@ -57,13 +71,13 @@ impl Node {
                 self.member.move_leader(token, to, deadline, &mut self.outputs);
                 Ok(())
             }
-            Request::Put(request) => self.propose(now, token, deadline, Content::Put(request)),
+            Request::Put(request) => self.propose(now, token, deadline, (caller, Content::Put(request))),
             Request::Read => self.member.read(Reader::Read(token), deadline),
             Request::Stop => {
                 self.member.stop(now, &mut self.outputs);
                 Ok(())
             }
-            Request::Txn(request) => self.propose(now, token, deadline, Content::Txn(request)),
+            Request::Txn(request) => self.propose(now, token, deadline, (caller, Content::Txn(request))),
         };
         if let Err(error) = accepted {
             self.reply(token, Err(error));
@@ -118,7 +132,7 @@ impl Node {
         now: Instant,
         token: Token,
         deadline: Instant,
-        request: CompactionRequest,
+        (caller, request): (RequestHeader, CompactionRequest),
     ) -> Result<(), Error> {
         let origin = if request.physical {
             Origin::Compact(token)
@@ -126,7 +140,8 @@ impl Node {
             Origin::Client(token)
         };
         self.has_room()?;
-        self.member.propose(now, origin, deadline, Content::Compaction(request))
+        self.member
+            .propose(now, origin, deadline, (caller, Content::Compaction(request)))
     }
 
     fn lease_grant(
@@ -134,7 +149,7 @@ impl Node {
         now: Instant,
         token: Token,
         deadline: Instant,
-        mut request: LeaseGrantRequest,
+        (caller, mut request): (RequestHeader, LeaseGrantRequest),
     ) -> Result<(), Error> {
         if request.id == 0 {
             // The id may be in use: a client chose it, or the wall clock was set back between two starts.
@@ -142,7 +157,7 @@ impl Node {
             let mut draws = std::iter::repeat_with(|| self.member.lease_id());
             request.id = draws.find(|id| leases.get(*id).is_none()).unwrap_or_default();
         }
-        self.propose(now, token, deadline, Content::LeaseGrant(request))
+        self.propose(now, token, deadline, (caller, Content::LeaseGrant(request)))
     }
 
     /// A request that only the leader can answer: it waits until leadership is confirmed.
@@ -211,14 +226,20 @@ impl Node {
     }
 
     /// Proposes a client's request. If the quota leaves too little space for it, the NOSPACE alarm is raised instead.
-    fn propose(&mut self, now: Instant, token: Token, deadline: Instant, content: Content) -> Result<(), Error> {
-        let cost = content.cost();
+    fn propose(
+        &mut self,
+        now: Instant,
+        token: Token,
+        deadline: Instant,
+        request: (RequestHeader, Content),
+    ) -> Result<(), Error> {
+        let cost = request.1.cost();
         if !check::fits_quota(cost, self.store.size_bytes(), self.config.quota_bytes) {
             self.raise_no_space(now, Some(token));
             return Ok(());
         }
         self.has_room()?;
-        self.member.propose(now, Origin::Client(token), deadline, content)
+        self.member.propose(now, Origin::Client(token), deadline, request)
     }
 
     /// Fails if too many rows wait for the table.

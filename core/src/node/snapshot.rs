@@ -1,6 +1,7 @@
 //! Snapshots between members: a leader sends its state to a follower that is far behind, and the follower replaces its
 //! own state by it.
 
+use crate::auth::TokenChange;
 use crate::bug;
 use crate::id::MemberId;
 use crate::jobs::{PeerJob, SnapshotJob, TableJob, TableRows};
@@ -76,6 +77,9 @@ impl Node {
             .expect("its state is kept while a snapshot is installed");
         let view = self.store.view();
         self.lessor.restored(view.lease_clocks());
+        self.lessor.call_as(self.store.own_caller());
+        // Users may have been deleted, or have got other passwords, by entries that this member does not see.
+        self.tokens = vec![TokenChange::Cleared];
         self.unapplied.retain(|entry| entry.index > view.applied_index);
         // Drops the rows and events of the old state; its counts were not yet reported, so they stay.
         let counts = self.applied.counts;

@@ -1,13 +1,15 @@
 //! The results of applying entries: answers, events, rows, and news for the member.
 
+use crate::auth::TokenChange;
 use crate::bug;
 use crate::error::Error;
 use crate::id::MemberId;
 use crate::membership::Member;
 use crate::mvcc::{Compacted, Event};
 use crate::proto::etcdserverpb::{
-    AlarmResponse, CompactionResponse, DeleteRangeResponse, LeaseCheckpointResponse, LeaseGrantResponse,
-    LeaseRevokeResponse, PutResponse, RangeResponse, ResponseHeader, TxnResponse,
+    AlarmResponse, AuthEnableResponse, AuthenticateResponse, CompactionResponse, DeleteRangeResponse,
+    LeaseCheckpointResponse, LeaseGrantResponse, LeaseRevokeResponse, PutResponse, RangeResponse, ResponseHeader,
+    TxnResponse,
 };
 use crate::proto::raftpb::ConfChange;
 use crate::table::{Bucket, TableOp};
@@ -31,6 +33,10 @@ pub struct Applied {
     pub compacted: Vec<Compacted>,
     /// Changes of leases for the leader's lease clock, in order.
     pub leases: Vec<LeaseChange>,
+    /// What becomes of users' tokens, in order.
+    pub tokens: Vec<TokenChange>,
+    /// Whether auth was enabled, disabled or changed.
+    pub auth_changed: bool,
     /// Membership changes in order; each must be passed to consensus.
     pub conf_changes: Vec<ConfOutcome>,
     /// The term of the last empty entry applied. A new leader opens its term with an empty entry; once that is applied,
@@ -83,6 +89,8 @@ impl Applied {
             events,
             compacted,
             leases,
+            tokens,
+            auth_changed,
             conf_changes,
             term_opened,
             raise_no_space,
@@ -97,6 +105,8 @@ impl Applied {
         events.clear();
         compacted.clear();
         leases.clear();
+        tokens.clear();
+        *auth_changed = false;
         conf_changes.clear();
         *term_opened = None;
         *raise_no_space = false;
@@ -114,6 +124,10 @@ impl Applied {
 pub enum Response {
     /// To an alarm request.
     Alarm(AlarmResponse),
+    /// To a change of auth. All of them are answered by a header in field 1, the form of this message.
+    AuthChanged(AuthEnableResponse),
+    /// To a user that gets a token.
+    Authenticated(AuthenticateResponse),
     /// To a compaction; its space is not yet free.
     Compact(CompactionResponse),
     /// To a deletion.
@@ -141,6 +155,8 @@ impl Response {
     pub fn header_mut(&mut self) -> Option<&mut ResponseHeader> {
         let header = match self {
             Self::Alarm(response) => &mut response.header,
+            Self::AuthChanged(response) => &mut response.header,
+            Self::Authenticated(response) => &mut response.header,
             Self::Compact(response) => &mut response.header,
             Self::DeleteRange(response) => &mut response.header,
             Self::LeaseCheckpoint(response) => &mut response.header,

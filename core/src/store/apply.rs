@@ -21,7 +21,7 @@ use crate::proto::etcdserverpb::alarm_request::AlarmAction;
 use crate::proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, CompactionRequest, CompactionResponse, DeleteRangeRequest,
     LeaseCheckpointRequest, LeaseCheckpointResponse, LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeRequest,
-    LeaseRevokeResponse, PutRequest, RangeRequest, RangeResponse, TxnRequest,
+    LeaseRevokeResponse, PutRequest, RangeRequest, RangeResponse, RequestHeader, TxnRequest,
 };
 use crate::proto::membershippb::{ClusterMemberAttrSetRequest, ClusterVersionSetRequest, DowngradeInfoSetRequest};
 use crate::proto::raftpb::{ConfChange, ConfChangeType, Entry, EntryType};
@@ -56,8 +56,10 @@ impl Store {
         match EntryType::try_from(entry.entry_type) {
             Ok(EntryType::EntryNormal) if entry.data.is_empty() => out.term_opened = Some(entry.term),
             Ok(EntryType::EntryNormal) => {
-                if let Some((id, content)) = legacy::read(entry.data.clone()).map_err(|fault| at(entry, &fault))? {
-                    self.apply_request(id, content, context, out)
+                if let Some((id, header, content)) =
+                    legacy::read(entry.data.clone()).map_err(|fault| at(entry, &fault))?
+                {
+                    self.apply_request((id, entry.index), (&header, content), context, out)
                         .map_err(|fault| at(entry, &fault))?;
                 }
             }
@@ -84,20 +86,21 @@ impl Store {
 
     fn apply_request(
         &mut self,
-        id: RequestId,
-        content: Content,
+        (id, index): (RequestId, u64),
+        (caller, content): (&RequestHeader, Content),
         context: ApplyContext<'_>,
         out: &mut Applied,
     ) -> Result<(), Fault> {
         let wanted = (context.wanted)(id);
         let op = Op::of(&content);
         // As in etcd, a read is skipped if no client of this member waits for it.
-        let is_counted = wanted || op != Op::Range;
-        let answer = match content.forbidden_by(&self.alarms) {
+        let is_counted = wanted || !matches!(op, Op::AuthRead | Op::Range);
+        let refused = content.forbidden_by(&self.alarms);
+        let answer = match refused.or_else(|| self.denied(caller, &content)) {
             Some(error) => Err(error),
             None => {
                 let fits = check::fits_quota(content.cost(), self.kv.size_bytes(), context.quota_bytes);
-                let answer = self.execute(content, wanted, out)?;
+                let answer = self.execute(content, index, wanted, out)?;
                 if fits || answer.is_err() {
                     answer
                 } else {
@@ -116,9 +119,12 @@ impl Store {
         Ok(())
     }
 
-    fn execute(&mut self, content: Content, wanted: bool, out: &mut Applied) -> Result<Answer, Fault> {
+    fn execute(&mut self, content: Content, index: u64, wanted: bool, out: &mut Applied) -> Result<Answer, Fault> {
         match content {
             Content::Alarm(request) => Ok(Ok(self.alarm(&request, out))),
+            Content::Auth(change) => Ok(self.change_auth(&change, out)),
+            Content::AuthRead => Ok(Ok(Response::Empty)),
+            Content::Authenticate(request) => Ok(self.authenticate(&request, index, out)),
             Content::Compaction(request) => Ok(self.compact(&request, out)),
             Content::DeleteRange(request) => Ok(Ok(self.delete_range(&request, out))),
             Content::Downgrade(request) => Ok(Ok(self.set_downgrade(request, out))),

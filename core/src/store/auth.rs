@@ -1,112 +1,77 @@
-//! The answers of the auth API while auth is off and has never been used, which this version always is: there are no
-//! users and no roles.
-//!
-//! What etcd answers in that state is answered here too: a client that sends a name and a password gets etcd's error
-//! that auth is not enabled. Only adding a user or a role is not implemented yet.
+//! Auth in the store: whether a request in the log is permitted, and changes of users, roles and permissions.
 
+use std::sync::Arc;
+
+use super::Store;
+use super::applied::{Applied, Response};
+use super::content::Content;
+use crate::auth::{AuthChange, Entered, KeyAccess, ROOT};
 use crate::error::Error;
-use crate::proto::etcdserverpb::{AuthRoleAddRequest, AuthRoleGrantPermissionRequest, AuthUserAddRequest};
+use crate::proto::etcdserverpb::{
+    AuthEnableResponse, AuthenticateResponse, InternalAuthenticateRequest, RequestHeader,
+};
 
-/// The auth revision before the first change of a user or a role.
-pub const FIRST_REVISION: u64 = 1;
-
-/// Why auth cannot be turned on: there is no root user.
-#[must_use]
-pub fn enable() -> Error {
-    Error::RootUserNotExist
-}
-
-/// Why a request for a token is refused.
-#[must_use]
-pub fn authenticate() -> Error {
-    Error::AuthNotEnabled
-}
-
-/// The result of reading, changing or deleting a user.
-#[must_use]
-pub fn user() -> Error {
-    Error::UserNotFound
-}
-
-/// The result of reading, changing or deleting a role.
-#[must_use]
-pub fn role() -> Error {
-    Error::RoleNotFound
-}
-
-/// Checks a request to add a user.
-///
-/// # Errors
-/// If the request alone is invalid.
-pub fn check_user_add(request: &AuthUserAddRequest) -> Result<(), Error> {
-    if request.name.is_empty() {
-        return Err(Error::UserEmpty);
-    }
-    Ok(())
-}
-
-/// Checks a request to add a role.
-///
-/// # Errors
-/// If the request alone is invalid.
-pub fn check_role_add(request: &AuthRoleAddRequest) -> Result<(), Error> {
-    if request.name.is_empty() {
-        return Err(Error::RoleEmpty);
-    }
-    Ok(())
-}
-
-/// The result of granting a permission to a role: an invalid permission is reported before the missing role.
-#[must_use]
-pub fn role_grant_permission(request: &AuthRoleGrantPermissionRequest) -> Error {
-    match &request.perm {
-        None => Error::PermissionNotGiven,
-        Some(permission) if !is_range(&permission.key, &permission.range_end) => Error::InvalidAuthManagement,
-        Some(_) => Error::RoleNotFound,
-    }
-}
-
-/// Whether a permission names a key, or a range that is not empty.
-fn is_range(key: &[u8], range_end: &[u8]) -> bool {
-    // A range end of one zero byte means "to the last key", so that range is not empty.
-    !key.is_empty() && (range_end.is_empty() || range_end == [0] || key < range_end)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::proto::authpb::Permission;
-
-    #[test]
-    fn a_permission_is_looked_at_before_its_role() {
-        let grant = |key: &'static str, range_end: &'static str| {
-            let perm = Permission {
-                key: key.into(),
-                range_end: range_end.into(),
-                ..Permission::default()
-            };
-            role_grant_permission(&AuthRoleGrantPermissionRequest {
-                name: "role".to_owned(),
-                perm: Some(perm),
-            })
+impl Store {
+    /// Why a request in the log is not permitted. All members decide alike, because they have the same users, roles,
+    /// permissions and leases when they apply it.
+    pub(super) fn denied(&self, caller: &RequestHeader, content: &Content) -> Option<Error> {
+        let (auth, leases) = (&self.auth, &self.leases);
+        let permitted = match content {
+            Content::Auth(_) => auth.permit_root(caller),
+            Content::DeleteRange(request) => auth.permit_delete(caller, request),
+            Content::LeaseRevoke(request) => leases
+                .get(request.id)
+                .map_or(Ok(()), |lease| auth.permit_lease(caller, lease, KeyAccess::Write)),
+            Content::Put(request) => auth.permit_put(caller, leases, request),
+            Content::Range(request) => auth.permit_read(caller, &request.key, &request.range_end),
+            Content::Txn(request) => auth.permit_txn(caller, leases, request),
+            // As in etcd, these are checked before they are proposed only, or are requests of a member itself. The
+            // answers to questions of the auth service are checked where they are given.
+            Content::Alarm(_)
+            | Content::AuthRead
+            | Content::Authenticate(_)
+            | Content::Compaction(_)
+            | Content::Downgrade(_)
+            | Content::LeaseCheckpoint(_)
+            | Content::LeaseGrant(_)
+            | Content::MemberAttributes(_)
+            | Content::Nothing
+            | Content::Version(_) => Ok(()),
         };
-        let missing = role_grant_permission(&AuthRoleGrantPermissionRequest::default());
-        assert_eq!(missing, Error::PermissionNotGiven);
-        for (key, range_end, error) in [
-            ("", "", Error::InvalidAuthManagement),
-            ("b", "a", Error::InvalidAuthManagement),
-            ("a", "a", Error::InvalidAuthManagement),
-            ("a", "", Error::RoleNotFound),
-            ("a", "b", Error::RoleNotFound),
-            ("a", "\0", Error::RoleNotFound),
-        ] {
-            assert_eq!(grant(key, range_end), error, "{key} to {range_end}");
-        }
+        permitted.err()
     }
 
-    #[test]
-    fn users_and_roles_need_names() {
-        assert_eq!(check_user_add(&AuthUserAddRequest::default()), Err(Error::UserEmpty));
-        assert_eq!(check_role_add(&AuthRoleAddRequest::default()), Err(Error::RoleEmpty));
+    pub(super) fn change_auth(&mut self, change: &AuthChange, out: &mut Applied) -> Result<Response, Error> {
+        let mut entered = Entered::default();
+        Arc::make_mut(&mut self.auth).apply(change, &mut entered)?;
+        out.auth_changed = true;
+        out.take_entered(entered);
+        let header = self.header();
+        Ok(Response::AuthChanged(AuthEnableResponse { header }))
+    }
+
+    pub(super) fn authenticate(
+        &self,
+        request: &InternalAuthenticateRequest,
+        index: u64,
+        out: &mut Applied,
+    ) -> Result<Response, Error> {
+        let mut entered = Entered::default();
+        let token = self.auth.authenticate(request, index, &mut entered)?;
+        out.take_entered(entered);
+        let header = self.header();
+        Ok(Response::Authenticated(AuthenticateResponse { header, token }))
+    }
+
+    /// The header of requests that a member itself proposes for others: the user is `root`, or none while auth is off.
+    pub(crate) fn own_caller(&self) -> RequestHeader {
+        self.auth.header_of(ROOT)
+    }
+}
+
+impl Applied {
+    fn take_entered(&mut self, entered: Entered) {
+        self.ops.extend(entered.ops);
+        self.tokens.extend(entered.tokens);
     }
 }

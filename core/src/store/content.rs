@@ -1,8 +1,11 @@
-//! The requests that can be proposed, as a closed list. The log's message has one field for each of them.
+//! The requests that can be proposed, as a closed list. The log's message has one field for each
+//! kind of request.
 
+use crate::auth::AuthChange;
 use crate::error::{Error, Fault};
 use crate::proto::etcdserverpb::{
-    AlarmRequest, AlarmType, CompactionRequest, DeleteRangeRequest, DowngradeVersionTestRequest, InternalRaftRequest,
+    AlarmRequest, AlarmType, AuthDisableRequest, AuthEnableRequest, AuthStatusRequest, CompactionRequest,
+    DeleteRangeRequest, DowngradeVersionTestRequest, InternalAuthenticateRequest, InternalRaftRequest,
     LeaseCheckpointRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest, RangeRequest, RequestHeader, TxnRequest,
 };
 use crate::proto::membershippb::{ClusterMemberAttrSetRequest, ClusterVersionSetRequest, DowngradeInfoSetRequest};
@@ -13,6 +16,11 @@ use super::check;
 /// A request in the log.
 pub(crate) enum Content {
     Alarm(AlarmRequest),
+    Auth(AuthChange),
+    /// A question to the auth service. Members of etcd answer it when they apply it; here it is never proposed, and
+    /// changes nothing.
+    AuthRead,
+    Authenticate(InternalAuthenticateRequest),
     Compaction(CompactionRequest),
     DeleteRange(DeleteRangeRequest),
     Downgrade(DowngradeInfoSetRequest),
@@ -33,8 +41,8 @@ impl Content {
     ///
     /// # Errors
     /// A [`Fault`] if this version has no such request: the other members have applied it, so it must not be skipped.
-    pub(super) fn of(request: InternalRaftRequest) -> Result<Self, Fault> {
-        let auth = auth_request(&request);
+    pub(super) fn of(mut request: InternalRaftRequest) -> Result<Self, Fault> {
+        let auth = auth_content(&mut request);
         let first = None
             .or_else(|| request.cluster_version_set.map(Self::Version))
             .or_else(|| request.cluster_member_attr_set.map(Self::MemberAttributes))
@@ -48,25 +56,22 @@ impl Content {
             .or_else(|| request.lease_grant.map(Self::LeaseGrant))
             .or_else(|| request.lease_revoke.map(Self::LeaseRevoke))
             .or_else(|| request.lease_checkpoint.map(Self::LeaseCheckpoint))
-            .or_else(|| request.alarm.map(Self::Alarm));
-        match (first, auth) {
-            (Some(content), _) => Ok(content),
-            (None, Some(name)) => Err(fault(format!("{name} is in the log, and this version has no auth"))),
-            (None, None) => Err(fault("a request this version does not know is in the log".to_owned())),
-        }
+            .or_else(|| request.alarm.map(Self::Alarm))
+            .or(auth);
+        first.ok_or_else(|| fault("a request this version does not know is in the log".to_owned()))
     }
 
-    /// The log's message for this request, with the proposal's id.
-    pub(crate) fn into_request(self, id: u64) -> InternalRaftRequest {
+    /// The log's message for this request, with this header.
+    pub(crate) fn into_request(self, header: RequestHeader) -> InternalRaftRequest {
         let mut request = InternalRaftRequest {
-            header: Some(RequestHeader {
-                id,
-                ..RequestHeader::default()
-            }),
+            header: Some(header),
             ..InternalRaftRequest::default()
         };
         match self {
             Self::Alarm(of) => request.alarm = Some(of),
+            Self::Auth(of) => set_change(of, &mut request),
+            Self::AuthRead => request.auth_status = Some(AuthStatusRequest {}),
+            Self::Authenticate(of) => request.authenticate = Some(of),
             Self::Compaction(of) => request.compaction = Some(of),
             Self::DeleteRange(of) => request.delete_range = Some(of),
             Self::Downgrade(of) => request.downgrade_info_set = Some(of),
@@ -90,6 +95,9 @@ impl Content {
             Self::LeaseGrant(_) | Self::Put(_) => (true, true),
             Self::Txn(_) => (true, self.cost() > 0),
             Self::Alarm(_)
+            | Self::Auth(_)
+            | Self::AuthRead
+            | Self::Authenticate(_)
             | Self::Downgrade(_)
             | Self::LeaseCheckpoint(_)
             | Self::MemberAttributes(_)
@@ -112,6 +120,9 @@ impl Content {
             Self::Put(put) => check::put_cost(put),
             Self::Txn(txn) => check::txn_cost(txn),
             Self::Alarm(_)
+            | Self::Auth(_)
+            | Self::AuthRead
+            | Self::Authenticate(_)
             | Self::Compaction(_)
             | Self::DeleteRange(_)
             | Self::Downgrade(_)
@@ -125,31 +136,60 @@ impl Content {
     }
 }
 
-/// The name of the auth request a proposal holds.
-fn auth_request(request: &InternalRaftRequest) -> Option<&'static str> {
-    let table = [
-        ("AuthEnable", request.auth_enable.is_some()),
-        ("AuthDisable", request.auth_disable.is_some()),
-        ("Authenticate", request.authenticate.is_some()),
-        ("AuthStatus", request.auth_status.is_some()),
-        ("AuthUserAdd", request.auth_user_add.is_some()),
-        ("AuthUserDelete", request.auth_user_delete.is_some()),
-        ("AuthUserGet", request.auth_user_get.is_some()),
-        ("AuthUserChangePassword", request.auth_user_change_password.is_some()),
-        ("AuthUserGrantRole", request.auth_user_grant_role.is_some()),
-        ("AuthUserRevokeRole", request.auth_user_revoke_role.is_some()),
-        ("AuthUserList", request.auth_user_list.is_some()),
-        ("AuthRoleList", request.auth_role_list.is_some()),
-        ("AuthRoleAdd", request.auth_role_add.is_some()),
-        ("AuthRoleDelete", request.auth_role_delete.is_some()),
-        ("AuthRoleGet", request.auth_role_get.is_some()),
-        ("AuthRoleGrantPermission", request.auth_role_grant_permission.is_some()),
-        (
-            "AuthRoleRevokePermission",
-            request.auth_role_revoke_permission.is_some(),
-        ),
-    ];
-    table.iter().find(|(_, set)| *set).map(|(name, _)| *name)
+/// The request of the auth service that a proposal holds.
+fn auth_content(request: &mut InternalRaftRequest) -> Option<Content> {
+    if let Some(authenticate) = request.authenticate.take() {
+        return Some(Content::Authenticate(authenticate));
+    }
+    let change = None
+        .or_else(|| request.auth_enable.map(|_| AuthChange::Enable))
+        .or_else(|| request.auth_disable.map(|_| AuthChange::Disable))
+        .or_else(|| request.auth_user_add.take().map(AuthChange::UserAdd))
+        .or_else(|| request.auth_user_delete.take().map(AuthChange::UserDelete))
+        .or_else(|| {
+            request
+                .auth_user_change_password
+                .take()
+                .map(AuthChange::UserChangePassword)
+        })
+        .or_else(|| request.auth_user_grant_role.take().map(AuthChange::UserGrantRole))
+        .or_else(|| request.auth_user_revoke_role.take().map(AuthChange::UserRevokeRole))
+        .or_else(|| request.auth_role_add.take().map(AuthChange::RoleAdd))
+        .or_else(|| {
+            request
+                .auth_role_grant_permission
+                .take()
+                .map(AuthChange::RoleGrantPermission)
+        })
+        .or_else(|| {
+            request
+                .auth_role_revoke_permission
+                .take()
+                .map(AuthChange::RoleRevokePermission)
+        })
+        .or_else(|| request.auth_role_delete.take().map(AuthChange::RoleDelete));
+    let asks = request.auth_status.is_some()
+        || request.auth_user_get.is_some()
+        || request.auth_role_get.is_some()
+        || request.auth_user_list.is_some()
+        || request.auth_role_list.is_some();
+    change.map(Content::Auth).or(asks.then_some(Content::AuthRead))
+}
+
+fn set_change(change: AuthChange, request: &mut InternalRaftRequest) {
+    match change {
+        AuthChange::Disable => request.auth_disable = Some(AuthDisableRequest {}),
+        AuthChange::Enable => request.auth_enable = Some(AuthEnableRequest {}),
+        AuthChange::RoleAdd(of) => request.auth_role_add = Some(of),
+        AuthChange::RoleDelete(of) => request.auth_role_delete = Some(of),
+        AuthChange::RoleGrantPermission(of) => request.auth_role_grant_permission = Some(of),
+        AuthChange::RoleRevokePermission(of) => request.auth_role_revoke_permission = Some(of),
+        AuthChange::UserAdd(of) => request.auth_user_add = Some(of),
+        AuthChange::UserChangePassword(of) => request.auth_user_change_password = Some(of),
+        AuthChange::UserDelete(of) => request.auth_user_delete = Some(of),
+        AuthChange::UserGrantRole(of) => request.auth_user_grant_role = Some(of),
+        AuthChange::UserRevokeRole(of) => request.auth_user_revoke_role = Some(of),
+    }
 }
 
 fn fault(cause: String) -> Fault {

@@ -1,5 +1,6 @@
 //! Counts of what was applied and read, by the rules of etcd's metrics.
 
+use crate::auth::AuthChange;
 use crate::error::Error;
 use crate::proto::etcdserverpb::{DeleteRangeRequest, PutRequest};
 
@@ -10,6 +11,32 @@ use super::content::Content;
 pub enum Op {
     /// An alarm is listed, raised or disarmed.
     Alarm,
+    /// Auth is disabled.
+    AuthDisable,
+    /// Auth is enabled.
+    AuthEnable,
+    /// A question to the auth service, which only members of etcd propose.
+    AuthRead,
+    /// A role is added.
+    AuthRoleAdd,
+    /// A role is deleted.
+    AuthRoleDelete,
+    /// A role gets a permission.
+    AuthRoleGrantPermission,
+    /// A role loses a permission.
+    AuthRoleRevokePermission,
+    /// A user is added.
+    AuthUserAdd,
+    /// A user gets another password.
+    AuthUserChangePassword,
+    /// A user is deleted.
+    AuthUserDelete,
+    /// A user gets a role.
+    AuthUserGrantRole,
+    /// A user loses a role.
+    AuthUserRevokeRole,
+    /// A user gets a token.
+    Authenticate,
     /// A member publishes its name and client URLs.
     ClusterMemberAttrSet,
     /// The cluster version is set.
@@ -38,8 +65,21 @@ pub enum Op {
 
 impl Op {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 26] = [
         Self::Alarm,
+        Self::AuthDisable,
+        Self::AuthEnable,
+        Self::AuthRead,
+        Self::AuthRoleAdd,
+        Self::AuthRoleDelete,
+        Self::AuthRoleGrantPermission,
+        Self::AuthRoleRevokePermission,
+        Self::AuthUserAdd,
+        Self::AuthUserChangePassword,
+        Self::AuthUserDelete,
+        Self::AuthUserGrantRole,
+        Self::AuthUserRevokeRole,
+        Self::Authenticate,
         Self::ClusterMemberAttrSet,
         Self::ClusterVersionSet,
         Self::Compaction,
@@ -59,6 +99,20 @@ impl Op {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Alarm => "Alarm",
+            Self::AuthDisable => "AuthDisable",
+            Self::AuthEnable => "AuthEnable",
+            // etcd has no label for it.
+            Self::AuthRead => "unknown",
+            Self::AuthRoleAdd => "AuthRoleAdd",
+            Self::AuthRoleDelete => "AuthRoleDelete",
+            Self::AuthRoleGrantPermission => "AuthRoleGrantPermission",
+            Self::AuthRoleRevokePermission => "AuthRoleRevokePermission",
+            Self::AuthUserAdd => "AuthUserAdd",
+            Self::AuthUserChangePassword => "AuthUserChangePassword",
+            Self::AuthUserDelete => "AuthUserDelete",
+            Self::AuthUserGrantRole => "AuthUserGrantRole",
+            Self::AuthUserRevokeRole => "AuthUserRevokeRole",
+            Self::Authenticate => "Authenticate",
             Self::ClusterMemberAttrSet => "ClusterMemberAttrSet",
             Self::ClusterVersionSet => "ClusterVersionSet",
             Self::Compaction => "Compaction",
@@ -77,6 +131,9 @@ impl Op {
     pub(super) const fn of(content: &Content) -> Self {
         match content {
             Content::Alarm(_) => Self::Alarm,
+            Content::Auth(change) => Self::of_change(change),
+            Content::AuthRead => Self::AuthRead,
+            Content::Authenticate(_) => Self::Authenticate,
             Content::Compaction(_) => Self::Compaction,
             Content::DeleteRange(_) => Self::DeleteRange,
             Content::Downgrade(_) => Self::DowngradeInfoSet,
@@ -89,6 +146,22 @@ impl Op {
             Content::Range(_) => Self::Range,
             Content::Txn(_) => Self::Txn,
             Content::Version(_) => Self::ClusterVersionSet,
+        }
+    }
+
+    const fn of_change(change: &AuthChange) -> Self {
+        match change {
+            AuthChange::Disable => Self::AuthDisable,
+            AuthChange::Enable => Self::AuthEnable,
+            AuthChange::RoleAdd(_) => Self::AuthRoleAdd,
+            AuthChange::RoleDelete(_) => Self::AuthRoleDelete,
+            AuthChange::RoleGrantPermission(_) => Self::AuthRoleGrantPermission,
+            AuthChange::RoleRevokePermission(_) => Self::AuthRoleRevokePermission,
+            AuthChange::UserAdd(_) => Self::AuthUserAdd,
+            AuthChange::UserChangePassword(_) => Self::AuthUserChangePassword,
+            AuthChange::UserDelete(_) => Self::AuthUserDelete,
+            AuthChange::UserGrantRole(_) => Self::AuthUserGrantRole,
+            AuthChange::UserRevokeRole(_) => Self::AuthUserRevokeRole,
         }
     }
 }

@@ -10,13 +10,13 @@ use crate::proto::membershippb::{Attributes, ClusterMemberAttrSetRequest, Cluste
 use super::applied::RequestId;
 use super::content::Content;
 
-/// Reads the request in an entry, and its id; `None` for a request of the v2 store that changes nothing in a v3 store.
+/// Reads the request in an entry, its id and its header; `None` for a request of the v2 store that changes nothing in a v3 store.
 ///
 /// Bytes that do not decode as a newer message are taken for a bare v2 request.
 ///
 /// # Errors
 /// A [`Fault`] for bytes that are neither, and for a request that this version does not have.
-pub(super) fn read(data: bytes::Bytes) -> Result<Option<(RequestId, Content)>, Fault> {
+pub(super) fn read(data: bytes::Bytes) -> Result<Option<(RequestId, RequestHeader, Content)>, Fault> {
     let unreadable = |error: &dyn std::fmt::Display| Fault::Inconsistent {
         cause: error.to_string(),
     };
@@ -36,9 +36,9 @@ pub(super) fn read(data: bytes::Bytes) -> Result<Option<(RequestId, Content)>, F
             None => return Ok(None),
         }
     }
-    let of_header = request.header.as_ref().map_or(0, |header| header.id);
-    let id = if request.id == 0 { of_header } else { request.id };
-    Ok(Some((id, Content::of(request)?)))
+    let header = request.header.take().unwrap_or_default();
+    let id = if request.id == 0 { header.id } else { request.id };
+    Ok(Some((id, header, Content::of(request)?)))
 }
 
 /// The v3 form of a v2 request; `None` if the request changes nothing in a v3 store.
@@ -100,6 +100,7 @@ struct AttributesJson {
 
 #[cfg(test)]
 mod tests {
+    use super::super::content::Content;
     use super::*;
 
     fn request(method: &str, path: &str, val: &str) -> Request {
@@ -113,7 +114,8 @@ mod tests {
     }
 
     fn read_v2(request: &Request) -> Result<Option<(RequestId, Content)>, Fault> {
-        read(request.encode_to_vec().into())
+        let read = read(request.encode_to_vec().into())?;
+        Ok(read.map(|(id, _, content)| (id, content)))
     }
 
     #[test]

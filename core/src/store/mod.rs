@@ -1,4 +1,4 @@
-//! The applied state: keys with their history, leases, alarms, and the members of the cluster.
+//! The applied state: keys with their history, leases, alarms, auth, and the members of the cluster.
 //!
 //! [`Store::apply`] turns one committed entry into its effects: answers, events and rows to write. Applying is
 //! deterministic and cannot fail on valid input. Readers get a [`View`], which is O(1) to take and never changes. After
@@ -10,7 +10,7 @@
 mod alarm;
 mod applied;
 mod apply;
-pub mod auth;
+mod auth;
 pub mod check;
 mod cluster;
 mod content;
@@ -45,6 +45,7 @@ pub use restore::{Begin, KvDone, LeasesDone, Restore, Row, Unusable};
 pub use seal::{Seal, Sums};
 pub use view::View;
 
+use crate::auth::Auth;
 use crate::bug;
 use crate::limits::MAX_LEARNERS;
 use crate::mvcc::{CompactProgress, Mvcc};
@@ -60,6 +61,7 @@ pub struct Store {
     kv: Mvcc,
     leases: Leases,
     alarms: Arc<Alarms>,
+    auth: Arc<Auth>,
     cluster: Arc<Cluster>,
     consistent_index: u64,
     term: u64,
@@ -97,6 +99,7 @@ impl Store {
             kv: Mvcc::new(),
             leases: Leases::default(),
             alarms: Arc::default(),
+            auth: Arc::default(),
             cluster: Arc::default(),
             consistent_index: 0,
             term: 0,
@@ -137,6 +140,7 @@ impl Store {
             kv: self.kv.view(),
             leases: self.leases.clone(),
             alarms: Arc::clone(&self.alarms),
+            auth: Arc::clone(&self.auth),
             cluster: Arc::clone(&self.cluster),
             applied_index: self.consistent_index,
             term: self.term,

@@ -25,7 +25,7 @@ pub(crate) fn check_proposal(entry: &Entry) -> Result<(), Fault> {
             Err(fault("a proposal that asks for nothing".to_owned()))
         }
         Ok(EntryType::EntryNormal) => match legacy::read(entry.data.clone())? {
-            Some((_, content)) => check_content(&content),
+            Some((_, _, content)) => check_content(&content),
             None => Ok(()),
         },
         Ok(EntryType::EntryConfChange) => {
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
     use crate::id::MemberId;
     use crate::membership::{ConfChangeContext, Member};
-    use crate::proto::etcdserverpb::{InternalRaftRequest, PutRequest, Request};
+    use crate::proto::etcdserverpb::{InternalRaftRequest, PutRequest, Request, RequestHeader};
     use crate::proto::raftpb::ConfChangeType;
 
     fn said(kind: EntryType, data: Vec<u8>) -> String {
@@ -73,7 +73,10 @@ mod tests {
     }
 
     fn content(content: Content) -> String {
-        said(EntryType::EntryNormal, content.into_request(1).encode_to_vec())
+        said(
+            EntryType::EntryNormal,
+            content.into_request(RequestHeader::default()).encode_to_vec(),
+        )
     }
 
     fn version(text: &str) -> Content {

@@ -27,6 +27,7 @@ use super::cluster::Cluster;
 use super::lease::{Lease, Leases};
 use super::seal::{Account, Seal, Sums};
 use super::{Store, StoreConfig, rows};
+use crate::auth::Auth;
 use crate::bug;
 use crate::error::Fault;
 use crate::mvcc::{FINISHED_COMPACT_ROW, Mvcc, SCHEDULED_COMPACT_ROW};
@@ -151,7 +152,7 @@ impl Restore<Begin> {
         Rows: IntoIterator<Item = Result<Row, Fault>>,
     {
         let restore = Self::begin(config, scan(Bucket::Meta))?;
-        Self::stages(restore, scan)?.without_auth()
+        Self::stages(restore, scan)
     }
 
     /// As [`Self::from_table`], for a table that the member will write to: its rows must match the seal of its last
@@ -180,7 +181,7 @@ impl Restore<Begin> {
         // A seal has its own checksum, so its index is trusted before the row's.
         let index = seal.map_or(restore.meta.consistent_index, |seal| seal.index);
         let restored = Self::stages(restore, scan).map_err(unusable(index))?;
-        let found = restored.store.seal();
+        let found = restored.seal();
         let cause = match seal {
             Some(seal) => seal.contradiction(&found),
             None if found.index == 0 && found.sums != Sums::default() => {
@@ -193,10 +194,10 @@ impl Restore<Begin> {
         {
             return Err(Unusable::Damaged { cause, index });
         }
-        restored.without_auth().map_err(Unusable::Fault)
+        Ok(restored)
     }
 
-    fn stages<Rows>(restore: Self, mut scan: impl FnMut(Bucket) -> Rows) -> Result<Restored, Fault>
+    fn stages<Rows>(restore: Self, mut scan: impl FnMut(Bucket) -> Rows) -> Result<Store, Fault>
     where
         Rows: IntoIterator<Item = Result<Row, Fault>>,
     {
@@ -215,7 +216,7 @@ impl Restore<Begin> {
                 .into_iter()
                 .map(move |row| row.map(|(key, value)| (bucket, key, value)))
         });
-        restore.settle(rows)
+        restore.finish(rows)
     }
 }
 
@@ -257,87 +258,79 @@ impl Restore<KvDone> {
     /// Reads the rows of all other buckets, in any order.
     ///
     /// # Errors
-    /// A [`Fault`] that names a broken row, the fault that `rows` returned, or a fault if auth is on, which this
-    /// version does not support.
+    /// A [`Fault`] that names a broken row, or the fault that `rows` returned.
     pub fn finish(self, rows: impl IntoIterator<Item = Result<(Bucket, Bytes, Bytes), Fault>>) -> Result<Store, Fault> {
-        self.settle(rows)?.without_auth()
-    }
-
-    fn settle(self, rows: impl IntoIterator<Item = Result<(Bucket, Bytes, Bytes), Fault>>) -> Result<Restored, Fault> {
         let Self {
             config,
             meta,
             mut account,
             stage: KvDone { leases, kv },
         } = self;
-        let (mut alarms, mut cluster) = (Alarms::default(), Cluster::default());
-        let mut auth_is_on = false;
+        let mut small = Small::default();
         for row in rows {
             let (bucket, key, value) = row?;
             account.read(bucket, &key, &value);
-            auth_is_on |= bucket == Bucket::Auth && key == rows::AUTH_ENABLED && value[..] == [1];
-            restore_row(&mut alarms, &mut cluster, bucket, key, &value)?;
+            small.row(bucket, key, &value)?;
         }
+        let Small {
+            alarms,
+            auth,
+            mut cluster,
+        } = small;
         let stored = meta.conf_state.filter(|stored| is_of_members(stored, &cluster));
         cluster.conf_state = stored.unwrap_or_else(|| conf_state_of(&cluster));
-        let store = Store {
+        Ok(Store {
             config,
             kv,
             leases,
             alarms: Arc::new(alarms),
+            auth: Arc::new(auth),
             cluster: Arc::new(cluster),
             consistent_index: meta.consistent_index,
             term: meta.term,
             account,
-        };
-        Ok(Restored { store, auth_is_on })
+        })
     }
 }
 
-/// A restored store, whether or not this version can serve it.
-struct Restored {
-    store: Store,
-    auth_is_on: bool,
+/// The content of the small buckets.
+#[derive(Default)]
+struct Small {
+    alarms: Alarms,
+    auth: Auth,
+    cluster: Cluster,
 }
 
-impl Restored {
-    /// The store, unless auth is on: without auth every client could read and write it.
-    fn without_auth(self) -> Result<Store, Fault> {
-        if self.auth_is_on {
-            let cause = "auth is on, and this version has no auth".to_owned();
-            return Err(Fault::Inconsistent { cause });
+impl Small {
+    fn row(&mut self, bucket: Bucket, key: Bytes, value: &Bytes) -> Result<(), Fault> {
+        let cluster = &mut self.cluster;
+        match bucket {
+            Bucket::Alarm => {
+                self.alarms.activate(&rows::read_alarm(key)?);
+            }
+            Bucket::Auth | Bucket::AuthRoles | Bucket::AuthUsers => {
+                let restored = self.auth.restore(bucket, &key, value);
+                restored.map_err(|why| rows::corrupt(bucket, &key, &why))?;
+            }
+            Bucket::Cluster if key == rows::CLUSTER_VERSION => {
+                cluster.version = Some(rows::read_cluster_version(value)?);
+            }
+            Bucket::Cluster if key == rows::DOWNGRADE => cluster.downgrade = Some(rows::read_downgrade(value)?),
+            Bucket::Cluster => {}
+            Bucket::Members => {
+                let member = rows::read_member(&key, value)?;
+                cluster.members.insert(member.id, member);
+            }
+            Bucket::MembersRemoved => {
+                cluster.removed.insert(rows::read_member_id(bucket, &key)?);
+            }
+            Bucket::Key | Bucket::Lease | Bucket::Meta => {
+                let cause = format!("rows of bucket {} belong to another stage", bucket.name());
+                return Err(Fault::Inconsistent { cause });
+            }
         }
-        Ok(self.store)
+        Ok(())
     }
-}
-
-fn restore_row(
-    alarms: &mut Alarms,
-    cluster: &mut Cluster,
-    bucket: Bucket,
-    key: Bytes,
-    value: &[u8],
-) -> Result<(), Fault> {
-    match bucket {
-        Bucket::Alarm => {
-            alarms.activate(&rows::read_alarm(key)?);
-        }
-        Bucket::Cluster if key == rows::CLUSTER_VERSION => cluster.version = Some(rows::read_cluster_version(value)?),
-        Bucket::Cluster if key == rows::DOWNGRADE => cluster.downgrade = Some(rows::read_downgrade(value)?),
-        Bucket::Members => {
-            let member = rows::read_member(&key, value)?;
-            cluster.members.insert(member.id, member);
-        }
-        Bucket::MembersRemoved => {
-            cluster.removed.insert(rows::read_member_id(bucket, &key)?);
-        }
-        Bucket::Auth | Bucket::AuthRoles | Bucket::AuthUsers | Bucket::Cluster => {}
-        Bucket::Key | Bucket::Lease | Bucket::Meta => {
-            let cause = format!("rows of bucket {} belong to another stage", bucket.name());
-            return Err(Fault::Inconsistent { cause });
-        }
-    }
-    Ok(())
 }
 
 /// Whether a configuration has exactly the members of the table, or the table has none. `etcdutl snapshot restore`

@@ -30,9 +30,6 @@ pub(super) const CLUSTER_VERSION: &[u8] = b"clusterVersion";
 /// The downgrade.
 pub(super) const DOWNGRADE: &[u8] = b"downgrade";
 
-/// Row of bucket `auth` that holds whether auth is on.
-pub(super) const AUTH_ENABLED: &[u8] = b"authEnabled";
-
 /// The consistent index.
 pub(super) fn progress(index: u64, term: u64, ops: &mut Vec<TableOp>) {
     ops.push(put(Bucket::Meta, CONSISTENT_INDEX, index.to_be_bytes().to_vec()));

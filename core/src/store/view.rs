@@ -8,6 +8,7 @@ use super::applied::header;
 use super::cluster::Cluster;
 use super::lease::{Lease, Leases};
 use super::read::{self, TxnScan};
+use crate::auth::Auth;
 use crate::error::Error;
 use crate::mvcc;
 use crate::proto::etcdserverpb::{
@@ -23,6 +24,8 @@ pub struct View {
     pub leases: Leases,
     /// Alarms.
     pub alarms: Arc<Alarms>,
+    /// Users, roles and permissions.
+    pub auth: Arc<Auth>,
     /// Members, versions and the configuration of consensus.
     pub cluster: Arc<Cluster>,
     /// The last entry applied.

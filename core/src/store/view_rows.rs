@@ -10,8 +10,6 @@ use crate::table::{Bucket, TableOp};
 
 impl View {
     /// The rows of one bucket in the order of their keys.
-    ///
-    /// Bucket `auth` has none: this version does not support auth, and does not start on a table where it is on.
     pub fn rows(&self, bucket: Bucket) -> Box<dyn Iterator<Item = Row> + '_> {
         let ops = match bucket {
             Bucket::Key => return Box::new(self.kv.rows()),
@@ -28,7 +26,7 @@ impl View {
                 self.cluster.removed().for_each(|id| rows::member_removed(id, &mut ops));
                 ops
             }
-            Bucket::Auth | Bucket::AuthRoles | Bucket::AuthUsers => Vec::new(),
+            Bucket::Auth | Bucket::AuthRoles | Bucket::AuthUsers => self.auth.ops(),
         };
         Box::new(sorted_rows(ops, bucket).into_iter())
     }

@@ -12,6 +12,7 @@ use quoin_core::member::Status;
 use quoin_core::membership::Member;
 use quoin_core::mvcc::HashKv;
 use quoin_core::peer::{ExchangeId, PeerEffect, PeerHead, PeerInput, Transport, TransportConfig};
+use quoin_core::proto::etcdserverpb::RequestHeader;
 use quoin_core::store::{Store, StoreConfig};
 use quoin_core::time::Instant;
 
@@ -113,6 +114,18 @@ impl Facts for NoFacts {
     fn unix_seconds(&self) -> u64 {
         0
     }
+
+    fn user_of(&self, _token: &str, _revision: u64) -> Option<RequestHeader> {
+        None
+    }
+
+    fn token_prefix(&self) -> String {
+        String::new()
+    }
+
+    fn sign(&self, _user: &str, _revision: u64, simple: &str) -> Result<String, Error> {
+        Ok(simple.to_owned())
+    }
 }
 
 /// A request that is not one of raft: for members, a hash, a lease, a promotion.
@@ -125,6 +138,8 @@ pub(crate) fn call(bytes: &[u8]) {
         status: &Status::default(),
         limits: Limits::of(&Config::with_defaults()),
         facts: &NoFacts,
+        token: None,
+        common_name: None,
     };
     let cluster = head.fields.get("x-etcd-cluster-id").map(String::as_str);
     if let Ok(call) = PeerCall::parse(&server, &head.method, &head.path, cluster, &body)

@@ -43,6 +43,8 @@ pub(crate) fn answer(result: &Result<Response, Error>) -> String {
         Ok(Response::Compact(response)) => format!("compact{}", revision(&response.header)),
         Ok(Response::DeleteRange(response)) => delete_range(response),
         Ok(Response::Empty) => "ok".to_owned(),
+        Ok(Response::AuthChanged(response)) => format!("auth{}", revision(&response.header)),
+        Ok(Response::Authenticated(response)) => format!("token {}", response.token),
         Ok(Response::LeaseCheckpoint(response)) => format!("checkpoint{}", revision(&response.header)),
         Ok(Response::LeaseGrant(response)) => {
             format!(

@@ -213,7 +213,14 @@ impl World<'_> {
                 self.queue.push(self.now, What::Retry(id));
                 Ok(())
             }
-            Ok(step @ (Step::Backup(_) | Step::Defragment | Step::Observe(_) | Step::Recipe(_) | Step::Unserved)) => {
+            Ok(
+                step @ (Step::Backup(_)
+                | Step::Defragment
+                | Step::Observe(_)
+                | Step::Password { .. }
+                | Step::Recipe(_)
+                | Step::Unserved),
+            ) => {
                 unreachable!("no client asks for {step:?}")
             }
         }
@@ -229,7 +236,7 @@ impl World<'_> {
     fn fetch(&mut self, id: OpId, read: Read) -> Verdict {
         let Some(op) = self.ops.get(&id) else { return Ok(()) };
         let result = self.machines[op.machine].server(self.now, |server| {
-            let mut fetch = read.plan(server.view);
+            let mut fetch = read.plan(server);
             while !fetch.step(STEP_ROWS) {}
             fetch.answer(server)
         });

@@ -5,7 +5,7 @@ use quoin_core::api;
 use quoin_core::api::{Facts, Limits, Server};
 use quoin_core::error::Error;
 use quoin_core::mvcc::{CompactHashes, HashKv};
-use quoin_core::proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseLeasesRequest, StatusRequest};
+use quoin_core::proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseLeasesRequest, RequestHeader, StatusRequest};
 use quoin_core::time::Instant;
 
 use super::member::Machine;
@@ -29,6 +29,18 @@ impl Facts for Known<'_> {
     fn unix_seconds(&self) -> u64 {
         self.unix_seconds
     }
+
+    fn user_of(&self, _token: &str, _revision: u64) -> Option<RequestHeader> {
+        None
+    }
+
+    fn token_prefix(&self) -> String {
+        String::new()
+    }
+
+    fn sign(&self, _user: &str, _revision: u64, _simple: &str) -> Result<String, Error> {
+        Err(Error::AuthFailed)
+    }
 }
 
 impl Machine {
@@ -45,6 +57,8 @@ impl Machine {
             status: &life.status,
             limits: self.limits(),
             facts: &facts,
+            token: None,
+            common_name: None,
         }))
     }
 

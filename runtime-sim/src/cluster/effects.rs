@@ -133,6 +133,8 @@ impl World<'_> {
             } => self.publish(machine, view, events, restored, status),
             Effect::Reply { token, result } => self.reply(machine, token, result),
             Effect::Table(job) => self.give_rows(machine, job),
+            // Simulated clients have no users.
+            Effect::Tokens(_) => Ok(()),
         }
     }
 

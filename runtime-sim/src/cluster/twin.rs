@@ -26,7 +26,11 @@ pub(super) fn run(site: &Site, unix_ms: u64) -> Option<View> {
                 Effect::Halt(_) => return None,
                 Effect::Log(job) => process.give_log(job),
                 Effect::Publish { view, status, .. } if status.published => return Some(view),
-                Effect::Hash(_) | Effect::Peer(_) | Effect::Publish { .. } | Effect::Reply { .. } => {}
+                Effect::Hash(_)
+                | Effect::Peer(_)
+                | Effect::Publish { .. }
+                | Effect::Reply { .. }
+                | Effect::Tokens(_) => {}
                 Effect::Table(job) => process.give_rows(TableTask::Job(job)),
             }
         }

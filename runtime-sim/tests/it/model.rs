@@ -580,7 +580,9 @@ fn of_store(response: Response) -> Common {
         }
         Response::Compact(response) => Answer::Compact(response),
         Response::DeleteRange(response) => Answer::DeleteRange(response),
-        Response::Empty | Response::LeaseCheckpoint(_) => Answer::Internal,
+        Response::AuthChanged(_) | Response::Authenticated(_) | Response::Empty | Response::LeaseCheckpoint(_) => {
+            Answer::Internal
+        }
         Response::LeaseGrant(response) => Answer::LeaseGrant(response),
         Response::LeaseRevoke(response) => Answer::LeaseRevoke(response),
         Response::Members(members) => return Common::Members(members.into_iter().map(member).collect()),

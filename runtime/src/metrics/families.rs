@@ -182,6 +182,7 @@ group! {
             "etcd_server_snapshot_apply_in_progress_total",
             "Whether a leader's snapshot is being taken over.",
         );
+        auth_revision: IntGauge = gauge("etcd_debugging_auth_revision", "The revision of users, roles and permissions.");
         quota_bytes: IntGauge = gauge("etcd_server_quota_backend_bytes", "Bytes the backing store may take.");
         apply_seconds: HistogramVec = histograms(
             "etcd_server_apply_duration_seconds",

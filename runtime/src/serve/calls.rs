@@ -13,19 +13,24 @@ use quoin_core::id::ClusterId;
 use quoin_core::limits::{READ_INLINE_ROWS, READ_SLICE_ROWS};
 use quoin_core::mvcc::HashKv;
 use quoin_core::node::{Request, Response};
-use quoin_core::proto::etcdserverpb::DefragmentResponse;
+use quoin_core::proto::etcdserverpb::{DefragmentResponse, RequestHeader};
 use quoin_core::time::Instant;
 use quoin_core::watch::Origin;
 
 use super::grpc::call::within;
 use super::grpc::status::{Status, UNKNOWN};
 use super::grpc::unknown::unserved;
-use super::{Context, facts, members};
+use super::{Context, facts, members, tokens};
 use crate::handle::Asked;
 
 impl Context {
-    /// The present state of the member, for a call.
+    /// The present state of the member, for what no user asks for.
     pub(crate) fn server<T>(&self, look: impl FnOnce(&Server<'_>) -> T) -> T {
+        self.server_for(None, look)
+    }
+
+    /// The present state of the member, for a call with this token.
+    pub(crate) fn server_for<T>(&self, token: Option<&str>, look: impl FnOnce(&Server<'_>) -> T) -> T {
         let published = self.node.published();
         look(&Server {
             cluster: ClusterId(self.node.cluster_id()),
@@ -33,6 +38,8 @@ impl Context {
             status: &published.status,
             limits: self.settings.limits,
             facts: self,
+            token,
+            common_name: None,
         })
     }
 
@@ -58,20 +65,33 @@ impl Facts for Context {
     fn unix_seconds(&self) -> u64 {
         self.clock.wall().as_secs()
     }
+
+    fn user_of(&self, token: &str, revision: u64) -> Option<RequestHeader> {
+        tokens::user_of(self, token, revision)
+    }
+
+    fn token_prefix(&self) -> String {
+        tokens::prefix()
+    }
+
+    fn sign(&self, _user: &str, _revision: u64, simple: &str) -> Result<String, Error> {
+        Ok(simple.to_owned())
+    }
 }
 
 /// An answer for which the call must wait. The future is boxed, because otherwise the task of every call would reserve
 /// memory for it.
 type Later<'a> = Pin<Box<dyn Future<Output = Result<Answer, Status>> + Send + 'a>>;
 
-/// Takes a call of `method` from a step to its answer. This is no `async fn`, whose future would keep memory for the
-/// step.
-pub(crate) fn take(
-    context: &Context,
+/// Takes a call of `method` with this token from a step to its answer. This is no `async fn`, whose future would keep
+/// memory for the step.
+pub(crate) fn take<'a>(
+    context: &'a Context,
+    token: Option<&'a str>,
     method: Method,
     step: Step,
-) -> impl Future<Output = Result<Answer, Status>> + Send + '_ {
-    let taken = carry_out(context, method, step);
+) -> impl Future<Output = Result<Answer, Status>> + Send + 'a {
+    let taken = carry_out(context, token, method, step);
     async {
         match taken {
             Break(answer) => answer,
@@ -81,7 +101,12 @@ pub(crate) fn take(
 }
 
 /// Carries out a step. `Break` has an answer that is ready, `Continue` one to wait for.
-fn carry_out(context: &Context, method: Method, step: Step) -> ControlFlow<Result<Answer, Status>, Later<'_>> {
+fn carry_out<'a>(
+    context: &'a Context,
+    token: Option<&'a str>,
+    method: Method,
+    step: Step,
+) -> ControlFlow<Result<Answer, Status>, Later<'a>> {
     match step {
         Step::Answer(answer) => Break(Ok(answer)),
         Step::Ask {
@@ -94,18 +119,23 @@ fn carry_out(context: &Context, method: Method, step: Step) -> ControlFlow<Resul
             } else {
                 ask(context, request).await
             };
-            let step = context.server(|server| server.finish(then, result))?;
-            take(context, method, step).await
+            let step = context.server_for(token, |server| server.finish(then, result))?;
+            take(context, token, method, step).await
         })),
         Step::Backup(_) | Step::Observe(_) => unreachable!("{method:?} is answered with a stream"),
         Step::Recipe(recipe) => unreachable!("{recipe:?} consists of other calls"),
         Step::Compute(computation) => Continue(Box::pin(async { Ok(compute(context, computation).await?) })),
         Step::Defragment => Continue(Box::pin(defragment(context))),
-        Step::Fetch(read) => fetch(context, read),
+        Step::Fetch(read) => fetch(context, token, read),
         Step::Forward { request, then } => Continue(Box::pin(async move {
             let result = members::forward(context, &request).await;
-            let step = context.server(|server| server.finish(then, result))?;
-            take(context, method, step).await
+            let step = context.server_for(token, |server| server.finish(then, result))?;
+            take(context, token, method, step).await
+        })),
+        Step::Password { work, then } => Continue(Box::pin(async move {
+            let result = context.passwords.work(work).await?;
+            let step = context.server_for(token, |server| server.worked(then, result))?;
+            take(context, token, method, step).await
         })),
         Step::Unserved => Break(Err(unserved(method))),
     }
@@ -135,10 +165,10 @@ async fn ask_in_turn(context: &Context, request: Request) -> Result<Response, Er
 }
 
 /// Reads the newest view: the first rows here, further ones on the compute thread.
-fn fetch(context: &Context, read: Read) -> ControlFlow<Result<Answer, Status>, Later<'_>> {
+fn fetch<'a>(context: &'a Context, token: Option<&str>, read: Read) -> ControlFlow<Result<Answer, Status>, Later<'a>> {
     let began = context.clock.now();
-    let (fetch, is_over) = context.server(|server| {
-        let mut fetch = read.plan(server.view);
+    let (fetch, is_over) = context.server_for(token, |server| {
+        let mut fetch = read.plan(server);
         let is_over = fetch.step(READ_INLINE_ROWS);
         (fetch, is_over)
     });

@@ -69,7 +69,7 @@ pub(crate) async fn probe_read(context: &Context, serializable: bool) -> Result<
         unreachable!("a health check reads")
     };
     let result = context.server(|server| {
-        let mut fetch = read.plan(server.view);
+        let mut fetch = read.plan(server);
         while !fetch.step(READ_INLINE_ROWS) {}
         context.metrics.count_keys(fetch.counts());
         fetch.answer(server)
@@ -130,6 +130,7 @@ fn refresh(context: &Context, metrics: &Metrics) {
     catch_up(&server.proposals_failed, status.proposals_failed);
     catch_up(&server.read_indexes_failed, status.reads_failed);
     catch_up(&server.slow_read_indexes, status.reads_slow);
+    server.auth_revision.set(number(view.auth.revision()));
     server.snapshot_applies.set(i64::from(status.is_installing));
     catch_up(&server.leader_changes, status.leader_changes);
     server.proposals_committed.set(number(status.commit_index));

@@ -15,12 +15,14 @@ mod inbound;
 pub(crate) mod listen;
 mod members;
 pub(crate) mod metrics_page;
+pub(crate) mod passwords;
 mod pieces;
 pub(crate) mod recipes;
 pub(crate) mod reply;
 mod room;
 pub(crate) mod stop;
 mod streams;
+mod tokens;
 pub(crate) mod turns;
 mod wire;
 
@@ -49,6 +51,7 @@ use compute::Compute;
 use grpc::partial::Partials;
 use listen::Rooms;
 use metrics_page::MetricsPage;
+use passwords::Passwords;
 use recipes::RecipeWatches;
 use reply::Reply;
 use stop::Stop;
@@ -67,6 +70,7 @@ pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) metrics_page: MetricsPage,
     pub(crate) node: NodeHandle,
+    pub(crate) passwords: Passwords,
     /// The way to the peer thread, if the member has one.
     pub(crate) peers: Option<Peers>,
     /// Watches of the lock and the election service.

@@ -21,9 +21,14 @@ use crate::handle::WatchStream;
 
 /// Takes a recipe to its answer. If the result is dropped, because the client has gone or its deadline has passed, the
 /// recipe cleans up in a task of its own.
-pub(crate) async fn run(context: &Arc<Context>, recipe: Box<dyn Recipe>) -> Result<Answer, Status> {
+pub(crate) async fn run(
+    context: &Arc<Context>,
+    token: Option<Arc<str>>,
+    recipe: Box<dyn Recipe>,
+) -> Result<Answer, Status> {
     let mut running = RecipeRun {
         context: Arc::clone(context),
+        token,
         recipe,
         is_over: false,
     };
@@ -34,7 +39,7 @@ pub(crate) async fn run(context: &Arc<Context>, recipe: Box<dyn Recipe>) -> Resu
         && let Some(call) = running.recipe.failed()
     {
         // The first error is the answer.
-        let _second = make(context, call).await;
+        let _second = make(context, running.token.as_deref(), call).await;
     }
     running.is_over = true;
     result.map_err(|status| Status {
@@ -47,6 +52,8 @@ pub(crate) async fn run(context: &Arc<Context>, recipe: Box<dyn Recipe>) -> Resu
 /// A recipe in progress.
 struct RecipeRun {
     context: Arc<Context>,
+    /// The token of the client, whose calls these are.
+    token: Option<Arc<str>>,
     recipe: Box<dyn Recipe>,
     /// It has its result.
     is_over: bool,
@@ -60,12 +67,12 @@ impl RecipeRun {
             step = match step {
                 RecipeStep::Answer(answer) => return Ok(answer),
                 RecipeStep::Call(call) => {
-                    let answer = make(&self.context, call).await?;
+                    let answer = make(&self.context, self.token.as_deref(), call).await?;
                     self.recipe.answered(answer)?
                 }
                 RecipeStep::Watch(request) => {
                     drop(watch.take());
-                    watch = Some(RecipeWatch::begin(&self.context, request).await?);
+                    watch = Some(RecipeWatch::begin(&self.context, self.token.as_deref(), request).await?);
                     RecipeStep::Wait
                 }
                 RecipeStep::Wait => {
@@ -83,20 +90,20 @@ impl Drop for RecipeRun {
         if !self.is_over
             && let Some(call) = self.recipe.abandoned()
         {
-            let context = Arc::clone(&self.context);
+            let (context, token) = (Arc::clone(&self.context), self.token.clone());
             self.context.runtime.spawn(Box::pin(async move {
                 // No client waits for the result.
-                let _result = make(&context, call).await;
+                let _result = make(&context, token.as_deref(), call).await;
             }));
         }
     }
 }
 
-/// Makes a call as if the client had made it.
-pub(crate) async fn make(context: &Context, call: Call) -> Result<Answer, Status> {
+/// Makes a call as if the client with this token had made it.
+pub(crate) async fn make(context: &Context, token: Option<&str>, call: Call) -> Result<Answer, Status> {
     let method = call.method();
-    let step = context.server(|server| server.begin(call))?;
-    Ok(take(context, method, step).await?.whole())
+    let step = context.server_for(token, |server| server.begin(call))?;
+    Ok(take(context, token, method, step).await?.whole())
 }
 
 /// The number of watches of recipes; clones share it.
@@ -129,8 +136,14 @@ pub(crate) struct RecipeWatch {
 }
 
 impl RecipeWatch {
-    /// Begins a watch. It fails if there are too many, or if the hub has no room for as long as a request may take.
-    pub(crate) async fn begin(context: &Context, request: WatchCreateRequest) -> Result<Self, Error> {
+    /// Begins a watch of the client with this token. It fails if the client may not read the keys, if there are too many
+    /// watches, or if the hub has no room for as long as a request may take.
+    pub(crate) async fn begin(
+        context: &Context,
+        token: Option<&str>,
+        request: WatchCreateRequest,
+    ) -> Result<Self, Error> {
+        context.server_for(token, |server| server.authorize_watch(&request))?;
         let counted = context.recipe_watches.take().ok_or(Error::TooManyRequests)?;
         let stream = context.node.watch_stream();
         let request = WatchRequest {

@@ -232,7 +232,7 @@ impl Member {
                 Effect::Halt(halt) => self.halt = Some(halt),
                 Effect::Log(job) => log_jobs.push(job),
                 Effect::Reply { token, result } => drop(self.answers.insert(token, result)),
-                Effect::Hash(_) | Effect::Publish { .. } => {}
+                Effect::Hash(_) | Effect::Publish { .. } | Effect::Tokens(_) => {}
                 Effect::Table(job) => rows_jobs.push(TableTask::Job(job)),
                 Effect::Peer(job) => panic!("a cluster of one has no use for {job:?}"),
             }

@@ -543,18 +543,10 @@ pub(crate) fn auth_calls_are_answered_as_in_etcd_while_auth_is_off(runtime: Arc<
             ("RoleGrantPermission", 1, 3, "etcdserver: permission not given"),
             ("UserAdd", 0, 3, "etcdserver: user name is empty"),
             ("RoleAdd", 0, 3, "etcdserver: role name is empty"),
-            (
-                "UserAdd",
-                1,
-                12,
-                "etcdserverpb.Auth/UserAdd is not implemented by this server",
-            ),
-            (
-                "RoleAdd",
-                1,
-                12,
-                "etcdserverpb.Auth/RoleAdd is not implemented by this server",
-            ),
+            ("RoleAdd", 1, 0, ""),
+            ("RoleAdd", 1, 9, "etcdserver: role name already exists"),
+            ("UserAdd", 1, 0, ""),
+            ("UserAdd", 1, 9, "etcdserver: user name already exists"),
         ];
         for (method, body, code, text) in table {
             let outcome = grpc.raw(&auth(method), &[], named[body].clone()).await;

@@ -237,6 +237,7 @@ impl Inline {
                         }
                     }
                     Effect::Hash(_) | Effect::Log(_) => {}
+                    Effect::Tokens(changes) => self.published.change_tokens(self.clock.now(), changes),
                     other => panic!("no test leads to {other:?}"),
                 }
             }
@@ -255,6 +256,11 @@ impl Inline {
                 self.streams.insert(stream, responses);
                 WatchInput::Open { stream }
             }
+            WatchCall::Deny { stream, request, error } => WatchInput::Deny {
+                stream: StreamId(stream),
+                request,
+                error,
+            },
             WatchCall::Request { stream, request } => WatchInput::Request {
                 stream: StreamId(stream),
                 request,

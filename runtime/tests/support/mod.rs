@@ -13,6 +13,7 @@ pub(crate) mod inline;
 pub(crate) mod member;
 pub(crate) mod raw;
 pub(crate) mod streams;
+pub(crate) mod users;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -114,6 +115,9 @@ macro_rules! serving_tests {
                 the_health_stream_sends_its_state_and_stays_open, a_stream_ends_when_the_leader_is_lost,
                 a_stopping_server_ends_streams_and_answers_calls, a_member_that_ends_is_reported,
                 a_member_that_failed_is_not_waited_for;
+            users: a_lock_is_as_permitted_as_its_user,
+                a_user_is_known_by_its_token_in_either_header,
+                a_watch_without_permission_is_refused_and_its_stream_goes_on;
         }
     };
     ($start:expr; $($module:ident: $($test:ident),*;)*) => {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::membership::Member;
+use crate::proto::etcdserverpb::RequestHeader;
 use crate::proto::raftpb::{ConfChange, ConfState, Entry, Snapshot, SnapshotMetadata};
 use crate::store::Content;
 use prost::Message as _;
@@ -245,7 +246,13 @@ fn messages_that_would_make_consensus_panic_are_dropped() {
         (append(3, 1, &[(4, 6)]), false),
         (append(u64::MAX, 1, &[(0, 1)]), false),
         (of(MessageType::MsgPropose), false),
-        (propose(0, Content::Nothing.into_request(1).encode_to_vec()), true),
+        (
+            propose(
+                0,
+                Content::Nothing.into_request(RequestHeader::default()).encode_to_vec(),
+            ),
+            true,
+        ),
         (propose(0, vec![0xff]), false),
         (propose(1, addition.encode_to_vec()), true),
         (propose(1, vec![0xff]), false),
@@ -318,7 +325,10 @@ fn the_term_of_a_request_and_fields_that_etcd_does_not_have_are_cleared() {
         request_snapshot: 2,
         entries: vec![Entry {
             context: "c".into(),
-            data: Content::Nothing.into_request(1).encode_to_vec().into(),
+            data: Content::Nothing
+                .into_request(RequestHeader::default())
+                .encode_to_vec()
+                .into(),
             ..Entry::default()
         }],
         ..of(MessageType::MsgPropose)
@@ -365,7 +375,10 @@ fn messages_that_a_follower_passes_on_may_name_another_sender() {
     let proposal = Message {
         from: 3,
         entries: vec![Entry {
-            data: Content::Nothing.into_request(1).encode_to_vec().into(),
+            data: Content::Nothing
+                .into_request(RequestHeader::default())
+                .encode_to_vec()
+                .into(),
             ..Entry::default()
         }],
         ..of(MessageType::MsgPropose)

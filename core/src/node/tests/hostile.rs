@@ -10,7 +10,7 @@ use crate::id::MemberId;
 use crate::limits::MAX_UNCOMMITTED_BYTES;
 use crate::member::{DropReason, Dropped};
 use crate::node::Input;
-use crate::proto::etcdserverpb::PutRequest;
+use crate::proto::etcdserverpb::{PutRequest, RequestHeader};
 use crate::proto::raftpb::{ConfChange, ConfChangeType, Entry, EntryType, Message, MessageType};
 use crate::store::Content;
 
@@ -35,7 +35,10 @@ fn request(key: &str, value_bytes: usize) -> (EntryType, Vec<u8>) {
         value: vec![b'v'; value_bytes].into(),
         ..PutRequest::default()
     });
-    (EntryType::EntryNormal, put.into_request(77).encode_to_vec())
+    (
+        EntryType::EntryNormal,
+        put.into_request(RequestHeader::default()).encode_to_vec(),
+    )
 }
 
 /// Gives a member a message in the name of `originator`, over the connection of `from`.

@@ -1,5 +1,6 @@
 //! Tests of the node: the effects of one node as text, and clusters in a small simulated world.
 
+mod auth;
 mod cluster;
 mod disk;
 mod hostile;
@@ -65,6 +66,7 @@ fn brief(effect: &Effect) -> String {
             format!("send {} a snapshot of {index}", job.to)
         }
         Effect::Hash(compaction) => format!("hash {compaction:?}"),
+        Effect::Tokens(changes) => format!("tokens {changes:?}"),
         Effect::Publish {
             view,
             events,

@@ -457,7 +457,7 @@ impl World {
                 }
             }
             Effect::Peer(PeerJob::Snapshot(job)) => self.send_snapshot(id, *job),
-            Effect::Hash(_) => {}
+            Effect::Hash(_) | Effect::Tokens(_) => {}
             Effect::Publish {
                 view, events, restored, ..
             } => {

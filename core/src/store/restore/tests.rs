@@ -64,8 +64,12 @@ fn broken_rows_are_named() {
             r#"bucket cluster, row "clusterVersion": not a version"#,
         ),
         (
-            row(Bucket::Auth, b"authEnabled", &[1]),
-            "auth is on, and this version has no auth",
+            row(Bucket::Auth, b"authRevision", &[1]),
+            r#"bucket auth, row "authRevision": not 8 bytes"#,
+        ),
+        (
+            row(Bucket::AuthUsers, b"ann", b"\x0a\x03bob"),
+            r#"bucket authUsers, row "ann": the name within is another"#,
         ),
     ];
     for (row, expected) in table {
@@ -113,7 +117,7 @@ fn leases_get_their_keys_and_at_least_the_shortest_time() {
         key_row(2, "a", 7),
         key_row(3, "orphan", 9),
         row(Bucket::Auth, b"authEnabled", &[0]),
-        row(Bucket::AuthUsers, b"root", b""),
+        row(Bucket::AuthUsers, b"root", b"\x0a\x04root"),
         row(Bucket::Meta, b"fromTheFuture", b"x"),
     ])
     .unwrap();

@@ -23,8 +23,9 @@ pub(crate) async fn written_apart(call: &Call, answer: Answer) -> Written {
 pub(crate) fn written(answer: Answer, encoding: Encoding) -> Written {
     match answer {
         Answer::Alarm(response) => whole(&response, encoding),
-        Answer::AuthDisable(response) => whole(&response, encoding),
+        Answer::AuthChanged(response) => whole(&response, encoding),
         Answer::AuthStatus(response) => whole(&response, encoding),
+        Answer::Authenticate(response) => whole(&response, encoding),
         Answer::Campaign(response) => whole(&response, encoding),
         Answer::Compact(response) => whole(&response, encoding),
         Answer::Defragment(response) => whole(&response, encoding),
@@ -51,12 +52,14 @@ pub(crate) fn written(answer: Answer, encoding: Encoding) -> Written {
         Answer::Put(response) => whole(&response, encoding),
         Answer::Range(response) => whole(&response, encoding),
         Answer::Resign(response) => whole(&response, encoding),
+        Answer::RoleGet(response) => whole(&response, encoding),
         Answer::RoleList(response) => whole(&response, encoding),
         Answer::Rows { header, found } => Parts::of_range(header, found).payload(encoding),
         Answer::Status(response) => whole(&response, encoding),
         Answer::Txn(response) => Parts::of_txn(response).payload(encoding),
         Answer::TxnRows { header, found } => Parts::of_read_txn(header, found).payload(encoding),
         Answer::Unlock(response) => whole(&response, encoding),
+        Answer::UserGet(response) => whole(&response, encoding),
         Answer::UserList(response) => whole(&response, encoding),
     }
 }

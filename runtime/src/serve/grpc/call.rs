@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Body;
 use prometheus::IntCounter;
@@ -24,6 +25,7 @@ const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const HAS_LEADER: HeaderName = HeaderName::from_static("hasleader");
 const CLIENT_API_VERSION: HeaderName = HeaderName::from_static("client-api-version");
+const TOKEN: HeaderName = HeaderName::from_static("token");
 
 /// A shorter timeout counts as passed once the call's headers are read.
 const TIMEOUT_MIN: Duration = Duration::from_micros(1);
@@ -40,6 +42,8 @@ pub(crate) struct Call {
     pub(crate) deadline: Option<Instant>,
     /// The call must fail without a leader.
     pub(crate) require_leader: bool,
+    /// The token of its user.
+    pub(crate) token: Option<Arc<str>>,
     /// When it began, if that is measured.
     began: Option<Instant>,
     /// The counter of the client's version; `None` until the header with the version has been read.
@@ -60,6 +64,7 @@ impl Call {
             encoding: Encoding::Identity,
             deadline: None,
             require_leader: false,
+            token: None,
             began,
             client: None,
             counted: AtomicBool::new(false),
@@ -102,6 +107,9 @@ impl Call {
             None => None,
         };
         let (_, _, kind) = self.method.parts();
+        // Metadata of both names are etcd's.
+        let token = headers.get(TOKEN).or_else(|| headers.get(AUTHORIZATION));
+        self.token = token.map(|token| String::from_utf8_lossy(token.as_bytes()).into());
         self.require_leader = headers.get(HAS_LEADER).is_some_and(|value| value == "true");
         self.client = Some(self.context.metrics.grpc.clients.of(kind, version));
         if kind != Kind::Unary {

@@ -115,9 +115,10 @@ async fn answer_in_time(call: &Call, messages: &mut Messages<Incoming>) -> Resul
     if let Step::Observe(observer) = step {
         return Ok(Payload::Endless(Box::new(observe::Source::new(call, observer))));
     }
+    let token = call.token.as_deref();
     let answer = match step {
-        Step::Recipe(recipe) => Box::pin(recipes::run(&call.context, recipe)).await?,
-        step => take(&call.context, call.method, step).await?,
+        Step::Recipe(recipe) => Box::pin(recipes::run(&call.context, call.token.clone(), recipe)).await?,
+        step => take(&call.context, token, call.method, step).await?,
     };
     let (length, payload) = if answer.items() > READ_INLINE_ROWS {
         Box::pin(answer::written_apart(call, answer)).await?
@@ -161,21 +162,26 @@ pub(crate) fn finish(mut call: Call, answered: Result<Payload, Status>) -> Respo
 async fn begin(call: &Call, message: Bytes) -> Result<Step, Status> {
     let method = call.method;
     let begun = if method == Method::Txn && message.len() > LONG_TXN_BYTES {
-        let context = Arc::clone(&call.context);
-        let work = move || decode_and_begin(&context, method, message);
+        let (context, token) = (Arc::clone(&call.context), call.token.clone());
+        let work = move || decode_and_begin(&context, token.as_deref(), method, message);
         Box::pin(call.context.compute.run(work)).await??
     } else {
-        decode_and_begin(&call.context, method, message)?
+        decode_and_begin(&call.context, call.token.as_deref(), method, message)?
     };
     // As in etcd, it counts once it is decoded.
     call.count_request();
     Ok(begun?)
 }
 
-fn decode_and_begin(context: &Context, method: Method, message: Bytes) -> Result<Result<Step, Error>, Status> {
+fn decode_and_begin(
+    context: &Context,
+    token: Option<&str>,
+    method: Method,
+    message: Bytes,
+) -> Result<Result<Step, Error>, Status> {
     let request = api::Call::decode(method, message).map_err(|error| undecodable(&error, method.parts().2))?;
     let request = request.ok_or_else(|| unknown::unserved(method))?;
-    Ok(context.server(|server| server.begin(request)))
+    Ok(context.server_for(token, |server| server.begin(request)))
 }
 
 /// Refuses a call whose content type is not gRPC's, in grpc-go's words.

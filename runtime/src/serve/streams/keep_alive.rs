@@ -20,9 +20,14 @@ use crate::serve::grpc::status::{CANCELED, Status};
 use crate::serve::reply::Source;
 
 /// Renews a lease.
-async fn renew(context: Arc<Context>, request: LeaseKeepAliveRequest) -> Result<LeaseKeepAliveResponse, Status> {
-    let step = context.server(|server| server.begin(api::Call::LeaseKeepAlive(request)))?;
-    match take(&context, Method::LeaseKeepAlive, step).await? {
+async fn renew(
+    context: Arc<Context>,
+    token: Option<Arc<str>>,
+    request: LeaseKeepAliveRequest,
+) -> Result<LeaseKeepAliveResponse, Status> {
+    let token = token.as_deref();
+    let step = context.server_for(token, |server| server.begin(api::Call::LeaseKeepAlive(request)))?;
+    match take(&context, token, Method::LeaseKeepAlive, step).await? {
         Answer::LeaseKeepAlive(response) => Ok(response),
         other => unreachable!("{other:?} is no answer to a renewal"),
     }
@@ -32,6 +37,7 @@ async fn renew(context: Arc<Context>, request: LeaseKeepAliveRequest) -> Result<
 pub(crate) struct KeepAlive {
     context: Arc<Context>,
     encoding: Encoding,
+    token: Option<Arc<str>>,
     messages: Messages<Incoming>,
     renewing: Option<BoxFuture<Result<LeaseKeepAliveResponse, Status>>>,
 }
@@ -41,6 +47,7 @@ impl KeepAlive {
         Self {
             context: Arc::clone(&call.context),
             encoding: call.encoding,
+            token: call.token.clone(),
             messages,
             renewing: None,
         }
@@ -86,7 +93,10 @@ impl Source for KeepAlive {
                 }
             });
             match request {
-                Ok(request) => self.renewing = Some(Box::pin(renew(Arc::clone(&self.context), request))),
+                Ok(request) => {
+                    let (context, token) = (Arc::clone(&self.context), self.token.clone());
+                    self.renewing = Some(Box::pin(renew(context, token, request)));
+                }
                 Err(status) => return Poll::Ready(Some(Err(status))),
             }
         }

@@ -30,6 +30,8 @@ type Next = Result<Option<(LeaderResponse, Box<Observing>)>, Status>;
 /// An observation between two messages.
 struct Observing {
     context: Arc<Context>,
+    /// The token of the client, whose calls and watches these are.
+    token: Option<Arc<str>>,
     observer: Box<Observer>,
     step: RecipeStep,
     watch: Option<RecipeWatch>,
@@ -37,19 +39,21 @@ struct Observing {
 
 impl Observing {
     async fn next(mut self: Box<Self>) -> Next {
+        let token = self.token.clone();
+        let token = token.as_deref();
         loop {
             if let Some(response) = self.observer.next_response() {
                 return Ok(Some((response, self)));
             }
             let step = std::mem::replace(&mut self.step, RecipeStep::Wait);
             self.step = match step {
-                RecipeStep::Call(call) => match make(&self.context, call).await {
+                RecipeStep::Call(call) => match make(&self.context, token, call).await {
                     Ok(answer) => self.observer.answered(answer),
                     Err(_) => return Ok(None),
                 },
                 RecipeStep::Watch(request) => {
                     drop(self.watch.take());
-                    self.watch = Some(RecipeWatch::begin(&self.context, request).await?);
+                    self.watch = Some(RecipeWatch::begin(&self.context, token, request).await?);
                     RecipeStep::Wait
                 }
                 RecipeStep::Wait => {
@@ -71,6 +75,7 @@ impl Source {
         let context = Arc::clone(&call.context);
         let observation = Box::new(Observing {
             context: Arc::clone(&context),
+            token: call.token.clone(),
             step: observer.begin(),
             observer,
             watch: None,

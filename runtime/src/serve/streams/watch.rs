@@ -10,6 +10,8 @@ use quoin_core::api::{Kind, Method};
 use quoin_core::error::Error;
 use quoin_core::limits::{MESSAGE_PIECE_BYTES, WHOLE_MESSAGE_BYTES};
 use quoin_core::proto::etcdserverpb::WatchRequest;
+use quoin_core::proto::etcdserverpb::watch_request::RequestUnion;
+use quoin_core::time::Instant;
 use quoin_core::watch::{Events, Origin, Response};
 
 use crate::handle::WatchStream;
@@ -21,7 +23,8 @@ use crate::serve::grpc::message::{Encoding, Messages, frame, plain_prefix};
 use crate::serve::grpc::status::{CANCELED, Status};
 use crate::serve::reply;
 
-/// How long a request waits before it is offered again to a hub that had no room.
+/// How long a request waits before it is offered again to a hub that had no room, or to a member that has not applied
+/// the client's token.
 pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(5);
 
 /// Responses that are ready at the same time leave in one piece, up to this size.
@@ -31,10 +34,13 @@ const BURST_BYTES: usize = 32 * 1024;
 pub(crate) struct Source {
     context: Arc<Context>,
     encoding: Encoding,
+    token: Option<Arc<str>>,
     messages: Messages<Incoming>,
     stream: WatchStream,
     /// A request for which the hub had no room, and when to offer it again.
     refused: Option<(WatchRequest, Sleep)>,
+    /// How long a request may wait until the client's token is known.
+    token_by: Instant,
     /// The unsent rest of a long response.
     rest: Option<Rest>,
     /// The client has ended its side; it may still read.
@@ -65,8 +71,10 @@ impl Source {
         let context = Arc::clone(&call.context);
         let stream = context.node.watch_stream();
         Self {
-            context,
             encoding: call.encoding,
+            token: call.token.clone(),
+            token_by: context.request_deadline(),
+            context,
             messages,
             stream,
             refused: None,
@@ -95,12 +103,28 @@ impl Source {
                     Poll::Ready(Some(message)) => self.decode(message)?,
                 },
             };
-            if !self.stream.offer(request.clone()) {
+            if !self.offer(&request) {
                 let pause = self.context.runtime.sleep_until(self.context.clock.now() + RETRY_PAUSE);
                 self.refused = Some((request, pause));
             }
         }
         Ok(())
+    }
+
+    /// Passes on a request, as a denied one if it is not permitted; false if it must be offered again later.
+    fn offer(&self, request: &WatchRequest) -> bool {
+        if let Some(RequestUnion::CreateRequest(create)) = &request.request_union {
+            let (permitted, awaits_token) = self.context.server_for(self.token.as_deref(), |server| {
+                (server.authorize_watch(create), server.awaits_token())
+            });
+            if let Err(error) = permitted {
+                if awaits_token && self.context.clock.now() < self.token_by {
+                    return false;
+                }
+                return self.stream.deny(create.clone(), error);
+            }
+        }
+        self.stream.offer(request.clone())
     }
 
     fn decode(&self, message: Result<Bytes, Status>) -> Result<WatchRequest, Status> {

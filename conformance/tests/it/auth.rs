@@ -1,0 +1,30 @@
+//! Users, roles and permissions beside a real etcd: the same verdict for every request, while permissions come and go.
+//!
+//! `QUOIN_AUTH_STEPS=100000 cargo test --release -p quoin-conformance --test auth` makes more requests, and `QUOIN_SEED` sets
+//! another seed.
+
+use quoin_conformance::{Kind, rng, users};
+
+/// Steps of a run of the tests.
+const STEPS: u64 = 2_000;
+
+fn compare(kind: Kind, seed: u64) {
+    let seed = rng::number_from_env("QUOIN_SEED").unwrap_or(seed);
+    let steps = rng::number_from_env("QUOIN_AUTH_STEPS").unwrap_or(STEPS);
+    let compared = users::compare(kind, seed, steps as usize);
+    let compared = compared.unwrap_or_else(|trouble| panic!("{trouble}"));
+    println!("seed {seed}: {compared:?}");
+    // A run in which nothing is permitted, or nothing refused, compares nothing.
+    let least = steps as usize / 10;
+    assert!(compared.permitted > least && compared.refused > least, "{compared:?}");
+}
+
+#[test]
+fn quoin_tokio_permits_and_refuses_as_etcd_does() {
+    compare(Kind::QuoinTokio, 1);
+}
+
+#[test]
+fn quoin_smol_permits_and_refuses_as_etcd_does() {
+    compare(Kind::QuoinSmol, 2);
+}
