@@ -2,7 +2,7 @@
 //!
 //! [`fetch`] downloads a real etcd, [`binaries`] builds Quoin's servers, one for each runtime ("ours"), [`server`] runs
 //! any of them on loopback, [`script`] and [`scene`] play etcdctl scripts, [`golden`] compares results with recorded
-//! ones, [`users`] compares who may do what, [`histories`] and [`sweep`] disturb and kill servers and check the
+//! ones, [`users`] and [`signed`] compare who may do what, [`histories`] and [`sweep`] disturb and kill servers and check the
 //! observations of clients, [`churn`] does so with a cluster; [`suites`] runs them one after another and writes the
 //! [`report`]. This code treats every server alike, apart from its name. The suites themselves are in `tests/`, their
 //! expected results in `scripts/`.
@@ -28,6 +28,7 @@ pub mod rng;
 pub mod scene;
 pub mod script;
 pub mod server;
+pub mod signed;
 pub mod suites;
 pub mod sweep;
 pub mod trouble;

@@ -99,6 +99,7 @@ errors! {
         ///
         /// From Go's bcrypt.
         PasswordTooLong => "bcrypt: password length exceeds 72 bytes",
+        VerifyOnly => "auth: token signing attempted with verify-only key",
         NoPasswordUser => "auth: authentication failed, password was given for no password user",
         ElectionNoLeader => "election: no leader",
         ElectionNotLeader => "election: not leader",

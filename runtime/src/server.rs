@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 use quoin_core::api::Limits;
-use quoin_core::config::{Config, Gate, Stage, Url};
+use quoin_core::config::{AuthToken, Config, Gate, Stage, Url};
 use quoin_core::id::{ClusterId, MemberId};
 use quoin_core::limits::{FAILED_STOP_PATIENCE, START_REPORT_INTERVAL, STOP_PATIENCE};
 use quoin_core::version::{PRODUCT_VERSION, SERVER_VERSION};
@@ -31,6 +31,7 @@ use crate::seam::{Address, BoxFuture, Runtime};
 use crate::serve::bind::{Bound, SocketFile, bind};
 use crate::serve::compute::Compute;
 use crate::serve::corruption;
+use crate::serve::jwt::Jwt;
 use crate::serve::listen::{Rooms, serve};
 use crate::serve::metrics_page::MetricsPage;
 use crate::serve::passwords::Passwords;
@@ -120,11 +121,15 @@ impl Server {
         let ports = clients.filter_map(|bound| Some((&bound.url, bound.address.tcp()?.port())));
         config.advertise_bound(&ports.collect::<Vec<_>>());
         let metrics = Arc::new(Metrics::new(config.extensive_metrics, SERVER_VERSION, PRODUCT_VERSION));
+        let jwt = match &config.auth_token {
+            AuthToken::Simple => None,
+            AuthToken::Jwt(options) => Some(Jwt::load(options).map_err(StartError::Token)?),
+        };
         let running = member(&config, runtime.clock(), &metrics)?;
         let compute = Compute::start(running.ending()).map_err(StartError::Thread)?;
         let passwords = Passwords::start(config.bcrypt_cost, running.ending()).map_err(StartError::Thread)?;
-        let threads = (compute, passwords);
-        Ok(Handle::new(&config, runtime, (bound, rooms), metrics, running, threads))
+        let helpers = (compute, passwords, jwt);
+        Ok(Handle::new(&config, runtime, (bound, rooms), metrics, running, helpers))
     }
 }
 
@@ -151,7 +156,7 @@ impl Handle {
         (mut bound, rooms): (Vec<Bound>, Rooms),
         metrics: Arc<Metrics>,
         running: Running,
-        (compute, passwords): (Compute, Passwords),
+        (compute, passwords, jwt): (Compute, Passwords, Option<Jwt>),
     ) -> Self {
         let (stoppers, [stop, abort, end]) = Stoppers::new();
         let (alive, drained) = async_channel::bounded(1);
@@ -162,6 +167,7 @@ impl Handle {
             compute,
             ending: running.ending().clone(),
             heavy_writes: Turns::new(),
+            jwt,
             metrics,
             metrics_page: MetricsPage::default(),
             node: running.handle().clone(),

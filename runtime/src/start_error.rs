@@ -13,6 +13,8 @@ pub enum StartError {
     Listen(String),
     /// The member could not be started.
     Boot(AssembleError),
+    /// The keys of signed tokens cannot be used.
+    Token(String),
     /// A thread could not be started.
     Thread(std::io::Error),
     /// The start itself panicked.
@@ -24,7 +26,7 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Listen(why) => f.write_str(why),
+            Self::Listen(why) | Self::Token(why) => f.write_str(why),
             Self::Boot(error) => error.fmt(f),
             Self::Thread(error) => write!(f, "cannot start a thread: {error}"),
             Self::Panic(panic) => panic.fmt(f),

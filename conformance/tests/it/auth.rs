@@ -1,9 +1,9 @@
 //! Users, roles and permissions beside a real etcd: the same verdict for every request, while permissions come and go.
 //!
-//! `QUOIN_AUTH_STEPS=100000 cargo test --release -p quoin-conformance --test auth` makes more requests, and `QUOIN_SEED` sets
+//! `QUOIN_AUTH_STEPS=100000 cargo test --release --workspace --test it auth` makes more requests, and `QUOIN_SEED` sets
 //! another seed.
 
-use quoin_conformance::{Kind, rng, users};
+use quoin_conformance::{Kind, rng, signed, users};
 
 /// Steps of a run of the tests.
 const STEPS: u64 = 2_000;
@@ -27,4 +27,18 @@ fn quoin_tokio_permits_and_refuses_as_etcd_does() {
 #[test]
 fn quoin_smol_permits_and_refuses_as_etcd_does() {
     compare(Kind::QuoinSmol, 2);
+}
+
+#[test]
+fn signed_tokens_of_etcd_and_of_ours_are_served_by_both() {
+    for (kind, method, keys) in [
+        (Kind::QuoinTokio, "RS256", "rsa"),
+        (Kind::QuoinSmol, "PS384", "rsa"),
+        (Kind::QuoinTokio, "ES256", "es256"),
+        (Kind::QuoinSmol, "ES384", "es384"),
+        (Kind::QuoinTokio, "EdDSA", "eddsa"),
+        (Kind::QuoinSmol, "HS256", "rsa"),
+    ] {
+        signed::compare(kind, method, keys).unwrap_or_else(|trouble| panic!("{method}: {trouble}"));
+    }
 }

@@ -111,7 +111,8 @@ pub trait Facts {
     /// The wall clock, in seconds since 1970.
     fn unix_seconds(&self) -> u64;
 
-    /// The header of requests with this token, if the token is valid; `revision` is the present auth revision.
+    /// The header of requests with this token, if the token is valid. `revision` is the present auth revision; a signed
+    /// token has its own.
     fn user_of(&self, token: &str, revision: u64) -> Option<RequestHeader>;
 
     /// A random prefix for a simple token; empty if this member gives out other tokens.

@@ -499,6 +499,19 @@ fn a_password_is_taken_from_base64_as_go_reads_it() {
     assert_eq!(add("#"), Err(Error::NoPasswordUser));
 }
 
+/// A member with signed tokens proposes no letters. A member with simple tokens must not take the index for a token.
+#[test]
+fn an_entry_without_letters_gives_no_simple_token() {
+    let request = InternalAuthenticateRequest {
+        name: "ann".to_owned(),
+        ..InternalAuthenticateRequest::default()
+    };
+    let mut out = Entered::default();
+    let token = enabled(&[]).authenticate(&request, 17, &mut out);
+    assert_eq!(token.as_deref(), Ok(""));
+    assert!(out.tokens.is_empty(), "{out:?}");
+}
+
 #[test]
 fn a_token_ends_when_it_is_not_used() {
     let at = |seconds: u64| Instant::from_nanos(seconds * 1_000_000_000);

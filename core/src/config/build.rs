@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::auth_token::AuthToken;
 use super::check;
 use super::flag::{Disposition, Value};
 use super::gates::{FeatureGates, Gate};
@@ -77,6 +78,7 @@ pub(super) fn build(
         cors: allow_list(s.urls("cors").iter().map(Url::to_string)),
         host_whitelist: allow_list(s.list("host-whitelist")),
         bcrypt_cost: s.uint("bcrypt-cost"),
+        auth_token: AuthToken::parse(&s.text("auth-token"))?,
         auth_token_ttl: Duration::from_secs(s.uint("auth-token-ttl")),
         extensive_metrics: s.text("metrics") == "extensive",
         log: log(s),

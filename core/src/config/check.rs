@@ -2,6 +2,7 @@
 //!
 //! The checks are in etcd's order, so that both servers report the same mistake if there are several.
 
+use super::auth_token::AuthToken;
 use super::flag::{Disposition, Value};
 use super::gates::Gate;
 use super::gotext::{format_duration, quote};
@@ -305,12 +306,7 @@ fn check_tls(settings: &Settings) -> Result<(), String> {
 }
 
 fn check_auth(settings: &Settings) -> Result<(), String> {
-    let token = settings.text("auth-token");
-    match token.split(',').next() {
-        Some("simple" | "") | None => Ok(()),
-        Some("jwt") => Err("--auth-token=jwt is not supported by this version: only simple tokens are".to_owned()),
-        Some(_) => Err(format!("auth: invalid auth options (--auth-token {})", quote(&token))),
-    }
+    AuthToken::parse(&settings.text("auth-token")).map(drop)
 }
 
 /// Refuses settings that etcd implements and this version does not, if ignoring them would be unsafe.

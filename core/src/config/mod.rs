@@ -5,6 +5,7 @@
 //! reports mistakes in etcd's words; `build` makes the typed [`Config`].
 
 mod args;
+mod auth_token;
 mod build;
 mod check;
 mod cluster;
@@ -29,6 +30,7 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
+pub use auth_token::{AuthToken, JwtOptions, SignMethod};
 pub use cluster::InitialCluster;
 pub use gates::{FeatureGates, Gate, Stage};
 pub use model::{AllowList, AutoCompaction, ClusterState, Config, Keepalive, Log, LogFormat, LogLevel, LogOutput};

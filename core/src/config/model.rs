@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::auth_token::AuthToken;
 use super::gates::FeatureGates;
 use super::url::Url;
 use crate::version::Version;
@@ -96,7 +97,9 @@ pub struct Config {
     pub host_whitelist: AllowList,
     /// The cost of hashing a password.
     pub bcrypt_cost: u64,
-    /// How long a user's token is valid.
+    /// How tokens of users are made.
+    pub auth_token: AuthToken,
+    /// How long a simple token is valid without use.
     pub auth_token_ttl: Duration,
     /// `--metrics=extensive`.
     pub extensive_metrics: bool,

@@ -139,9 +139,9 @@ pub static FLAGS: &[Flag] = flags! {
         "host-whitelist" Set, "*", Used, "Host names by which HTTP clients may call this server (empty or *: all).";
     }
     Auth {
-        "auth-token" Text, "simple", Used, "How tokens of users are made; 'simple' in this version.";
+        "auth-token" Text, "simple", Used, "How tokens of users are made: 'simple', or 'jwt,pub-key=..,priv-key=..,sign-method=..,ttl=..'.";
         "bcrypt-cost" Uint, "10", Used, "The cost of hashing a password, from 4 to 31.";
-        "auth-token-ttl" Uint, "300", Used, "Seconds for which an unused token of a user is good.";
+        "auth-token-ttl" Uint, "300", Used, "Seconds for which an unused simple token is good.";
     }
     Monitoring {
         "enable-pprof" Bool, "false", Accepted("has no effect: there are no Go profiles to serve"), "Serve profiles under /debug/pprof/.";

@@ -67,15 +67,21 @@ impl Facts for Context {
     }
 
     fn user_of(&self, token: &str, revision: u64) -> Option<RequestHeader> {
-        tokens::user_of(self, token, revision)
+        match &self.jwt {
+            Some(jwt) => jwt.user_of(self.clock.wall(), token),
+            None => tokens::user_of(self, token, revision),
+        }
     }
 
     fn token_prefix(&self) -> String {
-        tokens::prefix()
+        self.jwt.as_ref().map_or_else(tokens::prefix, |_| String::new())
     }
 
-    fn sign(&self, _user: &str, _revision: u64, simple: &str) -> Result<String, Error> {
-        Ok(simple.to_owned())
+    fn sign(&self, user: &str, revision: u64, simple: &str) -> Result<String, Error> {
+        match &self.jwt {
+            Some(jwt) => jwt.sign(self.clock.wall(), user, revision),
+            None => Ok(simple.to_owned()),
+        }
     }
 }
 

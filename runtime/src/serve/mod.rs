@@ -12,6 +12,7 @@ pub(crate) mod facts;
 pub(crate) mod grpc;
 pub(crate) mod http;
 mod inbound;
+pub(crate) mod jwt;
 pub(crate) mod listen;
 mod members;
 pub(crate) mod metrics_page;
@@ -49,6 +50,7 @@ use crate::running::Ending;
 use crate::seam::{BoxFuture, Runtime};
 use compute::Compute;
 use grpc::partial::Partials;
+use jwt::Jwt;
 use listen::Rooms;
 use metrics_page::MetricsPage;
 use passwords::Passwords;
@@ -67,6 +69,8 @@ pub(crate) struct Context {
     pub(crate) ending: Ending,
     /// The turn to propose a heavy write.
     pub(crate) heavy_writes: Turns,
+    /// Signed tokens, if this member has them in place of simple ones.
+    pub(crate) jwt: Option<Jwt>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) metrics_page: MetricsPage,
     pub(crate) node: NodeHandle,

@@ -275,7 +275,7 @@ fn flags_that_are_unsafe_to_ignore_are_refused() {
         ),
         (
             &["--auth-token=jwt,pub-key=a"],
-            "--auth-token=jwt is not supported by this version: only simple tokens are".to_owned(),
+            "auth: invalid auth options (--auth-token=jwt): auth: invalid auth signature method".to_owned(),
         ),
         (
             &["--discovery-srv=example.com"],
