@@ -190,7 +190,9 @@ impl World<'_> {
             Some(life) if is_proposal => life.proposals_posted.insert(body.clone()),
             _ => true,
         };
-        ensure(is_first, "C61", || format!("machine {from} posts a proposal to machine {to} again"))
+        ensure(is_first, "C61", || {
+            format!("machine {from} posts a proposal to machine {to} again")
+        })
     }
 
     /// Sends the body of a request.

@@ -261,7 +261,10 @@ impl World<'_> {
         let id = self.machines[machine].id;
         let is_as_sent = append_of(from, id, &message).is_none_or(|append| self.wire.appends.contains(&append));
         ensure(is_as_sent, "C62", || {
-            format!("member {id} gets entries of {from} after {} that were not sent so", message.index)
+            format!(
+                "member {id} gets entries of {from} after {} that were not sent so",
+                message.index
+            )
         })?;
         let life = self.machines[machine].life.as_mut();
         if let Some(sent) = life.and_then(|life| life.snapshots_sent.get_mut(&from))
