@@ -24,7 +24,7 @@ struct Side {
 }
 
 /// The servers: a real etcd and ours.
-struct Pair {
+struct Swapping {
     runtime: Runtime,
     sides: [Side; 2],
 }
@@ -47,10 +47,10 @@ pub fn compare(kind: Kind, method: &str, keys: &str) -> Result<(), Trouble> {
         Ok::<Side, Trouble>(Side { server, wire })
     };
     let sides = [side(Kind::Etcd)?, side(kind)?];
-    Pair { runtime, sides }.play()
+    Swapping { runtime, sides }.play()
 }
 
-impl Pair {
+impl Swapping {
     fn play(&self) -> Result<(), Trouble> {
         self.begin()?;
         let root = self.tokens("root")?;

@@ -6,22 +6,22 @@
 //! `Snapshot` and `Defragment`, whose errors later versions changed; more than [`MAX_PERMISSIONS`] permissions of a role,
 //! which Go's sort may put into any order; the permissions of the role `root`, which are all of them since etcd 3.6.
 
+mod requests;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use bytes::Bytes;
 use prost::Message;
 use quoin_core::proto::authpb::Permission;
-use quoin_core::proto::etcdserverpb::request_op::Request as Op;
 use quoin_core::proto::etcdserverpb::watch_request::RequestUnion;
 use quoin_core::proto::etcdserverpb::{
     AlarmRequest, AuthDisableRequest, AuthEnableRequest, AuthRoleAddRequest, AuthRoleDeleteRequest, AuthRoleGetRequest,
     AuthRoleGetResponse, AuthRoleGrantPermissionRequest, AuthRoleListRequest, AuthRoleRevokePermissionRequest,
     AuthStatusRequest, AuthUserAddRequest, AuthUserChangePasswordRequest, AuthUserDeleteRequest, AuthUserGetRequest,
     AuthUserGrantRoleRequest, AuthUserListRequest, AuthUserRevokeRoleRequest, AuthenticateRequest,
-    AuthenticateResponse, Compare, DeleteRangeRequest, LeaseGrantRequest, LeaseLeasesRequest, LeaseRevokeRequest,
-    LeaseTimeToLiveRequest, MemberListRequest, PutRequest, RangeRequest, RequestOp, TxnRequest, WatchCreateRequest,
-    WatchRequest, WatchResponse,
+    AuthenticateResponse, LeaseGrantRequest, LeaseLeasesRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest,
+    MemberListRequest, WatchCreateRequest, WatchRequest, WatchResponse,
 };
 use quoin_core::proto::v3electionpb::{LeaderKey, LeaderRequest, ProclaimRequest, ResignRequest};
 use quoin_core::proto::v3lockpb::{LockRequest, UnlockRequest};
@@ -385,101 +385,6 @@ impl Beside {
         let watching = async { (etcd.watch(by, &request).await, ours.watch(by, &request).await) };
         let verdicts = self.runtime.block_on(watching);
         self.same(verdicts, true).map(drop)
-    }
-
-    /// Reads, writes and deletions.
-    fn keys(&mut self) -> Result<(), Trouble> {
-        let by = self.caller();
-        match self.rng.below(4) {
-            0 => {
-                let request = self.range_request();
-                self.exact(by, "/etcdserverpb.KV/Range", &request)
-            }
-            1 => {
-                let request = self.put_request();
-                self.exact(by, "/etcdserverpb.KV/Put", &request)
-            }
-            2 => {
-                let request = self.delete_request();
-                self.exact(by, "/etcdserverpb.KV/DeleteRange", &request)
-            }
-            _ => {
-                let request = self.txn(2);
-                self.exact(by, "/etcdserverpb.KV/Txn", &request)
-            }
-        }
-    }
-
-    fn range_request(&mut self) -> RangeRequest {
-        let (key, range_end) = self.range();
-        RangeRequest {
-            key,
-            range_end,
-            serializable: self.rng.once_in(3),
-            ..RangeRequest::default()
-        }
-    }
-
-    fn put_request(&mut self) -> PutRequest {
-        let lease = if self.rng.once_in(4) {
-            *self.rng.pick(&LEASES)
-        } else {
-            0
-        };
-        PutRequest {
-            key: (*self.rng.pick(&KEYS)).into(),
-            value: "v".into(),
-            lease,
-            prev_kv: self.rng.once_in(3),
-            ..PutRequest::default()
-        }
-    }
-
-    fn delete_request(&mut self) -> DeleteRangeRequest {
-        let (key, range_end) = self.range();
-        DeleteRangeRequest {
-            key,
-            range_end,
-            prev_kv: self.rng.once_in(3),
-        }
-    }
-
-    /// A transaction whose operations are nested at most this deep. A branch has one operation, so that no two write the
-    /// same key.
-    fn txn(&mut self, depth: usize) -> TxnRequest {
-        let mut txn = TxnRequest::default();
-        if self.rng.once_in(2) {
-            let (key, range_end) = self.range();
-            txn.compare.push(Compare {
-                key,
-                range_end,
-                ..Compare::default()
-            });
-        }
-        let branch = |pair: &mut Self| {
-            let request = match pair.rng.below(if depth > 0 { 5 } else { 4 }) {
-                0 => return Vec::new(),
-                1 => Op::RequestRange(pair.range_request()),
-                2 => Op::RequestPut(pair.put_request()),
-                3 => Op::RequestDeleteRange(pair.delete_request()),
-                _ => Op::RequestTxn(pair.txn(depth - 1)),
-            };
-            vec![RequestOp { request: Some(request) }]
-        };
-        txn.success = branch(self);
-        txn.failure = branch(self);
-        txn
-    }
-
-    /// A key, or a range with keys.
-    fn range(&mut self) -> (Bytes, Bytes) {
-        let (one, other) = (*self.rng.pick(&KEYS), *self.rng.pick(&KEYS));
-        match self.rng.below(5) {
-            0 | 1 => (one.into(), Bytes::new()),
-            2 => (one.into(), "\0".into()),
-            _ if one == other => (one.into(), Bytes::new()),
-            _ => (one.min(other).into(), one.max(other).into()),
-        }
     }
 
     fn user(&mut self) -> usize {

@@ -161,8 +161,7 @@ fn assemble(
         hashes,
         pulses,
     };
-    let (cluster, member) = (booted.cluster.0, booted.member.0);
-    let handle = NodeHandle::new(cluster, member, published, Arc::new(ways));
+    let handle = NodeHandle::new(booted.cluster.0, booted.member.0, published, Arc::new(ways));
     let parts = Parts {
         node: queue,
         peers: peers.clone(),

@@ -24,12 +24,7 @@ const NANOS_PER_HOUR: u64 = 3_600_000_000_000;
 const MIN_PEER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Builds the configuration; `default_host` is this machine's address on its default route, if the host found one.
-pub(super) fn build(
-    settings: &Settings,
-    default_host: Option<&str>,
-    notices: &mut Vec<Notice>,
-) -> Result<Config, String> {
-    let s = settings;
+pub(super) fn build(s: &Settings, default_host: Option<&str>, notices: &mut Vec<Notice>) -> Result<Config, String> {
     let advertised = advertise(s, default_host, notices);
     let config = Config {
         name: s.text("name"),
