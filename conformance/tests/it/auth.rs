@@ -31,12 +31,12 @@ fn quoin_smol_permits_and_refuses_as_etcd_does() {
 
 #[test]
 fn signed_tokens_of_etcd_and_of_ours_are_served_by_both() {
+    // Not EdDSA, with which Debian's etcd 3.5.30 does not start; `runtime`'s own tests have it.
     for (kind, method, keys) in [
         (Kind::QuoinTokio, "RS256", "rsa"),
         (Kind::QuoinSmol, "PS384", "rsa"),
         (Kind::QuoinTokio, "ES256", "es256"),
         (Kind::QuoinSmol, "ES384", "es384"),
-        (Kind::QuoinTokio, "EdDSA", "eddsa"),
         (Kind::QuoinSmol, "HS256", "rsa"),
     ] {
         signed::compare(kind, method, keys).unwrap_or_else(|trouble| panic!("{method}: {trouble}"));
