@@ -102,11 +102,13 @@ fn without_a_user_no_method_is_served_except_the_named_ones() {
         Method::HealthCheck,
         Method::HealthWatch,
         // Each call that these make is refused by itself.
-        Method::Lock,
-        Method::Unlock,
         Method::Campaign,
+        Method::Proclaim,
         Method::Leader,
         Method::Observe,
+        Method::Resign,
+        Method::Lock,
+        Method::Unlock,
     ];
     assert_eq!(served, expected);
     assert_eq!(world.watch("a", ""), Err(Error::UserEmpty));

@@ -17,7 +17,9 @@ use quoin_core::proto::etcdserverpb::{
     LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, MemberListRequest, MemberListResponse, PutRequest, PutResponse,
     RangeRequest, RangeResponse, RequestHeader, ResponseHeader, StatusResponse,
 };
-use quoin_core::proto::raftpb::{ConfChange, ConfState, Entry, EntryType, HardState, Message, MessageType};
+use quoin_core::proto::raftpb::{
+    ConfChange, ConfChangeType, ConfState, Entry, EntryType, HardState, Message, MessageType,
+};
 use quoin_core::store::{Applied, ApplyContext, Store, StoreConfig, View};
 use quoin_core::time::Instant;
 

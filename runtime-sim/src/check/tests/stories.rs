@@ -255,7 +255,14 @@ fn elections_and_logs_that_are_wrong() {
             story.append(Vec::new(), EntryType::EntryConfChange);
             story.append(Vec::new(), EntryType::EntryConfChange);
         }),
-        ("C41", "a leader adds a member that exists already", |story| {
+        ("C41", "a leader adds a member that was removed", |story| {
+            let removal = ConfChange {
+                node_id: 3,
+                change_type: ConfChangeType::RemoveNode as i32,
+                ..ConfChange::default()
+            };
+            story.append(removal.encode_to_vec(), EntryType::EntryConfChange);
+            story.publish(1);
             story.append(founder(3).data.to_vec(), EntryType::EntryConfChange);
         }),
         ("C41", "a member campaigns past a membership change", |story| {
