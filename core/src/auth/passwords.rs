@@ -1,9 +1,9 @@
 //! Passwords found right, so that a client that authenticates again and again does not cost a bcrypt comparison each
 //! time.
 //!
-//! A comparison takes a tenth of a second on purpose. Remembered is a fast hash of the password together with the
-//! bcrypt hash that it was compared with and a secret of this process. A user that gets a new password has another bcrypt
-//! hash, so nothing remembered fits it.
+//! A comparison takes a tenth of a second on purpose. This keeps a fast hash of three things: the password, the bcrypt
+//! hash that it was compared with, and a secret of this process. A user that gets a new password gets another bcrypt hash
+//! too, so the old password is no longer known.
 
 use std::collections::{BTreeSet, VecDeque};
 

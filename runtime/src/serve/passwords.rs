@@ -1,5 +1,5 @@
-//! The threads that hash and compare passwords. Each password takes about a tenth of a second of a core on purpose, so
-//! that nobody can try many: neither the node nor a worker may wait for that.
+//! The threads that hash and compare passwords. bcrypt takes about a tenth of a second of a core for each password, on
+//! purpose: an attacker can try only a few. The node and the workers do not wait for it.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};

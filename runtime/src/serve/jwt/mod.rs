@@ -1,8 +1,8 @@
 //! Signed tokens (`--auth-token=jwt`): JSON web tokens in the compact form of RFC 7515. A token has its user, the auth
 //! revision at which the user authenticated, and an end. Every member that has the key reads it; none remembers it.
 //!
-//! The flag sets the method of signing. A token of another method is refused before its signature is looked at, so
-//! neither `none` nor a public key in the place of a shared secret lets anybody in.
+//! The flag sets the method of signing. A token of another method is refused before its signature is looked at. So a token
+//! with the method `none` is refused, and so is one that was signed with the public key as if it were a shared secret.
 
 mod keys;
 
