@@ -404,6 +404,19 @@ pub const STREAM_SEND_BUFFER_BYTES: usize = 256 * 1024;
 /// Seconds a connection may take to send its first bytes, and an HTTP/1 request its head.
 pub const HEAD_PATIENCE_SECONDS: u64 = 30;
 
+/// Seconds that a TLS handshake may take, as in etcd since 3.6.
+pub const HANDSHAKE_PATIENCE_SECONDS: u64 = 10;
+
+/// TLS handshakes in progress on the ports for clients, and as many on those for metrics. At one more, the oldest one is
+/// cut.
+pub const HANDSHAKES: usize = 2_048;
+
+/// Computations of handshakes that may wait. Each handshake has at most one.
+pub const HANDSHAKE_JOBS: usize = 2 * HANDSHAKES + PEER_CONNECTIONS;
+
+/// Lines a second about connections that were rejected at the handshake, for each kind of port.
+pub const REJECTIONS_LOGGED: u32 = 10;
+
 /// Largest configuration file (`--config-file`).
 pub const MAX_CONFIG_FILE_BYTES: usize = 4 * 1024 * 1024;
 

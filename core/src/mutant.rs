@@ -1,13 +1,16 @@
 //! Deliberate bugs, to test whether the simulator finds them.
 //!
-//! A build with the cargo feature `mutants` has all of them, and `choose` activates one. Code that can misbehave calls
-//! [`bug!`](crate::bug) with a name of the list below; in every other build that is constantly false and costs nothing.
-//! The runtime crates that make programs for users do not compile with the feature.
+//! Development builds have all of them, so that the tests need no build of their own for them, and so does a release
+//! build with the cargo feature `mutants`. [`choose`] activates one. Code that can misbehave calls [`bug!`](crate::bug)
+//! with a name of the list below; in every other build that is constantly false and costs nothing. No program for users
+//! chooses one, and their release builds do not compile with the feature.
 //!
 //! A new bug needs one line in the list, one `bug!` where it misbehaves, and one seed in the simulator's `mutants.txt`.
 
+use std::sync::atomic::{AtomicU8, Ordering};
+
 /// Whether this build contains the bugs.
-pub const AVAILABLE: bool = cfg!(feature = "mutants");
+pub const AVAILABLE: bool = cfg!(any(debug_assertions, feature = "mutants"));
 
 macro_rules! mutants {
     ($($name:ident: $origin:literal, $words:literal;)+) => {
@@ -124,32 +127,18 @@ macro_rules! bug {
     };
 }
 
-#[cfg(feature = "mutants")]
-mod chosen {
-    use std::sync::atomic::AtomicU8;
+/// The mutant of this process, counted from 1; 0 is none.
+static CHOSEN: AtomicU8 = AtomicU8::new(0);
 
-    /// The mutant of this process, counted from 1; 0 is none.
-    pub(super) static CHOSEN: AtomicU8 = AtomicU8::new(0);
-}
-
-/// Activates one bug in the whole process; `None` deactivates it.
-#[cfg(feature = "mutants")]
+/// Activates one bug in the whole process; `None` deactivates it. Without effect in a build that does not contain the
+/// bugs.
 pub fn choose(mutant: Option<Mutant>) {
-    let number = mutant.map_or(0, |mutant| mutant as u8 + 1);
-    chosen::CHOSEN.store(number, std::sync::atomic::Ordering::Relaxed);
+    CHOSEN.store(mutant.map_or(0, |mutant| mutant as u8 + 1), Ordering::Relaxed);
 }
 
-/// Whether this mutant is the chosen one.
-#[cfg(feature = "mutants")]
-#[inline]
-pub fn is(mutant: Mutant) -> bool {
-    chosen::CHOSEN.load(std::sync::atomic::Ordering::Relaxed) == mutant as u8 + 1
-}
-
-/// Always false: this build contains no bugs of the list.
-#[cfg(not(feature = "mutants"))]
+/// Whether this mutant is the chosen one; constantly false in a build without the bugs.
 #[inline]
 #[must_use]
-pub const fn is(_mutant: Mutant) -> bool {
-    false
+pub fn is(mutant: Mutant) -> bool {
+    AVAILABLE && CHOSEN.load(Ordering::Relaxed) == mutant as u8 + 1
 }

@@ -35,7 +35,7 @@ enum Command {
   quoin-runtime-sim mutants
   quoin-runtime-sim mutants --only RepeatsEvent --fresh --seconds 60
 
-A build without bugs in it builds itself anew with the feature `mutants`, which takes minutes.")]
+Without bugs in it, a release build builds itself anew with the feature `mutants`, which takes minutes.")]
     Mutants(Mutants),
     /// Reports how often each kind of fault struck in the last `run`, or in one made now
     #[command(after_help = "Examples:

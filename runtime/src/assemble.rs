@@ -44,6 +44,7 @@ use crate::pulse::{Pulse, Stuck};
 use crate::running::{Ended, Ending, Running};
 use crate::seam::Runtime;
 use crate::table::{FjallTable, Table};
+use crate::tls::Dialer;
 
 /// Why a member could not be started: its disk, its configuration, or its threads.
 pub type AssembleError = BootError;
@@ -56,6 +57,7 @@ pub fn start(
     progress: &Progress,
 ) -> Result<Running, AssembleError> {
     let clock = runtime.clock();
+    let dialer = Dialer::new(runtime, config).map_err(|why| thread_fault(&io::Error::other(why)))?;
     let queue = drive::queue();
     let reports = queue.clone();
     let context = LaneContext {
@@ -72,24 +74,24 @@ pub fn start(
         disk: Arc::new(RealDisk),
         open_table: &|path: &Path| open_table(path, clock),
         resolve: &resolve,
-        ask: &|urls, why| questions::ask(runtime, urls, why),
+        ask: &|urls, why| questions::ask(&dialer, urls, why),
         notify: &logs::notice,
         progress: progress.clone(),
     };
     let booted = boot(config, config.store_config(), context.clone(), &world)?;
-    assemble(config, runtime, queue, &context, metrics, booted).map_err(|error| thread_fault(&error))
+    assemble(config, dialer.clone(), queue, &context, metrics, booted).map_err(|error| thread_fault(&error))
 }
 
 fn assemble(
     config: &Config,
-    runtime: &Arc<dyn Runtime>,
+    dialer: Dialer,
     queue: NodeQueue,
     context: &LaneContext,
     metrics: &Arc<Metrics>,
     booted: Booted,
 ) -> io::Result<Running> {
-    let clock = runtime.clock();
-    let peer_site = peer_site(config, runtime, &queue, context, &booted);
+    let clock = dialer.runtime().clock();
+    let peer_site = peer_site(config, dialer, &queue, context, &booted);
     let seed = RandomState::new().hash_one("quoin");
     tracing::info!(seed, "seeded the random numbers of this run, such as election timeouts");
     let status = Status {
@@ -182,7 +184,7 @@ fn assemble(
 /// The settings and queues of the peer thread.
 fn peer_site(
     config: &Config,
-    runtime: &Arc<dyn Runtime>,
+    dialer: Dialer,
     queue: &NodeQueue,
     context: &LaneContext,
     booted: &Booted,
@@ -195,7 +197,7 @@ fn peer_site(
             dial_patience: PEER_DIAL_PATIENCE + Duration::from_millis(config.election_ms),
             boot_peers: booted.peers.clone(),
         },
-        runtime: Arc::clone(runtime),
+        dialer,
         node: queue.clone(),
         shelf: Shelf {
             disk: Arc::new(RealDisk),

@@ -45,6 +45,7 @@ pub mod process;
 #[doc(hidden)]
 pub mod progress;
 #[doc(hidden)]
+mod publication;
 pub mod pulse;
 #[doc(hidden)]
 pub mod received;
@@ -57,3 +58,4 @@ mod start_error;
 #[doc(hidden)]
 pub mod table;
 pub mod threads;
+mod tls;

@@ -14,8 +14,8 @@ use std::time::Duration;
 use async_channel::{Receiver, Sender};
 use quoin_core::api::Limits;
 use quoin_core::config::{AuthToken, Config, Gate, Stage, Url};
-use quoin_core::id::{ClusterId, MemberId};
-use quoin_core::limits::{FAILED_STOP_PATIENCE, START_REPORT_INTERVAL, STOP_PATIENCE};
+use quoin_core::id::MemberId;
+use quoin_core::limits::{FAILED_STOP_PATIENCE, STOP_PATIENCE};
 use quoin_core::version::{PRODUCT_VERSION, SERVER_VERSION};
 
 use crate::assemble;
@@ -26,20 +26,21 @@ use crate::descriptors;
 use crate::handle::NodeHandle;
 use crate::metrics::Metrics;
 use crate::progress::Progress;
+use crate::publication::{Publication, serve_when_published};
 use crate::running::{Ended, Ending, Running};
 use crate::seam::{Address, BoxFuture, Runtime};
 use crate::serve::bind::{Bound, SocketFile, bind};
 use crate::serve::compute::Compute;
-use crate::serve::corruption;
 use crate::serve::jwt::Jwt;
 use crate::serve::listen::{Rooms, serve};
 use crate::serve::metrics_page::MetricsPage;
 use crate::serve::passwords::Passwords;
 use crate::serve::recipes::RecipeWatches;
-use crate::serve::stop::Stoppers;
+use crate::serve::stop::{Stop, Stoppers};
 use crate::serve::turns::Turns;
 use crate::serve::{Context, Endpoint, Settings};
 use crate::threads::{self, guard};
+use crate::tls::{self, Dialer, SecurePorts};
 
 pub use crate::start_error::StartError;
 
@@ -51,6 +52,7 @@ pub struct Server;
 /// calling thread waits until the files are closed, so that the data directory is free for another start.
 pub struct Handle {
     addresses: Vec<(Role, Address)>,
+    endpoint: String,
     context: Arc<Context>,
     description: Description,
     request_timeout: Duration,
@@ -75,10 +77,53 @@ pub enum Role {
     Peer,
 }
 
-/// The attributes that the member has published.
-struct Publication {
-    attributes: String,
-    timeout: Duration,
+/// What a server needs beside its member: ports, certificates, and threads for what takes long.
+struct Equipment {
+    bound: Vec<Bound>,
+    compute: Compute,
+    dialer: Dialer,
+    handshakes: Compute,
+    jwt: Option<Jwt>,
+    passwords: Passwords,
+    rooms: Rooms,
+    secure_ports: SecurePorts,
+}
+
+impl Equipment {
+    /// What the services work with. `alive` is kept until the last connection has ended.
+    fn into_context(
+        self,
+        config: &Config,
+        runtime: &Arc<dyn Runtime>,
+        metrics: Arc<Metrics>,
+        running: &Running,
+        [stop, abort, end]: [Stop; 3],
+        alive: Sender<Infallible>,
+    ) -> Context {
+        Context {
+            alive: Mutex::new(Some(alive)),
+            clock: runtime.clock(),
+            compute: self.compute,
+            dialer: self.dialer,
+            ending: running.ending().clone(),
+            handshakes: self.handshakes,
+            heavy_writes: Turns::new(),
+            jwt: self.jwt,
+            metrics,
+            metrics_page: MetricsPage::default(),
+            node: running.handle().clone(),
+            passwords: self.passwords,
+            peers: running.peers().cloned(),
+            recipe_watches: RecipeWatches::default(),
+            rooms: self.rooms,
+            runtime: Arc::clone(runtime),
+            secure_ports: self.secure_ports,
+            settings: Settings::new(config),
+            stop,
+            abort,
+            end,
+        }
+    }
 }
 
 impl Server {
@@ -113,7 +158,11 @@ impl Server {
         runtime: Arc<dyn Runtime>,
         member: impl FnOnce(&Config, Clock, &Arc<Metrics>) -> Result<Running, StartError>,
     ) -> Result<Handle, StartError> {
-        let rooms = Rooms::new(descriptors::client_connections().map_err(StartError::Listen)?);
+        let connections = descriptors::client_connections().map_err(StartError::Listen)?;
+        let rooms = Rooms::new(connections);
+        tls::make_certificates(&mut config, runtime.clock().wall()).map_err(StartError::Listen)?;
+        let secure_ports = SecurePorts::open(&config, connections).map_err(StartError::Listen)?;
+        let dialer = Dialer::new(&runtime, &config).map_err(StartError::Listen)?;
         let bound = bind_all(&config)?;
         let clients = bound
             .iter()
@@ -128,8 +177,18 @@ impl Server {
         let running = member(&config, runtime.clock(), &metrics)?;
         let compute = Compute::start(running.ending()).map_err(StartError::Thread)?;
         let passwords = Passwords::start(config.bcrypt_cost, running.ending()).map_err(StartError::Thread)?;
-        let helpers = (compute, passwords, jwt);
-        Ok(Handle::new(&config, runtime, (bound, rooms), metrics, running, helpers))
+        let handshakes = Compute::start_handshakes(running.ending()).map_err(StartError::Thread)?;
+        let equipment = Equipment {
+            bound,
+            compute,
+            dialer,
+            handshakes,
+            jwt,
+            passwords,
+            rooms,
+            secure_ports,
+        };
+        Ok(Handle::new(&config, runtime, equipment, metrics, running))
     }
 }
 
@@ -153,34 +212,15 @@ impl Handle {
     fn new(
         config: &Config,
         runtime: Arc<dyn Runtime>,
-        (mut bound, rooms): (Vec<Bound>, Rooms),
+        mut equipment: Equipment,
         metrics: Arc<Metrics>,
         running: Running,
-        (compute, passwords, jwt): (Compute, Passwords, Option<Jwt>),
     ) -> Self {
+        let mut bound = std::mem::take(&mut equipment.bound);
         let (stoppers, [stop, abort, end]) = Stoppers::new();
         let (alive, drained) = async_channel::bounded(1);
         let (serving, ready) = async_channel::bounded(1);
-        let context = Arc::new(Context {
-            alive: Mutex::new(Some(alive)),
-            clock: runtime.clock(),
-            compute,
-            ending: running.ending().clone(),
-            heavy_writes: Turns::new(),
-            jwt,
-            metrics,
-            metrics_page: MetricsPage::default(),
-            node: running.handle().clone(),
-            passwords,
-            peers: running.peers().cloned(),
-            recipe_watches: RecipeWatches::default(),
-            rooms,
-            runtime: Arc::clone(&runtime),
-            settings: Settings::new(config),
-            stop,
-            abort,
-            end,
-        });
+        let context = Arc::new(equipment.into_context(config, &runtime, metrics, &running, [stop, abort, end], alive));
         describe(&context.metrics, config, running.handle());
         let description = Description::new(config);
         description.log_start(running.handle());
@@ -188,6 +228,10 @@ impl Handle {
             .iter()
             .map(|bound| (role(bound.endpoint), bound.address.clone()))
             .collect();
+        let mut clients = bound.iter().filter(|bound| role(bound.endpoint) == Role::Client);
+        let endpoint = clients
+            .next()
+            .map_or_else(String::new, |bound| bound.address.endpoint(bound.url.is_tls()));
         let sockets = bound.iter_mut().filter_map(|bound| bound.file.take()).collect();
         let (early, late): (Vec<Bound>, Vec<Bound>) = bound
             .into_iter()
@@ -210,6 +254,7 @@ impl Handle {
         runtime.spawn(Box::pin(abort_when_failed(ended, Arc::clone(&stoppers))));
         Self {
             addresses,
+            endpoint,
             context,
             description,
             request_timeout: Limits::of(config).request_timeout,
@@ -224,9 +269,7 @@ impl Handle {
     /// The URL of the first client listener, for a client on this machine: `http://127.0.0.1:40123`, say, or
     /// `unix:///run/quoin.sock`. Empty if there is none.
     pub fn endpoint(&self) -> String {
-        self.addresses(Role::Client)
-            .next()
-            .map_or_else(String::new, Address::endpoint)
+        self.endpoint.clone()
     }
 
     /// The member.
@@ -382,87 +425,6 @@ impl fmt::Debug for Handle {
             .field("addresses", &self.addresses)
             .finish_non_exhaustive()
     }
-}
-
-/// Opens the client listeners once the member has published itself.
-async fn serve_when_published(
-    context: Arc<Context>,
-    listeners: Vec<Bound>,
-    publication: Publication,
-    serving: Sender<Infallible>,
-) {
-    if let Err(why) = corruption::check_before_serving(&context).await {
-        context.ending.announce(Ended::Failed(why));
-        return;
-    }
-    if !is_published_before_stop(&context).await {
-        return;
-    }
-    corruption::start(&context);
-    tracing::info!(
-        "local-member-id" = %MemberId(context.node.member_id()),
-        "local-member-attributes" = publication.attributes,
-        "cluster-id" = %ClusterId(context.node.cluster_id()),
-        "publish-timeout" = ?publication.timeout,
-        "published local member to cluster through raft"
-    );
-    tracing::info!("ready to serve client requests");
-    for bound in listeners {
-        let traffic = match bound.endpoint {
-            Endpoint::Grpc => "grpc",
-            Endpoint::Http => "http",
-            Endpoint::Client | Endpoint::Metrics | Endpoint::Peer => "grpc+http",
-        };
-        tracing::info!(
-            traffic,
-            address = %bound.address,
-            "serving client traffic insecurely; this is strongly discouraged!"
-        );
-        serve(&context, bound);
-    }
-    drop(serving);
-    tracing::info!("notifying init daemon");
-    match sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-        Ok(()) => tracing::info!("successfully notified init daemon"),
-        Err(error) => tracing::warn!(%error, "failed to notify systemd for readiness"),
-    }
-}
-
-/// Waits until the member has published itself, and logs from time to time why it has not; false if serving ends first.
-async fn is_published_before_stop(context: &Context) -> bool {
-    let begun = context.clock.now();
-    let mut serving = context.node.serving();
-    let mut stop = context.stop.clone();
-    loop {
-        let mut report = context.runtime.sleep_until(context.clock.now() + START_REPORT_INTERVAL);
-        let outcome = poll_fn(|cx| {
-            if serving.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Some(true));
-            }
-            if stop.poll_stopped(cx).is_ready() {
-                return Poll::Ready(Some(false));
-            }
-            report.as_mut().poll(cx).map(|()| None)
-        });
-        if let Some(is_published) = outcome.await {
-            return is_published;
-        }
-        log_not_ready(context, context.clock.now().saturating_since(begun));
-    }
-}
-
-/// Logs why clients are not served yet.
-fn log_not_ready(context: &Context, waited: Duration) {
-    let published = context.node.published();
-    let (applied, committed) = (published.view.applied_index, published.status.commit_index);
-    let why = if published.status.leader == MemberId::NONE {
-        "no leader is known"
-    } else if applied < committed {
-        "committed entries are still being applied"
-    } else {
-        "the member's name and client URLs are not committed yet"
-    };
-    tracing::warn!(why, applied, committed, ?waited, "not ready yet");
 }
 
 /// Sets the metrics that never change.

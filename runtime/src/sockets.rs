@@ -36,9 +36,11 @@ impl Address {
         }
     }
 
-    /// The URL for a client on this machine: of the loopback address, if the server listens on every address.
+    /// The URL for a client on this machine, with or without TLS: of the loopback address, if the server listens on every
+    /// address.
     #[must_use]
-    pub fn endpoint(&self) -> String {
+    pub fn endpoint(&self, is_tls: bool) -> String {
+        let tls = if is_tls { "s" } else { "" };
         match self {
             Self::Tcp(address) => {
                 let mut address = *address;
@@ -47,11 +49,11 @@ impl Address {
                     IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
                     IpAddr::V4(_) | IpAddr::V6(_) => {}
                 }
-                format!("http://{address}")
+                format!("http{tls}://{address}")
             }
             Self::Unix(path) => {
                 let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-                format!("unix://{}", path.display())
+                format!("unix{tls}://{}", path.display())
             }
         }
     }
@@ -112,6 +114,14 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+
+    /// The address of the other end; `None` on a Unix socket.
+    pub(crate) fn remote(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Unix(_) => None,
         }
     }
 

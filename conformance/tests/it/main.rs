@@ -29,3 +29,4 @@ mod services;
 mod snapshots;
 mod sockets;
 mod sweep;
+mod tls;

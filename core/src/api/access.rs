@@ -150,7 +150,7 @@ impl Server<'_> {
         if !auth.is_enabled() {
             return Ok(RequestHeader::default());
         }
-        match (self.token(), self.common_name) {
+        match (self.token(), &self.credentials.common_name) {
             (Some(token), _) => {
                 let caller = self.facts.user_of(token, auth.revision());
                 caller.ok_or(Error::InvalidAuthToken)
@@ -161,7 +161,7 @@ impl Server<'_> {
     }
 
     fn token(&self) -> Option<&str> {
-        let token = self.token?;
+        let token = self.credentials.token.as_deref()?;
         Some(token.strip_prefix("Bearer ").unwrap_or(token))
     }
 }

@@ -46,6 +46,7 @@ pub use peers::{PeerAnswer, PeerCall, PeerStep, forward, forwarded, hash_answer,
 pub use read::{Fetch, Read};
 pub use recipe::{Recipe, RecipeStep, relayed};
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::AuthChange;
@@ -71,10 +72,25 @@ pub struct Server<'a> {
     pub limits: Limits,
     /// The facts that only the host has.
     pub facts: &'a dyn Facts,
-    /// The token in the metadata of the client's call: `token`, or else `authorization`.
-    pub token: Option<&'a str>,
-    /// The common name of the client's verified certificate, which counts if it sends no token.
-    pub common_name: Option<&'a str>,
+    /// What the client of the call has shown.
+    pub credentials: &'a Credentials,
+}
+
+/// What a client has shown to say which user it is.
+#[derive(Clone, Debug, Default)]
+pub struct Credentials {
+    /// The token in the metadata of its call: `token`, or else `authorization`.
+    pub token: Option<Arc<str>>,
+    /// The common name of its verified certificate, which counts if it sends no token.
+    pub common_name: Option<Arc<str>>,
+}
+
+impl Credentials {
+    /// No token and no certificate.
+    pub const NONE: Self = Self {
+        token: None,
+        common_name: None,
+    };
 }
 
 /// The settings that the rules depend on.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
-use super::{Answer, Call, Facts, Limits, PasswordResult, PasswordWork, Server, Step, Then};
+use super::{Answer, Call, Credentials, Facts, Limits, PasswordResult, PasswordWork, Server, Step, Then};
 use crate::config::Config;
 use crate::error::Error;
 use crate::id::{ClusterId, MemberId};
@@ -36,7 +36,7 @@ struct World {
     status: Status,
     remembered: Option<HashKv>,
     /// The token in the metadata of calls: a user's name and a dot.
-    token: Option<String>,
+    credentials: Credentials,
 }
 
 impl Facts for World {
@@ -83,7 +83,7 @@ impl World {
                 ..Status::default()
             },
             remembered: None,
-            token: None,
+            credentials: Credentials::NONE,
         }
     }
 
@@ -94,8 +94,7 @@ impl World {
             status: &self.status,
             limits: Limits::of(&Config::with_defaults()),
             facts: self,
-            token: self.token.as_deref(),
-            common_name: None,
+            credentials: &self.credentials,
         })
     }
 

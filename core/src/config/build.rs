@@ -6,12 +6,13 @@ use super::auth_token::AuthToken;
 use super::check;
 use super::flag::{Disposition, Value};
 use super::gates::{FeatureGates, Gate};
-use super::gotext::{format_duration, parse_duration, parse_int};
+use super::gotext::{format_duration, parse_duration, parse_int, quote};
 use super::model::{AllowList, AutoCompaction, ClusterState, Config, Keepalive, Log, LogFormat, LogLevel, LogOutput};
 use super::notice::Notice;
 use super::settings::Settings;
 use super::table::find;
-use super::url::Url;
+use super::tls::{CipherSuite, Tls, TlsSide, TlsVersion};
+use super::url::{Scheme, Url};
 use crate::version::Version;
 
 const DEFAULT_NAME: &str = "default";
@@ -85,6 +86,7 @@ pub(super) fn build(s: &Settings, default_host: Option<&str>, notices: &mut Vec<
         downgrade_check_time: span_or_default(s, "downgrade-check-time")?,
         bootstrap_defrag_threshold_megabytes: Some(s.uint("bootstrap-defrag-threshold-megabytes")).filter(|mb| *mb > 0),
         feature_gates: s.gates(),
+        tls: tls(s)?,
         unsafe_no_fsync: s.switch("unsafe-no-fsync"),
     };
     remark(s, &config, notices);
@@ -249,6 +251,78 @@ fn allow_list(names: impl IntoIterator<Item = String>) -> AllowList {
     }
 }
 
+fn tls(s: &Settings) -> Result<Tls, String> {
+    let suite = |name: &String| {
+        let unknown = || format!("unexpected TLS cipher suite {}", quote(name));
+        CipherSuite::find(name).ok_or_else(unknown)
+    };
+    let clients = TlsSide {
+        cert_file: s.text("cert-file"),
+        key_file: s.text("key-file"),
+        client_cert_file: s.text("client-cert-file"),
+        client_key_file: s.text("client-key-file"),
+        trusted_ca_file: s.text("trusted-ca-file"),
+        crl_file: s.text("client-crl-file"),
+        client_cert_auth: s.switch("client-cert-auth"),
+        auto: s.switch("auto-tls"),
+        allowed_cns: Vec::new(),
+        allowed_hostnames: s.list("client-cert-allowed-hostname"),
+        skip_client_san_check: true,
+    };
+    let peers = TlsSide {
+        cert_file: s.text("peer-cert-file"),
+        key_file: s.text("peer-key-file"),
+        client_cert_file: s.text("peer-client-cert-file"),
+        client_key_file: s.text("peer-client-key-file"),
+        trusted_ca_file: s.text("peer-trusted-ca-file"),
+        crl_file: s.text("peer-crl-file"),
+        client_cert_auth: s.switch("peer-client-cert-auth"),
+        auto: s.switch("peer-auto-tls"),
+        allowed_cns: s.list("peer-cert-allowed-cn"),
+        allowed_hostnames: s.list("peer-cert-allowed-hostname"),
+        skip_client_san_check: s.switch("peer-skip-client-san-verification"),
+    };
+    Ok(Tls {
+        clients,
+        peers,
+        cipher_suites: s.list("cipher-suites").iter().map(suite).collect::<Result<_, _>>()?,
+        oldest: TlsVersion::of(&s.text("tls-min-version")).unwrap_or(TlsVersion::Tls12),
+        newest: TlsVersion::of(&s.text("tls-max-version")).unwrap_or(TlsVersion::Tls13),
+        self_signed_years: match s.uint("self-signed-cert-validity") {
+            0 if s.from_file => 1,
+            years => years,
+        },
+    })
+}
+
+/// etcd's warnings about URLs without TLS beside settings of TLS.
+fn remark_plain_urls(config: &Config, notices: &mut Vec<Notice>) {
+    let peers = &config.tls.peers;
+    for url in config
+        .listen_peer_urls
+        .iter()
+        .filter(|url| url.scheme() == Scheme::Http)
+    {
+        let mut warn = |text: &str| notices.push(Notice::warn(text).with("peer-url", url.to_string()));
+        if !peers.is_empty() {
+            warn("scheme is HTTP while key and cert files are present; ignoring key and cert files");
+        }
+        if peers.client_cert_auth {
+            warn("scheme is HTTP while --peer-client-cert-auth is enabled; ignoring client cert auth for this URL");
+        }
+    }
+    let clients = &config.tls.clients;
+    for url in config.client_urls().filter(|url| !url.is_tls()) {
+        let mut warn = |text: &str| notices.push(Notice::warn(text).with("client-url", url.to_string()));
+        if !clients.is_empty() {
+            warn("scheme is http or unix while key and cert files are present; ignoring key and cert files");
+        }
+        if clients.client_cert_auth {
+            warn("scheme is http or unix while --client-cert-auth is enabled; ignoring client cert auth for this URL");
+        }
+    }
+}
+
 fn log(s: &Settings) -> Log {
     // etcd 3.4 had a separate switch for the level `debug`.
     let debug = s.switch("debug") && !s.is_set("log-level");
@@ -320,6 +394,7 @@ fn remark(s: &Settings, config: &Config, notices: &mut Vec<Notice>) {
         );
         notices.push(notice.with("name", &config.name));
     }
+    remark_plain_urls(config, notices);
     if config.unsafe_no_fsync {
         notices.push(Notice::warn("fsync is switched off: acknowledged writes can be lost"));
     }

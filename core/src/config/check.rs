@@ -318,16 +318,6 @@ fn check_this_version(settings: &Settings) -> Result<(), String> {
             return Err(format!("--{} is not supported by this version: {why}", flag.name));
         }
     }
-    for name in [
-        "listen-peer-urls",
-        "listen-client-urls",
-        "listen-client-http-urls",
-        "listen-metrics-urls",
-    ] {
-        if let Some(url) = settings.urls(name).iter().find(|url| url.is_tls()) {
-            return Err(format!("--{name} has {url}, but TLS is not supported by this version"));
-        }
-    }
     Ok(())
 }
 

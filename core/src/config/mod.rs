@@ -24,6 +24,7 @@ mod suggest;
 pub mod table;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod url;
 mod yaml;
 
@@ -35,6 +36,7 @@ pub use cluster::InitialCluster;
 pub use gates::{FeatureGates, Gate, Stage};
 pub use model::{AllowList, AutoCompaction, ClusterState, Config, Keepalive, Log, LogFormat, LogLevel, LogOutput};
 pub use notice::{Field, Level, Notice, Source};
+pub use tls::{CipherSuite, Tls, TlsSide, TlsVersion};
 pub use url::{Scheme, Url, join as join_urls};
 
 use crate::version::{Build, version_text};

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::auth_token::AuthToken;
 use super::gates::FeatureGates;
+use super::tls::Tls;
 use super::url::Url;
 use crate::version::Version;
 
@@ -121,6 +122,8 @@ pub struct Config {
     pub bootstrap_defrag_threshold_megabytes: Option<u64>,
     /// The features that are switched.
     pub feature_gates: FeatureGates,
+    /// How connections are secured.
+    pub tls: Tls,
     /// Skip fsync.
     pub unsafe_no_fsync: bool,
 }

@@ -11,10 +11,8 @@ use super::flag::Kind::{
 use super::flag::{Flag, Group};
 use super::gates::Gate;
 
-const NO_TLS: &str = "TLS comes in a later version, and serving in plain text instead would be unsafe";
 const NO_DISCOVERY: &str = "discovery comes in a later version; name the members with --initial-cluster";
 const NO_V2: &str = "has no effect: the v2 API is gone";
-const ONLY_WITH_TLS: &str = "has no effect without TLS";
 const ONLY_WITH_DISCOVERY: &str = "has no effect without discovery";
 const ONLY_WITH_PROXY: &str = "has no effect: the v2 proxy is gone";
 const NO_TRACING: &str = "has no effect: distributed tracing comes in a later version";
@@ -111,30 +109,30 @@ pub static FLAGS: &[Flag] = flags! {
         "discovery-fallback" OneOf(&["exit", "proxy"]), "exit", Silent, "What to do when discovery fails; only 'exit' is left.";
     }
     Security {
-        "cert-file" Text, "", Refused(NO_TLS), "The certificate shown to clients.";
-        "key-file" Text, "", Refused(NO_TLS), "The key of the certificate shown to clients.";
-        "client-cert-auth" Bool, "false", Refused(NO_TLS), "Ask clients for certificates.";
-        "client-cert-file" Text, "", Refused(NO_TLS), "Another certificate for this server's calls to itself.";
-        "client-key-file" Text, "", Refused(NO_TLS), "The key of --client-cert-file.";
-        "client-crl-file" Text, "", Refused(NO_TLS), "The revoked certificates of clients.";
-        "client-cert-allowed-hostname" List, "", Refused(NO_TLS), "Host names of which a client's certificate must have one.";
-        "trusted-ca-file" Text, "", Refused(NO_TLS), "The CA that must have signed clients' certificates.";
-        "auto-tls" Bool, "false", Refused(NO_TLS), "Serve clients over TLS with a certificate made at the start.";
-        "peer-cert-file" Text, "", Refused(NO_TLS), "The certificate shown to peers.";
-        "peer-key-file" Text, "", Refused(NO_TLS), "The key of the certificate shown to peers.";
-        "peer-client-cert-auth" Bool, "false", Refused(NO_TLS), "Ask peers for certificates.";
-        "peer-client-cert-file" Text, "", Refused(NO_TLS), "Another certificate for calls to peers.";
-        "peer-client-key-file" Text, "", Refused(NO_TLS), "The key of --peer-client-cert-file.";
-        "peer-trusted-ca-file" Text, "", Refused(NO_TLS), "The CA that must have signed peers' certificates.";
-        "peer-cert-allowed-cn" List, "", Refused(NO_TLS), "Common names of which a peer's certificate must have one.";
-        "peer-cert-allowed-hostname" List, "", Refused(NO_TLS), "Host names of which a peer's certificate must have one.";
-        "peer-auto-tls" Bool, "false", Refused(NO_TLS), "Speak TLS with peers with a certificate made at the start.";
-        "peer-crl-file" Text, "", Refused(NO_TLS), "The revoked certificates of peers.";
-        "peer-skip-client-san-verification" Bool, "false", Accepted(ONLY_WITH_TLS), "Do not compare a peer's address with its certificate.";
-        "self-signed-cert-validity" Uint, "1", Accepted(ONLY_WITH_TLS), "Years for which certificates made at the start are valid.";
-        "cipher-suites" List, "", Accepted(ONLY_WITH_TLS), "The cipher suites to offer.";
-        "tls-min-version" Text, "TLS1.2", Accepted(ONLY_WITH_TLS), "The oldest TLS to speak: TLS1.2 or TLS1.3.";
-        "tls-max-version" Text, "", Accepted(ONLY_WITH_TLS), "The newest TLS to speak: TLS1.2, TLS1.3 or empty.";
+        "cert-file" Text, "", Used, "The certificate shown to clients.";
+        "key-file" Text, "", Used, "The key of the certificate shown to clients.";
+        "client-cert-auth" Bool, "false", Used, "Ask clients for certificates.";
+        "client-cert-file" Text, "", Used, "Another certificate for this server's calls to itself.";
+        "client-key-file" Text, "", Used, "The key of --client-cert-file.";
+        "client-crl-file" Text, "", Used, "The revoked certificates of clients.";
+        "client-cert-allowed-hostname" List, "", Used, "Host names of which a client's certificate must have one.";
+        "trusted-ca-file" Text, "", Used, "The CA that must have signed clients' certificates.";
+        "auto-tls" Bool, "false", Used, "Serve clients over TLS with a certificate made at the start.";
+        "peer-cert-file" Text, "", Used, "The certificate shown to peers.";
+        "peer-key-file" Text, "", Used, "The key of the certificate shown to peers.";
+        "peer-client-cert-auth" Bool, "false", Used, "Ask peers for certificates.";
+        "peer-client-cert-file" Text, "", Used, "Another certificate for calls to peers.";
+        "peer-client-key-file" Text, "", Used, "The key of --peer-client-cert-file.";
+        "peer-trusted-ca-file" Text, "", Used, "The CA that must have signed peers' certificates.";
+        "peer-cert-allowed-cn" List, "", Used, "Common names of which a peer's certificate must have one.";
+        "peer-cert-allowed-hostname" List, "", Used, "Host names of which a peer's certificate must have one.";
+        "peer-auto-tls" Bool, "false", Used, "Speak TLS with peers with a certificate made at the start.";
+        "peer-crl-file" Text, "", Used, "The revoked certificates of peers.";
+        "peer-skip-client-san-verification" Bool, "false", Used, "Do not compare a peer's address with its certificate.";
+        "self-signed-cert-validity" Uint, "1", Used, "Years for which certificates made at the start are valid.";
+        "cipher-suites" List, "", Used, "The cipher suites to offer.";
+        "tls-min-version" Text, "TLS1.2", Used, "The oldest TLS to speak: TLS1.2 or TLS1.3.";
+        "tls-max-version" Text, "", Used, "The newest TLS to speak: TLS1.2, TLS1.3 or empty.";
         "cors" UrlsOrAny, "*", Used, "Web origins whose pages may call this server (empty or *: all).";
         "host-whitelist" Set, "*", Used, "Host names by which HTTP clients may call this server (empty or *: all).";
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quoin_core::api::{Facts, Limits, PeerCall, PeerStep, Server};
+use quoin_core::api::{Credentials, Facts, Limits, PeerCall, PeerStep, Server};
 use quoin_core::config::Config;
 use quoin_core::error::Error;
 use quoin_core::id::{ClusterId, MemberId};
@@ -138,8 +138,7 @@ pub(crate) fn call(bytes: &[u8]) {
         status: &Status::default(),
         limits: Limits::of(&Config::with_defaults()),
         facts: &NoFacts,
-        token: None,
-        common_name: None,
+        credentials: &Credentials::NONE,
     };
     let cluster = head.fields.get("x-etcd-cluster-id").map(String::as_str);
     if let Ok(call) = PeerCall::parse(&server, &head.method, &head.path, cluster, &body)

@@ -2,7 +2,7 @@
 //! layer between a simulated client and a member's rules.
 
 use quoin_core::api;
-use quoin_core::api::{Facts, Limits, Server};
+use quoin_core::api::{Credentials, Facts, Limits, Server};
 use quoin_core::error::Error;
 use quoin_core::mvcc::{CompactHashes, HashKv};
 use quoin_core::proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseLeasesRequest, RequestHeader, StatusRequest};
@@ -57,8 +57,7 @@ impl Machine {
             status: &life.status,
             limits: self.limits(),
             facts: &facts,
-            token: None,
-            common_name: None,
+            credentials: &Credentials::NONE,
         }))
     }
 

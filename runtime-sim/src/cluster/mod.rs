@@ -20,7 +20,6 @@ mod draw;
 mod effects;
 mod eyes;
 mod heal;
-#[cfg(feature = "mutants")]
 pub mod hunt;
 mod lives;
 mod member;

@@ -32,7 +32,7 @@ pub struct Which {
     /// Only long runs, for situations that take minutes
     #[arg(long)]
     pub long: bool,
-    /// Activates the known bug of this name; needs a build with the feature `mutants`
+    /// Activates the known bug of this name; needs a development build, or one with the feature `mutants`
     #[arg(long, value_name = "NAME", value_parser = mutants::names(), hide_possible_values = true)]
     pub mutant: Option<Mutant>,
     /// Reduces the faults of a failing run to those it needs

@@ -1,10 +1,14 @@
 //! `mutants`: whether the checkers find bugs that are put in on purpose.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use quoin_core::mutant::Mutant;
+use quoin_core::mutant::{self, Mutant};
+use quoin_tools::{Progress, note, say};
+
+use crate::cluster::hunt::{hunt, kept};
 
 /// What `mutants` is asked for.
 #[derive(Args, Clone, Debug)]
@@ -37,31 +41,23 @@ pub(super) fn names() -> impl TypedValueParser<Value = Mutant> {
 }
 
 /// Puts a bug in, if there is to be one.
-#[cfg(feature = "mutants")]
 pub(super) fn put_in(mutant: Option<Mutant>) -> Result<(), String> {
-    quoin_core::mutant::choose(mutant);
-    Ok(())
-}
-
-/// Puts a bug in, if there is to be one: this build has none.
-#[cfg(not(feature = "mutants"))]
-pub(super) fn put_in(mutant: Option<Mutant>) -> Result<(), String> {
-    mutant.map_or(Ok(()), |mutant| {
+    if let Some(mutant) = mutant
+        && !mutant::AVAILABLE
+    {
         let name = mutant.name();
-        Err(format!("this build has no {name} in it: it needs --features mutants"))
-    })
+        return Err(format!("this build has no {name} in it: it needs --features mutants"));
+    }
+    mutant::choose(mutant);
+    Ok(())
 }
 
 /// `mutants`: whether each bug that was put in on purpose is found, and by which seed and checker.
 #[must_use]
-#[cfg(feature = "mutants")]
 pub fn mutants(asked: &Mutants) -> ExitCode {
-    use std::time::Duration;
-
-    use quoin_tools::{Progress, say};
-
-    use crate::cluster::hunt::{hunt, kept};
-
+    if !mutant::AVAILABLE {
+        return build_with_bugs();
+    }
     // An assertion may catch a mutant: its panic is not printed.
     std::panic::set_hook(Box::new(|_| {}));
     let limit = Duration::from_secs(asked.seconds);
@@ -103,12 +99,8 @@ pub fn mutants(asked: &Mutants) -> ExitCode {
     }
 }
 
-/// `mutants`: this build has none in it, so it has one made that does.
-#[must_use]
-#[cfg(not(feature = "mutants"))]
-pub fn mutants(_: &Mutants) -> ExitCode {
-    use quoin_tools::note;
-
+/// Has a release build made that contains the bugs, and gives it the same arguments.
+fn build_with_bugs() -> ExitCode {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let build = [
         "run",

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -102,22 +101,12 @@ fn clusters_keep_every_promise() {
 /// Every mutant with a recorded seed is caught: by that seed or, if the world has changed since, by another.
 #[test]
 fn bugs_put_in_on_purpose_are_found() {
-    let cargo = variable("CARGO").unwrap_or_else(|| "cargo".into());
-    // In the root, cargo chooses features of dependencies for all crates, as it did for this test.
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    let hunt = Command::new(cargo)
-        .current_dir(root)
-        .args([
-            "run",
-            "--example",
-            "mutants",
-            "--features",
-            "quoin-runtime-sim/mutants",
-            "--",
-        ])
+    // A process of its own, because a bug is active in a whole process.
+    let hunt = Command::new(env!("CARGO_BIN_EXE_quoin-runtime-sim"))
+        .arg("mutants")
         .args(["--kept", "--seconds", "60"])
         .output()
-        .expect("cargo runs, for it runs this test");
+        .expect("it runs");
     println!("{}", String::from_utf8_lossy(&hunt.stdout));
     assert!(hunt.status.success(), "{}", String::from_utf8_lossy(&hunt.stderr));
 }

@@ -26,6 +26,7 @@ use quoin_core::time::Instant;
 
 use crate::seam::{Address, Runtime, Socket, connect, read_into};
 use crate::threads;
+use crate::tls::Dialer;
 
 /// The body of a request.
 pub(crate) type RequestBody = Pin<Box<dyn Body<Data = Bytes, Error = io::Error> + Send>>;
@@ -86,16 +87,17 @@ impl Link {
 /// # Errors
 /// Why there is no answer. The request may have been carried out nevertheless.
 pub(crate) async fn ask(
-    runtime: &Arc<dyn Runtime>,
+    dialer: &Dialer,
     url: &str,
     head: &PeerHead,
     body: Bytes,
     limit: usize,
     patience: Duration,
 ) -> Result<(u16, PeerHead, Bytes), String> {
+    let runtime = dialer.runtime();
     let deadline = runtime.clock().now() + patience;
     let asked = async {
-        let mut answer = send(runtime, url, head, whole(body), deadline).await?;
+        let mut answer = send(dialer, url, head, whole(body), deadline).await?;
         let mut bytes = BytesMut::new();
         while let Some(piece) = poll_fn(|cx| answer.poll_piece(cx)).await {
             let piece = piece?;
@@ -116,7 +118,7 @@ pub(crate) async fn ask(
 /// # Errors
 /// Why there is no answer.
 pub(crate) async fn send(
-    runtime: &Arc<dyn Runtime>,
+    dialer: &Dialer,
     url: &str,
     head: &PeerHead,
     body: RequestBody,
@@ -125,7 +127,7 @@ pub(crate) async fn send(
     let url = Url::parse(url)?;
     let request = request_of(&url, head, body)?;
     let late = || Err(format!("dial {url}: no connection in time"));
-    let connecting = within(runtime, deadline, open(runtime, &url)).await;
+    let connecting = within(dialer.runtime(), deadline, open(dialer, &url)).await;
     let socket = connecting.unwrap_or_else(late)?;
     let handshake = http1::Builder::new().handshake(Io(socket)).await;
     let (mut sender, connection) = handshake.map_err(|error| text_of(&error))?;
@@ -197,14 +199,15 @@ fn request_of(url: &Url, head: &PeerHead, body: RequestBody) -> Result<Request<R
     Ok(request)
 }
 
-/// Connects to the first address of a URL that accepts.
-async fn open(runtime: &Arc<dyn Runtime>, url: &Url) -> Result<Box<dyn Socket>, String> {
-    if url.is_tls() {
-        return Err(format!("dial {url}: TLS is not supported by this version"));
-    }
+/// Connects to the first address of a URL that accepts, and secures the connection if the URL asks for it.
+async fn open(dialer: &Dialer, url: &Url) -> Result<Box<dyn Socket>, String> {
     let mut why = "the name has no address".to_owned();
     for address in addresses_of(url).await? {
-        match connect(runtime, &address).await {
+        match connect(dialer.runtime(), &address).await {
+            Ok(socket) if url.is_tls() => {
+                let secured = dialer.secure(url, socket).await;
+                return secured.map_err(|why| format!("dial {url}: {why}"));
+            }
             Ok(socket) => return Ok(socket),
             Err(error) => why = error.to_string(),
         }
@@ -216,10 +219,11 @@ async fn open(runtime: &Arc<dyn Runtime>, url: &Url) -> Result<Box<dyn Socket>, 
 static LOOKUPS: AtomicUsize = AtomicUsize::new(0);
 
 /// A lookup in progress, counted in [`LOOKUPS`] until it is dropped.
-struct Lookup;
+pub(crate) struct Lookup;
 
 impl Lookup {
-    fn begin() -> Option<Self> {
+    /// Begins a lookup, unless too many are in progress.
+    pub(crate) fn begin() -> Option<Self> {
         let lookup = Self;
         (LOOKUPS.fetch_add(1, Ordering::Relaxed) < PEER_NAME_LOOKUPS).then_some(lookup)
     }

@@ -2,7 +2,6 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -14,13 +13,13 @@ use super::dial::{self, RequestBody};
 use super::sending::SnapshotBody;
 use super::window::Window;
 use super::{Peers, dial::Answer};
-use crate::seam::Runtime;
 use crate::serve::stop::Stop;
+use crate::tls::Dialer;
 
 /// A request to be sent.
 pub(super) struct Outgoing {
     pub(super) peers: Peers,
-    pub(super) runtime: Arc<dyn Runtime>,
+    pub(super) dialer: Dialer,
     pub(super) exchange: ExchangeId,
     pub(super) url: String,
     pub(super) head: PeerHead,
@@ -84,8 +83,8 @@ impl Outgoing {
 
     async fn work(&mut self) -> Result<(), String> {
         let body = self.body();
-        let deadline = self.runtime.clock().now() + self.patience;
-        let mut answer = dial::send(&self.runtime, &self.url, &self.head, body, deadline).await?;
+        let deadline = self.dialer.runtime().clock().now() + self.patience;
+        let mut answer = dial::send(&self.dialer, &self.url, &self.head, body, deadline).await?;
         self.peers.report(PeerInput::Response {
             exchange: self.exchange,
             status: answer.status,

@@ -1,7 +1,6 @@
 //! Asks other members what a start needs to know about their cluster.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -11,30 +10,29 @@ use quoin_core::limits::{JOIN_PATIENCE, MAX_PEER_ANSWER_BYTES, TWIN_PATIENCE};
 use quoin_core::peer::PeerHead;
 
 use super::dial;
-use crate::seam::Runtime;
+use crate::tls::Dialer;
 
 /// The header that names the cluster of a member.
 const CLUSTER: &str = "x-etcd-cluster-id";
 
 /// Asks the peers at these URLs, all at the same time. A peer that cannot be reached in time has no entry in the
 /// result. Blocks the calling thread, which must not be a worker.
-pub(crate) fn ask(runtime: &Arc<dyn Runtime>, urls: &[String], why: Why) -> BTreeMap<String, RemoteAnswer> {
+pub(crate) fn ask(dialer: &Dialer, urls: &[String], why: Why) -> BTreeMap<String, RemoteAnswer> {
     let patience = match why {
         Why::DuplicateBootstrap => TWIN_PATIENCE,
         Why::Join => JOIN_PATIENCE,
     };
     let (sender, answers) = mpsc::channel();
     for url in urls {
-        let (runtime, url, sender) = (Arc::clone(runtime), url.clone(), sender.clone());
-        let worker = Arc::clone(&runtime);
-        worker.spawn(Box::pin(async move {
-            let answer = ask_one(&runtime, &url, patience).await;
+        let (asking, url, sender) = (dialer.clone(), url.clone(), sender.clone());
+        dialer.runtime().spawn(Box::pin(async move {
+            let answer = ask_one(&asking, &url, patience).await;
             // The start may have given up.
             let _gone = sender.send((url, answer));
         }));
     }
     drop(sender);
-    let clock = runtime.clock();
+    let clock = dialer.runtime().clock();
     let end = clock.now() + patience;
     let mut found = BTreeMap::new();
     while let Ok((url, answer)) = answers.recv_timeout(end.saturating_since(clock.now())) {
@@ -44,8 +42,8 @@ pub(crate) fn ask(runtime: &Arc<dyn Runtime>, urls: &[String], why: Why) -> BTre
 }
 
 /// Asks one peer all questions; `None` if it does not answer with its cluster and members.
-async fn ask_one(runtime: &Arc<dyn Runtime>, url: &str, patience: Duration) -> Option<RemoteAnswer> {
-    let clock = runtime.clock();
+async fn ask_one(dialer: &Dialer, url: &str, patience: Duration) -> Option<RemoteAnswer> {
+    let clock = dialer.runtime().clock();
     let end = clock.now() + patience;
     let mut answer = RemoteAnswer::default();
     for question in Question::ALL {
@@ -55,7 +53,7 @@ async fn ask_one(runtime: &Arc<dyn Runtime>, url: &str, patience: Duration) -> O
             fields: BTreeMap::new(),
         };
         let left = end.saturating_since(clock.now());
-        match dial::ask(runtime, url, &head, Bytes::new(), MAX_PEER_ANSWER_BYTES, left).await {
+        match dial::ask(dialer, url, &head, Bytes::new(), MAX_PEER_ANSWER_BYTES, left).await {
             Ok((200, head, body)) => {
                 let cluster = head.fields.get(CLUSTER).map(String::as_str);
                 answer.hear(question, cluster, &body);

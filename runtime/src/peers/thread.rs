@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -23,14 +22,14 @@ use crate::drive::NodeQueue;
 use crate::logs;
 use crate::pulse::Pulse;
 use crate::running::Ending;
-use crate::seam::Runtime;
 use crate::serve::stop::{Stopper, stop_signal};
 use crate::threads;
+use crate::tls::Dialer;
 
 /// The settings and queues of the thread.
 pub(crate) struct PeerSite {
     pub(crate) config: TransportConfig,
-    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) dialer: Dialer,
     pub(crate) node: NodeQueue,
     pub(crate) shelf: Shelf,
 }
@@ -38,7 +37,7 @@ pub(crate) struct PeerSite {
 /// Starts the thread. A panic of it is announced in `ending`.
 pub(crate) fn start(site: PeerSite, ending: &Ending, pulse: Pulse) -> io::Result<(Peers, JoinHandle<()>)> {
     let peers = Peers::new(site.node.clone());
-    let clock = site.runtime.clock();
+    let clock = site.dialer.runtime().clock();
     let mut thread = PeerThread {
         clock,
         patience: site.config.dial_patience,
@@ -185,7 +184,7 @@ impl PeerThread {
                 body,
             } => self.request(exchange, |site, peers, patience, cut| Outgoing {
                 peers,
-                runtime: Arc::clone(&site.runtime),
+                dialer: site.dialer.clone(),
                 exchange,
                 url,
                 head,
@@ -269,7 +268,7 @@ impl PeerThread {
         let (stopper, cut) = stop_signal();
         self.outgoing.insert(number, stopper);
         let outgoing = outgoing(&self.site, self.peers.clone(), self.patience, cut);
-        self.site.runtime.spawn(Box::pin(outgoing.run()));
+        self.site.dialer.runtime().spawn(Box::pin(outgoing.run()));
     }
 
     /// Starts writing a snapshot; the error says why not.

@@ -37,9 +37,6 @@ pub(crate) struct SocketFile {
 /// Binds a URL.
 pub(crate) fn bind(endpoint: Endpoint, url: &Url) -> Result<Bound, String> {
     let refuse = |why: String| format!("listen {url}: {why}");
-    if url.is_tls() {
-        return Err(refuse("TLS is not supported by this version".to_owned()));
-    }
     let bound = match url.socket_path() {
         Some(path) => bind_unix(Path::new(&path)).map_err(refuse)?,
         None => bind_tcp(url).map_err(|error| refuse(error.to_string()))?,
@@ -202,11 +199,5 @@ mod tests {
             refused(&long),
             format!("the path has {length} bytes; a Unix socket's path has at most {UNIX_PATH_BYTES}")
         );
-    }
-
-    #[test]
-    fn tls_is_refused_on_sockets_too() {
-        let why = bind_text("unixs:///run/s").unwrap_err();
-        assert_eq!(why, "listen unixs:///run/s: TLS is not supported by this version");
     }
 }

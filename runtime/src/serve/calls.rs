@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use futures_channel::oneshot;
-use quoin_core::api::{Answer, Computation, Facts, Fetch, Method, Read, Server, Step};
+use quoin_core::api::{Answer, Computation, Credentials, Facts, Fetch, Method, Read, Server, Step};
 use quoin_core::error::Error;
 use quoin_core::id::ClusterId;
 use quoin_core::limits::{READ_INLINE_ROWS, READ_SLICE_ROWS};
@@ -26,11 +26,11 @@ use crate::handle::Asked;
 impl Context {
     /// The present state of the member, for what no user asks for.
     pub(crate) fn server<T>(&self, look: impl FnOnce(&Server<'_>) -> T) -> T {
-        self.server_for(None, look)
+        self.server_for(&Credentials::NONE, look)
     }
 
-    /// The present state of the member, for a call with this token.
-    pub(crate) fn server_for<T>(&self, token: Option<&str>, look: impl FnOnce(&Server<'_>) -> T) -> T {
+    /// The present state of the member, for a client's call.
+    pub(crate) fn server_for<T>(&self, credentials: &Credentials, look: impl FnOnce(&Server<'_>) -> T) -> T {
         let published = self.node.published();
         look(&Server {
             cluster: ClusterId(self.node.cluster_id()),
@@ -38,8 +38,7 @@ impl Context {
             status: &published.status,
             limits: self.settings.limits,
             facts: self,
-            token,
-            common_name: None,
+            credentials,
         })
     }
 
@@ -89,15 +88,15 @@ impl Facts for Context {
 /// memory for it.
 type Later<'a> = Pin<Box<dyn Future<Output = Result<Answer, Status>> + Send + 'a>>;
 
-/// Takes a call of `method` with this token from a step to its answer. This is no `async fn`, whose future would keep
+/// Takes a client's call of `method` from a step to its answer. This is no `async fn`, whose future would keep
 /// memory for the step.
 pub(crate) fn take<'a>(
     context: &'a Context,
-    token: Option<&'a str>,
+    credentials: &'a Credentials,
     method: Method,
     step: Step,
 ) -> impl Future<Output = Result<Answer, Status>> + Send + 'a {
-    let taken = carry_out(context, token, method, step);
+    let taken = carry_out(context, credentials, method, step);
     async {
         match taken {
             Break(answer) => answer,
@@ -109,7 +108,7 @@ pub(crate) fn take<'a>(
 /// Carries out a step. `Break` has an answer that is ready, `Continue` one to wait for.
 fn carry_out<'a>(
     context: &'a Context,
-    token: Option<&'a str>,
+    credentials: &'a Credentials,
     method: Method,
     step: Step,
 ) -> ControlFlow<Result<Answer, Status>, Later<'a>> {
@@ -125,23 +124,23 @@ fn carry_out<'a>(
             } else {
                 ask(context, request).await
             };
-            let step = context.server_for(token, |server| server.finish(then, result))?;
-            take(context, token, method, step).await
+            let step = context.server_for(credentials, |server| server.finish(then, result))?;
+            take(context, credentials, method, step).await
         })),
         Step::Backup(_) | Step::Observe(_) => unreachable!("{method:?} is answered with a stream"),
         Step::Recipe(recipe) => unreachable!("{recipe:?} consists of other calls"),
         Step::Compute(computation) => Continue(Box::pin(async { Ok(compute(context, computation).await?) })),
         Step::Defragment => Continue(Box::pin(defragment(context))),
-        Step::Fetch(read) => fetch(context, token, read),
+        Step::Fetch(read) => fetch(context, credentials, read),
         Step::Forward { request, then } => Continue(Box::pin(async move {
             let result = members::forward(context, &request).await;
-            let step = context.server_for(token, |server| server.finish(then, result))?;
-            take(context, token, method, step).await
+            let step = context.server_for(credentials, |server| server.finish(then, result))?;
+            take(context, credentials, method, step).await
         })),
         Step::Password { work, then } => Continue(Box::pin(async move {
             let result = context.passwords.work(work).await?;
-            let step = context.server_for(token, |server| server.worked(then, result))?;
-            take(context, token, method, step).await
+            let step = context.server_for(credentials, |server| server.worked(then, result))?;
+            take(context, credentials, method, step).await
         })),
         Step::Unserved => Break(Err(unserved(method))),
     }
@@ -171,9 +170,13 @@ async fn ask_in_turn(context: &Context, request: Request) -> Result<Response, Er
 }
 
 /// Reads the newest view: the first rows here, further ones on the compute thread.
-fn fetch<'a>(context: &'a Context, token: Option<&str>, read: Read) -> ControlFlow<Result<Answer, Status>, Later<'a>> {
+fn fetch<'a>(
+    context: &'a Context,
+    credentials: &Credentials,
+    read: Read,
+) -> ControlFlow<Result<Answer, Status>, Later<'a>> {
     let began = context.clock.now();
-    let (fetch, is_over) = context.server_for(token, |server| {
+    let (fetch, is_over) = context.server_for(credentials, |server| {
         let mut fetch = read.plan(server);
         let is_over = fetch.step(READ_INLINE_ROWS);
         (fetch, is_over)

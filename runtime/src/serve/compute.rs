@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_channel::{Receiver, Sender, TrySendError};
 use futures_channel::oneshot;
 use quoin_core::error::Error;
-use quoin_core::limits::{COMPUTE_RUNNING_JOBS, COMPUTE_WAITING_JOBS};
+use quoin_core::limits::{COMPUTE_RUNNING_JOBS, COMPUTE_WAITING_JOBS, HANDSHAKE_JOBS};
 
 use crate::running::Ending;
 use crate::threads::{self, guarded};
@@ -28,8 +28,17 @@ pub(crate) struct Compute {
 
 impl Compute {
     pub(crate) fn start(ending: &Ending) -> io::Result<Self> {
-        let (sender, jobs) = async_channel::bounded::<Job>(COMPUTE_WAITING_JOBS);
-        threads::spawn("quoin-compute", ending, move || take_turns(&jobs))?;
+        Self::start_thread("quoin-compute", COMPUTE_WAITING_JOBS, ending)
+    }
+
+    /// A thread for the handshakes of TLS, which do not wait for long computations.
+    pub(crate) fn start_handshakes(ending: &Ending) -> io::Result<Self> {
+        Self::start_thread("quoin-tls", HANDSHAKE_JOBS, ending)
+    }
+
+    fn start_thread(name: &str, waiting: usize, ending: &Ending) -> io::Result<Self> {
+        let (sender, jobs) = async_channel::bounded::<Job>(waiting);
+        threads::spawn(name, ending, move || take_turns(&jobs))?;
         Ok(Self::new(sender))
     }
 

@@ -23,6 +23,7 @@ use super::stop::{Stop, stop_signal};
 use super::wire::Wire;
 use super::{Context, Endpoint, respond};
 use crate::seam::{Executor, Socket, Timer};
+use crate::tls::Secured;
 
 /// How long a connection may take to send its first bytes, and an HTTP/1 request its head.
 const HEAD_PATIENCE: Duration = Duration::from_secs(HEAD_PATIENCE_SECONDS);
@@ -46,8 +47,14 @@ impl Stops {
     }
 }
 
-/// Serves a connection until it ends, or until the server stops and its calls are answered.
-pub(crate) async fn serve(context: Arc<Context>, endpoint: Endpoint, mut socket: Box<dyn Socket>) {
+/// Serves a connection until it ends, or until the server stops and its calls are answered. Requests of a secured
+/// connection have `secured` as an extension.
+pub(crate) async fn serve(
+    context: Arc<Context>,
+    endpoint: Endpoint,
+    mut socket: Box<dyn Socket>,
+    secured: Option<Secured>,
+) {
     let timer = Timer(Arc::clone(&context.runtime));
     let mut patience = context.runtime.sleep_until(context.clock.now() + HEAD_PATIENCE);
     let mut stops = Stops::new(&context, endpoint);
@@ -77,6 +84,9 @@ pub(crate) async fn serve(context: Arc<Context>, endpoint: Endpoint, mut socket:
     let service = service_fn(move |mut request: Request<Incoming>| {
         if let Some(cutter) = &cutter {
             request.extensions_mut().insert(cutter.clone());
+        }
+        if let Some(secured) = &secured {
+            request.extensions_mut().insert(secured.clone());
         }
         respond(Arc::clone(&service_context), endpoint, partials.clone(), request)
     });

@@ -185,7 +185,7 @@ async fn peer_hash(context: &Context, urls: &[String], revision: i64) -> Result<
     let mut failure = NoHash::Unknown("it has no URL".to_owned());
     for url in urls {
         let (body, patience) = (body.clone(), context.settings.limits.request_timeout);
-        let asked = dial::ask(&context.runtime, url, &head, body, MAX_PEER_ANSWER_BYTES, patience).await;
+        let asked = dial::ask(&context.dialer, url, &head, body, MAX_PEER_ANSWER_BYTES, patience).await;
         let answer = asked.map_err(NoHash::Unknown);
         match answer.and_then(|(status, _, body)| hash_answer(status, &body)) {
             Ok(hash) => return Ok(hash),

@@ -22,6 +22,7 @@ use super::reply::Reply;
 use super::{Context, Endpoint, facts};
 use crate::metrics;
 use crate::pulse::Stuck;
+use crate::tls::Secured;
 
 const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -34,7 +35,9 @@ pub(crate) async fn serve(context: Arc<Context>, endpoint: Endpoint, head: Parts
     }
     let settings = &context.settings;
     let host = host_name(&head);
-    if !settings.host_whitelist.allows(host) {
+    // As in etcd, the name is not compared over TLS, where a certificate has it.
+    let is_secured = head.extensions.get::<Secured>().is_some();
+    if !is_secured && !settings.host_whitelist.allows(host) {
         tracing::warn!(host, "rejecting HTTP request to prevent DNS rebinding attacks");
         return go_error(StatusCode::MISDIRECTED_REQUEST, &rebinding_text(host));
     }

@@ -11,8 +11,9 @@ use super::bind::Bound;
 use super::room::Room;
 use super::{Context, Endpoint, connection};
 use crate::running::Ended;
-use crate::seam::{Listener, Stream, Task};
+use crate::seam::{BoxFuture, Listener, Stream, Task};
 use crate::threads::guard;
+use crate::tls::SecurePort;
 
 /// The pause after a failed accept, for example because the process has no descriptors left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
@@ -50,8 +51,9 @@ pub(crate) fn serve(context: &Arc<Context>, bound: Bound) {
     let context = Arc::clone(context);
     // A member that accepts no connections does not work, so a panic here ends it.
     runtime.spawn(Box::pin(guard(context.ending.clone(), async move {
+        let tls = context.secure_ports.of(bound.endpoint, &bound.url);
         match context.runtime.listen(bound.acceptor) {
-            Ok(listener) => accept_all(&context, bound.endpoint, listener).await,
+            Ok(listener) => accept_all(&context, bound.endpoint, tls, listener).await,
             Err(error) => {
                 let why = format!("cannot accept connections at {}: {error}", bound.address);
                 context.ending.announce(Ended::Failed(why));
@@ -60,7 +62,12 @@ pub(crate) fn serve(context: &Arc<Context>, bound: Bound) {
     })));
 }
 
-async fn accept_all(context: &Arc<Context>, endpoint: Endpoint, mut listener: Box<dyn Listener>) {
+async fn accept_all(
+    context: &Arc<Context>,
+    endpoint: Endpoint,
+    tls: Option<Arc<SecurePort>>,
+    mut listener: Box<dyn Listener>,
+) {
     let mut stop = match endpoint {
         Endpoint::Peer => context.end.clone(),
         _ => context.stop.clone(),
@@ -77,7 +84,7 @@ async fn accept_all(context: &Arc<Context>, endpoint: Endpoint, mut listener: Bo
         .await;
         match accepted {
             None => return,
-            Some(Ok(connection)) => place(context, endpoint, connection),
+            Some(Ok(connection)) => place(context, endpoint, tls.clone(), connection),
             Some(Err(error)) if is_lost_connection(&error) => {}
             Some(Err(error)) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -87,7 +94,7 @@ async fn accept_all(context: &Arc<Context>, endpoint: Endpoint, mut listener: Bo
     }
 }
 
-fn place(context: &Arc<Context>, endpoint: Endpoint, connection: Stream) {
+fn place(context: &Arc<Context>, endpoint: Endpoint, tls: Option<Arc<SecurePort>>, connection: Stream) {
     // A connection without these options is slower, or its death is noticed later.
     let _ = connection.tune();
     // A stopping server waits for its clients. Peers are connected until the member has ended.
@@ -100,9 +107,19 @@ fn place(context: &Arc<Context>, endpoint: Endpoint, connection: Stream) {
     };
     let place = context.rooms.of(endpoint).take();
     let serving = Arc::clone(context);
+    let remote = connection.remote();
     let serve = move |socket| -> Task {
         Box::pin(async move {
-            connection::serve(serving, endpoint, socket).await;
+            match tls {
+                None => connection::serve(serving, endpoint, socket, None).await,
+                Some(port) => {
+                    // Boxed, so that the futures of connections without TLS do not have its size.
+                    let accepting: BoxFuture<_> = Box::pin(port.accept(Arc::clone(&serving), socket, remote));
+                    if let Some((socket, secured)) = accepting.await {
+                        connection::serve(serving, endpoint, socket, Some(secured)).await;
+                    }
+                }
+            }
             drop((alive, place));
         })
     };

@@ -142,7 +142,7 @@ async fn post_to_any(
     };
     for url in urls {
         let left = end.saturating_since(context.clock.now());
-        let asked = dial::ask(&context.runtime, url, &head, body.clone(), MAX_PEER_ANSWER_BYTES, left).await;
+        let asked = dial::ask(&context.dialer, url, &head, body.clone(), MAX_PEER_ANSWER_BYTES, left).await;
         match asked {
             Ok((status, _, body)) => {
                 if let Some(answer) = forwarded(request, status, &body) {

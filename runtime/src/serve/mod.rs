@@ -48,6 +48,7 @@ use crate::metrics::Metrics;
 use crate::peers::{self, Peers};
 use crate::running::Ending;
 use crate::seam::{BoxFuture, Runtime};
+use crate::tls::{Dialer, SecurePorts};
 use compute::Compute;
 use grpc::partial::Partials;
 use jwt::Jwt;
@@ -65,8 +66,12 @@ pub(crate) struct Context {
     pub(crate) alive: Mutex<Option<Sender<Infallible>>>,
     pub(crate) clock: Clock,
     pub(crate) compute: Compute,
+    /// Makes connections to other members.
+    pub(crate) dialer: Dialer,
     /// The announcement of the member's end.
     pub(crate) ending: Ending,
+    /// The thread for the computations of TLS handshakes.
+    pub(crate) handshakes: Compute,
     /// The turn to propose a heavy write.
     pub(crate) heavy_writes: Turns,
     /// Signed tokens, if this member has them in place of simple ones.
@@ -81,6 +86,7 @@ pub(crate) struct Context {
     pub(crate) recipe_watches: RecipeWatches,
     pub(crate) rooms: Rooms,
     pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) secure_ports: SecurePorts,
     pub(crate) settings: Settings,
     pub(crate) stop: Stop,
     /// Cuts open connections once a stopping server has waited long enough.

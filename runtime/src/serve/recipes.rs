@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
-use quoin_core::api::{Answer, Call, Recipe, RecipeStep, relayed};
+use quoin_core::api::{Answer, Call, Credentials, Recipe, RecipeStep, relayed};
 use quoin_core::error::Error;
 use quoin_core::limits::RECIPE_WATCHES;
 use quoin_core::proto::etcdserverpb::watch_request::RequestUnion;
@@ -23,12 +23,12 @@ use crate::handle::WatchStream;
 /// recipe cleans up in a task of its own.
 pub(crate) async fn run(
     context: &Arc<Context>,
-    token: Option<Arc<str>>,
+    credentials: Credentials,
     recipe: Box<dyn Recipe>,
 ) -> Result<Answer, Status> {
     let mut running = RecipeRun {
         context: Arc::clone(context),
-        token,
+        credentials,
         recipe,
         is_over: false,
     };
@@ -39,7 +39,7 @@ pub(crate) async fn run(
         && let Some(call) = running.recipe.failed()
     {
         // The first error is the answer.
-        let _second = make(context, running.token.as_deref(), call).await;
+        let _second = make(context, &running.credentials, call).await;
     }
     running.is_over = true;
     result.map_err(|status| Status {
@@ -52,8 +52,8 @@ pub(crate) async fn run(
 /// A recipe in progress.
 struct RecipeRun {
     context: Arc<Context>,
-    /// The token of the client, whose calls these are.
-    token: Option<Arc<str>>,
+    /// Of the client, whose calls these are.
+    credentials: Credentials,
     recipe: Box<dyn Recipe>,
     /// It has its result.
     is_over: bool,
@@ -67,12 +67,12 @@ impl RecipeRun {
             step = match step {
                 RecipeStep::Answer(answer) => return Ok(answer),
                 RecipeStep::Call(call) => {
-                    let answer = make(&self.context, self.token.as_deref(), call).await?;
+                    let answer = make(&self.context, &self.credentials, call).await?;
                     self.recipe.answered(answer)?
                 }
                 RecipeStep::Watch(request) => {
                     drop(watch.take());
-                    watch = Some(RecipeWatch::begin(&self.context, self.token.as_deref(), request).await?);
+                    watch = Some(RecipeWatch::begin(&self.context, &self.credentials, request).await?);
                     RecipeStep::Wait
                 }
                 RecipeStep::Wait => {
@@ -90,20 +90,20 @@ impl Drop for RecipeRun {
         if !self.is_over
             && let Some(call) = self.recipe.abandoned()
         {
-            let (context, token) = (Arc::clone(&self.context), self.token.clone());
+            let (context, credentials) = (Arc::clone(&self.context), self.credentials.clone());
             self.context.runtime.spawn(Box::pin(async move {
                 // No client waits for the result.
-                let _result = make(&context, token.as_deref(), call).await;
+                let _result = make(&context, &credentials, call).await;
             }));
         }
     }
 }
 
-/// Makes a call as if the client with this token had made it.
-pub(crate) async fn make(context: &Context, token: Option<&str>, call: Call) -> Result<Answer, Status> {
+/// Makes a call as if the client with these credentials had made it.
+pub(crate) async fn make(context: &Context, credentials: &Credentials, call: Call) -> Result<Answer, Status> {
     let method = call.method();
-    let step = context.server_for(token, |server| server.begin(call))?;
-    Ok(take(context, token, method, step).await?.whole())
+    let step = context.server_for(credentials, |server| server.begin(call))?;
+    Ok(take(context, credentials, method, step).await?.whole())
 }
 
 /// The number of watches of recipes; clones share it.
@@ -136,14 +136,14 @@ pub(crate) struct RecipeWatch {
 }
 
 impl RecipeWatch {
-    /// Begins a watch of the client with this token. It fails if the client may not read the keys, if there are too many
+    /// Begins a watch of the client with these credentials. It fails if the client may not read the keys, if there are too many
     /// watches, or if the hub has no room for as long as a request may take.
     pub(crate) async fn begin(
         context: &Context,
-        token: Option<&str>,
+        credentials: &Credentials,
         request: WatchCreateRequest,
     ) -> Result<Self, Error> {
-        context.server_for(token, |server| server.authorize_watch(&request))?;
+        context.server_for(credentials, |server| server.authorize_watch(&request))?;
         let counted = context.recipe_watches.take().ok_or(Error::TooManyRequests)?;
         let stream = context.node.watch_stream();
         let request = WatchRequest {

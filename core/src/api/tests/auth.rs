@@ -68,7 +68,7 @@ impl World {
     }
 
     fn is_called_by(&mut self, user: &str) -> &mut Self {
-        self.token = (!user.is_empty()).then(|| format!("{user}."));
+        self.credentials.token = (!user.is_empty()).then(|| format!("{user}.").into());
         self
     }
 }
@@ -148,9 +148,9 @@ fn a_user_may_do_what_its_roles_permit() {
     assert_eq!(world.watch("b", "\0"), denied, "an open end is not a single key");
     world.is_called_by("bob");
     assert_eq!(world.verdict(Call::Put(put("a"))), denied, "there is no such user");
-    world.token = Some("nonsense".to_owned());
+    world.credentials.token = Some("nonsense".into());
     assert_eq!(world.verdict(Call::Put(put("a"))), Err(Error::InvalidAuthToken));
-    world.token = Some("Bearer root.".to_owned());
+    world.credentials.token = Some("Bearer root.".into());
     assert_eq!(world.verdict(Call::Put(put("z"))), Ok(()));
 }
 
@@ -196,7 +196,7 @@ fn a_denial_of_what_all_members_decide_waits_until_the_member_is_up_to_date() {
         ("ann", world.store.view().auth.revision())
     );
     assert!(matches!(*request, Request::Put(_)));
-    world.token = Some(format!("stranger.{}", world.store.consistent_index() + 1));
+    world.credentials.token = Some(format!("stranger.{}", world.store.consistent_index() + 1).into());
     assert!(
         waits(&world, Call::Range(old)),
         "its token may be in an entry that is not applied"

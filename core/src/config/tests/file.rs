@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{AllowList, AutoCompaction, ClusterState, Config, Gate, LogOutput};
+use super::super::{AllowList, AutoCompaction, ClusterState, Config, Gate, LogOutput, TlsSide};
 use super::{accepted, from_file, refused, run, warnings};
 
 /// A file like the sample that operators copy: most keys, many of them empty.
@@ -110,7 +110,7 @@ fn the_sample_file_is_read() {
 fn json_is_yaml() {
     let (config, _) = accepted(
         &[],
-        from_file(r#"{"name": "a", "pre-vote": false, "cipher-suites": ["X", "Y"]}"#),
+        from_file(r#"{"name": "a", "pre-vote": false, "cipher-suites": ["TLS_AES_128_GCM_SHA256"]}"#),
     );
     assert_eq!((config.name.as_str(), config.pre_vote), ("a", false));
     assert_eq!(config, run(&["--name=a", "--pre-vote=false"]).0);
@@ -209,28 +209,34 @@ fn unknown_keys_are_reported() {
 
 #[test]
 fn keys_in_groups_set_their_flags() {
-    for (text, flag) in [
-        ("client-transport-security: {cert-file: c}", "cert-file"),
-        (
-            "client-transport-security: {allowed-hostname: [h]}",
-            "client-cert-allowed-hostname",
-        ),
-        (
-            "client-transport-security: {client-cert-auth: true}",
-            "client-cert-auth",
-        ),
-        ("Peer-Transport-Security: {Trusted-CA-File: c}", "peer-trusted-ca-file"),
-        ("peer-transport-security: {allowed-cn: [a, b]}", "peer-cert-allowed-cn"),
-        ("peer-transport-security: {auto-tls: on}", "peer-auto-tls"),
-        ("discovery: http://x", "discovery"),
-    ] {
-        let (exit, why) = refused(from_file(text));
-        assert_eq!(exit, 1);
-        assert!(
-            why.starts_with(&format!("--{flag} is not supported by this version: ")),
-            "{text}: {why}"
-        );
-    }
+    let text = "client-transport-security: {cert-file: c, allowed-hostname: [h], client-cert-auth: true}\n\
+                Peer-Transport-Security: {Trusted-CA-File: t, allowed-cn: [a, b], auto-tls: on}\n";
+    let tls = accepted(&[text], from_file(text)).0.tls;
+    assert_eq!(
+        tls.clients,
+        TlsSide {
+            cert_file: "c".to_owned(),
+            allowed_hostnames: vec!["h".to_owned()],
+            client_cert_auth: true,
+            skip_client_san_check: true,
+            ..TlsSide::default()
+        }
+    );
+    assert_eq!(
+        tls.peers,
+        TlsSide {
+            trusted_ca_file: "t".to_owned(),
+            allowed_cns: vec!["a".to_owned(), "b".to_owned()],
+            auto: true,
+            ..TlsSide::default()
+        }
+    );
+    let (exit, why) = refused(from_file("discovery: http://x"));
+    assert_eq!(exit, 1);
+    assert!(
+        why.starts_with("--discovery is not supported by this version: "),
+        "{why}"
+    );
     let (_, why) = refused(from_file("discovery-config: {token: t}"));
     assert_eq!(why, "both --discovery-token and --discovery-endpoints must be set");
 }

@@ -255,26 +255,9 @@ fn two_spellings_of_one_setting_are_refused() {
 
 #[test]
 fn flags_that_are_unsafe_to_ignore_are_refused() {
-    let tls = "TLS comes in a later version, and serving in plain text instead would be unsafe";
     for (line, why) in [
         (
-            &["--cert-file=c"][..],
-            format!("--cert-file is not supported by this version: {tls}"),
-        ),
-        (
-            &["--peer-auto-tls"],
-            format!("--peer-auto-tls is not supported by this version: {tls}"),
-        ),
-        (
-            &["--listen-peer-urls=https://127.0.0.1:1"],
-            "--listen-peer-urls has https://127.0.0.1:1, but TLS is not supported by this version".to_owned(),
-        ),
-        (
-            &["--listen-metrics-urls=unixs:///s"],
-            "--listen-metrics-urls has unixs:///s, but TLS is not supported by this version".to_owned(),
-        ),
-        (
-            &["--auth-token=jwt,pub-key=a"],
+            &["--auth-token=jwt,pub-key=a"][..],
             "auth: invalid auth options (--auth-token=jwt): auth: invalid auth signature method".to_owned(),
         ),
         (
@@ -291,13 +274,7 @@ fn flags_that_are_unsafe_to_ignore_are_refused() {
         assert_eq!(refused(outcome(line, &[])), (1, why), "{line:?}");
     }
     // Setting the same flags to the empty text is accepted.
-    let nothing = [
-        "--cert-file=",
-        "--auto-tls=false",
-        "--proxy=off",
-        "--enable-v2=false",
-        "--discovery-srv=",
-    ];
+    let nothing = ["--proxy=off", "--enable-v2=false", "--discovery-srv="];
     accepted(&nothing, outcome(&nothing, &[]));
 }
 
@@ -318,5 +295,62 @@ fn a_missing_advertise_url_gets_its_own_line() {
             "failed to verify flags",
             "advertise client URLs are not set"
         ]
+    );
+}
+
+#[test]
+fn mistakes_of_tls_that_need_no_file_are_found_in_etcds_words() {
+    const CLIENT: &str = "--listen-client-urls=https://127.0.0.1:1";
+    const CLIENT_KEY: &str = "TLS key/cert (--cert-file, --key-file) must be provided for client url \
+                              https://127.0.0.1:1 with HTTPS scheme";
+    const ADVERTISED: &str = "--advertise-client-urls=https://127.0.0.1:1";
+    for (line, why) in [
+        (
+            &["--listen-peer-urls=https://127.0.0.1:1"][..],
+            "cannot listen on TLS for 127.0.0.1:1: KeyFile and CertFile are not presented",
+        ),
+        (&[CLIENT, ADVERTISED], CLIENT_KEY),
+        (&[CLIENT, ADVERTISED, "--client-cert-auth"], CLIENT_KEY),
+        (
+            &[CLIENT, ADVERTISED, "--cert-file=c"],
+            "KeyFile and CertFile must both be present[key: , cert: c]",
+        ),
+        (
+            &["--peer-key-file=k"],
+            "KeyFile and CertFile must both be present[key: k, cert: ]",
+        ),
+        (
+            &["--peer-cert-file=c", "--peer-key-file=k", "--peer-client-cert-file=d"],
+            "ClientKeyFile and ClientCertFile must both be present or both absent: key: , cert: d]",
+        ),
+        (
+            &[
+                "--peer-cert-file=c",
+                "--peer-key-file=k",
+                "--peer-cert-allowed-cn=a,b",
+                "--peer-cert-allowed-hostname=h",
+            ],
+            "AllowedCNs and AllowedHostnames are mutually exclusive (cns=[\"a\" \"b\"], hostnames=[\"h\"])",
+        ),
+        (
+            &["--listen-metrics-urls=unixs:///s"],
+            "client TLS key/cert (--cert-file, --key-file) must be provided for metrics secure url",
+        ),
+    ] {
+        let (config, _) = accepted(line, outcome(line, &[]));
+        assert_eq!(config.check_tls(), Err(why.to_owned()), "{line:?}");
+    }
+    for line in [
+        &["--cert-file=c"][..],
+        &[CLIENT, ADVERTISED, "--auto-tls"],
+        &[CLIENT, ADVERTISED, "--cert-file=c", "--key-file=k"],
+        &["--listen-peer-urls=https://127.0.0.1:1", "--peer-auto-tls"],
+    ] {
+        let (config, _) = accepted(line, outcome(line, &[]));
+        assert_eq!(config.check_tls(), Ok(()), "{line:?}");
+    }
+    assert_eq!(
+        refused(outcome(&["--cipher-suites=TLS_AES_128_GCM_SHA256,x"], &[])),
+        (1, "unexpected TLS cipher suite \"x\"".to_owned())
     );
 }

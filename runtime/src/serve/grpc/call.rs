@@ -11,7 +11,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Body;
 use prometheus::IntCounter;
-use quoin_core::api::{Kind, Method};
+use quoin_core::api::{Credentials, Kind, Method};
 use quoin_core::error::Error;
 use quoin_core::time::Instant;
 use std::future::{Future, poll_fn};
@@ -25,6 +25,7 @@ const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const HAS_LEADER: HeaderName = HeaderName::from_static("hasleader");
 const CLIENT_API_VERSION: HeaderName = HeaderName::from_static("client-api-version");
+const GATEWAY_ACCEPT: HeaderName = HeaderName::from_static("grpcgateway-accept");
 const TOKEN: HeaderName = HeaderName::from_static("token");
 
 /// A shorter timeout counts as passed once the call's headers are read.
@@ -42,8 +43,8 @@ pub(crate) struct Call {
     pub(crate) deadline: Option<Instant>,
     /// The call must fail without a leader.
     pub(crate) require_leader: bool,
-    /// The token of its user.
-    pub(crate) token: Option<Arc<str>>,
+    /// What its client has shown.
+    pub(crate) credentials: Credentials,
     /// When it began, if that is measured.
     began: Option<Instant>,
     /// The counter of the client's version; `None` until the header with the version has been read.
@@ -64,7 +65,7 @@ impl Call {
             encoding: Encoding::Identity,
             deadline: None,
             require_leader: false,
-            token: None,
+            credentials: Credentials::NONE,
             began,
             client: None,
             counted: AtomicBool::new(false),
@@ -108,8 +109,12 @@ impl Call {
         };
         let (_, _, kind) = self.method.parts();
         // Metadata of both names are etcd's.
+        if headers.contains_key(GATEWAY_ACCEPT) {
+            // As in etcd: behind a gateway, the certificate is that of the gateway and not the client's.
+            self.credentials.common_name = None;
+        }
         let token = headers.get(TOKEN).or_else(|| headers.get(AUTHORIZATION));
-        self.token = token.map(|token| String::from_utf8_lossy(token.as_bytes()).into());
+        self.credentials.token = token.map(|token| String::from_utf8_lossy(token.as_bytes()).into());
         self.require_leader = headers.get(HAS_LEADER).is_some_and(|value| value == "true");
         self.client = Some(self.context.metrics.grpc.clients.of(kind, version));
         if kind != Kind::Unary {

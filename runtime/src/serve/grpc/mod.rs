@@ -21,7 +21,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method as HttpMethod, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use quoin_core::api;
-use quoin_core::api::{Kind, Method, Step};
+use quoin_core::api::{Credentials, Kind, Method, Step};
 use quoin_core::error::Error;
 use quoin_core::limits::READ_INLINE_ROWS;
 
@@ -33,6 +33,7 @@ use super::calls::take;
 use super::reply::{LeaderWatch, Reply, Source, Stream};
 use super::streams::{Once, backup, keep_alive, observe, watch};
 use super::{Context, recipes};
+use crate::tls::Secured;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
@@ -91,6 +92,9 @@ pub(crate) fn open(
 
 /// Refuses calls by their headers alone.
 fn admit(call: &mut Call, request: &Request<Incoming>, timeout: Option<Duration>) -> Result<(), Status> {
+    if let Some(secured) = request.extensions().get::<Secured>() {
+        call.credentials.common_name.clone_from(&secured.common_name);
+    }
     call.read_headers(request.headers(), timeout)?;
     if !unknown::is_served(call.method) {
         return Err(unknown::unserved(call.method));
@@ -115,10 +119,9 @@ async fn answer_in_time(call: &Call, messages: &mut Messages<Incoming>) -> Resul
     if let Step::Observe(observer) = step {
         return Ok(Payload::Endless(Box::new(observe::Source::new(call, observer))));
     }
-    let token = call.token.as_deref();
     let answer = match step {
-        Step::Recipe(recipe) => Box::pin(recipes::run(&call.context, call.token.clone(), recipe)).await?,
-        step => take(&call.context, token, call.method, step).await?,
+        Step::Recipe(recipe) => Box::pin(recipes::run(&call.context, call.credentials.clone(), recipe)).await?,
+        step => take(&call.context, &call.credentials, call.method, step).await?,
     };
     let (length, payload) = if answer.items() > READ_INLINE_ROWS {
         Box::pin(answer::written_apart(call, answer)).await?
@@ -162,11 +165,11 @@ pub(crate) fn finish(mut call: Call, answered: Result<Payload, Status>) -> Respo
 async fn begin(call: &Call, message: Bytes) -> Result<Step, Status> {
     let method = call.method;
     let begun = if method == Method::Txn && message.len() > LONG_TXN_BYTES {
-        let (context, token) = (Arc::clone(&call.context), call.token.clone());
-        let work = move || decode_and_begin(&context, token.as_deref(), method, message);
+        let (context, credentials) = (Arc::clone(&call.context), call.credentials.clone());
+        let work = move || decode_and_begin(&context, &credentials, method, message);
         Box::pin(call.context.compute.run(work)).await??
     } else {
-        decode_and_begin(&call.context, call.token.as_deref(), method, message)?
+        decode_and_begin(&call.context, &call.credentials, method, message)?
     };
     // As in etcd, it counts once it is decoded.
     call.count_request();
@@ -175,13 +178,13 @@ async fn begin(call: &Call, message: Bytes) -> Result<Step, Status> {
 
 fn decode_and_begin(
     context: &Context,
-    token: Option<&str>,
+    credentials: &Credentials,
     method: Method,
     message: Bytes,
 ) -> Result<Result<Step, Error>, Status> {
     let request = api::Call::decode(method, message).map_err(|error| undecodable(&error, method.parts().2))?;
     let request = request.ok_or_else(|| unknown::unserved(method))?;
-    Ok(context.server_for(token, |server| server.begin(request)))
+    Ok(context.server_for(credentials, |server| server.begin(request)))
 }
 
 /// Refuses a call whose content type is not gRPC's, in grpc-go's words.

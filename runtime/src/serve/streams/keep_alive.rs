@@ -7,7 +7,7 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use prost::Message as _;
 use quoin_core::api;
-use quoin_core::api::{Answer, Kind, Method};
+use quoin_core::api::{Answer, Credentials, Kind, Method};
 use quoin_core::proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseKeepAliveResponse};
 
 use crate::metrics::MethodMetrics;
@@ -22,12 +22,11 @@ use crate::serve::reply::Source;
 /// Renews a lease.
 async fn renew(
     context: Arc<Context>,
-    token: Option<Arc<str>>,
+    credentials: Credentials,
     request: LeaseKeepAliveRequest,
 ) -> Result<LeaseKeepAliveResponse, Status> {
-    let token = token.as_deref();
-    let step = context.server_for(token, |server| server.begin(api::Call::LeaseKeepAlive(request)))?;
-    match take(&context, token, Method::LeaseKeepAlive, step).await? {
+    let step = context.server_for(&credentials, |server| server.begin(api::Call::LeaseKeepAlive(request)))?;
+    match take(&context, &credentials, Method::LeaseKeepAlive, step).await? {
         Answer::LeaseKeepAlive(response) => Ok(response),
         other => unreachable!("{other:?} is no answer to a renewal"),
     }
@@ -37,7 +36,7 @@ async fn renew(
 pub(crate) struct KeepAlive {
     context: Arc<Context>,
     encoding: Encoding,
-    token: Option<Arc<str>>,
+    credentials: Credentials,
     messages: Messages<Incoming>,
     renewing: Option<BoxFuture<Result<LeaseKeepAliveResponse, Status>>>,
 }
@@ -47,7 +46,7 @@ impl KeepAlive {
         Self {
             context: Arc::clone(&call.context),
             encoding: call.encoding,
-            token: call.token.clone(),
+            credentials: call.credentials.clone(),
             messages,
             renewing: None,
         }
@@ -94,8 +93,8 @@ impl Source for KeepAlive {
             });
             match request {
                 Ok(request) => {
-                    let (context, token) = (Arc::clone(&self.context), self.token.clone());
-                    self.renewing = Some(Box::pin(renew(context, token, request)));
+                    let (context, credentials) = (Arc::clone(&self.context), self.credentials.clone());
+                    self.renewing = Some(Box::pin(renew(context, credentials, request)));
                 }
                 Err(status) => return Poll::Ready(Some(Err(status))),
             }

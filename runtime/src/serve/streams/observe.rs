@@ -5,7 +5,7 @@ use std::task::{Context as TaskContext, Poll, ready};
 
 use bytes::Bytes;
 use prost::Message as _;
-use quoin_core::api::{Method, Observer, RecipeStep};
+use quoin_core::api::{Credentials, Method, Observer, RecipeStep};
 use quoin_core::proto::v3electionpb::LeaderResponse;
 
 use crate::seam::BoxFuture;
@@ -30,8 +30,8 @@ type Next = Result<Option<(LeaderResponse, Box<Observing>)>, Status>;
 /// An observation between two messages.
 struct Observing {
     context: Arc<Context>,
-    /// The token of the client, whose calls and watches these are.
-    token: Option<Arc<str>>,
+    /// Of the client, whose calls and watches these are.
+    credentials: Credentials,
     observer: Box<Observer>,
     step: RecipeStep,
     watch: Option<RecipeWatch>,
@@ -39,21 +39,20 @@ struct Observing {
 
 impl Observing {
     async fn next(mut self: Box<Self>) -> Next {
-        let token = self.token.clone();
-        let token = token.as_deref();
+        let credentials = self.credentials.clone();
         loop {
             if let Some(response) = self.observer.next_response() {
                 return Ok(Some((response, self)));
             }
             let step = std::mem::replace(&mut self.step, RecipeStep::Wait);
             self.step = match step {
-                RecipeStep::Call(call) => match make(&self.context, token, call).await {
+                RecipeStep::Call(call) => match make(&self.context, &credentials, call).await {
                     Ok(answer) => self.observer.answered(answer),
                     Err(_) => return Ok(None),
                 },
                 RecipeStep::Watch(request) => {
                     drop(self.watch.take());
-                    self.watch = Some(RecipeWatch::begin(&self.context, token, request).await?);
+                    self.watch = Some(RecipeWatch::begin(&self.context, &credentials, request).await?);
                     RecipeStep::Wait
                 }
                 RecipeStep::Wait => {
@@ -75,7 +74,7 @@ impl Source {
         let context = Arc::clone(&call.context);
         let observation = Box::new(Observing {
             context: Arc::clone(&context),
-            token: call.token.clone(),
+            credentials: call.credentials.clone(),
             step: observer.begin(),
             observer,
             watch: None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use quoin_core::api::{Kind, Method};
+use quoin_core::api::{Credentials, Kind, Method};
 use quoin_core::error::Error;
 use quoin_core::limits::{MESSAGE_PIECE_BYTES, WHOLE_MESSAGE_BYTES};
 use quoin_core::proto::etcdserverpb::WatchRequest;
@@ -34,7 +34,7 @@ const BURST_BYTES: usize = 32 * 1024;
 pub(crate) struct Source {
     context: Arc<Context>,
     encoding: Encoding,
-    token: Option<Arc<str>>,
+    credentials: Credentials,
     messages: Messages<Incoming>,
     stream: WatchStream,
     /// A request for which the hub had no room, and when to offer it again.
@@ -72,7 +72,7 @@ impl Source {
         let stream = context.node.watch_stream();
         Self {
             encoding: call.encoding,
-            token: call.token.clone(),
+            credentials: call.credentials.clone(),
             token_by: context.request_deadline(),
             context,
             messages,
@@ -114,7 +114,7 @@ impl Source {
     /// Passes on a request, as a denied one if it is not permitted; false if it must be offered again later.
     fn offer(&self, request: &WatchRequest) -> bool {
         if let Some(RequestUnion::CreateRequest(create)) = &request.request_union {
-            let (permitted, awaits_token) = self.context.server_for(self.token.as_deref(), |server| {
+            let (permitted, awaits_token) = self.context.server_for(&self.credentials, |server| {
                 (server.authorize_watch(create), server.awaits_token())
             });
             if let Err(error) = permitted {
