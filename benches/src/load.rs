@@ -1,11 +1,13 @@
-//! A load client: plain HTTP/2, prepared messages, as little work per request as possible.
+//! A load client: HTTP/2, with and without TLS, prepared messages, as little work per request as possible.
 //!
 //! The client shares the machine with the measured server. So it runs on one thread, and decodes as little as possible.
 
 use std::{
     cell::{Cell, RefCell},
     net::SocketAddr,
+    path::Path,
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,7 +19,12 @@ use quoin_conformance::{
     trouble::During,
     wait::{self, Deadline},
 };
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::{net::TcpStream, task::LocalSet};
+use tokio_rustls::TlsConnector;
 
 /// Every workload takes less than this.
 const LIMIT: Duration = Duration::from_mins(10);
@@ -72,6 +79,49 @@ pub struct Clients {
 struct Connection {
     requests: SendRequest<Bytes>,
     authority: Rc<str>,
+    token: Option<HeaderValue>,
+}
+
+impl Connection {
+    /// HTTP/2 over a connection to this address.
+    async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, address: SocketAddr) -> Result<Self, Trouble> {
+        let (requests, connection) = h2::client::Builder::new()
+            .initial_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .initial_max_send_streams(10_000)
+            .max_concurrent_streams(10_000)
+            .handshake(stream)
+            .await
+            .during("the HTTP/2 handshake")?;
+        tokio::task::spawn_local(async move {
+            // The requests on a failed connection fail too.
+            let _ = connection.await;
+        });
+        Ok(Self {
+            requests,
+            authority: address.to_string().into(),
+            token: None,
+        })
+    }
+}
+
+async fn dial(address: SocketAddr) -> Result<TcpStream, Trouble> {
+    let stream = TcpStream::connect(address).await.during("connecting")?;
+    stream.set_nodelay(true).during("connecting")?;
+    Ok(stream)
+}
+
+/// A client that trusts only this certificate.
+fn trusting(cert: &Path) -> Result<ClientConfig, Trouble> {
+    let mut roots = RootCertStore::empty();
+    let cert = CertificateDer::from_pem_file(cert).during("the server's certificate")?;
+    roots.add(cert).during("the server's certificate")?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions().during("TLS")?;
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
 }
 
 /// Runs a client on this thread until it ends, within the limit.
@@ -98,26 +148,36 @@ impl Clients {
     pub async fn connect(address: SocketAddr, connections: usize) -> Result<Self, Trouble> {
         let mut opened = Vec::new();
         for _ in 0..connections {
-            let stream = TcpStream::connect(address).await.during("connecting")?;
-            stream.set_nodelay(true).during("connecting")?;
-            let (requests, connection) = h2::client::Builder::new()
-                .initial_window_size(WINDOW)
-                .initial_connection_window_size(WINDOW)
-                .initial_max_send_streams(10_000)
-                .max_concurrent_streams(10_000)
-                .handshake(stream)
-                .await
-                .during("the HTTP/2 handshake")?;
-            tokio::task::spawn_local(async move {
-                // The requests on a failed connection fail too.
-                let _ = connection.await;
-            });
-            opened.push(Connection {
-                requests,
-                authority: address.to_string().into(),
-            });
+            opened.push(Connection::over(dial(address).await?, address).await?);
         }
         Ok(Self { connections: opened })
+    }
+
+    /// The same over TLS to a server with this certificate.
+    ///
+    /// # Errors
+    /// If the server does not accept the connections, or shows another certificate.
+    pub async fn connect_secure(address: SocketAddr, connections: usize, cert: &Path) -> Result<Self, Trouble> {
+        let client = TlsConnector::from(Arc::new(trusting(cert)?));
+        let name = ServerName::from(address.ip());
+        let mut opened = Vec::new();
+        for _ in 0..connections {
+            let secured = client.connect(name.clone(), dial(address).await?).await;
+            opened.push(Connection::over(secured.during("the TLS handshake")?, address).await?);
+        }
+        Ok(Self { connections: opened })
+    }
+
+    /// The same connections, whose requests have this token from now on.
+    ///
+    /// # Errors
+    /// If it cannot be a header's value.
+    pub fn with_token(mut self, token: &str) -> Result<Self, Trouble> {
+        let value = HeaderValue::from_str(token).during("a token")?;
+        for connection in &mut self.connections {
+            connection.token = Some(value.clone());
+        }
+        Ok(self)
     }
 
     /// Keeps as many requests in flight as the shape says until all are answered; `message` makes the body of each.
@@ -296,10 +356,11 @@ impl Call {
         let headers = [("content-type", "application/grpc"), ("te", "trailers")];
         let headers =
             headers.map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
-        Ok(Self {
-            uri,
-            headers: HeaderMap::from_iter(headers),
-        })
+        let mut headers = HeaderMap::from_iter(headers);
+        if let Some(token) = &connection.token {
+            headers.insert("token", token.clone());
+        }
+        Ok(Self { uri, headers })
     }
 
     async fn send(

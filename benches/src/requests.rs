@@ -2,9 +2,13 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
+use quoin_conformance::{Trouble, trouble::During as _};
+use quoin_core::proto::authpb::Permission;
+use quoin_core::proto::authpb::permission::Type;
 use quoin_core::proto::etcdserverpb::{
-    LeaseGrantRequest, LeaseKeepAliveRequest, PutRequest, RangeRequest, RequestOp, TxnRequest, WatchCreateRequest,
-    WatchRequest, request_op, watch_request,
+    AuthEnableRequest, AuthRoleAddRequest, AuthRoleGrantPermissionRequest, AuthUserAddRequest,
+    AuthUserGrantRoleRequest, AuthenticateRequest, AuthenticateResponse, LeaseGrantRequest, LeaseKeepAliveRequest,
+    PutRequest, RangeRequest, RequestOp, TxnRequest, WatchCreateRequest, WatchRequest, request_op, watch_request,
 };
 
 /// The path of a read.
@@ -17,6 +21,12 @@ pub const TXN: &str = "/etcdserverpb.KV/Txn";
 pub const LEASE_GRANT: &str = "/etcdserverpb.Lease/LeaseGrant";
 /// The path of a stream that keeps leases alive.
 pub const KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
+/// The path of a login.
+pub const AUTHENTICATE: &str = "/etcdserverpb.Auth/Authenticate";
+/// A user that may read and write all keys of the workloads.
+pub const USER: &str = "bench";
+/// The password of all users.
+const PASSWORD: &str = "secret";
 /// The path of a watch stream.
 pub const WATCH: &str = "/etcdserverpb.Watch/Watch";
 
@@ -116,4 +126,55 @@ fn put_message(key: impl Into<Bytes>, value: &Bytes) -> PutRequest {
         value: value.clone(),
         ..PutRequest::default()
     }
+}
+
+/// The calls that make root and [`USER`], and enable users.
+#[must_use]
+pub fn users() -> Vec<(&'static str, Bytes)> {
+    let add = |name: &str| AuthUserAddRequest {
+        name: name.to_owned(),
+        password: PASSWORD.to_owned(),
+        ..AuthUserAddRequest::default()
+    };
+    let grant = |user: &str, role: &str| AuthUserGrantRoleRequest {
+        user: user.to_owned(),
+        role: role.to_owned(),
+    };
+    let role = |name: &str| AuthRoleAddRequest { name: name.to_owned() };
+    let permission = AuthRoleGrantPermissionRequest {
+        name: "keys".to_owned(),
+        perm: Some(Permission {
+            perm_type: Type::Readwrite.into(),
+            key: "a".into(),
+            range_end: "z".into(),
+        }),
+    };
+    vec![
+        ("/etcdserverpb.Auth/UserAdd", framed(&add("root"))),
+        ("/etcdserverpb.Auth/RoleAdd", framed(&role("root"))),
+        ("/etcdserverpb.Auth/UserGrantRole", framed(&grant("root", "root"))),
+        ("/etcdserverpb.Auth/UserAdd", framed(&add(USER))),
+        ("/etcdserverpb.Auth/RoleAdd", framed(&role("keys"))),
+        ("/etcdserverpb.Auth/RoleGrantPermission", framed(&permission)),
+        ("/etcdserverpb.Auth/UserGrantRole", framed(&grant(USER, "keys"))),
+        ("/etcdserverpb.Auth/AuthEnable", framed(&AuthEnableRequest {})),
+    ]
+}
+
+/// Logs a user in.
+#[must_use]
+pub fn login(name: &str) -> Bytes {
+    framed(&AuthenticateRequest {
+        name: name.to_owned(),
+        password: PASSWORD.to_owned(),
+    })
+}
+
+/// The token in the answer to a login.
+///
+/// # Errors
+/// If it is no such answer.
+pub fn token(answer: &Bytes) -> Result<String, Trouble> {
+    let answer = AuthenticateResponse::decode(answer.clone()).during("the answer to a login")?;
+    Ok(answer.token)
 }

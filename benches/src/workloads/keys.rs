@@ -2,28 +2,50 @@
 
 use quoin_conformance::{Kind, Trouble, usage};
 
+use super::door::Door;
 use super::{BYTES, LOADERS, Measured, ONCE, each, fill, higher, latencies, launch, lower, peak_memory};
 use super::{scaled, settling, spent};
 use crate::load::{self, Clients, Shape};
 use crate::requests;
 
 pub(super) fn serializable_gets(kind: Kind, scale: f64) -> Result<Vec<Measured>, Trouble> {
-    gets(kind, true, scaled(200_000, scale))
+    gets(kind, Door::Open, true, scaled(200_000, scale))
 }
 
 pub(super) fn linearizable_gets(kind: Kind, scale: f64) -> Result<Vec<Measured>, Trouble> {
-    gets(kind, false, scaled(100_000, scale))
+    gets(kind, Door::Open, false, scaled(100_000, scale))
 }
 
-fn gets(kind: Kind, serializable: bool, requests: u64) -> Result<Vec<Measured>, Trouble> {
-    let server = launch(kind)?.start()?;
+pub(super) fn gets_over_tls(kind: Kind, scale: f64) -> Result<Vec<Measured>, Trouble> {
+    gets(kind, Door::Tls, true, scaled(200_000, scale))
+}
+
+pub(super) fn gets_of_a_user(kind: Kind, scale: f64) -> Result<Vec<Measured>, Trouble> {
+    gets(kind, Door::Users, true, scaled(200_000, scale))
+}
+
+pub(super) fn puts(kind: Kind, scale: f64) -> Result<Vec<Measured>, Trouble> {
+    puts_through(kind, Door::Open, scale)
+}
+
+pub(super) fn puts_over_tls(kind: Kind, scale: f64) -> Result<Vec<Measured>, Trouble> {
+    puts_through(kind, Door::Tls, scale)
+}
+
+pub(super) fn puts_of_a_user(kind: Kind, scale: f64) -> Result<Vec<Measured>, Trouble> {
+    puts_through(kind, Door::Users, scale)
+}
+
+fn gets(kind: Kind, door: Door, serializable: bool, requests: u64) -> Result<Vec<Measured>, Trouble> {
+    let guarded = door.start(kind)?;
+    let server = &guarded.server;
     let shape = Shape {
         connections: 8,
         streams: 100,
         requests,
     };
     let (taken, cpu) = load::run(async {
-        let clients = Clients::connect(server.address(), shape.connections).await?;
+        let clients = guarded.connect(shape.connections).await?;
         let put = requests::put("key", &requests::value(BYTES));
         clients.drive(ONCE, requests::PUT, move |_| put.clone()).await?;
         let get = requests::get("key", serializable);
@@ -46,8 +68,9 @@ fn gets(kind: Kind, serializable: bool, requests: u64) -> Result<Vec<Measured>, 
     Ok(numbers)
 }
 
-pub(super) fn puts(kind: Kind, scale: f64) -> Result<Vec<Measured>, Trouble> {
-    let server = launch(kind)?.start()?;
+fn puts_through(kind: Kind, door: Door, scale: f64) -> Result<Vec<Measured>, Trouble> {
+    let guarded = door.start(kind)?;
+    let server = &guarded.server;
     let pid = server.pid()?;
     let shape = Shape {
         connections: 10,
@@ -55,7 +78,7 @@ pub(super) fn puts(kind: Kind, scale: f64) -> Result<Vec<Measured>, Trouble> {
         requests: scaled(100_000, scale),
     };
     let (taken, cpu, written) = load::run(async {
-        let clients = Clients::connect(server.address(), shape.connections).await?;
+        let clients = guarded.connect(shape.connections).await?;
         let value = requests::value(BYTES);
         let (before, written) = (server.usage()?, usage::written(pid));
         let put = move |number| requests::put(format!("put/{number:08}"), &value);
@@ -70,7 +93,7 @@ pub(super) fn puts(kind: Kind, scale: f64) -> Result<Vec<Measured>, Trouble> {
         higher("throughput", "requests/s", number / taken.seconds).in_readme(),
     ];
     numbers.extend(latencies(&taken));
-    numbers.push(peak_memory(&server)?);
+    numbers.push(peak_memory(server)?);
     if let Some(written) = written {
         numbers.push(lower("written to disk per put", "B", written as f64 / number).in_readme());
     }

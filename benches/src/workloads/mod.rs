@@ -1,6 +1,7 @@
 //! The workloads: requests to a fresh server, and the numbers measured meanwhile.
 
 mod clusters;
+mod door;
 mod failover;
 mod keys;
 mod leases;
@@ -55,7 +56,7 @@ pub struct Measured {
 }
 
 /// All workloads, in the order of the report.
-pub const ALL: [Workload; 16] = [
+pub const ALL: [Workload; 20] = [
     Workload {
         name: "gets",
         title: "serializable gets of one key of 256 B, 800 in flight",
@@ -73,6 +74,30 @@ pub const ALL: [Workload; 16] = [
         title: "puts of 256 B from 1,000 clients",
         is_long: false,
         measure: keys::puts,
+    },
+    Workload {
+        name: "gets-tls",
+        title: "serializable gets over TLS",
+        is_long: false,
+        measure: keys::gets_over_tls,
+    },
+    Workload {
+        name: "puts-tls",
+        title: "puts over TLS",
+        is_long: false,
+        measure: keys::puts_over_tls,
+    },
+    Workload {
+        name: "gets-users",
+        title: "serializable gets of a user with a role",
+        is_long: false,
+        measure: keys::gets_of_a_user,
+    },
+    Workload {
+        name: "puts-users",
+        title: "puts of a user with a role",
+        is_long: false,
+        measure: keys::puts_of_a_user,
     },
     Workload {
         name: "lists",
