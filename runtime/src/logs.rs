@@ -3,10 +3,11 @@
 //! Fields named as in etcd are written as `"local-member-id" = ...`. If a field's debug form is a JSON array or object,
 //! it is written as JSON, so that lists stay lists.
 
+mod rotating;
+
 use std::fmt::{self, Write as _};
-use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use self::rotating::Rotating;
 use crate::clock::Clock;
 
 /// The target of lines that end the process: tracing has no level for them, and they are written as `fatal`.
@@ -76,7 +78,7 @@ struct Lines {
 
 impl Lines {
     fn open(log: &Log, clock: Clock) -> io::Result<Self> {
-        let outputs = log.outputs.iter().map(open).collect::<io::Result<Vec<_>>>()?;
+        let outputs = log.outputs.iter().map(|output| open(log, output, &clock)).collect::<io::Result<Vec<_>>>()?;
         let (level, errors) = match log.level {
             LogLevel::Debug => (Level::DEBUG, true),
             LogLevel::Info => (Level::INFO, true),
@@ -122,15 +124,15 @@ impl<S: Subscriber> Layer<S> for Lines {
     }
 }
 
-fn open(output: &LogOutput) -> io::Result<Box<dyn Write + Send>> {
+fn open(log: &Log, output: &LogOutput, clock: &Clock) -> io::Result<Box<dyn Write + Send>> {
     Ok(match output {
         // systemd sends standard error to its journal.
         LogOutput::Default | LogOutput::Journal | LogOutput::Stderr => Box::new(io::stderr()),
         LogOutput::Stdout => Box::new(io::stdout()),
-        LogOutput::File(path) => {
-            let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
-            Box::new(opened.map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))?)
-        }
+        LogOutput::File(path) => match &log.rotation {
+            Some(rotation) => Box::new(Rotating::open(path, rotation.clone(), *clock)?),
+            None => Box::new(rotating::open(Path::new(path))?),
+        },
     })
 }
 
@@ -310,6 +312,7 @@ mod tests {
             level,
             format,
             outputs: Vec::new(),
+            rotation: None,
         };
         let mut lines = Lines::open(&log, Clock::new()).unwrap();
         lines.outputs = Mutex::new(vec![Box::new(memory.clone())]);

@@ -204,7 +204,7 @@ fn bind_all(config: &Config) -> Result<Vec<Bound>, StartError> {
     let urls = lists
         .iter()
         .flat_map(|(endpoint, urls)| urls.iter().map(|url| (*endpoint, url)));
-    urls.map(|(endpoint, url)| bind(endpoint, url).map_err(StartError::Listen))
+    urls.map(|(endpoint, url)| bind(endpoint, url, config.socket_reuse_port).map_err(StartError::Listen))
         .collect()
 }
 

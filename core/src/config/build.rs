@@ -9,6 +9,7 @@ use super::gates::{FeatureGates, Gate};
 use super::gotext::{format_duration, parse_duration, parse_int, quote};
 use super::model::{AllowList, AutoCompaction, ClusterState, Config, Keepalive, Log, LogFormat, LogLevel, LogOutput};
 use super::notice::Notice;
+use super::rotation::Rotation;
 use super::settings::Settings;
 use super::table::find;
 use super::tls::{CipherSuite, Tls, TlsSide, TlsVersion};
@@ -340,7 +341,14 @@ fn log(s: &Settings) -> Log {
     if outputs.is_empty() {
         outputs.push(LogOutput::Default);
     }
-    Log { level, format, outputs }
+    let rotates = s.switch("enable-log-rotation");
+    let rotation = rotates.then(|| Rotation::parse(&s.text("log-rotation-config-json")));
+    Log {
+        level,
+        format,
+        outputs,
+        rotation: rotation.and_then(Result::ok),
+    }
 }
 
 fn log_output(name: String) -> LogOutput {
@@ -393,6 +401,9 @@ fn remark(s: &Settings, config: &Config, notices: &mut Vec<Notice>) {
              Note that etcd might run into issue when multiple members have the same default name",
         );
         notices.push(notice.with("name", &config.name));
+    }
+    if config.log.rotation.as_ref().is_some_and(|rotation| rotation.local_time) {
+        notices.push(Notice::warn("localtime of --log-rotation-config-json has no effect: names have the time in UTC"));
     }
     remark_plain_urls(config, notices);
     if config.unsafe_no_fsync {

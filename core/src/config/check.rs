@@ -6,6 +6,7 @@ use super::auth_token::AuthToken;
 use super::flag::{Disposition, Value};
 use super::gates::Gate;
 use super::gotext::{format_duration, quote};
+use super::rotation::Rotation;
 use super::settings::Settings;
 use super::table::{MAX_CLUSTER_VERSIONS, find};
 use super::url::{Url, join};
@@ -110,7 +111,7 @@ fn check_logging(settings: &Settings) -> Result<(), String> {
         if files != 1 {
             return Err(ROTATION_OUTPUTS.to_owned());
         }
-        check_rotation(&settings.text("log-rotation-config-json"))?;
+        Rotation::parse(&settings.text("log-rotation-config-json"))?;
     }
     let level = settings.text("log-level");
     super::build::log_level(&level).ok_or_else(|| format!("unrecognized level: {}", quote(&level)))?;
@@ -125,31 +126,6 @@ fn check_logging(settings: &Settings) -> Result<(), String> {
         "" | "json" | "console" => Ok(()),
         other => Err(format!("unknown log format: {other}, supported values json, console")),
     }
-}
-
-fn check_rotation(text: &str) -> Result<(), String> {
-    let read: Result<serde_json::Value, _> = serde_json::from_str(text);
-    let read = read.map_err(|e| format!("improperly formatted log rotation config: {e}"))?;
-    let wrong = |key: &str| {
-        Err(format!(
-            "invalid log rotation config: {key} has a value of the wrong type"
-        ))
-    };
-    let Some(object) = read.as_object() else {
-        return wrong("the document");
-    };
-    for (key, value) in object {
-        let fits = match key.as_str() {
-            "maxsize" | "maxage" | "maxbackups" => value.is_i64(),
-            "localtime" | "compress" => value.is_boolean(),
-            "filename" => value.is_string(),
-            _ => true,
-        };
-        if !fits {
-            return wrong(key);
-        }
-    }
-    Ok(())
 }
 
 fn check_urls(settings: &Settings) -> Result<(), String> {

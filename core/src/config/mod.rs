@@ -19,6 +19,7 @@ mod keys;
 mod machines;
 mod model;
 mod notice;
+pub mod rotation;
 mod settings;
 mod suggest;
 pub mod table;

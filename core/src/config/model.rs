@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::auth_token::AuthToken;
 use super::gates::FeatureGates;
+use super::rotation::Rotation;
 use super::tls::Tls;
 use super::url::Url;
 use crate::version::Version;
@@ -204,6 +205,8 @@ pub struct Log {
     pub format: LogFormat,
     /// The targets.
     pub outputs: Vec<LogOutput>,
+    /// When the file among them is replaced; `None` is never.
+    pub rotation: Option<Rotation>,
 }
 
 /// The levels of log lines, by etcd's names.

@@ -19,7 +19,6 @@ const NO_TRACING: &str = "has no effect: distributed tracing comes in a later ve
 const NO_BBOLT: &str = "has no effect: the store is not bbolt";
 const NO_BATCHES: &str = "has no effect: changes are written to the store without delay, and synced every second";
 const NO_PING_LIMIT: &str = "has no effect yet: clients that ping often are not disconnected";
-const NO_REUSE_PORT: &str = "has no effect yet: listeners do not share their ports";
 const ALWAYS_REUSE_ADDRESS: &str = "has no effect: listeners always set SO_REUSEADDR";
 const NO_GATEWAY: &str = "has no effect yet: the API is not served as JSON";
 const NO_PEERS: &str = "has no effect yet: the timeouts of peer connections are fixed";
@@ -70,7 +69,7 @@ pub static FLAGS: &[Flag] = flags! {
         "grpc-keepalive-min-time" Duration, "5s", Accepted(NO_PING_LIMIT), "A client that pings more often than this is disconnected.";
         "grpc-keepalive-interval" Duration, "2h", Used, "How often to ping a silent client (0: never).";
         "grpc-keepalive-timeout" Duration, "20s", Used, "How long to wait for the answer to a ping before closing (0: no pings).";
-        "socket-reuse-port" Bool, "false", Accepted(NO_REUSE_PORT), "Listen with SO_REUSEPORT: several processes may share a port.";
+        "socket-reuse-port" Bool, "false", Used, "Listen with SO_REUSEPORT: several processes may share a port.";
         "socket-reuse-address" Bool, "false", Accepted(ALWAYS_REUSE_ADDRESS), "Listen with SO_REUSEADDR: an address in TIME_WAIT may be taken.";
         "enable-grpc-gateway" Bool, "true", Accepted(NO_GATEWAY), "Serve the API as JSON over HTTP too.";
         "raft-read-timeout" Duration, "5s", Accepted(NO_PEERS), "How long a peer connection may stay silent before it is given up (5s at least).";
@@ -151,8 +150,8 @@ pub static FLAGS: &[Flag] = flags! {
         "log-outputs" Set, "default", Used, "Where to log: default, stderr, stdout, systemd/journal or files.";
         "log-level" Text, "info", Used, "What to log: debug, info, warn, error, panic or fatal.";
         "log-format" Text, "json", Used, "How to log: json or console.";
-        "enable-log-rotation" Bool, "false", Accepted("has no effect: rotate the file from outside"), "Start a new log file when the old one is full.";
-        "log-rotation-config-json" Text, LOG_ROTATION, Accepted("has no effect: rotate the file from outside"), "When a log file is full and how many to keep.";
+        "enable-log-rotation" Bool, "false", Used, "Start a new log file when the old one is full.";
+        "log-rotation-config-json" Text, LOG_ROTATION, Used, "When a log file is full and how many to keep.";
         "warning-unary-request-duration" Duration, "300ms", Accepted(NO_UNARY_WARNING), "A request that takes longer is logged.";
     }
     Tracing {

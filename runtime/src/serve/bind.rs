@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use quoin_core::config::Url;
 use quoin_core::limits::{LISTEN_BACKLOG_CONNECTIONS, UNIX_PATH_BYTES};
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 
 use super::Endpoint;
 use crate::sockets::{Acceptor, Address, Stream};
@@ -34,17 +35,17 @@ pub(crate) struct SocketFile {
     inode: u64,
 }
 
-/// Binds a URL.
-pub(crate) fn bind(endpoint: Endpoint, url: &Url) -> Result<Bound, String> {
+/// Binds a URL. With `shares_port`, other processes may bind the same TCP port, if they allow it too.
+pub(crate) fn bind(endpoint: Endpoint, url: &Url, shares_port: bool) -> Result<Bound, String> {
     let refuse = |why: String| format!("listen {url}: {why}");
     let bound = match url.socket_path() {
         Some(path) => bind_unix(Path::new(&path)).map_err(refuse)?,
-        None => bind_tcp(url).map_err(|error| refuse(error.to_string()))?,
+        None => bind_tcp(url, shares_port).map_err(|error| refuse(error.to_string()))?,
     };
     let (acceptor, address, file) = bound;
     let prepared = acceptor.set_nonblocking();
     // The standard library sets a short backlog; a second call lengthens it.
-    let prepared = prepared.and_then(|()| Ok(rustix::net::listen(&acceptor, LISTEN_BACKLOG_CONNECTIONS)?));
+    let prepared = prepared.and_then(|()| Ok(net::listen(&acceptor, LISTEN_BACKLOG_CONNECTIONS)?));
     prepared.map_err(|error| refuse(error.to_string()))?;
     Ok(Bound {
         endpoint,
@@ -57,16 +58,47 @@ pub(crate) fn bind(endpoint: Endpoint, url: &Url) -> Result<Bound, String> {
 
 type Opened = (Acceptor, Address, Option<SocketFile>);
 
-fn bind_tcp(url: &Url) -> io::Result<Opened> {
+fn bind_tcp(url: &Url, shares_port: bool) -> io::Result<Opened> {
     let (host, port) = (url.host().unwrap_or_default(), url.port().unwrap_or_default());
     // An empty host means every address, as in Go.
     let host = if host.is_empty() { "::" } else { host };
     // A host such as `localhost` may have addresses of both families. As in etcd, IPv4 is preferred.
     let mut addresses: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
     addresses.sort_by_key(SocketAddr::is_ipv6);
-    let listener = TcpListener::bind(&addresses[..])?;
+    let listener = if shares_port {
+        bind_first_shared(&addresses)?
+    } else {
+        TcpListener::bind(&addresses[..])?
+    };
     let address = listener.local_addr()?;
     Ok((Acceptor::Tcp(listener), Address::Tcp(address), None))
+}
+
+/// A shared listener at the first of the addresses that can be bound.
+fn bind_first_shared(addresses: &[SocketAddr]) -> io::Result<TcpListener> {
+    let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in addresses {
+        match bind_shared(*address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+/// A listener with `SO_REUSEPORT`, which the standard library has no way to set before it binds.
+fn bind_shared(address: SocketAddr) -> io::Result<TcpListener> {
+    let family = if address.is_ipv6() {
+        AddressFamily::INET6
+    } else {
+        AddressFamily::INET
+    };
+    let socket = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    sockopt::set_socket_reuseport(&socket, true)?;
+    net::bind(&socket, &address)?;
+    net::listen(&socket, LISTEN_BACKLOG_CONNECTIONS)?;
+    Ok(TcpListener::from(socket))
 }
 
 fn bind_unix(path: &Path) -> Result<Opened, String> {
@@ -133,7 +165,7 @@ mod tests {
     use super::*;
 
     fn bind_text(text: &str) -> Result<Bound, String> {
-        bind(Endpoint::Client, &Url::parse(text).unwrap())
+        bind(Endpoint::Client, &Url::parse(text).unwrap(), false)
     }
 
     #[test]
@@ -143,6 +175,16 @@ mod tests {
         let connect = |_| TcpStream::connect_timeout(&address, Duration::from_millis(900));
         let connections: Vec<TcpStream> = (0..200).map(|at| connect(at).unwrap()).collect();
         assert_eq!(connections.len(), 200);
+    }
+
+    #[test]
+    fn a_port_is_shared_by_those_that_allow_it() {
+        let first = bind(Endpoint::Client, &Url::parse("http://127.0.0.1:0").unwrap(), true).unwrap();
+        let port = first.address.tcp().unwrap().port();
+        let url = Url::parse(&format!("http://localhost:{port}")).unwrap();
+        let second = bind(Endpoint::Client, &url, true).unwrap();
+        assert_eq!(second.address.tcp().unwrap().port(), port);
+        assert!(bind(Endpoint::Client, &url, false).is_err());
     }
 
     #[test]

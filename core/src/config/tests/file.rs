@@ -96,7 +96,6 @@ fn the_sample_file_is_read() {
             "--enable-v2 has no effect: the v2 API is gone",
             "--experimental-snapshot-catchup-entries is another spelling of --snapshot-catchup-entries; use \
              --snapshot-catchup-entries",
-            "--socket-reuse-port has no effect yet: listeners do not share their ports",
         ]
     );
     assert!(
