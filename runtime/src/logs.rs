@@ -78,7 +78,11 @@ struct Lines {
 
 impl Lines {
     fn open(log: &Log, clock: Clock) -> io::Result<Self> {
-        let outputs = log.outputs.iter().map(|output| open(log, output, &clock)).collect::<io::Result<Vec<_>>>()?;
+        let outputs = log
+            .outputs
+            .iter()
+            .map(|output| open(log, output, &clock))
+            .collect::<io::Result<Vec<_>>>()?;
         let (level, errors) = match log.level {
             LogLevel::Debug => (Level::DEBUG, true),
             LogLevel::Info => (Level::INFO, true),

@@ -21,7 +21,7 @@ pub(super) enum Door {
 }
 
 /// A server with this door. Its health is looked at without TLS.
-pub(super) struct Guarded {
+pub(super) struct Target {
     pub(super) server: Server,
     door: Door,
     address: SocketAddr,
@@ -29,12 +29,12 @@ pub(super) struct Guarded {
 
 impl Door {
     /// Starts a server.
-    pub(super) fn start(self, kind: Kind) -> Result<Guarded, Trouble> {
+    pub(super) fn start(self, kind: Kind) -> Result<Target, Trouble> {
         let launch = launch(kind)?;
         if self != Self::Tls {
             let server = launch.start()?;
             let address = server.address();
-            return Ok(Guarded {
+            return Ok(Target {
                 server,
                 door: self,
                 address,
@@ -47,7 +47,7 @@ impl Door {
             .flag("--auto-tls")
             .flag(format!("--listen-client-urls={urls}"))
             .flag(format!("--advertise-client-urls={urls}"));
-        Ok(Guarded {
+        Ok(Target {
             server: launch.start()?,
             door: self,
             address: secure,
@@ -55,7 +55,7 @@ impl Door {
     }
 }
 
-impl Guarded {
+impl Target {
     /// Connects, and logs in where that is needed; must be called within [`crate::load::run`].
     pub(super) async fn connect(&self, connections: usize) -> Result<Clients, Trouble> {
         match self.door {

@@ -403,7 +403,9 @@ fn remark(s: &Settings, config: &Config, notices: &mut Vec<Notice>) {
         notices.push(notice.with("name", &config.name));
     }
     if config.log.rotation.as_ref().is_some_and(|rotation| rotation.local_time) {
-        notices.push(Notice::warn("localtime of --log-rotation-config-json has no effect: names have the time in UTC"));
+        notices.push(Notice::warn(
+            "localtime of --log-rotation-config-json has no effect: names have the time in UTC",
+        ));
     }
     remark_plain_urls(config, notices);
     if config.unsafe_no_fsync {

@@ -22,8 +22,8 @@ pub struct Rotation {
     pub max_backups: Option<usize>,
     /// Replaced files are compressed.
     pub compress: bool,
-    /// The names of replaced files were to have local time.
-    pub(super) local_time: bool,
+    /// Local time is asked for in the names of replaced files; they have UTC all the same.
+    pub local_time: bool,
 }
 
 impl Rotation {
@@ -138,7 +138,12 @@ mod tests {
             assert_eq!(time_of(name, &backup), Some(TIMES[1]));
             assert_eq!(time_of(name, &format!("{backup}.gz")), Some(TIMES[1]));
         }
-        for other in ["etcd.log", "etcd-2026.log", "etcd-2026-01-01T00:00:00.000.log", "x-2026-01-01T00-00-00.000.log"] {
+        for other in [
+            "etcd.log",
+            "etcd-2026.log",
+            "etcd-2026-01-01T00:00:00.000.log",
+            "x-2026-01-01T00-00-00.000.log",
+        ] {
             assert_eq!(time_of("etcd.log", other), None, "{other}");
         }
     }

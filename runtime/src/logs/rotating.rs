@@ -59,7 +59,10 @@ impl Rotating {
         let Some(name) = self.folder.path.file_name().and_then(|name| name.to_str()) else {
             return Ok(());
         };
-        fs::rename(&self.folder.path, self.folder.path.with_file_name(backup_name(name, &time_text(now))))?;
+        fs::rename(
+            &self.folder.path,
+            self.folder.path.with_file_name(backup_name(name, &time_text(now))),
+        )?;
         self.file = open(&self.folder.path)?;
         let folder = Arc::clone(&self.folder);
         let clean = move || folder.clean(now);
@@ -126,7 +129,12 @@ impl Folder {
 fn compress(path: &Path) -> io::Result<()> {
     let mut compressed = path.as_os_str().to_owned();
     compressed.push(COMPRESSED);
-    let target = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(compressed)?;
+    let target = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(compressed)?;
     let mut encoder = GzEncoder::new(target, Compression::default());
     io::copy(&mut File::open(path)?, &mut encoder)?;
     encoder.finish()?;
