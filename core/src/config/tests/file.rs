@@ -112,7 +112,8 @@ fn json_is_yaml() {
         from_file(r#"{"name": "a", "pre-vote": false, "cipher-suites": ["TLS_AES_128_GCM_SHA256"]}"#),
     );
     assert_eq!((config.name.as_str(), config.pre_vote), ("a", false));
-    assert_eq!(config, run(&["--name=a", "--pre-vote=false"]).0);
+    let line = ["--name=a", "--pre-vote=false", "--cipher-suites=TLS_AES_128_GCM_SHA256"];
+    assert_eq!(config, run(&line).0);
 }
 
 #[test]

@@ -93,6 +93,7 @@ fn another_value(flag: &Flag) -> Option<&'static str> {
         Kind::Urls | Kind::UrlsOrAny => "http://127.0.0.1:7",
         Kind::Text => match flag.name {
             "log-level" => "debug",
+            "log-rotation-config-json" => "{\"maxsize\": 1}",
             "log-format" => "console",
             "auto-compaction-mode" => "revision",
             "auto-compaction-retention" => "7",
@@ -112,6 +113,7 @@ fn line_with<'a>(flag: &Flag, given: &'a str) -> Vec<&'a str> {
     match flag.name {
         "listen-client-urls" => line.push("--advertise-client-urls=http://localhost:2379"),
         "enable-log-rotation" => line.push("--log-outputs=etcd.log"),
+        "log-rotation-config-json" => line.extend(["--enable-log-rotation", "--log-outputs=etcd.log"]),
         "experimental-enable-lease-checkpoint-persist" => line.push("--experimental-enable-lease-checkpoint"),
         _ => {}
     }
