@@ -293,7 +293,7 @@ fn a_new_certificate_is_shown_without_a_restart(kind: Kind) {
     let world = World::start(kind, |_, _| Vec::new());
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let load = scope.spawn(|| {
+        let serve_on = || {
             let client = world.ca.client(Some(&world.alice));
             let mut served = 0;
             while !is_over.load(Ordering::Relaxed) {
@@ -301,19 +301,15 @@ fn a_new_certificate_is_shown_without_a_restart(kind: Kind) {
                 served += 1;
             }
             served
-        });
+        };
+        // In etcd, a handshake fails that reads a new key beside an old certificate.
+        let load = (kind != Kind::Etcd).then(|| scope.spawn(serve_on));
         let client = world.ca.client(Some(&world.alice));
         let shown = || get(&client, world.at, "/health").expect("served").1;
         let mut before = shown();
         for serial in 100..103 {
-            // The certificate is written before its key by no tool that replaces both at once.
             let renewed = world.ca.sign(&format!("server{serial}"), &Wish { serial, ..SERVER });
             let bytes = |path: &str| std::fs::read(path).expect("a file");
-            let (cert, key) = (bytes(&renewed.cert), bytes(&renewed.key));
-            if kind == Kind::Etcd {
-                // A handshake between the two writes would fail in etcd.
-                is_over.store(true, Ordering::Relaxed);
-            }
             let own = |end: &str| {
                 world
                     .folder
@@ -322,13 +318,15 @@ fn a_new_certificate_is_shown_without_a_restart(kind: Kind) {
                     .to_string_lossy()
                     .into_owned()
             };
-            replace(&own("key"), &key);
-            replace(&own("crt"), &cert);
+            replace(&own("key"), &bytes(&renewed.key));
+            replace(&own("crt"), &bytes(&renewed.cert));
             let new = wait::until(SERVES_LIMIT, STEP, || Some(shown()).filter(|new| *new != before));
             before = new.expect("the new certificate is shown");
         }
         is_over.store(true, Ordering::Relaxed);
-        assert!(load.join().expect("no failure") > 0);
+        if let Some(load) = load {
+            assert!(load.join().expect("no failure") > 0);
+        }
     });
 }
 
