@@ -24,6 +24,7 @@ mod logs;
 mod members;
 mod metrics;
 mod outside;
+mod pings;
 mod recorded;
 mod services;
 mod snapshots;

@@ -22,6 +22,8 @@ const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
 const MAX_RECOMMENDED_QUOTA_BYTES: u64 = 8 << 30;
 const MAX_RECOMMENDED_REQUEST_BYTES: u64 = 10 << 20;
 const NANOS_PER_HOUR: u64 = 3_600_000_000_000;
+/// grpc-go's minimum if none is set.
+const GO_PING_MINIMUM: Duration = Duration::from_mins(5);
 /// etcd raises shorter timeouts of peer connections to this.
 const MIN_PEER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -65,7 +67,7 @@ pub(super) fn build(s: &Settings, default_host: Option<&str>, notices: &mut Vec<
         max_txn_ops: s.uint("max-txn-ops"),
         max_request_bytes: request_bytes(s, notices),
         max_concurrent_streams: u32::try_from(s.uint("max-concurrent-streams")).unwrap_or(u32::MAX),
-        grpc_keepalive_min_time: positive(span(s, "grpc-keepalive-min-time")?),
+        grpc_keepalive_min_time: positive(span(s, "grpc-keepalive-min-time")?).unwrap_or(GO_PING_MINIMUM),
         grpc_keepalive: keepalive(s)?,
         socket_reuse_port: s.switch("socket-reuse-port"),
         socket_reuse_address: s.switch("socket-reuse-address"),

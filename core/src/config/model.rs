@@ -79,8 +79,8 @@ pub struct Config {
     pub max_request_bytes: u64,
     /// The most streams on a connection.
     pub max_concurrent_streams: u32,
-    /// `--grpc-keepalive-min-time`: clients that ping more often are disconnected; `None` is no limit.
-    pub grpc_keepalive_min_time: Option<Duration>,
+    /// `--grpc-keepalive-min-time`: clients that ping more often are disconnected. 0 stands for grpc-go's five minutes.
+    pub grpc_keepalive_min_time: Duration,
     /// `--grpc-keepalive-interval` and `-timeout`; `None` sends no pings.
     pub grpc_keepalive: Option<Keepalive>,
     /// Listen with `SO_REUSEPORT`.

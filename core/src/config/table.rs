@@ -18,7 +18,6 @@ const ONLY_WITH_PROXY: &str = "has no effect: the v2 proxy is gone";
 const NO_TRACING: &str = "has no effect: distributed tracing comes in a later version";
 const NO_BBOLT: &str = "has no effect: the store is not bbolt";
 const NO_BATCHES: &str = "has no effect: changes are written to the store without delay, and synced every second";
-const NO_PING_LIMIT: &str = "has no effect yet: clients that ping often are not disconnected";
 const ALWAYS_REUSE_ADDRESS: &str = "has no effect: listeners always set SO_REUSEADDR";
 const NO_GATEWAY: &str = "has no effect yet: the API is not served as JSON";
 const NO_PEERS: &str = "has no effect yet: the timeouts of peer connections are fixed";
@@ -66,7 +65,7 @@ pub static FLAGS: &[Flag] = flags! {
         "max-txn-ops" Uint, "128", Used, "How many operations one transaction may have.";
         "max-request-bytes" Uint, "1572864", Used, "How many bytes one request may have.";
         "max-concurrent-streams" Uint32, "4294967295", Used, "How many streams one client connection may have open.";
-        "grpc-keepalive-min-time" Duration, "5s", Accepted(NO_PING_LIMIT), "A client that pings more often than this is disconnected.";
+        "grpc-keepalive-min-time" Duration, "5s", Used, "A client that pings more often than this is disconnected (0: more often than every 5 minutes).";
         "grpc-keepalive-interval" Duration, "2h", Used, "How often to ping a silent client (0: never).";
         "grpc-keepalive-timeout" Duration, "20s", Used, "How long to wait for the answer to a ping before closing (0: no pings).";
         "socket-reuse-port" Bool, "false", Used, "Listen with SO_REUSEPORT: several processes may share a port.";

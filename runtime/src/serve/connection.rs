@@ -18,7 +18,7 @@ use quoin_core::limits::{
 };
 
 use super::grpc::partial::Partials;
-use super::inbound::{Inbound, PREFACE};
+use super::inbound::{Inbound, PREFACE, Pings};
 use super::stop::{Stop, stop_signal};
 use super::wire::Wire;
 use super::{Context, Endpoint, respond};
@@ -72,7 +72,9 @@ pub(crate) async fn serve(
     };
     drop(patience);
     let Some((is_http2, read)) = sniffed else { return };
-    let inbound = is_http2.then(Inbound::new);
+    let pings = matches!(endpoint, Endpoint::Client | Endpoint::Grpc)
+        .then(|| Pings::new(context.clock, context.settings.keepalive_minimum));
+    let inbound = is_http2.then(|| Inbound::new(pings));
     let wire = Wire::new(socket, read, inbound);
     let io = wire.clone();
     let partials = Partials::new(Arc::clone(&context.runtime));

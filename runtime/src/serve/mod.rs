@@ -108,6 +108,8 @@ pub(crate) struct Settings {
     /// Whether data is compared before serving (feature gate `InitialCorruptCheck`).
     pub(crate) initial_corrupt_check: bool,
     pub(crate) keepalive_interval: Option<Duration>,
+    /// A client that pings more often is dismissed (`--grpc-keepalive-min-time`).
+    pub(crate) keepalive_minimum: Duration,
     pub(crate) keepalive_timeout: Duration,
     pub(crate) max_concurrent_streams: u32,
     /// Largest message received.
@@ -147,6 +149,7 @@ impl Settings {
             election_timeout,
             initial_corrupt_check: gates.enabled(Gate::InitialCorruptCheck),
             keepalive_interval: config.grpc_keepalive.map(|keepalive| keepalive.interval),
+            keepalive_minimum: config.grpc_keepalive_min_time,
             keepalive_timeout: config
                 .grpc_keepalive
                 .map_or(Duration::from_secs(20), |keepalive| keepalive.timeout),

@@ -13,7 +13,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use hyper::rt::ReadBufCursor;
 use quoin_core::limits::TURN_READ_BYTES;
 
-use super::inbound::Inbound;
+use super::inbound::{Inbound, Pings};
 use crate::seam::{Socket, read_with};
 
 /// Gathered bytes above which a write waits for the socket.
@@ -41,6 +41,8 @@ struct State {
     bytes_left: usize,
     /// The socket was empty, and will wake the task.
     drained: bool,
+    /// The client was sent its last frame.
+    is_dismissed: bool,
 }
 
 /// Bytes from the client that hyper has not read.
@@ -85,6 +87,7 @@ impl Wire {
             reads_left: READS_PER_TURN,
             bytes_left: TURN_READ_BYTES,
             drained: false,
+            is_dismissed: false,
         };
         Self(Arc::new(Mutex::new(state)))
     }
@@ -101,7 +104,11 @@ impl Wire {
     /// woken when there is more to do.
     pub(crate) fn finish_turn(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.lock();
+        state.dismiss();
         let written = state.write_out(cx);
+        if state.is_dismissed {
+            return written.map(|_| Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         if state.reads_left == 0 && !state.drained {
             cx.waker().wake_by_ref();
         }
@@ -114,6 +121,21 @@ impl Wire {
 }
 
 impl State {
+    /// Gathers the last frame for a client that pings too often.
+    fn dismiss(&mut self) {
+        let pings = self
+            .incoming
+            .inbound
+            .as_ref()
+            .and_then(|inbound| inbound.pings.as_ref());
+        if !self.is_dismissed
+            && let Some(farewell) = pings.and_then(Pings::farewell)
+        {
+            self.gathered.extend_from_slice(&farewell);
+            self.is_dismissed = true;
+        }
+    }
+
     fn write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.gathered.len() {
             let length = ready!(self.socket.poll_write(cx, &self.gathered[self.written..]))?;
@@ -169,6 +191,11 @@ impl State {
             ready!(self.write_out(cx))?;
         }
         let length = bytes.len().min(GATHERED_BYTES_MAX);
+        if let Some(inbound) = &mut self.incoming.inbound
+            && let Some(pings) = &mut inbound.pings
+        {
+            pings.left(&bytes[..length]);
+        }
         self.gathered.extend_from_slice(&bytes[..length]);
         Poll::Ready(Ok(length))
     }

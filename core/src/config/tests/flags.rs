@@ -478,7 +478,7 @@ fn values_reach_the_configuration() {
             config.grpc_keepalive,
             config.grpc_keepalive_min_time
         ),
-        (None, None, None)
+        (None, None, Duration::from_mins(5))
     );
     assert!(config.cors.allows("http://a:1") && !config.cors.allows("http://c:1"));
     assert!(config.host_whitelist.allows("b") && !config.host_whitelist.allows("c"));

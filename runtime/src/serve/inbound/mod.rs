@@ -1,4 +1,4 @@
-//! Inspects the HTTP/2 frames of a client before hyper reads them, for two reasons.
+//! Inspects the HTTP/2 frames of a client before hyper reads them, for three reasons.
 //!
 //! First, hyper (h2) resets streams that grpc-go serves: with an invalid `:authority` (etcd's own client 3.5.0 sends
 //! `#initially=[http://...]`, gRPC for C++ the path of a socket), without `:scheme`, with `te: gzip`. The server does
@@ -8,12 +8,16 @@
 //! Second, a SETTINGS frame with a new window costs h2 time for every open stream. A turn of the connection's task ends
 //! after one, so that a client that sends thousands does not keep the worker from its other connections.
 //!
+//! Third, a client that pings too often is dismissed: see [`pings`].
+//!
 //! Frames that cannot be parsed pass unchanged, and hyper refuses them.
 
 mod block;
 mod huffman;
+mod pings;
 
 use self::block::Blocks;
+pub(super) use self::pings::Pings;
 
 /// The first bytes of every HTTP/2 connection.
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -27,6 +31,9 @@ const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const CONTINUATION: u8 = 9;
 
+/// The first bit of a stream's number is reserved.
+const STREAM_BITS: u32 = u32::MAX >> 1;
+
 const ACK: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
@@ -38,13 +45,18 @@ struct Head {
     length: usize,
     kind: u8,
     flags: u8,
+    stream: u32,
 }
 
 impl Head {
     fn read(bytes: &[u8]) -> Option<Self> {
-        let [a, b, c, kind, flags, ..] = *bytes.first_chunk::<HEAD_BYTES>()?;
-        let length = u32::from_be_bytes([0, a, b, c]) as usize;
-        Some(Self { length, kind, flags })
+        let [a, b, c, kind, flags, stream @ ..] = *bytes.first_chunk::<HEAD_BYTES>()?;
+        Some(Self {
+            length: u32::from_be_bytes([0, a, b, c]) as usize,
+            kind,
+            flags,
+            stream: u32::from_be_bytes(stream) & STREAM_BITS,
+        })
     }
 
     /// Whether the frame has a whole header block of a size that hyper accepts.
@@ -64,16 +76,19 @@ pub(super) struct Inbound {
     ends_turn: bool,
     /// The beginning of a frame that must be inspected whole.
     held: Vec<u8>,
+    /// `None` if pings are not limited.
+    pub(super) pings: Option<Pings>,
 }
 
 impl Inbound {
     /// The state at the start of a connection, before its preface.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(pings: Option<Pings>) -> Self {
         Self {
             blocks: Some(Blocks::new()),
             passing: PREFACE.len(),
             ends_turn: false,
             held: Vec::new(),
+            pings,
         }
     }
 
@@ -154,6 +169,7 @@ impl Inbound {
 
     /// Lets the rest of a frame pass: its payload, and `head_bytes` of its head.
     fn let_pass(&mut self, head: Head, head_bytes: usize) {
+        self.pings.iter_mut().for_each(|pings| pings.came(head));
         self.passing = head_bytes + head.length;
         self.ends_turn = head.kind == SETTINGS && head.flags & ACK == 0 && head.length > 0;
         if matches!(head.kind, HEADERS | CONTINUATION) {
@@ -164,6 +180,7 @@ impl Inbound {
 
     /// The replacement of a frame with a header block, if it must change.
     fn look_at(&mut self, head: Head, frame: &[u8]) -> Option<Vec<u8>> {
+        self.pings.iter_mut().for_each(|pings| pings.came(head));
         let payload = &frame[HEAD_BYTES..];
         let Some((before, after)) = around_block(head.flags, payload) else {
             self.blocks = None;
@@ -271,7 +288,7 @@ mod tests {
             &spelled("-bc").1,
         ];
         for size in [1, 2, 7, 9, 10, 31, 1000] {
-            let (found, _) = passed(&mut Inbound::new(), &came.concat(), size);
+            let (found, _) = passed(&mut Inbound::new(None), &came.concat(), size);
             assert_eq!(found, expected.concat(), "pieces of {size}");
         }
     }
@@ -281,7 +298,7 @@ mod tests {
         let settings = frame(SETTINGS, 0, &[0, 4, 0, 0, 0, 1]);
         let others = [frame(SETTINGS, ACK, &[]), frame(SETTINGS, 0, &[]), frame(6, 0, &[0; 8])].concat();
         let came = [&PREFACE[..], &settings, &others, &settings, &settings, &others].concat();
-        let (found, turns) = passed(&mut Inbound::new(), &came, came.len());
+        let (found, turns) = passed(&mut Inbound::new(None), &came, came.len());
         assert_eq!((found, turns), (came, 3));
     }
 
@@ -295,7 +312,7 @@ mod tests {
             let settings = frame(SETTINGS, 0, &[0, 4, 0, 0, 0, 1]);
             let came = [&PREFACE[..], &bad, &request("#bc", false), &settings, &bad].concat();
             for size in [1, 5, 64, came.len()] {
-                let (found, turns) = passed(&mut Inbound::new(), &came, size);
+                let (found, turns) = passed(&mut Inbound::new(None), &came, size);
                 assert!(found == came, "pieces of {size}");
                 assert!(size < came.len() || turns == 1, "turns end all the same");
             }
@@ -317,8 +334,8 @@ mod tests {
                 let block: Vec<u8> = (0..byte() / 4).map(|_| byte()).collect();
                 came.extend(frame(byte() % 10, byte(), &block));
             }
-            let (whole, _) = passed(&mut Inbound::new(), &came, came.len());
-            let (cut, _) = passed(&mut Inbound::new(), &came, usize::from(byte()) + 1);
+            let (whole, _) = passed(&mut Inbound::new(None), &came, came.len());
+            let (cut, _) = passed(&mut Inbound::new(None), &came, usize::from(byte()) + 1);
             // The bytes held at the end are the beginning of one frame.
             assert!(whole.starts_with(&cut) || cut.starts_with(&whole));
             assert!(whole.starts_with(PREFACE));
@@ -330,7 +347,7 @@ mod tests {
         let mut block = vec![0x83, 0x84, 0x41, 1, b'#'];
         block.resize(PAYLOAD_BYTES_MAX, 0x90);
         let came = [&PREFACE[..], &frame(HEADERS, END_HEADERS, &block)].concat();
-        let (found, _) = passed(&mut Inbound::new(), &came, came.len());
+        let (found, _) = passed(&mut Inbound::new(None), &came, came.len());
         assert!(found == came);
     }
 }
