@@ -24,6 +24,7 @@ mod logs;
 mod members;
 mod metrics;
 mod outside;
+mod prometheus;
 mod recorded;
 mod services;
 mod snapshots;
