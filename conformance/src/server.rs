@@ -317,17 +317,7 @@ impl Server {
     }
 
     fn ask(&self, request: &str, body: &str) -> io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&self.client, ASK_LIMIT)?;
-        stream.set_read_timeout(Some(ASK_LIMIT))?;
-        write!(
-            stream,
-            "{request} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-            self.client,
-            body.len()
-        )?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        Ok(String::from_utf8_lossy(&answer).into_owned())
+        ask_at(self.client, request, body)
     }
 
     /// Kills it by SIGKILL.
@@ -482,6 +472,20 @@ pub fn free_address() -> Result<SocketAddr, Trouble> {
         }
     }
     Err(Trouble::new("no port is free on loopback"))
+}
+
+/// The whole HTTP/1.1 answer to a request for `request`, a method and a path.
+pub(crate) fn ask_at(address: SocketAddr, request: &str, body: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, ASK_LIMIT)?;
+    stream.set_read_timeout(Some(ASK_LIMIT))?;
+    write!(
+        stream,
+        "{request} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use crate::boot::{BootError, Booted, World, boot};
 use crate::clock::Clock;
 use crate::datadir::DataDir;
 use crate::disk::RealDisk;
-use crate::drive::{self, NodeQueue, NodeThread, OnEnd, TABLE_THREAD, WAL_THREAD};
+use crate::drive::{self, Caller, NodeQueue, NodeThread, OnEnd, TABLE_THREAD, WAL_THREAD};
 use crate::handle::{NodeHandle, Queues, ReplySender, WatchCall};
 use crate::hashes::{self, Hashes};
 use crate::hub::{self, HubQueue};
@@ -35,7 +35,7 @@ use crate::lanes::table::{Rows, TableTask};
 use crate::lanes::wal::LaneContext;
 use crate::lanes::{self, Signs};
 use crate::logs;
-use crate::metrics::{Metrics, sources};
+use crate::metrics::{LaneName, Metrics, QueueState, sources};
 use crate::newest::{Newest, Published};
 use crate::parts::{Parts, SharedTable};
 use crate::peers::{self, PEER_THREAD, Shelf, questions};
@@ -91,48 +91,38 @@ fn assemble(
     booted: Booted,
 ) -> io::Result<Running> {
     let clock = dialer.runtime().clock();
-    let peer_site = peer_site(config, dialer, &queue, context, &booted);
+    let peer_site = peer_site(config, (dialer, metrics), &queue, context, &booted);
     let seed = RandomState::new().hash_one("quoin");
     tracing::info!(seed, "seeded the random numbers of this run, such as election timeouts");
-    let status = Status {
-        member: booted.member,
-        ..Status::default()
-    };
-    let view = booted.store.view();
-    let published = Newest::new(Published { view, status });
-    published.set_token_ttl(config.auth_token_ttl);
+    let published = first_published(config, &booted);
     let rows = Rows::new(Arc::new(RealDisk), booted.table, booted.recovered.applied, context);
+    let node_config = config.node_config(booted.member);
     let unix_ms = u64::try_from(clock.wall().as_millis()).unwrap_or(u64::MAX);
-    let node = Node::start(
-        config.node_config(booted.member),
-        booted.recovered,
-        booted.store,
-        seed,
-        unix_ms,
-        clock.now(),
-    )
-    .map_err(io::Error::other)?;
+    let node = Node::start(node_config, booted.recovered, booted.store, seed, unix_ms, clock.now())
+        .map_err(io::Error::other)?;
 
     let ending = Ending::default();
     // Ordered by cause: health names the first of these that is stuck. A node that waits for a lane is stuck because of
     // the lane, so the lanes stand before it.
     let pulses = [WAL_THREAD, TABLE_THREAD, "quoin-node", PEER_THREAD, "quoin-watch"].map(Pulse::new);
     let [wal_pulse, table_pulse, node_pulse, peer_pulse, hub_pulse] = pulses.clone();
-    let signs = |pulse| Signs {
+    let signs = |pulse, lane| Signs {
         ending: ending.clone(),
         pulse,
         clock: Arc::new(clock),
+        ran: sources::count_lane(metrics, lane),
     };
-    let (wal_jobs, wal_thread) = lanes::spawn(WAL_LANE_QUEUE_JOBS, booted.log, signs(wal_pulse))?;
-    let (table_jobs, table_thread) = lanes::spawn(STORE_LANE_QUEUE_JOBS, rows, signs(table_pulse))?;
-    let hub_config = HubConfig {
-        progress_interval: config.watch_progress_notify_interval,
-        max_response_bytes: count(config.max_request_bytes).saturating_add(GRPC_OVERHEAD_BYTES),
-        seed,
-        ..HubConfig::default()
-    };
+    let (wal_jobs, wal_thread) = lanes::spawn(WAL_LANE_QUEUE_JOBS, booted.log, signs(wal_pulse, LaneName::Log))?;
+    let (table_jobs, table_thread) = lanes::spawn(STORE_LANE_QUEUE_JOBS, rows, signs(table_pulse, LaneName::Table))?;
     let counting = Box::new(sources::count_watchers(metrics));
-    let (hub, hub_thread) = hub::start(hub_config, clock, published.clone(), counting, &ending, hub_pulse)?;
+    let (hub, hub_thread) = hub::start(
+        hub_config(config, seed),
+        clock,
+        published.clone(),
+        counting,
+        &ending,
+        hub_pulse,
+    )?;
     let shared_table = Arc::new(Mutex::new(Some(table_jobs.clone())));
     let (compacted, hashes, hash_thread) = hashes::start(&ending)?;
     let identity = (booted.cluster, booted.member);
@@ -151,12 +141,15 @@ fn assemble(
         hub: hub.clone(),
         published: published.clone(),
         observe: Box::new(move |tally, took| turns.add(tally, took)),
+        stage: sources::observe_stages(metrics),
+        ended: clock.now(),
         send: Box::new(move |job| sending.send(job)),
         members: Box::new(move |cluster| knowing.roster(cluster)),
     }
     .start(tell_end(&ending), &ending)?;
 
     let ways = Ways {
+        clock,
         node: queue.clone(),
         hub: hub.clone(),
         table: Arc::clone(&shared_table),
@@ -181,10 +174,32 @@ fn assemble(
     Ok(Running::new(handle, ending, Box::new(stop)).with_peers(peers))
 }
 
+/// The state that services see before the node's first turn.
+fn first_published(config: &Config, booted: &Booted) -> Newest {
+    let status = Status {
+        member: booted.member,
+        ..Status::default()
+    };
+    let view = booted.store.view();
+    let published = Newest::new(Published { view, status });
+    published.set_token_ttl(config.auth_token_ttl);
+    published
+}
+
+/// The settings of the watch thread.
+fn hub_config(config: &Config, seed: u64) -> HubConfig {
+    HubConfig {
+        progress_interval: config.watch_progress_notify_interval,
+        max_response_bytes: count(config.max_request_bytes).saturating_add(GRPC_OVERHEAD_BYTES),
+        seed,
+        ..HubConfig::default()
+    }
+}
+
 /// The settings and queues of the peer thread.
 fn peer_site(
     config: &Config,
-    dialer: Dialer,
+    (dialer, metrics): (Dialer, &Arc<Metrics>),
     queue: &NodeQueue,
     context: &LaneContext,
     booted: &Booted,
@@ -203,7 +218,10 @@ fn peer_site(
             disk: Arc::new(RealDisk),
             snap_dir: context.snap_dir.clone(),
             config: config.store_config(),
+            clock: Arc::clone(&context.clock),
+            observe: Arc::clone(&context.observe),
         },
+        metrics: Arc::clone(metrics),
     }
 }
 
@@ -227,6 +245,7 @@ fn tell_end(ending: &Ending) -> OnEnd {
 
 /// The queues behind the services' [`Queues`].
 struct Ways {
+    clock: Clock,
     node: NodeQueue,
     hub: HubQueue,
     table: SharedTable,
@@ -240,12 +259,23 @@ impl Queues for Ways {
         self.pulses.iter().find_map(|pulse| pulse.stuck(now, limit))
     }
 
+    fn queues(&self) -> Vec<QueueState> {
+        let (items, refused) = self.node.state();
+        let node = QueueState {
+            name: "node",
+            items,
+            refused,
+        };
+        vec![node, self.hub.state()]
+    }
+
     fn compact_hashes(&self) -> Vec<HashKv> {
         self.hashes.all()
     }
 
     fn call(&self, token: Token, request: Request, deadline: Instant, reply: ReplySender) -> Result<(), Error> {
-        self.node.request(token, request, deadline, reply)
+        let since = self.clock.now();
+        self.node.request(token, request, deadline, Caller { reply, since })
     }
 
     fn cancel(&self, token: Token) {

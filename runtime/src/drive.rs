@@ -27,6 +27,7 @@ use crate::handle::ReplySender;
 use crate::hub::HubQueue;
 use crate::lanes::table::TableTask;
 use crate::mailbox::{Mailbox, Refused};
+use crate::metrics::Stage;
 use crate::newest::{Newest, Published};
 use crate::pulse::Pulse;
 use crate::running::Ending;
@@ -37,8 +38,17 @@ pub const WAL_THREAD: &str = "quoin-wal";
 /// The name of the thread that writes the table.
 pub const TABLE_THREAD: &str = "quoin-table";
 
-/// An input on its way to the node; a request comes with the receiver of its answer.
-pub type NodeInput = (Input, Option<ReplySender>);
+/// The caller of a request.
+#[derive(Debug)]
+pub struct Caller {
+    /// The receiver of the answer.
+    pub reply: ReplySender,
+    /// When the present stage of the request began.
+    pub since: Instant,
+}
+
+/// An input on its way to the node; a request comes with its caller.
+pub type NodeInput = (Input, Option<Caller>);
 
 /// The queue into the node's thread.
 pub type NodeQueue = Arc<Mailbox<NodeInput>>;
@@ -50,13 +60,13 @@ pub fn queue() -> NodeQueue {
 
 impl Mailbox<NodeInput> {
     /// Queues a service's request, or returns why that is not possible.
-    pub fn request(&self, token: Token, request: Request, deadline: Instant, reply: ReplySender) -> Result<(), Error> {
+    pub fn request(&self, token: Token, request: Request, deadline: Instant, caller: Caller) -> Result<(), Error> {
         let input = Input::Request {
             token,
             request,
             deadline,
         };
-        self.offer((input, Some(reply))).map_err(|refused| match refused {
+        self.offer((input, Some(caller))).map_err(|refused| match refused {
             Refused::Closed => Error::Stopped,
             Refused::Full => Error::TooManyRequests,
         })
@@ -92,11 +102,14 @@ const STOP: Token = Token(0);
 /// Called after each turn with its counts and its duration.
 pub type Observe = Box<dyn FnMut(&Tally, Duration) + Send>;
 
+/// Called with the duration of each stage of a request.
+pub type ObserveStage = Box<dyn Fn(Stage, Duration) + Send>;
+
 /// Called with the reason why the node's thread ended.
 pub type OnEnd = Box<dyn FnOnce(Halt) + Send>;
 
 /// The caller of each request. Looked up by token only, never iterated.
-type Callers = HashMap<Token, ReplySender>;
+type Callers = HashMap<Token, Caller>;
 
 /// The node's thread: the node, its queue, and the receivers of its effects.
 pub struct NodeThread {
@@ -122,6 +135,10 @@ pub struct NodeThread {
     pub observe: Observe,
     /// Sends to peers. The outcome of a snapshot must be reported to the node.
     pub send: Box<dyn FnMut(PeerJob) + Send>,
+    /// Called with the stages of requests.
+    pub stage: ObserveStage,
+    /// When the last turn ended.
+    pub ended: Instant,
     /// Called with the members whenever they change.
     pub members: Box<dyn Fn(&Cluster) + Send>,
 }
@@ -166,12 +183,14 @@ impl NodeThread {
             let begun = self.clock.now();
             self.pulse.begin(begun);
             tracing::trace!(inputs = queued.len(), "the node takes a turn");
-            inputs.extend(queued.drain(..).filter_map(|input| note_caller(input, &mut callers)));
+            let noted = queued.drain(..);
+            inputs.extend(noted.filter_map(|input| note_caller(input, &mut callers, (begun, &self.stage))));
             if inputs.is_empty() {
                 inputs.push(Input::Wake);
             }
             self.node.step(begun, inputs.drain(..), &mut effects);
-            let took = self.clock.now().saturating_since(begun);
+            self.ended = self.clock.now();
+            let took = self.ended.saturating_since(begun);
             (self.observe)(self.node.tally(), took);
             let lost_before = lost.take();
             for effect in effects.drain(..) {
@@ -216,8 +235,9 @@ impl NodeThread {
             }
             Effect::Reply { token, result } => {
                 if let Some(caller) = callers.remove(&token) {
+                    (self.stage)(Stage::Commit, self.ended.saturating_since(caller.since));
                     // The caller may no longer wait for the answer.
-                    let _gone = caller.send(result);
+                    let _gone = caller.reply.send(result);
                 }
             }
             Effect::Table(job) => hand_over(&self.table, TableTask::Job(job), TABLE_THREAD, lost),
@@ -237,9 +257,14 @@ fn log_auth(before: &View, view: &View) {
 
 /// Takes the caller from a request. The cancellation of a request that has no caller any more is dropped, because that
 /// request was answered meanwhile.
-fn note_caller((input, reply): NodeInput, callers: &mut Callers) -> Option<Input> {
-    if let (Input::Request { token, .. }, Some(reply)) = (&input, reply) {
-        callers.insert(*token, reply);
+fn note_caller(
+    (input, caller): NodeInput,
+    callers: &mut Callers,
+    (now, stage): (Instant, &ObserveStage),
+) -> Option<Input> {
+    if let (Input::Request { token, .. }, Some(Caller { reply, since })) = (&input, caller) {
+        stage(Stage::Queue, now.saturating_since(since));
+        callers.insert(*token, Caller { reply, since: now });
     }
     if let Input::Cancel(token) = &input {
         callers.remove(token)?;

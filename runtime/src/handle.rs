@@ -22,6 +22,7 @@ use quoin_core::proto::etcdserverpb::{WatchCreateRequest, WatchRequest};
 use quoin_core::time::Instant;
 use quoin_core::watch;
 
+use crate::metrics::QueueState;
 use crate::newest::{Newest, Published};
 use crate::pulse::Stuck;
 use crate::seam::BoxFuture;
@@ -88,6 +89,11 @@ pub trait Queues: Send + Sync {
 
     /// The remembered hashes of compactions, oldest first.
     fn compact_hashes(&self) -> Vec<HashKv> {
+        Vec::new()
+    }
+
+    /// The queues at this moment, for the metrics.
+    fn queues(&self) -> Vec<QueueState> {
         Vec::new()
     }
 
@@ -191,6 +197,11 @@ impl NodeHandle {
     /// The remembered hashes of compactions, oldest first.
     pub fn compact_hashes(&self) -> Vec<HashKv> {
         self.queues.compact_hashes()
+    }
+
+    /// The member's queues at this moment.
+    pub fn queues(&self) -> Vec<QueueState> {
+        self.queues.queues()
     }
 
     /// A thread of the member that has been at one piece of work for at least `limit`.

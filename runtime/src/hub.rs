@@ -6,17 +6,20 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use async_channel::Sender;
 use quoin_core::limits::WATCH_LANE_QUEUE_INPUTS;
 use quoin_core::mvcc::{Event, View};
+use quoin_core::time::Instant;
 use quoin_core::watch::{Hub, HubConfig, Response, StreamId, WatchCounts, WatchInput, WatchOutput};
 
 use crate::clock::Clock;
 use crate::handle::WatchCall;
 use crate::mailbox::{Mailbox, Refused};
+use crate::metrics::QueueState;
 use crate::newest::Newest;
 use crate::pulse::Pulse;
 use crate::running::Ending;
@@ -44,6 +47,8 @@ pub struct HubQueue {
     streams: Arc<AtomicUsize>,
     /// Whether publications are skipped because the queue was full: [`WatchEvent::CatchUp`] is queued then.
     skips: Arc<AtomicBool>,
+    /// How often that began.
+    skipped: Arc<AtomicU64>,
 }
 
 impl HubQueue {
@@ -77,7 +82,18 @@ impl HubQueue {
         let event = WatchEvent::Published(input);
         let offered = self.mailbox.offer_of(QUEUED_PUBLICATIONS, event);
         if offered == Err(Refused::Full) && !self.skips.swap(true, Ordering::SeqCst) {
+            self.skipped.fetch_add(1, Ordering::Relaxed);
             let _closed = self.mailbox.report(WatchEvent::CatchUp);
+        }
+    }
+
+    /// The queue at this moment.
+    pub fn state(&self) -> QueueState {
+        let (items, refused) = self.mailbox.state();
+        QueueState {
+            name: "watch",
+            items,
+            refused,
         }
     }
 
@@ -87,8 +103,22 @@ impl HubQueue {
     }
 }
 
-/// Called with the hub's counts after each of its turns.
-pub type Observe = Box<dyn FnMut(WatchCounts) + Send>;
+/// What the thread has seen, for metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct Watched {
+    /// The hub's counts.
+    pub counts: WatchCounts,
+    /// How many revisions the slowest watcher was behind, at most [`LAG_INTERVAL`] ago.
+    pub lag: i64,
+    /// How often publications were skipped since the start.
+    pub skipped: u64,
+}
+
+/// Called after each turn of the hub.
+pub type Observe = Box<dyn FnMut(Watched) + Send>;
+
+/// How often the lag of watchers is computed, which looks at every stream.
+const LAG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Starts the watch thread over the state in `published`. A panic of it is announced in `ending`.
 pub fn start(
@@ -103,6 +133,7 @@ pub fn start(
         mailbox: Arc::new(Mailbox::new(WATCH_LANE_QUEUE_INPUTS)),
         streams: Arc::default(),
         skips: Arc::default(),
+        skipped: Arc::default(),
     };
     let view = published.load().view.kv.clone();
     let mut watch = WatchThread {
@@ -113,6 +144,8 @@ pub fn start(
         streams: BTreeMap::new(),
         published,
         queue: queue.clone(),
+        lag: 0,
+        lag_at: Instant::ZERO,
         pulse,
     };
     let thread = threads::spawn(watch.pulse.thread(), ending, move || watch.run())?;
@@ -128,6 +161,9 @@ struct WatchThread {
     streams: BTreeMap<StreamId, Sender<Response>>,
     published: Newest,
     queue: HubQueue,
+    /// The lag of watchers as last computed, and when it is computed again.
+    lag: i64,
+    lag_at: Instant,
     pulse: Pulse,
 }
 
@@ -165,8 +201,22 @@ impl WatchThread {
             if self.hub.deadline().is_some_and(|at| at <= self.clock.now()) {
                 self.step(WatchInput::Wake);
             }
-            (self.observe)(self.hub.counts());
+            self.tell_metrics();
         }
+    }
+
+    fn tell_metrics(&mut self) {
+        let counts = self.hub.counts();
+        let now = self.clock.now();
+        if counts.slow_watchers == 0 || now >= self.lag_at {
+            self.lag = self.hub.lag();
+            self.lag_at = now + LAG_INTERVAL;
+        }
+        (self.observe)(Watched {
+            counts,
+            lag: self.lag,
+            skipped: self.queue.skipped.load(Ordering::Relaxed),
+        });
     }
 
     fn call(&mut self, call: WatchCall) {
@@ -231,6 +281,7 @@ mod tests {
             mailbox: Arc::new(Mailbox::new(WATCH_LANE_QUEUE_INPUTS)),
             streams: Arc::new(AtomicUsize::new(1)),
             skips: Arc::default(),
+            skipped: Arc::default(),
         };
         let view = Mvcc::new().view();
         for _ in 0..QUEUED_PUBLICATIONS + 3 {

@@ -20,6 +20,8 @@ struct Queue<T> {
     items: Vec<T>,
     /// How many of the items were added by [`Mailbox::offer_of`].
     of_kind: usize,
+    /// How many were refused because the queue was full.
+    refused: u64,
     closed: bool,
     receiver_waits: bool,
 }
@@ -39,6 +41,7 @@ impl<T> Mailbox<T> {
         let queue = Queue {
             items: Vec::new(),
             of_kind: 0,
+            refused: 0,
             closed: false,
             receiver_waits: false,
         };
@@ -76,6 +79,7 @@ impl<T> Mailbox<T> {
             return Err(Refused::Closed);
         }
         if !admit(&mut queue) {
+            queue.refused += 1;
             return Err(Refused::Full);
         }
         queue.items.push(item);
@@ -107,6 +111,12 @@ impl<T> Mailbox<T> {
         std::mem::swap(&mut queue.items, into);
         queue.of_kind = 0;
         !(into.is_empty() && queue.closed)
+    }
+
+    /// The number of items that wait, and of those that were refused because the queue was full.
+    pub fn state(&self) -> (usize, u64) {
+        let queue = self.lock();
+        (queue.items.len(), queue.refused)
     }
 
     /// Refuses further items; queued ones can still be taken.
@@ -151,6 +161,7 @@ mod tests {
         mailbox.offer(1).unwrap();
         assert_eq!(mailbox.offer(2), Err(Refused::Full));
         mailbox.report(3).unwrap();
+        assert_eq!(mailbox.state(), (2, 1), "two wait, one was refused");
     }
 
     #[test]

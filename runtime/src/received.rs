@@ -93,19 +93,27 @@ impl Arriving {
     }
 
     /// The file is complete: checks it, makes it durable under the name for its index, and returns its state, which the
-    /// node then gets.
+    /// node then gets. `sync` is called to make the file durable, so that its caller can measure that.
     ///
     /// # Errors
     /// The disk's error, or a fault that describes the damage. The file is removed then, if possible.
-    pub fn finish(mut self, config: StoreConfig) -> Result<Store, Fault> {
-        let finished = self.check_and_rename(config);
+    pub fn finish(
+        mut self,
+        config: StoreConfig,
+        sync: impl FnOnce(&mut dyn DiskFile) -> io::Result<()>,
+    ) -> Result<Store, Fault> {
+        let finished = self.check_and_rename(config, sync);
         if finished.is_err() {
             self.give_up();
         }
         finished
     }
 
-    fn check_and_rename(&mut self, config: StoreConfig) -> Result<Store, Fault> {
+    fn check_and_rename(
+        &mut self,
+        config: StoreConfig,
+        sync: impl FnOnce(&mut dyn DiskFile) -> io::Result<()>,
+    ) -> Result<Store, Fault> {
         let name = database_name(self.index);
         let beside = unfinished(&self.snap_dir, self.index);
         let sum = std::mem::take(&mut self.sum);
@@ -116,9 +124,9 @@ impl Arriving {
             return Err(Fault::Inconsistent { cause });
         }
         let path = self.snap_dir.join(&name);
-        let mut keep = || {
+        let keep = || {
             if !bug!(InstallsBeforeSync) {
-                self.file.sync_data()?;
+                sync(&mut *self.file)?;
             }
             self.disk.rename(&beside, &path)?;
             self.disk.sync_dir(&self.snap_dir)

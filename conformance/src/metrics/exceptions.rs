@@ -24,14 +24,6 @@ pub const MISSING: &[Exception] = &[
         "reads use an immutable view and open no transaction",
     ),
     ("etcd_server_go_version", "Quoin contains no Go"),
-    (
-        "etcd_server_learner_promote_successes",
-        "Quoin does not count promotions",
-    ),
-    (
-        "etcd_snap_db_*",
-        "Quoin does not measure the snapshots that a leader sends",
-    ),
     ("go_*", "Go's own runtime"),
 ];
 

@@ -37,12 +37,7 @@ impl Exposition {
     /// If it does not answer, or not in this format.
     pub fn of(server: &Server) -> Result<Self, Trouble> {
         let answer = server.http("/metrics").during("asking for metrics")?;
-        let (head, body) = answer
-            .split_once("\r\n\r\n")
-            .ok_or_else(|| Trouble::new(format!("an answer without a body: {answer}")))?;
-        let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-        let body = if is_chunked { unchunked(body)? } else { body.to_owned() };
-        Self::parse(&body)
+        Self::parse(&body(&answer)?)
     }
 
     /// Reads the text.
@@ -112,6 +107,19 @@ fn comparable(series: &str) -> Option<String> {
         .map(|(label, value)| format!("{label}=\"{value}\""))
         .collect();
     Some(format!("{name}{{{}}}", pairs.join(",")))
+}
+
+/// The body of an HTTP/1.1 answer.
+pub(super) fn body(answer: &str) -> Result<String, Trouble> {
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .ok_or_else(|| Trouble::new(format!("an answer without a body: {answer}")))?;
+    let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    if is_chunked {
+        unchunked(body)
+    } else {
+        Ok(body.to_owned())
+    }
 }
 
 /// The body of a chunked answer.

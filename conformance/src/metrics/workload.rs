@@ -169,7 +169,8 @@ impl Stage<'_> {
     fn look(&mut self, moment: Moment) -> Result<(), Trouble> {
         let varies = |series: &String| {
             let starts = |pattern: &str| series.starts_with(pattern.trim_end_matches('*'));
-            VARIES.iter().any(|(pattern, _)| starts(pattern)) || series.contains("_sum") || series.starts_with("go_")
+            let is_own = starts("go_") || starts("quoin_");
+            is_own || series.contains("_sum") || VARIES.iter().any(|(pattern, _)| starts(pattern))
         };
         let shown = |of: &Exposition| -> Vec<(String, f64)> {
             let all = of.samples.iter().filter(|(series, _)| !varies(series));
@@ -180,17 +181,19 @@ impl Stage<'_> {
         loop {
             wait::pause(SETTLED);
             let now = Exposition::of(self.server)?;
-            let is_quiet = shown(&now).iter().zip(shown(&before).iter()).all(|(now, before)| {
+            let (earlier, later) = (shown(&before), shown(&now));
+            let moved = earlier.iter().zip(&later).find(|(before, now)| {
                 // Go's histograms of commits and the like change without requests.
-                now == before || now.0.contains("_bucket") || now.0.contains("_disk_")
+                now != before && !now.0.contains("_bucket") && !now.0.contains("_disk_")
             });
-            if is_quiet {
+            let Some((was, is)) = moved else {
                 self.played.moments.insert(moment, now);
                 return Ok(());
-            }
+            };
             if deadline.passed() {
                 return Err(Trouble::new(format!(
-                    "metrics still moved after {PATIENCE:?} at {moment:?}"
+                    "{} still moved from {} after {PATIENCE:?} at {moment:?}, now {} is {}",
+                    was.0, was.1, is.0, is.1
                 )));
             }
             before = now;

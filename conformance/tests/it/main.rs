@@ -25,6 +25,7 @@ mod members;
 mod metrics;
 mod outside;
 mod pings;
+mod prometheus;
 mod recorded;
 mod services;
 mod snapshots;

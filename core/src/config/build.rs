@@ -69,6 +69,7 @@ pub(super) fn build(s: &Settings, default_host: Option<&str>, notices: &mut Vec<
         max_concurrent_streams: u32::try_from(s.uint("max-concurrent-streams")).unwrap_or(u32::MAX),
         grpc_keepalive_min_time: positive(span(s, "grpc-keepalive-min-time")?).unwrap_or(GO_PING_MINIMUM),
         grpc_keepalive: keepalive(s)?,
+        enable_pprof: s.switch("enable-pprof"),
         socket_reuse_port: s.switch("socket-reuse-port"),
         socket_reuse_address: s.switch("socket-reuse-address"),
         raft_read_timeout: peer_timeout(s, "raft-read-timeout", notices)?,

@@ -83,6 +83,8 @@ pub struct Config {
     pub grpc_keepalive_min_time: Duration,
     /// `--grpc-keepalive-interval` and `-timeout`; `None` sends no pings.
     pub grpc_keepalive: Option<Keepalive>,
+    /// Paths of profiles answer that there are none, rather than 404.
+    pub enable_pprof: bool,
     /// Listen with `SO_REUSEPORT`.
     pub socket_reuse_port: bool,
     /// Listen with `SO_REUSEADDR`.

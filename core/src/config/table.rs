@@ -11,6 +11,7 @@ use super::flag::Kind::{
 use super::flag::{Flag, Group};
 use super::gates::Gate;
 
+const NO_PROFILES: &str = "serves no profiles: there is no Go, and the paths under /debug/pprof/ say so";
 const NO_DISCOVERY: &str = "discovery comes in a later version; name the members with --initial-cluster";
 const NO_V2: &str = "has no effect: the v2 API is gone";
 const ONLY_WITH_DISCOVERY: &str = "has no effect without discovery";
@@ -140,7 +141,7 @@ pub static FLAGS: &[Flag] = flags! {
         "auth-token-ttl" Uint, "300", Used, "Seconds for which an unused simple token is good.";
     }
     Monitoring {
-        "enable-pprof" Bool, "false", Accepted("has no effect: there are no Go profiles to serve"), "Serve profiles under /debug/pprof/.";
+        "enable-pprof" Bool, "false", Accepted(NO_PROFILES), "Serve profiles under /debug/pprof/.";
         "metrics" Text, "basic", Used, "'extensive' adds histograms of the server's gRPC calls.";
         "listen-metrics-urls" Urls, "", Used, "Where else to listen for /metrics and the health pages.";
     }

@@ -90,6 +90,8 @@ pub struct Node {
     /// Learners that an update described as voters. etcd up to 3.6.11 writes such updates, and from then on takes the
     /// member for a voter. The set is not stored: a start begins with an empty set.
     ambiguous: BTreeSet<MemberId>,
+    /// Requests to promote a learner that are not answered. Their outcomes are counted.
+    promoting: BTreeSet<Token>,
     published: Option<Status>,
     /// The member ticked in this turn, so a status of which only counters changed is published.
     ticked: bool,
@@ -150,6 +152,7 @@ impl Node {
             applied: Applied::default(),
             alarm_proposed: false,
             ambiguous: BTreeSet::new(),
+            promoting: BTreeSet::new(),
             published: None,
             ticked: false,
             outputs: Vec::new(),
@@ -414,6 +417,9 @@ impl Node {
     }
 
     fn reply(&mut self, token: Token, result: Result<Response, Error>) {
+        if self.promoting.remove(&token) {
+            self.tally.promoted(result.as_ref().err().copied());
+        }
         self.replies.push((token, result));
     }
 }

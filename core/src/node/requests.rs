@@ -56,6 +56,7 @@ impl Node {
                 self.reconfigure(now, token, deadline, change)
             }
             Request::MemberPromote { id } => {
+                self.promoting.insert(token);
                 let change = self.member_promote(now, id);
                 self.reconfigure(now, token, deadline, change)
             }
@@ -94,6 +95,7 @@ impl Node {
 
     /// A client cancelled its request.
     pub(super) fn cancel(&mut self, token: Token) {
+        self.promoting.remove(&token);
         self.member.cancel(token);
         self.lessor.cancel(token);
         self.compaction.cancel(token);

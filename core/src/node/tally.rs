@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::error::Error;
 use crate::id::MemberId;
 use crate::member::Dropped;
 use crate::store::{Counts, VersionChange};
@@ -25,6 +26,10 @@ pub struct Tally {
     pub late_heartbeats: Vec<LateHeartbeat>,
     /// The member has another leader than before, or none any more.
     pub leader: Option<LeaderChange>,
+    /// Learners promoted by this member as leader.
+    pub promotions: u64,
+    /// Why promotions failed on this member as leader, in the words of etcd's metric.
+    pub promotion_failures: Vec<&'static str>,
     /// The cluster version was set.
     pub version: Option<VersionChange>,
 }
@@ -72,6 +77,21 @@ pub struct LateHeartbeat {
 }
 
 impl Tally {
+    /// A promotion ended. A member that does not lead counts none: its client's request goes on to the leader.
+    pub(super) fn promoted(&mut self, error: Option<Error>) {
+        match error {
+            None => self.promotions += 1,
+            Some(Error::NotLeader) => {}
+            // etcd's metric has the texts from before they are translated for clients.
+            Some(Error::MemberNotFound) => self.promotion_failures.push("membership: ID not found"),
+            Some(Error::MemberNotLearner) => {
+                self.promotion_failures
+                    .push("membership: can only promote a learner member");
+            }
+            Some(error) => self.promotion_failures.push(error.message()),
+        }
+    }
+
     /// Whether all counts are zero.
     #[must_use]
     pub fn is_empty(&self) -> bool {

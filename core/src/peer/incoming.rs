@@ -16,6 +16,9 @@ use super::message::{MessageDecoder, decode, is_link_heartbeat};
 use super::queue::OpenStream;
 use super::transport::{ExchangeKind, OpenExchange, Transport};
 
+/// The status of a message that cannot be read.
+const UNREADABLE: u16 = 400;
+
 /// A refusal of a peer's request.
 #[derive(Debug)]
 struct Rejection {
@@ -51,7 +54,12 @@ impl Transport {
         };
         match accepted {
             Ok(()) => out.push(PeerEffect::Receive(id)),
-            Err(refusal) => self.refuse(id, head.sender(), refusal, out),
+            Err(refusal) => {
+                if head.path == PATH_SNAPSHOT {
+                    self.tally.of(MemberId::NONE).receiving.failed += 1;
+                }
+                self.refuse(id, head.sender(), refusal, out);
+            }
         }
     }
 
@@ -70,7 +78,7 @@ impl Transport {
             .map_err(|text| Rejection::new(412, text))?;
         let from = head.sender().unwrap_or_default();
         self.add_remote(now, from, head.peer_urls());
-        self.insert(id, from, kind, now + PEER_READ_PATIENCE);
+        self.insert(now, id, from, kind, now + PEER_READ_PATIENCE);
         Ok(())
     }
 
@@ -85,10 +93,11 @@ impl Transport {
                     out.push(PeerEffect::Close(old.exchange));
                     self.remove(old.exchange);
                     if old.has_waiting() {
+                        self.tally.of(from).send_failures += 1;
                         out.push(PeerEffect::Tell(PeerEvent::Unreachable(from)));
                     }
                 }
-                self.insert(id, from, ExchangeKind::Stream(kind), Instant::MAX);
+                self.insert(now, id, from, ExchangeKind::Stream(kind), Instant::MAX);
                 out.push(PeerEffect::Open(id, PeerHead::response(&self.config)));
                 self.activate(from, out);
             }
@@ -163,6 +172,7 @@ impl Transport {
         let (from, before) = (exchange.peer, exchange.kind.held());
         exchange.deadline = now + PEER_READ_PATIENCE;
         let mut begun = None;
+        let is_snapshot = matches!(exchange.kind, ExchangeKind::Snapshotted(_));
         let taken = match &mut exchange.kind {
             ExchangeKind::Posted(body) if body.len() + bytes.len() <= PEER_PIPELINE_MESSAGE_BYTES => {
                 body.push(bytes);
@@ -176,6 +186,7 @@ impl Transport {
                     .map_err(|error| Rejection::new(400, format!("error decoding raft message: {error}")))
             }
             ExchangeKind::Saving => {
+                exchange.file_bytes += bytes.len() as u64;
                 out.push(PeerEffect::SaveMore(id, bytes));
                 return;
             }
@@ -184,7 +195,10 @@ impl Transport {
         self.held = self.held.saturating_sub(before) + exchange.kind.held();
         let taken = taken.and_then(|()| self.has_room().map_err(|BadFrame(text)| Rejection::new(500, text)));
         match (taken, begun) {
-            (Err(refusal), _) => self.refuse(id, Some(from), Rejection { close: true, ..refusal }, out),
+            (Err(refusal), _) => {
+                self.unreadable(from, is_snapshot);
+                self.refuse(id, Some(from), Rejection { close: true, ..refusal }, out);
+            }
             (Ok(()), Some(message)) => self.begin_snapshot(now, id, message, out),
             (Ok(()), None) => {}
         }
@@ -205,15 +219,20 @@ impl Transport {
         } else {
             Err(Rejection::new(400, "wrong raft message type"))
         };
+        self.tally.of(self.known(from)).received_bytes += prost::Message::encoded_len(&message) as u64;
         if let Err(refusal) = checked {
+            self.tally.of(self.known(from)).receiving.failed += 1;
             return self.refuse(id, Some(from), Rejection { close: true, ..refusal }, out);
         }
-        self.insert(id, from, ExchangeKind::Saving, now + PEER_READ_PATIENCE);
+        self.insert(exchange.begun, id, from, ExchangeKind::Saving, now + PEER_READ_PATIENCE);
+        let file_begun = decoder.rest();
+        self.file_length(id, file_begun.len() as u64);
+        self.tally.of(self.known(from)).receiving.begun += 1;
         out.push(PeerEffect::Save {
             exchange: id,
             from,
             message: Box::new(message),
-            begun: decoder.rest(),
+            begun: file_begun,
         });
     }
 
@@ -245,12 +264,14 @@ impl Transport {
         let Some(OpenExchange { peer, kind, .. }) = self.remove(id) else {
             return;
         };
+        let is_message = matches!(kind, ExchangeKind::Posted(_));
         let taken = match kind {
             ExchangeKind::Posted(mut body) => decode(body.take_all())
-                .map_err(|_| Rejection::new(400, "error unmarshalling raft message"))
+                .map_err(|_| Rejection::new(UNREADABLE, "error unmarshalling raft message"))
                 .and_then(|message| {
                     let from = Some(peer).filter(|peer| *peer != MemberId::NONE);
                     let from = from.unwrap_or(MemberId(message.from));
+                    self.tally.of(self.known(from)).received_bytes += prost::Message::encoded_len(&message) as u64;
                     self.may_take(from, &message)?;
                     Ok((from, message))
                 }),
@@ -265,18 +286,36 @@ impl Transport {
                 }
                 self.accept(id, out);
             }
-            Err(refusal) => self.refuse(id, Some(peer), refusal, out),
+            Err(refusal) => {
+                if !is_message || refusal.status == UNREADABLE {
+                    self.unreadable(peer, !is_message);
+                }
+                self.refuse(id, Some(peer), refusal, out);
+            }
         }
     }
 
     /// The host has written a snapshot, or has failed to.
-    pub(super) fn saved(&mut self, id: ExchangeId, result: Result<(), String>, out: &mut Vec<PeerEffect>) {
+    pub(super) fn saved(
+        &mut self,
+        now: Instant,
+        id: ExchangeId,
+        result: Result<(), String>,
+        out: &mut Vec<PeerEffect>,
+    ) {
         let Some(exchange) = self.remove(id) else {
             return;
         };
+        let counts = self.tally.of(self.known(exchange.peer));
         match result {
-            Ok(()) => self.accept(id, out),
+            Ok(()) => {
+                counts.received_bytes += exchange.file_bytes;
+                counts.receiving.succeeded.push(now.saturating_since(exchange.begun));
+                self.accept(id, out);
+            }
             Err(text) => {
+                counts.receiving.failed += 1;
+                counts.receiving.broken += 1;
                 let text = format!("failed to save KV snapshot ({text})");
                 let refusal = Rejection {
                     close: true,
@@ -285,6 +324,20 @@ impl Transport {
                 self.refuse(id, Some(exchange.peer), refusal, out);
             }
         }
+    }
+
+    /// Counts a message that cannot be read.
+    fn unreadable(&mut self, from: MemberId, is_snapshot: bool) {
+        let counts = self.tally.of(self.known(from));
+        counts.receive_failures += 1;
+        counts.receiving.failed += u64::from(is_snapshot);
+    }
+
+    /// Counts a snapshot that broke off, before or after its file began.
+    fn snapshot_not_received(&mut self, from: MemberId, had_begun: bool) {
+        let counts = &mut self.tally.of(self.known(from)).receiving;
+        counts.failed += 1;
+        counts.broken += u64::from(had_begun);
     }
 
     fn accept(&self, id: ExchangeId, out: &mut Vec<PeerEffect>) {
@@ -329,7 +382,8 @@ impl Transport {
                 if let Some(over) = self.remove(exchange) {
                     self.incoming_closed(&over, exchange, "the peer does not read", out);
                 }
-            } else if let Some(bytes) = stream.write(now) {
+            } else if let Some((bytes, message_bytes)) = stream.write(now) {
+                self.tally.of(id).sent_bytes += message_bytes;
                 out.push(PeerEffect::Write(exchange, bytes));
             }
         }
@@ -343,15 +397,20 @@ impl Transport {
         why: &str,
         out: &mut Vec<PeerEffect>,
     ) {
-        let ExchangeKind::Stream(kind) = exchange.kind else {
-            return;
-        };
         let peer = exchange.peer;
+        let kind = match &exchange.kind {
+            ExchangeKind::Stream(kind) => *kind,
+            ExchangeKind::Posted(_) => return self.tally.of(self.known(peer)).receive_failures += 1,
+            ExchangeKind::Snapshotted(_) => return self.snapshot_not_received(peer, false),
+            ExchangeKind::Saving => return self.snapshot_not_received(peer, true),
+            _ => return,
+        };
         let Some(known) = self.peers.get_mut(&peer) else {
             return;
         };
         if known.stream(kind).as_ref().is_some_and(|stream| stream.exchange == id) {
             let old = known.stream(kind).take();
+            self.tally.of(peer).send_failures += 1;
             self.deactivate(peer, why, out);
             if old.is_some_and(|stream| stream.has_waiting()) {
                 out.push(PeerEffect::Tell(PeerEvent::Unreachable(peer)));

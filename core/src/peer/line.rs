@@ -1,6 +1,7 @@
 //! The line between the peer machine and its host: inputs and effects, as closed enums. This file decides nothing.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -75,6 +76,8 @@ pub enum PeerInput {
     /// The connection has room again: the bytes of the last [`PeerEffect::Write`], or a part of this snapshot's body,
     /// are on their way to the peer.
     Drained(ExchangeId),
+    /// The length of the file of a snapshot that is being sent, as soon as the host knows it. Only counts need it.
+    FileLength(ExchangeId, u64),
     /// The body is complete. For a response, nothing follows.
     End(ExchangeId),
     /// A peer's request. Its body is not read before [`PeerEffect::Receive`].
@@ -87,6 +90,8 @@ pub enum PeerInput {
         status: u16,
         /// The headers.
         head: PeerHead,
+        /// The time since the request was sent over an open connection.
+        took: Duration,
     },
     /// The members have changed.
     Roster(PeerRoster),

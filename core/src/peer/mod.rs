@@ -24,6 +24,7 @@ mod message;
 mod outgoing;
 mod peers;
 mod queue;
+mod tally;
 mod transport;
 
 pub use append::{AppendDecoder, AppendEncoder};
@@ -31,6 +32,7 @@ pub use gather::BadFrame;
 pub use head::{PATH_PIPELINE, PATH_PROBING, PATH_SNAPSHOT, PATH_STREAM, PeerHead};
 pub use line::{Body, ExchangeId, PeerEffect, PeerInput, PeerRoster, StreamKind};
 pub use message::{MessageDecoder, encode_message};
+pub use tally::{PeerCounts, SnapshotCounts};
 pub use transport::{Transport, TransportConfig};
 
 #[cfg(test)]

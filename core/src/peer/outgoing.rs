@@ -1,6 +1,8 @@
 //! Requests of this member to peers: streams that it reads, messages and snapshots that it posts, and requests for a
 //! peer's version.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 
@@ -21,6 +23,7 @@ use super::head::{PeerHead, REMOVED, RequestKind};
 use super::line::{Body, ExchangeId, PeerEffect, StreamKind};
 use super::message::{encode_message, is_link_heartbeat, prepare};
 use super::peers::Dial;
+use super::tally::PeerTally;
 use super::transport::{ExchangeKind, OpenExchange, PartialResponse, StreamDecoder, Transport};
 
 const OK: u16 = 200;
@@ -40,7 +43,7 @@ impl Transport {
             }
             let Some(url) = peer.url().cloned() else { continue };
             let deadline = now + self.config.dial_patience;
-            let exchange = self.begin(id, &url, ExchangeKind::Reader(kind, None), deadline);
+            let exchange = self.begin(now, id, &url, ExchangeKind::Reader(kind, None), deadline);
             if let Some(peer) = self.peers.get_mut(&id) {
                 *peer.reader(kind) = Dial::Runs;
             }
@@ -62,7 +65,7 @@ impl Transport {
         let Some(url) = peer.url().cloned() else { return };
         peer.version_at = now + PEER_VERSION_INTERVAL;
         let deadline = now + self.config.dial_patience.min(PEER_VERSION_INTERVAL);
-        let exchange = self.begin(id, &url, ExchangeKind::Version, deadline);
+        let exchange = self.begin(now, id, &url, ExchangeKind::Version, deadline);
         out.push(PeerEffect::Request {
             exchange,
             url,
@@ -81,7 +84,13 @@ impl Transport {
         {
             peer.posts += 1;
             let body = bytes_of(message);
-            let exchange = self.begin(id, &url, ExchangeKind::Post(body.clone()), now + PEER_POST_PATIENCE);
+            let exchange = self.begin(
+                now,
+                id,
+                &url,
+                ExchangeKind::Post(body.clone()),
+                now + PEER_POST_PATIENCE,
+            );
             out.push(PeerEffect::Request {
                 exchange,
                 url,
@@ -98,9 +107,11 @@ impl Transport {
             out.push(PeerEffect::Tell(PeerEvent::Snapshot { to, received: false }));
             return;
         };
-        let exchange = self.begin(to, &url, ExchangeKind::Snapshot, now + PEER_SNAPSHOT_PATIENCE);
+        let exchange = self.begin(now, to, &url, ExchangeKind::Snapshot, now + PEER_SNAPSHOT_PATIENCE);
+        self.tally.of(to).sending.begun += 1;
         let mut message = BytesMut::new();
         encode_message(job.message.clone(), &mut message);
+        self.file_length(exchange, message.len() as u64);
         out.push(PeerEffect::Request {
             exchange,
             url,
@@ -151,7 +162,8 @@ impl Transport {
                 return;
             }
             (ExchangeKind::Reader(_, Some(decoder)), None) => {
-                decode(decoder, bytes, |message| deliver(peer, message, out))
+                let tally = &mut self.tally;
+                decode(decoder, bytes, |message| deliver(peer, message, tally, out))
             }
             _ => Err(BadFrame("unexpected bytes".to_owned())),
         };
@@ -214,11 +226,15 @@ impl Transport {
             out.push(PeerEffect::Tell(PeerEvent::RemovedUs));
         }
         match exchange.kind {
-            ExchangeKind::Post(_) if status == NO_CONTENT => {
+            ExchangeKind::Post(body) if status == NO_CONTENT => {
                 self.posted(peer);
+                self.tally.of(peer).sent_bytes += body.len() as u64;
                 self.activate(peer, out);
             }
             ExchangeKind::Snapshot if status == NO_CONTENT => {
+                let counts = self.tally.of(peer);
+                counts.sent_bytes += exchange.file_bytes;
+                counts.sending.succeeded.push(now.saturating_since(exchange.begun));
                 self.activate(peer, out);
                 snapshot_over(peer, true, out);
             }
@@ -249,6 +265,7 @@ impl Transport {
             }
             ExchangeKind::Post(body) => {
                 self.posted(peer);
+                self.tally.of(peer).send_failures += 1;
                 if bug!(RetriesPost)
                     && let (Some(known), Ok(message)) =
                         (self.peers.get_mut(&peer), super::message::decode(body.clone()))
@@ -258,6 +275,7 @@ impl Transport {
                 self.unreachable(peer, why, out);
             }
             ExchangeKind::Snapshot => {
+                self.snapshot_not_taken(peer);
                 self.unreachable(peer, why, out);
                 snapshot_over(peer, false, out);
             }
@@ -271,6 +289,30 @@ impl Transport {
     fn posted(&mut self, peer: MemberId) {
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.posts -= 1;
+        }
+    }
+
+    /// A snapshot was not taken by its peer.
+    pub(super) fn snapshot_not_taken(&mut self, peer: MemberId) {
+        let counts = self.tally.of(peer);
+        counts.send_failures += 1;
+        counts.sending.failed += 1;
+        counts.sending.broken += 1;
+    }
+
+    /// The host knows the length of a part of what a snapshot's request sends.
+    pub(super) fn file_length(&mut self, id: ExchangeId, bytes: u64) {
+        if let Some(exchange) = self.exchanges.get_mut(&id) {
+            exchange.file_bytes += bytes;
+        }
+    }
+
+    /// Notes how fast a peer answers. The question for its version is small, and asked at fixed times.
+    pub(super) fn round_trip(&mut self, id: ExchangeId, took: Duration) {
+        if let Some(exchange) = self.exchanges.get(&id)
+            && matches!(exchange.kind, ExchangeKind::Version)
+        {
+            self.tally.of(exchange.peer).round_trips.push(took);
         }
     }
 
@@ -291,12 +333,17 @@ fn snapshot_over(to: MemberId, received: bool, out: &mut Vec<PeerEffect>) {
     out.push(PeerEffect::Tell(PeerEvent::Snapshot { to, received }));
 }
 
-/// Gives the node a message of a stream, unless it is the heartbeat of the link.
-fn deliver(from: MemberId, message: Message, out: &mut Vec<PeerEffect>) {
-    if !is_link_heartbeat(&message) {
-        let message = Box::new(message);
-        out.push(PeerEffect::Deliver { from, message });
+/// Counts a message of a stream, and gives it to the node unless it is the heartbeat of the link.
+fn deliver(from: MemberId, message: Message, tally: &mut PeerTally, out: &mut Vec<PeerEffect>) {
+    let bytes = prost::Message::encoded_len(&message) as u64;
+    if is_link_heartbeat(&message) {
+        // etcd counts it under the sender that the message has, which is none.
+        tally.of(MemberId::NONE).received_bytes += bytes;
+        return;
     }
+    tally.of(from).received_bytes += bytes;
+    let message = Box::new(message);
+    out.push(PeerEffect::Deliver { from, message });
 }
 
 /// Calls `take` with each message that is complete now.

@@ -63,26 +63,32 @@ impl OpenStream {
     }
 
     /// The bytes to write now: waiting messages up to a bound, or the heartbeat of the link if it is due.
-    pub(super) fn write(&mut self, now: Instant) -> Option<Bytes> {
+    ///
+    /// The number is the sum of the messages' own lengths, which etcd's metrics count whatever their frames are.
+    pub(super) fn write(&mut self, now: Instant) -> Option<(Bytes, u64)> {
         if self.writing.is_some() {
             return None;
         }
-        let mut out = BytesMut::new();
+        let (mut out, mut message_bytes) = (BytesMut::new(), 0);
         while out.len() < PEER_WRITE_BYTES
             && let Some(message) = self.queue.pop_front()
         {
-            self.bytes = self.bytes.saturating_sub(message.encoded_len());
+            let bytes = message.encoded_len();
+            self.bytes = self.bytes.saturating_sub(bytes);
+            message_bytes += bytes as u64;
             self.encode(message, &mut out);
         }
         if now >= self.beat_at {
             self.beat_at = now + PEER_LINK_BEAT;
-            self.encode(link_heartbeat(), &mut out);
+            let beat = link_heartbeat();
+            message_bytes += beat.encoded_len() as u64;
+            self.encode(beat, &mut out);
         }
         if out.is_empty() {
             return None;
         }
         self.writing = Some(now);
-        Some(out.freeze())
+        Some((out.freeze(), message_bytes))
     }
 
     fn encode(&mut self, message: Message, out: &mut BytesMut) {

@@ -19,6 +19,7 @@ use super::gather::Gather;
 use super::line::{ExchangeId, PeerEffect, PeerInput, PeerRoster, StreamKind};
 use super::message::MessageDecoder;
 use super::peers::PeerState;
+use super::tally::{PeerCounts, PeerTally};
 
 /// The settings of the machine.
 #[derive(Clone, Debug)]
@@ -46,6 +47,10 @@ pub(super) struct OpenExchange {
     pub(super) answer: Option<PartialResponse>,
     /// When it is cut.
     pub(super) deadline: Instant,
+    /// When it began.
+    pub(super) begun: Instant,
+    /// The bytes of its snapshot that are known: all of one that is sent, the part of another that has arrived.
+    pub(super) file_bytes: u64,
 }
 
 /// A peer's answer to a request of this member.
@@ -98,6 +103,7 @@ pub struct Transport {
     pub(super) held: usize,
     /// No exchange is late before this time. Deadlines that are put off do not move it.
     pub(super) late_at: Instant,
+    pub(super) tally: PeerTally,
     next: u64,
 }
 
@@ -113,6 +119,7 @@ impl Transport {
             strangers: BTreeMap::new(),
             held: 0,
             late_at: Instant::MAX,
+            tally: PeerTally::default(),
             next: 0,
         };
         transport.roster(now, PeerRoster::default(), &mut Vec::new());
@@ -125,6 +132,11 @@ impl Transport {
             self.take(now, input, out);
         }
         self.wake(now, out);
+    }
+
+    /// Gives the host the counts since the last call, of each peer for which one is not zero.
+    pub fn take_counts(&mut self, with: impl FnMut(MemberId, PeerCounts)) {
+        self.tally.take(with);
     }
 
     /// When [`Transport::step`] is to be called again without an input, at the latest.
@@ -141,10 +153,19 @@ impl Transport {
             PeerInput::Closed(exchange, why) => self.closed(now, exchange, &why, out),
             PeerInput::Drained(exchange) => self.drained(now, exchange),
             PeerInput::End(exchange) => self.end(now, exchange, out),
+            PeerInput::FileLength(exchange, bytes) => self.file_length(exchange, bytes),
             PeerInput::Request(exchange, head) => self.request(now, exchange, &head, out),
-            PeerInput::Response { exchange, status, head } => self.response(now, exchange, status, &head, out),
+            PeerInput::Response {
+                exchange,
+                status,
+                head,
+                took,
+            } => {
+                self.round_trip(exchange, took);
+                self.response(now, exchange, status, &head, out);
+            }
             PeerInput::Roster(roster) => self.roster(now, roster, out),
-            PeerInput::Saved(exchange, result) => self.saved(exchange, result, out),
+            PeerInput::Saved(exchange, result) => self.saved(now, exchange, result, out),
             PeerInput::Send(PeerJob::Messages { to, messages }) => self.send(to, messages, out),
             PeerInput::Send(PeerJob::Snapshot(job)) => self.send_snapshot(now, job, out),
             PeerInput::Wake => {}
@@ -216,6 +237,7 @@ impl Transport {
             if let Some(over) = self.remove(exchange)
                 && matches!(over.kind, ExchangeKind::Snapshot)
             {
+                self.snapshot_not_taken(id);
                 out.push(PeerEffect::Tell(PeerEvent::Snapshot {
                     to: id,
                     received: false,
@@ -223,6 +245,7 @@ impl Transport {
             }
         }
         if self.peers.remove(&id).is_some_and(|peer| peer.is_active) {
+            self.tally.of(id).deactivated += 1;
             out.push(PeerEffect::Tell(PeerEvent::Inactive(id)));
         }
     }
@@ -237,13 +260,22 @@ impl Transport {
         }
     }
 
+    /// The peer with this id, under which its counts are; none for a sender that is not a peer.
+    pub(super) fn known(&self, id: MemberId) -> MemberId {
+        if self.peers.contains_key(&id) {
+            id
+        } else {
+            MemberId::NONE
+        }
+    }
+
     /// Queues messages for a peer. Messages that find no room are dropped, and the node gets
     /// [`PeerEvent::Unreachable`].
     fn send(&mut self, to: MemberId, messages: Vec<Message>, out: &mut Vec<PeerEffect>) {
         let Some(peer) = self.peers.get_mut(&to) else {
             return;
         };
-        let mut lost = false;
+        let mut lost = 0;
         for message in messages {
             let kind = if message.get_msg_type() == MessageType::MsgAppend {
                 StreamKind::Append
@@ -257,9 +289,10 @@ impl Transport {
                 peer.pipeline.extend(Some(message).filter(|_| has_room));
                 has_room
             };
-            lost |= !has_room;
+            lost += u64::from(!has_room);
         }
-        if lost {
+        if lost > 0 {
+            self.tally.of(to).send_failures += lost;
             out.push(PeerEffect::Tell(PeerEvent::Unreachable(to)));
         }
     }
@@ -270,6 +303,7 @@ impl Transport {
             && !std::mem::replace(&mut peer.is_active, true)
         {
             peer.said.clear();
+            self.tally.of(id).activated += 1;
             out.push(PeerEffect::Log(notice(Notice::info("peer became active"), id)));
             out.push(PeerEffect::Tell(PeerEvent::Active(id)));
         }
@@ -280,6 +314,7 @@ impl Transport {
         if let Some(peer) = self.peers.get_mut(&id)
             && std::mem::replace(&mut peer.is_active, false)
         {
+            self.tally.of(id).deactivated += 1;
             out.push(PeerEffect::Log(notice(
                 Notice::warn(format!("peer became inactive: {why}")),
                 id,
@@ -306,24 +341,40 @@ impl Transport {
     }
 
     /// Starts an exchange of this member.
-    pub(super) fn begin(&mut self, peer: MemberId, url: &str, kind: ExchangeKind, deadline: Instant) -> ExchangeId {
+    pub(super) fn begin(
+        &mut self,
+        now: Instant,
+        peer: MemberId,
+        url: &str,
+        kind: ExchangeKind,
+        deadline: Instant,
+    ) -> ExchangeId {
         self.next += 1;
         let id = ExchangeId::Outgoing(self.next);
         let url = url.to_owned();
-        self.insert(id, peer, kind, deadline);
+        self.insert(now, id, peer, kind, deadline);
         if let Some(exchange) = self.exchanges.get_mut(&id) {
             exchange.url = url;
         }
         id
     }
 
-    pub(super) fn insert(&mut self, id: ExchangeId, peer: MemberId, kind: ExchangeKind, deadline: Instant) {
+    pub(super) fn insert(
+        &mut self,
+        now: Instant,
+        id: ExchangeId,
+        peer: MemberId,
+        kind: ExchangeKind,
+        deadline: Instant,
+    ) {
         let exchange = OpenExchange {
             peer,
             kind,
             url: String::new(),
             answer: None,
             deadline,
+            begun: now,
+            file_bytes: 0,
         };
         self.exchanges.insert(id, exchange);
         self.late_at = self.late_at.min(deadline);

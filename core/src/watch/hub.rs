@@ -149,6 +149,17 @@ impl Hub {
         }
     }
 
+    /// How many revisions the slowest watcher is behind; 0 if all have everything. Looks at every stream.
+    #[must_use]
+    pub fn lag(&self) -> i64 {
+        if self.slow == 0 {
+            return 0;
+        }
+        let waiting = self.streams.iter().filter_map(|(_, stream)| stream.waiting.first());
+        let next = waiting.chain(self.ready.first()).map(|(next, _)| *next).min();
+        next.map_or(0, |next| self.view.revision() + 1 - next)
+    }
+
     /// Asserts the invariants between steps:
     ///
     /// - a watcher is in the tables of its stream;

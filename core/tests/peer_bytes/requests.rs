@@ -91,7 +91,12 @@ pub(crate) fn outgoing(bytes: &[u8]) {
     for exchange in begun {
         let (head, body) = (head.clone(), body.clone());
         let inputs = [
-            PeerInput::Response { exchange, status, head },
+            PeerInput::Response {
+                exchange,
+                status,
+                head,
+                took: Duration::ZERO,
+            },
             PeerInput::Bytes(exchange, body),
             PeerInput::End(exchange),
         ];

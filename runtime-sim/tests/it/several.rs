@@ -145,7 +145,7 @@ fn receive(site: &Site, index: u64, bytes: &Bytes) -> Result<Store, Fault> {
     for piece in bytes.chunks(1_000) {
         file.write(piece)?;
     }
-    file.finish(StoreConfig::default())
+    file.finish(StoreConfig::default(), |file| file.sync_data())
 }
 
 /// Installs a received state as the host does; an error is the end of the process.

@@ -39,6 +39,13 @@ pub enum Observation {
         /// How long it took in all.
         took: Duration,
     },
+    /// The file of a snapshot from a peer was received.
+    SnapReceived {
+        /// How long it took to make it durable.
+        syncing: Duration,
+        /// How long it took in all.
+        took: Duration,
+    },
     /// A batch was written to the table.
     TableWrite {
         /// Bytes that the table takes on disk afterwards.
@@ -94,6 +101,8 @@ pub struct Signs {
     pub pulse: Pulse,
     /// The clock of the pulse.
     pub clock: Arc<dyn Time>,
+    /// Called after each run with the number of jobs and the duration.
+    pub ran: Box<dyn Fn(usize, Duration) + Send>,
 }
 
 /// Starts a lane's thread, named as its pulse. It ends when the sender is dropped, or at the first fault: after a
@@ -131,7 +140,9 @@ fn drive<L: Lane>(lane: &mut L, receiver: &Receiver<L::Job>, signs: &Signs) -> R
                     signs.pulse.rest();
                 }
                 tracing::trace!(jobs = jobs.len(), "a lane runs");
+                let (count, begun) = (jobs.len(), signs.clock.now());
                 lane.run(&mut jobs)?;
+                (signs.ran)(count, signs.clock.now().saturating_since(begun));
                 jobs.clear();
             }
             Err(RecvTimeoutError::Timeout) => lane.rest()?,
@@ -199,6 +210,7 @@ mod tests {
                 ending: Ending::default(),
                 pulse: Pulse::new("quoin-test"),
                 clock: Arc::new(Clock::new()),
+                ran: Box::new(|_, _| ()),
             };
             let (jobs, thread) = spawn(4, Failing { at_job, told }, signs).unwrap();
             jobs.send(()).unwrap();

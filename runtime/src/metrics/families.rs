@@ -67,6 +67,16 @@ group! {
             Buckets::Doubling(0.01, 17),
         );
         defrag_inflight: IntGauge = gauge("etcd_disk_defrag_inflight", "Whether a defragmentation runs.");
+        snap_db_fsync_seconds: Histogram = histogram(
+            "etcd_snap_db_fsync_duration_seconds",
+            "How long syncs of files of snapshots from peers took.",
+            DISK,
+        );
+        snap_db_save_seconds: Histogram = histogram(
+            "etcd_snap_db_save_total_duration_seconds",
+            "How long receiving and saving files of snapshots from peers took in all.",
+            Buckets::Doubling(0.1, 10),
+        );
         snap_fsync_seconds: Histogram = histogram(
             "etcd_snap_fsync_duration_seconds",
             "How long writing and syncing snapshot files took.",
@@ -157,6 +167,15 @@ group! {
         has_leader: IntGauge = gauge("etcd_server_has_leader", "Whether a leader is known.");
         is_leader: IntGauge = gauge("etcd_server_is_leader", "Whether this member is the leader.");
         is_learner: IntGauge = gauge("etcd_server_is_learner", "Whether this member is a learner.");
+        promotions: IntCounter = counter(
+            "etcd_server_learner_promote_successes",
+            "Learners that this member as the leader promoted.",
+        );
+        promotion_failures: CounterVec = counters(
+            "etcd_server_learner_promote_failures",
+            "Promotions of learners that failed on this member as the leader, by reason.",
+            &["Reason"],
+        );
         leader_changes: IntCounter = counter("etcd_server_leader_changes_seen_total", "Changes of leader seen.");
         heartbeat_failures: IntCounter = counter(
             "etcd_server_heartbeat_send_failures_total",

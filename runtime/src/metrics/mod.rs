@@ -7,6 +7,8 @@
 mod families;
 mod grpc;
 mod make;
+mod network;
+mod own;
 mod process;
 pub(crate) mod sources;
 
@@ -20,7 +22,12 @@ use families::{Disk, Lease, Mvcc, Server};
 use grpc::Grpc;
 pub(crate) use grpc::MethodMetrics;
 use make::Make;
+use network::Network;
+pub(crate) use own::LaneName;
+use own::Own;
+pub use own::{QueueState, Stage};
 use process::Process;
+pub(crate) use process::descriptor_limit;
 
 /// All metrics of a member. No handle is visible outside this crate, so the compiler reports one that is never set.
 #[derive(Debug)]
@@ -34,6 +41,10 @@ pub struct Metrics {
     pub(crate) lease: Lease,
     /// Keys and their history.
     pub(crate) mvcc: Mvcc,
+    /// Traffic with peers.
+    pub(crate) network: Network,
+    /// Metrics that only Quoin has.
+    pub(crate) own: Own,
     /// Consensus, health, and what the member is.
     pub(crate) server: Server,
     /// Durations of ranges that failed, and of those that succeeded.
@@ -57,6 +68,8 @@ impl Metrics {
             grpc: Grpc::new(&make, extensive),
             lease: Lease::new(&make),
             mvcc: Mvcc::new(&make),
+            network: Network::new(&make),
+            own: Own::new(&make),
             range_seconds: ["false", "true"].map(|success| server.range_seconds.with_label_values(&[success])),
             server,
             process: Process::new(&make),

@@ -85,6 +85,12 @@ impl Process {
     }
 }
 
+/// The most descriptors that the process may have open; 0 if that is not known.
+pub(crate) fn descriptor_limit() -> i64 {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    limit(&limits, "Max open files").unwrap_or_default()
+}
+
 /// Times of a process; its start is counted from boot.
 struct Times {
     cpu_seconds: f64,

@@ -12,8 +12,9 @@ use quoin_core::store::{Counts, Op, VersionChange};
 use quoin_core::version::{SERVER_VERSION, Version};
 use quoin_core::watch::WatchCounts;
 
-use super::{Metrics, whole};
+use super::{LaneName, Metrics, whole};
 use crate::clock::Clock;
+use crate::hub::Watched;
 use crate::lanes::Observation;
 
 /// Adds the counts of the node's turns to the metrics, and logs those that concern an operator.
@@ -48,6 +49,7 @@ impl Turns {
 
     /// Adds the counts and the duration of a turn. The duration is shared evenly by the applied requests.
     pub(crate) fn add(&mut self, tally: &Tally, took: Duration) {
+        self.metrics.own.turn_seconds.observe(took.as_secs_f64());
         if tally.is_empty() {
             return;
         }
@@ -60,8 +62,15 @@ impl Turns {
             dropped,
             late_heartbeats,
             leader,
+            promotions,
+            promotion_failures,
             version,
         } = tally;
+        let server = &self.metrics.server;
+        server.promotions.inc_by(*promotions);
+        for reason in promotion_failures {
+            server.promotion_failures.with_label_values(&[reason]).inc();
+        }
         self.applied(applied, took);
         self.leases(leases);
         for _ in 0..*compaction_steps {
@@ -233,11 +242,16 @@ fn messages_dropped(dropped: &Dropped) {
 }
 
 /// Adds the counts of the watch hub.
-pub(crate) fn count_watchers(metrics: &Arc<Metrics>) -> impl FnMut(WatchCounts) + Send + use<> {
+pub(crate) fn count_watchers(metrics: &Arc<Metrics>) -> impl FnMut(Watched) + Send + use<> {
     let metrics = Arc::clone(metrics);
     let number = |count: usize| whole(count as u64);
     let (mut events_seen, mut ranges_seen) = (0, 0);
-    move |counts| {
+    move |watched| {
+        let Watched { counts, lag, skipped } = watched;
+        let own = &metrics.own;
+        own.watch_lag.set(lag);
+        own.watch_skipped
+            .inc_by(skipped.saturating_sub(own.watch_skipped.get()));
         let WatchCounts {
             streams,
             watchers,
@@ -272,6 +286,10 @@ pub(crate) fn observe_lanes(metrics: &Arc<Metrics>) -> crate::lanes::Observe {
                 disk.snap_fsync_seconds.observe(writing.as_secs_f64());
                 disk.snap_save_seconds.observe(took.as_secs_f64());
             }
+            Observation::SnapReceived { syncing, took } => {
+                disk.snap_db_fsync_seconds.observe(syncing.as_secs_f64());
+                disk.snap_db_save_seconds.observe(took.as_secs_f64());
+            }
             Observation::TableWrite { bytes, took } => {
                 disk.backend_commit_seconds.observe(took.as_secs_f64());
                 metrics.mvcc.db_bytes.set(whole(bytes));
@@ -283,6 +301,18 @@ pub(crate) fn observe_lanes(metrics: &Arc<Metrics>) -> crate::lanes::Observe {
             }
         }
     })
+}
+
+/// Adds the runs of a lane.
+pub(crate) fn count_lane(metrics: &Arc<Metrics>, lane: LaneName) -> Box<dyn Fn(usize, Duration) + Send> {
+    let metrics = Arc::clone(metrics);
+    Box::new(move |jobs, took| metrics.own.lane_ran(lane, jobs, took))
+}
+
+/// Adds the stages of requests.
+pub(crate) fn observe_stages(metrics: &Arc<Metrics>) -> crate::drive::ObserveStage {
+    let metrics = Arc::clone(metrics);
+    Box::new(move |stage, took| metrics.own.stage_took(stage, took))
 }
 
 /// Whole milliseconds, as etcd observes them.

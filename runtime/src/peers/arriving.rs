@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 use bytes::Bytes;
@@ -15,8 +16,10 @@ use quoin_core::store::{Store, StoreConfig};
 
 use super::Peers;
 use super::window::{InFlight, Window};
-use crate::disk::Disk;
+use crate::clock::Time;
+use crate::disk::{Disk, DiskFile};
 use crate::drive::NodeQueue;
+use crate::lanes::{Observation, Observe};
 use crate::received::Arriving;
 use crate::threads::guarded;
 
@@ -26,6 +29,8 @@ pub(crate) struct Shelf {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) snap_dir: PathBuf,
     pub(crate) config: StoreConfig,
+    pub(crate) clock: Arc<dyn Time>,
+    pub(crate) observe: Observe,
 }
 
 /// A snapshot whose first bytes have arrived.
@@ -92,18 +97,29 @@ fn save(snapshot: Snapshot, pieces: &Receiver<Piece>, shelf: &Shelf, node: &Node
         from, message, begun, ..
     } = snapshot;
     let index = message.get_snapshot().get_metadata().index;
+    let (started, mut syncing) = (shelf.clock.now(), Duration::ZERO);
     tracing::info!("snapshot-index" = index, %from, "receiving database snapshot");
     let mut arriving =
         Arriving::begin(Arc::clone(&shelf.disk), &shelf.snap_dir, index).map_err(|fault| fault.to_string())?;
     let written = write_all(&mut arriving, &begun, pieces);
     let total = arriving.len();
     let store = match written {
-        Ok(()) => arriving.finish(shelf.config).map_err(|fault| fault.to_string())?,
+        Ok(()) => {
+            let sync = |file: &mut dyn DiskFile| {
+                let before = shelf.clock.now();
+                let synced = file.sync_data();
+                syncing = shelf.clock.now().saturating_since(before);
+                synced
+            };
+            arriving.finish(shelf.config, sync).map_err(|fault| fault.to_string())?
+        }
         Err(why) => {
             arriving.give_up();
             return Err(why);
         }
     };
+    let took = shelf.clock.now().saturating_since(started);
+    (shelf.observe)(Observation::SnapReceived { syncing, took });
     tracing::info!(
         "snapshot-index" = index,
         "total-bytes" = total,
@@ -136,8 +152,6 @@ fn write_all(arriving: &mut Arriving, begun: &[u8], pieces: &Receiver<Piece>) ->
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use quoin_core::limits::PEER_BODY_WINDOW_BYTES;
     use quoin_core::peer::PeerInput;
     use quoin_core::proto::raftpb::{Snapshot as RaftSnapshot, SnapshotMetadata};
@@ -187,6 +201,8 @@ mod tests {
                 disk: Arc::new(RealDisk),
                 snap_dir: self.folder.path().to_owned(),
                 config: StoreConfig::default(),
+                clock: Arc::new(crate::clock::Clock::new()),
+                observe: Arc::new(|_| ()),
             };
             let window = Window::new(PEER_BODY_WINDOW_BYTES);
             Saver::start(snapshot, window, shelf, self.node.clone(), self.peers.clone()).unwrap()

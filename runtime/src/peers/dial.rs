@@ -37,6 +37,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// The headers.
     pub(crate) head: PeerHead,
+    /// The time from the open connection to the headers.
+    pub(crate) took: Duration,
     body: Incoming,
     link: Link,
 }
@@ -129,6 +131,8 @@ pub(crate) async fn send(
     let late = || Err(format!("dial {url}: no connection in time"));
     let connecting = within(dialer.runtime(), deadline, open(dialer, &url)).await;
     let socket = connecting.unwrap_or_else(late)?;
+    let clock = dialer.runtime().clock();
+    let sent = clock.now();
     let handshake = http1::Builder::new().handshake(Io(socket)).await;
     let (mut sender, connection) = handshake.map_err(|error| text_of(&error))?;
     let mut link = Link(Some(Box::pin(connection)));
@@ -144,6 +148,7 @@ pub(crate) async fn send(
             fields: fields_of(&parts.headers),
             ..PeerHead::default()
         },
+        took: clock.now().saturating_since(sent),
         body,
         link,
     })

@@ -31,6 +31,7 @@ use quoin_core::store::Cluster;
 
 use crate::drive::NodeQueue;
 use crate::mailbox::Mailbox;
+use crate::metrics::QueueState;
 use crate::serve::stop::Stopper;
 pub(crate) use arriving::Shelf;
 pub(crate) use thread::{PeerSite, start};
@@ -119,6 +120,16 @@ impl Peers {
                     self.0.node.input(Input::Peer(event));
                 }
             }
+        }
+    }
+
+    /// The queue at this moment.
+    pub(crate) fn state(&self) -> QueueState {
+        let (items, refused) = self.0.mailbox.state();
+        QueueState {
+            name: "peer",
+            items,
+            refused,
         }
     }
 

@@ -10,7 +10,7 @@ use quoin_core::limits::PEER_BODY_WINDOW_BYTES;
 use quoin_core::peer::{Body, ExchangeId, PeerHead, PeerInput};
 
 use super::dial::{self, RequestBody};
-use super::sending::SnapshotBody;
+use super::sending::{File, SnapshotBody};
 use super::window::Window;
 use super::{Peers, dial::Answer};
 use crate::serve::stop::Stop;
@@ -89,6 +89,7 @@ impl Outgoing {
             exchange: self.exchange,
             status: answer.status,
             head: std::mem::take(&mut answer.head),
+            took: answer.took,
         });
         let window = Window::new(PEER_BODY_WINDOW_BYTES);
         while let Some(piece) = next_piece(&mut answer, &window).await {
@@ -103,8 +104,16 @@ impl Outgoing {
             Body::Bytes(bytes) => dial::whole(bytes),
             Body::Snapshot(message, job) => {
                 let (peers, exchange) = (self.peers.clone(), self.exchange);
-                let taken = move || peers.report(PeerInput::Drained(exchange));
-                Box::pin(SnapshotBody::new(message, job.view, Box::new(taken)))
+                let taken = {
+                    let peers = peers.clone();
+                    move || peers.report(PeerInput::Drained(exchange))
+                };
+                let length = move |bytes| peers.report(PeerInput::FileLength(exchange, bytes));
+                let file = File {
+                    view: job.view,
+                    length: Box::new(length),
+                };
+                Box::pin(SnapshotBody::new(message, file, Box::new(taken)))
             }
         }
     }

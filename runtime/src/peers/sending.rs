@@ -28,11 +28,17 @@ enum Made {
     Failed(Fault),
 }
 
+/// The state to send, and the receiver of its file's length, which is known once the file begins.
+pub(super) struct File {
+    pub(super) view: View,
+    pub(super) length: Box<dyn FnOnce(u64) + Send>,
+}
+
 /// The body.
 pub(super) struct SnapshotBody {
     message: Option<Bytes>,
     /// The state, until the thread starts and takes it.
-    view: Option<View>,
+    file: Option<File>,
     made: Pin<Box<Receiver<Made>>>,
     sender: Option<Sender<Made>>,
     /// Called when the connection has taken a piece and has room for the next.
@@ -40,12 +46,12 @@ pub(super) struct SnapshotBody {
 }
 
 impl SnapshotBody {
-    /// A body of these bytes and the file of this view.
-    pub(super) fn new(message: Bytes, view: View, taken: Box<dyn Fn() + Send>) -> Self {
+    /// A body of these bytes and this file.
+    pub(super) fn new(message: Bytes, file: File, taken: Box<dyn Fn() + Send>) -> Self {
         let (sender, made) = async_channel::bounded(PIECES);
         Self {
             message: Some(message),
-            view: Some(view),
+            file: Some(file),
             made: Box::pin(made),
             sender: Some(sender),
             taken,
@@ -54,13 +60,13 @@ impl SnapshotBody {
 
     /// Starts the thread. It ends when the body is dropped.
     fn begin(&mut self) -> io::Result<()> {
-        let (Some(view), Some(sender)) = (self.view.take(), self.sender.take()) else {
+        let (Some(file), Some(sender)) = (self.file.take(), self.sender.take()) else {
             return Ok(());
         };
         let make = move || {
             // If the thread panics, no last part comes: the body breaks off, and the peer drops what it has.
             let _logged = guarded(|| {
-                let last = match make(view, &sender) {
+                let last = match make(file, &sender) {
                     Ok(()) => Made::End,
                     Err(fault) => Made::Failed(fault),
                 };
@@ -94,11 +100,12 @@ impl Body for SnapshotBody {
 }
 
 /// Makes the file, until it is complete or its receiver has gone.
-fn make(view: View, sender: &Sender<Made>) -> Result<(), Fault> {
-    let Some(mut walk) = count(view, sender)? else {
+fn make(file: File, sender: &Sender<Made>) -> Result<(), Fault> {
+    let Some(mut walk) = count(file.view, sender)? else {
         return Ok(());
     };
     tracing::info!("total-bytes" = walk.total(), "sending database snapshot to a peer");
+    (file.length)(walk.total());
     while let Some(pieces) = walk.step(READ_SLICE_ROWS)? {
         for piece in pieces {
             if sender.send_blocking(Made::Bytes(piece)).is_err() {
@@ -137,16 +144,22 @@ mod tests {
         let view = Store::new(StoreConfig::default()).view();
         let taken = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&taken);
+        let (told, length) = std::sync::mpsc::channel();
+        let to_send = File {
+            view: view.clone(),
+            length: Box::new(move |bytes| told.send(bytes).unwrap()),
+        };
         let count = move || {
             count.fetch_add(1, Ordering::Relaxed);
         };
-        let mut body = Box::pin(SnapshotBody::new("message".into(), view.clone(), Box::new(count)));
+        let mut body = Box::pin(SnapshotBody::new("message".into(), to_send, Box::new(count)));
         let mut sent = Vec::new();
         while let Some(frame) = block_on(poll_fn(|cx| body.as_mut().poll_frame(cx))) {
             sent.extend_from_slice(&frame.unwrap().into_data().unwrap());
         }
         let file = sent.strip_prefix(b"message").expect("the message comes first");
         assert!(file == snapshot::encode(&view));
+        assert_eq!(length.recv(), Ok(file.len() as u64));
         assert!(taken.load(Ordering::Relaxed) > 0, "progress is reported");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use super::{Event, Order, Peers, Requested};
 use crate::clock::Clock;
 use crate::drive::NodeQueue;
 use crate::logs;
+use crate::metrics::Metrics;
 use crate::pulse::Pulse;
 use crate::running::Ending;
 use crate::serve::stop::{Stopper, stop_signal};
@@ -32,6 +34,7 @@ pub(crate) struct PeerSite {
     pub(crate) dialer: Dialer,
     pub(crate) node: NodeQueue,
     pub(crate) shelf: Shelf,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// Starts the thread. A panic of it is announced in `ending`.
@@ -120,6 +123,9 @@ impl PeerThread {
             self.carry_out(effect, inputs);
         }
         self.effects = effects;
+        let (metrics, me) = (&self.site.metrics, self.site.config.member);
+        self.transport
+            .take_counts(|peer, counts| metrics.network.add(me, peer, &counts));
         if !inputs.is_empty() {
             // Reports of effects that failed at once.
             self.step(now, inputs);
@@ -295,6 +301,7 @@ impl PeerThread {
 
     fn deliver(&mut self, from: MemberId, message: Box<Message>) {
         if !self.site.node.message(from, *message) {
+            self.site.metrics.network.dropped(from);
             self.dropped.count += 1;
         }
     }

@@ -13,6 +13,7 @@ use futures_channel::oneshot;
 use quoin_core::error::Error;
 use quoin_core::limits::{COMPUTE_RUNNING_JOBS, COMPUTE_WAITING_JOBS, HANDSHAKE_JOBS};
 
+use crate::metrics::QueueState;
 use crate::running::Ending;
 use crate::threads::{self, guarded};
 
@@ -24,6 +25,7 @@ type Job = Box<dyn FnMut() -> bool + Send>;
 pub(crate) struct Compute {
     jobs: Sender<Job>,
     begun: Arc<AtomicU64>,
+    refused: Arc<AtomicU64>,
 }
 
 impl Compute {
@@ -46,12 +48,22 @@ impl Compute {
         Self {
             jobs,
             begun: Arc::default(),
+            refused: Arc::default(),
         }
     }
 
     /// How many computations were given to the thread, including refused ones.
     pub(crate) fn begun(&self) -> u64 {
         self.begun.load(Ordering::Relaxed)
+    }
+
+    /// The queue at this moment.
+    pub(crate) fn state(&self) -> QueueState {
+        QueueState {
+            name: "compute",
+            items: self.jobs.len(),
+            refused: self.refused.load(Ordering::Relaxed),
+        }
     }
 
     /// Runs `work`, which must be short, on the compute thread.
@@ -82,7 +94,10 @@ impl Compute {
         self.begun.fetch_add(1, Ordering::Relaxed);
         match self.jobs.try_send(job) {
             Ok(()) => answer.await.map_err(|_| Error::Stopped),
-            Err(TrySendError::Full(_)) => Err(Error::TooManyRequests),
+            Err(TrySendError::Full(_)) => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                Err(Error::TooManyRequests)
+            }
             Err(TrySendError::Closed(_)) => Err(Error::Stopped),
         }
     }

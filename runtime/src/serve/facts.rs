@@ -17,6 +17,7 @@ use quoin_core::proto::etcdserverpb::{AlarmMember, AlarmType};
 use super::Context;
 use super::calls::ask;
 use crate::metrics::Metrics;
+use crate::peers::Peers;
 use crate::pulse::Stuck;
 
 /// Whether this member has a leader.
@@ -151,6 +152,9 @@ fn refresh(context: &Context, metrics: &Metrics) {
         let label = format!("{}.{}", version.major, version.minor);
         server.cluster_version.with_label_values(&[&label]).set(1.0);
     }
+    let local = MemberId(context.node.member_id());
+    metrics.network.set_known(local, &view.cluster);
+    refresh_own(context, metrics);
     let mvcc = &metrics.mvcc;
     mvcc.current_revision.set(view.kv.revision());
     mvcc.compact_revision.set(view.kv.compact_revision());
@@ -159,4 +163,23 @@ fn refresh(context: &Context, metrics: &Metrics) {
     // The newest rows are not in the table yet.
     mvcc.db_bytes.set(mvcc.db_bytes.get().max(in_use));
     mvcc.keys.set(i64::try_from(view.kv.key_count()).unwrap_or(i64::MAX));
+}
+
+/// Sets the facts that only Quoin's metrics have.
+fn refresh_own(context: &Context, metrics: &Metrics) {
+    let published = context.node.published();
+    let status = &published.status;
+    let own = &metrics.own;
+    own.term.set(i64::try_from(status.term).unwrap_or(i64::MAX));
+    let lag = published.view.applied_index.saturating_sub(status.durable_index);
+    own.table_lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
+    let peers = context.peers.iter().map(Peers::state);
+    let helpers = [context.compute.state(), context.passwords.state()];
+    for queue in context.node.queues().into_iter().chain(peers).chain(helpers) {
+        own.set_queue(queue);
+    }
+    for (port, room) in context.rooms.all() {
+        let (open, most) = room.state();
+        own.set_connections(port, open, most);
+    }
 }

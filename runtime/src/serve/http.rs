@@ -19,13 +19,15 @@ use quoin_core::version::SERVER_VERSION;
 
 use super::metrics_page::MetricsPage;
 use super::reply::Reply;
-use super::{Context, Endpoint, facts};
+use super::{Context, Endpoint, debug, facts};
 use crate::metrics;
 use crate::pulse::Stuck;
 use crate::tls::Secured;
 
 const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// The type of `/debug/vars`, with the character set that Go writes there.
+const VARS_JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 const METRICS_TEXT: HeaderValue = HeaderValue::from_static(metrics::CONTENT_TYPE);
 
 /// Answers a request that is not gRPC.
@@ -61,8 +63,14 @@ async fn route(context: &Arc<Context>, endpoint: Endpoint, head: &Parts) -> Resp
         let body = r#"{"code":12,"message":"the JSON gateway is not implemented: use gRPC","details":[]}"#;
         return answer(StatusCode::NOT_IMPLEMENTED, JSON, body);
     }
+    if is_client && debug::is_profile(path) {
+        let (status, text) = debug::profile(context.settings.enable_pprof);
+        return go_error(status, text);
+    }
+    let is_vars = is_client && path == "/debug/vars";
     let checks = checks_of(path);
-    let is_known = path == "/health" || (endpoint != Endpoint::Metrics && path == "/version") || checks.is_some();
+    let is_known =
+        path == "/health" || (endpoint != Endpoint::Metrics && path == "/version") || checks.is_some() || is_vars;
     if !is_known {
         return go_error(StatusCode::NOT_FOUND, "404 page not found");
     }
@@ -73,6 +81,7 @@ async fn route(context: &Arc<Context>, endpoint: Endpoint, head: &Parts) -> Resp
     }
     match (path, checks) {
         ("/health", _) => health(context, &query).await,
+        ("/debug/vars", _) => answer(StatusCode::OK, VARS_JSON, debug::vars(context)),
         (_, Some(checks)) => run_checks(context, &checks, &query).await,
         _ => version(context),
     }

@@ -36,6 +36,15 @@ impl Rooms {
         }
     }
 
+    /// Each room with its name in the metrics.
+    pub(crate) fn all(&self) -> [(&'static str, &Room); 3] {
+        [
+            ("client", &self.clients),
+            ("metrics", &self.metrics),
+            ("peer", &self.peers),
+        ]
+    }
+
     fn of(&self, endpoint: Endpoint) -> &Room {
         match endpoint {
             Endpoint::Client | Endpoint::Grpc | Endpoint::Http => &self.clients,

@@ -8,6 +8,7 @@ mod calls;
 pub(crate) mod compute;
 mod connection;
 pub(crate) mod corruption;
+mod debug;
 pub(crate) mod facts;
 pub(crate) mod grpc;
 pub(crate) mod http;
@@ -103,6 +104,7 @@ pub(crate) struct Settings {
     pub(crate) cors: AllowList,
     /// How often the leader compares hashes (`--corrupt-check-time`).
     pub(crate) corrupt_check: Option<Duration>,
+    pub(crate) enable_pprof: bool,
     pub(crate) host_whitelist: AllowList,
     pub(crate) election_timeout: Duration,
     /// Whether data is compared before serving (feature gate `InitialCorruptCheck`).
@@ -145,6 +147,7 @@ impl Settings {
                 .then_some(config.compact_hash_check_time),
             cors: config.cors.clone(),
             corrupt_check: config.corrupt_check_time,
+            enable_pprof: config.enable_pprof,
             host_whitelist: config.host_whitelist.clone(),
             election_timeout,
             initial_corrupt_check: gates.enabled(Gate::InitialCorruptCheck),

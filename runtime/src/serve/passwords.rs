@@ -2,6 +2,7 @@
 //! purpose: an attacker can try only a few. The node and the workers do not wait for it.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_channel::{Receiver, Sender, TrySendError};
@@ -11,6 +12,7 @@ use quoin_core::auth::KnownPasswords;
 use quoin_core::error::Error;
 use quoin_core::limits::PASSWORD_WAITING_JOBS;
 
+use crate::metrics::QueueState;
 use crate::running::Ending;
 use crate::threads::{self, guarded};
 
@@ -29,6 +31,7 @@ type Job = (PasswordWork, oneshot::Sender<PasswordResult>);
 pub(crate) struct Passwords {
     jobs: Sender<Job>,
     known: Arc<Mutex<KnownPasswords>>,
+    refused: Arc<AtomicU64>,
 }
 
 impl Passwords {
@@ -55,7 +58,20 @@ impl Passwords {
                 work(&jobs, cost, &known);
             })?;
         }
-        Ok(Self { jobs: sender, known })
+        Ok(Self {
+            jobs: sender,
+            known,
+            refused: Arc::default(),
+        })
+    }
+
+    /// The queue at this moment.
+    pub(crate) fn state(&self) -> QueueState {
+        QueueState {
+            name: "passwords",
+            items: self.jobs.len(),
+            refused: self.refused.load(Ordering::Relaxed),
+        }
     }
 
     /// Hashes or compares a password. A comparison that succeeded before takes no time.
@@ -68,7 +84,10 @@ impl Passwords {
         let (reply, answer) = oneshot::channel();
         match self.jobs.try_send((work, reply)) {
             Ok(()) => answer.await.map_err(|_| Error::Stopped),
-            Err(TrySendError::Full(_)) => Err(Error::TooManyRequests),
+            Err(TrySendError::Full(_)) => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                Err(Error::TooManyRequests)
+            }
             Err(TrySendError::Closed(_)) => Err(Error::Stopped),
         }
     }
@@ -154,10 +173,13 @@ mod tests {
     fn the_number_of_waiting_passwords_is_bounded() {
         let (jobs, _waiting) = async_channel::bounded(1);
         let known = Arc::new(Mutex::new(KnownPasswords::new([0; 32])));
-        let passwords = Passwords { jobs, known };
+        let refused = Arc::default();
+        let passwords = Passwords { jobs, known, refused };
         let mut first = Box::pin(passwords.work(hash("a")));
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(first.as_mut().poll(&mut cx).is_pending());
         assert_eq!(block_on(passwords.work(hash("b"))), Err(Error::TooManyRequests));
+        let state = passwords.state();
+        assert_eq!((state.items, state.refused), (1, 1));
     }
 }

@@ -49,6 +49,12 @@ impl Room {
         Place(self.clone())
     }
 
+    /// The number of connections, and how many there may be.
+    pub(crate) fn state(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.open, state.most)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

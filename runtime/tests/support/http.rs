@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::Method;
-use quoin_core::config::AllowList;
+use quoin_core::config::{AllowList, Config};
 use quoin_core::id::MemberId;
 use quoin_core::limits::{STUCK_NOT_ALIVE, STUCK_NOT_READY};
 use quoin_core::proto::etcdserverpb::alarm_request::AlarmAction;
@@ -220,13 +220,47 @@ pub(crate) fn metrics_are_counted(runtime: Arc<dyn Runtime>) {
     world.stop();
 }
 
+pub(crate) fn debug_paths_answer_as_far_as_they_have_a_meaning(runtime: Arc<dyn Runtime>) {
+    let world = World::start(Arc::clone(&runtime));
+    let (status, vars) = get(&world, "/debug/vars");
+    assert_eq!(status, 200);
+    for part in [
+        "\"cmdline\": [",
+        "\"file_descriptor_limit\": ",
+        "\"raftState\": \"StateLeader\"",
+    ] {
+        assert!(vars.contains(part), "{part}\nis missing in\n{vars}");
+    }
+    assert_eq!(
+        get(&world, "/debug/pprof/heap").0,
+        404,
+        "as in etcd without --enable-pprof"
+    );
+    world.stop();
+
+    let asked = Config {
+        enable_pprof: true,
+        ..config()
+    };
+    let world = World::start_with(runtime, &asked);
+    for path in ["/debug/pprof/", "/debug/pprof/heap"] {
+        let (status, text) = get(&world, path);
+        assert!(
+            status == 501 && text.contains("serves no profiles"),
+            "{path}: {status} {text}"
+        );
+    }
+    assert_eq!(get(&world, "/debug/pproff").0, 404);
+    world.stop();
+}
+
 pub(crate) fn the_metrics_port_serves_nothing_else(runtime: Arc<dyn Runtime>) {
     let mut world = World::start(runtime);
     world.client = world.metrics;
     for path in ["/metrics", "/health", "/livez", "/readyz/non_learner"] {
         assert_eq!(get(&world, path).0, 200, "{path}");
     }
-    for path in ["/version", "/v3/kv/range", "/debug/vars"] {
+    for path in ["/version", "/v3/kv/range", "/debug/vars", "/debug/pprof/"] {
         assert_eq!(get(&world, path).0, 404, "{path}");
     }
     world.stop();

@@ -110,7 +110,7 @@ macro_rules! serving_tests {
             http: health_gives_the_reason_of_a_failure, a_stuck_thread_shows_in_every_check,
                 livez_and_readyz_run_their_checks, the_version_is_served,
                 other_paths_and_methods_are_refused, origins_and_hosts_are_checked, metrics_are_counted,
-                the_metrics_port_serves_nothing_else;
+                debug_paths_answer_as_far_as_they_have_a_meaning, the_metrics_port_serves_nothing_else;
             streams: watchers_see_events_and_end, a_watch_survives_the_end_of_its_input, leases_are_kept_alive,
                 the_health_stream_sends_its_state_and_stays_open, a_stream_ends_when_the_leader_is_lost,
                 a_stopping_server_ends_streams_and_answers_calls, a_member_that_ends_is_reported,

@@ -75,7 +75,12 @@ fn the_sample_file_is_read() {
     assert_eq!((config.wal_dir, config.snapshot_catchup_entries), (None, 77));
     assert_eq!(config.listen_client_urls.len(), 2);
     assert_eq!(config.initial_cluster_state, ClusterState::Existing);
-    assert!(config.socket_reuse_port && !config.socket_reuse_address && !config.strict_reconfig_check);
+    assert!(
+        config.enable_pprof
+            && config.socket_reuse_port
+            && !config.socket_reuse_address
+            && !config.strict_reconfig_check
+    );
     assert_eq!(
         config.auto_compaction,
         AutoCompaction::Periodic(Duration::from_secs(3_600))
@@ -92,7 +97,7 @@ fn the_sample_file_is_read() {
     assert_eq!(
         warnings(&notices),
         [
-            "--enable-pprof has no effect: there are no Go profiles to serve",
+            "--enable-pprof serves no profiles: there is no Go, and the paths under /debug/pprof/ say so",
             "--enable-v2 has no effect: the v2 API is gone",
             "--experimental-snapshot-catchup-entries is another spelling of --snapshot-catchup-entries; use \
              --snapshot-catchup-entries",

@@ -1,5 +1,7 @@
 //! Requests that a member refuses, and its answers.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::heartbeat;
@@ -139,7 +141,7 @@ fn removal_is_believed_only_from_a_member_of_this_cluster() {
         let mut world = World::new(1);
         world.roster(1, &[1, 9], &[]);
         let mut out = Vec::new();
-        let now = world.now + std::time::Duration::from_secs(1);
+        let now = world.now + Duration::from_secs(1);
         let transport = &mut world.machine(1).transport;
         transport.step(now, [PeerInput::Wake], &mut out);
         let dialled = out.iter().find_map(|effect| match effect {
@@ -150,7 +152,15 @@ fn removal_is_believed_only_from_a_member_of_this_cluster() {
         let mut head = PeerHead::default();
         head.fields.insert("x-etcd-cluster-id".to_owned(), cluster.to_string());
         let status = 410;
-        let inputs = [PeerInput::Response { exchange, status, head }, PeerInput::End(exchange)];
+        let inputs = [
+            PeerInput::Response {
+                exchange,
+                status,
+                head,
+                took: Duration::ZERO,
+            },
+            PeerInput::End(exchange),
+        ];
         out.clear();
         transport.step(now, inputs, &mut out);
         let told = |effect: &PeerEffect| matches!(effect, PeerEffect::Tell(crate::node::PeerEvent::RemovedUs));
@@ -178,7 +188,7 @@ fn an_invalid_frame_ends_its_stream_and_not_the_member() {
     assert!(world.machine(1).transport.exchanges.contains_key(&exchange));
     world.input(1, PeerInput::Bytes(exchange, Bytes::from_static(&[0xff; 16])));
     assert!(!world.machine(1).transport.exchanges.contains_key(&exchange));
-    world.run(std::time::Duration::from_secs(1));
+    world.run(Duration::from_secs(1));
     let active = world
         .machine(1)
         .told

@@ -179,6 +179,7 @@ impl World {
                 exchange,
                 status: 200,
                 head,
+                took: Duration::ZERO,
             }),
             PeerEffect::Receive(_) => {}
             PeerEffect::Request {
@@ -194,7 +195,12 @@ impl World {
                 body,
                 ..
             } => {
-                let to = |exchange| PeerInput::Response { exchange, status, head };
+                let to = |exchange| PeerInput::Response {
+                    exchange,
+                    status,
+                    head,
+                    took: Duration::ZERO,
+                };
                 self.pass_on(me, exchange, to);
                 self.pass_on(me, exchange, |exchange| PeerInput::Bytes(exchange, body));
                 self.pass_on(me, exchange, PeerInput::End);
@@ -238,6 +244,7 @@ impl World {
                 exchange,
                 status: 200,
                 head: PeerHead::default(),
+                took: Duration::from_millis(3),
             };
             let all = [response, PeerInput::Bytes(exchange, body), PeerInput::End(exchange)];
             return self.queue.extend(all.map(|input| (me, input)));

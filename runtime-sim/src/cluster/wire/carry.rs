@@ -215,7 +215,12 @@ impl World<'_> {
             Item::Request(head) => self.input_to(number, side, |exchange| PeerInput::Request(exchange, head)),
             Item::Response(status, head) => {
                 self.is_answered(number, status)?;
-                self.input_to(number, side, |exchange| PeerInput::Response { exchange, status, head })
+                self.input_to(number, side, |exchange| PeerInput::Response {
+                    exchange,
+                    status,
+                    head,
+                    took: Duration::ZERO,
+                })
             }
             Item::Bytes(bytes, _) => self.input_to(number, side, |exchange| PeerInput::Bytes(exchange, bytes)),
             Item::End if side == CALLER => {

@@ -154,7 +154,7 @@ impl World<'_> {
         let at = &mut self.machines[machine];
         at.look_at_clock(self.now);
         let index = message.get_snapshot().get_metadata().index;
-        let saved = file.finish(at.site.config.store_config());
+        let saved = file.finish(at.site.config.store_config(), |file| file.sync_data());
         if at.site.fuse.blown() {
             return self.dies(machine);
         }
