@@ -14,6 +14,7 @@ pub mod clients;
 pub mod command;
 pub mod diff;
 pub mod fetch;
+pub mod gateway;
 pub mod golden;
 pub mod histories;
 pub mod members;

@@ -17,6 +17,7 @@ mod diff_scripts;
 mod etcd_directories;
 mod etcdctl;
 mod flags;
+mod gateway;
 mod hashkv;
 mod histories;
 mod kill;

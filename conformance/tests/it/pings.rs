@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use quoin_conformance::{Kind, Launch, Server};
+use quoin_conformance::{Kind, Launch, Server, wait};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const LIMIT: Duration = Duration::from_secs(20);
@@ -105,10 +105,9 @@ impl Connection {
 
     /// Pings `count` times, and does something before each; the server's answer to them.
     fn ping(&mut self, count: usize, mut before: impl FnMut(&mut Self)) -> End {
-        let mut answered = 0;
-        for number in 0..count {
+        for answered in 0..count {
             before(self);
-            self.frame(PING, 0, 0, &[number as u8; 8]);
+            self.frame(PING, 0, 0, &[answered as u8; 8]);
             loop {
                 match self.next() {
                     Some(frame) if frame.kind == PING && frame.flags == ACK => break,
@@ -122,7 +121,6 @@ impl Connection {
                     None => panic!("closed without a word after {answered} answers"),
                 }
             }
-            answered += 1;
         }
         End::Served
     }
@@ -151,7 +149,10 @@ fn clients_that_ping_too_often_are_dismissed(kind: Kind) {
     let mut watching = open();
     watch(&mut watching);
     let watched = watching.ping(9, |_| ());
-    assert!([dismissed(2), dismissed(3)].contains(&watched), "beside a watch: {watched:?}");
+    assert!(
+        [dismissed(2), dismissed(3)].contains(&watched),
+        "beside a watch: {watched:?}"
+    );
     let reads = |connection: &mut Connection| {
         connection.call("/etcdserverpb.KV/Range", &[0x0a, 0x01, b'k']);
         connection.until(|frame| frame.kind == HEADERS && frame.flags & ACK != 0);
@@ -161,13 +162,16 @@ fn clients_that_ping_too_often_are_dismissed(kind: Kind) {
     let server = start(kind, "50ms");
     let mut slow = Connection::open(server.address());
     watch(&mut slow);
-    let pauses = |_: &mut Connection| std::thread::sleep(Duration::from_millis(60));
+    let pauses = |_: &mut Connection| wait::pause(Duration::from_millis(60));
     assert_eq!(slow.ping(8, pauses), End::Served, "as often as is allowed");
     let server = start(kind, "0s");
     let mut unlimited = Connection::open(server.address());
     watch(&mut unlimited);
     let end = unlimited.ping(9, |_| ());
-    assert!([dismissed(2), dismissed(3)].contains(&end), "0 is not unlimited: {end:?}");
+    assert!(
+        [dismissed(2), dismissed(3)].contains(&end),
+        "0 is not unlimited: {end:?}"
+    );
 }
 
 #[test]

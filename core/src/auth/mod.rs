@@ -105,21 +105,13 @@ impl Auth {
         self.user(user).map(|user| user.roles.clone())
     }
 
-    /// The permissions of a role, by key. The role `root` has one for all keys.
+    /// The permissions of a role, by key. The role `root` needs none, and as in etcd 3.5.30 none is shown.
     ///
     /// # Errors
     /// [`Error::RoleNotFound`].
     pub fn permissions_of(&self, role: &str) -> Result<Vec<Permission>, Error> {
         let found = self.roles.get(role.as_bytes()).ok_or(Error::RoleNotFound)?;
-        if role != ROOT {
-            return Ok(found.stored.key_permission.clone());
-        }
-        let mut all = Permission {
-            range_end: Bytes::from_static(&[0]),
-            ..Permission::default()
-        };
-        all.set_perm_type(crate::proto::authpb::permission::Type::Readwrite);
-        Ok(vec![all])
+        Ok(found.stored.key_permission.clone())
     }
 
     /// The bcrypt hash with which a user's password is compared.

@@ -28,7 +28,7 @@ const UNITS: [(&str, u64); 8] = [
 ];
 
 /// Go's `%q`: text in double quotes, with control characters escaped.
-pub(crate) fn quote(text: &str) -> String {
+pub fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for c in text.chars() {
@@ -53,7 +53,7 @@ pub(crate) fn quote(text: &str) -> String {
 }
 
 /// Go's `%q` of bytes that may not be UTF-8: invalid bytes are shown as `\xff`.
-pub(crate) fn quote_bytes(bytes: &[u8]) -> String {
+pub fn quote_bytes(bytes: &[u8]) -> String {
     let mut quoted = String::with_capacity(bytes.len() + 2);
     quoted.push('"');
     for chunk in bytes.utf8_chunks() {

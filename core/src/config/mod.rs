@@ -35,6 +35,7 @@ use std::ffi::{OsStr, OsString};
 pub use auth_token::{AuthToken, JwtOptions, SignMethod};
 pub use cluster::InitialCluster;
 pub use gates::{FeatureGates, Gate, Stage};
+pub use gotext::{quote, quote_bytes};
 pub use model::{AllowList, AutoCompaction, ClusterState, Config, Keepalive, Log, LogFormat, LogLevel, LogOutput};
 pub use notice::{Field, Level, Notice, Source};
 pub use tls::{CipherSuite, Tls, TlsSide, TlsVersion};
@@ -135,10 +136,7 @@ impl Invocation<'_> {
             }
             Err(Stop::Positional(arg)) => {
                 let hint = if arg == "help" { "; did you mean --help?" } else { "" };
-                return self.refuse_flags(
-                    Vec::new(),
-                    &format!("{} is not a valid flag{hint}", gotext::quote(&arg)),
-                );
+                return self.refuse_flags(Vec::new(), &format!("{} is not a valid flag{hint}", quote(&arg)));
             }
         };
         if settings.switch("version") {

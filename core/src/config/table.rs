@@ -20,7 +20,6 @@ const NO_TRACING: &str = "has no effect: distributed tracing comes in a later ve
 const NO_BBOLT: &str = "has no effect: the store is not bbolt";
 const NO_BATCHES: &str = "has no effect: changes are written to the store without delay, and synced every second";
 const ALWAYS_REUSE_ADDRESS: &str = "has no effect: listeners always set SO_REUSEADDR";
-const NO_GATEWAY: &str = "has no effect yet: the API is not served as JSON";
 const NO_PEERS: &str = "has no effect yet: the timeouts of peer connections are fixed";
 const NO_DOWNGRADE: &str =
     "has no effect: a downgrade ends by request only, because a leader of this version never runs the target version";
@@ -71,7 +70,7 @@ pub static FLAGS: &[Flag] = flags! {
         "grpc-keepalive-timeout" Duration, "20s", Used, "How long to wait for the answer to a ping before closing (0: no pings).";
         "socket-reuse-port" Bool, "false", Used, "Listen with SO_REUSEPORT: several processes may share a port.";
         "socket-reuse-address" Bool, "false", Accepted(ALWAYS_REUSE_ADDRESS), "Listen with SO_REUSEADDR: an address in TIME_WAIT may be taken.";
-        "enable-grpc-gateway" Bool, "true", Accepted(NO_GATEWAY), "Serve the API as JSON over HTTP too.";
+        "enable-grpc-gateway" Bool, "true", Used, "Serve the API as JSON over HTTP too.";
         "raft-read-timeout" Duration, "5s", Accepted(NO_PEERS), "How long a peer connection may stay silent before it is given up (5s at least).";
         "raft-write-timeout" Duration, "5s", Accepted(NO_PEERS), "How long a write to a peer may take before it is given up (5s at least).";
         "feature-gates" Gates, "", Used, "Features to switch, as Name=true,Other=false.";

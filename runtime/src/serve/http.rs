@@ -1,6 +1,5 @@
-//! The plain HTTP endpoints: health, liveness, readiness, version, metrics; and the checks of host and origin.
-//!
-//! The JSON gateway does not exist: its paths answer "not implemented".
+//! The plain HTTP endpoints: health, liveness, readiness, version, metrics; and the checks of host and origin, which the
+//! JSON gateway shares.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -10,16 +9,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
 use quoin_core::config::AllowList;
 use quoin_core::error::Error;
 use quoin_core::limits::{STUCK_NOT_ALIVE, STUCK_NOT_READY};
 use quoin_core::proto::etcdserverpb::AlarmType;
 use quoin_core::version::SERVER_VERSION;
 
+use super::grpc::partial::Partials;
 use super::metrics_page::MetricsPage;
 use super::reply::Reply;
-use super::{Context, Endpoint, debug, facts};
+use super::{Context, Endpoint, debug, facts, gateway};
 use crate::metrics;
 use crate::pulse::Stuck;
 use crate::tls::Secured;
@@ -31,22 +32,33 @@ const VARS_JSON: HeaderValue = HeaderValue::from_static("application/json; chars
 const METRICS_TEXT: HeaderValue = HeaderValue::from_static(metrics::CONTENT_TYPE);
 
 /// Answers a request that is not gRPC.
-pub(crate) async fn serve(context: Arc<Context>, endpoint: Endpoint, head: Parts) -> Response<Reply> {
+pub(crate) async fn serve(
+    context: Arc<Context>,
+    endpoint: Endpoint,
+    request: Request<Incoming>,
+    partials: Partials,
+) -> Response<Reply> {
+    let (head, body) = request.into_parts();
     if matches!(endpoint, Endpoint::Metrics | Endpoint::Peer) {
         return route(&context, endpoint, &head).await;
     }
     let settings = &context.settings;
     let host = host_name(&head);
     // As in etcd, the name is not compared over TLS, where a certificate has it.
-    let is_secured = head.extensions.get::<Secured>().is_some();
-    if !is_secured && !settings.host_whitelist.allows(host) {
+    let secured = head.extensions.get::<Secured>();
+    if secured.is_none() && !settings.host_whitelist.allows(host) {
         tracing::warn!(host, "rejecting HTTP request to prevent DNS rebinding attacks");
         return go_error(StatusCode::MISDIRECTED_REQUEST, &rebinding_text(host));
     }
-    let mut response = if head.method == Method::OPTIONS {
-        Response::new(Reply::Bytes(Bytes::new()))
-    } else {
-        route(&context, endpoint, &head).await
+    let path = head.uri.path();
+    if path.starts_with("/v3/") && secured.is_some_and(|secured| gateway::is_named(&context, secured)) {
+        return go_error(StatusCode::BAD_REQUEST, gateway::COMMON_NAME_IGNORED);
+    }
+    let route_of_gateway = gateway::find(path).filter(|_| settings.enable_gateway);
+    let mut response = match route_of_gateway {
+        _ if head.method == Method::OPTIONS => Response::new(Reply::Bytes(Bytes::new())),
+        Some(route) => gateway::serve(&context, partials, route, &head, body).await,
+        None => route(&context, endpoint, &head).await,
     };
     add_cors(&settings.cors, &head.headers, response.headers_mut());
     response
@@ -58,10 +70,6 @@ async fn route(context: &Arc<Context>, endpoint: Endpoint, head: &Parts) -> Resp
     let is_client = !matches!(endpoint, Endpoint::Metrics | Endpoint::Peer);
     if path == "/metrics" {
         return metrics_page(context, &head.headers).await;
-    }
-    if is_client && path.starts_with("/v3/") {
-        let body = r#"{"code":12,"message":"the JSON gateway is not implemented: use gRPC","details":[]}"#;
-        return answer(StatusCode::NOT_IMPLEMENTED, JSON, body);
     }
     if is_client && debug::is_profile(path) {
         let (status, text) = debug::profile(context.settings.enable_pprof);

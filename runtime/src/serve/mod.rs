@@ -10,6 +10,7 @@ mod connection;
 pub(crate) mod corruption;
 mod debug;
 pub(crate) mod facts;
+mod gateway;
 pub(crate) mod grpc;
 pub(crate) mod http;
 mod inbound;
@@ -101,10 +102,14 @@ pub(crate) struct Context {
 pub(crate) struct Settings {
     /// How often the leader compares the hashes of compactions (feature gate `CompactHashCheck`).
     pub(crate) compact_hash_check: Option<Duration>,
+    /// Whether clients without a certificate are refused.
+    pub(crate) client_cert_auth: bool,
     pub(crate) cors: AllowList,
     /// How often the leader compares hashes (`--corrupt-check-time`).
     pub(crate) corrupt_check: Option<Duration>,
     pub(crate) enable_pprof: bool,
+    /// Whether the API is served as JSON, too.
+    pub(crate) enable_gateway: bool,
     pub(crate) host_whitelist: AllowList,
     pub(crate) election_timeout: Duration,
     /// Whether data is compared before serving (feature gate `InitialCorruptCheck`).
@@ -145,9 +150,11 @@ impl Settings {
             compact_hash_check: gates
                 .enabled(Gate::CompactHashCheck)
                 .then_some(config.compact_hash_check_time),
+            client_cert_auth: config.tls.clients.client_cert_auth,
             cors: config.cors.clone(),
             corrupt_check: config.corrupt_check_time,
             enable_pprof: config.enable_pprof,
+            enable_gateway: config.enable_grpc_gateway,
             host_whitelist: config.host_whitelist.clone(),
             election_timeout,
             initial_corrupt_check: gates.enabled(Gate::InitialCorruptCheck),
@@ -206,7 +213,9 @@ fn respond(
                 ControlFlow::Break(response) => response,
             });
         }
-        if is_grpc && (request.method() == Method::POST || names_method(request.uri().path())) {
+        let path = request.uri().path();
+        let is_post = request.method() == Method::POST && gateway::find(path).is_none();
+        if is_grpc && (is_post || names_method(path)) {
             // etcd gives all of HTTP/2 to gRPC. Here, requests for other paths that do not have gRPC's content type are
             // served as on HTTP/1.
             return Ok(grpc::wrong_content_type(request.headers().get(CONTENT_TYPE)));
@@ -223,9 +232,8 @@ fn respond(
             let answer: BoxFuture<Response<Reply>> = Box::pin(members::serve(context, request));
             return Ok(answer.await);
         }
-        let (head, _) = request.into_parts();
         // Boxed, so that the many futures of gRPC do not have its size.
-        let answer: BoxFuture<Response<Reply>> = Box::pin(http::serve(context, endpoint, head));
+        let answer: BoxFuture<Response<Reply>> = Box::pin(http::serve(context, endpoint, request, partials));
         Ok(answer.await)
     }
 }

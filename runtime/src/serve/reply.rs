@@ -9,6 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use quoin_core::error::Error;
 
+use super::gateway::Json;
 use super::grpc::call::Call;
 use super::grpc::status::{self, Status};
 use super::stop::Stop;
@@ -35,6 +36,8 @@ pub(crate) enum Reply {
     Peer(Box<peers::incoming::Exchange>),
     /// The output of a source.
     Stream(Box<Stream>),
+    /// The JSON of the gateway, as the call goes on.
+    Json(Box<Json>),
     /// Nothing more.
     Ended,
 }
@@ -94,7 +97,8 @@ impl LeaderWatch {
 }
 
 impl Stream {
-    fn poll_bytes(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+    /// The next bytes of the body; an error ends it.
+    pub(crate) fn poll_bytes(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
         if let Some(deadline) = &mut self.deadline
             && deadline.as_mut().poll(cx).is_ready()
         {
@@ -146,6 +150,10 @@ impl Body for Reply {
                 let bytes = ready!(exchange.poll_bytes(cx));
                 return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
             }
+            Self::Json(json) => {
+                let bytes = ready!(json.poll_bytes(cx));
+                return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
+            }
             Self::Stream(stream) => match ready!(stream.poll_frame(cx)) {
                 (frame, false) => return Poll::Ready(Some(Ok(frame))),
                 (frame, true) => (frame, Self::Ended),
@@ -159,7 +167,7 @@ impl Body for Reply {
         match self {
             Self::Bytes(bytes) => bytes.is_empty(),
             Self::Ended => true,
-            Self::Message(_) | Self::Trailers | Self::Peer(_) | Self::Stream(_) => false,
+            Self::Message(_) | Self::Trailers | Self::Peer(_) | Self::Stream(_) | Self::Json(_) => false,
         }
     }
 
@@ -167,7 +175,7 @@ impl Body for Reply {
         match self {
             Self::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             // A gRPC response has no length header.
-            Self::Message(_) | Self::Trailers | Self::Peer(_) | Self::Stream(_) | Self::Ended => SizeHint::default(),
+            _ => SizeHint::default(),
         }
     }
 }

@@ -25,7 +25,8 @@ const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const HAS_LEADER: HeaderName = HeaderName::from_static("hasleader");
 const CLIENT_API_VERSION: HeaderName = HeaderName::from_static("client-api-version");
-const GATEWAY_ACCEPT: HeaderName = HeaderName::from_static("grpcgateway-accept");
+/// The metadata in which a gateway passes on the `Accept` header of its client.
+pub(crate) const GATEWAY_ACCEPT: HeaderName = HeaderName::from_static("grpcgateway-accept");
 const TOKEN: HeaderName = HeaderName::from_static("token");
 
 /// A shorter timeout counts as passed once the call's headers are read.
@@ -130,10 +131,10 @@ impl Call {
     /// later, after it is decoded ([`Self::count_request`]).
     pub(crate) async fn receive_bytes<B>(&self, messages: &mut Messages<B>) -> Result<Bytes, Status>
     where
-        B: Body<Data = Bytes> + Unpin,
+        B: Body<Data = Bytes, Error = Status> + Unpin,
     {
         let message = match poll_fn(|cx| messages.poll_next(cx)).await {
-            Some(Err(status)) if self.is_unary() && status.message == message::UNEXPECTED_END => {
+            Some(Err(status)) if self.is_unary() && status == Status::new(INTERNAL, message::UNEXPECTED_END) => {
                 return Err(Status::new(UNKNOWN, status.message));
             }
             Some(message) => message?,

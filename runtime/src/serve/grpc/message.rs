@@ -62,7 +62,7 @@ pub(crate) struct Messages<B> {
     ended: bool,
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
+impl<B: Body<Data = Bytes, Error = Status> + Unpin> Messages<B> {
     pub(crate) fn new(body: B, encoding: Encoding, limit: usize, partials: Partials) -> Self {
         Self {
             body,
@@ -99,10 +99,7 @@ impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
                         self.push(data);
                     }
                 }
-                Some(Err(_)) => {
-                    let status = Status::new(super::status::CANCELED, "context canceled");
-                    return Poll::Ready(Some(Err(status)));
-                }
+                Some(Err(status)) => return Poll::Ready(Some(Err(status))),
             }
         }
     }
@@ -250,7 +247,7 @@ mod tests {
 
     impl Body for Pieces {
         type Data = Bytes;
-        type Error = std::convert::Infallible;
+        type Error = Status;
 
         fn poll_frame(
             mut self: Pin<&mut Self>,

@@ -7,6 +7,7 @@ mod answer;
 pub(crate) mod call;
 pub(crate) mod message;
 pub(crate) mod partial;
+pub(crate) mod requests;
 pub(crate) mod status;
 pub(crate) mod unknown;
 
@@ -18,7 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Method as HttpMethod, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method as HttpMethod, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use quoin_core::api;
 use quoin_core::api::{Credentials, Kind, Method, Step};
@@ -28,6 +29,7 @@ use quoin_core::limits::READ_INLINE_ROWS;
 use self::call::{Call, within};
 use self::message::{Encoding, Messages, undecodable};
 use self::partial::Partials;
+use self::requests::Requests;
 use self::status::{INTERNAL, INVALID_ARGUMENT, OK, Status};
 use super::calls::take;
 use super::reply::{LeaderWatch, Reply, Source, Stream};
@@ -35,7 +37,7 @@ use super::streams::{Once, backup, keep_alive, observe, watch};
 use super::{Context, recipes};
 use crate::tls::Secured;
 
-const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+pub(crate) const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
 /// Bytes of a transaction at which it is decoded and checked on the compute thread: it may have very many operations.
 const LONG_TXN_BYTES: usize = 64 * 1024;
@@ -57,7 +59,7 @@ pub(crate) fn open(
     partials: Partials,
     request: Request<Incoming>,
     content_type: HeaderValue,
-) -> ControlFlow<Response<Reply>, (Call, Messages<Incoming>)> {
+) -> ControlFlow<Response<Reply>, (Call, Messages<Requests>)> {
     if request.method() != HttpMethod::POST {
         let text = format!(
             "Received a HEADERS frame with :method {:?} which should be POST",
@@ -77,25 +79,43 @@ pub(crate) fn open(
         return ControlFlow::Break(failed(&unknown::path(path), content_type));
     };
     let mut call = Call::begin(context, method, content_type);
-    if let Err(status) = admit(&mut call, &request, timeout) {
+    let secured = request.extensions().get::<Secured>();
+    if let Err(status) = admit(&mut call, request.headers(), secured, timeout) {
         return ControlFlow::Break(finish(call, Err(status)));
     }
+    match begin_call(&call, Requests::Grpc(request.into_body()), partials) {
+        ControlFlow::Continue(messages) => ControlFlow::Continue((call, messages)),
+        ControlFlow::Break(payload) => ControlFlow::Break(finish(call, Ok(payload))),
+    }
+}
+
+/// Begins a call that was admitted. `Break` has the answer of a stream that takes any number of requests, `Continue` the
+/// messages of a call that has one request.
+pub(crate) fn begin_call(
+    call: &Call,
+    requests: Requests,
+    partials: Partials,
+) -> ControlFlow<Payload, Messages<Requests>> {
     let limit = call.context.settings.max_receive_bytes;
-    let messages = Messages::new(request.into_body(), call.encoding, limit, partials);
-    let source: Box<dyn Source> = match method {
-        Method::Watch => Box::new(watch::Source::new(&call, messages)),
-        Method::LeaseKeepAlive => Box::new(keep_alive::KeepAlive::new(&call, messages)),
-        _ => return ControlFlow::Continue((call, messages)),
-    };
-    ControlFlow::Break(finish(call, Ok(Payload::Endless(source))))
+    let messages = Messages::new(requests, call.encoding, limit, partials);
+    ControlFlow::Break(Payload::Endless(match call.method {
+        Method::Watch => Box::new(watch::Source::new(call, messages)),
+        Method::LeaseKeepAlive => Box::new(keep_alive::KeepAlive::new(call, messages)),
+        _ => return ControlFlow::Continue(messages),
+    }))
 }
 
 /// Refuses calls by their headers alone.
-fn admit(call: &mut Call, request: &Request<Incoming>, timeout: Option<Duration>) -> Result<(), Status> {
-    if let Some(secured) = request.extensions().get::<Secured>() {
+pub(crate) fn admit(
+    call: &mut Call,
+    headers: &HeaderMap,
+    secured: Option<&Secured>,
+    timeout: Option<Duration>,
+) -> Result<(), Status> {
+    if let Some(secured) = secured {
         call.credentials.common_name.clone_from(&secured.common_name);
     }
-    call.read_headers(request.headers(), timeout)?;
+    call.read_headers(headers, timeout)?;
     if !unknown::is_served(call.method) {
         return Err(unknown::unserved(call.method));
     }
@@ -106,12 +126,12 @@ fn admit(call: &mut Call, request: &Request<Incoming>, timeout: Option<Duration>
 }
 
 /// Receives the request of a call and answers it, within the client's deadline.
-pub(crate) async fn answer(call: &Call, messages: &mut Messages<Incoming>) -> Result<Payload, Status> {
+pub(crate) async fn answer(call: &Call, messages: &mut Messages<Requests>) -> Result<Payload, Status> {
     let work = pin!(answer_in_time(call, messages));
     within(&call.context, call.deadline, work).await
 }
 
-async fn answer_in_time(call: &Call, messages: &mut Messages<Incoming>) -> Result<Payload, Status> {
+async fn answer_in_time(call: &Call, messages: &mut Messages<Requests>) -> Result<Payload, Status> {
     let step = begin(call, call.receive_bytes(messages).await?).await?;
     if let Step::Backup(backup) = step {
         return Ok(Payload::Finite(Box::new(backup::Source::new(call, backup))));
@@ -146,8 +166,8 @@ pub(crate) fn finish(mut call: Call, answered: Result<Payload, Status>) -> Respo
             call.finish(OK);
             Reply::Message(message)
         }
-        Ok(Payload::Finite(source)) => stream(call, source, false),
-        Ok(Payload::Endless(source)) => stream(call, source, true),
+        Ok(Payload::Finite(source)) => Reply::Stream(stream(call, source, false)),
+        Ok(Payload::Endless(source)) => Reply::Stream(stream(call, source, true)),
         Err(status) => {
             call.finish(status.code);
             return failed(&status, content_type);
@@ -215,18 +235,19 @@ fn refused(code: StatusCode, status: &Status) -> Response<Reply> {
     response
 }
 
-fn stream(call: Call, source: Box<dyn Source>, endless: bool) -> Reply {
+/// A call whose answer a source makes.
+pub(crate) fn stream(call: Call, source: Box<dyn Source>, endless: bool) -> Box<Stream> {
     let context = &call.context;
     let deadline = call.deadline.map(|deadline| context.runtime.sleep_until(deadline));
     let stop = endless.then(|| context.stop.clone());
     let leader = (endless && call.require_leader).then(|| LeaderWatch::new(context));
-    Reply::Stream(Box::new(Stream {
+    Box::new(Stream {
         source,
         call,
         deadline,
         stop,
         leader,
-    }))
+    })
 }
 
 /// A call that failed before any message was sent: its headers are its trailers.

@@ -36,12 +36,17 @@ pub(crate) const UNKNOWN: u8 = 2;
 pub(crate) const INVALID_ARGUMENT: u8 = 3;
 /// The client's deadline passed.
 pub(crate) const DEADLINE_EXCEEDED: u8 = 4;
+/// There is no such thing.
+pub(crate) const NOT_FOUND: u8 = 5;
 /// A size or a number exceeds its limit.
 pub(crate) const RESOURCE_EXHAUSTED: u8 = 8;
 /// The method is not implemented.
 pub(crate) const UNIMPLEMENTED: u8 = 12;
 /// Frames or messages are malformed.
 pub(crate) const INTERNAL: u8 = 13;
+
+/// The client is not known.
+pub(crate) const UNAUTHENTICATED: u8 = 16;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");

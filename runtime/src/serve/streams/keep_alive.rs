@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 
 use bytes::Bytes;
-use hyper::body::Incoming;
 use prost::Message as _;
 use quoin_core::api;
 use quoin_core::api::{Answer, Credentials, Kind, Method};
@@ -16,6 +15,7 @@ use crate::serve::Context;
 use crate::serve::calls::take;
 use crate::serve::grpc::call::Call;
 use crate::serve::grpc::message::{self, Encoding, Messages};
+use crate::serve::grpc::requests::Requests;
 use crate::serve::grpc::status::{CANCELED, Status};
 use crate::serve::reply::Source;
 
@@ -37,12 +37,12 @@ pub(crate) struct KeepAlive {
     context: Arc<Context>,
     encoding: Encoding,
     credentials: Credentials,
-    messages: Messages<Incoming>,
+    messages: Messages<Requests>,
     renewing: Option<BoxFuture<Result<LeaseKeepAliveResponse, Status>>>,
 }
 
 impl KeepAlive {
-    pub(crate) fn new(call: &Call, messages: Messages<Incoming>) -> Self {
+    pub(crate) fn new(call: &Call, messages: Messages<Requests>) -> Self {
         Self {
             context: Arc::clone(&call.context),
             encoding: call.encoding,

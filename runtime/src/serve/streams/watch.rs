@@ -5,7 +5,6 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::Incoming;
 use quoin_core::api::{Credentials, Kind, Method};
 use quoin_core::error::Error;
 use quoin_core::limits::{MESSAGE_PIECE_BYTES, WHOLE_MESSAGE_BYTES};
@@ -20,6 +19,7 @@ use crate::seam::Sleep;
 use crate::serve::Context;
 use crate::serve::grpc::call::Call;
 use crate::serve::grpc::message::{Encoding, Messages, frame, plain_prefix};
+use crate::serve::grpc::requests::Requests;
 use crate::serve::grpc::status::{CANCELED, Status};
 use crate::serve::reply;
 
@@ -35,7 +35,7 @@ pub(crate) struct Source {
     context: Arc<Context>,
     encoding: Encoding,
     credentials: Credentials,
-    messages: Messages<Incoming>,
+    messages: Messages<Requests>,
     stream: WatchStream,
     /// A request for which the hub had no room, and when to offer it again.
     refused: Option<(WatchRequest, Sleep)>,
@@ -67,7 +67,7 @@ impl Rest {
 }
 
 impl Source {
-    pub(crate) fn new(call: &Call, messages: Messages<Incoming>) -> Self {
+    pub(crate) fn new(call: &Call, messages: Messages<Requests>) -> Self {
         let context = Arc::clone(&call.context);
         let stream = context.node.watch_stream();
         Self {
