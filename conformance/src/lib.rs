@@ -29,6 +29,7 @@ pub mod rng;
 pub mod scene;
 pub mod script;
 pub mod server;
+pub mod shapes;
 pub mod signed;
 pub mod suites;
 pub mod sweep;

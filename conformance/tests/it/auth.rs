@@ -3,7 +3,7 @@
 //! `QUOIN_AUTH_STEPS=100000 cargo test --release --workspace --test it auth` makes more requests, and `QUOIN_SEED` sets
 //! another seed.
 
-use quoin_conformance::{Kind, rng, signed, users};
+use quoin_conformance::{Kind, rng, shapes, signed, users};
 
 /// Steps of a run of the tests.
 const STEPS: u64 = 2_000;
@@ -40,5 +40,12 @@ fn signed_tokens_of_etcd_and_of_ours_are_served_by_both() {
         (Kind::QuoinSmol, "HS256", "rsa"),
     ] {
         signed::compare(kind, method, keys).unwrap_or_else(|trouble| panic!("{method}: {trouble}"));
+    }
+}
+
+#[test]
+fn requests_by_which_permissions_of_etcd_could_be_passed_are_refused() {
+    for kind in [Kind::QuoinTokio, Kind::QuoinSmol] {
+        shapes::compare(kind).unwrap_or_else(|trouble| panic!("{trouble}"));
     }
 }
