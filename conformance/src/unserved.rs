@@ -32,15 +32,15 @@ pub fn of(servers: &[Kind]) -> Result<Vec<(Kind, Vec<String>)>, Trouble> {
     let one = |kind: &Kind| {
         let server = Launch::of(*kind)?.start()?;
         let mut unserved = Vec::new();
+        if !has_gateway(&server)? {
+            unserved.push("JSON gateway (/v3/*)".to_owned());
+        }
         for (service, method) in &methods {
             let path = format!("/{service}/{method}");
             if !runtime.block_on(is_served(server.address(), &path))? {
                 let service = service.rsplit('.').next().unwrap_or(service);
                 unserved.push(format!("{service}.{method}"));
             }
-        }
-        if !has_gateway(&server)? {
-            unserved.push("JSON gateway (/v3/*)".to_owned());
         }
         Ok((*kind, unserved))
     };

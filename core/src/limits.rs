@@ -206,9 +206,6 @@ pub const PEER_LINK_BEAT: Duration = Duration::from_millis(1_667);
 /// How long the body of a peer's request or answer may pause.
 pub const PEER_READ_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a peer may take to read what was written for it.
-pub const PEER_WRITE_PATIENCE: Duration = Duration::from_secs(5);
-
 /// How long a connection to a peer may take to be made, in addition to an election timeout.
 pub const PEER_DIAL_PATIENCE: Duration = Duration::from_secs(1);
 

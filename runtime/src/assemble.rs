@@ -13,9 +13,7 @@ use std::time::Duration;
 use futures_channel::oneshot;
 use quoin_core::config::{Config, Url};
 use quoin_core::error::Error;
-use quoin_core::limits::{
-    GRPC_OVERHEAD_BYTES, PEER_DIAL_PATIENCE, STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS, WAL_SEGMENT_BYTES,
-};
+use quoin_core::limits::{GRPC_OVERHEAD_BYTES, STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS, WAL_SEGMENT_BYTES};
 use quoin_core::member::{Halt, Status, Token};
 use quoin_core::mvcc::HashKv;
 use quoin_core::node::{Input, Node, Request};
@@ -205,13 +203,7 @@ fn peer_site(
     booted: &Booted,
 ) -> peers::PeerSite {
     peers::PeerSite {
-        config: peer::TransportConfig {
-            member: booted.member,
-            cluster: booted.cluster,
-            peer_urls: config.advertise_peer_urls.iter().map(Url::to_string).collect(),
-            dial_patience: PEER_DIAL_PATIENCE + Duration::from_millis(config.election_ms),
-            boot_peers: booted.peers.clone(),
-        },
+        config: peer::TransportConfig::of(config, booted.member, booted.cluster, booted.peers.clone()),
         dialer,
         node: queue.clone(),
         shelf: Shelf {

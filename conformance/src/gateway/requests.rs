@@ -55,6 +55,10 @@ const METHODS: &[(&str, &[(&str, Content)])] = &[
     ("maintenance/hash", &[]),
     ("maintenance/transfer-leadership", &[("targetID", Content::Number)]),
     ("cluster/member/list", &[("linearizable", Content::Bool)]),
+    (
+        "cluster/member/add",
+        &[("peerURLs", Content::Names), ("isLearner", Content::Bool)],
+    ),
     ("cluster/member/remove", &[("ID", Content::Unknown)]),
     ("cluster/member/promote", &[("ID", Content::Unknown)]),
     (
@@ -193,6 +197,15 @@ const WRONG: [&str; 26] = [
     "tru",
     "\"\u{fc}\"",
 ];
+/// Lists of URLs that no member can have.
+const BAD_URLS: [&str; 6] = [
+    "[]",
+    "[\"nonsense\"]",
+    "[\"\"]",
+    "[\"http://a\"]",
+    "[\"http://a:1/b\"]",
+    "[\"http://a:1\",\"ftp://a:1\"]",
+];
 const WRONG_CHOICES: [&str; 9] = [
     "null",
     "true",
@@ -318,7 +331,7 @@ impl Requests {
                 integer(&mut self.0, number)
             }
             Content::Name => (*self.0.pick(&["\"root\"", "\"a\"", "\"b\"", "\"\"", "\"<\u{fc}>\""])).to_owned(),
-            Content::Names => "[\"nonsense\"]".to_owned(),
+            Content::Names => (*self.0.pick(&BAD_URLS)).to_owned(),
             Content::Number => {
                 let number = self.0.below(4);
                 integer(&mut self.0, number)

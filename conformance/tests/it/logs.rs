@@ -217,3 +217,30 @@ fn a_program_that_reads_etcds_log_can_read_ours() {
         }
     }
 }
+
+#[test]
+fn slow_requests_are_logged_as_by_etcd() {
+    for kind in [Kind::Etcd, Kind::QuoinTokio, Kind::QuoinSmol] {
+        let server = Launch::of(kind)
+            .map(|launch| launch.flag("--experimental-warning-apply-duration=1ns"))
+            .map(|launch| launch.flag("--experimental-warning-unary-request-duration=1ns"))
+            .and_then(Launch::start)
+            .expect("a server");
+        let mut wanted = Vec::new();
+        for (method, body) in [("Put", "{\"key\":\"YQ==\"}"), ("Range", "{\"key\":\"YQ==\"}")] {
+            let path = format!("/v3/kv/{}", method.to_ascii_lowercase());
+            server.post(&path, body).expect("an answer");
+            wanted.push(format!("\"response type\":\"/etcdserverpb.KV/{method}\""));
+        }
+        let log = server.log();
+        for wanted in wanted {
+            let line = log.lines().find(|line| line.contains(&wanted));
+            let line = line.unwrap_or_else(|| panic!("{}: no line has {wanted} in\n{log}", kind.name()));
+            for part in ["\"level\":\"warn\"", "\"msg\":\"request stats\"", "\"time spent\":\""] {
+                assert!(line.contains(part), "{}: {line}", kind.name());
+            }
+        }
+        let applied = log.matches("\"msg\":\"apply request took too long\"").count();
+        assert!(applied >= 2, "{}: {log}", kind.name());
+    }
+}

@@ -1,6 +1,8 @@
 //! The cluster service: the members of the cluster.
 
 use super::{Answer, Call, Server, Step, Then};
+use crate::config::Url;
+use crate::error::Error;
 use crate::id::MemberId;
 use crate::membership;
 use crate::node::Request;
@@ -17,14 +19,18 @@ pub(super) fn list(server: &Server<'_>) -> Answer {
     })
 }
 
-/// Adds a member.
-pub(super) fn add(server: &Server<'_>, request: MemberAddRequest) -> Step {
+/// Adds a member, whose URLs must be such as a flag may have.
+pub(super) fn add(server: &Server<'_>, mut request: MemberAddRequest) -> Result<Step, Error> {
+    let urls: Result<Vec<Url>, String> = request.peer_urls.iter().map(|url| Url::parse(url.trim())).collect();
+    let urls = urls.ok().filter(|urls| !urls.is_empty()).ok_or(Error::BadMemberUrls)?;
+    request.peer_urls = urls.iter().map(Url::to_string).collect();
+    request.peer_urls.sort_unstable();
     let asked = Request::MemberAdd {
         peer_urls: request.peer_urls.clone(),
         is_learner: request.is_learner,
         unix_seconds: server.facts.unix_seconds(),
     };
-    Step::ask(asked, Then::Change(Call::MemberAdd(request)))
+    Ok(Step::ask(asked, Then::Change(Call::MemberAdd(request))))
 }
 
 /// Promotes a learner to a voter.
@@ -56,15 +62,14 @@ pub(super) fn changed(server: &Server<'_>, then: &Then, all: &[membership::Membe
     let header = Some(server.header_without_revision());
     let members = all.iter().map(member).collect();
     match then {
-        Then::Change(Call::MemberAdd(request)) => {
-            let mut urls = request.peer_urls.clone();
-            urls.sort_unstable();
-            Answer::MemberAdd(MemberAddResponse {
-                header,
-                member: all.iter().find(|found| found.peer_urls == urls).map(member),
-                members,
-            })
-        }
+        Then::Change(Call::MemberAdd(request)) => Answer::MemberAdd(MemberAddResponse {
+            header,
+            member: all
+                .iter()
+                .find(|found| found.peer_urls == request.peer_urls)
+                .map(member),
+            members,
+        }),
         Then::Change(Call::MemberPromote(_)) => Answer::MemberPromote(MemberPromoteResponse { header, members }),
         Then::Change(Call::MemberRemove(_)) => Answer::MemberRemove(MemberRemoveResponse { header, members }),
         _ => Answer::MemberUpdate(MemberUpdateResponse { header, members }),

@@ -355,7 +355,7 @@ impl Server<'_> {
             Call::LeaseRevoke(request) => Ok(lease::revoke(self, request)),
             Call::LeaseTimeToLive(request) => Ok(lease::time_to_live(self, request)),
             Call::Lock(request) => Ok(Step::recipe(lock::Locking::new(&request))),
-            Call::MemberAdd(request) => Ok(cluster::add(self, request)),
+            Call::MemberAdd(request) => cluster::add(self, request),
             Call::MemberList(request) if request.linearizable => Ok(confirmed(call)),
             Call::MemberList(_) => self.read(call),
             Call::MemberPromote(request) => Ok(cluster::promote(request)),

@@ -21,9 +21,9 @@ use crate::proto::etcdserverpb::alarm_request::AlarmAction;
 use crate::proto::etcdserverpb::request_op::Request as Op;
 use crate::proto::etcdserverpb::{
     AlarmRequest, AlarmType, AuthStatusRequest, AuthUserAddRequest, DeleteRangeRequest, HashKvRequest,
-    InternalRaftRequest, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseTimeToLiveRequest, MemberListRequest,
-    MemberPromoteRequest, MoveLeaderRequest, PutRequest, RangeRequest, RequestHeader, RequestOp, SnapshotRequest,
-    SnapshotResponse, StatusRequest, TxnRequest,
+    InternalRaftRequest, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseTimeToLiveRequest, MemberAddRequest,
+    MemberListRequest, MemberPromoteRequest, MoveLeaderRequest, PutRequest, RangeRequest, RequestHeader, RequestOp,
+    SnapshotRequest, SnapshotResponse, StatusRequest, TxnRequest,
 };
 use crate::proto::health::HealthCheckRequest;
 use crate::proto::raftpb::Entry;
@@ -314,6 +314,42 @@ fn a_learner_serves_only_calls_that_need_no_vote() {
     assert!(
         matches!(Server::probe(true), Step::Fetch(_)),
         "a health check reads of a learner, too"
+    );
+}
+
+#[test]
+fn a_member_is_added_only_with_urls_that_peers_can_use() {
+    let world = World::new();
+    let add = |urls: &[&str]| {
+        let peer_urls = urls.iter().map(ToString::to_string).collect();
+        let request = MemberAddRequest {
+            peer_urls,
+            ..MemberAddRequest::default()
+        };
+        match world.begin(Call::MemberAdd(request))? {
+            Step::Ask {
+                request: Request::MemberAdd { peer_urls, .. },
+                ..
+            } => Ok(peer_urls),
+            step => panic!("{step:?}"),
+        }
+    };
+    let bad: [&[&str]; 6] = [
+        &[],
+        &[""],
+        &["nonsense"],
+        &["http://a"],
+        &["http://a:1/b"],
+        &["http://a:1", "ftp://a:1"],
+    ];
+    for urls in bad {
+        assert_eq!(add(urls), Err(Error::BadMemberUrls), "{urls:?}");
+    }
+    let added = add(&[" https://b:1 ", "http://a:1"]);
+    assert_eq!(
+        added,
+        Ok(vec!["http://a:1".to_owned(), "https://b:1".to_owned()]),
+        "sorted"
     );
 }
 

@@ -14,6 +14,7 @@ use super::settings::Settings;
 use super::table::find;
 use super::tls::{CipherSuite, Tls, TlsSide, TlsVersion};
 use super::url::{Scheme, Url};
+use crate::limits::PEER_READ_PATIENCE;
 use crate::version::Version;
 
 const DEFAULT_NAME: &str = "default";
@@ -24,8 +25,6 @@ const MAX_RECOMMENDED_REQUEST_BYTES: u64 = 10 << 20;
 const NANOS_PER_HOUR: u64 = 3_600_000_000_000;
 /// grpc-go's minimum if none is set.
 const GO_PING_MINIMUM: Duration = Duration::from_mins(5);
-/// etcd raises shorter timeouts of peer connections to this.
-const MIN_PEER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Builds the configuration; `default_host` is this machine's address on its default route, if the host found one.
 pub(super) fn build(s: &Settings, default_host: Option<&str>, notices: &mut Vec<Notice>) -> Result<Config, String> {
@@ -240,10 +239,11 @@ fn keepalive(s: &Settings) -> Result<Option<Keepalive>, String> {
 fn peer_timeout(s: &Settings, name: &str, notices: &mut Vec<Notice>) -> Result<Duration, String> {
     let nanos = s.nanos(name);
     let asked = u64::try_from(nanos).map_or(Duration::ZERO, Duration::from_nanos);
-    if asked < MIN_PEER_TIMEOUT {
+    // Members beat their streams so often that none is silent for longer, but not more often.
+    if asked < PEER_READ_PATIENCE {
         notices.push(Notice::info(format!("{name} increased to minimum value: 5s")));
     }
-    Ok(asked.max(MIN_PEER_TIMEOUT))
+    Ok(asked.max(PEER_READ_PATIENCE))
 }
 
 fn allow_list(names: impl IntoIterator<Item = String>) -> AllowList {

@@ -20,12 +20,9 @@ const NO_TRACING: &str = "has no effect: distributed tracing comes in a later ve
 const NO_BBOLT: &str = "has no effect: the store is not bbolt";
 const NO_BATCHES: &str = "has no effect: changes are written to the store without delay, and synced every second";
 const ALWAYS_REUSE_ADDRESS: &str = "has no effect: listeners always set SO_REUSEADDR";
-const NO_PEERS: &str = "has no effect yet: the timeouts of peer connections are fixed";
 const NO_DOWNGRADE: &str =
     "has no effect: a downgrade ends by request only, because a leader of this version never runs the target version";
 const NO_DEFRAG_AT_START: &str = "has no effect yet: the store is not defragmented at the start";
-const NO_UNARY_WARNING: &str = "has no effect yet: --warning-apply-duration decides which reads are logged as slow";
-const READS_ONLY: &str = "applies only to reads: slow writes are not logged yet";
 
 /// The values of `--max-cluster-version`.
 pub(super) const MAX_CLUSTER_VERSIONS: &[&str] = &["auto", "3.5", "3.6"];
@@ -71,8 +68,8 @@ pub static FLAGS: &[Flag] = flags! {
         "socket-reuse-port" Bool, "false", Used, "Listen with SO_REUSEPORT: several processes may share a port.";
         "socket-reuse-address" Bool, "false", Accepted(ALWAYS_REUSE_ADDRESS), "Listen with SO_REUSEADDR: an address in TIME_WAIT may be taken.";
         "enable-grpc-gateway" Bool, "true", Used, "Serve the API as JSON over HTTP too.";
-        "raft-read-timeout" Duration, "5s", Accepted(NO_PEERS), "How long a peer connection may stay silent before it is given up (5s at least).";
-        "raft-write-timeout" Duration, "5s", Accepted(NO_PEERS), "How long a write to a peer may take before it is given up (5s at least).";
+        "raft-read-timeout" Duration, "5s", Used, "How long a peer connection may stay silent before it is given up (5s at least).";
+        "raft-write-timeout" Duration, "5s", Used, "How long a write to a peer may take before it is given up (5s at least).";
         "feature-gates" Gates, "", Used, "Features to switch, as Name=true,Other=false.";
         "config-file" Text, "", Used, "A YAML or JSON file with the configuration; every other flag and variable is then ignored.";
         "version" Bool, "false", Used, "Print the version and end.";
@@ -151,7 +148,7 @@ pub static FLAGS: &[Flag] = flags! {
         "log-format" Text, "json", Used, "How to log: json or console.";
         "enable-log-rotation" Bool, "false", Used, "Start a new log file when the old one is full.";
         "log-rotation-config-json" Text, LOG_ROTATION, Used, "When a log file is full and how many to keep.";
-        "warning-unary-request-duration" Duration, "300ms", Accepted(NO_UNARY_WARNING), "A request that takes longer is logged.";
+        "warning-unary-request-duration" Duration, "300ms", Used, "A request that takes longer is logged.";
     }
     Tracing {
         "enable-distributed-tracing" Bool, "false", Accepted(NO_TRACING), "Send traces to an OpenTelemetry collector.";
@@ -166,7 +163,7 @@ pub static FLAGS: &[Flag] = flags! {
         "compaction-batch-limit" Int, "1000", Used, "How many revisions a compaction removes at a time.";
         "compaction-sleep-interval" Duration, "10ms", Used, "How long a compaction pauses between batches.";
         "watch-progress-notify-interval" Duration, "10m", Used, "How often a watcher without events gets the current revision.";
-        "warning-apply-duration" Duration, "100ms", Accepted(READS_ONLY), "An entry that takes longer to apply is logged.";
+        "warning-apply-duration" Duration, "100ms", Used, "An entry that takes longer to apply is logged.";
         "bootstrap-defrag-threshold-megabytes" Uint, "0", Accepted(NO_DEFRAG_AT_START), "Defragment at the start if that frees at least this many megabytes (0: never).";
         "snapshot-catchup-entries" Uint, "5000", Used, "How many entries to keep in memory for followers that are behind.";
         "downgrade-check-time" Duration, "5s", Accepted(NO_DOWNGRADE), "How often the state of a downgrade is checked.";

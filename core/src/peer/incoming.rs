@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::bug;
 use crate::id::MemberId;
-use crate::limits::{PEER_PIPELINE_MESSAGE_BYTES, PEER_READ_PATIENCE, PEER_SNAPSHOT_PATIENCE};
+use crate::limits::{PEER_PIPELINE_MESSAGE_BYTES, PEER_SNAPSHOT_PATIENCE};
 use crate::node::PeerEvent;
 use crate::proto::raftpb::{Message, MessageType};
 use crate::time::Instant;
@@ -78,7 +78,7 @@ impl Transport {
             .map_err(|text| Rejection::new(412, text))?;
         let from = head.sender().unwrap_or_default();
         self.add_remote(now, from, head.peer_urls());
-        self.insert(now, id, from, kind, now + PEER_READ_PATIENCE);
+        self.insert(now, id, from, kind, now + self.config.read_patience);
         Ok(())
     }
 
@@ -170,7 +170,7 @@ impl Transport {
             return;
         };
         let (from, before) = (exchange.peer, exchange.kind.held());
-        exchange.deadline = now + PEER_READ_PATIENCE;
+        exchange.deadline = now + self.config.read_patience;
         let mut begun = None;
         let is_snapshot = matches!(exchange.kind, ExchangeKind::Snapshotted(_));
         let taken = match &mut exchange.kind {
@@ -224,7 +224,13 @@ impl Transport {
             self.tally.of(self.known(from)).receiving.failed += 1;
             return self.refuse(id, Some(from), Rejection { close: true, ..refusal }, out);
         }
-        self.insert(exchange.begun, id, from, ExchangeKind::Saving, now + PEER_READ_PATIENCE);
+        self.insert(
+            exchange.begun,
+            id,
+            from,
+            ExchangeKind::Saving,
+            now + self.config.read_patience,
+        );
         let file_begun = decoder.rest();
         self.file_length(id, file_begun.len() as u64);
         self.tally.of(self.known(from)).receiving.begun += 1;
@@ -382,7 +388,7 @@ impl Transport {
                 if let Some(over) = self.remove(exchange) {
                     self.incoming_closed(&over, exchange, "the peer does not read", out);
                 }
-            } else if let Some((bytes, message_bytes)) = stream.write(now) {
+            } else if let Some((bytes, message_bytes)) = stream.write(now, self.config.write_patience) {
                 self.tally.of(id).sent_bytes += message_bytes;
                 out.push(PeerEffect::Write(exchange, bytes));
             }

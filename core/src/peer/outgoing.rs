@@ -10,8 +10,8 @@ use crate::bug;
 use crate::id::MemberId;
 use crate::jobs::SnapshotJob;
 use crate::limits::{
-    MAX_PEER_ANSWER_BYTES, MAX_PEER_MESSAGE_BYTES, PEER_PIPELINE_CONNECTIONS, PEER_POST_PATIENCE, PEER_READ_PATIENCE,
-    PEER_REDIAL_PAUSE, PEER_SNAPSHOT_PATIENCE, PEER_VERSION_INTERVAL,
+    MAX_PEER_ANSWER_BYTES, MAX_PEER_MESSAGE_BYTES, PEER_PIPELINE_CONNECTIONS, PEER_POST_PATIENCE, PEER_REDIAL_PAUSE,
+    PEER_SNAPSHOT_PATIENCE, PEER_VERSION_INTERVAL,
 };
 use crate::node::PeerEvent;
 use crate::proto::raftpb::Message;
@@ -133,7 +133,7 @@ impl Transport {
             return;
         };
         let peer = exchange.peer;
-        exchange.deadline = now + PEER_READ_PATIENCE;
+        exchange.deadline = now + self.config.read_patience;
         self.late_at = self.late_at.min(exchange.deadline);
         if let ExchangeKind::Reader(kind, decoder @ None) = &mut exchange.kind
             && status == OK
@@ -155,7 +155,7 @@ impl Transport {
         };
         let before = exchange.kind.held();
         let peer = exchange.peer;
-        exchange.deadline = now + PEER_READ_PATIENCE;
+        exchange.deadline = now + self.config.read_patience;
         let decoded = match (&mut exchange.kind, &mut exchange.answer) {
             (_, Some(PartialResponse { body, .. })) if body.len() + bytes.len() <= MAX_PEER_ANSWER_BYTES => {
                 body.push(bytes);

@@ -1,13 +1,12 @@
 //! A stream that a peer has opened, and the messages that wait for it.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use prost::Message as _;
 
-use crate::limits::{
-    PEER_LINK_BEAT, PEER_STREAM_QUEUE_BYTES, PEER_STREAM_QUEUE_MESSAGES, PEER_WRITE_BYTES, PEER_WRITE_PATIENCE,
-};
+use crate::limits::{PEER_LINK_BEAT, PEER_STREAM_QUEUE_BYTES, PEER_STREAM_QUEUE_MESSAGES, PEER_WRITE_BYTES};
 use crate::proto::raftpb::Message;
 use crate::time::Instant;
 
@@ -23,7 +22,7 @@ pub(super) struct OpenStream {
     append: AppendEncoder,
     queue: VecDeque<Message>,
     bytes: usize,
-    /// When the last bytes were given to the host; `None` once they have drained.
+    /// When the last bytes that the host was given must have drained; `None` once they have.
     writing: Option<Instant>,
     /// When the next heartbeat of the link is due.
     beat_at: Instant,
@@ -64,8 +63,8 @@ impl OpenStream {
 
     /// The bytes to write now: waiting messages up to a bound, or the heartbeat of the link if it is due.
     ///
-    /// The number is the sum of the messages' own lengths, which etcd's metrics count whatever their frames are.
-    pub(super) fn write(&mut self, now: Instant) -> Option<(Bytes, u64)> {
+    /// The peer may take `patience` to read them. The number is the sum of the messages' own lengths, which etcd's metrics count whatever their frames are.
+    pub(super) fn write(&mut self, now: Instant, patience: Duration) -> Option<(Bytes, u64)> {
         if self.writing.is_some() {
             return None;
         }
@@ -87,7 +86,7 @@ impl OpenStream {
         if out.is_empty() {
             return None;
         }
-        self.writing = Some(now);
+        self.writing = Some(now + patience);
         Some((out.freeze(), message_bytes))
     }
 
@@ -104,11 +103,11 @@ impl OpenStream {
 
     /// Whether the peer has read nothing for too long.
     pub(super) fn is_stuck(&self, now: Instant) -> bool {
-        self.writing.is_some_and(|since| now >= since + PEER_WRITE_PATIENCE)
+        self.writing.is_some_and(|until| now >= until)
     }
 
     /// When to write a heartbeat of the link or to cut the stream, at the latest.
     pub(super) fn deadline(&self) -> Instant {
-        self.writing.map_or(self.beat_at, |since| since + PEER_WRITE_PATIENCE)
+        self.writing.unwrap_or(self.beat_at)
     }
 }

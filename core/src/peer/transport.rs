@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::config::Notice;
+use crate::config::{Config, Notice};
 use crate::id::{ClusterId, MemberId};
 use crate::jobs::PeerJob;
-use crate::limits::{PEER_PIPELINE_QUEUE_MESSAGES, PEER_REFUSALS_LOGGED, PEER_REMOTES};
+use crate::limits::{PEER_DIAL_PATIENCE, PEER_PIPELINE_QUEUE_MESSAGES, PEER_REFUSALS_LOGGED, PEER_REMOTES};
 use crate::membership::Member;
 use crate::node::PeerEvent;
 use crate::proto::raftpb::{Message, MessageType};
@@ -32,8 +32,27 @@ pub struct TransportConfig {
     pub peer_urls: Vec<String>,
     /// How long a connection may take to be made: one second and an election timeout, as in etcd.
     pub dial_patience: Duration,
+    /// How long the body of a peer's request or answer may pause (`--raft-read-timeout`).
+    pub read_patience: Duration,
+    /// How long a peer may take to read what was written for it (`--raft-write-timeout`).
+    pub write_patience: Duration,
     /// The members of the cluster that were known at the start. They are peers until the applied state has this member.
     pub boot_peers: Vec<Member>,
+}
+
+impl TransportConfig {
+    /// The settings of a member with this configuration.
+    pub fn of(config: &Config, member: MemberId, cluster: ClusterId, boot_peers: Vec<Member>) -> Self {
+        Self {
+            member,
+            cluster,
+            peer_urls: config.advertise_peer_urls.iter().map(ToString::to_string).collect(),
+            dial_patience: PEER_DIAL_PATIENCE + Duration::from_millis(config.election_ms),
+            read_patience: config.raft_read_timeout,
+            write_patience: config.raft_write_timeout,
+            boot_peers,
+        }
+    }
 }
 
 /// An exchange that is going on.

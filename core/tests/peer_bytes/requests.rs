@@ -47,6 +47,8 @@ fn transport() -> Transport {
         cluster: CLUSTER,
         peer_urls: member(1).peer_urls,
         dial_patience: Duration::from_secs(2),
+        read_patience: Duration::from_secs(5),
+        write_patience: Duration::from_secs(5),
         boot_peers: vec![member(1), member(2)],
     };
     Transport::new(config, Instant::ZERO)

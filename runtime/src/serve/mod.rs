@@ -124,6 +124,7 @@ pub(crate) struct Settings {
     /// The settings that the rules about requests depend on.
     pub(crate) limits: Limits,
     pub(crate) warning_apply_duration: Duration,
+    pub(crate) warning_unary_request_duration: Duration,
 }
 
 /// The purpose of a listener.
@@ -167,6 +168,7 @@ impl Settings {
             max_receive_bytes: count(config.max_request_bytes).saturating_add(GRPC_OVERHEAD_BYTES),
             limits: Limits::of(config),
             warning_apply_duration: config.warning_apply_duration,
+            warning_unary_request_duration: config.warning_unary_request_duration,
         }
     }
 }

@@ -326,7 +326,7 @@ fn help_and_version_are_printed_without_an_error() {
             "\nUsage:\n\n  quoin [flags]\n",
             // envtest looks for this line.
             "\n  --unsafe-no-fsync ",
-            "In this version it has no effect yet: the API is not served as JSON.",
+            "In this version it has no effect: the store is not bbolt.",
             "\nMember:\n  --name 'default'\n",
             "\nUnsafe feature:\n",
             "--data-dir '${name}.etcd'",

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::config::Notice;
 use crate::id::{ClusterId, MemberId};
+use crate::limits::PEER_READ_PATIENCE;
 use crate::membership::Member;
 use crate::node::PeerEvent;
 use crate::peer::{
@@ -65,6 +66,8 @@ pub(super) fn config(number: u64, peers: u64) -> TransportConfig {
         cluster: CLUSTER,
         peer_urls: member(number).peer_urls,
         dial_patience: Duration::from_secs(2),
+        read_patience: PEER_READ_PATIENCE,
+        write_patience: PEER_READ_PATIENCE,
         boot_peers: (1..=peers).map(member).collect(),
     }
 }

@@ -14,7 +14,6 @@ use super::super::World;
 use super::super::member::{Part, Sent};
 use super::super::net::Stale;
 use super::super::queue::What;
-use super::dial::patience;
 use super::pipe::Item;
 use super::{CALLER, Late, append_of};
 use crate::faults::FaultKind;
@@ -30,14 +29,7 @@ impl World<'_> {
         let at = &mut self.machines[machine];
         let shown = at.clock.now(self.now);
         let Some(life) = &mut at.life else { return Ok(()) };
-        let urls = at.site.config.advertise_peer_urls.iter();
-        let config = TransportConfig {
-            member: at.id,
-            cluster: life.process.cluster,
-            peer_urls: urls.map(ToString::to_string).collect(),
-            dial_patience: patience(&at.site.config),
-            boot_peers: boot_peers.to_vec(),
-        };
+        let config = TransportConfig::of(&at.site.config, at.id, life.process.cluster, boot_peers.to_vec());
         life.transport = Some(Transport::new(config, shown));
         self.give_roster(machine)
     }

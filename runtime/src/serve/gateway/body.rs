@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn a_stream_takes_all_values_up_to_a_bad_one() {
         let progress = r#"{"progress_request":{}}"#;
-        let message = Bytes::from_static(&[0, 0, 0, 0, 2, 26, 0]);
+        let message = Bytes::from_static(&[0, 0, 0, 0, 6, 26, 0x80, 0x80, 0x80, 0x80, 0]);
         for (text, count) in [
             (format!("{progress}{progress}\n{progress}"), 3),
             (format!("{progress} x {progress}"), 1),

@@ -8,6 +8,8 @@ use super::scan::is_space;
 use super::shape::{FieldKind, FieldShape, MessageShape, Seen, Shapes};
 use super::text;
 
+/// The length of a nested message has as many bytes as the largest needs, so that its content is not moved once it is known.
+const LENGTH_BYTES: usize = 5;
 /// Messages that may be nested; the decoders of messages have this bound, too.
 const MAX_DEPTH: usize = 100;
 
@@ -119,11 +121,14 @@ impl MessageReader<'_> {
     fn single(&mut self, field: &FieldShape, depth: usize, message: &mut Vec<u8>) -> Result<(), String> {
         if let FieldKind::Message(shape) = field.kind {
             encode_key(field.number, WireType::LengthDelimited, message);
-            let start = message.len();
+            let start = message.len() + LENGTH_BYTES;
+            message.resize(start, 0);
             self.message(shape, depth + 1, message)?;
-            let mut length = Vec::with_capacity(4);
-            encode_varint((message.len() - start) as u64, &mut length);
-            message.splice(start..start, length);
+            let length = message.len() - start;
+            for (at, byte) in message[start - LENGTH_BYTES..start].iter_mut().enumerate() {
+                let more = if at + 1 < LENGTH_BYTES { 0x80 } else { 0 };
+                *byte = (length >> (7 * at)) as u8 & 0x7f | more;
+            }
             return Ok(());
         }
         let token = self.next()?;

@@ -46,8 +46,7 @@ pub(crate) struct Call {
     pub(crate) require_leader: bool,
     /// What its client has shown.
     pub(crate) credentials: Credentials,
-    /// When it began, if that is measured.
-    began: Option<Instant>,
+    began: Instant,
     /// The counter of the client's version; `None` until the header with the version has been read.
     client: Option<IntCounter>,
     /// Whether it was counted as started.
@@ -57,8 +56,7 @@ pub(crate) struct Call {
 
 impl Call {
     pub(crate) fn begin(context: Arc<Context>, method: Method, content_type: HeaderValue) -> Self {
-        let metrics = context.metrics.grpc.method(method);
-        let began = metrics.seconds.is_some().then(|| context.clock.now());
+        let began = context.clock.now();
         Self {
             context,
             method,
@@ -174,8 +172,17 @@ impl Call {
         if let Some(handled) = metrics.handled.get(usize::from(code)) {
             handled.inc();
         }
-        if let (Some(seconds), Some(began)) = (&metrics.seconds, self.began) {
-            seconds.observe(self.context.clock.now().saturating_since(began).as_secs_f64());
+        let took = self.context.clock.now().saturating_since(self.began);
+        if let Some(seconds) = &metrics.seconds {
+            seconds.observe(took.as_secs_f64());
+        }
+        if self.is_unary() && took > self.context.settings.warning_unary_request_duration {
+            let (service, method, _) = self.method.parts();
+            tracing::warn!(
+                "time spent" = ?took,
+                "response type" = format!("/{service}/{method}"),
+                "request stats"
+            );
         }
     }
 
