@@ -116,6 +116,11 @@ mutants! {
     IgnoresTarget: "rafthttp", "a stream that a peer wants to open at another member is opened";
     UnpinsTail: "etcd's catch-up entries", "the entries after a snapshot are not kept while it is on its way";
     InstallsBeforeSync: "ALICE", "a received snapshot is installed before its file is synced";
+    ChecksWhenProposed: "etcd #14571", "permissions and the auth revision are not looked at again when an entry is applied";
+    KeepsRevokedRanges: "etcd's cache of permissions", "what a role grants is not computed anew when a permission is revoked";
+    ShowsKeysOfLease: "CVE-2023-32082", "the keys of a lease are shown to users who may not read them";
+    WatchesBeyondKey: "GHSA-xg4h-6gfc-h4m8", "the permission for an open-ended watch is that for its first key";
+    LocksUnconfirmed: "Jepsen, etcd 3.4.3", "a lock that was waited for is given without a look at one's own key";
     ForgetsNewMember: "etcd's v2 store", "the v2 state of a snapshot lacks members that have not published themselves";
 }
 

@@ -3,7 +3,10 @@
 //! The simulated clients, the model and the checkers use these types. How a call reaches a member is not defined here.
 
 use quoin_core::proto::etcdserverpb::{
-    AlarmRequest, AlarmResponse, CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse,
+    AlarmRequest, AlarmResponse, AuthEnableResponse, AuthRoleAddRequest, AuthRoleDeleteRequest,
+    AuthRoleGrantPermissionRequest, AuthRoleRevokePermissionRequest, AuthUserAddRequest, AuthUserChangePasswordRequest,
+    AuthUserDeleteRequest, AuthUserGrantRoleRequest, AuthUserRevokeRoleRequest, AuthenticateRequest,
+    AuthenticateResponse, CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse,
     HashKvRequest, HashKvResponse, LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveResponse, LeaseLeasesResponse,
     LeaseRevokeRequest, LeaseRevokeResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, MemberAddRequest,
     MemberAddResponse, MemberListRequest, MemberListResponse, MemberPromoteRequest, MemberPromoteResponse,
@@ -11,12 +14,34 @@ use quoin_core::proto::etcdserverpb::{
     MoveLeaderResponse, PutRequest, PutResponse, RangeRequest, RangeResponse, ResponseHeader, StatusResponse,
     TxnRequest, TxnResponse, request_op,
 };
+use quoin_core::proto::v3lockpb::{LockRequest, LockResponse};
+
+/// A change of users, roles or permissions. Variants are named after the methods of etcd's service.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "each variant is its method")]
+pub enum AuthCall {
+    Disable,
+    Enable,
+    RoleAdd(AuthRoleAddRequest),
+    RoleDelete(AuthRoleDeleteRequest),
+    RoleGrantPermission(AuthRoleGrantPermissionRequest),
+    RoleRevokePermission(AuthRoleRevokePermissionRequest),
+    UserAdd(AuthUserAddRequest),
+    UserChangePassword(AuthUserChangePasswordRequest),
+    UserDelete(AuthUserDeleteRequest),
+    UserGrantRole(AuthUserGrantRoleRequest),
+    UserRevokeRole(AuthUserRevokeRoleRequest),
+}
 
 /// A request of a client.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Call {
     /// Lists alarms, or raises or disarms one.
     Alarm(AlarmRequest),
+    /// Changes users, roles or permissions, or enables or disables auth.
+    Auth(AuthCall),
+    /// Requests a token.
+    Authenticate(AuthenticateRequest),
     /// Drops the history before a revision.
     Compact(CompactionRequest),
     /// Deletes keys.
@@ -36,6 +61,8 @@ pub enum Call {
     LeaseRevoke(LeaseRevokeRequest),
     /// Requests the remaining time of a lease.
     LeaseTimeToLive(LeaseTimeToLiveRequest),
+    /// Waits for a lock.
+    Lock(LockRequest),
     /// Adds a member.
     MemberAdd(MemberAddRequest),
     /// Lists the members.
@@ -64,6 +91,8 @@ impl Call {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Alarm(_) => "Alarm",
+            Self::Auth(_) => "Auth",
+            Self::Authenticate(_) => "Authenticate",
             Self::Compact(_) => "Compact",
             Self::DeleteRange(_) => "DeleteRange",
             Self::HashKv(_) => "HashKV",
@@ -72,6 +101,7 @@ impl Call {
             Self::LeaseLeases => "LeaseLeases",
             Self::LeaseRevoke(_) => "LeaseRevoke",
             Self::LeaseTimeToLive(_) => "LeaseTimeToLive",
+            Self::Lock(_) => "Lock",
             Self::MemberAdd(_) => "MemberAdd",
             Self::MemberList(_) => "MemberList",
             Self::MemberPromote(_) => "MemberPromote",
@@ -86,7 +116,7 @@ impl Call {
     }
 
     /// Whether the call changes no replicated state, so that it needs no log entry. False for listing alarms, which
-    /// etcd proposes as a log entry.
+    /// etcd proposes as a log entry; true for a lock, because it consists of other calls, which change the state.
     #[must_use]
     pub fn is_read(&self) -> bool {
         match self {
@@ -94,12 +124,15 @@ impl Call {
             | Self::LeaseKeepAlive { .. }
             | Self::LeaseLeases
             | Self::LeaseTimeToLive(_)
+            | Self::Lock(_)
             | Self::MemberList(_)
             | Self::MoveLeader(_)
             | Self::Range(_)
             | Self::Status => true,
             Self::Txn(txn) => is_read_only(txn),
             Self::Alarm(_)
+            | Self::Auth(_)
+            | Self::Authenticate(_)
             | Self::Compact(_)
             | Self::DeleteRange(_)
             | Self::LeaseGrant(_)
@@ -126,6 +159,10 @@ pub fn is_read_only(txn: &TxnRequest) -> bool {
 pub enum Answer {
     /// To [`Call::Alarm`].
     Alarm(AlarmResponse),
+    /// To [`Call::Auth`]: a header alone, whatever the change.
+    Auth(AuthEnableResponse),
+    /// To [`Call::Authenticate`].
+    Authenticate(AuthenticateResponse),
     /// To [`Call::Compact`].
     Compact(CompactionResponse),
     /// To [`Call::DeleteRange`].
@@ -144,6 +181,8 @@ pub enum Answer {
     LeaseRevoke(LeaseRevokeResponse),
     /// To [`Call::LeaseTimeToLive`].
     LeaseTimeToLive(LeaseTimeToLiveResponse),
+    /// To [`Call::Lock`].
+    Lock(LockResponse),
     /// To [`Call::MemberAdd`].
     MemberAdd(MemberAddResponse),
     /// To [`Call::MemberList`].
@@ -171,6 +210,8 @@ macro_rules! of_response {
     ($answer:expr, $response:ident => $look:expr) => {
         match $answer {
             Answer::Alarm($response) => $look,
+            Answer::Auth($response) => $look,
+            Answer::Authenticate($response) => $look,
             Answer::Compact($response) => $look,
             Answer::DeleteRange($response) => $look,
             Answer::HashKv($response) => $look,
@@ -179,6 +220,7 @@ macro_rules! of_response {
             Answer::LeaseLeases($response) => $look,
             Answer::LeaseRevoke($response) => $look,
             Answer::LeaseTimeToLive($response) => $look,
+            Answer::Lock($response) => $look,
             Answer::MemberAdd($response) => $look,
             Answer::MemberList($response) => $look,
             Answer::MemberPromote($response) => $look,

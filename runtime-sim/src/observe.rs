@@ -2,6 +2,7 @@
 //!
 //! Every observation has the true time, which no member and no client can read.
 
+use quoin_core::api::Credentials;
 use quoin_core::error::Fault;
 use quoin_core::id::MemberId;
 use quoin_core::member::{BatchId, Recovered, Status};
@@ -155,6 +156,13 @@ pub enum Observation<'a> {
         status: &'a Status,
         /// Whether the state is that of an installed snapshot.
         restored: bool,
+    },
+    /// From here on a client's requests and streams are of another user.
+    Identified {
+        /// The client.
+        client: ClientId,
+        /// The user.
+        who: &'a Credentials,
     },
     /// A client sends a request.
     Invoked {

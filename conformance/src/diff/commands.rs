@@ -43,8 +43,11 @@ fn ask(call: &Call) -> Option<String> {
         Call::Status => Some("endpoint status".to_owned()),
         // etcdctl cannot express their ids, revisions or nesting.
         Call::Alarm(_)
+        | Call::Auth(_)
+        | Call::Authenticate(_)
         | Call::HashKv(_)
         | Call::LeaseGrant(_)
+        | Call::Lock(_)
         | Call::MemberAdd(_)
         | Call::MemberPromote(_)
         | Call::MemberRemove(_)

@@ -37,6 +37,7 @@ pub(super) async fn send(wire: &Wire, call: &Call) -> Result<Exchange, Refusal> 
                 .await
         }
         Call::Txn(request) => wire.call("/etcdserverpb.KV/Txn", request, true).await,
+        Call::Auth(_) | Call::Authenticate(_) | Call::Lock(_) => unreachable!("no step has users or locks: {call:?}"),
     }
 }
 
@@ -62,5 +63,6 @@ pub(super) fn read(call: &Call, bytes: Bytes) -> Result<Answer, Refusal> {
         Call::Range(_) => Answer::Range(decoded(bytes)?),
         Call::Status => Answer::Status(decoded(bytes)?),
         Call::Txn(_) => Answer::Txn(decoded(bytes)?),
+        Call::Auth(_) | Call::Authenticate(_) | Call::Lock(_) => unreachable!("no step has users or locks: {call:?}"),
     })
 }

@@ -58,7 +58,9 @@ impl Identity {
             }
             Answer::Status(response) => self.status(response),
             Answer::Txn(response) => response.responses.iter_mut().for_each(|op| self.nested(op)),
-            Answer::Compact(_)
+            Answer::Auth(_)
+            | Answer::Authenticate(_)
+            | Answer::Compact(_)
             | Answer::DeleteRange(_)
             | Answer::HashKv(_)
             | Answer::Internal
@@ -66,6 +68,7 @@ impl Identity {
             | Answer::LeaseKeepAlive(_)
             | Answer::LeaseLeases(_)
             | Answer::LeaseRevoke(_)
+            | Answer::Lock(_)
             | Answer::MemberAdd(_)
             | Answer::MemberPromote(_)
             | Answer::MemberRemove(_)

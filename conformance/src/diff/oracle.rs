@@ -268,6 +268,8 @@ fn proposal_bytes(call: &Call) -> usize {
         Call::DeleteRange(request) => entry.delete_range = Some(request.clone()),
         // All others are small.
         Call::Alarm(_)
+        | Call::Auth(_)
+        | Call::Authenticate(_)
         | Call::Compact(_)
         | Call::HashKv(_)
         | Call::LeaseGrant(_)
@@ -275,6 +277,7 @@ fn proposal_bytes(call: &Call) -> usize {
         | Call::LeaseLeases
         | Call::LeaseRevoke(_)
         | Call::LeaseTimeToLive(_)
+        | Call::Lock(_)
         | Call::MemberAdd(_)
         | Call::MemberList(_)
         | Call::MemberPromote(_)

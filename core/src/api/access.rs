@@ -2,6 +2,7 @@
 
 use super::{Call, Server};
 use crate::auth::{KeyAccess, token_index};
+use crate::bug;
 use crate::error::Error;
 use crate::proto::etcdserverpb::alarm_request::AlarmAction;
 use crate::proto::etcdserverpb::{RangeRequest, RequestHeader, TxnRequest, WatchCreateRequest};
@@ -75,7 +76,7 @@ impl Server<'_> {
                 leases.try_for_each(|(_, lease)| auth.permit_lease(&caller, lease, KeyAccess::Read))
             }
             Call::LeaseRevoke(request) => self.authorize_lease(&caller, request.id, KeyAccess::Write),
-            Call::LeaseTimeToLive(request) if request.keys => {
+            Call::LeaseTimeToLive(request) if request.keys && !bug!(ShowsKeysOfLease) => {
                 self.authorize_lease(&caller, request.id, KeyAccess::Read)
             }
             Call::LeaseTimeToLive(_) => auth.permit_user(&caller),
@@ -113,7 +114,7 @@ impl Server<'_> {
     /// Decides whether the client may see these keys of a lease. They may be newer than those that the call was
     /// permitted for.
     pub(super) fn authorize_keys(&self, keys: &LeaseKeys) -> Result<(), Error> {
-        if keys.is_empty() || !self.view.auth.is_enabled() {
+        if keys.is_empty() || !self.view.auth.is_enabled() || bug!(ShowsKeysOfLease) {
             return Ok(());
         }
         let caller = self.caller()?;
@@ -128,8 +129,12 @@ impl Server<'_> {
     pub fn authorize_watch(&self, request: &WatchCreateRequest) -> Result<(), Error> {
         // An empty key is the first key.
         let key = if request.key.is_empty() { &[0][..] } else { &request.key };
+        let range_end = match &request.range_end[..] {
+            [0] if bug!(WatchesBeyondKey) => &[],
+            range_end => range_end,
+        };
         let caller = self.caller()?;
-        self.view.auth.permit_read(&caller, key, &request.range_end)
+        self.view.auth.permit_read(&caller, key, range_end)
     }
 
     /// Whether the client's token may be given out by an entry that this member has not applied yet.

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::recipe::{self, Queue, Recipe, RecipeStep};
 use super::{Answer, Call};
+use crate::bug;
 use crate::error::Error;
 use crate::proto::etcdserverpb::request_op::Request as Op;
 use crate::proto::etcdserverpb::{ResponseHeader, TxnResponse, WatchResponse};
@@ -99,6 +100,9 @@ impl Recipe for Locking {
                 self.acquire()
             }
             (Stage::Acquire, Answer::Txn(response)) => self.acquired(response),
+            (Stage::Wait, Answer::Range(found)) if bug!(LocksUnconfirmed) && found.kvs.is_empty() => {
+                self.locked(found.header)
+            }
             (Stage::Wait, Answer::Range(found)) => self.queue.looked(&found).unwrap_or_else(|| {
                 self.stage = Stage::Confirm;
                 RecipeStep::Call(Call::Range(recipe::get(&self.key)))

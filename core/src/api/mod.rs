@@ -77,7 +77,7 @@ pub struct Server<'a> {
 }
 
 /// What a client has shown to say which user it is.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Credentials {
     /// The token in the metadata of its call: `token`, or else `authorization`.
     pub token: Option<Arc<str>>,

@@ -8,6 +8,7 @@ use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 
 use super::{Auth, MAX_NAME_BYTES, ROOT, TokenChange, has_no_password, rows};
+use crate::bug;
 use crate::error::Error;
 use crate::proto::authpb::{Permission, Role, User, UserAddOptions};
 use crate::proto::etcdserverpb::{
@@ -194,7 +195,13 @@ impl Auth {
         if role.key_permission.len() == before {
             return Err(Error::PermissionNotGranted);
         }
+        let stale = self.roles.get(request.role.as_bytes()).cloned();
         self.put_role(role, out);
+        if bug!(KeepsRevokedRanges)
+            && let (Some(stored), Some(stale)) = (self.roles.get_mut(request.role.as_bytes()), stale)
+        {
+            Arc::make_mut(stored).grants = stale.grants.clone();
+        }
         Ok(())
     }
 

@@ -1,17 +1,21 @@
 //! The request in an entry of the log.
 
 use prost::Message as _;
-use quoin_core::proto::etcdserverpb::{InternalRaftRequest, LeaseCheckpoint, Member, Request};
+use quoin_core::proto::etcdserverpb::{
+    InternalAuthenticateRequest, InternalRaftRequest, LeaseCheckpoint, Member, Request, RequestHeader,
+};
 use quoin_core::proto::membershippb::ClusterMemberAttrSetRequest;
 use quoin_core::proto::raftpb::{ConfChange, ConfChangeType, Entry, EntryType};
 
 use super::cluster::Change;
 use super::json::Json;
-use crate::call::Call;
+use crate::call::{AuthCall, Call};
 
 /// The request of an entry.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Asked {
+    /// A user gets a token.
+    Authenticate(InternalAuthenticateRequest),
     /// A call of a client.
     Call(Box<Call>),
     /// A checkpoint of remaining times of leases.
@@ -28,35 +32,48 @@ pub(super) enum Asked {
         name: String,
         client_urls: Vec<String>,
     },
-    /// A request that is not modelled: users and roles, and requests that no member may propose.
+    /// A request that no member may propose.
     Unknown,
     /// The cluster version is set.
     Version(String),
 }
 
-/// Reads an entry: returns the id of its request (0 if it has none) and the request.
-pub(super) fn read(entry: &Entry) -> (u64, Asked) {
+/// Reads an entry: returns the header of its request, whose id is 0 if it has none, and the request.
+pub(super) fn read(entry: &Entry) -> (RequestHeader, Asked) {
+    let of_id = |(id, asked)| {
+        let header = RequestHeader {
+            id,
+            ..RequestHeader::default()
+        };
+        (header, asked)
+    };
     match EntryType::try_from(entry.entry_type) {
-        Ok(EntryType::EntryConfChange) => conf_change(entry),
-        Ok(EntryType::EntryNormal) if entry.data.is_empty() => (0, Asked::Nothing),
+        Ok(EntryType::EntryConfChange) => of_id(conf_change(entry)),
+        Ok(EntryType::EntryNormal) if entry.data.is_empty() => of_id((0, Asked::Nothing)),
         Ok(EntryType::EntryNormal) => match InternalRaftRequest::decode(entry.data.clone()) {
             Ok(request) => {
-                let id = request.header.as_ref().map_or(request.id, |header| header.id);
-                (id, normal(request))
+                let bare = RequestHeader {
+                    id: request.id,
+                    ..RequestHeader::default()
+                };
+                (request.header.clone().unwrap_or(bare), normal(request))
             }
             // Only requests of old members fail to decode as an `InternalRaftRequest`.
             Err(_) => match Request::decode(entry.data.clone()) {
-                Ok(request) => (request.id, legacy(&request)),
-                Err(_) => (0, Asked::Unknown),
+                Ok(request) => of_id((request.id, legacy(&request))),
+                Err(_) => of_id((0, Asked::Unknown)),
             },
         },
-        Ok(EntryType::EntryConfChangeV2) | Err(_) => (0, Asked::Unknown),
+        Ok(EntryType::EntryConfChangeV2) | Err(_) => of_id((0, Asked::Unknown)),
     }
 }
 
 /// The request in a message; [`Asked::Unknown`] for a kind that the model lacks.
 fn normal(request: InternalRaftRequest) -> Asked {
     let call = |call: Call| Asked::Call(Box::new(call));
+    if let Some(change) = AuthCall::of(&request) {
+        return call(Call::Auth(change));
+    }
     None.or(request.put.map(|put| call(Call::Put(put))))
         .or_else(|| request.txn.map(|txn| call(Call::Txn(txn))))
         .or_else(|| request.range.map(|range| call(Call::Range(range))))
@@ -78,7 +95,36 @@ fn normal(request: InternalRaftRequest) -> Asked {
                 .map(|set| Asked::Downgrade(set.enabled.then_some(set.ver)))
         })
         .or_else(|| request.downgrade_version_test.map(|_| Asked::Nothing))
+        .or_else(|| request.authenticate.map(Asked::Authenticate))
         .unwrap_or(Asked::Unknown)
+}
+
+impl AuthCall {
+    /// The change in a message, if it has one.
+    #[must_use]
+    pub fn of(request: &InternalRaftRequest) -> Option<Self> {
+        None.or(request.auth_disable.map(|_| Self::Disable))
+            .or_else(|| request.auth_enable.map(|_| Self::Enable))
+            .or_else(|| request.auth_role_add.clone().map(Self::RoleAdd))
+            .or_else(|| request.auth_role_delete.clone().map(Self::RoleDelete))
+            .or_else(|| {
+                request
+                    .auth_role_grant_permission
+                    .clone()
+                    .map(Self::RoleGrantPermission)
+            })
+            .or_else(|| {
+                request
+                    .auth_role_revoke_permission
+                    .clone()
+                    .map(Self::RoleRevokePermission)
+            })
+            .or_else(|| request.auth_user_add.clone().map(Self::UserAdd))
+            .or_else(|| request.auth_user_change_password.clone().map(Self::UserChangePassword))
+            .or_else(|| request.auth_user_delete.clone().map(Self::UserDelete))
+            .or_else(|| request.auth_user_grant_role.clone().map(Self::UserGrantRole))
+            .or_else(|| request.auth_user_revoke_role.clone().map(Self::UserRevokeRole))
+    }
 }
 
 fn publish(set: ClusterMemberAttrSetRequest) -> Asked {

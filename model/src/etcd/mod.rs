@@ -9,12 +9,12 @@
 //! - *time*: a lease exists from its grant to its revocation;
 //! - *the state of one member*: its quota (a member above it answers NOSPACE although the write is applied),
 //!   leadership, health, sizes, and when a compaction frees space;
-//! - *users and roles*;
 //! - *duplicates*: etcd uses the id of a proposal only to route its answer, so an entry that is in the log twice is
 //!   applied twice. A checker has to find duplicates, by [`Outcome::id`].
 
 mod alarm;
 pub mod ask;
+mod auth;
 pub mod check;
 mod cluster;
 mod digest;
@@ -33,11 +33,13 @@ mod txn;
 use std::ops::Range;
 
 use quoin_core::proto::etcdserverpb::{
-    AlarmRequest, AlarmResponse, CompactionRequest, CompactionResponse, LeaseGrantRequest, LeaseGrantResponse,
-    LeaseRevokeRequest, LeaseRevokeResponse, Member, PutRequest, PutResponse, TxnRequest, TxnResponse,
+    AlarmRequest, AlarmResponse, AuthEnableResponse, AuthenticateResponse, CompactionRequest, CompactionResponse,
+    LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeRequest, LeaseRevokeResponse, Member, PutRequest, PutResponse,
+    RequestHeader, TxnRequest, TxnResponse,
 };
 use quoin_core::proto::raftpb::Entry;
 
+pub use auth::{Auth, User};
 pub use check::check;
 pub use cluster::Cluster;
 pub use kv::{Event, EventKind};
@@ -101,6 +103,7 @@ pub struct State {
     compact_revision: Timeline<i64>,
     leases: Leases,
     alarms: Timeline<Alarms>,
+    auth: Timeline<Auth>,
     cluster: Timeline<Cluster>,
 }
 
@@ -128,6 +131,7 @@ impl State {
             compact_revision: Timeline::new(NEVER_COMPACTED),
             leases: Leases::default(),
             alarms: Timeline::new(Alarms::default()),
+            auth: Timeline::new(Auth::default()),
             cluster: Timeline::new(Cluster::default()),
         }
     }
@@ -137,7 +141,7 @@ impl State {
     /// # Panics
     /// If there are entries missing between the last one applied and this one.
     pub fn apply(&mut self, entry: &Entry) -> Outcome {
-        let (id, asked) = entry::read(entry);
+        let (caller, asked) = entry::read(entry);
         let before = self.revision();
         let result = if entry.index <= self.applied_index {
             Ok(Answer::Internal)
@@ -148,10 +152,10 @@ impl State {
                 "the model was not given every entry"
             );
             self.applied_index = entry.index;
-            self.perform(asked)
+            self.perform(&caller, asked)
         };
         Outcome {
-            id,
+            id: caller.id,
             result,
             revision: self.revision(),
             revisions: before + 1..self.revision() + 1,
@@ -183,7 +187,7 @@ impl State {
                 id: request.id,
                 peer_urls: request.peer_urls.clone(),
             },
-            _ => return self.call(call),
+            _ => return self.call(&RequestHeader::default(), call),
         };
         self.change(change)
     }
@@ -201,10 +205,15 @@ impl State {
         digest.value()
     }
 
-    fn perform(&mut self, asked: Asked) -> Result<Answer, Refusal> {
+    fn perform(&mut self, caller: &RequestHeader, asked: Asked) -> Result<Answer, Refusal> {
         let index = self.applied_index;
         match asked {
-            Asked::Call(call) => return self.call(&call),
+            Asked::Authenticate(request) => {
+                let token = self.auth.now().authenticate(index, &request)?;
+                let header = header(self.revision());
+                return Ok(Answer::Authenticate(AuthenticateResponse { header, token }));
+            }
+            Asked::Call(call) => return self.call(caller, &call),
             Asked::Member(change) => return self.change(change),
             Asked::Unknown => return Err(NOT_MODELLED.into()),
             Asked::Checkpoint(checkpoints) => self.leases.checkpoint(index, &checkpoints),
@@ -235,11 +244,19 @@ impl State {
         used.map_or(1, |id| id + 1)
     }
 
-    /// Carries out a call at the applied index, if the alarms allow it.
-    fn call(&mut self, call: &Call) -> Result<Answer, Refusal> {
+    /// Carries out a call at the applied index, if the alarms and the user's permissions allow it.
+    fn call(&mut self, caller: &RequestHeader, call: &Call) -> Result<Answer, Refusal> {
         self.alarms.now().gate(call)?;
+        self.permits_entry(caller, call, self.applied_index)?;
         match call {
             Call::Alarm(request) => Ok(self.alarm(request)),
+            Call::Auth(change) => {
+                let mut auth = self.auth.now().clone();
+                auth.change(self.applied_index, change)?;
+                self.auth.set(self.applied_index, auth);
+                let header = header(self.revision());
+                Ok(Answer::Auth(AuthEnableResponse { header }))
+            }
             Call::Compact(request) => self.compact(request),
             Call::DeleteRange(request) => {
                 let response = self.kv.delete_range(request);

@@ -25,6 +25,11 @@ impl<T: Clone> Timeline<T> {
         &self.changes[later.saturating_sub(1)].1
     }
 
+    /// The indices of its changes.
+    pub(super) fn since(&self) -> impl DoubleEndedIterator<Item = u64> {
+        self.changes.iter().map(|(since, _)| *since)
+    }
+
     /// Changes the content by the entry at `index`, which is not before the last change.
     pub(super) fn set(&mut self, index: u64, value: T) {
         match self.changes.last_mut() {

@@ -121,17 +121,23 @@ points! {
     WatchCutByRestart "A watch stream ends with its member's process.",
     HistoryJudged "A short history is found linearizable without its log.",
     HistoryVoid "A short history is not judged: too much in it is unknown, or caused by other events.",
+    Permitted "A request is permitted while auth is on.",
+    Denied "A request is denied to its user.",
+    TokenRefused "A token is refused.",
     HealedWithoutAll "Healing leaves members out.",
 }
 
 /// The errors that this version of the API can answer; campaigns should meet each. Two cannot be met on purpose: two
 /// members with one id need chance, and "too many requests" needs thousands of pending ones.
 pub const ERRORS: &[Error] = &[
+    Error::AuthFailed,
+    Error::AuthOldRevision,
     Error::BadLeaderTransferee,
     Error::Compacted,
     Error::DuplicateKey,
     Error::EmptyKey,
     Error::FutureRevision,
+    Error::InvalidAuthToken,
     Error::InvalidSortOption,
     Error::KeyNotFound,
     Error::LearnerNotReady,
@@ -146,6 +152,7 @@ pub const ERRORS: &[Error] = &[
     Error::NotLeader,
     Error::NotSupportedForLearner,
     Error::PeerUrlExists,
+    Error::PermissionDenied,
     Error::RequestTooLarge,
     Error::Stopped,
     Error::Timeout,
@@ -155,6 +162,7 @@ pub const ERRORS: &[Error] = &[
     Error::TooManyLearners,
     Error::TooManyOps,
     Error::UnhealthyCluster,
+    Error::UserEmpty,
     Error::ValueProvided,
 ];
 

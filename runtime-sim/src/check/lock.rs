@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use super::{Asked, Checker, Truth};
 use crate::observe::{Observation, Verdict, ensure};
+use quoin_model::call::Answer;
 use quoin_model::etcd::State;
 
 /// The name of this checker in violations.
@@ -37,7 +38,7 @@ impl Default for LockChecker {
 }
 
 impl Checker for LockChecker {
-    fn see(&mut self, _at: Instant, _seen: &Observation<'_>, truth: &Truth) -> Verdict {
+    fn see(&mut self, _at: Instant, seen: &Observation<'_>, truth: &Truth) -> Verdict {
         if truth.committed() < self.looked {
             // A new cluster was formed, and what the log had beyond is dropped.
             self.looked = 0;
@@ -52,7 +53,13 @@ impl Checker for LockChecker {
                 self.txn(self.looked, txn, truth.model())?;
             }
         }
-        Ok(())
+        match seen {
+            Observation::Replied {
+                result: Ok(answer @ Answer::Lock(lock)),
+                ..
+            } => self.granted(&lock.key, answer.revision(), truth),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`Truth`] keeps the facts; each checker compares them with some promises, by their numbers in [`LIST`]. Checkers do
 //! not act on the world, and share no code with what they check.
 
+mod auth;
 pub mod coverage;
 mod durable;
 mod history;
@@ -101,6 +102,8 @@ promises! {
     C42 "A snapshot is installed completely.",
     C43 "Members agree on the hash of every revision that they can serve.",
     C44 "A cluster's id has one history, and a member that lost its disk does not vote under its old id.",
+    C45 "A user learns no key that it may not read: not from an answer, an event or an error.",
+    C46 "Members agree on users and permissions, an answer or a refusal follows from them, and a token that has ended is not accepted.",
     C47 "Queues are bounded and nothing panics.",
     C48 "Assertions stay on.",
     C49 "A leader's commit index rises only to entries of its own term, and to what comes before those.",
@@ -133,6 +136,8 @@ pub struct Bounds {
     pub election_ticks: u32,
     /// `--quota-backend-bytes` of all members; `None` if there is none, or it differs.
     pub quota: Option<u64>,
+    /// How long a simple token is valid without use.
+    pub token_ttl: std::time::Duration,
     /// The automatic compaction of all members; `None` if it differs.
     pub retention: Option<AutoCompaction>,
 }
@@ -179,6 +184,7 @@ impl Checkers {
     pub fn within(mut self, bounds: Bounds) -> Self {
         self.checkers.push(Box::new(reign::Reigns::new(bounds)));
         self.checkers.push(Box::new(upkeep::Upkeep::new(bounds)));
+        self.checkers.push(Box::new(auth::AuthChecker::new(bounds.token_ttl)));
         self
     }
 

@@ -17,7 +17,7 @@ use quoin_core::time::Instant;
 
 use super::{Asked, Checker, Committed, Op, Truth, pause, state};
 use crate::observe::{Observation, OpId, Verdict, Violation, ensure};
-use quoin_model::call::{Answer, Call, Refusal};
+use quoin_model::call::{Answer, AuthCall, Call, Refusal};
 use quoin_model::etcd;
 
 /// A member's whole state is compared at most once in this many publications.
@@ -337,6 +337,11 @@ fn asks(asked: &Asked, call: &Call) -> bool {
         Asked::Change(change) => changes(change, call),
         Asked::Request(request) => match call {
             Call::Alarm(call) => request.alarm.as_ref() == Some(call),
+            Call::Auth(call) => AuthCall::of(request).map(unhashed).as_ref() == Some(&unhashed(call.clone())),
+            Call::Authenticate(call) => request
+                .authenticate
+                .as_ref()
+                .is_some_and(|asked| asked.name == call.name),
             Call::Compact(call) => request.compaction.as_ref() == Some(call),
             Call::DeleteRange(call) => request.delete_range.as_ref() == Some(call),
             Call::LeaseGrant(call) => request.lease_grant.as_ref().is_some_and(|grant| grants(grant, call)),
@@ -346,6 +351,16 @@ fn asks(asked: &Asked, call: &Call) -> bool {
             _ => false,
         },
     }
+}
+
+/// A change without its password: a hash of it is in the log.
+fn unhashed(mut change: AuthCall) -> AuthCall {
+    match &mut change {
+        AuthCall::UserAdd(request) => (request.password, request.hashed_password) = Default::default(),
+        AuthCall::UserChangePassword(request) => (request.password, request.hashed_password) = Default::default(),
+        _ => {}
+    }
+    change
 }
 
 /// Without an id, the member chooses one.
@@ -383,6 +398,7 @@ pub(super) fn bare(answer: &Answer) -> Answer {
     let is_of_log = matches!(
         answer,
         Answer::Alarm(_)
+            | Answer::Auth(_)
             | Answer::DeleteRange(_)
             | Answer::LeaseGrant(_)
             | Answer::LeaseLeases(_)
@@ -399,6 +415,10 @@ pub(super) fn bare(answer: &Answer) -> Answer {
     let mut answer = answer.clone();
     if let Some(header) = answer.header_place() {
         *header = kept;
+    }
+    // Another checker compares it with its entry.
+    if let Answer::Authenticate(response) = &mut answer {
+        response.token.clear();
     }
     answer
 }

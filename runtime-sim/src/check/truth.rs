@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use prost::Message as _;
+use quoin_core::api::Credentials;
 use quoin_core::id::MemberId;
 use quoin_core::member::{Recovered, Status};
 use quoin_core::proto::etcdserverpb::InternalRaftRequest;
@@ -195,6 +196,8 @@ pub struct Past {
 pub struct Op {
     /// The client.
     pub client: ClientId,
+    /// Its user.
+    pub who: Credentials,
     /// The member.
     pub member: MemberId,
     /// The call.
@@ -238,6 +241,8 @@ pub struct Truth {
     members: BTreeMap<MemberId, MemberFacts>,
     committed: Vec<Committed>,
     ops: BTreeMap<OpId, Op>,
+    /// The users of clients.
+    users: BTreeMap<ClientId, Credentials>,
     acked_revision: i64,
     healed: Option<Healed>,
     /// The last term in which a leader was observed, and since when.
@@ -261,6 +266,7 @@ impl Truth {
             members: BTreeMap::new(),
             committed: Vec::new(),
             ops: BTreeMap::new(),
+            users: BTreeMap::new(),
             acked_revision: 1,
             healed: None,
             led: (0, Instant::ZERO),
@@ -333,6 +339,12 @@ impl Truth {
     pub fn entry(&self, index: u64) -> Option<&Committed> {
         let place = index.checked_sub(1)?;
         self.committed.get(usize::try_from(place).ok()?)
+    }
+
+    /// The user of a client.
+    #[must_use]
+    pub fn user_of(&self, client: ClientId) -> Credentials {
+        self.users.get(&client).cloned().unwrap_or_default()
     }
 
     /// A client's request.
@@ -442,6 +454,7 @@ impl Truth {
                 facts.disk.installed(batch, hard_state.copied(), index);
                 facts.commit = facts.commit.max(index);
             }
+            Observation::Identified { client, who } => drop(self.users.insert(client, who.clone())),
             Observation::Invoked {
                 op,
                 client,
@@ -578,6 +591,7 @@ impl Truth {
             .map_or((0, 0), |facts| (facts.applied, facts.life));
         let known = Op {
             client,
+            who: self.user_of(client),
             member,
             call: call.clone(),
             invoked: at,

@@ -285,7 +285,7 @@ impl Line {
 pub fn is_repeatable(call: &Call) -> bool {
     match call {
         Call::Alarm(_) | Call::LeaseGrant(_) | Call::LeaseRevoke(_) => true,
-        Call::Txn(_) => false,
+        Call::Lock(_) | Call::Txn(_) => false,
         other => other.is_read(),
     }
 }

@@ -5,10 +5,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use quoin_core::error::Error;
 use quoin_core::proto::etcdserverpb::{
     DeleteRangeResponse, LeaseGrantRequest, PutRequest, RangeResponse, WatchResponse,
 };
 use quoin_core::proto::mvccpb::event::EventType;
+use quoin_core::proto::v3lockpb::LockRequest;
 use quoin_core::random::Prng;
 use quoin_core::time::Instant;
 
@@ -25,8 +27,6 @@ use quoin_model::call::{Answer, Call, Refusal};
 const AGAIN: Duration = Duration::from_millis(100);
 /// Longest wait for a predecessor.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// gRPC's code for a lease that does not exist.
-const NOT_FOUND: i32 = 5;
 
 /// The client's step in the recipe.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -108,6 +108,10 @@ impl Locker {
             }),
             Step::Enter => {
                 self.key = lock_calls::own_key(&self.prefix, lease);
+                if desk.mind.server_locks {
+                    let name = self.prefix.slice(..self.prefix.len() - 1);
+                    return Some(Call::Lock(LockRequest { name, lease }));
+                }
                 lock_calls::enter(&self.prefix, &self.key, desk.mind.value(0), lease)
             }
             Step::Predecessor => lock_calls::predecessor(&self.prefix, self.revision),
@@ -180,10 +184,16 @@ impl Locker {
                     self.step = if holds { self.hold() } else { Step::Predecessor };
                 }
             }
+            // The server has waited. The key is read to learn its revision.
+            (Step::Enter, Answer::Lock(_)) => {
+                self.revision = 0;
+                self.step = Step::Confirm;
+            }
             (Step::Predecessor, Answer::Range(response)) => self.preceded_by(desk, &response),
             (Step::Confirm, Answer::Range(response)) => {
                 let own = response.kvs.first().map(|kv| kv.create_revision);
-                self.step = if own == Some(self.revision) {
+                self.step = if own == Some(self.revision) || (own.is_some() && self.revision == 0) {
+                    self.revision = own.unwrap_or(0);
                     self.hold()
                 } else {
                     Step::Session
@@ -209,7 +219,8 @@ impl Locker {
     }
 
     fn refused(&mut self, refusal: &Refusal) -> Duration {
-        if refusal.code == NOT_FOUND {
+        let lost = [Error::LeaseNotFound, Error::LockSessionExpired].map(Error::message);
+        if lost.contains(&&refusal.message[..]) {
             self.lose();
         }
         AGAIN

@@ -54,6 +54,8 @@ pub struct Mind {
     /// A lease that has ended.
     gone: i64,
     values: u64,
+    /// Whether locks are taken by the service of the server.
+    pub server_locks: bool,
 }
 
 impl Default for Mind {
@@ -65,6 +67,7 @@ impl Default for Mind {
             leases: Vec::new(),
             gone: 0,
             values: 0,
+            server_locks: false,
         }
     }
 }

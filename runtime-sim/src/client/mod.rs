@@ -19,6 +19,7 @@ pub mod plan;
 #[cfg(test)]
 mod tests;
 mod txn;
+pub(crate) mod users;
 mod watch;
 mod watcher;
 
@@ -35,10 +36,12 @@ use self::line::{Desk, Names};
 use self::locker::Locker;
 use self::mind::Mind;
 use self::plan::Plan;
+use self::users::{Faces, Manager};
 use self::watcher::Watcher;
 use crate::cluster::plan::Shape;
 use crate::cluster::ports::{Act, Clients, Endpoints, Returned};
 use crate::observe::{ClientId, OpId, StreamId};
+use quoin_model::call::Answer;
 
 /// A kind of client.
 trait Client: fmt::Debug {
@@ -66,6 +69,8 @@ pub struct Crowd {
     mind: Mind,
     names: Names,
     world: Endpoints,
+    /// Who the clients are, in a run with users.
+    faces: Option<Faces>,
     asked_by: BTreeMap<OpId, usize>,
     opened_by: BTreeMap<StreamId, usize>,
 }
@@ -108,9 +113,26 @@ impl Crowd {
             mind: Mind::default(),
             names: Names::default(),
             world: Endpoints::default(),
+            faces: None,
             asked_by: BTreeMap::new(),
             opened_by: BTreeMap::new(),
         }
+    }
+
+    /// The clients of `seed` with users, one more that manages them, and at least some that watch and take locks.
+    #[must_use]
+    pub fn with_users(seed: u64, shape: Shape) -> Self {
+        let mut plan = Plan::of(seed, shape);
+        (plan.watchers, plan.lockers) = (plan.watchers.max(2), plan.lockers.max(3));
+        let mut crowd = Self::with_plan(seed, plan);
+        let prng = Prng::new(seed).fork("clients/users");
+        let manager = Manager::new(prng.fork("manager"), &crowd.plan);
+        crowd.wakes.push(manager.wakes_at());
+        crowd.clients.push(Box::new(manager));
+        let changing = usize::try_from(crowd.plan.callers + crowd.plan.watchers).unwrap_or(0);
+        crowd.faces = Some(Faces::new(prng.fork("faces"), crowd.clients.len(), changing));
+        crowd.mind.server_locks = true;
+        crowd
     }
 
     /// The plan of the clients.
@@ -139,13 +161,20 @@ impl Crowd {
         };
         let done = act(self.clients[at].as_mut(), &mut desk);
         self.wakes[at] = self.clients[at].wakes_at();
+        if acts.len() > before
+            && let Some(faces) = &mut self.faces
+            && let Some(who) = faces.next(at)
+        {
+            let client = ClientId(at as u64);
+            acts.insert(before, Act::Identify { client, who });
+        }
         for act in &acts[before..] {
             match act {
                 Act::Ask { op, .. } => drop(self.asked_by.insert(*op, at)),
                 Act::Open { stream, .. } => drop(self.opened_by.insert(*stream, at)),
                 Act::CloseStream { stream } => drop(self.opened_by.remove(stream)),
                 Act::GiveUp { op } => drop(self.asked_by.remove(op)),
-                Act::Pause { .. } | Act::Watch { .. } => {}
+                Act::Identify { .. } | Act::Pause { .. } | Act::Watch { .. } => {}
             }
         }
         done
@@ -161,6 +190,7 @@ impl Clients for Crowd {
         if self.world != *world {
             self.world = world.clone();
         }
+        acts.extend(self.faces.as_mut().and_then(Faces::introduce));
         for at in 0..self.clients.len() {
             if self.wakes[at].is_some_and(|moment| moment <= now) {
                 self.with(at, now, acts, |client, desk| client.wake(desk));
@@ -169,6 +199,9 @@ impl Clients for Crowd {
     }
 
     fn returned(&mut self, now: Instant, op: OpId, result: Returned, acts: &mut Vec<Act>) {
+        if let (Some(faces), Some(Ok(Answer::Authenticate(answer)))) = (&mut self.faces, &result) {
+            faces.learn(&answer.token);
+        }
         if let Some(at) = self.asked_by.remove(&op) {
             self.with(at, now, acts, |client, desk| client.returned(desk, op, result));
         }
@@ -188,6 +221,9 @@ impl Clients for Crowd {
     }
 
     fn quiet(&mut self) {
+        if let Some(faces) = &mut self.faces {
+            faces.quiet();
+        }
         for (client, wakes_at) in self.clients.iter_mut().zip(&mut self.wakes) {
             client.quiet();
             *wakes_at = client.wakes_at();

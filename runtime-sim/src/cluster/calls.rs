@@ -1,8 +1,10 @@
 //! Requests on their way to members, from member to member, and their answers on the way back.
 
+mod hops;
+
 use std::time::Duration;
 
-use quoin_core::api::{Computation, Read, Step, Then};
+use quoin_core::api::{self, Computation, Credentials, PasswordResult, PasswordThen, PasswordWork, Read, Step, Then};
 use quoin_core::error::Error;
 use quoin_core::id::MemberId;
 use quoin_core::limits::MEMBER_QUEUE_INPUTS;
@@ -13,17 +15,21 @@ use quoin_core::proto::etcdserverpb::CompactionRequest;
 use quoin_core::table::Bucket;
 use quoin_core::time::Instant;
 
+pub(super) use hops::Hop;
+
 use super::World;
 use super::codec::{self, refusal};
-use super::member::Caller;
+use super::member::{Caller, Machine};
 use super::ports::{Act, Returned};
 use super::queue::What;
+use super::recipes::Running;
+use crate::client::users::password_hash;
 use crate::faults::FaultKind;
 use crate::observe::{ClientId, Observation, OpId, Verdict};
 use quoin_model::call::{Answer, Call, Refusal};
 
-/// How long a member waits before it forwards a request to the leader again.
-const HOP_PAUSE: Duration = Duration::from_millis(50);
+/// How long hashing or comparing a password takes.
+const PASSWORD_TAKES: Duration = Duration::from_millis(100);
 
 /// Rows that a member reads in one step of a read: few, so that reads take several steps.
 const STEP_ROWS: usize = 3;
@@ -32,6 +38,7 @@ const STEP_ROWS: usize = 3;
 #[derive(Debug)]
 pub(super) struct Op {
     pub(super) client: ClientId,
+    pub(super) who: Credentials,
     pub(super) machine: usize,
     /// The life of the machine's process that serves it; 0 while it is on its way.
     life: u64,
@@ -42,6 +49,10 @@ pub(super) struct Op {
     then: Option<Then>,
     /// The request for the leader, if only a leader can answer.
     for_leader: Option<Request>,
+    /// A password that was hashed or compared.
+    worked: Option<(PasswordThen, PasswordResult)>,
+    /// The recipe, if the request is one.
+    pub(super) running: Option<Running>,
     /// When the member gives up.
     gives_up_at: Instant,
     result: Option<Result<Answer, Refusal>>,
@@ -55,25 +66,21 @@ impl Op {
         self.gives_up_at
     }
 
+    /// The life of the machine's process that serves it.
+    pub(super) const fn life(&self) -> u64 {
+        self.life
+    }
+
+    /// Does not wait for the node any more.
+    pub(super) fn forget(&mut self, machines: &mut [Machine]) {
+        if let (Some(token), Some(life)) = (self.token.take(), &mut machines[self.machine].life) {
+            life.callers.remove(&token);
+        }
+    }
+
     /// Whether it has reached the member and is not answered.
     pub(super) fn is_served(&self) -> bool {
         self.life > 0 && self.result.is_none()
-    }
-}
-
-/// A request that a member forwards to the leader, or its answer.
-#[derive(Clone, Debug)]
-pub(super) struct Hop {
-    pub(super) op: OpId,
-    from: usize,
-    to: usize,
-    result: Option<Result<Response, Error>>,
-}
-
-impl Hop {
-    /// Where it goes.
-    pub(super) fn machine(&self) -> usize {
-        if self.result.is_some() { self.from } else { self.to }
     }
 }
 
@@ -107,6 +114,11 @@ impl World<'_> {
                     call,
                     deadline,
                 } => self.ask(op, client, member, call, deadline)?,
+                Act::Identify { client, who } => {
+                    self.eyes
+                        .see(self.now, &Observation::Identified { client, who: &who })?;
+                    self.users.insert(client, who);
+                }
                 Act::Open { stream, client, member } => self.open_stream(stream, client, member)?,
                 Act::Watch { stream, request } => self.watch(stream, request),
                 Act::Pause { stream, until, sips } => self.pause_stream(stream, until, sips),
@@ -151,12 +163,15 @@ impl World<'_> {
         let machine = self.find(member);
         let op = Op {
             client,
+            who: self.user_of(client),
             machine: machine.unwrap_or(usize::MAX),
             life: 0,
             call,
             token: None,
             then: None,
             for_leader: None,
+            worked: None,
+            running: None,
             gives_up_at: Instant::MAX,
             result: None,
             is_over: false,
@@ -168,6 +183,11 @@ impl World<'_> {
             self.queue.push(at, What::Call(id));
         }
         Ok(())
+    }
+
+    /// The user of a client's requests: a client that does not say who it is has none, except operators.
+    pub(super) fn user_of(&self, client: ClientId) -> Credentials {
+        self.users.get(&client).cloned().unwrap_or_default()
     }
 
     /// Whether clients reach a machine.
@@ -191,16 +211,16 @@ impl World<'_> {
         op.life = life.number;
         op.gives_up_at = now + machine.limits().request_timeout;
         let call = codec::call(&op.call);
-        let step = machine.server(now, |server| server.begin(call));
+        let step = machine.server(now, &op.who, |server| server.begin(call));
         step.map_or(Ok(()), |step| self.follow(id, step))
     }
 
     /// Carries out the next step of a request.
-    fn follow(&mut self, id: OpId, step: Result<Step, Error>) -> Verdict {
+    pub(super) fn follow(&mut self, id: OpId, step: Result<Step, Error>) -> Verdict {
         let Some(op) = self.ops.get_mut(&id) else { return Ok(()) };
         match step {
             Err(error) => self.respond(id, Err(error)),
-            Ok(Step::Answer(answer)) => self.respond(id, Ok(codec::answer(answer))),
+            Ok(Step::Answer(answer)) => self.respond(id, Ok(answer)),
             Ok(Step::Ask { request, then, .. }) => {
                 op.then = Some(then);
                 self.ask_node(id, request)
@@ -213,6 +233,12 @@ impl World<'_> {
                 self.queue.push(self.now, What::Retry(id));
                 Ok(())
             }
+            Ok(Step::Password { work, then }) => {
+                op.worked = Some((then, work_on(work)));
+                self.queue.push(self.now + PASSWORD_TAKES, What::Retry(id));
+                Ok(())
+            }
+            Ok(Step::Recipe(recipe)) => self.begin_recipe(id, recipe),
             Ok(step) => unreachable!("no client asks for {step:?}"),
         }
     }
@@ -220,18 +246,18 @@ impl World<'_> {
     fn compute(&mut self, id: OpId, mut computation: Computation) -> Verdict {
         let Some(op) = self.ops.get(&id) else { return Ok(()) };
         while !computation.step(STEP_ROWS) {}
-        let answer = self.machines[op.machine].server(self.now, |server| computation.answer(server));
-        answer.map_or(Ok(()), |answer| self.respond(id, Ok(codec::answer(answer))))
+        let answer = self.machines[op.machine].server(self.now, &op.who, |server| computation.answer(server));
+        answer.map_or(Ok(()), |answer| self.respond(id, Ok(answer)))
     }
 
     fn fetch(&mut self, id: OpId, read: Read) -> Verdict {
         let Some(op) = self.ops.get(&id) else { return Ok(()) };
-        let result = self.machines[op.machine].server(self.now, |server| {
+        let result = self.machines[op.machine].server(self.now, &op.who, |server| {
             let mut fetch = read.plan(server);
             while !fetch.step(STEP_ROWS) {}
             fetch.answer(server)
         });
-        result.map_or(Ok(()), |result| self.respond(id, result.map(codec::answer)))
+        result.map_or(Ok(()), |result| self.respond(id, result))
     }
 
     fn ask_node(&mut self, id: OpId, request: Request) -> Verdict {
@@ -278,90 +304,35 @@ impl World<'_> {
         let now = self.now;
         let Some(op) = self.ops.get_mut(&id) else { return Ok(()) };
         let Some(then) = op.then.take() else { return Ok(()) };
-        let step = self.machines[op.machine].server(now, |server| server.finish(then, result));
+        let step = self.machines[op.machine].server(now, &op.who, |server| server.finish(then, result));
         step.map_or(Ok(()), |step| self.follow(id, step))
     }
 
-    /// A member forwards a request to the leader, or waits until there is one.
-    pub(super) fn ask_leader(&mut self, id: OpId) -> Verdict {
-        let Some(op) = self.ops.get(&id).filter(|op| op.is_served()) else {
+    /// A request goes on: with a password, with the watch of a recipe, or with the leader.
+    pub(super) fn go_on(&mut self, id: OpId) -> Verdict {
+        let Some(op) = self.ops.get_mut(&id).filter(|op| op.is_served()) else {
             return Ok(());
         };
-        if op.gives_up_at <= self.now {
-            return self.respond(id, Err(Error::Timeout));
+        if let Some((then, result)) = op.worked.take() {
+            let step = self.machines[op.machine].server(self.now, &op.who, |server| server.worked(then, result));
+            return step.map_or(Ok(()), |step| self.follow(id, step));
         }
-        let from = op.machine;
-        let Some(life) = self.machines[from].life.as_ref().filter(|life| life.number == op.life) else {
-            return Ok(());
-        };
-        let (leader, leads) = (life.status.leader, life.status.leads);
-        if leads && let Some(request) = op.for_leader.clone() {
-            return self.ask_node(id, request);
+        if op.for_leader.is_some() {
+            return self.ask_leader(id);
         }
-        match self
-            .find(leader)
-            .filter(|to| *to != from && self.machines[from].connected[*to])
-        {
-            Some(to) => self.send_hop(Hop {
-                op: id,
-                from,
-                to,
-                result: None,
-            }),
-            None => self.queue.push(self.now + HOP_PAUSE, What::Retry(id)),
-        }
-        Ok(())
+        self.recipe_sees(id).unwrap_or(Ok(()))
     }
 
-    /// A request or its answer is sent from member to member; if the link is cut, the request is forwarded again later.
-    fn send_hop(&mut self, hop: Hop) {
-        if !self.net.connects(hop.from, hop.to) {
-            let at = self.now + Duration::from_secs(1);
-            return self.queue.push(at, What::Retry(hop.op));
+    /// The member answers, or goes on with the recipe of which this is a part.
+    pub(super) fn respond(&mut self, id: OpId, result: Result<api::Answer, Error>) -> Verdict {
+        if self.ops.get(&id).is_some_and(|op| op.running.is_some()) {
+            return self.recipe_answered(id, result);
         }
-        let at = self.now + self.net.latency();
-        let place = self.hops.put(hop);
-        self.queue.push(at, What::Hop(place));
+        self.respond_with(id, result.map(codec::answer).map_err(refusal))
     }
 
-    /// A forwarded request arrives, or its answer.
-    pub(super) fn hop_arrives(&mut self, place: u32) -> Verdict {
-        let Some(hop) = self.hops.take(place) else {
-            return Ok(());
-        };
-        let Some(op) = self.ops.get(&hop.op) else { return Ok(()) };
-        match hop.result {
-            Some(Err(Error::NotLeader | Error::Stopped)) => {
-                self.queue.push(self.now + HOP_PAUSE, What::Retry(hop.op));
-                Ok(())
-            }
-            Some(result) if op.is_served() => self.node_answered(hop.op, result),
-            Some(_) => Ok(()),
-            None => {
-                let (id, to, request) = (hop.op, hop.to, op.for_leader.clone());
-                let machine = &mut self.machines[to];
-                let timeout = machine.limits().request_timeout;
-                let (Some(life), Some(request)) = (machine.life.as_mut(), request) else {
-                    self.queue.push(self.now + HOP_PAUSE, What::Retry(id));
-                    return Ok(());
-                };
-                let place = self.hops.put(hop);
-                let token = life.token(Caller::Hop(place));
-                let deadline = machine.clock.now(self.now) + timeout;
-                life.inbox.push(Input::Request {
-                    token,
-                    request,
-                    deadline,
-                });
-                self.turn(to)
-            }
-        }
-    }
-
-    /// The member answers.
-    fn respond(&mut self, id: OpId, result: Result<Answer, Error>) -> Verdict {
+    pub(super) fn respond_with(&mut self, id: OpId, result: Result<Answer, Refusal>) -> Verdict {
         let Some(op) = self.ops.get_mut(&id) else { return Ok(()) };
-        let result = result.map_err(refusal);
         if self.eyes.traces() {
             self.eyes.note(self.now, format_args!("answer to {}: {result:?}", id.0));
         }
@@ -456,6 +427,10 @@ impl World<'_> {
             return Ok(());
         }
         op.is_over = true;
+        if let Some(verdict) = self.abandon_recipe(id) {
+            return verdict;
+        }
+        let Some(op) = self.ops.get_mut(&id) else { return Ok(()) };
         let (machine, life, token) = (op.machine, op.life, op.token);
         if let Some(token) = token
             && self.prng.below(2) == 0
@@ -491,5 +466,13 @@ impl World<'_> {
         self.clients.returned(self.now, id, result, &mut acts);
         self.acts = acts;
         self.act()
+    }
+}
+
+/// Hashes and compares passwords. A hash of bcrypt would cost a tenth of a second.
+fn work_on(work: PasswordWork) -> PasswordResult {
+    match work {
+        PasswordWork::Compare { password, hash } => PasswordResult::Compared(password_hash(&password) == hash),
+        PasswordWork::Hash { password } => PasswordResult::Hashed(password_hash(&password)),
     }
 }

@@ -33,7 +33,12 @@ pub struct Campaign {
 /// The run of `seed`, with its drawn clients.
 #[must_use]
 pub fn run_of(seed: u64, options: Options) -> Run {
-    Run::new(seed, options, |seed, plan| Box::new(Crowd::of(seed, plan.shape)))
+    Run::new(seed, options, |seed, plan| {
+        Box::new(match plan.users {
+            Some(_) => Crowd::with_users(seed, plan.shape),
+            None => Crowd::of(seed, plan.shape),
+        })
+    })
 }
 
 /// All checkers, as a run needs them.

@@ -4,22 +4,44 @@
 use quoin_core::api;
 use quoin_core::api::{Credentials, Facts, Limits, Server};
 use quoin_core::error::Error;
-use quoin_core::mvcc::{CompactHashes, HashKv};
-use quoin_core::proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseLeasesRequest, RequestHeader, StatusRequest};
+use quoin_core::mvcc::HashKv;
+use quoin_core::proto::etcdserverpb::{
+    AuthDisableRequest, AuthEnableRequest, LeaseKeepAliveRequest, LeaseLeasesRequest, RequestHeader, StatusRequest,
+};
 use quoin_core::time::Instant;
 
-use super::member::Machine;
-use quoin_model::call::{Answer, Call, Refusal};
+use super::member::{Life, Machine};
+use quoin_model::call::{Answer, AuthCall, Call, Refusal};
 
 /// Facts of a machine beside its member's published state.
 struct Known<'a> {
-    hashes: &'a CompactHashes,
+    life: &'a Life,
+    /// The monotonic clock.
+    now: Instant,
     unix_seconds: u64,
+    /// Whether tokens are signed.
+    signs: bool,
+}
+
+/// The text of a signed token in place of a signature.
+const SIGNED: &str = "signed";
+
+/// The user and the auth revision in a signed token.
+pub fn signed(token: &str) -> Option<RequestHeader> {
+    let mut parts = token.split(' ');
+    let (SIGNED, username, revision) = (parts.next()?, parts.next()?, parts.next()?) else {
+        return None;
+    };
+    Some(RequestHeader {
+        username: username.to_owned(),
+        auth_revision: revision.parse().ok()?,
+        ..RequestHeader::default()
+    })
 }
 
 impl Facts for Known<'_> {
     fn compact_hash(&self, revision: i64) -> Option<HashKv> {
-        self.hashes.find(revision)
+        self.life.hashes.find(revision)
     }
 
     fn table_bytes(&self) -> i64 {
@@ -30,26 +52,49 @@ impl Facts for Known<'_> {
         self.unix_seconds
     }
 
-    fn user_of(&self, _token: &str, _revision: u64) -> Option<RequestHeader> {
-        None
+    fn user_of(&self, token: &str, revision: u64) -> Option<RequestHeader> {
+        if self.signs {
+            return signed(token);
+        }
+        Some(RequestHeader {
+            username: self.life.tokens.borrow_mut().user(self.now, token)?.to_owned(),
+            auth_revision: revision,
+            ..RequestHeader::default()
+        })
     }
 
     fn token_prefix(&self) -> String {
-        String::new()
+        // No other life of a member takes as many turns.
+        let Life { process, turns, .. } = self.life;
+        if self.signs {
+            String::new()
+        } else {
+            format!("{:x}x{turns}", process.member.0)
+        }
     }
 
-    fn sign(&self, _user: &str, _revision: u64, _simple: &str) -> Result<String, Error> {
-        Err(Error::AuthFailed)
+    fn sign(&self, user: &str, revision: u64, simple: &str) -> Result<String, Error> {
+        if !self.signs {
+            return Ok(simple.to_owned());
+        }
+        Ok(format!("{SIGNED} {user} {revision}"))
     }
 }
 
 impl Machine {
-    /// The member as a call finds it now, if its process runs.
-    pub(super) fn server<T>(&self, truth: Instant, look: impl FnOnce(&Server<'_>) -> T) -> Option<T> {
+    /// The member as a call of this user finds it now, if its process runs.
+    pub(super) fn server<T>(
+        &self,
+        truth: Instant,
+        who: &Credentials,
+        look: impl FnOnce(&Server<'_>) -> T,
+    ) -> Option<T> {
         let life = self.life.as_ref()?;
         let facts = Known {
-            hashes: &life.hashes,
+            life,
+            now: self.clock.now(truth),
             unix_seconds: self.clock.wall_ms(truth) / 1_000,
+            signs: self.signs,
         };
         Some(look(&Server {
             cluster: life.process.cluster,
@@ -57,7 +102,7 @@ impl Machine {
             status: &life.status,
             limits: self.limits(),
             facts: &facts,
-            credentials: &Credentials::NONE,
+            credentials: who,
         }))
     }
 
@@ -70,6 +115,8 @@ impl Machine {
 pub(super) fn call(call: &Call) -> api::Call {
     match call {
         Call::Alarm(request) => api::Call::Alarm(*request),
+        Call::Auth(change) => auth_call(change),
+        Call::Authenticate(request) => api::Call::Authenticate(request.clone()),
         Call::Compact(request) => api::Call::Compact(*request),
         Call::DeleteRange(request) => api::Call::DeleteRange(request.clone()),
         Call::HashKv(request) => api::Call::HashKv(*request),
@@ -78,6 +125,7 @@ pub(super) fn call(call: &Call) -> api::Call {
         Call::LeaseLeases => api::Call::LeaseLeases(LeaseLeasesRequest {}),
         Call::LeaseRevoke(request) => api::Call::LeaseRevoke(*request),
         Call::LeaseTimeToLive(request) => api::Call::LeaseTimeToLive(*request),
+        Call::Lock(request) => api::Call::Lock(request.clone()),
         Call::MemberAdd(request) => api::Call::MemberAdd(request.clone()),
         Call::MemberList(request) => api::Call::MemberList(*request),
         Call::MemberPromote(request) => api::Call::MemberPromote(*request),
@@ -91,10 +139,28 @@ pub(super) fn call(call: &Call) -> api::Call {
     }
 }
 
+fn auth_call(change: &AuthCall) -> api::Call {
+    match change.clone() {
+        AuthCall::Disable => api::Call::AuthDisable(AuthDisableRequest {}),
+        AuthCall::Enable => api::Call::AuthEnable(AuthEnableRequest {}),
+        AuthCall::RoleAdd(request) => api::Call::RoleAdd(request),
+        AuthCall::RoleDelete(request) => api::Call::RoleDelete(request),
+        AuthCall::RoleGrantPermission(request) => api::Call::RoleGrantPermission(request),
+        AuthCall::RoleRevokePermission(request) => api::Call::RoleRevokePermission(request),
+        AuthCall::UserAdd(request) => api::Call::UserAdd(request),
+        AuthCall::UserChangePassword(request) => api::Call::UserChangePassword(request),
+        AuthCall::UserDelete(request) => api::Call::UserDelete(request),
+        AuthCall::UserGrantRole(request) => api::Call::UserGrantRole(request),
+        AuthCall::UserRevokeRole(request) => api::Call::UserRevokeRole(request),
+    }
+}
+
 /// A member's answer, in the types of clients.
 pub(super) fn answer(answer: api::Answer) -> Answer {
     match answer.whole() {
         api::Answer::Alarm(response) => Answer::Alarm(response),
+        api::Answer::AuthChanged(response) => Answer::Auth(response),
+        api::Answer::Authenticate(response) => Answer::Authenticate(response),
         api::Answer::Compact(response) => Answer::Compact(response),
         api::Answer::DeleteRange(response) => Answer::DeleteRange(response),
         api::Answer::HashKv(response) => Answer::HashKv(response),
@@ -103,6 +169,7 @@ pub(super) fn answer(answer: api::Answer) -> Answer {
         api::Answer::LeaseLeases(response) => Answer::LeaseLeases(response),
         api::Answer::LeaseRevoke(response) => Answer::LeaseRevoke(response),
         api::Answer::LeaseTimeToLive(response) => Answer::LeaseTimeToLive(response),
+        api::Answer::Lock(response) => Answer::Lock(response),
         api::Answer::MemberAdd(response) => Answer::MemberAdd(response),
         api::Answer::MemberList(response) => Answer::MemberList(response),
         api::Answer::MemberPromote(response) => Answer::MemberPromote(response),

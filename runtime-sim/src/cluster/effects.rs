@@ -133,8 +133,13 @@ impl World<'_> {
             } => self.publish(machine, view, events, restored, status),
             Effect::Reply { token, result } => self.reply(machine, token, result),
             Effect::Table(job) => self.give_rows(machine, job),
-            // Simulated clients have no users.
-            Effect::Tokens(_) => Ok(()),
+            Effect::Tokens(changes) => {
+                let now = self.machines[machine].clock.now(self.now);
+                self.with_life(machine, |life| {
+                    let mut tokens = life.tokens.borrow_mut();
+                    changes.into_iter().for_each(|change| tokens.change(now, change));
+                })
+            }
         }
     }
 

@@ -87,6 +87,7 @@ impl World<'_> {
         );
         let at = &mut self.machines[machine];
         let mut life = Life::new(at.lives, process, start, self.plan.hub_config(&at.site.config, seed));
+        life.tokens.get_mut().set_ttl(at.site.config.auth_token_ttl);
         // Reading took its time, the table after the log: a stall delays both once.
         let log_took = at.site.disk.take_cost(self.now);
         let took = log_took + at.site.table.take_cost(self.now + log_took);

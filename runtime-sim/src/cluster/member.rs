@@ -1,10 +1,12 @@
 //! One machine: what outlasts a member's process, and the process while there is one.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
+use quoin_core::auth::SimpleTokens;
 use quoin_core::id::MemberId;
 use quoin_core::limits::{STORE_LANE_QUEUE_JOBS, WAL_LANE_QUEUE_JOBS};
 use quoin_core::member::{Halt, Status, Token};
@@ -78,6 +80,8 @@ pub(super) struct Machine {
     pub(super) doom: Option<Doom>,
     /// The planned fault that makes its disk slow.
     pub(super) slowed_by: Option<usize>,
+    /// Its tokens are signed.
+    pub(super) signs: bool,
     /// It is not known to be a member yet.
     pub(super) is_unborn: bool,
     /// It has lost its power: it does not even refuse a connection.
@@ -117,6 +121,8 @@ pub(super) struct Life {
     pub(super) view: View,
     pub(super) status: Status,
     pub(super) hashes: CompactHashes,
+    /// The tokens that it has given out.
+    pub(super) tokens: RefCell<SimpleTokens>,
     pub(super) hub: Hub,
     /// Input for the watch hub.
     pub(super) hub_mail: VecDeque<WatchInput>,
@@ -176,6 +182,7 @@ impl Life {
             view: start.view.clone(),
             status,
             hashes: CompactHashes::default(),
+            tokens: RefCell::default(),
             hub: Hub::new(hub, start.view.kv.clone()),
             hub_mail: VecDeque::new(),
             hub_is_due: false,
@@ -249,6 +256,7 @@ impl Machine {
             repairs: 0,
             doom: None,
             slowed_by: None,
+            signs: false,
             is_unborn: false,
             is_dark: false,
             last_view: None,

@@ -7,7 +7,7 @@
 //! - `member` is a machine, `lives` starts and ends its processes, `effects` carries out its node's effects;
 //! - `net` has the links between machines, `wire` carries the bytes of the members' own protocol over them;
 //! - `calls` carries requests of clients to members and answers back, through
-//!   `codec` and the functions of `core::api`, `streams` are watch streams;
+//!   `codec` and the functions of `core::api`, `recipes` has calls of calls, `streams` are watch streams;
 //! - [`ports`] has the interfaces: clients and an observer. The world reports everything and checks nothing.
 
 mod calls;
@@ -29,6 +29,7 @@ mod operator;
 pub mod plan;
 pub mod ports;
 mod queue;
+mod recipes;
 mod ruin;
 mod run;
 pub mod shrink;
@@ -46,6 +47,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use quoin_core::api::Credentials;
 use quoin_core::id::MemberId;
 use quoin_core::node::{Effect, Input};
 use quoin_core::peer::PeerEffect;
@@ -54,7 +56,7 @@ use quoin_core::time::Instant;
 use quoin_core::watch::WatchOutput;
 
 use crate::faults::Struck;
-use crate::observe::{Observation, OpId, StreamId, Verdict, ensure};
+use crate::observe::{ClientId, Observation, OpId, StreamId, Verdict, ensure};
 use calls::{Hop, Op};
 use deaths::Deaths;
 use eyes::Eyes;
@@ -68,6 +70,7 @@ use streams::Stream;
 use strike::Active;
 use wire::Wire;
 
+pub use codec::signed;
 pub use eyes::Tracing;
 pub use run::{Failure, Options, Run, Summary};
 pub use wire::Met;
@@ -89,6 +92,8 @@ struct World<'o> {
     /// When clients are to be woken next.
     clients_wake_at: Option<Instant>,
     acts: Vec<Act>,
+    /// The user of each client that has one.
+    users: BTreeMap<ClientId, Credentials>,
     ops: BTreeMap<OpId, Op>,
     hops: Shelf<Hop>,
     streams: BTreeMap<StreamId, Stream>,
@@ -173,7 +178,7 @@ impl World<'_> {
             What::Log { machine, life } => self.log_works(machine, life),
             What::LogReports { machine, life } => self.log_reports(machine, life),
             What::Operator => self.operator_looks(),
-            What::Retry(op) => self.ask_leader(op),
+            What::Retry(op) => self.go_on(op),
             What::Rows { machine, life } => self.rows_work(machine, life),
             What::RowsReports { machine, life } => self.rows_report(machine, life),
             What::Start { machine, power } => self.start(machine, power),

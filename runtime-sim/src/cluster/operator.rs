@@ -18,14 +18,13 @@ use super::member::{Caller, Part};
 use super::nemesis::Fault;
 use super::net::MACHINES_MAX;
 use super::plan::peer_url;
+use super::ports::OPERATOR;
 use super::queue::What;
 use super::run::machine as new_machine;
 use crate::faults::FaultKind;
-use crate::observe::{ClientId, OpId, Verdict, Violation};
+use crate::observe::{OpId, Verdict, Violation};
 use quoin_model::call::Call;
 
-/// The operator's number among clients.
-pub(super) const OPERATOR: ClientId = ClientId(u64::MAX);
 /// The ids of its requests begin here.
 pub(super) const OPERATOR_OPS: u64 = 1 << 62;
 /// The time between its steps.

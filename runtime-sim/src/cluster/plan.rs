@@ -42,6 +42,15 @@ impl Shape {
     }
 }
 
+/// The tokens that members give out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Tokens {
+    /// Tokens that no member keeps.
+    Signed,
+    /// Tokens that members keep in memory, and forget after a time.
+    Simple,
+}
+
 /// The plan of one seed.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -76,6 +85,8 @@ pub struct Plan {
     pub minority_dies: bool,
     /// Whether disks of a minority leave sectors half written.
     pub rough_disks: bool,
+    /// Whether there are users, and their tokens.
+    pub users: Option<Tokens>,
     /// The faults.
     pub faults: Vec<Planned>,
 }
@@ -115,6 +126,7 @@ impl Plan {
             calm: Duration::from_secs(calm),
             minority_dies: prng.below(3) == 0,
             rough_disks: prng.below(3) > 0,
+            users: None,
             faults: Vec::new(),
         };
         if Prng::new(seed).fork("plan/requests").below(3) == 0 {
@@ -127,6 +139,11 @@ impl Plan {
         }
         plan.hub = (small.below(4) == 0).then_some((700, 8, 16));
         plan.append_bytes = (small.below(4) == 0).then_some(400);
+        let mut users = Prng::new(seed).fork("plan/users");
+        if shape == Shape::Usual && users.below(12) == 0 {
+            plan.users = Some(one_of(&mut users, &[Tokens::Signed, Tokens::Simple, Tokens::Simple]));
+            plan.config.auth_token_ttl = Duration::from_secs(one_of(&mut users, &[2, 300]));
+        }
         plan.faults = draw_faults(seed, &plan);
         plan.fit_to_stories();
         plan
@@ -201,6 +218,7 @@ impl Plan {
     pub fn bounds(&self) -> Bounds {
         Bounds {
             election_ticks: u32::try_from(self.config.election_ms / self.config.heartbeat_ms).unwrap_or(u32::MAX),
+            token_ttl: self.config.auth_token_ttl,
             quota: self.config.quota_backend_bytes.filter(|_| self.is_lasting()),
             retention: self.is_lasting().then_some(self.config.auto_compaction),
         }

@@ -1,12 +1,16 @@
 //! The interfaces of a simulated cluster: clients, which send requests, and an observer, which gets every event. This
 //! file decides nothing.
 
+use quoin_core::api::Credentials;
 use quoin_core::id::MemberId;
 use quoin_core::proto::etcdserverpb::{WatchRequest, WatchResponse};
 use quoin_core::time::Instant;
 
 use crate::observe::{ClientId, Observation, OpId, StreamId, Verdict};
 use quoin_model::call::{Answer, Call, Refusal};
+
+/// The operators' number among clients.
+pub const OPERATOR: ClientId = ClientId(u64::MAX);
 
 /// Gets every event, and checks it.
 pub trait Observer {
@@ -54,6 +58,13 @@ pub enum Act {
         call: Call,
         /// When it is over, in true time.
         deadline: Instant,
+    },
+    /// Is another user in the requests and streams that follow.
+    Identify {
+        /// The client.
+        client: ClientId,
+        /// The user.
+        who: Credentials,
     },
     /// Opens a watch stream. [`Clients::closed`] follows at its end, unless the client closes it.
     Open {

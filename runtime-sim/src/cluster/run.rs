@@ -16,7 +16,7 @@ use super::member::Machine;
 use super::nemesis::Planned;
 use super::net::{MACHINES_MAX, Net};
 use super::operator::Operator;
-use super::plan::{Plan, Shape};
+use super::plan::{Plan, Shape, Tokens};
 use super::ports::{Clients, Endpoints, Observer};
 use super::queue::{Queue, Shelf, What};
 use super::wire::{Met, Wire};
@@ -238,6 +238,7 @@ pub(super) fn build(seed: u64, plan: Plan, clients: Box<dyn Clients>, eyes: Eyes
         endpoints: Endpoints::default(),
         clients_wake_at: None,
         acts: Vec::new(),
+        users: BTreeMap::new(),
         ops: BTreeMap::new(),
         hops: Shelf::default(),
         streams: BTreeMap::new(),
@@ -298,6 +299,7 @@ pub(super) fn machine(
     let clock = MachineClock::new(shown, wall_ms);
     let mut machine = Machine::new(site, clock, id, plan.disk_latency, seeds.fork("pace"));
     machine.is_rough = is_rough;
+    machine.signs = plan.users == Some(Tokens::Signed);
     machine.is_excused = is_rough;
     machine
 }

@@ -7,22 +7,27 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use prost::Message as _;
+use quoin_core::api::{Credentials, Server};
 use quoin_core::id::MemberId;
+use quoin_core::proto::etcdserverpb::watch_request::RequestUnion;
 use quoin_core::proto::etcdserverpb::{WatchRequest, WatchResponse};
 use quoin_core::time::Instant;
 use quoin_core::watch::{self, Origin, Response, WatchInput, WatchOutput};
 
-use super::World;
 use super::member::Life;
 use super::queue::What;
+use super::{World, recipes};
 use crate::observe::{ClientId, Observation, StreamId, Verdict};
 
 /// A stream.
 pub(super) struct Stream {
     client: ClientId,
+    who: Credentials,
     pub(super) machine: usize,
     /// The life of the machine's process that serves it; 0 until it is open.
     life: u64,
+    /// Until then it waits for its token to become known.
+    token_by: Instant,
     /// Requests on their way, and when each arrives.
     asked: VecDeque<WatchRequest>,
     last_request_at: Instant,
@@ -40,6 +45,12 @@ pub(super) struct Stream {
     /// The end is on its way to the client.
     is_ending: bool,
 }
+
+/// How long a stream waits before it asks again with a token that is not known yet.
+const TOKEN_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long it does so.
+const TOKEN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The least time of a client between two reads.
 const SIP: Duration = Duration::from_millis(20);
@@ -75,8 +86,10 @@ impl World<'_> {
         let at = self.now + self.client_latency();
         let stream = Stream {
             client,
+            who: self.user_of(client),
             machine: machine.unwrap_or(0),
             life: 0,
+            token_by: Instant::ZERO,
             asked: VecDeque::new(),
             last_request_at: at,
             unsent: VecDeque::new(),
@@ -102,7 +115,7 @@ impl World<'_> {
             return Ok(());
         };
         let machine = stream.machine;
-        let admitted = self.machines[machine].server(self.now, |server| server.admit_stream());
+        let admitted = self.machines[machine].server(self.now, &Credentials::NONE, |server| server.admit_stream());
         let Some(life) = &mut self.machines[machine].life else {
             return self.end_stream(id);
         };
@@ -110,6 +123,7 @@ impl World<'_> {
             return self.end_stream(id);
         }
         stream.life = life.number;
+        stream.token_by = self.now + TOKEN_PATIENCE;
         // States published while there was no watcher were not reported.
         life.streams.insert(id);
         life.hub_mail.push_back(WatchInput::Applied {
@@ -145,6 +159,13 @@ impl World<'_> {
         if stream.life == 0 || stream.is_ending {
             return Ok(());
         }
+        let Some(input) = self.for_hub(id, &self.streams[&id], &request) else {
+            self.streams
+                .entry(id)
+                .and_modify(|stream| stream.asked.push_front(request));
+            self.queue.push(self.now + TOKEN_PAUSE, What::StreamAsk(id));
+            return Ok(());
+        };
         let seen = Observation::WatchRequested {
             stream: id,
             request: &request,
@@ -154,13 +175,29 @@ impl World<'_> {
             self.eyes.note(self.now, format_args!("stream {}: {request:?}", id.0));
         }
         if let Some(life) = &mut self.machines[machine].life {
-            life.hub_mail.push_back(WatchInput::Request {
-                stream: name(id),
-                request,
-            });
+            life.hub_mail.push_back(input);
         }
         self.plan_hub(machine);
         Ok(())
+    }
+
+    /// A request for the hub, as a denied one if it is not permitted; `None` if its token may become known yet.
+    fn for_hub(&self, id: StreamId, stream: &Stream, request: &WatchRequest) -> Option<WatchInput> {
+        let (of, request) = (stream, request.clone());
+        let stream = name(id);
+        let Some(RequestUnion::CreateRequest(create)) = &request.request_union else {
+            return Some(WatchInput::Request { stream, request });
+        };
+        let look = |server: &Server<'_>| (server.authorize_watch(create), server.awaits_token());
+        match self.machines[of.machine].server(self.now, &of.who, look) {
+            Some((Err(_), true)) if self.now < of.token_by => None,
+            Some((Err(error), _)) => Some(WatchInput::Deny {
+                stream,
+                request: create.clone(),
+                error,
+            }),
+            Some((Ok(()), _)) | None => Some(WatchInput::Request { stream, request }),
+        }
     }
 
     /// The hub will take its input.
@@ -203,6 +240,10 @@ impl World<'_> {
     fn hand_out(&mut self, mut outputs: Vec<WatchOutput>) {
         for WatchOutput { stream, response } in outputs.drain(..) {
             let id = StreamId(stream.0);
+            if let Some(op) = recipes::op_of(id) {
+                self.recipe_is_told(op, id, &response);
+                continue;
+            }
             let Some(stream) = self.streams.get_mut(&id) else {
                 continue;
             };
@@ -334,7 +375,7 @@ impl World<'_> {
         Ok(())
     }
 
-    fn close_at_hub(&mut self, id: StreamId, machine: usize, life: u64) {
+    pub(super) fn close_at_hub(&mut self, id: StreamId, machine: usize, life: u64) {
         if let Some(current) = &mut self.machines[machine].life
             && current.number == life
             && current.streams.remove(&id)
@@ -390,7 +431,7 @@ fn name(id: StreamId) -> watch::StreamId {
     watch::StreamId(id.0)
 }
 
-fn origin(life: &Life) -> Origin {
+pub(super) fn origin(life: &Life) -> Origin {
     Origin {
         cluster_id: life.process.cluster.0,
         member_id: life.process.member.0,

@@ -42,6 +42,7 @@ impl Observer for Count {
             Observation::Sent { .. } => "sent",
             Observation::Swept { .. } => "swept",
             Observation::Published { .. } => "published",
+            Observation::Identified { .. } => "identified",
             Observation::Invoked { .. } => "invoked",
             Observation::Replied { .. } => "replied",
             Observation::Returned { .. } => "returned",

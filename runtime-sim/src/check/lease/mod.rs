@@ -227,7 +227,10 @@ impl LeaseChecker {
             if let Some(grant) = &request.lease_grant {
                 self.granted(at, grant.id, index, term, truth);
             }
-            if let Some(revoke) = &request.lease_revoke {
+            // A user may not end every lease.
+            if let Some(revoke) = &request.lease_revoke
+                && truth.model().lease_at(revoke.id, index).is_none()
+            {
                 self.grants.remove(&revoke.id);
                 self.lives.revoke(revoke.id, index);
                 self.checkpoints.ended(revoke.id);

@@ -8,7 +8,7 @@ use quoin_core::id::MemberId;
 use quoin_core::member::{BatchId, Recovered, Status};
 use quoin_core::mvcc::Event;
 use quoin_core::proto::etcdserverpb::{
-    InternalRaftRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest, RequestHeader, TxnRequest,
+    InternalRaftRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest, TxnRequest,
 };
 use quoin_core::proto::raftpb::{Entry, Message, MessageType};
 use quoin_core::store::{Applied, ApplyContext, Store, StoreConfig, View};
@@ -129,10 +129,7 @@ impl<C: Checker> Story<C> {
 
     fn encode(&mut self, proposer: MemberId, mut request: InternalRaftRequest) -> Vec<u8> {
         self.requests += 1;
-        request.header = Some(RequestHeader {
-            id: proposer.0 << 48 | self.requests,
-            ..RequestHeader::default()
-        });
+        request.header.get_or_insert_default().id = proposer.0 << 48 | self.requests;
         request.encode_to_vec()
     }
 

@@ -157,6 +157,7 @@ impl Bench {
                 };
                 self.later(at, Due::Returned(op, result));
             }
+            Act::Identify { who, .. } => panic!("these clients have no users: {who:?}"),
             Act::Pause { stream, .. } => assert!(self.open.contains(&stream), "{stream:?} is not open"),
             Act::GiveUp { op } => drop(self.given_up.insert(op)),
             Act::Open { stream, .. } => drop(self.open.insert(stream)),

@@ -68,6 +68,7 @@ impl Coverage {
     fn act(&mut self, act: &Act) {
         match act {
             Act::Ask { call, .. } => self.call(call),
+            Act::Identify { who, .. } => panic!("these clients have no users: {who:?}"),
             Act::Open { .. } => self.note("open stream"),
             Act::Pause { .. } => self.note("stop reading"),
             Act::Watch { request, .. } => self.watch(request),
@@ -127,8 +128,8 @@ impl Coverage {
             | Call::LeaseRevoke(_)
             | Call::MoveLeader(_)
             | Call::Status => {}
-            Call::MemberAdd(_) | Call::MemberPromote(_) | Call::MemberRemove(_) | Call::MemberUpdate(_) => {
-                panic!("operators change the membership: {call:?}")
+            _ => {
+                panic!("operators change the membership, and these clients have no users: {call:?}")
             }
         }
     }

@@ -38,6 +38,7 @@ fn words(act: &Act) -> Option<String> {
             };
             format!("{} {verb}", client.0)
         }
+        Act::Identify { who, .. } => panic!("{who:?}"),
         Act::Open { client, .. } => format!("{} waits", client.0),
         Act::Watch { .. } | Act::CloseStream { .. } => return None,
         Act::GiveUp { op } => panic!("{op:?}"),

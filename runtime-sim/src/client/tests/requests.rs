@@ -167,6 +167,7 @@ fn after_healing_traffic_is_gentle_and_goes_on() {
                     ..
                 }
                 | Act::GiveUp { .. }
+                | Act::Identify { .. }
                 | Act::Pause { .. } => panic!("seed {seed}: {act:?}"),
                 Act::Watch { .. } | Act::CloseStream { .. } => {}
             }

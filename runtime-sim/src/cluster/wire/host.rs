@@ -263,9 +263,13 @@ impl World<'_> {
             && message.get_msg_type() == MessageType::MsgAppendResponse
             && !message.reject
             && message.term == sent.term
-            && message.index >= sent.index
         {
-            sent.acknowledged = true;
+            if message.index >= sent.index {
+                sent.acknowledged = true;
+            } else {
+                // Raft sends again what follows a late acknowledgement, although it may not be in the log any more.
+                sent.arrived = None;
+            }
         }
         self.mail(machine, Input::Message { from, message });
         Ok(())
