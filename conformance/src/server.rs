@@ -9,7 +9,7 @@ use std::{
     io::{self, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicU16, Ordering},
     thread,
     time::Duration,
@@ -55,6 +55,9 @@ pub struct Launch {
     peer: Option<SocketAddr>,
     /// How many members of its kind are started together, itself included.
     members: usize,
+    /// Whether its flags are all that it gets.
+    is_alone: bool,
+    environment: Vec<(String, String)>,
 }
 
 /// A server process and its folder.
@@ -95,6 +98,8 @@ impl Launch {
             client: None,
             peer: None,
             members: 1,
+            is_alone: false,
+            environment: Vec::new(),
         }
     }
 
@@ -102,6 +107,20 @@ impl Launch {
     #[must_use]
     pub fn under(mut self, wrapper: Vec<OsString>) -> Self {
         self.wrapper = wrapper;
+        self
+    }
+
+    /// Gives it no flags but those of this launch, and its folder as working directory: its data directory is `data`.
+    #[must_use]
+    pub fn alone(mut self) -> Self {
+        self.is_alone = true;
+        self
+    }
+
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
         self
     }
 
@@ -263,14 +282,15 @@ impl Server {
         if !self.launch.wrapper.is_empty() {
             command.args(line).arg(&self.launch.program);
         }
-        let (client, peer) = (format!("http://{}", self.client), format!("http://{}", self.peer));
+        if self.launch.is_alone {
+            command.current_dir(&self.home);
+        } else {
+            self.place(&mut command);
+        }
+        let environment = self.launch.environment.iter().cloned();
         command
-            .args(["--name", "judged", "--data-dir"])
-            .arg(self.data_dir())
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("judged={peer}")])
             .args(&self.launch.flags)
+            .envs(environment)
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors);
@@ -278,6 +298,17 @@ impl Server {
             .during(format_args!("starting {}", self.launch.program.display()))?;
         (self.child, self.registered) = (Some(child), Some(registered));
         Ok(())
+    }
+
+    /// The flags for its directory and its addresses.
+    fn place(&self, command: &mut Command) {
+        let (client, peer) = (format!("http://{}", self.client), format!("http://{}", self.peer));
+        command
+            .args(["--name", "judged", "--data-dir"])
+            .arg(self.data_dir())
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("judged={peer}")]);
     }
 
     /// Waits until `/health` succeeds.
@@ -475,7 +506,10 @@ pub fn free_address() -> Result<SocketAddr, Trouble> {
 }
 
 /// The whole HTTP/1.1 answer to a request for `request`, a method and a path.
-pub(crate) fn ask_at(address: SocketAddr, request: &str, body: &str) -> io::Result<String> {
+///
+/// # Errors
+/// If the connection fails or no answer comes.
+pub fn ask_at(address: SocketAddr, request: &str, body: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, ASK_LIMIT)?;
     stream.set_read_timeout(Some(ASK_LIMIT))?;
     write!(

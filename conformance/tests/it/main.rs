@@ -1,6 +1,7 @@
 //! The suites that start servers, each a module. They are one program: one link, and while a test waits for a server,
 //! a test of another suite runs.
 
+mod acceptance;
 mod auth;
 mod churn;
 mod cli;

@@ -19,7 +19,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 const ASK_LIMIT: Duration = Duration::from_secs(10);
 
 /// A certificate authority whose files are in a folder.
-pub(super) struct Authority {
+pub(crate) struct Authority {
     folder: PathBuf,
     name: String,
     issuer: Issuer<'static, KeyPair>,
@@ -27,24 +27,24 @@ pub(super) struct Authority {
 
 /// The files of a certificate and its key.
 #[derive(Clone, Debug)]
-pub(super) struct Pair {
-    pub(super) cert: String,
-    pub(super) key: String,
+pub(crate) struct Pair {
+    pub(crate) cert: String,
+    pub(crate) key: String,
 }
 
 /// What a certificate is for.
 #[derive(Clone, Debug)]
-pub(super) struct Wish {
-    pub(super) common_name: &'static str,
-    pub(super) dns_names: &'static [&'static str],
-    pub(super) addresses: &'static [&'static str],
+pub(crate) struct Wish {
+    pub(crate) common_name: &'static str,
+    pub(crate) dns_names: &'static [&'static str],
+    pub(crate) addresses: &'static [&'static str],
     /// The years in which it begins and ends.
-    pub(super) years: (i32, i32),
-    pub(super) serial: u64,
+    pub(crate) years: (i32, i32),
+    pub(crate) serial: u64,
 }
 
 /// A valid certificate without names.
-pub(super) const PLAIN: Wish = Wish {
+pub(crate) const PLAIN: Wish = Wish {
     common_name: "plain",
     dns_names: &[],
     addresses: &[],
@@ -53,7 +53,7 @@ pub(super) const PLAIN: Wish = Wish {
 };
 
 /// A valid certificate for a server on loopback.
-pub(super) const SERVER: Wish = Wish {
+pub(crate) const SERVER: Wish = Wish {
     common_name: "server",
     addresses: &["127.0.0.1"],
     serial: 2,
@@ -61,7 +61,7 @@ pub(super) const SERVER: Wish = Wish {
 };
 
 impl Authority {
-    pub(super) fn new(folder: &Path, name: &str) -> Self {
+    pub(crate) fn new(folder: &Path, name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -77,12 +77,12 @@ impl Authority {
     }
 
     /// The file of its own certificate.
-    pub(super) fn file(&self) -> String {
+    pub(crate) fn file(&self) -> String {
         self.path(&format!("{}.pem", self.name))
     }
 
     /// Signs a certificate, and writes it and its key to files of this name, in place of earlier ones.
-    pub(super) fn sign(&self, name: &str, wish: &Wish) -> Pair {
+    pub(crate) fn sign(&self, name: &str, wish: &Wish) -> Pair {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, wish.common_name);
         params.serial_number = Some(wish.serial.into());
@@ -108,7 +108,7 @@ impl Authority {
     }
 
     /// Writes a list of revoked serial numbers; returns its file.
-    pub(super) fn revoke(&self, serials: &[u64]) -> String {
+    pub(crate) fn revoke(&self, serials: &[u64]) -> String {
         let list = CertificateRevocationListParams {
             this_update: date_time_ymd(2020, 1, 1),
             next_update: date_time_ymd(2090, 1, 1),
@@ -136,7 +136,7 @@ impl Authority {
     }
 
     /// A client that trusts this authority, and shows a certificate if one is given.
-    pub(super) fn client(&self, pair: Option<&Pair>) -> Arc<ClientConfig> {
+    pub(crate) fn client(&self, pair: Option<&Pair>) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         let own = CertificateDer::from_pem_file(self.file()).expect("a certificate");
         roots.add(own).expect("a CA");
@@ -159,7 +159,7 @@ impl Authority {
 }
 
 /// Replaces a file at once, as those who renew certificates do.
-pub(super) fn replace(path: &str, bytes: &[u8]) {
+pub(crate) fn replace(path: &str, bytes: &[u8]) {
     let new = format!("{path}.new");
     fs::write(&new, bytes).expect("written");
     fs::rename(&new, path).expect("renamed");
@@ -185,12 +185,12 @@ fn secured<S: io::Read + io::Write>(
 ///
 /// # Errors
 /// If the server refuses the connection.
-pub(super) fn get(client: &Arc<ClientConfig>, address: SocketAddr, path: &str) -> io::Result<(String, Vec<u8>)> {
+pub(crate) fn get(client: &Arc<ClientConfig>, address: SocketAddr, path: &str) -> io::Result<(String, Vec<u8>)> {
     get_over(client, dial(address)?, ServerName::from(address.ip()), path)
 }
 
 /// The same over a connection that is there.
-pub(super) fn get_over<S: io::Read + io::Write>(
+pub(crate) fn get_over<S: io::Read + io::Write>(
     client: &Arc<ClientConfig>,
     socket: S,
     name: ServerName<'static>,
@@ -210,7 +210,7 @@ pub(super) fn get_over<S: io::Read + io::Write>(
 }
 
 /// How long each of some requests takes on one connection.
-pub(super) fn times(client: &Arc<ClientConfig>, address: SocketAddr, count: usize) -> Vec<Duration> {
+pub(crate) fn times(client: &Arc<ClientConfig>, address: SocketAddr, count: usize) -> Vec<Duration> {
     let socket = dial(address).expect("a connection");
     let mut stream = secured(client, socket, ServerName::from(address.ip())).expect("a client");
     let ask = |_| {

@@ -1,7 +1,7 @@
 //! TLS on every kind of port, with real etcdctls and plain clients: what is accepted, what is refused and logged, as by
 //! a real etcd.
 
-mod certs;
+pub(crate) mod certs;
 mod clients;
 mod peers;
 
@@ -15,12 +15,12 @@ const SERVES_LIMIT: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(50);
 const CALL_LIMIT: Duration = Duration::from_secs(20);
 
-fn free() -> SocketAddr {
+pub(crate) fn free() -> SocketAddr {
     server::free_address().expect("a free port")
 }
 
 /// The standard output of etcdctl at a secure port; the error is its complaint.
-fn etcdctl(address: SocketAddr, ca: &Authority, pair: &Pair, words: &[&str]) -> Result<String, String> {
+pub(crate) fn etcdctl(address: SocketAddr, ca: &Authority, pair: &Pair, words: &[&str]) -> Result<String, String> {
     let program = fetch::etcd().expect("a real etcdctl").etcdctl;
     let mut command = command::untouched(program);
     command
@@ -36,7 +36,7 @@ fn etcdctl(address: SocketAddr, ca: &Authority, pair: &Pair, words: &[&str]) -> 
 }
 
 /// Waits until an etcdctl with this certificate is served.
-fn wait_until_served(server: &mut Server, address: SocketAddr, ca: &Authority, pair: &Pair) {
+pub(crate) fn wait_until_served(server: &mut Server, address: SocketAddr, ca: &Authority, pair: &Pair) {
     let mut last = String::new();
     let served = wait::until(SERVES_LIMIT, STEP, || {
         assert!(server.exited().is_none(), "it ended: {}", server.log());
