@@ -261,13 +261,13 @@ impl World<'_> {
         let life = self.machines[machine].life.as_mut();
         if let Some(sent) = life.and_then(|life| life.snapshots_sent.get_mut(&from))
             && message.get_msg_type() == MessageType::MsgAppendResponse
-            && !message.reject
             && message.term == sent.term
         {
-            if message.index >= sent.index {
+            if message.index >= sent.index && !message.reject {
                 sent.acknowledged = true;
             } else {
-                // Raft sends again what follows a late acknowledgement, although it may not be in the log any more.
+                // A late acknowledgement or rejection makes raft send again what follows it, which may not be in the
+                // log any more.
                 sent.arrived = None;
             }
         }
