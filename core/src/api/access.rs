@@ -118,8 +118,8 @@ impl Server<'_> {
             return Ok(());
         }
         let caller = self.caller()?;
-        keys.iter()
-            .try_for_each(|key| self.view.auth.permit_read(&caller, key, &[]))
+        let auth = &self.view.auth;
+        auth.permit_keys_of_lease(&caller, keys.iter(), KeyAccess::Read)
     }
 
     /// Decides whether the client may make a watch. As in etcd, the permission is looked at once, when the watch is made.

@@ -54,9 +54,12 @@ impl Facts for World {
 
     fn user_of(&self, token: &str, revision: u64) -> Option<RequestHeader> {
         let (name, _) = token.split_once('.')?;
+        // `ann@3.` is a signed token of ann, given out at auth revision 3.
+        let signed = name.split_once('@');
+        let (name, auth_revision) = signed.map_or((name, revision), |(name, at)| (name, at.parse().unwrap()));
         Some(RequestHeader {
             username: name.to_owned(),
-            auth_revision: revision,
+            auth_revision,
             ..RequestHeader::default()
         })
     }

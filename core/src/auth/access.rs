@@ -5,6 +5,8 @@
 //! without a name has no user. The errors are [`Error::UserEmpty`] if there is no user, [`Error::AuthOldRevision`] if
 //! auth has changed since the user was identified, [`Error::UserNotFound`] and [`Error::PermissionDenied`].
 
+use bytes::Bytes;
+
 use super::ranges::cover;
 use super::{Auth, ROOT};
 use crate::error::Error;
@@ -98,12 +100,20 @@ impl Auth {
 
     /// This access to all keys of a lease.
     pub(crate) fn permit_lease(&self, caller: &RequestHeader, lease: &Lease, access: KeyAccess) -> Result<(), Error> {
+        self.permit_keys_of_lease(caller, lease.keys(), access)
+    }
+
+    /// This access to these keys of a lease.
+    pub(crate) fn permit_keys_of_lease<'a>(
+        &self,
+        caller: &RequestHeader,
+        mut keys: impl Iterator<Item = &'a Bytes>,
+        access: KeyAccess,
+    ) -> Result<(), Error> {
         if self.permit_root(caller).is_ok() {
             return Ok(());
         }
-        lease
-            .keys()
-            .try_for_each(|key| self.permit_keys(caller, access, key, &[]))
+        keys.try_for_each(|key| self.permit_keys(caller, access, key, &[]))
     }
 
     /// What this user itself may do, and users with the role `root`.

@@ -154,12 +154,17 @@ impl Auth {
         ensure(!self.enabled || self.is_root(&caller.username), PERMISSION_DENIED)
     }
 
-    /// Whether a user may read a key.
+    /// Whether a user may learn of a key. Root may, also as it was identified at an earlier auth revision.
     ///
     /// # Errors
     /// Why not.
     pub fn reads(&self, caller: &RequestHeader, key: &[u8]) -> Result<(), Refusal> {
-        Ok(self.keys(caller, Type::Read, key, &[])?)
+        Ok(self.key_of_lease(caller, Type::Read, key)?)
+    }
+
+    /// A key of a lease.
+    fn key_of_lease(&self, caller: &RequestHeader, access: Type, key: &[u8]) -> Result<(), Reason> {
+        self.root(caller).or_else(|_| self.keys(caller, access, key, &[]))
     }
 
     fn keys(&self, caller: &RequestHeader, access: Type, key: &[u8], end: &[u8]) -> Result<(), Reason> {
@@ -271,7 +276,7 @@ impl State {
                 auth.user(caller)?;
                 let leases = self.leases_at(index);
                 let mut keys = leases.iter().flat_map(|lease| &lease.keys);
-                keys.try_for_each(|key| self.key_of_lease(caller, Type::Read, key, index))?;
+                keys.try_for_each(|key| auth.key_of_lease(caller, Type::Read, key))?;
             }
             Call::LeaseRevoke(request) => self.permits_lease(caller, Type::Write, request.id, index)?,
             Call::LeaseTimeToLive(request) if request.keys => {
@@ -336,13 +341,8 @@ impl State {
     /// A user needs a permission for each key of a lease; a lease that does not exist has none.
     fn keys_of_lease(&self, caller: &RequestHeader, access: Type, id: i64, index: u64) -> Result<(), Reason> {
         let keys = self.lease_at(id, index).map_or_else(Vec::new, |lease| lease.keys);
-        keys.iter()
-            .try_for_each(|key| self.key_of_lease(caller, access, key, index))
-    }
-
-    fn key_of_lease(&self, caller: &RequestHeader, access: Type, key: &[u8], index: u64) -> Result<(), Reason> {
         let auth = self.auth_at(index);
-        auth.root(caller).or_else(|_| auth.keys(caller, access, key, &[]))
+        keys.iter().try_for_each(|key| auth.key_of_lease(caller, access, key))
     }
 }
 
