@@ -1,6 +1,7 @@
 //! The JSON gateway compared with etcd's: random requests, good and bad, and what of the answers must be equal.
 
 mod requests;
+pub mod websocket;
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read as _, Write as _};

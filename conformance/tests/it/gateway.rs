@@ -11,7 +11,7 @@ const REQUESTS: u64 = 2_000;
 /// A stream that has sent all its lines is silent for longer.
 const SILENCE: Duration = Duration::from_millis(300);
 
-fn servers() -> [Server; 3] {
+pub(crate) fn servers() -> [Server; 3] {
     thread::scope(|scope| {
         let start = |kind| scope.spawn(move || Launch::of(kind).and_then(Launch::start).expect("a server"));
         [Kind::Etcd, Kind::QuoinTokio, Kind::QuoinSmol]
@@ -21,7 +21,7 @@ fn servers() -> [Server; 3] {
 }
 
 /// The answer of etcd; those of the others must be equal to it.
-fn same(servers: &[Server; 3], request: &Request, what: &str) -> Answer {
+pub(crate) fn same(servers: &[Server; 3], request: &Request, what: &str) -> Answer {
     let answers = servers.each_ref().map(|server| {
         request
             .ask(server.address())

@@ -34,3 +34,4 @@ mod snapshots;
 mod sockets;
 mod sweep;
 mod tls;
+mod websocket;

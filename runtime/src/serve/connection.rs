@@ -20,6 +20,7 @@ use quoin_core::limits::{
 use super::grpc::partial::Partials;
 use super::inbound::{Inbound, PREFACE, Pings};
 use super::stop::{Stop, stop_signal};
+use super::websocket::Upgrade;
 use super::wire::Wire;
 use super::{Context, Endpoint, respond};
 use crate::seam::{Executor, Socket, Timer};
@@ -79,6 +80,8 @@ pub(crate) async fn serve(
     let io = wire.clone();
     let partials = Partials::new(Arc::clone(&context.runtime));
     let service_context = Arc::clone(&context);
+    let upgrade = (!is_http2).then(Upgrade::default);
+    let asked = upgrade.clone();
     // The peer machine ends an exchange by cutting its connection.
     let cut = (endpoint == Endpoint::Peer).then(stop_signal);
     let (cutter, cut) = cut.map_or((None, None), |(cutter, cut)| (Some(cutter), Some(cut)));
@@ -86,6 +89,9 @@ pub(crate) async fn serve(
     let service = service_fn(move |mut request: Request<Incoming>| {
         if let Some(cutter) = &cutter {
             request.extensions_mut().insert(cutter.clone());
+        }
+        if let Some(asked) = &asked {
+            request.extensions_mut().insert(asked.clone());
         }
         if let Some(secured) = &secured {
             request.extensions_mut().insert(secured.clone());
@@ -95,11 +101,20 @@ pub(crate) async fn serve(
     if is_http2 {
         let connection = http2_builder(&context, timer).serve_connection(io, service);
         drop(context);
-        drive(connection, &wire, stops, |connection| connection.graceful_shutdown()).await;
+        drive(connection, &wire, &mut stops, |connection| {
+            connection.graceful_shutdown()
+        })
+        .await;
     } else {
-        let connection = http1_builder(timer).serve_connection(io, service);
+        let connection = http1_builder(timer).serve_connection(io, service).with_upgrades();
         drop(context);
-        drive(connection, &wire, stops, |connection| connection.graceful_shutdown()).await;
+        drive(connection, &wire, &mut stops, |connection| {
+            connection.graceful_shutdown()
+        })
+        .await;
+    }
+    if let Some(session) = upgrade.and_then(|upgrade| upgrade.take()) {
+        session.run(&mut stops.abort).await;
     }
 }
 
@@ -134,7 +149,7 @@ fn http1_builder(timer: Timer) -> http1::Builder {
 async fn drive<C: Future<Output = hyper::Result<()>>>(
     connection: C,
     wire: &Wire,
-    mut stops: Stops,
+    stops: &mut Stops,
     finish: impl Fn(Pin<&mut C>),
 ) {
     let mut connection = pin!(connection);

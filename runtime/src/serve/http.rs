@@ -60,7 +60,10 @@ pub(crate) async fn serve(
         Some(route) => gateway::serve(&context, partials, route, &head, body).await,
         None => route(&context, endpoint, &head).await,
     };
-    add_cors(&settings.cors, &head.headers, response.headers_mut());
+    // As in etcd, a WebSocket is open to pages of any origin, and does not say so.
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        add_cors(&settings.cors, &head.headers, response.headers_mut());
+    }
     response
 }
 

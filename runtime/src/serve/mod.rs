@@ -27,6 +27,7 @@ pub(crate) mod stop;
 mod streams;
 mod tokens;
 pub(crate) mod turns;
+mod websocket;
 mod wire;
 
 use std::convert::Infallible;

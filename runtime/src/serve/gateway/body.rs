@@ -7,12 +7,12 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::Frame;
-use hyper::body::Incoming;
 use quoin_core::api::{Kind, Method};
 
 use super::super::grpc::message::plain_prefix;
 use super::super::grpc::partial::{Partial, Partials};
 use super::super::grpc::status::{CANCELED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, Status};
+use super::entity::Entity;
 use super::read::read;
 use super::scan::{Scanned, Scanner, is_space};
 use super::shape::Shapes;
@@ -27,7 +27,7 @@ const JSON_EXTRA_BYTES: usize = 1 << 20;
 const IGNORED_BYTES: usize = 256 * 1024;
 
 /// A body of JSON values that is read as one of gRPC's messages.
-pub(crate) struct Body<B = Incoming> {
+pub(crate) struct Body<B = Entity> {
     body: B,
     shape: usize,
     /// Only the first value counts, and an empty body is an empty request.

@@ -7,6 +7,7 @@
 
 mod answer;
 mod body;
+mod entity;
 mod number;
 mod read;
 mod routes;
@@ -27,6 +28,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method as HttpMethod, Response, S
 use hyper::body::Incoming;
 use quoin_core::api::Method;
 
+use self::entity::Entity;
+
 pub(crate) use self::body::Body;
 pub(crate) use self::routes::{Route, find};
 use super::Context;
@@ -36,6 +39,7 @@ use super::grpc::requests::Requests;
 use super::grpc::status::{INVALID_ARGUMENT, NOT_FOUND, Status, UNIMPLEMENTED};
 use super::grpc::{GRPC, admit, answer, begin_call};
 use super::reply::Reply;
+use super::websocket;
 use crate::tls::Secured;
 
 pub(crate) use self::answer::Json;
@@ -58,16 +62,37 @@ pub(crate) async fn serve(
     head: &Parts,
     body: Incoming,
 ) -> Response<Reply> {
-    let method = match route {
-        Route::Moved(path) => return moved(head, path),
-        Route::Unknown => return answer::refusal(&Status::new(NOT_FOUND, "Not Found")),
+    match route {
+        Route::Moved(path) => moved(head, path),
+        route if websocket::is_asked_for(&head.headers) => over_websocket(context, partials, route, head),
         Route::Method(_) if head.method != HttpMethod::POST => {
-            return answer::refusal(&Status::new(UNIMPLEMENTED, "Method Not Allowed"));
+            answer::refusal(&Status::new(UNIMPLEMENTED, "Method Not Allowed"))
         }
-        Route::Method(method) => method,
+        route => at_route(context, partials, route, &head.headers, Entity::Http(body)).await,
+    }
+}
+
+/// Serves a path to a client that asks for a WebSocket there.
+fn over_websocket(context: &Arc<Context>, partials: Partials, route: Route, head: &Parts) -> Response<Reply> {
+    let of_call = Arc::clone(context);
+    websocket::begin(context, head, |headers, inbox| async move {
+        at_route(&of_call, partials, route, &headers, Entity::WebSocket(inbox)).await
+    })
+}
+
+/// Makes the call of a path.
+async fn at_route(
+    context: &Arc<Context>,
+    partials: Partials,
+    route: Route,
+    headers: &HeaderMap,
+    body: Entity,
+) -> Response<Reply> {
+    let Route::Method(method) = route else {
+        return answer::refusal(&Status::new(NOT_FOUND, "Not Found"));
     };
-    match timeout(&head.headers) {
-        Ok(timeout) => call(context, partials, method, (&head.headers, timeout), body).await,
+    match timeout(headers) {
+        Ok(timeout) => call(context, partials, method, (headers, timeout), body).await,
         Err(status) => answer::refusal(&status),
     }
 }
@@ -86,12 +111,14 @@ async fn call(
     partials: Partials,
     method: Method,
     (headers, timeout): (&HeaderMap, Option<Duration>),
-    body: Incoming,
+    body: Entity,
 ) -> Response<Reply> {
     let limit = context.settings.max_receive_bytes;
+    // The messages of a WebSocket have no end.
+    let has_end = matches!(body, Entity::Http(_));
     let mut body = Box::new(Body::new(body, method, limit, partials.clone()));
     // As in etcd, the call of a body that cannot be read does not begin.
-    if let Err(status) = read_single(context, &mut body).await {
+    if let Err(status) = read_single(context, &mut body, has_end).await {
         return answer::refusal(&status);
     }
     let mut call = Call::begin(Arc::clone(context), method, GRPC);
@@ -106,12 +133,15 @@ async fn call(
     answer::respond(call, answered).await
 }
 
-/// Reads the request of a unary call, and lets its client send the rest of the body for a short time.
-async fn read_single(context: &Context, body: &mut Body) -> Result<(), Status> {
+/// Reads the request of a unary call, and lets its client send the rest of the body, if it has an end, for a short time.
+async fn read_single(context: &Context, body: &mut Body, has_end: bool) -> Result<(), Status> {
     if !body.is_single() {
         return Ok(());
     }
     let read = poll_fn(|cx| body.poll_single(cx)).await;
+    if !has_end {
+        return read;
+    }
     let mut patience = context.runtime.sleep_until(context.clock.now() + REST_PATIENCE);
     poll_fn(|cx| match body.poll_rest(cx) {
         Poll::Pending => patience.as_mut().poll(cx),
