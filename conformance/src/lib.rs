@@ -8,6 +8,7 @@
 //! expected results in `scripts/`.
 
 pub mod binaries;
+pub mod certs;
 pub mod children;
 pub mod churn;
 pub mod clients;
@@ -29,11 +30,13 @@ pub mod rng;
 pub mod scene;
 pub mod script;
 pub mod server;
+pub mod setup;
 pub mod shapes;
 pub mod signed;
 pub mod suites;
 pub mod sweep;
 pub mod trouble;
+mod tunnel;
 pub mod unserved;
 pub mod usage;
 pub mod users;
@@ -41,6 +44,7 @@ pub mod wait;
 
 pub use binaries::Kind;
 pub use server::{Launch, Server};
+pub use setup::Setup;
 pub use trouble::Trouble;
 
 /// Makes one test of every story for every server; a new server is a new row here.

@@ -10,7 +10,7 @@ use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser
 use clap::{Args, Parser, Subcommand};
 use quoin_conformance::diff::Seeds;
 use quoin_conformance::suites::{self, Asked, Suite};
-use quoin_conformance::{Kind, Trouble, unserved};
+use quoin_conformance::{Kind, Setup, Trouble, unserved};
 use quoin_tools::{note, say};
 
 const AFTER: &str = "Examples:
@@ -71,6 +71,10 @@ struct Judge {
     /// Members of each cluster in the suites `clients` and `differential`; clients connect to the first
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = RangedU64ValueParser::<usize>::new().range(1..=7))]
     members: usize,
+    /// Mutual TLS on every port, and auth on: each request of the suites `clients`, `differential` and `histories` is made
+    /// over TLS by a user
+    #[arg(long)]
+    secured: bool,
     /// Seeds of differential requests for each server
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = positive())]
     seeds: u64,
@@ -126,7 +130,10 @@ impl Judge {
                     .collect()
             },
             servers: self.servers.or_all(),
-            members: self.members,
+            setup: Setup {
+                members: self.members,
+                is_secured: self.secured,
+            },
             seeds: Seeds {
                 first: self.first_seed,
                 count: self.seeds,

@@ -19,7 +19,9 @@ use crate::{
     binaries::{Kind, Profile},
     children::{self, Registered},
     command, members, paths,
+    setup::Security,
     trouble::{During, Trouble},
+    tunnel::Tunnel,
     usage::{self, Usage},
     wait,
 };
@@ -58,6 +60,7 @@ pub struct Launch {
     /// Whether its flags are all that it gets.
     is_alone: bool,
     environment: Vec<(String, String)>,
+    security: Option<&'static Security>,
 }
 
 /// A server process and its folder.
@@ -66,6 +69,9 @@ pub struct Server {
     launch: Launch,
     home: PathBuf,
     client: SocketAddr,
+    /// Where it listens for clients: behind the tunnel, if there is one.
+    listening: SocketAddr,
+    tunnel: Option<Tunnel>,
     peer: SocketAddr,
     child: Option<Child>,
     /// Registered as long as the child runs.
@@ -100,7 +106,20 @@ impl Launch {
             members: 1,
             is_alone: false,
             environment: Vec::new(),
+            security: None,
         }
+    }
+
+    /// Secures it: its clients connect through a tunnel, as the user root.
+    #[must_use]
+    pub(crate) fn secured(mut self, security: &'static Security) -> Self {
+        self.security = Some(security);
+        self.flags.extend(security.flags());
+        self
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.security.is_some() { "https" } else { "http" }
     }
 
     /// Starts the program through another one that becomes it in the same process, as `strace -D ...` does.
@@ -155,7 +174,8 @@ impl Launch {
     /// Makes it a member of a cluster: `members` has the name and the peer address of each, and `name` is one of them.
     #[must_use]
     pub fn member(mut self, name: &str, members: &[(&str, SocketAddr)]) -> Self {
-        let all = members.iter().map(|(name, peer)| format!("{name}=http://{peer}"));
+        let scheme = self.scheme();
+        let all = members.iter().map(|(name, peer)| format!("{name}={scheme}://{peer}"));
         let all: Vec<String> = all.collect();
         let own = members.iter().find(|(member, _)| *member == name);
         self.peer = own.map(|(_, peer)| *peer);
@@ -181,7 +201,12 @@ impl Launch {
             let mut companions = server.companions.iter_mut();
             let healthy = companions.try_for_each(|server| server.wait_healthy(HEALTH_LIMIT, HEALTH_STEP));
             match healthy.and_then(|()| server.wait_healthy(HEALTH_LIMIT, HEALTH_STEP)) {
-                Ok(()) => return Ok(server),
+                Ok(()) => {
+                    if server.tunnel.is_some() {
+                        Security::turn_on(&server)?;
+                    }
+                    return Ok(server);
+                }
                 Err(trouble) if tries == START_TRIES || !trouble.to_string().contains("address already in use") => {
                     return Err(trouble);
                 }
@@ -213,12 +238,18 @@ impl Launch {
     /// If the process cannot be started.
     pub fn spawn(self) -> Result<Server, Trouble> {
         let home = paths::fresh(&self.name)?;
-        let client = self.client.map_or_else(free_address, Ok)?;
+        let listening = self.client.map_or_else(free_address, Ok)?;
+        let tunnel = self
+            .security
+            .map(|security| Tunnel::before(listening, &security.root))
+            .transpose()?;
         let peer = self.peer.map_or_else(free_address, Ok)?;
         let mut server = Server {
             launch: self,
             home,
-            client,
+            client: tunnel.as_ref().map_or(listening, Tunnel::address),
+            listening,
+            tunnel,
             peer,
             child: None,
             registered: None,
@@ -302,11 +333,13 @@ impl Server {
 
     /// The flags for its directory and its addresses.
     fn place(&self, command: &mut Command) {
-        let (client, peer) = (format!("http://{}", self.client), format!("http://{}", self.peer));
+        let scheme = self.launch.scheme();
+        let client = format!("http://{}", self.client);
+        let [listening, peer] = [self.listening, self.peer].map(|address| format!("{scheme}://{address}"));
         command
             .args(["--name", "judged", "--data-dir"])
             .arg(self.data_dir())
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-client-urls", &listening, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &format!("judged={peer}")]);
     }

@@ -13,7 +13,7 @@ use crate::diff::{self, Seeds, Sides, campaign, scripted, scripts};
 use crate::outcome::{Outcome, Told, Verdict};
 use crate::report::{Part, Report, html, markdown};
 use crate::trouble::During as _;
-use crate::{Kind, Launch, Trouble, children, clients, command, histories, paths, sweep, unserved, wait};
+use crate::{Kind, Launch, Setup, Trouble, children, clients, command, histories, paths, sweep, unserved, wait};
 
 /// A program must print its version within this time.
 const VERSION_LIMIT: Duration = Duration::from_secs(20);
@@ -54,8 +54,9 @@ pub struct Asked {
     pub suites: Vec<Suite>,
     /// The servers.
     pub servers: Vec<Kind>,
-    /// Members of each cluster in the suites `clients` and `differential`. The other suites use one member.
-    pub members: usize,
+    /// The set-up of the servers in the suites `clients` and `differential`. The suite `histories` has one member, secured
+    /// or not; `crash-points` has one that is not secured.
+    pub setup: Setup,
     /// Seeds of differential requests for each server. The rounds of histories count from the same first seed.
     pub seeds: Seeds,
     /// Rounds of each disturbance for each server.
@@ -203,7 +204,7 @@ fn play(asked: &Asked, run: &Run) -> Result<(), Trouble> {
         };
         let figures: Vec<String> = match part.suite {
             Suite::Clients => {
-                clients::run(&servers, asked.members, &mut tell)?;
+                clients::run(&servers, asked.setup, &mut tell)?;
                 Vec::new()
             }
             Suite::CrashPoints => shown(sweep::run(&servers, asked.points, &mut tell)?),
@@ -213,7 +214,14 @@ fn play(asked: &Asked, run: &Run) -> Result<(), Trouble> {
                     .try_for_each(|kind| differential(*kind, asked, run, &progress))?;
                 Vec::new()
             }
-            Suite::Histories => shown(histories::run(&servers, asked.rounds, asked.seeds.first, &mut tell)?),
+            Suite::Histories => {
+                let setup = Setup {
+                    members: 1,
+                    ..asked.setup
+                };
+                let (rounds, first) = (asked.rounds, asked.seeds.first);
+                shown(histories::run(setup, &servers, rounds, first, &mut tell)?)
+            }
         };
         drop(progress);
         figures.iter().for_each(note);
@@ -231,7 +239,7 @@ fn shown(figures: Vec<impl ToString>) -> Vec<String> {
 
 /// Plays hand-written and random scripts to a real etcd, to one of ours and to the model.
 fn differential(kind: Kind, asked: &Asked, run: &Run, progress: &Progress) -> Result<(), Trouble> {
-    let (seeds, sides) = (asked.seeds, Sides::of(kind)?.members(asked.members));
+    let (seeds, sides) = (asked.seeds, Sides::of(kind, asked.setup)?);
     let outcome = |scenario: String, script: Option<String>| Outcome {
         suite: Suite::Differential.name(),
         client: "raw gRPC".to_owned(),

@@ -21,7 +21,7 @@ use crate::{
     binaries::Kind,
     fetch,
     outcome::{Outcome, Tell, Told, Verdict},
-    server::Launch,
+    setup::Setup,
     trouble::Trouble,
 };
 
@@ -33,7 +33,6 @@ const SUITE: &str = "clients";
 const AT_ONCE: usize = 4;
 /// The same for jobs in clusters, each of which is several servers.
 const CLUSTERS_AT_ONCE: usize = 2;
-const CLUSTER: usize = 3;
 
 /// A client with its scenarios.
 struct Client {
@@ -74,15 +73,16 @@ impl Depth {
     }
 }
 
-/// Plays every scenario of every client, against a real etcd and then against these servers, in clusters of `members`.
-/// More than one member leaves out the stories of etcd-client and the scenarios about members.
+/// Plays every scenario of every client, against a real etcd and then against these servers in this set-up. More than one
+/// member, or security, leaves out the stories of etcd-client, which start their own servers; more than one member also
+/// leaves out the scenarios about members.
 ///
 /// # Errors
 /// If a client or a server cannot be found or built. A wrong result is an outcome.
-pub fn run(kinds: &[Kind], members: usize, tell: &mut Tell<'_>) -> Result<(), Trouble> {
+pub fn run(kinds: &[Kind], setup: Setup, tell: &mut Tell<'_>) -> Result<(), Trouble> {
     let plan: Vec<(Kind, Depth)> = kinds.iter().map(|kind| (*kind, Depth::Whole)).collect();
-    play(&plan, members, &clients()?, tell)?;
-    if members > 1 {
+    play(&plan, setup, &clients()?, tell)?;
+    if setup.members > 1 || setup.is_secured {
         return Ok(());
     }
     stories::play(kinds, tell)
@@ -93,17 +93,17 @@ pub fn run(kinds: &[Kind], members: usize, tell: &mut Tell<'_>) -> Result<(), Tr
 /// # Errors
 /// If a client or a server cannot be found or built. A wrong result is an outcome.
 pub fn fast(plan: &[(Kind, Depth)], tell: &mut Tell<'_>) -> Result<(), Trouble> {
-    play(plan, 1, &clients()?, tell)
+    play(plan, Setup::ALONE, &clients()?, tell)
 }
 
-/// Plays part of the scenarios of the clients whose names begin with `name`, in clusters of three.
+/// Plays part of the scenarios of the clients whose names begin with `name`, in this set-up.
 ///
 /// # Errors
 /// If a client or a server cannot be found or built. A wrong result is an outcome.
-pub fn fast_in_clusters(name: &str, plan: &[(Kind, Depth)], tell: &mut Tell<'_>) -> Result<(), Trouble> {
+pub fn fast_in(setup: Setup, name: &str, plan: &[(Kind, Depth)], tell: &mut Tell<'_>) -> Result<(), Trouble> {
     let mut clients = clients()?;
     clients.retain(|client| client.name.starts_with(name));
-    play(plan, CLUSTER, &clients, tell)
+    play(plan, setup, &clients, tell)
 }
 
 /// The program of an etcdctl of version 3.4, downloaded if necessary.
@@ -167,7 +167,7 @@ type Outcomes = BTreeMap<String, Verdict>;
 
 impl Client {
     fn play(&self, job: &Job<'_>, say: &mut dyn FnMut(&str, Verdict)) -> Result<(), Trouble> {
-        let launch = Launch::of(job.kind)?.members(job.members);
+        let launch = job.setup.launch(job.kind)?;
         match &self.player {
             Player::Program(program) => program.play(&launch, &job.scenarios, say),
             Player::Etcdctl(etcdctl) => etcdctl.play(job.kind, &launch, &job.scenarios, say),
@@ -179,20 +179,21 @@ impl Client {
 struct Job<'a> {
     client: &'a Client,
     kind: Kind,
-    members: usize,
+    setup: Setup,
     scenarios: Vec<Scenario>,
 }
 
-fn play(plan: &[(Kind, Depth)], members: usize, clients: &[Client], tell: &mut Tell<'_>) -> Result<(), Trouble> {
+fn play(plan: &[(Kind, Depth)], setup: Setup, clients: &[Client], tell: &mut Tell<'_>) -> Result<(), Trouble> {
     let deepest = plan.iter().map(|(_, depth)| *depth).min_by_key(|depth| *depth as u8);
     let job = |client, kind, depth: Depth| -> Job<'_> {
         let client: &Client = client;
         let mut scenarios = depth.choose(&client.scenarios);
-        scenarios.retain(|one| members == 1 || !OF_ONE_MEMBER.iter().any(|prefix| one.method.starts_with(prefix)));
+        scenarios
+            .retain(|one| setup.members == 1 || !OF_ONE_MEMBER.iter().any(|prefix| one.method.starts_with(prefix)));
         Job {
             client,
             kind,
-            members,
+            setup,
             scenarios,
         }
     };
@@ -214,7 +215,7 @@ fn play_jobs(
     proven: &BTreeMap<String, Outcomes>,
     tell: &mut Tell<'_>,
 ) -> Result<BTreeMap<String, Outcomes>, Trouble> {
-    let is_clusters = jobs.iter().any(|job| job.members > 1);
+    let is_clusters = jobs.iter().any(|job| job.setup.members > 1);
     let at_once = if is_clusters { CLUSTERS_AT_ONCE } else { AT_ONCE };
     let waiting = Mutex::new(jobs.into_iter());
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();

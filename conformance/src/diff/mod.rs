@@ -45,6 +45,7 @@ pub use watching::{Delivered, Deliveries, Due};
 
 use crate::binaries::Kind;
 use crate::server::{Launch, Server};
+use crate::setup::Setup;
 use crate::trouble::Trouble;
 use crate::wait::{self, Deadline};
 
@@ -71,13 +72,14 @@ pub struct Sides {
 
 impl Sides {
     /// A real etcd and one of ours, with the usual settings. They run without fsync: that changes no answer, and etcd
-    /// takes a tenth of the time. A difference is shown when it is found, before it is shrunk.
+    /// takes a tenth of the time. The client connects to the first member. A difference is shown when it is found, before
+    /// it is shrunk.
     ///
     /// # Errors
     /// If a program cannot be downloaded or built.
-    pub fn of(ours: Kind) -> Result<Self, Trouble> {
+    pub fn of(ours: Kind, setup: Setup) -> Result<Self, Trouble> {
         let launch = |kind| {
-            let launch = Launch::of(kind)?;
+            let launch = setup.launch(kind)?;
             Ok(launch.flag("--unsafe-no-fsync").flag("--log-level=error"))
         };
         Ok(Self {
@@ -91,14 +93,6 @@ impl Sides {
                 );
             },
         })
-    }
-
-    /// The same in clusters of `members`; the client connects to the first member.
-    #[must_use]
-    pub fn members(mut self, members: usize) -> Self {
-        self.real = self.real.members(members);
-        self.ours = self.ours.members(members);
-        self
     }
 }
 

@@ -8,7 +8,7 @@ use super::nemesis::Nemesis;
 use crate::binaries::Kind;
 use crate::outcome::{Outcome, Tell, Told, Verdict};
 use crate::rng::Rng;
-use crate::server::Launch;
+use crate::setup::Setup;
 use crate::trouble::{During as _, Trouble};
 
 /// A history with fewer acknowledged requests is too short to count.
@@ -38,12 +38,12 @@ impl fmt::Display for Figures {
 ///
 /// # Errors
 /// If a server cannot be started or disturbed. A violation is an outcome.
-pub fn run(kinds: &[Kind], rounds: u64, seed: u64, tell: &mut Tell<'_>) -> Result<Vec<Figures>, Trouble> {
+pub fn run(setup: Setup, kinds: &[Kind], rounds: u64, seed: u64, tell: &mut Tell<'_>) -> Result<Vec<Figures>, Trouble> {
     let mut all = Vec::new();
     tell(Told::Planned(kinds.len() as u64 * Nemesis::ALL.len() as u64 * rounds));
     for kind in kinds {
         for nemesis in Nemesis::ALL {
-            let (figures, verdict) = play(*kind, nemesis, rounds, seed, tell)?;
+            let (figures, verdict) = play(setup, *kind, nemesis, rounds, seed, tell)?;
             tell(Told::Outcome(Outcome {
                 suite: "histories",
                 client: String::new(),
@@ -59,6 +59,7 @@ pub fn run(kinds: &[Kind], rounds: u64, seed: u64, tell: &mut Tell<'_>) -> Resul
 }
 
 fn play(
+    setup: Setup,
     kind: Kind,
     nemesis: Nemesis,
     rounds: u64,
@@ -72,7 +73,7 @@ fn play(
         total: Summary::default(),
     };
     for seed in seed..seed + rounds {
-        match round(kind, nemesis, seed)? {
+        match round(setup, kind, nemesis, seed)? {
             Ok(summary) => {
                 figures.total.add(summary);
                 tell(Told::Step(format!("{}, seed {seed}", nemesis.name())));
@@ -88,9 +89,9 @@ fn play(
 ///
 /// # Errors
 /// If the server cannot be started or disturbed.
-pub fn round(kind: Kind, nemesis: Nemesis, seed: u64) -> Result<Result<Summary, String>, Trouble> {
+pub fn round(setup: Setup, kind: Kind, nemesis: Nemesis, seed: u64) -> Result<Result<Summary, String>, Trouble> {
     let mut rng = Rng::new(seed);
-    let mut server = Launch::of(kind)?.start()?;
+    let mut server = setup.launch(kind)?.start()?;
     let shared = Shared::new(server.address());
     let loading = {
         let (shared, rng) = (shared.clone(), Rng::new(rng.bits()));

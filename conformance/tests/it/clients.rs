@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use quoin_conformance::{
-    Kind,
+    Kind, Setup,
     clients::{self, Depth},
     outcome::{Outcome, Told, Verdict},
     wait,
@@ -34,9 +34,29 @@ fn clients_work_with_ours_as_with_a_real_etcd() {
 
 #[test]
 fn a_client_works_with_three_members_as_with_three_of_a_real_etcd() {
+    go_client_works(
+        Setup {
+            members: 3,
+            ..Setup::ALONE
+        },
+        Kind::QuoinTokio,
+    );
+}
+
+#[test]
+fn a_client_works_with_a_secured_member_as_with_a_real_etcd() {
+    let secured = Setup {
+        is_secured: true,
+        ..Setup::ALONE
+    };
+    go_client_works(secured, Kind::QuoinSmol);
+}
+
+fn go_client_works(setup: Setup, kind: Kind) {
     let mut told = Vec::new();
-    let plan = [(Kind::QuoinTokio, Depth::Smoke)];
-    clients::fast_in_clusters("Go clientv3", &plan, &mut |one| told.extend(one.outcome())).expect("clusters of three");
+    let plan = [(kind, Depth::Smoke)];
+    clients::fast_in(setup, "Go clientv3", &plan, &mut |one| told.extend(one.outcome()))
+        .expect("servers of this set-up");
     assert!(told.len() >= 20, "only {} scenarios", told.len());
     assert_eq!(failed(&told), Vec::<String>::new());
 }
@@ -53,7 +73,7 @@ fn every_scenario_of_every_client() {
         }
         told.extend(outcome);
     };
-    clients::run(&Kind::OURS, 1, &mut tell).expect("the clients and the servers are available");
+    clients::run(&Kind::OURS, Setup::ALONE, &mut tell).expect("the clients and the servers are available");
     let mut passed: BTreeMap<(String, Kind), (usize, usize)> = BTreeMap::new();
     for outcome in &told {
         let row = passed.entry((outcome.client.clone(), outcome.server)).or_default();

@@ -7,7 +7,7 @@
 use std::io::{self, Write as _};
 
 use quoin_conformance::diff::{INTENDED, Parties, Report, Seeds, Sides, campaign, run};
-use quoin_conformance::{Kind, rng, wait};
+use quoin_conformance::{Kind, Setup, rng, wait};
 use quoin_model::call::Answer;
 
 #[test]
@@ -28,7 +28,17 @@ fn quoin_async_std_answers_as_etcd_does() {
 /// Three members of ours, three members of a real etcd, and the model of one member give the same answers.
 #[test]
 fn three_members_answer_as_three_etcds_do() {
-    let sides = Sides::of(Kind::QuoinTokio).expect("the programs").members(3);
+    are_alike(Kind::QuoinTokio, false);
+}
+
+#[test]
+fn three_secured_members_answer_a_user_as_three_etcds_do() {
+    are_alike(Kind::QuoinSmol, true);
+}
+
+fn are_alike(kind: Kind, is_secured: bool) {
+    let setup = Setup { members: 3, is_secured };
+    let sides = Sides::of(kind, setup).expect("the programs");
     let report = run(FIRST_SEED, 400, &sides).expect("servers that can be reached");
     assert!(report.requests >= 400, "{} requests", report.requests);
     assert!(
@@ -54,7 +64,8 @@ fn compare(kind: Kind, seeds: u64, requests: u64) {
     println!("QUOIN_SEED={}", seeds.first);
     let began = wait::now();
     let told = |report: &Report| progress(kind, report, began.elapsed().as_secs());
-    let done = campaign(seeds, &Sides::of(kind).expect("the programs"), &told).expect("servers that can be reached");
+    let done = campaign(seeds, &Sides::of(kind, Setup::ALONE).expect("the programs"), &told)
+        .expect("servers that can be reached");
     let total = &done.total;
     let shown = format!(
         "{} in {:?} by {} seeds\n{total}",
@@ -97,7 +108,7 @@ fn progress(kind: Kind, report: &Report, seconds: u64) {
 /// A simulated bug: the engine finds it, and the shrunk script is short.
 #[test]
 fn a_fault_is_found_and_its_script_shrunk() {
-    let mut sides = Sides::of(Kind::QuoinTokio).expect("the programs");
+    let mut sides = Sides::of(Kind::QuoinTokio, Setup::ALONE).expect("the programs");
     sides.distort = Some(|_, seen| {
         for reply in &mut seen.replies {
             if let Ok(Answer::Range(response)) = reply {

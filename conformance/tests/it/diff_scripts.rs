@@ -1,10 +1,10 @@
 //! The hand-written scripts, on a real etcd, on ours and on the model.
 
-use quoin_conformance::Kind;
 use quoin_conformance::diff::{Sides, scripted, scripts};
+use quoin_conformance::{Kind, Setup};
 
 fn play(kind: Kind) {
-    let sides = Sides::of(kind).expect("a server program");
+    let sides = Sides::of(kind, Setup::ALONE).expect("a server program");
     for script in scripts() {
         let report = scripted(&script, &sides).expect("servers that can be reached");
         if let Some(divergence) = report.divergence {

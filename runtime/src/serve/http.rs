@@ -19,6 +19,7 @@ use quoin_core::version::SERVER_VERSION;
 
 use super::grpc::partial::Partials;
 use super::metrics_page::MetricsPage;
+use super::query::Query;
 use super::reply::Reply;
 use super::{Context, Endpoint, debug, facts, gateway};
 use crate::metrics;
@@ -125,44 +126,6 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
         let coding = coding.trim();
         coding == "gzip" || coding.starts_with("gzip;")
     })
-}
-
-/// A request's query.
-struct Query<'a>(&'a str);
-
-impl Query<'_> {
-    /// The values given for a name, decoded.
-    fn values(&self, name: &str) -> impl Iterator<Item = String> {
-        self.0
-            .split('&')
-            .filter(|pair| !pair.is_empty())
-            .filter_map(move |pair| {
-                let (found, value) = pair.split_once('=').unwrap_or((pair, ""));
-                (url_decoded(found) == name).then(|| url_decoded(value))
-            })
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.values(name).next().is_some()
-    }
-}
-
-/// Decodes a query; invalid escapes stay unchanged.
-fn url_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let hex = after.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
-        let decoded = hex
-            .and_then(|pair| u8::from_str_radix(pair, 16).ok())
-            .filter(|_| first == b'%');
-        bytes.push(match first {
-            b'+' => b' ',
-            _ => decoded.unwrap_or(first),
-        });
-        rest = if decoded.is_some() { &after[2..] } else { after };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// `/health`: checks alarms, then whether there is a leader, then a read.

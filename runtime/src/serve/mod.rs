@@ -20,6 +20,7 @@ mod members;
 pub(crate) mod metrics_page;
 pub(crate) mod passwords;
 mod pieces;
+mod query;
 pub(crate) mod recipes;
 pub(crate) mod reply;
 mod room;

@@ -10,8 +10,8 @@ use std::time::Duration;
 use quoin_conformance::{Kind, Launch, Server, command, fetch};
 
 use super::{Ctl, hex, on_each, until_probed};
-use crate::tls::certs::{Authority, PLAIN, Pair, SERVER};
 use crate::tls::{free, wait_until_served};
+use quoin_conformance::certs::{Authority, PLAIN, Pair, SERVER};
 
 const LIMIT: Duration = Duration::from_secs(20);
 const OUT_OF_SYNC: &str = "etcdserver: can only promote a learner member which is in sync with leader";
@@ -119,7 +119,8 @@ fn machines_of_k3s(kind: Kind) {
     };
     looks_at_each_start(&ctl);
     ctl.done(&["put", "key", "value"]);
-    let (health, _) = crate::tls::certs::get(&pki.ca.client(Some(&pki.admin)), one.http, "/health").expect("an answer");
+    let (health, _) =
+        quoin_conformance::certs::get(&pki.ca.client(Some(&pki.admin)), one.http, "/health").expect("an answer");
     assert!(health.contains("\"health\":\"true\""), "{health}");
 
     let two = Machine::new(folder.path(), "node-5e6f7a8b");

@@ -6,8 +6,8 @@ use quoin_conformance::{Kind, Launch, Server, wait};
 use serde_json::Value;
 
 use super::{Ctl, PATIENCE, STEP, get, hex, on_each, until_probed};
-use crate::tls::certs::{Authority, PLAIN, Pair, SERVER, Wish};
 use crate::tls::{free, wait_until_served};
+use quoin_conformance::certs::{Authority, PLAIN, Pair, SERVER, Wish};
 
 /// One etcd of the control plane.
 struct ControlPlane {

@@ -20,8 +20,8 @@ use quoin_conformance::{Kind, Server, server, wait};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use crate::tls::certs::{Authority, Pair};
 use crate::tls::etcdctl;
+use quoin_conformance::certs::{Authority, Pair};
 
 const KINDS: [Kind; 3] = [Kind::Etcd, Kind::QuoinTokio, Kind::QuoinSmol];
 /// Until a cluster has settled and answers as wanted, on a busy machine.

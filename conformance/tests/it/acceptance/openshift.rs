@@ -12,8 +12,8 @@ use quoin_conformance::{Kind, Launch, command, fetch};
 use rustls::pki_types::ServerName;
 
 use super::{Ctl, get, on_each, until_probed};
-use crate::tls::certs::{Authority, PLAIN, Pair, SERVER, Wish, get_over};
 use crate::tls::{free, wait_until_served};
+use quoin_conformance::certs::{Authority, PLAIN, Pair, SERVER, Wish, get_over};
 
 const LIMIT: Duration = Duration::from_secs(20);
 

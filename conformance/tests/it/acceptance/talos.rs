@@ -3,8 +3,8 @@
 use quoin_conformance::{Kind, Launch};
 
 use super::{Ctl, get, hex, on_each, until_probed};
-use crate::tls::certs::{Authority, PLAIN, SERVER};
 use crate::tls::{free, wait_until_served};
+use quoin_conformance::certs::{Authority, PLAIN, SERVER};
 
 const SUITES: &str = "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,\
 TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256";
@@ -50,7 +50,7 @@ fn http_apart(kind: Kind) {
     wait_until_served(&mut server, at, &ca, &admin);
     until_probed(&mut server, metrics, "/health");
     let client = ca.client(Some(&admin));
-    let (health, _) = crate::tls::certs::get(&client, http, "/health").expect("an answer");
+    let (health, _) = quoin_conformance::certs::get(&client, http, "/health").expect("an answer");
     assert!(health.contains("\"health\":\"true\""), "{health}");
     assert!(get(http, "/health").is_none_or(|(status, _)| status == 400));
 

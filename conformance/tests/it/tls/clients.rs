@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use quoin_conformance::{Kind, Launch, Server, on_every_server, wait};
 
-use super::certs::{Authority, PLAIN, Pair, SERVER, Wish, get, get_over, replace};
 use super::{SERVES_LIMIT, STEP, etcdctl, free, wait_for_line, wait_until_served};
+use quoin_conformance::certs::{Authority, PLAIN, Pair, SERVER, Wish, get, get_over, replace};
 
 on_every_server!(
     clients_are_served_over_mutual_tls,
@@ -365,7 +365,7 @@ fn requests_during_a_burst_of_handshakes() {
                         })
                     })
                     .collect();
-                let times = super::certs::times(&world.ca.client(Some(&world.alice)), world.at, 2_000);
+                let times = quoin_conformance::certs::times(&world.ca.client(Some(&world.alice)), world.at, 2_000);
                 is_over.store(true, Ordering::Relaxed);
                 let made: u32 = burst.into_iter().map(|thread| thread.join().expect("it ends")).sum();
                 (made, times)

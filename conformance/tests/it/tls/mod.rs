@@ -1,14 +1,13 @@
 //! TLS on every kind of port, with real etcdctls and plain clients: what is accepted, what is refused and logged, as by
 //! a real etcd.
 
-pub(crate) mod certs;
 mod clients;
 mod peers;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use certs::{Authority, Pair};
+use quoin_conformance::certs::{Authority, Pair};
 use quoin_conformance::{Server, command, fetch, server, wait};
 
 const SERVES_LIMIT: Duration = Duration::from_secs(60);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use quoin_conformance::{Kind, Launch, Server, command, fetch, wait};
 
-use super::certs::{Authority, PLAIN, SERVER, Wish, get};
 use super::{CALL_LIMIT, SERVES_LIMIT, STEP, free, wait_for_line};
+use quoin_conformance::certs::{Authority, PLAIN, SERVER, Wish, get};
 
 const MIXED: [Kind; 3] = [Kind::Etcd, Kind::QuoinTokio, Kind::QuoinSmol];
 

@@ -1,4 +1,5 @@
-//! A certificate authority for tests, and clients that connect with or without its certificates.
+//! A certificate authority for tests, and clients that connect with or without its certificates. What fails here fails
+//! because of the machine: it panics.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -16,10 +17,13 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
+use crate::wait;
+
 const ASK_LIMIT: Duration = Duration::from_secs(10);
 
 /// A certificate authority whose files are in a folder.
-pub(crate) struct Authority {
+#[derive(Debug)]
+pub struct Authority {
     folder: PathBuf,
     name: String,
     issuer: Issuer<'static, KeyPair>,
@@ -27,24 +31,30 @@ pub(crate) struct Authority {
 
 /// The files of a certificate and its key.
 #[derive(Clone, Debug)]
-pub(crate) struct Pair {
-    pub(crate) cert: String,
-    pub(crate) key: String,
+pub struct Pair {
+    /// The certificate's file.
+    pub cert: String,
+    /// The key's file.
+    pub key: String,
 }
 
 /// What a certificate is for.
 #[derive(Clone, Debug)]
-pub(crate) struct Wish {
-    pub(crate) common_name: &'static str,
-    pub(crate) dns_names: &'static [&'static str],
-    pub(crate) addresses: &'static [&'static str],
+pub struct Wish {
+    /// The common name.
+    pub common_name: &'static str,
+    /// Alternative names: hosts.
+    pub dns_names: &'static [&'static str],
+    /// Alternative names: addresses.
+    pub addresses: &'static [&'static str],
     /// The years in which it begins and ends.
-    pub(crate) years: (i32, i32),
-    pub(crate) serial: u64,
+    pub years: (i32, i32),
+    /// The serial number.
+    pub serial: u64,
 }
 
 /// A valid certificate without names.
-pub(crate) const PLAIN: Wish = Wish {
+pub const PLAIN: Wish = Wish {
     common_name: "plain",
     dns_names: &[],
     addresses: &[],
@@ -53,7 +63,7 @@ pub(crate) const PLAIN: Wish = Wish {
 };
 
 /// A valid certificate for a server on loopback.
-pub(crate) const SERVER: Wish = Wish {
+pub const SERVER: Wish = Wish {
     common_name: "server",
     addresses: &["127.0.0.1"],
     serial: 2,
@@ -61,7 +71,12 @@ pub(crate) const SERVER: Wish = Wish {
 };
 
 impl Authority {
-    pub(crate) fn new(folder: &Path, name: &str) -> Self {
+    /// A new authority of this name, with its own certificate in the folder.
+    ///
+    /// # Panics
+    /// If the folder cannot be written to.
+    #[must_use]
+    pub fn new(folder: &Path, name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -77,12 +92,17 @@ impl Authority {
     }
 
     /// The file of its own certificate.
-    pub(crate) fn file(&self) -> String {
+    #[must_use]
+    pub fn file(&self) -> String {
         self.path(&format!("{}.pem", self.name))
     }
 
     /// Signs a certificate, and writes it and its key to files of this name, in place of earlier ones.
-    pub(crate) fn sign(&self, name: &str, wish: &Wish) -> Pair {
+    ///
+    /// # Panics
+    /// If the folder cannot be written to.
+    #[must_use]
+    pub fn sign(&self, name: &str, wish: &Wish) -> Pair {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, wish.common_name);
         params.serial_number = Some(wish.serial.into());
@@ -108,7 +128,10 @@ impl Authority {
     }
 
     /// Writes a list of revoked serial numbers; returns its file.
-    pub(crate) fn revoke(&self, serials: &[u64]) -> String {
+    ///
+    /// # Panics
+    /// If the folder cannot be written to.
+    pub fn revoke(&self, serials: &[u64]) -> String {
         let list = CertificateRevocationListParams {
             this_update: date_time_ymd(2020, 1, 1),
             next_update: date_time_ymd(2090, 1, 1),
@@ -136,7 +159,11 @@ impl Authority {
     }
 
     /// A client that trusts this authority, and shows a certificate if one is given.
-    pub(crate) fn client(&self, pair: Option<&Pair>) -> Arc<ClientConfig> {
+    ///
+    /// # Panics
+    /// If a file cannot be read.
+    #[must_use]
+    pub fn client(&self, pair: Option<&Pair>) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         let own = CertificateDer::from_pem_file(self.file()).expect("a certificate");
         roots.add(own).expect("a CA");
@@ -159,7 +186,10 @@ impl Authority {
 }
 
 /// Replaces a file at once, as those who renew certificates do.
-pub(crate) fn replace(path: &str, bytes: &[u8]) {
+///
+/// # Panics
+/// If it cannot be written.
+pub fn replace(path: &str, bytes: &[u8]) {
     let new = format!("{path}.new");
     fs::write(&new, bytes).expect("written");
     fs::rename(&new, path).expect("renamed");
@@ -185,12 +215,15 @@ fn secured<S: io::Read + io::Write>(
 ///
 /// # Errors
 /// If the server refuses the connection.
-pub(crate) fn get(client: &Arc<ClientConfig>, address: SocketAddr, path: &str) -> io::Result<(String, Vec<u8>)> {
+pub fn get(client: &Arc<ClientConfig>, address: SocketAddr, path: &str) -> io::Result<(String, Vec<u8>)> {
     get_over(client, dial(address)?, ServerName::from(address.ip()), path)
 }
 
 /// The same over a connection that is there.
-pub(crate) fn get_over<S: io::Read + io::Write>(
+///
+/// # Errors
+/// If the server refuses the connection.
+pub fn get_over<S: io::Read + io::Write>(
     client: &Arc<ClientConfig>,
     socket: S,
     name: ServerName<'static>,
@@ -210,11 +243,15 @@ pub(crate) fn get_over<S: io::Read + io::Write>(
 }
 
 /// How long each of some requests takes on one connection.
-pub(crate) fn times(client: &Arc<ClientConfig>, address: SocketAddr, count: usize) -> Vec<Duration> {
+///
+/// # Panics
+/// If one of them is not answered.
+#[must_use]
+pub fn times(client: &Arc<ClientConfig>, address: SocketAddr, count: usize) -> Vec<Duration> {
     let socket = dial(address).expect("a connection");
     let mut stream = secured(client, socket, ServerName::from(address.ip())).expect("a client");
     let ask = |_| {
-        let begun = quoin_conformance::wait::now();
+        let begun = wait::now();
         write!(stream, "GET /version HTTP/1.1\r\nHost: a\r\n\r\n").expect("sent");
         let mut answer = Vec::new();
         let mut buffer = [0; 4096];
