@@ -31,7 +31,7 @@ pub struct Authority {
 
 /// The files of a certificate and its key.
 #[derive(Clone, Debug)]
-pub struct Pair {
+pub struct CertPair {
     /// The certificate's file.
     pub cert: String,
     /// The key's file.
@@ -102,7 +102,7 @@ impl Authority {
     /// # Panics
     /// If the folder cannot be written to.
     #[must_use]
-    pub fn sign(&self, name: &str, wish: &Wish) -> Pair {
+    pub fn sign(&self, name: &str, wish: &Wish) -> CertPair {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, wish.common_name);
         params.serial_number = Some(wish.serial.into());
@@ -118,7 +118,7 @@ impl Authority {
         }
         let key = KeyPair::generate().expect("a key");
         let cert = params.signed_by(&key, &self.issuer).expect("a certificate");
-        let pair = Pair {
+        let pair = CertPair {
             cert: self.path(&format!("{name}.crt")),
             key: self.path(&format!("{name}.key")),
         };
@@ -163,7 +163,7 @@ impl Authority {
     /// # Panics
     /// If a file cannot be read.
     #[must_use]
-    pub fn client(&self, pair: Option<&Pair>) -> Arc<ClientConfig> {
+    pub fn client(&self, pair: Option<&CertPair>) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         let own = CertificateDer::from_pem_file(self.file()).expect("a certificate");
         roots.add(own).expect("a CA");

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::ClientConfig;
 
-use crate::certs::{Authority, PLAIN, Pair, SERVER, Wish};
+use crate::certs::{Authority, CertPair, PLAIN, SERVER, Wish};
 use crate::server::Server;
 use crate::trouble::During as _;
 use crate::{Kind, Launch, Trouble, paths};
@@ -48,7 +48,7 @@ impl Setup {
 #[derive(Debug)]
 pub struct Security {
     ca: String,
-    server: Pair,
+    server: CertPair,
     /// The user root.
     pub(crate) root: Arc<ClientConfig>,
 }
@@ -79,7 +79,7 @@ fn security() -> Result<&'static Security, Trouble> {
 impl Security {
     /// The flags of a secured server.
     pub(crate) fn flags(&self) -> Vec<String> {
-        let Pair { cert, key } = &self.server;
+        let CertPair { cert, key } = &self.server;
         ["", "peer-"]
             .into_iter()
             .flat_map(|ports| {

@@ -11,7 +11,7 @@ use quoin_conformance::{Kind, Launch, Server, command, fetch};
 
 use super::{Ctl, hex, on_each, until_probed};
 use crate::tls::{free, wait_until_served};
-use quoin_conformance::certs::{Authority, PLAIN, Pair, SERVER};
+use quoin_conformance::certs::{Authority, CertPair, PLAIN, SERVER};
 
 const LIMIT: Duration = Duration::from_secs(20);
 const OUT_OF_SYNC: &str = "etcdserver: can only promote a learner member which is in sync with leader";
@@ -29,8 +29,8 @@ struct Machine {
 /// The certificates of all machines.
 struct Certificates {
     ca: Authority,
-    own: Pair,
-    admin: Pair,
+    own: CertPair,
+    admin: CertPair,
 }
 
 impl Machine {

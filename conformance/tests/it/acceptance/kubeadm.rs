@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Ctl, PATIENCE, STEP, get, hex, on_each, until_probed};
 use crate::tls::{free, wait_until_served};
-use quoin_conformance::certs::{Authority, PLAIN, Pair, SERVER, Wish};
+use quoin_conformance::certs::{Authority, CertPair, PLAIN, SERVER, Wish};
 
 /// One etcd of the control plane.
 struct ControlPlane {
@@ -20,9 +20,9 @@ struct ControlPlane {
 /// The certificates that kubeadm makes.
 struct Pki {
     ca: Authority,
-    server: Pair,
-    peer: Pair,
-    client: Pair,
+    server: CertPair,
+    peer: CertPair,
+    client: CertPair,
     _folder: tempfile::TempDir,
 }
 

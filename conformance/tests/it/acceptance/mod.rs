@@ -21,7 +21,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use crate::tls::etcdctl;
-use quoin_conformance::certs::{Authority, Pair};
+use quoin_conformance::certs::{Authority, CertPair};
 
 const KINDS: [Kind; 3] = [Kind::Etcd, Kind::QuoinTokio, Kind::QuoinSmol];
 /// Until a cluster has settled and answers as wanted, on a busy machine.
@@ -47,7 +47,7 @@ fn on_each(story: fn(Kind)) {
 struct Ctl<'a> {
     at: SocketAddr,
     ca: &'a Authority,
-    pair: &'a Pair,
+    pair: &'a CertPair,
 }
 
 impl Ctl<'_> {

@@ -13,7 +13,7 @@ use rustls::pki_types::ServerName;
 
 use super::{Ctl, get, on_each, until_probed};
 use crate::tls::{free, wait_until_served};
-use quoin_conformance::certs::{Authority, PLAIN, Pair, SERVER, Wish, get_over};
+use quoin_conformance::certs::{Authority, CertPair, PLAIN, SERVER, Wish, get_over};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -68,7 +68,7 @@ fn a_member_of_openshift(kind: Kind) {
 }
 
 /// Its environment and flags, with its addresses for clients, peers and metrics.
-fn launch(kind: Kind, ca: &Authority, own: &Pair, data: &Path, [at, peer, metrics]: [SocketAddr; 3]) -> Launch {
+fn launch(kind: Kind, ca: &Authority, own: &CertPair, data: &Path, [at, peer, metrics]: [SocketAddr; 3]) -> Launch {
     let mut launch = Launch::of(kind).expect("a program").alone();
     for (name, value) in [
         ("ETCD_INITIAL_CLUSTER", format!("master-0=https://{peer}")),
@@ -107,7 +107,7 @@ fn launch(kind: Kind, ca: &Authority, own: &Pair, data: &Path, [at, peer, metric
 }
 
 /// The metrics of the member are read through etcd's proxy.
-fn is_watched_through_a_proxy(ctl: &Ctl<'_>, own: &Pair) {
+fn is_watched_through_a_proxy(ctl: &Ctl<'_>, own: &CertPair) {
     let (listen, metrics) = (free(), free());
     let program = fetch::etcd().expect("a real etcd").etcd;
     let mut proxy = Launch::program("grpc-proxy", program)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use quoin_conformance::{Kind, Launch, Server, on_every_server, wait};
 
 use super::{SERVES_LIMIT, STEP, etcdctl, free, wait_for_line, wait_until_served};
-use quoin_conformance::certs::{Authority, PLAIN, Pair, SERVER, Wish, get, get_over, replace};
+use quoin_conformance::certs::{Authority, CertPair, PLAIN, SERVER, Wish, get, get_over, replace};
 
 on_every_server!(
     clients_are_served_over_mutual_tls,
@@ -30,7 +30,7 @@ struct World {
     server: Server,
     at: SocketAddr,
     ca: Authority,
-    alice: Pair,
+    alice: CertPair,
     folder: tempfile::TempDir,
 }
 
@@ -77,7 +77,7 @@ impl World {
     }
 
     /// Whether `/version` is answered to a client with this certificate.
-    fn serves(&self, pair: Option<&Pair>) -> bool {
+    fn serves(&self, pair: Option<&CertPair>) -> bool {
         get(&self.ca.client(pair), self.at, "/version").is_ok_and(|(answer, _)| answer.starts_with("HTTP/1.1 200"))
     }
 }
@@ -123,7 +123,7 @@ fn certificates_of_every_wrong_kind_are_refused(kind: Kind) {
     let hosts = "--client-cert-allowed-hostname=allowed.test";
     let mut world = World::start(kind, |ca, _| vec![format!("--client-crl-file={}", ca.revoke(&[5, 6]))]);
     let other = Authority::new(world.folder.path(), "other");
-    let cases: [(&str, Option<Pair>, &str); 5] = [
+    let cases: [(&str, Option<CertPair>, &str); 5] = [
         ("none", None, "tls: client didn't provide a certificate"),
         (
             "another CA's",
@@ -266,7 +266,7 @@ fn the_common_name_of_a_certificate_is_the_user_without_a_token(kind: Kind) {
         world.ca.sign(common_name, &wish)
     };
     let (root, stranger) = (named("root", 80), named("stranger", 81));
-    let call = |pair: &Pair, words: &[&str]| etcdctl(world.at, &world.ca, pair, words);
+    let call = |pair: &CertPair, words: &[&str]| etcdctl(world.at, &world.ca, pair, words);
     for words in [
         &["user", "add", "root:secret"][..],
         &["user", "add", "alice", "--no-password"],

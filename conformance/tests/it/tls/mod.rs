@@ -7,7 +7,7 @@ mod peers;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use quoin_conformance::certs::{Authority, Pair};
+use quoin_conformance::certs::{Authority, CertPair};
 use quoin_conformance::{Server, command, fetch, server, wait};
 
 const SERVES_LIMIT: Duration = Duration::from_secs(60);
@@ -19,7 +19,7 @@ pub(crate) fn free() -> SocketAddr {
 }
 
 /// The standard output of etcdctl at a secure port; the error is its complaint.
-pub(crate) fn etcdctl(address: SocketAddr, ca: &Authority, pair: &Pair, words: &[&str]) -> Result<String, String> {
+pub(crate) fn etcdctl(address: SocketAddr, ca: &Authority, pair: &CertPair, words: &[&str]) -> Result<String, String> {
     let program = fetch::etcd().expect("a real etcdctl").etcdctl;
     let mut command = command::untouched(program);
     command
@@ -35,7 +35,7 @@ pub(crate) fn etcdctl(address: SocketAddr, ca: &Authority, pair: &Pair, words: &
 }
 
 /// Waits until an etcdctl with this certificate is served.
-pub(crate) fn wait_until_served(server: &mut Server, address: SocketAddr, ca: &Authority, pair: &Pair) {
+pub(crate) fn wait_until_served(server: &mut Server, address: SocketAddr, ca: &Authority, pair: &CertPair) {
     let mut last = String::new();
     let served = wait::until(SERVES_LIMIT, STEP, || {
         assert!(server.exited().is_none(), "it ended: {}", server.log());

@@ -57,7 +57,7 @@ impl Opcode {
 
 /// What a client sent.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) enum Event {
+pub(super) enum FrameEvent {
     /// The next bytes of a message.
     Data(Bytes),
     /// The message is complete.
@@ -119,7 +119,7 @@ impl Decoder {
     ///
     /// # Errors
     /// Why the bytes are no frame that a client may send, in the words of etcd's library.
-    pub(super) fn next_event(&mut self) -> Result<Option<Event>, String> {
+    pub(super) fn next_event(&mut self) -> Result<Option<FrameEvent>, String> {
         loop {
             if self.frame.is_none() {
                 self.frame = self.head()?;
@@ -140,7 +140,7 @@ impl Decoder {
                 let is_end = frame.is_final;
                 self.frame = None;
                 if is_end {
-                    return Ok(Some(Event::End));
+                    return Ok(Some(FrameEvent::End));
                 }
                 continue;
             }
@@ -149,7 +149,7 @@ impl Decoder {
             }
             let length = frame.left.min(self.buffer.len() as u64);
             let piece = self.buffer.split_to(length as usize);
-            return Ok(Some(Event::Data(frame.take(piece))));
+            return Ok(Some(FrameEvent::Data(frame.take(piece))));
         }
     }
 
@@ -224,9 +224,9 @@ impl Decoder {
 }
 
 /// What a control frame says.
-fn control(opcode: Opcode, mut content: Bytes) -> Result<Event, String> {
+fn control(opcode: Opcode, mut content: Bytes) -> Result<FrameEvent, String> {
     match opcode {
-        Opcode::Ping => Ok(Event::Ping(content)),
+        Opcode::Ping => Ok(FrameEvent::Ping(content)),
         Opcode::Close if content.len() >= 2 => {
             let code = content.get_u16();
             if !matches!(code, 1000..=1003 | 1007..=1013 | 3000..=4999) {
@@ -235,10 +235,10 @@ fn control(opcode: Opcode, mut content: Bytes) -> Result<Event, String> {
             if std::str::from_utf8(&content).is_err() {
                 return Err("invalid utf8 payload in close frame".to_owned());
             }
-            Ok(Event::Close(Some(code)))
+            Ok(FrameEvent::Close(Some(code)))
         }
-        Opcode::Close => Ok(Event::Close(None)),
-        _ => Ok(Event::Pong),
+        Opcode::Close => Ok(FrameEvent::Close(None)),
+        _ => Ok(FrameEvent::Pong),
     }
 }
 
@@ -283,7 +283,7 @@ mod tests {
     }
 
     /// The events of bytes that arrive in pieces, with neighbouring data joined, and the error that ends them.
-    fn events(bytes: &[u8], size: usize) -> (Vec<Event>, Option<String>) {
+    fn events(bytes: &[u8], size: usize) -> (Vec<FrameEvent>, Option<String>) {
         let (mut decoder, mut found) = (Decoder::new(), Vec::new());
         for piece in bytes.chunks(size) {
             decoder.push(piece);
@@ -291,7 +291,7 @@ mod tests {
                 match (decoder.next_event(), found.last_mut()) {
                     (Err(why), _) => return (found, Some(why)),
                     (Ok(None), _) => break,
-                    (Ok(Some(Event::Data(more))), Some(Event::Data(data))) => {
+                    (Ok(Some(FrameEvent::Data(more))), Some(FrameEvent::Data(data))) => {
                         *data = [&data[..], &more].concat().into()
                     }
                     (Ok(Some(event)), _) => found.push(event),
@@ -305,8 +305,8 @@ mod tests {
         (found, None)
     }
 
-    fn data(bytes: &[u8]) -> Event {
-        Event::Data(Bytes::copy_from_slice(bytes))
+    fn data(bytes: &[u8]) -> FrameEvent {
+        FrameEvent::Data(Bytes::copy_from_slice(bytes))
     }
 
     #[test]
@@ -330,19 +330,19 @@ mod tests {
             assert_eq!(error, None);
             let expected = [
                 data(b"one"),
-                Event::End,
-                Event::Ping(Bytes::from("hey")),
+                FrameEvent::End,
+                FrameEvent::Ping(Bytes::from("hey")),
                 data(b"tw"),
-                Event::Pong,
+                FrameEvent::Pong,
                 data(b"o"),
-                Event::End,
-                Event::End,
+                FrameEvent::End,
+                FrameEvent::End,
                 data(&long[..300]),
-                Event::End,
+                FrameEvent::End,
                 data(&long),
-                Event::End,
-                Event::Close(Some(NORMAL)),
-                Event::Close(None),
+                FrameEvent::End,
+                FrameEvent::Close(Some(NORMAL)),
+                FrameEvent::Close(None),
             ];
             assert_eq!(found, expected, "pieces of {size}");
         }

@@ -14,10 +14,10 @@ const AHEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes for a call. Clones share them.
 #[derive(Clone, Default)]
-pub(crate) struct Inbox(Arc<Mutex<State>>);
+pub(crate) struct Inbox(Arc<Mutex<Ahead>>);
 
 #[derive(Default)]
-struct State {
+struct Ahead {
     bytes: Vec<u8>,
     /// The call, which waits for more.
     waiting: Option<Waker>,
@@ -38,7 +38,7 @@ impl Inbox {
         self.lock().bytes.len() < AHEAD_BYTES_MAX
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Ahead> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

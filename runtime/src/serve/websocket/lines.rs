@@ -7,14 +7,14 @@ const FRAME_BYTES_MAX: usize = 64 * 1024;
 
 /// Splits an answer into frames.
 #[derive(Default)]
-pub(super) struct Lines {
+pub(super) struct LineFrames {
     /// The part of a line that is not sent yet.
     line: Vec<u8>,
     /// A part of the line was sent.
     is_begun: bool,
 }
 
-impl Lines {
+impl LineFrames {
     /// Appends the frames of the answer's next bytes.
     pub(super) fn push(&mut self, bytes: &[u8], into: &mut Vec<u8>) {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn each_line_is_a_message_and_a_long_one_has_several_frames() {
-        let (mut lines, mut sent) = (Lines::default(), Vec::new());
+        let (mut lines, mut sent) = (LineFrames::default(), Vec::new());
         for piece in ["on", "e\n\ntwo\nth", "ree"] {
             lines.push(piece.as_bytes(), &mut sent);
         }

@@ -19,8 +19,8 @@ use http_body::Body as _;
 use hyper::rt::{Read as _, ReadBuf, Write as _};
 use hyper::upgrade::OnUpgrade;
 
-use self::frames::{Decoder, Event, Opcode};
-use self::lines::Lines;
+use self::frames::{Decoder, FrameEvent, Opcode};
+use self::lines::LineFrames;
 use super::Context;
 use super::http::go_error;
 use super::reply::Reply;
@@ -76,13 +76,13 @@ where
         context: Arc::clone(context),
         on_upgrade: on_upgrade.clone(),
         talk: Talk {
-            answer: Answer::Awaited(Box::pin(call)),
+            answer: CallState::Awaited(Box::pin(call)),
             inbox,
             decoder: Decoder::new(),
-            lines: Lines::default(),
+            lines: LineFrames::default(),
             unsent: Vec::new(),
             written: 0,
-            end: End::Open,
+            end: Closing::Open,
         },
     };
     *upgrade.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
@@ -125,14 +125,14 @@ impl Session {
 }
 
 /// The answer of the call.
-enum Answer {
+enum CallState {
     Awaited(Answering),
     Begun(Reply),
     Over,
 }
 
 /// How far the end of the connection is.
-enum End {
+enum Closing {
     Open,
     /// The last frame is among those to be written.
     Told,
@@ -142,14 +142,14 @@ enum End {
 
 /// The two directions of the connection.
 struct Talk {
-    answer: Answer,
+    answer: CallState,
     inbox: Inbox,
     decoder: Decoder,
-    lines: Lines,
+    lines: LineFrames,
     /// Frames to be written, from `written` on.
     unsent: Vec<u8>,
     written: usize,
-    end: End,
+    end: Closing,
 }
 
 impl Talk {
@@ -166,7 +166,7 @@ impl Talk {
                 Poll::Ready(Ok(())) => has_moved = true,
                 Poll::Pending => {}
             }
-            if let End::Awaited(patience) = &mut self.end
+            if let Closing::Awaited(patience) = &mut self.end
                 && patience.as_mut().poll(cx).is_ready()
             {
                 return Poll::Ready(());
@@ -186,12 +186,12 @@ impl Talk {
             return Poll::Pending;
         }
         match &mut self.answer {
-            Answer::Over => return Poll::Pending,
-            Answer::Awaited(answering) => {
+            CallState::Over => return Poll::Pending,
+            CallState::Awaited(answering) => {
                 let response = ready!(answering.as_mut().poll(cx));
-                self.answer = Answer::Begun(response.into_body());
+                self.answer = CallState::Begun(response.into_body());
             }
-            Answer::Begun(reply) => match ready!(Pin::new(reply).poll_frame(cx)) {
+            CallState::Begun(reply) => match ready!(Pin::new(reply).poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     if let Some(bytes) = frame.data_ref() {
                         self.lines.push(bytes, &mut self.unsent);
@@ -219,11 +219,11 @@ impl Talk {
         let has_written = self.written > before;
         self.unsent = Vec::new();
         self.written = 0;
-        if matches!(self.end, End::Told) {
+        if matches!(self.end, Closing::Told) {
             match Pin::new(wire).poll_shutdown(cx) {
                 Poll::Ready(Ok(())) => {
                     let until = context.clock.now() + CLOSE_PATIENCE;
-                    self.end = End::Awaited(context.runtime.sleep_until(until));
+                    self.end = Closing::Awaited(context.runtime.sleep_until(until));
                     return Ok(true);
                 }
                 Poll::Ready(Err(_)) => return Err(()),
@@ -246,7 +246,7 @@ impl Talk {
         if read.is_err() || buffer.filled().is_empty() {
             return Poll::Ready(Err(()));
         }
-        if matches!(self.end, End::Open) {
+        if matches!(self.end, Closing::Open) {
             self.decoder.push(buffer.filled());
             self.take_events();
         }
@@ -255,14 +255,14 @@ impl Talk {
 
     /// Acts on the frames that have arrived.
     fn take_events(&mut self) {
-        while matches!(self.end, End::Open) {
+        while matches!(self.end, Closing::Open) {
             match self.decoder.next_event() {
                 Ok(None) => return,
-                Ok(Some(Event::Data(bytes))) => self.inbox.push(&bytes),
-                Ok(Some(Event::End)) => self.inbox.push(b"\n"),
-                Ok(Some(Event::Ping(content))) => frames::encode(Opcode::Pong, true, &content, &mut self.unsent),
-                Ok(Some(Event::Pong)) => {}
-                Ok(Some(Event::Close(code))) => self.close(code, ""),
+                Ok(Some(FrameEvent::Data(bytes))) => self.inbox.push(&bytes),
+                Ok(Some(FrameEvent::End)) => self.inbox.push(b"\n"),
+                Ok(Some(FrameEvent::Ping(content))) => frames::encode(Opcode::Pong, true, &content, &mut self.unsent),
+                Ok(Some(FrameEvent::Pong)) => {}
+                Ok(Some(FrameEvent::Close(code))) => self.close(code, ""),
                 Err(why) => self.close(Some(frames::PROTOCOL_ERROR), &why),
             }
         }
@@ -270,8 +270,8 @@ impl Talk {
 
     /// Ends the call, and tells the client.
     fn close(&mut self, code: Option<u16>, why: &str) {
-        self.answer = Answer::Over;
-        self.end = End::Told;
+        self.answer = CallState::Over;
+        self.end = Closing::Told;
         frames::encode_close(code, why, &mut self.unsent);
     }
 }
