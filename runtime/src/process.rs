@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::Poll;
 
-use quoin_core::config::{Config, Invocation, Notice, Outcome, Refusal};
+use quoin_core::config::{Checked, Config, Invocation, Notice, Outcome, Refusal};
 use quoin_core::limits::MAX_CONFIG_FILE_BYTES;
 use quoin_core::version::Build;
 
@@ -112,6 +112,7 @@ pub fn main(
             let _ = io::stderr().write_all(stderr.as_bytes());
             ExitCode::SUCCESS
         }
+        Outcome::Check(checked) => show(checked),
         Outcome::Refuse(refusal) => refuse(&refusal),
         Outcome::NeedsFile { path } => {
             fatal(&Notice::fatal("a configuration file named another one").with("path", path))
@@ -121,6 +122,24 @@ pub fn main(
             notices,
             starting,
         } => run(*config, &notices, *starting, start),
+    }
+}
+
+/// Tries the files of a checked configuration, and prints all that was found.
+fn show(mut checked: Checked) -> ExitCode {
+    for (flag, path) in &checked.files {
+        if let Err(error) = File::open(path) {
+            checked.problems.push(format!("--{flag}: cannot open {path}: {error}"));
+        }
+    }
+    let warnings = checked.warnings.iter().map(|warning| format!("warning: {warning}\n"));
+    let problems = checked.problems.iter().map(|problem| format!("error: {problem}\n"));
+    let _ = io::stdout().write_all(checked.configuration.as_bytes());
+    let _ = io::stderr().write_all(warnings.chain(problems).collect::<String>().as_bytes());
+    if checked.problems.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 

@@ -74,8 +74,8 @@ impl Depth {
 }
 
 /// Plays every scenario of every client, against a real etcd and then against these servers in this set-up. More than one
-/// member, or security, leaves out the stories of etcd-client, which start their own servers; more than one member also
-/// leaves out the scenarios about members.
+/// member, or security, leaves out the scenarios about members, and the stories of etcd-client, which start their own
+/// servers.
 ///
 /// # Errors
 /// If a client or a server cannot be found or built. A wrong result is an outcome.
@@ -188,8 +188,13 @@ fn play(plan: &[(Kind, Depth)], setup: Setup, clients: &[Client], tell: &mut Tel
     let job = |client, kind, depth: Depth| -> Job<'_> {
         let client: &Client = client;
         let mut scenarios = depth.choose(&client.scenarios);
-        scenarios
-            .retain(|one| setup.members == 1 || !OF_ONE_MEMBER.iter().any(|prefix| one.method.starts_with(prefix)));
+        let left_out = match (setup.members, setup.is_secured) {
+            (1, false) => &[][..],
+            // The members that they add have no certificates.
+            (1, true) => &["Cluster."],
+            _ => &OF_ONE_MEMBER,
+        };
+        scenarios.retain(|one| !left_out.iter().any(|prefix| one.method.starts_with(prefix)));
         Job {
             client,
             kind,

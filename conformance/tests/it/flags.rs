@@ -3,9 +3,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
+use quoin_conformance::binaries::Profile;
+use quoin_conformance::{Kind, command, paths};
 use quoin_core::config::flag::Disposition;
 use quoin_core::config::table::FLAGS;
+
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// Flags whose field has another name.
 const OTHER_FIELDS: &[(&str, &str)] = &[
@@ -49,7 +55,14 @@ const OTHER_FIELDS: &[(&str, &str)] = &[
 ];
 
 /// Flags that only determine how the configuration is read.
-const OF_READING: &[&str] = &["auth-token", "config-file", "debug", "logger", "version"];
+const OF_READING: &[&str] = &[
+    "auth-token",
+    "check-config",
+    "config-file",
+    "debug",
+    "logger",
+    "version",
+];
 
 /// Product sources outside of the configuration, without tests.
 fn readers() -> Vec<String> {
@@ -104,4 +117,38 @@ fn a_flag_has_the_effect_that_its_row_states() {
         breaches.push(format!("--{} {breach}", flag.name));
     }
     assert!(breaches.is_empty(), "{}", breaches.join("\n"));
+}
+
+/// A program only prints what it found, and its exit code tells whether a start would be refused.
+#[test]
+fn a_configuration_is_checked_without_a_start() {
+    let program = Kind::QuoinTokio.program(Profile::Dev).expect("a program");
+    let folder = paths::fresh("checked").expect("a folder");
+    let file = folder.join("quoin.yml");
+    let check = |text: &str| {
+        fs::write(&file, text).expect("written");
+        let mut command = Command::new(&program);
+        command
+            .arg("--check-config")
+            .arg("--config-file")
+            .arg(&file)
+            .current_dir(&folder);
+        command::run(&mut command, b"", LIMIT).expect("an end")
+    };
+    let right = check("name: one\nheartbeat-interval: 50\n");
+    assert_eq!(right.code, Some(0), "{}", right.stderr);
+    for line in ["--name=one\n", "--heartbeat-interval=50\n", "--data-dir=one.etcd\n"] {
+        assert!(right.stdout.contains(line), "{}", right.stdout);
+    }
+    let wrong = check("log-level: loud\ntls-min-version: x\nclient-transport-security:\n  cert-file: /no/such/file\n");
+    assert_eq!(wrong.code, Some(1));
+    for words in [
+        "error: unrecognized level: \"loud\"\n",
+        "error: unexpected TLS version \"x\"",
+        "error: --cert-file: cannot open /no/such/file: No such file",
+    ] {
+        assert!(wrong.stderr.contains(words), "{}", wrong.stderr);
+    }
+    assert!(!folder.join("one.etcd").exists(), "nothing was started");
+    fs::remove_dir_all(&folder).expect("removed");
 }

@@ -31,35 +31,51 @@ const OTHER_VARIABLES: [&str; 2] = ["ETCD_UNSUPPORTED_ARCH", "ETCD_VERIFY"];
 const VERSION_VARIABLE: &str = "ETCD_VERSION";
 
 /// Reads the arguments after the program's name.
+///
+/// # Errors
+/// Why reading ended at an argument.
 pub(super) fn read_args(args: &[OsString]) -> Result<Settings, Stop> {
-    let args = args.iter().map(|arg| arg.to_str().ok_or_else(|| not_text(arg)));
-    let args = args.collect::<Result<Vec<&str>, _>>().map_err(Stop::Bad)?;
-    let mut settings = Settings::default();
-    let mut rest = args.into_iter();
-    while let Some(arg) = rest.next() {
-        if arg.len() < 2 || !arg.starts_with('-') {
-            return Err(Stop::Positional(arg.to_owned()));
+    let (settings, stops) = read_all(args);
+    stops.into_iter().next().map_or(Ok(settings), Err)
+}
+
+/// Reads all arguments, and skips those at which reading would end.
+pub(super) fn read_all(args: &[OsString]) -> (Settings, Vec<Stop>) {
+    let (mut settings, mut stops, mut texts) = (Settings::default(), Vec::new(), Vec::new());
+    for arg in args {
+        match arg.to_str() {
+            Some(text) => texts.push(text),
+            None => stops.push(Stop::Bad(not_text(arg))),
         }
-        if arg == "--" {
-            return rest
-                .next()
-                .map_or(Ok(settings), |arg| Err(Stop::Positional(arg.to_owned())));
-        }
-        let body = arg.strip_prefix("--").unwrap_or(&arg[1..]);
-        if body.starts_with(['-', '=']) {
-            return Err(Stop::Bad(format!("bad flag syntax: {arg}")));
-        }
-        let (name, value) = match body.split_once('=') {
-            Some((name, value)) => (name, Some(value)),
-            None => (body, None),
-        };
-        let Some(flag) = find(name) else {
-            let help = matches!(name, "h" | "help");
-            return Err(if help { Stop::Help } else { Stop::Bad(unknown(name)) });
-        };
-        read_flag(flag, value, &mut rest, &mut settings).map_err(Stop::Bad)?;
     }
-    Ok(settings)
+    let mut rest = texts.into_iter();
+    while let Some(arg) = rest.next() {
+        if arg == "--" {
+            stops.extend(rest.next().map(|arg| Stop::Positional(arg.to_owned())));
+            break;
+        }
+        stops.extend(read_arg(arg, &mut rest, &mut settings).err());
+    }
+    (settings, stops)
+}
+
+fn read_arg<'a>(arg: &'a str, rest: &mut impl Iterator<Item = &'a str>, settings: &mut Settings) -> Result<(), Stop> {
+    if arg.len() < 2 || !arg.starts_with('-') {
+        return Err(Stop::Positional(arg.to_owned()));
+    }
+    let body = arg.strip_prefix("--").unwrap_or(&arg[1..]);
+    if body.starts_with(['-', '=']) {
+        return Err(Stop::Bad(format!("bad flag syntax: {arg}")));
+    }
+    let (name, value) = match body.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (body, None),
+    };
+    let Some(flag) = find(name) else {
+        let help = matches!(name, "h" | "help");
+        return Err(if help { Stop::Help } else { Stop::Bad(unknown(name)) });
+    };
+    read_flag(flag, value, rest, settings).map_err(Stop::Bad)
 }
 
 /// The error for an argument that is not UTF-8. etcd passes such bytes to the system. Here names and paths are text,
@@ -102,15 +118,13 @@ fn read_flag<'a>(
     Ok(())
 }
 
-/// Adds the settings of the environment to those of the command line.
-///
-/// # Errors
-/// A variable has a bad value, or its flag is set too.
+/// Adds the settings of the environment to those of the command line. Returns what is wrong with it; the first is what
+/// etcd says.
 pub(super) fn read_env(
     env: &BTreeMap<OsString, OsString>,
     settings: &mut Settings,
     notices: &mut Vec<Notice>,
-) -> Result<(), EnvError> {
+) -> Vec<EnvError> {
     if let Some(value) = variable(env, VERSION_VARIABLE) {
         let notice = Notice::warn("cannot set special environment variable");
         notices.push(notice.with("key", VERSION_VARIABLE).with("value", shown(value)));
@@ -120,7 +134,8 @@ pub(super) fn read_env(
         .map(|(flag, _)| flag.env_name())
         .collect::<BTreeSet<_>>();
     let mut used = BTreeSet::new();
-    let mut bad_value = None;
+    let mut bad_values = Vec::new();
+    let mut errors = Vec::new();
     let mut flags = FLAGS.iter().collect::<Vec<_>>();
     flags.sort_by_key(|flag| flag.name);
     for flag in flags {
@@ -143,7 +158,8 @@ pub(super) fn read_env(
             }
             Err(e) => {
                 let value = quote_bytes(value.as_encoded_bytes());
-                bad_value = Some(format!("invalid value {value} for {key}: {e}"));
+                // etcd keeps the last one.
+                bad_values.insert(0, EnvError::BadValue(format!("invalid value {value} for {key}: {e}")));
             }
         }
         used.insert(key);
@@ -157,11 +173,15 @@ pub(super) fn read_env(
             continue;
         }
         if shadowed.contains(&name) {
-            return Err(EnvError::Shadowed(name));
+            errors.push(EnvError::Shadowed(name));
+            continue;
         }
-        notices.push(unrecognized(&name, &shown(value)));
+        if errors.is_empty() {
+            notices.push(unrecognized(&name, &shown(value)));
+        }
     }
-    bad_value.map_or(Ok(()), |error| Err(EnvError::BadValue(error)))
+    errors.extend(bad_values);
+    errors
 }
 
 /// A variable that is set and not empty.

@@ -34,6 +34,11 @@ const BOTH_DISCOVERIES: &str = "both v2 discovery settings (discovery, discovery
 
 /// The first mistake, in etcd's words.
 pub(super) fn check(settings: &Settings) -> Result<(), String> {
+    problems(settings).into_iter().next().map_or(Ok(()), Err)
+}
+
+/// All mistakes, in the order in which etcd looks for them.
+pub(super) fn problems(settings: &Settings) -> Vec<String> {
     let checks = [
         check_spellings,
         check_logging,
@@ -49,19 +54,23 @@ pub(super) fn check(settings: &Settings) -> Result<(), String> {
         check_auth,
         check_this_version,
     ];
-    checks.into_iter().try_for_each(|check| check(settings))
+    let mut problems = Vec::new();
+    for check in checks {
+        check(settings, &mut problems);
+    }
+    problems
 }
 
-fn check_spellings(settings: &Settings) -> Result<(), String> {
+fn check_spellings(settings: &Settings, problems: &mut Vec<String>) {
     if !settings.from_file && settings.text("discovery-fallback") == "proxy" {
-        return Err("v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\"".to_owned());
+        problems.push("v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\"".to_owned());
     }
     let named = settings.named_gates();
     for (flag, value) in settings.given() {
         match flag.disposition {
             Disposition::GateOf(gate) if named.names(gate) => {
                 let new = format!("--feature-gates={}={}", gate.name(), named.enabled(gate));
-                return Err(format!(
+                problems.push(format!(
                     "cannot specify both flags: --{}={} and {new} at the same time, please just use {new}",
                     flag.name,
                     value.to_text()
@@ -70,7 +79,7 @@ fn check_spellings(settings: &Settings) -> Result<(), String> {
             Disposition::AliasOf("warning-unary-request-duration")
                 if settings.is_set("warning-unary-request-duration") =>
             {
-                return Err(
+                problems.push(
                     "both --experimental-warning-unary-request-duration and --warning-unary-request-duration \
                      flags are set. Use only --warning-unary-request-duration"
                         .to_owned(),
@@ -78,7 +87,7 @@ fn check_spellings(settings: &Settings) -> Result<(), String> {
             }
             Disposition::AliasOf(new) if settings.is_set(new) => {
                 let old = flag.name;
-                return Err(format!(
+                problems.push(format!(
                     "cannot set --{old} and --{new} at the same time, please use --{new} only"
                 ));
             }
@@ -90,18 +99,17 @@ fn check_spellings(settings: &Settings) -> Result<(), String> {
             | Disposition::Refused(_) => {}
         }
     }
-    Ok(())
 }
 
-fn check_logging(settings: &Settings) -> Result<(), String> {
+fn check_logging(settings: &Settings, problems: &mut Vec<String>) {
     match settings.text("logger").as_str() {
         "zap" => {}
-        "capnslog" => return Err("--logger=capnslog is removed in v3.5".to_owned()),
-        other => return Err(format!("unknown logger option {}", quote(other))),
+        "capnslog" => problems.push("--logger=capnslog is removed in v3.5".to_owned()),
+        other => problems.push(format!("unknown logger option {}", quote(other))),
     }
     let outputs = settings.list("log-outputs");
     if outputs.len() > 1 && outputs.iter().any(|output| output == "default") {
-        return Err("multi logoutput for \"default\" is not supported yet".to_owned());
+        problems.push("multi logoutput for \"default\" is not supported yet".to_owned());
     }
     if settings.switch("enable-log-rotation") {
         let files = outputs
@@ -109,46 +117,48 @@ fn check_logging(settings: &Settings) -> Result<(), String> {
             .filter(|output| !matches!(output.as_str(), "default" | "stderr" | "stdout"))
             .count();
         if files != 1 {
-            return Err(ROTATION_OUTPUTS.to_owned());
+            problems.push(ROTATION_OUTPUTS.to_owned());
         }
-        Rotation::parse(&settings.text("log-rotation-config-json"))?;
+        problems.extend(Rotation::parse(&settings.text("log-rotation-config-json")).err());
     }
     let level = settings.text("log-level");
-    super::build::log_level(&level).ok_or_else(|| format!("unrecognized level: {}", quote(&level)))?;
+    if super::build::log_level(&level).is_none() {
+        problems.push(format!("unrecognized level: {}", quote(&level)));
+    }
     let journal = outputs.iter().any(|output| output == "systemd/journal");
     if journal && outputs.len() > 1 {
-        return Err(format!(
+        problems.push(format!(
             "running with systemd/journal but other '--log-outputs' values ({outputs:?}) are configured with 'default'; \
              override 'default' value with something else"
         ));
     }
     match settings.text("log-format").as_str() {
-        "" | "json" | "console" => Ok(()),
-        other => Err(format!("unknown log format: {other}, supported values json, console")),
+        "" | "json" | "console" => {}
+        other => problems.push(format!("unknown log format: {other}, supported values json, console")),
     }
 }
 
-fn check_urls(settings: &Settings) -> Result<(), String> {
+fn check_urls(settings: &Settings, problems: &mut Vec<String>) {
     for name in [
         "listen-peer-urls",
         "listen-client-urls",
         "listen-client-http-urls",
         "listen-metrics-urls",
     ] {
-        settings.urls(name).iter().try_for_each(Url::check_bind)?;
+        problems.extend(settings.urls(name).iter().filter_map(|url| url.check_bind().err()));
     }
     for name in ["initial-advertise-peer-urls", "advertise-client-urls"] {
         let urls = settings.urls(name);
         let checked = urls.iter().try_for_each(Url::check_advertised);
-        checked.map_err(|e| format!("--{name} {} must be \"host:port\" ({e})", quote(&join(&urls))))?;
+        let checked = checked.map_err(|e| format!("--{name} {} must be \"host:port\" ({e})", quote(&join(&urls))));
+        problems.extend(checked.err());
     }
-    Ok(())
 }
 
-fn check_bootstrap(settings: &Settings) -> Result<(), String> {
+fn check_bootstrap(settings: &Settings, problems: &mut Vec<String>) {
     let state = settings.text("initial-cluster-state");
     if !matches!(state.as_str(), "" | "new" | "existing") {
-        return Err(format!("unexpected clusterState {}", quote(&state)));
+        problems.push(format!("unexpected clusterState {}", quote(&state)));
     }
     let ways = [
         !settings.text("discovery").is_empty(),
@@ -157,12 +167,11 @@ fn check_bootstrap(settings: &Settings) -> Result<(), String> {
         !settings.list("discovery-endpoints").is_empty(),
     ];
     if ways.into_iter().filter(|way| *way).count() > 1 {
-        return Err(CONFLICTING_BOOTSTRAP.to_owned());
+        problems.push(CONFLICTING_BOOTSTRAP.to_owned());
     }
-    Ok(())
 }
 
-fn check_discovery(settings: &Settings) -> Result<(), String> {
+fn check_discovery(settings: &Settings, problems: &mut Vec<String>) {
     let endpoints = settings.list("discovery-endpoints");
     let token = !settings.text("discovery-token").is_empty();
     let credentials = [
@@ -174,77 +183,73 @@ fn check_discovery(settings: &Settings) -> Result<(), String> {
     ];
     let v3 = token || !endpoints.is_empty() || credentials.iter().any(|name| !settings.text(name).is_empty());
     if v3 && !settings.text("discovery-proxy").is_empty() {
-        return Err(BOTH_DISCOVERIES.to_owned());
+        problems.push(BOTH_DISCOVERIES.to_owned());
     }
     if token == endpoints.is_empty() {
-        return Err("both --discovery-token and --discovery-endpoints must be set".to_owned());
+        problems.push("both --discovery-token and --discovery-endpoints must be set".to_owned());
     }
     if endpoints.iter().any(|endpoint| endpoint.trim().is_empty()) {
-        return Err("--discovery-endpoints must not contain empty endpoints".to_owned());
+        problems.push("--discovery-endpoints must not contain empty endpoints".to_owned());
     }
-    Ok(())
 }
 
-fn check_timing(settings: &Settings) -> Result<(), String> {
+fn check_timing(settings: &Settings, problems: &mut Vec<String>) {
     let (heartbeat, election) = (settings.uint("heartbeat-interval"), settings.uint("election-timeout"));
     for (name, ms) in [("heartbeat-interval", heartbeat), ("election-timeout", election)] {
         if ms == 0 {
-            return Err(format!("--{name} must be >0 (set to {ms}ms)"));
+            problems.push(format!("--{name} must be >0 (set to {ms}ms)"));
         }
     }
     if heartbeat.saturating_mul(HEARTBEATS_PER_ELECTION) > election {
-        return Err(format!(
+        problems.push(format!(
             "--election-timeout[{election}ms] should be at least as 5 times as --heartbeat-interval[{heartbeat}ms]"
         ));
     }
     if election > MAX_ELECTION_MS {
-        return Err(format!(
+        problems.push(format!(
             "--election-timeout[{election}ms] is too long, and should be set less than {MAX_ELECTION_MS}ms"
         ));
     }
-    Ok(())
 }
 
 /// The advertised URLs must be set whenever the listen URLs are. etcd does not require this in a configuration file.
-fn check_advertised(settings: &Settings) -> Result<(), String> {
+fn check_advertised(settings: &Settings, problems: &mut Vec<String>) {
     let moved = settings.is_set("listen-client-urls") && !settings.is_set("advertise-client-urls");
     if moved && !settings.from_file {
-        Err(UNSET_ADVERTISE.to_owned())
-    } else {
-        Ok(())
+        problems.push(UNSET_ADVERTISE.to_owned());
     }
 }
 
-fn check_compaction(settings: &Settings) -> Result<(), String> {
+fn check_compaction(settings: &Settings, problems: &mut Vec<String>) {
     match settings.text("auto-compaction-mode").as_str() {
         "" | "periodic" | "revision" => {}
-        other => return Err(format!("unknown auto-compaction-mode {}", quote(other))),
+        other => problems.push(format!("unknown auto-compaction-mode {}", quote(other))),
     }
-    super::build::auto_compaction(settings).map(|_| ())
+    problems.extend(super::build::auto_compaction(settings).err());
 }
 
-fn check_tracing(settings: &Settings) -> Result<(), String> {
+fn check_tracing(settings: &Settings, problems: &mut Vec<String>) {
     if !settings.switch("enable-distributed-tracing") {
-        return Ok(());
+        return;
     }
     let why = match settings.int("distributed-tracing-sampling-rate") {
         ..0 => "tracing sampling rate must be positive".to_owned(),
         rate if rate > MAX_SAMPLING_RATE => format!("tracing sampling rate must be less than {MAX_SAMPLING_RATE}"),
-        _ => return Ok(()),
+        _ => return,
     };
-    Err(format!("distributed tracing configurition is not valid: ({why})"))
+    problems.push(format!("distributed tracing configurition is not valid: ({why})"));
 }
 
-fn check_features(settings: &Settings) -> Result<(), String> {
+fn check_features(settings: &Settings, problems: &mut Vec<String>) {
     let gates = settings.gates();
     if gates.enabled(Gate::LeaseCheckpointPersist) && !gates.enabled(Gate::LeaseCheckpoint) {
-        return Err(
+        problems.push(
             "enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint".to_owned(),
         );
     }
     let version = settings.text("max-cluster-version");
     if !MAX_CLUSTER_VERSIONS.contains(&version.as_str()) {
-        return Err(format!(
+        problems.push(format!(
             "--max-cluster-version must be one of {}, not {}",
             MAX_CLUSTER_VERSIONS.join(", "),
             quote(&version)
@@ -255,46 +260,46 @@ fn check_features(settings: &Settings) -> Result<(), String> {
         let name = settings
             .given_alias("compact-hash-check-time")
             .unwrap_or("compact-hash-check-time");
-        return Err(format!("--{name} must be >0 (set to {})", format_duration(nanos)));
+        problems.push(format!("--{name} must be >0 (set to {})", format_duration(nanos)));
     }
-    Ok(())
 }
 
-fn check_tls(settings: &Settings) -> Result<(), String> {
-    let number = |name: &str| match settings.text(name).as_str() {
-        "" => Ok(0),
-        "TLS1.2" => Ok(2),
-        "TLS1.3" => Ok(3),
-        other => Err(format!(
-            "unexpected TLS version {} (must be one of: TLS1.2, TLS1.3)",
-            quote(other)
-        )),
+fn check_tls(settings: &Settings, problems: &mut Vec<String>) {
+    let mut number = |name: &str| match settings.text(name).as_str() {
+        "" => 0,
+        "TLS1.2" => 2,
+        "TLS1.3" => 3,
+        other => {
+            problems.push(format!(
+                "unexpected TLS version {} (must be one of: TLS1.2, TLS1.3)",
+                quote(other)
+            ));
+            0
+        }
     };
-    let (oldest, newest) = (number("tls-min-version")?, number("tls-max-version")?);
+    let (oldest, newest) = (number("tls-min-version"), number("tls-max-version"));
     if newest != 0 && oldest > newest {
         let (oldest, newest) = (settings.text("tls-min-version"), settings.text("tls-max-version"));
-        return Err(format!("min version ({oldest}) is greater than max version ({newest})"));
+        problems.push(format!("min version ({oldest}) is greater than max version ({newest})"));
     }
     if oldest == 3 && !settings.list("cipher-suites").is_empty() {
-        return Err("cipher suites cannot be configured when only TLS1.3 is enabled".to_owned());
+        problems.push("cipher suites cannot be configured when only TLS1.3 is enabled".to_owned());
     }
-    Ok(())
 }
 
-fn check_auth(settings: &Settings) -> Result<(), String> {
-    AuthToken::parse(&settings.text("auth-token")).map(drop)
+fn check_auth(settings: &Settings, problems: &mut Vec<String>) {
+    problems.extend(AuthToken::parse(&settings.text("auth-token")).err());
 }
 
 /// Refuses settings that etcd implements and this version does not, if ignoring them would be unsafe.
-fn check_this_version(settings: &Settings) -> Result<(), String> {
+fn check_this_version(settings: &Settings, problems: &mut Vec<String>) {
     for (flag, value) in settings.given() {
         if let Disposition::Refused(why) = flag.disposition
             && *value != flag.default_value()
         {
-            return Err(format!("--{} is not supported by this version: {why}", flag.name));
+            problems.push(format!("--{} is not supported by this version: {why}", flag.name));
         }
     }
-    Ok(())
 }
 
 /// Why a flag has no effect, if it is accepted without one and its value is not the default.

@@ -18,26 +18,43 @@ use crate::limits::MAX_CONFIG_FILE_BYTES;
 /// Reads the bytes of a configuration file.
 ///
 /// # Errors
-/// The mistake and its key, in etcd's words if it has any.
-pub(super) fn read_file(bytes: &[u8], notices: &mut Vec<Notice>) -> Result<Settings, String> {
+/// The mistakes with their keys, in etcd's words if it has any. etcd says the first.
+pub(super) fn read_file(bytes: &[u8], notices: &mut Vec<Notice>) -> Result<Settings, Vec<String>> {
+    let (settings, problems) = read_all(bytes, notices);
+    if problems.is_empty() {
+        Ok(settings)
+    } else {
+        Err(problems)
+    }
+}
+
+/// Reads what can be read, and finds all mistakes.
+pub(super) fn read_all(bytes: &[u8], notices: &mut Vec<Notice>) -> (Settings, Vec<String>) {
+    let (mut settings, mut problems) = (Settings::of_file(), Vec::new());
+    match document(bytes) {
+        Ok(None) => {}
+        Ok(Some(keys)) => read_keys(&keys, "", &mut settings, notices, &mut problems),
+        Err(why) => problems.push(why),
+    }
+    (settings, problems)
+}
+
+/// The keys of a file; `None` if it is empty.
+fn document(bytes: &[u8]) -> Result<Option<Map<String, Json>>, String> {
     if bytes.len() > MAX_CONFIG_FILE_BYTES {
         return Err(format!(
             "the configuration file is longer than {MAX_CONFIG_FILE_BYTES} bytes"
         ));
     }
     let document = yaml::to_json(bytes).map_err(|why| format!("error converting YAML to JSON: {why}"))?;
-    let mut settings = Settings::of_file();
     match document {
-        Json::Null => {}
-        Json::Object(keys) => read_keys(&keys, "", &mut settings, notices)?,
-        other => {
-            return Err(cannot_decode(&format!(
-                "{} into Go value of type embed.configYAML",
-                kind_of(&other)
-            )));
-        }
+        Json::Null => Ok(None),
+        Json::Object(keys) => Ok(Some(keys)),
+        other => Err(cannot_decode(&format!(
+            "{} into Go value of type embed.configYAML",
+            kind_of(&other)
+        ))),
     }
-    Ok(settings)
 }
 
 /// Reads the keys of one group in the order of their bytes, as Go's JSON does.
@@ -46,7 +63,8 @@ fn read_keys(
     group: &str,
     settings: &mut Settings,
     notices: &mut Vec<Notice>,
-) -> Result<(), String> {
+    problems: &mut Vec<String>,
+) {
     for (key, value) in keys {
         let shown = if group.is_empty() {
             key.clone()
@@ -57,14 +75,15 @@ fn read_keys(
             && let Some((name, go_type)) = keys::untagged(key)
             && !matches!(value, Json::Null | Json::Object(_) | Json::Array(_))
         {
-            return Err(wrong_type(kind_of(value), name, go_type));
+            problems.push(wrong_type(kind_of(value), name, go_type));
+            continue;
         }
         match keys::lookup(group, key) {
             None => notices.push(unknown(group, key, shown)),
             Some(Key::Group(_)) if value.is_null() => {}
             Some(Key::Group(path)) => match value {
-                Json::Object(inner) => read_keys(inner, path, settings, notices)?,
-                other => return Err(wrong_type(kind_of(other), path, go_type_of_group(path))),
+                Json::Object(inner) => read_keys(inner, path, settings, notices, problems),
+                other => problems.push(wrong_type(kind_of(other), path, go_type_of_group(path))),
             },
             Some(Key::Flag(name, flag)) => {
                 let path = if group.is_empty() {
@@ -72,13 +91,14 @@ fn read_keys(
                 } else {
                     format!("{group}.{name}")
                 };
-                if let Some(read) = read_value(flag, &path, value)? {
-                    settings.set(flag, read);
+                match read_value(flag, &path, value) {
+                    Ok(Some(read)) => settings.set(flag, read),
+                    Ok(None) => {}
+                    Err(why) => problems.push(why),
                 }
             }
         }
     }
-    Ok(())
 }
 
 fn unknown(group: &str, key: &str, shown: String) -> Notice {

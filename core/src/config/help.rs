@@ -16,6 +16,9 @@ pub(super) fn usage(program: &str) -> String {
   {program} --version
     Show the version.
 
+  {program} --check-config [flags]
+    Show the effective configuration and everything that is wrong with it; the exit code is 1 if anything is.
+
   {program} -h | --help
     Show this and every flag.
 

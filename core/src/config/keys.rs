@@ -102,7 +102,8 @@ fn place(flag: &Flag) -> Option<(&'static str, &'static str)> {
         return None;
     }
     Some(match flag.name {
-        "client-crl-file"
+        "check-config"
+        | "client-crl-file"
         | "config-file"
         | "debug"
         | "experimental-backend-bbolt-freelist-type"
@@ -184,6 +185,7 @@ mod tests {
     #[test]
     fn flags_of_the_command_line_only_are_no_keys() {
         for key in [
+            "check-config",
             "config-file",
             "version",
             "raft-read-timeout",

@@ -19,6 +19,7 @@ mod keys;
 mod machines;
 mod model;
 mod notice;
+mod report;
 pub mod rotation;
 mod settings;
 mod suggest;
@@ -38,11 +39,13 @@ pub use gates::{FeatureGates, Gate, Stage};
 pub use gotext::{quote, quote_bytes};
 pub use model::{AllowList, AutoCompaction, ClusterState, Config, Keepalive, Log, LogFormat, LogLevel, LogOutput};
 pub use notice::{Field, Level, Notice, Source};
+pub use report::Checked;
 pub use tls::{CipherSuite, Tls, TlsSide, TlsVersion};
 pub use url::{Scheme, Url, join as join_urls};
 
 use crate::version::{Build, version_text};
 use args::{EnvError, Stop};
+use report::{checked, reading_problems};
 use settings::Settings;
 
 /// The inputs of a start, as the host found them.
@@ -75,6 +78,8 @@ pub enum Outcome {
         /// For standard error.
         stderr: String,
     },
+    /// Try the files, print what was found, and end.
+    Check(Checked),
     /// Do not start.
     Refuse(Refusal),
     /// Log the notices and start a member.
@@ -118,6 +123,9 @@ impl Invocation<'_> {
             let why = format!("the command {command} is not supported by this version");
             return refuse(vec![Notice::fatal(why)]);
         }
+        if self.only_checks() {
+            return self.check();
+        }
         let mut settings = match args::read_args(self.args) {
             Ok(settings) => settings,
             Err(Stop::Help) => {
@@ -145,16 +153,14 @@ impl Invocation<'_> {
                 stderr: String::new(),
             };
         }
-        let flagged = Some(settings.text("config-file")).filter(|path| !path.is_empty());
-        let named = args::variable(self.env, "ETCD_CONFIG_FILE").and_then(OsStr::to_str);
-        if let Some(path) = flagged.or_else(|| named.map(str::to_owned)) {
+        if let Some(path) = self.file_path(&settings) {
             return Outcome::NeedsFile { path };
         }
         let mut notices = Vec::new();
-        match args::read_env(self.env, &mut settings, &mut notices) {
-            Ok(()) => self.finish(&settings, notices),
-            Err(EnvError::BadValue(error)) => self.refuse_flags(notices, &error),
-            Err(EnvError::Shadowed(variable)) => {
+        match args::read_env(self.env, &mut settings, &mut notices).into_iter().next() {
+            None => self.finish(&settings, notices),
+            Some(EnvError::BadValue(error)) => self.refuse_flags(notices, &error),
+            Some(EnvError::Shadowed(variable)) => {
                 // etcd's text has the unbalanced bracket, and log searches rely on it.
                 let notice = Notice::fatal(
                     "conflicting environment variable is shadowed by corresponding command-line flag \
@@ -170,6 +176,10 @@ impl Invocation<'_> {
     #[must_use]
     pub fn with_file(&self, path: &str, bytes: &[u8]) -> Outcome {
         let mut notices = Vec::new();
+        if self.only_checks() {
+            let (settings, problems) = file::read_all(bytes, &mut notices);
+            return Outcome::Check(checked(&settings, self.default_host, problems, notices));
+        }
         match file::read_file(bytes, &mut notices) {
             Ok(settings) => {
                 let loaded = Notice::info(
@@ -179,14 +189,42 @@ impl Invocation<'_> {
                 notices.insert(0, loaded.with("path", path));
                 self.finish(&settings, notices)
             }
-            Err(error) => self.refuse_flags(notices, &error),
+            Err(errors) => self.refuse_flags(notices, &errors[0]),
         }
     }
 
     /// The outcome if the file could not be read; `why` is the host's text, e.g. `open x: no such file or directory`.
     #[must_use]
     pub fn without_file(&self, why: &str) -> Outcome {
+        if self.only_checks() {
+            let problems = vec![why.to_owned()];
+            return Outcome::Check(checked(&Settings::of_file(), self.default_host, problems, Vec::new()));
+        }
         self.refuse_flags(Vec::new(), why)
+    }
+
+    /// Whether the configuration is only checked.
+    fn only_checks(&self) -> bool {
+        args::read_all(self.args).0.switch("check-config")
+    }
+
+    /// The outcome of `--check-config`.
+    fn check(&self) -> Outcome {
+        let (mut settings, stops) = args::read_all(self.args);
+        if let Some(path) = self.file_path(&settings) {
+            return Outcome::NeedsFile { path };
+        }
+        let mut notices = Vec::new();
+        let errors = args::read_env(self.env, &mut settings, &mut notices);
+        let problems = reading_problems(stops, errors);
+        Outcome::Check(checked(&settings, self.default_host, problems, notices))
+    }
+
+    /// The configuration file that flags or environment name.
+    fn file_path(&self, settings: &Settings) -> Option<String> {
+        let flagged = Some(settings.text("config-file")).filter(|path| !path.is_empty());
+        let named = args::variable(self.env, "ETCD_CONFIG_FILE").and_then(OsStr::to_str);
+        flagged.or_else(|| named.map(str::to_owned))
     }
 
     fn finish(&self, settings: &Settings, mut notices: Vec<Notice>) -> Outcome {

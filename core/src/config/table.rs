@@ -72,6 +72,7 @@ pub static FLAGS: &[Flag] = flags! {
         "raft-write-timeout" Duration, "5s", Used, "How long a write to a peer may take before it is given up (5s at least).";
         "feature-gates" Gates, "", Used, "Features to switch, as Name=true,Other=false.";
         "config-file" Text, "", Used, "A YAML or JSON file with the configuration; every other flag and variable is then ignored.";
+        "check-config" Bool, "false", Used, "Print the effective configuration and everything that is wrong with it, and end.";
         "version" Bool, "false", Used, "Print the version and end.";
     }
     Clustering {

@@ -42,7 +42,7 @@ fn names_are_unique_and_other_spellings_have_their_flag() {
 }
 
 /// Flags that etcd does not have.
-const OURS: [&str; 1] = ["max-cluster-version"];
+const OURS: [&str; 2] = ["check-config", "max-cluster-version"];
 
 /// Every flag of etcd 3.4 to 3.8.
 #[test]
@@ -125,7 +125,7 @@ fn a_flag_has_an_effect_or_a_notice_that_it_has_none() {
     let (plain, quiet) = run(&["--auto-compaction-retention=5"]);
     for flag in FLAGS
         .iter()
-        .filter(|flag| !matches!(flag.name, "version" | "discovery-fallback"))
+        .filter(|flag| !matches!(flag.name, "check-config" | "version" | "discovery-fallback"))
     {
         let Some(value) = another_value(flag) else { continue };
         let given = format!("--{}={value}", flag.name);

@@ -1,6 +1,7 @@
 //! Tables of settings and their outcomes: the command line, the environment, refusals, the file.
 
 mod advertised;
+mod checks;
 mod environment;
 mod file;
 mod flags;
