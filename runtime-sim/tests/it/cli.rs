@@ -1,6 +1,7 @@
 //! The command line: errors, help, a closed output, an interruption.
 
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -59,13 +60,11 @@ fn help_shows_examples_of_every_command() {
 
 #[test]
 fn a_reader_that_has_gone_is_no_panic() {
-    let mut child = tool("pipe", &["checkers"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    drop(child.stdout.take());
-    let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+    // The reader is gone before the program begins, which may otherwise have written everything by then.
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    let child = tool("pipe", &["checkers"]).stdout(writer).stderr(Stdio::piped()).spawn();
+    let Output { status, stderr, .. } = child.unwrap().wait_with_output().unwrap();
     let stderr = String::from_utf8(stderr).unwrap();
     assert!(stderr.is_empty(), "{stderr}");
     assert_eq!(status.code(), Some(141), "as of a program that SIGPIPE ends");
