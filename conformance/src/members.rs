@@ -16,26 +16,26 @@ const TOKEN: &str = "etcd-cluster";
 /// The lowest id of sixteen hexadecimal digits: some outputs of etcdctl pad shorter ids, others do not.
 const LONG_ID: u64 = 1 << 60;
 
-/// The id of a member that founds a cluster: the start of a hash of its address and the token.
-fn id(peer: &SocketAddr) -> u64 {
-    let hash = Sha1::digest(format!("http://{peer}{TOKEN}"));
+/// The id of a member that founds a cluster: the start of a hash of its URL and the token.
+fn id(scheme: &str, peer: &SocketAddr) -> u64 {
+    let hash = Sha1::digest(format!("{scheme}://{peer}{TOKEN}"));
     hash.iter().take(8).fold(0, |id, byte| id << 8 | u64::from(*byte))
 }
 
-/// Names and free peer addresses for members that found a cluster. Their ids ascend, so that every list of them has the
-/// same order in each run.
+/// Names and free peer addresses for members that found a cluster and have URLs of this scheme. Their ids ascend, so that
+/// every list of them has the same order in each run.
 ///
 /// # Errors
 /// If no address is free.
-pub fn founders(count: usize) -> Result<Vec<(&'static str, SocketAddr)>, Trouble> {
+pub fn founders(scheme: &str, count: usize) -> Result<Vec<(&'static str, SocketAddr)>, Trouble> {
     let mut addresses = Vec::new();
     while addresses.len() < count.min(NAMES.len()) {
         let address = free_address()?;
-        if id(&address) >= LONG_ID {
+        if id(scheme, &address) >= LONG_ID {
             addresses.push(address);
         }
     }
-    addresses.sort_by_key(id);
+    addresses.sort_by_key(|address| id(scheme, address));
     Ok(NAMES.into_iter().zip(addresses).collect())
 }
 
@@ -65,7 +65,7 @@ pub fn start_behind_proxies(launches: Vec<Launch>) -> Result<(Vec<Server>, Vec<P
 /// If one of them does not become healthy; the message has the end of its log.
 pub fn start_together(launches: impl IntoIterator<Item = Launch>) -> Result<Vec<Server>, Trouble> {
     let launches: Vec<Launch> = launches.into_iter().collect();
-    let members = founders(launches.len())?;
+    let members = founders("http", launches.len())?;
     let started: Result<Vec<Server>, Trouble> = launches
         .into_iter()
         .zip(&members)

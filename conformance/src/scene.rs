@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::Write,
+    mem,
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::Receiver,
@@ -86,7 +87,8 @@ impl Scene {
         let version = normalise::json_text(&status, "version");
         scene.names.number("cluster", cluster);
         scene.names.number("member", member);
-        scene.names.members_there(1);
+        scene.names.members_there(1 + server.companions().len());
+        scene.name_companions(server, member)?;
         scene.names.text("<dir>", server.home().display().to_string());
         scene.names.text("<client>", server.address().to_string());
         scene.names.text("<peer>", server.peer_address().to_string());
@@ -95,6 +97,28 @@ impl Scene {
             version.ok_or_else(|| Trouble::new("no version in the status"))?,
         );
         Ok(scene)
+    }
+
+    /// Names the ids and addresses of the other members of a cluster, and makes the first member its leader, so that the
+    /// outputs of each run are alike.
+    fn name_companions(&mut self, server: &Server, first: u64) -> Result<(), Trouble> {
+        for (number, companion) in server.companions().iter().enumerate() {
+            let address = companion.address().to_string();
+            let own = mem::replace(&mut self.endpoint, address.clone());
+            let status = self.run("etcdctl endpoint status -w json", &[])?;
+            let known = |key: &str| normalise::json_number(&status, key);
+            let id = known("member_id").ok_or_else(|| Trouble::new(format!("no id in the status: {status}")))?;
+            if known("leader") == Some(id) {
+                self.run(&format!("etcdctl move-leader {first:x}"), &[])?;
+            }
+            self.endpoint = own;
+            let number = number + 2;
+            self.names.number(&format!("founder{number}"), id);
+            self.names.text(&format!("<client{number}>"), address);
+            self.names
+                .text(&format!("<peer{number}>"), companion.peer_address().to_string());
+        }
+        Ok(())
     }
 
     fn act(&mut self, action: &Action, expected: &str) -> Result<String, Trouble> {

@@ -221,7 +221,7 @@ impl Launch {
             return Ok((self.clone().spawn()?, Vec::new()));
         }
         let launch = MEMBERS_TIMES.into_iter().fold(self.clone(), Self::flag);
-        let members = members::founders(self.members)?;
+        let members = members::founders(self.scheme(), self.members)?;
         let spawned = members
             .iter()
             .map(|(name, _)| launch.clone().member(name, &members).spawn());
