@@ -63,7 +63,10 @@ fn a_reader_that_has_gone_is_no_panic() {
     // The reader is gone before the program begins, which may otherwise have written everything by then.
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
-    let child = tool("pipe", &["checkers"]).stdout(writer).stderr(Stdio::piped()).spawn();
+    let child = tool("pipe", &["checkers"])
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .spawn();
     let Output { status, stderr, .. } = child.unwrap().wait_with_output().unwrap();
     let stderr = String::from_utf8(stderr).unwrap();
     assert!(stderr.is_empty(), "{stderr}");
